@@ -220,12 +220,11 @@ function fleetSide(
     document: (callSid, host) => webhooks.newStream(callSid, host),
     words: ({ callSid }, agent) => (callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.lastWords(callSid, agent)),
     noted: (webhook) => webhooks.offer(webhook, 'known'),
-    again: (webhook) => routing.route(webhook),
     log,
     clock,
     sleep: (ms) => sleep(ms, undefined, { ref: false }),
   })
-  const routing: WebhookRouting<WebhookAnswer> = new WebhookRouting<WebhookAnswer>({
+  const routing = new WebhookRouting<WebhookAnswer>({
     node: fleet.node,
     calls,
     answer: webhooks.offer.bind(webhooks),
@@ -234,10 +233,6 @@ function fleetSide(
     clock,
     random: Math.random,
   })
-  fleet.node.onTakeOver(
-    (callSids, permit) => void recovery.takeOver(callSids, permit),
-    (callSid) => recovery.has(callSid),
-  )
   const routed = metrics.defineCounter(
     'webhooks_routed',
     'Webhooks that were not answered where they came, by result',

@@ -37,3 +37,21 @@ export type NoRoomReason = 'capacity' | 'draining' | 'cordoned' | 'file-descript
 export interface NoRoom {
   readonly noRoom: NoRoomReason
 }
+
+/** What became of a webhook at the node that was asked. Plain JSON: the first three are what that node replies. */
+export type Routed<Answer extends object> =
+  | { readonly is: 'answered'; readonly answer: Answer }
+  /** It takes no new call. */
+  | { readonly is: 'no-room' }
+  /** It does not have the call, and did not open it. */
+  | { readonly is: 'not-here' }
+  /** It did not reply. */
+  | { readonly is: 'gone' }
+  /** A fault between the nodes, which says nothing about the call. */
+  | { readonly is: 'failed' }
+
+export const NOT_HERE = { is: 'not-here' } as const
+
+export function answered<Answer extends object>(answer: Answer): Routed<Answer> {
+  return { is: 'answered', answer }
+}

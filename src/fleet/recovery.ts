@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
-import { isCallSid, parseCallSid } from '../core/ids.js'
+import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { CALL_TTL_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
@@ -13,7 +13,8 @@ import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode, TakeOverPermit } from './fleet-node.js'
-import type { ProvenWebhook } from './proven-webhook.js'
+import { answered, NOT_HERE } from './proven-webhook.js'
+import type { ProvenWebhook, Routed } from './proven-webhook.js'
 
 /** After an operation of a recovery that the store did not answer, the next one, and when no more is sent. */
 const RECOVERY_AGAIN_MS = 500
@@ -91,8 +92,6 @@ export interface RecoveryOptions<Answer extends object> {
   readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
   /** Takes note of a webhook of a call that is not here. Must not throw. */
   readonly noted: (webhook: ProvenWebhook) => Answer
-  /** Routes a webhook of a call that another node has taken meanwhile. */
-  readonly again: (webhook: ProvenWebhook) => Answer | Promise<Answer>
   /** Null without an API key. */
   readonly carrier: Pick<OutboundCarrier, 'hangup' | 'getCall'> | null
   /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
@@ -135,7 +134,10 @@ export class Recovery<Answer extends object> {
 
   constructor(options: RecoveryOptions<Answer>) {
     this.#options = options
-    options.node.onRequest('orphan', (webhook) => this.#passedHere(webhook as ProvenWebhook))
+    options.node.onTakeOver(
+      (callSids, permit) => void this.takeOver(callSids, permit),
+      (callSid) => this.has(callSid),
+    )
   }
 
   /** Whether this node has taken over that call without opening it, or is about to. */
@@ -143,9 +145,10 @@ export class Recovery<Answer extends object> {
     return this.#taken.has(callSid) || this.#claiming.has(callSid)
   }
 
-  /** Answers a webhook of a call whose owner is gone, or that `has` is true for. Does not reject. */
-  async orphaned(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    return (await this.#pass(webhook, callSid)) ?? this.#recover(webhook, callSid, entry)
+  /** As `recover`, at another node if this one takes no calls. Does not reject. */
+  async orphaned(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
+    const passed = await this.#pass(webhook, callSid)
+    return passed === null ? this.recover(webhook, callSid, entry) : answered(passed)
   }
 
   /**
@@ -165,19 +168,22 @@ export class Recovery<Answer extends object> {
     return moving
   }
 
-  /** Does not reject. */
-  async #recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
+  /**
+   * Answers a webhook of a call whose owner is gone, or that `has` is true for. Does not reject.
+   * @returns `not-here` when the call is open meanwhile, here or at another node: the webhook is routed again
+   */
+  async recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
     const { node, noted, words } = this.#options
     try {
       const news = newsOf(webhook)
       // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
       if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') void this.#left(webhook, callSid, entry)
-      return news === 'asks' ? await this.#asked(webhook, callSid, entry) : noted(webhook)
+      return news === 'asks' ? await this.#asked(webhook, callSid, entry) : answered(noted(webhook))
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
-      return newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : noted(webhook)
+      return answered(newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : noted(webhook))
     }
   }
 
@@ -194,7 +200,7 @@ export class Recovery<Answer extends object> {
     const { node } = this.#options
     if (node.isThisRun(owner)) return false
     const asked = await node.ask(owner, 'webhook', { webhook, token: owner }, BUSY_ANSWER_MS)
-    return asked.result === 'answered' && !(Object(asked.answer) as { notHere?: true }).notHere
+    return asked.result === 'answered' && (asked.answer as Routed<Answer>).is !== 'not-here'
   }
 
   /**
@@ -207,21 +213,12 @@ export class Recovery<Answer extends object> {
     if (other === undefined) return null
     const { name, incarnation } = other
     const asked = await this.#options.node.ask({ node: name, incarnation }, 'orphan', webhook, answerMs)
-    if (asked.result !== 'answered' || asked.answer === null) return null
+    // Both ends are authenticated, and run this program.
+    const routed = asked.result === 'answered' ? (asked.answer as Routed<Answer>) : NOT_HERE
+    if (routed.is !== 'answered') return null
     this.#taken.delete(callSid)
     this.counters.passed++
-    // Both ends are authenticated, and run this program.
-    return asked.answer as Answer
-  }
-
-  /** @returns null when the store does not know the call as a live one of another node */
-  async #passedHere(webhook: ProvenWebhook): Promise<Answer | null> {
-    const { node } = this.#options
-    const callSid = parseCallSid(webhook.callSid)
-    const entry = await node.store.patient.read(callSid)
-    return entry === null || entry.phase === 'over' || (node.isThisRun(entry.owner) && !this.has(callSid))
-      ? null
-      : this.#recover(webhook, callSid, entry)
+    return routed.answer
   }
 
   /** The other node with the most room. */
@@ -252,10 +249,10 @@ export class Recovery<Answer extends object> {
   }
 
   /** The carrier asks how the call continues. */
-  async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { document, words, again, noted } = this.#options
+  async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
+    const { document, words, noted } = this.#options
     const taken = await this.#claim(callSid, entry)
-    if (taken === null) return again(webhook)
+    if (taken === null) return NOT_HERE
     const { token } = taken
     const kept = this.#kept(callSid, taken)
     const plan = recoveryPlan(kept?.kept ?? null, true)
@@ -264,12 +261,12 @@ export class Recovery<Answer extends object> {
     const goesOn = kept !== null && plan !== 'words' && !(legOver && plan === 'resume')
     const opened = goesOn ? await this.#open(callSid, token, kept) : 'cannot'
     // Its escalation answers, or its new stream.
-    if (opened === 'opened') return plan === 'resume' ? document(callSid, webhook.host) : noted(webhook)
-    if (opened === 'here') return again(webhook)
-    if (legOver) return noted(webhook)
+    if (opened === 'opened') return answered(plan === 'resume' ? document(callSid, webhook.host) : noted(webhook))
+    if (opened === 'here') return NOT_HERE
+    if (legOver) return answered(noted(webhook))
     await this.#over(callSid, token, kept)
     this.counters.words++
-    return words(webhook, kept?.kept.agent ?? webhook.agent)
+    return answered(words(webhook, kept?.kept.agent ?? webhook.agent))
   }
 
   async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {

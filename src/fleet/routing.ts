@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
+import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import {
   CALL_TTL_MS,
@@ -17,7 +18,8 @@ import type { CallDirectory, LiveCall } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
-import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
+import { answered, NOT_HERE } from './proven-webhook.js'
+import type { NoRoom, ProvenWebhook, Routed } from './proven-webhook.js'
 import { newsOf, stateOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
 
@@ -84,20 +86,6 @@ interface Forwarded {
   readonly opens: boolean
 }
 
-/** What became of a webhook at the node that was asked. Plain JSON: the first three are what that node replies. */
-type Routed<Answer extends object> =
-  | { readonly is: 'answered'; readonly answer: Answer }
-  /** It takes no new call. */
-  | { readonly is: 'no-room' }
-  /** It does not have the call, and did not open it. */
-  | { readonly is: 'not-here' }
-  /** It did not reply. */
-  | { readonly is: 'gone' }
-  /** A fault between the nodes, which says nothing about the call. */
-  | { readonly is: 'failed' }
-
-const NOT_HERE = { is: 'not-here' } as const
-
 interface WebhookRoutingOptions<Answer extends object> {
   readonly node: FleetNode
   readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
@@ -105,7 +93,7 @@ interface WebhookRoutingOptions<Answer extends object> {
   /** Whether `answer` has given a call's first webhook the fallback in place of a stream. */
   readonly turnedAway: (callSid: CallSid) => boolean
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
-  readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned' | 'moved'>
+  readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned' | 'recover' | 'moved'>
   readonly clock: Clock
   /** 0 to below 1. */
   readonly random: () => number
@@ -134,6 +122,7 @@ export class WebhookRouting<Answer extends object> {
   constructor(options: WebhookRoutingOptions<Answer>) {
     this.#options = options
     options.node.onRequest('webhook', (request) => this.#forwarded(request as Forwarded))
+    options.node.onRequest('orphan', (webhook) => this.#passed(webhook as ProvenWebhook))
   }
 
   /** Returns a promise unless the call is here. */
@@ -252,7 +241,8 @@ export class WebhookRouting<Answer extends object> {
     const isHere = node.isThisRun(owner)
     // With a state it was live at a node that is gone, and this run's claim came late: it is not opened anew.
     const wasLive = entry.state !== null && !calls.known(callSid)
-    if (isHere && (recovery.has(callSid) || wasLive)) return recovery.orphaned(webhook, callSid, entry)
+    if (isHere && (recovery.has(callSid) || wasLive))
+      return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
     // Whether a claim still stands is known to the node that sent it alone: where its answer came late, that node has
     // opened the call itself. So nobody else opens a call that is only claimed.
     const claimed = phase === 'claimed'
@@ -285,7 +275,7 @@ export class WebhookRouting<Answer extends object> {
       }
     }
     this.counters.orphaned++
-    return recovery.orphaned(webhook, callSid, entry)
+    return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
   }
 
   /**
@@ -410,9 +400,25 @@ export class WebhookRouting<Answer extends object> {
     // Taken over here by another evidence, while the carrier asked there.
     if (recovery.has(callSid)) {
       const entry = { owner: token, phase: 'claimed', state: null, log: [] } as const
-      return answered(await recovery.orphaned(webhook, callSid, entry))
+      return answered(await this.#again(webhook, recovery.orphaned(webhook, callSid, entry)))
     }
     return opens || calls.known(callSid) ? this.#open(webhook, callSid, token, 'open-or-decline') : NOT_HERE
+  }
+
+  /** A webhook of a call whose owner is gone, from a node that takes no calls. */
+  async #passed(webhook: ProvenWebhook): Promise<Routed<Answer>> {
+    const { node, recovery } = this.#options
+    const callSid = parseCallSid(webhook.callSid)
+    const entry = await node.store.patient.read(callSid)
+    if (entry === null || entry.phase === 'over' || (node.isThisRun(entry.owner) && !recovery.has(callSid)))
+      return NOT_HERE
+    return answered(await this.#again(webhook, recovery.recover(webhook, callSid, entry)))
+  }
+
+  /** What recovery answers; a webhook of a call that is open meanwhile is routed again. */
+  async #again(webhook: ProvenWebhook, recovered: Promise<Routed<Answer>>): Promise<Answer> {
+    const routed = await recovered
+    return routed.is === 'answered' ? routed.answer : this.route(webhook)
   }
 
   /**
@@ -466,10 +472,6 @@ export class WebhookRouting<Answer extends object> {
     if (routed.is === 'answered') this.counters.forwarded++
     return routed
   }
-}
-
-function answered<Answer extends object>(answer: Answer): Routed<Answer> {
-  return { is: 'answered', answer }
 }
 
 /** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */

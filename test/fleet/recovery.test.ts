@@ -2,10 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { parseCallSid } from '../../src/core/ids.js'
 import { PEER_ANSWER_MS } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import { callBack, callBackRefusal } from '../../src/fleet/call-back.js'
+import type { StoredCall } from '../../src/fleet/call-store.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
+import type { ProvenWebhook } from '../../src/fleet/proven-webhook.js'
 import { Recovery, recoveryPlan } from '../../src/fleet/recovery.js'
 import type { RecoveryOptions } from '../../src/fleet/recovery.js'
 import { SealedCall } from '../../src/fleet/sealed-call.js'
@@ -118,7 +121,7 @@ t.test('a store that does not answer is asked again before a caller is left in s
     const hungUp: string[] = []
     const node = {
       name: 'gw-1',
-      onRequest: () => undefined,
+      onTakeOver: () => undefined,
       mayAct: () => Promise.resolve(left.shift() ?? false),
       gaveUp: () => given && left.length < answers.length,
       store: { patient: { once: () => Promise.resolve('gw-2') } },
@@ -132,6 +135,42 @@ t.test('a store that does not answer is asked again before a caller is left in s
     await recovery.streamLost(stateOf('HD_silence00001'), () => true)
     t.equal(hungUp.length, ended)
     t.equal(recovery.counters.failed, ended === 0 && !given ? 1 : 0)
+  }
+})
+
+t.test('an owner that has the call lives, one that is slow too, and one that does not have it is gone', async (t) => {
+  for (const [reply, left] of [
+    [{ result: 'answered', answer: { is: 'answered', answer: {} } }, 0],
+    [{ result: 'answered', answer: { is: 'not-here' } }, 1],
+    [{ result: 'gone' }, 1],
+  ] as const) {
+    const owner = { node: 'gw-2', incarnation: 'run-2', epoch: 1, nonce: 'theirs' }
+    const claim = (_sid: string, owner: unknown) => Promise.resolve({ owner, phase: 'claimed', state: null, log: [] })
+    const node = {
+      name: 'gw-1',
+      onTakeOver: () => undefined,
+      isThisRun: () => false,
+      claimFor: () => ({ ...owner, node: 'gw-1', nonce: 'ours' }),
+      released: () => undefined,
+      ask: () => Promise.resolve(reply),
+      store: { patient: { claim, over: () => Promise.resolve('ok') } },
+    }
+    const options = {
+      node,
+      takes: () => true,
+      kept: () => null,
+      noted: () => ({}),
+      log: createLog({ level: 'silent' }),
+      clock: () => 0,
+      sleep: () => Promise.resolve(),
+    }
+    const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
+    const sid = parseCallSid('HD_silence00001')
+    const webhook = { route: 'events', callSid: sid, content: { state: 'completed' } } as unknown as ProvenWebhook
+    const entry = { owner, phase: 'live', state: null, log: [] } as unknown as StoredCall
+    t.same(await recovery.recover(webhook, sid, entry), { is: 'answered', answer: {} })
+    await sleep(0)
+    t.equal(recovery.counters.left, left, JSON.stringify(reply))
   }
 })
 
