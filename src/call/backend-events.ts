@@ -63,6 +63,8 @@ export const backendEventSchema = z
       generation: z.number(),
       status: z.enum(['completed', 'cancelled', 'failed']),
       reason: z.string().exactOptional(),
+      /** The service ended the answer early: at its longest, or because a filter refused the rest. */
+      cut: z.enum(['length', 'filter']).exactOptional(),
     }),
     /** From the backend's own VAD (only with `capabilities.serverVad`). */
     z.object({ type: z.literal('speech-started') }),

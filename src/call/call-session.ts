@@ -1056,7 +1056,7 @@ export class CallSession {
       case 'audio-done':
         return
       case 'turn-done':
-        return this.#turnDone(event.generation, event.status, event.reason)
+        return this.#turnDone(event)
       case 'speech-started':
         return this.#backendHeardSpeech()
       case 'speech-stopped':
@@ -1111,10 +1111,11 @@ export class CallSession {
     if (this.#state === 'connecting' && !this.#amd && this.#consent !== 'saying') this.#begin()
   }
 
-  #turnDone(generation: number, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
+  #turnDone({ generation, status, reason, cut }: Extract<BackendEvent, { type: 'turn-done' }>): void {
     this.#agentSpeech.end(generation)
     this.#transcript.withoutSound((itemId) => this.#agentSpeech.isOpen(itemId), this.#streamMs)
     if (status === 'completed') this.#responsesFailed = 0
+    if (cut !== undefined) this.#mark('answer-cut', cut)
     if (status !== 'failed' || this.#state !== 'live' || this.#agentSpeech.isDead(generation)) return
     this.#mark('response-failed', reason)
     if (++this.#responsesFailed >= RESPONSES_FAILED_MAX)

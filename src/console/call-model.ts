@@ -279,6 +279,7 @@ const DECISIONS: ReadonlySet<string> = new Set([
   'backend-failed',
   'backend-error',
   'response-failed',
+  'answer-cut',
   'answer-missing',
   'goodbye',
   'hang-up',

@@ -279,6 +279,7 @@ export const T = {
     'worker-lost': 'media worker lost',
     'answer-missing': 'no answer came',
     'response-failed': 'response failed',
+    'answer-cut': 'the model ended its answer early',
     ended: 'ended',
     dtmf: 'keypad digits',
   } as Readonly<Record<string, string>>,

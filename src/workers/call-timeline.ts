@@ -25,6 +25,7 @@ const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {
   'escalation-refused': 'refusal',
   'answer-missing': 'failure',
   'response-failed': 'failure',
+  'answer-cut': 'failure',
   'backend-failed': 'failure',
   'escalation-failed': 'failure',
   'worker-lost': 'failure',

@@ -3,10 +3,12 @@ import { noUsage } from '../../call/usage.js'
 import type { Clock } from '../../core/clock.js'
 import type { BackendSink } from '../backend.js'
 import { parseArguments } from '../tool-text.js'
+import { vendorFault } from '../transport/vendor-fault.js'
 import { faultOf } from './candidates.js'
 import type { Candidates } from './candidates.js'
 import type { AgentEntry, Conversation } from './conversation.js'
 import { Speaking } from './speaking.js'
+import { StageFault } from './stage-fault.js'
 import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeech } from './stage.js'
 import { WrittenCalls } from './written-calls.js'
 
@@ -16,6 +18,10 @@ export interface CascadeStats {
   noises: number
   sttFaults: number
   answersFailed: number
+  /** Answers without a word that were asked for once more. */
+  emptyAnswers: number
+  /** Answers that the service ended early. */
+  answersCut: number
   invalidToolArguments: number
   malformedChunks: number
   samplesDropped: number
@@ -58,6 +64,7 @@ export class Answer {
   readonly #abort = new AbortController()
   readonly #speaking: Speaking
   #calls: WrittenCalls
+  #cut: 'length' | 'filter' | null = null
 
   constructor(generation: number, context: AnswerContext) {
     this.generation = generation
@@ -77,6 +84,11 @@ export class Answer {
         this.#emitTranscript(false)
       },
     })
+  }
+
+  /** Why the service ended it early; null: it did not. */
+  get cut(): 'length' | 'filter' | null {
+    return this.#cut
   }
 
   get interrupted(): boolean {
@@ -108,7 +120,10 @@ export class Answer {
     })
     const writing = fixed === null ? this.#write(draft) : Promise.resolve(this.#speaking.write(fixed))
     try {
-      await Promise.race([Promise.all([writing.then(() => this.#speaking.end()), this.#speaking.done]), aborted])
+      await Promise.race([
+        Promise.all([writing.then(() => this.#speaking.end(this.#cut !== null)), this.#speaking.done]),
+        aborted,
+      ])
     } catch (error) {
       // One of the two has failed. The other one is stopped, and its own error does not matter.
       this.interrupt(null)
@@ -142,20 +157,24 @@ export class Answer {
     let request = conversation.request()
     let deltas = draft?.deltas ?? null
     let written = ''
+    let empty = false
     for (let failures = 0; ; failures++) {
       const model = models.current ?? (await models.open(false))
       try {
-        for await (const { text, calls } of deltas ?? model.answer(request, signal)) {
+        for await (const { text, calls, cut } of deltas ?? model.answer(request, signal)) {
           signal.throwIfAborted()
+          if (cut !== undefined) this.#cut = cut
           if (text !== undefined && text !== '') {
             written += text
             this.#speaking.write(text)
           }
           if (calls !== undefined) this.#calls.collect(calls)
         }
-        break
+        if (this.#calls.all.length > 0 || !this.#speaking.wordless) break
+        if (empty) throw new StageFault(vendorFault('internal', `${models.model} answered without words`, false))
       } catch (error) {
         signal.throwIfAborted()
+        if (empty) throw error
         // A draft that died while nobody needed it is no fault of the answer.
         if (deltas !== null && written === '' && this.#calls.all.length === 0) {
           deltas = null
@@ -166,10 +185,20 @@ export class Answer {
         deltas = null
         this.#calls = new WrittenCalls(`call-${this.generation}-${failures + 2}`)
         request = goingOn(conversation.request(), written)
+        continue
       }
+      // Nothing but reasoning, a filter's silence: dead air, unless it is asked for again.
+      empty = true
+      this.#context.stats.emptyAnswers++
+      this.#speaking.reset()
+      this.#cut = null
+      written = ''
+      deltas = null
+      failures--
     }
+    if (this.#cut !== null) this.#context.stats.answersCut++
     // The caller hears the end of the text while the calls run.
-    this.#speaking.end()
+    this.#speaking.end(this.#cut !== null)
     if (this.#calls.all.length === 0) return
     conversation.called(this.#calls.entries())
     this.#emitCalls(false)

@@ -102,6 +102,8 @@ export class CascadeBackend implements Backend {
     noises: 0,
     sttFaults: 0,
     answersFailed: 0,
+    emptyAnswers: 0,
+    answersCut: 0,
     invalidToolArguments: 0,
     malformedChunks: 0,
     samplesDropped: 0,
@@ -509,7 +511,8 @@ export class CascadeBackend implements Backend {
     const { generation } = answer
     if (error === null) {
       this.#spoken = answer
-      this.#sink.event({ type: 'turn-done', generation, status: 'completed' })
+      const { cut } = answer
+      this.#sink.event({ type: 'turn-done', generation, status: 'completed', ...(cut === null ? {} : { cut }) })
     } else {
       const fault = faultOf(error)
       this.stats.answersFailed++

@@ -57,8 +57,25 @@ export interface ChatChunk {
 }
 
 interface ChatDelta {
-  readonly content?: string | null
+  /** Some servers stream parts, as requests have them. */
+  readonly content?: string | readonly (string | { readonly type?: string; readonly text?: unknown })[] | null
+  /** In place of an answer; words for the caller like any other. */
+  readonly refusal?: string | null
   readonly tool_calls?: readonly CallPiece[]
+}
+
+const CUT: Readonly<Record<string, 'length' | 'filter'>> = { length: 'length', content_filter: 'filter' }
+
+/** The words of a piece; a model's reasoning is in fields or parts of its own. */
+function textOf({ content, refusal }: ChatDelta): string {
+  if (typeof content === 'string') return content
+  const parts = Array.isArray(content) ? (content as readonly unknown[]) : []
+  const texts = parts.map((part) => {
+    if (typeof part === 'string') return part
+    const { type = 'text', text } = Object(part) as { readonly type?: unknown; readonly text?: unknown }
+    return typeof text === 'string' && (type === 'text' || type === 'output_text') ? text : ''
+  })
+  return texts.join('') || (refusal ?? '')
 }
 
 /** A language model on `/chat/completions`. */
@@ -105,10 +122,13 @@ class ChatRequests implements LanguageModel {
       if (chunk.usage != null) this.#tokens(chunk.usage)
       const choice = chunk.choices?.[0]
       const delta = choice?.delta ?? choice?.message
-      if (delta === undefined) continue
+      const cut = choice?.finish_reason == null ? undefined : CUT[choice.finish_reason]
+      if (delta == null && cut === undefined) continue
+      const words = textOf(delta ?? {})
       yield {
-        ...(typeof delta.content === 'string' ? { text: delta.content } : {}),
-        ...(Array.isArray(delta.tool_calls) ? { calls: delta.tool_calls as readonly CallPiece[] } : {}),
+        ...(words === '' ? {} : { text: words }),
+        ...(cut === undefined ? {} : { cut }),
+        ...(Array.isArray(delta?.tool_calls) ? { calls: delta.tool_calls as readonly CallPiece[] } : {}),
       }
     }
   }

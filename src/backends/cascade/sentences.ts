@@ -37,10 +37,27 @@ export class Sentences {
     this.#lineStart = false
   }
 
-  /** The text is complete. */
-  flush(): string[] {
+  /** Nothing was written that can be spoken. */
+  get wordless(): boolean {
+    return this.#first && (this.#reasoning || !isSpeakable(this.#text))
+  }
+
+  /** As if nothing had been written. */
+  reset(): void {
+    this.#text = ''
+    this.#first = true
+    this.#lineStart = true
+    this.#reasoning = false
+  }
+
+  /**
+   * The text is complete.
+   * @param cut  it broke off: words behind the last whole clause are left out, unless they are all there is
+   */
+  flush(cut = false): string[] {
     const out: string[] = []
-    if (!this.#reasoning) this.#take(this.#text.length, out)
+    const clause = cut ? (/^.*[.,;:!?…]/su.exec(this.#text)?.[0].length ?? 0) : this.#text.length
+    if (!this.#reasoning) this.#take(clause === 0 && this.#first ? this.#text.length : clause, out)
     this.#text = ''
     return out
   }
@@ -126,5 +143,11 @@ function spoken(text: string, lineStart: boolean): string {
     .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
     .replace(/\n\s*[-•*]\s+/g, ' ')
     .replace(/`+|(?<!\d)#{1,6}\s+|[*_]{2,}|(?<![\p{L}\d*])[*_](?=\p{L})|(?<=[\p{L}.,!?])[*_](?![\p{L}\d])/gu, '')
-  return (lineStart ? plain.replace(/^\s*[-•]\s+/, '') : plain).replace(/\s+/g, ' ').trim()
+  return (
+    (lineStart ? plain.replace(/^\s*[-•*]\s+/, '') : plain)
+      // What stands alone between the words and is none: a rule of a table, a dash, a picture.
+      .replace(/^\s*(?:[^\p{L}\p{N}\p{Sc}\s*#]+\s+)+(?=\S)/u, '')
+      .replace(/\s+/g, ' ')
+      .trim()
+  )
 }

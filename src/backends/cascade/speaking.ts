@@ -1,6 +1,7 @@
 import { SPEECH_MS_PER_CHARACTER } from '../../call/transcript.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { isSpeakable } from '../../speech/spoken/sentences.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Candidates } from './candidates.js'
@@ -31,6 +32,7 @@ export class Speaking {
   /** Written before there was a service to speak it. */
   #written = ''
   #ended = false
+  #cut = false
   #cancelled = false
   #failures = 0
   #run: Run | null = null
@@ -57,9 +59,21 @@ export class Speaking {
     this.#pass()
   }
 
-  /** No text follows. */
-  end(): void {
+  /** Nothing was written that can be spoken. */
+  get wordless(): boolean {
+    return this.#sentences.wordless && !isSpeakable(this.#written)
+  }
+
+  /** As if nothing had been written. */
+  reset(): void {
+    this.#written = ''
+    this.#sentences.reset()
+  }
+
+  /** No text follows. @param cut  it broke off, and ends at its last whole clause */
+  end(cut = false): void {
     this.#ended = true
+    this.#cut = cut
     this.#pass()
   }
 
@@ -133,7 +147,7 @@ export class Speaking {
     if (run?.speech == null) return
     const pieces = this.#sentences.push(this.#written)
     this.#written = ''
-    if (this.#ended) pieces.push(...this.#sentences.flush())
+    if (this.#ended) pieces.push(...this.#sentences.flush(this.#cut))
     for (const piece of pieces) {
       const spoken = spokenForm(piece, this.#manner.language)
       const sounding = run.add(piece, spoken)

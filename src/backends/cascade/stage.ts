@@ -143,6 +143,8 @@ export interface CallPiece {
 export interface ModelDelta {
   readonly text?: string
   readonly calls?: readonly CallPiece[]
+  /** The service ended the answer here: it is at its longest, or a filter refused the rest. */
+  readonly cut?: 'length' | 'filter'
 }
 
 export interface LanguageModel extends StageLife {

@@ -116,6 +116,7 @@ export class OpenAiRealtimeBackend implements Backend {
     hostedMcpEvents: 0,
     sipEvents: 0,
     emptyResponses: 0,
+    answersCut: 0,
     repeatedSpeech: 0,
     backchannelAnswers: 0,
     lateToolResults: 0,
@@ -815,7 +816,9 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#askedAgain = false
     // The caller heard an incomplete answer too. Without any audio or tool call it counts as failed.
     const silent = status === 'incomplete' && response.audioOutMs === 0 && !response.hadCalls
-    this.#end(response, silent ? 'failed' : 'completed', reason)
+    const cut = status !== 'incomplete' || silent ? undefined : reason === 'content_filter' ? 'filter' : 'length'
+    if (cut !== undefined) this.stats.answersCut++
+    this.#end(response, silent ? 'failed' : 'completed', reason, cut)
   }
 
   /** The first one in a row is asked for again; the second one has failed. */
@@ -827,7 +830,12 @@ export class OpenAiRealtimeBackend implements Backend {
     if (again) this.#responses.want(null)
   }
 
-  #end(response: Response, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
+  #end(
+    response: Response,
+    status: 'completed' | 'cancelled' | 'failed',
+    reason: string | undefined,
+    cut?: 'length' | 'filter',
+  ): void {
     const { generation } = response
     for (const itemId of response.openItems) {
       this.#items.done(itemId)
@@ -836,11 +844,13 @@ export class OpenAiRealtimeBackend implements Backend {
     response.openItems.clear()
     this.#responses.done(response)
     if (status === 'cancelled') response.state = 'cancelled'
-    this.#sink.event(
-      reason === undefined
-        ? { type: 'turn-done', generation, status }
-        : { type: 'turn-done', generation, status, reason },
-    )
+    this.#sink.event({
+      type: 'turn-done',
+      generation,
+      status,
+      ...(reason === undefined ? {} : { reason }),
+      ...(cut === undefined ? {} : { cut }),
+    })
   }
 
   // --- tool calls -----------------------------------------------------------------------------------------

@@ -347,6 +347,8 @@ export interface OpenAiStats extends MessageCounts {
   createRefusals: number
   /** Responses that completed without sound, words and tool calls. */
   emptyResponses: number
+  /** Answers that the service ended early. */
+  answersCut: number
   /** Speech that was given again before a tool call, and was dropped. */
   repeatedSpeech: number
   /** Answers to a backchannel over an answer that the caller still heard; they were dropped. */
