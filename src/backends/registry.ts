@@ -6,6 +6,7 @@ import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { CascadeBackend } from './cascade/cascade-backend.js'
 import { loadStageModules, missingForStages, stageLacks, stageModels, stagesOf } from './cascade/services.js'
 import type { CascadeSettings, ServiceSettings } from './cascade/services.js'
+import type { OwnVoice } from './cascade/own-voice.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
@@ -69,6 +70,8 @@ export interface BackendContext {
   readonly legRateHz: LegRateHz
   /** The agent's `backends:` block. */
   readonly options: BackendOptions
+  /** The agent's fixed phrases in the voice of its cascade; absent for an agent whose first backend is another. */
+  readonly ownVoice?: OwnVoice
   /**
    * The gateway marks the caller's turns, because another backend of the list cannot detect them. A backend with its
    * own turn detection then switches it off, unless the agent's file sets it, so that no turn is timed twice.
@@ -215,8 +218,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     detectsTurns: () => false,
     models: ({ cascade }, { cascade: own = {} }) =>
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
-    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz }) =>
-      new CascadeBackend(sink, { ...stagesOf(cascade, own), legRateHz, nowMs: clock }),
+    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz, ownVoice }) =>
+      new CascadeBackend(sink, {
+        ...stagesOf(cascade, own),
+        legRateHz,
+        nowMs: clock,
+        ...(ownVoice === undefined ? {} : { ownVoice }),
+      }),
   },
   embedded: {
     missing: () => null,

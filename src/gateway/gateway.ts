@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentWatch } from '../agents/agent-watch.js'
@@ -288,6 +289,8 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       clock,
       metrics,
       backends: backendSettings(config),
+      // No caller's words are in these files: they are none of the kinds that retention and erasure go through.
+      phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
       recordsKeepMs: config.recordsKeepDays * 86_400_000,

@@ -79,6 +79,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly workerEnv?: Readonly<Record<string, string>>
   /** Keys, addresses and models of the backends. */
   readonly backends: BackendSettings
+  /** Where fixed phrases in the voices of cascades are kept; absent or null: they are not. */
+  readonly phrasesFolder?: string | null
   readonly speech: SpeechPool | null
   /** Receives the journal of each call, a few lines at a time; null keeps none. */
   readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
@@ -175,7 +177,20 @@ export class CallRegistry implements CallDirectory {
   #drained: (() => void) | null = null
 
   constructor(options: CallRegistryOptions) {
-    const { agents, workers, maxCalls, workerMemoryMb, assets, env, workerEnv, backends, clock, log, metrics } = options
+    const {
+      agents,
+      workers,
+      maxCalls,
+      workerMemoryMb,
+      assets,
+      env,
+      workerEnv,
+      backends,
+      phrasesFolder = null,
+      clock,
+      log,
+      metrics,
+    } = options
     assert(maxCalls <= workers * CALLS_PER_WORKER_MAX, 'more calls than the workers may carry')
     this.#options = options
     this.#log = log
@@ -198,7 +213,7 @@ export class CallRegistry implements CallDirectory {
       log,
       metrics,
       calls: this.#calls,
-      workerData: { assets, env, backends, memoryMb: workerMemoryMb },
+      workerData: { assets, env, backends, phrasesFolder, memoryMb: workerMemoryMb },
     })
     this.#refusedDropped = metrics.defineCounter(
       'refused_records_dropped',

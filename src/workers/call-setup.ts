@@ -174,6 +174,27 @@ function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSpec[] {
   return [...offeredTools(agent, assets), ...gateway, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
+/** All that the gateway says word for word as the agent's file has it. None of it is about a caller. */
+export function fixedPhrases(agent: AgentDefinition): readonly string[] {
+  const { escalation } = agent
+  const texts = [
+    agent.greeting,
+    agent.apology,
+    agent.tryAgain,
+    agent.goodbye,
+    ...agent.fillers.phrases,
+    firstPromptOf(agent),
+    ...agent.silence.prompts,
+    agent.recording.enabled ? agent.recording.consent : null,
+    agent.recovery.text,
+    agent.limits.maxDurationText,
+    ...(escalation === null
+      ? []
+      : [escalation.announce, escalation.failed, escalation.closed, escalation.offer, escalation.offerAccepted]),
+  ]
+  return texts.filter((text) => text !== null)
+}
+
 function firstPromptOf({ language, silence: { firstPrompt, prompts } }: AgentDefinition): string | null {
   if (firstPrompt !== undefined) return firstPrompt
   return prompts.length > 0 && /^en\b/i.test(language) ? (DEFAULT_CALL_OPTIONS.silence.firstPrompt ?? null) : null

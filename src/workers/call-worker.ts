@@ -7,8 +7,11 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
 import { LookupCounts, installNameLookup } from '../http/name-lookup.js'
 import { ToolRunner } from '../agents/tool-runner.js'
+import { PhraseStore } from '../speech/phrase-store.js'
 import { SpeechClient } from '../speech/speech-client.js'
 import { Circuits } from '../backends/failover/circuit-breaker.js'
+import { ownVoiceOf } from '../backends/cascade/services.js'
+import type { OwnVoice } from '../backends/cascade/own-voice.js'
 import { composeBackend } from '../backends/compose.js'
 import type { CompositionOptions } from '../backends/compose.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
@@ -21,7 +24,7 @@ import { WorkerCall } from './worker-call.js'
 import type { WorkerContext } from './worker-context.js'
 import { voiceDetectors } from './media-assets.js'
 import { processClock } from './ticker.js'
-import { sessionOptions } from './call-setup.js'
+import { fixedPhrases, sessionOptions } from './call-setup.js'
 import { releaseStartMemory } from './start-memory.js'
 import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
@@ -40,6 +43,8 @@ const WORKER_BEAT_MS = 100
  * (code that exits, spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
  */
 const data = workerData as WorkerData
+const phrases = data.phrasesFolder === null ? null : new PhraseStore(data.phrasesFolder)
+void phrases?.load()
 const memory = claimWorkerMemory(data.memories, threadId)
 const clock = processClock()
 const memoryBytes = data.memoryMb * 1024 * 1024
@@ -180,11 +185,25 @@ function hasForeignCode({ backends, assets }: CallStart): boolean {
   return backends.some((name) => name.startsWith(MODULE_PREFIX)) || assets.modules.length > 0
 }
 
+/** The agent's fixed phrases in the voice of its cascade; null where that is not its first backend. */
+function ownVoiceFor({ backends, agent, legRateHz }: CallStart): OwnVoice | null {
+  if (phrases === null || backends[0] !== 'cascade') return null
+  const language = agent.language.toLowerCase().split('-')[0] ?? ''
+  return ownVoiceOf(data.backends.cascade, agent.backends.cascade ?? {}, {
+    store: phrases,
+    voice: agent.voice['cascade'] ?? null,
+    language,
+    legRateHz,
+    texts: fixedPhrases(agent),
+  })
+}
+
 async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
   const speech =
     start.speech === null ? null : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
   const { agent } = start
   const post = (message: FromCall): void => start.port.postMessage(message)
+  const ownVoice = ownVoiceFor(start)
   const backend = await composeBackend(
     {
       names: start.backends,
@@ -201,6 +220,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       legRateHz: start.legRateHz,
       resamplers: context.resamplers,
       options: agent.backends,
+      ...(ownVoice === null ? {} : { ownVoice }),
       gatewayInterrupts: agent.bargeIn.backchannel !== null,
       watch: {
         session: (opened) => post({ type: 'backend-session', opened }),
@@ -228,6 +248,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
     speech,
     tools,
     voice: start.agent.voice.embedded,
+    ownPhrase: (text) => ownVoice?.find(text) ?? null,
     guard,
   })
   if (!code.runsIn(call)) {

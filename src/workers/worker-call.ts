@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
+import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallLogEntry } from '../call/call-log.js'
@@ -49,6 +50,8 @@ interface CallParts {
   readonly tools: Pick<ToolRunner, 'run'>
   /** Voice of the gateway's own phrases. */
   readonly voice: string
+  /** A phrase of the agent's in the voice of its backend, if it was spoken before. */
+  readonly ownPhrase?: (text: string) => KeptPhrase | null
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
   readonly guard: (call: WorkerCall, work: () => void) => void
 }
@@ -505,9 +508,15 @@ export class WorkerCall implements BackendSink {
       })
   }
 
-  /** A phrase of the gateway itself: the speech pool speaks it, whichever backend the call has. */
+  /** A phrase of the gateway itself: in the backend's voice if that has spoken it before, else the speech pool speaks it. */
   #announce(itemId: string, text: string): void {
-    const { speech, voice } = this.#parts
+    const { speech, voice, ownPhrase } = this.#parts
+    const own = ownPhrase?.(text) ?? null
+    if (own !== null) {
+      this.#speech.append('gateway', itemId, own.pcm, own.sampleRateHz, this.#context.clock())
+      this.#speech.finish('gateway', itemId)
+      return this.#wake()
+    }
     const failed = (): void => this.#handle({ type: 'announce-failed', itemId })
     if (speech === null) {
       // Later, because the session's outputs are being drained now.

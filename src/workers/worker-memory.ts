@@ -13,6 +13,8 @@ export interface WorkerData {
   /** Variables that tool templates may read. */
   readonly env: Environment
   readonly backends: BackendSettings
+  /** Where fixed phrases in the voices of cascades are kept; null: they are not. */
+  readonly phrasesFolder: string | null
   /** Of `LookupCounts`, shared by all workers. */
   readonly lookups: SharedArrayBuffer
   /** Limit of the worker's heap, and of its memory outside the heap, MiB. */

@@ -2,6 +2,8 @@ import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import { noUsage } from '../../call/usage.js'
 import type { Clock } from '../../core/clock.js'
 import type { BackendSink } from '../backend.js'
+import { samplesToMs } from '../../core/units.js'
+import type { Phrase } from '../../speech/phrase-store.js'
 import { parseArguments } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import { faultOf } from './candidates.js'
@@ -44,10 +46,15 @@ interface AnswerContext {
   readonly conversation: Conversation
   readonly stats: CascadeStats
   readonly manner: SpeechManner
+  /** A fixed text that was spoken before, in the agent's own voice. */
+  readonly kept: (text: string) => Phrase | null
   readonly nowMs: Clock
   /** Caller audio since the last answer; called once, at the end. */
   readonly takeAudioInMs: () => number
 }
+
+/** Samples of one delivery, of a phrase that is there as a whole. */
+const PIECE_SAMPLES = 12_000
 
 /** For a model that goes on where another one broke off. */
 const GO_ON = 'Your answer was cut off after these words. Go on right after them, and repeat nothing.'
@@ -115,6 +122,8 @@ export class Answer {
   async deliver(fixed: string | null, draft: Draft | null): Promise<void> {
     const { sink } = this.#context
     const { generation } = this
+    const kept = fixed === null ? null : this.#context.kept(fixed)
+    if (fixed !== null && kept !== null) return this.#play(fixed, kept)
     const aborted = new Promise<never>((_resolve, reject) => {
       this.#abort.signal.addEventListener('abort', () => reject(this.#abort.signal.reason as Error), { once: true })
     })
@@ -148,6 +157,21 @@ export class Answer {
         audioOutMs: audioMs,
       },
     })
+  }
+
+  /** Delivers a text whose sound is there. */
+  #play(text: string, { pcm, sampleRateHz }: Phrase): void {
+    const { sink, nowMs } = this.#context
+    const { generation, itemId, entry } = this
+    this.#speaking.cancel(null)
+    entry.firstAtMs = nowMs()
+    entry.sentences.push({ text, ms: samplesToMs(pcm.length, sampleRateHz) })
+    this.#emitTranscript(false)
+    for (let at = 0; at < pcm.length && !this.interrupted; at += PIECE_SAMPLES)
+      sink.audio(pcm.subarray(at, at + PIECE_SAMPLES), sampleRateHz, itemId, generation)
+    this.#abort.signal.throwIfAborted()
+    sink.event({ type: 'audio-done', generation, itemId })
+    this.#emitTranscript(true)
   }
 
   async #write(draft: Draft | null): Promise<void> {

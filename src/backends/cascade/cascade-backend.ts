@@ -27,6 +27,7 @@ import type { CascadeStats, Draft } from './answer.js'
 import { Candidates, faultOf } from './candidates.js'
 import { Conversation } from './conversation.js'
 import { HttpHosts } from './http-service.js'
+import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
 import type { Heard, LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
 
@@ -47,6 +48,8 @@ export interface CascadeOptions {
   readonly speculate?: boolean
   /** Transcripts that the recogniser is known to return for noise; compared in lower case without punctuation. */
   readonly artefacts?: readonly string[]
+  /** The agent's fixed phrases in its own voice; none are kept when not given. */
+  readonly ownVoice?: OwnVoice
   /** `performance.now` when not given. */
   readonly nowMs?: Clock
   /** Real ones when not given. */
@@ -125,6 +128,7 @@ export class CascadeBackend implements Backend {
   #session: BackendSession | null = null
   #conversation: Conversation | null = null
   #stages: Stages | null = null
+  #context: StageContext | null = null
   #answer: Answer | null = null
   /** The one that was delivered last: its sound may still be played. */
   #spoken: Answer | null = null
@@ -199,6 +203,12 @@ export class CascadeBackend implements Backend {
     this.#sink.event({ type: 'ready' })
     this.#recognition.ready()
     for (const work of this.#waiting.splice(0)) work()
+    if (this.#context !== null)
+      void this.#options.ownVoice?.render(
+        this.#context,
+        this.#abort.signal,
+        () => this.#answer !== null || this.#due !== null || this.#recognition.isOpen || this.#recognition.awaits,
+      )
   }
 
   pushAudio(pcm: Int16Array): void {
@@ -294,12 +304,18 @@ export class CascadeBackend implements Backend {
 
   counters(): Readonly<Record<string, number>> {
     const { stt, llm, tts } = this.#stages ?? {}
+    const { ownVoice } = this.#options
     return {
       ...this.stats,
       turnsResent: this.#recognition.resent,
       sttFailovers: stt?.failovers ?? 0,
       llmFailovers: llm?.failovers ?? 0,
       ttsFailovers: tts?.failovers ?? 0,
+      phrasesKept: ownVoice?.hits ?? 0,
+      phrasesMissed: ownVoice?.misses ?? 0,
+      phrasesRendered: ownVoice?.rendered ?? 0,
+      phrasesEvicted: ownVoice?.store.evictions ?? 0,
+      phrasesUnreadable: ownVoice?.store.unreadable ?? 0,
     }
   }
 
@@ -336,6 +352,7 @@ export class CascadeBackend implements Backend {
       },
       http: new HttpHosts(this.#nowMs, signal),
     }
+    this.#context = context
     const replaced = (fault: VendorFault): void => this.#replaced(fault)
     const tts: Candidates<TextToSpeech> = new Candidates(
       options.tts,
@@ -493,6 +510,7 @@ export class CascadeBackend implements Backend {
       stats: this.stats,
       manner: { language: languageOf(session), speed: 1 },
       nowMs: this.#nowMs,
+      kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => this.#takeAudioInMs(),
     })
     this.#answer = answer

@@ -10,6 +10,7 @@ import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
 import { sonioxSpeechToText } from './soniox-speech-to-text.js'
 import { sonioxTextToSpeech } from './soniox-text-to-speech.js'
 import { speech } from './speech-requests.js'
+import { OwnVoice } from './own-voice.js'
 import type { LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { whisper } from './whisper-requests.js'
 
@@ -155,6 +156,19 @@ export function stageLacks(settings: CascadeSettings, own: Own): readonly string
       return lacks === undefined ? [] : [`${stage} ${service} ${lacks}`]
     }),
   )
+}
+
+/** The fixed phrases of an agent in the first voice of its list. */
+export function ownVoiceOf(
+  settings: CascadeSettings,
+  own: Own,
+  phrases: Omit<ConstructorParameters<typeof OwnVoice>[0], 'factory' | 'settings'>,
+): OwnVoice | null {
+  const [entry] = entriesOf('tts', settings, own)
+  if (entry === undefined) return null
+  const factory = (): StageFactory<TextToSpeech> => factoryOf('tts', entry, TTS, settings)
+  const model = isModule(entry.service) ? entry.service : (TTS[entry.service]?.make(entry, settings).model ?? '')
+  return new OwnVoice({ ...phrases, factory, settings: { ...entry, model } })
 }
 
 /** The stages of one call. The modules among them were loaded. */

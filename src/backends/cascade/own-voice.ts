@@ -1,0 +1,145 @@
+import { samplesToMs } from '../../core/units.js'
+import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import { PHRASE_MS_MAX, PhraseStore } from '../../speech/phrase-store.js'
+import type { Phrase } from '../../speech/phrase-store.js'
+import { spokenForm } from '../../speech/spoken/spoken-form.js'
+import { Candidates } from './candidates.js'
+import { Speaking } from './speaking.js'
+import type { StageContext, StageFactory, TextToSpeech } from './stage.js'
+
+/** Phrases of one agent; the rest is spoken by the gateway's own voice. */
+const TEXTS_MAX = 60
+const TEXT_CHARS_MAX = 400
+/** A voice that could not speak the phrases is asked again after this. */
+const REST_MS = 60_000
+/** How often it is looked whether nobody speaks in the call that pays for the phrases. */
+const BUSY_MS = 200
+
+interface OwnVoiceOptions {
+  readonly store: PhraseStore
+  /** The first voice of the agent's list; its module, if it is one, is loaded when this is called. */
+  readonly factory: () => StageFactory<TextToSpeech>
+  /** How that voice is set: another setting is another voice. */
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly voice: string | null
+  readonly language: string
+  readonly legRateHz: LegRateHz
+  /** What the agent's file says word for word. Nothing else is ever kept, no text about a caller. */
+  readonly texts: readonly string[]
+}
+
+/** Threads have one rendering at a time, so that a hundred calls of a new agent make its phrases once. */
+let rendering = false
+/** By voice: until then nobody tries again. The keys are as many as the agents' voices. */
+const restsUntilMs = new Map<string, number>()
+
+/**
+ * The fixed phrases of an agent in its own voice: greeting, fillers, apology, goodbye. They are spoken once, between the
+ * answers of the first call, and kept; after that they need no service.
+ */
+export class OwnVoice {
+  hits = 0
+  misses = 0
+  rendered = 0
+  readonly #options: OwnVoiceOptions
+  readonly #texts: readonly string[]
+
+  constructor(options: OwnVoiceOptions) {
+    this.#options = options
+    this.#texts = [...new Set(options.texts.map((text) => text.trim()))]
+      .filter((text) => text !== '' && text.length <= TEXT_CHARS_MAX)
+      .slice(0, TEXTS_MAX)
+  }
+
+  get store(): PhraseStore {
+    return this.#options.store
+  }
+
+  /** At once; null for a text that was not spoken before, or is not one of the agent's fixed ones. */
+  find(text: string): Phrase | null {
+    if (!this.#texts.includes(text.trim())) return null
+    const phrase = this.#options.store.find(this.#key(text))
+    if (phrase === null) this.misses++
+    else this.hits++
+    return phrase
+  }
+
+  /**
+   * Speaks what was not kept yet. Never rejects.
+   * @param busy  somebody needs the service now
+   */
+  async render(context: StageContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
+    const { store } = this.#options
+    const voiceKey = this.#key('')
+    if (rendering || Date.now() < (restsUntilMs.get(voiceKey) ?? 0)) return
+    rendering = true
+    let voices: Candidates<TextToSpeech> | null = null
+    try {
+      for (const text of this.#texts) {
+        const key = this.#key(text)
+        if (await store.has(key)) continue
+        while (busy() && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, BUSY_MS).unref())
+        if (signal.aborted) return
+        voices ??= new Candidates(
+          [this.#options.factory()],
+          context,
+          signal,
+          () => undefined,
+          () => undefined,
+        )
+        await voices.open(false)
+        const phrase = await this.#speak(text, voices, signal)
+        if (phrase === null) continue
+        await store.keep(key, phrase)
+        this.rendered++
+      }
+    } catch {
+      // The call itself reports what is wrong with the service.
+      restsUntilMs.set(voiceKey, Date.now() + REST_MS)
+    } finally {
+      rendering = false
+      voices?.close()
+    }
+  }
+
+  #key(text: string): string {
+    const { settings, voice, language, legRateHz } = this.#options
+    return PhraseStore.key({ ...settings, agentVoice: voice, language, legRateHz }, spokenForm(text.trim(), language))
+  }
+
+  /** @returns null for speech that is too long to keep @throws StageFault, or the reason of the signal */
+  async #speak(text: string, voices: Candidates<TextToSpeech>, signal: AbortSignal): Promise<Phrase | null> {
+    const pieces: Int16Array[] = []
+    let rateHz: SampleRateHz = this.#options.legRateHz
+    const speaking = new Speaking(
+      voices,
+      { language: this.#options.language, speed: 1 },
+      {
+        audio: (pcm, sampleRateHz) => {
+          rateHz = sampleRateHz
+          pieces.push(pcm.slice())
+        },
+        sounds: () => undefined,
+      },
+    )
+    const aborted = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+    })
+    speaking.write(text)
+    speaking.end()
+    try {
+      await Promise.race([speaking.done, aborted])
+    } catch (error) {
+      speaking.cancel(null)
+      throw error
+    }
+    const pcm = new Int16Array(pieces.reduce((sum, { length }) => sum + length, 0))
+    let at = 0
+    for (const piece of pieces) {
+      pcm.set(piece, at)
+      at += piece.length
+    }
+    const ms = samplesToMs(pcm.length, rateHz)
+    return ms === 0 || ms > PHRASE_MS_MAX ? null : { pcm, sampleRateHz: rateHz }
+  }
+}

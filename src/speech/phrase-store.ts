@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { SampleRateHz } from '../core/units.js'
+import { parseWav, writeWav } from '../media/wav.js'
+
+/** On disk, of all processes that share the folder. */
+const FILES_MAX = 2000
+const FILE_BYTES_MAX = 256 * 1024 * 1024
+/** In the memory of one thread; what is not in it is read again when it is asked for. */
+const MEMORY_BYTES_MAX = 16 * 1024 * 1024
+/** Longer speech is no phrase. */
+export const PHRASE_MS_MAX = 30_000
+/** A file that is in use is marked as such no more often than this: the least recently used one goes first. */
+const TOUCH_MS = 3_600_000
+
+/** Speech that was synthesised once. */
+export interface Phrase {
+  readonly pcm: Int16Array
+  readonly sampleRateHz: SampleRateHz
+}
+
+interface Kept {
+  readonly phrase: Phrase
+  touchedAtMs: number
+}
+
+/**
+ * Fixed phrases of agents as WAV files, so that they are there at once, and in the same voice while its service is down.
+ * The newest ones are in memory. A file that cannot be read is ignored and removed.
+ */
+export class PhraseStore {
+  evictions = 0
+  unreadable = 0
+  readonly #folder: string
+  /** By key, the least recently used first. */
+  readonly #memory = new Map<string, Kept>()
+  #memoryBytes = 0
+  readonly #reading = new Set<string>()
+  /** Files were counted and the oldest ones removed after the last one was written. */
+  #trimming: Promise<void> = Promise.resolve()
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  /** The key of a text that is spoken in this manner: any change of `manner` makes another one. */
+  static key(manner: Readonly<Record<string, unknown>>, text: string): string {
+    return createHash('sha256')
+      .update(JSON.stringify([manner, text]))
+      .digest('hex')
+      .slice(0, 40)
+  }
+
+  /** Reads the newest files into memory, until that is full. Never rejects. */
+  async load(): Promise<void> {
+    for (const { key, bytes } of (await this.#files()).toReversed()) {
+      if (this.#memoryBytes + bytes > MEMORY_BYTES_MAX) return
+      await this.#read(key)
+    }
+  }
+
+  /** At once; null where it is not in memory. If there is a file, the next question finds it. */
+  find(key: string): Phrase | null {
+    const kept = this.#memory.get(key)
+    if (kept === undefined) {
+      void this.#read(key)
+      return null
+    }
+    this.#memory.delete(key)
+    this.#memory.set(key, kept)
+    if (Date.now() - kept.touchedAtMs > TOUCH_MS) {
+      kept.touchedAtMs = Date.now()
+      void utimes(this.#path(key), new Date(), new Date()).catch(() => undefined)
+    }
+    return kept.phrase
+  }
+
+  /** Whether it was kept, in memory or on disk. */
+  async has(key: string): Promise<boolean> {
+    return this.#memory.has(key) || (await this.#read(key))
+  }
+
+  /** Never rejects: a full disk costs the phrase, not the call. */
+  async keep(key: string, phrase: Phrase): Promise<void> {
+    this.#remember(key, phrase)
+    const { pcm, sampleRateHz } = phrase
+    const path = this.#path(key)
+    // Another thread may write the same phrase at the same time.
+    const part = `${path}.${process.pid}-${Math.random().toString(36).slice(2)}.part`
+    try {
+      await mkdir(this.#folder, { recursive: true })
+      await writeFile(part, writeWav({ sampleRateHz, channels: 1, samples: pcm }))
+      await rename(part, path)
+    } catch {
+      await rm(part, { force: true }).catch(() => undefined)
+    }
+    this.#trimming = this.#trimming.then(() => this.#trim())
+    await this.#trimming
+  }
+
+  #path(key: string): string {
+    return join(this.#folder, `${key}.wav`)
+  }
+
+  #remember(key: string, phrase: Phrase): void {
+    const before = this.#memory.get(key)
+    if (before !== undefined) this.#memoryBytes -= before.phrase.pcm.byteLength
+    this.#memory.delete(key)
+    this.#memory.set(key, { phrase, touchedAtMs: Date.now() })
+    this.#memoryBytes += phrase.pcm.byteLength
+    for (const [oldest, { phrase: old }] of this.#memory) {
+      if (this.#memoryBytes <= MEMORY_BYTES_MAX) return
+      this.#memory.delete(oldest)
+      this.#memoryBytes -= old.pcm.byteLength
+    }
+  }
+
+  /** @returns whether the phrase is in memory now */
+  async #read(key: string): Promise<boolean> {
+    if (this.#reading.has(key)) return false
+    this.#reading.add(key)
+    let bytes: Buffer
+    try {
+      bytes = await readFile(this.#path(key))
+    } catch {
+      return false
+    } finally {
+      this.#reading.delete(key)
+    }
+    try {
+      const { samples, sampleRateHz, channels } = parseWav(bytes)
+      const whole = writeWav({ sampleRateHz, channels: 1, samples })
+      if (channels !== 1 || samples.length === 0 || !bytes.equals(whole)) throw new Error('another file')
+      this.#remember(key, { pcm: samples, sampleRateHz })
+      return true
+    } catch {
+      this.unreadable++
+      await rm(this.#path(key), { force: true }).catch(() => undefined)
+      return false
+    }
+  }
+
+  /** The least recently used first. */
+  async #files(): Promise<{ readonly key: string; readonly bytes: number; readonly usedAtMs: number }[]> {
+    const names = await readdir(this.#folder).catch(() => [])
+    const files = await Promise.all(
+      names
+        .filter((name) => name.endsWith('.wav'))
+        .map(async (name) => {
+          const info = await stat(join(this.#folder, name)).catch(() => null)
+          return info === null ? null : { key: name.slice(0, -4), bytes: info.size, usedAtMs: info.mtimeMs }
+        }),
+    )
+    return files.filter((file) => file !== null).toSorted((a, b) => a.usedAtMs - b.usedAtMs)
+  }
+
+  async #trim(): Promise<void> {
+    const files = await this.#files()
+    let bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+    for (const [i, file] of files.entries()) {
+      if (bytes <= FILE_BYTES_MAX && files.length - i <= FILES_MAX) return
+      bytes -= file.bytes
+      this.evictions++
+      await rm(this.#path(file.key), { force: true }).catch(() => undefined)
+    }
+  }
+}

@@ -1,0 +1,124 @@
+import { readdirSync, readFileSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
+import { OwnVoice } from '../../src/backends/cascade/own-voice.js'
+import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox-text-to-speech.js'
+import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { PhraseStore } from '../../src/speech/phrase-store.js'
+import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
+
+const GREETING = 'Good morning, this is the order line.'
+const APOLOGY = 'I am sorry, I have a technical problem.'
+
+const wavs = (folder: string): string[] => readdirSync(folder).filter((name) => name.endsWith('.wav'))
+
+async function line(t: Test, folder: string, voiceAlive = true) {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const soniox = await SonioxDouble.start({ key: CASCADE_TEST_KEY, script: double.script })
+  const store = new PhraseStore(folder)
+  await store.load()
+  const tts = sonioxTextToSpeech({ baseUrl: soniox.baseUrl, apiKey: CASCADE_TEST_KEY })
+  const ownVoice = new OwnVoice({
+    store,
+    factory: () => tts,
+    settings: { service: 'soniox' },
+    voice: 'Adrian',
+    language: 'en',
+    legRateHz: 16_000,
+    texts: [GREETING, APOLOGY],
+  })
+  if (!voiceAlive) soniox.faults.mute = true
+  const recorder = new Recorder()
+  const backend = new CascadeBackend(recorder, { ...cascadeOptions(double), tts: [tts], ownVoice })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    await soniox.close()
+    await double.close()
+  })
+  await backend.connect(conformanceSession({ greeting: GREETING }), new AbortController().signal)
+  return { backend, recorder, soniox, ownVoice, store }
+}
+
+t.test(
+  'phrases are spoken once, and are there at once for the next call, while their service says nothing',
+  async (t) => {
+    const folder = t.testdir({})
+    const first = await line(t, folder)
+    await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
+    t.same(first.soniox.spoken.filter((text) => text !== '').toSorted(), [GREETING, APOLOGY].toSorted())
+    t.equal(wavs(folder).length, 2)
+    const second = await line(t, folder, false)
+    second.backend.sendText('', { role: 'system', respond: true })
+    t.ok(second.recorder.audioPieces.length > 0, 'in the same tick')
+    t.equal((await second.recorder.next('turn-done')).status, 'completed')
+    t.match(second.recorder.all('transcript').at(-1), { text: GREETING, final: true })
+    t.ok((second.ownVoice.find(APOLOGY)?.pcm.length ?? 0) > 16_000, 'the apology of an outage, in the same voice')
+    t.same(
+      second.soniox.spoken.filter((text) => text !== ''),
+      [],
+    )
+    t.match(second.backend.counters(), { phrasesKept: 2, phrasesRendered: 0, phrasesUnreadable: 0 })
+  },
+)
+
+t.test('nothing but the fixed phrases is kept', async (t) => {
+  const folder = t.testdir({})
+  const { backend, recorder, ownVoice } = await line(t, folder)
+  await recorder.until('both phrases', () => ownVoice.rendered === 2)
+  backend.sendText('Who am I?', { role: 'caller', respond: true })
+  await recorder.next('turn-done')
+  t.equal(ownVoice.find('Your name is Wanjiru.'), null)
+  t.equal(wavs(folder).length, 2)
+})
+
+t.test('another voice, rate or speed is another phrase', (t) => {
+  const manner = { service: 'soniox', voice: 'Adrian', legRateHz: 16_000, speed: 1 }
+  const keys = [
+    manner,
+    { ...manner, service: 'cartesia' },
+    { ...manner, voice: 'Maya' },
+    { ...manner, legRateHz: 8000 },
+    { ...manner, speed: 0.9 },
+  ].map((one) => PhraseStore.key(one, GREETING))
+  t.equal(new Set([...keys, PhraseStore.key(manner, APOLOGY)]).size, 6)
+  t.end()
+})
+
+t.test('a file that was cut off or changed is ignored, counted and removed', async (t) => {
+  const folder = t.testdir({})
+  const store = new PhraseStore(folder)
+  const phrase = { pcm: Int16Array.from({ length: 8000 }, (_, i) => i), sampleRateHz: 8000 } as const
+  for (const key of ['cut', 'strange', 'whole']) await store.keep(key, phrase)
+  truncateSync(join(folder, 'cut.wav'), 5000)
+  writeFileSync(join(folder, 'strange.wav'), 'no sound')
+  const other = new PhraseStore(folder)
+  await other.load()
+  t.same(other.find('whole'), phrase)
+  t.equal(other.find('cut'), null)
+  t.equal(other.find('strange'), null)
+  t.equal(other.unreadable, 2)
+  t.same(wavs(folder), ['whole.wav'])
+})
+
+t.test('the least recently used files go first, and no part of a file is left', async (t) => {
+  const folder = t.testdir({})
+  const store = new PhraseStore(folder)
+  const phrase = { pcm: new Int16Array(8).fill(1), sampleRateHz: 8000 } as const
+  await store.keep('first', phrase)
+  const bytes = readFileSync(join(folder, 'first.wav'))
+  for (let i = 0; i < 2000; i++) writeFileSync(join(folder, `old-${i}.wav`), bytes)
+  utimesSync(join(folder, 'first.wav'), new Date(0), new Date(0))
+  await store.keep('last', phrase)
+  t.equal(wavs(folder).length, 2000)
+  t.notOk(wavs(folder).includes('first.wav'))
+  t.ok(wavs(folder).includes('last.wav'))
+  t.equal(store.evictions, 2)
+  t.same(
+    readdirSync(folder).filter((name) => name.endsWith('.part')),
+    [],
+  )
+})
