@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { claimWordsSchema } from '../call/call-options.js'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../call/claim-phrases.js'
+import { claimWordsSchema } from '../call/words/language.js'
 
 /** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
 const CLAIM_RULES_MAX = 40

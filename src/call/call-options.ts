@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
+import { claimWordsSchema } from './words/language.js'
 import { LISTENING_WORDS } from './turn-words.js'
 
 const speechSchema = z.object({
@@ -88,21 +89,6 @@ const rulesSchema = z.object({
 
 /** Fields that a tool's result must have somewhere, with these values; null: any result will do. */
 export const claimResultSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).nullable()
-
-const claimWords = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
-
-/** Words of one language that keep a phrase from being a claim. Single words, which may have `*`; those of `joins` may be two. */
-export const claimWordsSchema = z.strictObject({
-  not: claimWords.describe(
-    'After one of them there is no claim in the clause, unless the phrase itself has it: not, never.',
-  ),
-  if: claimWords.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
-  asks: claimWords.describe('Begins a question: there is no claim in the rest of its sentence.'),
-  joins: claimWords.describe('Begins a new clause: but, because.'),
-  breaks: claimWords.describe('A * does not match them: will, could, want.'),
-})
-
-export type ClaimWords = DocumentOf<typeof claimWordsSchema>
 
 const claimsSchema = z.object({
   /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */

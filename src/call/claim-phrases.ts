@@ -1,5 +1,5 @@
-import type { ClaimWords } from './call-options.js'
 import { en } from './words/en.js'
+import type { ClaimWords } from './words/language.js'
 import { sw } from './words/sw.js'
 
 /** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../../src/call/claim-phrases.js'
-import type { ClaimWords } from '../../src/call/call-options.js'
+import type { ClaimWords } from '../../src/call/words/language.js'
 import { TRANSCRIPT_TEXT_CHARS_MAX } from '../../src/call/transcript.js'
 
 const en = CLAIM_LANGUAGES['en'] as ClaimWords

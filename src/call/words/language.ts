@@ -1,4 +1,20 @@
-import type { ClaimWords } from '../call-options.js'
+import { z } from 'zod'
+import type { DocumentOf } from '../documents/document.js'
+
+const claimWords = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
+
+/** Words of one language that keep a phrase from being a claim. Single words, which may have `*`; those of `joins` may be two. */
+export const claimWordsSchema = z.strictObject({
+  not: claimWords.describe(
+    'After one of them there is no claim in the clause, unless the phrase itself has it: not, never.',
+  ),
+  if: claimWords.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
+  asks: claimWords.describe('Begins a question: there is no claim in the rest of its sentence.'),
+  joins: claimWords.describe('Begins a new clause: but, because.'),
+  breaks: claimWords.describe('A * does not match them: will, could, want.'),
+})
+
+export type ClaimWords = DocumentOf<typeof claimWordsSchema>
 
 /** Words of one language: of claims, of numbers, and what is said with them. */
 export interface Language {
