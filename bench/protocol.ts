@@ -198,7 +198,7 @@ export interface BackendFacts {
   readonly appendMs: number
   readonly appendMsMin: number
   readonly appendMsMax: number
-  /** Turns that were heard since the last restart, and those of them that were not heard whole. */
+  /** Turns that began since the last restart, and those of them that were not heard whole. */
   readonly turns: number
   readonly turnsWrong: number
   /** By how much those were longer or shorter, in all. */
