@@ -91,6 +91,19 @@ export function fleet(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Calls by sample rate',
+              about:
+                'Calls opened at 8 and 16 kHz, and numbers whose line was forgotten early (outputSamplingRate: auto).',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_legs_total', 'rate'), legend: '{{rate}} Hz' },
+              { expr: `sum(rate(mkondo_lines_forgotten_total{${NODE}}[$__rate_interval]))`, legend: 'forgotten' },
+            ],
+          ),
+          curves(
+            {
               title: 'Webhook answer, p95',
               about: 'Received to answered; the carrier times out after seconds.',
               unit: SECONDS,

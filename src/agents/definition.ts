@@ -241,9 +241,12 @@ const streamSchema = z
           'as an echo.',
       ),
     outputSamplingRate: z
-      .union([z.literal(8000), z.literal(16000)], { error: 'must be 8000 or 16000' })
+      .union([z.literal(8000), z.literal(16000), z.literal('auto')], { error: 'must be 8000, 16000 or auto' })
       .default(16000)
-      .describe('Sample rate of both directions, in Hz.'),
+      .describe(
+        'Sample rate of both directions, in Hz. auto: 8000 for callers whose earlier call had no more than the band of a ' +
+          'telephone, if the first backend takes G.711 (openai, openai-live); 16000 for all others.',
+      ),
     headerMetadata: z
       .record(
         z.string().regex(/^[A-Za-z0-9_-]{1,60}$/, { error: 'a name has letters, digits, _ and - only' }),

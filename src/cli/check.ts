@@ -18,6 +18,7 @@ import { detectsTurns, lacksOf, loadBackend, modelsOf } from '../backends/regist
 import type { BackendContext } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
+import { widestRateHz } from '../workers/known-lines.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { needsDemoShop, startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../http/port-use.js'
@@ -231,7 +232,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     options: definition.backends,
     gatewayTurns: false,
     gatewayInterrupts: definition.bargeIn.backchannel !== null,
-    legRateHz: definition.stream.outputSamplingRate,
+    legRateHz: widestRateHz(definition.stream.outputSamplingRate),
   }
   const session: BackendSession = {
     callSid: 'HD_check',

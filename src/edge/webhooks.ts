@@ -302,7 +302,7 @@ export class Webhooks {
   #streamReply(call: LiveCall, agent: AgentFacts, origins: Origins): Reply {
     const { callSid } = call
     const epoch = this.#options.fleet?.node.token(callSid)?.epoch ?? 0
-    const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, callSid, epoch, origins, this.#tokens)
+    const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, call, epoch, origins, this.#tokens)
     call.document = voiceXml(actions)
     call.afterStreamUrl = afterStreamUrl
     call.humanUrl = humanUrl
@@ -585,7 +585,7 @@ interface StreamAnswer {
  */
 function streamAnswer(
   agent: AgentFacts,
-  callSid: CallSid,
+  { callSid, legRateHz }: LiveCall,
   epoch: number,
   origins: Origins,
   tokens: StreamTokens,
@@ -606,7 +606,7 @@ function streamAnswer(
     track: stream.track,
     // With a conference the conference answers the call, and the stream runs beside it.
     connect: !agent.conference,
-    samplingRateHz: stream.samplingRateHz,
+    samplingRateHz: legRateHz,
     name: stream.name,
     ...(Object.keys(stream.headerMetadata).length === 0 ? {} : { headerMetadata: stream.headerMetadata }),
     ...(stream.openMetadata === null ? {} : { openMetadata: stream.openMetadata }),

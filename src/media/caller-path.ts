@@ -4,6 +4,7 @@ import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
 import { LoudspeakerEcho } from './echo/loudspeaker-echo.js'
 import { JitterBuffer } from './jitter/jitter-buffer.js'
+import { LineBand } from './line-band.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { PitchTracker } from './pitch.js'
 import { ChannelLayout, Reframer, type ForkedTrack } from './reframer.js'
@@ -125,6 +126,8 @@ export class CallerPath {
   #sinceVoiceFrames = 0
   readonly #detector: FrameDetector
   readonly #pitch: PitchTracker
+  /** Only on a leg that could carry more than a telephone's band. */
+  readonly #band: LineBand | null
   #digits = 0
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array; readonly arrivalMs: number }[] = []
@@ -143,6 +146,7 @@ export class CallerPath {
     this.#detector =
       vadBank.openDetector?.(sampleRateHz) ?? new ComposedDetector({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
     this.#pitch = new PitchTracker({ sampleRateHz })
+    this.#band = sampleRateHz === 16_000 ? new LineBand() : null
     this.#jitter = new JitterBuffer({ sampleRateHz, slots: this.#detector.slots })
     this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
@@ -159,6 +163,11 @@ export class CallerPath {
   /** When its last byte arrived. */
   get arrivalMs(): number {
     return this.#jitter.arrivalMs
+  }
+
+  /** Whether the caller's line carries no more than a telephone's band; null while it is not known, and on legs of 8 kHz. */
+  get narrowBand(): boolean | null {
+    return this.#band?.narrow ?? null
   }
 
   /** A copy of the counters; allocates, for scrapes and records. */
@@ -246,7 +255,10 @@ export class CallerPath {
     this.#detector.detect(this.frame, this.levelDbfs)
     this.voiced = this.#detector.voiced && !this.echo
     this.doubtful = this.voiced && this.#detector.doubtful
-    if (this.voiced) this.pitchHz = this.#pitch.pitchHz()
+    if (this.voiced) {
+      this.pitchHz = this.#pitch.pitchHz()
+      if (!this.doubtful) this.#band?.take(this.frame)
+    }
     this.digit = this.#detector.digit
     if (this.digit !== null) this.#digits++
     this.#weighNoise()

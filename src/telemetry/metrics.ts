@@ -157,6 +157,8 @@ export class Metrics {
   /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
   readonly verificationLocks: CounterOf<'agent' | 'event'>
   readonly verificationNumbersEvicted: CounterHandle
+  readonly legs: CounterOf<'rate'>
+  readonly linesForgotten: CounterHandle
   readonly escalations: CounterOf<'strategy' | 'outcome'>
   readonly playoutUnderruns: CounterHandle
   readonly framesDropped: CounterOf<'where'>
@@ -342,6 +344,12 @@ export class Metrics {
     this.verificationNumbersEvicted = this.defineCounter(
       'verification_numbers_evicted',
       'Numbers whose wrong answers were forgotten early, because too many are remembered',
+      [],
+    )({})
+    this.legs = this.defineCounter('legs', 'Calls opened, by the sample rate of their leg in Hz', ['rate'])
+    this.linesForgotten = this.defineCounter(
+      'lines_forgotten',
+      'Numbers whose line was forgotten early, because too many are known',
       [],
     )({})
     this.escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])

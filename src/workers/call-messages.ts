@@ -94,6 +94,8 @@ export type FromCall =
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   | { readonly type: 'recording-announced' }
+  /** Whether the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
+  | { readonly type: 'line-band'; readonly narrow: boolean }
   /**
    * What happened since the last message of this kind, and the session's state after it. They come together, so that
    * the main thread's log and checkpoint always match.

@@ -32,6 +32,7 @@ import { Effects } from './effects.js'
 import type { EffectGate } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
 import { goesOnWith } from './kept-call.js'
+import { KnownLines } from './known-lines.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall } from './live-call.js'
@@ -280,6 +281,7 @@ export class CallRegistry implements CallDirectory {
         () => metrics.verificationNumbersEvicted.inc(),
         this.#options.sharedAttempts ?? null,
       ),
+      lines: new KnownLines(clock, metrics),
       openRecords:
         openRecords === null
           ? null

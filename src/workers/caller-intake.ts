@@ -80,6 +80,11 @@ export class CallerIntake {
     return this.#path.stats
   }
 
+  /** Whether the caller's line carries no more than a telephone's band; null while it is not known. */
+  get narrowBand(): boolean | null {
+    return this.#path.narrowBand
+  }
+
   /** Added latency from the carrier's socket to the backend, ms; NaN before the first frame. */
   get frameLatencyP99Ms(): number {
     return this.#latency.quantileMs(0.99)

@@ -1,6 +1,7 @@
 import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
+import type { WantedRate } from './known-lines.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/documents/call-view.js'
 import type { CallRecord, CallRefusal, EndReason } from '../call/documents/record.js'
 import type { StreamFault } from '../call/events.js'
@@ -21,7 +22,7 @@ export interface AgentFacts {
   readonly stream: {
     readonly name: string
     readonly track: StreamTrack
-    readonly samplingRateHz: LegRateHz
+    readonly samplingRateHz: WantedRate
     readonly headerMetadata: Readonly<Record<string, string>>
     readonly openMetadata: string | null
     /** True: the carrier reports stream events to this gateway; false: to nobody; a URL: there. */

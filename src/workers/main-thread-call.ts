@@ -11,6 +11,7 @@ import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/documents/record.js'
 import { noUsage } from '../call/usage.js'
+import { takesG711 } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
@@ -29,6 +30,7 @@ import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
+import { widestRateHz } from './known-lines.js'
 import type { LiveCall, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
@@ -169,7 +171,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.number = context.callNumber()
     this.agent = call.agent
     this.callerKey = call.direction === 'inbound' ? partyKey(call.from) : null
-    this.legRateHz = hosted.facts.stream.samplingRateHz
     this.#hosted = hosted
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
@@ -179,7 +180,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
-    this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#before = before
     this.#waitsFromMs = context.clock()
     const nowWallMs = context.wallClock()
@@ -194,6 +194,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#socketWaitMs =
       SOCKET_WAIT_MS + (before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0)
     this.#share = shareOf(hosted.shares, this.#rootSid)
+    this.legRateHz = this.#rateHz(before?.kept ?? null)
+    this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#record = new CallRecordBuilder(
       call,
       this.#share.names[0] ?? 'none',
@@ -357,6 +359,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** The first call of a chain: limits and effects count for all of it. */
   get #rootSid(): string {
     return this.#call.rootSid ?? this.#before?.kept.rootSid ?? this.callSid
+  }
+
+  /** A call that goes on keeps its rate, where that was learnt. */
+  #rateHz(before: KeptCall | null): LegRateHz {
+    const { stream } = this.#hosted.facts
+    if (before !== null)
+      return stream.samplingRateHz === 'auto' && before.legRateHz === 8000 ? 8000 : widestRateHz(stream.samplingRateHz)
+    const g711 = takesG711(this.#share.names[0] ?? '', this.#hosted.definition.backends)
+    return this.#context.lines.rateHz(stream.samplingRateHz, partyKey(this.#caller), g711)
   }
 
   /** For another node. */
@@ -967,6 +978,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'verification-verdict':
         this.#verdict(message.verdict)
+        return
+      case 'line-band':
+        this.#context.lines.heard(partyKey(this.#caller), message.narrow)
         return
       case 'recording-announced':
         this.#recordingAnnounced = true

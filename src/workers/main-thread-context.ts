@@ -22,6 +22,7 @@ import type { CallEnd, CallStart } from './call-messages.js'
 import type { Effects } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
+import type { KnownLines } from './known-lines.js'
 import type { AgentFacts } from './live-call.js'
 
 /** Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. */
@@ -106,6 +107,8 @@ export interface MainThreadContext extends MainThreadServices {
   readonly effects: Effects
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
+  /** What callers' lines carry. */
+  readonly lines: KnownLines
   /** Where recordings go; null where nothing is kept. */
   readonly record: RecordCall | null
   /** Null where nothing is kept. */

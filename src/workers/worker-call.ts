@@ -79,6 +79,8 @@ export class WorkerCall implements BackendSink {
   /** Outputs of the session that are not carried out yet, in their order. */
   readonly #outputs: CallOutput[] = []
   readonly #intake: CallerIntake
+  /** The main thread knows what the caller's line carries. */
+  #lineTold = false
   readonly #marks: CallMarks
   readonly #callerLatency = new CallerLatency()
   readonly #abort = new AbortController()
@@ -496,6 +498,11 @@ export class WorkerCall implements BackendSink {
 
   /** A few times a second, not for each frame. */
   #passMarks(nowMs: number): void {
+    const narrow = this.#intake.narrowBand
+    if (narrow !== null && !this.#lineTold) {
+      this.#lineTold = true
+      this.#post({ type: 'line-band', narrow })
+    }
     this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
     const played = this.#callerLatency.take(nowMs)

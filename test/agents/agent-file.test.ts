@@ -69,7 +69,10 @@ t.test('a misspelt key is named with its place and the key that was meant', asyn
 
 t.test('a wrong value is shown with what is allowed', async (t) => {
   const cases: [string, RegExp][] = [
-    ['stream:\n  outputSamplingRate: 44100\n', /^a\.yaml:5:23: stream\.outputSamplingRate must be 8000 or 16000$/],
+    [
+      'stream:\n  outputSamplingRate: 44100\n',
+      /^a\.yaml:5:23: stream\.outputSamplingRate must be 8000, 16000 or auto$/,
+    ],
     [
       'stream:\n  track: inbound\n',
       /5:10: stream\.track is inbound; did you mean inbound_track\?; allowed: inbound_track, outbound_track, both/,

@@ -7,8 +7,10 @@ import type { ScriptedReply } from '../../src/backends/conformance.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
+import { convertRate } from '../../src/simulator/line.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import type { LiveCall } from '../../src/workers/live-call.js'
 import { TestLine, callerSays, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 
 // Calls are in real time.
@@ -22,6 +24,8 @@ interface OpenAiCall {
   say(words: string): Promise<void>
   /** The caller has heard the second answer for a second. */
   answers(): Promise<void>
+  /** Another call of the same number, which has no stream yet. */
+  another(): LiveCall
   /** Hangs up. */
   record(): Promise<CallRecord>
 }
@@ -32,6 +36,7 @@ async function openAiCall(
   callSid: string,
   replies: readonly ScriptedReply[],
   change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
+  from = '',
 ): Promise<OpenAiCall> {
   const double = await OpenAiDouble.start({ script: new Script([{ say: 'Hello.' }, ...replies]) })
   const definition = change(await orderStatusAgent())
@@ -43,13 +48,16 @@ async function openAiCall(
   })
   t.teardown(() => Promise.all([test.close(), double.close()]))
   const id = sid(callSid)
-  const call = test.host.prepare({
-    callSid: id,
-    agent: 'order-status',
-    from: '',
-    to: '+254709000000',
-    direction: 'inbound',
-  })
+  const prepare = (callSid: string) =>
+    test.host.prepare({
+      callSid: sid(callSid),
+      agent: 'order-status',
+      from,
+      to: '+254709000000',
+      direction: 'inbound',
+    })
+  const call = prepare(callSid)
+  let others = 0
   const line = new TestLine(call)
   line.start()
   await line.agentQuiet(500)
@@ -68,6 +76,7 @@ async function openAiCall(
       await until(() => line.soundSince(fromMs), 15_000, 'the answer to be heard')
       await sleep(1000)
     },
+    another: () => prepare(`HD_another0000${others++}`),
     record: () => {
       call.hangup('operator-hangup', 'the test is over', false)
       line.stop()
@@ -145,4 +154,20 @@ t.test('a model that claims what no tool did is told so, and corrects itself alo
   const told = call.double.session.items.filter((item) => item.type === 'message' && item.role === 'system')
   t.match(JSON.stringify(told.at(-1)), /you have no tool for that/, 'the model was told')
   t.match(record.transcript.at(-1), { role: 'agent', text: SORRY }, 'and the caller heard it')
+})
+
+t.test('a caller with a narrow line is at 8 kHz the second time, in G.711', async (t) => {
+  const auto = (agent: AgentDefinition): AgentDefinition => ({
+    ...agent,
+    stream: { ...agent.stream, outputSamplingRate: 'auto' },
+  })
+  const call = await openAiCall(t, 'HD_narrowline001', [{ say: STATUS }], auto, '+254700000001')
+  t.equal(call.line.call.legRateHz, 16_000, 'nothing is known of the line')
+  const words = await callerSays('Hello, where is my order? It should have been here on Sunday, and today is Tuesday.')
+  call.line.say(convertRate(convertRate(words, 16_000, 8000), 8000, 16_000))
+  await sleep(words.length / 16 + 1000)
+  const second = call.another()
+  t.equal(second.legRateHz, 8000)
+  second.hangup('operator-hangup', 'the test is over', false)
+  await call.record()
 })

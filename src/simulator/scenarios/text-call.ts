@@ -32,6 +32,7 @@ import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import { createLog } from '../../telemetry/log.js'
 import { Metrics } from '../../telemetry/metrics.js'
 import { CallMemoryPool } from '../../workers/call-memory.js'
+import { KnownLines, widestRateHz } from '../../workers/known-lines.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
 import type { AfterStream, HumanOutcome } from '../choices.js'
 import type { EndedBy, SimulatedHuman } from '../call-options.js'
@@ -115,7 +116,7 @@ class TextCall implements DocumentCall {
     this.#caller = new TextCaller(
       {
         script: options.script,
-        rateHz: hosted.facts.stream.samplingRateHz,
+        rateHz: widestRateHz(hosted.facts.stream.samplingRateHz),
         pace: options.pace,
         seed: options.seed,
         statuses: options.statuses,
@@ -205,6 +206,7 @@ class TextCall implements DocumentCall {
       afterStream: new AfterStreamBehaviour('continues'),
       effects: new Effects(null, this.#media.metrics),
       locks: new VerificationLocks(clock),
+      lines: new KnownLines(clock, this.#media.metrics),
       record: null,
       openRecords: null,
       keeper: null,
@@ -431,7 +433,7 @@ class TextCall implements DocumentCall {
 
   /** Plays `text` in the carrier's voice. @returns the time until the caller has heard it, in milliseconds */
   #play(text: string): number {
-    const rateHz = this.#options.hosted.facts.stream.samplingRateHz
+    const rateHz = widestRateHz(this.#options.hosted.facts.stream.samplingRateHz)
     const pcm = taggedSound(this.#sentences.push(text) - 1, text, rateHz)
     // Silence after the speech pushes the end of the speech out of the carrier's hold-back.
     const sound = new Int16Array(pcm.length + HOLD_BACK_FIRST_SAMPLES)

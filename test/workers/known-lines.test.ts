@@ -1,0 +1,73 @@
+import t from 'tap'
+import { readRecording, recordings } from '../../bench/material.js'
+import { takesG711 } from '../../src/backends/registry.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { bytesOfSamples } from '../../src/media/pcm.js'
+import { convertRate } from '../../src/simulator/line.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import { KnownLines } from '../../src/workers/known-lines.js'
+import { says } from '../support/agent-line.js'
+import { hasMaterial } from '../support/material.js'
+import { loadVads } from '../support/media-modules.js'
+
+const DAY_MS = 24 * 3_600_000
+
+/** What a caller's path finds of a line on which somebody says this over and over, at 16 kHz. */
+async function bandOf(pcm: Int16Array): Promise<boolean | null> {
+  const path = new CallerPath({ sampleRateHz: 16_000, track: 'inbound_track', vadBank: await loadVads() })
+  for (let n = 0; n < 1000 && path.narrowBand === null; n++) {
+    const at = (n * 320) % (pcm.length - 320)
+    path.push(bytesOfSamples(pcm.slice(at, at + 320)), n * 20)
+    while (path.pull(n * 20)) continue
+  }
+  const { narrowBand } = path
+  path.release()
+  return narrowBand
+}
+
+t.test('a call at the rate of the telephone: only for a number whose line is known to be narrow', async (t) => {
+  let nowMs = 1000
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const lines = new KnownLines(() => nowMs, metrics)
+  const [narrow, wide] = ['254700000001', '254700000002']
+  t.equal(lines.rateHz('auto', narrow, true), 16_000, 'nothing is known yet')
+  lines.heard(narrow, true)
+  lines.heard(wide, false)
+  lines.heard('', true)
+  t.equal(lines.rateHz('auto', narrow, true), 8000)
+  t.equal(lines.rateHz('auto', narrow, false), 16_000, 'the backend does not take G.711')
+  t.equal(lines.rateHz('auto', wide, true), 16_000)
+  t.equal(lines.rateHz('auto', '', true), 16_000, 'withheld numbers have nothing in common')
+  t.equal(lines.rateHz(16_000, narrow, true), 16_000, 'the owner has set it')
+  t.equal(lines.rateHz(8000, wide, false), 8000, 'the owner has set it')
+  nowMs += 7 * DAY_MS + 1
+  t.equal(lines.rateHz('auto', narrow, true), 16_000, 'after a week it is heard again')
+  for (let i = 0; i < 20_001; i++) lines.heard(`2547${i}`, true)
+  const text = await metrics.render()
+  t.match(text, /mkondo_legs_total\{rate="8000"\} 2\n/)
+  t.match(text, /mkondo_legs_total\{rate="16000"\} 6\n/)
+  t.notMatch(text, /mkondo_lines_forgotten_total 0\n/)
+})
+
+t.test('of the backends those of OpenAI take G.711, unless the agent asks for something else', (t) => {
+  t.equal(takesG711('openai', {}), true)
+  t.equal(takesG711('openai', { openai: { audio: 'pcmu' } }), true)
+  t.equal(takesG711('openai', { openai: { audio: 'pcm' } }), false)
+  t.equal(takesG711('openai-live', {}), true)
+  t.equal(takesG711('openai-live', { 'openai-live': { audio: 'pcm16k' } }), false)
+  for (const name of ['gemini', 'embedded', 'module:./own.js']) t.equal(takesG711(name, {}), false)
+  t.end()
+})
+
+t.test('the band of a line is known from the first words', async (t) => {
+  const words = says(
+    'Hello, I would like to know where my order is, please. It should have been here on Sunday.',
+    16_000,
+  )
+  t.equal(await bandOf(convertRate(convertRate(words, 16_000, 8000), 8000, 16_000)), true)
+  if (!hasMaterial(t, 'allison')) return
+  const name = recordings('allison').find((name) => name.includes('vm-intro')) as string
+  const recorded = await readRecording('allison', name, 16_000)
+  t.equal(await bandOf(recorded), false)
+  t.equal(await bandOf(convertRate(convertRate(recorded, 16_000, 8000), 8000, 16_000)), true)
+})
