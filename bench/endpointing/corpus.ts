@@ -1,5 +1,7 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import type { CallerFrame } from '../../src/call/frame-figures.js'
+import { NOTHING_ASKED, askedIn } from '../../src/call/turn-words.js'
+import type { Asked } from '../../src/call/turn-words.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { convertRate } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'
@@ -9,8 +11,17 @@ import { atLevel, joined, powerOf, resampled, throughLine, truthOf } from '../va
 import { framesOf } from '../vad/score.js'
 import { babble, pinkNoise } from '../vad/sounds.js'
 import { SPLITS } from '../vad/splits.js'
+import { DIALOGUES } from './dialogues.js'
+import type { DialogueLanguage } from './dialogues.js'
 
-type TurnKind = 'monologue' | 'sentence' | 'yes or no' | 'digits'
+type TurnKind = 'monologue' | 'sentence' | 'yes or no' | 'digits' | `dialogue ${DialogueLanguage}`
+
+/** What was said from one time to another, without a pause. */
+interface SaidPart {
+  readonly text: string
+  readonly fromMs: number
+  readonly toMs: number
+}
 
 /** When somebody speaks in a turn; the labels are of the clean signal. */
 interface TurnTimes {
@@ -19,6 +30,10 @@ interface TurnTimes {
   readonly pauseMs: number
   readonly startMs: number
   readonly endMs: number
+  /** What was said, where that is known. */
+  readonly parts: readonly SaidPart[]
+  /** What the agent has asked. */
+  readonly asked: Asked
 }
 
 /** One turn of a caller, as recorded people speak: a second of nothing, the turn, and time to find its end. */
@@ -62,50 +77,80 @@ const PAUSE_MS = { median: 410, spread: 0.22, least: 300, most: 620, ofPrompts: 
 /** Between digits, and once in a number between its groups. */
 const DIGIT_GAP_MS = [40, 200] as const
 const GROUP_GAP_MS = [300, 560] as const
+const YES_NO_ASKED: Asked = { what: 'yes-no', digits: [], readBack: false }
 const DIGIT_WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+
+/** A recording, and what was said in it; empty where that is not known. */
+interface Clip {
+  readonly voice: Float64Array
+  readonly text: string
+}
 
 /** What one speaker said, at one rate: trimmed, at one level. */
 interface Said {
   /** Long enough to have pauses of their own. */
-  readonly prompts: readonly Float64Array[]
+  readonly prompts: readonly Clip[]
   /** Without a pause. */
-  readonly sentences: readonly Float64Array[]
+  readonly sentences: readonly Clip[]
   /** Of a moment, as a yes or a no is. */
-  readonly words: readonly Float64Array[]
+  readonly words: readonly Clip[]
   /** 0 to 9. */
-  readonly digits: readonly Float64Array[]
+  readonly digits: readonly Clip[]
 }
 
 async function saidBy(speaker: Speaker, rateHz: LegRateHz): Promise<Said> {
-  const voice = (pcm: Float64Array): Float64Array => trimmed(atSpeechLevel(pcm, rateHz), rateHz)
-  const all: Float64Array[] = []
-  const digits: Float64Array[] = []
+  const clip = (pcm: Float64Array, text: string): Clip => ({
+    voice: trimmed(atSpeechLevel(pcm, rateHz), rateHz),
+    text,
+  })
+  const all: Clip[] = []
+  const digits: Clip[] = []
   if (speaker === 'flite') {
-    const flite = await loadFlite()
-    const { sentences, voices } = SPLITS.heldOut
-    const speak = (text: string, i: number): Float64Array => {
-      const { pcm, sampleRateHz } = flite.speak(text, voices[i % 2] as string)
-      return voice(resampled(Float64Array.from(pcm), sampleRateHz, rateHz))
-    }
+    const { sentences } = SPLITS.heldOut
+    const speak = await fliteSpeaker(rateHz)
     for (const [i, text] of sentences.entries()) all.push(speak(text, i), speak(text, i + 1))
     for (const [digit, word] of DIGIT_WORDS.entries()) digits.push(speak(word, digit))
   } else {
-    for (const name of proseOf(speaker)) all.push(voice(Float64Array.from(await readRecording(speaker, name, rateHz))))
-    for (const digit of DIGIT_WORDS.keys())
-      digits.push(voice(Float64Array.from(await readRecording(speaker, `digits/${digit}`, rateHz))))
+    for (const name of proseOf(speaker))
+      all.push(clip(Float64Array.from(await readRecording(speaker, name, rateHz)), ''))
+    for (const [digit, word] of DIGIT_WORDS.entries())
+      digits.push(clip(Float64Array.from(await readRecording(speaker, `digits/${digit}`, rateHz)), word))
   }
-  const prompts: Float64Array[] = []
-  const sentences: Float64Array[] = []
-  const words: Float64Array[] = []
+  const prompts: Clip[] = []
+  const sentences: Clip[] = []
+  const words: Clip[] = []
   for (const one of all) {
-    const ms = (one.length * 1000) / rateHz
-    const pauseMs = longestPauseMs(truthOf(one, rateHz))
+    const ms = (one.voice.length * 1000) / rateHz
+    const pauseMs = longestPauseMs(truthOf(one.voice, rateHz))
     if (pauseMs === 0 && ms >= WORD_MS[0] && ms < WORD_MS[1]) words.push(one)
     else if (ms >= PROMPT_MS[0] && ms <= PROMPT_MS[1] && pauseMs >= PAUSE_MS.least && pauseMs <= PAUSE_MS.ofPrompts)
       prompts.push(one)
     else if (ms >= SENTENCE_MS[0] && ms <= SENTENCE_MS[1] && pauseMs < PAUSE_MS.least) sentences.push(one)
   }
   return { prompts, sentences, words, digits }
+}
+
+async function fliteSpeaker(rateHz: LegRateHz): Promise<(text: string, voice: number) => Clip> {
+  const flite = await loadFlite()
+  const { voices } = SPLITS.heldOut
+  return (text, voice) => {
+    const { pcm, sampleRateHz } = flite.speak(text, voices[voice % 2] as string)
+    const spoken = resampled(Float64Array.from(pcm), sampleRateHz, rateHz)
+    return { voice: trimmed(atSpeechLevel(spoken, rateHz), rateHz), text }
+  }
+}
+
+/** The dialogues, with the pauses that they say. */
+async function dialogueTurns(rateHz: LegRateHz): Promise<Turn[]> {
+  const speak = await fliteSpeaker(rateHz)
+  return Object.entries(DIALOGUES).flatMap(([language, all]) =>
+    all.map(({ agent, caller }, i) => {
+      const pieces = caller
+        .split(/\((\d+)\)/)
+        .map((piece, at) => (at % 2 === 1 ? Number(piece) : speak(piece.trim(), i)))
+      return turn(`dialogue ${language as DialogueLanguage}`, pieces, rateHz, askedIn(agent))
+    }),
+  )
 }
 
 /** Its recordings that are neither digits nor letters. */
@@ -117,48 +162,65 @@ export function proseOf(speaker: Material): string[] {
 async function turnsOf(speaker: Speaker, rateHz: LegRateHz): Promise<Turn[]> {
   const random = seededRandom(SPEAKERS.indexOf(speaker) + 11)
   const { prompts, sentences, words, digits } = await saidBy(speaker, rateHz)
-  const pick = (from: readonly Float64Array[]): Float64Array => from[Math.floor(random() * from.length)] as Float64Array
-  const turns: Turn[] = spread(prompts, MONOLOGUES / 2).map((voice) => turn('monologue', voice, rateHz))
+  const pick = (from: readonly Clip[]): Clip => from[Math.floor(random() * from.length)] as Clip
+  const turns: Turn[] = spread(prompts, MONOLOGUES / 2).map((clip) => turn('monologue', [clip], rateHz))
   while (turns.length < MONOLOGUES) {
-    const parts = [pick(sentences)]
-    for (let more = 1 + Math.floor(random() * 3); more > 0; more--)
-      parts.push(silence(pauseMs(random), rateHz), pick(sentences))
-    turns.push(turn('monologue', joined(parts), rateHz))
+    const parts: (Clip | number)[] = [pick(sentences)]
+    for (let more = 1 + Math.floor(random() * 3); more > 0; more--) parts.push(pauseMs(random), pick(sentences))
+    turns.push(turn('monologue', parts, rateHz))
   }
-  for (const voice of spread(sentences, SENTENCES)) turns.push(turn('sentence', voice, rateHz))
-  for (const voice of spread(words, WORDS)) turns.push(turn('yes or no', voice, rateHz))
+  for (const clip of spread(sentences, SENTENCES)) turns.push(turn('sentence', [clip], rateHz))
+  for (const clip of spread(words, WORDS)) turns.push(turn('yes or no', [clip], rateHz, YES_NO_ASKED))
   for (let i = 0; i < NUMBERS; i++) {
     const length = 4 + (i % 4)
     const group = 1 + Math.floor(random() * (length - 1))
-    const parts: Float64Array[] = []
+    const parts: (Clip | number)[] = []
     for (let digit = 0; digit < length; digit++) {
       const [least, most] = digit === group ? GROUP_GAP_MS : DIGIT_GAP_MS
-      if (digit > 0) parts.push(silence(least + random() * (most - least), rateHz))
+      if (digit > 0) parts.push(least + random() * (most - least))
       parts.push(pick(digits))
     }
-    turns.push(turn('digits', joined(parts), rateHz))
+    turns.push(turn('digits', parts, rateHz, { what: 'number', digits: [length], readBack: false }))
   }
   return turns
 }
 
-function turn(kind: Turn['kind'], voice: Float64Array, rateHz: LegRateHz): Turn {
+/** @param said  recordings, and the pauses between them in milliseconds */
+function turn(kind: Turn['kind'], said: readonly (Clip | number)[], rateHz: LegRateHz, asked = NOTHING_ASKED): Turn {
+  const parts: SaidPart[] = []
+  const sounds: Float64Array[] = []
+  let atMs = LEAD_MS
+  for (const one of said) {
+    const sound = typeof one === 'number' ? silence(one, rateHz) : one.voice
+    const fromMs = atMs
+    atMs += (sound.length * 1000) / rateHz
+    sounds.push(sound)
+    if (typeof one !== 'number' && one.text !== '') parts.push({ text: one.text, fromMs, toMs: atMs })
+  }
+  const voice = joined(sounds)
   const truth = truthOf(voice, rateHz)
-  const last = truth.lastIndexOf(true)
   return {
     startMs: LEAD_MS,
     kind,
     clean: joined([silence(LEAD_MS, rateHz), voice, silence(TAIL_MS, rateHz)]),
     pauseMs: longestPauseMs(truth),
-    endMs: LEAD_MS + (last + 1) * FRAME_MS,
+    endMs: LEAD_MS + (truth.lastIndexOf(true) + 1) * FRAME_MS,
+    parts,
+    asked,
   }
 }
 
 /** All turns of a speaker on a line with a noise, as the caller's path gives them to the session. */
-export async function heardTurns(speaker: Speaker, line: Line, noise: Noise, vadBank: VadBank): Promise<HeardTurn[]> {
+export async function heardTurns(
+  speaker: Speaker | 'dialogues',
+  line: Line,
+  noise: Noise,
+  vadBank: VadBank,
+): Promise<HeardTurn[]> {
   const rateHz: LegRateHz = line === '16 kHz' ? 16_000 : 8000
-  const turns = await turnsOf(speaker, rateHz)
+  const turns = speaker === 'dialogues' ? await dialogueTurns(rateHz) : await turnsOf(speaker, rateHz)
   const others = noise === 'babble' ? await othersThan(speaker, rateHz) : []
-  return turns.map(({ kind, clean, pauseMs, startMs, endMs }, i) => {
+  return turns.map(({ clean, ...times }, i) => {
     const samples = clean.slice()
     if (noise !== 'clean') {
       const extent = { rateHz, ms: (samples.length * 1000) / rateHz + 20, seed: 500 + i }
@@ -169,12 +231,12 @@ export async function heardTurns(speaker: Speaker, line: Line, noise: Noise, vad
     const sent = throughLine(samples, rateHz, line !== '16 kHz')
     const legRateHz: LegRateHz = line === '8 kHz' ? 8000 : 16_000
     const heard = legRateHz === rateHz ? sent : convertRate(sent, rateHz, legRateHz)
-    return { kind, pauseMs, startMs, endMs, frames: framesOf(heard, legRateHz, vadBank) }
+    return { ...times, frames: framesOf(heard, legRateHz, vadBank) }
   })
 }
 
 /** Others in the room: the recorded people who are not speaking. */
-async function othersThan(speaker: Speaker, rateHz: LegRateHz): Promise<Float64Array[]> {
+async function othersThan(speaker: Speaker | 'dialogues', rateHz: LegRateHz): Promise<Float64Array[]> {
   const others: Float64Array[] = []
   for (const other of RECORDED.filter((one) => one !== speaker)) {
     for (const name of spread(proseOf(other), 40))

@@ -7,15 +7,16 @@ import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNE
 import { ACTORS, prosodyTable } from './prosody.js'
 import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from './measure.js'
 
-const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--json FILE] | --prosody
+const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--words] [--json FILE] | --prosody
   How often a caller is cut in a pause and how long the end of a turn takes: fixed pauses and the one that adapts, over turns of
   Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (bench/vad/README.md).
   --speaker NAME  only this one (may be given more than once): ${SPEAKERS.join(', ')}
+  --words         also with the words of a streaming recogniser, where they are known, and dialogues with pauses in en, sw and both
   --quick         only the line of real calls: 8 kHz mu-law on a leg of 16 kHz
   --prosody       instead: how well pitch, level and length of the last syllable tell an end from a pause, of people who read and of actors`
 
 interface Row extends EndingFigures {
-  readonly speaker: Speaker
+  readonly speaker: Speaker | 'dialogues'
   readonly noise: Noise
   readonly kind: HeardTurn['kind']
   readonly decider: Decider
@@ -26,6 +27,7 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
   const values = benchArguments(argv, HELP, {
     endpointing: { type: 'boolean' },
     speaker: { type: 'string', multiple: true, default: [] },
+    words: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     json: { type: 'string' },
     prosody: { type: 'boolean', default: false },
@@ -50,23 +52,26 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
   }
   const rows: Row[] = []
   const { say, show, end } = benchProgress()
-  for (const [index, speaker] of speakers.entries()) {
-    const where = `${speaker}, ${index + 1} of ${speakers.length} speakers`
+  const sources = values.words ? [...speakers, 'dialogues' as const] : speakers
+  const deciders = DECIDERS.filter((one) => one !== 'words' || values.words)
+  for (const [index, speaker] of sources.entries()) {
+    const where = `${speaker}, ${index + 1} of ${sources.length} speakers`
     say(where)
     const measuring = (noise: Noise): void => {
       show(`${where}, ${noise}`)
     }
-    rows.push(...(await rowsOf(speaker, values.quick ? ['tel'] : LINES, measuring)))
+    rows.push(...(await rowsOf(speaker, values.quick ? ['tel'] : LINES, deciders, measuring)))
   }
   end()
-  console.log(tables(rows, speakers))
+  console.log(tables(rows, sources, deciders))
   if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ version: 1, rows }, null, 1))
   return 0
 }
 
 async function rowsOf(
-  speaker: Speaker,
+  speaker: Row['speaker'],
   lines: readonly (typeof LINES)[number][],
+  deciders: readonly Decider[],
   measuring: (noise: Noise) => void,
 ): Promise<Row[]> {
   const vadBank = await loadVoiceDetectors()
@@ -76,7 +81,7 @@ async function rowsOf(
     const turns: HeardTurn[] = []
     for (const line of lines) turns.push(...(await heardTurns(speaker, line, noise, vadBank)))
     for (const kind of new Set(turns.map((one) => one.kind))) {
-      for (const decider of DECIDERS) {
+      for (const decider of deciders) {
         const endings = turns.filter((one) => one.kind === kind).map((one) => endingOf(one, decider))
         rows.push({ speaker, noise, kind, decider, ...figuresOf(endings) })
       }
@@ -85,19 +90,19 @@ async function rowsOf(
   return rows
 }
 
-function tables(rows: readonly Row[], speakers: readonly Speaker[]): string {
+function tables(rows: readonly Row[], speakers: readonly Row['speaker'][], deciders: readonly Decider[]): string {
   const out: string[] = []
   for (const kind of new Set(rows.map((row) => row.kind))) {
     out.push('', `${kind}: cut in 60, median / p90 wait after the end in ms`)
-    out.push(`${'speaker'.padEnd(18)}noise   ${DECIDERS.map((one) => one.padStart(19)).join('')}`)
-    for (const speaker of speakers) {
+    out.push(`${'speaker'.padEnd(18)}noise   ${deciders.map((one) => one.padStart(19)).join('')}`)
+    for (const speaker of speakers.filter((one) => rows.some((row) => row.kind === kind && row.speaker === one))) {
       for (const noise of NOISES) {
-        const cells = DECIDERS.map((decider) =>
+        const cells = deciders.map((decider) =>
           rows.find(
             (row) => row.kind === kind && row.speaker === speaker && row.noise === noise && row.decider === decider,
           ),
         )
-        const name = TUNED_ON.includes(speaker) ? speaker : `${speaker} (held out)`
+        const name = speaker === 'dialogues' || TUNED_ON.includes(speaker) ? speaker : `${speaker} (held out)`
         out.push(`${name.padEnd(18)}${noise.padEnd(8)}${cells.map((row) => cell(row).padStart(19)).join('')}`)
       }
     }

@@ -5,7 +5,7 @@ import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import type { HeardTurn } from './corpus.js'
 
 /** Fixed pauses that the adaptive one is compared with. */
-export const DECIDERS = ['400', '600', '800', 'adaptive'] as const
+export const DECIDERS = ['400', '600', '800', 'adaptive', 'words'] as const
 export type Decider = (typeof DECIDERS)[number]
 
 const EXPECTED: Readonly<Record<HeardTurn['kind'], CallerExpectation>> = {
@@ -13,6 +13,32 @@ const EXPECTED: Readonly<Record<HeardTurn['kind'], CallerExpectation>> = {
   sentence: 'open',
   'yes or no': 'yes-no',
   digits: 'digits',
+  // A cascade says nothing of what it expects.
+  'dialogue en': 'open',
+  'dialogue sw': 'open',
+  'dialogue mixed': 'open',
+}
+
+/** A streaming recogniser tells a word this long after its end. */
+const WORD_LAG_MS = 250
+/** And closes what it has with a full stop in a pause this long, whatever the words are. */
+const FULL_STOP_MS = 500
+
+/** The words that a streaming recogniser has told by then. */
+function wordsAt({ parts }: HeardTurn, nowMs: number): string {
+  const told: string[] = []
+  for (const { text, fromMs, toMs } of parts) {
+    const words = text.split(' ')
+    let chars = 0
+    for (const word of words) {
+      chars += word.length + 1
+      const endMs = fromMs + ((toMs - fromMs) * chars) / (text.length + 1)
+      if (nowMs >= endMs + WORD_LAG_MS) told.push(word)
+    }
+    const last = told.length - 1
+    if (nowMs >= toMs + FULL_STOP_MS && last >= 0) told[last] = (told[last] as string).replace(/[^.?!]$/, '$&.')
+  }
+  return told.join(' ')
 }
 
 /** How one turn ended. */
@@ -26,15 +52,24 @@ interface Ending {
 }
 
 /** One turn, by the code that calls run: the first turn of a caller of whom nothing is known. */
-export function endingOf({ kind, startMs, endMs, frames }: HeardTurn, decider: Decider): Ending {
+export function endingOf(turn: HeardTurn, decider: Decider): Ending {
+  const { kind, startMs, endMs, frames, asked } = turn
   const { speech: options } = DEFAULT_CALL_OPTIONS
   const speech = new CallerSpeech(
-    decider === 'adaptive' ? options : { ...options, adaptive: false, endOfSpeechMs: Number(decider) },
+    decider === 'words'
+      ? options
+      : decider === 'adaptive'
+        ? { ...options, words: null }
+        : { ...options, adaptive: false, endOfSpeechMs: Number(decider) },
   )
   speech.expect(EXPECTED[kind])
   let cut = false
+  let words = ''
   for (const [i, frame] of frames.entries()) {
     const nowMs = (i + 1) * FRAME_MS
+    const told = decider === 'words' ? wordsAt(turn, nowMs) : ''
+    if (told !== words) speech.heardWords(told, asked)
+    words = told
     // What passes for voice in the noise before the turn ends no turn.
     if (speech.frame(frame, nowMs) !== 'end' || !speech.real || speech.lastVoicedMs <= startMs) continue
     if (nowMs >= endMs) return { cut, waitMs: nowMs - endMs, why: speech.endedBecause(nowMs) }

@@ -127,6 +127,12 @@ export function turnEnding(text: string, asked: Asked): TurnEnding {
   return comma ? 'comma' : 'open'
 }
 
+/** The caller has not finished the sentence, whatever was asked. */
+export function endsUnfinished(text: string): boolean {
+  const ending = turnEnding(text, NOTHING_ASKED)
+  return ending === 'joins' || ending === 'hesitations' || ending === 'stems'
+}
+
 const NO = words('no')
 
 function isYesNo(text: string): boolean {

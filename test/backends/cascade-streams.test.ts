@@ -234,3 +234,45 @@ t.test('a wrong key ends the session, and is not shown', async (t) => {
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
   t.equal(double.chats.length, 0)
 })
+
+t.test(
+  'what a caller says in parts, before an answer is heard, is one message, and what a tool found stays',
+  async (t) => {
+    const { double, backend, recorder } = await line(t)
+    double.script.callerSays('I want a room and', 'a view of the lake')
+    await speakTo(backend, 900)
+    await recorder.next('turn-start')
+    backend.interrupt({ itemId: null, playedMs: 0 })
+    await speakTo(backend, 900)
+    await recorder.next('turn-start', 2)
+    await recorder.until('the answer', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
+    t.same(asked(double), ['I want a room and a view of the lake'])
+  },
+)
+
+t.test(
+  '"hello?" with a question open repeats the whole question, in the same voice and without the model',
+  async (t) => {
+    const { double, soniox, backend, recorder } = await line(t)
+    double.script.reply({ say: 'I have a room. For which day do you want it?', audioMs: 2000 })
+    ask(backend)
+    await recorder.next('turn-done')
+    const requests = double.chats.length
+    double.script.callerSays('hello?', 'for friday')
+    await speakTo(backend, 700)
+    await recorder.next('turn-done', 2)
+    t.equal(soniox.spoken.at(-1)?.trim(), 'For which day do you want it?')
+    t.equal(
+      double.chats.length,
+      requests + (backend.counters()['draftsDropped'] ?? 0),
+      'the model gives no answer to it',
+    )
+    t.equal(backend.counters()['questionsRepeated'], 1)
+    await speakTo(backend, 700)
+    await recorder.next('turn-done', 3)
+    t.match(double.chats.at(-1)?.messages.slice(-2), [
+      { role: 'assistant', content: 'For which day do you want it?' },
+      { role: 'user', content: 'for friday' },
+    ])
+  },
+)

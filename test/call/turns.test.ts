@@ -211,3 +211,28 @@ t.test(
     t.equal(turn?.answerMs, turn?.firstSoundMs)
   },
 )
+
+t.test(
+  'a caller who goes on before the answer sounds gets one answer to all of it, and what a tool found is kept',
+  async (t) => {
+    const rig = Rig.talking()
+    rig.speak(500)
+    rig.run(640)
+    rig.heardWords('I want a room and', 'c2')
+    rig.backend({ type: 'turn-start', generation: 2 })
+    rig.toolCall('t1', 'find_order', {}, 2)
+    rig.run(300)
+    rig.speak(400)
+    t.match(rig.only('backend-interrupt'), { itemId: null, playedMs: 0 })
+    t.equal(rig.all('backend-speech-start').length, 2)
+    t.notOk(rig.audio(2, 'stale', 500))
+    rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { free: true } })
+    t.match(rig.only('backend-tool-result'), { callId: 't1', ok: true, value: { free: true } })
+    t.same(rig.all('cancel-tools'), [])
+    rig.run(640)
+    rig.heardWords('a view of the lake', 'c3')
+    rig.answer(3, 'a3', 500)
+    rig.run(100)
+    t.equal(rig.logged('turn').length, 1)
+  },
+)

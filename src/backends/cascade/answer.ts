@@ -30,6 +30,8 @@ export interface CascadeStats {
   /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
   draftsUsed: number
   draftsDropped: number
+  /** Questions of the agent that the caller had not heard, and that were said again without the model. */
+  questionsRepeated: number
 }
 
 /** A model's answer that was asked for before it was due. */

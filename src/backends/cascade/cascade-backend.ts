@@ -12,6 +12,7 @@ import type {
   TextOptions,
 } from '../backend.js'
 import { isBackchannel } from '../../call/backchannel.js'
+import { asksToRepeat, endsUnfinished } from '../../call/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'
@@ -112,6 +113,7 @@ export class CascadeBackend implements Backend {
     samplesDropped: 0,
     draftsUsed: 0,
     draftsDropped: 0,
+    questionsRepeated: 0,
   }
 
   readonly #sink: BackendSink
@@ -389,7 +391,9 @@ export class CascadeBackend implements Backend {
     const partial = (this.#partial ??= { itemId: `caller-${++this.#callerItems}`, text })
     partial.text = text
     this.#callerSaid(text, partial.itemId, false)
-    if (this.#options.speculate !== false) this.#stable.set(STABLE_MS, () => this.#speculate(text))
+    // The answer to half a sentence would be thrown away.
+    if (this.#options.speculate === false || endsUnfinished(text)) this.#stable.clear()
+    else this.#stable.set(STABLE_MS, () => this.#speculate(text))
   }
 
   /** These words are not part of the conversation. */
@@ -413,8 +417,13 @@ export class CascadeBackend implements Backend {
     this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true)
     this.#partial = null
     if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
+    const question = asksToRepeat(words) ? (this.#conversation?.openQuestion ?? null) : null
     this.#conversation?.caller(words)
-    this.#answerDue(null)
+    if (question !== null) {
+      this.#dropDraft()
+      this.stats.questionsRepeated++
+    }
+    this.#answerDue(question)
   }
 
   #notUnderstood(fault: VendorFault): void {

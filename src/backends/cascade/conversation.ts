@@ -1,4 +1,5 @@
 import type { BackendSession, ToolSpec } from '../backend.js'
+import { lastQuestion } from '../../call/turn-words.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import type { ChatMessage, Mark, ModelRequest } from './stage.js'
@@ -135,9 +136,17 @@ export class Conversation {
   /** @param words  what the caller has probably said, and is not part of the conversation yet */
   request(words?: string): ModelRequest {
     const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]
-    for (const entry of this.#entries) messages.push(...messagesOf(entry))
-    if (words !== undefined) messages.push({ role: 'user', content: words })
+    for (const entry of this.#entries) for (const message of messagesOf(entry)) addMessage(messages, message)
+    if (words !== undefined) addMessage(messages, { role: 'user', content: words })
     return { messages, tools: this.tools }
+  }
+
+  /** The last question of the agent's last answer, whole, also where the caller has cut it off; null where it has none. */
+  get openQuestion(): string | null {
+    const said = this.#entries.findLast(
+      (entry): entry is AgentEntry => entry.kind === 'agent' && entry.itemId !== '' && entry.sentences.length > 0,
+    )
+    return said === undefined ? null : lastQuestion(said.sentences.map(({ text }) => text.trim()).join(' '))
   }
 
   #add(entry: Entry): void {
@@ -145,6 +154,14 @@ export class Conversation {
     this.#entries.push(entry)
     if (this.#entries.length > ENTRIES_MAX) this.#entries.shift()
   }
+}
+
+/** What a caller says in parts, without an answer that was heard in between, is one message. */
+function addMessage(messages: ChatMessage[], message: ChatMessage): void {
+  const last = messages.at(-1)
+  if (message.role === 'user' && last?.role === 'user')
+    messages[messages.length - 1] = { role: 'user', content: `${last.content} ${message.content}` }
+  else messages.push(message)
 }
 
 function messagesOf(entry: Entry): ChatMessage[] {
