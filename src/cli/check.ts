@@ -10,6 +10,7 @@ import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
+import { loadTraceExport } from '../gateway/load-trace-export.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { toJsonSchema } from '../agents/tool-definition.js'
 import type { BackendSession } from '../backends/backend.js'
@@ -59,7 +60,9 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   // If no tool is tried, any address is enough to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
-  findings.push(await nativeFinding())
+  // A call to `mkondo check` may be the first import of either.
+  findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
+  if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)
     findings.push({ ok: true, what: "SHOP_API_URL is not set: the shipped agents use the demo's orders API" })
   const agents = await agentsFindings(config, terminal.env, tools)
@@ -118,11 +121,11 @@ async function toolFindings(agents: readonly HostedAgent[], env: Environment): P
   return findings
 }
 
-/** Whether there is a native module for this Node and this C library; a call to `mkondo check` may be its first import. */
-async function nativeFinding(): Promise<Finding> {
+/** Whether what this needs is installed, and loads on this machine. */
+async function loadFinding(what: string, load: () => Promise<unknown>): Promise<Finding> {
   try {
-    await import('../edge/uws.js')
-    return { ok: true, what: `uWebSockets.js for Node ${process.versions.node}` }
+    await load()
+    return { ok: true, what }
   } catch (thrown) {
     return { ok: false, what: messageOf(thrown) }
   }

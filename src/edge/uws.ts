@@ -29,14 +29,17 @@ process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = String(HTTP_HEADERS_BYTES_MAX)
 const uws = await loadUws()
 
 /**
- * uWebSockets.js from whichever package has a binary for this Node and this C library: `uws-pack`, a dependency (Node 20 and
- * 22, glibc 2.27 and later), or else one that the image brings, and others install (Node 24 and 25, glibc 2.38 and later).
- * Their functions are the same (docs/adr/0023-two-packages-of-uwebsockets.md).
- * @throws GatewayError CONFIG_INVALID when neither loads
+ * uWebSockets.js from whichever package has a binary for this Node and this C library: for Node 20 and 22 (glibc 2.27 and
+ * later) `uws-pack` in a clone, and the package with one of its binaries where Mkondo was installed from a release; for Node
+ * 24 and 25 (glibc 2.38 and later) one that the image brings, and others install. Their functions are the same
+ * (docs/adr/0023-two-packages-of-uwebsockets.md).
+ * @throws GatewayError CONFIG_INVALID when none loads
  */
 async function loadUws(): Promise<typeof Uws> {
+  const { platform, arch, versions } = process
+  const released = `mkondo-uws-${platform}-${arch}-node${versions.node.split('.')[0] ?? ''}` // scripts/release.mjs
   const why: string[] = []
-  for (const name of ['uWebSockets.js', '@btc-vision/uwebsockets.js']) {
+  for (const name of ['uWebSockets.js', released, '@btc-vision/uwebsockets.js']) {
     try {
       return (await import(name)) as typeof Uws
     } catch (error) {
@@ -46,7 +49,7 @@ async function loadUws(): Promise<typeof Uws> {
   }
   throw new GatewayError(
     'CONFIG_INVALID',
-    `no uWebSockets.js for Node ${process.versions.node} on this machine. uWebSockets.js (uws-pack) has Node 20 and 22; for Node 24 and 25, with glibc 2.38 or later, npm install @btc-vision/uwebsockets.js@20.57.0 (${why.join('; ')})`,
+    `no uWebSockets.js for Node ${versions.node} on this machine. Mkondo's own packages, which npm leaves out with --omit=optional, and uws-pack have Node 20 and 22; for Node 24 and 25, with glibc 2.38 or later, npm install @btc-vision/uwebsockets.js@20.57.0 (${why.join('; ')})`,
   )
 }
 

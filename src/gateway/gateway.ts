@@ -10,6 +10,7 @@ import type { CallRecord } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
+import { loadTraceExport } from './load-trace-export.js'
 import { shownSettings } from '../config/shown-settings.js'
 import { publicTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
@@ -137,8 +138,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   const traces =
     config.otlpEndpoint === null
       ? null
-      : // Imported only here: the exporter takes 10 MB.
-        new (await import('../telemetry/trace-export.js')).TraceExport({
+      : new (await loadTraceExport()).TraceExport({
           endpoint: config.otlpEndpoint,
           version,
           log: log.component('telemetry'),

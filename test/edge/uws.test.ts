@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { onlyUws } from '../support/only-uws.js'
+import { RELEASED_UWS, onlyUws } from '../support/only-uws.js'
 
 const edge = new URL('../../src/edge/uws.js', import.meta.url).href
 
@@ -21,18 +21,18 @@ async function importWith(loads: readonly string[]): Promise<string> {
   return stdout.trim()
 }
 
-t.test('uWebSockets.js comes from the package that loads here; with none the start names both', async (t) => {
-  const [first, second, none] = await Promise.all([
+t.test('uWebSockets.js comes from the package that loads here; with none the start names all', async (t) => {
+  const [clone, release, image, none] = await Promise.all([
     importWith(['uWebSockets.js']),
+    importWith([RELEASED_UWS]),
     importWith(['@btc-vision/uwebsockets.js']),
     importWith([]),
   ])
-  t.equal(first, 'object')
-  t.equal(second, 'object')
+  t.strictSame([clone, release, image], ['object', 'object', 'object'])
   t.match(none, /^CONFIG_INVALID: no uWebSockets\.js for Node [\d.]+ .*npm install @btc-vision\/uwebsockets\.js@20/)
   t.match(
     none,
-    'uWebSockets.js: Cannot find module ./bin/uWebSockets.js; @btc-vision/uwebsockets.js: Cannot find',
+    `uWebSockets.js: Cannot find module ./bin/uWebSockets.js; ${RELEASED_UWS}: Cannot find module ./bin/${RELEASED_UWS}; @btc`,
     'and why',
   )
 })
