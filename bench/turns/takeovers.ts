@@ -1,6 +1,6 @@
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { machineMs } from '../kit/process.js'
@@ -87,7 +87,7 @@ export async function measureTakeovers(options: TakeoverOptions, say: (line: str
 }
 
 class TakeoverCall {
-  readonly #backend: FailoverBackend
+  readonly #backend: CallBackend
   readonly #recorder: Recorder
   readonly #cut: () => void
   readonly #second: KnownService
@@ -95,13 +95,7 @@ class TakeoverCall {
   readonly #said: number[] = []
   #speakingFrom = 0
 
-  private constructor(
-    backend: FailoverBackend,
-    recorder: Recorder,
-    cut: () => void,
-    second: KnownService,
-    share: number,
-  ) {
+  private constructor(backend: CallBackend, recorder: Recorder, cut: () => void, second: KnownService, share: number) {
     this.#backend = backend
     this.#recorder = recorder
     this.#cut = cut
@@ -124,7 +118,7 @@ class TakeoverCall {
           turns: { by: 'gateway' },
         }),
     })
-    const backend = new FailoverBackend(recorder, {
+    const backend = new CallBackend(recorder, {
       candidates: [candidate(first, 'first'), candidate(second, 'second')],
       timers: clockTimers(machineMs),
       inputRateHz: RATE_HZ,

@@ -1,17 +1,6 @@
 import { END_CALL_TOOL } from '../call/gateway-tools.js'
 import type { SampleRateHz } from '../core/units.js'
-import type {
-  Backend,
-  BackendCapabilities,
-  BackendEvent,
-  BackendFactory,
-  BackendSession,
-  BackendSink,
-  BackendUsage,
-  ToolReply,
-  ToolSpec,
-  TextOptions,
-} from './backend.js'
+import type { Backend, BackendEvent, BackendSink, BackendUsage } from './backend.js'
 import type { CostMeter, ModelUsage } from './cost-meter.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
@@ -30,9 +19,7 @@ export interface BudgetLimits {
 }
 
 export interface BudgetOptions {
-  readonly inner: BackendFactory
   readonly limits: BudgetLimits
-  readonly timers: BackendTimers
   /** Counts what the call uses. */
   readonly meter: CostMeter
   /** How long the model has for its goodbye. */
@@ -54,8 +41,15 @@ const CALL_ID = 'budget-end-'
 /** How many more goodbyes there are when the caller speaks during one. */
 const GOODBYE_RETRIES_MAX = 2
 
+/** What the call has used, for the worker or node that goes on with it. JSON. */
+export interface UsedBudget {
+  readonly models: readonly ModelUsage[]
+  readonly usedMs: number
+}
+
 /**
- * Ends a call that has reached a limit of its budget, with a goodbye.
+ * Between the backend of a call and the call: counts what the call uses, and ends a call that has reached a limit of its
+ * budget, with a goodbye. All events pass through here.
  *
  *     open    --a limit is reached--> spent                the model is asked to say goodbye, when nobody speaks
  *     spent   --the model calls `end_call`--> ending       the model ends the call
@@ -66,10 +60,11 @@ const GOODBYE_RETRIES_MAX = 2
  * `end_call` is the call session's own tool: it plays the last words to their end, and says a goodbye if there were
  * none.
  */
-export class BudgetBackend implements Backend {
+export class Budget implements BackendSink {
   readonly #sink: BackendSink
+  readonly #backend: Pick<Backend, 'sendText' | 'close'>
+  readonly #timers: BackendTimers
   readonly #options: BudgetOptions
-  readonly #inner: Backend
   #state: 'open' | 'spent' | 'ending' | 'over' = 'open'
   #spent: keyof BudgetLimits | null = null
   #endedBy: BudgetReport['endedBy'] = null
@@ -86,130 +81,94 @@ export class BudgetBackend implements Backend {
   readonly #limitAlarm: Alarm
   readonly #goodbyeAlarm: Alarm
 
-  constructor(sink: BackendSink, options: BudgetOptions) {
+  constructor(
+    sink: BackendSink,
+    backend: Pick<Backend, 'sendText' | 'close'>,
+    timers: BackendTimers,
+    options: BudgetOptions,
+  ) {
     this.#sink = sink
+    this.#backend = backend
+    this.#timers = timers
     this.#options = options
-    this.#limitAlarm = new Alarm(options.timers)
-    this.#goodbyeAlarm = new Alarm(options.timers)
-    this.#inner = options.inner({
-      event: (event) => this.#event(event),
-      audio: (pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number) => {
-        if (this.#state !== 'over') sink.audio(pcm, sampleRateHz, itemId, generation)
-      },
-    })
+    this.#limitAlarm = new Alarm(timers)
+    this.#goodbyeAlarm = new Alarm(timers)
   }
 
-  get capabilities(): BackendCapabilities {
-    return this.#inner.capabilities
+  /** Goes on with what another worker or node counted. */
+  restore(used: UsedBudget | null): void {
+    if (used === null) return
+    this.#options.meter.restore(used.models)
+    this.#usedBeforeMs = used.usedMs
   }
 
-  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    const before = snapshotIn(session.resume)
-    if (before === null) return this.#inner.connect(session, signal)
-    this.#options.meter.restore(before.models)
-    this.#usedBeforeMs = before.usedMs
-    return this.#inner.connect({ ...session, resume: before.inner }, signal)
+  used(): UsedBudget {
+    return { models: this.#options.meter.rows(), usedMs: this.#usedMs }
   }
 
-  pushAudio(pcm: Int16Array, voiced?: boolean): void {
-    this.#inner.pushAudio(pcm, voiced)
-  }
-
-  speechStart(atMs: number): void {
-    this.#speaking = true
-    this.#inner.speechStart(atMs)
-  }
-
-  speechEnd(atMs: number, unless?: readonly string[]): void {
-    this.#speaking = false
-    this.#inner.speechEnd(atMs, unless)
-  }
-
-  sendText(text: string, options: TextOptions): void {
-    this.#inner.sendText(text, options)
-  }
-
-  dtmf(digit: string): void {
-    this.#inner.dtmf(digit)
-  }
-
-  toolResult(callId: string, reply: ToolReply): void {
-    const ours = callId.startsWith(CALL_ID)
-    if (!ours) this.#inner.toolResult(callId, reply)
-    if (!ours && callId !== this.#agentEnd) return
-    // `end_call` gets a result only when the caller speaks during the goodbye.
-    this.#agentEnd = null
-    if (this.#state === 'ending') this.#goodbyeInterrupted()
-  }
-
-  interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
-    this.#inner.interrupt(heard)
-  }
-
-  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
-    this.#inner.updateSession(update)
-  }
-
-  /** The budget is the whole call's, whichever worker or node goes on with it. */
-  snapshot(): BudgetSnapshot {
-    return {
-      budget: 2,
-      models: this.#options.meter.rows(),
-      usedMs: this.#usedMs,
-      inner: this.#inner.snapshot(),
-    }
-  }
-
-  close(reason: string): Promise<void> {
-    this.#stop()
-    return this.#inner.close(reason)
-  }
-
-  budgetReport(): BudgetReport {
+  report(): BudgetReport {
     return { spent: this.#spent, endedBy: this.#endedBy }
   }
 
-  #event(event: BackendEvent): void {
+  callerSpeaks(speaking: boolean): void {
+    this.#speaking = speaking
+  }
+
+  /** A tool call has its result. @returns true when the budget asked for it, and not a backend */
+  asked(callId: string): boolean {
+    const ours = callId.startsWith(CALL_ID)
+    if (ours || callId === this.#agentEnd) {
+      // `end_call` gets a result only when the caller speaks during the goodbye.
+      this.#agentEnd = null
+      if (this.#state === 'ending') this.#goodbyeInterrupted()
+    }
+    return ours
+  }
+
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+    if (this.#state !== 'over') this.#sink.audio(pcm, sampleRateHz, itemId, generation)
+  }
+
+  event(event: BackendEvent): void {
     if (this.#state === 'over' && event.type !== 'closed') return
+    // What the call does in answer to the event may depend on it.
     switch (event.type) {
-      case 'ready': {
-        const { maxMs } = this.#options.limits
-        this.#readyAtMs ??= this.#options.timers.nowMs()
-        if (maxMs !== undefined) this.#limitAlarm.set(Math.max(0, maxMs - this.#usedMs), () => this.#reached('maxMs'))
-        this.#sink.event(event)
-        return
-      }
-      case 'usage':
-        this.#sink.event(event)
-        this.#used(event.backend ?? this.#inner.capabilities.name, event.usage)
-        return
       case 'turn-start':
         this.#generation = Math.max(this.#generation, event.generation)
         this.#answering.add(event.generation)
-        this.#sink.event(event)
-        return
+        break
       case 'turn-done':
         this.#answering.delete(event.generation)
-        this.#sink.event(event)
-        if (this.#goodbyeAsked && event.status === 'completed') this.#goodbyeSaid()
-        else this.#askWhenQuiet()
-        return
+        break
       case 'speech-started':
       case 'speech-stopped':
         this.#speaking = event.type === 'speech-started'
-        this.#sink.event(event)
-        return
+        break
       case 'tool-call':
         if (event.name === END_CALL_TOOL && event.invalid === undefined) this.#agentEnds(event.callId)
-        this.#sink.event(event)
-        return
+        break
       case 'closed':
-        this.#stop()
-        this.#sink.event(event)
-        return
+        this.stop()
+        break
       default:
-        this.#sink.event(event)
     }
+    this.#sink.event(event)
+    if (event.type === 'ready') this.#begin()
+    else if (event.type === 'usage') this.#used(event.backend ?? '', event.usage)
+    else if (event.type !== 'turn-done') return
+    else if (this.#goodbyeAsked && event.status === 'completed') this.#goodbyeSaid()
+    else this.#askWhenQuiet()
+  }
+
+  #begin(): void {
+    const { maxMs } = this.#options.limits
+    this.#readyAtMs ??= this.#timers.nowMs()
+    if (maxMs !== undefined) this.#limitAlarm.set(Math.max(0, maxMs - this.#usedMs), () => this.#reached('maxMs'))
+  }
+
+  stop(): void {
+    this.#limitAlarm.clear()
+    this.#goodbyeAlarm.clear()
   }
 
   #used(backend: string, usage: BackendUsage): void {
@@ -225,7 +184,7 @@ export class BudgetBackend implements Backend {
   }
 
   get #usedMs(): number {
-    return this.#usedBeforeMs + (this.#readyAtMs === null ? 0 : this.#options.timers.nowMs() - this.#readyAtMs)
+    return this.#usedBeforeMs + (this.#readyAtMs === null ? 0 : this.#timers.nowMs() - this.#readyAtMs)
   }
 
   #reached(limit: keyof BudgetLimits): void {
@@ -252,7 +211,7 @@ export class BudgetBackend implements Backend {
   #askWhenQuiet(): void {
     if (this.#state !== 'spent' || this.#goodbyeAsked || this.#speaking || this.#answering.size > 0) return
     this.#goodbyeAsked = true
-    this.#inner.sendText(GOODBYE, { role: 'system', respond: true })
+    this.#backend.sendText(GOODBYE, { role: 'system', respond: true })
   }
 
   #goodbyeSaid(): void {
@@ -297,31 +256,12 @@ export class BudgetBackend implements Backend {
       fatal: true,
       retryable: false,
     })
-    void this.close('the budget of this call is used up')
-  }
-
-  #stop(): void {
-    this.#limitAlarm.clear()
-    this.#goodbyeAlarm.clear()
+    void this.#backend.close('the budget of this call is used up')
   }
 }
 
-/** What the budget of a call needs when another worker or node goes on with it. JSON. */
-interface BudgetSnapshot {
-  readonly budget: 2
-  readonly models: readonly ModelUsage[]
-  readonly usedMs: number
-  readonly inner: unknown
-}
-
-/** The budget's snapshot in `resume`; null for anything else. */
-function snapshotIn(resume: unknown): BudgetSnapshot | null {
-  if (typeof resume !== 'object' || resume === null) return null
-  const { budget, models, usage, usedMs, inner } = resume as Readonly<Record<string, unknown>>
-  if (typeof usedMs !== 'number') return null
-  if (budget === 2 && Array.isArray(models)) return resume as BudgetSnapshot
-  // Of a build before: by backend only.
-  if (budget !== 1 || typeof usage !== 'object' || usage === null) return null
-  const sums = Object.entries(usage as Readonly<Record<string, BackendUsage>>)
-  return { budget: 2, models: sums.map(([backend, sum]) => ({ backend, model: null, usage: sum })), usedMs, inner }
+/** What `CallBackend.snapshot` said of the budget; null for anything else. */
+export function usedIn(resume: unknown): UsedBudget | null {
+  const { used } = (resume ?? {}) as { readonly used?: Partial<UsedBudget> | null }
+  return typeof used?.usedMs === 'number' && Array.isArray(used.models) ? (used as UsedBudget) : null
 }

@@ -459,7 +459,7 @@ export class WorkerCall implements BackendSink {
       case 'backend-interrupt':
         return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
       case 'backend-close':
-        return void this.#closeBackend(output.reason)
+        return void this.#backend.close(output.reason)
       case 'playout-pause':
         return this.#speech.pause()
       case 'playout-resume':
@@ -620,25 +620,11 @@ export class WorkerCall implements BackendSink {
     this.#abort.abort()
     this.#tools.release()
     this.#cancelPhrases()
-    await this.#closeBackend(reason)
+    await this.#backend.close(reason)
     this.#parts.speech?.close()
     this.#speech.release()
     this.#intake.release()
     this.#port.close()
-  }
-
-  /** Never rejects: a backend that fails to close must not delay the end of the call. */
-  async #closeBackend(reason: string): Promise<void> {
-    try {
-      await this.#backend.close(reason)
-    } catch (thrown) {
-      this.#post({
-        type: 'log-line',
-        level: 'warn',
-        message: 'a backend did not close in order',
-        fields: { detail: messageOf(thrown) },
-      })
-    }
   }
 
   #guard(work: () => void): void {

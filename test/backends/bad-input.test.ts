@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import type { BackendSink } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import type { ScriptedReply } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
@@ -125,7 +125,7 @@ async function check(
   row: Row,
 ): Promise<void> {
   const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
+  const backend = new CallBackend(recorder, {
     candidates: [{ create }],
     timers: clockTimers(() => performance.now()),
   })
@@ -136,7 +136,7 @@ async function check(
     service.script.reply(row.reply)
     backend.sendText('Where is my order?', { role: 'caller', respond: true })
   }
-  const counted = (): Readonly<Record<string, number>> => backend.failoverReport().irregular[name] ?? {}
+  const counted = (): Readonly<Record<string, number>> => backend.report().irregular[name] ?? {}
   await recorder.until('it to be counted', () =>
     Object.entries(row.counted).every(([kind, count]) => counted()[kind] === count),
   )
@@ -202,7 +202,7 @@ t.test('a message beyond 32 MiB ends the session, not the call', async (t) => {
       new OpenAiRealtimeBackend(sink, { apiKey: KEY, model: 'm', baseUrl: double.baseUrl, name }),
   })
   const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
+  const backend = new CallBackend(recorder, {
     candidates: [candidate(first, 'first'), candidate(second, 'second')],
     timers: clockTimers(() => performance.now()),
   })

@@ -1,18 +1,18 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { BudgetBackend } from '../../src/backends/budget.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { CostMeter } from '../../src/backends/cost-meter.js'
 import { priceList } from '../../src/backends/prices.js'
 import type { Prices } from '../../src/agents/prices.js'
 import { noUsage } from '../../src/call/usage.js'
 import type { BudgetOptions } from '../../src/backends/budget.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FakeTimers, ScriptedService } from './failover/scripted.js'
+import { FakeTimers, ScriptedService, settled } from './failover/scripted.js'
 
 interface Rig {
   readonly timers: FakeTimers
   readonly recorder: Recorder
-  readonly backend: BudgetBackend
+  readonly backend: CallBackend
   readonly meter: CostMeter
   readonly a: ScriptedService
   readonly asked: () => number
@@ -28,7 +28,11 @@ async function rig(
   const timers = new FakeTimers()
   const recorder = new Recorder()
   const meter = meterAt(prices ?? null)
-  const backend = new BudgetBackend(recorder, { inner: a.create, limits: {}, timers, meter, ...options })
+  const backend = new CallBackend(recorder, {
+    candidates: [{ create: a.create }],
+    timers,
+    budget: { limits: {}, meter, ...options },
+  })
   t.teardown(() => backend.close('the test is over'))
   await backend.connect(conformanceSession(), new AbortController().signal)
   const asked = (): number =>
@@ -52,7 +56,7 @@ t.test('a call within its budget goes on, and its cost is reported', async (t) =
   a.now.emit(used(2000, 250))
   await timers.pass(599_000)
   t.equal(asked(), 0)
-  t.match(backend.budgetReport(), { spent: null })
+  t.match(backend.report().budget, { spent: null })
   t.match(meter.total(), { audioInMs: 120_000, audioOutMs: 60_000 })
   t.match(meter.cost(), {
     currency: 'USD',
@@ -74,7 +78,11 @@ t.test("the budget is the whole call's, also when another worker or node goes on
     const a = new ScriptedService('a')
     const timers = new FakeTimers()
     const meter = meterAt(null)
-    const backend = new BudgetBackend(new Recorder(), { inner: a.create, limits, timers, meter })
+    const backend = new CallBackend(new Recorder(), {
+      candidates: [{ create: a.create }],
+      timers,
+      budget: { limits, meter },
+    })
     t.teardown(() => backend.close('the test is over'))
     await backend.connect({ ...conformanceSession(), resume }, new AbortController().signal)
     return { a, timers, backend, meter }
@@ -82,12 +90,12 @@ t.test("the budget is the whole call's, also when another worker or node goes on
   const tokens = await goesOn()
   t.match(tokens.meter.total(), { inputTokens: 900, outputTokens: 200 })
   tokens.a.now.emit(used(900, 0))
-  t.equal(tokens.backend.budgetReport().spent, 'maxTokens')
+  t.equal(tokens.backend.report().budget?.spent, 'maxTokens')
   const time = await goesOn()
   await time.timers.pass(9000)
-  t.equal(time.backend.budgetReport().spent, null)
+  t.equal(time.backend.report().budget?.spent, null)
   await time.timers.pass(2000)
-  t.equal(time.backend.budgetReport().spent, 'maxMs')
+  t.equal(time.backend.report().budget?.spent, 'maxMs')
 })
 
 t.test('when the budget is used up the model is asked for a goodbye, but not while anybody speaks', async (t) => {
@@ -105,7 +113,7 @@ t.test('when the budget is used up the model is asked for a goodbye, but not whi
   a.now.emit({ type: 'tool-call', callId: 'c1', name: 'end_call', args: {}, generation: 3 })
   a.now.finish(3)
   t.equal(recorder.all('tool-call').length, 1, 'it ended the call itself')
-  t.match(backend.budgetReport(), { spent: 'maxTokens', endedBy: 'agent' })
+  t.match(backend.report().budget, { spent: 'maxTokens', endedBy: 'agent' })
 })
 
 t.test('the guard ends the call when the model says goodbye without end_call', async (t) => {
@@ -113,7 +121,7 @@ t.test('the guard ends the call when the model says goodbye without end_call', a
   await timers.pass(60_000)
   a.now.answer(1, 'Goodbye.', 500)
   t.match(recorder.all('tool-call'), [{ name: 'end_call', callId: 'budget-end-1' }])
-  t.match(backend.budgetReport(), { spent: 'maxMs', endedBy: 'guard' })
+  t.match(backend.report().budget, { spent: 'maxMs', endedBy: 'guard' })
 })
 
 t.test('the guard ends the call when the model says nothing for goodbyeMs', async (t) => {
@@ -141,6 +149,7 @@ t.test('a caller who speaks during the goodbye gets another one, at most twice',
   a.now.answer(3, 'Goodbye.', 500)
   backend.toolResult('budget-end-3', { ok: false, value: {} })
   t.match(recorder.all('error'), [{ code: 'quota', fatal: true }])
+  await settled()
   t.equal(recorder.events.at(-1)?.type, 'closed')
   t.equal(timers.pending, 0)
 })
@@ -152,15 +161,15 @@ t.test('a cost that is not known is none, and stops no call', async (t) => {
   })
   a.now.emit(used(1_000_000, 1_000_000))
   t.match(meter.cost(), { amount: null, known: 0, unknown: 'a names no model' })
-  t.equal(backend.budgetReport().spent, null)
+  t.equal(backend.report().budget?.spent, null)
 })
 
 t.test('what is known of a cost stops a call, when that alone is the limit', async (t) => {
   const { a, backend, meter } = await rig(t, { limits: { maxCost: 1 } })
   a.now.emit({ type: 'usage', usage: { ...used(10, 10).usage, model: 'a-model-of-ours' } })
   a.now.emit({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 1199 } })
-  t.equal(backend.budgetReport().spent, null)
+  t.equal(backend.report().budget?.spent, null)
   a.now.emit({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 1 } })
-  t.equal(backend.budgetReport().spent, 'maxCost')
+  t.equal(backend.report().budget?.spent, 'maxCost')
   t.match(meter.cost(), { amount: null, known: 1, unknown: 'no price for the model a-model-of-ours' })
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { ConformanceHarness } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { openAiHarness } from './openai-harness.js'
 import { passSuite } from './pass-suite.js'
@@ -18,7 +18,7 @@ function listed(harness: ConformanceHarness): ConformanceHarness {
       return {
         ...setup,
         backend: (sink) =>
-          new FailoverBackend(sink, {
+          new CallBackend(sink, {
             candidates: [{ create: setup.backend }],
             timers: clockTimers(() => performance.now()),
           }),

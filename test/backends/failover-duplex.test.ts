@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { BackendFactory } from '../../src/backends/backend.js'
 import type { Recorder } from '../../src/backends/conformance.js'
-import type { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import type { CallBackend } from '../../src/backends/call-backend.js'
 import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
 import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
@@ -46,7 +46,7 @@ const toLive =
 const soundMs = (recorder: Recorder): number => recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0)
 
 /** Up to the middle of the answer that a tool's result led to. */
-async function untilMidSentence(recorder: Recorder, backend: FailoverBackend): Promise<void> {
+async function untilMidSentence(recorder: Recorder, backend: CallBackend): Promise<void> {
   utterance(backend)
   const call = await recorder.next('tool-call')
   backend.toolResult(call.callId, { ok: true, value: { status: 'out for delivery' } })

@@ -4,7 +4,7 @@ import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { Recorder } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { lookUp, session } from './embedded/order-line.js'
 import { framesOf, overThePhone } from './embedded/phone-line.js'
@@ -20,7 +20,7 @@ t.test('when the cloud service fails, the offline dialogue answers the open ques
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const clock = (): number => performance.now()
   const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
+  const backend = new CallBackend(recorder, {
     candidates: [
       { create: cloud.create },
       { create: (sink) => new EmbeddedBackend(sink, { speech, nowMs: clock }), scripted: true, voice: 'slt' },

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { CallOutput } from '../../src/call/events.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-import { BudgetBackend } from '../../src/backends/budget.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { CostMeter } from '../../src/backends/cost-meter.js'
 import { priceList } from '../../src/backends/prices.js'
 import { conformanceSession } from '../../src/backends/conformance.js'
@@ -45,17 +45,15 @@ t.test('a call whose budget is spent ends with its goodbye, like one that the ag
   const rig = new Rig()
   const timers = new FakeTimers()
   const service = new ScriptedService('a')
-  const backend = new BudgetBackend(
+  const backend = new CallBackend(
     {
       event: (event) => rig.backend(event),
       audio: () => undefined,
     },
     {
-      inner: service.create,
-      limits: { maxMs: 60_000 },
+      candidates: [{ create: service.create }],
       timers,
-      meter: new CostMeter(priceList([]), () => null),
-      goodbyeMs: 5000,
+      budget: { limits: { maxMs: 60_000 }, meter: new CostMeter(priceList([]), () => null), goodbyeMs: 5000 },
     },
   )
   t.teardown(() => backend.close('the test is over'))

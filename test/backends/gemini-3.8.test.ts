@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { BackendSession, ToolSpec } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { setupOf, traitsOf } from '../../src/backends/gemini-live/setup.js'
 import type { GeminiLiveOptions } from '../../src/backends/gemini-live/setup.js'
@@ -49,7 +49,7 @@ async function line(
   return { double, backend, recorder }
 }
 
-const ask = (backend: GeminiLiveBackend | FailoverBackend): void =>
+const ask = (backend: GeminiLiveBackend | CallBackend): void =>
   backend.sendText('Hello', { role: 'caller', respond: true })
 
 const behaviorsOf = (model: string, url?: string): (string | undefined)[] =>
@@ -230,7 +230,7 @@ t.test('a rotation sends exactly the messages again that the service had not con
   const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
   double.faults.messagesBehind = 7
   const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
+  const backend = new CallBackend(recorder, {
     candidates: [
       {
         create: (sink) =>
@@ -281,7 +281,7 @@ t.test('a rotation sends exactly the messages again that the service had not con
     -1,
     'nothing lost',
   )
-  const { resentMessages = 0 } = backend.failoverReport().irregular['gemini'] ?? {}
+  const { resentMessages = 0 } = backend.report().irregular['gemini'] ?? {}
   t.ok(resentMessages >= 7, `${resentMessages} messages`)
 })
 

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import type { Backend, BackendFactory, ToolSpec } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession, pause } from '../../src/backends/conformance/harness.js'
 import { DeafWatch } from '../../src/backends/failover/deaf-watch.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
@@ -60,8 +60,8 @@ async function connected<B extends Backend>(t: Test, make: (sink: Recorder) => B
 
 const list =
   (...factories: readonly ((sink: Recorder) => Backend)[]) =>
-  (sink: Recorder): FailoverBackend =>
-    new FailoverBackend(sink, {
+  (sink: Recorder): CallBackend =>
+    new CallBackend(sink, {
       candidates: factories.map((create) => ({ create: create as unknown as BackendFactory })),
       timers: clockTimers(() => performance.now()),
       stallMs: STALL_MS,

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import type { RateLimit } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import { CircuitBreaker, Circuits } from '../../src/backends/failover/circuit-breaker.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { rateLimitsOf } from '../../src/backends/openai-realtime/wire.js'
 import { clockTimers } from '../../src/backends/timers.js'
@@ -22,7 +22,7 @@ async function worker(t: Test, services: number) {
   const seen = { limits: [] as (readonly [string, readonly RateLimit[]])[], sessions: [] as SessionOpened[] }
   const call = () => {
     const recorder = new Recorder()
-    const backend = new FailoverBackend(recorder, {
+    const backend = new CallBackend(recorder, {
       candidates: doubles.map(({ baseUrl }, i) => ({
         create: (sink) =>
           new OpenAiRealtimeBackend(sink, { apiKey: KEY, model: 'gpt-realtime-2.1', baseUrl, name: `key-${i}` }),

@@ -9,7 +9,7 @@ import { speech } from '../../src/backends/cascade/speech-requests.js'
 import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { retryAfterOf } from '../../src/backends/transport/vendor-fault.js'
@@ -42,8 +42,8 @@ t.test('no call of a worker tries a service before its Retry-After has passed', 
     circuits: [],
   }
   const standby = new ScriptedService('standby', ['ready'], { inputRateHz: 24_000 })
-  const list = (): FailoverBackend =>
-    new FailoverBackend(new Recorder(), {
+  const list = (): CallBackend =>
+    new CallBackend(new Recorder(), {
       candidates: [
         { create: (sink) => new OpenAiRealtimeBackend(sink, { apiKey: 'key-of-a-test', model: 'm', baseUrl }) },
         { create: standby.create },

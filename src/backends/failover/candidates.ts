@@ -52,11 +52,12 @@ export interface CandidateOptions {
   readonly inputRateHz?: SampleRateHz
   /** Receives sessions, faults and changes of circuits. */
   readonly watch?: BackendWatch
+  /** There is one candidate, and no other session ever takes its place (`CallBackend`). Default: false. */
+  readonly alone?: boolean
 }
 
-/** What a list of backends passes to the call's next media worker: which backend serves the call, and its own state. */
-export interface FailoverSnapshot {
-  readonly version: 1
+/** What a call's next media worker goes on from: which backend serves the call, and its own state. */
+export interface ServingSnapshot {
   /** Name of the backend that serves the call. */
   readonly member: string
   /** Number of its session: ids of unanswered tool calls begin with it. */
@@ -161,13 +162,13 @@ export class CandidateSession implements BackendSink {
     return id.startsWith(prefix) ? id.slice(prefix.length) : null
   }
 
-  retire(reason: string): Promise<void> {
-    if (this.phase === 'over') return Promise.resolve()
+  async retire(reason: string): Promise<void> {
+    if (this.phase === 'over') return
     this.phase = 'over'
     this.pass?.released()
     this.#abort.abort()
     this.#resampler?.release()
-    return this.backend.close(reason)
+    await this.backend.close(reason)
   }
 
   event(event: BackendEvent): void {
@@ -265,7 +266,7 @@ export class Candidates {
   readonly #irregular: Record<string, Record<string, number>> = {}
   #serials = 0
   /** The snapshot of a checkpoint, until the session that resumes it is connected. */
-  #resumed: FailoverSnapshot | null = null
+  #resumed: ServingSnapshot | null = null
 
   /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
   constructor(options: CandidateOptions, listener: CandidateListener) {
@@ -285,6 +286,11 @@ export class Candidates {
       out: false,
     }))
     const all = this.#all.map(({ unused }) => (unused as CandidateSession).backend.capabilities)
+    const [only] = all
+    if (options.alone === true && only !== undefined) {
+      this.capabilities = only
+      return
+    }
     const inputRateHz = options.inputRateHz ?? highest(all.map((one) => one.inputRateHz))
     const serverVad = all.every((one) => one.serverVad)
     this.capabilities = {
@@ -397,7 +403,7 @@ export class Candidates {
   // --- their sessions ---------------------------------------------------------------------------------------
 
   /** Continues from a checkpoint. @returns index of the candidate that served the call, or null */
-  resume(snapshot: FailoverSnapshot | null): number | null {
+  resume(snapshot: ServingSnapshot | null): number | null {
     this.#resumed = snapshot
     this.#serials = snapshot?.serial ?? 0
     this.#generations.highest = snapshot?.generation ?? 0
@@ -405,8 +411,8 @@ export class Candidates {
     return index < 0 ? null : index
   }
 
-  snapshotOf({ name, serial, backend }: CandidateSession): FailoverSnapshot {
-    return { version: 1, member: name, serial, generation: this.#generations.highest, state: backend.snapshot() }
+  snapshotOf({ name, serial, backend }: CandidateSession): ServingSnapshot {
+    return { member: name, serial, generation: this.#generations.highest, state: backend.snapshot() }
   }
 
   /** A session of candidate `index` that is not connected yet. */
@@ -437,7 +443,7 @@ export class Candidates {
     // Ids from before the checkpoint must belong to the session that resumes it.
     session.serial = resumed === null ? ++this.#serials : resumed.serial
     if (resumed !== null) this.#resumed = null
-    session.pass = this.#at(session.index).circuit.enter(this.#timers.nowMs())
+    if (this.#options.alone !== true) session.pass = this.#at(session.index).circuit.enter(this.#timers.nowMs())
     const { voice } = session.candidate
     const { resamplers } = this.#options
     const { inputRateHz } = session.backend.capabilities
@@ -481,7 +487,14 @@ export class Candidates {
   retire(session: CandidateSession, reason: string): void {
     if (this.#live.delete(session))
       addCounters((this.#irregular[session.name] ??= {}), session.backend.counters?.() ?? {})
-    const closing: Promise<void> = session.retire(reason).finally(() => this.#closings.delete(closing))
+    const closing: Promise<void> = session
+      .retire(reason)
+      // A module of somebody's own: what it throws may hold secrets.
+      .catch(() => {
+        const message = `${session.name}: did not close in order`
+        this.watch.fault({ backend: session.name, code: 'internal', message, sessionLost: false })
+      })
+      .finally(() => this.#closings.delete(closing))
     this.#closings.add(closing)
   }
 
@@ -495,7 +508,7 @@ export class Candidates {
     if (this.#closings.size === 0) return
     const alarm = new Alarm(this.#timers)
     const deadline = new Promise<void>((resolve) => alarm.set(SESSION_CLOSE_MS, resolve))
-    await Promise.race([Promise.allSettled([...this.#closings]), deadline])
+    await Promise.race([Promise.all([...this.#closings]), deadline])
     alarm.clear()
   }
 
@@ -528,12 +541,11 @@ export class Candidates {
   }
 }
 
-/** The list's snapshot in `resume`; null for anything else, and then only the history is used. */
-export function snapshotIn(resume: unknown): FailoverSnapshot | null {
-  if (typeof resume !== 'object' || resume === null) return null
-  const { version, member, serial, generation } = resume as Partial<FailoverSnapshot>
-  const good = version === 1 && typeof member === 'string' && isCount(serial) && isCount(generation)
-  return good ? (resume as FailoverSnapshot) : null
+/** What `CallBackend.snapshot` said of the backend that served the call; null: then only the history is used. */
+export function servingIn(resume: unknown): ServingSnapshot | null {
+  const { serving } = (resume ?? {}) as { readonly serving?: Partial<ServingSnapshot> | null }
+  const good = typeof serving?.member === 'string' && isCount(serving.serial) && isCount(serving.generation)
+  return good ? (serving as ServingSnapshot) : null
 }
 
 function isCount(value: unknown): boolean {

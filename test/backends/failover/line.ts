@@ -2,8 +2,8 @@ import type { Test } from 'tap'
 import { Recorder, conformanceSession } from '../../../src/backends/conformance.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
 import { Circuits } from '../../../src/backends/failover/circuit-breaker.js'
-import { FailoverBackend } from '../../../src/backends/failover/failover-backend.js'
-import type { FailoverOptions } from '../../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../../src/backends/call-backend.js'
+import type { CallBackendOptions } from '../../../src/backends/call-backend.js'
 import { FakeTimers, settled } from './scripted.js'
 import type { ScriptedService } from './scripted.js'
 
@@ -13,12 +13,12 @@ export const FRAME = 320
 export class Line {
   readonly timers = new FakeTimers()
   readonly recorder = new Recorder()
-  readonly backend: FailoverBackend
+  readonly backend: CallBackend
   readonly said: number[] = []
   readonly hangup = new AbortController()
 
-  constructor(t: Test, services: readonly ScriptedService[], options: Partial<FailoverOptions> = {}) {
-    this.backend = new FailoverBackend(this.recorder, {
+  constructor(t: Test, services: readonly ScriptedService[], options: Partial<CallBackendOptions> = {}) {
+    this.backend = new CallBackend(this.recorder, {
       candidates: services.map(({ create }) => ({ create })),
       timers: this.timers,
       circuits: new Circuits({ random: () => 0.5 }),

@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
 import type { BackendFactory } from '../../../src/backends/backend.js'
 import { Recorder, conformanceSession } from '../../../src/backends/conformance.js'
-import { FailoverBackend } from '../../../src/backends/failover/failover-backend.js'
-import type { FailoverOptions } from '../../../src/backends/failover/failover-backend.js'
+import { CallBackend } from '../../../src/backends/call-backend.js'
+import type { CallBackendOptions } from '../../../src/backends/call-backend.js'
 import { clockTimers } from '../../../src/backends/timers.js'
 import { derivePolyphaseRows } from '../../../src/media/resample/polyphase.js'
 import { ResamplerBank } from '../../../src/media/resample/resampler.js'
@@ -19,10 +19,10 @@ const clock = (): number => performance.now()
 export async function line(
   t: Test,
   factories: readonly BackendFactory[],
-  options: Partial<FailoverOptions> = {},
-): Promise<{ readonly recorder: Recorder; readonly backend: FailoverBackend }> {
+  options: Partial<CallBackendOptions> = {},
+): Promise<{ readonly recorder: Recorder; readonly backend: CallBackend }> {
   const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
+  const backend = new CallBackend(recorder, {
     candidates: factories.map((create) => ({ create })),
     timers: clockTimers(clock),
     resamplers,
@@ -35,14 +35,14 @@ export async function line(
 }
 
 /** `ms` of the caller's line at 16 kHz, all at once. */
-function frames(backend: FailoverBackend, ms: number, amplitude: number): void {
+function frames(backend: CallBackend, ms: number, amplitude: number): void {
   const frame = new Int16Array(320)
   for (let i = 0; i < frame.length; i++) frame[i] = Math.round(amplitude * Math.sin((2 * Math.PI * 300 * i) / 16_000))
   for (let done = 0; done < ms; done += 20) backend.pushAudio(frame)
 }
 
 /** The caller says something of UTTERANCE_MS. */
-export function utterance(backend: FailoverBackend): void {
+export function utterance(backend: CallBackend): void {
   backend.speechStart(clock())
   frames(backend, UTTERANCE_MS, 9000)
   backend.speechEnd(clock())

@@ -1,8 +1,8 @@
-import { waitOf } from '../../call/backend-events.js'
-import { GatewayError } from '../../core/errors.js'
-import { BACKEND_PRE_ROLL_MS, INPUT_REPLAY_MARGIN_MS } from '../../core/limits.js'
-import { samplesToMs } from '../../core/units.js'
-import type { SampleRateHz } from '../../core/units.js'
+import { waitOf } from '../call/backend-events.js'
+import { GatewayError } from '../core/errors.js'
+import { BACKEND_PRE_ROLL_MS, INPUT_REPLAY_MARGIN_MS } from '../core/limits.js'
+import { samplesToMs } from '../core/units.js'
+import type { SampleRateHz } from '../core/units.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -13,19 +13,21 @@ import type {
   ToolReply,
   ToolSpec,
   TextOptions,
-} from '../backend.js'
-import { isKeysItem } from '../key-entry.js'
-import { lateToolText } from '../prompts.js'
-import { Alarm } from '../timers.js'
-import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
-import type { VendorFault } from '../transport/vendor-fault.js'
-import type { BackendCounters, SessionRole } from '../watch.js'
-import { CallHistory, isSilent } from './call-history.js'
-import { Candidates, snapshotIn } from './candidates.js'
-import type { CandidateListener, CandidateOptions, CandidateSession, FailoverSnapshot } from './candidates.js'
-import { DeafWatch } from './deaf-watch.js'
-import { StallWatch } from './stall-watch.js'
-import type { StallState } from './stall-watch.js'
+} from './backend.js'
+import { Budget, usedIn } from './budget.js'
+import type { BudgetOptions, BudgetReport, UsedBudget } from './budget.js'
+import { isKeysItem } from './key-entry.js'
+import { lateToolText } from './prompts.js'
+import { Alarm } from './timers.js'
+import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js'
+import type { VendorFault } from './transport/vendor-fault.js'
+import type { BackendCounters, SessionRole } from './watch.js'
+import { CallHistory, isSilent } from './failover/call-history.js'
+import { Candidates, servingIn } from './failover/candidates.js'
+import type { CandidateListener, CandidateOptions, CandidateSession, ServingSnapshot } from './failover/candidates.js'
+import { DeafWatch } from './failover/deaf-watch.js'
+import { StallWatch } from './failover/stall-watch.js'
+import type { StallState } from './failover/stall-watch.js'
 
 /** Replacements of one call's backend that are made for a fault; rotations do not count. */
 const FAILOVERS_MAX = 8
@@ -58,7 +60,7 @@ const STANDBY_TRIES_MAX = 5
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
-export interface FailoverOptions extends CandidateOptions {
+export interface CallBackendOptions extends CandidateOptions {
   /** Keeps the next candidate connected, without audio, from the start of the call. */
   readonly standby?: boolean
   /** The most unanswered caller audio that is kept; at least 1700 ms. */
@@ -69,6 +71,16 @@ export interface FailoverOptions extends CandidateOptions {
   /** How long the caller waits before a `holding` event. */
   readonly holdAfterMs?: number
   readonly failoversMax?: number
+  /** What the call may use, and the meter of its cost; without it neither is counted. */
+  readonly budget?: BudgetOptions
+}
+
+/** What another worker or node goes on from. JSON. */
+interface CallBackendSnapshot {
+  readonly version: 2
+  readonly used: UsedBudget | null
+  /** Null: no backend serves the call, and its history is enough. */
+  readonly serving: ServingSnapshot | null
 }
 
 /** Counters of one call; plain fields. */
@@ -93,7 +105,7 @@ interface FailoverStats {
 }
 
 /** What the list did on one call. Plain data for the call record; null where nothing was measured. */
-export interface FailoverReport extends Readonly<
+interface FailoverReport extends Readonly<
   Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>
 > {
   /** From a fault until the next backend had the replayed input: the last and the longest. */
@@ -104,8 +116,15 @@ export interface FailoverReport extends Readonly<
   /** Caller audio that was replayed, and that was too old to be replayed. */
   readonly reFedMs: number
   readonly lostMs: number
+}
+
+/** What the backends report about a call, but for the cost. Plain data. */
+export interface CallBackendReport {
+  /** What the list did; null for a backend that is alone. */
+  readonly failover: FailoverReport | null
   /** Counts of irregularities, by backend. */
   readonly irregular: Readonly<Record<string, BackendCounters>>
+  readonly budget: BudgetReport | null
 }
 
 /**
@@ -133,8 +152,9 @@ const SOUND_PEAK_MIN = 33
 const REAL_SPEECH_MS = 200
 
 /**
- * Makes one backend of a list. When the primary, which serves the call, fails, the next candidate takes over. It gets
- * everything that was said and done, and a replay of the inputs without an answer.
+ * The backend of a call: makes one of a list, and counts what the call uses (`Budget`). When the primary, which serves the
+ * call, fails, the next candidate takes over. It gets everything that was said and done, and a replay of the inputs
+ * without an answer.
  *
  *     idle    --connect--> seeking
  *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
@@ -145,8 +165,13 @@ const REAL_SPEECH_MS = 200
  *     serving --its session ends soon, both sides quiet--> serving, by a new session of the same candidate (rotation)
  *     (any)   --close--> over
  *
- * A single backend runs as a list of one. That gives it a new session after `session_expired` or a broken connection,
+ * A single model runs as a list of one. That gives it a new session after `session_expired` or a broken connection,
  * rotation, `holding` while the caller waits for the new session, and the circuit that the calls of a worker share.
+ *
+ * The embedded backend and a module that are the only ones are `alone`: the session of the one never ends, and the other
+ * decides for itself what happens after a fault. It is the primary from `connect` on, everything goes to it at once, and
+ * its first fatal fault ends the session. It may repeat a tool call of before a checkpoint: no session took over, so the
+ * call itself decides about its effects.
  *
  * Inputs are stored in `CallHistory` before they go to a backend, and a takeover replays them from there. So it does
  * not matter when exactly a backend is lost. All events that are passed on have the call's generations and ids
@@ -157,7 +182,7 @@ const REAL_SPEECH_MS = 200
  * them itself gets the same audio without `speechStart` and `speechEnd`. Such a list works best with all candidates set
  * to the gateway's turns.
  */
-export class FailoverBackend implements Backend, CandidateListener {
+export class CallBackend implements Backend, CandidateListener {
   readonly stats: FailoverStats = {
     failovers: 0,
     rotations: 0,
@@ -173,8 +198,10 @@ export class FailoverBackend implements Backend, CandidateListener {
     standbysLost: 0,
   }
 
+  /** The call, or the budget that passes everything on to it. */
   readonly #sink: BackendSink
-  readonly #options: FailoverOptions
+  readonly #budget: Budget | null
+  readonly #options: CallBackendOptions
   readonly #candidates: Candidates
   readonly #history: CallHistory
   readonly #stall: StallWatch
@@ -215,9 +242,10 @@ export class FailoverBackend implements Backend, CandidateListener {
   readonly #rotationAlarm: Alarm
 
   /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
-  constructor(sink: BackendSink, options: FailoverOptions) {
+  constructor(sink: BackendSink, options: CallBackendOptions) {
     const { timers } = options
-    this.#sink = sink
+    this.#budget = options.budget === undefined ? null : new Budget(sink, this, timers, options.budget)
+    this.#sink = this.#budget ?? sink
     this.#options = options
     this.#candidates = new Candidates(options, this)
     const { inputRateHz, serverVad } = this.#candidates.capabilities
@@ -243,7 +271,9 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (this.#over || this.#session !== null || signal.aborted) return Promise.reject(gone())
     this.#session = session
     this.#history.begin(session)
-    this.#repeating = session.toolLedger.length > 0
+    this.#budget?.restore(usedIn(session.resume))
+    const served = this.#candidates.resume(servingIn(session.resume))
+    this.#repeating = session.toolLedger.length > 0 && !this.#alone
     signal.addEventListener(
       'abort',
       () => {
@@ -254,17 +284,20 @@ export class FailoverBackend implements Backend, CandidateListener {
     const ready = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
+    if (this.#alone) {
+      this.#primary = this.#candidates.take(0)
+      this.#connect(this.#primary, 'first')
+      return ready
+    }
     this.#searchUntilMs = this.#options.timers.nowMs() + FIRST_SEARCH_MS
-    this.#seek(
-      vendorFault('internal', 'no backend was tried', true),
-      this.#candidates.resume(snapshotIn(session.resume)),
-    )
+    this.#seek(vendorFault('internal', 'no backend was tried', true), served)
     return ready
   }
 
   pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (this.#over) return
-    this.#history.audio(pcm, voiced ?? true)
+    // Nobody takes over from one that is alone.
+    if (!this.#alone) this.#history.audio(pcm, voiced ?? true)
     const primary = this.#primary
     if (primary === null) return
     primary.feed(pcm, voiced)
@@ -273,6 +306,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   speechStart(atMs: number): void {
+    this.#budget?.callerSpeaks(true)
     if (this.#over || this.#candidates.capabilities.serverVad) return
     this.#stall.stop()
     this.#history.speechStarted(atMs)
@@ -280,6 +314,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   speechEnd(atMs: number, unless?: readonly string[]): void {
+    this.#budget?.callerSpeaks(false)
     if (this.#over) return
     if (this.#candidates.capabilities.serverVad) {
       if (unless === undefined) return
@@ -315,7 +350,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   toolResult(callId: string, reply: ToolReply): void {
-    if (this.#over) return
+    if (this.#over || this.#budget?.asked(callId) === true) return
     const primary = this.#primary
     const answered = this.#history.toolAnswered(callId, reply)
     if (primary === null) return
@@ -343,22 +378,32 @@ export class FailoverBackend implements Backend, CandidateListener {
     for (const one of [this.#primary, this.#next, this.#standby, this.#replacement]) one?.backend.updateSession(update)
   }
 
-  snapshot(): FailoverSnapshot | null {
-    return this.#primary === null ? null : this.#candidates.snapshotOf(this.#primary)
+  /** The budget is the whole call's, whichever worker or node goes on with it. */
+  snapshot(): CallBackendSnapshot {
+    const primary = this.#primary
+    return {
+      version: 2,
+      used: this.#budget?.used() ?? null,
+      serving: primary === null ? null : this.#candidates.snapshotOf(primary),
+    }
   }
 
-  /** What the list did so far; a copy. */
-  failoverReport(): FailoverReport {
+  /** What happened so far; a copy. */
+  report(): CallBackendReport {
     const { gapMsLast, gapMsMax, soundMsLast, replayedSamples, lostSamples, ...counters } = this.stats
     const { inputRateHz } = this.#candidates.capabilities
-    return {
+    const failover = {
       ...counters,
       gapMsLast: orNull(gapMsLast),
       gapMsMax: orNull(gapMsMax),
       soundMsLast: orNull(soundMsLast),
       reFedMs: samplesToMs(replayedSamples, inputRateHz),
       lostMs: samplesToMs(lostSamples, inputRateHz),
+    }
+    return {
+      failover: this.#alone ? null : failover,
       irregular: this.#candidates.irregular(),
+      budget: this.#budget?.report() ?? null,
     }
   }
 
@@ -384,8 +429,8 @@ export class FailoverBackend implements Backend, CandidateListener {
   ): void {
     if (session !== this.#primary) return this.late()
     const ms = samplesToMs(pcm.length, sampleRateHz)
-    // What follows the first sound of an answer is a pause in it, and is played.
-    if (this.#history.answer(generation).soundMs === 0 && !sounds(pcm))
+    // What follows the first sound of an answer is a pause in it, and is played; and so is all of one that is alone.
+    if (!this.#alone && this.#history.answer(generation).soundMs === 0 && !sounds(pcm))
       return this.#history.silence(generation, itemId, ms)
     this.#primaryLives = true
     this.#history.sound(generation, itemId, ms)
@@ -405,7 +450,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     else if (event.type === 'closed')
       this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
     else if (event.type === 'expiring') {
-      if (session === this.#primary) this.#expiring(event.inMs)
+      if (this.#alone) this.#emit(event)
+      else if (session === this.#primary) this.#expiring(event.inMs)
       else if (session === this.#standby) this.#renewStandby(session)
     } else if (session === this.#primary) this.#primaryEvent(session, event)
   }
@@ -423,6 +469,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     session.phase = 'ready'
     if (session === this.#next) this.#promote(session)
     else if (session === this.#replacement) this.#rotate(session)
+    else if (session === this.#primary) this.#connectedFirst()
   }
 
   refused(session: CandidateSession, fault: VendorFault): void {
@@ -438,8 +485,6 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (HEARS.has(event.type) || isCallersVoice(event)) this.#deaf.heard()
     else if (ANSWERS.has(event.type)) this.#deaf.answers()
     switch (event.type) {
-      case 'ready':
-        return
       case 'turn-start':
         history.activity++
         history.answer(event.generation)
@@ -535,7 +580,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const history = this.#history
     const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
     // A scripted dialogue runs locally; its silence is no fault.
-    if (primary === null || primary.candidate.scripted === true) return
+    if (primary === null || primary.candidate.scripted === true || this.#alone) return
     if (history.callerSpeaking || !history.hasOpenInputs || history.toolsRunning) return
     if (state === 'sounding') {
       if (history.answers.size === 0) return
@@ -558,7 +603,8 @@ export class FailoverBackend implements Backend, CandidateListener {
   /** The service does not report the speech that the gateway hears. */
   #isDeaf(): void {
     const primary = this.#primary
-    if (primary === null || primary.candidate.scripted === true || this.#deafSessions >= FAILOVER_DEAF_MAX) return
+    if (primary === null || this.#alone || primary.candidate.scripted === true) return
+    if (this.#deafSessions >= FAILOVER_DEAF_MAX) return
     if (this.#history.answers.size > 0 || this.#history.toolsRunning) return
     this.#deafSessions++
     this.stats.stalls++
@@ -596,6 +642,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   #lostPrimary(session: CandidateSession, fault: VendorFault, reason: string): void {
+    if (this.#alone) return this.#giveUp(fault)
     const nowMs = this.#options.timers.nowMs()
     const waiting = this.#history.hasOpenInputs || this.#history.answers.size > 0
     const waitingSinceMs = this.#stall.sinceMs ?? nowMs
@@ -749,8 +796,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (this.#primary !== session) return
     if (replayed.texts > 0) this.#stall.asked()
     else if (replayed.inputs > 0 && !this.#history.callerSpeaking) this.#stall.spoken()
-    this.#settle?.resolve()
-    this.#settle = null
+    this.#connectedFirst()
     if (loss !== null) {
       const gapMs = timers.nowMs() - loss.atMs
       this.stats.gapMsLast = gapMs
@@ -758,6 +804,12 @@ export class FailoverBackend implements Backend, CandidateListener {
       this.#emit({ type: 'failover', from: loss.from, to: session.name, gapMs, reason: loss.reason })
     }
     if (this.#options.standby === true && !this.#over) this.#fillStandby()
+  }
+
+  #connectedFirst(): void {
+    this.#served = true
+    this.#settle?.resolve()
+    this.#settle = null
   }
 
   // --- rotation ---------------------------------------------------------------------------------------------
@@ -863,6 +915,10 @@ export class FailoverBackend implements Backend, CandidateListener {
     settle?.reject(faultError(final))
   }
 
+  get #alone(): boolean {
+    return this.#options.alone === true
+  }
+
   #emit(event: BackendEvent): void {
     if (!this.#over) this.#sink.event(event)
   }
@@ -873,6 +929,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#deaf.reset()
     this.#stopRotation()
     for (const alarm of [this.#connectAlarm, this.#holdAlarm, this.#standbyAlarm]) alarm.clear()
+    this.#budget?.stop()
     this.#candidates.retireAll(reason)
     this.#history.release()
   }
