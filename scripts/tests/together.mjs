@@ -1,10 +1,9 @@
-// Runs several built test files in this one process, one after another: each file's `import t from 'tap'` gets a
-// subtest of its own, named after the file, so that results, teardowns and limits stay the file's.
+// Runs built test files in this one process, one after another: each file's `import t from 'tap'` gets a subtest of its
+// own, named after the file, so that results, teardowns and limits stay the file's. A process that loads the sources
+// costs half a second of processor time, and most tests take milliseconds.
 //
-//   node scripts/test-together.mjs dist/test/….test.js …
+//   node scripts/tests/together.mjs test/….test.ts …
 import { register } from 'node:module'
-import { relative } from 'node:path'
-import { pathToFileURL } from 'node:url'
 
 // tap names folders of files after the command line.
 const files = process.argv.splice(2)
@@ -28,8 +27,8 @@ register(
 )
 
 const done = files.map((file) => {
-  const url = pathToFileURL(file).href
-  return root.test(relative('dist', file).replace(/\.js$/, '.ts'), async (t) => {
+  const url = new URL(`../../dist/${file.replace(/\.ts$/, '.js')}`, import.meta.url).href
+  return root.test(file, async (t) => {
     testOf.set(url, t)
     await import(url)
   })

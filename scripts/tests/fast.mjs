@@ -1,0 +1,31 @@
+// All tests but the slow ones. The files of a folder share processes; those in ALONE start programs, send them signals,
+// or look at all that their own process has.
+import t from 'tap'
+import { spawn, testFiles } from './lane.mjs'
+
+/** Processes at a time. Most wait for sockets and clocks more than they compute: three keep two cores busy. */
+const JOBS = 3
+/** Files that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
+const PER_PROCESS = 13
+const ALONE = /^test\/((bench|cli|console|fleet|grafana|scripts)\/|security\/secrets\.test\.ts$)/
+
+t.jobs = JOBS
+t.setTimeout(0)
+
+const files = testFiles().filter((file) => !file.endsWith('.slow.test.ts'))
+// They take longest, so they come first.
+for (const file of files.filter((file) => ALONE.test(file))) spawn(file, [file])
+
+const folders = new Map()
+for (const file of files.filter((file) => !ALONE.test(file))) {
+  const folder = file.split('/')[1]
+  folders.set(folder, [...(folders.get(folder) ?? []), file])
+}
+for (const [folder, its] of folders) {
+  const parts = Math.ceil(its.length / PER_PROCESS)
+  for (let part = 0; part < parts; part++)
+    spawn(
+      `test/${folder}/ ${part + 1} of ${parts}`,
+      its.filter((_, i) => i % parts === part),
+    )
+}

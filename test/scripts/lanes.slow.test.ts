@@ -1,0 +1,80 @@
+import { packageRoot } from '../../src/config/package-root.js'
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+
+t.setTimeout(120_000)
+
+const root = packageRoot()
+
+/** Runs tap over these files, as if they were built, in a folder of their own. */
+function run(
+  t: Test,
+  files: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): { readonly code: number | null; readonly out: string; readonly last: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-lanes-'))
+  // What tap leaves to its own end may still be written.
+  t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 10 }))
+  for (const path of ['scripts/tests', '.taprc']) cpSync(join(root, path), join(folder, path), { recursive: true })
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  for (const [file, source] of Object.entries(files)) {
+    for (const [path, text] of [
+      [`test/${file}.test.ts`, ''],
+      [`dist/test/${file}.test.js`, source],
+    ] as const) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true })
+      writeFileSync(join(folder, path), text)
+    }
+  }
+  // As a user calls it, and not as a test of the tap that runs this file.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(_?TAP|NODE_OPTIONS$)/.test(name)))
+  const { status, stdout, stderr } = spawnSync('node_modules/.bin/tap', args, { cwd: folder, encoding: 'utf8', env })
+  const out = stdout + stderr
+  return { code: status, out, last: out.trimEnd().split('\n').at(-1) ?? '' }
+}
+
+const GOOD = 'import t from "tap"; t.test("a", async (t) => { t.ok(true); t.ok(true) })'
+const BAD = 'import t from "tap"; t.test("b", async (t) => { t.ok(true); t.equal(1, 2, "one is two") })'
+const SKIPS = 'import t from "tap"; t.test("later", { skip: "no such program" }, () => undefined); t.ok(true)'
+
+t.test(
+  'the fast lane shows a failure with its file, also out of a shared process, and all other files still run',
+  async (t) => {
+    const { code, out, last } = run(t, {
+      'call/a': GOOD,
+      'call/b': BAD,
+      'call/c': GOOD,
+      'call/skips': SKIPS,
+      'cli/bad': BAD,
+      'cli/dies': `${GOOD}; t.test("dies", async () => process.kill(process.pid, "SIGKILL"))`,
+      'cli/empty': '',
+      'cli/ends': `${GOOD}; process.once("exit", () => (process.exitCode = 3))`,
+      'cli/late.slow': BAD,
+      'cli/throws': `${GOOD}; throw new Error("at load")`,
+      'edge/a': GOOD,
+      'edge/empty': '',
+    })
+    t.equal(code, 1)
+    t.match(last, /^\d+ passed, 7 failed, \d+ skipped$/, out)
+    for (const file of ['call/b', 'cli/bad', 'cli/dies', 'cli/empty', 'cli/ends', 'cli/throws', 'edge/empty'])
+      t.match(out, new RegExp(`^NOT OK.* test/${file}\\.test\\.ts`, 'm'))
+    for (const file of ['call/a', 'call/c', 'call/skips', 'edge/a'])
+      t.match(out, new RegExp(`^ok.* test/${file}\\.test\\.ts$`, 'm'))
+    t.notMatch(out, /late\.slow/)
+    t.match(out, /^not ok: .*test\/call\/b\.test\.ts > b > one is two$/m)
+    t.match(out, /exitCode: 3/)
+    t.match(out, /^skipped: .*test\/call\/skips\.test\.ts > later.*no such program/m)
+  },
+)
+
+t.test('the slow lane runs the slow files, and a file is run by the name of its source', async (t) => {
+  const files = { 'call/a': GOOD, 'cli/c': BAD, 'cli/d.slow': GOOD, 'edge/e.slow': GOOD }
+  const { code, out, last } = run(t, files, 'scripts/tests/slow.mjs', 'test/call/a.test.ts')
+  t.equal(code, 0, out)
+  t.equal(last, '6 passed, 0 failed, 0 skipped')
+})
