@@ -14,7 +14,7 @@ t.setTimeout(0)
 
 const files = testFiles().filter((file) => !file.endsWith('.slow.test.ts'))
 // They take longest, so they come first.
-for (const file of files.filter((file) => ALONE.test(file))) spawn(file, [file])
+for (const file of files.filter((file) => ALONE.test(file))) spawn(t, file, [file])
 
 const folders = new Map()
 for (const file of files.filter((file) => !ALONE.test(file))) {
@@ -25,6 +25,7 @@ for (const [folder, its] of folders) {
   const parts = Math.ceil(its.length / PER_PROCESS)
   for (let part = 0; part < parts; part++)
     spawn(
+      t,
       `test/${folder}/ ${part + 1} of ${parts}`,
       its.filter((_, i) => i % parts === part),
     )

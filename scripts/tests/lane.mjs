@@ -1,7 +1,6 @@
 // The files of a lane, as processes that tap runs side by side.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
 
 /** Of a process: a hung one is ended and is a failure. */
 const PROCESS_TIMEOUT_MS = 600_000
@@ -13,14 +12,17 @@ export const testFiles = () =>
     .map((entry) => join(entry.parentPath, entry.name))
     .sort()
 
-/** Runs these files in one process; beside others, unless it is `alone`. Without tap's loaders, which cost a second. */
-export function spawn(name, files, { alone = false } = {}) {
+/**
+ * Runs these files in one process, a test of `t` beside others of its jobs. Without tap's loaders: they cost a second, and
+ * what is built needs none.
+ */
+export function spawn(t, name, files) {
   const { NODE_OPTIONS: _, ...env } = process.env
-  const [first] = files
-  const args = files.length > 1 ? ['scripts/tests/together.mjs', ...files] : [`dist/${first.replace(/\.ts$/, '.js')}`]
+  const args =
+    files.length > 1 ? ['scripts/tests/together.mjs', ...files] : [`dist/${files[0].replace(/\.ts$/, '.js')}`]
   return t.spawn(process.execPath, args, {
     name,
-    buffered: !alone,
+    buffered: t.jobs > 1,
     timeout: PROCESS_TIMEOUT_MS,
     env,
     at: null,

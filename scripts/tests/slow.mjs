@@ -1,14 +1,54 @@
-// The slow tests: real-time calls, most of which wait more than they compute, and long calculations.
+// The slow tests, each file in a process: long calculations, and calls in real time.
 import t from 'tap'
 import { spawn, testFiles } from './lane.mjs'
 
-const JOBS = 4
-/** Their result depends on free processors: what is spoken has to be recognised in time. One at a time, after the others. */
-const ALONE = new Set([])
+/** Most wait for timers and programs more than they compute. */
+const JOBS = 3
+/** Calls are spoken, and have to be heard and recognised in time: two cores keep up with two files. */
+const SPOKEN_JOBS = 2
+const SPOKEN = [
+  'backends/embedded/number-in-parts',
+  'cli/doubles',
+  'cli/end-to-end',
+  'cli/failover',
+  'cli/init',
+  'cli/opening-burst',
+  'cli/recorded-caller',
+  'cli/serve',
+  'cli/simulate',
+  'console/softphone',
+  'simulator/order-call',
+  'workers/guilty-calls',
+  'workers/hold-music',
+  'workers/mixed-tracks',
+  'workers/openai-calls',
+]
+/** They keep two cores busy by themselves, and judge how late sound or an answer is. */
+const ALONE = [
+  'backends/reconnects',
+  'bench/production',
+  'cli/eight-callers',
+  'cli/processes',
+  'cli/roll',
+  'fleet/fleet',
+  'fleet/late-store',
+  'workers/echo-lines',
+  'workers/number-in-parts-recorded',
+]
 
-t.jobs = JOBS
 t.setTimeout(0)
 
 const files = testFiles().filter((file) => file.endsWith('.slow.test.ts'))
-for (const file of files.filter((file) => !ALONE.has(file))) spawn(file, [file])
-for (const file of files.filter((file) => ALONE.has(file))) spawn(file, [file], { alone: true })
+const among = (names) => (file) => names.some((name) => file === `test/${name}.slow.test.ts`)
+function group(name, jobs, isOf) {
+  const its = files.filter(isOf)
+  // tap counts a test without asserts as one that passed.
+  if (its.length === 0) return
+  void t.test(name, { jobs, timeout: 0 }, async (t) => {
+    for (const file of its) void spawn(t, file, [file])
+  })
+}
+
+group('beside each other', JOBS, (file) => !among([...SPOKEN, ...ALONE])(file))
+group('spoken', SPOKEN_JOBS, among(SPOKEN))
+group('alone', 1, among(ALONE))

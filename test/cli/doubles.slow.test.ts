@@ -72,6 +72,12 @@ for (const [service, backend] of [
     t.match(saidBy(asked), /Order 4127 is out for delivery\. PikiPiki should be with you today/)
     t.equal(asked?.outcome, 'contained')
     t.same(ranWell(asked), ['lookup_order', 'end_call'])
+    t.equal(saidBy(asked).split('Hello, this is the order line').length, 2, 'one greeting')
+    // The last one may have been a goodbye that nobody waited for.
+    t.ok(
+      (asked?.turns ?? []).slice(0, -1).every(({ answerMs }) => answerMs !== null),
+      'every turn was answered',
+    )
     t.same(carrierComplaints(asked), [])
 
     const file = join(t.testdir({ 'script.yaml': BALANCE }), 'script.yaml')

@@ -16,7 +16,9 @@ import { concatenate, pinkNoise } from '../support/tones.js'
 import { capturedOf } from '../support/captured-sound.js'
 import { until } from '../support/until.js'
 
+// Pages mostly wait for what is said.
 t.setTimeout(300_000)
+t.jobs = 2
 
 const RATE_HZ = 16_000
 /** Longest wait for what a conversation brings. */
@@ -79,44 +81,48 @@ async function told(t: Test, samples: Int16Array, wav: string): Promise<void> {
   t.match((await hearRecording(wav)).facts, { order: '4127', status: 'out_for_delivery' }, 'in the sound that came')
 }
 
-t.test('a person asks by microphone, hears the right status, interrupts, and hangs up', async (t) => {
-  if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
-  const { at, close } = await whole()
-  t.teardown(close)
-  // The greeting takes 6 s; the answer begins 2 s after the question, names the status within 4 s, and takes 8 s, with
-  // the pause for the backchannel 9.
-  const { file } = await microphone(
-    [
-      { atS: 7.5, noiseMs: 500 },
-      { atS: 9.5, words: "where's my order" },
-      { atS: 15.5, words: 'okay' },
-      { atS: 18, recorded: digitsOf('6403') },
-    ],
-    32,
-  )
-  const page = await phonePage(await openBrowser(t, file), at.opsPort)
-  const heard = audioOf(page)
-  await page.reload() // its socket was opened before anybody listened
-  await page.getByRole('button', { name: 'Call', exact: true }).click()
-  await page.getByText('On the line').waitFor()
-  const decided = (words: string) => page.getByText(words).first().waitFor({ timeout: TURN_MS })
-  await decided('took sound for noise')
-  await decided('end of the caller’s turn')
-  await decided('not an interruption: the agent resumes')
-  await page.getByText('interrupted by the caller').first().waitFor({ timeout: TURN_MS })
-  const transcript = page.getByRole('list', { name: 'Transcript' })
-  await transcript.getByText(/4127 is out for delivery/).waitFor({ timeout: TURN_MS })
-  t.match(await page.getByText('Turn 1').locator('..').innerText(), /\d+ ms|\d\.\d\d s/, 'the response of the turn')
-  await page.getByRole('button', { name: 'Hang up' }).click()
-  await page.getByText('The call has ended').waitFor()
+t.test(
+  'a person asks by microphone, hears the right status, interrupts, and hangs up',
+  { buffered: true },
+  async (t) => {
+    if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
+    const { at, close } = await whole()
+    t.teardown(close)
+    // The greeting takes 6 s; the answer begins 2 s after the question, names the status within 4 s, and takes 8 s, with
+    // the pause for the backchannel 9.
+    const { file } = await microphone(
+      [
+        { atS: 7.5, noiseMs: 500 },
+        { atS: 9.5, words: "where's my order" },
+        { atS: 15.5, words: 'okay' },
+        { atS: 18, recorded: digitsOf('6403') },
+      ],
+      32,
+    )
+    const page = await phonePage(await openBrowser(t, file), at.opsPort)
+    const heard = audioOf(page)
+    await page.reload() // its socket was opened before anybody listened
+    await page.getByRole('button', { name: 'Call', exact: true }).click()
+    await page.getByText('On the line').waitFor()
+    const decided = (words: string) => page.getByText(words).first().waitFor({ timeout: TURN_MS })
+    await decided('took sound for noise')
+    await decided('end of the caller’s turn')
+    await decided('not an interruption: the agent resumes')
+    await page.getByText('interrupted by the caller').first().waitFor({ timeout: TURN_MS })
+    const transcript = page.getByRole('list', { name: 'Transcript' })
+    await transcript.getByText(/4127 is out for delivery/).waitFor({ timeout: TURN_MS })
+    t.match(await page.getByText('Turn 1').locator('..').innerText(), /\d+ ms|\d\.\d\d s/, 'the response of the turn')
+    await page.getByRole('button', { name: 'Hang up' }).click()
+    await page.getByText('The call has ended').waitFor()
 
-  await told(t, heard.samples(), `${file}.heard.wav`)
-  await page.getByRole('link', { name: 'Open this call' }).click()
-  await page.getByText('ended: caller-hung-up').waitFor()
-  t.match(await page.getByRole('list', { name: 'Transcript' }).innerText(), /lookup_order/)
-})
+    await told(t, heard.samples(), `${file}.heard.wav`)
+    await page.getByRole('link', { name: 'Open this call' }).click()
+    await page.getByText('ended: caller-hung-up').waitFor()
+    t.match(await page.getByRole('list', { name: 'Transcript' }).innerText(), /lookup_order/)
+  },
+)
 
-t.test('a person who was recorded holds a whole call by microphone', async (t) => {
+t.test('a person who was recorded holds a whole call by microphone', { buffered: true }, async (t) => {
   if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
   const { at, close } = await whole()
   t.teardown(close)
@@ -148,7 +154,7 @@ t.test('a person who was recorded holds a whole call by microphone', async (t) =
   await told(t, heard.samples(), `${file}.heard.wav`)
 })
 
-t.test('a person without a microphone types, presses keys, and is answered', async (t) => {
+t.test('a person without a microphone types, presses keys, and is answered', { buffered: true }, async (t) => {
   if (!hasChromium(t)) return
   const { at, close } = await whole()
   t.teardown(close)
@@ -170,27 +176,32 @@ t.test('a person without a microphone types, presses keys, and is answered', asy
   t.pass('all of it was seen')
 })
 
-t.test('two tabs call at once, and each has a call of its own; a tab that is closed hangs up', async (t) => {
-  if (!hasChromium(t)) return
-  const { at, gateway, close } = await whole()
-  t.teardown(close)
-  const browser = await openBrowser(t)
-  const tabs = [await phonePage(browser, at.opsPort), await phonePage(browser, at.opsPort)]
-  for (const tab of tabs) await tab.getByRole('button', { name: 'Call without a microphone' }).click()
-  const sids = await Promise.all(
-    tabs.map(async (tab) => /HD_\w+/.exec(await tab.getByText('On the line').innerText())?.[0]),
-  )
-  t.not(sids[0], sids[1])
-  t.same(new Set([...gateway.calls.live()].map(({ callSid }) => String(callSid))), new Set(sids))
-  await tabs[0]?.close()
-  await until(() => gateway.calls.record(sids[0] ?? '') !== undefined, TURN_MS, 'the end of the closed tab’s call')
-  t.equal(gateway.calls.record(sids[0] ?? '')?.endReason, 'caller-hung-up')
-  await tabs[1]?.getByRole('button', { name: 'Hang up' }).click()
-  await tabs[1]?.getByText('The call has ended').waitFor()
-})
+t.test(
+  'two tabs call at once, and each has a call of its own; a tab that is closed hangs up',
+  { buffered: true },
+  async (t) => {
+    if (!hasChromium(t)) return
+    const { at, gateway, close } = await whole()
+    t.teardown(close)
+    const browser = await openBrowser(t)
+    const tabs = [await phonePage(browser, at.opsPort), await phonePage(browser, at.opsPort)]
+    for (const tab of tabs) await tab.getByRole('button', { name: 'Call without a microphone' }).click()
+    const sids = await Promise.all(
+      tabs.map(async (tab) => /HD_\w+/.exec(await tab.getByText('On the line').innerText())?.[0]),
+    )
+    t.not(sids[0], sids[1])
+    t.same(new Set([...gateway.calls.live()].map(({ callSid }) => String(callSid))), new Set(sids))
+    await tabs[0]?.close()
+    await until(() => gateway.calls.record(sids[0] ?? '') !== undefined, TURN_MS, 'the end of the closed tab’s call')
+    t.equal(gateway.calls.record(sids[0] ?? '')?.endReason, 'caller-hung-up')
+    await tabs[1]?.getByRole('button', { name: 'Hang up' }).click()
+    await tabs[1]?.getByText('The call has ended').waitFor()
+  },
+)
 
 t.test(
   'a call whose gateway is lost is over, in words, and the next one is placed when it is found again',
+  { buffered: true },
   async (t) => {
     if (!hasChromium(t)) return
     const { at, gateway, close } = await whole()

@@ -6,7 +6,8 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { DOUBLES } from '../../src/simulator/choices.js'
 import { until } from '../support/until.js'
 
-// The blocks of docs/QUICKSTART.md as they stand there, for each double. The calls are spoken in real time.
+// The blocks of docs/QUICKSTART.md as they stand there, for each double. Calls on the doubles are in
+// test/cli/doubles.slow.test.ts and scripts/first-hour.mjs.
 t.setTimeout(300_000)
 t.jobs = 3
 
@@ -21,11 +22,6 @@ const blockWith = (text: string): string => {
   if (found === undefined) throw new Error(`docs/QUICKSTART.md has no block that begins with ${text}`)
   return found
 }
-const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
-  readonly scripts: { readonly start: string }
-}
-/** `npm start` builds first, which other tests must not see happen. */
-const START = scripts.start.replace('npm run -s build && ', '')
 
 interface Shell {
   printed: string
@@ -54,8 +50,8 @@ function shell(text: string, env: Readonly<Record<string, string>>): Shell {
 }
 
 for (const name of Object.keys(DOUBLES)) {
-  t.test(`the blocks with a double of ${name} start a gateway that answers the call`, { buffered: true }, async (t) => {
-    const env = { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir(), MEDIA_WORKERS: '1' }
+  t.test(`the blocks with a double of ${name} start it, and lead to it`, { buffered: true }, async (t) => {
+    const env = { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir() }
     const block = blockWith(`npx mkondo double ${name} &\n`)
     const [command = '', ...settings] = block.split('\n')
     const exports = settings.join('\n')
@@ -68,20 +64,5 @@ for (const name of Object.keys(DOUBLES)) {
     await until(() => check.code !== null, WAIT_MS, 'mkondo check')
     t.equal(check.code, 0, check.printed)
     t.match(check.printed, /backend .* is ready/)
-
-    const gateway = shell(`${exports}\n${START}`, env)
-    t.teardown(gateway.end)
-    const isUp = /"port":(\d+),"ops_port":(\d+).*"msg":"taking calls"/
-    await until(() => isUp.test(gateway.printed) || gateway.code !== null, WAIT_MS, 'the gateway')
-    const [, port = '', opsPort = ''] = isUp.exec(gateway.printed) ?? []
-    t.equal(gateway.code, null, gateway.printed)
-
-    const call = shell(blockWith('npx mkondo call '), { PORT: port, OPS_PORT: opsPort })
-    await until(() => call.code !== null, WAIT_MS, 'the end of the call')
-    const [, backend = ''] = /AUTO_BACKEND=(\S+)/.exec(exports) ?? []
-    t.match(call.printed, `backend ${backend}`)
-    // What the agent said and not what the caller understood: on a busy machine sound comes late, and digits get lost.
-    t.match(call.printed, /agent +Order 4127 is out for delivery\. PikiPiki should be with you/)
-    t.match(call.printed, 'outcome contained')
   })
 }

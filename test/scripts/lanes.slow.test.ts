@@ -1,6 +1,6 @@
 import { packageRoot } from '../../src/config/package-root.js'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import t from 'tap'
@@ -77,4 +77,11 @@ t.test('the slow lane runs the slow files, and a file is run by the name of its 
   const { code, out, last } = run(t, files, 'scripts/tests/slow.mjs', 'test/call/a.test.ts')
   t.equal(code, 0, out)
   t.equal(last, '6 passed, 0 failed, 0 skipped')
+})
+
+t.test('the files that the slow lane names are there', (t) => {
+  const named = [...readFileSync(join(root, 'scripts/tests/slow.mjs'), 'utf8').matchAll(/^ {2}'([^']+)',$/gm)]
+  t.ok(named.length > 10)
+  for (const [, name = ''] of named) t.ok(existsSync(join(root, `test/${name}.slow.test.ts`)), name)
+  t.end()
 })
