@@ -363,7 +363,7 @@ const cascade = z.strictObject({
     .array(z.string().max(200))
     .max(100)
     .exactOptional()
-    .describe('Texts that the recogniser writes for noise; they are not answered.'),
+    .describe('More texts that the recogniser writes for noise; they are not answered.'),
 })
 
 const WITH_OPTIONS: readonly string[] = ['openai', 'openai-live', 'gemini', 'self-hosted', 'cascade']

@@ -28,9 +28,10 @@ import type { CascadeStats, Draft } from './answer.js'
 import { Candidates, faultOf } from './candidates.js'
 import { Conversation } from './conversation.js'
 import { HttpHosts } from './http-service.js'
+import { isNoiseText } from './noise-text.js'
 import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
-import type { Heard, LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import type { Evidence, Heard, LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
 
 /** Each stage is a list: the first service is used, the others take its place when it fails. */
 export interface CascadeOptions {
@@ -47,7 +48,7 @@ export interface CascadeOptions {
   readonly languages?: readonly string[]
   /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
   readonly speculate?: boolean
-  /** Transcripts that the recogniser is known to return for noise; compared in lower case without punctuation. */
+  /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
   readonly artefacts?: readonly string[]
   /** The agent's fixed phrases in its own voice; none are kept when not given. */
   readonly ownVoice?: OwnVoice
@@ -68,17 +69,6 @@ const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 /** Calls of the gateway that wait for `connect`. */
 const WAITING_MAX = 16
-/** Texts that Whisper returns for silence and noise, because it was trained on subtitles. */
-const ARTEFACTS: readonly string[] = [
-  'thank you',
-  'thanks for watching',
-  'thank you for watching',
-  'you',
-  'bye',
-  'subtitles by the amaraorg community',
-  'music',
-  'applause',
-]
 /** Words that have not changed for this long are likely to be all of the turn. */
 const STABLE_MS = 200
 /** Requests of one turn that are made before it is over. */
@@ -151,7 +141,7 @@ export class CascadeBackend implements Backend {
     this.#nowMs = options.nowMs ?? (() => performance.now())
     this.#stable = new Alarm(options.timers ?? clockTimers(this.#nowMs))
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
-    this.#artefacts = new Set((options.artefacts ?? ARTEFACTS).map(plain))
+    this.#artefacts = new Set((options.artefacts ?? []).map(plain))
     const { legRateHz = 16_000 } = options
     this.#rateHz = options.stt.some(({ needs16k }) => needs16k === true) ? 16_000 : legRateHz
     this.#recognition = new Recognition(this.#rateHz, {
@@ -159,7 +149,7 @@ export class CascadeBackend implements Backend {
       part: (text) => {
         if (!this.#isNoise(text)) this.#sink.event({ type: 'understood' })
       },
-      understood: (_turn, heard, unless) => this.#whenReady(() => this.#understood(heard, unless)),
+      understood: (_turn, heard, unless, voicedMs) => this.#whenReady(() => this.#understood(heard, unless, voicedMs)),
       failed: (fault) => this.#whenReady(() => this.#notUnderstood(fault)),
       gone: (fault) => this.#fail({ ...fault, fatal: true }),
     })
@@ -380,9 +370,9 @@ export class CascadeBackend implements Backend {
     if (this.#state !== 'closed') this.#sink.event(faultEvent({ ...fault, code, fatal: false }))
   }
 
-  #isNoise(words: string): boolean {
-    const text = plain(words)
-    return text === '' || this.#artefacts.has(text)
+  /** @param voicedMs  of a turn that is over */
+  #isNoise(words: string, voicedMs = Infinity, evidence?: Evidence): boolean {
+    return this.#artefacts.has(plain(words)) || isNoiseText(words, voicedMs, evidence)
   }
 
   /** The words of the turn that the caller is speaking. */
@@ -405,10 +395,10 @@ export class CascadeBackend implements Backend {
     if (partial !== null && this.#state === 'ready') this.#callerSaid('', partial.itemId, true)
   }
 
-  #understood(heard: Heard, unless: readonly string[]): void {
+  #understood(heard: Heard, unless: readonly string[], voicedMs: number): void {
     this.#stable.clear()
     const words = isBackchannel(heard.text, unless) ? '' : heard.text
-    if (this.#isNoise(words)) {
+    if (this.#isNoise(words, voicedMs, heard.evidence)) {
       this.stats.noises++
       this.#forgetWords()
       this.#startAnswer()

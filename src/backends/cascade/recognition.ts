@@ -17,7 +17,7 @@ interface Turn {
   /** Samples of the pre-roll at its beginning. */
   readonly voiceFrom: number
   /** What it is, and what it holds, when the caller has stopped; null while the caller speaks. */
-  ended: { readonly silenceMs: number; readonly unless: readonly string[] } | null
+  ended: { readonly silenceMs: number; readonly unless: readonly string[]; readonly voicedMs: number } | null
   /** The stage that has its audio; null while there is none. */
   stage: SpeechToText | null
   /** Stages that lost it. */
@@ -30,8 +30,8 @@ interface RecognitionListener {
   words(turn: number, heard: Heard): void
   /** A part of that turn has this text; the whole text follows when the turn is over. */
   part(text: string): void
-  /** In the order of the turns. `unless` is what `end` was given. */
-  understood(turn: number, heard: Heard, unless: readonly string[]): void
+  /** In the order of the turns. `unless` is what `end` was given; `voicedMs` is without the silence at the end. */
+  understood(turn: number, heard: Heard, unless: readonly string[], voicedMs: number): void
   /** The turn is lost: no service of the list has understood it. */
   failed(fault: VendorFault): void
   /** Nothing is lost, but no service is left. */
@@ -134,7 +134,7 @@ export class Recognition {
       turn.stage?.abandon(turn.number)
       return false
     }
-    turn.ended = { silenceMs, unless }
+    turn.ended = { silenceMs, unless, voicedMs: Math.max(0, voicedMs - silenceMs) }
     turn.stage?.finalize(turn.number, silenceMs)
     return true
   }
@@ -206,7 +206,8 @@ export class Recognition {
     for (let head = this.#turns[0]; head?.result != null; head = this.#turns[0]) {
       this.#turns.shift()
       if ('code' in head.result) this.#listener.failed(head.result)
-      else this.#listener.understood(head.number, head.result, head.ended?.unless ?? [])
+      else
+        this.#listener.understood(head.number, head.result, head.ended?.unless ?? [], head.ended?.voicedMs ?? Infinity)
     }
   }
 }

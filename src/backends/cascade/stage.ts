@@ -67,6 +67,16 @@ export interface Word {
   readonly language?: string
 }
 
+/** How sure a recogniser is that there were words, as a mean over the turn; a figure that it does not tell is absent. */
+export interface Evidence {
+  /** Probability that nobody spoke, 0 to 1. */
+  readonly noSpeech?: number
+  /** Mean logarithm of the tokens' probabilities, 0 at most. */
+  readonly logprob?: number
+  /** Characters to bytes of the compressed text. */
+  readonly compression?: number
+}
+
 /** What was understood of a turn so far. */
 export interface Heard {
   /** All words, the uncertain ones too. */
@@ -75,6 +85,7 @@ export interface Heard {
   readonly words?: readonly Word[]
   /** The language of most words, of services that tell. */
   readonly language?: string
+  readonly evidence?: Evidence
 }
 
 /** The caller's audio of one turn, from shortly before its beginning; grows while the caller speaks. */

@@ -5,7 +5,7 @@ import { pricedModel } from '../prices.js'
 import { faultOf } from './candidates.js'
 import { HttpService } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
-import type { SpeechToText, StageContext, StageFactory, SttListener, TurnSound } from './stage.js'
+import type { Evidence, Heard, SpeechToText, StageContext, StageFactory, SttListener, TurnSound } from './stage.js'
 
 interface WhisperOptions extends HttpStageOptions {
   /** Words that callers are likely to say, such as names of products. */
@@ -28,6 +28,32 @@ export function whisper(options: WhisperOptions): StageFactory<SpeechToText> {
   }
 }
 
+interface Transcript {
+  readonly text?: unknown
+  readonly segments?: readonly {
+    readonly no_speech_prob?: unknown
+    readonly avg_logprob?: unknown
+    readonly compression_ratio?: unknown
+  }[]
+}
+
+/** The means over the segments. */
+function evidenceOf({ segments }: Transcript): Evidence {
+  const mean = (key: 'no_speech_prob' | 'avg_logprob' | 'compression_ratio'): number | undefined => {
+    const told = (Array.isArray(segments) ? segments : []).map(
+      (segment) => (segment as Readonly<Record<string, unknown>> | null)?.[key],
+    )
+    const values = told.filter((value): value is number => typeof value === 'number' && Number.isFinite(value))
+    return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0) / values.length
+  }
+  const [noSpeech, logprob, compression] = [mean('no_speech_prob'), mean('avg_logprob'), mean('compression_ratio')]
+  return {
+    ...(noSpeech === undefined ? {} : { noSpeech }),
+    ...(logprob === undefined ? {} : { logprob }),
+    ...(compression === undefined ? {} : { compression }),
+  }
+}
+
 class WhisperRequests implements SpeechToText {
   readonly #options: WhisperOptions
   readonly #context: StageContext
@@ -36,11 +62,14 @@ class WhisperRequests implements SpeechToText {
   #listener: SttListener | null = null
   /** Turns without a final, and their audio. */
   readonly #turns = new Map<number, TurnSound>()
+  /** `verbose_json` tells how sure the model is; some servers refuse it, and OpenAI's newer models. */
+  #format: 'verbose_json' | 'json'
   /** Of the turn that began last: samples that its parts cover. */
   #partSamples = 0
 
   constructor(options: WhisperOptions, context: StageContext) {
     this.#options = options
+    this.#format = options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
     this.#context = context
     this.#service = new HttpService(`${context.name}: stt`, options, TIMEOUT_MS, context.http)
   }
@@ -69,8 +98,8 @@ class WhisperRequests implements SpeechToText {
     const pcm = sound.since(this.#partSamples)
     this.#partSamples = sound.samples
     this.#transcribe(pcm).then(
-      (text) => {
-        if (this.#turns.has(turn)) this.#listener?.part(turn, text)
+      (heard) => {
+        if (this.#turns.has(turn)) this.#listener?.part(turn, heard.text)
       },
       // The turn itself is transcribed when it is over.
       () => undefined,
@@ -81,8 +110,8 @@ class WhisperRequests implements SpeechToText {
     const sound = this.#turns.get(turn)
     if (sound === undefined) return
     this.#transcribe(sound.since(0)).then(
-      (text) => {
-        if (this.#turns.delete(turn)) this.#listener?.final(turn, { text })
+      (heard) => {
+        if (this.#turns.delete(turn)) this.#listener?.final(turn, heard)
       },
       (error: unknown) => {
         if (this.#turns.delete(turn)) this.#listener?.failed(turn, faultOf(error))
@@ -99,35 +128,49 @@ class WhisperRequests implements SpeechToText {
     this.#abort.abort()
   }
 
-  async #transcribe(pcm: Int16Array): Promise<string> {
+  async #transcribe(pcm: Int16Array): Promise<Heard> {
     const { model, baseUrl, prompt } = this.#options
     const form = new FormData()
     // Every recogniser takes a WAV file.
     const wav = writeWav({ sampleRateHz: RATE_HZ, channels: 1, samples: pcm })
     form.set('file', new Blob([wav], { type: 'audio/wav' }), 'turn.wav')
     form.set('model', model)
-    form.set('response_format', 'json')
+    form.set('response_format', this.#format)
     // It takes one language; with several it is better to let it find out.
     const [language, ...others] = this.#context.languages
     if (language !== undefined && others.length === 0) form.set('language', language)
     if (prompt !== undefined) form.set('prompt', prompt)
-    const { body } = await this.#service.fetch(
-      '/audio/transcriptions',
-      { method: 'POST', body: form },
-      this.#abort.signal,
-    )
-    const text = await body.text()
+    const text = await this.#post(form)
     this.#context.used({
       ...noUsage(),
       model: pricedModel(model, baseUrl),
       sessionSeconds: samplesToMs(pcm.length, RATE_HZ) / 1000,
     })
     try {
-      const parsed = JSON.parse(text) as { readonly text?: unknown } | null
-      if (typeof parsed?.text === 'string') return parsed.text.trim()
+      const parsed = JSON.parse(text) as Transcript | null
+      if (typeof parsed?.text === 'string') return { text: parsed.text.trim(), evidence: evidenceOf(parsed) }
     } catch {
       // Reported below.
     }
     throw this.#service.fault('internal', 'answers with something else than a transcript', false)
+  }
+
+  async #post(form: FormData): Promise<string> {
+    const send = async (): Promise<string> => {
+      const { body } = await this.#service.fetch(
+        '/audio/transcriptions',
+        { method: 'POST', body: form },
+        this.#abort.signal,
+      )
+      return body.text()
+    }
+    try {
+      return await send()
+    } catch (error) {
+      if (this.#format === 'json' || faultOf(error).code !== 'bad_request') throw error
+      this.#format = 'json'
+      form.set('response_format', this.#format)
+      return send()
+    }
   }
 }
