@@ -31,6 +31,19 @@ const words = {
   },
 }
 
+/** An option of a public type that may be absent has its default in its comment. */
+const defaults = {
+  create: (context) => ({
+    'TSInterfaceDeclaration TSPropertySignature[optional=true]'(node) {
+      const comment = context.sourceCode.getCommentsBefore(node).at(-1)
+      // Not in the type of an argument: there its function says what an absent one means.
+      const option = node.parent.parent.type === 'TSInterfaceDeclaration'
+      if (option && !comment?.value.includes('@defaultValue'))
+        context.report({ node, message: 'An optional property of a public type has its @defaultValue.' })
+    },
+  }),
+}
+
 export default tseslint.config(
   {
     ignores: [
@@ -50,7 +63,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    plugins: { mkondo: { rules: { words } } },
+    plugins: { mkondo: { rules: { words, defaults } } },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -68,6 +81,11 @@ export default tseslint.config(
       'no-console': 'error',
       'mkondo/words': 'error',
     },
+  },
+  {
+    // What other packages import.
+    files: ['src/backends/backend.ts', 'src/agents/code-tool.ts'],
+    rules: { 'mkondo/defaults': 'error' },
   },
   {
     // A log line: a static message in lower case, its values in fields in snake_case.

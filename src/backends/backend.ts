@@ -15,20 +15,23 @@ export interface BackendCapabilities {
   readonly serverVad: boolean
   /**
    * It stops its answer by itself when it hears speech. False, with `serverVad`: the gateway decides what interrupts, and
-   * calls `interrupt`. Default: `serverVad`.
+   * calls `interrupt`.
+   * @defaultValue `serverVad`
    */
   readonly serverInterrupts?: boolean
   /** The backend cuts an interrupted item to what the caller heard, or tells the model what that was. */
   readonly truncate: boolean
   /**
    * The model owns the floor: it hears and speaks at the same time, and decides by itself when it begins and stops. An
-   * interruption only ends what the caller hears. Absent: false, the gateway asks for each answer.
+   * interruption only ends what the caller hears. False: the gateway asks for each answer.
+   * @defaultValue `false`
    */
   readonly fullDuplex?: boolean
   /**
    * `speechEnd` takes `unless`: speech may be given that is not meant for the backend. With `serverVad` `speechEnd` comes
    * then too, and only so: right after a `speech-stopped` over an answer that the caller still hears, and that the
-   * service may have finished. Default: false.
+   * service may have finished.
+   * @defaultValue `false`
    */
   readonly weighsSpeech?: boolean
   /** Longest session; null for no limit. */
@@ -41,11 +44,20 @@ export interface ToolSpec {
   readonly description: string
   /** JSON Schema of the arguments object. */
   readonly parameters: Readonly<Record<string, unknown>>
-  /** Whether the model waits for the result, where its service can do both; default: what suits the model. */
+  /**
+   * Whether the model waits for the result, where its service can do both.
+   * @defaultValue what suits the model
+   */
   readonly blocking?: boolean
-  /** When the model speaks about the result of a call that did not block; default `when-idle`. */
+  /**
+   * When the model speaks about the result of a call that did not block.
+   * @defaultValue `'when-idle'`
+   */
   readonly scheduling?: 'when-idle' | 'interrupt' | 'silent'
-  /** It has an effect and must not run twice. */
+  /**
+   * It has an effect and must not run twice.
+   * @defaultValue `false`
+   */
   readonly once?: boolean
 }
 
