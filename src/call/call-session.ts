@@ -1841,7 +1841,9 @@ export class CallSession {
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
-    if (waited !== 'failure') this.#in('filler', this.#options.filler.afterMs)
+    // Of several tools the first counts; a deadline without a tool is that of a late answer.
+    if (waited !== 'failure' && (this.#tools.running === 1 || !this.#deadlines.isSet('filler')))
+      this.#in('filler', this.#options.filler.afterMs)
     if (!this.#deadlines.isSet('tool-limit')) this.#in('tool-limit', this.#options.toolLimitMs)
   }
 

@@ -17,6 +17,7 @@ function words(...keys: readonly Lists[]): readonly string[] {
 export const LISTENING_WORDS = words('listening')
 
 const YES_NO = words('yes', 'no')
+const NO = words('no')
 const BESIDE_YES_NO = words('besideYesNo')
 const WAIT = words('wait')
 const WAIT_OR_STOP = words('wait', 'stop')
@@ -63,7 +64,7 @@ export const NOTHING_ASKED: Asked = { what: 'nothing', digits: [], readBack: fal
  * @param digits  of numbers whose length the text does not say
  */
 export function askedIn(text: string, digits: readonly number[] = []): Asked {
-  const sentence = lastSentence(text)
+  const sentence = sentencesOf(text).at(-1) ?? ''
   const plain = plainText(sentence)
   const question = sentence.endsWith('?')
   const request = contains(plain, REQUESTS)
@@ -80,11 +81,11 @@ export function askedIn(text: string, digits: readonly number[] = []): Asked {
 
 /** The last question of a text, whole; null where there is none. */
 export function lastQuestion(text: string): string | null {
-  return /[^.!?…\n]*\?(?=[^?]*$)/.exec(text)?.[0].trim() ?? null
+  return sentencesOf(text).findLast((sentence) => sentence.endsWith('?')) ?? null
 }
 
-function lastSentence(text: string): string {
-  return /[^.!?…\n]*[.!?…]*$/.exec(text.trim())?.[0].trim() ?? ''
+function sentencesOf(text: string): readonly string[] {
+  return text.trim().split(/(?<=[.!?…])\s+|\n/)
 }
 
 /**
@@ -132,8 +133,6 @@ export function endsUnfinished(text: string): boolean {
   const ending = turnEnding(text, NOTHING_ASKED)
   return ending === 'joins' || ending === 'hesitations' || ending === 'stems'
 }
-
-const NO = words('no')
 
 function isYesNo(text: string): boolean {
   const { left, phrases } = withoutPhrases(text, YES_NO)

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import type { CallOutput } from '../../src/call/events.js'
 import { isJournalled } from '../../src/call/journal/journal.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
@@ -105,6 +106,25 @@ t.test('other options show what would have been different', async (t) => {
   const { outputs } = replayJournal(rig.journal, { options: { filler: { texts: [], afterMs: 700, everyMs: 6000 } } })
   t.ok(rig.all('announce').some(({ kind }) => kind === 'filler'))
   t.notOk(outputs.some(({ output }) => output.type === 'announce' && output.kind === 'filler'))
+})
+
+t.test('a replay without the words shows where the turn would have ended by sound alone', async (t) => {
+  const { speech } = DEFAULT_CALL_OPTIONS
+  const rig = Rig.talking({ speech })
+  rig.speak(500)
+  const says = (text: string): void =>
+    rig.backend({ type: 'transcript', role: 'caller', text, final: false, itemId: 'c1', generation: 2 })
+  says('I want a room and')
+  rig.run(1200)
+  rig.speak(500)
+  says('I want a room and a view')
+  rig.run(1000)
+  rig.writer.flush()
+  const ends = (outputs: readonly { readonly atMs: number; readonly output: CallOutput }[]): number[] =>
+    outputs.flatMap(({ atMs, output }) => (output.type === 'backend-speech-end' ? [atMs] : []))
+  t.equal(ends(rig.log).length, 1)
+  const { outputs } = replayJournal(rig.journal, { options: { speech: { ...speech, words: null } }, ownTimers: true })
+  t.equal(ends(outputs).length, 2)
 })
 
 t.test('ten quiet seconds are a few short lines', async (t) => {

@@ -96,6 +96,7 @@ t.test('what the agent asks is read from its last sentence', async (t) => {
   t.equal(what('Please tell me your order number.'), 'number')
   t.equal(lastQuestion('Good. Which day suits you? We are open.'), 'Which day suits you?')
   t.equal(lastQuestion('We are open.'), null)
+  t.equal(lastQuestion('Good.\nIs it the 3.5 kg one?'), 'Is it the 3.5 kg one?')
 })
 
 t.test('words that ask for a moment are told from those that mean something', async (t) => {
