@@ -155,15 +155,15 @@ export function decodeALaw(bytes: Uint8Array, out: Int16Array): number {
   return bytes.length
 }
 
-/** Compresses samples to A-law in `out`, which is at least as long; returns how many. */
-export function encodeALaw(samples: Int16Array, out: Uint8Array): number {
+/** Compresses samples to A-law in `out` from `at` on, which has room for as many bytes; returns how many. */
+export function encodeALaw(samples: Int16Array, out: Uint8Array, at = 0): number {
   for (let i = 0; i < samples.length; i++) {
     const sample = samples[i] as number
     const magnitude = (sample < 0 ? ~sample : sample) >> 4
     // The segment is the place of the highest bit, 4 to 10; below it the first segment is as wide as the second.
     const segment = magnitude < 16 ? 0 : 28 - Math.clz32(magnitude)
     const step = (magnitude >> Math.max(0, segment - 1)) & 0x0f
-    out[i] = ((sample < 0 ? 0 : 0x80) | (segment << 4) | step) ^ 0x55
+    out[at + i] = ((sample < 0 ? 0 : 0x80) | (segment << 4) | step) ^ 0x55
   }
   return samples.length
 }

@@ -1,9 +1,15 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { CallerAudio } from '../../src/backends/failover/caller-audio.js'
+import { decodeALaw } from '../../src/media/pcm.js'
 
-/** Sample number `i` of a caller. */
-const sampleAt = (i: number): number => ((i * 31) % 60_000) - 30_000
+const A_LAW = new Int16Array(256)
+decodeALaw(
+  Uint8Array.from({ length: 256 }, (_, i) => i),
+  A_LAW,
+)
+/** Sample number `i` of a caller, whose line was A-law before. */
+const sampleAt = (i: number): number => A_LAW[(i * 31 + (i >> 8)) % 256] as number
 
 function push(history: CallerAudio, samples: number): void {
   history.push(Int16Array.from({ length: samples }, (_, i) => sampleAt(history.written + i)))
@@ -15,29 +21,35 @@ t.test('kept audio is read back unchanged from any position', async () => {
     fc.record({ forget: fc.integer({ min: -2000, max: 12_000 }) }),
   )
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 3000 }), (steps, readSamples) => {
-      const history = new CallerAudio(8000, 2000)
-      let forgotten = 0
-      for (const one of steps) {
-        if ('push' in one) push(history, one.push)
-        else {
-          history.forget(history.written - one.forget)
-          forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
+    fc.property(
+      fc.array(step, { maxLength: 60 }),
+      fc.integer({ min: 1, max: 3000 }),
+      fc.constantFrom(8000, 16_000),
+      (steps, readSamples, rateHz) => {
+        const history = new CallerAudio(rateHz, 2000)
+        let forgotten = 0
+        for (const one of steps) {
+          if ('push' in one) push(history, one.push)
+          else {
+            history.forget(history.written - one.forget)
+            forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
+          }
+          if (history.oldest < forgotten) throw new Error('forgotten samples can be read')
+          const bytesPerMs = rateHz === 8000 ? 8 : 32
+          if (history.bytes > (2000 + 100) * bytesPerMs) throw new Error(`${history.bytes} bytes`)
+          const out = new Int16Array(readSamples)
+          let at = history.oldest
+          for (;;) {
+            const samples = history.read(at, out)
+            for (let i = 0; i < samples; i++) if (out[i] !== sampleAt(at + i)) throw new Error(`sample ${at + i}`)
+            at += samples
+            if (samples < out.length) break
+          }
+          if (at !== history.written) throw new Error(`read to ${at} of ${history.written}`)
         }
-        if (history.oldest < forgotten) throw new Error('forgotten samples can be read')
-        if (history.bytes > (2000 + 100) * 8 * 2) throw new Error(`${history.bytes} bytes`)
-        const out = new Int16Array(readSamples)
-        let at = history.oldest
-        for (;;) {
-          const samples = history.read(at, out)
-          for (let i = 0; i < samples; i++) if (out[i] !== sampleAt(at + i)) throw new Error(`sample ${at + i}`)
-          at += samples
-          if (samples < out.length) break
-        }
-        if (at !== history.written) throw new Error(`read to ${at} of ${history.written}`)
-      }
-      history.release()
-    }),
+        history.release()
+      },
+    ),
   )
 })
 

@@ -1,4 +1,5 @@
 import { msToSamples } from '../../core/units.js'
+import { decodeALaw, encodeALaw } from '../../media/pcm.js'
 
 /** The size of the pieces in which caller audio is kept. */
 const INPUT_REPLAY_CHUNK_MS = 100
@@ -7,10 +8,13 @@ const INPUT_REPLAY_SLAB_CHUNKS = 16
 /** Free chunks that one worker keeps for its calls: 0.8 MB at 16 kHz. */
 const INPUT_REPLAY_SPARE_CHUNKS_MAX = 256
 
-/** Free chunks of this thread, by their length in samples. */
-const spare = new Map<number, Int16Array[]>()
+/** A-law at 8 kHz, where a telephone line has no more than that; samples at other rates. */
+type Chunk = Int16Array | Uint8Array
 
-function spareOf(samples: number): Int16Array[] {
+/** Free chunks of this thread, by their length in samples, which tells the rate. */
+const spare = new Map<number, Chunk[]>()
+
+function spareOf(samples: number): Chunk[] {
   let pool = spare.get(samples)
   if (pool === undefined) {
     pool = []
@@ -21,7 +25,7 @@ function spareOf(samples: number): Int16Array[] {
 
 /**
  * The newest audio of a caller, by sample position since the beginning of the call, for a backend that takes over. It
- * holds memory only for what is kept, in chunks of INPUT_REPLAY_CHUNK_MS.
+ * holds memory only for what is kept, in chunks of INPUT_REPLAY_CHUNK_MS, and at 8 kHz in A-law.
  */
 export class CallerAudio {
   /** Samples pushed so far, which is the position of the next one. */
@@ -30,7 +34,8 @@ export class CallerAudio {
   samplesLost = 0
   readonly #chunkSamples: number
   readonly #chunksMax: number
-  readonly #chunks: Int16Array[] = []
+  readonly #isALaw: boolean
+  readonly #chunks: Chunk[] = []
   /** Position of the first sample of the first chunk, and of the oldest sample that is kept. */
   #chunksFrom = 0
   #oldest = 0
@@ -38,6 +43,7 @@ export class CallerAudio {
   /** @param keepMsMax  the most that is kept; older samples are dropped and counted */
   constructor(sampleRateHz: number, keepMsMax: number) {
     this.#chunkSamples = msToSamples(INPUT_REPLAY_CHUNK_MS, sampleRateHz)
+    this.#isALaw = sampleRateHz === 8000
     // One chunk more, because the oldest one is dropped as a whole.
     this.#chunksMax = Math.ceil(msToSamples(keepMsMax, sampleRateHz) / this.#chunkSamples) + 1
   }
@@ -48,7 +54,7 @@ export class CallerAudio {
   }
 
   get bytes(): number {
-    return this.#chunks.length * this.#chunkSamples * 2
+    return this.#chunks.length * this.#chunkSamples * (this.#isALaw ? 1 : 2)
   }
 
   /** Copies the samples. */
@@ -59,7 +65,9 @@ export class CallerAudio {
       const chunk = this.#chunks[Math.floor(at / this.#chunkSamples)] ?? this.#append()
       const offset = (this.written - this.#chunksFrom) % this.#chunkSamples
       const samples = Math.min(pcm.length - from, this.#chunkSamples - offset)
-      chunk.set(samples === pcm.length ? pcm : pcm.subarray(from, from + samples), offset)
+      const piece = samples === pcm.length ? pcm : pcm.subarray(from, from + samples)
+      if (chunk instanceof Uint8Array) encodeALaw(piece, chunk, offset)
+      else chunk.set(piece, offset)
       from += samples
       this.written += samples
     }
@@ -84,7 +92,8 @@ export class CallerAudio {
       if (chunk === undefined) break
       const offset = at % this.#chunkSamples
       const samples = Math.min(wanted - done, this.#chunkSamples - offset)
-      out.set(chunk.subarray(offset, offset + samples), done)
+      if (chunk instanceof Uint8Array) decodeALaw(chunk.subarray(offset, offset + samples), out.subarray(done))
+      else out.set(chunk.subarray(offset, offset + samples), done)
       done += samples
     }
     return done
@@ -96,7 +105,7 @@ export class CallerAudio {
     this.#oldest = this.written
   }
 
-  #append(): Int16Array {
+  #append(): Chunk {
     if (this.#chunks.length === 0) this.#chunksFrom = this.written
     while (this.#chunks.length >= this.#chunksMax) {
       const lostTo = this.#chunksFrom + this.#chunkSamples
@@ -108,10 +117,11 @@ export class CallerAudio {
     }
     const pool = spareOf(this.#chunkSamples)
     if (pool.length === 0) {
-      const slab = new Int16Array(INPUT_REPLAY_SLAB_CHUNKS * this.#chunkSamples)
+      const length = INPUT_REPLAY_SLAB_CHUNKS * this.#chunkSamples
+      const slab = this.#isALaw ? new Uint8Array(length) : new Int16Array(length)
       for (let at = 0; at < slab.length; at += this.#chunkSamples) pool.push(slab.subarray(at, at + this.#chunkSamples))
     }
-    const chunk = pool.pop() as Int16Array
+    const chunk = pool.pop() as Chunk
     this.#chunks.push(chunk)
     return chunk
   }
