@@ -36,6 +36,12 @@ const NUMBERS = merged('numbers')
 const REPEATS = merged('repeats')
 const LEADING = setOf('leading')
 
+/** Words for one digit, and for how often the next one is repeated. */
+export const DIGIT_WORDS: readonly string[] = [
+  ...[...NUMBERS].filter(([, number]) => number < 10).map(([word]) => word),
+  ...REPEATS.keys(),
+]
+
 type Words = 'leading' | 'money' | 'percent' | 'parts' | 'about' | 'articles' | 'through' | 'daily' | 'is' | 'lists'
 
 function setOf(key: Words): ReadonlySet<string> {

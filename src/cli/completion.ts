@@ -70,23 +70,27 @@ function choiceOf(option: Option): Choice {
   return { words, about: option.description, value }
 }
 
-const isTaken = (choice: Choice): boolean => choice.value !== 'none'
+/** Cases of bash and zsh by path and option: what completes the option's value. */
+function valueCases(places: readonly Place[], reply: (value: Exclude<Choice['value'], 'none'>) => string): string[] {
+  return places.flatMap(({ path, options }) =>
+    options.flatMap(({ words, value }) => {
+      if (value === 'none') return []
+      const pattern = words.map((word) => quoted(`${path.join(' ')}:${word}`)).join('|')
+      return `    ${pattern}) ${reply(value)}; return ;;`
+    }),
+  )
+}
 
 // --- bash ---------------------------------------------------------------------------------------------------
 
 function bash(places: readonly Place[]): string {
   const commands = places.filter(({ path }) => path.length > 0).map(({ path }) => quoted(path.join(' ')))
-  const values = places.flatMap(({ path, options }) =>
-    options.filter(isTaken).map(({ words, value }) => {
-      const pattern = words.map((word) => quoted(`${path.join(' ')}:${word}`)).join('|')
-      const reply =
-        value === 'file'
-          ? 'COMPREPLY=($(compgen -f -- "$cur"))'
-          : typeof value === 'string'
-            ? 'COMPREPLY=()'
-            : `COMPREPLY=($(compgen -W ${quoted(value.join(' '))} -- "$cur"))`
-      return `    ${pattern}) ${reply}; return ;;`
-    }),
+  const values = valueCases(places, (value) =>
+    value === 'file'
+      ? 'COMPREPLY=($(compgen -f -- "$cur"))'
+      : value === 'any'
+        ? 'COMPREPLY=()'
+        : `COMPREPLY=($(compgen -W ${quoted(value.join(' '))} -- "$cur"))`,
   )
   const words = places.map((place) => {
     const options = place.options.flatMap((option) => option.words).join(' ')
@@ -125,17 +129,8 @@ complete -o filenames -F _mkondo mkondo
 
 function zsh(places: readonly Place[]): string {
   const commands = places.filter(({ path }) => path.length > 0).map(({ path }) => quoted(path.join(' ')))
-  const values = places.flatMap(({ path, options }) =>
-    options.filter(isTaken).map(({ words, value }) => {
-      const pattern = words.map((word) => quoted(`${path.join(' ')}:${word}`)).join('|')
-      const reply =
-        value === 'file'
-          ? '_files'
-          : typeof value === 'string'
-            ? '_message value'
-            : `compadd -- ${value.map(quoted).join(' ')}`
-      return `    ${pattern}) ${reply}; return ;;`
-    }),
+  const values = valueCases(places, (value) =>
+    value === 'file' ? '_files' : value === 'any' ? '_message value' : `compadd -- ${value.map(quoted).join(' ')}`,
   )
   const words = places.map((place) => {
     const described = (list: readonly Word[]): string =>

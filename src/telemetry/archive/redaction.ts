@@ -1,3 +1,4 @@
+import { DIGIT_WORDS } from '../../call/spoken-numbers.js'
 import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../../call/documents/record.js'
 
 /** How much of what was said a record may hold. */
@@ -5,32 +6,8 @@ export type TranscriptPolicy = 'full' | 'masked' | 'none'
 
 /** Four digits can be a card's end, an order, a year; three in words are a number that was read out. */
 const DIGITS = /\d(?:[ .,/-]{0,2}\d)*/g
-const NUMBER_WORDS = [
-  'zero',
-  'oh',
-  'one',
-  'two',
-  'three',
-  'four',
-  'five',
-  'six',
-  'seven',
-  'eight',
-  'nine',
-  'double',
-  'triple',
-  'sifuri',
-  'moja',
-  'mbili',
-  'tatu',
-  'nne',
-  'tano',
-  'sita',
-  'saba',
-  'nane',
-  'tisa',
-].join('|')
-const SPOKEN_DIGITS = new RegExp(`\\b(?:${NUMBER_WORDS})(?:[ ,.-]+(?:${NUMBER_WORDS})){2,}\\b`, 'gi')
+const DIGIT = `(?:${DIGIT_WORDS.join('|')})`
+const SPOKEN_DIGITS = new RegExp(`\\b${DIGIT}(?:[ ,.-]+${DIGIT}){2,}\\b`, 'gi')
 
 /**
  * The record as it may be kept. `masked`: every number that was said, in digits or read out digit by digit (English and
