@@ -1,5 +1,5 @@
-// All tests but the slow ones. The files of a folder share processes; those in ALONE start programs, send them signals,
-// or look at all that their own process has.
+// All tests but the slow ones. The files of a folder share processes; those in ALONE are long, because they start programs
+// or gateways, or they look at all that their own process has.
 import t from 'tap'
 import { spawn, testFiles } from './lane.mjs'
 
@@ -7,7 +7,16 @@ import { spawn, testFiles } from './lane.mjs'
 const JOBS = 3
 /** Files that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
 const PER_PROCESS = 13
-const ALONE = /^test\/((bench|cli|console|fleet|grafana|scripts)\/|security\/secrets\.test\.ts$)/
+const ALONE = new RegExp(
+  `^test/(${[
+    'bench/(run|turns)',
+    'cli/(agent-reload|call|call-out|check-offline|demo|doctor|killed|serve|simulate|socket-ends)',
+    'console/.*',
+    'fleet/(fleet|redis-cluster|redis-store|supervisor)',
+    'grafana/.*',
+    'security/secrets',
+  ].join('|')})[.]test[.]ts$`,
+)
 
 t.jobs = JOBS
 t.setTimeout(0)

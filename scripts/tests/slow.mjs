@@ -8,7 +8,6 @@ const JOBS = 3
 const SPOKEN_JOBS = 2
 const SPOKEN = [
   'backends/embedded/number-in-parts',
-  'cli/doubles',
   'cli/end-to-end',
   'cli/failover',
   'cli/init',
@@ -18,7 +17,6 @@ const SPOKEN = [
   'cli/simulate',
   'console/softphone',
   'simulator/order-call',
-  'workers/guilty-calls',
   'workers/hold-music',
   'workers/mixed-tracks',
   'workers/openai-calls',
@@ -27,6 +25,7 @@ const SPOKEN = [
 const ALONE = [
   'backends/reconnects',
   'bench/production',
+  'cli/doubles',
   'cli/eight-callers',
   'cli/processes',
   'cli/roll',

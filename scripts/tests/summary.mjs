@@ -63,6 +63,10 @@ export default class Summary extends Transform {
       this.#failed++
       this.push(`not ok: ${path}\n`)
       this.#diagnosis = 'next'
+    } else if (not !== undefined && name.startsWith('test/')) {
+      // How a process ended: a signal takes the files after it along, which its arguments name.
+      this.push(`not ok: ${path}\n`)
+      this.#diagnosis = 'next'
     } else if (name.includes(' # SKIP')) this.push(`skipped: ${path}\n`)
     if (!isFile) return
     const seconds = Number(time ?? 0) / (unit === 's' ? 1 : 1000)

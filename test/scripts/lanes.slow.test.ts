@@ -50,24 +50,33 @@ t.test(
       'call/b': BAD,
       'call/c': GOOD,
       'call/skips': SKIPS,
-      'cli/bad': BAD,
-      'cli/dies': `${GOOD}; t.test("dies", async () => process.kill(process.pid, "SIGKILL"))`,
-      'cli/empty': '',
-      'cli/ends': `${GOOD}; process.once("exit", () => (process.exitCode = 3))`,
+      'console/bad': BAD,
+      'console/dies': `${GOOD}; t.test("dies", async () => process.kill(process.pid, "SIGKILL"))`,
+      'console/empty': '',
+      'console/ends': `${GOOD}; process.once("exit", () => (process.exitCode = 3))`,
       'cli/late.slow': BAD,
-      'cli/throws': `${GOOD}; throw new Error("at load")`,
+      'console/throws': `${GOOD}; throw new Error("at load")`,
       'edge/a': GOOD,
       'edge/empty': '',
     })
     t.equal(code, 1)
     t.match(last, /^\d+ passed, 7 failed, \d+ skipped$/, out)
-    for (const file of ['call/b', 'cli/bad', 'cli/dies', 'cli/empty', 'cli/ends', 'cli/throws', 'edge/empty'])
+    for (const file of [
+      'call/b',
+      'console/bad',
+      'console/dies',
+      'console/empty',
+      'console/ends',
+      'console/throws',
+      'edge/empty',
+    ])
       t.match(out, new RegExp(`^NOT OK.* test/${file}\\.test\\.ts`, 'm'))
     for (const file of ['call/a', 'call/c', 'call/skips', 'edge/a'])
       t.match(out, new RegExp(`^ok.* test/${file}\\.test\\.ts$`, 'm'))
     t.notMatch(out, /late\.slow/)
     t.match(out, /^not ok: .*test\/call\/b\.test\.ts > b > one is two$/m)
     t.match(out, /exitCode: 3/)
+    t.match(out, /signal: SIGKILL/)
     t.match(out, /^skipped: .*test\/call\/skips\.test\.ts > later.*no such program/m)
   },
 )
