@@ -1,29 +1,13 @@
-import type { Clock } from '../../core/clock.js'
-import {
-  BACKEND_PRE_ROLL_MS_MAX,
-  BACKEND_TRANSCRIPT_CHARS_MAX,
-  BACKEND_WAITING_AUDIO_MS,
-  BACKEND_WAITING_TEXTS_MAX,
-} from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS_MAX, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type {
-  Backend,
-  BackendCapabilities,
-  BackendSession,
-  BackendSink,
-  ToolReply,
-  ToolSpec,
-  TextOptions,
-} from '../backend.js'
-import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink, messageLength, silencePause } from '../transport/caller-uplink.js'
+import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
+import { messageLength, silencePause } from '../transport/caller-uplink.js'
+import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { preRollMs } from '../pre-roll.js'
-import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
-import { keysText, openingText, saidText } from '../prompts.js'
+import { saidText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
-import { VendorConnection } from '../transport/vendor-connection.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import {
   GEMINI_CONNECTION_MS,
@@ -108,8 +92,7 @@ interface Turn {
  * Transcripts have no fixed order relative to the audio. Those of the agent belong to the last turn until the next one
  * starts.
  */
-export class GeminiLiveBackend implements Backend {
-  readonly capabilities: BackendCapabilities
+export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements Backend {
   readonly stats: GeminiStats = {
     messagesIn: 0,
     malformedMessages: 0,
@@ -136,11 +119,6 @@ export class GeminiLiveBackend implements Backend {
 
   readonly #options: GeminiLiveOptions
   readonly #traits: ModelTraits
-  readonly #nowMs: Clock
-  readonly #sink: BackendSink
-  readonly #connection: VendorConnection
-  readonly #uplink: CallerUplink
-  readonly #audio = new Base64Audio('pcm16')
   readonly #calls = new ToolBatches()
   readonly #repeated = new RepeatedSpeech()
   /** Null where the service does not say which messages a resumed session holds. */
@@ -148,7 +126,6 @@ export class GeminiLiveBackend implements Backend {
   /** The setup asks for transparent resumption. */
   #transparent = false
   #tools: ReadonlyMap<string, ToolSpec> = new Map()
-  readonly #keys: KeyEntry
   /** Texts that wait until the model is silent, because content interrupts it. */
   #notes: { readonly role: 'user' | 'model'; readonly text: string }[] = []
   /**
@@ -156,7 +133,6 @@ export class GeminiLiveBackend implements Backend {
    * cancellation would be lost.
    */
   readonly #heldReplies: { readonly callId: string; readonly reply: ToolReply }[] = []
-  #session: BackendSession | null = null
   /** Handle of the session that is resumed; null once it was refused. */
   #resumeHandle: string | null = null
   #handle: string | null = null
@@ -166,7 +142,6 @@ export class GeminiLiveBackend implements Backend {
   #speaking = false
   /** `activityStart` was sent: audio is accepted only after it. */
   #activityOpen = false
-  #keyItems = 0
   #generation = 0
   #turn: Turn | null = null
   /** The turn of the audio that is being decoded. */
@@ -195,71 +170,58 @@ export class GeminiLiveBackend implements Backend {
   #voicedMsSinceTurn = 0
 
   constructor(sink: BackendSink, options: GeminiLiveOptions) {
-    this.#sink = sink
+    const serverVad = options.turns?.by === 'server'
+    super(sink, {
+      options,
+      secrets: [options.apiKey, ...Object.values(options.headers ?? {})],
+      target: () => ({ url: liveUrl(options), headers: options.headers ?? {} }),
+      law: null,
+      audioMessage: { before: AUDIO_PREFIX, after: AUDIO_SUFFIX },
+      capabilities: {
+        name: options.name ?? 'gemini',
+        inputRateHz: GEMINI_INPUT_RATE_HZ,
+        outputRateHz: GEMINI_OUTPUT_RATE_HZ,
+        serverVad,
+        truncate: false,
+        maxSessionMs: GEMINI_CONNECTION_MS,
+      },
+      uplink: {
+        ...messageLength(options.messageMs, turnEndOf(options)),
+        preRollMs: BACKEND_PRE_ROLL_MS_MAX,
+        // The service asks for this when audio stops for more than a second, and takes it up again with the next audio.
+        pause:
+          options.streamSilence === true
+            ? null
+            : silencePause(turnEndOf(options), () => this.#send({ realtimeInput: { audioStreamEnd: true } })),
+      },
+    })
     this.#options = options
     this.#traits = traitsOf(options)
     this.#transparent = this.#traits.transparent && takesTransparent(liveUrl(options)) !== false
     this.#unconsumed = this.#transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
-    this.#nowMs = options.nowMs ?? (() => performance.now())
-    const service = options.name ?? 'gemini'
-    const serverVad = options.turns?.by === 'server'
-    this.capabilities = {
-      name: service,
-      inputRateHz: GEMINI_INPUT_RATE_HZ,
-      outputRateHz: GEMINI_OUTPUT_RATE_HZ,
-      serverVad,
-      truncate: false,
-      maxSessionMs: GEMINI_CONNECTION_MS,
-    }
-    this.#uplink = new CallerUplink({
-      sampleRateHz: GEMINI_INPUT_RATE_HZ,
-      ...messageLength(options.messageMs, turnEndOf(options)),
-      waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS_MAX,
-      // The service asks for this when audio stops for more than a second, and takes it up again with the next audio.
-      pause:
-        options.streamSilence === true
-          ? null
-          : silencePause(turnEndOf(options), () => this.#send({ realtimeInput: { audioStreamEnd: true } })),
-      send: (pcm, length) => this.#sendAudio(pcm, length),
-    })
-    this.#keys = new KeyEntry((keys) => this.#keyed(keys))
-    this.#connection = new VendorConnection(sink, {
-      service,
-      secrets: [options.apiKey, ...Object.values(options.headers ?? {})],
-      ...(options.connectTimeoutMs === undefined ? {} : { connectTimeoutMs: options.connectTimeoutMs }),
-      ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }),
-      target: () => ({ url: liveUrl(options), headers: options.headers ?? {} }),
-      opened: () => this.#setUp(),
-      message: (data) => this.#message(data),
-      closeFault: (code, reason) => closeFault(service, code, reason),
-      recovers: (fault) => this.#asksForLess(fault),
-      ended: () => this.#ended(),
-    })
-    if (serverVad) this.#uplink.open()
+    if (serverVad) this.uplink.open()
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    this.#session = session
+    this.session = session
     const snapshot = snapshotOf(session.resume)
     this.#resumeHandle = snapshot?.handle ?? null
     this.#resumedConsumed = snapshot?.consumed ?? null
     this.#tools = byName(session.tools)
     this.#generation = snapshot?.generation ?? 0
-    return this.#connection.connect(signal)
+    return this.connection.connect(signal)
   }
 
-  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+  override pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (voiced ?? true) this.#voicedMsSinceTurn += FRAME_OF_CALLER_MS
-    this.#uplink.push(pcm, voiced)
-    this.stats.audioDroppedMs = this.#uplink.droppedMs
+    super.pushAudio(pcm, voiced)
   }
 
   speechStart(atMs: number): void {
-    if (this.capabilities.serverVad || this.#speaking || !this.#connection.alive) return
+    if (this.capabilities.serverVad || this.#speaking || !this.connection.alive) return
     this.#speaking = true
-    this.#uplink.open(preRollMs(this.#nowMs() - atMs))
-    this.#connection.whenReady(() => {
+    this.uplink.open(preRollMs(this.nowMs() - atMs))
+    this.connection.whenReady(() => {
       this.#inputGiven()
       this.#owed = false
       this.#wordsAsked = false
@@ -270,17 +232,17 @@ export class GeminiLiveBackend implements Backend {
       this.#finishCaller()
       this.#callerText = ''
       this.#send({ realtimeInput: { activityStart: {} } })
-      this.#uplink.retry()
+      this.uplink.retry()
     })
   }
 
   speechEnd(_atMs: number): void {
     if (!this.#speaking) return
     this.#speaking = false
-    this.#uplink.flush()
-    this.#connection.whenReady(() => {
+    this.uplink.flush()
+    this.connection.whenReady(() => {
       this.#activityOpen = false
-      if (!this.#speaking) this.#uplink.close()
+      if (!this.#speaking) this.uplink.close()
       this.#send({ realtimeInput: { activityEnd: {} } })
       this.#asked(this.#wordsAsked)
       for (const { callId, reply } of this.#heldReplies.splice(0)) this.toolResult(callId, reply)
@@ -288,8 +250,8 @@ export class GeminiLiveBackend implements Backend {
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
-    this.#connection.whenReady(() => {
-      const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
+    this.connection.whenReady(() => {
+      const words = this.wordsOf(text, role)
       if (words !== '') this.#notes.push(this.#noteOf(role, words))
       if (!respond) return this.#sendNotes()
       this.#inputGiven()
@@ -298,12 +260,8 @@ export class GeminiLiveBackend implements Backend {
     })
   }
 
-  dtmf(digit: string): void {
-    this.#keys.press(digit)
-  }
-
   toolResult(callId: string, reply: ToolReply): void {
-    if (!this.#connection.isReady) return
+    if (!this.connection.isReady) return
     const call = this.#calls.find(callId)
     if (call === undefined) {
       this.stats.lateToolResults++
@@ -336,10 +294,10 @@ export class GeminiLiveBackend implements Backend {
   /** Sends nothing: the service detects the interruption from the caller's audio. */
   interrupt(_heard: { readonly itemId: string | null; readonly playedMs: number }): void {
     const turn = this.#turn
-    if (!this.#connection.isReady || turn === null || turn.state !== 'active') return
+    if (!this.connection.isReady || turn === null || turn.state !== 'active') return
     turn.state = 'cancelled'
     turn.interrupted = true
-    this.#sink.event({ type: 'turn-done', generation: turn.generation, status: 'cancelled', reason: 'interrupted' })
+    this.sink.event({ type: 'turn-done', generation: turn.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
   updateSession({
@@ -351,7 +309,7 @@ export class GeminiLiveBackend implements Backend {
   }): void {
     if (instructions === undefined && tools === undefined) return
     if (tools !== undefined) this.#tools = byName(tools)
-    this.#connection.whenReady(() =>
+    this.connection.whenReady(() =>
       this.#send({
         contextUpdate: {
           ...(instructions === undefined ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
@@ -378,51 +336,39 @@ export class GeminiLiveBackend implements Backend {
     if (!(previous instanceof GeminiLiveBackend) || this.#resumeHandle === null || this.#resumedConsumed === null)
       return false
     // What it kept in a pause.
-    if (this.capabilities.serverVad) previous.#uplink.open()
-    previous.#uplink.flush()
+    if (this.capabilities.serverVad) previous.uplink.open()
+    previous.uplink.flush()
     const lost = previous.#unconsumed?.after(this.#resumedConsumed) ?? null
-    if (lost === null || !this.#connection.isReady) return false
+    if (lost === null || !this.connection.isReady) return false
     for (const message of lost) {
       this.stats.resentMessages++
-      if ('json' in message) this.#sendJson(message.json)
-      else this.#sendSamples(message.audio, message.audio.length)
+      if ('json' in message) this.sendJson(message.json)
+      else this.sendSamples(message.audio, message.audio.length)
     }
     this.#speaking = previous.#speaking
     this.#activityOpen = previous.#activityOpen
-    if (this.#speaking) this.#uplink.open()
+    if (this.#speaking) this.uplink.open()
     return true
-  }
-
-  counters(): Readonly<Record<string, number>> {
-    const { messagesIn: _, ...irregular } = this.stats
-    return irregular
-  }
-
-  close(reason: string): Promise<void> {
-    return this.#connection.close(reason)
   }
 
   // --- out ------------------------------------------------------------------------------------------------
 
   #send(message: ClientMessage): void {
-    this.#sendJson(JSON.stringify(message))
+    this.sendJson(JSON.stringify(message))
   }
 
-  #sendJson(json: string): void {
-    this.#connection.send(json)
+  protected override sendJson(json: string): void {
+    super.sendJson(json)
     this.#unconsumed?.sentText(json)
   }
 
-  #sendSamples(pcm: Buffer, length: number): void {
-    this.#connection.sendAudio(AUDIO_PREFIX, pcm, length, AUDIO_SUFFIX)
+  protected override sendSamples(pcm: Buffer, length: number): void {
+    super.sendSamples(pcm, length)
     this.#unconsumed?.sentAudio(pcm, length)
   }
 
-  #sendAudio(pcm: Buffer, length: number): boolean {
-    if (!this.#connection.isReady || this.#connection.congested) return false
-    if (!this.capabilities.serverVad && !this.#activityOpen) return false
-    this.#sendSamples(pcm, length)
-    return true
+  protected override takesAudio(): boolean {
+    return this.capabilities.serverVad || this.#activityOpen
   }
 
   /** Content interrupts the model: a text that needs no answer waits until the model is silent. */
@@ -479,15 +425,18 @@ export class GeminiLiveBackend implements Backend {
     if (manual) this.#send({ realtimeInput: { activityEnd: {} } })
   }
 
-  #keyed(keys: string): void {
-    this.#sink.event(keysTranscript(keys, ++this.#keyItems, this.#generation + 1))
-    this.sendText(keysText(keys), { role: 'caller', respond: true })
+  protected get generation(): number {
+    return this.#generation
   }
 
   // --- in -------------------------------------------------------------------------------------------------
 
-  #setUp(): void {
-    const session = this.#session
+  protected closeFault(code: number, words: string): VendorFault {
+    return closeFault(this.capabilities.name, code, words)
+  }
+
+  protected opened(): void {
+    const session = this.session
     if (session === null) return
     const setup = setupOf(
       this.#options,
@@ -496,13 +445,13 @@ export class GeminiLiveBackend implements Backend {
       this.#resumeHandle === null && historyOf(session).length > 0,
       this.#transparent,
     )
-    this.#connection.send(JSON.stringify({ setup } satisfies ClientMessage))
+    this.connection.send(JSON.stringify({ setup } satisfies ClientMessage))
     this.#unconsumed?.begin()
   }
 
   #begin(): void {
-    const session = this.#session
-    if (session === null || this.#connection.isReady) return
+    const session = this.session
+    if (session === null || this.connection.isReady) return
     const turns = this.#resumeHandle === null ? historyOf(session) : []
     // The setup declared this content as history, so that the model does not answer it.
     if (turns.length > 0) this.#send({ clientContent: { turns, turnComplete: true } })
@@ -510,14 +459,14 @@ export class GeminiLiveBackend implements Backend {
     // A session that was refused its handle as well says nothing about the one or the other.
     if (this.#traits.transparent && this.stats.resumesRefused === 0)
       transparentFound(liveUrl(this.#options), this.#transparent)
-    this.#connection.ready(() => this.#uplink.retry())
+    this.connection.ready(() => this.uplink.retry())
   }
 
   /**
    * The service refused the setup, and seldom says why. The next try asks for no transparent resumption where the
    * service is not known to take it, and the one after that uses the history in place of the handle.
    */
-  #asksForLess({ code, message }: VendorFault): boolean {
+  protected override recovers({ code, message }: VendorFault): boolean {
     const mayBeIt = code === 'bad_request' && /transparent|invalid argument/i.test(message)
     if (this.#transparent && mayBeIt && takesTransparent(liveUrl(this.#options)) === null) {
       this.#transparent = false
@@ -532,11 +481,11 @@ export class GeminiLiveBackend implements Backend {
     return true
   }
 
-  #message(data: Buffer): void {
+  protected message(data: Buffer): void {
     const message = readMessage(data, this.stats)
     if (message === null) return
     if (message.setupComplete !== undefined) this.#begin()
-    if (!this.#connection.isReady) return
+    if (!this.connection.isReady) return
     const { sessionResumptionUpdate: update, goAway, toolCallCancellation } = message
     if (update?.resumable === true && typeof update.newHandle === 'string') {
       this.#handle = update.newHandle
@@ -544,7 +493,7 @@ export class GeminiLiveBackend implements Backend {
       this.#consumed = Number.isSafeInteger(consumed) && consumed >= 0 ? consumed : null
       if (this.#consumed !== null) this.#unconsumed?.consumed(this.#consumed)
     }
-    if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
+    if (goAway !== undefined) this.sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
     if (message.usageMetadata !== undefined) this.#usage = tokensOf(message.usageMetadata)
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
     this.#content(message)
@@ -572,7 +521,7 @@ export class GeminiLiveBackend implements Backend {
     const { args, invalid } = objectArguments(given)
     if (invalid !== undefined) this.stats.invalidToolArguments++
     const quiet = !blocking && this.#tools.get(name)?.scheduling === 'silent'
-    this.#sink.event({
+    this.sink.event({
       type: 'tool-call',
       callId: id,
       name,
@@ -593,12 +542,10 @@ export class GeminiLiveBackend implements Backend {
     if (complete.length > 0) this.#send({ toolResponse: { functionResponses: complete } })
     if (cancelled.length === 0) return
     this.stats.toolCallsCancelled += cancelled.length
-    this.#sink.event({ type: 'tool-cancel', callIds: cancelled })
+    this.sink.event({ type: 'tool-cancel', callIds: cancelled })
   }
 
-  #ended(): void {
-    this.#keys.close()
-    this.#uplink.clear()
+  protected ended(): void {
     this.#unconsumed?.release()
     this.#notes = []
   }
@@ -649,13 +596,13 @@ export class GeminiLiveBackend implements Backend {
       interrupted: false,
     }
     this.#turn = turn
-    this.#audio.reset()
+    this.audio.reset()
     this.#repeated.begin()
     this.#owed = false
     this.#inputSinceTurn = this.#activityOpen
     this.#voicedMsSinceTurn = 0
     this.#serverBusy = true
-    this.#sink.event({ type: 'turn-start', generation })
+    this.sink.event({ type: 'turn-start', generation })
     return turn
   }
 
@@ -671,7 +618,7 @@ export class GeminiLiveBackend implements Backend {
       return
     }
     this.#audioTurn = turn
-    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#deliver))
+    if (!this.audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#deliver))
       this.stats.malformedAudio++
   }
 
@@ -688,7 +635,7 @@ export class GeminiLiveBackend implements Backend {
     if (turn.state !== 'active') return
     const rateHz = this.#outputRateHz
     turn.audioMs += samplesToMs(samples.length, rateHz)
-    this.#sink.audio(samples, rateHz, turn.itemId, turn.generation)
+    this.sink.audio(samples, rateHz, turn.itemId, turn.generation)
   }
 
   /** Passes on what was held, because it is not said again. */
@@ -734,7 +681,7 @@ export class GeminiLiveBackend implements Backend {
       }
       return
     }
-    if (turn !== null && turn.state === 'active') this.#sink.event({ type: 'interrupted', generation: turn.generation })
+    if (turn !== null && turn.state === 'active') this.sink.event({ type: 'interrupted', generation: turn.generation })
     this.#end('cancelled', 'interrupted')
     this.#finishAgent()
     if (turn !== null) turn.interrupted = true
@@ -754,14 +701,14 @@ export class GeminiLiveBackend implements Backend {
     turn.state = 'done'
     if (reported) return
     const { generation, itemId } = turn
-    if (turn.audioMs > 0) this.#sink.event({ type: 'audio-done', generation, itemId })
+    if (turn.audioMs > 0) this.sink.event({ type: 'audio-done', generation, itemId })
     if (turn.text !== '' && status === 'completed') this.#finishAgent()
-    this.#sink.event({
+    this.sink.event({
       type: 'usage',
-      usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: turn.audioMs },
+      usage: { ...this.#usage, audioInMs: this.uplink.takeSentMs(), audioOutMs: turn.audioMs },
     })
     this.#usage = tokensOf({})
-    this.#sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
+    this.sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
   }
 
   /** @param working  the service goes on working, and more may follow */
@@ -771,9 +718,9 @@ export class GeminiLiveBackend implements Backend {
     this.#finishCaller()
     // The token counts come with the last message of a turn, after its end.
     if (this.#usage.inputTokens + this.#usage.outputTokens > 0) {
-      this.#sink.event({
+      this.sink.event({
         type: 'usage',
-        usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 },
+        usage: { ...this.#usage, audioInMs: this.uplink.takeSentMs(), audioOutMs: 0 },
       })
       this.#usage = tokensOf({})
     }
@@ -797,8 +744,8 @@ export class GeminiLiveBackend implements Backend {
       return
     }
     const generation = ++this.#generation
-    this.#sink.event({ type: 'turn-start', generation })
-    this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'empty' })
+    this.sink.event({ type: 'turn-start', generation })
+    this.sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'empty' })
   }
 
   #agentTranscript(words: string): void {
@@ -821,7 +768,7 @@ export class GeminiLiveBackend implements Backend {
   #agentWords(turn: Turn, words: string): void {
     turn.text = (turn.text + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     turn.final = false
-    this.#sink.event({
+    this.sink.event({
       type: 'transcript',
       role: 'agent',
       text: turn.text,
@@ -835,7 +782,7 @@ export class GeminiLiveBackend implements Backend {
     const turn = this.#turn
     if (turn === null || turn.final || turn.interrupted) return
     turn.final = true
-    this.#sink.event({
+    this.sink.event({
       type: 'transcript',
       role: 'agent',
       text: turn.text,
@@ -857,13 +804,13 @@ export class GeminiLiveBackend implements Backend {
     if (this.#callerFinal) return
     this.#callerFinal = true
     // With its own VAD the service seldom reports the end of speech. Its answer shows that the speech is over.
-    if (this.capabilities.serverVad && !this.#reportsActivity) this.#sink.event({ type: 'speech-stopped' })
+    if (this.capabilities.serverVad && !this.#reportsActivity) this.sink.event({ type: 'speech-stopped' })
     this.#emitCaller()
     this.#callerText = ''
   }
 
   #emitCaller(): void {
-    this.#sink.event({
+    this.sink.event({
       type: 'transcript',
       role: 'caller',
       text: this.#callerText.trim(),
@@ -876,12 +823,12 @@ export class GeminiLiveBackend implements Backend {
   #voiceActivity(type: string | undefined): void {
     if (type !== undefined) this.#reportsActivity = true
     if (type === 'ACTIVITY_START') {
-      this.#uplink.turnBegan()
-      this.#sink.event({ type: 'speech-started' })
+      this.uplink.turnBegan()
+      this.sink.event({ type: 'speech-started' })
     }
     if (type === 'ACTIVITY_END') {
-      this.#uplink.turnEnded()
-      this.#sink.event({ type: 'speech-stopped' })
+      this.uplink.turnEnded()
+      this.sink.event({ type: 'speech-stopped' })
     }
   }
 }

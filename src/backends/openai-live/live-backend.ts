@@ -1,31 +1,12 @@
-import type { Clock } from '../../core/clock.js'
-import {
-  BACKEND_CLOSE_MS,
-  BACKEND_PRE_ROLL_MS,
-  BACKEND_TRANSCRIPT_CHARS_MAX,
-  BACKEND_WAITING_AUDIO_MS,
-} from '../../core/limits.js'
+import { BACKEND_CLOSE_MS, BACKEND_PRE_ROLL_MS, BACKEND_TRANSCRIPT_CHARS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { samplesOf } from '../../media/pcm.js'
-import type {
-  Backend,
-  BackendCapabilities,
-  BackendSession,
-  BackendSink,
-  ToolReply,
-  ToolSpec,
-  TextOptions,
-} from '../backend.js'
+import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
-import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
-import { keysText, openingText, saidText } from '../prompts.js'
+import { saidText } from '../prompts.js'
+import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { resumedGeneration } from '../resumed-generation.js'
-import { parseArguments } from '../tool-text.js'
-import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink } from '../transport/caller-uplink.js'
-import { VendorConnection } from '../transport/vendor-connection.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { usageNumber } from '../watch.js'
 import { AgentVoice } from './agent-voice.js'
@@ -51,17 +32,12 @@ import { APPEND_PREFIX, APPEND_SUFFIX, LiveReader, closedFault, noLiveStats } fr
 import type { ClientEvent, ContextKind, LiveStats, ServerEvent, WireWords } from './wire.js'
 
 const MESSAGE_MS = 20
-/** The longest message of caller audio: 100 ms at 24 kHz. */
-const APPEND_AUDIO_BYTES_MAX = 4800
 /** The caller's words are complete when no more of them come for this long. */
 const CALLER_WORDS_MS = 1000
 /** A tool that ends the conversation waits this long for the speech that it belongs to. */
 const GOODBYE_MS_MAX = 5000
 /** How long the end of a session waits for the service's last account of its usage. */
 const LAST_USAGE_MS = BACKEND_CLOSE_MS / 2
-
-// Shared by all calls of a thread: each message is encoded and sent at once.
-const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
 
 /**
  * OpenAI's GPT-Live over a WebSocket: a full-duplex model, which hears and speaks at the same time.
@@ -75,25 +51,15 @@ const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
  * answer of its own with its generation, and `AgentWords` assigns the words to them. The model has no tools: it
  * delegates, to a model that the service runs (`HostedDelegate`) or to ours (`ClientDelegate`).
  */
-export class OpenAiLiveBackend implements Backend {
-  readonly capabilities: BackendCapabilities
+export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Backend {
   readonly stats: LiveStats = noLiveStats()
 
   readonly #options: OpenAiLiveOptions
-  readonly #sink: BackendSink
-  readonly #service: string
   readonly #secrets: readonly (string | null)[]
-  readonly #nowMs: Clock
-  readonly #law: ReturnType<typeof lawOf>
   readonly #rateHz: SampleRateHz
-  readonly #connection: VendorConnection
-  readonly #uplink: CallerUplink
   readonly #reader = new LiveReader(this.stats)
-  readonly #audio: Base64Audio
   readonly #voice: AgentVoice
   readonly #words = new AgentWords()
-  readonly #keys: KeyEntry
-  #session: BackendSession | null = null
   #delegate: Delegate | null = null
   /** Of the delegate of our own; null with the hosted one, which hears what is said. */
   #conversation: Conversation | null = null
@@ -101,7 +67,6 @@ export class OpenAiLiveBackend implements Backend {
   #callerItems = 0
   #callerText = ''
   #callerTimer: NodeJS.Timeout | null = null
-  #expiry: NodeJS.Timeout | null = null
   /** Tool calls that end the conversation, until the speech before them is over. */
   #goodbye: (() => void) | null = null
   #goodbyeTimer: NodeJS.Timeout | null = null
@@ -111,45 +76,42 @@ export class OpenAiLiveBackend implements Backend {
   #ending: { readonly done: () => void; readonly promise: Promise<void> } | null = null
 
   constructor(sink: BackendSink, options: OpenAiLiveOptions) {
+    const { delegate, headers = {}, audio = 'pcm16k' } = options
+    const rateHz = rateOf(audio)
+    const secrets = [
+      options.apiKey,
+      ...Object.values(headers),
+      delegate.by === 'client' ? (delegate.llm.apiKey ?? null) : null,
+    ]
     // Once the end was asked for, a connection that breaks is no fault.
-    this.#sink = {
+    const untilEnd: BackendSink = {
       event: (event) => {
         if (this.#ending === null || event.type === 'usage' || event.type === 'closed') sink.event(event)
       },
       audio: (pcm, sampleRateHz, itemId, generation) => sink.audio(pcm, sampleRateHz, itemId, generation),
     }
-    this.#options = options
-    this.#service = options.name ?? 'openai-live'
-    const { delegate, headers = {} } = options
-    this.#secrets = [
-      options.apiKey,
-      ...Object.values(headers),
-      delegate.by === 'client' ? (delegate.llm.apiKey ?? null) : null,
-    ]
-    this.#nowMs = options.nowMs ?? (() => performance.now())
-    const audio = options.audio ?? 'pcm16k'
-    this.#law = lawOf(audio)
-    this.#rateHz = rateOf(audio)
-    this.capabilities = {
-      name: this.#service,
-      inputRateHz: this.#rateHz,
-      outputRateHz: this.#rateHz,
-      serverVad: false,
-      truncate: true,
-      fullDuplex: true,
-      maxSessionMs: options.maxSessionMs ?? LIVE_SESSION_MS,
-    }
-    this.#uplink = new CallerUplink({
-      sampleRateHz: this.#rateHz,
-      messageMs: options.messageMs ?? MESSAGE_MS,
-      turnEnd: null,
-      waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS,
-      send: (pcm, length) => this.#append(pcm, length),
+    super(untilEnd, {
+      options,
+      secrets,
+      target: () => targetOf(options),
+      law: lawOf(audio),
+      audioMessage: { before: APPEND_PREFIX, after: APPEND_SUFFIX },
+      capabilities: {
+        name: options.name ?? 'openai-live',
+        inputRateHz: rateHz,
+        outputRateHz: rateHz,
+        serverVad: false,
+        truncate: true,
+        fullDuplex: true,
+        maxSessionMs: options.maxSessionMs ?? LIVE_SESSION_MS,
+      },
+      uplink: { messageMs: options.messageMs ?? MESSAGE_MS, turnEnd: null, preRollMs: BACKEND_PRE_ROLL_MS },
     })
-    this.#uplink.open()
-    this.#audio = new Base64Audio(this.#law === null ? 'pcm16' : { expand: this.#law.decode })
-    this.#voice = new AgentVoice(this.#rateHz, this.#nowMs, {
+    this.#options = options
+    this.#secrets = secrets
+    this.#rateHz = rateHz
+    this.uplink.open()
+    this.#voice = new AgentVoice(this.#rateHz, this.nowMs, {
       began: () => this.#speechBegan(),
       speech: (pcm) => this.#speech(pcm),
       ended: () => this.#speechEnded(),
@@ -157,30 +119,13 @@ export class OpenAiLiveBackend implements Backend {
         this.stats.interruptionsIgnored++
       },
     })
-    this.#keys = new KeyEntry((keys) => this.#keyed(keys))
-    this.#connection = new VendorConnection(this.#sink, {
-      service: this.#service,
-      secrets: this.#secrets,
-      ...(options.connectTimeoutMs === undefined ? {} : { connectTimeoutMs: options.connectTimeoutMs }),
-      ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }),
-      target: () => targetOf(options),
-      opened: () => this.#start(),
-      message: (data) => this.#message(data),
-      closeFault: (code, reason) => closeFault(this.#service, code, reason),
-      ended: () => this.#ended(),
-    })
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    this.#session = session
+    this.session = session
     this.#generation = resumedGeneration(session.resume)
     this.#delegate = this.#delegateOf(session)
-    return this.#connection.connect(signal)
-  }
-
-  pushAudio(pcm: Int16Array): void {
-    this.#uplink.push(pcm)
-    this.stats.audioDroppedMs = this.#uplink.droppedMs
+    return this.connection.connect(signal)
   }
 
   speechStart(): void {
@@ -188,15 +133,15 @@ export class OpenAiLiveBackend implements Backend {
   }
 
   speechEnd(): void {
-    this.#uplink.flush()
+    this.uplink.flush()
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
-    this.#connection.whenReady(() => {
-      const { greeting = null, history = [] } = this.#session ?? {}
+    this.connection.whenReady(() => {
+      const { greeting = null, history = [] } = this.session ?? {}
       if (text === '' && role === 'system' && respond && greeting !== null && greeting !== '' && history.length === 0)
         return this.#context('commentary', greeting, null)
-      const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
+      const words = this.wordsOf(text, role)
       if (words === '') return
       if (role === 'agent') {
         this.#conversation?.said(words)
@@ -209,16 +154,12 @@ export class OpenAiLiveBackend implements Backend {
     })
   }
 
-  dtmf(digit: string): void {
-    this.#keys.press(digit)
-  }
-
   toolResult(callId: string, reply: ToolReply): void {
-    if (this.#connection.isReady) this.#delegate?.toolResult(callId, reply)
+    if (this.connection.isReady) this.#delegate?.toolResult(callId, reply)
   }
 
   interrupt({ itemId, playedMs }: { readonly itemId: string | null; readonly playedMs: number }): void {
-    if (!this.#connection.isReady) return
+    if (!this.connection.isReady) return
     const speaking = this.#words.last
     const cut = this.#voice.cut()
     if (cut && speaking !== undefined) this.#end(speaking, 'cancelled')
@@ -230,7 +171,7 @@ export class OpenAiLiveBackend implements Backend {
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
     const { instructions, tools } = update
     if (instructions === undefined && tools === undefined) return
-    this.#connection.whenReady(() => {
+    this.connection.whenReady(() => {
       this.#delegate?.updateSession(update)
       // The instructions of the live model cannot be replaced.
       if (instructions !== undefined)
@@ -243,22 +184,17 @@ export class OpenAiLiveBackend implements Backend {
     return { version: 1, generation: this.#generation }
   }
 
-  counters(): Readonly<Record<string, number>> {
-    const { messagesIn: _, ...irregular } = this.stats
-    return irregular
-  }
-
   /** Asks the service to end the session, because its last account of the usage comes with the end. */
-  close(reason: string): Promise<void> {
-    if (!this.#connection.isReady) return this.#connection.close(reason)
+  override close(reason: string): Promise<void> {
+    if (!this.connection.isReady) return super.close(reason)
     if (this.#ending !== null) return this.#ending.promise
     this.#send({ type: 'session.close' })
     let done = (): void => undefined
     const promise = new Promise<void>((resolve) => {
       done = () => {
         clearTimeout(timer)
-        if (this.#connection.isReady) this.#reportUsage(0)
-        resolve(this.#connection.close(reason))
+        if (this.connection.isReady) this.#reportUsage(0)
+        resolve(super.close(reason))
       }
     })
     const timer = setTimeout(done, LAST_USAGE_MS)
@@ -279,29 +215,23 @@ export class OpenAiLiveBackend implements Backend {
         if (afterSpeech) this.#afterSpeech(() => this.#makeCalls(calls))
         else this.#makeCalls(calls)
       },
-      usage: (usage) => this.#sink.event({ type: 'usage', usage }),
+      usage: (usage) => this.sink.event({ type: 'usage', usage }),
       failed: (reason, fault) => this.#delegationFailed(reason, fault),
     }
     if (delegate.by === 'responses')
-      return new HostedDelegate(host, this.#service, delegateModel(delegate), timeoutMs, this.#nowMs)
+      return new HostedDelegate(host, this.capabilities.name, delegateModel(delegate), timeoutMs, this.nowMs)
     this.#conversation = new Conversation(session)
     const { llm } = delegate
-    return new ClientDelegate(host, this.#conversation, { service: this.#service, llm, timeoutMs, nowMs: this.#nowMs })
-  }
-
-  #append(pcm: Buffer, length: number): boolean {
-    if (!this.#connection.isReady || this.#connection.congested || this.#ending !== null) return false
-    if (this.#law !== null) {
-      const bytes = this.#law.encode(samplesOf(pcm.subarray(0, length)), g711)
-      this.#connection.sendAudio(APPEND_PREFIX, g711, bytes, APPEND_SUFFIX)
-    } else {
-      this.#connection.sendAudio(APPEND_PREFIX, pcm, length, APPEND_SUFFIX)
-    }
-    return true
+    return new ClientDelegate(host, this.#conversation, {
+      service: this.capabilities.name,
+      llm,
+      timeoutMs,
+      nowMs: this.nowMs,
+    })
   }
 
   #send(event: ClientEvent): void {
-    if (this.#ending === null) this.#connection.send(JSON.stringify(event))
+    if (this.#ending === null) this.connection.send(JSON.stringify(event))
   }
 
   #context(kind: ContextKind, text: string, delegationId: string | null): void {
@@ -311,14 +241,21 @@ export class OpenAiLiveBackend implements Backend {
     for (const content of parts) this.#send({ type: `session.${kind}.append`, content, delegation_id: delegationId })
   }
 
-  #keyed(keys: string): void {
-    this.#sink.event(keysTranscript(keys, ++this.#callerItems, this.#generation + 1))
-    this.sendText(keysText(keys), { role: 'caller', respond: true })
+  protected get generation(): number {
+    return this.#generation
+  }
+
+  protected override takesAudio(): boolean {
+    return this.#ending === null
   }
 
   // --- in -------------------------------------------------------------------------------------------------
 
-  #message(data: Buffer): void {
+  protected closeFault(code: number, words: string): VendorFault {
+    return closeFault(this.capabilities.name, code, words)
+  }
+
+  protected message(data: Buffer): void {
     const event = this.#reader.read(data)
     if (event === null) return
     if (event.type === 'session.usage.updated' || event.type === 'session.closed')
@@ -329,7 +266,7 @@ export class OpenAiLiveBackend implements Backend {
     }
     switch (event.type) {
       case 'session.output_audio.delta':
-        if (this.#connection.isReady && !this.#audio.decode(this.#reader.audioOf(event, data), this.#hear))
+        if (this.connection.isReady && !this.audio.decode(this.#reader.audioOf(event, data), this.#hear))
           this.stats.malformedAudio++
         return
       case 'session.started':
@@ -348,9 +285,11 @@ export class OpenAiLiveBackend implements Backend {
         return
       case 'session.closed':
         this.#reportUsage(0)
-        return this.#connection.fail(closedFault(this.#service, event.reason))
+        return this.connection.fail(closedFault(this.capabilities.name, event.reason))
       case 'error':
-        return this.#connection.fail(wireFault(this.#service, event.error, this.#connection.isReady, this.#secrets))
+        return this.connection.fail(
+          wireFault(this.capabilities.name, event.error, this.connection.isReady, this.#secrets),
+        )
       default: {
         const never: never = event
         return never
@@ -358,36 +297,34 @@ export class OpenAiLiveBackend implements Backend {
     }
   }
 
-  #start(): void {
-    if (this.#session === null) return
-    this.#send({ type: 'session.start', session: sessionConfig(this.#options, this.#session) })
+  protected opened(): void {
+    if (this.session === null) return
+    this.#send({ type: 'session.start', session: sessionConfig(this.#options, this.session) })
   }
 
   /** @param expiresAt  when the service will end the session, in seconds of Unix time */
   #begin(expiresAt: number | undefined): void {
-    const session = this.#session
-    if (session === null || this.#connection.isReady || !this.#connection.alive) return
+    const session = this.session
+    if (session === null || this.connection.isReady || !this.connection.alive) return
     if (this.#delegate instanceof HostedDelegate)
       for (const item of doneItems(session)) this.#send({ type: 'response.item.create', item })
     const { maxSessionMs = LIVE_SESSION_MS, expiringLeadMs = LIVE_EXPIRING_LEAD_MS } = this.#options
     const toldMs = usageNumber(expiresAt) * 1000 - Date.now()
     const sessionMs = toldMs > 0 ? Math.min(maxSessionMs, toldMs) : maxSessionMs
-    const leadMs = Math.min(expiringLeadMs, sessionMs)
-    this.#expiry = setTimeout(() => this.#sink.event({ type: 'expiring', inMs: leadMs }), sessionMs - leadMs).unref()
-    this.#connection.ready(() => this.#uplink.retry())
+    this.expiresAfter(sessionMs, expiringLeadMs)
+    this.connection.ready(() => this.uplink.retry())
   }
 
   #stop(): void {
-    this.#keys.close()
+    this.keys.close()
     this.#voice.close()
     this.#delegate?.close()
     this.#goodbye = null
-    for (const timer of [this.#callerTimer, this.#expiry, this.#goodbyeTimer]) if (timer !== null) clearTimeout(timer)
+    for (const timer of [this.#callerTimer, this.#goodbyeTimer]) if (timer !== null) clearTimeout(timer)
   }
 
-  #ended(): void {
+  protected ended(): void {
     this.#stop()
-    this.#uplink.clear()
   }
 
   // --- the agent's speech ---------------------------------------------------------------------------------
@@ -398,7 +335,7 @@ export class OpenAiLiveBackend implements Backend {
   #speechBegan(): void {
     this.#finishCaller()
     const item = this.#words.begin(++this.#generation)
-    this.#sink.event({ type: 'turn-start', generation: item.generation })
+    this.sink.event({ type: 'turn-start', generation: item.generation })
     if (item.text !== '') this.#emitAgent(item, false)
   }
 
@@ -406,7 +343,7 @@ export class OpenAiLiveBackend implements Backend {
     const item = this.#words.last
     if (item === undefined) return
     item.audioMs += samplesToMs(pcm.length, this.#rateHz)
-    this.#sink.audio(pcm, this.#rateHz, item.itemId, item.generation)
+    this.sink.audio(pcm, this.#rateHz, item.itemId, item.generation)
   }
 
   #speechEnded(): void {
@@ -420,11 +357,11 @@ export class OpenAiLiveBackend implements Backend {
     const sentences = this.#conversation?.agent(itemId).sentences
     if (item.text !== '') sentences?.push({ text: item.text.trim(), ms: item.audioMs })
     if (status === 'completed') {
-      this.#sink.event({ type: 'audio-done', generation, itemId })
+      this.sink.event({ type: 'audio-done', generation, itemId })
       if (item.text !== '') this.#emitAgent(item, true)
     }
     this.#reportUsage(item.audioMs)
-    this.#sink.event({
+    this.sink.event({
       type: 'turn-done',
       generation,
       status,
@@ -444,7 +381,7 @@ export class OpenAiLiveBackend implements Backend {
   }
 
   #emitAgent({ text, itemId, generation }: AgentItem, final: boolean): void {
-    this.#sink.event({ type: 'transcript', role: 'agent', text: text.trim(), final, itemId, generation })
+    this.sink.event({ type: 'transcript', role: 'agent', text: text.trim(), final, itemId, generation })
   }
 
   /** Tells the model what the caller heard of its words, once for each speech. */
@@ -473,12 +410,12 @@ export class OpenAiLiveBackend implements Backend {
   #reportUsage(audioOutMs: number): void {
     const seconds = this.#sessionSeconds - this.#reportedSeconds
     this.#reportedSeconds = this.#sessionSeconds
-    this.#sink.event({
+    this.sink.event({
       type: 'usage',
       usage: {
         inputTokens: 0,
         outputTokens: 0,
-        audioInMs: this.#uplink.takeSentMs(),
+        audioInMs: this.uplink.takeSentMs(),
         audioOutMs,
         model: this.#options.model,
         sessionSeconds: seconds,
@@ -507,7 +444,7 @@ export class OpenAiLiveBackend implements Backend {
   }
 
   #emitCaller(final: boolean): void {
-    this.#sink.event({
+    this.sink.event({
       type: 'transcript',
       role: 'caller',
       text: this.#callerText.trim(),
@@ -531,23 +468,12 @@ export class OpenAiLiveBackend implements Backend {
 
   /** Tool calls belong to the speech that goes on, or are an answer of their own. */
   #makeCalls(calls: readonly DelegatedCall[]): void {
-    if (!this.#connection.isReady || this.#ending !== null) return
+    if (!this.connection.isReady || this.#ending !== null) return
     const speaking = this.#voice.speaking
     const generation = speaking ? this.#generation : ++this.#generation
-    if (!speaking) this.#sink.event({ type: 'turn-start', generation })
-    for (const { callId, name, argumentsText } of calls) {
-      const { args, invalid } = parseArguments(argumentsText)
-      if (invalid !== undefined) this.stats.invalidToolArguments++
-      this.#sink.event({
-        type: 'tool-call',
-        callId,
-        name,
-        args,
-        generation,
-        ...(invalid === undefined ? {} : { invalid }),
-      })
-    }
-    if (!speaking) this.#sink.event({ type: 'turn-done', generation, status: 'completed' })
+    if (!speaking) this.sink.event({ type: 'turn-start', generation })
+    for (const { callId, name, argumentsText } of calls) this.toolCalled(callId, name, argumentsText, generation)
+    if (!speaking) this.sink.event({ type: 'turn-done', generation, status: 'completed' })
   }
 
   #afterSpeech(work: () => void): void {
@@ -566,13 +492,13 @@ export class OpenAiLiveBackend implements Backend {
 
   /** The caller waits for something that will not come: the failed answer makes the call say so. */
   #delegationFailed(reason: string, fault: VendorFault): void {
-    if (!this.#connection.isReady || this.#ending !== null) return
+    if (!this.connection.isReady || this.#ending !== null) return
     if (!this.#voice.speaking) {
       const generation = ++this.#generation
-      this.#sink.event({ type: 'turn-start', generation })
-      this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason })
+      this.sink.event({ type: 'turn-start', generation })
+      this.sink.event({ type: 'turn-done', generation, status: 'failed', reason })
     }
     this.#context('thinking', 'What you delegated last could not be done. The caller was asked to say it again.', null)
-    this.#connection.fail(fault)
+    this.connection.fail(fault)
   }
 }

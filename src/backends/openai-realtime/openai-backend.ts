@@ -1,28 +1,16 @@
-import type { Clock } from '../../core/clock.js'
-import { BACKEND_PRE_ROLL_MS_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { samplesOf } from '../../media/pcm.js'
-import type {
-  Backend,
-  BackendCapabilities,
-  BackendSession,
-  BackendSink,
-  ToolReply,
-  ToolSpec,
-  TextOptions,
-} from '../backend.js'
-import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
+import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
+import { messageLength } from '../transport/caller-uplink.js'
+import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { preRollMs } from '../pre-roll.js'
-import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
-import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
-import { parseArguments, replyText } from '../tool-text.js'
-import { VendorConnection } from '../transport/vendor-connection.js'
+import { replyText } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
 import { AnswerInDoubt, WORDS_WAIT_MS } from './answer-in-doubt.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
@@ -72,8 +60,6 @@ const BACKEND_CREATE_PAUSE_MS = 250
 type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
 
 const SECOND_MS = 1000
-/** The longest message of caller audio at 8 kHz, after a pause: less than 600 ms. */
-const G711_BYTES_MAX = 4800
 /**
  * A server with its own VAD starts its response within this time after the end of turn. After it, the backend requests
  * one.
@@ -88,9 +74,6 @@ const INTERRUPTING_WORDS_MS = 3000
 /** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
-// Shared by all calls of a thread: each message is encoded and sent at once.
-const g711 = Buffer.allocUnsafeSlow(G711_BYTES_MAX)
-
 /**
  * OpenAI Realtime over a WebSocket, and servers that are compatible with it.
  *
@@ -100,8 +83,7 @@ const g711 = Buffer.allocUnsafeSlow(G711_BYTES_MAX)
  * `ResponseScheduler` decides when a response is requested, `ToolCalls` decides when a tool call is made, and
  * `AudioItems` decides what an interruption truncates.
  */
-export class OpenAiRealtimeBackend implements Backend {
-  readonly capabilities: BackendCapabilities
+export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implements Backend {
   readonly stats: OpenAiStats = {
     messagesIn: 0,
     malformedMessages: 0,
@@ -127,12 +109,7 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   readonly #options: OpenAiRealtimeOptions
-  readonly #sink: BackendSink
-  readonly #service: string
   readonly #secrets: readonly (string | null)[]
-  readonly #nowMs: Clock
-  readonly #connection: VendorConnection
-  readonly #uplink: CallerUplink
   readonly #responses = new ResponseScheduler()
   readonly #items = new AudioItems()
   readonly #calls = new ToolCalls()
@@ -152,12 +129,8 @@ export class OpenAiRealtimeBackend implements Backend {
   #droppedItem = ''
   /** The last response was empty and was asked for again. */
   #askedAgain = false
-  readonly #audio: Base64Audio
-  readonly #law: ReturnType<typeof lawOf>
-  readonly #keys: KeyEntry
   /** Until this time an interruption also asks for the answer to speech that the busy service did not answer. */
   #unansweredUntilMs = -Infinity
-  #session: BackendSession | null = null
   #configured = false
   #itemsCreated = 0
   #utteranceSamples = 0
@@ -168,69 +141,53 @@ export class OpenAiRealtimeBackend implements Backend {
   #audioContent = 0
   #retry: NodeJS.Timeout | null = null
   #tries = 0
-  #expiry: NodeJS.Timeout | null = null
   #quiet: NodeJS.Timeout | null = null
   #toolCallTimer: NodeJS.Timeout | null = null
 
   constructor(sink: BackendSink, options: OpenAiRealtimeOptions) {
-    this.#sink = sink
-    this.#options = options
-    this.#service = options.name ?? 'openai'
-    this.#secrets = [options.apiKey, ...Object.values(options.headers ?? {})]
-    this.#nowMs = options.nowMs ?? (() => performance.now())
+    const secrets = [options.apiKey, ...Object.values(options.headers ?? {})]
     const { inputRateHz, outputRateHz } = ratesOf(options)
     const { turns } = options
-    this.capabilities = {
-      name: this.#service,
-      inputRateHz,
-      outputRateHz,
-      serverVad: turns?.by !== 'gateway',
-      serverInterrupts: turns?.by !== 'gateway' && turns?.interruptResponse !== false,
-      truncate: true,
-      // Only words can show that an answer is not wanted.
-      weighsSpeech:
-        turns?.by !== 'gateway' && turns?.interruptResponse === false && transcriptionModel(options) !== null,
-      maxSessionMs: options.maxSessionMs ?? OPENAI_SESSION_MS,
-    }
-    this.#uplink = new CallerUplink({
-      sampleRateHz: inputRateHz,
-      ...messageLength(options.messageMs, turnEndOf(options)),
-      waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS_MAX,
-      pause: pauseOf(options),
-      send: (pcm, length) => this.#append(pcm, length),
-    })
-    this.#keys = new KeyEntry((keys) => this.#keyed(keys))
-    this.#connection = new VendorConnection(sink, {
-      service: this.#service,
-      secrets: this.#secrets,
-      ...(options.connectTimeoutMs === undefined ? {} : { connectTimeoutMs: options.connectTimeoutMs }),
-      ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }),
+    super(sink, {
+      options,
+      secrets,
       target: () => targetOf(options),
-      opened: () => {
-        this.#configured = false
+      law: lawOf(options),
+      audioMessage: { before: APPEND_PREFIX, after: APPEND_SUFFIX },
+      capabilities: {
+        name: options.name ?? 'openai',
+        inputRateHz,
+        outputRateHz,
+        serverVad: turns?.by !== 'gateway',
+        serverInterrupts: turns?.by !== 'gateway' && turns?.interruptResponse !== false,
+        truncate: true,
+        // Only words can show that an answer is not wanted.
+        weighsSpeech:
+          turns?.by !== 'gateway' && turns?.interruptResponse === false && transcriptionModel(options) !== null,
+        maxSessionMs: options.maxSessionMs ?? OPENAI_SESSION_MS,
       },
-      message: (data) => this.#message(data),
-      closeFault: (code, reason) => closeFault(this.#service, code, reason),
-      ended: () => this.#ended(),
+      uplink: {
+        ...messageLength(options.messageMs, turnEndOf(options)),
+        preRollMs: BACKEND_PRE_ROLL_MS_MAX,
+        pause: pauseOf(options),
+      },
     })
+    this.#options = options
+    this.#secrets = secrets
     this.#outputRateHz = outputRateHz
-    this.#law = lawOf(options)
-    this.#audio = new Base64Audio(this.#law === null ? 'pcm16' : { expand: this.#law.decode })
     // A server with a VAD gets all audio; one without gets speech only, with a pre-roll.
-    if (this.capabilities.serverVad) this.#uplink.open()
+    if (this.capabilities.serverVad) this.uplink.open()
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    this.#session = session
+    this.session = session
     this.#responses.generation = resumedGeneration(session.resume)
-    return this.#connection.connect(signal)
+    return this.connection.connect(signal)
   }
 
-  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+  override pushAudio(pcm: Int16Array, voiced?: boolean): void {
     this.#utteranceSamples += pcm.length
-    this.#uplink.push(pcm, voiced)
-    this.stats.audioDroppedMs = this.#uplink.droppedMs
+    super.pushAudio(pcm, voiced)
   }
 
   speechStart(atMs: number): void {
@@ -238,17 +195,17 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#responses.speechStarted()
     this.#repeated.forget()
     this.#utteranceSamples = 0
-    this.#uplink.open(preRollMs(this.#nowMs() - atMs))
+    this.uplink.open(preRollMs(this.nowMs() - atMs))
   }
 
   speechEnd(_atMs: number, unless?: readonly string[]): void {
     if (unless !== undefined) return this.#weigh(unless)
     if (this.capabilities.serverVad || !this.#responses.callerSpeaking) return
     this.#responses.speechStopped(false)
-    this.#uplink.flush()
+    this.uplink.flush()
     const long = this.#utteranceSamples * SECOND_MS >= COMMIT_MS_MIN * this.capabilities.inputRateHz
-    this.#connection.whenReady(() => {
-      if (!this.#responses.callerSpeaking) this.#uplink.close()
+    this.connection.whenReady(() => {
+      if (!this.#responses.callerSpeaking) this.uplink.close()
       this.#send({ type: long ? 'input_audio_buffer.commit' : 'input_audio_buffer.clear' })
       if (long) this.#responses.want(null)
       this.#requestResponse()
@@ -256,8 +213,8 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
-    this.#connection.whenReady(() => {
-      const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
+    this.connection.whenReady(() => {
+      const words = this.wordsOf(text, role)
       const id = words === '' ? null : this.#createItem(messageItem(role, words))
       if (respond) {
         this.#repeated.forget()
@@ -267,14 +224,10 @@ export class OpenAiRealtimeBackend implements Backend {
     })
   }
 
-  dtmf(digit: string): void {
-    this.#keys.press(digit)
-  }
-
   toolResult(callId: string, reply: ToolReply): void {
     const response = this.#calls.answer(callId)
     if (response === null) this.stats.lateToolResults++
-    if (response === null || !this.#connection.isReady) return
+    if (response === null || !this.connection.isReady) return
     const id = this.#createItem({ type: 'function_call_output', call_id: callId, output: replyText(reply) })
     if (response.openCalls.size > 0) return
     this.#responses.want(id)
@@ -283,13 +236,13 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   interrupt({ itemId, playedMs }: { readonly itemId: string | null; readonly playedMs: number }): void {
-    if (!this.#connection.isReady) return
+    if (!this.connection.isReady) return
     const requested = this.#responses.requested
     const generation = this.#responses.current?.generation ?? null
     const cancelled = this.#responses.interrupt()
     const serverCancels = this.capabilities.serverInterrupts === true && this.#responses.callerSpeaking
     if (requested || (cancelled !== null && !serverCancels)) this.#send({ type: 'response.cancel' })
-    for (const item of this.#items.truncate(itemId, playedMs, generation, this.#nowMs())) {
+    for (const item of this.#items.truncate(itemId, playedMs, generation, this.nowMs())) {
       this.#send({
         type: 'conversation.item.truncate',
         item_id: item.itemId,
@@ -300,7 +253,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (cancelled !== null) {
       this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
       cancelled.openItems.clear()
-      this.#sink.event({
+      this.sink.event({
         type: 'turn-done',
         generation: cancelled.generation,
         status: 'cancelled',
@@ -309,7 +262,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     // The words that interrupt have their answer, which was held back; another interruption makes it void.
     if (this.#doubt !== null) return this.#doubtOver(this.#doubt.deciding)
-    if (this.#responses.callerSpeaking || this.#nowMs() > this.#unansweredUntilMs) return
+    if (this.#responses.callerSpeaking || this.nowMs() > this.#unansweredUntilMs) return
     this.#responses.want(null)
     this.#requestResponse()
   }
@@ -321,13 +274,13 @@ export class OpenAiRealtimeBackend implements Backend {
     readonly instructions?: string
     readonly tools?: readonly ToolSpec[]
   }): void {
-    this.#connection.whenReady(() => {
+    this.connection.whenReady(() => {
       const changed = {
         ...(instructions === undefined ? {} : { instructions }),
         ...(tools === undefined ? {} : { tools: tools.map(functionTool) }),
       }
       const session = this.#options.dialect === 'beta' ? changed : { type: 'realtime', ...changed }
-      this.#connection.send(JSON.stringify({ type: 'session.update', session }))
+      this.connection.send(JSON.stringify({ type: 'session.update', session }))
     })
   }
 
@@ -336,30 +289,10 @@ export class OpenAiRealtimeBackend implements Backend {
     return { version: 1, generation: this.#responses.generation }
   }
 
-  counters(): Readonly<Record<string, number>> {
-    const { messagesIn: _, ...irregular } = this.stats
-    return irregular
-  }
-
-  close(reason: string): Promise<void> {
-    return this.#connection.close(reason)
-  }
-
   // --- out ------------------------------------------------------------------------------------------------
 
-  #append(pcm: Buffer, length: number): boolean {
-    if (!this.#connection.isReady || this.#connection.congested) return false
-    if (this.#law !== null) {
-      const bytes = this.#law.encode(samplesOf(pcm.subarray(0, length)), g711)
-      this.#connection.sendAudio(APPEND_PREFIX, g711, bytes, APPEND_SUFFIX)
-    } else {
-      this.#connection.sendAudio(APPEND_PREFIX, pcm, length, APPEND_SUFFIX)
-    }
-    return true
-  }
-
   #send(event: ClientEvent): void {
-    this.#connection.send(JSON.stringify(event))
+    this.connection.send(JSON.stringify(event))
   }
 
   #createItem(item: NewItem): string {
@@ -368,14 +301,9 @@ export class OpenAiRealtimeBackend implements Backend {
     return id
   }
 
-  #keyed(keys: string): void {
-    this.#sink.event(keysTranscript(keys, ++this.#itemsCreated, this.#responses.generation + 1))
-    this.sendText(keysText(keys), { role: 'caller', respond: true })
-  }
-
   /** Requests the wanted response when the server would accept it. */
   #requestResponse(): void {
-    if (!this.#responses.mayCreate() || !this.#connection.isReady || this.#doubt?.answering === true) return
+    if (!this.#responses.mayCreate() || !this.connection.isReady || this.#doubt?.answering === true) return
     const eventId = this.#responses.creating()
     this.#send({ type: 'response.create', event_id: eventId, response: { metadata: { mkondo: eventId } } })
   }
@@ -389,9 +317,21 @@ export class OpenAiRealtimeBackend implements Backend {
     }, ms)
   }
 
+  protected get generation(): number {
+    return this.#responses.generation
+  }
+
   // --- in -------------------------------------------------------------------------------------------------
 
-  #message(data: Buffer): void {
+  protected opened(): void {
+    this.#configured = false
+  }
+
+  protected closeFault(code: number, words: string): VendorFault {
+    return closeFault(this.capabilities.name, code, words)
+  }
+
+  protected message(data: Buffer): void {
     const event = this.#reader.read(data)
     if (event === null) return
     const audio = event.type === 'response.output_audio.delta' ? this.#reader.audioOf(event, data) : ''
@@ -413,25 +353,25 @@ export class OpenAiRealtimeBackend implements Backend {
         if (this.#doubt?.answering === false) this.#doubt = null
         this.#responses.speechStarted()
         this.#repeated.forget()
-        this.#uplink.turnBegan()
-        this.#sink.event({ type: 'speech-started' })
+        this.uplink.turnBegan()
+        this.sink.event({ type: 'speech-started' })
         return
       case 'input_audio_buffer.speech_stopped':
         if (!this.capabilities.serverVad) return
         this.#stoppedItem = event.item_id ?? null
         this.#responses.speechStopped(true)
-        this.#uplink.turnEnded()
+        this.uplink.turnEnded()
         // A service that goes on does not answer what it heard over its answer.
         if (this.capabilities.serverInterrupts === false && this.#responses.current?.state === 'active')
-          this.#unansweredUntilMs = this.#nowMs() + INTERRUPTING_WORDS_MS
-        this.#sink.event({ type: 'speech-stopped' })
+          this.#unansweredUntilMs = this.nowMs() + INTERRUPTING_WORDS_MS
+        this.sink.event({ type: 'speech-stopped' })
         if (this.#responses.wanted) this.#requestResponseIn(SERVER_ANSWER_MS)
         return
       case 'conversation.item.added':
         if (event.item.id !== undefined) this.#responses.itemAcked(event.item.id)
         return
       case 'rate_limits.updated':
-        return this.#sink.rateLimits?.(rateLimitsOf(event.rate_limits))
+        return this.sink.rateLimits?.(rateLimitsOf(event.rate_limits))
       case 'error':
         return this.#error(event.error)
       case 'response.created':
@@ -473,34 +413,33 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   #configure(): void {
-    if (this.#session === null || this.#configured) return
+    if (this.session === null || this.#configured) return
     this.#configured = true
     if (this.#options.dialect === 'beta') {
-      this.#connection.send(
-        JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.#session) }),
+      this.connection.send(
+        JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.session) }),
       )
       // Some servers do not confirm it; an error arrives sooner than this.
       this.#retry = setTimeout(() => this.#begin(), this.#options.confirmMs ?? SERVER_ANSWER_MS)
       return
     }
-    const update: SessionUpdate = { type: 'session.update', session: sessionConfig(this.#options, this.#session) }
-    this.#connection.send(JSON.stringify(update))
+    const update: SessionUpdate = { type: 'session.update', session: sessionConfig(this.#options, this.session) }
+    this.connection.send(JSON.stringify(update))
   }
 
   #begin(): void {
-    const session = this.#session
-    if (session === null || this.#connection.isReady || !this.#connection.alive) return
+    const session = this.session
+    if (session === null || this.connection.isReady || !this.connection.alive) return
     if (this.#retry !== null) clearTimeout(this.#retry)
     this.#retry = null
     for (const item of replayItems(session)) this.#send({ type: 'conversation.item.create', item })
     const { maxSessionMs = OPENAI_SESSION_MS, expiringLeadMs = OPENAI_EXPIRING_LEAD_MS } = this.#options
-    const leadMs = Math.min(expiringLeadMs, maxSessionMs)
-    this.#expiry = setTimeout(() => this.#sink.event({ type: 'expiring', inMs: leadMs }), maxSessionMs - leadMs).unref()
-    this.#connection.ready(() => this.#uplink.retry())
+    this.expiresAfter(maxSessionMs, expiringLeadMs)
+    this.connection.ready(() => this.uplink.retry())
   }
 
   #error(error: WireError): void {
-    const ready = this.#connection.isReady
+    const ready = this.connection.isReady
     const eventId = error.event_id ?? ''
     if (eventId.startsWith('mk-create-')) {
       const next = this.#responses.refused(eventId, isBusy(error))
@@ -509,8 +448,12 @@ export class OpenAiRealtimeBackend implements Backend {
       if (next === 'later') this.#requestResponseIn(BACKEND_CREATE_PAUSE_MS * 2 ** this.#tries++)
       else this.#tries = 0
       if (next === 'give-up' && isBusy(error)) {
-        this.#connection.fail(
-          vendorFault('internal', `${this.#service}: refuses responses because of one that it never ends`, false),
+        this.connection.fail(
+          vendorFault(
+            'internal',
+            `${this.capabilities.name}: refuses responses because of one that it never ends`,
+            false,
+          ),
         )
         return
       }
@@ -519,14 +462,12 @@ export class OpenAiRealtimeBackend implements Backend {
       this.stats.races++
       return
     }
-    this.#connection.fail(wireFault(this.#service, error, ready, this.#secrets))
+    this.connection.fail(wireFault(this.capabilities.name, error, ready, this.#secrets))
   }
 
-  #ended(): void {
-    this.#keys.close()
-    this.#uplink.clear()
+  protected ended(): void {
     this.#doubt = null
-    for (const timer of [this.#retry, this.#expiry, this.#quiet, this.#toolCallTimer, this.#doubtTimer])
+    for (const timer of [this.#retry, this.#quiet, this.#toolCallTimer, this.#doubtTimer])
       if (timer !== null) clearTimeout(timer)
   }
 
@@ -584,7 +525,7 @@ export class OpenAiRealtimeBackend implements Backend {
     const response = this.#start(responseId, null)
     const { generation } = response
     response.state = 'cancelled'
-    this.#sink.event({ type: 'turn-done', generation, status: 'cancelled', reason: 'backchannel' })
+    this.sink.event({ type: 'turn-done', generation, status: 'cancelled', reason: 'backchannel' })
     if (!events.some(({ event }) => event.type === 'response.done')) this.#send({ type: 'response.cancel' })
     const items = new Map<string, number>()
     for (const { event, audio } of events) {
@@ -614,7 +555,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     const response = this.#responses.created(id, metadata)
     this.#unansweredUntilMs = -Infinity
-    if (response.state === 'active') this.#sink.event({ type: 'turn-start', generation: response.generation })
+    if (response.state === 'active') this.sink.event({ type: 'turn-start', generation: response.generation })
     return response
   }
 
@@ -651,12 +592,12 @@ export class OpenAiRealtimeBackend implements Backend {
     if (response === null) return
     if (this.#audioItem !== event.item_id) {
       this.#audioItem = event.item_id
-      this.#audio.reset()
+      this.audio.reset()
     }
     if (!this.#piece(event.item_id, response)) return
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
-    if (!this.#audio.decode(base64, this.#deliver)) this.stats.malformedAudio++
+    if (!this.audio.decode(base64, this.#deliver)) this.stats.malformedAudio++
   }
 
   // One function for the whole session, because audio messages are frequent.
@@ -673,9 +614,9 @@ export class OpenAiRealtimeBackend implements Backend {
     if (response.state === 'cancelled') return
     const ms = samplesToMs(samples.length, this.#outputRateHz)
     response.audioOutMs += ms
-    if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.#nowMs()))
+    if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.nowMs()))
       response.openItems.add(this.#audioItem)
-    this.#sink.audio(samples, this.#outputRateHz, this.#audioItem, response.generation)
+    this.sink.audio(samples, this.#outputRateHz, this.#audioItem, response.generation)
   }
 
   #audioDone(event: ServerEventOf<'response.output_audio.done'>): void {
@@ -688,7 +629,7 @@ export class OpenAiRealtimeBackend implements Backend {
   #itemSounded(response: Response, itemId: string): void {
     if (!response.openItems.delete(itemId)) return
     this.#items.done(itemId)
-    this.#sink.event({ type: 'audio-done', generation: response.generation, itemId })
+    this.sink.event({ type: 'audio-done', generation: response.generation, itemId })
   }
 
   /** Something of a message item came. @returns false when the item is dropped */
@@ -750,14 +691,14 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #emitWords({ generation, state }: Response, itemId: string, text: string, final: boolean): void {
     if (state === 'cancelled') return
-    this.#sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
+    this.sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
   }
 
   #callerTranscript(itemId: string, words: string, final: boolean): void {
     const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
     // The transcript belongs to the response that it causes. That response may not have started yet.
     const generation = this.#responses.generation + 1
-    this.#sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
+    this.sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
   }
 
   #transcriptionUsed(usage: WireUsage | undefined): void {
@@ -766,7 +707,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (usage === undefined || model === null) return
     // A server of one's own, with a name of its own, does not have OpenAI's prices.
     const priced = name === undefined || baseUrl === undefined ? model : pricedModel(model, baseUrl)
-    this.#sink.event({ type: 'usage', usage: transcriptionUsage(priced, usage) })
+    this.sink.event({ type: 'usage', usage: transcriptionUsage(priced, usage) })
   }
 
   #responseDone(done: WireResponse): void {
@@ -782,11 +723,11 @@ export class OpenAiRealtimeBackend implements Backend {
         this.stats.toolCallsGivenUp += this.#calls.drop(response, null)
       }
     }
-    this.#sink.event({
+    this.sink.event({
       type: 'usage',
       usage: {
         ...tokensOf(usage),
-        audioInMs: this.#uplink.takeSentMs(),
+        audioInMs: this.uplink.takeSentMs(),
         audioOutMs: response.audioOutMs,
       },
     })
@@ -800,7 +741,7 @@ export class OpenAiRealtimeBackend implements Backend {
   #endAs(response: Response, status: string, done: WireResponse): void {
     const reason = done.status_details?.reason
     if (status === 'cancelled') {
-      this.#sink.event({ type: 'interrupted', generation: response.generation })
+      this.sink.event({ type: 'interrupted', generation: response.generation })
       // The session may have interrupted the response while it handled that event.
       if (response.state === 'active') this.#end(response, 'cancelled', reason)
       return
@@ -808,7 +749,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (status === 'failed') {
       const error = done.status_details?.error ?? {}
       this.#end(response, 'failed', error.code ?? error.type)
-      this.#connection.fail(wireFault(this.#service, error, true, this.#secrets))
+      this.connection.fail(wireFault(this.capabilities.name, error, true, this.#secrets))
       return
     }
     if (status === 'completed' && response.audioOutMs === 0 && !response.hadCalls && !response.hadWords)
@@ -839,12 +780,12 @@ export class OpenAiRealtimeBackend implements Backend {
     const { generation } = response
     for (const itemId of response.openItems) {
       this.#items.done(itemId)
-      this.#sink.event({ type: 'audio-done', generation, itemId })
+      this.sink.event({ type: 'audio-done', generation, itemId })
     }
     response.openItems.clear()
     this.#responses.done(response)
     if (status === 'cancelled') response.state = 'cancelled'
-    this.#sink.event({
+    this.sink.event({
       type: 'turn-done',
       generation,
       status,
@@ -892,17 +833,6 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   #makeCalls({ generation }: Response, calls: readonly ToolCall[]): void {
-    for (const { callId, name, argumentsText } of calls) {
-      const { args, invalid } = parseArguments(argumentsText)
-      if (invalid !== undefined) this.stats.invalidToolArguments++
-      this.#sink.event({
-        type: 'tool-call',
-        callId,
-        name,
-        args,
-        generation,
-        ...(invalid === undefined ? {} : { invalid }),
-      })
-    }
+    for (const { callId, name, argumentsText } of calls) this.toolCalled(callId, name, argumentsText, generation)
   }
 }
