@@ -20,7 +20,7 @@ t.test(
       [
         'agent',
         { AGENTS_DIR: `${agents}/broken`, PORT: '0', OPS_PORT: '0' },
-        /^mkondo: .*a\.yaml:5:\d+: .*8000 or 16000/,
+        /^mkondo: .*a\.yaml:5:\d+: .*8000, 16000 or auto/,
       ],
       [
         'key',
