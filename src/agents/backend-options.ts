@@ -274,6 +274,10 @@ const STAGE_SERVICES = {
     whisper: ['model', 'timeoutMs', 'prompt'],
     soniox: ['model', 'terms', 'context'],
     deepgram: ['model', 'terms'],
+    realtime: ['model', 'terms', 'context', 'dialect'],
+    vosk: [],
+    sherpa: [],
+    openai: ['model', 'terms', 'context'],
   },
   llm: { chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'] },
   tts: {
@@ -313,7 +317,7 @@ function stageOf<Shape extends z.ZodRawShape>(stage: StageName, shape: Shape) {
           context.addIssue({
             code: 'custom',
             path: [key],
-            message: `is no option of ${name}; it has ${has.join(', ')}`,
+            message: `is no option of ${name}; it has ${has.length === 0 ? 'none' : has.join(', ')}`,
           })
     })
   return z
@@ -339,6 +343,7 @@ const cascade = z.strictObject({
     prompt: z.string().max(1000).exactOptional().describe('Words that are likely.'),
     terms: vocabulary,
     context: z.string().max(2000).exactOptional().describe('What the calls are about.'),
+    dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Of a realtime server: OpenAI's, or vLLM's own."),
   }),
   llm: stageOf('llm', { ...stage, temperature, maxTokens: z.int().min(1).max(65_536).exactOptional() }),
   tts: stageOf('tts', {

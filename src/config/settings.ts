@@ -951,6 +951,27 @@ export const SETTINGS = {
     fallback: null,
     help: "The address of ElevenLabs's voice. When unset, it is the public one.",
   }),
+  sttRealtimeUrl: define<string | null>({
+    env: 'STT_REALTIME_URL',
+    key: 'sttRealtimeUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "The address of a recogniser of one's own with OpenAI's realtime transcription (speaches), or of vLLM, for the backend cascade. Key and model are STT_API_KEY and STT_MODEL.",
+  }),
+  voskUrl: define<string | null>({
+    env: 'VOSK_URL',
+    key: 'voskUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: 'The address of a vosk-server, a recogniser of the backend cascade.',
+  }),
+  sherpaUrl: define<string | null>({
+    env: 'SHERPA_URL',
+    key: 'sherpaUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: 'The address of the online WebSocket server of sherpa-onnx, a recogniser of the backend cascade.',
+  }),
   pricesFile: define<string | null>({
     env: 'PRICES_FILE',
     key: 'pricesFile',

@@ -201,6 +201,13 @@ export function backendSettings(config: Config): BackendSettings {
       soniox: { apiKey: config.sonioxApiKey, sttUrl: config.sonioxSttUrl, ttsUrl: config.sonioxTtsUrl },
       deepgram: { apiKey: config.deepgramApiKey, sttUrl: config.deepgramSttUrl, ttsUrl: config.deepgramTtsUrl },
       cartesia: { apiKey: config.cartesiaApiKey, ttsUrl: config.cartesiaTtsUrl },
+      openai: { apiKey: config.openaiApiKey, baseUrl: config.openaiBaseUrl },
+      sttRealtime:
+        config.sttRealtimeUrl === null
+          ? null
+          : { baseUrl: config.sttRealtimeUrl, apiKey: config.sttApiKey, model: config.sttModel },
+      voskUrl: config.voskUrl,
+      sherpaUrl: config.sherpaUrl,
       elevenlabs: { apiKey: config.elevenLabsApiKey, ttsUrl: config.elevenLabsTtsUrl },
     },
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),

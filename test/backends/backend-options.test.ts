@@ -374,7 +374,10 @@ t.test('a wrong option of a stage is named', async (t) => {
     await faults('stt: [soniox, { service: soniox, prompt: x }]'),
     /prompt is no option of soniox; it has model, terms, context/,
   )
-  t.match(await faults('stt: deepspeech'), /must be one of whisper, soniox, deepgram, module:SPECIFIER/)
+  t.match(
+    await faults('stt: deepspeech'),
+    /must be one of whisper, soniox, deepgram, realtime, vosk, sherpa, openai, module:SPECIFIER/,
+  )
   t.match(await faults('llm: []'), /llm/)
   t.match(await faults("tts: 'module:./none.mjs'"), /there is no file/)
   t.equal(await faults('stt: { prompt: x, model: y }, llm: { temperature: 0.1 }, tts: [speech, soniox]'), 'none')

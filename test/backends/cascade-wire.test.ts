@@ -3,8 +3,10 @@ import type { Deepgram } from '@deepgram/sdk'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
+import type { RealtimeTranscriptionSessionCreateRequest } from 'openai/resources/realtime/realtime'
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
 import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram-speech-to-text.js'
+import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
 import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
 
@@ -14,6 +16,7 @@ export type _Types = [
   Fits<ChatRequest, ChatCompletionCreateParamsStreaming>,
   Fits<SpeechRequest, SpeechCreateParams>,
   Fits<ChatCompletionChunk, ChatChunk>,
+  Fits<TranscriptionSession, RealtimeTranscriptionSessionCreateRequest>,
   Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,
   Fits<Deepgram.listen.ListenV2TurnInfo, DeepgramTurnInfo>,
 ]

@@ -1,8 +1,12 @@
 import { DeepgramClient } from '@deepgram/sdk'
+import { connect, type Socket } from 'node:net'
+import OpenAI from 'openai'
+import { OpenAIRealtimeWS } from 'openai/realtime/ws'
 import t from 'tap'
 import type { Test } from 'tap'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
+import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 
 const KEY = 'sk-double-0123456789abcdef'
 const TEXT = 'where is my order today'
@@ -65,5 +69,43 @@ t.test('it ends a turn of /v2/listen that is forced to end', async (t) => {
   socket.sendForceEndTurn({ type: 'ForceEndTurn' })
   t.equal(await ended, `manual: ${TEXT}`)
   t.match(events, ['StartOfTurn', 'Update'])
+  socket.close()
+})
+
+t.test("OpenAI's own client transcribes with the double of realtime transcription", async (t) => {
+  const double = await TranscriptionDouble.start({ key: KEY, script: new Script([], [TEXT]) })
+  t.teardown(() => double.close())
+  const client = new OpenAI({ apiKey: KEY, baseURL: double.baseUrl })
+  // The client speaks TLS only; here it is given the connection.
+  const createConnection = (): Socket => connect(Number(new URL(double.baseUrl).port), '127.0.0.1')
+  const socket = new OpenAIRealtimeWS({ intent: 'transcription', options: { createConnection } }, client)
+  let deltas = ''
+  const completed = new Promise<string>((resolve, reject) => {
+    socket.on('error', reject)
+    socket.on('conversation.item.input_audio_transcription.delta', ({ delta = '' }) => (deltas += delta))
+    socket.on('conversation.item.input_audio_transcription.completed', ({ transcript }) => resolve(transcript))
+  })
+  await new Promise((resolve) => socket.socket.once('open', resolve))
+  socket.send({
+    type: 'session.update',
+    session: {
+      type: 'transcription',
+      audio: {
+        input: {
+          format: { type: 'audio/pcm', rate: 24_000 },
+          transcription: { model: 'gpt-live-transcribe' },
+          turn_detection: null,
+        },
+      },
+    },
+  })
+  for (let at = 0; at < LOUD.length; at += 4800)
+    socket.send({
+      type: 'input_audio_buffer.append',
+      audio: Buffer.from(LOUD.buffer, at * 2, Math.min(9600, (LOUD.length - at) * 2)).toString('base64'),
+    })
+  socket.send({ type: 'input_audio_buffer.commit' })
+  t.equal(await completed, TEXT)
+  t.equal(deltas, TEXT)
   socket.close()
 })

@@ -4,6 +4,8 @@ import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
 import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram-text-to-speech.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
+import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
+import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
 import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox-text-to-speech.js'
 import { speech } from '../../src/backends/cascade/speech-requests.js'
@@ -17,7 +19,9 @@ import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
 import type { SocketDouble } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 
 const KEY = 'sk-stage-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
@@ -51,6 +55,10 @@ const STT = {
   soniox: on(SonioxDouble, (url) => sonioxSpeechToText(service(url))),
   'deepgram nova': on(DeepgramDouble, (url) => deepgramSpeechToText(service(url))),
   'deepgram flux': on(DeepgramDouble, (url) => deepgramSpeechToText({ ...service(url), model: 'flux-general-en' })),
+  openai: on(TranscriptionDouble, (url) => openAiSpeechToText(service(url))),
+  vllm: on(TranscriptionDouble, (url) => openAiSpeechToText({ ...service(url), model: 'v', dialect: 'vllm' })),
+  vosk: on(VoskDouble, (baseUrl) => voskSpeechToText({ baseUrl })),
+  sherpa: on(SherpaDouble, (baseUrl) => sherpaSpeechToText({ baseUrl })),
 }
 const LLM = { chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c' })) }
 const TTS = {

@@ -1,7 +1,10 @@
 import t from 'tap'
 import { setTimeout as pause } from 'node:timers/promises'
+import { commonRateHz } from '../../src/backends/cascade/candidates.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
 import { HttpHosts } from '../../src/backends/cascade/http-service.js'
+import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
+import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
 import { StageFault } from '../../src/backends/cascade/stage-fault.js'
 import type { Heard, SpeechToText, StageContext, StageFactory } from '../../src/backends/cascade/stage.js'
@@ -12,7 +15,9 @@ import type { SampleRateHz } from '../../src/core/units.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 import type { RecogniserDoubleOptions, RecogniserFaults } from '../../src/simulator/vendors/recogniser-double.js'
+import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 
 const KEY = 'sk-recogniser-0123456789abcdef'
 const RATE_HZ = 8000
@@ -49,6 +54,25 @@ const SERVICES: Readonly<Record<string, Service>> = {
     start: (options) => DeepgramDouble.start(options),
     make: (baseUrl) => deepgramSpeechToText({ baseUrl, apiKey: KEY, model: 'flux-general-en' }),
   },
+  openai: {
+    start: (options) => TranscriptionDouble.start(options),
+    make: (baseUrl) => openAiSpeechToText({ baseUrl, apiKey: KEY }),
+  },
+  vllm: {
+    start: (options) => TranscriptionDouble.start(options),
+    make: (baseUrl) => openAiSpeechToText({ baseUrl, apiKey: KEY, model: 'voxtral', dialect: 'vllm' }),
+    oneTurn: true,
+  },
+  vosk: {
+    start: (options) => VoskDouble.start(options),
+    make: (baseUrl) => voskSpeechToText({ baseUrl }),
+    oneTurn: true,
+  },
+  sherpa: {
+    start: (options) => SherpaDouble.start(options),
+    make: (baseUrl) => sherpaSpeechToText({ baseUrl }),
+    oneTurn: true,
+  },
 }
 
 /** A recogniser on its double, and what it has reported. */
@@ -65,7 +89,7 @@ class Line {
 
   private constructor(double: Double, factory: StageFactory<SpeechToText>) {
     this.double = double
-    this.rateHz = factory.needs16k === true ? 16_000 : RATE_HZ
+    this.rateHz = commonRateHz([factory], RATE_HZ)
     this.stage = factory.make(contextOf(this.rateHz, (usage) => this.used.push(usage)))
     this.stage.listen({
       words: (turn, { text }) => this.words.set(turn, text),
@@ -96,10 +120,12 @@ class Line {
     }
   }
 
-  /** A whole turn. */
-  say(turn: number, ms = 900): void {
+  /** A whole turn. Its words are there before it ends, so that a machine that is busy changes nothing. */
+  async say(turn: number, text: string): Promise<void> {
+    this.double.script.callerSays(text)
     this.begin(turn)
-    this.speak(turn, ms)
+    this.speak(turn, 250 * text.split(' ').length + 150)
+    await this.until(() => this.words.get(turn) === text)
     this.stage.finalize(turn, 100)
   }
 
@@ -136,12 +162,11 @@ async function withAll(
 
 t.test('the end of a turn that is not answered is not waited for, and each turn has its own words', (t) =>
   withAll({}, async (line, name) => {
-    line.double.script.callerSays('one two three', 'four five six')
     line.double.faults.noAnswer = true
-    line.say(1)
+    await line.say(1, 'one two three')
     await line.until(() => line.finals.length === 1)
     line.double.faults.noAnswer = false
-    line.say(2)
+    await line.say(2, 'four five six')
     await line.until(() => line.finals.length === 2)
     t.same(line.texts, ['1 one two three', '2 four five six'], name)
     t.same(line.failures, [], name)
@@ -150,10 +175,9 @@ t.test('the end of a turn that is not answered is not waited for, and each turn 
 
 t.test('an answer that comes late changes nothing, and is not taken for the next turn', (t) =>
   withAll({ finalMs: 1200 }, async (line, name, { oneTurn }) => {
-    line.double.script.callerSays('yes please', 'four five six')
-    line.say(1)
+    await line.say(1, 'yes please')
     await line.until(() => line.finals.length === 1)
-    line.say(2)
+    await line.say(2, 'four five six')
     await pause(oneTurn === true ? 0 : 700)
     await line.until(() => line.finals.length === 2)
     t.same(line.texts, ['1 yes please', '2 four five six'], name)
@@ -162,12 +186,13 @@ t.test('an answer that comes late changes nothing, and is not taken for the next
 
 t.test('words of a turn that come when the next one has begun are its own', (t) =>
   withAll({ finalMs: 100 }, async (line, name) => {
-    line.double.script.callerSays('where is it', 'the red one')
-    line.say(1)
+    await line.say(1, 'where is it')
+    line.double.script.callerSays('the red one')
     line.begin(2)
     line.speak(2, 300)
     await line.until(() => line.finals.length === 1)
     line.speak(2, 700)
+    await line.until(() => line.words.get(2) === 'the red one')
     line.stage.finalize(2, 0)
     await line.until(() => line.finals.length === 2)
     t.same(line.texts, ['1 where is it', '2 the red one'], name)
@@ -208,9 +233,13 @@ t.test('a connection that breaks inside a word is a fault of the network, once',
 t.test('a recogniser that says nothing of two turns is out of order', (t) =>
   withAll({}, async (line, name) => {
     line.double.faults.deaf = true
-    line.say(1)
+    line.begin(1)
+    line.speak(1, 900)
+    line.stage.finalize(1, 0)
     await line.until(() => line.failures.length + line.finals.length === 1)
-    line.say(2)
+    line.begin(2)
+    line.speak(2, 900)
+    line.stage.finalize(2, 0)
     await line.until(() => line.failures.length > 0)
     t.match(line.failures[0], { turn: null, fault: { code: 'timeout', retryable: true } }, name)
     t.notOk(
@@ -228,8 +257,7 @@ t.test('noise, silence and a turn without any audio have an empty text', (t) =>
     line.speak(2, 400, 0)
     line.stage.finalize(2, 0)
     await line.until(() => line.finals.length === 2)
-    line.double.script.callerSays('hello')
-    line.say(3)
+    await line.say(3, 'hello')
     await line.until(() => line.finals.length === 3)
     t.same(line.texts, ['1 ', '2 ', '3 hello'], name)
     t.same(line.failures, [], name)
@@ -252,8 +280,7 @@ t.test('twenty interruptions in a row neither end the session nor change the wor
       line.speak(turn, 100)
       line.stage.abandon(turn)
     }
-    line.double.script.callerSays('are you still there')
-    line.say(21, 1200)
+    await line.say(21, 'are you still there')
     await line.until(() => line.finals.length === 1)
     t.same(line.texts, ['21 are you still there'], name)
     t.same(line.failures, [], name)
@@ -285,11 +312,10 @@ t.test('refusals are told apart: wrong key, empty account, too many sessions, ba
 
 t.test('what was used is reported under the model of the service', (t) =>
   withAll({}, async (line, name) => {
-    line.double.script.callerSays('one two three')
-    line.say(1, 1000)
+    await line.say(1, 'one two three')
     await line.until(() => line.finals.length === 1)
     const seconds = line.used.reduce((sum, { sessionSeconds = 0 }) => sum + sessionSeconds, 0)
-    t.ok(name === 'soniox' ? seconds > 0 && seconds < 5 : Math.abs(seconds - 1) < 0.05, `${name}: ${seconds} s`)
+    t.ok(name === 'soniox' ? seconds > 0 && seconds < 5 : Math.abs(seconds - 0.9) < 0.05, `${name}: ${seconds} s`)
     t.match(line.used[0]?.model, /@127\.0\.0\.1:/, name)
   }),
 )
@@ -298,7 +324,7 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
   const service = SERVICES['soniox'] as Service
   const line = await Line.open(service, {}, (baseUrl) => sonioxSpeechToText({ baseUrl, apiKey: KEY, sessionMs: 300 }))
   t.teardown(() => line.close())
-  line.double.script.callerSays('one two three', 'four five six', 'seven')
+  line.double.script.callerSays('one two three')
   line.begin(1)
   line.speak(1, 500)
   await pause(200)
@@ -306,12 +332,12 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
   line.speak(1, 400)
   line.stage.finalize(1, 0)
   // It goes on before the new connection is open.
-  line.say(2)
+  await line.say(2, 'four five six')
   await line.until(() => line.finals.length === 2)
-  t.equal(line.double.connections, 2)
-  await line.until(() => line.double.connections === 3)
-  t.equal(line.double.connections, 3, 'in silence too')
-  line.say(3)
+  t.ok(line.double.connections >= 2)
+  await line.until(() => line.double.connections >= 3)
+  t.ok(line.double.connections >= 3, 'in silence too')
+  await line.say(3, 'seven')
   await line.until(() => line.finals.length === 3)
   t.same(line.texts, ['1 one two three', '2 four five six', '3 seven'])
   t.same(line.failures, [])

@@ -59,6 +59,8 @@ const ENVIRONMENT = {
   STT_URL: 'http://127.0.0.1:9/v1',
   SONIOX_API_KEY: 'soniox-key-of-no-account',
   CARTESIA_API_KEY: 'cartesia-key-of-no-account',
+  STT_REALTIME_URL: 'ws://127.0.0.1:9/v1',
+  VOSK_URL: 'ws://127.0.0.1:9',
   DEEPGRAM_API_KEY: 'deepgram-key-of-no-account',
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',

@@ -1,4 +1,6 @@
 import type { Clock } from '../../core/clock.js'
+import { GatewayError } from '../../core/errors.js'
+import type { SampleRateHz } from '../../core/units.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { StageFault } from './stage-fault.js'
@@ -15,6 +17,20 @@ export function faultOf(error: unknown): VendorFault {
     `a fault of the gateway's own: ${error instanceof Error ? error.name : typeof error}`,
     false,
   )
+}
+
+const RATES: readonly SampleRateHz[] = [8000, 16_000, 24_000]
+
+/** The lowest rate, from the leg's on, that all recognisers of a list take. @throws GatewayError AGENT_INVALID */
+export function commonRateHz(
+  factories: readonly Pick<StageFactory<unknown>, 'service' | 'rates'>[],
+  legRateHz: SampleRateHz,
+): SampleRateHz {
+  const all = RATES.filter((rate) => factories.every(({ rates }) => rates === undefined || rates.includes(rate)))
+  const rate = all.find((one) => one >= legRateHz) ?? all.at(-1)
+  if (rate !== undefined) return rate
+  const takes = factories.map(({ service, rates = RATES }) => `${service} ${rates.join(' or ')}`).join(', ')
+  throw new GatewayError('AGENT_INVALID', `stt: no sample rate suits all services of the list: ${takes} Hz`)
 }
 
 interface Life {

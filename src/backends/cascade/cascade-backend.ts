@@ -25,7 +25,7 @@ import type { BackendTimers } from '../timers.js'
 import { ahead } from './ahead.js'
 import { Answer } from './answer.js'
 import type { CascadeStats, Draft } from './answer.js'
-import { Candidates, faultOf } from './candidates.js'
+import { Candidates, commonRateHz, faultOf } from './candidates.js'
 import { Conversation } from './conversation.js'
 import { HttpHosts } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
@@ -143,7 +143,7 @@ export class CascadeBackend implements Backend {
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? []).map(plain))
     const { legRateHz = 16_000 } = options
-    this.#rateHz = options.stt.some(({ needs16k }) => needs16k === true) ? 16_000 : legRateHz
+    this.#rateHz = commonRateHz(options.stt, legRateHz)
     this.#recognition = new Recognition(this.#rateHz, {
       words: (_turn, heard) => this.#words(heard),
       part: (text) => {

@@ -7,6 +7,8 @@ import { chat } from './chat-requests.js'
 import { deepgramSpeechToText } from './deepgram-speech-to-text.js'
 import { deepgramTextToSpeech } from './deepgram-text-to-speech.js'
 import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
+import { openAiSpeechToText } from './openai-speech-to-text.js'
+import { sherpaSpeechToText, voskSpeechToText } from './own-server-speech-to-text.js'
 import { sonioxSpeechToText } from './soniox-speech-to-text.js'
 import { sonioxTextToSpeech } from './soniox-text-to-speech.js'
 import { speech } from './speech-requests.js'
@@ -35,6 +37,11 @@ export interface CascadeSettings {
   readonly soniox: { readonly apiKey: string | null; readonly sttUrl: string | null; readonly ttsUrl: string | null }
   readonly deepgram: VoiceSettings & { readonly sttUrl: string | null }
   readonly cartesia: VoiceSettings
+  readonly openai: { readonly apiKey: string | null; readonly baseUrl: string | null }
+  /** OpenAI's realtime transcription, or vLLM's, on one's own machines. */
+  readonly sttRealtime: ServiceSettings | null
+  readonly voskUrl: string | null
+  readonly sherpaUrl: string | null
   readonly elevenlabs: VoiceSettings
 }
 
@@ -68,6 +75,23 @@ const STT: Readonly<Record<string, Service<'stt', SpeechToText>>> = {
     missing: ({ deepgram: { apiKey } }) => (apiKey === null ? 'DEEPGRAM_API_KEY' : null),
     make: (own, { deepgram: { apiKey, sttUrl } }) =>
       deepgramSpeechToText({ apiKey: apiKey ?? '', ...(sttUrl === null ? {} : { baseUrl: sttUrl }), ...own }),
+  },
+  realtime: {
+    missing: ({ sttRealtime }) => (sttRealtime === null ? 'STT_REALTIME_URL' : null),
+    make: (own, { sttRealtime }) => openAiSpeechToText({ ...set(sttRealtime), ...own, service: 'realtime' }),
+  },
+  vosk: {
+    missing: ({ voskUrl }) => (voskUrl === null ? 'VOSK_URL' : null),
+    make: (_own, { voskUrl }) => voskSpeechToText({ baseUrl: voskUrl ?? '' }),
+  },
+  sherpa: {
+    missing: ({ sherpaUrl }) => (sherpaUrl === null ? 'SHERPA_URL' : null),
+    make: (_own, { sherpaUrl }) => sherpaSpeechToText({ baseUrl: sherpaUrl ?? '' }),
+  },
+  openai: {
+    missing: ({ openai: { apiKey } }) => (apiKey === null ? 'OPENAI_API_KEY' : null),
+    make: (own, { openai: { apiKey, baseUrl } }) =>
+      openAiSpeechToText({ apiKey, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
   },
 }
 const LLM: Readonly<Record<string, Service<'llm', LanguageModel>>> = {

@@ -37,8 +37,8 @@ export interface StageFactory<Stage> {
   readonly service: string
   /** Its model, as it is priced. */
   readonly model: string
-  /** Needs the caller's samples at 16 kHz. Absent: takes them at the leg's own rate. */
-  readonly needs16k?: true
+  /** Of the caller's samples that it takes. Absent: any. */
+  readonly rates?: readonly SampleRateHz[]
   make(context: StageContext): Stage
 }
 

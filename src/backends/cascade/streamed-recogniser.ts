@@ -183,7 +183,7 @@ class Session {
   #aged = false
   #sentMs = 0
   #heardAtMs = -Infinity
-  /** Turns in a row of which the service said nothing. */
+  /** Turns in a row that had neither words nor an answer. */
   #unheard = 0
   #chargedFromMs = NaN
   #unchargedMs = 0
@@ -198,10 +198,14 @@ class Session {
     this.#what = `${context.name}: stt ${wire.service}`
     this.#turns = new RecogniserTurns({
       words: (turn) => {
+        this.#unheard = 0
         if (!Number.isNaN(turn.askedAtMs)) this.#await(turn)
         listener.words(turn)
       },
-      answered: (turn) => this.#final(turn),
+      answered: (turn) => {
+        this.#unheard = 0
+        this.#final(turn)
+      },
       failed: (turn, reason) => {
         this.#over(turn)
         listener.failed(turn, vendorFault('internal', `${this.#what}: ${reason}`, false))
@@ -212,7 +216,7 @@ class Session {
       what: this.#what,
       message: (message) => {
         this.#heardAtMs = context.nowMs()
-        this.#unheard = 0
+        if (wire.finalizes === 'unsure') this.#unheard = 0
         wire.read(message, this.#turns)
       },
       lost: (fault) => this.#lost(fault),
@@ -339,7 +343,7 @@ class Session {
 
   /** A service that said nothing at all, although there was voice, is out of order. */
   #isDeaf(turn: SessionTurn): boolean {
-    if (this.#wire.finalizes === 'acknowledged') return this.#heardAtMs < turn.askedAtMs
+    if (this.#wire.finalizes === 'acknowledged' && this.#heardAtMs < turn.askedAtMs) return true
     return ++this.#unheard > 1
   }
 

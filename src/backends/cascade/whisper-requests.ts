@@ -13,8 +13,8 @@ interface WhisperOptions extends HttpStageOptions {
 }
 
 const TIMEOUT_MS = 10_000
-/** What these models are trained on. */
-const RATE_HZ = 16_000
+/** The models hear 16 kHz; servers resample what has more. */
+const RATES = [16_000, 24_000] as const
 /** Long speech is also transcribed in pieces of this length while it lasts, only to learn whether it holds words. */
 const PART_MS = 4000
 
@@ -23,7 +23,7 @@ export function whisper(options: WhisperOptions): StageFactory<SpeechToText> {
   return {
     service: 'whisper',
     model: pricedModel(options.model, options.baseUrl),
-    needs16k: true,
+    rates: RATES,
     make: (context) => new WhisperRequests(options, context),
   }
 }
@@ -94,7 +94,7 @@ class WhisperRequests implements SpeechToText {
   audio(): void {
     const [turn, sound] = [...this.#turns].at(-1) ?? []
     if (turn === undefined || sound === undefined) return
-    if (sound.samples - this.#partSamples < msToSamples(PART_MS, RATE_HZ)) return
+    if (sound.samples - this.#partSamples < msToSamples(PART_MS, this.#context.inputRateHz)) return
     const pcm = sound.since(this.#partSamples)
     this.#partSamples = sound.samples
     this.#transcribe(pcm).then(
@@ -132,7 +132,7 @@ class WhisperRequests implements SpeechToText {
     const { model, baseUrl, prompt } = this.#options
     const form = new FormData()
     // Every recogniser takes a WAV file.
-    const wav = writeWav({ sampleRateHz: RATE_HZ, channels: 1, samples: pcm })
+    const wav = writeWav({ sampleRateHz: this.#context.inputRateHz, channels: 1, samples: pcm })
     form.set('file', new Blob([wav], { type: 'audio/wav' }), 'turn.wav')
     form.set('model', model)
     form.set('response_format', this.#format)
@@ -144,7 +144,7 @@ class WhisperRequests implements SpeechToText {
     this.#context.used({
       ...noUsage(),
       model: pricedModel(model, baseUrl),
-      sessionSeconds: samplesToMs(pcm.length, RATE_HZ) / 1000,
+      sessionSeconds: samplesToMs(pcm.length, this.#context.inputRateHz) / 1000,
     })
     try {
       const parsed = JSON.parse(text) as Transcript | null

@@ -1,3 +1,4 @@
+import { commonRateHz } from '../cascade/candidates.js'
 import { HttpHosts } from '../cascade/http-service.js'
 import { StageFault } from '../cascade/stage-fault.js'
 import type {
@@ -51,6 +52,8 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 
 interface Opened<Stage> {
   readonly stage: Stage
+  /** Of the caller's samples. */
+  readonly rateHz: number
   readonly setup: StageSetup<Stage>
 }
 
@@ -62,11 +65,12 @@ async function opened<Stage extends { open(signal: AbortSignal, probe: boolean):
   const setup = await make()
   const ended = new AbortController()
   const nowMs = (): number => performance.now()
+  const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
   const context: StageContext = {
     name: 'conformance',
     languages: ['en'],
     voice: null,
-    inputRateHz: RATE_HZ,
+    inputRateHz,
     legRateHz: RATE_HZ,
     nowMs,
     used: () => undefined,
@@ -76,7 +80,7 @@ async function opened<Stage extends { open(signal: AbortSignal, probe: boolean):
   const stage = setup.factory.make(context)
   try {
     await stage.open(ended.signal, true)
-    await work({ stage, setup })
+    await work({ stage, setup, rateHz: inputRateHz })
   } finally {
     ended.abort()
     stage.close()
@@ -90,9 +94,11 @@ class Listening {
   /** Turns of all events. */
   readonly turns: number[] = []
   readonly #stage: SpeechToText
+  readonly #rateHz: number
 
-  constructor(stage: SpeechToText) {
+  constructor(stage: SpeechToText, rateHz: number) {
     this.#stage = stage
+    this.#rateHz = rateHz
     stage.listen({
       words: (turn) => this.turns.push(turn),
       part: (turn) => this.turns.push(turn),
@@ -106,9 +112,9 @@ class Listening {
 
   /** The caller speaks for this long; level 0 is silence. */
   speak(turn: number, ms: number, level = 9000): void {
-    const sound = new KeptSound(RATE_HZ)
+    const sound = new KeptSound(this.#rateHz)
     this.#stage.begin(turn, sound)
-    const frame = Int16Array.from({ length: RATE_HZ / 50 }, (_, i) => Math.round(level * Math.sin(i / 8)))
+    const frame = Int16Array.from({ length: this.#rateHz / 50 }, (_, i) => Math.round(level * Math.sin(i / 8)))
     for (let spokenMs = 0; spokenMs < ms; spokenMs += 20) {
       sound.push(frame)
       this.#stage.audio(frame)
@@ -121,9 +127,9 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
   {
     name: 'reports the text of each finalized turn once, in their order, each turn its own words',
     run: (make) =>
-      opened(make, async ({ stage, setup }) => {
+      opened(make, async ({ stage, setup, rateHz }) => {
         setup.callerSays('one two', 'three four')
-        const listening = new Listening(stage)
+        const listening = new Listening(stage, rateHz)
         listening.speak(1, 900)
         stage.finalize(1, 200)
         // The next turn begins before the text of the first one is there.
@@ -147,9 +153,9 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
   {
     name: 'says nothing more of an abandoned turn, and understands the next one',
     run: (make) =>
-      opened(make, async ({ stage, setup }) => {
+      opened(make, async ({ stage, setup, rateHz }) => {
         setup.callerSays('yes please')
-        const listening = new Listening(stage)
+        const listening = new Listening(stage, rateHz)
         listening.speak(1, 100)
         stage.abandon(1)
         const before = listening.turns.length
@@ -163,8 +169,8 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
   {
     name: 'reports a lost connection once, without its key, and nothing after it was closed',
     run: (make) =>
-      opened(make, async ({ stage, setup }) => {
-        const listening = new Listening(stage)
+      opened(make, async ({ stage, setup, rateHz }) => {
+        const listening = new Listening(stage, rateHz)
         setup.callerSays('hello there')
         listening.speak(1, 900)
         if (setup.breakOff()) {

@@ -211,11 +211,6 @@ export abstract class RecogniserSession {
     this.#timers.clear()
   }
 
-  /** The service ends the connection. */
-  end(code: number, reason: string): void {
-    this.client.close(code, reason)
-  }
-
   protected abstract audio(bytes: Buffer): void
   protected abstract text(text: string): void
 

@@ -1,0 +1,150 @@
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import { DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
+import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
+
+/** Words after which the double takes a pause of the caller for the end of an utterance. */
+const SEGMENT_WORDS = 3
+/** vosk compares the text. */
+const EOF = '{"eof" : 1}'
+const VOSK_RATE_HZ = 8000
+const SHERPA_RATE_HZ = 16_000
+
+abstract class OwnServerDouble<Session extends OwnServerSession> extends RecogniserDouble<Session> {
+  /** They ask for no key. */
+  protected override refusalOf(): null {
+    return null
+  }
+}
+
+abstract class OwnServerSession extends RecogniserSession {
+  protected readonly double: RecogniserDouble<OwnServerSession>
+  protected ear: DoubleEar | null = null
+
+  constructor(client: WebSocket, request: IncomingMessage, double: RecogniserDouble<OwnServerSession>) {
+    super(client, request, double.options)
+    this.double = double
+  }
+
+  protected hear(pcm: Int16Array, rateHz: number): void {
+    this.ear ??= new DoubleEar(this.double, rateHz, {
+      words: (words) => this.words(words),
+      broke: () => this.client.terminate(),
+    })
+    this.ear.hear(pcm)
+  }
+
+  protected end(told: (words: readonly SpokenWord[]) => void): void {
+    if (this.ear === null) return told([])
+    this.ear.end((words) => {
+      if (!this.double.faults.noAnswer) this.later(() => told(words))
+    })
+  }
+
+  protected abstract words(words: readonly SpokenWord[]): void
+}
+
+/** vosk-server on loopback, written from its source: one reply for each message, and a close after `eof`. */
+export class VoskDouble extends OwnServerDouble<VoskSession> {
+  static start(options: RecogniserDoubleOptions = {}): Promise<VoskDouble> {
+    return new VoskDouble(options).listen()
+  }
+
+  protected override accept(client: WebSocket, request: IncomingMessage): VoskSession {
+    return new VoskSession(client, request, this)
+  }
+}
+
+class VoskSession extends OwnServerSession {
+  #rateHz = VOSK_RATE_HZ
+  #words: readonly SpokenWord[] = []
+  #settled = 0
+
+  protected override audio(bytes: Buffer): void {
+    this.hear(this.samples(bytes, 'pcm16'), this.#rateHz)
+    if (this.double.faults.deaf || this.client.readyState !== this.client.OPEN) return
+    const open = this.#words.slice(this.#settled)
+    if (open.length <= SEGMENT_WORDS) return this.send({ partial: textOf(open) })
+    this.#settled += SEGMENT_WORDS
+    this.#result(open.slice(0, SEGMENT_WORDS))
+  }
+
+  protected override text(text: string): void {
+    if (text.includes('config')) {
+      const { config } = JSON.parse(text) as { config: { sample_rate?: number } }
+      this.#rateHz = config.sample_rate ?? this.#rateHz
+      return
+    }
+    if (text !== EOF) return
+    this.end((words) => {
+      this.#result(words.slice(this.#settled))
+      this.client.close(1000)
+    })
+  }
+
+  protected override words(words: readonly SpokenWord[]): void {
+    this.#words = words
+  }
+
+  #result(words: readonly SpokenWord[]): void {
+    this.send({
+      ...(words.length === 0
+        ? {}
+        : {
+            result: words.map(({ text, startMs, endMs }) => ({
+              conf: 1,
+              start: startMs / 1000,
+              end: endMs / 1000,
+              word: text,
+            })),
+          }),
+      text: textOf(words),
+    })
+  }
+}
+
+/** The online WebSocket server of sherpa-onnx on loopback, written from its source. */
+export class SherpaDouble extends OwnServerDouble<SherpaSession> {
+  static start(options: RecogniserDoubleOptions = {}): Promise<SherpaDouble> {
+    return new SherpaDouble(options).listen()
+  }
+
+  protected override accept(client: WebSocket, request: IncomingMessage): SherpaSession {
+    return new SherpaSession(client, request, this)
+  }
+}
+
+class SherpaSession extends OwnServerSession {
+  protected override audio(bytes: Buffer): void {
+    const pcm = new Int16Array(bytes.length / Float32Array.BYTES_PER_ELEMENT)
+    for (let i = 0; i < pcm.length; i++) pcm[i] = Math.round(bytes.readFloatLE(4 * i) * 32_768)
+    this.hear(pcm, SHERPA_RATE_HZ)
+  }
+
+  protected override text(text: string): void {
+    if (text !== 'Done') return
+    this.end((words) => {
+      this.#tell(words, true)
+      this.send('Done!')
+    })
+  }
+
+  protected override words(words: readonly SpokenWord[]): void {
+    this.#tell(words, false)
+  }
+
+  /** Each segment but the last one is over. */
+  #tell(words: readonly SpokenWord[], eof: boolean): void {
+    for (let at = 0; at === 0 || at < words.length; at += SEGMENT_WORDS)
+      this.send({
+        text: textOf(words.slice(at, at + SEGMENT_WORDS)),
+        segment: at / SEGMENT_WORDS,
+        is_final: eof || at + SEGMENT_WORDS < words.length,
+        is_eof: eof && at + SEGMENT_WORDS >= words.length,
+      })
+  }
+}
+
+function textOf(words: readonly SpokenWord[]): string {
+  return words.map(({ text }) => text).join(' ')
+}
