@@ -132,6 +132,8 @@ export class StageSocket {
   }
 
   close(): void {
+    const fault = vendorFault('network', `${this.#options.what}: closed before it was open`, false)
+    if (this.#state === 'connecting') this.#settle?.reject(new StageFault(fault))
     this.#state = 'over'
     this.#socket.close(1000)
   }
