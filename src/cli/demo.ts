@@ -14,8 +14,12 @@ import { dbfsOfEnergy, energyOf } from '../media/pcm.js'
 import { channelOf, parseWav } from '../media/wav.js'
 import { CALL_DEFAULTS, placeCalls, type CallArguments } from '../simulator/call-command.js'
 import type { CallReport } from '../simulator/call-report.js'
+import { AgentModels } from '../simulator/vendors/agent-models.js'
+import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
+import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
+import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
 import { Script } from '../simulator/vendors/double.js'
 import type { Speaker } from '../simulator/vendors/double.js'
 import { loadFlite } from '../speech/flite.js'
@@ -32,6 +36,7 @@ import type { Terminal } from './terminal.js'
 export interface DemoOptions {
   readonly agent: 'order-status' | 'support'
   readonly failover?: true
+  readonly cascade?: true
   readonly timeline?: true
   /** Where the recording of the call is kept. */
   readonly record?: string
@@ -43,6 +48,7 @@ export interface DemoOptions {
 export function demo(options: DemoOptions, terminal: Terminal): Promise<number> {
   if (options.agent === 'support') return supportDemo(options, terminal)
   if (options.failover === true) return failoverDemo(options, terminal)
+  if (options.cascade === true) return cascadeDemo(options, terminal)
   return orderDemo(options, terminal)
 }
 
@@ -169,34 +175,103 @@ const CALLERS: readonly DemoCaller[] = [
 ]
 
 function orderDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
   return onStage({}, null, terminal, async (stage) => {
-    print(`The gateway takes calls after ${stage.elapsed()}. Three people call the order line at once.\n`)
-    const conversations = new Conversations(
-      CALLERS.map(({ name }) => name),
-      print,
-      terminal,
-    )
-    const calls = await Promise.all(
-      CALLERS.map(async ({ call }, index) => {
-        try {
-          return await placeCall(stage, { agent: 'order-status', ...call }, (text) => conversations.write(index, text))
-        } catch (thrown) {
-          conversations.write(index, `${messageOf(thrown)}\n`)
-          return { error: messageOf(thrown) }
-        } finally {
-          conversations.end(index)
-        }
-      }),
-    )
-    await writeJson(options, terminal, { calls })
-    if (options.timeline === true) await drawTimelines(calls, stage.gateway.opsPort, print, terminal)
-    const reached = calls.filter((call) => 'goal' in call && call.goal.reached).length
-    print(
-      `\n${reached} of ${calls.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`,
-    )
-    return reached === calls.length ? 0 : 1
+    const reached = await threeCalls(stage, true, options, terminal)
+    return reached === CALLERS.length ? 0 : 1
   })
+}
+
+/**
+ * @param atOnce  false: one after the other, where this process recognises and speaks for the services too
+ * @returns how many of the callers heard the right answer
+ */
+async function threeCalls(stage: Stage, atOnce: boolean, options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  print(
+    `The gateway takes calls after ${stage.elapsed()}. Three people call the order line${atOnce ? ' at once' : ''}.\n`,
+  )
+  const conversations = new Conversations(
+    CALLERS.map(({ name }) => name),
+    print,
+    terminal,
+  )
+  const place = async ({ call }: DemoCaller, index: number): Promise<CallReport | { readonly error: string }> => {
+    try {
+      return await placeCall(stage, { agent: 'order-status', ...call }, (text) => conversations.write(index, text))
+    } catch (thrown) {
+      conversations.write(index, `${messageOf(thrown)}\n`)
+      return { error: messageOf(thrown) }
+    } finally {
+      conversations.end(index)
+    }
+  }
+  const calls: Awaited<ReturnType<typeof place>>[] = []
+  if (atOnce) calls.push(...(await Promise.all(CALLERS.map(place))))
+  else for (const [index, caller] of CALLERS.entries()) calls.push(await place(caller, index))
+  await writeJson(options, terminal, { calls })
+  if (options.timeline === true) await drawTimelines(calls, stage.gateway.opsPort, print, terminal)
+  const reached = calls.filter((call) => 'goal' in call && call.goal.reached).length
+  print(
+    `\n${reached} of ${calls.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`,
+  )
+  return reached
+}
+
+// --- a cascade whose voice breaks off in mid-sentence --------------------------------------------------------
+
+/** Sound of an answer after which its voice breaks off: within the first sentence. */
+const BREAKS_AFTER_MS = 900
+
+/**
+ * The three callers again, on a cascade: recogniser and language model are local doubles that understand speech, and the
+ * voice speaks over the protocols of two services. Once the first was greeted, the connection of the first voice breaks
+ * in the middle of a sentence, and the other one goes on with the words that are left.
+ * @returns 0 when all callers heard the right answer, and the voice did break
+ */
+async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  const flite = await loadFlite()
+  const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
+  const agentsDir = join(packageRoot(), 'agents')
+  const models = await AgentModels.load({ agentsDir, names: ['order-status'], env: {}, thinkMs: 0 })
+  const [services, voice, spare] = await Promise.all([
+    CascadeDouble.start({ key: KEY, models: models.cascade() }),
+    SonioxDouble.start({ key: KEY, speaker }),
+    DeepgramVoiceDouble.start({ key: KEY, speaker }),
+  ])
+  const env = {
+    ...{ STT_URL: services.baseUrl, STT_API_KEY: KEY },
+    ...{ LLM_URL: services.baseUrl, LLM_API_KEY: KEY, LLM_MODEL: 'double' },
+    ...{ SONIOX_API_KEY: KEY, SONIOX_TTS_URL: voice.baseUrl },
+    ...{ DEEPGRAM_API_KEY: KEY, DEEPGRAM_TTS_URL: spare.baseUrl },
+    // Nothing is spoken ahead, so that it is an answer that breaks off.
+    KEEP_CALLS: 'false',
+  }
+  const agent =
+    'backend: cascade\nbackends: { cascade: { stt: { service: whisper, timeoutMs: 20000 }, tts: [soniox, deepgram] } }'
+  try {
+    return await onStage(env, agent, terminal, async (stage) => {
+      const watch = setInterval(() => {
+        if (voice.spoken.every((text) => text === '')) return
+        clearInterval(watch)
+        voice.faults.breaksAfterSoundMs = BREAKS_AFTER_MS
+      }, FRAME_MS)
+      try {
+        const reached = await threeCalls(stage, false, options, terminal)
+        const broke = spare.spoken.length > 0
+        print(
+          broke
+            ? `A voice broke off in mid-sentence; the other one went on with: ${spare.spoken[0] ?? ''}\n`
+            : 'No voice broke off, so nothing was shown.\n',
+        )
+        return reached === CALLERS.length && broke ? 0 : 1
+      } finally {
+        clearInterval(watch)
+      }
+    })
+  } finally {
+    await Promise.all([services.close(), voice.close(), spare.close(), models.close()])
+  }
 }
 
 /** Asked of the ops port, as `mkondo calls timeline` does. */

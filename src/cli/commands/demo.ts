@@ -18,6 +18,10 @@ export const defineDemo: Define = (program, terminal, ends) => {
       '--failover',
       'one call instead, whose model (a local double) is killed in mid-sentence and replaced by another',
     )
+    .option(
+      '--cascade',
+      'the three calls on a cascade of local doubles with real speech, whose voice breaks off in mid-sentence',
+    )
     .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',
