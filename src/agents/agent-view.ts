@@ -3,9 +3,20 @@ import { maskText } from '../telemetry/redact.js'
 import { passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
+import { propertiesOf, resolved, typesOf } from './json-schema.js'
+import type { JsonSchema } from './json-schema.js'
 import { offeredTools } from './offered-tools.js'
 import { SEARCH_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
+
+/** An argument as a form asks for it. */
+interface ArgumentView {
+  readonly description: string
+  /** Its JSON type, null left out; null for one of several types. */
+  readonly type: string | null
+  readonly enum: readonly unknown[] | null
+  readonly pattern: string | null
+}
 
 /** A tool that an operator can try. */
 interface ToolView {
@@ -13,6 +24,7 @@ interface ToolView {
   readonly description: string
   /** JSON Schema of the arguments. */
   readonly parameters: Readonly<Record<string, unknown>>
+  readonly arguments: Readonly<Record<string, ArgumentView>>
   /** Arguments that the gateway sets. */
   readonly bound: readonly string[]
   readonly verifiedOnly: boolean
@@ -80,6 +92,9 @@ function toolViews(agent: AgentDefinition, assets: AgentAssets): ToolView[] {
       name,
       description: masked(description),
       parameters,
+      arguments: Object.fromEntries(
+        Object.entries(propertiesOf(parameters) ?? {}).map(([key, schema]) => [key, argumentView(schema, parameters)]),
+      ),
       bound: Object.keys(bind),
       verifiedOnly: requires === 'verified',
       changes: mayChange(agent, assets, name),
@@ -87,6 +102,20 @@ function toolViews(agent: AgentDefinition, assets: AgentAssets): ToolView[] {
       sample: redacted(sample, '') as ToolView['sample'],
     }
   })
+}
+
+function argumentView(schema: JsonSchema, root: JsonSchema): ArgumentView {
+  const { anyOf, oneOf, ...own } = resolved(schema, root)
+  const variants = [anyOf, oneOf].flatMap((list) => (Array.isArray(list) ? list.map((one) => resolved(one, root)) : []))
+  const valued = [own, ...variants].filter((one) => typesOf(one)?.some((type) => type !== 'null') === true)
+  const [type, ...others] = new Set(valued.flatMap((one) => typesOf(one) ?? []).filter((one) => one !== 'null'))
+  const [only = {}] = valued
+  return {
+    description: typeof own['description'] === 'string' ? masked(own['description']) : '',
+    type: others.length === 0 ? (type ?? null) : null,
+    enum: valued.length === 1 && Array.isArray(only['enum']) ? only['enum'].filter((one) => one !== null) : null,
+    pattern: valued.length === 1 && typeof only['pattern'] === 'string' ? only['pattern'] : null,
+  }
 }
 
 /** Own tools, those in code, and the search; the other tools of the gateway do nothing outside of a call. */

@@ -8,8 +8,8 @@ import {
   requiresSchema,
   schedulingSchema,
   toolName,
-  toolParametersSchema,
 } from './tool-definition.js'
+import { toolParametersSchema } from './json-schema.js'
 
 /** The call for which a code tool runs. */
 export interface CodeToolContext {

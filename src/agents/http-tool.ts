@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
+import { exactJson, jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
 import { policyFor } from '../http/address-guard.js'
 import type { AddressPolicy } from '../http/address-guard.js'
@@ -92,7 +93,7 @@ export class HttpTool implements Tool {
       url,
       method: http.method,
       headers: this.#requestHeaders(values, context),
-      body: http.body === undefined ? null : JSON.stringify(this.#body(http.body, values) ?? {}),
+      body: http.body === undefined ? null : jsonText(this.#body(http.body, values) ?? {}),
       policy: policyFor(url.hostname, http.allowPrivate),
       signal: context.signal,
     }
@@ -361,7 +362,7 @@ function jsonOf(response: Answer): unknown {
   }
   let value: unknown
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(response.body)) as unknown
+    value = exactJson(new TextDecoder('utf-8', { fatal: true }).decode(response.body))
   } catch {
     // The parser's message quotes the answer, which is about a caller, so it is not passed on.
     throw new GatewayError('TOOL_RESPONSE', 'the API answered with text that is not JSON')

@@ -4,8 +4,7 @@ import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import type { CallableTool } from './offline-check.js'
-import { toJsonSchema } from './tool-definition.js'
-import type { ToolParameters } from './tool-definition.js'
+import type { ToolParameters } from './json-schema.js'
 import { verifyToolSpec } from './verification.js'
 
 /** A tool that the gateway adds to an agent, with the schema of its arguments. */
@@ -22,6 +21,7 @@ const SEARCH: RunnableSpec = {
     'how to do things, and answer from what it finds only.',
   parameters: {
     type: 'object',
+    additionalProperties: false,
     required: ['query'],
     properties: {
       query: {
@@ -40,6 +40,7 @@ const NOTE_FIX: RunnableSpec = {
     'Notes a fix that the caller has tried and whether it helped. Ask before you call it. A colleague who takes over sees it.',
   parameters: {
     type: 'object',
+    additionalProperties: false,
     required: ['fix', 'helped'],
     properties: {
       fix: { type: 'string', minLength: 1, maxLength: 200, description: 'What was tried, in a few words.' },
@@ -65,7 +66,7 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
   ].map(({ name, description, parameters, blocking, scheduling, once }) => ({
     name,
     description,
-    parameters: toJsonSchema(parameters),
+    parameters,
     ...(blocking === undefined ? {} : { blocking }),
     ...(scheduling === undefined ? {} : { scheduling }),
     ...(once ? { once } : {}),
@@ -73,7 +74,7 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
   const added = addedTools(agent, assets).map(({ name, description, parameters }) => ({
     name,
     description,
-    parameters: toJsonSchema(parameters),
+    parameters,
   }))
   return [...own, ...added]
 }
@@ -93,7 +94,7 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     ...assets.codeTools.map((tool) => ({ ...tool, fields: null })),
     ...addedTools(agent, assets).map((tool) => ({ ...tool, bind: {}, fields: null })),
   ]) {
-    const required = (parameters.required ?? []).filter((one) => !Object.hasOwn(bind, one))
+    const required = parameters.required.filter((one) => !Object.hasOwn(bind, one))
     tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
   }
   for (const { name, parameters } of GATEWAY_TOOLS) {

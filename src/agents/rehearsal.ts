@@ -8,7 +8,8 @@ import { CallerIdentity } from './tool.js'
 import type { AgentDefinition } from './definition.js'
 import type { HttpClient } from '../http/http-client.js'
 import type { Environment } from './template.js'
-import type { ParameterSchema, ToolParameters } from './tool-definition.js'
+import { propertiesOf, requiredOf, resolved, typesOf } from './json-schema.js'
+import type { JsonSchema, ToolParameters } from './json-schema.js'
 import { ToolRunner } from './tool-runner.js'
 import type { ToolContext } from './tool.js'
 import { accountTool, missingIn } from './verification.js'
@@ -172,34 +173,61 @@ function fieldsOf(value: unknown): string {
 
 /** The simplest value for each argument that has to be there. */
 function sampleArguments(parameters: ToolParameters): Record<string, unknown> {
-  const args: Record<string, unknown> = {}
-  for (const name of parameters.required) {
-    const schema = parameters.properties[name]
-    if (schema !== undefined) args[name] = sampleOf(schema)
-  }
-  return args
+  return sampleObject(parameters, parameters, 0)
 }
 
-function sampleOf(schema: ParameterSchema): unknown {
-  if (schema.enum?.[0] !== undefined) return schema.enum[0]
-  switch (schema.type) {
-    case 'string':
-      return 'sample'.padEnd(schema.minLength ?? 0, 'x').slice(0, schema.maxLength ?? Infinity)
+/** Examples of formats that an API may check. */
+const SAMPLES: Readonly<Record<string, string>> = {
+  date: '2026-01-01',
+  time: '12:00:00Z',
+  'date-time': '2026-01-01T12:00:00Z',
+  email: 'sample@example.com',
+  uri: 'https://example.com/',
+  uuid: '00000000-0000-4000-8000-000000000000',
+}
+/** How deep a sample of a recursive schema is. */
+const SAMPLE_DEPTH_MAX = 8
+
+function sampleOf(schema: unknown, root: JsonSchema, depth: number): unknown {
+  const one = resolved(schema, root)
+  const { examples, enum: listed, anyOf, oneOf } = one
+  const [variant] = [anyOf, oneOf].flatMap((list): unknown[] => (Array.isArray(list) ? list : []))
+  const written = [one['default'], one['example'], firstOf(examples), one['const'], firstOf(listed)]
+  const found = written.find((value) => value !== undefined)
+  if (found !== undefined || depth >= SAMPLE_DEPTH_MAX) return found ?? null
+  if (variant !== undefined) return sampleOf(variant, root, depth + 1)
+  const count = (name: string, otherwise: number): number => {
+    const value = one[name]
+    return typeof value === 'number' ? value : otherwise
+  }
+  switch (typesOf(one)?.find((type) => type !== 'null')) {
     case 'number':
     case 'integer':
-      return schema.minimum ?? Math.min(1, schema.maximum ?? 1)
+      return count(
+        'minimum',
+        'exclusiveMinimum' in one ? count('exclusiveMinimum', 0) + 1 : Math.min(1, count('maximum', 1)),
+      )
     case 'boolean':
       return true
     case 'array':
-      return Array.from({ length: schema.minItems ?? 0 }, () =>
-        schema.items === undefined ? null : sampleOf(schema.items),
-      )
+      return Array.from({ length: count('minItems', 0) }, () => sampleOf(one['items'], root, depth + 1))
     case 'object':
-      return Object.fromEntries(
-        (schema.required ?? []).map((name) => {
-          const inner = schema.properties?.[name]
-          return [name, inner === undefined ? null : sampleOf(inner)]
-        }),
+      return sampleObject(one, root, depth)
+    case undefined:
+      return null
+    default:
+      return (
+        SAMPLES[String(one['format'])] ??
+        'sample'.padEnd(count('minLength', 0), 'x').slice(0, count('maxLength', Infinity))
       )
   }
+}
+
+function sampleObject(schema: JsonSchema, root: JsonSchema, depth: number): Record<string, unknown> {
+  const properties = propertiesOf(schema) ?? {}
+  return Object.fromEntries(requiredOf(schema).map((name) => [name, sampleOf(properties[name], root, depth + 1)]))
+}
+
+function firstOf(list: unknown): unknown {
+  return Array.isArray(list) ? (list[0] as unknown) : undefined
 }

@@ -1,5 +1,6 @@
 import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
+import { jsonText } from '../core/json.js'
 
 /**
  * The variables that templates may read. A name with the value undefined is withheld: it is a secret of the gateway.
@@ -35,7 +36,8 @@ export interface TemplateValues {
 }
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
-const REFERENCE = /^\s*(args|call|env|identity)\.([A-Za-z_][A-Za-z0-9_]*)\s*$/
+/** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
+const REFERENCE = /^\s*(?:(args)\.([^\s{}]+)|(call|env|identity)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
 
 /** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
 export function parseTemplate(text: string): Template {
@@ -57,12 +59,13 @@ export function parseTemplate(text: string): Template {
 
 function parseReference(placeholder: string, inner: string): TemplateSource {
   const match = REFERENCE.exec(inner)
-  const name = match?.[2]
-  switch (match?.[1]) {
+  const name = match?.[2] ?? match?.[4]
+  const scope = match?.[1] ?? match?.[3]
+  switch (scope) {
     case 'args':
     case 'env':
     case 'identity':
-      if (name !== undefined) return { scope: match[1], name } // the pattern allows no other scope
+      if (name !== undefined) return { scope, name }
       break
     case 'call': {
       const fact = CALL_FACTS.find((known) => known === name)
@@ -159,7 +162,7 @@ export function fillTemplate(
     }
     const value = valueOf(part, values)
     if (value === undefined) return undefined
-    filled += escape(typeof value === 'string' ? value : JSON.stringify(value), part)
+    filled += escape(typeof value === 'string' ? value : jsonText(value), part)
   }
   return filled
 }

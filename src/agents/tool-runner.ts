@@ -2,6 +2,7 @@ import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.j
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { exactJson, jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
 import { NO_ASSETS, openCodeTools, passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
@@ -12,8 +13,9 @@ import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment, Template } from './template.js'
 import { addedTools, hasEffect } from './offered-tools.js'
-import type { CheckedArguments, ToolParameters } from './tool-definition.js'
-import { argumentChecker } from './tool-definition.js'
+import type { ToolParameters } from './json-schema.js'
+import { argumentChecker } from './tool-arguments.js'
+import type { CheckedArguments } from './tool-arguments.js'
 import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
 import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
@@ -54,6 +56,8 @@ const NOT_OWNER: ToolOutcome = {
 /** Counts since the start; read by telemetry. */
 interface ToolCounters {
   runs: number
+  /** Runs whose arguments were changed to fit their schema, without loss. */
+  coerced: number
   failed: number
   timedOut: number
   cancelled: number
@@ -65,7 +69,7 @@ interface ToolCounters {
  * It logs nothing, because arguments and answers hold the caller's words.
  */
 export class ToolRunner {
-  readonly counters: ToolCounters = { runs: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
+  readonly counters: ToolCounters = { runs: 0, coerced: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
   readonly #entries = new Map<string, Entry>()
 
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
@@ -148,6 +152,10 @@ export class ToolRunner {
     try {
       const checked = entry.check(bound(entry, args, context))
       if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
+      if (checked.coerced) {
+        this.counters.coerced += 1
+        context.coerced?.()
+      }
       if (entry.once && context.gate !== undefined)
         return await this.#runOnce(entry, checked.args, context, context.gate)
       return { ok: true, value: await withDeadline(entry.tool, checked.args, context) }
@@ -335,14 +343,11 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
     timeoutMs,
     run: async (args, { callSid, from, to, agent, caller, idempotencyKey, signal }) => {
       const value = await run(args, { callSid, from, to, agent, identity: caller.verified, idempotencyKey, signal })
-      const text = JSON.stringify(value ?? null) as string | undefined
-      if (text === undefined || text.length > TOOL_RESULT_CHARS_MAX) {
-        throw new GatewayError(
-          'TOOL_RESPONSE',
-          `${name} returned no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`,
-        )
+      const text = jsonText(value ?? null)
+      if (text.length > TOOL_RESULT_CHARS_MAX) {
+        throw new GatewayError('TOOL_RESPONSE', `${name} returned more than ${TOOL_RESULT_CHARS_MAX} characters`)
       }
-      return JSON.parse(text) as unknown
+      return exactJson(text)
     },
   }
 }

@@ -98,6 +98,8 @@ export interface ToolContext {
   readonly agent: string
   /** The key of the effect: the same for every attempt of one tool call, also on another worker or node. */
   readonly idempotencyKey: string
+  /** Called when the arguments had to be changed to fit the tool's schema. */
+  readonly coerced?: () => void
   /** Absent: nothing is asked. For a rehearsal. */
   readonly gate?: ToolGate
   /** The verification of the caller; only `verify_caller` changes it. */

@@ -7,7 +7,7 @@ import type { CallerIdentity, Tool, ToolContext, VerificationAnswer } from './to
 import { HttpTool } from './http-tool.js'
 import type { HttpClient } from '../http/http-client.js'
 import type { Environment } from './template.js'
-import type { ToolParameters } from './tool-definition.js'
+import type { ToolParameters } from './json-schema.js'
 import { givesAway, sameAnswer } from './spoken-values.js'
 import type { AnswerRule, SpokenWords } from './spoken-values.js'
 import { countDistinct, sameField } from './definition.js'
@@ -27,6 +27,7 @@ export function verifyToolSpec(verification: Verification): {
       `What was answered rightly once proves nothing a second time: questionsLeft says which questions still count. Never guess, never suggest an answer, and do not read answers back. Questions: ${asked}`,
     parameters: {
       type: 'object',
+      additionalProperties: false,
       properties: {
         question: {
           type: 'string',

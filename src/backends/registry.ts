@@ -14,6 +14,8 @@ import { OpenAiLiveBackend } from './openai-live/live-backend.js'
 import { audioOfLeg, delegateModel } from './openai-live/session-start.js'
 import type { DelegateOptions } from './openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
+import { traitsOf } from './gemini-live/setup.js'
+import { functionParameters, geminiParameters } from './tool-schema.js'
 import type { TurnTaking } from './openai-realtime/session-config.js'
 import { pricedModel } from './prices.js'
 import type { Prices } from '../agents/prices.js'
@@ -373,6 +375,18 @@ export async function loadBackend(name: string, context: BackendContext): Promis
 /** The models of the backend `name`, as they are priced; null in it: one without a name. */
 export function modelsOf(name: string, settings: BackendSettings, options: BackendOptions): readonly (string | null)[] {
   return REGISTRY[name]?.models(settings, options) ?? [null]
+}
+
+/** What the model of the backend `name` does not see of a tool's schema, such as `not of when`; empty: it sees all of it. */
+export function droppedOf(
+  name: string,
+  settings: BackendSettings,
+  options: BackendOptions,
+  parameters: Readonly<Record<string, unknown>>,
+): readonly string[] {
+  if (name === 'embedded' || name.startsWith(MODULE_PREFIX)) return []
+  const classic = name === 'gemini' && !traitsOf({ model: options.gemini?.model ?? settings.gemini.model }).asynchronous
+  return (classic ? geminiParameters(parameters) : functionParameters(parameters)).dropped
 }
 
 /** What the services of the backend `name` cannot do, one line each; empty for a backend that is one service. */

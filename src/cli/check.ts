@@ -2,6 +2,7 @@ import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
+import { unknownKeywords } from '../agents/json-schema.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
@@ -12,10 +13,9 @@ import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 import { loadTraceExport } from '../gateway/load-trace-export.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import { toJsonSchema } from '../agents/tool-definition.js'
 import type { BackendSession } from '../backends/backend.js'
 import { priceList } from '../backends/prices.js'
-import { detectsTurns, lacksOf, loadBackend, modelsOf } from '../backends/registry.js'
+import { detectsTurns, lacksOf, loadBackend, modelsOf, droppedOf } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -219,7 +219,29 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
   const reached = await Promise.all(
     probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)),
   )
-  return [...reached, ...agents.flatMap((agent) => oddities(config, agent))]
+  return [
+    ...reached,
+    ...agents.flatMap((agent) => oddities(config, agent)),
+    ...agents.flatMap((agent) => schemaRemarks(config, agent)),
+  ]
+}
+
+/** What limits nothing in the schemas of an agent's tools, and what models are not shown of them. */
+function schemaRemarks(config: Config, { definition, shares }: HostedAgent): Finding[] {
+  return definition.tools.flatMap(({ name: tool, parameters }): Finding[] => {
+    const where = `${definition.name}: tool ${tool}`
+    const unknown = unknownKeywords(parameters)
+    const hidden = namesIn(shares).flatMap((name): Finding[] => {
+      const dropped = droppedOf(name, backendSettings(config), definition.backends, parameters)
+      if (dropped.length === 0) return []
+      return [{ ok: null, what: `${where}: backend ${name} is not shown ${dropped.join(', ')}; the gateway checks it` }]
+    })
+    if (unknown.length === 0) return hidden
+    return [
+      { ok: null, what: `${where}: ${unknown.join(', ')} is no keyword of JSON Schema and limits nothing` },
+      ...hidden,
+    ]
+  })
 }
 
 /** How long a service that took a connection has to refuse its key. */
@@ -244,11 +266,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     to: '',
     instructions: definition.instructions,
     greeting: definition.greeting,
-    tools: definition.tools.map(({ name, description, parameters }) => ({
-      name,
-      description,
-      parameters: toJsonSchema(parameters),
-    })),
+    tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters })),
     language: definition.language,
     voice: definition.voice[name] ?? null,
     history: [],

@@ -2,7 +2,6 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import type { AgentsView } from '../agents/agent-view.js'
 import type { TrialResult } from '../agents/rehearsal.js'
-import type { ParameterSchema } from '../agents/tool-definition.js'
 import { post, useJson } from './api.js'
 import { Panel } from './call-page.js'
 import { Chip, Notice, SureButton, fieldOf } from './parts.js'
@@ -10,6 +9,7 @@ import { T } from './strings.js'
 
 type AgentView = AgentsView['agents'][number]
 type ToolView = AgentView['tools'][number]
+type ArgumentView = ToolView['arguments'][string]
 
 const STATE_CHIPS = { used: 'good', unused: 'waiting', faulty: 'bad' } as const
 
@@ -112,9 +112,8 @@ function ToolPanel({ agent, tool, act }: ToolPanelProps): JSX.Element {
   const [fault, setFault] = useState<string | null>(null)
   const [trying, setTrying] = useState(false)
   const [form, setForm] = useState<HTMLFormElement | null>(null)
-  const properties = (tool.parameters['properties'] ?? {}) as Readonly<Record<string, ParameterSchema>>
   const required = (tool.parameters['required'] ?? []) as readonly string[]
-  const own = Object.entries(properties).filter(([name]) => !tool.bound.includes(name))
+  const own = Object.entries(tool.arguments).filter(([name]) => !tool.bound.includes(name))
 
   const attempt = (send: boolean): void => {
     if (form?.reportValidity() !== true) return
@@ -212,7 +211,7 @@ function ToolPanel({ agent, tool, act }: ToolPanelProps): JSX.Element {
 
 function Argument(props: {
   readonly name: string
-  readonly schema: ParameterSchema
+  readonly schema: ArgumentView
   readonly value: unknown
   readonly required: boolean
 }): JSX.Element {
@@ -246,7 +245,7 @@ function Argument(props: {
 }
 
 /** Undefined for what is no JSON where JSON is needed. What the gateway would refuse is sent, to show the refusal. */
-function valueOf(text: string, { type, enum: choices }: ParameterSchema): unknown {
+function valueOf(text: string, { type, enum: choices }: ArgumentView): unknown {
   if (type === 'string') return choices?.find((choice) => String(choice) === text) ?? text
   try {
     return JSON.parse(text) as unknown
@@ -255,7 +254,7 @@ function valueOf(text: string, { type, enum: choices }: ParameterSchema): unknow
   }
 }
 
-function kindOf({ type, pattern }: ParameterSchema, required: boolean): string {
+function kindOf({ type, pattern }: ArgumentView, required: boolean): string {
   return [type, pattern, required ? T.agents.required : null].filter((part) => part != null).join(', ')
 }
 

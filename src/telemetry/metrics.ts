@@ -150,6 +150,8 @@ export class Metrics {
   readonly toolSeconds: HistogramOf<'backend' | 'tool' | 'outcome'>
   /** Tools that failed or were refused, by error code. */
   readonly toolErrors: CounterOf<'backend' | 'tool' | 'code'>
+  /** Arguments that were changed to fit a tool's schema, without loss. */
+  readonly toolArgumentsCoerced: CounterOf<'backend' | 'tool'>
   /** Intents of tools with an effect, by what the store answered. */
   readonly effectIntents: CounterOf<'answer'>
   /** What a call did not do because another node had it. */
@@ -328,6 +330,11 @@ export class Metrics {
       'tool',
       'code',
     ])
+    this.toolArgumentsCoerced = this.defineCounter(
+      'tool_arguments_coerced',
+      'Tool calls whose arguments were changed to fit the schema, without loss',
+      ['backend', 'tool'],
+    )
     this.effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
       'answer',
     ])

@@ -111,6 +111,8 @@ export type FromCall =
        */
       readonly frameLatencyP99Ms: number | null
     }
+  /** The arguments of a tool call were changed to fit its schema. */
+  | { readonly type: 'tool-coerced'; readonly tool: string }
   /** Marks since the last message of this kind. */
   | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
   | { readonly type: 'journal'; readonly lines: readonly string[] }

@@ -56,7 +56,10 @@ export interface CallEnding
 }
 
 /** The worker's messages that the record counts or keeps. */
-type RecordedMessage = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
+type RecordedMessage = Extract<
+  FromCall,
+  { type: 'backend-session' | 'backend-error' | 'log' | 'failover' | 'tool-coerced' }
+>
 
 /**
  * What the main thread keeps of a call: its log, its timeline and its backend sessions. It counts them in the metrics
@@ -126,6 +129,9 @@ export class CallRecordBuilder {
       }
       case 'backend-error':
         metrics.backendErrors({ backend: message.fault.backend, code: message.fault.code }).inc(1, callSid)
+        return
+      case 'tool-coerced':
+        metrics.toolArgumentsCoerced({ backend: this.#backend, tool: message.tool }).inc(1, callSid)
         return
       case 'log':
         for (const entry of message.entries) {

@@ -57,6 +57,7 @@ export class CallTools {
         idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),
         gate: this.#effects,
         signal: abort.signal,
+        coerced: () => this.#options.post({ type: 'tool-coerced', tool: run.name }),
       })
       .then(
         (outcome) =>

@@ -965,6 +965,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))
         return
       }
+      case 'tool-coerced':
+        this.#record.take(message)
+        return
       case 'tool-settled':
         this.#effects.settle(message.key, message.outcome)
         return

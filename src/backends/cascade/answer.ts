@@ -25,6 +25,8 @@ export interface CascadeStats {
   /** Answers that the service ended early. */
   answersCut: number
   invalidToolArguments: number
+  /** Arguments that were not a plain JSON object, but certainly meant one. */
+  mendedToolArguments: number
   malformedChunks: number
   samplesDropped: number
   /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
@@ -245,8 +247,9 @@ export class Answer {
   #emitCalls(afterSpeech: boolean): void {
     for (const { id, name, argumentsText } of this.#calls.all) {
       if (TOOLS_AFTER_SPEECH.includes(name) !== afterSpeech || this.interrupted) continue
-      const { args, invalid } = parseArguments(argumentsText)
+      const { args, invalid, mended } = parseArguments(argumentsText)
       if (invalid !== undefined) this.#context.stats.invalidToolArguments++
+      if (mended === true) this.#context.stats.mendedToolArguments++
       this.#context.sink.event({
         type: 'tool-call',
         callId: id,

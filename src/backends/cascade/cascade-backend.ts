@@ -99,6 +99,7 @@ export class CascadeBackend implements Backend {
     emptyAnswers: 0,
     answersCut: 0,
     invalidToolArguments: 0,
+    mendedToolArguments: 0,
     malformedChunks: 0,
     samplesDropped: 0,
     draftsUsed: 0,

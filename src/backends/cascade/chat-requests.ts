@@ -1,3 +1,4 @@
+import { functionParameters } from '../tool-schema.js'
 import { noUsage } from '../../call/usage.js'
 import { pricedModel } from '../prices.js'
 import { usageNumber } from '../watch.js'
@@ -145,7 +146,7 @@ class ChatRequests implements LanguageModel {
         : {
             tools: tools.map(({ name, description, parameters }) => ({
               type: 'function',
-              function: { name, description, parameters },
+              function: { name, description, parameters: functionParameters(parameters).schema },
             })),
             tool_choice: 'auto',
           }),

@@ -41,18 +41,20 @@ export class WrittenCalls {
       if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments
-      if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
+      // Some servers write the object itself.
+      if (typeof text === 'object' && text !== null && call.argumentsText === '')
+        call.argumentsText = JSON.stringify(text)
+      else if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
         call.argumentsText += text
     }
   }
 
   /** For the conversation; arguments that are no JSON object become an empty one. */
   entries(): CallEntry[] {
-    return this.all.map(({ id, name, argumentsText }) => ({
-      callId: id,
-      name,
-      argumentsText: parseArguments(argumentsText).invalid === undefined && argumentsText !== '' ? argumentsText : '{}',
-      answer: null,
-    }))
+    return this.all.map(({ id, name, argumentsText }) => {
+      const { args, mended } = parseArguments(argumentsText)
+      const plain = Object.keys(args).length > 0 && mended !== true
+      return { callId: id, name, argumentsText: plain ? argumentsText : JSON.stringify(args), answer: null }
+    })
   }
 }

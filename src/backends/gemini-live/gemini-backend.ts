@@ -103,6 +103,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     rateChanges: 0,
     latePieces: 0,
     invalidToolArguments: 0,
+    mendedToolArguments: 0,
     toolCallsCancelled: 0,
     repeatedToolCalls: 0,
     lateToolResults: 0,
@@ -518,8 +519,9 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   }
 
   #toolCall({ id, name, blocking }: OpenCall, given: unknown, generation: number): void {
-    const { args, invalid } = objectArguments(given)
+    const { args, invalid, mended } = objectArguments(given)
     if (invalid !== undefined) this.stats.invalidToolArguments++
+    if (mended === true) this.stats.mendedToolArguments++
     const quiet = !blocking && this.#tools.get(name)?.scheduling === 'silent'
     this.sink.event({
       type: 'tool-call',

@@ -1,6 +1,7 @@
 import type { Clock } from '../../core/clock.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
+import { geminiParameters } from '../tool-schema.js'
 import { replyText } from '../tool-text.js'
 import { turnEndAfter } from '../transport/caller-uplink.js'
 import type { TurnEnd } from '../transport/caller-uplink.js'
@@ -190,10 +191,17 @@ export function functionOf(tool: ToolSpec, traits: ModelTraits): WireFunction {
   return {
     name: tool.name,
     description: tool.description,
-    parametersJsonSchema: tool.parameters,
+    // Models before 3.8 are reported to see no arguments in the newer field.
+    ...(traits.asynchronous ? { parametersJsonSchema: tool.parameters } : classicParameters(tool)),
     // Always sent: the default differs between the generations.
     ...(traits.vertex ? {} : { behavior: blocks(tool, traits) ? ('BLOCKING' as const) : ('NON_BLOCKING' as const) }),
   }
+}
+
+/** An object without properties is refused: a tool without arguments has no schema. */
+function classicParameters({ parameters }: ToolSpec): Pick<WireFunction, 'parameters'> {
+  const { schema } = geminiParameters(parameters)
+  return schema['properties'] === undefined ? {} : { parameters: schema }
 }
 
 /**

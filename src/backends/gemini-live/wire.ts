@@ -1,3 +1,4 @@
+import { exactJson } from '../../core/json.js'
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
@@ -17,7 +18,9 @@ export interface WireContent {
 export interface WireFunction {
   readonly name: string
   readonly description: string
-  readonly parametersJsonSchema: unknown
+  /** Gemini's own subset (`geminiParameters`). */
+  readonly parameters?: Readonly<Record<string, unknown>>
+  readonly parametersJsonSchema?: unknown
   readonly behavior?: 'BLOCKING' | 'NON_BLOCKING'
 }
 
@@ -211,6 +214,8 @@ export interface GeminiStats {
   rateChanges: number
   latePieces: number
   invalidToolArguments: number
+  /** Arguments that were not a plain JSON object, but certainly meant one. */
+  mendedToolArguments: number
   toolCallsCancelled: number
   /** Calls with the id of one that was still open. */
   repeatedToolCalls: number
@@ -240,7 +245,7 @@ const audioCut = new AudioCut('data')
 /** A message as `parseServerMessage` gives it; the base64 of a single piece of audio goes past the parser. */
 function messageOf(data: Buffer): ServerMessage | 'unknown' | 'malformed' {
   if (audioCut.find(data)) {
-    const message = parseServerMessage(JSON.parse(audioCut.rest(data)))
+    const message = parseServerMessage(exactJson(audioCut.rest(data)))
     const [part, ...others] =
       typeof message === 'string' ? [] : partsOf(message).filter(({ inlineData }) => inlineData?.data === '')
     // What was cut out is audio only where exactly one part lacks its data now.
@@ -249,7 +254,7 @@ function messageOf(data: Buffer): ServerMessage | 'unknown' | 'malformed' {
       return message
     }
   }
-  return parseServerMessage(JSON.parse(data.toString()))
+  return parseServerMessage(exactJson(data.toString()))
 }
 
 /** Reads a message in a text or binary frame; a malformed or unknown one is counted and dropped. */

@@ -1,3 +1,4 @@
+import { functionParameters } from '../tool-schema.js'
 import type { Clock } from '../../core/clock.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { G711 } from '../../media/pcm.js'
@@ -156,7 +157,7 @@ function hostedDelegate(
 }
 
 export function functionTool({ name, description, parameters }: ToolSpec): LiveFunction {
-  return { type: 'function', name, description, parameters: parameters }
+  return { type: 'function', name, description, parameters: functionParameters(parameters).schema }
 }
 
 /** The live model has no tools: it must know what it can have done, and by whom. */

@@ -189,6 +189,8 @@ export interface LiveStats extends MessageCounts {
   /** Words of speech that the caller had interrupted. */
   lateEvents: number
   invalidToolArguments: number
+  /** Arguments that were not a plain JSON object, but certainly meant one. */
+  mendedToolArguments: number
   audioDroppedMs: number
   /** Texts that were longer than the service takes at once: sent in parts, or cut. */
   contextSplit: number
@@ -217,6 +219,7 @@ export function noLiveStats(): LiveStats {
     malformedAudio: 0,
     lateEvents: 0,
     invalidToolArguments: 0,
+    mendedToolArguments: 0,
     audioDroppedMs: 0,
     contextSplit: 0,
     contextCut: 0,

@@ -94,6 +94,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     lateEvents: 0,
     toolCallsGivenUp: 0,
     invalidToolArguments: 0,
+    mendedToolArguments: 0,
     createRefusals: 0,
     hostedMcpEvents: 0,
     sipEvents: 0,

@@ -1,3 +1,4 @@
+import { functionParameters } from '../tool-schema.js'
 import { HINTED } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
@@ -210,7 +211,12 @@ export function betaSessionConfig(options: OpenAiRealtimeOptions, session: Backe
 }
 
 export function functionTool(tool: ToolSpec): FunctionTool {
-  return { type: 'function', name: tool.name, description: tool.description, parameters: tool.parameters }
+  return {
+    type: 'function',
+    name: tool.name,
+    description: tool.description,
+    parameters: functionParameters(tool.parameters).schema,
+  }
 }
 
 /**

@@ -343,6 +343,8 @@ export interface OpenAiStats extends MessageCounts {
   lateEvents: number
   toolCallsGivenUp: number
   invalidToolArguments: number
+  /** Arguments that were not a plain JSON object, but certainly meant one. */
+  mendedToolArguments: number
   /** `response.create` that was refused because another response was under way. */
   createRefusals: number
   /** Responses that completed without sound, words and tool calls. */

@@ -46,6 +46,8 @@ interface RealtimeStats {
   readonly messagesIn: number
   audioDroppedMs: number
   invalidToolArguments: number
+  /** Arguments that were not a plain JSON object, but certainly meant one. */
+  mendedToolArguments: number
 }
 
 /**
@@ -162,8 +164,9 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
   }
 
   protected toolCalled(callId: string, name: string, argumentsText: string, generation: number): void {
-    const { args, invalid } = parseArguments(argumentsText)
+    const { args, invalid, mended } = parseArguments(argumentsText)
     if (invalid !== undefined) this.stats.invalidToolArguments++
+    if (mended === true) this.stats.mendedToolArguments++
     this.sink.event({
       type: 'tool-call',
       callId,
