@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { GatewayError } from '../core/errors.js'
-import { exactJson, jsonText } from '../core/json.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
 import { policyFor } from '../http/address-guard.js'
 import type { AddressPolicy } from '../http/address-guard.js'
-import { discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
+import { contentOf, reasonIn, tooLarge } from '../http/answer-content.js'
+import type { RawAnswer } from '../http/answer-content.js'
+import { headerOf, networkReason, readAtMost } from '../http/http-client.js'
 import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import type { Environment, Template, TemplateSource, TemplateValues } from './template.js'
 import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'
@@ -29,12 +31,10 @@ const DETAIL_CHARS_MAX = 200
 
 type Query = readonly (readonly [name: string, template: Template])[]
 
-interface Answer {
+interface Answer extends RawAnswer {
   readonly status: number
-  readonly contentType: string
   readonly location: string
   readonly retryAfterS: number | null
-  readonly body: Buffer
 }
 
 /**
@@ -100,13 +100,16 @@ export class HttpTool implements Tool {
   }
 
   async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
-    const { result } = this.#definition
+    const { result, http } = this.#definition
+    const { maxResponseBytes } = http
     const request = this.request(args, context)
     const { url } = request
     const response = await this.#sendWithRetry(request)
     if (response.status === 404 && result.notFound !== undefined) return result.notFound
-    if (response.status < 200 || response.status > 299) throw statusError(url.host, response)
-    const value = jsonOf(response)
+    if (response.status < 200 || response.status > 299) throw await statusError(url.host, response, maxResponseBytes)
+    const value = await valueIn(response, maxResponseBytes)
+    if (result.fields !== undefined && typeof value !== 'object')
+      throw new GatewayError('TOOL_RESPONSE', 'the API answered with a text; result.fields needs a JSON object')
     const mapped = result.fields === undefined ? value : pick(value, result.fields)
     if (JSON.stringify(mapped).length > TOOL_RESULT_CHARS_MAX) {
       throw new GatewayError(
@@ -249,26 +252,13 @@ export class HttpTool implements Tool {
     const { maxResponseBytes } = this.#definition.http
     try {
       const response = await this.#client.send(request)
-      const encoding = headerOf(response, 'content-encoding') ?? 'identity'
-      if (encoding !== 'identity') {
-        // a few bytes of gzip may be gigabytes
-        discard(response)
-        throw new GatewayError(
-          'TOOL_RESPONSE',
-          `the response is encoded as ${encoding.slice(0, 20)}, which was not requested`,
-        )
-      }
       const body = await readAtMost(response, maxResponseBytes)
-      if (body === null) {
-        throw new GatewayError(
-          'TOOL_RESPONSE',
-          `the response is larger than ${maxResponseBytes} bytes; ask the API for less, or raise maxResponseBytes`,
-        )
-      }
+      if (body === null) throw tooLarge(maxResponseBytes)
       const retryAfter = headerOf(response, 'retry-after') ?? ''
       return {
         status: response.statusCode,
-        contentType: (headerOf(response, 'content-type') ?? '').toLowerCase(),
+        contentType: headerOf(response, 'content-type') ?? '',
+        contentEncoding: headerOf(response, 'content-encoding') ?? '',
         location: headerOf(response, 'location') ?? '',
         retryAfterS: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null,
         body,
@@ -351,26 +341,13 @@ function headerSafe(key: string): string {
   return /^[\x21-\x7e]{1,200}$/.test(key) ? key : createHash('sha256').update(key).digest('hex')
 }
 
-function jsonOf(response: Answer): unknown {
-  if (response.body.length === 0) return { status: response.status }
-  const type = response.contentType.split(';', 1)[0]?.trim() ?? ''
-  if (type !== 'application/json' && !type.endsWith('+json')) {
-    throw new GatewayError(
-      'TOOL_RESPONSE',
-      `the API answered with ${type === '' ? 'no content type' : type.slice(0, 60)}; a tool needs application/json`,
-    )
-  }
-  let value: unknown
-  try {
-    value = exactJson(new TextDecoder('utf-8', { fatal: true }).decode(response.body))
-  } catch {
-    // The parser's message quotes the answer, which is about a caller, so it is not passed on.
-    throw new GatewayError('TOOL_RESPONSE', 'the API answered with text that is not JSON')
-  }
+/** @throws GatewayError TOOL_RESPONSE */
+async function valueIn(response: Answer, bytesMax: number): Promise<unknown> {
+  const value = await contentOf(response, bytesMax)
   if (jsonDepth(value) > TOOL_RESPONSE_DEPTH_MAX) {
     throw new GatewayError('TOOL_RESPONSE', `the API's JSON is nested deeper than ${TOOL_RESPONSE_DEPTH_MAX} levels`)
   }
-  return value
+  return value ?? { status: response.status }
 }
 
 function pick(value: unknown, fields: Readonly<Record<string, string>>): Record<string, unknown> {
@@ -399,15 +376,14 @@ export class ToolStatusError extends GatewayError {
   }
 }
 
-function statusError(host: string, response: Answer): ToolStatusError {
-  let detail: string | null = null
+async function statusError(host: string, response: Answer, bytesMax: number): Promise<ToolStatusError> {
+  const { status } = response
+  const said = `${host} answered with status ${status}`
   try {
-    const body = jsonOf(response)
-    const error = memberOf(body, 'error')
-    const words = memberOf(error, 'message') ?? error ?? memberOf(body, 'message')
-    if (typeof words === 'string') detail = words.slice(0, DETAIL_CHARS_MAX)
-  } catch {
-    detail = null // an error page is of no use to the model
+    const detail = reasonIn(await contentOf(response, bytesMax), DETAIL_CHARS_MAX)
+    return new ToolStatusError(said, status, detail)
+  } catch (error) {
+    // An error page is of no use to the model; its title is for the log.
+    return new ToolStatusError(`${said}: ${messageOf(error)}`, status, null)
   }
-  return new ToolStatusError(`${host} answered with status ${response.status}`, response.status, detail)
 }

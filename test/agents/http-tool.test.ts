@@ -191,12 +191,12 @@ t.test('answers that are no use to a model are errors in words', async (t) => {
     answers[request.url ?? '']?.(request, response)
   })
   const expected: Record<string, [string, RegExp]> = {
-    '/html': ['TOOL_RESPONSE', /answered with text\/html; a tool needs application\/json/],
+    '/html': ['TOOL_RESPONSE', /answered with an HTML page/],
     '/broken': ['TOOL_RESPONSE', /not JSON$/],
     '/huge': ['TOOL_RESPONSE', /larger than 262144/],
     '/chunked': ['TOOL_RESPONSE', /larger than/],
     '/long': ['TOOL_RESPONSE', /too long for a model/],
-    '/gzip': ['TOOL_RESPONSE', /encoded as gzip/],
+    '/gzip': ['TOOL_RESPONSE', /bytes that are not gzip/],
     '/deep': ['TOOL_RESPONSE', /nested deeper/],
     '/cut': ['TOOL_HTTP', /could not be reached: ECONNRESET/],
   }
