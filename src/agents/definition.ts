@@ -631,6 +631,20 @@ const fillersSchema = z.strictObject({
     .describe('Spoken one after the other; an empty list means silence.'),
 })
 
+/** What the context of a call says beyond date, time, language and caller. */
+const contextSchema = z.strictObject({
+  timeZone: z
+    .string()
+    .refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
+    .optional()
+    .describe("IANA name of the callers' time zone. Default: that of `escalation.hours`, else that of the machine."),
+  facts: z
+    .array(z.string().trim().min(1).max(500))
+    .max(20)
+    .default([])
+    .describe('Sentences that every model gets with date and time, such as "The shop closes at 18:00 today."'),
+})
+
 const hoursSchema = z.strictObject({
   timeZone: z
     .string()
@@ -865,6 +879,7 @@ export const agentSchema = z
       .default(null)
       .describe('Concurrent calls of this agent, on all nodes; further callers hear the fallback. Default: all slots.'),
     instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
+    context: contextSchema.prefault({}).describe('What models are told of the call, after the instructions.'),
     greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
     say: saySchema.prefault({}),
     stream: streamSchema.prefault({}),

@@ -61,6 +61,8 @@ const STANDBY_TRIES_MAX = 5
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
 export interface CallBackendOptions extends CandidateOptions {
+  /** The instructions of a session that begins now; absent: those of the call's session. */
+  readonly instructionsNow?: () => string
   /** Keeps the next candidate connected, without audio, from the start of the call. */
   readonly standby?: boolean
   /** The most unanswered caller audio that is kept; at least 1700 ms. */
@@ -763,7 +765,10 @@ export class CallBackend implements Backend, CandidateListener {
   #connect(session: CandidateSession, role: SessionRole, state: unknown = null): void {
     session.toolAnswersKnown = this.#history.toolAnswers
     session.activityKnown = this.#history.activity
-    this.#candidates.connect(session, role, { ...(this.#session as BackendSession), ...this.#history.known }, state)
+    const { instructionsNow } = this.#options
+    const base = this.#session as BackendSession
+    const renewed = instructionsNow === undefined ? base : { ...base, instructions: instructionsNow() }
+    this.#candidates.connect(session, role, { ...renewed, ...this.#history.known }, state)
   }
 
   /** @param continued  the session goes on exactly where the one before it was: nothing needs to be replayed */

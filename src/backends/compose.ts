@@ -15,6 +15,8 @@ import type { BackendWatch } from './watch.js'
 
 /** What the backends of a call share, besides what each of them needs. */
 interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
+  /** The instructions of a session that begins now: they name the time. */
+  readonly instructionsNow: () => string
   readonly circuits: Circuits
   readonly resamplers: ResamplerBank
   readonly watch: BackendWatch
@@ -89,6 +91,7 @@ export async function composeBackend(
         holdAfterMs: options.holdAfterMs,
         watch: context.watch,
         budget: { limits: options.budget ?? {}, meter },
+        instructionsNow: context.instructionsNow,
       })
       return backend
     },

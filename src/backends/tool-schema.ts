@@ -97,7 +97,8 @@ function gemini(
   const common = Object.fromEntries(Object.entries(schema).filter(([keyword]) => GEMINI_SAME.includes(keyword)))
   const notes: string[] = []
   const end = (more: Record<string, unknown>): Record<string, unknown> => {
-    const words = [common['description'], ...notes].filter((one) => one !== undefined)
+    const description = common['description'] ?? more['description']
+    const words = [...(typeof description === 'string' ? [description] : []), ...notes]
     return {
       ...common,
       ...more,
@@ -107,10 +108,8 @@ function gemini(
   }
   if (depth >= GEMINI_DEPTH_MAX && (own.includes('object') || own.includes('array') || real.length > 0)) {
     dropped.push(`what is deeper than ${GEMINI_DEPTH_MAX} levels in ${name}`)
-    return end({
-      type: 'STRING',
-      description: `${typeof common['description'] === 'string' ? `${common['description']} ` : ''}JSON text.`,
-    })
+    notes.push('JSON text.')
+    return end({ type: 'STRING' })
   }
   for (const keyword of Object.keys(schema)) {
     if (GEMINI_SAME.includes(keyword) || GEMINI_SILENT.includes(keyword) || keyword.startsWith('x-')) continue

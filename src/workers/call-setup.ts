@@ -1,5 +1,6 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema } from '../agents/definition.js'
+import { callContext } from '../agents/call-context.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
@@ -42,7 +43,7 @@ export function sessionOptions(
     apologyText: agent.apology,
     cutOffText: agent.recovery.text,
     rules: agent.rules,
-    claims: agent.claims === null ? null : claimOptions(start, agent.claims),
+    claims: agent.claims === null ? null : claimOptions(start, agent.claims, Date.now()),
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
@@ -81,7 +82,7 @@ export function sessionOptions(
   }
 }
 
-function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>): ClaimOptions {
+function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>, wallMs: number): ClaimOptions {
   const { correct, rules, words, languages, facts } = claims
   const used = new Set(rules.flatMap(({ phrases }) => Object.keys(phrases)))
   const known = Object.entries({ ...CLAIM_LANGUAGES, ...languages })
@@ -95,8 +96,8 @@ function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['cla
         ? null
         : {
             correct: facts === 'correct',
-            given: `${factsOf(start.agent)}; ${start.from}; ${start.to}`,
-            timeZone: start.agent.escalation?.hours?.timeZone ?? null,
+            given: `${factsOf(start.agent)}; ${callContext(start, wallMs)}; ${start.from}; ${start.to}`,
+            timeZone: start.agent.context.timeZone ?? start.agent.escalation?.hours?.timeZone ?? null,
           },
   }
 }
@@ -205,8 +206,15 @@ function greetingOf({ agent, resume }: CallStart): string | null {
   return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
 }
 
-/** What a call's backend gets when it connects. @param history  the transcript so far */
-export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
+/** The instructions of a call's model, with what is true now. @param wallMs calendar time */
+export function instructionsOf(start: Pick<CallStart, 'agent' | 'from' | 'resume'>, wallMs: number): string {
+  const { agent, resume } = start
+  const parts = [agent.instructions, callContext(start, wallMs)]
+  return [...parts, ...(resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : [])].join('\n\n')
+}
+
+/** What a call's backend gets when it connects. @param history  the transcript so far @param wallMs calendar time */
+export function backendSession(start: CallStart, history: readonly TranscriptEntry[], wallMs: number): BackendSession {
   const { agent, resume } = start
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
@@ -215,7 +223,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     agent: agent.name,
     from: start.from,
     to: start.to,
-    instructions: asks ? `${agent.instructions}\n\n${CALL_BACK_INSTRUCTIONS}` : agent.instructions,
+    instructions: instructionsOf(start, wallMs),
     greeting: greetingOf(start),
     tools: toolSpecs(start),
     language: agent.language,

@@ -20,7 +20,8 @@ import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
-import { backendSession, amdOf } from './call-setup.js'
+import { backendSession, amdOf, instructionsOf } from './call-setup.js'
+import { contextZone, untilMidnightMs } from '../agents/call-context.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from './call-timeline.js'
@@ -55,6 +56,9 @@ interface CallParts {
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
   readonly guard: (call: WorkerCall, work: () => void) => void
 }
+
+/** The day has begun on every clock when its model is told. */
+const MIDNIGHT_MARGIN_MS = 1000
 
 /**
  * One call on a media worker: joins the caller's intake, the session, the backend, the tools and the playout. All
@@ -189,7 +193,8 @@ export class WorkerCall implements BackendSink {
         }),
       ),
     )
-    const session = backendSession(this.#start, this.#session.log.transcript)
+    const session = backendSession(this.#start, this.#session.log.transcript, Date.now())
+    this.#renewAtMidnight()
     const askedAtMs = this.#context.clock()
     this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
     this.#backend.connect(session, this.#abort.signal).then(
@@ -204,6 +209,19 @@ export class WorkerCall implements BackendSink {
     )
     const { streamOpenedAtMs } = this.#start
     if (streamOpenedAtMs !== null) this.#streamOpened(streamOpenedAtMs)
+  }
+
+  /** A new day: the model is told, and so is every session that follows. */
+  #renewAtMidnight(): void {
+    const timer = setTimeout(
+      () =>
+        this.#guard(() => {
+          this.#backend.updateSession({ instructions: instructionsOf(this.#start, Date.now()) })
+          this.#renewAtMidnight()
+        }),
+      untilMidnightMs(contextZone(this.#start.agent), Date.now()) + MIDNIGHT_MARGIN_MS,
+    ).unref()
+    this.#abort.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
   }
 
   // --- stages of the tick ---------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ async function connected(
     watch: UNWATCHED,
     settings: backendSettings(loadConfig({ ...ENV, ...env }, null)),
     options: agent.backends,
+    instructionsNow: () => 'x',
     gatewayInterrupts: agent.bargeIn.backchannel !== null,
   })
   const backend = composed.create(new Recorder())

@@ -56,6 +56,7 @@ async function callOn(t: Test, service: Service, ...options: readonly string[]) 
       watch: UNWATCHED,
       settings: backendSettings(loadConfig(variables, null)),
       options: { 'openai-live': { delegateTimeoutMs: 500 } },
+      instructionsNow: () => 'x',
       gatewayInterrupts: false,
     },
   )

@@ -1,0 +1,63 @@
+import { isOpen } from '../escalation/hunt-group.js'
+import { subscriberNumber } from '../sautikit/phone.js'
+import type { AgentDefinition } from './definition.js'
+
+/** The call about which a context is written. */
+interface ContextCall {
+  readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'language'>
+  /** The person on the line; empty when withheld. */
+  readonly from: string
+}
+
+/**
+ * What a model cannot know by itself, for the end of its instructions: day and time where the callers are, the language,
+ * whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no number.
+ * @param wallMs calendar time
+ */
+export function callContext({ agent, from }: ContextCall, wallMs: number): string {
+  const zone = contextZone(agent)
+  const format = (options: Intl.DateTimeFormatOptions, atMs = wallMs): string =>
+    new Intl.DateTimeFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
+  const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
+  const hours = agent.escalation?.hours
+  // Noon of today, so that a day more is the next date also where clocks change.
+  const noonMs = wallMs - minuteOfDay(zone, wallMs) * 60_000 + 12 * 3_600_000
+  return [
+    'Facts of this call, from the system:',
+    `- Today is ${format(day)}. Tomorrow is ${format(day, noonMs + 24 * 3_600_000)}.`,
+    `- This began at ${format({ hour: 'numeric', minute: '2-digit', hourCycle: 'h12' })} (${format({ hour: '2-digit', minute: '2-digit' })}), ` +
+      `${dayPart(minuteOfDay(zone, wallMs))}, in the time zone ${zone} (${format({ timeZoneName: 'longOffset' }).split(', ')[1] ?? 'GMT'}).`,
+    `- The language of the line is ${new Intl.DisplayNames('en', { type: 'language' }).of(agent.language) ?? agent.language}.`,
+    ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
+    subscriberNumber(from) === null
+      ? "- The caller's number is withheld. Where a number is needed, ask the caller for one."
+      : "- The caller's number is known to the system, and tools that need it use it by themselves.",
+    ...(agent.context.facts.length === 0 ? [] : agent.context.facts.map((fact) => `- ${fact}`)),
+  ].join('\n')
+}
+
+/** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */
+export function contextZone({ context, escalation }: Pick<AgentDefinition, 'context' | 'escalation'>): string {
+  return context.timeZone ?? escalation?.hours?.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
+}
+
+/** How long until the next day begins in that zone; an hour more or less on a day on which clocks change. */
+export function untilMidnightMs(zone: string, wallMs: number): number {
+  return 24 * 3_600_000 - minuteOfDay(zone, wallMs) * 60_000 - (wallMs % 60_000)
+}
+
+function minuteOfDay(timeZone: string, wallMs: number): number {
+  const text = new Intl.DateTimeFormat('en-GB', {
+    timeZone,
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  }).format(wallMs)
+  return Number(text.slice(0, 2)) * 60 + Number(text.slice(3))
+}
+
+function dayPart(minute: number): string {
+  const hour = minute / 60
+  if (hour < 5 || hour >= 22) return 'at night'
+  return hour < 12 ? 'in the morning' : hour < 17 ? 'in the afternoon' : 'in the evening'
+}

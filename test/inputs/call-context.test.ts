@@ -1,0 +1,66 @@
+import t from 'tap'
+import { callContext, untilMidnightMs } from '../../src/agents/call-context.js'
+import { agentSchema } from '../../src/agents/definition.js'
+import type { AgentInput } from '../../src/agents/definition.js'
+
+const agentOf = (more: Partial<AgentInput> = {}) =>
+  agentSchema.parse({ version: 1, name: 'a', instructions: 'x', context: { timeZone: 'Africa/Nairobi' }, ...more })
+const context = (at: string, more: Partial<AgentInput> = {}, from = '+254700000001'): string =>
+  callContext({ agent: agentOf(more), from }, Date.parse(at))
+
+t.test('a model is told the date, the weekday, tomorrow and the time where the callers are', (t) => {
+  const evening = context('2026-11-25T18:40:00Z')
+  t.match(evening, /Today is Wednesday,? 25 November 2026\. Tomorrow is Thursday,? 26 November 2026\./)
+  t.match(evening, /9:40 pm \(21:40\), in the evening, in the time zone Africa\/Nairobi \(GMT\+03:00\)/)
+  const cases: readonly (readonly [at: string, timeZone: string, words: RegExp])[] = [
+    ['2026-12-31T21:30:00Z', 'Africa/Nairobi', /Today is Friday,? 1 January 2027/],
+    [
+      '2026-12-31T21:30:00Z',
+      'America/New_York',
+      /Today is Thursday,? 31 December 2026\. Tomorrow is Friday,? 1 January 2027.*4:30 pm/s,
+    ],
+    ['2028-02-28T12:00:00Z', 'UTC', /Tomorrow is Tuesday,? 29 February 2028/],
+    ['2026-10-24T22:30:00Z', 'Europe/Berlin', /Today is Sunday,? 25 October 2026\. Tomorrow is Monday,? 26 October/], // 25 hours long
+    ['2026-03-28T23:30:00Z', 'Europe/Berlin', /Today is Sunday,? 29 March 2026\. Tomorrow is Monday,? 30 March/], // 23 hours long
+    [
+      '2026-06-01T18:45:00Z',
+      'Asia/Kathmandu',
+      /Today is Tuesday,? 2 June 2026.*12:30 am \(00:30\), at night.*GMT\+05:45/s,
+    ],
+  ]
+  for (const [at, timeZone, words] of cases)
+    t.match(context(at, { context: { timeZone } }), words, `${at} in ${timeZone}`)
+  t.end()
+})
+
+t.test('it is told the language, whether a human is there, and whether the number is withheld, but no number', (t) => {
+  t.match(context('2026-11-25T06:00:00Z', { language: 'sw-KE' }), /language of the line is Swahili/)
+  const escalation = {
+    numbers: ['+254722000001'],
+    hours: { timeZone: 'Africa/Nairobi', week: { wed: ['08:00-17:00'] } },
+  } as unknown as NonNullable<AgentInput['escalation']>
+  t.match(context('2026-11-25T06:00:00Z', { escalation }), /colleagues are there now/)
+  t.match(context('2026-11-25T15:00:00Z', { escalation }), /colleagues are not there now/)
+  t.match(context('2026-11-25T06:00:00Z', { escalation, context: {} }), /Africa\/Nairobi/, 'the zone of the hours')
+  t.match(context('2026-11-25T06:00:00Z'), /number is known/)
+  for (const from of ['', '1042', 'agent.alice'])
+    t.match(context('2026-11-25T06:00:00Z', {}, from), /number is withheld\. .* ask the caller/, from)
+  t.notMatch(context('2026-11-25T06:00:00Z'), /2547/)
+  t.match(
+    context('2026-11-25T06:00:00Z', { context: { facts: ['The shop closes at 18:00 today.'] } }),
+    /\n- The shop closes at 18:00 today\.$/,
+  )
+  t.end()
+})
+
+t.test('the next day is not missed, in any zone', (t) => {
+  for (const zone of ['Africa/Nairobi', 'America/St_Johns', 'Asia/Kathmandu', 'Pacific/Kiritimati', 'UTC'])
+    for (const at of ['2026-11-25T00:00:00Z', '2026-11-25T20:59:59.500Z', '2026-11-25T21:00:00Z']) {
+      const nextMs = Date.parse(at) + untilMidnightMs(zone, Date.parse(at))
+      const shown = new Intl.DateTimeFormat('en-GB', { timeZone: zone, timeStyle: 'medium', hourCycle: 'h23' }).format(
+        nextMs,
+      )
+      t.equal(shown, '00:00:00', `${at} in ${zone}`)
+    }
+  t.end()
+})
