@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import MiniSearch from 'minisearch'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -105,17 +106,45 @@ const COMMON_FROM = 6
 /** Passages that score below this share of the best score are left out. */
 const RELATIVE_SCORE_MIN = 0.35
 
+/** Passages that are indexed in one turn of the event loop: about a millisecond, so that the calls of the thread go on. */
+const INDEXED_AT_ONCE = 8
+
 /** Finds passages by BM25 over titles, other words and texts. Built once; searched in about 0.1 ms. */
 export class KnowledgeIndex {
   readonly #index: MiniSearch<Passage & { id: number; other: string }>
   readonly #passages: readonly Passage[]
   readonly #common: ReadonlySet<string>
 
-  constructor(passages: readonly Passage[]) {
+  private constructor(
+    passages: readonly Passage[],
+    index: MiniSearch<Passage & { id: number; other: string }>,
+    common: ReadonlySet<string>,
+  ) {
     this.#passages = passages
-    this.#index = new MiniSearch({ fields: ['title', 'other', 'text'], idField: 'id', processTerm: plainTerm })
-    this.#index.addAll(passages.map((passage, id) => ({ ...passage, id, other: passage.also.join(' ') })))
-    this.#common = passages.length < COMMON_FROM ? new Set() : commonWords(passages)
+    this.#index = index
+    this.#common = common
+  }
+
+  /** Indexes a few passages in each turn of the event loop, with everything else of the thread between them. */
+  static async of(passages: readonly Passage[]): Promise<KnowledgeIndex> {
+    const index = new MiniSearch<Passage & { id: number; other: string }>({
+      fields: ['title', 'other', 'text'],
+      idField: 'id',
+      processTerm: plainTerm,
+    })
+    const counts = new Map<string, number>()
+    for (let at = 0; at < passages.length; at += INDEXED_AT_ONCE) {
+      const some = passages.slice(at, at + INDEXED_AT_ONCE)
+      index.addAll(some.map((passage, i) => ({ ...passage, id: at + i, other: passage.also.join(' ') })))
+      countWords(some, counts)
+      await nextTurn()
+    }
+    const often = passages.length < COMMON_FROM ? Infinity : passages.length * COMMON_SHARE
+    return new KnowledgeIndex(
+      passages,
+      index,
+      new Set([...counts].filter(([, count]) => count > often).map(([word]) => word)),
+    )
   }
 
   /** @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur */
@@ -149,11 +178,10 @@ function plainTerm(term: string): string {
   return term.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
 }
 
-function commonWords(passages: readonly Passage[]): Set<string> {
-  const counts = new Map<string, number>()
+/** Adds in how many of the passages each word occurs. */
+function countWords(passages: readonly Passage[], counts: Map<string, number>): void {
   for (const { title, also, text } of passages) {
     for (const word of new Set([title, ...also, text].join(' ').split(SPACES).map(plainTerm)))
       counts.set(word, (counts.get(word) ?? 0) + 1)
   }
-  return new Set([...counts].filter(([, count]) => count > passages.length * COMMON_SHARE).map(([word]) => word))
 }

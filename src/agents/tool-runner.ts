@@ -74,7 +74,7 @@ export class ToolRunner {
 
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
-  /** A runner with the agent's assets: modules are imported now, knowledge is indexed at the first search. */
+  /** A runner with the agent's assets: modules are imported now, and knowledge begins to be indexed. */
   static async open(
     agent: AgentDefinition,
     assets: AgentAssets,
@@ -356,18 +356,17 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
 const SEARCH_MS = 2000
 
 function searchTool(assets: AgentAssets): Tool {
-  let index: KnowledgeIndex | null = null
+  // Begun when the agent is loaded; the first search finds it ready, or waits for the rest.
+  const indexed = KnowledgeIndex.of(passagesOf(assets))
+  indexed.catch(() => undefined) // each search reports it
   return {
     name: SEARCH_TOOL,
     timeoutMs: SEARCH_MS,
-    run: (args) => {
-      index ??= new KnowledgeIndex(passagesOf(assets))
-      const passages = index.search(String(args['query']))
-      return Promise.resolve(
-        passages.length > 0
-          ? { found: true, passages }
-          : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' },
-      )
+    run: async (args) => {
+      const passages = (await indexed).search(String(args['query']))
+      return passages.length > 0
+        ? { found: true, passages }
+        : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' }
     },
   }
 }

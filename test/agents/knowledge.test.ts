@@ -12,7 +12,7 @@ import { contextOf, openLine } from './support-line.js'
 import { packageRoot } from '../../src/config/package-root.js'
 
 const passages = parseKnowledge(readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8'), 'markdown')
-const index = new KnowledgeIndex(passages)
+const index = await KnowledgeIndex.of(passages)
 
 t.test('what callers ask, in their words, finds the passage that answers it', async (t) => {
   const wanted: [string, string][] = [
