@@ -1,4 +1,5 @@
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { rename, writeFile } from 'node:fs/promises'
 import { GatewayError, messageOf } from '../core/errors.js'
 
 /**
@@ -17,10 +18,17 @@ export function withVariables(text: string, variables: Readonly<Record<string, s
   return `${lines.join('\n')}\n`
 }
 
+/** The text of a file that some editors write as UTF-16, or begin with a byte order mark, which is no letter of a name. */
+export function readText(path: string): string {
+  const bytes = readFileSync(path)
+  const wide = bytes[0] === 0xff && bytes[1] === 0xfe
+  return new TextDecoder(wide ? 'utf-16le' : 'utf-8').decode(bytes)
+}
+
 /** The text of an environment file; empty where there is none. @throws GatewayError CONFIG_INVALID */
-export async function readEnvFile(path: string): Promise<string> {
+export function readEnvFile(path: string): string {
   try {
-    return await readFile(path, 'utf8')
+    return readText(path)
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return ''
     throw new GatewayError('CONFIG_INVALID', `'${path}' cannot be read: ${messageOf(thrown)}`)

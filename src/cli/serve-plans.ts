@@ -1,5 +1,6 @@
+import { readText } from './env-file.js'
 import { fork } from 'node:child_process'
-import { readFileSync, realpathSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseEnv } from 'node:util'
@@ -23,7 +24,7 @@ export function environmentOf(inherited: Env, file: string | null): NodeJS.Proce
   if (file === null) return { ...inherited }
   try {
     const set = Object.entries(inherited).filter(([, value]) => value !== '') // an empty one counts as unset
-    return { ...parseEnv(readFileSync(file, 'utf8')), ...Object.fromEntries(set) }
+    return { ...parseEnv(readText(file)), ...Object.fromEntries(set) }
   } catch (thrown) {
     throw new GatewayError('CONFIG_INVALID', `--env-file '${file}' cannot be read: ${messageOf(thrown)}`)
   }

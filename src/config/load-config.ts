@@ -15,7 +15,10 @@ const ALL = Object.entries(SETTINGS) as [string, Setting<unknown>][]
 
 /** A setting of the file: its text and its place. */
 interface FileValue {
+  /** As written: a token of digits keeps its zeros. */
   readonly text: string
+  /** As YAML reads it: `0x1F90` is 8080, `True` is true. For settings that do not take the text. */
+  readonly value: string
   /** `mkondo.yaml:3:1` */
   readonly at: string
 }
@@ -40,10 +43,14 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, fi
     const fromEnv = env[setting.env] ?? ''
     const written = fromFile.get(setting.key)
     const raw = fromEnv === '' ? written?.text : fromEnv
-    const parsed = raw === undefined ? setting.fallback : setting.kind.parse(raw)
+    const inFile = fromEnv === '' && written !== undefined
+    const parsed =
+      raw === undefined
+        ? setting.fallback
+        : (setting.kind.parse(raw) ?? (inFile ? setting.kind.parse(written.value) : undefined))
     values[name] = parsed
     if (parsed !== undefined || raw === undefined) continue
-    const place = fromEnv === '' && written !== undefined ? `${written.at}: ${setting.key}` : setting.env
+    const place = inFile ? `${written.at}: ${setting.key}` : setting.env
     faults.push(`${place} is ${shown(setting, raw)}; allowed: ${setting.kind.allowed}`)
   }
   if (faults.length > 0) throw new GatewayError('CONFIG_INVALID', listed(faults))
@@ -106,29 +113,47 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
       )
       continue
     }
-    const text = textOf(value)
-    if (text === undefined)
+    const written = writtenOf(value, source)
+    if (written === undefined)
       faults.push(
         `${at}: setting '${name}' has an unusable value; allowed: a text, a number, true, false, or a list of texts`,
       )
-    else if (text !== null) found.set(name, { text, at })
+    else if (written === 'cut')
+      faults.push(
+        `${at}: setting '${name}' is cut at '#' or at the end of its line; put its value in quotes: ${name}: '…'`,
+      )
+    else if (written !== null) found.set(name, { ...written, at })
   }
   return found
 }
 
-/** What a setting's node holds; null for nothing, undefined for what cannot be a setting's value, such as an alias. */
-function textOf(node: unknown): string | null | undefined {
+type Written = Pick<FileValue, 'text' | 'value'>
+
+/**
+ * What a setting's node holds; null for nothing, undefined for what cannot be a setting's value, such as an alias; `cut`
+ * where YAML would read another text than the one that stands there.
+ */
+function writtenOf(node: unknown, file: string): Written | null | undefined | 'cut' {
   if (node === null) return null
   if (isSeq(node)) {
-    const texts = node.items.map((item) => (isScalar(item) && typeof item.value === 'string' ? item.value : null))
-    return texts.includes(null) ? undefined : texts.join(',')
+    const items = node.items.map((item) => writtenOf(item, file))
+    if (items.includes('cut')) return 'cut'
+    const texts = items.filter((item) => typeof item === 'object' && item !== null)
+    if (texts.length < items.length) return undefined
+    return { text: texts.map(({ text }) => text).join(','), value: texts.map(({ value }) => value).join(',') }
   }
   if (!isScalar(node)) return undefined
-  const { value } = node
+  const { value, source, type, comment, range } = node
   if (value === null) return null
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
-    ? String(value)
-    : undefined
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return undefined
+  const plain = type === 'PLAIN' && source !== undefined
+  // A comment has a space after its #; a plain text over several lines is folded.
+  if (
+    plain &&
+    ((typeof comment === 'string' && /^\S/.test(comment)) || file.slice(range?.[0], range?.[1]).includes('\n'))
+  )
+    return 'cut'
+  return { text: plain ? source : String(value), value: String(value) }
 }
 
 /** Prefixes that only variables of this gateway have. */

@@ -91,7 +91,7 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
     const questions = questionsOf(calls)
     if (calls.length > 0) say(reportText(calls, questions, variables))
     if (options.write !== undefined && Object.keys(variables).length > 0) {
-      await writeEnvFile(options.write, withVariables(await readEnvFile(options.write), variables))
+      await writeEnvFile(options.write, withVariables(readEnvFile(options.write), variables))
       say(`written to ${options.write}\n`)
     }
     const report = json({ version: 1, findings, calls, questions, settings: variables })
@@ -126,7 +126,7 @@ async function planOf(options: DoctorOptions, terminal: Terminal): Promise<Plan>
       () => false,
     )
     if (!isFolder) throw new GatewayError('CONFIG_INVALID', `--write: there is no folder ${folder}`)
-    await readEnvFile(options.write)
+    readEnvFile(options.write)
   }
   return {
     config,
