@@ -3,6 +3,7 @@ import { GatewayError } from '../core/errors.js'
 import { BACKEND_PRE_ROLL_MS, INPUT_REPLAY_MARGIN_MS } from '../core/limits.js'
 import { samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
+import { hasSound } from '../media/pcm.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -148,8 +149,6 @@ const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'und
 const ANSWERS: ReadonlySet<BackendEvent['type']> = new Set(['turn-start', 'tool-call'])
 /** The agent's echo may follow its speech for this long. */
 const ECHO_MS = 500
-/** Audio that stays below -60 dBFS is no answer: a vendor was seen to send 11 s of zeros before it spoke. */
-const SOUND_PEAK_MIN = 33
 /** Shorter speech may be a noise: no answer is expected. */
 const REAL_SPEECH_MS = 200
 
@@ -432,7 +431,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (session !== this.#primary) return this.late()
     const ms = samplesToMs(pcm.length, sampleRateHz)
     // What follows the first sound of an answer is a pause in it, and is played; and so is all of one that is alone.
-    if (!this.#alone && this.#history.answer(generation).soundMs === 0 && !sounds(pcm))
+    if (!this.#alone && this.#history.answer(generation).soundMs === 0 && !hasSound(pcm))
       return this.#history.silence(generation, itemId, ms)
     this.#primaryLives = true
     this.#history.sound(generation, itemId, ms)
@@ -938,10 +937,6 @@ export class CallBackend implements Backend, CandidateListener {
     this.#candidates.retireAll(reason)
     this.#history.release()
   }
-}
-
-function sounds(pcm: Int16Array): boolean {
-  return pcm.some((sample) => sample >= SOUND_PEAK_MIN || sample <= -SOUND_PEAK_MIN)
 }
 
 function orNull(ms: number): number | null {

@@ -385,7 +385,7 @@ export function droppedOf(
   parameters: Readonly<Record<string, unknown>>,
 ): readonly string[] {
   if (name === 'embedded' || name.startsWith(MODULE_PREFIX)) return []
-  const classic = name === 'gemini' && !traitsOf({ model: options.gemini?.model ?? settings.gemini.model }).asynchronous
+  const classic = name === 'gemini' && !traitsOf({ model: options.gemini?.model ?? settings.gemini.model }).jsonSchema
   return (classic ? geminiParameters(parameters) : functionParameters(parameters)).dropped
 }
 

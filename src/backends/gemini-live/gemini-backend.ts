@@ -1,6 +1,7 @@
 import { BACKEND_PRE_ROLL_MS_MAX, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { hasSound } from '../../media/pcm.js'
 import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
 import { messageLength, silencePause } from '../transport/caller-uplink.js'
 import { RealtimeBackend } from '../transport/realtime-backend.js'
@@ -23,7 +24,7 @@ import {
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
-import { takesTransparent, transparentFound } from './transparent-hosts.js'
+import { takesTexts, takesTransparent, textsFound, transparentFound } from './found-out.js'
 import type { OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
@@ -59,6 +60,11 @@ interface Turn {
   readonly itemId: string
   state: 'active' | 'cancelled' | 'done'
   audioMs: number
+  /** Some of its audio can be heard. */
+  hadSound: boolean
+  hadCalls: boolean
+  /** Something was asked that this turn answers. */
+  readonly owed: boolean
   text: string
   /** Words since the last tool call, and those of them that are held back because they may be said again. */
   pieceText: string
@@ -114,6 +120,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     interimTranscripts: 0,
     resumesRefused: 0,
     transparentRefused: 0,
+    contentRefused: 0,
     resentMessages: 0,
     audioDroppedMs: 0,
   }
@@ -124,6 +131,11 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   readonly #repeated = new RepeatedSpeech()
   /** Null where the service does not say which messages a resumed session holds. */
   #unconsumed: UnconsumedMessages | null
+  #texts: 'content' | 'realtime'
+  /** All that was sent until a model of which this is not known has taken a text as content; null when it is known. */
+  #untried: UnconsumedMessages | null
+  /** Number of its message before the first text that was sent as content; null before that, and when it was taken. */
+  #triedAfter: number | null = null
   /** The setup asks for transparent resumption. */
   #transparent = false
   #tools: ReadonlyMap<string, ToolSpec> = new Map()
@@ -200,6 +212,9 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#traits = traitsOf(options)
     this.#transparent = this.#traits.transparent && takesTransparent(liveUrl(options)) !== false
     this.#unconsumed = this.#transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
+    const texts = options.texts ?? this.#traits.texts ?? takesTexts(liveUrl(options), options.model)
+    this.#texts = texts ?? 'content'
+    this.#untried = texts === null ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
     if (serverVad) this.uplink.open()
   }
 
@@ -227,8 +242,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       this.#owed = false
       this.#wordsAsked = false
       // A model of this generation takes a text without the end of a turn for the beginning of one, and waits.
-      if (this.#traits.asynchronous && this.#notes.length > 0 && this.#options.texts !== 'realtime')
-        this.#sendTexts(false)
+      if (this.#traits.asynchronous && this.#notes.length > 0 && this.#texts !== 'realtime') this.#sendTexts(false)
       this.#activityOpen = true
       this.#finishCaller()
       this.#callerText = ''
@@ -361,11 +375,13 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   protected override sendJson(json: string): void {
     super.sendJson(json)
     this.#unconsumed?.sentText(json)
+    this.#untried?.sentText(json)
   }
 
   protected override sendSamples(pcm: Buffer, length: number): void {
     super.sendSamples(pcm, length)
     this.#unconsumed?.sentAudio(pcm, length)
+    this.#untried?.sentAudio(pcm, length)
   }
 
   protected override takesAudio(): boolean {
@@ -375,7 +391,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   /** Content interrupts the model: a text that needs no answer waits until the model is silent. */
   #sendNotes(): void {
     // A model that takes content only at the start gets notes with the next text.
-    if (this.#notes.length === 0 || this.#serverBusy || this.#activityOpen || this.#options.texts === 'realtime') return
+    if (this.#notes.length === 0 || this.#serverBusy || this.#activityOpen || this.#texts === 'realtime') return
     // It would cancel the calls that run; and with the gateway's turns it goes with the caller's next words.
     if (this.#calls.blockingIds.length > 0) return
     if (this.#traits.asynchronous && !this.capabilities.serverVad) return
@@ -403,20 +419,19 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   #noteOf(role: TextOptions['role'], words: string): { readonly role: 'user' | 'model'; readonly text: string } {
     if (role === 'caller') return { role: 'user', text: words }
     if (role === 'system') return { role: 'user', text: `[${words}]` }
-    return this.#options.texts === 'realtime'
-      ? { role: 'user', text: `[${saidText(words)}]` }
-      : { role: 'model', text: words }
+    return this.#texts === 'realtime' ? { role: 'user', text: `[${saidText(words)}]` } : { role: 'model', text: words }
   }
 
   #sendTexts(respond: boolean): void {
     const notes = this.#notes.splice(0)
-    if (this.#options.texts !== 'realtime') {
+    if (this.#texts !== 'realtime') {
       const turns: { role: 'user' | 'model'; parts: { text: string }[] }[] = []
       for (const { role, text } of notes) {
         const last = turns.at(-1)
         if (last?.role === role) last.parts.push({ text })
         else turns.push({ role, parts: [{ text }] })
       }
+      if (this.#untried !== null) this.#triedAfter ??= this.#untried.newest
       this.#send({ clientContent: { turns, turnComplete: respond } })
       return
     }
@@ -460,14 +475,22 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     // A session that was refused its handle as well says nothing about the one or the other.
     if (this.#traits.transparent && this.stats.resumesRefused === 0)
       transparentFound(liveUrl(this.#options), this.#transparent)
-    this.connection.ready(() => this.uplink.retry())
+    this.connection.ready(() => {
+      if (this.#texts === 'content') this.#untried?.begin()
+      else this.#sendUntried()
+      this.uplink.retry()
+    })
+  }
+
+  protected override recovers(fault: VendorFault): boolean {
+    return this.connection.isReady ? this.#asksByInput(fault) : this.#asksForLess(fault)
   }
 
   /**
    * The service refused the setup, and seldom says why. The next try asks for no transparent resumption where the
    * service is not known to take it, and the one after that uses the history in place of the handle.
    */
-  protected override recovers({ code, message }: VendorFault): boolean {
+  #asksForLess({ code, message }: VendorFault): boolean {
     const mayBeIt = code === 'bad_request' && /transparent|invalid argument/i.test(message)
     if (this.#transparent && mayBeIt && takesTransparent(liveUrl(this.#options)) === null) {
       this.#transparent = false
@@ -480,6 +503,81 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#resumeHandle = null
     this.stats.resumesRefused++
     return true
+  }
+
+  /**
+   * The service closed in the middle. The first text may be the cause, with a model that takes content as history only: a
+   * new connection gets it as live input, once, and all that was sent since the text, or since the beginning where the
+   * service has no handle for what was said before.
+   */
+  #asksByInput(fault: VendorFault): boolean {
+    if (this.#untried === null || this.#triedAfter === null || fault.code !== 'bad_request') return false
+    this.#texts = 'realtime'
+    this.#resumeHandle = this.#handle
+    this.#serverBusy = false
+    this.#earlierTurnOpen = false
+    this.stats.contentRefused++
+    const what = `${this.#options.model} was sent a text as content and closed; connecting again to send it as live input (texts: realtime)`
+    this.connection.fail({ ...fault, fatal: false, message: `${fault.message}; ${what}` })
+    this.#end('cancelled', 'interrupted')
+    this.#cancelled(this.#calls.blockingIds)
+    return true
+  }
+
+  /** Sends again what the connection before was sent, its content as live input. */
+  #sendUntried(): void {
+    const untried = this.#untried
+    if (untried === null) return
+    this.#untried = null
+    const fromText = untried.after(this.#triedAfter ?? 0)
+    const messages = (this.#resumeHandle === null ? untried.after(0) : null) ?? fromText ?? []
+    const speaks = this.#activityOpen
+    this.#activityOpen = false
+    for (const message of messages) {
+      this.stats.resentMessages++
+      if ('json' in message) {
+        this.#sendByInput(message.json)
+        continue
+      }
+      this.#openActivity()
+      this.sendSamples(message.audio, message.audio.length)
+    }
+    if (speaks) this.#openActivity()
+    untried.release()
+  }
+
+  /** The speech may have begun on the connection before. */
+  #openActivity(): void {
+    if (this.capabilities.serverVad || this.#activityOpen) return
+    this.#activityOpen = true
+    this.#send({ realtimeInput: { activityStart: {} } })
+  }
+
+  #sendByInput(json: string): void {
+    const message = JSON.parse(json) as ClientMessage
+    if ('clientContent' in message) {
+      const { turns, turnComplete } = message.clientContent
+      for (const { role, parts } of turns)
+        for (const { text } of parts) this.#notes.push(role === 'user' ? { role, text } : this.#noteOf('agent', text))
+      if (turnComplete) this.#sendTexts(true)
+      return
+    }
+    if ('realtimeInput' in message) {
+      if ('activityStart' in message.realtimeInput) return this.#openActivity()
+      if ('activityEnd' in message.realtimeInput) {
+        this.#openActivity()
+        this.#activityOpen = false
+      }
+    }
+    this.sendJson(json)
+  }
+
+  /** The model answers: it took the first text. */
+  #textTaken(): void {
+    this.#triedAfter = null
+    textsFound(liveUrl(this.#options), this.#options.model, this.#texts)
+    this.#untried?.release()
+    this.#untried = null
   }
 
   protected message(data: Buffer): void {
@@ -508,7 +606,9 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     const fresh = this.#calls.add(calls.map(({ id, name }) => ({ id, name, blocking: this.#blocks(name) })))
     this.stats.repeatedToolCalls += calls.length - fresh.length
     if (fresh.length === 0) return
-    const { generation } = this.#active()
+    const turn = this.#active()
+    const { generation } = turn
+    turn.hadCalls = true
     this.#endPiece(true)
     for (const call of fresh) this.#toolCall(call, calls.find(({ id }) => id === call.id)?.args, generation)
     if (!fresh.some(({ blocking }) => blocking)) return
@@ -549,6 +649,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
 
   protected ended(): void {
     this.#unconsumed?.release()
+    this.#untried?.release()
     this.#notes = []
   }
 
@@ -585,12 +686,16 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     if (present !== null && present.state !== 'done') return present
     this.#finishAgent()
     this.#finishCaller()
+    if (this.#triedAfter !== null) this.#textTaken()
     const generation = ++this.#generation
     const turn: Turn = {
       generation,
       itemId: `gemini-${generation}`,
       state: 'active',
       audioMs: 0,
+      hadSound: false,
+      hadCalls: false,
+      owed: this.#owed,
       text: '',
       pieceText: '',
       heldText: '',
@@ -637,6 +742,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     if (turn.state !== 'active') return
     const rateHz = this.#outputRateHz
     turn.audioMs += samplesToMs(samples.length, rateHz)
+    turn.hadSound ||= hasSound(samples)
     this.sink.audio(samples, rateHz, turn.itemId, turn.generation)
   }
 
@@ -677,7 +783,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       this.stats.phantomInterruptions++
       this.#end('completed', 'interrupted by nothing')
       // The caller has heard nothing of it.
-      if (turn.audioMs === 0) {
+      if (!turn.hadSound) {
         this.#asked(true)
         this.#earlierTurnOpen = false
       }
@@ -703,6 +809,9 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     turn.state = 'done'
     if (reported) return
     const { generation, itemId } = turn
+    // Silence is no answer: what was asked is still owed when the service completes its turn.
+    const silent = status === 'completed' && turn.audioMs > 0 && !turn.hadSound && !turn.hadCalls
+    if (silent) this.#owed = turn.owed
     if (turn.audioMs > 0) this.sink.event({ type: 'audio-done', generation, itemId })
     if (turn.text !== '' && status === 'completed') this.#finishAgent()
     this.sink.event({
@@ -710,7 +819,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       usage: { ...this.#usage, audioInMs: this.uplink.takeSentMs(), audioOutMs: turn.audioMs },
     })
     this.#usage = tokensOf({})
-    this.sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
+    if (silent) this.sink.event({ type: 'turn-done', generation, status: 'cancelled', reason: 'empty' })
+    else this.sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
   }
 
   /** @param working  the service goes on working, and more may follow */
@@ -733,12 +843,12 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#sendNotes()
   }
 
-  /** The service ended a turn in which nothing came. */
+  /** The service ended a turn in which nothing came, or only silence. */
   #emptyTurn(): void {
     this.stats.emptyTurns++
     this.#owed = false
     if (!this.#wordsAsked) return
-    if (!this.#askedAgain && this.#options.texts !== 'realtime') {
+    if (!this.#askedAgain && this.#texts !== 'realtime') {
       this.#sendTexts(true)
       this.#asked(true)
       this.#earlierTurnOpen = false

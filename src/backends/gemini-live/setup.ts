@@ -33,8 +33,8 @@ export interface GeminiLiveOptions {
     | { readonly by: 'gateway' }
     | { readonly by: 'server'; readonly silenceMs?: number; readonly prefixPaddingMs?: number }
   /**
-   * How texts are sent to the model: `content` when not given; `realtime` for models that take content only at the
-   * start.
+   * How texts are sent to the model: `realtime` for models that take content only at the start. When not given: what the
+   * model takes; for one that is not known `content`, and `realtime` after the service refused that.
    */
   readonly texts?: 'content' | 'realtime'
   /** What helps the service to write down what the caller says. */
@@ -79,7 +79,20 @@ export interface ModelTraits {
   readonly vertex: boolean
   /** The service may say which messages a resumed session holds; see `takesTransparent`. */
   readonly transparent: boolean
+  /** It sees a tool's `parametersJsonSchema`, and not only its `parameters`. */
+  readonly jsonSchema: boolean
+  /** How it takes texts; null where that is not known. */
+  readonly texts: 'content' | 'realtime' | null
 }
+
+/** What was reported of models, by their names. Not in it: the older schema before 3.8, and texts are tried. */
+const MODELS: readonly (Pick<ModelTraits, 'jsonSchema' | 'texts'> & { readonly name: RegExp })[] = [
+  // Native audio models of 2.5 see no arguments in `parametersJsonSchema`.
+  { name: /gemini-(live-)?2\./, jsonSchema: false, texts: 'content' },
+  // It closes with 1007 on content that is not history.
+  { name: /gemini-3\.1-flash-live/, jsonSchema: false, texts: 'realtime' },
+  { name: /gemini-3\.8/, jsonSchema: true, texts: 'content' },
+]
 
 /**
  * By the model's name: `gemini-3.8-live`, `gemini-live-2.5-flash`. A name without a version counts as an older model;
@@ -89,6 +102,7 @@ export function traitsOf({ model, url }: Pick<GeminiLiveOptions, 'model' | 'url'
   const [, major, minor] = (/gemini-(?:live-)?(\d+)\.(\d+)/.exec(model) ?? []).map(Number)
   const version = major === undefined || minor === undefined ? null : major + minor / 100
   const asynchronous = version !== null && version >= ASYNCHRONOUS_FROM
+  const known = MODELS.find(({ name }) => name.test(model))
   const vertex = /aiplatform\.googleapis\.com/.test(url ?? '') || /^(projects|publishers)\//.test(model)
   return {
     asynchronous,
@@ -97,6 +111,8 @@ export function traitsOf({ model, url }: Pick<GeminiLiveOptions, 'model' | 'url'
     thinks: asynchronous && model.includes('extended-thinking'),
     vertex,
     transparent: asynchronous || vertex,
+    jsonSchema: known?.jsonSchema ?? asynchronous,
+    texts: known?.texts ?? null,
   }
 }
 
@@ -191,8 +207,7 @@ export function functionOf(tool: ToolSpec, traits: ModelTraits): WireFunction {
   return {
     name: tool.name,
     description: tool.description,
-    // Models before 3.8 are reported to see no arguments in the newer field.
-    ...(traits.asynchronous ? { parametersJsonSchema: tool.parameters } : classicParameters(tool)),
+    ...(traits.jsonSchema ? { parametersJsonSchema: tool.parameters } : classicParameters(tool)),
     // Always sent: the default differs between the generations.
     ...(traits.vertex ? {} : { behavior: blocks(tool, traits) ? ('BLOCKING' as const) : ('NON_BLOCKING' as const) }),
   }

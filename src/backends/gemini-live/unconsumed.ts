@@ -57,6 +57,11 @@ export class UnconsumedMessages {
     this.#reported = Math.min(index, this.#newest)
   }
 
+  /** Number of the newest message. */
+  get newest(): number {
+    return this.#newest
+  }
+
   /** The messages after `index`, in order; null when one of them is no longer kept. */
   after(index: number): Iterable<Unconsumed> | null {
     if (index + 1 < this.#oldest || index > this.#newest) return null

@@ -225,7 +225,7 @@ export interface GeminiStats {
   repeatedSpeech: number
   /** `interrupted` although neither the caller nor the gateway said anything. */
   phantomInterruptions: number
-  /** Turns that ended without sound, words and tool calls although something was asked. */
+  /** Turns that ended without sound, words and tool calls, or with silence for their sound, although something was asked. */
   emptyTurns: number
   /** Times that the model said that it waits for more of the caller. */
   waitsForInput: number
@@ -234,6 +234,8 @@ export interface GeminiStats {
   resumesRefused: number
   /** Setups that were refused and sent again without transparent resumption. */
   transparentRefused: number
+  /** Sessions that were made again because the service refused a text as content. */
+  contentRefused: number
   /** Messages that were sent again because the service had not consumed them. */
   resentMessages: number
   audioDroppedMs: number

@@ -1,9 +1,8 @@
 import type { Clock } from '../../core/clock.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { hasSound } from '../../media/pcm.js'
 
-/** Samples up to this are silence: the service sends zeros, and G.711 has its smallest step at 8. */
-const SILENT_SAMPLE_MAX = 8
 const BLOCK_MS = 10
 /** The model has stopped speaking when it is silent for this long; a pause between two sentences is shorter. */
 const TURN_END_MS = 600
@@ -73,7 +72,7 @@ export class AgentVoice {
     let loud = false
     for (let at = 0; at < samples.length; at += step) {
       const end = Math.min(samples.length, at + step)
-      const now = isLoud(samples, at, end)
+      const now = hasSound(samples, at, end)
       if (at > 0 && now !== loud) {
         this.#run(samples, from, at, loud)
         from = at
@@ -159,12 +158,4 @@ export class AgentVoice {
     }
     this.#timer = setTimeout(look, TURN_END_MS).unref()
   }
-}
-
-function isLoud(samples: Int16Array, from: number, to: number): boolean {
-  for (let i = from; i < to; i++) {
-    const sample = samples[i] as number
-    if (sample > SILENT_SAMPLE_MAX || sample < -SILENT_SAMPLE_MAX) return true
-  }
-  return false
 }

@@ -1,6 +1,7 @@
 import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { hasSound } from '../../media/pcm.js'
 import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
 import { messageLength } from '../transport/caller-uplink.js'
 import { RealtimeBackend } from '../transport/realtime-backend.js'
@@ -615,6 +616,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     if (response.state === 'cancelled') return
     const ms = samplesToMs(samples.length, this.#outputRateHz)
     response.audioOutMs += ms
+    response.hadSound ||= hasSound(samples)
     if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.nowMs()))
       response.openItems.add(this.#audioItem)
     this.sink.audio(samples, this.#outputRateHz, this.#audioItem, response.generation)
@@ -753,11 +755,13 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       this.connection.fail(wireFault(this.capabilities.name, error, true, this.#secrets))
       return
     }
-    if (status === 'completed' && response.audioOutMs === 0 && !response.hadCalls && !response.hadWords)
+    // Words whose sound is silence are not heard; words without any are those of a server that sends text.
+    const unheard = !response.hadSound && !response.hadCalls
+    if (status === 'completed' && unheard && (response.audioOutMs > 0 || !response.hadWords))
       return this.#emptyResponse(response)
     this.#askedAgain = false
     // The caller heard an incomplete answer too. Without any audio or tool call it counts as failed.
-    const silent = status === 'incomplete' && response.audioOutMs === 0 && !response.hadCalls
+    const silent = status === 'incomplete' && unheard
     const cut = status !== 'incomplete' || silent ? undefined : reason === 'content_filter' ? 'filter' : 'length'
     if (cut !== undefined) this.stats.answersCut++
     this.#end(response, silent ? 'failed' : 'completed', reason, cut)

@@ -24,6 +24,8 @@ export interface Response {
   readonly openCalls: Set<string>
   hadCalls: boolean
   hadWords: boolean
+  /** Some of its audio can be heard. */
+  hadSound: boolean
   /** Items of this response that had audio and have not ended. */
   readonly openItems: Set<string>
   audioOutMs: number
@@ -166,6 +168,7 @@ export class ResponseScheduler {
       openCalls: new Set(),
       hadCalls: false,
       hadWords: false,
+      hadSound: false,
       openItems: new Set(),
       audioOutMs: 0,
     }

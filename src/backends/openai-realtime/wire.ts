@@ -347,7 +347,7 @@ export interface OpenAiStats extends MessageCounts {
   mendedToolArguments: number
   /** `response.create` that was refused because another response was under way. */
   createRefusals: number
-  /** Responses that completed without sound, words and tool calls. */
+  /** Responses that completed without sound, words and tool calls, or with silence for their sound. */
   emptyResponses: number
   /** Answers that the service ended early. */
   answersCut: number

@@ -115,6 +115,7 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
   /** As `VendorConnectionOptions.ended`; what is kept here has been freed. */
   protected abstract ended(): void
 
+  /** As `VendorConnectionOptions.recovers`. */
   protected recovers(_fault: VendorFault): boolean {
     return false
   }

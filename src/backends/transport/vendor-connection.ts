@@ -35,7 +35,7 @@ export interface VendorConnectionOptions {
   readonly message: (data: Buffer, binary: boolean) => void
   /** The fault that a close by the other side stands for. `words` are safe to show. */
   readonly closeFault: (code: number, words: string) => VendorFault
-  /** After a close before the session was ready: true when another attempt, made differently, may succeed. */
+  /** After a close by the service: true when another attempt, made differently, may succeed. It is made at once. */
   readonly recovers?: (fault: VendorFault) => boolean
   /** The session is over, for whatever reason: stop timers. */
   readonly ended: () => void
@@ -48,8 +48,9 @@ const CLOSE_ABNORMAL = 1006
  * The life cycle of a backend's connection, the same for all services that are reached over a WebSocket:
  *
  *     idle       --connect--> connecting
- *     connecting --ready()--> ready                               `connect` resolves
+ *     connecting --ready()--> ready                               `ready` and `connect` resolves, the first time
  *     connecting --fault, timeout, signal--> closed               `error`, `closed`, then `connect` rejects
+ *     ready      --closed by the other side, and it recovers--> connecting
  *     ready      --fatal fault, closed by the other side--> closed  `error`, `closed`
  *     (any)      --close()--> closed                              `closed` when the socket is gone, within 1 s
  */
@@ -86,12 +87,7 @@ export class VendorConnection {
       new GatewayError('BACKEND_CLOSED', `${this.#options.service}: the call ended before its backend was connected`)
     if (this.#state !== 'idle' || signal.aborted) return Promise.reject(gone())
     this.#state = 'connecting'
-    const { service, connectTimeoutMs = BACKEND_CONNECT_MS } = this.#options
-    this.#deadline = setTimeout(() => {
-      this.fail(
-        vendorFault('timeout', `${service}: not ready ${connectTimeoutMs} ms after the connection was begun`, true),
-      )
-    }, connectTimeoutMs)
+    this.#setDeadline()
     signal.addEventListener(
       'abort',
       () => {
@@ -114,9 +110,11 @@ export class VendorConnection {
     if (this.#state !== 'connecting') return
     this.#state = 'ready'
     this.#clearTimers()
-    this.#sink.event({ type: 'ready' })
-    this.#settle?.resolve()
-    this.#settle = null
+    if (this.#settle !== null) {
+      this.#sink.event({ type: 'ready' })
+      this.#settle.resolve()
+      this.#settle = null
+    }
     first()
     for (const work of this.#waiting.splice(0)) work()
   }
@@ -195,12 +193,25 @@ export class VendorConnection {
           if (this.#state === 'closing') return this.#closed()
           if (failure !== null) return this.fail(socketFault(service, failure, secrets))
           const fault = this.#options.closeFault(code, vendorText(reason, secrets))
-          if (this.#state === 'connecting' && this.#options.recovers?.(fault) === true) this.#open()
-          else this.fail(fault)
+          if (!this.alive || this.#options.recovers?.(fault) !== true) return this.fail(fault)
+          // The owner may have closed it meanwhile.
+          if (!this.alive) return
+          if (this.#state === 'ready') this.#setDeadline()
+          this.#state = 'connecting'
+          this.#open()
         },
       },
     )
     this.#socket = socket
+  }
+
+  #setDeadline(): void {
+    const { service, connectTimeoutMs = BACKEND_CONNECT_MS } = this.#options
+    this.#deadline = setTimeout(() => {
+      this.fail(
+        vendorFault('timeout', `${service}: not ready ${connectTimeoutMs} ms after the connection was begun`, true),
+      )
+    }, connectTimeoutMs)
   }
 
   /** Closes the current socket; its later messages are ignored. */

@@ -28,7 +28,8 @@ import {
  * A stand-in for Gemini Live on loopback, written from the vendor's published types: JSON in binary frames, setup as
  * the first message, a scripted model, and errors as close codes with a short reason, as the vendor sends them. A model
  * named `gemini-3.8-…` works asynchronously: its tools do not block unless they are declared so, and it says which
- * messages a resumed session holds.
+ * messages a resumed session holds. `gemini-3.1-flash-live-…` takes content as history only. A model of 2.5 does not see
+ * `parametersJsonSchema`, and calls such a tool without arguments.
  */
 export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   /** Sessions that can be resumed: the samples of the caller that each one's state holds, by handle. */
@@ -41,6 +42,7 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
     restOfWord: true,
     messagesBehind: 0,
     refusesTransparent: false,
+    refusesContent: false,
   }
 
   static start(options: DoubleOptions = {}): Promise<GeminiDouble> {
@@ -98,6 +100,8 @@ interface GeminiFaults {
   messagesBehind: number
   /** It does not know transparent resumption, as the Developer API before Gemini 3.8. */
   refusesTransparent: boolean
+  /** It takes content as history only, as `gemini-3.1-flash-live-preview`. */
+  refusesContent: boolean
 }
 
 interface SessionParts {
@@ -149,7 +153,7 @@ class GeminiDoubleSession {
   #activity = false
   #historyOpen = false
   #generating: Generating | null = null
-  readonly #behaviors = new Map<string, FunctionDeclaration['behavior']>()
+  readonly #functions = new Map<string, FunctionDeclaration>()
   /** Calls by id; `blocking`: the model waits for it. */
   readonly #callsOpen = new Map<string, { readonly blocking: boolean }>()
   #asynchronous = false
@@ -234,8 +238,8 @@ class GeminiDoubleSession {
     if (wrong !== null) return this.closeWith(1007, wrong)
     this.setup = setup
     for (const tool of setup.tools ?? [])
-      for (const { name, behavior } of ('functionDeclarations' in tool ? tool.functionDeclarations : null) ?? [])
-        this.#behaviors.set(name ?? '', behavior)
+      for (const declared of ('functionDeclarations' in tool ? tool.functionDeclarations : null) ?? [])
+        this.#functions.set(declared.name ?? '', declared)
     this.heard = [...(this.#parts.handles.get(handle ?? '') ?? [])]
     this.#historyOpen = setup.historyConfig?.initialHistoryInClientContent === true
     const confirm = (): void => this.send({ setupComplete: {} })
@@ -261,10 +265,16 @@ class GeminiDoubleSession {
     return bad ? 'Request contains an invalid argument.' : null
   }
 
+  /** The model sees what the function `name` takes. */
+  #sees(name: string): boolean {
+    const declared = this.#functions.get(name)
+    return declared?.parametersJsonSchema === undefined || !/gemini-(live-)?2\.5/.test(this.setup?.model ?? '')
+  }
+
   #blocks(name: string): boolean {
     if (this.#parts.vertex) return true
     // The vendor's enums have the words of the wire as values.
-    const behavior: string | undefined = this.#behaviors.get(name)
+    const behavior: string | undefined = this.#functions.get(name)?.behavior
     return this.#asynchronous || behavior !== undefined ? (behavior ?? 'NON_BLOCKING') === 'BLOCKING' : true
   }
 
@@ -274,6 +284,8 @@ class GeminiDoubleSession {
   }
 
   #content(turns: readonly Content[], complete: boolean): void {
+    const asHistory = this.#parts.faults.refusesContent || this.setup?.model?.includes('gemini-3.1-flash-live') === true
+    if (asHistory && !this.#historyOpen) return this.closeWith(1007, 'Request contains an invalid argument.')
     for (const turn of turns)
       for (const { text } of turn.parts ?? []) {
         if (text === undefined) continue
@@ -447,7 +459,7 @@ class GeminiDoubleSession {
     const functionCalls = (reply.calls ?? []).map((call): FunctionCall => ({
       id: call.callId,
       name: call.name,
-      args: call.args as Record<string, unknown>,
+      args: this.#sees(call.name) ? (call.args as Record<string, unknown>) : {},
     }))
     if (functionCalls.length === 0) return
     for (const { id = '', name = '' } of functionCalls) this.#callsOpen.set(id, { blocking: this.#blocks(name) })
