@@ -179,7 +179,7 @@ const gemini = z.strictObject({
   texts: z
     .enum(['content', 'realtime'])
     .exactOptional()
-    .describe('realtime: for models that accept content only at the start.'),
+    .describe('realtime: for models that accept content only at the start. Default: what the model takes.'),
   transcription: z
     .strictObject({ languages: languages(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, 'sw-KE'), vocabulary })
     .exactOptional()
