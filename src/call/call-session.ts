@@ -210,7 +210,7 @@ export class CallSession {
     lateAudioDropped: 0,
     /** Transcripts and tool calls of a dead response, dropped. */
     lateEventsDropped: 0,
-    /** Tool calls answered with an error without running: unknown, invalid, too many. */
+    /** Tool calls answered without running: unknown, invalid, too many, or made before in this turn. */
     toolCallsRefused: 0,
     /** Results that came after their call was cancelled, timed out or answered. */
     toolResultsLate: 0,
@@ -236,6 +236,8 @@ export class CallSession {
   readonly #turns = new Turns()
   readonly #transcript: Transcript
   readonly #tools: ToolLedger
+  /** The model has called tools for too long, and has to answer without them. */
+  #toolsWithheld = false
   readonly #silence: Silence
   readonly #unrecognised: UnrecognisedSpeech
   readonly #putOnHold: PutOnHold
@@ -1512,6 +1514,9 @@ export class CallSession {
   #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
     const { answerAfterMs = null } = this.#options.filler
     this.#fillers.turn()
+    this.#tools.turn()
+    if (this.#toolsWithheld) this.#out({ type: 'backend-tools', offered: true })
+    this.#toolsWithheld = false
     if (answerAfterMs !== null && this.#tools.running === 0) this.#deadlines.set('filler', atMs + answerAfterMs)
     this.#recordTurn(this.#turns.callerStopped(atMs, real, generation, this.streamZeroMs))
   }
@@ -1809,6 +1814,14 @@ export class CallSession {
         return
       case 'answer':
         return this.#out({ type: 'backend-tool-result', callId, ok: decision.ok, value: decision.value })
+      case 'repeat':
+        this.#mark('tool-repeated', name)
+        this.counters.toolCallsRefused++
+        return this.#out({ type: 'backend-tool-result', callId, ok: true, value: decision.value })
+      case 'enough':
+        if (!this.#toolsWithheld) this.#out({ type: 'backend-tools', offered: false })
+        this.#toolsWithheld = true
+        return this.#refuseTool(event, decision.error)
       case 'run':
         break
       default:
@@ -1962,7 +1975,9 @@ export class CallSession {
     this.#tools.refused(callId, shortName, args, this.#streamMs, error)
     this.#mark('tool-refused', `${shortName}: ${error}`)
     this.#out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
-    if (this.#state === 'live' && background !== true) this.#in('answer', this.#options.answerTimeoutMs)
+    // A model that only calls tools is not answering: its deadline stands.
+    if (this.#state === 'live' && background !== true && !this.#toolsWithheld)
+      this.#in('answer', this.#options.answerTimeoutMs)
   }
 
   #toolResult(

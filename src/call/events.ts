@@ -112,6 +112,8 @@ export type CallOutput =
   | { readonly type: 'backend-text'; readonly text: string; readonly role: 'agent'; readonly respond: false }
   | { readonly type: 'backend-dtmf'; readonly digit: string }
   | { readonly type: 'backend-tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
+  /** The model may call the agent's tools, or has to answer without them. */
+  | { readonly type: 'backend-tools'; readonly offered: boolean }
   | { readonly type: 'backend-interrupt'; readonly itemId: string | null; readonly playedMs: number }
   | { readonly type: 'backend-close'; readonly reason: string }
   /** Barge-in, step one: fall silent with a fade, keep everything. */

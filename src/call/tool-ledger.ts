@@ -6,6 +6,12 @@ import { isBuiltIn, recordedArguments } from './gateway-tools.js'
 
 /** Tool calls that may run at once for one call. */
 export const TOOLS_RUNNING_MAX = 8
+/** Times that a model may call tools and wait for them, one after the other, before it says something to the caller. */
+export const TOOL_ROUNDS_MAX = 8
+const ENOUGH_ROUNDS =
+  `You have called tools ${TOOL_ROUNDS_MAX} times without an answer for the caller. Call no more: tell the caller what you know, ` +
+  'and what you could not find out.'
+const REPEATED = 'You have made this call already since the caller spoke. This is its answer.'
 
 /** One tool call of the model. */
 interface LedgerCall {
@@ -29,6 +35,10 @@ type ToolDecision =
   | { readonly type: 'ignore' }
   /** The same call already has a result. */
   | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
+  /** As `answer`, of another call that was the same: a model that asks again and again. */
+  | { readonly type: 'repeat'; readonly value: unknown }
+  /** As `refuse`, and the model may call no tool until the caller has said something. */
+  | { readonly type: 'enough'; readonly error: string }
 
 /** What a tool came back with. */
 interface ToolResult {
@@ -55,6 +65,8 @@ const LOST =
  *
  *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
  *     (new) --otherwise, or the same call runs--> answered with an error   `refuse`
+ *     (new) --the same call has succeeded in this turn--> answered with its result   `repeat`
+ *     (new) --after TOOL_ROUNDS_MAX rounds of this turn--> answered with an error   `enough`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error by the next worker, never run again
@@ -72,6 +84,9 @@ const LOST =
  */
 export class ToolLedger {
   running = 0
+  /** Since the caller's last turn: rounds of calls, and the calls. */
+  #rounds = 0
+  readonly #thisTurn = new Set<string>()
   readonly #past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
   readonly #log: (call: LoggedToolCall) => void
   readonly #calls = new Map<string, LedgerCall>()
@@ -108,6 +123,17 @@ export class ToolLedger {
     }
   }
 
+  /** The caller has said something new. */
+  turn(): void {
+    this.#rounds = 0
+    this.#thisTurn.clear()
+  }
+
+  /** No tool may be called until the caller's next turn. */
+  get exhausted(): boolean {
+    return this.#rounds > TOOL_ROUNDS_MAX
+  }
+
   /**
    * @param gateway  the session performs the call itself
    */
@@ -134,6 +160,16 @@ export class ToolLedger {
     for (const other of this.#calls.values())
       if (other.state === 'running' && other.name === name && sameJson(other.args, args))
         return { type: 'refuse', error: 'The same call still runs. Wait for its result.' }
+    if (!gateway) {
+      if (this.running === 0) this.#rounds++
+      if (this.exhausted) return { type: 'enough', error: ENOUGH_ROUNDS }
+      for (const earlierId of this.#thisTurn) {
+        const earlier = this.#calls.get(earlierId)
+        if (earlier?.ok === true && earlier.name === name && sameJson(earlier.args, args))
+          return { type: 'repeat', value: { remark: REPEATED, answer: earlier.result } }
+      }
+      this.#thisTurn.add(callId)
+    }
     const occurrence = this.#occurrence(name, args)
     this.#calls.delete(callId)
     this.#calls.set(callId, {

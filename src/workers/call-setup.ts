@@ -165,7 +165,7 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
 }
 
 /** The tools that a model is offered: the agent's own, then those that the session runs itself. */
-function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSpec[] {
+export function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSpec[] {
   const { escalation } = agent
   const gateway = GATEWAY_TOOLS.filter(({ name }) => {
     if (name === ESCALATE_TOOL) return escalation !== null

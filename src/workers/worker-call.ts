@@ -20,7 +20,7 @@ import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
-import { backendSession, amdOf, instructionsOf } from './call-setup.js'
+import { backendSession, amdOf, instructionsOf, toolSpecs } from './call-setup.js'
 import { contextZone, untilMidnightMs } from '../agents/call-context.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
@@ -474,6 +474,8 @@ export class WorkerCall implements BackendSink {
         return this.#backend.dtmf(output.digit)
       case 'backend-tool-result':
         return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
+      case 'backend-tools':
+        return this.#backend.updateSession({ tools: output.offered ? toolSpecs(this.#start) : [] })
       case 'backend-interrupt':
         return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
       case 'backend-close':

@@ -83,6 +83,7 @@ const output = z.union([
       'backend-text',
       'backend-dtmf',
       'backend-tool-result',
+      'backend-tools',
       'backend-interrupt',
       'backend-close',
       'playout-pause',
