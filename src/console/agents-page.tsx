@@ -4,7 +4,7 @@ import type { AgentsView } from '../agents/agent-view.js'
 import type { TrialResult } from '../agents/rehearsal.js'
 import { post, useJson } from './api.js'
 import { Panel } from './call-page.js'
-import { Chip, Notice, SureButton, fieldOf } from './parts.js'
+import { Chip, Notice, Pending, SureButton, fieldOf } from './parts.js'
 import { T } from './strings.js'
 
 type AgentView = AgentsView['agents'][number]
@@ -27,7 +27,7 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
           {T.agents.again}
         </button>
       </div>
-      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      <Pending value={value} fault={fault} />
       {value !== null && value.folderFault !== null && <Notice kind="fault">{value.folderFault}</Notice>}
       {value !== null && value.files.length > 0 && <Files files={value.files} />}
       {value !== null && agent !== undefined && (

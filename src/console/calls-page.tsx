@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { callPath, post, useJson } from './api.js'
 import { clockOf, tookOf, whenOf } from './format.js'
 import type { LiveCalls, LiveRow } from './live-calls.js'
-import { Chip, Notice, SureButton } from './parts.js'
+import { Chip, Notice, Pending, SureButton } from './parts.js'
 import { T } from './strings.js'
 
 type Column = 'callSid' | 'state' | 'agent' | 'from' | 'backend' | 'durationMs' | 'lastResponseMs' | 'node'
@@ -47,7 +47,7 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
   const [state, setState] = useState('')
   const [sorting, setSorting] = useState<Sorting>({ by: 'startedAt', up: false })
   const [fault, setFault] = useState<string | null>(null)
-  const { shown, fresh, hold, scroller, range, onScroll } = useRows(live, filter, state, sorting)
+  const { shown, matches, fresh, hold, scroller, range, onScroll } = useRows(live, filter, state, sorting)
   const sortBy = (by: Column): void => setSorting({ by, up: sorting.by === by ? !sorting.up : true })
   const command = (sid: string, name: 'hangup' | 'escalate'): void => {
     post(callPath(sid, `/${name}`)).then(
@@ -61,7 +61,7 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
       <div class="bar">
         <h1 id="live-title">{T.calls.title}</h1>
         <span class="muted" data-count={live.rows.size}>
-          {T.calls.count(shown.length, live.rows.size)}
+          {T.calls.count(matches, live.rows.size)}
         </span>
         {fresh > 0 && <span class="warn">{T.calls.fresh(fresh)}</span>}
         <span class="gap" />
@@ -244,6 +244,8 @@ function useRows(live: LiveCalls, filter: string, state: string, sorting: Sortin
 
   return {
     shown,
+    /** Live calls that match; a call that ended stays among `shown` for a while. */
+    matches: matching.length,
     fresh,
     scroller,
     onScroll,
@@ -307,7 +309,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
           ))}
         </select>
       </div>
-      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      <Pending value={value} fault={fault} />
       {value !== null && value.ended.length === 0 && (
         <p class="empty">{outcome === '' ? T.calls.noRecent : T.calls.noneOfOutcome}</p>
       )}

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { post, useJson } from './api.js'
 import { whenOf } from './format.js'
-import { Chip, Notice, SureButton } from './parts.js'
+import { Chip, Notice, Pending, SureButton } from './parts.js'
 import { T } from './strings.js'
 
 /** How often the state of the nodes is asked for while it is looked at. */
@@ -40,7 +40,7 @@ export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
           </span>
         )}
       </div>
-      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      <Pending value={value} fault={fault} />
       {note !== null && <Notice>{note}</Notice>}
       {value?.alerts.map((alert) => (
         <Notice key={alert} kind="fault">
@@ -156,7 +156,7 @@ export function SettingsPage(): JSX.Element {
           onInput={(event) => setFilter(event.currentTarget.value)}
         />
       </div>
-      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      <Pending value={value} fault={fault} />
       {value !== null && (
         <div class="scroller all" tabIndex={0} role="region" aria-labelledby="settings-title">
           <table class="settings">

@@ -77,6 +77,18 @@ export function Notice({
   )
 }
 
+/** What a page shows in place of what it has asked for: that it is coming, or why it does not come. */
+export function Pending({
+  value,
+  fault,
+}: {
+  readonly value: unknown
+  readonly fault: string | null
+}): JSX.Element | null {
+  if (fault !== null) return <Notice kind="fault">{fault}</Notice>
+  return value === null ? <Notice>{T.loading}</Notice> : null
+}
+
 /** The text of a form's field; empty where it has none. */
 export function fieldOf(form: HTMLFormElement, name: string): string {
   const value = new FormData(form).get(name)
