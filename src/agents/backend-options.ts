@@ -279,7 +279,10 @@ const STAGE_SERVICES = {
     sherpa: [],
     openai: ['model', 'terms', 'context'],
   },
-  llm: { chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'] },
+  llm: {
+    chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'],
+    anthropic: ['model', 'timeoutMs', 'maxTokens'],
+  },
   tts: {
     speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'],
     soniox: ['model', 'timeoutMs', 'voice', 'speed'],

@@ -11,6 +11,7 @@ const modelPrice = z.strictObject({
   inputAudioPerMillionTokens: amount,
   cachedPerMillionTokens: amount,
   cachedAudioPerMillionTokens: amount,
+  cacheWritePerMillionTokens: amount.describe('Of text that is written to the cache, where that costs more.'),
   outputPerMillionTokens: amount.describe('Of text, and of audio without a price of its own.'),
   outputAudioPerMillionTokens: amount,
   perMinute: amount.describe('Of a connected session, or of audio transcribed.'),

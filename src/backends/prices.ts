@@ -21,6 +21,17 @@ const GEMINI = { source: 'https://ai.google.dev/gemini-api/docs/pricing', readOn
 /** Pay-as-you-go prices, second-hand for Nova and the multilingual Flux: public pages quote them from Deepgram's. */
 const DEEPGRAM = { source: 'https://deepgram.com/pricing', readOn: '2026-11-25' }
 
+/** Prices of prompts up to 100,000 tokens, as several public projects read them on Anthropic's page. */
+const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
+  inputPerMillionTokens: input,
+  cachedPerMillionTokens: cached,
+  // Of the cache that lasts five minutes, which is the one that requests ask for.
+  cacheWritePerMillionTokens: input * 1.25,
+  outputPerMillionTokens: output,
+  source: 'https://platform.claude.com/docs/en/about-claude/pricing',
+  readOn: '2026-10-24',
+})
+
 /** Audio of the large realtime models of OpenAI. */
 const REALTIME_AUDIO = {
   inputAudioPerMillionTokens: 32,
@@ -80,6 +91,13 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
     source: 'https://developers.openai.com/api/docs/pricing',
     readOn: '2026-06-30',
   },
+  'claude-haiku-5-5': anthropic(0.1, 0.01, 0.5),
+  'claude-haiku-4-5': anthropic(1, 0.1, 5),
+  'claude-sonnet-5-5': anthropic(2, 0.1, 10),
+  'claude-sonnet-5': anthropic(2, 0.2, 10),
+  'claude-sonnet-4-6': anthropic(3, 0.3, 15),
+  'claude-opus-5-5': anthropic(4, 0.2, 20),
+  'claude-opus-5': anthropic(5, 0.5, 25),
   'gpt-transcribe': { perMinute: 0.0045, ...openAi('gpt-transcribe') },
   'whisper-1': { perMinute: 0.006, ...openAi('whisper-1') },
   'gpt-live-transcribe': { perMinute: 0.017, ...openAi('gpt-live-transcribe') },
@@ -112,6 +130,7 @@ const TOKEN_PRICES = [
   'inputAudioPerMillionTokens',
   'cachedPerMillionTokens',
   'cachedAudioPerMillionTokens',
+  'cacheWritePerMillionTokens',
   'outputPerMillionTokens',
   'outputAudioPerMillionTokens',
 ] as const
@@ -177,8 +196,11 @@ function tokenCost(usage: BackendUsage, price: ModelPrice): Cost {
   const spoken =
     usage.outputAudioTokens ??
     (usage.outputTextTokens === undefined ? 0 : Math.max(0, outputTokens - usage.outputTextTokens))
+  const fresh = Math.max(0, inputTokens - audio - cachedTextTokens)
+  const written = Math.min(usage.inputCacheWriteTokens ?? 0, fresh)
   const parts: readonly (readonly [count: number, perMillion: number | undefined, what: string])[] = [
-    [Math.max(0, inputTokens - audio - cachedTextTokens), price.inputPerMillionTokens, 'text tokens'],
+    [fresh - written, price.inputPerMillionTokens, 'text tokens'],
+    [written, price.cacheWritePerMillionTokens ?? price.inputPerMillionTokens, 'text tokens written to the cache'],
     [audio - cachedAudioTokens, audioIn, 'input audio tokens'],
     [cachedTextTokens, cachedText, 'cached text tokens'],
     [cachedAudioTokens, cachedAudio, 'cached audio tokens'],
@@ -231,12 +253,12 @@ const FREE: ModelPrice = { perMinute: 0 }
 /** A dated snapshot costs what its model costs, unless it has a price of its own. */
 function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): ModelPrice | undefined {
   const name = model.replace(/^models\//, '')
-  const family = name.replace(/-\d{4}-\d{2}-\d{2}$/, '')
+  const family = name.replace(/-\d{4}-?\d{2}-?\d{2}$/, '')
   return Object.hasOwn(prices, name) ? prices[name] : Object.hasOwn(prices, family) ? prices[family] : undefined
 }
 
 /** Hosts of vendors whose models are in `LIST_PRICES`. */
-const LISTED_HOSTS: readonly string[] = ['api.openai.com', 'api.deepgram.com']
+const LISTED_HOSTS: readonly string[] = ['api.openai.com', 'api.deepgram.com', 'api.anthropic.com']
 
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the

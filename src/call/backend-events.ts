@@ -33,6 +33,8 @@ export const usageSchemaOf = (figure: z.ZodNumber) =>
     inputCachedTokens: figure.exactOptional(),
     /** Audio among `inputCachedTokens`. */
     inputCachedAudioTokens: figure.exactOptional(),
+    /** Text that was written to the service's cache, where that is charged for: a part of `inputTokens`. */
+    inputCacheWriteTokens: figure.exactOptional(),
     outputTextTokens: figure.exactOptional(),
     outputAudioTokens: figure.exactOptional(),
     /** Time that the service charges for: of the connected session, or of the audio that it transcribed. */

@@ -13,6 +13,7 @@ const DETAILS = [
   'inputAudioTokens',
   'inputCachedTokens',
   'inputCachedAudioTokens',
+  'inputCacheWriteTokens',
   'outputTextTokens',
   'outputAudioTokens',
   'sessionSeconds',

@@ -855,6 +855,28 @@ export const SETTINGS = {
     fallback: 'default',
     help: 'The name of the language model at LLM_URL.',
   }),
+  anthropicApiKey: define<string | null>({
+    env: 'ANTHROPIC_API_KEY',
+    key: 'anthropicApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'The API key for Anthropic, a language model of the backend cascade.',
+  }),
+  anthropicBaseUrl: define<string | null>({
+    env: 'ANTHROPIC_BASE_URL',
+    key: 'anthropicBaseUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: "The address of Anthropic's API. When unset, it is the public one.",
+  }),
+  anthropicModel: define({
+    env: 'ANTHROPIC_MODEL',
+    key: 'anthropicModel',
+    kind: modelName,
+    fallback: 'claude-haiku-5-5',
+    help: "Anthropic's model.",
+  }),
   ttsUrl: define<string | null>({
     env: 'TTS_URL',
     key: 'ttsUrl',

@@ -198,6 +198,11 @@ export function backendSettings(config: Config): BackendSettings {
       stt: sttUrl === null ? null : { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
       llm: llmUrl === null ? null : { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
       tts: ttsUrl === null ? null : { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
+      anthropic: {
+        apiKey: config.anthropicApiKey,
+        baseUrl: config.anthropicBaseUrl,
+        model: config.anthropicModel,
+      },
       soniox: { apiKey: config.sonioxApiKey, sttUrl: config.sonioxSttUrl, ttsUrl: config.sonioxTtsUrl },
       deepgram: { apiKey: config.deepgramApiKey, sttUrl: config.deepgramSttUrl, ttsUrl: config.deepgramTtsUrl },
       cartesia: { apiKey: config.cartesiaApiKey, ttsUrl: config.cartesiaTtsUrl },

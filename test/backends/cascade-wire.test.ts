@@ -1,9 +1,11 @@
 import { Readable } from 'node:stream'
+import type { MessageCreateParamsStreaming, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages'
 import type { Deepgram } from '@deepgram/sdk'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
 import type { RealtimeTranscriptionSessionCreateRequest } from 'openai/resources/realtime/realtime'
+import type { AnthropicEvent, AnthropicRequest } from '../../src/backends/cascade/anthropic-requests.js'
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
 import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram-speech-to-text.js'
 import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
@@ -16,6 +18,8 @@ export type _Types = [
   Fits<ChatRequest, ChatCompletionCreateParamsStreaming>,
   Fits<SpeechRequest, SpeechCreateParams>,
   Fits<ChatCompletionChunk, ChatChunk>,
+  Fits<AnthropicRequest, MessageCreateParamsStreaming>,
+  Fits<RawMessageStreamEvent, AnthropicEvent>,
   Fits<TranscriptionSession, RealtimeTranscriptionSessionCreateRequest>,
   Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,
   Fits<Deepgram.listen.ListenV2TurnInfo, DeepgramTurnInfo>,

@@ -104,6 +104,14 @@ t.test('each stage of a cascade is priced in its own unit', async (t) => {
   t.match(rows, [{ model: 'whisper-1' }, { model: 'gpt-of-ours' }, { model: 'tts-1' }])
 })
 
+t.test('text that is written to a cache costs more than other text, and text from it less', async (t) => {
+  const usage = { inputTokens: 5000, inputCachedTokens: 3000, inputCacheWriteTokens: 1500, outputTokens: 100 }
+  const { amount } = listed('cascade', 'claude-haiku-4-5-20251001', usage)
+  t.equal(about(amount), about((500 + 3000 * 0.1 + 1500 * 1.25 + 100 * 5) / 1e6))
+  const plain = listed('cascade', 'gpt-5.4-mini', { inputTokens: 1500, inputCacheWriteTokens: 1500 })
+  t.equal(about(plain.amount), about((1500 * 0.75) / 1e6), 'without a price of its own it costs what text costs')
+})
+
 t.test('a cost that is not known is null with its reason, never 0', async (t) => {
   const unknown = (model: string, usage: Partial<BackendUsage>) => listed('a', model, usage)
   t.match(unknown('gpt-next', { inputTokens: 1 }), { amount: null, unknown: 'no price for the model gpt-next' })

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { anthropic } from '../../src/backends/cascade/anthropic-requests.js'
 import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
@@ -13,6 +14,7 @@ import type { StageFactory } from '../../src/backends/cascade/stage.js'
 import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from '../../src/backends/conformance.js'
 import type { StageSetup } from '../../src/backends/conformance.js'
+import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
@@ -26,7 +28,7 @@ import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-d
 const KEY = 'sk-stage-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
-type Running = CascadeDouble | (SocketDouble<{ stop(): void }> & { readonly baseUrl: string })
+type Running = CascadeDouble | AnthropicDouble | (SocketDouble<{ stop(): void }> & { readonly baseUrl: string })
 
 /** A stage on one of the doubles; only those with a connection can lose it. */
 const on =
@@ -41,7 +43,7 @@ const on =
       callerSays: (...texts) => running.script.callerSays(...texts),
       reply: (...replies) => running.script.reply(...replies),
       breakOff: () => {
-        if (running instanceof CascadeDouble) return false
+        if (running instanceof CascadeDouble || running instanceof AnthropicDouble) return false
         running.breakOff()
         return true
       },
@@ -60,7 +62,10 @@ const STT = {
   vosk: on(VoskDouble, (baseUrl) => voskSpeechToText({ baseUrl })),
   sherpa: on(SherpaDouble, (baseUrl) => sherpaSpeechToText({ baseUrl })),
 }
-const LLM = { chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c' })) }
+const LLM = {
+  chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c' })),
+  anthropic: on(AnthropicDouble, (url) => anthropic({ ...service(url), model: 'claude-haiku-5-5' })),
+}
 const TTS = {
   speech: on(CascadeDouble, (url) => speech({ ...service(url), model: 's' })),
   soniox: on(SonioxDouble, (url) => sonioxTextToSpeech(service(url))),

@@ -57,6 +57,7 @@ const ENVIRONMENT = {
   GEMINI_API_KEY: 'AIza-of-a-test',
   REALTIME_URL: 'ws://127.0.0.1:9/v1',
   STT_URL: 'http://127.0.0.1:9/v1',
+  ANTHROPIC_API_KEY: 'anthropic-key-of-no-account',
   SONIOX_API_KEY: 'soniox-key-of-no-account',
   CARTESIA_API_KEY: 'cartesia-key-of-no-account',
   STT_REALTIME_URL: 'ws://127.0.0.1:9/v1',

@@ -5,11 +5,11 @@ import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/l
 import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import { StageFault } from './stage-fault.js'
 
-/** A service with an API in OpenAI's shape. */
+/** One HTTP service of a stage. */
 export interface HttpStageOptions {
   /** Up to and including the version: `http://10.0.0.5:8000/v1`. */
   readonly baseUrl: string
-  /** Null or missing: no `Authorization` header. Never logged. */
+  /** Null or missing: requests go without a key. Never logged. */
   readonly apiKey?: string | null
   readonly model: string
   /** Longest time without data, in milliseconds: until the first byte, and between two pieces of an answer. */
@@ -69,22 +69,35 @@ export class HttpHosts {
   }
 }
 
+/** Headers of each request: the key, and what else a service wants. */
+type HeadersOf = (apiKey: string | null) => Readonly<Record<string, string>>
+
+export const bearer: HeadersOf = (apiKey) => (apiKey === null ? {} : { authorization: `Bearer ${apiKey}` })
+
 /** Requests to one HTTP service, whose faults are StageFaults in the gateway's own terms. */
 export class HttpService {
   readonly #what: string
   readonly #options: HttpStageOptions
   readonly #timeoutMs: number
   readonly #hosts: HttpHosts
+  readonly #headersOf: HeadersOf
 
   /**
    * @param what  begins messages: `cascade: stt`
    * @param timeoutMs  unless the options have one
    */
-  constructor(what: string, options: HttpStageOptions, timeoutMs: number, hosts: HttpHosts) {
+  constructor(
+    what: string,
+    options: HttpStageOptions,
+    timeoutMs: number,
+    hosts: HttpHosts,
+    headersOf: HeadersOf = bearer,
+  ) {
     this.#what = what
     this.#options = options
     this.#timeoutMs = options.timeoutMs ?? timeoutMs
     this.#hosts = hosts
+    this.#headersOf = headersOf
   }
 
   /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws StageFault */
@@ -105,9 +118,12 @@ export class HttpService {
     return new StageFault(vendorFault(code, `${this.#what} ${words}`, fatal))
   }
 
-  /** The fault for an error in the body of an answer with status 200. */
-  faultInBody(body: string): StageFault {
-    const fault = httpFault(`${this.#what} failed in the middle`, { status: 500, body }, [this.#options.apiKey ?? null])
+  /**
+   * The fault for an error in the body of an answer with status 200.
+   * @param status  that this error would have had before the answer began
+   */
+  faultInBody(body: string, status = 500): StageFault {
+    const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.#options.apiKey ?? null])
     return new StageFault({ ...fault, fatal: false })
   }
 
@@ -141,7 +157,7 @@ export class HttpService {
         ...init,
         headers: {
           ...(init.headers as Record<string, string> | undefined),
-          ...(apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
+          ...this.#headersOf(apiKey),
         },
         redirect: 'error',
         signal: AbortSignal.any([signal, silence.signal]),

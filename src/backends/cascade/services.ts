@@ -2,6 +2,7 @@ import { stageEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import type { CascadeOptions } from './cascade-backend.js'
+import { anthropic } from './anthropic-requests.js'
 import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
 import { chat } from './chat-requests.js'
 import { deepgramSpeechToText } from './deepgram-speech-to-text.js'
@@ -34,6 +35,7 @@ export interface CascadeSettings {
   readonly stt: ServiceSettings | null
   readonly llm: ServiceSettings | null
   readonly tts: ServiceSettings | null
+  readonly anthropic: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
   readonly soniox: { readonly apiKey: string | null; readonly sttUrl: string | null; readonly ttsUrl: string | null }
   readonly deepgram: VoiceSettings & { readonly sttUrl: string | null }
   readonly cartesia: VoiceSettings
@@ -98,6 +100,11 @@ const LLM: Readonly<Record<string, Service<'llm', LanguageModel>>> = {
   chat: {
     missing: ({ llm }) => (llm === null ? 'LLM_URL' : null),
     make: (own, { llm }) => chat({ ...set(llm), ...own }),
+  },
+  anthropic: {
+    missing: ({ anthropic: { apiKey } }) => (apiKey === null ? 'ANTHROPIC_API_KEY' : null),
+    make: (own, { anthropic: { baseUrl, ...rest } }) =>
+      anthropic({ ...rest, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
   },
 }
 const TTS: Readonly<Record<string, Service<'tts', TextToSpeech>>> = {

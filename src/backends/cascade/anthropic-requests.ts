@@ -1,0 +1,297 @@
+import { noUsage } from '../../call/usage.js'
+import { pricedModel } from '../prices.js'
+import { parseArguments } from '../tool-text.js'
+import { usageNumber } from '../watch.js'
+import { alternatingTurns, KeptWithCalls, splitInstructions } from './alternating-turns.js'
+import type { ChatOptions } from './chat-requests.js'
+import { bearer, eventData, HttpService } from './http-service.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageContext, StageFactory } from './stage.js'
+
+/** The protocol has no temperature since its version 2026-10-21. */
+interface AnthropicOptions extends Omit<ChatOptions, 'baseUrl' | 'temperature'> {
+  /** With or without `/v1`. Default: the public one. */
+  readonly baseUrl?: string
+}
+
+const PUBLIC_URL = 'https://api.anthropic.com'
+/** The version of the protocol, as the vendor's own client names it (@anthropic-ai/sdk 1.14.0). */
+const VERSION = '2026-10-21'
+const TIMEOUT_MS = 8000
+/** The service demands a limit; a spoken answer is far below it. */
+const MAX_TOKENS = 4096
+
+// The parts of `/v1/messages` that are used. Field names are the vendor's. Checked against the vendor's published types by
+// test/backends/cascade-wire.test.ts.
+
+/** What comes before this mark, in the order tools, system, messages, is read from the cache in the next request. */
+interface Cached {
+  readonly cache_control?: { readonly type: 'ephemeral' }
+}
+const CACHED: Required<Cached> = { cache_control: { type: 'ephemeral' } }
+
+interface TextBlock extends Cached {
+  readonly type: 'text'
+  readonly text: string
+}
+/** Reasoning, which is never spoken; a model that reasons wants it back with the calls that it led to. */
+type Thought =
+  | { readonly type: 'thinking'; readonly thinking: string; readonly signature: string }
+  | { readonly type: 'redacted_thinking'; readonly data: string }
+type Block =
+  | TextBlock
+  | Thought
+  | { readonly type: 'tool_use'; readonly id: string; readonly name: string; readonly input: Record<string, unknown> }
+  | { readonly type: 'tool_result'; readonly tool_use_id: string; readonly content: string }
+
+export interface AnthropicRequest {
+  readonly model: string
+  readonly max_tokens: number
+  readonly stream: true
+  readonly system?: TextBlock[]
+  readonly messages: { readonly role: 'user' | 'assistant'; readonly content: Block[] }[]
+  readonly tools?: (Cached & {
+    readonly name: string
+    readonly description: string
+    readonly input_schema: { readonly type: 'object'; readonly [keyword: string]: unknown }
+  })[]
+}
+
+interface Usage {
+  /** Neither read from the cache nor written to it. */
+  readonly input_tokens?: number | null
+  readonly cache_creation_input_tokens?: number | null
+  readonly cache_read_input_tokens?: number | null
+  readonly output_tokens?: number | null
+}
+
+/** An event of the stream; only fields of the types that are used. */
+export interface AnthropicEvent {
+  readonly type: string
+  readonly index?: number
+  readonly message?: { readonly usage?: Usage }
+  readonly content_block?: {
+    readonly type: string
+    readonly id?: string
+    readonly name?: string
+    readonly text?: string
+    readonly data?: string
+  }
+  /** Of a block, or of the message at its end. */
+  readonly delta?: {
+    readonly type?: string
+    readonly text?: string
+    readonly partial_json?: string
+    readonly thinking?: string
+    readonly signature?: string
+    readonly stop_reason?: string | null
+  }
+  readonly usage?: Usage
+  readonly error?: { readonly type?: string; readonly message?: string }
+}
+
+const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
+  max_tokens: 'length',
+  model_context_window_exceeded: 'length',
+  refusal: 'filter',
+}
+
+/** HTTP statuses of the vendor's errors, for those that come in the middle of an answer. */
+const STATUS: Readonly<Record<string, number>> = {
+  invalid_request_error: 400,
+  authentication_error: 401,
+  billing_error: 402,
+  permission_error: 403,
+  not_found_error: 404,
+  request_too_large: 413,
+  rate_limit_error: 429,
+  api_error: 500,
+  timeout_error: 504,
+  overloaded_error: 529,
+}
+
+/** A language model on Anthropic's Messages API, with tools and instructions from its prompt cache. */
+export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel> {
+  const baseUrl = `${(options.baseUrl ?? PUBLIC_URL).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
+  return {
+    service: 'anthropic',
+    model: pricedModel(options.model, baseUrl),
+    make: (context) => new AnthropicRequests({ ...options, baseUrl }, context),
+  }
+}
+
+class AnthropicRequests implements LanguageModel {
+  readonly #options: ChatOptions
+  readonly #context: StageContext
+  readonly #service: HttpService
+  /** By the first call after them. */
+  readonly #thoughts = new KeptWithCalls<readonly Thought[]>()
+
+  constructor(options: ChatOptions, context: StageContext) {
+    this.#options = options
+    this.#context = context
+    this.#service = new HttpService(`${context.name}: llm`, options, TIMEOUT_MS, context.http, (apiKey) => ({
+      'anthropic-version': VERSION,
+      // As the vendor's own client sends it (@anthropic-ai/sdk 1.14.0).
+      ...bearer(apiKey),
+    }))
+  }
+
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    if (probe) await this.#service.probe(signal)
+  }
+
+  warm(): void {
+    this.#service.warm()
+  }
+
+  close(): void {
+    // Each request has a signal of its own.
+  }
+
+  async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
+    const { body } = await this.#service.post('/messages', this.#body(request), signal)
+    // Figures of later events replace those of earlier ones, and an answer that is broken off has cost what came so far.
+    let usage: Usage | null = null
+    const thoughts: Thought[] = []
+    try {
+      for await (const text of eventData(body.pieces(), () => this.#context.malformed())) {
+        const event = this.#event(text)
+        if (event === null) continue
+        const counted = event.message?.usage ?? event.usage
+        if (counted != null) usage = withFigures(usage, counted)
+        const delta = this.#delta(event, thoughts)
+        if (delta !== null) yield delta
+      }
+    } finally {
+      if (usage !== null) this.#tokens(usage)
+    }
+  }
+
+  #delta({ type, index, content_block: block, delta }: AnthropicEvent, thoughts: Thought[]): ModelDelta | null {
+    if (type === 'content_block_start' && block?.type === 'tool_use') {
+      const { id = '', name = '' } = block
+      if (thoughts.length > 0) this.#thoughts.set(id, thoughts.splice(0))
+      return { calls: [{ ...(index === undefined ? {} : { index }), id, function: { name, arguments: '' } }] }
+    }
+    if (type === 'content_block_start' && block?.type === 'thinking')
+      thoughts.push({ type: 'thinking', thinking: '', signature: '' })
+    if (type === 'content_block_start' && block?.type === 'redacted_thinking')
+      thoughts.push({ type: 'redacted_thinking', data: block.data ?? '' })
+    if (type === 'content_block_start' && block?.type === 'text' && typeof block.text === 'string' && block.text !== '')
+      return { text: block.text }
+    if (delta == null) return null
+    const cut = type === 'message_delta' && delta.stop_reason != null ? CUT[delta.stop_reason] : undefined
+    if (cut !== undefined) return { cut }
+    switch (delta.type) {
+      case 'text_delta':
+        return typeof delta.text === 'string' && delta.text !== '' ? { text: delta.text } : null
+      case 'input_json_delta':
+        return index === undefined ? null : { calls: [{ index, function: { arguments: delta.partial_json ?? '' } }] }
+      case 'thinking_delta':
+      case 'signature_delta': {
+        const last = thoughts.at(-1)
+        if (last?.type === 'thinking')
+          thoughts[thoughts.length - 1] = {
+            ...last,
+            thinking: last.thinking + (delta.thinking ?? ''),
+            signature: last.signature + (delta.signature ?? ''),
+          }
+        return null
+      }
+      default:
+        return null
+    }
+  }
+
+  #body({ messages, tools }: ModelRequest): AnthropicRequest {
+    const { model, maxTokens = MAX_TOKENS } = this.#options
+    const { instructions, rest } = splitInstructions(messages)
+    const turns = alternatingTurns(rest, (message) => this.#blocks(message), textBlock)
+    return {
+      model,
+      max_tokens: maxTokens,
+      stream: true,
+      ...(instructions.trim() === '' ? {} : { system: [{ ...textBlock(instructions), ...CACHED }] }),
+      messages: turns.map(({ role, parts }) => ({
+        role: role === 'agent' ? 'assistant' : 'user',
+        // The service wants reasoning before what was said after it, which the conversation has before the calls.
+        content: [...parts.filter(isThought), ...parts.filter((part) => !isThought(part))],
+      })),
+      ...(tools.length === 0
+        ? {}
+        : {
+            tools: tools.map(({ name, description, parameters }, i) => ({
+              name,
+              description,
+              input_schema: { ...parameters, type: 'object' },
+              ...(i === tools.length - 1 ? CACHED : {}),
+            })),
+          }),
+    }
+  }
+
+  #blocks(message: ChatMessage): Block[] {
+    if (message.role === 'tool')
+      return [{ type: 'tool_result', tool_use_id: idOf(message.tool_call_id), content: message.content }]
+    // The service refuses a blank text.
+    const text = message.content ?? ''
+    const blocks: Block[] = text.trim() === '' ? [] : [textBlock(text)]
+    if (message.role !== 'assistant') return blocks
+    for (const { id, function: call } of message.tool_calls ?? [])
+      blocks.push(...(this.#thoughts.get(id) ?? []), {
+        type: 'tool_use',
+        id: idOf(id),
+        name: call.name,
+        input: { ...parseArguments(call.arguments).args },
+      })
+    return blocks
+  }
+
+  #tokens(usage: Usage): void {
+    const written = usageNumber(usage.cache_creation_input_tokens)
+    const cached = usageNumber(usage.cache_read_input_tokens)
+    this.#context.used({
+      ...noUsage(),
+      model: pricedModel(this.#options.model, this.#options.baseUrl),
+      inputTokens: usageNumber(usage.input_tokens) + written + cached,
+      inputCachedTokens: cached,
+      inputCacheWriteTokens: written,
+      outputTokens: usageNumber(usage.output_tokens),
+    })
+  }
+
+  #event(text: string): AnthropicEvent | null {
+    let value: unknown = null
+    try {
+      value = JSON.parse(text)
+    } catch {
+      // Counted below.
+    }
+    if (typeof value !== 'object' || value === null) {
+      this.#context.malformed()
+      return null
+    }
+    const event = value as AnthropicEvent
+    if (event.type === 'error')
+      throw this.#service.faultInBody(JSON.stringify({ error: event.error }), STATUS[event.error?.type ?? ''])
+    return event
+  }
+}
+
+function textBlock(text: string): TextBlock {
+  return { type: 'text', text }
+}
+
+function isThought(block: Block): block is Thought {
+  return block.type === 'thinking' || block.type === 'redacted_thinking'
+}
+
+/** The service takes no other characters, and a call may come from another service. */
+function idOf(callId: string): string {
+  return callId.replace(/[^\w-]/g, '_')
+}
+
+/** The figures so far; null in a later event says nothing. */
+function withFigures(before: Usage | null, { ...later }: Usage): Usage {
+  return { ...before, ...Object.fromEntries(Object.entries(later).filter(([, figure]) => figure !== null)) }
+}
