@@ -68,6 +68,7 @@ const GROUPS = [
       'docs/BACKENDS.md',
       'docs/CASCADE.md',
       'docs/LANGUAGES.md',
+      'docs/COMPATIBILITY.md',
       'docs/OWN-BACKEND.md',
       'examples/own-backend/README.md',
       'docs/SIMULATOR.md',
