@@ -14,16 +14,13 @@ import { dbfsOfEnergy, energyOf } from '../media/pcm.js'
 import { channelOf, parseWav } from '../media/wav.js'
 import { CALL_DEFAULTS, placeCalls, type CallArguments } from '../simulator/call-command.js'
 import type { CallReport } from '../simulator/call-report.js'
-import { AgentModels } from '../simulator/vendors/agent-models.js'
+import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
 import { Script } from '../simulator/vendors/double.js'
-import type { Speaker } from '../simulator/vendors/double.js'
-import { loadFlite } from '../speech/flite.js'
-import { spokenForm } from '../speech/spoken/spoken-form.js'
 import { createLog } from '../telemetry/log.js'
 import { waterfall } from './calls.js'
 import { Conversations, conversation } from './conversation.js'
@@ -230,8 +227,7 @@ const BREAKS_AFTER_MS = 900
  */
 async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const print = screenOf(options, terminal)
-  const flite = await loadFlite()
-  const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
+  const speaker = await embeddedSpeaker()
   const agentsDir = join(packageRoot(), 'agents')
   const models = await AgentModels.load({ agentsDir, names: ['order-status'], env: {}, thinkMs: 0 })
   const [services, voice, spare] = await Promise.all([
@@ -315,8 +311,7 @@ async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<n
   const { record } = options
   const print = screenOf(options, terminal)
   const write = conversation(print, terminal)
-  const flite = await loadFlite()
-  const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
+  const speaker = await embeddedSpeaker()
   const [primary, standby] = await Promise.all([
     OpenAiDouble.start({
       key: KEY,

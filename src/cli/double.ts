@@ -1,13 +1,21 @@
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
-import { DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
-import { AgentModels } from '../simulator/vendors/agent-models.js'
+import { DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
+import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
+import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
-import type { DoubleOptions } from '../simulator/vendors/double.js'
+import { DeepgramDouble } from '../simulator/vendors/deepgram-double.js'
+import type { DoubleOptions, Refusal } from '../simulator/vendors/double.js'
+import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
+import { SherpaDouble, VoskDouble } from '../simulator/vendors/own-server-double.js'
+import type { RecogniserDoubleOptions, RecogniserFaults } from '../simulator/vendors/recogniser-double.js'
+import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
+import { TranscriptionDouble } from '../simulator/vendors/transcription-double.js'
+import type { VoiceDoubleOptions, VoiceFaults } from '../simulator/vendors/voice-double.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
@@ -16,7 +24,7 @@ interface DoubleWanted {
   readonly key: string
   readonly faults: readonly DoubleFault[]
   readonly thinkMs: number
-  /** For a cascade; the others have a model for each session. */
+  /** For a cascade and its services; the others have a model for each session. */
   readonly models: () => CascadeModels
 }
 
@@ -43,6 +51,78 @@ async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> 
   if (faults.includes('no-quota')) double.refuse = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
   if (faults.includes('never-ready')) double.refuse = 'never'
   return double
+}
+
+/** A service of a cascade with a protocol of its own. */
+interface StageDouble {
+  readonly baseUrl: string
+  readonly faults: Partial<RecogniserFaults & VoiceFaults>
+  refuse: Refusal | 'never' | null
+  close(): Promise<void>
+}
+
+interface StageService {
+  readonly start: (options: RecogniserDoubleOptions & VoiceDoubleOptions) => Promise<StageDouble>
+  /** Settings that have its address. */
+  readonly urls: readonly string[]
+}
+
+const PORT_MAX = 65_535
+const STAGE_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
+
+/**
+ * A service that is given to a cascade, and at the next port what it needs beside it: the
+ * language model, and a recogniser or a voice over HTTP. All of them share one understanding of the conversation.
+ * @param key  the setting of their key; null where they ask for none
+ * @param stages  that they take
+ */
+function ofCascade(key: string | null, stages: readonly ('STT' | 'TTS')[], { start, urls }: StageService): Service {
+  return {
+    faults: [...stages.map((stage) => STAGE_FAULTS[stage]), 'never-ready'],
+    start: async (wanted) => {
+      const { options, faults, thinkMs } = wanted
+      const { port: first = 0 } = options
+      if (first >= PORT_MAX)
+        throw new UsageError(`--port leaves no room for the port after it; allowed: up to ${PORT_MAX - 1}`)
+      const models = wanted.models()
+      const speaker = await embeddedSpeaker()
+      const running: { close(): Promise<void> }[] = []
+      const close = async (): Promise<void> => {
+        await Promise.all(running.map((one) => one.close()))
+      }
+      const env: Record<string, string> = { AUTO_BACKEND: 'cascade' }
+      if (key !== null) env[key] = wanted.key
+      try {
+        const double = await start({
+          ...options,
+          speaker,
+          understand: (pcm, rateHz) => models.understand(pcm, rateHz),
+        })
+        running.push(double)
+        if (faults.includes('deaf')) double.faults.deaf = true
+        if (faults.includes('mute')) double.faults.mute = true
+        if (faults.includes('never-ready')) double.refuse = 'never'
+        for (const url of urls) env[url] = double.baseUrl
+        const rest = await CascadeDouble.start({
+          ...options,
+          port: first === 0 ? 0 : first + 1,
+          breaksAfterMs: null,
+          models,
+        })
+        running.push(rest)
+        rest.delayMs.llm = thinkMs
+        for (const stage of ['STT', 'LLM', 'TTS'] as const) {
+          if (stage !== 'LLM' && stages.includes(stage)) continue
+          env[`${stage}_URL`] = rest.baseUrl
+          env[`${stage}_API_KEY`] = wanted.key
+        }
+        return { env: { ...env, LLM_MODEL: 'double' }, close }
+      } catch (thrown) {
+        await close()
+        throw thrown
+      }
+    },
+  }
 }
 
 const SERVICES: Readonly<Record<DoubleName, Service>> = {
@@ -113,6 +193,28 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
       }
     },
   },
+  soniox: ofCascade('SONIOX_API_KEY', ['STT', 'TTS'], {
+    start: (options) => SonioxDouble.start(options),
+    urls: ['SONIOX_STT_URL', 'SONIOX_TTS_URL'],
+  }),
+  deepgram: ofCascade('DEEPGRAM_API_KEY', ['STT'], {
+    start: (options) => DeepgramDouble.start(options),
+    urls: ['DEEPGRAM_STT_URL'],
+  }),
+  'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], {
+    start: (options) => TranscriptionDouble.start(options),
+    urls: ['OPENAI_BASE_URL'],
+  }),
+  vosk: ofCascade(null, ['STT'], { start: (options) => VoskDouble.start(options), urls: ['VOSK_URL'] }),
+  sherpa: ofCascade(null, ['STT'], { start: (options) => SherpaDouble.start(options), urls: ['SHERPA_URL'] }),
+  cartesia: ofCascade('CARTESIA_API_KEY', ['TTS'], {
+    start: (options) => CartesiaVoiceDouble.start(options),
+    urls: ['CARTESIA_TTS_URL'],
+  }),
+  elevenlabs: ofCascade('ELEVENLABS_API_KEY', ['TTS'], {
+    start: (options) => ElevenLabsVoiceDouble.start(options),
+    urls: ['ELEVENLABS_TTS_URL'],
+  }),
 }
 
 /** The options of `mkondo double`. */
@@ -137,6 +239,7 @@ export async function runDouble(
   signal: AbortSignal,
 ): Promise<void> {
   const service = SERVICES[name]
+  const known = { ...DOUBLES, ...STAGE_DOUBLES }[name]
   const { host, key, thinkMs, silenceMs, breaksAfter, fault: faults = [] } = options
   const unknown = faults.find((fault) => !service.faults.includes(fault))
   if (unknown !== undefined)
@@ -151,7 +254,7 @@ export async function runDouble(
     const running = await service.start({
       options: {
         host,
-        port: options.port ?? DOUBLES[name].port,
+        port: options.port ?? known.port,
         key,
         turns: { silenceMs, skipsTones: true },
         breaksAfterMs: breaksAfter === undefined ? null : breaksAfter * 1000,
@@ -164,7 +267,7 @@ export async function runDouble(
     })
     const variables = Object.entries(running.env).map(([variable, value]) => `export ${variable}=${value}`)
     out(
-      `A double of ${DOUBLES[name].what}, answering as ${models.names.join(', ')}.\nFor the gateway:\n\n${variables.join('\n')}\n\n`,
+      `A double of ${known.what}, answering as ${models.names.join(', ')}.\nFor the gateway:\n\n${variables.join('\n')}\n\n`,
     )
     await stopped(signal)
     await running.close()

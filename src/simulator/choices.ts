@@ -28,7 +28,18 @@ export const DOUBLES = {
   realtime: { what: "a realtime server of one's own, in OpenAI's shape", port: 7704 },
   cascade: { what: 'the three services of a cascade: recogniser, language model, voice', port: 7705 },
 } as const
-export type DoubleName = keyof typeof DOUBLES
+
+/** Services of one or two stages of a cascade, as `DOUBLES`; what they need beside them takes the next port. */
+export const STAGE_DOUBLES = {
+  soniox: { what: 'recogniser and voice of Soniox', port: 7711 },
+  deepgram: { what: "Deepgram's recognisers, Nova and Flux", port: 7721 },
+  'openai-transcription': { what: "OpenAI's realtime transcription, and vLLM's", port: 7731 },
+  vosk: { what: 'vosk-server, a recogniser', port: 7741 },
+  sherpa: { what: 'the online WebSocket server of sherpa-onnx, a recogniser', port: 7751 },
+  cartesia: { what: "Cartesia's voice", port: 7761 },
+  elevenlabs: { what: "ElevenLabs' voice", port: 7771 },
+} as const
+export type DoubleName = keyof typeof DOUBLES | keyof typeof STAGE_DOUBLES
 
 /** How a double misbehaves from its first session on. */
 export const DOUBLE_FAULTS = {
@@ -36,6 +47,7 @@ export const DOUBLE_FAULTS = {
   'empty-answers': 'its answers have nothing in them',
   'no-quota': 'refuses sessions: the account is empty',
   'never-ready': 'leaves connections without an answer',
+  mute: 'its voice takes texts and says nothing (soniox, cartesia, elevenlabs)',
   'delegate-hangs': 'its delegate begins and never ends (openai-live)',
 } as const
 export type DoubleFault = keyof typeof DOUBLE_FAULTS

@@ -12,10 +12,10 @@ t.setTimeout(300_000)
 t.jobs = 3
 
 /** `mkondo double SERVICE` on a free port. Gives the variables that it prints. */
-async function double(t: Test, service: string): Promise<Record<string, string>> {
+async function double(t: Test, service: string, ...agents: readonly string[]): Promise<Record<string, string>> {
   const stop = new AbortController()
   let printed = ''
-  const running = run(['double', service, '--port', '0'], {
+  const running = run(['double', service, '--port', '0', ...agents.flatMap((agent) => ['--agent', agent])], {
     ...PROCESS_TERMINAL,
     out: (text) => (printed += text),
     env: {},
@@ -92,4 +92,22 @@ for (const [service, backend] of [
     t.same(ranWell(helped), ['verify_caller', 'verify_caller', 'getAccount'])
     t.same(carrierComplaints(helped), [])
   })
+}
+
+// One recogniser and one voice; that all protocols carry speech is in test/simulator/spoken-doubles.test.ts.
+for (const service of ['openai-transcription', 'elevenlabs']) {
+  t.test(
+    `a double of ${service} holds a call on the order line over its own protocol`,
+    { buffered: true },
+    async (t) => {
+      const { at, close } = await whole({ ...(await double(t, service, 'order-status')), MEDIA_WORKERS: '1' })
+      t.teardown(close)
+      const { calls, output } = await simulateOneCall({ ...at, args: ['--from', '+254700000001'] })
+      const [asked] = calls
+      t.equal(asked?.backend, 'cascade', output)
+      t.match(saidBy(asked), /Order 4127 is out for delivery\. PikiPiki should be with you today/)
+      t.same(ranWell(asked), ['lookup_order', 'end_call'])
+      t.same(carrierComplaints(asked), [])
+    },
+  )
 }

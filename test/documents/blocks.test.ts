@@ -12,7 +12,7 @@ import { SETTINGS } from '../../src/config/settings.js'
 import type { Setting } from '../../src/config/settings.js'
 import { messageOf } from '../../src/core/errors.js'
 import { hostedAgents } from '../../src/gateway/hosted-agents.js'
-import { DOUBLES } from '../../src/simulator/choices.js'
+import { DOUBLES, STAGE_DOUBLES } from '../../src/simulator/choices.js'
 import { parseScenario } from '../../src/simulator/scenarios/scenario.js'
 import { parseScript } from '../../src/simulator/script-file.js'
 import { shellCommands } from './shell-commands.js'
@@ -311,6 +311,14 @@ t.test('the quickstart has each model, and the address of each double', async (t
     const block = quickstart.find(({ text }) => text.startsWith(`npx mkondo double ${name} &\n`))
     t.match(block?.text, new RegExp(`://127\\.0\\.0\\.1:${port}(?:/v1)?\\n`), name)
   }
+  const rows = readFileSync(join(root, 'docs/CASCADE.md'), 'utf8').matchAll(/^\| (`[^|]+) \| ([\d, ]+) \|/gm)
+  const cells = (cell: string): string[] => cell.replaceAll('`', '').split(', ')
+  t.same(
+    Object.fromEntries(
+      [...rows].flatMap(([, names = '', ports = '']) => cells(names).map((name, i) => [name, Number(cells(ports)[i])])),
+    ),
+    Object.fromEntries(Object.entries(STAGE_DOUBLES).map(([name, { port }]) => [name, port])),
+  )
 })
 
 t.test('a block that is wrong is told', async (t) => {

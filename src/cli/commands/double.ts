@@ -1,11 +1,11 @@
-import { DOUBLES, DOUBLE_FAULTS, type DoubleName } from '../../simulator/choices.js'
+import { DOUBLES, DOUBLE_FAULTS, STAGE_DOUBLES, type DoubleName } from '../../simulator/choices.js'
 import type { RunDoubleOptions } from '../double.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { oneOf, repeated, text, valued, whole } from '../options.js'
 import { untilSignal } from '../terminal.js'
 import type { Define } from './define.js'
 
-const NAMES = Object.keys(DOUBLES)
+const NAMES = [...Object.keys(DOUBLES), ...Object.keys(STAGE_DOUBLES)]
 const FAULTS = Object.keys(DOUBLE_FAULTS)
 
 export const defineDouble: Define = (program, terminal, ends) => {
@@ -38,6 +38,10 @@ gateway to it, and runs until it is stopped.
 Services:
 ${listed(Object.entries(DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
 
+Services of a cascade, over their own protocols. The double also runs what the cascade needs beside them, such as the
+language model, at the next port (docs/CASCADE.md):
+${listed(Object.entries(STAGE_DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
+
 Faults:
 ${listed(Object.entries(DOUBLE_FAULTS))}`,
     )
@@ -54,5 +58,5 @@ function key(value: string, name: string): string {
 }
 
 function listed(rows: readonly (readonly [string, string])[]): string {
-  return rows.map(([name, what]) => `  ${name.padEnd(16)}${what}`).join('\n')
+  return rows.map(([name, what]) => `  ${name.padEnd(22)}${what}`).join('\n')
 }

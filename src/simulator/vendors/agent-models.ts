@@ -4,12 +4,14 @@ import type { Environment } from '../../agents/template.js'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import { GatewayError } from '../../core/errors.js'
 import { ResamplerBank } from '../../media/resample/resampler.js'
+import { loadFlite } from '../../speech/flite.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
+import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
 import { CascadeModels } from './cascade-models.js'
 import { DialogueModel } from './dialogue-model.js'
-import type { DoubleModel } from './double.js'
+import type { DoubleModel, Speaker } from './double.js'
 
 interface AgentModelsOptions {
   readonly agentsDir: string
@@ -18,6 +20,12 @@ interface AgentModelsOptions {
   readonly env: Environment
   /** Wait before each answer. */
   readonly thinkMs: number
+}
+
+/** The embedded voice, for doubles whose sound is made where they run. */
+export async function embeddedSpeaker(): Promise<Speaker> {
+  const flite = await loadFlite()
+  return (text) => flite.speak(spokenForm(text), 'slt')
 }
 
 interface Speaking {

@@ -4,6 +4,8 @@ import type { ScriptedReply } from '../../backends/conformance.js'
 import { DialogueEngine, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { keysIn } from '../../backends/prompts.js'
+import { isSampleRateHz } from '../../core/units.js'
+import { joined } from '../../media/pcm.js'
 import { BLOCK_SAMPLES, type ResamplerBank } from '../../media/resample/resampler.js'
 import { channelOf, parseWav } from '../../media/wav.js'
 import type { SpeechChunk, SpeechClient } from '../../speech/speech-client.js'
@@ -11,7 +13,7 @@ import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../..
 import { sentencesOf } from '../../speech/spoken/sentences.js'
 import type { OfflineDialogue } from '../../agents/offline.js'
 import { CALLER_NUMBER, FIT_MIN, FIT_SURE, NOTHING_TO_SAY, resultOf } from './dialogue-model.js'
-import type { SpokenText } from './double.js'
+import { atRate, INAUDIBLE, type SpokenText } from './double.js'
 
 /** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
 const CASCADE_DOUBLE_GRAMMARS_MAX = 8
@@ -31,8 +33,6 @@ interface Listening {
   readonly digits: readonly string[]
 }
 
-/** What a recogniser without a grammar writes for sound that it cannot make out. */
-const INAUDIBLE = '[inaudible]'
 /** How the gateway writes an answer that was cut off, and a result that came late. */
 const CUT_OFF = /^(.*) \[the caller interrupted\]$/s
 const LATE_RESULT = /^The tool (\w+) has answered: (.*)$/s
@@ -61,7 +61,12 @@ export class CascadeModels {
   /** @param wav  a file of 16-bit PCM, as the gateway sends it */
   async transcribe(wav: Uint8Array): Promise<string> {
     const audio = parseWav(wav)
-    const pcm = this.#atRecogniserRate(channelOf(audio, 0), audio.sampleRateHz)
+    return (await this.understand(channelOf(audio, 0), audio.sampleRateHz)) || INAUDIBLE
+  }
+
+  /** The words of a caller's turn, or of its beginning; empty when there are none that a conversation listens for. */
+  async understand(sound: Int16Array, sampleRateHz: number): Promise<string> {
+    const pcm = this.#atRecogniserRate(sound, sampleRateHz)
     let best = { text: '', fit: 0 }
     for (const one of [...this.#listening.values(), ...this.#openings]) {
       const { text, fit = 1 } = await this.#recognise(pcm, one)
@@ -69,7 +74,7 @@ export class CascadeModels {
       if (fit > best.fit && words !== '') best = { text: readable(words, one.digits), fit }
       if (best.fit >= FIT_SURE) break
     }
-    return best.fit >= FIT_MIN ? best.text : INAUDIBLE
+    return best.fit >= FIT_MIN ? best.text : ''
   }
 
   /** The model's answer to a request with these messages. */
@@ -114,7 +119,7 @@ export class CascadeModels {
   }
 
   #atRecogniserRate(pcm: Int16Array, sampleRateHz: number): Int16Array {
-    if (sampleRateHz !== 16_000) return pcm
+    if (!isSampleRateHz(sampleRateHz)) return atRate(pcm, sampleRateHz, RECOGNISER_RATE_HZ)
     const resampler = this.#options.resamplers.open(sampleRateHz, RECOGNISER_RATE_HZ)
     const out: Int16Array[] = []
     for (let at = 0; at < pcm.length; at += BLOCK_SAMPLES) {
@@ -123,7 +128,7 @@ export class CascadeModels {
       out.push(samples.subarray(0, resampler.process(block, samples)))
     }
     resampler.release()
-    return Int16Array.from(out.flatMap((samples) => [...samples]))
+    return joined(out)
   }
 }
 

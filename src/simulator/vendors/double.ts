@@ -6,6 +6,9 @@ import { G711 } from '../../media/pcm.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
+/** What a recogniser of a double writes for speech that it cannot make out. */
+export const INAUDIBLE = '[inaudible]'
+
 export interface SpokenText {
   readonly pcm: Int16Array
   readonly sampleRateHz: number

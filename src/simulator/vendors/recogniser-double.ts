@@ -1,14 +1,16 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, joined, samplesOf } from '../../media/pcm.js'
-import { LevelDetector, SocketDouble, type DoubleOptions } from './double.js'
+import { INAUDIBLE, LevelDetector, SocketDouble, type DoubleOptions } from './double.js'
 
 export interface RecogniserDoubleOptions extends DoubleOptions {
   /** Delay of what follows the end of a turn. */
   readonly finalMs?: number
-  /** Understands what is said, in place of the script. Empty for noise. */
-  readonly understand?: (pcm: Int16Array, sampleRateHz: number) => Promise<string>
+  /** Understands what is said, in place of the script. Empty where there are no words. */
+  readonly understand?: Understand
 }
+
+type Understand = (pcm: Int16Array, sampleRateHz: number) => Promise<string>
 
 /** What a recogniser does wrong, on purpose. */
 export interface RecogniserFaults {
@@ -33,6 +35,10 @@ export const NO_RECOGNISER_FAULTS: Readonly<RecogniserFaults> = {
 const WORD_MS = 250
 /** One that understands tells words after each such piece of speech. */
 const PARTIAL_MS = 600
+/** And after this silence: when the turn ends there, its words are known already. */
+const PAUSE_MS = 100
+/** Audio of a turn that one that understands keeps; what follows is not heard. */
+const TURN_MS_MAX = 60_000
 
 export interface SpokenWord {
   readonly text: string
@@ -70,14 +76,19 @@ export class DoubleEar {
   #turns = 0
   /** Of one that understands: the turn's audio, and where it was listened to last. */
   #pcm: Int16Array[] = []
+  #pcmMs = 0
   #partialAtMs = 0
   #busy = false
+  readonly #pauses: LevelDetector
+  /** Of what was said before the pause that the caller makes; null while they speak. */
+  #beforePause: Promise<string> | null = null
 
   constructor(double: HeardBy, rateHz: number, out: EarOut) {
     this.#double = double
     this.#rateHz = rateHz
     this.#out = out
     this.#detector = new LevelDetector({ sampleRateHz: rateHz, silenceMs: 400 })
+    this.#pauses = new LevelDetector({ sampleRateHz: rateHz, silenceMs: PAUSE_MS })
   }
 
   hear(pcm: Int16Array): void {
@@ -90,16 +101,21 @@ export class DoubleEar {
     const { understand } = options
     const words = this.#words ?? []
     const [fromMs, voicedMs, pcm] = [this.#voicedFromMs, this.#voicedMs, joined(this.#pcm)]
+    const known = this.#beforePause
+    this.#beforePause = null
     this.#turns++
     this.#words = null
     this.#voicedMs = 0
     this.#shown = 0
     this.#pcm = []
+    this.#pcmMs = 0
     this.#partialAtMs = 0
     if (faults.deaf) return
     const tell = (found: readonly SpokenWord[]): void => told(faults.emptyAnswer ? [] : found)
     if (understand === undefined || voicedMs === 0) return tell(words)
-    void understand(pcm, this.#rateHz).then((text) => tell(spread(text, fromMs, voicedMs)))
+    // Speech is told even where its words are not; shorter sounds may be a knock.
+    const none = voicedMs < PARTIAL_MS ? '' : INAUDIBLE
+    void (known ?? understand(pcm, this.#rateHz)).then((text) => tell(spread(text || none, fromMs, voicedMs)))
   }
 
   #hear(pcm: Int16Array): void {
@@ -108,13 +124,22 @@ export class DoubleEar {
     this.heardMs += ms
     this.#double.callerAudioMs += ms
     this.#detector.hear(pcm)
-    if (understand !== undefined) this.#pcm.push(pcm.slice())
+    if (understand !== undefined && this.#pcmMs < TURN_MS_MAX) {
+      this.#pcm.push(pcm.slice())
+      this.#pcmMs += ms
+    }
+    if (understand !== undefined) this.#pause(this.#pauses.hear(pcm).at(-1), understand)
     if (!this.#detector.speaking) return
     if (this.#voicedMs === 0) this.#voicedFromMs = this.heardMs - ms
     this.#voicedMs += ms
     if (this.#double.faults.deaf) return
     if (understand === undefined) this.#recite()
     else this.#listen(understand)
+  }
+
+  #pause(edge: 'started' | 'stopped' | undefined, understand: Understand): void {
+    if (edge === 'started') this.#beforePause = null
+    if (edge === 'stopped' && this.#voicedMs > 0) this.#beforePause = understand(joined(this.#pcm), this.#rateHz)
   }
 
   #recite(): void {
@@ -134,7 +159,7 @@ export class DoubleEar {
     this.#tell(words.slice(0, due))
   }
 
-  #listen(understand: NonNullable<RecogniserDoubleOptions['understand']>): void {
+  #listen(understand: Understand): void {
     if (this.#busy || this.#voicedMs - this.#partialAtMs < PARTIAL_MS) return
     this.#busy = true
     this.#partialAtMs = this.#voicedMs

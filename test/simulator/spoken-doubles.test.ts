@@ -1,0 +1,140 @@
+import { DeepgramClient } from '@deepgram/sdk'
+import { SonioxNodeClient } from '@soniox/node'
+import { join } from 'node:path'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { packageRoot } from '../../src/config/package-root.js'
+import { samplesOf } from '../../src/media/pcm.js'
+import { loadFlite } from '../../src/speech/flite.js'
+import { AgentModels, embeddedSpeaker } from '../../src/simulator/vendors/agent-models.js'
+import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
+import { INAUDIBLE } from '../../src/simulator/vendors/double.js'
+import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+
+// What `mkondo double soniox` and the others are made of: the embedded recogniser and voice over the services' protocols.
+
+// The client takes the global one, which Node has since version 22.
+globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket
+
+const KEY = 'spoken-0123456789abcdef'
+const RATE_HZ = 16_000
+const agents = await AgentModels.load({
+  agentsDir: join(packageRoot(), 'agents'),
+  names: ['order-status'],
+  env: {},
+  thinkMs: 0,
+})
+t.teardown(() => agents.close())
+const models = agents.cascade()
+const speaker = await embeddedSpeaker()
+const options = { key: KEY, speaker, understand: (pcm: Int16Array, rateHz: number) => models.understand(pcm, rateHz) }
+const flite = await loadFlite()
+const NUMBER = flite.speak('four one two seven', 'rms').pcm
+/** Of no conversation. */
+const STRANGE = flite.speak('purple elephants enjoy philosophy', 'rms').pcm
+const bytesOf = (pcm: Int16Array): Buffer => Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)
+
+t.test("Soniox's own client has a spoken number understood, and an answer spoken", async (t) => {
+  const double = await SonioxDouble.start(options)
+  t.teardown(() => double.close())
+  const at = double.baseUrl.replace('http', 'ws')
+  const { realtime } = new SonioxNodeClient({
+    api_key: KEY,
+    realtime: { ws_base_url: `${at}/transcribe-websocket`, tts_ws_url: `${at}/tts-websocket` },
+  })
+  const session = realtime.stt({
+    model: 'stt-rt-v4',
+    audio_format: 'pcm_s16le',
+    sample_rate: RATE_HZ,
+    num_channels: 1,
+  })
+  let text = ''
+  session.on('result', ({ tokens }) => {
+    for (const token of tokens) if (token.is_final) text += token.text
+  })
+  await session.connect()
+  for (const said of [NUMBER, STRANGE]) {
+    const finalized = new Promise<void>((resolve) => session.once('finalized', () => resolve()))
+    session.sendAudio(bytesOf(said))
+    session.finalize()
+    await finalized
+  }
+  t.equal(text.replace('<end>', ''), ` 4127 ${INAUDIBLE}`, 'and speech that is not understood is told')
+  await session.finish()
+
+  const connection = await realtime.tts.multiStream()
+  const stream = await connection.stream({
+    model: 'tts-rt-v2',
+    language: 'en',
+    voice: 'Adrian',
+    audio_format: 'pcm_s16le',
+    sample_rate: RATE_HZ,
+  })
+  const sound: Buffer[] = []
+  stream.on('audio', (piece: Uint8Array) => sound.push(Buffer.from(piece)))
+  const terminated = new Promise<void>((resolve) => stream.on('terminated', () => resolve()))
+  stream.sendText('Where is ')
+  stream.sendText('my order?')
+  stream.finish()
+  await terminated
+  t.equal(await models.understand(samplesOf(Buffer.concat(sound)), RATE_HZ), 'where is my order', 'its sound is speech')
+  connection.close()
+})
+
+t.test("Deepgram's own client has a spoken number understood", async (t) => {
+  const double = await DeepgramDouble.start(options)
+  t.teardown(() => double.close())
+  const client = new DeepgramClient({ apiKey: KEY, baseUrl: double.baseUrl.replace('http', 'ws') })
+  const socket = await client.listen.v1.connect({
+    encoding: 'linear16',
+    sample_rate: RATE_HZ,
+    model: 'nova-3',
+    reconnectAttempts: 0,
+    Authorization: `Token ${KEY}`,
+  })
+  const finalized = new Promise<string | undefined>((resolve) =>
+    socket.on('message', (message) => {
+      if (message.type === 'Results' && message.from_finalize === true)
+        resolve(message.channel.alternatives[0]?.transcript)
+    }),
+  )
+  socket.connect()
+  await socket.waitForOpen()
+  socket.sendMedia(NUMBER)
+  socket.sendFinalize({ type: 'Finalize' })
+  t.equal(await finalized, '4127')
+  socket.close()
+})
+
+for (const [name, start, send, last] of [
+  ['vosk-server', VoskDouble, bytesOf, '{"eof" : 1}'],
+  [
+    'sherpa-onnx',
+    SherpaDouble,
+    (pcm: Int16Array) => Buffer.from(Float32Array.from(pcm, (sample) => sample / 32_768).buffer),
+    'Done',
+  ],
+] as const) {
+  t.test(`a client of ${name} has a spoken number understood`, async (t) => {
+    const double = await start.start(options)
+    t.teardown(() => double.close())
+    const socket = new WebSocket(double.baseUrl.replace('http', 'ws'))
+    const texts: string[] = []
+    const over = new Promise<void>((resolve) => {
+      socket.on('message', (data: Buffer) => {
+        if (data.toString() === 'Done!') return resolve()
+        const { text } = JSON.parse(data.toString()) as { text?: string }
+        if (text !== undefined && text !== '') texts.push(text)
+      })
+      socket.on('close', () => resolve())
+    })
+    await new Promise((resolve) => socket.once('open', resolve))
+    if (start === VoskDouble) socket.send(JSON.stringify({ config: { sample_rate: RATE_HZ } }))
+    socket.send(send(NUMBER))
+    socket.send(last)
+    await over
+    t.equal(texts.at(-1), '4127')
+    socket.terminate()
+  })
+}
