@@ -343,9 +343,12 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
     timeoutMs,
     run: async (args, { callSid, from, to, agent, caller, idempotencyKey, signal }) => {
       const value = await run(args, { callSid, from, to, agent, identity: caller.verified, idempotencyKey, signal })
-      const text = jsonText(value ?? null)
-      if (text.length > TOOL_RESULT_CHARS_MAX) {
-        throw new GatewayError('TOOL_RESPONSE', `${name} returned more than ${TOOL_RESULT_CHARS_MAX} characters`)
+      const text = typeof value === 'function' || typeof value === 'symbol' ? null : jsonText(value ?? null)
+      if (text === null || text.length > TOOL_RESULT_CHARS_MAX) {
+        throw new GatewayError(
+          'TOOL_RESPONSE',
+          `${name} returned no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`,
+        )
       }
       return exactJson(text)
     },

@@ -990,7 +990,10 @@ export class CallSession {
       this.#backendSpoke = true
     }
     if (itemId === this.#greetingItemId && this.#state === 'live') this.#tellGreeting()
-    if (kind !== 'filler') this.#agentSpokeLast = true
+    if (kind !== 'filler') {
+      this.#agentSpokeLast = true
+      this.#tools.answered()
+    }
     this.#mark('agent-sound', kind)
     if (itemId === this.#cutOffItemId) this.#cutOffAnnounced()
     this.#unrecognised.agentSounds()

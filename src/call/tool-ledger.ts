@@ -84,7 +84,7 @@ const LOST =
  */
 export class ToolLedger {
   running = 0
-  /** Since the caller's last turn: rounds of calls, and the calls. */
+  /** Rounds of calls since the caller's last turn, and the calls since then or since the agent's last answer. */
   #rounds = 0
   readonly #thisTurn = new Set<string>()
   readonly #past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
@@ -126,6 +126,11 @@ export class ToolLedger {
   /** The caller has said something new. */
   turn(): void {
     this.#rounds = 0
+    this.#thisTurn.clear()
+  }
+
+  /** The agent has answered: what it asks for after that may have changed. */
+  answered(): void {
     this.#thisTurn.clear()
   }
 

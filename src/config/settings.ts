@@ -875,7 +875,7 @@ export const SETTINGS = {
     key: 'anthropicModel',
     kind: modelName,
     fallback: 'claude-haiku-5-5',
-    help: "Anthropic's model.",
+    help: "Anthropic's model for a cascade, where the agent names none.",
   }),
   ttsUrl: define<string | null>({
     env: 'TTS_URL',

@@ -72,6 +72,8 @@ class Nodes {
   /** @returns the call's id, and its key without the root SID */
   call({ tool, args }: AnyCall): { readonly callId: string; readonly key: string } {
     const callId = `t${++this.#ids}`
+    // Within a turn the same call is not made twice.
+    this.ledger.turn()
     const decision = this.ledger.call(callId, tool, args, 0)
     if (decision.type !== 'run') throw new Error(`${tool} is not run: ${decision.type}`)
     return { callId, key: `${tool} ${JSON.stringify(args)} ${decision.occurrence}` }
