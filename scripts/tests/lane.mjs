@@ -13,18 +13,17 @@ export const testFiles = () =>
     .sort()
 
 /**
- * Runs these files in one process, a test of `t` beside others of its jobs. Without tap's loaders: they cost a second, and
- * what is built needs none.
+ * Runs these files in one process, a test of `t` beside others of its jobs. Without tap's loaders: they cost a second in
+ * it and in each Node that it starts, and what is built needs none. tap puts them into NODE_OPTIONS of every process that
+ * it starts, whatever environment it is given, so `env` takes them out again.
  */
 export function spawn(t, name, files) {
-  const { NODE_OPTIONS: _, ...env } = process.env
   const args =
     files.length > 1 ? ['scripts/tests/together.mjs', ...files] : [`dist/${files[0].replace(/\.ts$/, '.js')}`]
-  return t.spawn(process.execPath, args, {
+  return t.spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args], {
     name,
     buffered: t.jobs > 1,
     timeout: PROCESS_TIMEOUT_MS,
-    env,
     at: null,
     stack: '',
   })

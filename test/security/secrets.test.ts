@@ -162,15 +162,16 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     t.notMatch(found, MARK, "nor does a backend of one's own")
     t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
 
-    // The speech worker starts with the first call, what starts is not listed before it runs, and the threads of the
-    // tests before end in their own time.
+    // The speech worker starts with the first call, and what starts is not listed before it runs. A test runner may have
+    // threads of its own.
     let environments = await workersEnvironments()
-    for (let tries = 0; environments.length !== 3 && tries < 300; tries++) {
+    const ours = (): Record<string, string>[] => environments.filter((one) => one['CRM_TOKEN'] !== undefined)
+    for (let tries = 0; ours().length < 3 && tries < 300; tries++) {
       await sleep(100)
       environments = await workersEnvironments()
     }
-    t.equal(environments.length, 3, 'a media worker, a speech worker, and the thread that keeps records')
-    for (const environment of environments) {
+    t.equal(ours().length, 3, 'a media worker, a speech worker, and the thread that keeps records')
+    for (const environment of ours()) {
       t.notMatch(JSON.stringify(environment), MARK)
       for (const name of secretNames) t.notOk(name in environment, name)
       t.match(
