@@ -126,6 +126,32 @@ t.test('10,000 calls are a table that scrolls and filters at once', async (t) =>
   await page.getByRole('link', { name: 'HD_00000000270f', exact: true }).waitFor()
 })
 
+t.test('a call that ends under the pointer is counted no more, and a page that waits says so', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await startGateway(t, { console: consoleFiles() })
+  const { sid } = await ring(gateway)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(gateway.opsUrl)
+  await page.getByText('1 call', { exact: true }).waitFor()
+  const row = page.getByRole('link', { name: sid, exact: true })
+  await row.hover()
+  gateway.calls.calls.delete(sid)
+  await page.getByText('0 calls', { exact: true }).waitFor()
+  t.ok(await row.isVisible(), 'its row stays while it is pointed at')
+  let release = (): void => undefined
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  await page.route('**/api/agents', async (route) => {
+    await released
+    await route.continue()
+  })
+  await page.goto(`${gateway.opsUrl}/#/agents`)
+  await page.getByText('Loading…').waitFor()
+  release()
+  await page.getByText('Loading…').waitFor({ state: 'detached' })
+})
+
 /** Presses Tab until an element with this label has the focus. */
 async function tabTo(page: Page, label: RegExp): Promise<void> {
   const focused = `(({ activeElement: at }) => at.ariaLabel ?? at.textContent)(document)`
