@@ -66,18 +66,6 @@ export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: Fit
   return model
 }
 
-/** Cross-entropy of what `odds` gives for each frame in turn, in nats, by the frames' weights: what is made small. */
-export function lossOf({ inputs, speech, weights }: Examples, odds: (frame: Float32Array) => number): number {
-  let sum = 0
-  let weight = 0
-  speech.forEach((spoken, i) => {
-    const towards = (spoken === 1 ? 1 : -1) * odds(inputs.subarray(i * INPUTS, (i + 1) * INPUTS))
-    sum += (weights[i] as number) * Math.log1p(Math.exp(-towards))
-    weight += weights[i] as number
-  })
-  return sum / weight
-}
-
 function forward(model: Float64Array, x: Float64Array, units: Float64Array): number {
   const outAt = UNITS + x.length * UNITS
   sumUp(model, 0, x, units)

@@ -32,7 +32,7 @@ interface Origin {
 /** @param sinceOnset frames since the caller began to speak; null where he does not */
 type Weigh = (origin: Origin, sinceOnset: number | null) => number
 
-export interface FirstOptions {
+interface FirstOptions {
   readonly utterances: number
   /** Of each sound in which nobody speaks. */
   readonly soundMs: number

@@ -15,7 +15,7 @@ export interface MediaAssets {
 }
 
 /** Of `voice-model.f32`, as bench/vad/train.ts writes it. */
-export const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
+const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
 
 /**
  * Reads the filter rows and the numbers of the voice detector, and compiles the kernels of the resampler and of the
