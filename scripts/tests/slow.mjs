@@ -25,6 +25,7 @@ const SPOKEN = [
 const ALONE = [
   'backends/reconnects',
   'bench/production',
+  'cli/doctor',
   'cli/doubles',
   'cli/eight-callers',
   'cli/processes',
