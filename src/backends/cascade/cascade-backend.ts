@@ -115,6 +115,8 @@ export class CascadeBackend implements Backend {
   readonly #stable: Alarm
   readonly #keys: KeyEntry
   readonly #artefacts: ReadonlySet<string>
+  /** Why the backend is closed, where a service was the reason. */
+  #fatal: VendorFault | null = null
   readonly #abort = new AbortController()
   readonly #waiting: (() => void)[] = []
   #state: 'idle' | 'connecting' | 'ready' | 'closed' = 'idle'
@@ -166,8 +168,14 @@ export class CascadeBackend implements Backend {
   }
 
   async connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    const gone = (): GatewayError =>
-      new GatewayError('BACKEND_CLOSED', `${this.capabilities.name}: the call ended before its backend was connected`)
+    // A service may refuse its key while another one is still being connected.
+    const gone = (): Error =>
+      this.#fatal !== null
+        ? faultError(this.#fatal)
+        : new GatewayError(
+            'BACKEND_CLOSED',
+            `${this.capabilities.name}: the call ended before its backend was connected`,
+          )
     if (this.#state !== 'idle' || signal.aborted) throw gone()
     this.#state = 'connecting'
     this.#session = session
@@ -548,7 +556,10 @@ export class CascadeBackend implements Backend {
 
   #fail(fault: VendorFault): void {
     if (this.#state === 'closed') return
-    if (fault.fatal) this.#end()
+    if (fault.fatal) {
+      this.#fatal = fault
+      this.#end()
+    }
     this.#sink.event(faultEvent(fault))
     if (fault.fatal) this.#sink.event({ type: 'closed', code: CLOSE_ABNORMAL, reason: fault.message, clean: false })
   }
