@@ -4,22 +4,7 @@ import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { serviceFault, socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
-import type { VoiceWire } from './streamed-voice.js'
-
-interface CartesiaTtsOptions {
-  /** `wss://api.cartesia.ai` when not given; http(s) and ws(s) alike. */
-  readonly baseUrl?: string
-  /** Never logged. */
-  readonly apiKey: string
-  readonly model?: string
-  /** The id of a voice. Goes before the voice that the agent names. */
-  readonly voice?: string
-  /** 0.6 to 1.5; 1 when not given. */
-  readonly speed?: number
-  /** How long the service may owe sound; 5 s when not given. */
-  readonly timeoutMs?: number
-  readonly connectTimeoutMs?: number
-}
+import type { StreamedVoiceOptions, VoiceWire } from './streamed-voice.js'
 
 const BASE_URL = 'wss://api.cartesia.ai'
 /** The newest one of `TTSModel` in `@cartesia/cartesia-js` 4.2.0, whose protocol this version is. */
@@ -34,7 +19,7 @@ const SPEED_MAX = 1.5
 const CONTEXTS_MAX = 4
 
 /** Cartesia's voice over a WebSocket: each answer is one context, which tells when each word sounds. */
-export function cartesiaTextToSpeech(options: CartesiaTtsOptions): StageFactory<TextToSpeech> {
+export function cartesiaTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
   const { model = MODEL, baseUrl = BASE_URL } = options
   return {
     service: 'cartesia',
@@ -44,7 +29,7 @@ export function cartesiaTextToSpeech(options: CartesiaTtsOptions): StageFactory<
 }
 
 function wireOf(
-  options: CartesiaTtsOptions & { readonly model: string; readonly baseUrl: string },
+  options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
   context: StageContext,
 ): VoiceWire {
   const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options

@@ -3,21 +3,10 @@ import type { StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { deepgramFault } from './deepgram-fault.js'
 import { socketUrl } from './stage-socket.js'
 import { StreamedVoice } from './streamed-voice.js'
-import type { VoiceWire } from './streamed-voice.js'
+import type { StreamedVoiceOptions, VoiceWire } from './streamed-voice.js'
 
-interface DeepgramTtsOptions {
-  /** `wss://api.deepgram.com` when not given; http(s) and ws(s) alike. */
-  readonly baseUrl?: string
-  /** Never logged. */
-  readonly apiKey: string
-  /** `flux-alexis-en`: the voice is part of the model. Goes before the voice that the agent names. */
-  readonly model?: string
-  /** 0.5 to 1.5; 1 when not given. */
-  readonly speed?: number
-  /** How long the service may owe sound; 5 s when not given. */
-  readonly timeoutMs?: number
-  readonly connectTimeoutMs?: number
-}
+/** The voice is part of the model: `flux-alexis-en`. It goes before the voice that the agent names. */
+type DeepgramVoiceOptions = Omit<StreamedVoiceOptions, 'voice'>
 
 const BASE_URL = 'wss://api.deepgram.com'
 /** The example of `SpeakV2Model` in `@deepgram/sdk` 5.13.0. */
@@ -30,7 +19,7 @@ const SPEED_STEP = 0.05
 const IGNORED = /^(NO_AUDIO_GENERATED|INTERRUPT_IN_PROGRESS|INVALID_INTERRUPT_OFFSET|NO_ACTIVE_SPEECH)$/
 
 /** Deepgram's Flux voice, `/v2/speak`: one answer at a time, and the service tells which words were heard of it. */
-export function deepgramTextToSpeech(options: DeepgramTtsOptions): StageFactory<TextToSpeech> {
+export function deepgramTextToSpeech(options: DeepgramVoiceOptions): StageFactory<TextToSpeech> {
   const { baseUrl = BASE_URL } = options
   return {
     service: 'deepgram',
@@ -40,7 +29,7 @@ export function deepgramTextToSpeech(options: DeepgramTtsOptions): StageFactory<
   }
 }
 
-function wireOf(options: DeepgramTtsOptions & { readonly baseUrl: string }, context: StageContext): VoiceWire {
+function wireOf(options: DeepgramVoiceOptions & { readonly baseUrl: string }, context: StageContext): VoiceWire {
   const { apiKey, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options
   const what = `${context.name}: tts deepgram`
   const model = options.model ?? context.voice ?? MODEL

@@ -4,22 +4,7 @@ import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { serviceFault, socketUrl } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
-import type { VoiceWire } from './streamed-voice.js'
-
-interface ElevenLabsTtsOptions {
-  /** `wss://api.elevenlabs.io` when not given; http(s) and ws(s) alike. */
-  readonly baseUrl?: string
-  /** Never logged. */
-  readonly apiKey: string
-  readonly model?: string
-  /** The id of a voice. Goes before the voice that the agent names. */
-  readonly voice?: string
-  /** 0.7 to 1.2; 1 when not given. */
-  readonly speed?: number
-  /** How long the service may owe sound; 5 s when not given. */
-  readonly timeoutMs?: number
-  readonly connectTimeoutMs?: number
-}
+import type { StreamedVoiceOptions, VoiceWire } from './streamed-voice.js'
 
 const BASE_URL = 'wss://api.elevenlabs.io'
 const MODEL = 'eleven_flash_v2_5'
@@ -36,7 +21,7 @@ const INACTIVITY_S = 180
 const KEEPALIVE_MS = 60_000
 
 /** ElevenLabs' voice over a WebSocket with several contexts: each answer is one, and tells when each character sounds. */
-export function elevenLabsTextToSpeech(options: ElevenLabsTtsOptions): StageFactory<TextToSpeech> {
+export function elevenLabsTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
   const { model = MODEL, baseUrl = BASE_URL } = options
   return {
     service: 'elevenlabs',
@@ -46,7 +31,7 @@ export function elevenLabsTextToSpeech(options: ElevenLabsTtsOptions): StageFact
 }
 
 function wireOf(
-  options: ElevenLabsTtsOptions & { readonly model: string; readonly baseUrl: string },
+  options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
   context: StageContext,
 ): VoiceWire {
   const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options

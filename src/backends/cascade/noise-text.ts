@@ -1,3 +1,4 @@
+import { isSpeakable } from '../../speech/spoken/sentences.js'
 import type { Evidence } from './stage.js'
 
 /** Nobody says more characters in a second of voice; some words may have been too soft for the detector. */
@@ -31,7 +32,7 @@ const TOLD_SOUND = /\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|<[^>]*>|[♪♫][^♪♫]*[�
  */
 export function isNoiseText(text: string, voicedMs: number, evidence: Evidence = {}): boolean {
   const words = text.replace(TOLD_SOUND, ' ').replace(/\s+/g, ' ').trim()
-  if (!/[\p{L}\p{N}]/u.test(words)) return true
+  if (!isSpeakable(words)) return true
   const lower = words.toLowerCase()
   if (CREDITS.some((credit) => credit.test(lower))) return true
   const { noSpeech = 0, logprob = 0, compression = 0 } = evidence

@@ -3,22 +3,7 @@ import { sonioxFault } from './soniox-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { socketUrl } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
-import type { VoiceWire } from './streamed-voice.js'
-
-interface SonioxTtsOptions {
-  /** `wss://tts-rt.soniox.com` when not given; http(s) and ws(s) alike. */
-  readonly baseUrl?: string
-  /** Never logged. */
-  readonly apiKey: string
-  readonly model?: string
-  /** Goes before the voice that the agent names; `Adrian` when neither is given. */
-  readonly voice?: string
-  /** 0.7 to 1.3; 1 when not given. */
-  readonly speed?: number
-  /** How long the service may owe sound; 5 s when not given. */
-  readonly timeoutMs?: number
-  readonly connectTimeoutMs?: number
-}
+import type { StreamedVoiceOptions, VoiceWire } from './streamed-voice.js'
 
 const BASE_URL = 'wss://tts-rt.soniox.com'
 const SONIOX_TTS_MODEL = 'tts-rt-v2'
@@ -33,7 +18,7 @@ const KEEPALIVE_MS = 15_000
 const STREAMS_MAX = 5
 
 /** Soniox's voice over a WebSocket: each answer is one stream, which gets its words while they are written. */
-export function sonioxTextToSpeech(options: SonioxTtsOptions): StageFactory<TextToSpeech> {
+export function sonioxTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
   const { model = SONIOX_TTS_MODEL, baseUrl = BASE_URL } = options
   return {
     service: 'soniox',
@@ -43,7 +28,7 @@ export function sonioxTextToSpeech(options: SonioxTtsOptions): StageFactory<Text
 }
 
 function wireOf(
-  options: SonioxTtsOptions & { readonly model: string; readonly baseUrl: string },
+  options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
   context: StageContext,
 ): VoiceWire {
   const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options

@@ -40,6 +40,22 @@ interface VoiceNews {
   readonly send?: readonly Json[]
 }
 
+/** What every service of this kind is set to. */
+export interface StreamedVoiceOptions {
+  /** The service's own (`BASE_URL` in its file) when not given; http(s) and ws(s) alike. */
+  readonly baseUrl?: string
+  /** Never logged. */
+  readonly apiKey: string
+  readonly model?: string
+  /** The name or id of a voice. Goes before the voice that the agent names; not for Deepgram, whose model has one voice. */
+  readonly voice?: string
+  /** Within the service's `SPEED_MIN` and `SPEED_MAX`; 1 when not given. */
+  readonly speed?: number
+  /** How long the service may owe sound; 5 s when not given. */
+  readonly timeoutMs?: number
+  readonly connectTimeoutMs?: number
+}
+
 /** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
 export interface VoiceWire {
   readonly service: string
