@@ -37,6 +37,17 @@ function plainPhrases(phrases: readonly string[]): readonly string[] {
   return plain
 }
 
+/** Phrases as `hasPhrase` compares them. */
+export function phraseSet(phrases: readonly string[]): ReadonlySet<string> {
+  return new Set(phrases.map(plainText))
+}
+
+/** Whether one of the phrases is somewhere in a text of `plainText`. */
+export function hasPhrase(plain: string, phrases: ReadonlySet<string>): boolean {
+  for (const phrase of phrases) if (` ${plain} `.includes(` ${phrase} `)) return true
+  return false
+}
+
 /** Words in lower case, with spaces in the place of marks. */
 export function plainText(text: string): string {
   return text

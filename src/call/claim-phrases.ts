@@ -1,6 +1,5 @@
-import { en } from './words/en.js'
 import type { ClaimWords } from './words/language.js'
-import { sw } from './words/sw.js'
+import { WORDS } from './words/languages.js'
 
 /** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */
 const CLAIM_GAP_WORDS_MAX = 8
@@ -11,8 +10,10 @@ const CLAIM_BRACKETS_MAX = 6
 /** Letters of a word that are compared. */
 const CLAIM_WORD_CHARS_MAX = 40
 
-/** English and Swahili, which agents need not bring along. */
-export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimWords>> = { en: en.claims, sw: sw.claims }
+/** Of the languages which agents need not bring along. */
+export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimWords>> = Object.fromEntries(
+  Object.entries(WORDS).map(([language, { claims }]) => [language, claims]),
+)
 
 /** One phrase that was found. */
 interface FoundPhrase {

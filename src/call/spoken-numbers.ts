@@ -1,52 +1,40 @@
-import { en } from './words/en.js'
-import { sw } from './words/sw.js'
+import { LANGUAGES, WORDS, wordsOf } from './words/languages.js'
 
 /**
  * Numbers as people say them. Their words are in `words/`, and callers mix languages, so that those of all
  * languages count in every call.
  */
 
-const LANGUAGES = [en, sw]
-
-/** Word to number, by language; the first word for a number is the usual one. */
-export const NUMBER_WORDS = { en: en.numbers, sw: sw.numbers }
-
 /** Words of all languages together. */
 export const SPOKEN = {
-  money: setOf('money'),
-  percent: setOf('percent'),
-  parts: setOf('parts'),
-  about: setOf('about'),
-  through: setOf('through'),
-  daily: setOf('daily'),
-  articles: setOf('articles'),
-  is: setOf('is'),
-  lists: setOf('lists'),
+  money: new Set(wordsOf('money')),
+  percent: new Set(wordsOf('percent')),
+  parts: new Set(wordsOf('parts')),
+  about: new Set(wordsOf('about')),
+  through: new Set(wordsOf('through')),
+  daily: new Set(wordsOf('daily')),
+  articles: new Set(wordsOf('articles')),
+  is: new Set(wordsOf('is')),
+  lists: new Set(wordsOf('lists')),
   and: new Set(LANGUAGES.map(({ and }) => and)),
   /** Those that stand within a number after tens and units too: kumi na tano, mia mbili na hamsini. */
-  andAfterUnits: new Set([sw.and]),
+  andAfterUnits: new Set([WORDS.sw.and]),
   days: merged('days'),
   months: merged('months'),
   /** Word to day of the week, 0 for Sunday. */
-  dayNames: en.weekdays,
+  dayNames: WORDS.en.weekdays,
   weekdays: new Map(LANGUAGES.flatMap(({ weekdays }) => weekdays.map((word, day) => [word, day] as const))),
 }
 
 const NUMBERS = merged('numbers')
 const REPEATS = merged('repeats')
-const LEADING = setOf('leading')
+const LEADING = new Set(wordsOf('leading'))
 
 /** Words for one digit, and for how often the next one is repeated. */
 export const DIGIT_WORDS: readonly string[] = [
   ...[...NUMBERS].filter(([, number]) => number < 10).map(([word]) => word),
   ...REPEATS.keys(),
 ]
-
-type Words = 'leading' | 'money' | 'percent' | 'parts' | 'about' | 'articles' | 'through' | 'daily' | 'is' | 'lists'
-
-function setOf(key: Words): ReadonlySet<string> {
-  return new Set(LANGUAGES.flatMap((language) => language[key]))
-}
 
 function merged(key: 'numbers' | 'repeats' | 'months' | 'days'): ReadonlyMap<string, number> {
   return new Map(LANGUAGES.flatMap((language) => Object.entries(language[key])))

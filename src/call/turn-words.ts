@@ -1,40 +1,29 @@
-import { isBackchannel, plainText, withoutPhrases } from './backchannel.js'
+import { hasPhrase, isBackchannel, phraseSet, plainText, withoutPhrases } from './backchannel.js'
 import { isNumberWord, numbersIn, plainWords } from './spoken-numbers.js'
-import { english } from './words/english.js'
-import { swahili } from './words/swahili.js'
-import type { TurnTable } from './words/turn-table.js'
+import { LANGUAGES, wordsOf } from './words/languages.js'
 
-const TABLES: readonly TurnTable[] = [english, swahili]
+/** Said by who listens, in all languages; the default of `bargeIn.backchannel.words`. */
+export const LISTENING_WORDS = wordsOf('listening')
 
-type Lists = { [Key in keyof TurnTable]: TurnTable[Key] extends readonly string[] ? Key : never }[keyof TurnTable]
-
-/** The words of all languages: callers mix them. */
-function words(...keys: readonly Lists[]): readonly string[] {
-  return TABLES.flatMap((table) => keys.flatMap((key) => table[key]))
-}
-
-/** Said by who listens, in English and Swahili; the default of `bargeIn.backchannel.words`. */
-export const LISTENING_WORDS = words('listening')
-
-const YES_NO = words('yes', 'no')
-const NO = words('no')
-const BESIDE_YES_NO = words('besideYesNo')
-const WAIT = words('wait')
-const WAIT_OR_STOP = words('wait', 'stop')
-const BESIDE_WAIT = words('besideWait', 'listening')
-const AGAIN = words('again').filter((phrase) => !phrase.endsWith('?'))
-const AGAIN_IF_ASKED = words('again')
-const SMALL_TALK = words('smallTalk')
-const ONE_MOMENT = phraseSet(words('oneMoment'))
-const REQUESTS = phraseSet(words('requests'))
-const QUESTION_WORDS = phraseSet(words('questionWords'))
+const YES_NO = wordsOf('yes', 'no')
+const NO = wordsOf('no')
+const BESIDE_YES_NO = wordsOf('besideYesNo')
+const WAIT = wordsOf('wait')
+const WAIT_OR_STOP = wordsOf('wait', 'stop')
+const BESIDE_WAIT = wordsOf('besideWait', 'listening')
+const AGAIN = wordsOf('again').filter((phrase) => !phrase.endsWith('?'))
+const AGAIN_IF_ASKED = wordsOf('again')
+const SMALL_TALK = wordsOf('smallTalk')
+const ONE_MOMENT = phraseSet(wordsOf('oneMoment'))
+const REQUESTS = phraseSet(wordsOf('requests'))
+const QUESTION_WORDS = phraseSet(wordsOf('questionWords'))
 /** The longest first, because "phone number" is a "number" too. */
-const NUMBERS_ASKED = TABLES.flatMap(({ numbersAsked }) => numbersAsked).toSorted(
-  (a, b) => b.phrase.length - a.phrase.length,
+const NUMBERS_ASKED = LANGUAGES.flatMap(({ numbersAsked }) => Object.entries(numbersAsked)).toSorted(
+  ([a], [b]) => b.length - a.length,
 )
 /** Where the text ends with one of these; the first that fits. */
-const TAILS = (['hesitations', 'joins', 'stems'] as const).map((key) => [key, phraseSet(words(key))] as const)
-const QUESTION_ENDS = phraseSet(words('questionEnds'))
+const TAILS = (['hesitations', 'joins', 'stems'] as const).map((key) => [key, phraseSet(wordsOf(key))] as const)
+const QUESTION_ENDS = phraseSet(wordsOf('questionEnds'))
 /** Words of the longest phrase in the tables. */
 const PHRASE_WORDS_MAX = 4
 /** A number that nobody asked for is one from this many number words on: "two" may be all of "I want two". */
@@ -43,10 +32,6 @@ const NUMBER_WORDS_MIN = 3
 const READ_BACK_DIGITS_MIN = 2
 /** Longer texts are judged by their end. */
 const JUDGED_CHARS_MAX = 400
-
-function phraseSet(phrases: readonly string[]): ReadonlySet<string> {
-  return new Set(phrases.map(plainText))
-}
 
 /** What the agent's last words ask for. */
 export interface Asked {
@@ -67,14 +52,14 @@ export function askedIn(text: string, digits: readonly number[] = []): Asked {
   const sentence = sentencesOf(text).at(-1) ?? ''
   const plain = plainText(sentence)
   const question = sentence.endsWith('?')
-  const request = contains(plain, REQUESTS)
+  const request = hasPhrase(plain, REQUESTS)
   if (!question && !request) return NOTHING_ASKED
-  const open = contains(plain, QUESTION_WORDS)
-  const number = NUMBERS_ASKED.find(({ phrase }) => ` ${plain} `.includes(` ${phrase} `))
-  const rest = number === undefined ? plain : plain.replace(number.phrase, '')
+  const open = hasPhrase(plain, QUESTION_WORDS)
+  const [number, itsDigits = []] = NUMBERS_ASKED.find(([phrase]) => ` ${plain} `.includes(` ${phrase} `)) ?? []
+  const rest = number === undefined ? plain : plain.replace(number, '')
   const readBack = numbersIn(rest.split(' ')).join('').length >= READ_BACK_DIGITS_MIN
   if (number !== undefined && !readBack && (open || request))
-    return { what: 'number', digits: number.digits ?? digits, readBack: false }
+    return { what: 'number', digits: itsDigits.length > 0 ? itsDigits : digits, readBack: false }
   if (!question) return NOTHING_ASKED
   return { what: open ? 'open' : 'yes-no', digits: [], readBack }
 }
@@ -178,16 +163,11 @@ export function isSmallTalk(text: string): boolean {
 
 /** The agent says itself that the answer takes a moment. */
 export function saysOneMoment(text: string): boolean {
-  return contains(plainText(text), ONE_MOMENT)
+  return hasPhrase(plainText(text), ONE_MOMENT)
 }
 
 function endsWith(plain: readonly string[], phrases: ReadonlySet<string>): boolean {
   for (let count = 1; count <= Math.min(PHRASE_WORDS_MAX, plain.length); count++)
     if (phrases.has(plain.slice(-count).join(' '))) return true
-  return false
-}
-
-function contains(plain: string, phrases: ReadonlySet<string>): boolean {
-  for (const phrase of phrases) if (` ${plain} `.includes(` ${phrase} `)) return true
   return false
 }

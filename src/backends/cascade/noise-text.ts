@@ -1,3 +1,5 @@
+import { isBackchannel } from '../../call/backchannel.js'
+import { wordsOf } from '../../call/words/languages.js'
 import { isSpeakable } from '../../speech/spoken/sentences.js'
 import type { Evidence } from './stage.js'
 
@@ -5,7 +7,7 @@ import type { Evidence } from './stage.js'
 const CHARACTERS_PER_S_MAX = 30
 const CHARACTERS_SLACK = 40
 /** What models write for noise and callers say too needs as much voice as it takes to say it. */
-const OFTEN_NOISE = /^(?:(?:thank you(?: very much)?|thanks|you|bye|bye bye|okay|oh|so|yeah|hmm|asante|sawa)[ .,!?]*)+$/
+const OFTEN_NOISE = wordsOf('oftenNoise')
 const SPOKEN_CHARACTERS_PER_S = 18
 const SPOKEN_SLACK_MS = 150
 /** Whisper's own rule for a piece without speech: openai/whisper, `transcribe(no_speech_threshold, logprob_threshold)`. */
@@ -38,7 +40,10 @@ export function isNoiseText(text: string, voicedMs: number, evidence: Evidence =
   const { noSpeech = 0, logprob = 0, compression = 0 } = evidence
   if (noSpeech > NO_SPEECH_MIN && logprob < LOGPROB_MAX) return true
   if (compression > COMPRESSION_MAX || isLoop(lower)) return true
-  if (OFTEN_NOISE.test(lower) && words.length > ((voicedMs + SPOKEN_SLACK_MS) / 1000) * SPOKEN_CHARACTERS_PER_S)
+  if (
+    isBackchannel(lower, OFTEN_NOISE) &&
+    words.length > ((voicedMs + SPOKEN_SLACK_MS) / 1000) * SPOKEN_CHARACTERS_PER_S
+  )
     return true
   return words.length > CHARACTERS_SLACK + (voicedMs / 1000) * CHARACTERS_PER_S_MAX
 }

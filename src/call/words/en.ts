@@ -1,4 +1,4 @@
-import { numbered, words } from './language.js'
+import { PHONE_DIGITS, numbered, words } from './language.js'
 import type { Language } from './language.js'
 
 /** English. */
@@ -53,4 +53,77 @@ export const en: Language = {
   articles: ['a', 'an', 'the'],
   is: ['is'],
   lists: ['and', 'or'],
+  joins: words(
+    'and but or because cause if when while which who than although unless until a an the my your our his their to ' +
+      "of for with from into between under near without like as at is are was were am be been would should i'm it's " +
+      "that's i've i'll i'd i he she we they such_as double triple plus",
+  ),
+  hesitations: words('um uh er erm hmm let_me_see let_me_think you_know i_mean how_do_i_say'),
+  stems: words(
+    "i_want i_need i_would_like i'd_like i_wanted i_was_wondering i_was_asking i_am_calling i'm_calling i'm_looking " +
+      'i_am_looking i_think can_you could_you can_i could_i do_you can_you_tell can_you_tell_me could_you_tell_me ' +
+      'tell_me give_me what_about how_about we_want',
+  ),
+  yes: words(
+    "yes yeah yep yup correct exactly right sure of_course okay ok alright absolutely that's_right that's_correct " +
+      'that_is_right that_is_correct it_is i_do i_did i_am i_have go_ahead',
+  ),
+  no: words("no nope nah not_yet not_really i_don't i_didn't it_isn't it's_not wrong never"),
+  besideYesNo: words("please thanks thank_you sir madam oh ah it is that that's"),
+  questionEnds: [],
+  questionWords: words(
+    "what which who whom whose when where why how or what's who's where's when's how's can_you_tell could_you_tell " +
+      'can_you_give could_you_give could_you_spell can_you_spell can_you_describe could_you_repeat can_you_repeat ' +
+      'could_you_say can_you_say may_i_have can_i_have could_i_have may_i_know',
+  ),
+  requests: words('tell_me give_me say read enter spell your'),
+  numbersAsked: {
+    'phone number': PHONE_DIGITS,
+    'mobile number': PHONE_DIGITS,
+    'm pesa number': PHONE_DIGITS,
+    'last two digits': [2],
+    'last three digits': [3],
+    'last four digits': [4],
+    'last six digits': [6],
+    'four digit': [4],
+    'five digit': [5],
+    'six digit': [6],
+    number: [],
+    digits: [],
+    code: [],
+  },
+  listening: words(
+    'mm mmm mhm mm-hm hm uh-huh ah aha oh okay ok right yes yeah sure alright all_right i_see got_it fine great',
+  ),
+  wait: words(
+    'wait wait_a_moment wait_a_minute wait_a_second hold_on hang_on one_moment one_second one_minute just_a_moment ' +
+      'just_a_second just_a_minute give_me_a_moment give_me_a_second give_me_a_minute a_moment a_second a_minute',
+  ),
+  stop: words('stop stop_it listen listen_to_me excuse_me enough be_quiet'),
+  besideWait: words('please okay ok no hey just sorry oh yeah let_me_see let_me_check first'),
+  again: words(
+    'hello pardon pardon_me sorry? what? what_was_that come_again say_that_again say_again again? can_you_repeat ' +
+      "can_you_repeat_that could_you_repeat could_you_repeat_that repeat repeat_that i_didn't_hear i_didn't_hear_you " +
+      "i_can't_hear_you i_didn't_catch_that are_you_there excuse_me?",
+  ),
+  smallTalk: words(
+    'hello hi hey good_morning good_afternoon good_evening how_are_you how_are_you_doing how_is_it_going fine ' +
+      "i'm_fine i_am_fine and_you thanks thank_you thank_you_very_much nice_to_meet_you bye goodbye",
+  ),
+  oneMoment: words(
+    'one_moment one_second one_minute just_a_moment just_a_second just_a_minute a_moment_please hold_on let_me_check ' +
+      "let_me_look let_me_see let_me_find let_me_confirm i'll_check i_will_check i'm_checking bear_with_me i'll_look " +
+      'i_will_look looking_that_up checking_that please_wait give_me_a_moment give_me_a_second',
+  ),
+  ends: words(
+    "that's_all that_is_all that's_it that'll_be_all that_will_be_all nothing_else nothing_more goodbye good_bye bye " +
+      'have_a_good_day have_a_nice_day have_a_good_one talk_to_you_later',
+  ),
+  besideEnds: words(
+    'thank_you_very_much thank_you_so_much thank_you thanks_a_lot thanks cheers no nope ok okay alright all_right great ' +
+      "fine good perfect well so then for_now for_today i_think i_guess you_too you_have_been_very_helpful i'm_good and " +
+      'oh yes yeah sir madam',
+  ),
+  farewells: words('goodbye good_bye bye'),
+  oftenNoise: words('thank_you_very_much thank_you thanks you bye okay oh so yeah hmm'),
 }

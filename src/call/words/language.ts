@@ -16,7 +16,10 @@ export const claimWordsSchema = z.strictObject({
 
 export type ClaimWords = DocumentOf<typeof claimWordsSchema>
 
-/** Words of one language: of claims, of numbers, and what is said with them. */
+/** Digits of a mobile number of East Africa, as it is dialled there and with the country's code. */
+export const PHONE_DIGITS: readonly number[] = [10, 12]
+
+/** All words of one language that mean something to the gateway. Case and marks do not count. */
 export interface Language {
   readonly claims: ClaimWords
   readonly numbers: Readonly<Record<string, number>>
@@ -45,11 +48,51 @@ export interface Language {
   readonly is: readonly string[]
   /** After a weekday that is one of several. */
   readonly lists: readonly string[]
+  /** Who ends with one of these goes on. Words that also stand inside numbers too. */
+  readonly joins: readonly string[]
+  /** Said while thinking. */
+  readonly hesitations: readonly string[]
+  /** Who ends with one of these has not said yet what it is about. */
+  readonly stems: readonly string[]
+  readonly yes: readonly string[]
+  readonly no: readonly string[]
+  /** What may stand beside a yes or a no. */
+  readonly besideYesNo: readonly string[]
+  /** A sentence that ends with one of these is a question. */
+  readonly questionEnds: readonly string[]
+  /** A question with one of these asks for more than yes or no. */
+  readonly questionWords: readonly string[]
+  /** A sentence with one of these asks for something, also without a question mark. */
+  readonly requests: readonly string[]
+  /** What a question for a number names; with how many digits it has, empty where nobody knows. */
+  readonly numbersAsked: Readonly<Record<string, readonly number[]>>
+  /** Said by who listens. */
+  readonly listening: readonly string[]
+  /** Asks for a moment: the agent says nothing until the caller goes on. */
+  readonly wait: readonly string[]
+  /** Over the agent: it stops, and says nothing either. */
+  readonly stop: readonly string[]
+  /** What may stand beside these two. */
+  readonly besideWait: readonly string[]
+  /** Asks for what was said to be said again; `what?`: only where the recogniser wrote a question mark. */
+  readonly again: readonly string[]
+  /** Greetings and thanks: nobody looks anything up to answer them. */
+  readonly smallTalk: readonly string[]
+  /** How an agent says itself that the answer takes a moment. */
+  readonly oneMoment: readonly string[]
+  /** Said by callers who are done. */
+  readonly ends: readonly string[]
+  /** What may stand beside them. Alone none of these ends anything: "thank you" may be a pause, and "no" an answer. */
+  readonly besideEnds: readonly string[]
+  /** An agent says goodbye with these. */
+  readonly farewells: readonly string[]
+  /** What models write for noise, and callers say too. */
+  readonly oftenNoise: readonly string[]
 }
 
-/** A list of words; `_` is the space within one of `joins`. */
+/** A list of words and phrases; `_` is the space within a phrase. */
 export function words(list: string): string[] {
-  return list.split(' ').map((word) => word.replace('_', ' '))
+  return list.split(' ').map((word) => word.replaceAll('_', ' '))
 }
 
 /** Words that count on from `first` by `step`. */

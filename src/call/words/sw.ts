@@ -1,7 +1,7 @@
-import { numbered, words } from './language.js'
+import { PHONE_DIGITS, numbered, words } from './language.js'
 import type { Language } from './language.js'
 
-/** Swahili. A `*` stands for any letters. */
+/** Swahili, with the Sheng that callers mix into it. A `*` stands for any letters. */
 export const sw: Language = {
   claims: {
     not: words('si sio siyo hapana wala bila bado hakuna hamna siwezi sikuweza hatuwezi hatukuweza'),
@@ -30,4 +30,68 @@ export const sw: Language = {
   articles: ['ya'],
   is: ['ni'],
   lists: ['na', 'au', 'ama'],
+  joins: words(
+    'na lakini ila au ama halafu alafu kisha ili kama ikiwa kwamba kuwa juu kwa katika kwenye hadi mpaka ya wa la ' +
+      'cha za vya pa ni kutoka kuhusu baada kabla bila sababu ambayo ambaye ambao mara_mbili karibu_na',
+  ),
+  hesitations: words('aa aah em eem yaani hebu nini_hii ngoja_nione hebu_nione hebu_nifikirie ngoja_nikumbuke unajua'),
+  stems: words(
+    'nataka nilitaka naomba ningependa nahitaji nilikuwa nilikua nilikuwa_nauliza nilikua_nauliza nauliza naulizia ' +
+      'nilikuwa_nataka nilikuwa_nataka_kujua nataka_kujua naomba_kujua jina_langu naitwa nina nipe niambie nataka_ku ' +
+      'unaweza',
+  ),
+  yes: words(
+    'ndiyo ndio naam sawa haswa kabisa ni_kweli kweli hivyo_hivyo sahihi eeh ee eh poa fiti iko_sawa ni_hivyo ' +
+      'sawa_sawa ehe haya ni_sawa tuma',
+  ),
+  no: words('hapana la sio siyo si_hivyo sio_hivyo hakuna bado zii aii apana hamna sitaki sina'),
+  besideYesNo: words('asante tafadhali bwana mama bana basi tu ni hiyo'),
+  questionEnds: words('ngapi wapi lini gani nani vipi aje sivyo si_ndio sindio'),
+  questionWords: words(
+    'nini gani wapi lini ngapi nani vipi aje kwanini mbona ipi yupi zipi au ama kwa_nini naomba niambie nieleze ' +
+      'unaweza_kunipa unaweza_kuniambia iwe_lini',
+  ),
+  requests: words('nipe niambie taja soma sema naomba weka yako'),
+  numbersAsked: {
+    'nambari ya simu': PHONE_DIGITS,
+    'namba ya simu': PHONE_DIGITS,
+    'nambari yako ya simu': PHONE_DIGITS,
+    'namba yako ya simu': PHONE_DIGITS,
+    'tarakimu mbili': [2],
+    'tarakimu tatu': [3],
+    'tarakimu nne': [4],
+    'tarakimu sita': [6],
+    nambari: [],
+    namba: [],
+    tarakimu: [],
+  },
+  listening: words('sawa sawa_sawa sawa_asante ndio ndiyo haya eeh ee eh ehe naam poa kweli'),
+  wait: words(
+    'subiri subiri_kidogo ngoja ngoja_kidogo ngoja_kwanza dakika_moja sekunde_moja nisubiri ningoje nipe_dakika ' +
+      'subiri_dakika chill ngoja_nione ngoja_niangalie hebu_ngoja hebu_subiri',
+  ),
+  stop: words('simama acha wacha acha_kwanza nisikilize sikiliza nyamaza basi_basi samahani_kidogo'),
+  besideWait: words('tafadhali kidogo kwanza hapo sawa basi hapana bana hebu tu'),
+  again: words(
+    'halo haloo ati nini? unasema unasemaje umesema_nini ulisema_nini rudia hurudia tena? sema_tena sikusikia ' +
+      'sijasikia sikuskia samahani? uko_hapo upo',
+  ),
+  smallTalk: words(
+    'habari habari_yako habari_za_asubuhi hujambo sijambo mambo mambo_vipi salama nzuri poa shikamoo asante ' +
+      'asante_sana shukran kwaheri niaje sasa za_leo karibu',
+  ),
+  oneMoment: words(
+    'naangalia ngoja_niangalie hebu_niangalie niangalie subiri_kidogo ngoja_kidogo dakika_moja nipe_dakika nakagua ' +
+      'nacheki wacha_niangalie acha_niangalie kidogo_tu',
+  ),
+  ends: words(
+    'hayo_tu hiyo_tu hilo_tu hicho_tu hakuna_kingine hakuna_lingine hakuna_mengine sina_kingine sina_lingine kwaheri ' +
+      'kwa_heri baadaye tutaonana siku_njema usiku_mwema',
+  ),
+  besideEnds: words(
+    'asante_sana asante ahsante asanteni shukran shukrani sawa poa haya hapana la ni basi kwa_sasa kwa_leo ndiyo ndio ' +
+      'eeh na_wewe_pia nawe_pia na tu bwana mama',
+  ),
+  farewells: words('kwaheri kwa_heri tutaonana siku_njema'),
+  oftenNoise: words('asante sawa'),
 }

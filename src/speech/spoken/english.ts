@@ -1,11 +1,11 @@
-import { NUMBER_WORDS } from '../../call/spoken-numbers.js'
+import { en } from '../../call/words/en.js'
 import { wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage } from './language.js'
 
 /** English words of the numbers 0 to 19. */
-export const ONES: readonly string[] = Array.from({ length: 20 }, (_, value) => wordOf(NUMBER_WORDS.en, value))
+export const ONES: readonly string[] = Array.from({ length: 20 }, (_, value) => wordOf(en.numbers, value))
 /** Of the tens, by their first digit; empty for 0 and 1. */
 export const TENS: readonly string[] = Array.from({ length: 10 }, (_, ten) =>
-  ten < 2 ? '' : wordOf(NUMBER_WORDS.en, ten * 10),
+  ten < 2 ? '' : wordOf(en.numbers, ten * 10),
 )
 const SCALES: readonly (readonly [number, string])[] = [
   [1e9, 'billion'],

@@ -1,12 +1,12 @@
-import { NUMBER_WORDS } from '../../call/spoken-numbers.js'
+import { sw } from '../../call/words/sw.js'
 import { CARDINAL_MAX, wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage } from './language.js'
 
 // Numbers, clock and dates as they are said in Kenya. The multiplier follows its scale (elfu mbili, 2000), and the
 // commas are needed: "elfu kumi na tano" is 15,000, "elfu kumi, na tano" is 10,005. Libraries were tried: `to-words` is
 // wrong from 21 on, `n2words` gives 1,701 pairs of numbers the same text, and `Intl` has no Swahili clock.
 
-const UNITS = Array.from({ length: 10 }, (_, value) => wordOf(NUMBER_WORDS.sw, value))
-const TENS = Array.from({ length: 10 }, (_, ten) => (ten === 0 ? '' : wordOf(NUMBER_WORDS.sw, ten * 10)))
+const UNITS = Array.from({ length: 10 }, (_, value) => wordOf(sw.numbers, value))
+const TENS = Array.from({ length: 10 }, (_, ten) => (ten === 0 ? '' : wordOf(sw.numbers, ten * 10)))
 /** A scale, its name, and how many of it there can be. */
 const SCALES: readonly (readonly [number, string])[] = [
   [1e9, 'bilioni'],
