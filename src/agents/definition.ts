@@ -245,7 +245,7 @@ const streamSchema = z
       .default(16000)
       .describe(
         'Sample rate of both directions, in Hz. auto: 8000 for callers whose earlier call had no more than the band of a ' +
-          'telephone, if the first backend takes G.711 (openai, openai-live); 16000 for all others.',
+          'telephone, if the first backend works at 8 kHz (openai, openai-live, cascade); 16000 for all others.',
       ),
     headerMetadata: z
       .record(

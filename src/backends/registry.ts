@@ -92,8 +92,8 @@ interface Registered {
   readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
   /** Whether, with these settings, the backend itself detects when the caller has stopped. */
   readonly detectsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
-  /** Whether the agent's options leave it free to use G.711 on a leg of 8 kHz; it does not where absent. */
-  readonly takesG711?: (options: BackendOptions) => boolean
+  /** Whether the agent's options leave it free to work at 8 kHz on a leg of 8 kHz; it does not where absent. */
+  readonly usesLegRate?: (options: BackendOptions) => boolean
   /** The models that it uses, as they are priced. Where there are several, its usage names them. */
   readonly models: (settings: BackendSettings, options: BackendOptions) => readonly (string | null)[]
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
@@ -121,7 +121,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
     detectsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
-    takesG711: ({ openai: own }) => own?.audio !== 'pcm',
+    usesLegRate: ({ openai: own }) => own?.audio !== 'pcm',
     models: ({ openai }, { openai: own }) => [own?.model ?? openai.model],
     make: (sink, context) => {
       const { clock, legRateHz, gatewayTurns, gatewayInterrupts } = context
@@ -152,7 +152,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
           : null,
     // It does, but without a word about it: the gateway times the turns.
     detectsTurns: () => false,
-    takesG711: ({ 'openai-live': own }) => own?.audio !== 'pcm16k' && own?.audio !== 'pcm24k',
+    usesLegRate: ({ 'openai-live': own }) => own?.audio !== 'pcm16k' && own?.audio !== 'pcm24k',
     models: (settings, options) => {
       const delegate = liveDelegate(settings, options)
       return [
@@ -224,6 +224,8 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     detectsTurns: () => false,
     models: ({ cascade }, { cascade: own = {} }) =>
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
+    // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
+    usesLegRate: () => true,
     make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz, ownVoice }) =>
       new CascadeBackend(sink, {
         ...stagesOf(cascade, own),
@@ -320,9 +322,9 @@ export function detectsTurns(name: string, settings: BackendSettings, options: B
   return REGISTRY[name]?.detectsTurns(settings, options) ?? false
 }
 
-/** Whether backend `name` (resolved) uses G.711 on a leg of 8 kHz, with these options. Not known for a module. */
-export function takesG711(name: string, options: BackendOptions): boolean {
-  return REGISTRY[name]?.takesG711?.(options) ?? false
+/** Whether backend `name` (resolved) works at 8 kHz on a leg of 8 kHz, with these options. Not known for a module. */
+export function usesLegRate(name: string, options: BackendOptions): boolean {
+  return REGISTRY[name]?.usesLegRate?.(options) ?? false
 }
 
 /** What a module with a backend exports. */

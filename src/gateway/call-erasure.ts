@@ -22,7 +22,7 @@ interface CallErasureOptions {
   readonly folders: readonly string[]
   /** One in which another process may be writing; it erases its own. Null: there is none. */
   readonly spareFolder: string | null
-  readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'handoff' | 'forget'>
+  readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'handoff' | 'forget' | 'forgetLine'>
   /** Forgets documents that wait to be written, and resolves when all others are written. */
   readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets what is still to be fetched from the carrier. */
@@ -80,6 +80,7 @@ export class CallErasure implements ErasureHere {
 
   async #eraseFrom(folders: readonly string[], target: ErasureTarget): ReturnType<ErasureHere['erase']> {
     const { calls, forgetDetail, forgetWaiting } = this.#options
+    if ('number' in target) calls.forgetLine(target.number)
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
     // One that has begun since is not erased in part.
     const callSids = sids.filter(isCallSid).filter((callSid) => calls.find(callSid) === undefined)

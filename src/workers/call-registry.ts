@@ -476,6 +476,11 @@ export class CallRegistry implements CallDirectory {
     return had.includes(true)
   }
 
+  /** Forgets what was learnt of a number's line. */
+  forgetLine(number: string): void {
+    this.#context.lines.forget(partyKey(number))
+  }
+
   handoff(callSid: string): Handoff | undefined {
     return this.#calls.get(callSid)?.handoff ?? this.#handoffs.get(callSid)
   }

@@ -37,10 +37,10 @@ export class KnownLines {
   /**
    * The rate of a new call's leg.
    * @param key  of the number (`partyKey`); empty for a withheld one, of which nothing can be known
-   * @param g711  the call's backend takes G.711, so that 8 kHz need no resampling
+   * @param usesLegRate  the call's backend works at 8 kHz on a leg of 8 kHz
    */
-  rateHz(wanted: WantedRate, key: string, g711: boolean): LegRateHz {
-    const isNarrow = wanted === 'auto' && g711 && key !== '' && this.#narrow.get(key) === true
+  rateHz(wanted: WantedRate, key: string, usesLegRate: boolean): LegRateHz {
+    const isNarrow = wanted === 'auto' && usesLegRate && key !== '' && this.#narrow.get(key) === true
     const rateHz = isNarrow ? 8000 : widestRateHz(wanted)
     this.#legs({ rate: String(rateHz) }).inc()
     return rateHz
@@ -49,5 +49,10 @@ export class KnownLines {
   /** A call has heard the line of this number. */
   heard(key: string, narrow: boolean): void {
     if (key !== '') this.#narrow.set(key, narrow)
+  }
+
+  /** The owner of this number wants to be forgotten. */
+  forget(key: string): void {
+    this.#narrow.delete(key)
   }
 }

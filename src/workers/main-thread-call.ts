@@ -11,7 +11,7 @@ import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/documents/record.js'
 import { noUsage } from '../call/usage.js'
-import { takesG711 } from '../backends/registry.js'
+import { usesLegRate } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
@@ -366,8 +366,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { stream } = this.#hosted.facts
     if (before !== null)
       return stream.samplingRateHz === 'auto' && before.legRateHz === 8000 ? 8000 : widestRateHz(stream.samplingRateHz)
-    const g711 = takesG711(this.#share.names[0] ?? '', this.#hosted.definition.backends)
-    return this.#context.lines.rateHz(stream.samplingRateHz, partyKey(this.#caller), g711)
+    const atLegRate = usesLegRate(this.#share.names[0] ?? '', this.#hosted.definition.backends)
+    return this.#context.lines.rateHz(stream.samplingRateHz, partyKey(this.#caller), atLegRate)
   }
 
   /** For another node. */

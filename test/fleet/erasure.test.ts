@@ -20,7 +20,13 @@ type Nodes = Awaited<ReturnType<typeof fleet>>
 async function nodes(
   t: Test,
   carrier: Readonly<Record<string, string>> | null = null,
-): Promise<{ readonly it: Nodes; readonly folders: readonly string[] }> {
+): Promise<{
+  readonly it: Nodes
+  readonly folders: readonly string[]
+  /** Numbers whose lines each node was told to forget. */
+  readonly linesForgotten: readonly string[][]
+}> {
+  const linesForgotten: string[][] = [[], [], []]
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
   const it: Nodes = await fleet(t, 3, (index) => ({
     opsToken: 'token-of-the-operators',
@@ -33,6 +39,7 @@ async function nodes(
         ended: () => at(it, index).calls.ended(),
         handoff: (sid) => at(it, index).calls.handoff(sid),
         forget: (sid) => at(it, index).calls.records.delete(sid),
+        forgetLine: (number) => linesForgotten[index]?.push(number),
       },
       forgetWaiting: () => Promise.resolve(),
       forgetDetail: () => undefined,
@@ -46,7 +53,7 @@ async function nodes(
       workerEnv: {},
     }),
   }))
-  return { it, folders }
+  return { it, folders, linesForgotten }
 }
 
 function at(it: Nodes, index: number): Gateway {
@@ -76,7 +83,7 @@ const run = (it: Nodes, argv: readonly string[], input = '') =>
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
 t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
-  const { it, folders } = await nodes(t)
+  const { it, folders, linesForgotten } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
     keep(folders[index] as string, `HD_b${index}`, OTHER)
@@ -95,6 +102,7 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
     t.ok(existsSync(join(folder, 'journals', `HD_b${index}.jsonl`)))
   }
   t.equal(at(it, 1).calls.record('HD_a1'), undefined, 'also from memory')
+  t.same(linesForgotten, [[CALLER], [CALLER], [CALLER]], 'also what is known of the line')
   const audited = it.gateways.map((gateway) => gateway.logged().filter(({ component }) => component === 'audit'))
   t.match(audited, [
     [{ command: 'erase', node: 'gw-0', outcome: 'done', token_kind: 'OPS_TOKEN', erased: { calls: 3 } }],

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readRecording, recordings } from '../../bench/material.js'
-import { takesG711 } from '../../src/backends/registry.js'
+import { usesLegRate } from '../../src/backends/registry.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import { convertRate } from '../../src/simulator/line.js'
@@ -35,29 +35,36 @@ t.test('a call at the rate of the telephone: only for a number whose line is kno
   lines.heard(wide, false)
   lines.heard('', true)
   t.equal(lines.rateHz('auto', narrow, true), 8000)
-  t.equal(lines.rateHz('auto', narrow, false), 16_000, 'the backend does not take G.711')
+  t.equal(lines.rateHz('auto', narrow, false), 16_000, 'the backend works at another rate')
   t.equal(lines.rateHz('auto', wide, true), 16_000)
   t.equal(lines.rateHz('auto', '', true), 16_000, 'withheld numbers have nothing in common')
   t.equal(lines.rateHz(16_000, narrow, true), 16_000, 'the owner has set it')
   t.equal(lines.rateHz(8000, wide, false), 8000, 'the owner has set it')
+  lines.heard('254700000003', true)
+  lines.forget('254700000003')
+  t.equal(lines.rateHz('auto', '254700000003', true), 16_000, 'its owner was erased')
   nowMs += 7 * DAY_MS + 1
   t.equal(lines.rateHz('auto', narrow, true), 16_000, 'after a week it is heard again')
   for (let i = 0; i < 20_001; i++) lines.heard(`2547${i}`, true)
   const text = await metrics.render()
   t.match(text, /mkondo_legs_total\{rate="8000"\} 2\n/)
-  t.match(text, /mkondo_legs_total\{rate="16000"\} 6\n/)
+  t.match(text, /mkondo_legs_total\{rate="16000"\} 7\n/)
   t.notMatch(text, /mkondo_lines_forgotten_total 0\n/)
 })
 
-t.test('of the backends those of OpenAI take G.711, unless the agent asks for something else', (t) => {
-  t.equal(takesG711('openai', {}), true)
-  t.equal(takesG711('openai', { openai: { audio: 'pcmu' } }), true)
-  t.equal(takesG711('openai', { openai: { audio: 'pcm' } }), false)
-  t.equal(takesG711('openai-live', {}), true)
-  t.equal(takesG711('openai-live', { 'openai-live': { audio: 'pcm16k' } }), false)
-  for (const name of ['gemini', 'embedded', 'module:./own.js']) t.equal(takesG711(name, {}), false)
-  t.end()
-})
+t.test(
+  'the backends of OpenAI work at the rate of a narrow leg, unless the agent asks for something else, and so does a cascade',
+  (t) => {
+    t.equal(usesLegRate('openai', {}), true)
+    t.equal(usesLegRate('openai', { openai: { audio: 'pcmu' } }), true)
+    t.equal(usesLegRate('openai', { openai: { audio: 'pcm' } }), false)
+    t.equal(usesLegRate('openai-live', {}), true)
+    t.equal(usesLegRate('openai-live', { 'openai-live': { audio: 'pcm16k' } }), false)
+    t.equal(usesLegRate('cascade', {}), true)
+    for (const name of ['gemini', 'embedded', 'module:./own.js']) t.equal(usesLegRate(name, {}), false)
+    t.end()
+  },
+)
 
 t.test('the band of a line is known from the first words', async (t) => {
   const words = says(
