@@ -33,8 +33,6 @@ const NOISE_DBFS = -32
 const COMFORT_DBFS = -48
 const PIECES = 6
 const PIECE_MS = 45_000
-/** As long as anybody waits: a piece takes the turn, if at all, in its first seconds. */
-const RECORDED_MS = 120_000
 const PIECES_SEED = 900
 
 const NOISES = [
@@ -51,12 +49,15 @@ const NOISES = [
  * Sounds in which nobody speaks: noise alone, Debian's music on hold as it was recorded, the music of two games, and
  * pieces on sampled instruments. Nothing is fitted to any of them but to two pieces on hold (`TRAINING_MUSIC` in
  * scenes.ts).
- * @param ms of each noise
+ * @param ms of each noise and each recorded piece: nobody waits longer than two minutes, and a piece takes the turn, if
+ *   at all, in its first seconds
+ * @param everyNth of an album's pieces and of those on sampled instruments, only every n-th is heard
  * @returns the rows, and what `apt-get install` needs for those that are left out
  */
 export async function measureNobody(
   vadBank: VadBank,
   ms: number,
+  everyNth = 1,
 ): Promise<{ readonly rows: readonly NobodyRow[]; readonly missing: readonly string[] }> {
   const sounds: Sound[] = NOISES.map(({ name, make, dbfs }) => ({
     name,
@@ -72,21 +73,23 @@ export async function measureNobody(
       sounds.push({
         name,
         at: async (rateHz) => [
-          Float64Array.from((await readRecording('music', name, rateHz)).subarray(0, (rateHz * RECORDED_MS) / 1000)),
+          Float64Array.from((await readRecording('music', name, rateHz)).subarray(0, (rateHz * ms) / 1000)),
         ],
       })
     }
   }
   for (const album of JUDGING_ALBUMS) {
     if (missingAlbums(album) !== null) continue
-    const pieces = (await albumPieces(album)).map((piece) => Float64Array.from(piece))
+    const pieces = (await albumPieces(album))
+      .filter((_, i) => i % everyNth === 0)
+      .map((piece) => Float64Array.from(piece))
     sounds.push({
       name: `${album}, mean of ${pieces.length} pieces`,
       at: (rateHz) => pieces.map((wide) => atLevel(atRate(wide, rateHz), MUSIC_DBFS)),
     })
   }
   if (missingInstruments() === null) {
-    for (let piece = 1; piece <= PIECES; piece++) {
+    for (let piece = 1; piece <= PIECES; piece += everyNth) {
       sounds.push({
         name: `rendered piece ${piece}`,
         at: async (rateHz) => {
