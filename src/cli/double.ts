@@ -6,6 +6,7 @@ import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
 import { DeepgramDouble } from '../simulator/vendors/deepgram-double.js'
+import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-voice-double.js'
 import type { DoubleOptions, Refusal } from '../simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
@@ -61,6 +62,7 @@ interface StageDouble {
   close(): Promise<void>
 }
 
+/** One server of such a service. */
 interface StageService {
   readonly start: (options: RecogniserDoubleOptions & VoiceDoubleOptions) => Promise<StageDouble>
   /** Settings that have its address. */
@@ -71,19 +73,24 @@ const PORT_MAX = 65_535
 const STAGE_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
 
 /**
- * A service that is given to a cascade, and at the next port what it needs beside it: the
+ * A service that is given to a cascade, each of its servers at a port, and at the next one what it needs beside it: the
  * language model, and a recogniser or a voice over HTTP. All of them share one understanding of the conversation.
  * @param key  the setting of their key; null where they ask for none
  * @param stages  that they take
  */
-function ofCascade(key: string | null, stages: readonly ('STT' | 'TTS')[], { start, urls }: StageService): Service {
+function ofCascade(
+  key: string | null,
+  stages: readonly ('STT' | 'TTS')[],
+  ...servers: readonly StageService[]
+): Service {
   return {
     faults: [...stages.map((stage) => STAGE_FAULTS[stage]), 'never-ready'],
     start: async (wanted) => {
       const { options, faults, thinkMs } = wanted
       const { port: first = 0 } = options
-      if (first >= PORT_MAX)
-        throw new UsageError(`--port leaves no room for the port after it; allowed: up to ${PORT_MAX - 1}`)
+      const last = PORT_MAX - servers.length
+      if (first > last) throw new UsageError(`--port leaves no room for the ports after it; allowed: up to ${last}`)
+      const portAt = (i: number): number => (first === 0 ? 0 : first + i)
       const models = wanted.models()
       const speaker = await embeddedSpeaker()
       const running: { close(): Promise<void> }[] = []
@@ -93,19 +100,22 @@ function ofCascade(key: string | null, stages: readonly ('STT' | 'TTS')[], { sta
       const env: Record<string, string> = { AUTO_BACKEND: 'cascade' }
       if (key !== null) env[key] = wanted.key
       try {
-        const double = await start({
-          ...options,
-          speaker,
-          understand: (pcm, rateHz) => models.understand(pcm, rateHz),
-        })
-        running.push(double)
-        if (faults.includes('deaf')) double.faults.deaf = true
-        if (faults.includes('mute')) double.faults.mute = true
-        if (faults.includes('never-ready')) double.refuse = 'never'
-        for (const url of urls) env[url] = double.baseUrl
+        for (const [i, { start, urls }] of servers.entries()) {
+          const double = await start({
+            ...options,
+            port: portAt(i),
+            speaker,
+            understand: (pcm, rateHz) => models.understand(pcm, rateHz),
+          })
+          running.push(double)
+          if (faults.includes('deaf')) double.faults.deaf = true
+          if (faults.includes('mute')) double.faults.mute = true
+          if (faults.includes('never-ready')) double.refuse = 'never'
+          for (const url of urls) env[url] = double.baseUrl
+        }
         const rest = await CascadeDouble.start({
           ...options,
-          port: first === 0 ? 0 : first + 1,
+          port: portAt(servers.length),
           breaksAfterMs: null,
           models,
         })
@@ -197,10 +207,12 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
     start: (options) => SonioxDouble.start(options),
     urls: ['SONIOX_STT_URL', 'SONIOX_TTS_URL'],
   }),
-  deepgram: ofCascade('DEEPGRAM_API_KEY', ['STT'], {
-    start: (options) => DeepgramDouble.start(options),
-    urls: ['DEEPGRAM_STT_URL'],
-  }),
+  deepgram: ofCascade(
+    'DEEPGRAM_API_KEY',
+    ['STT', 'TTS'],
+    { start: (options) => DeepgramDouble.start(options), urls: ['DEEPGRAM_STT_URL'] },
+    { start: (options) => DeepgramVoiceDouble.start(options), urls: ['DEEPGRAM_TTS_URL'] },
+  ),
   'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], {
     start: (options) => TranscriptionDouble.start(options),
     urls: ['OPENAI_BASE_URL'],

@@ -120,6 +120,33 @@ t.test('noise is not answered', async (t) => {
   t.equal(double.chats.length, 0)
 })
 
+t.test('a caller who cuts an answer off and is not understood is asked again', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const cutOff = async (turn: number): Promise<void> => {
+    await recorder.until('sound', () => recorder.audioPieces.some(({ generation }) => generation === turn))
+    double.script.callerSays('[inaudible]')
+    backend.speechStart(0)
+    backend.interrupt({ itemId: `cascade-${turn}`, playedMs: 100 })
+    const frame = new Int16Array(320).fill(3000)
+    for (let i = 0; i < 40; i++) backend.pushAudio(frame)
+    backend.speechEnd(0)
+  }
+  double.script.reply({ say: 'We are open from eight to six.', paceMs: 20 }, { say: 'Sorry, once more?', paceMs: 20 })
+  backend.sendText('When are you open?', { role: 'caller', respond: true })
+  await cutOff(1)
+  await recorder.until('the second answer', () => double.chats.length === 2)
+  t.match(double.chats[1]?.messages.at(-1), { role: 'system', content: /was not understood/ }, 'by the model')
+  await cutOff(2)
+  await recorder.until('the question', () => recorder.all('turn-start').length === 3)
+  await recorder.next('audio-done')
+  t.equal(recorder.all('transcript').at(-1)?.text, 'Sorry, once more?', 'or with the question that was cut off')
+  t.equal(double.chats.length, 2)
+  double.script.callerSays('[inaudible]')
+  await speakTo(backend, 800)
+  await recorder.until('the noise', () => backend.stats.noises === 3)
+  t.equal(recorder.all('turn-start').length, 3, 'noise that cut nothing off is not answered')
+})
+
 t.test('the model learns of a tool that is still running, and of its answer when it arrives', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('are you there?')

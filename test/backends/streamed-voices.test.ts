@@ -32,13 +32,15 @@ interface Options {
   readonly script: Script
 }
 
+interface Service {
+  readonly baseUrl: string
+  readonly apiKey: string
+  readonly timeoutMs?: number
+}
+
 interface Voice {
   readonly start: (options: Options) => Promise<AnyDouble>
-  readonly make: (service: {
-    readonly baseUrl: string
-    readonly apiKey: string
-    readonly timeoutMs?: number
-  }) => StageFactory<TextToSpeech>
+  readonly make: (service: Service) => StageFactory<TextToSpeech>
   /** Opening it speaks an utterance without text, which is cancelled. */
   readonly probes?: true
 }
@@ -202,6 +204,48 @@ t.test('Deepgram is asked what was heard of an answer that it had spoken to its 
   await recorder.next('turn-done', 2)
   t.match(answered(double), [/^One two three four five… \[the caller interrupted\]$/])
 })
+
+t.test('an answer of Deepgram that is cut off before it has a text keeps no place', async (t) => {
+  const voice = {
+    ...(VOICES['deepgram'] as Voice),
+    make: (service: Service) => deepgramTextToSpeech({ ...service, speed: 0.8 }),
+  }
+  const { voice: service, double, backend, recorder } = await line(t, voice)
+  const messages = (): readonly unknown[] => (service as DeepgramVoiceDouble).session.messages.map(({ type }) => type)
+  // Its speed was told, and the model has not written yet.
+  double.delayMs.llm = 10_000
+  ask(backend)
+  await recorder.until('the speed', () => messages().length === 1)
+  backend.interrupt({ itemId: null, playedMs: 0 })
+  double.delayMs.llm = 0
+  const nowMs = performance.now()
+  ask(backend)
+  await recorder.next('turn-done', 2)
+  t.ok(performance.now() - nowMs < 1000, 'the next one does not wait for it')
+  t.same(messages(), ['Configure', 'Speak', 'Flush'])
+})
+
+t.test(
+  'what Deepgram speaks of an answer that was cut off before its first sound counts in the next one',
+  async (t) => {
+    const start = (options: Options): Promise<AnyDouble> => DeepgramVoiceDouble.start({ ...options, firstSoundMs: 50 })
+    const { voice: service, double, backend, recorder } = await line(t, { ...(VOICES['deepgram'] as Voice), start })
+    double.script.reply({ say: 'Nobody hears this one.', audioMs: 2000 })
+    ask(backend)
+    const { session } = service as DeepgramVoiceDouble
+    await recorder.until('the text', () => session.messages.some(({ type }) => type === 'Speak'))
+    backend.interrupt({ itemId: null, playedMs: 0 })
+    double.script.reply({ say: 'One two three four five six seven eight nine ten.', audioMs: 4900, paceMs: 5 })
+    ask(backend)
+    await recorder.until('sound', () => recorder.audioPieces.length >= 20)
+    backend.interrupt({ itemId: 'cascade-2', playedMs: 1000 })
+    await recorder.until('the cancel', () => service.cancelled === 1)
+    double.script.reply({ say: 'Yes.' })
+    ask(backend)
+    await recorder.next('turn-done', 3)
+    t.same(answered(double), ['One two… [the caller interrupted]'])
+  },
+)
 
 t.test('ElevenLabs never gets a sixth context, however often its answers are cut off', async (t) => {
   const { voice, double, backend, recorder } = await line(t, VOICES['elevenlabs'] as Voice)

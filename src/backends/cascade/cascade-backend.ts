@@ -79,6 +79,8 @@ const DRAFT_MS_MAX = 3000
 const SILENCE_MS_MAX = 3000
 /** An utterance with less voice than this is noise. */
 const UTTERANCE_MS_MIN = 250
+/** For the model, where the agent has no question that it could repeat. */
+const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'
 
 /**
  * Three services in a row: a recogniser, a language model and a voice. The gateway's VAD marks the caller's speech.
@@ -127,6 +129,8 @@ export class CascadeBackend implements Backend {
   #answer: Answer | null = null
   /** The one that was delivered last: its sound may still be played. */
   #spoken: Answer | null = null
+  /** The caller's turn has cut an answer off. */
+  #interrupted = false
   #generation = 0
   /** An answer is due: a fixed text is spoken as it is, null asks the model. */
   #due: { readonly fixed: string | null } | null = null
@@ -234,10 +238,7 @@ export class CascadeBackend implements Backend {
   speechEnd(atMs: number, unless: readonly string[] = []): void {
     if (this.#state === 'closed' || !this.#recognition.isOpen) return
     const silenceMs = Math.round(Math.min(SILENCE_MS_MAX, Math.max(0, this.#nowMs() - atMs)))
-    if (this.#recognition.end(silenceMs, unless, UTTERANCE_MS_MIN)) return
-    this.stats.noises++
-    this.#forgetWords()
-    this.#startAnswer()
+    if (!this.#recognition.end(silenceMs, unless, UTTERANCE_MS_MIN)) this.#wordless()
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
@@ -268,6 +269,7 @@ export class CascadeBackend implements Backend {
     if (this.#state !== 'ready') return
     this.#due = null
     this.#dropDraft()
+    this.#interrupted ||= itemId !== null && this.#recognition.isOpen
     const answer = this.#answer
     const spoken = this.#spoken
     this.#spoken = null
@@ -407,12 +409,8 @@ export class CascadeBackend implements Backend {
   #understood(heard: Heard, unless: readonly string[], voicedMs: number): void {
     this.#stable.clear()
     const words = isBackchannel(heard.text, unless) ? '' : heard.text
-    if (this.#isNoise(words, voicedMs, heard.evidence)) {
-      this.stats.noises++
-      this.#forgetWords()
-      this.#startAnswer()
-      return
-    }
+    if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless()
+    this.#interrupted = false
     this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true)
     this.#partial = null
     if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
@@ -423,6 +421,21 @@ export class CascadeBackend implements Backend {
       this.stats.questionsRepeated++
     }
     this.#answerDue(question)
+  }
+
+  /** The caller's turn had no words. One that has cut an answer off is followed by silence, unless the agent asks again. */
+  #wordless(): void {
+    this.stats.noises++
+    this.#forgetWords()
+    const conversation = this.#conversation
+    if (this.#interrupted && this.#due === null && this.#answer === null && conversation !== null) {
+      const question = conversation.openQuestion
+      if (question === null) conversation.note(SAY_AGAIN)
+      else this.stats.questionsRepeated++
+      this.#due = { fixed: question }
+    }
+    this.#interrupted = false
+    this.#startAnswer()
   }
 
   #notUnderstood(fault: VendorFault): void {

@@ -29,6 +29,8 @@ const MODEL = 'nova-3'
 const KEEPALIVE_MS = 4000
 /** With little audio `Finalize` is answered by nothing (deepgram-js-sdk#343). */
 const FINALIZE_MS = 400
+/** And where it has told no word yet: without words nobody would be answered. */
+const ANSWER_MS = 1000
 /** The end of a turn that was forced is acknowledged, unless the service heard no speech. */
 const FORCE_END_MS = 700
 /** @deepgram/sdk 5.13.0, ListenV2EotThreshold and ListenV2EotTimeoutMs: the service ends no turn by itself, or the latest. */
@@ -94,6 +96,7 @@ function nova(options: Options, context: StageContext): RecogniserWire {
     abandon: [{ type: 'Finalize' }],
     finalizes: 'unsure',
     finalizeMs: FINALIZE_MS,
+    answerMs: ANSWER_MS,
     read: (message, turns) => {
       if (message['type'] !== 'Results') return
       const { is_final, from_finalize, start, duration, channel } = message as DeepgramResults

@@ -34,6 +34,8 @@ function wireOf(options: DeepgramVoiceOptions & { readonly baseUrl: string }, co
   const what = `${context.name}: tts deepgram`
   const model = options.model ?? context.voice ?? MODEL
   let speedNow = 1
+  /** The utterance that was given text last: without text there is nothing to interrupt, and nothing that would end. */
+  let given: string | null = null
   /** The utterance that the last Interrupt is for, until it is answered. */
   let interrupted: string | null = null
   /** Each Interrupt must be later than the one before it. */
@@ -58,9 +60,13 @@ function wireOf(options: DeepgramVoiceOptions & { readonly baseUrl: string }, co
       speedNow = wanted
       return [{ type: 'Configure', speed: Number(wanted.toFixed(2)) }]
     },
-    text: (_id, text) => ({ type: 'Speak', text }),
+    text: (id, text) => {
+      given = id
+      return { type: 'Speak', text }
+    },
     end: () => [{ type: 'Flush' }],
     cancel: (id, atMs) => {
+      if (id !== given) return []
       interrupted = id
       if (atMs === null) return [{ type: 'Interrupt' }]
       interruptedAtMs = Math.max(interruptedAtMs + 1, atMs)

@@ -1,4 +1,5 @@
 import { noUsage } from '../../call/usage.js'
+import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { readSamples } from '../../media/pcm.js'
 import { Base64Audio } from '../transport/base64-audio.js'
@@ -79,7 +80,10 @@ export interface VoiceWire {
   text(id: string, text: string): Json
   /** No text follows. */
   end(id: string): readonly Json[]
-  /** @param atMs  the sound of this connection that the caller has heard; null where it is not known */
+  /**
+   * @param atMs  the sound of this connection that the caller has heard; null where it is not known
+   * @returns nothing where the service knows of no utterance
+   */
   cancel(id: string, atMs: number | null): readonly Json[]
   /** @param current  the utterance that has had its place for the longest time; null without one */
   read(message: StageMessage, current: string | null): VoiceNews | null
@@ -268,10 +272,11 @@ export class StreamedVoice implements TextToSpeech {
     if (kept && (stream.waiting !== null || !stream.begun)) return this.#over(stream)
     const atMs = playedMs === null ? null : Math.round(stream.fromMs + playedMs)
     if (heard !== null) this.#asked = { id: stream.id, heard }
-    this.#send(stream, this.#wire.cancel(stream.id, atMs))
+    const messages = this.#wire.cancel(stream.id, atMs)
+    this.#send(stream, messages)
     if (!kept) return
     const { acknowledges, placesMax, timeoutMs = Infinity } = this.#wire
-    if (!acknowledges) return this.#over(stream)
+    if (!acknowledges || messages.length === 0) return this.#over(stream)
     stream.timer = setTimeout(
       () => this.#socket?.fail(vendorFault('timeout', `${this.#what} does not end a cancelled utterance`, false)),
       Math.min(timeoutMs, placesMax === 1 ? ACKNOWLEDGE_ONLY_PLACE_MS : ACKNOWLEDGE_MS),
@@ -309,7 +314,9 @@ export class StreamedVoice implements TextToSpeech {
   /** Sound without an id is of the utterance that has had its place for the longest time. */
   #bytes(data: Buffer): void {
     const stream = this.#running()[0]
-    if (stream === undefined || stream.over) return
+    if (stream === undefined) return
+    // The service counts it until it says otherwise.
+    if (stream.over) return void (this.#clockMs += samplesToMs(data.length >> 1, this.#context.legRateHz))
     const bytes = stream.rest.length === 0 ? data : Buffer.concat([stream.rest, data])
     const pcm = new Int16Array(bytes.length >> 1)
     readSamples(bytes, 0, pcm, 0, pcm.length)
@@ -320,7 +327,7 @@ export class StreamedVoice implements TextToSpeech {
   #deliver(stream: Stream, pcm: Int16Array): void {
     if (stream.over) return
     const rateHz: SampleRateHz = this.#context.legRateHz
-    const ms = (pcm.length * 1000) / rateHz
+    const ms = samplesToMs(pcm.length, rateHz)
     stream.soundMs += ms
     this.#clockMs += ms
     if (stream.ended) this.#expect(stream)
