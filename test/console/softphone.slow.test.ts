@@ -18,7 +18,6 @@ import { until } from '../support/until.js'
 
 // Pages mostly wait for what is said.
 t.setTimeout(300_000)
-t.jobs = 2
 
 const RATE_HZ = 16_000
 /** Longest wait for what a conversation brings. */
@@ -73,17 +72,22 @@ async function phonePage(browser: Awaited<ReturnType<typeof openBrowser>>, opsPo
   return page
 }
 
-/** Asserts that the sound which a page got tells the order's status. */
+/** Asserts that the sound which a page got tells the order's status: the recogniser hears its first or its second sentence. */
 async function told(t: Test, samples: Int16Array, wav: string): Promise<void> {
   const stereo = new Int16Array(samples.length * 2)
   samples.forEach((sample, index) => (stereo[2 * index + 1] = sample))
   await writeFile(wav, writeWav({ sampleRateHz: RATE_HZ, channels: 2, samples: stereo }))
-  t.match((await hearRecording(wav)).facts, { order: '4127', status: 'out_for_delivery' }, 'in the sound that came')
+  const { facts, texts } = await hearRecording(wav)
+  t.equal(facts.order, '4127')
+  t.ok(
+    facts.status === 'out_for_delivery' || facts.eta === 'today between 4 and 6 PM',
+    `in the sound that came: ${JSON.stringify(texts)}`,
+  )
 }
 
 t.test(
   'a person asks by microphone, hears the right status, interrupts, and hangs up',
-  { buffered: true },
+
   async (t) => {
     if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
     const { at, close } = await whole()
@@ -122,17 +126,19 @@ t.test(
   },
 )
 
-t.test('a person who was recorded holds a whole call by microphone', { buffered: true }, async (t) => {
+t.test('a person who was recorded holds a whole call by microphone', async (t) => {
   if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
   const { at, close } = await whole()
   t.teardown(close)
-  // The greeting takes 6 s, the question 4 s, the answer 10 s. Each is over some seconds before the next words.
+  // The greeting takes 6 s, the question 4 s, the answer 10 s. Each is over some seconds before the next words. Who is not
+  // understood says it again, as people do; who was, has then answered "anything else?" with it, and is asked again.
   const said: readonly Said[] = [
     { atS: 9, recorded: ['number', 'is', ...digitsOf('4127')] },
     { atS: 21, ...THIS_IS_CORRECT },
-    { atS: 37, recorded: ['vm-no'] },
+    { atS: 36, ...THIS_IS_CORRECT },
+    { atS: 52, recorded: ['vm-no'] },
   ]
-  const { file, samples } = await microphone(said, 60)
+  const { file, samples } = await microphone(said, 75)
   const page = await phonePage(await openBrowser(t, file), at.opsPort)
   const heard = audioOf(page)
   const sent = audioOf(page, 'framesent')
@@ -147,6 +153,7 @@ t.test('a person who was recorded holds a whole call by microphone', { buffered:
     await appears('Thank you for calling. Goodbye.')
     await page.getByText('The call has ended').waitFor({ timeout: TURN_MS })
   } finally {
+    t.comment(`the transcript: ${JSON.stringify(await transcript.innerText())}`)
     const { lostMs, gainDb } = capturedOf(samples, sent.samples())
     t.comment(`what the browser made of the file: ${lostMs} ms of voice lost, ${gainDb.toFixed(1)} dB louder`)
     t.ok(Math.abs(gainDb) < GAIN_DB_MAX, 'the page does not change the caller’s loudness')
@@ -154,7 +161,7 @@ t.test('a person who was recorded holds a whole call by microphone', { buffered:
   await told(t, heard.samples(), `${file}.heard.wav`)
 })
 
-t.test('a person without a microphone types, presses keys, and is answered', { buffered: true }, async (t) => {
+t.test('a person without a microphone types, presses keys, and is answered', async (t) => {
   if (!hasChromium(t)) return
   const { at, close } = await whole()
   t.teardown(close)
@@ -178,7 +185,7 @@ t.test('a person without a microphone types, presses keys, and is answered', { b
 
 t.test(
   'two tabs call at once, and each has a call of its own; a tab that is closed hangs up',
-  { buffered: true },
+
   async (t) => {
     if (!hasChromium(t)) return
     const { at, gateway, close } = await whole()
@@ -201,7 +208,7 @@ t.test(
 
 t.test(
   'a call whose gateway is lost is over, in words, and the next one is placed when it is found again',
-  { buffered: true },
+
   async (t) => {
     if (!hasChromium(t)) return
     const { at, gateway, close } = await whole()
