@@ -37,7 +37,10 @@ export class PitchTracker {
     let at = 0
     for (let i = HISTORY - FRAME; i < HISTORY; i++) {
       let sum = 0
-      for (const end = at + step; at < end; at++) sum += frame[at] as number
+      for (const end = at + step; at < end; at += 4) {
+        const near = (frame[at] as number) + (frame[at + 1] as number)
+        sum += near + ((frame[at + 2] as number) + (frame[at + 3] as number))
+      }
       history[i] = sum + 2 * this.#last + this.#beforeLast
       this.#beforeLast = this.#last
       this.#last = sum
@@ -46,20 +49,19 @@ export class PitchTracker {
 
   /** @returns 71 to 400; 0 where the newest frames have no clear pitch */
   pitchHz(): number {
-    const history = this.#history
     const correlations = this.#correlations
     const from = HISTORY - WINDOW
+    history.set(this.#history)
     let power = 0
     for (let i = from; i < HISTORY; i++) power += (history[i] as number) ** 2
     if (power === 0) return 0
+    multiply()
     let best = 0
     let earlier = power
     for (let lag = 1; lag <= LAG_MAX + 1; lag++) {
       earlier += (history[from - lag] as number) ** 2 - (history[HISTORY - lag] as number) ** 2
       if (lag < LAG_MIN - 1) continue
-      let product = 0
-      for (let i = from; i < HISTORY; i++) product += (history[i] as number) * (history[i - lag] as number)
-      const correlation = product / Math.sqrt(power * Math.max(earlier, 1))
+      const correlation = (products[lag] as number) / Math.sqrt(power * Math.max(earlier, 1))
       correlations[lag] = correlation
       if (lag > LAG_MIN) best = Math.max(best, this.#peak(lag - 1))
     }
@@ -83,5 +85,30 @@ export class PitchTracker {
     if (here < before || here < after) return 0
     const curve = before - 2 * here + after
     return curve < 0 ? here - (before - after) ** 2 / (8 * curve) : here
+  }
+}
+
+// Scratch of all calls of a thread: what was heard, and for each lag its product with what came before.
+const history = new Float64Array(HISTORY)
+const products = new Float64Array(LAG_MAX + 2)
+
+/**
+ * Two lags and two samples at a time: additions to one sum would wait for each other. All are whole numbers, so their
+ * order does not matter.
+ */
+function multiply(): void {
+  for (let lag = LAG_MIN - 1; lag <= LAG_MAX; lag += 2) {
+    let [near0, near1, far0, far1] = [0, 0, 0, 0]
+    for (let i = HISTORY - WINDOW; i < HISTORY; i += 2) {
+      const one = history[i] as number
+      const two = history[i + 1] as number
+      const between = history[i - lag] as number
+      near0 += one * between
+      near1 += two * (history[i + 1 - lag] as number)
+      far0 += one * (history[i - lag - 1] as number)
+      far1 += two * between
+    }
+    products[lag] = near0 + near1
+    products[lag + 1] = far0 + far1
   }
 }

@@ -1,6 +1,6 @@
 import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples } from '../../core/units.js'
-import { HALF_BAND_HISTORY } from './echo-kernel.js'
+import { HALF_BAND_HISTORY, echoKernel } from './echo-kernel.js'
 import { dbfsOfEnergy, energyOf } from '../pcm.js'
 import { ECHO_DELAY_MS_MAX } from './echo-limits.js'
 
@@ -65,6 +65,7 @@ export class EchoGate {
   referenceAt(frame: Int16Array, startMs: number): void {
     const slot = Math.round(startMs / SLOT_MS)
     const half = frame.length / 2
+    if (frame.length === WIDE_FRAME) echoKernel.takes(frame)
     this.#write(slot, telephonePower(frame, 0, half))
     this.#write(slot + 1, telephonePower(frame, half, frame.length))
   }
@@ -213,25 +214,15 @@ export class EchoGate {
  * telephone line returns almost nothing.
  */
 export function telephoneDbfs(frame: Int16Array): number {
+  if (frame.length === WIDE_FRAME) echoKernel.takes(frame)
   return dbfsOfEnergy(telephonePower(frame, 0, frame.length), 1)
 }
 
-/** Mean square of the samples `from` to `to` below 4 kHz, of 20 ms at 8 or 16 kHz. */
+/** Mean square of the samples `from` to `to` below 4 kHz, of 20 ms at 8 or 16 kHz; those at 16 kHz are in the kernel. */
 function telephonePower(frame: Int16Array, from: number, to: number): number {
   if (frame.length < WIDE_FRAME) return energyOf(frame, from, to) / (to - from)
-  let energy = 0
-  let count = 0
-  // The half-band filter of echo-canceller.ts, at every other sample.
-  for (let i = from; i < to - HALF_BAND_HISTORY; i += 2) {
-    const sum =
-      16 * (frame[i + 3] as number) +
-      9 * ((frame[i + 2] as number) + (frame[i + 4] as number)) -
-      (frame[i] as number) -
-      (frame[i + 6] as number)
-    energy += sum * sum
-    count++
-  }
-  return energy / (count * 32 * 32)
+  const count = (to - from - HALF_BAND_HISTORY) / 2
+  return echoKernel.exports.telephoneEnergy(from, count) / (count * 32 * 32)
 }
 
 /** Slot with which the frame begins that ends at `capturedAtMs`. */

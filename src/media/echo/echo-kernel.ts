@@ -37,6 +37,7 @@ interface KernelExports {
   readonly BLOCK_BYTES: Address
   readonly FREE: Address
   begin(block: number): void
+  telephoneEnergy(from: number, count: number): number
   takeSent(block: number, wide: number, gap: boolean): void
   takeHeard(block: number, wide: number): void
   levelsOfSent(block: number, from: number): number
@@ -139,7 +140,7 @@ class EchoKernel {
     this.#free.push(block)
   }
 
-  /** Copies a frame to where `exports.takeSent` and `takeHeard` read it. */
+  /** Copies a frame to where `exports.takeSent`, `takeHeard` and `telephoneEnergy` read it. */
   takes(frame: Int16Array): void {
     this.frame.set(frame)
   }

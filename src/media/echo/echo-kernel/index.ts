@@ -86,16 +86,40 @@ function even(x: v128): v128 {
   return i32x4.shr_s(i32x4.shl(x, 16), 16)
 }
 
+/** Four samples through the half-band filter, times 32, from eight and six more. */
+// @ts-ignore: decorator
+@inline
+function halved(from: usize): v128 {
+  const x0 = v128.load(from), x2 = v128.load(from, 4), x4 = v128.load(from, 8), x6 = v128.load(from, 12)
+  const near = i32x4.mul(i32x4.add(even(x2), even(x4)), i32x4.splat(9))
+  const middle = i32x4.shl(i32x4.shr_s(x2, 16), 4)
+  return i32x4.sub(i32x4.sub(i32x4.add(middle, near), even(x0)), even(x6))
+}
+
 /** `length` samples, a multiple of four, from twice as many and six more. They are exact. */
 function halve(from: usize, length: usize, to: usize): void {
-  for (let i: usize = 0; i < <usize>length; i += 4, from += 16, to += 16) {
-    const x0 = v128.load(from), x2 = v128.load(from, 4), x4 = v128.load(from, 8), x6 = v128.load(from, 12)
-    const near = i32x4.mul(i32x4.add(even(x2), even(x4)), i32x4.splat(9))
-    const middle = i32x4.shl(i32x4.shr_s(x2, 16), 4)
-    const all = i32x4.sub(i32x4.sub(i32x4.add(middle, near), even(x0)), even(x6))
-    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(all), f32x4.splat(1.0 / 32)))
-  }
+  for (let i: usize = 0; i < <usize>length; i += 4, from += 16, to += 16)
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(halved(from)), f32x4.splat(1.0 / 32)))
 }
+
+/** Sum of squares, times 32 * 32, of `count` samples below 4 kHz: of the frame at 16 kHz, from sample `from` on. Exact. */
+export function telephoneEnergy(from: usize, count: usize): f64 {
+  let at = FRAME + (from << 1)
+  let sums = i64x2.splat(0)
+  for (let left = count; left > 0; at += 16) {
+    let samples = halved(at)
+    if (left < 4) {
+      const kept = i32x4.lt_u(v128.load(PLACES), i32x4.splat(<i32>left))
+      samples = v128.and(samples, kept)
+      left = 0
+    } else left -= 4
+    sums = i64x2.add(sums, i64x2.extmul_low_i32x4_s(samples, samples))
+    sums = i64x2.add(sums, i64x2.extmul_high_i32x4_s(samples, samples))
+  }
+  return <f64>(i64x2.extract_lane(sums, 0) + i64x2.extract_lane(sums, 1))
+}
+
+const PLACES = memory.data<i32>([0, 1, 2, 3], 16)
 
 /** The 20 ms in `FRAME` behind what was sent before; @param gap nothing was sent for a while */
 export function takeSent(block: usize, wide: bool, gap: bool): void {
@@ -281,24 +305,52 @@ function loudestLevel(): f64 {
   return <f64>max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1))
 }
 
+/** Two f32 as f64: what is learnt is kept in f32 and counted in f64. */
+// @ts-ignore: decorator
+@inline
+function pair(at: usize): v128 {
+  return f64x2.promote_low_f32x4(v128.load64_zero(at))
+}
+// @ts-ignore: decorator
+@inline
+function storePair(at: usize, x: v128): void {
+  v128.store64_lane(at, f32x4.demote_f64x2_zero(x), 0)
+}
+
 /** One bit a band: louder than usual. @param learn how much of the difference `usual` follows */
 function bitsOver(usual: usize, learn: f64): u32 {
   let bits: u32 = 0
-  for (let band: usize = 0; band < <usize>BANDS; band++) {
+  for (let band: usize = 0; band < <usize>BANDS; band += 2) {
     const at = usual + (band << 2)
-    const was = <f64>load<f32>(at)
-    const over = max<f64>(<f64>load<f32>(LEVELS + (band << 2)), BITS_DB_MIN) - was
-    bits |= u32(over > 0) << <u32>band
-    store<f32>(at, <f32>(was + over * learn))
+    const was = pair(at)
+    const over = sub(f64x2.pmax(pair(LEVELS + (band << 2)), f64x2.splat(BITS_DB_MIN)), was)
+    bits |= <u32>i64x2.bitmask(f64x2.gt(over, f64x2.splat(0))) << <u32>band
+    storePair(at, add(was, mul(over, f64x2.splat(learn))))
   }
   return bits
 }
 
-/** Over `BAND_DB_MIN`, rounded. */
+/** Four levels over `BAND_DB_MIN`, in half decibels, rounded. @param leastDb what each has at least */
 // @ts-ignore: decorator
 @inline
-function halfDecibels(db: f64): u8 {
-  return <u8><i32>(2 * (db - BAND_DB_MIN) + 0.5)
+function halfDecibels(levels: usize, leastDb: v128): v128 {
+  const low = f64x2.pmax(pair(levels), leastDb), high = f64x2.pmax(pair(levels + 8), leastDb)
+  const none = f64x2.splat(BAND_DB_MIN), two = f64x2.splat(2), half = f64x2.splat(0.5)
+  return v128.shuffle<i32>(
+    i32x4.trunc_sat_f64x2_s_zero(add(mul(two, sub(low, none)), half)),
+    i32x4.trunc_sat_f64x2_s_zero(add(mul(two, sub(high, none)), half)),
+    0, 1, 4, 5,
+  )
+}
+
+/** `LEVELS` in a byte each. */
+function storeLevels(to: usize, leastDb: f64): void {
+  const least = f64x2.splat(leastDb)
+  for (let band: usize = 0; band < <usize>BANDS; band += 8) {
+    const at = LEVELS + (band << 2)
+    const halves = i16x8.narrow_i32x4_s(halfDecibels(at, least), halfDecibels(at + 16, least))
+    v128.store64_lane(to + band, i8x16.narrow_i16x8_u(halves, halves), 0)
+  }
 }
 
 /**
@@ -309,9 +361,7 @@ export function noteSent(block: usize, slot: i32, spreadDb: f64): bool {
   const loud = loudestLevel() > SENT_LOUD_DB
   const bits = bitsOver(block + SENT_USUAL, loud ? SENT_USUAL_LEARN : 0)
   store<u32>(block + SENT_BITS + (<usize>slot << 2), bits)
-  const to = block + SENT + <usize>slot * BANDS
-  for (let band: usize = 0; band < <usize>BANDS; band++)
-    store<u8>(to + band, halfDecibels(max<f64>(<f64>load<f32>(LEVELS + (band << 2)), spreadDb)))
+  storeLevels(block + SENT + <usize>slot * BANDS, spreadDb)
   return loud
 }
 
@@ -322,27 +372,28 @@ export function noteSilence(block: usize, slot: i32): void {
 
 /** Learns the noise of each band, and how it changed. @returns the loudest band's level */
 export function hear(block: usize): f64 {
-  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) {
-    const db = <f64>load<f32>(LEVELS + at)
-    store<f32>(CHANGES + at, <f32>within(db - <f64>load<f32>(block + HEARD_BEFORE + at), CHANGE_DB_MAX))
-    store<f32>(block + HEARD_BEFORE + at, <f32>db)
-    const noise = <f64>load<f32>(block + NOISE + at)
-    const over = db - noise
-    store<f32>(block + NOISE + at, <f32>(noise + (over < 0 ? over * NOISE_FALL_SHARE : min<f64>(NOISE_RISE_DB, over * 0.1))))
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 8) {
+    const db = pair(LEVELS + at)
+    storePair(CHANGES + at, within(sub(db, pair(block + HEARD_BEFORE + at)), CHANGE_DB_MAX))
+    storePair(block + HEARD_BEFORE + at, db)
+    const noise = pair(block + NOISE + at)
+    const over = sub(db, noise)
+    const fall = mul(over, f64x2.splat(NOISE_FALL_SHARE))
+    const rise = f64x2.pmin(mul(over, f64x2.splat(0.1)), f64x2.splat(NOISE_RISE_DB))
+    storePair(block + NOISE + at, add(noise, v128.bitselect(fall, rise, f64x2.lt(over, f64x2.splat(0)))))
   }
   return loudestLevel()
 }
 
 // @ts-ignore: decorator
 @inline
-function within(value: f64, most: f64): f64 {
-  return max<f64>(min<f64>(value, most), -most)
+function within(value: v128, most: f64): v128 {
+  return f64x2.pmax(f64x2.pmin(value, f64x2.splat(most)), f64x2.splat(-most))
 }
 
 export function remember(block: usize, frame: i32, slot: f64): void {
-  const to = block + HEARD + <usize>frame * BANDS
   store<f64>(block + HEARD_SLOTS + (<usize>frame << 3), slot)
-  for (let band: usize = 0; band < <usize>BANDS; band++) store<u8>(to + band, halfDecibels(load<f32>(LEVELS + (band << 2))))
+  storeLevels(block + HEARD + <usize>frame * BANDS, BAND_DB_MIN)
 }
 
 /** @returns the slot of a frame that was heard, whose levels are put into `LEVELS` */
@@ -538,20 +589,26 @@ export function unlearn(block: usize): void {
 
 /** A band tells its coupling while more than usual was sent in it. @param learning it changes by any step */
 export function learn(block: usize, share: f64, learning: bool, gainDb: f64): void {
-  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) {
-    const sent = <f64>load<f32>(EXPECTED + at)
-    const usual = <f64>load<f32>(block + EXPECTED_USUAL + at)
-    store<f32>(block + EXPECTED_USUAL + at, <f32>(usual + (sent - usual) * EXPECTED_USUAL_LEARN))
-    if (sent < usual) continue
-    const frames = load<i32>(block + COUPLING_FRAMES + at)
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 8) {
+    const sent = pair(EXPECTED + at)
+    const usual = pair(block + EXPECTED_USUAL + at)
+    storePair(block + EXPECTED_USUAL + at, add(usual, mul(sub(sent, usual), f64x2.splat(EXPECTED_USUAL_LEARN))))
+    const tells = f64x2.ge(sent, usual)
+    const lanes = v128.shuffle<i32>(tells, tells, 0, 2, 0, 2)
     const coupling = block + COUPLING + at
-    if (frames === 0) store<f32>(coupling, <f32>(<f64>load<f32>(LEVELS + at) - sent - gainDb))
-    else {
-      const excess = <f64>load<f32>(EXCESSES + at)
-      const step = learning ? excess : within(excess, COUPLING_STEP_DB_MAX)
-      store<f32>(coupling, <f32>(<f64>load<f32>(coupling) + max<f64>(COUPLING_LEARN, 1 / <f64>(frames + 1)) * share * step))
-    }
-    if (frames < COUPLING_FRAMES_MAX) store<i32>(block + COUPLING_FRAMES + at, frames + 1)
+    const was = v128.load64_zero(coupling)
+    const framesWere = v128.load64_zero(block + COUPLING_FRAMES + at)
+    const frames = f64x2.convert_low_i32x4_s(framesWere)
+    const first = sub(sub(pair(LEVELS + at), sent), f64x2.splat(gainDb))
+    const excess = pair(EXCESSES + at)
+    const step = learning ? excess : within(excess, COUPLING_STEP_DB_MAX)
+    const one = f64x2.splat(1)
+    const follows = f64x2.pmax(f64x2.div(one, add(frames, one)), f64x2.splat(COUPLING_LEARN))
+    const later = add(f64x2.promote_low_f32x4(was), mul(mul(follows, f64x2.splat(share)), step))
+    const is = f32x4.demote_f64x2_zero(v128.bitselect(first, later, f64x2.eq(frames, f64x2.splat(0))))
+    v128.store64_lane(coupling, v128.bitselect(is, was, lanes), 0)
+    const framesAre = i32x4.min_s(i32x4.add(framesWere, i32x4.splat(1)), i32x4.splat(COUPLING_FRAMES_MAX))
+    v128.store64_lane(block + COUPLING_FRAMES + at, v128.bitselect(framesAre, framesWere, lanes), 0)
   }
 }
 
