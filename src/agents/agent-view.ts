@@ -40,7 +40,7 @@ interface ToolView {
 interface AgentView {
   readonly name: string
   readonly description: string
-  readonly language: string
+  readonly languages: readonly string[]
   /** With defaults; numbers masked, secrets and literals of requests left out. */
   readonly definition: unknown
   readonly tools: readonly ToolView[]
@@ -71,7 +71,7 @@ export function agentView(agent: AgentDefinition, assets: AgentAssets): AgentVie
   return {
     name: agent.name,
     description: masked(agent.description),
-    language: agent.language,
+    languages: agent.languages,
     definition: redacted(agent, ''),
     tools: toolViews(agent, assets),
     knowledgePassages: passagesOf(assets).length,

@@ -4,7 +4,7 @@ import type { AgentDefinition } from './definition.js'
 
 /** The call about which a context is written. */
 interface ContextCall {
-  readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'language'>
+  readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'>
   /** The person on the line; empty when withheld. */
   readonly from: string
 }
@@ -27,13 +27,20 @@ export function callContext({ agent, from }: ContextCall, wallMs: number): strin
     `- Today is ${format(day)}. Tomorrow is ${format(day, noonMs + 24 * 3_600_000)}.`,
     `- This began at ${format({ hour: 'numeric', minute: '2-digit', hourCycle: 'h12' })} (${format({ hour: '2-digit', minute: '2-digit' })}), ` +
       `${dayPart(minuteOfDay(zone, wallMs))}, in the time zone ${zone} (${format({ timeZoneName: 'longOffset' }).split(', ')[1] ?? 'GMT'}).`,
-    `- The language of the line is ${new Intl.DisplayNames('en', { type: 'language' }).of(agent.language) ?? agent.language}.`,
+    agent.languages.length === 1
+      ? `- The language of the line is ${nameOf(agent.languages[0] ?? '')}.`
+      : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first.`,
     ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
     subscriberNumber(from) === null
       ? "- The caller's number is withheld. Where a number is needed, ask the caller for one."
       : "- The caller's number is known to the system, and tools that need it use it by themselves.",
     ...(agent.context.facts.length === 0 ? [] : agent.context.facts.map((fact) => `- ${fact}`)),
   ].join('\n')
+}
+
+/** `Swahili` of `sw`. */
+function nameOf(language: string): string {
+  return new Intl.DisplayNames('en', { type: 'language' }).of(language) ?? language
 }
 
 /** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */

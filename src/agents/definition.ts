@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION } from '../call/call-options.js'
+import { codeOf } from '../call/phrase.js'
 import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
@@ -12,6 +13,8 @@ import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
 import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './tool-definition.js'
 
+/** Languages of one agent. */
+const LANGUAGES_MAX = 8
 /** Tools of one agent. */
 const AGENT_TOOLS_MAX = 40
 /** Knowledge files of one agent. */
@@ -217,8 +220,20 @@ export function countDistinct<T>(items: readonly T[], same: (a: T, b: T) => bool
 /** Version of the agent file format; `schema/agent.schema.json` describes it. */
 const AGENT_VERSION = 1
 
-/** Words that are spoken on a call: one or two sentences. */
-const spoken = z.string().trim().min(1).max(1000)
+/** Words that are spoken on a call, one or two sentences: one text, or one for each language of the agent. */
+const text = z.string().trim().min(1).max(1000)
+const spoken = z.union(
+  [
+    text,
+    z
+      .record(z.string().regex(/^[a-z]{2,3}$/, { error: 'must be the code of a language, such as en or sw' }), text)
+      .refine((texts) => Object.keys(texts).length > 0, { error: 'has no text' }),
+  ],
+  { error: 'must be a text of 1 to 1000 characters, or one for each language: { en: …, sw: … }' },
+)
+const languageTag = z
+  .string()
+  .regex(/^[a-z]{2,3}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' })
 const e164 = z
   .string()
   .regex(/^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' })
@@ -291,13 +306,19 @@ const streamSchema = z
 const saySchema = z.strictObject({
   greeting: spoken.optional().describe("Spoken by the carrier's own voice before the stream opens. Default: nothing."),
   fallback: spoken
-    .default('Sorry, we cannot take your call right now. Please call again in a few minutes.')
+    .default({
+      en: 'Sorry, we cannot take your call right now. Please call again in a few minutes.',
+      sw: 'Samahani, hatuwezi kupokea simu yako sasa. Tafadhali piga tena baada ya dakika chache.',
+    })
     .describe(
       "Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if " +
         'there are any.',
     ),
   busy: spoken
-    .default('Sorry, there are too many calls at the moment. Please call again in a few minutes.')
+    .default({
+      en: 'Sorry, there are too many calls at the moment. Please call again in a few minutes.',
+      sw: 'Samahani, kuna simu nyingi sana kwa sasa. Tafadhali piga tena baada ya dakika chache.',
+    })
     .describe(
       "Spoken by the carrier's own voice to a caller who has too many calls, and where too many callers have been sent to " +
         'a human in this minute. Nobody is rung.',
@@ -397,7 +418,10 @@ const silenceSchema = z.strictObject({
   prompts: z
     .array(spoken)
     .max(5)
-    .default([...CALL.silence.prompts])
+    .default([
+      { en: CALL.silence.prompts[0], sw: 'Bado uko kwenye simu?' },
+      { en: CALL.silence.prompts[1], sw: 'Sikusikii. Bado uko kwenye simu?' },
+    ])
     .describe(
       'Spoken one after the other, each once in a call; when all were used and it is still silent, the agent says goodbye and hangs up.',
     ),
@@ -437,7 +461,7 @@ const limitsSchema = z.strictObject({
     .default(CALL.duration.maxMs / 1000)
     .describe('Maximum duration of a call.'),
   maxDurationText: spoken
-    .default(CALL.duration.text)
+    .default({ en: CALL.duration.text, sw: 'Muda wa simu hii umekwisha. Kwaheri.' })
     .describe('Spoken at the end of that time, before the gateway hangs up.'),
 })
 
@@ -627,7 +651,10 @@ const fillersSchema = z.strictObject({
   phrases: z
     .array(spoken)
     .max(10)
-    .default([...CALL.filler.texts])
+    .default([
+      { en: CALL.filler.texts[0], sw: 'Subiri kidogo, tafadhali.' },
+      { en: CALL.filler.texts[1], sw: 'Bado naangalia, asante kwa kusubiri.' },
+    ])
     .describe('Spoken one after the other; an empty list means silence.'),
 })
 
@@ -706,14 +733,23 @@ const escalationSchema = z.strictObject({
   timeoutS: z.int().min(5).max(120).default(25).describe('How long one number may ring.'),
   announce: spoken
     .nullable()
-    .default(ESCALATION.announceText)
+    .default({ en: ESCALATION.announceText, sw: 'Ninakuunganisha na mwenzangu. Tafadhali subiri.' })
     .describe('Spoken before the transfer; null for nothing.'),
-  failed: spoken.default(ESCALATION.failedText).describe('Spoken when every strategy failed.'),
-  closed: spoken.default(ESCALATION.closedText).describe('Spoken instead outside the opening hours.'),
+  failed: spoken
+    .default({ en: ESCALATION.failedText, sw: 'Samahani, hakuna mwenzangu aliye huru kwa sasa.' })
+    .describe('Spoken when every strategy failed.'),
+  closed: spoken
+    .default({ en: ESCALATION.closedText, sw: 'Samahani, wenzangu hawapo kwa saa hii.' })
+    .describe('Spoken instead outside the opening hours.'),
   offer: spoken
-    .default('If you would like us to call you back, press 1.')
+    .default({
+      en: 'If you would like us to call you back, press 1.',
+      sw: 'Ukitaka tukupigie simu, bonyeza moja.',
+    })
     .describe('Asked then, if callback is a strategy; digit 1 means yes.'),
-  offerAccepted: spoken.default('Thank you. A colleague will call you back.').describe('Spoken after digit 1.'),
+  offerAccepted: spoken
+    .default({ en: 'Thank you. A colleague will call you back.', sw: 'Asante. Mwenzangu atakupigia simu.' })
+    .describe('Spoken after digit 1.'),
   silentLine: spoken
     .optional()
     .describe(
@@ -721,7 +757,7 @@ const escalationSchema = z.strictObject({
     ),
   whisper: spoken
     .nullable()
-    .default('A caller for you.')
+    .default({ en: 'A caller for you.', sw: 'Una simu ya mteja.' })
     .describe(
       'Said to the human alone before they join (conference only), followed by reason and summary; null for nothing.',
     ),
@@ -741,7 +777,7 @@ const recordingSchema = z.strictObject({
     .describe('Whether calls are recorded: caller left, agent right, a WAV under DATA_DIR/recordings.'),
   consent: spoken
     .nullable()
-    .default('This call is recorded.')
+    .default({ en: 'This call is recorded.', sw: 'Simu hii inarekodiwa.' })
     .describe('Spoken first; the recording is kept only if the caller heard it. null if say.greeting already says it.'),
 })
 
@@ -811,16 +847,17 @@ const recoverySchema = z.preprocess(
   (value) => (value === 'callback' ? { callback: true } : value),
   z.strictObject({
     text: spoken
-      .default(CALL.cutOffText)
+      .default({ en: CALL.cutOffText, sw: 'Samahani, simu ilikatika. Bado niko hapa.' })
       .describe('Spoken first when a call continues with a new stream, because its node or its stream was lost.'),
     callback: z
       .boolean()
       .default(false)
       .describe('Whether a caller whose call was cut off and cannot continue is called back, once.'),
     callbackGreeting: spoken
-      .default(
-        'Hello, you called us a moment ago, and we were cut off. Shall we go on where we stopped? Say yes, or press 1.',
-      )
+      .default({
+        en: 'Hello, you called us a moment ago, and we were cut off. Shall we go on where we stopped? Say yes, or press 1.',
+        sw: 'Hujambo, ulitupigia simu muda mfupi uliopita, ikakatika. Tuendelee tulipoishia? Sema ndiyo, au bonyeza moja.',
+      })
       .describe(
         'Spoken first to the person who answers the call back. Nothing of the first call is said before they confirm.',
       ),
@@ -850,11 +887,16 @@ export const agentSchema = z
       .refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
       .describe('Name in URLs (/voice/NAME), metrics and records.'),
     description: z.string().max(1000).default('').describe('For people; not given to the model.'),
-    language: z
-      .string()
-      .regex(/^[a-z]{2}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' })
-      .default('en')
-      .describe('Language of the conversation.'),
+    languages: z
+      .array(languageTag)
+      .min(1)
+      .max(LANGUAGES_MAX)
+      .refine((tags) => new Set(tags.map(codeOf)).size === tags.length, { error: 'names a language twice' })
+      .optional()
+      .describe(
+        'Languages of the conversation; the call begins in the first, and then follows the caller. Default: en.',
+      ),
+    language: languageTag.optional().describe('Short for a list of one.'),
     voice: voiceSchema.prefault({}),
     backend: backendSchema
       .default('auto')
@@ -897,10 +939,14 @@ export const agentSchema = z
     limits: limitsSchema.prefault({}),
     bargeIn: bargeInSchema.prefault({}),
     fillers: fillersSchema.prefault({}),
-    goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
-    tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer failed.'),
+    goodbye: spoken
+      .default({ en: CALL.goodbyeText, sw: 'Asante kwa kupiga simu. Kwaheri.' })
+      .describe('Spoken before the gateway ends a call.'),
+    tryAgain: spoken
+      .default({ en: CALL.responseFailedText, sw: 'Samahani, unaweza kurudia?' })
+      .describe('Spoken when an answer failed.'),
     apology: spoken
-      .default(CALL.apologyText)
+      .default({ en: CALL.apologyText, sw: 'Samahani, nina tatizo la kiufundi.' })
       .describe('Spoken when a backend fails during a call and none replaces it.'),
     recovery: recoverySchema
       .prefault({})
@@ -951,6 +997,9 @@ export const agentSchema = z
       .describe('The scripted dialogue of the embedded backend. Default: none.'),
   })
   .superRefine((agent, context) => {
+    if (agent.language !== undefined && agent.languages !== undefined) {
+      context.addIssue({ code: 'custom', path: ['language'], message: 'is one of languages; leave it out' })
+    }
     for (const name of Object.keys(agent.backends)) {
       const message = strangeOptions(name, agent)
       if (message !== null) context.addIssue({ code: 'custom', path: ['backends', name], message })
@@ -1000,6 +1049,7 @@ export const agentSchema = z
       })
     }
   })
+  .transform(({ language = 'en', languages = [language], ...agent }) => ({ ...agent, languages }))
 
 /** An agent with every default filled in. Plain data: it crosses threads by structured clone. */
 export type AgentDefinition = z.output<typeof agentSchema>

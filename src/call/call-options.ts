@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
 import { claimWordsSchema } from './words/language.js'
+import { phraseSchema } from './phrase.js'
 import { LISTENING_WORDS } from './turn-words.js'
 
 const speechSchema = z.object({
@@ -62,13 +63,13 @@ const silenceSchema = z.object({
   /** The same for the first prompt of a caller who has not spoken yet. Default, and at least: `afterMs`. */
   firstAfterMs: z.number().exactOptional(),
   /** Said to such a caller in place of the first prompt: an offer, not a doubt. Default: the first prompt. */
-  firstPrompt: z.string().nullable().exactOptional(),
+  firstPrompt: phraseSchema.nullable().exactOptional(),
   /** The same after a question of the agent. Default, and at least: `afterMs`. */
   afterQuestionMs: z.number().exactOptional(),
   /** The same after the caller has asked for a moment. Default, and at least: `afterMs`. */
   afterWaitMs: z.number().exactOptional(),
   /** The prompts of the call, in order; empty: straight to the goodbye. */
-  prompts: z.array(z.string()),
+  prompts: z.array(phraseSchema),
 })
 
 const putOnHoldSchema = z.object({
@@ -122,20 +123,20 @@ const claimsSchema = z.object({
 
 const escalationSchema = z.object({
   /** Said before the stream is closed or held; null for nothing. */
-  announceText: z.string().nullable(),
+  announceText: phraseSchema.nullable(),
   /** Said when no human could be reached. */
-  failedText: z.string(),
+  failedText: phraseSchema,
   /** Said instead outside of opening hours. */
-  closedText: z.string(),
+  closedText: phraseSchema,
   /** Said before a stream is closed on a carrier that may leave the caller in silence. */
-  silentLineText: z.string(),
+  silentLineText: phraseSchema,
   /** Null: no call backs. */
   callback: z
     .object({
       /** Asked after the words that nobody could be reached; the DTMF digit 1 means yes. */
-      offerText: z.string(),
+      offerText: phraseSchema,
       /** Said after the digit 1. */
-      confirmedText: z.string(),
+      confirmedText: phraseSchema,
       /** The number that the caller calls from is not withheld. */
       numberKnown: z.boolean(),
     })
@@ -155,6 +156,8 @@ export const sessionOptionsSchema = z
   .object({
     callSid: z.string(),
     agent: z.string(),
+    /** Tags of the languages that the agent speaks; the call begins in the first. */
+    languages: z.array(z.string()).default([]),
     /** Monotonic time of the webhook that announced the call: time zero of the timeline. */
     preparedAtMs: z.number(),
     /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would return. */
@@ -172,24 +175,24 @@ export const sessionOptionsSchema = z
      */
     toolNames: z.array(z.string()),
     /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
-    greeting: z.string().nullable(),
+    greeting: phraseSchema.nullable(),
     /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
     kickOffText: z.string(),
     /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
     resumeText: z.string(),
     /** Said when a call goes on with a new stream, because the one before was lost with its node. */
-    cutOffText: z.string().default(''),
+    cutOffText: phraseSchema.default(''),
     /** Time from the opened stream until a backend that is not ready counts as dead. */
     backendReadyTimeoutMs: z.number(),
     /** Time limit for the first sound of an answer; two missing answers in a row mean a dead backend. */
     answerTimeoutMs: z.number(),
     /** Said when a response failed; after RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
-    responseFailedText: z.string(),
+    responseFailedText: phraseSchema,
     /** What the caller hears when the backend is dead. */
-    apologyText: z.string(),
+    apologyText: phraseSchema,
     /** `escalate` falls back to hanging up when no escalation is set. */
     onBackendFailure: z.enum(['escalate', 'hangup']),
-    goodbyeText: z.string(),
+    goodbyeText: phraseSchema,
     speech: speechSchema,
     bargeIn: bargeInSchema,
     silence: silenceSchema,
@@ -203,10 +206,10 @@ export const sessionOptionsSchema = z
       .exactOptional(),
     /** Null: sound without words is asked about again and again, and then the call ends. */
     putOnHold: putOnHoldSchema.nullable(),
-    duration: z.object({ maxMs: z.number(), text: z.string() }),
+    duration: z.object({ maxMs: z.number(), text: phraseSchema }),
     filler: z.object({
       /** Used in turn; empty: no fillers. */
-      texts: z.array(z.string()),
+      texts: z.array(phraseSchema),
       /** Quiet while a tool runs before the first filler. */
       afterMs: z.number(),
       /** Quiet after one filler before the next. */
@@ -224,12 +227,12 @@ export const sessionOptionsSchema = z
     amd: z
       .object({
         /** Said to an answering machine before hanging up; null for nothing. */
-        message: z.string().nullable(),
+        message: phraseSchema.nullable(),
         onSilence: z.enum(['speak', 'hang-up']),
       })
       .nullable(),
     /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
-    consentText: z.string().nullable(),
+    consentText: phraseSchema.nullable(),
     /** Null: this agent cannot escalate to a human. */
     escalation: escalationSchema.nullable(),
   })
@@ -246,6 +249,7 @@ export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
 
 /** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
+  languages: ['en'],
   kickOffText: '',
   resumeText: "The line had a short gap. Go on from the caller's last words; do not greet again.",
   cutOffText: 'I am sorry, we were cut off. I am still here.',

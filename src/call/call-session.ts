@@ -38,6 +38,8 @@ import type {
   TranscriptEntry,
   TurnRecord,
 } from './documents/record.js'
+import { textIn } from './phrase.js'
+import type { Phrase } from './phrase.js'
 import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { ToolLedger } from './tool-ledger.js'
@@ -228,6 +230,7 @@ export class CallSession {
   }
 
   readonly #options: CallSessionOptions
+  #language: string
   readonly #playout: PlayoutView
   readonly #deadlines = new Deadlines<DeadlineName>(DEADLINES)
   readonly #callerSpeech: CallerSpeech
@@ -363,6 +366,7 @@ export class CallSession {
   constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
     const checkpoint = resume?.checkpoint ?? null
     this.#options = options
+    this.#language = options.languages[0] ?? ''
     this.#playout = playout
     this.#nowMs = options.preparedAtMs
     this.#resume = checkpoint
@@ -700,6 +704,15 @@ export class CallSession {
     for (const name of names) this.#deadlines.clear(name)
   }
 
+  /** The words of a phrase in the call's language; empty where there is none. */
+  #text(phrase: Phrase | null | undefined): string {
+    return phrase == null ? '' : textIn(phrase, this.#language)
+  }
+
+  get #goodbye(): string {
+    return this.#text(this.#options.goodbyeText)
+  }
+
   /** Queues a phrase of the gateway behind everything that playout holds. @returns its item id */
   #announce(text: string, kind: SpeechKind): string {
     const itemId = `${ANNOUNCEMENT}${this.#nextAnnouncement++}`
@@ -788,7 +801,7 @@ export class CallSession {
     this.#agentHeardAtMs = this.#nowMs
     const asks = this.#unconfirmed !== null && this.#newStream !== null
     if (newStream !== null && !asks) {
-      if (this.#greeted) this.#cutOffItemId = this.#announce(this.#options.cutOffText, 'prompt')
+      if (this.#greeted) this.#cutOffItemId = this.#announce(this.#text(this.#options.cutOffText), 'prompt')
       return this.#converse()
     }
     if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
@@ -832,9 +845,9 @@ export class CallSession {
 
   /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   #converse(): void {
-    const { consentText } = this.#options
+    const consentText = this.#text(this.#options.consentText)
     const toldBefore = this.#resume !== null && this.#newStream?.consented !== false
-    if (consentText !== null && !toldBefore && this.#consent === 'due') {
+    if (consentText !== '' && !toldBefore && this.#consent === 'due') {
       this.#consent = 'saying'
       this.#consentItemId = this.#announce(consentText, 'prompt')
       this.#in('consent', this.#wordsMs(consentText))
@@ -855,8 +868,8 @@ export class CallSession {
     if (this.#callerSpeech.speaking || this.#sounding || this.#agentSpeech.anyOpen)
       return this.#in('greeting', GREETING_POLL_MS)
     const { greeting, filler } = this.#options
-    const text = greeting ?? filler.texts[0]
-    if (text === undefined) return
+    const text = this.#text(greeting ?? filler.texts[0])
+    if (text === '') return
     this.#mark('greeting-overdue')
     const itemId = this.#announce(text, greeting === null ? 'filler' : 'prompt')
     if (greeting === null) return
@@ -874,7 +887,7 @@ export class CallSession {
   #tellGreeting(): void {
     const { greeting } = this.#options
     if (greeting === null || !this.#backendUsable) return
-    this.#out({ type: 'backend-text', text: greeting, role: 'agent', respond: false })
+    this.#out({ type: 'backend-text', text: this.#text(greeting), role: 'agent', respond: false })
   }
 
   /** The backend is asked for something after the gateway has greeted: what it says from here on is not the greeting. */
@@ -906,7 +919,7 @@ export class CallSession {
     if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) return this.#converse()
     if (who === 'silence') return this.#endNow('nobody-there', why)
     if (amd.message === null) return this.#endNow('answering-machine', why)
-    this.#speakThenEnd('answering-machine', why, amd.message, false)
+    this.#speakThenEnd('answering-machine', why, this.#text(amd.message), false)
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
@@ -1126,7 +1139,7 @@ export class CallSession {
     if (++this.#responsesFailed >= RESPONSES_FAILED_MAX)
       return this.#backendFailed(`${this.#responsesFailed} responses failed in a row`)
     this.#clear('answer')
-    this.#announce(this.#options.responseFailedText, 'apology')
+    this.#announce(this.#text(this.#options.responseFailedText), 'apology')
   }
 
   /** The backend has made no sound for too long after the caller's turn or the kick-off. */
@@ -1139,7 +1152,7 @@ export class CallSession {
     if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.#backendSpoke)
       return this.#backendFailed(`no answer in ${answerTimeoutMs} ms`)
     this.#mark('answer-missing')
-    this.#announce(responseFailedText, 'apology')
+    this.#announce(this.#text(responseFailedText), 'apology')
     this.#in('answer', answerTimeoutMs)
   }
 
@@ -1151,8 +1164,8 @@ export class CallSession {
   }
 
   #sayFiller(): void {
-    const text = this.#fillers.take()
-    if (text !== null) this.#fillerId = this.#announce(text, 'filler')
+    const phrase = this.#fillers.take()
+    if (phrase !== null) this.#fillerId = this.#announce(this.#text(phrase), 'filler')
   }
 
   /** The answer is there before the filler began to sound; `announce-failed` follows, if that was in time. */
@@ -1261,7 +1274,7 @@ export class CallSession {
     if (!answered || quietMs < afterMs) return this.#in('closing-cue', CLOSING_POLL_MS)
     // A question is to be answered.
     if (last.text.trimEnd().endsWith('?')) return
-    const text = saysGoodbye(last.text) ? '' : this.#options.goodbyeText
+    const text = saysGoodbye(last.text) ? '' : this.#goodbye
     this.#endAfterSpeech('the caller said that this is all', null, text)
   }
 
@@ -1292,7 +1305,7 @@ export class CallSession {
       toolCallId: null,
     } as const
     if (this.#options.onBackendFailure === 'escalate' && this.#escalate(request)) return
-    this.#speakThenEnd('backend-failed', detail, this.#options.apologyText, false)
+    this.#speakThenEnd('backend-failed', detail, this.#text(this.#options.apologyText), false)
   }
 
   // --- who speaks -----------------------------------------------------------------------------------------
@@ -1680,14 +1693,14 @@ export class CallSession {
           this.#learnLevelAnew('nobody else speaks')
           return this.#in('silence', this.#options.silence.afterMs)
         }
-        return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
+        return this.#speakThenEnd('silence-limit', decision.detail, this.#goodbye, false)
       case 'prompt':
         this.#level.ask()
         this.#putOnHold.ask()
         this.#clear('put-on-hold')
         this.counters.silencePrompts++
         this.#mark('silence-prompt', decision.detail)
-        this.#silencePromptId = this.#announce(decision.text, 'prompt')
+        this.#silencePromptId = this.#announce(this.#text(decision.text), 'prompt')
         return this.#in('silence', this.#options.silence.afterMs)
       default:
         return assertNever(decision)
@@ -1750,7 +1763,7 @@ export class CallSession {
     if (this.#state !== 'live' || !this.#putOnHold.waiting) return
     const detail = `put on hold for ${this.#options.putOnHold?.maxMs ?? 0} ms`
     if (this.#options.escalation?.callback?.numberKnown !== true || this.#offer !== null)
-      return this.#speakThenEnd('silence-limit', detail, this.#options.goodbyeText, false)
+      return this.#speakThenEnd('silence-limit', detail, this.#goodbye, false)
     this.#mark('put-on-hold-over', detail)
     this.#offerCallback('', { reason: 'put on hold', summary: '' })
     this.#endsAfterOffer = true
@@ -1786,10 +1799,10 @@ export class CallSession {
         this.#segmentEnded()
         break
       case 'ask':
-        this.#announce(decision.text, 'prompt')
+        this.#announce(this.#text(decision.text), 'prompt')
         break
       case 'end':
-        return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
+        return this.#speakThenEnd('silence-limit', decision.detail, this.#goodbye, false)
       default:
         return assertNever(decision)
     }
@@ -1841,7 +1854,7 @@ export class CallSession {
       })
     if (name === END_CALL_TOOL) {
       const silent = !this.#agentSpokeLast && !this.#sounding
-      return this.#endAfterSpeech(textOf(args['reason']), callId, silent ? this.#options.goodbyeText : '')
+      return this.#endAfterSpeech(textOf(args['reason']), callId, silent ? this.#goodbye : '')
     }
     if (name === CALLBACK_TOOL) {
       const refusal = this.#requestCallback(
@@ -2081,7 +2094,7 @@ export class CallSession {
     if (request.toolCallId === null) this.#claims?.arranged(ESCALATE_TOOL)
     this.#transferAnnounced = false
     if (request.origin === 'operator' || request.origin === 'rule') this.#stopAgent()
-    if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.#options.apologyText)
+    if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.#text(this.#options.apologyText))
     return true
   }
 
@@ -2149,7 +2162,12 @@ export class CallSession {
   #announceTransfer(mayBeSilent: boolean): void {
     const { announceText = null, silentLineText = null } = this.#options.escalation ?? {}
     const texts = [this.#transferAnnounced ? null : announceText, mayBeSilent ? silentLineText : null]
-    this.#sayBeforeTransfer(texts.filter((text) => text !== null).join(' '))
+    this.#sayBeforeTransfer(
+      texts
+        .map((text) => this.#text(text))
+        .join(' ')
+        .trim(),
+    )
     this.#transferAnnounced = true
   }
 
@@ -2208,9 +2226,9 @@ export class CallSession {
     this.#request = null
     this.#transferItemId = null
     this.#closeForTransfer = false
-    const words = (closed ? options?.closedText : options?.failedText) ?? ''
+    const words = this.#text(closed ? options?.closedText : options?.failedText)
     if (!offer && this.#endsAfterFailure) {
-      const text = `${words} ${this.#options.goodbyeText}`.trim()
+      const text = `${words} ${this.#goodbye}`.trim()
       this.#speakThenEnd(this.#reasonAfterFailure, `escalation failed: ${detail}`, text, true)
       return
     }
@@ -2245,7 +2263,7 @@ export class CallSession {
 
   /** Says that nobody can come and asks whether to call back. */
   #offerCallback(words: string, wish: { readonly reason: string; readonly summary: string } | null): void {
-    const text = `${words} ${this.#options.escalation?.callback?.offerText ?? ''}`.trim()
+    const text = `${words} ${this.#text(this.#options.escalation?.callback?.offerText)}`.trim()
     this.#offer = wish ?? { reason: '', summary: '' }
     this.#announce(text, 'escalation')
     this.#in('offer', this.#wordsMs(text) + OFFER_ANSWER_MS)
@@ -2265,7 +2283,7 @@ export class CallSession {
       // The answer is known, so the rest of the question need not be heard.
       this.#stopAgent()
       this.#noteCallback('key', null, '')
-      const confirmed = this.#options.escalation?.callback?.confirmedText ?? ''
+      const confirmed = this.#text(this.#options.escalation?.callback?.confirmedText)
       if (this.#endsAfterFailure) {
         this.#goodbyeAfterOffer(confirmed)
       } else {
@@ -2291,8 +2309,7 @@ export class CallSession {
     this.#withdrawOffer()
     this.#out({ type: 'callback', wish: null })
     this.#mark('callback-declined')
-    if (ends)
-      this.#speakThenEnd('silence-limit', 'on hold, after the offer of a call back', this.#options.goodbyeText, false)
+    if (ends) this.#speakThenEnd('silence-limit', 'on hold, after the offer of a call back', this.#goodbye, false)
     else if (this.#endsAfterFailure) this.#goodbyeAfterOffer('')
   }
 
@@ -2340,7 +2357,7 @@ export class CallSession {
     this.#speakThenEnd(
       this.#reasonAfterFailure,
       'after the offer of a call back',
-      `${words} ${this.#options.goodbyeText}`.trim(),
+      `${words} ${this.#goodbye}`.trim(),
       false,
     )
   }
@@ -2361,14 +2378,14 @@ export class CallSession {
     if (this.#state === 'closing' && this.#plan?.cancellable === false) return
     // The gateway does not speak over a human on the line.
     if (this.#state === 'bridged' || this.#state === 'holding') return this.#endNow(reason, detail)
-    this.#speakThenEnd(reason, detail, this.#options.goodbyeText, true)
+    this.#speakThenEnd(reason, detail, this.#goodbye, true)
   }
 
   #durationDue(): void {
     if (this.#state === 'bridged') return
     if (this.#state !== 'live' && this.#state !== 'connecting') return this.#in('duration', DURATION_POLL_MS)
     const { text, maxMs } = this.#options.duration
-    this.#speakThenEnd('duration-limit', `${maxMs} ms`, text, true)
+    this.#speakThenEnd('duration-limit', `${maxMs} ms`, this.#text(text), true)
   }
 
   /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */

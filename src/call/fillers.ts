@@ -1,4 +1,5 @@
 import type { CallSessionOptions } from './call-options.js'
+import type { Phrase } from './phrase.js'
 import { saysOneMoment } from './turn-words.js'
 
 type FillerOptions = CallSessionOptions['filler']
@@ -42,7 +43,7 @@ export class Fillers {
   }
 
   /** @returns the next one; null where the agent has none */
-  take(): string | null {
+  take(): Phrase | null {
     const { texts } = this.#options
     const text = texts[this.#next % texts.length]
     if (text === undefined) return null

@@ -3,6 +3,8 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
 import { unknownKeywords } from '../agents/json-schema.js'
+import { untranslated } from '../agents/phrases.js'
+import { textIn } from '../call/phrase.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
@@ -259,15 +261,16 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     gatewayInterrupts: definition.bargeIn.backchannel !== null,
     legRateHz: widestRateHz(definition.stream.outputSamplingRate),
   }
+  const language = definition.languages[0] ?? ''
   const session: BackendSession = {
     callSid: 'HD_check',
     agent: definition.name,
     from: '',
     to: '',
     instructions: definition.instructions,
-    greeting: definition.greeting,
+    greeting: definition.greeting === null ? null : textIn(definition.greeting, language),
     tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters })),
-    language: definition.language,
+    language,
     voice: definition.voice[name] ?? null,
     history: [],
     toolLedger: [],
@@ -309,7 +312,10 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
 function oddities(config: Config, { definition, shares }: HostedAgent): Finding[] {
   const backends = namesIn(shares)
   const { name, budget, backends: options } = definition
-  const findings: Finding[] = []
+  const findings: Finding[] = [...untranslated(definition)].map(([language, paths]) => ({
+    ok: null,
+    what: `${name} has no text in ${language} for ${paths.join(', ')}`,
+  }))
   const settings = backendSettings(config)
   if (budget?.maxCost !== undefined) {
     const { currency, priceOf } = priceList([budget.prices, settings.prices])

@@ -17,6 +17,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
+import type { Phrase } from '../call/phrase.js'
 import { carrierSay } from '../workers/escalation-driver.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
@@ -121,7 +122,8 @@ export function agentFacts(
   { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },
 ): AgentFacts {
   const { stream, say, escalation, afterCall } = agent
-  const spoken = (text: string): VoiceAction => carrierSay(text, agent)
+  // The carrier asks for these before a call, or after it: none of them follows a caller.
+  const spoken = (phrase: Phrase): VoiceAction => carrierSay(phrase, agent)
   const human = (): VoiceAction[] => {
     const numbers = numbersOpen(escalation, wallClock())
     if (escalation === null || numbers.length === 0) return []

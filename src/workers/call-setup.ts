@@ -2,7 +2,10 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema } from '../agents/definition.js'
 import { callContext } from '../agents/call-context.js'
 import { offeredTools } from '../agents/offered-tools.js'
+import { phrasesOf } from '../agents/phrases.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
+import { codeOf, textIn } from '../call/phrase.js'
+import type { Phrase } from '../call/phrase.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions, EscalationOptions, ClaimOptions } from '../call/call-options.js'
 import { CLAIM_LANGUAGES } from '../call/claim-phrases.js'
@@ -31,6 +34,7 @@ export function sessionOptions(
     ...DEFAULT_CALL_OPTIONS,
     callSid: start.callSid,
     agent: agent.name,
+    languages: agent.languages,
     preparedAtMs: start.preparedAtMs,
     wallOffsetMs,
     serverVad: capabilities.serverVad,
@@ -150,8 +154,14 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
     silentLineText:
       escalation.silentLine ??
       (callsBack
-        ? 'If the line stays silent, please hang up and we will call you back.'
-        : DEFAULT_ESCALATION_OPTIONS.silentLineText),
+        ? {
+            en: 'If the line stays silent, please hang up and we will call you back.',
+            sw: 'Simu ikinyamaza, tafadhali ikate nasi tutakupigia.',
+          }
+        : {
+            en: DEFAULT_ESCALATION_OPTIONS.silentLineText,
+            sw: 'Simu ikinyamaza, tafadhali ikate na utupigie tena.',
+          }),
     callback: callsBack
       ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' }
       : null,
@@ -175,34 +185,21 @@ export function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSp
   return [...offeredTools(agent, assets), ...gateway, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
-/** All that the gateway says word for word as the agent's file has it. None of it is about a caller. */
-export function fixedPhrases(agent: AgentDefinition): readonly string[] {
-  const { escalation } = agent
-  const texts = [
-    agent.greeting,
-    agent.apology,
-    agent.tryAgain,
-    agent.goodbye,
-    ...agent.fillers.phrases,
-    firstPromptOf(agent),
-    ...agent.silence.prompts,
-    agent.recording.enabled ? agent.recording.consent : null,
-    agent.recovery.text,
-    agent.limits.maxDurationText,
-    ...(escalation === null
-      ? []
-      : [escalation.announce, escalation.failed, escalation.closed, escalation.offer, escalation.offerAccepted]),
-  ]
-  return texts.filter((text) => text !== null)
+/** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
+export function fixedPhrases(agent: AgentDefinition, language: string): readonly string[] {
+  const phrases = [agent.greeting, firstPromptOf(agent), ...phrasesOf(agent).map(([, phrase]) => phrase)]
+  return [...new Set(phrases.filter((phrase) => phrase !== null).map((phrase) => textIn(phrase, language)))]
 }
 
-function firstPromptOf({ language, silence: { firstPrompt, prompts } }: AgentDefinition): string | null {
+const FIRST_PROMPT = { en: DEFAULT_CALL_OPTIONS.silence.firstPrompt, sw: 'Naweza kukusaidia vipi?' }
+
+function firstPromptOf({ languages, silence: { firstPrompt, prompts } }: AgentDefinition): Phrase | null {
   if (firstPrompt !== undefined) return firstPrompt
-  return prompts.length > 0 && /^en\b/i.test(language) ? (DEFAULT_CALL_OPTIONS.silence.firstPrompt ?? null) : null
+  return prompts.length > 0 && languages.every((tag) => codeOf(tag) in FIRST_PROMPT) ? FIRST_PROMPT : null
 }
 
 /** The backend speaks it, in its own voice; the gateway only where the backend does not. */
-function greetingOf({ agent, resume }: CallStart): string | null {
+function greetingOf({ agent, resume }: CallStart): Phrase | null {
   return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
 }
 
@@ -216,6 +213,8 @@ export function instructionsOf(start: Pick<CallStart, 'agent' | 'from' | 'resume
 /** What a call's backend gets when it connects. @param history  the transcript so far @param wallMs calendar time */
 export function backendSession(start: CallStart, history: readonly TranscriptEntry[], wallMs: number): BackendSession {
   const { agent, resume } = start
+  const language = agent.languages[0] ?? ''
+  const greeting = greetingOf(start)
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
   return {
@@ -224,9 +223,9 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     from: start.from,
     to: start.to,
     instructions: instructionsOf(start, wallMs),
-    greeting: greetingOf(start),
+    greeting: greeting === null ? null : textIn(greeting, language),
     tools: toolSpecs(start),
-    language: agent.language,
+    language,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.

@@ -12,6 +12,7 @@ import { SpeechClient } from '../speech/speech-client.js'
 import { Circuits } from '../backends/failover/circuit-breaker.js'
 import { ownVoiceOf } from '../backends/cascade/services.js'
 import type { OwnVoice } from '../backends/cascade/own-voice.js'
+import { codeOf } from '../call/phrase.js'
 import { composeBackend } from '../backends/compose.js'
 import type { CompositionOptions } from '../backends/compose.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
@@ -188,13 +189,13 @@ function hasForeignCode({ backends, assets }: CallStart): boolean {
 /** The agent's fixed phrases in the voice of its cascade; null where that is not its first backend. */
 function ownVoiceFor({ backends, agent, legRateHz }: CallStart): OwnVoice | null {
   if (phrases === null || backends[0] !== 'cascade') return null
-  const language = agent.language.toLowerCase().split('-')[0] ?? ''
+  const language = codeOf(agent.languages[0] ?? '')
   return ownVoiceOf(data.backends.cascade, agent.backends.cascade ?? {}, {
     store: phrases,
     voice: agent.voice['cascade'] ?? null,
     language,
     legRateHz,
-    texts: fixedPhrases(agent),
+    texts: fixedPhrases(agent, language),
   })
 }
 

@@ -1,5 +1,7 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { humansOf } from '../agents/definition.js'
+import { textIn } from '../call/phrase.js'
+import type { Phrase } from '../call/phrase.js'
 import type { CallbackWish, EscalationStep } from '../call/events.js'
 import type { EscalationPacket, Handoff } from '../call/documents/handoff.js'
 import type { CallbackAsk, EscalationHistory } from '../call/documents/record.js'
@@ -60,13 +62,21 @@ type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 /** How long the carrier waits for a DTMF digit after the words of an offer. */
 const OFFER_WAIT_S = 6
 
-/** What the carrier's own voice says in an agent's place: figures in words, which it reads badly. */
-export function carrierSay(text: string, { say, language }: Pick<AgentDefinition, 'say' | 'language'>): SayAction {
+/**
+ * What the carrier's own voice says in an agent's place: figures in words, which it reads badly.
+ * @param language  of the call; the carrier's voice is told, except of the first one where the agent's file says `say.language`
+ */
+export function carrierSay(
+  phrase: Phrase,
+  { say, languages: [first = ''] }: Pick<AgentDefinition, 'say' | 'languages'>,
+  language = first,
+): SayAction {
+  const voiced = language === first ? say.language : language
   return {
     verb: 'say',
-    text: spokenForm(text, say.language ?? language),
+    text: spokenForm(textIn(phrase, language), voiced ?? language),
     ...(say.voice === undefined ? {} : { voice: say.voice }),
-    ...(say.language === undefined ? {} : { language: say.language }),
+    ...(voiced === undefined ? {} : { language: voiced }),
   }
 }
 
@@ -178,7 +188,11 @@ export class EscalationDriver {
     const whisper = this.#options.agent.escalation?.whisper ?? null
     const packet = this.#packet
     if (packet === null) return []
-    const words = [whisper, sentence(packet.reason), sentence(packet.summary)]
+    const words = [
+      whisper === null ? null : textIn(whisper, this.#options.agent.languages[0] ?? ''),
+      sentence(packet.reason),
+      sentence(packet.summary),
+    ]
       .filter((text) => text !== null && text !== '')
       .join(' ')
     return [
@@ -248,8 +262,8 @@ export class EscalationDriver {
     }
   }
 
-  #spoken(text: string): SayAction {
-    return carrierSay(text, this.#options.agent)
+  #spoken(phrase: Phrase): SayAction {
+    return carrierSay(phrase, this.#options.agent)
   }
 
   #drain(machine: Escalation): void {

@@ -4,6 +4,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { untranslated } from '../../src/agents/phrases.js'
+import { textIn } from '../../src/call/phrase.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { GatewayError } from '../../src/core/errors.js'
@@ -52,6 +54,32 @@ t.test('three lines are an agent; everything else has a default that is valid it
   const agent = await loadText(minimal(), {})
   t.match(agent, { backend: 'auto', voice: { embedded: 'slt' }, greeting: null, escalation: null, tools: [] })
   t.same(agentSchema.parse(agent), agent)
+})
+
+t.test('every phrase is one text, or one a language, and the ones that a language lacks are named', async (t) => {
+  const agentOf = (more: object) => agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...more })
+  const agent = agentOf({
+    languages: ['en-KE', 'sw'],
+    goodbye: { en: 'Goodbye.', sw: 'Kwaheri.' },
+    tryAgain: 'Again?',
+    apology: { en: 'Sorry.' },
+    silence: { prompts: [{ en: 'Hello?', sw: 'Hujambo?' }, 'Still there?'] },
+  })
+  t.same([...untranslated(agent)], [['sw', ['apology', 'tryAgain', 'silence.prompts.1']]])
+  t.same(
+    ['sw-TZ', 'en', 'fr'].map((language) => textIn(agent.goodbye, language)),
+    ['Kwaheri.', 'Goodbye.', 'Goodbye.'],
+    'another language hears the first text',
+  )
+  const swahili = agentOf({ language: 'sw' })
+  t.same(swahili.languages, ['sw'])
+  t.equal(textIn(swahili.goodbye, 'sw'), 'Asante kwa kupiga simu. Kwaheri.', "the gateway's own words are Swahili too")
+  t.same([...untranslated(swahili)], [])
+  t.match([...untranslated(agentOf({ language: 'fr' }))], [['fr', ['apology', 'tryAgain']]])
+  t.match(await faultsOf(minimal('languages: [en, en-KE]\n')), [/languages names a language twice/])
+  t.match(await faultsOf(minimal('languages: [en]\nlanguage: sw\n')), [/language is one of languages; leave it out/])
+  t.match(await faultsOf(minimal('goodbye: { english: Bye. }\n')), [/goodbye.*language/])
+  t.match(await faultsOf(minimal('goodbye: {}\n')), [/goodbye has no text/])
 })
 
 t.test('a misspelt key is named with its place and the key that was meant', async (t) => {

@@ -98,7 +98,7 @@ t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
     onFault: (what) => t.fail(what),
     onChange: () => told(),
     apply: (agents) => {
-      greeting = agents.get('a')?.agent.greeting
+      greeting = agents.get('a')?.agent.greeting as string
       return new Map()
     },
   })

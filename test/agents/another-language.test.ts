@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
+import { textIn } from '../../src/call/phrase.js'
+import type { Phrase } from '../../src/call/phrase.js'
 import { DecoderSet } from '../../src/speech/decoder-set.js'
 import { askedFirst } from '../../src/backends/embedded/dialogue/call-back.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
@@ -11,10 +13,12 @@ import { packageRoot } from '../../src/config/package-root.js'
 const line = await openLine('huduma', join(packageRoot(), 'test/agents/huduma'))
 t.teardown(() => line.close())
 
-/** Every text of several words in a value. */
-function textsIn(value: unknown): string[] {
+/** Every text of several words in a value; of a phrase that in this language. */
+function textsIn(value: unknown, language: string): string[] {
   if (typeof value === 'string') return /\s/.test(value) ? [value] : []
-  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : []
+  if (typeof value !== 'object' || value === null) return []
+  if (language in value) return [textIn(value as Phrase, language)]
+  return Object.values(value).flatMap((one) => textsIn(one, language))
 }
 
 t.test('a Swahili line is a file: it answers, verifies and escalates in Swahili', async (t) => {
@@ -45,9 +49,10 @@ t.test('a model may pass what callers say in Swahili words', async (t) => {
 t.test('no word that the gateway speaks by itself is left in English', async (t) => {
   const english = textsIn(
     agentSchema.parse({ version: 1, name: 'a', instructions: 'x', escalation: { numbers: ['+254720000010'] } }),
+    'en',
   )
   t.ok(english.includes('Sorry, could you say that again?'))
-  const own = textsIn({ ...line.agent, offline: { ...line.agent.offline, words: {} } })
+  const own = textsIn({ ...line.agent, offline: { ...line.agent.offline, words: {} } }, 'sw')
   t.same(
     english.filter((text) => own.includes(text)),
     [],

@@ -2,6 +2,7 @@ import type { AgentDefinition } from '../../agents/definition.js'
 import { loadAgents } from '../../agents/loader.js'
 import type { Environment } from '../../agents/template.js'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
+import { textIn } from '../../call/phrase.js'
 import { GatewayError } from '../../core/errors.js'
 import { ResamplerBank } from '../../media/resample/resampler.js'
 import { loadFlite } from '../../speech/flite.js'
@@ -64,7 +65,7 @@ export class AgentModels {
     const { agent, dialogue } = this.#speaking(instructions)
     return new DialogueModel({
       dialogue,
-      greeting: agent.greeting ?? '',
+      greeting: textIn(agent.greeting ?? '', agent.languages[0] ?? ''),
       speech: new SpeechClient({ port: this.#pool.openSession() }),
       resamplers: this.#resamplers,
       thinkMs: this.#thinkMs,
@@ -76,7 +77,7 @@ export class AgentModels {
     return new CascadeModels({
       find: (instructions) => {
         const { agent, dialogue } = this.#speaking(instructions)
-        return { dialogue, greeting: agent.greeting ?? '' }
+        return { dialogue, greeting: textIn(agent.greeting ?? '', agent.languages[0] ?? '') }
       },
       dialogues: this.#agents.map(({ dialogue }) => dialogue),
       openSpeech: () => new SpeechClient({ port: this.#pool.openSession() }),

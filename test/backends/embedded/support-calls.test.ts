@@ -1,6 +1,7 @@
 import t from 'tap'
 import { CallerIdentity } from '../../../src/agents/tool.js'
 import { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
+import { textIn } from '../../../src/call/phrase.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { SpeechClient } from '../../../src/speech/speech-client.js'
 import { SpeechPool } from '../../../src/speech/speech-pool.js'
@@ -41,7 +42,7 @@ async function call(from: string) {
       from,
       to: '+254700000100',
       instructions: '',
-      greeting: support.agent.greeting,
+      greeting: textIn(support.agent.greeting ?? '', 'en'),
       tools: [],
       language: 'en',
       voice: 'slt',
