@@ -282,6 +282,7 @@ const STAGE_SERVICES = {
   llm: {
     chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'],
     anthropic: ['model', 'timeoutMs', 'maxTokens'],
+    gemini: ['model', 'timeoutMs', 'temperature', 'maxTokens', 'thinkingLevel'],
   },
   tts: {
     speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'],
@@ -348,7 +349,15 @@ const cascade = z.strictObject({
     context: z.string().max(2000).exactOptional().describe('What the calls are about.'),
     dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Of a realtime server: OpenAI's, or vLLM's own."),
   }),
-  llm: stageOf('llm', { ...stage, temperature, maxTokens: z.int().min(1).max(65_536).exactOptional() }),
+  llm: stageOf('llm', {
+    ...stage,
+    temperature,
+    maxTokens: z.int().min(1).max(65_536).exactOptional(),
+    thinkingLevel: z
+      .enum(['low', 'medium', 'high'])
+      .exactOptional()
+      .describe("How much Gemini thinks before it answers. Default: the model's own."),
+  }),
   tts: stageOf('tts', {
     ...stage,
     voice: z.string().min(1).max(200).exactOptional().describe("Goes before the agent's voice."),

@@ -98,6 +98,13 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'claude-sonnet-4-6': anthropic(3, 0.3, 15),
   'claude-opus-5-5': anthropic(4, 0.2, 20),
   'claude-opus-5': anthropic(5, 0.5, 25),
+  // Until the end of 2026; what comes from its cache has no price here, and so costs the whole one.
+  'gemini-3.8-flash': {
+    inputPerMillionTokens: 0.75,
+    outputPerMillionTokens: 3.75,
+    ...GEMINI,
+    readOn: '2026-09-03',
+  },
   'gpt-transcribe': { perMinute: 0.0045, ...openAi('gpt-transcribe') },
   'whisper-1': { perMinute: 0.006, ...openAi('whisper-1') },
   'gpt-live-transcribe': { perMinute: 0.017, ...openAi('gpt-live-transcribe') },
@@ -258,7 +265,12 @@ function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): M
 }
 
 /** Hosts of vendors whose models are in `LIST_PRICES`. */
-const LISTED_HOSTS: readonly string[] = ['api.openai.com', 'api.deepgram.com', 'api.anthropic.com']
+const LISTED_HOSTS: readonly string[] = [
+  'api.openai.com',
+  'api.deepgram.com',
+  'api.anthropic.com',
+  'generativelanguage.googleapis.com',
+]
 
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the

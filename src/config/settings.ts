@@ -696,7 +696,7 @@ export const SETTINGS = {
     kind: optional(apiKey),
     fallback: null,
     secret: true,
-    help: 'The API key for Gemini, which the backend gemini needs.',
+    help: 'The API key for Gemini, which the backend gemini needs; a cascade uses it for its language model.',
   }),
   openaiBaseUrl: define<string | null>({
     env: 'OPENAI_BASE_URL',
@@ -760,6 +760,13 @@ export const SETTINGS = {
     kind: modelName,
     fallback: 'gemini-3.8-live',
     help: 'The live model of the backend gemini.',
+  }),
+  geminiTextModel: define({
+    env: 'GEMINI_TEXT_MODEL',
+    key: 'geminiTextModel',
+    kind: modelName,
+    fallback: 'gemini-3.8-flash',
+    help: "Gemini's language model for a cascade, where the agent names none.",
   }),
   geminiTurns: define<'gateway' | 'server'>({
     env: 'GEMINI_TURNS',

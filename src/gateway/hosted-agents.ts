@@ -205,6 +205,7 @@ export function backendSettings(config: Config): BackendSettings {
         baseUrl: config.anthropicBaseUrl,
         model: config.anthropicModel,
       },
+      gemini: { apiKey: config.geminiApiKey, baseUrl: config.geminiBaseUrl, model: config.geminiTextModel },
       soniox: { apiKey: config.sonioxApiKey, sttUrl: config.sonioxSttUrl, ttsUrl: config.sonioxTtsUrl },
       deepgram: { apiKey: config.deepgramApiKey, sttUrl: config.deepgramSttUrl, ttsUrl: config.deepgramTtsUrl },
       cartesia: { apiKey: config.cartesiaApiKey, ttsUrl: config.cartesiaTtsUrl },

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { MessageCreateParamsStreaming, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages'
+import type { Content, GenerateContentResponse, Tool } from '@google/genai'
 import type { Deepgram } from '@deepgram/sdk'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
@@ -8,6 +9,7 @@ import type { RealtimeTranscriptionSessionCreateRequest } from 'openai/resources
 import type { AnthropicEvent, AnthropicRequest } from '../../src/backends/cascade/anthropic-requests.js'
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
 import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram-speech-to-text.js'
+import type { GeminiChunk, GeminiRequest } from '../../src/backends/cascade/gemini-requests.js'
 import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
 import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
@@ -20,6 +22,9 @@ export type _Types = [
   Fits<ChatCompletionChunk, ChatChunk>,
   Fits<AnthropicRequest, MessageCreateParamsStreaming>,
   Fits<RawMessageStreamEvent, AnthropicEvent>,
+  Fits<GeminiRequest['contents'][number], Content>,
+  Fits<NonNullable<GeminiRequest['tools']>[number], Tool>,
+  Fits<Pick<GenerateContentResponse, keyof GeminiChunk>, GeminiChunk>,
   Fits<TranscriptionSession, RealtimeTranscriptionSessionCreateRequest>,
   Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,
   Fits<Deepgram.listen.ListenV2TurnInfo, DeepgramTurnInfo>,

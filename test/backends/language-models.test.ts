@@ -1,6 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk'
+import { GoogleGenAI } from '@google/genai'
 import t from 'tap'
 import { anthropic } from '../../src/backends/cascade/anthropic-requests.js'
+import { gemini } from '../../src/backends/cascade/gemini-requests.js'
 import { HttpHosts } from '../../src/backends/cascade/http-service.js'
 import { StageFault } from '../../src/backends/cascade/stage-fault.js'
 import type {
@@ -13,6 +15,7 @@ import type {
 import { WrittenCalls } from '../../src/backends/cascade/written-calls.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
+import { GeminiTextDouble } from '../../src/simulator/vendors/gemini-text-double.js'
 
 const KEY = 'model-0123456789abcdef'
 const TOOLS = ['lookup_order', 'opening_hours'].map((name) => ({
@@ -277,4 +280,175 @@ t.test('Anthropic: a refused request is a fault of its kind, without the key', a
     double.refuse = { status, body: JSON.stringify({ type: 'error', error: { type, message: 'No.' } }) }
     t.match(await faultOf(answered(stage, { messages: [ASKS], tools: [] })), { code, fatal: code === 'quota' })
   }
+})
+
+t.test("Gemini's own client gets text, tool calls, usage and errors from the double", async (t) => {
+  const double = await GeminiTextDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const clientOf = (apiKey: string): GoogleGenAI =>
+    new GoogleGenAI({ apiKey, httpOptions: { baseUrl: double.baseUrl, retryOptions: { attempts: 1 } } })
+  const ask = { model: 'gemini-3.8-flash', contents: 'Hello' }
+  double.thinking = 'They ask for an order.'
+  double.script.reply({ say: 'One moment, please.', calls: BOTH })
+  let text = ''
+  const calls: unknown[] = []
+  let usage
+  let finish
+  for await (const chunk of await clientOf(KEY).models.generateContentStream(ask)) {
+    const parts = chunk.candidates?.[0]?.content?.parts ?? []
+    text += parts.map((part) => (part.thought === true ? '' : (part.text ?? ''))).join('')
+    calls.push(...(chunk.functionCalls ?? []))
+    usage = chunk.usageMetadata
+    finish = chunk.candidates?.[0]?.finishReason
+  }
+  t.equal(text, 'One moment, please.')
+  t.same(
+    calls,
+    BOTH.map(({ callId: id, name, args }) => ({ id, name, args })),
+  )
+  t.equal(finish, 'STOP')
+  t.match(usage, { promptTokenCount: 20, candidatesTokenCount: 10, thoughtsTokenCount: 7 })
+  await t.rejects(clientOf('another').models.generateContentStream(ask), /API key not valid/)
+  await t.rejects(clientOf(KEY).models.generateContentStream({ ...ask, contents: [] }), /INVALID_ARGUMENT|required/)
+})
+
+t.test('Gemini: tools run in parallel, their results go back with the signature of the reasoning', async (t) => {
+  const double = await GeminiTextDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  for (const callIds of [true, false]) {
+    double.callIds = callIds
+    double.asked.length = 0
+    const { stage, used } = stageOf(
+      gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'models/gemini-3.8-flash', thinkingLevel: 'low' }),
+    )
+    await stage.open(new AbortController().signal, true)
+    double.thinking = 'They ask for an order.'
+    double.script.reply({ say: 'One moment, please.', calls: BOTH }, { say: 'It was sent.' })
+    const first = await answered(stage, { messages: [SYSTEM, ASKS], tools: TOOLS })
+    t.equal(first.text, 'One moment, please.', 'reasoning is not spoken')
+    t.same(
+      first.calls.map(({ name, argumentsText }) => [name, argumentsText]),
+      [
+        ['lookup_order', '{"orderNumber":"4711"}'],
+        ['opening_hours', '{}'],
+      ],
+    )
+    const messages = first.next(['{"status":"sent"}', 'still running'])
+    const second = await answered(stage, { messages, tools: TOOLS })
+    t.equal(second.text, 'It was sent.')
+    const [c1, c2] = callIds ? [{ id: 'c1' }, { id: 'c2' }] : [{}, {}]
+    t.same(double.asked[1], {
+      systemInstruction: { parts: [{ text: 'Be brief.' }] },
+      contents: [
+        { role: 'user', parts: [{ text: 'Where is my order?' }] },
+        {
+          role: 'model',
+          parts: [
+            { text: 'One moment, please.' },
+            {
+              functionCall: { ...c1, name: 'lookup_order', args: { orderNumber: '4711' } },
+              thoughtSignature: 'c2lnbmVk',
+            },
+            { functionCall: { ...c2, name: 'opening_hours', args: {} } },
+          ],
+        },
+        {
+          role: 'user',
+          parts: [
+            { functionResponse: { ...c1, name: 'lookup_order', response: { status: 'sent' } } },
+            { functionResponse: { ...c2, name: 'opening_hours', response: { result: 'still running' } } },
+          ],
+        },
+      ],
+      tools: [
+        {
+          functionDeclarations: TOOLS.map(({ name, description, parameters }) => ({
+            name,
+            description,
+            parametersJsonSchema: parameters,
+          })),
+        },
+      ],
+      generationConfig: { thinkingConfig: { thinkingLevel: 'LOW' } },
+    })
+    const model = `gemini-3.8-flash@${new URL(double.baseUrl).host}`
+    t.match(used.at(-1), { model, inputTokens: 1520, inputCachedTokens: 1500, outputTokens: 17 })
+  }
+})
+
+t.test('Gemini takes a conversation with calls of another service, which have no signature', async (t) => {
+  const double = await GeminiTextDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { stage } = stageOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm', maxTokens: 50 }))
+  await answered(stage, {
+    messages: [
+      { role: 'assistant', content: 'Hello, this is the shop.' },
+      ASKS,
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: ['a', 'b'].map((id) => ({
+          id,
+          type: 'function' as const,
+          function: { name: 'lookup_order', arguments: '' },
+        })),
+      },
+      { role: 'tool', tool_call_id: 'a', content: '[1]' },
+      { role: 'tool', tool_call_id: 'b', content: '{}' },
+      { role: 'system', content: 'The caller is in a hurry.' },
+    ],
+    tools: [{ name: 'now', description: 'The time.', parameters: { type: 'object' } }],
+  })
+  const call = { functionCall: { name: 'lookup_order', args: {} } }
+  t.same(double.asked[0]?.contents?.slice(2), [
+    ...[{ role: 'user', parts: [{ text: 'Where is my order?' }] }],
+    { role: 'model', parts: [{ ...call, thoughtSignature: 'skip_thought_signature_validator' }, call] },
+    {
+      role: 'user',
+      parts: [
+        { functionResponse: { name: 'lookup_order', response: { result: [1] } } },
+        { functionResponse: { name: 'lookup_order', response: {} } },
+        { text: '[The caller is in a hurry.]' },
+      ],
+    },
+  ])
+  t.match(double.asked[0], {
+    generationConfig: { maxOutputTokens: 50 },
+    tools: [{ functionDeclarations: [{ name: 'now', description: 'The time.', parametersJsonSchema: undefined }] }],
+  })
+})
+
+t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', async (t) => {
+  const double = await GeminiTextDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { stage, used, malformed } = stageOf(gemini({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
+  const request = { messages: [ASKS], tools: [] }
+  for (const [reason, cut] of [
+    ['MAX_TOKENS', ['length']],
+    ['SAFETY', ['filter']],
+    ['PROHIBITED_CONTENT', ['filter']],
+    ['STOP', []],
+  ] as const) {
+    double.finishReason = reason
+    t.same((await answered(stage, request)).cut, cut, reason)
+  }
+  double.garbage = ['data: {"candidates"\n\n', 'data: 7\n\n']
+  t.equal((await answered(stage, request)).text, 'Yes.')
+  t.equal(malformed(), 2)
+  double.blockReason = 'PROHIBITED_CONTENT'
+  t.match(await answered(stage, request), { text: '', cut: ['filter'] })
+  double.blockReason = null
+  used.splice(0)
+  for (const [status, code] of [
+    [503, 'internal'],
+    [429, 'rate_limit'],
+  ] as const) {
+    double.failure = status
+    t.match(await faultOf(answered(stage, request)), { code, fatal: false })
+  }
+  t.equal(used.length, 2, 'what was broken off is charged too')
+  const wrong = stageOf(gemini({ apiKey: 'a-wrong-key-0123', baseUrl: double.baseUrl, model: 'm' })).stage
+  const fault = await faultOf(wrong.open(new AbortController().signal, true))
+  t.match(fault, { code: 'auth', fatal: true, message: /API key not valid/ })
+  t.notMatch(fault.message, /a-wrong-key/)
 })

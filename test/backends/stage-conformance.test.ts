@@ -5,6 +5,7 @@ import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
 import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram-text-to-speech.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
+import { gemini } from '../../src/backends/cascade/gemini-requests.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
@@ -22,13 +23,15 @@ import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-
 import type { SocketDouble } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
+import { GeminiTextDouble } from '../../src/simulator/vendors/gemini-text-double.js'
+import { ModelDouble } from '../../src/simulator/vendors/model-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 
 const KEY = 'sk-stage-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
-type Running = CascadeDouble | AnthropicDouble | (SocketDouble<{ stop(): void }> & { readonly baseUrl: string })
+type Running = CascadeDouble | ModelDouble<unknown> | (SocketDouble<{ stop(): void }> & { readonly baseUrl: string })
 
 /** A stage on one of the doubles; only those with a connection can lose it. */
 const on =
@@ -43,7 +46,7 @@ const on =
       callerSays: (...texts) => running.script.callerSays(...texts),
       reply: (...replies) => running.script.reply(...replies),
       breakOff: () => {
-        if (running instanceof CascadeDouble || running instanceof AnthropicDouble) return false
+        if (running instanceof CascadeDouble || running instanceof ModelDouble) return false
         running.breakOff()
         return true
       },
@@ -65,6 +68,7 @@ const STT = {
 const LLM = {
   chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c' })),
   anthropic: on(AnthropicDouble, (url) => anthropic({ ...service(url), model: 'claude-haiku-5-5' })),
+  gemini: on(GeminiTextDouble, (url) => gemini({ ...service(url), model: 'gemini-3.8-flash' })),
 }
 const TTS = {
   speech: on(CascadeDouble, (url) => speech({ ...service(url), model: 's' })),

@@ -8,6 +8,7 @@ import { chat } from './chat-requests.js'
 import { deepgramSpeechToText } from './deepgram-speech-to-text.js'
 import { deepgramTextToSpeech } from './deepgram-text-to-speech.js'
 import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
+import { gemini } from './gemini-requests.js'
 import { openAiSpeechToText } from './openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from './own-server-speech-to-text.js'
 import { sonioxSpeechToText } from './soniox-speech-to-text.js'
@@ -36,6 +37,7 @@ export interface CascadeSettings {
   readonly llm: ServiceSettings | null
   readonly tts: ServiceSettings | null
   readonly anthropic: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
+  readonly gemini: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
   readonly soniox: { readonly apiKey: string | null; readonly sttUrl: string | null; readonly ttsUrl: string | null }
   readonly deepgram: VoiceSettings & { readonly sttUrl: string | null }
   readonly cartesia: VoiceSettings
@@ -105,6 +107,11 @@ const LLM: Readonly<Record<string, Service<'llm', LanguageModel>>> = {
     missing: ({ anthropic: { apiKey } }) => (apiKey === null ? 'ANTHROPIC_API_KEY' : null),
     make: (own, { anthropic: { baseUrl, ...rest } }) =>
       anthropic({ ...rest, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
+  },
+  gemini: {
+    missing: ({ gemini: { apiKey } }) => (apiKey === null ? 'GEMINI_API_KEY' : null),
+    make: (own, { gemini: { baseUrl, ...rest } }) =>
+      gemini({ ...rest, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
   },
 }
 const TTS: Readonly<Record<string, Service<'tts', TextToSpeech>>> = {

@@ -1,0 +1,286 @@
+import { randomUUID } from 'node:crypto'
+import { noUsage } from '../../call/usage.js'
+import { exactJson } from '../../core/json.js'
+import { pricedModel } from '../prices.js'
+import { functionParameters } from '../tool-schema.js'
+import { objectArguments, parseArguments } from '../tool-text.js'
+import { usageNumber } from '../watch.js'
+import { alternatingTurns, KeptWithCalls, splitInstructions } from './alternating-turns.js'
+import type { ChatOptions } from './chat-requests.js'
+import { eventData, HttpService } from './http-service.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageContext, StageFactory } from './stage.js'
+
+interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
+  /** Without the version; http(s) and ws(s) alike. Default: the public one. */
+  readonly baseUrl?: string
+  /** How much the model thinks before it answers; the model's own default when not given. */
+  readonly thinkingLevel?: ThinkingLevel
+}
+
+type ThinkingLevel = 'low' | 'medium' | 'high'
+
+const PUBLIC_URL = 'https://generativelanguage.googleapis.com'
+const TIMEOUT_MS = 8000
+/** In place of the signature of a call that another model made: without any, models from 3 on refuse the request. */
+const NO_SIGNATURE = 'skip_thought_signature_validator'
+
+// The parts of `streamGenerateContent` that are used. Field names are the vendor's. Checked against the vendor's published
+// types by test/backends/cascade-wire.test.ts.
+
+interface Part {
+  readonly text?: string
+  /** It is reasoning, which is never spoken. */
+  readonly thought?: boolean
+  /** The reasoning that led to a call; the service wants it back with the call. */
+  readonly thoughtSignature?: string
+  readonly functionCall?: { readonly id?: string; readonly name?: string; readonly args?: Record<string, unknown> }
+  readonly functionResponse?: {
+    readonly id?: string
+    readonly name?: string
+    readonly response?: Record<string, unknown>
+  }
+}
+
+export interface GeminiRequest {
+  readonly systemInstruction?: { readonly parts: Part[] }
+  readonly contents: { readonly role: 'user' | 'model'; readonly parts: Part[] }[]
+  readonly tools?: {
+    readonly functionDeclarations: {
+      readonly name: string
+      readonly description: string
+      readonly parametersJsonSchema?: Record<string, unknown>
+    }[]
+  }[]
+  readonly generationConfig: {
+    readonly temperature?: number
+    readonly maxOutputTokens?: number
+    readonly thinkingConfig?: { readonly thinkingLevel: Uppercase<ThinkingLevel> }
+  }
+}
+
+interface Usage {
+  /** With what came from the cache. */
+  readonly promptTokenCount?: number
+  readonly cachedContentTokenCount?: number
+  readonly candidatesTokenCount?: number
+  readonly thoughtsTokenCount?: number
+}
+
+/** A piece of a streamed answer. */
+export interface GeminiChunk {
+  readonly candidates?: readonly {
+    readonly content?: { readonly parts?: readonly Part[] }
+    readonly finishReason?: string
+  }[]
+  /** Why the request was not answered at all. */
+  readonly promptFeedback?: { readonly blockReason?: string }
+  /** So far. */
+  readonly usageMetadata?: Usage
+}
+
+const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
+  MAX_TOKENS: 'length',
+  SAFETY: 'filter',
+  RECITATION: 'filter',
+  LANGUAGE: 'filter',
+  BLOCKLIST: 'filter',
+  PROHIBITED_CONTENT: 'filter',
+  SPII: 'filter',
+}
+
+/** What the service gave with a call. */
+interface Given {
+  /** Its own id; it sends none for some models. */
+  readonly id?: string
+  readonly thoughtSignature?: string
+}
+
+/** A language model on Gemini's `generateContent`, with tools; the service caches what requests have in common. */
+export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
+  const baseUrl = `${(options.baseUrl ?? PUBLIC_URL).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
+  const model = options.model.replace(/^models\//, '')
+  return {
+    service: 'gemini',
+    model: pricedModel(model, baseUrl),
+    make: (context) => new GeminiRequests({ ...options, model, baseUrl }, context),
+  }
+}
+
+class GeminiRequests implements LanguageModel {
+  readonly #options: GeminiOptions & { readonly baseUrl: string }
+  readonly #context: StageContext
+  readonly #service: HttpService
+  readonly #given = new KeptWithCalls<Given>()
+
+  constructor(options: GeminiOptions & { readonly baseUrl: string }, context: StageContext) {
+    this.#options = options
+    this.#context = context
+    this.#service = new HttpService(`${context.name}: llm`, options, TIMEOUT_MS, context.http, (apiKey) =>
+      apiKey === null ? {} : { 'x-goog-api-key': apiKey },
+    )
+  }
+
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    if (probe) await this.#service.probe(signal)
+  }
+
+  warm(): void {
+    this.#service.warm()
+  }
+
+  close(): void {
+    // Each request has a signal of its own.
+  }
+
+  async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
+    const path = `/models/${encodeURIComponent(this.#options.model)}:streamGenerateContent?alt=sse`
+    const { body } = await this.#service.post(path, this.#body(request), signal)
+    // Each event has the figures so far, and an answer that is broken off has cost what came so far.
+    let usage: Usage | null = null
+    try {
+      for await (const text of eventData(body.pieces(), () => this.#context.malformed())) {
+        const chunk = this.#chunk(text)
+        if (chunk === null) continue
+        usage = chunk.usageMetadata ?? usage
+        const [candidate] = chunk.candidates ?? []
+        for (const part of candidate?.content?.parts ?? []) {
+          const delta = this.#delta(part)
+          if (delta !== null) yield delta
+        }
+        const cut = chunk.promptFeedback?.blockReason === undefined ? CUT[candidate?.finishReason ?? ''] : 'filter'
+        if (cut !== undefined) yield { cut }
+      }
+    } finally {
+      if (usage !== null) this.#tokens(usage)
+    }
+  }
+
+  #delta({ text, thought, thoughtSignature, functionCall: call }: Part): ModelDelta | null {
+    if (call !== undefined) {
+      const id = call.id ?? `call-${randomUUID()}`
+      this.#given.set(id, {
+        ...(call.id === undefined ? {} : { id }),
+        ...(thoughtSignature === undefined ? {} : { thoughtSignature }),
+      })
+      return { calls: [{ id, function: { name: call.name ?? '', arguments: JSON.stringify(call.args ?? {}) } }] }
+    }
+    return thought === true || typeof text !== 'string' || text === '' ? null : { text }
+  }
+
+  #body({ messages, tools }: ModelRequest): GeminiRequest {
+    const { temperature, maxTokens, thinkingLevel } = this.#options
+    const { instructions, rest } = splitInstructions(messages)
+    const names = new Map(
+      rest.flatMap((message) =>
+        message.role === 'assistant'
+          ? (message.tool_calls ?? []).map(({ id, function: { name } }) => [id, name] as const)
+          : [],
+      ),
+    )
+    const turns = alternatingTurns(
+      rest,
+      (message) => this.#parts(message, names),
+      (text): Part => ({ text }),
+    )
+    return {
+      ...(instructions.trim() === '' ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
+      contents: turns.map(({ role, parts }) => ({ role: role === 'agent' ? 'model' : 'user', parts })),
+      ...(tools.length === 0
+        ? {}
+        : {
+            tools: [
+              {
+                functionDeclarations: tools.map(({ name, description, parameters }) => {
+                  const { schema } = functionParameters(parameters)
+                  // An object without properties is refused.
+                  return {
+                    name,
+                    description,
+                    ...(schema['properties'] === undefined ? {} : { parametersJsonSchema: schema }),
+                  }
+                }),
+              },
+            ],
+          }),
+      generationConfig: {
+        ...(temperature === undefined ? {} : { temperature }),
+        ...(maxTokens === undefined ? {} : { maxOutputTokens: maxTokens }),
+        ...(thinkingLevel === undefined
+          ? {}
+          : { thinkingConfig: { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> } }),
+      },
+    }
+  }
+
+  #parts(message: ChatMessage, names: ReadonlyMap<string, string>): Part[] {
+    if (message.role === 'tool') {
+      const { tool_call_id: callId, content } = message
+      const id = this.#given.get(callId)?.id
+      return [
+        {
+          functionResponse: {
+            ...(id === undefined ? {} : { id }),
+            name: names.get(callId) ?? callId,
+            response: responseOf(content),
+          },
+        },
+      ]
+    }
+    const text = message.content ?? ''
+    const parts: Part[] = text.trim() === '' ? [] : [{ text }]
+    if (message.role !== 'assistant') return parts
+    for (const [i, { id, function: call }] of (message.tool_calls ?? []).entries()) {
+      const given = this.#given.get(id)
+      // Of calls in parallel the first one has it.
+      const signature = given === undefined && i === 0 ? NO_SIGNATURE : given?.thoughtSignature
+      parts.push({
+        functionCall: {
+          ...(given?.id === undefined ? {} : { id: given.id }),
+          name: call.name,
+          args: { ...parseArguments(call.arguments).args },
+        },
+        ...(signature === undefined ? {} : { thoughtSignature: signature }),
+      })
+    }
+    return parts
+  }
+
+  #tokens({ promptTokenCount, cachedContentTokenCount, candidatesTokenCount, thoughtsTokenCount }: Usage): void {
+    this.#context.used({
+      ...noUsage(),
+      model: pricedModel(this.#options.model, this.#options.baseUrl),
+      inputTokens: usageNumber(promptTokenCount),
+      inputCachedTokens: usageNumber(cachedContentTokenCount),
+      // Thoughts are charged as output, and are not in the candidate.
+      outputTokens: usageNumber(candidatesTokenCount) + usageNumber(thoughtsTokenCount),
+    })
+  }
+
+  #chunk(text: string): GeminiChunk | null {
+    let value: unknown = null
+    try {
+      value = exactJson(text)
+    } catch {
+      // Counted below.
+    }
+    if (typeof value !== 'object' || value === null) {
+      this.#context.malformed()
+      return null
+    }
+    const { error } = value as { readonly error?: { readonly code?: unknown } | null }
+    if (error != null)
+      throw this.#service.faultInBody(JSON.stringify({ error }), typeof error.code === 'number' ? error.code : 500)
+    return value
+  }
+}
+
+/** The service takes an object only. */
+function responseOf(content: string): Record<string, unknown> {
+  try {
+    const value = exactJson(content)
+    const { args, invalid } = objectArguments(value)
+    return invalid === undefined && typeof value === 'object' && value !== null ? { ...args } : { result: value }
+  } catch {
+    return { result: content }
+  }
+}
