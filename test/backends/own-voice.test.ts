@@ -16,7 +16,7 @@ const APOLOGY = 'I am sorry, I have a technical problem.'
 
 const wavs = (folder: string): string[] => readdirSync(folder).filter((name) => name.endsWith('.wav'))
 
-async function line(t: Test, folder: string, voiceAlive = true) {
+async function line(t: Test, folder: string, voiceAlive = true, texts: readonly string[] = [GREETING, APOLOGY]) {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   const soniox = await SonioxDouble.start({ key: CASCADE_TEST_KEY, script: double.script })
   const store = new PhraseStore(folder)
@@ -29,7 +29,7 @@ async function line(t: Test, folder: string, voiceAlive = true) {
     voice: 'Adrian',
     language: 'en',
     legRateHz: 16_000,
-    texts: [GREETING, APOLOGY],
+    texts,
   })
   if (!voiceAlive) soniox.faults.mute = true
   const recorder = new Recorder()
@@ -73,6 +73,18 @@ t.test('nothing but the fixed phrases is kept', async (t) => {
   await recorder.next('turn-done')
   t.equal(ownVoice.find('Your name is Wanjiru.'), null)
   t.equal(wavs(folder).length, 2)
+})
+
+t.test('an agent with many phrases leaves nothing that waits for the end of the call', async (t) => {
+  const warnings: string[] = []
+  const warned = ({ name }: Error): unknown => warnings.push(name)
+  process.on('warning', warned)
+  t.teardown(() => process.off('warning', warned))
+  const texts = Array.from({ length: 12 }, (_, i) => `Sentence ${i + 1}.`)
+  const { recorder, ownVoice } = await line(t, t.testdir({}), true, texts)
+  await recorder.until('all phrases', () => ownVoice.rendered === texts.length)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.same(warnings, [])
 })
 
 t.test('another voice, rate or speed is another phrase', (t) => {

@@ -122,9 +122,11 @@ export class OwnVoice {
         sounds: () => undefined,
       },
     )
+    let abort = (): void => undefined
     const aborted = new Promise<never>((_resolve, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+      abort = () => reject(signal.reason as Error)
     })
+    signal.addEventListener('abort', abort, { once: true })
     speaking.write(text)
     speaking.end()
     try {
@@ -132,6 +134,8 @@ export class OwnVoice {
     } catch (error) {
       speaking.cancel(null)
       throw error
+    } finally {
+      signal.removeEventListener('abort', abort)
     }
     const pcm = new Int16Array(pieces.reduce((sum, { length }) => sum + length, 0))
     let at = 0
