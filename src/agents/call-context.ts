@@ -30,6 +30,7 @@ export function callContext({ agent, from }: ContextCall, wallMs: number): strin
     agent.languages.length === 1
       ? `- The language of the line is ${nameOf(agent.languages[0] ?? '')}.`
       : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first.`,
+    ...(hasSwahiliClock(agent.languages, zone) ? [SWAHILI_CLOCK] : []),
     ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
     subscriberNumber(from) === null
       ? "- The caller's number is withheld. Where a number is needed, ask the caller for one."
@@ -43,6 +44,17 @@ function nameOf(language: string): string {
   return new Intl.DisplayNames('en', { type: 'language' }).of(language) ?? language
 }
 
+/** Where callers mix Swahili with other languages, and its clock with the other. */
+const SWAHILI_ZONES = ['Africa/Nairobi', 'Africa/Dar_es_Salaam', 'Africa/Kampala']
+const SWAHILI_CLOCK =
+  '- Swahili hours are six off: "saa nne asubuhi" is 10:00, "saa kumi jioni" is 16:00; "10 AM" is 10:00. Read a time back in both ' +
+  'clocks before you use it ("saa nne asubuhi, ten in the morning?"), and where the half of the day is open, ask. A tool takes ' +
+  "times, dates and numbers in the caller's own words too."
+
+function hasSwahiliClock(languages: readonly string[], zone: string): boolean {
+  return languages.some((language) => /^sw\b/.test(language)) || SWAHILI_ZONES.includes(zone)
+}
+
 /** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */
 export function contextZone({ context, escalation }: Pick<AgentDefinition, 'context' | 'escalation'>): string {
   return context.timeZone ?? escalation?.hours?.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
@@ -51,6 +63,13 @@ export function contextZone({ context, escalation }: Pick<AgentDefinition, 'cont
 /** How long until the next day begins in that zone; an hour more or less on a day on which clocks change. */
 export function untilMidnightMs(zone: string, wallMs: number): number {
   return 24 * 3_600_000 - minuteOfDay(zone, wallMs) * 60_000 - (wallMs % 60_000)
+}
+
+/** The date in that zone, as `2026-11-25`. */
+export function dayOf(zone: string, wallMs: number): string {
+  return new Intl.DateTimeFormat('en-CA', { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' }).format(
+    wallMs,
+  )
 }
 
 function minuteOfDay(timeZone: string, wallMs: number): number {

@@ -176,7 +176,7 @@ export function compiled(schema: JsonSchema): ValidateFunction {
 }
 
 /** As unicode mode reads it, or as the older mode does, which allows needless backslashes. */
-const patternOf = Object.assign(
+export const patternOf = Object.assign(
   (pattern: string, flags: string): RegExp => {
     try {
       return new RegExp(pattern, flags)

@@ -1,4 +1,5 @@
-import { SPOKEN, numbersIn, plainWords } from '../call/spoken-numbers.js'
+import { digitsIn, numbersIn, plainWords } from '../call/spoken-numbers.js'
+import { saidDate } from '../call/spoken-time.js'
 
 /**
  * Spoken answers as comparable values: digits in any grouping, dates in any spoken order, texts without accents and
@@ -22,11 +23,6 @@ export interface AnswerRule {
 
 const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
 
-function monthOf(word: string, spoken: SpokenWords): number | null {
-  if (Object.hasOwn(spoken.months, word)) return spoken.months[word] ?? null
-  return SPOKEN.months.get(word) ?? null
-}
-
 /** Whether a caller's answer is the expected value, as `rule` compares them. */
 export function sameAnswer(
   answer: string,
@@ -39,10 +35,10 @@ export function sameAnswer(
     case 'digits':
     case 'year': {
       const wanted = comparable(expected, rule)
-      return wanted !== '' && numbersIn(words, spoken.numbers).join('') === wanted
+      return wanted !== '' && digitsIn(words, wanted.length, spoken.numbers) === wanted
     }
     case 'date':
-      return sameDate(words, expected, rule.dateOrder, spoken)
+      return sameDate(answer, expected, rule.dateOrder, spoken)
     case 'name': {
       const wanted = plainWords(expected)
       return wanted.length > 0 && wanted.every((word) => words.includes(word))
@@ -84,21 +80,14 @@ function comparable(expected: string, rule: AnswerRule): string {
 }
 
 /** @param expected `1984-03-12`, with or without a time behind it */
-function sameDate(words: readonly string[], expected: string, order: 'dmy' | 'mdy', spoken: SpokenWords): boolean {
+function sameDate(answer: string, expected: string, order: 'dmy' | 'mdy', spoken: SpokenWords): boolean {
   const [, year = '', month = '', day = ''] = /^(\d{4})-(\d{2})-(\d{2})/.exec(expected) ?? []
   if (year === '') return false
   const isYear = (text: string): boolean => text === year || (text.length === 2 && text === year.slice(2))
-  const monthAt = words.findIndex((word) => monthOf(word, spoken) !== null)
-  // "The twelfth of March nineteen eighty-four", "March 12th, 1984".
-  if (monthAt >= 0) {
-    if (monthOf(words[monthAt] ?? '', spoken) !== Number(month)) return false
-    const [said, ...rest] = [
-      ...numbersIn(words.slice(0, monthAt), spoken.numbers),
-      ...numbersIn(words.slice(monthAt + 1), spoken.numbers),
-    ]
-    return said !== undefined && Number(said) === Number(day) && isYear(rest.join(''))
-  }
-  const numbers = numbersIn(words, spoken.numbers)
+  // "The twelfth of March nineteen eighty-four", "March 12th, 1984", "tarehe kumi na mbili mwezi wa tatu".
+  const said = saidDate(answer, spoken.numbers, spoken.months)
+  if (said !== null) return said.month === Number(month) && said.day === Number(day) && isYear(said.year)
+  const numbers = numbersIn(plainWords(answer), spoken.numbers)
   const [first = '', second = '', ...years] = numbers
   if (first.length === 4 && numbers.length === 3) {
     return first === year && Number(second) === Number(month) && Number(years[0]) === Number(day)

@@ -1,5 +1,6 @@
 import { exactJson, jsonText, wholeNumber, withoutFence } from '../core/json.js'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
+import { heardValue } from './heard-arguments.js'
 import { compiled, isSchema, propertiesOf, requiredOf, resolved, typeOf, typesOf } from './json-schema.js'
 import type { JsonSchema, ToolParameters } from './json-schema.js'
 
@@ -33,15 +34,25 @@ const WRAPPERS: readonly string[] = ['arguments', 'args', 'parameters', 'params'
  * Creates the check of a tool's arguments: JSON Schema 2020-12, after what models often get wrong is put right, because
  * asking again costs the caller a turn. Only what has one meaning is changed: `"4"` for a number, an object or a list as
  * JSON text (fenced or not), a list around one value and a value without its list, `null` and `""` for an optional argument,
- * an argument or a value of an enum in other capitals, arguments that do not exist (dropped, never sent on).
+ * an argument or a value of an enum in other capitals, arguments that do not exist (dropped, never sent on), numbers, times
+ * and dates in the caller's words. Words with several meanings are refused, with what the caller is to be asked.
+ * @param today  where the caller is, as `2026-11-25`
  */
-export function argumentChecker(parameters: ToolParameters): (args: Arguments) => CheckedArguments {
+export function argumentChecker(
+  parameters: ToolParameters,
+  today: () => string = () => new Date().toISOString().slice(0, 10),
+): (args: Arguments) => CheckedArguments {
   let valid: ReturnType<typeof compiled> | null = null
   return (given) => {
     const text = JSON.stringify(given)
     if (text.length > TOOL_TEXT_CHARS_MAX)
       return { ok: false, why: `the arguments are longer than ${TOOL_TEXT_CHARS_MAX} characters` }
-    const args = coerced(parameters, unwrapped(given, parameters), parameters, 0) as Arguments
+    const { args, open } = heard(
+      parameters,
+      coerced(parameters, unwrapped(given, parameters), parameters, 0) as Arguments,
+      today,
+    )
+    if (open !== null) return { ok: false, why: open }
     valid ??= compiled(parameters)
     if (valid(withDoubles(args)))
       return { ok: true, args, coerced: JSON.stringify(args, (_, value: unknown) => plain(value)) !== text }
@@ -59,6 +70,28 @@ export function argumentChecker(parameters: ToolParameters): (args: Arguments) =
     }
     return { ok: false, why: [...faults.values()].slice(0, FAULTS_MAX).join('. ') }
   }
+}
+
+/** The arguments of a tool itself, with what is in the caller's words in its form. */
+function heard(
+  parameters: ToolParameters,
+  args: Arguments,
+  today: () => string,
+): { readonly args: Arguments; readonly open: string | null } {
+  const result = { ...args }
+  for (const [name, text] of Object.entries(args)) {
+    const property = parameters.properties[name]
+    if (typeof text !== 'string' || property === undefined) continue
+    const found = heardValue(resolved(property, parameters), text, today())
+    if (found === null) continue
+    if ('choices' in found)
+      return {
+        args,
+        open: `${name}: may be ${found.choices.join(' or ')}. Ask the caller which, then send one of them`,
+      }
+    result[name] = found.value
+  }
+  return { args: result, open: null }
 }
 
 function plain(value: unknown): unknown {

@@ -4,6 +4,7 @@ import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { exactJson, jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
+import { contextZone, dayOf } from './call-context.js'
 import { NO_ASSETS, openCodeTools, passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import type { FoundCodeTool } from './code-tool.js'
@@ -71,6 +72,7 @@ interface ToolCounters {
 export class ToolRunner {
   readonly counters: ToolCounters = { runs: 0, coerced: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
   readonly #entries = new Map<string, Entry>()
+  readonly #zone: string
 
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
@@ -92,6 +94,7 @@ export class ToolRunner {
     assets: AgentAssets = NO_ASSETS,
     code: readonly FoundCodeTool[] = [],
   ) {
+    this.#zone = contextZone(agent)
     for (const definition of agent.tools) {
       this.#add(new HttpTool(definition, env, client), definition, hasEffect(definition))
     }
@@ -125,7 +128,7 @@ export class ToolRunner {
       tool,
       verifiedOnly: requires === 'verified',
       once,
-      check: argumentChecker(parameters),
+      check: argumentChecker(parameters, () => dayOf(this.#zone, Date.now())),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
       needs:
         tool instanceof HttpTool

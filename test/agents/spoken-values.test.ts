@@ -104,6 +104,36 @@ t.test('Swahili is built in, and another language brings its own words', async (
   t.notOk(sameAnswer('sept trois huit six', '23917386', rule('digits', { last: 4 })))
 })
 
+t.test('Swahili and mixed answers prove what they say, and no more', async (t) => {
+  for (const answer of [
+    'tarehe kumi na saba Aprili elfu moja mia tisa themanini na nane',
+    'tarehe kumi na saba mwezi wa nne elfu moja mia tisa themanini na nane',
+    'kumi na saba mwezi wa nne themanini na nane',
+    'Aprili kumi na saba, nineteen eighty eight',
+    'the seventeenth of April, mwaka wa elfu moja mia tisa themanini na nane',
+    'nilizaliwa tarehe 17 mwezi wa 4 mwaka 1988',
+    'moja saba sifuri nne moja tisa nane nane',
+  ])
+    t.ok(sameAnswer(answer, '1988-04-17', rule('date')), answer)
+  for (const answer of [
+    'tarehe kumi Aprili elfu moja mia tisa themanini na nane',
+    'tarehe saba mwezi wa kumi elfu moja mia tisa themanini na nane',
+    'tarehe kumi na saba mwezi wa nne',
+    'tarehe kumi na saba mwezi wa tatu elfu moja mia tisa themanini na nane',
+  ])
+    t.notOk(sameAnswer(answer, '1988-04-17', rule('date')), answer)
+  const last4 = rule('digits', { last: 4 })
+  for (const answer of [
+    'saba three nane sita',
+    'sabini na tatu themanini na sita',
+    'saba tatu nane tano, hapana, sita',
+  ])
+    t.ok(sameAnswer(answer, '23917386', last4), answer)
+  for (const answer of ['saba tatu nane', 'saba tatu nane sita, hapana, tano', 'sita, hapana, saba tatu nane'])
+    t.notOk(sameAnswer(answer, '23917386', last4), answer)
+  t.ok(sameAnswer('elfu moja mia tisa themanini na nane', '1988-04-17', rule('year')))
+})
+
 t.test('nothing that is said makes it throw', async () => {
   fc.assert(
     fc.property(

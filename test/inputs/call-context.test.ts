@@ -53,6 +53,16 @@ t.test('it is told the language, whether a human is there, and whether the numbe
   t.end()
 })
 
+t.test('the Swahili clock is explained where callers may use it', (t) => {
+  t.match(context('2026-11-25T06:00:00Z'), /"saa nne asubuhi" is 10:00/, 'in East Africa')
+  t.match(
+    context('2026-11-25T06:00:00Z', { languages: ['sw'], context: { timeZone: 'UTC' } }),
+    /Read a time back in both/,
+  )
+  t.notMatch(context('2026-11-25T06:00:00Z', { languages: ['fr'], context: { timeZone: 'Europe/Paris' } }), /saa/)
+  t.end()
+})
+
 t.test('the next day is not missed, in any zone', (t) => {
   for (const zone of ['Africa/Nairobi', 'America/St_Johns', 'Asia/Kathmandu', 'Pacific/Kiritimati', 'UTC'])
     for (const at of ['2026-11-25T00:00:00Z', '2026-11-25T20:59:59.500Z', '2026-11-25T21:00:00Z']) {

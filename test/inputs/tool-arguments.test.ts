@@ -102,7 +102,7 @@ t.test('what could mean several things is refused, with what to send', (t) => {
       /^count: must be integer; send a whole number without quotes, such as 4, at least 1, at most 9$/,
     ],
     [{ count: '007' }, /^count: must be integer/],
-    [{ count: 'four' }, /^count: must be integer/],
+    [{ count: 'a few' }, /^count: must be integer/],
     [{ count: '2.5' }, /^count: must be integer/],
     [{ count: '+2' }, /^count: must be integer/],
     [{ count: 40 }, /^count: must be <= 9/],
@@ -110,7 +110,7 @@ t.test('what could mean several things is refused, with what to send', (t) => {
     [{ gift: 1 }, /^gift: must be boolean/],
     [{ tags: 'fragile, cold' }, /^tags: must be array; send a JSON list$/],
     [{ size: 'large' }, /^size: .*; send one of "S", "M"$/],
-    [{ day: 'tomorrow' }, /^day: must match format "date"; send a text in the form date$/],
+    [{ day: 'soon' }, /^day: must match format "date"; send a text in the form date$/],
     [{ either: 'maybe' }, /^either: .*; send a whole number without quotes, such as 4 or true or false$/],
   ]
   for (const [given, why] of cases) t.match(check(given), { ok: false, why }, JSON.stringify(given))
@@ -184,5 +184,49 @@ t.test('what fits a schema is never changed', (t) => {
       return checked.ok && JSON.stringify(checked.args) === text && !checked.coerced
     }),
   )
+  t.end()
+})
+
+t.test("numbers, times and dates in the caller's words are taken in the tool's form", (t) => {
+  const check = argumentChecker(
+    toolParametersSchema.parse({
+      properties: {
+        time: { type: 'string', pattern: '^\\d\\d:\\d\\d$' },
+        date: { type: 'string', format: 'date' },
+        order: { type: 'string', pattern: '^\\d{4}$' },
+        phone: { type: 'string', pattern: '^\\+\\d{12}$' },
+        pieces: { type: 'integer' },
+        amount: { type: 'number' },
+        note: { type: 'string' },
+      },
+    }),
+    () => '2026-11-25',
+  )
+  const cases: readonly (readonly [given: Args, wanted: Args])[] = [
+    [{ time: 'saa nne asubuhi' }, { time: '10:00' }],
+    [{ time: '4 PM' }, { time: '16:00' }],
+    [{ time: '10:00' }, { time: '10:00' }],
+    [{ date: 'kesho kutwa' }, { date: '2026-11-27' }],
+    [{ date: 'tarehe tano mwezi wa kumi na mbili' }, { date: '2026-12-05' }],
+    [{ order: 'nne moja two saba' }, { order: '4127' }],
+    [{ order: 'nne moja mbili, hapana, tatu saba' }, { order: '4137' }],
+    [{ phone: 'sifuri saba moja mbili tatu nne tano sita saba nane' }, { phone: '+254712345678' }],
+    [{ pieces: 'kumi na tano' }, { pieces: 15 }],
+    [{ amount: 'shilingi laki moja na nusu' }, { amount: 150000 }],
+    [{ note: 'saa nne asubuhi' }, { note: 'saa nne asubuhi' }],
+  ]
+  for (const [given, wanted] of cases) t.match(check(given), { ok: true, args: wanted }, JSON.stringify(given))
+  t.match(check({ time: 'saa kumi' }), {
+    ok: false,
+    why: 'time: may be 04:00 (saa kumi alfajiri, four A M) or 16:00 (saa kumi jioni, four P M). Ask the caller which, then send one of them',
+  })
+  t.match(check({ date: 'next Friday' }), { ok: false, why: /2026-11-27 \(Friday\) or 2026-12-04 \(Friday\)/ })
+  for (const given of [
+    { time: 'later' },
+    { order: 'nne moja mbili' },
+    { pieces: 'a few' },
+    { pieces: 'one and a half' },
+  ])
+    t.match(check(given), { ok: false }, JSON.stringify(given))
   t.end()
 })

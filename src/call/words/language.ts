@@ -19,6 +19,28 @@ export type ClaimWords = DocumentOf<typeof claimWordsSchema>
 /** Digits of a mobile number of East Africa, as it is dialled there and with the country's code. */
 export const PHONE_DIGITS: readonly number[] = [10, 12]
 
+/** How the hours of a language are said; phrases are compared without marks. */
+interface ClockWords {
+  /** Stands before an hour: saa nne. */
+  readonly hour: readonly string[]
+  /** Hours from the number that is said to the clock's: saa moja is seven. */
+  readonly hoursLater: number
+  /** After the hour: what it adds in minutes. */
+  readonly minutes: Readonly<Record<string, number>>
+  /** Between the hour and minutes that are added or taken away. */
+  readonly plus: readonly string[]
+  readonly minus: readonly string[]
+  /** Before the hour: what it adds in minutes. */
+  readonly before: Readonly<Record<string, number>>
+  /** Between minutes and the hour after which, or before which, they are. */
+  readonly past: readonly string[]
+  readonly to: readonly string[]
+  /** Whole times, in minutes of the day. */
+  readonly named: Readonly<Record<string, number>>
+  /** Parts of the day: the hours from, and up to, which they are said of; borders differ by speaker. */
+  readonly parts: Readonly<Record<string, readonly [fromHour: number, toHour: number]>>
+}
+
 /** All words of one language that mean something to the gateway. Case and marks do not count. */
 export interface Language {
   readonly claims: ClaimWords
@@ -28,16 +50,37 @@ export interface Language {
   /** Joins the parts of a number. */
   readonly and: string
   readonly repeats: Readonly<Record<string, number>>
+  /** Before how often the digit beside is repeated: mara mbili. */
+  readonly times: readonly string[]
+  /** Takes back the digits before, for those that follow. */
+  readonly corrects: readonly string[]
+  /** What only amounts of money are called, in the usual words: soo, mia. */
+  readonly moneySlang: Readonly<Record<string, string>>
+  /** Half of the scale before it, or of the one behind it. */
+  readonly halfMore: readonly string[]
   readonly months: Readonly<Record<string, number>>
+  /** Before the number of a month, and of a day in it: mwezi wa tatu, tarehe tano. */
+  readonly monthNumber: readonly string[]
+  readonly dayNumber: readonly string[]
+  /** Numbers that are only these. */
+  readonly ordinals: Readonly<Record<string, number>>
   /** From Sunday on. */
   readonly weekdays: readonly string[]
   /** Between the first and the last day of several. */
   readonly through: readonly string[]
   /** All days of the week. */
   readonly daily: readonly string[]
-  /** Days from today. */
+  /** Days from today; the phrase is looked for before its words. */
   readonly days: Readonly<Record<string, number>>
+  /** After or before a weekday, or alone: of the next week, of the next month. */
+  readonly nextWeek: readonly string[]
+  readonly nextMonth: readonly string[]
+  /** Beside a weekday: the coming one, or that of the next week. */
+  readonly next: readonly string[]
+  readonly clock: ClockWords
   readonly money: readonly string[]
+  /** Hundredths of them. */
+  readonly cents: readonly string[]
   readonly percent: readonly string[]
   /** Parts of a number that `numbersIn` does not read. */
   readonly parts: readonly string[]

@@ -1,6 +1,16 @@
 import { PHONE_DIGITS, numbered, words } from './language.js'
 import type { Language } from './language.js'
 
+/** 1 to 5 and 8 take the class of the noun before them, 6, 7, 9 and 10 never: watu wawili, vifurushi viwili. */
+export const AGREED_NUMBERS: readonly number[] = [1, 2, 3, 4, 5, 8]
+/** Of the classes of people, of mizigo, of maombi and of vifurushi. */
+export const AGREED = [
+  words('mmoja wawili watatu wanne watano wanane'),
+  words('mmoja miwili mitatu minne mitano minane'),
+  words('moja mawili matatu manne matano manane'),
+  words('kimoja viwili vitatu vinne vitano vinane'),
+] as const
+
 /** Swahili, with the Sheng that callers mix into it. A `*` stands for any letters. */
 export const sw: Language = {
   claims: {
@@ -14,16 +24,53 @@ export const sw: Language = {
     ...numbered('sifuri moja mbili tatu nne tano sita saba nane tisa', 0),
     ...numbered('kumi ishirini thelathini arobaini hamsini sitini sabini themanini tisini', 10, 10),
     ...{ mia: 100, elfu: 1000, laki: 100_000, milioni: 1e6 },
+    ...{ sufuri: 0, ziro: 0 },
+    ...Object.fromEntries(
+      AGREED.flatMap((forms) => AGREED_NUMBERS.map((number, index) => [forms[index] ?? '', number])),
+    ),
   },
   leading: ['mia', 'elfu', 'laki', 'milioni'],
   and: 'na',
   repeats: {},
+  times: ['mara'],
+  corrects: words('hapana sio siyo la samahani ngoja sio_hivyo namaanisha'),
+  moneySlang: { soo: 'mia', thao: 'elfu', ngiri: 'elfu', punch: 'mia tano' },
+  halfMore: words('na_nusu unusu'),
   months: numbered('januari februari machi aprili mei juni julai agosti septemba oktoba novemba desemba', 1),
+  monthNumber: words('mwezi_wa mwezi'),
+  dayNumber: words('tarehe tarehe_ya'),
+  ordinals: { mosi: 1, kwanza: 1, pili: 2 },
   weekdays: 'jumapili jumatatu jumanne jumatano alhamisi ijumaa jumamosi'.split(' '),
   through: ['hadi', 'mpaka'],
   daily: ['kilasiku'],
-  days: { leo: 0, kesho: 1, jana: -1 },
+  days: { 'kesho kutwa': 2, leo: 0, kesho: 1, jana: -1, juzi: -2, mtondo: 3 },
+  nextWeek: words('wiki_ijayo'),
+  nextMonth: words('mwezi_ujao'),
+  next: words('ijayo inayokuja'),
+  clock: {
+    hour: words('saa'),
+    hoursLater: 6,
+    minutes: {
+      ...{ 'na robo': 15, 'na nusu': 30, unusu: 30, kasorobo: -15, 'kasoro robo': -15, 'na kasorobo': -15 },
+      kamili: 0,
+    },
+    plus: words('na_dakika'),
+    minus: words('kasoro_dakika kasoro'),
+    before: {},
+    past: [],
+    to: [],
+    named: {},
+    parts: {
+      alfajiri: [3, 7],
+      asubuhi: [6, 12],
+      mchana: [12, 17],
+      alasiri: [13, 18],
+      jioni: [15, 20],
+      usiku: [18, 30],
+    },
+  },
   money: ['shilingi'],
+  cents: ['senti'],
   percent: ['asilimia'],
   parts: ['nukta', 'nusu', 'robo', 'senti'],
   about: ['kama', 'karibu', 'takriban', 'takribani', 'zaidi', 'chini'],

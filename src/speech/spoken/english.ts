@@ -83,10 +83,10 @@ function timeRange(from: ClockTime, to: ClockTime, joiner: string): string {
 
 function money(currency: Currency, amount: Money): string {
   const { one, many, cent, cents } = CURRENCIES[currency]
-  const { to } = amount
+  const { to, ...first } = amount
   if (to !== undefined) {
     const last = money(currency, to)
-    if (amount.cents > 0) return `${money(currency, amount)} to ${last}`
+    if (amount.cents > 0) return `${money(currency, first)} to ${last}`
     return `${amount.inWords ?? cardinal(amount.whole)} to ${last}`
   }
   if (amount.inWords !== undefined) return `${amount.inWords} ${many}`

@@ -1,4 +1,5 @@
-import { sw } from '../../call/words/sw.js'
+import { isWithin } from '../../call/spoken-time.js'
+import { AGREED, AGREED_NUMBERS, sw } from '../../call/words/sw.js'
 import { CARDINAL_MAX, wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage } from './language.js'
 
 // Numbers, clock and dates as they are said in Kenya. The multiplier follows its scale (elfu mbili, 2000), and the
@@ -52,29 +53,16 @@ function year(value: number): string {
     .replaceAll(',', '')
 }
 
-/** 1 to 5 and 8 take the class of the noun before them, 6, 7, 9 and 10 never: watu wawili, vifurushi viwili. */
-const CLASSES: readonly { readonly nouns: string; readonly units: Readonly<Record<string, string>> }[] = [
-  {
-    nouns: 'watu|wateja|watoto|wafanyakazi|wanachama|wageni|wasafiri',
-    units: agreed('mmoja wawili watatu wanne watano wanane'),
-  },
-  {
-    nouns: 'mizigo|mifuko|miezi|miaka|mikoba|miguu|mitaa|mitungi|mikate',
-    units: agreed('mmoja miwili mitatu minne mitano minane'),
-  },
-  {
-    nouns: 'maombi|maagizo|maduka|masanduku|makosa|magari|malipo|mayai|matunda',
-    units: agreed('moja mawili matatu manne matano manane'),
-  },
-  {
-    nouns: 'vifurushi|vitu|viatu|vipande|vitabu|vyumba|viti|vikombe',
-    units: agreed('kimoja viwili vitatu vinne vitano vinane'),
-  },
-]
+/** Nouns whose numbers agree with them, by class. */
+const CLASSES = [
+  'watu|wateja|watoto|wafanyakazi|wanachama|wageni|wasafiri',
+  'mizigo|mifuko|miezi|miaka|mikoba|miguu|mitaa|mitungi|mikate',
+  'maombi|maagizo|maduka|masanduku|makosa|magari|malipo|mayai|matunda',
+  'vifurushi|vitu|viatu|vipande|vitabu|vyumba|viti|vikombe',
+].map((nouns, index) => ({ nouns, units: agreed(AGREED[index] ?? []) }))
 
-function agreed(words: string): Readonly<Record<string, string>> {
-  const forms = words.split(' ')
-  return Object.fromEntries([1, 2, 3, 4, 5, 8].map((unit, index) => [UNITS[unit] ?? '', forms[index] ?? '']))
+function agreed(forms: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(AGREED_NUMBERS.map((unit, index) => [UNITS[unit] ?? '', forms[index] ?? '']))
 }
 
 function counted([noun = '', written = '']: readonly (string | undefined)[]): string | null {
@@ -92,16 +80,6 @@ const PARTS: readonly (readonly [from: number, name: string])[] = [
   [4, 'alfajiri'],
   [0, 'usiku'],
 ]
-/** Hours of the day that go with a part of it where somebody names it; borders differ by speaker. */
-const FITS: Readonly<Record<string, (hour: number) => boolean>> = {
-  alfajiri: (hour) => hour >= 3 && hour <= 6,
-  asubuhi: (hour) => hour >= 5 && hour <= 11,
-  mchana: (hour) => hour >= 12 && hour <= 16,
-  alasiri: (hour) => hour >= 13 && hour <= 17,
-  jioni: (hour) => hour >= 15 && hour <= 19,
-  usiku: (hour) => hour >= 19 || hour <= 4,
-}
-
 /** 0 to 23. An hour before 13 without a half is taken as written: 06:00 is in the morning. */
 function hourOfDay({ hour, half }: ClockTime): number {
   if (half === null) return hour % 24
@@ -186,7 +164,13 @@ function hourWritten([hours = '', minutes, half, part]: readonly (string | undef
   // "Saa 24" are as many hours, "saa 18:00" is one.
   if (hour > 12 || hour === 0) return minutes === undefined ? null : time({ hour, minute, half: null })
   const day = part?.toLowerCase()
-  const fits = day === undefined ? undefined : FITS[day]
+  const fits =
+    day === undefined
+      ? undefined
+      : (of: number) => {
+          const [from = 0, to = 0] = sw.clock.parts[day] ?? []
+          return isWithin(of, from, to)
+        }
   const swahili = [(hour + 6) % 24, (hour + 18) % 24]
   const western = [hour % 24, (hour + 12) % 24].find((of) => fits?.(of) === true)
   if (fits !== undefined && !swahili.some(fits) && western !== undefined)

@@ -1,0 +1,71 @@
+import { SPOKEN, amountIn, digitsIn, isNumberWord, plainWords } from '../call/spoken-numbers.js'
+import { datesIn, timesIn } from '../call/spoken-time.js'
+import { subscriberNumber } from '../sautikit/phone.js'
+import { english } from '../speech/spoken/english.js'
+import { swahili } from '../speech/spoken/swahili.js'
+import type { JsonSchema } from './json-schema.js'
+import { patternOf, typesOf } from './json-schema.js'
+
+/** What a caller's words are as a value of a tool: it, or those that it may be, with how each is asked for. */
+type HeardValue = { readonly value: unknown } | { readonly choices: readonly string[] }
+
+/** Longer texts are nothing that was said for one value. */
+const HEARD_CHARS_MAX = 200
+
+/**
+ * The value that a model passed on in the caller's words, where its schema wants another form: "saa nne asubuhi" for
+ * `^\d\d:\d\d$`, "kesho" for `format: date`, "nne moja mbili saba" for `^\d{4}$`, "kumi na tano" for a whole number.
+ * @param today  where the caller is, as `2026-11-25`
+ * @returns null where the text fits already, or is none of these
+ */
+export function heardValue(schema: JsonSchema, text: string, today: string): HeardValue | null {
+  if (text.length > HEARD_CHARS_MAX) return null
+  const types = typesOf(schema) ?? []
+  if (types.includes('string')) {
+    const { pattern, format } = schema
+    const form = typeof pattern === 'string' ? patternOf(pattern, 'u') : format === 'date' ? /^\d{4}-\d\d-\d\d$/ : null
+    return form === null || form.test(text) ? null : heardText(text, form, today)
+  }
+  const whole = types.includes('integer')
+  if ((!whole && !types.includes('number')) || !isAmountInWords(text)) return null
+  const amount = amountIn(text)
+  return amount === null || (whole && !Number.isInteger(amount)) ? null : { value: amount }
+}
+
+/** Digits that a pattern asks for: of `^\d{4}$` 4; 0 where it does not say. */
+function digitsOf({ source }: RegExp): number {
+  return Number(/^\^(?:\\d|\[0-9\])\{(\d+)\}\$$/.exec(source)?.[1] ?? 0)
+}
+
+function heardText(text: string, form: RegExp, today: string): HeardValue | null {
+  const digits = digitsIn(plainWords(text), digitsOf(form))
+  const choices = [
+    ...[digits, subscriberNumber(digits) ?? ''].map((value) => [value, value] as const),
+    ...timesIn(text).map((minutes) => [clockText(minutes), `${clockText(minutes)} (${bothClocks(minutes)})`] as const),
+    ...datesIn(text, today).map((date) => [date, `${date} (${weekdayOf(date)})`] as const),
+  ].filter(([value]) => value !== '' && form.test(value))
+  const [first] = choices
+  if (first === undefined) return null
+  return choices.length === 1 ? { value: first[0] } : { choices: choices.map(([, asked]) => asked) }
+}
+
+function clockText(minutes: number): string {
+  return [Math.floor(minutes / 60), minutes % 60].map((part) => String(part).padStart(2, '0')).join(':')
+}
+
+/** As it is read back: saa nne asubuhi, ten A M. */
+function bothClocks(minutes: number): string {
+  const hour = Math.floor(minutes / 60)
+  const time = { hour: hour % 12 === 0 ? 12 : hour % 12, minute: minutes % 60, half: hour < 12 ? 'a' : 'p' } as const
+  return `${swahili.time(time)}, ${english.time(time)}`
+}
+
+function weekdayOf(date: string): string {
+  return new Intl.DateTimeFormat('en', { weekday: 'long', timeZone: 'UTC' }).format(Date.parse(date))
+}
+
+/** Whether a text is nothing but number words and money: figures with marks in them are of no certain value. */
+function isAmountInWords(text: string): boolean {
+  const { money, parts, and } = SPOKEN
+  return plainWords(text).every((word) => isNumberWord(word) || money.has(word) || parts.has(word) || and.has(word))
+}

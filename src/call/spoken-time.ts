@@ -1,0 +1,417 @@
+import { numbersIn } from './spoken-numbers.js'
+import type { Language } from './words/language.js'
+import { LANGUAGES } from './words/languages.js'
+
+/**
+ * Times of day and dates as callers say them, in all languages at once. A Swahili hour is six off ("saa nne asubuhi" is
+ * 10:00), an English one is not ("10 AM"), and where the words leave it open, every reading is given, so that the
+ * caller can be asked.
+ */
+
+/** Words that an agent's file adds, and their numbers. */
+type MoreWords = Readonly<Record<string, number>>
+
+/** Longer texts are truncated. */
+const TOKENS_MAX = 40
+const HOUR_MINUTES = 60
+const DAY_MINUTES = 24 * HOUR_MINUTES
+const DAY_MS = 86_400_000
+
+/** A number, with what says how it is meant, or a word. */
+interface Token {
+  readonly word: string
+  /** As digits; null for a word. */
+  readonly number: string | null
+  /** Of the number's words; null where it is in figures. */
+  readonly language: Language | null
+  /** Minutes behind the hour: 10:30. */
+  readonly minutes: number | null
+}
+
+/** A time, a date in figures, a number with its ending, a word. */
+const PIECE = /(\d{1,2})[:.](\d{2})(?![\d:])(?::\d\d)?|\d+(?=(?:st|nd|rd|th)\b)|\d+|[\p{L}]+/gu
+
+/** @param more  number words that an agent's file adds */
+function tokensOf(text: string, more: MoreWords = {}): Token[] {
+  const isNumber = (word: string): boolean => Object.hasOwn(more, word) || languageOf(word) !== null
+  const plain = text
+    .slice(0, TOKENS_MAX * 20)
+    .normalize('NFKD')
+    .replace(/[\p{M}'’]/gu, '')
+    .toLowerCase()
+    .replace(/\b([ap])\.?\s?m\b\.?/g, ' $1m ')
+    .replace(/(\d)h(?:rs|ours)?\b/g, '$1 ')
+  const pieces = [...plain.matchAll(PIECE)].slice(0, TOKENS_MAX)
+  const tokens: Token[] = []
+  for (let at = 0; at < pieces.length; at++) {
+    const [word = '', hour, minutes] = pieces[at] ?? []
+    if (hour !== undefined) {
+      tokens.push({ word, number: hour, language: null, minutes: Number(minutes) })
+      continue
+    }
+    if (/^\d/.test(word)) {
+      tokens.push({ word, number: word, language: null, minutes: null })
+      continue
+    }
+    if (!isNumber(word)) {
+      tokens.push({ word, number: null, language: null, minutes: null })
+      continue
+    }
+    // As many words as make one number.
+    let run = [word]
+    for (let next = at + 1; next < pieces.length; next++) {
+      const longer = [...run, ...pieces.slice(at + run.length, next + 1).map(([one]) => one)]
+      // One word may stand between them: kumi na moja.
+      if (longer.length > run.length + 2) break
+      if (!isNumber(longer.at(-1) ?? '')) continue
+      if (numbersIn(longer, more).length !== 1) break
+      run = longer
+    }
+    tokens.push({
+      word: run.join(' '),
+      number: numbersIn(run, more)[0] ?? '',
+      language: languageOf(word),
+      minutes: null,
+    })
+    at += run.length - 1
+  }
+  return tokens
+}
+
+/** The language that has a word for a number. */
+function languageOf(word: string): Language | null {
+  return LANGUAGES.find(({ numbers }) => Object.hasOwn(numbers, word)) ?? null
+}
+
+/** Words of the phrase that stands at `at`, or, of `end`, that ends before it; the longest of them. */
+function phraseAt(
+  tokens: readonly Token[],
+  at: number,
+  phrases: readonly string[],
+  end = false,
+): { readonly phrase: string; readonly words: number } | null {
+  let found: { readonly phrase: string; readonly words: number } | null = null
+  for (const phrase of phrases) {
+    const words = phrase.split(' ').length
+    const from = end ? at - words : at
+    if (from < 0 || (found !== null && words <= found.words)) continue
+    const said = tokens.slice(from, from + words).map(({ word }) => word)
+    if (said.join(' ') === phrase) found = { phrase, words }
+  }
+  return found
+}
+
+/** An hour that was said, with the tokens that belong to it. */
+interface Hour {
+  readonly readings: readonly number[]
+  readonly from: number
+  readonly to: number
+}
+
+/**
+ * The times of day that a text may mean, in minutes of the day, smallest first: empty for none, one where it is certain.
+ * Times that follow each other in a text mean one time where one reading fits all of them ("saa nne, ten AM"); else the
+ * last one counts where a word takes back the others, and several are no answer.
+ */
+export function timesIn(text: string): readonly number[] {
+  const tokens = tokensOf(text)
+  const hours = hoursIn(tokens, true)
+  let [times] = hours.map(({ readings }) => readings)
+  for (const [index, { readings, from }] of hours.entries()) {
+    if (index === 0 || times === undefined) continue
+    const common = times.filter((time) => readings.includes(time))
+    const between = tokens.slice(hours[index - 1]?.to ?? 0, from)
+    if (common.length > 0) times = common
+    else if (LANGUAGES.some(({ corrects }) => between.some((_, at) => phraseAt(between, at, corrects) !== null)))
+      times = readings
+    else return []
+  }
+  return [...(times ?? [])].sort((a, b) => a - b)
+}
+
+/** @param bare  also a number alone, where it is the only one */
+function hoursIn(tokens: readonly Token[], bare: boolean): Hour[] {
+  const hours: Hour[] = []
+  const parts = LANGUAGES.flatMap(({ clock }) => Object.entries(clock.parts)).filter(([part]) =>
+    tokens.some(({ word }) => word === part),
+  )
+  for (let at = 0; at < tokens.length; at++) {
+    const named = LANGUAGES.map(({ clock }) => clock.named[tokens[at]?.word ?? '']).find((time) => time !== undefined)
+    const hour = named === undefined ? hourAt(tokens, at, parts) : { readings: [named], from: at, to: at + 1 }
+    if (hour === null) continue
+    hours.push(hour)
+    at = hour.to - 1
+  }
+  const numbers = tokens.filter(({ number }) => number !== null)
+  if (hours.length > 0 || !bare || numbers.length === 0 || numbers.length > 2) return hours
+  const at = tokens.findIndex(({ number }) => number !== null)
+  const hour = hourAt(tokens, at, parts, true)
+  return hour === null || numbers.some((_, index) => index > 0 && hour.to - hour.from < 2) ? [] : [hour]
+}
+
+type Part = readonly [name: string, hours: readonly [number, number]]
+
+/** @param alone  nothing else need say that it is an hour */
+function hourAt(tokens: readonly Token[], at: number, parts: readonly Part[], alone = false): Hour | null {
+  const token = tokens[at]
+  const number = Number(token?.number)
+  if (token === undefined || token.number === null || number > 24) return null
+  let [from, to, minutes] = [at, at + 1, token.minutes ?? 0]
+  let certain = token.minutes !== null
+  let marker: Language | null = null
+  for (const language of LANGUAGES) {
+    const { clock } = language
+    const before = phraseAt(tokens, from, Object.keys(clock.before), true)
+    const joined = phraseAt(tokens, from, [...clock.past, ...clock.to], true)
+    const counted = joined === null ? undefined : tokens[from - joined.words - 1]
+    if (before !== null) {
+      minutes += clock.before[before.phrase] ?? 0
+      from -= before.words
+      certain = true
+    } else if (joined !== null && counted?.number != null && Number(counted.number) < HOUR_MINUTES) {
+      minutes += (clock.to.includes(joined.phrase) ? -1 : 1) * Number(counted.number)
+      from -= joined.words + 1
+      certain = true
+    }
+    const hour = phraseAt(tokens, from, clock.hour, true)
+    if (hour === null) continue
+    from -= hour.words
+    marker = language
+  }
+  for (const { clock } of LANGUAGES) {
+    const after = phraseAt(tokens, to, Object.keys(clock.minutes))
+    const sign = phraseAt(tokens, to, [...clock.plus, ...clock.minus])
+    const counted = sign === null ? undefined : tokens[to + sign.words]
+    if (sign !== null && counted?.number != null && Number(counted.number) < HOUR_MINUTES) {
+      minutes += (clock.minus.includes(sign.phrase) ? -1 : 1) * Number(counted.number)
+      to += sign.words + 1
+    } else if (after !== null) {
+      minutes += clock.minutes[after.phrase] ?? 0
+      to += after.words
+    } else continue
+    certain = true
+  }
+  // "Ten thirty", "ten oh five".
+  const rest = tokens.slice(to, to + 2).map(({ number }) => number)
+  if (minutes === 0 && token.minutes === null && (token.language?.clock.hoursLater ?? 0) === 0) {
+    if (rest[0] === '0' && rest[1]?.length === 1) {
+      minutes = Number(rest[1])
+      to += 2
+      certain = true
+    } else if (rest[0]?.length === 2 && Number(rest[0]) < HOUR_MINUTES && tokens[to]?.minutes === null) {
+      minutes = Number(rest[0])
+      to += 1
+      certain ||= marker !== null
+    }
+  }
+  const half = tokens[to]?.word === 'am' ? ([0, 12] as const) : tokens[to]?.word === 'pm' ? ([12, 24] as const) : null
+  if (half !== null) to += 1
+  if (!alone && !certain && half === null && marker === null && parts.length === 0) return null
+  // A number among others with a part of the day somewhere: "tarehe tano asubuhi" is no hour.
+  if (!alone && !certain && half === null && marker === null && !isBesidePart(tokens, from, to, parts)) return null
+  const said = readingsOf(number, token, marker, half === null ? parts : [['', half]], half !== null)
+  if (said.length === 0) return null
+  return { readings: said.map((hour) => (hour * HOUR_MINUTES + minutes + DAY_MINUTES) % DAY_MINUTES), from, to }
+}
+
+/** "Nne asubuhi", "ten in the morning": two words may stand between. */
+function isBesidePart(tokens: readonly Token[], from: number, to: number, parts: readonly Part[]): boolean {
+  const near = [...tokens.slice(Math.max(0, from - 1), from), ...tokens.slice(to, to + 3)]
+  return near.some(({ word }) => parts.some(([part]) => part === word))
+}
+
+/** Hours of the day, 0 to 23, that an hour may be. @param western  AM or PM */
+function readingsOf(
+  number: number,
+  token: Token,
+  marker: Language | null,
+  parts: readonly Part[],
+  western: boolean,
+): readonly number[] {
+  const written = /^0/.test(token.number ?? '') && token.minutes !== null
+  if (number > 12 || number === 0 || (written && (marker?.clock.hoursLater ?? 0) === 0 && parts.length === 0))
+    return [number % 24]
+  const read = (later: number): number[] => [(number + later) % 24, (number + later + 12) % 24]
+  const fit = (hours: readonly number[]): number[] =>
+    hours.filter((hour) => parts.every(([, [from, to]]) => isWithin(hour, from, to)))
+  const own = token.language?.clock.hoursLater ?? 0
+  const later = own === 0 ? (marker?.clock.hoursLater ?? 0) : own
+  if (later === 0) {
+    const fitting = fit(read(0))
+    if (fitting.length > 0) return fitting
+    // "10 usiku", "4 asubuhi": a part of the day in the language of another clock.
+    const others = LANGUAGES.filter(({ clock }) => parts.some(([part]) => Object.hasOwn(clock.parts, part)))
+    return others.flatMap(({ clock }) => fit(read(clock.hoursLater)))
+  }
+  if (own === 0 && (western || parts.length === 0)) return western ? fit(read(0)) : [...read(later), ...read(0)]
+  const fitting = fit(read(later))
+  if (fitting.length > 0) return fitting
+  if (own === 0) return fit(read(0))
+  // "Saa tisa asubuhi" is none of the Swahili hours: three o'clock to some, or nine by the other clock.
+  return [...read(later).filter((hour) => parts.every(([, [from, to]]) => isNear(hour, from, to))), ...fit(read(0))]
+}
+
+/** Whether an hour of the day is one from `from` up to `to`, which may be in the next day. */
+export function isWithin(hour: number, from: number, to: number): boolean {
+  return (hour >= from && hour < to) || (hour + 24 >= from && hour + 24 < to)
+}
+
+/** Hours by which the border of a part of the day is passed at most. */
+const BORDER_HOURS = 3
+
+function isNear(hour: number, from: number, to: number): boolean {
+  return isWithin(hour, from - BORDER_HOURS, to + BORDER_HOURS)
+}
+
+/** Day and month as they were said, and the digits of the year; empty where none was said. */
+interface SaidDate {
+  readonly day: number
+  readonly month: number
+  readonly year: string
+}
+
+/**
+ * The date in words with the name of a month, or with its number: "tarehe tano mwezi wa tatu". Null where there is none.
+ * @param numbers  number words that an agent's file adds. @param months  the same of months
+ */
+export function saidDate(text: string, numbers: MoreWords, months: MoreWords): SaidDate | null {
+  return dateOf(withoutHours(tokensOf(text, numbers)), months)
+}
+
+function withoutHours(tokens: readonly Token[]): readonly Token[] {
+  const hours = hoursIn(tokens, false)
+  return tokens.filter((_, at) => !hours.some(({ from, to }) => at >= from && at < to))
+}
+
+function dateOf(tokens: readonly Token[], moreMonths: MoreWords): SaidDate | null {
+  const found = monthIn(tokens, moreMonths)
+  if (found === null) return null
+  const rest = [...tokens.slice(0, found.at), ...tokens.slice(found.to)]
+  const [day, ...year] = rest.flatMap(({ word, number }) => number ?? ordinalOf(word)?.toString() ?? [])
+  return day === undefined ? null : { day: Number(day), month: found.month, year: year.join('') }
+}
+
+function ordinalOf(word: string): number | undefined {
+  return LANGUAGES.map(({ ordinals }) => (Object.hasOwn(ordinals, word) ? ordinals[word] : undefined)).find(
+    (number) => number !== undefined,
+  )
+}
+
+function monthIn(
+  tokens: readonly Token[],
+  more: MoreWords,
+): { readonly month: number; readonly at: number; readonly to: number } | null {
+  for (const [at, { word }] of tokens.entries()) {
+    for (const months of [more, ...LANGUAGES.map((language) => language.months)])
+      if (Object.hasOwn(months, word)) return { month: months[word] ?? 0, at, to: at + 1 }
+    for (const { monthNumber } of LANGUAGES) {
+      const marker = phraseAt(tokens, at, monthNumber)
+      const next = marker === null ? undefined : tokens[at + marker.words]
+      const month = next === undefined ? 0 : Number(next.number ?? ordinalOf(next.word))
+      if (marker !== null && month >= 1 && month <= 12) return { month, at, to: at + marker.words + 1 }
+    }
+  }
+  return null
+}
+
+/**
+ * The dates that a text may mean, as `2026-11-25`, earliest first: empty for none, one where it is certain. A date without
+ * its year, or a weekday, is the next one.
+ * @param today  where the caller is, as `2026-11-25`
+ */
+export function datesIn(text: string, today: string): readonly string[] {
+  const iso = /\b(\d{4})-(\d{2})-(\d{2})\b/.exec(text)
+  if (iso !== null) return dateText(Number(iso[1]), Number(iso[2]), Number(iso[3]))
+  const figures = /(?<!\d)(\d{1,2})[/.-](\d{1,2})(?:[/.-](\d{4}|\d{2}))?(?!\d|[:.]\d)/.exec(text)
+  const base = new Date(`${today}T00:00:00Z`)
+  const [thisYear, thisMonth] = [base.getUTCFullYear(), base.getUTCMonth() + 1]
+  const whole = (day: number, month: number, year: string): readonly string[] => {
+    if (year !== '')
+      return dateText(year.length === 2 ? Math.floor(thisYear / 100) * 100 + Number(year) : Number(year), month, day)
+    const [now] = dateText(thisYear, month, day)
+    return now !== undefined && now >= today ? [now] : dateText(thisYear + 1, month, day)
+  }
+  if (figures !== null && !/\d[:]\d/.test(figures[0]))
+    return whole(Number(figures[1]), Number(figures[2]), figures[3] ?? '')
+  const tokens = withoutHours(tokensOf(text))
+  const said = dateOf(tokens, {})
+  const weekday = weekdayIn(tokens)
+  if (said !== null) {
+    const dates = whole(said.day, said.month, said.year)
+    // "Friday the fifth", when the fifth is no Friday: one of them is wrong.
+    const [date] = dates
+    return date === undefined || weekday === null || dayOfWeek(date) === weekday
+      ? dates
+      : [...dates, ...comingDay(weekday, today)].sort()
+  }
+  const days = daysIn(tokens)
+  if (days !== null) return [shifted(today, days)]
+  const nextWeek = has(tokens, 'nextWeek')
+  if (weekday !== null) {
+    const [coming = today] = comingDay(weekday, today)
+    const [monday = today] = comingDay(1, today)
+    const later = coming >= monday ? coming : shifted(coming, 7)
+    if (nextWeek) return [later]
+    return has(tokens, 'next') && later !== coming ? [coming, later] : [coming]
+  }
+  const day = dayIn(tokens)
+  if (day === null) return []
+  if (has(tokens, 'nextMonth'))
+    return thisMonth === 12 ? dateText(thisYear + 1, 1, day) : dateText(thisYear, thisMonth + 1, day)
+  // The next month that has such a day.
+  for (let month = thisMonth; month < thisMonth + 3; month++) {
+    const [date] = dateText(thisYear + Math.floor((month - 1) / 12), ((month - 1) % 12) + 1, day)
+    if (date !== undefined && date >= today) return [date]
+  }
+  return []
+}
+
+function has(tokens: readonly Token[], key: 'nextWeek' | 'nextMonth' | 'next'): boolean {
+  return LANGUAGES.some((language) => tokens.some((_, at) => phraseAt(tokens, at, language[key]) !== null))
+}
+
+function weekdayIn(tokens: readonly Token[]): number | null {
+  for (const { word } of tokens)
+    for (const { weekdays } of LANGUAGES) if (weekdays.includes(word)) return weekdays.indexOf(word)
+  return null
+}
+
+function daysIn(tokens: readonly Token[]): number | null {
+  for (const at of tokens.keys())
+    for (const { days } of LANGUAGES) {
+      const found = phraseAt(tokens, at, Object.keys(days))
+      if (found !== null) return days[found.phrase] ?? null
+    }
+  return null
+}
+
+/** A day of the month: "tarehe tano", "the fifth". */
+function dayIn(tokens: readonly Token[]): number | null {
+  for (const [at, token] of tokens.entries()) {
+    const number = Number(token.number ?? ordinalOf(token.word))
+    if (!(number >= 1 && number <= 31)) continue
+    const marked = LANGUAGES.some(({ dayNumber }) => phraseAt(tokens, at, dayNumber, true) !== null)
+    if (marked || tokens[at - 1]?.word === 'the') return number
+  }
+  return null
+}
+
+function dayOfWeek(date: string): number {
+  return new Date(`${date}T00:00:00Z`).getUTCDay()
+}
+
+/** The next such day after today. */
+function comingDay(weekday: number, today: string): readonly [string] {
+  return [shifted(today, ((weekday - dayOfWeek(today) + 6) % 7) + 1)]
+}
+
+function shifted(date: string, days: number): string {
+  return new Date(Date.parse(`${date}T00:00:00Z`) + days * DAY_MS).toISOString().slice(0, 10)
+}
+
+/** Empty where the calendar has no such day. */
+function dateText(year: number, month: number, day: number): readonly string[] {
+  const date = new Date(Date.UTC(year, month - 1, day))
+  const real = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && year >= 1900 && year < 2200
+  return real ? [date.toISOString().slice(0, 10)] : []
+}
