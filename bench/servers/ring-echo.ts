@@ -156,6 +156,10 @@ class RingCalls implements CallDirectory {
     return null
   }
 
+  agentOf(): null {
+    return null
+  }
+
   agentNames(): readonly string[] {
     return ['bench']
   }

@@ -64,6 +64,7 @@ const GROUPS = [
     [
       'docs/AGENTS.md',
       'docs/AGENT-FILE.md',
+      'docs/NUMBERS.md',
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',
       'docs/CASCADE.md',

@@ -1,10 +1,14 @@
 import { isOpen } from '../escalation/hunt-group.js'
 import { subscriberNumber } from '../sautikit/phone.js'
+import { businessValues } from './business.js'
+import type { Business } from './business.js'
 import type { AgentDefinition } from './definition.js'
 
 /** The call about which a context is written. */
 interface ContextCall {
   readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'>
+  /** Whose number this is; absent or null: nobody's that is known. */
+  readonly business?: Business | null
   /** The person on the line; empty when withheld. */
   readonly from: string
 }
@@ -14,12 +18,13 @@ interface ContextCall {
  * whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no number.
  * @param wallMs calendar time
  */
-export function callContext({ agent, from }: ContextCall, wallMs: number): string {
+export function callContext({ agent, business, from }: ContextCall, wallMs: number): string {
   const zone = contextZone(agent)
   const format = (options: Intl.DateTimeFormatOptions, atMs = wallMs): string =>
     new Intl.DateTimeFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
   const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
   const hours = agent.escalation?.hours
+  const open = business == null ? undefined : businessValues(business, 'en', wallMs)['openNow']
   // Noon of today, so that a day more is the next date also where clocks change.
   const noonMs = wallMs - minuteOfDay(zone, wallMs) * 60_000 + 12 * 3_600_000
   return [
@@ -31,6 +36,7 @@ export function callContext({ agent, from }: ContextCall, wallMs: number): strin
       ? `- The language of the line is ${nameOf(agent.languages[0] ?? '')}.`
       : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first.`,
     ...(hasSwahiliClock(agent.languages, zone) ? [SWAHILI_CLOCK] : []),
+    ...(open === undefined ? [] : [`- ${String(business?.facts.name)} is ${String(open)}.`]),
     ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
     subscriberNumber(from) === null
       ? "- The caller's number is withheld. Where a number is needed, ask the caller for one."

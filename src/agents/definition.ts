@@ -17,6 +17,8 @@ import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './
 const LANGUAGES_MAX = 8
 /** Tools of one agent. */
 const AGENT_TOOLS_MAX = 40
+/** Holidays, and days with other hours. */
+const HOURS_DAYS_MAX = 200
 /** Knowledge files of one agent. */
 const KNOWLEDGE_FILES_MAX = 20
 /** Calls at once that an agent's file may allow. */
@@ -172,11 +174,12 @@ const verificationSchema = z
     }
     for (const { path, template } of templatesOf(verification.account)) {
       for (const source of sourcesOf(template)) {
-        if (source.scope === 'call' || source.scope === 'env') continue
+        if (source.scope !== 'args' && source.scope !== 'identity') continue
         context.addIssue({
           code: 'custom',
           path: ['account', ...path],
-          message: 'may read {{call.…}} and {{env.…}} only: the caller must not choose whose account is fetched',
+          message:
+            'may read {{call.…}}, {{business.…}} and {{env.…}} only: the caller must not choose whose account is fetched',
         })
       }
     }
@@ -234,7 +237,7 @@ const spoken = z.union(
 const languageTag = z
   .string()
   .regex(/^[a-z]{2,3}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' })
-const e164 = z
+export const e164 = z
   .string()
   .regex(/^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' })
 const httpUrl = z.url({ protocol: /^https?$/ })
@@ -672,7 +675,12 @@ const contextSchema = z.strictObject({
     .describe('Sentences that every model gets with date and time, such as "The shop closes at 18:00 today."'),
 })
 
-const hoursSchema = z.strictObject({
+const dayKey = z.string().regex(/^(\d{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, {
+  error: 'must be a day such as 2026-12-25, or 12-25 for every year',
+})
+
+/** Opening hours, of escalations and of a business. */
+export const hoursSchema = z.strictObject({
   timeZone: z
     .string()
     .refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
@@ -685,26 +693,29 @@ const hoursSchema = z.strictObject({
       >,
     )
     .describe('Time spans of each day; a day that is left out has none.'),
-  holidays: z
-    .array(
-      z.string().regex(/^(\d{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, {
-        error: 'must be a day such as 2026-12-25, or 12-25 for every year',
-      }),
-    )
-    .max(200)
-    .default([])
-    .describe('Days without hours.'),
+  holidays: z.array(dayKey).max(HOURS_DAYS_MAX).default([]).describe('Days without hours.'),
+  exceptions: z
+    .record(dayKey, spansSchema)
+    .refine((days) => Object.keys(days).length <= HOURS_DAYS_MAX, { error: `has more than ${HOURS_DAYS_MAX} days` })
+    .exactOptional()
+    .describe('Days with other hours than their weekday, also of holidays: 12-24: [08:00-13:00].'),
 })
+
+/** In the place of a number: those of the business. */
+export const BUSINESS_HUMANS = '{{business.humans}}'
 
 const humanSchema = z.union(
   [
     e164,
+    z.literal(BUSINESS_HUMANS),
     z.strictObject({
       number: e164,
       hours: hoursSchema.optional().describe('When this number can be called. Default: during escalation.hours.'),
     }),
   ],
-  { error: 'must be a number in E.164 form, such as +254720000010, in quotes, or { number, hours }' },
+  {
+    error: `must be a number in E.164 form, such as +254720000010, in quotes, or ${BUSINESS_HUMANS}, or { number, hours }`,
+  },
 )
 
 const escalationSchema = z.strictObject({
@@ -716,7 +727,9 @@ const escalationSchema = z.strictObject({
   hours: hoursSchema
     .nullable()
     .default(null)
-    .describe('Opening hours. Outside them no number rings and the caller is told. Default: always.'),
+    .describe(
+      'Opening hours. Outside them no number rings and the caller is told. Default: those of the business, else always.',
+    ),
   callerId: e164.optional().describe('Number that the human sees. Default: the carrier decides.'),
   strategies: z
     .array(z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']))

@@ -87,6 +87,7 @@ export class HttpTool implements Tool {
       env: this.#env,
       identity: context.caller.verified,
       call: { from: context.from, to: context.to, sid: context.callSid, agent: context.agent },
+      business: context.business,
     }
     const url = this.#address(values)
     return {

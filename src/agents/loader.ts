@@ -26,7 +26,7 @@ const AGENTS_MAX = 200
 const AGENT_ERRORS_MAX = 100
 
 /** One fault in an agent file. */
-interface AgentFault extends SourcePosition {
+export interface AgentFault extends SourcePosition {
   readonly file: string
   /** What is wrong, and what is allowed. */
   readonly what: string

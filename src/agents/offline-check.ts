@@ -2,6 +2,7 @@ import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
+import { businessFactsIn } from './template.js'
 import { FILTERS, filtersOf, looseEnds, parsePhrase, PATH, PLACEHOLDER, slotsOf, wordsOf } from './offline.js'
 
 /** What the recogniser and the synthesiser support. They are a layer below, so the composition root passes this in. */
@@ -224,7 +225,10 @@ class Check {
 
   #template(at: Path, text: string): void {
     for (const [whole, path = '', filters = ''] of text.matchAll(PLACEHOLDER)) {
-      if (PATH.test(path)) this.#path(at, path)
+      if (path.startsWith('business.')) {
+        // Filled in before the dialogue begins.
+        if (businessFactsIn(whole).length === 0) this.#fault(at, `has ${whole}; {{business.NAME}} takes no filter`)
+      } else if (PATH.test(path)) this.#path(at, path)
       else
         this.#fault(
           at,

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
+import { businessValues } from './business.js'
+import type { Business } from './business.js'
 import { mayChange } from './agent-view.js'
 import { passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
@@ -24,16 +26,21 @@ interface Rehearsed {
 /**
  * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read
  * are sent, all others are built and shown, but not sent. The results hold nothing of the answers.
+ * @param business  whose number is called; null: nobody's
  */
 export async function rehearse(
   agent: AgentDefinition,
   assets: AgentAssets,
   env: Environment,
   client: HttpClient,
+  business: Business | null = null,
 ): Promise<Rehearsed[]> {
   const runner = await ToolRunner.open(agent, assets, env, client)
   const identity = Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
-  const context = (): ToolContext => pretended(agent, agent.sample.from, identity, 'dry-run')
+  const context = (): ToolContext => ({
+    ...pretended(agent, agent.sample.from, identity, 'dry-run'),
+    business: business === null ? undefined : businessValues(business, agent.languages[0] ?? 'en', Date.now()),
+  })
   const rehearsed: Rehearsed[] = []
   if (agent.verification !== null)
     rehearsed.push(await tried('verification', () => verification(agent, env, client, context())))

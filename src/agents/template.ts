@@ -18,6 +18,8 @@ export type TemplateSource =
   | { readonly scope: 'env'; readonly name: string }
   /** A field of the verified identity; missing until the caller is verified. */
   | { readonly scope: 'identity'; readonly name: string }
+  /** A fact of the business whose number was called (docs/NUMBERS.md). */
+  | { readonly scope: 'business'; readonly name: string }
 
 type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
@@ -33,11 +35,16 @@ export interface TemplateValues {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Null: the caller is not verified. */
   readonly identity: Readonly<Record<string, unknown>> | null
+  /** Absent: no business has the called number. */
+  readonly business?: BusinessValues | undefined
 }
+
+/** The facts of one business as templates read them. */
+export type BusinessValues = Readonly<Record<string, string | number | boolean>>
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
 /** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
-const REFERENCE = /^\s*(?:(args)\.([^\s{}]+)|(call|env|identity)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
+const REFERENCE = /^\s*(?:(args)\.([^\s{}]+)|(call|env|identity|business)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
 
 /** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
 export function parseTemplate(text: string): Template {
@@ -65,6 +72,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
     case 'args':
     case 'env':
     case 'identity':
+    case 'business':
       if (name !== undefined) return { scope, name }
       break
     case 'call': {
@@ -75,7 +83,9 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
     default:
   }
   const facts = CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')
-  throw new SyntaxError(`has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}} and ${facts}`)
+  throw new SyntaxError(
+    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}}, {{business.NAME}} and ${facts}`,
+  )
 }
 
 /** The sources that a template reads, in order; literals left out. */
@@ -121,6 +131,7 @@ export function unboundReason(sources: readonly TemplateSource[], values: Templa
   const reasons = sources.flatMap((source) => {
     if (source.scope === 'call')
       return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]
+    if (source.scope === 'business') return [`the business of this call has no ${source.name}`]
     if (source.scope !== 'identity') return []
     return [values.identity === null ? 'the caller is not verified' : `the caller's account has no ${source.name}`]
   })
@@ -140,9 +151,26 @@ function lookUp(source: TemplateSource, values: TemplateValues): unknown {
       return values.identity !== null && Object.hasOwn(values.identity, source.name)
         ? values.identity[source.name]
         : undefined
+    case 'business':
+      return values.business !== undefined && Object.hasOwn(values.business, source.name)
+        ? values.business[source.name]
+        : undefined
     default:
       return assertNever(source)
   }
+}
+
+/** `{{business.NAME}}` in words that are no template: whatever else they have in braces stays as it is. */
+const BUSINESS = /\{\{\s*business\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
+
+/** The facts of a business that a text reads. */
+export function businessFactsIn(text: string): string[] {
+  return [...text.matchAll(BUSINESS)].map(([, name = '']) => name)
+}
+
+/** A text with the facts of a business in it; a fact that it does not have is left out. */
+export function withBusiness(text: string, values: BusinessValues): string {
+  return text.replace(BUSINESS, (_, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : ''))
 }
 
 /**

@@ -166,7 +166,7 @@ export const bindSchema = z
   .record(z.string(), template)
   .default({})
   .describe(
-    'Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}. The tool is refused if one has no value.',
+    'Arguments that the gateway sets by itself and the model cannot change, from {{call.…}}, {{business.…}} and {{identity.…}}. The tool is refused if one has no value.',
   )
 
 export const requiresSchema = z
@@ -233,9 +233,13 @@ export const toolSchema = z
           fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
         }
         if (source.scope === 'args' && path[0] === 'bind') {
-          fault(path, 'may read {{call.…}} and {{identity.…}} only: the model must not choose a bound argument')
+          fault(
+            path,
+            'may read {{call.…}}, {{identity.…}} and {{business.…}} only: the model must not choose a bound argument',
+          )
         }
-        if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
+        if (source.scope === 'env' && path[0] === 'bind')
+          fault(path, 'may read {{call.…}}, {{identity.…}} and {{business.…}} only')
         if (source.scope === 'identity' && tool.requires !== 'verified') {
           fault(
             path,

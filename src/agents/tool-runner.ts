@@ -262,7 +262,7 @@ export class ToolRunner {
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
   const given: Record<string, unknown> = { ...args }
   const call = { from: context.from, to: context.to, sid: context.callSid, agent: context.agent }
-  const values = { args: {}, env: {}, call, identity: context.caller.verified }
+  const values = { args: {}, env: {}, call, identity: context.caller.verified, business: context.business }
   for (const [name, template] of entry.bind) {
     given[name] = fillTemplate(template, values)
     if (given[name] === undefined && entry.needs.includes(name)) {

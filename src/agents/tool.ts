@@ -1,6 +1,7 @@
 import type { LoggedToolCall } from '../call/call-log.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
+import type { BusinessValues } from './template.js'
 import { OPEN_GATE } from './verification-lock.js'
 import type { AttemptGate } from './verification-lock.js'
 
@@ -96,6 +97,8 @@ export interface ToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
+  /** Facts of the business whose number this is; absent where it has none. */
+  readonly business?: BusinessValues | undefined
   /** The key of the effect: the same for every attempt of one tool call, also on another worker or node. */
   readonly idempotencyKey: string
   /** Called when the arguments had to be changed to fit the tool's schema. */

@@ -25,6 +25,8 @@ export interface CallsOptions {
 export interface ListOptions extends CallsOptions {
   readonly limit: number
   readonly outcome?: CallOutcome
+  /** One of our own. */
+  readonly number?: string
 }
 
 // --- timeline -----------------------------------------------------------------------------------------------
@@ -212,13 +214,13 @@ export function listCalls(options: ListOptions, terminal: Terminal): Promise<num
 }
 
 async function listGateway(options: ListOptions, terminal: Terminal): Promise<number> {
-  const { limit, outcome } = options
+  const { limit, outcome, number = '' } = options
   if (limit > OPS_LIST_MAX)
     throw new UsageError(
       `--limit is too large; allowed without --carrier: at most ${OPS_LIST_MAX}, of all nodes together`,
     )
   const { status, body } = await opsClientOf(options, terminal).get(
-    `/api/fleet/calls?limit=${limit}&outcome=${outcome ?? ''}`,
+    `/api/fleet/calls?limit=${limit}&outcome=${outcome ?? ''}&number=${encodeURIComponent(number)}`,
   )
   if (status !== 200) throw refusalOf(body, status)
   const live = body['live'] as readonly FleetCall[]
@@ -255,6 +257,8 @@ async function listCarrier(options: ListOptions, terminal: Terminal): Promise<nu
   const { limit } = options
   if (options.outcome !== undefined)
     throw new UsageError("--outcome cannot be used with --carrier: the carrier's list has no outcomes")
+  if (options.number !== undefined)
+    throw new UsageError('--number cannot be used with --carrier; allowed: the list of the gateway')
   const api = requiredCarrierApi(configOf(options, terminal)).calls
   const { items, complete } = await allPages((cursor) => api.listCalls({ cursor, limit: Math.min(100, limit) }), limit)
   terminal.out(

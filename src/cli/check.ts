@@ -1,4 +1,5 @@
 import { NO_ASSETS } from '../agents/assets.js'
+import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
@@ -11,7 +12,7 @@ import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
-import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
+import { backendSettings, hostedAgents, withoutNumbers } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 import { loadTraceExport } from '../gateway/load-trace-export.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
@@ -96,15 +97,24 @@ async function agentsFindings(
 ): Promise<{ readonly findings: readonly Finding[]; readonly definitions: readonly AgentDefinition[] }> {
   const env = agentEnvironment(terminalEnv, config.shopApiUrl)
   try {
-    const { agents } = await hostedAgents(config, env)
+    const { agents, numbers } = await hostedAgents(config, env)
+    const { size } = numbers.businesses
+    const numberless = withoutNumbers(agents, numbers)
+    const routed: Finding[] = [
+      ...(config.numbersFile === null ? [] : [{ ok: true, what: `NUMBERS_FILE: ${size} numbers lead to an agent` }]),
+      ...numberless.map((name) => ({
+        ok: null,
+        what: `${name} reads facts of a business, and no number in NUMBERS_FILE leads to it: its callers are refused`,
+      })),
+    ]
     const said: Finding = {
       ok: true,
       what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
-    const rehearsed = tools ? await toolFindings([...agents.values()], env) : []
+    const rehearsed = tools ? await toolFindings([...agents.values()], env, [...numbers.businesses.values()]) : []
     return {
-      findings: [said, ...backends, ...rehearsed],
+      findings: [said, ...routed, ...backends, ...rehearsed],
       definitions: [...agents.values()].map(({ definition }) => definition),
     }
   } catch (thrown) {
@@ -112,11 +122,16 @@ async function agentsFindings(
   }
 }
 
-async function toolFindings(agents: readonly HostedAgent[], env: Environment): Promise<Finding[]> {
+async function toolFindings(
+  agents: readonly HostedAgent[],
+  env: Environment,
+  businesses: readonly Business[],
+): Promise<Finding[]> {
   const transport = new HttpClient()
   const findings: Finding[] = []
   for (const { definition, assets } of agents) {
-    const rehearsed = await rehearse(definition, assets ?? NO_ASSETS, env, transport)
+    const business = businesses.find(({ agent }) => agent === definition.name) ?? null
+    const rehearsed = await rehearse(definition, assets ?? NO_ASSETS, env, transport, business)
     findings.push(...rehearsed.map(({ ok, what }) => ({ ok, what: `${definition.name}: ${what}` })))
   }
   transport.close()

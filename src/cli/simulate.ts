@@ -10,6 +10,7 @@ import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
+import type { Business } from '../agents/business.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { vocabularyOf } from '../simulator/vocabulary.js'
 import { hasPattern, textPattern } from '../simulator/spoken-words.js'
@@ -200,6 +201,7 @@ class OwnGround implements Ground {
   readonly #config: Config
   readonly #env: Environment
   readonly #agents: ReadonlyMap<string, HostedAgent>
+  readonly #businesses: ReadonlyMap<string, Business>
   #media: Promise<TextMedia> | null = null
   readonly #tools = new Map<string, Promise<ToolRunner>>()
   #gateway: Promise<Gateway> | null = null
@@ -223,10 +225,11 @@ class OwnGround implements Ground {
         dataDir: folder,
         shopApiUrl,
         agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? ofFolder.agentsDir,
+        numbersFile: io.env['NUMBERS_FILE'] ?? ofFolder.numbersFile,
       }
       const env = agentEnvironment(io.env, shopApiUrl)
-      const { agents } = await hostedAgents(config, env)
-      return new OwnGround(args, io, { shop, config, env, agents })
+      const { agents, numbers } = await hostedAgents(config, env)
+      return new OwnGround(args, io, { shop, config, env, agents, businesses: numbers.businesses })
     } catch (thrown) {
       await shop?.close()
       await rm(folder, { recursive: true, force: true })
@@ -242,6 +245,7 @@ class OwnGround implements Ground {
       readonly config: Config
       readonly env: Environment
       readonly agents: ReadonlyMap<string, HostedAgent>
+      readonly businesses: ReadonlyMap<string, Business>
     },
   ) {
     this.#args = args
@@ -250,6 +254,7 @@ class OwnGround implements Ground {
     this.#config = parts.config
     this.#env = parts.env
     this.#agents = parts.agents
+    this.#businesses = parts.businesses
   }
 
   check(scenarios: readonly Scenario[]): void {
@@ -280,8 +285,9 @@ class OwnGround implements Ground {
     this.#media ??= openTextMedia()
     const media = await this.#media
     const hosted = this.#agents.get(scenario.agent) as HostedAgent // `check` has found it
+    const business = this.#businesses.get(scenario.to)
     return runTextCall(media, {
-      hosted,
+      hosted: business === undefined ? hosted : (hosted.forBusiness?.(business) ?? hosted),
       tools: await this.#toolsOf(hosted, media),
       from: scenario.from,
       to: scenario.to,

@@ -409,6 +409,13 @@ export const SETTINGS = {
     fallback: true,
     help: 'Whether edits of the agents folder apply to new calls without a restart.',
   }),
+  numbersFile: define<string | null>({
+    env: 'NUMBERS_FILE',
+    key: 'numbersFile',
+    kind: optional(text('a file or a folder')),
+    fallback: null,
+    help: 'The file, or the folder of .yaml files, that says which agent answers each number and with the facts of which business (docs/NUMBERS.md). AGENTS_WATCH follows its edits too. When unset, the URL alone names the agent.',
+  }),
   defaultAgent: define<string | null>({
     env: 'DEFAULT_AGENT',
     key: 'defaultAgent',

@@ -80,18 +80,26 @@ export class OpsApi {
   /**
    * At most `limit` live calls and `limit` ended ones, newest first, without what was said.
    * @param outcome  of the ended ones; null: any
+   * @param numbers  of ours; null: any
    */
   newest(
     limit: number,
     outcome: CallOutcome | null,
+    numbers: readonly string[] | null = null,
   ): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
-    return { live: this.rows(limit), ended: this.#ended(limit, outcome) }
+    return { live: this.rows(limit, numbers), ended: this.#ended(limit, outcome, numbers) }
   }
 
-  /** At most `limit` live calls, newest first. */
-  rows(limit: number): readonly ListedCall[] {
-    const live = [...this.#options.calls.live()].slice(-limit).reverse()
-    return live.map((call) => call.row())
+  /** At most `limit` live calls, newest first. @param numbers  of ours; null: any */
+  rows(limit: number, numbers: readonly string[] | null = null): readonly ListedCall[] {
+    const live = [...this.#options.calls.live()]
+    if (numbers === null)
+      return live
+        .slice(-limit)
+        .reverse()
+        .map((call) => call.row())
+    const rows = live.map((call) => call.row()).filter(({ number }) => numbers.includes(number ?? ''))
+    return rows.slice(-limit).reverse()
   }
 
   /** A live call of this node with its timeline; null when it has none of that SID. */
@@ -100,10 +108,11 @@ export class OpsApi {
     return live === undefined ? null : { call: live.view(), timeline: live.timeline() }
   }
 
-  #ended(limit: number, outcome: CallOutcome | null = null) {
+  #ended(limit: number, outcome: CallOutcome | null = null, numbers: readonly string[] | null = null) {
     return this.#options.calls
       .ended()
       .filter((record) => outcome === null || record.outcome === outcome)
+      .filter(({ number }) => numbers === null || numbers.includes(number ?? ''))
       .slice(-limit)
       .reverse()
       .map((record) => ({
@@ -114,6 +123,7 @@ export class OpsApi {
         direction: record.direction,
         from: record.from,
         to: record.to,
+        ...(record.number === undefined ? {} : { number: record.number }),
         startedAt: record.startedAt,
         durationMs: record.durationMs,
         outcome: record.outcome,

@@ -39,6 +39,7 @@ type OpsOptions = Pick<
   | 'callSeries'
   | 'opsToken'
   | 'opsReadToken'
+  | 'opsNumberTokens'
   | 'onDrain'
   | 'recording'
   | 'kept'
@@ -53,11 +54,12 @@ type OpsOptions = Pick<
   | 'wallClock'
 >
 
-/** @param parameters  of the path, in its order */
+/** @param parameters  of the path, in its order @param numbers  to whose calls the token is limited; null: to none */
 type PostAnswer = (
   body: Uint8Array,
   operator: Operator,
   parameters: readonly (string | undefined)[],
+  numbers: ReadonlySet<string> | null,
 ) => Reply | Promise<Reply>
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it, and nothing is inline. */
@@ -104,7 +106,12 @@ export class OpsApp {
     this.#fleet = new FleetApi(options, this.#api, (session) => this.#guard.sessionEnded(session, options.wallClock()))
     this.#erase = new EraseApi(options)
     this.#agents = new AgentsApi(options)
-    this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null, options.wallClock)
+    this.#guard = new OpsGuard(
+      options.opsToken,
+      options.opsReadToken ?? null,
+      options.wallClock,
+      options.opsNumberTokens,
+    )
     const { clock, log, liveMs: everyMs } = options
     this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead(), everyMs })
     this.#phones = new PhoneSockets({
@@ -153,15 +160,39 @@ export class OpsApp {
     )
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
-    this.#get(app, '/api/fleet/calls', (req) => this.#fleet.list(req.getQuery('limit'), req.getQuery('outcome')))
-    this.#get(app, '/api/calls/:sid', (req) => this.#fleet.call(req.getParameter(0)))
+    this.#get(
+      app,
+      '/api/fleet/calls',
+      (req, _operator, numbers) =>
+        this.#fleet.list(req.getQuery('limit'), req.getQuery('outcome'), req.getQuery('number'), numbers),
+      'calls',
+    )
+    this.#get(
+      app,
+      '/api/calls/:sid',
+      (req, _operator, numbers) => {
+        const sid = req.getParameter(0)
+        return this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.call(sid))
+      },
+      'calls',
+    )
     for (const view of CALL_VIEWS)
-      this.#get(app, `/api/calls/:sid/${view}`, (req, operator) =>
-        this.#fleet.view(req.getParameter(0), view, operator),
+      this.#get(
+        app,
+        `/api/calls/:sid/${view}`,
+        (req, operator, numbers) => {
+          const sid = req.getParameter(0)
+          return this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.view(sid, view, operator))
+        },
+        'calls',
       )
     for (const command of CALL_COMMANDS) {
-      this.#post(app, `/api/calls/:sid/${command}`, (body, operator, [sid]) =>
-        this.#fleet.command(sid, command, body, operator),
+      this.#post(
+        app,
+        `/api/calls/:sid/${command}`,
+        (body, operator, [sid], numbers) =>
+          this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.command(sid, command, body, operator)),
+        'calls',
       )
     }
     this.#post(app, '/api/calls', (body, operator) => this.#fleet.place(body, operator))
@@ -309,29 +340,31 @@ export class OpsApp {
   #get(
     app: TemplatedApp,
     path: string,
-    answer: (req: HttpRequest, operator: Operator) => Reply | Promise<Reply>,
+    answer: (req: HttpRequest, operator: Operator, numbers: ReadonlySet<string> | null) => Reply | Promise<Reply>,
     access: OpsAccess = 'all',
   ): void {
     this.#getOrHead(app, path, access, (exchange, res, req) => {
-      void this.#answer(exchange, path, () => answer(req, this.#operator(res, req)))
+      const numbers = this.#guard.numbersOf(headOf(res, req))
+      void this.#answer(exchange, path, () => answer(req, this.#operator(res, req), numbers))
     })
   }
 
-  #post(app: TemplatedApp, path: string, answer: PostAnswer): void {
-    app.post(path, (res, req) => this.#withBody(res, req, path, answer))
+  #post(app: TemplatedApp, path: string, answer: PostAnswer, access: OpsAccess = 'all'): void {
+    app.post(path, (res, req) => this.#withBody(res, req, path, answer, access))
     this.#allow(path, 'POST')
   }
 
-  #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: PostAnswer): void {
+  #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: PostAnswer, access: OpsAccess): void {
     const exchange = this.#exchange(res, req)
-    if (!this.#admit(exchange, res, req, 'POST', 'all')) return
+    if (!this.#admit(exchange, res, req, 'POST', access)) return
+    const numbers = this.#guard.numbersOf(headOf(res, req))
     const parameters = [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index))
     const operator = this.#operator(res, req)
     this.#read(
       exchange,
       res,
       req,
-      (body) => void this.#answer(exchange, path, () => answer(body, operator, parameters)),
+      (body) => void this.#answer(exchange, path, () => answer(body, operator, parameters, numbers)),
     )
   }
 
@@ -349,7 +382,11 @@ export class OpsApp {
 
   /** Of a request that was admitted. */
   #operator(res: HttpResponse, req: HttpRequest): Operator {
-    return { token: this.#options.opsToken === null ? 'none' : 'OPS_TOKEN', address: ADDRESSES.of(res, req).address }
+    const isLimited = this.#guard.numbersOf(headOf(res, req)) !== null
+    return {
+      token: this.#options.opsToken === null ? 'none' : isLimited ? 'of-numbers' : 'OPS_TOKEN',
+      address: ADDRESSES.of(res, req).address,
+    }
   }
 
   async #answer(exchange: Exchange, path: string, answer: () => Reply | Promise<Reply>): Promise<void> {

@@ -9,6 +9,7 @@ import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
 import { errorReply, jsonOf, jsonReply } from './http-exchange.js'
+import { subscriberNumber } from '../sautikit/phone.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
 import { audit, operatorSchema } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
@@ -23,6 +24,9 @@ const OPS_LIVE_ROWS_MAX = 10_000
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
 
+/** Numbers of ours to whose calls a list may be limited. */
+const LISTED_NUMBERS_MAX = 5000
+
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
@@ -36,6 +40,7 @@ const requestSchema = z.discriminatedUnion('what', [
     what: z.literal('list'),
     limit: z.int().min(1).max(OPS_LIST_MAX),
     outcome: outcomeSchema.default(null),
+    numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable().default(null),
   }),
   z.object({ what: z.literal('call'), callSid }),
   z.object({ what: z.literal('view'), callSid, view: z.enum(CALL_VIEWS) }),
@@ -146,22 +151,33 @@ export class FleetApi {
 
   /**
    * `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each; of the ended ones
-   * those with `outcome`, where one is named.
+   * those with `outcome`, where one is named; of `number`, one of ours, where one is named.
+   * @param allowed  to whose calls the token is limited; null: to none
    */
-  async list(limitText: string | undefined, outcomeText: string | undefined): Promise<Reply> {
+  async list(
+    limitText: string | undefined,
+    outcomeText: string | undefined,
+    numberText: string | undefined = undefined,
+    allowed: ReadonlySet<string> | null = null,
+  ): Promise<Reply> {
     const limit = limitText === undefined || limitText === '' ? LIST_DEFAULT : Number(limitText)
     if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
       return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
     const named = outcomeSchema.safeParse(outcomeText === undefined || outcomeText === '' ? null : outcomeText)
     if (!named.success) return errorReply(400, 'BAD_REQUEST', `outcome is one of ${CALL_OUTCOMES.join(', ')}`)
     const outcome = named.data
+    const number = numberText === undefined || numberText === '' ? null : subscriberNumber(numberText)
+    if (number === null && numberText !== undefined && numberText !== '')
+      return errorReply(400, 'BAD_REQUEST', 'number is one of our own, such as +254720000101, with its + as %2B')
+    if (number !== null && allowed?.has(number) === false) return NOT_ITS_NUMBER
+    const numbers = number !== null ? [number] : allowed === null ? null : [...allowed]
     const node = this.#options.fleet?.node
     const lists: (readonly [string | null, NodeCalls | null])[] = [
-      [node?.name ?? null, this.#here.newest(limit, outcome)],
+      [node?.name ?? null, this.#here.newest(limit, outcome, numbers)],
     ]
     if (node !== undefined) {
       const asked = node.others().map(async (other): Promise<readonly [string, NodeCalls | null]> => {
-        const reply = await this.#ask(node, other, { what: 'list', limit, outcome })
+        const reply = await this.#ask(node, other, { what: 'list', limit, outcome, numbers })
         return [other.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
       })
       lists.push(...(await Promise.all(asked)))
@@ -171,6 +187,7 @@ export class FleetApi {
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
         // A node that runs an earlier version sends all of its ended calls.
         .filter((call) => of === 'live' || outcome === null || call.outcome === outcome)
+        .filter((call) => numbers === null || numbers.includes(call.number ?? ''))
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
     return jsonReply({
@@ -189,7 +206,12 @@ export class FleetApi {
     if (node !== undefined) {
       await Promise.all(
         node.others().map(async (other) => {
-          const reply = await this.#ask(node, other, { what: 'list', limit: OPS_LIST_MAX, outcome: null })
+          const reply = await this.#ask(node, other, {
+            what: 'list',
+            limit: OPS_LIST_MAX,
+            outcome: null,
+            numbers: null,
+          })
           if (reply?.status !== 200) silent.push(other.name)
           else for (const row of (reply.body as NodeCalls).live) rows.push({ ...row, node: other.name })
         }),
@@ -217,6 +239,19 @@ export class FleetApi {
   /** `GET /api/calls/{sid}` */
   call(sid: string | undefined): Promise<Reply> {
     return this.#ofCall({ what: 'call', callSid: sid ?? '' })
+  }
+
+  /** Answers about a call for a token that may be limited to some numbers: of the calls of others it is refused. */
+  async ofNumbers(
+    sid: string | undefined,
+    numbers: ReadonlySet<string> | null,
+    answer: () => Promise<Reply>,
+  ): Promise<Reply> {
+    if (numbers === null) return answer()
+    const call = await this.call(sid)
+    if (call.status !== 200) return call
+    const { number } = jsonOf(call) as Pick<CallRecord, 'number'>
+    return number !== undefined && numbers.has(number) ? answer() : NOT_ITS_NUMBER
   }
 
   async view(sid: string | undefined, view: CallView, operator: Operator): Promise<Reply> {
@@ -315,7 +350,7 @@ export class FleetApi {
       case 'status':
         return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet.node))
       case 'list':
-        return jsonReply(here.newest(request.limit, request.outcome))
+        return jsonReply(here.newest(request.limit, request.outcome, request.numbers))
       case 'call':
         return here.call(request.callSid)
       case 'view': {
@@ -378,6 +413,12 @@ interface NodeCalls {
 }
 
 const LIST_DEFAULT = 50
+
+const NOT_ITS_NUMBER: Reply = errorReply(
+  403,
+  'FORBIDDEN',
+  'this token has the right to the calls of its own numbers only, and this is none of them',
+)
 
 const NO_FLEET: Reply = errorReply(404, 'NOT_FOUND', 'this process is not a node of a fleet')
 

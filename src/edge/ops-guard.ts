@@ -27,10 +27,10 @@ export interface OpsHead {
 
 /**
  * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token,
- * or a session of the console; `all`: OPS_TOKEN, or a session, which may have to be one that acts; `login`: everyone but
- * pages of other sites.
+ * or a session of the console; `all`: OPS_TOKEN, or a session, which may have to be one that acts; `calls`: those, and a
+ * token that is limited to some numbers, for their calls; `login`: everyone but pages of other sites.
  */
-export type OpsAccess = 'open' | 'login' | 'metrics' | 'all'
+export type OpsAccess = 'open' | 'login' | 'metrics' | 'all' | 'calls'
 
 /** `SOCKET`: the upgrade of the softphone, which acts. */
 export type OpsMethod = 'GET' | 'HEAD' | 'POST' | 'SOCKET'
@@ -41,6 +41,7 @@ export const OPS_REFUSALS = [
   'token-missing',
   'token-wrong',
   'token-read-only',
+  'token-of-numbers',
   'session-read-only',
   'content-type',
 ] as const
@@ -71,8 +72,19 @@ export class OpsGuard {
     keysMax: OPS_WRONG_TOKENS_ADDRESSES_MAX,
   })
 
-  /** @param opsReadToken  reads metrics; counts beside an `opsToken` only */
-  constructor(opsToken: string | null, opsReadToken: string | null, wallClock: WallClock) {
+  readonly #ofNumbers: ReadonlyMap<string, ReadonlySet<string>>
+
+  /**
+   * @param opsReadToken  reads metrics; counts beside an `opsToken` only, as do
+   * @param ofNumbers  tokens for the calls of some of our numbers, by their SHA-256, hex
+   */
+  constructor(
+    opsToken: string | null,
+    opsReadToken: string | null,
+    wallClock: WallClock,
+    ofNumbers: ReadonlyMap<string, ReadonlySet<string>> = new Map(),
+  ) {
+    this.#ofNumbers = ofNumbers
     this.#tokens =
       opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
     this.#sessions = opsToken === null ? null : new ConsoleSessions(opsToken, wallClock())
@@ -104,6 +116,14 @@ export class OpsGuard {
       )
     }
     return null
+  }
+
+  /** The numbers to whose calls a request with a token is limited; null: to none. Of a request that was admitted. */
+  numbersOf({ authorization }: OpsHead): ReadonlySet<string> | null {
+    const given = bearerOf(authorization)
+    return this.#tokens === null || given === undefined
+      ? null
+      : (this.#ofNumbers.get(digest(given).toString('hex')) ?? null)
   }
 
   /** What the console's page may do: everything where no token is needed; null without a session. */
@@ -146,13 +166,15 @@ export class OpsGuard {
   }
 
   #checkToken({ authorization, address }: OpsHead, access: OpsAccess, nowMs: number): OpsRefusal | null {
-    const given = /^Bearer +(\S+)$/i.exec(authorization)?.[1]
+    const given = bearerOf(authorization)
     if (given === undefined) return refusal('token-missing', unauthorized(access))
     const found = digest(given)
     // Both are always compared, so that the time does not tell which one matched.
     const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
     const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
     if (isAll || (isMetrics && access === 'metrics')) return null
+    // The table is of digests: the time of a look-up tells nothing of a token.
+    if (this.#ofNumbers.has(found.toString('hex'))) return access === 'calls' ? null : OF_NUMBERS
     if (isMetrics)
       return refusal(
         'token-read-only',
@@ -161,6 +183,15 @@ export class OpsGuard {
     return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
 }
+
+function bearerOf(authorization: string): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(authorization)?.[1]
+}
+
+const OF_NUMBERS: OpsRefusal = refusal(
+  'token-of-numbers',
+  errorReply(403, 'FORBIDDEN', 'this token has the right to the calls of its own numbers only; this wants OPS_TOKEN'),
+)
 
 /** A request without a body, as `curl -X POST` sends it. Every browser adds an Origin to a POST. */
 function isBare({ contentType, contentLength, transferEncoding, origin, fetchSite }: OpsHead): boolean {

@@ -87,6 +87,11 @@ export interface EdgeOptions {
   readonly opsToken: string | null
   /** Bearer token that reads metrics only; absent or null: none. Used with an `opsToken` only. */
   readonly opsReadToken?: string | null
+  /**
+   * Our numbers to whose calls a token is limited, by the SHA-256 of the token, hex; changed in place. Absent: there is no
+   * such token. Used with an `opsToken` only.
+   */
+  readonly opsNumberTokens?: ReadonlyMap<string, ReadonlySet<string>>
   /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
   readonly shared: boolean
   /** Origin that the carrier sees, `https://…`; null takes the request's Host. */

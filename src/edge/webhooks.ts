@@ -68,6 +68,8 @@ type WebhookOptions = Pick<
 /** What a call was answered with. Kept after its end, because webhooks may still come. */
 interface AnsweredCall {
   readonly agent: string
+  /** Our own number. */
+  readonly number: string
   /** When its first webhook was answered, on the monotonic clock. */
   readonly answeredAtMs: number
   /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
@@ -164,6 +166,7 @@ export class Webhooks {
         request.agent,
         this.#turnedAway.get(webhook.callSid) ?? 'busy',
         webhook.direction === 'outbound' ? '' : webhook.from,
+        oursOf(webhook),
       )
     }
     const decision = decideVoicePost({
@@ -229,8 +232,9 @@ export class Webhooks {
     placed?: PlacedCall,
   ): WebhookAnswer | NoRoom {
     const { calls, log, clock } = this.#options
-    const name = placed?.agent ?? request.agent ?? calls.defaultAgent
-    const agent = name === null ? undefined : calls.agent(name)
+    const ours = placed?.from ?? oursOf(webhook)
+    const name = placed?.agent ?? calls.agentOf(ours) ?? request.agent ?? calls.defaultAgent
+    const agent = name === null ? undefined : calls.agent(name, ours)
     const callsIn = webhook.direction !== 'outbound' && placed === undefined
     const refuse = (reason: CallRefusal, why: string, hears: 'fallback' | 'busy'): Reply => {
       const { callSid, from, to } = webhook
@@ -238,10 +242,15 @@ export class Webhooks {
       this.#turnedAway.set(callSid, hears)
       if (callsIn) calls.refused({ callSid, agent: name, from, to, reason, why })
       log.call(callSid).warn({ agent: name, reason, why, hears }, 'a call was refused')
-      return this.#wordsFor(callSid, name, hears, callsIn ? from : '')
+      return this.#wordsFor(callSid, name, hears, callsIn ? from : '', ours)
     }
     if (agent === undefined) {
-      const why = name === null ? 'the path names no agent, and there is no default' : 'there is no agent of that name'
+      const why =
+        name === null
+          ? 'the path names no agent, and there is no default'
+          : calls.agentNames().includes(name)
+            ? 'NUMBERS_FILE has not the facts of this number that its agent reads'
+            : 'there is no agent of that name'
       return refuse('agent-unknown', why, 'busy')
     }
     const origins = this.#originsOf(request.host)
@@ -281,7 +290,7 @@ export class Webhooks {
       call = calls.prepare(opened, recovers === undefined ? null : calledBack(recovers, opened))
       if (callsIn) this.#callers.answered(webhook.from, clock())
       if (placed !== undefined) this.#options.outbound?.taken(placed)
-      const reply = this.#streamReply(call, agent, origins)
+      const reply = this.#streamReply(call, agent, origins, ours)
       this.#noteServed(webhook)
       return reply
     } catch (error) {
@@ -299,20 +308,20 @@ export class Webhooks {
   }
 
   /** The answer that opens a call's stream. @throws GatewayError when it cannot be written */
-  #streamReply(call: LiveCall, agent: AgentFacts, origins: Origins): Reply {
+  #streamReply(call: LiveCall, agent: AgentFacts, origins: Origins, ours: string): Reply {
     const { callSid } = call
     const epoch = this.#options.fleet?.node.token(callSid)?.epoch ?? 0
     const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, call, epoch, origins, this.#tokens)
     call.document = voiceXml(actions)
     call.afterStreamUrl = afterStreamUrl
     call.humanUrl = humanUrl
-    this.#noteAnswered(callSid, agent.name)
+    this.#noteAnswered(callSid, agent.name, ours)
     return xmlReply(call.document)
   }
 
-  #noteAnswered(callSid: CallSid, agent: string): void {
+  #noteAnswered(callSid: CallSid, agent: string, number: string): void {
     const answeredAtMs = this.#options.clock()
-    this.#answered.set(callSid, { agent, answeredAtMs, dialServed: false, served: false })
+    this.#answered.set(callSid, { agent, number, answeredAtMs, dialServed: false, served: false })
   }
 
   // --- calls whose node or stream is gone ---------------------------------------------------------------------
@@ -361,17 +370,17 @@ export class Webhooks {
       },
       state,
     )
-    this.#noteAnswered(sid, agent)
+    this.#noteAnswered(sid, agent, direction === 'outbound' ? from : to)
   }
 
   /** The document with the new stream of a call that `reopen` opened. Does not throw. @param host  of the request */
   newStream(callSid: CallSid, host: string): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
-    const agent = call === undefined ? undefined : this.#options.calls.agent(call.agent)
+    const agent = call === undefined ? undefined : this.#agentOf(callSid, call.agent)
     const origins = this.#originsOf(host)
     if (call === undefined || agent === undefined || origins === null) return this.lastWords(callSid, null)
     try {
-      return this.#streamReply(call, agent, origins)
+      return this.#streamReply(call, agent, origins, this.#answered.get(callSid)?.number ?? '')
     } catch (error) {
       this.#options.log.call(callSid).error({ err: error }, 'the new stream of a call cannot be written')
       call.hangup('call-fault', 'its document could not be written', false)
@@ -385,8 +394,8 @@ export class Webhooks {
   }
 
   /** Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent. */
-  #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy', from = ''): Reply {
-    const facts = this.#agentOf(callSid, agent)
+  #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy', from = '', ours = ''): Reply {
+    const facts = this.#agentOf(callSid, agent, ours)
     const call = this.#options.calls.find(callSid)
     const isCaller = (number: string): boolean => call?.isOf(number) ?? sameNumber(number, from)
     const words = facts === undefined ? [] : hears === 'busy' ? facts.busy : this.#fallbackOf(facts, isCaller)
@@ -448,10 +457,12 @@ export class Webhooks {
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], this.#options.noAgent))
   }
 
-  #agentOf(callSid: CallSid, named: string | null): AgentFacts | undefined {
+  #agentOf(callSid: CallSid, named: string | null, ours = ''): AgentFacts | undefined {
     const { calls } = this.#options
-    const name = this.#answered.get(callSid)?.agent ?? calls.record(callSid)?.agent ?? named
-    return name === null ? undefined : calls.agent(name)
+    const answered = this.#answered.get(callSid)
+    const number = answered?.number ?? calls.record(callSid)?.number ?? ours
+    const name = answered?.agent ?? calls.record(callSid)?.agent ?? calls.agentOf(number) ?? named
+    return name === null ? undefined : calls.agent(name, number)
   }
 
   /**
@@ -632,4 +643,9 @@ function statusUrl(setting: boolean | string, ours: () => string): string | null
 /** True when the document rings a human, so that the next busy or no-answer is about that leg. */
 function dials(actions: readonly VoiceAction[]): boolean {
   return actions.some((action) => action.verb === 'dial' || action.verb === 'conference')
+}
+
+/** Our own number in a call: the one that was called, or that calls. */
+function oursOf({ direction, from, to }: Webhook): string {
+  return direction === 'outbound' ? from : to
 }

@@ -9,7 +9,12 @@ export interface OpeningHours {
   readonly week: Readonly<Partial<Record<Weekday, readonly string[] | undefined>>>
   /** Days without spans: `2026-12-25`, or `12-25` for every year. */
   readonly holidays: readonly string[]
+  /** Days with other spans than their weekday's, in the same form; a holiday that is named here has them. */
+  readonly exceptions?: Readonly<Record<string, readonly string[]>>
 }
+
+/** How far ahead the next opening is looked for, days. */
+const NEXT_OPENING_DAYS_MAX = 62
 
 export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const
 export type Weekday = (typeof WEEKDAYS)[number]
@@ -130,11 +135,55 @@ export function isTimeZone(name: string): boolean {
 
 /** Begin and end of each span in minutes of the day; empty on a holiday. */
 function spansOf(hours: OpeningHours, day: LocalTime): (readonly [number, number])[] {
-  if (hours.holidays.includes(day.date) || hours.holidays.includes(day.date.slice(5))) return []
-  return (hours.week[day.weekday] ?? []).flatMap((span) => {
+  const { week, holidays, exceptions = {} } = hours
+  const everyYear = day.date.slice(5)
+  const isHoliday = holidays.includes(day.date) || holidays.includes(everyYear)
+  const spans = exceptions[day.date] ?? exceptions[everyYear] ?? (isHoliday ? undefined : week[day.weekday]) ?? []
+  return spans.flatMap((span) => {
     const [from, to] = span.split('-').map((time) => Number(time.slice(0, 2)) * 60 + Number(time.slice(3)))
     return from === undefined || to === undefined ? [] : [[from, to] as const]
   })
+}
+
+/**
+ * Whether these hours are open, and when that changes next.
+ * @param wallMs calendar time
+ * @returns `changesAtMs` calendar time of the full minute; null: not within NEXT_OPENING_DAYS_MAX
+ */
+export function openingOf(
+  hours: OpeningHours,
+  wallMs: number,
+): { readonly open: boolean; readonly changesAtMs: number | null } {
+  const open = isOpen(hours, wallMs)
+  if (!isTimeZone(hours.timeZone)) return { open, changesAtMs: null }
+  const noonMs = noonOf(hours.timeZone, wallMs)
+  for (let day = -1; day <= NEXT_OPENING_DAYS_MAX; day++) {
+    const dayNoonMs = noonMs + day * DAY_MS
+    // A span of the day before may end on this day.
+    const edges = [-1, 0].flatMap((back) =>
+      spansOf(hours, localTime(hours.timeZone, dayNoonMs + back * DAY_MS)).flatMap(([from, to]) =>
+        back === 0 ? [from, ...(to > from ? [to] : [DAY_MINUTES])] : to <= from ? [to] : [],
+      ),
+    )
+    const change = edges
+      .map((minute) => atMinute(hours.timeZone, dayNoonMs, minute))
+      .sort((a, b) => a - b)
+      .find((atMs) => atMs > wallMs && isOpen(hours, atMs) !== open)
+    if (change !== undefined) return { open, changesAtMs: change }
+  }
+  return { open, changesAtMs: null }
+}
+
+/** Noon of that day, so that a day more or less is another date also where clocks change. */
+function noonOf(timeZone: string, wallMs: number): number {
+  return Math.floor(wallMs / 60_000) * 60_000 + (DAY_MINUTES / 2 - localTime(timeZone, wallMs).minute) * 60_000
+}
+
+/** Where clocks change between noon and that minute, noon's distance is an hour off. */
+function atMinute(timeZone: string, noonMs: number, minute: number): number {
+  const atMs = noonMs + (minute - DAY_MINUTES / 2) * 60_000
+  const off = (localTime(timeZone, atMs).minute - minute + 1.5 * DAY_MINUTES) % DAY_MINUTES
+  return atMs - (off - DAY_MINUTES / 2) * 60_000
 }
 
 function localTime(timeZone: string, wallMs: number): LocalTime {

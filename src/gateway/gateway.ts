@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
 import { SpeechPool } from '../speech/speech-pool.js'
@@ -38,7 +37,14 @@ import { Metrics } from '../telemetry/metrics.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
 import { AgentInspector } from './agent-inspector.js'
 import { consoleFiles } from './console-files.js'
-import { agentsDirOf, backendSettings, followAgents, hostedAgents, withoutReplacement } from './hosted-agents.js'
+import {
+  agentsDirOf,
+  backendSettings,
+  followAgents,
+  hostedAgents,
+  withoutNumbers,
+  withoutReplacement,
+} from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
 import { openCallArchive, resumesAlone, usesDataFolder } from './call-archive.js'
 import {
@@ -119,7 +125,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     )
   }
   const tokenSecrets = config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets
-  const { agents, defaultAgent } = await hostedAgents(config, env)
+  const { agents, defaultAgent, numbers } = await hostedAgents(config, env)
   const unreplaced = withoutReplacement(agents)
   if (unreplaced.length > 0) {
     log.warn(
@@ -127,6 +133,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       'agents with `backend: auto` have no `offline:` block: while the model cannot be reached, their callers are sent to a human',
     )
   }
+  const numberless = withoutNumbers(agents, numbers)
+  if (numberless.length > 0)
+    log.warn(
+      { agents: numberless },
+      'agents read facts of a business, and no number in NUMBERS_FILE leads to them: their callers are refused',
+    )
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
     log.warn(
@@ -276,12 +288,13 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   })
   let calls: CallRegistry | null = null
   let edge: Edge | null = null
-  let watch: AgentWatch | null = null
+  let unfollow: (() => Promise<void>) | null = null
   try {
     const assets = await loadMediaAssets()
     calls = new CallRegistry({
       agents,
       defaultAgent,
+      businesses: numbers.businesses,
       assets,
       env,
       workerEnv,
@@ -357,6 +370,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       opsPort: config.opsPort,
       opsToken: config.opsToken,
       opsReadToken: config.opsReadToken,
+      opsNumberTokens: numbers.opsTokens,
       shared: one !== undefined,
       publicUrl: config.publicUrl,
       tls: publicTls(config),
@@ -431,7 +445,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       phone,
       version,
     })
-    if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
+    if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers })
     await fleet.node.start()
     const registry = calls
     const left = kept.left.map(({ record }) => record)
@@ -471,7 +485,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       fleet.node.state = 'draining'
       leftCalls.close()
       outbound.close()
-      await watch?.close()
+      await unfollow?.()
       await running.calls.drain(drainTimeoutMs)
       // The carrier posts a call's end after the call, and whoever gave the command has to get its answer.
       if (carried > 0 || byCommand) await sleep(LAST_WEBHOOKS_MS)

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
+import { agentFor, factsReadBy } from '../agents/business.js'
 import { AgentWatch } from '../agents/agent-watch.js'
 import { numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
@@ -21,6 +22,7 @@ import type { Phrase } from '../call/phrase.js'
 import { carrierSay } from '../workers/escalation-driver.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
+import { Numbers } from './numbers.js'
 
 /** The default agent where none is set: a shipped one that needs no settings. */
 const SHIPPED_DEFAULT = 'order-status'
@@ -34,12 +36,20 @@ export function agentsDirOf(config: Config): string {
 function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config): HostedAgent {
   const settings = backendSettings(config)
   const { name, backend, backends, offline } = definition
-  return {
+  const factsOf = (agent: AgentDefinition): AgentFacts =>
+    agentFacts(agent, { carrier: config.apiKey !== null, wallClock: Date.now })
+  const agent: HostedAgent = {
     definition,
     assets,
-    facts: agentFacts(definition, { carrier: config.apiKey !== null, wallClock: Date.now }),
+    facts: factsOf(definition),
+    reads: factsReadBy(definition),
+    forBusiness: (business) => {
+      const bound = agentFor(definition, business, Date.now())
+      return { ...agent, definition: bound, facts: factsOf(bound), serves: { business, file: definition } }
+    },
     shares: resolveShares(name, backend, settings, backends, offline !== null),
   }
+  return agent
 }
 
 /**
@@ -49,7 +59,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
 export async function hostedAgents(
   config: Config,
   env: Environment,
-): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
+): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null; numbers: Numbers }> {
   const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents)
@@ -60,8 +70,21 @@ export async function hostedAgents(
       `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
     )
   }
+  const numbers = await Numbers.open(config.numbersFile, env, () => definitionsOf(agents))
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
-  return { agents, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped }
+  return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped }
+}
+
+function definitionsOf(agents: ReadonlyMap<string, HostedAgent>): Map<string, AgentDefinition> {
+  return new Map([...agents].map(([name, { definition }]) => [name, definition]))
+}
+
+/** Agents that read facts of a business, where no number leads to them: their callers are refused. */
+export function withoutNumbers(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers): string[] {
+  const led = new Set([...numbers.businesses.values()].map(({ agent }) => agent))
+  return [...agents.values()].flatMap(({ definition: { name }, reads }) =>
+    led.has(name) || (reads?.size ?? 0) === 0 ? [] : [name],
+  )
 }
 
 /** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */
@@ -72,16 +95,17 @@ export function withoutReplacement(agents: ReadonlyMap<string, HostedAgent>): st
 }
 
 /**
- * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Live calls keep what
- * they were started with.
+ * Follows edits of the agents folder and of NUMBERS_FILE: `agents` is what new calls get, and is changed in place, as
+ * `numbers` is. Live calls keep what they were started with. @returns ends that
  */
 export async function followAgents(options: {
   readonly config: Config
   readonly env: Environment
   readonly log: Log
   readonly agents: Map<string, HostedAgent>
-}): Promise<AgentWatch> {
-  const { config, env, agents } = options
+  readonly numbers: Numbers
+}): Promise<() => Promise<void>> {
+  const { config, env, agents, numbers } = options
   const log = options.log.component('agents')
   const watch = new AgentWatch({
     dir: agentsDirOf(config),
@@ -91,6 +115,8 @@ export async function followAgents(options: {
       const refused = new Map<string, string>()
       for (const [name, { agent, assets }] of folder) {
         try {
+          const lacking = numbers.lacking(agent)
+          if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
           agents.set(name, hosted(agent, assets, config))
         } catch (thrown) {
           refused.set(name, messageOf(thrown))
@@ -106,7 +132,10 @@ export async function followAgents(options: {
       log.error({ fault: what }, 'an edit of the agents folder has errors: calls use the previous version'),
   })
   await watch.start()
-  return watch
+  const unfollow = await numbers.follow(log)
+  return async () => {
+    await Promise.all([watch.close(), unfollow()])
+  }
 }
 
 interface FactsOptions {

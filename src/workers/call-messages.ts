@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
+import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
@@ -27,6 +28,8 @@ export interface CallStart {
   /** Number of the call within this process, from 1. A worker's pulse names the call whose code runs by it. */
   readonly number: number
   readonly agent: AgentDefinition
+  /** Whose number was called, or calls; absent or null: no business of NUMBERS_FILE. */
+  readonly business?: Business | null
   /** Knowledge and modules that the agent's file names. */
   readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */

@@ -228,6 +228,7 @@ export class CallRecordBuilder {
       direction: this.#call.direction,
       from: maskNumber(this.#call.from),
       to: maskNumber(this.#call.to),
+      ...numberOf(this.#call),
       startedAt: this.#startedAt,
       durationMs: Math.round(now.durationMs),
       lastResponseMs: Number.isFinite(turnResponseLastMs) ? Math.round(turnResponseLastMs) : null,
@@ -311,6 +312,7 @@ export class CallRecordBuilder {
       backend: result?.backend ?? this.#backend,
       from: this.#shown(from),
       to: this.#shown(to),
+      ...numberOf(this.#call),
       outcome: notAnswered !== null ? 'unreached' : settled ? (result?.outcome ?? 'failed') : 'failed',
       endReason: notAnswered !== null ? 'not-taken' : (result?.endReason ?? 'call-fault'),
       endDetail: result?.endDetail ?? end.fault ?? '',
@@ -569,8 +571,12 @@ export function refusedHandoff(refused: RefusedCall, startedAtWallMs: number): H
 /** In the record of a call whose path names no agent. */
 const NO_AGENT = 'none'
 
+function numberOf({ number }: Pick<NewCall, 'number'>): Pick<CallRecord, 'number'> {
+  return number === undefined ? {} : { number }
+}
+
 export function recordWithoutStream(
-  call: Pick<NewCall, 'callSid' | 'agent' | 'direction' | 'from' | 'to'>,
+  call: Pick<NewCall, 'callSid' | 'agent' | 'direction' | 'from' | 'to' | 'number'>,
   startedAtWallMs: number,
   masksNumbers: boolean,
 ): Omit<CallRecord, 'outcome' | 'endReason' | 'endDetail' | 'timeline'> {
@@ -583,6 +589,7 @@ export function recordWithoutStream(
     backend: 'none',
     from: masksNumbers ? maskNumber(from) : from,
     to: masksNumbers ? maskNumber(to) : to,
+    ...numberOf(call),
     startedAt: new Date(startedAtWallMs).toISOString(),
     durationMs: 0,
     greetingMs: null,

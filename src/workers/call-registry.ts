@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MessagePort } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
+import { missingFacts } from '../agents/business.js'
+import type { Business } from '../agents/business.js'
 import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
 import type { SharedAttempts } from '../agents/verification-lock.js'
@@ -65,6 +67,8 @@ const KNOWN_CALLS_KEPT = 50_000
 export interface CallRegistryOptions extends MainThreadServices {
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly defaultAgent: string | null
+  /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
+  readonly businesses?: ReadonlyMap<string, Business>
   /** Media worker threads. */
   readonly workers: number
   /** Calls at once, over all workers. */
@@ -328,8 +332,27 @@ export class CallRegistry implements CallDirectory {
 
   // --- the directory --------------------------------------------------------------------------------------
 
-  agent(name: string): AgentFacts | undefined {
-    return this.#options.agents.get(name)?.facts
+  agent(name: string, number?: string): AgentFacts | undefined {
+    return (number === undefined ? this.#options.agents.get(name) : this.#hosted(name, number))?.facts
+  }
+
+  agentOf(number: string): string | null {
+    return this.#options.businesses?.get(number)?.agent ?? null
+  }
+
+  /** An agent with the facts of the business that has this number; undefined where one that it reads is missing. */
+  #hosted(name: string, number: string): HostedAgent | undefined {
+    const agent = this.#options.agents.get(name)
+    const business = this.#options.businesses?.get(number)
+    const { reads = new Set<string>() } = agent ?? {}
+    if (business === undefined) return reads.size === 0 ? agent : undefined
+    return missingFacts(reads, business).length > 0 ? undefined : (agent?.forBusiness?.(business) ?? agent)
+  }
+
+  /** Our own number in a call, where a business has it. */
+  #numberOf({ direction, from, to }: Pick<NewCall, 'direction' | 'from' | 'to'>): Pick<NewCall, 'number'> {
+    const number = direction === 'outbound' ? from : to
+    return this.#options.businesses?.has(number) === true ? { number } : {}
   }
 
   agentNames(): readonly string[] {
@@ -362,11 +385,11 @@ export class CallRegistry implements CallDirectory {
     const replaces = lost?.state === 'cut'
     if ((this.#draining && !(replaces && !this.#leaving)) || this.#closed)
       throw new GatewayError('DRAINING', 'this node accepts no new calls')
-    const agent = this.#options.agents.get(call.agent)
+    const agent = this.#hosted(call.agent, call.direction === 'outbound' ? call.from : call.to)
     if (agent === undefined) {
       throw new GatewayError(
         'AGENT_UNKNOWN',
-        `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`,
+        `there is no agent ${call.agent}, or not the facts of this number that it reads; allowed: ${this.agentNames().join(', ')}`,
       )
     }
     // A call that comes back may have an earlier part here.
@@ -378,7 +401,7 @@ export class CallRegistry implements CallDirectory {
     if (withAgent && this.#slotsFree === 0 && !replaces)
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
-    const prepared = new MainThreadCall(call, agent, this.#context, resume)
+    const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call) }, agent, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
     if (withAgent) this.#tasks++
@@ -425,7 +448,11 @@ export class CallRegistry implements CallDirectory {
     if (this.#refusedOfCaller.take(partyKey(from), nowMs) > 0 || this.#refusedOfAll.take('', nowMs) > 0)
       return this.#refusedDropped.inc()
     const nowWallMs = wallClock()
-    const record = refusedRecord(call, nowWallMs, privacy?.maskNumbers ?? true)
+    const record = refusedRecord(
+      { ...call, ...this.#numberOf({ ...call, direction: 'inbound' }) },
+      nowWallMs,
+      privacy?.maskNumbers ?? true,
+    )
     const handoff = refusedHandoff(call, nowWallMs)
     this.#remember(record)
     if (handoff !== null) this.#handoffs.set(callSid, handoff)
@@ -447,7 +474,7 @@ export class CallRegistry implements CallDirectory {
   enterLost(state: KeptState): void {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
-      this.enter(this.#redacted(recordOfLost(state, this.#context)))
+      this.enter({ ...this.#redacted(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */

@@ -1,8 +1,10 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema } from '../agents/definition.js'
+import { businessValues } from '../agents/business.js'
 import { callContext } from '../agents/call-context.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import { phrasesOf } from '../agents/phrases.js'
+import { withBusiness } from '../agents/template.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { codeOf, textIn } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
@@ -100,10 +102,15 @@ function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['cla
         ? null
         : {
             correct: facts === 'correct',
-            given: `${factsOf(start.agent)}; ${callContext(start, wallMs)}; ${start.from}; ${start.to}`,
+            given: `${factsOf(start.agent)}; ${businessText(start, wallMs)}; ${callContext(start, wallMs)}; ${start.from}; ${start.to}`,
             timeZone: start.agent.context.timeZone ?? start.agent.escalation?.hours?.timeZone ?? null,
           },
   }
+}
+
+/** What the facts of a business add to the agent's own texts. */
+function businessText({ business, agent }: Pick<CallStart, 'business' | 'agent'>, wallMs: number): string {
+  return business == null ? '' : Object.values(businessValues(business, agent.languages[0] ?? 'en', wallMs)).join('; ')
 }
 
 /** The facts of the newest agents, by their texts. */
@@ -204,9 +211,16 @@ function greetingOf({ agent, resume }: CallStart): Phrase | null {
 }
 
 /** The instructions of a call's model, with what is true now. @param wallMs calendar time */
-export function instructionsOf(start: Pick<CallStart, 'agent' | 'from' | 'resume'>, wallMs: number): string {
-  const { agent, resume } = start
-  const parts = [agent.instructions, callContext(start, wallMs)]
+export function instructionsOf(
+  start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume'>,
+  wallMs: number,
+): string {
+  const { agent, business, resume } = start
+  const instructions =
+    business == null
+      ? agent.instructions
+      : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
+  const parts = [instructions, callContext(start, wallMs)]
   return [...parts, ...(resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : [])].join('\n\n')
 }
 

@@ -1,3 +1,4 @@
+import { businessValues } from '../agents/business.js'
 import { CallerIdentity } from '../agents/tool.js'
 import type { EffectAnswer, ToolGate, ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
@@ -53,6 +54,10 @@ export class CallTools {
         from: subscriberNumber(start.from) ?? '',
         to: start.to,
         agent: start.agent.name,
+        business:
+          start.business == null
+            ? undefined
+            : businessValues(start.business, start.agent.languages[0] ?? 'en', Date.now()),
         caller: this.#caller,
         idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),
         gate: this.#effects,

@@ -62,6 +62,8 @@ export interface NewCall {
   readonly rootSid?: CallSid
   /** Set for a call that this gateway placed. */
   readonly placed?: PlacedCall
+  /** Our own number where NUMBERS_FILE has it: records show it. */
+  readonly number?: string
 }
 
 /** A call that this gateway asked the carrier to place. */
@@ -87,6 +89,8 @@ export interface RefusedCall {
   /** E.164, or empty when withheld. Never logged. */
   readonly from: string
   readonly to: string
+  /** As in `NewCall`. */
+  readonly number?: string
   readonly reason: CallRefusal
   /** Why, with the figures that decided it. */
   readonly why: string
@@ -170,7 +174,13 @@ export interface LiveCall {
 export interface CallDirectory {
   /** The agent of a path without an agent's name: the only one, or the one set as default; null when there is none. */
   readonly defaultAgent: string | null
-  agent(name: string): AgentFacts | undefined
+  /**
+   * @param number  our own in the call: the agent then has the facts of its business, and is undefined where it reads one
+   *   that is not known of this number. Absent: as the agent's file has it
+   */
+  agent(name: string, number?: string): AgentFacts | undefined
+  /** The agent that NUMBERS_FILE has for one of our numbers; null: none, the URL decides. */
+  agentOf(number: string): string | null
   agentNames(): readonly string[]
   /** How many more calls this process takes now; 0 when full, draining, cordoned or overloaded. */
   readonly free: number

@@ -306,7 +306,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       { from_node: kept.node, why: how, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) },
       'call resumed',
     )
-    if (kept.agentHash !== agentHash(this.#hosted.definition))
+    if (kept.agentHash !== agentHash(this.#hosted.serves?.file ?? this.#hosted.definition))
       this.#log.warn(
         {},
         'the agent of a resumed call differs on this node: the call continues with the definition of this node',
@@ -374,14 +374,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #kept(): KeptCall {
     const { callSid, agent, legRateHz } = this
     const { direction, from, to, placed } = this.#call
-    const { definition } = this.#hosted
+    const { definition, serves } = this.#hosted
     return {
       version: KEPT_CALL_VERSION,
       node: this.#context.keeper?.node ?? '',
       callSid,
       rootSid: this.#rootSid,
       agent,
-      agentHash: agentHash(definition),
+      agentHash: agentHash(serves?.file ?? definition),
       direction,
       from,
       to,
@@ -707,6 +707,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       direction,
       speech,
       agent: this.#hosted.definition,
+      business: this.#hosted.serves?.business ?? null,
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#share.names,
       from: this.#caller,

@@ -1,5 +1,6 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
+import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { VerificationLocks } from '../agents/verification-lock.js'
 import type { BackendShare } from '../backends/split.js'
@@ -81,6 +82,12 @@ export interface HostedAgent {
   readonly assets?: AgentAssets
   readonly facts: AgentFacts
   readonly shares: readonly BackendShare[]
+  /** Facts of a business that it reads; absent: none. */
+  readonly reads?: ReadonlySet<string>
+  /** The same agent as it answers for a business now. Absent: its facts change nothing (tests). */
+  readonly forBusiness?: (business: Business) => HostedAgent
+  /** Set by `forBusiness`. `file`: the agent as its file has it. */
+  readonly serves?: { readonly business: Business; readonly file: AgentDefinition }
 }
 
 /** Services of the gateway that calls use on the main thread. */

@@ -112,7 +112,7 @@ t.test('a wrong value is shown with what is allowed', async (t) => {
     ['voice:\n  embedded: marin\n', /voice\.embedded is marin; allowed: slt, rms, awb, kal$/],
     [
       'escalation:\n  numbers: [0720000010]\n',
-      /escalation\.numbers\[0\] must be a number in E\.164 form, .*, in quotes, or \{ number, hours \}$/,
+      /escalation\.numbers\[0\] must be a number in E\.164 form, .*, in quotes, or \{\{business\.humans\}\}, or \{ number, hours \}$/,
     ],
     ['escalation:\n  numbers: ["0720000010"]\n', /escalation\.numbers\[0\] must be a number in E\.164 form/],
     ['bargeIn:\n  onsetMs: 250\n', /bargeIn\.commitMs/],

@@ -5,7 +5,9 @@ import { CommanderError } from 'commander'
 import { parse, stringify } from 'yaml'
 import { programOf, withCommand } from '../../src/cli/program.js'
 import type { Terminal } from '../../src/cli/terminal.js'
+import { agentSchema } from '../../src/agents/definition.js'
 import { loadConfig } from '../../src/config/load-config.js'
+import { Numbers } from '../../src/gateway/numbers.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { readPrices } from '../../src/config/prices-file.js'
 import { SETTINGS } from '../../src/config/settings.js'
@@ -167,6 +169,13 @@ const LOADS: Readonly<Record<string, Load>> = {
     const file = join(folder, 'mkondo.yaml')
     writeFileSync(file, text)
     loadConfig({}, file)
+  },
+  'file=numbers': async (text, folder) => {
+    const file = join(folder, 'numbers.yaml')
+    writeFileSync(file, text)
+    const env = { AMANI_OPS_TOKEN: 'a-token-of-the-tests' }
+    const agent = agentSchema.parse({ version: 1, name: 'order-status', instructions: 'x' })
+    await Numbers.open(file, env, () => new Map([[agent.name, agent]]))
   },
   'file=script': (text) => parseScript(text, 'script.yaml'),
   'file=scenario': (text) => parseScenario(text, 'scenario.yaml'),

@@ -143,6 +143,7 @@ export class ScriptedCall implements LiveCall {
       direction: this.#started.direction,
       from: '+2547…01',
       to: '+2547…02',
+      ...(this.#started.number === undefined ? {} : { number: this.#started.number }),
       startedAt: '2026-11-20T00:00:00.000Z',
       durationMs: 0,
       lastResponseMs: null,
@@ -258,6 +259,13 @@ export class ScriptedCalls implements CallDirectory {
     return this.agents.get(name)
   }
 
+  /** The agent of a number, as NUMBERS_FILE has it. */
+  readonly numbers = new Map<string, string>()
+
+  agentOf(number: string): string | null {
+    return this.numbers.get(number) ?? null
+  }
+
   agentNames(): readonly string[] {
     return [...this.agents.keys()]
   }
@@ -266,7 +274,7 @@ export class ScriptedCalls implements CallDirectory {
     if (this.failWith !== null) throw this.failWith
     if (this.calls.has(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'known')
     this.started.push(call)
-    const live = new ScriptedCall(call)
+    const live = new ScriptedCall(this.numbers.has(call.to) ? { ...call, number: call.to } : call)
     this.calls.set(call.callSid, live)
     return live
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { SPAN, isOpen, isTimeZone, openHumans } from '../../src/escalation/hunt-group.js'
+import { SPAN, isOpen, isTimeZone, openHumans, openingOf } from '../../src/escalation/hunt-group.js'
 import type { OpeningHours } from '../../src/escalation/hunt-group.js'
 
 const nairobi: OpeningHours = {
@@ -43,6 +43,47 @@ t.test('holidays have no opening hours, in one year or in every year', async (t)
   t.notOk(open(always, '2026-10-20T20:00:00Z'), 'Mashujaa Day, a Tuesday')
   t.notOk(open(always, '2026-10-21T00:00:00Z'), 'and the night that began on it')
   t.ok(open(always, '2027-10-25T09:00:00Z'))
+})
+
+t.test('a day of exception has its own hours, also where it is a holiday', async (t) => {
+  const shop: OpeningHours = { ...nairobi, exceptions: { '12-25': ['10:00-12:00'], '2026-11-23': [] } }
+  t.ok(open(shop, '2026-12-25T07:30:00Z'))
+  t.notOk(open(shop, '2026-12-25T18:00:00Z'), 'and not those of its weekday')
+  t.notOk(open(shop, '2026-11-23T06:00:00Z'), 'a Monday that is closed')
+  t.ok(open(shop, '2026-11-30T06:00:00Z'))
+})
+
+t.test('the next opening or closing is known, over nights, holidays and changes of clocks', async (t) => {
+  const next = (hours: OpeningHours, iso: string) => {
+    const { open, changesAtMs } = openingOf(hours, Date.parse(iso))
+    return [open, changesAtMs === null ? null : new Date(changesAtMs).toISOString()]
+  }
+  t.same(next(nairobi, '2026-11-23T06:00:00Z'), [true, '2026-11-23T09:00:00.000Z'], 'until the break')
+  t.same(next(nairobi, '2026-11-23T09:30:30Z'), [false, '2026-11-23T10:00:00.000Z'])
+  t.same(next(nairobi, '2026-11-24T06:00:00Z'), [false, '2026-11-27T17:00:00.000Z'], 'Friday evening')
+  t.same(next(nairobi, '2026-11-27T18:00:00Z'), [true, '2026-11-27T23:00:00.000Z'], 'past midnight')
+  t.same(
+    next(nairobi, '2026-12-24T09:00:00Z'),
+    [false, '2026-12-26T21:00:00.000Z'],
+    'not on the holiday: Sunday, 00:00',
+  )
+  t.same(next(nairobi, '2026-11-21T21:00:00Z'), [true, '2026-11-22T21:00:00.000Z'], 'a whole day')
+  t.same(next({ ...nairobi, week: {} }, '2026-11-23T06:00:00Z'), [false, null])
+  const berlin: OpeningHours = { timeZone: 'Europe/Berlin', holidays: [], week: { sun: ['08:00-12:00'] } }
+  t.same(
+    next(berlin, '2026-03-28T12:00:00Z'),
+    [false, '2026-03-29T06:00:00.000Z'],
+    'the clock is set forward that night',
+  )
+  const seconds = fc.integer({ min: Date.parse('2026-01-01') / 1000, max: Date.parse('2028-01-01') / 1000 })
+  fc.assert(
+    fc.property(seconds, (s) => {
+      const { open, changesAtMs } = openingOf(berlin, s * 1000)
+      const at = changesAtMs ?? 0
+      return at > s * 1000 && isOpen(berlin, at) !== open && isOpen(berlin, at - 1) === open
+    }),
+    { numRuns: 300 },
+  )
 })
 
 t.test('where clocks are changed the desk opens by the clock on the wall', async (t) => {

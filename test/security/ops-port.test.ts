@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { request } from 'node:http'
 import t from 'tap'
 import type { Test } from 'tap'
 import { OPS_SLOWED_MAX, OPS_SLOWED_MS } from '../../src/edge/ops-app.js'
 import { OPS_WRONG_TOKENS_BURST } from '../../src/edge/ops-guard.js'
-import { get, post, ring, startGateway } from '../edge/gateway.js'
+import { get, newSid, post, ring, ringing, startGateway } from '../edge/gateway.js'
+import { ScriptedCalls } from '../edge/scripted-calls.js'
 import type { Gateway } from '../edge/gateway.js'
 
 const OPS_TOKEN = 'ops-token-of-a-test-1'
@@ -92,6 +94,48 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
   t.equal(gateway.calls.draining, false)
   t.equal((await get(`${gateway.opsUrl}/healthz`, bearer(READ_TOKEN))).status, 200)
   t.equal(await gateway.metric('mkondo_ops_refused_total{reason="token-read-only"}'), 13)
+})
+
+t.test('a token of some numbers sees and commands their calls alone', async (t) => {
+  const token = 'token-of-one-business-1'
+  const [own, others] = ['+254700000002', '+254700000003']
+  const calls = new ScriptedCalls()
+  for (const number of [own, others]) calls.numbers.set(number, 'order-status')
+  const digest = createHash('sha256').update(token).digest('hex')
+  const gateway = await startGateway(t, {
+    calls,
+    opsToken: OPS_TOKEN,
+    opsNumberTokens: new Map([[digest, new Set([own])]]),
+  })
+  const called = async (number: string) => {
+    const sid = newSid()
+    await post(`${gateway.url}/voice/support`, { form: { ...ringing(sid), destinationNumber: number } })
+    return sid
+  }
+  const [mine, theirs] = [await called(own), await called(others)]
+  t.equal(calls.started[0]?.agent, 'order-status', 'the number decides, not the path')
+  const ask = (path: string) => get(gateway.opsUrl + path, bearer(token))
+  const refused = { status: 403, code: 'FORBIDDEN', text: /the right to the calls of its own numbers/ }
+  for (const view of ['', '/transcript', '/timeline']) {
+    t.equal((await ask(`/api/calls/${mine}${view}`)).status, 200, view)
+    t.match(await ask(`/api/calls/${theirs}${view}`), refused, view)
+  }
+  const { live } = JSON.parse((await ask('/api/fleet/calls')).text) as { live: { callSid: string }[] }
+  t.same(
+    live.map(({ callSid }) => callSid),
+    [mine],
+  )
+  t.match(await ask(`/api/fleet/calls?number=${encodeURIComponent(others)}`), refused)
+  for (const path of ['/api/calls', '/api/agents', '/api/settings', '/api/refusals', '/metrics', '/api/live'])
+    t.match(await ask(path), { ...refused, text: /wants OPS_TOKEN/ }, path)
+  const command = (path: string) => post(gateway.opsUrl + path, { json: {}, ...bearer(token) })
+  t.match(await command(`/api/calls/${theirs}/hangup`), refused)
+  for (const path of ['/api/calls', '/api/drain', '/api/erase']) t.match(await command(path), { status: 403 }, path)
+  t.equal((await command(`/api/calls/${mine}/hangup`)).status, 202)
+  t.same(calls.get(theirs).hangups, [])
+  t.equal(calls.get(mine).hangups.length, 1)
+  const all = await get(`${gateway.opsUrl}/api/fleet/calls?number=${encodeURIComponent(others)}`, bearer(OPS_TOKEN))
+  t.match(JSON.parse(all.text), { live: [{ callSid: theirs, number: others }] }, 'OPS_TOKEN may filter by any number')
 })
 
 /** A gateway on a clock that stands still until it is set. */

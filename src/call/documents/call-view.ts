@@ -13,7 +13,7 @@ export type LiveCallState = 'waiting' | 'streaming' | 'cut' | 'after' | 'ended'
 /** One live call in a list. Numbers are masked. */
 export interface LiveCallRow extends Pick<
   CallRecord,
-  'callSid' | 'agent' | 'backend' | 'direction' | 'from' | 'to' | 'startedAt' | 'durationMs'
+  'callSid' | 'agent' | 'backend' | 'direction' | 'from' | 'to' | 'number' | 'startedAt' | 'durationMs'
 > {
   readonly state: LiveCallState
   /** From the caller's last word to the agent's first sound, in the newest turn that has one; null before. */

@@ -242,6 +242,7 @@ export const callRecordSchema = z.object({
   direction: z.enum(['inbound', 'outbound']),
   from: z.string().describe('Masked.'),
   to: z.string().describe('Masked.'),
+  number: z.string().exactOptional().describe('Our own number, whole; only where NUMBERS_FILE has it.'),
   outcome: z.enum(CALL_OUTCOMES),
   /** A `CallRefusal` exactly where the outcome is `refused`. */
   endReason: z.enum([...endReasonSchema.options, ...CALL_REFUSALS]),

@@ -32,6 +32,7 @@ Calls of all nodes of a running gateway (over the ops port of any node), and the
       ),
     )
     .addOption(chosen('--outcome <outcome>', 'only ended calls with this outcome', CALL_OUTCOMES))
+    .option('--number <number>', 'only calls of this number of ours, which NUMBERS_FILE has')
     .action(async (_: unknown, command: { optsWithGlobals(): ListOptions }) => {
       ends(await (await import('../calls.js')).listCalls(command.optsWithGlobals(), terminal))
     })

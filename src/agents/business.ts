@@ -1,0 +1,216 @@
+import { z } from 'zod'
+import { openingOf } from '../escalation/hunt-group.js'
+import type { OpeningHours } from '../escalation/hunt-group.js'
+import { codeOf } from '../call/phrase.js'
+import { isAgentName } from '../core/ids.js'
+import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
+import { BUSINESS_HUMANS, e164, hoursSchema } from './definition.js'
+import type { AgentDefinition } from './definition.js'
+import { businessFactsIn, sourcesOf, withBusiness } from './template.js'
+import type { BusinessValues } from './template.js'
+import { templatesOf } from './tool-definition.js'
+
+/** Facts of one business beside those that this file names, and entries of a list of them. */
+const FACTS_MAX = 60
+const LIST_MAX = 50
+const FACT_CHARS_MAX = 2000
+
+const fact = z.string().trim().min(1).max(FACT_CHARS_MAX)
+const list = z.array(z.string().trim().min(1).max(200)).min(1).max(LIST_MAX)
+
+/** What a business is, for the agents that answer its numbers. */
+const factsSchema = z
+  .object({
+    name: fact.describe('Name of the business, as it is said.'),
+    hours: hoursSchema.optional().describe('When the business is open; also the default of escalation.hours.'),
+    location: fact.optional(),
+    services: list.optional(),
+    team: list.optional(),
+    languages: list.optional(),
+    humans: z.array(e164).min(1).max(ESCALATION_NUMBERS_MAX).optional().describe('Numbers of humans, in their order.'),
+    voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for say.voice."),
+  })
+  .catchall(
+    z.union([fact, z.number(), z.boolean()], {
+      error: `must be a text of at most ${FACT_CHARS_MAX} characters, a number, or true or false`,
+    }),
+  )
+  .superRefine((facts, context) => {
+    const names = Object.keys(facts)
+    if (names.length > FACTS_MAX)
+      context.addIssue({ code: 'custom', message: `has ${names.length} facts; at most ${FACTS_MAX} are allowed` })
+    for (const name of names) {
+      if (COMPUTED.includes(name))
+        context.addIssue({ code: 'custom', path: [name], message: 'is computed from hours; leave it out' })
+      else if (!/^[A-Za-z_][A-Za-z0-9_]{0,39}$/.test(name))
+        context.addIssue({
+          code: 'custom',
+          path: [name],
+          message: 'is no name; a name is a letter or _, then letters, digits or _, 40 at most',
+        })
+    }
+  })
+
+/** Made from `hours` each time that they are read. */
+const COMPUTED: readonly string[] = ['openNow', 'nextOpening']
+
+/** The entry of one number: `numbers` of a numbers file, by the number. */
+export const businessSchema = z.strictObject({
+  agent: z
+    .string()
+    .refine(isAgentName, { error: 'must be the name of an agent' })
+    .describe('The agent that answers this number, whatever agent the URL names.'),
+  facts: factsSchema.describe('Read as {{business.NAME}}.'),
+  opsToken: z
+    .string()
+    .regex(/^\{\{env\.[A-Za-z_][A-Za-z0-9_]*\}\}$/, { error: 'must be {{env.NAME}}, a variable that holds the token' })
+    .optional()
+    .describe('A bearer token of the ops port that sees and commands the calls of this number.'),
+})
+
+type Entry = z.output<typeof businessSchema>
+
+/** A number with its business. Plain data: it crosses threads by structured clone. */
+export interface Business extends Pick<Entry, 'agent' | 'facts'> {
+  /** Our own number, E.164. */
+  readonly number: string
+}
+
+/** Which facts an agent reads: {{business.NAME}} in its words, its tools and its escalation. */
+export function factsReadBy(agent: AgentDefinition): ReadonlySet<string> {
+  const { tools, verification, ...words } = agent
+  const requests = [...tools, ...(verification === null ? [] : [verification.account])]
+  return new Set([
+    ...businessFactsIn(JSON.stringify({ ...words, questions: verification?.questions })),
+    ...requests
+      .flatMap((request) => templatesOf(request).flatMap(({ template }) => sourcesOf(template)))
+      .flatMap(({ scope, name }) => (scope === 'business' ? [name] : [])),
+  ])
+}
+
+/** Of the facts that an agent reads, those that a business lacks. `hours` where a computed one is read. */
+export function missingFacts(reads: ReadonlySet<string>, { facts }: Business): string[] {
+  const needed = [...reads].map((name) => (COMPUTED.includes(name) ? 'hours' : name))
+  return [...new Set(needed)].filter((name) => name !== 'number' && facts[name] === undefined)
+}
+
+/**
+ * What templates read of a business: texts, with lists joined by commas.
+ * @param language  of the computed ones: Swahili, or English for any other
+ * @param wallMs calendar time
+ */
+export function businessValues(business: Business, language: string, wallMs: number): BusinessValues {
+  const values: Record<string, string | number | boolean> = { number: business.number }
+  for (const [name, value] of Object.entries(business.facts)) {
+    if (name === 'hours') Object.assign(values, { hours: hoursText(value as OpeningHours) })
+    else if (Array.isArray(value)) values[name] = value.join(', ')
+    else if (typeof value !== 'object' && value !== undefined) values[name] = value
+  }
+  const { hours } = business.facts
+  if (hours === undefined) return values
+  const { open, changesAtMs } = openingOf(hours, wallMs)
+  const words = /^sw\b/i.test(language) ? SWAHILI : ENGLISH
+  const change = changesAtMs === null ? null : momentText(hours.timeZone, changesAtMs, wallMs, words)
+  return {
+    ...values,
+    openNow: change === null ? words[open ? 'open' : 'closed'] : words[open ? 'openUntil' : 'closedUntil'](change),
+    nextOpening: open ? words.open : (change ?? words.unknown),
+  }
+}
+
+const ENGLISH = {
+  locale: 'en-GB',
+  open: 'open now',
+  closed: 'closed now',
+  unknown: 'at a time that is not known',
+  openUntil: (moment: string) => `open now, until ${moment.replace(/^at /, '')}`,
+  closedUntil: (moment: string) => `closed now, and open again ${moment}`,
+  tomorrow: 'tomorrow',
+  on: 'on ',
+  at: 'at ',
+}
+
+const SWAHILI: typeof ENGLISH = {
+  locale: 'sw-KE',
+  open: 'wazi sasa',
+  closed: 'imefungwa sasa',
+  unknown: 'wakati usiojulikana',
+  openUntil: (moment) => `wazi sasa, hadi ${moment}`,
+  closedUntil: (moment) => `imefungwa sasa, itafunguliwa ${moment}`,
+  tomorrow: 'kesho',
+  on: '',
+  at: '',
+}
+
+/** `at 08:00`, `tomorrow at 08:00`, `on Thursday, 26 November at 08:00`: figures, which each voice reads in its way. */
+function momentText(timeZone: string, atMs: number, wallMs: number, words: typeof ENGLISH): string {
+  const format = (ms: number, options: Intl.DateTimeFormatOptions): string =>
+    new Intl.DateTimeFormat(words.locale, { timeZone, ...options }).format(ms)
+  const day = { year: 'numeric', month: '2-digit', day: '2-digit' } as const
+  const time = new Intl.DateTimeFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit' }).format(atMs)
+  const at = `${words.at}${time}`
+  if (format(atMs, day) === format(wallMs, day)) return at
+  // The hour before its midnight is on the day before, also where clocks change.
+  const minutes = Number(time.slice(0, 2)) * 60 + Number(time.slice(3))
+  const isTomorrow = format(atMs - minutes * 60_000 - 12 * 3_600_000, day) === format(wallMs, day)
+  const date = isTomorrow
+    ? words.tomorrow
+    : `${words.on}${format(atMs, { weekday: 'long', day: 'numeric', month: 'long' })}`
+  return `${date} ${at}`
+}
+
+/** `mon-fri 08:00-17:00; sat 09:00-13:00; 12-24 08:00-12:00; closed on 12-25`. */
+function hoursText({ week, holidays, exceptions = {} }: OpeningHours): string {
+  const days = Object.entries(week).filter(([, spans]) => (spans?.length ?? 0) > 0)
+  const closed = holidays.filter((day) => exceptions[day] === undefined)
+  return [
+    ...days.map(([day, spans]) => `${day} ${spans?.join(' and ') ?? ''}`),
+    ...Object.entries(exceptions).map(([day, spans]) => `${day} ${spans.join(' and ') || 'closed'}`),
+    ...(closed.length === 0 ? [] : [`closed on ${closed.join(', ')}`]),
+  ].join('; ')
+}
+
+/**
+ * An agent as it answers for one business: its facts are in every word, and its hours and humans in the escalation. Only
+ * `instructions` are left: `withBusiness` fills them whenever they are sent. Tools keep their templates, and read the facts
+ * when they run.
+ * @param wallMs calendar time of the call
+ */
+export function agentFor(agent: AgentDefinition, business: Business, wallMs: number): AgentDefinition {
+  const codes = agent.languages.map(codeOf)
+  const values = new Map(codes.map((code) => [code, businessValues(business, code, wallMs)]))
+  const { tools, instructions, verification, escalation, ...words } = agent
+  const said = filled(words, values)
+  const { facts } = business
+  return {
+    ...said,
+    tools,
+    instructions,
+    verification: verification === null ? null : { ...verification, questions: filled(verification.questions, values) },
+    escalation:
+      escalation === null
+        ? null
+        : {
+            ...filled(escalation, values),
+            numbers: escalation.numbers
+              .flatMap((human) => (human === BUSINESS_HUMANS ? (facts.humans ?? []) : [human]))
+              .slice(0, ESCALATION_NUMBERS_MAX),
+            hours: escalation.hours ?? facts.hours ?? null,
+          },
+    context: { ...said.context, timeZone: said.context.timeZone ?? facts.hours?.timeZone },
+  }
+}
+
+/** A copy of plain data with the facts in its texts. @param values  by language */
+function filled<T>(value: T, values: ReadonlyMap<string, BusinessValues>, language = [...values.keys()][0] ?? ''): T {
+  if (typeof value === 'string') return withBusiness(value, values.get(language) ?? {}) as T
+  if (Array.isArray(value)) return value.map((entry: unknown) => filled(entry, values, language)) as T
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    // A phrase may have one text a language.
+    Object.entries(value).map(([key, entry]) => [
+      key,
+      filled(entry as unknown, values, values.has(key) ? key : language),
+    ]),
+  ) as T
+}

@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto'
+import { basename } from 'node:path'
+import { watch } from 'chokidar'
+import { factsReadBy, missingFacts } from '../agents/business.js'
+import type { Business } from '../agents/business.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import { faultsText } from '../agents/loader.js'
+import { NumbersFile } from '../agents/numbers-file.js'
+import type { Environment } from '../agents/template.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import type { Log } from '../telemetry/log.js'
+
+/** Edits of numbers that come closer together than this are one; an edit is read after the second time at the latest. */
+const NUMBERS_SETTLE_MS = 300
+const UNREAD_MS_MAX = 3000
+
+/** The businesses of NUMBERS_FILE. Both maps are changed in place by edits. */
+export class Numbers {
+  /** By number. */
+  readonly businesses = new Map<string, Business>()
+  /** Our numbers to which a token of the ops port is limited, by the SHA-256 of the token, hex. */
+  readonly opsTokens = new Map<string, ReadonlySet<string>>()
+  readonly #file: NumbersFile | null
+  #agents: () => ReadonlyMap<string, AgentDefinition> = () => new Map()
+
+  private constructor(path: string | null, env: Environment) {
+    this.#file = path === null ? null : new NumbersFile(path, env)
+  }
+
+  /**
+   * @param path  null: no number has a business
+   * @param agents  what calls get, whenever numbers are read
+   * @throws GatewayError AGENT_INVALID with every fault, one a line
+   */
+  static async open(
+    path: string | null,
+    env: Environment,
+    agents: () => ReadonlyMap<string, AgentDefinition>,
+  ): Promise<Numbers> {
+    const numbers = new Numbers(path, env)
+    numbers.#agents = agents
+    const { fault } = await numbers.#read()
+    if (fault !== '') throw new GatewayError('AGENT_INVALID', fault)
+    return numbers
+  }
+
+  /** Why an agent's new version cannot be used: a business whose number it answers lacks facts. Null: it can. */
+  lacking(agent: AgentDefinition): string | null {
+    const reads = factsReadBy(agent)
+    const missing = new Set(
+      [...this.businesses.values()]
+        .filter((business) => business.agent === agent.name)
+        .flatMap((business) => missingFacts(reads, business)),
+    )
+    return missing.size === 0
+      ? null
+      : `reads ${[...missing].map((name) => `{{business.${name}}}`).join(', ')}, which not all of its numbers have (NUMBERS_FILE)`
+  }
+
+  /** Follows edits: new calls get the new facts. Resolves when edits are seen. @returns ends that */
+  async follow(log: Log): Promise<() => Promise<void>> {
+    if (this.#file === null) return () => Promise.resolve()
+    let timer: NodeJS.Timeout | null = null
+    let unreadSinceMs: number | null = null
+    let lastFault = ''
+    let reading: Promise<void> = Promise.resolve()
+    const read = async (): Promise<void> => {
+      const { changed, fault } = await this.#read()
+      if (changed > 0) log.info({ numbers: changed }, 'numbers were edited: new calls use the new facts')
+      if (fault !== '' && fault !== lastFault)
+        log.error({ fault }, 'an edit of NUMBERS_FILE has errors: calls use the previous version')
+      lastFault = fault
+    }
+    const { path: root } = this.#file
+    // Names that begin with two dots are watched: a mounted ConfigMap changes by replacing its link `..data`.
+    const ignored = (path: string): boolean => /^\.[^.]/.test(basename(path)) && path !== root
+    const watcher = watch(root, { ignoreInitial: true, depth: 1, ignored })
+    watcher.on('error', (error) => log.error({ err: error }, 'NUMBERS_FILE cannot be watched'))
+    watcher.on('all', () => {
+      if (timer !== null) clearTimeout(timer)
+      unreadSinceMs ??= performance.now()
+      const leftMs = unreadSinceMs + UNREAD_MS_MAX - performance.now()
+      timer = setTimeout(
+        () => {
+          unreadSinceMs = null
+          reading = reading.then(read, read)
+        },
+        Math.max(0, Math.min(NUMBERS_SETTLE_MS, leftMs)),
+      )
+    })
+    await new Promise<void>((resolve) => watcher.once('ready', resolve))
+    return async () => {
+      if (timer !== null) clearTimeout(timer)
+      await watcher.close()
+      await reading
+    }
+  }
+
+  async #read(): Promise<{ readonly changed: number; readonly fault: string }> {
+    if (this.#file === null) return { changed: 0, fault: '' }
+    try {
+      const { entries, faults } = await this.#file.read(this.#agents())
+      let changed = 0
+      for (const number of [...this.businesses.keys()])
+        if (!entries.has(number) && this.businesses.delete(number)) changed++
+      const tokens = new Map<string, Set<string>>()
+      for (const [number, { business, opsToken }] of entries) {
+        if (this.businesses.get(number) !== business) changed++
+        this.businesses.set(number, business)
+        if (opsToken === null) continue
+        const digest = createHash('sha256').update(opsToken).digest('hex')
+        tokens.set(digest, (tokens.get(digest) ?? new Set()).add(number))
+      }
+      this.opsTokens.clear()
+      for (const [digest, numbers] of tokens) this.opsTokens.set(digest, numbers)
+      return { changed, fault: faultsText(faults) }
+    } catch (thrown) {
+      return { changed: 0, fault: messageOf(thrown) }
+    }
+  }
+}

@@ -1,0 +1,207 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { businessValues } from '../../src/agents/business.js'
+import type { Business } from '../../src/agents/business.js'
+import { agentSchema } from '../../src/agents/definition.js'
+import { numbersJsonSchema } from '../../src/agents/numbers-file.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { followAgents, hostedAgents, withoutNumbers } from '../../src/gateway/hosted-agents.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { instructionsOf } from '../../src/workers/call-setup.js'
+import { api, context, json, runner } from '../agents/tool-rig.js'
+import { sid, startHost, until } from '../support/host.js'
+
+const AGENT = `version: 1
+name: desk
+backend: embedded
+instructions: You answer for {{business.name}} in {{business.location}}. It is {{ business.openNow }}.
+greeting: Welcome to {{business.name}}.
+goodbye: '{{business.name}} is {{business.openNow}}.'
+say: { voice: '{{business.voice}}' }
+escalation: { numbers: ['{{business.humans}}', '+254720000099'] }
+`
+
+/** A number of the fixtures, from 0. */
+const numberOf = (index: number): string => `+2547201${String(index).padStart(5, '0')}`
+
+const entryOf = (index: number, more = ''): string => `  '${numberOf(index)}':
+    agent: desk
+    facts:
+      name: Duka ${index}
+      location: Stall ${index}, Gikomba
+      humans: ['+2547300${String(index).padStart(5, '0')}']
+      voice: woman
+      services: [repairs, deliveries]
+      hours:
+        timeZone: Africa/Nairobi
+        week: { mon: ['08:00-17:00'], tue: ['08:00-17:00'], wed: ['08:00-17:00'], thu: ['08:00-17:00'] }
+        holidays: [12-25]
+        exceptions: { 12-24: ['08:00-12:00'] }
+      deliveryFee: ${100 + index}
+${more}`
+
+const fileOf = (...entries: readonly string[]): string => `version: 1\nnumbers:\n${entries.join('')}`
+
+async function folder(t: Test, files: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>>> {
+  const dir = t.testdir({})
+  await mkdir(join(dir, 'agents'))
+  await mkdir(join(dir, 'numbers'))
+  await writeFile(join(dir, 'agents', 'desk.yaml'), AGENT)
+  for (const [name, text] of Object.entries(files)) await writeFile(join(dir, 'numbers', name), text)
+  return { AGENTS_DIR: join(dir, 'agents'), NUMBERS_FILE: join(dir, 'numbers') }
+}
+
+const open = (env: Readonly<Record<string, string>>) => hostedAgents(loadConfig(env, null), env)
+
+/** Wednesday, 10:00 in Nairobi. */
+const WEDNESDAY_MS = Date.parse('2026-11-25T07:00:00Z')
+
+t.test('schema/numbers.schema.json is what the gateway checks', async (t) => {
+  const file = join(packageRoot(), 'schema/numbers.schema.json')
+  const current = `${JSON.stringify(numbersJsonSchema(), null, 2)}\n`
+  if (process.env['UPDATE_SCHEMA'] !== undefined) writeFileSync(file, current)
+  t.equal(
+    readFileSync(file, 'utf8'),
+    current,
+    'run this test with UPDATE_SCHEMA=1 and commit schema/numbers.schema.json',
+  )
+})
+
+t.test('500 businesses load in under 2 s, and an edit of one leaves the others as they are', async (t) => {
+  const files = Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`${index}.yaml`, fileOf(entryOf(index))]))
+  const env = await folder(t, files)
+  const config = loadConfig(env, null)
+  const startedMs = performance.now()
+  const { agents, numbers } = await open(env)
+  const ms = performance.now() - startedMs
+  t.equal(numbers.businesses.size, 500)
+  t.ok(ms < 2000, `in ${Math.round(ms)} ms`)
+  const before = new Map(numbers.businesses)
+  const unfollow = await followAgents({ config, env, log: createLog({ level: 'silent' }), agents, numbers })
+  t.teardown(unfollow)
+  const path = join(config.numbersFile ?? '', '7.yaml')
+  await writeFile(path, fileOf(entryOf(7)).replace('Duka 7', 'Duka Mpya'))
+  await until(() => numbers.businesses.get(numberOf(7))?.facts.name === 'Duka Mpya', 10_000, 'the edit')
+  const changed = [...numbers.businesses].filter(([number, business]) => before.get(number) !== business)
+  t.same(
+    changed.map(([number]) => number),
+    [numberOf(7)],
+  )
+  await writeFile(path, 'version: 1\nnumbers: [')
+  await writeFile(join(config.numbersFile ?? '', '8.yaml'), fileOf(entryOf(8)).replace('Duka 8', 'Duka Jipya'))
+  await until(() => numbers.businesses.get(numberOf(8))?.facts.name === 'Duka Jipya', 10_000, 'the second edit')
+  t.equal(numbers.businesses.get(numberOf(7))?.facts.name, 'Duka Mpya', 'a broken file keeps what was valid')
+})
+
+t.test('whatever is wrong with a number is named with its line, and no number is', async (t) => {
+  const other = entryOf(3).replace('agent: desk', 'agent: dest')
+  const lacking = entryOf(2).replace(/ {6}location.*\n/, '')
+  const odd = entryOf(4).replace('deliveryFee: 104', 'openNow: true').replace('name: Duka 4', "name: ''")
+  const token = entryOf(5, "    opsToken: '{{env.NO_SUCH_TOKEN}}'\n")
+  const env = await folder(t, {
+    'a.yaml': fileOf(entryOf(1), lacking, other, odd, token),
+    'b.yaml': fileOf(entryOf(1)),
+  })
+  const why = await open(env).then(() => '', String)
+  t.match(why, /a\.yaml:17:3: facts lacks location, which the agent desk reads/)
+  t.match(why, /a\.yaml:30:3: agent is dest, which is none; .*desk/)
+  t.match(why, /a\.yaml:\d+:\d+: numbers\.\+2547…04\.facts\.openNow is computed from hours/)
+  t.match(why, /numbers\.\+2547…04\.facts\.name/)
+  t.match(why, /opsToken: NO_SUCH_TOKEN must hold/)
+  t.match(why, /b\.yaml:3:3: is a number that an earlier file has too/)
+  t.notMatch(why, /25472/)
+  const none = await open({ ...env, NUMBERS_FILE: join(env['AGENTS_DIR'] ?? '', 'desk.yaml') }).catch(String)
+  t.match(none, /desk\.yaml:\d+:\d+: .* is not a key of a numbers file/)
+  const unset = await hostedAgents(loadConfig({ AGENTS_DIR: env['AGENTS_DIR'] ?? '' }, null), {})
+  t.same(withoutNumbers(unset.agents, unset.numbers), ['desk'], 'what the start and mkondo check warn of')
+})
+
+t.test('an agent speaks, dials and thinks with the facts of the number that was called', async (t) => {
+  const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2)) }))
+  const desk = agents.get('desk')
+  const business = numbers.businesses.get(numberOf(2)) as Business
+  const served = desk?.forBusiness?.(business)
+  if (served === undefined) throw new Error('the agent serves no business')
+  t.equal(served.definition.greeting, 'Welcome to Duka 2.')
+  t.equal(served.definition.say.voice, 'woman')
+  t.same(served.definition.escalation?.numbers, ['+254730000002', '+254720000099'])
+  t.equal(served.definition.escalation?.hours, business.facts.hours, 'and the desk has the hours of the business')
+  const start = { agent: served.definition, business, from: '+254700000001', resume: null }
+  const told = instructionsOf(start, WEDNESDAY_MS)
+  t.match(told, /for Duka 2 in Stall 2, Gikomba\. It is open now, until 17:00\./)
+  t.match(told, /- Duka 2 is open now, until 17:00\./)
+  t.match(instructionsOf(start, WEDNESDAY_MS + 8 * 3_600_000), /It is closed now, and open again tomorrow at 08:00\./)
+  t.notMatch(told, /Duka 1|\{\{/)
+  t.notMatch(JSON.stringify({ ...served.definition, instructions: '' }), /\{\{business|Duka 1/)
+  const at = (iso: string, language = 'en') => businessValues(business, language, Date.parse(iso))
+  t.match(at('2026-11-26T15:00:00Z')['nextOpening'], /^on Monday,? 30 November at 08:00$/, 'over a weekend')
+  t.match(at('2026-12-24T10:00:00Z')['openNow'], /^closed now, and open again on Monday,? 28 December at 08:00$/)
+  t.equal(at('2026-11-25T15:00:00Z', 'sw')['openNow'], 'imefungwa sasa, itafunguliwa kesho 08:00')
+  t.match(at('2026-11-25T15:00:00Z'), { services: 'repairs, deliveries', deliveryFee: 102, number: numberOf(2) })
+})
+
+t.test('a call has the facts of its number in the record, and a number without them is refused', async (t) => {
+  const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1)) }))
+  const test = await startHost({ agents, businesses: numbers.businesses, speech: null })
+  t.teardown(() => test.close())
+  const { host, records } = test
+  const call = (callSid: string, to: string) => ({
+    callSid: sid(callSid),
+    agent: 'desk',
+    from: '+254700000001',
+    to,
+    direction: 'inbound' as const,
+  })
+  t.equal(host.agentOf(numberOf(1)), 'desk')
+  t.equal(host.agentOf(numberOf(2)), null)
+  t.match(host.agent('desk', numberOf(1))?.busy[0], { verb: 'say', voice: 'woman' })
+  t.equal(host.agent('desk', numberOf(2)), undefined)
+  t.throws(() => host.prepare(call('HD_facts0000002', numberOf(2))), { code: 'AGENT_UNKNOWN' })
+  const live = host.prepare(call('HD_facts0000001', numberOf(1)))
+  t.equal(live.row().number, numberOf(1))
+  t.equal(live.row().to, '+2547…01', 'the other way to name it is masked')
+  live.hangup('operator-hangup', 'enough', false)
+  await until(() => records.length > 0, 10_000, 'the record')
+  t.match(records[0], { agent: 'desk', number: numberOf(1) })
+  host.refused({ ...call('HD_facts0000003', numberOf(1)), reason: 'capacity', why: 'full' })
+  t.equal(host.record('HD_facts0000003')?.number, numberOf(1))
+})
+
+t.test('a model that asks for the data of another business gets its own', async (t) => {
+  const { url, requests } = await api(t, (_request, response) => json(response, {}))
+  const tools = runner(t, {
+    parameters: { properties: { shop: { type: 'string' } } },
+    bind: { shop: '{{business.shopId}}' },
+    http: { url: `${url}/shops/{{args.shop}}/stock`, query: { name: '{{business.name}}' }, allowPrivate: true },
+  })
+  const values = (shopId: string) => ({ shopId, name: `Duka ${shopId}` })
+  await Promise.all(
+    ['17', '18'].map((own) =>
+      tools.run('look_up', { shop: own === '17' ? '18' : '17' }, context({ business: values(own) })),
+    ),
+  )
+  t.same(requests.map((request) => request.url).sort(), [
+    '/shops/17/stock?name=Duka+17',
+    '/shops/18/stock?name=Duka+18',
+  ])
+  t.match(await tools.run('look_up', { shop: '18' }, context()), { ok: false, code: 'TOOL_UNBOUND' })
+  t.equal(requests.length, 2, 'without a business nothing is sent')
+})
+
+t.test('an edit of an agent that reads a fact which its numbers lack is not used', async (t) => {
+  const env = await folder(t, { 'all.yaml': fileOf(entryOf(1)) })
+  const { agents, numbers } = await open(env)
+  const logged: string[] = []
+  const log = createLog({ level: 'error', destination: { write: (line) => void logged.push(line) } })
+  t.teardown(await followAgents({ config: loadConfig(env, null), env, log, agents, numbers }))
+  const file = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
+  await writeFile(file, (await readFile(file, 'utf8')).replace('Welcome to', 'Welcome, {{business.slogan}}, to'))
+  await until(() => logged.length > 0, 10_000, 'the fault')
+  t.match(logged.join(''), /reads {{business\.slogan}}, which not all of its numbers have/)
+  t.match(agents.get('desk')?.definition.greeting, /Welcome/)
+  t.equal(numbers.lacking(agentSchema.parse({ version: 1, name: 'desk', instructions: 'x' })), null)
+})
