@@ -9,8 +9,7 @@ const JOBS = 3
 const PER_PROCESS = 13
 const ALONE = new RegExp(
   `^test/(${[
-    'bench/(run|turns)',
-    'cli/(agent-reload|call|call-out|check-offline|demo|doctor|killed|serve|simulate|socket-ends)',
+    'cli/(agent-reload|call-out|check-offline|demo|doctor|killed|serve|simulate|socket-ends)',
     'console/.*',
     'fleet/(fleet|redis-cluster|redis-store|supervisor)',
     'grafana/.*',

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,7 +6,6 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { BOARDS, boardJson } from '../../grafana/boards.js'
 import { SETTINGS } from '../../src/config/settings.js'
 import { boards, filled } from './panels.js'
-import { installed } from './prometheus.js'
 
 const at = (...path: string[]): string => join(packageRoot(), ...path)
 const read = (...path: string[]): string => readFileSync(at(...path), 'utf8')
@@ -106,24 +104,6 @@ t.test('every alert has a page, and every page its alert', async (t) => {
   const tested = read('deploy', 'prometheus', 'alerts.test.yml')
   for (const rule of rules) t.ok(tested.includes(`alertname: ${rule.alert}\n`), `${rule.alert} is seen to fire`)
 })
-
-t.test(
-  'promtool takes configuration and rules, and sees every alert fire',
-  {
-    skip: installed('promtool') ? false : "NOT CHECKED: Debian's package prometheus is not installed",
-  },
-  async (t) => {
-    const folder = at('deploy', 'prometheus')
-    for (const args of [
-      ['check', 'config', '--syntax-only', 'prometheus.yml'],
-      ['check', 'rules', 'recording.rules.yml', 'alerts.rules.yml'],
-      ['test', 'rules', 'alerts.test.yml'],
-    ]) {
-      const run = spawnSync('promtool', args, { cwd: folder, encoding: 'utf8' })
-      t.equal(run.status, 0, `promtool ${args.join(' ')}\n${run.stdout}${run.stderr}`)
-    }
-  },
-)
 
 interface Service {
   readonly image?: string

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -61,6 +62,24 @@ const FED = [
   'nodejs_gc_duration_seconds_count',
   'process_cpu_seconds_total',
 ]
+
+t.test(
+  'promtool takes configuration and rules, and sees every alert fire',
+  {
+    skip: installed('promtool') ? false : "NOT CHECKED: Debian's package prometheus is not installed",
+  },
+  async (t) => {
+    const folder = join(packageRoot(), 'deploy', 'prometheus')
+    for (const args of [
+      ['check', 'config', '--syntax-only', 'prometheus.yml'],
+      ['check', 'rules', 'recording.rules.yml', 'alerts.rules.yml'],
+      ['test', 'rules', 'alerts.test.yml'],
+    ]) {
+      const run = spawnSync('promtool', args, { cwd: folder, encoding: 'utf8' })
+      t.equal(run.status, 0, `promtool ${args.join(' ')}\n${run.stdout}${run.stderr}`)
+    }
+  },
+)
 
 t.test(
   'every panel and every rule has data, and exemplars name calls that live',

@@ -1,10 +1,14 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import type { AfterStream } from '../../src/simulator/choices.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { silentCaller } from '../support/simulated.js'
+import { silentCaller, simulateOneCall } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
+import { freePort } from '../support/free-ports.js'
 import { whole } from '../support/gateway.js'
 import type { WholeGateway } from '../support/gateway.js'
 import { until } from '../support/host.js'
@@ -13,6 +17,8 @@ import { until } from '../support/host.js'
  * The three after-stream behaviours of the carrier when the gateway ends a stream for an escalation. With an API key,
  * each of them has to end with the human reached or with words to the caller, never with silence.
  */
+t.setTimeout(120_000)
+
 const speech = await CallerSpeech.start(null)
 const api = await simulatedApi(t)
 
@@ -87,3 +93,41 @@ for (const strategies of ['[after-stream-dial, supervision, callback]', '[superv
       )
   })
 }
+
+t.test('mkondo call with the REST API beside it: a human joins the live call, and the gateway ends it', async (t) => {
+  const port = await freePort()
+  const gateway = await whole({ SAUTIKIT_API_URL: `http://127.0.0.1:${port}`, SAUTIKIT_API_KEY: KEY }, (yaml) =>
+    yaml
+      .replace(/strategies: \[[^\]]*\]/, 'strategies: [supervision, callback]')
+      .replace(/announce: .*/, 'announce: I connect you.'),
+  )
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-api-'))
+  t.teardown(async () => {
+    await gateway.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const script = join(folder, 'zero.yaml')
+  writeFileSync(
+    script,
+    'version: 1\nname: presses zero for a person\npatienceMs: 3000\nsteps:\n  - press: "0"\n    interruptAfterMs: 300\n  - wait: 15000\n  - hangup: true\n',
+  )
+  const { calls, output } = await simulateOneCall({
+    port: gateway.at.port,
+    opsPort: gateway.at.opsPort,
+    args: [
+      '--script',
+      script,
+      '--after-stream',
+      'holds',
+      '--api-port',
+      String(port),
+      '--api-key',
+      KEY,
+      '--timeout',
+      '40',
+    ],
+  })
+  t.match(output, /dialled|a human/i)
+  const record = gateway.gateway.calls.record(calls[0]?.callSid ?? '')
+  t.match(record?.escalation, { strategy: 'supervision', outcome: 'answered' })
+})
