@@ -274,6 +274,8 @@ function startServer(
     workers: options.workers,
     messageMs: options.messageMs,
     track: options.track,
+    legRateHz: subject.legRateHz,
+    coding: subject.coding,
     ...where,
   }
   const server: Server = new Child({
@@ -307,6 +309,8 @@ function startGenerators(
       calls,
       firstCall,
       opening: subject.opening,
+      legRateHz: subject.legRateHz,
+      coding: subject.coding,
       level: options.level,
       messageFrames: framesInMessage(subject, options),
       answerAfterMs: answerAfterMs(options),

@@ -8,7 +8,7 @@ import { SUBJECTS } from './subjects.js'
 
 export const HELP = `npm run bench -- [what] [how]
 
-What (none: everything, about 35 minutes)
+What (none: everything, about 40 minutes)
   --quick                 every part, short: under 3 minutes
   --level L0|L1|L2|L2-prod|L2-prod-repeat|L3  one level, all subjects that can do it (may be given more than once)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)

@@ -5,7 +5,7 @@ import { measureIdle } from './idle.js'
 import { LEVELS, MESSAGE_LENGTHS_MS } from './protocol.js'
 import type { Level } from './protocol.js'
 import type { Capacity, CaseOptions, CaseResult, IdleResult } from './results.js'
-import { SUBJECTS, missingPackage } from './subjects.js'
+import { SUBJECTS, isGateway, missingPackage } from './subjects.js'
 import type { Subject } from './subjects.js'
 
 /** The target for added latency: docs/LATENCY.md. */
@@ -118,19 +118,19 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     workers: options.workers,
     generators: options.generators,
     // A peer always runs as one process.
-    processes: subject.name === 'mkondo' ? options.processes : 1,
-    messageMs: subject.name === 'mkondo' ? options.messageMs : null,
+    processes: isGateway(subject) ? options.processes : 1,
+    messageMs: isGateway(subject) ? options.messageMs : null,
     seconds: options.seconds,
     seed: options.seed,
     memory: true,
     profileDir: options.profileDir,
     pin: options.pin,
     steady: false,
-    edgeTls: options.edgeTls && subject.name === 'mkondo',
+    edgeTls: options.edgeTls && isGateway(subject),
     lineEchoPercent: lineEchoPercent(options, level),
     truthEvery: 1,
     dutyPercent: 100,
-    track: subject.name === 'mkondo' && level === 'L2-prod' ? options.track : 'inbound_track',
+    track: isGateway(subject) && level === 'L2-prod' ? options.track : 'inbound_track',
     latenessMsMax: options.latenessMsMax,
   }
 }

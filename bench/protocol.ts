@@ -1,3 +1,5 @@
+import type { LegRateHz } from '../src/core/units.js'
+
 /**
  * What the processes of a bench tell each other over IPC. Every process measures with CLOCK_MONOTONIC
  * (`process.hrtime`), which is one clock for all processes of a machine.
@@ -34,6 +36,9 @@ export const RESUMED_MESSAGE_MS_MAX = 500
 export const TRACKS = ['inbound_track', 'both_tracks'] as const
 export type Track = (typeof TRACKS)[number]
 
+/** How audio lies in messages between a server and the model: 24 kHz PCM, or G.711 at 8 kHz in mu-law or A-law. */
+export type Coding = 'pcm' | 'pcmu' | 'pcma'
+
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
@@ -50,6 +55,9 @@ export interface ServerOptions {
   readonly messageMs: number | null
   /** What the carrier is asked to fork. */
   readonly track: Track
+  readonly legRateHz: LegRateHz
+  /** Of a gateway's audio to its model. */
+  readonly coding: Coding
   /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` at L2-prod; null below L2. */
   readonly backendUrl: string | null
   /** The gateway's public port speaks TLS with these files; null for plain HTTP. */
@@ -83,6 +91,9 @@ export interface GeneratorOptions {
   /** The server's port speaks TLS, with a certificate that is not looked at. */
   readonly tls: boolean
   readonly opening: Opening
+  readonly legRateHz: LegRateHz
+  /** Of what the model says. */
+  readonly coding: Coding
   readonly level: Level
   readonly calls: number
   /** Number of the first call, so that several generators do not share call SIDs. */

@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../src/config/package-root.js'
-import { type Level, type Opening, isProduction } from './protocol.js'
+import type { LegRateHz } from '../src/core/units.js'
+import { type Coding, type Level, type Opening, isProduction } from './protocol.js'
 
 /** Something that takes calls: the gateway, or a peer. */
 export interface Subject {
@@ -10,6 +11,9 @@ export interface Subject {
   readonly about: string
   readonly levels: readonly Level[]
   readonly opening: Opening
+  readonly legRateHz: LegRateHz
+  /** Of its audio to the model. */
+  readonly coding: Coding
   /**
    * Least SNR of the tone through the whole path: 60 for linear samples, what mu-law allows for the one that uses it.
    */
@@ -32,25 +36,50 @@ const peer =
 const one = (): number => 1
 const anyNumber = (): number => Infinity
 
+const gateway: Subject = {
+  name: 'mkondo',
+  about: 'this gateway',
+  levels: ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L3'],
+  opening: 'webhook',
+  legRateHz: 16_000,
+  coding: 'pcm',
+  snrDbMin: 60,
+  callsMax: anyNumber,
+  quick: true,
+  needs: [],
+  file: (level) =>
+    fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
+  messageFrames: (level) => (isProduction(level) ? null : level === 'L2' || level === 'L3' ? 3 : 1),
+}
+
+/** The gateway on a line that has no more than a telephone's band. */
+const narrowGateway = (coding: Coding, words: string): Subject => ({
+  ...gateway,
+  name: `mkondo-8k-${coding}`,
+  about: `the same on a leg of 8 kHz, with ${words} to the model`,
+  levels: ['L2-prod'],
+  legRateHz: 8000,
+  coding,
+  quick: false,
+})
+
+/** Whether a subject is the gateway, whatever its leg. */
+export function isGateway(subject: Subject): boolean {
+  return subject.opening === 'webhook'
+}
+
 export const SUBJECTS: readonly Subject[] = [
-  {
-    name: 'mkondo',
-    about: 'this gateway',
-    levels: ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L3'],
-    opening: 'webhook',
-    snrDbMin: 60,
-    callsMax: anyNumber,
-    quick: true,
-    needs: [],
-    file: (level) =>
-      fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
-    messageFrames: (level) => (isProduction(level) ? null : level === 'L2' || level === 'L3' ? 3 : 1),
-  },
+  gateway,
+  narrowGateway('pcm', '24 kHz PCM'),
+  narrowGateway('pcmu', 'mu-law'),
+  narrowGateway('pcma', 'A-law'),
   {
     name: 'uws-echo',
     about: 'uWebSockets.js alone, the ceiling',
     levels: ['L0'],
     opening: 'socket',
+    legRateHz: 16_000,
+    coding: 'pcm',
     snrDbMin: 60,
     callsMax: anyNumber,
     quick: true,
@@ -63,6 +92,8 @@ export const SUBJECTS: readonly Subject[] = [
     about: 'the same with a clock: frames go back at the next tick',
     levels: ['L0'],
     opening: 'socket',
+    legRateHz: 16_000,
+    coding: 'pcm',
     snrDbMin: 60,
     callsMax: anyNumber,
     quick: false,
@@ -75,6 +106,8 @@ export const SUBJECTS: readonly Subject[] = [
     about: "the sketch of the carrier's articles, on ws",
     levels: ['L0'],
     opening: 'socket',
+    legRateHz: 16_000,
+    coding: 'pcm',
     snrDbMin: 60,
     callsMax: anyNumber,
     quick: true,
@@ -87,6 +120,8 @@ export const SUBJECTS: readonly Subject[] = [
     about: '@fastify/websocket',
     levels: ['L0'],
     opening: 'socket',
+    legRateHz: 16_000,
+    coding: 'pcm',
     snrDbMin: 60,
     callsMax: anyNumber,
     quick: true,
@@ -99,6 +134,8 @@ export const SUBJECTS: readonly Subject[] = [
     about: 'ws and a libsamplerate instance per stream',
     levels: ['L2'],
     opening: 'socket',
+    legRateHz: 16_000,
+    coding: 'pcm',
     snrDbMin: 60,
     callsMax: () => 25,
     quick: true,
@@ -111,6 +148,8 @@ export const SUBJECTS: readonly Subject[] = [
     about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling',
     levels: ['L2', 'L2-prod', 'L2-prod-repeat'],
     opening: 'twilio',
+    legRateHz: 8000,
+    coding: 'pcmu',
     snrDbMin: 33,
     // With TLS a call takes a hundredth of its one thread.
     callsMax: (level) => (isProduction(level) ? 50 : Infinity),
@@ -124,6 +163,8 @@ export const SUBJECTS: readonly Subject[] = [
     about: 'ws on both sides, messages passed on as they are: the least that Node keeps for a call',
     levels: ['L2-prod', 'L2-prod-repeat'],
     opening: 'twilio',
+    legRateHz: 8000,
+    coding: 'pcmu',
     snrDbMin: 33,
     callsMax: () => 50,
     quick: false,

@@ -1,9 +1,9 @@
 import type { WebSocket } from 'uWebSockets.js'
 import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
-import { DELTA_EVERY_MS, DELTA_MS, END_OF_TURN_MS, THINK_MS, TURN_MS, modelAnswers } from '../generator/conversation.js'
-import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
+import { DELTA_EVERY_MS, DELTA_MS, END_OF_TURN_MS, THINK_MS, TURN_MS, modelAnswer } from '../generator/conversation.js'
+import { G711 } from '../../src/media/pcm.js'
 import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
-import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
+import type { BackendOptions, Coding, FromBackend, ToBackend } from '../protocol.js'
 import { TurnListener } from './turn-listener.js'
 
 /**
@@ -26,8 +26,8 @@ interface Session {
   /** Not before this may a new response begin, or one that is paused go on. */
   quietUntilMs: number
   paused: boolean
-  /** Bytes that one millisecond has in base64: by the format that the client asked for. */
-  charsPerMs: number
+  /** What the client asked for. */
+  coding: Coding
   prefix: string
   /** In a conversation, from the first message on. */
   listener: TurnListener | null
@@ -51,8 +51,7 @@ type Socket = WebSocket<Data>
 
 const APPEND = '{"type":"input_audio_buffer.append"'
 const AUDIO = '"audio":"'
-const PCM_CHARS_PER_MS = (24 * 2 * 4) / 3
-const MULAW_CHARS_PER_MS = (8 * 4) / 3
+const BYTES_PER_MS = { pcm: 48, pcmu: 8, pcma: 8 } as const
 const SETTLE_MS = 200
 /** Sessions that one bench may open. */
 const SESSIONS_MAX = 20_000
@@ -109,8 +108,7 @@ function begin(ws: Socket, session: Session, firstMs: number): void {
 /** Silence before the first audio of a response, as 24 kHz PCM. */
 function lead(ws: Socket, session: Session, firstMs: number): void {
   const ms = options.cushionMs + Math.max(0, options.messageMsMax - Math.round(firstMs))
-  if (session.charsPerMs === PCM_CHARS_PER_MS && ms > 0)
-    ws.send(`${session.prefix}${cushion(ms).toString('base64')}"}`, false, false)
+  if (session.coding === 'pcm' && ms > 0) ws.send(`${session.prefix}${cushion(ms).toString('base64')}"}`, false, false)
 }
 
 function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'completed'): void {
@@ -124,10 +122,15 @@ function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'comple
   send(ws, { type: 'response.done', event_id: 'event_d', response })
 }
 
+/** Audio in as many characters of base64. */
+function msOfChars(chars: number, coding: Coding): number {
+  return (chars * 3) / 4 / BYTES_PER_MS[coding]
+}
+
 function hear(ws: Socket, session: Session, text: string): void {
   const from = text.indexOf(AUDIO) + AUDIO.length
   const to = text.indexOf('"', from)
-  const ms = (to - from) / session.charsPerMs
+  const ms = msOfChars(to - from, session.coding)
   const nowMs = performance.now()
   facts.appends++
   facts.audioMs += ms
@@ -147,27 +150,24 @@ function hear(ws: Socket, session: Session, text: string): void {
 const TURN_MS_OFF_MAX = 2
 const scratch = new Int16Array(64 * 1024)
 /** The pieces of an answer in base64, for each format. */
-const answers = options.conversation ? await answerPieces() : { pcm: [], mulaw: [] }
+const answers = options.conversation
+  ? { pcm: await answerPieces('pcm'), pcmu: await answerPieces('pcmu'), pcma: await answerPieces('pcma') }
+  : { pcm: [], pcmu: [], pcma: [] }
 
-async function answerPieces(): Promise<{ readonly pcm: readonly string[]; readonly mulaw: readonly string[] }> {
-  const { wide, narrow } = await modelAnswers()
-  const coded = new Uint8Array(narrow.length)
-  encodeMuLaw(narrow, coded)
-  const pieces = (bytes: Uint8Array, bytesPerMs: number): string[] => {
-    const each = DELTA_MS * bytesPerMs
-    return Array.from({ length: Math.ceil(bytes.length / each) }, (_, i) =>
-      Buffer.from(bytes.subarray(i * each, (i + 1) * each)).toString('base64'),
-    )
-  }
-  return { pcm: pieces(new Uint8Array(wide.buffer, wide.byteOffset, wide.byteLength), 48), mulaw: pieces(coded, 8) }
+async function answerPieces(coding: Coding): Promise<readonly string[]> {
+  const bytes = await modelAnswer(coding)
+  const each = DELTA_MS * BYTES_PER_MS[coding]
+  return Array.from({ length: Math.ceil(bytes.length / each) }, (_, i) =>
+    Buffer.from(bytes.subarray(i * each, (i + 1) * each)).toString('base64'),
+  )
 }
 
 function converse(ws: Socket, session: Session, audio: string): void {
-  const isMuLaw = session.charsPerMs === MULAW_CHARS_PER_MS
-  session.listener ??= new TurnListener(END_OF_TURN_MS, isMuLaw ? 8000 : 24_000)
+  const { coding } = session
+  session.listener ??= new TurnListener(END_OF_TURN_MS, coding === 'pcm' ? 24_000 : 8000)
   const bytes = Buffer.from(audio, 'base64')
-  const samples = isMuLaw ? decodeMuLaw(bytes, scratch) : bytes.length >> 1
-  if (!isMuLaw) new Uint8Array(scratch.buffer).set(bytes)
+  const samples = coding === 'pcm' ? bytes.length >> 1 : G711[coding].decode(bytes, scratch)
+  if (coding === 'pcm') new Uint8Array(scratch.buffer).set(bytes)
   const turn = session.listener.hear(scratch.subarray(0, samples))
   if (turn === null) return
   if (turn === 'began') {
@@ -190,7 +190,7 @@ function converse(ws: Socket, session: Session, audio: string): void {
   }
   send(ws, { type: 'input_audio_buffer.speech_stopped', event_id: 'event_w', audio_end_ms: 0, item_id: 'item_c' })
   send(ws, { type: 'input_audio_buffer.committed', event_id: 'event_x', item_id: 'item_c', previous_item_id: null })
-  setTimeout(() => answer(ws, session, isMuLaw ? answers.mulaw : answers.pcm), THINK_MS - turn.surplusMs)
+  setTimeout(() => answer(ws, session, answers[coding]), THINK_MS - turn.surplusMs)
 }
 
 function answer(ws: Socket, session: Session, pieces: readonly string[]): void {
@@ -220,7 +220,7 @@ function sayDue(): void {
 }
 
 function sayBack(ws: Socket, session: Session, audio: string): void {
-  const ms = audio.length / session.charsPerMs
+  const ms = msOfChars(audio.length, session.coding)
   if (session.response === 0) {
     if (performance.now() < session.quietUntilMs) return
     begin(ws, session, ms)
@@ -243,8 +243,7 @@ function control(ws: Socket, session: Session, message: { readonly type?: string
     case 'session.update': {
       const format = message.session?.audio?.output?.format
       const type = typeof format === 'string' ? format : format?.type
-      if (type !== undefined)
-        session.charsPerMs = type.includes('pcmu') || type.includes('ulaw') ? MULAW_CHARS_PER_MS : PCM_CHARS_PER_MS
+      if (type !== undefined) session.coding = /pcmu|ulaw/.test(type) ? 'pcmu' : type.includes('pcma') ? 'pcma' : 'pcm'
       return send(ws, {
         type: 'session.updated',
         event_id: 'event_u',
@@ -294,7 +293,7 @@ app
         responses: 0,
         quietUntilMs: Infinity,
         paused: false,
-        charsPerMs: PCM_CHARS_PER_MS,
+        coding: 'pcm',
         prefix: '',
         listener: null,
         turnOfRun: -1,

@@ -1,8 +1,10 @@
 import { FRAME_MS, frameSamples, msToSamples } from '../../src/core/units.js'
-import type { LegRateHz } from '../../src/core/units.js'
+import type { LegRateHz, SampleRateHz } from '../../src/core/units.js'
+import { G711, bytesOfSamples, samplesOf } from '../../src/media/pcm.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { loadMediaAssets } from '../../src/workers/media-assets.js'
+import type { Coding } from '../protocol.js'
 import { MARKER_HZ, TALK_EVERY_FRAMES, TALK_FRAMES, TALK_PEAK, TONE_PEAK, speechFrames, toneFrame } from './signal.js'
 
 /**
@@ -39,16 +41,22 @@ export async function callerFrames(rateHz: LegRateHz): Promise<readonly Int16Arr
   return [beep, ...words, beep, ...noise]
 }
 
-/** The agent's answer as the model says it: 24 kHz, and 8 kHz for whoever asks for mu-law. */
-export async function modelAnswers(): Promise<{ readonly wide: Int16Array; readonly narrow: Int16Array }> {
-  const bank = await resamplers()
-  return { wide: through(bank, await spoken(16_000), 16_000, MODEL_RATE_HZ), narrow: await spoken(8000) }
+/** The agent's answer as the model says it: the bytes of 24 kHz PCM, or of G.711. */
+export async function modelAnswer(coding: Coding): Promise<Uint8Array> {
+  if (coding === 'pcm') return bytesOfSamples(through(await resamplers(), await spoken(16_000), 16_000, MODEL_RATE_HZ))
+  const narrow = await spoken(8000)
+  const coded = new Uint8Array(narrow.length)
+  G711[coding].encode(narrow, coded)
+  return coded
 }
 
-/** The same as the caller hears it where nothing is lost. @param rateHz  8,000 where it is passed on as it is */
-export async function answerToHear(rateHz: LegRateHz): Promise<Int16Array> {
-  const { wide, narrow } = await modelAnswers()
-  return rateHz === 8000 ? narrow : through(await resamplers(), wide, MODEL_RATE_HZ, rateHz)
+/** The same as the caller hears it where nothing is lost: G.711 is passed on as it is. */
+export async function answerToHear(rateHz: LegRateHz, coding: Coding): Promise<Int16Array> {
+  const said = await modelAnswer(coding)
+  if (coding === 'pcm') return through(await resamplers(), samplesOf(said), MODEL_RATE_HZ, rateHz)
+  const heard = new Int16Array(said.length)
+  G711[coding].decode(said, heard)
+  return heard
 }
 
 async function resamplers(): Promise<ResamplerBank> {
@@ -56,7 +64,7 @@ async function resamplers(): Promise<ResamplerBank> {
   return new ResamplerBank({ rows, kernel: firKernel })
 }
 
-function through(bank: ResamplerBank, pcm: Int16Array, fromHz: 16_000 | 24_000, toHz: 16_000 | 24_000): Int16Array {
+function through(bank: ResamplerBank, pcm: Int16Array, fromHz: SampleRateHz, toHz: SampleRateHz): Int16Array {
   const stream = bank.open(fromHz, toHz)
   const out = new Int16Array((pcm.length * toHz) / fromHz)
   const frame = msToSamples(FRAME_MS, fromHz)

@@ -25,17 +25,18 @@ export interface Line {
   text(bytes: Buffer, from: number, to: number, out: Int16Array): HeardText
 }
 
-export function lineFor(opening: Opening, sequence: boolean): Line {
-  return opening === 'twilio' ? new TwilioLine() : new PcmLine(sequence)
+export function lineFor(opening: Opening, sequence: boolean, rateHz: LegRateHz): Line {
+  return opening === 'twilio' ? new TwilioLine() : new PcmLine(sequence, rateHz)
 }
 
 const PCM_HEADER_BYTES = 8
 
 class PcmLine implements Line {
-  readonly rateHz = 16000
+  readonly rateHz: LegRateHz
   readonly #sequence: boolean
 
-  constructor(sequence: boolean) {
+  constructor(sequence: boolean, rateHz: LegRateHz) {
+    this.rateHz = rateHz
     this.#sequence = sequence
   }
 

@@ -27,7 +27,7 @@ const OPENING_AT_ONCE = 8
 const FAILURES_TOLD = 5
 
 const sequence = options.level === 'L0' || options.level === 'L1'
-const line = lineFor(options.opening, sequence && options.opening !== 'twilio')
+const line = lineFor(options.opening, sequence && options.opening !== 'twilio', options.legRateHz)
 const tone = toneFrame(line.rateHz, TONE_HZ)
 const counts = newAudioCounts()
 const shared: SharedByCallers = {
@@ -45,7 +45,7 @@ const shared: SharedByCallers = {
     options.level === 'L2-prod'
       ? {
           frames: (await callerFrames(line.rateHz)).map((frame) => line.frame(frame, 'conversation')),
-          answer: await answerToHear(line.rateHz),
+          answer: await answerToHear(line.rateHz, options.coding),
         }
       : null,
   answerAfterMs: options.answerAfterMs,

@@ -139,13 +139,19 @@ export function edgeParts(options: ServerOptions): EdgeParts {
  * The agent of all bench calls. Nothing in it makes the session act by itself: no prompts, no fillers, no limit
  * within the length of a run. Below L3 the echo is one greeting that cannot be interrupted.
  */
-export function benchAgent({ level, track }: Pick<ServerOptions, 'level' | 'track'>): AgentDefinition {
+export function benchAgent({
+  level,
+  track,
+  legRateHz,
+  coding,
+}: Pick<ServerOptions, 'level' | 'track' | 'legRateHz' | 'coding'>): AgentDefinition {
   return agentSchema.parse({
     version: 1,
     name: 'bench',
     backend: 'auto',
+    backends: { openai: { audio: coding } },
     instructions: 'Say back what you hear.',
-    stream: { track, outputSamplingRate: 16000, statusCallback: false },
+    stream: { track, outputSamplingRate: legRateHz, statusCallback: false },
     silence: { afterMs: 60_000, prompts: [] },
     fillers: { phrases: [] },
     bargeIn: { protectGreeting: level !== 'L3' },

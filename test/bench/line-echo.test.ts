@@ -26,7 +26,7 @@ t.test('a share of the callers has an echo, spread over all', (t) => {
 })
 
 t.test('samples are put on top of those of a masked frame, and its number stays', (t) => {
-  const line = lineFor('socket', true)
+  const line = lineFor('socket', true, 16_000)
   const frame = line.frame(
     Int16Array.from({ length: F }, (_, i) => i - 100),
     'call',
@@ -41,6 +41,9 @@ t.test('samples are put on top of those of a masked frame, and its number stays'
   new FrameReader((_opcode, bytes, from, to) => line.samples(bytes, from, to, out)).push(bare)
   t.same([out[0], out[1], out[319]], [-400, -399, -81])
   t.same([(out[160] as number) & 0xffff, out[161]], [70_000 & 0xffff, 1], 'the number')
-  t.equal(lineFor('twilio', false).withSamples(maskedFrame(OPCODE.text, Buffer.from('{}')), new Int16Array(F)), null)
+  t.equal(
+    lineFor('twilio', false, 8000).withSamples(maskedFrame(OPCODE.text, Buffer.from('{}')), new Int16Array(F)),
+    null,
+  )
   t.end()
 })

@@ -111,7 +111,7 @@ for (const rate of [8000, 16000] as const) {
   // caller's next word.
   for (const track of ['inbound_track', 'both_tracks'] as const)
     t.test(`${rate} Hz, ${track}: callers who answer at once are heard at once, and nobody else is`, async (t) => {
-      const answer = await answerToHear(rate)
+      const answer = await answerToHear(rate, rate === 8000 ? 'pcma' : 'pcm')
       const frames = await callerFrames(rate)
       const turns = [0, 1, 2, 3]
       const line = new LineEcho(rate, true, track === 'both_tracks')
