@@ -93,6 +93,14 @@ export const en: Language = {
   ),
   no: words("no nope nah not_yet not_really i_don't i_didn't it_isn't it's_not wrong never"),
   besideYesNo: words("please thanks thank_you sir madam oh ah it is that that's"),
+  human: words(
+    'human a_human a_person person agent an_agent operator representative colleague a_colleague someone somebody manager ' +
+      'the_manager customer_care customer_service connect_me transfer_me real_person',
+  ),
+  besideHuman: words(
+    "please i want_to need_to speak talk to with can could may let me i'd_like_to a an the your real in",
+  ),
+  slower: words('slower speak_slower speak_slowly talk_slower more_slowly slow_down too_fast you_are_too_fast'),
   questionEnds: [],
   questionWords: words(
     "what which who whom whose when where why how or what's who's where's when's how's can_you_tell could_you_tell " +
@@ -125,8 +133,8 @@ export const en: Language = {
   stop: words('stop stop_it listen listen_to_me excuse_me enough be_quiet'),
   besideWait: words('please okay ok no hey just sorry oh yeah let_me_see let_me_check first'),
   again: words(
-    'hello pardon pardon_me sorry? what? what_was_that come_again say_that_again say_again again? can_you_repeat ' +
-      "can_you_repeat_that could_you_repeat could_you_repeat_that repeat repeat_that i_didn't_hear i_didn't_hear_you " +
+    'repeat hello pardon pardon_me sorry? what? what_was_that come_again say_that_again say_again again? can_you_repeat ' +
+      "can_you_repeat_that could_you_repeat could_you_repeat_that repeat_that i_didn't_hear i_didn't_hear_you " +
       "i_can't_hear_you i_didn't_catch_that are_you_there excuse_me?",
   ),
   smallTalk: words(
@@ -139,7 +147,7 @@ export const en: Language = {
       'i_will_look looking_that_up checking_that please_wait give_me_a_moment give_me_a_second',
   ),
   ends: words(
-    "that's_all that_is_all that's_it that'll_be_all that_will_be_all nothing_else nothing_more goodbye good_bye bye " +
+    "goodbye that's_all that_is_all that's_it that'll_be_all that_will_be_all nothing_else nothing_more good_bye bye " +
       'have_a_good_day have_a_nice_day have_a_good_one talk_to_you_later',
   ),
   besideEnds: words(

@@ -97,10 +97,18 @@ export interface Language {
   readonly hesitations: readonly string[]
   /** Who ends with one of these has not said yet what it is about. */
   readonly stems: readonly string[]
+  /** Of this list, `no`, `human`, `slower`, `wait`, `again` and `ends` the first is the plainest: an intent of an offline
+   * dialogue that has it is meant by all of the list. */
   readonly yes: readonly string[]
   readonly no: readonly string[]
   /** What may stand beside a yes or a no. */
   readonly besideYesNo: readonly string[]
+  /** Asks for a person. */
+  readonly human: readonly string[]
+  /** What may stand beside it. */
+  readonly besideHuman: readonly string[]
+  /** Asks the agent to speak slower. */
+  readonly slower: readonly string[]
   /** A sentence that ends with one of these is a question. */
   readonly questionEnds: readonly string[]
   /** A question with one of these asks for more than yes or no. */

@@ -43,7 +43,7 @@ export const sw: Language = {
   weekdays: 'jumapili jumatatu jumanne jumatano alhamisi ijumaa jumamosi'.split(' '),
   through: ['hadi', 'mpaka'],
   daily: ['kilasiku'],
-  days: { 'kesho kutwa': 2, leo: 0, kesho: 1, jana: -1, juzi: -2, mtondo: 3 },
+  days: { 'kesho kutwa': 2, leo: 0, kesho: 1, jana: -1, juzi: -2 },
   nextWeek: words('wiki_ijayo'),
   nextMonth: words('mwezi_ujao'),
   next: words('ijayo inayokuja'),
@@ -93,6 +93,14 @@ export const sw: Language = {
   ),
   no: words('hapana la sio siyo si_hivyo sio_hivyo hakuna bado zii aii apana hamna sitaki sina'),
   besideYesNo: words('asante tafadhali bwana mama bana basi tu ni hiyo'),
+  human: words(
+    'mtu mhudumu meneja msimamizi mfanyakazi wakala binadamu mwenzako niunganishe nipe_mtu niunganishie mtu_wa_kuongea_naye',
+  ),
+  besideHuman: words(
+    'nataka naomba ningependa kuongea kuzungumza kusema na tafadhali kwa wa wenu halisi huduma customer_care nipigie ' +
+      'unaweza kuniunganisha tu basi mwingine',
+  ),
+  slower: words('polepole ongea_polepole sema_polepole pole_pole taratibu ongea_taratibu punguza_kasi unaongea_haraka'),
   questionEnds: words('ngapi wapi lini gani nani vipi aje sivyo si_ndio sindio'),
   questionWords: words(
     'nini gani wapi lini ngapi nani vipi aje kwanini mbona ipi yupi zipi au ama kwa_nini naomba niambie nieleze ' +
@@ -120,7 +128,7 @@ export const sw: Language = {
   stop: words('simama acha wacha acha_kwanza nisikilize sikiliza nyamaza basi_basi samahani_kidogo'),
   besideWait: words('tafadhali kidogo kwanza hapo sawa basi hapana bana hebu tu'),
   again: words(
-    'halo haloo ati nini? unasema unasemaje umesema_nini ulisema_nini rudia hurudia tena? sema_tena sikusikia ' +
+    'rudia halo haloo ati nini? unasema unasemaje umesema_nini ulisema_nini hurudia tena? sema_tena sikusikia ' +
       'sijasikia sikuskia samahani? uko_hapo upo',
   ),
   smallTalk: words(
@@ -132,7 +140,7 @@ export const sw: Language = {
       'nacheki wacha_niangalie acha_niangalie kidogo_tu',
   ),
   ends: words(
-    'hayo_tu hiyo_tu hilo_tu hicho_tu hakuna_kingine hakuna_lingine hakuna_mengine sina_kingine sina_lingine kwaheri ' +
+    'kwaheri hayo_tu hiyo_tu hilo_tu hicho_tu hakuna_kingine hakuna_lingine hakuna_mengine sina_kingine sina_lingine ' +
       'kwa_heri baadaye tutaonana siku_njema usiku_mwema',
   ),
   besideEnds: words(

@@ -349,6 +349,25 @@ for (const { name, from, inputs, says, calls } of callsOf) {
   })
 }
 
+t.test('typed Swahili, mixed words and numbers are understood, whatever the language of the dialogue', async (t) => {
+  for (const number of [
+    'nne moja mbili saba',
+    'four moja two saba',
+    'arobaini na moja ishirini na saba',
+    'elfu nne mia moja ishirini na saba',
+    'nne moja mbili tano, hapana, saba',
+  ]) {
+    const { input, calls } = drive({ from: STRANGER })
+    input('hapana')
+    input(number)
+    input('ndiyo')
+    t.ok(calls.includes('lookup_order {"orderNumber":"4127"}'), `${number}: ${calls.join(' ')}`)
+  }
+  const { input } = drive({ from: STRANGER })
+  t.match(input('naomba kuongea na mtu tafadhali').join(' '), /colleague|human/i)
+  t.match(input('kwaheri').join(' '), /./)
+})
+
 t.test("the recogniser listens for the caller's own numbers first, then for any", async (t) => {
   const { engine, input } = drive({ from: TWO_ORDERS })
   t.match(

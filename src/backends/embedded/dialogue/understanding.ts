@@ -1,6 +1,7 @@
-import { parsePhrase, type Phrase } from '../../../agents/offline.js'
+import { parsePhrase, wordsOf as phraseWords, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
+import { meaningsOf, plainestWords, withOwnCorrections, withOwnDigits } from './typed-words.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 
 /** Known values (a caller's order numbers) that go into one grammar. */
@@ -192,6 +193,10 @@ export class Understanding {
   readonly #lead: readonly string[]
   readonly #tail: readonly string[]
   readonly #correction: readonly string[]
+  /** All words of its phrases. */
+  readonly #own: ReadonlySet<string>
+  /** What intents mean in every language. */
+  readonly #meanings: ReadonlyMap<string, readonly string[]>
 
   constructor(dialogue: OfflineDialogue) {
     this.#digits = dialogue.digits
@@ -212,6 +217,19 @@ export class Understanding {
         phrases: [{ type: 'slot', slot: name }, ...definition.phrases.map(parsePhrase)],
       })
     }
+    const phrases = [
+      ...[...this.#intents.values()].flat(),
+      ...[...this.#slots.values()].flatMap((slot) => [...slot.phrases, ...[...slot.options.values()].flat()]),
+    ]
+    this.#own = new Set(phrases.flatMap(phraseWords))
+    this.#meanings = new Map(
+      [...this.#intents].map(([name, own]) => [
+        name,
+        plainestWords().flatMap(([meaning, plainest]) =>
+          plainest.some((word) => own.some((phrase) => this.#isWhole(phrase, [word]))) ? [meaning] : [],
+        ),
+      ]),
+    )
   }
 
   /** A JSGF document for what is expected; the same expectation gives the same text. */
@@ -263,7 +281,7 @@ export class Understanding {
    * one over a shorter one.
    */
   meaningOf(text: string, expected: Expectation): Meaning | null {
-    const words = withZeros(wordsOf(text, this.#digits), this.#digits)
+    const words = this.#ownWords(text, expected.number)
     if (words.length === 0) return null
     let best: { readonly meaning: Meaning; readonly score: number } | null = null
     for (const { name, phrase, corrects } of this.#phrasesOf(expected)) {
@@ -276,7 +294,22 @@ export class Understanding {
         }
       }
     }
-    return best?.meaning ?? null
+    if (best !== null) return best.meaning
+    const meanings: readonly string[] = meaningsOf(text)
+    const name = expected.intents.find((intent) => this.#meanings.get(intent)?.some((one) => meanings.includes(one)))
+    return name === undefined ? null : { name, slots: {}, corrects: false }
+  }
+
+  /** The words of a text, with the digits and corrections of all languages in the dialogue's own. */
+  #ownWords(text: string, number: NumberInParts | null): readonly string[] {
+    const definition = this.#slots.get(number?.slot ?? '')?.definition
+    const length = definition?.type === 'digits' ? definition.max : 0
+    const digits = withOwnDigits(wordsOf(text, this.#digits), this.#own, this.#digits, length)
+    return withZeros(withOwnCorrections(digits, this.#digits, this.#correction), this.#digits)
+  }
+
+  #isWhole(phrase: Phrase, words: readonly string[]): boolean {
+    return [...this.#match(phrase, words, 0)].some(({ end }) => end === words.length)
   }
 
   /** Fewer and more digits than a number has are part of it, or too many: only where it may be said in parts. */
