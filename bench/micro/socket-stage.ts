@@ -26,6 +26,7 @@ const session: BackendSession = {
   greeting: null,
   tools: [],
   language: 'en',
+  languages: ['en'],
   voice: null,
   history: [],
   toolLedger: [],

@@ -34,7 +34,9 @@ export function callContext({ agent, business, from }: ContextCall, wallMs: numb
       `${dayPart(minuteOfDay(zone, wallMs))}, in the time zone ${zone} (${format({ timeZoneName: 'longOffset' }).split(', ')[1] ?? 'GMT'}).`,
     agent.languages.length === 1
       ? `- The language of the line is ${nameOf(agent.languages[0] ?? '')}.`
-      : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first.`,
+      : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first. Answer in the ` +
+        "language of the caller's last whole sentence; a borrowed word changes nothing, and where they mix, go on in the " +
+        'one that you speak. Call set_language when it changes.',
     ...(hasSwahiliClock(agent.languages, zone) ? [SWAHILI_CLOCK] : []),
     ...(open === undefined ? [] : [`- ${String(business?.facts.name)} is ${String(open)}.`]),
     ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),

@@ -86,7 +86,10 @@ export interface BackendSession {
   readonly instructions: string
   readonly greeting: string | null
   readonly tools: readonly ToolSpec[]
+  /** Tag of the language that the call is in, such as `sw-KE`. */
   readonly language: string
+  /** Tags of the languages that the agent speaks: what recognisers are to expect. */
+  readonly languages: readonly string[]
   readonly voice: string | null
   /** What was said and done before, when this session replaces another during a call. */
   readonly history: readonly HistoryEntry[]
@@ -95,6 +98,19 @@ export interface BackendSession {
   readonly offline: unknown
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown
+}
+
+/** What may change during a session (`Backend.updateSession`). */
+export interface SessionUpdate {
+  /** @defaultValue unchanged */
+  readonly instructions?: string
+  /** @defaultValue unchanged */
+  readonly tools?: readonly ToolSpec[]
+  /**
+   * Tag of the language that the caller speaks now: of a voice's texts.
+   * @defaultValue unchanged
+   */
+  readonly language?: string
 }
 
 export interface ToolReply {
@@ -189,10 +205,10 @@ export interface Backend {
    */
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
   /**
-   * Replaces instructions or tools, or both, from the model's next answer on; what is absent stays. Causes no answer. A
+   * Replaces instructions, tools or language from the model's next answer on; what is absent stays. Causes no answer. A
    * service that cannot change them in mid-session ignores it, and counts it in `counters`.
    */
-  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
+  updateSession(update: SessionUpdate): void
   /** Small JSON-safe state to resume this conversation in a new instance; null when the history is enough. */
   snapshot(): unknown
   /**

@@ -12,8 +12,8 @@ import type {
   BackendSink,
   RateLimit,
   ToolReply,
-  ToolSpec,
   TextOptions,
+  SessionUpdate,
 } from './backend.js'
 import { Budget, usedIn } from './budget.js'
 import type { BudgetOptions, BudgetReport, UsedBudget } from './budget.js'
@@ -373,7 +373,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#primary?.backend.interrupt({ itemId, playedMs: itemId === null ? 0 : heard.playedMs + silentMs })
   }
 
-  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
+  updateSession(update: SessionUpdate): void {
     if (this.#over || this.#session === null) return
     this.#session = { ...this.#session, ...update }
     for (const one of [this.#primary, this.#next, this.#standby, this.#replacement]) one?.backend.updateSession(update)

@@ -91,6 +91,8 @@ export const backendEventSchema = z
       final: z.boolean(),
       itemId: z.string(),
       generation: z.number(),
+      /** Of the caller's final words, of recognisers that tell: the same words in parts, each in one language. */
+      languages: z.array(z.object({ text: z.string(), language: z.string() })).exactOptional(),
     }),
     /**
      * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:

@@ -6,6 +6,8 @@ import { AgentSpeech } from './agent-speech.js'
 import { waitOf } from './backend-events.js'
 import type { BackendEvent } from './backend-events.js'
 import { isBackchannel } from './backchannel.js'
+import { CallLanguage } from './call-language.js'
+import type { HeardWords } from './call-language.js'
 import { isClosing, saysGoodbye } from './closing-cues.js'
 import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
@@ -25,7 +27,7 @@ import { EscalationRules, YES_DIGIT } from './escalation-rules.js'
 import type { CallInput, CallOutput, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { EscalationPacket } from './documents/handoff.js'
-import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, RESUME_TOOL, isBuiltIn } from './gateway-tools.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, LANGUAGE_TOOL, RESUME_TOOL, isBuiltIn } from './gateway-tools.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
 import type { OutcomeFacts } from './outcome.js'
 import type {
@@ -230,7 +232,7 @@ export class CallSession {
   }
 
   readonly #options: CallSessionOptions
-  #language: string
+  readonly #language: CallLanguage
   readonly #playout: PlayoutView
   readonly #deadlines = new Deadlines<DeadlineName>(DEADLINES)
   readonly #callerSpeech: CallerSpeech
@@ -366,7 +368,7 @@ export class CallSession {
   constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
     const checkpoint = resume?.checkpoint ?? null
     this.#options = options
-    this.#language = options.languages[0] ?? ''
+    this.#language = new CallLanguage(options.languages, checkpoint?.language)
     this.#playout = playout
     this.#nowMs = options.preparedAtMs
     this.#resume = checkpoint
@@ -379,7 +381,8 @@ export class CallSession {
     this.#callerSpeech = new CallerSpeech(options.speech, turnDecider)
     this.#bargeIn = new BargeIn(options.bargeIn)
     this.#transcript = new Transcript((record, itemId, playedMs) => {
-      this.#record({ kind: 'transcript', record })
+      const spoken = options.languages.length > 1 ? { ...record, language: this.#language.now } : record
+      this.#record({ kind: 'transcript', record: spoken })
       if (record.role === 'agent') this.#agentSaid(record, itemId, playedMs)
     })
     this.#claims = options.claims === null ? null : new ClaimAudit(options.claims, this.log, checkpoint?.openClaims)
@@ -413,6 +416,11 @@ export class CallSession {
   /** From the opened stream to the first agent sound; null before that sound. */
   get greetingMs(): number | null {
     return this.#greetingMs
+  }
+
+  /** Tag of the language that the call is in. */
+  get language(): string {
+    return this.#language.now
   }
 
   get escalation(): EscalationAsked | null {
@@ -514,6 +522,7 @@ export class CallSession {
       greetingMs: this.#greetingMs,
       owed: this.#owed,
       heard: itemId === null ? null : { itemId, playedMs: this.#playout.playedMs(itemId, this.#nowMs) },
+      language: this.#language.now,
       silencePrompts: this.#silence.prompts,
       nextAnnouncement: this.#nextAnnouncement,
       identity: this.#identity,
@@ -706,7 +715,7 @@ export class CallSession {
 
   /** The words of a phrase in the call's language; empty where there is none. */
   #text(phrase: Phrase | null | undefined): string {
-    return phrase == null ? '' : textIn(phrase, this.#language)
+    return phrase == null ? '' : textIn(phrase, this.#language.now)
   }
 
   get #goodbye(): string {
@@ -1090,7 +1099,7 @@ export class CallSession {
         return this.#backendInterrupted(event.generation)
       case 'transcript':
         return event.role === 'caller'
-          ? this.#callerWords(event.itemId, event.text, event.final)
+          ? this.#callerWords(event.itemId, event.text, event.final, event.languages)
           : this.#agentWords(event)
       case 'tool-call':
         // With a human on the line the backend was told to close: its tool calls are ignored.
@@ -1175,7 +1184,7 @@ export class CallSession {
     this.#out({ type: 'announce-cancel', itemId })
   }
 
-  #callerWords(itemId: string, text: string, final: boolean): void {
+  #callerWords(itemId: string, text: string, final: boolean, languages?: readonly HeardWords[]): void {
     const { firstVoicedMs, lastVoicedMs } = this.#callerSpeech
     // A transcript of DTMF digits has no voice of its own: the last voiced sample belongs to earlier words.
     const spoken = !Number.isNaN(lastVoicedMs) && (lastVoicedMs !== this.#wordsOfMs || itemId === this.#wordsItemId)
@@ -1185,6 +1194,7 @@ export class CallSession {
       this.#wordsOfMs = lastVoicedMs
       this.#wordsItemId = itemId
     }
+    if (final && this.#language.heard(languages ?? [{ text }])) this.#languageChanged()
     this.#transcript.callerWords(itemId, text, final, startMs - this.streamZeroMs, endMs - this.streamZeroMs)
     if (text.trim() === '') return
     this.#greetingSettled()
@@ -1201,6 +1211,13 @@ export class CallSession {
     this.#smallTalk = isSmallTalk(text)
     if (final && this.#state === 'live' && this.#turns.waiting) this.#in('answer', this.#options.answerTimeoutMs)
     if (final) this.#closingCue(text)
+  }
+
+  #languageChanged(): void {
+    const { now } = this.#language
+    this.#mark('language', now)
+    this.#out({ type: 'language', language: now })
+    this.#checkpointDue = true
   }
 
   /** Words that may still change: they say whether the caller has finished, and whether he only listens. */
@@ -1868,6 +1885,10 @@ export class CallSession {
         refusal ?? undefined,
       )
     }
+    if (name === LANGUAGE_TOOL) {
+      if (this.#language.set(String(args['language']))) this.#languageChanged()
+      return this.#toolResult(callId, true, { language: this.#language.now }, undefined)
+    }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
     // Of several tools the first counts; a deadline without a tool is that of a late answer.
@@ -1887,7 +1908,11 @@ export class CallSession {
       const required = name === ESCALATE_TOOL && key === 'reason'
       if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
     }
-    if (name !== END_CALL_TOOL && name !== RESUME_TOOL && this.#options.escalation === null)
+    if (name === LANGUAGE_TOOL) {
+      const { languages } = this.#options
+      if (!languages.includes(String(args['language']))) return `language must be one of ${languages.join(', ')}.`
+    }
+    if (name !== END_CALL_TOOL && name !== RESUME_TOOL && name !== LANGUAGE_TOOL && this.#options.escalation === null)
       return 'No human can be reached from this line.'
     if (this.#state !== 'live' && this.#state !== 'connecting') return 'The call is already being ended or handed over.'
     return null
@@ -1903,6 +1928,7 @@ export class CallSession {
     // Of the greeting it has learnt when that began.
     if (itemId === this.#greetingItemId) return
     if (itemId.startsWith(ANNOUNCEMENT)) return this.#gatewaySaid(entry.text, itemId, playedMs)
+    this.#language.answered()
     if (this.#claims === null) return
     this.#claims.said(entry, playedMs, this.#nowMs + this.#options.wallOffsetMs)
     this.#judgeClaims(false)
@@ -2118,6 +2144,7 @@ export class CallSession {
       version: 1,
       callSid,
       agent,
+      language: this.#language.now,
       reason,
       summary,
       identity: this.#identity,

@@ -149,6 +149,8 @@ export type CallOutput =
       readonly detail: string
       readonly hangup: boolean
     }
+  /** The caller speaks another language of the agent's: what is said from here on is in that one. */
+  | { readonly type: 'language'; readonly language: string }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
   /** Of the timeline. `atMs` absent: the time of the input. */

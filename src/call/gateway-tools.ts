@@ -15,6 +15,8 @@ export interface GatewayTool {
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
 export const CALLBACK_TOOL = 'request_callback'
+/** Offered to agents that speak several languages. */
+export const LANGUAGE_TOOL = 'set_language'
 /** Offered only in a call to a caller whose call was cut off, until it was called. */
 export const RESUME_TOOL = 'resume_conversation'
 /** Tools of the gateway that run like the agent's tools; offered when the agent's file asks for them. */
@@ -22,9 +24,11 @@ export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
 export const NOTE_FIX_TOOL = 'note_fix'
 
+const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL]
+
 /** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): boolean {
-  return name === ESCALATE_TOOL || name === END_CALL_TOOL || name === CALLBACK_TOOL || name === RESUME_TOOL
+  return BUILT_IN.includes(name)
 }
 
 /** Tools that end the conversation: they are called only after the speech before them was delivered. */
@@ -92,6 +96,23 @@ export const RESUME_TOOL_SPEC: GatewayTool = {
     'Gives you the conversation that was cut off. Call it as soon as the person confirms that it was them and that they ' +
     'want to go on, and not before. Their identity has to be verified again.',
   parameters: { type: 'object', additionalProperties: false, properties: {} },
+}
+
+/** @param languages  tags of the agent's languages */
+export function languageToolSpec(languages: readonly string[]): GatewayTool {
+  return {
+    name: LANGUAGE_TOOL,
+    description:
+      'Tells the system which language the caller speaks now, so that its own phrases and the voice follow. Call it when ' +
+      'the caller goes over to another language for a whole sentence, not for a borrowed word, and not when it is the ' +
+      'language already.',
+    parameters: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['language'],
+      properties: { language: { type: 'string', enum: [...languages] } },
+    },
+  }
 }
 
 /** Added to the instructions of an agent that rings a caller back. */

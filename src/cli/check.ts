@@ -286,6 +286,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     greeting: definition.greeting === null ? null : textIn(definition.greeting, language),
     tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters })),
     language,
+    languages: definition.languages,
     voice: definition.voice[name] ?? null,
     history: [],
     toolLedger: [],

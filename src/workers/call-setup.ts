@@ -16,6 +16,7 @@ import {
   CALL_BACK_INSTRUCTIONS,
   ESCALATE_TOOL,
   GATEWAY_TOOLS,
+  languageToolSpec,
   RESUME_TOOL_SPEC,
 } from '../call/gateway-tools.js'
 import type { TranscriptEntry } from '../call/documents/record.js'
@@ -189,7 +190,8 @@ export function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSp
     return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
   })
   const asks = resume?.checkpoint.callBack === 'asks'
-  return [...offeredTools(agent, assets), ...gateway, ...(asks ? [RESUME_TOOL_SPEC] : [])]
+  const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
+  return [...offeredTools(agent, assets), ...gateway, ...languages, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
 /** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
@@ -227,7 +229,7 @@ export function instructionsOf(
 /** What a call's backend gets when it connects. @param history  the transcript so far @param wallMs calendar time */
 export function backendSession(start: CallStart, history: readonly TranscriptEntry[], wallMs: number): BackendSession {
   const { agent, resume } = start
-  const language = agent.languages[0] ?? ''
+  const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
   const greeting = greetingOf(start)
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
@@ -240,6 +242,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     greeting: greeting === null ? null : textIn(greeting, language),
     tools: toolSpecs(start),
     language,
+    languages: agent.languages,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.

@@ -1096,6 +1096,7 @@ function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
     backend: sessions.at(-1)?.backend ?? 'none',
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
+    language: session?.language ?? null,
     usage: session?.usage ?? noUsage(),
     report: { failover: null, irregular: {}, cost: null, budget: null },
     toolCallsRefused: 0,

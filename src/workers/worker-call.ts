@@ -476,6 +476,8 @@ export class WorkerCall implements BackendSink {
         return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
       case 'backend-tools':
         return this.#backend.updateSession({ tools: output.offered ? toolSpecs(this.#start) : [] })
+      case 'language':
+        return this.#backend.updateSession({ language: output.language })
       case 'backend-interrupt':
         return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
       case 'backend-close':
@@ -612,6 +614,7 @@ export class WorkerCall implements BackendSink {
       backend: this.#backend.capabilities.name,
       durationMs: session.streamMs(nowMs),
       greetingMs: session.greetingMs,
+      language: session.language,
       usage: session.usage,
       report: this.#parts.report(),
       toolCallsRefused: session.counters.toolCallsRefused,

@@ -8,10 +8,12 @@ import type {
   BackendSession,
   BackendSink,
   ToolReply,
-  ToolSpec,
   TextOptions,
+  SessionUpdate,
 } from '../backend.js'
+import type { BackendEvent } from '../../call/backend-events.js'
 import { isBackchannel } from '../../call/backchannel.js'
+import { codeOf } from '../../call/phrase.js'
 import { asksToRepeat, endsUnfinished } from '../../call/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
@@ -31,7 +33,16 @@ import { HttpHosts } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
 import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
-import type { Evidence, Heard, LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import type {
+  Evidence,
+  Heard,
+  LanguageModel,
+  SpeechToText,
+  StageContext,
+  StageFactory,
+  TextToSpeech,
+  Word,
+} from './stage.js'
 
 /** Each stage is a list: the first service is used, the others take its place when it fails. */
 export interface CascadeOptions {
@@ -286,15 +297,11 @@ export class CascadeBackend implements Backend {
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({
-    instructions,
-    tools,
-  }: {
-    readonly instructions?: string
-    readonly tools?: readonly ToolSpec[]
-  }): void {
+  updateSession({ instructions, tools, language }: SessionUpdate): void {
     const conversation = this.#conversation
     if (conversation === null) return
+    if (language !== undefined && this.#session !== null) this.#session = { ...this.#session, language }
+    if (instructions === undefined && tools === undefined) return
     this.#dropDraft()
     if (instructions !== undefined) conversation.instructions = instructions
     if (tools !== undefined) conversation.tools = tools
@@ -342,7 +349,7 @@ export class CascadeBackend implements Backend {
     const { signal } = this.#abort
     const context: StageContext = {
       name: this.capabilities.name,
-      languages: options.languages ?? [languageOf(session)].filter((language) => language !== ''),
+      languages: options.languages ?? session.languages.map(codeOf).filter((language) => language !== ''),
       voice: session.voice,
       inputRateHz: this.#rateHz,
       legRateHz: options.legRateHz ?? 16_000,
@@ -411,7 +418,7 @@ export class CascadeBackend implements Backend {
     const words = isBackchannel(heard.text, unless) ? '' : heard.text
     if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless()
     this.#interrupted = false
-    this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true)
+    this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true, heard.words)
     this.#partial = null
     if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
     const question = asksToRepeat(words) ? (this.#conversation?.openQuestion ?? null) : null
@@ -495,7 +502,7 @@ export class CascadeBackend implements Backend {
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 
-  #callerSaid(text: string, itemId: string, final: boolean): void {
+  #callerSaid(text: string, itemId: string, final: boolean, words: readonly Word[] = []): void {
     // The transcript belongs to the answer that it causes, which cannot have been interrupted yet.
     this.#sink.event({
       type: 'transcript',
@@ -504,6 +511,7 @@ export class CascadeBackend implements Backend {
       final,
       itemId,
       generation: this.#generation + 1,
+      ...languagesOf(words),
     })
   }
 
@@ -529,7 +537,7 @@ export class CascadeBackend implements Backend {
       voices: stages.tts,
       conversation,
       stats: this.stats,
-      manner: { language: languageOf(session), speed: 1 },
+      manner: { language: codeOf(session.language), speed: 1 },
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => this.#takeAudioInMs(),
@@ -596,9 +604,18 @@ export class CascadeBackend implements Backend {
   }
 }
 
-/** `sw` of `sw-KE`; empty where the session has none. */
-function languageOf({ language }: BackendSession): string {
-  return language.toLowerCase().split('-')[0] ?? ''
+/** The words in parts, each in one language, of recognisers that tell it of each word. */
+function languagesOf(
+  words: readonly Word[],
+): Pick<Extract<BackendEvent, { readonly type: 'transcript' }>, 'languages'> {
+  const parts: { text: string; language: string }[] = []
+  for (const { text, language } of words) {
+    const last = parts.at(-1)
+    if (language === undefined) return {}
+    if (last?.language === language) last.text += ` ${text}`
+    else parts.push({ text, language })
+  }
+  return parts.length === 0 ? {} : { languages: parts }
 }
 
 function plain(text: string): string {

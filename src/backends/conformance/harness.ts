@@ -150,6 +150,7 @@ export function conformanceSession(changes: Partial<BackendSession> = {}): Backe
       },
     ],
     language: 'en-KE',
+    languages: ['en-KE'],
     voice: null,
     history: [],
     toolLedger: [],

@@ -162,7 +162,7 @@ export function setupOf(
   const voice = session.voice ?? options.voice
   const { turns = { by: 'gateway' }, transcription, thinkingLevel = 'low' } = options
   const traits = traitsOf(options)
-  const languages = transcription?.languages ?? (traits.asynchronous ? [session.language] : [])
+  const languages = transcription?.languages ?? (traits.asynchronous ? [...session.languages] : [])
   const vocabulary = transcription?.vocabulary ?? []
   return {
     model: options.model.includes('/') ? options.model : `models/${options.model}`,

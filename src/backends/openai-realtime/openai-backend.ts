@@ -276,6 +276,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     readonly instructions?: string
     readonly tools?: readonly ToolSpec[]
   }): void {
+    if (instructions === undefined && tools === undefined) return
     this.connection.whenReady(() => {
       const changed = {
         ...(instructions === undefined ? {} : { instructions }),

@@ -1,3 +1,4 @@
+import { codeOf } from '../../call/phrase.js'
 import { functionParameters } from '../tool-schema.js'
 import { HINTED } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
@@ -314,17 +315,18 @@ function transcription(
   options: OpenAiRealtimeOptions,
   session: BackendSession,
 ): { readonly transcription?: WireTranscription } {
-  const { languages, keywords } = options
+  const codes = session.languages.map(codeOf).filter((code) => code !== '')
+  const { languages = codes.length > 1 ? codes : undefined, keywords } = options
   const model = transcriptionModel(options)
   if (model === null) return {}
-  // The service takes the language alone, not `en-KE`.
-  const [language] = session.language.toLowerCase().split('-')
+  // The service takes the language alone, not `en-KE`; of several it is better to let it find out.
+  const language = codes.length > 1 ? undefined : codes[0]
   return {
     transcription: {
       model,
       ...(languages !== undefined && HINTED.includes(model)
         ? { languages: [...languages] }
-        : language === undefined || language === ''
+        : language === undefined
           ? {}
           : { language }),
       ...(keywords !== undefined && HINTED.includes(model) ? { keywords: [...keywords] } : {}),

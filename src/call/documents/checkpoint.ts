@@ -52,6 +52,8 @@ export const checkpointSchema = z
     owed: z.enum(['nothing', 'answer', 'rest-of-answer']),
     /** The item heard last and how much of it was heard. */
     heard: z.object({ itemId: z.string(), playedMs: z.number() }).nullable(),
+    /** Tag of the call's language; absent: the agent's first. */
+    language: z.string().exactOptional(),
     silencePrompts: z.number(),
     /** Number of the next announcement, so that item ids stay unique in a call. */
     nextAnnouncement: z.number(),

@@ -11,6 +11,10 @@ export const handoffSchema = z.object({
   version: z.literal(1),
   callSid: z.string(),
   agent: z.string(),
+  language: z
+    .string()
+    .exactOptional()
+    .describe('Tag of the language that the caller speaks, such as sw; absent in packets of earlier builds.'),
   reason: z.string(),
   summary: z.string(),
   identity: z

@@ -27,7 +27,7 @@ const KEPT_CALL_VERSIONS: readonly unknown[] = [KEPT_CALL_VERSION]
 /** The worker's part of the call record, besides the call log; its times are as they were measured. */
 export interface CallResult
   extends
-    Pick<CallRecord, 'outcome' | 'endDetail' | 'backend' | 'durationMs' | 'greetingMs' | 'usage'>,
+    Pick<CallRecord, 'outcome' | 'endDetail' | 'backend' | 'durationMs' | 'greetingMs' | 'language' | 'usage'>,
     Pick<CallRecord['audio'], 'framesIn' | 'framesConcealed' | 'framesDropped' | 'dtmf'> {
   readonly type: 'result'
   readonly endReason: EndReason

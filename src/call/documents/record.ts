@@ -51,6 +51,7 @@ export const transcriptEntry = (ms: Ms) =>
       .boolean()
       .exactOptional()
       .describe('Agent entries: the caller interrupted it. text is what was said.'),
+    language: z.string().exactOptional().describe('Of the call at its end, for agents that speak several languages.'),
     playedMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
   })
 
@@ -238,6 +239,11 @@ export const callRecordSchema = z.object({
   version: z.literal(CALL_RECORD_VERSION),
   callSid: z.string(),
   agent: z.string(),
+  language: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe('Tag of the language that the call was in at its end, such as sw; null where there was no conversation.'),
   backend: z.string().describe('The one that answered last.'),
   direction: z.enum(['inbound', 'outbound']),
   from: z.string().describe('Masked.'),

@@ -156,5 +156,15 @@ export const en: Language = {
       'oh yes yeah sir madam',
   ),
   farewells: words('goodbye good_bye bye'),
+  common: words(
+    'the is are was my your it its that this what where when who how which why i you we they do does did can could would ' +
+      'will have has need want please to of for in on at with and but because if not yes no hello good morning name me ' +
+      'tell there today tomorrow yesterday time about from been was were am an be one two three four five six seven ' +
+      'eight nine ten meant other english',
+  ),
+  borrowed: words(
+    'okay ok delivery order orders price cleaning booking appointment reschedule cancel change refund parcel number code ' +
+      'message account till paybill bob service phone online offer size shop email data bundle pin sms am pm hello sorry',
+  ),
   oftenNoise: words('thank_you_very_much thank_you thanks you bye okay oh so yeah hmm'),
 }

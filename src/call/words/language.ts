@@ -137,6 +137,10 @@ export interface Language {
   readonly besideEnds: readonly string[]
   /** An agent says goodbye with these. */
   readonly farewells: readonly string[]
+  /** Words that make a sentence one of this language: what nearly every sentence has. */
+  readonly common: readonly string[]
+  /** Words that are said in other languages too: they say nothing about a caller's language. */
+  readonly borrowed: readonly string[]
   /** What models write for noise, and callers say too. */
   readonly oftenNoise: readonly string[]
 }

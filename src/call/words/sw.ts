@@ -148,5 +148,14 @@ export const sw: Language = {
       'eeh na_wewe_pia nawe_pia na tu bwana mama',
   ),
   farewells: words('kwaheri kwa_heri tutaonana siku_njema'),
+  common: words(
+    'ni ya wa za la cha vya kwa na je hii hiyo hilo huyo yangu wangu langu zangu yako wako lako yake wake gani wapi lini ' +
+      'nani ngapi vipi nataka naomba nina niko una uko mna kuna hakuna naitwa jina langu nipe niambie ningependa ' +
+      'nilikuwa unaweza naweza umefika imefika limefika iko liko kesho leo jana sasa saa asubuhi jioni mchana usiku ' +
+      'tafadhali habari hujambo samahani ndiyo hapana sijui nimeweka lakini halafu kwamba kama sana bado tu bei pesa ' +
+      'mzigo agizo viatu kulipa kuongea mtu simu namba nambari moja mbili tatu nne tano sita saba nane tisa kumi ' +
+      'ishirini iwe kiswahili asante kidogo',
+  ),
+  borrowed: words('safari karibu sawa poa matatu boda duka shamba jambo pole mpesa pesa'),
   oftenNoise: words('asante sawa'),
 }

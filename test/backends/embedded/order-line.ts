@@ -78,6 +78,7 @@ export function session(overrides: Partial<BackendSession> = {}): BackendSession
     greeting: ORDER_LINE.greeting,
     tools: [],
     language: 'en',
+    languages: ['en'],
     voice: 'slt',
     history: [],
     toolLedger: [],

@@ -45,6 +45,7 @@ async function call(from: string) {
       greeting: textIn(support.agent.greeting ?? '', 'en'),
       tools: [],
       language: 'en',
+      languages: ['en'],
       voice: 'slt',
       history: [],
       toolLedger: [],

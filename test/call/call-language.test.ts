@@ -1,0 +1,135 @@
+import t from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import { callContext } from '../../src/agents/call-context.js'
+import { agentSchema } from '../../src/agents/definition.js'
+import { CallLanguage } from '../../src/call/call-language.js'
+import type { CallSessionOptions } from '../../src/call/call-options.js'
+import type { CallStart } from '../../src/workers/call-messages.js'
+import { toolSpecs } from '../../src/workers/call-setup.js'
+import { Rig, escalation } from './rig.js'
+
+/** The language after each of the caller's turns, with an answer of the agent between them. */
+function after(turns: readonly (string | readonly (readonly [text: string, language: string])[])[], first = 'en') {
+  const language = new CallLanguage([first, first === 'en' ? 'sw' : 'en'], undefined)
+  return turns.map((turn) => {
+    language.heard(typeof turn === 'string' ? [{ text: turn }] : turn.map(([text, tag]) => ({ text, language: tag })))
+    language.answered()
+    return language.now
+  })
+}
+
+t.test('one whole sentence of the caller changes the language of the call', (t) => {
+  t.same(after(['Habari, mzigo wangu umefika wapi?']), ['sw'])
+  t.same(after(['Where is my parcel, please?'], 'sw'), ['en'])
+  t.same(after([[['Viatu ni bei gani?', 'sw']]]), ['sw'], 'as the recogniser tells it')
+  t.same(after(['Niaje buda, form ni gani?', 'Hi, where is my parcel?']), ['en', 'en'], 'two words are no sentence')
+  t.end()
+})
+
+t.test('a borrowed word never does, in either direction', (t) => {
+  t.same(after(['Naomba kuchange delivery, iwe kesho saa nne asubuhi', 'delivery', 'okay', 'reschedule order'], 'sw'), [
+    'sw',
+    'sw',
+    'sw',
+    'sw',
+  ])
+  t.same(
+    after([
+      [
+        ['nataka', 'sw'],
+        ['ku-reschedule delivery', 'en'],
+        ['ya kesho', 'sw'],
+      ],
+    ]),
+    ['sw'],
+    'an English verb in a Swahili sentence',
+  )
+  t.same(after(['Sawa', 'Sawa', 'Asante', 'Ndiyo']), ['en', 'en', 'en', 'en'], 'a single word, however often')
+  t.end()
+})
+
+t.test('two turns with little in them do, one after the other; a mixed turn changes nothing', (t) => {
+  t.same(after(['Ndiyo asante', 'Hapana, kesho']), ['en', 'sw'])
+  t.same(after(['Ndiyo asante', 'Yes, tomorrow', 'Hapana, kesho']), ['en', 'en', 'en'])
+  t.same(after(['I want to, yaani, nataka kulipa sasa please but the', 'Where is the yangu na hii']), ['en', 'en'])
+  t.end()
+})
+
+t.test('within a turn it changes once: it does not go back before the agent has answered', (t) => {
+  const language = new CallLanguage(['en', 'sw'], undefined)
+  t.equal(language.heard([{ text: 'Nataka kulipa sasa' }]), true)
+  t.equal(language.heard([{ text: 'I want to pay for it with what I have' }]), false)
+  t.equal(language.set('en'), false, 'nor for the model')
+  t.equal(language.now, 'sw')
+  language.answered()
+  t.equal(language.set('en'), true)
+  t.equal(language.set('en'), false)
+  t.equal(language.set('fr'), false, 'the agent does not speak it')
+  t.equal(language.now, 'en')
+  t.end()
+})
+
+t.test('a call that goes on keeps its language; one language is never another', (t) => {
+  t.equal(new CallLanguage(['en', 'sw-KE'], 'sw-KE').now, 'sw-KE')
+  t.equal(new CallLanguage(['en', 'sw-KE'], 'fr').now, 'en')
+  const alone = new CallLanguage(['en'], undefined)
+  t.equal(alone.heard([{ text: 'Habari, mzigo wangu umefika wapi?' }]), false)
+  t.equal(alone.now, 'en')
+  t.end()
+})
+
+const BOTH: Partial<CallSessionOptions> = {
+  languages: ['en', 'sw'],
+  goodbyeText: { en: 'Goodbye.', sw: 'Kwaheri.' },
+  filler: { texts: [{ en: 'One moment.', sw: 'Subiri kidogo.' }], afterMs: 700, everyMs: 6000 },
+}
+
+/** The caller's words of a turn, as a recogniser tells them. */
+function says(rig: Rig, text: string, itemId: string): void {
+  rig.backend({ type: 'transcript', role: 'caller', text, final: true, itemId, generation: 2 })
+}
+
+t.test("the gateway's phrases, the record, the packet and a call that goes on are in the caller's language", (t) => {
+  const rig = Rig.talking({ ...BOTH, escalation })
+  says(rig, 'Habari, mzigo wangu umefika wapi?', 'c1')
+  t.same(rig.only('language'), { type: 'language', language: 'sw' }, 'the backend is told')
+  rig.toolCall('t1', 'find_order', {})
+  rig.run(1000)
+  t.match(rig.all('announce'), [{ text: 'Subiri kidogo.', kind: 'filler' }])
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  const kept = rig.session.checkpoint()
+  t.equal(kept.language, 'sw')
+  t.match(rig.mirror.transcript, [
+    { role: 'agent', language: 'en' },
+    { role: 'caller', language: 'sw' },
+  ])
+  rig.toolCall('t2', 'escalate_to_human', { reason: 'refund' })
+  t.match(rig.only('escalate').packet, { language: 'sw' })
+
+  const next = new Rig({ ...BOTH }, { checkpoint: kept, log: rig.mirror.records() })
+  next.open()
+  next.ready()
+  t.equal(next.session.language, 'sw')
+  next.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
+  t.match(next.all('announce').at(-1), { text: 'Kwaheri.' })
+  t.end()
+})
+
+t.test('a model tells the language by a tool, and a single language needs none', (t) => {
+  const rig = Rig.talking(BOTH)
+  rig.toolCall('t1', 'set_language', { language: 'fr' })
+  t.match(rig.all('backend-tool-result').at(-1), { ok: false, value: { error: 'language must be one of en, sw.' } })
+  rig.toolCall('t2', 'set_language', { language: 'sw' })
+  t.match(rig.all('backend-tool-result').at(-1), { ok: true, value: { language: 'sw' } })
+  t.equal(rig.session.language, 'sw')
+  const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'x', languages: ['en', 'sw'] })
+  const offered = (languages: readonly string[]) =>
+    toolSpecs({ agent: { ...agent, languages }, assets: NO_ASSETS, resume: null } as unknown as CallStart).map(
+      ({ name }) => name,
+    )
+  t.ok(offered(['en', 'sw']).includes('set_language'))
+  t.notOk(offered(['en']).includes('set_language'))
+  const told = callContext({ agent, from: '' }, 0)
+  t.match(told, /languages of the line are English, Swahili; it begins in the first\. Answer in the language of/)
+  t.end()
+})
