@@ -4,6 +4,8 @@ import { codeOf } from '../call/phrase.js'
 import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
+import { commonIn } from '../speech/spoken/common-words.js'
+import { keyOf } from '../speech/spoken/pronunciations.js'
 import { ESCALATION_NUMBERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
@@ -17,6 +19,8 @@ import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './
 const LANGUAGES_MAX = 8
 /** Tools of one agent. */
 const AGENT_TOOLS_MAX = 40
+/** Names of one agent that are said in another way than they are written. */
+const PRONUNCIATIONS_MAX = 200
 /** Holidays, and days with other hours. */
 const HOURS_DAYS_MAX = 200
 /** Knowledge files of one agent. */
@@ -878,6 +882,34 @@ const recoverySchema = z.preprocess(
   }),
 )
 
+const pronunciationsSchema = z
+  .array(
+    z.strictObject({
+      match: z
+        .string()
+        .trim()
+        .min(2)
+        .max(60)
+        .regex(/^[\p{L}\p{N}].*[\p{L}\p{N}]$/u, { error: 'must begin and end with a letter or a digit' })
+        .describe('Whole words as they are written, in any case.'),
+      say: z.string().trim().min(1).max(120).describe('What voices get in their place.'),
+    }),
+  )
+  .max(PRONUNCIATIONS_MAX)
+  .superRefine((list, context) => {
+    list.forEach(({ match }, index) => {
+      const common = /\s/.test(match) ? null : commonIn(match)
+      const earlier = list.findIndex((other) => keyOf(other.match) === keyOf(match))
+      const message =
+        common !== null
+          ? `is ${match}, one of the 500 commonest words of ${common}, which every sentence may have; allowed: names, and words with others beside them`
+          : earlier < index
+            ? `is ${match}, which an earlier entry has; allowed: each once`
+            : null
+      if (message !== null) context.addIssue({ code: 'custom', path: [index, 'match'], message })
+    })
+  })
+
 const voiceSchema = z
   .object({
     embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
@@ -911,6 +943,9 @@ export const agentSchema = z
       ),
     language: languageTag.optional().describe('Short for a list of one.'),
     voice: voiceSchema.prefault({}),
+    pronunciations: pronunciationsSchema
+      .default([])
+      .describe('How voices that take text say names; the transcript keeps what was written. The longest match wins.'),
     backend: backendSchema
       .default('auto')
       .describe(

@@ -1,5 +1,6 @@
 import type { BackendEvent } from '../call/backend-events.js'
 import type { SampleRateHz } from '../core/units.js'
+import type { Pronunciation } from '../speech/spoken/pronunciations.js'
 
 export type { BackendErrorCode, BackendEvent, BackendUsage } from '../call/backend-events.js'
 
@@ -91,6 +92,11 @@ export interface BackendSession {
   /** Tags of the languages that the agent speaks: what recognisers are to expect. */
   readonly languages: readonly string[]
   readonly voice: string | null
+  /**
+   * Names that a voice gets in another spelling than the transcript.
+   * @defaultValue none
+   */
+  readonly pronunciations?: readonly Pronunciation[]
   /** What was said and done before, when this session replaces another during a call. */
   readonly history: readonly HistoryEntry[]
   readonly toolLedger: readonly ToolLedgerEntry[]

@@ -1,3 +1,4 @@
+import type { Pronunciation } from './spoken/pronunciations.js'
 import type { MessagePort } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
@@ -55,6 +56,8 @@ export interface Utterance {
 interface SpeechClientOptions {
   /** From `SpeechPool.openSession`. The client owns it and closes it. */
   readonly port: MessagePort
+  /** Names that are said in another way than they are written; absent: none. */
+  readonly pronunciations?: readonly Pronunciation[]
   /**
    * Requests another session from the main thread when this one's worker has died. Without it every request after the
    * first fault rejects with SPEECH_FAULT.
@@ -117,6 +120,7 @@ export class SpeechClient {
     reopened: 0,
   }
   readonly #options: SpeechClientOptions
+  readonly #pronunciations: readonly Pronunciation[]
   readonly #speaking = new Map<number, SpeakingState>()
   readonly #utterances = new Map<number, UtteranceState>()
   /** Null while there is no worker: between a fault and the new session, and after the end. */
@@ -128,6 +132,7 @@ export class SpeechClient {
 
   constructor(options: SpeechClientOptions) {
     this.#options = options
+    this.#pronunciations = options.pronunciations ?? []
     this.#adopt(options.port)
   }
 
@@ -153,7 +158,7 @@ export class SpeechClient {
         return
       }
       this.#speaking.set(id, { id, onChunk, resolve, reject })
-      this.#post({ type: 'speak', id, text, voice })
+      this.#post({ type: 'speak', id, text, voice, pronunciations: this.#pronunciations })
     })
     // The caller may ignore `done`.
     done.catch(() => undefined)
@@ -174,7 +179,8 @@ export class SpeechClient {
 
   /** A hint that lets the worker synthesise this text ahead of time, when it is idle. Never fails. */
   prepare(text: string, voice: string): void {
-    if (text.length <= SPEECH_TEXT_CHARS_MAX) this.#post({ type: 'prepare', text, voice })
+    if (text.length <= SPEECH_TEXT_CHARS_MAX)
+      this.#post({ type: 'prepare', text, voice, pronunciations: this.#pronunciations })
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { Pronunciation } from './spoken/pronunciations.js'
 import type { MessagePort } from 'node:worker_threads'
 import type { ErrorCode } from '../core/errors.js'
 import type { SampleRateHz } from '../core/units.js'
@@ -47,11 +48,22 @@ export interface PartlyRecognised extends Recognised {
 
 export type SpeechRequest =
   /** Speak `text`, sentence by sentence. Answered by `speech` for each sentence, then `spoken` or `failed`. */
-  | { readonly type: 'speak'; readonly id: number; readonly text: string; readonly voice: string }
+  | {
+      readonly type: 'speak'
+      readonly id: number
+      readonly text: string
+      readonly voice: string
+      readonly pronunciations: readonly Pronunciation[]
+    }
   /** Stop speaking; nothing of `id` follows. */
   | { readonly type: 'cancel'; readonly id: number }
   /** Put the sentences of `text` into the prompt cache when the worker is idle. No answer. */
-  | { readonly type: 'prepare'; readonly text: string; readonly voice: string }
+  | {
+      readonly type: 'prepare'
+      readonly text: string
+      readonly voice: string
+      readonly pronunciations: readonly Pronunciation[]
+    }
   /**
    * The caller started to speak. Answered by `partial` while it lasts, then by `heard` or `failed`, after
    * `utterance-end`.

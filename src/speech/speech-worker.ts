@@ -320,43 +320,46 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     })
   }
 
-  function speak(id: number, text: string, voice: string): void {
+  function speak({ id, text, voice, pronunciations }: Extract<SpeechRequest, { readonly type: 'speak' }>): void {
     if (sayings.size >= SPEECH_SAYINGS_MAX) {
       fail(id, new GatewayError('SPEECH_BUSY', `${SPEECH_SAYINGS_MAX} texts of this call are being spoken`))
       return
     }
     sayings.set(
       id,
-      engine.synthesiser.speak(text, voice, {
-        sentence: (speech, sentence, last) =>
-          reply(
-            { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
-            // The samples are a copy of the synthesiser's, so their buffer can be transferred.
-            [speech.pcm.buffer as ArrayBuffer],
-          ),
-        done: () => {
-          sayings.delete(id)
-          reply({ type: 'spoken', id })
+      engine.synthesiser.speak(
+        { text, voice, pronunciations },
+        {
+          sentence: (speech, sentence, last) =>
+            reply(
+              { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
+              // The samples are a copy of the synthesiser's, so their buffer can be transferred.
+              [speech.pcm.buffer as ArrayBuffer],
+            ),
+          done: () => {
+            sayings.delete(id)
+            reply({ type: 'spoken', id })
+          },
+          failed: (error) => {
+            sayings.delete(id)
+            fail(id, error)
+          },
         },
-        failed: (error) => {
-          sayings.delete(id)
-          fail(id, error)
-        },
-      }),
+      ),
     )
   }
 
   function receive(request: SpeechRequest): void {
     switch (request.type) {
       case 'speak':
-        speak(request.id, request.text, request.voice)
+        speak(request)
         return
       case 'cancel':
         sayings.get(request.id)?.()
         sayings.delete(request.id)
         return
       case 'prepare':
-        engine.synthesiser.prepare(request.text, request.voice)
+        engine.synthesiser.prepare(request)
         return
       case 'utterance-start':
         // The client has the same bound; this one protects the other calls.

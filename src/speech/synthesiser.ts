@@ -2,6 +2,8 @@ import { LRUCache } from 'lru-cache'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { Flite, Speech } from './flite.js'
 import { sentencesOf } from './spoken/sentences.js'
+import { pronounced } from './spoken/pronunciations.js'
+import type { Pronunciation } from './spoken/pronunciations.js'
 import { spokenForm } from './spoken/spoken-form.js'
 
 /** Sentences of one worker that wait to be made ahead of time; the oldest go. */
@@ -26,9 +28,18 @@ interface SynthesisSink {
   failed(error: GatewayError): void
 }
 
+interface SynthesisManner {
+  readonly voice: string
+  readonly pronunciations: readonly Pronunciation[]
+}
+
+interface SynthesisText extends SynthesisManner {
+  readonly text: string
+}
+
 interface Job {
   readonly sentences: readonly string[]
-  readonly voice: string
+  readonly manner: SynthesisManner
   readonly sink: SynthesisSink
   next: number
 }
@@ -51,7 +62,7 @@ export class Synthesiser {
   readonly #quiet: () => boolean
   readonly #cache: LRUCache<string, Speech>
   readonly #jobs: Job[] = []
-  readonly #prepare: { readonly key: string; readonly text: string; readonly voice: string }[] = []
+  readonly #prepare: { readonly key: string; readonly text: string; readonly manner: SynthesisManner }[] = []
   #scheduled = false
   #timer: NodeJS.Timeout | null = null
 
@@ -65,8 +76,8 @@ export class Synthesiser {
   }
 
   /** @returns a function that ends the job; nothing reaches the sink after it. Idempotent. */
-  speak(text: string, voice: string, sink: SynthesisSink): () => void {
-    const job: Job = { sentences: sentencesOf(text), voice, sink, next: 0 }
+  speak({ text, ...manner }: SynthesisText, sink: SynthesisSink): () => void {
+    const job: Job = { sentences: sentencesOf(text), manner, sink, next: 0 }
     this.#jobs.push(job)
     this.#schedule()
     return () => {
@@ -79,11 +90,11 @@ export class Synthesiser {
    * Synthesises the sentences of `text` into the cache when the worker is idle; beyond SPEECH_PREPARE_MAX the oldest
    * are dropped.
    */
-  prepare(text: string, voice: string): void {
+  prepare({ text, ...manner }: SynthesisText): void {
     for (const sentence of sentencesOf(text)) {
-      const key = keyOf(sentence, voice)
+      const key = keyOf(sentence, manner)
       if (this.#cache.has(key) || this.#prepare.some((waiting) => waiting.key === key)) continue
-      this.#prepare.push({ key, text: sentence, voice })
+      this.#prepare.push({ key, text: sentence, manner })
       if (this.#prepare.length > SPEECH_PREPARE_MAX) this.#prepare.shift()
     }
     this.#schedule()
@@ -127,7 +138,7 @@ export class Synthesiser {
     if (last) this.#jobs.splice(this.#jobs.indexOf(job), 1)
     try {
       if (text !== undefined) {
-        const speech = this.#make(text, job.voice)
+        const speech = this.#make(text, job.manner)
         job.sink.sentence({ pcm: speech.pcm.slice(), sampleRateHz: speech.sampleRateHz }, text, last)
       }
     } catch (error) {
@@ -143,28 +154,30 @@ export class Synthesiser {
     const next = this.#prepare.shift()
     if (next === undefined || this.#cache.has(next.key)) return
     try {
-      this.#make(next.text, next.voice)
+      this.#make(next.text, next.manner)
     } catch {
       // The error is reported when a call requests this sentence.
     }
   }
 
-  #make(text: string, voice: string): Speech {
-    const key = keyOf(text, voice)
+  #make(text: string, manner: SynthesisManner): Speech {
+    const key = keyOf(text, manner)
     const kept = this.#cache.get(key)
     if (kept !== undefined) {
       this.stats.sentencesFromCache++
       return kept
     }
-    const speech = trimmed(this.#flite.speak(spokenForm(text), voice, { stretch: STRETCH }))
+    const speech = trimmed(
+      this.#flite.speak(spokenForm(pronounced(text, manner.pronunciations)), manner.voice, { stretch: STRETCH }),
+    )
     this.stats.sentencesMade++
     this.#cache.set(key, speech)
     return speech
   }
 }
 
-function keyOf(sentence: string, voice: string): string {
-  return `${voice}\n${sentence}`
+function keyOf(sentence: string, { voice, pronunciations }: SynthesisManner): string {
+  return `${voice}\n${pronounced(sentence, pronunciations)}`
 }
 
 function asFault(error: unknown): GatewayError {

@@ -244,6 +244,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     language,
     languages: agent.languages,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,
+    pronunciations: agent.pronunciations,
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
     toolLedger: resume === null || asks ? [] : resumedTools(resume),

@@ -195,13 +195,20 @@ function ownVoiceFor({ backends, agent, legRateHz }: CallStart): OwnVoice | null
     voice: agent.voice['cascade'] ?? null,
     language,
     legRateHz,
+    pronunciations: agent.pronunciations,
     texts: fixedPhrases(agent, language),
   })
 }
 
 async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
   const speech =
-    start.speech === null ? null : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
+    start.speech === null
+      ? null
+      : new SpeechClient({
+          port: start.speech,
+          reopen: () => reopenSpeech(start.port),
+          pronunciations: start.agent.pronunciations,
+        })
   const { agent } = start
   const post = (message: FromCall): void => start.port.postMessage(message)
   const ownVoice = ownVoiceFor(start)

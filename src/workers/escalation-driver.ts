@@ -16,6 +16,7 @@ import type {
   EscalationOutput,
 } from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
+import { pronounced } from '../speech/spoken/pronunciations.js'
 import { spokenForm } from '../speech/spoken/spoken-form.js'
 import type { Log } from '../telemetry/log.js'
 import type { CallEffects } from './effects.js'
@@ -68,13 +69,13 @@ const OFFER_WAIT_S = 6
  */
 export function carrierSay(
   phrase: Phrase,
-  { say, languages: [first = ''] }: Pick<AgentDefinition, 'say' | 'languages'>,
+  { say, languages: [first = ''], pronunciations }: Pick<AgentDefinition, 'say' | 'languages' | 'pronunciations'>,
   language = first,
 ): SayAction {
   const voiced = language === first ? say.language : language
   return {
     verb: 'say',
-    text: spokenForm(textIn(phrase, language), voiced ?? language),
+    text: spokenForm(pronounced(textIn(phrase, language), pronunciations), voiced ?? language),
     ...(say.voice === undefined ? {} : { voice: say.voice }),
     ...(voiced === undefined ? {} : { language: voiced }),
   }

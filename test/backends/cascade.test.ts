@@ -49,6 +49,15 @@ t.test('the first sentence is spoken while the second is being written', async (
   t.equal(words.at(-1)?.final, true)
 })
 
+t.test('the voice gets a name as its pronunciation, and the transcript has it as it was written', async (t) => {
+  const { double, backend, recorder } = await line(t, {}, { pronunciations: [{ match: 'Muindi', say: 'Moo-in-dee' }] })
+  double.script.reply({ say: 'It is at Muindi Street.' })
+  ask(backend)
+  await recorder.next('turn-done')
+  t.same(double.spoken, ['It is at Moo-in-dee Street.'])
+  t.equal(recorder.all('transcript').findLast((entry) => entry.role === 'agent')?.text, 'It is at Muindi Street.')
+})
+
 t.test('a connection that has gone cold is opened again while the caller speaks', async (t) => {
   let skippedMs = 0
   const { double, backend, recorder } = await line(t, { nowMs: () => performance.now() + skippedMs })

@@ -30,6 +30,7 @@ async function line(t: Test, folder: string, voiceAlive = true, texts: readonly 
     language: 'en',
     legRateHz: 16_000,
     texts,
+    pronunciations: [],
   })
   if (!voiceAlive) soniox.faults.mute = true
   const recorder = new Recorder()

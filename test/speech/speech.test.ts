@@ -48,6 +48,23 @@ async function worker(until: (stats: SpeechWorkerStats) => boolean): Promise<Spe
   }
 }
 
+t.test('a name is said as its pronunciation, and the words of the speech are those that were written', async (t) => {
+  const say = async (text: string, pronunciations: readonly { match: string; say: string }[]) => {
+    const speech = new SpeechClient({ port: pool.openSession(), pronunciations })
+    const chunks: { text: string; samples: number }[] = []
+    await speech.speak(text, 'slt', (chunk) => chunks.push({ text: chunk.text, samples: chunk.pcm.length })).done
+    speech.close()
+    return chunks
+  }
+  const list = [{ match: 'Muindi', say: 'Bartholomew the second' }]
+  const [named] = await say('Muindi is here.', list)
+  const [written] = await say('Muindi is here.', [])
+  const [longer] = await say('Bartholomew the second is here.', [])
+  t.equal(named?.text, 'Muindi is here.')
+  t.equal(named?.samples, longer?.samples)
+  t.not(named?.samples, written?.samples, 'and the cache keeps them apart')
+})
+
 for (const voice of ['rms', 'awb']) {
   t.test(`the voice ${voice} is recognised over a telephone line`, async (t) => {
     const speech = client()

@@ -537,7 +537,7 @@ export class CascadeBackend implements Backend {
       voices: stages.tts,
       conversation,
       stats: this.stats,
-      manner: { language: codeOf(session.language), speed: 1 },
+      manner: { language: codeOf(session.language), speed: 1, pronunciations: session.pronunciations ?? [] },
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => this.#takeAudioInMs(),

@@ -2,6 +2,8 @@ import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { PHRASE_MS_MAX, PhraseStore } from '../../speech/phrase-store.js'
 import type { Phrase } from '../../speech/phrase-store.js'
+import { pronounced } from '../../speech/spoken/pronunciations.js'
+import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { Candidates } from './candidates.js'
 import { Speaking } from './speaking.js'
@@ -24,6 +26,7 @@ interface OwnVoiceOptions {
   readonly voice: string | null
   readonly language: string
   readonly legRateHz: LegRateHz
+  readonly pronunciations: readonly Pronunciation[]
   /** What the agent's file says word for word. Nothing else is ever kept, no text about a caller. */
   readonly texts: readonly string[]
 }
@@ -103,8 +106,9 @@ export class OwnVoice {
   }
 
   #key(text: string): string {
-    const { settings, voice, language, legRateHz } = this.#options
-    return PhraseStore.key({ ...settings, agentVoice: voice, language, legRateHz }, spokenForm(text.trim(), language))
+    const { settings, voice, language, legRateHz, pronunciations } = this.#options
+    const spoken = spokenForm(pronounced(text.trim(), pronunciations), language)
+    return PhraseStore.key({ ...settings, agentVoice: voice, language, legRateHz }, spoken)
   }
 
   /** @returns null for speech that is too long to keep @throws StageFault, or the reason of the signal */
@@ -113,7 +117,7 @@ export class OwnVoice {
     let rateHz: SampleRateHz = this.#options.legRateHz
     const speaking = new Speaking(
       voices,
-      { language: this.#options.language, speed: 1 },
+      { language: this.#options.language, speed: 1, pronunciations: this.#options.pronunciations },
       {
         audio: (pcm, sampleRateHz) => {
           rateHz = sampleRateHz

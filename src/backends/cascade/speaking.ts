@@ -2,6 +2,7 @@ import { SPEECH_MS_PER_CHARACTER } from '../../call/transcript.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { isSpeakable } from '../../speech/spoken/sentences.js'
+import { pronounced } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Candidates } from './candidates.js'
@@ -149,7 +150,8 @@ export class Speaking {
     this.#written = ''
     if (this.#ended) pieces.push(...this.#sentences.flush(this.#cut))
     for (const piece of pieces) {
-      const spoken = spokenForm(piece, this.#manner.language)
+      const { language, pronunciations = [] } = this.#manner
+      const spoken = spokenForm(pronounced(piece, pronunciations), language)
       const sounding = run.add(piece, spoken)
       if (sounding !== null) this.#listener.sounds(sounding)
       run.speech.text(piece.endsWith(' ') ? `${spoken} ` : spoken)

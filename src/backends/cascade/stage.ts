@@ -1,6 +1,7 @@
 import type { BackendUsage } from '../../call/backend-events.js'
 import type { Clock } from '../../core/clock.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import type { ToolSpec } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { HttpHosts } from './http-service.js'
@@ -204,6 +205,8 @@ export interface SpeechManner {
   readonly language: string
   /** Times the voice's own speed; 1 is that speed. A service whose range is narrower takes the nearest. */
   readonly speed: number
+  /** Names that are said in another way than they are written; they are in the texts already. Absent: none. */
+  readonly pronunciations?: readonly Pronunciation[]
 }
 
 export interface TextToSpeech extends StageLife {
