@@ -141,6 +141,17 @@ export function subscriberNumber(raw: string): string | null {
   return number.startsWith('+') ? number : null
 }
 
+/**
+ * A number of the home country as it is dialled there, `0712345678`; null for any other, and for digits without a leading 0
+ * or the country's code, which may be anything.
+ */
+export function dialledAtHome(raw: string): string | null {
+  const digits = digitsOf(raw)
+  if (!digits.startsWith('0') && !digits.startsWith(getCountryCallingCode(country))) return null
+  const number = completed(digits, raw.startsWith('+'))
+  return number?.country === country && number.isValid() ? `0${number.nationalNumber}` : null
+}
+
 /** Fewer digits than this are not a subscriber's number: they are hidden whole, and not searched for in texts. */
 const PERSONAL_DIGITS_MIN = 7
 

@@ -1,6 +1,13 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { digitsOf, maskNumber, maskNumbersIn, normaliseNumber, sameNumber } from '../../src/sautikit/phone.js'
+import {
+  dialledAtHome,
+  digitsOf,
+  maskNumber,
+  maskNumbersIn,
+  normaliseNumber,
+  sameNumber,
+} from '../../src/sautikit/phone.js'
 
 t.test('a masked number shows country and network, never the subscriber', (t) => {
   const cases: readonly (readonly [string, string])[] = [
@@ -51,5 +58,13 @@ t.test('normalising twice changes nothing more', (t) => {
     { numRuns: 1000 },
   )
   t.pass('1,000 spellings')
+  t.end()
+})
+
+t.test('a number of the home country is known as it is dialled there, whatever else has as many digits', (t) => {
+  for (const written of ['0712345678', '0712 345 678', '+254712345678', '254 712 345 678'])
+    t.equal(dialledAtHome(written), '0712345678', written)
+  for (const written of ['+255754111222', '712345678', '0123', '9876543210', '00712345678901', ''])
+    t.equal(dialledAtHome(written), null, written)
   t.end()
 })

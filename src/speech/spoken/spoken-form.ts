@@ -1,4 +1,5 @@
 import { english } from './english.js'
+import { dialledAtHome } from '../../sautikit/phone.js'
 import { CARDINAL_MAX } from './language.js'
 import type { CalendarDate, ClockTime, Currency, Money, SpokenLanguage } from './language.js'
 import { swahili } from './swahili.js'
@@ -10,8 +11,8 @@ import { swahili } from './swahili.js'
 
 const LANGUAGES: Readonly<Record<string, SpokenLanguage>> = { en: english, sw: swahili }
 
-/** Digits of a phone number of Kenya, without its prefix: 0712 345 678 is said in groups of 4, 3 and 3. */
-const KENYAN = /^(?:254|0)([17]\d{8})$/
+/** Groups of a number as it is dialled: 0712, 345, 678. */
+const DIALLED = /^\d{4}|\d{3}(?!\d$)|\d+$/g
 /** From this length on digits are said in groups of three, with a pause between them. */
 const GROUPED_DIGITS_MIN = 6
 /** A bare number of at least so many digits is a code. */
@@ -63,7 +64,7 @@ const ISO_DATE =
 const FIGURE_DATE = /(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/]|[.-]\d)/g
 const PHONE = /(?<![\p{L}\d])\+\d(?:[\s().-]{0,2}\d){6,14}(?!\d)/gu
 const LOCAL_PHONE =
-  /(?<![\p{L}\d.,/-])(?:254[17]\d{8}|0[17]\d{8}|\(0\d{1,3}\)[\s-]?\d{3}[\s-]?\d{3,4}|\d{3,4}(?:[ -]\d{3,4}){2,4})(?![\d-])/gu
+  /(?<![\p{L}\d.,/-])(?:\d{9,13}|\(0\d{1,3}\)[\s-]?\d{3}[\s-]?\d{3,4}|\d{3,4}(?:[ -]\d{3,4}){2,4})(?![\d-])/gu
 const USSD = /(?<![\p{L}\d])[*#]\d+(?:[*#]\d+)*#?/gu
 const TIME_RANGE = new RegExp(
   String.raw`(?<![\d.:])${CLOCK}${HALF}?\s*(-|to\b|hadi\b|and\b|na\b)\s*${CLOCK}${HALF}?(?:\s?h(?:rs?|ours)\b)?(?![\d:]|\.\d)`,
@@ -243,8 +244,10 @@ class Speller {
 
   #phone(written: string): string {
     const digits = written.replace(/\D/g, '')
-    const kenyan = KENYAN.exec(digits)?.[1]
-    if (kenyan !== undefined) return this.#groups([`0${kenyan.slice(0, 3)}`, kenyan.slice(3, 6), kenyan.slice(6)])
+    // "(020) 123 4567" has its own groups.
+    const dialled = written.startsWith('(') ? null : dialledAtHome(written)
+    if (dialled !== null) return this.#groups(dialled.match(DIALLED) ?? [dialled])
+    if (/^\d+$/.test(written)) return written
     const groups = written
       .replace(/^\+/, '')
       .split(/[^\d]+/)
