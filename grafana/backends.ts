@@ -217,7 +217,7 @@ export function backends(): DashboardBuilder {
       {
         title: 'Cost',
         panels: [
-          curves({ title: 'Cost by agent and backend', about: 'Per day at the current rate.', unit: 'short' }, THIRD, [
+          curves({ title: 'Cost by agent and backend', about: 'Per day at the current rate.', unit: 'short' }, HALF, [
             {
               expr: `86400 * ${rate('mkondo_cost_total', 'agent, backend, currency')}`,
               legend: '{{agent}} {{backend}} {{currency}}',
@@ -225,7 +225,7 @@ export function backends(): DashboardBuilder {
           ]),
           curves(
             { title: 'Cost per call', about: 'Known cost, divided by all calls of the agent.', unit: 'short' },
-            THIRD,
+            HALF,
             [
               {
                 expr: `${rate('mkondo_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent')}`,
@@ -239,8 +239,22 @@ export function backends(): DashboardBuilder {
               about: 'A model has no price: add it to PRICES_FILE.',
               unit: 'cps',
             },
-            THIRD,
+            HALF,
             [{ expr: rate('mkondo_cost_unknown_calls_total', 'agent, backend'), legend: '{{agent}} {{backend}}' }],
+          ),
+          curves(
+            {
+              title: 'Input from the prompt cache',
+              about: 'Share of the tokens that models were given. Low: instructions or tools change between requests.',
+              unit: 'percentunit',
+            },
+            HALF,
+            [
+              {
+                expr: `${rate('mkondo_model_input_tokens_total', 'agent, backend', ',cache="read"')} / ${rate('mkondo_model_input_tokens_total', 'agent, backend')}`,
+                legend: '{{agent}} {{backend}}',
+              },
+            ],
           ),
         ],
       },

@@ -21,6 +21,9 @@ const GEMINI = { source: 'https://ai.google.dev/gemini-api/docs/pricing', readOn
 /** Pay-as-you-go prices, second-hand for Nova and the multilingual Flux: public pages quote them from Deepgram's. */
 const DEEPGRAM = { source: 'https://deepgram.com/pricing', readOn: '2026-11-25' }
 
+/** Second-hand as well. */
+const ELEVENLABS = { source: 'https://elevenlabs.io/pricing/api', readOn: '2026-11-25' }
+
 /** Prices of prompts up to 100,000 tokens, as several public projects read them on Anthropic's page. */
 const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
   inputPerMillionTokens: input,
@@ -111,6 +114,9 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'nova-3': { perMinute: 0.0077, ...DEEPGRAM },
   'flux-general-en': { perMinute: 0.0065, ...DEEPGRAM },
   'flux-general-multi': { perMinute: 0.0078, ...DEEPGRAM },
+  eleven_v3_conversational: { perMillionCharacters: 20, ...ELEVENLABS },
+  eleven_flash_v2_5: { perMillionCharacters: 20, ...ELEVENLABS },
+  eleven_flash_v2: { perMillionCharacters: 20, ...ELEVENLABS },
   'tts-1': { perMillionCharacters: 15, ...openAi('tts-1') },
   'tts-1-hd': { perMillionCharacters: 30, ...openAi('tts-1') },
   'gemini-3.8-live': { ...GEMINI_LIVE, ...GEMINI },
@@ -270,6 +276,7 @@ const LISTED_HOSTS: readonly string[] = [
   'api.deepgram.com',
   'api.anthropic.com',
   'generativelanguage.googleapis.com',
+  'api.elevenlabs.io',
 ]
 
 /**

@@ -232,7 +232,8 @@ async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<nu
   const models = await AgentModels.load({ agentsDir, names: ['order-status'], env: {}, thinkMs: 0 })
   const [services, voice, spare] = await Promise.all([
     CascadeDouble.start({ key: KEY, models: models.cascade() }),
-    SonioxDouble.start({ key: KEY, speaker }),
+    // The caller hears the sentence when it breaks off.
+    SonioxDouble.start({ key: KEY, speaker, paceMs: PACE_MS }),
     DeepgramVoiceDouble.start({ key: KEY, speaker }),
   ])
   const env = {
@@ -290,7 +291,7 @@ const GREETING = 'Hello, this is the order line. You can ask where your order is
 const STATUS =
   'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 const KEY = 'key-of-the-demo'
-/** Between pieces of 100 ms: a tenth faster than speech, so that the model dies before its answer is complete. */
+/** Between pieces of 100 ms: a tenth faster than speech, so that what speaks dies before its answer is complete. */
 const PACE_MS = 90
 /** How long the primary answers before it is killed. */
 const KILL_AFTER_MS = 1500

@@ -145,6 +145,7 @@ export class Metrics {
   /** Added at the end of each call. */
   readonly cost: CounterOf<'agent' | 'backend' | 'currency'>
   readonly costUnknown: CounterOf<'agent' | 'backend'>
+  readonly inputTokens: CounterOf<'agent' | 'backend' | 'cache'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterOf<'backend'>
   readonly toolSeconds: HistogramOf<'backend' | 'tool' | 'outcome'>
@@ -312,6 +313,11 @@ export class Metrics {
       'cost_unknown_calls',
       'Calls in which a model cost an unknown amount: it has no price, or its service does not report what it charges',
       ['agent', 'backend'],
+    )
+    this.inputTokens = this.defineCounter(
+      'model_input_tokens',
+      'Tokens that models were given, by where they came from',
+      ['agent', 'backend', 'cache'],
     )
     this.greeting = this.defineHistogram(
       'greeting_seconds',

@@ -388,7 +388,10 @@ export class CallRecordBuilder {
 
   #costs({ callSid, agent, cost }: CallRecord): void {
     const unknown = new Set<string>()
-    for (const { backend, amount } of cost?.models ?? []) {
+    for (const { backend, amount, usage } of cost?.models ?? []) {
+      const { inputTokens, inputCachedTokens: read = 0, inputCacheWriteTokens: written = 0 } = usage
+      for (const [cache, tokens] of Object.entries({ read, written, none: inputTokens - read - written }))
+        if (tokens > 0) this.#metrics.inputTokens({ agent, backend, cache }).inc(tokens, callSid)
       if (amount === null) unknown.add(backend)
       else this.#metrics.cost({ agent, backend, currency: cost?.currency ?? '' }).inc(amount, callSid)
     }

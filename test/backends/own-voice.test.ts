@@ -16,7 +16,12 @@ const APOLOGY = 'I am sorry, I have a technical problem.'
 
 const wavs = (folder: string): string[] => readdirSync(folder).filter((name) => name.endsWith('.wav'))
 
-async function line(t: Test, folder: string, voiceAlive = true, texts: readonly string[] = [GREETING, APOLOGY]) {
+async function line(
+  t: Test,
+  folder: string,
+  voice: 'alive' | 'mute' | 'down' = 'alive',
+  texts: readonly string[] = [GREETING, APOLOGY],
+) {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   const soniox = await SonioxDouble.start({ key: CASCADE_TEST_KEY, script: double.script })
   const store = new PhraseStore(folder)
@@ -32,7 +37,8 @@ async function line(t: Test, folder: string, voiceAlive = true, texts: readonly 
     texts,
     pronunciations: [],
   })
-  if (!voiceAlive) soniox.faults.mute = true
+  if (voice === 'mute') soniox.faults.mute = true
+  if (voice === 'down') soniox.refuse = { status: 503, body: '{}' }
   const recorder = new Recorder()
   const backend = new CascadeBackend(recorder, { ...cascadeOptions(double), tts: [tts], ownVoice })
   t.teardown(async () => {
@@ -52,7 +58,7 @@ t.test(
     await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
     t.same(first.soniox.spoken.filter((text) => text !== '').toSorted(), [GREETING, APOLOGY].toSorted())
     t.equal(wavs(folder).length, 2)
-    const second = await line(t, folder, false)
+    const second = await line(t, folder, 'mute')
     second.backend.sendText('', { role: 'system', respond: true })
     t.ok(second.recorder.audioPieces.length > 0, 'in the same tick')
     t.equal((await second.recorder.next('turn-done')).status, 'completed')
@@ -82,11 +88,30 @@ t.test('an agent with many phrases leaves nothing that waits for the end of the 
   process.on('warning', warned)
   t.teardown(() => process.off('warning', warned))
   const texts = Array.from({ length: 12 }, (_, i) => `Sentence ${i + 1}.`)
-  const { recorder, ownVoice } = await line(t, t.testdir({}), true, texts)
+  const { recorder, ownVoice } = await line(t, t.testdir({}), 'alive', texts)
   await recorder.until('all phrases', () => ownVoice.rendered === texts.length)
   await new Promise((resolve) => setImmediate(resolve))
   t.same(warnings, [])
 })
+
+t.test(
+  'a cascade whose voice is down begins where its greeting is kept, and speaks when the voice is back',
+  async (t) => {
+    const folder = t.testdir({})
+    await t.rejects(line(t, folder, 'down'), /503/, 'not without the greeting')
+    const first = await line(t, folder)
+    await first.recorder.until('both phrases', () => first.ownVoice.rendered === 2)
+    const { backend, recorder, soniox } = await line(t, folder, 'down')
+    t.match(recorder.all('error'), [{ code: 'internal', fatal: false }], 'for the log')
+    backend.sendText('', { role: 'system', respond: true })
+    t.equal((await recorder.next('turn-done')).status, 'completed')
+    t.match(recorder.all('transcript').at(-1), { text: GREETING, final: true })
+    soniox.refuse = null
+    backend.sendText('Hello', { role: 'caller', respond: true })
+    t.equal((await recorder.next('turn-done', 2)).status, 'completed')
+    t.match(recorder.all('transcript').at(-1), { text: 'Yes.', final: true })
+  },
+)
 
 t.test('another voice, rate or speed is another phrase', (t) => {
   const manner = { service: 'soniox', voice: 'Adrian', legRateHz: 16_000, speed: 1 }

@@ -290,3 +290,22 @@ t.test('a limit of the account is a fault that the next voice makes good, and no
     t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
   }
 })
+
+t.test(
+  'a number in which a voice breaks off is said whole by the next one, and the words before it are not',
+  async (t) => {
+    const spare = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+    t.teardown(() => spare.close())
+    const {
+      voice: service,
+      double,
+      backend,
+      recorder,
+    } = await line(t, VOICES['soniox'] as Voice, (options) => ({ tts: [...options.tts, ...cascadeOptions(spare).tts] }))
+    double.script.reply({ say: 'Your order 4127 is out for delivery.', audioMs: 4000 })
+    service.faults.breaksAfterSoundMs = 1500
+    ask(backend)
+    t.equal((await recorder.next('turn-done')).status, 'completed')
+    t.same(spare.spoken, ['four one two seven is out for delivery.'])
+  },
+)

@@ -8,7 +8,8 @@ import { samplesOf } from '../../src/media/pcm.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { AgentModels, embeddedSpeaker } from '../../src/simulator/vendors/agent-models.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
-import { INAUDIBLE } from '../../src/simulator/vendors/double.js'
+import { INAUDIBLE, Script } from '../../src/simulator/vendors/double.js'
+import { DoubleEar, NO_RECOGNISER_FAULTS } from '../../src/simulator/vendors/recogniser-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 
@@ -138,3 +139,20 @@ for (const [name, start, send, last] of [
     socket.terminate()
   })
 }
+
+t.test('what a recogniser does not hear of a turn beyond 60 s is counted', (t) => {
+  const heardBy = {
+    script: new Script(),
+    options: { understand: () => Promise.resolve('') },
+    faults: NO_RECOGNISER_FAULTS,
+    callerAudioMs: 0,
+    unheardMs: 0,
+  }
+  const ear = new DoubleEar(heardBy, 8000, { words: () => undefined, broke: () => undefined })
+  ear.hear(new Int16Array(8000 * 61))
+  t.match(heardBy, { callerAudioMs: 61_000, unheardMs: 1000 })
+  ear.end(() => undefined)
+  ear.hear(new Int16Array(8000))
+  t.equal(heardBy.unheardMs, 1000, 'a new turn is heard')
+  t.end()
+})

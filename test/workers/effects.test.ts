@@ -280,8 +280,15 @@ t.test('the record and the metrics of a call have what its models cost', async (
   t.match(model, { backend: 'tools', model: 'gpt-live-1', unknown: null })
   t.equal(cost?.amount, ((model?.usage.sessionSeconds ?? 0) / 60) * 0.05)
   t.ok((cost?.amount ?? 0) > 0)
+  const rendered = await test.metrics.render()
   t.match(
-    await test.metrics.render(),
+    rendered,
     new RegExp(`mkondo_cost_total\\{agent="order-status",backend="tools",currency="USD"\\} ${cost?.amount}\\b`),
   )
+  const { inputTokens = 0 } = model?.usage ?? {}
+  for (const [cache, share] of Object.entries({ read: 0.6, written: 0.3, none: 0.1 }))
+    t.match(
+      rendered,
+      `mkondo_model_input_tokens_total{agent="order-status",backend="tools",cache="${cache}"} ${inputTokens * share} `,
+    )
 })

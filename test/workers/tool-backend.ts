@@ -19,7 +19,8 @@ export function createBackend(sink: BackendSink): Backend {
     sink.event({ type: 'turn-start', generation: ++generation })
     sink.audio(tone, 16000, `tone-${generation}`, generation)
     sink.event({ type: 'tool-call', callId: `t${called}`, name, args: { order: 5 }, generation })
-    sink.event({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 60 } })
+    const tokens = { inputTokens: 100, inputCachedTokens: 60, inputCacheWriteTokens: 30 }
+    sink.event({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 60, ...tokens } })
     sink.event({ type: 'turn-done', generation, status: 'completed' })
   }
 

@@ -207,7 +207,7 @@ export class CascadeBackend implements Backend {
     )
     try {
       const probe = this.#options.probe !== false
-      await Promise.all([stt.open(probe), llm.open(probe), tts.open(probe)])
+      await Promise.all([stt.open(probe), llm.open(probe), this.#openVoice(tts, session, probe)])
     } catch (error) {
       if (this.#abort.signal.aborted) throw gone()
       const fault = { ...faultOf(error), fatal: true }
@@ -225,6 +225,22 @@ export class CascadeBackend implements Backend {
         this.#abort.signal,
         () => this.#answer !== null || this.#due !== null || this.#recognition.isOpen || this.#recognition.awaits,
       )
+  }
+
+  /** A voice that is out of order for now is no reason not to begin, where the greeting is there in it: it is tried again. */
+  async #openVoice(
+    tts: Candidates<TextToSpeech>,
+    { greeting, history }: BackendSession,
+    probe: boolean,
+  ): Promise<void> {
+    try {
+      await tts.open(probe)
+    } catch (error) {
+      const fault = faultOf(error)
+      const kept = greeting !== null && history.length === 0 && (await this.#options.ownVoice?.has(greeting)) === true
+      if (!kept || !fault.retryable || this.#abort.signal.aborted) throw error
+      this.#replaced(fault)
+    }
   }
 
   pushAudio(pcm: Int16Array): void {

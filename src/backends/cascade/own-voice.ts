@@ -67,6 +67,11 @@ export class OwnVoice {
     return phrase
   }
 
+  /** Whether `find` gives it. */
+  async has(text: string): Promise<boolean> {
+    return this.#texts.includes(text.trim()) && (await this.store.has(this.#key(text)))
+  }
+
   /**
    * Speaks what was not kept yet. Never rejects.
    * @param busy  somebody needs the service now

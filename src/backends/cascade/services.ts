@@ -81,18 +81,22 @@ const STT: Readonly<Record<string, Service<'stt', SpeechToText>>> = {
       deepgramSpeechToText({ apiKey: apiKey ?? '', ...(sttUrl === null ? {} : { baseUrl: sttUrl }), ...own }),
   },
   realtime: {
+    lacks: 'does not tell which language the caller speaks',
     missing: ({ sttRealtime }) => (sttRealtime === null ? 'STT_REALTIME_URL' : null),
     make: (own, { sttRealtime }) => openAiSpeechToText({ ...set(sttRealtime), ...own, service: 'realtime' }),
   },
   vosk: {
+    lacks: 'does not tell which language the caller speaks, and takes no terms',
     missing: ({ voskUrl }) => (voskUrl === null ? 'VOSK_URL' : null),
     make: (_own, { voskUrl }) => voskSpeechToText({ baseUrl: voskUrl ?? '' }),
   },
   sherpa: {
+    lacks: 'does not tell which language the caller speaks, and takes no terms',
     missing: ({ sherpaUrl }) => (sherpaUrl === null ? 'SHERPA_URL' : null),
     make: (_own, { sherpaUrl }) => sherpaSpeechToText({ baseUrl: sherpaUrl ?? '' }),
   },
   openai: {
+    lacks: 'does not tell which language the caller speaks',
     missing: ({ openai: { apiKey } }) => (apiKey === null ? 'OPENAI_API_KEY' : null),
     make: (own, { openai: { apiKey, baseUrl } }) =>
       openAiSpeechToText({ apiKey, ...(baseUrl === null ? {} : { baseUrl }), ...own }),

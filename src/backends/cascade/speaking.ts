@@ -109,7 +109,7 @@ export class Speaking {
 
   #use(stage: TextToSpeech): void {
     this.#sentences.unit = stage.input === 'words' ? 'words' : 'sentences'
-    const run = new Run(stage)
+    const run = new Run(stage, this.#manner.language)
     this.#run = run
     const over = (): boolean => this.#run !== run
     run.speech = stage.begin(this.#manner, {
@@ -174,6 +174,7 @@ export class Speaking {
 /** One utterance of one service. */
 class Run {
   readonly stage: TextToSpeech
+  readonly #language: string
   speech: Utterance | null = null
   ended = false
   audioMs = 0
@@ -181,21 +182,22 @@ class Run {
   current: SpokenSentence | null
   readonly #flow: SpokenSentence | null
   #flows = false
-  /** Of a flow: its pieces as they are written, and the words of each as it is spoken. */
-  readonly #pieces: { readonly written: string; readonly words: number }[] = []
+  /** Of a flow: the words of its pieces as they are written, and as they are spoken. */
+  readonly #pieces: { readonly written: readonly string[]; readonly spoken: readonly string[] }[] = []
   /** Of a service that speaks clauses: what it was given, and which of it sounds. */
   readonly #given: SpokenSentence[] = []
   #at = -1
 
-  constructor(stage: TextToSpeech) {
+  constructor(stage: TextToSpeech, language: string) {
     this.stage = stage
+    this.#language = language
     this.#flow = stage.input === 'clauses' ? null : { text: '', ms: 0, open: true }
     this.current = this.#flow
   }
 
   /** @returns the sentence that sounds and has grown, if there is one */
   add(piece: string, spoken: string): SpokenSentence | null {
-    this.#pieces.push({ written: piece, words: wordsOf(spoken).length })
+    this.#pieces.push({ written: wordsOf(piece), spoken: wordsOf(spoken) })
     if (this.#flow === null) {
       this.#given.push({ text: piece, ms: 0 })
       return null
@@ -222,12 +224,20 @@ class Run {
   #written(spoken: number): number {
     let [written, left] = [0, spoken]
     for (const piece of this.#flow === null ? this.#pieces.slice(this.#at, this.#at + 1) : this.#pieces) {
-      const words = wordsOf(piece.written).length
-      if (left < piece.words) return written + (words === piece.words ? left : 0)
-      written += words
-      left -= piece.words
+      if (left < piece.spoken.length) return written + this.#beginning(piece.written, piece.spoken.slice(0, left))
+      written += piece.written.length
+      left -= piece.spoken.length
     }
     return written
+  }
+
+  /** Words that are spoken as these begin. */
+  #beginning(written: readonly string[], spoken: readonly string[]): number {
+    for (let count = Math.min(written.length, spoken.length); count > 0; count--) {
+      const alone = wordsOf(spokenForm(written.slice(0, count).join(' '), this.#language))
+      if (alone.length <= spoken.length && alone.every((word, i) => word === spoken[i])) return count
+    }
+    return 0
   }
 
   /** Cuts what sounded to the words that were spoken. @returns the rest of what was given */

@@ -37,7 +37,7 @@ const WORD_MS = 250
 const PARTIAL_MS = 600
 /** And after this silence: when the turn ends there, its words are known already. */
 const PAUSE_MS = 100
-/** Audio of a turn that one that understands keeps; what follows is not heard. */
+/** Audio of a turn that one that understands keeps; what follows is not heard, and counted. */
 const TURN_MS_MAX = 60_000
 
 export interface SpokenWord {
@@ -53,6 +53,8 @@ interface HeardBy {
   readonly options: RecogniserDoubleOptions
   readonly faults: RecogniserFaults
   callerAudioMs: number
+  /** Audio of turns that were too long. */
+  unheardMs: number
 }
 
 interface EarOut {
@@ -124,7 +126,8 @@ export class DoubleEar {
     this.heardMs += ms
     this.#double.callerAudioMs += ms
     this.#detector.hear(pcm)
-    if (understand !== undefined && this.#pcmMs < TURN_MS_MAX) {
+    if (this.#pcmMs >= TURN_MS_MAX) this.#double.unheardMs += ms
+    else if (understand !== undefined) {
       this.#pcm.push(pcm.slice())
       this.#pcmMs += ms
     }
@@ -195,6 +198,7 @@ export abstract class RecogniserDouble<Session extends RecogniserSession>
   readonly options: RecogniserDoubleOptions
   readonly faults: RecogniserFaults = { ...NO_RECOGNISER_FAULTS }
   callerAudioMs = 0
+  unheardMs = 0
   keepalives = 0
 
   protected constructor(options: RecogniserDoubleOptions) {

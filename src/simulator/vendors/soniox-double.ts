@@ -22,6 +22,7 @@ export class SonioxDouble extends SocketDouble<SonioxSession> {
   /** Texts that were given to the voice, by stream. */
   readonly spoken: string[] = []
   callerAudioMs = 0
+  unheardMs = 0
   keepalives = 0
   cancelled = 0
   /** How sessions are refused after their first message; null accepts them. */

@@ -5,6 +5,8 @@ import { type DoubleOptions, SocketDouble, soundOf, toneSpeaker } from './double
 export interface VoiceDoubleOptions extends DoubleOptions {
   /** Delay of the first sound of an utterance after its first text. */
   readonly firstSoundMs?: number
+  /** Between two pieces of 100 ms, unless the script says otherwise. Default: 0 ms, all at once. */
+  readonly paceMs?: number
 }
 
 /** What a voice does wrong, on purpose. */
@@ -160,7 +162,7 @@ export class VoiceSpeech {
           this.#rateHz,
         )
     this.text += text
-    this.#frames(text, pcm, 0, reply?.paceMs ?? 0)
+    this.#frames(text, pcm, 0, reply?.paceMs ?? options.paceMs ?? 0)
   }
 
   #frames(text: string, pcm: Int16Array, from: number, paceMs: number): void {
