@@ -140,10 +140,18 @@ export function mediaEngine(): DashboardBuilder {
               { expr: `sum(rate(mkondo_calls_rehomed_total{${NODE}}[$__rate_interval]))`, legend: 'calls moved' },
             ],
           ),
-          curves({ title: 'Event loop of the main thread', about: 'Event loop lag.', unit: 's' }, QUARTER, [
-            { expr: `max by (instance) (nodejs_eventloop_lag_p99_seconds{${NODE}})`, legend: '{{instance}} p99' },
-            { expr: `max by (instance) (nodejs_eventloop_lag_mean_seconds{${NODE}})`, legend: '{{instance}} mean' },
-          ]),
+          curves(
+            {
+              title: 'Event loop of the main thread',
+              about: 'Time between two samples of the event loop, 50 ms apart: what is above that is lag.',
+              unit: 's',
+            },
+            QUARTER,
+            [
+              { expr: `max by (instance) (nodejs_eventloop_lag_p99_seconds{${NODE}})`, legend: '{{instance}} p99' },
+              { expr: `max by (instance) (nodejs_eventloop_lag_mean_seconds{${NODE}})`, legend: '{{instance}} mean' },
+            ],
+          ),
           curves(
             {
               title: 'Garbage collection',
