@@ -1,23 +1,19 @@
-import type { CallCheckpoint } from '../call/documents/checkpoint.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/documents/call-view.js'
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { Attempt, LockRule, Verdict } from '../agents/verification-lock.js'
-import type { CallLogEntry } from '../call/call-log.js'
-import type { NewStream } from '../call/documents/checkpoint.js'
 import type { StreamFault } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
-import type { EndReason, OutboundRecord, TimelineMark } from '../call/documents/record.js'
-import { noUsage } from '../call/usage.js'
+import type { EndReason, OutboundRecord } from '../call/documents/record.js'
 import { usesLegRate } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { RESUMES_MAX, SOCKET_WAIT_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
+import { SOCKET_WAIT_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
@@ -27,6 +23,8 @@ import type { Log } from '../telemetry/log.js'
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from './call-messages.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
+import { CallContinuity, lostResult, packetOf } from './call-continuity.js'
+import type { KeptNow } from './call-continuity.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
@@ -36,8 +34,6 @@ import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
 import { EscalationDriver } from './escalation-driver.js'
-import { KEPT_CALL_VERSION } from '../call/documents/kept-call.js'
-import { agentHash, goesOnWith } from './kept-call.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
@@ -52,21 +48,6 @@ const REHOMES_MAX = 5
 const SUSPICIONS_MAX = 1
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 const STREAM_QUIET_MS = 300
-
-/** A call whose stream was lost, while the carrier may ask how it goes on. */
-interface Cut {
-  readonly state: KeptState
-  /** On the monotonic clock. */
-  untilMs: number
-  nobodyAsked: boolean
-}
-
-/**
- * How long a carrier that has said nothing of a call may take to ask, where it is not known to hold callers in silence. What
- * broke the stream, as a balancer that is started again, may keep its webhooks away too, and it waits this long for the
- * answer to one.
- */
-const UNHEARD_MS_MAX = 10_000
 
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -86,12 +67,10 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
  * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If
  * that one dies too, the call ends, so that it does not end one worker after another.
  *
- * When a whole node is lost, another one makes this from the call's kept state: with a new stream and a session that
- * goes on, or, where a human was being reached, with the escalation alone (`goesOnWith`).
- *
- * When only the stream is lost, because a balancer died or the caller's connection did, the session ends and the call is
- * `cut`: its state of that moment stays. If the carrier asks how it goes on, another one is made from that state, and
- * this one ends without a record. If it says that the caller has left, or asks nothing, this one ends with it.
+ * When a whole node or only the stream is lost, another one is made from the call's kept state (`CallContinuity`): with a
+ * new stream and a session that goes on, or, where a human was being reached, with the escalation alone. This one is `cut`
+ * meanwhile, and ends without a record. If the carrier says that the caller has left, or asks nothing, this one ends with
+ * it.
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
@@ -102,7 +81,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
-  readonly #call: NewCall
   readonly #hosted: HostedAgent
   readonly #share: BackendShare
   readonly #context: MainThreadContext
@@ -110,14 +88,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly #memory: CallMemory
   readonly #shared: SharedCall
   readonly #playout: PlayoutClock
-  /** Time zero of the timeline: the webhook, also where another node got it. */
-  readonly #preparedAtMs: number
-  readonly #preparedWallMs: number
   /** From here on it waits for its socket: since the last document that offered it one. */
   #waitsFromMs: number
   readonly #socketWaitMs: number
-  /** The call as a lost node left it; null for any other call. */
-  readonly #before: KeptState | null
+  readonly #continuity: CallContinuity
   #lastState: CarrierState = 'unknown'
   readonly #record: CallRecordBuilder
   /** Leads to the worker's half; null while there is none. */
@@ -150,12 +124,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #recordingAnnounced: boolean
   #result: CallResult | null = null
   #fault: string | null = null
-  /** The stream was lost, and the carrier may ask. */
-  #cut: Cut | null = null
-  /** The carrier has said that the caller's leg is over. */
-  #leftAs: CarrierState | null = null
-  /** Another one in this process goes on with the call. */
-  #replaced = false
   /** Another node has taken the call. */
   #taken = false
   #streamFault: StreamFault | undefined = undefined
@@ -180,20 +148,27 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
-    this.#before = before
+    this.#continuity = new CallContinuity(
+      {
+        call,
+        hosted,
+        before,
+        log: this.#log,
+        now: () => this.#keptNow(),
+        logNow: () => ({ log: this.#record.log.records(), marks: this.#record.timeline.marks }),
+        mark: (name, detail) => this.#mark(name, detail),
+        over: () => this.#cutOver(),
+      },
+      context,
+    )
     this.#waitsFromMs = context.clock()
-    const nowWallMs = context.wallClock()
-    const elapsedMs = before === null ? 0 : Math.max(before.kept.elapsedMs, nowWallMs - before.kept.preparedWallMs)
-    this.#preparedAtMs = this.#waitsFromMs - elapsedMs
-    this.#preparedWallMs = nowWallMs - elapsedMs
-    this.#call = before === null ? call : { ...call, ...placedOf(before.kept, this.#preparedAtMs) }
     const noConsent = hosted.definition.recording.consent === null
     this.#recordingAnnounced = before === null ? noConsent : before.kept.recording.announced || noConsent
     this.#rehomes = before?.kept.rehomes ?? 0
     // A call that we placed has to ring first.
     this.#socketWaitMs =
       SOCKET_WAIT_MS + (before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0)
-    this.#share = shareOf(hosted.shares, this.#rootSid)
+    this.#share = shareOf(hosted.shares, this.#continuity.rootSid)
     this.legRateHz = this.#rateHz(before?.kept ?? null)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#record = new CallRecordBuilder(
@@ -201,13 +176,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#share.names[0] ?? 'none',
       context.metrics,
       context.callSeries,
-      { ms: this.#preparedAtMs, wallMs: before?.kept.preparedWallMs ?? this.#preparedWallMs },
+      { ms: this.#continuity.preparedAtMs, wallMs: this.#continuity.webhookWallMs },
       context.maskNumbers,
       before,
     )
     context.keeper?.open(call.callSid, {
-      kept: () => this.#cut?.state.kept ?? this.#kept(),
-      log: () => this.#cut?.state ?? { log: this.#record.log.records(), marks: this.#record.timeline.marks },
+      kept: () => this.#continuity.kept(),
+      log: () => this.#continuity.logKept(),
     })
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
     this.#effects = new CallEffects(
@@ -222,7 +197,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#escalation = new EscalationDriver(
       {
         call: this,
-        rootSid: this.#rootSid,
+        rootSid: this.#continuity.rootSid,
         effects: this.#effects,
         agent: hosted.definition,
         caller: this.#caller,
@@ -290,37 +265,22 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Starts the call's task; the backend connects while the webhook is being answered. */
   begin(): void {
-    if (this.#before !== null && !this.#resume(this.#before)) return
+    const { before } = this.#continuity
+    if (before !== null && !this.#resume(before)) return
     this.#start(false)
   }
 
   // --- a call whose node was lost -------------------------------------------------------------------------
 
   /** @returns false when only its escalation goes on, and perhaps nothing */
-  #resume({ kept, log }: KeptState): boolean {
-    const goesOn = goesOnWith(kept)
-    const { keeper, metrics, locks, openRecords } = this.#context
-    const { packet } = kept.escalation ?? {}
-    const { how = 'node-lost' } = this.#before as KeptState
-    this.#log.warn(
-      { from_node: kept.node, why: how, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) },
-      'call resumed',
-    )
-    if (kept.agentHash !== agentHash(this.#hosted.serves?.file ?? this.#hosted.definition))
-      this.#log.warn(
-        {},
-        'the agent of a resumed call differs on this node: the call continues with the definition of this node',
-      )
-    if (how === 'call-back') {
-      this.#mark(how, `after ${kept.recoveredFrom ?? ''}`)
-    } else {
-      this.#mark(how, `${kept.node}; goes on with: ${goesOn}`)
-      metrics.callsResumed.inc(1, this.callSid)
-    }
+  #resume(before: KeptState): boolean {
+    const { kept } = before
+    const goesOn = this.#continuity.resume(before)
+    const { keeper, locks, openRecords } = this.#context
     this.afterStreamUrl = kept.afterStreamUrl
     this.humanUrl = kept.humanUrl
-    if (kept.session !== null)
-      this.#saved = { checkpoint: this.#onThisClock(kept.session), backendState: kept.backendState }
+    const checkpoint = this.#continuity.checkpoint(before)
+    if (checkpoint !== null) this.#saved = { checkpoint, backendState: kept.backendState }
     if (this.#lockRule !== null && this.#caller !== '') locks.restore(this.#caller, kept.wrongAnswers, this.#lockRule)
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
@@ -330,35 +290,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#state = 'after'
       this.#result = kept.result ?? lostResult(kept)
     }
-    if (kept.escalation !== null) {
-      this.#escalation.restore(
-        kept.escalation,
-        packet == null
-          ? null
-          : {
-              ...packet,
-              tried: log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
-              transcript: log.transcript,
-            },
-        goesOn === 'human',
-      )
-    }
+    if (kept.escalation !== null) this.#escalation.restore(kept.escalation, packetOf(before), goesOn === 'human')
     if (goesOn === 'agent') return true
     this.#endWhenDone()
     return false
-  }
-
-  /** The calendar of the other node may differ from ours: the call is as old as it is here. */
-  #onThisClock(session: CallCheckpoint): CallCheckpoint {
-    const { kept } = this.#before as KeptState
-    const { streamOpenedWallMs } = session
-    if (streamOpenedWallMs === null) return session
-    return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#preparedWallMs - kept.preparedWallMs }
-  }
-
-  /** The first call of a chain: limits and effects count for all of it. */
-  get #rootSid(): string {
-    return this.#call.rootSid ?? this.#before?.kept.rootSid ?? this.callSid
   }
 
   /** A call that goes on keeps its rate, where that was learnt. */
@@ -370,32 +305,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#context.lines.rateHz(stream.samplingRateHz, partyKey(this.#caller), atLegRate)
   }
 
-  /** For another node. */
-  #kept(): KeptCall {
-    const { callSid, agent, legRateHz } = this
-    const { direction, from, to, placed } = this.#call
-    const { definition, serves } = this.#hosted
+  #keptNow(): KeptNow {
     return {
-      version: KEPT_CALL_VERSION,
-      node: this.#context.keeper?.node ?? '',
-      callSid,
-      rootSid: this.#rootSid,
-      agent,
-      agentHash: agentHash(serves?.file ?? definition),
-      direction,
-      from,
-      to,
-      placed:
-        placed === undefined
-          ? null
-          : {
-              clientRequestId: placed.clientRequestId,
-              ringMs: placed.ringMs,
-              orderedMs: this.#preparedAtMs - placed.orderedAtMs,
-            },
-      legRateHz,
-      preparedWallMs: this.#preparedWallMs,
-      elapsedMs: this.#context.clock() - this.#preparedAtMs,
+      legRateHz: this.legRateHz,
       streamOpenedMs: this.#streamOpenedMs,
       streamMs: this.#streamMs,
       afterStreamUrl: this.afterStreamUrl,
@@ -413,13 +325,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** From the webhook to the first stream; null before it. */
   get #streamOpenedMs(): number | null {
-    const before = this.#before?.kept.streamOpenedMs ?? null
-    return before ?? (this.#attachedAtMs === null ? null : this.#attachedAtMs - this.#preparedAtMs)
+    const before = this.#continuity.before?.kept.streamOpenedMs ?? null
+    return before ?? (this.#attachedAtMs === null ? null : this.#attachedAtMs - this.#continuity.preparedAtMs)
   }
 
   /** How long the call has had a stream, all streams together. */
   get #streamMs(): number {
-    const before = this.#before?.kept.streamMs ?? 0
+    const before = this.#continuity.before?.kept.streamMs ?? 0
     if (this.#attachedAtMs === null) return before
     return before + (this.#detachedAtMs ?? this.#context.clock()) - this.#attachedAtMs
   }
@@ -487,79 +399,47 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#recorder?.end(this.#context.clock())
     this.#log.debug({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
-    this.#cut = live && fault?.reason === 'socket-lost' ? this.#cutOff() : null
-    if (live) this.#state = this.#cut === null ? 'after' : 'cut'
+    const isCut = live && fault?.reason === 'socket-lost' && this.#hasSession() && this.#continuity.cut()
+    if (live) this.#state = isCut ? 'cut' : 'after'
     this.#send(streamClosed(code, fault))
-    if (this.#cut === null) this.#escalation.handle({ type: 'stream-closed' })
+    if (!isCut) this.#escalation.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
 
   /** Its stream closes, and another node goes on with it when the carrier asks. @returns false when that cannot be */
   leave(): boolean {
     const sink = this.#sink
-    if (sink === null || this.#state !== 'streaming' || this.#cutOff() === null) return false
+    if (sink === null || this.#state !== 'streaming' || !this.#hasSession() || !this.#continuity.goesOn()) return false
     const detail = 'this node is being stopped'
     this.#mark('moves', detail)
     this.#context.afterStream.closed(this.callSid, this.#context.clock())
     this.detach(1001, { reason: 'socket-lost', detail })
-    this.#carrierHeard()
+    this.#continuity.carrierHeard()
     this.#context.keeper?.changed(this.callSid)
     sink.close(1001)
     return true
   }
 
-  /** @returns what the call goes on from when the carrier asks; null when it was ending, or nobody would ask */
-  #cutOff(): Cut | null {
+  /** Once what the worker has sent is read: the session has not ended by itself. */
+  #hasSession(): boolean {
     this.#takeWaiting()
-    if (!this.#taskRunning || this.#leftAs !== null || this.#record.kept.resumed.length >= RESUMES_MAX) return null
-    const kept = this.#kept()
-    if (goesOnWith(kept) !== 'agent') return null
-    const nowMs = this.#context.clock()
-    const waitMs = this.#context.afterStream.known(nowMs) === 'holds' ? ASKS_WITHIN_MS : UNHEARD_MS_MAX
-    return {
-      // Copies: the session that ends now still writes to both.
-      state: {
-        how: 'stream-lost',
-        kept,
-        log: this.#record.log.records(),
-        marks: [...this.#record.timeline.marks],
-      },
-      untilMs: nowMs + waitMs,
-      nobodyAsked: false,
-    }
-  }
-
-  /** The carrier can reach us: it asks soon how this `cut` call goes on, or not at all. */
-  #carrierHeard(): void {
-    if (this.#cut === null) return
-    this.#cut.untilMs = Math.min(this.#cut.untilMs, this.#context.clock() + ASKS_WITHIN_MS)
+    return this.#taskRunning
   }
 
   get lostStream(): KeptState | null {
-    return this.#cut?.state ?? null
+    return this.#continuity.lostStream
   }
 
-  /** Nobody goes on with this call: it ends as the loss of its stream left it. */
+  /** Nobody goes on with this `cut` call. */
   #cutOver(): void {
-    if (this.#cut === null) return
-    this.#cut = null
     this.#state = 'after'
     this.#escalation.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
 
-  /** The carrier holds the caller in silence, or the caller has left. */
-  async #nobodyAsked(cut: Cut): Promise<void> {
-    cut.nobodyAsked = true
-    this.#mark('stream-lost', 'nobody asked in time how to go on')
-    await this.#context.streamLost?.(cut.state, () => this.#cut === cut)
-    if (this.#cut === cut) this.#cutOver()
-  }
-
   /** Another one goes on with this `cut` call: this one ends without a record. */
   replaced(): void {
-    this.#cut = null
-    this.#replaced = true
+    this.#continuity.replace()
     this.#state = 'ended'
     this.#record.drop()
     if (!this.#taskRunning) this.#context.memory.give(this.#memory)
@@ -567,17 +447,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
-    this.#carrierHeard()
+    this.#continuity.carrierHeard()
     if (state === 'stream-error' && this.#state === 'waiting') {
       this.#mark('carrier-state', state)
       this.#refusedAtMs = this.#context.clock()
       return
     }
     if (state === 'completed' || state === 'failed') {
-      // Once nobody has asked, the carrier may say so because it was asked to end the leg.
-      if (this.#cut?.nobodyAsked !== true) this.#leftAs = state
-      if (this.#cut !== null) this.#mark('carrier-state', state)
-      this.#cutOver()
+      this.#continuity.left(state)
+      this.#continuity.over()
     }
     this.#send({ type: 'carrier-state', state })
     this.#escalation.handle({ type: 'carrier-state', state })
@@ -588,8 +466,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
-    if (this.#cut !== null) {
-      this.#cutOver()
+    if (this.#continuity.isCut) {
+      this.#continuity.over()
       return this.#hosted.facts.fallback
     }
     const onward = this.#escalation.ask(asker, digits)
@@ -610,9 +488,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#log.debug({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
     this.#send({ type: 'hangup', reason, detail, speak })
-    if (this.#cut === null) return
+    if (!this.#continuity.isCut) return
     this.#escalation.hangup(true)
-    this.#cutOver()
+    this.#continuity.over()
   }
 
   escalate(reason: string): void {
@@ -629,7 +507,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#log.warn({ detail }, 'call is forcibly ended')
     this.#mark('forced', detail)
     this.#closeSink(1001)
-    this.#cutOver()
+    this.#continuity.over()
   }
 
   /** Another node has taken the call: it ends here, and nothing more is done for it outside. */
@@ -648,9 +526,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     } else if (this.#state === 'waiting' && nowMs - this.#waitsFromMs > this.#socketWaitMs) {
       this.#state = 'after'
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
-    } else if (this.#cut !== null && !this.#cut.nobodyAsked && nowMs >= this.#cut.untilMs) {
-      void this.#nobodyAsked(this.#cut)
-    }
+    } else this.#continuity.wake(nowMs)
     this.#recorder?.pump(nowMs)
     this.#escalation.wake(nowMs)
   }
@@ -677,13 +553,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #mark(name: string, detail?: string): void {
     const mark = this.#record.timeline.mark(name, this.#context.clock(), detail)
-    this.#keep([], [mark])
+    this.#continuity.append([], [mark])
     this.#context.openRecords?.changed(this.callSid)
-  }
-
-  /** What is logged of the end of a session whose stream was lost is not kept: the call goes on from before it. */
-  #keep(entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
-    if (this.#cut === null && !this.#replaced) this.#context.keeper?.append(this.callSid, entries, marks)
   }
 
   // --- the worker's half ----------------------------------------------------------------------------------
@@ -697,11 +568,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { port1, port2 } = new MessageChannel()
     const speech = this.#openSpeech()
     const { callSid, number, legRateHz } = this
-    const { direction, from, to } = this.#call
+    const { direction, from, to } = this.#continuity.call
     const saved = this.#saved
+    const { newStream } = this.#continuity
     const start: CallStart = {
       callSid,
-      rootSid: this.#rootSid,
+      rootSid: this.#continuity.rootSid,
       number,
       legRateHz,
       direction,
@@ -715,14 +587,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       track: this.#hosted.facts.stream.track,
       shared: this.#memory,
       port: port2,
-      preparedAtMs: this.#preparedAtMs,
+      preparedAtMs: this.#continuity.preparedAtMs,
       resume:
         saved === null
           ? null
           : {
               ...saved,
               log: this.#record.log.records(),
-              ...this.#newStream(),
+              ...(this.#attached || newStream === null ? {} : { newStream }),
             },
       streamOpenedAtMs: this.#sink === null ? null : this.#attachedAtMs,
       rehomes: this.#rehomes,
@@ -740,13 +612,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       },
       (thrown: unknown) => this.#lost(thrown),
     )
-  }
-
-  /** A call that comes back has lost its stream, until the new one has opened. */
-  #newStream(): { readonly newStream?: NewStream } {
-    const before = this.#before?.kept ?? null
-    if (before === null || this.#attached) return {}
-    return { newStream: { streamMs: before.streamMs, consented: before.recording.announced } }
   }
 
   /** Sends a message to the worker's half; does nothing when there is none. */
@@ -806,12 +671,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#result = result
     this.#fault = fault
     this.#context.taskOver()
-    if (this.#replaced) return this.#context.memory.give(this.#memory)
+    const { isCut, isReplaced } = this.#continuity
+    if (isReplaced) return this.#context.memory.give(this.#memory)
     // It had ended by itself before it learned of the loss.
-    if (this.#cut !== null && result !== null && result.endReason !== 'socket-lost') return this.#cutOver()
+    if (isCut && result !== null && result.endReason !== 'socket-lost') return this.#continuity.over()
     this.#context.keeper?.changed(this.callSid)
     const held = this.#sink !== null
-    if (fault !== null && this.#cut === null) {
+    if (fault !== null && !isCut) {
       this.#closeSink(1011)
       this.#escalation.hangup(!held)
     } else {
@@ -822,7 +688,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #endWhenDone(): void {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
-    if (this.#cut !== null) return
+    if (this.#continuity.isCut) return
     this.#state = 'ended'
     const told = this.#context.keeper?.over(this.callSid) ?? null
     if (this.#taken) {
@@ -841,20 +707,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return {
       outbound: this.#outbound(),
       ...this.#now(),
-      result: this.#shownResult,
+      result: this.#continuity.shown(this.#result),
       fault: this.#fault,
       escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
     }
-  }
-
-  /** A lost connection whose caller had left, as the carrier says afterwards. */
-  get #shownResult(): CallResult | null {
-    const result = this.#result
-    if (result?.endReason !== 'socket-lost' || this.#leftAs === null) return result
-    return { ...result, endReason: 'caller-hung-up', endDetail: `carrier says ${this.#leftAs}` }
   }
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */
@@ -874,10 +733,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** How a call that we placed was answered; null for any other. */
   #outbound(): OutboundRecord | null {
-    const { placed } = this.#call
+    const { placed } = this.#continuity.call
     if (placed === undefined) return null
     const openedMs = this.#streamOpenedMs
-    const ringEndedAtMs = openedMs === null ? this.#context.clock() : this.#preparedAtMs + openedMs
+    const ringEndedAtMs = openedMs === null ? this.#context.clock() : this.#continuity.preparedAtMs + openedMs
     return outboundRecord(placed, {
       streamOpened: openedMs !== null,
       endReason: this.#result?.endReason ?? null,
@@ -935,13 +794,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'log':
         this.#saved = message.saved ?? this.#saved
         this.#record.take(message)
-        this.#keep(message.entries, [])
+        this.#continuity.append(message.entries, [])
         this.#context.keeper?.changed(this.callSid)
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'marks':
         this.#record.timeline.take(message.marks)
-        this.#keep([], message.marks)
+        this.#continuity.append([], message.marks)
         return
       case 'end-stream': {
         const held = this.#sink !== null
@@ -951,7 +810,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         }
         this.#closeSink(message.code)
         if (message.hangup) this.#escalation.hangup(!held)
-        this.#cutOver()
+        this.#continuity.over()
         this.#endWhenDone()
         return
       }
@@ -993,7 +852,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'journal':
-        if (!this.#replaced) this.#context.keepJournal(this.callSid, message.lines)
+        if (!this.#continuity.isReplaced) this.#context.keepJournal(this.callSid, message.lines)
         return
       case 'log-line':
         this.#log[message.level](message.fields, message.message)
@@ -1007,7 +866,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
   get #caller(): string {
-    return this.#call.direction === 'inbound' ? this.#call.from : this.#call.to
+    return this.#continuity.call.direction === 'inbound' ? this.#continuity.call.from : this.#continuity.call.to
   }
 
   get #lockRule(): LockRule | null {
@@ -1077,35 +936,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
-}
-
-/** How it was ordered, on this node's clock. */
-function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): Pick<NewCall, 'placed'> {
-  if (placed === null) return {}
-  const { clientRequestId, ringMs, orderedMs } = placed
-  return { placed: { clientRequestId, agent, from, to, ringMs, orderedAtMs: preparedAtMs - orderedMs } }
-}
-
-/** Of a session that ended with its node, while a human was being reached. */
-function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
-  return {
-    type: 'result',
-    outcome: 'escalated',
-    endReason: 'escalated',
-    endDetail: 'its node was lost while a human was being reached',
-    backend: sessions.at(-1)?.backend ?? 'none',
-    durationMs: streamMs,
-    greetingMs: session?.greetingMs ?? null,
-    language: session?.language ?? null,
-    usage: session?.usage ?? noUsage(),
-    report: { failover: null, irregular: {}, cost: null, budget: null },
-    toolCallsRefused: 0,
-    framesIn: 0,
-    framesConcealed: 0,
-    framesDropped: 0,
-    agentFramesDropped: 0,
-    dtmf: 0,
-  }
 }
 
 /** Text for the call's timeline. */
