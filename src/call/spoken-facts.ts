@@ -257,17 +257,6 @@ function daysBefore(pieces: readonly Piece[], at: number): number | null {
 }
 
 const ISO_DATE = /(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):\d\d[\d:.]{0,16}(Z)?)?/g
-/** Days as tables of hours have them. */
-const SHORT_DAYS: ReadonlyMap<string, number> = new Map([
-  ...['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'].map((word, day) => [word, day] as const),
-  ...([
-    ['tues', 2],
-    ['weds', 3],
-    ['thur', 4],
-    ['thurs', 4],
-  ] as const),
-])
-
 /** Numbers and days that an agent was given in a call, whatever they are about. */
 export class KnownFacts {
   readonly #values = new Set<number>()
@@ -356,5 +345,5 @@ export class KnownFacts {
 }
 
 function dayOf(word: string): number | undefined {
-  return SPOKEN.weekdays.get(word) ?? SPOKEN.weekdays.get(word.replace(/s$/, '')) ?? SHORT_DAYS.get(word)
+  return SPOKEN.weekdays.get(word) ?? SPOKEN.weekdays.get(word.replace(/s$/, '')) ?? SPOKEN.shortWeekdays.get(word)
 }

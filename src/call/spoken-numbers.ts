@@ -17,12 +17,12 @@ export const SPOKEN = {
   is: new Set(wordsOf('is')),
   lists: new Set(wordsOf('lists')),
   and: new Set(LANGUAGES.map(({ and }) => and)),
-  /** Those that stand within a number after tens and units too: kumi na tano, mia mbili na hamsini. */
-  andAfterUnits: new Set([WORDS.sw.and]),
+  andAfterUnits: new Set(LANGUAGES.filter(({ andAfterUnits }) => andAfterUnits).map(({ and }) => and)),
   days: merged('days'),
   months: merged('months'),
   /** Word to day of the week, 0 for Sunday. */
   dayNames: WORDS.en.weekdays,
+  shortWeekdays: merged('shortWeekdays'),
   weekdays: new Map(LANGUAGES.flatMap(({ weekdays }) => weekdays.map((word, day) => [word, day] as const))),
 }
 
@@ -39,7 +39,7 @@ export const DIGIT_WORDS: readonly string[] = [
   ...REPEATS.keys(),
 ]
 
-function merged(key: 'numbers' | 'repeats' | 'months' | 'days'): ReadonlyMap<string, number> {
+function merged(key: 'numbers' | 'repeats' | 'months' | 'days' | 'shortWeekdays'): ReadonlyMap<string, number> {
   return new Map(LANGUAGES.flatMap((language) => Object.entries(language[key])))
 }
 

@@ -49,6 +49,8 @@ export interface Language {
   readonly leading: readonly string[]
   /** Joins the parts of a number. */
   readonly and: string
+  /** It stands after tens and units too: kumi na tano, mia mbili na hamsini. */
+  readonly andAfterUnits: boolean
   readonly repeats: Readonly<Record<string, number>>
   /** Before how often the digit beside is repeated: mara mbili. */
   readonly times: readonly string[]
@@ -66,6 +68,8 @@ export interface Language {
   readonly ordinals: Readonly<Record<string, number>>
   /** From Sunday on. */
   readonly weekdays: readonly string[]
+  /** Days as tables of hours have them, 0 for Sunday. */
+  readonly shortWeekdays: Readonly<Record<string, number>>
   /** Between the first and the last day of several. */
   readonly through: readonly string[]
   /** All days of the week. */
