@@ -156,3 +156,27 @@ t.test('what a recogniser does not hear of a turn beyond 60 s is counted', (t) =
   t.equal(heardBy.unheardMs, 1000, 'a new turn is heard')
   t.end()
 })
+
+t.test('the language model of a cascade goes on from the answer of a tool that it called for a spoken number', (t) => {
+  const said = (content: string, role: 'user' | 'assistant' = 'user') => ({ role, content })
+  const messages: Parameters<typeof models.answer>[0][number][] = [
+    { role: 'system', content: '' },
+    said('4127'),
+    said('Order 4127. Is that right?', 'assistant'),
+    said('yes that is right'),
+  ]
+  const [call] = models.answer(messages).calls ?? []
+  t.match(call, { name: 'lookup_order', args: { orderNumber: '4127' } })
+  messages.push(
+    {
+      role: 'assistant',
+      content: null,
+      tool_calls: [
+        { id: 'c1', type: 'function', function: { name: 'lookup_order', arguments: '{"orderNumber":"4127"}' } },
+      ],
+    },
+    { role: 'tool', tool_call_id: 'c1', content: '{"orderNumber":"4127","status":"out_for_delivery"}' },
+  )
+  t.match(models.answer(messages).say, /out for delivery/)
+  t.end()
+})

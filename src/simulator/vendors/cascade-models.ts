@@ -164,8 +164,11 @@ class Conversation {
       case 'assistant':
         if (text !== '') this.#agentSaid(text)
         for (const call of message.tool_calls ?? []) {
-          const at = this.#calls.findIndex(({ name }) => call.type === 'function' && name === call.function.name)
-          const [found] = at < 0 ? [] : this.#calls.splice(at, 1)
+          if (call.type !== 'function') continue
+          const named = this.#calls.filter(({ name }) => name === call.function.name)
+          // The dialogue may wait for another call of the same tool.
+          const found = named.find(({ args }) => JSON.stringify(args) === call.function.arguments) ?? named[0]
+          if (found !== undefined) this.#calls.splice(this.#calls.indexOf(found), 1)
           this.#callsMade++
           if (found !== undefined) this.#made.set(call.id, found)
         }
