@@ -7,6 +7,7 @@ const layers = [
   'escalation',
   'telemetry',
   'http',
+  'messages',
   'speech',
   'agents',
   'backends',

@@ -108,7 +108,7 @@ function reportText({ erased, uncertain, silent, storeDown }: ErasureReport): st
   const lines = [
     `erased: ${counted(erased.calls, 'call')}: ${counted(erased.records, 'record')}, ${counted(erased.handoffs, 'handoff packet')}, ` +
       `${counted(erased.recordings, 'recording')}, ${counted(erased.carrierRecordings, "carrier's recording")}, ` +
-      `${counted(erased.journals, 'journal')}, ${counted(erased.keptStates, 'kept state')}`,
+      `${counted(erased.journals, 'journal')}, ${counted(erased.messages, 'message')}, ${counted(erased.keptStates, 'kept state')}`,
   ]
   if (uncertain > 0)
     lines.push(

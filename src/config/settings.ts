@@ -506,7 +506,7 @@ export const SETTINGS = {
     key: 'handoffUrl',
     kind: optional(url('https:', 'http:')),
     fallback: null,
-    help: 'The webhook that receives the handoff packet of each escalation and each callback request.',
+    help: 'The webhook that receives the handoff packet of each escalation and each callback request (docs/MESSAGES.md).',
   }),
   handoffSecret: define<string | null>({
     env: 'HANDOFF_SECRET',
@@ -515,6 +515,13 @@ export const SETTINGS = {
     fallback: null,
     secret: true,
     help: 'The secret that signs the requests to HANDOFF_URL.',
+  }),
+  messagesFile: define<string | null>({
+    env: 'MESSAGES_FILE',
+    key: 'messagesFile',
+    kind: optional(text('the path of a file')),
+    fallback: null,
+    help: 'The file with the receivers of messages: who is told when a call has ended, a human is wanted, or a call back is promised (docs/MESSAGES.md).',
   }),
   journalCalls: define({
     env: 'JOURNAL_CALLS',

@@ -32,6 +32,7 @@ const answerSchema = z.object({
       recordings: countSchema,
       carrierRecordings: countSchema,
       journals: countSchema,
+      messages: countSchema,
     })
     .nullable(),
   uncertain: countSchema,
@@ -191,6 +192,7 @@ function added(counts: readonly ErasedCounts[]): ErasedCounts {
     recordings: total('recordings'),
     carrierRecordings: total('carrierRecordings'),
     journals: total('journals'),
+    messages: total('messages'),
   }
 }
 

@@ -2,27 +2,28 @@ import type { Handoff } from '../call/documents/handoff.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
+import { readReceivers } from '../config/messages-file.js'
 import type { Config } from '../config/settings.js'
 import type { StatesOnDisk } from '../fleet/durable-store.js'
 import type { LeftCall } from '../fleet/earlier-run.js'
-import { HandoffPost } from '../workers/handoff-post.js'
-import type { HandoffNews } from '../workers/handoff-post.js'
+import { Outbox, RESULTS } from '../messages/outbox.js'
+import type { HandoffNews, Message, MessageType } from '../messages/receivers.js'
 import type { OpenCallRecords, RecordCall } from '../workers/main-thread-context.js'
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
 import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
-import { KEPT_KINDS } from '../telemetry/archive/kept-files.js'
+import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 import type { IdleFolders } from './process-plan.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
-/** How long a shutdown waits for pending handoff posts. */
-const HANDOFF_POSTS_CLOSE_MS = 3000
+/** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
+const MESSAGES_CLOSE_MS = 3000
 
-/** What is kept after a call: its record, its handoff packet, its recording; and the posts of handoffs. */
+/** What is kept after a call: its record, its handoff packet, its recording; and the messages about it. */
 export interface CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
@@ -40,8 +41,12 @@ export interface CallArchive {
   readonly openRecords: OpenCallRecords | null
   /** Null where nothing is kept. */
   readonly states: StatesOnDisk | null
-  /** Stores an ended call's record, and again when details were added to it. */
-  keep(record: CallRecord): void
+  /** Messages to receivers. */
+  readonly outbox: Outbox
+  /** Tells receivers that a call is over, then stores its record. */
+  over(record: CallRecord): void
+  /** Stores the record of an ended call again, to which the carrier's details were added, and tells receivers. */
+  joined(record: CallRecord): void
   /**
    * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
    * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
@@ -81,11 +86,16 @@ export async function openCallArchive(
       'DATA_DIR cannot be locked: a second gateway that uses it would not be noticed',
     )
   const left = await holdLeftFolders(idle.left)
-  const posts = new HandoffPost({
-    url: config.handoffUrl,
-    secret: config.handoffSecret,
+  const outbox = await Outbox.open({
+    folders:
+      folder === null
+        ? []
+        : [config.dataDir, ...left.map(({ path }) => path)].map((path) => keptFolder(path, 'outbox')),
+    receivers: config.messagesFile === null ? [] : readReceivers(config.messagesFile, process.env),
+    handoff: { url: config.handoffUrl, secret: config.handoffSecret },
+    source: `urn:mkondo:${config.nodeName}`,
     wallClock: Date.now,
-    log: log.component('workers'),
+    log: log.component('messages'),
   })
   // Without KEEP_CALLS there may be journals, recordings of the carrier, and what earlier runs kept.
   const retention =
@@ -109,7 +119,7 @@ export async function openCallArchive(
           workerEnv,
         )
   const archive = config.keepCalls ? retention : null
-  count(metrics, retention, posts)
+  count(metrics, retention, outbox)
   const died = (archive?.died ?? []).flatMap(({ document, atWallMs, sealed }) =>
     recordsOf([document]).flatMap((record) => {
       const { callSid, endReason } = record
@@ -126,7 +136,19 @@ export async function openCallArchive(
   const keepHandoff = (packet: Handoff): void => {
     if (isCallSid(packet.callSid)) archive?.keepHandoff(packet.callSid, packet)
   }
+  const telling = new Set<Promise<void>>()
+  /** The message is in the outbox before the record is final: a process that dies between them tells it again. */
+  const told = (message: Message, then: () => void): void => {
+    if (!outbox.wanted(message)) return then()
+    const adding = outbox.add(message).then(() => {
+      telling.delete(adding)
+      then()
+    })
+    telling.add(adding)
+  }
+  const ended = (record: CallRecord): void => told(messageOf('call.ended', record, record), () => keep(record))
   return {
+    outbox,
     ended: recordsOf(archive?.newest ?? []),
     left: died,
     values: archive?.values ?? [],
@@ -152,7 +174,11 @@ export async function openCallArchive(
               if (isCallSid(callSid)) archive.sealedGone(callSid)
             },
           },
-    keep,
+    over: ended,
+    joined: (record) => {
+      if ((record.carrier?.recording ?? null) === null) return keep(record)
+      told(messageOf('recording.ready', record, record), () => keep(record))
+    },
     keepIfOurs: (record, isOurs, newest) => {
       const { callSid } = record
       if (!isCallSid(callSid)) return
@@ -160,12 +186,15 @@ export async function openCallArchive(
       void isOurs.then((ours) => {
         const now = newest()
         if (!ours) archive?.openRecordGone(callSid)
-        else if (now !== undefined) keep(now)
+        else if (now !== undefined) ended(now)
       })
     },
     handoff: (news) => {
-      keepHandoff(news.handoff)
-      posts.post(news)
+      const { kind, handoff, url } = news
+      keepHandoff(handoff)
+      const message = { ...messageOf(kind, handoff, { ...handoff, outcome: null }), id: news.id }
+      void outbox.addHandoff(message, url)
+      void outbox.add(message)
     },
     keepRefused: (record, packet) => {
       keep(record)
@@ -174,9 +203,13 @@ export async function openCallArchive(
     find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
     recording: (callSid) =>
       archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid),
-    forget: async (callSids) => archive?.forget(callSids),
+    forget: async (callSids) => {
+      outbox.forget(callSids)
+      await archive?.forget(callSids)
+    },
     close: async () => {
-      await posts.close(HANDOFF_POSTS_CLOSE_MS)
+      await Promise.all(telling)
+      await outbox.close(MESSAGES_CLOSE_MS)
       await retention?.close()
       for (const held of left) held.folder.release()
       folder?.release()
@@ -191,7 +224,13 @@ export function resumesAlone({ keepCalls, redisUrl, tokenSecrets }: Config): boo
 
 /** Whether a gateway with these settings writes anything below DATA_DIR. */
 export function usesDataFolder(config: Config): boolean {
-  return config.keepCalls || config.journalCalls !== 'off' || (config.apiKey !== null && config.carrierRecordings)
+  return (
+    config.keepCalls ||
+    config.journalCalls !== 'off' ||
+    config.messagesFile !== null ||
+    config.handoffUrl !== null ||
+    (config.apiKey !== null && config.carrierRecordings)
+  )
 }
 
 /** Locks the folders that no process uses; a process of an earlier start may still be finishing its calls. */
@@ -210,6 +249,14 @@ async function holdLeftFolders(
   return held.flat()
 }
 
+function messageOf(
+  type: MessageType,
+  data: object,
+  { callSid, agent, outcome }: Pick<Message, 'callSid' | 'agent' | 'outcome'>,
+): Message {
+  return { id: `${callSid}:${type}`, type, callSid, agent, outcome, time: new Date().toISOString(), data }
+}
+
 function recordsOf(documents: readonly unknown[]): CallRecord[] {
   return documents.flatMap((document) => {
     const read = callRecordSchema.safeParse(document)
@@ -218,7 +265,7 @@ function recordsOf(documents: readonly unknown[]): CallRecord[] {
 }
 
 /** Copied once a second. */
-function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): void {
+function count(metrics: Metrics, archive: Archive | null, outbox: Outbox): void {
   const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by result', ['result'])
   metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
   metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)
@@ -242,8 +289,16 @@ function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): v
     )({}),
     () => archive?.counters.recordingBytesDropped ?? 0,
   )
-  const results = metrics.defineCounter('handoff_posts', 'Posts of handoffs and call backs, by result', ['result'])
-  metrics.countFrom(results({ result: 'delivered' }), () => posts.delivered)
-  metrics.countFrom(results({ result: 'retried' }), () => posts.retries)
-  metrics.countFrom(results({ result: 'failed' }), () => posts.failed)
+  const results = metrics.defineCounter('messages', 'Messages to receivers, by result', ['receiver', 'result'])
+  for (const [receiver, counts] of outbox.counts)
+    for (const result of RESULTS) metrics.countFrom(results({ receiver, result }), () => counts[result])
+  metrics.defineGauge('messages_waiting', 'Messages that no receiver has taken yet').from(() => outbox.waiting)
+  metrics.defineGauge('messages_dead', 'Messages that are tried no more').from(() => outbox.dead)
+  metrics
+    .defineGauge('messages_oldest_seconds', 'Age of the oldest message that no receiver has taken yet')
+    .from(() => outbox.oldestMs / 1000)
+  metrics.countFrom(
+    metrics.defineCounter('messages_faults', 'Messages that could not be kept on the disk', [])({}),
+    () => outbox.faults,
+  )
 }

@@ -168,7 +168,15 @@ export class CallErasure implements ErasureHere {
   }
 }
 
-const NOTHING: ErasedCounts = { calls: 0, records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 }
+const NOTHING: ErasedCounts = {
+  calls: 0,
+  records: 0,
+  handoffs: 0,
+  recordings: 0,
+  carrierRecordings: 0,
+  journals: 0,
+  messages: 0,
+}
 
 function inThread(
   task: Omit<ErasureTask, 'country'>,

@@ -224,7 +224,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           joinedRecord(callSid, detail, calls, kept).then(
             (joined) => {
               if (joined === null) return
-              kept.keep(joined)
+              kept.joined(joined)
               for (const listener of joinedListeners) listener(joined)
             },
             (thrown: unknown) =>
@@ -342,7 +342,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
         const { callSid } = record
-        if (told === null) kept.keep(record)
+        if (told === null) kept.over(record)
         else {
           const isOurs = told.then((answer) => answer === 'ok' || leftCalls.isOurs(record))
           kept.keepIfOurs(record, isOurs, () => calls?.record(callSid))

@@ -110,7 +110,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
       live: () => 0,
       erase: () =>
         Promise.resolve({
-          erased: { calls: 1, records: 1, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 },
+          erased: { calls: 1, records: 1, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0, messages: 0 },
           uncertain: 0,
         }),
       eraseKept: () => Promise.resolve(0),

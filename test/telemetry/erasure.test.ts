@@ -71,6 +71,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
     ['recordings', `${b}.wav`],
     ['carrier-recordings', `${a}.mp3`],
     ['journals', `${a}.jsonl`],
+    ['outbox', `${a}.0.0.0..json`],
     ['journals', `${b}.jsonl`],
     ['records', 'open', `${a}.json`],
   ])
@@ -85,6 +86,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
     recordings: 2,
     carrierRecordings: 1,
     journals: 1,
+    messages: 1,
   })
   t.notMatch(everything(folder), /zebra|HD_erased|254700000017/)
   t.match(everything(folder), /antelope[^]*HD_kept00000001\.wav|HD_kept00000001\.wav[^]*antelope/)
@@ -113,6 +115,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
     recordings: 0,
     carrierRecordings: 0,
     journals: 0,
+    messages: 0,
   })
 })
 

@@ -19,6 +19,7 @@ import { parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive } from '../../src/gateway/call-archive.js'
 import { JournalFiles } from '../../src/gateway/journal-files.js'
 import { saveRecording } from '../../src/sautikit-api/call-details.js'
+import { Outbox } from '../../src/messages/outbox.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
@@ -63,6 +64,27 @@ const WRITERS: Readonly<Record<KeptFile, (folder: string, archive: Archive) => v
     await saveRecording(url, SID, { folder: to, allowHttp: true })
     writeFileSync(join(to, `${DEAD}.part`), 'half') // the process died while it was fetched
     server.close()
+  },
+  outbox: async (folder) => {
+    const outbox = await Outbox.open({
+      folders: [keptFolder(folder, 'outbox')],
+      receivers: [],
+      handoff: { url: 'http://127.0.0.1:9/', secret: null },
+      source: 'urn:mkondo:test',
+      wallClock: Date.now,
+      log,
+    })
+    const message = {
+      type: 'handoff.requested',
+      callSid: SID,
+      agent: 'support',
+      outcome: null,
+      time: '',
+      data: {},
+    } as const
+    await outbox.addHandoff({ ...message, id: '1' }, null)
+    await outbox.close(1000)
+    writeFileSync(join(keptFolder(folder, 'outbox'), `${DEAD}.0.1.0..json.part`), 'half') // the process died while it wrote
   },
   journals: async (folder) => {
     const journals = new JournalFiles(keptFolder(folder, 'journals'), log, () => 0)
@@ -111,7 +133,7 @@ t.test(
     for (const each of [folder, left, spare])
       for (const kind of KEPT_KINDS) t.ok(keptNames(each, kind).length > 0, `${kind} is written`)
     const files = filesIn(folder)
-    t.equal(files.length, 3 * 10)
+    t.equal(files.length, 3 * 12)
     const known = [folder, left, spare].flatMap((each) =>
       KEPT_KINDS.flatMap((kind) => keptNames(each, kind).map((name) => join(keptFolder(each, kind), name))),
     )

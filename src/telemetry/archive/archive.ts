@@ -163,6 +163,7 @@ export class Archive {
       openRecords: { age: 0, size: 0 },
       recordings: { age: 0, size: 0 },
       carrierRecordings: { age: 0, size: 0 },
+      outbox: { age: 0, size: 0 },
       journals: { age: 0, size: 0 },
     },
     linesTorn: 0,

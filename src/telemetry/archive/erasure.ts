@@ -2,6 +2,7 @@ import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } f
 import { basename, join } from 'node:path'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
+import type { KeptFile } from './kept-files.js'
 
 /** What was erased: of how many calls, and how many of each kind of document. */
 export interface ErasedCounts {
@@ -13,6 +14,8 @@ export interface ErasedCounts {
   readonly recordings: number
   readonly carrierRecordings: number
   readonly journals: number
+  /** That were not delivered yet, or never were. */
+  readonly messages: number
 }
 
 /** SIDs of the calls of a number. */
@@ -37,6 +40,16 @@ export interface ErasureTask {
 const NEWLINE = 0x0a
 const SPACE = 0x20
 
+const COUNTED_AS = {
+  records: 'records',
+  openRecords: 'records',
+  handoffs: 'handoffs',
+  recordings: 'recordings',
+  carrierRecordings: 'carrierRecordings',
+  journals: 'journals',
+  outbox: 'messages',
+} as const satisfies Readonly<Record<KeptFile, keyof ErasedCounts>>
+
 /**
  * Erases all that data folders hold of calls. Lines of records are overwritten with spaces in their place, so that a log
  * to which another thread or process appends stays valid; every other document is a file of its own and is deleted.
@@ -45,13 +58,13 @@ const SPACE = 0x20
  */
 export function eraseCalls(folders: readonly string[], callSids: readonly string[]): ErasedCounts {
   const wanted = new Set(callSids)
-  const erased = { records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 }
+  const erased = { records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0, messages: 0 }
   const touched = new Set<string>()
   for (const folder of folders)
     for (const kind of KEPT_KINDS)
       for (const name of keptNames(folder, kind)) {
         const path = join(keptFolder(folder, kind), name)
-        erased[kind === 'openRecords' ? 'records' : kind] +=
+        erased[COUNTED_AS[kind]] +=
           KEPT_FILES[kind].log === null ? removeFile(path, wanted, touched) : blankLines(path, wanted, touched)
       }
   return { calls: touched.size, ...erased }

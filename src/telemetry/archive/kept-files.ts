@@ -44,6 +44,7 @@ export const KEPT_FILES = {
   },
   recordings: { folder: 'recordings', name: ANY, keptAs: 'recordings', log: null },
   carrierRecordings: { folder: 'carrier-recordings', name: ANY, keptAs: 'recordings', log: null },
+  outbox: { folder: 'outbox', name: ANY, keptAs: 'records', log: null },
   // With JOURNAL_CALLS=audio a journal is a recording.
   journals: { folder: 'journals', name: ANY, keptAs: 'recordings', log: null },
 } as const satisfies Readonly<Record<string, FileKind>>

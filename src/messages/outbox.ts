@@ -1,0 +1,601 @@
+import { createHash, createHmac } from 'node:crypto'
+import { mkdir, readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Webhook } from 'standardwebhooks'
+import { z } from 'zod'
+import { messageOf } from '../core/errors.js'
+import { HttpClient, discard, headerOf, networkReason } from '../http/http-client.js'
+import type { Log } from '../telemetry/log.js'
+import { wants } from './receivers.js'
+import type { Message, Receiver } from './receivers.js'
+
+/** Messages that wait, of all receivers; one more is dropped and counted. A thousand calls a minute for an hour and a half. */
+const WAITING_MAX = 100_000
+/** Messages that nobody took; beyond, the oldest is deleted and counted. */
+const DEAD_MAX = 10_000
+/** Messages that are on the way to one receiver at once. */
+const SENDING_MAX = 8
+const TRY_TIMEOUT_MS = 10_000
+/** Pauses before the second and every later try, of which a fifth is random: a day and a half in all. */
+const PAUSES_MS: readonly number[] = [5, 60, 300, 1800, 7200, 28_800, 86_400].map((seconds) => seconds * 1000)
+const PAUSE_RANDOM_SHARE = 0.2
+/** The longest that a receiver may ask to wait by `Retry-After`. */
+const RETRY_AFTER_MS_MAX = 86_400_000
+/** Failures in a row after which one message alone is tried, again after this pause, until one is taken. */
+const CIRCUIT_FAILURES = 5
+const CIRCUIT_PAUSE_MS = 30_000
+/** Refusals that may be temporary; every other 4xx is final. */
+const RETRY_STATUSES: readonly number[] = [408, 425, 429]
+/** The receiver will not take anything any more. */
+const GONE = 410
+
+/** Version of the body that HANDOFF_URL gets; `schema/handoff.schema.json` describes the handoff in it. */
+const HANDOFF_POST_VERSION = 1
+
+/** The receiver that HANDOFF_URL, or an agent's `escalation.webhook`, is. */
+export const HANDOFF_RECEIVER = 'handoff'
+
+/** A message on its way to one receiver, as it is on the disk. */
+const entrySchema = z.object({
+  version: z.literal(1),
+  id: z.string(),
+  receiver: z.string(),
+  /** An agent's own webhook; null: the URL of the receiver. */
+  url: z.string().nullable(),
+  type: z.string(),
+  callSid: z.string(),
+  /** Order of the messages of a call. */
+  order: z.number(),
+  body: z.string(),
+})
+type Entry = z.output<typeof entrySchema>
+
+/** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
+interface Waiting extends Omit<Entry, 'body' | 'version'> {
+  readonly folder: string
+  /** The beginning of the file's name, which never changes. */
+  readonly key: string
+  tries: number
+  /** Calendar time of the next try. */
+  dueMs: number
+  /** Why it is tried no more; null while it is. */
+  dead: string | null
+  /** The body, where nothing is on the disk. */
+  body: string | null
+}
+
+/** What a list of messages shows: nobody's words, nobody's number. */
+export interface MessageView {
+  /** Of this message to this receiver; `retry` takes it. */
+  readonly key: string
+  readonly id: string
+  readonly type: string
+  readonly receiver: string
+  readonly callSid: string
+  readonly tries: number
+  /** ISO 8601; null where it is tried no more. */
+  readonly nextTryAt: string | null
+  readonly reason: string | null
+}
+
+/** The file system, as a test may break it. */
+export interface Disk {
+  readonly write: (path: string, text: string) => Promise<void>
+  readonly read: (path: string) => Promise<string>
+  readonly move: (from: string, to: string) => Promise<void>
+  readonly remove: (path: string) => Promise<void>
+}
+
+export interface OutboxOptions {
+  /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
+  readonly folders: readonly string[]
+  readonly receivers: readonly Receiver[]
+  /** HANDOFF_URL and HANDOFF_SECRET; null where they are not set. */
+  readonly handoff: { readonly url: string | null; readonly secret: string | null }
+  /** `source` of the CloudEvents: which gateway speaks. */
+  readonly source: string
+  /** Calendar time, in ms. */
+  readonly wallClock: () => number
+  readonly log: Log
+  /** For tests; real timers, which keep no process alive, otherwise. Cancels when called. */
+  readonly later?: (ms: number, run: () => void) => () => void
+  /** For tests; the real disk otherwise. */
+  readonly disk?: Disk
+}
+
+/** Results that are counted. */
+export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased'] as const
+type Result = (typeof RESULTS)[number]
+
+/** Of one URL: its failures, and what is on its way. */
+interface Line {
+  /** Messages of which each is the oldest of its call, and due. */
+  readonly ready: Set<Waiting>
+  readonly sending: Set<Waiting>
+  failures: number
+  /** Calendar time before which nothing is tried. */
+  closedUntilMs: number
+  /** A timer for that time runs. */
+  paused: boolean
+  /** It answered 410. */
+  gone: boolean
+}
+
+/**
+ * Messages to receivers: at least once each, the same id with every try, in order for each call and receiver.
+ *
+ * A message is a file from before `add` resolves until a receiver has taken it, so a process that dies at any moment sends
+ * it after its next start; one that died between a receiver's answer and the end of the file sends it twice. The file's
+ * name begins with the call's SID: erasure and retention of `telemetry/archive` find it, and a file that is gone is sent no
+ * more. What changes is in the name, so that no write brings back what was erased meanwhile. Bodies are not kept in memory.
+ *
+ * Standard Webhooks 1.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`), a CloudEvents 1.0 body in JSON. The
+ * receiver of HANDOFF_URL gets the body of before, and beside the standard signature `X-Mkondo-Signature: t=<unix
+ * seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`.
+ */
+export class Outbox {
+  readonly counts: ReadonlyMap<string, Record<Result, number>>
+  /** Writes that failed: such a message is in memory alone. */
+  faults = 0
+  readonly #options: OutboxOptions
+  readonly #receivers: ReadonlyMap<string, Receiver>
+  readonly #client = new HttpClient()
+  readonly #closing = new AbortController()
+  readonly #later: (ms: number, run: () => void) => () => void
+  readonly #disk: Disk
+  /** By URL. */
+  readonly #lines = new Map<string, Line>()
+  /** Of one call to one URL, oldest first. */
+  readonly #queues = new Map<string, Waiting[]>()
+  /** All that waits, by key. At most WAITING_MAX. */
+  readonly #waiting = new Map<string, Waiting>()
+  /** By key, oldest first. At most DEAD_MAX. */
+  readonly #dead = new Map<string, Waiting>()
+  readonly #active = new Set<Promise<void>>()
+  #order = 0
+
+  private constructor(options: OutboxOptions) {
+    this.#options = options
+    this.#receivers = new Map(options.receivers.map((receiver) => [receiver.name, receiver]))
+    this.#later = options.later ?? unrefTimer
+    this.#disk = options.disk ?? REAL_DISK
+    this.counts = new Map(
+      [...this.#receivers.keys(), HANDOFF_RECEIVER].map((name) => [
+        name,
+        { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0 },
+      ]),
+    )
+  }
+
+  /** Reads what earlier runs left, and begins to send it. @throws what the file system throws */
+  static async open(options: OutboxOptions): Promise<Outbox> {
+    const outbox = new Outbox(options)
+    for (const folder of options.folders) {
+      await mkdir(folder, { recursive: true })
+      for (const name of await readdir(folder)) await outbox.#found(folder, name)
+    }
+    const found = [...outbox.#waiting.values()].sort((a, b) => a.order - b.order)
+    outbox.#order = found.at(-1)?.order ?? 0
+    for (const entry of found) outbox.#enqueue(entry)
+    return outbox
+  }
+
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  get dead(): number {
+    return this.#dead.size
+  }
+
+  /** How long the oldest message has waited, in ms; 0 without one. */
+  get oldestMs(): number {
+    const oldest = this.#waiting.values().next()
+    return oldest.done === true ? 0 : Math.max(0, this.#options.wallClock() - oldest.value.order)
+  }
+
+  /** Whether somebody is to be told. */
+  wanted(message: Message): boolean {
+    return this.#options.receivers.some((receiver) => wants(receiver, message))
+  }
+
+  /** Resolves when the message is on the disk for everybody who wants it; never rejects. */
+  async add(message: Message): Promise<void> {
+    const { id, type, callSid, time, data } = message
+    const body = JSON.stringify({
+      specversion: '1.0',
+      id,
+      source: this.#options.source,
+      type,
+      subject: callSid,
+      time,
+      datacontenttype: 'application/json',
+      data,
+    })
+    await Promise.all(
+      this.#options.receivers
+        .filter((receiver) => wants(receiver, message))
+        .map(({ name }) => this.#add(message, name, null, body)),
+    )
+  }
+
+  /**
+   * The same to HANDOFF_URL, or to an agent's own webhook.
+   * @param url  the agent's own; null: HANDOFF_URL, and nobody where that is not set
+   */
+  async addHandoff(message: Message, url: string | null): Promise<void> {
+    if (url === null && this.#options.handoff.url === null) return
+    const { id, type: kind, callSid, data: handoff } = message
+    const body = JSON.stringify({ version: HANDOFF_POST_VERSION, kind, id, callSid, handoff })
+    await this.#add(message, HANDOFF_RECEIVER, url, body)
+  }
+
+  /** Dead ones first, then those that wait; oldest first. */
+  list(max: number): readonly MessageView[] {
+    return [...this.#dead.values(), ...this.#waiting.values()].slice(0, max).map(viewOf)
+  }
+
+  /**
+   * Tries a dead message again, from the first try on, or one that waits at once.
+   * @returns false where there is none of that key
+   */
+  async retry(key: string): Promise<boolean> {
+    const dead = this.#dead.get(key)
+    if (dead !== undefined) {
+      this.#dead.delete(key)
+      this.#waiting.set(key, dead)
+      this.#line(dead).gone = false
+      await this.#move(dead, { tries: 0, dueMs: this.#options.wallClock(), dead: null })
+      this.#enqueue(dead)
+      return true
+    }
+    const waiting = this.#waiting.get(key)
+    if (waiting === undefined) return false
+    await this.#move(waiting, { dueMs: this.#options.wallClock() })
+    this.#enqueueIfHead(waiting)
+    return true
+  }
+
+  /** Forgets what these calls have in memory; their files are erased by whoever erases the call. */
+  forget(callSids: readonly string[]): void {
+    const wanted = new Set(callSids)
+    for (const index of [this.#waiting, this.#dead])
+      for (const [key, { callSid }] of index) if (wanted.has(callSid)) index.delete(key)
+    for (const [name, queue] of this.#queues) if (wanted.has(queue[0]?.callSid ?? '')) this.#queues.delete(name)
+  }
+
+  /** Waits at most `waitMs` for what is on its way; what is on the disk goes on after the next start. */
+  async close(waitMs: number): Promise<void> {
+    const timer = setTimeout(() => this.#closing.abort(), waitMs)
+    while (this.#active.size > 0 && !this.#closing.signal.aborted) await Promise.all(this.#active)
+    clearTimeout(timer)
+    this.#closing.abort()
+    await Promise.all(this.#active)
+    this.#client.close()
+    for (const entry of this.#waiting.values()) if (entry.body !== null) this.#lost(entry, 'the process ends')
+  }
+
+  async #found(folder: string, name: string): Promise<void> {
+    const state = /^([A-Za-z0-9_-]{1,64}\.[0-9a-f]{24})\.(\d+)\.(\d+)\.([^.]*)\.json$/.exec(name)
+    try {
+      // A write that a death cut off: its message was never added.
+      if (name.endsWith('.part')) await this.#disk.remove(join(folder, name))
+      if (state === null) return
+      const [, key = '', tries, dueMs, reason = ''] = state
+      const { version: _, body: __, ...rest } = entrySchema.parse(JSON.parse(await this.#disk.read(join(folder, name))))
+      const dead = reason === '' ? null : decodeURIComponent(reason)
+      const entry: Waiting = { ...rest, folder, key, tries: Number(tries), dueMs: Number(dueMs), dead, body: null }
+      if (dead !== null) this.#dead.set(key, entry)
+      else if (this.#urlOf(entry) === null) await this.#bury(entry, 'no receiver of that name')
+      else this.#waiting.set(key, entry)
+    } catch (thrown) {
+      this.#fault(thrown)
+    }
+  }
+
+  async #add(message: Message, receiver: string, url: string | null, body: string): Promise<void> {
+    const { id, type, callSid } = message
+    const { wallClock, folders } = this.#options
+    const nowMs = wallClock()
+    this.#order = Math.max(nowMs, this.#order + 0.001)
+    const key = `${callSid}.${createHash('sha256').update(`${receiver}\n${id}`).digest('hex').slice(0, 24)}`
+    // The same message again: the record of a call that another run had begun to end.
+    if (this.#waiting.has(key) || this.#dead.has(key)) return
+    const [folder = null] = folders
+    this.#order = Math.max(nowMs, this.#order + 0.001)
+    const fixed = { id, receiver, url, type, callSid, order: this.#order }
+    const entry: Waiting = {
+      ...fixed,
+      key,
+      folder: folder ?? '',
+      tries: 0,
+      dueMs: nowMs,
+      dead: null,
+      body: folder === null ? body : null,
+    }
+    if (this.#closing.signal.aborted) return this.#lost(entry, 'the process ends')
+    if (this.#waiting.size >= WAITING_MAX) return this.#lost(entry, 'too many wait')
+    this.#waiting.set(key, entry)
+    if (folder !== null) {
+      try {
+        await this.#disk.write(pathOf(entry), JSON.stringify({ version: 1, ...fixed, body } satisfies Entry))
+      } catch (thrown) {
+        this.#fault(thrown)
+        entry.body = body
+      }
+    }
+    this.#enqueue(entry)
+  }
+
+  #enqueue(entry: Waiting): void {
+    const name = queueOf(entry, this.#urlOf(entry))
+    const queue = this.#queues.get(name)
+    if (queue === undefined) this.#queues.set(name, [entry])
+    else queue.push(entry)
+    this.#enqueueIfHead(entry)
+  }
+
+  /** The oldest of a call is tried when it is due; the others wait for it. */
+  #enqueueIfHead(entry: Waiting): void {
+    if (this.#queues.get(queueOf(entry, this.#urlOf(entry)))?.[0] !== entry) return
+    const waitMs = entry.dueMs - this.#options.wallClock()
+    const ready = (): void => {
+      const line = this.#line(entry)
+      if (!this.#waiting.has(entry.key) || line.sending.has(entry)) return
+      line.ready.add(entry)
+      this.#send(line)
+    }
+    if (waitMs <= 0) ready()
+    else this.#later(waitMs, ready)
+  }
+
+  #send(line: Line): void {
+    for (const entry of line.ready) {
+      if (this.#closing.signal.aborted) return
+      const broken = line.failures >= CIRCUIT_FAILURES
+      if (line.sending.size >= (broken ? 1 : SENDING_MAX) || line.paused) return
+      const waitMs = line.closedUntilMs - this.#options.wallClock()
+      if (broken && waitMs > 0) {
+        line.paused = true
+        this.#later(waitMs, () => {
+          line.paused = false
+          this.#send(line)
+        })
+        return
+      }
+      line.ready.delete(entry)
+      line.sending.add(entry)
+      const trying = this.#try(entry, line).finally(() => {
+        this.#active.delete(trying)
+        this.#send(line)
+      })
+      this.#active.add(trying)
+    }
+  }
+
+  async #try(entry: Waiting, line: Line): Promise<void> {
+    const next = await this.#result(entry, line)
+    line.sending.delete(entry)
+    if (next === 'again') this.#enqueueIfHead(entry)
+    else if (next === 'over') this.#next(entry)
+  }
+
+  /** @returns `kept` where the process ends, and the next run goes on */
+  async #result(entry: Waiting, line: Line): Promise<'over' | 'again' | 'kept'> {
+    const { wallClock } = this.#options
+    const url = this.#urlOf(entry)
+    let body = entry.body
+    try {
+      body ??= entrySchema.parse(JSON.parse(await this.#disk.read(pathOf(entry)))).body
+    } catch (thrown) {
+      // Erased, or older than what is kept.
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return this.#settle(entry, 'erased')
+      this.#fault(thrown)
+      entry.dueMs = wallClock() + (PAUSES_MS[0] ?? 0)
+      return 'again'
+    }
+    if (url === null) return this.#bury(entry, 'no receiver of that name')
+    if (line.gone) return this.#bury(entry, `answered ${GONE} before`)
+    const fault = await this.#post(url, entry, body)
+    if (fault === null) {
+      line.failures = 0
+      return this.#settle(entry, 'delivered')
+    }
+    if (fault.status === GONE) line.gone = true
+    if (fault.final) return this.#bury(entry, fault.why)
+    // One that the end of the process cut off has not used up its try.
+    if (this.#closing.signal.aborted) return 'kept'
+    line.failures++
+    line.closedUntilMs = wallClock() + CIRCUIT_PAUSE_MS
+    const pauseMs = PAUSES_MS[entry.tries]
+    if (pauseMs === undefined) return this.#bury(entry, fault.why)
+    this.#count(entry, 'retried')
+    const spreadMs = pauseMs * (1 + PAUSE_RANDOM_SHARE * (Math.random() - 0.5))
+    const dueMs = Math.round(wallClock() + Math.max(spreadMs, fault.retryAfterMs))
+    await this.#move(entry, { tries: entry.tries + 1, dueMs })
+    return 'again'
+  }
+
+  async #post(url: string, { id, receiver }: Waiting, body: string): Promise<Fault | null> {
+    try {
+      const response = await this.#client.send({
+        url: new URL(url),
+        method: 'POST',
+        body,
+        policy: 'as-written',
+        headers: {
+          'content-type': receiver === HANDOFF_RECEIVER ? 'application/json' : 'application/cloudevents+json',
+          'user-agent': 'mkondo',
+          'idempotency-key': id,
+          'webhook-id': id,
+          ...this.#signatures(receiver, id, body),
+        },
+        signal: AbortSignal.any([AbortSignal.timeout(TRY_TIMEOUT_MS), this.#closing.signal]),
+      })
+      const { statusCode: status } = response
+      const retryAfterMs = this.#retryAfterMs(headerOf(response, 'retry-after'))
+      discard(response) // an unread body would hold the socket
+      if (status >= 200 && status < 300) return null
+      const final = status < 500 && !RETRY_STATUSES.includes(status)
+      return { why: `answered ${status}`, status, final, retryAfterMs }
+    } catch (thrown) {
+      return { why: networkReason(thrown), status: null, final: false, retryAfterMs: 0 }
+    }
+  }
+
+  #signatures(receiver: string, id: string, body: string): Record<string, string> {
+    const at = new Date(this.#options.wallClock())
+    const t = Math.floor(at.getTime() / 1000)
+    const sign = (...keys: Webhook[]): Record<string, string> => ({
+      'webhook-timestamp': String(t),
+      ...(keys.length === 0 ? {} : { 'webhook-signature': keys.map((key) => key.sign(id, at, body)).join(' ') }),
+    })
+    if (receiver !== HANDOFF_RECEIVER)
+      return sign(...(this.#receivers.get(receiver)?.secrets ?? []).map((secret) => new Webhook(secret)))
+    const { secret } = this.#options.handoff
+    if (secret === null) return sign()
+    const digest = createHmac('sha256', secret).update(`${body}.${t}`).digest('hex')
+    return { ...sign(new Webhook(secret, { format: 'raw' })), 'x-mkondo-signature': `t=${t},v1=${digest}` }
+  }
+
+  /** Seconds or a date, as HTTP has it; 0 for none. */
+  #retryAfterMs(value: string | null): number {
+    if (value === null) return 0
+    const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - this.#options.wallClock()
+    return Number.isFinite(ms) ? Math.min(Math.max(0, ms), RETRY_AFTER_MS_MAX) : 0
+  }
+
+  async #settle(entry: Waiting, result: 'delivered' | 'erased'): Promise<'over'> {
+    this.#count(entry, result)
+    await this.#remove(entry)
+    return 'over'
+  }
+
+  async #bury(entry: Waiting, why: string): Promise<'over'> {
+    await this.#move(entry, { dead: why })
+    this.#dead.set(entry.key, entry)
+    this.#count(entry, 'dead')
+    const { callSid, receiver, type } = entry
+    this.#options.log.error(
+      { call_sid: callSid, receiver, type, reason: why },
+      'a message was not taken: no more tries',
+    )
+    const [oldest] = this.#dead.values()
+    if (this.#dead.size > DEAD_MAX && oldest !== undefined) {
+      this.#dead.delete(oldest.key)
+      this.#count(oldest, 'dropped')
+      await this.#remove(oldest)
+    }
+    return 'over'
+  }
+
+  /** The next message of the same call may go. */
+  #next(entry: Waiting): void {
+    this.#waiting.delete(entry.key)
+    const name = queueOf(entry, this.#urlOf(entry))
+    const queue = this.#queues.get(name)
+    queue?.shift()
+    const [next] = queue ?? []
+    if (next === undefined) this.#queues.delete(name)
+    else this.#enqueueIfHead(next)
+  }
+
+  #lost(entry: Waiting, why: string): void {
+    this.#count(entry, 'dropped')
+    const { callSid, receiver, type } = entry
+    this.#options.log.error({ call_sid: callSid, receiver, type, reason: why }, 'a message was dropped')
+  }
+
+  /** Changes an entry, and the name of its file. */
+  async #move(entry: Waiting, change: Partial<Pick<Waiting, 'tries' | 'dueMs' | 'dead'>>): Promise<void> {
+    const from = pathOf(entry)
+    Object.assign(entry, change)
+    if (entry.body === null) await this.#onDisk(this.#disk.move(from, pathOf(entry)))
+  }
+
+  async #remove(entry: Waiting): Promise<void> {
+    if (entry.body === null) await this.#onDisk(this.#disk.remove(pathOf(entry)))
+  }
+
+  /** A file that is gone was erased: no fault. */
+  async #onDisk(done: Promise<void>): Promise<void> {
+    try {
+      await done
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') this.#fault(thrown)
+    }
+  }
+
+  #fault(thrown: unknown): void {
+    this.faults++
+    if (this.faults === 1)
+      this.#options.log.error({ reason: messageOf(thrown) }, 'a message could not be kept on the disk')
+  }
+
+  #count(entry: Waiting, result: Result): void {
+    const counts = this.counts.get(entry.receiver)
+    if (counts !== undefined) counts[result]++
+  }
+
+  #urlOf({ url, receiver }: Waiting): string | null {
+    return (
+      url ?? (receiver === HANDOFF_RECEIVER ? this.#options.handoff.url : (this.#receivers.get(receiver)?.url ?? null))
+    )
+  }
+
+  #line(entry: Waiting): Line {
+    const url = this.#urlOf(entry) ?? ''
+    const known = this.#lines.get(url)
+    if (known !== undefined) return known
+    const line: Line = {
+      ready: new Set(),
+      sending: new Set(),
+      failures: 0,
+      closedUntilMs: 0,
+      paused: false,
+      gone: false,
+    }
+    this.#lines.set(url, line)
+    return line
+  }
+}
+
+interface Fault {
+  readonly why: string
+  /** Null without an answer. */
+  readonly status: number | null
+  readonly final: boolean
+  readonly retryAfterMs: number
+}
+
+const REAL_DISK: Disk = {
+  // A reader sees the whole file or none.
+  write: async (path, text) => {
+    await writeFile(`${path}.part`, text, { mode: 0o600 })
+    await rename(`${path}.part`, path)
+  },
+  read: (path) => readFile(path, 'utf8'),
+  move: rename,
+  remove: unlink,
+}
+
+function unrefTimer(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms).unref()
+  return () => clearTimeout(timer)
+}
+
+/** Where the body is. A reason has no full stop in a file's name. */
+function pathOf({ folder, key, tries, dueMs, dead }: Waiting): string {
+  const reason = encodeURIComponent(dead ?? '').replaceAll('.', '%2E')
+  return join(folder, `${key}.${tries}.${dueMs}.${reason}.json`)
+}
+
+function queueOf({ callSid }: Waiting, url: string | null): string {
+  return `${callSid} ${url ?? ''}`
+}
+
+function viewOf(entry: Waiting): MessageView {
+  const { key, id, type, receiver, callSid, tries, dueMs, dead } = entry
+  const nextTryAt = dead === null ? new Date(dueMs).toISOString() : null
+  return { key, id, type, receiver, callSid, tries, nextTryAt, reason: dead }
+}
