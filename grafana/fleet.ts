@@ -416,6 +416,24 @@ export function fleet(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Messages to receivers',
+              about: 'Delivered, tried again, and tried no more (`mkondo messages list`); and those that wait.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_messages_total', 'result'), legend: '{{result}} a second' },
+              { expr: `sum(mkondo_messages_waiting{${NODE}})`, legend: 'wait' },
+              { expr: `sum(mkondo_messages_dead{${NODE}})`, legend: 'tried no more' },
+              { expr: `max(mkondo_messages_oldest_seconds{${NODE}})`, legend: 'age of the oldest, s' },
+              {
+                expr: `sum(rate(mkondo_messages_faults_total{${NODE}}[$__rate_interval]))`,
+                legend: 'not kept, a second',
+              },
+            ],
+          ),
+          curves(
+            {
               title: 'Archive and recordings',
               about: 'Call records and handoff packets written, writes that failed, and files that retention deleted.',
               unit: 'cps',

@@ -11,6 +11,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
+import { readReceivers } from '../config/messages-file.js'
 import type { Config } from '../config/settings.js'
 import { backendSettings, hostedAgents, withoutNumbers } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
@@ -64,6 +65,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
   // A call to `mkondo check` may be the first import of either.
+  if (config.messagesFile !== null) findings.push(receiversFinding(config.messagesFile, terminal.env))
   findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
   if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)
@@ -143,6 +145,16 @@ async function loadFinding(what: string, load: () => Promise<unknown>): Promise<
   try {
     await load()
     return { ok: true, what }
+  } catch (thrown) {
+    return { ok: false, what: messageOf(thrown) }
+  }
+}
+
+/** Whether the receivers of messages and their secrets can be read. */
+function receiversFinding(path: string, env: Environment): Finding {
+  try {
+    const names = readReceivers(path, env).map(({ name }) => name)
+    return { ok: true, what: `MESSAGES_FILE: messages go to ${names.join(', ')}` }
   } catch (thrown) {
     return { ok: false, what: messageOf(thrown) }
   }

@@ -15,6 +15,7 @@ import { defineErase } from './commands/erase.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
 import { defineHelp } from './commands/help.js'
 import { defineInit } from './commands/init.js'
+import { defineMessages } from './commands/messages.js'
 import { defineNumbers } from './commands/numbers.js'
 import { defineReplay } from './commands/replay.js'
 import { defineServe } from './commands/serve.js'
@@ -33,6 +34,7 @@ const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
     defineTop,
     defineFleet,
     defineNumbers,
+    defineMessages,
     defineCallOut,
     defineBundle,
     defineErase,

@@ -10,16 +10,20 @@ import type { LiveCall } from '../workers/live-call.js'
 import { errorReply, fileReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
+import { audit } from './ops-audit.js'
+import type { Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
 import type { Admission } from './admission.js'
 import type { Refusals } from './rejections.js'
 
 /** Ended calls that one page of the API lists. */
 const API_CALLS_MAX = 1000
+/** Messages that one answer lists. */
+const API_MESSAGES_MAX = 1000
 
 type ApiOptions = Pick<
   EdgeOptions,
-  'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'journal' | 'settings' | 'kept' | 'log'
+  'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'journal' | 'settings' | 'kept' | 'log' | 'outbox'
 >
 
 /** Views and commands of one call. */
@@ -136,6 +140,25 @@ export class OpsApi {
   /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */
   refusals(): Reply {
     return jsonReply({ refusals: this.#refusals.newest, dropped: this.#refusals.dropped })
+  }
+
+  /** `GET /api/messages`: the messages of this process that no receiver has taken, those that are tried no more first. */
+  messages(): Reply {
+    const { outbox } = this.#options
+    const { waiting = 0, dead = 0 } = outbox ?? {}
+    return jsonReply({ waiting, dead, messages: outbox?.list(API_MESSAGES_MAX) ?? [] })
+  }
+
+  /** `POST /api/messages/{key}/retry`: tries a message again. */
+  async retryMessage(key: string, operator: Operator): Promise<Reply> {
+    const found = (await this.#options.outbox?.retry(key)) === true
+    const reply = found
+      ? jsonReply({ key })
+      : errorReply(404, 'NOT_FOUND', 'no such message waits at this process; allowed: a key of GET /api/messages')
+    const { fleet, log } = this.#options
+    const line = { command: 'retry-message', node: fleet?.node.name ?? null, call_sid: null }
+    audit(log, { ...line, ...(found ? { key } : {}) }, reply, operator)
+    return reply
   }
 
   /** `GET /api/calls/{sid}`: a live call's view, or the record of an ended one. */

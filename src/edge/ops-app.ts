@@ -158,6 +158,8 @@ export class OpsApp {
     this.#post(app, '/api/agents/:name/tools/:tool', (body, operator, [name = '', tool = '']) =>
       this.#agents.tryTool(name, tool, body, operator),
     )
+    this.#get(app, '/api/messages', () => this.#api.messages())
+    this.#post(app, '/api/messages/:key/retry', (_body, operator, [key = '']) => this.#api.retryMessage(key, operator))
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
     this.#get(

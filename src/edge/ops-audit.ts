@@ -20,6 +20,8 @@ interface AuditFields {
   /** How many calls and files were erased. Never which, nor whose. */
   readonly erased?: Readonly<Record<string, number>>
   readonly agent?: string
+  /** Of a message. */
+  readonly key?: string
   readonly tool?: string
 }
 

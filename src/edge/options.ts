@@ -5,6 +5,7 @@ import type { StoreHome } from '../fleet/fleet-status.js'
 import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
+import type { Outbox } from '../messages/outbox.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { CallSeries } from '../telemetry/call-series.js'
@@ -144,6 +145,8 @@ export interface EdgeOptions {
   readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
   /** Absent: this process keeps nothing of its calls (tests). */
   readonly erasure?: ErasureHere
+  /** Messages to receivers, of this process. Absent: none. */
+  readonly outbox?: Pick<Outbox, 'list' | 'retry' | 'waiting' | 'dead'>
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<StoredFile | null>
   /** The journal of a call; null when there is none. Absent: none are kept. */

@@ -429,6 +429,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),
         workerEnv,
       }),
+      outbox: kept.outbox,
       recording: (callSid) => kept.recording(callSid),
       kept: (kind, callSid) => kept.find(kind, callSid),
       journal: (callSid) => findJournal(keptFolder(config.dataDir, 'journals'), callSid),

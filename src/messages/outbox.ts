@@ -33,7 +33,7 @@ const GONE = 410
 const HANDOFF_POST_VERSION = 1
 
 /** The receiver that HANDOFF_URL, or an agent's `escalation.webhook`, is. */
-export const HANDOFF_RECEIVER = 'handoff'
+const HANDOFF_RECEIVER = 'handoff'
 
 /** A message on its way to one receiver, as it is on the disk. */
 const entrySchema = z.object({

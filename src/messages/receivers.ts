@@ -3,7 +3,7 @@ import type { Handoff } from '../call/documents/handoff.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
 
 /** What is told to receivers, and when. */
-export const MESSAGE_TYPES = {
+const MESSAGE_TYPES = {
   'call.ended': 'a call is over; `data` is its record',
   'handoff.requested': 'a human is wanted for a caller; `data` is the handoff packet',
   'handoff.settled': 'the caller reached a human, or every attempt failed; `data` is the handoff packet',

@@ -20,17 +20,15 @@ async function commandNames(...path: readonly string[]): Promise<readonly string
 t.test('each command explains itself by help and by --help, with its exit codes', async (t) => {
   const names = await commandNames()
   t.ok(names.length >= 18, names.join(' '))
-  const paths = [
-    ...names.map((name) => [name]),
-    ...(await commandNames('calls')).map((name) => ['calls', name]),
-    ...(await commandNames('numbers')).map((name) => ['numbers', name]),
-  ]
+  const groups = ['calls', 'numbers', 'messages']
+  const paths = names.map((name) => [name])
+  for (const group of groups) paths.push(...(await commandNames(group)).map((name) => [group, name]))
   t.ok(paths.some((path) => path.join(' ') === 'calls timeline'))
   for (const path of paths) {
     const byHelp = await command(['help', ...path])
     t.match(byHelp, { code: 0, err: '', out: new RegExp(`^Usage: mkondo ${path.join(' ')}\\b`) }, path.join(' '))
     t.same(await command([...path, '--help']), byHelp)
-    if (!['help', 'version', 'calls', 'numbers'].includes(path.join(' '))) t.match(byHelp.out, /Exit codes:\n {2}0 {2}/)
+    if (!['help', 'version', ...groups].includes(path.join(' '))) t.match(byHelp.out, /Exit codes:\n {2}0 {2}/)
   }
   t.match((await command(['help', 'settings'])).out, /^ {2}PUBLIC_URL /m)
   const { out: version } = await command(['--version'])

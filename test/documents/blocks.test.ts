@@ -9,6 +9,7 @@ import { agentSchema } from '../../src/agents/definition.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { Numbers } from '../../src/gateway/numbers.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import { readReceivers } from '../../src/config/messages-file.js'
 import { readPrices } from '../../src/config/prices-file.js'
 import { SETTINGS } from '../../src/config/settings.js'
 import type { Setting } from '../../src/config/settings.js'
@@ -164,6 +165,11 @@ const LOADS: Readonly<Record<string, Load>> = {
     const file = join(folder, 'prices.yaml')
     writeFileSync(file, text)
     readPrices(file)
+  },
+  'file=messages': (text, folder) => {
+    const file = join(folder, 'messages.yaml')
+    writeFileSync(file, text)
+    readReceivers(file, { CRM_WEBHOOK_SECRET: `whsec_${'a'.repeat(43)}=` })
   },
   'file=settings': (text, folder) => {
     const file = join(folder, 'mkondo.yaml')

@@ -115,6 +115,23 @@ t.test('what the port answers is what the document says, key for key', async (t)
         }),
       eraseKept: () => Promise.resolve(0),
     },
+    outbox: {
+      waiting: 0,
+      dead: 1,
+      list: () => [
+        {
+          key: 'HD_ended0000001.0',
+          id: 'HD_ended0000001:call.ended',
+          type: 'call.ended',
+          receiver: 'crm',
+          callSid: 'HD_ended0000001',
+          tries: 1,
+          nextTryAt: null,
+          reason: 'answered 404',
+        },
+      ],
+      retry: (key) => Promise.resolve(key === 'lookup_order'),
+    },
     settings: { MAX_CALLS: 7 },
     agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
     recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
@@ -165,12 +182,16 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/login', { token: 'x', rights: 'read' }],
     ['/api/logout', {}],
     ['/api/agents/{name}/tools/{tool}', { args: { orderNumber: '4127' } }],
+    ['/api/messages/{key}/retry', {}],
     ['/api/cordon', {}],
     ['/api/uncordon', { node: 'gw-1' }],
     ['/api/drain', {}],
   ] as const) {
     const at = nodes.gateways[nodes.ownerOf(live)] ?? gateway
-    const names = path.replace('{sid}', live).replace('{name}', 'order-status').replace('{tool}', 'lookup_order')
+    const names = path
+      .replace('{sid}', live)
+      .replace('{name}', 'order-status')
+      .replace(/\{tool\}|\{key\}/, 'lookup_order')
     const url = at.opsUrl + names
     check(path, 'post', await post(url, { json: body }))
     check(path, 'post', await post(url, { json: 7 }))

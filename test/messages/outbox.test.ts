@@ -12,6 +12,8 @@ import { Outbox } from '../../src/messages/outbox.js'
 import type { Disk, OutboxOptions } from '../../src/messages/outbox.js'
 import type { Message, Receiver } from '../../src/messages/receivers.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { startGateway } from '../edge/gateway.js'
+import { command } from '../support/command.js'
 import { until } from '../support/until.js'
 
 const SECRET = `whsec_${Buffer.from('mkondo-field-test-secret-32bytes').toString('base64')}`
@@ -363,4 +365,24 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
   ])
     t.throws(read('bad.yaml'), { message: pattern })
   t.throws(read('none.yaml'), { message: /MESSAGES_FILE is .*ENOENT/ })
+})
+
+t.test('an operator lists what was not taken, looks at one, and has it tried again', async (t) => {
+  const { url, received } = await listener(t, 404, 200)
+  const outbox = await open({ receivers: [receiver(url)] })
+  await outbox.add(message(1))
+  await drained(outbox)
+  const gateway = await startGateway(t, { outbox })
+  const messages = (...argv: string[]) => command(['messages', ...argv, '--ops-url', gateway.opsUrl], { env: {} })
+  const listed = await messages('list')
+  t.match(listed, { code: 0, out: /call\.ended +crm +0 +none +answered 404[^]*0 wait, 1 are tried no more/ })
+  t.notMatch(listed.out, /zebra/)
+  const key = outbox.list(1)[0]?.key ?? ''
+  t.match(JSON.parse((await messages('show', key)).out), { key, receiver: 'crm', callSid: 'HD_message00001' })
+  t.match(await messages('show', 'nobody'), { code: 1, err: /NOT_FOUND: no such message waits/ })
+  t.match(await messages('retry', 'nobody'), { code: 1, err: /NOT_FOUND: no such message waits/ })
+  t.match(await messages('retry', key), { code: 0, out: /it is tried now/ })
+  await drained(outbox)
+  t.equal(received.length, 2)
+  t.match(JSON.parse((await messages('list', '--json')).out), { waiting: 0, dead: 0, messages: [] })
 })

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -22,6 +23,9 @@ t.setTimeout(120_000)
 t.jobs = 2
 
 interface Told {
+  /** Of a CloudEvent. */
+  readonly type?: string
+  readonly subject?: string
   readonly kind: string
   readonly callSid: string
   readonly handoff: { readonly from: string; readonly escalation: unknown }
@@ -37,12 +41,18 @@ const owner = createServer((request, response) => {
 })
 await new Promise<void>((resolve) => owner.listen(0, '127.0.0.1', resolve))
 const dataDir = t.testdir()
+const messagesFile = join(dataDir, 'messages.yaml')
+await writeFile(
+  messagesFile,
+  `receivers: [{ name: crm, url: 'http://127.0.0.1:${(owner.address() as AddressInfo).port}/', unsigned: true, events: [call.ended] }]`,
+)
 const speech = await CallerSpeech.start(null)
 const start = (name: string): Promise<WholeGateway> =>
   whole(
     {
       HANDOFF_URL: `http://127.0.0.1:${(owner.address() as AddressInfo).port}/`,
       HANDOFF_SECRET: 'a-secret-of-some-length',
+      MESSAGES_FILE: messagesFile,
       DATA_DIR: join(dataDir, name),
     },
     (
@@ -114,6 +124,9 @@ t.test('a carrier that goes on with its document', { buffered: true }, async (t)
     attempts: [{ human: 1, outcome: 'answered' }],
   })
   await until(() => gateway.gateway.calls.record(callSid) !== undefined, 5000, 'the record')
+  const ended = (): Told | undefined => told.find(({ subject, type }) => subject === callSid && type === 'call.ended')
+  await until(() => ended() !== undefined, 5000, 'the end of the call to be told')
+  t.match(ended(), { specversion: '1.0', data: { callSid, outcome: 'escalated' } })
   await gateway.close()
 
   const again = await start('continues')

@@ -163,7 +163,7 @@ t.test('nothing is deleted before its time', async (t) => {
     onFault: (message) => t.fail(message),
   })
   t.same(deleted, [])
-  t.equal(filesIn(folder).length, 10)
+  t.equal(filesIn(folder).length, 12)
 })
 
 t.test('without KEEP_CALLS the recordings of the carrier, and what was kept before, are deleted too', async (t) => {

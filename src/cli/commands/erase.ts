@@ -21,9 +21,9 @@ export const defineErase: Define = (program, terminal, ends) => {
       'after',
       `
 Deletes the data of ended calls on all nodes: record and transcript, recordings (ours and the copy of the carrier's),
-handoff packet, journal, and the state in the fleet's store. It prints how much was erased, not what.
+handoff packet, journal, messages that wait, and the state in the fleet's store. It prints how much was erased, not what.
 
-If the call is live, nothing is erased. Log lines, metrics, traces and data sent to others (handoff webhooks) are outside
+If the call is live, nothing is erased. Log lines, metrics, traces and messages that were taken are outside
 the gateway: docs/OPERATIONS.md says how to find them.`,
     )
   withExitCodes(command, 'erased', 'refused, uncertain, or a node does not answer').action(
