@@ -78,7 +78,15 @@ const GROUPS = [
   ],
   [
     'Operate',
-    ['deploy/README.md', 'docs/OPERATIONS.md', 'docs/MESSAGES.md', 'docs/METRICS.md', 'docs/RELEASES.md', 'SECURITY.md', 'CHANGELOG.md'],
+    [
+      'deploy/README.md',
+      'docs/OPERATIONS.md',
+      'docs/MESSAGES.md',
+      'docs/METRICS.md',
+      'docs/RELEASES.md',
+      'SECURITY.md',
+      'CHANGELOG.md',
+    ],
   ],
   ['Runbooks', (file) => file.startsWith('docs/runbooks/')],
   ['Reference', (file) => file.startsWith('docs/site/reference/')],
