@@ -2,7 +2,7 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import type { AgentsView } from '../agents/agent-view.js'
 import type { TrialResult } from '../agents/rehearsal.js'
-import { post, useJson } from './api.js'
+import { post, postForBytes, useJson } from './api.js'
 import { Panel } from './call-page.js'
 import { Chip, Notice, Pending, SureButton, fieldOf } from './parts.js'
 import { T } from './strings.js'
@@ -51,6 +51,7 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
             </span>
           </div>
           {agent.description !== '' && <p class="muted explain">{agent.description}</p>}
+          {act && <SayIt key={agent.name} agent={agent.name} />}
           {agent.tools.length === 0 && <p class="muted explain">{T.agents.noTools}</p>}
           {agent.tools.map((tool) => (
             <ToolPanel key={`${agent.name} ${tool.name}`} agent={agent} tool={tool} act={act} />
@@ -66,6 +67,38 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
         </>
       )}
     </section>
+  )
+}
+
+/** Plays a phrase in the agent's voice. */
+function SayIt({ agent }: { readonly agent: string }): JSX.Element {
+  const [fault, setFault] = useState<string | null>(null)
+  const [busy, setBusy] = useState(false)
+  const say = async (text: string): Promise<void> => {
+    const wav = await postForBytes(`/api/agents/${agent}/say`, { text })
+    const url = URL.createObjectURL(new Blob([wav], { type: 'audio/wav' }))
+    const audio = new Audio(url)
+    audio.onended = () => URL.revokeObjectURL(url)
+    await audio.play()
+  }
+  return (
+    <form
+      class="bar"
+      onSubmit={(event) => {
+        event.preventDefault()
+        setBusy(true)
+        setFault(null)
+        say(fieldOf(event.currentTarget, 'phrase'))
+          .catch((thrown: unknown) => setFault(T.failed(thrown instanceof Error ? thrown.message : String(thrown))))
+          .finally(() => setBusy(false))
+      }}
+    >
+      <label>
+        {T.agents.phrase} <input name="phrase" required maxLength={300} autocomplete="off" />
+      </label>
+      <button disabled={busy}>{T.agents.say}</button>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+    </form>
   )
 }
 

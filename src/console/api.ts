@@ -66,6 +66,12 @@ export async function post(path: string, body: Readonly<Record<string, unknown>>
   return response.status === 204 ? null : ((await response.json()) as unknown)
 }
 
+/** @throws ApiFault */
+export async function postForBytes(path: string, body: Readonly<Record<string, unknown>>): Promise<ArrayBuffer> {
+  const headers = { 'Content-Type': 'application/json' }
+  return (await ask(path, { method: 'POST', headers, body: JSON.stringify(body) })).arrayBuffer()
+}
+
 export function callPath(sid: string, rest = ''): string {
   return `/api/calls/${encodeURIComponent(sid)}${rest}`
 }

@@ -295,6 +295,8 @@ export const T = {
     states: { used: 'in use', unused: 'valid, not in use', faulty: 'faulty' },
     facts: (language: string, backends: string, passages: number): string =>
       `${language} · ${backends}${passages === 0 ? '' : ` · ${passages} passages of knowledge`}`,
+    phrase: 'A phrase to hear in its voice',
+    say: 'Say it',
     noTools: 'This agent has no tools that can be tested.',
     verifiedOnly: 'verified callers only',
     changes: 'may change data',

@@ -27,10 +27,24 @@ const orderSchema = z.strictObject({
   send: z.boolean().default(false),
 })
 
+/** Longest phrase that an operator may hear, characters. */
+const SAY_CHARS_MAX = 300
+
+const saySchema = z.strictObject({ text: z.string().trim().min(1).max(SAY_CHARS_MAX) })
+
+const BAD_SAY: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  `the body is a JSON object with "text", a phrase of 1 to ${SAY_CHARS_MAX} characters`,
+)
+
 const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   AGENT_UNKNOWN: 404,
   TOOL_UNKNOWN: 404,
   CAPACITY: 503,
+  CALL_REFUSED: 409,
+  CALL_FAULT: 502,
+  RATE_LIMITED: 429,
 }
 
 /** This process's agents, for an operator. */
@@ -74,6 +88,26 @@ export class AgentsApi {
     audit(log, line, reply, operator)
     return reply
   }
+
+  /** `POST /api/agents/{name}/say`: a phrase in the agent's voice. The words are not logged. */
+  async say(name: string, body: Uint8Array, operator: Operator): Promise<Reply> {
+    const { agents, fleet, log } = this.#options
+    const text = saySchema.safeParse(jsonIn(body)).data?.text
+    const reply =
+      agents === undefined
+        ? NO_AGENTS
+        : text === undefined
+          ? BAD_SAY
+          : await agents
+              .say(name, text)
+              .then(
+                (wav): Reply => ({ status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }),
+                refusalOf,
+              )
+    const node = fleet?.node.name ?? null
+    audit(log, { command: 'say', node, call_sid: null, ...(isAgentName(name) ? { agent: name } : {}) }, reply, operator)
+    return reply
+  }
 }
 
 const NO_AGENTS: Reply = errorReply(404, 'NOT_FOUND', 'this process shows no agents')
@@ -85,19 +119,27 @@ const BAD_ORDER: Reply = errorReply(
     '"verified" and "send" (true or false)',
 )
 
-function orderOf(body: Uint8Array): z.output<typeof orderSchema> | null {
-  let value: unknown = {}
+/** Undefined for what is no JSON. */
+function jsonIn(body: Uint8Array): unknown {
   try {
-    if (body.byteLength > 0) value = JSON.parse(new TextDecoder().decode(body))
+    return JSON.parse(new TextDecoder().decode(body))
   } catch {
-    return null // answered like any other wrong body
+    return undefined // answered like any other wrong body
   }
-  return orderSchema.safeParse(value).data ?? null
+}
+
+function orderOf(body: Uint8Array): z.output<typeof orderSchema> | null {
+  return orderSchema.safeParse(body.byteLength > 0 ? jsonIn(body) : {}).data ?? null
 }
 
 /** @throws what is no refusal */
 function refusalOf(thrown: unknown): Reply {
   const status = thrown instanceof GatewayError ? STATUS[thrown.code] : undefined
   if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
-  return errorReply(status, thrown.code, thrown.message, status === 503 ? { headers: [['Retry-After', '5']] } : {})
+  return errorReply(
+    status,
+    thrown.code,
+    thrown.message,
+    status === 503 || status === 429 ? { headers: [['Retry-After', '5']] } : {},
+  )
 }

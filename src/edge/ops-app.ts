@@ -160,6 +160,7 @@ export class OpsApp {
     )
     this.#get(app, '/api/messages', () => this.#api.messages())
     this.#post(app, '/api/messages/:key/retry', (_body, operator, [key = '']) => this.#api.retryMessage(key, operator))
+    this.#post(app, '/api/agents/:name/say', (body, operator, [name = '']) => this.#agents.say(name, body, operator))
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
     this.#get(

@@ -64,6 +64,8 @@ export interface AgentsHere {
       readonly send: boolean
     },
   ): Promise<object>
+  /** A WAV file. @throws GatewayError AGENT_UNKNOWN, CALL_REFUSED, CALL_FAULT, CAPACITY, RATE_LIMITED */
+  say(agent: string, text: string): Promise<Uint8Array>
 }
 
 export interface EdgeTls extends TlsFiles {

@@ -7,6 +7,7 @@ import { NO_ASSETS } from '../agents/assets.js'
 import type { TrialOrder, TrialResult } from '../agents/rehearsal.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError } from '../core/errors.js'
+import { RateLimit } from '../core/rate-limit.js'
 import type { AgentsHere } from '../edge/options.js'
 import { namesIn } from '../backends/split.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
@@ -17,6 +18,9 @@ import type { AgentsTask } from './agents-thread.js'
  * at most 15 s.
  */
 const AGENTS_THREAD_MS = 20_000
+/** Phrases that an operator may hear at once, and how many more each second: a vendor's voice costs money. */
+const SAYS_BURST = 10
+const SAYS_PER_S = 0.5
 /** Heap of that thread. */
 const AGENTS_THREAD_MEMORY_MB = 256
 /** What the agents folder holds is not read again before this, as long as its files are the same, of which it has at most so many. */
@@ -32,6 +36,8 @@ interface AgentInspectorOptions {
   readonly env: Environment
   /** `process.env` of its threads. */
   readonly workerEnv: Readonly<Record<string, string>>
+  /** A phrase in an agent's voice, as a WAV file; absent: none can be heard (tests). */
+  readonly say?: (agent: Pick<HostedAgent, 'definition' | 'shares'>, text: string) => Promise<Uint8Array>
   /** Whether words of offline dialogues are checked. */
   readonly speech: boolean
 }
@@ -51,6 +57,8 @@ export class AgentInspector implements AgentsHere {
   #kept: KeptView | null = null
   #reading: Promise<AgentsView> | null = null
   #trying = false
+  #saying = false
+  readonly #says = new RateLimit({ perSecond: SAYS_PER_S, burst: SAYS_BURST, keysMax: 1 })
 
   constructor(options: AgentInspectorOptions) {
     this.#options = options
@@ -91,6 +99,27 @@ export class AgentInspector implements AgentsHere {
     const view = await inThread<AgentsView>({ what: 'view', dir, watched, env, speech, loaded }, workerEnv)
     this.#kept = stamp === null ? null : { view, stamp, definitions, madeAtMs }
     return view
+  }
+
+  /**
+   * A phrase in an agent's voice, one at a time.
+   * @throws GatewayError AGENT_UNKNOWN, CALL_REFUSED for a backend that takes no text, CALL_FAULT, CAPACITY while another
+   *   is spoken, RATE_LIMITED
+   */
+  async say(name: string, text: string): Promise<Uint8Array> {
+    const { agents, say } = this.#options
+    const hosted = agents.get(name)
+    if (hosted === undefined || say === undefined)
+      throw new GatewayError('AGENT_UNKNOWN', 'there is no agent of that name')
+    if (this.#saying) throw new GatewayError('CAPACITY', 'another phrase is being spoken; try again')
+    if (this.#says.take('', performance.now()) > 0)
+      throw new GatewayError('RATE_LIMITED', 'too many phrases in a minute; try again')
+    this.#saying = true
+    try {
+      return await say(hosted, text)
+    } finally {
+      this.#saying = false
+    }
   }
 
   /**

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
+import { PhraseStore } from '../speech/phrase-store.js'
 import { SpeechPool } from '../speech/speech-pool.js'
 import { usesRecogniser } from '../backends/split.js'
 import type { CallRecord } from '../call/documents/record.js'
@@ -56,6 +57,7 @@ import {
   resumeDetails,
   voiceUrlOf,
 } from './carrier-side.js'
+import { said } from './said.js'
 import { JournalFiles, findJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
@@ -440,6 +442,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         watched: config.agentsWatch,
         env,
         workerEnv,
+        say: (agent, text) =>
+          said(agent, text, {
+            speech,
+            settings: backendSettings(config),
+            store: new PhraseStore(join(config.dataDir, 'voices')),
+          }),
         speech: true,
       }),
       console: consoleFiles(),

@@ -183,6 +183,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/logout', {}],
     ['/api/agents/{name}/tools/{tool}', { args: { orderNumber: '4127' } }],
     ['/api/messages/{key}/retry', {}],
+    ['/api/agents/{name}/say', { text: 'Hello.' }],
     ['/api/cordon', {}],
     ['/api/uncordon', { node: 'gw-1' }],
     ['/api/drain', {}],
@@ -198,6 +199,15 @@ t.test('what the port answers is what the document says, key for key', async (t)
     check(path, 'post', await post(url, { form: {} }))
   }
   const unseen = documented.filter((operation) => !answered.has(operation))
-  const elsewhere = ['post /api/calls', 'post /api/login', ...open.map((path) => `get ${path}`)]
-  t.same(unseen.sort(), elsewhere.sort(), 'the carrier, a token: test/edge/outbound.test.ts, console.test.ts')
+  const elsewhere = [
+    'post /api/agents/{name}/say',
+    'post /api/calls',
+    'post /api/login',
+    ...open.map((path) => `get ${path}`),
+  ]
+  t.same(
+    unseen.sort(),
+    elsewhere.sort(),
+    'a voice, the carrier, a token: test/gateway/agent-inspector.test.ts, test/edge/outbound.test.ts, console.test.ts',
+  )
 })

@@ -12,6 +12,14 @@ import type { TrialOrder, TrialResult } from '../../src/agents/rehearsal.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { AgentInspector } from '../../src/gateway/agent-inspector.js'
 import type { HostedAgent } from '../../src/workers/main-thread-context.js'
+import { agentSchema } from '../../src/agents/definition.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { said } from '../../src/gateway/said.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { PhraseStore } from '../../src/speech/phrase-store.js'
+import { SpeechPool } from '../../src/speech/speech-pool.js'
+import { CASCADE_TEST_KEY } from '../backends/cascade-harness.js'
 import { get, post, startGateway } from '../edge/gateway.js'
 
 const SECRET = 'shop-key-of-a-test'
@@ -198,4 +206,55 @@ t.test('a tool, an agent or a body that is not known is refused with what is', a
   t.match(await post(`${gateway.opsUrl}/api/agents/other/tools/look_up`, { json: {} }), { code: 'AGENT_UNKNOWN' })
   const without = await startGateway(t)
   t.match(await get(`${without.opsUrl}/api/agents`), { status: 404, code: 'NOT_FOUND' })
+})
+
+t.test("a phrase is heard in the voice of the agent's first backend, said as its pronunciations", async (t) => {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const speech = new SpeechPool({ decodersPerThread: 1 })
+  t.teardown(() => Promise.all([speech.close(), double.close()]))
+  const definition = agentSchema.parse({
+    version: 1,
+    name: 'shop',
+    instructions: 'x',
+    pronunciations: [{ match: 'Muindi', say: 'Bartholomew the second' }],
+  })
+  const agents = new Map(
+    (['embedded', 'cascade', 'openai'] as const).map((name) => [name, { definition, shares: allCallsOn(name) }]),
+  )
+  const settings = backendSettings(
+    loadConfig(
+      { TTS_URL: double.baseUrl, TTS_API_KEY: CASCADE_TEST_KEY, LLM_URL: double.baseUrl, STT_URL: double.baseUrl },
+      null,
+    ),
+  )
+  const store = new PhraseStore(t.testdir({}))
+  const desk = new AgentInspector({
+    agents,
+    dir: t.testdirName,
+    watched: false,
+    env: {},
+    workerEnv: {},
+    speech: false,
+    say: (agent, text) => said(agent, text, { speech, settings, store }),
+  })
+  const gateway = await startGateway(t, { agents: desk })
+  const say = (agent: string, json: unknown) => post(`${gateway.opsUrl}/api/agents/${agent}/say`, { json })
+  const wav = async (agent: string, text: string) => {
+    const reply = await say(agent, { text })
+    t.match(reply, { status: 200, text: /^RIFF/ }, text)
+    t.equal(reply.headers.get('content-type'), 'audio/wav')
+    return Number(reply.headers.get('content-length'))
+  }
+  t.ok((await wav('embedded', 'Muindi.')) > 1.5 * (await wav('embedded', 'Wanjiru.')))
+  t.ok((await wav('cascade', 'Muindi Street, KES 50.')) > 1000)
+  t.same(double.spoken, ['Bartholomew the second Street, fifty shillings.'])
+  t.match(await say('openai', { text: 'Hello.' }), { status: 409, code: 'CALL_REFUSED', text: /cascade and embedded/ })
+  t.match(await say('nobody', { text: 'Hello.' }), { status: 404, code: 'AGENT_UNKNOWN' })
+  for (const wrong of [{}, { text: '' }, { text: 'x'.repeat(301) }, { text: 'x', voice: 'y' }])
+    t.match(await say('embedded', wrong), { status: 400, code: 'BAD_REQUEST', text: /300 characters/ })
+  const statuses = new Set<number>()
+  for (let i = 0; i < 12; i++) statuses.add((await say('openai', { text: 'Hello.' })).status)
+  t.ok(statuses.has(429), 'a vendor is not asked without end')
+  t.ok(gateway.logged().some(({ command, agent }) => command === 'say' && agent === 'embedded'))
+  t.notMatch(JSON.stringify(gateway.logged()), /Muindi/)
 })

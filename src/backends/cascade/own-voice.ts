@@ -110,6 +110,26 @@ export class OwnVoice {
     }
   }
 
+  /**
+   * Speaks any text, and keeps nothing.
+   * @returns null for speech that is too long @throws StageFault, or the reason of the signal
+   */
+  async say(text: string, context: StageContext, signal: AbortSignal): Promise<Phrase | null> {
+    const voices = new Candidates(
+      [this.#options.factory()],
+      context,
+      signal,
+      () => undefined,
+      () => undefined,
+    )
+    try {
+      await voices.open(false)
+      return await this.#speak(text, voices, signal)
+    } finally {
+      voices.close()
+    }
+  }
+
   #key(text: string): string {
     const { settings, voice, language, legRateHz, pronunciations } = this.#options
     const spoken = spokenForm(pronounced(text.trim(), pronunciations), language)
