@@ -1,4 +1,4 @@
-// Writes what is generated from the settings table: .env.example and docs/CONFIGURATION.md. test/config/documents.test.ts
+// Writes what is generated from the settings table: .env.example and docs/CONFIGURATION.md. test/config/settings.test.ts
 // holds both to the table.
 //
 //   node scripts/documents.mjs

@@ -6,6 +6,9 @@ import { GatewayError } from '../../src/core/errors.js'
 import { openSocket, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 import { freePort } from '../support/free-ports.js'
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { RELEASED_UWS, onlyUws } from '../support/only-uws.js'
 
 t.test('a second gateway on the same port does not start, and says which port', async (t) => {
   const first = await startGateway(t)
@@ -82,4 +85,38 @@ t.test('a URL that is not an origin stops the start', async (t) => {
     await t.rejects(startGateway(t, { publicUrl }), GatewayError, publicUrl)
   }
   await t.rejects(startGateway(t, { nodeUrl: 'https://gw example' }), { code: 'CONFIG_INVALID', message: /^NODE_URL/ })
+})
+
+const edge = new URL('../../src/edge/uws.js', import.meta.url).href
+
+/** What a process says that imports the edge where these packages load. */
+async function importWith(loads: readonly string[]): Promise<string> {
+  const script = `const said = await import(${JSON.stringify(edge)}).then(
+      ({ createApp }) => typeof createApp(),
+      ({ code, message }) => code + ': ' + message)
+    console.log(said)
+    process.exit(0)`
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    ...(await onlyUws(loads)),
+    '--input-type=module',
+    '-e',
+    script,
+  ])
+  return stdout.trim()
+}
+
+t.test('uWebSockets.js comes from the package that loads here; with none the start names all', async (t) => {
+  const [clone, release, image, none] = await Promise.all([
+    importWith(['uWebSockets.js']),
+    importWith([RELEASED_UWS]),
+    importWith(['@btc-vision/uwebsockets.js']),
+    importWith([]),
+  ])
+  t.strictSame([clone, release, image], ['object', 'object', 'object'])
+  t.match(none, /^CONFIG_INVALID: no uWebSockets\.js for Node [\d.]+ .*npm install @btc-vision\/uwebsockets\.js@20/)
+  t.match(
+    none,
+    `uWebSockets.js: Cannot find module ./bin/uWebSockets.js; ${RELEASED_UWS}: Cannot find module ./bin/${RELEASED_UWS}; @btc`,
+    'and why',
+  )
 })

@@ -9,6 +9,7 @@ import { mintToken } from '../../src/sautikit/token.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { SUBPROTOCOL, closeOf, newSid, openSocket, rawRequest, ring, startGateway, upgradeStatus } from './gateway.js'
 import type { Gateway } from './gateway.js'
+import { endOfOurs, endOfSocket } from '../../src/edge/carrier-socket.js'
 
 const FRAME = Buffer.alloc(640, 1)
 
@@ -438,3 +439,17 @@ t.test('a gateway that accepts no more keeps its sockets', async (t) => {
   t.equal((await fetch(`${gateway.opsUrl}/healthz`)).status, 200)
   await other.check(t)
 })
+
+// Only these two are tested without real sockets: they would need half a minute of silence, or a process that ends.
+t.test(
+  'a socket that answers no ping, and one that is closed because the process ends, are no caller who hung up',
+  async (t) => {
+    t.match(endOfSocket(1006, 'WebSocket timed out from inactivity'), {
+      cause: 'carrier-silent',
+      fault: { reason: 'carrier-silent' },
+    })
+    t.match(endOfOurs('shutdown', 1001), { cause: 'shutdown', code: 1001, fault: { reason: 'drain-limit' } })
+    t.same(endOfOurs('flushed', 1000), { cause: 'flushed', code: 1000 })
+    t.match(endOfSocket(1006, 'words that a later version says'), { cause: 'lost', fault: { reason: 'socket-lost' } })
+  },
+)

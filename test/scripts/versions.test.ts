@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
+import { spawnSync } from 'node:child_process'
+import { cpSync, writeFileSync } from 'node:fs'
+import { parse } from 'yaml'
 
 interface Locked {
   readonly version?: string
@@ -34,5 +37,79 @@ t.test('the lock file has a checksum of each package, and no host', (t) => {
     others.filter(([, { integrity, resolved }]) => integrity === undefined || resolved !== undefined),
     [],
   )
+  t.end()
+})
+
+const root = packageRoot()
+
+function check(folder: string): { readonly code: number | null; readonly out: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(folder, 'scripts', 'sbom.mjs'), '--check'], {
+    encoding: 'utf8',
+  })
+  return { code: status, out: stdout + stderr }
+}
+
+t.test('every package that is installed has a licence that is allowed', (t) => {
+  const { code, out } = check(root)
+  t.equal(code, 0, out)
+  t.match(out, /^\d\d+ packages, 0 with a licence that is not allowed\n$/)
+  t.end()
+})
+
+t.test('a package with another licence, or none, is named', (t) => {
+  const folder = t.testdir()
+  cpSync(join(root, 'scripts'), join(folder, 'scripts'), { recursive: true })
+  const lock = JSON.stringify({
+    packages: {
+      '': {},
+      'node_modules/good': { version: '1.0.0', license: 'MIT' },
+      'node_modules/copyleft': { version: '2.0.0', license: 'AGPL-3.0-only' },
+      'node_modules/good/node_modules/silent': { version: '3.0.0' },
+      'node_modules/tool': { version: '4.0.0', license: 'AGPL-3.0-only', dev: true },
+    },
+  })
+  writeFileSync(join(folder, 'package-lock.json'), lock)
+  const { code, out } = check(folder)
+  t.equal(code, 1)
+  t.match(out, /node_modules\/copyleft 2\.0\.0: licence AGPL-3\.0-only is not in the list/)
+  t.match(out, /silent 3\.0\.0: licence not given/)
+  t.match(out, /3 packages, 2 with a licence that is not allowed/)
+  t.notMatch(out, /tool/)
+  t.end()
+})
+
+t.test('the hosted CI runs .ci/run, and builds the site of the documents', (t) => {
+  const { jobs } = parse(readFileSync(join(root, '.github', 'workflows', 'ci.yml'), 'utf8')) as {
+    readonly jobs: Readonly<
+      Record<string, { readonly steps: readonly { readonly run?: string }[]; readonly container: string }>
+    >
+  }
+  const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    readonly engines: { readonly node: string }
+  }
+  const commandsOf = (job: string): unknown => jobs[job]?.steps.flatMap(({ run }) => run ?? [])
+  t.same(Object.keys(jobs), ['ci', 'docs'])
+  t.same(commandsOf('ci'), ['.ci/run', 'npm run -s sbom -- sbom.cdx.json'])
+  t.same(
+    commandsOf('docs'),
+    [
+      'npm ci --no-audit --no-fund',
+      'npm ci --no-audit --no-fund --prefix docs/site',
+      'npm run -s --prefix docs/site build',
+    ],
+    'the site is a package of its own',
+  )
+  t.match(engines.node, /^\^20\./)
+  t.match(jobs['ci']?.container, /^node:20-bookworm$/, 'a Node that the package allows, and Debian for its packages')
+  t.end()
+})
+
+t.test('the threat model names tests that are there', (t) => {
+  const named = [...readFileSync(join(root, 'SECURITY.md'), 'utf8').matchAll(/`([a-z-]+\/[a-z-]+)`/g)].map(
+    ([, name = '']) => name,
+  )
+  const tests = named.filter((name) => !name.startsWith('deploy/'))
+  t.ok(tests.length > 10)
+  for (const name of tests) t.ok(readFileSync(join(root, 'test', `${name}.test.ts`), 'utf8').includes('t.test('), name)
   t.end()
 })
