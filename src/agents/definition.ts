@@ -228,14 +228,10 @@ export function countDistinct<T>(items: readonly T[], same: (a: T, b: T) => bool
 const AGENT_VERSION = 1
 
 /** Words that are spoken on a call, one or two sentences: one text, or one for each language of the agent. */
+const languageCode = z.string().regex(/^[a-z]{2,3}$/, { error: 'must be the code of a language, such as en or sw' })
 const text = z.string().trim().min(1).max(1000)
 const spoken = z.union(
-  [
-    text,
-    z
-      .record(z.string().regex(/^[a-z]{2,3}$/, { error: 'must be the code of a language, such as en or sw' }), text)
-      .refine((texts) => Object.keys(texts).length > 0, { error: 'has no text' }),
-  ],
+  [text, z.record(languageCode, text).refine((texts) => Object.keys(texts).length > 0, { error: 'has no text' })],
   { error: 'must be a text of 1 to 1000 characters, or one for each language: { en: …, sw: … }' },
 )
 const languageTag = z
@@ -910,13 +906,16 @@ const pronunciationsSchema = z
     })
   })
 
+const voiceName = z.string().min(1).max(60)
 const voiceSchema = z
   .object({
     embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
     'openai-live': z.enum(LIVE_VOICES).exactOptional().describe('Voice of openai-live. Default: marin.'),
   })
-  .catchall(z.string().min(1).max(60))
-  .describe("Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.")
+  .catchall(voiceName.or(z.record(languageCode, voiceName)))
+  .describe(
+    "Voice by backend: slt, rms, awb or kal for embedded; for any other the vendor's name, or one for each language.",
+  )
 
 /**
  * One agent, as in its YAML file. The types, the validation and the published JSON Schema all come from here;

@@ -1,3 +1,4 @@
+import type { Phrase } from '../call/phrase.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { CallCost } from '../call/documents/record.js'
 import type { BackendFactory } from './backend.js'
@@ -26,8 +27,8 @@ interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
 export interface CompositionOptions {
   /** Resolved names in the order in which they are tried, one or more. */
   readonly names: readonly string[]
-  /** The agent's voice by backend name. */
-  readonly voices: Readonly<Record<string, string>>
+  /** The agent's voice by backend name; it may be one a language. */
+  readonly voices: Readonly<Record<string, Phrase>>
   readonly standby: boolean
   /** How long silence after a question lasts until it counts as a fault. */
   readonly stallMs: number
@@ -66,7 +67,15 @@ export async function composeBackend(
   const { names } = options
   // When one of them cannot detect turns, the gateway marks the turns for all.
   const gatewayTurns = names.length > 1 && !names.every((name) => detectsTurns(name, context.settings, context.options))
-  const factories = await Promise.all(names.map((name) => loadBackend(name, { ...context, gatewayTurns })))
+  const factories = await Promise.all(
+    names.map((name) =>
+      loadBackend(name, {
+        ...context,
+        gatewayTurns,
+        ...(options.voices[name] === undefined ? {} : { voices: options.voices[name] }),
+      }),
+    ),
+  )
   const [first = ''] = names
   const alone = names.length === 1 && (first === SCRIPTED || first.startsWith(MODULE_PREFIX))
   const meter = new CostMeter(priceList([options.prices, context.settings.prices]), (name) => {

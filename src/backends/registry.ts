@@ -1,3 +1,4 @@
+import type { Phrase } from '../call/phrase.js'
 import type { BackendOptions } from '../agents/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -72,6 +73,8 @@ export interface BackendContext {
   readonly legRateHz: LegRateHz
   /** The agent's `backends:` block. */
   readonly options: BackendOptions
+  /** The agent's voice for this backend, where it may be one a language. */
+  readonly voices?: Phrase
   /** The agent's fixed phrases in the voice of its cascade; absent for an agent whose first backend is another. */
   readonly ownVoice?: OwnVoice
   /**
@@ -226,12 +229,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
     // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
     usesLegRate: () => true,
-    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz, ownVoice }) =>
+    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz, ownVoice, voices }) =>
       new CascadeBackend(sink, {
         ...stagesOf(cascade, own),
         legRateHz,
         nowMs: clock,
         ...(ownVoice === undefined ? {} : { ownVoice }),
+        ...(voices === undefined ? {} : { voices }),
       }),
   },
   embedded: {

@@ -1,3 +1,4 @@
+import type { Phrase } from '../call/phrase.js'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
@@ -289,6 +290,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     legRateHz: widestRateHz(definition.stream.outputSamplingRate),
   }
   const language = definition.languages[0] ?? ''
+  const voice: Phrase | undefined = definition.voice[name]
   const session: BackendSession = {
     callSid: 'HD_check',
     agent: definition.name,
@@ -299,7 +301,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters })),
     language,
     languages: definition.languages,
-    voice: definition.voice[name] ?? null,
+    voice: voice === undefined ? null : textIn(voice, language),
     history: [],
     toolLedger: [],
     offline: definition.offline ?? null,

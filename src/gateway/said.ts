@@ -55,7 +55,6 @@ export async function said(
       : ownVoiceOf(options.settings.cascade, definition.backends.cascade ?? {}, {
           store: options.store,
           voice: voice['cascade'] ?? null,
-          language: codeOf(languages[0] ?? ''),
           legRateHz: SAY_RATE_HZ,
           pronunciations,
           texts: [],
@@ -70,7 +69,7 @@ export async function said(
   const context = {
     name: 'cascade',
     languages: languages.map(codeOf),
-    voice: voice['cascade'] ?? null,
+    voice: null,
     inputRateHz: SAY_RATE_HZ,
     legRateHz: SAY_RATE_HZ,
     nowMs,
@@ -78,7 +77,7 @@ export async function said(
     malformed: () => undefined,
     http: new HttpHosts(nowMs, signal),
   } as const
-  const phrase = await own.say(text, context, signal).catch((thrown: unknown) => {
+  const phrase = await own.say(text, codeOf(languages[0] ?? ''), context, signal).catch((thrown: unknown) => {
     throw new GatewayError('CALL_FAULT', `the voice failed: ${messageOf(thrown)}`)
   })
   if (phrase === null) throw new GatewayError('CALL_FAULT', 'the voice said nothing, or for too long')

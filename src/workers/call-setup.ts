@@ -231,6 +231,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
   const { agent, resume } = start
   const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
   const greeting = greetingOf(start)
+  const voice: Phrase | undefined = agent.voice[start.backends[0] ?? '']
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
   return {
@@ -243,7 +244,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     tools: toolSpecs(start),
     language,
     languages: agent.languages,
-    voice: agent.voice[start.backends[0] ?? ''] ?? null,
+    voice: voice === undefined ? null : textIn(voice, language),
     pronunciations: agent.pronunciations,
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.

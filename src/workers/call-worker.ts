@@ -189,14 +189,12 @@ function hasForeignCode({ backends, assets }: CallStart): boolean {
 /** The agent's fixed phrases in the voice of its cascade; null where that is not its first backend. */
 function ownVoiceFor({ backends, agent, legRateHz }: CallStart): OwnVoice | null {
   if (phrases === null || backends[0] !== 'cascade') return null
-  const language = codeOf(agent.languages[0] ?? '')
   return ownVoiceOf(data.backends.cascade, agent.backends.cascade ?? {}, {
     store: phrases,
     voice: agent.voice['cascade'] ?? null,
-    language,
     legRateHz,
     pronunciations: agent.pronunciations,
-    texts: fixedPhrases(agent, language),
+    texts: agent.languages.flatMap((tag) => fixedPhrases(agent, tag).map((text) => ({ text, language: codeOf(tag) }))),
   })
 }
 

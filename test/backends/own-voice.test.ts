@@ -32,22 +32,26 @@ async function line(
     factory: () => tts,
     settings: { service: 'soniox' },
     voice: 'Adrian',
-    language: 'en',
     legRateHz: 16_000,
-    texts,
+    texts: texts.map((text) => ({ text, language: 'en' })),
     pronunciations: [],
   })
   if (voice === 'mute') soniox.faults.mute = true
   if (voice === 'down') soniox.refuse = { status: 503, body: '{}' }
   const recorder = new Recorder()
-  const backend = new CascadeBackend(recorder, { ...cascadeOptions(double), tts: [tts], ownVoice })
+  const backend = new CascadeBackend(recorder, {
+    ...cascadeOptions(double),
+    tts: [tts],
+    ownVoice,
+    voices: { en: 'Adrian', sw: 'Maya' },
+  })
   t.teardown(async () => {
     await backend.close('the test is over')
     await soniox.close()
     await double.close()
   })
   await backend.connect(conformanceSession({ greeting: GREETING }), new AbortController().signal)
-  return { backend, recorder, soniox, ownVoice, store }
+  return { backend, recorder, double, soniox, ownVoice, store }
 }
 
 t.test(
@@ -81,6 +85,24 @@ t.test('nothing but the fixed phrases is kept', async (t) => {
   t.equal(ownVoice.find('Your name is Wanjiru.'), null)
   t.equal(wavs(folder).length, 2)
 })
+
+t.test(
+  "an answer is in the voice and the spoken form of the call's language, from the answer after its change on",
+  async (t) => {
+    const { backend, recorder, double, soniox } = await line(t, t.testdir({}), 'alive', [])
+    double.script.reply({ say: 'It costs KES 250.' }, { say: 'Ni KES 250.' })
+    for (const [index, language] of ['en-KE', 'sw-KE'].entries()) {
+      backend.updateSession({ language })
+      backend.sendText('Bei?', { role: 'caller', respond: true })
+      await recorder.until('the answer', () => recorder.all('turn-done').length > index)
+    }
+    t.match(soniox.voices.flatMap(({ configs }) => configs).slice(-2), [
+      { language: 'en', voice: 'Adrian' },
+      { language: 'sw', voice: 'Maya' },
+    ])
+    t.match(soniox.spoken.join(' '), /two hundred and fifty shillings.*Ni shilingi mia mbili na hamsini/)
+  },
+)
 
 t.test('an agent with many phrases leaves nothing that waits for the end of the call', async (t) => {
   const warnings: string[] = []

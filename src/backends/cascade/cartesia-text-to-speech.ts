@@ -64,10 +64,10 @@ function wireOf(
     placesMax: CONTEXTS_MAX,
     // Nothing is promised to follow, and what is being generated may still come: it is dropped by its id.
     acknowledges: false,
-    begin: (id, { language, speed }) => {
+    begin: (id, { language, speed, voice = context.voice }) => {
       manners.set(id, {
         model_id: model,
-        voice: { mode: 'id', id: options.voice ?? context.voice ?? VOICE_DEFAULT },
+        voice: { mode: 'id', id: options.voice ?? voice ?? VOICE_DEFAULT },
         language: language === '' ? LANGUAGE_DEFAULT : language,
         output_format: { container: 'raw', encoding: 'pcm_s16le', sample_rate: context.legRateHz },
         add_timestamps: true,

@@ -14,6 +14,7 @@ import type {
 import type { BackendEvent } from '../../call/backend-events.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { codeOf } from '../../call/phrase.js'
+import type { Phrase } from '../../call/phrase.js'
 import { asksToRepeat, endsUnfinished } from '../../call/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
@@ -31,6 +32,7 @@ import { Candidates, commonRateHz, faultOf } from './candidates.js'
 import { Conversation } from './conversation.js'
 import { HttpHosts } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
+import { mannerIn } from './own-voice.js'
 import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
 import type {
@@ -57,6 +59,8 @@ export interface CascadeOptions {
   readonly probe?: boolean
   /** Languages that callers speak, the most likely first; that of the session when not given. */
   readonly languages?: readonly string[]
+  /** The agent's voice, which may be one a language; that of the session when not given. */
+  readonly voices?: Phrase
   /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
   readonly speculate?: boolean
   /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
@@ -553,7 +557,7 @@ export class CascadeBackend implements Backend {
       voices: stages.tts,
       conversation,
       stats: this.stats,
-      manner: { language: codeOf(session.language), speed: 1, pronunciations: session.pronunciations ?? [] },
+      manner: mannerIn(codeOf(session.language), this.#options.voices ?? null, session.pronunciations),
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => this.#takeAudioInMs(),

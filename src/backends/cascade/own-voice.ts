@@ -1,3 +1,5 @@
+import { textIn } from '../../call/phrase.js'
+import type { Phrase as Words } from '../../call/phrase.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { PHRASE_MS_MAX, PhraseStore } from '../../speech/phrase-store.js'
@@ -7,7 +9,7 @@ import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { Candidates } from './candidates.js'
 import { Speaking } from './speaking.js'
-import type { StageContext, StageFactory, TextToSpeech } from './stage.js'
+import type { SpeechManner, StageContext, StageFactory, TextToSpeech } from './stage.js'
 
 /** Phrases of one agent; the rest is spoken by the gateway's own voice. */
 const TEXTS_MAX = 60
@@ -23,12 +25,27 @@ interface OwnVoiceOptions {
   readonly factory: () => StageFactory<TextToSpeech>
   /** How that voice is set: another setting is another voice. */
   readonly settings: Readonly<Record<string, unknown>>
-  readonly voice: string | null
-  readonly language: string
+  /** One for all languages, or one a language; null: the service's. */
+  readonly voice: Words | null
   readonly legRateHz: LegRateHz
   readonly pronunciations: readonly Pronunciation[]
   /** What the agent's file says word for word. Nothing else is ever kept, no text about a caller. */
-  readonly texts: readonly string[]
+  readonly texts: readonly FixedText[]
+}
+
+/** Words of the agent's file, and their language: `sw`. */
+interface FixedText {
+  readonly text: string
+  readonly language: string
+}
+
+/** How a voice of the agent's speaks that language. */
+export function mannerIn(
+  language: string,
+  voice: Words | null,
+  pronunciations: readonly Pronunciation[] = [],
+): SpeechManner {
+  return { language, speed: 1, pronunciations, ...(voice === null ? {} : { voice: textIn(voice, language) }) }
 }
 
 /** Threads have one rendering at a time, so that a hundred calls of a new agent make its phrases once. */
@@ -45,13 +62,17 @@ export class OwnVoice {
   misses = 0
   rendered = 0
   readonly #options: OwnVoiceOptions
-  readonly #texts: readonly string[]
+  /** The language of each text. */
+  readonly #texts: ReadonlyMap<string, string>
 
   constructor(options: OwnVoiceOptions) {
     this.#options = options
-    this.#texts = [...new Set(options.texts.map((text) => text.trim()))]
-      .filter((text) => text !== '' && text.length <= TEXT_CHARS_MAX)
-      .slice(0, TEXTS_MAX)
+    this.#texts = new Map(
+      options.texts
+        .map(({ text, language }) => [text.trim(), language] as const)
+        .filter(([text]) => text !== '' && text.length <= TEXT_CHARS_MAX)
+        .slice(0, TEXTS_MAX),
+    )
   }
 
   get store(): PhraseStore {
@@ -60,8 +81,9 @@ export class OwnVoice {
 
   /** At once; null for a text that was not spoken before, or is not one of the agent's fixed ones. */
   find(text: string): Phrase | null {
-    if (!this.#texts.includes(text.trim())) return null
-    const phrase = this.#options.store.find(this.#key(text))
+    const language = this.#texts.get(text.trim())
+    if (language === undefined) return null
+    const phrase = this.#options.store.find(this.#key(text, language))
     if (phrase === null) this.misses++
     else this.hits++
     return phrase
@@ -69,7 +91,8 @@ export class OwnVoice {
 
   /** Whether `find` gives it. */
   async has(text: string): Promise<boolean> {
-    return this.#texts.includes(text.trim()) && (await this.store.has(this.#key(text)))
+    const language = this.#texts.get(text.trim())
+    return language !== undefined && (await this.store.has(this.#key(text, language)))
   }
 
   /**
@@ -78,13 +101,13 @@ export class OwnVoice {
    */
   async render(context: StageContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
     const { store } = this.#options
-    const voiceKey = this.#key('')
+    const voiceKey = this.#key('', '')
     if (rendering || Date.now() < (restsUntilMs.get(voiceKey) ?? 0)) return
     rendering = true
     let voices: Candidates<TextToSpeech> | null = null
     try {
-      for (const text of this.#texts) {
-        const key = this.#key(text)
+      for (const [text, language] of this.#texts) {
+        const key = this.#key(text, language)
         if (await store.has(key)) continue
         while (busy() && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, BUSY_MS).unref())
         if (signal.aborted) return
@@ -96,7 +119,7 @@ export class OwnVoice {
           () => undefined,
         )
         await voices.open(false)
-        const phrase = await this.#speak(text, voices, signal)
+        const phrase = await this.#speak(text, language, voices, signal)
         if (phrase === null) continue
         await store.keep(key, phrase)
         this.rendered++
@@ -114,7 +137,7 @@ export class OwnVoice {
    * Speaks any text, and keeps nothing.
    * @returns null for speech that is too long @throws StageFault, or the reason of the signal
    */
-  async say(text: string, context: StageContext, signal: AbortSignal): Promise<Phrase | null> {
+  async say(text: string, language: string, context: StageContext, signal: AbortSignal): Promise<Phrase | null> {
     const voices = new Candidates(
       [this.#options.factory()],
       context,
@@ -124,33 +147,35 @@ export class OwnVoice {
     )
     try {
       await voices.open(false)
-      return await this.#speak(text, voices, signal)
+      return await this.#speak(text, language, voices, signal)
     } finally {
       voices.close()
     }
   }
 
-  #key(text: string): string {
-    const { settings, voice, language, legRateHz, pronunciations } = this.#options
+  #key(text: string, language: string): string {
+    const { settings, voice, legRateHz, pronunciations } = this.#options
+    const agentVoice = voice === null ? null : textIn(voice, language)
     const spoken = spokenForm(pronounced(text.trim(), pronunciations), language)
-    return PhraseStore.key({ ...settings, agentVoice: voice, language, legRateHz }, spoken)
+    return PhraseStore.key({ ...settings, agentVoice, language, legRateHz }, spoken)
   }
 
   /** @returns null for speech that is too long to keep @throws StageFault, or the reason of the signal */
-  async #speak(text: string, voices: Candidates<TextToSpeech>, signal: AbortSignal): Promise<Phrase | null> {
+  async #speak(
+    text: string,
+    language: string,
+    voices: Candidates<TextToSpeech>,
+    signal: AbortSignal,
+  ): Promise<Phrase | null> {
     const pieces: Int16Array[] = []
     let rateHz: SampleRateHz = this.#options.legRateHz
-    const speaking = new Speaking(
-      voices,
-      { language: this.#options.language, speed: 1, pronunciations: this.#options.pronunciations },
-      {
-        audio: (pcm, sampleRateHz) => {
-          rateHz = sampleRateHz
-          pieces.push(pcm.slice())
-        },
-        sounds: () => undefined,
+    const speaking = new Speaking(voices, mannerIn(language, this.#options.voice, this.#options.pronunciations), {
+      audio: (pcm, sampleRateHz) => {
+        rateHz = sampleRateHz
+        pieces.push(pcm.slice())
       },
-    )
+      sounds: () => undefined,
+    })
     let abort = (): void => undefined
     const aborted = new Promise<never>((_resolve, reject) => {
       abort = () => reject(signal.reason as Error)

@@ -50,12 +50,12 @@ function wireOf(
     // The key goes in the first message of a stream.
     probes: true,
     keepalive: { everyMs: KEEPALIVE_MS, messages: () => [{ keep_alive: true }] },
-    begin: (id, { language, speed }) => [
+    begin: (id, { language, speed, voice = context.voice }) => [
       {
         api_key: apiKey,
         model,
         language: language === '' ? LANGUAGE_DEFAULT : language,
-        voice: options.voice ?? context.voice ?? VOICE_DEFAULT,
+        voice: options.voice ?? voice ?? VOICE_DEFAULT,
         audio_format: 'pcm_s16le',
         sample_rate: context.legRateHz,
         return_timestamps: true,

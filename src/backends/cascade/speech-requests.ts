@@ -66,8 +66,8 @@ class SpeechRequests implements TextToSpeech {
     this.#service.warm()
   }
 
-  begin({ speed }: SpeechManner, listener: SpeechListener): Utterance {
-    return new Clauses((text, signal) => this.#speak(text, speed, signal), listener, this.#abort.signal)
+  begin(manner: SpeechManner, listener: SpeechListener): Utterance {
+    return new Clauses((text, signal) => this.#speak(text, manner, signal), listener, this.#abort.signal)
   }
 
   close(): void {
@@ -75,9 +75,10 @@ class SpeechRequests implements TextToSpeech {
   }
 
   /** The samples of one clause as they arrive. */
-  async *#speak(input: string, speedNow: number, signal: AbortSignal): AsyncGenerator<Piece> {
-    const { model, baseUrl, speed = 1, sampleRateHz, voice = this.#context.voice ?? VOICE_DEFAULT } = this.#options
-    const factor = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * speedNow))
+  async *#speak(input: string, manner: SpeechManner, signal: AbortSignal): AsyncGenerator<Piece> {
+    const { model, baseUrl, speed = 1, sampleRateHz } = this.#options
+    const voice = this.#options.voice ?? manner.voice ?? this.#context.voice ?? VOICE_DEFAULT
+    const factor = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
     const request: SpeechRequest = {
       model,
       input,

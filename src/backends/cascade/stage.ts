@@ -203,6 +203,8 @@ export interface Utterance {
 export interface SpeechManner {
   /** `sw`; empty: not known. */
   readonly language: string
+  /** The agent's voice in that language; absent: the session's. For services that can change it between utterances. */
+  readonly voice?: string
   /** Times the voice's own speed; 1 is that speed. A service whose range is narrower takes the nearest. */
   readonly speed: number
   /** Names that are said in another way than they are written; they are in the texts already. Absent: none. */

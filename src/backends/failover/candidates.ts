@@ -1,3 +1,5 @@
+import { textIn } from '../../call/phrase.js'
+import type { Phrase } from '../../call/phrase.js'
 import { GatewayError } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_ITEMS_KEPT } from '../../core/limits.js'
@@ -37,7 +39,7 @@ interface FailoverCandidate {
    */
   readonly scripted?: boolean
   /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
-  readonly voice?: string | null
+  readonly voice?: Phrase | null
 }
 
 export interface CandidateOptions {
@@ -451,7 +453,11 @@ export class Candidates {
       resamplers === undefined || inputRateHz === this.capabilities.inputRateHz
         ? null
         : resamplers.open(this.capabilities.inputRateHz, inputRateHz)
-    const own = { ...base, ...(voice === undefined ? {} : { voice }), resume: resumed === null ? state : resumed.state }
+    const own = {
+      ...base,
+      ...(voice === undefined ? {} : { voice: voice === null ? null : textIn(voice, base.language) }),
+      resume: resumed === null ? state : resumed.state,
+    }
     session.connect(own, resampler, frameSamples(this.capabilities.inputRateHz)).then(
       () => {
         const connectMs = this.#timers.nowMs() - session.connectAtMs
