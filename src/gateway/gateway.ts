@@ -278,6 +278,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     publicPort: () => edge?.publicPort ?? config.port,
     mediaOrigin: config.nodeUrl ?? config.publicUrl,
     mediaPort: () => one?.plan.ownPort ?? edge?.publicPort ?? config.port,
+    numberOf: (agent) => numbers.firstOf(agent),
   })
   const leftCalls = new LeftCalls({
     earlier: kept.left.map(({ callSid }) => callSid),

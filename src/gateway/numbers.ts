@@ -44,6 +44,12 @@ export class Numbers {
     return numbers
   }
 
+  /** The first number that leads to an agent; null for none. */
+  firstOf(agent: string): string | null {
+    for (const business of this.businesses.values()) if (business.agent === agent) return business.number
+    return null
+  }
+
   /** Why an agent's new version cannot be used: a business whose number it answers lacks facts. Null: it can. */
   lacking(agent: AgentDefinition): string | null {
     const reads = factsReadBy(agent)

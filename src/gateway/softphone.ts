@@ -14,9 +14,11 @@ interface SoftphoneOptions {
   readonly mediaOrigin: string | null
   /** The port for which that origin stands. */
   readonly mediaPort: () => number
+  /** A number of NUMBERS_FILE that leads to an agent: the call is about its business. Null: there is none. */
+  readonly numberOf: (agent: string) => string | null
 }
 
-/** The called number of the console's calls; it is nobody's. */
+/** The called number of the console's calls to an agent without a number; it is nobody's. */
 const CALLED_NUMBER = '+254700000000'
 
 /**
@@ -50,7 +52,7 @@ export class BrowserPhone implements Softphone {
         voiceUrl: `${this.#origin}/voice/${order.agent}`,
         eventsUrl: `${this.#origin}/events`,
         from: order.from,
-        to: CALLED_NUMBER,
+        to: this.#options.numberOf(order.agent) ?? CALLED_NUMBER,
         caller,
         secret: this.#options.config.webhookSecrets[0] ?? null,
         mediaRoute: (url) => this.#mediaRoute(url),
