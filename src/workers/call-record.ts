@@ -391,7 +391,8 @@ export class CallRecordBuilder {
     for (const { backend, amount, usage } of cost?.models ?? []) {
       const { inputTokens, inputCachedTokens: read = 0, inputCacheWriteTokens: written = 0 } = usage
       for (const [cache, tokens] of Object.entries({ read, written, none: inputTokens - read - written }))
-        if (tokens > 0) this.#metrics.inputTokens({ agent, backend, cache }).inc(tokens, callSid)
+        // Also zeros: a share of a cache that is never used is 0, not unknown.
+        if (inputTokens > 0) this.#metrics.inputTokens({ agent, backend, cache }).inc(tokens, callSid)
       if (amount === null) unknown.add(backend)
       else this.#metrics.cost({ agent, backend, currency: cost?.currency ?? '' }).inc(amount, callSid)
     }
