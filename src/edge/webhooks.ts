@@ -404,7 +404,8 @@ export class Webhooks {
   }
 
   /** An agent's fallback with the humans who may be rung now; without them, other words. */
-  #fallbackOf({ fallback, busy }: AgentFacts, isCaller: (number: string) => boolean): readonly VoiceAction[] {
+  #fallbackOf({ fallback: of, busy }: AgentFacts, isCaller: (number: string) => boolean): readonly VoiceAction[] {
+    const fallback = of()
     const dial = fallback.find((action) => action.verb === 'dial')
     if (dial === undefined) return fallback
     const others = dial.numbers.filter((number) => !isCaller(number))
@@ -454,7 +455,8 @@ export class Webhooks {
     // While a human is being called, the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, named)
-    return xmlReply(this.#write(callSid, agent?.afterCall ?? [], this.#options.noAgent))
+    const language = calls.record(callSid)?.language ?? undefined
+    return xmlReply(this.#write(callSid, agent?.afterCall(language) ?? [], this.#options.noAgent))
   }
 
   #agentOf(callSid: CallSid, named: string | null, ours = ''): AgentFacts | undefined {

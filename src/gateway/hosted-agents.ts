@@ -151,8 +151,7 @@ export function agentFacts(
   { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },
 ): AgentFacts {
   const { stream, say, escalation, afterCall } = agent
-  // The carrier asks for these before a call, or after it: none of them follows a caller.
-  const spoken = (phrase: Phrase): VoiceAction => carrierSay(phrase, agent)
+  const spoken = (phrase: Phrase, language?: string): VoiceAction => carrierSay(phrase, agent, language)
   const human = (): VoiceAction[] => {
     const numbers = numbersOpen(escalation, wallClock())
     if (escalation === null || numbers.length === 0) return []
@@ -176,14 +175,12 @@ export function agentFacts(
       ringMs: agent.outbound.ringTimeoutS * 1000,
       openOn: agent.outbound.openOn,
     },
-    // Evaluated for each caller: which numbers it rings depends on the hour.
-    get fallback() {
-      return [spoken(say.fallback), ...human(), { verb: 'hangup' } as const]
-    },
+    // Which numbers it rings depends on the hour.
+    fallback: (language) => [spoken(say.fallback, language), ...human(), { verb: 'hangup' }],
     busy: [spoken(say.busy), { verb: 'hangup' }],
     conference: carrier && escalation?.strategies.includes('conference') === true,
-    afterCall: [
-      ...(afterCall.say === undefined ? [] : [spoken(afterCall.say)]),
+    afterCall: (language) => [
+      ...(afterCall.say === undefined ? [] : [spoken(afterCall.say, language)]),
       ...(afterCall.hangup ? [{ verb: 'hangup' } as const] : []),
     ],
   }

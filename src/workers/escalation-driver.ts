@@ -190,7 +190,7 @@ export class EscalationDriver {
     const packet = this.#packet
     if (packet === null) return []
     const words = [
-      whisper === null ? null : textIn(whisper, this.#options.agent.languages[0] ?? ''),
+      whisper === null ? null : textIn(whisper, this.#language),
       sentence(packet.reason),
       sentence(packet.summary),
     ]
@@ -263,8 +263,13 @@ export class EscalationDriver {
     }
   }
 
+  /** Tag of the language in which a human was asked for; of the agent's first where nobody told. */
+  get #language(): string {
+    return this.#packet?.language ?? this.#options.agent.languages[0] ?? ''
+  }
+
   #spoken(phrase: Phrase): SayAction {
-    return carrierSay(phrase, this.#options.agent)
+    return carrierSay(phrase, this.#options.agent, this.#language)
   }
 
   #drain(machine: Escalation): void {

@@ -32,10 +32,11 @@ export interface AgentFacts {
   /** Spoken by the carrier before the stream opens; null for none. */
   readonly say: VoiceAction | null
   /**
-   * The document when no stream can be opened (no capacity, draining): words, and a transfer to a human where one is
-   * set.
+   * The document when no stream can be opened (no capacity, draining), or the call cannot go on: words, and a transfer
+   * to a human where one is set.
+   * @param language  tag of the language that the call was in; absent: the agent's first
    */
-  readonly fallback: readonly VoiceAction[]
+  readonly fallback: (language?: string) => readonly VoiceAction[]
   /** The document for a caller who has too many calls, and in place of a fallback that may not ring a human now. */
   readonly busy: readonly VoiceAction[]
   readonly outbound: {
@@ -46,8 +47,8 @@ export interface AgentFacts {
   }
   /** True: the call is answered in a conference room, where a human can join it. */
   readonly conference: boolean
-  /** The document after a stream that ended without an escalation. */
-  readonly afterCall: readonly VoiceAction[]
+  /** The document after a stream that ended without an escalation, in the language of the call, as `fallback`. */
+  readonly afterCall: (language?: string) => readonly VoiceAction[]
 }
 
 /** A call that a webhook announced. */

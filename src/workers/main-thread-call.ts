@@ -468,12 +468,18 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
     if (this.#continuity.isCut) {
       this.#continuity.over()
-      return this.#hosted.facts.fallback
+      return this.#hosted.facts.fallback(this.#language)
     }
     const onward = this.#escalation.ask(asker, digits)
     if (onward.length > 0) return onward
     if (asker !== 'after-stream' || this.#escalation.active) return []
-    return this.#fault === null ? this.#hosted.facts.afterCall : this.#hosted.facts.fallback
+    const { afterCall, fallback } = this.#hosted.facts
+    return this.#fault === null ? afterCall(this.#language) : fallback(this.#language)
+  }
+
+  /** Tag of the language that the call was in last; undefined before any of it was heard of. */
+  get #language(): string | undefined {
+    return this.#result?.language ?? this.#saved?.checkpoint.language
   }
 
   get escalating(): boolean {

@@ -45,7 +45,7 @@ t.test('an edit of the agents folder is what new calls get, and calls that run k
       .replace('name: order-status\n  track', 'name: edited\n  track'),
   )
   await until(() => calls.agent('order-status')?.stream.name === 'edited', 15_000, 'the edit')
-  t.match(calls.agent('order-status')?.afterCall, [{ verb: 'say', text: 'See you soon.' }, { verb: 'hangup' }])
+  t.match(calls.agent('order-status')?.afterCall(), [{ verb: 'say', text: 'See you soon.' }, { verb: 'hangup' }])
   t.same(running.continuation('after-stream'), before, 'the call that runs goes on as it began')
 
   await writeFile(file, `${yaml}\nnonsense: 1\n`)

@@ -198,14 +198,14 @@ export const ORDER_STATUS: AgentFacts = {
     statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
   },
   say: { verb: 'say', text: 'One moment & hello.' },
-  fallback: [
+  fallback: () => [
     { verb: 'say', text: 'All lines are busy.' },
     { verb: 'dial', numbers: ['+254700000009'] },
   ],
   busy: [{ verb: 'say', text: 'Too many calls.' }, { verb: 'hangup' }],
   outbound: { from: null, ringMs: 30_000, openOn: 'answered' },
   conference: false,
-  afterCall: [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
+  afterCall: () => [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
 }
 
 /** An in-memory directory of scripted calls. */

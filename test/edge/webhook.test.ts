@@ -148,7 +148,7 @@ t.test('a call that cannot be opened is answered with words, never with an error
     ...ORDER_STATUS,
     name: 'support',
     say: { verb: 'say', text: ' ' },
-    fallback: [],
+    fallback: () => [],
   })
   const sid = newSid()
   t.match(await post(`${gateway.url}/voice/support`, { form: ringing(sid) }), {

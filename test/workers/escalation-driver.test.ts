@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { EscalationPacket } from '../../src/call/documents/handoff.js'
 import type { EscalationStep } from '../../src/call/events.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.js'
 import { CallEffects, Effects } from '../../src/workers/effects.js'
 import type { EffectGate } from '../../src/workers/effects.js'
@@ -32,7 +33,15 @@ function rig(
   strategies: Strategies,
   humanUrl: string | null = null,
   carrier: Partial<CarrierControl> = {},
-  { gate = null, rootSid = SID }: { readonly gate?: EffectGate | null; readonly rootSid?: string } = {},
+  {
+    gate = null,
+    rootSid = SID,
+    bilingual = {},
+  }: {
+    readonly gate?: EffectGate | null
+    readonly rootSid?: string
+    readonly bilingual?: Partial<NonNullable<typeof agent.escalation>>
+  } = {},
 ) {
   const did: string[] = []
   const marks: string[] = []
@@ -51,6 +60,7 @@ function rig(
         ...agent,
         escalation: {
           ...(agent.escalation as NonNullable<typeof agent.escalation>),
+          ...bilingual,
           strategies,
           numbers: ['+254700000002'],
         },
@@ -118,6 +128,53 @@ t.test('a human in a conference hears who comes, then the room; the caller hears
     attempts: [{ human: 1, outcome: 'answered' }],
   })
   t.notOk(escalation.active)
+})
+
+t.test('what the carrier says is in the language in which a human was asked for', async (t) => {
+  const bilingual = {
+    failed: { en: 'Nobody is free.', sw: 'Hakuna aliye huru saa 18:00.' },
+    offer: { en: 'Press 1.', sw: 'Bonyeza 1.' },
+    whisper: { en: 'A caller for you.', sw: 'Una mpigaji.' },
+  }
+  for (const [language, expected] of [
+    [
+      'sw',
+      ['Hakuna aliye huru saa kumi na mbili jioni.', 'Bonyeza moja.', /^Una mpigaji\. .*nne moja mbili saba/, 'sw'],
+    ],
+    ['en', ['Nobody is free.', 'Press one.', /^A caller for you\./, agent.say.language]],
+    [undefined, ['Nobody is free.', 'Press one.', /^A caller for you\./, agent.say.language]],
+  ] as const) {
+    const { escalation, clock } = rig(['after-stream-dial', 'callback'], null, {}, { bilingual })
+    escalation.escalate({ ...packet, ...(language === undefined ? {} : { language }) })
+    escalation.handle({ type: 'stream-closed' })
+    escalation.ask('after-stream', null)
+    clock.nowMs += 8000
+    const [failed, offer, whisper, tag] = expected
+    t.match(
+      escalation.ask('after-stream', null)[0],
+      {
+        verb: 'get-digits',
+        nested: [
+          { text: failed, language: tag },
+          { text: offer, language: tag },
+        ],
+      },
+      `asked for in ${language ?? 'a language that nobody told'}`,
+    )
+    t.match(escalation.humanDocument()[0], { verb: 'say', text: whisper, language: tag })
+  }
+})
+
+t.test('so are the words after a call, and the last words of one that cannot go on', (t) => {
+  const { afterCall, fallback } = agentFacts({
+    ...agent,
+    languages: ['en', 'sw'],
+    afterCall: { say: { en: 'Thank you.', sw: 'Asante.' }, hangup: true },
+    say: { ...agent.say, fallback: { en: 'Please call again.', sw: 'Tafadhali piga tena.' } },
+  })
+  t.match([afterCall('sw')[0], fallback('sw')[0]], [{ text: 'Asante.', language: 'sw' }, { text: /^Tafadhali/ }])
+  t.match([afterCall()[0], fallback()[0]], [{ text: 'Thank you.' }, { text: /^Please/ }], 'before any was heard of')
+  t.end()
 })
 
 t.test(
