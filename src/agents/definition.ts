@@ -945,6 +945,10 @@ export const agentSchema = z
     pronunciations: pronunciationsSchema
       .default([])
       .describe('How voices that take text say names; the transcript keeps what was written. The longest match wins.'),
+    speechRate: z
+      .boolean()
+      .default(true)
+      .describe('Whether callers can have the agent speak slower or faster: its model gets the tool set_speech_rate.'),
     backend: backendSchema
       .default('auto')
       .describe(

@@ -1,4 +1,11 @@
-import { END_CALL_TOOL, GATEWAY_TOOLS, NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
+import {
+  END_CALL_TOOL,
+  GATEWAY_TOOLS,
+  NOTE_FIX_TOOL,
+  SEARCH_TOOL,
+  SPEECH_RATE_TOOL_SPEC,
+  VERIFY_TOOL,
+} from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
@@ -76,7 +83,7 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
     description,
     parameters,
   }))
-  return [...own, ...added]
+  return [...own, ...added, ...(agent.speechRate ? [SPEECH_RATE_TOOL_SPEC] : [])]
 }
 
 /** Whether an HTTP tool changes something, and may run only once for one call of the model. */

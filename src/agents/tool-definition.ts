@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import { GATEWAY_TOOLS, NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
+import {
+  GATEWAY_TOOLS,
+  LANGUAGE_TOOL,
+  NOTE_FIX_TOOL,
+  SEARCH_TOOL,
+  SPEECH_RATE_TOOL,
+  VERIFY_TOOL,
+} from '../call/gateway-tools.js'
 import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS } from '../core/limits.js'
 import { toolParametersSchema, typesOf } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'
@@ -10,7 +17,14 @@ import type { Template } from './template.js'
 const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
 
 /** Tools that the gateway itself carries out; an agent's own may not take their names. */
-const TAKEN: readonly string[] = [...GATEWAY_TOOLS.map((tool) => tool.name), VERIFY_TOOL, SEARCH_TOOL, NOTE_FIX_TOOL]
+const TAKEN: readonly string[] = [
+  ...GATEWAY_TOOLS.map((tool) => tool.name),
+  VERIFY_TOOL,
+  SEARCH_TOOL,
+  NOTE_FIX_TOOL,
+  LANGUAGE_TOOL,
+  SPEECH_RATE_TOOL,
+]
 
 /** Headers that belong to the HTTP client. */
 const CLIENT_HEADERS: readonly string[] = [

@@ -35,6 +35,11 @@ export interface BackendCapabilities {
    * @defaultValue `false`
    */
   readonly weighsSpeech?: boolean
+  /**
+   * It can speak slower and faster in mid-session (`SessionUpdate.speed`).
+   * @defaultValue `false`
+   */
+  readonly changesSpeed?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
@@ -93,6 +98,11 @@ export interface BackendSession {
   readonly languages: readonly string[]
   readonly voice: string | null
   /**
+   * Times the speed that the voice is set to, 0.7 to 1.3: what the caller has asked for.
+   * @defaultValue 1
+   */
+  readonly speed?: number
+  /**
    * Names that a voice gets in another spelling than the transcript.
    * @defaultValue none
    */
@@ -117,6 +127,11 @@ export interface SessionUpdate {
    * @defaultValue unchanged
    */
   readonly language?: string
+  /**
+   * Times the speed that the voice is set to, 0.7 to 1.3; a service whose range is narrower takes the nearest.
+   * @defaultValue unchanged
+   */
+  readonly speed?: number
 }
 
 export interface ToolReply {
@@ -211,7 +226,7 @@ export interface Backend {
    */
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
   /**
-   * Replaces instructions, tools or language from the model's next answer on; what is absent stays. Causes no answer. A
+   * Replaces instructions, tools, language or speed from the model's next answer on; what is absent stays. Causes none. A
    * service that cannot change them in mid-session ignores it, and counts it in `counters`.
    */
   updateSession(update: SessionUpdate): void

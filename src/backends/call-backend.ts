@@ -259,11 +259,12 @@ export class CallBackend implements Backend, CandidateListener {
     this.#rotationAlarm = new Alarm(timers)
   }
 
-  /** `name` is the primary's; the rest does not change. */
+  /** `name` and `changesSpeed` are the primary's; the rest does not change. */
   get capabilities(): BackendCapabilities {
     const { capabilities } = this.#candidates
-    const name = this.#primary?.name
-    return name === undefined || name === capabilities.name ? capabilities : { ...capabilities, name }
+    if (this.#primary === null) return capabilities
+    const { name, changesSpeed = false } = this.#primary.backend.capabilities
+    return { ...capabilities, name, changesSpeed }
   }
 
   // --- the call's side --------------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ export const RESUME_TOOL = 'resume_conversation'
 export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
 export const NOTE_FIX_TOOL = 'note_fix'
+/** The worker runs it, because only the backend that answers knows whether it can. */
+export const SPEECH_RATE_TOOL = 'set_speech_rate'
+export const SPEECH_RATES: readonly string[] = ['slower', 'normal', 'faster']
 
 const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL]
 
@@ -96,6 +99,19 @@ export const RESUME_TOOL_SPEC: GatewayTool = {
     'Gives you the conversation that was cut off. Call it as soon as the person confirms that it was them and that they ' +
     'want to go on, and not before. Their identity has to be verified again.',
   parameters: { type: 'object', additionalProperties: false, properties: {} },
+}
+
+export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
+  name: SPEECH_RATE_TOOL,
+  description:
+    'Changes how fast you speak, by one step, from your next answer on. Call it when the caller asks you to speak slower ' +
+    'or faster, or cannot follow you, and then say your last answer again.',
+  parameters: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['rate'],
+    properties: { rate: { type: 'string', enum: [...SPEECH_RATES] } },
+  },
 }
 
 /** @param languages  tags of the agent's languages */

@@ -21,6 +21,7 @@ import {
 } from '../call/gateway-tools.js'
 import type { TranscriptEntry } from '../call/documents/record.js'
 import { KnownFacts } from '../call/spoken-facts.js'
+import { speedOf } from '../call/speech-rate.js'
 import { resumedTools } from '../call/tool-ledger.js'
 import { forgetOldest } from '../core/forget-oldest.js'
 import { RING_GRACE_MS } from '../escalation/escalation.js'
@@ -246,6 +247,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     languages: agent.languages,
     voice: voice === undefined ? null : textIn(voice, language),
     pronunciations: agent.pronunciations,
+    speed: speedOf(resume?.log.toolCalls ?? []),
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
     toolLedger: resume === null || asks ? [] : resumedTools(resume),

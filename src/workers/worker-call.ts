@@ -11,6 +11,8 @@ import type { SessionResume } from '../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
+import { SPEECH_RATE_TOOL } from '../call/gateway-tools.js'
+import { askedRate, speedOf } from '../call/speech-rate.js'
 import { assertNever } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
 import { plainJson } from '../core/json.js'
@@ -462,6 +464,14 @@ export class WorkerCall implements BackendSink {
     if (entry.kind === 'turn') this.#callerLatency.turn(entry.record, this.#session.streamZeroMs)
   }
 
+  #rateAsked(callId: string, rate: unknown): void {
+    if (this.#over) return
+    const can = this.#backend.capabilities.changesSpeed === true
+    const { ok, speed, value } = askedRate(rate, speedOf(this.#session.log.toolCalls), can)
+    if (speed !== null) this.#backend.updateSession({ speed })
+    this.#handle({ type: 'tool-result', callId, ok, value, ...(ok ? {} : { error: 'TOOL_ARGUMENTS' }) })
+  }
+
   #carryOut(output: CallOutput, nowMs: number): void {
     switch (output.type) {
       case 'backend-speech-start':
@@ -493,7 +503,9 @@ export class WorkerCall implements BackendSink {
       case 'announce-cancel':
         return this.#announceCancel(output.itemId)
       case 'run-tool':
-        return this.#tools.run(output)
+        if (output.name !== SPEECH_RATE_TOOL) return this.#tools.run(output)
+        // The session is not entered again while it is left.
+        return queueMicrotask(() => this.#guard(() => this.#rateAsked(output.callId, output.args['rate'])))
       case 'cancel-tools':
         return this.#tools.cancel(output.callIds)
       case 'escalate':

@@ -67,7 +67,7 @@ t.test('an agent in code has tools of both kinds', async (t) => {
   if (agent !== undefined && own !== undefined)
     t.same(
       offeredTools(agent, own).map(({ name }) => name),
-      ['look_up', 'hello'],
+      ['look_up', 'hello', 'set_speech_rate'],
     )
   t.match(await (await runnerOf(t, dir)).run('hello', {}, contextOf('')), { ok: true, value: 'hello' })
 })

@@ -586,7 +586,7 @@ t.test('two failed answers in a row, or one that is rate-limited, cause a takeov
 })
 
 t.test('digits, notes and texts without an answer are replayed in order', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['ready'], { changesSpeed: true })]
   const line = new Line(t, [a, b])
   await line.connect()
   line.backend.sendText('The caller is known.', { role: 'system', respond: false })
@@ -594,7 +594,8 @@ t.test('digits, notes and texts without an answer are replayed in order', async 
   for (const digit of '47') line.backend.dtmf(digit)
   await line.frames(100)
   line.backend.sendText('Ask for the pin.', { role: 'system', respond: true })
-  line.backend.updateSession({ instructions: 'Be brief.' })
+  line.backend.updateSession({ instructions: 'Be brief.', speed: 0.85 })
+  t.equal(line.backend.capabilities.changesSpeed, false)
   a.now.die()
   await settled()
   t.match(b.now.fed, [
@@ -603,7 +604,8 @@ t.test('digits, notes and texts without an answer are replayed in order', async 
     { type: 'digit', digit: '7' },
     { type: 'text', text: 'Ask for the pin.', respond: true },
   ])
-  t.equal(b.now.session?.instructions, 'Be brief.')
+  t.match(b.now.session, { instructions: 'Be brief.', speed: 0.85 })
+  t.equal(line.backend.capabilities.changesSpeed, true, 'that of the one that answers')
 })
 
 t.test('only the heard part of an interrupted answer is in the history', async (t) => {

@@ -409,6 +409,42 @@ t.test('an interruption in the middle of a long message drops the rest of it', a
   )
 })
 
+t.test('the speed changes between responses only, and a new session begins with it', async (t) => {
+  const { double, backend, recorder } = await line(t, { speed: 1.2 })
+  const speeds = () => (double.session.config?.audio?.output?.speed ?? 1).toFixed(2)
+  recorder.onAudio = () => {
+    recorder.onAudio = () => undefined
+    backend.updateSession({ speed: 0.85 })
+    t.equal(speeds(), '1.20', 'not while it speaks')
+  }
+  ask(backend)
+  await recorder.next('turn-done')
+  await recorder.until('the speed', () => speeds() === '1.02')
+  backend.updateSession({ speed: 1 })
+  await recorder.until('the speed of the options', () => speeds() === '1.20')
+  t.equal(backend.stats.speedRefusals, 0)
+  const next = await line(t, {}, {}, { speed: 0.7 })
+  t.equal(next.double.session.config?.audio?.output?.speed, 0.7)
+  const other = await line(t, { name: 'self-hosted' }, {}, { speed: 0.7 })
+  t.equal(other.double.session.config?.audio?.output?.speed, undefined)
+  t.equal(other.backend.capabilities.changesSpeed, false)
+})
+
+t.test('a change of the speed that crosses a response is sent again after it, three times at most', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  backend.updateSession({ speed: 0.7 })
+  for (let i = 0; i < 4; i++) {
+    await recorder.until('the change', () => double.session.config?.audio?.output?.speed === 0.7)
+    double.session.error('invalid_value', 'The speed can only be changed in between model turns.', 'mk-speed')
+    await recorder.until('the refusal', () => backend.stats.speedRefusals === i + 1)
+    ask(backend)
+    await recorder.next('turn-done', i + 1)
+  }
+  const changes = double.session.received.filter(({ event_id }) => event_id === 'mk-speed')
+  t.equal(changes.length, 3)
+  t.equal(recorder.all('error').length, 0)
+})
+
 t.test("the session's end is announced before it comes", async (t) => {
   const { recorder } = await line(t, { maxSessionMs: 300, expiringLeadMs: 200 })
   t.equal((await recorder.next('expiring')).inMs, 200)

@@ -87,7 +87,7 @@ t.test('nothing but the fixed phrases is kept', async (t) => {
 })
 
 t.test(
-  "an answer is in the voice and the spoken form of the call's language, from the answer after its change on",
+  'an answer is in the voice, the spoken form and the speed of the call, from the answer after their change on',
   async (t) => {
     const { backend, recorder, double, soniox } = await line(t, t.testdir({}), 'alive', [])
     double.script.reply({ say: 'It costs KES 250.' }, { say: 'Ni KES 250.' })
@@ -100,6 +100,11 @@ t.test(
       { language: 'en', voice: 'Adrian' },
       { language: 'sw', voice: 'Maya' },
     ])
+    backend.updateSession({ speed: 0.85 })
+    double.script.reply({ say: 'Pole pole.' })
+    backend.sendText('Polepole!', { role: 'caller', respond: true })
+    await recorder.until('the slower answer', () => recorder.all('turn-done').length > 2)
+    t.match(soniox.voices.flatMap(({ configs }) => configs).slice(-2), [{ speed: undefined }, { speed: 0.85 }])
     t.match(soniox.spoken.join(' '), /two hundred and fifty shillings.*Ni shilingi mia mbili na hamsini/)
   },
 )

@@ -4,6 +4,7 @@ import { callContext } from '../../src/agents/call-context.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import { CallLanguage } from '../../src/call/call-language.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
+import { askedRate, speedOf } from '../../src/call/speech-rate.js'
 import type { CallStart } from '../../src/workers/call-messages.js'
 import { toolSpecs } from '../../src/workers/call-setup.js'
 import { Rig, escalation } from './rig.js'
@@ -131,5 +132,47 @@ t.test('a model tells the language by a tool, and a single language needs none',
   t.notOk(offered(['en']).includes('set_language'))
   const told = callContext({ agent, from: '' }, 0)
   t.match(told, /languages of the line are English, Swahili; it begins in the first\. Answer in the language of/)
+  t.end()
+})
+
+t.test('a caller can have the agent speak slower, faster and as before, by steps', (t) => {
+  const steps = ['slower', 'slower', 'slower', 'normal', 'faster', 'faster', 'faster']
+  let now = 1
+  const heard = steps.map((rate) => {
+    const { speed, value } = askedRate(rate, now, true)
+    t.equal(value['changed'], speed !== null)
+    return (now = speed ?? now)
+  })
+  t.same(heard, [0.85, 0.7, 0.7, 1, 1.15, 1.3, 1.3])
+  t.match(askedRate('slower', 0.7, true).value, { changed: false, reason: /shorter sentences/ })
+  t.match(askedRate('normal', 1, true).value, { changed: false, reason: /already/ })
+  t.match(askedRate('slower', 1, false), {
+    ok: true,
+    speed: null,
+    value: { changed: false, reason: /cannot change its speed.*shorter sentences/ },
+  })
+  for (const rate of ['slow', undefined, 0.5])
+    t.match(askedRate(rate, 1, true), { ok: false, value: { error: 'rate must be one of slower, normal, faster.' } })
+  t.end()
+})
+
+t.test("the speed is that of the last change, which the log has; the agent's file can refuse it", (t) => {
+  const call = (name: string, result: unknown) =>
+    ({ callId: 'c', end: 'result', args: {}, result, record: { name, ok: true } }) as never
+  t.equal(speedOf([]), 1)
+  const changed = call('set_speech_rate', { changed: true, speed: 0.85 })
+  t.equal(speedOf([changed, call('find_order', { speed: 1.3 }), call('set_speech_rate', { error: 'rate' })]), 0.85)
+  t.equal(speedOf([changed, call('set_speech_rate', { speed: 40 })]), 0.85, 'of a damaged log')
+  const offered = (speechRate: boolean) => {
+    const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'x', speechRate })
+    const start = { agent, assets: NO_ASSETS, resume: null } as unknown as CallStart
+    return toolSpecs(start).some(({ name }) => name === 'set_speech_rate')
+  }
+  t.same([offered(true), offered(false)], [true, false])
+  const own = { name: 'set_speech_rate', description: 'x', http: { url: 'https://shop.test/x' } }
+  t.throws(
+    () => agentSchema.parse({ version: 1, name: 'a', instructions: 'x', tools: [own] }),
+    /is a tool of the gateway itself/,
+  )
   t.end()
 })

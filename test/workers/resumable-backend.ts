@@ -6,6 +6,7 @@ import type { Backend, BackendSession, BackendSink, TextOptions } from '../../sr
  * - when it is asked to greet: "Welcome.";
  * - on the digit 1: it looks order 4127 up, always by the same tool call, and says what it is;
  * - on the digit 2: "A long answer.", for five seconds;
+ * - on the digit 3: it is asked to speak slower, and says at what speed it then does;
  * - when it is told to go on: "I go on." and how much it was given of the call.
  */
 export function createBackend(sink: BackendSink): Backend {
@@ -13,6 +14,7 @@ export function createBackend(sink: BackendSink): Backend {
   let asked = 0
   let given = ''
   let open = true
+  let speed = 1
   const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
 
   const say = (text: string, ms: number): void => {
@@ -33,11 +35,13 @@ export function createBackend(sink: BackendSink): Backend {
       outputRateHz: 16000,
       serverVad: true,
       truncate: false,
+      changesSpeed: true,
       maxSessionMs: null,
     },
     connect(session: BackendSession): Promise<void> {
       const before = session.resume as { readonly asked: number } | null
       asked = before?.asked ?? 0
+      speed = session.speed ?? 1
       given = `${session.history.length} lines, ${session.toolLedger.length} tools, asked ${asked}`
       queueMicrotask(() => sink.event({ type: 'ready' }))
       return Promise.resolve()
@@ -52,24 +56,25 @@ export function createBackend(sink: BackendSink): Backend {
       const turn = ++generation
       if (digit === '2') return say('A long answer.', 5000)
       sink.event({ type: 'turn-start', generation: turn })
-      sink.event({
-        type: 'tool-call',
-        callId: 'call-1',
-        name: 'lookup_order',
-        args: { orderNumber: '4127' },
-        generation: turn,
-      })
+      const tool =
+        digit === '3'
+          ? { callId: `call-${asked}`, name: 'set_speech_rate', args: { rate: 'slower' } }
+          : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
+      sink.event({ type: 'tool-call', ...tool, generation: turn })
       sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
     },
     toolResult(_callId, { ok, value }): void {
-      const { status } = value as { readonly status?: string }
+      const { status, changed } = value as { readonly status?: string; readonly changed?: boolean }
+      if (changed === true) return say(`At ${speed}.`, 200)
       say(ok ? `It is ${status ?? 'nowhere'}.` : 'That is not known.', 200)
     },
     pushAudio: () => undefined,
     speechStart: () => undefined,
     speechEnd: () => undefined,
     interrupt: () => undefined,
-    updateSession: () => undefined,
+    updateSession(update): void {
+      speed = update.speed ?? speed
+    },
     snapshot: () => ({ asked }),
     close(reason: string): Promise<void> {
       if (open) sink.event({ type: 'closed', code: 1000, reason, clean: true })

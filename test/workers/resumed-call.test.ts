@@ -227,6 +227,34 @@ t.test('a call goes on that lay in the store as the first version of the format 
   t.match(await b.test.recordOf(call.callSid), { resumed: [{ node: 'node-a' }], toolCalls: [{ name: 'lookup_order' }] })
 })
 
+t.test('a caller who asked for slower speech has it on the next node too, and can have it slower still', async (t) => {
+  const call = callOf('HD_resumed00033')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '3' }])
+  await until(() => saidBy(first).includes('At 0.85.'), 20_000, 'the answer')
+  first.stop()
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const second = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+  second.start()
+  await until(() => saidBy(second).includes('We were cut off.'), 20_000, 'the words')
+  second.call.text([{ type: 'dtmf', digit: '3' }])
+  await until(() => saidBy(second).includes('At 0.7.'), 20_000, 'the answer')
+  second.stop()
+  second.call.detach(1000)
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record.toolCalls, [
+    { name: 'set_speech_rate', ok: true },
+    { name: 'set_speech_rate', ok: true },
+  ])
+  const { outputs, recorded } = replayJournal(b.journals.get(call.callSid) ?? [])
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+})
+
 t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
   const call = callOf('HD_resumed00002')
   await a.own(call.callSid, 0)

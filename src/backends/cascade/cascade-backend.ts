@@ -182,6 +182,7 @@ export class CascadeBackend implements Backend {
       serverVad: false,
       truncate: true,
       weighsSpeech: true,
+      changesSpeed: true,
       maxSessionMs: null,
     }
   }
@@ -317,10 +318,11 @@ export class CascadeBackend implements Backend {
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({ instructions, tools, language }: SessionUpdate): void {
+  updateSession({ instructions, tools, language, speed }: SessionUpdate): void {
     const conversation = this.#conversation
     if (conversation === null) return
     if (language !== undefined && this.#session !== null) this.#session = { ...this.#session, language }
+    if (speed !== undefined && this.#session !== null) this.#session = { ...this.#session, speed }
     if (instructions === undefined && tools === undefined) return
     this.#dropDraft()
     if (instructions !== undefined) conversation.instructions = instructions
@@ -557,7 +559,7 @@ export class CascadeBackend implements Backend {
       voices: stages.tts,
       conversation,
       stats: this.stats,
-      manner: mannerIn(codeOf(session.language), this.#options.voices ?? null, session.pronunciations),
+      manner: mannerIn(codeOf(session.language), this.#options.voices ?? null, session.pronunciations, session.speed),
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => this.#takeAudioInMs(),

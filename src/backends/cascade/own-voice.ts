@@ -44,8 +44,9 @@ export function mannerIn(
   language: string,
   voice: Words | null,
   pronunciations: readonly Pronunciation[] = [],
+  speed = 1,
 ): SpeechManner {
-  return { language, speed: 1, pronunciations, ...(voice === null ? {} : { voice: textIn(voice, language) }) }
+  return { language, speed, pronunciations, ...(voice === null ? {} : { voice: textIn(voice, language) }) }
 }
 
 /** Threads have one rendering at a time, so that a hundred calls of a new agent make its phrases once. */

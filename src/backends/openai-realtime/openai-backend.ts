@@ -2,7 +2,14 @@ import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { hasSound } from '../../media/pcm.js'
-import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
+import type {
+  Backend,
+  BackendSession,
+  BackendSink,
+  SessionUpdate as SessionChange,
+  TextOptions,
+  ToolReply,
+} from '../backend.js'
 import { messageLength } from '../transport/caller-uplink.js'
 import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { preRollMs } from '../pre-roll.js'
@@ -19,12 +26,14 @@ import {
   OPENAI_EXPIRING_LEAD_MS,
   OPENAI_SESSION_MS,
   betaSessionConfig,
+  changesSpeed,
   functionTool,
   lawOf,
   pauseOf,
   ratesOf,
   replayItems,
   sessionConfig,
+  speechSpeed,
   targetOf,
   transcriptionModel,
   turnEndOf,
@@ -74,6 +83,9 @@ const RESPONSE_QUIET_MS = 2000
 const INTERRUPTING_WORDS_MS = 3000
 /** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
+const SPEED_EVENT = 'mk-speed'
+/** A change of the speed is tried between so many responses. */
+const SPEED_TRIES_MAX = 3
 
 /**
  * OpenAI Realtime over a WebSocket, and servers that are compatible with it.
@@ -105,6 +117,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     backchannelAnswers: 0,
     lateToolResults: 0,
     races: 0,
+    speedRefusals: 0,
     audioDroppedMs: 0,
     endsMissing: 0,
     rateChanges: 0,
@@ -143,6 +156,9 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   #audioContent = 0
   #retry: NodeJS.Timeout | null = null
   #tries = 0
+  /** The caller has asked for another speed, which the service does not know yet. */
+  #speedDue = false
+  #speedTries = 0
   #quiet: NodeJS.Timeout | null = null
   #toolCallTimer: NodeJS.Timeout | null = null
 
@@ -166,6 +182,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
         // Only words can show that an answer is not wanted.
         weighsSpeech:
           turns?.by !== 'gateway' && turns?.interruptResponse === false && transcriptionModel(options) !== null,
+        changesSpeed: changesSpeed(options),
         maxSessionMs: options.maxSessionMs ?? OPENAI_SESSION_MS,
       },
       uplink: {
@@ -269,13 +286,13 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     this.#requestResponse()
   }
 
-  updateSession({
-    instructions,
-    tools,
-  }: {
-    readonly instructions?: string
-    readonly tools?: readonly ToolSpec[]
-  }): void {
+  updateSession({ instructions, tools, speed }: SessionChange): void {
+    if (speed !== undefined && this.session !== null && this.capabilities.changesSpeed === true) {
+      this.session = { ...this.session, speed }
+      this.#speedTries = SPEED_TRIES_MAX
+      this.#speedDue = true
+      this.connection.whenReady(() => this.#changeSpeed())
+    }
     if (instructions === undefined && tools === undefined) return
     this.connection.whenReady(() => {
       const changed = {
@@ -304,8 +321,20 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     return id
   }
 
+  /** The service changes it between responses only. */
+  #changeSpeed(): void {
+    const { session } = this
+    if (!this.#speedDue || session === null || !this.connection.isReady) return
+    if (this.#responses.current !== null || this.#responses.requested) return
+    this.#speedDue = false
+    const output = { speed: speechSpeed(this.#options, session) }
+    const update = { type: 'session.update', event_id: SPEED_EVENT, session: { type: 'realtime', audio: { output } } }
+    this.connection.send(JSON.stringify(update))
+  }
+
   /** Requests the wanted response when the server would accept it. */
   #requestResponse(): void {
+    this.#changeSpeed()
     if (!this.#responses.mayCreate() || !this.connection.isReady || this.#doubt?.answering === true) return
     const eventId = this.#responses.creating()
     this.#send({ type: 'response.create', event_id: eventId, response: { metadata: { mkondo: eventId } } })
@@ -444,6 +473,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   #error(error: WireError): void {
     const ready = this.connection.isReady
     const eventId = error.event_id ?? ''
+    if (eventId === SPEED_EVENT) {
+      // A response may have begun meanwhile: again when it has ended.
+      this.stats.speedRefusals++
+      this.#speedDue = --this.#speedTries > 0
+      return
+    }
     if (eventId.startsWith('mk-create-')) {
       const next = this.#responses.refused(eventId, isBusy(error))
       this.stats.createRefusals = this.#responses.refusals

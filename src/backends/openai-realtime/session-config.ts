@@ -107,6 +107,9 @@ const OPENAI_TRANSCRIPTION = 'gpt-transcribe'
 /** openai 7.55.0, RealtimeAudioFormats.AudioPCM: the one rate of `audio/pcm`. */
 const OPENAI_PCM_RATE_HZ = 24_000
 const G711_RATE_HZ = 8000
+/** openai 7.55.0, RealtimeAudioConfigOutput.speed. */
+const SPEED_MIN = 0.25
+const SPEED_MAX = 1.5
 export const OPENAI_SESSION_MS = 60 * 60_000
 export const OPENAI_EXPIRING_LEAD_MS = 5 * 60_000
 /** openai 7.55.0, RealtimeAudioInputTurnDetection.ServerVad: the default of `silence_duration_ms`. */
@@ -161,9 +164,21 @@ export function ratesOf(options: OpenAiRealtimeOptions): {
 /** Call ids that the service accepts. Those of another backend may be longer. */
 const CALL_ID = /^[\w-]{1,32}$/
 
+/** Servers of others may end a session that asks for what they do not know. */
+export function changesSpeed({ name = 'openai', dialect }: OpenAiRealtimeOptions): boolean {
+  return name === 'openai' && dialect !== 'beta'
+}
+
+/** `audio.output.speed`: what the options say, times what the caller asked for. */
+export function speechSpeed(options: OpenAiRealtimeOptions, { speed = 1 }: BackendSession): number {
+  const own = options.speed ?? 1
+  return changesSpeed(options) ? Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) : own
+}
+
 /** `session` of the first `session.update`. */
 export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSession): SessionConfig {
   const voice = session.voice ?? options.voice
+  const speed = speechSpeed(options, session)
   return {
     type: 'realtime',
     output_modalities: ['audio'],
@@ -178,7 +193,7 @@ export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSe
       output: {
         format: audioFormat(options, options.outputRateHz),
         ...(voice === undefined ? {} : { voice }),
-        ...(options.speed === undefined ? {} : { speed: options.speed }),
+        ...(options.speed === undefined && speed === 1 ? {} : { speed }),
       },
     },
     tools: session.tools.map(functionTool),

@@ -358,6 +358,8 @@ export interface OpenAiStats extends MessageCounts {
   /** Results for calls that are over: answered, dropped, or of another session. */
   lateToolResults: number
   races: number
+  /** Changes of the speed that the service did not take. */
+  speedRefusals: number
   audioDroppedMs: number
   /** Responses whose end the server did not report. */
   endsMissing: number

@@ -221,7 +221,7 @@ class OpenAiDoubleSession {
     const eventId = event.event_id ?? null
     switch (event.type) {
       case 'session.update':
-        return this.#configure(event.session as RealtimeSessionCreateRequest)
+        return this.#configure(event.session as RealtimeSessionCreateRequest, eventId)
       case 'input_audio_buffer.append':
         return this.#hear(event.audio, eventId)
       case 'input_audio_buffer.commit':
@@ -257,7 +257,7 @@ class OpenAiDoubleSession {
     }
   }
 
-  #configure(session: RealtimeSessionCreateRequest): void {
+  #configure(session: RealtimeSessionCreateRequest, eventId: string | null): void {
     const refused = this.#parts.refuseSession()
     if (refused !== null) {
       return this.send({ type: 'error', error: { ...refused, param: refused.param ?? null, event_id: null } })
@@ -265,7 +265,11 @@ class OpenAiDoubleSession {
     if (this.#parts.dialect === 'ga' && session.type !== 'realtime') {
       return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
     }
-    this.config = { ...this.config, ...session }
+    if (this.#answer !== null && session.audio?.output?.speed !== undefined) {
+      return this.error('invalid_value', 'The speed can only be changed in between model turns.', eventId)
+    }
+    const audio = { ...this.config?.audio, ...session.audio }
+    this.config = { ...this.config, ...session, ...(session.audio === undefined ? {} : { audio }) }
     this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, ...this.#parts.turns })
     const confirm = (): void => this.send({ type: 'session.updated', session: this.config ?? session })
     const delayMs = this.#parts.readyDelayMs()

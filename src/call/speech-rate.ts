@@ -1,0 +1,42 @@
+import type { LoggedToolCall } from './call-log.js'
+import { SPEECH_RATE_TOOL, SPEECH_RATES } from './gateway-tools.js'
+
+/** Speeds of a call in times the voice's own, one step apart. */
+const SPEEDS = [0.7, 0.85, 1, 1.15, 1.3]
+const OWN_SPEED = 1
+
+/** The speed that the caller has asked for last, in times the voice's own; 1 until then. It outlives worker and node. */
+export function speedOf(toolCalls: readonly LoggedToolCall[]): number {
+  for (const { record, result } of toolCalls.toReversed()) {
+    if (record.name !== SPEECH_RATE_TOOL || typeof result !== 'object' || result === null) continue
+    const { speed } = result as { readonly speed?: unknown }
+    if (typeof speed === 'number' && SPEEDS.includes(speed)) return speed
+  }
+  return OWN_SPEED
+}
+
+/**
+ * The answer to a caller who wants the agent to speak slower or faster.
+ * @param can  the backend that answers can change its speed in mid-call
+ * @returns `speed`: what it is from now on; null: unchanged. `value`: what the model is told
+ */
+export function askedRate(
+  rate: unknown,
+  now: number,
+  can: boolean,
+): { readonly ok: boolean; readonly speed: number | null; readonly value: Readonly<Record<string, unknown>> } {
+  const step = { slower: -1, normal: 0, faster: 1 }[String(rate)]
+  if (step === undefined)
+    return { ok: false, speed: null, value: { error: `rate must be one of ${SPEECH_RATES.join(', ')}.` } }
+  if (!can) {
+    const reason =
+      'This voice cannot change its speed. Say that you will use shorter sentences, and do so from now on; say one thing ' +
+      'at a time.'
+    return { ok: true, speed: null, value: { changed: false, reason } }
+  }
+  const speed = step === 0 ? OWN_SPEED : (SPEEDS[SPEEDS.indexOf(now) + step] ?? now)
+  if (speed !== now) return { ok: true, speed, value: { changed: true, speed } }
+  const reason =
+    step === 0 ? 'This is the normal speed already.' : `It cannot be ${String(rate)}. Use shorter sentences.`
+  return { ok: true, speed: null, value: { changed: false, speed, reason } }
+}
