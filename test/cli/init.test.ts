@@ -16,7 +16,7 @@ t.test(
       const { code, out, err } = await command(['init', made, '--template', template])
       t.equal(code, 0, err)
       const { agents } = await loadAgents(join(made, 'agents'), {}, offlineSpeech)
-      t.match(agents.get(`my-${template}`), { language: 'en', backend: 'auto', offline: {} }, template)
+      t.match(agents.get(`my-${template}`), { languages: ['en'], backend: 'auto', offline: {} }, template)
       const [scenario] = await findScenarios([join(made, 'scenarios')])
       t.equal(scenario?.agent, `my-${template}`)
       for (const file of ['mkondo.yaml', '.env.example', '.gitignore', 'README.md']) {
