@@ -93,7 +93,7 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   t.equal(code, 0)
   t.match(
     out,
-    /^erased: 3 calls: 3 records, 0 handoff packets, 0 recordings, 0 carrier's recordings, 3 journals, 0 kept states\n$/,
+    /^erased: 3 calls: 3 records, 0 handoff packets, 0 recordings, 0 carrier's recordings, 3 journals, 0 messages, 0 kept states\n$/,
   )
   for (const [index, folder] of folders.entries()) {
     t.notMatch(kept(folder), new RegExp(`HD_a${index}|254700000001`))

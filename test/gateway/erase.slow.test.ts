@@ -35,7 +35,7 @@ t.test('a whole gateway forgets an erased call, in memory and on its disk', asyn
   t.equal(code, 0)
   t.match(
     out,
-    /^erased: 1 call: 1 record, 1 handoff packet, 2 recordings, 0 carrier's recordings, 1 journal, 0 kept states\n$/,
+    /^erased: 1 call: 1 record, 1 handoff packet, 2 recordings, 0 carrier's recordings, 1 journal, 0 messages, 0 kept states\n$/,
   )
   for (const view of views) t.equal(await ask(view), 404, view)
   t.notOk(existsSync(join(folder, 'recordings', `${SID}.wav`)))
