@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION } from '../call/call-options.js'
-import { codeOf } from '../call/phrase.js'
+import { codeOf, languageCode, spokenSchema as spoken } from '../call/phrase.js'
 import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
@@ -227,13 +227,6 @@ export function countDistinct<T>(items: readonly T[], same: (a: T, b: T) => bool
 /** Version of the agent file format; `schema/agent.schema.json` describes it. */
 const AGENT_VERSION = 1
 
-/** Words that are spoken on a call, one or two sentences: one text, or one for each language of the agent. */
-const languageCode = z.string().regex(/^[a-z]{2,3}$/, { error: 'must be the code of a language, such as en or sw' })
-const text = z.string().trim().min(1).max(1000)
-const spoken = z.union(
-  [text, z.record(languageCode, text).refine((texts) => Object.keys(texts).length > 0, { error: 'has no text' })],
-  { error: 'must be a text of 1 to 1000 characters, or one for each language: { en: …, sw: … }' },
-)
 const languageTag = z
   .string()
   .regex(/^[a-z]{2,3}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' })

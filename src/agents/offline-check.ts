@@ -1,3 +1,5 @@
+import { textsOf } from '../call/phrase.js'
+import type { Phrase } from '../call/phrase.js'
 import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
@@ -106,7 +108,8 @@ class Check {
     this.#text(['more'], more)
     this.#text(['tooMany'], tooMany)
     for (const [map, words] of Object.entries(maps)) {
-      for (const [value, text] of Object.entries(words)) this.#spoken(['maps', map, value], text)
+      for (const [value, phrase] of Object.entries(words))
+        for (const text of textsOf(phrase)) this.#spoken(['maps', map, value], text)
     }
     for (const [name, { path }] of this.#kept) {
       if (!this.#read.has(name)) this.#fault(path, `keeps ${name}, which nothing reads`)
@@ -208,10 +211,12 @@ class Check {
   // --- texts ------------------------------------------------------------------------------------------------------
 
   /** Words that are spoken, with placeholders. */
-  #text(at: Path, text: string): void {
-    this.#template(at, text)
-    // A spoken value counts as text.
-    this.#spoken(at, text.replace(PLACEHOLDER, ' 0 '))
+  #text(at: Path, phrase: Phrase): void {
+    for (const text of textsOf(phrase)) {
+      this.#template(at, text)
+      // A spoken value counts as text.
+      this.#spoken(at, text.replace(PLACEHOLDER, ' 0 '))
+    }
   }
 
   #spoken(at: Path, text: string): void {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
+import { spokenSchema as spoken } from '../call/phrase.js'
 import { allowedNames } from './faults.js'
 
 /** States, steps of a state, and phrases of an `offline:` block. */
@@ -71,13 +72,13 @@ const listen = z.strictObject({
   /** How long the caller is waited for: docs/VAD.md. Found from `on` and `slots` where it is not given. */
   expects: z.enum(CALLER_EXPECTATIONS).exclude(['more-digits']).optional(),
   /** Said when the caller was not understood. */
-  retry: text.optional(),
+  retry: spoken.optional(),
   /** The target after too many misses. */
   missed: target.optional(),
 })
 
 const step = z.union([
-  z.strictObject({ say: text, when }),
+  z.strictObject({ say: spoken, when }),
   /** Runs a tool and goes on at once; its answer is kept under `save`. */
   z.strictObject({ start: z.strictObject({ ...toolCall, save: name }), when }),
   /** Runs a tool and waits for its answer. */
@@ -107,6 +108,8 @@ const state = z.strictObject({
 })
 
 const phrases = z.array(phrase).min(1).max(DIALOGUE_PHRASES_MAX)
+/** Phrases in other languages: for typed words, and recognisers of all languages. The offline recogniser has none of them. */
+const typed = phrases.exactOptional()
 
 const slot = z.discriminatedUnion('type', [
   z.strictObject({
@@ -122,7 +125,7 @@ const slot = z.discriminatedUnion('type', [
   }),
   z.strictObject({
     type: z.literal('choice'),
-    options: z.record(name, z.strictObject({ phrases, key: key.optional() })),
+    options: z.record(name, z.strictObject({ phrases, typed, key: key.optional() })),
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
   }),
 ])
@@ -167,17 +170,17 @@ export const offlineShape = z.strictObject({
     })
     .default({ before: ['hello', 'hi', 'um'], after: ['please'], correction: CORRECTION_WORDS }),
   /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
-  maps: z.record(name, z.record(z.string(), text)).default({}),
-  intents: z.record(name, z.strictObject({ phrases, keys: z.array(key).max(10).default([]) })),
+  maps: z.record(name, z.record(z.string(), spoken)).default({}),
+  intents: z.record(name, z.strictObject({ phrases, typed, keys: z.array(key).max(10).default([]) })),
   slots: z.record(name, slot).default({}),
   /** Intents and slots that apply in every state. */
   on: z.record(name, target).default({}),
   /** Said when the caller was not understood, unless the `listen` has its own words. */
-  retry: text.default('Sorry, I did not catch that.'),
+  retry: spoken.default('Sorry, I did not catch that.'),
   /** Said when a number is short and nothing more comes; `part` are its digits so far, nothing if they are secret. */
-  more: text.default(NUMBER_TEXTS.more),
+  more: spoken.default(NUMBER_TEXTS.more),
   /** Said, before `retry`, when a number has more digits than its slot takes; `part` are the digits. */
-  tooMany: text.default(NUMBER_TEXTS.tooMany),
+  tooMany: spoken.default(NUMBER_TEXTS.tooMany),
   /** Misses in a row that lead to `missed`. */
   misses: z.number().int().min(1).max(5).default(2),
   missed: target,
@@ -243,8 +246,10 @@ export function looseEnds(
   checkTarget(['missed'], dialogue.missed)
   checkOn(['on'], dialogue.on)
   for (const answer of ['yes', 'no'] as const) checkPhrases(['callBack', answer], dialogue.callBack[answer], '')
-  for (const [intent, { phrases: sources }] of Object.entries(dialogue.intents))
+  for (const [intent, { phrases: sources, typed: others = [] }] of Object.entries(dialogue.intents)) {
     checkPhrases(['intents', intent, 'phrases'], sources, null)
+    checkPhrases(['intents', intent, 'typed'], others, null)
+  }
   for (const [slotName, definition] of Object.entries(dialogue.slots)) {
     if (Object.hasOwn(dialogue.intents, slotName)) report(['slots', slotName], `${slotName} is an intent too`)
     checkPhrases(['slots', slotName, 'phrases'], definition.phrases, slotName)
@@ -252,8 +257,9 @@ export function looseEnds(
       if (definition.max < definition.min) report(['slots', slotName, 'max'], 'max is less than min')
       continue
     }
-    for (const [option, { phrases: sources }] of Object.entries(definition.options)) {
+    for (const [option, { phrases: sources, typed: others = [] }] of Object.entries(definition.options)) {
       checkPhrases(['slots', slotName, 'options', option, 'phrases'], sources, '')
+      checkPhrases(['slots', slotName, 'options', option, 'typed'], others, '')
     }
   }
   for (const [stateName, { steps }] of Object.entries(dialogue.states)) {

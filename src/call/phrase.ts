@@ -4,6 +4,16 @@ import { z } from 'zod'
 export const phraseSchema = z.union([z.string(), z.record(z.string(), z.string())])
 export type Phrase = string | Readonly<Record<string, string>>
 
+export const languageCode = z
+  .string()
+  .regex(/^[a-z]{2,3}$/, { error: 'must be the code of a language, such as en or sw' })
+const text = z.string().trim().min(1).max(1000)
+/** The same where people write it, as one or two sentences that are spoken on a call. */
+export const spokenSchema = z.union(
+  [text, z.record(languageCode, text).refine((texts) => Object.keys(texts).length > 0, { error: 'has no text' })],
+  { error: 'must be a text of 1 to 1000 characters, or one for each language: { en: …, sw: … }' },
+)
+
 /** The code of the language alone: `en` of `en-KE`. */
 export function codeOf(language: string): string {
   return language.toLowerCase().split('-')[0] ?? ''
@@ -12,4 +22,9 @@ export function codeOf(language: string): string {
 /** The text in that language; a phrase that has none for it is said in the first that it has. */
 export function textIn(phrase: Phrase, language: string): string {
   return typeof phrase === 'string' ? phrase : (phrase[codeOf(language)] ?? Object.values(phrase)[0] ?? '')
+}
+
+/** Its texts in all languages, that of the language which comes first first. */
+export function textsOf(phrase: Phrase): readonly string[] {
+  return typeof phrase === 'string' ? [phrase] : Object.values(phrase)
 }

@@ -1,3 +1,5 @@
+import { phraseSchema } from '../call/phrase.js'
+import { WORDS } from '../call/words/languages.js'
 import { parse } from 'yaml'
 import { NUMBER_TEXTS } from '../agents/offline.js'
 import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
@@ -41,7 +43,7 @@ interface KnownOrders {
 
 /** Keys of an agent file, at any depth, whose strings the agent does not speak. */
 const NOT_SPOKEN =
-  /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
+  /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|typed|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
 const STATUS_KEYS = /^(order_?)?status(es)?$/i
 const SENTENCES_MAX = 300
 const DEPTH_MAX = 12
@@ -88,6 +90,8 @@ function collect(node: unknown, sentences: Set<string>, statuses: Record<string,
   } else if (Array.isArray(node)) {
     for (const item of node) collect(item, sentences, statuses, depth + 1)
   } else if (typeof node === 'object' && node !== null) {
+    // One text a language: the caller's recogniser hears the first.
+    if (isPhrase(node)) return collect(Object.values(node)[0], sentences, statuses, depth + 1)
     for (const [key, value] of Object.entries(node)) {
       if (STATUS_KEYS.test(key)) collectStatuses(value, statuses)
       else if (!NOT_SPOKEN.test(key)) collect(value, sentences, statuses, depth + 1)
@@ -95,10 +99,19 @@ function collect(node: unknown, sentences: Set<string>, statuses: Record<string,
   }
 }
 
+function isPhrase(node: unknown): node is Readonly<Record<string, unknown>> {
+  return (
+    phraseSchema.safeParse(node).success &&
+    typeof node === 'object' &&
+    Object.keys(node ?? {}).every((key) => Object.hasOwn(WORDS, key))
+  )
+}
+
 /** A map from the shop's name of a status to how it is said: `out_for_delivery: out for delivery`. */
 function collectStatuses(value: unknown, statuses: Record<string, string[]>): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return
-  for (const [name, spoken] of Object.entries(value)) {
+  for (const [name, phrase] of Object.entries(value)) {
+    const spoken: unknown = isPhrase(phrase) ? Object.values(phrase)[0] : phrase
     // A whole sentence with slots is not a phrase to search for; the grammar has its words anyway.
     if (typeof spoken === 'string' && /^[a-z_]+$/.test(name) && !spoken.includes('{')) statuses[name] = [spoken]
   }

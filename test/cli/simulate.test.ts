@@ -42,7 +42,7 @@ t.test('the shipped scenarios that need no sound pass, in far less time than the
   t.equal(code, 0, `${out}${err}`)
   const text = await readFile(json, 'utf8')
   const report = JSON.parse(text) as ScenarioReport
-  t.match(report, { version: 1, passed: 15, failed: 0, skipped: 4 })
+  t.match(report, { version: 1, passed: 19, failed: 0, skipped: 4 })
   t.same([...new Set(report.results.map((result) => result.agent))], ['order-status', 'support'])
   const callMs = report.results.reduce((sum, result) => sum + (result.call?.durationMs ?? 0), 0)
   t.ok(report.realMs < callMs / 2, `${report.realMs} ms for ${callMs} ms of calls`)
@@ -51,7 +51,7 @@ t.test('the shipped scenarios that need no sound pass, in far less time than the
   const suites = create(await readFile(junit, 'utf8')).end({ format: 'object' }) as {
     testsuites: Record<string, unknown>
   }
-  t.match(suites.testsuites, { '@tests': '19', '@failures': '0', '@skipped': '4' })
+  t.match(suites.testsuites, { '@tests': '23', '@failures': '0', '@skipped': '4' })
 })
 
 t.test('a failed expectation is shown with the conversation around it, and the run exits with 1', async (t) => {
@@ -76,7 +76,7 @@ t.test('a failed expectation is shown with the conversation around it, and the r
 t.test('a claim that no tool made true fails the call', async (t) => {
   const agents = await mkdtemp(join(folder, 'agents-'))
   const agent = await readFile(join(packageRoot(), 'agents/order-status.yaml'), 'utf8')
-  const claims = agent.replace('say: Is there anything else?', 'say: I have cancelled it. Is there anything else?')
+  const claims = agent.replace('en: Is there anything else?', 'en: I have cancelled it. Is there anything else?')
   t.not(claims, agent)
   await writeFile(join(agents, 'order-status.yaml'), claims)
   const file = await scenarioFile('claims', `${ASKS}expect: { neverSaid: refund }\n`)

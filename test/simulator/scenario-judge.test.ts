@@ -187,6 +187,23 @@ t.test('a claim that no tool supports is a failure by itself', (t) => {
   t.end()
 })
 
+t.test('words are said in the language that is expected of them, and the call ends in its own', (t) => {
+  const [greeting] = RECORD.transcript
+  const swahili = { ...greeting, text: 'Agizo liko njiani.', language: 'sw-KE' }
+  const record = { ...RECORD, language: 'sw', transcript: [greeting, swahili] } as CallRecord
+  const heard = { record, lines: linesOf(record, []) }
+  t.same(findings('{ said: { text: liko njiani, language: sw }, language: sw }', heard), [])
+  t.match(findings('{ said: [{ text: liko njiani, language: en }], language: en }', heard), [
+    'the call ended in language sw; expected en',
+    '"liko njiani" was said in sw-KE; expected en',
+  ])
+  t.match(findings('said: { text: order line, language: en }', heard), [
+    /was said in no language of its own; expected en/,
+  ])
+  t.match(findings('said: { text: out for delivery, language: sw }', heard), [/was never said to the caller/])
+  t.end()
+})
+
 t.test('an interruption that never came cannot have been fast', (t) => {
   t.match(findings('withinMs: { bargeInStop: 500 }', { record: { ...RECORD, bargeIns: [] } }), [/never came/])
   t.end()

@@ -13,6 +13,7 @@ import type {
   BackendSink,
   ToolReply,
   TextOptions,
+  SessionUpdate,
 } from '../backend.js'
 import { clockTimers, type BackendTimers } from '../timers.js'
 import { RESUME_TOOL } from '../../call/gateway-tools.js'
@@ -360,9 +361,9 @@ export class EmbeddedBackend implements Backend {
     this.#responses.interrupt(heard.itemId, heard.playedMs)
   }
 
-  /** The dialogue is the agent's `offline:` block and does not change within a call. */
-  updateSession(): void {
-    return
+  /** The dialogue is the agent's `offline:` block and does not change within a call; its language does. */
+  updateSession({ language }: SessionUpdate): void {
+    if (this.#engine !== null && language !== undefined) this.#engine.language = language
   }
 
   snapshot(): EmbeddedSnapshot | null {
@@ -416,6 +417,7 @@ export class EmbeddedBackend implements Backend {
       values: { caller: { number: session.from }, greeting: session.greeting ?? '' },
       answered: this.#resumed === null ? session.toolLedger : [],
       resume: this.#resumed?.dialogue ?? null,
+      language: session.language,
     })
     if (!this.#engine.started) this.#speech.prepare(session.greeting ?? '', voice)
     this.#sink.event({ type: 'ready' })

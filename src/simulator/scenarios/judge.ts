@@ -1,9 +1,10 @@
 import type { EscalationPacket } from '../../call/documents/handoff.js'
 import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/documents/record.js'
+import { codeOf } from '../../call/phrase.js'
 import type { HumanOutcome } from '../choices.js'
 import type { CallerLatency } from '../caller-leg.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
-import type { Expectations, ExpectedCall, ExpectedEscalation, Range, TimedThing } from './scenario.js'
+import type { Expectations, ExpectedCall, ExpectedEscalation, ExpectedWords, Range, TimedThing } from './scenario.js'
 
 /** A line of the conversation in a report. The carrier's lines are the texts of Say verbs. */
 export interface SpokenLine {
@@ -13,6 +14,8 @@ export interface SpokenLine {
   readonly startMs: number
   readonly endMs: number
   readonly interrupted?: boolean
+  /** Tag of the language that the call was in, where the agent speaks several. */
+  readonly language?: string
 }
 
 /** One call of a scenario as seen from outside. The expectations are checked against it. */
@@ -37,13 +40,16 @@ export interface ObservedCall {
 
 /** The lines of a record's transcript and of the carrier, in order of time. */
 export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[]): SpokenLine[] {
-  const lines: SpokenLine[] = (record?.transcript ?? []).map(({ role, text, startMs, endMs, interrupted }) => ({
-    role,
-    text,
-    startMs,
-    endMs,
-    ...(interrupted === true ? { interrupted } : {}),
-  }))
+  const lines: SpokenLine[] = (record?.transcript ?? []).map(
+    ({ role, text, startMs, endMs, interrupted, language }) => ({
+      role,
+      text,
+      startMs,
+      endMs,
+      ...(interrupted === true ? { interrupted } : {}),
+      ...(language === undefined ? {} : { language }),
+    }),
+  )
   return [...lines, ...carrier].sort((a, b) => a.startMs - b.startMs)
 }
 
@@ -77,7 +83,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
   ]
 }
 
-function inTheEnd(record: CallRecord, { outcomes, endReasons }: Expectations): Finding[] {
+function inTheEnd(record: CallRecord, { outcomes, endReasons, language }: Expectations): Finding[] {
   const found: Finding[] = []
   const why = record.endDetail === '' ? record.endReason : `${record.endReason}: ${record.endDetail}`
   if (outcomes.length > 0 && !outcomes.includes(record.outcome)) {
@@ -86,6 +92,8 @@ function inTheEnd(record: CallRecord, { outcomes, endReasons }: Expectations): F
   if (endReasons.length > 0 && !endReasons.some((reason) => reason === record.endReason)) {
     found.push({ what: `the call ended by ${why}; expected ${endReasons.join(' or ')}`, nearMs: null })
   }
+  if (language !== null && codeOf(record.language ?? '') !== language)
+    found.push({ what: `the call ended in language ${record.language ?? 'none'}; expected ${language}`, nearMs: null })
   return found
 }
 
@@ -154,13 +162,22 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
   const ours = lines.filter((line) => line.role !== 'caller')
   const callers = lines.filter((line) => line.role === 'caller')
   return [
-    ...missing(ours, said, 'was never said to the caller'),
+    ...said.flatMap((one) => unsaid(ours, one)),
     ...missing(callers, understood, 'was never understood of the caller'),
     ...neverSaid.flatMap((pattern) => {
       const line = ours.find((one) => hasPattern(one.text, pattern))
       return line === undefined ? [] : [{ what: `${quoted(pattern)} was said: "${line.text}"`, nearMs: line.startMs }]
     }),
   ]
+}
+
+function unsaid(lines: readonly SpokenLine[], { pattern, language }: ExpectedWords): Finding[] {
+  const found = missing(lines, [pattern], 'was never said to the caller')
+  if (found.length > 0 || language === null) return found
+  const said = lines.filter((line) => hasPattern(line.text, pattern))
+  if (said.some((line) => codeOf(line.language ?? '') === language)) return []
+  const spoken = [...new Set(said.map((line) => line.language ?? 'no language of its own'))].join(', ')
+  return [{ what: `${quoted(pattern)} was said in ${spoken}; expected ${language}`, nearMs: said[0]?.startMs ?? null }]
 }
 
 function missing(lines: readonly SpokenLine[], patterns: readonly TextPattern[], what: string): Finding[] {

@@ -29,6 +29,7 @@ import {
   type Stall,
 } from '../line.js'
 import { scriptKeys, scriptOf } from '../script-file.js'
+import { languageCode } from '../../call/phrase.js'
 import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
 
 /** Scenario files of one run, and the size of one. */
@@ -99,18 +100,27 @@ export interface ExpectedEscalation {
   readonly callback: boolean | null
 }
 
+/** What is said, in an entry of the transcript. */
+export interface ExpectedWords {
+  readonly pattern: TextPattern
+  /** Code of the language that the call is in then; null for any. */
+  readonly language: string | null
+}
+
 export interface Expectations {
   /** Any of them; empty for all. */
   readonly outcomes: readonly CallOutcome[]
   readonly endReasons: readonly EndReason[]
   readonly called: readonly ExpectedCall[]
   readonly notCalled: readonly ExpectedCall[]
-  readonly said: readonly TextPattern[]
+  readonly said: readonly ExpectedWords[]
   readonly neverSaid: readonly TextPattern[]
   /** What the gateway must have understood of the caller. */
   readonly understood: readonly TextPattern[]
   /** False: there must be no escalation. True: there must be one. Null: both are allowed. */
   readonly escalated: ExpectedEscalation | boolean | null
+  /** Code of the call's language at its end; null for any. */
+  readonly language: string | null
   readonly turns: Range | null
   readonly bargeIns: Range | null
   readonly withinMs: Readonly<Partial<Record<TimedThing, number>>>
@@ -146,6 +156,11 @@ const anyOf = <const T extends readonly [string, ...string[]]>(names: T) =>
     error: `must be one of ${names.join(', ')}, or a list of them`,
   })
 
+const expectedWords = z.union([
+  pattern,
+  z.strictObject({ text: pattern, language: languageCode.describe('In which the call is then, such as sw.') }),
+])
+
 const expectedCall = z.strictObject({
   tool: toolName.describe("Name of the tool; escalate_to_human and end_call are the gateway's own."),
   with: values
@@ -171,13 +186,15 @@ const expectSchema = z
       .max(50)
       .default([])
       .describe('Tools that were not called; with `with`, not with these arguments.'),
-    said: patterns
+    said: z
+      .union([expectedWords, z.array(expectedWords).min(1).max(50)])
       .optional()
       .describe(
-        'What the agent (or the carrier for it) said: words, or a /regular expression/ over one entry of the transcript. Each of them, in any order.',
+        'What the agent (or the carrier for it) said: words, or a /regular expression/ over one entry of the transcript; or `{ text, language }`. Each of them, in any order.',
       ),
     neverSaid: patterns.optional().describe('What was never said to the caller.'),
     understood: patterns.optional().describe('What the gateway understood of the caller.'),
+    language: languageCode.optional().describe('The language of the call at its end, such as sw.'),
     escalated: z
       .union([
         z.boolean(),
@@ -423,7 +440,12 @@ function expectationsOf(expect: ScenarioFile['expect']): Expectations {
         ? { tool: one, args: [], times: { min: 0, max: 0 } }
         : { tool: one.tool, args: argumentsOf(one.with), times: { min: 0, max: 0 } },
     ),
-    said: patternsOf(expect.said),
+    said: listed(expect.said).map((one) =>
+      typeof one === 'string'
+        ? { pattern: textPattern(one), language: null }
+        : { pattern: textPattern(one.text), language: one.language },
+    ),
+    language: expect.language ?? null,
     neverSaid: patternsOf(expect.neverSaid),
     understood: patternsOf(expect.understood),
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),
@@ -456,9 +478,9 @@ function patternsOf(given: string | readonly string[] | undefined): TextPattern[
   return listed(given).map(textPattern)
 }
 
-function listed<T extends string>(given: T | readonly T[] | undefined): readonly T[] {
+function listed<T extends string | { readonly text: string }>(given: T | readonly T[] | undefined): readonly T[] {
   if (given === undefined) return []
-  return typeof given === 'string' ? [given] : given
+  return given instanceof Array ? given : [given]
 }
 
 function rangeOf(given: number | { readonly min?: number | undefined; readonly max?: number | undefined }): Range {
@@ -547,7 +569,8 @@ function inTheWords({ expect }: ScenarioFile): Contradiction[] {
   const never = listed(expect.neverSaid)
     .filter((text) => !text.startsWith('/'))
     .map(plain)
-  return listed(expect.said).flatMap((text, index) => {
+  return listed(expect.said).flatMap((one, index) => {
+    const text = typeof one === 'string' ? one : one.text
     const clash = text.startsWith('/') ? undefined : never.find((one) => ` ${plain(text)} `.includes(` ${one} `))
     return clash === undefined
       ? []

@@ -368,6 +368,18 @@ t.test('typed Swahili, mixed words and numbers are understood, whatever the lang
   t.match(input('kwaheri').join(' '), /./)
 })
 
+t.test('a dialogue speaks the language that the call is in, and no grammar has its typed phrases', async (t) => {
+  const { engine, input } = drive()
+  t.notMatch(engine.grammar().jsgf, /mzigo/)
+  t.match(input('mzigo wangu uko wapi').join(' '), /^Order 4127 is out for delivery/, 'it is told of a change')
+  engine.language = 'sw-KE'
+  t.match(input('mzigo wangu uko wapi').join(' '), /^Agizo 4127 liko njiani\. .*saa kumi .*Kuna kingine\?$/)
+  t.match(input('gibberish'), ['Samahani, sikusikia vizuri. Kuna kingine?'])
+  engine.language = 'fr'
+  t.same(input('repeat'), ['Kuna kingine?'], 'what was asked is repeated as it was')
+  t.match(input('mzigo wangu uko wapi').join(' '), /^Order 4127/, 'the first, where there is none')
+})
+
 t.test("the recogniser listens for the caller's own numbers first, then for any", async (t) => {
   const { engine, input } = drive({ from: TWO_ORDERS })
   t.match(

@@ -1,3 +1,4 @@
+import { textIn, type Phrase } from '../../../call/phrase.js'
 import { isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
 import { GatewayError } from '../../../core/errors.js'
@@ -172,6 +173,8 @@ interface DialogueOptions {
   readonly answered: readonly AnsweredCall[]
   /** From a checkpoint. */
   readonly resume: DialogueState | null
+  /** Tag of the language that its texts are said in at first. Default: the first that they have. */
+  readonly language?: string
 }
 
 /** A longer pause ends an entry; callers pause between groups of digits. */
@@ -198,6 +201,8 @@ const PREDICTED_VALUES_MAX = 3
  * wait.
  */
 export class DialogueEngine {
+  /** Tag of the language that its next texts are said in. */
+  language: string
   readonly #dialogue: OfflineDialogue
   readonly #understanding: Understanding
   readonly #given: Values
@@ -210,6 +215,7 @@ export class DialogueEngine {
   #budget = 0
 
   constructor(options: DialogueOptions) {
+    this.language = options.language ?? ''
     this.#dialogue = options.dialogue
     this.#understanding = new Understanding(options.dialogue)
     this.#given = options.values
@@ -373,7 +379,7 @@ export class DialogueEngine {
         this.#heard(event)
         break
       case 'not-heard':
-        if (this.#listen() !== null) this.#say(this.#dialogue.retry)
+        if (this.#listen() !== null) this.#say(this.#worded(this.#dialogue.retry))
         break
       case 'key':
         this.#key(event.key)
@@ -508,12 +514,12 @@ export class DialogueEngine {
   #waitsAt(step: Exclude<OfflineStep, { listen: unknown } | { stop: true } | { goto: string }>): boolean {
     const state = this.#state
     if ('say' in step) {
-      this.#say(fill(step.say, this.#values(), this.#dialogue.maps) ?? '')
+      this.#say(this.#worded(step.say))
     } else if ('set' in step) {
       for (const [name, value] of Object.entries(step.set)) {
         state.values[name] =
           typeof value === 'string'
-            ? fill(value, this.#values(), this.#dialogue.maps)
+            ? this.#filled(value, false)
             : typeof value === 'object' && value !== null
               ? (valueAt(this.#values(), value.path) ?? null)
               : value
@@ -537,6 +543,15 @@ export class DialogueEngine {
       return true
     }
     return false
+  }
+
+  /** The text of a phrase in the dialogue's language, with its values. */
+  #worded(phrase: Phrase, values = this.#values()): string {
+    return fill(textIn(phrase, this.language), values, this.#dialogue.maps, this.language) ?? ''
+  }
+
+  #filled(template: string, strict: boolean): string | null {
+    return fill(template, this.#values(), this.#dialogue.maps, this.language, strict)
   }
 
   #say(text: string): void {
@@ -573,7 +588,7 @@ export class DialogueEngine {
     const args: Record<string, unknown> = {}
     for (const [key, template] of Object.entries(call.args)) {
       // Left out when its values do not exist: tools distinguish a missing argument from an empty one.
-      const value = typeof template === 'string' ? fill(template, this.#values(), this.#dialogue.maps, true) : template
+      const value = typeof template === 'string' ? this.#filled(template, true) : template
       if (value !== null && value !== '') args[key] = value
     }
     const known = isBuiltIn(name)
@@ -709,7 +724,7 @@ export class DialogueEngine {
     state.keys = all
     state.number = number
     if (all.length > slot.max) {
-      const text = fill(this.#dialogue.tooMany, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
+      const text = this.#worded(this.#dialogue.tooMany, this.#valuesWithPart(slot))
       this.#clearKeys()
       this.#missed([], true, text)
     } else if (
@@ -748,7 +763,7 @@ export class DialogueEngine {
     const slot = this.#digitSlot()
     if (slot === null) return
     this.#state.number = { ...this.#number(), asked: true }
-    const text = fill(this.#dialogue.more, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
+    const text = this.#worded(this.#dialogue.more, this.#valuesWithPart(slot))
     this.#actions.push(sayOf(text), { type: 'key-timer', ms: ASKED_PAUSE_MS })
   }
 
@@ -771,7 +786,7 @@ export class DialogueEngine {
   }
 
   #retryText(listen: OfflineListen): string {
-    return fill(listen.retry ?? this.#dialogue.retry, this.#values(), this.#dialogue.maps) ?? ''
+    return this.#worded(listen.retry ?? this.#dialogue.retry)
   }
 
   /**
@@ -799,7 +814,7 @@ export class DialogueEngine {
     for (const slot of listen.slots) this.#widen(slot)
     // Not part of the prompt: `repeat` repeats the question, not this. Interrupted sentences hold the question already.
     this.#actions.push(
-      sayOf(unheard.length > 0 ? this.#dialogue.retry : this.#retryText(listen)),
+      sayOf(unheard.length > 0 ? this.#worded(this.#dialogue.retry) : this.#retryText(listen)),
       ...unheard.map(sayOf),
     )
   }

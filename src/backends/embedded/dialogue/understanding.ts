@@ -178,6 +178,8 @@ interface SlotGrammar {
   /** The bare slot and the phrases around it. */
   readonly phrases: readonly Phrase[]
   readonly options: ReadonlyMap<string, readonly Phrase[]>
+  /** The options in other languages, which no grammar has. */
+  readonly typed: ReadonlyMap<string, readonly Phrase[]>
 }
 
 /**
@@ -195,6 +197,8 @@ export class Understanding {
   readonly #correction: readonly string[]
   /** All words of its phrases. */
   readonly #own: ReadonlySet<string>
+  /** Intents in other languages, which no grammar has. */
+  readonly #typed = new Map<string, readonly Phrase[]>()
   /** What intents mean in every language. */
   readonly #meanings: ReadonlyMap<string, readonly string[]>
 
@@ -203,17 +207,23 @@ export class Understanding {
     this.#lead = dialogue.around.before
     this.#tail = dialogue.around.after
     this.#correction = dialogue.around.correction
-    for (const [name, intent] of Object.entries(dialogue.intents))
-      this.#intents.set(name, intent.phrases.map(parsePhrase))
+    for (const [name, { phrases, typed = [] }] of Object.entries(dialogue.intents)) {
+      this.#intents.set(name, phrases.map(parsePhrase))
+      this.#typed.set(name, typed.map(parsePhrase))
+    }
     for (const [name, definition] of Object.entries(dialogue.slots)) {
       const options = new Map<string, readonly Phrase[]>()
+      const typed = new Map<string, readonly Phrase[]>()
       if (definition.type === 'choice') {
-        for (const [option, { phrases }] of Object.entries(definition.options))
+        for (const [option, { phrases, typed: others = [] }] of Object.entries(definition.options)) {
           options.set(option, phrases.map(parsePhrase))
+          typed.set(option, others.map(parsePhrase))
+        }
       }
       this.#slots.set(name, {
         definition,
         options,
+        typed,
         phrases: [{ type: 'slot', slot: name }, ...definition.phrases.map(parsePhrase)],
       })
     }
@@ -284,7 +294,7 @@ export class Understanding {
     const words = this.#ownWords(text, expected.number)
     if (words.length === 0) return null
     let best: { readonly meaning: Meaning; readonly score: number } | null = null
-    for (const { name, phrase, corrects } of this.#phrasesOf(expected)) {
+    for (const { name, phrase, corrects } of [...this.#phrasesOf(expected), ...this.#typedOf(expected)]) {
       for (let start = 0; start < words.length; start++) {
         for (const { end, slots } of this.#match(phrase, words, start)) {
           const whole = isFiller(words.slice(0, start), this.#lead) && isFiller(words.slice(end), this.#tail)
@@ -334,6 +344,12 @@ export class Understanding {
     }
     for (const name of expected.intents) {
       for (const phrase of this.#intents.get(name) ?? []) yield { name, phrase, corrects: false }
+    }
+  }
+
+  *#typedOf({ intents }: Expectation): Iterable<NamedPhrase> {
+    for (const name of intents) {
+      for (const phrase of this.#typed.get(name) ?? []) yield { name, phrase, corrects: false }
     }
   }
 
@@ -431,7 +447,7 @@ export class Understanding {
     const slot = this.#slots.get(name)
     if (slot === undefined) return
     if (slot.definition.type === 'choice') {
-      for (const [option, phrases] of slot.options) {
+      for (const [option, phrases] of [...slot.options, ...slot.typed]) {
         for (const phrase of phrases) {
           for (const { end } of this.#match(phrase, words, start)) yield { end, slots: { [name]: option } }
         }

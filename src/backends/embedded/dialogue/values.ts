@@ -1,5 +1,6 @@
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
+import { textIn, type Phrase } from '../../../call/phrase.js'
 
 /** JSON values by name: results of tools, answers of the caller, values that the dialogue set. */
 export type Values = Readonly<Record<string, unknown>>
@@ -83,7 +84,7 @@ export function picked(
     )
 }
 
-type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
+type Maps = Readonly<Record<string, Readonly<Record<string, Phrase>>>>
 
 /** Elements of a list that are spoken. */
 const LISTED_MAX = 6
@@ -92,13 +93,14 @@ const LISTED_MAX = 6
  * Fills `{{path | filter | …}}` with values. Filters: `map:name` (a table's words; a value that the table lacks stays
  * as it is, with spaces in place of underscores), `list` or `list:or` ("a, b and c"), `count`, `spell` (letters and
  * digits one by one), `default:words`. A value that does not exist becomes an empty text.
+ * @param language  that of the words of maps
  * @returns null when `strict` and a value without a default does not exist
  */
-export function fill(template: string, values: Values, maps: Maps, strict = false): string | null {
+export function fill(template: string, values: Values, maps: Maps, language: string, strict = false): string | null {
   let missing = false
   const text = template.replace(PLACEHOLDER, (_whole, path: string, filters: string) => {
     let value = valueAt(values, path)
-    for (const filter of filtersOf(filters)) value = filtered(value, filter, maps)
+    for (const filter of filtersOf(filters)) value = filtered(value, filter, maps, language)
     if (!exists(value)) missing = true
     return textOf(value)
   })
@@ -109,12 +111,12 @@ export function fill(template: string, values: Values, maps: Maps, strict = fals
     .trim()
 }
 
-function filtered(value: unknown, { name, argument }: Filter, maps: Maps): unknown {
+function filtered(value: unknown, { name, argument }: Filter, maps: Maps, language: string): unknown {
   switch (name) {
     case 'map': {
       const key = textOf(value)
       const map = maps[argument]
-      return map !== undefined && Object.hasOwn(map, key) ? map[key] : key.replaceAll('_', ' ')
+      return map !== undefined && Object.hasOwn(map, key) ? textIn(map[key] ?? '', language) : key.replaceAll('_', ' ')
     }
     case 'list':
       return Array.isArray(value) ? listed(value, argument === '' ? 'and' : argument) : value
