@@ -58,7 +58,7 @@ t.test('a silent caller gets an offer, which the model learns of, and one who is
       ['agent', OFFER],
       ['caller', "That's all, thank you."],
       ['agent', 'You are welcome.'],
-      ['agent', definition.goodbye],
+      ['agent', 'Thank you for calling. Goodbye.'],
     ],
   )
 })

@@ -29,7 +29,7 @@ async function gatewayWith(strategies: string): Promise<WholeGateway> {
   const gateway = await whole({ SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }, (yaml) =>
     yaml
       .replace(/strategies: \[[^\]]*\]/, `strategies: ${strategies}`)
-      .replace(/announce: .*/, 'announce: I connect you.'),
+      .replace(/announce:(\n {4}.*){2}/, 'announce: I connect you.'),
   )
   gateways.set(strategies, gateway)
   return gateway
@@ -99,7 +99,7 @@ t.test('mkondo call with the REST API beside it: a human joins the live call, an
   const gateway = await whole({ SAUTIKIT_API_URL: `http://127.0.0.1:${port}`, SAUTIKIT_API_KEY: KEY }, (yaml) =>
     yaml
       .replace(/strategies: \[[^\]]*\]/, 'strategies: [supervision, callback]')
-      .replace(/announce: .*/, 'announce: I connect you.'),
+      .replace(/announce:(\n {4}.*){2}/, 'announce: I connect you.'),
   )
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-api-'))
   t.teardown(async () => {

@@ -57,7 +57,7 @@ const start = (name: string): Promise<WholeGateway> =>
     },
     (
       yaml,
-    ) => `${yaml.replace(/strategies: \[[^\]]*\]/, 'strategies: [after-stream-dial, callback]').replace(/announce: .*/, 'announce: I connect you.')}
+    ) => `${yaml.replace(/strategies: \[[^\]]*\]/, 'strategies: [after-stream-dial, callback]').replace(/announce:(\n {4}.*){2}/, 'announce: I connect you.')}
 recording:
   enabled: true
   consent: We record this.
