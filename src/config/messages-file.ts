@@ -1,12 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { Webhook } from 'standardwebhooks'
-import { parseYaml } from '../agents/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
 import { messagesSchema } from '../messages/receivers.js'
 import type { Receiver } from '../messages/receivers.js'
+import { readYamlFile } from './yaml-file.js'
 
 const MANUAL = 'docs/MESSAGES.md'
-const KIND = { noun: 'a list of receivers', manual: MANUAL }
+const FILE = { setting: 'MESSAGES_FILE', noun: 'a list of receivers', manual: MANUAL, schema: messagesSchema }
 
 /**
  * Reads the receivers of MESSAGES_FILE: YAML or JSON.
@@ -14,29 +13,14 @@ const KIND = { noun: 'a list of receivers', manual: MANUAL }
  * @throws GatewayError CONFIG_INVALID that names the file, the line and what is allowed there; never a secret
  */
 export function readReceivers(path: string, env: Readonly<Record<string, string | undefined>>): readonly Receiver[] {
-  let text: string
-  try {
-    text = readFileSync(path, 'utf8')
-  } catch (thrown) {
-    const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
-    throw invalid(`MESSAGES_FILE is '${path}', which cannot be read (${code}); allowed: ${KIND.noun} (${MANUAL})`)
-  }
-  const source = parseYaml(text, KIND)
-  if (!('value' in source)) throw invalid(source.map(({ line, what }) => `${path}:${line} ${what}`).join('\n'))
-  const parsed = messagesSchema.safeParse(source.value)
-  if (!parsed.success) {
-    const faults = parsed.error.issues.map((issue) => {
-      const at = [...issue.path, ...(issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [])]
-      return `${path}:${source.locate(at, true).line} ${at.join('.')}: ${issue.message} (${MANUAL})`
-    })
-    throw invalid(faults.join('\n'))
-  }
-  return parsed.data.receivers.map(({ secrets = [], unsigned: _, ...receiver }) => ({
+  const { receivers } = readYamlFile(path, FILE)
+  return receivers.map(({ secrets = [], unsigned: _, ...receiver }) => ({
     ...receiver,
     secrets: secrets.map((name) => {
       const secret = env[name]
       if (secret === undefined || !isSecret(secret))
-        throw invalid(
+        throw new GatewayError(
+          'CONFIG_INVALID',
           `${path}: the secret ${name} of the receiver ${receiver.name} is ${secret === undefined ? 'not set' : 'no secret of a webhook'}; ` +
             `allowed: whsec_ and 24 to 64 bytes in base64, in the environment (${MANUAL})`,
         )
@@ -52,8 +36,4 @@ function isSecret(secret: string): boolean {
   } catch {
     return false
   }
-}
-
-function invalid(message: string): GatewayError {
-  return new GatewayError('CONFIG_INVALID', message)
 }

@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs'
+import type { z } from 'zod'
+import { parseYaml } from '../agents/yaml-source.js'
+import { GatewayError } from '../core/errors.js'
+
+interface YamlFile<S extends z.ZodType> {
+  /** The setting that names the file. */
+  readonly setting: string
+  /** What the file is: a price list. */
+  readonly noun: string
+  /** The document that explains it. */
+  readonly manual: string
+  readonly schema: S
+}
+
+/**
+ * Reads a file that a setting names: YAML or JSON.
+ * @throws GatewayError CONFIG_INVALID that names the file, the line and what is allowed there
+ */
+export function readYamlFile<S extends z.ZodType>(path: string, file: YamlFile<S>): z.output<S> {
+  const { setting, noun, manual, schema } = file
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (thrown) {
+    const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
+    throw invalid(`${setting} is '${path}', which cannot be read (${code}); allowed: ${noun} (${manual})`)
+  }
+  const source = parseYaml(text, { noun, manual })
+  if (!('value' in source)) throw invalid(source.map(({ line, what }) => `${path}:${line} ${what}`).join('\n'))
+  const parsed = schema.safeParse(source.value)
+  if (parsed.success) return parsed.data
+  const faults = parsed.error.issues.map((issue) => {
+    const at = [...issue.path, ...(issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [])]
+    return `${path}:${source.locate(at, true).line} ${at.join('.')}: ${issue.message} (${manual})`
+  })
+  throw invalid(faults.join('\n'))
+}
+
+function invalid(message: string): GatewayError {
+  return new GatewayError('CONFIG_INVALID', message)
+}
