@@ -5,6 +5,7 @@ import { ERASE_PEER_MS, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { subscriberNumber } from '../sautikit/phone.js'
+import { eachErased } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import { errorReply, jsonReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
@@ -24,17 +25,7 @@ type EraseRequest = z.output<typeof requestSchema>
 const countSchema = z.int().min(0)
 const answerSchema = z.object({
   live: countSchema,
-  erased: z
-    .object({
-      calls: countSchema,
-      records: countSchema,
-      handoffs: countSchema,
-      recordings: countSchema,
-      carrierRecordings: countSchema,
-      journals: countSchema,
-      messages: countSchema,
-    })
-    .nullable(),
+  erased: z.object(eachErased(() => countSchema)).nullable(),
   uncertain: countSchema,
 })
 type EraseAnswer = z.output<typeof answerSchema>
@@ -184,16 +175,7 @@ async function eraseKept(
 }
 
 function added(counts: readonly ErasedCounts[]): ErasedCounts {
-  const total = (of: keyof ErasedCounts): number => sum(counts.map((count) => count[of]))
-  return {
-    calls: total('calls'),
-    records: total('records'),
-    handoffs: total('handoffs'),
-    recordings: total('recordings'),
-    carrierRecordings: total('carrierRecordings'),
-    journals: total('journals'),
-    messages: total('messages'),
-  }
+  return eachErased((kind) => sum(counts.map((count) => count[kind])))
 }
 
 function sum(numbers: readonly number[]): number {

@@ -146,7 +146,7 @@ export async function openCallArchive(
     })
     telling.add(adding)
   }
-  const ended = (record: CallRecord): void => told(messageOf('call.ended', record, record), () => keep(record))
+  const ended = (record: CallRecord): void => told(messageAbout('call.ended', record, record), () => keep(record))
   return {
     outbox,
     ended: recordsOf(archive?.newest ?? []),
@@ -177,7 +177,7 @@ export async function openCallArchive(
     over: ended,
     joined: (record) => {
       if ((record.carrier?.recording ?? null) === null) return keep(record)
-      told(messageOf('recording.ready', record, record), () => keep(record))
+      told(messageAbout('recording.ready', record, record), () => keep(record))
     },
     keepIfOurs: (record, isOurs, newest) => {
       const { callSid } = record
@@ -192,7 +192,7 @@ export async function openCallArchive(
     handoff: (news) => {
       const { kind, handoff, url } = news
       keepHandoff(handoff)
-      const message = { ...messageOf(kind, handoff, { ...handoff, outcome: null }), id: news.id }
+      const message = { ...messageAbout(kind, handoff, { ...handoff, outcome: null }), id: news.id }
       void outbox.addHandoff(message, url)
       void outbox.add(message)
     },
@@ -249,7 +249,7 @@ async function holdLeftFolders(
   return held.flat()
 }
 
-function messageOf(
+function messageAbout(
   type: MessageType,
   data: object,
   { callSid, agent, outcome }: Pick<Message, 'callSid' | 'agent' | 'outcome'>,

@@ -10,7 +10,7 @@ import type { CarrierCall } from '../sautikit-api/client.js'
 import { homeCountry, sameNumber } from '../sautikit/phone.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
-import { isOfNumber } from '../telemetry/archive/erasure.js'
+import { eachErased, isOfNumber } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive/erasure.js'
 import type { CallRegistry } from '../workers/call-registry.js'
 
@@ -89,7 +89,7 @@ export class CallErasure implements ErasureHere {
     await forgetWaiting(callSids)
     const erased =
       callSids.length === 0
-        ? NOTHING
+        ? eachErased(() => 0)
         : ((await inThread({ folders, number: null, callSids }, this.#options)) as ErasedCounts)
     return { erased: { ...erased, calls: Math.max(erased.calls, inMemory) }, uncertain }
   }
@@ -166,16 +166,6 @@ export class CallErasure implements ErasureHere {
     }
     return erased
   }
-}
-
-const NOTHING: ErasedCounts = {
-  calls: 0,
-  records: 0,
-  handoffs: 0,
-  recordings: 0,
-  carrierRecordings: 0,
-  journals: 0,
-  messages: 0,
 }
 
 function inThread(

@@ -2,20 +2,27 @@ import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } f
 import { basename, join } from 'node:path'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
-import type { KeptFile } from './kept-files.js'
+
+const ERASED_KINDS = [
+  'calls',
+  // Lines of the logs of records, and open records. A record whose carrier's detail was joined has two.
+  'records',
+  'handoffs',
+  // Files; a call that went on after its stream was lost has several.
+  'recordings',
+  'carrierRecordings',
+  'journals',
+  // That were not delivered yet, or never were.
+  'messages',
+] as const
+type ErasedKind = (typeof ERASED_KINDS)[number]
 
 /** What was erased: of how many calls, and how many of each kind of document. */
-export interface ErasedCounts {
-  readonly calls: number
-  /** Lines of the logs of records, and open records. A record whose carrier's detail was joined has two. */
-  readonly records: number
-  readonly handoffs: number
-  /** Files; a call that went on after its stream was lost has several. */
-  readonly recordings: number
-  readonly carrierRecordings: number
-  readonly journals: number
-  /** That were not delivered yet, or never were. */
-  readonly messages: number
+export type ErasedCounts = Readonly<Record<ErasedKind, number>>
+
+/** An object with a value for each of these counts. */
+export function eachErased<T>(valueOf: (kind: ErasedKind) => T): Record<ErasedKind, T> {
+  return Object.fromEntries(ERASED_KINDS.map((kind) => [kind, valueOf(kind)])) as Record<ErasedKind, T>
 }
 
 /** SIDs of the calls of a number. */
@@ -40,16 +47,6 @@ export interface ErasureTask {
 const NEWLINE = 0x0a
 const SPACE = 0x20
 
-const COUNTED_AS = {
-  records: 'records',
-  openRecords: 'records',
-  handoffs: 'handoffs',
-  recordings: 'recordings',
-  carrierRecordings: 'carrierRecordings',
-  journals: 'journals',
-  outbox: 'messages',
-} as const satisfies Readonly<Record<KeptFile, keyof ErasedCounts>>
-
 /**
  * Erases all that data folders hold of calls. Lines of records are overwritten with spaces in their place, so that a log
  * to which another thread or process appends stays valid; every other document is a file of its own and is deleted.
@@ -58,16 +55,16 @@ const COUNTED_AS = {
  */
 export function eraseCalls(folders: readonly string[], callSids: readonly string[]): ErasedCounts {
   const wanted = new Set(callSids)
-  const erased = { records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0, messages: 0 }
+  const erased = eachErased(() => 0)
   const touched = new Set<string>()
   for (const folder of folders)
     for (const kind of KEPT_KINDS)
       for (const name of keptNames(folder, kind)) {
         const path = join(keptFolder(folder, kind), name)
-        erased[COUNTED_AS[kind]] +=
+        erased[kind === 'openRecords' ? 'records' : kind === 'outbox' ? 'messages' : kind] +=
           KEPT_FILES[kind].log === null ? removeFile(path, wanted, touched) : blankLines(path, wanted, touched)
       }
-  return { calls: touched.size, ...erased }
+  return { ...erased, calls: touched.size }
 }
 
 /**
