@@ -97,8 +97,8 @@ export interface OutboxOptions {
   /** Calendar time, in ms. */
   readonly wallClock: () => number
   readonly log: Log
-  /** For tests; real timers, which keep no process alive, otherwise. Cancels when called. */
-  readonly later?: (ms: number, run: () => void) => () => void
+  /** For tests; real timers, which keep no process alive, otherwise. */
+  readonly later?: (ms: number, run: () => void) => void
   /** For tests; the real disk otherwise. */
   readonly disk?: Disk
 }
@@ -141,7 +141,7 @@ export class Outbox {
   readonly #receivers: ReadonlyMap<string, Receiver>
   readonly #client = new HttpClient()
   readonly #closing = new AbortController()
-  readonly #later: (ms: number, run: () => void) => () => void
+  readonly #later: (ms: number, run: () => void) => void
   readonly #disk: Disk
   /** By URL. */
   readonly #lines = new Map<string, Line>()
@@ -579,9 +579,8 @@ const REAL_DISK: Disk = {
   remove: unlink,
 }
 
-function unrefTimer(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms).unref()
-  return () => clearTimeout(timer)
+function unrefTimer(ms: number, run: () => void): void {
+  setTimeout(run, ms).unref()
 }
 
 /** Where the body is. A reason has no full stop in a file's name. */
