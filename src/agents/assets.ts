@@ -60,7 +60,7 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       bytesLeft -= bytes.length
       if (bytesLeft < 0) throw new SyntaxError(`makes more than ${KNOWLEDGE_BYTES_MAX} bytes of knowledge`)
       const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-      passages.push(...parseKnowledge(text, /\.ya?ml$/.test(name) ? 'yaml' : 'markdown'))
+      passages.push(...parseKnowledge(text, /\.ya?ml$/.test(name) ? 'yaml' : 'markdown', agent.languages))
       digest.update(bytes)
     } catch (error) {
       faults.push({ path: at, what: `${name}: ${reasonOf(error)}` })

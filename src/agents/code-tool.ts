@@ -18,6 +18,8 @@ export interface CodeToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
+  /** Tag of the language that the call is in, as the agent's file has it: `sw`. */
+  readonly language: string
   /** The verified identity (`verification.identity`); null until the caller has proved it. */
   readonly identity: Readonly<Record<string, unknown>> | null
   /** The same for every attempt of one tool call, also on another worker or node. */

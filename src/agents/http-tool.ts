@@ -13,6 +13,7 @@ import type { Environment, Template, TemplateSource, TemplateValues } from './te
 import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'
 import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
 import { jsonDepth } from './tool-definition.js'
+import { callFacts } from './tool.js'
 import type { Tool, ToolContext } from './tool.js'
 
 /** How deep the JSON of an API's answer may be. */
@@ -86,7 +87,7 @@ export class HttpTool implements Tool {
       args,
       env: this.#env,
       identity: context.caller.verified,
-      call: { from: context.from, to: context.to, sid: context.callSid, agent: context.agent },
+      call: callFacts(context),
       business: context.business,
     }
     const url = this.#address(values)

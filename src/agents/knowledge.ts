@@ -2,9 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import MiniSearch from 'minisearch'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { codeOf, languageCode, textIn, textsOf } from '../call/phrase.js'
+import type { Phrase } from '../call/phrase.js'
 import { KNOWLEDGE_PASSAGES_MAX, KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 
-/** Characters of one passage, and passages that a search gives back. */
+/** Characters of one passage in one language, and passages that a search gives back. */
 export const KNOWLEDGE_PASSAGE_CHARS_MAX = 1200
 export const KNOWLEDGE_RESULTS_MAX = 3
 
@@ -13,7 +15,8 @@ export interface Passage {
   readonly title: string
   /** Other words that callers use for it. */
   readonly also: readonly string[]
-  readonly text: string
+  /** One text, or one for each language. */
+  readonly text: Phrase
 }
 
 /** What a search found, best first. */
@@ -22,19 +25,27 @@ interface FoundPassage {
   readonly text: string
 }
 
+const passageText = z.string().trim().min(1).max(KNOWLEDGE_PASSAGE_CHARS_MAX)
 const passageSchema = z.strictObject({
   title: z.string().trim().min(1).max(200),
   also: z.array(z.string().trim().min(1).max(200)).max(40).default([]),
-  text: z.string().trim().min(1).max(KNOWLEDGE_PASSAGE_CHARS_MAX),
+  text: z.union([passageText, z.record(languageCode, passageText)], {
+    error: `must be a text of 1 to ${KNOWLEDGE_PASSAGE_CHARS_MAX} characters, or one for each language: { en: …, sw: … }`,
+  }),
 })
 
 /**
  * Reads a knowledge file: Markdown, where each `## heading` begins a passage and a first line `also: …, …` holds other
- * words for it; or YAML, a list of `{ title, also, text }`.
+ * words for it, and a line `sw: …` begins the text in another language; or YAML, a list of `{ title, also, text }`.
+ * @param languages  of the agent: the first is that of a text without a language
  * @throws SyntaxError that says what is wrong and where
  */
-export function parseKnowledge(text: string, format: 'markdown' | 'yaml'): Passage[] {
-  const passages = format === 'markdown' ? markdownPassages(text) : yamlPassages(text)
+export function parseKnowledge(
+  text: string,
+  format: 'markdown' | 'yaml',
+  languages: readonly string[] = [],
+): Passage[] {
+  const passages = format === 'markdown' ? markdownPassages(text, languages.map(codeOf)) : yamlPassages(text)
   if (passages.length === 0) {
     throw new SyntaxError(
       format === 'markdown'
@@ -57,22 +68,28 @@ function yamlPassages(text: string): Passage[] {
   )
 }
 
-function markdownPassages(text: string): Passage[] {
+function markdownPassages(text: string, languages: readonly string[]): Passage[] {
   const passages: Passage[] = []
   let open: { title: string; line: number; also: string[]; lines: string[] } | null = null
   const close = (): void => {
     if (open === null) return
-    const body = open.lines
-      .join('\n')
-      .trim()
-      .replace(/\n{2,}/g, '\n')
-    if (body === '') throw new SyntaxError(`line ${open.line}: "${open.title.slice(0, 60)}" has no text`)
-    if (body.length > KNOWLEDGE_PASSAGE_CHARS_MAX) {
-      throw new SyntaxError(
-        `line ${open.line}: "${open.title.slice(0, 60)}" has ${body.length} characters; at most ${KNOWLEDGE_PASSAGE_CHARS_MAX} are allowed`,
-      )
-    }
-    passages.push({ title: open.title, also: open.also, text: body })
+    const { title, line, also } = open
+    const texts = [...byLanguage(open.lines, languages)].map(([language, lines]) => {
+      const body = lines
+        .join('\n')
+        .trim()
+        .replace(/\n{2,}/g, '\n')
+      const inLanguage = language === languages[0] || language === '' ? '' : ` in ${language}`
+      if (body === '') throw new SyntaxError(`line ${line}: "${title.slice(0, 60)}" has no text${inLanguage}`)
+      if (body.length > KNOWLEDGE_PASSAGE_CHARS_MAX) {
+        throw new SyntaxError(
+          `line ${line}: "${title.slice(0, 60)}" has ${body.length} characters${inLanguage}; at most ${KNOWLEDGE_PASSAGE_CHARS_MAX} are allowed`,
+        )
+      }
+      return [language, body] as const
+    })
+    const [[, only = ''] = []] = texts
+    passages.push({ title, also, text: texts.length === 1 ? only : Object.fromEntries(texts) })
   }
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     const heading = /^##\s+(.+?)\s*#*\s*$/.exec(line)?.[1]
@@ -99,6 +116,24 @@ function markdownPassages(text: string): Passage[] {
   return passages
 }
 
+/** The lines of a passage by language: a line that begins with the code of one of the agent's begins its text. */
+function byLanguage(lines: readonly string[], languages: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  const first: string[] = []
+  const found = new Map([[languages[0] ?? '', first]])
+  let current = first
+  for (const line of lines) {
+    const [, code = '', rest = ''] = /^([a-z]{2,3}):\s+(.*)$/.exec(line) ?? []
+    if (languages.includes(code)) {
+      current = found.get(code) ?? []
+      found.set(code, current)
+      current.push(rest)
+    } else {
+      current.push(line)
+    }
+  }
+  return found
+}
+
 /** A word in more than this share of the passages is common: it alone does not count as a match. */
 const COMMON_SHARE = 0.4
 /** With fewer passages nothing is common. */
@@ -109,17 +144,20 @@ const RELATIVE_SCORE_MIN = 0.35
 /** Passages that are indexed in one turn of the event loop: about a millisecond, so that the calls of the thread go on. */
 const INDEXED_AT_ONCE = 8
 
+interface Indexed {
+  readonly id: number
+  readonly title: string
+  readonly other: string
+  readonly text: string
+}
+
 /** Finds passages by BM25 over titles, other words and texts. Built once; searched in about 0.1 ms. */
 export class KnowledgeIndex {
-  readonly #index: MiniSearch<Passage & { id: number; other: string }>
+  readonly #index: MiniSearch<Indexed>
   readonly #passages: readonly Passage[]
   readonly #common: ReadonlySet<string>
 
-  private constructor(
-    passages: readonly Passage[],
-    index: MiniSearch<Passage & { id: number; other: string }>,
-    common: ReadonlySet<string>,
-  ) {
+  private constructor(passages: readonly Passage[], index: MiniSearch<Indexed>, common: ReadonlySet<string>) {
     this.#passages = passages
     this.#index = index
     this.#common = common
@@ -127,7 +165,7 @@ export class KnowledgeIndex {
 
   /** Indexes a few passages in each turn of the event loop, with everything else of the thread between them. */
   static async of(passages: readonly Passage[]): Promise<KnowledgeIndex> {
-    const index = new MiniSearch<Passage & { id: number; other: string }>({
+    const index = new MiniSearch<Indexed>({
       fields: ['title', 'other', 'text'],
       idField: 'id',
       processTerm: plainTerm,
@@ -135,7 +173,14 @@ export class KnowledgeIndex {
     const counts = new Map<string, number>()
     for (let at = 0; at < passages.length; at += INDEXED_AT_ONCE) {
       const some = passages.slice(at, at + INDEXED_AT_ONCE)
-      index.addAll(some.map((passage, i) => ({ ...passage, id: at + i, other: passage.also.join(' ') })))
+      index.addAll(
+        some.map(({ title, also, text }, i) => ({
+          id: at + i,
+          title,
+          other: also.join(' '),
+          text: textsOf(text).join(' '),
+        })),
+      )
       countWords(some, counts)
       await nextTurn()
     }
@@ -147,8 +192,12 @@ export class KnowledgeIndex {
     )
   }
 
-  /** @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur */
-  search(query: string): FoundPassage[] {
+  /**
+   * @param query     in any language that the passages have
+   * @param language  of the texts that come back, where a passage has it
+   * @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur
+   */
+  search(query: string, language = ''): FoundPassage[] {
     const words = query
       .slice(0, KNOWLEDGE_QUERY_CHARS_MAX)
       .split(SPACES)
@@ -167,7 +216,7 @@ export class KnowledgeIndex {
       .filter(({ score }) => score >= best * RELATIVE_SCORE_MIN)
       .flatMap(({ id }) => {
         const passage = this.#passages[Number(id)]
-        return passage === undefined ? [] : [{ title: passage.title, text: passage.text }]
+        return passage === undefined ? [] : [{ title: passage.title, text: textIn(passage.text, language) }]
       })
   }
 }
@@ -181,7 +230,7 @@ function plainTerm(term: string): string {
 /** Adds in how many of the passages each word occurs. */
 function countWords(passages: readonly Passage[], counts: Map<string, number>): void {
   for (const { title, also, text } of passages) {
-    for (const word of new Set([title, ...also, text].join(' ').split(SPACES).map(plainTerm)))
+    for (const word of new Set([title, ...also, ...textsOf(text)].join(' ').split(SPACES).map(plainTerm)))
       counts.set(word, (counts.get(word) ?? 0) + 1)
   }
 }

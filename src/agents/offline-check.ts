@@ -5,7 +5,17 @@ import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
 import { businessFactsIn } from './template.js'
-import { FILTERS, filtersOf, looseEnds, parsePhrase, PATH, PLACEHOLDER, slotsOf, wordsOf } from './offline.js'
+import {
+  FILTERS,
+  filtersOf,
+  isPathValue,
+  looseEnds,
+  parsePhrase,
+  PATH,
+  PLACEHOLDER,
+  slotsOf,
+  wordsOf,
+} from './offline.js'
 
 /** What the recogniser and the synthesiser support. They are a layer below, so the composition root passes this in. */
 export interface OfflineSpeech {
@@ -265,8 +275,9 @@ class Check {
     else if ('pick' in step) this.#path([...at, 'pick', 'from'], step.pick.from)
     else if ('set' in step) {
       for (const [name, value] of Object.entries(step.set)) {
-        if (typeof value === 'string') this.#template([...at, 'set', name], value)
-        else if (typeof value === 'object' && value !== null) this.#path([...at, 'set', name, 'path'], value.path)
+        if (typeof value !== 'string' && (typeof value !== 'object' || value === null)) continue
+        if (typeof value === 'object' && isPathValue(value)) this.#path([...at, 'set', name, 'path'], value.path)
+        else for (const text of textsOf(value)) this.#template([...at, 'set', name], text)
       }
     } else if ('forget' in step)
       step.forget.forEach((path, i) => {

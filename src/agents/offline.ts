@@ -23,7 +23,6 @@ const target = z
   .string()
   .regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})$/, 'a state, @repeat, @listen or @return')
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()])
-const text = z.string().min(1).max(1000)
 const phrase = z.string().min(1).max(300)
 const phraseWord = z.string().regex(/^[a-z][a-z'-]*$/, 'a word is small letters, apostrophes and hyphens')
 const ENGLISH_DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
@@ -85,7 +84,8 @@ const step = z.union([
   z.strictObject({ call: z.strictObject({ ...toolCall, save: name.optional(), failed: target.optional() }), when }),
   /** Waits for the answer of a started tool, if it has not come yet. */
   z.strictObject({ await: name, when }),
-  z.strictObject({ set: z.record(name, z.union([scalar, z.strictObject({ path })])), when }),
+  /** A text of one language or of several, another value, or what a path holds. */
+  z.strictObject({ set: z.record(name, z.union([scalar, z.strictObject({ path }), spoken])), when }),
   /** Filters a list by the values of its elements' fields. */
   z.strictObject({
     pick: z.strictObject({ from: path, where: z.record(z.string(), z.array(scalar).max(50)), save: name }),
@@ -135,15 +135,21 @@ const callBack = z.strictObject({
   yes: phrases.default(['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on']),
   no: phrases.default(['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me']),
   /** Said after the yes, in the place of the greeting, where the dialogue has no `takeover`. */
-  goOn: text.default('All right. How can I help you?'),
+  goOn: spoken.default({ en: 'All right. How can I help you?', sw: 'Sawa. Nikusaidie nini?' }),
   /** Said after the no; then the call ends. */
-  goodbye: text.default('All right. Goodbye.'),
+  goodbye: spoken.default({ en: 'All right. Goodbye.', sw: 'Sawa. Kwaheri.' }),
 })
 
 /** What is said about a number that is too short or too long, unless the dialogue has its own words. */
 export const NUMBER_TEXTS = {
-  more: '{{part | spell | default:Yes}}, and then?',
-  tooMany: '{{part | spell | default:That}} is too many digits.',
+  more: {
+    en: '{{part | spell | default:Yes}}, and then?',
+    sw: '{{part | spell | default:Ndiyo}}, halafu?',
+  },
+  tooMany: {
+    en: '{{part | spell | default:That}} is too many digits.',
+    sw: '{{part | spell | default:Hizo}} ni tarakimu nyingi mno.',
+  },
 } as const
 
 /** Checks only the shape; the loader checks the rest when it has the whole agent. */
@@ -176,7 +182,7 @@ export const offlineShape = z.strictObject({
   /** Intents and slots that apply in every state. */
   on: z.record(name, target).default({}),
   /** Said when the caller was not understood, unless the `listen` has its own words. */
-  retry: spoken.default('Sorry, I did not catch that.'),
+  retry: spoken.default({ en: 'Sorry, I did not catch that.', sw: 'Samahani, sikusikia vizuri.' }),
   /** Said when a number is short and nothing more comes; `part` are its digits so far, nothing if they are secret. */
   more: spoken.default(NUMBER_TEXTS.more),
   /** Said, before `retry`, when a number has more digits than its slot takes; `part` are the digits. */
@@ -195,6 +201,14 @@ export type OfflineDialogue = z.infer<typeof offlineShape>
 export type OfflineStep = z.infer<typeof step>
 export type OfflineListen = z.infer<typeof listen>
 export type OfflineSlot = z.infer<typeof slot>
+
+/** What a step `set` gives a name. */
+export type SetValue = Extract<OfflineStep, { set: unknown }>['set'][string]
+
+/** Whether a value is the one at a path, and no text in several languages. */
+export function isPathValue(value: object): value is { readonly path: string } {
+  return 'path' in value
+}
 
 /** Ends a state: later steps of the list never run. */
 function isLast(one: OfflineStep): boolean {

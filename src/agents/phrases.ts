@@ -1,6 +1,8 @@
-import { codeOf } from '../call/phrase.js'
+import { codeOf, textsOf } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
 import type { AgentDefinition } from './definition.js'
+import type { Passage } from './knowledge.js'
+import { offlineShape } from './offline.js'
 
 /** What the agent itself says word for word during a call, with its place in the file. None of it is about a caller. */
 export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phrase: Phrase])[] {
@@ -25,14 +27,44 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
   return phrases.flatMap(([path, phrase]) => (phrase == null ? [] : [[path, phrase] as const]))
 }
 
+/** The same of its scripted dialogue. Texts that are nothing but values are in no language. */
+function dialoguePhrases(agent: AgentDefinition): (readonly [path: string, phrase: Phrase])[] {
+  const { data: dialogue } = offlineShape.safeParse(agent.offline)
+  if (dialogue === undefined) return []
+  const steps = Object.entries(dialogue.states).flatMap(([state, { steps }]) =>
+    steps.map((step, index) => [`offline.states.${state}.steps.${index}`, step] as const),
+  )
+  const phrases = steps.flatMap(([at, step]): (readonly [path: string, phrase: Phrase])[] => {
+    if ('say' in step) return [[`${at}.say`, step.say]]
+    return 'listen' in step && step.listen.retry !== undefined ? [[`${at}.listen.retry`, step.listen.retry]] : []
+  })
+  const { retry, more, tooMany, callBack } = dialogue
+  const others = Object.entries({ retry, more, tooMany, goOn: callBack.goOn, goodbye: callBack.goodbye })
+  return [
+    ...others.map(([name, phrase]) => [`offline.${name}`, phrase] as const),
+    ...phrases.filter(([, phrase]) =>
+      textsOf(phrase).some((text) => text.replace(/\{\{[^{}]*\}\}/g, '').trim() !== ''),
+    ),
+  ]
+}
+
 /**
- * The phrases that have no text in a language of the agent, by that language. A caller may speak each of them by the
+ * What has no text in a language of the agent, by that language. A caller may speak each of them by the
  * time that it is said; what opens a call is said in the first alone. One text for all is in the first.
+ * @param passages  of its knowledge
  */
-export function untranslated(agent: AgentDefinition): ReadonlyMap<string, readonly string[]> {
+export function untranslated(
+  agent: AgentDefinition,
+  passages: readonly Passage[] = [],
+): ReadonlyMap<string, readonly string[]> {
   const [first] = agent.languages
+  const all = [
+    ...phrasesOf(agent),
+    ...dialoguePhrases(agent),
+    ...passages.map(({ title, text }) => [`knowledge "${title}"`, text] as const),
+  ]
   const missing = agent.languages.map((language) => {
-    const paths = phrasesOf(agent).flatMap(([path, phrase]) => {
+    const paths = all.flatMap(([path, phrase]) => {
       const has = typeof phrase === 'string' ? language === first : Object.hasOwn(phrase, codeOf(language))
       return has ? [] : [path]
     })

@@ -142,6 +142,7 @@ function pretended(
     from,
     to: '',
     agent: agent.name,
+    language: agent.languages[0] ?? '',
     idempotencyKey,
     caller: new CallerIdentity(identity),
     signal: new AbortController().signal,

@@ -25,7 +25,7 @@ type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
 
 /** The call's facts that a template may read. */
-const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
+const CALL_FACTS = ['from', 'to', 'sid', 'agent', 'language'] as const
 type CallFact = (typeof CALL_FACTS)[number]
 
 /** Where the values of a template come from at run time. */

@@ -18,6 +18,7 @@ import type { ToolParameters } from './json-schema.js'
 import { argumentChecker } from './tool-arguments.js'
 import type { CheckedArguments } from './tool-arguments.js'
 import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
+import { callFacts } from './tool.js'
 import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
 
@@ -261,8 +262,13 @@ export class ToolRunner {
  */
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
   const given: Record<string, unknown> = { ...args }
-  const call = { from: context.from, to: context.to, sid: context.callSid, agent: context.agent }
-  const values = { args: {}, env: {}, call, identity: context.caller.verified, business: context.business }
+  const values = {
+    args: {},
+    env: {},
+    call: callFacts(context),
+    identity: context.caller.verified,
+    business: context.business,
+  }
   for (const [name, template] of entry.bind) {
     given[name] = fillTemplate(template, values)
     if (given[name] === undefined && entry.needs.includes(name)) {
@@ -344,8 +350,9 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
   return {
     name,
     timeoutMs,
-    run: async (args, { callSid, from, to, agent, caller, idempotencyKey, signal }) => {
-      const value = await run(args, { callSid, from, to, agent, identity: caller.verified, idempotencyKey, signal })
+    run: async (args, { caller, callSid, from, to, agent, language, idempotencyKey, signal }) => {
+      const identity = caller.verified
+      const value = await run(args, { callSid, from, to, agent, language, identity, idempotencyKey, signal })
       const text = typeof value === 'function' || typeof value === 'symbol' ? null : jsonText(value ?? null)
       if (text === null || text.length > TOOL_RESULT_CHARS_MAX) {
         throw new GatewayError(
@@ -368,8 +375,8 @@ function searchTool(assets: AgentAssets): Tool {
   return {
     name: SEARCH_TOOL,
     timeoutMs: SEARCH_MS,
-    run: async (args) => {
-      const passages = (await indexed).search(String(args['query']))
+    run: async (args, { language }) => {
+      const passages = (await indexed).search(String(args['query']), language)
       return passages.length > 0
         ? { found: true, passages }
         : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' }

@@ -1,7 +1,7 @@
 import type { LoggedToolCall } from '../call/call-log.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
-import type { BusinessValues } from './template.js'
+import type { BusinessValues, TemplateValues } from './template.js'
 import { OPEN_GATE } from './verification-lock.js'
 import type { AttemptGate } from './verification-lock.js'
 
@@ -97,6 +97,8 @@ export interface ToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
+  /** Tag of the language that the call is in, as the agent's file has it. */
+  readonly language: string
   /** Facts of the business whose number this is; absent where it has none. */
   readonly business?: BusinessValues | undefined
   /** The key of the effect: the same for every attempt of one tool call, also on another worker or node. */
@@ -109,6 +111,11 @@ export interface ToolContext {
   readonly caller: CallerIdentity
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal
+}
+
+/** What templates read of the call. */
+export function callFacts({ from, to, callSid, agent, language }: ToolContext): TemplateValues['call'] {
+  return { from, to, sid: callSid, agent, language }
 }
 
 /**

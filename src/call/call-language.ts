@@ -22,7 +22,17 @@ const BORROWED = new Set(Object.values(WORDS).flatMap(({ borrowed }) => borrowed
 /** Words that are in one of the languages alone. */
 const COMMON = new Map<string, string>()
 for (const [language, { common }] of Object.entries(WORDS)) {
-  for (const word of common) COMMON.set(word, COMMON.has(word) ? '' : language)
+  for (const word of common) {
+    const other = COMMON.get(word)
+    COMMON.set(word, other === undefined || other === language ? language : '')
+  }
+}
+/** By the form of a word: what no list of words could hold. */
+const FORMS = Object.entries(WORDS).flatMap(([language, { form }]) => (form === null ? [] : [{ language, form }]))
+
+/** The language that this word alone tells; empty where it tells none. */
+function toldBy(word: string): string {
+  return COMMON.get(word) ?? FORMS.find(({ form }) => form.test(word))?.language ?? ''
 }
 
 /**
@@ -88,7 +98,7 @@ export class CallLanguage {
   #count(text: string, tagged: string | undefined): void {
     for (const word of (text.toLowerCase().match(/\p{L}+/gu) ?? []).slice(0, WORDS_MAX)) {
       if (BORROWED.has(word)) continue
-      const language = this.#known((COMMON.get(word) ?? '') || (tagged ?? ''))
+      const language = this.#known(toldBy(word) || (tagged ?? ''))
       if (language === null) continue
       const { letters, words } = this.#turn.get(language) ?? { letters: 0, words: 0 }
       this.#turn.set(language, { letters: letters + word.length, words: words + 1 })

@@ -1,5 +1,5 @@
 import type { Phrase } from '../call/phrase.js'
-import { NO_ASSETS } from '../agents/assets.js'
+import { NO_ASSETS, passagesOf } from '../agents/assets.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
@@ -338,14 +338,18 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
   }
 }
 
+/** Texts without a language that one finding names. */
+const UNTRANSLATED_SHOWN_MAX = 10
+
 /** Settings that are allowed but probably not intended. */
-function oddities(config: Config, { definition, shares }: HostedAgent): Finding[] {
+function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: HostedAgent): Finding[] {
   const backends = namesIn(shares)
   const { name, budget, backends: options } = definition
-  const findings: Finding[] = [...untranslated(definition)].map(([language, paths]) => ({
-    ok: null,
-    what: `${name} has no text in ${language} for ${paths.join(', ')}`,
-  }))
+  const findings: Finding[] = [...untranslated(definition, passagesOf(assets))].map(([language, paths]) => {
+    const more = paths.length - UNTRANSLATED_SHOWN_MAX
+    const shown = paths.slice(0, UNTRANSLATED_SHOWN_MAX).join(', ')
+    return { ok: null, what: `${name} has no text in ${language} for ${shown}${more > 0 ? ` and ${more} more` : ''}` }
+  })
   const settings = backendSettings(config)
   if (budget?.maxCost !== undefined) {
     const { currency, priceOf } = priceList([budget.prices, settings.prices])

@@ -17,6 +17,8 @@ interface CallToolsOptions {
   readonly start: CallStart
   readonly tools: Pick<ToolRunner, 'run'>
   readonly post: (message: FromCall) => void
+  /** Tag of the language that the call is in now. */
+  readonly language: () => string
   /** Runs work of this call outside the tick; a fault in it fails this call alone. */
   readonly guard: (work: () => void) => void
   /**
@@ -46,6 +48,7 @@ export class CallTools {
 
   run(run: ToolRun): void {
     const { start, tools, guard, answered } = this.#options
+    const language = this.#options.language()
     const abort = new AbortController()
     this.#running.set(run.callId, abort)
     tools
@@ -54,10 +57,8 @@ export class CallTools {
         from: subscriberNumber(start.from) ?? '',
         to: start.to,
         agent: start.agent.name,
-        business:
-          start.business == null
-            ? undefined
-            : businessValues(start.business, start.agent.languages[0] ?? 'en', Date.now()),
+        language,
+        business: start.business == null ? undefined : businessValues(start.business, language || 'en', Date.now()),
         caller: this.#caller,
         idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),
         gate: this.#effects,

@@ -172,6 +172,7 @@ export class WorkerCall implements BackendSink {
       start: this.#start,
       tools: this.#parts.tools,
       post: (message) => this.#post(message),
+      language: () => this.#session.language,
       guard: (work) => this.#guard(work),
       identified: (identity) => {
         this.#journal?.writer.identity(identity, clock())

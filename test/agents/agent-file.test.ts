@@ -71,6 +71,26 @@ t.test('every phrase is one text, or one a language, and the ones that a languag
     ['Kwaheri.', 'Goodbye.', 'Goodbye.'],
     'another language hears the first text',
   )
+  const offline = {
+    version: 1,
+    intents: { bye: { phrases: ['bye'] } },
+    on: { bye: 'end' },
+    missed: 'end',
+    start: 'ask',
+    states: {
+      ask: { steps: [{ say: '{{greeting}}' }, { listen: { retry: { en: 'Again?', sw: 'Tena?' } } }] },
+      end: { steps: [{ say: 'Bye, {{name}}.' }, { stop: true }] },
+    },
+  }
+  const passages = [
+    { title: 'Hours', also: [], text: { en: 'Nine.', sw: 'Tatu.' } },
+    { title: 'Shops', also: [], text: 'In town.' },
+  ]
+  t.same(
+    [...untranslated(agentOf({ languages: ['en', 'sw'], offline }), passages)],
+    [['sw', ['offline.states.end.steps.0.say', 'knowledge "Shops"']]],
+    'nor in its dialogue and its knowledge',
+  )
   const swahili = agentOf({ language: 'sw' })
   t.same(swahili.languages, ['sw'])
   t.equal(textIn(swahili.goodbye, 'sw'), 'Asante kwa kupiga simu. Kwaheri.', "the gateway's own words are Swahili too")

@@ -11,7 +11,10 @@ import {
 import { contextOf, openLine } from './support-line.js'
 import { packageRoot } from '../../src/config/package-root.js'
 
-const passages = parseKnowledge(readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8'), 'markdown')
+const passages = parseKnowledge(readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8'), 'markdown', [
+  'en',
+  'sw',
+])
 const index = await KnowledgeIndex.of(passages)
 
 t.test('what callers ask, in their words, finds the passage that answers it', async (t) => {
@@ -29,6 +32,36 @@ t.test('what callers ask, in their words, finds the passage that answers it', as
     ['we are relocating to another house', 'Moving house'],
   ]
   for (const [query, title] of wanted) t.equal(index.search(query)[0]?.title, title, query)
+})
+
+t.test('a question in Swahili or in both finds it too, and it comes back in the language of the call', async (t) => {
+  const wanted: [string, string][] = [
+    ['mnafungua saa ngapi', 'Opening hours'],
+    ['vifurushi vyenu ni bei gani', 'Plans and prices'],
+    ['nalipaje bili yangu', 'How to pay a bill'],
+    ['naomba kubadilisha package yangu', 'Change the plan'],
+    ['nimesahau password ya wifi', 'Forgotten wifi password'],
+    ['nataka kurudishiwa pesa yangu', 'Refunds'],
+    ['taa nyekundu kwa router inamaanisha nini', 'The lights on the router'],
+    ['mbona mmenikatia internet', 'The account was suspended'],
+  ]
+  for (const [query, title] of wanted) t.equal(index.search(query)[0]?.title, title, query)
+  t.match(index.search('opening hours', 'sw-KE')[0]?.text, /^Laini yetu .* saa tatu usiku\.$/)
+  t.match(index.search('opening hours', 'en')[0]?.text, /^Our support line .* in the evening\.$/)
+  t.match(index.search('opening hours', 'fr')[0]?.text, /^Our support line/, 'the first where there is no other')
+})
+
+t.test('texts of a passage in several languages', (t) => {
+  const markdown = '## Hours\nalso: saa\nFrom nine.\nOn weekdays.\nsw: Kuanzia saa tatu.\nSiku za kazi.\n'
+  t.same(parseKnowledge(markdown, 'markdown', ['en', 'sw-KE']), [
+    { title: 'Hours', also: ['saa'], text: { en: 'From nine.\nOn weekdays.', sw: 'Kuanzia saa tatu.\nSiku za kazi.' } },
+  ])
+  t.match(parseKnowledge(markdown, 'markdown', ['en'])[0]?.text, /^From nine.*\nsw: /s, 'of a language it speaks not')
+  t.throws(() => parseKnowledge('## Hours\nFrom nine.\nsw: \n', 'markdown', ['en', 'sw']), /"Hours" has no text in sw/)
+  const yaml = '- { title: Hours, text: { en: From nine., sw: Kuanzia saa tatu. } }'
+  t.same(parseKnowledge(yaml, 'yaml')[0]?.text, { en: 'From nine.', sw: 'Kuanzia saa tatu.' })
+  t.throws(() => parseKnowledge('- { title: Hours, text: { english: x } }', 'yaml'), /one for each language/)
+  t.end()
 })
 
 t.test('what is not written down finds nothing', async (t) => {

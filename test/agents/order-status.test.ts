@@ -30,6 +30,7 @@ const context = {
   from: '+254700000001',
   to: '+254720000001',
   agent: 'order-status',
+  language: 'en',
   idempotencyKey: 'k',
   caller: new CallerIdentity(),
   signal: new AbortController().signal,

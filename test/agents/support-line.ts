@@ -53,6 +53,7 @@ export function contextOf(from: string, more: Partial<ToolContext> = {}): ToolCo
     from,
     to: '+254720000001',
     agent: 'support',
+    language: 'en',
     idempotencyKey: 'HD_000000000001:1',
     caller: new CallerIdentity(),
     signal: new AbortController().signal,

@@ -44,6 +44,7 @@ function asked(answer: EffectAnswer): { readonly context: ToolContext; readonly 
     from: '',
     to: '',
     agent: 'order-status',
+    language: 'en',
     idempotencyKey: 'k',
     caller: new CallerIdentity(),
     signal: abort.signal,

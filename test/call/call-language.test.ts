@@ -27,6 +27,44 @@ t.test('one whole sentence of the caller changes the language of the call', (t) 
   t.end()
 })
 
+t.test('what callers say on a service line is told by its words alone, with nothing but text', (t) => {
+  const swahili = [
+    'naomba kujua salio langu tafadhali',
+    'habari, internet yangu haifanyi kazi',
+    'nilikuwa nauliza kama mko wazi kesho',
+    'sijui kwa nini mmenikatia',
+    'nataka ku-reschedule delivery ya kesho',
+    'viatu ni bei gani',
+    'nilitumiwa ujumbe lakini sikuelewa',
+    'unaweza kunisaidia na hii bill?',
+    'nimelipa mara mbili',
+    'mnafungua saa ngapi siku ya Jumamosi',
+    'nataka kuongea na mtu',
+    'haijafika mpaka sasa',
+    'mtandao haufanyi kazi tangu jana',
+    'jina langu ni Hamisi Juma',
+    'naweza kulipa na M-Pesa?',
+    'tafadhali niunganishe na mhudumu',
+  ]
+  const english = [
+    'my internet is not working',
+    'I would like to know my balance please',
+    'can I pay with M-Pesa?',
+    'I want to reschedule my delivery to tomorrow',
+    'my name is Hamisi Juma and I live in Naivasha',
+    'do you have an office in Kisumu or Nakuru?',
+    'how much are the shoes',
+    'has it been sent yet?',
+    'I already paid twice',
+    'when do you open on Saturday',
+    'I am calling about the order from last week',
+    'is America covered by the plan?',
+  ]
+  for (const text of swahili) t.same([after([text]), after([text], 'sw')], [['sw'], ['sw']], text)
+  for (const text of english) t.same([after([text], 'sw'), after([text])], [['en'], ['en']], text)
+  t.end()
+})
+
 t.test('a borrowed word never does, in either direction', (t) => {
   t.same(after(['Naomba kuchange delivery, iwe kesho saa nne asubuhi', 'delivery', 'okay', 'reschedule order'], 'sw'), [
     'sw',

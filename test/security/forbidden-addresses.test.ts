@@ -200,6 +200,7 @@ t.test(
           from: '',
           to: '',
           agent: 'a',
+          language: 'en',
           idempotencyKey: 'k',
           caller: new CallerIdentity(),
           signal: new AbortController().signal,

@@ -84,6 +84,7 @@ const contextOf = (): ToolContext => ({
   from: '+254700000001',
   to: '',
   agent: 'a',
+  language: 'en',
   idempotencyKey: 'k',
   caller: new CallerIdentity(),
   signal: new AbortController().signal,

@@ -25,6 +25,7 @@ function contextOf(more: Partial<ToolContext> = {}): ToolContext {
     from: CALLER,
     to: '+254720000001',
     agent: 'a',
+    language: 'en',
     idempotencyKey: 'HD_000000000001:1',
     caller: new CallerIdentity(),
     signal: new AbortController().signal,

@@ -162,8 +162,11 @@ export const en: Language = {
     'the is are was my your it its that this what where when who how which why i you we they do does did can could would ' +
       'will have has need want please to of for in on at with and but because if not yes no hello good morning name me ' +
       'tell there today tomorrow yesterday time about from been was were am an be one two three four five six seven ' +
-      'eight nine ten meant other english',
+      'eight nine ten meant other english been being get got know think now here out up into over after before again any ' +
+      'some all more very much many still back going go come said say see look find give take make made does did were ' +
+      'these those their them they he she his her our us than then yours mine never always because there still i by live paid twice already only',
   ),
+  form: null,
   borrowed: words(
     'okay ok delivery order orders price cleaning booking appointment reschedule cancel change refund parcel number code ' +
       'message account till paybill bob service phone online offer size shop email data bundle pin sms am pm hello sorry',

@@ -143,6 +143,8 @@ export interface Language {
   readonly farewells: readonly string[]
   /** Words that make a sentence one of this language: what nearly every sentence has. */
   readonly common: readonly string[]
+  /** Words of this form, in small letters, are this language's, whatever they mean: its verbs. Null: none is so plain. */
+  readonly form: RegExp | null
   /** Words that are said in other languages too: they say nothing about a caller's language. */
   readonly borrowed: readonly string[]
   /** What models write for noise, and callers say too. */

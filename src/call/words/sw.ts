@@ -156,8 +156,13 @@ export const sw: Language = {
       'nilikuwa unaweza naweza umefika imefika limefika iko liko kesho leo jana sasa saa asubuhi jioni mchana usiku ' +
       'tafadhali habari hujambo samahani ndiyo hapana sijui nimeweka lakini halafu kwamba kama sana bado tu bei pesa ' +
       'mzigo agizo viatu kulipa kuongea mtu simu namba nambari moja mbili tatu nne tano sita saba nane tisa kumi ' +
-      'ishirini iwe kiswahili asante kidogo',
+      'ishirini iwe kiswahili asante kidogo yenu wenu zenu lenu chenu yetu wetu zetu yao wao yule huyu hawa hizi hizo ' +
+      'hapa hapo huku leta letwa tuma nitumie mnafungua mnafunga lipi ipi yupi bila baada kabla tena pia hata kila ' +
+      'wiki mwezi mwaka siku juzi jumatatu jumanne jumatano alhamisi ijumaa jumamosi jumapili shida tatizo deni salio ' +
+      'akaunti mtandao intaneti fundi kazi mara mpaka mhudumu duka letu kitambulisho tarehe mosi pili kumi ngoja subiri',
   ),
-  borrowed: words('safari karibu sawa poa matatu boda duka shamba jambo pole mpesa pesa'),
+  // A subject, a tense and a verb in -a; a negative subject and a verb in -i, or in -a after ku or ja; an infinitive; "for me".
+  form: /^(?:(?:ni|u|a|tu|m|mu|wa|i|li|ya|ki|vi|zi|hu|pa|ku)(?:na|li|ta|me|nge)\p{L}{2,}a|(?:ha(?:i|u|li|ya|ki|vi|zi|tu|m|wa)?|si)(?:\p{L}{3,}i|(?:ku|ja)\p{L}{2,}a)|ku\p{L}{2,}a|ni\p{L}{2,}ie)$/u,
+  borrowed: words('america amelia imelda safari karibu sawa poa matatu boda duka shamba jambo pole mpesa pesa'),
   oftenNoise: words('asante sawa'),
 }

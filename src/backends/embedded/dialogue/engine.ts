@@ -3,7 +3,8 @@ import { isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
-import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
+import { isPathValue } from '../../../agents/offline.js'
+import type { OfflineDialogue, OfflineListen, OfflineStep, SetValue } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken/sentences.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 import { digitsOf, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
@@ -516,14 +517,7 @@ export class DialogueEngine {
     if ('say' in step) {
       this.#say(this.#worded(step.say))
     } else if ('set' in step) {
-      for (const [name, value] of Object.entries(step.set)) {
-        state.values[name] =
-          typeof value === 'string'
-            ? this.#filled(value, false)
-            : typeof value === 'object' && value !== null
-              ? (valueAt(this.#values(), value.path) ?? null)
-              : value
-      }
+      for (const [name, value] of Object.entries(step.set)) state.values[name] = this.#valueOf(value)
     } else if ('pick' in step) {
       state.values[step.pick.save] = picked(this.#values(), step.pick.from, step.pick.where)
     } else if ('forget' in step) {
@@ -543,6 +537,12 @@ export class DialogueEngine {
       return true
     }
     return false
+  }
+
+  #valueOf(value: SetValue): unknown {
+    if (typeof value === 'string') return this.#filled(value, false)
+    if (typeof value !== 'object' || value === null) return value
+    return isPathValue(value) ? (valueAt(this.#values(), value.path) ?? null) : this.#worded(value)
   }
 
   /** The text of a phrase in the dialogue's language, with its values. */
