@@ -89,6 +89,7 @@ export class HttpTool implements Tool {
       identity: context.caller.verified,
       call: callFacts(context),
       business: context.business,
+      variables: context.variables,
     }
     const url = this.#address(values)
     return {

@@ -4,7 +4,7 @@ import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
-import { businessFactsIn } from './template.js'
+import { businessFactsIn, variablesIn } from './template.js'
 import {
   FILTERS,
   filtersOf,
@@ -240,7 +240,10 @@ class Check {
 
   #template(at: Path, text: string): void {
     for (const [whole, path = '', filters = ''] of text.matchAll(PLACEHOLDER)) {
-      if (path.startsWith('business.')) {
+      if (path.startsWith('call.variables.')) {
+        // Filled in before the dialogue begins.
+        if (variablesIn(whole).length === 0) this.#fault(at, `has ${whole}; {{call.variables.NAME}} takes no filter`)
+      } else if (path.startsWith('business.')) {
         // Filled in before the dialogue begins.
         if (businessFactsIn(whole).length === 0) this.#fault(at, `has ${whole}; {{business.NAME}} takes no filter`)
       } else if (PATH.test(path)) this.#path(at, path)

@@ -15,6 +15,8 @@ export type Environment = Readonly<Record<string, string | undefined>>
 export type TemplateSource =
   | { readonly scope: 'args'; readonly name: string }
   | { readonly scope: 'call'; readonly name: CallFact }
+  /** A variable of an outbound call. */
+  | { readonly scope: 'variables'; readonly name: string }
   | { readonly scope: 'env'; readonly name: string }
   /** A field of the verified identity; missing until the caller is verified. */
   | { readonly scope: 'identity'; readonly name: string }
@@ -32,6 +34,8 @@ type CallFact = (typeof CALL_FACTS)[number]
 export interface TemplateValues {
   readonly args: Readonly<Record<string, unknown>>
   readonly call: Readonly<Record<CallFact, string>>
+  /** Absent: the call has none. */
+  readonly variables?: CallVariables | undefined
   readonly env: Readonly<Record<string, string | undefined>>
   /** Null: the caller is not verified. */
   readonly identity: Readonly<Record<string, unknown>> | null
@@ -39,12 +43,16 @@ export interface TemplateValues {
   readonly business?: BusinessValues | undefined
 }
 
+/** What whoever orders an outbound call says of it, by name. */
+export type CallVariables = Readonly<Record<string, string>>
+
 /** The facts of one business as templates read them. */
 export type BusinessValues = Readonly<Record<string, string | number | boolean>>
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
 /** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
-const REFERENCE = /^\s*(?:(args)\.([^\s{}]+)|(call|env|identity|business)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
+const REFERENCE =
+  /^\s*(?:(args)\.([^\s{}]+)|(call\.variables|call|env|identity|business)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
 
 /** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
 export function parseTemplate(text: string): Template {
@@ -75,6 +83,9 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
     case 'business':
       if (name !== undefined) return { scope, name }
       break
+    case 'call.variables':
+      if (name !== undefined) return { scope: 'variables', name }
+      break
     case 'call': {
       const fact = CALL_FACTS.find((known) => known === name)
       if (fact !== undefined) return { scope: 'call', name: fact }
@@ -84,7 +95,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
   }
   const facts = CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')
   throw new SyntaxError(
-    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}}, {{business.NAME}} and ${facts}`,
+    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}}, {{business.NAME}}, {{call.variables.NAME}} and ${facts}`,
   )
 }
 
@@ -131,6 +142,7 @@ export function unboundReason(sources: readonly TemplateSource[], values: Templa
   const reasons = sources.flatMap((source) => {
     if (source.scope === 'call')
       return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]
+    if (source.scope === 'variables') return [`the call has no variable ${source.name}`]
     if (source.scope === 'business') return [`the business of this call has no ${source.name}`]
     if (source.scope !== 'identity') return []
     return [values.identity === null ? 'the caller is not verified' : `the caller's account has no ${source.name}`]
@@ -145,6 +157,10 @@ function lookUp(source: TemplateSource, values: TemplateValues): unknown {
       return Object.hasOwn(values.args, source.name) ? values.args[source.name] : undefined
     case 'call':
       return values.call[source.name]
+    case 'variables':
+      return values.variables !== undefined && Object.hasOwn(values.variables, source.name)
+        ? values.variables[source.name]
+        : undefined
     case 'env':
       return Object.hasOwn(values.env, source.name) ? values.env[source.name] : undefined
     case 'identity':
@@ -171,6 +187,21 @@ export function businessFactsIn(text: string): string[] {
 /** A text with the facts of a business in it; a fact that it does not have is left out. */
 export function withBusiness(text: string, values: BusinessValues): string {
   return text.replace(BUSINESS, (_, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : ''))
+}
+
+/** `{{call.variables.NAME}}` in words, with the space before it. */
+const VARIABLE = /[ \t]*\{\{\s*call\.variables\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
+
+/** The variables of an outbound call that a text reads. */
+export function variablesIn(text: string): string[] {
+  return [...text.matchAll(VARIABLE)].map(([, name = '']) => name)
+}
+
+/** A text with the variables of a call in it; one that the call does not have is left out, with the space before it. */
+export function withVariables(text: string, values: CallVariables): string {
+  return text.replace(VARIABLE, (whole: string, name: string) =>
+    Object.hasOwn(values, name) ? `${/^[ \t]*/.exec(whole)?.[0] ?? ''}${values[name] ?? ''}` : '',
+  )
 }
 
 /**

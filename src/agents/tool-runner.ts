@@ -268,6 +268,7 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
     call: callFacts(context),
     identity: context.caller.verified,
     business: context.business,
+    variables: context.variables,
   }
   for (const [name, template] of entry.bind) {
     given[name] = fillTemplate(template, values)

@@ -1,7 +1,7 @@
 import type { LoggedToolCall } from '../call/call-log.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
-import type { BusinessValues, TemplateValues } from './template.js'
+import type { BusinessValues, CallVariables, TemplateValues } from './template.js'
 import { OPEN_GATE } from './verification-lock.js'
 import type { AttemptGate } from './verification-lock.js'
 
@@ -99,6 +99,8 @@ export interface ToolContext {
   readonly agent: string
   /** Tag of the language that the call is in, as the agent's file has it. */
   readonly language: string
+  /** Of an outbound call; absent: none. */
+  readonly variables?: CallVariables | undefined
   /** Facts of the business whose number this is; absent where it has none. */
   readonly business?: BusinessValues | undefined
   /** The key of the effect: the same for every attempt of one tool call, also on another worker or node. */

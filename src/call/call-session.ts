@@ -979,6 +979,7 @@ export class CallSession {
           ? this.#endNow('escalated', 'the call with the human ended', false)
           : this.#endNow('caller-hung-up', `carrier says ${state}`, false)
       case 'busy':
+      case 'refused':
       case 'no-answer':
         // When there is a stream, these states are about another leg.
         return noStream ? this.#finish('caller-hung-up', state) : undefined

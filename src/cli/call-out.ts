@@ -50,13 +50,13 @@ export async function callOut(options: CallOutOptions, terminal: Terminal): Prom
     )
     return 1
   }
-  const result = record.outbound?.result ?? 'answered'
+  const result = record.outbound?.result ?? 'person'
   terminal.out(
     asJson
       ? json(record)
       : `${callSid}: ${result}, ${(record.durationMs / 1000).toFixed(1)} s, ${record.outcome} (${record.endReason})\n`,
   )
-  return result === 'answered' ? 0 : 1
+  return result === 'person' ? 0 : 1
 }
 
 /** The record of a call when it is over; null when it takes too long. */

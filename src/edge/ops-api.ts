@@ -8,6 +8,7 @@ import type { CallOutcome, CallRecord } from '../call/documents/record.js'
 import { liveCount } from '../workers/live-call.js'
 import type { LiveCall } from '../workers/live-call.js'
 import { errorReply, fileReply, jsonReply, textReply } from './http-exchange.js'
+import { outboundOrderSchema } from '../workers/outbound-calls.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
 import { audit } from './ops-audit.js'
@@ -244,14 +245,12 @@ export class OpsApi {
   }
 
   /**
-   * `POST /api/calls`: `agent`, `to` and perhaps `from`; the carrier rings, and the person who answers talks to the
-   * agent.
+   * `POST /api/calls`: an `outboundOrderSchema`; the carrier rings, and the person who answers talks to the agent.
    */
   async place(body: Uint8Array): Promise<Reply> {
     const { outbound, log } = this.#options
     const order = readCallOrder(body)
-    if (order === null)
-      return errorReply(400, 'BAD_REQUEST', 'the body is a JSON object with "agent", "to" and perhaps "from" (texts)')
+    if (typeof order === 'string') return errorReply(400, 'BAD_REQUEST', order)
     if (outbound === undefined) return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls')
     try {
       return jsonReply(await outbound.place(order), 201)
@@ -291,18 +290,19 @@ function noCall(): Reply {
   return errorReply(404, 'CALL_UNKNOWN', 'this process has no call of that SID, live or lately ended')
 }
 
-function readCallOrder(body: Uint8Array): OutboundOrder | null {
-  let value: unknown
+/** @returns what is wrong with it, without what it says: it has a number */
+function readCallOrder(body: Uint8Array): OutboundOrder | string {
+  let value: unknown = null
   try {
     value = JSON.parse(new TextDecoder().decode(body))
   } catch {
-    return null // answered like any other wrong body
+    // Refused like any other wrong body.
   }
-  if (typeof value !== 'object' || value === null) return null
-  const { agent, to, from } = value as { agent?: unknown; to?: unknown; from?: unknown }
-  if (typeof agent !== 'string' || typeof to !== 'string' || (from !== undefined && typeof from !== 'string'))
-    return null
-  return { agent, to, from }
+  const read = outboundOrderSchema.safeParse(value)
+  if (read.success) return read.data
+  const [issue] = read.error.issues
+  const at = issue?.path.join('.') ?? ''
+  return `the body is a JSON object with "agent" and "to", and perhaps "from", "externalId", "idempotencyKey" (texts) and "variables" (texts by name); ${at === '' ? 'it' : at}: ${issue?.message ?? ''}`
 }
 
 function readOrder(body: Uint8Array): { readonly reason: string; readonly speak: boolean } | null {

@@ -324,6 +324,9 @@ export class Escalation {
       case 'failed':
         if (dialling) return this.#numberFailed(state)
         return this.#isOver(state)
+      case 'refused':
+        if (dialling) return this.#numberFailed('declined')
+        return this.#isOver('failed')
       case 'completed':
         return this.#isOver('completed')
       case 'stream-started':

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { variablesReadBy } from '../agents/call-variables.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
 import { PhraseStore } from '../speech/phrase-store.js'
@@ -252,7 +253,10 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     clock,
     wallClock: Date.now,
     log: log.component('workers'),
-    agent: (name) => agents.get(name)?.facts.outbound,
+    agent: (name) => {
+      const agent = agents.get(name)
+      return agent === undefined ? undefined : { ...agent.facts.outbound, variables: variablesReadBy(agent.definition) }
+    },
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
     free: () => calls?.free ?? 0,
@@ -264,6 +268,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     perMinute: config.outboundPerMinute,
     recoveryPerMinute: config.recoveryPerMinute,
     prefixes: config.outboundPrefixes,
+    isOurs: (number) => numbers.businesses.has(number),
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)

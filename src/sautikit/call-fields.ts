@@ -355,7 +355,7 @@ function stateOf(stateText: string | null, kind: string | null, failure: string 
   const state = own === 'unknown' ? carrierState(kind) : own
   if (!CAUSED.includes(state)) return state
   const cause = carrierState(failure)
-  return cause === 'busy' || cause === 'no-answer' ? cause : state
+  return cause === 'busy' || cause === 'no-answer' || cause === 'refused' ? cause : state
 }
 
 function flagOf(value: string | null): boolean | null {

@@ -8,6 +8,7 @@ export const CARRIER_STATES = [
   'dial-completed',
   'completed',
   'failed',
+  'refused',
   'busy',
   'no-answer',
   'unknown',
@@ -31,7 +32,8 @@ const STATES: readonly (readonly [RegExp, CarrierState])[] = [
   [/dial/, 'dial-completed'],
   [/noanswer|notanswered|unanswered|nouserresponse|missed/, 'no-answer'],
   [/busy/, 'busy'],
-  [/fail|error|reject|declin|cancel|congest|unavailable|unreachable|unallocated|notfound/, 'failed'],
+  [/reject|declin|refuse/, 'refused'],
+  [/fail|error|cancel|congest|unavailable|unreachable|unallocated|notfound/, 'failed'],
   [/hangup|hungup|complet|^end$|ended|terminat|disconnect|finish|normalclearing/, 'completed'],
   [/ringing|^ring$|initiat|incoming|^queued$|^setup$|^start(ed)?$/, 'ringing'],
   [/answer|inprogress|^active$|connect|establish|bridge/, 'answered'],
@@ -53,7 +55,7 @@ export function carrierState(raw: string | null | undefined): CarrierState {
 
 /** True when the caller's leg is over: the answer to such a webhook never has verbs. */
 export function isTerminal(state: CarrierState): boolean {
-  return state === 'completed' || state === 'failed' || state === 'busy' || state === 'no-answer'
+  return state === 'completed' || state === 'failed' || state === 'refused' || state === 'busy' || state === 'no-answer'
 }
 
 /** The state of the human who was added to a live call. */
@@ -100,6 +102,8 @@ export function humanLeg(state: CarrierState): HumanEvent | null {
       return 'no-answer'
     case 'failed':
       return 'failed'
+    case 'refused':
+      return 'declined'
     case 'completed':
       return 'left'
     // The leg's webhook may have no state; it asks for its document when somebody has answered.

@@ -138,6 +138,8 @@ export class CallContinuity {
               clientRequestId: placed.clientRequestId,
               ringMs: placed.ringMs,
               orderedMs: this.preparedAtMs - placed.orderedAtMs,
+              variables: placed.variables,
+              externalId: placed.externalId,
             },
       preparedWallMs: this.#preparedWallMs,
       elapsedMs: this.#context.clock() - this.preparedAtMs,
@@ -272,8 +274,8 @@ export class CallContinuity {
 /** How it was ordered, on this node's clock. */
 function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): Pick<NewCall, 'placed'> {
   if (placed === null) return {}
-  const { clientRequestId, ringMs, orderedMs } = placed
-  return { placed: { clientRequestId, agent, from, to, ringMs, orderedAtMs: preparedAtMs - orderedMs } }
+  const { orderedMs, ...rest } = placed
+  return { placed: { ...rest, agent, from, to, orderedAtMs: preparedAtMs - orderedMs } }
 }
 
 /** Of a session that ended with its node, while a human was being reached. */

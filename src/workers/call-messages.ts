@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { CallVariables } from '../agents/template.js'
 import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
 import type { RateLimit } from '../backends/backend.js'
@@ -30,6 +31,8 @@ export interface CallStart {
   readonly agent: AgentDefinition
   /** Whose number was called, or calls; absent or null: no business of NUMBERS_FILE. */
   readonly business?: Business | null
+  /** Of an outbound call; absent: none. */
+  readonly variables?: CallVariables
   /** Knowledge and modules that the agent's file names. */
   readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */

@@ -490,23 +490,29 @@ interface AnswerFacts {
 }
 
 /** How a call that we placed was answered. */
-export function outboundRecord(placed: Pick<PlacedCall, 'clientRequestId'>, facts: AnswerFacts): OutboundRecord {
-  return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId: placed.clientRequestId }
+export function outboundRecord(
+  placed: Pick<PlacedCall, 'clientRequestId' | 'externalId'>,
+  facts: AnswerFacts,
+): OutboundRecord {
+  const { clientRequestId, externalId } = placed
+  return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId, externalId }
 }
 
 /** True when somebody or something picked up: a person, a machine, or silence. */
 function pickedUp(result: OutboundRecord['result']): boolean {
-  return result === 'answered' || result === 'voicemail' || result === 'silence'
+  return result === 'person' || result === 'machine' || result === 'silence'
 }
 
 function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): OutboundRecord['result'] {
   if (streamOpened) {
-    if (endReason === 'answering-machine') return 'voicemail'
-    return endReason === 'nobody-there' ? 'silence' : 'answered'
+    if (endReason === 'answering-machine') return 'machine'
+    return endReason === 'nobody-there' ? 'silence' : 'person'
   }
   switch (lastState) {
     case 'busy':
       return 'busy'
+    case 'refused':
+      return 'refused'
     case 'failed':
     case 'stream-error':
       return 'failed'
@@ -517,7 +523,7 @@ function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): Outbound
 
 /** The record of a placed call that never had a stream. */
 export function unreachedRecord(
-  placed: PlacedCall,
+  placed: PlacedCall & Pick<NewCall, 'number'>,
   callSid: CallSid,
   outbound: OutboundRecord,
   startedAtWallMs: number,

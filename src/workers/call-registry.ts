@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { MessagePort } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import { missingFacts } from '../agents/business.js'
+import { agentWith } from '../agents/call-variables.js'
 import type { Business } from '../agents/business.js'
 import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
@@ -401,7 +402,13 @@ export class CallRegistry implements CallDirectory {
     if (withAgent && this.#slotsFree === 0 && !replaces)
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
-    const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call) }, agent, this.#context, resume)
+    const variables = (call.placed ?? resume?.kept.placed)?.variables ?? {}
+    const bound = agentWith(agent.definition, variables)
+    const hosted =
+      bound === agent.definition
+        ? agent
+        : { ...agent, definition: bound, serves: { business: null, file: agent.definition, ...agent.serves } }
+    const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call) }, hosted, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
     if (withAgent) this.#tasks++

@@ -59,6 +59,7 @@ export class CallTools {
         agent: start.agent.name,
         language,
         business: start.business == null ? undefined : businessValues(start.business, language || 'en', Date.now()),
+        variables: start.variables,
         caller: this.#caller,
         idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),
         gate: this.#effects,

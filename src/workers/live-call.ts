@@ -1,3 +1,4 @@
+import type { CallVariables } from '../agents/template.js'
 import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
@@ -78,6 +79,10 @@ export interface PlacedCall {
   readonly orderedAtMs: number
   /** How long it may ring. */
   readonly ringMs: number
+  /** Read as {{call.variables.NAME}}. May be personal: never logged. */
+  readonly variables: CallVariables
+  /** The name that whoever ordered the call has for it; null: none. */
+  readonly externalId: string | null
   /** The call that was cut off, whose caller is rung back. */
   readonly recovers?: KeptState
 }

@@ -586,6 +586,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       speech,
       agent: this.#hosted.definition,
       business: this.#hosted.serves?.business ?? null,
+      variables: this.#continuity.call.placed?.variables ?? {},
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#share.names,
       from: this.#caller,

@@ -86,8 +86,8 @@ export interface HostedAgent {
   readonly reads?: ReadonlySet<string>
   /** The same agent as it answers for a business now. Absent: its facts change nothing (tests). */
   readonly forBusiness?: (business: Business) => HostedAgent
-  /** Set by `forBusiness`. `file`: the agent as its file has it. */
-  readonly serves?: { readonly business: Business; readonly file: AgentDefinition }
+  /** Set by `forBusiness`, and where the call's variables are in the words. `file`: the agent as its file has it. */
+  readonly serves?: { readonly business: Business | null; readonly file: AgentDefinition }
 }
 
 /** Services of the gateway that calls use on the main thread. */

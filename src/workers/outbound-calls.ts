@@ -1,4 +1,7 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import { z } from 'zod'
+import { callVariablesSchema } from '../agents/call-variables.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { CallRecord } from '../call/documents/record.js'
 import type { Clock, WallClock } from '../core/clock.js'
@@ -17,14 +20,32 @@ import { outboundRecord, unreachedRecord } from './call-record.js'
 const OUTBOUND_CALLS_WAITING_MAX = 200
 /** A call without a message from the carrier is hung up this long after its ringing time. */
 const OUTBOUND_GRACE_MS = 5000
+/** Orders with a key of their own that are remembered, each for so long. */
+const KEYED_ORDERS_MAX = 10_000
+const KEYED_ORDER_MS = 24 * 3_600_000
+const LABEL_CHARS_MAX = 200
+
+const label = z.string().min(1).max(LABEL_CHARS_MAX)
+
+/** A call to place, as `POST /api/calls` takes it. */
+export const outboundOrderSchema = z.strictObject({
+  agent: z.string(),
+  /** E.164. Never logged. */
+  to: z.string(),
+  /** Default: the agent's `outbound.from`. */
+  from: z.string().optional(),
+  /** Read as {{call.variables.NAME}}. Never logged. Default: none. */
+  variables: callVariablesSchema.optional(),
+  /** A name for the call, in its record. Default: none. */
+  externalId: label.optional(),
+  /** The same order with the same key rings once. Default: every order rings. */
+  idempotencyKey: label.optional(),
+})
 
 /** A call to place. */
-export interface OutboundOrder {
-  readonly agent: string
-  /** E.164. Never logged. */
-  readonly to: string
-  /** Default: the agent's `outbound.from`. */
-  readonly from?: string | undefined
+export interface OutboundOrder extends z.output<typeof outboundOrderSchema> {
+  /** The label of the call at the carrier, which rings each once; default: made of the key, or random. */
+  readonly clientRequestId?: string
   /** Its caller is rung back, under RECOVERY_PER_MINUTE: the call that was cut off. */
   readonly recovers?: KeptState
 }
@@ -41,6 +62,8 @@ interface OutboundPlaced {
 interface OutboundAgent {
   readonly from: string | null
   readonly ringMs: number
+  /** The variables that it reads; absent: none. */
+  readonly variables?: ReadonlySet<string>
 }
 
 /** The part of the carrier's REST API that outbound calls need. Rejections carry the carrier's code and message. */
@@ -74,6 +97,8 @@ export interface OutboundCallsOptions {
   readonly recoveryPerMinute: number
   /** Prefixes of the numbers that may be called, such as +254; empty for all. */
   readonly prefixes: readonly string[]
+  /** Whether NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
+  readonly isOurs?: (number: string) => boolean
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
@@ -115,11 +140,19 @@ export class OutboundCalls {
   readonly #waiting = new Map<string, Waiting>()
   readonly #orders: MinuteBudget
   readonly #recoveries: MinuteBudget
+  /** Orders with a key, by their label at the carrier: what was ordered, and the answer. */
+  readonly #keyed: LRUCache<string, { readonly order: string; readonly placed: Promise<OutboundPlaced> }>
 
   constructor(options: OutboundCallsOptions) {
     this.#options = options
     this.#orders = new MinuteBudget(options.perMinute, options.clock)
     this.#recoveries = new MinuteBudget(options.recoveryPerMinute, options.clock)
+    this.#keyed = new LRUCache({
+      max: KEYED_ORDERS_MAX,
+      ttl: KEYED_ORDER_MS,
+      perf: { now: options.clock },
+      ttlResolution: 0,
+    })
   }
 
   /** Calls that ring, or will ring soon. */
@@ -132,18 +165,41 @@ export class OutboundCalls {
    * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError
    */
   async place(order: OutboundOrder): Promise<OutboundPlaced> {
+    const { idempotencyKey, ...ordered } = order
+    if (idempotencyKey === undefined) return this.#place(order)
+    const label = `order-${digestOf(idempotencyKey)}`
+    const text = digestOf(JSON.stringify(ordered, Object.keys(ordered).sort()) + JSON.stringify(order.variables ?? {}))
+    const before = this.#keyed.get(label)
+    if (before !== undefined) {
+      if (before.order === text) return before.placed
+      throw refusal('another order has had this idempotencyKey; allowed: a key of its own for each order')
+    }
+    // A gateway that has forgotten the key asks the carrier under the same label, which rings it once.
+    const placed = this.#place({ ...ordered, clientRequestId: label })
+    this.#keyed.set(label, { order: text, placed })
+    // One that was refused may be ordered again.
+    placed.catch(() => this.#keyed.delete(label))
+    return placed
+  }
+
+  async #place(order: OutboundOrder): Promise<OutboundPlaced> {
     const { carrier, clock, wallClock, log, schedule = after } = this.#options
     const { agent, from, url } = this.#check(order)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const { recovers } = order
     // Also the idempotency key: whoever rings this caller back, the carrier does it once.
-    const clientRequestId = recovers === undefined ? `mkondo-${randomUUID()}` : `recover-${recovers.kept.callSid}`
+    const clientRequestId =
+      order.clientRequestId ?? (recovers === undefined ? `mkondo-${randomUUID()}` : `recover-${recovers.kept.callSid}`)
+    // Its answer is on its way, or it rings.
+    if (this.#waiting.has(clientRequestId)) throw refusal('this order is being placed')
     const waiting: Waiting = {
       clientRequestId,
       agent: order.agent,
       from,
       to: order.to,
       ringMs: agent.ringMs,
+      variables: order.variables ?? {},
+      externalId: order.externalId ?? null,
       orderedAtMs: clock(),
       orderedAtWallMs: wallClock(),
       callSid: null,
@@ -212,6 +268,8 @@ export class OutboundCalls {
       throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; allowed: ${agentNames().join(', ')}`)
     if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
     const from = order.from ?? agent.from
+    const lacking = [...(agent.variables ?? [])].filter((name) => order.variables?.[name] === undefined)
+    if (lacking.length > 0) throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
     const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
@@ -277,7 +335,8 @@ export class OutboundCalls {
     // Without the carrier's id, our own id names the call.
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
     log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'an outbound call was not answered')
-    onUnreached(unreachedRecord(waiting, callSid, outbound, waiting.orderedAtWallMs, detail))
+    const number = this.#options.isOurs?.(waiting.from) === true ? { number: waiting.from } : {}
+    onUnreached(unreachedRecord({ ...waiting, ...number }, callSid, outbound, waiting.orderedAtWallMs, detail))
   }
 
   /** The call has no socket: it may be another node's by now. */
@@ -319,6 +378,10 @@ class MinuteBudget {
     this.#left--
     return true
   }
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }
 
 function refusal(message: string): GatewayError {

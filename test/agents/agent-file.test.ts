@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { agentWith, variablesReadBy } from '../../src/agents/call-variables.js'
 import { untranslated } from '../../src/agents/phrases.js'
 import { textIn } from '../../src/call/phrase.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
@@ -299,4 +300,29 @@ t.test('an empty folder and a missing one say so', async (t) => {
     code: 'AGENT_INVALID',
     message: /cannot read the agents folder/,
   })
+})
+
+t.test("the variables of a call are in the agent's words, and its tools read them when they run", (t) => {
+  const agent = agentSchema.parse({
+    version: 1,
+    name: 'a',
+    instructions: 'Remind {{call.variables.name}} of {{ call.variables.time }}.',
+    greeting: { en: 'Hello {{call.variables.name}}, this is the clinic.', sw: 'Hujambo {{call.variables.name}}.' },
+    tools: [
+      {
+        name: 'confirm',
+        description: 'Confirms.',
+        http: { method: 'POST', url: 'https://example.com/{{call.variables.row}}' },
+      },
+    ],
+  })
+  t.same([...variablesReadBy(agent)].sort(), ['name', 'row', 'time'])
+  const bound = agentWith(agent, { name: 'Wanjiru', time: '09:30' })
+  t.equal(bound.instructions, 'Remind Wanjiru of 09:30.')
+  t.same(bound.greeting, { en: 'Hello Wanjiru, this is the clinic.', sw: 'Hujambo Wanjiru.' })
+  t.same(bound.tools, agent.tools)
+  t.match(agentWith(agent, {}).greeting, { en: 'Hello, this is the clinic.' }, 'without it the sentence is whole')
+  const plain = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
+  t.equal(agentWith(plain, { name: 'x' }), plain)
+  t.end()
 })

@@ -99,7 +99,7 @@ t.test('a person who answers is greeted after their hello, and talks to the agen
   t.match(record, {
     direction: 'outbound',
     agent: 'order-status',
-    outbound: { result: 'answered' },
+    outbound: { result: 'person' },
     from: '+2547…00',
     to: '+2547…01',
   })
@@ -128,7 +128,7 @@ t.test('a person who answers is greeted after their hello, and talks to the agen
 t.test('an answering machine gets the message after its beep and nothing else', async (t) => {
   const { code, record } = await recordOf('+254700000002')
   t.equal(code, 1)
-  t.match(record, { outcome: 'unreached', endReason: 'answering-machine', outbound: { result: 'voicemail' } })
+  t.match(record, { outcome: 'unreached', endReason: 'answering-machine', outbound: { result: 'machine' } })
   t.same(
     record.transcript.map(({ role, text }) => [role, text]),
     [['agent', 'This is the order line. We will call you again.']],

@@ -108,6 +108,8 @@ const PLACED = {
   to: '+254700000001',
   orderedAtMs: 0,
   ringMs: 30_000,
+  variables: {},
+  externalId: null,
 }
 function record(sid: string, startedAtMs: number): CallRecord {
   return unreachedRecord(

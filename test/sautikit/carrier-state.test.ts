@@ -28,7 +28,8 @@ const SPELLINGS: Readonly<Record<CarrierState, readonly string[]>> = {
     'Disconnected',
     'NORMAL_CLEARING',
   ],
-  failed: ['Failed', 'call.failed', 'Error', 'rejected', 'declined', 'Canceled', 'cancelled', 'UNALLOCATED_NUMBER'],
+  failed: ['Failed', 'call.failed', 'Error', 'Canceled', 'cancelled', 'UNALLOCATED_NUMBER'],
+  refused: ['rejected', 'declined', 'CALL_REJECTED'],
   busy: ['Busy', 'USER_BUSY'],
   'no-answer': ['NoAnswer', 'no-answer', 'no_answer', 'No Answer', 'NO_USER_RESPONSE', 'NotAnswered', 'missed'],
   unknown: [
@@ -56,7 +57,7 @@ t.test('every spelling of a state means that state', (t) => {
 
 t.test('exactly the ends of a leg are terminal', (t) => {
   const terminal = (Object.keys(SPELLINGS) as CarrierState[]).filter(isTerminal)
-  t.strictSame(terminal.sort(), ['busy', 'completed', 'failed', 'no-answer'])
+  t.strictSame(terminal.sort(), ['busy', 'completed', 'failed', 'no-answer', 'refused'])
   t.end()
 })
 
@@ -123,6 +124,7 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
         'stream-stopped': 'continue',
         'stream-error': 'continue',
         'dial-completed': 'continue',
+        refused: 'continue',
         failed: 'continue',
         busy: 'continue',
         'no-answer': 'continue',

@@ -65,7 +65,7 @@ t.test('the summary line says how the call was set up, carried and closed', asyn
         attempts: [{ strategy: 'conference', human: 1, outcome: 'no-answer', detail: '', ms: 20_000 }],
         callback: { asked: 'key', number: '+254700000001', note: 'about Wanjiru', at: '2026-11-20T12:00:00.000Z' },
       },
-      outbound: { result: 'answered', ringMs: 4000, clientRequestId: 'x' },
+      outbound: { result: 'person', ringMs: 4000, clientRequestId: 'x', externalId: null },
       recording: 'recordings/HD_record000001.wav',
     }),
   )
@@ -81,7 +81,7 @@ t.test('the summary line says how the call was set up, carried and closed', asyn
     escalation_strategy: 'conference',
     escalation_attempts: 1,
     callback: 'key',
-    placed: 'answered',
+    placed: 'person',
     ring_ms: 4000,
     recorded: true,
   })

@@ -115,6 +115,7 @@ for (const [state, result] of [
   ['busy', 'busy'],
   ['no-answer', 'no-answer'],
   ['failed', 'failed'],
+  ['refused', 'refused'],
   ['completed', 'no-answer'],
 ] as const) {
   t.test(`a call that ends ${state} leaves a record that says ${result}`, async (t) => {
@@ -254,4 +255,58 @@ t.test('calls that ring when the gateway stops are hung up', async (t) => {
   outbound.close()
   t.same(hungUp, [SID])
   t.match(records, [{ outbound: { result: 'failed' } }])
+})
+
+t.test('the same order with the same key rings once, and another order with it is refused', async (t) => {
+  const { outbound, created, time } = desk()
+  time.nowMs = 1000
+  const order = { ...ORDER, idempotencyKey: 'reminder 7', variables: { name: 'Wanjiru' } }
+  const placed = await outbound.place(order)
+  t.same(await outbound.place({ ...order }), placed, 'it gets the same answer')
+  t.equal(created.length, 1)
+  await t.rejects(outbound.place({ ...order, variables: { name: 'Otieno' } }), {
+    code: 'CALL_REFUSED',
+    message: /idempotencyKey; allowed: a key of its own/,
+  })
+  await outbound.place(ORDER)
+  t.equal(created.length, 2, 'without a key each order rings')
+  const label = created[0]?.clientRequestId
+  time.nowMs += 25 * 3_600_000
+  outbound.close()
+  await outbound.place(order)
+  t.equal(created[2]?.clientRequestId, label, 'where the key is forgotten, the carrier knows the label')
+})
+
+t.test('an order that was refused may be given again with its key', async (t) => {
+  let down = true
+  const { outbound } = desk({
+    carrier: {
+      createCall: () =>
+        down
+          ? Promise.reject(new CarrierApiError('down', { status: 503 }))
+          : Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
+      hangup: () => Promise.resolve(),
+      getCall: notTaken,
+    },
+  })
+  const order = { ...ORDER, idempotencyKey: 'k' }
+  await t.rejects(outbound.place(order), { code: 'CARRIER_API' })
+  down = false
+  t.match(await outbound.place(order), { callSid: SID })
+})
+
+t.test('an agent that reads variables is not placed without them, and the call has them', async (t) => {
+  const { outbound, records } = desk({
+    agent: () => ({ from: null, ringMs: 30_000, variables: new Set(['name', 'time']) }),
+    isOurs: (number) => number === ORDER.from,
+  })
+  await t.rejects(outbound.place({ ...ORDER, variables: { name: 'Wanjiru' } }), {
+    message: 'variables lacks time, which the agent reads',
+  })
+  const variables = { name: 'Wanjiru', time: '09:30' }
+  await outbound.place({ ...ORDER, variables, externalId: 'row-7' })
+  t.match(outbound.find(SID, null), { variables, externalId: 'row-7' })
+  outbound.state(SID, null, 'busy')
+  t.match(records, [{ number: ORDER.from, outbound: { result: 'busy', externalId: 'row-7' } }])
+  t.notMatch(JSON.stringify(records), /Wanjiru/, 'a record has no variables')
 })

@@ -123,7 +123,15 @@ const keptCallSchema = z.object({
   from: z.string(),
   to: z.string(),
   /** Set for a call that the gateway placed. `orderedMs`: how long before the webhook it was ordered. */
-  placed: z.object({ clientRequestId: z.string(), ringMs: z.number(), orderedMs: z.number() }).nullable(),
+  placed: z
+    .object({
+      clientRequestId: z.string(),
+      ringMs: z.number(),
+      orderedMs: z.number(),
+      variables: z.record(z.string(), z.string()).default({}),
+      externalId: z.string().nullable().default(null),
+    })
+    .nullable(),
   legRateHz: z.int(),
   /** Calendar time of the webhook. */
   preparedWallMs: z.number(),

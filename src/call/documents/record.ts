@@ -345,10 +345,22 @@ export const callRecordSchema = z.object({
     .describe("The carrier's own record; null without an API key, and until it has come."),
   outbound: z
     .object({
-      result: z.enum(['answered', 'voicemail', 'silence', 'busy', 'no-answer', 'failed']),
+      result: z
+        .preprocess(
+          (value) => (value === 'answered' ? 'person' : value === 'voicemail' ? 'machine' : value),
+          z.enum(['person', 'machine', 'silence', 'busy', 'no-answer', 'refused', 'failed']),
+        )
+        .describe(
+          'Who or what answered: a person, a machine, or silence. busy, no-answer, refused: nobody did. failed: the carrier could not ring. Records of before have answered for person and voicemail for machine.',
+        ),
       ringMs: wholeMs.describe('From the order to the opened stream, or to the end of a call that nobody took.'),
       /** Also appears in the carrier's records. */
       clientRequestId: z.string(),
+      externalId: z
+        .string()
+        .nullable()
+        .default(null)
+        .describe('The name that whoever ordered the call has for it; null: none.'),
     })
     .nullable()
     .describe('Null for a call that was not placed by this gateway.'),

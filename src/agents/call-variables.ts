@@ -1,0 +1,63 @@
+import { z } from 'zod'
+import type { AgentDefinition } from './definition.js'
+import { sourcesOf, variablesIn, withVariables } from './template.js'
+import type { CallVariables } from './template.js'
+import { templatesOf } from './tool-definition.js'
+
+/** Variables of one call, and characters of each. */
+const VARIABLES_MAX = 50
+const VARIABLE_CHARS_MAX = 1000
+
+/** Name of a variable: what `{{call.variables.NAME}}` can read. */
+const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,39}$/
+
+/** The variables of an outbound call, as `POST /api/calls` and the rows of a campaign have them. */
+export const callVariablesSchema = z
+  .record(
+    z.string().regex(VARIABLE_NAME, { error: 'a name is a letter or _, then letters, digits or _, 40 at most' }),
+    z.string().max(VARIABLE_CHARS_MAX, { error: `at most ${VARIABLE_CHARS_MAX} characters` }),
+  )
+  .refine((values) => Object.keys(values).length <= VARIABLES_MAX, { error: `at most ${VARIABLES_MAX} variables` })
+
+const readBy = new WeakMap<AgentDefinition, ReadonlySet<string>>()
+
+/** Which variables an agent reads, in its words and in its tools. */
+export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
+  const known = readBy.get(agent)
+  if (known !== undefined) return known
+  const { tools, verification, ...words } = agent
+  const requests = [...tools, ...(verification === null ? [] : [verification.account])]
+  const names = new Set([
+    ...variablesIn(JSON.stringify({ ...words, questions: verification?.questions })),
+    ...requests
+      .flatMap((request) => templatesOf(request).flatMap(({ template }) => sourcesOf(template)))
+      .flatMap(({ scope, name }) => (scope === 'variables' ? [name] : [])),
+  ])
+  readBy.set(agent, names)
+  return names
+}
+
+/**
+ * An agent with the variables of one call in all its words. Tools keep their templates, and read the variables when they
+ * run.
+ */
+export function agentWith(agent: AgentDefinition, variables: CallVariables): AgentDefinition {
+  if (variablesReadBy(agent).size === 0) return agent
+  const { tools, verification, ...words } = agent
+  return {
+    ...filled(words, variables),
+    tools,
+    verification:
+      verification === null ? null : { ...verification, questions: filled(verification.questions, variables) },
+  }
+}
+
+/** A copy of plain data with the variables in its texts. */
+function filled<T>(value: T, variables: CallVariables): T {
+  if (typeof value === 'string') return withVariables(value, variables) as T
+  if (Array.isArray(value)) return value.map((entry: unknown) => filled(entry, variables)) as T
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [key, filled(entry as unknown, variables)]),
+  ) as T
+}
