@@ -1,3 +1,4 @@
+import { dateFormat } from '../core/date-format.js'
 import { z } from 'zod'
 import { openingOf } from '../escalation/hunt-group.js'
 import type { OpeningHours } from '../escalation/hunt-group.js'
@@ -145,9 +146,9 @@ const SWAHILI: typeof ENGLISH = {
 /** `at 08:00`, `tomorrow at 08:00`, `on Thursday, 26 November at 08:00`: figures, which each voice reads in its way. */
 function momentText(timeZone: string, atMs: number, wallMs: number, words: typeof ENGLISH): string {
   const format = (ms: number, options: Intl.DateTimeFormatOptions): string =>
-    new Intl.DateTimeFormat(words.locale, { timeZone, ...options }).format(ms)
+    dateFormat(words.locale, { timeZone, ...options }).format(ms)
   const day = { year: 'numeric', month: '2-digit', day: '2-digit' } as const
-  const time = new Intl.DateTimeFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit' }).format(atMs)
+  const time = dateFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit' }).format(atMs)
   const at = `${words.at}${time}`
   if (format(atMs, day) === format(wallMs, day)) return at
   // The hour before its midnight is on the day before, also where clocks change.

@@ -1,3 +1,4 @@
+import { dateFormat } from '../core/date-format.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { businessValues } from './business.js'
@@ -21,7 +22,7 @@ interface ContextCall {
 export function callContext({ agent, business, from }: ContextCall, wallMs: number): string {
   const zone = contextZone(agent)
   const format = (options: Intl.DateTimeFormatOptions, atMs = wallMs): string =>
-    new Intl.DateTimeFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
+    dateFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
   const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
   const hours = agent.escalation?.hours
   const open = business == null ? undefined : businessValues(business, 'en', wallMs)['openNow']
@@ -47,9 +48,11 @@ export function callContext({ agent, business, from }: ContextCall, wallMs: numb
   ].join('\n')
 }
 
+const LANGUAGES = new Intl.DisplayNames('en', { type: 'language' })
+
 /** `Swahili` of `sw`. */
 function nameOf(language: string): string {
-  return new Intl.DisplayNames('en', { type: 'language' }).of(language) ?? language
+  return LANGUAGES.of(language) ?? language
 }
 
 /** Where callers mix Swahili with other languages, and its clock with the other. */
@@ -75,13 +78,11 @@ export function untilMidnightMs(zone: string, wallMs: number): number {
 
 /** The date in that zone, as `2026-11-25`. */
 export function dayOf(zone: string, wallMs: number): string {
-  return new Intl.DateTimeFormat('en-CA', { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' }).format(
-    wallMs,
-  )
+  return dateFormat('en-CA', { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' }).format(wallMs)
 }
 
 function minuteOfDay(timeZone: string, wallMs: number): number {
-  const text = new Intl.DateTimeFormat('en-GB', {
+  const text = dateFormat('en-GB', {
     timeZone,
     hour: '2-digit',
     minute: '2-digit',

@@ -1,3 +1,4 @@
+import { dateFormat } from '../core/date-format.js'
 import { SPOKEN, amountIn, digitsIn, isNumberWord, plainWords } from '../call/spoken-numbers.js'
 import { datesIn, timesIn } from '../call/spoken-time.js'
 import { subscriberNumber } from '../sautikit/phone.js'
@@ -61,7 +62,7 @@ function bothClocks(minutes: number): string {
 }
 
 function weekdayOf(date: string): string {
-  return new Intl.DateTimeFormat('en', { weekday: 'long', timeZone: 'UTC' }).format(Date.parse(date))
+  return dateFormat('en', { weekday: 'long', timeZone: 'UTC' }).format(Date.parse(date))
 }
 
 /** Whether a text is nothing but number words and money: figures with marks in them are of no certain value. */

@@ -1,3 +1,4 @@
+import { dateFormat } from '../core/date-format.js'
 import { forgetOldest } from '../core/forget-oldest.js'
 import { CLAIMS_MAX } from '../core/limits.js'
 import type { CallLogRecords, LoggedToolCall } from './call-log.js'
@@ -209,7 +210,7 @@ const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
 
 function weekdayAt(wallMs: number, timeZone: string | null): number | null {
   if (timeZone === null) return null
-  return WEEKDAYS.indexOf(new Date(wallMs).toLocaleDateString('en-US', { timeZone, weekday: 'short' }))
+  return WEEKDAYS.indexOf(dateFormat('en-US', { timeZone, weekday: 'short' }).format(wallMs))
 }
 
 /** Errors of a tool that did not run, and that of one of which nobody knows whether it did. */

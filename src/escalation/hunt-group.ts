@@ -1,3 +1,4 @@
+import { dateFormat } from '../core/date-format.js'
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
 import { sameNumber } from '../sautikit/phone.js'
 
@@ -108,8 +109,16 @@ interface LocalTime {
   readonly minute: number
 }
 
-/** Cached, because a format is slow to create; agents use few time zones. */
-const formats = new Map<string, Intl.DateTimeFormat>()
+const LOCAL_TIME = {
+  calendar: 'gregory',
+  hourCycle: 'h23',
+  weekday: 'short',
+  year: 'numeric',
+  month: '2-digit',
+  day: '2-digit',
+  hour: '2-digit',
+  minute: '2-digit',
+} as const
 
 /** @param wallMs calendar time */
 export function isOpen(hours: OpeningHours, wallMs: number): boolean {
@@ -126,7 +135,7 @@ export function isOpen(hours: OpeningHours, wallMs: number): boolean {
 /** Whether the runtime knows the zone. */
 export function isTimeZone(name: string): boolean {
   try {
-    formatOf(name)
+    dateFormat('en-US', { timeZone: name })
     return true
   } catch {
     return false
@@ -188,29 +197,11 @@ function atMinute(timeZone: string, noonMs: number, minute: number): number {
 
 function localTime(timeZone: string, wallMs: number): LocalTime {
   const parts: Record<string, string> = {}
-  for (const { type, value } of formatOf(timeZone).formatToParts(wallMs)) parts[type] = value
+  for (const { type, value } of dateFormat('en-US', { ...LOCAL_TIME, timeZone }).formatToParts(wallMs))
+    parts[type] = value
   return {
     weekday: (parts['weekday'] ?? '').toLowerCase().slice(0, 3) as Weekday,
     date: `${parts['year'] ?? ''}-${parts['month'] ?? ''}-${parts['day'] ?? ''}`,
     minute: Number(parts['hour']) * 60 + Number(parts['minute']),
   }
-}
-
-function formatOf(timeZone: string): Intl.DateTimeFormat {
-  let format = formats.get(timeZone)
-  if (format === undefined) {
-    format = new Intl.DateTimeFormat('en-US', {
-      timeZone,
-      calendar: 'gregory',
-      hourCycle: 'h23',
-      weekday: 'short',
-      year: 'numeric',
-      month: '2-digit',
-      day: '2-digit',
-      hour: '2-digit',
-      minute: '2-digit',
-    })
-    formats.set(timeZone, format)
-  }
-  return format
 }

@@ -8,6 +8,22 @@ const agentOf = (more: Partial<AgentInput> = {}) =>
 const context = (at: string, more: Partial<AgentInput> = {}, from = '+254700000001'): string =>
   callContext({ agent: agentOf(more), from }, Date.parse(at))
 
+t.test('a further call makes no date format, which would cost it some 30 KB each', (t) => {
+  context('2026-11-25T18:40:00Z')
+  const Original = Intl.DateTimeFormat
+  t.teardown(() => (Intl.DateTimeFormat = Original))
+  let made = 0
+  Intl.DateTimeFormat = new Proxy(Original, {
+    construct(target, args) {
+      made++
+      return Reflect.construct(target, args) as object
+    },
+  })
+  t.match(context('2026-11-26T18:40:00Z'), /Thursday,? 26 November/)
+  t.equal(made, 0)
+  t.end()
+})
+
 t.test('a model is told the date, the weekday, tomorrow and the time where the callers are', (t) => {
   const evening = context('2026-11-25T18:40:00Z')
   t.match(evening, /Today is Wednesday,? 25 November 2026\. Tomorrow is Thursday,? 26 November 2026\./)

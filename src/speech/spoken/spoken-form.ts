@@ -1,3 +1,4 @@
+import { dateFormat } from '../../core/date-format.js'
 import { english } from './english.js'
 import { dialledAtHome } from '../../sautikit/phone.js'
 import { CARDINAL_MAX } from './language.js'
@@ -718,5 +719,5 @@ function daysOf({ locale }: SpokenLanguage): ReadonlyMap<string, string> {
 }
 
 function nameOf(locale: string, part: Intl.DateTimeFormatOptions, month: number, date: number): string {
-  return new Intl.DateTimeFormat(locale, { ...part, timeZone: 'UTC' }).format(Date.UTC(2026, month, date))
+  return dateFormat(locale, { ...part, timeZone: 'UTC' }).format(Date.UTC(2026, month, date))
 }
