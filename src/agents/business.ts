@@ -5,6 +5,7 @@ import type { OpeningHours } from '../escalation/hunt-group.js'
 import { codeOf } from '../call/phrase.js'
 import { isAgentName } from '../core/ids.js'
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
+import { numberReceiversSchema } from '../messages/receivers.js'
 import { BUSINESS_HUMANS, e164, hoursSchema } from './definition.js'
 import type { AgentDefinition } from './definition.js'
 import { businessFactsIn, sourcesOf, withBusiness } from './template.js'
@@ -67,6 +68,7 @@ export const businessSchema = z.strictObject({
     .regex(/^\{\{env\.[A-Za-z_][A-Za-z0-9_]*\}\}$/, { error: 'must be {{env.NAME}}, a variable that holds the token' })
     .optional()
     .describe('A bearer token of the ops port that sees and commands the calls of this number.'),
+  messages: numberReceiversSchema.optional().describe('Who is told of the calls of this number (docs/MESSAGES.md).'),
 })
 
 type Entry = z.output<typeof businessSchema>

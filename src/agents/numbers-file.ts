@@ -2,6 +2,8 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { messageOf } from '../core/errors.js'
+import { receiverOf } from '../messages/receivers.js'
+import type { Receiver } from '../messages/receivers.js'
 import { maskNumber } from '../sautikit/phone.js'
 import { businessSchema, factsReadBy, missingFacts } from './business.js'
 import type { Business } from './business.js'
@@ -36,6 +38,8 @@ interface NumberEntry {
   readonly business: Business
   /** A bearer token of the ops port that is limited to this number; null: none. */
   readonly opsToken: string | null
+  /** Who is told of its calls. */
+  readonly receivers: readonly Receiver[]
   readonly fault: (what: string) => AgentFault
 }
 
@@ -166,7 +170,7 @@ export class NumbersFile {
     const { numbers } = value as { readonly numbers: Readonly<Record<string, unknown>> }
     for (const [number, entry] of Object.entries(numbers)) {
       if (faulty.has(number)) continue
-      const { opsToken, ...rest } = businessSchema.parse(entry)
+      const { opsToken, messages = [], ...rest } = businessSchema.parse(entry)
       const fault = (what: string): AgentFault => ({ file, ...source.locate(['numbers', number], true), what })
       const variable = opsToken?.slice('{{env.'.length, -'}}'.length)
       const token = variable === undefined ? null : (this.#env[variable] ?? '')
@@ -175,14 +179,29 @@ export class NumbersFile {
         faulty.add(number)
         continue
       }
+      const receivers = this.#receivers(messages)
+      if (typeof receivers === 'string') {
+        faults.push(fault(receivers))
+        faulty.add(number)
+        continue
+      }
       const business: Business = { number, ...rest }
       const same = before?.entries.get(number)?.business
       entries.set(number, {
         business: same !== undefined && JSON.stringify(same) === JSON.stringify(business) ? same : business,
         opsToken: token,
+        receivers,
         fault,
       })
     }
     return { entries, faults, faulty }
+  }
+  /** Those of one number, or what the environment lacks for them. */
+  #receivers(messages: Parameters<typeof receiverOf>[0][]): readonly Receiver[] | string {
+    try {
+      return messages.map((each) => receiverOf(each, this.#env))
+    } catch (thrown) {
+      return messageOf(thrown)
+    }
   }
 }

@@ -66,7 +66,8 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
   // A call to `mkondo check` may be the first import of either.
-  if (config.messagesFile !== null) findings.push(receiversFinding(config.messagesFile, terminal.env))
+  if (config.messagesFile !== null)
+    findings.push(receiversFinding(config.messagesFile, terminal.env, config.numbersFile !== null))
   findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
   if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)
@@ -152,9 +153,9 @@ async function loadFinding(what: string, load: () => Promise<unknown>): Promise<
 }
 
 /** Whether the receivers of messages and their secrets can be read. */
-function receiversFinding(path: string, env: Environment): Finding {
+function receiversFinding(path: string, env: Environment, hasNumbers: boolean): Finding {
   try {
-    const names = readReceivers(path, env).map(({ name }) => name)
+    const names = readReceivers(path, env, hasNumbers).map(({ name }) => name)
     return { ok: true, what: `MESSAGES_FILE: messages go to ${names.join(', ')}` }
   } catch (thrown) {
     return { ok: false, what: messageOf(thrown) }

@@ -7,7 +7,8 @@ import type { Config } from '../config/settings.js'
 import type { StatesOnDisk } from '../fleet/durable-store.js'
 import type { LeftCall } from '../fleet/earlier-run.js'
 import { Outbox, RESULTS } from '../messages/outbox.js'
-import type { HandoffNews, Message, MessageType } from '../messages/receivers.js'
+import type { HandoffNews, Message, MessageNews } from '../messages/message.js'
+import type { Receiver } from '../messages/receivers.js'
 import type { OpenCallRecords, RecordCall } from '../workers/main-thread-context.js'
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
@@ -54,7 +55,9 @@ export interface CallArchive {
    */
   keepIfOurs(record: CallRecord, isOurs: Promise<boolean>, newest: () => CallRecord | undefined): void
   handoff(news: HandoffNews): void
-  /** Stores the record of a refused call, and the packet for whoever calls back, which is posted to nobody. */
+  /** Tells receivers of an event. */
+  tell(news: MessageNews): void
+  /** Tells receivers of a refused call, stores its record, and the packet for whoever calls back. */
   keepRefused(record: CallRecord, packet: Handoff | null): void
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
   recording(callSid: string): Promise<StoredFile | null>
@@ -71,6 +74,7 @@ const MB = 1024 * 1024
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
+ * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
  */
 export async function openCallArchive(
   config: Config,
@@ -79,6 +83,7 @@ export async function openCallArchive(
   metrics: Metrics,
   idle: IdleFolders,
   workerEnv: Readonly<Record<string, string>>,
+  receiversOfNumber: (number: string) => readonly Receiver[] = () => [],
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn(
@@ -91,7 +96,9 @@ export async function openCallArchive(
       folder === null
         ? []
         : [config.dataDir, ...left.map(({ path }) => path)].map((path) => keptFolder(path, 'outbox')),
-    receivers: config.messagesFile === null ? [] : readReceivers(config.messagesFile, process.env),
+    receivers:
+      config.messagesFile === null ? [] : readReceivers(config.messagesFile, process.env, config.numbersFile !== null),
+    ofNumber: receiversOfNumber,
     handoff: { url: config.handoffUrl, secret: config.handoffSecret },
     source: `urn:mkondo:${config.nodeName}`,
     wallClock: Date.now,
@@ -146,14 +153,19 @@ export async function openCallArchive(
     })
     telling.add(adding)
   }
-  const ended = (record: CallRecord): void => told(messageAbout('call.ended', record, record), () => keep(record))
+  const ended = (record: CallRecord): void => told(messageAbout(recordNews('call.ended', record)), () => keep(record))
   return {
     outbox,
     ended: recordsOf(archive?.newest ?? []),
     left: died,
     values: archive?.values ?? [],
     leftFolders: left.map(({ path }) => path),
-    settleLeft: (callSid, isRecord) => archive?.settleLeft(callSid, isRecord),
+    settleLeft: (callSid, isRecord) => {
+      const settle = (): void => archive?.settleLeft(callSid, isRecord)
+      const record = isRecord ? died.find((each) => each.callSid === callSid)?.record : undefined
+      if (record === undefined) settle()
+      else told(messageAbout(recordNews('call.ended', record)), settle)
+    },
     record:
       archive === null ? null : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
     openRecords:
@@ -177,7 +189,7 @@ export async function openCallArchive(
     over: ended,
     joined: (record) => {
       if ((record.carrier?.recording ?? null) === null) return keep(record)
-      told(messageAbout('recording.ready', record, record), () => keep(record))
+      told(messageAbout(recordNews('recording.ready', record)), () => keep(record))
     },
     keepIfOurs: (record, isOurs, newest) => {
       const { callSid } = record
@@ -192,12 +204,19 @@ export async function openCallArchive(
     handoff: (news) => {
       const { kind, handoff, url } = news
       keepHandoff(handoff)
-      const message = { ...messageAbout(kind, handoff, { ...handoff, outcome: null }), id: news.id }
+      const type =
+        kind === 'callback.requested'
+          ? kind
+          : (`escalation.${kind === 'handoff.requested' ? 'requested' : 'settled'}` as const)
+      const { callSid, agent, to } = handoff
+      const message = messageAbout({ type, id: news.id, callSid, agent, number: to, data: handoff })
       void outbox.addHandoff(message, url)
       void outbox.add(message)
     },
+    tell: (news) => void outbox.add(messageAbout(news)),
     keepRefused: (record, packet) => {
-      keep(record)
+      const data = { ...record, from: packet?.from ?? '' }
+      told(messageAbout({ ...recordNews('call.refused', record), data }), () => keep(record))
       if (packet !== null) keepHandoff(packet)
     },
     find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
@@ -228,6 +247,7 @@ export function usesDataFolder(config: Config): boolean {
     config.keepCalls ||
     config.journalCalls !== 'off' ||
     config.messagesFile !== null ||
+    config.numbersFile !== null ||
     config.handoffUrl !== null ||
     (config.apiKey !== null && config.carrierRecordings)
   )
@@ -249,12 +269,14 @@ async function holdLeftFolders(
   return held.flat()
 }
 
-function messageAbout(
-  type: MessageType,
-  data: object,
-  { callSid, agent, outcome }: Pick<Message, 'callSid' | 'agent' | 'outcome'>,
-): Message {
-  return { id: `${callSid}:${type}`, type, callSid, agent, outcome, time: new Date().toISOString(), data }
+function messageAbout({ type, callSid, agent, data, id, number = null, outcome = null }: MessageNews): Message {
+  const time = new Date().toISOString()
+  return { id: id ?? `${callSid}:${type}`, type, callSid, agent, number, outcome, time, data }
+}
+
+function recordNews(type: MessageNews['type'], record: CallRecord): MessageNews {
+  const { callSid, agent, number = null, outcome } = record
+  return { type, callSid, agent, number, outcome, data: record }
 }
 
 function recordsOf(documents: readonly unknown[]): CallRecord[] {

@@ -276,7 +276,15 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     one === undefined || one.plan.index === 0
       ? idleFolders(config.dataDir, one?.plan.count ?? 1)
       : { left: [], spare: null }
-  const kept = await openCallArchive(config, folder, log, metrics, idle, workerEnv)
+  const kept = await openCallArchive(
+    config,
+    folder,
+    log,
+    metrics,
+    idle,
+    workerEnv,
+    (number) => numbers.receivers.get(number) ?? [],
+  )
   const phone = new BrowserPhone({
     config,
     log: log.component('gateway'),
@@ -332,6 +340,10 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       ended: kept.ended,
       afterStream: config.afterStream === 'learn' ? null : config.afterStream,
       onHandoff: (news) => kept.handoff(news),
+      onStarted: (started) => {
+        const { callSid, agent, number = null } = started
+        kept.tell({ type: 'call.started', callSid, agent, number, data: started })
+      },
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,

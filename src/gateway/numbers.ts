@@ -8,16 +8,19 @@ import { faultsText } from '../agents/loader.js'
 import { NumbersFile } from '../agents/numbers-file.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import type { Receiver } from '../messages/receivers.js'
 import type { Log } from '../telemetry/log.js'
 
 /** Edits of numbers that come closer together than this are one; an edit is read after the second time at the latest. */
 const NUMBERS_SETTLE_MS = 300
 const UNREAD_MS_MAX = 3000
 
-/** The businesses of NUMBERS_FILE. Both maps are changed in place by edits. */
+/** The businesses of NUMBERS_FILE. The maps are changed in place by edits. */
 export class Numbers {
   /** By number. */
   readonly businesses = new Map<string, Business>()
+  /** Who is told of the calls of a number, by number; those that have any. */
+  readonly receivers = new Map<string, readonly Receiver[]>()
   /** Our numbers to which a token of the ops port is limited, by the SHA-256 of the token, hex. */
   readonly opsTokens = new Map<string, ReadonlySet<string>>()
   readonly #file: NumbersFile | null
@@ -110,7 +113,9 @@ export class Numbers {
       for (const number of [...this.businesses.keys()])
         if (!entries.has(number) && this.businesses.delete(number)) changed++
       const tokens = new Map<string, Set<string>>()
-      for (const [number, { business, opsToken }] of entries) {
+      this.receivers.clear()
+      for (const [number, { business, opsToken, receivers }] of entries) {
+        if (receivers.length > 0) this.receivers.set(number, receivers)
         if (this.businesses.get(number) !== business) changed++
         this.businesses.set(number, business)
         if (opsToken === null) continue

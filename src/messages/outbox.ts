@@ -6,8 +6,10 @@ import { z } from 'zod'
 import { messageOf } from '../core/errors.js'
 import { HttpClient, discard, headerOf, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
-import { wants } from './receivers.js'
-import type { Message, Receiver } from './receivers.js'
+import { bodyOf } from './bodies.js'
+import type { Message } from './message.js'
+import { HANDOFF_RECEIVER, NUMBERS_LABEL, wants } from './receivers.js'
+import type { Receiver } from './receivers.js'
 
 /** Messages that wait, of all receivers; one more is dropped and counted. A thousand calls a minute for an hour and a half. */
 const WAITING_MAX = 100_000
@@ -32,13 +34,11 @@ const GONE = 410
 /** Version of the body that HANDOFF_URL gets; `schema/handoff.schema.json` describes the handoff in it. */
 const HANDOFF_POST_VERSION = 1
 
-/** The receiver that HANDOFF_URL, or an agent's `escalation.webhook`, is. */
-const HANDOFF_RECEIVER = 'handoff'
-
 /** A message on its way to one receiver, as it is on the disk. */
 const entrySchema = z.object({
   version: z.literal(1),
   id: z.string(),
+  /** Its name; of a number `<number>/<name>`. */
   receiver: z.string(),
   /** An agent's own webhook; null: the URL of the receiver. */
   url: z.string().nullable(),
@@ -46,6 +46,8 @@ const entrySchema = z.object({
   callSid: z.string(),
   /** Order of the messages of a call. */
   order: z.number(),
+  /** The media type of the body; absent in what earlier builds wrote. */
+  contentType: z.string().default('application/cloudevents+json'),
   body: z.string(),
 })
 type Entry = z.output<typeof entrySchema>
@@ -90,6 +92,8 @@ export interface OutboxOptions {
   /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
   readonly folders: readonly string[]
   readonly receivers: readonly Receiver[]
+  /** Those of one of our numbers, as NUMBERS_FILE has them now; absent: none. */
+  readonly ofNumber?: (number: string) => readonly Receiver[]
   /** HANDOFF_URL and HANDOFF_SECRET; null where they are not set. */
   readonly handoff: { readonly url: string | null; readonly secret: string | null }
   /** `source` of the CloudEvents: which gateway speaks. */
@@ -160,7 +164,7 @@ export class Outbox {
     this.#later = options.later ?? unrefTimer
     this.#disk = options.disk ?? REAL_DISK
     this.counts = new Map(
-      [...this.#receivers.keys(), HANDOFF_RECEIVER].map((name) => [
+      [...this.#receivers.keys(), HANDOFF_RECEIVER, NUMBERS_LABEL].map((name) => [
         name,
         { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0 },
       ]),
@@ -196,26 +200,15 @@ export class Outbox {
 
   /** Whether somebody is to be told. */
   wanted(message: Message): boolean {
-    return this.#options.receivers.some((receiver) => wants(receiver, message))
+    return this.#receiversOf(message).length > 0
   }
 
   /** Resolves when the message is on the disk for everybody who wants it; never rejects. */
   async add(message: Message): Promise<void> {
-    const { id, type, callSid, time, data } = message
-    const body = JSON.stringify({
-      specversion: '1.0',
-      id,
-      source: this.#options.source,
-      type,
-      subject: callSid,
-      time,
-      datacontenttype: 'application/json',
-      data,
-    })
     await Promise.all(
-      this.#options.receivers
-        .filter((receiver) => wants(receiver, message))
-        .map(({ name }) => this.#add(message, name, null, body)),
+      this.#receiversOf(message).map(([name, receiver]) =>
+        this.#add(message, name, null, bodyOf(receiver, message, this.#options.source)),
+      ),
     )
   }
 
@@ -225,9 +218,10 @@ export class Outbox {
    */
   async addHandoff(message: Message, url: string | null): Promise<void> {
     if (url === null && this.#options.handoff.url === null) return
-    const { id, type: kind, callSid, data: handoff } = message
+    const { id, callSid, data: handoff } = message
+    const kind = message.type.replace(/^escalation\./, 'handoff.')
     const body = JSON.stringify({ version: HANDOFF_POST_VERSION, kind, id, callSid, handoff })
-    await this.#add(message, HANDOFF_RECEIVER, url, body)
+    await this.#add(message, HANDOFF_RECEIVER, url, { type: 'application/json', body })
   }
 
   /** Dead ones first, then those that wait; oldest first. */
@@ -293,17 +287,21 @@ export class Outbox {
     }
   }
 
-  async #add(message: Message, receiver: string, url: string | null, body: string): Promise<void> {
+  async #add(
+    message: Message,
+    receiver: string,
+    url: string | null,
+    { type: contentType, body }: ReturnType<typeof bodyOf>,
+  ): Promise<void> {
     const { id, type, callSid } = message
     const { wallClock, folders } = this.#options
     const nowMs = wallClock()
-    this.#order = Math.max(nowMs, this.#order + 0.001)
     const key = `${callSid}.${createHash('sha256').update(`${receiver}\n${id}`).digest('hex').slice(0, 24)}`
     // The same message again: the record of a call that another run had begun to end.
     if (this.#waiting.has(key) || this.#dead.has(key)) return
     const [folder = null] = folders
     this.#order = Math.max(nowMs, this.#order + 0.001)
-    const fixed = { id, receiver, url, type, callSid, order: this.#order }
+    const fixed = { id, receiver, url, type, callSid, order: this.#order, contentType }
     const entry: Waiting = {
       ...fixed,
       key,
@@ -416,7 +414,7 @@ export class Outbox {
     return 'again'
   }
 
-  async #post(url: string, { id, receiver }: Waiting, body: string): Promise<Fault | null> {
+  async #post(url: string, { id, receiver, contentType }: Waiting, body: string): Promise<Fault | null> {
     try {
       const response = await this.#client.send({
         url: new URL(url),
@@ -424,7 +422,8 @@ export class Outbox {
         body,
         policy: 'as-written',
         headers: {
-          'content-type': receiver === HANDOFF_RECEIVER ? 'application/json' : 'application/cloudevents+json',
+          ...this.#receiver(receiver)?.headers,
+          'content-type': contentType,
           'user-agent': 'mkondo',
           'idempotency-key': id,
           'webhook-id': id,
@@ -451,7 +450,7 @@ export class Outbox {
       ...(keys.length === 0 ? {} : { 'webhook-signature': keys.map((key) => key.sign(id, at, body)).join(' ') }),
     })
     if (receiver !== HANDOFF_RECEIVER)
-      return sign(...(this.#receivers.get(receiver)?.secrets ?? []).map((secret) => new Webhook(secret)))
+      return sign(...(this.#receiver(receiver)?.secrets ?? []).map((secret) => new Webhook(secret)))
     const { secret } = this.#options.handoff
     if (secret === null) return sign()
     const digest = createHmac('sha256', secret).update(`${body}.${t}`).digest('hex')
@@ -533,14 +532,30 @@ export class Outbox {
   }
 
   #count(entry: Waiting, result: Result): void {
-    const counts = this.counts.get(entry.receiver)
+    const counts = this.counts.get(entry.receiver.includes('/') ? NUMBERS_LABEL : entry.receiver)
     if (counts !== undefined) counts[result]++
   }
 
   #urlOf({ url, receiver }: Waiting): string | null {
-    return (
-      url ?? (receiver === HANDOFF_RECEIVER ? this.#options.handoff.url : (this.#receivers.get(receiver)?.url ?? null))
-    )
+    return url ?? (receiver === HANDOFF_RECEIVER ? this.#options.handoff.url : (this.#receiver(receiver)?.url ?? null))
+  }
+
+  /** By the names under which they are kept. */
+  #receiversOf(message: Message): readonly (readonly [string, Receiver])[] {
+    const { receivers, ofNumber } = this.#options
+    const { number } = message
+    return [
+      ...receivers.map((receiver) => [receiver.name, receiver] as const),
+      ...(number === null ? [] : (ofNumber?.(number) ?? [])).map(
+        (receiver) => [`${number ?? ''}/${receiver.name}`, receiver] as const,
+      ),
+    ].filter(([, receiver]) => wants(receiver, message))
+  }
+
+  #receiver(name: string): Receiver | undefined {
+    const [number = '', own] = name.split('/')
+    if (own === undefined) return this.#receivers.get(name)
+    return this.#options.ofNumber?.(number).find((receiver) => receiver.name === own)
   }
 
   #line(entry: Waiting): Line {

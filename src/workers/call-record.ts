@@ -30,7 +30,7 @@ import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-cal
 import type { FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
 import type { MainThreadContext } from './main-thread-context.js'
-import type { NewCall, PlacedCall, RefusedCall } from './live-call.js'
+import type { CallStarted, NewCall, PlacedCall, RefusedCall } from './live-call.js'
 
 /** Sessions of backends that a call's record names. */
 const BACKEND_SESSIONS_KEPT = 32
@@ -216,6 +216,20 @@ export class CallRecordBuilder {
     if (!bargeIn.committed || bargeIn.stopMs === null) return
     this.#numbers.bargeInStopLastMs = bargeIn.stopMs
     this.#metrics.bargeInStop(labels).observe(bargeIn.stopMs / 1000, callSid)
+  }
+
+  get started(): CallStarted {
+    const { callSid, agent, direction, from, to } = this.#call
+    return {
+      callSid,
+      rootSid: this.#rootSid,
+      agent,
+      direction,
+      from: this.#shown(from),
+      to: this.#shown(to),
+      ...numberOf(this.#call),
+      startedAt: this.#startedAt,
+    }
   }
 
   row(now: CallNow): LiveCallRow {

@@ -33,12 +33,12 @@ import type { JournalKept } from './call-journal.js'
 import { CallMemoryPool } from './call-memory.js'
 import { Effects } from './effects.js'
 import type { EffectGate } from './effects.js'
-import type { HandoffNews } from '../messages/receivers.js'
+import type { HandoffNews } from '../messages/message.js'
 import { goesOnWith } from './kept-call.js'
 import { KnownLines } from './known-lines.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
-import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall } from './live-call.js'
+import type { AgentFacts, CallDirectory, CallStarted, LiveCall, NewCall, RefusedCall } from './live-call.js'
 import type {
   CallKeeping,
   HostedAgent,
@@ -103,6 +103,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly afterStream?: AfterStream | null
   /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
   readonly onHandoff?: (news: HandoffNews) => void
+  /** Called when the first stream of a call opens. */
+  readonly onStarted?: (started: CallStarted) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
@@ -298,6 +300,7 @@ export class CallRegistry implements CallDirectory {
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       streamLost: this.#options.onStreamLost ?? null,
       handoffNews: (news) => this.#options.onHandoff?.(news),
+      started: (started) => this.#options.onStarted?.(started),
       callNumber: () => {
         this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
         return this.#numbered

@@ -87,6 +87,12 @@ export interface PlacedCall {
   readonly recovers?: KeptState
 }
 
+/** Who called whom, as the record has it. */
+export type CallStarted = Pick<
+  CallRecord,
+  'callSid' | 'rootSid' | 'agent' | 'direction' | 'from' | 'to' | 'number' | 'startedAt'
+>
+
 /** A call that came in and was refused. */
 export interface RefusedCall {
   readonly callSid: CallSid

@@ -353,6 +353,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     this.#send({ type: 'stream-opened', openedAtMs: nowMs })
+    if (this.#continuity.before === null) this.#context.started(this.#record.started)
   }
 
   audio(bytes: Uint8Array): void {

@@ -21,10 +21,10 @@ import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
 import type { Effects } from './effects.js'
-import type { HandoffNews } from '../messages/receivers.js'
+import type { HandoffNews } from '../messages/message.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { KnownLines } from './known-lines.js'
-import type { AgentFacts } from './live-call.js'
+import type { AgentFacts, CallStarted } from './live-call.js'
 
 /** Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. */
 export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean, part: number) => RecordingSink
@@ -155,4 +155,6 @@ export interface MainThreadContext extends MainThreadServices {
   keepJournal(callSid: CallSid, lines: readonly string[]): void
   /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void
+  /** The first stream of a call has opened. */
+  started(started: CallStarted): void
 }

@@ -152,6 +152,8 @@ async function loadAgent(text: string, folder: string, files: ReadonlyMap<string
   await hostedAgents({ ...loadConfig(ENVIRONMENT, null), agentsDir }, ENVIRONMENT)
 }
 
+const WEBHOOK_SECRET = `whsec_${'a'.repeat(43)}=`
+
 type Load = (text: string, folder: string, files: ReadonlyMap<string, string>) => unknown
 
 /** What loads a block of YAML, by the mark of its fence. */
@@ -169,7 +171,9 @@ const LOADS: Readonly<Record<string, Load>> = {
   'file=messages': (text, folder) => {
     const file = join(folder, 'messages.yaml')
     writeFileSync(file, text)
-    readReceivers(file, { CRM_WEBHOOK_SECRET: `whsec_${'a'.repeat(43)}=` })
+    const env: Record<string, string> = { CRM_WEBHOOK_SECRET: WEBHOOK_SECRET }
+    for (const [, name = ''] of text.matchAll(/\{\{env\.(\w+)\}\}/g)) env[name] = 'https://example.com/hook'
+    readReceivers(file, env, true)
   },
   'file=settings': (text, folder) => {
     const file = join(folder, 'mkondo.yaml')
@@ -179,7 +183,7 @@ const LOADS: Readonly<Record<string, Load>> = {
   'file=numbers': async (text, folder) => {
     const file = join(folder, 'numbers.yaml')
     writeFileSync(file, text)
-    const env = { AMANI_OPS_TOKEN: 'a-token-of-the-tests' }
+    const env = { AMANI_OPS_TOKEN: 'a-token-of-the-tests', AMANI_WEBHOOK_SECRET: WEBHOOK_SECRET }
     const agent = agentSchema.parse({ version: 1, name: 'order-status', instructions: 'x' })
     await Numbers.open(file, env, () => new Map([[agent.name, agent]]))
   },

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -5,12 +7,29 @@ import { openCallArchive, usesDataFolder } from '../../src/gateway/call-archive.
 import { loadConfig } from '../../src/config/load-config.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { parseCallSid } from '../../src/core/ids.js'
+import { receiverOf } from '../../src/messages/receivers.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
+import { until } from '../support/until.js'
 
 const log = createLog({ level: 'silent' })
 const SID = 'HD_left0000001'
+
+const handoffOf = (callSid: string) => ({
+  version: 1 as const,
+  callSid,
+  agent: 'support',
+  reason: 'refused: capacity',
+  summary: 'all lines are busy',
+  identity: null,
+  tried: [],
+  transcript: [],
+  at: '2026-11-26T06:00:00.000Z',
+  from: '+254712345699',
+  to: '+254720000101',
+  escalation: null,
+})
 
 t.test('a process of an earlier start that still has calls keeps them; once it is gone they are closed', async (t) => {
   const dataDir = t.testdir()
@@ -97,6 +116,59 @@ t.test('a process that dies between the end of a call and its record: it has one
     'and the next start asks nobody',
   )
 })
+
+t.test(
+  'receivers hear of a call that was refused, with the whole number, and of one that a dead process left',
+  async (t) => {
+    const posts: { readonly type: string; readonly id: string; readonly data: Readonly<Record<string, unknown>> }[] = []
+    const server = createServer((request, response) => {
+      let body = ''
+      request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+      request.on('end', () => {
+        posts.push(JSON.parse(body) as (typeof posts)[number])
+        response.end()
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    t.teardown(() => server.close())
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    const folder = t.testdir({
+      'messages.yaml': `receivers: [{ name: crm, url: '${url}', unsigned: true, events: [call.*, escalation.*] }]`,
+      data: { records: { open: { [`${SID}.json`]: JSON.stringify(endedCall({ callSid: SID })) } } },
+    })
+    const dataDir = join(folder, 'data')
+    const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
+    const metrics = new Metrics({ version: 'test', processMetrics: false })
+    const held = await holdDataFolder(dataDir)
+    const archive = await openCallArchive(config, held, log, metrics, { left: [], spare: null }, {}, (number) =>
+      number === '+254720000101'
+        ? [receiverOf({ name: 'owner', url, unsigned: true, events: ['call.refused'] }, {})]
+        : [],
+    )
+    archive.settleLeft(parseCallSid(SID), true)
+    const refused = endedCall({
+      callSid: 'HD_refused0001',
+      outcome: 'refused',
+      from: '+2547…01',
+      number: '+254720000101',
+    })
+    archive.keepRefused(refused, { ...handoffOf('HD_refused0001'), from: '+254712345601' })
+    archive.handoff({
+      kind: 'handoff.requested',
+      id: 'HD_refused0001:handoff.requested:1',
+      url: null,
+      handoff: handoffOf('HD_refused0001'),
+    })
+    await until(() => posts.length === 4, 10_000, 'four messages')
+    await archive.close()
+    t.same(posts.map(({ type, data }) => `${type} ${String(data['from'])}`).sort(), [
+      'call.ended +2547…01',
+      'call.refused +254712345601',
+      'call.refused +254712345601',
+      'escalation.requested +254712345699',
+    ])
+  },
+)
 
 t.test('settings under which nothing is written need no folder', async (t) => {
   t.notOk(usesDataFolder(loadConfig({ KEEP_CALLS: 'false' }, null)))

@@ -148,7 +148,9 @@ t.test('an agent speaks, dials and thinks with the facts of the number that was 
 
 t.test('a call has the facts of its number in the record, and a number without them is refused', async (t) => {
   const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1)) }))
-  const test = await startHost({ agents, businesses: numbers.businesses, speech: null })
+  const started: unknown[] = []
+  const onStarted = (news: unknown): void => void started.push(news)
+  const test = await startHost({ agents, businesses: numbers.businesses, speech: null, onStarted })
   t.teardown(() => test.close())
   const { host, records } = test
   const call = (callSid: string, to: string) => ({
@@ -166,6 +168,8 @@ t.test('a call has the facts of its number in the record, and a number without t
   const live = host.prepare(call('HD_facts0000001', numberOf(1)))
   t.equal(live.row().number, numberOf(1))
   t.equal(live.row().to, '+2547…01', 'the other way to name it is masked')
+  live.attach({ sendAudio: () => true, sendText: () => undefined, close: () => undefined })
+  t.match(started, [{ callSid: 'HD_facts0000001', number: numberOf(1), from: '+2547…01', direction: 'inbound' }])
   live.hangup('operator-hangup', 'enough', false)
   await until(() => records.length > 0, 10_000, 'the record')
   t.match(records[0], { agent: 'desk', number: numberOf(1) })
@@ -207,3 +211,17 @@ t.test('an edit of an agent that reads a fact which its numbers lack is not used
   t.match(agents.get('desk')?.definition.greeting, /Welcome/)
   t.equal(numbers.lacking(agentSchema.parse({ version: 1, name: 'desk', instructions: 'x' })), null)
 })
+
+t.test(
+  'the receivers of a number are read with it, follow its edits, and a secret that is not set is a fault of it',
+  async (t) => {
+    const more = (name: string): string =>
+      `    messages: [{ name: ${name}, url: 'https://example.com/hook', unsigned: true, headers: { x-key: '{{env.KEY}}' } }]\n`
+    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, more('owner')), entryOf(2)) })
+    await t.rejects(open(env), { message: /all\.yaml:.*the receiver owner: \{\{env\.KEY\}\} is not set/ })
+    const { numbers } = await open({ ...env, KEY: 'k' })
+    t.match(numbers.receivers.get(numberOf(1)), [{ name: 'owner', headers: { 'x-key': 'k' }, events: ['*'] }])
+    t.equal(numbers.receivers.get(numberOf(2)), undefined)
+    t.notMatch(JSON.stringify(numbers.businesses.get(numberOf(1))), /example\.com/, 'workers are not told of it')
+  },
+)

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -7,10 +8,16 @@ import { join } from 'node:path'
 import { Webhook } from 'standardwebhooks'
 import t from 'tap'
 import type { Test } from 'tap'
+import { parse } from 'yaml'
+import { z } from 'zod'
 import { readReceivers } from '../../src/config/messages-file.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { Outbox } from '../../src/messages/outbox.js'
 import type { Disk, OutboxOptions } from '../../src/messages/outbox.js'
-import type { Message, Receiver } from '../../src/messages/receivers.js'
+import type { Message } from '../../src/messages/message.js'
+import { MESSAGE_TYPES } from '../../src/messages/message.js'
+import { messagesSchema, receiverOf } from '../../src/messages/receivers.js'
+import type { Receiver } from '../../src/messages/receivers.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { startGateway } from '../edge/gateway.js'
 import { command } from '../support/command.js'
@@ -59,6 +66,7 @@ const message = (n: number, more: Partial<Message> = {}): Message => {
     callSid,
     time: '2026-11-25T06:00:00.000Z',
     agent: 'support',
+    number: null,
     outcome: 'contained',
     data: { n, said: WORDS },
     ...more,
@@ -137,9 +145,9 @@ t.test('the receiver of HANDOFF_URL gets the body and the signature of before, a
   const own = await listener(t, 200)
   const secret = 'a-secret-of-some-length'
   const outbox = await open({ handoff: { url, secret }, wallClock: Date.now })
-  const news = message(1, { type: 'handoff.requested', data: { summary: WORDS } })
+  const news = message(1, { type: 'escalation.requested', data: { summary: WORDS } })
   await outbox.addHandoff(news, null)
-  await outbox.addHandoff(message(2, { type: 'handoff.settled' }), own.url)
+  await outbox.addHandoff(message(2, { type: 'escalation.settled' }), own.url)
   await drained(outbox)
   const [got] = received
   const headers = got?.headers as Record<string, string>
@@ -332,8 +340,18 @@ t.test('at the end of the process what hangs is let go, and is there at the next
 t.test('a receiver gets what it asked for, and a mistake in the file is named with its line', async (t) => {
   const folder = t.testdir({
     'good.yaml': `receivers:
-  - { name: crm, url: https://crm.example.com/hook, secrets: [CRM_SECRET], events: [handoff.*], agents: [support] }
+  - { name: crm, url: https://crm.example.com/hook, secrets: [CRM_SECRET], events: [escalation.*], agents: [support] }
   - { name: sheet, url: https://hooks.example.com/1, unsigned: true, outcomes: [escalated] }
+`,
+    'numbers.yaml': `receivers:
+  - { name: shop, url: '{{env.HOOK_URL}}', unsigned: true, numbers: ['+254720000101'], needs: [data.from] }
+`,
+    'bodies.yaml': `receivers:
+  - { name: a, url: https://a.example.com, unsigned: true, json: { x: '{{env.SECRET}}' } }
+  - { name: b, url: https://a.example.com, unsigned: true, json: { x: '{{caller}}' } }
+  - { name: c, url: https://a.example.com, unsigned: true, form: { x: '{{data.from | loud}}' } }
+  - { name: d, url: https://a.example.com, unsigned: true, flat: true, json: { x: 1 } }
+  - { name: handoff, url: https://a.example.com, unsigned: true, headers: { webhook-id: x } }
 `,
     'bad.yaml': `receivers:
   - name: Crm!
@@ -342,18 +360,19 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
   - { name: a, url: https://a.example.com, unsigned: true, secret: x }
 `,
   })
-  const receivers = readReceivers(join(folder, 'good.yaml'), { CRM_SECRET: SECRET })
+  const receivers = readReceivers(join(folder, 'good.yaml'), { CRM_SECRET: SECRET }, true)
   t.match(receivers, [{ secrets: [SECRET] }, { secrets: [] }])
   const outbox = await open({ receivers })
   const wanted = (more: Partial<Message>): boolean => outbox.wanted(message(1, more))
   t.notOk(wanted({ outcome: 'contained' }))
   t.ok(wanted({ outcome: 'escalated' }))
-  t.ok(wanted({ type: 'handoff.settled', outcome: null, agent: 'support' }))
+  t.ok(wanted({ type: 'escalation.settled', outcome: null, agent: 'support' }))
+  t.notOk(wanted({ outcome: 'contained', agent: 'orders', number: '+254720000101' }), 'it is neither')
   const read =
     (name: string, env = {}) =>
     () =>
-      readReceivers(join(folder, name), env)
-  t.throws(read('good.yaml'), { message: /the secret CRM_SECRET of the receiver crm is not set; allowed: whsec_/ })
+      readReceivers(join(folder, name), env, false)
+  t.throws(read('good.yaml'), { message: /the receiver crm: its secret CRM_SECRET is not set; allowed: whsec_/ })
   t.throws(read('good.yaml', { CRM_SECRET: 'hello-zebra' }), { message: /no secret of a webhook(?!.*zebra)/ })
   for (const pattern of [
     /bad\.yaml:2 .*small letters/,
@@ -363,6 +382,29 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
     /bad\.yaml:5 .*secret/,
   ])
     t.throws(read('bad.yaml'), { message: pattern })
+  t.throws(read('numbers.yaml', { HOOK_URL: 'https://a.example.com' }), {
+    message: /shop has numbers, and NUMBERS_FILE is not set/,
+  })
+  t.throws(() => readReceivers(join(folder, 'numbers.yaml'), {}, true), { message: /\{\{env\.HOOK_URL\}\} is not set/ })
+  t.throws(() => readReceivers(join(folder, 'numbers.yaml'), { HOOK_URL: 'zebra' }, true), {
+    message: /allowed: an http or https URL(?!.*zebra)/,
+  })
+  const [shop] = readReceivers(join(folder, 'numbers.yaml'), { HOOK_URL: 'https://a.example.com' }, true)
+  const ofShop = await open({ receivers: shop === undefined ? [] : [shop] })
+  const called = (number: string | null, from: string): boolean => ofShop.wanted(message(1, { number, data: { from } }))
+  t.ok(called('+254720000101', '+254712345678'))
+  t.notOk(called('+254720000102', '+254712345678'), 'another number')
+  t.notOk(called(null, '+254712345678'), 'no number of NUMBERS_FILE')
+  t.notOk(called('+254720000101', '+2547…78'), 'a masked number is none')
+  for (const pattern of [
+    /bodies\.yaml:2 .*secrets are in headers alone/,
+    /bodies\.yaml:3 .*has \{\{caller\}\}; allowed: \{\{data\.KEY\}\}/,
+    /bodies\.yaml:4 .*allowed after \|: upper, digits/,
+    /bodies\.yaml:5 .*only one of json, form and flat/,
+    /bodies\.yaml:6 .*any name but handoff/,
+    /bodies\.yaml:6 .*any header but webhook/,
+  ])
+    t.throws(read('bodies.yaml'), { message: pattern })
   t.throws(read('none.yaml'), { message: /MESSAGES_FILE is .*ENOENT/ })
 })
 
@@ -385,3 +427,149 @@ t.test('an operator lists what was not taken, looks at one, and has it tried aga
   t.equal(received.length, 2)
   t.match(JSON.parse((await messages('list', '--json')).out), { waiting: 0, dead: 0, messages: [] })
 })
+
+/** What the services of docs/MESSAGES.md publish of their requests: those that are not so are refused. */
+const text = z.string().min(1)
+const phone = z.string().regex(/^\+\d{7,15}$/)
+const SERVICES: Readonly<Record<string, { readonly header?: [string, RegExp]; readonly body: z.ZodType }>> = {
+  'text-back': {
+    header: ['apikey', /^key-of-the-test$/],
+    body: z.strictObject({ username: text, to: phone, message: text.max(1600), from: text.optional() }),
+  },
+  slack: { body: z.strictObject({ text: text.max(40_000) }) },
+  hubspot: {
+    header: ['authorization', /^Bearer key-of-the-test$/],
+    body: z.strictObject({
+      properties: z.strictObject({
+        hs_timestamp: z.iso.datetime(),
+        hs_call_title: text,
+        hs_call_body: text,
+        hs_call_direction: z.enum(['INBOUND', 'OUTBOUND']),
+        hs_call_duration: z.int(),
+        hs_call_status: z.enum(['COMPLETED', 'NO_ANSWER', 'FAILED', 'BUSY', 'CANCELED']),
+        hs_call_from_number: text,
+        hs_call_to_number: text,
+      }),
+    }),
+  },
+  whatsapp: {
+    header: ['authorization', /^Bearer key-of-the-test$/],
+    body: z.strictObject({
+      messaging_product: z.literal('whatsapp'),
+      to: z.string().regex(/^\d{7,15}$/),
+      type: z.literal('template'),
+      template: z.strictObject({
+        name: z.string().regex(/^[a-z0-9_]+$/),
+        language: z.strictObject({ code: z.string().regex(/^[a-z]{2}(_[A-Z]{2})?$/) }),
+        components: z.array(
+          z.strictObject({
+            type: z.enum(['header', 'body', 'button']),
+            // A parameter is one line.
+            parameters: z.array(z.strictObject({ type: z.literal('text'), text: text.regex(/^[^\n\t]+$/) })),
+          }),
+        ),
+      }),
+    }),
+  },
+  zendesk: {
+    header: ['authorization', /^Basic key-of-the-test$/],
+    body: z.strictObject({
+      ticket: z.strictObject({
+        subject: text,
+        comment: z.strictObject({ body: text, public: z.boolean() }),
+        external_id: text,
+        tags: z.array(z.string().regex(/^[^\s,]+$/)),
+      }),
+    }),
+  },
+  sheet: { body: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])) },
+}
+
+t.test('each recipe of docs/MESSAGES.md sends what its service publishes', async (t) => {
+  const manual = readFileSync(join(packageRoot(), 'docs/MESSAGES.md'), 'utf8')
+  const blocks = [...manual.matchAll(/```yaml file=messages\n([^]*?)```/g)].map(([, block = '']) => block)
+  const definitions = blocks.flatMap((block) => messagesSchema.parse(parse(block)).receivers)
+  const recipes = definitions.filter(({ name, headers, flat, json }) => name !== 'crm' && (headers ?? flat ?? json))
+  t.same(recipes.map(({ name }) => name).sort(), Object.keys(SERVICES).sort())
+  for (const definition of recipes) {
+    const { url, received } = await listener(t, 201)
+    const env = new Proxy({}, { get: () => 'key-of-the-test', has: () => true })
+    const outbox = await open({ receivers: [{ ...receiverOf({ ...definition, url }, env) }] })
+    const packet = {
+      callSid: 'HD_message00001',
+      reason: 'anataka kuongea na mtu',
+      summary: 'Order five is late.',
+      from: '+254712345678',
+      to: '+254720000101',
+      transcript: [
+        { role: 'caller', text: 'Habari "ya" asubuhi?' },
+        { role: 'agent', text: 'Nzuri.' },
+      ],
+    }
+    const record = { ...packet, direction: 'inbound', outcome: 'contained', startedAt: '2026-11-26T06:00:00.000Z' }
+    for (const type of Object.keys(MESSAGE_TYPES) as Message['type'][]) {
+      const data = /^(escalation|callback)/.test(type)
+        ? packet
+        : { ...record, durationMs: 125_000, cost: { amount: 2 } }
+      await outbox.add(message(1, { id: type, type, data }))
+    }
+    await drained(outbox)
+    t.ok(received.length > 0, definition.name)
+    const { header, body: format } = SERVICES[definition.name] ?? { body: z.never() }
+    for (const { headers, body } of received) {
+      const isForm = headers['content-type'] === 'application/x-www-form-urlencoded'
+      t.equal(isForm, definition.form !== undefined)
+      const sent: unknown = isForm ? Object.fromEntries(new URLSearchParams(body)) : JSON.parse(body)
+      t.same(format.safeParse(sent).error, undefined, `${definition.name}: ${body}`)
+      if (header !== undefined) t.match(headers[header[0]], header[1])
+    }
+    if (definition.name === 'sheet')
+      t.match(JSON.parse(received[0]?.body ?? ''), {
+        type: 'call.ended',
+        durationS: 125,
+        data_cost_amount: 2,
+        transcript: 'caller: Habari "ya" asubuhi?\nagent: Nzuri.',
+      })
+    await outbox.close(0)
+  }
+})
+
+t.test('docs/MESSAGES.md has every event', (t) => {
+  const manual = readFileSync(join(packageRoot(), 'docs/MESSAGES.md'), 'utf8')
+  const events = /## Events\n([^]*?)\n## /.exec(manual)?.[1] ?? ''
+  for (const type of Object.keys(MESSAGE_TYPES)) t.ok(events.includes(`\`${type}\``), type)
+  t.end()
+})
+
+t.test(
+  'a number has receivers of its own, found again after a restart; their secret is nowhere on the disk',
+  async (t) => {
+    const { url, received } = await listener(t, 503, 200)
+    const folders = [join(t.testdir(), 'outbox')]
+    const own = receiverOf(
+      {
+        name: 'owner',
+        url,
+        unsigned: true,
+        events: ['call.ended'],
+        headers: { authorization: 'Bearer {{env.TOKEN}}' },
+        json: { n: '{{data.n}}', said: 'it was {{data.said}}{{data.nothing}}', none: '{{data.nothing}}' },
+      },
+      { TOKEN: 'zebra-token' },
+    )
+    const ofNumber = (number: string): readonly Receiver[] => (number === '+254720000101' ? [own] : [])
+    const first = await open({ folders, ofNumber, later: () => undefined })
+    await first.add(message(1, { number: '+254720000101' }))
+    await first.add(message(2, { number: '+254720000102' }))
+    await until(() => first.counts.get('numbers')?.retried === 1, 5000, 'the first try')
+    const [name = ''] = await readdir(folders[0] ?? '')
+    t.notMatch(await readFile(join(folders[0] ?? '', name), 'utf8'), /zebra-token/)
+    t.match(first.list(1), [{ receiver: '+254720000101/owner' }])
+    const second = await open({ folders, ofNumber })
+    await drained(second)
+    t.equal(received.length, 2)
+    t.equal(received[1]?.headers.authorization, 'Bearer zebra-token')
+    t.equal(received[1]?.headers['content-type'], 'application/json')
+    t.same(JSON.parse(received[1]?.body ?? ''), { n: 1, said: `it was ${WORDS}`, none: null })
+  },
+)

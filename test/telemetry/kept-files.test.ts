@@ -75,9 +75,10 @@ const WRITERS: Readonly<Record<KeptFile, (folder: string, archive: Archive) => v
       log,
     })
     const message = {
-      type: 'handoff.requested',
+      type: 'escalation.requested',
       callSid: SID,
       agent: 'support',
+      number: null,
       outcome: null,
       time: '',
       data: {},

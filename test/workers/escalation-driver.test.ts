@@ -6,7 +6,7 @@ import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.j
 import { CallEffects, Effects } from '../../src/workers/effects.js'
 import type { EffectGate } from '../../src/workers/effects.js'
 import { EscalationDriver } from '../../src/workers/escalation-driver.js'
-import type { HandoffNews } from '../../src/messages/receivers.js'
+import type { HandoffNews } from '../../src/messages/message.js'
 import type { CarrierControl } from '../../src/workers/main-thread-context.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'

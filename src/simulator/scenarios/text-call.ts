@@ -213,6 +213,7 @@ class TextCall implements DocumentCall {
       maskNumbers: true,
       streamLost: null,
       handoffNews: () => undefined,
+      started: () => undefined,
     }
   }
 

@@ -1,0 +1,46 @@
+import type { Handoff } from '../call/documents/handoff.js'
+
+/** What is told to receivers, and when. A new event is one line here, one in docs/MESSAGES.md, and a call of `tell`. */
+export const MESSAGE_TYPES = {
+  'call.started': "a call's stream is open; `data` says who called whom",
+  'call.ended': 'a call is over; `data` is its record',
+  'call.refused': "a caller was turned away; `data` is the record, with the caller's whole number",
+  'escalation.requested': 'a human is wanted for a caller; `data` is the handoff packet',
+  'escalation.settled': 'the caller reached a human, or every attempt failed; `data` is the handoff packet',
+  'callback.requested': 'a caller was promised a call back; `data` is the handoff packet',
+  'recording.ready': "the carrier's data on an ended call have come; `data` is the record with them",
+} as const
+type MessageType = keyof typeof MESSAGE_TYPES
+
+/** Something that receivers are told. */
+export interface Message {
+  /** The same with every try, and after a restart: a receiver drops what it has had. */
+  readonly id: string
+  readonly type: MessageType
+  /** Or the id of what else it is about, in letters, digits, `_` and `-`: messages about it keep their order. */
+  readonly callSid: string
+  /** ISO 8601, UTC. */
+  readonly time: string
+  readonly agent: string
+  /** Our own number, whole; null where NUMBERS_FILE does not have it. */
+  readonly number: string | null
+  /** Null before the end of the call. */
+  readonly outcome: string | null
+  /** A document of the call: its record or its handoff packet. */
+  readonly data: object
+}
+
+/** An event, as whoever notices it has it. */
+export type MessageNews = Pick<Message, 'type' | 'callSid' | 'agent' | 'data'> &
+  Partial<Pick<Message, 'id' | 'number' | 'outcome'>>
+
+/** One event of an escalation. */
+export interface HandoffNews {
+  /** As HANDOFF_URL gets it; receivers get `escalation.` for `handoff.`. */
+  readonly kind: 'handoff.requested' | 'handoff.settled' | 'callback.requested'
+  /** Unique for each event. */
+  readonly id: string
+  /** The agent's own webhook; null for HANDOFF_URL. */
+  readonly url: string | null
+  readonly handoff: Handoff
+}
