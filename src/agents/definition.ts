@@ -10,6 +10,7 @@ import { ESCALATION_NUMBERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { claimsSchema } from './claims.js'
+import { digitsSchema } from './digits.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
@@ -996,6 +997,7 @@ export const agentSchema = z
       .prefault({})
       .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
+    digits: digitsSchema.default([]).describe('What callers enter on the keypad: collect_digits (docs/KEYPAD.md).'),
     modules: z
       .array(
         z

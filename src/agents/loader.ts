@@ -11,6 +11,7 @@ import { agentJsonSchema, agentSchema } from './definition.js'
 import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { allowedNames, faultsOf, pathText } from './faults.js'
+import { digitFaults } from './digits.js'
 import { callableTools } from './offered-tools.js'
 import { offlineFaults } from './offline-check.js'
 import type { CallableTool, OfflineSpeech } from './offline-check.js'
@@ -95,6 +96,10 @@ async function examine(
     ...environmentFaults(agent, env),
     ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` }))),
     ...(loaded.ok ? claimFaults(agent, callableTools(agent, loaded.assets)) : []),
+    ...(loaded.ok ? digitFaults(agent.digits, callableTools(agent, loaded.assets)) : []).map(({ path, what }) => ({
+      path: ['digits', ...path],
+      what: `${pathText(['digits', ...path])} is ${what}`,
+    })),
     ...(await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech)),
   ]
   return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }

@@ -1,4 +1,5 @@
 import {
+  COLLECT_TOOL,
   END_CALL_TOOL,
   GATEWAY_TOOLS,
   NOTE_FIX_TOOL,
@@ -10,6 +11,7 @@ import type { GatewayTool } from '../call/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
+import { collectToolSpec } from './digits.js'
 import type { CallableTool } from './offline-check.js'
 import type { ToolParameters } from './json-schema.js'
 import { verifyToolSpec } from './verification.js'
@@ -65,25 +67,34 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
   ]
 }
 
-/** The tools that a model is offered, without those that the session itself carries out. */
+/**
+ * The tools that a model is offered, without those for escalation, the end and the language. A tool that gets sensitive digits is
+ * called by the gateway alone.
+ */
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
   const own = [
     ...agent.tools.map((tool) => ({ ...tool, once: hasEffect(tool) })),
     ...assets.codeTools.map((tool) => ({ ...tool, once: !tool.idempotent })),
-  ].map(({ name, description, parameters, blocking, scheduling, once }) => ({
-    name,
-    description,
-    parameters,
-    ...(blocking === undefined ? {} : { blocking }),
-    ...(scheduling === undefined ? {} : { scheduling }),
-    ...(once ? { once } : {}),
-  }))
-  const added = addedTools(agent, assets).map(({ name, description, parameters }) => ({
-    name,
-    description,
-    parameters,
-  }))
-  return [...own, ...added, ...(agent.speechRate ? [SPEECH_RATE_TOOL_SPEC] : [])]
+  ]
+  const added = addedTools(agent, assets)
+  const secret = new Set(agent.digits.map(({ tool }) => tool))
+  const offered = own
+    .filter(({ name }) => !secret.has(name))
+    .map(({ name, description, parameters, blocking, scheduling, once }) => ({
+      name,
+      description,
+      parameters,
+      ...(blocking === undefined ? {} : { blocking }),
+      ...(scheduling === undefined ? {} : { scheduling }),
+      ...(once ? { once } : {}),
+    }))
+  const digitTools = [...own, ...added.map((tool) => ({ ...tool, bind: {} }))]
+  return [
+    ...offered,
+    ...added.map(({ name, description, parameters }) => ({ name, description, parameters })),
+    ...(agent.speechRate ? [SPEECH_RATE_TOOL_SPEC] : []),
+    ...(agent.digits.length > 0 ? [collectToolSpec(agent.digits, digitTools)] : []),
+  ]
 }
 
 /** Whether an HTTP tool changes something, and may run only once for one call of the model. */
@@ -104,6 +115,8 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     const required = parameters.required.filter((one) => !Object.hasOwn(bind, one))
     tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
   }
+  if (agent.digits.length > 0)
+    tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
   for (const { name, parameters } of GATEWAY_TOOLS) {
     // The other tools escalate.
     if (name !== END_CALL_TOOL && agent.escalation === null) continue

@@ -14,6 +14,10 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
     ...fillers.phrases.map((phrase, index) => [`fillers.phrases.${index}`, phrase] as const),
     ['silence.firstPrompt', silence.firstPrompt],
     ...silence.prompts.map((phrase, index) => [`silence.prompts.${index}`, phrase] as const),
+    ...agent.digits.flatMap(({ say, again }, index) => [
+      [`digits.${index}.say`, say] as const,
+      [`digits.${index}.again`, again] as const,
+    ]),
     ['recording.consent', recording.enabled ? recording.consent : null],
     ['recovery.text', recovery.text],
     ['limits.maxDurationText', limits.maxDurationText],

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  COLLECT_TOOL,
   GATEWAY_TOOLS,
   LANGUAGE_TOOL,
   NOTE_FIX_TOOL,
@@ -24,6 +25,7 @@ const TAKEN: readonly string[] = [
   NOTE_FIX_TOOL,
   LANGUAGE_TOOL,
   SPEECH_RATE_TOOL,
+  COLLECT_TOOL,
 ]
 
 /** Headers that belong to the HTTP client. */

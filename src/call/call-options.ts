@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { collectionSchema } from './digit-collection.js'
 import type { DocumentOf } from './documents/document.js'
 import { claimWordsSchema } from './words/language.js'
 import { phraseSchema } from './phrase.js'
@@ -174,6 +175,8 @@ export const sessionOptionsSchema = z
      * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
      */
     toolNames: z.array(z.string()),
+    /** What `collect_digits` can ask a caller for. */
+    collections: z.array(collectionSchema).default([]),
     /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
     greeting: phraseSchema.nullable(),
     /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
@@ -250,6 +253,7 @@ export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
 /** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
   languages: ['en'],
+  collections: [],
   kickOffText: '',
   resumeText: "The line had a short gap. Go on from the caller's last words; do not greet again.",
   cutOffText: 'I am sorry, we were cut off. I am still here.',

@@ -12,12 +12,15 @@ import { isClosing, saysGoodbye } from './closing-cues.js'
 import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
+import { DigitCollection, PRIVATE_TAIL_MS, TERMINATOR_LATE_MS, maskedDigits, readBack } from './digit-collection.js'
+import type { Collection, CollectionStep } from './digit-collection.js'
 import { ClaimAudit, correctionOf } from './claim-audit.js'
 import type { OpenClaim, CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './documents/checkpoint.js'
 import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerLevel } from './caller-level.js'
 import { CallerSpeech } from './caller-speech.js'
+import { plainFrame } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
 import type { TurnDecider } from './end-of-turn.js'
 import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
@@ -27,7 +30,15 @@ import { EscalationRules, YES_DIGIT } from './escalation-rules.js'
 import type { CallInput, CallOutput, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { EscalationPacket } from './documents/handoff.js'
-import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, LANGUAGE_TOOL, RESUME_TOOL, isBuiltIn } from './gateway-tools.js'
+import {
+  CALLBACK_TOOL,
+  COLLECT_TOOL,
+  END_CALL_TOOL,
+  ESCALATE_TOOL,
+  LANGUAGE_TOOL,
+  RESUME_TOOL,
+  isBuiltIn,
+} from './gateway-tools.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
 import type { OutcomeFacts } from './outcome.js'
 import type {
@@ -80,6 +91,8 @@ const DEADLINES = [
   'barge-in-settle',
   'filler',
   'tool-limit',
+  'digits',
+  'private',
   'claims',
   'silence',
   'closing-cue',
@@ -158,6 +171,12 @@ const CLOSING_POLL_MS = 250
 const PARTIAL_ALIVE_MS = 10_000
 /** A short answer over the agent may be meant for a question that was said this long before. */
 const QUESTION_OPEN_MS = 2000
+/** A caller who is just speaking when the digits are due is heard first. */
+const DIGITS_POLL_MS = 500
+/** After a takeover the model has this long to ask for secret digits again, before the line is open to it. */
+const PRIVATE_AFTER_TAKEOVER_MS = 8000
+/** What is heard of a caller who enters secret digits. */
+const UNHEARD = plainFrame(false)
 /** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
 /** Begin of the item ids of the gateway's own phrases. */
@@ -344,6 +363,13 @@ export class CallSession {
   /** The caller has asked for a moment: what the backend says to that is not wanted. */
   #asksToWait = false
 
+  // Digits that `collect_digits` takes.
+  #collection: DigitCollection | null = null
+  /** Digits that only a tool may get are being entered: nothing of the caller is heard. */
+  #private = false
+  #terminator = ''
+  #collectedAtMs = -Infinity
+
   // Escalation.
   #escalation: EscalationAsked | null = null
   #request: EscalationRequest | null = null
@@ -407,10 +433,18 @@ export class CallSession {
       if (text !== '') this.#record({ kind: 'transcript', record: { ...entry, text } })
     }
     if (checkpoint?.callBack === 'asks') this.#unconfirmed = this.log.transcript.length
+    // The caller may be entering them at this moment.
+    if (checkpoint?.toolsRunning.some(({ name, args }) => this.#collectionOf(name, args)?.secretFor != null) === true)
+      this.#setPrivate(true)
   }
 
   get state(): CallState {
     return this.#state
+  }
+
+  /** Nobody but a tool may have what the caller enters or says now. */
+  get private(): boolean {
+    return this.#private
   }
 
   /** From the opened stream to the first agent sound; null before that sound. */
@@ -459,8 +493,9 @@ export class CallSession {
   /**
    * One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes.
    */
-  callerFrame(frame: CallerFrame, nowMs: number): void {
+  callerFrame(heard: CallerFrame, nowMs: number): void {
     if (!this.#streaming || this.#amd) return
+    const frame = this.#private ? UNHEARD : heard
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     this.#frameEarly = frame.early
     const voiced = frame.early ? frame.voiced : this.#isCallersVoice(frame)
@@ -545,7 +580,8 @@ export class CallSession {
 
   get #owed(): OwedAnswer {
     if (this.#streamOpenedAtMs === null) return this.#resumeOwed
-    if (this.#turns.waitingForReal || this.#deadlines.isSet('answer') || this.#tools.running > 0) return 'answer'
+    const runs = this.#tools.running > 0 || this.#collection !== null
+    if (this.#turns.waitingForReal || this.#deadlines.isSet('answer') || runs) return 'answer'
     return this.#agentSpeech.responding !== null || this.#playout.pendingMs() > SURVIVING_SPEECH_MS
       ? 'rest-of-answer'
       : 'nothing'
@@ -570,7 +606,9 @@ export class CallSession {
       case 'escalation':
         return this.#escalationStep(input.step)
       case 'dtmf':
-        return this.#offerDigit(input.digit) || this.#confirmDigit(input.digit) ? undefined : this.#digit(input.digit)
+        return this.#collectDigit(input.digit) || this.#offerDigit(input.digit) || this.#confirmDigit(input.digit)
+          ? undefined
+          : this.#digit(input.digit)
       case 'backend':
         return this.#backendEvent(input.event)
       case 'tool-result':
@@ -620,6 +658,10 @@ export class CallSession {
         return this.#fillerDue()
       case 'tool-limit':
         return this.#toolLimitDue()
+      case 'digits':
+        return this.#digitsDue()
+      case 'private':
+        return this.#setPrivate(false)
       case 'claims':
         return this.#claimsDue()
       case 'silence':
@@ -936,6 +978,7 @@ export class CallSession {
     this.#clear('backend-ready')
     this.#state = 'live'
     this.#in('silence', this.#options.silence.afterMs)
+    if (this.#private) this.#in('private', PRIVATE_AFTER_TAKEOVER_MS)
     if (this.#openClaims.length > 0) this.#in('claims', CLAIM_GRACE_MS)
     for (const { callId, value } of this.#tools.takeLost())
       if (this.#unconfirmed === null) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
@@ -1039,6 +1082,7 @@ export class CallSession {
     else this.#transcript.unheard(itemId)
     if (itemId === this.#consentItemId) this.#consented(over === 'heard')
     if (itemId === this.#cutOffItemId) this.#cutOffAnnounced()
+    if (itemId === this.#collection?.itemId) this.#digitsAsked()
     if (itemId === this.#transferItemId) this.#transferAnnouncementOver()
     if (this.#plan?.itemId === itemId) {
       this.#plan.itemId = null
@@ -1076,7 +1120,7 @@ export class CallSession {
         return this.#backendIsReady()
       case 'turn-start':
         if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
-        else if (this.#greetedInstead || this.#asksToWait) {
+        else if (this.#greetedInstead || this.#asksToWait || this.#collection !== null) {
           if (this.#greetedInstead) this.#mark('greeting-too-late')
           this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
         }
@@ -1156,7 +1200,8 @@ export class CallSession {
   #answerDue(): void {
     if (this.#state !== 'live') return
     const { answerTimeoutMs, responseFailedText } = this.#options
-    if (this.#tools.running > 0 || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking)
+    const waits = this.#tools.running > 0 || this.#collection !== null
+    if (waits || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking)
       return this.#in('answer', answerTimeoutMs)
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
     if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.#backendSpoke)
@@ -1202,6 +1247,7 @@ export class CallSession {
     if (spoken) this.#level.understood()
     this.#understood()
     if (!final) this.#partialWords(text)
+    else if (this.#collection !== null) this.#collectWords(text)
     else if (this.#options.bargeIn.waitWords && this.#state === 'live' && asksToWait(text, this.#spokenOver))
       return this.#callerAsksToWait()
     if (this.#wordsMayCome) this.#uncertainSpeechHadWords()
@@ -1211,7 +1257,7 @@ export class CallSession {
     this.#turns.confirm()
     this.#smallTalk = isSmallTalk(text)
     if (final && this.#state === 'live' && this.#turns.waiting) this.#in('answer', this.#options.answerTimeoutMs)
-    if (final) this.#closingCue(text)
+    if (final && this.#collection === null) this.#closingCue(text)
   }
 
   #languageChanged(): void {
@@ -1734,6 +1780,7 @@ export class CallSession {
       responding ||
       (this.#offer !== null && this.#endsAfterOffer) ||
       this.#tools.running > 0 ||
+      this.#collection !== null ||
       this.#bargeIn.paused ||
       (this.#callerSpeech.speaking && this.#callerSpeech.real) ||
       (this.#transcript.callerOpen && this.#nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS) ||
@@ -1834,6 +1881,7 @@ export class CallSession {
   //     tool-call --escalate_to_human--> an escalation; answered only when it fails
   //     tool-call --request_callback--> noted; answered at once
   //     tool-call --end_call--> the end; answered only when the caller speaks up
+  //     tool-call --collect_digits--> see "digits"; answered when the caller has entered them, or does not
 
   #toolCall(event: ToolCallEvent): void {
     const { callId, name, args } = event
@@ -1891,9 +1939,15 @@ export class CallSession {
       return this.#toolResult(callId, true, { language: this.#language.now }, undefined)
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
+    if (name === COLLECT_TOOL) return this.#collect(callId, args)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
+    this.#toolRuns(waited !== 'failure')
+  }
+
+  /** @param filled  a caller who waits for it hears a filler */
+  #toolRuns(filled: boolean): void {
     // Of several tools the first counts; a deadline without a tool is that of a late answer.
-    if (waited !== 'failure' && (this.#tools.running === 1 || !this.#deadlines.isSet('filler')))
+    if (filled && (this.#tools.running === 1 || !this.#deadlines.isSet('filler')))
       this.#in('filler', this.#options.filler.afterMs)
     if (!this.#deadlines.isSet('tool-limit')) this.#in('tool-limit', this.#options.toolLimitMs)
   }
@@ -1913,10 +1967,176 @@ export class CallSession {
       const { languages } = this.#options
       if (!languages.includes(String(args['language']))) return `language must be one of ${languages.join(', ')}.`
     }
-    if (name !== END_CALL_TOOL && name !== RESUME_TOOL && name !== LANGUAGE_TOOL && this.#options.escalation === null)
-      return 'No human can be reached from this line.'
+    if (name === COLLECT_TOOL) {
+      if (this.#collection !== null) return 'The caller is entering something already. Wait for it.'
+      const names = this.#options.collections.map((one) => one.name)
+      if (this.#collectionOf(name, args) === null) return `name must be one of ${names.join(', ') || '(none)'}.`
+      const { with: other = {} } = args
+      if (typeof other !== 'object' || other === null || Array.isArray(other)) return 'with must be an object.'
+    }
+    const human = name === ESCALATE_TOOL || name === CALLBACK_TOOL
+    if (human && this.#options.escalation === null) return 'No human can be reached from this line.'
     if (this.#state !== 'live' && this.#state !== 'connecting') return 'The call is already being ended or handed over.'
     return null
+  }
+
+  // --- digits ---------------------------------------------------------------------------------------------
+  //
+  // While they are collected the caller hears the gateway, not the model: what the backend says is not wanted. `DigitCollection`
+  // decides what follows from each key and each word.
+  //
+  //     collect_digits --> the question is said
+  //     collected, the model may have them   --> its result
+  //     collected, secret                    --> the tool that is named runs; what it answers is the result
+  //     failed, abandoned for another reason --> an error as result
+  //     secret: private from before the question until PRIVATE_TAIL_MS after the last key
+
+  #collectionOf(tool: string, { name }: Readonly<Record<string, unknown>>): Collection | null {
+    if (tool !== COLLECT_TOOL) return null
+    return this.#options.collections.find((one) => one.name === name) ?? null
+  }
+
+  #collect(callId: string, args: Readonly<Record<string, unknown>>): void {
+    const spec = this.#collectionOf(COLLECT_TOOL, args)
+    if (spec === null) return
+    this.#collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.#nowMs)
+    this.#terminator = spec.terminator
+    this.#setPrivate(spec.secretFor !== null)
+    this.#clear('answer', 'filler', 'closing-cue')
+    this.#agentSpeech.close()
+    this.#mark('digits', spec.name)
+    this.#askDigits('say')
+  }
+
+  #askDigits(what: 'say' | 'again' | 'confirm'): void {
+    const collection = this.#collection
+    if (collection === null) return
+    const { say, again, confirm, firstMs } = collection.spec
+    const texts =
+      what === 'confirm'
+        ? [this.#text(confirm).replaceAll('{{digits}}', readBack(collection.entry))]
+        : [what === 'again' ? this.#text(again) : '', this.#text(say)]
+    const text = texts.join(' ').trim()
+    if (what !== 'say') this.#stopAgent()
+    collection.itemId = this.#announce(text, 'prompt')
+    this.#in('digits', this.#wordsMs(text) + firstMs)
+  }
+
+  /** The question was heard, or will not be. */
+  #digitsAsked(): void {
+    if (this.#collection === null) return
+    this.#collection.itemId = null
+    this.#in('digits', this.#collection.spec.firstMs)
+  }
+
+  /** @returns true when the key belongs to an entry, or must not be heard */
+  #collectDigit(digit: string): boolean {
+    const collection = this.#collection
+    const late = digit === this.#terminator && this.#nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
+    if (collection === null || collection.running || this.#state !== 'live') {
+      if (this.#deadlines.isSet('private')) this.#in('private', PRIVATE_TAIL_MS)
+      return this.#private || late
+    }
+    this.#callerActive()
+    this.#understood()
+    if (collection.itemId !== null) this.#stopAgent()
+    collection.itemId = null
+    this.#collectionStep(collection.key(digit))
+    return true
+  }
+
+  #collectWords(text: string): void {
+    const collection = this.#collection
+    if (collection === null || collection.running || !collection.spec.speech) return
+    this.#collectionStep(collection.words(text))
+  }
+
+  #digitsDue(): void {
+    const collection = this.#collection
+    if (collection === null || collection.running) return
+    if (this.#nowMs >= collection.untilMs)
+      return this.#collectionOver(false, { error: 'The caller took too long to enter this.' }, 'too long')
+    const speaks = this.#callerSpeech.speaking || this.#transcript.callerOpen || this.#bargeIn.paused
+    if (speaks && collection.spec.speech) return this.#in('digits', DIGITS_POLL_MS)
+    this.#collectionStep(collection.overdue())
+  }
+
+  #collectionStep(step: CollectionStep): void {
+    const collection = this.#collection
+    if (collection === null) return
+    switch (step.type) {
+      case 'nothing':
+        return
+      case 'wait':
+        return this.#deadlines.set('digits', Math.min(this.#nowMs + step.ms, collection.untilMs))
+      case 'ask':
+        this.#mark('digits-asked', step.what)
+        return this.#askDigits(step.what)
+      case 'collected': {
+        this.#clear('digits')
+        this.#collectedAtMs = this.#nowMs
+        this.#mark('digits-collected', step.by)
+        if (step.by === 'keypad') this.#callerStopped(this.#nowMs, true)
+        if (collection.spec.secretFor !== null) return this.#runSecretTool(collection, collection.spec.secretFor)
+        const { entry: digits, masked } = collection
+        const { by } = step
+        return this.#collectionOver(true, { digits, by }, undefined, { digits: masked, by })
+      }
+      case 'failed': {
+        const { error, said } = step
+        return this.#collectionOver(false, { error, ...(said === undefined ? {} : { said }) }, 'no digits')
+      }
+      default:
+        return assertNever(step)
+    }
+  }
+
+  /** The worker puts the digits into the tool's arguments; here they are masked. */
+  #runSecretTool(
+    collection: DigitCollection,
+    { tool: name, argument }: { readonly tool: string; readonly argument: string },
+  ): void {
+    const { toolCallId: callId, toolArgs, entry } = collection
+    const args = { ...toolArgs, [argument]: maskedDigits(entry) }
+    const decision = this.#tools.call(callId, name, args, this.#nowMs)
+    if (decision.type !== 'run') {
+      const error = 'error' in decision ? decision.error : 'This was done already.'
+      return this.#collectionOver(false, { error }, error)
+    }
+    collection.running = true
+    this.#mark('tool-start', name)
+    const { occurrence } = decision
+    this.#out({ type: 'run-tool', callId, name, args, occurrence, secret: { argument, digits: entry.length } })
+    this.#in('private', PRIVATE_TAIL_MS)
+    this.#toolRuns(true)
+  }
+
+  /** @param recorded  what records have in place of the value */
+  #collectionOver(ok: boolean, value: unknown, error?: string, recorded?: unknown): void {
+    const collection = this.#collection
+    if (collection === null) return
+    this.#collection = null
+    this.#clear('digits')
+    if (this.#private) this.#in('private', PRIVATE_TAIL_MS)
+    this.#agentSpeech.open()
+    this.#toolResult(collection.callId, ok, value, error, 'answered', recorded)
+  }
+
+  /** The call goes another way: the digits are not wanted any more. */
+  #abandonCollection(): void {
+    const collection = this.#collection
+    if (collection === null) return
+    if (collection.running) this.#takeBack([collection.toolCallId])
+    this.#collectionOver(false, { error: 'The caller did not finish: the call went on in another way.' }, 'abandoned')
+  }
+
+  #setPrivate(on: boolean): void {
+    this.#clear('private')
+    if (this.#private === on) return
+    this.#private = on
+    this.#mark('private', on ? 'on' : 'off')
+    this.#out({ type: 'private', on })
+    this.#checkpointDue = true
   }
 
   // --- what the agent claims to have done -----------------------------------------------------------------
@@ -2029,8 +2249,9 @@ export class CallSession {
     value: unknown,
     error: string | undefined,
     end: 'answered' | 'overdue' = 'answered',
+    recorded?: unknown,
   ): void {
-    const answer = this.#tools.result(callId, { ok, value, error }, this.#nowMs, this.streamZeroMs, end)
+    const answer = this.#tools.result(callId, { ok, value, error, recorded }, this.#nowMs, this.streamZeroMs, end)
     if (answer === null) {
       this.counters.toolResultsLate++
       return
@@ -2038,6 +2259,7 @@ export class CallSession {
     this.#mark('tool-end', answer.name)
     this.#judgeClaims(false)
     if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
+    if (callId === this.#collection?.toolCallId) return this.#collectionOver(answer.ok, answer.value, error)
     if (!this.#backendUsable) return
     this.#out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
     // The model must speak now, whatever the result is; unless it was to say nothing about it.
@@ -2046,6 +2268,11 @@ export class CallSession {
 
   /** The backend takes tool calls back. */
   #toolsTakenBack(callIds: readonly string[]): void {
+    if (this.#collection !== null && callIds.includes(this.#collection.callId)) this.#abandonCollection()
+    this.#takeBack(callIds)
+  }
+
+  #takeBack(callIds: readonly string[]): void {
     const cancelled = this.#tools.cancel(callIds, this.#nowMs, this.streamZeroMs)
     if (cancelled.length === 0) return
     this.#out({ type: 'cancel-tools', callIds: cancelled })
@@ -2065,7 +2292,7 @@ export class CallSession {
 
   /** A tool runs for long, or the model is late with its answer: the caller hears that we are still there. */
   #fillerDue(): void {
-    if (this.#state !== 'live') return
+    if (this.#state !== 'live' || this.#collection?.running === false) return
     const runs = this.#tools.running > 0
     const { answerAfterMs = null } = this.#options.filler
     const late = answerAfterMs !== null && this.#turns.understood && !this.#smallTalk
@@ -2128,6 +2355,7 @@ export class CallSession {
   #enterEscalation(request: EscalationRequest): void {
     const { reason, summary, origin } = request
     this.#withdrawOffer()
+    this.#abandonCollection()
     this.#request = request
     this.#state = 'escalating'
     this.#agentSpeech.close()
@@ -2232,7 +2460,9 @@ export class CallSession {
     this.#stopAgent()
     this.#state = 'bridged'
     this.#agentSpeech.close()
+    this.#abandonCollection()
     this.#deadlines.clearAll()
+    if (this.#private) this.#in('private', PRIVATE_TAIL_MS)
     this.#escalation = { reason: this.#escalation?.reason ?? 'operator', strategy, outcome: 'answered' }
     this.#mark('bridged', strategy)
     this.#cancelTools()
@@ -2441,6 +2671,7 @@ export class CallSession {
   }
 
   #beginClosing(): void {
+    this.#abandonCollection()
     this.#state = 'closing'
     this.#agentSpeech.close()
     this.#clear(...NOT_WHILE_CLOSING)
@@ -2536,6 +2767,7 @@ export class CallSession {
       waiting: this.#turns.waitingForReal || (this.#escalation !== null && !bridged && this.#state !== 'live'),
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
+    this.#collection = null
     this.#tools.closeGateway(asAsked, this.#nowMs, this.streamZeroMs)
     this.#settleBargeIn()
     this.#bargeIn.abandon()

@@ -133,7 +133,14 @@ export type CallOutput =
       readonly args: Readonly<Record<string, unknown>>
       /** Earlier calls of this tool with these arguments; part of the effect's key (`ToolLedger`). */
       readonly occurrence: number
+      /** The newest digits that the caller pressed while the line was private are its value of that argument. */
+      readonly secret?: { readonly argument: string; readonly digits: number }
     }
+  /**
+   * From here on the caller enters digits that only a tool may get, or not any more: recording, journal and backend get silence,
+   * and each digit that is pressed is the input `dtmf` with SECRET_DIGIT.
+   */
+  | { readonly type: 'private'; readonly on: boolean }
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
   /** Escalate to a human; the packet is stored before the stream ends. */
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }

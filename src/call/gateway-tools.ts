@@ -27,7 +27,10 @@ export const NOTE_FIX_TOOL = 'note_fix'
 export const SPEECH_RATE_TOOL = 'set_speech_rate'
 export const SPEECH_RATES: readonly string[] = ['slower', 'normal', 'faster']
 
-const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL]
+/** Offered to agents whose file has `digits:`. */
+export const COLLECT_TOOL = 'collect_digits'
+
+const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL, COLLECT_TOOL]
 
 /** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): boolean {

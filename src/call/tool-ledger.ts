@@ -2,7 +2,8 @@ import { TOOL_CALLS_MAX } from '../core/limits.js'
 import { asksForAnswer, type ToolWait } from './backend-events.js'
 import type { CallLogRecords, LoggedToolCall, ToolCallEnd } from './call-log.js'
 import type { RunningTool, SessionResume } from './documents/checkpoint.js'
-import { isBuiltIn, recordedArguments } from './gateway-tools.js'
+import { secretCallId } from './digit-collection.js'
+import { COLLECT_TOOL, isBuiltIn, recordedArguments } from './gateway-tools.js'
 
 /** Tool calls that may run at once for one call. */
 export const TOOLS_RUNNING_MAX = 8
@@ -45,6 +46,8 @@ interface ToolResult {
   readonly ok: boolean
   readonly value: unknown
   readonly error: string | undefined
+  /** What the call record has in place of `value`. */
+  readonly recorded?: unknown
 }
 
 interface ToolAnswer {
@@ -59,6 +62,14 @@ interface ToolAnswer {
 const LOST =
   'The connection was lost while this ran. If it only looks something up, call it again. Otherwise it is unknown whether ' +
   'it took effect: say neither that it did nor that it did not, do not repeat it, and offer a human if it matters.'
+
+const COLLECT_AGAIN = `The line had a gap while the caller entered this, and what they entered is lost. Call ${COLLECT_TOOL} again.`
+
+/** The answer for a tool call that ran when its worker died. */
+function lostAnswer({ callId, name }: RunningTool, running: readonly RunningTool[]): { readonly error: string } {
+  const reached = running.some((other) => other.callId === secretCallId(callId))
+  return { error: name === COLLECT_TOOL && !reached ? COLLECT_AGAIN : LOST }
+}
 
 /**
  * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
@@ -90,7 +101,7 @@ export class ToolLedger {
   readonly #past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
   readonly #log: (call: LoggedToolCall) => void
   readonly #calls = new Map<string, LedgerCall>()
-  readonly #lost: string[] = []
+  readonly #lost: { readonly callId: string; readonly value: unknown }[] = []
 
   /**
    * @param past  the call log, which `log` appends to
@@ -108,8 +119,10 @@ export class ToolLedger {
     for (const tool of resumedTools(resume)) {
       this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, waited: 'now', state: 'answered' })
     }
-    for (const { callId, name, args, startMs } of resume.checkpoint.toolsRunning) {
-      this.#lost.push(callId)
+    const { toolsRunning } = resume.checkpoint
+    for (const running of toolsRunning) {
+      const { callId, name, args, startMs } = running
+      this.#lost.push({ callId, value: lostAnswer(running, toolsRunning) })
       if (isBuiltIn(name)) continue // the session continues or ends the built-in action itself
       const record = {
         name,
@@ -201,12 +214,12 @@ export class ToolLedger {
     streamZeroMs: number,
     end: 'answered' | 'overdue' = 'answered',
   ): ToolAnswer | null {
-    const { ok, value, error } = result
+    const { ok, value, error, recorded } = result
     const call = this.#calls.get(callId)
     if (call === undefined || call.state !== 'running') return null
     const answer = ok ? (value ?? null) : (value ?? { error: error ?? 'The tool failed.' })
     call.ok = ok
-    call.result = answer
+    call.result = recorded ?? answer
     this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
     return { name: call.name, quiet: !asksForAnswer(call.waited, ok), ok, value: answer }
   }
@@ -277,7 +290,7 @@ export class ToolLedger {
 
   /** Calls lost with the previous worker, with the answer for the new backend; each is returned once. */
   takeLost(): { readonly callId: string; readonly value: unknown }[] {
-    return this.#lost.splice(0).map((callId) => ({ callId, value: { error: LOST } }))
+    return this.#lost.splice(0)
   }
 
   /** Calls without a result. */
@@ -338,13 +351,10 @@ export function resumedTools({ checkpoint, log }: SessionResume): {
     ...log.toolCalls
       .filter(({ end }) => end !== 'refused')
       .map(({ callId, args, result, record }) => ({ callId, name: record.name, args, ok: record.ok, result })),
-    ...checkpoint.toolsRunning.map(({ callId, name, args }) => ({
-      callId,
-      name,
-      args,
-      ok: false,
-      result: { error: LOST },
-    })),
+    ...checkpoint.toolsRunning.map((running, _index, all) => {
+      const { callId, name, args } = running
+      return { callId, name, args, ok: false, result: lostAnswer(running, all) }
+    }),
   ]
 }
 

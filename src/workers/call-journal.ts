@@ -43,9 +43,10 @@ export class CallJournal {
     )
   }
 
-  /** Bytes of the carrier, on their way into the caller's path. */
-  packet(bytes: Uint8Array, arrivalMs: number): void {
-    if (this.#audio) this.writer.media(['packet', arrivalMs, base64(bytes)])
+  /** Bytes of the carrier, on their way into the caller's path; of a private line only their number. */
+  packet(bytes: Uint8Array, arrivalMs: number, isPrivate: boolean): void {
+    if (this.#audio)
+      this.writer.media(['packet', arrivalMs, base64(isPrivate ? new Uint8Array(bytes.byteLength) : bytes)])
   }
 
   /** A frame of our own voice, which the caller's path gets as the reference for the echo. */

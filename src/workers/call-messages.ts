@@ -100,6 +100,8 @@ export type FromCall =
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   | { readonly type: 'recording-announced' }
+  /** Nothing of the caller is to be recorded or listened to, or it is again. */
+  | { readonly type: 'private'; readonly on: boolean }
   /** Whether the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**

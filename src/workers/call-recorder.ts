@@ -67,9 +67,10 @@ export class CallRecorder {
     return this.#timeline.callerDropped + this.#timeline.agentDropped
   }
 
-  /** Bytes from the carrier's socket, which are not changed. */
-  caller(bytes: Uint8Array, arrivalMs: number): void {
+  /** Bytes from the carrier's socket, which are not changed; of a private line they become silence. */
+  caller(received: Uint8Array, arrivalMs: number, isPrivate: boolean): void {
     if (this.#over) return
+    const bytes = isPrivate ? new Uint8Array(received.byteLength) : received
     this.#layout.observe(bytes.length, arrivalMs)
     const { channels } = this.#layout
     if (channels === 0) {

@@ -1,6 +1,7 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema } from '../agents/definition.js'
 import { businessValues } from '../agents/business.js'
+import { collectionOf } from '../agents/digits.js'
 import { callContext } from '../agents/call-context.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import { phrasesOf } from '../agents/phrases.js'
@@ -46,6 +47,7 @@ export function sessionOptions(
     truncate: capabilities.truncate,
     weighsSpeech: capabilities.weighsSpeech ?? false,
     toolNames: offeredTools(agent, start.assets).map((tool) => tool.name),
+    collections: agent.digits.map(collectionOf),
     greeting: greetingOf(start),
     responseFailedText: agent.tryAgain,
     apologyText: agent.apology,

@@ -3,6 +3,7 @@ import { CallerIdentity } from '../agents/tool.js'
 import type { EffectAnswer, ToolGate, ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
+import { maskedDigits } from '../call/digit-collection.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { messageOf } from '../core/errors.js'
 import { subscriberNumber } from '../sautikit/phone.js'
@@ -46,13 +47,15 @@ export class CallTools {
     this.#identified = this.#caller.verified !== null
   }
 
-  run(run: ToolRun): void {
+  /** @param digits  the value of the run's secret argument, which nothing else gets; empty: it has none */
+  run(run: ToolRun, digits = ''): void {
     const { start, tools, guard, answered } = this.#options
     const language = this.#options.language()
+    const args = run.secret === undefined ? run.args : { ...run.args, [run.secret.argument]: digits }
     const abort = new AbortController()
     this.#running.set(run.callId, abort)
     tools
-      .run(run.name, run.args, {
+      .run(run.name, args, {
         callSid: start.callSid,
         from: subscriberNumber(start.from) ?? '',
         to: start.to,
@@ -71,7 +74,8 @@ export class CallTools {
           guard(() => {
             this.#noteIdentity()
             if (!this.#running.delete(run.callId)) return
-            answered(resultOf(run, outcome))
+            const result = resultOf(run, outcome)
+            answered({ ...result, value: withoutDigits(result.value, digits) })
           }),
         (thrown: unknown) =>
           guard(() => {
@@ -135,6 +139,24 @@ class MainThreadEffects implements ToolGate {
     this.#waiting.get(key)?.(answer)
     this.#waiting.delete(key)
   }
+}
+
+/** A service may repeat what it got: the model and the records are not to have it. Shorter texts are everywhere. */
+const REPEATED_DIGITS_MIN = 3
+
+function withoutDigits<T>(value: T, digits: string): T {
+  if (digits.length < REPEATED_DIGITS_MIN) return value
+  const masked = maskedDigits(digits)
+  const visit = (part: unknown): unknown => {
+    if (typeof part === 'string') return part.replaceAll(digits, masked)
+    if (typeof part === 'number') return String(part).includes(digits) ? masked : part
+    if (Array.isArray(part)) return part.map(visit)
+    if (typeof part !== 'object' || part === null) return part
+    return Object.fromEntries(
+      Object.entries(part).map(([key, entry]) => [key.replaceAll(digits, masked), visit(entry)]),
+    )
+  }
+  return visit(value) as T
 }
 
 /** Makes a tool's answer plain JSON, because it goes into the session and its checkpoint. */

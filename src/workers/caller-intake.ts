@@ -3,6 +3,7 @@ import { AnswerGuard } from '../call/answer-guard.js'
 import type { AnswerGuardOptions, AnswerVerdict } from '../call/answer-guard.js'
 import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
+import { plainFrame } from '../call/frame-figures.js'
 import { smallArray } from '../core/small-arrays.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import { CallerPath } from '../media/caller-path.js'
@@ -95,11 +96,12 @@ export class CallerIntake {
     const {
       shared: { inbound },
       journal,
+      session,
     } = this.#options
     // Before the packets, which may already contain the echo.
     this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
-      journal?.packet(packet, inbound.arrivalMs)
+      journal?.packet(packet, inbound.arrivalMs, session.private)
       this.#path.push(packet, inbound.arrivalMs)
       inbound.release()
     }
@@ -120,14 +122,16 @@ export class CallerIntake {
   attend(nowMs: number): void {
     const { journal, session, turnDecider, digit, backend, context, start } = this.#options
     const path = this.#path
-    journal?.writer.frame(path, nowMs)
+    const unheard = session.private
+    if (unheard) path.frame.fill(0)
+    journal?.writer.frame(unheard ? { ...plainFrame(false), early: path.early } : path, nowMs)
     turnDecider?.hear?.(path.frame)
     session.callerFrame(path, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
     // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
     const pcm = this.#toBackend.convert(path.frame)
-    if (this.#answerGuard === null) backend.pushAudio(pcm, path.voiced)
+    if (this.#answerGuard === null) backend.pushAudio(pcm, path.voiced && !unheard)
     const waitedMs = nowMs - path.arrivalMs
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)

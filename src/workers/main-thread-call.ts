@@ -117,6 +117,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #recorder: CallRecorder | null = null
+  /** The caller enters what only a tool may get. */
+  #private = false
   #attached = false
   #attachedAtMs: number | null = null
   #detachedAtMs: number | null = null
@@ -365,7 +367,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const nowMs = this.#context.clock()
     this.#carrierSentAtMs = nowMs
     this.#shared.inbound.write(bytes, nowMs)
-    this.#recorder?.caller(bytes, nowMs)
+    this.#recorder?.caller(bytes, nowMs, this.#private)
   }
 
   text(messages: readonly StreamText[]): void {
@@ -852,6 +854,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'line-band':
         this.#context.lines.heard(partyKey(this.#caller), message.narrow)
+        return
+      case 'private':
+        this.#private = message.on
         return
       case 'recording-announced':
         this.#recordingAnnounced = true

@@ -6,6 +6,7 @@ import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallLogEntry } from '../call/call-log.js'
+import { COLLECTED_DIGITS_MAX, SECRET_DIGIT } from '../call/digit-collection.js'
 import { parseResume } from '../call/documents/checkpoint.js'
 import type { SessionResume } from '../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
@@ -107,6 +108,8 @@ export class WorkerCall implements BackendSink {
   #stateRefused = false
   #backendFailed = false
   #digits = 0
+  /** Digits that only a tool may get, the newest COLLECTED_DIGITS_MAX; they are nowhere else. */
+  #secret = ''
   #over = false
   #settle!: (end: CallEnd) => void
 
@@ -405,7 +408,9 @@ export class WorkerCall implements BackendSink {
   #digit(digit: string): void {
     this.#intake.digitCame()
     this.#digits++
-    this.#handle({ type: 'dtmf', digit })
+    const secret = this.#session.private && /^\d$/.test(digit)
+    if (secret) this.#secret = `${this.#secret}${digit}`.slice(-COLLECTED_DIGITS_MAX)
+    this.#handle({ type: 'dtmf', digit: secret ? SECRET_DIGIT : digit })
   }
 
   #drain(nowMs: number): void {
@@ -504,9 +509,13 @@ export class WorkerCall implements BackendSink {
       case 'announce-cancel':
         return this.#announceCancel(output.itemId)
       case 'run-tool':
-        if (output.name !== SPEECH_RATE_TOOL) return this.#tools.run(output)
+        if (output.name !== SPEECH_RATE_TOOL)
+          return this.#tools.run(output, this.#takeSecret(output.secret?.digits ?? 0))
         // The session is not entered again while it is left.
         return queueMicrotask(() => this.#guard(() => this.#rateAsked(output.callId, output.args['rate'])))
+      case 'private':
+        this.#secret = ''
+        return this.#post({ type: 'private', on: output.on })
       case 'cancel-tools':
         return this.#tools.cancel(output.callIds)
       case 'escalate':
@@ -529,6 +538,13 @@ export class WorkerCall implements BackendSink {
       default:
         return assertNever(output)
     }
+  }
+
+  /** The newest digits of a private line, which are then forgotten. */
+  #takeSecret(digits: number): string {
+    const secret = digits === 0 ? '' : this.#secret.slice(-digits)
+    this.#secret = ''
+    return secret
   }
 
   /** A few times a second, not for each frame. */

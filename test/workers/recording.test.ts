@@ -42,7 +42,7 @@ function sixSeconds(recorder: CallRecorder, channels: 1 | 2 = 1): void {
       channels === 1
         ? voice
         : Int16Array.from({ length: 640 }, (_, i) => (i % 2 === 0 ? (voice[i >> 1] as number) : 77))
-    recorder.caller(bytes(packet), nowMs)
+    recorder.caller(bytes(packet), nowMs, false)
     // Sent a lead of 100 ms before it is heard.
     if (nowMs > 3900 && nowMs <= 4900) recorder.agent(tone(500, 320), nowMs - 20 + 100)
     recorder.pump(nowMs)

@@ -95,6 +95,7 @@ const output = z.union([
       'cancel-tools',
       'escalate',
       'callback',
+      'private',
       'recording-announced',
       'end-stream',
       'mark',

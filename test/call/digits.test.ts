@@ -1,0 +1,171 @@
+import t from 'tap'
+import { PRIVATE_TAIL_MS } from '../../src/call/digit-collection.js'
+import type { Collection } from '../../src/call/digit-collection.js'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { Rig } from './rig.js'
+
+const order: Collection = {
+  name: 'order',
+  say: 'Your order number, please.',
+  again: 'That was not all.',
+  confirm: null,
+  min: 4,
+  max: 4,
+  terminator: '#',
+  firstMs: 10_000,
+  betweenMs: 4000,
+  retries: 1,
+  speech: true,
+  maskAllBut: null,
+  secretFor: null,
+}
+const pin: Collection = { ...order, name: 'pin', speech: false, secretFor: { tool: 'refund', argument: 'pin' } }
+
+function asked(spec: Partial<Collection> = {}, base = order): Rig {
+  const rig = Rig.talking({ collections: [{ ...base, ...spec }] })
+  rig.toolCall('t1', 'collect_digits', { name: base.name })
+  rig.run(1300)
+  return rig
+}
+const press = (rig: Rig, keys: string): void => {
+  for (const digit of keys) {
+    rig.in({ type: 'dtmf', digit })
+    rig.run(200)
+  }
+}
+const result = (rig: Rig): unknown => rig.all('backend-tool-result').at(-1)
+
+t.test('digits that are pressed are the result of the tool call, and nothing else tells the model', async (t) => {
+  const rig = asked()
+  t.same(rig.texts(), ['Your order number, please.'])
+  press(rig, '4127#')
+  t.match(result(rig), { callId: 't1', ok: true, value: { digits: '4127', by: 'keypad' } })
+  t.same(rig.all('backend-dtmf'), [], 'the # is one of habit')
+  t.match(rig.toolCalls, [{ name: 'collect_digits', ok: true }])
+  rig.answer(2, 'a2', 500, 'Order 4127 is on its way.')
+  rig.run(1000)
+  t.equal(rig.session.log.transcript.at(-1)?.text, 'Order 4127 is on its way.')
+})
+
+t.test('digits may be said, in parts and in Swahili, or begun by voice and ended by key', async (t) => {
+  const spoken = asked()
+  spoken.speak(600)
+  spoken.heardWords('nne moja')
+  spoken.run(1500)
+  spoken.speak(600)
+  spoken.heardWords('mbili saba', 'c2')
+  t.match(result(spoken), { ok: true, value: { digits: '4127', by: 'speech' } })
+  const mixed = asked()
+  mixed.speak(600)
+  mixed.heardWords('four one')
+  mixed.run(1000)
+  press(mixed, '27')
+  t.match(result(mixed), { ok: true, value: { digits: '4127', by: 'keypad' } })
+})
+
+t.test('words that are no digits go to the model, which answers them; who asks for a moment has it', async (t) => {
+  const rig = asked()
+  rig.speak(600)
+  rig.heardWords('Subiri kidogo.')
+  rig.run(14_000)
+  t.equal(result(rig), undefined, 'the caller looks the number up')
+  rig.speak(600)
+  rig.heardWords('I want to talk to a human', 'c2')
+  t.match(result(rig), { ok: false, value: { said: 'I want to talk to a human' } })
+})
+
+t.test('what the model says meanwhile is not wanted, and it hears that at once', async (t) => {
+  const rig = asked()
+  rig.backend({ type: 'turn-start', generation: 2 })
+  t.equal(rig.all('backend-interrupt').length, 1)
+  t.notOk(rig.audio(2, 'a2', 400))
+})
+
+t.test('an entry of several lengths ends with its key or a pause; the other key clears it', async (t) => {
+  const rig = asked({ min: 3, max: 6 })
+  press(rig, '99*4127#')
+  t.match(result(rig), { value: { digits: '4127' } })
+  const paused = asked({ min: 3, max: 6 })
+  press(paused, '412')
+  paused.run(4200)
+  t.match(result(paused), { value: { digits: '412' } })
+})
+
+t.test('too few digits are asked for again, then the model goes on without them', async (t) => {
+  const rig = asked()
+  press(rig, '41#')
+  t.same(rig.texts().at(-1), 'That was not all. Your order number, please.')
+  rig.run(12_000)
+  t.match(result(rig), { ok: false, value: { error: /did not give the digits/ } })
+  t.equal(rig.session.counters.silencePrompts, 0)
+})
+
+t.test('digits are read back, and only the caller confirms them', async (t) => {
+  const rig = asked({ confirm: 'I have {{digits}}.' })
+  press(rig, '4128')
+  t.equal(rig.texts().at(-1), 'I have 4, 1, 2, 8.')
+  press(rig, '2')
+  press(rig, '4127')
+  rig.speak(400)
+  rig.heardWords('Ndiyo')
+  t.match(result(rig), { ok: true, value: { digits: '4127' } })
+})
+
+t.test('a masked number is whole for the model and masked in the record', async (t) => {
+  const rig = asked({ maskAllBut: 2 })
+  press(rig, '4127')
+  t.match(result(rig), { value: { digits: '4127' } })
+  t.match(rig.session.log.toolCalls, [{ result: { digits: '••27' } }])
+})
+
+t.test('of secret digits only the tool that is named hears, and the line is private until they are over', async (t) => {
+  const rig = asked({}, pin)
+  t.ok(rig.session.private)
+  t.same(rig.all('private'), [{ type: 'private', on: true }])
+  t.equal(rig.types().indexOf('private') < rig.types().indexOf('announce'), true, 'before the question')
+  rig.speak(900)
+  press(rig, 'xxxx')
+  t.match(rig.only('run-tool'), { name: 'refund', args: { pin: '••••' }, secret: { argument: 'pin', digits: 4 } })
+  rig.in({ type: 'tool-result', callId: rig.only('run-tool').callId, ok: true, value: { verified: true } })
+  t.match(result(rig), { callId: 't1', ok: true, value: { verified: true } })
+  t.match(
+    rig.toolCalls.map(({ name, args }) => ({ name, args })),
+    [
+      { name: 'refund', args: { pin: '••••' } },
+      { name: 'collect_digits', args: { name: 'pin' } },
+    ],
+  )
+  rig.run(PRIVATE_TAIL_MS + 100)
+  t.notOk(rig.session.private)
+  t.same(rig.all('backend-speech-start'), [], 'and nobody heard the caller speak')
+  const { outputs, recorded } = replayJournal(rig.journal)
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+})
+
+t.test('an entry that the call leaves behind is answered, and the line is open again', async (t) => {
+  const rig = asked({}, pin)
+  rig.backend({ type: 'tool-cancel', callIds: ['t1'] })
+  t.match(rig.toolCalls, [{ name: 'collect_digits', ok: false }])
+  rig.run(PRIVATE_TAIL_MS + 100)
+  t.notOk(rig.session.private)
+  rig.toolCall('t2', 'collect_digits', { name: 'address' })
+  t.match(result(rig), { ok: false, value: { error: 'name must be one of pin.' } })
+})
+
+t.test('after a takeover the line stays private until the model has asked again', async (t) => {
+  const before = asked({}, pin)
+  press(before, 'xx')
+  const rig = new Rig({ collections: [pin] }, parseResume(JSON.parse(JSON.stringify(before.resume))))
+  t.ok(rig.session.private)
+  rig.open()
+  rig.in({ type: 'dtmf', digit: 'x' })
+  rig.ready()
+  t.match(rig.only('backend-tool-result'), { callId: 't1', ok: false, value: { error: /Call collect_digits again/ } })
+  t.same(rig.all('backend-dtmf'), [])
+  rig.toolCall('t2', 'collect_digits', { name: 'pin' })
+  rig.run(1300)
+  press(rig, 'xxxx')
+  t.equal(rig.only('run-tool').name, 'refund')
+})

@@ -1,0 +1,150 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { digitsSchema } from '../../src/agents/digits.js'
+import { toolSchema } from '../../src/agents/tool-definition.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { dtmfTones } from '../../src/simulator/line.js'
+import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
+
+// The call is spoken in real time.
+t.setTimeout(60_000)
+
+const BACKEND = `module:${new URL('./keypad-backend.js', import.meta.url).href}`
+const PIN = '7359'
+
+t.test('a PIN that is keyed as sound reaches its tool, and nothing else of the call has it', async (t) => {
+  const bodies: string[] = []
+  const bank = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      bodies.push(body)
+      // A service that repeats what it got.
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ ok: true, for: `PIN ${PIN}` }))
+    })
+  })
+  await new Promise<void>((resolve) => bank.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => bank.close())
+  const shipped = await orderStatusAgent()
+  const definition = {
+    ...shipped,
+    fillers: { ...shipped.fillers, phrases: [] },
+    recording: { enabled: true, consent: null },
+    tools: [
+      toolSchema.parse({
+        name: 'check_pin',
+        description: 'Checks the PIN.',
+        parameters: { properties: { pin: { type: 'string' } }, required: ['pin'] },
+        http: {
+          method: 'POST',
+          url: `http://127.0.0.1:${(bank.address() as AddressInfo).port}/pin`,
+          body: { pin: '{{args.pin}}' },
+        },
+      }),
+    ],
+    digits: digitsSchema.parse([
+      {
+        name: 'pin',
+        description: 'The PIN.',
+        say: 'Your PIN.',
+        length: 4,
+        sensitive: true,
+        tool: 'check_pin',
+        argument: 'pin',
+      },
+    ]),
+  }
+  const journal: string[] = []
+  const rows: { readonly at: number; readonly rows: Int16Array }[] = []
+  const test = await startHost({
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(BACKEND) }]]),
+    journal: { build: 'test', audio: true },
+    keepJournal: (_sid, lines) => journal.push(...lines),
+    record: () => ({
+      path: 'recordings/x.wav',
+      failed: false,
+      announced: () => undefined,
+      end: () => undefined,
+      discard: () => undefined,
+      write: (at, written) => {
+        rows.push({ at, rows: written.slice() })
+        return true
+      },
+    }),
+  })
+  t.teardown(() => test.close())
+  const call = {
+    callSid: sid('HD_keypad000001'),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound' as const,
+  }
+  const line = new TestLine(test.host.prepare(call))
+  const said = (): string[] => line.call.view().transcript.map(({ text }) => text)
+  line.start()
+  await line.agentQuiet(150)
+  line.call.text([{ type: 'dtmf', digit: '9' }])
+  await until(
+    () =>
+      test.host
+        .find(call.callSid)
+        ?.timeline()
+        .timeline.some(({ name }) => name === 'private') === true,
+    10_000,
+    'a private line',
+  )
+  await line.agentQuiet(150)
+  const fromMs = rows.reduce((sum, { rows: part }) => sum + part.length, 0) / 32
+  line.say(dtmfTones(PIN, 16_000))
+  await until(() => said().some((text) => text.includes('loud samples')), 20_000, 'the result')
+  t.same(bodies, [JSON.stringify({ pin: PIN })], 'the tool has it')
+  t.equal(said().at(-1), '{"ok":true,"for":"PIN ••••"}; 0 loud samples, 0 digits', 'the model does not')
+  await until(() => said().length >= 3, 5000, 'the words')
+  line.stop()
+  line.call.detach(1000)
+  const record = await test.recordOf(call.callSid)
+
+  t.notOk(JSON.stringify(record).includes(PIN), 'nor does the record')
+  t.match(record.toolCalls, [
+    { name: 'check_pin', args: { pin: '••••' }, ok: true },
+    { name: 'collect_digits', args: { name: 'pin' }, ok: true },
+  ])
+  const left = rows.flatMap(({ rows: part }) => [...part].filter((_, index) => index % 2 === 0))
+  t.ok(left.length / 16 > fromMs + 500, 'the recording covers that time')
+  t.notOk(
+    left.some((sample) => Math.abs(sample) > 200),
+    'and is silent in it',
+  )
+
+  t.notOk(
+    journal.some((text) => text.includes(PIN)),
+    'nor does the journal',
+  )
+  const vadBank = await loadVoiceDetectors()
+  const heard: string[] = []
+  const { outputs, recorded, frameDifferences } = replayJournal(journal, {
+    decode: (text) => new Uint8Array(Buffer.from(text, 'base64')),
+    openPath: (media) => {
+      const path = new CallerPath({ ...media, vadBank })
+      const pull = path.pull.bind(path)
+      path.pull = (nowMs) => {
+        const due = pull(nowMs)
+        if (due && path.digit !== null) heard.push(path.digit)
+        return due
+      }
+      return path
+    },
+  })
+  t.same(heard, [], 'its audio has no key in it')
+  t.same(frameDifferences, [])
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'and the call is replayed to the same outputs')
+})
