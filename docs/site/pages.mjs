@@ -69,6 +69,7 @@ const GROUPS = [
       'docs/BACKENDS.md',
       'docs/CASCADE.md',
       'docs/LANGUAGES.md',
+      'docs/KEYPAD.md',
       'docs/COMPATIBILITY.md',
       'docs/OWN-BACKEND.md',
       'examples/own-backend/README.md',

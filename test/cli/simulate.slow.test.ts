@@ -1,10 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { command } from '../support/command.js'
+import { KEYPAD_AGENTS, KEYS_AND_WORDS } from '../support/keypad-agent.js'
 import { whole } from '../support/gateway.js'
 
 // Three calls of 10 to 30 s in real time, at once.
@@ -58,4 +59,11 @@ t.test('and against one that runs already; what needs no sound is skipped there'
   const { code, text, report } = await simulate(argv, { SHOP_API_URL: at.shopUrl })
   t.equal(code, 0, text)
   t.match(report.results, [{ name: 'keys-in-a-noisy-street', status: 'passed', call: { backend: 'embedded' } }])
+})
+
+t.test('a caller who keys a secret code in as sound has the tool that gets it', { buffered: true }, async (t) => {
+  const file = join(await mkdtemp(join(folder, 'keypad-')), 'keys-and-words.yaml')
+  await writeFile(file, KEYS_AND_WORDS)
+  const { code, out, err } = await command(['simulate', file, '--mode', 'audio', '--agents', KEYPAD_AGENTS])
+  t.equal(code, 0, out + err)
 })

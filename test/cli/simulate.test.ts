@@ -11,6 +11,7 @@ import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { command } from '../support/command.js'
+import { KEYPAD_AGENTS, KEYS_AND_WORDS } from '../support/keypad-agent.js'
 
 t.setTimeout(120_000)
 
@@ -87,6 +88,14 @@ t.test('a claim that no tool made true fails the call', async (t) => {
     out,
     /the agent claimed what nothing supports \(it has no tool for that: no-tool\); it said <have> \* \(cancelled/,
   )
+})
+
+t.test('a caller keys one number in, says the other, and no report has the one that is secret', async (t) => {
+  const file = await scenarioFile('keys-and-words', KEYS_AND_WORDS)
+  const json = join(folder, 'keys.json')
+  const { code, out } = await simulate([file, '--mode', 'text', '--agents', KEYPAD_AGENTS, '--json', json])
+  t.equal(code, 0, out)
+  t.notMatch(await readFile(json, 'utf8'), /4127/)
 })
 
 t.test('what cannot be run at all exits with 2 and says why', async (t) => {

@@ -272,6 +272,41 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       ),
   },
   {
+    name: 'goes on with the result of a tool that took digits from the caller meanwhile',
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerSays: ['four one two seven'],
+          callerWrites: ['Look me up'],
+          replies: [
+            { calls: [{ callId: 'call_a', name: 'get_account', args: {} }] },
+            { say: 'Not wanted.' },
+            { say: 'Thank you.' },
+          ],
+        },
+        async ({ backend, recorder, vendor, speak }) => {
+          backend.sendText('Look me up', { role: 'caller', respond: true })
+          const call = await recorder.next('tool-call')
+          await recorder.next('turn-done')
+          // The gateway asks; the caller keys the digits in, on a line that is silent for the model, and says them.
+          backend.sendText('Please say or key in your number.', { role: 'agent', respond: false })
+          const begun = recorder.all('turn-start').length
+          recorder.onEvent = (event) => {
+            if (event.type === 'turn-start' && recorder.all('turn-start').length === begun + 1)
+              backend.interrupt({ itemId: null, playedMs: 0 })
+          }
+          await speak(600)
+          await pause(150)
+          backend.toolResult(call.callId, { ok: true, value: { digits: '4127', by: 'keypad' } })
+          // Some services cancel their calls when the caller speaks; then the result is ignored.
+          if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) return
+          await recorder.until('the result to arrive', () => vendor.toolAnswers.length === 1)
+          await recorder.until('an answer to it', () => recorder.all('turn-done').length > begun + 1)
+        },
+      ),
+  },
+  {
     name: 'calls an unknown tool like any other, and accepts a failure as its result',
     run: (harness) =>
       connected(
