@@ -11,7 +11,7 @@ export const COLLECTED_DIGITS_MAX = 32
 /** Times that a caller may be asked again. */
 export const COLLECTION_RETRIES_MAX = 5
 /** A whole collection, prompts and retries included. After it the model goes on without the digits. */
-export const COLLECTION_MS_MAX = 180_000
+const COLLECTION_MS_MAX = 180_000
 /**
  * After the last key of a secret entry the line stays private for this long: the tone of a key that is held down, and the key
  * that callers press by habit after the last digit.
