@@ -712,6 +712,34 @@ const humanSchema = z.union(
   },
 )
 
+/** What a cascade says when no language model answers and no human can come; see `MessagePhrases`. */
+const messageSchema = z.strictObject({
+  name: spoken
+    .default({
+      en: 'I cannot look anything up at the moment, but I can take a message. What is your name, please?',
+      sw: 'Kwa sasa siwezi kuangalia chochote, lakini naweza kuchukua ujumbe. Jina lako ni nani, tafadhali?',
+    })
+    .describe("Says why, and asks for the caller's name; spoken after failed or closed."),
+  about: spoken
+    .default({ en: 'Thank you. And what is it about?', sw: 'Asante. Na ni kuhusu nini?' })
+    .describe('Asks what it is about.'),
+  number: spoken
+    .default({ en: 'Which number can we call you on?', sw: 'Tukupigie kwa namba gani?' })
+    .describe('Asks a caller whose number is withheld for one.'),
+  noted: spoken
+    .default({
+      en: 'Thank you. I have noted it, and a colleague will call you back. Goodbye.',
+      sw: 'Asante. Nimeandika, na mwenzangu atakupigia simu. Kwaheri.',
+    })
+    .describe('Spoken when the call back is noted; then the call ends.'),
+  failed: spoken
+    .default({
+      en: 'I am sorry, I could not note it. Please call again later. Goodbye.',
+      sw: 'Samahani, sikuweza kuandika. Tafadhali piga tena baadaye. Kwaheri.',
+    })
+    .describe('Spoken when it could not be noted; then the call ends.'),
+})
+
 const escalationSchema = z.strictObject({
   numbers: z
     .array(humanSchema)
@@ -757,6 +785,12 @@ const escalationSchema = z.strictObject({
   offerAccepted: spoken
     .default({ en: 'Thank you. A colleague will call you back.', sw: 'Asante. Mwenzangu atakupigia simu.' })
     .describe('Spoken after digit 1.'),
+  message: messageSchema
+    .prefault({})
+    .nullable()
+    .describe(
+      'How a cascade takes a message when no language model answers and nobody can come, if callback is a strategy; null: it takes none.',
+    ),
   silentLine: spoken
     .optional()
     .describe(

@@ -4,6 +4,9 @@ import type { AgentDefinition } from './definition.js'
 import type { Passage } from './knowledge.js'
 import { offlineShape } from './offline.js'
 
+/** Beginning of the paths of phrases that are said only where the agent's voice works. */
+export const LIVE = 'escalation.message.'
+
 /** What the agent itself says word for word during a call, with its place in the file. None of it is about a caller. */
 export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phrase: Phrase])[] {
   const { escalation, silence, fillers, recording, recovery, limits } = agent
@@ -27,6 +30,7 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
     ['escalation.offer', escalation?.offer],
     ['escalation.offerAccepted', escalation?.offerAccepted],
     ['escalation.silentLine', escalation?.silentLine],
+    ...Object.entries(escalation?.message ?? {}).map(([name, phrase]) => [`${LIVE}${name}`, phrase] as const),
   ]
   return phrases.flatMap(([path, phrase]) => (phrase == null ? [] : [[path, phrase] as const]))
 }

@@ -161,7 +161,8 @@ const REAL_SPEECH_MS = 200
  *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
  *     seeking --it failed, or is too slow and there is another--> seeking the next of `Candidates`
  *     seeking --every candidate failed, and the last one to connect--> seeking  after a pause, until the search takes too long
- *     seeking --every candidate failed--> over                        one fatal `error`, `closed`, `connect` rejects
+ *     seeking --every candidate failed--> seeking                     a last resort, if there is one
+ *     seeking --this one failed too--> over                           one fatal `error`, `closed`, `connect` rejects
  *     serving --fatal error, closed, stall, failed answers--> seeking: replacement, else standby, else next candidate
  *     serving --its session ends soon, both sides quiet--> serving, by a new session of the same candidate (rotation)
  *     (any)   --close--> over
@@ -540,10 +541,8 @@ export class CallBackend implements Backend, CandidateListener {
       this.#responsesFailed++
       const limited = /rate_?limit/i.test(event.reason ?? '')
       // The next backend gets the same question, so the caller need not repeat it.
-      if (
-        (limited || this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX) &&
-        this.#candidates.hasBetterThan(session.index)
-      ) {
+      const repeatedly = this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX
+      if ((limited || repeatedly) && this.#candidates.hasBetterThan(session.index, repeatedly)) {
         const words = `${session.name}: ${this.#responsesFailed} answers failed`
         return this.#failed(session, vendorFault(limited ? 'rate_limit' : 'internal', words, true), 'responses-failed')
       }
@@ -595,8 +594,8 @@ export class CallBackend implements Backend, CandidateListener {
     // Without another backend the call itself handles the silence, except that of a single service that says nothing at
     // all after speech, or nothing since its session began: a new session may do better, once.
     const silent = state === 'spoken' || !this.#primaryLives
-    const reconnects = silent && this.stats.stalls === 0 && this.#options.candidates.length === 1
-    if (!reconnects && !this.#candidates.hasBetterThan(primary.index)) return
+    const reconnects = silent && this.stats.stalls === 0 && this.#candidates.regularCount === 1
+    if (!reconnects && !this.#candidates.hasBetterThan(primary.index, true)) return
     this.stats.stalls++
     const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
     this.#failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
@@ -631,7 +630,8 @@ export class CallBackend implements Backend, CandidateListener {
     this.#candidates.failed(session.index, fault.retryable)
     if (session === this.#next) {
       this.#next = null
-      if (this.#candidates.next(null, this.#served) !== null) this.#emit(faultEvent({ ...fault, fatal: false }))
+      if (this.#candidates.next(null, this.#served) !== null || this.#candidates.lastResort() !== null)
+        this.#emit(faultEvent({ ...fault, fatal: false }))
       this.#seek(fault)
     } else if (session === this.#standby) {
       this.stats.standbysLost++
@@ -652,19 +652,24 @@ export class CallBackend implements Backend, CandidateListener {
     if (this.#over) return
     this.stats.failovers++
     this.#candidates.beginSearch()
-    this.#searchUntilMs = nowMs + SEARCH_MS
     this.#triesAgain = 0
     // The end of a session's time is no fault of the service.
     const sameAgain = fault.code === 'session_expired'
     if (!sameAgain) this.#candidates.failed(session.index, fault.retryable)
-    if (this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX) || this.#candidates.next() === null)
-      return this.#giveUp(fault)
+    const exhausted = this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX)
+    const last = session.candidate.lastResort === true && exhausted ? null : this.#candidates.lastResort()
+    this.#searchUntilMs = nowMs + (last === null ? SEARCH_MS : FIRST_SEARCH_MS)
+    // It connects, but does not answer: where there is a last resort, another session of it is not worth the wait.
+    const mute = last !== null && (reason === 'responses-failed' || (reason === 'stall' && this.stats.stalls > 1))
+    if (mute) this.#candidates.tried(session.index)
+    if (last === null && (exhausted || this.#candidates.next() === null)) return this.#giveUp(fault)
     this.#emit(faultEvent({ ...fault, fatal: false }))
     if (waiting) {
       const { holdAfterMs = FAILOVER_HOLD_MS } = this.#options
       this.#holdFromMs = nowMs
       this.#holdAlarm.set(Math.max(0, holdAfterMs - (nowMs - waitingSinceMs)), () => this.#emit({ type: 'holding' }))
     }
+    if (last !== null && (exhausted || (mute && this.#candidates.next() === null))) return this.#try(last)
     this.#seek(fault, sameAgain ? session.index : null)
   }
 
@@ -738,6 +743,8 @@ export class CallBackend implements Backend, CandidateListener {
       this.#triesAgain < TRIES_AGAIN_MAX &&
       this.#options.timers.nowMs() + waitMs <= untilMs &&
       this.#candidates.anyBy(untilMs)
+    const last = again ? null : this.#candidates.lastResort()
+    if (last !== null) return this.#try(last)
     if (!again) return this.#giveUp((this.#served ? null : this.#candidates.exhausted()) ?? fault)
     this.#triesAgain++
     this.#connectAlarm.set(waitMs, () => {
@@ -753,7 +760,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (session.phase === 'ready') return this.#promote(session)
     // With another candidate left, a slow one gets only `connectMs`.
     const { connectMs = FAILOVER_CONNECT_MS } = this.#options
-    if (this.#candidates.next(null, this.#served) === null) return
+    if (this.#candidates.next(null, this.#served) === null && this.#candidates.lastResort() === null) return
     this.#connectAlarm.set(connectMs, () => {
       this.#failed(
         session,

@@ -13,6 +13,7 @@ import { MODULE_PREFIX, detectsTurns, loadBackend, modelsOf } from './registry.j
 import type { BackendContext } from './registry.js'
 import { clockTimers } from './timers.js'
 import type { BackendWatch } from './watch.js'
+import type { MessagePhrases } from './cascade/message-taker.js'
 
 /** What the backends of a call share, besides what each of them needs. */
 interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
@@ -38,6 +39,8 @@ export interface CompositionOptions {
   readonly budget: BudgetLimits | null
   /** The agent's own prices, before those of the settings and the vendors' lists; null for none. */
   readonly prices: Prices | null
+  /** What is said to take a message when no model answers; null: none is taken. */
+  readonly message: MessagePhrases | null
 }
 
 /** For the call record. Plain data. */
@@ -55,6 +58,8 @@ interface ComposedBackend {
 const NOTHING_REPORTED: CallBackendReport = { failover: null, irregular: {}, budget: null }
 /** The backend with a scripted dialogue; see `FailoverCandidate.scripted`. */
 const SCRIPTED = 'embedded'
+/** The one whose recogniser and voice can take a message without a model. */
+const SPEAKS_ALONE = 'cascade'
 
 /**
  * The backend of a call as the agent's file describes it.
@@ -64,18 +69,21 @@ export async function composeBackend(
   options: CompositionOptions,
   context: CompositionContext,
 ): Promise<ComposedBackend> {
-  const { names } = options
+  const { names, message, voices } = options
   // When one of them cannot detect turns, the gateway marks the turns for all.
   const gatewayTurns = names.length > 1 && !names.every((name) => detectsTurns(name, context.settings, context.options))
-  const factories = await Promise.all(
-    names.map((name) =>
-      loadBackend(name, {
-        ...context,
-        gatewayTurns,
-        ...(options.voices[name] === undefined ? {} : { voices: options.voices[name] }),
-      }),
-    ),
-  )
+  const load = (name: string, more: Pick<BackendContext, 'message'> = {}): Promise<BackendFactory> =>
+    loadBackend(name, {
+      ...context,
+      ...more,
+      gatewayTurns,
+      ...(voices[name] === undefined ? {} : { voices: voices[name] }),
+    })
+  const factories = await Promise.all(names.map((name) => load(name)))
+  const takesMessage =
+    message === null || !names.includes(SPEAKS_ALONE)
+      ? []
+      : [{ create: await load(SPEAKS_ALONE, { message }), voice: voices[SPEAKS_ALONE] ?? null, lastResort: true }]
   const [first = ''] = names
   const alone = names.length === 1 && (first === SCRIPTED || first.startsWith(MODULE_PREFIX))
   const meter = new CostMeter(priceList([options.prices, context.settings.prices]), (name) => {
@@ -86,10 +94,13 @@ export async function composeBackend(
   return {
     create: (sink) => {
       backend = new CallBackend(sink, {
-        candidates: factories.map((create, index) => {
-          const name = names[index] as string // as many names as factories
-          return { create, scripted: name === SCRIPTED, ...(alone ? {} : { voice: options.voices[name] ?? null }) }
-        }),
+        candidates: [
+          ...factories.map((create, index) => {
+            const name = names[index] as string // as many names as factories
+            return { create, scripted: name === SCRIPTED, ...(alone ? {} : { voice: voices[name] ?? null }) }
+          }),
+          ...takesMessage,
+        ],
         alone,
         timers: clockTimers(context.clock),
         circuits: context.circuits,

@@ -7,6 +7,8 @@ import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { CascadeBackend } from './cascade/cascade-backend.js'
 import { loadStageModules, missingForStages, stageLacks, stageModels, stagesOf } from './cascade/services.js'
 import type { CascadeSettings, ServiceSettings } from './cascade/services.js'
+import { messageTaker } from './cascade/message-taker.js'
+import type { MessagePhrases } from './cascade/message-taker.js'
 import type { OwnVoice } from './cascade/own-voice.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import type { SpeechClient } from '../speech/speech-client.js'
@@ -77,6 +79,8 @@ export interface BackendContext {
   readonly voices?: Phrase
   /** The agent's fixed phrases in the voice of its cascade; absent for an agent whose first backend is another. */
   readonly ownVoice?: OwnVoice
+  /** The cascade takes a message, without a language model; absent: it is the agent. */
+  readonly message?: MessagePhrases
   /**
    * The gateway marks the caller's turns, because another backend of the list cannot detect them. A backend with its
    * own turn detection then switches it off, unless the agent's file sets it, so that no turn is timed twice.
@@ -229,9 +233,10 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
     // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
     usesLegRate: () => true,
-    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz, ownVoice, voices }) =>
+    make: (sink, { settings: { cascade }, options, clock, legRateHz, ownVoice, voices, message }) =>
       new CascadeBackend(sink, {
-        ...stagesOf(cascade, own),
+        ...stagesOf(cascade, options.cascade ?? {}),
+        ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
         legRateHz,
         nowMs: clock,
         ...(ownVoice === undefined ? {} : { ownVoice }),

@@ -143,6 +143,8 @@ interface EscalationRequest {
   readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
   /** The tool call that asked; it is answered only if the escalation fails. */
   readonly toolCallId: string | null
+  /** Who asks tells the caller itself that nobody can come, and takes a message: no call back is offered by key. */
+  readonly takesMessage?: boolean
 }
 
 /** Waiting speech beyond this is not in the shared ring, so it is lost when the worker dies. */
@@ -1917,6 +1919,7 @@ export class CallSession {
         summary: textOf(args['summary']),
         origin: 'agent',
         toolCallId: callId,
+        takesMessage: args['takesMessage'] === true,
       })
     if (name === END_CALL_TOOL) {
       const silent = !this.#agentSpokeLast && !this.#sounding
@@ -2485,7 +2488,8 @@ export class CallSession {
     this.#transferItemId = null
     this.#closeForTransfer = false
     const words = this.#text(closed ? options?.closedText : options?.failedText)
-    if (!offer && this.#endsAfterFailure) {
+    const takesMessage = request?.takesMessage === true && !this.#backendDead
+    if (!offer && this.#endsAfterFailure && !takesMessage) {
       const text = `${words} ${this.#goodbye}`.trim()
       this.#speakThenEnd(this.#reasonAfterFailure, `escalation failed: ${detail}`, text, true)
       return
@@ -2495,17 +2499,26 @@ export class CallSession {
     this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
     this.#checkpointDue = true
     this.#agentHeardAtMs = this.#nowMs
-    if (offer) this.#offerCallback(words, request)
+    if (takesMessage) this.#withdrawOffer()
+    else if (offer) this.#offerCallback(words, request)
     else if (words !== '') this.#announce(words, 'escalation')
     if (this.#backendDead) return
     this.#agentSpeech.open()
     this.#state = 'live'
-    this.#tellBackendUnreached(request?.toolCallId ?? null, outcome, closed, offer)
+    this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)
     this.#in('silence', this.#options.silence.afterMs)
     if (this.#tools.running > 0) this.#in('filler', this.#options.filler.afterMs)
   }
 
-  #tellBackendUnreached(toolCallId: string | null, outcome: EscalationOutcome, closed: boolean, offer: boolean): void {
+  /** @param say  what the backend is to tell the caller itself; null: the caller has been told */
+  #tellBackendUnreached(
+    request: EscalationRequest | null,
+    outcome: EscalationOutcome,
+    closed: boolean,
+    offer: boolean,
+    say: string | null,
+  ): void {
+    const toolCallId = request?.toolCallId ?? null
     const why = closed ? 'No human is there at this hour.' : 'No human could be reached.'
     const next = offer
       ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say ' +
@@ -2513,7 +2526,7 @@ export class CallSession {
       : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`
     if (toolCallId === null) return this.#out({ type: 'backend-text', text: note, role: 'system', respond: false })
-    const value = { error: note, outcome }
+    const value = say === null ? { error: note, outcome } : { error: why, outcome, say }
     this.#out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
     const answer = this.#tools.result(toolCallId, { ok: false, value, error: outcome }, this.#nowMs, this.streamZeroMs)
     if (answer !== null) this.#mark('tool-end', answer.name)

@@ -4,7 +4,7 @@ import { businessValues } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
 import { callContext } from '../agents/call-context.js'
 import { offeredTools } from '../agents/offered-tools.js'
-import { phrasesOf } from '../agents/phrases.js'
+import { LIVE, phrasesOf } from '../agents/phrases.js'
 import { withBusiness } from '../agents/template.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { codeOf, textIn } from '../call/phrase.js'
@@ -199,7 +199,8 @@ export function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSp
 
 /** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
 export function fixedPhrases(agent: AgentDefinition, language: string): readonly string[] {
-  const phrases = [agent.greeting, firstPromptOf(agent), ...phrasesOf(agent).map(([, phrase]) => phrase)]
+  const kept = phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE))
+  const phrases = [agent.greeting, firstPromptOf(agent), ...kept.map(([, phrase]) => phrase)]
   return [...new Set(phrases.filter((phrase) => phrase !== null).map((phrase) => textIn(phrase, language)))]
 }
 

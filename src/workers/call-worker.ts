@@ -11,6 +11,7 @@ import { PhraseStore } from '../speech/phrase-store.js'
 import { SpeechClient } from '../speech/speech-client.js'
 import { Circuits } from '../backends/failover/circuit-breaker.js'
 import { ownVoiceOf } from '../backends/cascade/services.js'
+import type { MessagePhrases } from '../backends/cascade/message-taker.js'
 import type { OwnVoice } from '../backends/cascade/own-voice.js'
 import { codeOf } from '../call/phrase.js'
 import { composeBackend } from '../backends/compose.js'
@@ -198,6 +199,12 @@ function ownVoiceFor({ backends, agent, legRateHz }: CallStart): OwnVoice | null
   })
 }
 
+/** What is said to take a message; null where a call back cannot be promised. */
+function messagePhrases({ escalation, goodbye }: AgentDefinition): MessagePhrases | null {
+  const message = escalation?.strategies.includes('callback') === true ? escalation.message : null
+  return message === null ? null : { ...message, goodbye }
+}
+
 async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
   const speech =
     start.speech === null
@@ -217,6 +224,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       ...agent.failover,
       budget: budgetOf(agent),
       prices: agent.budget?.prices ?? null,
+      message: messagePhrases(agent),
     },
     {
       speech,

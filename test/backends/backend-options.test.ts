@@ -66,6 +66,7 @@ async function connected(
     ...agent.failover,
     budget: null,
     prices: null,
+    message: null,
   }
   const composed = await composeBackend(options, {
     speech: null,

@@ -3,10 +3,14 @@ import type { Test } from 'tap'
 import type { BackendSession } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { heardOf } from '../../src/backends/cascade/conversation.js'
+import { messageTaker } from '../../src/backends/cascade/message-taker.js'
 import { Sentences } from '../../src/backends/cascade/sentences.js'
 import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
 import { RateConverter } from '../../src/media/resample/rate-converter.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { pause } from '../../src/backends/conformance/harness.js'
 import { writeWav } from '../../src/media/wav.js'
@@ -253,6 +257,133 @@ t.test('a wrong key that only shows in mid-call ends it', async (t) => {
   ask(backend)
   t.match(await recorder.next('error'), { code: 'auth', fatal: true, retryable: false })
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
+})
+
+/** A call whose only backend is a cascade, with the taker of messages behind it. */
+async function messageLine(
+  t: Test,
+  session: Partial<BackendSession>,
+): Promise<Line & { readonly said: () => string[] }> {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const recorder = new Recorder()
+  const options = cascadeOptions(double)
+  const phrases = {
+    name: { en: 'I can take a message. What is your name?', sw: 'Naweza kuchukua ujumbe. Jina lako nani?' },
+    about: { en: 'Thank you. What is it about?', sw: 'Asante. Ni kuhusu nini?' },
+    number: { en: 'Which number can we call?', sw: 'Tukupigie kwa namba gani?' },
+    noted: { en: 'It is noted. Goodbye.', sw: 'Nimeandika. Kwaheri.' },
+    failed: 'I could not note it.',
+    goodbye: 'Goodbye then.',
+  }
+  const timers = clockTimers(() => performance.now())
+  const backend = new CallBackend(recorder, {
+    timers,
+    candidates: [
+      { create: (sink) => new CascadeBackend(sink, options) },
+      {
+        create: (sink) =>
+          new CascadeBackend(sink, { ...options, name: 'message', llm: [messageTaker(phrases)], speculate: false }),
+        lastResort: true,
+      },
+    ],
+  })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    await double.close()
+  })
+  await backend.connect(conformanceSession({ greeting: null, ...session }), new AbortController().signal)
+  return {
+    double,
+    backend: backend as unknown as CascadeBackend,
+    recorder,
+    said: () => recorder.all('transcript').flatMap((one) => (one.role === 'agent' && one.final ? [one.text] : [])),
+  }
+}
+
+t.test('a caller whose model has failed leaves a message, after a human was asked for', async (t) => {
+  const { double, backend, recorder, said } = await messageLine(t, { tools: GATEWAY_TOOLS })
+  double.script.reply({ say: 'Hello.' })
+  const say = (text: string): Promise<void> => {
+    double.script.callerSays(text)
+    return speakTo(backend, 600)
+  }
+  await say('Hello')
+  await recorder.next('turn-done')
+  double.refuse.llm = { status: 500, body: '{"error":{"message":"out of order"}}' }
+  await say('Where is my order?')
+  await recorder.until('a failed answer', () => recorder.all('turn-done').some(({ status }) => status === 'failed'))
+  // Both are understood again by the one that takes over.
+  double.script.callerSays('Where is my order?')
+  await say('Where is my order, please?')
+  const human = await recorder.next('tool-call')
+  t.match(human, { name: ESCALATE_TOOL, args: { reason: 'technical problem', takesMessage: true } })
+  t.match(recorder.all('failover'), [{ from: 'cascade', to: 'message', reason: 'responses-failed' }])
+  backend.toolResult(human.callId, {
+    ok: false,
+    value: { error: 'No human could be reached.', say: 'Nobody is free.' },
+  })
+  await recorder.until('the first question', () => said().length === 2)
+  await say('Otieno')
+  await recorder.until('the second question', () => said().length === 3)
+  await say('My refund of yesterday')
+  const noted = await recorder.next('tool-call', 2)
+  t.match(noted, { name: CALLBACK_TOOL, args: { note: 'Otieno: My refund of yesterday' } })
+  t.notOk(
+    said().some((text) => text.includes('noted')),
+    'nothing is promised before it is saved',
+  )
+  backend.toolResult(noted.callId, { ok: true, value: { noted: true } })
+  t.match(await recorder.next('tool-call', 3), { name: END_CALL_TOOL })
+  t.same(said(), [
+    'Hello.',
+    'Nobody is free. I can take a message. What is your name?',
+    'Thank you. What is it about?',
+    'It is noted. Goodbye.',
+  ])
+})
+
+t.test('a message is taken in the language of the call, with a number where that is withheld', async (t) => {
+  const callBack = GATEWAY_TOOLS.filter(({ name }) => name === CALLBACK_TOOL)
+  const { double, backend, recorder, said } = await messageLine(t, { tools: callBack, language: 'sw-KE' })
+  double.refuse.llm = { status: 401, body: '{"error":{"message":"no"}}' }
+  const say = async (text: string): Promise<void> => {
+    double.script.callerSays(text)
+    await speakTo(backend, 600)
+  }
+  await say('Agizo langu liko wapi?')
+  await recorder.until('the first question', () => said().length === 1)
+  t.match(recorder.all('failover'), [{ to: 'message' }], 'a wrong key is not tried twice')
+  await say('Njeri')
+  await recorder.until('the second question', () => said().length === 2)
+  await say('Ni kuhusu agizo langu')
+  const withheld = await recorder.next('tool-call')
+  backend.toolResult(withheld.callId, { ok: false, value: { error: "The caller's number is withheld." } })
+  await recorder.until('the number', () => said().length === 3)
+  await say('sifuri saba moja mbili tatu nne tano sita saba nane')
+  t.match((await recorder.next('tool-call', 2)).args, { note: 'Njeri: Ni kuhusu agizo langu', number: '0712345678' })
+  t.same(said(), ['Naweza kuchukua ujumbe. Jina lako nani?', 'Asante. Ni kuhusu nini?', 'Tukupigie kwa namba gani?'])
+})
+
+t.test('nobody is made to leave a message, and an interrupted question was asked', async (t) => {
+  const taker = messageTaker({
+    name: 'I can take a message. What is your name?',
+    about: 'What is it about?',
+    number: 'Which number?',
+    noted: 'Noted.',
+    failed: 'Not noted.',
+    goodbye: 'Goodbye then.',
+  }).make({} as never)
+  const after = async (...messages: { role: 'user' | 'assistant'; content: string }[]) => {
+    for await (const delta of taker.answer({ messages, tools: [] }, new AbortController().signal)) return delta
+    return null
+  }
+  const cut = { role: 'assistant', content: 'I can take a message.… [the caller interrupted]' } as const
+  t.match(await after(cut, { role: 'user', content: 'Hapana, hapana.' }), {
+    text: 'Goodbye then.',
+    calls: [{ function: { name: END_CALL_TOOL } }],
+  })
+  t.match(await after(cut, { role: 'user', content: 'Otieno' }), { text: 'What is it about?' })
+  t.match(await after({ role: 'assistant', content: 'I' }), { text: 'I can take a message. What is your name?' })
 })
 
 t.test('a WAV file of any rate is played at its own length', async (t) => {

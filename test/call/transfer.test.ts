@@ -233,6 +233,18 @@ t.test('the answer may come in words through the model, also for another number 
   }
 })
 
+t.test('who takes a message is told that nobody came, and no key is offered', (t) => {
+  for (const step of [offerStep, { ...offerStep, type: 'failed' } as const]) {
+    const rig = Rig.talking({ escalation: { ...callsBack, afterFailure: 'goodbye' } })
+    rig.toolCall('e1', 'escalate_to_human', { reason: 'technical problem', takesMessage: true })
+    rig.in({ type: 'escalation', step })
+    t.same(rig.texts(), [], 'it says so itself, in one breath with its question')
+    t.equal(rig.session.state, 'live', 'the caller can still say what it is about')
+    t.match(rig.all('backend-tool-result').at(-1), { callId: 'e1', ok: false, value: { say: 'Nobody is free.' } })
+  }
+  t.end()
+})
+
 t.test('a caller who does not answer the offer is not asked again and not called back', async (t) => {
   const rig = offered()
   rig.run(25_000)

@@ -46,6 +46,7 @@ async function callOn(t: Test, service: Service, ...options: readonly string[]) 
       holdAfterMs: 60_000,
       budget: null,
       prices: null,
+      message: null,
     },
     {
       speech: null,

@@ -262,10 +262,10 @@ export class Answer {
   }
 }
 
-function goingOn({ messages, tools }: ModelRequest, written: string): ModelRequest {
-  if (written.trim() === '') return { messages, tools }
+function goingOn(request: ModelRequest, written: string): ModelRequest {
+  if (written.trim() === '') return request
   return {
-    messages: [...messages, { role: 'assistant', content: written }, { role: 'system', content: GO_ON }],
-    tools,
+    ...request,
+    messages: [...request.messages, { role: 'assistant', content: written }, { role: 'system', content: GO_ON }],
   }
 }

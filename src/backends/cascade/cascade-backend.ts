@@ -321,7 +321,10 @@ export class CascadeBackend implements Backend {
   updateSession({ instructions, tools, language, speed }: SessionUpdate): void {
     const conversation = this.#conversation
     if (conversation === null) return
-    if (language !== undefined && this.#session !== null) this.#session = { ...this.#session, language }
+    if (language !== undefined && this.#session !== null) {
+      this.#session = { ...this.#session, language }
+      conversation.language = language
+    }
     if (speed !== undefined && this.#session !== null) this.#session = { ...this.#session, speed }
     if (instructions === undefined && tools === undefined) return
     this.#dropDraft()

@@ -50,6 +50,7 @@ const STILL_RUNNING = '{"status":"still running; its answer will follow"}'
 export class Conversation {
   instructions: string
   tools: readonly ToolSpec[]
+  language: string
   /** Grows with each change of what was said or done. */
   changes = 0
   readonly #entries: Entry[] = []
@@ -57,6 +58,7 @@ export class Conversation {
   constructor(session: BackendSession) {
     this.instructions = session.instructions
     this.tools = session.tools
+    this.language = session.language
     const calls = recentTools(session.toolLedger).map((entry, i): CallEntry => ({
       callId: `replayed-${i + 1}`,
       name: entry.name,
@@ -107,7 +109,7 @@ export class Conversation {
       call.answer = answer
       this.changes++
       // The model has continued without this result, so it is repeated at the end of the conversation.
-      if (entry.sentOpen) this.note(`The tool ${call.name} has answered: ${answer}`)
+      if (entry.sentOpen) this.note(`${toolNote(call.name)}${answer}`)
       return entry.calls.every((one) => one.answer !== null) ? 'complete' : 'open'
     }
     return null
@@ -138,7 +140,7 @@ export class Conversation {
     const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]
     for (const entry of this.#entries) for (const message of messagesOf(entry)) addMessage(messages, message)
     if (words !== undefined) addMessage(messages, { role: 'user', content: words })
-    return { messages, tools: this.tools }
+    return { messages, tools: this.tools, language: this.language }
   }
 
   /** The last question of the agent's last answer, whole, also where the caller has cut it off; null where it has none. */
@@ -154,6 +156,11 @@ export class Conversation {
     this.#entries.push(entry)
     if (this.#entries.length > ENTRIES_MAX) this.#entries.shift()
   }
+}
+
+/** Begins the note with the answer of a tool that came after the model had gone on. */
+export function toolNote(name: string): string {
+  return `The tool ${name} has answered: `
 }
 
 /** What a caller says in parts, without an answer that was heard in between, is one message. */

@@ -141,6 +141,8 @@ export type ChatMessage =
 export interface ModelRequest {
   readonly messages: ChatMessage[]
   readonly tools: readonly ToolSpec[]
+  /** Of the call: `sw-KE`; absent or empty: not known. */
+  readonly language?: string
 }
 
 /** A piece of a tool call: arguments come in fragments. */

@@ -40,6 +40,8 @@ interface FailoverCandidate {
   readonly scripted?: boolean
   /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
   readonly voice?: Phrase | null
+  /** Less than what the call was to be: tried only when no other candidate is left. Default: false. */
+  readonly lastResort?: boolean
 }
 
 export interface CandidateOptions {
@@ -328,10 +330,22 @@ export class Candidates {
    */
   next(preferred: number | null = null, inCall = true): number | null {
     if (preferred !== null && this.isFree(preferred)) return preferred
-    const good = this.#all.findIndex((candidate, index) => this.isFree(index) && this.#isGood(candidate))
+    const regular = (index: number): boolean => this.isFree(index) && !this.#isLastResort(index)
+    const good = this.#all.findIndex((candidate, index) => regular(index) && this.#isGood(candidate))
     if (good >= 0) return good
-    const last = this.#all.findIndex((_, index) => this.isFree(index) && (inCall || this.#exhaustedForMs(index) === 0))
+    const last = this.#all.findIndex((_, index) => regular(index) && (inCall || this.#exhaustedForMs(index) === 0))
     return last >= 0 ? last : null
+  }
+
+  /** @returns the index of the candidate that is tried when `next` has none left; null when there is none, or it was tried */
+  lastResort(): number | null {
+    const index = this.#all.findIndex((_, i) => this.isFree(i) && this.#isLastResort(i))
+    return index < 0 ? null : index
+  }
+
+  /** Candidates that are no last resort. */
+  get regularCount(): number {
+    return this.#all.filter((_, index) => !this.#isLastResort(index)).length
   }
 
   /** Reports the candidates that were not tried because a limit of their key is used up. @returns the fault; null for none */
@@ -365,9 +379,11 @@ export class Candidates {
     return !tried && !out
   }
 
-  /** Whether a candidate other than `index` is worth trying. */
-  hasBetterThan(index: number): boolean {
-    return this.#all.some((candidate, i) => i !== index && this.#isGood(candidate))
+  /** Whether a candidate other than `index` is worth trying. @param anyAtAll  the last resort too */
+  hasBetterThan(index: number, anyAtAll = false): boolean {
+    return this.#all.some(
+      (candidate, i) => i !== index && (anyAtAll || !this.#isLastResort(i)) && this.#isGood(candidate),
+    )
   }
 
   /** Half to one and a half of `ms`: calls that failed together do not try again together. */
@@ -389,7 +405,10 @@ export class Candidates {
 
   /** Whether any candidate, tried or not, may be tried again by then. */
   anyBy(untilMs: number): boolean {
-    return this.#all.some(({ out }, index) => !out && this.#timers.nowMs() + this.closedForMs(index) <= untilMs)
+    return this.#all.some(
+      ({ out }, index) =>
+        !out && !this.#isLastResort(index) && this.#timers.nowMs() + this.closedForMs(index) <= untilMs,
+    )
   }
 
   tried(index: number): void {
@@ -431,7 +450,8 @@ export class Candidates {
    */
   takeStandby(primary: number): CandidateSession | null {
     const index = this.#all.findIndex(
-      (candidate, i) => i !== primary && candidate.candidate.scripted !== true && this.#isGood(candidate),
+      (candidate, i) =>
+        i !== primary && candidate.candidate.scripted !== true && !this.#isLastResort(i) && this.#isGood(candidate),
     )
     return index < 0 ? null : this.take(index)
   }
@@ -520,6 +540,10 @@ export class Candidates {
 
   #at(index: number): Candidate {
     return this.#all[index] as Candidate // indices come from this list
+  }
+
+  #isLastResort(index: number): boolean {
+    return this.#at(index).candidate.lastResort === true
   }
 
   #isGood({ out, restsUntilMs, circuit }: Candidate): boolean {

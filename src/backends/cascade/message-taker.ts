@@ -1,0 +1,173 @@
+import { isBackchannel, plainText } from '../../call/backchannel.js'
+import { isClosing } from '../../call/closing-cues.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL } from '../../call/gateway-tools.js'
+import { textIn, textsOf } from '../../call/phrase.js'
+import type { Phrase } from '../../call/phrase.js'
+import { digitsIn, plainWords } from '../../call/spoken-numbers.js'
+import { wordsOf } from '../../call/words/languages.js'
+import { toolNote } from './conversation.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+
+const NO = wordsOf('no')
+/** Of a message; a caller may talk for long. */
+const NOTE_CHARS_MAX = 1000
+/** Times that a number is asked for. */
+const NUMBER_ASKED_MAX = 2
+/** The least of a question that shows that it was this one. */
+const HEARD_CHARS_MIN = 8
+
+/** What the taker of messages says. */
+export interface MessagePhrases {
+  /** Says why, and asks for the name. */
+  readonly name: Phrase
+  /** Asks what it is about. */
+  readonly about: Phrase
+  /** Asks a caller whose number is withheld for one. */
+  readonly number: Phrase
+  /** The message is saved: promises a call back, and says goodbye. */
+  readonly noted: Phrase
+  /** It could not be saved. */
+  readonly failed: Phrase
+  /** To a caller who wants to leave none. */
+  readonly goodbye: Phrase
+}
+
+/** Nobody came, and the caller had spoken meanwhile. */
+const LATE = toolNote(ESCALATE_TOOL)
+
+const QUESTIONS = ['name', 'about', 'number'] as const
+type Question = (typeof QUESTIONS)[number]
+
+/** How far the conversation is. */
+interface Progress {
+  /** What was asked last; null: nothing. */
+  asked: Question | null
+  /** What the caller said to each question since it was asked last. */
+  readonly said: Record<Question, string>
+  numberAsked: number
+  /** A human was asked for; null: not yet. Else what to say because nobody can come. */
+  unreached: string | null
+  /** Of a call back that was asked for after the last question; null: none was. */
+  noted: boolean | null
+}
+
+/**
+ * Takes the place of a language model when no other is left, and needs none: it asks for a human, and where nobody
+ * can come, for the caller's name and what it is about, has a call back noted, and ends the call.
+ *
+ *     (begin) --a human may come--> escalate_to_human --nobody--> name --> about --> request_callback --noted--> goodbye
+ *     request_callback --the number is withheld--> number --> request_callback
+ *
+ * It keeps nothing: each answer follows from the conversation, so that it goes on after an interruption, a change of the
+ * language, and on another worker.
+ */
+export function messageTaker(phrases: MessagePhrases): StageFactory<LanguageModel> {
+  return { service: 'message', model: 'message', make: () => new MessageTaker(phrases) }
+}
+
+class MessageTaker implements LanguageModel {
+  readonly #phrases: MessagePhrases
+
+  constructor(phrases: MessagePhrases) {
+    this.#phrases = phrases
+  }
+
+  open(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  close(): void {
+    // It has no connection.
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- the contract of a model
+  async *answer(request: ModelRequest): AsyncGenerator<ModelDelta> {
+    yield this.#next(request)
+  }
+
+  #next({ messages, tools, language = '' }: ModelRequest): ModelDelta {
+    const say = (phrase: Phrase): ModelDelta => ({ text: textIn(phrase, language) })
+    const sayAndEnd = (phrase: Phrase): ModelDelta => ({ ...say(phrase), ...callOf(END_CALL_TOOL, {}) })
+    const { name, about, number, noted, failed, goodbye } = this.#phrases
+    const progress = this.#progress(messages)
+    const { asked, said, numberAsked, unreached } = progress
+    if (unreached === null && tools.some((tool) => tool.name === ESCALATE_TOOL))
+      return callOf(ESCALATE_TOOL, {
+        reason: 'technical problem',
+        summary: 'No language model answers.',
+        takesMessage: true,
+      })
+    if (progress.noted === true) return sayAndEnd(noted)
+    if (progress.noted === false) return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
+    if (asked === null) return { text: `${unreached ?? ''} ${textIn(name, language)}`.trim() }
+    const words = said[asked]
+    if (words === '') return say(this.#phrases[asked])
+    if (asked !== 'number' && (isBackchannel(words, NO) || isClosing(words))) return sayAndEnd(goodbye)
+    if (asked === 'name') return say(about)
+    const note = `${said.name}: ${said.about}`.slice(0, NOTE_CHARS_MAX)
+    if (asked === 'about') return callOf(CALLBACK_TOOL, { note })
+    const digits = digitsIn(plainWords(words), 0)
+    if (digits === '') return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
+    return callOf(CALLBACK_TOOL, { note, number: digits })
+  }
+
+  #progress(messages: readonly ChatMessage[]): Progress {
+    const progress: Progress = {
+      asked: null,
+      said: { name: '', about: '', number: '' },
+      numberAsked: 0,
+      unreached: null,
+      noted: null,
+    }
+    const called = new Map<string, string>()
+    for (const message of messages) {
+      if (message.role === 'user' && progress.asked !== null) {
+        const before = progress.said[progress.asked]
+        progress.said[progress.asked] = `${before} ${message.content}`.trim()
+      } else if (message.role === 'tool') {
+        const { error, say } = resultIn(message.content)
+        const name = called.get(message.tool_call_id)
+        if (name === CALLBACK_TOOL) progress.noted = error === undefined
+        else if (name === ESCALATE_TOOL && typeof say === 'string') progress.unreached = say
+      } else if (message.role === 'system' && message.content.startsWith(LATE)) {
+        // What was asked while somebody was being rung, nobody has heard.
+        const { say } = resultIn(message.content.slice(LATE.length))
+        if (typeof say === 'string') progress.unreached = say
+        progress.asked = null
+      } else if (message.role === 'assistant') {
+        for (const call of message.tool_calls ?? []) {
+          called.set(call.id, call.function.name)
+          if (call.function.name === ESCALATE_TOOL) progress.unreached ??= ''
+        }
+        const question = this.#questionIn(message.content ?? '')
+        if (question === null) continue
+        progress.asked = question
+        progress.said[question] = ''
+        progress.noted = null
+        if (question === 'number') progress.numberAsked++
+      }
+    }
+    return progress
+  }
+
+  /** Which question a text of the agent is, or the heard part of. */
+  #questionIn(content: string): Question | null {
+    const heard = plainText(content.replace('[the caller interrupted]', ''))
+    if (heard.length < HEARD_CHARS_MIN) return null
+    const is = (phrase: string): boolean => heard.includes(phrase) || phrase.startsWith(heard)
+    return QUESTIONS.find((one) => textsOf(this.#phrases[one]).map(plainText).some(is)) ?? null
+  }
+}
+
+/** The result of one of the gateway's own tools. */
+function resultIn(content: string): { readonly error?: unknown; readonly say?: unknown } {
+  try {
+    return Object(JSON.parse(content)) as { readonly error?: unknown; readonly say?: unknown }
+  } catch {
+    return { error: content }
+  }
+}
+
+function callOf(name: string, args: Readonly<Record<string, unknown>>): ModelDelta {
+  return { calls: [{ index: 0, function: { name, arguments: JSON.stringify(args) } }] }
+}
