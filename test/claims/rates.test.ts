@@ -71,10 +71,14 @@ t.test('the words of the shipped files claim only what their dialogues have call
   t.same(claimed.sort(), [
     'check_outage: There is an outage in your area since {{account.outage.since}}. It should be over by {{account.outage.restoredBy}}.',
     'check_outage: There is an outage in your area since {{outage.since}}. It should be over by {{outage.restoredBy}}.',
+    'getAccount: Mpango wako ni {{account.plan}}, na salio lako ni KES {{account.balanceKes}}.',
+    'getAccount: Mpango wako ni {{account.plan}}, na unadaiwa KES {{account.owedKes}}.',
     'getAccount: Your plan is {{account.plan}}, and you owe KES {{account.owedKes}}.',
     'getAccount: Your plan is {{account.plan}}, and your balance is KES {{account.balanceKes}}.',
     'open_ticket: I have opened ticket {{ticket.ticketId | spell}} for a technician, who will call you.',
     'open_ticket: I have opened ticket {{ticket.ticketId | spell}} for a technician.',
+    'open_ticket: Nimefungua tiketi {{ticket.ticketId | spell}} kwa ajili ya fundi, ambaye atakupigia.',
+    'open_ticket: Nimefungua tiketi {{ticket.ticketId | spell}} kwa ajili ya fundi.',
   ])
   const passages = readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8').split('\n')
   t.same(
