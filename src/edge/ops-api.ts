@@ -143,11 +143,14 @@ export class OpsApi {
     return jsonReply({ refusals: this.#refusals.newest, dropped: this.#refusals.dropped })
   }
 
-  /** `GET /api/messages`: the messages of this process that no receiver has taken, those that are tried no more first. */
-  messages(): Reply {
+  /**
+   * `GET /api/messages`: the messages of this process that no receiver has taken; before them those that are tried no more, in
+   * a fleet of all its nodes.
+   */
+  async messages(): Promise<Reply> {
     const { outbox } = this.#options
     const { waiting = 0, dead = 0 } = outbox ?? {}
-    return jsonReply({ waiting, dead, messages: outbox?.list(API_MESSAGES_MAX) ?? [] })
+    return jsonReply({ waiting, dead, messages: (await outbox?.list(API_MESSAGES_MAX)) ?? [] })
   }
 
   /** `POST /api/messages/{key}/retry`: tries a message again. */

@@ -291,6 +291,30 @@ class RedisStore implements CallStore {
     await this.#run('leave', this.#nodes(), [node, incarnation])
   }
 
+  /**
+   * Runs a script of another part of the fleet, under the prefix of this store. Answers its list, or its one value in a list.
+   * @param name  the same for the same script
+   * @throws GatewayError STORE_DOWN
+   */
+  async evaluate(
+    name: string,
+    lua: string,
+    key: string,
+    args: readonly (string | number | Uint8Array)[],
+  ): Promise<readonly Buffer[]> {
+    if (this.#trouble !== null) throw this.#down(this.#trouble)
+    const command = `${commandOf(name)}Buffer`
+    const scripts = this.#redis as unknown as Record<string, RunScript | undefined>
+    if (scripts[command] === undefined) this.#redis.defineCommand(commandOf(name), { numberOfKeys: 1, lua })
+    try {
+      const bytes = args.map((arg) => (typeof arg === 'object' ? asBuffer(arg) : arg))
+      const reply = await scripts[command]?.call(this.#redis, `${this.#prefix}${key}`, ...bytes)
+      return (Array.isArray(reply) ? reply : [reply]) as Buffer[]
+    } catch (thrown) {
+      throw this.#down(meaningOf(messageOf(thrown)))
+    }
+  }
+
   close(): Promise<void> {
     this.#closed = true
     this.#trouble = 'it is closed'
@@ -331,7 +355,7 @@ class RedisStore implements CallStore {
         this.#redis,
         key,
         // ioredis writes only Buffers as bytes.
-        ...args.map((arg) => (typeof arg === 'object' ? Buffer.from(arg.buffer, arg.byteOffset, arg.byteLength) : arg)),
+        ...args.map((arg) => (typeof arg === 'object' ? asBuffer(arg) : arg)),
       )
     } catch (thrown) {
       throw this.#errorOf(name, key, thrown)
@@ -598,6 +622,10 @@ function clusterOptions({ tls, username, password }: RedisAddress, deadlineMs: n
 /** The client's method for a script: `once` and `save` are methods of its own. */
 function commandOf(name: string): string {
   return `script-${name}`
+}
+
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
 }
 
 function ownerArgs({ node, incarnation, nonce, epoch }: OwnerToken): (string | number)[] {

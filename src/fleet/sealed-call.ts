@@ -7,8 +7,8 @@ const NONCE_BYTES = 12
 const TAG_BYTES = 16
 const HEAD_BYTES = 1 + NONCE_BYTES + TAG_BYTES
 
-/** Which of a stored call's values: one never opens as the other. */
-type SealedKind = 'state' | 'log'
+/** Which of a call's values: one never opens as the other. */
+type SealedKind = 'state' | 'log' | 'message'
 
 /**
  * Encrypts what the store holds of a call: AES-256-GCM with the call's SID and the kind as associated data, so that a

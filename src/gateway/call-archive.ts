@@ -9,6 +9,7 @@ import type { LeftCall } from '../fleet/earlier-run.js'
 import { Outbox, RESULTS } from '../messages/outbox.js'
 import type { HandoffNews, Message, MessageNews } from '../messages/message.js'
 import type { Receiver } from '../messages/receivers.js'
+import type { SharedOutbox } from '../messages/shared-outbox.js'
 import type { OpenCallRecords, RecordCall } from '../workers/main-thread-context.js'
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
@@ -63,6 +64,8 @@ export interface CallArchive {
   recording(callSid: string): Promise<StoredFile | null>
   /** See `Archive.forget`. */
   forget(callSids: readonly CallSid[]): Promise<void>
+  /** No more messages come: waits for those that are on their way. */
+  closeMessages(): Promise<void>
   close(): Promise<void>
 }
 
@@ -74,6 +77,7 @@ const MB = 1024 * 1024
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
+ * @param sharedOutbox  the fleet's; null: messages are on this node's disk alone
  * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
  */
 export async function openCallArchive(
@@ -84,6 +88,7 @@ export async function openCallArchive(
   idle: IdleFolders,
   workerEnv: Readonly<Record<string, string>>,
   receiversOfNumber: (number: string) => readonly Receiver[] = () => [],
+  sharedOutbox: SharedOutbox | null = null,
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn(
@@ -99,6 +104,7 @@ export async function openCallArchive(
     receivers:
       config.messagesFile === null ? [] : readReceivers(config.messagesFile, process.env, config.numbersFile !== null),
     ofNumber: receiversOfNumber,
+    shared: sharedOutbox,
     handoff: { url: config.handoffUrl, secret: config.handoffSecret },
     source: `urn:mkondo:${config.nodeName}`,
     wallClock: Date.now,
@@ -152,6 +158,10 @@ export async function openCallArchive(
       then()
     })
     telling.add(adding)
+  }
+  const closeMessages = async (): Promise<void> => {
+    await Promise.all(telling)
+    await outbox.close(MESSAGES_CLOSE_MS)
   }
   const ended = (record: CallRecord): void => told(messageAbout(recordNews('call.ended', record)), () => keep(record))
   return {
@@ -223,12 +233,12 @@ export async function openCallArchive(
     recording: (callSid) =>
       archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid),
     forget: async (callSids) => {
-      outbox.forget(callSids)
+      await outbox.forget(callSids)
       await archive?.forget(callSids)
     },
+    closeMessages,
     close: async () => {
-      await Promise.all(telling)
-      await outbox.close(MESSAGES_CLOSE_MS)
+      await closeMessages()
       await retention?.close()
       for (const held of left) held.folder.release()
       folder?.release()

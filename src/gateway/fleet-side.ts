@@ -16,6 +16,8 @@ import type { StoreHome } from '../fleet/fleet-status.js'
 import { GuardedStore } from '../fleet/guarded-store.js'
 import { MemoryStore } from '../fleet/memory-store.js'
 import { StoredAttempts } from '../fleet/stored-attempts.js'
+import { SealedCall } from '../fleet/sealed-call.js'
+import { SharedOutbox } from '../messages/shared-outbox.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
 import { parseRedisUrl, redisExposure, shownRedisUrl } from '../fleet/redis-url.js'
@@ -52,6 +54,8 @@ interface FleetSide {
   readonly keeper: CallKeeper
   readonly effects: EffectGate
   readonly attempts: StoredAttempts
+  /** The messages of the fleet; null without Redis. */
+  readonly outbox: SharedOutbox | null
   close(): Promise<void>
 }
 
@@ -138,6 +142,19 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   return {
     node,
     store,
+    outbox:
+      redis === null
+        ? null
+        : new SharedOutbox({
+            run: (name, lua, key, args) => redis.evaluate(`outbox-${name}`, lua, key, args),
+            seal: (callSid, text) => new SealedCall(callSid, tokenSecrets).seal('message', text),
+            open: (callSid, sealed) => new SealedCall(callSid, tokenSecrets).open('message', sealed),
+            node: { name: config.nodeName, incarnation },
+            isGone: (name, run) =>
+              !node.others().some((other) => other.name === name && other.incarnation === run && other.seen !== 'gone'),
+            wallClock: Date.now,
+            log,
+          }),
     storeHome: {
       home,
       url: address === undefined ? null : shownRedisUrl(address),

@@ -284,6 +284,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     idle,
     workerEnv,
     (number) => numbers.receivers.get(number) ?? [],
+    fleet.outbox,
   )
   const phone = new BrowserPhone({
     config,
@@ -520,6 +521,8 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       running.edge.stopAccepting()
       await running.edge.close()
       await phone.close()
+      // While the store of the fleet can still be told what receivers have taken.
+      await kept.closeMessages()
       await fleet.close()
       await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
       uninstallNameLookup()

@@ -2,7 +2,6 @@ import { createHash, createHmac } from 'node:crypto'
 import { mkdir, readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Webhook } from 'standardwebhooks'
-import { z } from 'zod'
 import { messageOf } from '../core/errors.js'
 import { HttpClient, discard, headerOf, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
@@ -10,11 +9,18 @@ import { bodyOf } from './bodies.js'
 import type { Message } from './message.js'
 import { HANDOFF_RECEIVER, NUMBERS_LABEL, wants } from './receivers.js'
 import type { Receiver } from './receivers.js'
+import { entrySchema } from './shared-outbox.js'
+import type { Entry, SharedEntry, SharedOutbox } from './shared-outbox.js'
 
 /** Messages that wait, of all receivers; one more is dropped and counted. A thousand calls a minute for an hour and a half. */
 const WAITING_MAX = 100_000
 /** Messages that nobody took; beyond, the oldest is deleted and counted. */
 const DEAD_MAX = 10_000
+/** Files of earlier runs that are read at once. */
+const READ_AT_ONCE = 64
+/** How often this node looks for messages in the fleet's store, and, each fifth time, for those of nodes that are gone. */
+const SHARED_LOOK_MS = 1000
+const CLAIM_EACH = 5
 /** Messages that are on the way to one receiver at once. */
 const SENDING_MAX = 8
 const TRY_TIMEOUT_MS = 10_000
@@ -34,27 +40,12 @@ const GONE = 410
 /** Version of the body that HANDOFF_URL gets; `schema/handoff.schema.json` describes the handoff in it. */
 const HANDOFF_POST_VERSION = 1
 
-/** A message on its way to one receiver, as it is on the disk. */
-const entrySchema = z.object({
-  version: z.literal(1),
-  id: z.string(),
-  /** Its name; of a number `<number>/<name>`. */
-  receiver: z.string(),
-  /** An agent's own webhook; null: the URL of the receiver. */
-  url: z.string().nullable(),
-  type: z.string(),
-  callSid: z.string(),
-  /** Order of the messages of a call. */
-  order: z.number(),
-  /** The media type of the body; absent in what earlier builds wrote. */
-  contentType: z.string().default('application/cloudevents+json'),
-  body: z.string(),
-})
-type Entry = z.output<typeof entrySchema>
+/** Where an entry is: a folder, the store of the fleet, or in memory alone. */
+type Home = { readonly folder: string } | 'fleet' | null
 
 /** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
 interface Waiting extends Omit<Entry, 'body' | 'version'> {
-  readonly folder: string
+  home: Home
   /** The beginning of the file's name, which never changes. */
   readonly key: string
   tries: number
@@ -62,7 +53,7 @@ interface Waiting extends Omit<Entry, 'body' | 'version'> {
   dueMs: number
   /** Why it is tried no more; null while it is. */
   dead: string | null
-  /** The body, where nothing is on the disk. */
+  /** The body, where it is in memory alone. */
   body: string | null
 }
 
@@ -91,6 +82,8 @@ export interface Disk {
 export interface OutboxOptions {
   /** Folders of messages; new ones go to the first. None: all are in memory, and are lost with the process. */
   readonly folders: readonly string[]
+  /** The fleet's: new messages go there, and to the folder only while it cannot be reached. Absent or null: no fleet. */
+  readonly shared?: SharedOutbox | null
   readonly receivers: readonly Receiver[]
   /** Those of one of our numbers, as NUMBERS_FILE has them now; absent: none. */
   readonly ofNumber?: (number: string) => readonly Receiver[]
@@ -105,6 +98,8 @@ export interface OutboxOptions {
   readonly later?: (ms: number, run: () => void) => void
   /** For tests; the real disk otherwise. */
   readonly disk?: Disk
+  /** For tests. @defaultValue 1 s */
+  readonly lookMs?: number
 }
 
 /** Results that are counted. */
@@ -128,6 +123,8 @@ interface Line {
 /**
  * Messages to receivers: at least once each, the same id with every try, in order for each call and receiver.
  *
+ * In a fleet a message is in its store, from which any node takes it (`SharedOutbox`); otherwise on the disk.
+ *
  * A message is a file from before `add` resolves until a receiver has taken it, so a process that dies at any moment sends
  * it after its next start; one that died between a receiver's answer and the end of the file sends it twice. The file's
  * name begins with the call's SID: erasure and retention of `telemetry/archive` find it, and a file that is gone is sent no
@@ -139,7 +136,7 @@ interface Line {
  */
 export class Outbox {
   readonly counts: ReadonlyMap<string, Record<Result, number>>
-  /** Writes that failed: such a message is in memory alone. */
+  /** Writes that failed, to the disk or to the store of the fleet. */
   faults = 0
   readonly #options: OutboxOptions
   readonly #receivers: ReadonlyMap<string, Receiver>
@@ -157,6 +154,11 @@ export class Outbox {
   readonly #dead = new Map<string, Waiting>()
   readonly #active = new Set<Promise<void>>()
   #order = 0
+  /** A look for messages of the fleet that is under way, whether another follows it, and how many there were. */
+  #looking: Promise<void> | null = null
+  #looksAgain = false
+  #looks = 0
+  #lookTimer: NodeJS.Timeout | null = null
 
   private constructor(options: OutboxOptions) {
     this.#options = options
@@ -176,11 +178,17 @@ export class Outbox {
     const outbox = new Outbox(options)
     for (const folder of options.folders) {
       await mkdir(folder, { recursive: true })
-      for (const name of await readdir(folder)) await outbox.#found(folder, name)
+      const names = await readdir(folder)
+      for (let i = 0; i < names.length; i += READ_AT_ONCE)
+        await Promise.all(names.slice(i, i + READ_AT_ONCE).map((name) => outbox.#found(folder, name)))
     }
     const found = [...outbox.#waiting.values()].sort((a, b) => a.order - b.order)
     outbox.#order = found.at(-1)?.order ?? 0
     for (const entry of found) outbox.#enqueue(entry)
+    if (outbox.#shared !== null) {
+      outbox.#lookTimer = setInterval(() => void outbox.#look(), options.lookMs ?? SHARED_LOOK_MS).unref()
+      void outbox.#look()
+    }
     return outbox
   }
 
@@ -224,9 +232,12 @@ export class Outbox {
     await this.#add(message, HANDOFF_RECEIVER, url, { type: 'application/json', body })
   }
 
-  /** Dead ones first, then those that wait; oldest first. */
-  list(max: number): readonly MessageView[] {
-    return [...this.#dead.values(), ...this.#waiting.values()].slice(0, max).map(viewOf)
+  /** Dead ones first, in a fleet of all its nodes, then those that wait here; oldest first. */
+  async list(max: number): Promise<readonly MessageView[]> {
+    const dead = (await this.#ofFleet((shared) => shared.dead(max))) ?? []
+    return [...dead.map((each) => waitingOf(each)), ...this.#dead.values(), ...this.#waiting.values()]
+      .slice(0, max)
+      .map(viewOf)
   }
 
   /**
@@ -244,27 +255,41 @@ export class Outbox {
       return true
     }
     const waiting = this.#waiting.get(key)
-    if (waiting === undefined) return false
+    if (waiting === undefined) return this.#revive(key)
     await this.#move(waiting, { dueMs: this.#options.wallClock() })
     this.#enqueueIfHead(waiting)
     return true
   }
 
-  /** Forgets what these calls have in memory; their files are erased by whoever erases the call. */
-  forget(callSids: readonly string[]): void {
+  /** A dead one of the fleet is new again, for any node. */
+  async #revive(key: string): Promise<boolean> {
+    const entry = (await this.#ofFleet((shared) => shared.revive(key, sharedQueueOf))) ?? null
+    if (entry === null) return false
+    this.#line(entry).gone = false
+    await this.#look()
+    return true
+  }
+
+  /**
+   * Forgets what these calls have in memory and in the store of the fleet; their files are erased by whoever erases the
+   * call.
+   */
+  async forget(callSids: readonly string[]): Promise<void> {
     const wanted = new Set(callSids)
     for (const index of [this.#waiting, this.#dead])
       for (const [key, { callSid }] of index) if (wanted.has(callSid)) index.delete(key)
     for (const [name, queue] of this.#queues) if (wanted.has(queue[0]?.callSid ?? '')) this.#queues.delete(name)
+    await this.#shared?.forget(callSids, sharedQueueOf)
   }
 
   /** Waits at most `waitMs` for what is on its way; what is on the disk goes on after the next start. */
   async close(waitMs: number): Promise<void> {
+    if (this.#lookTimer !== null) clearInterval(this.#lookTimer)
     const timer = setTimeout(() => this.#closing.abort(), waitMs)
     while (this.#active.size > 0 && !this.#closing.signal.aborted) await Promise.all(this.#active)
     clearTimeout(timer)
     this.#closing.abort()
-    await Promise.all(this.#active)
+    await Promise.all([...this.#active, this.#looking])
     this.#client.close()
     for (const entry of this.#waiting.values()) if (entry.body !== null) this.#lost(entry, 'the process ends')
   }
@@ -278,7 +303,15 @@ export class Outbox {
       const [, key = '', tries, dueMs, reason = ''] = state
       const { version: _, body: __, ...rest } = entrySchema.parse(JSON.parse(await this.#disk.read(join(folder, name))))
       const dead = reason === '' ? null : decodeURIComponent(reason)
-      const entry: Waiting = { ...rest, folder, key, tries: Number(tries), dueMs: Number(dueMs), dead, body: null }
+      const entry: Waiting = {
+        ...rest,
+        home: { folder },
+        key,
+        tries: Number(tries),
+        dueMs: Number(dueMs),
+        dead,
+        body: null,
+      }
       if (dead !== null) this.#dead.set(key, entry)
       else if (this.#urlOf(entry) === null) await this.#bury(entry, 'no receiver of that name')
       else this.#waiting.set(key, entry)
@@ -299,47 +332,92 @@ export class Outbox {
     const key = `${callSid}.${createHash('sha256').update(`${receiver}\n${id}`).digest('hex').slice(0, 24)}`
     // The same message again: the record of a call that another run had begun to end.
     if (this.#waiting.has(key) || this.#dead.has(key)) return
-    const [folder = null] = folders
+    const [folder] = folders
     this.#order = Math.max(nowMs, this.#order + 0.001)
     const fixed = { id, receiver, url, type, callSid, order: this.#order, contentType }
-    const entry: Waiting = {
-      ...fixed,
-      key,
-      folder: folder ?? '',
-      tries: 0,
-      dueMs: nowMs,
-      dead: null,
-      body: folder === null ? body : null,
-    }
+    const entry: Waiting = { ...fixed, key, home: null, tries: 0, dueMs: nowMs, dead: null, body }
     if (this.#closing.signal.aborted) return this.#lost(entry, 'the process ends')
+    const whole: Entry = { version: 1, ...fixed, body }
+    const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
+    if (added === 'full') return this.#lost(entry, 'too many wait')
+    // Whoever looks first sends it, most often this node at once.
+    if (added !== null) return void this.#look()
     if (this.#waiting.size >= WAITING_MAX) return this.#lost(entry, 'too many wait')
     this.#waiting.set(key, entry)
-    if (folder !== null) {
+    if (folder !== undefined) {
       try {
-        await this.#disk.write(pathOf(entry), JSON.stringify({ version: 1, ...fixed, body } satisfies Entry))
+        await this.#disk.write(pathOf(folder, entry), JSON.stringify(whole))
+        entry.home = { folder }
+        entry.body = null
       } catch (thrown) {
         this.#fault(thrown)
-        entry.body = body
       }
     }
     this.#enqueue(entry)
+  }
+
+  get #shared(): SharedOutbox | null {
+    return this.#options.shared ?? null
+  }
+
+  /** Null without a fleet, or while its store cannot be reached. */
+  async #ofFleet<T>(ask: (shared: SharedOutbox) => Promise<T>): Promise<T | null> {
+    if (this.#shared === null) return null
+    try {
+      return await ask(this.#shared)
+    } catch (thrown) {
+      this.#fault(thrown)
+      return null
+    }
+  }
+
+  /** Takes messages of the fleet, one look at a time. */
+  #look(): Promise<void> {
+    this.#looksAgain = true
+    this.#looking ??= this.#lookOnce().finally(() => {
+      this.#looking = null
+    })
+    return this.#looking
+  }
+
+  async #lookOnce(): Promise<void> {
+    const claims = this.#looks++ % CLAIM_EACH === 0
+    let taken = (claims ? await this.#ofFleet((shared) => shared.claim()) : null) ?? []
+    while (this.#looksAgain && !this.#closing.signal.aborted && this.#waiting.size < WAITING_MAX) {
+      this.#looksAgain = false
+      const fresh = (await this.#ofFleet((shared) => shared.take())) ?? []
+      for (const each of [...taken, ...fresh]) {
+        const entry = waitingOf(each)
+        if (this.#waiting.has(entry.key)) continue
+        this.#waiting.set(entry.key, entry)
+        this.#enqueue(entry)
+      }
+      taken = []
+      // There may be more.
+      if (fresh.length > 0) this.#looksAgain = true
+    }
   }
 
   #enqueue(entry: Waiting): void {
     const name = queueOf(entry, this.#urlOf(entry))
     const queue = this.#queues.get(name)
     if (queue === undefined) this.#queues.set(name, [entry])
-    else queue.push(entry)
+    else {
+      // What another node had is older than what came here since.
+      const later = queue.findIndex(({ order }) => order > entry.order)
+      queue.splice(later < 0 ? queue.length : later, 0, entry)
+    }
     this.#enqueueIfHead(entry)
   }
 
   /** The oldest of a call is tried when it is due; the others wait for it. */
   #enqueueIfHead(entry: Waiting): void {
-    if (this.#queues.get(queueOf(entry, this.#urlOf(entry)))?.[0] !== entry) return
+    const isHead = (): boolean => this.#queues.get(queueOf(entry, this.#urlOf(entry)))?.[0] === entry
+    if (!isHead()) return
     const waitMs = entry.dueMs - this.#options.wallClock()
     const ready = (): void => {
       const line = this.#line(entry)
-      if (!this.#waiting.has(entry.key) || line.sending.has(entry)) return
+      if (!isHead() || line.sending.has(entry)) return
       line.ready.add(entry)
       this.#send(line)
     }
@@ -382,16 +460,20 @@ export class Outbox {
   async #result(entry: Waiting, line: Line): Promise<'over' | 'again' | 'kept'> {
     const { wallClock } = this.#options
     const url = this.#urlOf(entry)
-    let body = entry.body
+    let body: string | null
     try {
-      body ??= entrySchema.parse(JSON.parse(await this.#disk.read(pathOf(entry)))).body
+      if (entry.home === 'fleet' && (await this.#shared?.first(entry.key, sharedQueueOf(entry))) === false) {
+        entry.dueMs = wallClock() + (this.#options.lookMs ?? SHARED_LOOK_MS)
+        return 'again'
+      }
+      body = await this.#body(entry)
     } catch (thrown) {
-      // Erased, or older than what is kept.
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return this.#settle(entry, 'erased')
       this.#fault(thrown)
       entry.dueMs = wallClock() + (PAUSES_MS[0] ?? 0)
       return 'again'
     }
+    // Erased, older than what is kept, or sent by another node.
+    if (body === null) return this.#settle(entry, 'erased')
     if (url === null) return this.#bury(entry, 'no receiver of that name')
     if (line.gone) return this.#bury(entry, `answered ${GONE} before`)
     const fault = await this.#post(url, entry, body)
@@ -471,14 +553,19 @@ export class Outbox {
   }
 
   async #bury(entry: Waiting, why: string): Promise<'over'> {
-    await this.#move(entry, { dead: why })
-    this.#dead.set(entry.key, entry)
     this.#count(entry, 'dead')
     const { callSid, receiver, type } = entry
     this.#options.log.error(
       { call_sid: callSid, receiver, type, reason: why },
       'a message was not taken: no more tries',
     )
+    if (entry.home === 'fleet') {
+      const dropped = await this.#ofFleet((shared) => shared.bury(entry.key, sharedQueueOf(entry), why))
+      for (let i = 0; i < (dropped ?? 0); i++) this.#count(entry, 'dropped')
+      return 'over'
+    }
+    await this.#move(entry, { dead: why })
+    this.#dead.set(entry.key, entry)
     const [oldest] = this.#dead.values()
     if (this.#dead.size > DEAD_MAX && oldest !== undefined) {
       this.#dead.delete(oldest.key)
@@ -493,7 +580,8 @@ export class Outbox {
     this.#waiting.delete(entry.key)
     const name = queueOf(entry, this.#urlOf(entry))
     const queue = this.#queues.get(name)
-    queue?.shift()
+    const at = queue?.indexOf(entry) ?? -1
+    if (at >= 0) queue?.splice(at, 1)
     const [next] = queue ?? []
     if (next === undefined) this.#queues.delete(name)
     else this.#enqueueIfHead(next)
@@ -505,15 +593,31 @@ export class Outbox {
     this.#options.log.error({ call_sid: callSid, receiver, type, reason: why }, 'a message was dropped')
   }
 
+  /** Null where there is none any more. @throws what the disk or the store throws */
+  async #body({ home, body, key, ...entry }: Waiting): Promise<string | null> {
+    if (home === null) return body
+    if (home === 'fleet') return (await this.#shared?.body(key)) ?? null
+    try {
+      return entrySchema.parse(JSON.parse(await this.#disk.read(pathOf(home.folder, { key, ...entry })))).body
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
+      throw thrown
+    }
+  }
+
   /** Changes an entry, and the name of its file. */
   async #move(entry: Waiting, change: Partial<Pick<Waiting, 'tries' | 'dueMs' | 'dead'>>): Promise<void> {
-    const from = pathOf(entry)
+    const { home, key } = entry
+    const before = { ...entry }
     Object.assign(entry, change)
-    if (entry.body === null) await this.#onDisk(this.#disk.move(from, pathOf(entry)))
+    if (home === 'fleet') await this.#ofFleet((shared) => shared.tried(key, entry.tries, entry.dueMs))
+    else if (home !== null) await this.#onDisk(this.#disk.move(pathOf(home.folder, before), pathOf(home.folder, entry)))
   }
 
   async #remove(entry: Waiting): Promise<void> {
-    if (entry.body === null) await this.#onDisk(this.#disk.remove(pathOf(entry)))
+    const { home, key } = entry
+    if (home === 'fleet') await this.#ofFleet((shared) => shared.remove(key, sharedQueueOf(entry)))
+    else if (home !== null) await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
   }
 
   /** A file that is gone was erased: no fault. */
@@ -527,8 +631,7 @@ export class Outbox {
 
   #fault(thrown: unknown): void {
     this.faults++
-    if (this.faults === 1)
-      this.#options.log.error({ reason: messageOf(thrown) }, 'a message could not be kept on the disk')
+    if (this.faults === 1) this.#options.log.error({ reason: messageOf(thrown) }, 'a message could not be kept')
   }
 
   #count(entry: Waiting, result: Result): void {
@@ -536,7 +639,7 @@ export class Outbox {
     if (counts !== undefined) counts[result]++
   }
 
-  #urlOf({ url, receiver }: Waiting): string | null {
+  #urlOf({ url, receiver }: Pick<Waiting, 'url' | 'receiver'>): string | null {
     return url ?? (receiver === HANDOFF_RECEIVER ? this.#options.handoff.url : (this.#receiver(receiver)?.url ?? null))
   }
 
@@ -558,7 +661,7 @@ export class Outbox {
     return this.#options.ofNumber?.(number).find((receiver) => receiver.name === own)
   }
 
-  #line(entry: Waiting): Line {
+  #line(entry: Pick<Waiting, 'url' | 'receiver'>): Line {
     const url = this.#urlOf(entry) ?? ''
     const known = this.#lines.get(url)
     if (known !== undefined) return known
@@ -599,13 +702,29 @@ function unrefTimer(ms: number, run: () => void): void {
 }
 
 /** Where the body is. A reason has no full stop in a file's name. */
-function pathOf({ folder, key, tries, dueMs, dead }: Waiting): string {
+function pathOf(
+  folder: string,
+  { key, tries, dueMs, dead }: Pick<Waiting, 'key' | 'tries' | 'dueMs' | 'dead'>,
+): string {
   const reason = encodeURIComponent(dead ?? '').replaceAll('.', '%2E')
   return join(folder, `${key}.${tries}.${dueMs}.${reason}.json`)
 }
 
 function queueOf({ callSid }: Waiting, url: string | null): string {
   return `${callSid} ${url ?? ''}`
+}
+
+/** In the store of the fleet, where no URL is shown. */
+function sharedQueueOf({ callSid, receiver, url }: Pick<Entry, 'callSid' | 'receiver' | 'url'>): string {
+  return `${callSid}.${createHash('sha256')
+    .update(`${receiver}\n${url ?? ''}`)
+    .digest('hex')
+    .slice(0, 24)}`
+}
+
+function waitingOf({ key, entry, tries, dueMs, dead }: SharedEntry): Waiting {
+  const { version: _, body: __, ...rest } = entry
+  return { ...rest, key, home: 'fleet', tries, dueMs, dead, body: null }
 }
 
 function viewOf(entry: Waiting): MessageView {

@@ -118,7 +118,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
     outbox: {
       waiting: 0,
       dead: 1,
-      list: () => [
+      list: async () => [
         {
           key: 'HD_ended0000001.0',
           id: 'HD_ended0000001:call.ended',

@@ -208,7 +208,7 @@ t.test('what is refused is dead at once, what nobody takes after all tries; eith
     [2, 2, 16, 1],
     'a redirect is not followed, and after 410 nothing is sent',
   )
-  const dead = outbox.list(100)
+  const dead = await outbox.list(100)
   t.equal(dead.length, 7)
   t.match(
     dead.find(({ receiver }) => receiver === 'r3'),
@@ -258,17 +258,19 @@ t.test('a receiver that is down is asked by one message at a time, and takes the
 })
 
 t.test('a process that dies after any step loses no message, and one that counts ids has each once', async (t) => {
-  const { url, received } = await listener(t, 500, 200)
   const wanted = [1, 2, 3].map((n) => message(n, { callSid: n === 3 ? 'HD_message00003' : 'HD_message00001' }))
   for (let steps = 0; steps < 14; steps++) {
-    received.length = 0
+    const { url, received } = await listener(t, 500, 200)
     const folder = t.testdir({ outbox: {} })
     const folders = [join(folder, 'outbox')]
     let left = steps
     // After its last step the process does nothing any more: what it waits for never comes.
+    const doing: Promise<unknown>[] = []
     const step = async <T>(done: () => Promise<T>): Promise<T> => {
       if (left-- <= 0) return new Promise(() => undefined)
-      return done()
+      const last = done()
+      doing.push(last)
+      return last
     }
     const disk: Disk = {
       write: async (path, text) => {
@@ -284,7 +286,7 @@ t.test('a process that dies after any step loses no message, and one that counts
     const kept = new Set<string>()
     for (const each of wanted) added.push(killed.add(each).then(() => kept.add(each.id)))
     await until(() => left < 0 || killed.waiting === 0, 10_000, 'the death')
-    await new Promise((resolve) => setTimeout(resolve, 5))
+    await Promise.allSettled(doing)
     const next = await open({ folders, receivers: [receiver(url)] })
     // The record of a call whose message was not kept is not final either: the next run ends the call again.
     for (const each of wanted) if (!kept.has(each.id)) await next.add(each)
@@ -308,12 +310,12 @@ t.test('what is erased is sent to nobody, on the disk or in memory', async (t) =
   await until(() => outbox.counts.get('crm')?.retried === 1, 5000, 'the first try')
   await until(async () => (await readdir(join(folder, 'outbox'))).join().includes('.1.'), 5000, 'its new name')
   for (const name of await readdir(join(folder, 'outbox'))) await unlink(join(folder, 'outbox', name))
-  for (const { key } of outbox.list(10)) await outbox.retry(key)
+  for (const { key } of await outbox.list(10)) await outbox.retry(key)
   await drained(outbox)
   t.equal(outbox.counts.get('crm')?.erased, 1)
   const memory = await open({ receivers: [receiver(url)], later: () => undefined })
   await memory.add(message(2))
-  memory.forget(['HD_message00001'])
+  await memory.forget(['HD_message00001'])
   t.equal(memory.waiting, 0)
   t.equal(received[0]?.headers['webhook-id'], message(1).id)
 })
@@ -334,7 +336,7 @@ t.test('at the end of the process what hangs is let go, and is there at the next
   await outbox.add(message(2))
   t.equal(outbox.counts.get('crm')?.dropped, 1, 'nothing new is begun')
   const again = await open({ folders, receivers: [] })
-  t.match(again.list(10), [{ reason: 'no receiver of that name' }], 'a receiver that was taken out gets nothing')
+  t.match(await again.list(10), [{ reason: 'no receiver of that name' }], 'a receiver that was taken out gets nothing')
 })
 
 t.test('a receiver gets what it asked for, and a mistake in the file is named with its line', async (t) => {
@@ -418,7 +420,7 @@ t.test('an operator lists what was not taken, looks at one, and has it tried aga
   const listed = await messages('list')
   t.match(listed, { code: 0, out: /call\.ended +crm +0 +none +answered 404[^]*0 wait, 1 are tried no more/ })
   t.notMatch(listed.out, /zebra/)
-  const key = outbox.list(1)[0]?.key ?? ''
+  const key = (await outbox.list(1))[0]?.key ?? ''
   t.match(JSON.parse((await messages('show', key)).out), { key, receiver: 'crm', callSid: 'HD_message00001' })
   t.match(await messages('show', 'nobody'), { code: 1, err: /NOT_FOUND: no such message waits/ })
   t.match(await messages('retry', 'nobody'), { code: 1, err: /NOT_FOUND: no such message waits/ })
@@ -564,7 +566,7 @@ t.test(
     await until(() => first.counts.get('numbers')?.retried === 1, 5000, 'the first try')
     const [name = ''] = await readdir(folders[0] ?? '')
     t.notMatch(await readFile(join(folders[0] ?? '', name), 'utf8'), /zebra-token/)
-    t.match(first.list(1), [{ receiver: '+254720000101/owner' }])
+    t.match(await first.list(1), [{ receiver: '+254720000101/owner' }])
     const second = await open({ folders, ofNumber })
     await drained(second)
     t.equal(received.length, 2)

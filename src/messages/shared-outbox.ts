@@ -1,0 +1,349 @@
+import { z } from 'zod'
+import { LimitedLog } from '../telemetry/limited-log.js'
+import type { Log } from '../telemetry/log.js'
+
+/** Messages of a whole fleet that wait; one more is refused. */
+const SHARED_MAX = 100_000
+/** Messages of a fleet that are tried no more; beyond, the oldest is deleted. */
+const SHARED_DEAD_MAX = 10_000
+/** Messages that one look brings. */
+const TAKEN_MAX = 500
+/** How long the order of a call's messages is remembered. All tries together take a day and a half. */
+const ORDER_TTL_MS = 8 * 86_400_000
+/** A node is gone when it has not been among the live ones for so long. */
+const GONE_AFTER_MS = 10_000
+/** A message that another node has just claimed is not claimed again. */
+const CLAIMED_MS = 2000
+/** Calls whose messages one erasure looks for at once. */
+const SCAN_COUNT = 1000
+
+/** A message on its way to one receiver, as it is kept: on the disk, or in the fleet's store. */
+export const entrySchema = z.object({
+  version: z.literal(1),
+  id: z.string(),
+  /** Its name; of a number `<number>/<name>`. */
+  receiver: z.string(),
+  /** An agent's own webhook; null: the URL of the receiver. */
+  url: z.string().nullable(),
+  type: z.string(),
+  callSid: z.string(),
+  /** Order of the messages of a call. */
+  order: z.number(),
+  /** The media type of the body; absent in what earlier builds wrote. */
+  contentType: z.string().default('application/cloudevents+json'),
+  body: z.string(),
+})
+export type Entry = z.output<typeof entrySchema>
+
+/** An entry of the fleet, with what is said of its tries. */
+export interface SharedEntry {
+  readonly key: string
+  readonly entry: Entry
+  readonly tries: number
+  readonly dueMs: number
+  /** Why it is tried no more; null while it is. */
+  readonly dead: string | null
+}
+
+/**
+ * What the scripts below share. KEYS[1] is the stream, in which each message is `key` and `d`, the sealed entry. Beside it,
+ * under the same hash tag and so in the same slot of a Redis Cluster: `:ids` (key to id in the stream), `:tries` (key to
+ * `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why` and `:dead-at`.
+ */
+const SCRIPTS = {
+  /** ARGV: key, queue, d, max, ttl of the order. */
+  add: `
+if redis.call('HEXISTS', KEYS[1] .. ':dead', ARGV[1]) == 1 then return 'known' end
+if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then return 'known' end
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 'full' end
+local id = redis.call('XADD', KEYS[1], '*', 'key', ARGV[1], 'd', ARGV[3])
+redis.call('HSET', KEYS[1] .. ':ids', ARGV[1], id)
+redis.call('RPUSH', KEYS[1] .. ':of:' .. ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1] .. ':of:' .. ARGV[2], ARGV[5])
+return 'added'`,
+  /** ARGV: consumer, count. Answers key, tries and d of each that is new, to this consumer. */
+  take: `
+redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+local got = redis.call('XREADGROUP', 'GROUP', 'nodes', ARGV[1], 'COUNT', ARGV[2], 'STREAMS', KEYS[1], '>')
+local out = {}
+for _, message in ipairs(got and got[1][2] or {}) do
+  local key, d = message[2][2], message[2][4]
+  out[#out + 1] = key
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. ':tries', key) or ''
+  out[#out + 1] = d
+end
+return out`,
+  /** ARGV: none. Answers the names of the consumers. */
+  consumers: `
+redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+local out = {}
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], 'nodes')) do out[#out + 1] = consumer[2] end
+return out`,
+  /** ARGV: consumer, the one that is gone, count, least idle time. Answers as `take`; a consumer without any is deleted. */
+  claim: `
+local pending = redis.call('XPENDING', KEYS[1], 'nodes', '-', '+', ARGV[3], ARGV[2])
+if #pending == 0 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], 'nodes', ARGV[2]) end
+local out = {}
+for _, each in ipairs(pending) do
+  local claimed = redis.call('XCLAIM', KEYS[1], 'nodes', ARGV[1], ARGV[4], each[1])
+  local message = claimed[1]
+  if message and message[2] then
+    local key = message[2][2]
+    out[#out + 1] = key
+    out[#out + 1] = redis.call('HGET', KEYS[1] .. ':tries', key) or ''
+    out[#out + 1] = message[2][4]
+  end
+end
+return out`,
+  /** ARGV: key. Answers d; nothing where there is none. */
+  read: `
+local id = redis.call('HGET', KEYS[1] .. ':ids', ARGV[1])
+if not id then return {} end
+local found = redis.call('XRANGE', KEYS[1], id, id)
+return found[1] and { found[1][2][4] } or {}`,
+  /** ARGV: key, queue. Whether it is the oldest of its call to its receiver. */
+  first: `
+local oldest = redis.call('LINDEX', KEYS[1] .. ':of:' .. ARGV[2], 0)
+return (not oldest or oldest == ARGV[1]) and 'yes' or 'no'`,
+  /** ARGV: key, tries and due. */
+  tried: `
+if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then redis.call('HSET', KEYS[1] .. ':tries', ARGV[1], ARGV[2]) end
+return 'ok'`,
+  /** ARGV: key, queue; to bury it also why, now, max. Answers how many dead ones were dropped. */
+  remove: `
+local id = redis.call('HGET', KEYS[1] .. ':ids', ARGV[1])
+local dropped = 0
+if id and ARGV[3] then
+  local found = redis.call('XRANGE', KEYS[1], id, id)
+  if found[1] then
+    redis.call('HSET', KEYS[1] .. ':dead', ARGV[1], found[1][2][4])
+    redis.call('HSET', KEYS[1] .. ':why', ARGV[1], ARGV[3])
+    redis.call('ZADD', KEYS[1] .. ':dead-at', ARGV[4], ARGV[1])
+    while redis.call('ZCARD', KEYS[1] .. ':dead-at') > tonumber(ARGV[5]) do
+      local oldest = redis.call('ZPOPMIN', KEYS[1] .. ':dead-at')[1]
+      redis.call('HDEL', KEYS[1] .. ':dead', oldest)
+      redis.call('HDEL', KEYS[1] .. ':why', oldest)
+      dropped = dropped + 1
+    end
+  end
+end
+if id then
+  redis.call('XACK', KEYS[1], 'nodes', id)
+  redis.call('XDEL', KEYS[1], id)
+end
+redis.call('HDEL', KEYS[1] .. ':ids', ARGV[1])
+redis.call('HDEL', KEYS[1] .. ':tries', ARGV[1])
+redis.call('LREM', KEYS[1] .. ':of:' .. ARGV[2], 0, ARGV[1])
+return tostring(dropped)`,
+  /** ARGV: count. Answers key, why and d of each that is dead, oldest first. */
+  dead: `
+local out = {}
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1] .. ':dead-at', 0, ARGV[1] - 1)) do
+  out[#out + 1] = key
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. ':why', key) or ''
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. ':dead', key) or ''
+end
+return out`,
+  /** ARGV: key. Answers d of a dead one. */
+  readDead: `
+local d = redis.call('HGET', KEYS[1] .. ':dead', ARGV[1])
+return d and { d } or {}`,
+  /** ARGV: key; to send it again also queue, ttl of the order. A dead one is no more, or new. */
+  exhume: `
+local d = redis.call('HGET', KEYS[1] .. ':dead', ARGV[1])
+if d and ARGV[2] then
+  local id = redis.call('XADD', KEYS[1], '*', 'key', ARGV[1], 'd', d)
+  redis.call('HSET', KEYS[1] .. ':ids', ARGV[1], id)
+  redis.call('RPUSH', KEYS[1] .. ':of:' .. ARGV[2], ARGV[1])
+  redis.call('PEXPIRE', KEYS[1] .. ':of:' .. ARGV[2], ARGV[3])
+end
+redis.call('HDEL', KEYS[1] .. ':dead', ARGV[1])
+redis.call('HDEL', KEYS[1] .. ':why', ARGV[1])
+redis.call('ZREM', KEYS[1] .. ':dead-at', ARGV[1])
+return d and 'yes' or 'no'`,
+  /** ARGV: which hash, cursor, beginning of the keys, count. Answers the next cursor and the keys found. */
+  scan: `
+local found = redis.call('HSCAN', KEYS[1] .. ARGV[1], ARGV[2], 'MATCH', ARGV[3] .. '*', 'COUNT', ARGV[4])
+local out = { found[1] }
+for i = 1, #found[2], 2 do out[#out + 1] = found[2][i] end
+return out`,
+} as const
+type SharedScript = keyof typeof SCRIPTS
+
+export interface SharedOutboxOptions {
+  /** Runs a script of this file in the fleet's store, with one key. @throws when the store cannot be reached */
+  readonly run: (
+    name: SharedScript,
+    lua: string,
+    key: string,
+    args: readonly (string | number | Uint8Array)[],
+  ) => Promise<readonly Buffer[]>
+  /** Encrypts what a caller said, and opens it again. @throws when it was sealed by another fleet */
+  readonly seal: (callSid: string, text: string) => Uint8Array
+  readonly open: (callSid: string, sealed: Uint8Array) => string
+  /** This run of this node: two words. */
+  readonly node: { readonly name: string; readonly incarnation: string }
+  /** Whether that run of another node is over, as far as the fleet knows. */
+  readonly isGone: (name: string, incarnation: string) => boolean
+  /** Calendar time. */
+  readonly wallClock: () => number
+  readonly log: Log
+  /** For tests. @defaultValue 10 s */
+  readonly goneAfterMs?: number
+}
+
+/**
+ * The outbox that the nodes of a fleet share: a stream of Redis with one consumer group, in which each run of a node is a
+ * consumer. A message is in it before `add` resolves, sealed, and until a receiver has taken it or no more is tried. Any
+ * node takes what is new; what a run that is gone had taken, another one claims. Two nodes that claim or send the same
+ * message at once send the same id. All its methods throw while the store cannot be reached.
+ */
+export class SharedOutbox {
+  readonly #options: SharedOutboxOptions
+  /** Since when a consumer has not been among the live nodes. */
+  readonly #missing = new Map<string, number>()
+  readonly #unread: LimitedLog<'unread'>
+
+  constructor(options: SharedOutboxOptions) {
+    this.#options = options
+    this.#unread = new LimitedLog(
+      options.log,
+      'a message in the store does not open: it was written with another TOKEN_SECRET',
+      'more messages in the store do not open',
+    )
+  }
+
+  /** @param key  `<call SID>.<hash>`: of this message to this receiver */
+  async add(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
+    const sealed = this.#options.seal(entry.callSid, JSON.stringify(entry))
+    const [answer] = await this.#run('add', [key, queue, sealed, SHARED_MAX, ORDER_TTL_MS])
+    const said = String(answer)
+    return said === 'added' || said === 'known' ? said : 'full'
+  }
+
+  /** What is new, and at most TAKEN_MAX of it. From here on it is this node's to send. */
+  async take(): Promise<readonly SharedEntry[]> {
+    return this.#opened(await this.#run('take', [this.#consumer, TAKEN_MAX]), 'tries')
+  }
+
+  /** What runs had that are gone. */
+  async claim(): Promise<readonly SharedEntry[]> {
+    const { isGone, wallClock, node, goneAfterMs = GONE_AFTER_MS } = this.#options
+    const consumers = (await this.#run('consumers', [])).map(String)
+    const missing = consumers.filter((consumer) => {
+      const [name = '', incarnation = ''] = consumer.split(' ')
+      // An earlier run under our name is over.
+      return name === node.name ? consumer !== this.#consumer : isGone(name, incarnation)
+    })
+    for (const known of this.#missing.keys()) if (!missing.includes(known)) this.#missing.delete(known)
+    const claimed: SharedEntry[] = []
+    for (const consumer of missing) {
+      const sinceMs = this.#missing.get(consumer) ?? wallClock()
+      this.#missing.set(consumer, sinceMs)
+      if (!consumer.startsWith(`${node.name} `) && wallClock() - sinceMs < goneAfterMs) continue
+      const idleMs = Math.min(CLAIMED_MS, goneAfterMs)
+      claimed.push(...this.#opened(await this.#run('claim', [this.#consumer, consumer, TAKEN_MAX, idleMs]), 'tries'))
+    }
+    return claimed
+  }
+
+  /** Null where it was erased, or another node has sent it. */
+  async body(key: string): Promise<string | null> {
+    const [sealed] = await this.#run('read', [key])
+    return sealed === undefined ? null : (this.#entry(key, sealed)?.body ?? null)
+  }
+
+  /** Whether it is the oldest of its call to its receiver: the others wait, whichever node has them. */
+  async first(key: string, queue: string): Promise<boolean> {
+    const [answer] = await this.#run('first', [key, queue])
+    return String(answer) === 'yes'
+  }
+
+  async tried(key: string, tries: number, dueMs: number): Promise<void> {
+    await this.#run('tried', [key, `${tries} ${dueMs}`])
+  }
+
+  async remove(key: string, queue: string): Promise<void> {
+    await this.#run('remove', [key, queue])
+  }
+
+  /** It is tried no more. @returns how many dead ones were dropped for it */
+  async bury(key: string, queue: string, why: string): Promise<number> {
+    const [dropped] = await this.#run('remove', [key, queue, why, this.#options.wallClock(), SHARED_DEAD_MAX])
+    return Number(String(dropped ?? '0'))
+  }
+
+  /** What is tried no more, at any node; oldest first. */
+  async dead(max: number): Promise<readonly SharedEntry[]> {
+    return this.#opened(await this.#run('dead', [max]), 'why')
+  }
+
+  /** A dead one is new again. @param queueOf  of an entry @returns it; null where there is none */
+  async revive(key: string, queueOf: (entry: Entry) => string): Promise<Entry | null> {
+    const [sealed] = await this.#run('readDead', [key])
+    const entry = sealed === undefined ? null : this.#entry(key, sealed)
+    if (entry === null) return null
+    await this.#run('exhume', [key, queueOf(entry), ORDER_TTL_MS])
+    return entry
+  }
+
+  /** Erases what these calls have, at whichever node. @param queueOf  of an entry @returns how many were erased */
+  async forget(callSids: readonly string[], queueOf: (entry: Entry) => string): Promise<number> {
+    let erased = 0
+    for (const callSid of callSids) {
+      for (const key of await this.#keys(':ids', callSid)) {
+        const [sealed] = await this.#run('read', [key])
+        const entry = sealed === undefined ? null : this.#entry(key, sealed)
+        await this.remove(key, entry === null ? '' : queueOf(entry))
+        erased++
+      }
+      for (const key of await this.#keys(':dead', callSid)) {
+        await this.#run('exhume', [key])
+        erased++
+      }
+    }
+    return erased
+  }
+
+  async #keys(hash: ':ids' | ':dead', callSid: string): Promise<readonly string[]> {
+    const found: string[] = []
+    let cursor = '0'
+    do {
+      const [next, ...keys] = (await this.#run('scan', [hash, cursor, `${callSid}.`, SCAN_COUNT])).map(String)
+      found.push(...keys)
+      cursor = next ?? '0'
+    } while (cursor !== '0')
+    return found
+  }
+
+  get #consumer(): string {
+    const { name, incarnation } = this.#options.node
+    return `${name} ${incarnation}`
+  }
+
+  #opened(answer: readonly Buffer[], second: 'tries' | 'why'): readonly SharedEntry[] {
+    const found: SharedEntry[] = []
+    for (let i = 0; i + 2 < answer.length; i += 3) {
+      const [key, said] = [String(answer[i]), String(answer[i + 1])]
+      const entry = this.#entry(key, answer[i + 2] as Buffer)
+      if (entry === null) continue
+      const [tries = '0', dueMs = '0'] = second === 'tries' ? said.split(' ') : []
+      found.push({ key, entry, tries: Number(tries), dueMs: Number(dueMs), dead: second === 'why' ? said : null })
+    }
+    return found
+  }
+
+  /** Null for what another fleet wrote: it stays where it is. */
+  #entry(key: string, sealed: Buffer): Entry | null {
+    try {
+      return entrySchema.parse(JSON.parse(this.#options.open(key.split('.')[0] ?? '', sealed)))
+    } catch {
+      this.#unread.note('unread', {}, this.#options.wallClock())
+      return null
+    }
+  }
+
+  #run(name: SharedScript, args: readonly (string | number | Uint8Array)[]): Promise<readonly Buffer[]> {
+    return this.#options.run(name, SCRIPTS[name], '{outbox}', args)
+  }
+}

@@ -1,0 +1,218 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { connectRedis } from '../../src/fleet/redis-store.js'
+import { SealedCall } from '../../src/fleet/sealed-call.js'
+import { Outbox } from '../../src/messages/outbox.js'
+import type { OutboxOptions } from '../../src/messages/outbox.js'
+import type { Message } from '../../src/messages/message.js'
+import { receiverOf } from '../../src/messages/receivers.js'
+import { SharedOutbox } from '../../src/messages/shared-outbox.js'
+import type { SharedOutboxOptions } from '../../src/messages/shared-outbox.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { hasRedis, startRedis } from '../support/redis.js'
+import { until } from '../support/until.js'
+
+const SECRETS = ['a-token-secret-of-the-test-of-messages']
+const log = createLog({ level: 'silent' })
+/** Each run of this file's tests has its own keys. */
+let prefixes = 0
+
+/** A receiver that counts ids; `answer` says with what it answers to each. */
+async function receiver(t: Test, answer: (n: number) => number = () => 200) {
+  const ids: string[] = []
+  let posts = 0
+  const server = createServer((request, response) => {
+    request.resume()
+    request.on('end', () => {
+      const status = answer(posts++)
+      if (status === 200) ids.push(String(request.headers['webhook-id']))
+      response.writeHead(status).end()
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  return { ids, receivers: [receiverOf({ name: 'crm', url, unsigned: true, events: ['*'] }, {})] }
+}
+
+const message = (n: number, callSid = 'HD_message00001'): Message => ({
+  id: `${callSid}:call.ended:${n}`,
+  type: 'call.ended',
+  callSid,
+  time: '2026-11-26T06:00:00.000Z',
+  agent: 'support',
+  number: null,
+  outcome: 'contained',
+  data: { said: 'order five zebra' },
+})
+
+/** Nodes of one fleet on a real Redis. A node that is dead does nothing any more: what it waits for never comes. */
+async function fleet(t: Test, url: string) {
+  const store = await connectRedis({ url, prefix: `m${prefixes++}:`, secrets: SECRETS, log, deadlineMs: 10_000 })
+  t.teardown(() => store.close())
+  const dead = new Set<string>()
+  /** @param steps  how many things it does with the store before it dies; absent: it lives */
+  const node = async (name: string, options: Partial<OutboxOptions>, steps = Infinity) => {
+    let left = steps
+    const run: SharedOutboxOptions['run'] = async (script, lua, key, args) => {
+      // What it asked for last is done, and it does not learn of it.
+      if (left-- <= 0) return new Promise(() => undefined)
+      const answer = await store.evaluate(`outbox-${script}`, lua, key, args)
+      return left < 0 ? new Promise(() => undefined) : answer
+    }
+    const shared = new SharedOutbox({
+      run,
+      seal: (callSid, text) => new SealedCall(callSid, SECRETS).seal('message', text),
+      open: (callSid, sealed) => new SealedCall(callSid, SECRETS).open('message', sealed),
+      node: { name, incarnation: `run-of-${name}` },
+      isGone: (other) => dead.has(other),
+      wallClock: Date.now,
+      log,
+      goneAfterMs: 0,
+    })
+    const outbox = await Outbox.open({
+      folders: [],
+      receivers: [],
+      handoff: { url: null, secret: null },
+      source: 'urn:mkondo:test',
+      wallClock: Date.now,
+      log,
+      shared,
+      lookMs: 10,
+      ...options,
+    })
+    return {
+      outbox,
+      died: () => left < 0,
+      die: () => {
+        left = -1
+        dead.add(name)
+      },
+    }
+  }
+  const keys = async (): Promise<string[]> =>
+    (await store.evaluate('keys', "return redis.call('KEYS', '*' .. KEYS[1] .. '*')", '{outbox}', [])).map(String)
+  return { node, keys, store }
+}
+
+t.test(
+  'a message that any step of a node’s death leaves behind is sent by another, in order, with its id',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    for (let steps = 1; steps <= 16; steps++) {
+      const { node } = await fleet(t, server.url)
+      // The first post fails, so that a try is written down too.
+      const { ids, receivers } = await receiver(t, (n) => (n === 0 ? 503 : 200))
+      const wanted = [message(1), message(2), message(3, 'HD_message00003')]
+      const first = await node('one', { receivers, later: (_, run) => void setTimeout(run, 5) }, steps)
+      const kept = new Set<string>()
+      for (const each of wanted) void first.outbox.add(each).then(() => kept.add(each.id))
+      await until(() => first.died() || new Set(ids).size === 3, 10_000, 'the death')
+      first.die()
+      const second = await node('two', { receivers, later: (_, run) => void setTimeout(run, 5) })
+      // The record of a call whose message was not kept is not final either: its call is ended again, by another node.
+      for (const each of wanted) if (!kept.has(each.id)) await second.outbox.add(each)
+      await until(() => new Set(ids).size === 3, 10_000, `all messages after ${steps} steps: ${ids.join()}`)
+      const ofOne = [...new Set(ids.filter((id) => id.startsWith('HD_message00001')))]
+      t.same([...new Set(ids)].sort(), wanted.map(({ id }) => id).sort(), `${steps} steps: each, and no other`)
+      if (kept.size === 3) t.same(ofOne, [message(1).id, message(2).id], `${steps} steps: in the order of the call`)
+      await second.outbox.close(1000)
+    }
+  },
+)
+
+t.test('two nodes share the work, one call has one order, and nobody who reads Redis reads a word', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node, keys } = await fleet(t, server.url)
+  const { ids, receivers } = await receiver(t)
+  const [one, two] = await Promise.all([node('one', { receivers }), node('two', { receivers })])
+  for (let n = 0; n < 40; n++) {
+    const { outbox } = n % 2 === 0 ? one : two
+    await outbox.add(message(n, `HD_shared0000${n % 4}`))
+    await outbox.add(message(n, `HD_shared0000${n % 4}`))
+  }
+  await until(() => new Set(ids).size === 40, 10_000, 'all')
+  for (let call = 0; call < 4; call++) {
+    const numbers = [...new Set(ids)]
+      .filter((id) => id.startsWith(`HD_shared0000${call}`))
+      .map((id) => Number(id.split(':').at(-1)))
+    t.same(
+      numbers,
+      numbers.toSorted((a, b) => a - b),
+      'in the order in which they were added, at either node',
+    )
+  }
+  await until(async () => (await keys()).every((key) => !/ids|tries|:of:/.test(key)), 5000, 'an empty store')
+  const down = await receiver(t, () => 500)
+  const three = await node('three', { receivers: down.receivers, later: () => undefined })
+  await one.outbox.close(1000)
+  await two.outbox.close(1000)
+  await three.outbox.add(message(1))
+  await until(() => three.outbox.waiting === 1, 5000, 'it is taken')
+  const dump = JSON.stringify(
+    await server.command('XRANGE', (await keys()).find((key) => key.endsWith('{outbox}')) ?? '', '-', '+'),
+  )
+  t.match(dump, /HD_message00001/)
+  t.notMatch(dump, /zebra|support|http/)
+  await three.outbox.forget(['HD_message00001'])
+  t.same(
+    (await keys()).filter((key) => /ids|:of:/.test(key)),
+    [],
+    'and an erased call has nothing there',
+  )
+  await three.outbox.close(0)
+})
+
+t.test('what is tried no more is seen and tried again at any node', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node } = await fleet(t, server.url)
+  const { ids, receivers } = await receiver(t, (n) => (n === 0 ? 404 : 200))
+  const one = await node('one', { receivers })
+  await one.outbox.add(message(1))
+  await until(async () => (await one.outbox.list(10)).length === 1 && one.outbox.waiting === 0, 5000, 'its death')
+  await one.outbox.add(message(1))
+  const two = await node('two', { receivers })
+  const [dead] = await two.outbox.list(10)
+  t.match(dead, { reason: 'answered 404', callSid: 'HD_message00001', nextTryAt: null })
+  t.notOk(await two.outbox.retry('nobody'))
+  t.ok(await two.outbox.retry(dead?.key ?? ''))
+  await until(() => ids.length === 1, 5000, 'it is taken')
+  t.same(await one.outbox.list(10), [], 'once')
+  await one.outbox.close(0)
+  await two.outbox.close(0)
+})
+
+t.test('while Redis is away messages are on the disk, and are sent', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node, store } = await fleet(t, server.url)
+  const { ids, receivers } = await receiver(t)
+  const one = await node('one', { receivers, folders: [join(t.testdir(), 'outbox')] })
+  await server.kill()
+  await until(
+    () =>
+      store.read('nobody').then(
+        () => false,
+        () => true,
+      ),
+    10_000,
+    'the loss',
+  )
+  await one.outbox.add(message(1))
+  await until(() => ids.length === 1, 5000, 'it is taken')
+  t.ok(one.outbox.faults > 0)
+  await one.outbox.close(0)
+})
