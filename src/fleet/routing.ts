@@ -35,8 +35,8 @@ const STREAM_END_LOOK_MS = 20
 const STREAM_END_WAIT_MS = 400
 
 /**
- * How long a node that was chosen for a new call may take to answer. One that works answers within some 20 ms, and the
- * balancer asks another node after 500 ms.
+ * How long a node that was chosen for a new call may take to answer while another can be asked. One that works answers
+ * within some 20 ms, and the balancer asks another node after 500 ms.
  */
 const PLACE_ANSWER_MS = 200
 /**
@@ -290,10 +290,12 @@ export class WebhookRouting<Answer extends object> {
     untilMs: number,
     first: Owner | null,
   ): Promise<Answer> {
-    const { node, clock } = this.#options
+    const { node, calls, clock } = this.#options
     let epoch = epochBefore
     let claimed: OwnerToken | null = null
-    for (const candidate of this.#candidates(first)) {
+    const candidates = this.#candidates(first)
+    const roomHere = node.state === 'open' && calls.free > 0
+    for (const [i, candidate] of candidates.entries()) {
       // This node is asked too late rather than not at all.
       if (candidate !== null && clock() >= untilMs) continue
       let entry: StoredCall
@@ -309,10 +311,15 @@ export class WebhookRouting<Answer extends object> {
       }
       claimed = entry.owner
       epoch = claimed.epoch
-      const routed =
-        candidate === null
-          ? await this.#open(webhook, callSid, claimed, 'open-or-decline')
-          : await this.#ask(claimed, webhook, claimed, true, Math.min(PLACE_ANSWER_MS, untilMs - clock()))
+      let routed: Routed<Answer>
+      if (candidate === null) routed = await this.#open(webhook, callSid, claimed, 'open-or-decline')
+      else {
+        // One that answered until now, and after which nobody is left to ask, may take all the time that is left.
+        const others = candidates.slice(i + 1).some((other) => other !== null || roomHere)
+        const patient = !others && !this.#unanswered.has(candidate.incarnation)
+        const leftMs = untilMs - clock()
+        routed = await this.#ask(claimed, webhook, claimed, true, patient ? leftMs : Math.min(PLACE_ANSWER_MS, leftMs))
+      }
       if (routed.is === 'answered') return routed.answer
       if (routed.is === 'no-room') this.counters.passed++
     }

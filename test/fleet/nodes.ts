@@ -10,6 +10,7 @@ import { PeerListener } from '../../src/fleet/peer-listener.js'
 import { Peers } from '../../src/fleet/peers.js'
 import { callerTags } from '../../src/fleet/secrets.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { until } from '../support/until.js'
 import { startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { ScriptedCalls } from '../edge/scripted-calls.js'
@@ -48,6 +49,15 @@ export interface Fleet {
   freeze(index: number, ms?: number): void
 }
 
+/** What a node tells the others of its calls. */
+const news = (calls: ScriptedCalls) => ({
+  capacity: calls.capacity,
+  free: calls.draining ? 0 : calls.free,
+  callsByAgent: calls.liveByAgent(),
+  callsByCaller: calls.liveByCaller(),
+  afterStream: null,
+})
+
 /**
  * Nodes with an edge, scripted calls, an internal listener and one store in memory; each on a port of its own unless
  * `options` have another.
@@ -79,10 +89,13 @@ export async function fleet(
     ownerOf: (sid) => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined),
     call: (sid) => (gateways[it.ownerOf(sid)] as Gateway).calls.get(sid),
     look: async () => {
-      for (let round = 0; round < 2; round++) {
+      let round = 0
+      const look = async (): Promise<boolean> => {
         for (const node of nodes) node.state = node.state // a heartbeat
         await sleep(20)
+        return ++round >= 2 && nodes.every((node) => seesOthers(node))
       }
+      await until(look, 10_000, 'every node to see the others')
     },
     kill: async (index) => {
       await listeners[index]?.close()
@@ -95,6 +108,13 @@ export async function fleet(
       frozen.set(index, ms === undefined ? new Promise(() => undefined) : sleep(ms))
     },
   }
+  /** Whether a node knows how much room the others have. */
+  const seesOthers = (node: FleetNode): boolean =>
+    gateways.every(({ calls }, index) => {
+      const record = node.alive().find(({ name }) => name === `gw-${index}`)
+      const { free } = news(calls)
+      return nodes[index] === node || record?.free === free
+    })
   const store = new Proxy(memory, {
     get: (_, name) => {
       const operation = Reflect.get(memory, name) as (...args: unknown[]) => Promise<unknown>
@@ -134,13 +154,7 @@ export async function fleet(
       network: { peers, listener, url: await listener.listen() },
       callerTag: callerTags('secret-of-nodes-in-a-test'),
       opsUrl: index === 0 ? null : `http://10.0.0.${index}:9464`,
-      news: () => ({
-        capacity: calls.capacity,
-        free: calls.draining ? 0 : calls.free,
-        callsByAgent: calls.liveByAgent(),
-        callsByCaller: calls.liveByCaller(),
-        afterStream: null,
-      }),
+      news: () => news(calls),
       onView: () => undefined,
       clock,
       wallClock: Date.now,

@@ -205,6 +205,16 @@ t.test(
   },
 )
 
+t.test('a node that is slow takes a call for which nobody else has room', async (t) => {
+  const two = await fleet(t, 2)
+  at(two, 0).calls.fill()
+  await two.look()
+  two.freeze(1, 400)
+  const sid = newSid()
+  t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
+  t.equal(two.ownerOf(sid), 1)
+})
+
 t.test('a node that did not answer is not chosen again for a while, unless no other takes calls', async (t) => {
   const two = await fleet(t, 2)
   at(two, 0).calls.capacity = 4
@@ -440,8 +450,8 @@ t.test('a caller who was turned away has no call afterwards, at no node', async 
       /All lines are busy/,
       'asked again: the words again',
     )
-    await full(false)
     three.storeDown = false
+    await full(false)
     for (const [i, sid] of sids.entries())
       for (const callSessionState of ['Active', 'Completed', 'Completed']) {
         const { text } = await voice(at(three, (i + 1) % 3), { ...ringing(sid), callSessionState }, sign)
