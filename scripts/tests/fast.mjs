@@ -9,9 +9,9 @@ const JOBS = 3
 const PER_PROCESS = 13
 const ALONE = new RegExp(
   `^test/(${[
-    'cli/(agent-reload|call-out|check-offline|demo|doctor|killed|serve|simulate|socket-ends)',
+    'cli/(agent-reload|call-out|check-offline|demo|doctor|killed|serve|simulate|descriptors)',
     'console/.*',
-    'fleet/(fleet|redis-cluster|redis-store|supervisor)',
+    'fleet/(fleet|redis-store|supervisor)',
     'grafana/.*',
     'security/secrets',
   ].join('|')})[.]test[.]ts$`,

@@ -1,16 +1,21 @@
-import { packageRoot } from '../../src/config/package-root.js'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import t from 'tap'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
+import { AgentWatch, type FolderAgent } from '../../src/agents/agent-watch.js'
 import { agentWith, variablesReadBy } from '../../src/agents/call-variables.js'
-import { untranslated } from '../../src/agents/phrases.js'
-import { textIn } from '../../src/call/phrase.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
+import { offeredTools } from '../../src/agents/offered-tools.js'
+import { untranslated } from '../../src/agents/phrases.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { textIn } from '../../src/call/phrase.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { HttpClient } from '../../src/http/http-client.js'
+import { defineAgent, defineTool } from '../../src/index.js'
 import { loadText } from '../support/agent-text.js'
+import { contextOf } from './support-line.js'
 
 const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
 
@@ -325,4 +330,250 @@ t.test("the variables of a call are in the agent's words, and its tools read the
   const plain = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
   t.equal(agentWith(plain, { name: 'x' }), plain)
   t.end()
+})
+
+t.setTimeout(60_000)
+
+const yaml = (name: string, greeting: string): string =>
+  `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`
+
+t.test('edits reach new calls, broken ones do not, and each is reported once', async (t) => {
+  const dir = t.testdir({
+    'a.yaml': yaml('a', 'One.'),
+    'b.yaml': `${yaml('b', 'Bee.')}knowledge: [facts/b.md]\n`,
+    facts: { 'b.md': '## X\nOld.\n' },
+  })
+  let agents: ReadonlyMap<string, FolderAgent> = new Map()
+  const changes: string[] = []
+  const faults: string[] = []
+  const waiting: (() => void)[] = []
+  const note =
+    (list: string[]) =>
+    (what: readonly string[] | string): void => {
+      list.push(String(what))
+      for (const wake of waiting.splice(0)) wake()
+    }
+  const refuse = new Map<string, string>()
+  const watch = new AgentWatch({
+    dir,
+    env: {},
+    speech: null,
+    apply: (folder) => {
+      agents = folder
+      return refuse
+    },
+    onChange: note(changes),
+    onFault: note(faults),
+  })
+  t.teardown(() => watch.close())
+  await watch.start()
+  const next = (): Promise<void> =>
+    new Promise((resolve) => {
+      waiting.push(resolve)
+    })
+
+  let told = next()
+  await writeFile(join(dir, 'a.yaml'), yaml('a', 'Two.'))
+  await told
+  t.same(changes.splice(0), ['a'])
+  t.equal(agents.get('a')?.agent.greeting, 'Two.')
+
+  told = next()
+  await writeFile(join(dir, 'a.yaml'), `${yaml('a', 'Three.')}track: x\n`)
+  await told
+  t.equal(faults.length, 1)
+  t.match(faults[0], /a\.yaml:5:1: track is not a key of an agent.*\(the version before stays\)$/s)
+  t.equal(agents.get('a')?.agent.greeting, 'Two.', 'a broken edit changes nothing')
+
+  told = next()
+  const version = agents.get('b')?.assets.version
+  await writeFile(join(dir, 'facts/b.md'), '## X\nNew.\n')
+  await told
+  t.same(
+    changes.splice(0),
+    ['b'],
+    'knowledge is a part of its agent, and the broken file next to it does not keep it back',
+  )
+  t.not(agents.get('b')?.assets.version, version)
+  t.equal(agents.get('a')?.agent.greeting, 'Two.')
+  t.equal(faults.length, 1, 'the same mistake is not told again')
+
+  told = next()
+  refuse.set('a', 'backend openai has no key')
+  await writeFile(join(dir, 'a.yaml'), yaml('a', 'Four.'))
+  await told
+  t.match(faults.at(-1), /a: backend openai has no key \(the version before stays\)/)
+  t.same(changes, [])
+
+  told = next()
+  refuse.clear()
+  await rm(join(dir, 'b.yaml'))
+  await told
+  t.ok(changes.join().includes('b'))
+  t.notOk(agents.has('b'))
+})
+
+t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
+  const dir = t.testdir({ '..v1': { 'a.yaml': yaml('a', 'One.') }, '..v2': { 'a.yaml': yaml('a', 'Two.') } })
+  await symlink('..v1', join(dir, '..data'))
+  await symlink('..data/a.yaml', join(dir, 'a.yaml'))
+  let told = (): void => undefined
+  let greeting: string | null | undefined
+  const watch = new AgentWatch({
+    dir,
+    env: {},
+    speech: null,
+    onFault: (what) => t.fail(what),
+    onChange: () => told(),
+    apply: (agents) => {
+      greeting = agents.get('a')?.agent.greeting as string
+      return new Map()
+    },
+  })
+  t.teardown(() => watch.close())
+  await watch.start()
+  const changed = new Promise<void>((resolve) => {
+    told = resolve
+  })
+  await symlink('..v2', join(dir, '..next'))
+  await rename(join(dir, '..next'), join(dir, '..data'))
+  // As the kubelet does when the link has been turned.
+  await rm(join(dir, '..v1'), { recursive: true })
+  await changed
+  t.equal(greeting, 'Two.')
+})
+
+async function folderWithTools(t: Test, files: Record<string, string>): Promise<string> {
+  const dir = t.testdir({ tools: {} })
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(join(dir, name, '..'), { recursive: true })
+    await writeFile(join(dir, name), text)
+  }
+  return dir
+}
+
+async function runnerOf(t: Test, dir: string, name = 'a'): Promise<ToolRunner> {
+  const { agents, assets } = await loadAgents(dir, {})
+  const agent = agents.get(name)
+  const own = assets.get(name)
+  if (agent === undefined || own === undefined) throw new Error('the agent must load')
+  const client = new HttpClient()
+  t.teardown(() => {
+    client.close()
+  })
+  return ToolRunner.open(agent, own, {}, client)
+}
+
+const YAML = 'version: 1\nname: a\ninstructions: Be brief.\nmodules: [tools/quote.mjs]\n'
+const QUOTE = `
+export const quote = {
+  name: 'quote', description: 'Quotes a price.',
+  parameters: { properties: { units: { type: 'integer', minimum: 1 }, who: { type: 'string' } }, required: ['units'] },
+  bind: { who: '{{call.from}}' },
+  run: ({ units, who }, { callSid, identity }) => ({ kes: units * 250, who, callSid, identity }),
+}
+export const helper = () => 1
+`
+
+t.test('a tool in code is one of a YAML agent, with the same checks and bounds', async (t) => {
+  const tools = await runnerOf(t, await folderWithTools(t, { 'a.yaml': YAML, 'tools/quote.mjs': QUOTE }))
+  t.same(await tools.run('quote', { units: 3, who: 'somebody else' }, contextOf('+254700000001')), {
+    ok: true,
+    value: { kes: 750, who: '+254700000001', callSid: 'HD_000000000001', identity: null },
+  })
+  t.match(await tools.run('quote', { units: 'many' }, contextOf('+254700000001')), {
+    ok: false,
+    code: 'TOOL_ARGUMENTS',
+  })
+})
+
+t.test('an agent in code has tools of both kinds', async (t) => {
+  const dir = await folderWithTools(t, {
+    'shop.mjs': `
+    const hello = { name: 'hello', description: 'Says hello.', run: () => 'hello' }
+    export default { version: 1, name: 'a', instructions: 'Be brief.', greeting: 'Hi.',
+      tools: [hello, { name: 'look_up', description: 'x', http: { url: 'https://shop.example/x' } }] }
+  `,
+  })
+  const { agents, assets } = await loadAgents(dir, {})
+  const [agent, own] = [agents.get('a'), assets.get('a')]
+  t.match(agent, { greeting: 'Hi.', tools: [{ name: 'look_up' }] })
+  if (agent !== undefined && own !== undefined)
+    t.same(
+      offeredTools(agent, own).map(({ name }) => name),
+      ['look_up', 'hello', 'set_speech_rate'],
+    )
+  t.match(await (await runnerOf(t, dir)).run('hello', {}, contextOf('')), { ok: true, value: 'hello' })
+})
+
+t.test('a fault of a tool in code is an answer without its data', async (t) => {
+  const dir = await folderWithTools(t, {
+    'a.yaml': YAML,
+    'tools/quote.mjs': `
+    const tool = (name, run, more) => ({ name, description: 'x', run, timeoutMs: 100, ...more })
+    export const a = tool('throws', () => { throw new Error('secret of +254700000001') })
+    export const b = tool('hangs', () => new Promise(() => {}))
+    export const c = tool('huge', () => 'x'.repeat(20000))
+    export const d = tool('odd', () => () => 1)
+    export const e = tool('nothing', () => undefined)
+  `,
+  })
+  const tools = await runnerOf(t, dir)
+  const run = (name: string): ReturnType<ToolRunner['run']> => tools.run(name, {}, contextOf('+254700000001'))
+  const thrown = await run('throws')
+  t.match(thrown, { ok: false, value: { error: 'the tool failed' } })
+  t.notMatch(JSON.stringify(thrown), /secret|254/)
+  t.match(await run('hangs'), { ok: false, code: 'TOOL_TIMEOUT' })
+  t.match(await run('huge'), { ok: false, code: 'TOOL_RESPONSE' })
+  t.match(await run('odd'), { ok: false, code: 'TOOL_RESPONSE' })
+  t.same(await run('nothing'), { ok: true, value: null })
+})
+
+t.test('mistakes are named with their file', async (t) => {
+  const cases: [Record<string, string>, RegExp][] = [
+    [{ 'a.yaml': YAML }, /a\.yaml:4:11: modules\[0\]: tools\/quote\.mjs: cannot be read: ENOENT/],
+    [{ 'a.yaml': YAML, 'tools/quote.mjs': 'export const a = 1' }, /exports no tool \(defineTool\)/],
+    [
+      { 'a.yaml': YAML, 'tools/quote.mjs': 'export const a = {' },
+      /modules\[0\]: tools\/quote\.mjs: Unexpected end of input/,
+    ],
+    [
+      { 'a.yaml': YAML, 'tools/quote.mjs': 'export const a = { name: "a b", description: "x", run() {} }' },
+      /tool a b: name must be 1 to 64/,
+    ],
+    [{ 'a.yaml': YAML.replace('tools/', '../../') }, /lies outside of the agents folder/],
+    [
+      { 'a.yaml': `${YAML}knowledge: [none.md]\n`, 'tools/quote.mjs': QUOTE },
+      /a\.yaml:5:13: knowledge\[0\]: none\.md: cannot be read/,
+    ],
+    [
+      { 'a.yaml': `${YAML}knowledge: [k.md]\n`, 'tools/quote.mjs': QUOTE, 'k.md': '# nothing' },
+      /knowledge\[0\]: k\.md: has no passage/,
+    ],
+    [{ 'a.mjs': 'export default 3' }, /a\.mjs:1:1: has no default export made by defineAgent/],
+    [
+      { 'a.mjs': 'export default { version: 1, name: "a", instructions: "x", greting: "y" }' },
+      /a\.mjs:1:1: greting is not a key of an agent; did you mean greeting\?/,
+    ],
+    [{ 'a.mjs': 'nonsense(' }, /a\.mjs:1:1: cannot be imported: /],
+    [
+      {
+        'a.yaml': `${YAML}tools:\n  - {name: quote, description: x, http: {url: "https://a.example"}}\n`,
+        'tools/quote.mjs': QUOTE,
+      },
+      /quote is the name of two tools/,
+    ],
+  ]
+  for (const [files, message] of cases)
+    await t.rejects(
+      loadAgents(await folderWithTools(t, files), {}),
+      { code: 'AGENT_INVALID', message },
+      String(message),
+    )
+})
+
+t.test('defineAgent and defineTool are for the editor: what they are given is what they return', async (t) => {
+  const tool = defineTool({ name: 'hello', description: 'Says hello.', run: (_args, { identity }) => identity })
+  const agent = defineAgent({ version: 1, name: 'a', instructions: 'Be brief.', tools: [tool] })
+  t.equal(agent.tools?.[0], tool)
 })

@@ -1,17 +1,17 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
-import { loadText } from '../support/agent-text.js'
 import type { Backend } from '../../src/backends/backend.js'
+import { composeBackend, type CompositionOptions } from '../../src/backends/compose.js'
+import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
-import { composeBackend } from '../../src/backends/compose.js'
-import type { CompositionOptions } from '../../src/backends/compose.js'
-import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import { resolveBackend, resolveBackends } from '../../src/backends/registry.js'
 import { UNWATCHED } from '../../src/backends/watch.js'
-import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
@@ -19,6 +19,7 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { loadText } from '../support/agent-text.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 
 const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
@@ -461,4 +462,24 @@ t.test('the error for a wrong option has its place in the file', async (t) => {
   t.match(await faults('backends:\n  gemini: { thinkingLevel: none }\n'), /thinkingLevel/)
   t.match(await faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)
   t.match(await faults('backends:\n  embedded: {}\n'), /embedded has no options/)
+})
+
+const manual = readFileSync(join(packageRoot(), 'docs/BACKENDS.md'), 'utf8')
+
+t.test('each backend has a block to copy, with the variables that it needs before it', async (t) => {
+  for (const [heading, key] of [
+    ['OpenAI Realtime, and servers like it', 'OPENAI_API_KEY'],
+    ['OpenAI Realtime, and servers like it', 'REALTIME_URL'],
+    ['OpenAI GPT-Live', 'OPENAI_API_KEY'],
+    ['Gemini Live', 'GEMINI_API_KEY'],
+    ['Cascade', 'STT_URL'],
+  ] as const) {
+    const section = manual.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
+    t.match(
+      section,
+      new RegExp(`(?:^|\\n)\`\`\`sh\\nexport ${key}=[^\`]*\`\`\`\\s+\`\`\`yaml fragment=agent\\nbackend: `),
+      heading,
+    )
+  }
+  t.match(manual, /\n## Embedded\n[^#]*```yaml fragment=agent\nbackend: embedded\n/)
 })

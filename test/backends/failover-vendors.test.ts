@@ -1,13 +1,30 @@
-import t from 'tap'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import type { BackendFactory } from '../../src/backends/backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
+import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
+import { CostMeter } from '../../src/backends/cost-meter.js'
+import { EmbeddedBackend } from '../../src/backends/embedded/embedded-backend.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
+import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
+import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
+import { priceList } from '../../src/backends/prices.js'
+import { clockTimers } from '../../src/backends/timers.js'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import type { CallOutput } from '../../src/call/events.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import { UTTERANCE_MS, line, resamplers, utterance } from './failover/vendors-line.js'
+import { loadFlite } from '../../src/speech/flite.js'
+import { SpeechClient } from '../../src/speech/speech-client.js'
+import { SpeechPool } from '../../src/speech/speech-pool.js'
+import { Rig } from '../call/rig.js'
+import { lookUp, session } from './embedded/order-line.js'
+import { framesOf, overThePhone } from './embedded/phone-line.js'
+import { FakeTimers, ScriptedService } from './failover/scripted.js'
+import { line, resamplers, utterance, UTTERANCE_MS } from './failover/vendors-line.js'
 
 // Real sockets, clients and resamplers; only the services are doubles.
 
@@ -219,4 +236,234 @@ t.test('a service that drops the first connection is tried once more', async (t)
   const { recorder } = await connected
   t.equal(vendor.connections, 2)
   t.notOk(recorder.all('error').some((error) => error.fatal))
+})
+
+const LOOK_UP = { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } }
+
+async function doubles(t: Test): Promise<{ readonly turns: OpenAiDouble; readonly live: OpenAiLiveDouble }> {
+  const [turns, live] = await Promise.all([OpenAiDouble.start({ key: KEY }), OpenAiLiveDouble.start({ key: KEY })])
+  t.teardown(() => Promise.all([turns.close(), live.close()]))
+  return { turns, live }
+}
+
+const toTurns =
+  (double: OpenAiDouble): BackendFactory =>
+  (sink) =>
+    new OpenAiRealtimeBackend(sink, {
+      apiKey: KEY,
+      model: 'gpt-realtime-2.1',
+      baseUrl: double.baseUrl,
+      name: 'openai',
+      turns: { by: 'gateway' },
+    })
+const toLive =
+  (double: OpenAiLiveDouble, options: Partial<OpenAiLiveOptions> = {}): BackendFactory =>
+  (sink) =>
+    new OpenAiLiveBackend(sink, {
+      apiKey: KEY,
+      model: 'gpt-live-1',
+      baseUrl: double.baseUrl,
+      delegate: { by: 'responses', model: 'gpt-5.4-mini' },
+      ...options,
+    })
+
+const soundMs = (recorder: Recorder): number => recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0)
+
+/** Up to the middle of the answer that a tool's result led to. */
+async function untilMidSentence(recorder: Recorder, backend: CallBackend): Promise<void> {
+  utterance(backend)
+  const call = await recorder.next('tool-call')
+  backend.toolResult(call.callId, { ok: true, value: { status: 'out for delivery' } })
+  await recorder.until('a second of the answer', () => soundMs(recorder) >= 1000)
+}
+
+const SENTENCE = 'Your order is on its way to Nakuru and it will be with you tomorrow before noon.'
+
+t.test('a full-duplex model takes over in mid-sentence from one that is asked for each answer', async (t) => {
+  const { turns, live } = await doubles(t)
+  turns.script.callerSays('Where is my order?')
+  turns.script.reply({ calls: [LOOK_UP] }, { say: SENTENCE, audioMs: 5000, paceMs: 20 })
+  live.script.callerSays('Where is my order?')
+  live.script.reply({ calls: [{ ...LOOK_UP, callId: 'call_b' }] }, { say: 'It arrives tomorrow.', audioMs: 700 })
+  const { recorder, backend } = await line(t, [toTurns(turns), toLive(live)])
+  t.equal(backend.capabilities.serverVad, false)
+  await untilMidSentence(recorder, backend)
+  turns.breakOff()
+  const failover = await recorder.next('failover')
+  t.match(failover, { from: 'openai', to: 'openai-live', reason: 'network' })
+  t.ok(failover.gapMs < 3000, `a gap of ${Math.round(failover.gapMs)} ms on a loopback connection`)
+  await recorder.until('the second answer', () =>
+    recorder.all('transcript').some((entry) => entry.role === 'agent' && entry.text === 'It arrives tomorrow.'),
+  )
+  t.ok(live.session.callerAudioMs >= UTTERANCE_MS, 'the question was heard again, without a loss')
+  t.equal(backend.stats.lostSamples, 0)
+  t.match(live.session.items[0], { type: 'function_call', name: 'lookup_order' }, 'what was done is known')
+  t.match(live.session.items[1], { type: 'function_call_output', output: /out for delivery/ })
+  const said = live.session.config?.input?.flatMap((item) => item.content.map((part) => part.text)).join(' ') ?? ''
+  t.ok(said.startsWith('Your order') && !said.includes('noon'), `what was heard is known, and no more: ${said}`)
+  t.equal(recorder.all('tool-call').length, 1, 'the tool was not run again')
+  t.equal(backend.stats.toolsSpared, 1)
+  t.equal(live.session.errors.length, 0)
+})
+
+t.test('a model that is asked for each answer takes over in mid-sentence from a full-duplex one', async (t) => {
+  const { turns, live } = await doubles(t)
+  live.script.callerSays('Where is my order?')
+  live.script.reply({ calls: [LOOK_UP] }, { say: SENTENCE, audioMs: 5000, paceMs: 20 })
+  turns.script.callerSays('where is my order')
+  turns.script.reply({ say: 'It is out for delivery.', audioMs: 700 })
+  const { recorder, backend } = await line(t, [toLive(live), toTurns(turns)])
+  await untilMidSentence(recorder, backend)
+  const first = recorder.audioPieces.at(-1)?.generation ?? 0
+  live.breakOff()
+  t.match(await recorder.next('failover'), { from: 'openai-live', to: 'openai', reason: 'network' })
+  await recorder.until('the second answer', () =>
+    recorder.all('turn-done').some((done) => done.generation > first && done.status === 'completed'),
+  )
+  t.ok(turns.session.callerAudioMs >= UTTERANCE_MS)
+  t.match(
+    turns.session.items.find((item) => item.type === 'function_call_output'),
+    { output: /out for delivery/ },
+  )
+  const said = turns.session.items
+    .flatMap((item) => (item.type === 'message' && item.role === 'assistant' ? item.content : []))
+    .map((part) => part.text ?? '')
+    .join(' ')
+  t.ok(said.startsWith('Your order') && !said.includes('noon'), `what was heard is known, and no more: ${said}`)
+  t.equal(recorder.all('tool-call').length, 1)
+  t.equal(turns.session.errors.length, 0)
+})
+
+t.test('a live session that nears its end is replaced by a new one, with what was said', async (t) => {
+  const { live } = await doubles(t)
+  live.script.reply({ say: 'Welcome to the shop.', audioMs: 200 }, { say: 'Still here.', audioMs: 200 })
+  // The first session ends soon, the second one does not.
+  live.expiresAt = Math.ceil(Date.now() / 1000) + 5
+  const { recorder, backend } = await line(t, [toLive(live, { expiringLeadMs: 4500 })])
+  live.expiresAt = null
+  backend.sendText('', { role: 'system', respond: true })
+  await recorder.next('turn-done')
+  t.match(await recorder.next('failover'), { from: 'openai-live', to: 'openai-live', reason: 'rotation' })
+  t.equal(live.sessions.length, 2)
+  t.match(live.session.config?.input, [{ role: 'assistant', content: [{ text: 'Welcome to the shop.' }] }])
+  utterance(backend)
+  await recorder.next('turn-done', 2)
+  t.equal(recorder.all('error').length, 0)
+})
+
+t.test('a live session that was refused leaves the call to the next backend', async (t) => {
+  const { turns, live } = await doubles(t)
+  live.refuseSession = { type: 'insufficient_quota', code: 'insufficient_quota', message: 'You exceeded your quota.' }
+  const { recorder, backend } = await line(t, [toLive(live), toTurns(turns)])
+  t.equal(backend.capabilities.name, 'openai')
+  t.match(recorder.all('error'), [{ code: 'quota', fatal: false }])
+})
+
+const pool = new SpeechPool({ decodersPerThread: 1 })
+t.teardown(() => pool.close())
+await pool.ready()
+const flite = await loadFlite()
+
+t.test('when the cloud service fails, the offline dialogue answers the open question', async (t) => {
+  const cloud = new ScriptedService('cloud', ['ready', 'network'], { inputRateHz: 8000 })
+  const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
+  const clock = (): number => performance.now()
+  const recorder = new Recorder()
+  const backend = new CallBackend(recorder, {
+    candidates: [
+      { create: cloud.create },
+      { create: (sink) => new EmbeddedBackend(sink, { speech, nowMs: clock }), scripted: true, voice: 'slt' },
+    ],
+    timers: clockTimers(clock),
+  })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    speech.close()
+  })
+  recorder.onEvent = (event) => {
+    if (event.type !== 'tool-call') return
+    setImmediate(() => backend.toolResult(event.callId, { ok: true, value: lookUp(event.args) }))
+  }
+  await backend.connect(session({ voice: 'marin' }), new AbortController().signal)
+  t.equal(backend.capabilities.inputRateHz, 8000)
+  backend.sendText('', { role: 'system', respond: true })
+  cloud.now.answer(1, 'Hello, this is the order line.', 900)
+  for (const [i, frame] of framesOf(overThePhone(flite, 'where is my order', 'rms')).entries()) {
+    // 200 ms late, as a VAD is.
+    if (i === 20) backend.speechStart(clock() - 200)
+    backend.pushAudio(frame)
+    if (i === 40) cloud.now.die()
+  }
+  backend.speechEnd(clock())
+  const said = (): readonly string[] =>
+    recorder.all('transcript').flatMap((event) => (event.role === 'agent' ? [event.text] : []))
+  await recorder.until('the answer', () => said().some((text) => /Order 4127 is out for delivery/.test(text)), 20_000)
+  t.match(recorder.all('failover'), [{ from: 'cloud', to: 'embedded' }])
+  t.ok(
+    said().some((text) => text.startsWith('Sorry, the line had a problem.')),
+    'it begins with the words for a takeover',
+  )
+  t.ok(
+    recorder.all('transcript').some((event) => event.role === 'caller' && /where('s| is) my order/.test(event.text)),
+    'it got the speech from before the takeover',
+  )
+  t.equal(recorder.all('error').filter((error) => error.fatal).length, 0)
+})
+
+const announced = (rig: Rig): string[] =>
+  rig.log.flatMap(({ output }) => (output.type === 'announce' ? [output.text] : []))
+const ended = (rig: Rig): CallOutput | undefined => rig.log.find(({ output }) => output.type === 'end-stream')?.output
+
+t.test('a caller who waits for another backend hears a filler, unless somebody speaks', async (t) => {
+  const rig = Rig.talking()
+  rig.backend({ type: 'holding' })
+  t.same(announced(rig), [DEFAULT_CALL_OPTIONS.filler.texts[0]])
+  rig.backend({ type: 'holding' })
+  t.equal(announced(rig).length, 1, 'not while one is playing')
+  const speaking = Rig.talking()
+  speaking.speak(400)
+  speaking.backend({ type: 'holding' })
+  t.same(announced(speaking), [])
+})
+
+t.test('a failover is in the timeline, and the new backend gets a full deadline to answer', async (t) => {
+  const rig = Rig.talking({ silence: { afterMs: 60_000, prompts: [] } })
+  rig.speak(600)
+  rig.run(700)
+  rig.backend({ type: 'transcript', role: 'caller', text: 'Where is it?', final: true, itemId: 'c1', generation: 2 })
+  rig.run(11_000)
+  rig.backend({ type: 'error', code: 'network', message: 'gone', fatal: false, retryable: true })
+  rig.backend({ type: 'failover', from: 'a', to: 'b', gapMs: 250.4, reason: 'network' })
+  rig.run(11_000)
+  t.same(announced(rig), ['One moment, please.'], 'a filler for who waits, neither an apology nor an end')
+  t.match(
+    rig.all('mark').find((mark) => mark.name === 'backend-failover'),
+    { detail: 'a to b in 250 ms: network' },
+  )
+  t.equal(rig.session.state, 'live')
+})
+
+t.test('a call whose budget is spent ends with its goodbye, like one that the agent ends', async (t) => {
+  const rig = new Rig()
+  const timers = new FakeTimers()
+  const service = new ScriptedService('a')
+  const backend = new CallBackend(
+    {
+      event: (event) => rig.backend(event),
+      audio: () => undefined,
+    },
+    {
+      candidates: [{ create: service.create }],
+      timers,
+      budget: { limits: { maxMs: 60_000 }, meter: new CostMeter(priceList([]), () => null), goodbyeMs: 5000 },
+    },
+  )
+  t.teardown(() => backend.close('the test is over'))
+  rig.open()
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  rig.answer(1, 'greeting', 1000, 'Hello.')
+  rig.run(1500)
+  await timers.pass(65_000)
+  rig.run(12_000)
+  t.match(ended(rig), { reason: 'agent-goodbye', detail: 'the budget of this call is used up (maxMs)' })
 })

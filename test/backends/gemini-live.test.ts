@@ -1,10 +1,11 @@
-import t from 'tap'
-import type { Test } from 'tap'
-import type { BackendSession } from '../../src/backends/backend.js'
-import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
+import t, { type Test } from 'tap'
+import type { BackendSession, ToolSpec } from '../../src/backends/backend.js'
+import { CallBackend } from '../../src/backends/call-backend.js'
+import { conformanceSession, Recorder, speakTo } from '../../src/backends/conformance.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { liveUrl } from '../../src/backends/gemini-live/setup.js'
-import type { GeminiLiveOptions } from '../../src/backends/gemini-live/setup.js'
+import { type GeminiLiveOptions, liveUrl, setupOf, traitsOf } from '../../src/backends/gemini-live/setup.js'
+import { UnconsumedMessages } from '../../src/backends/gemini-live/unconsumed.js'
+import { clockTimers } from '../../src/backends/timers.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { GEMINI_TEST_KEY } from './gemini-harness.js'
 
@@ -249,4 +250,332 @@ t.test('a result that crosses the cancellation of its call is told as cancelled,
   await recorder.until('the answer', () => recorder.audioPieces.length > 0)
   t.same(recorder.all('tool-cancel'), [{ type: 'tool-cancel', callIds: ['c1'] }])
   t.equal(backend.stats.toolCallsCancelled, 1)
+})
+
+const LIVE = 'gemini-3.8-live'
+const THINKING = 'gemini-3.8-live-extended-thinking'
+const OLDER = 'gemini-live-2.5-flash-preview'
+
+const tool = (name: string, changes: Partial<ToolSpec> = {}): ToolSpec => ({
+  name,
+  description: 'A tool.',
+  parameters: { type: 'object', properties: {} },
+  ...changes,
+})
+const TOOLS = [
+  tool('lookup_order'),
+  tool('cancel_order', { once: true }),
+  tool('note', { blocking: false, scheduling: 'silent' }),
+]
+
+const line38: typeof line = (t, options, session, given) =>
+  line(t, { model: LIVE, ...options }, { tools: TOOLS, ...session }, given)
+
+const ask = (backend: GeminiLiveBackend | CallBackend): void =>
+  backend.sendText('Hello', { role: 'caller', respond: true })
+
+const behaviorsOf = (model: string, url?: string): (string | undefined)[] =>
+  (
+    setupOf(
+      { apiKey: null, model, ...(url === undefined ? {} : { url }) },
+      conformanceSession({ tools: [...TOOLS, tool('waits', { blocking: true, once: true })] }),
+      null,
+      false,
+    ).tools?.[0]?.functionDeclarations ?? []
+  ).map(({ behavior }) => behavior)
+
+t.test('the generation of a model is in its name', async (t) => {
+  for (const model of [LIVE, THINKING, 'models/gemini-3.8-live', 'gemini-3.10-live', 'gemini-4.0-live'])
+    t.match(traitsOf({ model }), { asynchronous: true, transparent: true }, model)
+  for (const model of [OLDER, 'gemini-3.1-flash-live-preview', 'gemini-live', 'gemini-2.5-flash-native-audio-latest'])
+    t.match(traitsOf({ model }), { asynchronous: false, transparent: false }, model)
+})
+
+t.test('every tool says whether it blocks, by what its model can do', async (t) => {
+  // A look-up; a tool with an effect; one that the agent's file sets not to block, and one that it sets to block.
+  t.same(behaviorsOf(LIVE), ['BLOCKING', 'NON_BLOCKING', 'NON_BLOCKING', 'BLOCKING'])
+  t.same(behaviorsOf(THINKING), ['NON_BLOCKING', 'NON_BLOCKING', 'NON_BLOCKING', 'NON_BLOCKING'])
+  t.same(behaviorsOf(OLDER), ['BLOCKING', 'BLOCKING', 'NON_BLOCKING', 'BLOCKING'])
+  t.same(behaviorsOf('gemini-3.1-flash-live-preview'), ['BLOCKING', 'BLOCKING', 'BLOCKING', 'BLOCKING'])
+  const vertex = 'wss://us-central1-aiplatform.googleapis.com/ws/x'
+  t.same(behaviorsOf(LIVE, vertex), [undefined, undefined, undefined, undefined], 'Vertex AI has no such field')
+})
+
+t.test('what a model refuses is not sent, and what helps it to write down the caller is', async (t) => {
+  const session = conformanceSession()
+  const setup = (model: string, options: Partial<GeminiLiveOptions> = {}) =>
+    setupOf({ apiKey: null, model, ...options }, session, null, false)
+  t.notMatch(JSON.stringify(setup(LIVE, { thinkingLevel: 'high' })), /proactiv|affective|thinking/i)
+  t.match(setup(THINKING), { generationConfig: { thinkingConfig: { thinkingLevel: 'LOW' } } })
+  t.same(setup(LIVE).inputAudioTranscription, { languageCodes: ['en-KE'] })
+  t.same(setup(OLDER).inputAudioTranscription, {})
+  const transcription = { languages: ['en-KE', 'sw-KE'], vocabulary: ['M-Pesa'] }
+  t.same(setup(LIVE, { transcription }).inputAudioTranscription, {
+    languageCodes: ['en-KE', 'sw-KE'],
+    customVocabulary: ['M-Pesa'],
+  })
+  t.same(setup(LIVE).sessionResumption, { transparent: true })
+  t.same(setup(OLDER).sessionResumption, {})
+  // The double refuses, as the service does, what these models do not take.
+  for (const model of [LIVE, THINKING, OLDER]) await line38(t, { model, thinkingLevel: 'high', transcription })
+})
+
+t.test('a turn goes on at a call that does not block, and each answer goes at once', async (t) => {
+  const { double, backend, recorder } = await line38(t)
+  double.script.reply(
+    {
+      say: 'I am cancelling both.',
+      audioMs: 400,
+      calls: [
+        { callId: 'c1', name: 'cancel_order', args: { id: 1 } },
+        { callId: 'c2', name: 'cancel_order', args: { id: 2 } },
+      ],
+    },
+    { say: 'The first is cancelled.', audioMs: 300 },
+    { say: 'The second too.', audioMs: 300 },
+  )
+  ask(backend)
+  await recorder.next('tool-call', 2)
+  t.equal((await recorder.next('turn-done')).generation, 1, 'the turn ends by itself, not with the call')
+  const types = recorder.events.map(({ type }) => type)
+  t.ok(types.lastIndexOf('tool-call') < types.indexOf('turn-done'))
+  backend.toolResult('c2', { ok: true, value: 'done' })
+  await recorder.next('turn-done', 2)
+  t.match(double.session.responses, [{ id: 'c2', name: 'cancel_order', scheduling: 'WHEN_IDLE', willContinue: false }])
+  backend.toolResult('c1', { ok: true, value: 'done' })
+  await recorder.next('turn-done', 3)
+  t.equal(recorder.audioMs(3), 300)
+  t.equal(backend.stats.emptyTurns, 0)
+})
+
+t.test('blocking calls of one message are answered together, without scheduling', async (t) => {
+  const { double, backend, recorder } = await line38(t)
+  double.script.reply({
+    calls: [
+      { callId: 'c1', name: 'lookup_order', args: { id: 1 } },
+      { callId: 'c2', name: 'lookup_order', args: { id: 2 } },
+    ],
+  })
+  ask(backend)
+  await recorder.next('tool-call', 2)
+  t.equal((await recorder.next('turn-done')).status, 'completed', 'the turn ends with the calls')
+  backend.toolResult('c1', { ok: true, value: 1 })
+  backend.toolResult('c2', { ok: true, value: 2 })
+  await recorder.next('turn-done', 2)
+  t.same(
+    double.session.responses.map(({ id, scheduling, willContinue }) => [id, scheduling, willContinue]),
+    [
+      ['c1', undefined, undefined],
+      ['c2', undefined, undefined],
+    ],
+  )
+})
+
+t.test('the result of a quiet tool starts no answer, unless it failed', async (t) => {
+  const { double, backend, recorder } = await line38(t)
+  double.script.reply(
+    { say: 'Noted.', calls: [{ callId: 'c1', name: 'note', args: {} }] },
+    { say: 'That failed.', calls: [] },
+  )
+  ask(backend)
+  t.equal((await recorder.next('tool-call')).quiet, true)
+  await recorder.next('turn-done')
+  backend.toolResult('c1', { ok: false, value: { error: 'no' } })
+  await recorder.next('turn-done', 2)
+  t.match(double.session.responses, [{ scheduling: 'WHEN_IDLE' }])
+  double.script.reply({ say: 'Noted again.', calls: [{ callId: 'c2', name: 'note', args: {} }] })
+  ask(backend)
+  await recorder.next('turn-done', 3)
+  backend.toolResult('c2', { ok: true, value: {} })
+  await recorder.until('the result', () => double.session.responses.length === 2)
+  t.match(double.session.responses[1], { scheduling: 'SILENT' })
+})
+
+t.test('new input cancels a blocking call, and the call is told at once; its result is late', async (t) => {
+  const { double, backend, recorder } = await line38(t)
+  double.script.reply(
+    {
+      calls: [
+        { callId: 'c1', name: 'lookup_order', args: {} },
+        { callId: 'c2', name: 'cancel_order', args: {} },
+      ],
+    },
+    { say: 'What else?' },
+  )
+  ask(backend)
+  await recorder.next('tool-call', 2)
+  backend.speechStart(0)
+  t.same(recorder.all('tool-cancel'), [{ type: 'tool-cancel', callIds: ['c1'] }], 'not the one that does not block')
+  backend.toolResult('c1', { ok: true, value: 'too late' })
+  t.equal(backend.stats.lateToolResults, 1)
+  backend.toolResult('c2', { ok: true, value: 'done' })
+  for (let i = 0; i < 20; i++) backend.pushAudio(new Int16Array(320).fill(900))
+  backend.speechEnd(0)
+  await recorder.until('an answer', () => recorder.audioPieces.length > 0)
+  t.same(
+    double.session.toolAnswers.map(({ callId }) => callId),
+    ['c2'],
+  )
+  t.equal(recorder.all('tool-cancel').length, 1, 'the service says it too, and it is told once')
+})
+
+t.test('a note waits for the next words, because alone it would leave the model waiting', async (t) => {
+  const { double, backend, recorder } = await line38(t)
+  backend.sendText('Be brief.', { role: 'system', respond: false })
+  await speakTo(backend, 400)
+  await recorder.next('turn-done')
+  t.same(double.session.texts, ['[Be brief.]'])
+  const kinds = double.session.received.map((one) => Object.keys(one.realtimeInput ?? one)[0])
+  t.same(kinds.slice(1), ['clientContent', 'activityStart', 'activityEnd'], 'just before the caller speaks')
+})
+
+t.test('a model that goes on working, or waits for the caller, is not taken for one that said nothing', async (t) => {
+  const { double, backend, recorder } = await line38(t)
+  const { session } = double
+  double.faults.deaf = true
+  ask(backend)
+  await recorder.next('turn-done')
+  await speakTo(backend, 400)
+  const say = (serverContent: object): void => session.sendRaw(JSON.stringify({ serverContent }))
+  say({ inputTranscription: { text: 'well' } })
+  say({ interimInputTranscription: { text: 'well I' } })
+  say({ turnComplete: true, interactionStatus: 'IN_PROGRESS' })
+  say({ waitingForInput: true })
+  say({ turnComplete: true, interactionStatus: 'IDLE' })
+  await recorder.until('it to be named', () => backend.stats.waitsForInput === 1)
+  say({ generationComplete: true })
+  await recorder.until('the preview to be named', () => backend.stats.interimTranscripts === 1)
+  t.equal(backend.stats.emptyTurns, 0)
+})
+
+t.test('a rotation sends exactly the messages again that the service had not consumed', async (t) => {
+  const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  double.faults.messagesBehind = 7
+  const recorder = new Recorder()
+  const backend = new CallBackend(recorder, {
+    candidates: [
+      {
+        create: (sink) =>
+          new GeminiLiveBackend(sink, {
+            apiKey: GEMINI_TEST_KEY,
+            model: LIVE,
+            baseUrl: double.baseUrl,
+            turns: { by: 'server' },
+            messageMs: 20,
+          }),
+      },
+    ],
+    timers: clockTimers(() => performance.now()),
+  })
+  t.teardown(async () => {
+    await backend.close('done')
+    await double.close()
+  })
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  ask(backend)
+  await recorder.next('turn-done')
+  // A quiet line, in which no sample is like its neighbours.
+  const said: number[] = []
+  const frames = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      const frame = Int16Array.from({ length: 320 }, (_, at) => ((said.length + at) % 401) - 200)
+      said.push(...frame)
+      backend.pushAudio(frame, false)
+    }
+  }
+  frames(75)
+  const first = double.session
+  await recorder.until('all of it', () => first.heard.length === said.length)
+  await recorder.until('a moment of quiet', () => {
+    first.send({ goAway: { timeLeft: '30s' } })
+    return double.sessions.length > 1
+  })
+  frames(20)
+  await recorder.next('failover')
+  frames(30)
+  const second = double.session
+  await recorder.until('the rest', () => second.heard.length >= said.length)
+  t.not(second, first)
+  t.match(backend.stats, { rotations: 1, replayedSamples: 0 })
+  t.equal(second.heard.length, said.length, 'nothing twice')
+  t.equal(
+    second.heard.findIndex((sample, i) => sample !== said[i]),
+    -1,
+    'nothing lost',
+  )
+  const { resentMessages = 0 } = backend.report().irregular['gemini'] ?? {}
+  t.ok(resentMessages >= 7, `${resentMessages} messages`)
+})
+
+t.test('what is kept for a resumed session has a bound', async (t) => {
+  const kept = new UnconsumedMessages(16_000)
+  const message = Buffer.alloc(640)
+  kept.begin()
+  for (let i = 0; i < 700; i++) kept.sentAudio(message, message.length)
+  t.equal(kept.after(50), null, 'the oldest are forgotten')
+  t.equal([...(kept.after(650) ?? [])].length, 50)
+  kept.sentText('{}')
+  t.same([...(kept.after(700) ?? [])], [{ json: '{}' }])
+  kept.consumed(690)
+  t.equal([...(kept.after(660) ?? [])].length, 41, 'a session may be connected with the state before the last report')
+  kept.consumed(695)
+  t.equal(kept.after(660), null)
+})
+
+t.test('a service without transparent resumption is asked once, and by later sessions without it', async (t) => {
+  const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  t.teardown(() => double.close())
+  double.faults.refusesTransparent = true
+  const first = await line38(t, {}, {}, double)
+  t.equal(double.connections, 2)
+  t.equal(first.backend.stats.transparentRefused, 1)
+  t.same(double.session.setup?.sessionResumption, {})
+  ask(first.backend)
+  await first.recorder.next('turn-done')
+  await first.recorder.until('a handle', () => (first.backend.snapshot() as { handle: unknown }).handle !== null)
+  t.equal(first.recorder.all('error').length, 0)
+  const second = await line38(t, {}, { resume: first.backend.snapshot() }, double)
+  t.equal(double.connections, 3, 'this worker knows')
+  t.match(double.session.setup?.sessionResumption, { handle: 'handle-1', transparent: undefined })
+  t.match(second.backend.stats, { transparentRefused: 0, resumesRefused: 0 })
+  t.equal(second.backend.continueFrom(first.backend), false, 'so the input without an answer is replayed')
+})
+
+t.test('a setup that is refused for another reason is not sent again and again', async (t) => {
+  const double = await GeminiDouble.start({ key: 'another' })
+  t.teardown(() => double.close())
+  await t.rejects(line38(t, {}, {}, double), { code: 'BACKEND_AUTH' })
+  t.equal(double.connections, 1, 'a wrong key is wrong')
+  const picky = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  t.teardown(() => picky.close())
+  picky.closeAtOnce = { code: 1007, reason: 'Request contains an invalid argument.' }
+  await t.rejects(line38(t, {}, {}, picky), { code: 'BACKEND_BAD_REQUEST' })
+  t.equal(picky.connections, 2, 'one that may be for the transparent resumption is, once')
+})
+
+t.test('Vertex AI gets no `behavior`, and resumes transparently with every model', async (t) => {
+  const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  t.teardown(() => double.close())
+  const url = `${double.baseUrl.replace('http', 'ws')}/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent`
+  for (const model of [LIVE, OLDER]) {
+    const { backend, recorder } = await line38(
+      t,
+      {
+        apiKey: null,
+        model: `projects/p/locations/us-central1/publishers/google/models/${model}`,
+        url,
+        headers: { 'x-goog-api-key': GEMINI_TEST_KEY },
+      },
+      {},
+      double,
+    )
+    t.same(double.session.setup?.sessionResumption, { transparent: true })
+    t.notMatch(JSON.stringify(double.session.setup?.tools), /behavior/)
+    double.script.reply({ calls: [{ callId: `c-${model}`, name: 'cancel_order', args: {} }] })
+    ask(backend)
+    t.equal((await recorder.next('turn-done')).status, 'completed', 'every call blocks there')
+    backend.toolResult(`c-${model}`, { ok: true, value: 1 })
+    await recorder.until('the result', () => double.session.responses.length === 1)
+    t.match(double.session.responses, [{ scheduling: undefined, willContinue: undefined }])
+  }
 })

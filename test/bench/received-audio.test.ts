@@ -1,16 +1,27 @@
+import fc from 'fast-check'
 import t from 'tap'
-import { ReceivedAudio, newAudioCounts } from '../../bench/generator/received-audio.js'
-import type { ReceivedAudioOptions, AudioCounts } from '../../bench/generator/received-audio.js'
+import { TurnListener } from '../../bench/backend/turn-listener.js'
+import { Wheel } from '../../bench/generator/caller.js'
+import { HeardAnswers } from '../../bench/generator/heard-answers.js'
+import { FrameReader, MASK, maskedFrame, OPCODE, patchMasked } from '../../bench/generator/lines.js'
+import {
+  type AudioCounts,
+  newAudioCounts,
+  ReceivedAudio,
+  type ReceivedAudioOptions,
+} from '../../bench/generator/received-audio.js'
 import {
   MARKER_EVERY_FRAMES,
   MARKER_HZ,
   TALK_FRAMES,
-  TONE_HZ,
   talkFrame,
   talkFrames,
+  TONE_HZ,
   toneFrame,
 } from '../../bench/generator/signal.js'
 import { percentilesMs } from '../../bench/kit/histogram.js'
+import { machineMs } from '../../bench/kit/process.js'
+import { seededRandom } from '../../src/simulator/random.js'
 
 const tone = toneFrame(16000, TONE_HZ)
 const marker = toneFrame(16000, MARKER_HZ)
@@ -230,4 +241,152 @@ t.test('an interruption that the end of the run cuts short counts for nothing', 
   received.audio(sent(102), 320, at(102, 7))
   received.finish(at(103, 0))
   t.match(counts.bargeIns, { tried: 0, stopped: 0 })
+})
+
+function unmask(frame: Buffer): Buffer {
+  const header = (frame[1] as number) === 0xfe ? 8 : 6
+  return Buffer.from(frame.subarray(header).map((byte, i) => byte ^ (MASK[i & 3] as number)))
+}
+
+function serverFrame(opcode: number, payload: Uint8Array): Buffer {
+  const length = payload.length
+  const header =
+    length <= 125 ? Buffer.from([0x80 | opcode, length]) : Buffer.from([0x80 | opcode, 126, length >> 8, length & 0xff])
+  return Buffer.concat([header, payload])
+}
+
+t.test('frames are masked: the payload is not on the wire as it is, and comes out as it was', async (t) => {
+  const payload = Buffer.alloc(640, 1)
+  const frame = maskedFrame(OPCODE.binary, payload)
+  t.equal(frame[0], 0x82)
+  t.equal(frame[1], 0x80 | 126, 'the mask bit is set')
+  t.notOk(frame.includes(payload.subarray(0, 8)))
+  t.same(unmask(frame), payload)
+  patchMasked(frame, 8, 320, 0xdeadbeef)
+  t.equal(unmask(frame).readUInt32LE(320), 0xdeadbeef, 'a number can be written into a masked frame')
+  t.throws(() => maskedFrame(OPCODE.binary, new Uint8Array(65536)), RangeError)
+})
+
+t.test('server frames are found however the bytes were cut', async () => {
+  const messages = fc.array(
+    fc.tuple(fc.constantFrom(OPCODE.text, OPCODE.binary, OPCODE.ping), fc.uint8Array({ maxLength: 900 })),
+    { minLength: 1, maxLength: 8 },
+  )
+  fc.assert(
+    fc.property(messages, fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 20 }), (sent, cuts) => {
+      const got: [number, Buffer][] = []
+      const reader = new FrameReader((opcode, bytes, from, to) =>
+        got.push([opcode, Buffer.from(bytes.subarray(from, to))]),
+      )
+      const all = Buffer.concat(sent.map(([opcode, payload]) => serverFrame(opcode, payload)))
+      let at = 0
+      for (let i = 0; at < all.length; i++) {
+        const piece = Buffer.from(all.subarray(at, at + (cuts[i % cuts.length] as number)))
+        at += piece.length
+        reader.push(piece)
+        piece.fill(0xff) // the socket's buffer is used again
+      }
+      return (
+        got.length === sent.length &&
+        got.every(
+          ([opcode, payload], i) => opcode === sent[i]?.[0] && payload.equals(Buffer.from(sent[i]?.[1] as Uint8Array)),
+        )
+      )
+    }),
+  )
+})
+
+t.test('a server that masks or fragments is not taken for one that works', async (t) => {
+  t.throws(() => new FrameReader(() => undefined).push(Buffer.from([0x82, 0x81, 0, 0, 0, 0, 1])), /masks/)
+  t.throws(() => new FrameReader(() => undefined).push(Buffer.from([0x02, 0x01, 1])), /fragments/)
+})
+
+t.test('the wheel turns every 20 ms for each of its spokes and never skips a turn', async (t) => {
+  const wheel = new Wheel()
+  const due: number[][] = [[], [], []]
+  for (const times of due) wheel.add({ due: (dueMs) => times.push(dueMs) })
+  wheel.start()
+  await new Promise((resolve) => setTimeout(resolve, 150))
+  // This thread is held up: the turns are made up for, with the times at which they were due.
+  for (const until = machineMs() + 70; machineMs() < until;) {
+    /* busy */
+  }
+  await new Promise((resolve) => setTimeout(resolve, 60))
+  wheel.stop()
+  for (const times of due) {
+    t.ok(times.length >= 10)
+    t.ok(
+      times.every((time, i) => i === 0 || Math.abs(time - (times[i - 1] as number) - 20) < 1e-6),
+      'each due exactly 20 ms after the one before',
+    )
+  }
+  t.equal(new Set(due.map((times) => (times[0] as number) % 20)).size, 3, 'spread over the turn')
+})
+
+const F = 320
+const ANSWER_FRAMES = 100
+const random = seededRandom(3)
+const answer = Int16Array.from({ length: ANSWER_FRAMES * F }, () => Math.round((random() - 0.5) * 8000))
+
+t.test('a turn is over after the silence that was asked for, and its length is that of the audio', (t) => {
+  const listener = new TurnListener(500, 8000)
+  const message = (ms: number, sample: number): Int16Array => new Int16Array(ms * 8).fill(sample)
+  t.equal(listener.hear(message(60, 100)), null)
+  t.equal(listener.hear(message(60, -9000)), 'began')
+  for (let i = 0; i < 8; i++) t.equal(listener.hear(message(60, 0)), null, 'a pause within a turn')
+  t.equal(listener.hear(message(20, 9000)), null)
+  for (let i = 0; i < 8; i++) listener.hear(message(60, 0))
+  t.same(listener.hear(message(60, 0)), { turnMs: 560, surplusMs: 40 })
+  t.equal(listener.hear(message(60, 0)), null)
+  t.end()
+})
+
+const quietFrame = new Int16Array(F)
+
+/** Counts of one call on which an answer begins 812 ms after a turn, and comes 20 ms by 20 ms as `frames` say, -1 for silence. */
+function heard(frames: readonly number[], pauseBefore = -1): AudioCounts {
+  const counts = newAudioCounts()
+  counts.windowStartMs = 0
+  const call = new HeardAnswers(16000, answer, counts)
+  call.turnEnds(1000)
+  let nowMs = 1812
+  frames.forEach((frame, n) => {
+    if (n === pauseBefore) nowMs += 60
+    call.audio(frame < 0 ? quietFrame : answer.subarray(frame * F, (frame + 1) * F), F, nowMs)
+    nowMs += 20
+  })
+  call.turnEnds(6000)
+  call.finish(8000)
+  return counts
+}
+
+const whole = [...answer.keys()].slice(0, ANSWER_FRAMES)
+
+t.test('an answer that came whole is true, and what was added is measured from the end of the turn', (t) => {
+  const counts = heard(whole)
+  t.match(counts, {
+    framesLost: 100,
+    framesAdded: 0,
+    markersSeen: 1,
+    blocksPoor: 0,
+    gapsUnasked: 0,
+    framesReceived: 100,
+  })
+  t.equal(counts.added.totalCount, 1)
+  t.ok(Math.abs(counts.added.mean - 12_000) < 20, 'the answer to the second turn never came: 100 frames lost')
+  t.end()
+})
+
+t.test('silence after an answer is none of its frames', (t) => {
+  t.match(heard([...whole, -1, -1, -1, -1]), { framesLost: 100, framesAdded: 0, markersSeen: 1 })
+  t.end()
+})
+
+t.test('a frame that is lost or comes twice, or a gap, makes an answer untrue', (t) => {
+  const lost = heard(whole.filter((frame) => frame !== 40))
+  t.match(lost, { framesLost: 101, markersSeen: 0 })
+  t.ok(lost.blocksPoor > 50)
+  t.match(heard([...whole.slice(0, 40), 39, ...whole.slice(40)]), { framesAdded: 1, markersSeen: 0 })
+  t.match(heard(whole, 50), { framesLost: 100, gapsUnasked: 1, markersSeen: 1 })
+  t.end()
 })

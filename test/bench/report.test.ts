@@ -1,11 +1,16 @@
 import t from 'tap'
 import { check, isTrue } from '../../bench/checks.js'
 import { htmlReport, ticksTo } from '../../bench/html.js'
-import { newHistogram, encode } from '../../bench/kit/histogram.js'
+import { machineCharges, throwBall } from '../../bench/kit/charges.js'
+import { encode, newHistogram } from '../../bench/kit/histogram.js'
+import { benchProgress } from '../../bench/kit/progress.js'
 import { parseOptions } from '../../bench/options.js'
-import { TimeLeft, lineThrough } from '../../bench/plan.js'
-import type { BenchResults, CaseResult, Speed } from '../../bench/results.js'
+import { lineThrough, TimeLeft } from '../../bench/plan.js'
+import type { GeneratorResult } from '../../bench/protocol.js'
+import type { BenchResults, CaseOptions, CaseResult, Speed } from '../../bench/results.js'
+import { type Subject, SUBJECTS } from '../../bench/subjects.js'
 import { terminalReport } from '../../bench/terminal.js'
+import { framesInMessage, stoodStill, untruths } from '../../bench/truth.js'
 
 const empty = encode(newHistogram())
 
@@ -258,4 +263,130 @@ t.test('what few calls cost besides their number is the line through two numbers
     checks.map(() => ({ measured: 'not measured' })),
     'not from one number',
   )
+})
+
+const CLEAR = '\r\u001b[K'
+
+t.test('a bench shows on a terminal what it measures and for how long, below the lines that stay', (t) => {
+  let shown = ''
+  const write = (text: unknown): boolean => {
+    shown += String(text)
+    return true
+  }
+  const { say, show, end } = benchProgress({ write, isTTY: true })
+  show('20 calls for 40 s')
+  t.equal(shown, `${CLEAR}bench: 20 calls for 40 s, 0 s`)
+  shown = ''
+  say('p99 12 ms')
+  t.equal(shown, `${CLEAR}p99 12 ms\n${CLEAR}bench: 20 calls for 40 s, 0 s`)
+  shown = ''
+  end()
+  t.equal(shown, CLEAR, 'what follows is printed on an empty line')
+  t.end()
+})
+
+t.test('elsewhere a bench prints only the lines that stay', (t) => {
+  let shown = ''
+  const { say, show, end } = benchProgress({ write: (text: unknown) => (shown += String(text)) !== '' })
+  show('20 calls for 40 s')
+  say('p99 12 ms')
+  end()
+  t.equal(shown, 'p99 12 ms\n')
+  t.end()
+})
+
+const gateway = SUBJECTS.find(({ name }) => name === 'mkondo') as Subject
+
+const options: CaseOptions = {
+  subject: 'mkondo',
+  level: 'L1',
+  calls: 10,
+  workers: 1,
+  processes: 1,
+  messageMs: null,
+  generators: 1,
+  seconds: 5,
+  seed: 1,
+  memory: false,
+  profileDir: null,
+  pin: false,
+  steady: false,
+  edgeTls: false,
+  lineEchoPercent: 0,
+  track: 'inbound_track',
+  truthEvery: 1,
+  dutyPercent: 100,
+  latenessMsMax: 5,
+}
+
+function heard(framesLost: number): GeneratorResult {
+  return {
+    calls: 10,
+    callsLost: 0,
+    windowMs: 5000,
+    framesSent: 2500,
+    framesReceived: 2500,
+    addedUs: '',
+    wholeUs: '',
+    latenessUs: '',
+    gapUs: '',
+    stopUs: '',
+    heldUs: '',
+    bargeIns: { tried: 0, stopped: 0, cleared: 0, resumed: 0 },
+    truth: {
+      framesLost,
+      framesAdded: 0,
+      markersSeen: 100,
+      gapsUnasked: 0,
+      snrDbMedian: 90,
+      blocksPoor: 0,
+      blocksSeen: 500,
+    },
+  }
+}
+
+t.test('one frame that is lost while nothing stood still makes a run untrue', async (t) => {
+  t.same(untruths(gateway, options, [heard(0)], null, false), [])
+  t.match(untruths(gateway, options, [heard(1)], null, false), [
+    /of 2500 frames 1 were lost and 0 added, and nothing had stood still/,
+  ])
+})
+
+t.test('after a stall a few frames may be given up, and no more', async (t) => {
+  t.same(untruths(gateway, options, [heard(12)], null, true), [])
+  t.match(untruths(gateway, options, [heard(13)], null, true), [/13 were lost/])
+})
+
+t.test('a stall is a process that did not run for longer than a frame', async (t) => {
+  const pauses = (loopMaxMs: number) => ({ gcMaxMs: 1, gcMs: 1, loopMaxMs })
+  const late = (max: number) => ({ count: 1, p50: 1, p95: 1, p99: 1, p999: 1, max })
+  t.notOk(stoodStill(pauses(25), late(3)))
+  t.ok(stoodStill(pauses(45), late(3)), 'the server')
+  t.ok(stoodStill(pauses(25), late(25)), 'the generator')
+  t.ok(stoodStill(null, late(3)), 'a peer that does not say')
+})
+
+t.test('the length of messages is the setting of levels that have a backend', async (t) => {
+  t.equal(framesInMessage(gateway, { level: 'L2', messageMs: 100 }), 5)
+  t.equal(framesInMessage(gateway, { level: 'L2', messageMs: null }), 3)
+  t.equal(framesInMessage(gateway, { level: 'L0', messageMs: 100 }), 1)
+  t.equal(framesInMessage(gateway, { level: 'L2-prod', messageMs: null }), null, 'it follows the call')
+})
+
+t.test('sleeping, waking and cold reads are measured, not assumed', async (t) => {
+  const { sleepUs, wakeUs, coldReadNs } = await machineCharges()
+  // A sleep takes a system call at least; a thread that spun in place of sleeping would be charged the whole
+  // millisecond.
+  t.ok(sleepUs > 0.5 && sleepUs < 1000, `${sleepUs} us a sleep`)
+  t.ok(wakeUs > 0.1 && wakeUs < 1000, `${wakeUs} us a wake`)
+  // More than a read that a cache has, less than a page from a disk.
+  t.ok(coldReadNs > 1 && coldReadNs < 5000, `${coldReadNs} ns a read`)
+})
+
+t.test('the ball is thrown in turn', async (t) => {
+  const ball = new Int32Array(new SharedArrayBuffer(4))
+  throwBall(ball, 0, 1)
+  t.equal(Atomics.load(ball, 0), 1, 'the first throw waits for nobody')
+  throwBall(ball, 1, 1)
+  t.equal(Atomics.load(ball, 0), 2, 'the partner throws when it has come')
 })

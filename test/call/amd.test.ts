@@ -1,4 +1,6 @@
+import fc from 'fast-check'
 import t from 'tap'
+import { AnswerGuard, type AnswerVerdict } from '../../src/call/answer-guard.js'
 import { Rig } from './rig.js'
 
 const SCREENED = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
@@ -69,4 +71,151 @@ t.test('an operator can end a call that is screened, and a late verdict changes 
   t.match(rig.only('end-stream'), { reason: 'operator-hangup' })
   rig.in({ type: 'screened', who: 'human', why: 'hello' })
   t.same(rig.all('backend-text'), [])
+})
+
+const OPTIONS = { machineSpeechMs: 3000, pauseMs: 600, silenceMs: 5000 }
+/** `drone`: as loud as a voice, but not detected as one. */
+type Sound = 'voice' | 'drone' | 'quiet' | 'tone'
+const LEVELS = { voice: -18, drone: -20, quiet: -60, tone: -15 }
+
+/** What a line says, in order: [sound, milliseconds]. @returns the verdict and when it came */
+function listen(line: readonly (readonly [Sound, number])[]): { verdict: AnswerVerdict | null; atMs: number } {
+  const guard = new AnswerGuard(OPTIONS)
+  let atMs = 0
+  for (const [sound, ms] of line) {
+    for (let passed = 0; passed < ms; passed += 20) {
+      atMs += 20
+      const verdict = guard.frame(sound === 'voice', sound === 'tone', LEVELS[sound])
+      if (verdict !== null) return { verdict, atMs }
+    }
+  }
+  return { verdict: null, atMs }
+}
+
+t.test('"hello?" and a pause is a person, and they wait no longer than the pause', async (t) => {
+  const { verdict, atMs } = listen([
+    ['quiet', 400],
+    ['voice', 500],
+    ['quiet', 2000],
+  ])
+  t.equal(verdict?.who, 'human')
+  t.equal(atMs, 1500)
+})
+
+t.test('a short pause inside of a greeting does not end it', async (t) => {
+  t.equal(
+    listen([
+      ['voice', 300],
+      ['quiet', 300],
+      ['voice', 800],
+      ['quiet', 700],
+    ]).verdict?.why,
+    '1400 ms of speech, then a pause',
+  )
+})
+
+t.test('speech without end is a machine, and its beep is waited for', async (t) => {
+  const { verdict, atMs } = listen([
+    ['quiet', 300],
+    ['voice', 8000],
+    ['quiet', 500],
+    ['tone', 400],
+    ['quiet', 1000],
+  ])
+  t.match(verdict, { who: 'machine' })
+  t.equal(atMs, 300 + 8000 + 500 + 400 + 100, 'just after the beep')
+})
+
+t.test('words that the voice detector misses do not count as a pause', async (t) => {
+  t.match(
+    listen([
+      ['voice', 1300],
+      ['drone', 900],
+      ['voice', 200],
+      ['drone', 900],
+      ['quiet', 500],
+      ['tone', 400],
+      ['quiet', 500],
+    ]).verdict,
+    { who: 'machine' },
+  )
+})
+
+t.test('a machine without a beep is spoken to when it has said its piece', async (t) => {
+  const { verdict, atMs } = listen([
+    ['voice', 6000],
+    ['quiet', 5000],
+  ])
+  t.match(verdict, { who: 'machine', why: /no beep/ })
+  t.equal(atMs, 7800)
+})
+
+t.test('a machine that pauses between two sentences is still talking', async (t) => {
+  t.equal(
+    listen([
+      ['voice', 4000],
+      ['quiet', 1200],
+      ['voice', 2000],
+      ['quiet', 1000],
+    ]).verdict,
+    null,
+  )
+})
+
+t.test('a beep without many words is a machine too', async (t) => {
+  t.match(
+    listen([
+      ['voice', 1500],
+      ['quiet', 300],
+      ['tone', 500],
+      ['quiet', 1000],
+    ]).verdict,
+    { who: 'machine', why: 'a beep' },
+  )
+})
+
+t.test('ringing and dial tones are not a beep', async (t) => {
+  t.equal(
+    listen([
+      ['quiet', 200],
+      ['tone', 1000],
+      ['quiet', 3500],
+    ]).verdict,
+    null,
+  )
+  t.match(listen([['tone', 60_000]]).verdict, { who: 'silence' })
+  t.match(
+    listen([
+      ['voice', 500],
+      ['tone', 60_000],
+    ]).verdict,
+    { who: 'human' },
+  )
+})
+
+t.test('a line without a voice is silence, and a click is not a word', async (t) => {
+  t.match(listen([['quiet', 6000]]), { verdict: { who: 'silence' }, atMs: 5000 })
+  t.match(
+    listen([
+      ['quiet', 1000],
+      ['voice', 60],
+      ['quiet', 8000],
+    ]).verdict,
+    { who: 'silence' },
+  )
+})
+
+t.test('whatever a line says, there is one verdict within a minute', async () => {
+  const sounds = fc.array(
+    fc.tuple(fc.constantFrom<Sound>('voice', 'drone', 'quiet', 'tone'), fc.integer({ min: 20, max: 9000 })),
+    { minLength: 1, maxLength: 30 },
+  )
+  fc.assert(
+    fc.property(sounds, (line) => {
+      // A line that ends falls silent.
+      const { verdict, atMs } = listen([...line, ['quiet', 60_000]])
+      return verdict !== null && (verdict.who !== 'machine' || atMs <= 47_000)
+    }),
+    { numRuns: 300 },
+  )
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { escalation, Rig, callerFrame } from './rig.js'
-import type { CallSessionOptions } from '../../src/call/call-options.js'
+import { type CallSessionOptions, DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { callerFrame, escalation, Rig } from './rig.js'
 
 /** A caller who has heard 1 s of a 5 s answer. */
 function listening(overrides: Partial<CallSessionOptions> = {}): Rig {
@@ -292,4 +292,277 @@ t.test('an escalation that may be talked over goes on without its announcement',
   rig.run(500)
   rig.speak(300)
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
+})
+
+const { bargeIn: bargeInByWords } = DEFAULT_CALL_OPTIONS
+
+/** A caller who listens to a long answer. */
+function listeningToALongAnswer(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
+  const rig = Rig.talking({ bargeIn: bargeInByWords, ...overrides })
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  rig.log.length = 0
+  return rig
+}
+
+const floor = (rig: Rig): number[] => [
+  rig.all('playout-pause').length,
+  rig.all('playout-resume').length,
+  rig.all('playout-clear').length,
+]
+
+t.test('a short sound over the agent is listening, and the agent goes on', async (t) => {
+  const rig = listeningToALongAnswer()
+  rig.speak(400)
+  rig.run(1500)
+  t.same(floor(rig), [1, 1, 0])
+  t.match(rig.onlyLogged('barge-in'), { committed: false, why: /400 ms of voice in .* under 600 \(backchannel\)/ })
+  t.equal(rig.session.counters.backchannels, 1)
+})
+
+t.test(
+  'a model whose turns the gateway marks never hears of listening, also when its answer is finished',
+  async (t) => {
+    const rig = listeningToALongAnswer()
+    rig.speak(400)
+    rig.run(10_000)
+    t.same(rig.all('backend-speech-start'), [])
+    t.same(rig.logged('turn'), [])
+    t.same(floor(rig), [1, 1, 0])
+  },
+)
+
+t.test('a longer sound interrupts, and an agent without backchannels is interrupted by a short one', async (t) => {
+  const longer = listeningToALongAnswer()
+  longer.speak(620)
+  t.same(floor(longer), [1, 0, 1])
+  t.match(longer.onlyLogged('barge-in'), { committed: true, why: /600 ms of voice, 600 needed/ })
+
+  const without = listeningToALongAnswer({ bargeIn: { ...bargeInByWords, backchannel: null } })
+  without.speak(400)
+  t.same(floor(without), [1, 0, 1])
+})
+
+t.test('a short answer to the end of a question interrupts at once', async (t) => {
+  const rig = Rig.talking({ bargeIn: bargeInByWords })
+  rig.answer(2, 'question', 3000, 'Is that right?')
+  rig.run(2000)
+  rig.log.length = 0
+  rig.speak(300)
+  t.same(floor(rig), [1, 0, 1])
+})
+
+t.test('words decide where the backend can weigh them: any but a backchannel interrupts', async (t) => {
+  const words = DEFAULT_CALL_OPTIONS.bargeIn.backchannel.words
+  const asks = listeningToALongAnswer({ weighsSpeech: true })
+  asks.speak(400)
+  asks.run(620)
+  t.match(asks.only('backend-speech-end'), { unless: words })
+  asks.heardWords('Which one?')
+  t.same(floor(asks), [1, 0, 1])
+  t.match(asks.onlyLogged('barge-in'), { committed: true, why: /words in 400 ms of voice/ })
+  asks.answer(3, 'answer', 500)
+  asks.run(700)
+  t.equal(asks.logged('turn').length, 1, 'and what they asked is a turn')
+
+  const listener = listeningToALongAnswer({ weighsSpeech: true })
+  listener.speak(400)
+  listener.run(2000)
+  t.same(floor(listener), [1, 1, 0])
+  t.same(listener.logged('turn'), [])
+})
+
+t.test('a service that hears the caller interrupts, unless the gateway decides that', async (t) => {
+  const service = listeningToALongAnswer({ serverVad: true })
+  service.backend({ type: 'speech-started' })
+  t.same(floor(service), [0, 0, 1])
+
+  const gateway = listeningToALongAnswer({ serverVad: true, serverInterrupts: false })
+  gateway.backend({ type: 'speech-started' })
+  gateway.speak(400)
+  gateway.run(1500)
+  t.same(floor(gateway), [1, 1, 0])
+  gateway.speak(700)
+  t.same(floor(gateway), [2, 1, 1])
+  t.equal(gateway.all('backend-interrupt').length, 1)
+})
+
+const overTheAgent = (): Rig => listeningToALongAnswer({ serverVad: true, serverInterrupts: false })
+
+/** A short sound over the agent, as a service reports it that detects turns and does not interrupt. */
+function shortSound(rig: Rig): void {
+  rig.backend({ type: 'speech-started' })
+  rig.speak(400)
+  rig.run(600)
+  rig.backend({ type: 'speech-stopped' })
+}
+
+t.test('what a service hears over an agent that goes on is no turn, and nobody waits for an answer', async (t) => {
+  const rig = overTheAgent()
+  shortSound(rig)
+  rig.heardWords('Mm, okay.', 'c2')
+  rig.run(20_000)
+  t.same(floor(rig), [1, 1, 0])
+  t.same(rig.logged('turn'), [])
+  t.same(rig.all('backend-interrupt'), [])
+  t.same(
+    rig.all('announce').filter(({ kind }) => kind === 'apology'),
+    [],
+    'no apology for an answer that nobody asked for',
+  )
+})
+
+t.test(
+  'a service that can hold its answer back is told what needs none, unless the agent has nearly finished',
+  async (t) => {
+    const rig = listeningToALongAnswer({ serverVad: true, serverInterrupts: false, weighsSpeech: true })
+    shortSound(rig)
+    t.match(rig.all('backend-speech-end'), [{ unless: bargeInByWords.backchannel?.words ?? [] }])
+    t.same(rig.all('backend-speech-start'), [])
+    rig.heardWords('Mm, okay.', 'c2')
+    rig.run(5500)
+    t.same(floor(rig), [1, 1, 0])
+    rig.backend({ type: 'speech-started' })
+    rig.run(300)
+    rig.backend({ type: 'speech-stopped' })
+    t.equal(rig.all('backend-speech-end').length, 1, 'a sound over the last words is its answer')
+  },
+)
+
+t.test('other words than backchannels interrupt when the service has recognised them', async (t) => {
+  const rig = overTheAgent()
+  shortSound(rig)
+  rig.heardWords('Which one?', 'c2')
+  t.same(floor(rig), [1, 0, 1])
+  t.match(rig.onlyLogged('barge-in'), { committed: true, why: /words in 400 ms of voice/ })
+  t.equal(rig.all('backend-interrupt').length, 1)
+  rig.answer(3, 'answer', 500)
+  rig.run(700)
+  t.equal(rig.logged('turn').length, 1)
+})
+
+t.test('words of the turn before, which come while the caller makes a sound, interrupt nothing', async (t) => {
+  const rig = overTheAgent()
+  rig.backend({ type: 'speech-started' })
+  rig.speak(100)
+  rig.heardWords('Where is my order?', 'c2')
+  rig.run(1500)
+  t.same(floor(rig), [1, 1, 0])
+})
+
+t.test('a service that had finished its answer has answered the words over it: nothing is cut off', async (t) => {
+  const rig = overTheAgent()
+  shortSound(rig)
+  rig.answer(3, 'next', 500, 'It comes tomorrow.')
+  rig.heardWords('And when?', 'c2')
+  t.same(rig.all('backend-interrupt'), [])
+  rig.run(8000)
+  t.equal(rig.logged('turn').length, 1)
+})
+
+t.test('words over the end of an answer ask for one, which the busy service did not give', async (t) => {
+  const rig = overTheAgent()
+  rig.run(5000)
+  shortSound(rig)
+  rig.run(4000)
+  rig.log.length = 0
+  rig.heardWords('And when?', 'c2')
+  t.match(rig.only('backend-interrupt'), { itemId: null, playedMs: 0 })
+})
+
+/** Time passes with voice at a level. */
+function voice(rig: Rig, ms: number, levelDbfs: number, doubtful = false): void {
+  rig.speak(ms, { levelDbfs, doubtful })
+}
+
+function spoken(): Rig {
+  const rig = Rig.talking()
+  voice(rig, 1000, -20)
+  rig.run(700)
+  rig.heardWords('Where is my order?')
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  rig.log.length = 0
+  return rig
+}
+
+t.test('a voice 20 dB below the caller neither pauses nor interrupts the agent', async (t) => {
+  const rig = spoken()
+  voice(rig, 3000, -41)
+  t.same([rig.all('playout-pause'), rig.all('playout-clear'), rig.all('backend-speech-start')], [[], [], []])
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'quieter-voice'),
+    { detail: /-40 dBFS, the caller's level -19 dBFS/ },
+  )
+})
+
+t.test('a caller who speaks 10 dB softer than before interrupts all the same', async (t) => {
+  const rig = spoken()
+  voice(rig, 300, -30)
+  t.equal(rig.all('playout-clear').length, 1)
+})
+
+t.test('before words were understood no voice is refused', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  voice(rig, 300, -60)
+  t.equal(rig.all('playout-clear').length, 1)
+})
+
+t.test('a blip of doubtful voice does not pause the agent', async (t) => {
+  const rig = spoken()
+  voice(rig, 80, -20, true)
+  rig.run(700)
+  t.same(rig.all('playout-pause'), [])
+  voice(rig, 100, -20, true)
+  t.equal(rig.all('playout-pause').length, 1)
+  t.ok(
+    rig
+      .all('mark')
+      .some(({ detail }) => detail?.includes('100 ms of voice, 100 ms of it doubtful over the agent, 100 needed')),
+    'the timeline says why',
+  )
+})
+
+t.test('doubtful voice interrupts only after a second', async (t) => {
+  const rig = spoken()
+  voice(rig, 960, -20, true)
+  t.same([rig.all('playout-pause').length, rig.all('playout-clear').length], [1, 0])
+  voice(rig, 60, -20, true)
+  t.equal(rig.all('playout-clear').length, 1)
+  t.match(rig.onlyLogged('barge-in'), { why: /ms of it doubtful, 1000 needed/ })
+})
+
+t.test('a television that was on before the caller spoke is not learnt with the caller', async (t) => {
+  const rig = Rig.talking()
+  voice(rig, 30_000, -45)
+  voice(rig, 1000, -20)
+  rig.run(700)
+  rig.heardWords('Where is my order?')
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  rig.log.length = 0
+  voice(rig, 3000, -42)
+  t.same(rig.all('playout-pause'), [])
+  voice(rig, 300, -20)
+  t.equal(rig.all('playout-clear').length, 1)
+})
+
+t.test('a caller who has moved away from the telephone is heard again once only that voice answers us', async (t) => {
+  const rig = spoken()
+  rig.run(10_000)
+  for (let question = 0; question < 3 && rig.all('mark').every(({ name }) => name !== 'level-forgotten'); question++) {
+    rig.run(9000)
+    voice(rig, 800, -42)
+  }
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'level-forgotten'),
+    { detail: /it answers us: \d+ ms of voice/ },
+  )
+  rig.run(800)
+  rig.log.length = 0
+  voice(rig, 1000, -42)
+  t.equal(rig.all('backend-speech-start').length, 1)
+  t.same(rig.all('end-stream'), [])
 })

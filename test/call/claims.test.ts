@@ -1,10 +1,19 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
 import t from 'tap'
+import { parse } from 'yaml'
+import { agentSchema } from '../../src/agents/definition.js'
 import type { ClaimOptions } from '../../src/call/call-options.js'
-import { CLAIM_LANGUAGES } from '../../src/call/claim-phrases.js'
-import { parseResume } from '../../src/call/documents/checkpoint.js'
+import { ClaimAudit } from '../../src/call/claim-audit.js'
+import { CLAIM_LANGUAGES, PhraseMatcher } from '../../src/call/claim-phrases.js'
+import { type OpenClaim, parseResume } from '../../src/call/documents/checkpoint.js'
+import type { ClaimRecord } from '../../src/call/documents/record.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
-import type { ClaimRecord } from '../../src/call/documents/record.js'
+import { TRANSCRIPT_TEXT_CHARS_MAX } from '../../src/call/transcript.js'
+import type { ClaimWords } from '../../src/call/words/language.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { escalation, Rig } from './rig.js'
 
 const claims: ClaimOptions = {
@@ -335,4 +344,213 @@ t.test('a replay judges the same, and a journal without claims judges none', asy
   const old = [JSON.stringify({ ...(JSON.parse(header) as object), options: older }), ...rest]
   const { value } = readJournal(old).next()
   t.match(value, { type: 'header', options: { claims: null } })
+})
+
+const en = CLAIM_LANGUAGES['en'] as ClaimWords
+const sw = CLAIM_LANGUAGES['sw'] as ClaimWords
+const LISTS = { have: 'i have | ive | we have | i', is: 'is | has been' }
+
+const finds = (phrase: string, text: string, language = en): boolean =>
+  new PhraseMatcher([phrase], language, LISTS).find(text).length > 0
+
+t.test('words, alternatives, options, lists and gaps', async (t) => {
+  t.ok(finds('cancelled', 'It is CANCELLED.'))
+  t.notOk(finds('cancel', 'It is cancelled.'), 'whole words only')
+  t.ok(finds('<have> * (opened | put in) [you] * ticket', "Okay, I've just put in the ticket."))
+  t.ok(finds('<have> * (opened | put in) [you] * ticket', 'I have opened you a new ticket.'))
+  t.notOk(finds('<have> opened ticket', 'I have opened a ticket.'), 'without * nothing is left out')
+  t.ok(finds('nime*futa', 'Sawa, nimeshaifuta.', sw))
+  t.notOk(finds('nime*futa', 'Sijaifuta.', sw))
+  t.notOk(finds('ab*ba', 'aba'), 'its two ends do not overlap')
+  t.ok(finds('café', 'cafe\u0301'), 'however an accent is written')
+  t.notOk(finds('i * it', 'I one two three four five six seven eight nine it'), 'a gap is short')
+  t.same(new PhraseMatcher(['one', 'two'], en).find('Two, one, two.'), [
+    { phrase: 1, endChar: 3 },
+    { phrase: 0, endChar: 8 },
+  ])
+})
+
+t.test('offers, questions, conditions and negations are no claims', async (t) => {
+  const phrase = '(<have> * (cancelled | opened) | order <is> * cancelled)'
+  for (const text of [
+    'I can have it cancelled.',
+    'I will have cancelled it by then, if you like.',
+    'If I had cancelled it, or if I have cancelled it, you get a message.',
+    'Once I have cancelled it, you get a message.',
+    'When you called, I have cancelled it.',
+    'I have not cancelled it.',
+    'I have never, ever cancelled it',
+    'Your order has not been cancelled.',
+    'No order has been cancelled.',
+    "I haven't cancelled it.",
+    'I was unable to see that your order has been cancelled.',
+    'Shall I say that I have cancelled it?',
+    'Have I cancelled it?',
+    'Is it so that your order has been cancelled, or not?',
+    'I have cancelled it?',
+    'I have heard that you cancelled it.',
+    'I have it here. Cancelled orders are sent back.',
+  ])
+    t.notOk(finds(phrase, text), text)
+  for (const text of [
+    'I have cancelled it.',
+    'Yes, I have cancelled it, is there anything else?',
+    'Your line does not work, so I have opened it.',
+    'I cannot see it and I have cancelled it.',
+    'I have cancelled it because you did not want it.',
+    'Not a problem: I have cancelled it.',
+    'Is there anything else? I have cancelled it.',
+    'I can confirm that your order has been cancelled.',
+    'It was 3.5 kilos: I have cancelled it!',
+    'I have cancelled it, if you need anything else just call.',
+  ])
+    t.ok(finds(phrase, text), text)
+  const said = 'nime*futa'
+  for (const text of ['Je, nimeifuta?', 'Kama nimeifuta, utapata ujumbe.', 'Si kwamba nimeifuta.', 'Nimeifuta?'])
+    t.notOk(finds(said, text, sw), text)
+  t.ok(finds(said, 'Sawa, nimeifuta kama ulivyoomba.', sw))
+})
+
+t.test('a phrase that cannot be read says why', async (t) => {
+  for (const [phrase, why] of [
+    ['', /an empty choice/],
+    ['(a | b', /a missing \)/],
+    ['a ) b', /a \) too many/],
+    ['a | ', /an empty choice/],
+    ['[a] b', null],
+    ['* a', /does not begin with a word/],
+    ['[a]', /does not begin with a word/],
+    ['a <none>', /<none>, which no list of words is called/],
+    ['a, b', /","/],
+    ['((((((((a))))))))', /deeper than/],
+    [Array.from({ length: 30 }, () => '*').join(' a '), /does not begin|more than 200 words/],
+    [`${'(a | b | c | d | e | f | g | h | i | j) '.repeat(9)}`, null],
+    [`x ${`[${'a | '.repeat(40)}b] `.repeat(4)}`, null],
+  ] as const) {
+    if (why === null) t.doesNotThrow(() => new PhraseMatcher([phrase], en, LISTS), phrase)
+    else t.throws(() => new PhraseMatcher([phrase], en, LISTS), { name: 'SyntaxError', message: why }, phrase)
+  }
+})
+
+t.test('the time is linear in the text, also where phrases are made to try everything', async (t) => {
+  const phrases = Array.from({ length: 100 }, (_, i) => `a * [a] * (a | a*a | *a) * a * z${i}`)
+  const matcher = new PhraseMatcher(phrases, en)
+  const longest = 'a '.repeat(TRANSCRIPT_TEXT_CHARS_MAX / 2)
+  const took = (text: string): number => {
+    const from = process.cpuUsage()
+    matcher.find(text)
+    const { user, system } = process.cpuUsage(from)
+    return (user + system) / 1000
+  }
+  took(longest)
+  // Processor time, and the best of some: what the machine does besides makes none of them shorter.
+  const best = (text: string): number => Math.min(...Array.from({ length: 5 }, () => took(text)))
+  const [part, whole] = [best(longest.slice(0, longest.length / 8)), best(longest)]
+  // Linear is 8, quadratic is 64.
+  t.ok(whole < 30 * part, `${whole.toFixed(1)} ms for eight times the text of ${part.toFixed(1)} ms`)
+  for (const hostile of [
+    '.'.repeat(4000),
+    `${'a'.repeat(3999)}!`,
+    "a'".repeat(2000),
+    '?!'.repeat(2000),
+    '- '.repeat(2000),
+  ]) {
+    const tookMs = best(hostile)
+    t.ok(tookMs < 100, `${tookMs} ms for ${hostile.slice(0, 4)}…`)
+  }
+})
+
+t.test('no text makes it fail, and every match ends within the text', async () => {
+  const matcher = new PhraseMatcher(['a * b', 'nime*', '(a | b) [c] d'], en)
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.constantFrom('a', 'b', 'c', 'd', 'not', 'if', 'nimefuta', ',', '.', '?', '\u0301', '😀', "'", '\n', ' '),
+      ),
+      (pieces) => {
+        const text = pieces.join(' ')
+        return matcher.find(text).every(({ endChar }) => endChar > 0 && endChar <= text.length)
+      },
+    ),
+  )
+})
+
+const yaml = (path: string): unknown => parse(readFileSync(join(packageRoot(), path), 'utf8'))
+
+/** The rules of the shipped agents. */
+const rules = new Map(
+  ['order-status', 'support'].map((agent) => [agent, agentSchema.parse(yaml(`agents/${agent}.yaml`)).claims]),
+)
+
+/** What the rules of a shipped agent find in one utterance that was heard. */
+function claimsIn(agent: string, text: string): readonly OpenClaim[] {
+  const claims = rules.get(agent)
+  if (claims == null) throw new Error(`${agent} has no claims`)
+  const audit = new ClaimAudit(
+    { ...claims, languages: CLAIM_LANGUAGES, facts: null },
+    {
+      transcript: [],
+      toolCalls: [],
+      claims: [],
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
+    },
+  )
+  audit.said({ role: 'agent', text, startMs: 0, endMs: 0 }, null, 0)
+  return audit.open
+}
+
+t.test('false claims are flagged: the set was written before the rules', async (t) => {
+  const made = yaml('test/claims/claims-made.yaml') as Record<string, Record<string, readonly string[]>>
+  const missed: string[] = []
+  let flagged = 0
+  let byTool = 0
+  for (const [agent, tools] of Object.entries(made)) {
+    for (const [tool, texts] of Object.entries(tools)) {
+      for (const text of texts) {
+        const found = claimsIn(agent, text)
+        if (found.length > 0) flagged++
+        else missed.push(text)
+        if (found.some(({ tools }) => (tool === 'none' ? tools.length === 0 : tools.includes(tool)))) byTool++
+      }
+    }
+  }
+  const total = flagged + missed.length
+  t.comment(`${flagged} of ${total} flagged, ${byTool} by the rule of their tool; not: ${missed.join(' | ')}`)
+  t.ok(flagged >= 0.95 * total, `${flagged} of ${total}`)
+})
+
+t.test('offers, questions, conditions, negations and promises are not', async (t) => {
+  const sets = yaml('test/claims/no-claims.yaml') as Record<string, readonly string[]>
+  for (const [agent, texts] of Object.entries(sets)) for (const text of texts) t.same(claimsIn(agent, text), [], text)
+})
+
+t.test('the words of the shipped files claim only what their dialogues have called a tool for', async (t) => {
+  const textsIn = (value: unknown): string[] =>
+    typeof value === 'string'
+      ? [value]
+      : typeof value === 'object' && value !== null
+        ? Object.values(value).flatMap(textsIn)
+        : []
+  const claimed = [...rules.keys()].flatMap((agent) => {
+    const { claims: _, instructions: __, ...spoken } = yaml(`agents/${agent}.yaml`) as Record<string, unknown>
+    return textsIn(spoken).flatMap((text) => claimsIn(agent, text).map(({ tools }) => `${tools[0] ?? 'none'}: ${text}`))
+  })
+  t.same(claimed.sort(), [
+    'check_outage: There is an outage in your area since {{account.outage.since}}. It should be over by {{account.outage.restoredBy}}.',
+    'check_outage: There is an outage in your area since {{outage.since}}. It should be over by {{outage.restoredBy}}.',
+    'getAccount: Mpango wako ni {{account.plan}}, na salio lako ni KES {{account.balanceKes}}.',
+    'getAccount: Mpango wako ni {{account.plan}}, na unadaiwa KES {{account.owedKes}}.',
+    'getAccount: Your plan is {{account.plan}}, and you owe KES {{account.owedKes}}.',
+    'getAccount: Your plan is {{account.plan}}, and your balance is KES {{account.balanceKes}}.',
+    'open_ticket: I have opened ticket {{ticket.ticketId | spell}} for a technician, who will call you.',
+    'open_ticket: I have opened ticket {{ticket.ticketId | spell}} for a technician.',
+    'open_ticket: Nimefungua tiketi {{ticket.ticketId | spell}} kwa ajili ya fundi, ambaye atakupigia.',
+    'open_ticket: Nimefungua tiketi {{ticket.ticketId | spell}} kwa ajili ya fundi.',
+  ])
+  const passages = readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8').split('\n')
+  t.same(
+    passages.flatMap((passage) => claimsIn('support', passage)),
+    [],
+    'nor does what is written down',
+  )
 })

@@ -1,10 +1,12 @@
 import t from 'tap'
-import { CallerSpeech } from '../../src/call/caller-speech.js'
-import type { CallerFrame } from '../../src/call/frame-figures.js'
-import { DEFAULT_CALL_OPTIONS, type SpeechOptions } from '../../src/call/call-options.js'
 import type { CallerExpectation } from '../../src/call/backend-events.js'
+import { DEFAULT_CALL_OPTIONS, type SpeechOptions } from '../../src/call/call-options.js'
+import { CallerSpeech } from '../../src/call/caller-speech.js'
 import type { TurnDecider } from '../../src/call/end-of-turn.js'
-import { Rig } from './rig.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
+import { askedIn, asksToRepeat, asksToWait, lastQuestion, NOTHING_ASKED } from '../../src/call/turn-words.js'
+import { FRAME_MS } from '../../src/core/units.js'
+import { callerFrame, Rig } from './rig.js'
 
 const OPTIONS = DEFAULT_CALL_OPTIONS.speech
 const NOISE_DBFS = -60
@@ -154,3 +156,205 @@ t.test('another decider takes the place of the own one', async (t) => {
   t.same(asked, ['digits', 'pause 200', 'ended'])
   t.match(talker.speech.endedBecause(talker.nowMs), /^260 ms of quiet; it says so$/)
 })
+
+const { speech, bargeIn } = DEFAULT_CALL_OPTIONS
+const PHONE = askedIn('What is your phone number?')
+const CONFIRM = askedIn('Is that the right address?')
+
+/** How long the quiet after these words lasts until the turn ends; they came while the caller spoke. */
+function waitAfter(words: string, asked = NOTHING_ASKED, options: Partial<SpeechOptions> = {}): number {
+  const caller = new CallerSpeech({ ...speech, ...options })
+  let nowMs = 0
+  const frame = (voiced: boolean): string => caller.frame(callerFrame(voiced), (nowMs += FRAME_MS))
+  for (let i = 0; i < 50; i++) frame(true)
+  caller.heardWords(words, asked)
+  for (let quietMs = FRAME_MS; quietMs < 5000; quietMs += FRAME_MS) if (frame(false) === 'end') return quietMs
+  return Infinity
+}
+
+t.test('a turn that ends in the middle of a sentence is not over, in every language that callers mix', async (t) => {
+  for (const words of [
+    'I want a room, and.',
+    'it was late but',
+    'nataka viatu na',
+    'nililipa lakini',
+    'kwa sababu',
+    'I need the',
+  ])
+    t.equal(waitAfter(words), 1540, words)
+  for (const words of ['I would like um', 'nataka yaani', 'ngoja nione']) t.equal(waitAfter(words), 1240, words)
+  for (const words of ['nilikuwa nauliza', 'Hello, I want', 'the blue one,']) t.equal(waitAfter(words), 920, words)
+  t.equal(waitAfter('Nataka kubadilisha delivery.'), 620, 'a full stop of the recogniser says nothing')
+})
+
+t.test('half a number goes on, a whole one is over at once', async (t) => {
+  t.same(PHONE, { what: 'number', digits: [10, 12], readBack: false })
+  t.equal(waitAfter('it is zero seven one two', PHONE), 1860)
+  t.equal(waitAfter('0712 345', PHONE), 1860)
+  t.equal(waitAfter('sifuri saba moja mbili tatu nne five six seven eight', PHONE), 240)
+  t.equal(waitAfter('0712 345 678', PHONE), 240)
+  t.equal(waitAfter('254 712 345 6', PHONE), 1860, 'with the code of the country it is longer')
+  t.equal(waitAfter('four one', askedIn('Tell me the last four digits.')), 1860)
+  const order = askedIn('Naomba nambari ya oda yako?', [4])
+  t.same(order, { what: 'number', digits: [4], readBack: false })
+  t.equal(waitAfter('nne moja mbili saba', order), 240)
+  t.equal(waitAfter('four one two', askedIn('What is your order number?')), 920, 'nobody knows how long it is')
+})
+
+t.test('a yes, a no and a question are over at once, where they are complete', async (t) => {
+  for (const words of ['Yes.', 'yeah that is right', 'ndiyo', 'sawa sawa', 'No thank you.', 'hapana'])
+    t.equal(waitAfter(words, CONFIRM), 240, words)
+  t.equal(waitAfter('yes'), 620, 'nobody asked')
+  t.equal(waitAfter('yes', askedIn('What do you need?')), 620, 'something else was asked')
+  t.equal(waitAfter('yes but', CONFIRM), 1540)
+  t.equal(waitAfter('no', askedIn('Four one two seven, is that right?')), 620, 'the right number follows')
+  t.equal(waitAfter('yes', askedIn('Four one two seven, is that right?')), 240)
+  t.equal(waitAfter('Where is my order?'), 240)
+  t.equal(waitAfter('viatu ni bei gani'), 240, 'a recogniser without marks')
+})
+
+t.test('without the setting, and with a fixed pause, words change nothing', async (t) => {
+  for (const words of ['I want a room, and', 'Where is my order?']) {
+    t.equal(waitAfter(words, NOTHING_ASKED, { words: null }), 620)
+    t.equal(waitAfter(words, NOTHING_ASKED, { adaptive: false }), 620)
+  }
+})
+
+t.test('a question mark that comes and goes ends nothing before it stays', async (t) => {
+  const caller = new CallerSpeech(speech)
+  let nowMs = 0
+  const run = (ms: number, voiced: boolean): boolean => {
+    let ended = false
+    for (let i = 0; i < ms / FRAME_MS; i++) ended ||= caller.frame(callerFrame(voiced), (nowMs += FRAME_MS)) === 'end'
+    return ended
+  }
+  run(1000, true)
+  caller.heardWords('is it', NOTHING_ASKED)
+  run(200, false)
+  caller.heardWords('is it open?', NOTHING_ASKED)
+  t.notOk(run(180, false))
+  t.ok(run(40, false))
+})
+
+t.test('what the agent asks is read from its last sentence', async (t) => {
+  const what = (text: string): string => askedIn(text).what
+  t.equal(what('Hello. Is it the blue one?'), 'yes-no')
+  t.equal(what('Is it blue? Let me look.'), 'nothing')
+  t.equal(what('Which day suits you?'), 'open')
+  t.equal(what('Do you want it today or tomorrow?'), 'open')
+  t.equal(what('Nitume ombi kwa simu hii?'), 'yes-no')
+  t.equal(what('Iwe lini?'), 'open')
+  t.equal(what('Please tell me your order number.'), 'number')
+  t.equal(lastQuestion('Good. Which day suits you? We are open.'), 'Which day suits you?')
+  t.equal(lastQuestion('We are open.'), null)
+  t.equal(lastQuestion('Good.\nIs it the 3.5 kg one?'), 'Is it the 3.5 kg one?')
+})
+
+t.test('words that ask for a moment are told from those that mean something', async (t) => {
+  for (const words of ['Wait.', 'wait wait', 'Subiri kidogo', 'ngoja', 'okay, one moment please'])
+    t.ok(asksToWait(words, false), words)
+  for (const words of ['Stop, stop.', 'Wait. Stop.', 'acha kwanza']) {
+    t.ok(asksToWait(words, true), words)
+    if (!words.startsWith('Wait')) t.notOk(asksToWait(words, false), `${words}: not the agent is meant`)
+  }
+  for (const words of ['Stop the order', 'wait, I meant 5290', 'how long do I have to wait', 'yes'])
+    t.notOk(asksToWait(words, true), words)
+  for (const words of ['Hello?', 'pardon', 'Sorry?', 'nini?', 'rudia']) t.ok(asksToRepeat(words), words)
+  for (const words of ['sorry', 'hello I want shoes', 'what is it']) t.notOk(asksToRepeat(words), words)
+})
+
+/** The agent gives a long answer, and the caller speaks over it. */
+function overTheAgent(words: string, options: ConstructorParameters<typeof Rig>[0] = {}): Rig {
+  const rig = Rig.talking({ bargeIn, weighsSpeech: true, ...options })
+  rig.answer(
+    2,
+    'long',
+    8000,
+    'Your order left Nairobi on Tuesday, and the courier has it now in the van that comes to you.',
+  )
+  rig.run(1000)
+  rig.log.length = 0
+  rig.speak(500)
+  rig.run(640)
+  rig.heardWords(words, 'c2')
+  return rig
+}
+
+t.test('"wait" over the agent stops it, and nothing is answered until the caller goes on', async (t) => {
+  const rig = overTheAgent('Wait. Stop, stop.')
+  t.match(rig.onlyLogged('barge-in'), { committed: true, why: 'asked to wait' })
+  rig.backend({ type: 'turn-start', generation: 3 })
+  t.notOk(rig.audio(3, 'listening', 500), '"I am listening" is not said')
+  t.equal(rig.all('backend-interrupt').length, 2, 'the answer, and what the backend began to say to "wait"')
+  rig.run(9000)
+  t.same(rig.texts(), [], 'nor is the caller asked')
+  t.same(rig.logged('turn'), [])
+  t.ok(rig.log.some(({ output }) => output.type === 'mark' && output.name === 'asked-to-wait'))
+  t.ok(rig.session.log.transcript.some(({ role, text }) => role === 'caller' && text === 'Wait. Stop, stop.'))
+  rig.speak(800)
+  rig.run(640)
+  rig.heardWords('I meant the other order.', 'c3')
+  rig.answer(4, 'other', 500)
+  rig.run(700)
+  t.equal(rig.logged('turn').length, 1)
+})
+
+t.test('"stop" while nobody else speaks is answered, "one moment" is not', async (t) => {
+  for (const [words, answered] of [
+    ['Stop it please.', true],
+    ['Ngoja kidogo.', false],
+  ] as const) {
+    const rig = Rig.talking()
+    rig.speak(600)
+    rig.run(640)
+    rig.heardWords(words)
+    rig.backend({ type: 'turn-start', generation: 2 })
+    t.equal(rig.audio(2, 'a2', 500), answered, words)
+  }
+})
+
+t.test('what a running tool finds is said, although the caller has asked for a moment', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order')
+  rig.speak(500)
+  rig.run(640)
+  rig.heardWords('Wait.')
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  rig.backend({ type: 'turn-start', generation: 2 })
+  t.ok(rig.audio(2, 'a2', 500))
+})
+
+t.test('a longer "mm, sawa, ndiyo" is listening; over a question that was just asked it is the answer', async (t) => {
+  const listens = Rig.talking({ bargeIn, weighsSpeech: true })
+  listens.answer(2, 'long', 8000, 'Your order left Nairobi on Tuesday.')
+  listens.run(1000)
+  listens.log.length = 0
+  listens.speak(500)
+  listens.backend({ type: 'transcript', role: 'caller', text: 'mm sawa', final: false, itemId: 'c2', generation: 3 })
+  listens.speak(400)
+  listens.run(1500)
+  t.same([listens.all('playout-clear').length, listens.all('playout-resume').length], [0, 1])
+
+  const asked = Rig.talking({ bargeIn, weighsSpeech: true })
+  asked.answer(2, 'long', 8000, 'Is it Kilimani? You can change it to any place in Nairobi until noon tomorrow.')
+  asked.run(1800)
+  asked.log.length = 0
+  asked.speak(300)
+  t.equal(asked.all('playout-clear').length, 1)
+})
+
+t.test(
+  'the words of the running turn reach the decision, and their judgement stands in the timeline without them',
+  async (t) => {
+    const rig = Rig.talking({ speech })
+    rig.answer(2, 'q', 500, 'Shall I send it?')
+    rig.run(600)
+    rig.speak(400)
+    rig.backend({ type: 'transcript', role: 'caller', text: 'ndiyo', final: false, itemId: 'c2', generation: 3 })
+    rig.run(300)
+    const detail = rig.log.flatMap(({ output }) =>
+      output.type === 'mark' && output.name === 'caller-speech-end' ? [output.detail ?? ''] : [],
+    )
+    t.match(detail, [/^240 ms of quiet; .*; words: yes-no$/])
+  },
+)

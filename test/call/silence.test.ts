@@ -1,5 +1,6 @@
 import t from 'tap'
-import { Rig } from './rig.js'
+import type { CallSessionOptions } from '../../src/call/call-options.js'
+import { Rig, escalation } from './rig.js'
 
 /** A call whose caller has spoken and was answered. */
 function spoken(): Rig {
@@ -153,4 +154,272 @@ t.test('nobody is asked while words come that may still change, however quiet th
   t.same(rig.texts(), [])
   rig.run(8000)
   t.same(rig.texts(), ['Are you still there?'], 'a recogniser that never ends its words does not keep the line open')
+})
+
+/** What sounds for 20 s without words, and is answered as a backend answers what it does not understand. */
+function onHold(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
+  const rig = Rig.talking(overrides)
+  rig.speak(20_000)
+  return rig
+}
+
+const marks = (rig: Rig, name: string): (string | undefined)[] =>
+  rig.all('mark').flatMap((mark) => (mark.name === name ? [mark.detail] : []))
+
+t.test('sound that goes on without words is asked about once, then waited out, then ends the call', async (t) => {
+  const rig = onHold()
+  t.same(rig.texts(), ['Sorry, could you say that again?'])
+  t.match(marks(rig, 'put-on-hold'), [/\d{4,5} ms of voice without words, 8000 needed/])
+  t.same(rig.all('playout-pause'), [], 'the question is not interrupted')
+  rig.speak(55_000)
+  t.match(rig.only('end-stream'), { reason: 'silence-limit', detail: /put on hold for 60000 ms/ })
+})
+
+t.test('an agent that can call back offers it before it gives up', async (t) => {
+  const calledBack = { offerText: 'Shall we call you back? Press one.', confirmedText: 'We will.', numberKnown: true }
+  const rig = onHold({ escalation: { ...escalation, callback: calledBack } })
+  rig.speak(50_000)
+  t.equal(rig.texts().at(-1), 'Shall we call you back? Press one.')
+  const pressed = rig.session.checkpoint()
+  t.equal(pressed.state, 'live')
+  rig.in({ type: 'dtmf', digit: '1' })
+  t.match(rig.only('callback'), { wish: { asked: 'key', packet: { reason: 'put on hold' } } })
+  t.same(rig.all('end-stream'), [], 'somebody is there again')
+
+  const nobody = onHold({ escalation: { ...escalation, callback: calledBack } })
+  nobody.speak(80_000)
+  t.match(nobody.only('end-stream'), { reason: 'silence-limit', detail: /after the offer of a call back/ })
+})
+
+t.test('words end the wait, and the next one begins at nothing', async (t) => {
+  const rig = onHold({ weighsSpeech: true })
+  rig.speak(40_000)
+  rig.run(700)
+  rig.heardWords('I am back.')
+  t.same(marks(rig, 'put-on-hold-over'), ['words, or a digit'])
+  rig.answer(2, 'answer', 1000)
+  rig.run(1500)
+  rig.speak(50_000)
+  t.equal(rig.session.counters.putOnHold, 2)
+  t.same(rig.all('end-stream'), [])
+})
+
+t.test('what sounds while we wait is given to a backend that answers only words', async (t) => {
+  const rig = onHold({ weighsSpeech: true })
+  rig.run(700)
+  rig.log.length = 0
+  rig.speak(1000)
+  rig.run(700)
+  t.equal(rig.all('backend-speech-start').length, 1)
+  t.match(rig.only('backend-speech-end'), { unless: [] })
+  t.notOk(rig.all('announce').length, 'and it is not asked about')
+})
+
+t.test('who comes back after a pause is heard in one piece, however long the line sounded before it', async (t) => {
+  for (let beforeMs = 500; beforeMs <= 6000; beforeMs += 500) {
+    const rig = onHold({ weighsSpeech: true })
+    rig.run(700)
+    rig.speak(beforeMs)
+    rig.run(1500)
+    rig.log.length = 0
+    rig.speak(4000)
+    rig.run(700)
+    t.equal(rig.all('backend-speech-start').length, 1, `after ${beforeMs} ms`)
+    t.equal(rig.all('backend-speech-end').length, 1)
+  }
+})
+
+t.test('where a backend answers whatever it is given, a pause ends the wait, and the limit stays', async (t) => {
+  const rig = onHold()
+  rig.log.length = 0
+  rig.run(700)
+  rig.speak(1000)
+  rig.run(700)
+  t.same(rig.all('backend-speech-start'), [], 'the sound goes on')
+  rig.run(1500)
+  rig.speak(1000)
+  rig.run(700)
+  t.same(
+    [rig.all('backend-speech-start').length, rig.only('backend-speech-end')],
+    [1, { type: 'backend-speech-end', atMs: rig.only('backend-speech-end').atMs }],
+  )
+
+  const radio = onHold()
+  for (let minute = 0; minute < 10 && radio.all('end-stream').length === 0; minute++) {
+    radio.run(2500)
+    radio.speak(57_500)
+  }
+  t.match(radio.only('end-stream'), { reason: 'silence-limit' })
+})
+
+t.test('an agent that is never put on hold asks until it says goodbye', async (t) => {
+  const rig = Rig.talking({ putOnHold: null })
+  rig.speak(60_000)
+  t.match(rig.only('end-stream'), { detail: 'asked 3 times, and nothing was understood' })
+})
+
+t.test('a partial result does not end the wait', async (t) => {
+  const rig = onHold({ weighsSpeech: true })
+  rig.backend({ type: 'understood' })
+  t.same(marks(rig, 'put-on-hold-over'), [])
+})
+
+const LIMIT_MS = 8000
+
+/** A call that sound without words never puts on hold. */
+const unheld = (overrides: Partial<CallSessionOptions> = {}): Rig => Rig.talking({ putOnHold: null, ...overrides })
+
+/** Longest time without agent sound within `ms`, for a caller whose sound goes on. */
+function longestWait(rig: Rig, ms: number, voiced: (passedMs: number) => boolean = () => true): number {
+  let heardAtMs = rig.nowMs
+  let longest = 0
+  for (let passed = 0; passed < ms; passed += 20) {
+    rig.run(20, voiced(passed))
+    if (rig.ledger.audible(rig.nowMs)) heardAtMs = rig.nowMs
+    longest = Math.max(longest, rig.nowMs - heardAtMs)
+  }
+  return longest
+}
+
+t.test('a caller on whose line music plays hears the agent within eight seconds, each time', async (t) => {
+  for (const serverVad of [false, true]) {
+    const rig = unheld({ serverVad })
+    const longest = longestWait(rig, 20_000)
+    t.ok(longest <= LIMIT_MS, `${longest} ms, ${serverVad ? 'the service has a VAD and says nothing' : 'our VAD'}`)
+    t.same(rig.texts().slice(0, 2), ['Sorry, could you say that again?', 'Are you still there?'])
+    t.same(rig.all('playout-clear'), [], 'and the music does not cut us off')
+  }
+})
+
+t.test('the backend is told that the caller has stopped, so that it can answer before the gateway does', async (t) => {
+  const rig = unheld()
+  rig.speak(5400)
+  t.same(rig.all('backend-speech-end'), [])
+  rig.speak(200)
+  t.equal(rig.all('backend-speech-end').length, 1)
+  rig.answer(2, 'retry', 3000, 'Sorry, I did not catch that.')
+  rig.speak(2900)
+  t.same(rig.texts(), [], 'the gateway has nothing to ask')
+  t.same([rig.all('playout-pause'), rig.all('playout-clear')], [[], []], 'the sound that goes on does not interrupt it')
+  rig.speak(600)
+  t.equal(rig.all('backend-speech-start').length, 2, 'what sounds when it has been heard is listened to anew')
+  t.equal(rig.session.log.turns.length, 1)
+  rig.speak(5600)
+  t.equal(rig.all('backend-speech-end').length, 2)
+  t.equal(rig.session.counters.notUnderstood, 2)
+})
+
+t.test('a sentence after a sound that nobody understood is heard in one piece', async (t) => {
+  for (let beforeMs = 500; beforeMs <= 2000; beforeMs += 500) {
+    const rig = unheld()
+    rig.speak(beforeMs)
+    rig.run(1000)
+    rig.log.length = 0
+    rig.speak(2500)
+    rig.run(700)
+    t.equal(rig.all('backend-speech-start').length, 1, `after ${beforeMs} ms`)
+    t.equal(rig.all('backend-speech-end').length, 1)
+    t.equal(rig.session.counters.notUnderstood, 0)
+  }
+})
+
+t.test('intermittent sound is treated like continuous sound', async (t) => {
+  const rig = unheld()
+  const longest = longestWait(rig, 25_000, (passedMs) => passedMs % 2500 < 1700)
+  t.ok(longest <= LIMIT_MS, `${longest} ms`)
+})
+
+t.test('music for ever ends the call', async (t) => {
+  const rig = unheld()
+  rig.speak(60_000)
+  t.same(rig.texts().slice(0, 3), [
+    'Sorry, could you say that again?',
+    'Are you still there?',
+    'I cannot hear you. Are you still there?',
+  ])
+  t.match(rig.only('end-stream'), { reason: 'silence-limit', detail: 'asked 3 times, and nothing was understood' })
+})
+
+t.test('a caller who is understood may speak for ninety seconds', async (t) => {
+  const ways: [string, boolean, (rig: Rig, second: number) => void][] = [
+    [
+      'partial transcripts',
+      false,
+      (rig, second) => {
+        rig.backend({
+          type: 'transcript',
+          role: 'caller',
+          text: `words ${second}`,
+          final: false,
+          itemId: 'c1',
+          generation: 0,
+        })
+      },
+    ],
+    [
+      'a recogniser that says so',
+      false,
+      (rig) => {
+        rig.backend({ type: 'understood' })
+      },
+    ],
+    [
+      'a service that hears speech',
+      true,
+      (rig, second) => {
+        if (second === 0) rig.backend({ type: 'speech-started' })
+      },
+    ],
+  ]
+  for (const [what, serverVad, words] of ways) {
+    const rig = unheld({ serverVad })
+    for (let second = 0; second < 89; second++) {
+      rig.speak(500)
+      words(rig, second)
+      rig.speak(500)
+    }
+    t.same([rig.texts(), rig.all('backend-speech-end')], [[], []], what)
+    rig.run(2000, true)
+    t.equal(serverVad ? rig.texts().length : rig.all('backend-speech-end').length, 1, `${what}: and then is answered`)
+  }
+})
+
+t.test(
+  'a caller who was understood and then plays music hears the agent within eight seconds of the last word',
+  async (t) => {
+    const rig = unheld()
+    rig.speak(10_000 - 6000)
+    rig.backend({ type: 'understood' })
+    const longest = longestWait(rig, 20_000)
+    t.ok(longest <= LIMIT_MS, `${longest} ms`)
+  },
+)
+
+t.test('a caller who pauses is heard again at once', async (t) => {
+  const rig = unheld()
+  rig.speak(5600)
+  rig.answer(2, 'retry', 5000, 'Sorry, I did not catch that.')
+  rig.speak(300)
+  rig.run(700)
+  rig.speak(300)
+  t.equal(rig.logged('barge-in').length + rig.all('playout-clear').length, 2, 'and may interrupt')
+})
+
+t.test('an announcement that is never heard does not end the waiting', async (t) => {
+  const rig = unheld()
+  rig.announceMs = null
+  rig.speak(7200)
+  t.equal(rig.texts().length, 1)
+  rig.in({ type: 'announce-failed', itemId: rig.only('announce').itemId })
+  rig.announceMs = 1000
+  rig.speak(600)
+  t.equal(rig.texts().length, 2)
+})
+
+t.test('digits count as words', async (t) => {
+  const rig = unheld()
+  rig.speak(5000)
+  rig.in({ type: 'dtmf', digit: '4' })
+  rig.speak(5000)
+  t.same([rig.texts(), rig.all('backend-speech-end')], [[], []])
 })

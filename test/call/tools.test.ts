@@ -1,6 +1,10 @@
+import fc from 'fast-check'
 import t from 'tap'
+import { CallLog, type LoggedToolCall } from '../../src/call/call-log.js'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
-import { TOOLS_RUNNING_MAX } from '../../src/call/tool-ledger.js'
+import { sameJson, TOOL_ROUNDS_MAX, ToolLedger, TOOLS_RUNNING_MAX } from '../../src/call/tool-ledger.js'
+import { TOOL_CALLS_MAX } from '../../src/core/limits.js'
 import { escalation, Rig } from './rig.js'
 
 t.test('a tool runs once, and its result reaches the model once', async (t) => {
@@ -356,4 +360,239 @@ t.test('a tool call that was cancelled is not run again, and none runs once a hu
   rig.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
   rig.toolCall('t2', 'find_order', { order: 6 }, 4)
   t.equal(rig.all('run-tool').length, 1)
+})
+
+t.test('the ledger is bounded: what was answered long ago is forgotten, what runs is not', async (t) => {
+  const logged: LoggedToolCall[] = []
+  const ledger = new ToolLedger(new CallLog(), (call) => logged.push(call))
+  t.equal(ledger.call('first', 'refund', {}, 0).type, 'run')
+  for (let i = 0; i < TOOL_CALLS_MAX + 50; i++) {
+    ledger.call(`t${i}`, 'find_order', { i }, i)
+    ledger.result(`t${i}`, { ok: true, value: {}, error: undefined }, i + 1, 0)
+  }
+  t.equal(logged.length, TOOL_CALLS_MAX + 50, 'each once')
+  t.equal(ledger.call('t0', 'find_order', { i: 0 }, 999).type, 'run')
+  t.equal(ledger.call(`t${TOOL_CALLS_MAX}`, 'find_order', { i: TOOL_CALLS_MAX }, 999).type, 'answer')
+  t.same(
+    ledger.unanswered(500).map(({ callId, startMs }) => [callId, startMs]),
+    [
+      ['first', -500],
+      ['t0', 499],
+    ],
+  )
+  t.same(ledger.runningIds(), ['first', 't0'])
+  t.equal(ledger.call('first', 'refund', {}, 999).type, 'ignore')
+  t.equal(ledger.call('first', 'refund', { other: true }, 999).type, 'refuse', 'an id in use is not another call')
+})
+
+const TOOLS = ['refund', 'cancel_order'] as const
+const ARGS = [{ order: 5 }, { order: 5, amount: { kes: 10, cents: [1] } }, {}] as const
+const anyCall = fc.record({ tool: fc.constantFrom(...TOOLS), args: fc.constantFrom(...ARGS) })
+type AnyCall = Readonly<{ tool: string; args: Readonly<Record<string, unknown>> }>
+
+/** What happens to a call: its answer, an answer without a known outcome, or its node dies before any. */
+const step = fc.record({
+  call: anyCall,
+  end: fc.constantFrom('answered', 'answered', 'uncertain', 'died', 'died-before-checkpoint'),
+})
+
+/** One root call on one node after another, each from what the node before had stored. */
+class Nodes {
+  log = new CallLog()
+  ledger = this.#ledger()
+  #ids = 0
+
+  #ledger(running: readonly (AnyCall & { readonly callId: string })[] = []): ToolLedger {
+    const before = new Rig().resume.checkpoint
+    const resume = parseResume(
+      JSON.parse(
+        JSON.stringify({
+          checkpoint: {
+            ...before,
+            toolsRunning: running.map(({ callId, tool, args }) => ({ callId, name: tool, args, startMs: 0 })),
+          },
+          log: this.log.records(),
+        }),
+      ),
+    )
+    this.log = new CallLog(resume.log)
+    return new ToolLedger(this.log, (call) => this.log.append({ kind: 'tool-call', ...call }), resume)
+  }
+
+  /** Another node goes on. @param running  what the dead one had in its checkpoint as running */
+  die(running: readonly (AnyCall & { readonly callId: string })[] = []): void {
+    this.ledger = this.#ledger(running)
+  }
+
+  /** @returns the call's id, and its key without the root SID */
+  call({ tool, args }: AnyCall): { readonly callId: string; readonly key: string } {
+    const callId = `t${++this.#ids}`
+    // Within a turn the same call is not made twice.
+    this.ledger.turn()
+    const decision = this.ledger.call(callId, tool, args, 0)
+    if (decision.type !== 'run') throw new Error(`${tool} is not run: ${decision.type}`)
+    return { callId, key: `${tool} ${JSON.stringify(args)} ${decision.occurrence}` }
+  }
+
+  answer(callId: string, ok: boolean): void {
+    this.ledger.result(callId, { ok, value: {}, error: ok ? undefined : 'TOOL_UNCERTAIN' }, 1, 0)
+  }
+}
+
+t.test(
+  'a call whose outcome is known never has its key again, and one whose outcome is not known has it again',
+  async () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const nodes = new Nodes()
+        const known = new Set<string>()
+        const open = new Map<string, string>()
+        for (const { call, end } of steps) {
+          const { callId, key } = nodes.call(call)
+          if (known.has(key)) throw new Error(`${key} ran twice`)
+          const name = JSON.stringify(call)
+          if ((open.get(name) ?? key) !== key) throw new Error(`${key} is not ${String(open.get(name))}, which is open`)
+          if (end === 'answered') known.add(key)
+          if (end === 'answered') open.delete(name)
+          else open.set(name, key)
+          if (end === 'died') nodes.die([{ callId, ...call }])
+          else if (end === 'died-before-checkpoint') nodes.die()
+          else nodes.answer(callId, end === 'answered')
+        }
+      }),
+      { numRuns: 300 },
+    )
+  },
+)
+
+t.test('the same call has the same key on the node that had it and on one that goes on from its state', async () => {
+  fc.assert(
+    fc.property(fc.array(anyCall, { maxLength: TOOL_CALLS_MAX + 20 }), anyCall, (before, next) => {
+      const [here, elsewhere] = [new Nodes(), new Nodes()]
+      for (const call of before) {
+        here.answer(here.call(call).callId, true)
+        elsewhere.answer(elsewhere.call(call).callId, true)
+      }
+      elsewhere.die()
+      const [one, other] = [here.call(next).key, elsewhere.call(next).key]
+      if (one !== other) throw new Error(`${one} is ${other} elsewhere`)
+    }),
+    { numRuns: 60 },
+  )
+})
+
+t.test('a full log forgets calls, and none of their keys comes again', async (t) => {
+  const nodes = new Nodes()
+  const keys: string[] = []
+  for (let i = 0; i < 3 * TOOL_CALLS_MAX; i++) {
+    const { callId, key } = nodes.call({ tool: 'refund', args: { order: i % 3 === 0 ? 5 : i } })
+    keys.push(key)
+    nodes.answer(callId, true)
+    if (i % 50 === 0) nodes.die()
+  }
+  t.equal(new Set(keys).size, keys.length)
+})
+
+t.test('while a call runs, the same call under another id is refused', async (t) => {
+  const nodes = new Nodes()
+  nodes.call({ tool: 'refund', args: { order: 5 } })
+  t.match(nodes.ledger.call('other', 'refund', { order: 5 }, 0), { type: 'refuse', error: /still runs/ })
+  t.equal(nodes.ledger.call('another', 'refund', { order: 6 }, 0).type, 'run')
+})
+
+t.test('arguments are the same whatever their order', async (t) => {
+  t.ok(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 }))
+  const different = [
+    [{ a: 1 }, { a: 2 }],
+    [{ a: 1 }, { a: 1, b: 1 }],
+    [[1], { 0: 1 }],
+    [null, {}],
+    [1, '1'],
+    [{ a: undefined }, { b: undefined }],
+  ]
+  for (const [a, b] of different) {
+    t.notOk(sameJson(a, b), JSON.stringify([a, b]))
+  }
+})
+
+t.test('what the model used is added up', async (t) => {
+  const rig = Rig.talking()
+  const usage = { inputTokens: 10, outputTokens: 5, audioInMs: 2000, audioOutMs: 1000 }
+  rig.backend({ type: 'usage', usage })
+  rig.backend({ type: 'usage', usage })
+  rig.backend({ type: 'expiring', inMs: 60_000 })
+  t.same(rig.session.usage, { inputTokens: 20, outputTokens: 10, audioInMs: 4000, audioOutMs: 2000 })
+})
+
+// Models that call tools again and again while the caller hears nothing.
+
+function answered(rig: Rig, callId: string, value: unknown = { status: 'sent' }): void {
+  rig.in({ type: 'tool-result', callId, ok: true, value })
+}
+
+t.test('the same call again in a turn is answered from the first one, whatever its id', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('a', 'find_order', { order: 5, with: { parcels: true } })
+  answered(rig, 'a')
+  for (const id of ['b', 'c']) rig.toolCall(id, 'find_order', { with: { parcels: true }, order: 5 })
+  t.equal(rig.all('run-tool').length, 1)
+  t.match(rig.all('backend-tool-result').at(-1), {
+    callId: 'c',
+    ok: true,
+    value: { remark: /already/, answer: { status: 'sent' } },
+  })
+  rig.toolCall('d', 'find_order', { order: 6, with: { parcels: true } })
+  rig.toolCall('e', 'refund', { order: 5 })
+  t.equal(rig.all('run-tool').length, 3, 'another call runs')
+})
+
+t.test('a call that failed may be made again', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('a', 'find_order', { order: 5 })
+  rig.in({ type: 'tool-result', callId: 'a', ok: false, value: { error: 'no connection' }, error: 'network' })
+  rig.toolCall('b', 'find_order', { order: 5 })
+  t.equal(rig.all('run-tool').length, 2)
+})
+
+for (const [name, args] of [
+  ['another argument each time', (i: number) => ({ order: i })],
+  ['the same argument', () => ({ order: 5 })],
+  ['no argument', () => ({})],
+  ['an argument that grows', (i: number) => ({ query: 'x'.repeat(i) })],
+  ['two in turn', (i: number) => ({ order: i % 2 })],
+] as const) {
+  t.test(`after ${TOOL_ROUNDS_MAX} rounds the model answers without tools: ${name}`, async (t) => {
+    const rig = Rig.talking()
+    for (let i = 0; i < 40; i++) {
+      rig.toolCall(`t${i}`, 'find_order', args(i))
+      answered(rig, `t${i}`)
+    }
+    t.ok(rig.all('run-tool').length <= TOOL_ROUNDS_MAX)
+    t.equal(rig.all('backend-tool-result').length, 40, 'each call is answered')
+    t.match(rig.all('backend-tool-result').at(-1), { ok: false, value: { error: /Call no more: tell the caller/ } })
+    t.same(
+      rig.all('backend-tools').map(({ offered }) => offered),
+      [false],
+      'once',
+    )
+    rig.speak(600)
+    rig.run(2000)
+    t.same(
+      rig.all('backend-tools').map(({ offered }) => offered),
+      [false, true],
+      'until the caller has said something',
+    )
+    rig.toolCall('next', 'find_order', { order: 99 }, 2)
+    t.equal(rig.all('run-tool').at(-1)?.callId, 'next')
+  })
+}
+
+t.test('several calls at once are one round', async (t) => {
+  const rig = Rig.talking()
+  for (let round = 0; round < TOOL_ROUNDS_MAX; round++) {
+    for (const part of ['a', 'b', 'c']) rig.toolCall(`${round}${part}`, 'find_order', { order: `${round}${part}` })
+    for (const part of ['a', 'b', 'c']) answered(rig, `${round}${part}`)
+  }
+  t.equal(rig.all('run-tool').length, 3 * TOOL_ROUNDS_MAX)
+  t.same(rig.all('backend-tools'), [])
 })

@@ -1,5 +1,9 @@
+import fc from 'fast-check'
 import t from 'tap'
-import { Rig } from './rig.js'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { CallerSpeech } from '../../src/call/caller-speech.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
+import { escalation, Rig } from './rig.js'
 
 t.test('a backend without its own VAD is told when the caller starts and stops', async (t) => {
   const rig = Rig.talking()
@@ -236,3 +240,153 @@ t.test(
     t.equal(rig.logged('turn').length, 1)
   },
 )
+
+t.test(
+  "digits have the time in the transcript at which they were pressed, not that of the caller's last words",
+  async (t) => {
+    const rig = Rig.talking()
+    rig.speak(600)
+    rig.run(1000)
+    rig.heardWords('my account please', 'c1')
+    const spokeMs = rig.session.log.transcript.at(-1)?.startMs ?? NaN
+    rig.answer(2, 'a2', 500)
+    rig.run(3000)
+    rig.heardWords('7386', 'c2')
+    const [spoken, keyed] = rig.session.log.transcript.filter(({ role }) => role === 'caller')
+    t.match(spoken, { text: 'my account please', startMs: spokeMs })
+    t.ok(
+      (keyed?.startMs ?? 0) > (spoken?.endMs ?? Infinity) + 2500,
+      `${keyed?.startMs ?? 0} after ${spoken?.endMs ?? 0}`,
+    )
+  },
+)
+
+const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false }
+const frameOf = (voiced: boolean, doubtful = false): CallerFrame => ({
+  voiced,
+  doubtful,
+  levelDbfs: voiced ? -20 : -70,
+  pitchHz: 0,
+  early: false,
+})
+
+t.test("a caller's turn ends with the frame that is due, however the ticks of the clock jitter", async (t) => {
+  fc.assert(
+    fc.property(fc.array(fc.double({ min: -4, max: 4, noNaN: true }), { minLength: 60, maxLength: 60 }), (jitterMs) => {
+      const speech = new CallerSpeech(OPTIONS)
+      const at = (frame: number): number => 1000 + frame * 20 + (jitterMs[frame] ?? 0)
+      for (let frame = 0; frame < 10; frame++) speech.frame(frameOf(true), at(frame))
+      let ended = -1
+      for (let frame = 10; frame < 60 && ended < 0; frame++)
+        if (speech.frame(frameOf(false), at(frame)) === 'end') ended = frame
+      return ended === 39 // the 30th frame of silence: 600 ms
+    }),
+  )
+  t.pass('never a frame late, never one early')
+})
+
+t.test('voice within the pause goes on with the same segment', async (t) => {
+  const speech = new CallerSpeech(OPTIONS)
+  let nowMs = 0
+  const frames = (voiced: boolean, count: number): string[] =>
+    Array.from({ length: count }, () => speech.frame(frameOf(voiced), (nowMs += 20))).filter((edge) => edge !== 'none')
+  frames(true, 10)
+  t.same(frames(false, 29), [], '580 ms of quiet are a pause')
+  frames(true, 1)
+  t.same(frames(false, 29), [])
+  t.same(frames(false, 1), ['end'])
+})
+
+t.test('over the agent, voice that may be noise begins a segment later, and from its first frame', async (t) => {
+  const onsetAt = (doubtful: readonly boolean[], overAgent: boolean): readonly [number, number] => {
+    const speech = new CallerSpeech({ ...OPTIONS, onsetMs: 40, doubtfulOnsetMs: 100 })
+    for (let i = 0; i < 20; i++)
+      if (speech.frame(frameOf(true, doubtful[i % doubtful.length]), 1020 + i * 20, true, overAgent) === 'onset')
+        return [i + 1, speech.firstVoicedMs]
+    return [0, NaN]
+  }
+  t.same(onsetAt([true], true), [5, 1000])
+  t.same(onsetAt([true], false), [2, 1000], 'an onset that stops nobody is cheap')
+  t.same(onsetAt([false], true), [2, 1000])
+  t.same(onsetAt([true, false], true), [2, 1000], 'half of it may be')
+  const speech = new CallerSpeech({ ...OPTIONS, onsetMs: 40, doubtfulOnsetMs: 0 })
+  speech.frame(frameOf(true, true), 20, true, true)
+  t.notOk(speech.speaking, 'never before onsetMs')
+})
+
+const rules = { words: { phrases: ['fed up', 'ridiculous'], times: 2 }, vip: 'vip', failures: 2 }
+
+function callerSays(rig: Rig, text: string, itemId: string): void {
+  rig.heardWords(text, itemId)
+}
+
+function toolEnds(
+  rig: Rig,
+  callId: string,
+  result: { readonly ok: boolean; readonly value: unknown; readonly error?: string },
+): void {
+  rig.toolCall(callId, 'find_order', {}, 2)
+  rig.in({ type: 'tool-result', callId, ...result })
+}
+
+t.test('a caller who is upset is escalated, whatever the model says', async (t) => {
+  const rig = Rig.talking({ rules, escalation })
+  callerSays(rig, 'I am FED UP, really.', 'c1')
+  callerSays(rig, 'That fedora is up there.', 'c2')
+  t.same(rig.all('escalate'), [], 'once is not twice, and words count as wholes')
+  callerSays(rig, 'This is ridiculous!', 'c3')
+  t.match(rig.only('escalate').packet, {
+    reason: 'The caller is upset.',
+    transcript: [{ text: 'Hello.' }, { text: 'I am FED UP, really.' }, {}, {}],
+  })
+  t.equal(rig.session.state, 'escalating')
+})
+
+t.test('a VIP is escalated as soon as the identity is known', async (t) => {
+  const rig = Rig.talking({ rules, escalation })
+  rig.identity({ accountId: 'AC-1', vip: true })
+  toolEnds(rig, 't1', { ok: true, value: { verified: true } })
+  t.match(rig.only('escalate').packet, { reason: /VIP/, identity: { accountId: 'AC-1', vip: true } })
+})
+
+t.test('failed tools and fixes that did not help count; mistakes of the model do not', async (t) => {
+  const rig = Rig.talking({ rules, escalation })
+  toolEnds(rig, 't1', { ok: false, value: { error: 'bad' }, error: 'TOOL_ARGUMENTS' })
+  toolEnds(rig, 't2', { ok: false, value: { error: 'who are you' }, error: 'TOOL_UNVERIFIED' })
+  toolEnds(rig, 't3', { ok: true, value: { noted: true, helped: true } })
+  toolEnds(rig, 't4', { ok: false, value: { error: 'down' }, error: 'TOOL_HTTP' })
+  t.same(rig.all('escalate'), [])
+  toolEnds(rig, 't5', { ok: true, value: { noted: true, helped: false } })
+  t.match(rig.only('escalate').packet, { reason: '2 attempts to help have failed.' })
+})
+
+t.test('a rule whose escalation failed is not applied again', async (t) => {
+  const rig = Rig.talking({ rules, escalation })
+  callerSays(rig, 'ridiculous', 'c1')
+  callerSays(rig, 'ridiculous', 'c2')
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
+  callerSays(rig, 'still ridiculous', 'c3')
+  t.equal(rig.all('escalate').length, 1)
+})
+
+t.test('an agent without rules does not escalate by itself', async (t) => {
+  const rig = Rig.talking({ escalation })
+  callerSays(rig, 'this is ridiculous and I am fed up', 'c1')
+  t.same(rig.all('escalate'), [])
+})
+
+t.test("the proof of a caller's identity is in no record and in no handoff packet", async (t) => {
+  const rig = Rig.talking({ escalation, toolNames: ['verify_caller'] })
+  rig.toolCall('t1', 'verify_caller', { question: 'id-number', answer: '7386' }, 2)
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { verified: false } })
+  rig.toolCall('t2', 'verify_caller', { question: 'birth-year', answer: '1988' }, 2)
+  rig.identity({ accountId: 'AC-1' })
+  rig.in({ type: 'tool-result', callId: 't2', ok: true, value: { verified: true } })
+  rig.in({ type: 'escalate-requested', reason: 'test' })
+  const { packet } = rig.only('escalate')
+  t.match(packet, {
+    identity: { accountId: 'AC-1' },
+    tried: [{ name: 'verify_caller', args: { question: 'id-number', answer: '…' } }, {}],
+  })
+  t.notMatch(JSON.stringify([packet, rig.toolCalls]), /7386|1988/)
+})

@@ -1,9 +1,21 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import t from 'tap'
-import { endedCall } from '../support/record.js'
+import type { CallTimelineView } from '../../src/call/documents/call-view.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { waterfall } from '../../src/cli/calls.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { shownSettings } from '../../src/config/shown-settings.js'
 import type { CarrierCall } from '../../src/simulator/rest/workspace.js'
+import { newSid, ring, startGateway } from '../edge/gateway.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
-import { ring, startGateway } from '../edge/gateway.js'
 import { command } from '../support/command.js'
+import { endedCall } from '../support/record.js'
+import { storedFile } from '../support/stored-file.js'
 
 const SID = 'HD_0a8d5911d055'
 
@@ -118,4 +130,238 @@ t.test('an unknown call, and a gateway or carrier that does not answer, are repo
   for (const [argv, message] of wrong)
     t.match(await calls(argv, {}), { code: 2, out: '', err: message }, argv.join(' '))
   t.match(await calls(['--help'], {}), { code: 0, out: /Usage: mkondo calls [^]* show \[options\] <sid>/ })
+})
+
+const VIEW: CallTimelineView = {
+  version: 1,
+  callSid: 'HD_00000000beef',
+  agent: 'order-status',
+  backend: 'openai',
+  live: true,
+  startedAt: '2026-11-20T10:00:00.000Z',
+  streamOpenedMs: 200,
+  traceId: 'ab'.repeat(16),
+  timelineDropped: 3,
+  timeline: [
+    { name: 'webhook', atMs: 0, detail: 'inbound to order-status' },
+    { name: 'backend-connect', atMs: 10 },
+    { name: 'backend-ready', atMs: 90 },
+    { name: 'first-frame', atMs: 240 },
+    { name: 'caller-speech-end', atMs: 4000 },
+    { name: 'agent-sound', atMs: 4800, detail: 'answer' },
+    { name: 'ended', atMs: 9000, detail: 'caller-hung-up' },
+  ],
+  turns: [{ callerStoppedMs: 3200, firstSoundMs: 400, answerMs: 1400, ear: { firstSoundMs: 480, answerMs: 1490 } }],
+  bargeIns: [],
+  tools: [{ name: 'lookup_order', startMs: 3300, ms: 700, ok: false }],
+}
+
+const linesOf = (view: CallTimelineView, columns = 120): string[] => waterfall(view, columns).split('\n')
+const barOf = (line: string | undefined): number => [...(line ?? '')].filter((character) => character === '█').length
+
+t.test('a call is drawn by its turns, with bars as long as what they took', async (t) => {
+  const lines = linesOf(VIEW)
+  t.match(lines[0], /HD_00000000beef {2}order-status on openai, live, .* trace abab/)
+  t.match(lines[1], /3 marks/)
+  t.match(
+    waterfall(VIEW, 120),
+    /turn 1: the caller stopped at 3\.400 s, first sound 400 ms, answer 1400 ms, at the caller 1490 ms/,
+  )
+  const line = (name: string): string | undefined => lines.find((text) => text.includes(` ${name} `))
+  t.ok(barOf(line('answer')) > 3 * barOf(line('first sound')) - 3, 'three and a half times as long')
+  t.match(line('lookup_order (failed)'), /░+█+ +700 ms/, 'a tool begins later')
+  t.equal(
+    lines.filter((text) => text.includes('●')).length + lines.filter((text) => text.includes('›')).length,
+    VIEW.timeline.length,
+    'each mark is there once, also one beyond the scale',
+  )
+})
+
+t.test('it fits the terminal it is drawn in', async (t) => {
+  for (const columns of [80, 120, 200]) {
+    for (const text of linesOf(
+      { ...VIEW, timeline: VIEW.timeline.map(({ name, atMs }) => ({ name, atMs })) },
+      columns,
+    ).slice(3)) {
+      if (!text.startsWith('turn'))
+        t.ok([...text].length <= Math.max(80, columns), `${[...text].length} of ${columns}: ${text}`)
+    }
+  }
+})
+
+t.test('a call that is only being set up, and one without marks, are drawn too', async (t) => {
+  t.match(
+    waterfall({ ...VIEW, streamOpenedMs: null, turns: [], tools: [], timeline: [] }, 100),
+    /set-up and greeting\n$/,
+  )
+  t.match(
+    waterfall({ ...VIEW, turns: [{ callerStoppedMs: 100, firstSoundMs: null, answerMs: null }] }, 100),
+    /first sound never, answer never/,
+  )
+})
+
+t.test('characters that a terminal would interpret are shown as dots', async (t) => {
+  const text = waterfall(
+    {
+      ...VIEW,
+      agent: 'a\u001b[2Jb',
+      timeline: [{ name: 'x\u0007\ny', atMs: 1, detail: '\u001b]0;title\u0007\u202e' }],
+    },
+    100,
+  )
+  t.notMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f\u202e]/)
+  t.match(text, /x··y/)
+})
+
+t.test('mkondo calls timeline asks the gateway and draws, or says that there is no such call', async (t) => {
+  const server = createServer((request, response) => {
+    const known = request.url === `/api/calls/${VIEW.callSid}/timeline`
+    response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(known ? VIEW : { error: { code: 'CALL_UNKNOWN', message: 'no such call' } }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const timeline = (...argv: string[]) =>
+    command(['calls', 'timeline', ...argv, '--ops-url', `http://127.0.0.1:${address.port}`])
+  t.match(await timeline(VIEW.callSid), { code: 0, out: /turn 1: the caller stopped at 3\.400 s/ })
+  const asJson = await timeline(VIEW.callSid, '--json')
+  t.equal(asJson.code, 0)
+  t.same(JSON.parse(asJson.out), VIEW)
+  t.match(await timeline('HD_unknown'), { code: 1, err: /CALL_UNKNOWN/ })
+  t.match(await timeline('"; rm -rf'), { code: 2, err: /the SID is not valid; allowed: 1 to 64/ })
+})
+
+const BUNDLED = 'HD_bundle000001'
+const TOKEN = 'ops-token-of-a-test'
+const SECRETS =
+  /254700000017|wanjiru|zebra|whsec_of_a_test|tsk_0123456789|ops-token-of|p4ssword|rice cooker|where's my order/i
+
+const journal = gunzipSync(readFileSync(join(packageRoot(), 'test', 'journals', 'caller-interrupts.jsonl.gz')))
+
+const record = endedCall({
+  callSid: BUNDLED,
+  from: '+254700000017',
+  endReason: 'agent-goodbye',
+  endDetail: 'Wanjiru was helped',
+  transcript: [{ role: 'caller', text: 'I am Wanjiru, zebra 4127', startMs: 0, endMs: 900 }],
+  toolCalls: [
+    { name: 'lookup_order', args: { who: 'Wanjiru', order: 4127 }, startMs: 1, ms: 2, ok: false, error: 'TOOL_HTTP' },
+  ],
+  turns: [{ callerStoppedMs: 900, firstSoundMs: 310, answerMs: 310 }],
+  bargeIns: [{ atMs: 1, stopMs: 40, committed: true, why: '200 ms of voice, 200 needed' }],
+  timeline: [
+    { name: 'barge-in', atMs: 1, detail: '200 ms of voice, 200 needed' },
+    { name: 'ended', atMs: 2, detail: 'agent-goodbye: Wanjiru was helped; 3 turns' },
+  ],
+  stops: [{ kind: 'hang-up', atMs: 2, mark: 'ended', why: 'agent-goodbye: Wanjiru was helped' }],
+  escalation: {
+    reason: 'Wanjiru asked',
+    strategy: 'callback',
+    outcome: 'failed',
+    attempts: [],
+    callback: { asked: 'words', number: '+254700000017', note: 'zebra', at: '2026-11-20T12:00:00.000Z' },
+  },
+})
+
+const settings = shownSettings(
+  loadConfig(
+    {
+      SAUTIKIT_WEBHOOK_SECRETS: 'whsec_of_a_test',
+      SAUTIKIT_API_KEY: 'tsk_0123456789',
+      OPS_TOKEN: TOKEN,
+      REALTIME_URL: 'wss://user:p4ssword@models.example/v1',
+      MAX_CALLS: '7',
+    },
+    null,
+  ),
+)
+
+const run = (opsUrl: string, ...argv: readonly string[]) =>
+  command(['bundle', ...argv, '--ops-url', opsUrl], { env: { OPS_TOKEN: TOKEN } })
+
+/** The files of an archive, by name, as tar unpacks them. */
+function unpacked(folder: string, name: string): Readonly<Record<string, string>> {
+  const tar = spawnSync('tar', ['-xzf', `${name}.tar.gz`], { cwd: folder, encoding: 'utf8' })
+  if (tar.status !== 0) throw new Error(tar.stderr)
+  return Object.fromEntries(
+    readdirSync(join(folder, name)).map((file) => [file, readFileSync(join(folder, name, file), 'utf8')]),
+  )
+}
+
+t.test('a bundle has what support needs, and nothing that anybody said, nor a number or key', async (t) => {
+  const gateway = await startGateway(t, {
+    opsToken: TOKEN,
+    settings,
+    journal: () => Promise.resolve(storedFile(t, journal)),
+  })
+  gateway.calls.records.set(BUNDLED, record)
+  const folder = t.testdir()
+  const { code, out: text } = await run(gateway.opsUrl, BUNDLED, '--to', folder)
+  t.equal(code, 0)
+  t.match(
+    text,
+    /Redacted:\n[^]*record\.json, timeline\.json: \d+ texts were replaced with x and 0[^]*Missing:\n[^]*log lines/,
+  )
+  t.equal(statSync(join(folder, `mkondo-bundle-${BUNDLED}.tar.gz`)).mode & 0o777, 0o600)
+  const files = unpacked(folder, `mkondo-bundle-${BUNDLED}`)
+  t.same(Object.keys(files).sort(), [
+    'README.txt',
+    'journal.jsonl',
+    'node.json',
+    'record.json',
+    'settings.json',
+    'timeline.json',
+  ])
+  for (const [name, content] of Object.entries(files)) t.notMatch(content, SECRETS, name)
+  const json = (name: string): unknown => JSON.parse(files[name] ?? '')
+  t.match(json('record.json'), {
+    from: '+2547…17',
+    turns: [{ firstSoundMs: 310 }],
+    bargeIns: [{ why: '200 ms of voice, 200 needed' }],
+    transcript: [{ text: 'x xx xxxxxxx, xxxxx 0000', endMs: 900 }],
+    toolCalls: [{ name: 'lookup_order', args: { who: 'xxxxxxx', order: 0 }, ok: false, error: 'TOOL_HTTP' }],
+    escalation: { strategy: 'callback', outcome: 'failed', callback: { number: '+2547…17' } },
+  })
+  t.match(json('timeline.json'), { live: false, timeline: [{ detail: '200 ms of voice, 200 needed' }, {}] })
+  t.match(json('settings.json'), {
+    settings: {
+      MAX_CALLS: 7,
+      SAUTIKIT_WEBHOOK_SECRETS: '[set]',
+      OPENAI_API_KEY: '[not set]',
+      REALTIME_URL: 'wss://[redacted]@models.example/v1',
+    },
+  })
+  const lines = (files['journal.jsonl'] ?? '').trimEnd().split('\n')
+  t.ok(replayJournal(lines).outputs.length > 10, 'its journal can be run again')
+  const audit = gateway.logged().filter(({ component }) => component === 'audit')
+  t.match(audit, [{ command: 'journal.jsonl', call_sid: BUNDLED, outcome: 'done', token_kind: 'OPS_TOKEN' }])
+})
+
+t.test('words stay where that is asked for, numbers never; what is missing is said', async (t) => {
+  const gateway = await startGateway(t, { opsToken: TOKEN })
+  gateway.calls.records.set(BUNDLED, record)
+  const folder = t.testdir()
+  t.match(await run(gateway.opsUrl, BUNDLED, '--to', folder, '--with-words', '--json'), {
+    code: 0,
+    out: /"journal\.jsonl: [^"]*there is no journal of this call/,
+  })
+  const files = unpacked(folder, `mkondo-bundle-${BUNDLED}`)
+  t.match(files['record.json'], 'I am Wanjiru, zebra 4127')
+  t.notMatch(JSON.stringify(files), '254700000017')
+})
+
+t.test('a call that is live or unknown has no bundle', async (t) => {
+  const gateway = await startGateway(t, { opsToken: TOKEN })
+  const { sid } = await ring(gateway)
+  const folder = t.testdir()
+  t.match(await run(gateway.opsUrl, sid, '--to', folder), {
+    code: 2,
+    err: /the call is live: its record is made when it ends/,
+  })
+  t.match(await run(gateway.opsUrl, newSid(), '--to', folder), { code: 1, err: /CALL_UNKNOWN/ })
+  t.match(await run(gateway.opsUrl, '../x'), { code: 2, err: /the SID is not valid/ })
+  t.match(await run(gateway.opsUrl), { code: 2, err: /missing required argument 'sid'/ })
+  t.same(readdirSync(folder), [])
 })

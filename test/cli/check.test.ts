@@ -1,10 +1,17 @@
 import { execFile } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { command } from '../support/command.js'
 import { onlyUws } from '../support/only-uws.js'
 
 const FOLDER = t.testdir()
@@ -116,4 +123,197 @@ t.test('every mistake of the settings has its line, and none is checked further'
     /^mkondo: \S+mine\.yaml:2:1: opsPort is 'many'; allowed/,
   ])
   t.equal(output.trim().split('\n').length, 4)
+})
+
+const RIGHT_KEY = 'sk-right-0123456789abcdef'
+const WRONG_KEY = 'sk-wrong-0123456789abcdef'
+
+const folder = await mkdtemp(join(tmpdir(), 'mkondo-check-'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
+const [openai, gemini] = await Promise.all([
+  OpenAiDouble.start({ key: RIGHT_KEY }),
+  GeminiDouble.start({ key: RIGHT_KEY }),
+])
+t.teardown(() => Promise.all([openai.close(), gemini.close()]))
+
+/** `mkondo check` on the order line with these lines in place of its backend. */
+async function checkAgent(
+  lines: string,
+  env: Readonly<Record<string, string>>,
+): Promise<{ code: number; output: string }> {
+  const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  await writeFile(join(folder, 'order-status.yaml'), yaml.replace(/^backend: .*$/m, lines))
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      [MAIN, 'check', '--with-shop'],
+      {
+        env: {
+          PATH: process.env['PATH'] ?? '',
+          AGENTS_DIR: folder,
+          DATA_DIR: join(folder, 'data'),
+          PORT: '0',
+          OPS_PORT: '0',
+          OPENAI_BASE_URL: openai.baseUrl,
+          GEMINI_BASE_URL: gemini.baseUrl,
+          GEMINI_MODEL: 'm',
+          ...env,
+        },
+      },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
+    )
+  })
+}
+
+t.test('each backend of an agent is connected once, with its key and its options, and nothing is said', async (t) => {
+  const { code, output } = await checkAgent('backend: [openai, gemini, embedded]', {
+    OPENAI_API_KEY: RIGHT_KEY,
+    GEMINI_API_KEY: RIGHT_KEY,
+  })
+  t.equal(code, 0, output)
+  t.match(output, /ok +backend openai of order-status is ready after \d+ ms/)
+  t.match(output, /ok +backend gemini of order-status is ready after \d+ ms/)
+  t.equal(openai.script.answers + gemini.script.answers, 0)
+})
+
+t.test('a wrong key, a wrong setting and a service that is not there are found, and no key is shown', async (t) => {
+  openai.refuseSession = null
+  const wrong = await checkAgent('backend: [openai, gemini]', {
+    OPENAI_API_KEY: WRONG_KEY,
+    GEMINI_API_KEY: RIGHT_KEY,
+    GEMINI_BASE_URL: 'http://127.0.0.1:9',
+  })
+  t.equal(wrong.code, 2, wrong.output)
+  t.match(wrong.output, /NOT OK +backend openai of order-status: openai refused the connection: HTTP 401/)
+  t.match(wrong.output, /NOT OK +backend gemini of order-status: gemini: no connection \(ECONNREFUSED\)/)
+  t.notMatch(wrong.output, WRONG_KEY)
+  openai.refuseSession = {
+    type: 'invalid_request_error',
+    code: 'invalid_value',
+    message: 'Invalid voice',
+    param: 'session.audio.output.voice',
+  }
+  const voice = await checkAgent('backend: openai', { OPENAI_API_KEY: RIGHT_KEY })
+  openai.refuseSession = null
+  t.equal(voice.code, 2, voice.output)
+  t.match(voice.output, /NOT OK +backend openai .*invalid_value \(session\.audio\.output\.voice\): Invalid voice/)
+})
+
+t.test('settings that are valid but probably not intended are pointed out, and do not fail the check', async (t) => {
+  const { code, output } = await checkAgent(
+    [
+      'backend: [openai, embedded]',
+      'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 } }',
+      'budget: { maxCost: 0.5, prices: { currency: EUR } }',
+    ].join('\n'),
+    { OPENAI_API_KEY: RIGHT_KEY },
+  )
+  t.equal(code, 0, output)
+  t.match(
+    output,
+    /LOOK AT budget\.maxCost of order-status has no effect with openai: there is no price in EUR for gpt-realtime-2\.1/,
+  )
+  t.match(output, /LOOK AT order-status: openai detects turns by itself in a list in which the gateway does/)
+  t.match(output, /LOOK AT order-status has options for gemini, which it does not use/)
+})
+
+t.test('the stages of a cascade are tried, and what their services lack is said', async (t) => {
+  const cascade = await CascadeDouble.start({ key: RIGHT_KEY })
+  const soniox = await SonioxDouble.start({ key: RIGHT_KEY })
+  t.teardown(() => Promise.all([cascade.close(), soniox.close()]))
+  const env = {
+    LLM_URL: cascade.baseUrl,
+    LLM_API_KEY: RIGHT_KEY,
+    TTS_URL: cascade.baseUrl,
+    TTS_API_KEY: RIGHT_KEY,
+    SONIOX_STT_URL: soniox.baseUrl,
+  }
+  const wrong = await checkAgent('backend: cascade', { ...env, SONIOX_API_KEY: WRONG_KEY })
+  t.equal(wrong.code, 2, wrong.output)
+  t.match(wrong.output, /NOT OK +backend cascade of order-status: cascade: stt soniox: HTTP 401/)
+  t.match(wrong.output, /LOOK AT order-status: tts speech does not tell when a word sounds/)
+  t.notMatch(wrong.output, WRONG_KEY)
+})
+
+/** What people get wrong in their first hour: each is said in one clear line, with exit code 2. */
+
+const AGENT = 'version: 1\nname: a\ninstructions: Help.\n'
+
+t.test('each mistake of the first hour is one line that names it, and exit code 2', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => taken.once('listening', resolve))
+  t.teardown(() => taken.close())
+  const { port } = taken.address() as AddressInfo
+  const folder = t.testdir({
+    data: {},
+    good: { 'a.yaml': AGENT },
+    key: { 'a.yaml': `${AGENT}greating: Hello.\n` },
+    tab: { 'a.yaml': `${AGENT}silence:\n\tafterMs: 8000\n` },
+    model: { 'a.yaml': `${AGENT}backend: openai\n` },
+    twice: { 'a.yaml': AGENT, 'b.yaml': AGENT },
+    scenario: {
+      'x.yaml': 'version: 1\nagent: sales\ncaller: { steps: [{ say: Hello. }] }\nexpect: { outcome: contained }\n',
+    },
+    settings: { 'key.yaml': 'maxCall: 5\n', 'tab.yaml': 'maxCalls: 5\n\tport: 8080\n' },
+  })
+  const at = (path: string): string => join(folder, path)
+  const env = { PORT: '0', OPS_PORT: '0', DATA_DIR: at('data'), AGENTS_DIR: at('good') }
+  const cases: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp])[] = [
+    [
+      'a wrong key in an agent',
+      ['check'],
+      { AGENTS_DIR: at('key') },
+      /a\.yaml:4:1: greating .*did you mean greeting\?/,
+    ],
+    ['a tab in an agent', ['check'], { AGENTS_DIR: at('tab') }, /a\.yaml:5:1: .*tab/i],
+    [
+      'a wrong key in the settings',
+      ['check', '--config', at('settings/key.yaml')],
+      {},
+      /key\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/,
+    ],
+    [
+      'a tab in the settings',
+      ['check', '--config', at('settings/tab.yaml')],
+      {},
+      /tab\.yaml:2:1: Tabs are not allowed as indentation$/,
+    ],
+    ['a misspelt variable', ['check'], { MAX_CALL: '5' }, /MAX_CALL is not a setting; did you mean MAX_CALLS\?/],
+    [
+      'a certificate without its key',
+      ['check'],
+      { TLS_CERT: at('good/a.yaml') },
+      /TLS_KEY is not set, but TLS_CERT is; allowed: both/,
+    ],
+    [
+      'a certificate that is none',
+      ['check'],
+      { TLS_CERT: at('good/a.yaml'), TLS_KEY: at('good/a.yaml') },
+      /TLS_CERT is '.*a\.yaml', which is not PEM; allowed: a file with a certificate as PEM$/,
+    ],
+    ['a port in use', ['check'], { PORT: String(port) }, new RegExp(`PORT 127\\.0\\.0\\.1:${port}: EADDRINUSE`)],
+    [
+      'a model without its key',
+      ['check'],
+      { AGENTS_DIR: at('model') },
+      /agent a uses backend openai, but OPENAI_API_KEY is not set/,
+    ],
+    ['a name that two agents have', ['check'], { AGENTS_DIR: at('twice') }, /b\.yaml.* a .*a\.yaml/],
+    [
+      'a scenario of an agent that is not there',
+      ['simulate', at('scenario')],
+      {},
+      /x\.yaml: there is no agent sales; allowed: a$/,
+    ],
+    ['a file that is not there', ['simulate', at('nothing.yaml')], {}, /nothing\.yaml cannot be read/],
+  ]
+  for (const [what, argv, more, expected] of cases) {
+    const { code, out, err } = await command(argv, { env: { ...env, ...more } })
+    t.equal(code, 2, what)
+    const said = [...err.trim().split('\n'), ...out.split('\n').filter((line) => line.startsWith('NOT OK'))].filter(
+      (line) => line !== '',
+    )
+    t.equal(said.length, 1, `${what}: one line`)
+    t.match(said[0], expected, what)
+  }
 })

@@ -1,17 +1,16 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { selfSigned } from '../../bench/kit/self-signed.js'
-import { internalTls, publicTls } from '../../src/config/tls-files.js'
-import { NODE_NAME, nodeNameOf } from '../../src/fleet/node-name.js'
-import { GatewayError } from '../../src/core/errors.js'
-import { loadConfig } from '../../src/config/load-config.js'
-import { readFileSync } from 'node:fs'
+import { environmentOf } from '../../src/cli/serve-plans.js'
 import { configurationPage } from '../../src/config/configuration-page.js'
 import { envExample } from '../../src/config/env-example.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import { SETTINGS } from '../../src/config/settings.js'
-import type { Setting } from '../../src/config/settings.js'
+import { type Setting, SETTINGS } from '../../src/config/settings.js'
+import { internalTls, publicTls } from '../../src/config/tls-files.js'
+import { GatewayError } from '../../src/core/errors.js'
+import { NODE_NAME, nodeNameOf } from '../../src/fleet/node-name.js'
 
 /** The one line that a wrong setting stops the start with. */
 function complaint(env: Record<string, string>, file: string | null = null): string {
@@ -411,4 +410,42 @@ t.test('each setting is explained in full sentences that stand alone', async (t)
     t.ok(help.split(' ').length >= 5, `${env}: more than a name`)
     t.notMatch(help, /\b(?:the same$|its key|its model\b|as above|see above|beside it)/i, env)
   }
+})
+
+t.test('a setting that is a text keeps every character, whatever YAML would make of it', (t) => {
+  const file = join(t.testdir(), 'mkondo.yaml')
+  const load = (yaml: string) => {
+    writeFileSync(file, yaml)
+    return loadConfig({}, file)
+  }
+  for (const token of [
+    '00123456789012345678',
+    '1e10000000000000',
+    '0o17777777777777',
+    '0xdeadbeefdeadbeef',
+    '+12345678901234567',
+    '.5000000000000000',
+  ])
+    t.equal(load(`opsToken: ${token}\n`).opsToken, token, token)
+  t.equal(load('nodeName: 007\n').nodeName, '007')
+  t.same(load('outboundPrefixes: [+254, +255]\n').outboundPrefixes, ['+254', '+255'])
+  t.same(load('outboundPrefixes:\n  - +256 # Uganda\n').outboundPrefixes, ['+256'])
+  t.equal(load('\ufeffopsPort: 9000\n').opsPort, 9000)
+  t.equal(load('opsPort: 0x2328\n').opsPort, 9000, 'a number may be written as YAML has it')
+  t.equal(load('carrierRecordings: False\n').carrierRecordings, false)
+  for (const cut of ['opsToken: 1234567890123456 #7890', 'opsToken: 1234567890\n  1234567890'])
+    t.throws(() => load(`${cut}\n`), {
+      message: /setting 'opsToken' is cut at '#' or at the end of its line; put its value in quotes/,
+    })
+  t.end()
+})
+
+t.test('the first variable of an environment file is read, whichever editor wrote the file', (t) => {
+  const file = join(t.testdir(), '.env')
+  const text = 'OPS_TOKEN=0012345678901234\r\nNODE_NAME=007\r\n'
+  for (const bytes of [Buffer.from(text), Buffer.from(`\ufeff${text}`), Buffer.from(`\ufeff${text}`, 'utf16le')]) {
+    writeFileSync(file, bytes)
+    t.match(environmentOf({}, file), { OPS_TOKEN: '0012345678901234', NODE_NAME: '007' })
+  }
+  t.end()
 })

@@ -1,14 +1,23 @@
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
-import t from 'tap'
-import { GatewayError } from '../../src/core/errors.js'
-import { openSocket, ring, startGateway } from './gateway.js'
-import type { Gateway } from './gateway.js'
-import { freePort } from '../support/free-ports.js'
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { connect } from 'node:tls'
 import { promisify } from 'node:util'
-import { RELEASED_UWS, onlyUws } from '../support/only-uws.js'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { selfSigned } from '../../bench/kit/self-signed.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { publicTls } from '../../src/config/tls-files.js'
+import { GatewayError } from '../../src/core/errors.js'
+import { ClientAddresses, parseNetwork } from '../../src/edge/client-address.js'
+import type { EdgeTls } from '../../src/edge/options.js'
+import { freePort } from '../support/free-ports.js'
+import { onlyUws, RELEASED_UWS } from '../support/only-uws.js'
+import { until } from '../support/until.js'
+import { attribute, type Gateway, newSid, openSocket, ring, ringing, startGateway, SUBPROTOCOL } from './gateway.js'
 
 t.test('a second gateway on the same port does not start, and says which port', async (t) => {
   const first = await startGateway(t)
@@ -119,4 +128,173 @@ t.test('uWebSockets.js comes from the package that loads here; with none the sta
     `uWebSockets.js: Cannot find module ./bin/uWebSockets.js; ${RELEASED_UWS}: Cannot find module ./bin/${RELEASED_UWS}; @btc`,
     'and why',
   )
+})
+
+interface Files {
+  readonly tls: EdgeTls
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+/** A certificate and its key, read as the settings TLS_CERT and TLS_KEY name them, and looked at all the time. */
+function filesOf(t: Test, { cert, key }: { readonly cert: string; readonly key: string }): Files {
+  const folder = t.testdir({ 'cert.pem': cert, 'key.pem': key })
+  const certFile = join(folder, 'cert.pem')
+  const keyFile = join(folder, 'key.pem')
+  const tls = publicTls(loadConfig({ TLS_CERT: certFile, TLS_KEY: keyFile }, null))
+  if (tls === null) throw new Error('no TLS was set')
+  return { tls: { ...tls, lookMs: 20 }, certFile, keyFile }
+}
+
+/** Rings a call as the carrier does, trusting `ca` alone. @returns the document */
+function ringOver(gateway: Gateway, ca: string, sid = newSid()): Promise<string> {
+  const body = new URLSearchParams(ringing(sid)).toString()
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      `https://localhost:${gateway.edge.publicPort}/voice/order-status`,
+      { method: 'POST', ca, headers: { 'content-type': 'application/x-www-form-urlencoded' }, agent: false },
+      (answer) => {
+        let text = ''
+        answer.setEncoding('utf8').on('data', (part: string) => (text += part))
+        answer.once('end', () => resolve(text))
+      },
+    )
+    sent.once('error', reject)
+    sent.end(body)
+  })
+}
+
+function openOver(url: string, ca: string): Promise<WebSocket> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url, [SUBPROTOCOL], { perMessageDeflate: false, ca })
+    socket.once('open', () => resolve(socket))
+    socket.once('error', reject)
+  })
+}
+
+/** The certificate that a new connection gets, as PEM without line ends. */
+function servedAt(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: '127.0.0.1', port, servername: 'localhost', rejectUnauthorized: false }, () => {
+      resolve(socket.getPeerX509Certificate()?.toString().replace(/\s/g, '') ?? '')
+      socket.end()
+    })
+    socket.once('error', reject)
+  })
+}
+
+const bare = (pem: string): string => pem.replace(/\s/g, '')
+
+t.test('the public port speaks TLS: webhook, document and audio socket, to who trusts its certificate', async (t) => {
+  const mine = selfSigned()
+  const gateway = await startGateway(t, { tls: filesOf(t, mine).tls })
+  const { publicPort } = gateway.edge
+  const sid = newSid()
+  const audioUrl = attribute(await ringOver(gateway, mine.cert, sid), 'url')
+  t.match(audioUrl, `wss://localhost:${publicPort}/audio?`, 'the URLs of a document follow the port')
+  const socket = await openOver(audioUrl, mine.cert)
+  const call = gateway.calls.get(sid)
+  socket.send(Buffer.alloc(640, 1))
+  await call.until(() => call.bytes === 640)
+  socket.terminate()
+
+  await t.rejects(ringOver(gateway, selfSigned('other').cert), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  await t.rejects(fetch(`http://127.0.0.1:${publicPort}/voice`), 'plain HTTP is not answered')
+  t.match(gateway.opsUrl, /^http:/)
+  t.equal((await fetch(`${gateway.opsUrl}/healthz`)).status, 200, 'the ops port stays as it is')
+})
+
+t.test('a changed certificate is taken up without a restart, and a call of the old one goes on', async (t) => {
+  const [before, after] = [selfSigned(), selfSigned()]
+  const { tls, certFile, keyFile } = filesOf(t, before)
+  const gateway = await startGateway(t, { tls })
+  const { publicPort } = gateway.edge
+  const socket = await openOver(attribute(await ringOver(gateway, before.cert), 'url'), before.cert)
+  t.equal(await servedAt(publicPort), bare(before.cert))
+
+  writeFileSync(certFile, after.cert)
+  const complaint = /^The changed certificate of the public port is not used/
+  await until(() => gateway.logged().some(({ msg }) => complaint.test(String(msg))), 5000, 'half a change')
+  t.equal(await servedAt(publicPort), bare(before.cert), 'with half a change the port keeps what it has')
+
+  writeFileSync(keyFile, after.key)
+  const taken = 'the public port uses the changed certificate'
+  await until(() => gateway.logged().some(({ msg }) => msg === taken), 5000, 'the whole change')
+  t.equal(await servedAt(publicPort), bare(after.cert))
+  t.match(attribute(await ringOver(gateway, after.cert), 'url'), 'wss://')
+  const echoed = new Promise((resolve) => socket.once('pong', resolve))
+  socket.ping()
+  await echoed
+  t.equal(socket.readyState, WebSocket.OPEN)
+  socket.terminate()
+})
+
+const addresses = new ClientAddresses(['10.0.0.0/8', '192.0.2.7', '2001:db8::/32'])
+
+t.test('the client is the last hop that is no trusted proxy', (t) => {
+  const cases: readonly (readonly [peer: string, forwarded: string, client: string])[] = [
+    ['203.0.113.1', '198.51.100.1', '203.0.113.1'], // no proxy of ours: its header is not even asked for
+    ['10.1.2.3', '198.51.100.1', '198.51.100.1'],
+    ['10.1.2.3', '198.51.100.1, 203.0.113.1', '203.0.113.1'],
+    ['10.1.2.3', '203.0.113.1, 10.9.9.9, 192.0.2.7', '203.0.113.1'],
+    ['10.1.2.3', '10.9.9.9', '10.9.9.9'], // trusted all the way: the first of them
+    ['10.1.2.3', '', '10.1.2.3'],
+    ['10.1.2.3', '203.0.113.1, unknown', '10.1.2.3'],
+    ['10.1.2.3', '203.0.113.1, _hidden, 10.9.9.9', '10.9.9.9'],
+    ['10.1.2.3', '203.0.113.1:50123', '203.0.113.1'],
+    ['10.1.2.3', '[2001:4860::1]:50123', '2001:4860::/64'],
+    ['10.1.2.3', '2001:4860:0:1:2:3:4:5', '2001:4860:0:1::/64'],
+    ['10.1.2.3', '010.0.0.1', '10.1.2.3'], // octal to some, decimal to others
+    ['10.1.2.3', '0x7f000001', '10.1.2.3'],
+    ['10.1.2.3', '203.0.113.1, 10.1', '10.1.2.3'],
+    ['0000:0000:0000:0000:0000:ffff:0a01:0203', '203.0.113.1', '203.0.113.1'], // IPv4 on a socket for both
+    ['2001:0db8:0000:0000:0000:0000:0000:0001', '::ffff:203.0.113.1', '203.0.113.1'],
+    ['0000:0000:0000:0000:0000:0000:0000:0001', '203.0.113.1', '::/64'],
+    ['192.0.2.8', '203.0.113.1', '192.0.2.8'],
+    ['10.1.2.3', `203.0.113.1${', 10.0.0.1'.repeat(100)}`, '10.0.0.1'], // no more hops than the bound
+  ]
+  for (const [peer, forwarded, client] of cases)
+    t.equal(
+      addresses.client(peer, () => forwarded),
+      client,
+      `${peer} < ${forwarded.slice(0, 60)}`,
+    )
+  new ClientAddresses([]).client('203.0.113.1', () => {
+    throw new Error('asked for a header that nobody may have written')
+  })
+  t.end()
+})
+
+t.test('networks are addresses with or without a length, and never everything', (t) => {
+  for (const good of [
+    '10.0.0.0/8',
+    '10.1.2.3',
+    '10.1.2.3/32',
+    '0.0.0.0/1',
+    '::1',
+    '2001:db8::/32',
+    'fd00::/8',
+    '::1/128',
+  ])
+    t.ok(parseNetwork(good), good)
+  for (const bad of [
+    '',
+    'proxy.example.com',
+    '10.0.0.0/33',
+    '10.0.0.0/0',
+    '::/0',
+    '10.0.0.0/',
+    '10.0.0/8',
+    '010.0.0.0/8',
+    '10.0.0.0/8/8',
+    '10.0.0.0/+8',
+    '::1/129',
+    '::ffff:10.0.0.0/104',
+    'fe80::1%eth0',
+    '10.0.0.0 /8',
+    '*',
+  ])
+    t.equal(parseNetwork(bad), undefined, bad)
+  t.throws(() => new ClientAddresses(['nonsense']), { message: "'nonsense' is no network" })
+  t.end()
 })

@@ -1,10 +1,29 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { speakUtterances, truthOf } from '../../bench/vad/corpus.js'
+import { interruptionsOf } from '../../bench/vad/interruptions.js'
+import { recordedUtterances } from '../../bench/vad/recorded.js'
+import {
+  FIRST_NUMBERS,
+  JsVoiceKernel,
+  LAG_MIN,
+  LAGS,
+  MEMORY_INPUTS,
+  MEMORY_UNITS,
+  SECOND_NUMBERS,
+  VoiceFeatures,
+} from '../../bench/vad/voice-features.js'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath, EnergyGate } from '../../src/media/caller-path.js'
 import { bytesOfSamples, levelDbfs } from '../../src/media/pcm.js'
+import { PitchTracker } from '../../src/media/pitch.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import type { Vad, VadBank } from '../../src/media/vad/vad.js'
+import { writeWav } from '../../src/media/wav.js'
+import { loadVoiceModels } from '../../src/workers/media-assets.js'
 import { loadVads } from '../support/media-modules.js'
 import { concatenate, framesOf, mix, pinkNoise, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
 import { sentences } from '../support/voices.js'
@@ -224,4 +243,202 @@ t.test('echo does not feed the noise floor', (t) => {
   t.equal(gate.floorDbfs, floor)
   t.equal(gate.isOpen(-45, true), true)
   t.end()
+})
+
+const sentence = (ms: number, seed: number) => speechLike({ sampleRateHz: 8000, ms, amplitude: 9000 }, seed)
+
+t.test(
+  'of a folder of prompts only the sentences are taken, spread over all and in the order of their names',
+  async (t) => {
+    const folder = t.testdir({ 'README.txt': 'prompts', 'broken.wav': 'RIFF' })
+    const keep = async (name: string, samples: Int16Array): Promise<void> => {
+      await mkdir(join(folder, name, '..'), { recursive: true })
+      await writeFile(join(folder, name), writeWav({ sampleRateHz: 8000, channels: 1, samples }))
+    }
+    for (const i of [0, 1, 2, 3]) await keep(`voice/${i}.WAV`, sentence(1000 + 200 * i, i))
+    await keep('digits/word.wav', sentence(500, 7))
+    await keep('demo/instructions.wav', sentence(9000, 8))
+    await keep('silence/2.wav', silence(8000, 2000))
+    await keep('beep.wav', tone([1000], { sampleRateHz: 8000, ms: 1500, amplitude: 8000 }))
+
+    const all = await recordedUtterances(folder, 8000, 4)
+    t.same(
+      all.voices.map((voice) => Math.round(voice.length / 80) / 100),
+      [1, 1.2, 1.4, 1.6],
+    )
+    const [first, third] = (await recordedUtterances(folder, 16000, 2)).voices as [Float64Array, Float64Array]
+    t.same(
+      [first, third].map((voice) => Math.round(voice.length / 160) / 100),
+      [1, 1.4],
+      'at the rate of the leg',
+    )
+    await t.rejects(recordedUtterances(folder, 8000, 5), /5 sentences .* has 4/)
+    await t.rejects(recordedUtterances(join(folder, 'nowhere'), 8000, 1), /ENOENT/)
+    t.end()
+  },
+)
+
+const MINUTE_FRAMES = 3000
+/** A minute with a sound of so many frames every two seconds. */
+const bursts = (frames: number, doubtful = false): CallerFrame[] =>
+  Array.from({ length: MINUTE_FRAMES }, (_, i) => ({
+    voiced: i % 100 < frames,
+    doubtful,
+    levelDbfs: -20,
+    pitchHz: 0,
+    early: false,
+  }))
+const { bargeIn } = DEFAULT_CALL_OPTIONS
+const unheld = { putOnHold: null }
+const withoutBackchannels = { ...unheld, bargeIn: { ...bargeIn, backchannel: null } }
+
+t.test('a frame alone is nothing, 40 ms pause the agent, more than a backchannel takes the turn', (t) => {
+  t.same(interruptionsOf(bursts(0)), { pausesPerMin: 0, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(1)), { pausesPerMin: 0, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(2)), { pausesPerMin: 30, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(29)), { pausesPerMin: 30, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(30), unheld), { pausesPerMin: 30, commitsPerMin: 30 })
+  t.end()
+})
+
+t.test('for an agent without backchannels 200 ms take the turn, and a second of what is doubtful', (t) => {
+  t.same(interruptionsOf(bursts(9), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(10), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 30 })
+  t.same(interruptionsOf(bursts(49, true), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(50, true), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 30 })
+  t.end()
+})
+
+t.test(
+  'sounds that come again and again without words interrupt no more once the agent knows that it is on hold',
+  (t) => {
+    const { pausesPerMin, commitsPerMin } = interruptionsOf(bursts(30))
+    t.ok(commitsPerMin > 5 && commitsPerMin <= 10, `${commitsPerMin} commits`)
+    t.equal(pausesPerMin, commitsPerMin)
+    t.end()
+  },
+)
+
+t.test('a sound that does not end takes the turn once', (t) => {
+  t.same(interruptionsOf(bursts(100)), { pausesPerMin: 1, commitsPerMin: 1 })
+  t.end()
+})
+
+const models = await loadVoiceModels()
+
+t.test('the models are as long as the kernel reads them', (t) => {
+  t.equal(models.first.length, FIRST_NUMBERS)
+  t.equal(models.second.length, SECOND_NUMBERS)
+  t.ok([...models.first, ...models.second].every(Number.isFinite))
+  t.end()
+})
+
+t.test('silence has no pitch, a hum has its own', (t) => {
+  const kernel = new JsVoiceKernel(models)
+  kernel.history.fill(0)
+  kernel.correlate()
+  t.same(Array.from(kernel.correlation), new Array(LAGS).fill(0))
+  // 125 Hz and its second harmonic at 2 kHz: 16 samples.
+  kernel.history.forEach(
+    (_, i) => (kernel.history[i] = 900 * Math.sin((2 * Math.PI * i) / 16) + 700 * Math.sin((2 * Math.PI * i) / 8 + 1)),
+  )
+  kernel.correlate()
+  const best = kernel.correlation.indexOf(Math.max(...kernel.correlation))
+  t.equal(LAG_MIN + LAGS - 1 - best, 16)
+  t.ok((kernel.correlation[best] as number) > 0.98)
+  t.end()
+})
+
+t.test('what is known of a frame stays a number, whatever comes', (t) => {
+  for (const sampleRateHz of [8000, 16000] as const) {
+    const kernel = new JsVoiceKernel(models)
+    const features = new VoiceFeatures({ sampleRateHz, kernel })
+    const memory = new Float32Array(MEMORY_UNITS)
+    const shape = { sampleRateHz, ms: 2000, amplitude: 30_000 }
+    const clipped = speechLike(shape, 1).map((v) => Math.max(-32_768, Math.min(32_767, 20 * v)))
+    const constant = new Int16Array(sampleRateHz).fill(-32_768)
+    let least = Infinity
+    let most = -Infinity
+    for (const part of [
+      silence(sampleRateHz, 5000),
+      clipped,
+      constant,
+      tone([200], shape),
+      silence(sampleRateHz, 100),
+      mix(pinkNoise(shape, 1), clipped),
+    ]) {
+      for (const frame of framesOf(part, sampleRateHz / 50)) {
+        features.take(frame)
+        if (!Number.isFinite(kernel.secondOdds(kernel.odds(), memory))) t.fail('no number')
+        for (let i = 0; i < MEMORY_INPUTS; i++) {
+          least = Math.min(least, kernel.inputs[i] as number)
+          most = Math.max(most, kernel.inputs[i] as number)
+        }
+      }
+    }
+    t.ok(least > -12 && most < 12, `${least.toFixed(1)} to ${most.toFixed(1)}`)
+  }
+  t.end()
+})
+
+/** A voice: harmonics up to 4 kHz whose fundamental goes from one pitch to another, through a telephone's highpass. */
+function voice(rateHz: LegRateHz, fromHz: number, toHz: number, ms: number, lowestHz = 0): Int16Array {
+  const count = (rateHz * ms) / 1000
+  let cycles = 0
+  return Int16Array.from({ length: count }, (_, i) => {
+    const hz = fromHz + ((toHz - fromHz) * i) / count
+    cycles += hz / rateHz
+    let sum = 0
+    for (let harmonic = 1; harmonic * hz < 3400; harmonic++)
+      if (harmonic * hz > lowestHz) sum += Math.cos(2 * Math.PI * harmonic * cycles) / harmonic
+    return 3000 * sum
+  })
+}
+
+function pitches(samples: Int16Array, sampleRateHz: LegRateHz): number[] {
+  const tracker = new PitchTracker({ sampleRateHz })
+  return framesOf(samples, frameSamples(sampleRateHz))
+    .map((frame) => {
+      tracker.take(frame)
+      return tracker.pitchHz()
+    })
+    .slice(3)
+}
+
+for (const rateHz of [8000, 16_000] as const) {
+  t.test(`the pitch of men, women and children is found within 3 % at ${rateHz} Hz`, async (t) => {
+    for (const hz of [85, 110, 150, 210, 300]) {
+      const found = pitches(voice(rateHz, hz, hz, 400), rateHz)
+      t.ok(
+        found.every((one) => Math.abs(one / hz - 1) < 0.03),
+        `${hz} Hz: ${found.map(Math.round).join(' ')}`,
+      )
+    }
+  })
+}
+
+t.test('a telephone without the fundamental has the pitch still', async (t) => {
+  const found = pitches(voice(8000, 120, 120, 400, 300), 8000)
+  t.ok(
+    found.filter((one) => Math.abs(one / 120 - 1) < 0.05).length > 0.8 * found.length,
+    found.map(Math.round).join(' '),
+  )
+})
+
+t.test('a falling voice falls', async (t) => {
+  const found = pitches(voice(8000, 220, 110, 600), 8000)
+  t.ok((found[0] ?? 0) > 190 && (found.at(-1) ?? 999) < 130)
+  t.ok(found.every((hz, i) => i === 0 || hz < (found[i - 1] ?? 0) * 1.02))
+})
+
+t.test('noise and silence have no pitch, and a voice in noise keeps its own', async (t) => {
+  t.ok(pitches(new Int16Array(8000), 8000).every((hz) => hz === 0))
+  const noise = pitches(whiteNoise({ sampleRateHz: 8000, ms: 4000, amplitude: 3000 }, 3), 8000)
+  t.ok(
+    noise.filter((hz) => hz > 0).length < 0.1 * noise.length,
+    `${noise.filter((hz) => hz > 0).length} of ${noise.length}`,
+  )
+  const both = mix(voice(8000, 140, 140, 1000), pinkNoise({ sampleRateHz: 8000, ms: 1000, amplitude: 1000 }, 5))
+  const found = pitches(both, 8000)
+  t.ok(found.filter((hz) => Math.abs(hz / 140 - 1) < 0.05).length > 0.9 * found.length)
 })

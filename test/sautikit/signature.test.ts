@@ -1,8 +1,10 @@
-import t from 'tap'
 import fc from 'fast-check'
-import { mayVerify, verifySignature } from '../../src/sautikit/signature.js'
+import t from 'tap'
+import { parseCallSid } from '../../src/core/ids.js'
+import { mayVerify, type SignatureResult, verifySignature } from '../../src/sautikit/signature.js'
+import { handshakeMetadata, offersSubprotocol } from '../../src/sautikit/stream-messages.js'
+import { checkToken, mintToken, type TokenClaims } from '../../src/sautikit/token.js'
 import { signBody } from '../support/sign-body.js'
-import type { SignatureResult } from '../../src/sautikit/signature.js'
 
 const SECRET = 'whsec_test_only'
 const BODY = new TextEncoder().encode('{"kind":"call.completed","event_id":"evt_1"}')
@@ -170,5 +172,180 @@ t.test('no header makes the check throw', (t) => {
     { numRuns: 1000 },
   )
   t.pass('1,000 headers')
+  t.end()
+})
+
+const SECRETS = ['a-secret-shared-by-the-fleet']
+const CLAIMS: TokenClaims = {
+  callSid: parseCallSid('HD_0a8d5911d055'),
+  purpose: 'audio',
+  expiresAtS: T + 60,
+  nonce: 'q83vEjRWeJA',
+  epoch: 3,
+}
+const TOKEN = mintToken(SECRETS, CLAIMS)
+
+t.test('a token tells its call to any process with the secret, until it expires', (t) => {
+  t.strictSame(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T }), { result: 'ok', ...CLAIMS })
+  t.equal(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T + 60 }).result, 'ok')
+  t.equal(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T + 61 }).result, 'expired')
+  t.end()
+})
+
+t.test('while a secret is replaced the first one signs, and tokens of both are accepted', (t) => {
+  const want = { purpose: 'audio', nowS: T } as const
+  const old = SECRETS[0] ?? ''
+  const next = 'the-secret-that-follows-it'
+  const both = mintToken([next, old], CLAIMS)
+  t.equal(checkToken([next], both, want).result, 'ok')
+  t.equal(checkToken([old], both, want).result, 'mismatch')
+  for (const token of [TOKEN, both]) t.strictSame(checkToken([next, old], token, want), { result: 'ok', ...CLAIMS })
+  t.equal(checkToken([next, 'a third one'], TOKEN, want).result, 'mismatch', 'and none after the rotation')
+  t.end()
+})
+
+t.test('a token of the format before is not accepted', (t) => {
+  const before = TOKEN.replace(/^(a\.[^.]+)\.3\./, '$1.')
+  t.equal(before.split('.').length, 5)
+  t.equal(checkToken(SECRETS, before, { purpose: 'audio', nowS: T }).result, 'malformed')
+  t.end()
+})
+
+t.test('a token needs no escaping in a URL and is short', (t) => {
+  t.equal(encodeURIComponent(TOKEN), TOKEN)
+  t.ok(TOKEN.length <= 64, `${TOKEN.length} characters`)
+  t.end()
+})
+
+t.test('the result names what is wrong with a token', (t) => {
+  const want = { purpose: 'audio', nowS: T } as const
+  for (const nothing of [undefined, null, '']) t.equal(checkToken(SECRETS, nothing, want).result, 'missing')
+  for (const junk of [
+    'x',
+    TOKEN.slice(1),
+    `${TOKEN}A`,
+    TOKEN.replace('.', ','),
+    `x${TOKEN.slice(1)}`,
+    'a'.repeat(10_000),
+    '....',
+  ]) {
+    t.equal(checkToken(SECRETS, junk, want).result, 'malformed', junk.slice(0, 20))
+  }
+  t.equal(checkToken(['another secret'], TOKEN, want).result, 'mismatch')
+  t.equal(checkToken(SECRETS, `s${TOKEN.slice(1)}`, { purpose: 'stream-status', nowS: T }).result, 'mismatch')
+  t.equal(checkToken(SECRETS, TOKEN, { purpose: 'after-stream', nowS: T }).result, 'wrong-purpose')
+  t.equal(checkToken(SECRETS, TOKEN, { ...want, callSid: 'HD_other' }).result, 'wrong-call')
+  t.equal(checkToken(SECRETS, TOKEN, { ...want, callSid: CLAIMS.callSid }).result, 'ok')
+  t.equal(checkToken(SECRETS, TOKEN, { ...want, nowS: T + 999, callSid: 'HD_other' }).result, 'wrong-call')
+  t.end()
+})
+
+t.test('a token cannot be altered in any character', (t) => {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.'
+  for (let i = 0; i < TOKEN.length; i++) {
+    for (const letter of alphabet) {
+      if (letter === TOKEN[i]) continue
+      const { result } = checkToken(SECRETS, TOKEN.slice(0, i) + letter + TOKEN.slice(i + 1), {
+        purpose: 'audio',
+        nowS: T,
+      })
+      if (result !== 'mismatch' && result !== 'malformed') t.fail(`character ${i} as ${letter}: ${result}`)
+    }
+  }
+  t.pass('every change is noticed, also in the spare bits of the last character')
+  t.end()
+})
+
+t.test('claims come back as they were made', (t) => {
+  const word = fc.stringMatching(/^[A-Za-z0-9_-]{8,32}$/)
+  fc.assert(
+    fc.property(
+      word,
+      word,
+      fc.constantFrom('audio', 'stream-status', 'after-stream'),
+      fc.integer({ min: T, max: 2 ** 40 }),
+      fc.integer({ min: 0, max: 2 ** 40 }),
+      (sid, nonce, purpose, expiresAtS, epoch) => {
+        const claims = { callSid: parseCallSid(sid), nonce, purpose, expiresAtS, epoch } as const
+        const checked = checkToken(SECRETS, mintToken(SECRETS, claims), { purpose, nowS: T, callSid: sid })
+        return (
+          checked.result === 'ok' &&
+          checked.callSid === sid &&
+          checked.nonce === nonce &&
+          checked.expiresAtS === expiresAtS &&
+          checked.epoch === epoch
+        )
+      },
+    ),
+    { numRuns: 1000 },
+  )
+  t.pass('1,000 tokens')
+  t.end()
+})
+
+t.test('a mistake of ours is not signed', (t) => {
+  t.throws(() => mintToken([], CLAIMS), /secret/)
+  t.throws(() => checkToken([], TOKEN, { purpose: 'audio', nowS: T }), /secret/)
+  t.throws(() => mintToken(SECRETS, { ...CLAIMS, nonce: 'a.b' }), /alphabets/)
+  t.throws(() => mintToken(SECRETS, { ...CLAIMS, expiresAtS: T + 0.5 }), /whole second/)
+  t.throws(() => mintToken(SECRETS, { ...CLAIMS, epoch: -1 }), /whole number/)
+  t.throws(() => checkToken([...SECRETS, ''], TOKEN, { purpose: 'audio', nowS: T }), /secret/)
+  t.end()
+})
+
+t.test('the offered subprotocol is found in its list and echoed as it is', (t) => {
+  const cases: readonly (readonly [string | undefined, string | null])[] = [
+    ['audio.drachtio.org', 'audio.drachtio.org'],
+    ['audio.jambonz.org', 'audio.jambonz.org'],
+    ['chat, audio.drachtio.org', 'audio.drachtio.org'],
+    ['audio.jambonz.org,\taudio.drachtio.org', 'audio.drachtio.org'],
+    [undefined, null],
+    ['', null],
+    ['audio.drachtio.org.evil.example', null],
+    ['xaudio.drachtio.org', null],
+    ['Audio.Drachtio.org', null],
+    ['audio.drachtio.org;q=1', null],
+    ['audio drachtio org', null],
+    [`audio.drachtio.org,${'x'.repeat(2000)}`, null],
+  ]
+  for (const [header, expected] of cases) t.equal(offersSubprotocol(header), expected, String(header).slice(0, 60))
+  t.end()
+})
+
+t.test('a handshake without metadata has none', (t) => {
+  // What the PBX's own client sends, and nothing else.
+  const headers: readonly (readonly [string, string])[] = [
+    ['pragma', 'no-cache'],
+    ['cache-control', 'no-cache'],
+    ['host', '127.0.0.1'],
+    ['origin', 'http://127.0.0.1'],
+    ['upgrade', 'websocket'],
+    ['connection', 'Upgrade'],
+    ['sec-websocket-key', 'x'],
+    ['sec-websocket-protocol', 'audio.drachtio.org'],
+    ['sec-websocket-version', '13'],
+  ]
+  t.strictSame(handshakeMetadata(headers), { callSid: null, headers: {} })
+  t.end()
+})
+
+t.test('metadata that came as headers is kept, secrets and proxy headers are not', (t) => {
+  const { callSid, headers } = handshakeMetadata([
+    ['X-Tenant', 'shop'],
+    ['X-Sautikit-Call-Sid', 'HD_0a8d5911d055'],
+    ['Authorization', 'Basic x'],
+    ['Cookie', 'a=b'],
+    ['X-Forwarded-For', '192.0.2.1'],
+    ['x-empty', undefined],
+    ['__proto__', 'x'],
+  ])
+  t.equal(callSid, 'HD_0a8d5911d055')
+  t.strictSame(headers, { 'x-tenant': 'shop', 'x-sautikit-call-sid': 'HD_0a8d5911d055' })
+  for (const name of ['callSid', 'call-sid', 'session_id', 'x-call-id']) {
+    t.equal(handshakeMetadata([[name, 'HD_1']]).callSid, 'HD_1', name)
+  }
+  t.equal(handshakeMetadata([['call-sid', 'a b']]).callSid, null)
+  const many = Array.from({ length: 500 }, (_, i) => [`x-${i}`, 'v'] as const)
+  t.equal(Object.keys(handshakeMetadata(many).headers).length, 64)
   t.end()
 })

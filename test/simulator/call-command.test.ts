@@ -1,22 +1,25 @@
-import { createServer } from 'node:http'
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { run as mkondo } from '../../src/cli/program.js'
+import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
+import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import {
+  type Expectation,
   expectationsOf,
+  type GatewaySays,
   goalOf,
   reportOf,
-  type Expectation,
-  type GatewaySays,
 } from '../../src/simulator/call-report.js'
+import { readWavFile } from '../../src/simulator/caller-leg.js'
 import type { GatewayCall } from '../../src/simulator/gateway-view.js'
 import { textPattern } from '../../src/simulator/spoken-words.js'
-import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
-import { readWavFile } from '../../src/simulator/caller-leg.js'
 import { command } from '../support/command.js'
+import { until } from '../support/host.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
 const run = (argv: readonly string[], env: Readonly<Record<string, string>> = {}) => command(['call', ...argv], { env })
@@ -344,4 +347,69 @@ void t.test('order, status and eta are told only of a caller who asked about an 
     eta: null,
   })
   t.end()
+})
+
+async function simulator(argv: readonly string[]) {
+  const printed: string[] = []
+  const print = (text: string) => printed.push(text)
+  const stop = new AbortController()
+  const done = mkondo(['simulator', ...argv], {
+    ...PROCESS_TERMINAL,
+    out: print,
+    err: print,
+    env: {},
+    signal: stop.signal,
+  })
+  return { printed, stop, done }
+}
+
+t.test('a carrier to test against runs until it is stopped', async (t) => {
+  const { printed, stop, done } = await simulator([
+    '--port',
+    '0',
+    '--key',
+    'k-all',
+    '--key',
+    'k-read=numbers.read',
+    '--number',
+    '+254700000077',
+  ])
+  await until(() => printed.some((line) => line.includes('REST API')), 10_000, 'the simulator')
+  const origin = /http:\S+/.exec(printed.join(''))?.[0] ?? ''
+  const ask = (path: string, key: string, method = 'GET') =>
+    fetch(origin + path, { method, headers: { authorization: `Bearer ${key}` } })
+  t.match(await (await ask('/v1/numbers', 'k-read')).json(), { numbers: [{ e164: '+254700000077' }] })
+  t.equal((await ask('/v1/calls', 'k-read')).status, 403)
+  t.equal((await ask('/v1/numbers', 'k-none')).status, 401)
+  t.equal((await ask('/v1/nothing', 'k-all')).status, 404)
+  t.equal((await ask('/v1/numbers', 'k-all', 'DELETE')).status, 405)
+  const fault = await fetch(`${origin}/simulator/faults`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer k-all' },
+    body: JSON.stringify({ match: 'GET /v1/numbers', status: 429, retryAfterS: 7, times: 1 }),
+  })
+  t.equal(fault.status, 201)
+  const limited = await ask('/v1/numbers', 'k-all')
+  t.same([limited.status, limited.headers.get('retry-after')], [429, '7'])
+  t.equal((await ask('/v1/numbers', 'k-all')).status, 200)
+  stop.abort()
+  t.equal(await done, 0)
+  await t.rejects(ask('/v1/numbers', 'k-all'), 'and its port is free again')
+})
+
+t.test('wrong usage is 2, with what is allowed', async (t) => {
+  for (const argv of [
+    ['--port', 'x'],
+    ['--callee', '+254700000001=ghost'],
+    ['--number', '1'],
+    ['--ring', '-1'],
+    ['--what'],
+  ]) {
+    const { printed, done } = await simulator(argv)
+    t.equal(await done, 2, argv.join(' '))
+    t.match(printed.join(''), /see mkondo simulator --help/)
+  }
+  const help = await simulator(['--help'])
+  t.equal(await help.done, 0)
+  t.match(help.printed.join(''), /SAUTIKIT_API_URL/)
 })

@@ -1,8 +1,9 @@
 import t from 'tap'
 import { CallerModel, type CallerMove, type CallerScript } from '../../src/simulator/caller-script.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { orderCaller, recordedCaller } from '../../src/simulator/personas.js'
 import { parseScript } from '../../src/simulator/script-file.js'
+import { Script } from '../../src/simulator/vendors/double.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 
 /** Drives a model on a clock of its own: the agent says something for two seconds, the caller answers for one. */
 class Conversation {
@@ -146,5 +147,39 @@ void t.test('goes on after a pause whatever the agent does, and only after the s
   const sinceMs = talk.nowMs
   t.same(talk.wait(2000), { type: 'say', text: '2 7' })
   t.equal(talk.nowMs - sinceMs, 900)
+  t.end()
+})
+
+const GOODBYE = { say: 'Goodbye.', calls: [{ callId: 'c1', name: 'end_call', args: {} }] }
+
+t.test("answers come in order, each once, and the caller's words with them", (t) => {
+  const script = new Script([{ say: 'one' }], ['first'])
+  script.reply({ say: 'two' })
+  script.callerSays('second')
+  t.same(
+    [script.nextReply(), script.nextReply(), script.nextReply()],
+    [{ say: 'one' }, { say: 'two' }, { say: 'Yes.' }],
+  )
+  t.same([script.nextCallerText(), script.nextCallerText(), script.nextCallerText()], ['first', 'second', 'hello'])
+  t.equal(script.answers, 3)
+  t.end()
+})
+
+t.test('an answer that the rest of a sentence has cut off is given again, with calls of its own', (t) => {
+  let nowMs = 0
+  const script = new Script([{ calls: [{ callId: 'c0', name: 'lookup', args: {} }] }, { say: 'Found.' }, GOODBYE], [], {
+    againWithinMs: 1500,
+    nowMs: () => nowMs,
+  })
+  t.match(script.nextReply(), { calls: [{ callId: 'c0' }] })
+  t.match(script.nextReply(), { say: 'Found.' }, 'what follows a look-up follows at once, and nothing was cut')
+  nowMs += 1500
+  t.same(script.nextReply(), GOODBYE)
+  nowMs += 1499
+  t.same(script.nextReply(), { ...GOODBYE, calls: [{ callId: 'c1_again', name: 'end_call', args: {} }] })
+  nowMs += 100
+  t.match(script.nextReply(), { say: 'Goodbye.', calls: [{ callId: 'c1_again_again' }] }, 'as often as it is cut')
+  nowMs += 1500
+  t.same(script.nextReply(), { say: 'Yes.' })
   t.end()
 })

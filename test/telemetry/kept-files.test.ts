@@ -1,30 +1,35 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type ChildProcess, spawn } from 'node:child_process'
 import {
+  chmodSync,
   cpSync,
   existsSync,
-  readFileSync,
+  mkdirSync,
+  mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
-import type { Test } from 'tap'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
-import { parseCallSid } from '../../src/core/ids.js'
+import { type CallSid, parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive } from '../../src/gateway/call-archive.js'
 import { JournalFiles } from '../../src/gateway/journal-files.js'
-import { saveRecording } from '../../src/sautikit-api/call-details.js'
 import { Outbox } from '../../src/messages/outbox.js'
+import { saveRecording } from '../../src/sautikit-api/call-details.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
-import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
-import { KEPT_KINDS, keptFolder, keptNames, retain } from '../../src/telemetry/archive/kept-files.js'
-import type { KeptFile } from '../../src/telemetry/archive/kept-files.js'
+import { eraseCalls, findCalls } from '../../src/telemetry/archive/erasure.js'
+import { KEPT_KINDS, type KeptFile, keptFolder, keptNames, retain } from '../../src/telemetry/archive/kept-files.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
@@ -286,4 +291,271 @@ t.test('erasure finds a call in each kind of file', async (t) => {
     [],
   )
   for (const path of left) t.match(readFileSync(path, 'utf8'), /^ *\n$/, path)
+})
+
+const HOLD = fileURLToPath(new URL('./hold-folder.js', import.meta.url))
+const IN_USE = /^DATA_DIR is '.*', which another gateway is using; allowed: a folder of its own for each gateway$/
+
+interface Holder {
+  readonly child: ChildProcess
+  /** What it said: `held`, or why not. */
+  readonly said: Promise<string>
+  readonly exit: Promise<void>
+}
+
+function hold(folder: string, uid?: number): Holder {
+  const child = spawn(process.execPath, [HOLD, folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...(uid === undefined ? {} : { uid }),
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const said = new Promise<string>((resolve) =>
+    child.stdout.once('data', (text: Buffer) => resolve(text.toString().trim())),
+  )
+  return { child, said, exit: new Promise((resolve) => child.once('exit', () => resolve())) }
+}
+
+/** Sockets want a short path; tap's own folders are long, which has a test of its own. */
+function folderOf(t: { teardown(work: () => void): void }): string {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-hold-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+t.test('a folder has one gateway at a time, and is free when that gateway is killed', async (t) => {
+  const folder = folderOf(t)
+  const first = hold(folder)
+  t.equal(await first.said, 'held')
+  t.match(await hold(folder).said, IN_USE)
+  await t.rejects(holdDataFolder(folder), { code: 'CONFIG_INVALID', message: IN_USE })
+  first.child.kill('SIGSTOP')
+  t.match(await hold(folder).said, IN_USE, 'one that stands still has it all the same')
+  first.child.kill('SIGKILL')
+  await first.exit
+  const next = await holdDataFolder(folder)
+  t.ok(next.locked)
+  t.match(await hold(folder).said, IN_USE)
+  next.release()
+  const last = await holdDataFolder(folder)
+  t.equal(readdirSync(folder).length, 1, `nothing piles up: ${readdirSync(folder).join(' ')}`)
+  last.release()
+})
+
+t.test('of gateways that start at once after a dead one, exactly one gets the folder', async (t) => {
+  const folder = folderOf(t)
+  for (let round = 0; round < 3; round++) {
+    const starters = Array.from({ length: 6 }, () => hold(folder))
+    const said = await Promise.all(starters.map((starter) => starter.said))
+    t.equal(said.filter((line) => line === 'held').length, 1, said.join(' / '))
+    t.equal(said.filter((line) => IN_USE.test(line)).length, 5)
+    for (const { child } of starters) child.kill('SIGKILL')
+    await Promise.all(starters.map(({ exit }) => exit))
+  }
+})
+
+t.test('within one process too, however many try at once', async (t) => {
+  const folder = folderOf(t)
+  for (let round = 0; round < 20; round++) {
+    const tries = await Promise.allSettled(Array.from({ length: 8 }, () => holdDataFolder(folder)))
+    const held = tries.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+    t.equal(held.length, 1)
+    for (const one of held) one.release()
+  }
+})
+
+t.test('a path that is too long for a socket, and folders that are missing', async (t) => {
+  const folder = join(folderOf(t), 'x'.repeat(100), 'y'.repeat(100), 'data')
+  const held = await holdDataFolder(folder)
+  t.ok(held.locked)
+  t.equal(statSync(folder).mode & 0o777, 0o700, 'readable by this user alone')
+  await t.rejects(holdDataFolder(folder), { message: IN_USE })
+  held.undo()
+  t.notOk(existsSync(join(folder, '..', '..')), 'what was made only to try is taken away')
+})
+
+t.test('a folder that cannot be made or written is said in one line, and does not hang the start', async (t) => {
+  const folder = folderOf(t)
+  writeFileSync(join(folder, 'file'), '')
+  const cases = [
+    ['/proc/x', /ENOENT/],
+    ['/proc/1/x/y', /E[A-Z]+/],
+    [join(folder, 'file'), /ENOTDIR/],
+    [join(folder, 'file', 'below'), /ENOTDIR/],
+    [join(folder, 'n'.repeat(300)), /ENAMETOOLONG/],
+  ] as const
+  for (const [path, why] of cases) {
+    const thrown = await holdDataFolder(path).then(
+      () => null,
+      (error: unknown) => error as Error,
+    )
+    t.match(
+      thrown?.message,
+      new RegExp(
+        `^DATA_DIR is '${path}', which cannot be made or written \\(${why.source}\\); allowed: a folder that `,
+      ),
+    )
+    t.equal((thrown as { code?: string } | null)?.code, 'CONFIG_INVALID')
+  }
+  const foreign = join(folder, 'foreign')
+  mkdirSync(foreign)
+  chmodSync(foreign, 0o555)
+  chmodSync(folder, 0o755)
+  const user = process.getuid?.() === 0 ? 65_534 : undefined // the superuser may write anywhere
+  const closed = join(folder, 'closed')
+  mkdirSync(closed)
+  chmodSync(closed, 0o000)
+  for (const path of [foreign, join(foreign, 'below'), closed, join(closed, 'below')])
+    t.match(await hold(path, user).said, /^DATA_DIR is '.*', which cannot be made or written \(EACCES\)/)
+})
+
+const NUMBER = '+254700000017'
+const MASKED = '+2547…17'
+
+function archiveIn(folder: string): Promise<Archive> {
+  const days = 30
+  const bytes = 1024 * 1024
+  return Archive.start(
+    {
+      folder,
+      fsync: 'never',
+      fileBytes: bytes,
+      recordsKeepDays: days,
+      recordsKeepBytes: bytes,
+      recordingsKeepDays: days,
+      recordingsKeepBytes: bytes,
+    },
+    log,
+  )
+}
+
+function said(sid: string, words: string, changes: Partial<CallRecord> = {}): CallRecord {
+  return endedCall({
+    callSid: sid,
+    transcript: [{ role: 'caller', text: words, startMs: 0, endMs: 1 }],
+    ...changes,
+  })
+}
+
+/** All bytes below a folder. */
+function everything(folder: string): string {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => `${entry.name}\n${readFileSync(join(entry.parentPath, entry.name), 'latin1')}`)
+    .join('\n')
+}
+
+function put(folder: string, ...path: readonly string[]): void {
+  mkdirSync(join(folder, ...path.slice(0, -1)), { recursive: true })
+  writeFileSync(join(folder, ...path), 'words of the caller')
+}
+
+t.test('an erased call leaves nothing, and the log that is being written goes on', async (t) => {
+  const folder = t.testdir()
+  const archive = await archiveIn(folder)
+  const [a, b, c] = ['HD_erased000001', 'HD_kept00000001', 'HD_later0000001'] as CallSid[] as [
+    CallSid,
+    CallSid,
+    CallSid,
+  ]
+  archive.keepRecord(a, said(a, 'my word is zebra'))
+  archive.keepRecord(b, said(b, 'my word is antelope'))
+  archive.keepHandoff(a, { callSid: a, from: NUMBER, summary: 'zebra' })
+  archive.keepRecord(a, said(a, 'my word is zebra', { durationMs: 1 })) // again, with the carrier's detail
+  const recording = archive.record(a, 8000)
+  recording.write(0, new Int16Array(1600))
+  recording.end()
+  await archive.forget([a])
+  for (const path of [
+    ['recordings', `${a}.2.wav`],
+    ['recordings', `${b}.wav`],
+    ['carrier-recordings', `${a}.mp3`],
+    ['journals', `${a}.jsonl`],
+    ['outbox', `${a}.0.0.0..json`],
+    ['journals', `${b}.jsonl`],
+    ['records', 'open', `${a}.json`],
+  ])
+    put(folder, ...path)
+  const names = readdirSync(join(folder, 'records'))
+  const sizes = names.map((name) => statSync(join(folder, 'records', name)).size)
+
+  t.same(eraseCalls([folder, join(folder, 'none')], [a]), {
+    calls: 1,
+    records: 2,
+    handoffs: 1,
+    recordings: 2,
+    carrierRecordings: 1,
+    journals: 1,
+    messages: 1,
+  })
+  t.notMatch(everything(folder), /zebra|HD_erased|254700000017/)
+  t.match(everything(folder), /antelope[^]*HD_kept00000001\.wav|HD_kept00000001\.wav[^]*antelope/)
+  t.same(
+    names.map((name) => statSync(join(folder, 'records', name)).size),
+    sizes,
+    'every other line is where it was',
+  )
+  t.equal(await archive.find('record', a), undefined)
+  t.equal(await archive.find('handoff', a), undefined)
+  t.match(await archive.find('record', b), { callSid: b })
+  archive.keepRecord(c, said(c, 'my word is giraffe'))
+  t.match(await archive.find('record', c), { callSid: c })
+  await archive.close()
+
+  const again = await archiveIn(folder)
+  t.same(
+    (again.newest as CallRecord[]).map(({ callSid }) => callSid),
+    [b, c],
+  )
+  await again.close()
+  t.same(eraseCalls([folder], [a]), {
+    calls: 0,
+    records: 0,
+    handoffs: 0,
+    recordings: 0,
+    carrierRecordings: 0,
+    journals: 0,
+    messages: 0,
+  })
+})
+
+t.test('the calls of a number are those of its caller; a masked record only looks like it', (t) => {
+  const folder = t.testdir()
+  mkdirSync(join(folder, 'records', 'open'), { recursive: true })
+  const lines = (...documents: object[]): string => documents.map((each) => `${JSON.stringify(each)}\n`).join('')
+  writeFileSync(
+    join(folder, 'records', 'calls-2026-11-20-0001.jsonl'),
+    lines(
+      endedCall({ callSid: 'inbound', from: NUMBER, to: '+254709000000' }),
+      endedCall({ callSid: 'ours', from: '+254709000000', to: NUMBER }),
+      endedCall({ callSid: 'outbound', direction: 'outbound', from: '+254709000000', to: NUMBER }),
+      endedCall({ callSid: 'masked', from: MASKED }),
+      endedCall({ callSid: 'masked-escalated', from: MASKED }),
+      endedCall({ callSid: 'other', from: '+2547…18' }),
+      endedCall({ callSid: 'withheld', from: '' }),
+      endedCall({
+        callSid: 'called-back',
+        from: '+254709000001',
+        escalation: {
+          reason: '',
+          strategy: null,
+          outcome: null,
+          attempts: [],
+          callback: { asked: 'words', number: NUMBER, note: '', at: '' },
+        },
+      }),
+    ) + '{"callSid":"torn","from":"+2547',
+  )
+  writeFileSync(
+    join(folder, 'records', 'handoffs-2026-11-20-0001.jsonl'),
+    lines({ callSid: 'masked-escalated', from: NUMBER, to: '+254709000000' }),
+  )
+  writeFileSync(
+    join(folder, 'records', 'open', 'died.json'),
+    JSON.stringify(endedCall({ callSid: 'died', from: NUMBER })),
+  )
+  const { exact, alike } = findCalls([folder], NUMBER)
+  t.same([...exact].sort(), ['called-back', 'died', 'inbound', 'masked-escalated', 'outbound'])
+  t.same(alike, ['masked'])
+  t.notOk(existsSync(join(folder, 'recordings')), 'nothing is made')
+  t.end()
 })

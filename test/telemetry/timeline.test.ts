@@ -1,7 +1,15 @@
 import fc from 'fast-check'
 import t from 'tap'
+import type { CallRecord, TimelineMark } from '../../src/call/documents/record.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { SPANS_QUEUED_MAX, TraceExport } from '../../src/telemetry/trace-export.js'
+import { callSummary } from '../../src/workers/call-record.js'
 import { CallMarks, CallTimeline } from '../../src/workers/call-timeline.js'
-import type { TimelineMark } from '../../src/call/documents/record.js'
+import { CallerLatency, EAR_WAIT_MS } from '../../src/workers/caller-latency.js'
+import { startCollector } from '../support/collector.js'
+import { loadVads } from '../support/media-modules.js'
+import { endedCall } from '../support/record.js'
 
 t.test('of any number of marks the first and the newest are kept, in order, and the rest counted', async (t) => {
   fc.assert(
@@ -130,4 +138,242 @@ t.test('sound without a voice is marked with its length and level, every five se
       ['noise', 7000, '560 ms of sound without a voice in it, -32 dBFS'],
     ],
   )
+})
+
+const quiet = createLog({ level: 'silent' })
+
+function record(): CallRecord {
+  return endedCall({
+    callSid: 'HD_00000000cafe',
+    greetingMs: null,
+    startedAt: '2026-11-20T10:00:00.000Z',
+    durationMs: 9000,
+    timeline: [
+      { name: 'webhook', atMs: 0, detail: 'inbound to order-status' },
+      { name: 'backend-connect', atMs: 2 },
+      { name: 'backend-ready', atMs: 82 },
+      { name: 'stream-opened', atMs: 200 },
+      { name: 'first-frame', atMs: 220 },
+      { name: 'tool-refused', atMs: 500, detail: 'lookup_order: the caller said my name is Wanjiru' },
+      { name: 'ended', atMs: 9200, detail: 'agent-goodbye: said that all was well' },
+    ],
+    turns: [{ callerStoppedMs: 3000, firstSoundMs: 400, answerMs: 900, ear: { firstSoundMs: 480, answerMs: 990 } }],
+    toolCalls: [
+      {
+        name: 'lookup_order',
+        args: { orderNumber: '4127', note: 'Wanjiru' },
+        startMs: 3100,
+        ms: 120,
+        ok: false,
+        error: 'http',
+      },
+    ],
+    bargeIns: [{ atMs: 5000, stopMs: 60, committed: true, why: '200 ms of voice' }],
+    transcript: [{ role: 'caller', text: 'My name is Wanjiru', startMs: 1000, endMs: 3000 }],
+  })
+}
+
+t.test('an ended call reaches the collector as one trace, which its SID leads to', async (t) => {
+  const { url, spans, bodies, close } = await startCollector()
+  t.teardown(close)
+  const traces = new TraceExport({ endpoint: `${url}/`, version: '0.1.0', log: quiet })
+  traces.add(record())
+  await traces.close()
+  t.equal(traces.exported, spans.length)
+  t.ok(
+    spans.every((span) => span.traceId === traces.traceId('HD_00000000cafe')),
+    'every span is of the trace that logs and exemplars name',
+  )
+  t.equal(new Set(spans.map((span) => span.spanId)).size, spans.length, 'no two spans have one id')
+  const root = spans.find((span) => span.name === 'call')
+  t.same(
+    spans.filter((span) => span.parentSpanId === undefined || span.parentSpanId === '').map((span) => span.name),
+    ['call'],
+  )
+  t.ok(spans.every((span) => span === root || span.parentSpanId === root?.spanId))
+  t.same(
+    spans.map((span) => span.name).sort(),
+    ['backend connect', 'barge-in', 'call', 'set-up', 'tool lookup_order', 'turn'].sort(),
+  )
+  const turn = spans.find((span) => span.name === 'turn')
+  const zeroNs = BigInt(Date.parse('2026-11-20T10:00:00.000Z')) * 1_000_000n
+  t.equal(BigInt(turn?.startTimeUnixNano ?? 0) - zeroNs, 3_200_000_000n, 'a turn begins when the caller stopped')
+  t.equal(BigInt(turn?.endTimeUnixNano ?? 0) - zeroNs, 4_190_000_000n, 'and ends when the answer was at the ear')
+  t.equal(root?.events.length, 7, 'every mark is an event')
+  t.notMatch(bodies.join(''), /Wanjiru|4127|all was well/, "and nobody's words")
+})
+
+t.test('a collector that is gone costs spans and nothing else', async (t) => {
+  const traces = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '0.1.0', log: quiet })
+  traces.add(record())
+  const beganMs = performance.now()
+  await traces.close()
+  t.ok(performance.now() - beganMs < 8000, 'the end does not wait for it')
+  t.equal(traces.exported, 0)
+  t.ok(traces.failed + traces.dropped >= 6, 'all are counted')
+})
+
+t.test('a storm of calls fills the queue to its bound and is counted', async (t) => {
+  const { url, close } = await startCollector(() => 400)
+  t.teardown(close)
+  const traces = new TraceExport({ endpoint: url, version: '0.1.0', log: quiet })
+  const one = record()
+  for (let calls = 0; calls < 2000; calls++) traces.add(one)
+  t.equal(traces.queued, SPANS_QUEUED_MAX)
+  t.equal(traces.dropped, 2000 * 6 - SPANS_QUEUED_MAX)
+  await traces.close()
+  t.equal(traces.queued, 0)
+  t.equal(traces.exported + traces.failed + traces.dropped, 2000 * 6, 'no span is lost without a count')
+})
+
+t.test('every process names the trace of a call alike', async (t) => {
+  const a = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '1', log: quiet })
+  const b = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '2', log: quiet })
+  t.equal(a.traceId('HD_1'), b.traceId('HD_1'))
+  t.match(a.traceId('HD_1'), /^[0-9a-f]{32}$/)
+  t.not(a.traceId('HD_1'), a.traceId('HD_2'))
+  await Promise.all([a.close(), b.close()])
+})
+
+t.test("the summary line has the figures of the call and nobody's words", async (t) => {
+  const summary = callSummary(
+    endedCall({
+      endReason: 'agent-goodbye',
+      endDetail: 'the caller Wanjiru was happy',
+      turns: [
+        { callerStoppedMs: 0, firstSoundMs: 300, answerMs: 300 },
+        { callerStoppedMs: 1, firstSoundMs: 200, answerMs: 2400 },
+        { callerStoppedMs: 2, firstSoundMs: null, answerMs: null },
+      ],
+      bargeIns: [
+        { atMs: 1, stopMs: 40, committed: true, why: 'x' },
+        { atMs: 2, stopMs: 900, committed: false, why: 'y' },
+      ],
+      stops: [
+        { kind: 'interruption', atMs: 1, mark: 'barge-in', why: 'x' },
+        { kind: 'hang-up', atMs: 2, mark: 'ended', why: 'y' },
+      ],
+    }),
+  )
+  t.match(summary, {
+    outcome: 'contained',
+    turns: 3,
+    turns_unanswered: 1,
+    first_sound_p50_ms: 200,
+    first_sound_max_ms: 300,
+    answer_p50_ms: 300,
+    answer_max_ms: 2400,
+    barge_ins: 1,
+    barge_in_stop_max_ms: 40,
+    stops: { interruption: 1, 'hang-up': 1 },
+  })
+  t.notMatch(JSON.stringify(summary), /Wanjiru/)
+})
+
+t.test('the summary line says how the call was set up, carried and closed', async (t) => {
+  const summary = callSummary(
+    endedCall({
+      direction: 'outbound',
+      timeline: [
+        { name: 'webhook', atMs: 0 },
+        { name: 'stream-opened', atMs: 412.4 },
+        { name: 'backend-failover', atMs: 900 },
+        { name: 'socket-closed', atMs: 9000, detail: 'code 1006, socket-lost: no pong' },
+      ],
+      backends: {
+        sessions: [
+          { backend: 'a', role: 'first', connectMs: 90, fault: null },
+          { backend: 'b', role: 'takeover', connectMs: null, fault: 'refused' },
+        ],
+        failover: null,
+        irregular: {},
+      },
+      escalation: {
+        reason: 'Wanjiru wants a human',
+        strategy: 'conference',
+        outcome: 'no-answer',
+        attempts: [{ strategy: 'conference', human: 1, outcome: 'no-answer', detail: '', ms: 20_000 }],
+        callback: { asked: 'key', number: '+254700000001', note: 'about Wanjiru', at: '2026-11-20T12:00:00.000Z' },
+      },
+      outbound: { result: 'person', ringMs: 4000, clientRequestId: 'x', externalId: null },
+      recording: 'recordings/HD_record000001.wav',
+    }),
+  )
+  t.match(summary, {
+    direction: 'outbound',
+    started_at: '2026-11-20T12:00:00.000Z',
+    setup_ms: 412,
+    socket_closed: 'code 1006, socket-lost: no pong',
+    backend_sessions: 2,
+    backend_faults: 1,
+    backend_changes: 1,
+    escalation: 'no-answer',
+    escalation_strategy: 'conference',
+    escalation_attempts: 1,
+    callback: 'key',
+    placed: 'person',
+    ring_ms: 4000,
+    recorded: true,
+  })
+  t.notMatch(JSON.stringify(summary), /Wanjiru|254700000001/)
+})
+
+t.test('a call without turns has no figures of turns', async (t) => {
+  const summary = callSummary(
+    endedCall({ endReason: 'socket-never-came', endDetail: 'no socket within 10000 ms', outcome: 'failed' }),
+  )
+  t.notOk('answer_p50_ms' in summary)
+  t.equal(summary['detail'], 'no socket within 10000 ms')
+})
+
+const turn = { callerStoppedMs: 4000, firstSoundMs: 300, answerMs: 900 }
+/** The stream opened here. */
+const ZERO_MS = 10_000
+
+t.test('a turn is timed to the first sounds at the ear after its filler and its answer were sent', async (t) => {
+  const clock = new CallerLatency()
+  clock.onset(12_000) // the greeting, long before
+  clock.onset(14_380) // the filler: sent at 14,300
+  clock.turn(turn, ZERO_MS)
+  t.equal(clock.take(14_910), null, 'the answer is on its way')
+  clock.onset(14_985)
+  t.same(clock.take(15_000), { callerStoppedMs: 4000, ear: { firstSoundMs: 380, answerMs: 985 } })
+  t.equal(clock.take(15_100), null, 'once')
+})
+
+t.test('an answer that follows its filler without a gap has no beginning of its own', async (t) => {
+  const clock = new CallerLatency()
+  clock.onset(14_380)
+  clock.turn(turn, ZERO_MS)
+  t.equal(clock.take(14_900 + EAR_WAIT_MS - 1), null)
+  t.same(clock.take(14_900 + EAR_WAIT_MS), { callerStoppedMs: 4000, ear: { firstSoundMs: 380, answerMs: null } })
+})
+
+t.test('a carrier that forks one track only is never heard, and says nothing', async (t) => {
+  const clock = new CallerLatency()
+  clock.turn(turn, ZERO_MS)
+  t.equal(clock.take(20_000), null)
+  clock.turn({ callerStoppedMs: 9000, firstSoundMs: 100, answerMs: null }, ZERO_MS)
+  t.equal(clock.take(40_000), null, 'nor does a turn without an answer wait')
+})
+
+t.test("the agent's voice on the outbound track is dated when it begins, and again after a gap", async (t) => {
+  const vadBank = await loadVads()
+  const path = new CallerPath({ sampleRateHz: 16000, track: 'both_tracks', vadBank })
+  const onsets: number[] = []
+  // 20 ms of stereo a packet: silence of the caller, and what is played.
+  for (let frame = 0; frame < 200; frame++) {
+    const played = (frame >= 60 && frame < 100) || (frame >= 102 && frame < 110) || frame >= 150
+    const samples = new Int16Array(640)
+    if (played) for (let i = 0; i < 320; i++) samples[2 * i + 1] = 8000 * Math.sin(i / 5)
+    path.push(new Uint8Array(samples.buffer), 1000 + frame * 20)
+    while (path.pull(1000 + frame * 20)) {
+      /* taken */
+    }
+    if (path.agentHeardAtMs !== onsets.at(-1) && Number.isFinite(path.agentHeardAtMs)) onsets.push(path.agentHeardAtMs)
+  }
+  t.equal(onsets.length, 2, 'a pause of 40 ms is part of the words')
+  t.ok(Math.abs((onsets[0] ?? 0) - (1000 + 60 * 20)) <= 40, `about ${1000 + 60 * 20}: ${onsets[0] ?? 'never'}`)
+  t.ok(Math.abs((onsets[1] ?? 0) - (1000 + 150 * 20)) <= 40)
+  path.release()
 })

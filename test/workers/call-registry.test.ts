@@ -1,10 +1,19 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { type Handoff, handoffSchema } from '../../src/call/documents/handoff.js'
+import { CALL_REFUSALS, type CallRecord, callRecordSchema } from '../../src/call/documents/record.js'
 import { GatewayError } from '../../src/core/errors.js'
-import { SOCKET_WAIT_MS } from '../../src/core/limits.js'
+import { ENDED_CALLS_KEPT, SOCKET_WAIT_MS } from '../../src/core/limits.js'
+import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
+import { createLog } from '../../src/telemetry/log.js'
 import { ASKS_WITHIN_MS } from '../../src/workers/after-stream-behaviour.js'
-import { keptCall } from '../support/kept-call.js'
+import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
+import type { RefusedCall } from '../../src/workers/live-call.js'
+import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES, LoadGate, type LoadSample } from '../../src/workers/load-gate.js'
+import { LoadWatch } from '../../src/workers/load-watch.js'
 import { processClock } from '../../src/workers/ticker.js'
-import { TestLine, sid, startHost, until } from '../support/host.js'
+import { sid, startHost, TestLine, until } from '../support/host.js'
+import { keptCall } from '../support/kept-call.js'
+import { endedCall } from '../support/record.js'
 
 // Each test starts a registry with real workers.
 t.setTimeout(60_000)
@@ -237,4 +246,204 @@ t.test('twenty calls come and go without leaving a slot, a task or a ring behind
   await Promise.all(lines.map((line) => test.recordOf(line.call.callSid)))
   t.equal(test.host.free, 20)
   t.equal([...test.host.live()].length, 0)
+})
+
+const IDLE: LoadSample = { tickSlack: null, ticksLate: null, memoryUsed: null, throttled: null }
+
+function handle(gate: LoadGate, samples: number, sample: Partial<LoadSample>): void {
+  for (let i = 0; i < samples; i++) gate.handle({ ...IDLE, ...sample })
+}
+
+t.test('each kind of load refuses calls under its own name, after seconds of it', async (t) => {
+  for (const [sample, overload] of [
+    [{ tickSlack: 0.05 }, 'tick-slack'],
+    [{ ticksLate: 0.5 }, 'tick-slack'],
+    [{ memoryUsed: 0.95 }, 'memory'],
+    [{ throttled: 0.5 }, 'cpu-throttling'],
+  ] as const) {
+    const gate = new LoadGate()
+    handle(gate, LOAD_REFUSE_SAMPLES - 1, sample)
+    t.equal(gate.overload, null, `${overload}: not yet`)
+    handle(gate, 1, sample)
+    t.equal(gate.overload, overload)
+  }
+})
+
+t.test('a burst that ends in time refuses nobody', async (t) => {
+  const gate = new LoadGate()
+  for (let i = 0; i < 10; i++) {
+    handle(gate, LOAD_REFUSE_SAMPLES - 1, { tickSlack: 0 })
+    handle(gate, 1, { tickSlack: 0.5 })
+  }
+  t.equal(gate.overload, null)
+})
+
+t.test('calls are accepted again only well within the bound, and not after a short relief', async (t) => {
+  const gate = new LoadGate()
+  handle(gate, LOAD_REFUSE_SAMPLES, { memoryUsed: 0.91 })
+  handle(gate, 100, { memoryUsed: 0.88 })
+  t.equal(gate.overload, 'memory', 'below the bound that refuses, above the one that admits')
+  handle(gate, LOAD_ADMIT_SAMPLES - 1, { memoryUsed: 0.8 })
+  handle(gate, 1, { memoryUsed: 0.88 })
+  t.equal(gate.overload, 'memory', 'the relief was too short')
+  handle(gate, LOAD_ADMIT_SAMPLES, { memoryUsed: 0.8 })
+  t.equal(gate.overload, null)
+})
+
+t.test('what is not measured is no load: a process without calls takes calls again', async (t) => {
+  const gate = new LoadGate()
+  handle(gate, LOAD_REFUSE_SAMPLES, { tickSlack: 0, ticksLate: 1 })
+  t.equal(gate.overload, 'tick-slack')
+  handle(gate, LOAD_ADMIT_SAMPLES, IDLE)
+  t.equal(gate.overload, null)
+})
+
+t.test(
+  'the watch measures the busiest thread, the memory and the throttled periods since its last sample',
+  async (t) => {
+    let nowMs = 0
+    const threads = [0, 1].map(() => ({ lateness: new FrameHistogram(), busy: new FrameHistogram() }))
+    const cgroup = {
+      cpu: { periods: 0, throttledPeriods: 0, throttledSeconds: 0 },
+      memory: { usedBytes: 0, limitBytes: 2 ** 40 },
+      look: async () => undefined,
+    }
+    const lines: Record<string, unknown>[] = []
+    const watch = new LoadWatch({
+      ticks: threads,
+      clock: () => nowMs,
+      log: createLog({
+        destination: { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
+      }),
+      cgroup,
+    })
+    t.teardown(() => watch.close())
+    const second = async (busyMs: readonly [number, number], throttled: number): Promise<void> => {
+      nowMs += 1000
+      cgroup.cpu = {
+        ...cgroup.cpu,
+        periods: cgroup.cpu.periods + 10,
+        throttledPeriods: cgroup.cpu.throttledPeriods + throttled,
+      }
+      for (const [index, thread] of threads.entries()) {
+        for (let tick = 0; tick < 200; tick++) {
+          thread.lateness.observeMs(0.1)
+          thread.busy.observeMs((busyMs[index] as number) / 200)
+        }
+      }
+      await watch.sample()
+    }
+    for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 800], 2)
+    t.equal(watch.overload, null)
+    for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 950], 2)
+    t.equal(watch.overload, 'tick-slack', 'one thread without slack is enough')
+    t.match(lines, [{ level: 'warn', overload: 'tick-slack', throttled: 0.2 }])
+    for (let i = 0; i < LOAD_ADMIT_SAMPLES; i++) await second([100, 100], 8)
+    t.equal(watch.overload, 'cpu-throttling', 'one reason after the other')
+    for (let i = 0; i < LOAD_ADMIT_SAMPLES; i++) await second([100, 100], 0)
+    t.equal(watch.overload, null)
+    cgroup.memory = { usedBytes: 1, limitBytes: process.memoryUsage.rss() }
+    for (let i = 0; i < LOAD_REFUSE_SAMPLES; i++) await second([100, 100], 0)
+    t.equal(watch.overload, 'memory', 'the memory of the process counts where the figure of its group is smaller')
+  },
+)
+
+let made = 0
+const refusal = (changes: Partial<RefusedCall> = {}): RefusedCall => ({
+  callSid: sid(`HD_refused${String(made++).padStart(6, '0')}`),
+  agent: 'order-status',
+  from: '+254700000001',
+  to: '+254709000000',
+  reason: 'agent-capacity',
+  why: 'all 3 calls of the agent are live',
+  ...changes,
+})
+const from = (caller: number): string => `+2547${String(caller).padStart(8, '0')}`
+
+/** A registry whose clock can be moved, and what it has kept. */
+async function registry(t: Test, changes: Partial<CallRegistryOptions> = {}) {
+  const kept: (readonly [CallRecord, Handoff | null])[] = []
+  const time = { laterMs: 0 }
+  const test = await startHost({
+    speech: null,
+    clock: () => performance.now() + time.laterMs,
+    onRefused: (record, handoff) => kept.push([record, handoff]),
+    ...changes,
+  })
+  t.teardown(() => test.close())
+  const { host, metrics, records } = test
+  const metric = async (name: string): Promise<string[]> =>
+    (await metrics.render()).split('\n').filter((line) => line.startsWith(`mkondo_${name}`))
+  return { host, kept, records, time, metric }
+}
+
+t.test('a refused call leaves one record with its reason, and the whole number for whoever calls back', async (t) => {
+  const { host, kept, records, metric } = await registry(t)
+  for (const [index, reason] of CALL_REFUSALS.entries()) {
+    const call = refusal({ reason, from: from(index), why: `because of ${reason}` })
+    host.refused(call)
+    host.refused(call)
+    const record = host.record(call.callSid)
+    t.match(
+      callRecordSchema.parse(record),
+      { outcome: 'refused', endReason: reason, endDetail: `because of ${reason}`, direction: 'inbound', durationMs: 0 },
+      reason,
+    )
+    t.match(record?.from, /^\+2547…\d\d$/, 'masked as in every record')
+    t.match(handoffSchema.parse(host.handoff(call.callSid)), { from: from(index), reason: `refused: ${reason}` })
+  }
+  t.same(
+    kept.map(([record]) => record),
+    host.ended(),
+    'each is stored once',
+  )
+  t.equal(records.length, 0, 'none of them is an ended call')
+  t.notMatch(await metric('calls_total'), [/refused/])
+  t.notMatch(await metric('call_ends_total'), [/agent-capacity/])
+
+  const withheld = refusal({ from: '', agent: null, reason: 'agent-unknown' })
+  host.refused(withheld)
+  t.match(host.record(withheld.callSid), { from: '', agent: 'none' })
+  t.equal(host.handoff(withheld.callSid), undefined, 'nobody can be called back')
+
+  t.ok(host.forget(kept[0]?.[0].callSid as never))
+  t.equal(host.handoff(String(kept[0]?.[0].callSid)), undefined)
+})
+
+t.test('a call that is live or has ended is not refused too; whole numbers where records have them', async (t) => {
+  const { host, kept } = await registry(t, { privacy: { maskNumbers: false, transcript: 'full' } })
+  const { callSid } = host.prepare({ ...refusal(), agent: 'order-status', direction: 'inbound' })
+  host.refused(refusal({ callSid }))
+  t.equal(kept.length, 0)
+  host.refused(refusal({ from: from(2) }))
+  t.match(kept, [[{ from: from(2) }]])
+})
+
+t.test('neither one caller nor all of them fill the disk with records, and what has none is counted', async (t) => {
+  const { host, kept, time, metric } = await registry(t)
+  for (let index = 0; index < 1000; index++)
+    host.refused(refusal({ from: index % 2 === 0 ? '+254700000001' : '00254700000001' }))
+  t.equal(kept.length, 3)
+  t.same(await metric('refused_records_dropped_total'), ['mkondo_refused_records_dropped_total 997'])
+  time.laterMs += 20 * 60_000
+  host.refused(refusal())
+  t.equal(kept.length, 4, 'another one after 20 minutes')
+
+  for (let caller = 100; caller < 1000; caller++) host.refused(refusal({ from: from(caller) }))
+  t.ok(kept.length >= 120 && kept.length < 300, `${kept.length}: those of a minute, and what came back meanwhile`)
+})
+
+t.test('refused calls do not drive the records of others out of memory', async (t) => {
+  const { host, time } = await registry(t)
+  host.enterLeft(endedCall({ callSid: 'HD_ended00000001' }))
+  const first = refusal({ from: '+254700999999' })
+  host.refused(first)
+  for (let caller = 0; caller < ENDED_CALLS_KEPT; caller++) {
+    time.laterMs += 500
+    host.refused(refusal({ from: from(caller) }))
+  }
+  t.equal(host.ended().length, 1 + ENDED_CALLS_KEPT / 2)
+  t.ok(host.record('HD_ended00000001'))
+  t.equal(host.record(first.callSid), undefined, 'the oldest refused ones leave first')
+  t.equal(host.handoff(first.callSid), undefined)
 })

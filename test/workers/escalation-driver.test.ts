@@ -1,17 +1,16 @@
 import t from 'tap'
 import type { EscalationPacket } from '../../src/call/documents/handoff.js'
 import type { EscalationStep } from '../../src/call/events.js'
+import { HumanCalls } from '../../src/escalation/human-calls.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
-import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.js'
-import { CallEffects, Effects } from '../../src/workers/effects.js'
-import type { EffectGate } from '../../src/workers/effects.js'
-import { EscalationDriver } from '../../src/workers/escalation-driver.js'
 import type { HandoffNews } from '../../src/messages/message.js'
-import type { CarrierControl } from '../../src/workers/main-thread-context.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
+import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.js'
+import { CallEffects, type EffectGate, Effects } from '../../src/workers/effects.js'
+import { EscalationDriver } from '../../src/workers/escalation-driver.js'
+import type { CarrierControl } from '../../src/workers/main-thread-context.js'
 import { orderStatusAgent, sid } from '../support/host.js'
-import { HumanCalls } from '../../src/escalation/human-calls.js'
 
 const SID = sid('HD_escalation01')
 const packet: EscalationPacket = {
@@ -289,4 +288,49 @@ t.test('a call that another node has sends no request and no post, and says so',
   )
   t.equal(asked.at(-1), true, 'a call without a socket confirms that it is ours before it is hung up')
   t.match(await metrics.render(), /mkondo_effects_refused_total\{kind="handoff"\} 2\b/)
+})
+
+t.test('what the carrier does after a stream is learnt from the calls that end', async (t) => {
+  const behaviour = new AfterStreamBehaviour(null)
+  t.equal(behaviour.known(0), 'unknown')
+  behaviour.closed('a', 1000)
+  t.equal(behaviour.known(2000), 'unknown', 'it may still ask')
+  behaviour.asked('a', 2500)
+  t.equal(behaviour.known(9000), 'continues')
+  behaviour.closed('b', 10_000)
+  t.equal(behaviour.known(13_600), 'holds', 'the newest counts')
+  behaviour.closed('c', 20_000)
+  behaviour.over('c', 21_000)
+  behaviour.closed('d', 30_000)
+  behaviour.asked('d', 30_100)
+  t.equal(behaviour.known(99_000), 'continues', 'a caller who hung up says nothing of it')
+  behaviour.closed('gave-up', 99_000)
+  behaviour.over('gave-up', 106_000)
+  t.equal(behaviour.known(106_000), 'holds', 'but one who gave up after that time does')
+  behaviour.asked('nobody', 106_000)
+  behaviour.closed('e', 110_000)
+  behaviour.asked('e', 119_000)
+  t.equal(behaviour.known(120_000), 'holds', 'too late to be of use')
+  t.equal(new AfterStreamBehaviour('holds').known(0), 'holds', 'or it is set')
+  const many = new AfterStreamBehaviour(null)
+  for (let n = 0; n < 5000; n++) many.closed(String(n), n)
+  t.equal(many.known(100_000), 'holds', 'within bounds')
+})
+
+t.test('what another node has seen counts as if it had been seen here; the newest counts', async (t) => {
+  const here = new AfterStreamBehaviour(null)
+  const there = new AfterStreamBehaviour(null)
+  t.equal(there.observed(0), null)
+  there.closed('a', 1000)
+  there.asked('a', 1100)
+  const { seen, agoMs } = there.observed(5000) ?? { seen: 'holds', agoMs: 0 }
+  here.learn(seen, agoMs, 90_000) // its clock is another one
+  t.equal(here.known(90_000), 'continues')
+  here.closed('b', 91_000)
+  t.equal(here.known(96_000), 'holds')
+  here.learn(seen, agoMs + 6000, 96_000)
+  t.equal(here.known(96_000), 'holds', 'an older one changes nothing')
+  const set = new AfterStreamBehaviour('holds')
+  set.learn('continues', 0, 1)
+  t.equal(set.known(1), 'holds')
 })

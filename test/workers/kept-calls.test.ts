@@ -1,15 +1,32 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import { type KeptCall, type KeptState, parseKeptCall } from '../../src/call/documents/kept-call.js'
+import { callRecordSchema } from '../../src/call/documents/record.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { RESUMES_MAX } from '../../src/core/limits.js'
+import { CallKeeper } from '../../src/fleet/call-keeper.js'
+import type { OwnerToken } from '../../src/fleet/call-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
+import { callOf as callOfKept, goesOnWith } from '../../src/workers/kept-call.js'
+import { processClock } from '../../src/workers/ticker.js'
+import { callerSays, orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
+import { keptCall } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 import { bytesOf } from '../support/stored-file.js'
 
-t.setTimeout(90_000)
+t.setTimeout(150_000)
 
 const call = (callSid: string) => ({
   callSid: sid(callSid),
@@ -133,4 +150,427 @@ t.test('a record keeps of words and numbers what its owner wants', async (t) => 
   t.equal(record.from, '+254700000001')
   t.same(record.transcript, [])
   t.same(test.host.record(live.callSid), record, 'nothing else is kept in memory either')
+})
+
+type Machine = NonNullable<NonNullable<KeptCall['escalation']>['machine']>
+
+const machine: Machine = {
+  state: 'none',
+  strategy: 'after-stream-dial',
+  strategyIndex: 0,
+  askedWallMs: 0,
+  human: 0,
+  lastOutcome: 'failed',
+  lastDetail: '',
+  settled: false,
+  streamClosed: false,
+  terminal: false,
+  dial: null,
+  attemptMs: null,
+  owesFarewell: false,
+  farewell: { state: 'none', askedMs: null },
+  requests: 0,
+  hangupTries: 0,
+  deadlines: { ring: 1000 },
+}
+const escalated = (changes: Partial<Machine>, kept: Partial<KeptCall> = {}): KeptCall =>
+  keptCall({
+    ...kept,
+    escalation: {
+      history: null,
+      packet: null,
+      newsSent: { settled: 0, callbacks: 0 },
+      machine: { ...machine, ...changes },
+    },
+  })
+const { session } = keptCall()
+if (session === null) throw new Error('no session')
+const inState = (state: typeof session.state, ending: typeof session.ending = null) =>
+  keptCall({ session: { ...session, state, ending } })
+const RESULT = { type: 'result' } as NonNullable<KeptCall['result']>
+
+t.test('who goes on with a call follows from its escalation, and from whether it was ending', async (t) => {
+  t.equal(goesOnWith(keptCall()), 'agent')
+  t.equal(goesOnWith(keptCall({ session: null })), 'agent', 'it was only prepared')
+  t.equal(goesOnWith(inState('waiting')), 'agent')
+  t.equal(goesOnWith(escalated({ state: 'offering' })), 'agent', 'who was asked about a call back may ask again')
+  t.equal(goesOnWith(escalated({ state: 'failed' })), 'agent', 'who was told that nobody came goes on with the agent')
+
+  for (const state of ['pending', 'dialing', 'bridged'] as const) {
+    t.equal(goesOnWith(escalated({ state })), 'human', state)
+    t.equal(goesOnWith(escalated({ state }, { result: RESULT })), 'human', state)
+  }
+  t.equal(goesOnWith(escalated({ state: 'failed', owesFarewell: true }, { result: RESULT })), 'human', 'to be told')
+
+  t.equal(goesOnWith(inState('closing')), 'nobody')
+  t.equal(goesOnWith(inState('live', { reason: 'agent-goodbye', detail: '' })), 'nobody')
+  t.equal(goesOnWith(inState('bridged')), 'nobody', 'without an escalation to ask')
+  t.equal(goesOnWith(keptCall({ result: RESULT })), 'nobody')
+  t.equal(goesOnWith(escalated({ state: 'failed', owesFarewell: true, terminal: true })), 'nobody', 'hung up')
+})
+
+t.test('a kept call is read as it was written, and nothing else is', async (t) => {
+  const whole = escalated({
+    state: 'dialing',
+    dial: { number: '+254720000010', asker: 'voice', sure: true, servedMs: 5 },
+  })
+  t.same(parseKeptCall(JSON.parse(JSON.stringify(whole))), whole)
+  const bad: unknown[] = [
+    null,
+    'a call',
+    [],
+    {},
+    { ...whole, version: 0 },
+    { ...whole, version: 2 },
+    { ...whole, streamMs: -1 },
+    { ...whole, session: { ...session, version: 1 } },
+    { ...whole, session: { ...session, toolsRunning: 5 } },
+    { ...whole, escalation: { ...whole.escalation, machine: { ...machine, state: 'flying' } } },
+    { ...whole, result: { type: 'fault' } },
+    { ...whole, resumed: [{}] },
+  ]
+  for (const value of bad) t.throws(() => parseKeptCall(value), { code: 'KEPT_CALL_INVALID' }, JSON.stringify(value))
+})
+
+const SHIPPED = await orderStatusAgent()
+const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).href}`
+const AGENT: AgentDefinition = {
+  ...SHIPPED,
+  recovery: { ...SHIPPED.recovery, text: 'We were cut off.' },
+  recording: { enabled: true, consent: null },
+  fillers: { ...SHIPPED.fillers, phrases: [] },
+}
+const numbers = ['+254720000010', '+254720000011']
+if (SHIPPED.escalation === null) throw new Error('the shipped agent cannot escalate')
+const DESK: AgentDefinition = {
+  ...AGENT,
+  name: 'desk',
+  escalation: { ...SHIPPED.escalation, numbers, announce: null },
+}
+const callOf = (callSid: string) => ({
+  callSid: sid(callSid),
+  agent: 'order-status',
+  from: '+254700000001',
+  to: '+254709000000',
+  direction: 'inbound' as const,
+})
+
+/** A shop that counts what it is asked. */
+async function countingShop(): Promise<{ readonly url: string; readonly asked: () => number }> {
+  let asked = 0
+  const server = createServer((_request, response) => {
+    asked++
+    response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ found: true, orderNumber: '4127', status: 'sent' }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked }
+}
+
+/** What the nodes of this file share. */
+const store = new MemoryStore(Date.now)
+const shop = await countingShop()
+
+/** A node with real media workers; only the carrier is the test. */
+async function nodeOf(node: string, goodbye: string) {
+  const tokens = new Map<string, OwnerToken>()
+  const journals = new Map<string, string[]>()
+  const recordings: { readonly callSid: string; readonly part: number }[] = []
+  const keeper = new CallKeeper({
+    alone: false,
+    node,
+    store,
+    secrets: ['secret'],
+    clock: processClock(),
+    log: createLog({ level: 'silent' }),
+    tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    lost: () => undefined,
+  })
+  const hosted = (definition: AgentDefinition) => ({
+    definition: { ...definition, goodbye },
+    facts: agentFacts(definition),
+    shares: allCallsOn(BACKEND),
+  })
+  const test = await startHost({
+    agents: new Map([
+      ['order-status', hosted(AGENT)],
+      ['desk', hosted(DESK)],
+    ]),
+    env: { SHOP_API_URL: shop.url },
+    keeper,
+    keepJournal: (callSid, lines) => journals.set(callSid, [...(journals.get(callSid) ?? []), ...lines]),
+    journal: { build: 'test', audio: false },
+    // The caller is not told what to do in a silence.
+    afterStream: 'continues',
+    record: (callSid, _rateHz, _announced, part) => {
+      recordings.push({ callSid, part })
+      return {
+        path: `recordings/${callSid}.${part}.wav`,
+        failed: false,
+        write: () => true,
+        announced: () => undefined,
+        end: () => undefined,
+        discard: () => undefined,
+      }
+    },
+  })
+  t.teardown(async () => {
+    await keeper.close()
+    await test.close()
+  })
+  return {
+    test,
+    keeper,
+    journals,
+    recordings,
+    /** The node takes the call, as its fleet would. */
+    own: async (callSid: string, expectedEpoch: number): Promise<void> => {
+      const { owner } = await store.claim(
+        callSid,
+        { node, incarnation: node, nonce: `${node} ${callSid}` },
+        expectedEpoch,
+      )
+      if (owner.node !== node) throw new Error(`${owner.node} has the call`)
+      tokens.set(callSid, owner)
+    },
+    /** The node is lost to this call: nothing more of it reaches the store or the carrier. */
+    lose: async (callSid: string): Promise<void> => {
+      await keeper.flush()
+      tokens.delete(callSid)
+    },
+  }
+}
+
+const saidBy = (line: TestLine): string[] => line.call.view().transcript.map(({ text }) => text)
+
+async function stateOf(callSid: string): Promise<KeptState> {
+  const entry = await store.read(callSid)
+  const state = entry === null ? null : b.keeper.opened(sid(callSid), entry)
+  if (state === null) throw new Error('the store has nothing of the call')
+  return state
+}
+
+const [a, b] = await Promise.all([nodeOf('node-a', 'Goodbye.'), nodeOf('node-b', 'Goodbye from another version.')])
+
+t.test('a call whose node died goes on at another: told so once, asked nothing twice, with one record', async (t) => {
+  const call = callOf('HD_resumed00001')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '1' }])
+  await until(() => saidBy(first).includes('It is sent.'), 20_000, 'the answer')
+  first.stop()
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const state = await stateOf(call.callSid)
+  t.same(callOfKept(state.kept), call)
+  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  t.equal(live.state, 'waiting', 'for its new stream')
+  t.equal(live.view().transcript.length, 2, 'and it is shown with what was said')
+  const second = new TestLine(live)
+  second.start()
+  await until(() => saidBy(second).length === 3, 20_000, 'the words')
+  t.ok(second.soundSince(0), 'the caller hears it')
+  t.same(saidBy(second), ['Welcome.', 'It is sent.', 'We were cut off.'], 'nothing was owed')
+  // A model that begins again may ask for the same tool call.
+  live.text([{ type: 'dtmf', digit: '1' }])
+  await until(() => saidBy(second).length === 4, 20_000, 'the answer')
+  t.equal(saidBy(second)[3], 'It is sent.')
+  t.equal(shop.asked(), 1, 'the tool did not run again')
+  second.stop()
+  live.detach(1000)
+
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record, {
+    endReason: 'caller-hung-up',
+    rehomes: 0,
+    resumed: [{ node: 'node-a', recording: `recordings/${call.callSid}.1.wav` }],
+    recording: `recordings/${call.callSid}.2.wav`,
+    toolCalls: [{ name: 'lookup_order', ok: true }],
+    usage: { inputTokens: 30, outputTokens: 15 },
+  })
+  t.same(callRecordSchema.parse(JSON.parse(JSON.stringify(record))), JSON.parse(JSON.stringify(record)))
+  const marks = record.timeline.map(({ name }) => name)
+  t.equal(marks.filter((name) => name === 'stream-opened').length, 1)
+  t.ok(marks.indexOf('node-lost') > marks.indexOf('stream-opened') && marks.includes('resumed'), marks.join())
+  const times = record.transcript.map(({ startMs }) => startMs)
+  t.same(
+    times,
+    [...times].sort((x, y) => x - y),
+    'one clock for both parts',
+  )
+  t.ok(record.durationMs >= (record.resumed[0]?.streamMs ?? Infinity))
+  const parts = [...a.recordings, ...b.recordings].filter(({ callSid }) => callSid === call.callSid)
+  t.same(
+    parts.map(({ part }) => part),
+    [1, 2],
+  )
+  const { outputs, recorded, header } = replayJournal(b.journals.get(call.callSid) ?? [])
+  t.match(header.resume, { newStream: { consented: true } })
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+  await b.keeper.flush()
+  t.match(await store.read(call.callSid), { phase: 'over', state: null }, 'and the store is empty')
+})
+
+t.test('a call goes on that lay in the store as the first version of the format wrote it', async (t) => {
+  // Bytes of a real call of version 1. They stay as they are: a later version reads them as long as it reads version 1.
+  const file = join(packageRoot(), 'test', 'workers', 'kept-call-1.json')
+  const { state, log } = JSON.parse(readFileSync(file, 'utf8')) as { state: string; log: string[] }
+  const call = callOf('HD_version000001')
+  const bytes = (text: string): Uint8Array => Buffer.from(text, 'base64')
+  const claim = { node: 'node-old', incarnation: 'node-old', nonce: 'node-old' }
+  const { owner } = await store.claim(call.callSid, claim, 0)
+  await store.save(call.callSid, owner, { state: bytes(state), append: log.map(bytes), replace: true })
+  await b.own(call.callSid, 1)
+  const line = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+  line.start()
+  await until(() => saidBy(line).length === 3, 20_000, 'the words')
+  t.same(saidBy(line), ['Welcome.', 'It is sent.', 'We were cut off.'])
+  line.stop()
+  line.call.detach(1000)
+  t.match(await b.test.recordOf(call.callSid), { resumed: [{ node: 'node-a' }], toolCalls: [{ name: 'lookup_order' }] })
+})
+
+t.test('a caller who asked for slower speech has it on the next node too, and can have it slower still', async (t) => {
+  const call = callOf('HD_resumed00033')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '3' }])
+  await until(() => saidBy(first).includes('At 0.85.'), 20_000, 'the answer')
+  first.stop()
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const second = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+  second.start()
+  await until(() => saidBy(second).includes('We were cut off.'), 20_000, 'the words')
+  second.call.text([{ type: 'dtmf', digit: '3' }])
+  await until(() => saidBy(second).includes('At 0.7.'), 20_000, 'the answer')
+  second.stop()
+  second.call.detach(1000)
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record.toolCalls, [
+    { name: 'set_speech_rate', ok: true },
+    { name: 'set_speech_rate', ok: true },
+  ])
+  const { outputs, recorded } = replayJournal(b.journals.get(call.callSid) ?? [])
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+})
+
+t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
+  const call = callOf('HD_resumed00002')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '2' }])
+  await until(() => first.frames.length > 30, 20_000, 'the answer to begin')
+  first.stop()
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const second = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+  second.start()
+  await until(() => saidBy(second).some((text) => text.startsWith('I go on.')), 20_000, 'the rest')
+  t.same(saidBy(second), ['Welcome.', 'A long answer.', 'We were cut off.', 'I go on. 2 lines, 0 tools, asked 1'])
+
+  // The second node is lost too, and the first has no part of the call any more.
+  second.stop()
+  await b.lose(call.callSid)
+  first.call.detach(1006)
+  await a.test.recordOf(call.callSid)
+  await a.own(call.callSid, 2)
+  const third = new TestLine(a.test.host.prepare(call, await stateOf(call.callSid)))
+  third.start()
+  await until(() => saidBy(third).filter((text) => text === 'We were cut off.').length === 2, 20_000, 'the words')
+  third.stop()
+  third.call.detach(1000)
+  await until(() => a.test.records.filter(({ callSid }) => callSid === call.callSid).length === 2, 20_000, 'the record')
+  t.same(
+    a.test.records.at(-1)?.resumed.map(({ node }) => node),
+    ['node-a', 'node-b'],
+  )
+})
+
+t.test('a caller who was promised a human gets one from the next node, and no agent', async (t) => {
+  const call = { ...callOf('HD_resumed00003'), agent: 'desk' }
+  await a.own(call.callSid, 0)
+  const live = a.test.host.prepare(call)
+  live.afterStreamUrl = 'https://gw.example/after-stream?t=1'
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(150)
+  live.escalate('the operator wants it')
+  await until(() => line.closedWith !== null, 20_000, 'the stream to close')
+  line.stop()
+  const [dial] = live.continuation('after-stream')
+  t.match(dial, { verb: 'dial', numbers: numbers.slice(0, 1) })
+  live.carrierState('ringing')
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const state = await stateOf(call.callSid)
+  const { free } = b.test.host
+  const resumed = b.test.host.prepare(call, state)
+  t.equal(resumed.state, 'after')
+  t.ok(resumed.escalating)
+  t.equal(b.test.host.free, free, 'it takes no slot')
+  t.throws(() => new TestLine(resumed), { code: 'DUPLICATE_CALL' })
+  t.match(b.test.host.handoff(call.callSid), {
+    reason: 'the operator wants it',
+    transcript: [{ text: 'Welcome.' }],
+    from: call.from,
+  })
+  // The first number does not answer, and the second does.
+  resumed.carrierState('no-answer')
+  t.match(resumed.continuation('after-stream'), [
+    { verb: 'dial', numbers: numbers.slice(1) },
+    { verb: 'redirect', url: 'https://gw.example/after-stream?t=1' },
+  ])
+  resumed.carrierState('answered')
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record, {
+    outcome: 'escalated',
+    endReason: 'escalated',
+    resumed: [{ node: 'node-a' }],
+    escalation: {
+      outcome: 'answered',
+      attempts: [
+        { human: 1, outcome: 'no-answer' },
+        { human: 2, outcome: 'answered' },
+      ],
+    },
+  })
+  t.notOk(b.journals.has(call.callSid), 'no session ran')
+})
+
+t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
+  const { host } = b.test
+  const call = callOf('HD_kept00000001')
+  const { free } = host
+  const { session } = keptCall()
+  if (session === null) throw new Error('no session')
+  const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [], claims: [] }
+  const state = (changes: Parameters<typeof keptCall>[0]): KeptState => ({
+    kept: keptCall(changes),
+    log: { ...log, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 } },
+    marks: [],
+  })
+  const refused = (changes: Parameters<typeof keptCall>[0], code: string): void =>
+    void t.throws(() => host.prepare(call, state(changes)), { code }, JSON.stringify(changes))
+  refused({ session: { ...session, state: 'closing' } }, 'CALL_REFUSED')
+  refused({ session: { ...session, ending: { reason: 'agent-goodbye', detail: '' } } }, 'CALL_REFUSED')
+  refused({ session: { ...session, state: 'bridged' } }, 'CALL_REFUSED')
+  const part = { node: 'n', streamMs: 1, recording: null }
+  refused({ resumed: Array.from({ length: RESUMES_MAX }, () => part) }, 'CALL_REFUSED')
+  refused({ callSid: 'HD_other' }, 'KEPT_CALL_INVALID')
+  refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
+  t.equal(host.free, free)
+  t.equal(host.find(call.callSid), undefined)
 })

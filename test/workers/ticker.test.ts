@@ -1,4 +1,17 @@
+import { Worker } from 'node:worker_threads'
+import fc from 'fast-check'
 import t from 'tap'
+import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
+import { CALL_SLAB_CALLS, CallMemoryPool } from '../../src/workers/call-memory.js'
+import {
+  allocateSharedCall,
+  INBOUND_RING_BYTES,
+  OUTBOUND_RING_SAMPLES,
+  type PacketRing,
+  type SampleRing,
+  SharedCall,
+  Word,
+} from '../../src/workers/shared-call.js'
 import { Ticker } from '../../src/workers/ticker.js'
 
 /**
@@ -137,4 +150,278 @@ t.test('on the timers of the thread no tick comes early', async (t) => {
   })
   // A timer may be a millisecond early by the clock. Any tick may be late, so the time runs from when the first was due.
   t.ok(lastMs - firstDueMs >= 109, '12 ticks take 110 ms')
+})
+
+const packetOut = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
+
+/** Takes the next packet. @returns its length; -1 when there is none. */
+function read(ring: PacketRing): number {
+  const packet = ring.next()
+  if (packet === null) return -1
+  packetOut.set(packet)
+  ring.release()
+  return packet.length
+}
+
+function take(ring: SampleRing, samples: Int16Array): void {
+  ring.write(samples)
+  ring.peek(new Int16Array(samples.length), samples.length)
+  ring.consume(samples.length)
+}
+
+function packetOf(length: number, seed: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => (seed * 31 + i * 7) & 0xff)
+}
+
+t.test('packets come out whole, in order and with their time of arrival', (t) => {
+  const step = fc.oneof(
+    fc.record({ write: fc.integer({ min: 0, max: 5000 }), seed: fc.integer({ min: 0, max: 255 }) }),
+    fc.record({ reads: fc.integer({ min: 1, max: 6 }) }),
+  )
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
+      const { inbound } = new SharedCall(allocateSharedCall())
+      const waiting: { bytes: Uint8Array; atMs: number }[] = []
+      let nowMs = 0
+      const readOne = (): boolean => {
+        const expected = waiting.shift()
+        const length = read(inbound)
+        if (expected === undefined) return length === -1
+        return (
+          length === expected.bytes.length &&
+          inbound.arrivalMs === expected.atMs &&
+          Buffer.compare(packetOut.subarray(0, length), expected.bytes) === 0
+        )
+      }
+      for (const one of steps) {
+        nowMs += 10.5
+        if ('write' in one) {
+          const bytes = packetOf(one.write, one.seed)
+          if (inbound.write(bytes, nowMs)) waiting.push({ bytes, atMs: nowMs })
+        } else {
+          for (let i = 0; i < one.reads; i++) if (!readOne()) return false
+        }
+      }
+      while (waiting.length > 0) if (!readOne()) return false
+      return read(inbound) === -1
+    }),
+    { numRuns: 300 },
+  )
+  t.end()
+})
+
+t.test('the counts of a ring run through 2^32', (t) => {
+  const call = new SharedCall(allocateSharedCall())
+  // A multiple of 16, as packets begin at such.
+  const nearWrap = 2 ** 32 - 704
+  for (const word of [Word.inHead, Word.inTail, Word.inSkip, Word.outHead, Word.outTail, Word.outSkip, Word.outBase])
+    call.words[word] = nearWrap
+  const samples = new Int16Array(320)
+  const back = new Int16Array(320)
+  for (let i = 0; i < 20; i++) {
+    const bytes = packetOf(640, i)
+    t.ok(call.inbound.write(bytes, i))
+    t.equal(read(call.inbound), 640)
+    t.same(packetOut.subarray(0, 640), bytes)
+    samples.fill(i + 1)
+    call.outbound.write(samples)
+    t.equal(call.outbound.peek(back, 320), 320)
+    t.equal(back[319], i + 1)
+    call.outbound.consume(320)
+  }
+  t.equal(call.outbound.available(), 0)
+  t.end()
+})
+
+t.test('a caller on a steady line touches the first page of the ring only', (t) => {
+  const memory = allocateSharedCall()
+  const call = new SharedCall(memory)
+  for (let i = 0; i < 1000; i++) {
+    call.inbound.write(packetOf(640, i), i)
+    read(call.inbound)
+  }
+  const ring = new Uint8Array(memory, 256, INBOUND_RING_BYTES)
+  t.equal(ring.findLastIndex((byte) => byte !== 0) < 4096, true)
+  t.end()
+})
+
+t.test('a full inbound ring drops the packet, counts it and goes on', (t) => {
+  const call = new SharedCall(allocateSharedCall())
+  const big = packetOf(100_000, 3)
+  t.ok(call.inbound.write(big, 1))
+  t.ok(call.inbound.write(big, 2))
+  t.notOk(call.inbound.write(big, 3), 'no room for a third')
+  t.notOk(call.inbound.write(new Uint8Array(INBOUND_RING_BYTES), 4), 'larger than the ring')
+  t.equal(call.inbound.dropped, 2)
+  t.equal(read(call.inbound), big.length)
+  t.ok(call.inbound.write(packetOf(10, 4), 5))
+  t.equal(read(call.inbound), big.length)
+  t.equal(read(call.inbound), 10)
+  t.equal(call.inbound.arrivalMs, 5)
+  t.end()
+})
+
+t.test('a packet larger than the ring is dropped, wherever the ring stands, and those after it come through', (t) => {
+  const call = new SharedCall(allocateSharedCall())
+  call.inbound.write(packetOf(640, 1), 1)
+  read(call.inbound)
+  t.notOk(call.inbound.write(new Uint8Array(INBOUND_RING_BYTES), 2))
+  t.equal(call.inbound.fill, 0)
+  t.ok(call.inbound.write(packetOf(640, 3), 3))
+  t.equal(read(call.inbound), 640)
+  t.end()
+})
+
+t.test('discarded speech is never played, and what comes after it is', (t) => {
+  const { outbound } = new SharedCall(allocateSharedCall())
+  const samples = Int16Array.from({ length: 1000 }, (_, i) => i)
+  const out = new Int16Array(1000)
+  outbound.write(samples)
+  outbound.peek(out, 100)
+  outbound.consume(100)
+  outbound.discard()
+  t.equal(outbound.available(), 0)
+  t.equal(outbound.peek(out, 320), 0)
+  outbound.write(samples.subarray(500, 520))
+  t.equal(outbound.peek(out, 320), 20)
+  t.equal(out[0], 500)
+  t.equal(outbound.taken, 1000, 'discarded samples count as taken')
+  t.end()
+})
+
+t.test('what was played can be recalled until it is written over', (t) => {
+  const { outbound } = new SharedCall(allocateSharedCall())
+  const samples = Int16Array.from({ length: 320 }, (_, i) => i + 1)
+  const out = new Int16Array(320)
+  outbound.recallFrom = 0
+  take(outbound, samples)
+  t.ok(outbound.recall(0, out, 320))
+  t.same(out, samples)
+  t.notOk(outbound.recall(1, out, 320), 'not written yet')
+  for (let i = 0; i < OUTBOUND_RING_SAMPLES / 320; i++) {
+    take(outbound, samples)
+  }
+  t.notOk(outbound.recall(0, out, 320), 'gone')
+  t.end()
+})
+
+t.test(
+  'a ring whose samples are recalled touches no more of itself, and keeps those that are not yet recalled',
+  (t) => {
+    const memory = allocateSharedCall()
+    const { outbound } = new SharedCall(memory)
+    const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
+    const out = new Int16Array(960)
+    outbound.recallFrom = 0
+    for (let i = 0; i < 100; i++) {
+      take(outbound, answer)
+      t.ok(outbound.recall(i * 960, out, 960))
+      outbound.recallFrom = outbound.written
+    }
+    const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
+    t.equal(
+      ring.findLastIndex((sample) => sample !== 0),
+      959,
+    )
+    take(outbound, answer)
+    take(outbound, new Int16Array(960).fill(-1))
+    t.ok(outbound.recall(100 * 960, out, 960))
+    t.same(out, answer)
+    t.end()
+  },
+)
+
+t.test('a ring that plays short answers touches as much of itself as they are long', (t) => {
+  const memory = allocateSharedCall()
+  const { outbound } = new SharedCall(memory)
+  const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
+  const out = new Int16Array(960)
+  for (let i = 0; i < 100; i++) {
+    t.equal(outbound.written, i * 960, 'counts go on')
+    outbound.write(answer)
+    t.equal(outbound.peek(out, 960), 960)
+    t.same(out, answer)
+    outbound.consume(960)
+    t.equal(outbound.taken, outbound.written)
+  }
+  const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
+  t.equal(
+    ring.findLastIndex((sample) => sample !== 0),
+    959,
+  )
+  t.notOk(outbound.recall(98 * 960, out, 960), 'what was written over is gone')
+  t.ok(outbound.recall(99 * 960, out, 960))
+  t.end()
+})
+
+t.test('speech that is discarded while it is being taken counts once', (t) => {
+  const { outbound } = new SharedCall(allocateSharedCall())
+  const samples = new Int16Array(1000).fill(1)
+  const out = new Int16Array(1000)
+  outbound.write(samples)
+  outbound.peek(out, 320)
+  outbound.discard()
+  outbound.consume(320)
+  t.equal(outbound.available(), 0)
+  t.equal(outbound.taken, 1000)
+  outbound.write(samples.fill(2))
+  t.equal(outbound.peek(out, 1000), 1000)
+  t.ok(out.every((sample) => sample === 2))
+  t.end()
+})
+
+t.test('two threads that share a ring lose no sample and see none twice', async (t) => {
+  const memory = allocateSharedCall()
+  const call = new SharedCall(memory)
+  const source = new URL('./ring-producer.js', import.meta.url)
+  const worker = new Worker(source, { workerData: memory, execArgv: [] })
+  const done = new Promise<void>((resolve, reject) => {
+    worker.once('error', reject)
+    worker.once('exit', () => resolve())
+  })
+  const out = new Int16Array(777)
+  let expected = 0
+  let wrong = 0
+  let over = false
+  void done.then(() => {
+    over = true
+  })
+  while (!over || call.outbound.available() > 0) {
+    const count = call.outbound.peek(out, 1 + (expected % 777))
+    for (let i = 0; i < count; i++) {
+      if (out[i] !== ((expected + i) << 16) >> 16) wrong++
+    }
+    expected += count
+    call.outbound.consume(count)
+    if (count === 0) await new Promise((resolve) => setImmediate(resolve))
+  }
+  await done
+  t.equal(wrong, 0)
+  t.equal(expected, 2_000_000)
+})
+
+t.test('calls that live at once do not touch each other, nor the ones after them', (t) => {
+  const pool = new CallMemoryPool()
+  const lent = Array.from({ length: CALL_SLAB_CALLS + 3 }, () => pool.take())
+  const calls = lent.map(({ buffer, at }) => new SharedCall(buffer, at))
+  const out = new Int16Array(320)
+  calls.forEach((call, i) => {
+    call.outbound.write(new Int16Array(320).fill(i + 1))
+    call.inbound.write(new Uint8Array(640).fill(i & 0xff), i)
+  })
+  calls.forEach((call, i) => {
+    t.equal(call.outbound.peek(out, 320), 320)
+    t.ok(out.every((sample) => sample === i + 1))
+    t.ok(call.inbound.next()?.every((byte) => byte === (i & 0xff)))
+  })
+  t.equal(pool.lent, CALL_SLAB_CALLS + 3)
+  pool.give(lent[5] as (typeof lent)[number])
+  const again = pool.take()
+  t.same(again.at, lent[5]?.at, 'memory that was touched already is used first')
+  const next = new SharedCall(again.buffer, again.at)
+  t.equal(next.outbound.available(), 0)
+  t.equal(next.inbound.next(), null)
+  t.ok(next.words.every((word) => word === 0))
+  t.equal(calls[6]?.outbound.written, 320)
+  t.end()
 })

@@ -19,7 +19,7 @@ import type { CallRecord, EndReason, TimelineMark } from './record.js'
 
 /**
  * Version of a kept call. A node reads this one and the one before; there is none before 1. Bytes of each version that is
- * read lie beside `test/workers/resumed-call.test.ts`.
+ * read lie beside `test/workers/kept-calls.test.ts`.
  */
 export const KEPT_CALL_VERSION = 1
 const KEPT_CALL_VERSIONS: readonly unknown[] = [KEPT_CALL_VERSION]

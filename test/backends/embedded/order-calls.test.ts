@@ -1,12 +1,16 @@
 import t from 'tap'
+import { CallerIdentity } from '../../../src/agents/tool.js'
+import type { BackendSession } from '../../../src/backends/backend.js'
 import { EmbeddedBackend, type EmbeddedSnapshot } from '../../../src/backends/embedded/embedded-backend.js'
+import { END_CALL_TOOL, RESUME_TOOL, RESUME_TOOL_SPEC } from '../../../src/call/gateway-tools.js'
+import { textIn } from '../../../src/call/phrase.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { SpeechClient } from '../../../src/speech/speech-client.js'
 import { SpeechPool } from '../../../src/speech/speech-pool.js'
-import type { BackendSession } from '../../../src/backends/backend.js'
+import { AMINA, contextOf, openLine } from '../../agents/support-line.js'
 import { until } from '../../support/until.js'
-import { framesOf, overThePhone, synthesise } from './phone-line.js'
 import { Line, ONE_ORDER, openCall, type OpenCall, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
+import { framesOf, overThePhone, synthesise } from './phone-line.js'
 
 const pool = new SpeechPool({ decodersPerThread: 2 })
 t.teardown(() => pool.close())
@@ -229,4 +233,202 @@ t.test('an agent without an offline block is refused by name', async (t) => {
     message: /"marin"/,
   })
   speech.close()
+})
+
+/** A caller of the order line is rung back, because their call was cut off. */
+
+const GREETING = 'Hello, we were cut off. Shall we go on where we stopped? Say yes, or press 1.'
+
+function rungBack(): Promise<OpenCall> {
+  return openCall(pool, flite, { greeting: GREETING, tools: [RESUME_TOOL_SPEC] })
+}
+
+const toolsOf = ({ line }: OpenCall): string[] => line.calls.map(({ name }) => name)
+
+/** What the session does with the call of its tool. */
+function confirm(call: OpenCall): void {
+  const event = call.line.events.find((one) => one.type === 'tool-call' && one.name === RESUME_TOOL)
+  if (event?.type === 'tool-call')
+    call.backend.toolResult(event.callId, { ok: true, value: { conversation: [], toolResults: [] } })
+}
+
+t.test('a spoken yes confirms, and the dialogue goes on', async (t) => {
+  const call = await rungBack()
+  t.same(call.line.said, [GREETING])
+  t.same(toolsOf(call), [], 'nothing is looked up for whoever answers')
+  await call.says('where is my order', /Shall we go on/)
+  t.same(toolsOf(call), [], 'before they have confirmed')
+  void call.says('yes', /Please ask again where your order is/)
+  await call.line.when(() => toolsOf(call).length > 0)
+  t.same(toolsOf(call), [RESUME_TOOL])
+  confirm(call)
+  await call.line.says(/Please ask again where your order is/)
+  await call.says('where is my order', /4127 is out for delivery/)
+  await call.end()
+})
+
+t.test('a spoken no ends the call with a goodbye', async (t) => {
+  const call = await rungBack()
+  await call.says('no thank you', /Goodbye/)
+  await call.line.when(() => toolsOf(call).length > 0)
+  t.same(toolsOf(call), [END_CALL_TOOL])
+  t.same(call.line.said, [GREETING, 'All right. Goodbye.'])
+  await call.end()
+})
+
+t.test('a digit that the session took confirms without the tool', async (t) => {
+  const call = await rungBack()
+  call.backend.sendText('They want to go on.', { role: 'system', respond: false })
+  call.backend.sendText('1', { role: 'caller', respond: true })
+  await call.line.says(/Please ask again where your order is/)
+  t.notOk(toolsOf(call).includes(RESUME_TOOL))
+  await call.end()
+})
+
+t.test('a caller who asks before the greeting was requested gets the answer without it', async (t) => {
+  const { line, backend, end } = await openCall(pool, flite, {}, false)
+  speakInto(backend, line, flite, 'where is my order', 'rms')
+  await line.says(/4127 is out/)
+  t.match(line.heard, [/^where('s| is) my order$/])
+  t.notOk(line.said.some((text) => text.includes('this is the order line')))
+  await end()
+})
+
+t.test('a noise before the greeting was requested is answered with the greeting', async (t) => {
+  const { line, backend, end } = await openCall(pool, flite, {}, false)
+  backend.speechStart(performance.now())
+  const noise = new Int16Array(160).fill(4000)
+  for (let ms = 0; ms < 600; ms += 20) backend.pushAudio(noise)
+  backend.speechEnd(performance.now())
+  await line.says(/this is the order line/)
+  t.same(line.heard, [])
+  await end()
+})
+
+t.test('the first input may be a key', async (t) => {
+  const { line, backend, end } = await openCall(pool, flite, {}, false)
+  backend.dtmf('0')
+  await line.when(() => line.calls.some(({ name }) => name === 'escalate_to_human'))
+  t.same(line.heard, ['0'])
+  await end()
+})
+
+t.test('speech with words is reported as understood while it lasts, and a sound without words is not', async (t) => {
+  const { line, backend, end } = await openCall(pool, flite)
+  const understood = (): number => line.events.filter(({ type }) => type === 'understood').length
+  const words = framesOf(overThePhone(flite, 'i want to speak to a human', 'rms'))
+  backend.speechStart(performance.now())
+  for (const frame of words) backend.pushAudio(frame)
+  await line.when(() => understood() > 0)
+  t.same(line.heard, [], 'before the speech has ended')
+  backend.speechEnd(performance.now())
+  await line.when(() => line.heard.length > 0)
+  const before = understood()
+  backend.speechStart(performance.now())
+  const answers = line.said.length
+  for (const frame of framesOf(
+    overThePhone(flite, 'lovely weather we are having in the garden with all the purple elephants', 'rms'),
+  ))
+    backend.pushAudio(frame)
+  backend.speechEnd(performance.now())
+  await line.when(() => line.said.length > answers || line.calls.some(({ name }) => name === 'escalate_to_human'))
+  t.equal(understood(), before)
+  await end()
+})
+
+t.setTimeout(120_000)
+await pool.ready()
+const support = await openLine('support')
+t.teardown(() => support.close())
+
+/** A spoken call on the support line, with its real tools. */
+async function supportCall(from: string) {
+  const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
+  const line = new Line()
+  const caller = new CallerIdentity()
+  const backend = new EmbeddedBackend(
+    {
+      event: (event) => {
+        line.event(event)
+        if (event.type !== 'tool-call' || event.name === 'escalate_to_human' || event.name === 'end_call') return
+        void support.tools
+          .run(event.name, event.args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${event.callId}` }))
+          .then(({ ok, value }) => backend.toolResult(event.callId, { ok, value }))
+      },
+      audio: (pcm, rateHz, itemId) => line.audio(pcm, rateHz, itemId),
+    },
+    { speech },
+  )
+  await backend.connect(
+    {
+      callSid: 'HD_000000000001',
+      agent: 'support',
+      from,
+      to: '+254700000100',
+      instructions: '',
+      greeting: textIn(support.agent.greeting ?? '', 'en'),
+      tools: [],
+      language: 'en',
+      languages: ['en'],
+      voice: 'slt',
+      history: [],
+      toolLedger: [],
+      offline: support.agent.offline,
+      resume: null,
+    },
+    new AbortController().signal,
+  )
+  backend.sendText('The call is open.', { role: 'system', respond: true })
+  await line.when(() => line.said.length > 0)
+  return {
+    line,
+    backend,
+    caller,
+    says: async (text: string, answer: RegExp, voice = 'rms'): Promise<void> => {
+      const before = line.said.length
+      speakInto(backend, line, flite, text, voice)
+      await line.says(answer, before)
+    },
+    end: async () => {
+      await backend.close('test over')
+      speech.close()
+    },
+  }
+}
+
+t.test('a spoken question, a spoken and a keyed proof, the balance, and a fix', async (t) => {
+  const { line, backend, caller, says, end } = await supportCall(AMINA)
+  await says('what are your opening hours', /open every day from 7 in the morning/)
+  await says('what is my balance', /last four digits of your ID number/, 'awb')
+  let before = line.said.length
+  for (const key of '7386') backend.dtmf(key)
+  await line.says(/last four digits of your customer number/, before)
+  before = line.said.length
+  for (const key of '5291') backend.dtmf(key)
+  await line.says(/Your plan is Home 20, and your balance is KES 350/, before)
+  t.match(caller.verified, { accountId: 'AC-1001' })
+  t.same(
+    line.heard.filter((text) => /^[•\d]+$/.test(text)),
+    ['••••', '••••'],
+    'the transcript has dots in place of what was keyed',
+  )
+  await says('my internet is not working', /switch the router off/)
+  await says('okay done', /working now/, 'awb')
+  await says('no it is not', /cable at the back/)
+  t.match(line.calls.at(-1), { name: 'note_fix', args: { helped: false } })
+  await end()
+})
+
+t.test('small talk that no grammar has is not taken for a wish to speak to a human', async (t) => {
+  for (const small of ['lovely weather today', 'let me think about it']) {
+    const { line, backend, end } = await supportCall(AMINA)
+    const before = line.said.length
+    speakInto(backend, line, flite, small, 'rms')
+    await line.when(() => line.said.length > before)
+    t.notOk(
+      line.calls.some(({ name }) => name === 'escalate_to_human'),
+      `${small}: ${line.said.at(-1) ?? ''}`,
+    )
+    await end()
+  }
 })

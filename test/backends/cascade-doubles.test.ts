@@ -1,0 +1,342 @@
+import { createRequire } from 'node:module'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { createServer } from 'node:tls'
+import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
+import { DeepgramClient } from '@deepgram/sdk'
+import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
+import { SonioxNodeClient } from '@soniox/node'
+import OpenAI from 'openai'
+import { OpenAIRealtimeWS } from 'openai/realtime/ws'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { selfSigned } from '../../bench/kit/self-signed.js'
+import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
+import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
+import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
+import { Script } from '../../src/simulator/vendors/double.js'
+import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
+import { until as untilWithin } from '../support/until.js'
+
+// The client takes the global one, which Node has since version 22.
+globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket
+
+const KEY = 'soniox-0123456789abcdef'
+const double = await SonioxDouble.start({ key: KEY, script: new Script([], ['habari yako bwana']) })
+t.teardown(() => double.close())
+
+const client = (key: string): SonioxNodeClient =>
+  new SonioxNodeClient({
+    api_key: key,
+    realtime: {
+      ws_base_url: `${double.baseUrl.replace('http', 'ws')}/transcribe-websocket`,
+      tts_ws_url: `${double.baseUrl.replace('http', 'ws')}/tts-websocket`,
+    },
+  })
+
+t.test("the vendor's own client transcribes with the double", async (t) => {
+  const session = client(KEY).realtime.stt({
+    model: 'stt-rt-v4',
+    audio_format: 'pcm_s16le',
+    sample_rate: 16_000,
+    num_channels: 1,
+    language_hints: ['sw'],
+  })
+  const tokens: { text: string; is_final: boolean; language?: string | undefined }[] = []
+  session.on('result', (result) => tokens.push(...result.tokens))
+  const finalized = new Promise<void>((resolve) => session.on('finalized', () => resolve()))
+  await session.connect()
+  const loud = Buffer.from(Int16Array.from({ length: 16_000 }, (_, i) => 9000 * Math.sin(i / 8)).buffer)
+  session.sendAudio(loud)
+  session.finalize()
+  await finalized
+  const text = (final: boolean): string =>
+    tokens
+      .filter((token) => token.is_final === final)
+      .map((token) => token.text)
+      .join('')
+  t.match(text(true), /^ habari yako bwana/, 'the final tokens, put together')
+  t.match(text(false), /^ habari/, 'words that were uncertain came before')
+  t.equal(tokens[0]?.language, 'sw')
+  await session.finish()
+})
+
+t.test('it speaks, and cancels with an acknowledgement', async (t) => {
+  const connection = await client(KEY).realtime.tts.multiStream()
+  const stream = await connection.stream({
+    model: 'tts-rt-v2',
+    language: 'en',
+    voice: 'Adrian',
+    audio_format: 'pcm_s16le',
+    sample_rate: 8000,
+    return_timestamps: true,
+  })
+  let bytes = 0
+  let characters = ''
+  stream.on('audio', (chunk, timestamps) => {
+    bytes += chunk.length
+    characters += timestamps?.characters.join('') ?? ''
+  })
+  const over = new Promise<void>((resolve) => stream.on('terminated', () => resolve()))
+  stream.sendText('Hello there. ')
+  stream.finish()
+  await over
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  t.equal(characters, 'Hello there. ')
+  const other = await connection.stream({
+    model: 'tts-rt-v2',
+    language: 'en',
+    voice: 'Adrian',
+    audio_format: 'pcm_s16le',
+    sample_rate: 8000,
+  })
+  const ended = new Promise<void>((resolve) => other.on('terminated', () => resolve()))
+  other.sendText('A long story that nobody wants to hear. ')
+  other.cancel()
+  await ended
+  t.equal(double.cancelled, 1)
+  connection.close()
+})
+
+t.test('a wrong key is refused in words', async (t) => {
+  const session = client('wrong-key-0123456789').realtime.stt({ model: 'stt-rt-v4', audio_format: 'pcm_s16le' })
+  const failed = new Promise<Error>((resolve) => session.on('error', resolve))
+  await session.connect()
+  t.match((await failed).message, /Incorrect API key/)
+})
+
+const TEXT = 'where is my order today'
+const LOUD = Int16Array.from({ length: 24_000 }, (_, i) => 9000 * Math.sin(i / 8))
+
+async function deepgram(t: Test): Promise<{ readonly double: DeepgramDouble; readonly client: DeepgramClient }> {
+  const double = await DeepgramDouble.start({ key: KEY, script: new Script([], [TEXT]) })
+  t.teardown(() => double.close())
+  return { double, client: new DeepgramClient({ apiKey: KEY, baseUrl: double.baseUrl.replace('http', 'ws') }) }
+}
+const audio = {
+  encoding: 'linear16',
+  sample_rate: 16_000,
+  reconnectAttempts: 0,
+  Authorization: `Token ${KEY}`,
+} as const
+
+t.test("Deepgram's own client transcribes with the double of /v1/listen", async (t) => {
+  const { double, client } = await deepgram(t)
+  const socket = await client.listen.v1.connect({ ...audio, model: 'nova-3', interim_results: 'true' })
+  const finals: string[] = []
+  let interims = 0
+  const finalized = new Promise<void>((resolve) =>
+    socket.on('message', (message) => {
+      if (message.type !== 'Results') return
+      const text = message.channel.alternatives[0]?.transcript ?? ''
+      if (message.is_final === true) finals.push(text)
+      else interims++
+      if (message.from_finalize === true) resolve()
+    }),
+  )
+  socket.connect()
+  await socket.waitForOpen()
+  socket.sendKeepAlive({ type: 'KeepAlive' })
+  socket.sendMedia(LOUD)
+  socket.sendFinalize({ type: 'Finalize' })
+  await finalized
+  t.equal(finals.join(' '), TEXT, 'ranges, put together')
+  t.ok(interims > 0, 'words that were uncertain came before')
+  t.equal(double.keepalives, 1)
+  const closed = new Promise<number>((resolve) => socket.on('close', ({ code }) => resolve(code)))
+  socket.sendCloseStream({ type: 'CloseStream' })
+  t.equal(await closed, 1000)
+})
+
+t.test('it ends a turn of /v2/listen that is forced to end', async (t) => {
+  const { client } = await deepgram(t)
+  const socket = await client.listen.v2.connect({ ...audio, model: 'flux-general-en', eot_threshold: 1 })
+  const events: string[] = []
+  const ended = new Promise<string>((resolve) =>
+    socket.on('message', (message) => {
+      if (message.type !== 'TurnInfo') return
+      events.push(message.event)
+      if (message.event === 'EndOfTurn') resolve(`${message.trigger ?? ''}: ${message.transcript}`)
+    }),
+  )
+  socket.connect()
+  await socket.waitForOpen()
+  socket.sendMedia(LOUD)
+  socket.sendForceEndTurn({ type: 'ForceEndTurn' })
+  t.equal(await ended, `manual: ${TEXT}`)
+  t.match(events, ['StartOfTurn', 'Update'])
+  socket.close()
+})
+
+t.test("OpenAI's own client transcribes with the double of realtime transcription", async (t) => {
+  const double = await TranscriptionDouble.start({ key: KEY, script: new Script([], [TEXT]) })
+  t.teardown(() => double.close())
+  const client = new OpenAI({ apiKey: KEY, baseURL: double.baseUrl })
+  // The client speaks TLS only; here it is given the connection.
+  const createConnection = (): Socket => connect(Number(new URL(double.baseUrl).port), '127.0.0.1')
+  const socket = new OpenAIRealtimeWS({ intent: 'transcription', options: { createConnection } }, client)
+  let deltas = ''
+  const completed = new Promise<string>((resolve, reject) => {
+    socket.on('error', reject)
+    socket.on('conversation.item.input_audio_transcription.delta', ({ delta = '' }) => (deltas += delta))
+    socket.on('conversation.item.input_audio_transcription.completed', ({ transcript }) => resolve(transcript))
+  })
+  await new Promise((resolve) => socket.socket.once('open', resolve))
+  socket.send({
+    type: 'session.update',
+    session: {
+      type: 'transcription',
+      audio: {
+        input: {
+          format: { type: 'audio/pcm', rate: 24_000 },
+          transcription: { model: 'gpt-live-transcribe' },
+          turn_detection: null,
+        },
+      },
+    },
+  })
+  for (let at = 0; at < LOUD.length; at += 4800)
+    socket.send({
+      type: 'input_audio_buffer.append',
+      audio: Buffer.from(LOUD.buffer, at * 2, Math.min(9600, (LOUD.length - at) * 2)).toString('base64'),
+    })
+  socket.send({ type: 'input_audio_buffer.commit' })
+  t.equal(await completed, TEXT)
+  t.equal(deltas, TEXT)
+  socket.close()
+})
+
+// Its ES modules look for `ws` with `require`, which only CommonJS has.
+const { Cartesia } = createRequire(import.meta.url)('@cartesia/cartesia-js') as { Cartesia: typeof CartesiaClient }
+const until = (what: string, condition: () => boolean): Promise<void> => untilWithin(condition, 5000, what)
+
+t.test("Deepgram's own client speaks with the double, and learns which words were heard", async (t) => {
+  const double = await DeepgramVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const client = new DeepgramClient({ apiKey: KEY, baseUrl: double.baseUrl.replace('http', 'ws') })
+  const socket = await client.speak.v2.connect({
+    model: 'flux-alexis-en',
+    encoding: 'linear16',
+    sample_rate: '8000',
+    Authorization: `Token ${KEY}`,
+    reconnectAttempts: 0,
+  })
+  let bytes = 0
+  const messages: { type: string }[] = []
+  socket.on('message', (message) => {
+    const given: unknown = message
+    if (given instanceof Blob) bytes += given.size
+    else if (typeof given === 'object' && given !== null && 'type' in given) messages.push(message as { type: string })
+  })
+  socket.connect()
+  await socket.waitForOpen()
+  const came = (type: string, count = 1): Promise<void> =>
+    until(type, () => messages.filter((message) => message.type === type).length >= count)
+  socket.sendSpeak({ type: 'Speak', text: 'Your order is on its way to you. ' })
+  socket.sendFlush({ type: 'Flush' })
+  await came('SpeechMetadata')
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  const firstMs = (messages.at(-1) as unknown as { audio_duration_ms: number }).audio_duration_ms
+  double.script.reply({ say: 'One two three four five six', audioMs: 3000, paceMs: 30 })
+  double.script.nextReply()
+  socket.sendSpeak({ type: 'Speak', text: 'One two three four five six' })
+  await until('the text', () => double.session.messages.length === 3)
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  socket.sendInterrupt({ type: 'Interrupt', playback_offset: { type: 'time_ms', value: firstMs + 600 } })
+  await came('SpeechInterrupted')
+  const heard = messages.at(-1) as unknown as { text_spoken: string; text_remaining: string }
+  t.ok(heard.text_spoken !== '' && 'One two three four'.startsWith(heard.text_spoken.trim()), heard.text_spoken)
+  socket.sendInterrupt({ type: 'Interrupt', playback_offset: { type: 'time_ms', value: 1 } })
+  await came('Warning')
+  t.match(messages.at(-1), { code: 'INVALID_INTERRUPT_OFFSET' })
+  socket.sendConfigure({ type: 'Configure', speed: 0.85 })
+  await came('ConfigureSuccess')
+  socket.close()
+})
+
+/** A port with TLS in front of a double: this client dials nothing else. */
+async function overTls(t: Test, at: string): Promise<{ readonly url: string; readonly ca: string }> {
+  const { key, cert } = selfSigned()
+  const port = Number(new URL(at).port)
+  const server = createServer({ key, cert }, (socket) => {
+    const inner = connect(port, '127.0.0.1')
+    socket.pipe(inner).pipe(socket)
+    socket.on('error', () => inner.destroy())
+    inner.on('error', () => socket.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  return { url: `https://localhost:${(server.address() as AddressInfo).port}`, ca: cert }
+}
+
+t.test("Cartesia's own client speaks with the double over TLS, in contexts with times of words", async (t) => {
+  const double = await CartesiaVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { url, ca } = await overTls(t, double.baseUrl)
+  const client = new Cartesia({ apiKey: KEY, baseURL: url })
+  const socket = await client.tts.websocket({ ca })
+  t.teardown(() => socket.close())
+  const options = {
+    model_id: 'sonic-3.5',
+    voice: { mode: 'id', id: 'a-voice' },
+    output_format: { container: 'raw', encoding: 'pcm_s16le', sample_rate: 8000 },
+    add_timestamps: true,
+    max_buffer_delay_ms: 0,
+  } as const
+  const context = socket.context(options)
+  await context.push({ transcript: 'Hello there, ' })
+  await context.push({ transcript: 'my friend. ' })
+  await context.no_more_inputs()
+  let bytes = 0
+  const words: string[] = []
+  for await (const event of context.receive()) {
+    if (event.type === 'chunk') bytes += event.audio?.length ?? 0
+    if (event.type === 'timestamps') words.push(...(event.word_timestamps?.words ?? []))
+  }
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  t.same(words, ['Hello', 'there,', 'my', 'friend.'])
+  double.script.reply({ say: 'A long story that nobody hears.', paceMs: 30 })
+  double.script.nextReply()
+  const other = socket.context(options)
+  await other.push({ transcript: 'A long story that nobody hears. ' })
+  await other.cancel()
+  await until('the cancel', () => double.cancelled === 1)
+})
+
+t.test("ElevenLabs' own serialisers write what the double reads and read what it writes", async (t) => {
+  const double = await ElevenLabsVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const socket = new WebSocket(
+    `${double.baseUrl.replace('http', 'ws')}/v1/text-to-speech/a-voice/multi-stream-input?output_format=pcm_8000&auto_mode=true`,
+    { headers: { 'xi-api-key': KEY } },
+  )
+  t.teardown(() => socket.close())
+  await new Promise((resolve) => socket.once('open', resolve))
+  let bytes = 0
+  let chars = ''
+  const finals: (string | undefined)[] = []
+  socket.on('message', (data: Buffer) => {
+    const parsed: unknown = JSON.parse(data.toString())
+    // The service's two messages; what has a field that they do not know is refused.
+    if ('audio' in (parsed as object)) {
+      const { audio, alignment } = serialization.AudioOutputMulti.parseOrThrow(parsed)
+      bytes += Buffer.from(audio, 'base64').length
+      chars += alignment?.chars?.join('') ?? ''
+    } else finals.push(serialization.FinalOutputMulti.parseOrThrow(parsed).contextId)
+  })
+  const { InitializeConnectionMulti, SendTextMulti, CloseContext } = serialization
+  const send = (message: unknown): void => socket.send(JSON.stringify(message))
+  send(InitializeConnectionMulti.jsonOrThrow({ text: ' ', contextId: 'one', voiceSettings: { speed: 0.9 } }))
+  send(SendTextMulti.jsonOrThrow({ text: 'Hello there. ', contextId: 'one' }))
+  send(SendTextMulti.jsonOrThrow({ text: '', contextId: 'one', flush: true }))
+  send(CloseContext.jsonOrThrow({ contextId: 'one', closeContext: true }))
+  await until('isFinal', () => finals.length === 1)
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  t.equal(chars, 'Hello there. ')
+  t.same(finals, ['one'])
+  const closed = new Promise<string>((resolve) => socket.once('close', (_code, why) => resolve(why.toString())))
+  for (const contextId of ['a', 'b', 'c', 'd', 'e', 'f'])
+    send(InitializeConnectionMulti.jsonOrThrow({ text: ' ', contextId }))
+  t.equal(await closed, 'max_active_conversations', 'a sixth context ends the connection')
+})

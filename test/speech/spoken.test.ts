@@ -1,0 +1,195 @@
+import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
+import t from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import { numbersIn, plainWords } from '../../src/call/spoken-numbers.js'
+import { english } from '../../src/speech/spoken/english.js'
+import { pronounced } from '../../src/speech/spoken/pronunciations.js'
+import { isSpeakable, sentenceEnd, sentencesOf } from '../../src/speech/spoken/sentences.js'
+import { formsMayGoOn, spokenForm, unspokenIn } from '../../src/speech/spoken/spoken-form.js'
+import { swahili } from '../../src/speech/spoken/swahili.js'
+import { carrierSay } from '../../src/workers/escalation-driver.js'
+
+const STREET = { match: 'Muindi Mbingu', say: 'Moo-in-dee Mbeen-goo' }
+const NAME = { match: 'Muindi', say: 'Moo-in-dee' }
+
+const agent = (pronunciations: readonly { match: string; say: string }[]) =>
+  agentSchema.safeParse({ version: 1, name: 'a', instructions: 'x', pronunciations })
+
+t.test('names are replaced in whole words, in any case, the longest first', async (t) => {
+  const list = [NAME, STREET, { match: 'G4S (K)', say: 'gee four ess' }, { match: 'Ng’ang’a', say: 'Nganga' }]
+  for (const [written, said] of [
+    ['On muindi  MBINGU Street.', 'On Moo-in-dee Mbeen-goo Street.'],
+    ['Muindi, please: "Muindi"', 'Moo-in-dee, please: "Moo-in-dee"'],
+    ['Muindis and Kamuindi', 'Muindis and Kamuindi'],
+    ['Ng’ang’a Road', 'Nganga Road'],
+    ['nothing of that', 'nothing of that'],
+  ] as const)
+    t.equal(pronounced(written, list), said, written)
+  t.equal(pronounced('Muindi says $& and $1', [{ match: 'Muindi', say: '$&' }]), '$& says $& and $1')
+})
+
+t.test('what every sentence may have is refused, alone and twice', async (t) => {
+  for (const [match, language] of [
+    ['where', 'en'],
+    ['City', 'en'],
+    ['na', 'sw'],
+    ['KESHO', 'sw'],
+  ] as const)
+    t.match(
+      agent([{ match, say: 'x' }]).error?.message,
+      new RegExp(`is ${match}, one of the 500 commonest words of ${language}`),
+    )
+  t.match(agent([NAME, { ...NAME, match: 'muindi' }]).error?.message, /which an earlier entry has/)
+  t.match(agent([{ match: '(K)', say: 'kay' }]).error?.message, /must begin and end with a letter or a digit/)
+  t.ok(agent([{ match: 'City Market', say: 'sitty market' }, STREET]).success)
+})
+
+t.test("the carrier's own voice says them, and figures as ever", async (t) => {
+  const { data } = agent([STREET])
+  if (data === undefined) throw new Error('the agent is refused')
+  t.equal(carrierSay('Muindi Mbingu Street, KES 50.', data).text, 'Moo-in-dee Mbeen-goo Street, fifty shillings.')
+})
+
+t.test('text is cut into sentences where a reader would pause', async (t) => {
+  for (const [text, sentences] of [
+    ['Hello. Is that right?  Yes!', ['Hello.', 'Is that right?', 'Yes!']],
+    ['It costs 3.50 at 4 p.m. today.', ['It costs 3.50 at 4 p.m. today.']],
+    ['We open at 9 a.m. We close at five.', ['We open at 9 a.m.', 'We close at five.']],
+    ['Mr. Mwangi called.', ['Mr. Mwangi called.']],
+    ['It costs Ksh. 500 only. Fine.', ['It costs Ksh. 500 only.', 'Fine.']],
+    ['Bw. Otieno yuko. Asante.', ['Bw. Otieno yuko.', 'Asante.']],
+    ['1. Go home. 2. Sleep well.', ['1. Go home.', '2. Sleep well.']],
+    ['He said "no." Then left.', ['He said "no."', 'Then left.']],
+    ['Line one\nLine two', ['Line one', 'Line two']],
+    ['ሰላም። እንዴት ነህ።', ['ሰላም።', 'እንዴት ነህ።']],
+    ['您好。今天可以。', ['您好。', '今天可以。']],
+    ['आप कैसे हैं। ठीक।', ['आप कैसे हैं।', 'ठीक।']],
+    ['هل أنت هناك؟ نعم.', ['هل أنت هناك؟', 'نعم.']],
+    ['No end', ['No end']],
+    [' … \n 😊 ---', []],
+  ] as const)
+    t.same(sentencesOf(text), sentences, text)
+})
+
+t.test('a sentence that is being written ends only where nothing can go on', async (t) => {
+  for (const [text, end] of [
+    ['It costs Ksh. ', 0],
+    ['It costs Ksh. 500. ', 19],
+    ['At 9 a.m. ', 0],
+    ['At 9 a.m. We', 10],
+    ['Sure.', 0],
+    ['Sure. ', 6],
+    ['1. ', 0],
+  ] as const)
+    t.equal(sentenceEnd(text), end, text)
+})
+
+t.test('no sentence is long, and no word is lost', async () => {
+  fc.assert(
+    fc.property(fc.array(fc.stringMatching(/^[a-z]{1,12}[,.]?$/), { maxLength: 120 }), (words) => {
+      const sentences = sentencesOf(words.join(' '))
+      return sentences.every((sentence) => sentence.length <= 160) && sentences.join(' ') === words.join(' ')
+    }),
+  )
+})
+
+t.test('only letters and figures can be spoken', async (t) => {
+  for (const text of ['😊', '…', '—', '---|---', ' ', '"?"', '👍🏽']) t.notOk(isSpeakable(text), text)
+  for (const text of ['ok', '5', 'ሰላም', '1.']) t.ok(isSpeakable(text), text)
+})
+
+for (const language of ['en', 'sw']) {
+  t.test(`what is written is spoken as people say it: ${language}`, async (t) => {
+    const rows = readFileSync(`test/speech/spoken/${language}.txt`, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('# '))
+      .map((line) => line.split('|'))
+    t.ok(rows.length >= 300, `${rows.length} rows`)
+    for (const [written = '', spoken = ''] of rows) t.equal(spokenForm(written, language), spoken, written)
+  })
+}
+
+t.test('numbers are heard as they are said, and no two are said alike', async (t) => {
+  const values = [...Array(21_000).keys(), ...Array.from({ length: 9800 }, (_, index) => 21_000 + index * 101)]
+  for (const of of [english, swahili]) {
+    t.equal(new Set(values.map((value) => of.cardinal(value))).size, values.length)
+    const misheard = values.filter((value) => {
+      const said = of.cardinal(value)
+      // Only the pause tells 10,005 from 15,000.
+      return !said.includes(', na ') && numbersIn(plainWords(said)).join(' ') !== String(value)
+    })
+    t.same(misheard, [])
+  }
+})
+
+t.test('whatever a model or an API writes, the voice gets no figures and no marks', async () => {
+  const written = fc.oneof(
+    fc.string({ maxLength: 60 }),
+    fc
+      .array(
+        fc.constantFrom(
+          'KES',
+          'saa',
+          '4127',
+          '1,250.50',
+          '-',
+          '/',
+          'PM',
+          ':30',
+          '%',
+          '+254',
+          '😊',
+          '*',
+          '#',
+          'Nov',
+          '.',
+          '25',
+          'k',
+          '$',
+        ),
+        {
+          maxLength: 12,
+        },
+      )
+      .map((parts) => parts.join(parts.length % 2 === 0 ? ' ' : '')),
+  )
+  for (const language of ['en', 'sw'])
+    fc.assert(
+      fc.property(written, (text) => {
+        const spoken = spokenForm(text, language)
+        return (
+          !/[0-9_*#<>|&$]|undefined|NaN/.test(spoken.normalize('NFKD').replace(/[^\x00-\x7f]/g, '')) &&
+          !/\s{2}/.test(spoken)
+        )
+      }),
+      { numRuns: 300 },
+    )
+})
+
+t.test('a voice of another language gets the figures, and nothing that is unspeakable', async (t) => {
+  t.equal(spokenForm('Ça coûte 1 250 € 😊', 'fr'), 'Ça coûte 1 250 €')
+  t.equal(spokenForm('**Salut** — 4 h', 'fr-FR'), 'Salut, 4 h')
+})
+
+t.test('a flow of words is not cut inside of what is spoken as one', async (t) => {
+  for (const [text, ready] of [
+    ['You owe KES ', 'You owe '],
+    ['You owe KES 1,250 ', 'You owe '],
+    ['You owe KES 1,250 today ', 'You owe KES 1,250 today '],
+    ['between 4 and 6 ', 'between '],
+    ['on Moi ', 'on '],
+    ['it is on Moi Ave near ', 'it is on Moi Ave near '],
+    ['litafika saa ', 'litafika '],
+    ['plain words only ', 'plain words only '],
+  ] as const)
+    t.equal(text.slice(0, formsMayGoOn(text)), ready, text)
+  const long = `${'4127 '.repeat(40)}`
+  t.ok(long.length - formsMayGoOn(long) <= 80, 'what waits is bounded')
+})
+
+t.test('the embedded voices say which word they cannot speak', async (t) => {
+  t.equal(unspokenIn('Hello 5 😊'), null)
+  t.equal(unspokenIn('habari ሰላም'), 'ሰላም')
+  t.equal(unspokenIn('…'), '…')
+})
