@@ -15,6 +15,16 @@ export interface TurnsGatewayOptions {
   readonly messageMs: number | null
   readonly streamSilence: boolean
   readonly endOfSpeechMs: number
+  /** The backend is a cascade of these services; null: the realtime one at `serviceUrl`. */
+  readonly cascade: CascadeUrls | null
+}
+
+/** Addresses of the stages, and whether turns end by their words and the model is asked before they do. */
+export interface CascadeUrls {
+  readonly stt: string
+  readonly llm: string
+  readonly tts: string
+  readonly ahead: boolean
 }
 
 export type FromTurnsGateway = { readonly type: 'ready'; readonly port: number }
@@ -24,22 +34,38 @@ export type ToTurnsGateway = { readonly type: 'stop' }
 const options = optionsFromEnvironment<TurnsGatewayOptions>('BENCH_TURNS')
 endWithParent()
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-bench-'))
+const { cascade, endOfSpeechMs } = options
+const backend =
+  cascade === null
+    ? `  openai: { ${options.messageMs === null ? '' : `messageMs: ${options.messageMs}, `}streamSilence: ${options.streamSilence}, turns: { by: ${options.turns} } }`
+    : `  cascade: { stt: deepgram, llm: chat, tts: elevenlabs, languages: [en], speculate: ${cascade.ahead} }`
+const turn = cascade?.ahead === true ? '' : `turn: { endOfSpeechMs: ${endOfSpeechMs}, adaptive: false, words: null }\n`
 await writeFile(
   join(folder, 'bench.yaml'),
   `version: 1
 name: bench
-backend: openai
+backend: ${cascade === null ? 'openai' : 'cascade'}
 instructions: Answer with a tone.
-turn: { endOfSpeechMs: ${options.endOfSpeechMs}, adaptive: false }
-silence: { afterMs: 60000, prompts: [] }
+${turn}silence: { afterMs: 60000, prompts: [] }
 fillers: { phrases: [] }
 backends:
-  openai: { ${options.messageMs === null ? '' : `messageMs: ${options.messageMs}, `}streamSilence: ${options.streamSilence}, turns: { by: ${options.turns} } }
+${backend}
 `,
 )
 const env = {
   OPENAI_API_KEY: 'key-of-the-bench',
   OPENAI_BASE_URL: options.serviceUrl,
+  ...(cascade === null
+    ? {}
+    : {
+        DEEPGRAM_API_KEY: 'key-of-the-bench',
+        DEEPGRAM_STT_URL: cascade.stt,
+        LLM_URL: cascade.llm,
+        LLM_API_KEY: 'key-of-the-bench',
+        LLM_MODEL: 'known',
+        ELEVENLABS_API_KEY: 'key-of-the-bench',
+        ELEVENLABS_TTS_URL: cascade.tts,
+      }),
   MEDIA_WORKERS: '1',
   // All callers have one number.
   CALLER_CALLS: '1000',

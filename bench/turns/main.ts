@@ -4,13 +4,16 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { benchArguments } from '../kit/arguments.js'
 import { machineLines, provenance } from '../kit/machine.js'
 import { benchProgress } from '../kit/progress.js'
+import { type CascadeSubject, STAGE_MS, hasLiveKit, measureCascade } from './cascade.js'
+import type { CascadeResult } from './cascade.js'
 import { figure, measureShare, messagesOf } from './share.js'
 import type { ShareOptions, ShareResult } from './share.js'
 import { measureTakeovers } from './takeovers.js'
 
 const HELP = `npm run bench -- --turns [--calls N] [--seconds S] [--takeovers N] [--json FILE]
   What the gateway adds to the time between the end of a caller's words and the first sound of the answer, with a backend whose
-  delay is known, and the gaps of takeovers with a healthy second backend, the caller's audio compared sample by sample.
+  delay is known: realtime models, and cascades whose services take 150, 300 and 120 ms (beside LiveKit's agents where
+  bench/peers is installed). And the gaps of takeovers with a healthy second backend, the caller's audio compared sample by sample.
   --calls N      calls at once (default 20)
   --seconds S    of each run (default 40)
   --takeovers N  (default 200)`
@@ -18,6 +21,12 @@ const HELP = `npm run bench -- --turns [--calls N] [--seconds S] [--takeovers N]
 /** The target for the gateway's share; docs/LATENCY.md. */
 const SHARE_P99_MS_MAX = 30
 const GAP_P99_MS_MAX = 800
+/** The same for a cascade, above what its services take; and for the whole from the end of the turn. */
+const CASCADE_P50_MS_MAX = 15
+const CASCADE_P99_MS_MAX = 40
+const WHOLE_P50_MS_MAX = 650
+/** Processor time of a cascade's calls, in those of the same callers on a realtime model with its defaults. */
+const CASCADE_COST_MAX = 1.3
 
 /** Caller stops to first sound, and takeovers. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
 export async function turnsBench(argv: readonly string[]): Promise<number> {
@@ -50,6 +59,18 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
     show(`${calls} calls for ${seconds} s, turns by ${run.turns}`)
     shares.push(await measureShare({ ...run, calls, seconds }, say))
   }
+  const { stt, llm, tts } = STAGE_MS
+  say(`cascades whose services take ${stt}, ${llm} and ${tts} ms:`)
+  const cascades: CascadeResult[] = []
+  const subjects: readonly CascadeSubject[] = hasLiveKit() ? ['stages', 'ahead', 'livekit'] : ['stages', 'ahead']
+  if (!hasLiveKit()) say("  LiveKit's agents are not installed: node bench/peers/install.mjs")
+  for (const subject of subjects) {
+    show(`${calls} calls for ${seconds} s, ${subject}`)
+    cascades.push(await measureCascade({ subject, calls, seconds }, say))
+  }
+  const [staged, ahead] = cascades
+  const realtime = shares.find(({ turns, streamSilence }) => turns === 'server_vad' && !streamSilence)
+  const cost = (ahead?.cpuMs ?? NaN) / (realtime?.cpuMs ?? NaN)
   say('takeovers:')
   show(`${takeovers} takeovers`)
   const taken = await measureTakeovers({ takeovers, calls: Math.min(10, calls) }, say)
@@ -60,6 +81,23 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
       got: `${figure(share.share?.p99)} ms of ${share.answered} turns`,
       met: (share.share?.p99 ?? Infinity) < SHARE_P99_MS_MAX,
     })),
+    {
+      what: `gateway's share of a cascade's turn: p50 to ${CASCADE_P50_MS_MAX}, p99 to ${CASCADE_P99_MS_MAX} ms`,
+      got: `${figure(staged?.share?.p50)} and ${figure(staged?.share?.p99)} ms of ${staged?.answered} turns`,
+      met:
+        (staged?.share?.p50 ?? Infinity) <= CASCADE_P50_MS_MAX &&
+        (staged?.share?.p99 ?? Infinity) <= CASCADE_P99_MS_MAX,
+    },
+    {
+      what: `a cascade's whole answer, from the end of the turn: p50 to ${WHOLE_P50_MS_MAX} ms`,
+      got: `${figure(staged?.whole?.p50)} ms`,
+      met: (staged?.whole?.p50 ?? Infinity) <= WHOLE_P50_MS_MAX,
+    },
+    {
+      what: `processor time of a cascade's calls: to ${CASCADE_COST_MAX} x those on a realtime model`,
+      got: `${cost.toFixed(2)} x (${figure(ahead?.cpuMs)} and ${figure(realtime?.cpuMs)} ms of a call and second)`,
+      met: cost <= CASCADE_COST_MAX,
+    },
     {
       what: `gap of a takeover: p99 under ${GAP_P99_MS_MAX} ms`,
       got: `${figure(taken.gap?.p99)} ms of ${taken.done}`,
@@ -79,7 +117,7 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(
     file,
-    `${JSON.stringify({ version: 1, provenance: facts, shares, takeovers: taken, checks }, null, 1)}\n`,
+    `${JSON.stringify({ version: 1, provenance: facts, shares, cascades, takeovers: taken, checks }, null, 1)}\n`,
   )
   console.log(`written: ${file}`)
   return checks.every(({ met }) => met) ? 0 : 1

@@ -1,6 +1,6 @@
 import { loadFlite } from '../../src/speech/flite.js'
 import { frameSamples } from '../../src/core/units.js'
-import { Child } from '../kit/process.js'
+import { Child, cpuBetween, cpuTime } from '../kit/process.js'
 import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
 import type { Percentiles } from '../kit/histogram.js'
 import { closeWebhooks } from '../generator/opening.js'
@@ -32,16 +32,18 @@ export interface ShareResult extends ShareOptions {
   readonly share: Percentiles | null
   /** The caller's audio at the service, of a call and second. */
   readonly audioIn: { readonly messages: number; readonly kilobytes: number }
+  /** Processor time of the gateway, all threads: milliseconds of a call and second. */
+  readonly cpuMs: number
 }
 
 const DELAY_MS = 200
-const END_OF_SPEECH_MS = 600
+export const END_OF_SPEECH_MS = 600
 const SILENCE_MS = 500
 const ANSWER_MS = 300
 const WORDS = 'Where is my order'
 const SESSION_WAIT_MS = 5000
 /** Every call's first turn is not counted: code and connections are new then. */
-const WARM_TURNS = 1
+export const WARM_TURNS = 1
 
 /** Runs calls against a backend of known delay and measures the part of the caller's wait that the gateway adds. */
 export async function measureShare(options: ShareOptions, say: (line: string) => void): Promise<ShareResult> {
@@ -62,9 +64,11 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
       messageMs: options.messageMs,
       streamSilence: options.streamSilence,
       endOfSpeechMs: END_OF_SPEECH_MS,
+      cascade: null,
     } satisfies TurnsGatewayOptions,
   })
   const audioIn = { messages: 0, kilobytes: 0 }
+  let cpuMs = NaN
   const pairs: { readonly caller: TurnCaller; readonly session: KnownSession }[] = []
   try {
     const { port } = await gateway.next('ready')
@@ -82,7 +86,7 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
       }
     }
     count(-1)
-    await new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))
+    cpuMs = await cpuOf(gateway.pid, options)
     count(1)
   } finally {
     for (const { caller } of pairs) caller.close()
@@ -91,11 +95,11 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
     await service.close()
   }
   const quietMs = options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS
-  const result = { ...options, ...shareOf(pairs, quietMs), audioIn }
+  const result = { ...options, ...shareOf(pairs, quietMs), audioIn, cpuMs }
   say(
     `  turns by ${options.turns}, ${messagesOf(options)}: ${result.answered} turns of ${options.calls} calls, share p50 ` +
       `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)}); ` +
-      `${audioIn.messages.toFixed(1)} messages and ${audioIn.kilobytes.toFixed(1)} KB of a caller's audio a second`,
+      `${audioIn.messages.toFixed(1)} messages and ${audioIn.kilobytes.toFixed(1)} KB of a caller's audio a second; ${figure(cpuMs)} ms of processor a call and second`,
   )
   return result
 }
@@ -139,8 +143,18 @@ function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session
   }
 }
 
+/** Processor time of a process while calls run, in milliseconds of a call and second. */
+export async function cpuOf(
+  pid: number,
+  { calls, seconds }: { readonly calls: number; readonly seconds: number },
+): Promise<number> {
+  const from = cpuTime(pid)
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
+  return (cpuBetween(pid, from, cpuTime(pid)).cores * 1000) / calls
+}
+
 /** A few spoken words that end at full voice: their last sample is a voiced one. */
-async function voice(): Promise<Int16Array> {
+export async function voice(): Promise<Int16Array> {
   const flite = await loadFlite()
   const { pcm, sampleRateHz } = flite.speak(WORDS, 'slt')
   if (sampleRateHz !== 16_000) throw new Error(`the voice has ${sampleRateHz} Hz`)

@@ -40,8 +40,9 @@ export class TurnCaller {
     this.#lastSoundMs = Infinity
   }
 
-  async open(port: number, callSid: string): Promise<void> {
-    const url = await askForStream(port, callSid)
+  /** @param callSid  asked for by webhook; null: `/` takes the stream at once, as a peer does */
+  async open(port: number, callSid: string | null): Promise<void> {
+    const url = callSid === null ? new URL(`ws://127.0.0.1:${port}/`) : await askForStream(port, callSid)
     this.#socket = await openSocket(port, url.pathname + url.search, {
       onBytes: (bytes) => this.#reader.push(bytes),
       onClose: () => this.close(),

@@ -1,16 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
-import type { Refusal } from './double.js'
+import { LevelDetector, type Refusal } from './double.js'
 import { DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
 import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
 
 /** Words after which `/v1/listen` settles a range of the audio in the middle of a turn. */
 const RANGE_WORDS = 3
+/** Shorter silence is within a word. */
+const PAUSE_MS_MIN = 100
 
 /**
  * Deepgram's `/v1/listen` and `/v2/listen` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that
- * client sends. Turns end with `Finalize` and `ForceEndTurn` only.
+ * client sends. Turns end with `Finalize` and `ForceEndTurn`; on `/v1/listen` with `endpointing` after that silence too.
  */
 export class DeepgramDouble extends RecogniserDouble<DeepgramListenSession> {
   static start(options: RecogniserDoubleOptions = {}): Promise<DeepgramDouble> {
@@ -42,6 +44,8 @@ export class DeepgramDouble extends RecogniserDouble<DeepgramListenSession> {
 abstract class DeepgramListenSession extends RecogniserSession {
   protected readonly double: DeepgramDouble
   protected readonly ear: DoubleEar
+  /** When the client ended turns, by `performance.now`. */
+  readonly endsAtMs: number[] = []
 
   constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
     super(client, request, double.options)
@@ -53,15 +57,21 @@ abstract class DeepgramListenSession extends RecogniserSession {
   }
 
   protected override audio(bytes: Buffer): void {
-    this.ear.hear(this.samples(bytes, this.query.get('encoding') === 'mulaw' ? 'mulaw' : 'pcm16'))
+    this.hear(this.samples(bytes, this.query.get('encoding') === 'mulaw' ? 'mulaw' : 'pcm16'))
+  }
+
+  protected hear(pcm: Int16Array): void {
+    this.ear.hear(pcm)
   }
 
   protected override text(text: string): void {
     const { type } = JSON.parse(text) as { readonly type?: string }
     if (type === 'CloseStream') return this.ended()
     if (type === 'KeepAlive') this.double.keepalives++
-    else if (type === this.endMessage) this.turnOver()
-    else {
+    else if (type === this.endMessage) {
+      this.endsAtMs.push(performance.now())
+      this.turnOver()
+    } else {
       this.send({ type: 'Error', code: 'UNPARSABLE_CLIENT_MESSAGE', description: 'Unknown message.' })
       this.client.close(1008, 'DATA-0000')
     }
@@ -78,6 +88,20 @@ class NovaSession extends DeepgramListenSession {
   /** Words of the turn whose range is settled. */
   #settled = 0
   #rangeFromMs = 0
+  readonly #pauses: LevelDetector | null
+
+  constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
+    super(client, request, double)
+    const silenceMs = Number(this.query.get('endpointing') ?? NaN)
+    const sampleRateHz = Number(this.query.get('sample_rate') ?? 16_000)
+    this.#pauses =
+      silenceMs > 0 ? new LevelDetector({ sampleRateHz, silenceMs: Math.max(PAUSE_MS_MIN, silenceMs) }) : null
+  }
+
+  protected override hear(pcm: Int16Array): void {
+    super.hear(pcm)
+    if (this.#pauses?.hear(pcm).includes('stopped') === true) this.#end(false)
+  }
 
   protected override words(words: readonly SpokenWord[]): void {
     const open = words.slice(this.#settled)
@@ -88,6 +112,11 @@ class NovaSession extends DeepgramListenSession {
   }
 
   protected override turnOver(): void {
+    this.#end(true)
+  }
+
+  /** @param asked  by the client; else the service has found the end itself */
+  #end(asked: boolean): void {
     this.ear.end((words) => {
       const open = words.slice(this.#settled)
       const told = this.#settled > 0 || words.length > 0
@@ -95,7 +124,7 @@ class NovaSession extends DeepgramListenSession {
       // Without words there is nothing to answer.
       if (this.double.faults.noAnswer || (!told && !this.double.faults.emptyAnswer)) return
       const toMs = this.ear.heardMs
-      this.later(() => this.#tell(open, true, toMs, true))
+      this.later(() => this.#tell(open, true, toMs, asked, !asked))
     })
   }
 
@@ -107,7 +136,13 @@ class NovaSession extends DeepgramListenSession {
     })
   }
 
-  #tell(words: readonly SpokenWord[], final: boolean, toMs = this.ear.heardMs, finalized = false): void {
+  #tell(
+    words: readonly SpokenWord[],
+    final: boolean,
+    toMs = this.ear.heardMs,
+    finalized = false,
+    endpoint = false,
+  ): void {
     const start = this.#rangeFromMs / 1000
     if (final) this.#rangeFromMs = toMs
     this.send({
@@ -116,7 +151,7 @@ class NovaSession extends DeepgramListenSession {
       start,
       duration: toMs / 1000 - start,
       is_final: final,
-      speech_final: false,
+      speech_final: endpoint,
       from_finalize: finalized,
       channel: {
         alternatives: [

@@ -1,0 +1,156 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { packageRoot } from '../../src/config/package-root.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
+import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { Child, machineMs } from '../kit/process.js'
+import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
+import type { Percentiles } from '../kit/histogram.js'
+import { closeWebhooks } from '../generator/opening.js'
+import type { CascadeUrls, FromTurnsGateway, ToTurnsGateway, TurnsGatewayOptions } from './gateway.js'
+import { END_OF_SPEECH_MS, WARM_TURNS, cpuOf, figure, voice } from './share.js'
+import { TurnCaller } from './turn-caller.js'
+
+/** What the services take: a recogniser's final text, a model's first token, a voice's first byte. */
+export const STAGE_MS = { stt: 150, llm: 300, tts: 120 } as const
+const STAGES_MS = STAGE_MS.stt + STAGE_MS.llm + STAGE_MS.tts
+const KEY = 'key-of-the-bench'
+const SAID = 'Where is my order?'
+const ANSWER = 'It is on its way to you.'
+/** More turns than a run has. */
+const TURNS_MAX = 20_000
+const SESSION_WAIT_MS = 5000
+const PEER = join(packageRoot(), 'bench/peers/livekit-cascade.mjs')
+
+/**
+ * Who answers. `stages`: the gateway, one stage after the other, when a fixed quiet has ended the turn. `ahead`: the
+ * gateway as it is, which ends a question by its words and asks the model before that. `livekit`: its agents in Node.
+ */
+export type CascadeSubject = 'stages' | 'ahead' | 'livekit'
+
+export interface CascadeResult {
+  readonly subject: CascadeSubject
+  readonly calls: number
+  readonly seconds: number
+  /** Turns that were answered, and that were not. */
+  readonly answered: number
+  readonly unanswered: number
+  /** Of `stages`: end of the quiet to the first sound at the caller's socket, less what the services take. */
+  readonly share: Percentiles | null
+  /** Of `stages`: the same with what the services take. */
+  readonly whole: Percentiles | null
+  /** Last voiced sample to the first sound: all that the caller waits, with the quiet that ends a turn. */
+  readonly wait: Percentiles | null
+  /** Processor time of who answers, all threads: milliseconds of a call and second. */
+  readonly cpuMs: number
+}
+
+/** Whether LiveKit's packages are installed (`node bench/peers/install.mjs`). */
+export function hasLiveKit(): boolean {
+  return existsSync(join(packageRoot(), 'bench/peers/node_modules/@livekit/agents-plugin-elevenlabs'))
+}
+
+/** Runs calls on a cascade of services whose delays are known. */
+export async function measureCascade(
+  options: Pick<CascadeResult, 'subject' | 'calls' | 'seconds'>,
+  say: (line: string) => void,
+): Promise<CascadeResult> {
+  const { subject, calls } = options
+  const [stt, llm, tts] = await Promise.all([
+    DeepgramDouble.start({ key: KEY, finalMs: STAGE_MS.stt }),
+    CascadeDouble.start({ key: KEY }),
+    ElevenLabsVoiceDouble.start({ key: KEY, firstSoundMs: STAGE_MS.tts }),
+  ])
+  llm.delayMs.llm = STAGE_MS.llm
+  for (const { script } of [stt, llm, tts]) {
+    script.callerSays(...Array.from({ length: TURNS_MAX }, () => SAID))
+    script.reply(...Array.from({ length: TURNS_MAX }, () => ({ say: ANSWER })))
+  }
+  const cascade: CascadeUrls = { stt: stt.baseUrl, llm: llm.baseUrl, tts: tts.baseUrl, ahead: subject !== 'stages' }
+  const server = new Child<ToTurnsGateway, FromTurnsGateway>({
+    name: subject === 'livekit' ? 'livekit' : 'gateway',
+    file: subject === 'livekit' ? PEER : fileURLToPath(new URL('./gateway.js', import.meta.url)),
+    variable: 'BENCH_TURNS',
+    options: {
+      serviceUrl: '',
+      calls,
+      turns: 'gateway',
+      messageMs: null,
+      streamSilence: false,
+      endOfSpeechMs: END_OF_SPEECH_MS,
+      cascade,
+    } satisfies TurnsGatewayOptions,
+  })
+  let cpuMs = NaN
+  const pairs: { readonly caller: TurnCaller; readonly ends: readonly number[] }[] = []
+  try {
+    const { port } = await server.next('ready')
+    const speech = await voice()
+    for (let i = 0; i < calls; i++) {
+      const caller = new TurnCaller(speech)
+      await caller.open(port, subject === 'livekit' ? null : `HD_${String(i + 1).padStart(12, '0')}`)
+      // One after the other: the session that appears now is this call's.
+      pairs.push({ caller, ends: await endsOf(stt, i) })
+    }
+    cpuMs = await cpuOf(server.pid, options)
+  } finally {
+    for (const { caller } of pairs) caller.close()
+    closeWebhooks()
+    await server.stop({ type: 'stop' })
+    await Promise.all([stt.close(), llm.close(), tts.close()])
+  }
+  const result = { ...options, ...figuresOf(pairs, subject === 'stages'), cpuMs }
+  const { share, whole, wait } = result
+  say(
+    `  ${subject}: ${result.answered} turns of ${calls} calls, ${result.unanswered} unanswered; caller waits p50 ${figure(wait?.p50)}, ` +
+      `p99 ${figure(wait?.p99)} ms, ${figure(cpuMs)} ms of processor a call and second${share === null ? '' : `, share p50 ${figure(share.p50)}, p99 ${figure(share.p99)}, whole p50 ${figure(whole?.p50)}`}`,
+  )
+  return result
+}
+
+function figuresOf(
+  pairs: readonly { readonly caller: TurnCaller; readonly ends: readonly number[] }[],
+  inTurn: boolean,
+): Pick<CascadeResult, 'answered' | 'unanswered' | 'share' | 'whole' | 'wait'> {
+  const [share, whole, wait] = [newHistogram(), newHistogram(), newHistogram()]
+  let [answered, unanswered] = [0, 0]
+  const offsetMs = machineMs() - performance.now()
+  for (const { caller, ends } of pairs) {
+    for (const [i, { stoppedMs, heardMs }] of caller.turns.entries()) {
+      if (i < WARM_TURNS) continue
+      const nextMs = caller.turns[i + 1]?.stoppedMs ?? Infinity
+      const endMs = ends.map((atMs) => atMs + offsetMs).findLast((atMs) => atMs > stoppedMs && atMs < nextMs)
+      if (Number.isNaN(heardMs) || (inTurn && endMs === undefined)) {
+        // The last one may have been cut off by the end of the run.
+        if (nextMs !== Infinity) unanswered++
+        continue
+      }
+      answered++
+      recordMs(wait, heardMs - stoppedMs)
+      if (!inTurn || endMs === undefined) continue
+      // As in `shareOf`: a quiet that began too early must make up for nothing.
+      const wholeMs = Math.max(0, endMs - stoppedMs - END_OF_SPEECH_MS) + heardMs - endMs
+      recordMs(whole, wholeMs)
+      recordMs(share, Math.max(0, wholeMs - STAGES_MS))
+    }
+  }
+  return {
+    answered,
+    unanswered,
+    share: inTurn ? percentilesMs(share) : null,
+    whole: inTurn ? percentilesMs(whole) : null,
+    wait: percentilesMs(wait),
+  }
+}
+
+/** When the turns of the `index`-th connection ended; grows. */
+async function endsOf(stt: DeepgramDouble, index: number): Promise<readonly number[]> {
+  for (let waitedMs = 0; waitedMs < SESSION_WAIT_MS; waitedMs += 5) {
+    const session = stt.sessions[index]
+    if (session !== undefined) return session.endsAtMs
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  throw new Error('a call connected no recogniser')
+}
