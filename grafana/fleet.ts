@@ -398,6 +398,21 @@ export function fleet(): DashboardBuilder {
             ],
           ),
           curves(
+            {
+              title: 'Calls resolved, by intent',
+              about:
+                'Of the ended calls whose agents have `analysis` with the fields `intent` and `resolved`, those that were resolved.',
+              unit: 'percentunit',
+            },
+            THIRD,
+            [
+              {
+                expr: `${rate('mkondo_calls_analysed_total', 'agent, intent', ',resolved="yes"')} / ${rate('mkondo_calls_analysed_total', 'agent, intent', ',resolved!="unknown"')}`,
+                legend: '{{agent}} {{intent}}',
+              },
+            ],
+          ),
+          curves(
             { title: 'Greeting, p95', about: 'From the open stream to the first sound of the agent.', unit: SECONDS },
             THIRD,
             [{ expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' }],

@@ -83,6 +83,7 @@ const GROUPS = [
       'deploy/README.md',
       'docs/OPERATIONS.md',
       'docs/MESSAGES.md',
+      'docs/ANALYSIS.md',
       'docs/METRICS.md',
       'docs/RELEASES.md',
       'SECURITY.md',

@@ -9,6 +9,7 @@ import { keyOf } from '../speech/spoken/pronunciations.js'
 import { ESCALATION_NUMBERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
+import { analysisSchema } from './analysis.js'
 import { claimsSchema } from './claims.js'
 import { digitsSchema } from './digits.js'
 import { offlineShape } from './offline.js'
@@ -1067,6 +1068,10 @@ export const agentSchema = z
         'What the agent says, checked against its tool calls and what it was given. Default: nothing is checked.',
       ),
     sample: sampleSchema.prefault({}),
+    analysis: analysisSchema
+      .nullable()
+      .default(null)
+      .describe('What is to be known of each call after it (docs/ANALYSIS.md). Default: nothing.'),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
     outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),

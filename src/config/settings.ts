@@ -501,6 +501,13 @@ export const SETTINGS = {
     fallback: 20_480,
     help: 'The maximum size of all that RECORDINGS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
   }),
+  analysesPerHour: define({
+    env: 'ANALYSES_PER_HOUR',
+    key: 'analysesPerHour',
+    kind: integer(0, 100_000),
+    fallback: 600,
+    help: "How many ended calls the text model may be asked about in an hour, where the agent's file has `analysis` (docs/ANALYSIS.md). Beyond, and with 0, only what the gateway knows is filled in.",
+  }),
   handoffUrl: define<string | null>({
     env: 'HANDOFF_URL',
     key: 'handoffUrl',

@@ -283,9 +283,12 @@ const RECORD_MS = 700
 
 function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
   const [outcome, setOutcome] = useState('')
+  const [search, setSearch] = useState('')
+  const query = `outcome=${outcome}&search=${encodeURIComponent(search)}`
   const { value, fault, again } = useJson<{ ended: readonly EndedRow[] }>(
-    `/api/fleet/calls?limit=${RECENT_MAX}&outcome=${outcome}`,
+    `/api/fleet/calls?limit=${RECENT_MAX}&${query}`,
   )
+  const isAbout = value?.ended.some(({ fields }) => fields !== undefined) === true
   useEffect(() => {
     if (leftCount === 0) return undefined
     const timer = setTimeout(again, RECORD_MS)
@@ -296,6 +299,17 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
       <div class="bar">
         <h2 id="recent-title">{T.calls.recent}</h2>
         <span class="gap" />
+        <input
+          type="search"
+          aria-label={T.calls.search}
+          placeholder={T.calls.searchHint}
+          maxLength={200}
+          value={search}
+          onChange={(event) => setSearch(event.currentTarget.value)}
+        />
+        <a href={`/api/fleet/calls?limit=500&format=csv&${query}`} download="calls.csv">
+          {T.calls.csv}
+        </a>
         <select
           aria-label={T.calls.outcome}
           value={outcome}
@@ -311,7 +325,9 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
       </div>
       <Pending value={value} fault={fault} />
       {value !== null && value.ended.length === 0 && (
-        <p class="empty">{outcome === '' ? T.calls.noRecent : T.calls.noneOfOutcome}</p>
+        <p class="empty">
+          {search !== '' ? T.calls.noneFound : outcome === '' ? T.calls.noRecent : T.calls.noneOfOutcome}
+        </p>
       )}
       {value !== null && value.ended.length > 0 && (
         <div class="scroller all" tabIndex={0} role="region" aria-labelledby="recent-title">
@@ -326,6 +342,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                 <th scope="col" class="wide">
                   {T.calls.columns.endReason}
                 </th>
+                {isAbout && <th scope="col">{T.calls.about}</th>}
                 <th scope="col">{T.calls.columns.agent}</th>
                 <th scope="col" class="wide">
                   {T.calls.columns.from}
@@ -357,6 +374,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                     <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
                   </td>
                   <td class="wide">{call.endReason ?? '–'}</td>
+                  {isAbout && <td title={call.summary ?? ''}>{aboutText(call)}</td>}
                   <td>{call.agent}</td>
                   <td class="wide mono">{call.from}</td>
                   <td class="wide">{call.backend}</td>
@@ -371,6 +389,14 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
       )}
     </section>
   )
+}
+
+/** `refund · yes`: the values of a call's fields, in the order of the agent's file. */
+function aboutText({ fields = {} }: EndedRow): string {
+  const known = Object.entries(fields).filter(([, value]) => value !== null && value !== '')
+  return known
+    .map(([name, value]) => (typeof value === 'boolean' ? `${value ? '' : 'not '}${name}` : value))
+    .join(' · ')
 }
 
 interface EndedRow extends FleetRow {

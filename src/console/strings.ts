@@ -49,6 +49,11 @@ export const T = {
     recent: 'Ended calls',
     noRecent: 'No call has ended yet.',
     noneOfOutcome: 'No ended call has this outcome.',
+    noneFound: 'No ended call is about that.',
+    search: 'Search what calls were about',
+    searchHint: 'intent:refund, or words of the summary',
+    about: 'About',
+    csv: 'CSV',
     outcome: 'Outcome',
     anyOutcome: 'Any outcome',
     columns: {

@@ -4,7 +4,7 @@ import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import type { CallOutcome, CallRecord } from '../call/documents/record.js'
+import type { CallAnalysis, CallOutcome, CallRecord } from '../call/documents/record.js'
 import { liveCount } from '../workers/live-call.js'
 import type { LiveCall } from '../workers/live-call.js'
 import { errorReply, fileReply, jsonReply, textReply } from './http-exchange.js'
@@ -86,13 +86,15 @@ export class OpsApi {
    * At most `limit` live calls and `limit` ended ones, newest first, without what was said.
    * @param outcome  of the ended ones; null: any
    * @param numbers  of ours; null: any
+   * @param search  of ended ones; see `isFound`
    */
   newest(
     limit: number,
     outcome: CallOutcome | null,
     numbers: readonly string[] | null = null,
+    search: string | null = null,
   ): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
-    return { live: this.rows(limit, numbers), ended: this.#ended(limit, outcome, numbers) }
+    return { live: this.rows(limit, numbers), ended: this.#ended(limit, outcome, numbers, search) }
   }
 
   /** At most `limit` live calls, newest first. @param numbers  of ours; null: any */
@@ -113,11 +115,17 @@ export class OpsApi {
     return live === undefined ? null : { call: live.view(), timeline: live.timeline() }
   }
 
-  #ended(limit: number, outcome: CallOutcome | null = null, numbers: readonly string[] | null = null) {
+  #ended(
+    limit: number,
+    outcome: CallOutcome | null = null,
+    numbers: readonly string[] | null = null,
+    search: string | null = null,
+  ): readonly ListedCall[] {
     return this.#options.calls
       .ended()
       .filter((record) => outcome === null || record.outcome === outcome)
       .filter(({ number }) => numbers === null || numbers.includes(number ?? ''))
+      .filter(({ analysis }) => search === null || (analysis !== null && isFound(aboutOf(analysis), search)))
       .slice(-limit)
       .reverse()
       .map((record) => ({
@@ -135,6 +143,7 @@ export class OpsApi {
         endReason: record.endReason,
         turns: record.turns.length,
         recording: record.recording !== null,
+        ...(record.analysis === null ? {} : aboutOf(record.analysis)),
       }))
   }
 
@@ -326,4 +335,23 @@ function readOrder(body: Uint8Array): { readonly reason: string; readonly speak:
 /** `GET /healthz`: the process runs and answers; independent of backends and stores. */
 export function healthy(): Reply {
   return textReply('ok\n', 'text/plain; charset=utf-8')
+}
+
+function aboutOf({ summary, fields }: CallAnalysis): Required<Pick<ListedCall, 'summary' | 'fields'>> {
+  return { summary, fields: Object.fromEntries(Object.entries(fields).map(([name, { value }]) => [name, value])) }
+}
+
+/**
+ * Whether a call is about what is searched for: `intent:refund` is a field with that value, anything else a part of the
+ * summary or of a value. Small and capital letters are alike.
+ */
+export function isFound(
+  { summary = null, fields = {} }: Pick<ListedCall, 'summary' | 'fields'>,
+  search: string,
+): boolean {
+  const wanted = search.trim().toLowerCase()
+  const [, name = '', value = ''] = /^(\w+)\s*:\s*(.+)$/.exec(wanted) ?? []
+  const values = Object.entries(fields).map(([key, each]) => [key.toLowerCase(), String(each ?? '').toLowerCase()])
+  if (name !== '' && values.some(([key, each]) => key === name && each === value)) return true
+  return [summary?.toLowerCase() ?? '', ...values.map(([, each = '']) => each)].some((text) => text.includes(wanted))
 }

@@ -166,8 +166,7 @@ export class OpsApp {
     this.#get(
       app,
       '/api/fleet/calls',
-      (req, _operator, numbers) =>
-        this.#fleet.list(req.getQuery('limit'), req.getQuery('outcome'), req.getQuery('number'), numbers),
+      (req, _operator, numbers) => this.#fleet.list((name) => req.getQuery(name), numbers),
       'calls',
     )
     this.#get(

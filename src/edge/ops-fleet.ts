@@ -8,13 +8,13 @@ import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
-import { errorReply, jsonOf, jsonReply } from './http-exchange.js'
+import { errorReply, jsonOf, jsonReply, textReply } from './http-exchange.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
 import { audit, operatorSchema } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
 import type { Reply } from './http-exchange.js'
-import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
+import { CALL_COMMANDS, CALL_VIEWS, isFound } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EndedSession } from './ops-session.js'
 import type { EdgeOptions } from './options.js'
@@ -26,6 +26,8 @@ type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
 
 /** Numbers of ours to whose calls a list may be limited. */
 const LISTED_NUMBERS_MAX = 5000
+
+const SEARCH_CHARS_MAX = 200
 
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
@@ -41,6 +43,7 @@ const requestSchema = z.discriminatedUnion('what', [
     limit: z.int().min(1).max(OPS_LIST_MAX),
     outcome: outcomeSchema.default(null),
     numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable().default(null),
+    search: z.string().max(SEARCH_CHARS_MAX).nullable().default(null),
   }),
   z.object({ what: z.literal('call'), callSid }),
   z.object({ what: z.literal('view'), callSid, view: z.enum(CALL_VIEWS) }),
@@ -151,15 +154,20 @@ export class FleetApi {
 
   /**
    * `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each; of the ended ones
-   * those with `outcome`, where one is named; of `number`, one of ours, where one is named.
+   * those with `outcome`, where one is named; of `number`, one of ours, where one is named; about `search`. With `format=csv`
+   * the ended ones, for a spreadsheet.
    * @param allowed  to whose calls the token is limited; null: to none
    */
   async list(
-    limitText: string | undefined,
-    outcomeText: string | undefined,
-    numberText: string | undefined = undefined,
+    query: (name: 'limit' | 'outcome' | 'number' | 'search' | 'format') => string | undefined,
     allowed: ReadonlySet<string> | null = null,
   ): Promise<Reply> {
+    const [limitText, outcomeText, numberText] = [query('limit'), query('outcome'), query('number')]
+    const [searchText = '', format = ''] = [query('search'), query('format')]
+    if (searchText.length > SEARCH_CHARS_MAX)
+      return errorReply(400, 'BAD_REQUEST', `search has at most ${SEARCH_CHARS_MAX} characters`)
+    if (!['', 'json', 'csv'].includes(format)) return errorReply(400, 'BAD_REQUEST', 'format is json or csv')
+    const search = searchText.trim() === '' ? null : searchText
     const limit = limitText === undefined || limitText === '' ? LIST_DEFAULT : Number(limitText)
     if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
       return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
@@ -173,11 +181,11 @@ export class FleetApi {
     const numbers = number !== null ? [number] : allowed === null ? null : [...allowed]
     const node = this.#options.fleet?.node
     const lists: (readonly [string | null, NodeCalls | null])[] = [
-      [node?.name ?? null, this.#here.newest(limit, outcome, numbers)],
+      [node?.name ?? null, this.#here.newest(limit, outcome, numbers, search)],
     ]
     if (node !== undefined) {
       const asked = node.others().map(async (other): Promise<readonly [string, NodeCalls | null]> => {
-        const reply = await this.#ask(node, other, { what: 'list', limit, outcome, numbers })
+        const reply = await this.#ask(node, other, { what: 'list', limit, outcome, numbers, search })
         return [other.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
       })
       lists.push(...(await Promise.all(asked)))
@@ -188,8 +196,10 @@ export class FleetApi {
         // A node that runs an earlier version sends all of its ended calls.
         .filter((call) => of === 'live' || outcome === null || call.outcome === outcome)
         .filter((call) => numbers === null || numbers.includes(call.number ?? ''))
+        .filter((call) => of === 'live' || search === null || isFound(call, search))
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
+    if (format === 'csv') return textReply(csvOf(newest('ended')), 'text/csv; charset=utf-8')
     return jsonReply({
       live: newest('live'),
       ended: newest('ended'),
@@ -211,6 +221,7 @@ export class FleetApi {
             limit: OPS_LIST_MAX,
             outcome: null,
             numbers: null,
+            search: null,
           })
           if (reply?.status !== 200) silent.push(other.name)
           else for (const row of (reply.body as NodeCalls).live) rows.push({ ...row, node: other.name })
@@ -350,7 +361,7 @@ export class FleetApi {
       case 'status':
         return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet.node))
       case 'list':
-        return jsonReply(here.newest(request.limit, request.outcome, request.numbers))
+        return jsonReply(here.newest(request.limit, request.outcome, request.numbers, request.search))
       case 'call':
         return here.call(request.callSid)
       case 'view': {
@@ -462,4 +473,31 @@ function nodeNamed(body: Uint8Array): string | null | undefined {
   } catch {
     return undefined // what is not JSON is answered like any other wrong body
   }
+}
+
+/** Ended calls as a table, a column for each field of any of them. */
+function csvOf(calls: readonly ListedCall[]): string {
+  const names = [...new Set(calls.flatMap(({ fields = {} }) => Object.keys(fields)))].sort()
+  const columns = [
+    'startedAt',
+    'callSid',
+    'agent',
+    'number',
+    'direction',
+    'outcome',
+    'endReason',
+    'durationMs',
+  ] as const
+  const rows = calls.map((call) => [
+    ...columns.map((column) => call[column] ?? ''),
+    call.summary ?? '',
+    ...names.map((name) => call.fields?.[name] ?? ''),
+  ])
+  return [[...columns, 'summary', ...names], ...rows].map((row) => `${row.map(csvCell).join(',')}\r\n`).join('')
+}
+
+/** A text that a spreadsheet would take for a formula begins with an apostrophe. */
+function csvCell(value: string | number | boolean): string {
+  const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value)
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }

@@ -48,6 +48,7 @@ import {
   withoutReplacement,
 } from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
+import { CallAnalyses } from './call-analyses.js'
 import { openCallArchive, resumesAlone, usesDataFolder } from './call-archive.js'
 import {
   callDetails,
@@ -303,6 +304,21 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     recordAt: (callSid) => recordAt(fleet.node, callSid),
     log: log.component('workers'),
   })
+  const analyses = new CallAnalyses({
+    agents,
+    settings: backendSettings(config).cascade,
+    perHour: config.analysesPerHour,
+    clock,
+    wallClock: Date.now,
+    log: log.component('gateway'),
+    metrics,
+    done: (callSid, analysis) => {
+      const record = calls?.joinAnalysis(callSid, analysis) ?? null
+      if (record === null) return
+      kept.analysed(record)
+      for (const listener of joinedListeners) listener(record)
+    },
+  })
   let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let unfollow: (() => Promise<void>) | null = null
@@ -363,12 +379,16 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
         const { callSid } = record
-        if (told === null) kept.over(record)
-        else {
+        if (told === null) {
+          kept.over(record)
+          analyses.take(record)
+        } else {
           const isOurs = told.then((answer) => answer === 'ok' || leftCalls.isOurs(record))
           kept.keepIfOurs(record, isOurs, () => calls?.record(callSid))
           void isOurs.then((ours) => {
+            const newest = calls?.record(callSid)
             if (!ours && isCallSid(callSid)) calls?.forget(callSid)
+            else if (newest !== undefined) analyses.take(newest)
           })
         }
         if (isCallSid(callSid)) details?.follow(callSid)
@@ -443,7 +463,10 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         folders: [config.dataDir, ...kept.leftFolders],
         spareFolder: idle.spare,
         calls,
-        forgetWaiting: (callSids) => kept.forget(callSids),
+        forgetWaiting: (callSids) => {
+          analyses.forget(callSids)
+          return kept.forget(callSids)
+        },
         forgetDetail: (callSid) => details?.forget(callSid),
         store: fleet.store,
         keeper: fleet.keeper,
@@ -481,6 +504,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       kept.settleLeft(callSid, isRecord)
       if (!isRecord) return
       registry.enterLeft(record)
+      analyses.take(record)
       details?.follow(callSid)
     })
   } catch (thrown) {
@@ -502,6 +526,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
   await metrics.render()
   await releaseStartMemory()
+  analyses.takeLeft(kept.ended)
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
   let stopping: Promise<void> | null = null
@@ -521,6 +546,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       running.edge.stopAccepting()
       await running.edge.close()
       await phone.close()
+      await analyses.close()
       // While the store of the fleet can still be told what receivers have taken.
       await kept.closeMessages()
       await fleet.close()

@@ -90,6 +90,7 @@ function planOf(config: Config, count: number, index: number, shareOf: number): 
       recoveryPerMinute: config.recoveryPerMinute === 0 ? 0 : shareIn('recoveryPerMinute'),
       humanCallsPerMinute: shareIn('humanCallsPerMinute'),
       fallbackDialsPerMinute: config.fallbackDialsPerMinute === 0 ? 0 : shareIn('fallbackDialsPerMinute'),
+      analysesPerHour: config.analysesPerHour === 0 ? 0 : shareIn('analysesPerHour'),
       recordsKeepMb: shareIn('recordsKeepMb'),
       recordingsKeepMb: shareIn('recordingsKeepMb'),
     },
@@ -160,6 +161,7 @@ type Shared =
   | 'fallbackDialsPerMinute'
   | 'recordsKeepMb'
   | 'recordingsKeepMb'
+  | 'analysesPerHour'
 
 /** Of these, 0 means none, also for each process. */
 const MAY_BE_NONE: readonly Shared[] = ['recoveryPerMinute', 'fallbackDialsPerMinute']

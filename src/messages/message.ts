@@ -4,6 +4,7 @@ import type { Handoff } from '../call/documents/handoff.js'
 export const MESSAGE_TYPES = {
   'call.started': "a call's stream is open; `data` says who called whom",
   'call.ended': 'a call is over; `data` is its record',
+  'call.analysed': 'it is known what a call was about; `data` is its record with `analysis`',
   'call.refused': "a caller was turned away; `data` is the record, with the caller's whole number",
   'escalation.requested': 'a human is wanted for a caller; `data` is the handoff packet',
   'escalation.settled': 'the caller reached a human, or every attempt failed; `data` is the handoff packet',

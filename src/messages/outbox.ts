@@ -338,10 +338,13 @@ export class Outbox {
     const entry: Waiting = { ...fixed, key, home: null, tries: 0, dueMs: nowMs, dead: null, body }
     if (this.#closing.signal.aborted) return this.#lost(entry, 'the process ends')
     const whole: Entry = { version: 1, ...fixed, body }
-    const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
-    if (added === 'full') return this.#lost(entry, 'too many wait')
-    // Whoever looks first sends it, most often this node at once.
-    if (added !== null) return void this.#look()
+    if (this.#shared !== null) {
+      const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
+      if (added === 'full') return this.#lost(entry, 'too many wait')
+      // Whoever looks first sends it, most often this node at once.
+      if (added !== null) return void this.#look()
+      if (this.#waiting.has(key)) return
+    }
     if (this.#waiting.size >= WAITING_MAX) return this.#lost(entry, 'too many wait')
     this.#waiting.set(key, entry)
     if (folder !== undefined) {

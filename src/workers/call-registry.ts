@@ -11,7 +11,7 @@ import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { Handoff } from '../call/documents/handoff.js'
-import type { CallRecord, CarrierDetail } from '../call/documents/record.js'
+import type { CallAnalysis, CallRecord, CarrierDetail } from '../call/documents/record.js'
 import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -503,6 +503,15 @@ export class CallRegistry implements CallDirectory {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
     const joined = { ...record, carrier }
+    this.#ended.set(callSid, joined)
+    return joined
+  }
+
+  /** Adds what a call was about. @returns the new record; null when the record is no longer kept */
+  joinAnalysis(callSid: string, analysis: CallAnalysis): CallRecord | null {
+    const record = this.#ended.peek(callSid)
+    if (record === undefined) return null
+    const joined = { ...record, analysis }
     this.#ended.set(callSid, joined)
     return joined
   }

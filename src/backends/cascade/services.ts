@@ -213,6 +213,13 @@ export function ownVoiceOf(
   return new OwnVoice({ ...phrases, factory, settings: { ...entry, model } })
 }
 
+/** The text model of an agent, for work after its calls; null where none is set. */
+export function textModelOf(settings: CascadeSettings, own: Own): StageFactory<LanguageModel> | null {
+  const [entry] = entriesOf('llm', settings, own)
+  if (entry === undefined || isModule(entry.service) || LLM[entry.service]?.missing(settings) !== null) return null
+  return factoryOf('llm', entry, LLM, settings)
+}
+
 /** The stages of one call. The modules among them were loaded. */
 export function stagesOf(
   settings: CascadeSettings,

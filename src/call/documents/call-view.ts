@@ -33,6 +33,9 @@ export interface ListedCall extends Omit<LiveCallRow, 'state' | 'direction' | 'l
   /** Of ended calls. */
   readonly outcome?: string
   readonly endReason?: string
+  /** What the call was about, where its agent asks for it. */
+  readonly summary?: string | null
+  readonly fields?: Readonly<Record<string, string | number | boolean | null>>
 }
 
 /** A call in a list over all nodes. */

@@ -235,6 +235,28 @@ export type EscalationHistory = DocumentOf<ReturnType<typeof escalationHistorySc
 export type EscalationAttempt = EscalationHistory['attempts'][number]
 export type CallbackAsk = NonNullable<EscalationHistory['callback']>['asked']
 
+/** What a call was about, as the agent's `analysis` asks for it. */
+const callAnalysisSchema = z.object({
+  model: z.string().nullable().describe('The text model that filled it; null: what the gateway knows alone.'),
+  language: z.string().nullable().describe('Tag of the language of the summary; null without one.'),
+  summary: z.string().nullable(),
+  fields: z
+    .record(
+      z.string(),
+      z.object({
+        value: z.union([z.string(), z.number(), z.boolean()]).nullable().describe('Null: not known.'),
+        quote: z
+          .string()
+          .nullable()
+          .describe('Words of the transcript that show it; null for what the gateway itself knows.'),
+      }),
+    )
+    .describe("By the names of the agent's file."),
+  fault: z.string().nullable().describe('Why the model that was asked filled nothing.'),
+})
+
+export type CallAnalysis = DocumentOf<typeof callAnalysisSchema>
+
 export const callRecordSchema = z.object({
   version: z.literal(CALL_RECORD_VERSION),
   callSid: z.string(),
@@ -309,6 +331,10 @@ export const callRecordSchema = z.object({
     .record(z.string(), z.unknown())
     .nullable()
     .describe('The limit that was reached, and who ended the call for it; null where the agent sets no budget.'),
+  analysis: callAnalysisSchema
+    .nullable()
+    .default(null)
+    .describe("What the call was about; null until it is analysed, and where the agent's file asks for nothing."),
   rehomes: z.int().describe('How often the call changed its worker.'),
   resumed: z
     .array(resumedSchema)

@@ -1,0 +1,193 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import { chat } from '../../src/backends/cascade/chat-requests.js'
+import type { CallAnalysis, CallRecord } from '../../src/call/documents/record.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { CallAnalyses } from '../../src/gateway/call-analyses.js'
+import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import { endedCall } from '../support/record.js'
+import { until } from '../support/until.js'
+
+interface Asked {
+  readonly messages: readonly { readonly role: string; readonly content: string }[]
+  readonly tools: readonly {
+    readonly function: { readonly parameters: { readonly properties: Record<string, unknown> } }
+  }[]
+}
+
+/** A model that calls the tool with these arguments, or answers with a status. */
+async function model(t: Test, answer: (n: number) => unknown) {
+  const asked: Asked[] = []
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      const given = answer(asked.push(JSON.parse(body) as Asked) - 1)
+      if (typeof given === 'number') return void response.writeHead(given).end('{}')
+      const message =
+        typeof given === 'string'
+          ? { content: given }
+          : { tool_calls: [{ index: 0, id: 'c', function: { name: 'fill_in', arguments: JSON.stringify(given) } }] }
+      response
+        .writeHead(200, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ choices: [{ message }], usage: { prompt_tokens: 100, completion_tokens: 20 } }))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
+  return { asked, factory: chat({ baseUrl, model: 'test-model' }) }
+}
+
+const AGENT = agentSchema.parse({
+  version: 1,
+  name: 'order-status',
+  instructions: 'x',
+  languages: ['sw', 'en'],
+  analysis: {
+    fields: {
+      intent: { type: 'string', enum: ['order', 'refund'] },
+      resolved: { type: 'boolean' },
+      day: { type: 'string', format: 'date' },
+      human: { known: 'escalated' },
+      done: { known: 'tools' },
+    },
+  },
+})
+
+const line = (role: 'caller' | 'agent', text: string, atMs: number) => ({
+  role,
+  text,
+  startMs: atMs,
+  endMs: atMs + 500,
+})
+
+const record = (changes: Partial<CallRecord> = {}): CallRecord =>
+  endedCall({
+    language: 'sw',
+    transcript: [
+      line('caller', 'Nataka kurudishiwa pesa ya oda yangu, tafadhali.', 0),
+      line('agent', 'Sawa. Tumerudisha shilingi mia tano.', 1000),
+    ],
+    toolCalls: [{ name: 'refund_order', args: {}, startMs: 500, ms: 100, ok: true }],
+    ...changes,
+  })
+
+function analyses(options: Partial<ConstructorParameters<typeof CallAnalyses>[0]>) {
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const done = new Map<string, CallAnalysis>()
+  const lines: string[] = []
+  const all = new CallAnalyses({
+    agents: new Map([['order-status', { definition: AGENT }]]),
+    settings: backendSettings(loadConfig({}, null)).cascade,
+    perHour: 100,
+    clock: () => performance.now(),
+    wallClock: Date.now,
+    log: createLog({ destination: { write: (text: string) => lines.push(text) } }),
+    metrics,
+    done: (callSid, analysis) => done.set(callSid, analysis),
+    ...options,
+  })
+  return { all, metrics, done, lines }
+}
+
+const GOOD = {
+  summary: 'Mteja alitaka pesa yake; imerudishwa.',
+  fields: {
+    intent: { value: 'refund', quote: 'kurudishiwa pesa ya oda yangu' },
+    resolved: { value: true, quote: 'tumerudisha SHILINGI mia tano!' },
+    day: { value: 'tomorrow', quote: 'Sawa' },
+    invented: { value: 1, quote: 'Sawa' },
+  },
+}
+
+t.test('a call is summed up in its language, and each value has words of the transcript', async (t) => {
+  const { asked, factory } = await model(t, () => GOOD)
+  const { all, done, metrics } = analyses({ modelOf: () => factory })
+  all.take(record({ callSid: 'HD_about000001' }))
+  await until(() => done.size === 1, 10_000, 'the analysis')
+  t.match(done.get('HD_about000001'), {
+    language: 'sw',
+    summary: 'Mteja alitaka pesa yake; imerudishwa.',
+    fault: null,
+  })
+  t.same(done.get('HD_about000001')?.fields, {
+    intent: { value: 'refund', quote: 'kurudishiwa pesa ya oda yangu' },
+    resolved: { value: true, quote: 'tumerudisha SHILINGI mia tano!' },
+    day: { value: null, quote: null },
+    human: { value: false, quote: null },
+    done: { value: 'refund_order', quote: null },
+  })
+  t.match(asked[0]?.messages[1]?.content, /caller: Nataka kurudishiwa/)
+  t.match(JSON.stringify(asked[0]?.tools), /in Swahili/)
+  t.notMatch(JSON.stringify(asked[0]?.tools), /human|known/, 'the gateway asks nobody for what it knows')
+  const page = await metrics.render()
+  t.match(page, /calls_analysed_total\{agent="order-status",intent="refund",resolved="yes"\} 1/)
+  t.match(page, /analysis_values_dropped_total\{agent="order-status",reason="invalid"\} 1/)
+  t.match(page, /analysis_tokens_total\{agent="order-status",direction="input"\} 100/)
+  await all.close()
+})
+
+t.test('a value without words of the transcript is null, also where the model writes its answer as text', async (t) => {
+  const { factory } = await model(t, () =>
+    JSON.stringify({
+      fields: { intent: { value: 'order', quote: 'where is my parcel' }, resolved: { value: true, quote: '.' } },
+    }),
+  )
+  const { all, done, metrics } = analyses({ modelOf: () => factory })
+  all.take(record())
+  await until(() => done.size === 1, 10_000, 'the analysis')
+  const [analysis] = done.values()
+  t.match(analysis?.fields, { intent: { value: null, quote: null }, resolved: { value: null } })
+  t.equal(analysis?.summary, null)
+  t.match(await metrics.render(), /analysis_values_dropped_total\{agent="order-status",reason="unquoted"\} 2/)
+  await all.close()
+})
+
+t.test('without a model, a transcript or a budget the gateway fills in what it knows, and asks nobody', async (t) => {
+  const { asked, factory } = await model(t, () => GOOD)
+  const known = { human: { value: false }, done: { value: 'refund_order' }, intent: { value: null } }
+  const none = analyses({})
+  none.all.take(record())
+  const poor = analyses({ modelOf: () => factory, perHour: 0 })
+  poor.all.take(record())
+  const silent = analyses({ modelOf: () => factory })
+  silent.all.take(record({ transcript: [] }))
+  silent.all.take(record({ callSid: 'HD_refused0001', outcome: 'refused' }))
+  silent.all.take(record({ callSid: 'HD_other000001', agent: 'nobody' }))
+  await until(() => [none, poor, silent].every(({ done }) => done.size === 1), 10_000, 'three analyses')
+  for (const { done } of [none, poor, silent])
+    t.match([...done.values()], [{ model: null, summary: null, fields: known }])
+  t.equal(asked.length, 0)
+  const pages = await Promise.all([none, poor, silent].map(({ metrics }) => metrics.render()))
+  for (const [i, result] of ['no-model', 'budget', 'no-transcript'].entries())
+    t.match(pages[i], new RegExp(`analyses_total\\{agent="order-status",result="${result}"\\} 1`))
+})
+
+t.test(
+  'two calls at once are asked about; an erased one is not; a model that is down leaves a fault without words',
+  async (t) => {
+    const { asked, factory } = await model(t, () => 401)
+    const { all, done, lines } = analyses({ modelOf: () => factory })
+    for (let n = 0; n < 4; n++) all.take(record({ callSid: `HD_about00000${n}` }))
+    all.forget(['HD_about000003'])
+    await until(() => asked.length >= 2, 10_000, 'two requests')
+    t.equal(done.size, 0, 'they are tried again')
+    await all.close()
+    t.equal(asked.length, 2, 'the third waits')
+    t.notMatch(lines.join(), /Nataka|oda/)
+    const left = analyses({ modelOf: () => factory, wallClock: () => Date.parse('2026-11-20T12:30:00.000Z') })
+    left.all.takeLeft([record({ callSid: 'HD_left0000001' }), record({ startedAt: '2026-11-20T10:00:00.000Z' })])
+    await until(() => asked.length === 3, 10_000, 'the call of the last hour')
+    await left.all.close()
+    t.equal(asked.length, 3, 'and not the older one')
+  },
+)
