@@ -70,6 +70,7 @@ const GROUPS = [
       'docs/CASCADE.md',
       'docs/LANGUAGES.md',
       'docs/KEYPAD.md',
+      'docs/MCP.md',
       'docs/COMPATIBILITY.md',
       'docs/OWN-BACKEND.md',
       'examples/own-backend/README.md',

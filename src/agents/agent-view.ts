@@ -132,7 +132,16 @@ export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: str
 
 const HIDDEN = '…'
 /** Texts of these keys, and everything below: what an author wrote out there may be a key or a person's data. */
-const REQUEST_PARTS: readonly string[] = ['headers', 'query', 'body', 'headerMetadata', 'openMetadata', 'identity']
+const REQUEST_PARTS: readonly string[] = [
+  'headers',
+  'query',
+  'body',
+  'headerMetadata',
+  'openMetadata',
+  'identity',
+  'env',
+  'command',
+]
 /** Addresses whose path may be a key. */
 const HOOKS: readonly string[] = ['webhook', 'statusCallback']
 const SECRET_NAME = /key|token|secret|passw|auth|signature|cookie|credential/i

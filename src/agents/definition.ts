@@ -12,9 +12,10 @@ import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-opt
 import { analysisSchema } from './analysis.js'
 import { claimsSchema } from './claims.js'
 import { digitsSchema } from './digits.js'
+import { mcpSchema, mcpToolName } from './mcp-definition.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
-import { sourcesOf } from './template.js'
+import { parseTemplate, sourcesOf } from './template.js'
 import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './tool-definition.js'
 
 /** Languages of one agent. */
@@ -1032,6 +1033,7 @@ export const agentSchema = z
       .prefault({})
       .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
+    mcp: mcpSchema.default([]).describe('Servers whose tools the agent may use (docs/MCP.md).'),
     digits: digitsSchema.default([]).describe('What callers enter on the keypad: collect_digits (docs/KEYPAD.md).'),
     modules: z
       .array(
@@ -1099,6 +1101,28 @@ export const agentSchema = z
     })
     const { verification, rules } = agent
     const known = Object.keys(verification?.identity ?? {})
+    agent.mcp.forEach((server, index) =>
+      server.tools.forEach((tool, at) => {
+        const path = ['mcp', index, 'tools', at]
+        const name = mcpToolName(server.name, tool.name)
+        if (agent.tools.some((own) => own.name === name))
+          context.addIssue({ code: 'custom', path, message: `makes the name ${name}, which a tool of the agent has` })
+        if (tool.requires === 'verified' && verification === null)
+          context.addIssue({
+            code: 'custom',
+            path: [...path, 'requires'],
+            message: 'is verified, but the agent has no verification section',
+          })
+        for (const [argument, text] of Object.entries(tool.bind))
+          for (const source of sourcesOf(parseTemplate(text)))
+            if (source.scope === 'identity' && !known.includes(source.name))
+              context.addIssue({
+                code: 'custom',
+                path: [...path, 'bind', argument],
+                message: `reads {{identity.${source.name}}}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
+              })
+      }),
+    )
     agent.tools.forEach((tool, index) => {
       if (tool.requires === 'verified' && verification === null) {
         context.addIssue({

@@ -116,7 +116,7 @@ interface DigitFault {
 /** @returns what is wrong with the tools that get sensitive digits, by the entry's index and key */
 export function digitFaults(
   entries: readonly DigitEntry[],
-  tools: ReadonlyMap<string, { readonly arguments: readonly string[] }>,
+  tools: ReadonlyMap<string, { readonly arguments: readonly string[] | null }>,
 ): DigitFault[] {
   return entries.flatMap(({ tool, argument }, index): DigitFault[] => {
     if (tool === undefined || argument === undefined) return []
@@ -124,7 +124,7 @@ export function digitFaults(
     const missing = (what: string, all: readonly string[]): string => `${what}; allowed: ${all.join(', ') || '(none)'}`
     if (known === undefined)
       return [{ path: [index, 'tool'], what: missing(`${tool}, which is not a tool of this agent`, [...tools.keys()]) }]
-    if (known.arguments.includes(argument)) return []
+    if (known.arguments === null || known.arguments.includes(argument)) return []
     return [
       { path: [index, 'argument'], what: missing(`${argument}, which is not an argument of ${tool}`, known.arguments) },
     ]

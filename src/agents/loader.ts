@@ -12,6 +12,7 @@ import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { allowedNames, faultsOf, pathText } from './faults.js'
 import { digitFaults } from './digits.js'
+import { mcpTemplates } from './mcp-definition.js'
 import { callableTools } from './offered-tools.js'
 import { offlineFaults } from './offline-check.js'
 import type { CallableTool, OfflineSpeech } from './offline-check.js'
@@ -145,39 +146,39 @@ function environmentFaults(agent: AgentDefinition, env: Environment): { path: Pr
   )
   if (agent.verification !== null)
     requests.push({ path: ['verification', 'account'], tool: agent.verification.account })
-  return requests.flatMap((request) =>
-    templatesOf(request.tool).flatMap(({ path, template }) => {
-      const at = [...request.path, ...path]
-      const isUrl = pathText(path) === 'http.url'
-      return sourcesOf(template)
-        .filter((source) => source.scope === 'env')
-        .flatMap((source) => {
-          if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
-            return [
-              {
-                path: at,
-                what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given`,
-              },
-            ]
-          }
-          const value = env[source.name] ?? ''
-          if (value === '') {
-            return [
-              { path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` },
-            ]
-          }
-          if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
+  const placed = [
+    ...requests.flatMap((request) => templatesOf(request.tool).map((one) => ({ ...one, at: request.path }))),
+    ...agent.mcp.flatMap((server, index) => mcpTemplates(server).map((one) => ({ ...one, at: ['mcp', index] }))),
+  ]
+  return placed.flatMap(({ path, template, at: begin }) => {
+    const at = [...begin, ...path]
+    const isUrl = ['http.url', 'url'].includes(pathText(path))
+    return sourcesOf(template)
+      .filter((source) => source.scope === 'env')
+      .flatMap((source) => {
+        if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
           return [
             {
               path: at,
-              what:
-                `${pathText(at)}: the environment variable ${source.name} must hold an http(s) URL without query, ` +
-                'fragment and user name',
+              what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given`,
             },
           ]
-        })
-    }),
-  )
+        }
+        const value = env[source.name] ?? ''
+        if (value === '') {
+          return [{ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }]
+        }
+        if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
+        return [
+          {
+            path: at,
+            what:
+              `${pathText(at)}: the environment variable ${source.name} must hold an http(s) URL without query, ` +
+              'fragment and user name',
+          },
+        ]
+      })
+  })
 }
 
 function isBaseUrl(text: string): boolean {

@@ -11,6 +11,8 @@ import type { GatewayTool } from '../call/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
+import { mcpToolNames } from './mcp-definition.js'
+import type { McpTool } from './mcp-server.js'
 import { collectToolSpec } from './digits.js'
 import type { CallableTool } from './offline-check.js'
 import type { ToolParameters } from './json-schema.js'
@@ -115,6 +117,7 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     const required = parameters.required.filter((one) => !Object.hasOwn(bind, one))
     tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
   }
+  for (const name of mcpToolNames(agent.mcp)) tools.set(name, { arguments: null, required: [], fields: null })
   if (agent.digits.length > 0)
     tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
   for (const { name, parameters } of GATEWAY_TOOLS) {
@@ -133,4 +136,24 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
 function fieldsOf({ fields, notFound }: AgentDefinition['tools'][number]['result']): readonly string[] | null {
   if (fields === undefined) return null
   return [...Object.keys(fields), ...(typeof notFound === 'object' && notFound !== null ? Object.keys(notFound) : [])]
+}
+
+/** The tools of servers that are up, without the arguments that the gateway sets. */
+export function offeredMcpTools(tools: Iterable<McpTool>): GatewayTool[] {
+  return [...tools].map(({ tool, definition, description, parameters }) => {
+    const { bind, blocking, scheduling, idempotent } = definition
+    const free = ([name]: readonly [string, unknown]): boolean => !Object.hasOwn(bind, name)
+    return {
+      name: tool.name,
+      description,
+      parameters: {
+        ...parameters,
+        properties: Object.fromEntries(Object.entries(parameters.properties).filter(free)),
+        required: parameters.required.filter((name) => free([name, null])),
+      },
+      ...(blocking === undefined ? {} : { blocking }),
+      ...(scheduling === undefined ? {} : { scheduling }),
+      ...(idempotent ? {} : { once: true }),
+    }
+  })
 }

@@ -31,7 +31,8 @@ export interface OfflineSpeech {
 
 /** A tool as a dialogue may call it. */
 export interface CallableTool {
-  readonly arguments: readonly string[]
+  /** Null: only its server knows. */
+  readonly arguments: readonly string[] | null
   /** Arguments that the dialogue has to give. */
   readonly required: readonly string[]
   /** Fields that an answer may have; null: any. */
@@ -306,7 +307,7 @@ class Check {
       return
     }
     for (const argument of Object.keys(args)) {
-      if (!tool.arguments.includes(argument))
+      if (tool.arguments !== null && !tool.arguments.includes(argument))
         this.#fault(
           [...at, 'args', argument],
           `is not an argument of ${name}; ${allowed(argument, tool.arguments)}`,

@@ -45,10 +45,10 @@ const CLIENT_HEADERS: readonly string[] = [
 ]
 
 // Literal http(s) origin or one environment variable: an argument of the model must never choose the host.
-const ORIGIN = /^(?:https?:\/\/[^/?#{}$@\s]+|\{\{\s*env\.[A-Za-z_]\w*\s*\}\}|\$\{[A-Za-z_]\w*\})(?=[/?]|$)/
+export const ORIGIN = /^(?:https?:\/\/[^/?#{}$@\s]+|\{\{\s*env\.[A-Za-z_]\w*\s*\}\}|\$\{[A-Za-z_]\w*\})(?=[/?]|$)/
 const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
 
-const template = z
+export const template = z
   .string()
   .max(2000)
   .superRefine((text, context) => {

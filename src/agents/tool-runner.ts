@@ -10,10 +10,12 @@ import type { AgentAssets } from './assets.js'
 import type { FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
+import { McpServer, McpToolError } from './mcp-server.js'
+import type { McpNews, McpTool } from './mcp-server.js'
 import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment, Template } from './template.js'
-import { addedTools, hasEffect } from './offered-tools.js'
+import { addedTools, hasEffect, offeredMcpTools } from './offered-tools.js'
 import type { ToolParameters } from './json-schema.js'
 import { argumentChecker } from './tool-arguments.js'
 import type { CheckedArguments } from './tool-arguments.js'
@@ -21,6 +23,7 @@ import { fillTemplate, missingSources, parseTemplate, unbound } from './template
 import { callFacts } from './tool.js'
 import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
+import type { GatewayTool } from '../call/gateway-tools.js'
 
 interface Entry {
   readonly tool: Tool
@@ -31,6 +34,13 @@ interface Entry {
   readonly needs: readonly string[]
   /** It may run once only for one key: `ToolContext.gate` is asked first. */
   readonly once: boolean
+}
+
+/** What the gateway sees to before a tool runs. */
+interface Restrictions {
+  readonly parameters: ToolParameters
+  readonly bind: Readonly<Record<string, string>>
+  readonly requires?: 'verified' | undefined
 }
 
 /** Codes of calls that are refused before anything is sent. */
@@ -74,6 +84,9 @@ export class ToolRunner {
   readonly counters: ToolCounters = { runs: 0, coerced: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
   readonly #entries = new Map<string, Entry>()
   readonly #zone: string
+  readonly #servers: readonly McpServer[]
+  /** What was made of a server's tool, as long as the server keeps it as it is. */
+  readonly #serverEntries = new WeakMap<McpTool, Entry>()
 
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
@@ -96,6 +109,7 @@ export class ToolRunner {
     code: readonly FoundCodeTool[] = [],
   ) {
     this.#zone = contextZone(agent)
+    this.#servers = agent.mcp.map((server) => new McpServer(server, env, client))
     for (const definition of agent.tools) {
       this.#add(new HttpTool(definition, env, client), definition, hasEffect(definition))
     }
@@ -112,20 +126,12 @@ export class ToolRunner {
     this.#questions = (agent.verification?.questions ?? []).map(({ id, ask }) => ({ question: id, ask }))
   }
 
-  #add(
-    tool: Tool,
-    {
-      parameters,
-      bind,
-      requires,
-    }: {
-      readonly parameters: ToolParameters
-      readonly bind: Readonly<Record<string, string>>
-      readonly requires?: 'verified' | undefined
-    },
-    once: boolean,
-  ): void {
-    this.#entries.set(tool.name, {
+  #add(tool: Tool, { parameters, bind, requires }: Restrictions, once: boolean): void {
+    this.#entries.set(tool.name, this.#entryOf(tool, { parameters, bind, requires }, once))
+  }
+
+  #entryOf(tool: Tool, { parameters, bind, requires }: Restrictions, once: boolean): Entry {
+    return {
       tool,
       verifiedOnly: requires === 'verified',
       once,
@@ -135,11 +141,57 @@ export class ToolRunner {
         tool instanceof HttpTool
           ? Object.keys(bind).filter((name) => parameters.required.includes(name))
           : Object.keys(bind),
-    })
+    }
   }
 
   has(name: string): boolean {
-    return this.#entries.has(name)
+    return this.#entry(name) !== undefined
+  }
+
+  #entry(name: string): Entry | undefined {
+    const own = this.#entries.get(name)
+    if (own !== undefined) return own
+    for (const { tools } of this.#servers) {
+      const found = tools.get(name)
+      if (found === undefined) continue
+      let entry = this.#serverEntries.get(found)
+      if (entry === undefined) {
+        const { bind, requires, idempotent } = found.definition
+        entry = this.#entryOf(found.tool, { parameters: found.parameters, bind, requires }, !idempotent)
+        this.#serverEntries.set(found, entry)
+      }
+      return entry
+    }
+    return undefined
+  }
+
+  /**
+   * A call begins: its MCP servers are connected, where they are not. Resolves when their tools are known, or after
+   * MCP_FIRST_LIST_MS.
+   */
+  async useServers(waitMs?: number): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.use(waitMs)))
+  }
+
+  /** What models are offered of the MCP servers that are up. */
+  serverTools(): GatewayTool[] {
+    return offeredMcpTools(this.#servers.flatMap(({ tools }) => [...tools.values()]))
+  }
+
+  /** Calls `listener` when that changes. @returns stops it */
+  watchServers(listener: (news: McpNews, first: boolean) => void): () => void {
+    const stops = this.#servers.map((server) => server.watch(listener))
+    return () => stops.forEach((stop) => stop())
+  }
+
+  /** The MCP servers and what is wrong with each; null: nothing. */
+  get serverFaults(): readonly { readonly server: string; readonly fault: string | null }[] {
+    return this.#servers.map(({ name, fault }) => ({ server: name, fault }))
+  }
+
+  /** Ends the connections to MCP servers. */
+  async close(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => server.close()))
   }
 
   /**
@@ -148,8 +200,10 @@ export class ToolRunner {
    */
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
     this.counters.runs += 1
-    const entry = this.#entries.get(name)
+    const entry = this.#entry(name)
     if (entry === undefined) {
+      const down = this.#servers.find((server) => server.offers(name))
+      if (down !== undefined) return this.#failure(new GatewayError('TOOL_HTTP', `the MCP server ${down.name} is down`))
       return this.#refuse('TOOL_UNKNOWN', 'there is no such tool', [...this.#entries.keys()].join(', '))
     }
     if (entry.verifiedOnly && context.caller.verified === null) return this.#unverified()
@@ -284,7 +338,8 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
 
 /** True when nobody can know whether the tool had its effect. */
 function leavesOpen(thrown: unknown): boolean {
-  if (!(thrown instanceof GatewayError) || thrown instanceof ToolStatusError) return false
+  if (!(thrown instanceof GatewayError) || thrown instanceof ToolStatusError || thrown instanceof McpToolError)
+    return false
   return OPEN_ENDS.includes(thrown.code) || (thrown.code === 'TOOL_HTTP' && thrown.retryable)
 }
 
@@ -331,6 +386,7 @@ function answerFor(error: GatewayError): Record<string, unknown> {
       ...(error.detail === null ? {} : { detail: error.detail }),
     }
   }
+  if (error instanceof McpToolError) return { error: 'the system answered with an error', detail: error.detail }
   switch (error.code) {
     case 'TOOL_TIMEOUT':
       return { error: 'the system did not answer in time' }

@@ -8,6 +8,7 @@ import { unknownKeywords } from '../agents/json-schema.js'
 import { untranslated } from '../agents/phrases.js'
 import { textIn } from '../call/phrase.js'
 import { rehearse } from '../agents/rehearsal.js'
+import { ToolRunner } from '../agents/tool-runner.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
@@ -116,9 +117,10 @@ async function agentsFindings(
       what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
+    const servers = await serverFindings([...agents.values()], env)
     const rehearsed = tools ? await toolFindings([...agents.values()], env, [...numbers.businesses.values()]) : []
     return {
-      findings: [said, ...routed, ...backends, ...rehearsed],
+      findings: [said, ...routed, ...backends, ...servers, ...rehearsed],
       definitions: [...agents.values()].map(({ definition }) => definition),
     }
   } catch (thrown) {
@@ -140,6 +142,29 @@ async function toolFindings(
   }
   transport.close()
   return findings
+}
+
+/** Longest wait for an MCP server and its list. */
+const MCP_CHECK_MS = 6000
+
+/** Whether each MCP server answers, and has the tools that its agent wants of it. */
+async function serverFindings(agents: readonly HostedAgent[], env: Environment): Promise<Finding[]> {
+  const transport = new HttpClient()
+  const findings = agents.map(async ({ definition, assets }): Promise<Finding[]> => {
+    const { mcp, name } = definition
+    if (mcp.length === 0) return []
+    const runner = await ToolRunner.open(definition, assets ?? NO_ASSETS, env, transport)
+    await runner.useServers(MCP_CHECK_MS)
+    const found = runner.serverFaults.map(({ server, fault }) => ({
+      ok: fault === null,
+      what: `${name}: MCP server ${server} ${fault ?? `has all ${mcp.find((one) => one.name === server)?.tools.length ?? 0} tools`}`,
+    }))
+    await runner.close()
+    return found
+  })
+  const all = (await Promise.all(findings)).flat()
+  transport.close()
+  return all
 }
 
 /** Whether what this needs is installed, and loads on this machine. */

@@ -306,7 +306,10 @@ class OwnGround implements Ground {
   #toolsOf({ definition, assets }: HostedAgent, media: TextMedia): Promise<ToolRunner> {
     let tools = this.#tools.get(definition.name)
     if (tools === undefined) {
-      tools = ToolRunner.open(definition, assets ?? NO_ASSETS, this.#env, media.transport)
+      tools = ToolRunner.open(definition, assets ?? NO_ASSETS, this.#env, media.transport).then(async (runner) => {
+        await runner.useServers()
+        return runner
+      })
       this.#tools.set(definition.name, tools)
     }
     return tools

@@ -1,4 +1,5 @@
-import { Agent, buildConnector, errors } from 'undici'
+import { TransformStream } from 'node:stream/web'
+import { Agent, Response, buildConnector, errors, fetch } from 'undici'
 import type { Dispatcher } from 'undici'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { AddressPolicy } from './address-guard.js'
@@ -86,6 +87,22 @@ export class HttpClient {
     }
   }
 
+  /**
+   * `fetch` for a library: over the same sockets, with the same check of addresses; a redirect is refused.
+   * @param messageBytesMax  bytes of a body, or of one event of a stream, after which reading it fails
+   */
+  fetcher(policy: AddressPolicy, messageBytesMax: number): typeof fetch {
+    return async (input, init) => {
+      const response = await fetch(input, { ...init, dispatcher: this.#agent(policy), redirect: 'manual' })
+      const { status, headers, body } = response
+      if (status >= 300 && status < 400) {
+        await body?.cancel()
+        throw new GatewayError('TOOL_FORBIDDEN_HOST', 'the server redirects, which is not followed')
+      }
+      return body === null ? response : new Response(body.pipeThrough(bounded(messageBytesMax)), { status, headers })
+    }
+  }
+
   /** Closes every socket; requests under way fail. */
   close(): void {
     for (const agent of this.#agents.values()) void agent.destroy()
@@ -129,6 +146,20 @@ function within(connectMs: number | undefined, connector: buildConnector.connect
       else outcome[1]?.destroy()
     })
   }
+}
+
+/** Passes a body on; fails once more bytes have come than `bytesMax` without an empty line, which ends an event. */
+function bounded(bytesMax: number): TransformStream<Uint8Array, Uint8Array> {
+  let bytes = 0
+  return new TransformStream({
+    transform(chunk: Uint8Array, controller) {
+      const ends = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).lastIndexOf('\n\n')
+      bytes = ends < 0 ? bytes + chunk.byteLength : chunk.byteLength - ends
+      if (bytes > bytesMax)
+        controller.error(new GatewayError('TOOL_RESPONSE', `a message has more than ${bytesMax} bytes`))
+      else controller.enqueue(chunk)
+    },
+  })
 }
 
 /** The whole body; null when it is larger than `bytesMax`, and the connection is closed then. */

@@ -158,6 +158,8 @@ export class Metrics {
   readonly toolErrors: CounterOf<'backend' | 'tool' | 'code'>
   /** Arguments that were changed to fit a tool's schema, without loss. */
   readonly toolArgumentsCoerced: CounterOf<'backend' | 'tool'>
+  readonly mcpServerEvents: CounterOf<'agent' | 'server' | 'event'>
+  readonly mcpConnectFailures: CounterOf<'agent' | 'server'>
   /** Intents of tools with an effect, by what the store answered. */
   readonly effectIntents: CounterOf<'answer'>
   /** What a call did not do because another node had it. */
@@ -345,6 +347,16 @@ export class Metrics {
       'tool_arguments_coerced',
       'Tool calls whose arguments were changed to fit the schema, without loss',
       ['backend', 'tool'],
+    )
+    this.mcpServerEvents = this.defineCounter(
+      'mcp_server_events',
+      'MCP servers that were up, down or had other tools, as calls saw it',
+      ['agent', 'server', 'event'],
+    )
+    this.mcpConnectFailures = this.defineCounter(
+      'mcp_connect_failures',
+      'Failed attempts to reach an MCP server while calls wanted it',
+      ['agent', 'server'],
     )
     this.effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
       'answer',

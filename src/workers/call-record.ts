@@ -58,7 +58,7 @@ export interface CallEnding
 /** The worker's messages that the record counts or keeps. */
 type RecordedMessage = Extract<
   FromCall,
-  { type: 'backend-session' | 'backend-error' | 'log' | 'failover' | 'tool-coerced' }
+  { type: 'backend-session' | 'backend-error' | 'log' | 'failover' | 'tool-coerced' | 'mcp' }
 >
 
 /**
@@ -130,6 +130,12 @@ export class CallRecordBuilder {
       case 'backend-error':
         metrics.backendErrors({ backend: message.fault.backend, code: message.fault.code }).inc(1, callSid)
         return
+      case 'mcp': {
+        const { server, event, failures } = message.news
+        metrics.mcpServerEvents({ agent: this.#call.agent, server, event }).inc(1, callSid)
+        if (failures > 0) metrics.mcpConnectFailures({ agent: this.#call.agent, server }).inc(failures, callSid)
+        return
+      }
       case 'tool-coerced':
         metrics.toolArgumentsCoerced({ backend: this.#backend, tool: message.tool }).inc(1, callSid)
         return

@@ -3,6 +3,7 @@ import { amdSchema } from '../agents/definition.js'
 import { businessValues } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
 import { callContext } from '../agents/call-context.js'
+import { mcpToolNames } from '../agents/mcp-definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../agents/phrases.js'
 import { withBusiness } from '../agents/template.js'
@@ -46,7 +47,7 @@ export function sessionOptions(
     serverInterrupts: capabilities.serverInterrupts ?? capabilities.serverVad,
     truncate: capabilities.truncate,
     weighsSpeech: capabilities.weighsSpeech ?? false,
-    toolNames: offeredTools(agent, start.assets).map((tool) => tool.name),
+    toolNames: [...offeredTools(agent, start.assets).map((tool) => tool.name), ...mcpToolNames(agent.mcp)],
     collections: agent.digits.map(collectionOf),
     greeting: greetingOf(start),
     responseFailedText: agent.tryAgain,
@@ -185,8 +186,14 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
   }
 }
 
-/** The tools that a model is offered: the agent's own, then those that the session runs itself. */
-export function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSpec[] {
+/**
+ * The tools that a model is offered: the agent's own, then those that the session runs itself.
+ * @param fromServers  those of the MCP servers that are up
+ */
+export function toolSpecs(
+  { agent, assets, resume }: CallStart,
+  fromServers: readonly ToolSpec[] = [],
+): readonly ToolSpec[] {
   const { escalation } = agent
   const gateway = GATEWAY_TOOLS.filter(({ name }) => {
     if (name === ESCALATE_TOOL) return escalation !== null
@@ -194,7 +201,7 @@ export function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSp
   })
   const asks = resume?.checkpoint.callBack === 'asks'
   const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
-  return [...offeredTools(agent, assets), ...gateway, ...languages, ...(asks ? [RESUME_TOOL_SPEC] : [])]
+  return [...offeredTools(agent, assets), ...fromServers, ...gateway, ...languages, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
 /** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
@@ -231,7 +238,12 @@ export function instructionsOf(
 }
 
 /** What a call's backend gets when it connects. @param history  the transcript so far @param wallMs calendar time */
-export function backendSession(start: CallStart, history: readonly TranscriptEntry[], wallMs: number): BackendSession {
+export function backendSession(
+  start: CallStart,
+  history: readonly TranscriptEntry[],
+  wallMs: number,
+  fromServers: readonly ToolSpec[] = [],
+): BackendSession {
   const { agent, resume } = start
   const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
   const greeting = greetingOf(start)
@@ -245,7 +257,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     to: start.to,
     instructions: instructionsOf(start, wallMs),
     greeting: greeting === null ? null : textIn(greeting, language),
-    tools: toolSpecs(start),
+    tools: toolSpecs(start, fromServers),
     language,
     languages: agent.languages,
     voice: voice === undefined ? null : textIn(voice, language),

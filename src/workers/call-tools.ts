@@ -14,9 +14,12 @@ import { effectKey } from './effects.js'
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
 
+/** What a call needs of the runner of its agent's tools. */
+export type CallToolRunner = Pick<ToolRunner, 'run' | 'serverTools' | 'watchServers'>
+
 interface CallToolsOptions {
   readonly start: CallStart
-  readonly tools: Pick<ToolRunner, 'run'>
+  readonly tools: CallToolRunner
   readonly post: (message: FromCall) => void
   /** Tag of the language that the call is in now. */
   readonly language: () => string

@@ -120,7 +120,7 @@ const runners = new Map<string, Promise<ToolRunner>>()
 const RUNNERS_MAX = 64
 
 function runnerOf({ agent, assets }: CallStart): Promise<ToolRunner> {
-  const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.verification])}`
+  const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.mcp, agent.verification])}`
   let runner = runners.get(key)
   if (runner === undefined) {
     if (runners.size >= RUNNERS_MAX) runners.clear()
@@ -246,6 +246,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
     },
   )
   const tools = await runnerOf(start)
+  await ownWork.runInAsyncScope(() => tools.useServers())
   const guard = (guarded: WorkerCall, work: () => void): void => {
     const before = running.enter(start.number)
     try {

@@ -835,6 +835,16 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))
         return
       }
+      case 'mcp': {
+        const { server, event, failures, missing, reason } = message.news
+        const usable = event !== 'down' && missing.length === 0
+        this.#log[usable ? 'info' : 'warn'](
+          { server, event, failures, missing, detail: reason },
+          'an MCP server has changed',
+        )
+        this.#record.take(message)
+        return
+      }
       case 'tool-coerced':
         this.#record.take(message)
         return

@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import type { ToolRunner } from '../agents/tool-runner.js'
+import type { McpNews } from '../agents/mcp-server.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
@@ -26,6 +26,7 @@ import { CallSpeech } from './call-speech.js'
 import { backendSession, amdOf, instructionsOf, toolSpecs } from './call-setup.js'
 import { contextZone, untilMidnightMs } from '../agents/call-context.js'
 import { CallTools } from './call-tools.js'
+import type { CallToolRunner } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from './call-timeline.js'
 import { CallerLatency } from './caller-latency.js'
@@ -51,7 +52,7 @@ interface CallParts {
   /** The backends' report on this call, read at its end. */
   readonly report: () => BackendReport
   readonly speech: SpeechClient | null
-  readonly tools: Pick<ToolRunner, 'run'>
+  readonly tools: CallToolRunner
   /** Voice of the gateway's own phrases. */
   readonly voice: string
   /** A phrase of the agent's in the voice of its backend, if it was spoken before. */
@@ -110,6 +111,8 @@ export class WorkerCall implements BackendSink {
   #digits = 0
   /** Digits that only a tool may get, the newest COLLECTED_DIGITS_MAX; they are nowhere else. */
   #secret = ''
+  /** The model may call tools; else it has called too many, and is offered none. */
+  #toolsOffered = true
   #over = false
   #settle!: (end: CallEnd) => void
 
@@ -199,7 +202,10 @@ export class WorkerCall implements BackendSink {
         }),
       ),
     )
-    const session = backendSession(this.#start, this.#session.log.transcript, Date.now())
+    const { tools } = this.#parts
+    const session = backendSession(this.#start, this.#session.log.transcript, Date.now(), tools.serverTools())
+    const unwatch = tools.watchServers((news, first) => this.#guard(() => this.#serverChanged(news, first)))
+    this.#abort.signal.addEventListener('abort', unwatch, { once: true })
     this.#renewAtMidnight()
     const askedAtMs = this.#context.clock()
     this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
@@ -215,6 +221,18 @@ export class WorkerCall implements BackendSink {
     )
     const { streamOpenedAtMs } = this.#start
     if (streamOpenedAtMs !== null) this.#streamOpened(streamOpenedAtMs)
+  }
+
+  /** An MCP server is up or down, or has other tools. */
+  #serverChanged(news: McpNews, reports: boolean): void {
+    if (this.#over) return
+    if (reports) this.#post({ type: 'mcp', news })
+    if (this.#toolsOffered) this.#offerTools()
+  }
+
+  #offerTools(): void {
+    const tools = this.#toolsOffered ? toolSpecs(this.#start, this.#parts.tools.serverTools()) : []
+    this.#backend.updateSession({ tools })
   }
 
   /** A new day: the model is told, and so is every session that follows. */
@@ -491,7 +509,8 @@ export class WorkerCall implements BackendSink {
       case 'backend-tool-result':
         return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
       case 'backend-tools':
-        return this.#backend.updateSession({ tools: output.offered ? toolSpecs(this.#start) : [] })
+        this.#toolsOffered = output.offered
+        return this.#offerTools()
       case 'language':
         return this.#backend.updateSession({ language: output.language })
       case 'backend-interrupt':

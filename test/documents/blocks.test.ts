@@ -69,6 +69,8 @@ const ENVIRONMENT = {
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',
   SHOP_API_URL: 'http://127.0.0.1:9',
+  CRM_TOKEN: 'crm-token-of-no-account',
+  FILES_ROOT: '/srv/files',
 }
 
 /** A dialogue that only says goodbye. */

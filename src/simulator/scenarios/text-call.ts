@@ -19,6 +19,7 @@ import { SpeechClient } from '../../speech/speech-client.js'
 import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendStatus } from '../../workers/backend-status.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
+import type { CallToolRunner } from '../../workers/call-tools.js'
 import { WorkerCall } from '../../workers/worker-call.js'
 import { Effects } from '../../workers/effects.js'
 import { allCallsOn } from '../../backends/split.js'
@@ -571,12 +572,16 @@ const levelVad: VadBank = {
 }
 
 /** The tools of one call with a count of running ones, for `#keepPace`. */
-class CountedTools implements Pick<ToolRunner, 'run'> {
+class CountedTools implements CallToolRunner {
   running = 0
-  readonly #tools: Pick<ToolRunner, 'run'>
+  readonly serverTools: CallToolRunner['serverTools']
+  readonly watchServers: CallToolRunner['watchServers']
+  readonly #tools: CallToolRunner
 
-  constructor(tools: Pick<ToolRunner, 'run'>) {
+  constructor(tools: CallToolRunner) {
     this.#tools = tools
+    this.serverTools = () => tools.serverTools()
+    this.watchServers = (listener) => tools.watchServers(listener)
   }
 
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {

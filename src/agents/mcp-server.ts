@@ -1,0 +1,331 @@
+import { AsyncResource } from 'node:async_hooks'
+import type { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
+import type { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { jsonText } from '../core/json.js'
+import { TOOL_RESULT_CHARS_MAX, TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
+import { policyFor } from '../http/address-guard.js'
+import { networkReason } from '../http/http-client.js'
+import type { HttpClient } from '../http/http-client.js'
+import { toolParametersSchema } from './json-schema.js'
+import type { ToolParameters } from './json-schema.js'
+import { mcpToolName } from './mcp-definition.js'
+import type { McpServerDefinition, McpToolDefinition } from './mcp-definition.js'
+import { fillTemplate, parseTemplate } from './template.js'
+import type { Environment } from './template.js'
+import type { Tool, ToolContext } from './tool.js'
+
+/** How long one connection, one handshake and one list may take. */
+const CONNECT_MS = 5000
+/** A first call waits this long for the list; the tools of a later one are put into the session when they come. */
+const MCP_FIRST_LIST_MS = 1500
+/** The list is asked for again: it says that the server is still there, and what has changed without a notice. */
+const REFRESH_MS = 60_000
+/** Waits between attempts to connect: doubled each time, with a random part so that workers do not come together. */
+const RETRY_MS_MIN = 1000
+const RETRY_MS_MAX = 60_000
+/** Without a call for so long the connection is closed, and a local server with it. */
+const IDLE_MS = 10 * 60_000
+/** Bytes of one message from a server. */
+const MESSAGE_BYTES_MAX = 1024 * 1024
+/** Pages of a list. */
+const LIST_PAGES_MAX = 8
+
+/** One connection serves all calls. */
+const NO_CALL = { from: '', to: '', sid: '', agent: '', language: '' }
+
+/** A tool of a server that is up. */
+export interface McpTool {
+  readonly tool: Tool
+  readonly definition: McpToolDefinition
+  readonly description: string
+  /** Of all arguments, the bound ones too. */
+  readonly parameters: ToolParameters
+}
+
+/** What became of a server; for the log and the metrics. */
+export interface McpNews {
+  readonly server: string
+  readonly event: 'up' | 'down' | 'changed'
+  /** Attempts to connect that failed since the last news. */
+  readonly failures: number
+  /** Tools of the agent's list that the server does not have, or not in a form that can be used. */
+  readonly missing: readonly string[]
+  /** Why it is down, without address and secrets; empty otherwise. */
+  readonly reason: string
+}
+
+/**
+ * One server of one agent, with its connection, its tools and its deadlines. Its owner is the agent's `ToolRunner`: one for each media
+ * worker, shared by all calls of the agent there, so that JSON and child processes of servers stay off the main thread, and a
+ * worker that dies takes only its own connections with it.
+ *
+ *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS--> up, with the new list
+ *     connecting, up --failure, closed--> down, without tools --RETRY_MS_MIN, doubled up to RETRY_MS_MAX--> connecting
+ *     up, down --IDLE_MS without a call--> idle
+ */
+export class McpServer {
+  readonly name: string
+  readonly #definition: McpServerDefinition
+  readonly #env: Environment
+  readonly #http: HttpClient
+  readonly #listeners = new Set<(news: McpNews, first: boolean) => void>()
+  /** What goes on between calls belongs to none of them. */
+  #scope: AsyncResource | null = null
+  #tools: ReadonlyMap<string, McpTool> = new Map()
+  #missing: readonly string[] = []
+  #state: 'idle' | 'connecting' | 'up' | 'down' = 'idle'
+  #client: Client | null = null
+  #firstList: Promise<void> = Promise.resolve()
+  #timer: NodeJS.Timeout | null = null
+  #retryMs = RETRY_MS_MIN
+  #failures = 0
+  #usedAtMs = -Infinity
+  #reason = ''
+
+  constructor(definition: McpServerDefinition, env: Environment, http: HttpClient) {
+    this.name = definition.name
+    this.#definition = definition
+    this.#env = env
+    this.#http = http
+  }
+
+  /** The tools that can be called now, by the names that models use. */
+  get tools(): ReadonlyMap<string, McpTool> {
+    return this.#tools
+  }
+
+  /** It may have that tool when it is up. */
+  offers(name: string): boolean {
+    return this.#definition.tools.some((tool) => mcpToolName(this.name, tool.name) === name)
+  }
+
+  /** What is wrong with it now; null: nothing. */
+  get fault(): string | null {
+    if (this.#state !== 'up') return this.#reason === '' ? 'is not connected' : this.#reason
+    return this.#missing.length === 0 ? null : `has no usable ${this.#missing.join(', ')}`
+  }
+
+  /** A call needs it. Resolves when its list is there or cannot be had now, at the latest after `waitMs`. */
+  async use(waitMs = MCP_FIRST_LIST_MS): Promise<void> {
+    this.#usedAtMs = performance.now()
+    this.#scope ??= new AsyncResource('mcp-server')
+    if (this.#state === 'idle') this.#firstList = this.#connect()
+    if (this.#state !== 'connecting') return
+    let timer: NodeJS.Timeout | undefined
+    const waited = new Promise<void>((resolve) => (timer = setTimeout(resolve, waitMs)))
+    await Promise.race([this.#firstList, waited])
+    clearTimeout(timer)
+  }
+
+  /** Calls `listener` when its tools change; `first` for one of all listeners, which reports it. @returns stops it */
+  watch(listener: (news: McpNews, first: boolean) => void): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#usedAtMs = performance.now()
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /** Ends the connection; the next call opens it again. */
+  async close(): Promise<void> {
+    const client = this.#client
+    this.#client = null
+    this.#state = 'idle'
+    this.#tools = new Map()
+    this.#after(null, () => undefined)
+    await client?.close().catch(() => undefined) // it may be broken already
+  }
+
+  #after(ms: number | null, work: () => void): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = ms === null ? null : (this.#scope?.runInAsyncScope(() => setTimeout(work, ms).unref()) ?? null)
+  }
+
+  async #connect(): Promise<void> {
+    this.#state = 'connecting'
+    this.#after(null, () => undefined)
+    let client: Client | null = null
+    try {
+      const sdk = await import('@modelcontextprotocol/client')
+      client = new sdk.Client(
+        { name: 'mkondo', version: '1' },
+        {
+          listMaxPages: LIST_PAGES_MAX,
+          listChanged: { tools: { autoRefresh: false, onChanged: () => void this.#refresh() } },
+        },
+      )
+      const mine = client
+      mine.onclose = () => this.#lost(mine, 'the connection was closed')
+      await mine.connect(await this.#transport(sdk.StreamableHTTPClientTransport), { timeout: CONNECT_MS })
+      if (this.#state !== 'connecting') return void (await mine.close())
+      this.#client = mine
+      await this.#list(mine)
+    } catch (thrown) {
+      await client?.close().catch(() => undefined)
+      if (this.#state === 'connecting') this.#down(reasonOf(thrown))
+    }
+  }
+
+  async #transport(
+    Http: typeof StreamableHTTPClientTransport,
+  ): Promise<StreamableHTTPClientTransport | StdioClientTransport> {
+    const { url: urlText, command = [], headers, env, allowPrivate } = this.#definition
+    const filled = (texts: Readonly<Record<string, string>>): Record<string, string> =>
+      Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, this.#filled(text)]))
+    if (urlText === undefined) {
+      const { StdioClientTransport: Stdio } = await import('@modelcontextprotocol/client/stdio')
+      const [program = '', ...args] = command
+      return new Stdio({ command: program, args, env: filled(env), stderr: 'ignore', maxBufferSize: MESSAGE_BYTES_MAX })
+    }
+    const url = new URL(this.#filled(urlText))
+    const send = this.#http.fetcher(policyFor(url.hostname, allowPrivate), MESSAGE_BYTES_MAX)
+    return new Http(url, { fetch: send as typeof fetch, requestInit: { headers: filled(headers) } })
+  }
+
+  /** @throws GatewayError CONFIG_INVALID where a variable is not set */
+  #filled(text: string): string {
+    const value = fillTemplate(parseTemplate(text), { args: {}, env: this.#env, identity: null, call: NO_CALL })
+    if (typeof value === 'string' && value !== '') return value
+    throw new GatewayError('CONFIG_INVALID', 'an environment variable of the server is not set')
+  }
+
+  async #list(client: Client): Promise<void> {
+    const { tools: listed } = await client.listTools(undefined, { timeout: CONNECT_MS, cacheMode: 'refresh' })
+    if (this.#client !== client) return
+    const tools = new Map<string, McpTool>()
+    const missing: string[] = []
+    for (const definition of this.#definition.tools) {
+      const found = listed.find(({ name }) => name === definition.name)
+      const parameters = toolParametersSchema.safeParse(found?.inputSchema ?? null)
+      const bound = Object.keys(definition.bind)
+      if (found === undefined || !parameters.success || bound.some((one) => !(one in parameters.data.properties))) {
+        missing.push(definition.name)
+        continue
+      }
+      const name = mcpToolName(this.name, definition.name)
+      tools.set(name, {
+        tool: { name, timeoutMs: definition.timeoutMs, run: (args, context) => this.#call(definition, args, context) },
+        definition,
+        description: definition.description ?? found.description ?? found.title ?? definition.name,
+        parameters: parameters.data,
+      })
+    }
+    const before = this.#state === 'up' ? describe(this.#tools) : ''
+    const event = this.#state === 'up' ? 'changed' : 'up'
+    this.#state = 'up'
+    this.#retryMs = RETRY_MS_MIN
+    this.#reason = ''
+    this.#tools = tools
+    this.#missing = missing
+    this.#after(REFRESH_MS, () => void this.#refresh())
+    if (describe(tools) !== before) this.#tell(event)
+  }
+
+  async #refresh(): Promise<void> {
+    const client = this.#client
+    if (client === null || this.#state !== 'up') return
+    if (this.#listeners.size === 0 && performance.now() - this.#usedAtMs > IDLE_MS) return this.close()
+    try {
+      await this.#list(client)
+    } catch (thrown) {
+      this.#lost(client, reasonOf(thrown))
+    }
+  }
+
+  #lost(client: Client, reason: string): void {
+    if (this.#client !== client) return
+    this.#client = null
+    void client.close().catch(() => undefined)
+    this.#down(reason)
+  }
+
+  #down(reason: string): void {
+    const wasUp = this.#state === 'up'
+    this.#state = 'down'
+    this.#tools = new Map()
+    this.#reason = reason
+    this.#failures++
+    if (wasUp || this.#failures === 1) this.#tell('down')
+    const waitMs = this.#retryMs * (0.75 + Math.random() / 2)
+    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX)
+    this.#after(waitMs, () => {
+      if (this.#listeners.size === 0 && performance.now() - this.#usedAtMs > IDLE_MS) void this.close()
+      else void this.#connect()
+    })
+  }
+
+  #tell(event: McpNews['event']): void {
+    const news: McpNews = {
+      server: this.name,
+      event,
+      failures: this.#failures,
+      missing: this.#missing,
+      reason: this.#reason,
+    }
+    if (event !== 'down') this.#failures = 0
+    const [first] = this.#listeners
+    for (const listener of this.#listeners) listener(news, listener === first)
+  }
+
+  /** @throws GatewayError TOOL_HTTP, TOOL_RESPONSE; McpToolError for what the tool itself says */
+  async #call(
+    { name, timeoutMs }: McpToolDefinition,
+    args: Readonly<Record<string, unknown>>,
+    { signal, idempotencyKey }: ToolContext,
+  ): Promise<unknown> {
+    const client = this.#client
+    if (client === null) throw new GatewayError('TOOL_HTTP', `the MCP server ${this.name} is not connected`)
+    const request = { name, arguments: { ...args }, _meta: { 'mkondo/idempotency-key': idempotencyKey } }
+    const answer = await client.callTool(request, { signal, timeout: 2 * timeoutMs }).catch((thrown: unknown) => {
+      signal.throwIfAborted()
+      const code = thrown instanceof Error ? codeOf(thrown) : undefined
+      // A number is the server's own answer; anything else leaves open whether the tool ran.
+      if (typeof code === 'number') throw new McpToolError(this.name, messageOf(thrown))
+      if (code === 'INVALID_RESULT')
+        throw new GatewayError('TOOL_RESPONSE', `${this.name} gave an answer that is no result of a tool`)
+      this.#lost(client, reasonOf(thrown))
+      throw new GatewayError('TOOL_HTTP', `the MCP server ${this.name} failed`, { retryable: true, cause: thrown })
+    })
+    const texts = answer.content.map((part) => (part.type === 'text' ? part.text : `(${part.type}, not shown)`))
+    if (answer.isError === true) throw new McpToolError(this.name, texts.join(' '))
+    const [text = ''] = texts
+    const value = answer.structuredContent ?? (texts.length <= 1 ? text : texts)
+    if ((jsonText(value) ?? '').length > TOOL_RESULT_CHARS_MAX)
+      throw new GatewayError(
+        'TOOL_RESPONSE',
+        `${this.name} answered with more than ${TOOL_RESULT_CHARS_MAX} characters`,
+      )
+    return value
+  }
+}
+
+/** The tool ran, or was refused, and says why: words for the model. */
+export class McpToolError extends GatewayError {
+  readonly detail: string
+
+  constructor(server: string, detail: string) {
+    super('TOOL_HTTP', `a tool of the MCP server ${server} reported an error`)
+    this.detail = detail.slice(0, TOOL_TEXT_CHARS_MAX)
+  }
+}
+
+function codeOf(thrown: Error): unknown {
+  return 'code' in thrown ? thrown.code : undefined
+}
+
+/** Without addresses, paths and bodies, which may hold secrets. */
+function reasonOf(thrown: unknown): string {
+  if (thrown instanceof GatewayError) return thrown.message
+  for (let cause: unknown = thrown; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof GatewayError) return cause.message
+    const code = codeOf(cause)
+    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(code)) return networkReason(cause)
+    if ('status' in cause && typeof cause.status === 'number') return `it answered with ${cause.status}`
+  }
+  return thrown instanceof Error ? thrown.name : messageOf(thrown)
+}
+
+function describe(tools: ReadonlyMap<string, McpTool>): string {
+  return JSON.stringify([...tools].map(([name, { description, parameters }]) => [name, description, parameters]))
+}

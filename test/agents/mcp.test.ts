@@ -1,0 +1,199 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import type { Test } from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import type { AgentInput } from '../../src/agents/definition.js'
+import type { McpNews } from '../../src/agents/mcp-server.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { HttpClient } from '../../src/http/http-client.js'
+import { freePort } from '../support/free-ports.js'
+import { until } from '../support/until.js'
+import { api, context } from './tool-rig.js'
+
+t.setTimeout(60_000)
+
+// The protocol's own server for clients to be tried with.
+const EVERYTHING = join(packageRoot(), 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')
+
+type ServerInput = NonNullable<AgentInput['mcp']>[number]
+
+function runnerOf(t: Test, server: ServerInput, env: Record<string, string> = {}): ToolRunner {
+  const client = new HttpClient()
+  const agent = agentSchema.parse({
+    version: 1,
+    name: 'a',
+    instructions: 'x',
+    mcp: [server],
+    verification: {
+      account: { http: { url: 'https://x.test', query: { phone: '{{call.from}}' } } },
+      questions: [
+        { id: 'a', ask: 'A?', field: 'a' },
+        { id: 'b', ask: 'B?', field: 'b' },
+      ],
+      identity: { phone: 'phone' },
+    },
+  })
+  const runner = new ToolRunner(agent, env, client)
+  t.teardown(async () => {
+    await runner.close()
+    client.close()
+  })
+  return runner
+}
+
+async function overHttp(port: number): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [EVERYTHING, 'streamableHttp'], {
+    env: { PATH: process.env['PATH'], PORT: String(port) },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let said = ''
+  child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const answers = (): Promise<boolean> =>
+    fetch(`http://127.0.0.1:${port}/mcp`).then(
+      () => true,
+      () => false,
+    )
+  let up = false
+  while (!up && child.exitCode === null) up = await answers()
+  if (!up) throw new Error(said)
+  return child
+}
+
+t.test('a local server is started without a shell, and its tools are offered as the agent allows', async (t) => {
+  const runner = runnerOf(
+    t,
+    {
+      name: 'every',
+      command: [process.execPath, EVERYTHING, 'stdio'],
+      env: { GIVEN: '{{env.GIVEN}}' },
+      tools: [
+        'echo',
+        { name: 'get-sum', idempotent: true, bind: {} },
+        { name: 'get-env', description: 'The environment.' },
+        'trigger-long-running-operation',
+        'no-such-tool',
+      ],
+    },
+    { GIVEN: 'yes', SECRET_OF_OURS: 'no' },
+  )
+  await runner.useServers(20_000)
+  t.same(
+    runner.serverTools().map(({ name, once }) => [name, once === true]),
+    [
+      ['every_echo', true],
+      ['every_get_sum', false],
+      ['every_get_env', true],
+      ['every_trigger_long_running_operation', true],
+    ],
+  )
+  t.match(runner.serverFaults, [{ server: 'every', fault: 'has no usable no-such-tool' }])
+  t.match(await runner.run('every_echo', { message: 'Jambo' }, context()), { ok: true, value: /Jambo/ })
+  t.match(
+    await runner.run('every_get_sum', { a: '2', b: 3 }, context()),
+    { ok: true, value: /5/ },
+    'arguments are put right',
+  )
+  t.match(await runner.run('every_get_sum', { a: 'many', b: 3 }, context()), { ok: false, code: 'TOOL_ARGUMENTS' })
+  t.match(await runner.run('every_get_resource_links', {}, context()), { ok: false, code: 'TOOL_UNKNOWN' })
+  const environment = await runner.run('every_get_env', {}, context())
+  t.match(JSON.stringify(environment), /GIVEN/)
+  t.notMatch(JSON.stringify(environment), /SECRET_OF_OURS|npm_/, 'it has no more than that')
+  const abort = new AbortController()
+  const long = runner.run(
+    'every_trigger_long_running_operation',
+    { duration: 30, steps: 30 },
+    context({ signal: abort.signal }),
+  )
+  abort.abort()
+  t.match(await long, { ok: false, code: 'TOOL_CANCELLED' })
+  t.match(await runner.run('every_echo', { message: 'again' }, context()), { ok: true }, 'the server goes on')
+})
+
+t.test('the gateway binds arguments, and a tool for verified callers is closed to others', async (t) => {
+  const runner = runnerOf(t, {
+    name: 'every',
+    command: [process.execPath, EVERYTHING, 'stdio'],
+    tools: [{ name: 'echo', requires: 'verified', bind: { message: '{{identity.phone}}' } }],
+  })
+  await runner.useServers(20_000)
+  t.same(runner.serverTools()[0]?.parameters['properties'], {}, 'the model is not shown what is bound')
+  t.match(await runner.run('every_echo', { message: 'x' }, context()), { ok: false, code: 'TOOL_UNVERIFIED' })
+  const caller = new CallerIdentity({ phone: '+254700000009' })
+  t.match(await runner.run('every_echo', { message: 'x' }, context({ caller })), { value: /\+254700000009/ })
+})
+
+t.test('a server that is down takes its tools away, and puts them back', async (t) => {
+  const port = await freePort()
+  const first = await overHttp(port)
+  const runner = runnerOf(t, { name: 'every', url: `http://127.0.0.1:${port}/mcp`, tools: ['echo'] })
+  const news: McpNews[] = []
+  t.teardown(runner.watchServers((one) => news.push(one)))
+  await runner.useServers(20_000)
+  t.match(await runner.run('every_echo', { message: 'Jambo' }, context()), { ok: true, value: /Jambo/ })
+  first.kill('SIGKILL')
+  await until(() => first.signalCode !== null, 10_000, 'its end')
+  t.match(await runner.run('every_echo', { message: 'x' }, context()), { ok: false, code: 'TOOL_HTTP' })
+  t.same(runner.serverTools(), [])
+  t.match(await runner.run('every_echo', { message: 'x' }, context()), {
+    ok: false,
+    value: { error: 'the system cannot be reached' },
+  })
+  const second = await overHttp(port)
+  t.teardown(() => second.kill('SIGKILL'))
+  await until(() => runner.serverTools().length === 1, 20_000, 'its tools')
+  t.match(await runner.run('every_echo', { message: 'back' }, context()), { ok: true })
+  t.match(
+    news.map(({ event }) => event),
+    ['up', 'down', 'up'],
+  )
+  t.notMatch(JSON.stringify(news), /127\.0\.0\.1/, 'without its address')
+})
+
+t.test('a server that says that its list has changed is asked for it', async (t) => {
+  const file = fileURLToPath(new URL('./changing-mcp-server.js', import.meta.url))
+  const runner = runnerOf(t, { name: 'x', command: [process.execPath, file], tools: ['show', 'later'] })
+  const news: McpNews[] = []
+  t.teardown(runner.watchServers((one) => news.push(one)))
+  await runner.useServers(20_000)
+  const names = (): string[] => runner.serverTools().map(({ name }) => name)
+  t.same(names(), ['x_show'])
+  await runner.run('x_show', {}, context())
+  await until(() => names().includes('x_later'), 10_000, 'the other tool')
+  t.match(news.at(-1), { event: 'changed', missing: [] })
+})
+
+t.test('no server leads to an address that no tool may reach, and none sends more than a model can use', async (t) => {
+  const at = await api(t, (request, response) => {
+    if (request.url === '/away') return response.writeHead(302, { location: 'http://169.254.169.254/' }).end()
+    response.writeHead(200, { 'content-type': 'application/json' })
+    return response.end(`{"x":"${'x'.repeat(2 * 1024 * 1024)}"}`)
+  })
+  for (const [url, fault] of [
+    ['http://169.254.169.254/mcp', /no tool may reach/],
+    [`${at.url}/away`, /redirects/],
+    [`${at.url}/large`, /more than 1048576 bytes/],
+  ] as const) {
+    const runner = runnerOf(t, { name: 'x', url, tools: ['echo'] })
+    await runner.useServers(20_000)
+    t.match(runner.serverFaults, [{ fault }], url)
+    t.same(runner.serverTools(), [])
+  }
+})
+
+t.test('what is wrong in the file is said', (t) => {
+  const faults = (server: ServerInput): string =>
+    agentSchema
+      .safeParse({ version: 1, name: 'a', instructions: 'x', mcp: [server] })
+      .error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`)
+      .join('; ') ?? ''
+  t.match(faults({ name: 'a', tools: ['x'] }), /mcp\.0\.url or command/)
+  t.match(faults({ name: 'a', url: 'https://x.test/{{call.from}}', tools: ['x'] }), /env\.NAME.* only/)
+  t.match(faults({ name: 'a', url: 'https://x.test', tools: ['x-y', 'x_y'] }), /a_x_y a second time/)
+  t.match(faults({ name: 'a', url: 'https://x.test', tools: [{ name: 'x', requires: 'verified' }] }), /no verification/)
+  t.end()
+})
