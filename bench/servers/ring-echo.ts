@@ -113,6 +113,12 @@ class RingCall implements LiveCall {
   human(): void {
     /* an echo has no escalation */
   }
+  whisper(): boolean {
+    return false
+  }
+  listen(): null {
+    return null
+  }
   humanDocument(): readonly VoiceAction[] {
     return []
   }

@@ -179,6 +179,9 @@ const DIGITS_POLL_MS = 500
 const PRIVATE_AFTER_TAKEOVER_MS = 8000
 /** What is heard of a caller who enters secret digits. */
 const UNHEARD = plainFrame(false)
+/** Before a supervisor's words, so that the model neither answers them nor says them to the caller. */
+const WHISPER =
+  'A supervisor who listens to this call tells you, and not the caller: follow it in what you say next, without mentioning it. '
 /** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
 /** Begin of the item ids of the gateway's own phrases. */
@@ -605,6 +608,8 @@ export class CallSession {
         return this.#hangup(input.reason, input.detail, input.speak)
       case 'escalate-requested':
         return this.#operatorEscalates(input.reason)
+      case 'whisper':
+        return this.#whisper(input.text)
       case 'escalation':
         return this.#escalationStep(input.step)
       case 'dtmf':
@@ -2341,6 +2346,13 @@ export class CallSession {
       this.#state === 'holding'
     const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
     if (!possible || !this.#escalate(request)) this.#mark('escalation-refused', this.#state)
+  }
+
+  /** The model takes a supervisor's words into its next answer. */
+  #whisper(text: string): void {
+    if (this.#state !== 'live' || !this.#backendUsable) return this.#mark('whisper-refused', this.#state)
+    this.#mark('whisper', text)
+    this.#out({ type: 'backend-text', text: `${WHISPER}${text}`, role: 'system', respond: false })
   }
 
   /** @returns false when this agent cannot escalate. A second request during an escalation changes nothing. */

@@ -70,6 +70,8 @@ export const callInputSchema = z
     z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
     /** An operator wants a human on the call. */
     z.object({ type: z.literal('escalate-requested'), reason: z.string() }),
+    /** A supervisor says something to the model, and not to the caller. */
+    z.object({ type: z.literal('whisper'), text: z.string() }),
     /** What the escalation machine asks the session to do. */
     z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
     z.object({ type: z.literal('dtmf'), digit: z.string() }),

@@ -18,6 +18,7 @@ type ExposureSettings = Pick<
   | 'opsHost'
   | 'opsToken'
   | 'opsReadToken'
+  | 'opsListenToken'
   | 'internalHost'
   | 'tokenSecrets'
   | 'insecure'
@@ -38,8 +39,18 @@ export function isWildcard(host: string): boolean {
 
 /** Whether strangers could place calls or use the ops port. For `serve` and `check`. */
 export function exposureOf(config: ExposureSettings): Exposure {
-  const { host, publicUrl, webhookSecrets, opsHost, opsToken, opsReadToken, internalHost, tokenSecrets, insecure } =
-    config
+  const {
+    host,
+    publicUrl,
+    webhookSecrets,
+    opsHost,
+    opsToken,
+    opsReadToken,
+    opsListenToken,
+    internalHost,
+    tokenSecrets,
+    insecure,
+  } = config
   const open: string[] = []
   if (webhookSecrets.length === 0) {
     const why = 'without SAUTIKIT_WEBHOOK_SECRETS: anybody could send webhooks; allowed: '
@@ -51,6 +62,14 @@ export function exposureOf(config: ExposureSettings): Exposure {
   if (opsToken === null && !isLoopback(opsHost)) {
     open.push(
       `OPS_HOST is '${opsHost}' without OPS_TOKEN: anybody could end calls and read transcripts; allowed: a loopback address, or an OPS_TOKEN`,
+    )
+  }
+  if (opsListenToken !== null && opsToken === null) {
+    open.push('OPS_LISTEN_TOKEN is set without OPS_TOKEN: the ops port would require no token; allowed: both')
+  }
+  if (opsListenToken !== null && (opsListenToken === opsToken || opsListenToken === opsReadToken)) {
+    open.push(
+      'OPS_LISTEN_TOKEN is the same as another token: whoever has that could listen to calls; allowed: three different tokens',
     )
   }
   if (opsReadToken !== null && opsToken === null) {

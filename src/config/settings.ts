@@ -281,6 +281,14 @@ export const SETTINGS = {
     secret: true,
     help: 'A second bearer token of the ops port, which allows reading metrics and nothing else.',
   }),
+  opsListenToken: define<string | null>({
+    env: 'OPS_LISTEN_TOKEN',
+    key: 'opsListenToken',
+    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
+    fallback: null,
+    secret: true,
+    help: 'A third bearer token of the ops port, which may listen to live calls, and everything else. Without it nobody may listen where OPS_TOKEN is set.',
+  }),
   insecure: define({
     env: 'INSECURE',
     key: 'insecure',

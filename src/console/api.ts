@@ -5,7 +5,7 @@ export interface Session {
   /** A token is needed here, or would be. */
   readonly login: boolean
   /** Null: log in first. */
-  readonly rights: 'read' | 'act' | null
+  readonly rights: 'read' | 'act' | 'listen' | null
   readonly version?: string
   readonly agents?: readonly string[]
   readonly phone?: boolean

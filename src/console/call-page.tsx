@@ -10,6 +10,7 @@ import { Chip, CopyLine, Notice, SureButton } from './parts.js'
 import { useRecording } from './recording.js'
 import type { Player } from './recording.js'
 import { T } from './strings.js'
+import { Supervise } from './listen.js'
 import { Transcript } from './transcript.js'
 import { Waterfall } from './waterfall.js'
 
@@ -26,7 +27,15 @@ type State =
   | { readonly type: 'fault'; readonly message: string }
 
 /** One call, live or ended; a live one becomes an ended one before the eyes. */
-export function CallPage({ sid, act }: { readonly sid: string; readonly act: boolean }): JSX.Element {
+export function CallPage({
+  sid,
+  act,
+  listens,
+}: {
+  readonly sid: string
+  readonly act: boolean
+  readonly listens: boolean
+}): JSX.Element {
   const [state, setState] = useState<State>({ type: 'loading' })
   const [live, setLive] = useState<CallModel | null>(null)
   const [note, setNote] = useState<string | null>(null)
@@ -81,6 +90,7 @@ export function CallPage({ sid, act }: { readonly sid: string; readonly act: boo
           </>
         )}
       </div>
+      {act && call?.live === true && <Supervise key={sid} sid={sid} listens={listens} onNote={setNote} />}
       {note !== null && <Notice>{note}</Notice>}
       {state.type === 'live' && connected === false && <Notice kind="fault">{T.head.lost}</Notice>}
       {state.type === 'fault' && <Notice kind="fault">{state.message}</Notice>}

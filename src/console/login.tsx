@@ -7,6 +7,7 @@ import { T } from './strings.js'
 const RIGHTS = [
   ['read', T.login.read, T.login.readMore],
   ['act', T.login.act, T.login.actMore],
+  ['listen', T.login.listen, T.login.listenMore],
 ] as const
 
 export function Login({ onIn }: { readonly onIn: () => void }): JSX.Element {

@@ -69,7 +69,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
   useEffect(() => {
     document.title = `${PAGES.find(([name]) => name === shown)?.[1] ?? ''} · ${T.product}`
   }, [shown])
-  const act = session.rights === 'act'
+  const act = session.rights !== 'read'
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => focusMain(event)}>
@@ -106,7 +106,9 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
         {shown === 'fleet' && <FleetPage act={act} />}
         {shown === 'settings' && <SettingsPage />}
         {shown === 'calls' && sid === '' && <CallsPage live={live} act={act} />}
-        {shown === 'calls' && sid !== '' && <CallPage key={sid} sid={decodeURIComponent(sid)} act={act} />}
+        {shown === 'calls' && sid !== '' && (
+          <CallPage key={sid} sid={decodeURIComponent(sid)} act={act} listens={session.rights === 'listen'} />
+        )}
       </main>
     </>
   )

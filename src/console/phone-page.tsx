@@ -38,7 +38,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
   const line = useRef<PhoneLine | null>(null)
   const wanted = useRef(false)
   const meters = { you: useRef<HTMLMeterElement>(null), them: useRef<HTMLMeterElement>(null) }
-  const usable = session.rights === 'act' && session.phone === true
+  const usable = session.rights !== 'read' && session.phone === true
   const [used, setUsed] = useState(visible)
   useEffect(() => {
     if (visible) setUsed(true)
@@ -139,7 +139,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
     if (line.current !== null) line.current.muted = !muted
     setMuted(!muted)
   }
-  if (!usable) return <Notice>{session.rights === 'act' ? T.phone.noPhone : T.phone.readOnly}</Notice>
+  if (!usable) return <Notice>{session.rights !== 'read' ? T.phone.noPhone : T.phone.readOnly}</Notice>
   const busy = phase !== 'idle'
   return (
     <div class="columns phone">

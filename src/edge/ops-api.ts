@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { CallTimelineView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { timelineOf } from '../call/documents/call-view.js'
 import { GatewayError } from '../core/errors.js'
@@ -30,7 +31,7 @@ type ApiOptions = Pick<
 /** Views and commands of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav', 'journal.jsonl'] as const
 export type CallView = (typeof CALL_VIEWS)[number]
-export const CALL_COMMANDS = ['hangup', 'escalate'] as const
+export const CALL_COMMANDS = ['hangup', 'escalate', 'whisper'] as const
 export type CallCommand = (typeof CALL_COMMANDS)[number]
 
 /** Any other code is the carrier's refusal: 502. */
@@ -41,6 +42,10 @@ const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   DRAINING: 503,
   RATE_LIMITED: 429,
 }
+
+/** What a supervisor may whisper at once. */
+const WHISPER_CHARS_MAX = 500
+const whisperSchema = z.strictObject({ text: z.string().trim().min(1).max(WHISPER_CHARS_MAX) })
 
 /** Longest reason that an operator may give. */
 const REASON_CHARS_MAX = 200
@@ -239,11 +244,15 @@ export class OpsApi {
     }
   }
 
-  /** `POST /api/calls/{sid}/hangup` and `/escalate`; the body may give a `reason`, and `speak: true` a goodbye. */
+  /**
+   * `POST /api/calls/{sid}/hangup` and `/escalate`; the body may give a `reason`, and `speak: true` a goodbye. `/whisper`: the body
+   * has the `text` for the model.
+   */
   command(callSid: string | undefined, command: CallCommand, body: Uint8Array): Reply {
     const live = this.#live(callSid)
     if (live === undefined) return noCall()
     if (live.state === 'ended') return errorReply(409, 'CALL_UNKNOWN', 'this call has ended')
+    if (command === 'whisper') return whispered(live, body)
     const order = readOrder(body)
     if (order === null)
       return errorReply(
@@ -298,19 +307,34 @@ export class OpsApi {
   }
 }
 
+function whispered(live: LiveCall, body: Uint8Array): Reply {
+  const read = whisperSchema.safeParse(jsonIn(body))
+  if (!read.success)
+    return errorReply(
+      400,
+      'BAD_REQUEST',
+      `the body is a JSON object with "text" of 1 to ${WHISPER_CHARS_MAX} characters`,
+    )
+  return live.whisper(read.data.text)
+    ? jsonReply({ callSid: live.callSid, command: 'whisper', accepted: true }, 202)
+    : errorReply(409, 'CALL_REFUSED', 'no model hears this call now: it has no stream, or goes to a human')
+}
+
+function jsonIn(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(body))
+  } catch {
+    return null // refused like any other wrong body
+  }
+}
+
 function noCall(): Reply {
   return errorReply(404, 'CALL_UNKNOWN', 'this process has no call of that SID, live or lately ended')
 }
 
 /** @returns what is wrong with it, without what it says: it has a number */
 function readCallOrder(body: Uint8Array): OutboundOrder | string {
-  let value: unknown = null
-  try {
-    value = JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    // Refused like any other wrong body.
-  }
-  const read = outboundOrderSchema.safeParse(value)
+  const read = outboundOrderSchema.safeParse(jsonIn(body))
   if (read.success) return read.data
   const [issue] = read.error.issues
   const at = issue?.path.join('.') ?? ''

@@ -13,6 +13,7 @@ import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
 import { LiveFeeds } from './ops-live.js'
+import { ListenSockets } from './ops-listen.js'
 import { PhoneSockets } from './ops-phone.js'
 import { SESSION_RIGHTS } from './ops-session.js'
 import type { SessionRights } from './ops-session.js'
@@ -39,6 +40,7 @@ type OpsOptions = Pick<
   | 'callSeries'
   | 'opsToken'
   | 'opsReadToken'
+  | 'opsListenToken'
   | 'opsNumberTokens'
   | 'onDrain'
   | 'recording'
@@ -96,6 +98,7 @@ export class OpsApp {
   readonly #bodies = new BodyReader()
   readonly #live: LiveFeeds
   readonly #phones: PhoneSockets
+  readonly #listeners: ListenSockets
   /** Allowed methods by path; all others get a 405. */
   readonly #allowed = new Map<string, string>()
 
@@ -111,6 +114,7 @@ export class OpsApp {
       options.opsReadToken ?? null,
       options.wallClock,
       options.opsNumberTokens,
+      options.opsListenToken ?? null,
     )
     const { clock, log, liveMs: everyMs } = options
     this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead(), everyMs })
@@ -122,6 +126,18 @@ export class OpsApp {
       node: options.fleet?.node.name ?? null,
     })
     const { metrics } = options
+    this.#listeners = new ListenSockets({
+      calls: options.calls,
+      log,
+      metrics,
+      node: options.fleet?.node.name ?? null,
+      admit: (res, req) => {
+        const exchange = this.#exchange(res, req)
+        if (!this.#admit(exchange, res, req, 'SOCKET', 'listen')) return null
+        const { address } = this.#operator(res, req)
+        return { exchange, operator: { token: options.opsToken === null ? 'none' : 'OPS_LISTEN_TOKEN', address } }
+      },
+    })
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
     for (const reason of OPS_REFUSALS) this.#refused({ reason })
     this.#slowedAnswers = metrics.defineCounter(
@@ -144,6 +160,7 @@ export class OpsApp {
       }))
     }
     this.#phones.routes(app)
+    this.#listeners.routes(app)
     this.#sessions(app)
     this.#stream(app, '/api/live', (exchange) => this.#live.watchList(exchange))
     this.#stream(app, '/api/calls/:sid/live', (exchange, req) => this.#live.watchCall(exchange, req.getParameter(0)))
@@ -219,7 +236,8 @@ export class OpsApp {
     this.#postOpen(app, '/api/login', (exchange, body, head) => {
       const order = readLogin(body)
       if (order === null) {
-        const message = 'the body is a JSON object with "token" (OPS_TOKEN) and "rights" (read or act)'
+        const message =
+          'the body is a JSON object with "token" (OPS_TOKEN, to listen OPS_LISTEN_TOKEN) and "rights" (read, act or listen)'
         return void exchange.reply(errorReply(400, 'BAD_REQUEST', message))
       }
       const nowMs = clock()
@@ -232,7 +250,7 @@ export class OpsApp {
       void this.#answer(exchange, '/api/logout', async () => {
         await this.#fleet.sessionsEnded(left?.ended ?? [])
         // With a body, as anybody may ask for it: see `Exchange`.
-        const reply = jsonReply({ login: left !== null, rights: left === null ? 'act' : null })
+        const reply = jsonReply({ login: left !== null, rights: left === null ? 'listen' : null })
         return left === null ? reply : { ...reply, headers: [['Set-Cookie', left.cookie]] }
       })
     })
@@ -263,6 +281,7 @@ export class OpsApp {
   close(): void {
     this.#live.close()
     this.#phones.closeAll()
+    this.#listeners.closeAll()
   }
 
   /** Fails bodies that are past their deadline, and writes held answers; called by the edge's one timer. */

@@ -4,8 +4,8 @@ import type { Reply } from './http-exchange.js'
 
 /** Who gave a command. */
 export const operatorSchema = z.object({
-  /** `of-numbers`: one that NUMBERS_FILE limits to some numbers. `none`: the port needs none. */
-  token: z.enum(['OPS_TOKEN', 'of-numbers', 'none']),
+  /** `OPS_LISTEN_TOKEN`: for listening, which no other allows. `of-numbers`: one that NUMBERS_FILE limits to some numbers. `none`: the port needs none. */
+  token: z.enum(['OPS_TOKEN', 'OPS_LISTEN_TOKEN', 'of-numbers', 'none']),
   address: z.string().max(64),
 })
 export type Operator = z.output<typeof operatorSchema>

@@ -28,9 +28,10 @@ export interface OpsHead {
 /**
  * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token,
  * or a session of the console; `all`: OPS_TOKEN, or a session, which may have to be one that acts; `calls`: those, and a
- * token that is limited to some numbers, for their calls; `login`: everyone but pages of other sites.
+ * token that is limited to some numbers, for their calls; `listen`: OPS_LISTEN_TOKEN, which has the rights of OPS_TOKEN too, or a
+ * session that was opened with it; `login`: everyone but pages of other sites.
  */
-export type OpsAccess = 'open' | 'login' | 'metrics' | 'all' | 'calls'
+export type OpsAccess = 'open' | 'login' | 'metrics' | 'all' | 'calls' | 'listen'
 
 /** `SOCKET`: the upgrade of the softphone, which acts. */
 export type OpsMethod = 'GET' | 'HEAD' | 'POST' | 'SOCKET'
@@ -42,6 +43,7 @@ export const OPS_REFUSALS = [
   'token-wrong',
   'token-read-only',
   'token-of-numbers',
+  'no-right-to-listen',
   'session-read-only',
   'content-type',
 ] as const
@@ -63,7 +65,7 @@ export interface OpsRefusal {
  */
 export class OpsGuard {
   /** Null: no token is needed. */
-  readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null } | null
+  readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null; readonly listen: Buffer | null } | null
   /** Null: no token is needed, so there is nothing to exchange for a session. */
   readonly #sessions: ConsoleSessions | null
   readonly #wrongTokens = new RateLimit({
@@ -76,6 +78,7 @@ export class OpsGuard {
 
   /**
    * @param opsReadToken  reads metrics; counts beside an `opsToken` only, as do
+   * @param opsListenToken  may listen, too; null: nobody may where there is an `opsToken`
    * @param ofNumbers  tokens for the calls of some of our numbers, by their SHA-256, hex
    */
   constructor(
@@ -83,10 +86,17 @@ export class OpsGuard {
     opsReadToken: string | null,
     wallClock: WallClock,
     ofNumbers: ReadonlyMap<string, ReadonlySet<string>> = new Map(),
+    opsListenToken: string | null = null,
   ) {
     this.#ofNumbers = ofNumbers
     this.#tokens =
-      opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
+      opsToken === null
+        ? null
+        : {
+            all: digest(opsToken),
+            metrics: opsReadToken === null ? null : digest(opsReadToken),
+            listen: opsListenToken === null ? null : digest(opsListenToken),
+          }
     this.#sessions = opsToken === null ? null : new ConsoleSessions(opsToken, wallClock())
   }
 
@@ -128,7 +138,7 @@ export class OpsGuard {
 
   /** What the console's page may do: everything where no token is needed; null without a session. */
   rights({ cookie }: OpsHead, wallMs: number): SessionRights | null {
-    return this.#sessions === null ? 'act' : this.#sessions.rightsOf(cookie, wallMs)
+    return this.#sessions === null ? 'listen' : this.#sessions.rightsOf(cookie, wallMs)
   }
 
   /**
@@ -138,7 +148,8 @@ export class OpsGuard {
   logIn(head: OpsHead, token: string, rights: SessionRights, nowMs: number, wallMs: number): string | OpsRefusal {
     if (this.#sessions === null)
       return refusal('token-wrong', errorReply(409, 'BAD_REQUEST', 'this port needs no token: OPS_TOKEN is not set'))
-    const refused = this.#checkToken({ ...head, authorization: `Bearer ${token}` }, 'all', nowMs)
+    const wanted = rights === 'listen' ? 'listen' : 'all'
+    const refused = this.#checkToken({ ...head, authorization: `Bearer ${token}` }, wanted, nowMs)
     return refused ?? this.#sessions.open(rights, wallMs, isSecure(head))
   }
 
@@ -161,7 +172,8 @@ export class OpsGuard {
   #checkSession(head: OpsHead, method: OpsMethod, access: OpsAccess, wallMs: number): OpsRefusal | null {
     const rights = this.rights(head, wallMs)
     if (rights === null) return refusal('token-missing', unauthorized(access))
-    if (rights === 'act' || method === 'GET' || method === 'HEAD') return null
+    if (access === 'listen') return rights === 'listen' ? null : MAY_NOT_LISTEN
+    if (rights !== 'read' || method === 'GET' || method === 'HEAD') return null
     return refusal('session-read-only', errorReply(403, 'FORBIDDEN', 'this session only reads; log in again to act'))
   }
 
@@ -169,10 +181,12 @@ export class OpsGuard {
     const given = bearerOf(authorization)
     if (given === undefined) return refusal('token-missing', unauthorized(access))
     const found = digest(given)
-    // Both are always compared, so that the time does not tell which one matched.
+    // All are always compared, so that the time does not tell which one matched.
     const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
     const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
-    if (isAll || (isMetrics && access === 'metrics')) return null
+    const isListen = this.#tokens?.listen != null && timingSafeEqual(found, this.#tokens.listen)
+    if (isListen || (isMetrics && access === 'metrics')) return null
+    if (isAll) return access === 'listen' ? MAY_NOT_LISTEN : null
     // The table is of digests: the time of a look-up tells nothing of a token.
     if (this.#ofNumbers.has(found.toString('hex'))) return access === 'calls' ? null : OF_NUMBERS
     if (isMetrics)
@@ -191,6 +205,15 @@ function bearerOf(authorization: string): string | undefined {
 const OF_NUMBERS: OpsRefusal = refusal(
   'token-of-numbers',
   errorReply(403, 'FORBIDDEN', 'this token has the right to the calls of its own numbers only; this wants OPS_TOKEN'),
+)
+
+const MAY_NOT_LISTEN: OpsRefusal = refusal(
+  'no-right-to-listen',
+  errorReply(
+    403,
+    'FORBIDDEN',
+    'listening is a right of its own: this wants OPS_LISTEN_TOKEN, or a session opened with it',
+  ),
 )
 
 /** A request without a body, as `curl -X POST` sends it. Every browser adds an Origin to a POST. */

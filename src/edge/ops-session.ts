@@ -1,16 +1,23 @@
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
-/** Sessions of the console: one that may act, and one that may only read. */
+/** Sessions of the console: one that may act or listen, and one that may only read. */
 const CONSOLE_ACT_SESSION_S = 8 * 3600
 const CONSOLE_READ_SESSION_S = 24 * 3600
 
-/** What a session of the console may do: `read` looks at calls, `act` also commands them and calls. */
-export const SESSION_RIGHTS = ['read', 'act'] as const
+/**
+ * What a session of the console may do: `read` looks at calls, `act` also commands them and calls, `listen` also hears live calls
+ * and needs another token.
+ */
+export const SESSION_RIGHTS = ['read', 'act', 'listen'] as const
 export type SessionRights = (typeof SESSION_RIGHTS)[number]
 
-const LENGTH_S: Readonly<Record<SessionRights, number>> = { read: CONSOLE_READ_SESSION_S, act: CONSOLE_ACT_SESSION_S }
+const LENGTH_S: Readonly<Record<SessionRights, number>> = {
+  read: CONSOLE_READ_SESSION_S,
+  act: CONSOLE_ACT_SESSION_S,
+  listen: CONSOLE_ACT_SESSION_S,
+}
 
-const COOKIE = /^(read|act)\.(\d{1,12})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})$/
+const COOKIE = /^(read|act|listen)\.(\d{1,12})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})$/
 
 /** Sessions that were ended before their time. Only who has OPS_TOKEN can open one; beyond this older ones end too. */
 const ENDED_MAX = 10_000

@@ -90,6 +90,8 @@ export interface EdgeOptions {
   readonly opsToken: string | null
   /** Bearer token that reads metrics only; absent or null: none. Used with an `opsToken` only. */
   readonly opsReadToken?: string | null
+  /** The right to listen to live calls; null: nobody has it where there is an `opsToken`. */
+  readonly opsListenToken?: string | null
   /**
    * Our numbers to whose calls a token is limited, by the SHA-256 of the token, hex; changed in place. Absent: there is no
    * such token. Used with an `opsToken` only.

@@ -411,6 +411,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       opsPort: config.opsPort,
       opsToken: config.opsToken,
       opsReadToken: config.opsReadToken,
+      opsListenToken: config.opsListenToken,
       opsNumberTokens: numbers.opsTokens,
       shared: one !== undefined,
       publicUrl: config.publicUrl,

@@ -33,6 +33,7 @@ export class StereoTimeline {
   /** Agent samples that had no place. */
   agentDropped = 0
   readonly #zeroMs: number
+  readonly #holdMs: number
   readonly #rows: Int16Array
   readonly #capacity: number
   /** The first row that was not taken yet. */
@@ -45,8 +46,12 @@ export class StereoTimeline {
   #windowLag = Infinity
   #lagBefore = Infinity
 
-  /** @param zeroMs  time of the first row */
-  constructor(options: { readonly sampleRateHz: LegRateHz; readonly zeroMs: number }) {
+  /**
+   * @param options.zeroMs  time of the first row
+   * @param options.holdMs  how long a place is kept for audio that comes late; default: as long as a carrier may hold it back
+   */
+  constructor(options: { readonly sampleRateHz: LegRateHz; readonly zeroMs: number; readonly holdMs?: number }) {
+    this.#holdMs = options.holdMs ?? HOLD_MS
     this.sampleRateHz = options.sampleRateHz
     this.#zeroMs = options.zeroMs
     let capacity = 1
@@ -64,7 +69,7 @@ export class StereoTimeline {
       this.callerDropped += samples.length
       return
     }
-    if (lag > this.#frames(HOLD_MS)) {
+    if (lag > this.#frames(this.#holdMs)) {
       this.#fill(lag)
       lag = 0
     }
@@ -89,7 +94,7 @@ export class StereoTimeline {
 
   /** Rows that are final at `nowMs`. */
   ready(nowMs: number): number {
-    return Math.max(0, this.#frames(nowMs - HOLD_MS - this.#zeroMs) - this.#base)
+    return Math.max(0, this.#frames(nowMs - this.#holdMs - this.#zeroMs) - this.#base)
   }
 
   /** Rows there will be when the stream ends at `nowMs`; nothing more comes after it. */

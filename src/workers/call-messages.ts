@@ -74,6 +74,7 @@ export type ToCall =
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
   | { readonly type: 'hangup'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
   | { readonly type: 'escalate'; readonly reason: string }
+  | { readonly type: 'whisper'; readonly text: string }
   | { readonly type: 'escalation'; readonly step: EscalationStep }
   /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
   | { readonly type: 'verification-attempts'; readonly left: number }

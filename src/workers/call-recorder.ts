@@ -7,17 +7,22 @@ import type { RecordingSink } from '../telemetry/archive/archive.js'
 /** Audio of one recording in one write: 64 KB at 16 kHz. */
 const RECORDING_BATCH_MS = 1000
 
+/** What hears the agent as the caller does. */
+export type AgentHearer = Pick<CallRecorder, 'agent' | 'agentCut'>
+
 interface CallRecorderOptions {
   readonly rateHz: LegRateHz
   readonly track: StreamTrack
   /** When the stream opened: the recording begins there. */
   readonly openedAtMs: number
+  /** For a listener, who hears it at once: how much is written at a time, and how long late audio is waited for. */
+  readonly live?: { readonly batchMs: number; readonly holdMs: number }
   /** True: the caller knows of the recording already. False: nothing is kept unless `announced` is called. */
   readonly announced: boolean
 }
 
 /**
- * The recording of one call: the caller's audio from the socket and the agent's from playout become stereo rows, which
+ * The recording of one call, or what a listener hears of it: the caller's audio from the socket and the agent's from playout become stereo rows, which
  * go to the archive's thread one second at a time. It runs on the main thread, which has both voices even when the
  * worker dies; it only copies samples and waits for nothing.
  *
@@ -40,15 +45,19 @@ export class CallRecorder {
   #over = false
 
   constructor(sink: RecordingSink, options: CallRecorderOptions) {
-    const { rateHz, track, openedAtMs } = options
+    const { rateHz, track, openedAtMs, live } = options
     this.path = sink.path
     this.#announced = options.announced
     this.#sink = sink
-    this.#timeline = new StereoTimeline({ sampleRateHz: rateHz, zeroMs: openedAtMs })
+    this.#timeline = new StereoTimeline({
+      sampleRateHz: rateHz,
+      zeroMs: openedAtMs,
+      ...(live === undefined ? {} : { holdMs: live.holdMs }),
+    })
     this.#layout = new ChannelLayout({ sampleRateHz: rateHz, track })
     this.#reframer = new Reframer({ sampleRateHz: rateHz, channels: 1 })
     this.#frame = new Int16Array(this.#reframer.frameSamples)
-    this.#batch = msToSamples(RECORDING_BATCH_MS, rateHz)
+    this.#batch = msToSamples(live?.batchMs ?? RECORDING_BATCH_MS, rateHz)
   }
 
   /** The caller now knows of the recording, so it may be kept. */

@@ -108,6 +108,12 @@ export interface RefusedCall {
   readonly why: string
 }
 
+/** A listener of a live call. */
+export interface Listening {
+  readonly rateHz: LegRateHz
+  stop(): void
+}
+
 /** A media socket of the edge. */
 export interface MediaSink {
   /**
@@ -174,6 +180,15 @@ export interface LiveCall {
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */
   hangup(reason: EndReason, detail: string, speak: boolean): void
   escalate(reason: string): void
+  /** Says something to the model and not to the caller. @returns false where no model would hear it now */
+  whisper(text: string): boolean
+  /**
+   * Gives both voices to a listener, the caller left and the agent right, LISTEN_DELAY_MS late; silence while the line is private.
+   * Null without a stream, or where LISTENERS_OF_CALL_MAX listen already.
+   * @param heard  gets rows of both samples, interleaved, which it may keep
+   * @param over  called once, when the stream is over
+   */
+  listen(heard: (rows: Int16Array<ArrayBuffer>) => void, over: () => void): Listening | null
   /** Cheap: for lists of many calls. */
   row(): LiveCallRow
   /** Whether its other party has this number (E.164). */

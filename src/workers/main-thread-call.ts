@@ -28,8 +28,9 @@ import type { KeptNow } from './call-continuity.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
+import type { AgentHearer } from './call-recorder.js'
 import { widestRateHz } from './known-lines.js'
-import type { LiveCall, MediaSink, NewCall } from './live-call.js'
+import type { Listening, LiveCall, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
@@ -48,6 +49,12 @@ const REHOMES_MAX = 5
 const SUSPICIONS_MAX = 1
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 const STREAM_QUIET_MS = 300
+
+/** Who may listen to one call at once. */
+const LISTENERS_OF_CALL_MAX = 4
+/** What a listener hears is this late: jitter of the line has its place, and each message holds a tenth of a second. */
+const LISTEN_DELAY_MS = 300
+const LISTEN_BATCH_MS = 100
 
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -117,6 +124,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #recorder: CallRecorder | null = null
+  readonly #listeners = new Map<CallRecorder, () => void>()
   /** The caller enters what only a tool may get. */
   #private = false
   #attached = false
@@ -368,6 +376,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#carrierSentAtMs = nowMs
     this.#shared.inbound.write(bytes, nowMs)
     this.#recorder?.caller(bytes, nowMs, this.#private)
+    for (const listener of this.#listeners.keys()) listener.caller(bytes, nowMs, this.#private)
   }
 
   text(messages: readonly StreamText[]): void {
@@ -399,7 +408,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#sink = null
     this.#detachedAtMs = this.#context.clock()
     this.#streamFault = fault
-    this.#recorder?.end(this.#context.clock())
+    this.#soundOver()
     this.#log.debug({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     const isCut = live && fault?.reason === 'socket-lost' && this.#hasSession() && this.#continuity.cut()
@@ -506,6 +515,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#send({ type: 'escalate', reason })
   }
 
+  whisper(text: string): boolean {
+    if (this.#state !== 'streaming' || !this.#taskRunning || this.escalating) return false
+    this.#send({ type: 'whisper', text })
+    return true
+  }
+
   isOf(number: string): boolean {
     return sameNumber(this.#caller, number)
   }
@@ -537,11 +552,54 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     } else this.#continuity.wake(nowMs)
     this.#recorder?.pump(nowMs)
+    for (const listener of this.#listeners.keys()) listener.pump(nowMs)
     this.#escalation.wake(nowMs)
   }
 
+  #soundOver(): void {
+    this.#recorder?.end(this.#context.clock())
+    for (const over of [...this.#listeners.values()]) over()
+  }
+
+  /** The recorder and everybody who listens. */
+  readonly #hearers: AgentHearer = {
+    agent: (samples, playedAtMs) => {
+      this.#recorder?.agent(samples, playedAtMs)
+      for (const listener of this.#listeners.keys()) listener.agent(samples, playedAtMs)
+    },
+    agentCut: (nowMs) => {
+      this.#recorder?.agentCut(nowMs)
+      for (const listener of this.#listeners.keys()) listener.agentCut(nowMs)
+    },
+  }
+
+  listen(heard: (rows: Int16Array<ArrayBuffer>) => void, over: () => void): Listening | null {
+    if (this.#sink === null || this.#listeners.size >= LISTENERS_OF_CALL_MAX) return null
+    const write = (_at: number, rows: Int16Array<ArrayBuffer>): boolean => {
+      heard(rows)
+      return true
+    }
+    const nothing = (): void => undefined
+    const listener = new CallRecorder(
+      { path: '', failed: false, write, announced: nothing, end: nothing, discard: nothing },
+      {
+        rateHz: this.legRateHz,
+        track: this.#hosted.facts.stream.track,
+        openedAtMs: this.#context.clock(),
+        announced: true,
+        live: { batchMs: LISTEN_BATCH_MS, holdMs: LISTEN_DELAY_MS },
+      },
+    )
+    const stop = (): void => void this.#listeners.delete(listener)
+    this.#listeners.set(listener, () => {
+      stop()
+      over()
+    })
+    return { rateHz: this.legRateHz, stop }
+  }
+
   #play(sink: MediaSink, nowMs: number): void {
-    const taken = this.#playout.pump(nowMs, sink, this.#recorder)
+    const taken = this.#playout.pump(nowMs, sink, this.#listeners.size === 0 ? this.#recorder : this.#hearers)
     const { underruns } = this.#playout
     if (underruns !== this.#underrunsSeen) this.#underrun(underruns)
     if (taken) return
@@ -760,7 +818,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (sink === null) return
     this.#sink = null
     this.#detachedAtMs = this.#context.clock()
-    this.#recorder?.end(this.#context.clock())
+    this.#soundOver()
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#send({ type: 'stream-closed', code })

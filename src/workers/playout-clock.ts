@@ -2,7 +2,7 @@ import { BYTES_PER_SAMPLE, samplesToMs, type LegRateHz } from '../core/units.js'
 import { Views } from '../core/views.js'
 import { Playout } from '../media/playout/playout.js'
 import { KILL_AUDIO } from '../sautikit/stream-messages.js'
-import type { CallRecorder } from './call-recorder.js'
+import type { AgentHearer } from './call-recorder.js'
 import type { MediaSink } from './live-call.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
@@ -45,7 +45,7 @@ export class PlayoutClock {
   }
 
   /** Sends what is due. @returns false when the socket refused it, because too much already waits there */
-  pump(nowMs: number, sink: MediaSink, recorder: CallRecorder | null): boolean {
+  pump(nowMs: number, sink: MediaSink, hearer: AgentHearer | null): boolean {
     const { words, times, outbound } = this.#shared
     const playout = this.#playout
     if (this.#nothingToPlay(nowMs)) return true
@@ -55,7 +55,7 @@ export class PlayoutClock {
       this.#clearsSeen = Atomics.load(words, Word.clears)
       this.#pausedSeen = false
       playout.clear(nowMs)
-      recorder?.agentCut(nowMs)
+      hearer?.agentCut(nowMs)
       sink.sendText(KILL_AUDIO)
     }
     const paused = words[Word.paused] === 1
@@ -76,7 +76,7 @@ export class PlayoutClock {
     times[Time.lastSentAtMs] = playout.lastSentAtMs
     Atomics.store(words, Word.dated, sent | 0)
     const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
-    recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
+    hearer?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
     return taken
   }
 

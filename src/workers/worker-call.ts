@@ -393,6 +393,8 @@ export class WorkerCall implements BackendSink {
         })
       case 'escalate':
         return this.#handle({ type: 'escalate-requested', reason: message.reason })
+      case 'whisper':
+        return this.#handle(message)
       case 'escalation':
         return this.#handle({ type: 'escalation', step: message.step })
       case 'verification-attempts':

@@ -414,3 +414,21 @@ t.test('an answering machine is told nothing', (t) => {
   t.match(rig.all('end-stream').at(-1), { reason: 'answering-machine' })
   t.end()
 })
+
+t.test('what a supervisor whispers reaches the model alone, and is in the timeline', async (t) => {
+  const rig = Rig.talking()
+  rig.in({ type: 'whisper', text: 'Offer her free delivery.' })
+  t.match(rig.only('backend-text'), {
+    role: 'system',
+    respond: false,
+    text: /not the caller.*Offer her free delivery\.$/,
+  })
+  t.same(rig.texts(), [], 'the caller hears nothing of it')
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'whisper'),
+    { detail: 'Offer her free delivery.' },
+  )
+  rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
+  rig.in({ type: 'whisper', text: 'too late' })
+  t.equal(rig.all('backend-text').length, 1)
+})

@@ -22,8 +22,12 @@ async function logIn({ opsUrl }: Gateway, token: string, rights: string): Promis
 
 /** Opens the softphone's socket: the status of the answer, 101 when it was opened. */
 function phone({ edge }: Gateway, headers: Readonly<Record<string, string>>): Promise<number> {
+  return socketAnswer(`ws://127.0.0.1:${edge.opsPort}/api/phone`, headers)
+}
+
+function socketAnswer(url: string, headers: Readonly<Record<string, string>>): Promise<number> {
   return new Promise((resolve) => {
-    const socket = new WebSocket(`ws://127.0.0.1:${edge.opsPort}/api/phone`, { headers })
+    const socket = new WebSocket(url, { headers })
     socket.once('open', () => {
       socket.terminate()
       resolve(101)
@@ -183,6 +187,47 @@ t.test('the socket of the softphone opens for own pages and acting sessions only
   t.equal(await phone(guarded, {}), 401)
   t.equal(await phone(guarded, { cookie: (await logIn(guarded, TOKEN, 'read')) ?? '' }), 403)
   t.equal(await phone(guarded, { cookie: (await logIn(guarded, TOKEN, 'act')) ?? '' }), 101)
+})
+
+t.test('who may listen hears a live call, and who does not read it loses sound and not the call', async (t) => {
+  const listenToken = 'listen-token-of-a-test'
+  const gateway = await startGateway(t, { opsToken: TOKEN, opsListenToken: listenToken })
+  const { sid } = await ring(gateway)
+  const url = `ws://127.0.0.1:${gateway.edge.opsPort}/api/calls/${sid}/listen`
+  const answer = (headers: Readonly<Record<string, string>>, at = url): Promise<number> => socketAnswer(at, headers)
+  t.equal(await answer({}), 401)
+  t.equal(await answer({ authorization: `Bearer ${TOKEN}` }), 403, 'OPS_TOKEN has not that right')
+  t.equal(await answer({ cookie: (await logIn(gateway, TOKEN, 'act')) ?? '' }), 403)
+  t.equal(await logIn(gateway, TOKEN, 'listen'), null)
+  const cookie = (await logIn(gateway, listenToken, 'listen')) ?? ''
+  t.equal(await answer({ cookie, origin: 'http://attacker.example' }), 403)
+  t.equal(await answer({ cookie }, url.replace(sid, newSid())), 404)
+  t.equal((await get(`${gateway.opsUrl}/api/calls`, { headers: { cookie } })).status, 200, 'it may do all else too')
+
+  const call = gateway.calls.get(sid)
+  call.state = 'streaming'
+  const socket = new WebSocket(url, { headers: { cookie } })
+  const messages: Buffer[] = []
+  const closed = new Promise<number>((resolve) => socket.once('close', resolve))
+  socket.on('message', (data: Buffer) => messages.push(data))
+  await until(() => messages.length === 1, 5000, 'the format')
+  t.same(JSON.parse(String(messages[0])), { type: 'format', sampleRateHz: call.legRateHz, channels: 2 })
+  call.heard?.(Int16Array.of(1, -1, 2, -2))
+  await until(() => messages.length === 2, 5000, 'the rows')
+  t.same(new Int16Array(new Uint8Array(messages[1] ?? []).buffer), Int16Array.of(1, -1, 2, -2))
+  socket.pause()
+  for (let i = 0; i < 400; i++) call.heard?.(new Int16Array(32_000))
+  t.match(await gateway.metrics.render(), /mkondo_listen_messages_dropped_total [1-9]/)
+  socket.resume()
+  call.over()
+  t.equal(await closed, 1000)
+  await until(() => call.heard === null, 5000, 'the end')
+  const audited = gateway.logged().filter(({ component }) => component === 'audit')
+  t.match(
+    audited.map(({ command, outcome }) => `${String(command)} ${String(outcome)}`),
+    ['listen refused', 'listen done', 'listen-over done'],
+  )
+  t.match(audited[1], { token_kind: 'OPS_LISTEN_TOKEN', call_sid: sid })
 })
 
 t.test('a gateway that places no calls says so to the softphone, and what it does not understand', async (t) => {

@@ -166,7 +166,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
     t.ok(read.success, `${method} ${what}: ${status} ${read.success ? '' : z.prettifyError(read.error)}`)
   }
   // Streams and sockets do not end: test/edge/console.test.ts reads them.
-  const open = ['/api/live', '/api/calls/{sid}/live', '/api/phone']
+  const open = ['/api/live', '/api/calls/{sid}/live', '/api/calls/{sid}/listen', '/api/phone']
   for (const path of Object.keys(openapi.paths).filter((one) => !open.includes(one))) {
     for (const sid of path.includes('{sid}') ? [ended, live, newSid()] : ['']) {
       const url = gateway.opsUrl + path.replace('{sid}', sid)
@@ -177,6 +177,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
   for (const [path, body] of [
     ['/api/calls', { agent: 'order-status', to: '+254700000001' }],
     ['/api/calls/{sid}/escalate', { reason: 'x' }],
+    ['/api/calls/{sid}/whisper', { text: 'Offer her free delivery.' }],
     ['/api/calls/{sid}/hangup', { speak: true }],
     ['/api/erase', { sid: ended }],
     ['/api/login', { token: 'x', rights: 'read' }],
@@ -202,12 +203,13 @@ t.test('what the port answers is what the document says, key for key', async (t)
   const elsewhere = [
     'post /api/agents/{name}/say',
     'post /api/calls',
+    'post /api/calls/{sid}/whisper',
     'post /api/login',
     ...open.map((path) => `get ${path}`),
   ]
   t.same(
     unseen.sort(),
     elsewhere.sort(),
-    'a voice, the carrier, a token: test/gateway/agent-inspector.test.ts, test/edge/outbound.test.ts, console.test.ts',
+    'a voice, the carrier, a stream, a token: test/gateway/agent-inspector.test.ts, test/edge/outbound.test.ts, ops.test.ts, console.test.ts',
   )
 })

@@ -242,6 +242,21 @@ t.test('an operator can hang up, escalate and drain', async (t) => {
   t.equal(drains, 1, 'once')
 })
 
+t.test('a supervisor whispers to the model of a call that has a stream', async (t) => {
+  const gateway = await startGateway(t)
+  const { sid } = await ring(gateway)
+  const api = `${gateway.opsUrl}/api/calls/${sid}/whisper`
+  t.match(await post(api, { json: { text: 'too early' } }), { status: 409, code: 'CALL_REFUSED' })
+  gateway.calls.get(sid).state = 'streaming'
+  t.equal((await post(api, { json: { text: ' Offer her free delivery. ' } })).status, 202)
+  t.same(gateway.calls.get(sid).whispers, ['Offer her free delivery.'])
+  for (const json of [{}, { text: '' }, { text: 'x'.repeat(501) }, { text: 'x', speak: true }])
+    t.match(await post(api, { json }), { status: 400, code: 'BAD_REQUEST' })
+  const audited = gateway.logged().filter(({ component }) => component === 'audit')
+  t.match(audited.at(1), { command: 'whisper', call_sid: sid, outcome: 'done' })
+  t.notMatch(JSON.stringify(audited), /free delivery/)
+})
+
 t.test('with a token everything but health and the page asks for it', async (t) => {
   const gateway = await startGateway(t, {
     opsToken: 's3cret-token',

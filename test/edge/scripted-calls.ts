@@ -15,6 +15,7 @@ import type { Overload } from '../../src/workers/load-gate.js'
 import type {
   AgentFacts,
   CallDirectory,
+  Listening,
   LiveCall,
   MediaSink,
   NewCall,
@@ -128,6 +129,25 @@ export class ScriptedCall implements LiveCall {
 
   escalate(reason: string): void {
     this.escalations.push(reason)
+  }
+
+  readonly whispers: string[] = []
+
+  whisper(text: string): boolean {
+    if (this.state !== 'streaming') return false
+    this.whispers.push(text)
+    return true
+  }
+
+  /** Gives rows to who listens. */
+  heard: ((rows: Int16Array<ArrayBuffer>) => void) | null = null
+  over: () => void = () => undefined
+
+  listen(heard: (rows: Int16Array<ArrayBuffer>) => void, over: () => void): Listening | null {
+    if (this.state !== 'streaming') return null
+    this.heard = heard
+    this.over = over
+    return { rateHz: this.legRateHz, stop: () => (this.heard = null) }
   }
 
   isOf(number: string): boolean {
