@@ -224,6 +224,16 @@ export function backends(): DashboardBuilder {
             },
           ]),
           curves(
+            { title: 'Cost by model', about: 'The same by model: those of a cascade are its stages.', unit: 'short' },
+            HALF,
+            [
+              {
+                expr: `86400 * ${rate('mkondo_cost_total', 'backend, model, currency')}`,
+                legend: '{{backend}} {{model}} {{currency}}',
+              },
+            ],
+          ),
+          curves(
             { title: 'Cost per call', about: 'Known cost, divided by all calls of the agent.', unit: 'short' },
             HALF,
             [
@@ -240,7 +250,12 @@ export function backends(): DashboardBuilder {
               unit: 'cps',
             },
             HALF,
-            [{ expr: rate('mkondo_cost_unknown_calls_total', 'agent, backend'), legend: '{{agent}} {{backend}}' }],
+            [
+              {
+                expr: rate('mkondo_cost_unknown_calls_total', 'agent, backend, model'),
+                legend: '{{agent}} {{backend}} {{model}}',
+              },
+            ],
           ),
           curves(
             {

@@ -148,8 +148,8 @@ export class Metrics {
   readonly #rateLimitLeft: LabelledGauge<'backend' | 'limit'>
   readonly #rateLimits = new Map<string, { leftRatio: number }>()
   /** Added at the end of each call. */
-  readonly cost: CounterOf<'agent' | 'backend' | 'currency'>
-  readonly costUnknown: CounterOf<'agent' | 'backend'>
+  readonly cost: CounterOf<'agent' | 'backend' | 'model' | 'currency'>
+  readonly costUnknown: CounterOf<'agent' | 'backend' | 'model'>
   readonly inputTokens: CounterOf<'agent' | 'backend' | 'cache'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterOf<'backend'>
@@ -314,12 +314,13 @@ export class Metrics {
     this.cost = this.defineCounter('cost', 'What the models cost, in the currency of the label', [
       'agent',
       'backend',
+      'model',
       'currency',
     ])
     this.costUnknown = this.defineCounter(
       'cost_unknown_calls',
       'Calls in which a model cost an unknown amount: it has no price, or its service does not report what it charges',
-      ['agent', 'backend'],
+      ['agent', 'backend', 'model'],
     )
     this.inputTokens = this.defineCounter(
       'model_input_tokens',

@@ -408,16 +408,15 @@ export class CallRecordBuilder {
   }
 
   #costs({ callSid, agent, cost }: CallRecord): void {
-    const unknown = new Set<string>()
-    for (const { backend, amount, usage } of cost?.models ?? []) {
+    for (const { backend, model: name, amount, usage } of cost?.models ?? []) {
+      const model = name ?? ''
       const { inputTokens, inputCachedTokens: read = 0, inputCacheWriteTokens: written = 0 } = usage
       for (const [cache, tokens] of Object.entries({ read, written, none: inputTokens - read - written }))
         // Also zeros: a share of a cache that is never used is 0, not unknown.
         if (inputTokens > 0) this.#metrics.inputTokens({ agent, backend, cache }).inc(tokens, callSid)
-      if (amount === null) unknown.add(backend)
-      else this.#metrics.cost({ agent, backend, currency: cost?.currency ?? '' }).inc(amount, callSid)
+      if (amount === null) this.#metrics.costUnknown({ agent, backend, model }).inc(1, callSid)
+      else this.#metrics.cost({ agent, backend, model, currency: cost?.currency ?? '' }).inc(amount, callSid)
     }
-    for (const backend of unknown) this.#metrics.costUnknown({ agent, backend }).inc(1, callSid)
   }
 }
 

@@ -4,7 +4,7 @@ import { parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
 import { alternatingTurns, KeptWithCalls, splitInstructions } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
-import { bearer, eventData, HttpService } from './http-service.js'
+import { bearer, eventData, HttpStage } from './http-service.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageContext, StageFactory } from './stage.js'
 
 /** The protocol has no temperature since its version 2026-10-21. */
@@ -119,37 +119,24 @@ export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel
   }
 }
 
-class AnthropicRequests implements LanguageModel {
+class AnthropicRequests extends HttpStage implements LanguageModel {
   readonly #options: ChatOptions
   readonly #context: StageContext
-  readonly #service: HttpService
   /** By the first call after them. */
   readonly #thoughts = new KeptWithCalls<readonly Thought[]>()
 
   constructor(options: ChatOptions, context: StageContext) {
-    this.#options = options
-    this.#context = context
-    this.#service = new HttpService(`${context.name}: llm`, options, TIMEOUT_MS, context.http, (apiKey) => ({
+    super('llm', options, TIMEOUT_MS, context, (apiKey) => ({
       'anthropic-version': VERSION,
       // As the vendor's own client sends it (@anthropic-ai/sdk 1.14.0).
       ...bearer(apiKey),
     }))
-  }
-
-  async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    if (probe) await this.#service.probe(signal)
-  }
-
-  warm(): void {
-    this.#service.warm()
-  }
-
-  close(): void {
-    // Each request has a signal of its own.
+    this.#options = options
+    this.#context = context
   }
 
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
-    const { body } = await this.#service.post('/messages', this.#body(request), signal)
+    const { body } = await this.post('/messages', this.#body(request), signal)
     // Figures of later events replace those of earlier ones, and an answer that is broken off has cost what came so far.
     let usage: Usage | null = null
     const thoughts: Thought[] = []
@@ -273,7 +260,7 @@ class AnthropicRequests implements LanguageModel {
     }
     const event = value as AnthropicEvent
     if (event.type === 'error')
-      throw this.#service.faultInBody(JSON.stringify({ error: event.error }), STATUS[event.error?.type ?? ''])
+      throw this.faultInBody(JSON.stringify({ error: event.error }), STATUS[event.error?.type ?? ''])
     return event
   }
 }

@@ -2,7 +2,7 @@ import { functionParameters } from '../tool-schema.js'
 import { noUsage } from '../../call/usage.js'
 import { pricedModel } from '../prices.js'
 import { usageNumber } from '../watch.js'
-import { eventData, HttpService } from './http-service.js'
+import { eventData, HttpStage } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import type {
   CallPiece,
@@ -88,31 +88,18 @@ export function chat(options: ChatOptions): StageFactory<LanguageModel> {
   }
 }
 
-class ChatRequests implements LanguageModel {
+class ChatRequests extends HttpStage implements LanguageModel {
   readonly #options: ChatOptions
   readonly #context: StageContext
-  readonly #service: HttpService
 
   constructor(options: ChatOptions, context: StageContext) {
+    super('llm', options, TIMEOUT_MS, context)
     this.#options = options
     this.#context = context
-    this.#service = new HttpService(`${context.name}: llm`, options, TIMEOUT_MS, context.http)
-  }
-
-  async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    if (probe) await this.#service.probe(signal)
-  }
-
-  warm(): void {
-    this.#service.warm()
-  }
-
-  close(): void {
-    // Each request has a signal of its own.
   }
 
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
-    const { body, contentType } = await this.#service.post('/chat/completions', this.#body(request), signal)
+    const { body, contentType } = await this.post('/chat/completions', this.#body(request), signal)
     // A server that does not stream answers with one JSON document.
     const texts = contentType.includes('application/json')
       ? [await body.text()]
@@ -177,7 +164,7 @@ class ChatRequests implements LanguageModel {
       return null
     }
     const chunk = value as ChatChunk
-    if (chunk.error !== undefined) throw this.#service.faultInBody(JSON.stringify({ error: chunk.error }))
+    if (chunk.error !== undefined) throw this.faultInBody(JSON.stringify({ error: chunk.error }))
     return chunk
   }
 }

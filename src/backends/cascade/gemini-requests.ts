@@ -7,7 +7,7 @@ import { objectArguments, parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
 import { alternatingTurns, KeptWithCalls, splitInstructions } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
-import { eventData, HttpService } from './http-service.js'
+import { eventData, HttpStage } from './http-service.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageContext, StageFactory } from './stage.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
@@ -106,35 +106,20 @@ export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
   }
 }
 
-class GeminiRequests implements LanguageModel {
+class GeminiRequests extends HttpStage implements LanguageModel {
   readonly #options: GeminiOptions & { readonly baseUrl: string }
   readonly #context: StageContext
-  readonly #service: HttpService
   readonly #given = new KeptWithCalls<Given>()
 
   constructor(options: GeminiOptions & { readonly baseUrl: string }, context: StageContext) {
+    super('llm', options, TIMEOUT_MS, context, (apiKey) => (apiKey === null ? {} : { 'x-goog-api-key': apiKey }))
     this.#options = options
     this.#context = context
-    this.#service = new HttpService(`${context.name}: llm`, options, TIMEOUT_MS, context.http, (apiKey) =>
-      apiKey === null ? {} : { 'x-goog-api-key': apiKey },
-    )
-  }
-
-  async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    if (probe) await this.#service.probe(signal)
-  }
-
-  warm(): void {
-    this.#service.warm()
-  }
-
-  close(): void {
-    // Each request has a signal of its own.
   }
 
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     const path = `/models/${encodeURIComponent(this.#options.model)}:streamGenerateContent?alt=sse`
-    const { body } = await this.#service.post(path, this.#body(request), signal)
+    const { body } = await this.post(path, this.#body(request), signal)
     // Each event has the figures so far, and an answer that is broken off has cost what came so far.
     let usage: Usage | null = null
     try {
@@ -269,7 +254,7 @@ class GeminiRequests implements LanguageModel {
     }
     const { error } = value as { readonly error?: { readonly code?: unknown } | null }
     if (error != null)
-      throw this.#service.faultInBody(JSON.stringify({ error }), typeof error.code === 'number' ? error.code : 500)
+      throw this.faultInBody(JSON.stringify({ error }), typeof error.code === 'number' ? error.code : 500)
     return value
   }
 }

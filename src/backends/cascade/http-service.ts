@@ -74,35 +74,36 @@ type HeadersOf = (apiKey: string | null) => Readonly<Record<string, string>>
 
 export const bearer: HeadersOf = (apiKey) => (apiKey === null ? {} : { authorization: `Bearer ${apiKey}` })
 
-/** Requests to one HTTP service, whose faults are StageFaults in the gateway's own terms. */
-export class HttpService {
+/** A stage over HTTP, which is ready when its service answers; the service's faults are StageFaults in the gateway's own terms. */
+export abstract class HttpStage {
   readonly #what: string
-  readonly #options: HttpStageOptions
+  readonly #service: HttpStageOptions
   readonly #timeoutMs: number
   readonly #hosts: HttpHosts
   readonly #headersOf: HeadersOf
 
   /**
-   * @param what  begins messages: `cascade: stt`
+   * @param stage  begins messages, after the name of the cascade
    * @param timeoutMs  unless the options have one
    */
-  constructor(
-    what: string,
-    options: HttpStageOptions,
+  protected constructor(
+    stage: 'stt' | 'llm' | 'tts',
+    service: HttpStageOptions,
     timeoutMs: number,
-    hosts: HttpHosts,
+    { name, http }: { readonly name: string; readonly http: HttpHosts },
     headersOf: HeadersOf = bearer,
   ) {
-    this.#what = what
-    this.#options = options
-    this.#timeoutMs = options.timeoutMs ?? timeoutMs
-    this.#hosts = hosts
+    this.#what = `${name}: ${stage}`
+    this.#service = service
+    this.#timeoutMs = service.timeoutMs ?? timeoutMs
+    this.#hosts = http
     this.#headersOf = headersOf
   }
 
   /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws StageFault */
-  probe(signal: AbortSignal): Promise<void> {
-    return this.#hosts.probe(this.#options, async () => {
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    if (!probe) return
+    await this.#hosts.probe(this.#service, async () => {
       const timeoutMs = Math.min(this.#timeoutMs, PROBE_TIMEOUT_MS)
       const { body } = await this.fetch('/models', { method: 'GET' }, signal, { alsoGood: [404, 405, 501], timeoutMs })
       // Read to its end, so that the connection stays open for the greeting.
@@ -111,10 +112,14 @@ export class HttpService {
   }
 
   warm(): void {
-    this.#hosts.warm(this.#options.baseUrl)
+    this.#hosts.warm(this.#service.baseUrl)
   }
 
-  fault(code: 'internal' | 'bad_request', words: string, fatal: boolean): StageFault {
+  close(): void {
+    // Each request has a signal of its own.
+  }
+
+  protected fault(code: 'internal' | 'bad_request', words: string, fatal: boolean): StageFault {
     return new StageFault(vendorFault(code, `${this.#what} ${words}`, fatal))
   }
 
@@ -122,12 +127,12 @@ export class HttpService {
    * The fault for an error in the body of an answer with status 200.
    * @param status  that this error would have had before the answer began
    */
-  faultInBody(body: string, status = 500): StageFault {
-    const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.#options.apiKey ?? null])
+  protected faultInBody(body: string, status = 500): StageFault {
+    const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.#service.apiKey ?? null])
     return new StageFault({ ...fault, fatal: false })
   }
 
-  post(path: string, value: unknown, signal: AbortSignal): ReturnType<HttpService['fetch']> {
+  protected post(path: string, value: unknown, signal: AbortSignal): ReturnType<HttpStage['fetch']> {
     return this.fetch(
       path,
       { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(value) },
@@ -136,13 +141,13 @@ export class HttpService {
   }
 
   /** @throws StageFault; where `signal` was aborted, its reason */
-  async fetch(
+  protected async fetch(
     path: string,
     init: RequestInit,
     signal: AbortSignal,
     { alsoGood = [], timeoutMs = this.#timeoutMs }: { alsoGood?: readonly number[]; timeoutMs?: number } = {},
   ): Promise<{ readonly body: Body; readonly contentType: string }> {
-    const { baseUrl, apiKey = null } = this.#options
+    const { baseUrl, apiKey = null } = this.#service
     const silence = new SilenceTimeout(timeoutMs)
     const faultOf = (error: unknown): unknown => {
       if (signal.aborted || error instanceof StageFault) return error

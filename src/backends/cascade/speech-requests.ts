@@ -3,7 +3,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import { pricedModel } from '../prices.js'
 import { ahead } from './ahead.js'
 import { faultOf } from './candidates.js'
-import { HttpService } from './http-service.js'
+import { HttpStage } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
 import type { SpeechListener, SpeechManner, StageContext, StageFactory, TextToSpeech, Utterance } from './stage.js'
@@ -45,32 +45,23 @@ export function speech(options: SpeechOptions): StageFactory<TextToSpeech> {
   }
 }
 
-class SpeechRequests implements TextToSpeech {
+class SpeechRequests extends HttpStage implements TextToSpeech {
   readonly input = 'clauses'
   readonly #options: SpeechOptions
   readonly #context: StageContext
-  readonly #service: HttpService
   readonly #abort = new AbortController()
 
   constructor(options: SpeechOptions, context: StageContext) {
+    super('tts', options, TIMEOUT_MS, context)
     this.#options = options
     this.#context = context
-    this.#service = new HttpService(`${context.name}: tts`, options, TIMEOUT_MS, context.http)
-  }
-
-  async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    if (probe) await this.#service.probe(signal)
-  }
-
-  warm(): void {
-    this.#service.warm()
   }
 
   begin(manner: SpeechManner, listener: SpeechListener): Utterance {
     return new Clauses((text, signal) => this.#speak(text, manner, signal), listener, this.#abort.signal)
   }
 
-  close(): void {
+  override close(): void {
     this.#abort.abort()
   }
 
@@ -86,7 +77,7 @@ class SpeechRequests implements TextToSpeech {
       response_format: 'pcm',
       ...(factor === 1 ? {} : { speed: factor }),
     }
-    const { body } = await this.#service.post('/audio/speech', request, signal)
+    const { body } = await this.post('/audio/speech', request, signal)
     this.#context.used({ ...noUsage(), model: pricedModel(model, baseUrl), speechCharacters: input.length })
     const sound = new SpeechBody(sampleRateHz ?? TTS_RATE_HZ)
     try {
@@ -98,7 +89,7 @@ class SpeechRequests implements TextToSpeech {
       if (pcm.length > 0) yield { pcm, sampleRateHz: sound.sampleRateHz }
     } catch (error) {
       if (!(error instanceof UnplayableSpeech)) throw error
-      throw this.#service.fault('bad_request', `cannot be played: ${error.message}`, true)
+      throw this.fault('bad_request', `cannot be played: ${error.message}`, true)
     }
   }
 }

@@ -3,7 +3,7 @@ import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
 import { pricedModel } from '../prices.js'
 import { faultOf } from './candidates.js'
-import { HttpService } from './http-service.js'
+import { HttpStage } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import type { Evidence, Heard, SpeechToText, StageContext, StageFactory, SttListener, TurnSound } from './stage.js'
 
@@ -54,10 +54,9 @@ function evidenceOf({ segments }: Transcript): Evidence {
   }
 }
 
-class WhisperRequests implements SpeechToText {
+class WhisperRequests extends HttpStage implements SpeechToText {
   readonly #options: WhisperOptions
   readonly #context: StageContext
-  readonly #service: HttpService
   readonly #abort = new AbortController()
   #listener: SttListener | null = null
   /** Turns without a final, and their audio. */
@@ -68,18 +67,10 @@ class WhisperRequests implements SpeechToText {
   #partSamples = 0
 
   constructor(options: WhisperOptions, context: StageContext) {
+    super('stt', options, TIMEOUT_MS, context)
     this.#options = options
     this.#format = options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
     this.#context = context
-    this.#service = new HttpService(`${context.name}: stt`, options, TIMEOUT_MS, context.http)
-  }
-
-  async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    if (probe) await this.#service.probe(signal)
-  }
-
-  warm(): void {
-    this.#service.warm()
   }
 
   listen(listener: SttListener): void {
@@ -123,7 +114,7 @@ class WhisperRequests implements SpeechToText {
     this.#turns.delete(turn)
   }
 
-  close(): void {
+  override close(): void {
     this.#turns.clear()
     this.#abort.abort()
   }
@@ -152,16 +143,12 @@ class WhisperRequests implements SpeechToText {
     } catch {
       // Reported below.
     }
-    throw this.#service.fault('internal', 'answers with something else than a transcript', false)
+    throw this.fault('internal', 'answers with something else than a transcript', false)
   }
 
   async #post(form: FormData): Promise<string> {
     const send = async (): Promise<string> => {
-      const { body } = await this.#service.fetch(
-        '/audio/transcriptions',
-        { method: 'POST', body: form },
-        this.#abort.signal,
-      )
+      const { body } = await this.fetch('/audio/transcriptions', { method: 'POST', body: form }, this.#abort.signal)
       return body.text()
     }
     try {
