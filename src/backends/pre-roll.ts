@@ -15,17 +15,20 @@ export function preRollMs(sinceMs: number, leastMs = BACKEND_PRE_ROLL_MS): numbe
  */
 export class PreRoll {
   readonly #rateHz: number
-  readonly #ring: Int16Array
+  readonly #lengthSamples: number
+  /** Empty before the first audio: many backends of a list never get any. */
+  #ring = new Int16Array(0)
   #writeAt = 0
   #filled = 0
 
   constructor(lengthMs: number, rateHz: number) {
     this.#rateHz = rateHz
-    this.#ring = new Int16Array(msToSamples(lengthMs, rateHz))
+    this.#lengthSamples = msToSamples(lengthMs, rateHz)
   }
 
   /** Copies the samples in; the oldest are overwritten. */
   push(pcm: Int16Array): void {
+    if (this.#ring.length === 0) this.#ring = new Int16Array(this.#lengthSamples)
     const ring = this.#ring
     for (let i = 0; i < pcm.length; i++) {
       ring[this.#writeAt] = pcm[i] as number
