@@ -281,7 +281,9 @@ t.test('the record and the metrics of a call have what its models cost', async (
   const rendered = await test.metrics.render()
   t.match(
     rendered,
-    new RegExp(`mkondo_cost_total\\{agent="order-status",backend="tools",model="gpt-live-1",currency="USD"\\} ${cost?.amount}\\b`),
+    new RegExp(
+      `mkondo_cost_total\\{agent="order-status",backend="tools",model="gpt-live-1",currency="USD"\\} ${cost?.amount}\\b`,
+    ),
   )
   const { inputTokens = 0 } = model?.usage ?? {}
   for (const [cache, share] of Object.entries({ read: 0.6, written: 0.3, none: 0.1 }))
