@@ -33,6 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes('--recognition')) return (await import('./recognition/main.js')).recognitionBench(argv)
   if (argv.includes('--vad')) return (await import('./vad/main.js')).vadBench(argv)
   if (argv.includes('--flood')) return (await import('./flood/main.js')).floodBench(argv)
+  if (argv.includes('--messages')) return (await import('./messages/main.js')).messagesBench(argv)
   if (argv.includes('--fleet')) return (await import('./fleet/main.js')).fleetBench(argv)
   if (argv.includes('--store')) return (await import('./fleet/store-scale.js')).storeBench(argv)
   let options: BenchOptions | null

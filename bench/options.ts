@@ -13,7 +13,7 @@ What (none: everything, about 40 minutes)
   --level L0|L1|L2|L2-prod|L2-prod-repeat|L3  one level, all subjects that can do it (may be given more than once)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
-  --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
+  --message-lengths       the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
   --growth                the gateway with 500, 1,000 and 2,000 calls (or --calls N) at L0, L1 and L2, one call in twenty judged in full
   --micro                 the hot stages alone
@@ -93,9 +93,14 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
       SUBJECTS.map((subject) => subject.name),
     ),
   )
-  const onlyParts = [values.ramp, values.scale, values.micro, values.messages, values.idle, values.growth].includes(
-    true,
-  )
+  const onlyParts = [
+    values.ramp,
+    values.scale,
+    values.micro,
+    values['message-lengths'],
+    values.idle,
+    values.growth,
+  ].includes(true)
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
   const generators = whole('--generators', values.generators, 1, 1, 8)
@@ -133,12 +138,12 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
       (levels.length > 0 &&
         values.ramp !== true &&
         values.scale !== true &&
-        values.messages !== true &&
+        values['message-lengths'] !== true &&
         values.growth !== true &&
         values.idle !== true),
     ramp: all || values.ramp === true,
     scale: values.scale === true || (all && !quick),
-    messages: values.messages === true || (all && !quick),
+    messages: values['message-lengths'] === true || (all && !quick),
     idle: all || values.idle === true,
     growth: values.growth === true,
     dutyPercent: whole('--duty', values.duty, 100, 5, 100),
@@ -157,7 +162,7 @@ function parse(argv: readonly string[]) {
         ramp: { type: 'boolean' },
         scale: { type: 'boolean' },
         micro: { type: 'boolean' },
-        messages: { type: 'boolean' },
+        'message-lengths': { type: 'boolean' },
         idle: { type: 'boolean' },
         growth: { type: 'boolean' },
         duty: { type: 'string' },

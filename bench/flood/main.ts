@@ -171,7 +171,7 @@ async function run(target: Target, flood: Flood, mbit: number, seconds: number):
   }
 }
 
-type Measured = Pick<Row, 'framesKept' | 'gapMs' | 'webhooks' | 'newCalls' | 'rssMb'>
+export type Measured = Pick<Row, 'framesKept' | 'gapMs' | 'webhooks' | 'newCalls' | 'rssMb'>
 
 function missesOf({ framesKept, gapMs, webhooks, newCalls }: Measured): readonly string[] {
   return [
@@ -194,7 +194,7 @@ interface Caller {
 }
 
 /** A gateway as `mkondo serve` runs it, and its calls. */
-class Target {
+export class Target {
   readonly port: number
   readonly opsPort: number
   readonly #gateway: Run
@@ -214,7 +214,8 @@ class Target {
     }, FRAME_MS)
   }
 
-  static async start(openFiles: number | undefined): Promise<Target> {
+  /** @param more  settings beside those of the flood */
+  static async start(openFiles: number | undefined, more: Readonly<Record<string, string>> = {}): Promise<Target> {
     const folder = mkdtempSync(join(tmpdir(), 'mkondo-flood-'))
     const backend = new URL('../../test/support/tone-backend.js', import.meta.url).href
     writeFileSync(
@@ -234,6 +235,7 @@ class Target {
         SAUTIKIT_WEBHOOK_SECRETS: SECRET,
         OPS_TOKEN,
         LOG_LEVEL: 'info',
+        ...more,
       },
       openFiles,
     )
@@ -262,7 +264,8 @@ class Target {
     await until(() => this.#callers.every(({ frames }) => frames > 50), 30_000, 'the agents to be heard')
   }
 
-  async measure(seconds: number): Promise<Measured> {
+  /** @param endsEachMs  not null: so often a call begins, and ends as the carrier says it */
+  async measure(seconds: number, endsEachMs: number | null = null): Promise<Measured> {
     const fromMs = performance.now()
     for (const caller of this.#callers) Object.assign(caller, { frames: 0, lastMs: fromMs, gapMs: 0 })
     const times: number[] = []
@@ -283,12 +286,14 @@ class Target {
     }, WEBHOOK_EVERY_MS)
     const newCalls = setInterval(() => {
       rung++
-      const called = this.#call().then((socket) => {
+      const sid = this.#newSid()
+      const called = this.#call(sid).then(async (socket) => {
         if (socket !== null) opened++
         socket?.close()
+        if (endsEachMs !== null) await this.#event(sid)
       })
-      waiting.push(called)
-    }, NEW_CALL_EVERY_MS)
+      waiting.push(called.catch(() => undefined))
+    }, endsEachMs ?? NEW_CALL_EVERY_MS)
     await sleep(seconds * 1000)
     const toMs = performance.now()
     clearInterval(webhooks)
@@ -317,8 +322,8 @@ class Target {
   }
 
   /** A signed event on a connection of its own. @returns its status */
-  #event(): Promise<number> {
-    const body = JSON.stringify({ ...ringing(this.#newSid()), callSessionState: 'Completed' })
+  #event(sid = this.#newSid()): Promise<number> {
+    const body = JSON.stringify({ ...ringing(sid), callSessionState: 'Completed' })
     return new Promise((resolve, reject) => {
       const asked = request(
         {
@@ -350,10 +355,9 @@ class Target {
   }
 
   /** Rings a call and opens its audio socket; null when either failed. */
-  async #call(): Promise<WebSocket | null> {
+  async #call(sid = this.#newSid()): Promise<WebSocket | null> {
     try {
       const url = `http://${CARRIER}:${this.port}/voice/tone`
-      const sid = this.#newSid()
       // Each caller has a number: one number has a few calls only.
       const form = { ...ringing(sid), callerNumber: `+2547${String(this.#sids).padStart(8, '0')}` }
       const answer = await post(url, { form, sign: { secret: SECRET } })

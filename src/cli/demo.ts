@@ -1,9 +1,15 @@
 import type { CallTimelineView } from '../call/documents/call-view.js'
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Webhook } from 'standardwebhooks'
 import type { Environment } from '../agents/template.js'
 import type { EscalationPacket } from '../call/documents/handoff.js'
+import type { CallAnalysis } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -14,6 +20,7 @@ import { dbfsOfEnergy, energyOf } from '../media/pcm.js'
 import { channelOf, parseWav } from '../media/wav.js'
 import { CALL_DEFAULTS, placeCalls, type CallArguments } from '../simulator/call-command.js'
 import type { CallReport } from '../simulator/call-report.js'
+import { startAnalystDouble } from '../simulator/vendors/analyst-double.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-voice-double.js'
@@ -34,6 +41,7 @@ export interface DemoOptions {
   readonly agent: 'order-status' | 'support'
   readonly failover?: true
   readonly cascade?: true
+  readonly after?: true
   readonly timeline?: true
   /** Where the recording of the call is kept. */
   readonly record?: string
@@ -46,6 +54,7 @@ export function demo(options: DemoOptions, terminal: Terminal): Promise<number> 
   if (options.agent === 'support') return supportDemo(options, terminal)
   if (options.failover === true) return failoverDemo(options, terminal)
   if (options.cascade === true) return cascadeDemo(options, terminal)
+  if (options.after === true) return afterDemo(options, terminal)
   return orderDemo(options, terminal)
 }
 
@@ -95,7 +104,7 @@ async function onStage(
           agentsWatch: false,
           ...(backend === null ? {} : { agentsDir: folder }),
         },
-        env: { SHOP_API_URL: shop.url },
+        env: { ...env, SHOP_API_URL: shop.url },
         // Not on standard output: the JSON may go there.
         log: createLog({ level: 'error', destination: { write: (line) => terminal.err(line) } }),
       })
@@ -526,4 +535,97 @@ function contextText(packet: EscalationPacket): string {
     `  and ${packet.transcript.length} lines of what was said`,
     '',
   ].join('\n')
+}
+
+// --- what follows a call --------------------------------------------------------------------------------------
+
+/** How long the demo waits for the messages about its call. */
+const MESSAGES_WAIT_MS = 15_000
+const MESSAGES_WANTED = ['call.started', 'call.ended', 'call.analysed'] as const
+
+const ANALYSED_AGENT = `backend: embedded
+analysis:
+  fields:
+    intent: { type: string, enum: [order, refund, other] }
+    resolved: { type: boolean }
+    tools: { known: tools }`
+
+/**
+ * A call, what it was about, and its messages, received by a server that verifies them as any receiver would.
+ * @returns 0 when each message came, was ours, and the last one has the analysis
+ */
+async function afterDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  const analyst = await startAnalystDouble()
+  const secret = `whsec_${randomBytes(32).toString('base64')}`
+  const receiver = await startReceiver(secret, (type) => print(`message  ${type}: the signature is ours\n`))
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-messages-'))
+  try {
+    const file = join(folder, 'messages.yaml')
+    await writeFile(file, `receivers: [{ name: demo, url: '${receiver.url}', secrets: [DEMO_WEBHOOK_SECRET] }]\n`)
+    const env = { MESSAGES_FILE: file, DEMO_WEBHOOK_SECRET: secret, LLM_URL: analyst.url, LLM_MODEL: 'analyst' }
+    return await onStage(env, ANALYSED_AGENT, terminal, async (stage) => {
+      const write = conversation(print, terminal)
+      const call = await placeCall(stage, { agent: 'order-status', order: '4127', from: '+254700000009' }, write)
+      const analysed = (): AnalysedEvent | undefined => receiver.events.find(({ type }) => type === 'call.analysed')
+      const untilMs = performance.now() + MESSAGES_WAIT_MS
+      while (analysed() === undefined && performance.now() < untilMs) await sleep(FRAME_MS)
+      const analysis = analysed()?.data.analysis ?? null
+      for (const [name, { value, quote }] of Object.entries(analysis?.fields ?? {}))
+        print(`analysis ${name}: ${String(value)}${quote === null ? '' : ` ("${quote}")`}\n`)
+      print(`analysis summary: ${analysis?.summary ?? 'none'}\n`)
+      const came = receiver.events.filter(({ subject }) => subject === call.callSid).map(({ type }) => type)
+      const isWhole = MESSAGES_WANTED.every((type) => came.includes(type)) && receiver.refused === 0
+      const isFilled = analysis?.fields['intent']?.value === 'order' && analysis.summary !== null
+      print(
+        `${isWhole && isFilled ? 'each message came, and says what the call was about' : 'NOT each message came whole'}\n`,
+      )
+      await writeJson(options, terminal, { calls: [call], messages: receiver.events })
+      return isWhole && isFilled ? 0 : 1
+    })
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+    await Promise.all([analyst.close(), receiver.close()])
+  }
+}
+
+/** As far as the demo reads it. */
+interface AnalysedEvent {
+  readonly type: string
+  readonly subject: string
+  readonly data: { readonly analysis?: CallAnalysis | null }
+}
+
+/** A receiver as docs/MESSAGES.md shows one: what it cannot verify is refused. */
+async function startReceiver(secret: string, onEvent: (type: string) => void) {
+  const webhook = new Webhook(secret)
+  const events: AnalysedEvent[] = []
+  const seen = new Set<string>()
+  const receiver = { url: '', events, refused: 0, close: () => Promise.resolve() }
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      try {
+        const event = webhook.verify(body, request.headers as Record<string, string>) as AnalysedEvent
+        response.end()
+        const id = String(request.headers['webhook-id'])
+        if (seen.has(id)) return
+        seen.add(id)
+        events.push(event)
+        onEvent(event.type)
+      } catch {
+        receiver.refused++
+        response.writeHead(401).end()
+      }
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  receiver.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`
+  receiver.close = () =>
+    new Promise((resolve) => {
+      server.closeAllConnections()
+      server.close(() => resolve())
+    })
+  return receiver
 }

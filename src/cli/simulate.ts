@@ -2,14 +2,18 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { Environment } from '../agents/template.js'
 import { ToolRunner } from '../agents/tool-runner.js'
+import { callRecordSchema } from '../call/documents/record.js'
+import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
+import { CallAnalyses } from '../gateway/call-analyses.js'
 import type { Business } from '../agents/business.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { vocabularyOf } from '../simulator/vocabulary.js'
@@ -28,9 +32,10 @@ import {
 import { planOf, runScenarios, type ScenarioRun } from '../simulator/scenarios/run-scenarios.js'
 import { openTextMedia, runTextCall, type TextMedia } from '../simulator/scenarios/text-call.js'
 import { createLog } from '../telemetry/log.js'
+import { Metrics } from '../telemetry/metrics.js'
 import { startGateway, type Gateway } from '../gateway/gateway.js'
 import { SCENARIO_JOBS_MAX } from '../core/limits.js'
-import { hostedAgents } from '../gateway/hosted-agents.js'
+import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
 import { Progress } from './progress.js'
 import { json, untilSignal, type Terminal } from './terminal.js'
@@ -67,6 +72,9 @@ interface SimulateIo {
 
 /** Longest wait for the answer of a running gateway. */
 const REACH_TIMEOUT_MS = 3000
+/** How long a running gateway may take to know what a call was about, and how often it is asked. */
+const ANALYSIS_WAIT_MS = 60_000
+const ANALYSIS_LOOK_MS = 500
 
 /**
  * `mkondo simulate`. Exit codes: 0 every scenario passed, 1 one failed (or the run was stopped).
@@ -177,6 +185,25 @@ class RunningGateway implements Ground {
   }
 
   async place(run: ScenarioRun): Promise<ObservedCall> {
+    const call = await this.#place(run)
+    if (run.scenario.expect.fields.length === 0 || call.record === null) return call
+    return { ...call, record: await this.#analysed(call.record) }
+  }
+
+  /** The record, again and again until the gateway knows what the call was about. */
+  async #analysed(record: CallRecord): Promise<CallRecord> {
+    const { opsUrl, opsToken } = this.#address
+    const headers = opsToken === null ? {} : { authorization: `Bearer ${opsToken}` }
+    for (let waitedMs = 0; waitedMs < ANALYSIS_WAIT_MS; waitedMs += ANALYSIS_LOOK_MS) {
+      const response = await fetch(`${opsUrl}/api/calls/${record.callSid}`, { headers, redirect: 'manual' })
+      const read = callRecordSchema.safeParse(await response.json())
+      if (read.success && read.data.analysis !== null) return read.data
+      await sleep(ANALYSIS_LOOK_MS)
+    }
+    return record
+  }
+
+  async #place(run: ScenarioRun): Promise<ObservedCall> {
     return runAudioCall({
       gateway: this.#address,
       scenario: run.scenario,
@@ -269,7 +296,27 @@ class OwnGround implements Ground {
 
   async place(run: ScenarioRun): Promise<ObservedCall> {
     const yaml = await agentYaml(this.#config.agentsDir, run.scenario.agent)
-    return run.mode === 'text' ? this.#placeText(run, yaml) : this.#placeSpoken(run, yaml)
+    const call = await (run.mode === 'text' ? this.#placeText(run, yaml) : this.#placeSpoken(run, yaml))
+    if (run.scenario.expect.fields.length === 0 || call.record === null) return call
+    return { ...call, record: { ...call.record, analysis: await this.#analysisOf(call.record) } }
+  }
+
+  /** As the gateway makes it, by the text model of this machine's settings. */
+  #analysisOf(record: CallRecord): Promise<CallAnalysis | null> {
+    if (this.#agents.get(record.agent)?.definition.analysis == null) return Promise.resolve(null)
+    return new Promise((resolve) => {
+      const analyses = new CallAnalyses({
+        agents: this.#agents,
+        settings: backendSettings(loadConfig(this.#io.env, null)).cascade,
+        perHour: 1,
+        clock: () => performance.now(),
+        wallClock: Date.now,
+        log: createLog({ level: 'silent' }),
+        metrics: new Metrics({ version: 'simulate', processMetrics: false }),
+        done: (_, analysis) => resolve(analysis),
+      })
+      analyses.take({ ...record, analysis: null })
+    })
   }
 
   async close(): Promise<void> {

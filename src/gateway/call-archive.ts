@@ -1,3 +1,4 @@
+import type { Environment } from '../agents/template.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { isCallSid } from '../core/ids.js'
@@ -79,6 +80,7 @@ const MB = 1024 * 1024
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
+ * @param env  has secrets of receivers, as the environment of the process does
  * @param sharedOutbox  the fleet's; null: messages are on this node's disk alone
  * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
  */
@@ -91,6 +93,7 @@ export async function openCallArchive(
   workerEnv: Readonly<Record<string, string>>,
   receiversOfNumber: (number: string) => readonly Receiver[] = () => [],
   sharedOutbox: SharedOutbox | null = null,
+  env: Environment = {},
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn(
@@ -104,7 +107,9 @@ export async function openCallArchive(
         ? []
         : [config.dataDir, ...left.map(({ path }) => path)].map((path) => keptFolder(path, 'outbox')),
     receivers:
-      config.messagesFile === null ? [] : readReceivers(config.messagesFile, process.env, config.numbersFile !== null),
+      config.messagesFile === null
+        ? []
+        : readReceivers(config.messagesFile, { ...process.env, ...env }, config.numbersFile !== null),
     ofNumber: receiversOfNumber,
     shared: sharedOutbox,
     handoff: { url: config.handoffUrl, secret: config.handoffSecret },

@@ -286,6 +286,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     workerEnv,
     (number) => numbers.receivers.get(number) ?? [],
     fleet.outbox,
+    env,
   )
   const phone = new BrowserPhone({
     config,

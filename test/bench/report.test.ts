@@ -212,7 +212,13 @@ t.test('wrong options are refused by name, with what is allowed', async (t) => {
   t.throws(() => parseOptions(['--line-echo', '50']), /--line-echo is '50'; allowed: 0, 30, 100/)
   t.throws(() => parseOptions(['--track', 'outbound']), /--track is 'outbound'; allowed: inbound_track, both_tracks/)
   t.match(parseOptions(['--growth', '--duty', '20']), { growth: true, dutyPercent: 20, cases: false, ramp: false })
-  t.match(parseOptions(['--messages']), { messages: true, cases: false, ramp: false, scale: false, micro: false })
+  t.match(parseOptions(['--message-lengths']), {
+    messages: true,
+    cases: false,
+    ramp: false,
+    scale: false,
+    micro: false,
+  })
   t.match(parseOptions(['--scale', '--processes', '2']), { scale: true, cases: false, processes: 2 })
   t.equal(parseOptions(['--help']), null)
   t.match(parseOptions(['--quick']), { quick: true, cases: true, ramp: true, micro: true, seconds: 4 })

@@ -10,6 +10,7 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
+import { startAnalystDouble } from '../../src/simulator/vendors/analyst-double.js'
 import { command } from '../support/command.js'
 import { KEYPAD_AGENTS, KEYS_AND_WORDS } from '../support/keypad-agent.js'
 
@@ -330,4 +331,24 @@ t.test('help says what there is', async (t) => {
   const { code, out } = await simulate(['--help'])
   t.equal(code, 0)
   for (const option of ['--junit', '--url', '--mode', '--repeat', '--filter']) t.match(out, option)
+})
+
+t.test('a scenario expects what a call was about, as the text model of this machine says it', async (t) => {
+  const analyst = await startAnalystDouble()
+  t.teardown(() => analyst.close())
+  const agents = await mkdtemp(join(folder, 'agents-'))
+  const shippedAgent = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const fields = '{ intent: { type: string, enum: [order, refund] }, used: { known: tools } }'
+  await writeFile(join(agents, 'order-status.yaml'), `${shippedAgent}\nanalysis: { fields: ${fields} }\n`)
+  const env = { AGENTS_DIR: agents, LLM_URL: analyst.url, LLM_MODEL: 'analyst' }
+  const expecting = (what: string): Promise<string> =>
+    scenarioFile('about', `${ASKS}expect:\n  fields: { intent: ${what}, used: /lookup_order/ }\n`)
+  const right = await simulate([await expecting('order')], env)
+  t.equal(right.code, 0, right.out)
+  const wrong = await simulate([await expecting('refund')], env)
+  t.equal(wrong.code, 1)
+  t.match(wrong.out, /the field intent is "order"; expected refund/)
+  t.equal(analyst.requests.length, 2)
+  const none = await simulate([await expecting('null')], { AGENTS_DIR: agents })
+  t.equal(none.code, 0, 'without a model the gateway fills in what it knows')
 })

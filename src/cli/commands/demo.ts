@@ -22,6 +22,10 @@ export const defineDemo: Define = (program, terminal, ends) => {
       '--cascade',
       'the three calls on a cascade of local doubles with real speech, whose voice breaks off in mid-sentence',
     )
+    .option(
+      '--after',
+      'one call instead, then what a text model (a local double) says it was about, and the messages that a receiver verifies',
+    )
     .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',

@@ -74,6 +74,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
   return [
     ...found,
     ...inTheEnd(record, expect),
+    ...inTheFields(record, expect.fields),
     ...inTheTools(record.toolCalls, expect),
     ...inTheClaims(record.claims),
     ...inTheWords(call.lines, expect),
@@ -95,6 +96,19 @@ function inTheEnd(record: CallRecord, { outcomes, endReasons, language }: Expect
   if (language !== null && codeOf(record.language ?? '') !== language)
     found.push({ what: `the call ended in language ${record.language ?? 'none'}; expected ${language}`, nearMs: null })
   return found
+}
+
+function inTheFields({ analysis }: CallRecord, expected: Expectations['fields']): Finding[] {
+  if (expected.length === 0) return []
+  if (analysis === null) return [{ what: 'the call was not analysed: its agent has no `analysis`', nearMs: null }]
+  const values = Object.fromEntries(Object.entries(analysis.fields).map(([name, { value }]) => [name, value]))
+  const fault = analysis.fault === null ? '' : `; ${analysis.fault}`
+  return expected
+    .filter((one) => !hasValues(values, [one]))
+    .map(([name, value]) => ({
+      what: `the field ${name} is ${JSON.stringify(values[name] ?? null)}; expected ${value !== null && typeof value === 'object' ? value.source : String(value)}${fault}`,
+      nearMs: null,
+    }))
 }
 
 // --- tools ------------------------------------------------------------------------------------------------------

@@ -121,6 +121,8 @@ export interface Expectations {
   readonly escalated: ExpectedEscalation | boolean | null
   /** Code of the call's language at its end; null for any. */
   readonly language: string | null
+  /** Of the analysis of the call, by name; none: it is not analysed. */
+  readonly fields: ExpectedCall['args']
   readonly turns: Range | null
   readonly bargeIns: Range | null
   readonly withinMs: Readonly<Partial<Record<TimedThing, number>>>
@@ -195,6 +197,9 @@ const expectSchema = z
     neverSaid: patterns.optional().describe('What was never said to the caller.'),
     understood: patterns.optional().describe('What the gateway understood of the caller.'),
     language: languageCode.optional().describe('The language of the call at its end, such as sw.'),
+    fields: values
+      .optional()
+      .describe("Fields of the agent's `analysis`: a value, a text or a /regex/; null for one that is not known."),
     escalated: z
       .union([
         z.boolean(),
@@ -446,6 +451,7 @@ function expectationsOf(expect: ScenarioFile['expect']): Expectations {
         : { pattern: textPattern(one.text), language: one.language },
     ),
     language: expect.language ?? null,
+    fields: argumentsOf(expect.fields ?? {}),
     neverSaid: patternsOf(expect.neverSaid),
     understood: patternsOf(expect.understood),
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),

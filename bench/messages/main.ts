@@ -1,0 +1,180 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { packageRoot } from '../../src/config/package-root.js'
+import { until } from '../../test/support/until.js'
+import { Target } from '../flood/main.js'
+import type { Measured } from '../flood/main.js'
+import { benchArguments } from '../kit/arguments.js'
+import { machineLines, provenance } from '../kit/machine.js'
+import { benchProgress } from '../kit/progress.js'
+import { table } from '../terminal.js'
+
+const HELP = `npm run bench -- --messages [--calls N] [--seconds S] [--rounds N] [--json FILE]
+  1,000 calls a minute end at a gateway that tells two receivers of each, one of which is down, and live calls go on beside them:
+  the frames that callers still get, the longest time without one, and signed webhooks, beside a gateway with the same calls and
+  no receiver. About 3 minutes.
+  --calls N    live calls (default 8)
+  --seconds S  of each run (default 30)
+  --rounds N   each a run without receivers and one with them (default 2)
+  --json FILE  where results go (default bench/results/)`
+
+/** 1,000 a minute. */
+const ENDS_EACH_MS = 60
+/** How much worse than its control a run may be. */
+const FRAMES_LOST_MORE_MAX = 0.005
+const GAP_MORE_MS_MAX = 40
+const WEBHOOK_MORE_MS_MAX = 50
+/** Of the calls that ended, those whose message the other receiver has. */
+const TOLD_MIN = 0.99
+const TOLD_WAIT_MS = 15_000
+
+interface Row extends Measured {
+  readonly what: 'no receiver' | 'one of two is down'
+  /** Calls of which the receiver that works was told. */
+  readonly told: number
+  readonly missed: readonly string[]
+}
+
+/** Live calls beside calls that end. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
+export async function messagesBench(argv: readonly string[]): Promise<number> {
+  const values = benchArguments(argv, HELP, {
+    messages: { type: 'boolean' },
+    calls: { type: 'string', default: '8' },
+    seconds: { type: 'string', default: '30' },
+    rounds: { type: 'string', default: '2' },
+    json: { type: 'string' },
+  })
+  if (typeof values === 'number') return values
+  const [calls, seconds, rounds] = [Number(values.calls), Number(values.seconds), Number(values.rounds)]
+  const whole = (value: number, min: number, max: number): boolean =>
+    Number.isSafeInteger(value) && value >= min && value <= max
+  if (!whole(calls, 1, 100) || !whole(seconds, 5, 600) || !whole(rounds, 1, 20)) {
+    console.error('bench: --calls (1 to 100), --seconds (5 to 600) and --rounds (1 to 20) take whole numbers')
+    return 2
+  }
+  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
+  const { say, show, end } = benchProgress()
+  const rows: Row[] = []
+  try {
+    for (let round = 0; round < rounds; round++) {
+      show('no receiver')
+      const control = await measured(calls, seconds, null)
+      rows.push({ what: 'no receiver', ...control, missed: [] })
+      show('one of two receivers is down')
+      const run = await measured(calls, seconds, await startReceiver())
+      rows.push({ what: 'one of two is down', ...run, missed: missesOf(run, control) })
+      for (const { what, framesKept, gapMs } of rows.slice(-2))
+        say(`${what}: ${(framesKept * 100).toFixed(1)} %, gap ${gapMs.toFixed(0)} ms`)
+    }
+  } finally {
+    end()
+  }
+  for (const line of machineLines(facts)) console.log(line)
+  console.log(
+    `\n${calls} live calls whose agents speak all the time, ${seconds} s a run, 1,000 calls a minute that end`,
+  )
+  for (const line of tableOf(rows)) console.log(line)
+  for (const { missed } of rows) for (const what of missed) console.log(`NOT MET: ${what}`)
+  const file = resolve(
+    values.json ?? join(packageRoot(), 'bench/results', `messages-${facts.at.replace(/[:.]/g, '-')}.json`),
+  )
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, `${JSON.stringify({ version: 1, provenance: facts, calls, seconds, rows }, null, 1)}\n`)
+  console.log(`written: ${file}`)
+  return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
+}
+
+interface CountingReceiver {
+  readonly url: string
+  readonly ids: ReadonlySet<string>
+  close(): void
+}
+
+async function startReceiver(): Promise<CountingReceiver> {
+  const ids = new Set<string>()
+  const server = createServer((request, response) => {
+    request.resume()
+    request.on('end', () => {
+      ids.add(String(request.headers['webhook-id']))
+      response.end()
+    })
+  })
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    ids,
+    close: () => {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
+
+/** @param receiver  the one that works; null: the gateway tells nobody */
+async function measured(
+  calls: number,
+  seconds: number,
+  receiver: CountingReceiver | null,
+): Promise<Measured & { readonly told: number }> {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-messages-'))
+  const file = join(folder, 'messages.yaml')
+  // Nobody listens at port 9.
+  const down = `{ name: down, url: 'http://127.0.0.1:9/', unsigned: true }`
+  writeFileSync(
+    file,
+    `receivers: [{ name: up, url: '${receiver?.url ?? ''}', unsigned: true, events: [call.ended] }, ${down}]\n`,
+  )
+  const target = await Target.start(undefined, {
+    KEEP_CALLS: 'true',
+    MAX_CALLS: '400',
+    ...(receiver === null ? {} : { MESSAGES_FILE: file }),
+  })
+  try {
+    await target.ring(calls)
+    const run = await target.measure(seconds, ENDS_EACH_MS)
+    const told = (): number => receiver?.ids.size ?? 0
+    if (receiver !== null)
+      await until(() => told() >= run.newCalls.opened, TOLD_WAIT_MS, 'the messages').catch(() => undefined)
+    return { ...run, told: told() }
+  } finally {
+    await target.stop()
+    receiver?.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function missesOf(run: Measured & { readonly told: number }, control: Measured): readonly string[] {
+  const { framesKept, gapMs, webhooks, newCalls, told } = run
+  const p99MoreMs = webhooks.p99Ms - control.webhooks.p99Ms
+  return [
+    ...(control.framesKept - framesKept > FRAMES_LOST_MORE_MAX
+      ? [`${(framesKept * 100).toFixed(1)} % of frames, ${(control.framesKept * 100).toFixed(1)} % without receivers`]
+      : []),
+    ...(gapMs - control.gapMs > GAP_MORE_MS_MAX
+      ? [`a gap of ${gapMs.toFixed(0)} ms, ${control.gapMs.toFixed(0)} ms without receivers`]
+      : []),
+    ...(p99MoreMs > WEBHOOK_MORE_MS_MAX ? [`webhooks took ${p99MoreMs.toFixed(0)} ms more at p99`] : []),
+    ...(told < newCalls.opened * TOLD_MIN ? [`${told} of ${newCalls.opened} calls were told`] : []),
+  ]
+}
+
+function tableOf(rows: readonly Row[]): string[] {
+  return table([
+    ['run', 'ended calls', 'told', 'frames kept', 'gap ms', 'webhooks', 'failed', 'p50 ms', 'p99 ms', 'RSS MB'],
+    ...rows.map(({ what, newCalls, told, framesKept, gapMs, webhooks, rssMb }) => [
+      what,
+      String(newCalls.opened),
+      String(told),
+      `${(framesKept * 100).toFixed(1)} %`,
+      gapMs.toFixed(0),
+      String(webhooks.count),
+      String(webhooks.failed),
+      webhooks.p50Ms.toFixed(1),
+      webhooks.p99Ms.toFixed(1),
+      String(rssMb),
+    ]),
+  ])
+}
