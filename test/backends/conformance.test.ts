@@ -12,6 +12,9 @@ import { liveHarness } from './openai-live-harness.js'
 import { passSuite } from './pass-suite.js'
 import { sonioxHarness } from './soniox-harness.js'
 
+// Each check waits to see that nothing more comes.
+t.setTimeout(120_000)
+
 /** The harness of a list with one backend. */
 function listed(harness: ConformanceHarness): ConformanceHarness {
   return {
