@@ -67,6 +67,7 @@ const GROUPS = [
       'docs/NUMBERS.md',
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',
+      'docs/COST.md',
       'docs/CASCADE.md',
       'docs/LANGUAGES.md',
       'docs/KEYPAD.md',
