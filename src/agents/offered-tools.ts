@@ -79,9 +79,8 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
     ...assets.codeTools.map((tool) => ({ ...tool, once: !tool.idempotent })),
   ]
   const added = addedTools(agent, assets)
-  const secret = new Set(agent.digits.map(({ tool }) => tool))
   const offered = own
-    .filter(({ name }) => !secret.has(name))
+    .filter(({ name }) => !getsDigits(agent, name))
     .map(({ name, description, parameters, blocking, scheduling, once }) => ({
       name,
       description,
@@ -136,6 +135,11 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
 function fieldsOf({ fields, notFound }: AgentDefinition['tools'][number]['result']): readonly string[] | null {
   if (fields === undefined) return null
   return [...Object.keys(fields), ...(typeof notFound === 'object' && notFound !== null ? Object.keys(notFound) : [])]
+}
+
+/** Whether a tool gets sensitive digits, and therefore is called by the gateway alone. `verify_caller` has other questions too. */
+export function getsDigits({ digits }: Pick<AgentDefinition, 'digits'>, name: string): boolean {
+  return name !== VERIFY_TOOL && digits.some(({ tool }) => tool === name)
 }
 
 /** The tools of servers that are up, without the arguments that the gateway sets. */

@@ -15,7 +15,7 @@ import type { McpNews, McpTool } from './mcp-server.js'
 import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment, Template } from './template.js'
-import { addedTools, hasEffect, offeredMcpTools } from './offered-tools.js'
+import { addedTools, getsDigits, hasEffect, offeredMcpTools } from './offered-tools.js'
 import type { ToolParameters } from './json-schema.js'
 import { argumentChecker } from './tool-arguments.js'
 import type { CheckedArguments } from './tool-arguments.js'
@@ -83,6 +83,7 @@ interface ToolCounters {
 export class ToolRunner {
   readonly counters: ToolCounters = { runs: 0, coerced: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
   readonly #entries = new Map<string, Entry>()
+  readonly #agent: Pick<AgentDefinition, 'digits'>
   readonly #zone: string
   readonly #servers: readonly McpServer[]
   /** What was made of a server's tool, as long as the server keeps it as it is. */
@@ -108,6 +109,7 @@ export class ToolRunner {
     assets: AgentAssets = NO_ASSETS,
     code: readonly FoundCodeTool[] = [],
   ) {
+    this.#agent = agent
     this.#zone = contextZone(agent)
     this.#servers = agent.mcp.map((server) => new McpServer(server, env, client))
     for (const definition of agent.tools) {
@@ -175,7 +177,8 @@ export class ToolRunner {
 
   /** What models are offered of the MCP servers that are up. */
   serverTools(): GatewayTool[] {
-    return offeredMcpTools(this.#servers.flatMap(({ tools }) => [...tools.values()]))
+    const tools = this.#servers.flatMap((server) => [...server.tools.values()])
+    return offeredMcpTools(tools.filter(({ tool }) => !getsDigits(this.#agent, tool.name)))
   }
 
   /** Calls `listener` when that changes. @returns stops it */

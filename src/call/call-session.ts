@@ -857,6 +857,7 @@ export class CallSession {
     this.#checkpointDue = true
     this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#gapMs + this.#options.duration.maxMs)
     this.#agentHeardAtMs = this.#nowMs
+    if (this.#private) this.#in('private', this.#options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
     const asks = this.#unconfirmed !== null && this.#newStream !== null
     if (newStream !== null && !asks) {
       if (this.#greeted) this.#cutOffItemId = this.#announce(this.#text(this.#options.cutOffText), 'prompt')

@@ -4,7 +4,7 @@ import { businessValues } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
 import { callContext } from '../agents/call-context.js'
 import { mcpToolNames } from '../agents/mcp-definition.js'
-import { offeredTools } from '../agents/offered-tools.js'
+import { getsDigits, offeredTools } from '../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../agents/phrases.js'
 import { withBusiness } from '../agents/template.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
@@ -47,7 +47,10 @@ export function sessionOptions(
     serverInterrupts: capabilities.serverInterrupts ?? capabilities.serverVad,
     truncate: capabilities.truncate,
     weighsSpeech: capabilities.weighsSpeech ?? false,
-    toolNames: [...offeredTools(agent, start.assets).map((tool) => tool.name), ...mcpToolNames(agent.mcp)],
+    toolNames: [
+      ...offeredTools(agent, start.assets).map((tool) => tool.name),
+      ...mcpToolNames(agent.mcp).filter((name) => !getsDigits(agent, name)),
+    ],
     collections: agent.digits.map(collectionOf),
     greeting: greetingOf(start),
     responseFailedText: agent.tryAgain,

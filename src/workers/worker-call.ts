@@ -563,7 +563,8 @@ export class WorkerCall implements BackendSink {
 
   /** The newest digits of a private line, which are then forgotten. */
   #takeSecret(digits: number): string {
-    const secret = digits === 0 ? '' : this.#secret.slice(-digits)
+    if (digits === 0) return ''
+    const secret = this.#secret.slice(-digits)
     this.#secret = ''
     return secret
   }

@@ -22,13 +22,19 @@ const EVERYTHING = join(packageRoot(), 'node_modules/@modelcontextprotocol/serve
 
 type ServerInput = NonNullable<AgentInput['mcp']>[number]
 
-function runnerOf(t: Test, server: ServerInput, env: Record<string, string> = {}): ToolRunner {
+function runnerOf(
+  t: Test,
+  server: ServerInput,
+  env: Record<string, string> = {},
+  digits: AgentInput['digits'] = [],
+): ToolRunner {
   const client = new HttpClient()
   const agent = agentSchema.parse({
     version: 1,
     name: 'a',
     instructions: 'x',
     mcp: [server],
+    digits,
     verification: {
       account: { http: { url: 'https://x.test', query: { phone: '{{call.from}}' } } },
       questions: [
@@ -125,6 +131,20 @@ t.test('the gateway binds arguments, and a tool for verified callers is closed t
   t.match(await runner.run('every_echo', { message: 'x' }, context()), { ok: false, code: 'TOOL_UNVERIFIED' })
   const caller = new CallerIdentity({ phone: '+254700000009' })
   t.match(await runner.run('every_echo', { message: 'x' }, context({ caller })), { value: /\+254700000009/ })
+})
+
+t.test('a tool that gets sensitive digits is called by the gateway alone', async (t) => {
+  const server = { name: 'every', command: [process.execPath, EVERYTHING, 'stdio'], tools: ['echo', 'get-sum'] }
+  const digits = [
+    { name: 'pin', description: 'x', say: 'x', length: 4, sensitive: true, tool: 'every_echo', argument: 'message' },
+  ]
+  const runner = runnerOf(t, server, {}, digits)
+  await runner.useServers(20_000)
+  t.same(
+    runner.serverTools().map(({ name }) => name),
+    ['every_get_sum'],
+  )
+  t.match(await runner.run('every_echo', { message: '1234' }, context()), { ok: true })
 })
 
 t.test('a server that is down takes its tools away, and puts them back', async (t) => {
