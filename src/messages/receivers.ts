@@ -80,6 +80,12 @@ const receiverSchema = z
       .refine((headers) => Object.keys(headers).every((name) => !/^(webhook-|content-|host$)/i.test(name)), {
         error: 'allowed: any header but webhook-*, content-* and host, which the gateway sets',
       })
+      .refine(
+        (headers) => Object.values(headers).every((value) => !/\{\{(?!env\.[A-Z][A-Z0-9_]{0,63}\}\})/.test(value)),
+        {
+          error: 'allowed in a value: {{env.NAME}} and no other placeholder',
+        },
+      )
       .optional()
       .describe('More headers. `{{env.NAME}}` in a value is an environment variable: secrets are nowhere else.'),
     ...BODIES,

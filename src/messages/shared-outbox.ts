@@ -6,8 +6,8 @@ import type { Log } from '../telemetry/log.js'
 const SHARED_MAX = 100_000
 /** Messages of a fleet that are tried no more; beyond, the oldest is deleted. */
 const SHARED_DEAD_MAX = 10_000
-/** Messages that one look brings. */
-const TAKEN_MAX = 500
+/** Messages that one look brings; the next one follows at once. They are opened on the thread that sends audio. */
+const TAKEN_MAX = 20
 /** How long the order of a call's messages is remembered. All tries together take a day and a half. */
 const ORDER_TTL_MS = 8 * 86_400_000
 /** A node is gone when it has not been among the live ones for so long. */

@@ -354,6 +354,7 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
   - { name: c, url: https://a.example.com, unsigned: true, form: { x: '{{data.from | loud}}' } }
   - { name: d, url: https://a.example.com, unsigned: true, flat: true, json: { x: 1 } }
   - { name: handoff, url: https://a.example.com, unsigned: true, headers: { webhook-id: x } }
+  - { name: e, url: https://a.example.com, unsigned: true, headers: { x-caller: '{{data.from}}' } }
 `,
     'bad.yaml': `receivers:
   - name: Crm!
@@ -405,6 +406,7 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
     /bodies\.yaml:5 .*only one of json, form and flat/,
     /bodies\.yaml:6 .*any name but handoff/,
     /bodies\.yaml:6 .*any header but webhook/,
+    /bodies\.yaml:7 .*\{\{env\.NAME\}\} and no other/,
   ])
     t.throws(read('bodies.yaml'), { message: pattern })
   t.throws(read('none.yaml'), { message: /MESSAGES_FILE is .*ENOENT/ })
