@@ -36,6 +36,15 @@ export interface Plan {
   readonly priceKes: number
 }
 
+/** What the shop sells, and what it charges for bringing it. */
+export interface Product {
+  readonly name: string
+  /** Other words that callers use for it. */
+  readonly also: readonly string[]
+  /** Kenyan shillings; null where nobody has set a price. */
+  readonly priceKes: number | null
+}
+
 /** Something that is broken for everybody in an area. */
 export interface Outage {
   readonly area: string
@@ -59,6 +68,7 @@ export interface ShopData {
   readonly tickets: readonly Ticket[]
   readonly plans: readonly Plan[]
   readonly outages: readonly Outage[]
+  readonly products: readonly Product[]
 }
 
 /** Has exactly one open order, 4127. */
@@ -214,6 +224,15 @@ export const DEMO_DATA: ShopData = {
     { name: 'Home 20', speedMbps: 20, priceKes: 2500 },
     { name: 'Home 50', speedMbps: 50, priceKes: 4000 },
     { name: 'Business 100', speedMbps: 100, priceKes: 9000 },
+  ],
+  products: [
+    { name: 'shoes', also: ['shoe', 'sneakers', 'viatu', 'kiatu', 'raba'], priceKes: 1250 },
+    { name: 'bag', also: ['bags', 'school bag', 'begi', 'mkoba'], priceKes: 1800 },
+    { name: 'lamp', also: ['desk lamp', 'lamps', 'taa'], priceKes: 950 },
+    { name: 'rice cooker', also: ['cooker'], priceKes: 4500 },
+    { name: 'kettle', also: ['birika'], priceKes: 2200 },
+    { name: 'bookshelf', also: ['shelf', 'rafu'], priceKes: null },
+    { name: 'delivery', also: ['delivery fee', 'kuletewa', 'kuniletea'], priceKes: 350 },
   ],
   outages: [{ area: 'Kilimani', since: 'this morning at 9', restoredBy: 'this evening at 6' }],
   tickets: [

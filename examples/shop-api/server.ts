@@ -90,6 +90,10 @@ async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
       return { status: 200, body: { plans: shop.plans } }
     case 'GET /api/outages':
       return outage(shop, searchParams)
+    case 'GET /api/products':
+      return products(shop, searchParams)
+    case 'POST /api/orders/reschedule':
+      return reschedule(shop, request)
     case 'POST /api/tickets':
       return ticket(shop, request)
     default: {
@@ -99,6 +103,8 @@ async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
         '/api/accounts/verification': 'GET',
         '/api/plans': 'GET',
         '/api/outages': 'GET',
+        '/api/products': 'GET',
+        '/api/orders/reschedule': 'POST',
         '/api/tickets': 'POST',
         '/healthz': 'GET',
       }[pathname]
@@ -140,15 +146,50 @@ function outage(shop: Shop, query: URLSearchParams): Answer {
   return { status: 200, body: found === undefined ? { active: false } : { active: true, ...found } }
 }
 
-async function ticket(shop: Shop, request: IncomingMessage): Promise<Answer> {
+function products(shop: Shop, query: URLSearchParams): Answer {
+  const words = query.get('query')
+  if (words === null || words.trim() === '') return refuse(400, 'query is needed')
+  return { status: 200, body: { products: shop.products(words) } }
+}
+
+const RESCHEDULE_REFUSALS = {
+  unknown: refuse(404, 'this phone has no such order'),
+  finished: refuse(409, 'the order is delivered or cancelled'),
+  'closed-then': refuse(422, 'time must be from 08:00 to 18:00'),
+  conflict: refuse(409, 'this Idempotency-Key belongs to another request'),
+}
+
+async function reschedule(shop: Shop, request: IncomingMessage): Promise<Answer> {
+  const posted = await postOf(request)
+  if ('status' in posted) return posted
+  const { order_number: orderNumber, phone, date, time } = posted.value
+  if (!isText(orderNumber, 20)) return refuse(422, 'order_number must be a text of 1 to 20 characters')
+  if (!isText(phone, 20) || !/\d/.test(phone)) return refuse(422, 'phone must be a phone number')
+  if (!isText(date, 10) || !/^\d{4}-\d\d-\d\d$/.test(date) || Number.isNaN(Date.parse(date)))
+    return refuse(422, 'date must be a day, such as 2026-11-27')
+  if (!isText(time, 5) || !/^([01]\d|2[0-3]):[0-5]\d$/.test(time)) return refuse(422, 'time must be HH:MM')
+  const done = shop.reschedule(posted.key, { orderNumber, phone, date, time })
+  return typeof done === 'string' ? RESCHEDULE_REFUSALS[done] : { status: 200, body: done }
+}
+
+/** The body and the key of a request that may have an effect, or the refusal of it. */
+async function postOf(
+  request: IncomingMessage,
+): Promise<Answer | { readonly key: string; readonly value: Readonly<Record<string, unknown>> }> {
   if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) return refuse(415, 'send application/json')
   const key = request.headers['idempotency-key']
   if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) {
     return refuse(400, 'header Idempotency-Key is needed, 1 to 200 visible characters')
   }
   const body = await readJson(request)
-  if ('status' in body) return body
-  const { phone, subject, details } = body.value
+  return 'status' in body ? body : { key, value: body.value }
+}
+
+async function ticket(shop: Shop, request: IncomingMessage): Promise<Answer> {
+  const posted = await postOf(request)
+  if ('status' in posted) return posted
+  const { key } = posted
+  const { phone, subject, details } = posted.value
   if (!isText(phone, 20) || !/\d/.test(phone)) return refuse(422, 'phone must be a phone number')
   if (!isText(subject, 200)) return refuse(422, 'subject must be a text of 1 to 200 characters')
   if (details !== undefined && !isText(details, 4000)) {

@@ -1,7 +1,15 @@
-import type { Account, Order, Outage, Plan, ShopData, Ticket } from './data.js'
+import type { Account, Order, Outage, Plan, Product, ShopData, Ticket } from './data.js'
 
-/** Tickets that are kept; the oldest go first. */
+/** Tickets, and answers of POSTs, that are kept; the oldest go first. */
 const TICKETS_MAX = 1000
+const ANSWERS_MAX = 1000
+
+/** Products that a search answers with. */
+const PRODUCTS_FOUND_MAX = 5
+
+/** When couriers drive. */
+const DELIVERY_FROM = '08:00'
+const DELIVERY_TO = '18:00'
 
 const OPEN: readonly Order['status'][] = ['processing', 'packed', 'out_for_delivery', 'delayed']
 
@@ -27,8 +35,9 @@ export class Shop {
   readonly #outages: readonly Outage[]
   readonly plans: readonly Plan[]
   readonly #tickets: Ticket[]
+  readonly #products: readonly Product[]
   /** Answers of earlier POSTs by their Idempotency-Key, with the request they belong to. */
-  readonly #byKey = new Map<string, { readonly request: string; readonly ticket: Ticket }>()
+  readonly #byKey = new Map<string, { readonly request: string; readonly answer: unknown }>()
   #lastTicket: number
 
   constructor(data: ShopData) {
@@ -36,6 +45,7 @@ export class Shop {
     this.#accounts = data.accounts
     this.#outages = data.outages
     this.plans = data.plans
+    this.#products = data.products
     this.#tickets = [...data.tickets]
     this.#lastTicket = Math.max(500, ...data.tickets.map((ticket) => Number(ticket.ticketId.replace(/\D/g, '')) || 0))
   }
@@ -97,18 +107,76 @@ export class Shop {
     key: string,
     fields: Pick<Ticket, 'phone' | 'subject' | 'details'>,
   ): { ticket: Ticket; created: boolean } | 'conflict' {
-    const request = JSON.stringify([fields.phone, fields.subject, fields.details])
+    const done = this.#once(key, ['ticket', fields.phone, fields.subject, fields.details], () => {
+      this.#lastTicket += 1
+      const ticket: Ticket = { ticketId: `T-${this.#lastTicket}`, ...fields, status: 'open' }
+      this.#tickets.push(ticket)
+      if (this.#tickets.length > TICKETS_MAX) this.#tickets.shift()
+      return ticket
+    })
+    return done === 'conflict' ? done : { ticket: done.answer, created: done.created }
+  }
+
+  /**
+   * Asks for another delivery time, once for each key. The order stays as it is until a courier has agreed.
+   * @returns why it is refused; `unknown` when the phone has no such order
+   */
+  reschedule(
+    key: string,
+    fields: { readonly orderNumber: string; readonly phone: string; readonly date: string; readonly time: string },
+  ):
+    | { readonly requested: true; readonly orderNumber: string; readonly date: string; readonly time: string }
+    | 'unknown'
+    | 'finished'
+    | 'closed-then'
+    | 'conflict' {
+    const { orderNumber, phone, date, time } = fields
+    const order = this.order(orderNumber)
+    if (order === undefined || digitsOf(order.phone) !== digitsOf(phone)) return 'unknown'
+    if (!OPEN.includes(order.status)) return 'finished'
+    if (time < DELIVERY_FROM || time > DELIVERY_TO) return 'closed-then'
+    const done = this.#once(key, ['reschedule', orderNumber, phone, date, time], () => ({
+      requested: true as const,
+      orderNumber,
+      date,
+      time,
+    }))
+    return done === 'conflict' ? done : done.answer
+  }
+
+  /** The products that a caller's words name, those with the most words of theirs first. */
+  products(query: string): readonly Pick<Product, 'name' | 'priceKes'>[] {
+    const words = ` ${
+      query
+        .toLowerCase()
+        .match(/\p{L}+/gu)
+        ?.join(' ') ?? ''
+    } `
+    return this.#products
+      .flatMap(({ name, also, priceKes }) => {
+        const named = [name, ...also].filter((one) => words.includes(` ${one} `))
+        return named.length === 0 ? [] : [{ name, priceKes, chars: Math.max(...named.map((one) => one.length)) }]
+      })
+      .sort((a, b) => b.chars - a.chars)
+      .slice(0, PRODUCTS_FOUND_MAX)
+      .map(({ name, priceKes }) => ({ name, priceKes }))
+  }
+
+  /** Does something once for each key. @returns `conflict` when the key was used for another request */
+  #once<T>(
+    key: string,
+    fields: readonly string[],
+    make: () => T,
+  ): { readonly answer: T; readonly created: boolean } | 'conflict' {
+    const request = JSON.stringify(fields)
     const earlier = this.#byKey.get(key)
-    if (earlier !== undefined) {
-      return earlier.request === request ? { ticket: earlier.ticket, created: false } : 'conflict'
-    }
-    this.#lastTicket += 1
-    const ticket: Ticket = { ticketId: `T-${this.#lastTicket}`, ...fields, status: 'open' }
-    this.#tickets.push(ticket)
-    this.#byKey.set(key, { request, ticket })
-    if (this.#tickets.length > TICKETS_MAX) this.#tickets.shift()
+    // The same request has the same kind of answer.
+    if (earlier !== undefined)
+      return earlier.request === request ? { answer: earlier.answer as T, created: false } : 'conflict'
+    const answer = make()
+    this.#byKey.set(key, { request, answer })
     const [oldestKey] = this.#byKey.keys()
-    if (this.#byKey.size > TICKETS_MAX && oldestKey !== undefined) this.#byKey.delete(oldestKey)
-    return { ticket, created: true }
+    if (this.#byKey.size > ANSWERS_MAX && oldestKey !== undefined) this.#byKey.delete(oldestKey)
+    return { answer, created: true }
   }
 }

@@ -50,12 +50,13 @@ function heardText(text: string, form: RegExp, today: string): HeardValue | null
   return choices.length === 1 ? { value: first[0] } : { choices: choices.map(([, asked]) => asked) }
 }
 
-function clockText(minutes: number): string {
+/** `10:00`. */
+export function clockText(minutes: number): string {
   return [Math.floor(minutes / 60), minutes % 60].map((part) => String(part).padStart(2, '0')).join(':')
 }
 
 /** As it is read back: saa nne asubuhi, ten A M. */
-function bothClocks(minutes: number): string {
+export function bothClocks(minutes: number): string {
   const hour = Math.floor(minutes / 60)
   const time = { hour: hour % 12 === 0 ? 12 : hour % 12, minute: minutes % 60, half: hour < 12 ? 'a' : 'p' } as const
   return `${swahili.time(time)}, ${english.time(time)}`

@@ -95,6 +95,8 @@ const step = z.union([
   z.strictObject({ forget: z.array(path).min(1).max(20), when }),
   /** From now on a slot takes any value of its type, not only known ones. */
   z.strictObject({ widen: name, when }),
+  /** Takes the days and times for these slots from what the caller said last, so far as they are in it. */
+  z.strictObject({ take: z.array(name).min(1).max(8), when }),
   z.strictObject({ goto: target, when }),
   z.strictObject({ listen }),
   /** The dialogue is over; only its own `on` still applies. */
@@ -110,6 +112,8 @@ const state = z.strictObject({
 const phrases = z.array(phrase).min(1).max(DIALOGUE_PHRASES_MAX)
 /** Phrases in other languages: for typed words, and recognisers of all languages. The offline recogniser has none of them. */
 const typed = phrases.exactOptional()
+
+const clockTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$|^24:00$/, 'a time is HH:MM, for example 08:00')
 
 const slot = z.discriminatedUnion('type', [
   z.strictObject({
@@ -128,6 +132,20 @@ const slot = z.discriminatedUnion('type', [
     options: z.record(name, z.strictObject({ phrases, typed, key: key.optional() })),
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
   }),
+  /** A day, as `2026-11-27`: "tomorrow", "on Friday", "tarehe tano Desemba". What may be two days is not understood. */
+  z.strictObject({ type: z.literal('date'), phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]) }),
+  /** A time of day, as `10:00`. Of what may be two ("at four", "saa kumi") the one between `from` and `to` is meant. */
+  z.strictObject({
+    type: z.literal('time'),
+    from: clockTime.default('00:00'),
+    to: clockTime.default('24:00'),
+    phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
+  }),
+  /**
+   * Any words, where nothing else that is listened for was said: a name, a message. Typed, or heard by a recogniser of all
+   * words; the offline recogniser hears none.
+   */
+  z.strictObject({ type: z.literal('text'), phrases: z.array(z.never()).max(0).default([]) }),
 ])
 
 /** What the embedded backend hears and says when it rings a caller back whose call was cut off, and asks them first. */
@@ -267,10 +285,11 @@ export function looseEnds(
   for (const [slotName, definition] of Object.entries(dialogue.slots)) {
     if (Object.hasOwn(dialogue.intents, slotName)) report(['slots', slotName], `${slotName} is an intent too`)
     checkPhrases(['slots', slotName, 'phrases'], definition.phrases, slotName)
-    if (definition.type === 'digits') {
-      if (definition.max < definition.min) report(['slots', slotName, 'max'], 'max is less than min')
-      continue
-    }
+    if (definition.type === 'digits' && definition.max < definition.min)
+      report(['slots', slotName, 'max'], 'max is less than min')
+    if (definition.type === 'time' && definition.to <= definition.from)
+      report(['slots', slotName, 'to'], 'to is not after from')
+    if (definition.type !== 'choice') continue
     for (const [option, { phrases: sources, typed: others = [] }] of Object.entries(definition.options)) {
       checkPhrases(['slots', slotName, 'options', option, 'phrases'], sources, '')
       checkPhrases(['slots', slotName, 'options', option, 'typed'], others, '')
@@ -285,6 +304,12 @@ export function looseEnds(
       if ('goto' in one) checkTarget([...at, 'goto'], one.goto)
       if ('call' in one && one.call.failed !== undefined) checkTarget([...at, 'call', 'failed'], one.call.failed)
       if ('widen' in one) checkSlot([...at, 'widen'], one.widen)
+      for (const [j, taken] of ('take' in one ? one.take : []).entries()) {
+        checkSlot([...at, 'take', j], taken)
+        const type = dialogue.slots[taken]?.type
+        if (type !== undefined && type !== 'date' && type !== 'time')
+          report([...at, 'take', j], `slot ${taken} has the type ${type}; allowed are date and time`)
+      }
       if (!('listen' in one)) continue
       checkOn([...at, 'listen', 'on'], one.listen.on)
       if (one.listen.missed !== undefined) checkTarget([...at, 'listen', 'missed'], one.listen.missed)
@@ -440,8 +465,11 @@ export function wordsOf(phrase: Phrase): string[] {
  */
 export const PLACEHOLDER = /\{\{\s*([^{}|]*?)\s*((?:\|[^{}]*)?)\}\}/g
 
-/** What may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words. */
-export const FILTERS = ['map', 'list', 'count', 'spell', 'default'] as const
+/**
+ * What may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words. `day` says a
+ * date with its weekday, `clocks` a time as it is said in Swahili and in English.
+ */
+export const FILTERS = ['map', 'list', 'count', 'spell', 'default', 'day', 'clocks'] as const
 
 export interface Filter {
   /** One of `FILTERS` in a text that was checked. */

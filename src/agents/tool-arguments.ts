@@ -40,17 +40,17 @@ const WRAPPERS: readonly string[] = ['arguments', 'args', 'parameters', 'params'
  */
 export function argumentChecker(
   parameters: ToolParameters,
-  today: () => string = () => new Date().toISOString().slice(0, 10),
-): (args: Arguments) => CheckedArguments {
+  today: (wallMs: number) => string = (wallMs) => new Date(wallMs).toISOString().slice(0, 10),
+): (args: Arguments, wallMs?: number) => CheckedArguments {
   let valid: ReturnType<typeof compiled> | null = null
-  return (given) => {
+  return (given, wallMs = Date.now()) => {
     const text = JSON.stringify(given)
     if (text.length > TOOL_TEXT_CHARS_MAX)
       return { ok: false, why: `the arguments are longer than ${TOOL_TEXT_CHARS_MAX} characters` }
     const { args, open } = heard(
       parameters,
       coerced(parameters, unwrapped(given, parameters), parameters, 0) as Arguments,
-      today,
+      () => today(wallMs),
     )
     if (open !== null) return { ok: false, why: open }
     valid ??= compiled(parameters)

@@ -28,7 +28,7 @@ import type { GatewayTool } from '../call/gateway-tools.js'
 interface Entry {
   readonly tool: Tool
   readonly verifiedOnly: boolean
-  readonly check: (args: Readonly<Record<string, unknown>>) => CheckedArguments
+  readonly check: (args: Readonly<Record<string, unknown>>, wallMs: number) => CheckedArguments
   readonly bind: readonly (readonly [name: string, template: Template])[]
   /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
   readonly needs: readonly string[]
@@ -137,7 +137,7 @@ export class ToolRunner {
       tool,
       verifiedOnly: requires === 'verified',
       once,
-      check: argumentChecker(parameters, () => dayOf(this.#zone, Date.now())),
+      check: argumentChecker(parameters, (wallMs) => dayOf(this.#zone, wallMs)),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
       needs:
         tool instanceof HttpTool
@@ -210,8 +210,9 @@ export class ToolRunner {
       return this.#refuse('TOOL_UNKNOWN', 'there is no such tool', [...this.#entries.keys()].join(', '))
     }
     if (entry.verifiedOnly && context.caller.verified === null) return this.#unverified()
+    const { wallMs = Date.now() } = context
     try {
-      const checked = entry.check(bound(entry, args, context))
+      const checked = entry.check(bound(entry, args, context), wallMs)
       if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
       if (checked.coerced) {
         this.counters.coerced += 1
@@ -268,7 +269,7 @@ export class ToolRunner {
     if (entry === undefined || !(entry.tool instanceof HttpTool)) return null
     if (entry.verifiedOnly && context.caller.verified === null)
       throw new GatewayError('TOOL_UNVERIFIED', 'the caller is not verified')
-    const checked = entry.check(bound(entry, args, context))
+    const checked = entry.check(bound(entry, args, context), context.wallMs ?? Date.now())
     if (!checked.ok) throw new GatewayError('TOOL_ARGUMENTS', checked.why)
     return entry.tool.request(checked.args, context)
   }

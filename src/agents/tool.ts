@@ -99,6 +99,8 @@ export interface ToolContext {
   readonly agent: string
   /** Tag of the language that the call is in, as the agent's file has it. */
   readonly language: string
+  /** Calendar time of the run. @defaultValue that of the machine */
+  readonly wallMs?: number
   /** Of an outbound call; absent: none. */
   readonly variables?: CallVariables | undefined
   /** Facts of the business whose number this is; absent where it has none. */

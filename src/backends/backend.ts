@@ -112,6 +112,8 @@ export interface BackendSession {
   readonly toolLedger: readonly ToolLedgerEntry[]
   /** The agent's `offline:` block as loaded, for the embedded backend; null for an agent that has none. */
   readonly offline: unknown
+  /** The day where the callers are, as `2026-11-25`; absent where nobody asks for one. */
+  readonly today?: string
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown
 }

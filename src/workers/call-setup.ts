@@ -2,7 +2,7 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema } from '../agents/definition.js'
 import { businessValues } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
-import { callContext } from '../agents/call-context.js'
+import { callContext, contextZone, dayOf } from '../agents/call-context.js'
 import { mcpToolNames } from '../agents/mcp-definition.js'
 import { getsDigits, offeredTools } from '../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../agents/phrases.js'
@@ -270,6 +270,7 @@ export function backendSession(
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
     toolLedger: resume === null || asks ? [] : resumedTools(resume),
     offline: agent.offline ?? null,
+    today: dayOf(contextZone(agent), wallMs),
     resume: resume?.backendState ?? null,
   }
 }

@@ -23,6 +23,8 @@ interface CallToolsOptions {
   readonly post: (message: FromCall) => void
   /** Tag of the language that the call is in now. */
   readonly language: () => string
+  /** Calendar time. */
+  readonly wallMs: () => number
   /** Runs work of this call outside the tick; a fault in it fails this call alone. */
   readonly guard: (work: () => void) => void
   /**
@@ -55,6 +57,7 @@ export class CallTools {
     const { start, tools, guard, answered } = this.#options
     const language = this.#options.language()
     const args = run.secret === undefined ? run.args : { ...run.args, [run.secret.argument]: digits }
+    const wallMs = this.#options.wallMs()
     const abort = new AbortController()
     this.#running.set(run.callId, abort)
     tools
@@ -64,7 +67,8 @@ export class CallTools {
         to: start.to,
         agent: start.agent.name,
         language,
-        business: start.business == null ? undefined : businessValues(start.business, language || 'en', Date.now()),
+        wallMs,
+        business: start.business == null ? undefined : businessValues(start.business, language || 'en', wallMs),
         variables: start.variables,
         caller: this.#caller,
         idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),

@@ -172,6 +172,10 @@ export class WorkerCall implements BackendSink {
     })
   }
 
+  #wallMs(): number {
+    return (this.#context.wallClock ?? Date.now)()
+  }
+
   #makeTools(): CallTools {
     const { clock } = this.#context
     return new CallTools({
@@ -179,6 +183,7 @@ export class WorkerCall implements BackendSink {
       tools: this.#parts.tools,
       post: (message) => this.#post(message),
       language: () => this.#session.language,
+      wallMs: () => this.#wallMs(),
       guard: (work) => this.#guard(work),
       identified: (identity) => {
         this.#journal?.writer.identity(identity, clock())
@@ -203,7 +208,7 @@ export class WorkerCall implements BackendSink {
       ),
     )
     const { tools } = this.#parts
-    const session = backendSession(this.#start, this.#session.log.transcript, Date.now(), tools.serverTools())
+    const session = backendSession(this.#start, this.#session.log.transcript, this.#wallMs(), tools.serverTools())
     const unwatch = tools.watchServers((news, first) => this.#guard(() => this.#serverChanged(news, first)))
     this.#abort.signal.addEventListener('abort', unwatch, { once: true })
     this.#renewAtMidnight()
@@ -240,10 +245,10 @@ export class WorkerCall implements BackendSink {
     const timer = setTimeout(
       () =>
         this.#guard(() => {
-          this.#backend.updateSession({ instructions: instructionsOf(this.#start, Date.now()) })
+          this.#backend.updateSession({ instructions: instructionsOf(this.#start, this.#wallMs()) })
           this.#renewAtMidnight()
         }),
-      untilMidnightMs(contextZone(this.#start.agent), Date.now()) + MIDNIGHT_MARGIN_MS,
+      untilMidnightMs(contextZone(this.#start.agent), this.#wallMs()) + MIDNIGHT_MARGIN_MS,
     ).unref()
     this.#abort.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
   }

@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.js'
+import type { Clock, WallClock } from '../core/clock.js'
 import type { TurnBank } from '../call/end-of-turn.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { VadBank } from '../media/vad/vad.js'
@@ -8,6 +8,8 @@ import type { SlowestFrame } from '../telemetry/slowest-frame.js'
 /** What the calls of one media worker share. */
 export interface WorkerContext {
   readonly clock: Clock
+  /** Calendar time. @defaultValue that of the machine */
+  readonly wallClock?: WallClock
   readonly resamplers: ResamplerBank
   readonly vads: VadBank
   /** Decides when the caller has finished, in place of what the agent's file says (`turn`). */

@@ -45,7 +45,7 @@ t.test('the shipped agents load, and order-status has what the line needs', asyn
   t.same(agent?.escalation?.numbers, ['+254720000010'])
   t.same(
     agent?.tools.map((tool) => tool.name),
-    ['lookup_order'],
+    ['lookup_order', 'reschedule_order', 'search_catalogue'],
   )
 })
 

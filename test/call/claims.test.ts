@@ -546,6 +546,8 @@ t.test('the words of the shipped files claim only what their dialogues have call
     'open_ticket: I have opened ticket {{ticket.ticketId | spell}} for a technician.',
     'open_ticket: Nimefungua tiketi {{ticket.ticketId | spell}} kwa ajili ya fundi, ambaye atakupigia.',
     'open_ticket: Nimefungua tiketi {{ticket.ticketId | spell}} kwa ajili ya fundi.',
+    'reschedule_order: I have asked for it to be changed. You will get an SMS.',
+    'reschedule_order: Nimeomba ibadilishwe. Utapata SMS.',
   ])
   const passages = readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8').split('\n')
   t.same(

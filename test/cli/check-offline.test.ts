@@ -175,7 +175,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     '| map:',
     '| mapp:',
     "- say: 'It",
-    /has an unknown filter mapp; did you mean map\? allowed: map, list, count, spell, default$/,
+    /has an unknown filter mapp; did you mean map\? allowed: map, list, count, spell, default, day, clocks$/,
   ],
   // Values that are never set.
   'a value that does not exist': [

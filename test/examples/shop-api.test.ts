@@ -104,6 +104,34 @@ t.test('a ticket is opened once for each key', async (t) => {
   t.match(await ask('/api/accounts?phone=%2B254700000001'), { body: { openTickets: [{ ticketId: 'T-502' }] } })
 })
 
+t.test('another delivery time is asked for once for each key, by whoever has ordered', async (t) => {
+  const path = '/api/orders/reschedule'
+  const wish = { order_number: '4127', phone: '+254700000001', date: '2026-11-27', time: '10:00' }
+  const asked = (fields: object, key: string) => ask(path, post({ ...wish, ...fields }, { 'idempotency-key': key }))
+  const done = { requested: true, orderNumber: '4127', date: '2026-11-27', time: '10:00' }
+  t.same(await asked({}, 'r1'), { status: 200, body: done })
+  t.same(await asked({}, 'r1'), { status: 200, body: done })
+  t.equal((await asked({ time: '11:00' }, 'r1')).status, 409)
+  t.equal((await asked({ phone: '+254700000002' }, 'r2')).status, 404, "another's order")
+  t.equal((await asked({ order_number: '2968' }, 'r3')).status, 409, 'it is delivered')
+  for (const wrong of [{ time: '07:30' }, { time: '18:01' }, { time: 'ten' }, { date: '27/11' }, { phone: '' }])
+    t.equal((await asked(wrong, 'r4')).status, 422, JSON.stringify(wrong))
+})
+
+t.test('a price is found by English and Swahili words, and one that nobody has set is null', async (t) => {
+  const found = async (query: string) => (await ask(`/api/products?query=${encodeURIComponent(query)}`)).body
+  t.same(await found('Viatu ni bei gani?'), { products: [{ name: 'shoes', priceKes: 1250 }] })
+  t.same(await found('how much is the rice cooker and the kettle'), {
+    products: [
+      { name: 'rice cooker', priceKes: 4500 },
+      { name: 'kettle', priceKes: 2200 },
+    ],
+  })
+  t.same(await found('bookshelf'), { products: [{ name: 'bookshelf', priceKes: null }] })
+  t.same(await found('elephants'), { products: [] })
+  t.equal((await ask('/api/products')).status, 400)
+})
+
 t.test('wrong requests are refused with a reason', async (t) => {
   const key = { 'idempotency-key': 'k2' }
   const cases: [string, RequestInit, number][] = [

@@ -484,6 +484,15 @@ t.test('words are said in the language that is expected of them, and the call en
   t.match(findings('said: { text: order line, language: en }', heard), [
     /was said in no language of its own; expected en/,
   ])
+  const price = { ...record, transcript: [{ ...swahili, text: 'Ni KES 350.' }] } as CallRecord
+  t.same(
+    findings('{ said: [{ text: KES 350, language: sw }, shilingi mia tatu na hamsini] }', {
+      record: price,
+      lines: linesOf(price, []),
+    }),
+    [],
+    'as it is written, and as a voice says it',
+  )
   t.match(findings('said: { text: out for delivery, language: sw }', heard), [/was never said to the caller/])
   t.end()
 })

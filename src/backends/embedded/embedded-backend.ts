@@ -418,6 +418,7 @@ export class EmbeddedBackend implements Backend {
       answered: this.#resumed === null ? session.toolLedger : [],
       resume: this.#resumed?.dialogue ?? null,
       language: session.language,
+      ...(session.today === undefined ? {} : { today: session.today }),
     })
     if (!this.#engine.started) this.#speech.prepare(session.greeting ?? '', voice)
     this.#sink.event({ type: 'ready' })

@@ -1,6 +1,7 @@
 import type { EscalationPacket } from '../../call/documents/handoff.js'
 import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/documents/record.js'
 import { codeOf } from '../../call/phrase.js'
+import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { HumanOutcome } from '../choices.js'
 import type { CallerLatency } from '../caller-leg.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
@@ -179,16 +180,21 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
     ...said.flatMap((one) => unsaid(ours, one)),
     ...missing(callers, understood, 'was never understood of the caller'),
     ...neverSaid.flatMap((pattern) => {
-      const line = ours.find((one) => hasPattern(one.text, pattern))
+      const line = ours.find((one) => says(one, pattern))
       return line === undefined ? [] : [{ what: `${quoted(pattern)} was said: "${line.text}"`, nearMs: line.startMs }]
     }),
   ]
 }
 
+/** As the transcript has it, or as a voice of the call's language says it: KES 350 is "shilingi mia tatu na hamsini" too. */
+function says({ text, language }: SpokenLine, pattern: TextPattern): boolean {
+  return hasPattern(text, pattern) || (language !== undefined && hasPattern(spokenForm(text, language), pattern))
+}
+
 function unsaid(lines: readonly SpokenLine[], { pattern, language }: ExpectedWords): Finding[] {
   const found = missing(lines, [pattern], 'was never said to the caller')
   if (found.length > 0 || language === null) return found
-  const said = lines.filter((line) => hasPattern(line.text, pattern))
+  const said = lines.filter((line) => says(line, pattern))
   if (said.some((line) => codeOf(line.language ?? '') === language)) return []
   const spoken = [...new Set(said.map((line) => line.language ?? 'no language of its own'))].join(', ')
   return [{ what: `${quoted(pattern)} was said in ${spoken}; expected ${language}`, nearMs: said[0]?.startMs ?? null }]
@@ -196,7 +202,7 @@ function unsaid(lines: readonly SpokenLine[], { pattern, language }: ExpectedWor
 
 function missing(lines: readonly SpokenLine[], patterns: readonly TextPattern[], what: string): Finding[] {
   return patterns
-    .filter((pattern) => !lines.some((line) => hasPattern(line.text, pattern)))
+    .filter((pattern) => !lines.some((line) => says(line, pattern)))
     .map((pattern) => ({ what: `${quoted(pattern)} ${what}`, nearMs: null }))
 }
 

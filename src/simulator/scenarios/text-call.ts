@@ -228,6 +228,7 @@ class TextCall implements DocumentCall {
       start,
       {
         clock: this.#clock.nowMs,
+        wallClock: () => this.#clock.nowMs() + wallOffsetMs,
         resamplers,
         vads: levelVad,
         latencyIn: latency,

@@ -66,6 +66,7 @@ export class AgentModels {
     return new DialogueModel({
       dialogue,
       greeting: textIn(agent.greeting ?? '', agent.languages[0] ?? ''),
+      languages: agent.languages,
       speech: new SpeechClient({ port: this.#pool.openSession() }),
       resamplers: this.#resamplers,
       thinkMs: this.#thinkMs,
@@ -77,7 +78,8 @@ export class AgentModels {
     return new CascadeModels({
       find: (instructions) => {
         const { agent, dialogue } = this.#speaking(instructions)
-        return { dialogue, greeting: textIn(agent.greeting ?? '', agent.languages[0] ?? '') }
+        const { greeting, languages } = agent
+        return { dialogue, greeting: textIn(greeting ?? '', languages[0] ?? ''), languages }
       },
       dialogues: this.#agents.map(({ dialogue }) => dialogue),
       openSpeech: () => new SpeechClient({ port: this.#pool.openSession() }),

@@ -4,6 +4,7 @@ import type { ScriptedReply } from '../../backends/conformance.js'
 import { DialogueEngine, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { keysIn } from '../../backends/prompts.js'
+import { CallLanguage } from '../../call/call-language.js'
 import { isSampleRateHz } from '../../core/units.js'
 import { joined } from '../../media/pcm.js'
 import { BLOCK_SAMPLES, type ResamplerBank } from '../../media/resample/resampler.js'
@@ -19,12 +20,19 @@ import { atRate, INAUDIBLE, type SpokenText } from './double.js'
 const CASCADE_DOUBLE_GRAMMARS_MAX = 8
 
 interface CascadeModelsOptions {
-  /** The dialogue that a session with these instructions follows, and its agent's greeting. */
-  readonly find: (instructions: string) => { readonly dialogue: OfflineDialogue; readonly greeting: string }
+  /** The dialogue that a session with these instructions follows. */
+  readonly find: (instructions: string) => Followed
   /** What every conversation can begin with. */
   readonly dialogues: readonly OfflineDialogue[]
   readonly openSpeech: () => SpeechClient
   readonly resamplers: ResamplerBank
+}
+
+/** A dialogue, with its agent's greeting and languages. */
+interface Followed {
+  readonly dialogue: OfflineDialogue
+  readonly greeting: string
+  readonly languages: readonly string[]
 }
 
 interface Listening {
@@ -79,8 +87,9 @@ export class CascadeModels {
 
   /** The model's answer to a request with these messages. */
   answer(messages: readonly ChatCompletionMessageParam[]): ScriptedReply {
-    const { dialogue, greeting } = this.#options.find(textOf(messages[0]))
-    const conversation = new Conversation(dialogue, greeting)
+    const followed = this.#options.find(textOf(messages[0]))
+    const { dialogue } = followed
+    const conversation = new Conversation(followed)
     for (const message of messages.slice(1)) conversation.take(message)
     const reply = conversation.reply()
     const listening = { ...conversation.engine.grammar(), digits: dialogue.digits }
@@ -142,6 +151,8 @@ interface OpenCall {
 class Conversation {
   readonly engine: DialogueEngine
   readonly #greeting: string
+  /** It answers in the caller's, as the gateway finds it. */
+  readonly #language: CallLanguage
   /** Texts that no message has yet. */
   #texts: string[] = []
   /** Calls that no message has yet; those that one has, by its id. */
@@ -151,9 +162,11 @@ class Conversation {
   #unheard: string[] = []
   #numberOpen = false
 
-  constructor(dialogue: OfflineDialogue, greeting: string) {
+  constructor({ dialogue, greeting, languages }: Followed) {
     this.engine = engineOf(dialogue, greeting)
     this.#greeting = greeting
+    this.#language = new CallLanguage(languages, undefined)
+    this.engine.language = this.#language.now
   }
 
   take(message: ChatCompletionMessageParam): void {
@@ -211,11 +224,14 @@ class Conversation {
       for (const key of keys.replace(/[^0-9*#]/g, '')) this.#handle({ type: 'key', key })
       return
     }
+    this.#language.heard([{ text }])
+    this.engine.language = this.#language.now
     const unheard = [...this.#unheard.splice(0), ...this.#texts.splice(0)]
     this.#handle({ type: 'heard', text: text === INAUDIBLE ? '' : text, by: 'speech', unheard })
   }
 
   #agentSaid(text: string): void {
+    this.#language.answered()
     // The greeting is spoken without the model; other words of the agent before it are another backend's.
     this.#start(!sentencesOf(this.#greeting).some((sentence) => text.startsWith(sentence.split(' ')[0] ?? sentence)))
     const [, heard] = CUT_OFF.exec(text) ?? []
@@ -253,6 +269,7 @@ function engineOf(dialogue: OfflineDialogue, greeting: string): DialogueEngine {
     values: { caller: { number: CALLER_NUMBER }, greeting },
     answered: [],
     resume: null,
+    today: new Date().toISOString().slice(0, 10),
   })
 }
 

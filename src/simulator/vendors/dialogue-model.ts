@@ -3,6 +3,7 @@ import { DialogueEngine, type DialogueAction, type DialogueEvent } from '../../b
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { PreRoll } from '../../backends/pre-roll.js'
 import { keysIn } from '../../backends/prompts.js'
+import { CallLanguage } from '../../call/call-language.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import { BLOCK_SAMPLES, type ResamplerBank, type StreamResampler } from '../../media/resample/resampler.js'
@@ -14,6 +15,8 @@ interface DialogueModelOptions {
   readonly dialogue: OfflineDialogue
   /** The agent's own greeting; empty for none. */
   readonly greeting: string
+  /** Of the agent, the one that opens the call first. */
+  readonly languages: readonly string[]
   /** The session's own; closed with it. */
   readonly speech: SpeechClient
   readonly resamplers: ResamplerBank
@@ -56,6 +59,8 @@ export class DialogueModel implements DoubleModel {
   lastReply: ModelReply | null = null
   readonly #options: DialogueModelOptions
   readonly #engine: DialogueEngine
+  /** It answers in the caller's, as the gateway finds it. */
+  readonly #language: CallLanguage
   readonly #preRoll = new PreRoll(PRE_ROLL_MS, RECOGNISER_RATE_HZ)
   #resampler: StreamResampler | null = null
   #resamplerHz = 0
@@ -91,7 +96,10 @@ export class DialogueModel implements DoubleModel {
       values: { caller: { number: CALLER_NUMBER }, greeting: options.greeting },
       answered: [],
       resume: null,
+      today: new Date().toISOString().slice(0, 10),
     })
+    this.#language = new CallLanguage(options.languages, undefined)
+    this.#engine.language = this.#language.now
   }
 
   hear(pcm: Int16Array, sampleRateHz: number): void {
@@ -132,6 +140,8 @@ export class DialogueModel implements DoubleModel {
       const { text, fit = 1 } = (await utterance?.end().catch(() => null)) ?? { text: '' }
       words = fit < FIT_MIN ? '' : recognisedWords(text, this.#options.dialogue.digits)
       const unheard = [...this.#unheard.splice(0), ...this.#texts.splice(0)]
+      this.#language.heard([{ text: words }])
+      this.#engine.language = this.#language.now
       this.#take({
         type: 'heard',
         text: words,
@@ -189,6 +199,7 @@ export class DialogueModel implements DoubleModel {
       if (this.#texts.length + calls.length === 0) this.#texts.push(NOTHING_TO_SAY)
     }
     const answer: Answer = { texts: this.#texts.splice(0), calls }
+    this.#language.answered()
     this.#making = answer
     this.#calls = this.#calls.filter((call) => !calls.includes(call))
     const chunks = await this.#speak(answer.texts.join(' '))

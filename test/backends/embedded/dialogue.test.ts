@@ -25,6 +25,7 @@ function drive(
     resume?: DialogueState
     answered?: AnsweredCall[]
     takeover?: boolean
+    language?: string
     tool?: (name: string, args: Readonly<Record<string, unknown>>) => { ok: boolean; value: unknown } | null
   } = {},
 ): Driven {
@@ -35,6 +36,8 @@ function drive(
     values: { caller: { number: from }, greeting: 'Hello.' },
     answered: options.answered ?? [],
     resume: options.resume ?? null,
+    today: '2026-11-25',
+    ...(options.language === undefined ? {} : { language: options.language }),
   })
   const said: string[] = []
   const calls: string[] = []
@@ -880,3 +883,71 @@ t.test('mistakes in the block are found when it is loaded', async (t) => {
     /last step of a state is listen/s,
   )
 })
+
+const visit = offlineSchema.parse({
+  version: 1,
+  intents: {
+    yes: { phrases: ['yes'] },
+    no: { phrases: ['no'] },
+    book: { phrases: ['i want to come'], typed: ['(nataka | naomba) kuja'] },
+  },
+  slots: {
+    day: { type: 'date' },
+    time: { type: 'time', from: '08:00', to: '18:00' },
+    name: { type: 'text' },
+  },
+  missed: 'end',
+  start: 'greet',
+  states: {
+    greet: { steps: [{ say: 'Hello.' }, { listen: { on: { book: 'taken' } } }] },
+    taken: { steps: [{ take: ['day', 'time'] }, { goto: 'when' }] },
+    when: {
+      steps: [
+        { set: { words: { en: 'English', sw: 'Kiswahili' } } },
+        {
+          say: {
+            en: '{{slots.day | day}} at {{slots.time}}? {{words}}',
+            sw: '{{slots.day | day}}, {{slots.time | clocks}}? {{words}}',
+          },
+        },
+        { listen: { slots: ['day', 'time'], on: { yes: 'who', no: 'end', day: 'when', time: 'when' } } },
+      ],
+    },
+    who: { steps: [{ say: 'Who is it for?' }, { listen: { slots: ['name'], on: { no: 'end', name: 'book' } } }] },
+    book: {
+      steps: [
+        { call: { tool: 'book', args: { day: '{{slots.day}}', time: '{{slots.time}}', name: '{{slots.name}}' } } },
+        { goto: 'end' },
+      ],
+    },
+    end: { steps: [{ say: 'Bye.' }, { stop: true }] },
+  },
+})
+
+t.test(
+  'days, times and other words are values of slots, in any language, and of two times the one that can be meant',
+  (t) => {
+    const call = (language: string, ...inputs: string[]) => {
+      const driven = drive({ dialogue: visit, language, tool: () => ({ ok: true, value: {} }) })
+      for (const input of inputs) driven.input(input)
+      return driven
+    }
+    const english = call('en', 'I want to come on Friday, at four', 'No, at half past ten', 'Yes.', 'Njeri Wambui')
+    t.same(english.said, [
+      'Hello.',
+      'Friday, 27 November at 16:00? English',
+      'Friday, 27 November at 10:30? English',
+      'Who is it for?',
+      'Bye.',
+    ])
+    t.same(english.calls, ['book {"day":"2026-11-27","time":"10:30","name":"Njeri Wambui"}'])
+    const swahili = call('sw', 'Nataka kuja kesho saa nne asubuhi', 'ndiyo')
+    t.same(swahili.said.slice(1), ['Alhamisi, 26 Novemba, saa nne asubuhi, ten A M? Kiswahili', 'Who is it for?'])
+    t.match(call('en', 'I want to come').said.at(-1), /^at\?/, 'nothing was said')
+    t.match(call('en', 'I want to come next Friday at nine').said.at(-1), /^at 09:00/, 'which Friday is not certain')
+    const { jsgf } = call('en', 'I want to come').engine.grammar()
+    t.match(jsgf, /<day> = .*tomorrow.*;/)
+    t.match(jsgf, /<day> <time>/, 'in one breath')
+    t.end()
+  },
+)

@@ -176,6 +176,8 @@ interface DialogueOptions {
   readonly resume: DialogueState | null
   /** Tag of the language that its texts are said in at first. Default: the first that they have. */
   readonly language?: string
+  /** The day where the caller is, as `2026-11-25`. Default: no day is understood. */
+  readonly today?: string
 }
 
 /** A longer pause ends an entry; callers pause between groups of digits. */
@@ -218,7 +220,7 @@ export class DialogueEngine {
   constructor(options: DialogueOptions) {
     this.language = options.language ?? ''
     this.#dialogue = options.dialogue
-    this.#understanding = new Understanding(options.dialogue)
+    this.#understanding = new Understanding(options.dialogue, options.today)
     this.#given = options.values
     this.#answered = [...options.answered]
     this.#words = [...NOISE_WORDS, ...Object.entries(options.dialogue.words)]
@@ -522,6 +524,8 @@ export class DialogueEngine {
       state.values[step.pick.save] = picked(this.#values(), step.pick.from, step.pick.where)
     } else if ('forget' in step) {
       for (const path of step.forget) this.#forget(path)
+    } else if ('take' in step) {
+      Object.assign(state.slots, this.#understanding.momentsIn(state.heardText ?? '', step.take))
     } else if ('widen' in step) {
       this.#widen(step.widen)
     } else if ('start' in step) {

@@ -1,5 +1,7 @@
+import { clockText } from '../../../agents/heard-arguments.js'
 import { parsePhrase, wordsOf as phraseWords, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
+import { datesIn, timesIn } from '../../../call/spoken-time.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import { meaningsOf, plainestWords, withOwnCorrections, withOwnDigits } from './typed-words.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
@@ -43,6 +45,20 @@ interface NamedPhrase {
   readonly phrase: Phrase
   readonly corrects: boolean
 }
+
+/** Characters of a `text` slot. */
+const SAID_CHARS_MAX = 300
+
+/** How days and times are said, for the recogniser's grammar, which is English. Nothing stands for any words. */
+const HOUR = '(one | two | three | four | five | six | seven | eight | nine | ten | eleven | twelve)'
+const DAY_PART = '[a m | p m | in the morning | in the afternoon | in the evening | at night]'
+const MOMENT_RULES = {
+  time: `[at] (${HOUR} [thirty | fifteen | forty five] ${DAY_PART} | half past ${HOUR} ${DAY_PART} | quarter (past | to) ${HOUR} ${DAY_PART} | noon)`,
+  date:
+    'today | tomorrow | the day after tomorrow | ' +
+    '[on] (monday | tuesday | wednesday | thursday | friday | saturday | sunday)',
+  text: '<VOID>',
+} as const
 
 /** The phones of the model. The noise rule has one word for each and matches everything outside the grammar. */
 const PHONES =
@@ -201,8 +217,11 @@ export class Understanding {
   readonly #typed = new Map<string, readonly Phrase[]>()
   /** What intents mean in every language. */
   readonly #meanings: ReadonlyMap<string, readonly string[]>
+  readonly #today: string
 
-  constructor(dialogue: OfflineDialogue) {
+  /** @param today  where the caller is, as `2026-11-25`; empty: no day is understood */
+  constructor(dialogue: OfflineDialogue, today = '') {
+    this.#today = today
     this.#digits = dialogue.digits
     this.#lead = dialogue.around.before
     this.#tail = dialogue.around.after
@@ -224,7 +243,7 @@ export class Understanding {
         definition,
         options,
         typed,
-        phrases: [{ type: 'slot', slot: name }, ...definition.phrases.map(parsePhrase)],
+        phrases: [slotPhrase(name), ...definition.phrases.map(parsePhrase)],
       })
     }
     const phrases = [
@@ -304,10 +323,45 @@ export class Understanding {
         }
       }
     }
-    if (best !== null) return best.meaning
+    const moments = this.momentsIn(text, expected.slots)
+    const [moment] = Object.keys(moments)
+    // "No, on Friday" says another day.
+    if (best !== null && (moment === undefined || !this.#isYesOrNo(best.meaning.name)))
+      return { ...best.meaning, slots: { ...moments, ...best.meaning.slots } }
+    if (moment !== undefined) return { name: moment, slots: moments, corrects: false }
     const meanings: readonly string[] = meaningsOf(text)
     const name = expected.intents.find((intent) => this.#meanings.get(intent)?.some((one) => meanings.includes(one)))
-    return name === undefined ? null : { name, slots: {}, corrects: false }
+    if (name !== undefined) return { name, slots: {}, corrects: false }
+    const anyWords = expected.slots.find((slot) => this.#slots.get(slot)?.definition.type === 'text')
+    return anyWords === undefined
+      ? null
+      : { name: anyWords, slots: { [anyWords]: text.trim().slice(0, SAID_CHARS_MAX) }, corrects: false }
+  }
+
+  /** The days and times that a text names, for the slots that take them; one that may be several is left out. */
+  momentsIn(text: string, slots: readonly string[]): Record<string, string> {
+    const found: Record<string, string> = {}
+    for (const name of slots) {
+      const definition = this.#slots.get(name)?.definition
+      const said =
+        definition?.type === 'date'
+          ? this.#datesIn(text)
+          : definition?.type === 'time'
+            ? timesIn(text)
+                .map(clockText)
+                .filter((time) => time >= definition.from && time <= definition.to)
+            : []
+      if (said.length === 1 && said[0] !== undefined) found[name] = said[0]
+    }
+    return found
+  }
+
+  #datesIn(text: string): readonly string[] {
+    return this.#today === '' ? [] : datesIn(text, this.#today)
+  }
+
+  #isYesOrNo(intent: string): boolean {
+    return this.#meanings.get(intent)?.some((meaning) => meaning === 'yes' || meaning === 'no') ?? false
   }
 
   /** The words of a text, with the digits and corrections of all languages in the dialogue's own. */
@@ -337,6 +391,12 @@ export class Understanding {
     for (const name of expected.slots) {
       for (const phrase of this.#slots.get(name)?.phrases ?? []) yield { name, phrase, corrects: false }
     }
+    // "Tomorrow at ten" is one answer.
+    const of = (type: OfflineSlot['type']): string | undefined =>
+      expected.slots.find((name) => this.#slots.get(name)?.definition.type === type)
+    const [date, time] = [of('date'), of('time')]
+    if (date !== undefined && time !== undefined)
+      yield { name: date, phrase: { type: 'all', parts: [slotPhrase(date), slotPhrase(time)] }, corrects: false }
     if (number !== null && number.have !== '' && this.#correction.length > 0) {
       const word: Phrase = { type: 'any', choices: this.#correction.map((one) => ({ type: 'word', word: one })) }
       const parts: readonly Phrase[] = [word, { type: 'maybe', part: word }, { type: 'slot', slot: number.slot }]
@@ -360,6 +420,7 @@ export class Understanding {
       const phrases = [...slot.options.values()].flat()
       return phrases.map((phrase) => jsgfOf(phrase, new Set())).join(' | ')
     }
+    if (slot.definition.type !== 'digits') return MOMENT_RULES[slot.definition.type]
     const { min, max } = slot.definition
     const number = expected.number?.slot === name ? expected.number : null
     const have = number?.have ?? ''
@@ -454,6 +515,8 @@ export class Understanding {
       }
       return
     }
+    // Of the others the whole text is read.
+    if (slot.definition.type !== 'digits') return
     let value = ''
     let end = start
     for (; end < words.length; end++) {
@@ -465,6 +528,10 @@ export class Understanding {
     const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
     if (whole && value !== '' && value.length <= DIALOGUE_KEYS_MAX) yield { end, slots: { [name]: value } }
   }
+}
+
+function slotPhrase(slot: string): Phrase {
+  return { type: 'slot', slot }
 }
 
 function ruleName(name: string): string {

@@ -1,3 +1,4 @@
+import { bothClocks } from '../../../agents/heard-arguments.js'
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
 import { textIn, type Phrase } from '../../../call/phrase.js'
@@ -92,8 +93,9 @@ const LISTED_MAX = 6
 /**
  * Fills `{{path | filter | …}}` with values. Filters: `map:name` (a table's words; a value that the table lacks stays
  * as it is, with spaces in place of underscores), `list` or `list:or` ("a, b and c"), `count`, `spell` (letters and
- * digits one by one), `default:words`. A value that does not exist becomes an empty text.
- * @param language  that of the words of maps
+ * digits one by one), `default:words`, `day` (a date with its weekday), `clocks` (a time in Swahili and in English). A
+ * value that does not exist becomes an empty text.
+ * @param language  that of the words of maps and days
  * @returns null when `strict` and a value without a default does not exist
  */
 export function fill(template: string, values: Values, maps: Maps, language: string, strict = false): string | null {
@@ -126,9 +128,24 @@ function filtered(value: unknown, { name, argument }: Filter, maps: Maps, langua
       return [...textOf(value)].filter((c) => /[\p{L}\p{N}]/u.test(c)).join(' ')
     case 'default':
       return exists(value) ? value : argument
+    case 'day':
+      return dayText(textOf(value), language)
+    case 'clocks':
+      return textOf(value).replace(/^(\d\d):(\d\d)$/, (_, hours, minutes) =>
+        bothClocks(Number(hours) * 60 + Number(minutes)),
+      )
     default:
       return value
   }
+}
+
+/** `Friday, 27 November` of `2026-11-27`; anything else as it is. */
+function dayText(value: string, language: string): string {
+  if (!/^\d{4}-\d\d-\d\d$/.test(value)) return value
+  const locale = language === '' || /^en$/i.test(language) ? 'en-GB' : language
+  const format = (options: Intl.DateTimeFormatOptions): string =>
+    new Intl.DateTimeFormat(locale, { timeZone: 'UTC', ...options }).format(Date.parse(value))
+  return `${format({ weekday: 'long' })}, ${format({ day: 'numeric', month: 'long' })}`
 }
 
 function listed(list: readonly unknown[], word: string): string {
