@@ -54,6 +54,7 @@ type Scalar = string | number | boolean | null
 const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
   caller: ['number'],
   greeting: [],
+  humans: ['there'],
   part: [],
   heard: ['by', 'text', 'sure'],
   failure: null,

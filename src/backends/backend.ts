@@ -114,6 +114,8 @@ export interface BackendSession {
   readonly offline: unknown
   /** The day where the callers are, as `2026-11-25`; absent where nobody asks for one. */
   readonly today?: string
+  /** Whether the human colleagues are there now, by their opening hours; absent: they always are. */
+  readonly humansThere?: boolean
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown
 }

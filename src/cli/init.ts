@@ -1,3 +1,4 @@
+import { codeOf } from '../call/phrase.js'
 import { existsSync } from 'node:fs'
 import { cp, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import { basename, join, relative, resolve } from 'node:path'
@@ -122,6 +123,12 @@ async function answers(options: InitOptions, { ask, out }: Terminal): Promise<An
   }
 }
 
+/** Calls of a template, in English and in Swahili, and their files in the folder. */
+const SCENARIOS = [
+  ['scenario.yaml', 'first-call.yaml'],
+  ['scenario-sw.yaml', 'simu-ya-kwanza.yaml'],
+] as const
+
 /** @returns the files, relative to the folder */
 async function writeFolder(target: string, name: string, chosen: Answers): Promise<readonly string[]> {
   const root = packageRoot()
@@ -145,10 +152,12 @@ async function writeFolder(target: string, name: string, chosen: Answers): Promi
     await cp(join(from, 'knowledge.md'), join(agentsDir, 'knowledge', `${name}.md`))
     written.push(join('agents', 'knowledge', `${name}.md`))
   }
-  const scenario = (await readFile(join(from, 'scenario.yaml'), 'utf8'))
-    .replace('$schema=SCHEMA', `$schema=${schema(join(target, 'scenarios'), 'scenario.schema.json')}`)
-    .replace(/^agent: .*$/m, `agent: ${name}`)
-  await write(join('scenarios', 'first-call.yaml'), scenario)
+  for (const [file, call] of SCENARIOS) {
+    const scenario = (await readFile(join(from, file), 'utf8'))
+      .replace('$schema=SCHEMA', `$schema=${schema(join(target, 'scenarios'), 'scenario.schema.json')}`)
+      .replace(/^agent: .*$/m, `agent: ${name}`)
+    await write(join('scenarios', call), scenario)
+  }
   await write(
     'mkondo.yaml',
     '# Settings of this folder: mkondo help settings. Environment variables take precedence.\nagentsDir: agents\n',
@@ -163,10 +172,16 @@ async function writeFolder(target: string, name: string, chosen: Answers): Promi
   return written
 }
 
+/** Languages that the templates speak. */
+const SPOKEN: readonly string[] = ['en', 'sw']
+
 function agentText(template: string, name: string, { template: of, language, tools }: Answers): string {
+  // One that they do not speak stays alone: `mkondo check` names the texts that it lacks.
+  const known = SPOKEN.includes(codeOf(language))
+  const spoken = known ? [language, ...SPOKEN.filter((code) => code !== codeOf(language))] : [language]
   const text = template
     .replace(/^name: .*$/m, `name: ${name}`)
-    .replace(/^language: .*$/m, `language: ${language}`)
+    .replace(/^languages: .*$/m, `languages: [${spoken.join(', ')}]`)
     .replaceAll(`tools/${of}.mjs`, `tools/${name}.mjs`)
     .replaceAll(`knowledge/${of}.md`, `knowledge/${name}.md`)
     .replaceAll(`--agent ${of}`, `--agent ${name}`)
@@ -200,7 +215,7 @@ A voice agent for phone calls on mkondo, created from the template \`${template}
 |---|---|
 | \`agents/${name}.yaml\` | the agent: instructions, tools, and the dialogue for running without a model |
 | \`agents/tools/${name}.mjs\` | its tools as code |
-| \`scenarios/first-call.yaml\` | a simulated caller, and the expected result of the call |
+| \`scenarios/first-call.yaml\`, \`simu-ya-kwanza.yaml\` | a simulated caller in English and one in Swahili, and the expected results of their calls |
 | \`mkondo.yaml\` | settings; \`.env.example\` lists the ones for your keys and secrets |
 
 \`\`\`sh

@@ -6,6 +6,7 @@ import { callContext, contextZone, dayOf } from '../agents/call-context.js'
 import { mcpToolNames } from '../agents/mcp-definition.js'
 import { getsDigits, offeredTools } from '../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../agents/phrases.js'
+import { isOpen } from '../escalation/hunt-group.js'
 import { withBusiness } from '../agents/template.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { codeOf, textIn } from '../call/phrase.js'
@@ -271,6 +272,7 @@ export function backendSession(
     toolLedger: resume === null || asks ? [] : resumedTools(resume),
     offline: agent.offline ?? null,
     today: dayOf(contextZone(agent), wallMs),
+    humansThere: agent.escalation?.hours == null || isOpen(agent.escalation.hours, wallMs),
     resume: resume?.backendState ?? null,
   }
 }

@@ -1,37 +1,43 @@
-/** Free times by weekday. Replace this table by a request to your own calendar. */
-const FREE = {
-  monday: ['9 AM', '2 PM'],
-  tuesday: ['10 AM', '4 PM'],
-  wednesday: [],
-  thursday: ['8 AM', '11 AM'],
-  friday: ['9 AM', '1 PM'],
-}
+/** Free times from Sunday on, and what was booked. Replace both by requests to your own calendar. */
+const WEEK = [[], ['09:00', '14:00'], ['10:00', '16:00'], [], ['08:00', '11:00'], ['10:00', '14:30', '16:00'], []]
+const booked = new Set()
+/** Somebody else takes this one while you talk about it, so that you can hear what the agent does then. */
+const GOES_MEANWHILE = '5 14:30'
 
-const day = { type: 'string', enum: Object.keys(FREE), description: 'The weekday.' }
+const date = { type: 'string', format: 'date', description: 'The day, as 2026-11-27 or in the words of the caller.' }
+const weekday = (day) => new Date(day).getUTCDay()
+const free = (day) => WEEK[weekday(day)].filter((time) => !booked.has(`${day} ${time}`))
 
 export const freeTimes = {
   name: 'free_times',
-  description: 'The free times of a weekday. Without any, the day is full.',
-  parameters: { properties: { day }, required: ['day'] },
+  description: 'The free times of a day. Without any, the day is full.',
+  parameters: { properties: { date }, required: ['date'] },
   // It only reads: it may be tried again.
   idempotent: true,
-  sample: { day: 'monday' },
-  run: ({ day }) => {
-    const [first = null, second = null] = FREE[day]
+  sample: { date: '2026-11-27' },
+  run: ({ date: day }) => {
+    const [first = null, second = first] = free(day)
     return { first, second }
   },
 }
 
-export const bookAppointment = {
-  name: 'book_appointment',
-  description: 'Books a time that free_times returned and the caller has confirmed.',
+export const bookSlot = {
+  name: 'book_slot',
+  description: 'Books a time that free_times returned. {"booked": false}: it has gone; first and second are free instead.',
   parameters: {
-    properties: { day, time: { type: 'string', maxLength: 20, description: 'Such as 9 AM.' } },
-    required: ['day', 'time'],
+    properties: {
+      date,
+      time: { type: 'string', pattern: '^\\d\\d:\\d\\d$', description: 'Such as 14:30, or in the words of the caller.' },
+      name: { type: 'string', maxLength: 100, description: 'Whom it is for.' },
+    },
+    required: ['date', 'time', 'name'],
   },
-  sample: { day: 'monday', time: '9 AM' },
-  run: ({ day, time }) => {
-    if (!FREE[day].includes(time)) throw new Error('that time is not free')
-    return { booked: true }
+  sample: { date: '2026-11-27', time: '10:00', name: 'Dry run' },
+  run: ({ date: day, time }) => {
+    const open = free(day)
+    if (open.includes(time)) booked.add(`${day} ${time}`)
+    if (open.includes(time) && `${weekday(day)} ${time}` !== GOES_MEANWHILE) return { booked: true }
+    const [first = null, second = first] = free(day)
+    return { booked: false, first, second }
   },
 }

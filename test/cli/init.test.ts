@@ -16,9 +16,15 @@ t.test(
       const { code, out, err } = await command(['init', made, '--template', template])
       t.equal(code, 0, err)
       const { agents } = await loadAgents(join(made, 'agents'), {}, offlineSpeech)
-      t.match(agents.get(`my-${template}`), { languages: ['en'], backend: 'auto', offline: {} }, template)
-      const [scenario] = await findScenarios([join(made, 'scenarios')])
-      t.equal(scenario?.agent, `my-${template}`)
+      t.match(agents.get(`my-${template}`), { languages: ['en', 'sw'], backend: 'auto', offline: {} }, template)
+      const found = await findScenarios([join(made, 'scenarios')])
+      t.same(
+        found.map(({ agent, name }) => [agent, name]),
+        [
+          [`my-${template}`, 'first-call'],
+          [`my-${template}`, 'simu-ya-kwanza'],
+        ],
+      )
       for (const file of ['mkondo.yaml', '.env.example', '.gitignore', 'README.md']) {
         t.ok(existsSync(join(made, file)), file)
         t.match(out, file)
@@ -45,7 +51,7 @@ t.test('language, backend and tools are options, and questions on a terminal', a
   t.match(out, /Allowed: a code such as en, sw or en-KE/)
   t.match(out, /how to switch to cascade/)
   const yaml = readFileSync(join(folder, 'msaada', 'agents', 'msaada.yaml'), 'utf8')
-  t.match(yaml, /^language: sw$/m)
+  t.match(yaml, /^languages: \[sw, en\]$/m, 'what the template speaks besides stays')
   t.match(
     readFileSync(join(folder, 'msaada', '.env.example'), 'utf8'),
     /^AUTO_BACKEND=cascade\n[^]*# STT_URL=\n[^]*# LLM_URL=\n[^]*# TTS_URL=\n/m,
@@ -59,7 +65,7 @@ t.test('language, backend and tools are options, and questions on a terminal', a
 
   await command(['init', join(folder, 'simu'), '--language', 'en-KE', '--template', 'survey', '--yes'], { ask })
   t.equal(asked.length, 5, 'with --yes nothing is asked')
-  t.match(readFileSync(join(folder, 'simu', 'agents', 'simu.yaml'), 'utf8'), /^language: en-KE$/m)
+  t.match(readFileSync(join(folder, 'simu', 'agents', 'simu.yaml'), 'utf8'), /^languages: \[en-KE, sw\]$/m)
 })
 
 t.test('a name or an option that cannot be is one line, and nothing is overwritten', async (t) => {

@@ -414,7 +414,11 @@ export class EmbeddedBackend implements Backend {
     if (this.#resumed !== null) this.#responses.generation = this.#resumed.generation
     this.#engine = new DialogueEngine({
       dialogue,
-      values: { caller: { number: session.from }, greeting: session.greeting ?? '' },
+      values: {
+        caller: { number: session.from },
+        greeting: session.greeting ?? '',
+        humans: { there: session.humansThere ?? true },
+      },
       answered: this.#resumed === null ? session.toolLedger : [],
       resume: this.#resumed?.dialogue ?? null,
       language: session.language,

@@ -266,7 +266,7 @@ class Conversation {
 function engineOf(dialogue: OfflineDialogue, greeting: string): DialogueEngine {
   return new DialogueEngine({
     dialogue,
-    values: { caller: { number: CALLER_NUMBER }, greeting },
+    values: { caller: { number: CALLER_NUMBER }, greeting, humans: { there: true } },
     answered: [],
     resume: null,
     today: new Date().toISOString().slice(0, 10),

@@ -93,7 +93,7 @@ export class DialogueModel implements DoubleModel {
     this.#options = options
     this.#engine = new DialogueEngine({
       dialogue: options.dialogue,
-      values: { caller: { number: CALLER_NUMBER }, greeting: options.greeting },
+      values: { caller: { number: CALLER_NUMBER }, greeting: options.greeting, humans: { there: true } },
       answered: [],
       resume: null,
       today: new Date().toISOString().slice(0, 10),

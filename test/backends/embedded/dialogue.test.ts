@@ -941,6 +941,9 @@ t.test(
       'Bye.',
     ])
     t.same(english.calls, ['book {"day":"2026-11-27","time":"10:30","name":"Njeri Wambui"}'])
+    const pausing = call('en', 'I want to come on Friday at nine', 'Yes.', 'It is for', 'my mother')
+    t.equal(pausing.calls[0], 'book {"day":"2026-11-27","time":"09:00","name":"It is for my mother"}')
+    t.match(pausing.said.at(-2), 'Who is it for?', 'nothing is said before it is finished')
     const swahili = call('sw', 'Nataka kuja kesho saa nne asubuhi', 'ndiyo')
     t.same(swahili.said.slice(1), ['Alhamisi, 26 Novemba, saa nne asubuhi, ten A M? Kiswahili', 'Who is it for?'])
     t.match(call('en', 'I want to come').said.at(-1), /^at\?/, 'nothing was said')

@@ -1,6 +1,7 @@
 import { textIn, type Phrase } from '../../../call/phrase.js'
 import { isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
+import { endsUnfinished } from '../../../call/turn-words.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import { isPathValue } from '../../../agents/offline.js'
@@ -132,6 +133,8 @@ export interface DialogueState {
   /** The text that was understood last; missing in checkpoints of older builds. */
   heardText?: string
   heardSure?: boolean
+  /** Words for a `text` slot that the caller has not finished. */
+  unfinished?: string
   visits: Record<string, number>
   widened: readonly string[]
   pending: readonly PendingCall[]
@@ -693,6 +696,15 @@ export class DialogueEngine {
     const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
     if (meaning === null) {
       this.#missed(unheard, attempt && (text !== '' || unheard.length === 0))
+      return
+    }
+    const { unfinished = '' } = this.#state
+    delete this.#state.unfinished
+    if (this.#dialogue.slots[meaning.name]?.type === 'text') {
+      const said = `${unfinished} ${meaning.slots[meaning.name] ?? ''}`.trim()
+      // "It is about": the caller goes on, and is not asked anything meanwhile.
+      if (endsUnfinished(said)) this.#state.unfinished = said
+      else this.#understood({ ...meaning, slots: { [meaning.name]: said } }, by, sure)
       return
     }
     this.#state.heardText = text
