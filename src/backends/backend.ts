@@ -112,9 +112,9 @@ export interface BackendSession {
   readonly toolLedger: readonly ToolLedgerEntry[]
   /** The agent's `offline:` block as loaded, for the embedded backend; null for an agent that has none. */
   readonly offline: unknown
-  /** The day where the callers are, as `2026-11-25`; absent where nobody asks for one. */
+  /** The day where the callers are, as `2026-11-25`. @defaultValue none: no day is understood */
   readonly today?: string
-  /** Whether the human colleagues are there now, by their opening hours; absent: they always are. */
+  /** Whether the human colleagues are there now, by their opening hours. @defaultValue true */
   readonly humansThere?: boolean
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown
