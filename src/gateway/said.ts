@@ -1,3 +1,4 @@
+import { CallLanguage } from '../call/call-language.js'
 import { codeOf } from '../call/phrase.js'
 import { HttpHosts } from '../backends/cascade/http-service.js'
 import { ownVoiceOf } from '../backends/cascade/services.js'
@@ -23,7 +24,8 @@ interface SaidOptions {
 }
 
 /**
- * A phrase in the voice of an agent's first backend, with its pronunciations, as a WAV file.
+ * A phrase in the voice of an agent's first backend, with its pronunciations, as a WAV file: in the language that its words
+ * are in, of those that the agent speaks, else in the first.
  * @throws GatewayError CALL_REFUSED where that backend takes no text to speak; CALL_FAULT where its voice failed
  */
 export async function said(
@@ -77,7 +79,9 @@ export async function said(
     malformed: () => undefined,
     http: new HttpHosts(nowMs, signal),
   } as const
-  const phrase = await own.say(text, codeOf(languages[0] ?? ''), context, signal).catch((thrown: unknown) => {
+  const language = new CallLanguage(languages, undefined)
+  language.heard([{ text }])
+  const phrase = await own.say(text, codeOf(language.now), context, signal).catch((thrown: unknown) => {
     throw new GatewayError('CALL_FAULT', `the voice failed: ${messageOf(thrown)}`)
   })
   if (phrase === null) throw new GatewayError('CALL_FAULT', 'the voice said nothing, or for too long')
