@@ -4,6 +4,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { codeOf, languageCode, textIn, textsOf } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
+import { WORDS } from '../call/words/languages.js'
 import { KNOWLEDGE_PASSAGES_MAX, KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 
 /** Characters of one passage in one language, and passages that a search gives back. */
@@ -116,14 +117,14 @@ function markdownPassages(text: string, languages: readonly string[]): Passage[]
   return passages
 }
 
-/** The lines of a passage by language: a line that begins with the code of one of the agent's begins its text. */
+/** The lines of a passage by language: one that begins with the code of the agent's, or of one of the gateway's, begins its text. */
 function byLanguage(lines: readonly string[], languages: readonly string[]): ReadonlyMap<string, readonly string[]> {
   const first: string[] = []
   const found = new Map([[languages[0] ?? '', first]])
   let current = first
   for (const line of lines) {
     const [, code = '', rest = ''] = /^([a-z]{2,3}):\s+(.*)$/.exec(line) ?? []
-    if (languages.includes(code)) {
+    if (languages.includes(code) || Object.hasOwn(WORDS, code)) {
       current = found.get(code) ?? []
       found.set(code, current)
       current.push(rest)
