@@ -390,3 +390,42 @@ t.test('a storm of scrapes is answered by one page', async (t) => {
   t.equal(made + reused, 200)
   t.ok(made < 50, `${made} pages were made`)
 })
+
+t.test('ended calls are found by what they were about, and go to a spreadsheet without a formula', async (t) => {
+  const gateway = await startGateway(t)
+  const about = (intent: string | null, summary: string | null): CallRecord['analysis'] => ({
+    model: 'm',
+    language: 'en',
+    summary,
+    fields: { intent: { value: intent, quote: 'words' }, resolved: { value: true, quote: 'words' } },
+    fault: null,
+  })
+  const kept = [
+    endedCall({ callSid: 'HD_about00001', analysis: about('refund', '=HYPERLINK("x"), said the caller') }),
+    endedCall({ callSid: 'HD_about00002', analysis: about('order', 'A late parcel.') }),
+    endedCall({ callSid: 'HD_about00003', analysis: about(null, null) }),
+    endedCall({ callSid: 'HD_about00004' }),
+  ]
+  for (const each of kept) gateway.calls.records.set(each.callSid, each)
+  const list = (query: string) => get(`${gateway.opsUrl}/api/fleet/calls?${query}`)
+  const found = async (search: string): Promise<string[]> => {
+    const { text } = await list(`search=${encodeURIComponent(search)}`)
+    return (json(text) as { ended: { callSid: string }[] }).ended.map(({ callSid }) => callSid.slice(-1))
+  }
+  t.same(await found('intent:Refund'), ['1'])
+  t.same(await found('late PARCEL'), ['2'])
+  t.same((await found('resolved:true')).sort(), ['1', '2', '3'])
+  t.same(await found('intent:lost'), [])
+  t.equal((await found('')).length, 4)
+  const csv = await list('format=csv&search=resolved:true')
+  t.match(csv.headers.get('content-type'), /^text\/csv/)
+  const [head, ...rows] = csv.text.trimEnd().split('\r\n')
+  t.equal(head, 'startedAt,callSid,agent,number,direction,outcome,endReason,durationMs,summary,intent,resolved')
+  t.equal(rows.length, 3)
+  t.ok(
+    rows.some((row) => row.endsWith(`,"'=HYPERLINK(""x""), said the caller",refund,true`)),
+    csv.text,
+  )
+  t.match(await list('format=xml'), { status: 400, text: /format is json or csv/ })
+  t.match(await list(`search=${'x'.repeat(201)}`), { status: 400, text: /at most 200 characters/ })
+})
