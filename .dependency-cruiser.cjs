@@ -14,6 +14,7 @@ const layers = [
   'sautikit-api',
   'workers',
   'fleet',
+  'campaigns',
   'edge',
   'config',
   'simulator',

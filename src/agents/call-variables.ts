@@ -25,7 +25,8 @@ const readBy = new WeakMap<AgentDefinition, ReadonlySet<string>>()
 export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
   const known = readBy.get(agent)
   if (known !== undefined) return known
-  const { tools, verification, ...words } = agent
+  // What a call back says of itself is always there.
+  const { tools, verification, callbacks: _, ...words } = agent
   const requests = [...tools, ...(verification === null ? [] : [verification.account])]
   const names = new Set([
     ...variablesIn(JSON.stringify({ ...words, questions: verification?.questions })),
@@ -42,7 +43,7 @@ export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
  * run.
  */
 export function agentWith(agent: AgentDefinition, variables: CallVariables): AgentDefinition {
-  if (variablesReadBy(agent).size === 0) return agent
+  if (variablesReadBy(agent).size === 0 && agent.callbacks === null) return agent
   const { tools, verification, ...words } = agent
   return {
     ...filled(words, variables),

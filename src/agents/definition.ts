@@ -813,6 +813,34 @@ const escalationSchema = z.strictObject({
     .describe('Whether the agent then continues with the caller or says goodbye.'),
 })
 
+const callbacksSchema = z.strictObject({
+  greeting: spoken
+    .default({
+      en: 'Hello, you asked us to call you back. {{call.variables.note}} Is now a good time? Say yes, or press 1.',
+      sw: 'Hujambo, uliomba tukupigie simu. {{call.variables.note}} Tunaweza kuongea sasa? Sema ndiyo, au bonyeza moja.',
+    })
+    .describe(
+      'Spoken first to the person who answers. {{call.variables.note}}: what the caller had said that it is about; leave it out where a phone is shared.',
+    ),
+  afterMinutes: z
+    .int()
+    .min(1)
+    .max(1440)
+    .default(15)
+    .describe('How long after the promise, where the caller named no time.'),
+  hours: hoursSchema
+    .nullable()
+    .default(null)
+    .describe("When callers are called back. Default: 08:00-20:00 in the zone of the caller's number."),
+  tries: z.int().min(1).max(5).default(3).describe('How often a caller who is not reached is called.'),
+  retryMinutes: z
+    .array(z.int().min(1).max(10_080))
+    .min(1)
+    .max(5)
+    .default([30, 120])
+    .describe('Minutes before the second and each later call; the last counts for all that follow.'),
+})
+
 const recordingSchema = z.strictObject({
   enabled: z
     .boolean()
@@ -1075,6 +1103,12 @@ export const agentSchema = z
       .default(null)
       .describe('What is to be known of each call after it (docs/ANALYSIS.md). Default: nothing.'),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
+    callbacks: callbacksSchema
+      .nullable()
+      .default(null)
+      .describe(
+        'The gateway itself makes the call backs that are promised (escalation.strategies with callback). Default: a colleague does.',
+      ),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
     outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
     afterCall: afterCallSchema.prefault({}),
@@ -1099,6 +1133,12 @@ export const agentSchema = z
         message: `${tool.name} is the name of an earlier tool; names must be unique`,
       })
     })
+    if (agent.callbacks !== null && agent.escalation?.strategies.includes('callback') !== true)
+      context.addIssue({
+        code: 'custom',
+        path: ['callbacks'],
+        message: 'are never promised: escalation.strategies has no callback',
+      })
     const { verification, rules } = agent
     const known = Object.keys(verification?.identity ?? {})
     agent.mcp.forEach((server, index) =>

@@ -9,7 +9,7 @@ export const LIVE = 'escalation.message.'
 
 /** What the agent itself says word for word during a call, with its place in the file. None of it is about a caller. */
 export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phrase: Phrase])[] {
-  const { escalation, silence, fillers, recording, recovery, limits } = agent
+  const { escalation, silence, fillers, recording, recovery, limits, callbacks } = agent
   const phrases: readonly (readonly [path: string, phrase: Phrase | null | undefined])[] = [
     ['apology', agent.apology],
     ['tryAgain', agent.tryAgain],
@@ -23,6 +23,7 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
     ]),
     ['recording.consent', recording.enabled ? recording.consent : null],
     ['recovery.text', recovery.text],
+    ...(callbacks === null ? [] : ([['callbacks.greeting', callbacks.greeting]] as const)),
     ['limits.maxDurationText', limits.maxDurationText],
     ['escalation.announce', escalation?.announce],
     ['escalation.failed', escalation?.failed],

@@ -210,6 +210,8 @@ const RESUMED_TOOLS_MAX = 20
 const OFFER_ANSWER_MS = 12_000
 const PHONE_DIGITS_MIN = 7
 const PHONE_DIGITS_MAX = 15
+/** A date and a time of the clock. */
+const WANTED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/
 
 /**
  * Makes all decisions of one call: inputs with their time go in, outputs come out. It has no sockets, timers, clocks or
@@ -1935,6 +1937,7 @@ export class CallSession {
       const refusal = this.#requestCallback(
         typeof args['number'] === 'string' ? args['number'] : null,
         textOf(args['note']),
+        typeof args['at'] === 'string' && args['at'].trim() !== '' ? args['at'].trim() : null,
       )
       return this.#toolResult(
         callId,
@@ -2600,9 +2603,10 @@ export class CallSession {
   /**
    * Handles the model's `request_callback`.
    * @param number  as the caller gave it; null for the number that they call from
+   * @param wantedAt  their date and time; null where they named none
    * @returns the error for the model; null when the call back is noted
    */
-  #requestCallback(number: string | null, note: string): string | null {
+  #requestCallback(number: string | null, note: string, wantedAt: string | null): string | null {
     const { callback } = this.#options.escalation ?? {}
     if (callback === null || callback === undefined) return 'This line does not call back.'
     if (number === null && !callback.numberKnown)
@@ -2614,16 +2618,21 @@ export class CallSession {
     ) {
       return 'number must be a phone number, digits only.'
     }
-    this.#noteCallback('words', digits, note)
+    if (wantedAt !== null && !(WANTED_AT.test(wantedAt) && Number.isFinite(Date.parse(`${wantedAt}:00Z`))))
+      return 'at must be a date and a time, as 2026-11-27T15:00.'
+    this.#noteCallback('words', digits, note, wantedAt)
     return null
   }
 
-  #noteCallback(asked: CallbackAsk, number: string | null, note: string): void {
+  #noteCallback(asked: CallbackAsk, number: string | null, note: string, wantedAt: string | null = null): void {
     const { reason, summary } = this.#offer ?? { reason: 'a call back', summary: note }
     this.#withdrawOffer()
     this.#escalation = { reason, strategy: 'callback', outcome: 'answered' }
     this.#claims?.arranged(CALLBACK_TOOL)
-    this.#out({ type: 'callback', wish: { asked, number, note, packet: this.#packet(reason, summary) } })
+    this.#out({
+      type: 'callback',
+      wish: { asked, number, note, ...(wantedAt === null ? {} : { wantedAt }), packet: this.#packet(reason, summary) },
+    })
     this.#mark('callback-noted', asked)
     this.#checkpointDue = true
   }

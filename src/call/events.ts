@@ -175,6 +175,8 @@ export interface CallbackWish {
   /** E.164; null for the number that they call from. */
   readonly number: string | null
   readonly note: string
+  /** The caller's date and time, as 2026-11-27T15:00; absent: they named none. */
+  readonly wantedAt?: string
   readonly packet: EscalationPacket
 }
 

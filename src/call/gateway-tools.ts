@@ -71,7 +71,7 @@ export const GATEWAY_TOOLS: readonly GatewayTool[] = [
   {
     name: CALLBACK_TOOL,
     description:
-      'Notes that a colleague is to call the caller back. Use it when the caller agrees to it or asks for it, then ' +
+      'Notes that the caller is to be called back. Use it when the caller agrees to it or asks for it, then ' +
       'tell them that it is noted.',
     parameters: {
       type: 'object',
@@ -82,6 +82,11 @@ export const GATEWAY_TOOLS: readonly GatewayTool[] = [
           description: 'Only when they want to be called on another number than the one they call from.',
         },
         note: { type: 'string', description: 'What it is about, and when it suits them.' },
+        at: {
+          type: 'string',
+          description:
+            'Only when they named a time: their date and time, as 2026-11-27T15:00. Read it back to them before.',
+        },
       },
     },
   },
@@ -99,7 +104,7 @@ export const GATEWAY_TOOLS: readonly GatewayTool[] = [
 export const RESUME_TOOL_SPEC: GatewayTool = {
   name: RESUME_TOOL,
   description:
-    'Gives you the conversation that was cut off. Call it as soon as the person confirms that it was them and that they ' +
+    'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
     'want to go on, and not before. Their identity has to be verified again.',
   parameters: { type: 'object', additionalProperties: false, properties: {} },
 }
@@ -135,8 +140,8 @@ export function languageToolSpec(languages: readonly string[]): GatewayTool {
 }
 
 /** Added to the instructions of an agent that rings a caller back. */
-export const CALL_BACK_INSTRUCTIONS = `You have rung this person because a call from their number was cut off. You do not know \
+export const CALL_BACK_INSTRUCTIONS = `You have rung this person to go on with an earlier call from their number. You do not know \
 yet who answers, and you know nothing of that call. Say your greeting, which asks whether they want to go on. If they \
 confirm, call ${RESUME_TOOL} and go on from what it returns. If they do not want to, or it was somebody else who called, \
-say goodbye and call ${END_CALL_TOOL}. Until then say nothing about an earlier call but that it was cut off, whatever you \
-are asked.`
+say goodbye and call ${END_CALL_TOOL}. Until then say nothing about an earlier call but what your greeting says, whatever \
+you are asked.`

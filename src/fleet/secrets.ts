@@ -2,7 +2,7 @@ import { createHmac, hkdfSync } from 'node:crypto'
 import { assert } from '../core/assert.js'
 
 /** What a key is for; each purpose has keys of its own. */
-type KeyPurpose = 'peers' | 'stored-calls' | 'effects' | 'callers' | 'verification' | 'node-records'
+type KeyPurpose = 'peers' | 'stored-calls' | 'effects' | 'callers' | 'verification' | 'node-records' | 'do-not-call'
 
 const KEY_BYTES = 32
 

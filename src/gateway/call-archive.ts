@@ -267,7 +267,7 @@ export function usesDataFolder(config: Config): boolean {
     config.messagesFile !== null ||
     config.numbersFile !== null ||
     config.handoffUrl !== null ||
-    (config.apiKey !== null && config.carrierRecordings)
+    config.apiKey !== null
   )
 }
 

@@ -59,6 +59,7 @@ import {
   resumeDetails,
   voiceUrlOf,
 } from './carrier-side.js'
+import { openCampaigns } from './campaigns-side.js'
 import { said } from './said.js'
 import { JournalFiles, findJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
@@ -77,6 +78,8 @@ export const WORKER_MEMORY_BASE_MB = 256
 export const WORKER_MEMORY_CALL_MB = 1
 /** After the last call of a drain, for the carrier's webhooks about its end, and for the answer to whoever commanded it. */
 const LAST_WEBHOOKS_MS = 500
+/** How long a stop waits for rows of campaigns whose calls are over; the others are taken up by the next start. */
+const CAMPAIGNS_CLOSE_MS = 2000
 
 interface GatewayOptions {
   readonly config: Config
@@ -320,6 +323,21 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       for (const listener of joinedListeners) listener(record)
     },
   })
+  const placing =
+    api === null
+      ? null
+      : await openCampaigns({
+          config,
+          outbound,
+          store: fleet.store,
+          agent: (name) => agents.get(name)?.definition,
+          slots: () => ({ capacity: calls?.capacity ?? 0, free: (calls?.free ?? 0) - outbound.waiting }),
+          walletMinor: () => null,
+          walletEmpty: () => undefined,
+          told: () => undefined,
+          metrics,
+          log,
+        })
   let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let unfollow: (() => Promise<void>) | null = null
@@ -362,6 +380,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         const { callSid, agent, number = null } = started
         kept.tell({ type: 'call.started', callSid, agent, number, data: started })
       },
+      onPromise: (state) => void placing?.campaigns.promise(state),
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
@@ -393,6 +412,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           })
         }
         if (isCallSid(callSid)) details?.follow(callSid)
+        placing?.campaigns.ended(record)
         for (const listener of listeners) listener(record)
       },
     })
@@ -500,6 +520,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     })
     if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers })
     await fleet.node.start()
+    await placing?.campaigns.start()
     const registry = calls
     const left = kept.left.map(({ record }) => record)
     void leftCalls.settle(left, (record, callSid, isRecord) => {
@@ -515,6 +536,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       calls?.close(),
       speech.close(),
       traces?.close(),
+      placing?.campaigns.close(0),
       kept.close(),
       fleet.close(),
     ])
@@ -542,6 +564,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       outbound.close()
       await unfollow?.()
       await running.calls.drain(drainTimeoutMs)
+      await placing?.campaigns.close(CAMPAIGNS_CLOSE_MS)
       // The carrier posts a call's end after the call, and whoever gave the command has to get its answer.
       if (carried > 0 || byCommand) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()

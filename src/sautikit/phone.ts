@@ -173,3 +173,16 @@ export function maskNumber(value: string): string {
 export function maskNumbersIn(text: string): string {
   return text.replace(/\+?[0-9](?:[ ().-]{0,2}[0-9]){6,}/g, (number) => maskNumber(number))
 }
+
+/** The zone of the country of a number, such as Africa/Nairobi; null where the country is not known or has several. */
+export function countryZone(number: string): string | null {
+  const code = parsePhoneNumberFromString(number)?.country
+  if (code === undefined) return null
+  // A method in newer runtimes, a property before.
+  const locale = new Intl.Locale('und', { region: code }) as Intl.Locale & {
+    readonly timeZones?: readonly string[]
+    readonly getTimeZones?: () => readonly string[]
+  }
+  const zones = locale.getTimeZones?.() ?? locale.timeZones ?? []
+  return zones.length === 1 ? (zones[0] ?? null) : null
+}

@@ -140,6 +140,8 @@ export class CallContinuity {
               orderedMs: this.preparedAtMs - placed.orderedAtMs,
               variables: placed.variables,
               externalId: placed.externalId,
+              leaveMessage: placed.leaveMessage,
+              promised: placed.promised,
             },
       preparedWallMs: this.#preparedWallMs,
       elapsedMs: this.#context.clock() - this.preparedAtMs,

@@ -34,6 +34,8 @@ export interface CallStart {
   readonly business?: Business | null
   /** Of an outbound call; absent: none. */
   readonly variables?: CallVariables
+  /** False: an answering machine gets no message. Default: what the agent's file says. */
+  readonly leaveMessage?: boolean
   /** Knowledge and modules that the agent's file names. */
   readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */

@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache'
 import { missingFacts } from '../agents/business.js'
 import { agentWith } from '../agents/call-variables.js'
 import type { Business } from '../agents/business.js'
+import type { AgentDefinition } from '../agents/definition.js'
 import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
 import type { SharedAttempts } from '../agents/verification-lock.js'
@@ -105,6 +106,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onHandoff?: (news: HandoffNews) => void
   /** Called when the first stream of a call opens. */
   readonly onStarted?: (started: CallStarted) => void
+  /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
+  readonly onPromise?: (state: KeptState) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
@@ -299,6 +302,7 @@ export class CallRegistry implements CallDirectory {
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       streamLost: this.#options.onStreamLost ?? null,
+      promised: (state) => this.#options.onPromise?.(state),
       handoffNews: (news) => this.#options.onHandoff?.(news),
       started: (started) => this.#options.onStarted?.(started),
       callNumber: () => {
@@ -406,7 +410,7 @@ export class CallRegistry implements CallDirectory {
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
     const variables = (call.placed ?? resume?.kept.placed)?.variables ?? {}
-    const bound = agentWith(agent.definition, variables)
+    const bound = withGreeting(agentWith(agent.definition, variables), call)
     const hosted =
       bound === agent.definition
         ? agent
@@ -485,6 +489,7 @@ export class CallRegistry implements CallDirectory {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
       this.enter({ ...this.#redacted(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
+    if (state.kept.escalation?.history?.callback != null) this.#options.onPromise?.(state)
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */
@@ -674,6 +679,13 @@ export class CallRegistry implements CallDirectory {
     this.#ticker.periodMs = streams ? TICK_MS : TICK_WITHOUT_STREAM_MS
     this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
+}
+
+/** An agent that makes a promised call back begins with other words than after a call that was cut off. */
+function withGreeting(agent: AgentDefinition, { placed }: NewCall): AgentDefinition {
+  const { callbacks, recovery } = agent
+  if (placed?.promised !== true || callbacks === null) return agent
+  return { ...agent, recovery: { ...recovery, callbackGreeting: callbacks.greeting } }
 }
 
 /** @throws GatewayError KEPT_CALL_INVALID or CALL_REFUSED */

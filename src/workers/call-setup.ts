@@ -146,9 +146,12 @@ const AMD_DEFAULT: Amd = amdSchema.parse({})
  * Answering-machine detection of a call that the gateway placed; null for any other. A caller who is rung back did not
  * ask for it, so an agent cannot leave it out there.
  */
-export function amdOf({ agent, direction, resume }: CallStart): Amd | null {
+export function amdOf({ agent, direction, resume, leaveMessage = true }: CallStart): Amd | null {
   if (direction !== 'outbound') return null
-  if (resume === null) return agent.outbound.amd
+  if (resume === null) {
+    const { amd } = agent.outbound
+    return amd === null || leaveMessage ? amd : { ...amd, message: null }
+  }
   const asks = resume.newStream !== undefined && resume.checkpoint.callBack === 'asks'
   return asks ? (agent.outbound.amd ?? AMD_DEFAULT) : null
 }

@@ -51,6 +51,8 @@ interface EscalationDriverOptions {
   readonly mark: (name: string, detail?: string) => void
   /** Called when the escalation machine has nothing more to do. */
   readonly settled: () => void
+  /** Called when the caller was promised a call back. */
+  readonly promised: () => void
   /** Called after each step of the machine: `kept` may be another. */
   readonly changed: () => void
 }
@@ -165,7 +167,7 @@ export class EscalationDriver {
   callback(wish: CallbackWish | null): void {
     if (wish === null) return this.handle({ type: 'callback', accepted: false })
     this.#packet ??= wish.packet
-    this.#callBack(wish.asked, wish.number ?? this.#options.caller, wish.note)
+    this.#callBack(wish.asked, wish.number ?? this.#options.caller, wish.note, wish.wantedAt)
     if (this.active) this.handle({ type: 'callback', accepted: true })
     else this.#note({ strategy: 'callback', outcome: 'answered' })
   }
@@ -309,12 +311,14 @@ export class EscalationDriver {
     }
   }
 
-  #callBack(asked: CallbackAsk, number: string, note: string): void {
-    this.#note({ callback: { asked, number, note, at: new Date(this.#context.wallClock()).toISOString() } })
+  #callBack(asked: CallbackAsk, number: string, note: string, wantedAt?: string): void {
+    const at = new Date(this.#context.wallClock()).toISOString()
+    this.#note({ callback: { asked, number, note, at, ...(wantedAt === undefined ? {} : { wantedAt }) } })
     this.#options.mark('callback', asked)
     this.#options.log.debug({ asked }, 'callback requested')
     this.#newsSent = { ...this.#newsSent, callbacks: this.#newsSent.callbacks + 1 }
     this.#postNews('callback.requested', this.#newsSent.callbacks)
+    this.#options.promised()
   }
 
   #note(change: Partial<EscalationHistory>): void {

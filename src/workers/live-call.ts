@@ -83,8 +83,11 @@ export interface PlacedCall {
   readonly variables: CallVariables
   /** The name that whoever ordered the call has for it; null: none. */
   readonly externalId: string | null
-  /** The call that was cut off, whose caller is rung back. */
+  /** False: an answering machine gets no message. */
+  readonly leaveMessage: boolean
+  /** The call that was cut off, or in which a call back was promised: its caller is rung back. */
   readonly recovers?: KeptState
+  readonly promised: boolean
 }
 
 /** Who called whom, as the record has it. */

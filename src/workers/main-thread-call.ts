@@ -215,6 +215,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         log: this.#log,
         toSession: (step) => this.#send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
+        promised: () => context.promised(this.#promise()),
         changed: () => context.keeper?.changed(call.callSid),
         mark: (name, detail) => this.#mark(name, detail),
       },
@@ -648,6 +649,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       agent: this.#hosted.definition,
       business: this.#hosted.serves?.business ?? null,
       variables: this.#continuity.call.placed?.variables ?? {},
+      leaveMessage: this.#continuity.call.placed?.leaveMessage ?? true,
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#share.names,
       from: this.#caller,
@@ -754,6 +756,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#endWhenDone()
   }
 
+  /** What a call back goes on from. */
+  #promise(): KeptState {
+    const { log, marks } = this.#continuity.logKept()
+    return { kept: this.#continuity.kept(), log, marks: [...marks] }
+  }
+
   #endWhenDone(): void {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
     if (this.#continuity.isCut) return
@@ -764,6 +772,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.goesOnElsewhere(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
+    if (this.#escalation.history?.callback != null) this.#context.promised(this.#promise())
     const record = this.#record.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)

@@ -153,6 +153,8 @@ export interface MainThreadContext extends MainThreadServices {
   /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void
+  /** The caller was promised a call back: the call as it is now; again when it has ended. */
+  promised(state: KeptState): void
   /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void
   /** The first stream of a call has opened. */

@@ -46,7 +46,12 @@ export const outboundOrderSchema = z.strictObject({
 export interface OutboundOrder extends z.output<typeof outboundOrderSchema> {
   /** The label of the call at the carrier, which rings each once; default: made of the key, or random. */
   readonly clientRequestId?: string
-  /** Its caller is rung back, under RECOVERY_PER_MINUTE: the call that was cut off. */
+  /** False: an answering machine gets no message. Default: what the agent's file says. */
+  readonly leaveMessage?: boolean
+  /**
+   * Its caller is rung back: the call that was cut off (under RECOVERY_PER_MINUTE), or with a `clientRequestId` the one in
+   * which that was promised.
+   */
   readonly recovers?: KeptState
 }
 
@@ -200,6 +205,8 @@ export class OutboundCalls {
       ringMs: agent.ringMs,
       variables: order.variables ?? {},
       externalId: order.externalId ?? null,
+      leaveMessage: order.leaveMessage ?? true,
+      promised: recovers !== undefined && order.clientRequestId !== undefined,
       orderedAtMs: clock(),
       orderedAtWallMs: wallClock(),
       callSid: null,
@@ -269,7 +276,8 @@ export class OutboundCalls {
     if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
     const from = order.from ?? agent.from
     const lacking = [...(agent.variables ?? [])].filter((name) => order.variables?.[name] === undefined)
-    if (lacking.length > 0) throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
+    if (lacking.length > 0 && order.recovers === undefined)
+      throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
     const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
@@ -284,7 +292,7 @@ export class OutboundCalls {
     }
     const { perMinute, recoveryPerMinute } = this.#options
     const [budget, allowed, setting] =
-      order.recovers === undefined
+      order.recovers === undefined || order.clientRequestId !== undefined
         ? [this.#orders, perMinute, 'OUTBOUND_PER_MINUTE']
         : [this.#recoveries, recoveryPerMinute, 'RECOVERY_PER_MINUTE']
     if (!budget.take())

@@ -111,6 +111,8 @@ const PLACED = {
   ringMs: 30_000,
   variables: {},
   externalId: null,
+  leaveMessage: true,
+  promised: false,
 }
 function record(sid: string, startedAtMs: number): CallRecord {
   return unreachedRecord(

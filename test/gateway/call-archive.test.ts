@@ -177,12 +177,7 @@ t.test('settings under which nothing is written need no folder', async (t) => {
   t.ok(usesDataFolder(loadConfig({ KEEP_CALLS: 'false', JOURNAL_CALLS: 'true' }, null)))
   t.ok(
     usesDataFolder(loadConfig({ KEEP_CALLS: 'false', SAUTIKIT_API_KEY: 'tsk_0123456789' }, null)),
-    "the carrier's recordings",
-  )
-  t.notOk(
-    usesDataFolder(
-      loadConfig({ KEEP_CALLS: 'false', SAUTIKIT_API_KEY: 'tsk_0123456789', CARRIER_RECORDINGS: 'false' }, null),
-    ),
+    "campaigns, and the carrier's recordings",
   )
 })
 

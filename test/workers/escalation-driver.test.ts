@@ -73,6 +73,7 @@ function rig(
       },
       mark,
       settled: () => undefined,
+      promised: () => undefined,
       changed: () => undefined,
     },
     {

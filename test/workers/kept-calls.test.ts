@@ -6,6 +6,7 @@ import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { type KeptCall, type KeptState, parseKeptCall } from '../../src/call/documents/kept-call.js'
+import { CallLog } from '../../src/call/call-log.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
@@ -19,7 +20,8 @@ import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { callOf as callOfKept, goesOnWith } from '../../src/workers/kept-call.js'
+import { lostResult } from '../../src/workers/call-continuity.js'
+import { callOf as callOfKept, calledBack, goesOnWith } from '../../src/workers/kept-call.js'
 import { processClock } from '../../src/workers/ticker.js'
 import { callerSays, orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
 import { keptCall } from '../support/kept-call.js'
@@ -573,4 +575,21 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
   t.equal(host.free, free)
   t.equal(host.find(call.callSid), undefined)
+})
+
+t.test('a call that had ended goes on with the agent who calls back, and asks first who answers', (t) => {
+  const ended = { ...inState('closing', { reason: 'caller-hung-up', detail: '' }) }
+  const kept = { ...ended, result: lostResult(ended) }
+  t.equal(goesOnWith(kept), 'nobody')
+  const placed = {
+    callSid: sid('HD_calledback01'),
+    agent: kept.agent,
+    direction: 'outbound',
+    from: kept.to,
+    to: kept.from,
+  } as const
+  const back = calledBack({ kept, log: new CallLog().records(), marks: [] }, placed).kept
+  t.equal(goesOnWith(back), 'agent')
+  t.match(back, { recoveredFrom: kept.callSid, session: { callBack: 'asks', identity: null, greeted: false } })
+  t.end()
 })

@@ -130,6 +130,8 @@ const keptCallSchema = z.object({
       orderedMs: z.number(),
       variables: z.record(z.string(), z.string()).default({}),
       externalId: z.string().nullable().default(null),
+      leaveMessage: z.boolean().default(true),
+      promised: z.boolean().default(false),
     })
     .nullable(),
   legRateHz: z.int(),

@@ -226,6 +226,10 @@ export const escalationHistorySchema = (number: string) =>
         number: z.string().describe(number),
         note: z.string(),
         at: z.iso.datetime().describe('Calendar time.'),
+        wantedAt: z
+          .string()
+          .exactOptional()
+          .describe("The caller's own date and time, as 2026-11-27T15:00; absent: they named none."),
       })
       .nullable()
       .describe('A colleague is to call back.'),

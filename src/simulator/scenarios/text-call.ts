@@ -213,6 +213,7 @@ class TextCall implements DocumentCall {
       keeper: null,
       maskNumbers: true,
       streamLost: null,
+      promised: () => undefined,
       handoffNews: () => undefined,
       started: () => undefined,
     }

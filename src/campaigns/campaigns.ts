@@ -1,0 +1,428 @@
+import { callVariablesSchema } from '../agents/call-variables.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import { contextZone } from '../agents/call-context.js'
+import type { CallRecord } from '../call/documents/record.js'
+import { parseKeptCall } from '../call/documents/kept-call.js'
+import type { KeptState } from '../call/documents/kept-call.js'
+import { GatewayError } from '../core/errors.js'
+import { WEEKDAYS } from '../escalation/hunt-group.js'
+import type { CallStore } from '../fleet/call-store.js'
+import { CarrierApiError } from '../sautikit-api/http.js'
+import { countryZone, subscriberNumber } from '../sautikit/phone.js'
+import type { Log } from '../telemetry/log.js'
+import type { OutboundOrder } from '../workers/outbound-calls.js'
+import { wallOfLocal } from './local-time.js'
+import { CALL_BACKS, policyOf } from './campaign.js'
+import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
+import type { DoNotCall } from './do-not-call.js'
+import type { Next, RowQueue } from './row-queue.js'
+import { ERRORS_OF, afterTry, tooManyErrors, verdictOf } from './scheduler.js'
+import type { WaitReason } from './scheduler.js'
+
+/** How often campaigns that other nodes made or changed are looked for. */
+const LOOK_MS = 2000
+/** How often is asked whether a call whose record another node makes is over. */
+const OUTCOME_LOOK_MS = 2000
+/** After this, nobody will say any more how a call went. Longer than any call. */
+const OUTCOME_MS_MAX = 3 * 3_600_000
+/** How long after a try the carrier is asked for the same call again: it keeps an order's key for a day. */
+const SAME_ORDER_MS_MAX = 3_600_000
+const SAME_ORDER_PAUSE_MS = 5000
+/** The claim of a try, and what became of it, in the store. */
+const CLAIM_MS = 24 * 3_600_000
+/** After a refusal that is ours or the carrier's, and temporary. */
+const REFUSED_PAUSE_MS = 5000
+const WALLET_PAUSE_MS = 60_000
+/** Call backs at once: most wait for their time. */
+const CALL_BACKS_AT_ONCE = 100
+/** Words of the caller that a call back's greeting has. */
+const NOTE_CHARS_MAX = 300
+
+const CALLING = 'calling'
+const FREE = 'free'
+
+interface CampaignsOptions {
+  readonly queue: RowQueue
+  readonly doNotCall: DoNotCall
+  readonly place: (order: OutboundOrder) => Promise<{ readonly callSid: string | null }>
+  /** The fleet's: one node begins a try. */
+  readonly claims: Pick<CallStore, 'once' | 'settle'>
+  readonly agent: (name: string) => AgentDefinition | undefined
+  readonly slots: () => { readonly capacity: number; readonly free: number }
+  /** Null: not known. */
+  readonly walletMinor: () => number | null
+  /** The carrier refused a call for want of money. */
+  readonly walletEmpty: () => void
+  /** OUTBOUND_PER_MINUTE. */
+  readonly perMinute: number
+  /** Calendar time. */
+  readonly wallClock: () => number
+  /** From 0 to 1. */
+  readonly random: () => number
+  readonly log: Log
+  /** A try is over, or a row waits: for metrics. */
+  readonly counted: (agent: string, what: TryResult | 'held', why?: WaitReason) => void
+  /** A row is over, or a campaign changed. Does not wait. */
+  readonly told: (news: CampaignNews) => void
+  /** For tests; real timers, which keep no process alive, otherwise. */
+  readonly later?: (ms: number, run: () => void) => void
+}
+
+/** What receivers are told of campaigns. */
+export type CampaignNews =
+  | { readonly type: 'campaign.row'; readonly row: Row }
+  | { readonly type: 'campaign.paused'; readonly campaign: Campaign }
+
+interface Outcome {
+  readonly result: TryResult
+  readonly callSid: string | null
+  readonly durationMs: number
+}
+
+/**
+ * Calls that this gateway makes of itself: campaigns, and promised call backs. A row comes from the queue, is decided on by
+ * `scheduler.ts`, and is called; its turn ends with its call.
+ *
+ * No row is called twice. Before a try its label is claimed in the fleet's store, and the row says that it is being
+ * called. A process that dies leaves both: whoever gets the row asks how that call went, and asks the carrier for it again
+ * only under the same label, by which the carrier knows the order. Where nobody can say, the row is over as `uncertain`.
+ */
+export class Campaigns {
+  readonly #options: CampaignsOptions
+  readonly #later: (ms: number, run: () => void) => void
+  readonly #known = new Map<string, Campaign>()
+  readonly #served = new Set<string>()
+  /** By label: who waits for the outcome of a call that this process placed. */
+  readonly #outcomes = new Map<string, (outcome: Outcome) => void>()
+  /** The newest results of each campaign at this node, oldest first. */
+  readonly #newest = new Map<string, TryResult[]>()
+  #closed = false
+
+  constructor(options: CampaignsOptions) {
+    this.#options = options
+    this.#later = options.later ?? ((ms, run) => setTimeout(run, ms).unref())
+  }
+
+  /** Goes on with what earlier runs and other nodes have left. */
+  async start(): Promise<void> {
+    const { queue, perMinute } = this.#options
+    await queue.serve(CALL_BACKS, { atOnce: CALL_BACKS_AT_ONCE, perMinute }, this.#work)
+    await this.#look()
+  }
+
+  async close(waitMs: number): Promise<void> {
+    this.#closed = true
+    for (const settle of [...this.#outcomes.values()]) settle(UNKNOWN)
+    await this.#options.queue.close(waitMs)
+  }
+
+  // --- call backs ---------------------------------------------------------------------------------------------
+
+  /** A caller was promised a call back: it is kept, with the conversation as it is now; again, with the newest. */
+  async promise(state: KeptState): Promise<void> {
+    const { agent, queue, wallClock, log } = this.#options
+    const { kept } = state
+    const { callback } = kept.escalation?.history ?? {}
+    const definition = agent(kept.agent)
+    if (callback == null || definition?.callbacks == null) return
+    const to = subscriberNumber(callback.number)
+    if (to === null) return
+    const ours = subscriberNumber(kept.direction === 'inbound' ? kept.to : kept.from)
+    const timeZone = countryZone(to)
+    const zone = timeZone ?? contextZone(definition)
+    const askedMs = Date.parse(callback.at)
+    const wantedMs = callback.wantedAt === undefined ? null : wallOfLocal(zone, callback.wantedAt)
+    const row: Row = {
+      id: `back-${kept.callSid}`,
+      campaign: CALL_BACKS,
+      agent: kept.agent,
+      to,
+      from: ours,
+      variables: callVariablesSchema.parse({
+        ...kept.placed?.variables,
+        note: sentence(callback.note.slice(0, NOTE_CHARS_MAX)),
+      }),
+      externalId: null,
+      timeZone,
+      dueMs: Math.max(wantedMs ?? askedMs + definition.callbacks.afterMinutes * 60_000, wallClock()),
+      tries: [],
+      result: null,
+      recovers: state,
+    }
+    try {
+      if ((await queue.add(CALL_BACKS, [row])) > 0) return
+      await queue.change(CALL_BACKS, (before) =>
+        before.id === row.id && before.tries.length === 0 && before.result === null
+          ? { ...row, dueMs: wantedMs === null ? before.dueMs : row.dueMs }
+          : null,
+      )
+    } catch (thrown) {
+      log.error({ err: thrown, call_sid: kept.callSid }, 'a promised call back could not be kept')
+    }
+  }
+
+  // --- the turn of a row --------------------------------------------------------------------------------------
+
+  readonly #work = async (row: Row, save: (row: Row) => Promise<void>): Promise<Next> => {
+    const { wallClock, doNotCall, walletMinor, slots, counted } = this.#options
+    if (row.result !== null) return { next: 'done', row }
+    const begun = row.tries.at(-1)
+    const policy = this.#policyOf(row)
+    if (begun?.result === null) return this.#follow(policy, row, begun)
+    if (policy === null) return this.#over({ ...row, result: 'not-allowed' })
+    const facts = { doNotCall: await doNotCall.has(row.to), walletMinor: walletMinor(), ...slots() }
+    const verdict = verdictOf(policy, row, facts, wallClock())
+    switch (verdict.do) {
+      case 'end':
+        return this.#over({ ...row, result: verdict.result })
+      case 'wait':
+        counted(row.agent, 'held', verdict.why)
+        return verdict.all
+          ? { next: 'hold', row, untilMs: verdict.untilMs }
+          : { next: 'later', row, atMs: verdict.untilMs }
+      case 'call':
+        return this.#call(policy, row, save)
+    }
+  }
+
+  async #call(policy: Policy, row: Row, save: (row: Row) => Promise<void>): Promise<Next> {
+    const { claims, wallClock } = this.#options
+    const label = `row-${row.campaign}-${row.id}-${row.tries.length + 1}`
+    const standing = await claims.once(keyOf(label), CALLING, CLAIM_MS)
+    if (standing === FREE) await claims.settle(keyOf(label), CALLING, CLAIM_MS)
+    const begun: Try = { label, atMs: wallClock(), callSid: null, result: null, durationMs: 0 }
+    const calling = { ...row, tries: [...row.tries, begun] }
+    await save(calling)
+    // Another run had begun it, and did not come to say so.
+    if (standing !== null && standing !== FREE) return this.#follow(policy, calling, begun)
+    const waiting = this.#outcomeOf(label)
+    const refused = await this.#place(policy, calling, label)
+    if (refused === null) return this.#settle(policy, calling, begun, await waiting)
+    this.#outcomes.delete(label)
+    if (refused === 'unknown') return this.#follow(policy, calling, begun)
+    if (refused === 'failed') return this.#settle(policy, calling, begun, { ...UNKNOWN, result: 'failed' })
+    if (refused === 'not-allowed') return this.#over({ ...row, result: 'not-allowed' })
+    // It did not ring: the same try may be begun again.
+    await claims.settle(keyOf(label), FREE, CLAIM_MS)
+    await save(row)
+    return { next: 'hold', row, untilMs: wallClock() + refused.pauseMs }
+  }
+
+  /** @returns null: the carrier has taken it. `unknown`: it may ring */
+  async #place(
+    policy: Policy | null,
+    row: Row,
+    label: string,
+  ): Promise<null | 'unknown' | 'failed' | 'not-allowed' | { readonly pauseMs: number }> {
+    const { place, walletEmpty, log } = this.#options
+    const { agent, to, from, variables, externalId, recovers } = row
+    try {
+      await place({
+        agent,
+        to,
+        variables,
+        clientRequestId: label,
+        leaveMessage: policy?.leaveMessage ?? true,
+        ...(from === null ? {} : { from }),
+        ...(externalId === null ? {} : { externalId }),
+        ...this.#earlier(recovers),
+      })
+      return null
+    } catch (thrown) {
+      if (thrown instanceof CarrierApiError) {
+        const { status, retryAfterS } = thrown
+        if (status === 402) {
+          walletEmpty()
+          return { pauseMs: WALLET_PAUSE_MS }
+        }
+        if (status === 429) return { pauseMs: Math.max(REFUSED_PAUSE_MS, (retryAfterS ?? 0) * 1000) }
+        if (status >= 400 && status < 500) {
+          log.warn({ err: thrown, campaign: row.campaign }, 'the carrier refused a call of a campaign')
+          return 'failed'
+        }
+        return 'unknown'
+      }
+      if (!(thrown instanceof GatewayError)) throw thrown
+      if (thrown.retryable || thrown.code === 'DRAINING') return { pauseMs: REFUSED_PAUSE_MS }
+      log.warn({ err: thrown, campaign: row.campaign }, 'a row of a campaign may not be called')
+      return 'not-allowed'
+    }
+  }
+
+  /** The conversation to go on with; none where another version of this program kept it in another shape. */
+  #earlier(recovers: unknown): Pick<OutboundOrder, 'recovers'> {
+    if (recovers === null) return {}
+    try {
+      const state = recovers as KeptState // from `promise`, as JSON; its parts are read again by whoever takes them
+      const kept = parseKeptCall(state.kept)
+      // It is a call of its own: its times and its limits begin anew.
+      const anew = { result: null, elapsedMs: 0, streamMs: 0, preparedWallMs: this.#options.wallClock(), resumed: [] }
+      return { recovers: { ...state, marks: [], kept: { ...kept, ...anew } } }
+    } catch (thrown) {
+      this.#options.log.warn({ err: thrown }, 'a call back begins anew: the earlier call cannot be read')
+      return {}
+    }
+  }
+
+  /** A try that was begun, by this run or by one that died: nobody knows yet whether it rang. */
+  async #follow(policy: Policy | null, row: Row, begun: Try): Promise<Next> {
+    const { wallClock } = this.#options
+    const { label, atMs } = begun
+    const waiting = this.#outcomeOf(label)
+    let ordered = false
+    for (;;) {
+      const ageMs = wallClock() - atMs
+      if (ageMs > OUTCOME_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
+      const outcome = await Promise.race([waiting, this.#pause(ordered ? OUTCOME_LOOK_MS : SAME_ORDER_PAUSE_MS)])
+      if (outcome !== null) return this.#settle(policy, row, begun, outcome)
+      if (ordered) continue
+      // Under the same label the carrier rings nobody twice. After too long it may have forgotten the label.
+      if (wallClock() - atMs > SAME_ORDER_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
+      const again = await this.#place(policy, row, label)
+      if (again === 'failed' || again === 'not-allowed') return this.#settle(policy, row, begun, UNKNOWN)
+      ordered = again === null
+    }
+  }
+
+  async #settle(policy: Policy | null, row: Row, begun: Try, outcome: Outcome): Promise<Next> {
+    this.#outcomes.delete(begun.label)
+    // The process ends: the next one, or another node, asks how it went.
+    if (this.#closed && outcome === UNKNOWN) return { next: 'later', row, atMs: row.dueMs }
+    const { wallClock, random, counted } = this.#options
+    const { result } = outcome
+    const tried = { ...row, tries: [...row.tries.slice(0, -1), { ...begun, ...outcome }] }
+    counted(row.agent, result)
+    await this.#watchErrors(row.campaign, result)
+    const after = policy === null ? { ...tried, result } : afterTry(policy, tried, result, wallClock(), random())
+    return after.result === null ? { next: 'later', row: after, atMs: after.dueMs } : this.#over(after)
+  }
+
+  #over(row: Row): Next {
+    this.#options.told({ type: 'campaign.row', row })
+    // What was said is not kept longer than it is needed.
+    return { next: 'done', row: { ...row, recovers: null } }
+  }
+
+  /** Too many failures: something is wrong, and more calls would not mend it. */
+  async #watchErrors(id: string, result: TryResult): Promise<void> {
+    const campaign = this.#known.get(id)
+    const newest = [...(this.#newest.get(id) ?? []), result].slice(-ERRORS_OF)
+    this.#newest.set(id, newest)
+    if (campaign?.state !== 'running' || !tooManyErrors(newest, campaign.errorPercent)) return
+    this.#newest.delete(id)
+    const paused: Campaign = {
+      ...campaign,
+      state: 'paused',
+      why: `${campaign.errorPercent} % of the newest calls failed`,
+    }
+    this.#options.log.error({ campaign: id }, 'a campaign pauses itself: too many of its calls failed')
+    await this.keep(paused)
+    this.#options.told({ type: 'campaign.paused', campaign: paused })
+  }
+
+  // --- outcomes -----------------------------------------------------------------------------------------------
+
+  /** The record of a call that has ended here. */
+  ended(record: CallRecord): void {
+    const { outbound, callSid, durationMs } = record
+    const label = outbound?.clientRequestId
+    if (outbound === null || label?.startsWith('row-') !== true) return
+    const outcome: Outcome = { result: outbound.result, callSid, durationMs }
+    const waits = this.#outcomes.get(label)
+    if (waits !== undefined) waits(outcome)
+    // Where another node waits, it reads this.
+    else this.#publish(label, outcome)
+  }
+
+  #publish(label: string, outcome: Outcome): void {
+    const { claims, log } = this.#options
+    const value = JSON.stringify(outcome)
+    claims
+      .once(keyOf(label), value, CLAIM_MS)
+      .then(() => claims.settle(keyOf(label), value, CLAIM_MS))
+      .catch((thrown: unknown) => log.warn({ err: thrown }, 'the outcome of a call could not be kept for another node'))
+  }
+
+  /** Resolves when a record is made, here or at another node. */
+  #outcomeOf(label: string): Promise<Outcome> {
+    return new Promise((resolve) => {
+      this.#outcomes.set(label, resolve)
+      const look = async (): Promise<void> => {
+        if (this.#outcomes.get(label) !== resolve || this.#closed) return
+        const standing = await this.#options.claims.once(keyOf(label), CALLING, CLAIM_MS).catch(() => null)
+        if (standing?.startsWith('{') === true) resolve(JSON.parse(standing) as Outcome)
+        else this.#later(OUTCOME_LOOK_MS, () => void look())
+      }
+      this.#later(OUTCOME_LOOK_MS, () => void look())
+    })
+  }
+
+  #pause(ms: number): Promise<null> {
+    return new Promise((resolve) => this.#later(ms, () => resolve(null)))
+  }
+
+  // --- campaigns ----------------------------------------------------------------------------------------------
+
+  #policyOf(row: Row): Policy | null {
+    const definition = this.#options.agent(row.agent)
+    if (definition === undefined) return null
+    if (row.campaign !== CALL_BACKS) {
+      const campaign = this.#known.get(row.campaign)
+      return campaign === undefined ? null : policyOf(campaign)
+    }
+    const { callbacks } = definition
+    if (callbacks === null) return null
+    const { hours, tries, retryMinutes } = callbacks
+    return {
+      state: 'running',
+      hours: hours ?? {
+        timeZone: row.timeZone ?? contextZone(definition),
+        week: Object.fromEntries(WEEKDAYS.map((day) => [day, ['08:00-20:00']])),
+        holidays: [],
+      },
+      startAtMs: 0,
+      endAtMs: null,
+      tries,
+      retryMinutes: { busy: retryMinutes, 'no-answer': retryMinutes, silence: retryMinutes, machine: retryMinutes },
+      walletBelowMinor: 0,
+      keepFreePercent: 0,
+      leaveMessage: true,
+    }
+  }
+
+  /** Writes a campaign, and has it noticed here at once. */
+  async keep(campaign: Campaign): Promise<void> {
+    await this.#options.queue.keep(campaign)
+    await this.#serve(campaign)
+    await this.#options.queue.wake(campaign.id)
+  }
+
+  async #look(): Promise<void> {
+    if (this.#closed) return
+    try {
+      for (const campaign of await this.#options.queue.campaigns()) await this.#serve(campaign)
+    } catch (thrown) {
+      this.#options.log.warn({ err: thrown }, 'campaigns could not be read')
+    }
+    this.#later(LOOK_MS, () => void this.#look())
+  }
+
+  async #serve(campaign: Campaign): Promise<void> {
+    this.#known.set(campaign.id, campaign)
+    if (campaign.state === 'draft' || this.#served.has(campaign.id)) return
+    this.#served.add(campaign.id)
+    await this.#options.queue.serve(campaign.id, campaign, this.#work)
+  }
+}
+
+const UNKNOWN: Outcome = { result: 'uncertain', callSid: null, durationMs: 0 }
+
+function keyOf(label: string): string {
+  return `try:${label}`
+}
+
+/** Words that a greeting can go on after. */
+function sentence(text: string): string {
+  const words = text.trim()
+  return words === '' || /[.!?]$/.test(words) ? words : `${words}.`
+}

@@ -1,0 +1,336 @@
+import { appendFile, mkdir, open, readFile, readdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { messageOf } from '../core/errors.js'
+import type { Log } from '../telemetry/log.js'
+import { campaignSchema, rowSchema } from './campaign.js'
+import type { Campaign, Row } from './campaign.js'
+import type { Limits, Next, RowQueue, RowWork } from './row-queue.js'
+
+/** A file of rows is written anew when it has so many lines more than rows. */
+const STALE_LINES_MAX = 20_000
+/** The longest timer: a longer wait is looked at again on the way. */
+const TIMER_MS_MAX = 3_600_000
+/** After a fault of the disk, or of the work. */
+const FAULT_PAUSE_MS = 5000
+
+const ID = /^[a-z0-9][a-z0-9-]{0,79}$/
+
+interface FileQueueOptions {
+  /** Below DATA_DIR, which this process holds. */
+  readonly folder: string
+  /** Calendar time. */
+  readonly wallClock: () => number
+  readonly log: Log
+  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
+  readonly later?: (ms: number, run: () => void) => () => void
+}
+
+/** A campaign in memory. */
+interface Open {
+  campaign: Campaign | null
+  readonly rows: Map<string, Row>
+  /** Ids of rows that wait, the one that is due first last. */
+  waiting: string[]
+  readonly working: Set<string>
+  lines: number
+  limits: Limits | null
+  work: RowWork | null
+  heldUntilMs: number
+  /** What is left of this minute's calls, and when that was. */
+  budget: number
+  budgetAtMs: number
+  endTimer: () => void
+}
+
+/**
+ * Campaigns of one process, without Redis: `ID.json` has the campaign, `ID.rows.jsonl` its rows, one line for each change,
+ * the last one counts. All rows are in memory too. A line that a death cut off is left out: its change had not been
+ * made.
+ */
+export class FileQueue implements RowQueue {
+  /** Writes that failed. */
+  faults = 0
+  readonly #options: FileQueueOptions
+  readonly #open = new Map<string, Open>()
+  readonly #active = new Set<Promise<void>>()
+  #writing: Promise<void> = Promise.resolve()
+  #closed = false
+
+  private constructor(options: FileQueueOptions) {
+    this.#options = options
+  }
+
+  /** @throws what the file system throws */
+  static async start(options: FileQueueOptions): Promise<FileQueue> {
+    const queue = new FileQueue(options)
+    const { folder, log } = options
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    for (const name of (await readdir(folder)).sort()) {
+      const [, id = ''] = /^(.+)\.(?:json|rows\.jsonl)$/.exec(name) ?? []
+      if (!ID.test(id)) continue
+      const entry = queue.#entry(id)
+      const text = await readFile(join(folder, name), 'utf8')
+      if (name.endsWith('.json')) {
+        const read = campaignSchema.safeParse(parsed(text))
+        if (read.success) entry.campaign = read.data
+        else log.error({ campaign: id }, 'a campaign on the disk cannot be read')
+        continue
+      }
+      for (const line of text.split('\n')) {
+        const read = rowSchema.safeParse(parsed(line))
+        entry.lines++
+        if (read.success) entry.rows.set(read.data.id, read.data)
+      }
+    }
+    for (const [id, entry] of queue.#open) {
+      queue.#sort(entry)
+      if (entry.lines > entry.rows.size) await queue.#rewrite(id, entry)
+    }
+    return queue
+  }
+
+  campaigns(): Promise<readonly Campaign[]> {
+    const all = [...this.#open.values()].flatMap(({ campaign }) => (campaign === null ? [] : [campaign]))
+    return Promise.resolve(all.sort((a, b) => a.createdAt.localeCompare(b.createdAt)))
+  }
+
+  async keep(campaign: Campaign): Promise<void> {
+    this.#entry(campaign.id).campaign = campaign
+    await this.#write(async () => {
+      const path = join(this.#options.folder, `${campaign.id}.json`)
+      await writeFile(`${path}.part`, JSON.stringify(campaign), { mode: 0o600 })
+      await rename(`${path}.part`, path)
+    })
+    this.#pump(campaign.id)
+  }
+
+  async add(campaign: string, rows: readonly Row[]): Promise<number> {
+    const entry = this.#entry(campaign)
+    const added = rows.filter(({ id }) => !entry.rows.has(id))
+    for (const row of added) entry.rows.set(row.id, row)
+    this.#sort(entry)
+    await this.#append(campaign, entry, added)
+    this.#pump(campaign)
+    return added.length
+  }
+
+  rows(campaign: string): Promise<readonly Row[]> {
+    return Promise.resolve([...(this.#open.get(campaign)?.rows.values() ?? [])])
+  }
+
+  async change(campaign: string, change: (row: Row) => Row | null): Promise<number> {
+    const entry = this.#open.get(campaign)
+    if (entry === undefined) return 0
+    let changed = 0
+    for (const [id, row] of entry.rows) {
+      const other = entry.working.has(id) ? null : change(row)
+      if (other === null) continue
+      entry.rows.set(id, other)
+      changed++
+    }
+    if (changed === 0) return 0
+    this.#sort(entry)
+    // What was there before may have been erased: it is not left in the file.
+    await this.#write(() => this.#rewrite(campaign, entry))
+    this.#pump(campaign)
+    return changed
+  }
+
+  serve(campaign: string, limits: Limits, work: RowWork): Promise<void> {
+    const entry = this.#entry(campaign)
+    entry.budget = Math.min(entry.budget, limits.perMinute)
+    entry.limits = limits
+    entry.work = work
+    this.#pump(campaign)
+    return Promise.resolve()
+  }
+
+  wake(campaign: string): Promise<void> {
+    const entry = this.#open.get(campaign)
+    if (entry !== undefined) entry.heldUntilMs = 0
+    this.#pump(campaign)
+    return Promise.resolve()
+  }
+
+  /** Resolves when all that was to be written so far is on the disk. */
+  get written(): Promise<void> {
+    return this.#writing
+  }
+
+  async close(waitMs: number): Promise<void> {
+    this.#closed = true
+    for (const { endTimer } of this.#open.values()) endTimer()
+    let timer: NodeJS.Timeout | null = null
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, waitMs)
+    })
+    await Promise.race([Promise.all(this.#active), late])
+    if (timer !== null) clearTimeout(timer)
+    await this.#writing
+  }
+
+  #entry(id: string): Open {
+    const known = this.#open.get(id)
+    if (known !== undefined) return known
+    const entry: Open = {
+      campaign: null,
+      rows: new Map(),
+      waiting: [],
+      working: new Set(),
+      lines: 0,
+      limits: null,
+      work: null,
+      heldUntilMs: 0,
+      budget: Infinity,
+      budgetAtMs: this.#options.wallClock(),
+      endTimer: () => undefined,
+    }
+    this.#open.set(id, entry)
+    return entry
+  }
+
+  #sort(entry: Open): void {
+    entry.waiting = [...entry.rows.values()]
+      .reverse()
+      .filter(({ id, result }) => result === null && !entry.working.has(id))
+      .sort((a, b) => dueMs(b) - dueMs(a))
+      .map(({ id }) => id)
+  }
+
+  /** Puts a row among those that wait. */
+  #wait(entry: Open, row: Row): void {
+    const { waiting, rows } = entry
+    let [from, to] = [0, waiting.length]
+    while (from < to) {
+      const middle = (from + to) >> 1
+      const other = rows.get(waiting[middle] ?? '')
+      if (other !== undefined && dueMs(other) > dueMs(row)) from = middle + 1
+      else to = middle
+    }
+    waiting.splice(from, 0, row.id)
+  }
+
+  /** Gives work to all rows that are due, as far as the limits go. */
+  #pump(id: string): void {
+    const entry = this.#open.get(id)
+    const { limits = null, work = null } = entry ?? {}
+    if (entry === undefined || limits === null || work === null || this.#closed) return
+    entry.endTimer()
+    const { wallClock } = this.#options
+    for (;;) {
+      const nowMs = wallClock()
+      const row = entry.rows.get(entry.waiting.at(-1) ?? '')
+      if (row === undefined || entry.working.size >= limits.atOnce) return
+      this.#refill(entry, limits, nowMs)
+      const budgetMs = entry.budget >= 1 ? 0 : ((1 - entry.budget) / limits.perMinute) * 60_000
+      const waitMs = Math.max(dueMs(row) - nowMs, entry.heldUntilMs - nowMs, budgetMs)
+      if (waitMs > 0) return this.#lookIn(id, entry, waitMs)
+      entry.waiting.pop()
+      entry.working.add(row.id)
+      entry.budget--
+      const working = this.#turn(id, entry, row, work).finally(() => {
+        this.#active.delete(working)
+        this.#pump(id)
+      })
+      this.#active.add(working)
+    }
+  }
+
+  #refill(entry: Open, { perMinute }: Limits, nowMs: number): void {
+    const passedMs = Math.max(0, nowMs - entry.budgetAtMs)
+    // One at a time: a minute's worth at once would be a burst for the carrier.
+    entry.budget = Math.min(1, entry.budget + (passedMs / 60_000) * perMinute)
+    entry.budgetAtMs = nowMs
+  }
+
+  #lookIn(id: string, entry: Open, waitMs: number): void {
+    const { later = unrefTimer } = this.#options
+    entry.endTimer = later(Math.min(Math.ceil(waitMs), TIMER_MS_MAX), () => this.#pump(id))
+  }
+
+  async #turn(id: string, entry: Open, row: Row, work: RowWork): Promise<void> {
+    let next: Next
+    try {
+      next = await work(row, async (changed) => {
+        entry.rows.set(changed.id, changed)
+        try {
+          await this.#append(id, entry, [changed], true)
+        } catch (thrown) {
+          entry.rows.set(row.id, row)
+          throw thrown
+        }
+      })
+    } catch (thrown) {
+      this.#options.log.error({ err: thrown, campaign: id }, 'the turn of a row of a campaign failed')
+      const nowMs = this.#options.wallClock()
+      next = { next: 'later', row: entry.rows.get(row.id) ?? row, atMs: nowMs + FAULT_PAUSE_MS }
+    }
+    const after = next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row
+    // A turn without a call has used up none of the minute's.
+    if (after.tries.length === row.tries.length) entry.budget = Math.min(1, entry.budget + 1)
+    if (next.next === 'hold') entry.heldUntilMs = Math.max(entry.heldUntilMs, next.untilMs)
+    entry.working.delete(row.id)
+    entry.rows.set(row.id, after)
+    if (after.result === null) this.#wait(entry, after)
+    if (next.next !== 'hold') await this.#append(id, entry, [after])
+  }
+
+  async #append(id: string, entry: Open, rows: readonly Row[], sync = false): Promise<void> {
+    if (rows.length === 0) return
+    entry.lines += rows.length
+    await this.#write(async () => {
+      if (entry.lines > entry.rows.size + STALE_LINES_MAX) return this.#rewrite(id, entry)
+      const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('')
+      const path = this.#pathOf(id)
+      if (!sync) return appendFile(path, text, { mode: 0o600 })
+      const file = await open(path, 'a', 0o600)
+      try {
+        await file.appendFile(text)
+        await file.datasync()
+      } finally {
+        await file.close()
+      }
+    })
+  }
+
+  async #rewrite(id: string, entry: Open): Promise<void> {
+    const path = this.#pathOf(id)
+    const text = [...entry.rows.values()].map((row) => `${JSON.stringify(row)}\n`).join('')
+    await writeFile(`${path}.part`, text, { mode: 0o600 })
+    await rename(`${path}.part`, path)
+    entry.lines = entry.rows.size
+  }
+
+  #pathOf(id: string): string {
+    return join(this.#options.folder, `${id}.rows.jsonl`)
+  }
+
+  /** One after the other. @throws what the file system throws */
+  async #write(work: () => Promise<void>): Promise<void> {
+    const mine = this.#writing.then(work)
+    this.#writing = mine.catch((thrown: unknown) => {
+      this.faults++
+      if (this.faults === 1)
+        this.#options.log.error({ reason: messageOf(thrown) }, 'a campaign could not be kept on the disk')
+    })
+    await mine
+  }
+}
+
+/** One that was being called is looked after first. */
+function dueMs({ dueMs: at, tries }: Row): number {
+  return tries.at(-1)?.result === null ? 0 : at
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null // a line that was cut off
+  }
+}
+
+function unrefTimer(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms).unref()
+  return () => clearTimeout(timer)
+}

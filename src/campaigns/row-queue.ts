@@ -1,0 +1,42 @@
+import type { Campaign, Row } from './campaign.js'
+
+/** What a row's turn came to: over, again at a calendar time, or not now, as the others of its campaign. */
+export type Next =
+  | { readonly next: 'done'; readonly row: Row }
+  | { readonly next: 'later'; readonly row: Row; readonly atMs: number }
+  | { readonly next: 'hold'; readonly row: Row; readonly untilMs: number }
+
+/**
+ * The turn of one row. No other node has it meanwhile. A row whose last try has no result was being called when its
+ * process died. Does not reject.
+ * @param save  resolves when the row is kept as it is now
+ */
+export type RowWork = (row: Row, save: (row: Row) => Promise<void>) => Promise<Next>
+
+/** How fast a campaign goes, over all nodes. */
+export interface Limits {
+  readonly atOnce: number
+  readonly perMinute: number
+}
+
+/**
+ * Campaigns and their rows, which outlive the process: in Redis, or in files of one process. What may be called now is
+ * decided in `scheduler.ts`; a queue keeps rows, gives each to one worker at a time when it is due, and keeps the limits.
+ */
+export interface RowQueue {
+  /** Oldest first. */
+  campaigns(): Promise<readonly Campaign[]>
+  keep(campaign: Campaign): Promise<void>
+  /** Adds the rows that it does not have. @returns how many were new */
+  add(campaign: string, rows: readonly Row[]): Promise<number>
+  /** All rows, in no order, as they are now. */
+  rows(campaign: string): Promise<readonly Row[]>
+  /** Changes rows that nobody is calling: where `change` returns null, a row stays. @returns how many were changed */
+  change(campaign: string, change: (row: Row) => Row | null): Promise<number>
+  /** Gives the rows of a campaign to `work`; again, with other limits: these hold from then on. */
+  serve(campaign: string, limits: Limits, work: RowWork): Promise<void>
+  /** What holds a campaign may be over. */
+  wake(campaign: string): Promise<void>
+  /** Gives no more rows, and waits for those that are being worked on, at most `waitMs`. */
+  close(waitMs: number): Promise<void>
+}

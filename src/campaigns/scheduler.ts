@@ -1,0 +1,77 @@
+import { isTimeZone, openingOf } from '../escalation/hunt-group.js'
+import type { Policy, Row, RowResult, TryResult } from './campaign.js'
+
+/** When is looked again at what may change at any moment. */
+const LOOK_AGAIN_MS = 60_000
+const FREE_LOOK_MS = 2000
+/** Share of a pause that is random, so that rows that were tried together are not tried again together. */
+const PAUSE_RANDOM_SHARE = 0.2
+/** Tries that the share of errors is taken of. */
+export const ERRORS_OF = 20
+
+/** What is true now at the node that asks. */
+export interface Facts {
+  /** Its number wants no calls. */
+  readonly doNotCall: boolean
+  /** What the carrier's wallet holds, in minor units; null: not known, which is not empty. */
+  readonly walletMinor: number | null
+  /** Call slots of this node, and how many are free. */
+  readonly capacity: number
+  readonly free: number
+}
+
+/** Why a row waits. */
+export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'inbound'
+
+/** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
+export type Verdict =
+  | { readonly do: 'call' }
+  | { readonly do: 'wait'; readonly untilMs: number; readonly why: WaitReason; readonly all: boolean }
+  | { readonly do: 'end'; readonly result: RowResult }
+
+/**
+ * Whether a row may be called now. Both queues ask this and nothing else; how many at once and in a minute is theirs.
+ * @param nowMs calendar time
+ */
+export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number): Verdict {
+  const { state, startAtMs, endAtMs, walletBelowMinor } = policy
+  const end = (result: RowResult): Verdict => ({ do: 'end', result })
+  const wait = (why: WaitReason, untilMs: number, all = true): Verdict => ({ do: 'wait', untilMs, why, all })
+  if (state === 'stopped') return end('stopped')
+  if (facts.doNotCall) return end('do-not-call')
+  if (endAtMs !== null && nowMs >= endAtMs) return end('expired')
+  if (state !== 'running') return wait('paused', nowMs + LOOK_AGAIN_MS)
+  if (nowMs < startAtMs) return wait('not-begun', startAtMs)
+  if (nowMs < row.dueMs) return wait('not-due', row.dueMs, false)
+  const hours = row.timeZone === null ? policy.hours : { ...policy.hours, timeZone: row.timeZone }
+  // Nobody knows what hour it is there.
+  if (!isTimeZone(hours.timeZone)) return end('invalid-zone')
+  const { open, changesAtMs } = openingOf(hours, nowMs)
+  if (!open) {
+    if (changesAtMs === null || (endAtMs !== null && changesAtMs >= endAtMs)) return end('expired')
+    return wait('closed', changesAtMs, row.timeZone === null)
+  }
+  if (facts.walletMinor !== null && facts.walletMinor < walletBelowMinor) return wait('wallet', nowMs + LOOK_AGAIN_MS)
+  if (facts.free <= (facts.capacity * policy.keepFreePercent) / 100) return wait('inbound', nowMs + FREE_LOOK_MS)
+  return { do: 'call' }
+}
+
+/**
+ * A row after a try: over, or due again.
+ * @param random  0 to 1
+ */
+export function afterTry(policy: Policy, row: Row, result: TryResult, nowMs: number, random: number): Row {
+  const pauses = policy.retryMinutes[result] ?? []
+  const minutes = pauses[Math.min(row.tries.length, pauses.length) - 1]
+  if (minutes === undefined || row.tries.length >= policy.tries) return { ...row, result }
+  const pauseMs = minutes * 60_000 * (1 + PAUSE_RANDOM_SHARE * random)
+  return { ...row, dueMs: Math.round(nowMs + pauseMs) }
+}
+
+/** Whether too many of the newest tries failed. @param newest  oldest first */
+export function tooManyErrors(newest: readonly TryResult[], errorPercent: number): boolean {
+  const last = newest.slice(-ERRORS_OF)
+  if (last.length < ERRORS_OF) return false
+  const failed = last.filter((result) => result === 'failed' || result === 'uncertain').length
+  return failed * 100 >= errorPercent * last.length
+}

@@ -1,0 +1,92 @@
+import { join } from 'node:path'
+import type { AgentDefinition } from '../agents/definition.js'
+import { Campaigns } from '../campaigns/campaigns.js'
+import type { CampaignNews } from '../campaigns/campaigns.js'
+import { TRY_RESULTS } from '../campaigns/campaign.js'
+import { FileDoNotCall } from '../campaigns/do-not-call.js'
+import type { DoNotCall } from '../campaigns/do-not-call.js'
+import { FileQueue } from '../campaigns/file-queue.js'
+import type { RowQueue } from '../campaigns/row-queue.js'
+import type { Config } from '../config/settings.js'
+import type { CallStore } from '../fleet/call-store.js'
+import { parseRedisUrl } from '../fleet/redis-url.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { OutboundCalls } from '../workers/outbound-calls.js'
+
+interface CampaignsSideOptions {
+  readonly config: Config
+  readonly outbound: OutboundCalls
+  readonly store: Pick<CallStore, 'once' | 'settle'>
+  readonly agent: (name: string) => AgentDefinition | undefined
+  readonly slots: () => { readonly capacity: number; readonly free: number }
+  readonly walletMinor: () => number | null
+  readonly walletEmpty: () => void
+  readonly told: (news: CampaignNews) => void
+  readonly metrics: Metrics
+  readonly log: Log
+}
+
+/** Campaigns and promised call backs of this process, and the list of who wants no calls. */
+export interface CampaignsSide {
+  readonly campaigns: Campaigns
+  readonly queue: RowQueue
+  readonly doNotCall: DoNotCall
+}
+
+/** Where campaigns are kept below DATA_DIR. */
+const FOLDER = 'campaigns'
+
+/**
+ * Opens what earlier runs have left: in Redis, where there is one, or below DATA_DIR, which this process holds.
+ * @throws what the file system throws
+ */
+export async function openCampaigns(options: CampaignsSideOptions): Promise<CampaignsSide> {
+  const { config, outbound, store, agent, slots, walletMinor, walletEmpty, told, metrics } = options
+  const log = options.log.component('campaigns')
+  const { queue, doNotCall } = await opened(config, log)
+  const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
+    'agent',
+    'result',
+  ])
+  const held = metrics.defineCounter('campaign_waits', 'Times that a row of a campaign had to wait, by reason', [
+    'agent',
+    'reason',
+  ])
+  const campaigns = new Campaigns({
+    queue,
+    doNotCall,
+    place: (order) => outbound.place(order),
+    claims: store,
+    agent,
+    slots,
+    walletMinor,
+    walletEmpty,
+    perMinute: config.outboundPerMinute,
+    wallClock: Date.now,
+    random: Math.random,
+    log,
+    counted: (name, what, why) => {
+      if (what === 'held') held({ agent: name, reason: why ?? '' }).inc()
+      else tries({ agent: name, result: TRY_RESULTS.find((result) => result === what) ?? 'uncertain' }).inc()
+    },
+    told,
+  })
+  return { campaigns, queue, doNotCall }
+}
+
+async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
+  const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
+  if (address !== undefined) {
+    // Imported only here: most gateways have no Redis.
+    const { RedisDoNotCall, RedisQueue } = await import('../campaigns/redis-queue.js')
+    const secrets = config.tokenSecrets
+    const queue = new RedisQueue({ address, prefix: config.redisPrefix, secrets, log })
+    return { queue, doNotCall: new RedisDoNotCall(queue, secrets) }
+  }
+  const folder = join(config.dataDir, FOLDER)
+  return {
+    queue: await FileQueue.start({ folder, wallClock: Date.now, log }),
+    doNotCall: await FileDoNotCall.open(join(config.dataDir, 'do-not-call.jsonl')),
+  }
+}

@@ -1,0 +1,428 @@
+import { mkdtemp, readFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import type { AgentInput } from '../../src/agents/definition.js'
+import { campaignSchema, policyOf, readWindow } from '../../src/campaigns/campaign.js'
+import type { Campaign, Row, TryResult } from '../../src/campaigns/campaign.js'
+import { Campaigns } from '../../src/campaigns/campaigns.js'
+import type { CampaignNews } from '../../src/campaigns/campaigns.js'
+import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
+import { FileQueue } from '../../src/campaigns/file-queue.js'
+import { wallOfLocal } from '../../src/campaigns/local-time.js'
+import { afterTry, verdictOf } from '../../src/campaigns/scheduler.js'
+import type { Facts } from '../../src/campaigns/scheduler.js'
+import { CallLog } from '../../src/call/call-log.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
+import { parseCallSid } from '../../src/core/ids.js'
+import { GatewayError } from '../../src/core/errors.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { CarrierApiError } from '../../src/sautikit-api/http.js'
+import { countryZone } from '../../src/sautikit/phone.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.js'
+import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
+import { keptCall } from '../support/kept-call.js'
+import { until } from '../support/until.js'
+
+const NAIROBI = 'Africa/Nairobi'
+/** A Friday, 10:00 in Nairobi. */
+const FRIDAY_10 = Date.parse('2026-11-27T10:00:00+03:00')
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+const campaign = (more: Partial<Campaign> = {}): Campaign =>
+  campaignSchema.parse({
+    version: 1,
+    id: 'reminders-1',
+    name: 'reminders',
+    agent: 'appointments',
+    window: 'Mon-Sat 09:00-18:00',
+    timeZone: NAIROBI,
+    state: 'running',
+    why: null,
+    createdAt: '2026-11-27T06:00:00.000Z',
+    rows: 1,
+    ...more,
+  })
+
+const row = (n: number, more: Partial<Row> = {}): Row => ({
+  id: `r${n}`,
+  campaign: 'reminders-1',
+  agent: 'appointments',
+  to: `+2547000001${String(n).padStart(2, '0')}`,
+  from: null,
+  variables: {},
+  externalId: null,
+  timeZone: null,
+  dueMs: 0,
+  tries: [],
+  result: null,
+  recovers: null,
+  ...more,
+})
+
+const FREE: Facts = { doNotCall: false, walletMinor: null, capacity: 100, free: 100 }
+
+t.test('a window is read, and what is none is named', (t) => {
+  t.match(readWindow('Mon-Sat 09:00-18:00'), { mon: ['09:00-18:00'], sat: ['09:00-18:00'] })
+  t.notOk('sun' in (readWindow('Mon-Sat 09:00-18:00') as object))
+  t.equal(Object.keys(readWindow('08:00-12:00')).length, 7, 'without days: each day')
+  t.same(readWindow('Sun 10:00-12:00, Fri-Mon 14:00-16:00'), {
+    sun: ['10:00-12:00', '14:00-16:00'],
+    fri: ['14:00-16:00'],
+    sat: ['14:00-16:00'],
+    mon: ['14:00-16:00'],
+  })
+  for (const wrong of ['9-18', 'Foo 09:00-18:00', 'Mon-Bar 09:00-18:00', '', 'Mon 25:00-26:00'])
+    t.match(readWindow(wrong), /is no window; allowed: such as Mon-Sat 09:00-18:00/, wrong)
+  t.end()
+})
+
+t.test('whether a row may be called now', (t) => {
+  const verdict = (more: Partial<Campaign>, facts = FREE, nowMs = FRIDAY_10, one = row(1)) =>
+    verdictOf(policyOf(campaign(more)), one, facts, nowMs)
+  t.same(verdict({}), { do: 'call' })
+  t.match(verdict({}, FREE, FRIDAY_10 - 2 * HOUR), { do: 'wait', why: 'closed', untilMs: FRIDAY_10 - HOUR, all: true })
+  t.match(verdict({}, FREE, FRIDAY_10 + 8 * HOUR), { why: 'closed', untilMs: FRIDAY_10 + 23 * HOUR })
+  t.match(verdict({ state: 'paused' }), { do: 'wait', why: 'paused', all: true })
+  t.match(verdict({ state: 'stopped' }), { do: 'end', result: 'stopped' })
+  t.match(verdict({ endAt: '2026-11-27T09:59:00+03:00' }), { do: 'end', result: 'expired' })
+  t.match(verdict({ endAt: '2026-11-27T20:00:00+03:00' }, FREE, FRIDAY_10 + 8.5 * HOUR), { result: 'expired' })
+  t.match(verdict({ startAt: '2026-11-27T11:00:00+03:00' }), { why: 'not-begun', untilMs: FRIDAY_10 + HOUR })
+  t.match(verdict({}, { ...FREE, doNotCall: true }), { do: 'end', result: 'do-not-call' })
+  t.match(verdict({}, { ...FREE, walletMinor: 9999 }), { why: 'wallet', all: true })
+  t.match(verdict({}, { ...FREE, walletMinor: 10_000 }), { do: 'call' })
+  t.match(
+    verdict({}, { ...FREE, free: 20 }),
+    { why: 'inbound', all: true },
+    'a fifth stays free for calls that come in',
+  )
+  t.match(verdict({}, { ...FREE, free: 21 }), { do: 'call' })
+  const abroad = row(1, { timeZone: 'America/New_York' })
+  t.match(verdict({}, FREE, FRIDAY_10, abroad), { why: 'closed', all: false }, 'there it is 2 at night')
+  const nowhere = row(1, { timeZone: 'Africa/Nowhere' })
+  t.match(
+    verdict({}, FREE, FRIDAY_10, nowhere),
+    { do: 'end', result: 'invalid-zone' },
+    'a zone that is none allows nothing',
+  )
+  t.end()
+})
+
+t.test('a row after a try, by its result', (t) => {
+  const after = (result: TryResult, tries: number, more: Partial<Campaign> = {}) => {
+    const tried = { label: 'x', atMs: 0, callSid: null, result, durationMs: 0 }
+    return afterTry(
+      policyOf(campaign(more)),
+      row(1, { tries: Array.from({ length: tries }, () => tried) }),
+      result,
+      0,
+      0,
+    )
+  }
+  t.match(after('person', 1), { result: 'person' })
+  t.match(after('busy', 1), { result: null, dueMs: 30 * MINUTE })
+  t.match(after('busy', 2), { result: null, dueMs: 120 * MINUTE })
+  t.match(after('busy', 3), { result: 'busy' })
+  t.match(after('no-answer', 1), { result: null, dueMs: 120 * MINUTE })
+  t.match(after('no-answer', 2), { result: null, dueMs: 18 * HOUR }, 'at another time of day')
+  t.match(after('machine', 1), { result: 'machine' })
+  t.match(after('machine', 1, { voicemail: 'later' }), { result: null })
+  for (const final of ['refused', 'failed', 'uncertain'] as const) t.match(after(final, 1), { result: final })
+  t.end()
+})
+
+t.test("a caller's own time is that of the clock in the zone of their number", (t) => {
+  t.equal(countryZone('+254700000001'), NAIROBI)
+  t.equal(countryZone('+12125550100'), null, 'a country with several says nothing')
+  t.equal(wallOfLocal(NAIROBI, '2026-11-27T15:00'), Date.parse('2026-11-27T15:00:00+03:00'))
+  t.equal(wallOfLocal('Europe/Berlin', '2026-03-29T03:30'), Date.parse('2026-03-29T03:30:00+02:00'))
+  t.equal(wallOfLocal(NAIROBI, 'tomorrow'), null)
+  t.equal(wallOfLocal(NAIROBI, '2026-13-27T15:00'), null)
+  t.end()
+})
+
+// --- the queue of one process, on the test's clock ------------------------------------------------------------
+
+const AGENT = {
+  version: 1,
+  name: 'appointments',
+  instructions: 'Remind people.',
+  escalation: { numbers: ['+254720000010'] },
+  callbacks: {},
+  outbound: { from: '+254700000000' },
+} satisfies AgentInput
+
+/** A carrier that rings a label once, as ours does. */
+class Carrier {
+  readonly rung = new Map<string, OutboundOrder>()
+  orders = 0
+}
+
+async function desk(
+  t: Test,
+  more: { readonly folder?: string; readonly carrier?: Carrier; readonly store?: MemoryStore } = {},
+) {
+  const folder = more.folder ?? (await mkdtemp(join(tmpdir(), 'mkondo-campaigns-')))
+  const time = { nowMs: FRIDAY_10 }
+  let timers: { readonly atMs: number; readonly run: () => void }[] = []
+  const later = (ms: number, run: () => void) => {
+    const timer = { atMs: time.nowMs + ms, run }
+    timers.push(timer)
+    return () => {
+      timers = timers.filter((other) => other !== timer)
+    }
+  }
+  const log = createLog({ level: 'silent' })
+  const queue = await FileQueue.start({ folder, wallClock: () => time.nowMs, log, later })
+  const doNotCall = await FileDoNotCall.open(join(folder, '..', `${folder.split('/').at(-1) ?? ''}.dnc`))
+  const carrier = more.carrier ?? new Carrier()
+  const news: CampaignNews[] = []
+  const held: string[] = []
+  const refuse: { with: Error | null } = { with: null }
+  const facts = { capacity: 100, free: 100, walletMinor: null as number | null }
+  const agent = agentSchema.parse(AGENT)
+  const placed: OutboundOrder[] = []
+  const campaigns = new Campaigns({
+    queue,
+    doNotCall,
+    place: (order) => {
+      carrier.orders++
+      if (refuse.with !== null) return Promise.reject(refuse.with)
+      placed.push(order)
+      carrier.rung.set(order.clientRequestId ?? '', order)
+      return Promise.resolve({ callSid: `HD_${order.clientRequestId ?? ''}` })
+    },
+    claims: more.store ?? new MemoryStore(() => time.nowMs),
+    agent: (name) => (name === agent.name ? agent : undefined),
+    slots: () => ({ capacity: facts.capacity, free: facts.free }),
+    walletMinor: () => facts.walletMinor,
+    walletEmpty: () => {
+      facts.walletMinor = 0
+    },
+    perMinute: 600,
+    wallClock: () => time.nowMs,
+    random: () => 0,
+    log,
+    counted: (_agent, what, why) => void held.push(why ?? what),
+    told: (one) => void news.push(one),
+    later: (ms, run) => void later(ms, run),
+  })
+  await campaigns.start()
+  t.teardown(() => campaigns.close(0))
+  /** The clock goes on, second by second. */
+  const pass = async (ms: number): Promise<void> => {
+    const untilMs = time.nowMs + ms
+    while (time.nowMs < untilMs) {
+      const next = Math.min(untilMs, ...timers.map(({ atMs }) => atMs))
+      time.nowMs = Math.max(time.nowMs, next)
+      const due = timers.filter(({ atMs }) => atMs <= time.nowMs)
+      timers = timers.filter((timer) => !due.includes(timer))
+      for (const { run } of due) run()
+      // Until the disk has it.
+      for (let i = 0; i < 8; i++) {
+        await queue.written
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+  }
+  const over = (order: OutboundOrder, result: 'person' | 'busy' | 'no-answer'): void => {
+    const one = {
+      ...order,
+      from: '+254700000000',
+      clientRequestId: order.clientRequestId ?? '',
+      orderedAtMs: 0,
+      ringMs: 0,
+      variables: {},
+      externalId: null,
+      leaveMessage: true,
+      promised: false,
+    }
+    const outbound = outboundRecord(one, {
+      streamOpened: result === 'person',
+      endReason: null,
+      lastState: result === 'person' ? 'answered' : result,
+      ringMs: 0,
+    })
+    const record: CallRecord = unreachedRecord(one, parseCallSid('HD_row000000001'), outbound, time.nowMs, '')
+    campaigns.ended(record)
+  }
+  return { campaigns, queue, doNotCall, carrier, placed, news, held, refuse, facts, time, pass, over, folder }
+}
+
+const rowsOf = async (queue: FileQueue): Promise<Row[]> =>
+  [...(await queue.rows('reminders-1'))].sort((a, b) => a.id.localeCompare(b.id))
+
+t.test('rows are called at most so many at once and in a minute, each once', async (t) => {
+  const { campaigns, queue, placed, pass, over } = await desk(t)
+  const rows = Array.from({ length: 12 }, (_, n) => row(n))
+  t.equal(await queue.add('reminders-1', rows), 12)
+  t.equal(await queue.add('reminders-1', rows), 0, 'a row that is there is not added again')
+  await campaigns.keep(campaign({ atOnce: 3, perMinute: 6 }))
+  await pass(25_000)
+  t.equal(placed.length, 3, 'one each 10 s, and no more at once')
+  for (const order of [...placed]) over(order, 'person')
+  await pass(MINUTE)
+  t.equal(placed.length, 6)
+  for (let i = 0; i < 4; i++) {
+    for (const order of placed.slice(-3)) over(order, 'person')
+    await pass(MINUTE)
+  }
+  t.equal(placed.length, 12)
+  t.equal(new Set(placed.map(({ to }) => to)).size, 12)
+  for (const order of placed.slice(-3)) over(order, 'person')
+  await until(async () => (await rowsOf(queue)).every(({ result }) => result === 'person'), 2000, 'the rows')
+})
+
+t.test(
+  'a row that is busy is called again later, and one that is paused, closed or short of slots waits',
+  async (t) => {
+    const { campaigns, queue, placed, held, facts, time, pass, over } = await desk(t)
+    await queue.add('reminders-1', [row(1)])
+    facts.free = 10
+    await campaigns.keep(campaign({ tries: 2 }))
+    await pass(5000)
+    t.equal(placed.length, 0, 'calls that come in have the slots')
+    t.ok(held.includes('inbound'))
+    facts.free = 100
+    await pass(5000)
+    t.equal(placed.length, 1)
+    over(placed[0] as OutboundOrder, 'busy')
+    await pass(29 * MINUTE)
+    t.equal(placed.length, 1)
+    await campaigns.keep(campaign({ tries: 2, state: 'paused' }))
+    await pass(2 * MINUTE)
+    t.equal(placed.length, 1, 'it is paused')
+    await campaigns.keep(campaign({ tries: 2 }))
+    await pass(10_000)
+    t.equal(placed.length, 2)
+    t.not(placed[0]?.clientRequestId, placed[1]?.clientRequestId, 'another try is another order')
+    over(placed[1] as OutboundOrder, 'busy')
+    await until(async () => (await rowsOf(queue))[0]?.result === 'busy', 2000, 'the row')
+    t.ok(time.nowMs < FRIDAY_10 + HOUR)
+  },
+)
+
+t.test('what the carrier or this gateway refuses: what is temporary is no try', async (t) => {
+  const { campaigns, queue, carrier, facts, refuse, pass, news } = await desk(t)
+  await queue.add('reminders-1', [row(1)])
+  refuse.with = new CarrierApiError('empty', { status: 402 })
+  await campaigns.keep(campaign())
+  await pass(10_000)
+  t.equal(facts.walletMinor, 0)
+  t.same((await rowsOf(queue))[0]?.tries, [], 'nothing rang')
+  facts.walletMinor = null
+  refuse.with = new GatewayError('RATE_LIMITED', 'too many', { retryable: true })
+  await pass(2 * MINUTE)
+  t.ok(carrier.orders > 1)
+  refuse.with = new GatewayError('CALL_REFUSED', 'numbers that begin so may not be called')
+  await pass(MINUTE)
+  t.match((await rowsOf(queue))[0], { result: 'not-allowed' })
+  t.match(news, [{ type: 'campaign.row', row: { id: 'r1', result: 'not-allowed' } }])
+})
+
+t.test('a campaign whose calls fail pauses itself', async (t) => {
+  const { campaigns, queue, refuse, carrier, pass, news } = await desk(t)
+  await queue.add(
+    'reminders-1',
+    Array.from({ length: 40 }, (_, n) => row(n)),
+  )
+  refuse.with = new CarrierApiError('no', { status: 422 })
+  await campaigns.keep(campaign({ perMinute: 600, atOnce: 1 }))
+  await pass(MINUTE)
+  t.equal(carrier.orders, 20)
+  t.match(await queue.campaigns(), [{ state: 'paused', why: '30 % of the newest calls failed' }])
+  t.ok(news.some(({ type }) => type === 'campaign.paused'))
+})
+
+t.test('somebody who wants no calls is not called', async (t) => {
+  const { campaigns, queue, doNotCall, placed, pass } = await desk(t)
+  await doNotCall.add('0700000101', 'caller', 0)
+  await queue.add('reminders-1', [row(1)])
+  await campaigns.keep(campaign())
+  await pass(10_000)
+  t.equal(placed.length, 0)
+  t.match(await rowsOf(queue), [{ result: 'do-not-call' }])
+})
+
+t.test('a process that dies while a row is being called: the next one rings nobody twice', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-campaigns-'))
+  const carrier = new Carrier()
+  const first = await desk(t, { folder, carrier })
+  await first.queue.add('reminders-1', [row(1), row(2)])
+  await first.campaigns.keep(campaign({ perMinute: 600 }))
+  await first.pass(1000)
+  t.equal(carrier.rung.size, 2)
+  // It is gone: nothing of it is asked any more. Its store was in its memory.
+  const text = await readFile(join(folder, 'reminders-1.rows.jsonl'), 'utf8')
+  t.match(text, /"result":null,"durationMs":0/, 'that they are being called is on the disk')
+  const second = await desk(t, { folder, carrier })
+  await second.pass(10_000)
+  t.equal(carrier.rung.size, 2, 'the carrier is asked for the same calls')
+  t.equal(second.placed.length, 2)
+  for (const order of second.placed) second.over(order, 'person')
+  await until(async () => (await rowsOf(second.queue)).every(({ result }) => result === 'person'), 2000, 'the rows')
+  await second.pass(HOUR)
+  t.equal(carrier.rung.size, 2)
+})
+
+t.test('a call whose outcome another node knows, and one of which nobody will ever say it', async (t) => {
+  const store = new MemoryStore(() => FRIDAY_10)
+  const { campaigns, queue, carrier, pass } = await desk(t, { store })
+  await queue.add('reminders-1', [row(1), row(2)])
+  await campaigns.keep(campaign({ perMinute: 600 }))
+  await pass(1000)
+  const [label = ''] = [...carrier.rung.keys()]
+  await store.settle(`try:${label}`, JSON.stringify({ result: 'busy', callSid: null, durationMs: 0 }), HOUR)
+  await pass(5000)
+  t.match((await rowsOf(queue))[0], { tries: [{ result: 'busy' }], result: null })
+  t.match((await rowsOf(queue))[1], { tries: [{ result: null }], result: null })
+})
+
+t.test('a promised call back is made at the promised time, as the same conversation', async (t) => {
+  const { campaigns, queue, placed, pass, over, time } = await desk(t)
+  const state = (wantedAt: string | null, note: string) => {
+    const kept = keptCall({ agent: 'appointments', from: '+254700000101', to: '+254700000000' })
+    const callback = {
+      asked: 'words' as const,
+      number: '+254700000101',
+      note,
+      at: new Date(FRIDAY_10).toISOString(),
+      ...(wantedAt === null ? {} : { wantedAt }),
+    }
+    const history = {
+      reason: 'a call back',
+      strategy: 'callback' as const,
+      outcome: 'answered' as const,
+      attempts: [],
+      callback,
+    }
+    const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
+    return { kept: { ...kept, escalation }, log: new CallLog().records(), marks: [] }
+  }
+  await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale'))
+  await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale, ask for Baraka'))
+  t.equal((await queue.rows('call-backs')).length, 1, 'a call is promised one')
+  await pass(5 * HOUR - 1000)
+  t.equal(placed.length, 0)
+  await pass(10_000)
+  t.match(placed, [
+    {
+      agent: 'appointments',
+      to: '+254700000101',
+      from: '+254700000000',
+      variables: { note: 'the stock for Kitale, ask for Baraka.' },
+    },
+  ])
+  t.ok(placed[0]?.recovers, 'with the conversation')
+  over(placed[0] as OutboundOrder, 'no-answer')
+  await pass(31 * MINUTE)
+  t.equal(placed.length, 2, 'and again, where nobody was there')
+  over(placed[1] as OutboundOrder, 'person')
+  await until(async () => (await queue.rows('call-backs'))[0]?.result === 'person', 2000, 'the rows')
+  t.equal((await queue.rows('call-backs'))[0]?.recovers, null, 'what was said is kept no longer')
+  t.ok(time.nowMs > FRIDAY_10)
+})
