@@ -2,6 +2,7 @@ import { z } from 'zod'
 import {
   COLLECT_TOOL,
   GATEWAY_TOOLS,
+  DO_NOT_CALL_TOOL,
   LANGUAGE_TOOL,
   NOTE_FIX_TOOL,
   SEARCH_TOOL,
@@ -24,6 +25,7 @@ const TAKEN: readonly string[] = [
   SEARCH_TOOL,
   NOTE_FIX_TOOL,
   LANGUAGE_TOOL,
+  DO_NOT_CALL_TOOL,
   SPEECH_RATE_TOOL,
   COLLECT_TOOL,
 ]

@@ -33,6 +33,7 @@ import type { EscalationPacket } from './documents/handoff.js'
 import {
   CALLBACK_TOOL,
   COLLECT_TOOL,
+  DO_NOT_CALL_TOOL,
   END_CALL_TOOL,
   ESCALATE_TOOL,
   LANGUAGE_TOOL,
@@ -1949,6 +1950,11 @@ export class CallSession {
     if (name === LANGUAGE_TOOL) {
       if (this.#language.set(String(args['language']))) this.#languageChanged()
       return this.#toolResult(callId, true, { language: this.#language.now }, undefined)
+    }
+    if (name === DO_NOT_CALL_TOOL) {
+      this.#out({ type: 'do-not-call' })
+      this.#mark('do-not-call')
+      return this.#toolResult(callId, true, { noted: true }, undefined)
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     if (name === COLLECT_TOOL) return this.#collect(callId, args)

@@ -17,6 +17,8 @@ export const END_CALL_TOOL = 'end_call'
 export const CALLBACK_TOOL = 'request_callback'
 /** Offered to agents that speak several languages. */
 export const LANGUAGE_TOOL = 'set_language'
+/** Offered in calls that we place. */
+export const DO_NOT_CALL_TOOL = 'do_not_call'
 /** Offered only in a call to a caller whose call was cut off, until it was called. */
 export const RESUME_TOOL = 'resume_conversation'
 /** Tools of the gateway that run like the agent's tools; offered when the agent's file asks for them. */
@@ -30,7 +32,7 @@ export const SPEECH_RATES: readonly string[] = ['slower', 'normal', 'faster']
 /** Offered to agents whose file has `digits:`. */
 export const COLLECT_TOOL = 'collect_digits'
 
-const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL, COLLECT_TOOL]
+const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL, COLLECT_TOOL, DO_NOT_CALL_TOOL]
 
 /** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): boolean {
@@ -106,6 +108,14 @@ export const RESUME_TOOL_SPEC: GatewayTool = {
   description:
     'Gives you the earlier conversation. Call it as soon as the person confirms that it was them and that they ' +
     'want to go on, and not before. Their identity has to be verified again.',
+  parameters: { type: 'object', additionalProperties: false, properties: {} },
+}
+
+export const DO_NOT_CALL_TOOL_SPEC: GatewayTool = {
+  name: DO_NOT_CALL_TOOL,
+  description:
+    'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
+    'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
   parameters: { type: 'object', additionalProperties: false, properties: {} },
 }
 

@@ -15,6 +15,7 @@ import { defineErase } from './commands/erase.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
 import { defineHelp } from './commands/help.js'
 import { defineInit } from './commands/init.js'
+import { defineCampaign, defineDoNotCall } from './commands/campaign.js'
 import { defineMessages } from './commands/messages.js'
 import { defineNumbers } from './commands/numbers.js'
 import { defineReplay } from './commands/replay.js'
@@ -36,6 +37,8 @@ const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
     defineNumbers,
     defineMessages,
     defineCallOut,
+    defineCampaign,
+    defineDoNotCall,
     defineBundle,
     defineErase,
   ],

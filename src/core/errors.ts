@@ -63,6 +63,7 @@ export type ErrorCode =
   | 'CARRIER_API_NETWORK'
   // calls that we place
   | 'CALL_REFUSED'
+  | 'CAMPAIGN_UNKNOWN'
   // the store that the nodes of a fleet share: it cannot be used now; it does not take or give this one entry
   | 'STORE_DOWN'
   | 'STORE_REFUSED'

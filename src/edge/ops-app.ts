@@ -8,7 +8,9 @@ import type { Admission } from './admission.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import { FleetApi, NODE_COMMANDS } from './ops-fleet.js'
 import type { Operator } from './ops-audit.js'
+import { CAMPAIGN_COMMANDS } from '../campaigns/campaign-desk.js'
 import { AgentsApi } from './ops-agents.js'
+import { CAMPAIGN_BODY_BYTES_MAX, CampaignsApi } from './ops-campaigns.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
@@ -51,6 +53,7 @@ type OpsOptions = Pick<
   | 'agents'
   | 'console'
   | 'phone'
+  | 'campaigns'
   | 'version'
   | 'liveMs'
   | 'wallClock'
@@ -91,6 +94,7 @@ export class OpsApp {
   readonly #fleet: FleetApi
   readonly #erase: EraseApi
   readonly #agents: AgentsApi
+  readonly #campaigns: CampaignsApi
   readonly #guard: OpsGuard
   readonly #slowed = new SlowedAnswers(OPS_SLOWED_MS, OPS_SLOWED_MAX)
   readonly #refused: CounterOf<'reason'>
@@ -109,6 +113,7 @@ export class OpsApp {
     this.#fleet = new FleetApi(options, this.#api, (session) => this.#guard.sessionEnded(session, options.wallClock()))
     this.#erase = new EraseApi(options)
     this.#agents = new AgentsApi(options)
+    this.#campaigns = new CampaignsApi(options)
     this.#guard = new OpsGuard(
       options.opsToken,
       options.opsReadToken ?? null,
@@ -178,6 +183,22 @@ export class OpsApp {
     this.#get(app, '/api/messages', () => this.#api.messages())
     this.#post(app, '/api/messages/:key/retry', (_body, operator, [key = '']) => this.#api.retryMessage(key, operator))
     this.#post(app, '/api/agents/:name/say', (body, operator, [name = '']) => this.#agents.say(name, body, operator))
+    this.#get(app, '/api/campaigns', () => this.#campaigns.list())
+    this.#post(
+      app,
+      '/api/campaigns',
+      (body, operator) => this.#campaigns.create(body, operator),
+      'all',
+      CAMPAIGN_BODY_BYTES_MAX,
+    )
+    this.#get(app, '/api/campaigns/:id', (req) => this.#campaigns.view(req.getParameter(0) ?? ''))
+    this.#get(app, '/api/campaigns/:id/report.csv', (req) => this.#campaigns.report(req.getParameter(0) ?? ''))
+    for (const command of CAMPAIGN_COMMANDS)
+      this.#post(app, `/api/campaigns/:id/${command}`, (_body, operator, [id = '']) =>
+        this.#campaigns.command(id, command, operator),
+      )
+    this.#get(app, '/api/do-not-call', () => this.#campaigns.doNotCallList())
+    this.#post(app, '/api/do-not-call', (body, operator) => this.#campaigns.doNotCall(body, operator))
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
     this.#get(
@@ -370,12 +391,25 @@ export class OpsApp {
     })
   }
 
-  #post(app: TemplatedApp, path: string, answer: PostAnswer, access: OpsAccess = 'all'): void {
-    app.post(path, (res, req) => this.#withBody(res, req, path, answer, access))
+  #post(
+    app: TemplatedApp,
+    path: string,
+    answer: PostAnswer,
+    access: OpsAccess = 'all',
+    bytesMax = WEBHOOK_BODY_BYTES_MAX,
+  ): void {
+    app.post(path, (res, req) => this.#withBody(res, req, path, answer, access, bytesMax))
     this.#allow(path, 'POST')
   }
 
-  #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: PostAnswer, access: OpsAccess): void {
+  #withBody(
+    res: HttpResponse,
+    req: HttpRequest,
+    path: string,
+    answer: PostAnswer,
+    access: OpsAccess,
+    bytesMax: number,
+  ): void {
     const exchange = this.#exchange(res, req)
     if (!this.#admit(exchange, res, req, 'POST', access)) return
     const numbers = this.#guard.numbersOf(headOf(res, req))
@@ -386,15 +420,22 @@ export class OpsApp {
       res,
       req,
       (body) => void this.#answer(exchange, path, () => answer(body, operator, parameters, numbers)),
+      bytesMax,
     )
   }
 
-  #read(exchange: Exchange, res: HttpResponse, req: HttpRequest, onBody: (body: Uint8Array) => void): void {
+  #read(
+    exchange: Exchange,
+    res: HttpResponse,
+    req: HttpRequest,
+    onBody: (body: Uint8Array) => void,
+    bytesMax = WEBHOOK_BODY_BYTES_MAX,
+  ): void {
     this.#bodies.read({
       res,
       exchange,
       contentLength: req.getHeader('content-length'),
-      bytesMax: WEBHOOK_BODY_BYTES_MAX,
+      bytesMax,
       nowMs: this.#options.clock(),
       onFault: (fault) => void exchange.reply(BODY_FAULTS[fault].reply),
       onBody,

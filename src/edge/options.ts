@@ -4,6 +4,7 @@ import type { FleetNode } from '../fleet/fleet-node.js'
 import type { StoreHome } from '../fleet/fleet-status.js'
 import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
+import type { CampaignDesk } from '../campaigns/campaign-desk.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { Outbox } from '../messages/outbox.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
@@ -151,6 +152,11 @@ export interface EdgeOptions {
   readonly erasure?: ErasureHere
   /** Messages to receivers, of this process. Absent: none. */
   readonly outbox?: Pick<Outbox, 'list' | 'retry' | 'waiting' | 'dead'>
+  /** Campaigns and the do-not-call list. Absent: this gateway places no calls. */
+  readonly campaigns?: Pick<
+    CampaignDesk,
+    'create' | 'list' | 'view' | 'command' | 'report' | 'doNotCall' | 'doNotCallList'
+  >
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<StoredFile | null>
   /** The journal of a call; null when there is none. Absent: none are kept. */

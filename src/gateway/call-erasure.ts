@@ -27,6 +27,8 @@ interface CallErasureOptions {
   readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets what is still to be fetched from the carrier. */
   readonly forgetDetail: (callSid: CallSid) => void
+  /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
+  readonly forgetRows?: (number: string) => Promise<number>
   readonly store: Pick<CallStore, 'read' | 'callsOf' | 'over'>
   readonly keeper: Pick<CallKeeper, 'opened'>
   /** The carrier's list of calls; null without an API key. */
@@ -80,7 +82,10 @@ export class CallErasure implements ErasureHere {
 
   async #eraseFrom(folders: readonly string[], target: ErasureTarget): ReturnType<ErasureHere['erase']> {
     const { calls, forgetDetail, forgetWaiting } = this.#options
-    if ('number' in target) calls.forgetLine(target.number)
+    if ('number' in target) {
+      calls.forgetLine(target.number)
+      await this.#options.forgetRows?.(target.number)
+    }
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
     // One that has begun since is not erased in part.
     const callSids = sids.filter(isCallSid).filter((callSid) => calls.find(callSid) === undefined)

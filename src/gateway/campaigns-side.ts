@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { AgentDefinition } from '../agents/definition.js'
+import { CampaignDesk } from '../campaigns/campaign-desk.js'
 import { Campaigns } from '../campaigns/campaigns.js'
 import type { CampaignNews } from '../campaigns/campaigns.js'
 import { TRY_RESULTS } from '../campaigns/campaign.js'
@@ -12,6 +13,7 @@ import type { CallStore } from '../fleet/call-store.js'
 import { parseRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { MessageNews } from '../messages/message.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 
 interface CampaignsSideOptions {
@@ -19,6 +21,7 @@ interface CampaignsSideOptions {
   readonly outbound: OutboundCalls
   readonly store: Pick<CallStore, 'once' | 'settle'>
   readonly agent: (name: string) => AgentDefinition | undefined
+  readonly agentNames: () => readonly string[]
   readonly slots: () => { readonly capacity: number; readonly free: number }
   readonly walletMinor: () => number | null
   readonly walletEmpty: () => void
@@ -30,8 +33,19 @@ interface CampaignsSideOptions {
 /** Campaigns and promised call backs of this process, and the list of who wants no calls. */
 export interface CampaignsSide {
   readonly campaigns: Campaigns
-  readonly queue: RowQueue
+  readonly desk: CampaignDesk
   readonly doNotCall: DoNotCall
+}
+
+/** What receivers are told of a campaign: a row is about its call, where it had one. */
+export function campaignMessage(news: CampaignNews): MessageNews {
+  if (news.type === 'campaign.paused') {
+    const { campaign } = news
+    return { type: news.type, callSid: campaign.id, agent: campaign.agent, data: campaign }
+  }
+  const { recovers: _, ...row } = news.row
+  const callSid = row.tries.findLast((one) => one.callSid !== null)?.callSid ?? row.campaign
+  return { id: `${row.campaign}:${row.id}`, type: news.type, callSid, agent: row.agent, data: row }
 }
 
 /** Where campaigns are kept below DATA_DIR. */
@@ -42,7 +56,7 @@ const FOLDER = 'campaigns'
  * @throws what the file system throws
  */
 export async function openCampaigns(options: CampaignsSideOptions): Promise<CampaignsSide> {
-  const { config, outbound, store, agent, slots, walletMinor, walletEmpty, told, metrics } = options
+  const { config, outbound, store, agent, agentNames, slots, walletMinor, walletEmpty, told, metrics } = options
   const log = options.log.component('campaigns')
   const { queue, doNotCall } = await opened(config, log)
   const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
@@ -72,7 +86,16 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     },
     told,
   })
-  return { campaigns, queue, doNotCall }
+  const desk = new CampaignDesk({
+    campaigns,
+    queue,
+    doNotCall,
+    agent,
+    agentNames,
+    prefixes: config.outboundPrefixes,
+    wallClock: Date.now,
+  })
+  return { campaigns, desk, doNotCall }
 }
 
 async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {

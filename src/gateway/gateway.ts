@@ -59,7 +59,7 @@ import {
   resumeDetails,
   voiceUrlOf,
 } from './carrier-side.js'
-import { openCampaigns } from './campaigns-side.js'
+import { campaignMessage, openCampaigns } from './campaigns-side.js'
 import { said } from './said.js'
 import { JournalFiles, findJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
@@ -331,10 +331,11 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           outbound,
           store: fleet.store,
           agent: (name) => agents.get(name)?.definition,
+          agentNames: () => [...agents.keys()],
           slots: () => ({ capacity: calls?.capacity ?? 0, free: (calls?.free ?? 0) - outbound.waiting }),
           walletMinor: () => null,
           walletEmpty: () => undefined,
-          told: () => undefined,
+          told: (news) => kept.tell(campaignMessage(news)),
           metrics,
           log,
         })
@@ -381,6 +382,11 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         kept.tell({ type: 'call.started', callSid, agent, number, data: started })
       },
       onPromise: (state) => void placing?.campaigns.promise(state),
+      onDoNotCall: (number) => {
+        placing?.doNotCall.add(number, 'caller', Date.now()).catch((thrown: unknown) => {
+          log.error({ err: thrown }, 'a number could not be put on the do-not-call list')
+        })
+      },
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
@@ -490,12 +496,14 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           return kept.forget(callSids)
         },
         forgetDetail: (callSid) => details?.forget(callSid),
+        forgetRows: (number) => placing?.desk.forget(number) ?? Promise.resolve(0),
         store: fleet.store,
         keeper: fleet.keeper,
         carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),
         workerEnv,
       }),
       outbox: kept.outbox,
+      ...(placing === null ? {} : { campaigns: placing.desk }),
       recording: (callSid) => kept.recording(callSid),
       kept: (kind, callSid) => kept.find(kind, callSid),
       journal: (callSid) => findJournal(keptFolder(config.dataDir, 'journals'), callSid),

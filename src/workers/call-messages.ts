@@ -103,6 +103,8 @@ export type FromCall =
   | { readonly type: 'end-stream'; readonly code: number; readonly hangup: boolean }
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
+  /** The person on the line wants no calls from us. */
+  | { readonly type: 'do-not-call' }
   | { readonly type: 'recording-announced' }
   /** Nothing of the caller is to be recorded or listened to, or it is again. */
   | { readonly type: 'private'; readonly on: boolean }

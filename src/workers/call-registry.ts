@@ -108,6 +108,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onStarted?: (started: CallStarted) => void
   /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
   readonly onPromise?: (state: KeptState) => void
+  /** The owner of a number wants no calls from us; absent: there is no list. */
+  readonly onDoNotCall?: (number: string) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
@@ -302,6 +304,7 @@ export class CallRegistry implements CallDirectory {
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       streamLost: this.#options.onStreamLost ?? null,
+      doNotCall: (number) => this.#options.onDoNotCall?.(number),
       promised: (state) => this.#options.onPromise?.(state),
       handoffNews: (news) => this.#options.onHandoff?.(news),
       started: (started) => this.#options.onStarted?.(started),

@@ -17,6 +17,7 @@ import { CLAIM_LANGUAGES } from '../call/claim-phrases.js'
 import {
   CALLBACK_TOOL,
   CALL_BACK_INSTRUCTIONS,
+  DO_NOT_CALL_TOOL_SPEC,
   ESCALATE_TOOL,
   GATEWAY_TOOLS,
   languageToolSpec,
@@ -198,7 +199,7 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
  * @param fromServers  those of the MCP servers that are up
  */
 export function toolSpecs(
-  { agent, assets, resume }: CallStart,
+  { agent, assets, resume, direction }: CallStart,
   fromServers: readonly ToolSpec[] = [],
 ): readonly ToolSpec[] {
   const { escalation } = agent
@@ -207,8 +208,10 @@ export function toolSpecs(
     return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
   })
   const asks = resume?.checkpoint.callBack === 'asks'
+  const placed = direction === 'outbound' ? [DO_NOT_CALL_TOOL_SPEC] : []
   const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
-  return [...offeredTools(agent, assets), ...fromServers, ...gateway, ...languages, ...(asks ? [RESUME_TOOL_SPEC] : [])]
+  const own = [...offeredTools(agent, assets), ...fromServers]
+  return [...own, ...gateway, ...placed, ...languages, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
 /** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */

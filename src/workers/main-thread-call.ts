@@ -897,6 +897,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'callback':
         this.#escalation.callback(message.wish)
         return
+      case 'do-not-call':
+        if (this.#caller !== '') this.#context.doNotCall(this.#caller)
+        return
       case 'tool-intent': {
         const { key, tool } = message
         void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))

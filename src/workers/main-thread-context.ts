@@ -155,6 +155,8 @@ export interface MainThreadContext extends MainThreadServices {
   keepJournal(callSid: CallSid, lines: readonly string[]): void
   /** The caller was promised a call back: the call as it is now; again when it has ended. */
   promised(state: KeptState): void
+  /** The owner of a number wants no calls from us. */
+  doNotCall(number: string): void
   /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void
   /** The first stream of a call has opened. */

@@ -548,6 +548,8 @@ export class WorkerCall implements BackendSink {
         return this.#post({ type: 'escalate', packet: output.packet })
       case 'callback':
         return this.#post({ type: 'callback', wish: output.wish })
+      case 'do-not-call':
+        return this.#post({ type: 'do-not-call' })
       case 'recording-announced':
         return this.#post({ type: 'recording-announced' })
       case 'end-stream':

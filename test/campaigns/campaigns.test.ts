@@ -1,4 +1,4 @@
-import { mkdtemp, readFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,6 +9,7 @@ import { campaignSchema, policyOf, readWindow } from '../../src/campaigns/campai
 import type { Campaign, Row, TryResult } from '../../src/campaigns/campaign.js'
 import { Campaigns } from '../../src/campaigns/campaigns.js'
 import type { CampaignNews } from '../../src/campaigns/campaigns.js'
+import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
 import { wallOfLocal } from '../../src/campaigns/local-time.js'
@@ -425,4 +426,112 @@ t.test('a promised call back is made at the promised time, as the same conversat
   await until(async () => (await queue.rows('call-backs'))[0]?.result === 'person', 2000, 'the rows')
   t.equal((await queue.rows('call-backs'))[0]?.recovers, null, 'what was said is kept no longer')
   t.ok(time.nowMs > FRIDAY_10)
+})
+
+// --- what an operator does ------------------------------------------------------------------------------------
+
+const READER = agentSchema.parse({
+  ...AGENT,
+  greeting: 'Hello {{call.variables.firstName}}, your visit is at {{call.variables.time}}.',
+})
+
+async function officeOf(t: Test) {
+  const rig = await desk(t)
+  const office = new CampaignDesk({
+    campaigns: rig.campaigns,
+    queue: rig.queue,
+    doNotCall: rig.doNotCall,
+    agent: (name) => (name === 'appointments' ? READER : undefined),
+    agentNames: () => ['appointments'],
+    prefixes: ['+254'],
+    wallClock: () => rig.time.nowMs,
+  })
+  const order = { name: 'Clinic reminders', agent: 'appointments', window: 'Mon-Sat 09:00-18:00', timeZone: NAIROBI }
+  return { ...rig, office, order }
+}
+
+const CSV = `\ufeffPhone;ID;First name;Time
+0700000101;row-1;Wanjiru;09:30
++254 700 000 102;row-2;"Otieno; J";10:00
+`.replace('First name', 'firstName')
+
+t.test('a file is checked as a whole, and all that is wrong is named without its words', async (t) => {
+  const { office, order, queue } = await officeOf(t)
+  const wrong = `number,id,firstName,time_zone
+2.54713E+11,a,Wanjiru,
+0700000101,b,,Africa/Nowhere
+0700000101,c,Otieno,
++49301234567,d,Achieng,
+secret,e,Kamau,
+`
+  const { faults, campaign: none } = await office.create({ ...order, csv: wrong })
+  t.equal(none, null)
+  t.same(faults, [
+    'line 1: lacks time, which the agent reads',
+    'line 2: has a number that a spreadsheet has shortened; format the column as text before it is saved',
+    'line 3: has a time zone that is none; allowed: such as Africa/Nairobi',
+    'line 3: has no firstName, which the agent reads',
+    'line 4: has the number of line 3',
+    'line 5: the number may not be called; allowed: +254',
+    'line 6: has a number that is none; allowed: such as +254712345678 or 0712345678',
+  ])
+  t.same(await queue.campaigns(), [], 'nothing is made')
+  for (const [body, message] of [
+    [{ ...order, csv: CSV, timeZone: 'Africa/Nowhere' }, /timeZone: allowed: an IANA zone/],
+    [{ ...order, csv: CSV, window: 'always' }, /window: 'always' is no window/],
+    [{ ...order, csv: CSV, agent: 'other' }, /agent: there is none of that name; allowed: appointments/],
+    [{ ...order, csv: CSV, voicemail: 'message' }, /has no outbound.amd.message/],
+    [{ ...order, csv: CSV, atOnce: 0 }, /atOnce/],
+    [7, /expected object/i],
+  ] as const)
+    await t.rejects(office.create(body), { code: 'CONFIG_INVALID', message })
+  t.match(await office.create({ ...order, csv: 'name\nx\n' }), { faults: [/no column for the number/] })
+  t.match(await office.create({ ...order, csv: 'number,a\n"x' }), { faults: [/is no CSV/] })
+  t.match(await office.create({ ...order, csv: 'number,firstName,time\n' }), { faults: ['there is no row'] })
+})
+
+t.test('a campaign is made, started, paused, stopped and reported; its rows are there once', async (t) => {
+  const { office, order, placed, pass, over, doNotCall, queue } = await officeOf(t)
+  await doNotCall.add('+254700000102', 'operator', 0)
+  t.match(await office.create({ ...order, csv: CSV, dryRun: true }), { added: 2, campaign: null })
+  const made = await office.create({ ...order, csv: CSV })
+  t.match(made, {
+    added: 2,
+    campaign: { id: 'clinic-reminders', stands: 'draft', waiting: 1, results: { 'do-not-call': 1 } },
+  })
+  await pass(MINUTE)
+  t.equal(placed.length, 0, 'a draft calls nobody')
+  t.match(await office.create({ ...order, csv: CSV }), { added: 0 }, 'the same rows are there')
+  await t.rejects(office.create({ ...order, csv: CSV, atOnce: 3 }), { code: 'CALL_REFUSED', message: /other settings/ })
+  await t.rejects(office.command('clinic-reminders', 'pause'), { message: /is draft; pause is allowed from: running/ })
+  await t.rejects(office.view('other'), { code: 'CAMPAIGN_UNKNOWN' })
+  t.match(await office.command('clinic-reminders', 'start'), { state: 'running' })
+  await pass(10_000)
+  t.match(placed, [{ to: '+254700000101', externalId: 'row-1', variables: { firstName: 'Wanjiru', time: '09:30' } }])
+  t.match(await office.list(), [{ calling: 1 }])
+  over(placed[0] as OutboundOrder, 'person')
+  await until(async () => (await office.view('clinic-reminders')).stands === 'done', 2000, 'the end')
+  t.match(
+    await office.report('clinic-reminders'),
+    /^number,id,state,result,.*\r\n\+254700000101,row-1,done,person,1,2026-11-27T07:0\d:.*,0,HD_row000000001,\r\n/,
+  )
+  t.equal(await office.forget('0700000101'), 1)
+  const rows = await queue.rows('clinic-reminders')
+  t.notMatch(JSON.stringify(rows), /700000101|Wanjiru|row-1/, 'an erased person is in no row')
+  t.match(await office.command('clinic-reminders', 'stop'), { state: 'stopped' })
+  await t.rejects(office.command('clinic-reminders', 'resume'), { code: 'CALL_REFUSED' })
+})
+
+t.test('the do-not-call list survives a restart, and a line that was cut off', async (t) => {
+  const path = join(await mkdtemp(join(tmpdir(), 'mkondo-campaigns-')), 'list.jsonl')
+  const list = await FileDoNotCall.open(path)
+  await list.add('+254700000001', 'caller', 0)
+  await list.add('+254700000002', 'operator', 0)
+  t.equal(await list.remove('0700000002', 1), true)
+  t.equal(await list.remove('0700000002', 1), false)
+  await appendFile(path, '{"number":"2547000')
+  const again = await FileDoNotCall.open(path)
+  await again.add('+254700000003', 'caller', 2)
+  const third = await FileDoNotCall.open(path)
+  t.same(await Promise.all(['1', '2', '3'].map((last) => third.has(`070000000${last}`))), [true, false, true])
 })

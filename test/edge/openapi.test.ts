@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { campaignSchema } from '../../src/campaigns/campaign.js'
+import type { CampaignView } from '../../src/campaigns/campaign-desk.js'
 import t from 'tap'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -56,6 +58,25 @@ function whole(value: unknown, file = FILE): unknown {
   let found = documentIn(target)
   for (const key of pointer.split('/').slice(1)) found = (found as Json)[key]
   return whole(found, target)
+}
+
+const CAMPAIGN: CampaignView = {
+  ...campaignSchema.parse({
+    version: 1,
+    id: 'reminders',
+    name: 'reminders',
+    agent: 'order-status',
+    window: 'Mon-Sat 09:00-18:00',
+    timeZone: 'Africa/Nairobi',
+    state: 'running',
+    why: null,
+    createdAt: '2026-11-27T06:00:00.000Z',
+    rows: 2,
+  }),
+  stands: 'running',
+  waiting: 1,
+  calling: 0,
+  results: { person: 1 },
 }
 
 const schemas = new Map<string, z.ZodType | null>()
@@ -132,6 +153,15 @@ t.test('what the port answers is what the document says, key for key', async (t)
       ],
       retry: (key) => Promise.resolve(key === 'lookup_order'),
     },
+    campaigns: {
+      list: () => Promise.resolve([CAMPAIGN]),
+      view: () => Promise.resolve(CAMPAIGN),
+      command: () => Promise.resolve(CAMPAIGN),
+      create: () => Promise.resolve({ campaign: CAMPAIGN, added: 1, faults: [] }),
+      report: () => Promise.resolve('number\r\n'),
+      doNotCall: () => Promise.resolve(true),
+      doNotCallList: () => Promise.resolve([{ number: '+2547…01', at: '2026-11-27T06:00:00.000Z', by: 'caller' }]),
+    },
     settings: { MAX_CALLS: 7 },
     agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
     recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
@@ -184,6 +214,12 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/logout', {}],
     ['/api/agents/{name}/tools/{tool}', { args: { orderNumber: '4127' } }],
     ['/api/messages/{key}/retry', {}],
+    ['/api/campaigns', {}],
+    ['/api/campaigns/{id}/start', {}],
+    ['/api/campaigns/{id}/pause', {}],
+    ['/api/campaigns/{id}/resume', {}],
+    ['/api/campaigns/{id}/stop', {}],
+    ['/api/do-not-call', { number: '+254700000001' }],
     ['/api/agents/{name}/say', { text: 'Hello.' }],
     ['/api/cordon', {}],
     ['/api/uncordon', { node: 'gw-1' }],

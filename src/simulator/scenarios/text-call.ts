@@ -214,6 +214,7 @@ class TextCall implements DocumentCall {
       maskNumbers: true,
       streamLost: null,
       promised: () => undefined,
+      doNotCall: () => undefined,
       handoffNews: () => undefined,
       started: () => undefined,
     }

@@ -1,0 +1,256 @@
+import { z } from 'zod'
+import { variablesReadBy } from '../agents/call-variables.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import { GatewayError } from '../core/errors.js'
+import { maskNumber, sameNumber, subscriberNumber } from '../sautikit/phone.js'
+import type { WallClock } from '../core/clock.js'
+import { CALL_BACKS, ROW_RESULTS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
+import type { Campaign, CampaignState, Row, RowResult } from './campaign.js'
+import type { Campaigns } from './campaigns.js'
+import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
+import type { RowQueue } from './row-queue.js'
+import { readRows } from './rows.js'
+
+/** Campaigns that are kept, with those that are over. */
+const CAMPAIGNS_MAX = 200
+
+export const CAMPAIGN_COMMANDS = ['start', 'pause', 'resume', 'stop'] as const
+export type CampaignCommand = (typeof CAMPAIGN_COMMANDS)[number]
+
+/** From which states a command leads where. */
+const COMMANDS: Readonly<
+  Record<CampaignCommand, { readonly from: readonly CampaignState[]; readonly to: CampaignState }>
+> = {
+  start: { from: ['draft'], to: 'running' },
+  pause: { from: ['running'], to: 'paused' },
+  resume: { from: ['paused'], to: 'running' },
+  stop: { from: ['draft', 'running', 'paused'], to: 'stopped' },
+}
+
+const createSchema = campaignOrderSchema.extend({
+  /** The rows, with a header. */
+  csv: z.string(),
+  /** Only checks it. */
+  dryRun: z.boolean().default(false),
+})
+
+/** A campaign as it stands. */
+export interface CampaignView extends Campaign {
+  /** `done`: no row waits any more. */
+  readonly stands: CampaignState | 'done'
+  readonly waiting: number
+  readonly calling: number
+  /** Rows that are over, by result. */
+  readonly results: Readonly<Partial<Record<RowResult, number>>>
+}
+
+interface CampaignDeskOptions {
+  readonly campaigns: Pick<Campaigns, 'keep'>
+  readonly queue: RowQueue
+  readonly doNotCall: DoNotCall
+  readonly agent: (name: string) => AgentDefinition | undefined
+  readonly agentNames: () => readonly string[]
+  readonly prefixes: readonly string[]
+  readonly wallClock: WallClock
+}
+
+/** What operators do with campaigns. Refusals are GatewayErrors: CONFIG_INVALID for what was asked, CAMPAIGN_UNKNOWN, CALL_REFUSED. */
+export class CampaignDesk {
+  readonly #options: CampaignDeskOptions
+
+  constructor(options: CampaignDeskOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Makes a draft of a whole file, or nothing. Again with the same name and settings: adds the rows that it does not have.
+   * @returns `added` rows; with a fault none
+   */
+  async create(
+    body: unknown,
+  ): Promise<{ readonly campaign: CampaignView | null; readonly added: number; readonly faults: readonly string[] }> {
+    const { agent, agentNames, queue, prefixes, wallClock, campaigns, doNotCall } = this.#options
+    const read = createSchema.safeParse(body)
+    if (!read.success)
+      throw invalid(read.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '))
+    const { csv, dryRun, ...order } = read.data
+    const week = readWindow(order.window)
+    if (typeof week === 'string') throw invalid(`window: ${week}`)
+    const definition = agent(order.agent)
+    if (definition === undefined)
+      throw invalid(`agent: there is none of that name; allowed: ${agentNames().join(', ')}`)
+    const from = order.from ?? definition.outbound.from ?? null
+    if (from === null) throw invalid('from: is missing, and the agent has no outbound.from')
+    if (subscriberNumber(from) === null) throw invalid('from: is no number; allowed: such as +254700000000')
+    if (order.voicemail === 'message' && definition.outbound.amd?.message == null)
+      throw invalid('voicemail: is message, and the agent has no outbound.amd.message')
+    const id =
+      order.name
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, '-')
+        .replace(/^-+|-+$/g, '') || 'campaign'
+    if (id === CALL_BACKS) throw invalid(`name: ${CALL_BACKS} is the name of the promised call backs`)
+    const { rows, faults, more } = readRows(csv, {
+      campaign: id,
+      agent: order.agent,
+      from,
+      reads: variablesReadBy(definition),
+      prefixes,
+    })
+    const named = more === 0 ? faults : [...faults, `and ${more} more`]
+    if (faults.length > 0 || dryRun)
+      return { campaign: null, added: faults.length > 0 ? 0 : rows.length, faults: named }
+    const all = await queue.campaigns()
+    const before = all.find((one) => one.id === id)
+    if (before !== undefined && !sameOrder(before, campaignOrderSchema.parse(order)))
+      throw refused('there is a campaign of that name with other settings; allowed: another name, or the same settings')
+    if (before?.state === 'stopped') throw refused('the campaign of that name was stopped; allowed: another name')
+    if (before === undefined && all.length >= CAMPAIGNS_MAX)
+      throw refused(`there are ${CAMPAIGNS_MAX} campaigns; allowed: at most ${CAMPAIGNS_MAX}`)
+    const campaign: Campaign =
+      before ??
+      campaignSchema.parse({
+        ...order,
+        version: 1,
+        id,
+        state: 'draft',
+        why: null,
+        createdAt: new Date(wallClock()).toISOString(),
+        rows: rows.length,
+      })
+    const decided = await Promise.all(
+      rows.map(async (row) => ((await doNotCall.has(row.to)) ? { ...row, result: 'do-not-call' as const } : row)),
+    )
+    // The rows first: a campaign that is there has all of them.
+    const added = await queue.add(id, decided)
+    const kept = before === undefined ? campaign : { ...before, rows: before.rows + added }
+    await campaigns.keep(kept)
+    return { campaign: await this.#view(kept), added, faults: [] }
+  }
+
+  async list(): Promise<readonly CampaignView[]> {
+    return Promise.all((await this.#options.queue.campaigns()).map((campaign) => this.#view(campaign)))
+  }
+
+  async view(id: string): Promise<CampaignView> {
+    return this.#view(await this.#campaign(id))
+  }
+
+  async command(id: string, command: CampaignCommand): Promise<CampaignView> {
+    const campaign = await this.#campaign(id)
+    const { from, to } = COMMANDS[command]
+    if (campaign.state === to) return this.#view(campaign)
+    if (!from.includes(campaign.state))
+      throw refused(`the campaign is ${campaign.state}; ${command} is allowed from: ${from.join(', ')}`)
+    const changed: Campaign = { ...campaign, state: to, why: null }
+    await this.#options.campaigns.keep(changed)
+    return this.#view(changed)
+  }
+
+  /** CSV, a line for each row. */
+  async report(id: string): Promise<string> {
+    const campaign = id === CALL_BACKS ? null : await this.#campaign(id)
+    const rows = await this.#options.queue.rows(campaign?.id ?? CALL_BACKS)
+    const header = ['number', 'id', 'state', 'result', 'tries', 'last_try_at', 'duration_s', 'call_sid', 'next_try_at']
+    const lines = rows.map((row) => {
+      const last = row.tries.at(-1)
+      const state = stateOf(row)
+      return [
+        row.to,
+        row.externalId ?? '',
+        state,
+        row.result ?? '',
+        String(row.tries.length),
+        last === undefined ? '' : new Date(last.atMs).toISOString(),
+        last === undefined ? '' : String(Math.round(last.durationMs / 1000)),
+        last?.callSid ?? '',
+        state === 'waiting' && row.dueMs > 0 ? new Date(row.dueMs).toISOString() : '',
+      ]
+    })
+    return [header, ...lines].map((line) => `${line.map(csvCell).join(',')}\r\n`).join('')
+  }
+
+  /** Forgets whom a number's rows are about. @returns how many there were */
+  async forget(number: string): Promise<number> {
+    const ids = (await this.#options.queue.campaigns()).map(({ id }) => id)
+    let forgotten = 0
+    for (const id of [CALL_BACKS, ...ids])
+      forgotten += await this.#options.queue.change(id, (row) =>
+        row.to !== '' && sameNumber(row.to, number)
+          ? {
+              ...row,
+              to: '',
+              variables: {},
+              externalId: null,
+              recovers: null,
+              result: row.result ?? 'erased',
+              tries: row.tries.map((one) => ({ ...one, callSid: null })),
+            }
+          : null,
+      )
+    return forgotten
+  }
+
+  async doNotCall(number: string, wanted: boolean): Promise<boolean> {
+    const { doNotCall, wallClock } = this.#options
+    if (subscriberNumber(number) === null) throw invalid('number: is none; allowed: such as +254712345678')
+    if (!wanted) return doNotCall.remove(number, wallClock())
+    await doNotCall.add(number, 'operator', wallClock())
+    return true
+  }
+
+  /** @returns numbers masked */
+  async doNotCallList(max: number): Promise<readonly DoNotCallEntry[]> {
+    const entries = await this.#options.doNotCall.list(max)
+    return entries.map((entry) => ({ ...entry, number: maskNumber(`+${entry.number}`) }))
+  }
+
+  async #campaign(id: string): Promise<Campaign> {
+    const campaign = (await this.#options.queue.campaigns()).find((one) => one.id === id)
+    if (campaign === undefined)
+      throw new GatewayError(
+        'CAMPAIGN_UNKNOWN',
+        'there is no campaign of that id; allowed: one of mkondo campaign list',
+      )
+    return campaign
+  }
+
+  async #view(campaign: Campaign): Promise<CampaignView> {
+    const rows = await this.#options.queue.rows(campaign.id)
+    const results: Partial<Record<RowResult, number>> = {}
+    for (const result of ROW_RESULTS) {
+      const count = rows.filter((row) => row.result === result).length
+      if (count > 0) results[result] = count
+    }
+    const calling = rows.filter((row) => stateOf(row) === 'calling').length
+    const waiting = rows.filter((row) => stateOf(row) === 'waiting').length
+    const done = campaign.state === 'running' && calling + waiting === 0
+    return { ...campaign, stands: done ? 'done' : campaign.state, waiting, calling, results }
+  }
+}
+
+function stateOf(row: Row): 'waiting' | 'calling' | 'done' {
+  if (row.result !== null) return 'done'
+  return row.tries.at(-1)?.result === null ? 'calling' : 'waiting'
+}
+
+/** A cell that a spreadsheet takes for a formula stays text: a number begins with +. */
+function csvCell(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}
+
+function sameOrder(before: Campaign, order: object): boolean {
+  const { name, version, id, state, why, createdAt, rows, ...settings } = before
+  const { name: _, ...wanted } = order as { name?: string }
+  void [name, version, id, state, why, createdAt, rows]
+  const sorted = (value: object): string => JSON.stringify(Object.entries(value).sort(([a], [b]) => a.localeCompare(b)))
+  return sorted(settings) === sorted(wanted)
+}
+
+function invalid(message: string): GatewayError {
+  return new GatewayError('CONFIG_INVALID', message)
+}
+
+function refused(message: string): GatewayError {
+  return new GatewayError('CALL_REFUSED', message)
+}

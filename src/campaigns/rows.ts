@@ -1,0 +1,146 @@
+import { createHash } from 'node:crypto'
+import { parse } from 'csv-parse/sync'
+import { callVariablesSchema } from '../agents/call-variables.js'
+import { isTimeZone } from '../escalation/hunt-group.js'
+import { digitsOf, partyKey, subscriberNumber } from '../sautikit/phone.js'
+import { ROWS_MAX } from './campaign.js'
+import type { Row } from './campaign.js'
+
+/** Faults that are listed; more are counted. */
+const FAULTS_MAX = 100
+const LABEL_CHARS_MAX = 200
+
+const NUMBER_COLUMNS = ['number', 'phone', 'to', 'mobile', 'msisdn', 'phone_number', 'simu', 'nambari']
+const ID_COLUMNS = ['id', 'external_id', 'row_id']
+const ZONE_COLUMNS = ['time_zone', 'timezone', 'zone']
+
+interface ReadRowsOptions {
+  readonly campaign: string
+  readonly agent: string
+  readonly from: string | null
+  /** The variables that the agent reads: each is a column. */
+  readonly reads: ReadonlySet<string>
+  /** OUTBOUND_PREFIXES; empty: all. */
+  readonly prefixes: readonly string[]
+}
+
+interface ReadRows {
+  readonly rows: readonly Row[]
+  /** What is wrong, with its line; the file's words are not in it. */
+  readonly faults: readonly string[]
+  /** Faults beyond those that are listed. */
+  readonly more: number
+}
+
+/**
+ * Reads the rows of a campaign from CSV with a header: the number's column, perhaps `id` and `time_zone`; any other is a
+ * variable of its name. The whole file is checked; with a fault none of it is used.
+ */
+export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
+  const faults: string[] = []
+  const fault = (text: string): void => void faults.push(text)
+  let records: Record<string, string>[] = []
+  let columns: string[] = []
+  try {
+    records = parse(csv, {
+      bom: true,
+      trim: true,
+      skip_empty_lines: true,
+      delimiter: [',', ';', '\t'],
+      columns: (header: string[]) => (columns = header.map(nameOf)),
+    })
+  } catch (thrown) {
+    const { code = 'CSV', lines } = thrown as { readonly code?: string; readonly lines?: number }
+    return {
+      rows: [],
+      faults: [`line ${lines ?? 1}: is no CSV (${code}); allowed: columns as in its first line`],
+      more: 0,
+    }
+  }
+  const numberColumn = NUMBER_COLUMNS.find((name) => columns.includes(name))
+  if (numberColumn === undefined)
+    return { rows: [], faults: [`there is no column for the number; allowed: ${NUMBER_COLUMNS.join(', ')}`], more: 0 }
+  const idColumn = ID_COLUMNS.find((name) => columns.includes(name))
+  const zoneColumn = ZONE_COLUMNS.find((name) => columns.includes(name))
+  const special = [numberColumn, idColumn, zoneColumn]
+  const twice = columns.filter((name, index) => columns.indexOf(name) !== index)
+  if (twice.length > 0) fault(`line 1: has a column twice: ${[...new Set(twice)].join(', ')}`)
+  const missing = [...options.reads].filter((name) => !columns.includes(nameOf(name)))
+  if (missing.length > 0) fault(`line 1: lacks ${missing.join(', ')}, which the agent reads`)
+  if (records.length === 0) fault('there is no row')
+  if (records.length > ROWS_MAX) fault(`there are ${records.length} rows; allowed: at most ${ROWS_MAX}`)
+  const lines = new Map<string, number>()
+  const rows: Row[] = []
+  for (const [index, record] of records.slice(0, ROWS_MAX).entries()) {
+    const at = `line ${index + 2}`
+    const written = record[numberColumn] ?? ''
+    const to = subscriberNumber(written)
+    if (to === null) {
+      fault(`${at}: ${wrongNumber(written)}`)
+      continue
+    }
+    if (options.prefixes.length > 0 && !options.prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix))))
+      fault(`${at}: the number may not be called; allowed: ${options.prefixes.join(', ')}`)
+    const before = lines.get(partyKey(to))
+    if (before !== undefined) fault(`${at}: has the number of line ${before}`)
+    lines.set(partyKey(to), index + 2)
+    const timeZone = blankless(zoneColumn === undefined ? '' : record[zoneColumn])
+    if (timeZone !== null && !isTimeZone(timeZone))
+      fault(`${at}: has a time zone that is none; allowed: such as Africa/Nairobi`)
+    const externalId = blankless(idColumn === undefined ? '' : record[idColumn])
+    if ((externalId?.length ?? 0) > LABEL_CHARS_MAX) fault(`${at}: its id has more than ${LABEL_CHARS_MAX} characters`)
+    const named = Object.entries(record).filter(([name, value]) => !special.includes(name) && value !== '')
+    // As the agent's file writes them.
+    const variables = Object.fromEntries(
+      named.map(([name, value]) => [[...options.reads].find((one) => nameOf(one) === name) ?? name, value]),
+    )
+    const read = callVariablesSchema.safeParse(variables)
+    if (!read.success) {
+      const [issue] = read.error.issues
+      fault(`${at}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`)
+    }
+    const empty = [...options.reads].filter((name) => !missing.includes(name) && variables[name] === undefined)
+    if (empty.length > 0) fault(`${at}: has no ${empty.join(', ')}, which the agent reads`)
+    rows.push({
+      id: `r${createHash('sha256')
+        .update(`${options.campaign}\n${externalId ?? partyKey(to)}`)
+        .digest('hex')
+        .slice(0, 24)}`,
+      campaign: options.campaign,
+      agent: options.agent,
+      to,
+      from: options.from,
+      variables: read.success ? read.data : {},
+      externalId,
+      timeZone,
+      dueMs: 0,
+      tries: [],
+      result: null,
+      recovers: null,
+    })
+  }
+  return {
+    rows: faults.length === 0 ? rows : [],
+    faults: faults.slice(0, FAULTS_MAX),
+    more: Math.max(0, faults.length - FAULTS_MAX),
+  }
+}
+
+function wrongNumber(written: string): string {
+  if (written === '') return 'has no number'
+  if (/^\d([.,]\d+)?E\+?\d+$/i.test(written))
+    return 'has a number that a spreadsheet has shortened; format the column as text before it is saved'
+  return 'has a number that is none; allowed: such as +254712345678 or 0712345678'
+}
+
+/** `First name` is `first_name`: a variable has letters, digits and _. */
+function nameOf(header: string): string {
+  return header
+    .trim()
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '_')
+}
+
+function blankless(text: string | undefined): string | null {
+  return text === undefined || text === '' ? null : text
+}
