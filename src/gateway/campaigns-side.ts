@@ -67,6 +67,11 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     'agent',
     'reason',
   ])
+  const paused = metrics.defineCounter(
+    'campaigns_paused',
+    'Campaigns that paused themselves, because too many of their calls failed',
+    [],
+  )({})
   const campaigns = new Campaigns({
     queue,
     doNotCall,
@@ -84,7 +89,10 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
       if (what === 'held') held({ agent: name, reason: why ?? '' }).inc()
       else tries({ agent: name, result: TRY_RESULTS.find((result) => result === what) ?? 'uncertain' }).inc()
     },
-    told,
+    told: (news) => {
+      if (news.type === 'campaign.paused') paused.inc()
+      told(news)
+    },
   })
   const desk = new CampaignDesk({
     campaigns,

@@ -64,6 +64,7 @@ import { said } from './said.js'
 import { JournalFiles, findJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
+import { WalletWatch } from '../sautikit-api/wallet.js'
 import { recordAt } from '../edge/ops-fleet.js'
 import { BrowserPhone } from './softphone.js'
 import { useCountry } from '../sautikit/phone.js'
@@ -323,6 +324,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       for (const listener of joinedListeners) listener(record)
     },
   })
+  const wallet =
+    api === null ? null : new WalletWatch({ ask: () => api.calls.walletMinor(), log: log.component('sautikit-api') })
+  if (wallet !== null)
+    metrics
+      .defineGauge('carrier_wallet_minor', "What the carrier's wallet holds, in minor units; NaN: not known")
+      .from(() => wallet.minor ?? NaN)
   const placing =
     api === null
       ? null
@@ -333,8 +340,8 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           agent: (name) => agents.get(name)?.definition,
           agentNames: () => [...agents.keys()],
           slots: () => ({ capacity: calls?.capacity ?? 0, free: (calls?.free ?? 0) - outbound.waiting }),
-          walletMinor: () => null,
-          walletEmpty: () => undefined,
+          walletMinor: () => wallet?.minor ?? null,
+          walletEmpty: () => wallet?.empty(),
           told: (news) => kept.tell(campaignMessage(news)),
           metrics,
           log,
@@ -529,6 +536,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers })
     await fleet.node.start()
     await placing?.campaigns.start()
+    void wallet?.look()
     const registry = calls
     const left = kept.left.map(({ record }) => record)
     void leftCalls.settle(left, (record, callSid, isRecord) => {
@@ -569,6 +577,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       log.info({ calls: carried }, 'stopping: no new calls are accepted')
       fleet.node.state = 'draining'
       leftCalls.close()
+      wallet?.close()
       outbound.close()
       await unfollow?.()
       await running.calls.drain(drainTimeoutMs)

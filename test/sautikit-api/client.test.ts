@@ -4,6 +4,8 @@ import t, { type Test } from 'tap'
 import { SautikitClient } from '../../src/sautikit-api/client.js'
 import { allPages, CarrierApiError, CarrierHttp } from '../../src/sautikit-api/http.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
+import { WalletWatch } from '../../src/sautikit-api/wallet.js'
+import { createLog } from '../../src/telemetry/log.js'
 
 const SID = 'HD_0a8d5911d055'
 
@@ -381,4 +383,33 @@ t.test('a list that never ends, or turns in a circle, is left', async (t) => {
   t.same([endless.items.length, endless.complete], [100, false])
   const circle = await allPages(() => Promise.resolve({ items: [1], nextCursor: 'again' }), 1e9)
   t.same([circle.items.length, circle.complete], [2, false])
+})
+
+t.test('a wallet is known by what the carrier says, and one that cannot be read is not empty', async (t) => {
+  const answers: (number | null | Error)[] = [125_000, null, new Error('403'), 4000]
+  const due: { ms: number; run: () => void }[] = []
+  const wallet = new WalletWatch({
+    ask: () => {
+      const answer = answers.shift()
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer ?? null)
+    },
+    log: createLog({ level: 'silent' }),
+    later: (ms, run) => {
+      due.splice(0, due.length, { ms, run })
+      return () => void due.splice(0)
+    },
+  })
+  t.equal(wallet.minor, null)
+  const seen: (number | null)[] = []
+  for (let i = 0; i < 4; i++) {
+    await wallet.look()
+    seen.push(wallet.minor)
+  }
+  t.same(seen, [125_000, null, null, 4000])
+  t.equal(due[0]?.ms, 15 * 60_000)
+  wallet.empty()
+  t.equal(wallet.minor, 0, 'a call was refused for want of money')
+  t.equal(due[0]?.ms, 60_000)
+  wallet.close()
+  t.same(due, [])
 })

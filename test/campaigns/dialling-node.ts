@@ -1,0 +1,76 @@
+// A node of a fleet that does nothing but its campaigns: node dialling-node.js REDIS_URL CARRIER_ORIGIN NAME. It is killed.
+import { agentSchema } from '../../src/agents/definition.js'
+import { Campaigns } from '../../src/campaigns/campaigns.js'
+import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
+import { parseCallSid } from '../../src/core/ids.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { parseRedisUrl } from '../../src/fleet/redis-url.js'
+import { connectRedis } from '../../src/fleet/redis-store.js'
+import { SautikitClient } from '../../src/sautikit-api/client.js'
+import { CarrierHttp } from '../../src/sautikit-api/http.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { OutboundCalls } from '../../src/workers/outbound-calls.js'
+
+const [url = '', carrier = '', name = ''] = process.argv.slice(2)
+const address = parseRedisUrl(url)
+if (address === undefined) throw new Error('no Redis')
+/** How long a called number rings before it is busy. */
+const RING_MS = 20
+
+const secrets = ['token-secret-of-a-test']
+const log = createLog({ level: 'error' })
+const agent = agentSchema.parse({
+  version: 1,
+  name: 'appointments',
+  instructions: 'Remind.',
+  outbound: { from: '+254700000000' },
+})
+const client = new SautikitClient(new CarrierHttp({ baseUrl: carrier, apiKey: 'tsk_0123456789' }))
+const store = await connectRedis({ url, prefix: 'mkondo:', secrets, log }).catch(() => new MemoryStore(Date.now))
+const outbound: OutboundCalls = new OutboundCalls({
+  carrier: {
+    createCall: async (call) => {
+      const created = await client.createCall(call)
+      // The carrier's webhook: the number is busy.
+      setTimeout(
+        () => outbound.state(parseCallSid(created.callSid ?? 'HD_none'), call.clientRequestId, 'busy'),
+        RING_MS,
+      )
+      return created
+    },
+    hangup: () => Promise.resolve(),
+    getCall: () => Promise.resolve({ status: 'busy', answeredAt: null }),
+  },
+  agent: () => ({ from: '+254700000000', ringMs: 1000 }),
+  agentNames: () => ['appointments'],
+  voiceUrl: () => 'http://127.0.0.1:9/voice/appointments',
+  free: () => 1000,
+  draining: () => false,
+  agentFull: () => false,
+  perMinute: 100_000,
+  recoveryPerMinute: 0,
+  prefixes: [],
+  clock: () => performance.now(),
+  wallClock: Date.now,
+  log,
+  onUnreached: (record) => campaigns.ended(record),
+})
+const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log })
+const campaigns: Campaigns = new Campaigns({
+  queue,
+  doNotCall: new RedisDoNotCall(queue, secrets),
+  place: (order) => outbound.place(order),
+  claims: store,
+  agent: () => agent,
+  slots: () => ({ capacity: 1000, free: 1000 }),
+  walletMinor: () => null,
+  walletEmpty: () => undefined,
+  perMinute: 6000,
+  wallClock: Date.now,
+  random: Math.random,
+  log,
+  counted: () => undefined,
+  told: () => undefined,
+})
+await campaigns.start()
+process.stdout.write(`${name} dials\n`)

@@ -1,0 +1,110 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { campaignSchema } from '../../src/campaigns/campaign.js'
+import type { Row } from '../../src/campaigns/campaign.js'
+import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
+import { parseRedisUrl } from '../../src/fleet/redis-url.js'
+import { RestServer } from '../../src/simulator/rest/rest-server.js'
+import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { hasRedis, startRedis } from '../support/redis.js'
+import { until } from '../support/until.js'
+
+t.setTimeout(900_000)
+
+const ROWS = 10_000
+const SECRETS = ['token-secret-of-a-test']
+
+t.test('10,000 rows in a fleet: none is called twice, and two nodes are killed on the way', async (t) => {
+  if (!hasRedis(t)) return
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const rung = new Map<string, number>()
+  const workspace = new Workspace({
+    owned: [{ id: 'n1', e164: '+254700000000', status: 'active', voiceUrl: null, eventsUrl: null }],
+    inventory: [],
+  })
+  let calls = 0
+  const carrier = await RestServer.start({
+    workspace,
+    keys: { tsk_0123456789: 'all' },
+    port: 0,
+    place: ({ to }) => {
+      rung.set(to, (rung.get(to) ?? 0) + 1)
+      return { callSid: `HD_${String(++calls).padStart(12, '0')}` }
+    },
+  })
+  t.teardown(() => carrier.close())
+  const address = parseRedisUrl(redis.url)
+  if (address === undefined) throw new Error('no Redis')
+  const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets: SECRETS, log: createLog({ level: 'silent' }) })
+  t.teardown(() => queue.close(0))
+  const list = new RedisDoNotCall(queue, SECRETS)
+  await list.add('+254710000000', 'caller', Date.now())
+  const rows = Array.from({ length: ROWS }, (_, n): Row => ({
+    id: `r${n}`,
+    campaign: 'reminders',
+    agent: 'appointments',
+    to: `+2547${String(10_000_000 + n)}`,
+    from: null,
+    variables: { name: 'Wanjiru' },
+    externalId: null,
+    timeZone: null,
+    dueMs: 0,
+    tries: [],
+    result: null,
+    recovers: null,
+  }))
+  t.equal(await queue.add('reminders', rows), ROWS)
+  t.equal(await queue.add('reminders', rows.slice(0, 100)), 0, 'a row is there once')
+  await queue.keep(
+    campaignSchema.parse({
+      version: 1,
+      id: 'reminders',
+      name: 'reminders',
+      agent: 'appointments',
+      window: '00:00-24:00',
+      timeZone: 'Africa/Nairobi',
+      atOnce: 50,
+      perMinute: 6000,
+      tries: 1,
+      state: 'running',
+      why: null,
+      createdAt: new Date().toISOString(),
+      rows: ROWS,
+    }),
+  )
+  const nodes: ChildProcess[] = []
+  t.teardown(() => nodes.forEach((node) => node.kill('SIGKILL')))
+  for (const name of ['gw-1', 'gw-2', 'gw-3']) {
+    const file = fileURLToPath(new URL('./dialling-node.js', import.meta.url))
+    const node = spawn(process.execPath, [file, redis.url, carrier.origin, name], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    nodes.push(node)
+    await once(node.stdout as NodeJS.ReadableStream, 'data')
+  }
+  for (const [index, share] of [0.25, 0.6].entries()) {
+    await until(() => rung.size >= ROWS * share, 400_000, `${share} of the rows`)
+    nodes[index]?.kill('SIGKILL')
+  }
+  await until(() => rung.size >= ROWS - 1, 400_000, 'all rows')
+  await until(
+    async () => (await queue.rows('reminders')).every(({ result }) => result !== null),
+    120_000,
+    'the rows of the dead nodes',
+  )
+  const twice = [...rung.values()].filter((times) => times > 1).length
+  t.equal(twice, 0, 'nobody is called twice')
+  t.equal(rung.size, ROWS - 1)
+  t.notOk(rung.has('+254710000000'), 'whoever wants no calls is not called')
+  const results = (await queue.rows('reminders')).map(({ result }) => result)
+  const uncertain = results.filter((result) => result === 'uncertain').length
+  t.comment(`${uncertain} of ${ROWS} uncertain`)
+  t.ok(uncertain <= 100, 'only what was on its way when a node was killed may be uncertain')
+  const seen = JSON.stringify(await redis.command('HVALS', '{mkondo:campaigns}:do-not-call'))
+  t.notMatch(seen, /710000000/, 'Redis has no number in clear')
+})
