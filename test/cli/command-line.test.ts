@@ -20,7 +20,7 @@ async function commandNames(...path: readonly string[]): Promise<readonly string
 t.test('each command explains itself by help and by --help, with its exit codes', async (t) => {
   const names = await commandNames()
   t.ok(names.length >= 18, names.join(' '))
-  const groups = ['calls', 'numbers', 'messages']
+  const groups = ['calls', 'numbers', 'messages', 'campaign', 'do-not-call']
   const paths = names.map((name) => [name])
   for (const group of groups) paths.push(...(await commandNames(group)).map((name) => [group, name]))
   t.ok(paths.some((path) => path.join(' ') === 'calls timeline'))
