@@ -32,7 +32,15 @@ export const SPEECH_RATES: readonly string[] = ['slower', 'normal', 'faster']
 /** Offered to agents whose file has `digits:`. */
 export const COLLECT_TOOL = 'collect_digits'
 
-const BUILT_IN = [ESCALATE_TOOL, END_CALL_TOOL, CALLBACK_TOOL, RESUME_TOOL, LANGUAGE_TOOL, COLLECT_TOOL, DO_NOT_CALL_TOOL]
+const BUILT_IN = [
+  ESCALATE_TOOL,
+  END_CALL_TOOL,
+  CALLBACK_TOOL,
+  RESUME_TOOL,
+  LANGUAGE_TOOL,
+  COLLECT_TOOL,
+  DO_NOT_CALL_TOOL,
+]
 
 /** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): boolean {

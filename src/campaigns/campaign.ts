@@ -139,7 +139,7 @@ export const campaignOrderSchema = z.strictObject({
 })
 export type CampaignOrder = z.output<typeof campaignOrderSchema>
 
-export const CAMPAIGN_STATES = ['draft', 'running', 'paused', 'stopped'] as const
+const CAMPAIGN_STATES = ['draft', 'running', 'paused', 'stopped'] as const
 export type CampaignState = (typeof CAMPAIGN_STATES)[number]
 
 export const campaignSchema = campaignOrderSchema.extend({

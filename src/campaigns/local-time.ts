@@ -1,5 +1,5 @@
 /** `2026-11-27T15:00`: a date and a time of the clock there. */
-export const LOCAL_TIME = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})$/
+const LOCAL_TIME = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})$/
 
 /**
  * Calendar time of a time of the clock in a zone; where clocks are put forward over it, that of an hour later.

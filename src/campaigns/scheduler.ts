@@ -24,7 +24,7 @@ export interface Facts {
 export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'inbound'
 
 /** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
-export type Verdict =
+type Verdict =
   | { readonly do: 'call' }
   | { readonly do: 'wait'; readonly untilMs: number; readonly why: WaitReason; readonly all: boolean }
   | { readonly do: 'end'; readonly result: RowResult }

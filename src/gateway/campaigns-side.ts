@@ -31,7 +31,7 @@ interface CampaignsSideOptions {
 }
 
 /** Campaigns and promised call backs of this process, and the list of who wants no calls. */
-export interface CampaignsSide {
+interface CampaignsSide {
   readonly campaigns: Campaigns
   readonly desk: CampaignDesk
   readonly doNotCall: DoNotCall
