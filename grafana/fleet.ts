@@ -420,13 +420,15 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: "The carrier's REST API",
-              about: 'Requests, and those that failed; calls that we placed.',
+              about:
+                'Requests, and those that failed; calls that we placed, those of campaigns and call backs by result.',
               unit: 'cps',
             },
             THIRD,
             [
               { expr: rate('mkondo_carrier_api_requests_total', 'result'), legend: 'requests {{result}}' },
               { expr: rate('mkondo_outbound_calls_total', 'result'), legend: 'outbound {{result}}' },
+              { expr: rate('mkondo_campaign_tries_total', 'result'), legend: 'campaigns {{result}}' },
             ],
           ),
           curves(

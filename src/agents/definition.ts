@@ -850,6 +850,12 @@ const recordingSchema = z.strictObject({
     .nullable()
     .default({ en: 'This call is recorded.', sw: 'Simu hii inarekodiwa.' })
     .describe('Spoken first; the recording is kept only if the caller heard it. null if say.greeting already says it.'),
+  notice: spoken
+    .nullable()
+    .default(null)
+    .describe(
+      'Spoken first where calls are not recorded, to say that what is said is written down (RECORDS_TRANSCRIPT). Default: nothing.',
+    ),
 })
 
 export const amdSchema = z.strictObject({

@@ -22,6 +22,7 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
       [`digits.${index}.again`, again] as const,
     ]),
     ['recording.consent', recording.enabled ? recording.consent : null],
+    ['recording.notice', recording.enabled ? null : recording.notice],
     ['recovery.text', recovery.text],
     ...(callbacks === null ? [] : ([['callbacks.greeting', callbacks.greeting]] as const)),
     ['limits.maxDurationText', limits.maxDurationText],

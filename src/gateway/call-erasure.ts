@@ -29,6 +29,8 @@ interface CallErasureOptions {
   readonly forgetDetail: (callSid: CallSid) => void
   /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
   readonly forgetRows?: (number: string) => Promise<number>
+  /** Tells receivers which calls are erased. Absent: there are none. */
+  readonly told?: (callSids: readonly CallSid[]) => void
   readonly store: Pick<CallStore, 'read' | 'callsOf' | 'over'>
   readonly keeper: Pick<CallKeeper, 'opened'>
   /** The carrier's list of calls; null without an API key. */
@@ -96,6 +98,7 @@ export class CallErasure implements ErasureHere {
       callSids.length === 0
         ? eachErased(() => 0)
         : ((await inThread({ folders, number: null, callSids }, this.#options)) as ErasedCounts)
+    if (callSids.length > 0) this.#options.told?.(callSids)
     return { erased: { ...erased, calls: Math.max(erased.calls, inMemory) }, uncertain }
   }
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { Environment } from '../agents/template.js'
@@ -503,6 +503,9 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           return kept.forget(callSids)
         },
         forgetDetail: (callSid) => details?.forget(callSid),
+        // An id of its own: messages about the erased calls are gone.
+        told: (callSids) =>
+          kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
         forgetRows: (number) => placing?.desk.forget(number) ?? Promise.resolve(0),
         store: fleet.store,
         keeper: fleet.keeper,

@@ -9,6 +9,7 @@ export const MESSAGE_TYPES = {
   'escalation.requested': 'a human is wanted for a caller; `data` is the handoff packet',
   'escalation.settled': 'the caller reached a human, or every attempt failed; `data` is the handoff packet',
   'callback.requested': 'a caller was promised a call back; `data` is the handoff packet',
+  'caller.erased': 'a caller was erased here; `data.callSids` are the calls to erase too',
   'campaign.row': 'a row of a campaign, or a promised call back, is over; `data` is the row',
   'campaign.paused': 'a campaign has paused itself; `data` is the campaign',
   'recording.ready': "the carrier's data on an ended call have come; `data` is the record with them",

@@ -173,6 +173,8 @@ function isHttpUrl(text: string): boolean {
 
 export function wants(receiver: Receiver, message: Message): boolean {
   const { events, agents, numbers, outcomes, needs = [] } = receiver
+  // Of whom it was told, nobody here knows any more.
+  if (message.type === 'caller.erased') return events.some((pattern) => covers(pattern, message.type))
   return (
     events.some((pattern) => covers(pattern, message.type)) &&
     agents?.includes(message.agent) !== false &&

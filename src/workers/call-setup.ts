@@ -93,7 +93,7 @@ export function sessionOptions(
       answerAfterMs: agent.fillers.answerAfterMs,
     },
     amd: pick(amdOf(start)),
-    consentText: agent.recording.enabled ? agent.recording.consent : null,
+    consentText: agent.recording.enabled ? agent.recording.consent : agent.recording.notice,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
 }

@@ -2,6 +2,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import type { BackendCapabilities } from '../../src/backends/backend.js'
+import type { CallStart } from '../../src/workers/call-messages.js'
+import { sessionOptions } from '../../src/workers/call-setup.js'
 import { AgentWatch, type FolderAgent } from '../../src/agents/agent-watch.js'
 import { agentWith, variablesReadBy } from '../../src/agents/call-variables.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
@@ -576,4 +580,19 @@ t.test('defineAgent and defineTool are for the editor: what they are given is wh
   const tool = defineTool({ name: 'hello', description: 'Says hello.', run: (_args, { identity }) => identity })
   const agent = defineAgent({ version: 1, name: 'a', instructions: 'Be brief.', tools: [tool] })
   t.equal(agent.tools?.[0], tool)
+})
+
+t.test('the notice is said where a call is not recorded, the consent where it is', (t) => {
+  const said = (recording: object) => {
+    const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.', recording })
+    const start = { agent, assets: NO_ASSETS, callSid: 'x', from: '', to: '', direction: 'inbound', resume: null }
+    const capabilities = { serverVad: false, truncate: false }
+    const options = sessionOptions(start as unknown as CallStart, capabilities as BackendCapabilities, 0)
+    return options.consentText
+  }
+  const notice = 'What is said is written down.'
+  t.equal(said({}), null)
+  t.equal(said({ notice }), notice)
+  t.match(said({ notice, enabled: true }), { en: 'This call is recorded.' })
+  t.end()
 })

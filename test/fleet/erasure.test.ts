@@ -25,8 +25,11 @@ async function nodes(
   readonly folders: readonly string[]
   /** Numbers whose lines each node was told to forget. */
   readonly linesForgotten: readonly string[][]
+  /** Calls of which each node told its receivers that they are erased. */
+  readonly told: readonly string[][]
 }> {
   const linesForgotten: string[][] = [[], [], []]
+  const told: string[][] = [[], [], []]
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
   const it: Nodes = await fleet(t, 3, (index) => ({
     opsToken: 'token-of-the-operators',
@@ -43,6 +46,7 @@ async function nodes(
       },
       forgetWaiting: () => Promise.resolve(),
       forgetDetail: () => undefined,
+      told: (callSids) => told[index]?.push(...callSids),
       store: {
         read: (key) => it.store.read(key),
         callsOf: (node) => it.store.callsOf(node),
@@ -53,7 +57,7 @@ async function nodes(
       workerEnv: {},
     }),
   }))
-  return { it, folders, linesForgotten }
+  return { it, folders, linesForgotten, told }
 }
 
 function at(it: Nodes, index: number): Gateway {
@@ -83,7 +87,7 @@ const run = (it: Nodes, argv: readonly string[], input = '') =>
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
 t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
-  const { it, folders, linesForgotten } = await nodes(t)
+  const { it, folders, linesForgotten, told } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
     keep(folders[index] as string, `HD_b${index}`, OTHER)
@@ -103,6 +107,10 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   }
   t.equal(at(it, 1).calls.record('HD_a1'), undefined, 'also from memory')
   t.same(linesForgotten, [[CALLER], [CALLER], [CALLER]], 'also what is known of the line')
+  t.ok(
+    told.every((sids) => sids.length > 0 && sids.every((one) => one.startsWith('HD_a'))),
+    'and receivers are told',
+  )
   const audited = it.gateways.map((gateway) => gateway.logged().filter(({ component }) => component === 'audit'))
   t.match(audited, [
     [{ command: 'erase', node: 'gw-0', outcome: 'done', token_kind: 'OPS_TOKEN', erased: { calls: 3 } }],

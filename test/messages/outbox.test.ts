@@ -12,6 +12,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { readReceivers } from '../../src/config/messages-file.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import { wants } from '../../src/messages/receivers.js'
 import { Outbox } from '../../src/messages/outbox.js'
 import type { Disk, OutboxOptions } from '../../src/messages/outbox.js'
 import type { Message } from '../../src/messages/message.js'
@@ -577,3 +578,12 @@ t.test(
     t.same(JSON.parse(received[1]?.body ?? ''), { n: 1, said: `it was ${WORDS}`, none: null })
   },
 )
+
+t.test('an erasure is told to all who may have been told of the calls', (t) => {
+  const limited = receiver('http://127.0.0.1:1/', { agents: ['order-status'], outcomes: ['failed'] })
+  const erased = message(1, { type: 'caller.erased', agent: '', outcome: null })
+  t.ok(wants(limited, erased))
+  t.notOk(wants({ ...limited, events: ['call.*'] }, erased), 'who wants other events gets those')
+  t.notOk(wants(limited, message(1, { agent: 'support' })))
+  t.end()
+})

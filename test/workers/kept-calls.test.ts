@@ -62,7 +62,7 @@ t.test(
     const archive = await archiveIn(folder)
     const test = await startHost({ record: (callSid, rateHz) => archive.record(callSid, rateHz) }, (agent) => ({
       ...agent,
-      recording: { enabled: true, consent: 'This call is recorded.' },
+      recording: { ...agent.recording, enabled: true, consent: 'This call is recorded.' },
     }))
     t.teardown(() => test.close())
     const question = await callerSays('Where is my order?')
@@ -239,7 +239,7 @@ const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).hre
 const AGENT: AgentDefinition = {
   ...SHIPPED,
   recovery: { ...SHIPPED.recovery, text: 'We were cut off.' },
-  recording: { enabled: true, consent: null },
+  recording: { enabled: true, consent: null, notice: null },
   fillers: { ...SHIPPED.fillers, phrases: [] },
 }
 const numbers = ['+254720000010', '+254720000011']
