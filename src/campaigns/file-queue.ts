@@ -272,7 +272,9 @@ export class FileQueue implements RowQueue {
     entry.working.delete(row.id)
     entry.rows.set(row.id, after)
     if (after.result === null) this.#wait(entry, after)
-    if (next.next !== 'hold') await this.#append(id, entry, [after])
+    // What was said is not left in the file either.
+    if (row.recovers !== null && after.recovers === null) await this.#write(() => this.#rewrite(id, entry))
+    else if (next.next !== 'hold') await this.#append(id, entry, [after])
   }
 
   async #append(id: string, entry: Open, rows: readonly Row[], sync = false): Promise<void> {

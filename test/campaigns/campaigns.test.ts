@@ -384,7 +384,7 @@ t.test('a call whose outcome another node knows, and one of which nobody will ev
 })
 
 t.test('a promised call back is made at the promised time, as the same conversation', async (t) => {
-  const { campaigns, queue, placed, pass, over, time } = await desk(t)
+  const { campaigns, queue, placed, pass, over, time, folder } = await desk(t)
   const state = (wantedAt: string | null, note: string) => {
     const kept = keptCall({ agent: 'appointments', from: '+254700000101', to: '+254700000000' })
     const callback = {
@@ -425,6 +425,8 @@ t.test('a promised call back is made at the promised time, as the same conversat
   over(placed[1] as OutboundOrder, 'person')
   await until(async () => (await queue.rows('call-backs'))[0]?.result === 'person', 2000, 'the rows')
   t.equal((await queue.rows('call-backs'))[0]?.recovers, null, 'what was said is kept no longer')
+  await pass(1000)
+  t.notMatch(await readFile(join(folder, 'call-backs.rows.jsonl'), 'utf8'), /HD_kept00000001"/, 'nor in the file')
   t.ok(time.nowMs > FRIDAY_10)
 })
 
