@@ -379,6 +379,15 @@ export function fleet(): DashboardBuilder {
             THIRD,
             [{ expr: quantile(0.95, 'mkondo_tool_seconds', 'tool'), legend: '{{tool}}', exemplar: true }],
           ),
+          curves(
+            {
+              title: 'Tools that wait',
+              about: 'Time to the outcome of tools that wait, p95, by outcome.',
+              unit: SECONDS,
+            },
+            THIRD,
+            [{ expr: quantile(0.95, 'mkondo_tool_wait_seconds', 'tool, outcome'), legend: '{{tool}} {{outcome}}' }],
+          ),
           curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
           ]),

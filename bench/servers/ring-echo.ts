@@ -40,6 +40,7 @@ class RingCall implements LiveCall {
   streamOffers = 0
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
+  continueUrl: LiveCall['continueUrl'] = null
   readonly escalating = false
   state: LiveCallState = 'waiting'
   readonly worker: Worker
@@ -122,6 +123,10 @@ class RingCall implements LiveCall {
   humanDocument(): readonly VoiceAction[] {
     return []
   }
+  waitNews(): 'late' {
+    return 'late'
+  }
+
   escalate(): void {
     /* an echo has no escalation */
   }

@@ -84,6 +84,7 @@ const GROUPS = [
     [
       'deploy/README.md',
       'docs/OPERATIONS.md',
+      'docs/WAITING.md',
       'docs/MESSAGES.md',
       'docs/ANALYSIS.md',
       'docs/METRICS.md',

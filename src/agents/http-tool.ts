@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
@@ -13,7 +14,7 @@ import type { Environment, Template, TemplateSource, TemplateValues } from './te
 import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'
 import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
 import { jsonDepth } from './tool-definition.js'
-import { callFacts } from './tool.js'
+import { PendingAnswer, callFacts } from './tool.js'
 import type { Tool, ToolContext } from './tool.js'
 
 /** How deep the JSON of an API's answer may be. */
@@ -29,6 +30,14 @@ const RETRY_STATUSES: readonly number[] = [429, 502, 503, 504]
 const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308]
 /** Characters of the API's own error message that the model gets. */
 const DETAIL_CHARS_MAX = 200
+
+const PENDING_BODY = {
+  pending: z
+    .union([z.string().max(200), z.number()])
+    .optional()
+    .catch(undefined),
+  expiresInS: z.number().positive().optional().catch(undefined),
+}
 
 type Query = readonly (readonly [name: string, template: Template])[]
 
@@ -90,6 +99,8 @@ export class HttpTool implements Tool {
       call: callFacts(context),
       business: context.business,
       variables: context.variables,
+      continueUrl: context.continueUrl,
+      pendingId: context.pendingId,
     }
     const url = this.#address(values)
     return {
@@ -111,9 +122,10 @@ export class HttpTool implements Tool {
     if (response.status === 404 && result.notFound !== undefined) return result.notFound
     if (response.status < 200 || response.status > 299) throw await statusError(url.host, response, maxResponseBytes)
     const value = await valueIn(response, maxResponseBytes)
+    if (response.status === 202 && this.#definition.waits !== undefined) return pendingOf(value)
     if (result.fields !== undefined && typeof value !== 'object')
       throw new GatewayError('TOOL_RESPONSE', 'the API answered with a text; result.fields needs a JSON object')
-    const mapped = result.fields === undefined ? value : pick(value, result.fields)
+    const mapped = fieldsOf(value, result)
     if (JSON.stringify(mapped).length > TOOL_RESULT_CHARS_MAX) {
       throw new GatewayError(
         'TOOL_RESPONSE',
@@ -180,6 +192,8 @@ export class HttpTool implements Tool {
     if (variable !== undefined) {
       return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
     }
+    if (absent.some((source) => source.scope === 'continue'))
+      return new GatewayError('CONFIG_INVALID', 'there is no URL to which its outcome could be sent')
     const sources = absent.flatMap((source) => {
       const bound = source.scope === 'args' ? this.#bind.get(source.name) : undefined
       return bound === undefined ? [source] : missingSources(bound, values)
@@ -351,6 +365,17 @@ async function valueIn(response: Answer, bytesMax: number): Promise<unknown> {
     throw new GatewayError('TOOL_RESPONSE', `the API's JSON is nested deeper than ${TOOL_RESPONSE_DEPTH_MAX} levels`)
   }
   return value ?? { status: response.status }
+}
+
+/** What the model gets of an answer. */
+export function fieldsOf(value: unknown, { fields }: ToolDefinition['result']): unknown {
+  return fields === undefined ? value : pick(value, fields)
+}
+
+/** Of `{ "pending": id, "expiresInS": 90 }`; an API may leave out either. */
+function pendingOf(value: unknown): PendingAnswer {
+  const { pending, expiresInS } = z.looseObject(PENDING_BODY).catch({}).parse(value)
+  return new PendingAnswer(String(pending ?? ''), expiresInS === undefined ? null : expiresInS * 1000)
 }
 
 function pick(value: unknown, fields: Readonly<Record<string, string>>): Record<string, unknown> {

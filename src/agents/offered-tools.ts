@@ -99,8 +99,12 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
 }
 
 /** Whether an HTTP tool changes something, and may run only once for one call of the model. */
-export function hasEffect({ http, idempotent = http.method === 'GET' }: AgentDefinition['tools'][number]): boolean {
-  return http.method !== 'GET' && !idempotent
+export function hasEffect({
+  http,
+  waits,
+  idempotent = http.method === 'GET',
+}: AgentDefinition['tools'][number]): boolean {
+  return waits !== undefined || (http.method !== 'GET' && !idempotent)
 }
 
 /**

@@ -26,6 +26,9 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
     ['recovery.text', recovery.text],
     ...(callbacks === null ? [] : ([['callbacks.greeting', callbacks.greeting]] as const)),
     ['limits.maxDurationText', limits.maxDurationText],
+    ...agent.tools.flatMap(({ waits }, index) =>
+      (['say', 'still', 'onTimeout'] as const).map((key) => [`tools.${index}.waits.${key}`, waits?.[key]] as const),
+    ),
     ['escalation.announce', escalation?.announce],
     ['escalation.failed', escalation?.failed],
     ['escalation.closed', escalation?.closed],

@@ -22,6 +22,10 @@ export type TemplateSource =
   | { readonly scope: 'identity'; readonly name: string }
   /** A fact of the business whose number was called (docs/NUMBERS.md). */
   | { readonly scope: 'business'; readonly name: string }
+  /** Where the outcome of a tool that waits is to be sent (docs/WAITING.md). */
+  | { readonly scope: 'continue'; readonly name: 'url' }
+  /** The id of what such a tool waits for, as its API gave it. */
+  | { readonly scope: 'pending'; readonly name: 'id' }
 
 type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
@@ -41,6 +45,9 @@ export interface TemplateValues {
   readonly identity: Readonly<Record<string, unknown>> | null
   /** Absent: no business has the called number. */
   readonly business?: BusinessValues | undefined
+  /** Absent: nothing waits. */
+  readonly continueUrl?: string | undefined
+  readonly pendingId?: string | undefined
 }
 
 /** What whoever orders an outbound call says of it, by name. */
@@ -50,6 +57,8 @@ export type CallVariables = Readonly<Record<string, string>>
 export type BusinessValues = Readonly<Record<string, string | number | boolean>>
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
+/** What a tool that waits may read beside: `continue.url` in its request, `pending.id` in its polls. */
+const WAITING = /^\s*(?:(continue)\.url|(pending)\.id)\s*$/
 /** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
 const REFERENCE =
   /^\s*(?:(args)\.([^\s{}]+)|(call\.variables|call|env|identity|business)\.([A-Za-z_][A-Za-z0-9_]*))\s*$/
@@ -73,6 +82,9 @@ export function parseTemplate(text: string): Template {
 }
 
 function parseReference(placeholder: string, inner: string): TemplateSource {
+  const waiting = WAITING.exec(inner)
+  if (waiting !== null)
+    return waiting[1] === undefined ? { scope: 'pending', name: 'id' } : { scope: 'continue', name: 'url' }
   const match = REFERENCE.exec(inner)
   const name = match?.[2] ?? match?.[4]
   const scope = match?.[1] ?? match?.[3]
@@ -95,7 +107,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
   }
   const facts = CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')
   throw new SyntaxError(
-    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}}, {{business.NAME}}, {{call.variables.NAME}} and ${facts}`,
+    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}}, {{business.NAME}}, {{call.variables.NAME}}, ${facts}, and in a tool that waits {{continue.url}} and {{pending.id}}`,
   )
 }
 
@@ -167,6 +179,10 @@ function lookUp(source: TemplateSource, values: TemplateValues): unknown {
       return values.identity !== null && Object.hasOwn(values.identity, source.name)
         ? values.identity[source.name]
         : undefined
+    case 'continue':
+      return values.continueUrl
+    case 'pending':
+      return values.pendingId
     case 'business':
       return values.business !== undefined && Object.hasOwn(values.business, source.name)
         ? values.business[source.name]

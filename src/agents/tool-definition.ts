@@ -9,7 +9,8 @@ import {
   SPEECH_RATE_TOOL,
   VERIFY_TOOL,
 } from '../call/gateway-tools.js'
-import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS } from '../core/limits.js'
+import { spokenSchema as spoken } from '../call/phrase.js'
+import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS, WAIT_MS_MAX } from '../core/limits.js'
 import { toolParametersSchema, typesOf } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'
 import { parseTemplate, sourcesOf } from './template.js'
@@ -208,6 +209,43 @@ export const schedulingSchema = z
       'all. Default: when-idle.',
   )
 
+const WAIT_MS_MIN = 5000
+const UNIT_MS = { s: 1000, m: 60_000 }
+
+/** Milliseconds from `90s` or `2m`. */
+const duration = z
+  .string()
+  .regex(/^\d{1,4}[sm]$/, { error: 'must be a time such as 90s or 2m' })
+  .transform((text) => Number(text.slice(0, -1)) * UNIT_MS[text.endsWith('m') ? 'm' : 's'])
+  .refine((ms) => ms >= WAIT_MS_MIN && ms <= WAIT_MS_MAX, {
+    error: `must be ${WAIT_MS_MIN / 1000}s to ${WAIT_MS_MAX / 60_000}m`,
+  })
+
+/** How a tool waits whose answer comes from outside, later (docs/WAITING.md). */
+const waitsSchema = z.strictObject({
+  for: duration.describe('How long the conversation waits, such as 90s. A shorter expiresInS of the API counts.'),
+  say: spoken.optional().describe('Said when the wait begins. Without it the model says so itself.'),
+  still: spoken
+    .default({ en: 'I am still waiting for it.', sw: 'Bado ninasubiri.' })
+    .describe('Said again and again while it waits and nobody speaks.'),
+  every: duration.prefault('20s').describe('Quiet after which that is said, such as 20s.'),
+  onTimeout: spoken
+    .optional()
+    .describe('Said when nothing has come in that time. Without it the model says so itself.'),
+  poll: z
+    .strictObject({
+      url: template
+        .refine((text) => ORIGIN.test(text), {
+          error: 'must begin with http://HOST, https://HOST or {{env.NAME}}, then a path',
+        })
+        .describe('GET; answers as the continuation is posted. May read {{pending.id}}.'),
+      everyS: z.int().min(2).max(60).default(10).describe('Seconds between two of them.'),
+    })
+    .optional()
+    .describe('Asked for the outcome, with the headers of http: for an API that cannot reach the gateway.'),
+})
+export type ToolWaits = z.output<typeof waitsSchema>
+
 /** One HTTP tool of an agent. */
 export const toolSchema = z
   .strictObject({
@@ -233,6 +271,11 @@ export const toolSchema = z
       ),
     blocking: blockingSchema,
     scheduling: schedulingSchema,
+    waits: waitsSchema
+      .optional()
+      .describe(
+        'The API may answer 202 `{ "pending": id, "expiresInS": 90 }`: the outcome comes later (docs/WAITING.md).',
+      ),
     sample: z
       .record(z.string(), z.unknown())
       .default({})
@@ -266,6 +309,7 @@ export const toolSchema = z
         }
       }
     }
+    for (const { path, what } of waitFaults(tool)) fault(path, what)
     for (const [name, what] of bindFaults(tool)) fault(['bind', name], what)
     const read = new Set(
       templatesOf({ http: tool.http })
@@ -283,6 +327,33 @@ export const toolSchema = z
       fault(['result', 'notFound'], `must be JSON of at most ${TOOL_TEXT_CHARS_MAX} characters`)
     }
   })
+
+/** What is wrong with how a tool waits, or with what only one that waits may read. */
+function* waitFaults(tool: Pick<ToolDefinition, 'http' | 'bind' | 'waits'>): Generator<{
+  readonly path: (string | number)[]
+  readonly what: string
+}> {
+  const { waits } = tool
+  let continues = false
+  for (const { path, template: parsed } of templatesOf(tool)) {
+    const ofPoll = path[0] === 'waits'
+    for (const { scope } of sourcesOf(parsed)) {
+      if (scope === 'continue' && (waits === undefined || ofPoll || path[0] === 'bind'))
+        yield { path, what: 'reads {{continue.url}}, which only the http of a tool with waits has' }
+      else if (scope === 'continue') continues = true
+      if (scope === 'pending' && !ofPoll) yield { path, what: 'reads {{pending.id}}, which only waits.poll has' }
+    }
+  }
+  if (waits === undefined) return
+  if (tool.http.method === 'GET')
+    yield {
+      path: ['http', 'method'],
+      what: 'GET begins nothing that could be waited for; use POST, or leave out waits',
+    }
+  if (!continues && waits.poll === undefined)
+    yield { path: ['waits'], what: 'nothing can tell the outcome: put {{continue.url}} into http, or set waits.poll' }
+  if (waits.every > waits.for) yield { path: ['waits', 'every'], what: 'is longer than waits.for' }
+}
 
 /** Why a map of a list of queries is refused by `openQueries`. */
 export const OPEN_QUERY =
@@ -330,6 +401,7 @@ interface PlacedTemplate {
 export function templatesOf(tool: {
   readonly http: ToolDefinition['http']
   readonly bind?: ToolDefinition['bind']
+  readonly waits?: ToolDefinition['waits']
 }): readonly PlacedTemplate[] {
   const found: PlacedTemplate[] = []
   const visit = (value: unknown, path: (string | number)[]): void => {
@@ -349,6 +421,7 @@ export function templatesOf(tool: {
   visit(tool.http.headers, ['http', 'headers'])
   visit(tool.http.body, ['http', 'body'])
   visit(tool.bind ?? {}, ['bind'])
+  visit(tool.waits?.poll?.url, ['waits', 'poll', 'url'])
   return found
 }
 

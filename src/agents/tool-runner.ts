@@ -20,7 +20,7 @@ import type { ToolParameters } from './json-schema.js'
 import { argumentChecker } from './tool-arguments.js'
 import type { CheckedArguments } from './tool-arguments.js'
 import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
-import { callFacts } from './tool.js'
+import { PendingAnswer, callFacts } from './tool.js'
 import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
@@ -34,6 +34,8 @@ interface Entry {
   readonly needs: readonly string[]
   /** It may run once only for one key: `ToolContext.gate` is asked first. */
   readonly once: boolean
+  /** Its answer may come later. */
+  readonly waits: boolean
 }
 
 /** What the gateway sees to before a tool runs. */
@@ -41,6 +43,7 @@ interface Restrictions {
   readonly parameters: ToolParameters
   readonly bind: Readonly<Record<string, string>>
   readonly requires?: 'verified' | undefined
+  readonly waits?: object | undefined
 }
 
 /** Codes of calls that are refused before anything is sent. */
@@ -128,15 +131,16 @@ export class ToolRunner {
     this.#questions = (agent.verification?.questions ?? []).map(({ id, ask }) => ({ question: id, ask }))
   }
 
-  #add(tool: Tool, { parameters, bind, requires }: Restrictions, once: boolean): void {
-    this.#entries.set(tool.name, this.#entryOf(tool, { parameters, bind, requires }, once))
+  #add(tool: Tool, restrictions: Restrictions, once: boolean): void {
+    this.#entries.set(tool.name, this.#entryOf(tool, restrictions, once))
   }
 
-  #entryOf(tool: Tool, { parameters, bind, requires }: Restrictions, once: boolean): Entry {
+  #entryOf(tool: Tool, { parameters, bind, requires, waits }: Restrictions, once: boolean): Entry {
     return {
       tool,
       verifiedOnly: requires === 'verified',
       once,
+      waits: waits !== undefined,
       check: argumentChecker(parameters, (wallMs) => dayOf(this.#zone, wallMs)),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
       needs:
@@ -220,7 +224,7 @@ export class ToolRunner {
       }
       if (entry.once && context.gate !== undefined)
         return await this.#runOnce(entry, checked.args, context, context.gate)
-      return { ok: true, value: await withDeadline(entry.tool, checked.args, context) }
+      return answered(await withDeadline(entry.tool, checked.args, context))
     } catch (error) {
       return this.#failure(error)
     }
@@ -228,7 +232,7 @@ export class ToolRunner {
 
   /** Runs a tool that has an effect, if its key has not run before. */
   async #runOnce(
-    { tool }: Entry,
+    { tool, waits }: Entry,
     args: Readonly<Record<string, unknown>>,
     context: ToolContext,
     gate: ToolGate,
@@ -249,14 +253,16 @@ export class ToolRunner {
     }
     const started = !context.signal.aborted
     let open = false
-    const outcome = await withDeadline(tool, args, context).then(
-      (value): ToolOutcome => ({ ok: true, value }),
-      (thrown: unknown) => {
-        open = started && leavesOpen(thrown)
-        return this.#failure(thrown)
-      },
-    )
-    if (!open) gate.settle(key, outcome)
+    const { continueUrl } = answer
+    const outcome = await withDeadline(tool, args, { ...context, continueUrl }).then(answered, (thrown: unknown) => {
+      open = started && leavesOpen(thrown)
+      const failed = this.#failure(thrown)
+      // Its API may have begun all the same, and tells the outcome.
+      return waits && open && failed.code === 'TOOL_TIMEOUT'
+        ? { ...failed, pending: new PendingAnswer('', null) }
+        : failed
+    })
+    if (!open && outcome.pending === undefined) gate.settle(key, outcome)
     return outcome
   }
 
@@ -338,6 +344,10 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
     }
   }
   return given
+}
+
+function answered(value: unknown): ToolOutcome {
+  return value instanceof PendingAnswer ? { ok: true, value: null, pending: value } : { ok: true, value }
 }
 
 /** True when nobody can know whether the tool had its effect. */

@@ -74,7 +74,8 @@ export class CallerIdentity {
 
 /** Whether a tool with an effect may run. */
 export type EffectAnswer =
-  | { readonly type: 'run' }
+  /** `continueUrl`: where the outcome of a tool that waits is to be sent; absent for any other tool. */
+  | { readonly type: 'run'; readonly continueUrl?: string }
   /** It ran before under this key, with this outcome. */
   | { readonly type: 'done'; readonly outcome: ToolOutcome }
   /** It may have run before: nobody knows its outcome. */
@@ -113,6 +114,10 @@ export interface ToolContext {
   readonly gate?: ToolGate
   /** The verification of the caller; only `verify_caller` changes it. */
   readonly caller: CallerIdentity
+  /** Of a tool that waits. */
+  readonly continueUrl?: string | undefined
+  /** Of a poll: what its API waits for. */
+  readonly pendingId?: string | undefined
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal
 }
@@ -120,6 +125,19 @@ export interface ToolContext {
 /** What templates read of the call. */
 export function callFacts({ from, to, callSid, agent, language }: ToolContext): TemplateValues['call'] {
   return { from, to, sid: callSid, agent, language }
+}
+
+/** What a tool returns whose answer comes later. */
+export class PendingAnswer {
+  /** As the API gave it; empty where it gave none. */
+  readonly id: string
+  /** How long its API waits itself; null where it does not say. */
+  readonly expiresInMs: number | null
+
+  constructor(id: string, expiresInMs: number | null) {
+    this.id = id
+    this.expiresInMs = expiresInMs
+  }
 }
 
 /**
@@ -133,6 +151,8 @@ export interface ToolOutcome {
   /** For the call record and the log: without arguments and answers. Only when not `ok`. */
   readonly error?: string
   readonly code?: ErrorCode
+  /** Set where the answer comes later: the other fields say nothing yet. */
+  readonly pending?: PendingAnswer
 }
 
 /** Something that a model can call. Arguments were checked and bound before `run`. */
@@ -141,7 +161,7 @@ export interface Tool {
   /** Deadline of one run; `ToolContext.signal` aborts then. */
   readonly timeoutMs: number
   /**
-   * @returns the answer, JSON-safe
+   * @returns the answer, JSON-safe; or a `PendingAnswer`
    * @throws GatewayError TOOL_* for errors that the model gets; anything else counts as a fault of the tool
    */
   run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown>

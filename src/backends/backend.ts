@@ -142,6 +142,12 @@ export interface ToolReply {
   readonly ok: boolean
   /** The tool's answer, or `{ error }` in words that the model can use. JSON-safe. */
   readonly value: unknown
+  /**
+   * The value only says that the outcome comes later, with `toolOutcome` or as a text. A backend whose dialogue waits for
+   * results ignores it.
+   * @defaultValue `false`
+   */
+  readonly pending?: true
 }
 
 /** Receives a backend's events and audio; all methods are called on the call's own thread. */
@@ -222,6 +228,11 @@ export interface Backend {
    * calls the model goes on, unless the caller is speaking: then after that speech.
    */
   toolResult(callId: string, reply: ToolReply): void
+  /**
+   * The outcome of a call whose `toolResult` was `pending`. Optional: of a backend whose dialogue waits for it.
+   * @returns true when its dialogue takes it as the call's result; otherwise the outcome is sent as a text
+   */
+  toolOutcome?(callId: string, reply: ToolReply): boolean
   /**
    * Stops the answer; the caller heard `itemId` up to `playedMs` (of the item's sound; null: nothing). When this returns,
    * `turn-done` *cancelled* was emitted, and nothing of the answer is delivered any more, however late it comes. What was

@@ -363,7 +363,14 @@ export class CallBackend implements Backend, CandidateListener {
     if (answered === null) return
     if (inners.length === 0)
       primary.backend.sendText(lateToolText(answered.name, reply), { role: 'system', respond: false })
-    else if (answered.asksForAnswer && !this.#history.toolsRunning) this.#stall.asked()
+    else if (answered.asksForAnswer && reply.pending !== true && !this.#history.toolsRunning) this.#stall.asked()
+  }
+
+  toolOutcome(callId: string, reply: ToolReply): boolean {
+    const primary = this.#primary
+    if (this.#over || primary === null) return false
+    const inners = this.#history.toolSettled(callId, reply).flatMap((id) => primary.inner(id) ?? [])
+    return inners.some((inner) => primary.backend.toolOutcome?.(inner, reply) === true)
   }
 
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {

@@ -39,6 +39,10 @@ const loggedToolCallSchema = z
       'overdue',
       /** The worker died while it ran. */
       'lost',
+      /** It was pending, and its outcome did not come in time. */
+      'expired',
+      /** It was pending when the caller gave up, or the conversation ended. */
+      'abandoned',
     ]),
     record: toolCall(measuredMs).meta({ id: 'tool-call' }),
     /** As the model gave them; the record leaves out the proof of identity. */

@@ -177,6 +177,21 @@ export const sessionOptionsSchema = z
     toolNames: z.array(z.string()),
     /** What `collect_digits` can ask a caller for. */
     collections: z.array(collectionSchema).default([]),
+    /** Tools whose answers may come later, by name. */
+    waits: z
+      .record(
+        z.string(),
+        z.object({
+          /** Said when the wait begins; absent: the model says it. */
+          say: phraseSchema.exactOptional(),
+          /** Said while it goes on, after `everyMs` of quiet. */
+          still: phraseSchema,
+          everyMs: z.number(),
+          /** Said when nothing came in time; absent: the model says it. */
+          onTimeout: phraseSchema.exactOptional(),
+        }),
+      )
+      .default({}),
     /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
     greeting: phraseSchema.nullable(),
     /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
@@ -254,6 +269,7 @@ export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
 export const DEFAULT_CALL_OPTIONS = {
   languages: ['en'],
   collections: [],
+  waits: {},
   kickOffText: '',
   resumeText: "The line had a short gap. Go on from the caller's last words; do not greet again.",
   cutOffText: 'I am sorry, we were cut off. I am still here.',

@@ -15,7 +15,14 @@ import { CallLog } from './call-log.js'
 import { DigitCollection, PRIVATE_TAIL_MS, TERMINATOR_LATE_MS, maskedDigits, readBack } from './digit-collection.js'
 import type { Collection, CollectionStep } from './digit-collection.js'
 import { ClaimAudit, correctionOf } from './claim-audit.js'
-import type { OpenClaim, CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './documents/checkpoint.js'
+import type {
+  KeptWait,
+  OpenClaim,
+  CallCheckpoint,
+  NewStream,
+  OwedAnswer,
+  SessionResume,
+} from './documents/checkpoint.js'
 import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerLevel } from './caller-level.js'
@@ -56,8 +63,10 @@ import { textIn } from './phrase.js'
 import type { Phrase } from './phrase.js'
 import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
+import { PendingTools, outcomeText, pendingAnswer } from './pending-tools.js'
+import type { Wait } from './pending-tools.js'
 import { ToolLedger } from './tool-ledger.js'
-import { asksToWait, askedIn, isSmallTalk } from './turn-words.js'
+import { asksToCancel, asksToWait, askedIn, isSmallTalk } from './turn-words.js'
 import type { Asked } from './turn-words.js'
 import { SPEECH_MS_PER_CHARACTER, Transcript, heardPart } from './transcript.js'
 import { Turns } from './turns.js'
@@ -94,6 +103,7 @@ const DEADLINES = [
   'tool-limit',
   'digits',
   'private',
+  'waits',
   'claims',
   'silence',
   'closing-cue',
@@ -168,6 +178,10 @@ const OWN_CLOCK_MS_MAX = 3000
 const ANSWERS_MISSING_MAX = 2
 /** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
 const CLAIM_GRACE_MS = 2500
+/** Interval at which it is looked whether a pending tool's wait is over, and whether there is a pause to tell its outcome. */
+const WAITS_POLL_MS = 200
+/** A pause in which nobody is interrupted. */
+const PAUSE_MS = 300
 /** Interval at which it is looked whether the answer to a caller's goodbye is over. */
 const CLOSING_POLL_MS = 250
 /** Words that may still change keep the caller present for this long after they came. */
@@ -268,6 +282,7 @@ export class CallSession {
   readonly #turns = new Turns()
   readonly #transcript: Transcript
   readonly #tools: ToolLedger
+  readonly #waits: PendingTools
   /** The model has called tools for too long, and has to answer without them. */
   #toolsWithheld = false
   readonly #silence: Silence
@@ -368,7 +383,7 @@ export class CallSession {
   #partialAtMs = -Infinity
   /** The caller's segment began over the agent. */
   #spokenOver = false
-  /** The caller has asked for a moment: what the backend says to that is not wanted. */
+  /** The caller has asked for a moment, or the gateway has said it: what the backend says to that is not wanted. */
   #asksToWait = false
 
   // Digits that `collect_digits` takes.
@@ -420,7 +435,10 @@ export class CallSession {
       if (record.role === 'agent') this.#agentSaid(record, itemId, playedMs)
     })
     this.#claims = options.claims === null ? null : new ClaimAudit(options.claims, this.log, checkpoint?.openClaims)
-    this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
+    const openedWallMs = checkpoint?.streamOpenedWallMs ?? null
+    const zeroMs = openedWallMs === null ? options.preparedAtMs : openedWallMs - options.wallOffsetMs
+    this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume, zeroMs)
+    this.#waits = new PendingTools(checkpoint?.waits ?? [], zeroMs)
     this.#silence = new Silence(
       options.silence,
       checkpoint?.silencePrompts ?? 0,
@@ -571,6 +589,7 @@ export class CallSession {
       identity: this.#identity,
       openTranscript: this.#transcript.open,
       toolsRunning: this.#tools.unanswered(this.streamZeroMs),
+      ...waitsOf(this.#waits.kept(this.streamZeroMs)),
       ending: plan === null ? (this.#resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
       escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
       usage: { ...this.usage },
@@ -623,6 +642,10 @@ export class CallSession {
         return this.#backendEvent(input.event)
       case 'tool-result':
         return this.#toolResult(input.callId, input.ok, input.value, input.error)
+      case 'tool-pending':
+        return this.#toolPending(input.callId, input.waitMs)
+      case 'tool-outcome':
+        return this.#toolOutcome(input.callId, input.status, input.value)
       case 'item-started':
         return this.#itemStarted(input.itemId, input.sentAtMs)
       case 'item-heard':
@@ -672,6 +695,8 @@ export class CallSession {
         return this.#digitsDue()
       case 'private':
         return this.#setPrivate(false)
+      case 'waits':
+        return this.#waitsDue()
       case 'claims':
         return this.#claimsDue()
       case 'silence':
@@ -813,6 +838,7 @@ export class CallSession {
     this.#transcript.cut(this.#streamMs, (itemId) =>
       itemId === heard.itemId ? heard.playedMs : this.#playout.playedMs(itemId, this.#nowMs),
     )
+    this.#outcomeHeard(this.#waits.interrupted(heard.itemId, heard.playedMs))
     this.#checkpointDue = true
   }
 
@@ -991,6 +1017,7 @@ export class CallSession {
     this.#in('silence', this.#options.silence.afterMs)
     if (this.#private) this.#in('private', PRIVATE_AFTER_TAKEOVER_MS)
     if (this.#openClaims.length > 0) this.#in('claims', CLAIM_GRACE_MS)
+    this.#watchWaits()
     for (const { callId, value } of this.#tools.takeLost())
       if (this.#unconfirmed === null) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
@@ -1065,6 +1092,7 @@ export class CallSession {
       this.#clear('answer', 'greeting')
       this.#answersMissing = 0
       this.#backendSpoke = true
+      this.#waits.itemStarted(itemId, item?.generation ?? null)
     }
     if (itemId === this.#greetingItemId && this.#state === 'live') this.#tellGreeting()
     if (kind !== 'filler') {
@@ -1089,6 +1117,7 @@ export class CallSession {
       item.over = over
     }
     this.#agentHeardAtMs = this.#nowMs
+    if (over === 'heard') this.#outcomeHeard(this.#waits.itemHeard(itemId))
     if (over === 'heard') this.#transcript.heard(itemId, this.#streamMs)
     else this.#transcript.unheard(itemId)
     if (itemId === this.#consentItemId) this.#consented(over === 'heard')
@@ -1211,7 +1240,8 @@ export class CallSession {
   #answerDue(): void {
     if (this.#state !== 'live') return
     const { answerTimeoutMs, responseFailedText } = this.#options
-    const waits = this.#tools.running > 0 || this.#collection !== null
+    // A backend that waits for a tool's outcome need not say anything until then.
+    const waits = this.#tools.running > 0 || this.#collection !== null || this.#waits.waiting.length > 0
     if (waits || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking)
       return this.#in('answer', answerTimeoutMs)
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
@@ -1261,6 +1291,7 @@ export class CallSession {
     else if (this.#collection !== null) this.#collectWords(text)
     else if (this.#options.bargeIn.waitWords && this.#state === 'live' && asksToWait(text, this.#spokenOver))
       return this.#callerAsksToWait()
+    if (final && asksToCancel(text)) this.#cancelWaits()
     if (this.#wordsMayCome) this.#uncertainSpeechHadWords()
     if (final && this.#overlapEnded) this.#overlapWords(text)
     this.#callerActive()
@@ -1792,6 +1823,7 @@ export class CallSession {
       (this.#offer !== null && this.#endsAfterOffer) ||
       this.#tools.running > 0 ||
       this.#collection !== null ||
+      this.#waits.waiting.length > 0 ||
       this.#bargeIn.paused ||
       (this.#callerSpeech.speaking && this.#callerSpeech.real) ||
       (this.#transcript.callerOpen && this.#nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS) ||
@@ -1889,6 +1921,7 @@ export class CallSession {
   //
   //     tool-call --refused (unknown, invalid, too many)--> error to the model at once
   //     tool-call --the agent's--> run-tool; filler after afterMs of quiet; result to the model, exactly once
+  //     tool-call --its answer comes later--> see `PendingTools`; the model gets an answer for now, and the outcome
   //     tool-call --escalate_to_human--> an escalation; answered only when it fails
   //     tool-call --request_callback--> noted; answered at once
   //     tool-call --end_call--> the end; answered only when the caller speaks up
@@ -1897,7 +1930,7 @@ export class CallSession {
   #toolCall(event: ToolCallEvent): void {
     const { callId, name, args } = event
     const waited = waitOf(event)
-    const fault = this.#toolFault(event)
+    const fault = this.#toolFault(event) ?? this.#waits.refusal(name, Object.hasOwn(this.#options.waits, name))
     if (fault !== null) return this.#refuseTool(event, fault)
     const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name), waited)
     switch (decision.type) {
@@ -2282,6 +2315,125 @@ export class CallSession {
     this.#out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
     // The model must speak now, whatever the result is; unless it was to say nothing about it.
     if (this.#state === 'live' && !answer.quiet) this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  /** The tool has begun something whose outcome comes later. */
+  #toolPending(callId: string, waitMs: number): void {
+    const call = this.#tools.pending(callId)
+    if (call === null) {
+      this.counters.toolResultsLate++
+      return
+    }
+    this.#mark('tool-pending', `${call.name}, for at most ${waitMs} ms`)
+    this.#waits.begin(call, this.#nowMs + waitMs)
+    this.#checkpointDue = true
+    if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
+    this.#watchWaits()
+    if (!this.#backendUsable || !this.#streaming) return
+    const said = this.#state === 'live' ? this.#text(this.#options.waits[call.name]?.say) : ''
+    this.#out({ type: 'backend-tool-result', callId, ok: true, value: pendingAnswer(said), pending: true })
+    if (this.#state !== 'live') return
+    if (said === '') return this.#in('answer', this.#options.answerTimeoutMs)
+    this.#announce(said, 'prompt')
+    this.#clear('answer')
+    this.#asksToWait = true
+    this.#agentSpeech.close()
+  }
+
+  /** News of a pending tool call. */
+  #toolOutcome(callId: string, status: 'progress' | 'succeeded' | 'failed', value: unknown): void {
+    if (status === 'progress') {
+      const wait = this.#waits.waiting.find((one) => one.callId === callId)
+      if (wait === undefined) return
+      this.#mark('tool-progress', wait.name)
+      const text = `There is news of ${wait.name}, which is no outcome yet: ${JSON.stringify(value)}`
+      if (this.#backendUsable) this.#out({ type: 'backend-text', text, role: 'system', respond: false })
+      return
+    }
+    const settled = this.#waits.settle(callId, status, value)
+    if (settled === null) return
+    const { wait, first } = settled
+    const ok = status === 'succeeded'
+    this.#mark('tool-outcome', `${wait.name}: ${status}${wait.outcome?.late === true ? ', late' : ''}`)
+    const result = { ok, value, error: ok ? undefined : 'failed' }
+    if (wait.outcome?.late === true) this.#tools.late(wait, result, this.#nowMs, this.streamZeroMs)
+    else if (first) this.#tools.result(callId, result, this.#nowMs, this.streamZeroMs)
+    this.#judgeClaims(false)
+    this.#checkpointDue = true
+    this.#in('waits', 0)
+  }
+
+  /** The caller does not want to wait any more. What was begun outside may go on. */
+  #cancelWaits(): void {
+    for (const wait of this.#waits.waiting) {
+      this.#giveUpWait(wait, 'cancelled')
+      this.#tell(wait)
+    }
+  }
+
+  #giveUpWait(wait: Wait, status: 'expired' | 'cancelled'): void {
+    this.#mark(`tool-${status}`, wait.name)
+    this.#waits.giveUp(wait, status)
+    this.#out({ type: 'wait', callId: wait.callId, state: status })
+    const end = status === 'expired' ? 'expired' : 'abandoned'
+    const result = { ok: false, value: { status }, error: status }
+    this.#tools.result(wait.callId, result, this.#nowMs, this.streamZeroMs, end)
+    this.#checkpointDue = true
+  }
+
+  #watchWaits(): void {
+    if (this.#waits.idle) this.#clear('waits')
+    else this.#in('waits', WAITS_POLL_MS)
+  }
+
+  #waitsDue(): void {
+    for (const wait of this.#waits.overdue(this.#nowMs)) this.#giveUpWait(wait, 'expired')
+    const { untold } = this.#waits
+    const quietMs = this.#nowMs - Math.max(this.#agentHeardAtMs, this.#callerSpeech.lastVoicedMs || 0)
+    const pause =
+      this.#state === 'live' &&
+      quietMs >= PAUSE_MS &&
+      !this.#agentTalking &&
+      !this.#agentSpeech.anyOpen &&
+      !this.#callerSpeech.speaking &&
+      !this.#bargeIn.paused
+    if (pause && untold !== null) this.#tell(untold)
+    else if (pause && untold === null) this.#sayStillWaiting(quietMs)
+    this.#watchWaits()
+  }
+
+  #sayStillWaiting(quietMs: number): void {
+    for (const { name } of this.#waits.waiting) {
+      const { still, everyMs = Infinity } = this.#options.waits[name] ?? {}
+      if (quietMs < everyMs) continue
+      this.#announce(this.#text(still), 'prompt')
+      return
+    }
+  }
+
+  /** The backend gets an outcome, which nobody else says to the caller. */
+  #tell(wait: Wait): void {
+    const { callId, name, outcome } = wait
+    if (outcome === null || !this.#backendUsable) return
+    const { status, value } = outcome
+    const said = status === 'expired' ? this.#text(this.#options.waits[name]?.onTimeout) : ''
+    // The model answers the caller's own words when they cancel.
+    const respond = said === '' && status !== 'cancelled'
+    this.#waits.tell(wait, this.#agentSpeech.latest)
+    const given = status === 'succeeded' || status === 'failed' ? value : { status }
+    const text = outcomeText(wait)
+    this.#out({ type: 'backend-tool-outcome', callId, ok: status === 'succeeded', value: given, text, respond })
+    if (respond) return this.#in('answer', this.#options.answerTimeoutMs)
+    if (said !== '') this.#announce(said, 'prompt')
+    this.#waits.said(wait)
+  }
+
+  #outcomeHeard(wait: Wait | null): void {
+    if (wait === null) return
+    this.#checkpointDue = true
+    if (!wait.told) return
+    this.#mark('tool-told', wait.name)
+    this.#out({ type: 'wait', callId: wait.callId, state: 'told' })
   }
 
   /** The backend takes tool calls back. */
@@ -2809,7 +2961,8 @@ export class CallSession {
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.#collection = null
-    this.#tools.closeGateway(asAsked, this.#nowMs, this.streamZeroMs)
+    this.#tools.close(asAsked, this.#nowMs, this.streamZeroMs)
+    this.#tools.close(asAsked, this.#nowMs, this.streamZeroMs)
     this.#settleBargeIn()
     this.#bargeIn.abandon()
     this.#cancelTools()
@@ -2833,12 +2986,17 @@ function asksBackend(output: CallOutput): boolean {
     case 'backend-speech-end':
     case 'backend-dtmf':
     case 'backend-tool-result':
+    case 'backend-tool-outcome':
       return true
     case 'backend-text':
       return output.respond
     default:
       return false
   }
+}
+
+function waitsOf(waits: readonly KeptWait[]): Pick<CallCheckpoint, 'waits'> {
+  return waits.length === 0 ? {} : { waits }
 }
 
 function textOf(value: unknown): string {

@@ -219,7 +219,7 @@ const UNCERTAIN = 'TOOL_UNCERTAIN'
 
 function verdictOf({ end, record }: LoggedToolCall): ClaimVerdict {
   if (record.ok) return 'other-result'
-  if (end === 'lost' || record.error === UNCERTAIN) return 'uncertain'
+  if (end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === UNCERTAIN) return 'uncertain'
   if (end === 'refused' || end === 'cancelled' || end === 'overdue') return end
   return record.error !== undefined && NOT_RUN.includes(record.error) ? 'refused' : 'failed'
 }

@@ -84,6 +84,15 @@ export const callInputSchema = z
       value: z.unknown().default(null),
       error: z.string().exactOptional(),
     }),
+    /** The tool call that runs has begun something whose outcome comes later; the conversation waits for at most `waitMs`. */
+    z.object({ type: z.literal('tool-pending'), callId: z.string(), waitMs: z.number() }),
+    /** News of a pending tool call, perhaps again. `progress` is no outcome. */
+    z.object({
+      type: z.literal('tool-outcome'),
+      callId: z.string(),
+      status: z.enum(['progress', 'succeeded', 'failed']),
+      value: z.unknown().default(null),
+    }),
     /** Playout: the first sample of an item went to the carrier's socket. */
     z.object({ type: z.literal('item-started'), itemId: z.string(), sentAtMs: z.number() }),
     /** Playout: the caller has heard the last sample of an item. */
@@ -113,7 +122,25 @@ export type CallOutput =
   /** The caller heard the gateway say this in the agent's place. */
   | { readonly type: 'backend-text'; readonly text: string; readonly role: 'agent'; readonly respond: false }
   | { readonly type: 'backend-dtmf'; readonly digit: string }
-  | { readonly type: 'backend-tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
+  /** `pending`: not the outcome, which follows as `backend-tool-outcome`. */
+  | {
+      readonly type: 'backend-tool-result'
+      readonly callId: string
+      readonly ok: boolean
+      readonly value: unknown
+      readonly pending?: true
+    }
+  /** The outcome of a pending tool call; `text` says it to a model that does not wait for the call's result. */
+  | {
+      readonly type: 'backend-tool-outcome'
+      readonly callId: string
+      readonly ok: boolean
+      readonly value: unknown
+      readonly text: string
+      readonly respond: boolean
+    }
+  /** What has become of a wait in the conversation: `told`: the caller has heard its outcome. */
+  | { readonly type: 'wait'; readonly callId: string; readonly state: 'told' | 'expired' | 'cancelled' }
   /** The model may call the agent's tools, or has to answer without them. */
   | { readonly type: 'backend-tools'; readonly offered: boolean }
   | { readonly type: 'backend-interrupt'; readonly itemId: string | null; readonly playedMs: number }

@@ -23,7 +23,8 @@ interface LedgerCall {
   /** Performed by the session itself; no tool runs, and no limit applies. */
   readonly gateway: boolean
   readonly waited: ToolWait
-  state: 'running' | 'answered'
+  /** `pending`: the model has an answer for now, and its outcome comes later. */
+  state: 'running' | 'pending' | 'answered'
   ok: boolean
   result: unknown
 }
@@ -58,6 +59,12 @@ interface ToolAnswer {
   readonly value: unknown
 }
 
+/** What the next worker's model gets for a call whose outcome is not known yet. */
+const STILL_PENDING = {
+  pending: true,
+  note: 'Nobody knows yet how it ends. Do not call it again; you get its outcome as a message of the system.',
+}
+
 /** What the model gets for a tool call whose worker, or whose node, died. It does not say whether the tool has an effect. */
 const LOST =
   'The connection was lost while this ran. If it only looks something up, call it again. Otherwise it is unknown whether ' +
@@ -81,6 +88,7 @@ function lostAnswer({ callId, name }: RunningTool, running: readonly RunningTool
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error by the next worker, never run again
+ *     running --its answer comes later--> pending --outcome, or nobody waits any more--> answered; also with the next worker
  *
  * A call that was running when its worker died is always answered with an error: it is unknown whether it took effect.
  *
@@ -107,16 +115,24 @@ export class ToolLedger {
    * @param past  the call log, which `log` appends to
    * @param log  called with each call when it is answered
    * @param resume  from the previous worker: its answered calls are known, its running calls are lost
+   * @param zeroMs  of the times in `resume`, on the clock of this session
    */
   constructor(
     past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>,
     log: (call: LoggedToolCall) => void,
     resume?: SessionResume,
+    zeroMs = 0,
   ) {
     this.#past = past
     this.#log = log
     if (resume === undefined) return
+    for (const { callId, name, args, startMs, state } of resume.checkpoint.waits ?? []) {
+      if (state !== 'waiting') continue
+      const call = { callId, name, args, startedAtMs: zeroMs + startMs, gateway: false, waited: 'now' } as const
+      this.#calls.set(callId, { ...call, state: 'pending', ok: false, result: null })
+    }
     for (const tool of resumedTools(resume)) {
+      if (this.#calls.has(tool.callId)) continue
       this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, waited: 'now', state: 'answered' })
     }
     const { toolsRunning } = resume.checkpoint
@@ -166,9 +182,9 @@ export class ToolLedger {
     const known = this.#calls.get(callId)
     if (known !== undefined) {
       if (known.name === name && sameJson(known.args, args)) {
-        return known.state === 'running' ? { type: 'ignore' } : { type: 'answer', ok: known.ok, value: known.result }
+        return known.state === 'answered' ? { type: 'answer', ok: known.ok, value: known.result } : { type: 'ignore' }
       }
-      if (known.state === 'running') {
+      if (known.state !== 'answered') {
         return { type: 'refuse', error: 'This id belongs to another call that still runs.' }
       }
     }
@@ -212,16 +228,43 @@ export class ToolLedger {
     result: ToolResult,
     nowMs: number,
     streamZeroMs: number,
-    end: 'answered' | 'overdue' = 'answered',
+    end: ToolCallEnd = 'answered',
   ): ToolAnswer | null {
     const { ok, value, error, recorded } = result
     const call = this.#calls.get(callId)
-    if (call === undefined || call.state !== 'running') return null
+    if (call === undefined || call.state === 'answered') return null
     const answer = ok ? (value ?? null) : (value ?? { error: error ?? 'The tool failed.' })
     call.ok = ok
     call.result = recorded ?? answer
     this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
     return { name: call.name, quiet: !asksForAnswer(call.waited, ok), ok, value: answer }
+  }
+
+  /** The answer of a running call comes later. @returns the call; null where it does not run */
+  pending(callId: string): Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs'> | null {
+    const call = this.#calls.get(callId)
+    if (call === undefined || call.state !== 'running') return null
+    call.state = 'pending'
+    this.running--
+    return call
+  }
+
+  /** The outcome of a call that was given up has come: it is logged once more, and the same call may be made again. */
+  late(
+    { callId, name, args, startedAtMs }: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs'>,
+    { ok, value, error }: ToolResult,
+    nowMs: number,
+    streamZeroMs: number,
+  ): void {
+    const record = {
+      name,
+      args: recordedArguments(name, args),
+      startMs: startedAtMs - streamZeroMs,
+      ms: nowMs - startedAtMs,
+      ok,
+      ...(error === undefined ? {} : { error }),
+    }
+    this.#log({ callId, end: 'answered', record, args, result: value })
   }
 
   /** Logs a call that does not run and is answered with an error. */
@@ -264,9 +307,17 @@ export class ToolLedger {
     return names
   }
 
-  /** The phone call is over: answers the calls that the session was performing. `ok`: they were completed. */
-  closeGateway(ok: boolean, nowMs: number, streamZeroMs: number): void {
+  /** The phone call is over: answers what is open but does not run. `ok`: the session completed what it was performing. */
+  close(ok: boolean, nowMs: number, streamZeroMs: number): void {
     for (const call of [...this.#calls.values()]) {
+      if (call.state === 'pending')
+        this.result(
+          call.callId,
+          { ok: false, value: STILL_PENDING, error: 'no outcome before the end of the conversation' },
+          nowMs,
+          streamZeroMs,
+          'abandoned',
+        )
       if (call.state === 'running' && call.gateway) {
         this.result(call.callId, { ok, value: null, error: 'the call ended first' }, nowMs, streamZeroMs)
       }
@@ -311,7 +362,7 @@ export class ToolLedger {
 
   #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined, nowMs: number, streamZeroMs: number): void {
     const { callId, name, args, ok, result, startedAtMs } = call
-    if (!call.gateway) this.running--
+    if (!call.gateway && call.state === 'running') this.running--
     call.state = 'answered'
     const record = {
       name,
@@ -327,7 +378,7 @@ export class ToolLedger {
   #forgetOld(): void {
     if (this.#calls.size <= TOOL_CALLS_MAX) return
     for (const call of this.#calls.values()) {
-      if (call.state === 'running') continue
+      if (call.state !== 'answered') continue
       this.#calls.delete(call.callId)
       return
     }
@@ -336,10 +387,13 @@ export class ToolLedger {
 
 /** Nobody knows whether the call took effect, and the same call must not be tried again. */
 function isOpenEnd({ end, record }: LoggedToolCall): boolean {
-  return end === 'lost' || record.error === 'TOOL_UNCERTAIN'
+  return end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === 'TOOL_UNCERTAIN'
 }
 
-/** The tool calls of a call for its next worker and backend. Those that were still running have an error as result. */
+/**
+ * The tool calls of a call for its next worker and backend. Those that were still running have an error as result, pending
+ * ones that they are pending.
+ */
 export function resumedTools({ checkpoint, log }: SessionResume): {
   callId: string
   name: string
@@ -355,6 +409,16 @@ export function resumedTools({ checkpoint, log }: SessionResume): {
       const { callId, name, args } = running
       return { callId, name, args, ok: false, result: lostAnswer(running, all) }
     }),
+    ...(checkpoint.waits ?? [])
+      .filter(({ state }) => state === 'waiting')
+      .map(({ callId, name, args }) => ({ callId, name, args, ok: true, result: STILL_PENDING })),
+    ...checkpoint.toolsRunning.map(({ callId, name, args }) => ({
+      callId,
+      name,
+      args,
+      ok: false,
+      result: { error: LOST },
+    })),
   ]
 }
 

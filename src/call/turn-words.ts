@@ -11,6 +11,8 @@ const BESIDE_YES_NO = wordsOf('besideYesNo')
 const WAIT = wordsOf('wait')
 const WAIT_OR_STOP = wordsOf('wait', 'stop')
 const BESIDE_WAIT = wordsOf('besideWait', 'listening')
+const CANCEL = wordsOf('cancel')
+const BESIDE_CANCEL = wordsOf('besideWait', 'listening', 'no', 'stop')
 const AGAIN = wordsOf('again').filter((phrase) => !phrase.endsWith('?'))
 const AGAIN_IF_ASKED = wordsOf('again')
 const SMALL_TALK = wordsOf('smallTalk')
@@ -149,6 +151,12 @@ function goesOn(digits: string, lengths: readonly number[]): boolean {
 export function asksToWait(text: string, overAgent: boolean): boolean {
   const { left, phrases } = withoutPhrases(text, overAgent ? WAIT_OR_STOP : WAIT)
   return phrases > 0 && withoutPhrases(left, BESIDE_WAIT).left === ''
+}
+
+/** The caller does not want to wait any more, and says nothing else. */
+export function asksToCancel(text: string): boolean {
+  const { left, phrases } = withoutPhrases(text, CANCEL)
+  return phrases > 0 && withoutPhrases(left, BESIDE_CANCEL).left === ''
 }
 
 /** The caller has not heard, and says nothing else. */

@@ -17,17 +17,25 @@ export function needsDemoShop(config: Config, asked: boolean): boolean {
   return config.shopApiUrl === null && (asked || (config.agentsDir === null && config.publicUrl === null))
 }
 
-/**
- * Starts `examples/shop-api` on a free loopback port. It is an example and no part of the gateway, so it is loaded by
- * path.
- */
+/** Starts `examples/shop-api` on a free loopback port. */
 export async function startDemoShop(): Promise<DemoShop> {
-  const compiled = new URL('../../examples/shop-api/server.js', import.meta.url)
-  if (!existsSync(compiled)) {
-    throw new GatewayError('CONFIG_INVALID', 'the demo shop is not built; run `npm run build`, or set SHOP_API_URL')
-  }
-  const shop = (await import(compiled.href)) as {
+  const shop = (await example('shop-api/server.js')) as {
     startShopApi(options: { port: number; host: string }): Promise<DemoShop>
   }
   return shop.startShopApi({ port: 0, host: '127.0.0.1' })
+}
+
+/** Starts `examples/pay-api` with a double of Daraja. @param pinMs  from the prompt to the PIN */
+export async function startDemoPay(pinMs: number): Promise<DemoShop & { readonly prompts: readonly string[] }> {
+  const pay = (await example('pay-api/demo.js')) as {
+    startPayDemo(options: { pinMs: number }): ReturnType<typeof startDemoPay>
+  }
+  return pay.startPayDemo({ pinMs })
+}
+
+/** An example is no part of the gateway, so it is loaded by path. */
+function example(path: string): Promise<unknown> {
+  const compiled = new URL(`../../examples/${path}`, import.meta.url)
+  if (existsSync(compiled)) return import(compiled.href)
+  throw new GatewayError('CONFIG_INVALID', 'the demo APIs are not built; run `npm run build`, or set SHOP_API_URL')
 }

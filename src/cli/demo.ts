@@ -31,7 +31,7 @@ import { Script } from '../simulator/vendors/double.js'
 import { createLog } from '../telemetry/log.js'
 import { waterfall } from './calls.js'
 import { Conversations, conversation } from './conversation.js'
-import { startDemoShop } from './demo-shop.js'
+import { startDemoPay, startDemoShop } from './demo-shop.js'
 import type { DemoShop } from './demo-shop.js'
 import { json as jsonText } from './terminal.js'
 import type { Terminal } from './terminal.js'
@@ -42,6 +42,7 @@ export interface DemoOptions {
   readonly failover?: true
   readonly cascade?: true
   readonly after?: true
+  readonly pay?: true
   readonly timeline?: true
   /** Where the recording of the call is kept. */
   readonly record?: string
@@ -55,6 +56,7 @@ export function demo(options: DemoOptions, terminal: Terminal): Promise<number> 
   if (options.failover === true) return failoverDemo(options, terminal)
   if (options.cascade === true) return cascadeDemo(options, terminal)
   if (options.after === true) return afterDemo(options, terminal)
+  if (options.pay === true) return payDemo(options, terminal)
   return orderDemo(options, terminal)
 }
 
@@ -78,12 +80,14 @@ interface Stage {
  * @param env  settings of the gateway
  * @param backend  the lines that take the place of `backend:` in the shipped order line's file; null uses the shipped
  *   agents as they are
+ * @param agentsDir  of other agents than the shipped ones
  */
 async function onStage(
   env: Environment,
   backend: string | null,
   terminal: Terminal,
   run: (stage: Stage) => Promise<number>,
+  agentsDir: string | null = null,
 ): Promise<number> {
   const startedMs = performance.now()
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
@@ -103,6 +107,7 @@ async function onStage(
           dataDir: folder,
           agentsWatch: false,
           ...(backend === null ? {} : { agentsDir: folder }),
+          ...(agentsDir === null ? {} : { agentsDir }),
         },
         env: { ...env, SHOP_API_URL: shop.url },
         // Not on standard output: the JSON may go there.
@@ -483,6 +488,57 @@ function supportDemo(options: DemoOptions, terminal: Terminal): Promise<number> 
     )
     return missing.length === 0 ? 0 : 1
   })
+}
+
+/** What the caller of `--pay` says. */
+const PAYS = `version: 1
+patienceMs: 60000
+steps:
+  - { say: I want to pay now., heard: How can I help }
+  - { say: 'Yes.', heard: Shall I send it }
+  - { say: 'No, thank you.', heard: anything else }
+`
+const PIN_MS = 8000
+
+/**
+ * A caller pays by M-Pesa during the call, with a double of Daraja: the prompt, the PIN, the callback.
+ * @returns 0 when the caller heard that it is paid, after one prompt, and only then
+ */
+async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  const pay = await startDemoPay(PIN_MS)
+  const agentsDir = join(packageRoot(), 'examples/pay-api/agents')
+  try {
+    return await onStage(
+      { PAY_API_URL: pay.url },
+      null,
+      terminal,
+      async (stage) => {
+        print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the payment line.\n\n`)
+        const script = join(stage.folder, 'pays.yaml')
+        await writeFile(script, PAYS)
+        const { record = null } = options
+        const call = await placeCall(
+          stage,
+          { agent: 'pay', agentFile: join(agentsDir, 'pay.yaml'), script, from: '+254700000001', record },
+          conversation(print, terminal),
+        )
+        const [wait] = stage.gateway.calls.record(call.callSid)?.waits ?? []
+        await writeJson(options, terminal, { calls: [call], waits: wait === undefined ? [] : [wait] })
+        const said = call.transcript.find(({ text }) => text.includes('has been received'))
+        const paid = wait?.status === 'succeeded' && wait.told && said !== undefined && pay.prompts.length === 1
+        print(
+          paid
+            ? `\nOne prompt, the PIN after ${PIN_MS / 1000} s, and the caller heard that it is paid (${stage.elapsed()} in all).\n`
+            : `\nNOT paid as it should be: ${pay.prompts.length} prompts, outcome ${wait?.status ?? 'none'} (${stage.elapsed()} in all).\n`,
+        )
+        return paid ? 0 : 1
+      },
+      agentsDir,
+    )
+  } finally {
+    await pay.close()
+  }
 }
 
 async function handoff(opsPort: number, callSid: string): Promise<EscalationPacket | null> {

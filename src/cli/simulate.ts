@@ -344,6 +344,7 @@ class OwnGround implements Ground {
       seed,
       afterStream: scenario.afterStream,
       human: scenario.human,
+      settle: scenario.settle,
       startedAtWallMs: scenario.atWallMs ?? Date.now(),
       timeoutMs: scenario.timeoutMs,
       signal: this.#io.signal,

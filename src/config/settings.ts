@@ -692,6 +692,20 @@ export const SETTINGS = {
     fallback: 'learn',
     help: 'Whether, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human is accepted for the token in its URL alone, without a valid signature. With `learn` it is, on each route, until the first post with a valid signature has come there.',
   }),
+  continueSecrets: define<readonly string[]>({
+    env: 'CONTINUE_SECRETS',
+    key: 'continueSecrets',
+    kind: atMost(
+      WEBHOOK_SECRETS_MAX,
+      list(
+        'secrets of Standard Webhooks (whsec_ and base64), separated by commas',
+        /^whsec_[A-Za-z0-9+/]{16,512}={0,2}$/,
+      ),
+    ),
+    fallback: [],
+    secret: true,
+    help: 'The secrets with which the APIs of tools that wait sign what they post to a continuation URL (docs/WAITING.md). When unset, the token in that URL is enough.',
+  }),
   tokenSecrets: define<readonly string[]>({
     env: 'TOKEN_SECRET',
     key: 'tokenSecret',

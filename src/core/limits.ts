@@ -65,6 +65,12 @@ export const TOOL_TEXT_CHARS_MAX = 8192
 export const TOOL_TIMEOUT_MS = 5000
 /** How much of a tool's answer a model is given. */
 export const TOOL_RESULT_CHARS_MAX = 16 * 1024
+/** Longest wait of a tool whose answer comes later. */
+export const WAIT_MS_MAX = 600_000
+/** How long after that an outcome is still taken: money may have moved although no confirmation came. */
+export const WAIT_GRACE_MS = 120_000
+/** Tool calls of one call that wait for their outcome at once. */
+export const WAITS_OPEN_MAX = 4
 /** Passages in one agent's knowledge. */
 export const KNOWLEDGE_PASSAGES_MAX = 2000
 /** Characters of a search in the knowledge. */

@@ -33,6 +33,7 @@ const STATUS_LINES = {
   405: '405 Method Not Allowed',
   408: '408 Request Timeout',
   409: '409 Conflict',
+  410: '410 Gone',
   413: '413 Content Too Large',
   415: '415 Unsupported Media Type',
   416: '416 Range Not Satisfiable',
@@ -61,6 +62,9 @@ export type HttpErrorCode =
   | 'NODE_SILENT'
   | 'OTHER_NODE'
   | 'CALL_LIVE'
+  | 'CONFLICT'
+  | 'GONE'
+  | 'MOVING'
   | 'INTERNAL'
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */

@@ -116,6 +116,11 @@ export interface EdgeOptions {
    * accepted.
    */
   readonly webhookSecrets: readonly string[]
+  /**
+   * Secrets of Standard Webhooks (`whsec_…`), one of which must have signed what is posted to a continuation URL. Absent,
+   * and empty: its token is enough.
+   */
+  readonly continueSecrets?: readonly string[]
   /** Whether the token in our URLs proves a post without a signature, where there are secrets. */
   readonly tokenOnly: 'learn' | 'refuse' | 'accept'
   /** Unsigned webhooks from strangers are accepted. Absent: no. */

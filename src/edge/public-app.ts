@@ -21,7 +21,7 @@ export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise
 
 const NOWHERE = rejection('not-found', 404, 'NOT_FOUND', 'there is nothing at this path')
 
-const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
+const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events', 'continue']
 
 /** A request that the public port turned away, as it is logged: without anything of its body. */
 interface RejectedRequest {
@@ -33,8 +33,8 @@ interface RejectedRequest {
 }
 
 /**
- * The routes of the public port except the audio socket (`media-socket.ts`): five webhooks, and nothing else. Routes
- * are exact, so that nothing of the ops port can be reached here.
+ * The routes of the public port except the audio socket (`media-socket.ts`): the carrier's webhooks and the continuation of
+ * tools that wait, and nothing else. Routes are exact, so that nothing of the ops port can be reached here.
  */
 export class PublicApp {
   readonly #options: PublicOptions
@@ -113,7 +113,8 @@ export class PublicApp {
     const head: WebhookHead = {
       route,
       contentType: presence(req.getHeader('content-type')),
-      signature: presence(req.getHeader(SIGNATURE_HEADER)),
+      signature: route === 'continue' ? undefined : presence(req.getHeader(SIGNATURE_HEADER)),
+      standard: route === 'continue' ? standardHeaders(req) : {},
       token: presence(req.getQuery('t') ?? ''),
       agent: pathAgent ?? (isAgentName(queryAgent) ? queryAgent : null),
       clientRequestId: presence(req.getQuery('clientRequestId') ?? '') ?? null,
@@ -192,6 +193,12 @@ export class PublicApp {
       agent: null,
     })
   }
+}
+
+/** As `standardwebhooks` takes them. */
+function standardHeaders(req: HttpRequest): Record<string, string> {
+  const names = ['webhook-id', 'webhook-timestamp', 'webhook-signature']
+  return Object.fromEntries(names.map((name) => [name, req.getHeader(name)] as const))
 }
 
 function presence(value: string): string | undefined {

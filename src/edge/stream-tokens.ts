@@ -30,7 +30,7 @@ export class StreamTokens {
    * A token for one URL of a call; good for a minute (audio) or for longer than any call.
    * @param epoch  of the call's owner, for audio: the socket must open where this epoch owns the call
    */
-  mint(callSid: CallSid, purpose: TokenPurpose, epoch = 0): string {
+  mint(callSid: CallSid, purpose: Exclude<TokenPurpose, 'continue'>, epoch = 0): string {
     assert(purpose === 'audio' || epoch === 0, 'only audio tokens have an epoch')
     const ttlS = purpose === 'audio' ? AUDIO_TOKEN_TTL_S : CONTINUATION_TOKEN_TTL_S
     return mintToken(this.#secrets, {
@@ -40,6 +40,12 @@ export class StreamTokens {
       expiresAtS: Math.floor(this.#wallClock() / 1000) + ttlS,
       nonce: randomBytes(12).toString('base64url'),
     })
+  }
+
+  /** A token at whose URL the outcome of one tool call may be posted. @param id  of its wait */
+  mintContinue(callSid: CallSid, id: string, ttlS: number): string {
+    const expiresAtS = Math.floor(this.#wallClock() / 1000) + ttlS
+    return mintToken(this.#secrets, { callSid, purpose: 'continue', epoch: 0, expiresAtS, nonce: id })
   }
 
   check(token: string | undefined, purpose: TokenPurpose): TokenResult {

@@ -1,12 +1,14 @@
+import { Webhook } from 'standardwebhooks'
 import { ANSWERED_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { mayVerify, verifySignature } from '../sautikit/signature.js'
 import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
-import type { Webhook } from '../sautikit/webhook.js'
+import type { Webhook as CarrierWebhook } from '../sautikit/webhook.js'
 import type { TokenPurpose } from '../sautikit/token.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import { waitNewsSchema } from '../workers/wait-news.js'
 import type { Client } from './client-address.js'
 import { atOnce, errorReply } from './http-exchange.js'
 import type { Exchange } from './http-exchange.js'
@@ -30,6 +32,8 @@ export interface WebhookHead {
   readonly route: WebhookRoute
   readonly contentType: string | undefined
   readonly signature: string | undefined
+  /** The headers of Standard Webhooks that sign a continuation; empty for any other route. */
+  readonly standard: Readonly<Record<string, string>>
   /** The `t` of the query. */
   readonly token: string | undefined
   /** The `agent` of the path or of the query. */
@@ -41,14 +45,16 @@ export interface WebhookHead {
   readonly address: string
 }
 
-/** A proven sender; a token also names the call that it was made for. */
+/** A proven sender; a token also names the call that it was made for, and that of a tool the wait. */
 interface Proof {
   readonly callSid: CallSid | null
+  readonly waitId?: string
 }
 
 type GuardOptions = Pick<
   EdgeOptions,
   | 'webhookSecrets'
+  | 'continueSecrets'
   | 'tokenOnly'
   | 'insecure'
   | 'bareSignatures'
@@ -197,6 +203,7 @@ export class WebhookGuard {
     const purpose = purposeOf(head.route)
     const checked = purpose === null || head.token === undefined ? null : this.#tokens.check(head.token, purpose)
     if (checked?.result === 'ok') {
+      if (head.route === 'continue') return { callSid: checked.callSid, waitId: checked.nonce }
       const proof = { callSid: checked.callSid }
       return head.signature === undefined ? this.#byTokenAlone(head, proof) : proof
     }
@@ -219,10 +226,35 @@ export class WebhookGuard {
     const proof = judged === null ? this.#prove(head, body) : this.#signedToo(head, judged, body)
     if ('reply' in proof) return proof
     try {
-      return parsed(head, body, proof.callSid)
+      if (head.route === 'continue') return this.#continuation(head, proof, body)
+      return parsed({ ...head, route: head.route }, body, proof.callSid)
     } catch (error) {
       return badBody(error)
     }
+  }
+
+  /** An outcome from a tool's API, for whose URL the token is good. */
+  #continuation(head: WebhookHead, { callSid, waitId }: Proof, body: Uint8Array): ProvenWebhook | Rejection {
+    const { continueSecrets = [] } = this.#options
+    if (callSid === null || waitId === undefined)
+      return rejection('token', 403, 'TOKEN_INVALID', 'the URL has no token')
+    const text = new TextDecoder().decode(body)
+    if (continueSecrets.length > 0 && !continueSecrets.some((secret) => isSigned(secret, text, head.standard)))
+      return rejection(
+        'signature',
+        401,
+        'WEBHOOK_UNSIGNED',
+        'webhook-id, webhook-timestamp and webhook-signature (Standard Webhooks) fit none of CONTINUE_SECRETS',
+      )
+    const news = waitNewsSchema.safeParse(jsonOrNull(text))
+    if (news.success)
+      return {
+        ...{ route: 'continue', callSid, content: { waitId, news: news.data } },
+        ...{ agent: null, host: head.host, clientRequestId: null },
+      }
+    const [issue] = news.error.issues
+    const fault = issue === undefined ? 'the body is wrong' : faultOf(issue)
+    return rejection('malformed', 400, 'WEBHOOK_MALFORMED', `${fault}; allowed: { "status", "result" } as JSON`)
   }
 
   /** Unsigned webhooks are accepted: a developer's machine. */
@@ -280,6 +312,8 @@ export class WebhookGuard {
     // A carrier may use a URL again after its token has expired; it signs that request as any other.
     if (this.#options.webhookSecrets.length > 0 && this.#signature(head, body) === 'ok') return { callSid: null }
     const code = checked.result === 'expired' ? 'TOKEN_EXPIRED' : 'TOKEN_INVALID'
+    if (head.route === 'continue' && checked.result === 'expired')
+      return rejection('token', 410, code, 'nothing waits for this outcome any more')
     return rejection('token', 403, code, `the token in the URL is refused: ${checked.result}`)
   }
 
@@ -346,8 +380,33 @@ function purposeOf(route: WebhookRoute): TokenPurpose | null {
   return route === 'voice' || route === 'events' ? null : route
 }
 
+function isSigned(secret: string, text: string, headers: WebhookHead['standard']): boolean {
+  try {
+    new Webhook(secret).verify(text, { ...headers })
+    return true
+  } catch {
+    return false
+  }
+}
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function faultOf({ path, message }: { readonly path: readonly PropertyKey[]; readonly message: string }): string {
+  return path.length === 0 ? 'the body is no JSON object' : `${path.join('.')} ${message}`
+}
+
 /** @throws GatewayError of the parsers */
-function parsed(head: WebhookHead, body: Uint8Array, tokenSid: CallSid | null): ProvenWebhook | Rejection {
+function parsed(
+  head: WebhookHead & { readonly route: Exclude<WebhookRoute, 'continue'> },
+  body: Uint8Array,
+  tokenSid: CallSid | null,
+): ProvenWebhook | Rejection {
   const { route, contentType, agent, host } = head
   const common = { agent, host, clientRequestId: null }
   switch (route) {
@@ -382,7 +441,7 @@ function parsed(head: WebhookHead, body: Uint8Array, tokenSid: CallSid | null): 
 }
 
 /** The body of a continuation with a token, which needs none; null where it cannot be read or names another call. */
-function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8Array): Webhook | null {
+function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8Array): CarrierWebhook | null {
   if (body.byteLength === 0) return null
   try {
     const webhook = parseWebhook(contentType, body)

@@ -21,7 +21,7 @@ import type { AgentFacts, LiveCall, NewCall, PlacedCall } from '../workers/live-
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import type { Admission } from './admission.js'
 import { CallerLimits } from './caller-limits.js'
-import { NO_CONTENT, errorReply, xmlReply } from './http-exchange.js'
+import { NO_CONTENT, errorReply, jsonReply, xmlReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import { rejection } from './rejections.js'
@@ -42,6 +42,12 @@ const TURNED_AWAY_MAX = 10_000
 
 /** For a human whose caller has left. */
 const LEFT: readonly VoiceAction[] = [{ verb: 'hangup' }]
+
+const LATE = errorReply(410, 'GONE', 'nothing waits for this outcome any more')
+/** Of an outcome whose call goes on at another node soon. */
+export const MOVING = errorReply(503, 'MOVING', 'the call moves to another node; send it again', {
+  headers: [['Retry-After', '2']],
+})
 
 /** The carrier's event for a recording that can be fetched. */
 const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
@@ -133,6 +139,8 @@ export class Webhooks {
           return this.#human(webhook)
         case 'events':
           return this.#event(webhook)
+        case 'continue':
+          return this.#continue(webhook, how)
       }
     } catch (error) {
       return handlerFault(this.#options.log, webhook.route, error)
@@ -315,6 +323,7 @@ export class Webhooks {
     call.document = voiceXml(actions)
     call.afterStreamUrl = afterStreamUrl
     call.humanUrl = humanUrl
+    call.continueUrl = (id, ttlS) => `${origins.webhooks}/continue?t=${this.#tokens.mintContinue(callSid, id, ttlS)}`
     this.#noteAnswered(callSid, agent.name, ours)
     return xmlReply(call.document)
   }
@@ -513,6 +522,23 @@ export class Webhooks {
     call.carrierState(status.event)
     // Carriers do not read this answer, so a pending continuation is kept for a webhook whose answer they read.
     return NO_CONTENT
+  }
+
+  // --- POST /continue -----------------------------------------------------------------------------------------
+
+  /** The outcome of a tool that waits. */
+  #continue({ callSid, content: { waitId, news } }: WebhookOf<'continue'>, how: AnswerHow): WebhookAnswer {
+    const call = this.#options.calls.find(callSid)
+    if (call === undefined) return how === 'owner-unknown' ? MOVING : LATE
+    switch (call.waitNews(waitId, news)) {
+      case 'taken':
+      case 'repeated':
+        return jsonReply({ taken: true })
+      case 'conflict':
+        return errorReply(409, 'CONFLICT', 'another outcome was posted before')
+      case 'late':
+        return LATE
+    }
   }
 
   // --- POST /events -------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import type { CallSid } from '../core/ids.js'
 import type { CarrierEvent, StreamStatus, Webhook } from '../sautikit/webhook.js'
+import type { WaitNews } from '../workers/wait-news.js'
 import type { Overload } from '../workers/load-gate.js'
 
 /**
@@ -17,6 +18,12 @@ export type ProvenWebhook = ProvenHead &
     | { readonly route: 'human'; readonly callSid: CallSid; readonly content: Webhook }
     | { readonly route: 'stream-status'; readonly content: StreamStatus }
     | { readonly route: 'events'; readonly content: CarrierEvent }
+    /** The outcome of a tool, from its API. */
+    | {
+        readonly route: 'continue'
+        readonly callSid: CallSid
+        readonly content: { readonly waitId: string; readonly news: WaitNews }
+      }
   )
 
 interface ProvenHead {

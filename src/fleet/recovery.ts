@@ -8,7 +8,7 @@ import { CONTINUATION_MS } from '../escalation/documents.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
-import { goesOnWith } from '../workers/kept-call.js'
+import { goesOnWith, withoutAgent } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
@@ -31,7 +31,7 @@ const CALLBACK_ONCE_MS = 24 * 3_600_000
 /**
  * What becomes of a call whose node is gone:
  * - `resume`: it gets a new stream, in which its agent goes on;
- * - `escalation`: the escalation goes on without a stream, and answers the carrier;
+ * - `escalation`: the escalation, or the wait for a tool's outcome, goes on without a stream, and answers the carrier;
  * - `words`: the caller hears the agent's fallback, which may dial a human;
  * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call.
  */
@@ -44,7 +44,7 @@ type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
  */
 export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPlan {
   const onward = kept === null ? 'nobody' : goesOnWith(kept)
-  if (onward === 'human') return 'escalation'
+  if (onward === 'human' || onward === 'outcome') return 'escalation'
   if (!asked) return 'hang-up'
   return onward === 'agent' ? 'resume' : 'words'
 }
@@ -433,6 +433,10 @@ export class Recovery<Answer extends object> {
   /** Nobody goes on with a call of a lost node. Only the survivor whose claim still stands makes its record. */
   async #over(callSid: CallSid, token: OwnerToken, kept: KeptState | null): Promise<void> {
     const { node, lost } = this.#options
+    if (!this.#taken.has(callSid)) return
+    // A tool may still get its outcome: no longer for the caller, but for the record and for messages.
+    const waits = kept === null ? null : withoutAgent(kept)
+    if (waits !== null && (await this.#open(callSid, token, waits)) !== 'cannot') return
     if (!this.#taken.delete(callSid)) return
     node.released(callSid)
     if ((await node.store.patient.over(callSid, token)) === 'ok' && kept !== null) lost(kept)
@@ -455,7 +459,7 @@ export class Recovery<Answer extends object> {
 }
 
 export function stateOf({ content }: ProvenWebhook): CarrierState {
-  if (content === null) return 'unknown'
+  if (content === null || 'waitId' in content) return 'unknown'
   return 'state' in content ? content.state : content.event
 }
 
@@ -471,6 +475,8 @@ export function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' 
     case 'voice':
       if (webhook.content?.kind !== null) return streamOver ? 'stream-over' : 'other'
       return streamOver || state === 'dial-completed' || isTerminal(state) ? 'asks' : 'other'
+    case 'continue':
+      return 'other'
     case 'events':
     case 'stream-status':
       return streamOver ? 'stream-over' : 'other'

@@ -62,6 +62,7 @@ export interface CallArchive {
   /** Tells receivers of an event. */
   tell(news: MessageNews): void
   /** Tells receivers of a refused call, stores its record, and the packet for whoever calls back. */
+  /** Stores the record of a refused call, and the packet for whoever calls back, which is posted to nobody. */
   keepRefused(record: CallRecord, packet: Handoff | null): void
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
   recording(callSid: string): Promise<StoredFile | null>

@@ -394,6 +394,11 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           log.error({ err: thrown }, 'a number could not be put on the do-not-call list')
         })
       },
+      onWaitUnheard: ({ id, ...data }) => {
+        const { callSid, agent, to: number } = data
+        const type = 'tool.waiting.done'
+        kept.tell({ type, id: `${callSid}:${type}:${id}`, callSid, agent, number, data })
+      },
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
@@ -471,6 +476,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           }),
       },
       webhookSecrets: config.webhookSecrets,
+      continueSecrets: config.continueSecrets,
       insecure: config.insecure,
       bareSignatures: config.bareSignatures,
       tokenOnly: config.tokenOnly,

@@ -12,6 +12,7 @@ export const MESSAGE_TYPES = {
   'caller.erased': 'a caller was erased here; `data.callSids` are the calls to erase too',
   'campaign.row': 'a row of a campaign, or a promised call back, is over; `data` is the row',
   'campaign.paused': 'a campaign has paused itself; `data` is the campaign',
+  'tool.waiting.done': 'a tool that waits has its outcome, and the caller has not heard it; `data` has the outcome',
   'recording.ready': "the carrier's data on an ended call have come; `data` is the record with them",
 } as const
 type MessageType = keyof typeof MESSAGE_TYPES
@@ -30,7 +31,7 @@ export interface Message {
   readonly number: string | null
   /** Null before the end of the call. */
   readonly outcome: string | null
-  /** A document of the call: its record or its handoff packet. */
+  /** A document of the call, such as its record or its handoff packet. */
   readonly data: object
 }
 

@@ -3,15 +3,18 @@ import { assert } from '../core/assert.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 
-/** The purpose of a URL that we put into XML. */
-export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream' | 'human'
+/** The purpose of a URL that we put into XML; `continue`: into the request of a tool that waits. */
+export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream' | 'human' | 'continue'
 
 export interface TokenClaims {
   readonly callSid: CallSid
   readonly purpose: TokenPurpose
   /** Calendar seconds; the token is good up to and including this second. */
   readonly expiresAtS: number
-  /** Makes the token unique, so that a user can accept it only once. 8 to 32 of `A-Z a-z 0-9 _ -`. */
+  /**
+   * Makes the token unique, so that a user can accept it only once; of `continue` the id of the tool call that waits.
+   * 8 to 32 of `A-Z a-z 0-9 _ -`.
+   */
   readonly nonce: string
   /** The epoch of the call's owner that an audio token leads to, from 1; 0 where any node may answer. */
   readonly epoch: number
@@ -26,17 +29,19 @@ const PURPOSE_LETTER: Readonly<Record<TokenPurpose, string>> = {
   'stream-status': 's',
   'after-stream': 'c',
   human: 'h',
+  continue: 'w',
 }
 const PURPOSE_OF: ReadonlyMap<string, TokenPurpose> = new Map([
   ['a', 'audio'],
   ['s', 'stream-status'],
   ['c', 'after-stream'],
   ['h', 'human'],
+  ['w', 'continue'],
 ])
 
 // purpose . expiry in base 36 . epoch in base 36 . nonce . call SID . MAC; no character needs escaping in a query.
 const TOKEN =
-  /^([asch])\.([0-9a-z]{1,10})\.([0-9a-z]{1,8})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
+  /^([aschw])\.([0-9a-z]{1,10})\.([0-9a-z]{1,8})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
 
 /** Half of SHA-256, the shortest that RFC 2104 section 5 advises: the URL is for a peer with a 4 KiB path buffer. */
 const MAC_BYTES = 16

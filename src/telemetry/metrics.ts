@@ -72,7 +72,7 @@ export const WEBHOOK_REJECTIONS = [
 ] as const
 export type WebhookRejection = (typeof WEBHOOK_REJECTIONS)[number]
 
-export const WEBHOOK_ROUTES = ['voice', 'stream-status', 'after-stream', 'human', 'events'] as const
+export const WEBHOOK_ROUTES = ['voice', 'stream-status', 'after-stream', 'human', 'events', 'continue'] as const
 export type WebhookRoute = (typeof WEBHOOK_ROUTES)[number]
 
 /** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */

@@ -4,7 +4,6 @@ import type { EscalationPacket } from '../call/documents/handoff.js'
 import { KEPT_CALL_VERSION } from '../call/documents/kept-call.js'
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { TimelineMark } from '../call/documents/record.js'
-import { noUsage } from '../call/usage.js'
 import { RESUMES_MAX } from '../core/limits.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
@@ -107,7 +106,7 @@ export class CallContinuity {
 
   /** A cut call is kept as the loss of its stream found it. */
   kept(): KeptCall {
-    return this.#cut?.state.kept ?? this.#keptNow()
+    return this.lostStream?.kept ?? this.#keptNow()
   }
 
   logKept(): Pick<KeptState, 'log' | 'marks'> {
@@ -205,7 +204,10 @@ export class CallContinuity {
 
   /** What a cut call goes on from; null in every other state. */
   get lostStream(): KeptState | null {
-    return this.#cut?.state ?? null
+    if (this.#cut === null) return null
+    const { state } = this.#cut
+    // An outcome may come meanwhile.
+    return { ...state, kept: { ...state.kept, waits: this.#options.now().waits } }
   }
 
   /** Whether it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
@@ -278,28 +280,6 @@ function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): 
   if (placed === null) return {}
   const { orderedMs, ...rest } = placed
   return { placed: { ...rest, agent, from, to, orderedAtMs: preparedAtMs - orderedMs } }
-}
-
-/** Of a session that ended with its node, while a human was being reached. */
-export function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
-  return {
-    type: 'result',
-    outcome: 'escalated',
-    endReason: 'escalated',
-    endDetail: 'its node was lost while a human was being reached',
-    backend: sessions.at(-1)?.backend ?? 'none',
-    durationMs: streamMs,
-    greetingMs: session?.greetingMs ?? null,
-    language: session?.language ?? null,
-    usage: session?.usage ?? noUsage(),
-    report: { failover: null, irregular: {}, cost: null, budget: null },
-    toolCallsRefused: 0,
-    framesIn: 0,
-    framesConcealed: 0,
-    framesDropped: 0,
-    agentFramesDropped: 0,
-    dtmf: 0,
-  }
 }
 
 /** The handoff packet of a kept escalation, with what the call log has for it; null before a human was asked for. */

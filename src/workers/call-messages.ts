@@ -82,6 +82,8 @@ export type ToCall =
   | { readonly type: 'verification-attempts'; readonly left: number }
   /** Answers `tool-intent`. */
   | { readonly type: 'tool-intent'; readonly key: string; readonly answer: EffectAnswer }
+  /** News of a tool that waits; again after a move to another worker, until the caller has heard it. */
+  | Extract<CallInput, { type: 'tool-outcome' }>
   /** Answers `speech-lost` with a port to another speech worker. */
   | { readonly type: 'speech'; readonly port: MessagePort }
 
@@ -145,7 +147,17 @@ export type FromCall =
   | { readonly type: 'verification-attempt' }
   | { readonly type: 'verification-verdict'; readonly verdict: Verdict }
   /** Asks whether a tool with an effect may run; the intent is then stored under `key`. */
-  | { readonly type: 'tool-intent'; readonly key: string; readonly tool: string }
+  | {
+      readonly type: 'tool-intent'
+      readonly key: string
+      readonly tool: string
+      readonly callId: string
+      readonly args: Readonly<Record<string, unknown>>
+    }
+  /** The tool of that intent has begun something whose outcome comes later. `id`: as its API gave it */
+  | { readonly type: 'tool-pending'; readonly key: string; readonly waitMs: number; readonly id: string }
+  /** What has become of a wait in the conversation. */
+  | { readonly type: 'tool-wait'; readonly callId: string; readonly state: 'told' | 'expired' | 'cancelled' }
   /** The outcome of an intent, where it is known. */
   | { readonly type: 'tool-settled'; readonly key: string; readonly outcome: ToolOutcome }
   | { readonly type: 'speech-lost' }

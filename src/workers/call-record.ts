@@ -47,7 +47,7 @@ type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
 /** What the record has besides what its builder kept; `durationMs` counts only where the worker's part is missing. */
 export interface CallEnding
   extends
-    Pick<CallRecord, 'durationMs' | 'rehomes' | 'escalation' | 'recording' | 'outbound'>,
+    Pick<CallRecord, 'durationMs' | 'rehomes' | 'escalation' | 'recording' | 'outbound' | 'waits'>,
     Pick<CallRecord['audio'], 'underruns'> {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
@@ -345,6 +345,7 @@ export class CallRecordBuilder {
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
       claims: wholeNumbers(this.log.claims),
+      waits: end.waits,
       escalation: this.#escalation(escalation),
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
@@ -441,6 +442,7 @@ export function recordOfLost(
     result: kept.result,
     fault: null,
     escalation: kept.escalation?.history ?? null,
+    waits: [],
     recording: null,
     packetsDropped: 0,
     underruns: 0,
@@ -627,6 +629,7 @@ export function recordWithoutStream(
     language: null,
     transcript: [],
     toolCalls: [],
+    waits: [],
     turns: [],
     bargeIns: [],
     claims: [],

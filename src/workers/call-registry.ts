@@ -23,6 +23,7 @@ import { partyKey } from '../sautikit/phone.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
 import { redactRecord } from '../telemetry/archive/redaction.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
+import { HttpClient } from '../http/http-client.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -36,6 +37,8 @@ import { Effects } from './effects.js'
 import type { EffectGate } from './effects.js'
 import type { HandoffNews } from '../messages/message.js'
 import { goesOnWith } from './kept-call.js'
+import { Waits } from './call-waits.js'
+import type { WaitUnheard } from './wait-news.js'
 import { KnownLines } from './known-lines.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
@@ -110,6 +113,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onPromise?: (state: KeptState) => void
   /** The owner of a number wants no calls from us; absent: there is no list. */
   readonly onDoNotCall?: (number: string) => void
+  /** Receives each outcome of a tool that its caller has not heard. */
+  readonly onWaitUnheard?: (news: WaitUnheard) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
@@ -172,6 +177,8 @@ export class CallRegistry implements CallDirectory {
   readonly #refusedOfAll = new RateLimit(REFUSED_OF_ALL)
   readonly #refusedDropped: { inc: () => void }
   readonly #pool: MediaPool
+  /** For polls of tools that wait. */
+  readonly #client = new HttpClient()
   readonly #context: MainThreadContext
   readonly #ticker: Ticker
   readonly #metricSources: readonly (() => void)[]
@@ -288,6 +295,12 @@ export class CallRegistry implements CallDirectory {
       backendStatus: new BackendStatus(),
       afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
       effects: new Effects(this.#options.effects ?? null, metrics),
+      waits: new Waits({
+        client: this.#client,
+        env: this.#options.env,
+        metrics,
+        unheard: (news) => this.#options.onWaitUnheard?.(news),
+      }),
       locks: new VerificationLocks(
         clock,
         () => metrics.verificationNumbersEvicted.inc(),
@@ -624,6 +637,7 @@ export class CallRegistry implements CallDirectory {
     this.#load.close()
     this.#ticker.stop()
     for (const remove of this.#metricSources) remove()
+    this.#client.close()
     await this.#pool.close()
   }
 

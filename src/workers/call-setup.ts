@@ -54,6 +54,14 @@ export function sessionOptions(
       ...mcpToolNames(agent.mcp).filter((name) => !getsDigits(agent, name)),
     ],
     collections: agent.digits.map(collectionOf),
+    waits: Object.fromEntries(
+      agent.tools.flatMap(({ name, waits }) => {
+        if (waits === undefined) return []
+        const { say, still, every, onTimeout } = waits
+        const words = { ...(say === undefined ? {} : { say }), ...(onTimeout === undefined ? {} : { onTimeout }) }
+        return [[name, { ...words, still, everyMs: every }]]
+      }),
+    ),
     greeting: greetingOf(start),
     responseFailedText: agent.tryAgain,
     apologyText: agent.apology,

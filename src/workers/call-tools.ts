@@ -1,6 +1,6 @@
 import { businessValues } from '../agents/business.js'
 import { CallerIdentity } from '../agents/tool.js'
-import type { EffectAnswer, ToolGate, ToolOutcome } from '../agents/tool.js'
+import type { EffectAnswer, PendingAnswer, ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
 import { maskedDigits } from '../call/digit-collection.js'
@@ -31,7 +31,7 @@ interface CallToolsOptions {
    * The caller's identity was verified. Called before the answer of the tool that verified it, because rules need it.
    */
   readonly identified: (identity: Readonly<Record<string, unknown>>) => void
-  readonly answered: (result: ToolResult) => void
+  readonly answered: (result: ToolResult | Extract<CallInput, { type: 'tool-pending' }>) => void
 }
 
 /** The running tools of one call, and the caller's identity that they share. */
@@ -59,6 +59,7 @@ export class CallTools {
     const args = run.secret === undefined ? run.args : { ...run.args, [run.secret.argument]: digits }
     const wallMs = this.#options.wallMs()
     const abort = new AbortController()
+    const key = effectKey(start.rootSid, run.name, run.args, run.occurrence)
     this.#running.set(run.callId, abort)
     tools
       .run(run.name, args, {
@@ -71,8 +72,11 @@ export class CallTools {
         business: start.business == null ? undefined : businessValues(start.business, language || 'en', wallMs),
         variables: start.variables,
         caller: this.#caller,
-        idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),
-        gate: this.#effects,
+        idempotencyKey: key,
+        gate: {
+          intend: () => this.#effects.intend(key, run),
+          settle: this.#effects.settle,
+        },
         signal: abort.signal,
         coerced: () => this.#options.post({ type: 'tool-coerced', tool: run.name }),
       })
@@ -80,7 +84,10 @@ export class CallTools {
         (outcome) =>
           guard(() => {
             this.#noteIdentity()
-            if (!this.#running.delete(run.callId)) return
+            const running = this.#running.delete(run.callId)
+            // The main thread waits also where the call went on without it.
+            if (outcome.pending !== undefined) return this.#pends(run, key, outcome.pending, running)
+            if (!running) return
             const result = resultOf(run, outcome)
             answered({ ...result, value: withoutDigits(result.value, digits) })
           }),
@@ -89,6 +96,14 @@ export class CallTools {
             throw thrown
           }),
       )
+  }
+
+  #pends({ callId, name }: ToolRun, key: string, { id, expiresInMs }: PendingAnswer, running: boolean): void {
+    const { start, post, answered } = this.#options
+    const { waits } = start.agent.tools.find((tool) => tool.name === name) ?? {}
+    const waitMs = Math.min(waits?.for ?? 0, expiresInMs ?? Infinity)
+    post({ type: 'tool-pending', key, waitMs, id })
+    if (running) answered({ type: 'tool-pending', callId, waitMs })
   }
 
   /** The main thread's answer: attempts that the caller's number still has. */
@@ -122,7 +137,7 @@ export class CallTools {
 /**
  * Asks the main thread before each effect: what was intended must outlive this worker, and the fleet's store is there.
  */
-class MainThreadEffects implements ToolGate {
+class MainThreadEffects {
   readonly #post: (message: FromCall) => void
   readonly #waiting = new Map<string, (answer: EffectAnswer) => void>()
 
@@ -131,11 +146,12 @@ class MainThreadEffects implements ToolGate {
   }
 
   /** Never settles once the call is over. At most TOOLS_RUNNING_MAX wait. */
-  readonly intend = (key: string, tool: string): Promise<EffectAnswer> =>
-    new Promise((resolve) => {
+  intend(key: string, { callId, name, args }: ToolRun): Promise<EffectAnswer> {
+    return new Promise((resolve) => {
       this.#waiting.set(key, resolve)
-      this.#post({ type: 'tool-intent', key, tool })
+      this.#post({ type: 'tool-intent', key, tool: name, callId, args })
     })
+  }
 
   readonly settle = (key: string, outcome: ToolOutcome): void => {
     this.#post({ type: 'tool-settled', key, outcome })

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AgentDefinition } from '../agents/definition.js'
-import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
+import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
+import { noUsage } from '../call/usage.js'
 import { parseCallSid } from '../core/ids.js'
 import type { NewCall } from './live-call.js'
 
@@ -22,9 +23,10 @@ export function agentHash(definition: AgentDefinition): string {
  *   caller was being asked about a call back, which counts as no answer: the agent goes on and they may ask again;
  * - `human`: no agent speaks to this caller again. A human was being rung or is on the line (`pending`, `dialing`,
  *   `bridged`), or the caller still has to hear that nobody came. Only the escalation goes on, without a stream;
+ * - `outcome`: the call was ending, and a tool still waits for its outcome, which goes into the record and out as a message;
  * - `nobody`: the call was ending.
  */
-export function goesOnWith({ escalation, session, result }: KeptCall): 'agent' | 'human' | 'nobody' {
+export function goesOnWith({ escalation, session, result, waits }: KeptCall): 'agent' | 'human' | 'outcome' | 'nobody' {
   const machine = escalation?.machine ?? null
   switch (machine?.state) {
     case 'pending':
@@ -37,7 +39,41 @@ export function goesOnWith({ escalation, session, result }: KeptCall): 'agent' |
     default:
   }
   const ending = result !== null || machine?.terminal === true || (session !== null && session.ending !== null)
-  return ending || session?.state === 'closing' || session?.state === 'bridged' ? 'nobody' : 'agent'
+  if (!ending && session?.state !== 'closing' && session?.state !== 'bridged') return 'agent'
+  return waits.some(({ phase }) => phase === 'pending') ? 'outcome' : 'nobody'
+}
+
+/** A call of which only what its tools wait for goes on; null where they wait for nothing. */
+export function withoutAgent(state: KeptState): KeptState | null {
+  const { kept } = state
+  const ended = { ...kept, escalation: null, result: kept.result ?? lostResult(kept, 'outcome') }
+  return goesOnWith(ended) === 'outcome' ? { ...state, kept: { ...ended, escalation: kept.escalation } } : null
+}
+
+/** Of a session that ended with its node. @param goesOn  what it was that went on without it */
+export function lostResult({ streamMs, session, sessions }: KeptCall, goesOn: 'human' | 'outcome'): CallResult {
+  return {
+    type: 'result',
+    ...(goesOn === 'human'
+      ? {
+          outcome: 'escalated',
+          endReason: 'escalated',
+          endDetail: 'its node was lost while a human was being reached',
+        }
+      : { outcome: 'failed', endReason: 'process-died', endDetail: 'its node was lost while a tool waited' }),
+    backend: sessions.at(-1)?.backend ?? 'none',
+    durationMs: streamMs,
+    greetingMs: session?.greetingMs ?? null,
+    language: session?.language ?? null,
+    usage: session?.usage ?? noUsage(),
+    report: { failover: null, irregular: {}, cost: null, budget: null },
+    toolCallsRefused: 0,
+    framesIn: 0,
+    framesConcealed: 0,
+    framesDropped: 0,
+    agentFramesDropped: 0,
+    dtmf: 0,
+  }
 }
 
 /** The call to give to `CallDirectory.prepare` with the state. @throws GatewayError WEBHOOK_MALFORMED for a bad SID */
@@ -84,11 +120,14 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
               ending: null,
               openTranscript: [],
               toolsRunning: [],
+              waits: [],
               callBack: 'asks',
             },
       backendState: null,
       escalation: null,
       result: null,
+      // Their outcomes go to the call that asked for them.
+      waits: [],
       rehomes: 0,
       recoveredFrom: kept.callSid,
     },

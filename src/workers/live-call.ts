@@ -2,6 +2,7 @@ import type { CallVariables } from '../agents/template.js'
 import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
+import type { WaitAnswer, WaitNews } from './wait-news.js'
 import type { WantedRate } from './known-lines.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/documents/call-view.js'
 import type { CallRecord, CallRefusal, EndReason } from '../call/documents/record.js'
@@ -149,6 +150,13 @@ export interface LiveCall {
    * room.
    */
   humanUrl: string | null
+  /**
+   * Makes the URL at which the outcome of a tool is to be posted, good for so many seconds; set by the edge with the
+   * document.
+   */
+  continueUrl: ((id: string, ttlS: number) => string) | null
+  /** An outcome was posted. @param id  of the wait, from its token */
+  waitNews(id: string, news: WaitNews): WaitAnswer
   /** @throws GatewayError DUPLICATE_CALL when the call already has or had a socket. */
   attach(sink: MediaSink): void
   /** Bytes of one binary frame, any number; copied before return. What does not fit is dropped and counted. */

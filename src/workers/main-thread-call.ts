@@ -23,8 +23,9 @@ import type { Log } from '../telemetry/log.js'
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from './call-messages.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
-import { CallContinuity, lostResult, packetOf } from './call-continuity.js'
+import { CallContinuity, packetOf } from './call-continuity.js'
 import type { KeptNow } from './call-continuity.js'
+import { lostResult } from './kept-call.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
@@ -34,6 +35,8 @@ import type { Listening, LiveCall, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
+import { CallWaits } from './call-waits.js'
+import type { WaitAnswer, WaitNews } from './wait-news.js'
 import { EscalationDriver } from './escalation-driver.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
@@ -88,6 +91,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
+  continueUrl: LiveCall['continueUrl'] = null
   readonly #hosted: HostedAgent
   readonly #share: BackendShare
   readonly #context: MainThreadContext
@@ -121,6 +125,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #underrunsSeen = 0
   readonly #effects: CallEffects
   readonly #escalation: EscalationDriver
+  readonly #waits: CallWaits
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #recorder: CallRecorder | null = null
@@ -134,6 +139,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #recordingAnnounced: boolean
   #result: CallResult | null = null
   #fault: string | null = null
+  /** It was ended by force: nothing is waited for any more. */
+  #forced = false
   /** Another node has taken the call. */
   #taken = false
   #streamFault: StreamFault | undefined = undefined
@@ -203,6 +210,27 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         mark: (name, detail) => this.#mark(name, detail),
       },
       context.effects,
+    )
+    this.#waits = new CallWaits(
+      {
+        callSid: call.callSid,
+        agent: hosted.definition,
+        business: hosted.serves?.business ?? null,
+        from: this.#caller,
+        to: call.direction === 'inbound' ? call.to : call.from,
+        variables: this.#continuity.call.placed?.variables ?? {},
+        wallClock: context.wallClock,
+        identity: () => this.#saved?.checkpoint.identity ?? null,
+        mark: (name, detail) => this.#mark(name, detail),
+        toSession: (news) => this.#send(news),
+        settled: (key, outcome) => this.#effects.settle(key, outcome),
+        changed: () => {
+          context.keeper?.changed(call.callSid)
+          this.#endWhenDone()
+        },
+      },
+      context.waits,
+      before?.kept.waits ?? [],
     )
     this.#escalation = new EscalationDriver(
       {
@@ -299,7 +327,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       // No stream is taken any more.
       this.#attached = true
       this.#state = 'after'
-      this.#result = kept.result ?? lostResult(kept)
+      this.#result = kept.result ?? lostResult(kept, goesOn === 'human' ? 'human' : 'outcome')
+      this.#waits.ended()
     }
     if (kept.escalation !== null) this.#escalation.restore(kept.escalation, packetOf(before), goesOn === 'human')
     if (goesOn === 'agent') return true
@@ -327,6 +356,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       session: this.#saved?.checkpoint ?? null,
       backendState: this.#saved?.backendState ?? null,
       escalation: this.#escalation.kept(),
+      waits: this.#waits.kept(),
       result: this.#result,
       rehomes: this.#rehomes,
       wrongAnswers: this.#lockRule === null ? 0 : this.#context.locks.wrong(this.#caller),
@@ -446,6 +476,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Nobody goes on with this `cut` call. */
   #cutOver(): void {
     this.#state = 'after'
+    this.#waits.ended()
     this.#escalation.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
@@ -453,6 +484,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Another one goes on with this `cut` call: this one ends without a record. */
   replaced(): void {
     this.#continuity.replace()
+    this.#waits.release()
     this.#state = 'ended'
     this.#record.drop()
     if (!this.#taskRunning) this.#context.memory.give(this.#memory)
@@ -512,6 +544,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#continuity.over()
   }
 
+  waitNews(id: string, news: WaitNews): WaitAnswer {
+    return this.#waits.news(id, news)
+  }
+
   escalate(reason: string): void {
     this.#send({ type: 'escalate', reason })
   }
@@ -533,6 +569,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#mark('forced', detail)
     this.#closeSink(1001)
     this.#continuity.over()
+    this.#forced = true
+    if (this.#taskRunning) return
+    this.#waits.abandon(!this.#taken)
+    this.#endWhenDone()
   }
 
   /** Another node has taken the call: it ends here, and nothing more is done for it outside. */
@@ -555,6 +595,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#recorder?.pump(nowMs)
     for (const listener of this.#listeners.keys()) listener.pump(nowMs)
     this.#escalation.wake(nowMs)
+    this.#waits.wake()
   }
 
   #soundOver(): void {
@@ -673,6 +714,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#port = port1
     port1.on('message', (message: FromCall) => this.#receive(message))
     port1.unref()
+    this.#waits.begun()
     this.#taskRunning = true
     Atomics.store(this.#shared.words, Word.worker, 0) // the previous worker is gone
     this.#context.run(start, speech === null ? [port2] : [port2, speech], alone).then(
@@ -742,6 +784,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#fault = fault
     this.#context.taskOver()
     const { isCut, isReplaced } = this.#continuity
+    if (!isCut && !isReplaced) this.#waits.ended()
+    if (this.#forced) this.#waits.abandon(!this.#taken)
     if (isReplaced) return this.#context.memory.give(this.#memory)
     // It had ended by itself before it learned of the loss.
     if (isCut && result !== null && result.endReason !== 'socket-lost') return this.#continuity.over()
@@ -764,16 +808,18 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #endWhenDone(): void {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
-    if (this.#continuity.isCut) return
+    if (this.#continuity.isCut || this.#waits.active) return
     this.#state = 'ended'
     const told = this.#context.keeper?.over(this.callSid) ?? null
     if (this.#taken) {
+      this.#waits.release()
       this.#record.drop()
       this.#context.goesOnElsewhere(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
     if (this.#escalation.history?.callback != null) this.#context.promised(this.#promise())
     const record = this.#record.close(this.#ending())
+    this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
     // No worker has the call any more, and no socket.
@@ -787,6 +833,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       result: this.#continuity.shown(this.#result),
       fault: this.#fault,
       escalation: this.#escalation.history,
+      waits: this.#waits.records(),
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
@@ -902,7 +949,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'tool-intent': {
         const { key, tool } = message
-        void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))
+        void this.#effects.intend(key, tool).then((answer) => {
+          const opened = answer.type === 'run' ? { ...answer, ...this.#waits.open(message, this.continueUrl) } : answer
+          this.#send({ type: 'tool-intent', key, answer: opened })
+        })
         return
       }
       case 'mcp': {
@@ -915,11 +965,18 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#record.take(message)
         return
       }
+      case 'tool-pending':
+        this.#waits.pending(message)
+        return
+      case 'tool-wait':
+        this.#waits.session(message)
+        return
       case 'tool-coerced':
         this.#record.take(message)
         return
       case 'tool-settled':
         this.#effects.settle(message.key, message.outcome)
+        this.#waits.answered(message.key)
         return
       case 'speech-lost': {
         const port = this.#openSpeech()

@@ -25,6 +25,7 @@ import type { HandoffNews } from '../messages/message.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { KnownLines } from './known-lines.js'
 import type { AgentFacts, CallStarted } from './live-call.js'
+import type { Waits } from './call-waits.js'
 
 /** Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. */
 export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean, part: number) => RecordingSink
@@ -112,6 +113,7 @@ export interface MainThreadContext extends MainThreadServices {
   readonly backendStatus: BackendStatus
   readonly afterStream: AfterStreamBehaviour
   readonly effects: Effects
+  readonly waits: Waits
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
   /** What callers' lines carry. */

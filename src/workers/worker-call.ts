@@ -1,6 +1,13 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { McpNews } from '../agents/mcp-server.js'
-import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendEvent,
+  BackendFactory,
+  BackendSink,
+  ToolReply,
+} from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
@@ -406,6 +413,8 @@ export class WorkerCall implements BackendSink {
         return this.#tools.attemptsLeft(message.left)
       case 'tool-intent':
         return this.#tools.intended(message.key, message.answer)
+      case 'tool-outcome':
+        return this.#handle(message)
       case 'speech':
         // Taken by the worker's speech client, which listens to the same port.
         return
@@ -514,7 +523,15 @@ export class WorkerCall implements BackendSink {
       case 'backend-dtmf':
         return this.#backend.dtmf(output.digit)
       case 'backend-tool-result':
-        return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
+        return this.#backend.toolResult(output.callId, replyOf(output))
+      case 'backend-tool-outcome': {
+        const { callId, ok, value, text, respond } = output
+        if (this.#backend.toolOutcome?.(callId, { ok, value }) !== true)
+          this.#backend.sendText(text, { role: 'system', respond })
+        return
+      }
+      case 'wait':
+        return this.#post({ type: 'tool-wait', callId: output.callId, state: output.state })
       case 'backend-tools':
         this.#toolsOffered = output.offered
         return this.#offerTools()
@@ -720,6 +737,10 @@ export class WorkerCall implements BackendSink {
 /** Without the backend's state, which is no part of the journal. */
 function sessionResume({ checkpoint, log, newStream }: NonNullable<CallStart['resume']>): SessionResume {
   return { checkpoint, log, ...(newStream === undefined ? {} : { newStream }) }
+}
+
+function replyOf({ ok, value, pending }: Extract<CallOutput, { type: 'backend-tool-result' }>): ToolReply {
+  return pending === undefined ? { ok, value } : { ok, value, pending }
 }
 
 type ToolCallEvent = Extract<BackendEvent, { type: 'tool-call' }>

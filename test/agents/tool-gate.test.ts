@@ -1,4 +1,5 @@
 import t from 'tap'
+import { api, json, runner as toolRunner } from './tool-rig.js'
 import { orderStatusAgent } from '../support/host.js'
 import { codeToolsOf, defineTool } from '../../src/agents/code-tool.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
@@ -98,4 +99,53 @@ t.test('an intent stands where nobody knows whether the tool took effect', async
   const failed = asked({ type: 'run' })
   t.match(await runner.run('refund', { order: 13 }, failed.context), { ok: false })
   t.same(failed.gate, ['intend k refund', 'settle k CALL_FAULT'])
+})
+
+t.test('a tool that waits gets its URL, and a 202 is an answer that comes later', async (t) => {
+  const server = await api(t, (_, response) => json(response, { pending: 'ws_1', expiresInS: 60 }, 202))
+  const waiting = toolRunner(t, {
+    http: { method: 'POST', url: `${server.url}/pay`, body: { to: '{{continue.url}}' } },
+    waits: { for: '90s' },
+    idempotent: true,
+  })
+  const { context: given, gate } = asked({ type: 'run', continueUrl: 'https://gw.example/continue?t=1' })
+  const outcome = await waiting.run('look_up', {}, given)
+  t.match(outcome, { ok: true, pending: { id: 'ws_1', expiresInMs: 60_000 } })
+  t.same(server.bodies, ['{"to":"https://gw.example/continue?t=1"}'])
+  t.same(gate, ['intend k look_up'], 'the effect is settled by the outcome')
+  t.match(await waiting.run('look_up', {}, asked({ type: 'run' }).context), {
+    ok: false,
+    error: /no URL to which its outcome could be sent/,
+  })
+})
+
+t.test('a tool that waits and gets no answer in time may have begun: its outcome is waited for', async (t) => {
+  const server = await api(t, () => undefined)
+  const waiting = toolRunner(t, {
+    http: { method: 'POST', url: `${server.url}/pay`, body: { to: '{{continue.url}}' }, timeoutMs: 100 },
+    waits: { for: '90s' },
+  })
+  const { context: given, gate } = asked({ type: 'run', continueUrl: 'https://gw.example/continue?t=1' })
+  t.match(await waiting.run('look_up', {}, given), { code: 'TOOL_TIMEOUT', pending: { id: '' } })
+  t.same(gate, ['intend k look_up'])
+})
+
+t.test('what nothing could tell the outcome of is refused when the agent is loaded', async (t) => {
+  const url = 'https://pay.example/p'
+  const faults: readonly (readonly [object, RegExp])[] = [
+    [
+      { http: { method: 'POST', url }, waits: { for: '90s' } },
+      /put \{\{continue\.url\}\} into http, or set waits\.poll/,
+    ],
+    [
+      { http: { method: 'POST', url, body: { to: '{{continue.url}}' } } },
+      /which only the http of a tool with waits has/,
+    ],
+    [{ http: { url, query: { to: '{{continue.url}}' } }, waits: { for: '90s' } }, /GET begins nothing/],
+    [{ http: { method: 'POST', url, body: { to: '{{pending.id}}' } } }, /which only waits\.poll has/],
+    [{ http: { method: 'POST', url }, waits: { for: '90', poll: { url } } }, /such as 90s or 2m/],
+    [{ http: { method: 'POST', url }, waits: { for: '10s', every: '20s', poll: { url } } }, /longer than waits\.for/],
+    [{ http: { method: 'POST', url }, waits: { for: '20m', poll: { url } } }, /5s to 10m/],
+  ]
+  for (const [tool, why] of faults) t.throws(() => toolRunner(t, tool as never), why)
 })

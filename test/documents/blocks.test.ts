@@ -68,6 +68,7 @@ const ENVIRONMENT = {
   DEEPGRAM_API_KEY: 'deepgram-key-of-no-account',
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',
+  PAY_API_URL: 'http://127.0.0.1:9',
   SHOP_API_URL: 'http://127.0.0.1:9',
   CRM_TOKEN: 'crm-token-of-no-account',
   FILES_ROOT: '/srv/files',

@@ -1,3 +1,4 @@
+import type { WaitAnswer, WaitNews } from '../../src/workers/wait-news.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/documents/call-view.js'
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
@@ -33,6 +34,10 @@ export class ScriptedCall implements LiveCall {
   lostStream: KeptState | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
+  continueUrl: LiveCall['continueUrl'] = null
+  /** What was posted for its tools, and how it answers. */
+  readonly waitsNews: { readonly id: string; readonly news: WaitNews }[] = []
+  waitAnswer: WaitAnswer = 'taken'
   escalating = false
   sink: MediaSink | null = null
   /** Sends every frame back. */
@@ -125,6 +130,11 @@ export class ScriptedCall implements LiveCall {
     this.hangups.push({ reason, detail, speak })
     this.sink?.close(1000)
     this.#changed()
+  }
+
+  waitNews(id: string, news: WaitNews): WaitAnswer {
+    this.waitsNews.push({ id, news })
+    return this.waitAnswer
   }
 
   escalate(reason: string): void {

@@ -23,6 +23,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     streamMs: 19_600,
     afterStreamUrl: null,
     humanUrl: null,
+    waits: [],
     recording: { announced: true, file: null },
     session: {
       version: CALL_CHECKPOINT_VERSION,

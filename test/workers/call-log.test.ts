@@ -99,6 +99,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
           result: null,
           fault: 'x',
           escalation: null,
+          waits: [],
           recording: null,
           packetsDropped: 0,
           underruns: 0,

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { allCallsOn } from '../../src/backends/split.js'
-import { type KeptCall, type KeptState, parseKeptCall } from '../../src/call/documents/kept-call.js'
-import { CallLog } from '../../src/call/call-log.js'
+import { type KeptCall, type KeptState, type KeptWait, parseKeptCall } from '../../src/call/documents/kept-call.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
+import { CallLog } from '../../src/call/call-log.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -15,13 +15,13 @@ import { GatewayError } from '../../src/core/errors.js'
 import { RESUMES_MAX } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
+import { recoveryPlan } from '../../src/fleet/recovery.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { lostResult } from '../../src/workers/call-continuity.js'
-import { callOf as callOfKept, calledBack, goesOnWith } from '../../src/workers/kept-call.js'
+import { callOf as callOfKept, calledBack, goesOnWith, lostResult, withoutAgent } from '../../src/workers/kept-call.js'
 import { processClock } from '../../src/workers/ticker.js'
 import { callerSays, orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
 import { keptCall } from '../support/kept-call.js'
@@ -579,7 +579,7 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
 
 t.test('a call that had ended goes on with the agent who calls back, and asks first who answers', (t) => {
   const ended = { ...inState('closing', { reason: 'caller-hung-up', detail: '' }) }
-  const kept = { ...ended, result: lostResult(ended) }
+  const kept = { ...ended, result: lostResult(ended, 'human') }
   t.equal(goesOnWith(kept), 'nobody')
   const placed = {
     callSid: sid('HD_calledback01'),
@@ -592,4 +592,23 @@ t.test('a call that had ended goes on with the agent who calls back, and asks fi
   t.equal(goesOnWith(back), 'agent')
   t.match(back, { recoveredFrom: kept.callSid, session: { callBack: 'asks', identity: null, greeted: false } })
   t.end()
+})
+
+t.test('a call that was ending while a tool waits goes on for the outcome alone', async (t) => {
+  const wait: KeptWait = {
+    ...{ id: 'w', key: 'k', tool: 'pay', callId: 't1', args: {}, pendingId: '' },
+    ...{ phase: 'pending' as const, status: null },
+    ...{ startedWallMs: 0, waitUntilWallMs: 90_000, untilWallMs: 210_000, settledWallMs: null, result: null },
+    ...{ told: false, sent: false },
+  }
+  const live = keptCall({ waits: [wait] })
+  t.equal(goesOnWith(live), 'agent')
+  t.equal(goesOnWith(keptCall({ waits: [wait], result: RESULT })), 'outcome')
+  t.equal(goesOnWith(keptCall({ waits: [{ ...wait, phase: 'settled' }], result: RESULT })), 'nobody')
+  const state = (kept: KeptCall): KeptState => ({ kept, log: new CallLog().records(), marks: [] })
+  const left = withoutAgent(state(live))
+  t.match(left?.kept, { result: { outcome: 'failed', endReason: 'process-died' }, waits: [{ tool: 'pay' }] })
+  t.equal(withoutAgent(state(keptCall())), null, 'nothing waits')
+  t.equal(recoveryPlan(keptCall({ waits: [wait], result: RESULT }), false), 'escalation', 'without a stream')
+  t.same(parseKeptCall(JSON.parse(JSON.stringify(live))).waits, [wait], 'and is read as it was written')
 })

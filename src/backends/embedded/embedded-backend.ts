@@ -348,12 +348,18 @@ export class EmbeddedBackend implements Backend {
   }
 
   toolResult(callId: string, reply: ToolReply): void {
-    if (this.#engine === null || this.#closed) return
+    if (this.#engine === null || this.#closed || reply.pending === true) return
     if (this.#recognising > 0 && this.#engine.waitsFor(callId)) {
       this.#heldResults.push({ callId, reply })
       return
     }
     this.#handle({ type: 'tool-result', callId, ok: reply.ok, value: reply.value })
+  }
+
+  toolOutcome(callId: string, reply: ToolReply): boolean {
+    if (this.#engine?.runs(callId) !== true) return false
+    this.toolResult(callId, reply)
+    return true
   }
 
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {

@@ -339,6 +339,14 @@ export class CallHistory {
     return known.reply ?? 'running'
   }
 
+  /** The outcome of a pending call: a session that takes over gets it as the call's result. @returns the call's ids */
+  toolSettled(callId: string, { ok, value }: ToolReply): readonly string[] {
+    const call = this.#tools.findLast((one) => one.callId === callId)
+    if (call === undefined) return [callId]
+    call.reply = { ok, value }
+    return [callId, ...call.joined]
+  }
+
   /** The backend cancelled calls: they get no result. */
   toolsCancelled(callIds: readonly string[]): void {
     this.#tools = this.#tools.filter((call) => call.reply !== null || !callIds.includes(call.callId))

@@ -20,6 +20,15 @@ const runningToolSchema = z.object({
 })
 export type RunningTool = DocumentOf<typeof runningToolSchema>
 
+/** A tool call whose answer comes later. */
+const keptWaitSchema = runningToolSchema.extend({
+  /** The conversation waits until then. */
+  untilMs: z.number(),
+  /** `over`: it waits no more; `settled`: the outcome has come, and the caller has not heard it. */
+  state: z.enum(['waiting', 'over', 'settled']),
+})
+export type KeptWait = DocumentOf<typeof keptWaitSchema>
+
 /** A claim that the caller heard and that is not judged yet. */
 const openClaimSchema = z.object({
   /** Begin of the entry, in milliseconds since the stream opened. */
@@ -61,6 +70,8 @@ export const checkpointSchema = z
     /** Words that were still being said or heard; the new worker appends them to the log. */
     openTranscript: z.array(loggedTranscriptSchema),
     toolsRunning: z.array(runningToolSchema),
+    /** Absent: none. */
+    waits: z.array(keptWaitSchema).exactOptional(),
     /** Why the call is ending; null when it is not. A takeover in `closing` ends the call without another word. */
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
     /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */

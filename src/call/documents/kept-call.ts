@@ -101,6 +101,32 @@ const escalationSchema = z.object({
 })
 export type KeptEscalation = DocumentOf<typeof escalationSchema>
 
+/** A tool call whose answer comes later, as the main thread waits for it (`CallWaits`). */
+const waitSchema = z.object({
+  /** Of its continuation token. */
+  id: z.string(),
+  /** Of its effect. */
+  key: z.string(),
+  tool: z.string(),
+  callId: z.string(),
+  args: z.record(z.string(), z.unknown()),
+  /** As its API named what it waits for; empty where it did not. */
+  pendingId: z.string(),
+  phase: z.enum(['asked', 'pending', 'settled']),
+  /** Calendar times, as the token's. */
+  startedWallMs: z.number(),
+  waitUntilWallMs: z.number(),
+  untilWallMs: z.number(),
+  settledWallMs: z.number().nullable(),
+  status: z.enum(['succeeded', 'failed', 'expired']).nullable(),
+  result: z.unknown().default(null),
+  /** The caller has heard the outcome. */
+  told: z.boolean(),
+  /** It went out as a message. */
+  sent: z.boolean(),
+})
+export type KeptWait = DocumentOf<typeof waitSchema>
+
 const { callSid, agent, direction, rehomes } = callRecordSchema.shape
 
 /**
@@ -151,7 +177,8 @@ const keptCallSchema = z.object({
   session: checkpointSchema.nullable(),
   backendState: z.unknown().default(null),
   escalation: escalationSchema.nullable(),
-  /** Set when the session has ended and a human is still being reached. */
+  waits: z.array(waitSchema).default([]),
+  /** Set when the session has ended, and a human is still being reached, or an outcome is waited for. */
   result: z.custom<CallResult>(isResult).nullable(),
   sessions: z.array(backendSessionSchema),
   rehomes,

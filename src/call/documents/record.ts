@@ -69,6 +69,17 @@ export const toolCall = (ms: Ms) =>
 
 export type ToolCallRecord = DocumentOf<ReturnType<typeof toolCall>>
 
+/** A tool call whose answer came later. */
+const waitRecord = z.object({
+  tool: z.string(),
+  startedAt: z.iso.datetime().describe('Calendar time of its request.'),
+  status: z.enum(['pending', 'succeeded', 'failed', 'expired']).describe('expired: nobody has told how it ended.'),
+  ms: wholeMs.nullable().describe('From the request to the outcome; null where none is known.'),
+  late: z.boolean().describe('The conversation did not wait for it any more.'),
+  told: z.boolean().describe('The caller has heard the outcome. Otherwise it went out as a message.'),
+})
+export type WaitRecord = DocumentOf<typeof waitRecord>
+
 /** As the caller perceives it; null if no beginning of a sound was found on the outbound track. */
 export const playedTimes = (ms: Ms) => z.object({ firstSoundMs: ms.nullable(), answerMs: ms.nullable() })
 export type PlayedTimes = DocumentOf<ReturnType<typeof playedTimes>>
@@ -290,6 +301,7 @@ export const callRecordSchema = z.object({
     .array(claim(wholeMs))
     .default([])
     .describe('What the agent claimed to have done, held against its tool calls (docs/AGENTS.md, "Claims").'),
+  waits: z.array(waitRecord).default([]).describe('Tool calls whose answers came later (docs/WAITING.md).'),
   escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),

@@ -132,6 +132,10 @@ export const en: Language = {
     'wait wait_a_moment wait_a_minute wait_a_second hold_on hang_on one_moment one_second one_minute just_a_moment ' +
       'just_a_second just_a_minute give_me_a_moment give_me_a_second give_me_a_minute a_moment a_second a_minute',
   ),
+  cancel: words(
+    'cancel cancel_it cancel_that cancel_the_request cancel_the_payment stop_waiting forget_it forget_about_it ' +
+      "never_mind leave_it do_not_wait don't_wait",
+  ),
   stop: words('stop stop_it listen listen_to_me excuse_me enough be_quiet'),
   besideWait: words('please okay ok no hey just sorry oh yeah let_me_see let_me_check first'),
   again: words(

@@ -129,6 +129,8 @@ export interface Language {
   readonly stop: readonly string[]
   /** What may stand beside these two. */
   readonly besideWait: readonly string[]
+  /** Said by who does not want to wait any more for what was asked for. */
+  readonly cancel: readonly string[]
   /** Asks for what was said to be said again; `what?`: only where the recogniser wrote a question mark. */
   readonly again: readonly string[]
   /** Greetings and thanks: nobody looks anything up to answer them. */

@@ -127,6 +127,10 @@ export const sw: Language = {
     'subiri subiri_kidogo ngoja ngoja_kidogo ngoja_kwanza dakika_moja sekunde_moja nisubiri ningoje nipe_dakika ' +
       'subiri_dakika chill ngoja_nione ngoja_niangalie hebu_ngoja hebu_subiri',
   ),
+  cancel: words(
+    'ghairi ghairi_ombi ghairi_malipo futa futa_ombi sitisha sitisha_malipo usisubiri acha_kusubiri achana_nayo ' +
+      'acha_tu wacha_tu nighairishie sitaki_tena kancel',
+  ),
   stop: words('simama acha wacha acha_kwanza nisikilize sikiliza nyamaza basi_basi samahani_kidogo'),
   besideWait: words('tafadhali kidogo kwanza hapo sawa basi hapana bana hebu tu'),
   again: words(

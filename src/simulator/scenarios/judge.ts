@@ -77,6 +77,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
     ...inTheEnd(record, expect),
     ...inTheFields(record, expect.fields),
     ...inTheTools(record.toolCalls, expect),
+    ...inTheWaits(record, expect),
     ...inTheClaims(record.claims),
     ...inTheWords(call.lines, expect),
     ...inTheEscalation(call, expect.escalated),
@@ -110,6 +111,21 @@ function inTheFields({ analysis }: CallRecord, expected: Expectations['fields'])
       what: `the field ${name} is ${JSON.stringify(values[name] ?? null)}; expected ${value !== null && typeof value === 'object' ? value.source : String(value)}${fault}`,
       nearMs: null,
     }))
+}
+
+function inTheWaits({ waits }: CallRecord, { waits: expected }: Expectations): Finding[] {
+  if (expected.length === 0) return []
+  const words = ({ tool, status, told }: { tool: string; status: string; told: boolean | null }): string =>
+    `${tool} ${status}${told === null ? '' : told ? ', told' : ', not told'}`
+  const right =
+    waits.length === expected.length &&
+    expected.every(({ tool, status, told }, index) => {
+      const wait = waits[index]
+      return wait?.tool === tool && wait.status === status && (told === null || wait.told === told)
+    })
+  if (right) return []
+  const found = waits.map(words).join('; ') || 'none'
+  return [{ what: `tools waited: ${found}; expected ${expected.map(words).join('; ')}`, nearMs: null }]
 }
 
 // --- tools ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,13 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { faultsOf } from '../../agents/faults.js'
 import { parseYaml } from '../../agents/yaml-source.js'
-import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy } from '../../call/documents/record.js'
+import type {
+  CallOutcome,
+  EndReason,
+  EscalationOutcome,
+  EscalationStrategy,
+  WaitRecord,
+} from '../../call/documents/record.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { isAgentName } from '../../core/ids.js'
 import type { LegRateHz } from '../../core/units.js'
@@ -61,7 +67,18 @@ export interface Scenario {
   readonly afterStream: AfterStream
   readonly ignoreKill: boolean
   readonly human: SimulatedHuman
+  /** Outcomes of tools that wait; each is used once, in order. */
+  readonly settle: readonly SettledTool[]
   readonly expect: Expectations
+}
+
+/** What the world outside makes of a tool that waits. */
+export interface SettledTool {
+  readonly tool: string
+  /** From its API's answer, in the call's own time. */
+  readonly afterMs: number
+  readonly status: 'progress' | 'succeeded' | 'failed'
+  readonly result: unknown
 }
 
 interface ScenarioLine {
@@ -123,6 +140,12 @@ export interface Expectations {
   readonly language: string | null
   /** Of the analysis of the call, by name; none: it is not analysed. */
   readonly fields: ExpectedCall['args']
+  /** The waits of the record, in order. */
+  readonly waits: readonly {
+    readonly tool: string
+    readonly status: WaitRecord['status']
+    readonly told: boolean | null
+  }[]
   readonly turns: Range | null
   readonly bargeIns: Range | null
   readonly withinMs: Readonly<Partial<Record<TimedThing, number>>>
@@ -216,6 +239,17 @@ const expectSchema = z
       ])
       .optional()
       .describe('Whether a human was asked for, and what they were given.'),
+    waits: z
+      .array(
+        z.strictObject({
+          tool: toolName,
+          status: z.enum(['pending', 'succeeded', 'failed', 'expired']),
+          told: z.boolean().optional().describe('Whether the caller heard the outcome.'),
+        }),
+      )
+      .max(20)
+      .default([])
+      .describe('How the tools that wait ended, in their order.'),
     turns: range.optional().describe('Turns of the caller that were answered or waited for an answer.'),
     bargeIns: range.optional().describe('Interruptions that stopped the agent.'),
     withinMs: z
@@ -316,6 +350,20 @@ const scenarioSchema = z.strictObject({
     })
     .prefault({})
     .describe('The person that an escalation rings.'),
+  settle: z
+    .array(
+      z.strictObject({
+        tool: toolName,
+        afterMs: ms.describe("From the API's answer."),
+        status: z.enum(['progress', 'succeeded', 'failed']).default('succeeded'),
+        result: z.unknown().default(null).describe('As an API posts it.'),
+      }),
+    )
+    .max(20)
+    .default([])
+    .describe(
+      'Outcomes of tools that wait: one for each wait, in order. Text mode only: a spoken call gets them from its API.',
+    ),
   expect: expectSchema,
 })
 
@@ -406,7 +454,9 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
     file,
     name,
     agent: parsed.agent,
-    mode: parsed.mode ?? (needsSound(parsed) ? 'audio' : parsed.at === undefined ? null : 'text'),
+    mode:
+      parsed.mode ??
+      (needsSound(parsed) ? 'audio' : parsed.at === undefined && parsed.settle.length === 0 ? null : 'text'),
     seed: parsed.seed,
     atWallMs: parsed.at === undefined ? null : Date.parse(parsed.at),
     timeoutMs: parsed.timeoutS * 1000,
@@ -426,6 +476,7 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
     afterStream: carrier.afterStream,
     ignoreKill: carrier.ignoreKill,
     human: { ...human, greeting: 'Hello, how can I help you?' },
+    settle: parsed.settle,
     expect: expectationsOf(parsed.expect),
   }
 }
@@ -455,6 +506,7 @@ function expectationsOf(expect: ScenarioFile['expect']): Expectations {
     neverSaid: patternsOf(expect.neverSaid),
     understood: patternsOf(expect.understood),
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),
+    waits: expect.waits.map(({ tool, status, told = null }) => ({ tool, status, told })),
     turns: expect.turns === undefined ? null : rangeOf(expect.turns),
     bargeIns: expect.bargeIns === undefined ? null : rangeOf(expect.bargeIns),
     withinMs: expect.withinMs,
@@ -548,6 +600,8 @@ function inTheMode(scenario: ScenarioFile): Contradiction[] {
   if (scenario.at !== undefined && (scenario.mode === 'audio' || needsSound(scenario))) {
     return [{ path: ['at'], what: 'at sets the calendar, which only mode text can' }]
   }
+  if (scenario.settle.length > 0 && (scenario.mode === 'audio' || needsSound(scenario)))
+    return [{ path: ['settle'], what: 'settle needs mode text: a spoken call gets outcomes from the API of its tool' }]
   return []
 }
 

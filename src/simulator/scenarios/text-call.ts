@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../../agents/tool-runner.js'
-import type { ToolContext, ToolOutcome } from '../../agents/tool.js'
+import type { EffectAnswer, ToolContext, ToolOutcome } from '../../agents/tool.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
 import { EmbeddedBackend } from '../../backends/embedded/embedded-backend.js'
 import type { CallRecord } from '../../call/documents/record.js'
@@ -21,6 +21,7 @@ import { BackendStatus } from '../../workers/backend-status.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import type { CallToolRunner } from '../../workers/call-tools.js'
 import { WorkerCall } from '../../workers/worker-call.js'
+import { Waits } from '../../workers/call-waits.js'
 import { Effects } from '../../workers/effects.js'
 import { allCallsOn } from '../../backends/split.js'
 import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
@@ -43,6 +44,7 @@ import type { DocumentCall, StreamEnd, Then } from '../documents.js'
 import { parseVoiceDocument } from '../voice-document.js'
 import type { Verb } from '../voice-document.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
+import type { SettledTool } from './scenario.js'
 import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
 import { taggedSound, TextCaller, TextSpeech } from './text-caller.js'
 import { HumanCalls } from '../../escalation/human-calls.js'
@@ -60,6 +62,7 @@ interface TextCallOptions {
   readonly seed: number
   readonly afterStream: AfterStream
   readonly human: SimulatedHuman
+  readonly settle: readonly SettledTool[]
   /** Calendar time at which the call begins. */
   readonly startedAtWallMs: number
   /** Of the call's own time. */
@@ -75,6 +78,8 @@ const RECORD_WAIT_MS = 12_000
 const TICK_MS = FRAME_MS / 2
 const CLOCK_START_MS = 100_000
 const COMPLAINTS_MAX = 100
+/** Nothing listens there: outcomes come from the scenario. */
+const CONTINUE = 'http://text.invalid/continue?t='
 
 /**
  * Runs one call without real audio, as fast as possible. It runs the gateway's own call (session, dialogue, tools over
@@ -91,6 +96,8 @@ class TextCall implements DocumentCall {
   readonly #options: TextCallOptions
   readonly #clock = new TextClock(CLOCK_START_MS)
   readonly #tools: CountedTools
+  /** Outcomes that no tool waits for yet. */
+  readonly #settle: SettledTool[]
   readonly #caller: TextCaller
   readonly #speech: TextSpeech
   readonly #call: MainThreadCall
@@ -111,7 +118,8 @@ class TextCall implements DocumentCall {
     this.#media = media
     this.#options = options
     const { hosted } = options
-    this.#tools = new CountedTools(options.tools)
+    this.#settle = [...options.settle]
+    this.#tools = new CountedTools(options.tools, (tool, waitId) => this.#pending(tool, waitId))
     const { port1, port2 } = new MessageChannel()
     this.#speechPort = port2
     this.#caller = new TextCaller(
@@ -144,6 +152,7 @@ class TextCall implements DocumentCall {
       this.#context(),
     )
     this.#call.afterStreamUrl = 'http://text.invalid/after-stream'
+    this.#call.continueUrl = (id) => `${CONTINUE}${id}`
   }
 
   async run(): Promise<ObservedCall> {
@@ -206,6 +215,7 @@ class TextCall implements DocumentCall {
       keepJournal: () => undefined,
       afterStream: new AfterStreamBehaviour('continues'),
       effects: new Effects(null, this.#media.metrics),
+      waits: this.#media.waits,
       locks: new VerificationLocks(clock),
       lines: new KnownLines(clock, this.#media.metrics),
       record: null,
@@ -257,6 +267,15 @@ class TextCall implements DocumentCall {
     return task.done.finally(() => {
       this.#task = null
     })
+  }
+
+  /** A tool waits: the scenario says what comes of it, and when. */
+  #pending(tool: string, waitId: string): void {
+    const index = this.#settle.findIndex((one) => one.tool === tool)
+    const [settled] = index < 0 ? [] : this.#settle.splice(index, 1)
+    if (settled === undefined) return
+    const { afterMs, status, result } = settled
+    this.#clock.after(afterMs, () => this.#call.waitNews(waitId, { status, result }))
   }
 
   // --- time -----------------------------------------------------------------------------------------------
@@ -545,6 +564,7 @@ export interface TextMedia {
   readonly transport: HttpClient
   readonly metrics: Metrics
   readonly latency: FrameHistogram
+  readonly waits: Waits
   close(): void
 }
 
@@ -552,12 +572,14 @@ export interface TextMedia {
 export async function openTextMedia(): Promise<TextMedia> {
   const assets = await loadMediaAssets()
   const transport = new HttpClient()
+  const metrics = new Metrics({ version: 'simulate', processMetrics: false })
   return {
     resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
     memory: new CallMemoryPool(),
     transport,
     latency: new FrameHistogram(),
-    metrics: new Metrics({ version: 'simulate', processMetrics: false }),
+    metrics,
+    waits: new Waits({ client: transport, env: process.env, metrics, unheard: () => undefined }),
     close: () => {
       transport.close()
     },
@@ -580,9 +602,12 @@ class CountedTools implements CallToolRunner {
   readonly serverTools: CallToolRunner['serverTools']
   readonly watchServers: CallToolRunner['watchServers']
   readonly #tools: CallToolRunner
+  readonly #pending: (tool: string, waitId: string) => void
 
-  constructor(tools: CallToolRunner) {
+  /** @param pending  a tool waits for its outcome */
+  constructor(tools: CallToolRunner, pending: (tool: string, waitId: string) => void) {
     this.#tools = tools
+    this.#pending = pending
     this.serverTools = () => tools.serverTools()
     this.watchServers = (listener) => tools.watchServers(listener)
   }
@@ -590,7 +615,20 @@ class CountedTools implements CallToolRunner {
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
     this.running++
     try {
-      return await this.#tools.run(name, args, context)
+      let waitId = ''
+      const { gate } = context
+      const intend = async (key: string, tool: string): Promise<EffectAnswer> => {
+        const answer = (await gate?.intend(key, tool)) ?? { type: 'run' }
+        if (answer.type === 'run') waitId = answer.continueUrl?.slice(CONTINUE.length) ?? ''
+        return answer
+      }
+      const outcome = await this.#tools.run(
+        name,
+        args,
+        gate === undefined ? context : { ...context, gate: { ...gate, intend } },
+      )
+      if (outcome.pending !== undefined) this.#pending(name, waitId)
+      return outcome
     } finally {
       this.running--
     }

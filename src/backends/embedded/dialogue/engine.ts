@@ -302,6 +302,11 @@ export class DialogueEngine {
     return this.#state.pending.some((call) => call.callId === callId && call.save === waiting.name)
   }
 
+  /** True while the result of this call has not come. */
+  runs(callId: string): boolean {
+    return this.#state.pending.some((call) => call.callId === callId)
+  }
+
   /** A copy of its state. */
   snapshot(): DialogueState {
     return structuredClone(this.#state)

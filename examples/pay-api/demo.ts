@@ -1,0 +1,57 @@
+import { startDarajaDouble } from './daraja-double.js'
+import type { Payer } from './daraja-double.js'
+import { startPayApi } from './pay.js'
+
+/** What an invented order costs, in whole shillings. */
+export function priceOf(order: string): number | undefined {
+  return /^41\d\d$/.test(order) ? 2000 : undefined
+}
+
+/** Whoever calls from an invented number owes one. */
+export function orderOf(phone: string): string | undefined {
+  return /^\+2547000000\d\d$/.test(phone) ? `41${phone.slice(-2)}` : undefined
+}
+
+/** What the owner of an invented number does, by its last digit. */
+const PAYERS: readonly Payer[] = [
+  'pays',
+  'pays',
+  'cancels',
+  'has-too-little',
+  'does-nothing',
+  'pays-unheard',
+  'pays-before-the-answer',
+  'pays-and-is-told-twice',
+]
+
+export function payerOf(phone: string): Payer {
+  return PAYERS[Number(phone.at(-1))] ?? 'pays'
+}
+
+/** The code that this API sends, which `scenarios/proves-the-number.yaml` keys in. */
+export const DEMO_CODE = '135790'
+
+/** The pay API before a double of Daraja, on free loopback ports. */
+export async function startPayDemo({
+  pinMs = 4000,
+  payer = payerOf,
+  sms = () => undefined,
+  newCode = () => DEMO_CODE,
+}: {
+  readonly pinMs?: number
+  readonly payer?: (phone: string) => Payer
+  readonly sms?: (phone: string, text: string) => void
+  readonly newCode?: () => string
+} = {}): Promise<{ readonly url: string; readonly prompts: readonly string[]; close(): Promise<void> }> {
+  const double = await startDarajaDouble({ payer, pinMs })
+  const daraja = { url: double.url, key: 'k', secret: 's', shortCode: '174379', passKey: 'p' }
+  const api = await startPayApi({ daraja, priceOf, orderOf, sms, newCode })
+  return {
+    url: api.url,
+    prompts: double.prompts,
+    close: async () => {
+      await api.close()
+      await double.close()
+    },
+  }
+}

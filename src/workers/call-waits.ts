@@ -1,0 +1,373 @@
+import { createHash } from 'node:crypto'
+import { businessValues } from '../agents/business.js'
+import type { Business } from '../agents/business.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import { HttpTool, fieldsOf } from '../agents/http-tool.js'
+import type { CallVariables, Environment } from '../agents/template.js'
+import { CallerIdentity } from '../agents/tool.js'
+import type { ToolContext, ToolOutcome } from '../agents/tool.js'
+import type { KeptWait } from '../call/documents/kept-call.js'
+import type { WaitRecord } from '../call/documents/record.js'
+import { canonicalJson } from '../core/json.js'
+import { WAIT_GRACE_MS } from '../core/limits.js'
+import type { HttpClient } from '../http/http-client.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { FromCall, ToCall } from './call-messages.js'
+import { waitNewsSchema } from './wait-news.js'
+import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
+
+/** Waits of one call that are remembered, those that are over included; beyond, the oldest is forgotten. */
+const WAITS_KEPT_MAX = 64
+/** `progress` posts of one wait that the conversation gets. */
+const PROGRESS_MAX = 20
+const WAIT_BOUNDS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600]
+
+/** What the waits of all calls share. */
+export class Waits {
+  readonly client: HttpClient
+  readonly env: Environment
+  readonly unheard: (news: WaitUnheard) => void
+  /** Tool calls whose outcome is not known, live calls and those whose caller has left. */
+  pending = 0
+  readonly seconds: ReturnType<Metrics['defineHistogram']>
+  readonly posts: ReturnType<Metrics['defineCounter']>
+  readonly polls: ReturnType<Metrics['defineCounter']>
+
+  constructor(
+    options: Pick<Waits, 'client' | 'env' | 'unheard'> & {
+      readonly metrics: Pick<Metrics, 'defineHistogram' | 'defineCounter' | 'defineGauge'>
+    },
+  ) {
+    const { client, env, unheard, metrics } = options
+    this.client = client
+    this.env = env
+    this.unheard = unheard
+    metrics.defineGauge('tool_waits_pending', 'Tool calls whose outcome is not known yet').from(() => this.pending)
+    this.seconds = metrics.defineHistogram(
+      'tool_wait_seconds',
+      'Tools that wait, from their request to the outcome; expired ones to the end of the wait',
+      ['tool', 'outcome'],
+      WAIT_BOUNDS,
+    )
+    this.posts = metrics.defineCounter('tool_continuations', 'Posts to continuation URLs, by result', ['result'])
+    this.polls = metrics.defineCounter('tool_polls', 'Polls for outcomes, by result', ['result'])
+    for (const result of ['taken', 'progress', 'repeated', 'conflict', 'late', 'dropped']) this.posts({ result })
+    for (const result of ['outcome', 'pending', 'failed']) this.polls({ result })
+  }
+}
+
+interface CallWaitsOptions {
+  readonly callSid: string
+  readonly agent: AgentDefinition
+  /** Whose number was called; null: nobody's. */
+  readonly business: Business | null
+  /** Of the person on the line: E.164, empty when withheld. */
+  readonly from: string
+  readonly to: string
+  readonly variables: CallVariables
+  readonly wallClock: () => number
+  /** The verified identity, for a poll; null while there is none. */
+  readonly identity: () => Readonly<Record<string, unknown>> | null
+  readonly mark: (name: string, detail: string) => void
+  readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
+  /** The outcome of an effect is known. */
+  readonly settled: (key: string, outcome: ToolOutcome) => void
+  /** Something that is kept has changed, and perhaps nothing waits any more. */
+  readonly changed: () => void
+}
+
+/** A wait, and what is no part of its kept form. */
+type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & {
+  progress: number
+  nextPollWallMs: number
+  poll: AbortController | null
+}
+
+/**
+ * The tools of one call whose answers come later, on the main thread: here an outcome outlives the media worker, the
+ * stream and, with the kept state, the node.
+ *
+ *     asked   --its API answers 202--> pending     until then an outcome is only kept: it may come before that answer
+ *     asked   --any other answer--> forgotten
+ *     pending --outcome, by post or poll--> settled, given to the session until the caller has heard it
+ *     pending --waitMs and WAIT_GRACE_MS--> expired
+ *     settled, expired --no session, not heard--> goes out as a message
+ *
+ * Times are calendar times, as in the tokens that belong to them.
+ */
+export class CallWaits {
+  readonly #options: CallWaitsOptions
+  readonly #shared: Waits
+  readonly #waits = new Map<string, Wait>()
+  /** A session runs, which tells the caller. */
+  #inSession = false
+  #over = false
+
+  constructor(options: CallWaitsOptions, shared: Waits, kept: readonly KeptWait[]) {
+    this.#options = options
+    this.#shared = shared
+    for (const wait of kept) {
+      this.#waits.set(wait.id, { ...wait, progress: 0, nextPollWallMs: 0, poll: null })
+      if (wait.phase === 'pending') shared.pending++
+    }
+  }
+
+  /** Something is waited for whose outcome is not known. */
+  get active(): boolean {
+    for (const { phase } of this.#waits.values()) if (phase === 'pending') return true
+    return false
+  }
+
+  /**
+   * The tool of an intent is about to run.
+   * @param urlOf  makes the URL for an id, good for so many seconds; null where no URL leads here
+   * @returns what its request may read; null for a tool that does not wait
+   */
+  open(
+    { key, tool, callId, args }: Extract<FromCall, { type: 'tool-intent' }>,
+    urlOf: ((id: string, ttlS: number) => string) | null,
+  ): { readonly continueUrl?: string } {
+    const waits = this.#toolOf(tool)?.waits
+    if (waits === undefined) return {}
+    const id = createHash('sha256').update(key).digest('base64url').slice(0, 22)
+    const nowMs = this.#options.wallClock()
+    const lastMs = waits.for + WAIT_GRACE_MS
+    this.#waits.set(id, {
+      ...{ id, key, tool, callId, args, pendingId: '', phase: 'asked', startedWallMs: nowMs },
+      ...{ waitUntilWallMs: nowMs + waits.for, untilWallMs: nowMs + lastMs },
+      ...{ status: null, result: null, settledWallMs: null, told: false, sent: false },
+      ...{ progress: 0, nextPollWallMs: 0, poll: null },
+    })
+    this.#forgetOldest()
+    return urlOf === null ? {} : { continueUrl: urlOf(id, Math.ceil(lastMs / 1000)) }
+  }
+
+  /** The API has answered otherwise: nothing is waited for. */
+  answered(key: string): void {
+    for (const wait of this.#waits.values()) if (wait.key === key && wait.phase === 'asked') this.#waits.delete(wait.id)
+  }
+
+  /** The API has begun something. */
+  pending({ key, waitMs, id: pendingId }: Extract<FromCall, { type: 'tool-pending' }>): void {
+    const wait = [...this.#waits.values()].find((one) => one.key === key && one.phase === 'asked')
+    if (wait === undefined) return
+    const nowMs = this.#options.wallClock()
+    wait.phase = 'pending'
+    wait.pendingId = pendingId
+    wait.waitUntilWallMs = nowMs + waitMs
+    wait.untilWallMs = Math.min(wait.untilWallMs, wait.waitUntilWallMs + WAIT_GRACE_MS)
+    wait.nextPollWallMs = nowMs + this.#pollMs(wait)
+    this.#shared.pending++
+    if (wait.status !== null) this.#settle(wait) // the outcome came before the answer
+    this.#options.changed()
+  }
+
+  /** An outcome was posted, or polled. */
+  news(id: string, { status, result }: WaitNews): WaitAnswer {
+    const answer = this.#news(id, status, result)
+    const progress = status === 'progress' && answer === 'taken'
+    this.#shared.posts({ result: progress ? 'progress' : answer }).inc()
+    return answer
+  }
+
+  #news(id: string, status: WaitNews['status'], result: unknown): WaitAnswer {
+    const wait = this.#waits.get(id)
+    if (wait === undefined) return 'late'
+    const value = fieldsOf(result, this.#toolOf(wait.tool)?.result ?? {})
+    if (wait.status !== null && wait.status !== 'expired')
+      return wait.status === status && canonicalJson(wait.result) === canonicalJson(value) ? 'repeated' : 'conflict'
+    if (wait.status === 'expired' || this.#options.wallClock() > wait.untilWallMs) return 'late'
+    if (status === 'progress') {
+      if (++wait.progress > PROGRESS_MAX) this.#shared.posts({ result: 'dropped' }).inc()
+      else if (wait.phase === 'pending') this.#toSession(wait, status, value)
+      return 'taken'
+    }
+    wait.status = status
+    wait.result = value
+    if (wait.phase === 'pending') this.#settle(wait)
+    this.#options.changed()
+    return 'taken'
+  }
+
+  /** Its outcome is known. */
+  #settle(wait: Wait): void {
+    const { key, tool, status, result, startedWallMs } = wait
+    const nowMs = this.#options.wallClock()
+    const ms = nowMs - startedWallMs
+    this.#ends(wait, nowMs)
+    this.#options.mark('tool-settled', `${tool}: ${String(status)} after ${ms} ms`)
+    this.#options.settled(key, { ok: status === 'succeeded', value: result })
+    this.#give(wait)
+  }
+
+  #ends(wait: Wait, nowMs: number): void {
+    wait.phase = 'settled'
+    wait.settledWallMs = nowMs
+    wait.poll?.abort()
+    this.#shared.pending--
+    this.#shared
+      .seconds({ tool: wait.tool, outcome: wait.status ?? 'expired' })
+      .observe((nowMs - wait.startedWallMs) / 1000)
+  }
+
+  /** Tells the session, or where none runs whoever gets messages. */
+  #give(wait: Wait): void {
+    if (wait.told || wait.phase !== 'settled' || wait.status === null) return
+    if (!this.#inSession) return this.#send(wait)
+    if (wait.status !== 'expired') this.#toSession(wait, wait.status, wait.result)
+  }
+
+  #toSession({ callId }: Wait, status: WaitNews['status'], value: unknown): void {
+    this.#options.toSession({ type: 'tool-outcome', callId, status, value })
+  }
+
+  #send(wait: Wait): void {
+    if (wait.sent || this.#over) return
+    wait.sent = true
+    const { callSid, agent, from, to } = this.#options
+    const { id, tool, status, result, startedWallMs, settledWallMs } = wait
+    this.#shared.unheard({
+      ...{ id, callSid, agent: agent.name, from, to, tool, status: status ?? 'expired', result },
+      startedAt: new Date(startedWallMs).toISOString(),
+      ms: (settledWallMs ?? startedWallMs) - startedWallMs,
+    })
+  }
+
+  /** What the session says of a wait. */
+  session({ callId, state }: Extract<FromCall, { type: 'tool-wait' }>): void {
+    if (state !== 'told') return
+    for (const wait of this.#waits.values())
+      if (wait.callId === callId && wait.phase === 'settled') {
+        wait.told = true
+        this.#options.changed()
+      }
+  }
+
+  /** A session begins, perhaps after another: it gets what its caller has not heard. */
+  begun(): void {
+    this.#inSession = true
+    for (const wait of this.#waits.values()) this.#give(wait)
+  }
+
+  /** No session runs any more. */
+  ended(): void {
+    this.#inSession = false
+    for (const wait of this.#waits.values()) {
+      if (wait.phase === 'asked') this.#waits.delete(wait.id) // its tool was cancelled
+      this.#give(wait)
+    }
+  }
+
+  /** Ends waits whose time is over, and polls. */
+  wake(): void {
+    if (this.#waits.size === 0) return
+    const nowMs = this.#options.wallClock()
+    for (const wait of this.#waits.values()) {
+      if (wait.phase !== 'pending') continue
+      if (nowMs > wait.untilWallMs) this.#expire(wait, nowMs)
+      else if (nowMs >= wait.nextPollWallMs && wait.poll === null) void this.#poll(wait)
+    }
+  }
+
+  #expire(wait: Wait, nowMs: number): void {
+    wait.status = 'expired'
+    this.#ends(wait, nowMs)
+    this.#options.mark('tool-settled', `${wait.tool}: no outcome`)
+    this.#give(wait)
+    this.#options.changed()
+  }
+
+  /** The call is forced to its end: nobody learns here how its waits end. @param sends  whoever gets messages is told so */
+  abandon(sends: boolean): void {
+    this.#inSession = false
+    const nowMs = this.#options.wallClock()
+    for (const wait of this.#waits.values()) if (wait.phase === 'pending' && sends) this.#expire(wait, nowMs)
+    this.release()
+  }
+
+  /** Another one goes on with this call, or it is over. */
+  release(): void {
+    if (this.#over) return
+    this.#over = true
+    for (const wait of this.#waits.values()) {
+      wait.poll?.abort()
+      if (wait.phase === 'pending') this.#shared.pending--
+    }
+    this.#waits.clear()
+  }
+
+  records(): WaitRecord[] {
+    return [...this.#waits.values()]
+      .filter(({ phase }) => phase !== 'asked')
+      .map(({ tool, startedWallMs, settledWallMs, waitUntilWallMs, status, told }) => ({
+        tool,
+        startedAt: new Date(startedWallMs).toISOString(),
+        status: status ?? 'pending',
+        ms: settledWallMs === null ? null : settledWallMs - startedWallMs,
+        late: settledWallMs !== null && settledWallMs > waitUntilWallMs,
+        told,
+      }))
+  }
+
+  kept(): KeptWait[] {
+    return [...this.#waits.values()].map(({ progress: _, nextPollWallMs: _next, poll: _poll, ...kept }) => kept)
+  }
+
+  // --- an API that cannot reach the gateway ---------------------------------------------------------------
+
+  #pollMs({ tool }: Wait): number {
+    const { poll } = this.#toolOf(tool)?.waits ?? {}
+    return poll === undefined ? Infinity : poll.everyS * 1000
+  }
+
+  async #poll(wait: Wait): Promise<void> {
+    const pollMs = this.#pollMs(wait)
+    wait.nextPollWallMs = this.#options.wallClock() + pollMs
+    if (pollMs === Infinity) return
+    const abort = new AbortController()
+    wait.poll = abort
+    const result = await this.#asked(wait, abort.signal)
+    wait.poll = null
+    this.#shared.polls({ result }).inc()
+  }
+
+  async #asked(wait: Wait, signal: AbortSignal): Promise<'outcome' | 'pending' | 'failed'> {
+    const { callSid, agent, business, from, to, wallClock, identity, variables } = this.#options
+    const definition = this.#toolOf(wait.tool)
+    const url = definition?.waits?.poll?.url
+    if (definition === undefined || url === undefined) return 'failed'
+    const { allowPrivate, allowHosts, timeoutMs, maxResponseBytes, headers } = definition.http
+    const http = { method: 'GET', url, headers, allowPrivate, allowHosts, timeoutMs, maxResponseBytes } as const
+    const { waits: _, ...plain } = definition
+    const tool = new HttpTool({ ...plain, http, result: {}, idempotent: false }, this.#shared.env, this.#shared.client)
+    const language = agent.languages[0] ?? ''
+    const context: ToolContext = {
+      ...{ callSid, from, to, agent: agent.name, idempotencyKey: wait.key, pendingId: wait.pendingId },
+      business: business === null ? undefined : businessValues(business, language || 'en', wallClock()),
+      ...{ language, variables },
+      caller: new CallerIdentity(identity()),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    }
+    try {
+      const news = waitNewsSchema.safeParse(await tool.run(wait.args, context))
+      if (signal.aborted || !news.success || news.data.status === 'progress') return 'pending'
+      this.#news(wait.id, news.data.status, news.data.result)
+      return 'outcome'
+    } catch {
+      return 'failed' // it is asked again
+    }
+  }
+
+  #toolOf(name: string): AgentDefinition['tools'][number] | undefined {
+    return this.#options.agent.tools.find((tool) => tool.name === name)
+  }
+
+  #forgetOldest(): void {
+    if (this.#waits.size <= WAITS_KEPT_MAX) return
+    for (const { id, phase } of this.#waits.values())
+      if (phase !== 'pending') {
+        this.#waits.delete(id)
+        return
+      }
+  }
+}

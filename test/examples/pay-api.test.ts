@@ -1,0 +1,149 @@
+import { readdir } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { Webhook } from 'standardwebhooks'
+import { startDarajaDouble } from '../../examples/pay-api/daraja-double.js'
+import type { Payer } from '../../examples/pay-api/daraja-double.js'
+import { DEMO_CODE, orderOf, payerOf, priceOf, startPayDemo } from '../../examples/pay-api/demo.js'
+import { startPayApi } from '../../examples/pay-api/pay.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { command } from '../support/command.js'
+import { until } from '../support/until.js'
+
+const example = join(packageRoot(), 'examples/pay-api')
+const PHONE = '+254700000001'
+
+/** The pay API before payers who all do the same, and the continuation URL of a gateway that keeps what it gets. */
+async function payments(
+  t: Test,
+  does: Payer,
+  pinMs = 5,
+): Promise<{
+  readonly url: string
+  readonly prompts: readonly string[]
+  readonly posts: { readonly body: unknown; readonly at: number }[]
+  readonly pay: (key?: string) => Promise<{ status: number; body: Record<string, unknown>; at: number }>
+}> {
+  const posts: { body: unknown; at: number }[] = []
+  const gateway = createServer((request, response) => {
+    let text = ''
+    request.on('data', (chunk: Buffer) => (text += chunk.toString()))
+    request.on('end', () => {
+      posts.push({ body: JSON.parse(text), at: performance.now() })
+      response.end('{}')
+    })
+  })
+  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  const demo = await startPayDemo({ pinMs, payer: () => does })
+  t.teardown(async () => {
+    await demo.close()
+    gateway.close()
+  })
+  const callback = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/continue?t=w.1`
+  return {
+    url: demo.url,
+    prompts: demo.prompts,
+    posts,
+    pay: async (key = 'k1') => {
+      const body = JSON.stringify({ order: '4101', phone: PHONE, callback })
+      const response = await fetch(`${demo.url}/payments`, {
+        method: 'POST',
+        headers: { 'idempotency-key': key },
+        body,
+      })
+      const answer = (await response.json()) as Record<string, unknown>
+      return { status: response.status, body: answer, at: performance.now() }
+    },
+  }
+}
+
+for (const [does, status, result] of [
+  ['pays', 'succeeded', { code: 0, amount: 2000, receipt: 'SKQ7H1XT5B' }],
+  ['cancels', 'failed', { code: 1032 }],
+  ['has-too-little', 'failed', { code: 1 }],
+  ['pays-before-the-answer', 'succeeded', { code: 0 }],
+  ['pays-and-is-told-twice', 'succeeded', { code: 0 }],
+] as const)
+  t.test(`a payer who ${does}: one prompt, and one outcome for the gateway`, async (t) => {
+    const { pay, posts, prompts } = await payments(t, does)
+    t.match(await pay(), { status: 202, body: { pending: /^ws_CO_/, expiresInS: 90 } })
+    await until(() => posts.length > 0, 5000, 'the outcome')
+    t.match(posts[0]?.body, { status, result })
+    t.equal(prompts.length, 1)
+    await pay()
+    t.equal(prompts.length, 1, 'the same key prompts nobody again')
+    t.equal(posts.length, 1)
+  })
+
+t.test('a second push for an order waits until the first is final', async (t) => {
+  const { pay, prompts } = await payments(t, 'does-nothing')
+  await pay('k1')
+  t.equal((await pay('k2')).status, 409)
+  t.equal(prompts.length, 1)
+})
+
+t.test('a callback that is lost is found by asking', async (t) => {
+  const { pay, posts, url } = await payments(t, 'pays-unheard', 50)
+  const { body } = await pay()
+  const asked = async (): Promise<unknown> => (await fetch(`${url}/payments/${String(body['pending'])}`)).json()
+  t.same(await asked(), { status: 'progress' })
+  await until(async () => ((await asked()) as { status: string }).status === 'succeeded', 5000, 'the query')
+  await until(() => posts.length === 1, 5000, 'the post')
+})
+
+t.test('with a secret the outcome is signed as CONTINUE_SECRETS wants it', async (t) => {
+  const secret = `whsec_${Buffer.from('a secret of a test, 24 b').toString('base64')}`
+  const headers: Record<string, string>[] = []
+  const gateway = createServer((request, response) => {
+    let text = ''
+    request.on('data', (chunk: Buffer) => (text += chunk.toString()))
+    request.on('end', () => {
+      headers.push({ ...(request.headers as Record<string, string>), text })
+      response.end()
+    })
+  })
+  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  const double = await startDarajaDouble({ payer: payerOf, pinMs: 1 })
+  const daraja = { url: double.url, key: 'k', secret: 's', shortCode: '1', passKey: 'p' }
+  const api = await startPayApi({ daraja, priceOf, orderOf, sms: () => undefined, continueSecret: secret })
+  t.teardown(async () => {
+    await Promise.all([api.close(), double.close()])
+    gateway.close()
+  })
+  const callback = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/continue?t=w.1.abcdefghijklmnopqrstuv`
+  await fetch(`${api.url}/payments`, {
+    method: 'POST',
+    body: JSON.stringify({ order: '4101', phone: PHONE, callback }),
+  })
+  await until(() => headers.length > 0, 5000, 'the outcome')
+  t.match(new Webhook(secret).verify(headers[0]?.['text'] ?? '', headers[0] ?? {}), { status: 'succeeded' })
+})
+
+t.test('a code is sent once in half a minute, and compared three times at most', async (t) => {
+  const texts: string[] = []
+  const demo = await startPayDemo({ sms: (_, text) => texts.push(text) })
+  t.teardown(() => demo.close())
+  const post = async (path: string, body: object): Promise<unknown> =>
+    (await fetch(`${demo.url}${path}`, { method: 'POST', body: JSON.stringify(body) })).json()
+  t.same(await post('/codes', { call: 'HD_1', phone: PHONE }), { sent: true })
+  t.match(await post('/codes', { call: 'HD_1', phone: PHONE }), { error: /half a minute/ })
+  const code = /\d{6}/.exec(texts[0] ?? '')?.[0] ?? ''
+  t.match(await post('/codes/check', { call: 'HD_2', code }), { right: false }, 'of another call')
+  t.match(await post('/codes/check', { call: 'HD_1', code: '12345' }), { right: false, triesLeft: 2 })
+  t.same(await post('/codes/check', { call: 'HD_1', code }), { right: true })
+  t.match(await post('/codes/check', { call: 'HD_1', code }), { right: false }, 'and once')
+})
+
+t.test('the dialogues with M-Pesa pass in English and Swahili', async (t) => {
+  const demo = await startPayDemo({ pinMs: 5 })
+  t.teardown(() => demo.close())
+  const argv = ['simulate', join(example, 'scenarios'), '--agents', join(example, 'agents'), '--json', '-']
+  const { code, out, err } = await command(argv, { env: { PAY_API_URL: demo.url } })
+  t.equal(code, 0, err)
+  const report = JSON.parse(out) as { passed: number; failed: number }
+  t.match(report, { passed: (await readdir(join(example, 'scenarios'))).length, failed: 0 })
+  t.notOk(out.includes(DEMO_CODE), 'the code is in no report')
+})

@@ -1,0 +1,250 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import type { AgentInput } from '../../src/agents/definition.js'
+import type { KeptWait } from '../../src/call/documents/kept-call.js'
+import { WAIT_GRACE_MS } from '../../src/core/limits.js'
+import { HttpClient } from '../../src/http/http-client.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import { CallWaits, Waits } from '../../src/workers/call-waits.js'
+import type { WaitUnheard } from '../../src/workers/wait-news.js'
+import { api, json } from '../agents/tool-rig.js'
+import { until } from '../support/until.js'
+
+type ToolInput = NonNullable<AgentInput['tools']>[number]
+
+/** The waits of a call whose agent has one tool, `pay`, on a clock that the test moves. */
+function rig(
+  t: Test,
+  kept: readonly KeptWait[] = [],
+  tool: Partial<ToolInput> = {},
+): {
+  waits: CallWaits
+  shared: Waits
+  clock: { ms: number }
+  toSession: unknown[]
+  settled: unknown[]
+  unheard: WaitUnheard[]
+  pending: () => void
+  id: () => string
+} {
+  const agent = agentSchema.parse({
+    version: 1,
+    name: 'shop',
+    instructions: 'x',
+    tools: [
+      {
+        name: 'pay',
+        description: 'x',
+        http: { method: 'POST', url: 'https://pay.example/p', body: { to: '{{continue.url}}' } },
+        waits: { for: '90s' },
+        ...tool,
+      },
+    ],
+  })
+  const client = new HttpClient()
+  t.teardown(() => client.close())
+  const unheard: WaitUnheard[] = []
+  const metrics = new Metrics({ version: '0', processMetrics: false })
+  const shared = new Waits({ client, env: {}, metrics, unheard: (news) => unheard.push(news) })
+  const clock = { ms: 1_790_000_000_000 }
+  const toSession: unknown[] = []
+  const settled: unknown[] = []
+  const waits = new CallWaits(
+    {
+      callSid: 'HD_000000000001',
+      agent,
+      business: null,
+      from: '+254700000001',
+      to: '+254700000002',
+      variables: {},
+      wallClock: () => clock.ms,
+      identity: () => null,
+      mark: () => undefined,
+      toSession: ({ callId, status, value }) => toSession.push({ callId, status, value }),
+      settled: (key, outcome) => settled.push({ key, outcome }),
+      changed: () => undefined,
+    },
+    shared,
+    kept,
+  )
+  return {
+    ...{ waits, shared, clock, toSession, settled, unheard },
+    pending: () => {
+      waits.begun()
+      waits.open({ type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} }, (id) => `https://gw/${id}`)
+      waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: 'ws_1' })
+    },
+    id: () => waits.kept()[0]?.id ?? '',
+  }
+}
+
+const PAID = { status: 'succeeded', result: { receipt: 'QX1' } } as const
+
+t.test('an outcome is taken once: the same is answered as before, another is refused', async (t) => {
+  const { waits, shared, clock, toSession, settled, pending, id } = rig(t)
+  pending()
+  t.ok(waits.active)
+  t.equal(shared.pending, 1)
+  clock.ms += 18_000
+  t.equal(waits.news(id(), PAID), 'taken')
+  t.equal(waits.news(id(), PAID), 'repeated')
+  t.equal(waits.news(id(), { status: 'failed', result: 1032 }), 'conflict')
+  t.equal(waits.news('another', PAID), 'late')
+  t.same(toSession, [{ callId: 't1', status: 'succeeded', value: { receipt: 'QX1' } }])
+  t.same(settled, [{ key: 'k', outcome: { ok: true, value: { receipt: 'QX1' } } }])
+  t.notOk(waits.active)
+  t.equal(shared.pending, 0)
+  waits.session({ type: 'tool-wait', callId: 't1', state: 'told' })
+  t.match(waits.records(), [{ tool: 'pay', status: 'succeeded', ms: 18_000, late: false, told: true }])
+})
+
+t.test("an outcome that comes before the API's own answer waits for it", async (t) => {
+  const { waits, toSession } = rig(t)
+  waits.begun()
+  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
+  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  t.equal(waits.news(continueUrl, PAID), 'taken')
+  t.same(toSession, [], 'the session does not know of a wait yet')
+  waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: '' })
+  t.match(toSession, [{ status: 'succeeded' }])
+})
+
+t.test('a tool that answers at once waits for nothing', async (t) => {
+  const { waits } = rig(t)
+  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
+  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  waits.answered('k')
+  t.equal(waits.news(continueUrl, PAID), 'late')
+  t.same(waits.records(), [])
+  t.same(
+    waits.open({ ...intent, tool: 'look_up' }, (id) => id),
+    {},
+    'and another tool gets no URL',
+  )
+})
+
+t.test('after a hang-up the outcome goes out as a message, with the number to text', async (t) => {
+  const { waits, clock, toSession, unheard, pending, id } = rig(t)
+  pending()
+  clock.ms += 5000
+  waits.ended()
+  t.ok(waits.active, 'the call is not over')
+  t.same(unheard, [])
+  clock.ms += 13_000
+  waits.news(id(), PAID)
+  t.same(toSession, [])
+  t.match(unheard, [
+    { tool: 'pay', status: 'succeeded', result: { receipt: 'QX1' }, from: '+254700000001', agent: 'shop', ms: 18_000 },
+  ])
+  t.match(waits.records(), [{ status: 'succeeded', told: false }])
+})
+
+t.test(
+  'an outcome that the session could not tell before the end goes out too, one that was heard does not',
+  async (t) => {
+    const one = rig(t)
+    one.pending()
+    one.waits.news(one.id(), PAID)
+    one.waits.ended()
+    one.waits.ended()
+    t.equal(one.unheard.length, 1)
+    const other = rig(t)
+    other.pending()
+    other.waits.news(other.id(), PAID)
+    other.waits.session({ type: 'tool-wait', callId: 't1', state: 'told' })
+    other.waits.ended()
+    t.same(other.unheard, [])
+  },
+)
+
+t.test('nothing for as long as it is worth waiting is an outcome of its own; what comes then is late', async (t) => {
+  const { waits, clock, unheard, pending, id } = rig(t)
+  pending()
+  clock.ms += 90_000
+  waits.wake()
+  t.ok(waits.active, 'the conversation waits no more, and an outcome still counts')
+  clock.ms += WAIT_GRACE_MS + 1
+  waits.wake()
+  t.notOk(waits.active)
+  t.equal(waits.news(id(), PAID), 'late')
+  waits.ended()
+  t.match(unheard, [{ status: 'expired', result: null }])
+})
+
+t.test('another node goes on from what is kept, and gives the new session what nobody has heard', async (t) => {
+  const before = rig(t)
+  before.pending()
+  const pendingKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
+  before.waits.news(before.id(), PAID)
+  const settledKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
+
+  const after = rig(t, pendingKept)
+  after.waits.begun()
+  t.equal(after.waits.news(after.id(), PAID), 'taken')
+  t.match(after.toSession, [{ status: 'succeeded' }])
+
+  const told = rig(t, settledKept)
+  t.notOk(told.waits.active)
+  told.waits.begun()
+  t.match(told.toSession, [{ status: 'succeeded' }])
+  t.equal(told.waits.news(told.id(), PAID), 'repeated')
+})
+
+t.test('progress does not use the URL up, and only so much of it reaches the conversation', async (t) => {
+  const { waits, toSession, pending, id } = rig(t)
+  pending()
+  for (let post = 0; post < 30; post++) t.equal(waits.news(id(), { status: 'progress', result: post }), 'taken')
+  t.equal(toSession.length, 20)
+  t.equal(waits.news(id(), PAID), 'taken')
+})
+
+t.test('an API that cannot reach the gateway is polled until it knows', async (t) => {
+  const answers: readonly (readonly [unknown, number])[] = [
+    [{ error: 'not yet' }, 404],
+    [{ status: 'progress' }, 200],
+    [{ status: 'failed', result: { code: 1032, secret: 'x' } }, 200],
+  ]
+  let asked = 0
+  const server = await api(t, (_, response) => {
+    const [body, status] = answers[asked++] ?? [{}, 500]
+    json(response, body, status)
+  })
+  const { waits, clock, toSession, pending } = rig(t, [], {
+    http: { method: 'POST', url: `${server.url}/p`, headers: { authorization: 'Bearer b' } },
+    waits: { for: '90s', poll: { url: `${server.url}/p/{{pending.id}}`, everyS: 10 } },
+    result: { fields: { code: 'code' } },
+  })
+  pending()
+  waits.wake()
+  t.equal(asked, 0, 'not before its time')
+  for (let poll = 1; poll <= 3; poll++) {
+    clock.ms += 10_001
+    await until(
+      () => {
+        waits.wake() // as soon as the poll before has ended
+        return asked === poll
+      },
+      5000,
+      `poll ${poll}`,
+    )
+  }
+  await until(() => toSession.length > 0, 5000, 'the outcome')
+  t.same(toSession, [{ callId: 't1', status: 'failed', value: { code: 1032 } }], 'as result.fields has it')
+  t.match(server.requests[0], { method: 'GET', url: '/p/ws_1', headers: { authorization: 'Bearer b' } })
+  clock.ms += 60_000
+  waits.wake()
+  t.equal(asked, 3, 'and no more')
+})
+
+t.test('a call that is ended by force says that nobody knows', async (t) => {
+  const { waits, shared, unheard, pending } = rig(t)
+  pending()
+  waits.abandon(true)
+  t.match(unheard, [{ status: 'expired' }])
+  t.equal(shared.pending, 0)
+  const taken = rig(t)
+  taken.pending()
+  taken.waits.abandon(false)
+  t.same(taken.unheard, [], 'another node has the call')
+})
