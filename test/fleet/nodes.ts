@@ -112,7 +112,7 @@ export async function fleet(
   const seesOthers = (node: FleetNode): boolean =>
     gateways.every(({ calls }, index) => {
       const record = node.alive().find(({ name }) => name === `gw-${index}`)
-      const { free } = news(calls)
+      const free = nodes[index]?.state === 'open' ? news(calls).free : 0
       return nodes[index] === node || record?.free === free
     })
   const store = new Proxy(memory, {
