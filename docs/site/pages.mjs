@@ -24,6 +24,7 @@ const FILES = [
   'bench/vad/README.md',
   'examples/own-backend/README.md',
   'examples/shop-api/README.md',
+  'examples/pay-api/README.md',
 ]
 
 /** Where a file is on the site: `README.md` is its folder's page, docs/ is the root. */

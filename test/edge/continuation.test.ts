@@ -75,10 +75,10 @@ t.test('a token of another purpose, a changed one and one whose time is over pro
 t.test('strangers who guess get no answer after a while, and a good token still does', async (t) => {
   const gateway = await startGateway(t)
   const { url } = await waits(gateway)
-  const guesses: number[] = []
-  for (let guess = 0; guess < 130; guess++)
-    guesses.push(await refusalOf(`${gateway.url}/continue?t=${guess}`, { json: SUCCEEDED }))
-  t.equal(guesses.at(-1), 0, 'its connection is closed')
+  const guess = (number: number): Promise<number> =>
+    refusalOf(`${gateway.url}/continue?t=${number}`, { json: SUCCEEDED })
+  const guesses = await Promise.all(Array.from({ length: 300 }, (_, number) => guess(number)))
+  t.ok(guesses.includes(0), 'connections are closed')
   t.equal((await post(url, { json: SUCCEEDED })).status, 200)
 })
 
