@@ -408,6 +408,20 @@ export function fleet(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Where calls end',
+              about: 'Ended calls by the stage that they were in; agents without stages are not in it.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              {
+                expr: rate('mkondo_stage_ends_total', 'agent, stage, outcome'),
+                legend: '{{agent}} {{stage}} {{outcome}}',
+              },
+            ],
+          ),
+          curves(
+            {
               title: 'Calls resolved, by intent',
               about:
                 'Of the ended calls whose agents have `analysis` with the fields `intent` and `resolved`, those that were resolved.',

@@ -73,6 +73,7 @@ const GROUPS = [
       'docs/LANGUAGES.md',
       'docs/KEYPAD.md',
       'docs/MCP.md',
+      'docs/STAGES.md',
       'docs/COMPATIBILITY.md',
       'docs/OWN-BACKEND.md',
       'examples/own-backend/README.md',

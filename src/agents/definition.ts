@@ -3,6 +3,7 @@ import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION 
 import { codeOf, languageCode, spokenSchema as spoken } from '../call/phrase.js'
 import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
+import { factsSchema, stagesSchema } from '../call/stage-definition.js'
 import { isAgentName } from '../core/ids.js'
 import { commonIn } from '../speech/spoken/common-words.js'
 import { keyOf } from '../speech/spoken/pronunciations.js'
@@ -20,6 +21,8 @@ import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './
 
 /** Languages of one agent. */
 const LANGUAGES_MAX = 8
+/** Agents to whom one may hand over. */
+const HANDOVER_AGENTS_MAX = 8
 /** Tools of one agent. */
 const AGENT_TOOLS_MAX = 40
 /** Names of one agent that are said in another way than they are written. */
@@ -1103,6 +1106,23 @@ export const agentSchema = z
       .describe(
         'What the agent says, checked against its tool calls and what it was given. Default: nothing is checked.',
       ),
+    facts: factsSchema.default({}).describe('What can be known in a call, for stages (docs/STAGES.md).'),
+    stages: stagesSchema
+      .nullable()
+      .default(null)
+      .describe(
+        'Parts of the conversation with instructions and tools of their own; a call begins in the first (docs/STAGES.md). Default: one conversation.',
+      ),
+    handoverTo: z
+      .record(
+        z.string().refine(isAgentName, { error: 'must be the name of an agent' }),
+        z.string().trim().min(1).max(300),
+      )
+      .refine((agents) => Object.keys(agents).length <= HANDOVER_AGENTS_MAX, {
+        error: `has more than ${HANDOVER_AGENTS_MAX} agents`,
+      })
+      .default({})
+      .describe('Agents of this folder to whom the model may hand the call over, with when: its tool is hand_over.'),
     sample: sampleSchema.prefault({}),
     analysis: analysisSchema
       .nullable()
@@ -1211,6 +1231,12 @@ export type AgentDefinition = z.output<typeof agentSchema>
 
 /** What an author writes: everything with a default may be left out. */
 export type AgentInput = z.input<typeof agentSchema>
+
+/** The agents to whom this one may hand a call over. */
+export function handoversOf({ name, handoverTo, stages }: AgentDefinition): string[] {
+  const ofStages = Object.values(stages ?? {}).flatMap((stage) => stage.handoverTo ?? [])
+  return [...new Set([...Object.keys(handoverTo), ...ofStages])].filter((agent) => agent !== name)
+}
 
 /** The published JSON Schema (`schema/agent.schema.json`); editors check agent files with it. */
 export function agentJsonSchema(): Record<string, unknown> {

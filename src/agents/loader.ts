@@ -7,13 +7,14 @@ import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
-import { agentJsonSchema, agentSchema } from './definition.js'
+import { agentJsonSchema, agentSchema, handoversOf } from './definition.js'
 import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { allowedNames, faultsOf, pathText } from './faults.js'
 import { digitFaults } from './digits.js'
 import { mcpTemplates } from './mcp-definition.js'
-import { callableTools } from './offered-tools.js'
+import { callableTools, offeredTools } from './offered-tools.js'
+import { stageFaults } from './stage-check.js'
 import { offlineFaults } from './offline-check.js'
 import type { CallableTool, OfflineSpeech } from './offline-check.js'
 import { offlineShape } from './offline.js'
@@ -101,6 +102,7 @@ async function examine(
       path: ['digits', ...path],
       what: `${pathText(['digits', ...path])} is ${what}`,
     })),
+    ...(loaded.ok ? stageFaults(agent, offeredTools(agent, loaded.assets)) : []),
     ...(await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech)),
   ]
   return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
@@ -223,7 +225,19 @@ export async function readAgents(
     const what = `name ${one.agent.name} is already used by ${earlier}; names must be unique`
     read.push({ ok: false, file, faults: [{ file, line: one.line, col: one.col, what }] })
   }
-  return read
+  const known = read.flatMap((one) => (one.ok ? [one.agent.name] : []))
+  return read.map((one) => {
+    const strangers = one.ok ? handoversOf(one.agent).filter((agent) => !known.includes(agent)) : []
+    if (strangers.length === 0) return one
+    const { file } = one
+    const faults = strangers.map((agent) => ({
+      file,
+      line: 1,
+      col: 1,
+      what: `hands over to ${agent}, which is no agent of this folder; ${allowedNames(agent, known)}`,
+    }))
+    return { ok: false, file, faults }
+  })
 }
 
 /**

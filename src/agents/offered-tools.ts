@@ -5,6 +5,7 @@ import {
   NOTE_FIX_TOOL,
   SEARCH_TOOL,
   SPEECH_RATE_TOOL_SPEC,
+  STAGE_TOOL,
   VERIFY_TOOL,
 } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
@@ -121,6 +122,10 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
   }
   for (const name of mcpToolNames(agent.mcp)) tools.set(name, { arguments: null, required: [], fields: null })
+  if (agent.stages !== null) {
+    const told = Object.entries(agent.facts).flatMap(([name, { ask }]) => (ask === undefined ? [] : [name]))
+    tools.set(STAGE_TOOL, { arguments: ['stage', 'summary', ...told], required: ['stage'], fields: ['stage'] })
+  }
   if (agent.digits.length > 0)
     tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
   for (const { name, parameters } of GATEWAY_TOOLS) {

@@ -106,6 +106,8 @@ const step = z.union([
 const state = z.strictObject({
   /** An interjection: `@return` leads back to where the caller was. */
   aside: z.boolean().default(false),
+  /** The stage of the agent that this state belongs to: the call goes there with it (docs/STAGES.md). */
+  stage: name.optional(),
   steps: z.array(step).min(1).max(DIALOGUE_STEPS_MAX),
 })
 

@@ -7,6 +7,8 @@ import {
   NOTE_FIX_TOOL,
   SEARCH_TOOL,
   SPEECH_RATE_TOOL,
+  STAGE_TOOL,
+  HANDOVER_TOOL,
   VERIFY_TOOL,
 } from '../call/gateway-tools.js'
 import { spokenSchema as spoken } from '../call/phrase.js'
@@ -29,6 +31,8 @@ const TAKEN: readonly string[] = [
   DO_NOT_CALL_TOOL,
   SPEECH_RATE_TOOL,
   COLLECT_TOOL,
+  STAGE_TOOL,
+  HANDOVER_TOOL,
 ]
 
 /** Headers that belong to the HTTP client. */

@@ -40,6 +40,12 @@ export interface BackendCapabilities {
    * @defaultValue `false`
    */
   readonly changesSpeed?: boolean
+  /**
+   * `updateSession` changes the tools in mid-session. False: the session begins with those of all stages, and the call
+   * refuses those that are not for its stage.
+   * @defaultValue `true`
+   */
+  readonly changesTools?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
@@ -124,6 +130,11 @@ export interface BackendSession {
 export interface SessionUpdate {
   /** @defaultValue unchanged */
   readonly instructions?: string
+  /**
+   * The part of the instructions that is new, for a service that cannot replace them and takes a text.
+   * @defaultValue `instructions`
+   */
+  readonly news?: string
   /** @defaultValue unchanged */
   readonly tools?: readonly ToolSpec[]
   /**

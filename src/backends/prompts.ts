@@ -22,6 +22,11 @@ export function saidText(words: string): string {
   return `You have just said to the caller: ${words}`
 }
 
+/** New instructions, for a service that takes them as a text only. */
+export function newInstructions(instructions: string): string {
+  return `From here on these instructions apply: ${instructions}`
+}
+
 const KEYS_PRESSED = 'The caller pressed these keys on the phone: '
 
 export function keysText(keys: string): string {

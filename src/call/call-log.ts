@@ -4,13 +4,24 @@ import {
   anyArguments,
   bargeIn,
   claim,
+  handover,
+  knownFact,
   measuredMs,
   playedTimes,
+  stageMove,
   toolCall,
   transcriptEntry,
   turn,
 } from './documents/record.js'
-import type { BargeInRecord, ClaimRecord, TranscriptEntry, TurnRecord } from './documents/record.js'
+import type {
+  BargeInRecord,
+  ClaimRecord,
+  FactRecord,
+  HandoverRecord,
+  StageRecord,
+  TranscriptEntry,
+  TurnRecord,
+} from './documents/record.js'
 import type { DocumentOf } from './documents/document.js'
 
 /** Turns and barge-ins of one call that are kept in its record, each. */
@@ -21,6 +32,9 @@ export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'tr
 const turnSchema = turn(measuredMs).meta({ id: 'turn' })
 const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
 const claimSchema = claim(measuredMs).meta({ id: 'claim' })
+const stageSchema = stageMove(measuredMs).meta({ id: 'stage' })
+const factSchema = knownFact(measuredMs).meta({ id: 'fact' })
+const handoverSchema = handover(measuredMs).meta({ id: 'handover' })
 
 /** A tool call, with the complete arguments and result that its record leaves out. */
 const loggedToolCallSchema = z
@@ -61,6 +75,9 @@ export const callLogEntrySchema = z
     z.object({ kind: z.literal('turn'), record: turnSchema }),
     z.object({ kind: z.literal('barge-in'), record: bargeInSchema }),
     z.object({ kind: z.literal('claim'), record: claimSchema }),
+    z.object({ kind: z.literal('stage'), record: stageSchema }),
+    z.object({ kind: z.literal('fact'), record: factSchema }),
+    z.object({ kind: z.literal('handover'), record: handoverSchema }),
     /** Caller-perceived latency of a turn in the log; the worker measures it on the outbound track. */
     z.object({ kind: z.literal('turn-played'), callerStoppedMs: measuredMs, ear: playedTimes(measuredMs) }),
   ])
@@ -75,6 +92,9 @@ export const callLogSchema = z
     turns: z.array(turnSchema),
     bargeIns: z.array(bargeInSchema),
     claims: z.array(claimSchema).default([]),
+    stages: z.array(stageSchema).default([]),
+    facts: z.array(factSchema).default([]),
+    handovers: z.array(handoverSchema).default([]),
     /** Number of oldest entries that each list dropped because it was full. */
     dropped: z.object({
       transcript: z.int(),
@@ -82,10 +102,24 @@ export const callLogSchema = z
       turns: z.int(),
       bargeIns: z.int(),
       claims: z.int().default(0),
+      stages: z.int().default(0),
+      facts: z.int().default(0),
+      handovers: z.int().default(0),
     }),
   })
   .meta({ id: 'call-log' })
 export type CallLogRecords = DocumentOf<typeof callLogSchema>
+
+const NOTHING_DROPPED = {
+  transcript: 0,
+  toolCalls: 0,
+  turns: 0,
+  bargeIns: 0,
+  claims: 0,
+  stages: 0,
+  facts: 0,
+  handovers: 0,
+}
 
 /**
  * What happened in a call, in order and bounded. The session keeps one log and emits each entry as an output. The main
@@ -97,6 +131,9 @@ export class CallLog implements CallLogRecords {
   readonly turns: TurnRecord[]
   readonly bargeIns: BargeInRecord[]
   readonly claims: ClaimRecord[]
+  readonly stages: StageRecord[]
+  readonly facts: FactRecord[]
+  readonly handovers: HandoverRecord[]
   readonly dropped: Record<keyof CallLogRecords['dropped'], number>
 
   /** @param before  the log of the call's previous worker */
@@ -106,7 +143,10 @@ export class CallLog implements CallLogRecords {
     this.turns = [...(before?.turns ?? [])]
     this.bargeIns = [...(before?.bargeIns ?? [])]
     this.claims = [...(before?.claims ?? [])]
-    this.dropped = { ...(before?.dropped ?? { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 }) }
+    this.stages = [...(before?.stages ?? [])]
+    this.facts = [...(before?.facts ?? [])]
+    this.handovers = [...(before?.handovers ?? [])]
+    this.dropped = { ...NOTHING_DROPPED, ...before?.dropped }
   }
 
   append(entry: CallLogEntry): void {
@@ -127,6 +167,15 @@ export class CallLog implements CallLogRecords {
         return
       case 'claim':
         this.dropped.claims += keep(this.claims, entry.record, CLAIMS_MAX)
+        return
+      case 'stage':
+        this.dropped.stages += keep(this.stages, entry.record, CALL_RECORDS_MAX)
+        return
+      case 'fact':
+        this.dropped.facts += keep(this.facts, entry.record, CALL_RECORDS_MAX)
+        return
+      case 'handover':
+        this.dropped.handovers += keep(this.handovers, entry.record, CALL_RECORDS_MAX)
         return
       case 'turn-played': {
         const index = this.turns.findLastIndex((turn) => turn.callerStoppedMs === entry.callerStoppedMs)
@@ -149,6 +198,9 @@ export class CallLog implements CallLogRecords {
       turns: [...this.turns],
       bargeIns: [...this.bargeIns],
       claims: [...this.claims],
+      stages: [...this.stages],
+      facts: [...this.facts],
+      handovers: [...this.handovers],
       dropped: { ...this.dropped },
     }
   }

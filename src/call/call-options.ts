@@ -3,6 +3,7 @@ import { collectionSchema } from './digit-collection.js'
 import type { DocumentOf } from './documents/document.js'
 import { claimWordsSchema } from './words/language.js'
 import { phraseSchema } from './phrase.js'
+import { stageOptionsSchema } from './stage-definition.js'
 import { LISTENING_WORDS } from './turn-words.js'
 
 const speechSchema = z.object({
@@ -241,6 +242,10 @@ export const sessionOptionsSchema = z
     rules: rulesSchema.nullable(),
     /** What the agent may claim to have done; null: nothing is judged. */
     claims: claimsSchema.nullable().default(null),
+    /** The stages of the call and what can be known in it; null: one conversation without stages. */
+    stages: stageOptionsSchema.nullable().default(null),
+    /** Agents to whom the model may hand the call over, with when. */
+    handoverTo: z.record(z.string(), z.string()).default({}),
     /** Set for a call that we placed: nothing is said until the input `screened` says who took it. */
     amd: z
       .object({
@@ -335,6 +340,8 @@ export const DEFAULT_CALL_OPTIONS = {
   amd: null,
   rules: null,
   claims: null,
+  stages: null,
+  handoverTo: {},
   consentText: null,
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>

@@ -43,8 +43,11 @@ import {
   DO_NOT_CALL_TOOL,
   END_CALL_TOOL,
   ESCALATE_TOOL,
+  HANDOVER_TOOL,
   LANGUAGE_TOOL,
   RESUME_TOOL,
+  STAGE_TOOL,
+  VERIFY_TOOL,
   isBuiltIn,
 } from './gateway-tools.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
@@ -65,6 +68,8 @@ import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { PendingTools, outcomeText, pendingAnswer } from './pending-tools.js'
 import type { Wait } from './pending-tools.js'
+import { VERIFIED_FACT } from './stage-definition.js'
+import { Stages } from './stages.js'
 import { ToolLedger } from './tool-ledger.js'
 import { asksToCancel, asksToWait, askedIn, isSmallTalk } from './turn-words.js'
 import type { Asked } from './turn-words.js'
@@ -105,6 +110,8 @@ const DEADLINES = [
   'private',
   'waits',
   'claims',
+  'stage',
+  'handover',
   'silence',
   'closing-cue',
   'put-on-hold',
@@ -121,6 +128,7 @@ const DEADLINES = [
 type DeadlineName = (typeof DEADLINES)[number]
 
 const NOT_WHILE_CLOSING: readonly DeadlineName[] = [
+  'stage',
   'silence',
   'closing-cue',
   'put-on-hold',
@@ -199,6 +207,8 @@ const WHISPER =
   'A supervisor who listens to this call tells you, and not the caller: follow it in what you say next, without mentioning it. '
 /** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
+/** Tools that lead to a human, and need an escalation. */
+const TO_A_HUMAN: readonly string[] = [ESCALATE_TOOL, CALLBACK_TOOL]
 /** Begin of the item ids of the gateway's own phrases. */
 const ANNOUNCEMENT = 'gw-'
 /** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
@@ -210,6 +220,13 @@ const WORDS_START_MS = 3000
  */
 const GREETING_DUE_MS = 3000
 const GREETING_POLL_MS = 100
+/** Handovers between agents in one call; then they stay with the one that they have. */
+const HANDOVERS_MAX = 4
+/** Characters of what an agent says to the next. */
+const SUMMARY_CHARS_MAX = 300
+/** A stage whose time is up is left this much later at the earliest, where the call is not in conversation. */
+const STAGE_POLL_MS = 1000
+const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was up: go on as the new instructions say.'
 /** Quiet after the agent's last words before an agreed end; longer while the backend may still send words. */
 const QUIET_MS = 400
 const QUIET_WHILE_RESPONDING_MS = 1500
@@ -292,6 +309,8 @@ export class CallSession {
   readonly #fillers: Fillers
   readonly #rules: EscalationRules | null
   readonly #claims: ClaimAudit | null
+  /** The stages of the call; null: it has none. */
+  readonly stages: Stages | null
   #corrections = 0
   /** Outputs from `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
@@ -392,6 +411,11 @@ export class CallSession {
   #private = false
   #terminator = ''
   #collectedAtMs = -Infinity
+  /** The agent that gets the call as soon as the words so far are heard. */
+  #handingOverTo: string | null = null
+  #handoverLimitMs = 0
+  /** The call has come into a stage that leads to a human, for this reason. */
+  #humanDue: string | null = null
 
   // Escalation.
   #escalation: EscalationAsked | null = null
@@ -449,6 +473,21 @@ export class CallSession {
     this.#level = new CallerLevel(options.bargeIn.quieterDb)
     this.#fillers = new Fillers(options.filler)
     this.#rules = options.rules === null ? null : new EscalationRules(options.rules, resume)
+    this.stages =
+      options.stages === null
+        ? null
+        : new Stages(
+            options.stages,
+            this.log,
+            (entry) => {
+              this.#record(entry)
+              if (entry.kind === 'fact') return this.#mark('fact', entry.record.name)
+              const { from, stage, why } = entry.record
+              this.#mark('stage', from === null ? stage : `${from} to ${stage}: ${why}`)
+            },
+            checkpoint?.identity != null,
+            checkpoint?.callBack === 'asks',
+          )
     this.#identity = checkpoint?.identity ?? null
     this.#greeted = checkpoint?.greeted ?? false
     this.#greetingMs = checkpoint?.greetingMs ?? null
@@ -501,6 +540,7 @@ export class CallSession {
   /** Who the caller is, once a tool has established it; goes into the escalation packet. */
   setIdentity(identity: Readonly<Record<string, unknown>>): void {
     this.#identity = identity
+    this.stages?.know(VERIFIED_FACT, true, this.#streamMs, VERIFY_TOOL)
     this.#checkpointDue = true
   }
 
@@ -607,6 +647,7 @@ export class CallSession {
 
   get #owed(): OwedAnswer {
     if (this.#streamOpenedAtMs === null) return this.#resumeOwed
+    if (this.#handingOverTo !== null) return 'answer'
     const runs = this.#tools.running > 0 || this.#collection !== null
     if (this.#turns.waitingForReal || this.#deadlines.isSet('answer') || runs) return 'answer'
     return this.#agentSpeech.responding !== null || this.#playout.pendingMs() > SURVIVING_SPEECH_MS
@@ -699,6 +740,10 @@ export class CallSession {
         return this.#waitsDue()
       case 'claims':
         return this.#claimsDue()
+      case 'stage':
+        return this.#stageDue()
+      case 'handover':
+        return this.#handoverDue()
       case 'silence':
         return this.#silenceDue()
       case 'closing-cue':
@@ -1018,6 +1063,7 @@ export class CallSession {
     if (this.#private) this.#in('private', PRIVATE_AFTER_TAKEOVER_MS)
     if (this.#openClaims.length > 0) this.#in('claims', CLAIM_GRACE_MS)
     this.#watchWaits()
+    this.#stageBegins()
     for (const { callId, value } of this.#tools.takeLost())
       if (this.#unconfirmed === null) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
@@ -1924,6 +1970,8 @@ export class CallSession {
   //     tool-call --its answer comes later--> see `PendingTools`; the model gets an answer for now, and the outcome
   //     tool-call --escalate_to_human--> an escalation; answered only when it fails
   //     tool-call --request_callback--> noted; answered at once
+  //     tool-call --go_to_stage--> another stage, or an error that says what is missing; answered at once
+  //     tool-call --hand_over--> another agent goes on with the call
   //     tool-call --end_call--> the end; answered only when the caller speaks up
   //     tool-call --collect_digits--> see "digits"; answered when the caller has entered them, or does not
 
@@ -1989,6 +2037,19 @@ export class CallSession {
       this.#mark('do-not-call')
       return this.#toolResult(callId, true, { noted: true }, undefined)
     }
+    if (name === STAGE_TOOL) return this.#stageAsked(callId, args)
+    if (name === HANDOVER_TOOL) {
+      const refusal = this.#handOver(String(args['agent']), textOf(args['summary']))
+      const result = refusal === null ? { agent: args['agent'] } : { error: refusal }
+      // The model that called it says nothing more.
+      if (refusal !== null) return this.#toolResult(callId, false, result, refusal)
+      return void this.#tools.result(
+        callId,
+        { ok: true, value: result, error: undefined },
+        this.#nowMs,
+        this.streamZeroMs,
+      )
+    }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     if (name === COLLECT_TOOL) return this.#collect(callId, args)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
@@ -2006,10 +2067,17 @@ export class CallSession {
   /** @returns why the tool call is invalid; null when it is valid */
   #toolFault({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
-    if (name === RESUME_TOOL ? this.#unconfirmed === null : !isBuiltIn(name))
-      return this.#options.toolNames.includes(name)
-        ? null
-        : `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
+    const offered =
+      name === RESUME_TOOL
+        ? this.#unconfirmed !== null
+        : name === STAGE_TOOL
+          ? this.stages !== null
+          : name === HANDOVER_TOOL
+            ? Object.keys(this.#options.handoverTo).length > 0
+            : isBuiltIn(name) || this.#options.toolNames.includes(name)
+    if (!offered) return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
+    const elsewhere = isOfAStage(name) ? (this.stages?.refusal(name) ?? null) : null
+    if (elsewhere !== null || !isBuiltIn(name)) return elsewhere
     for (const key of ['reason', 'summary', 'number', 'note']) {
       const required = name === ESCALATE_TOOL && key === 'reason'
       if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
@@ -2025,8 +2093,11 @@ export class CallSession {
       const { with: other = {} } = args
       if (typeof other !== 'object' || other === null || Array.isArray(other)) return 'with must be an object.'
     }
-    const human = name === ESCALATE_TOOL || name === CALLBACK_TOOL
-    if (human && this.#options.escalation === null) return 'No human can be reached from this line.'
+    if (name === HANDOVER_TOOL) {
+      const agents = Object.keys(this.#options.handoverTo)
+      if (!agents.includes(String(args['agent']))) return `agent must be one of ${agents.join(', ')}.`
+    }
+    if (TO_A_HUMAN.includes(name) && this.#options.escalation === null) return 'No human can be reached from this line.'
     if (this.#state !== 'live' && this.#state !== 'connecting') return 'The call is already being ended or handed over.'
     return null
   }
@@ -2190,6 +2261,116 @@ export class CallSession {
     this.#checkpointDue = true
   }
 
+  // --- stages ---------------------------------------------------------------------------------------------
+  //
+  // `Stages` decides in which stage the call is. The session has the model told, and acts where a stage leads to a human.
+
+  #stageBegins(): void {
+    this.stages?.begin(this.#streamMs)
+    this.stages?.settle(this.#streamMs)
+    this.#stageChanged()
+    this.#stageTimed()
+  }
+
+  /** The model has called `go_to_stage`. */
+  #stageAsked(callId: string, args: Readonly<Record<string, unknown>>): void {
+    const { stages } = this
+    if (stages === null) return
+    const refusal = stages.ask(args, this.#streamMs)
+    this.#stageChanged()
+    const { escalate } = stages.stage
+    const summary = textOf(args['summary'])
+    // Answered only if no human can be reached, as the tool that asks for one.
+    if (refusal === null && escalate !== undefined && this.#humanDue !== null) {
+      this.#humanDue = null
+      if (this.#escalate({ reason: escalate, summary, origin: 'agent', toolCallId: callId })) return
+    }
+    const value = refusal === null ? { stage: stages.name } : { error: refusal }
+    if (this.#handingOverTo !== null)
+      return void this.#tools.result(callId, { ok: true, value, error: undefined }, this.#nowMs, this.streamZeroMs)
+    this.#toolResult(callId, refusal === null, value, refusal ?? undefined)
+  }
+
+  /** It is time to leave the stage. */
+  #stageDue(): void {
+    if (this.#state !== 'live') return this.#in('stage', STAGE_POLL_MS)
+    this.stages?.settle(this.#streamMs)
+    if (!this.#stageChanged() || this.#stageEscalates() || !this.#backendUsable) return
+    const respond = !this.#agentTalking && !this.#callerSpeech.speaking && this.#tools.running === 0
+    this.#out({ type: 'backend-text', text: STAGE_TIME_TEXT, role: 'system', respond })
+    if (respond) this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  /** Has the model told what has changed. @returns whether the stage is another now */
+  #stageChanged(): boolean {
+    const { stages } = this
+    const change = stages?.takeChange() ?? null
+    if (stages === null || change === null) return false
+    this.#out({ type: 'stage' })
+    this.#checkpointDue = true
+    if (change === 'known') return false
+    const { escalate = null, handoverTo, language } = stages.stage
+    this.#humanDue = escalate
+    if (handoverTo !== undefined) this.#handOver(handoverTo, this.log.stages.at(-1)?.summary ?? '')
+    if (language !== undefined && this.#language.set(language)) this.#languageChanged()
+    this.#stageTimed()
+    return true
+  }
+
+  /** The stage that the call came into leads to a human. @returns whether one is being reached */
+  #stageEscalates(): boolean {
+    const reason = this.#humanDue
+    this.#humanDue = null
+    if (reason === null || this.#state !== 'live') return false
+    return this.#escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
+  }
+
+  #stageTimed(): void {
+    const dueMs = this.stages?.dueMs ?? null
+    if (dueMs === null) this.#clear('stage')
+    else this.#deadlines.set('stage', this.streamZeroMs + dueMs)
+  }
+
+  // --- another agent --------------------------------------------------------------------------------------
+  //
+  //     live --hand_over, a stage with handoverTo--> the words so far are heard --> `handover`, the last output
+  //
+  // Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent.
+
+  /** @returns why the call stays with this agent; null when it goes */
+  #handOver(to: string, summary: string): string | null {
+    if (this.log.handovers.length >= HANDOVERS_MAX)
+      return `This caller was handed over ${HANDOVERS_MAX} times already: go on yourself, or offer a human.`
+    if (this.#state !== 'live' || this.#handingOverTo !== null) return 'The call is already being ended or handed over.'
+    this.#handingOverTo = to
+    const record = {
+      atMs: this.#streamMs,
+      from: this.#options.agent,
+      to,
+      summary: summary.trim().slice(0, SUMMARY_CHARS_MAX),
+    }
+    this.#record({ kind: 'handover', record })
+    this.#mark('handover', `${record.from} to ${to}`)
+    this.#abandonCollection()
+    this.#cancelTools()
+    this.#agentSpeech.close()
+    this.#clear(...NOT_WHILE_CLOSING)
+    this.#handoverLimitMs = this.#nowMs + WORDS_HEARD_MS_MAX
+    this.#in('handover', QUIET_POLL_MS)
+    return null
+  }
+
+  #handoverDue(): void {
+    const to = this.#handingOverTo
+    if (to === null || this.#state !== 'live') return
+    const speaks = this.#sounding || this.#bargeIn.paused || this.#agentSpeech.responding !== null
+    if (speaks && this.#nowMs < this.#handoverLimitMs) return this.#in('handover', QUIET_POLL_MS)
+    this.#settleBargeIn()
+    this.#transcript.close(this.#streamMs)
+    this.#judgeClaims(true)
+    this.#out({ type: 'handover', agent: to })
+  }
+
   // --- what the agent claims to have done -----------------------------------------------------------------
   //
   //     heard --supported by a tool call, now or when its result comes--> recorded as done
@@ -2309,6 +2490,12 @@ export class CallSession {
     }
     this.#mark('tool-end', answer.name)
     this.#judgeClaims(false)
+    if (this.stages !== null && isOfAStage(answer.name)) {
+      const failed = error === undefined ? {} : { error }
+      this.stages.result({ tool: answer.name, ok, value: answer.value, ...failed }, this.#streamMs)
+      // Before the result: the model's answer to it is the first of the new stage.
+      this.#stageChanged()
+    }
     if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
     if (callId === this.#collection?.toolCallId) return this.#collectionOver(answer.ok, answer.value, error)
     if (!this.#backendUsable) return
@@ -2498,6 +2685,7 @@ export class CallSession {
     const reason = this.#rules?.applies(input, this.#identity) ?? null
     if (reason !== null && this.#state === 'live')
       this.#escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
+    this.#stageEscalates()
   }
 
   #operatorEscalates(reason: string): void {
@@ -2997,6 +3185,11 @@ function asksBackend(output: CallOutput): boolean {
 
 function waitsOf(waits: readonly KeptWait[]): Pick<CallCheckpoint, 'waits'> {
   return waits.length === 0 ? {} : { waits }
+}
+
+/** A stage may offer it or not, and its result may move the call. */
+function isOfAStage(tool: string): boolean {
+  return !isBuiltIn(tool) || tool === COLLECT_TOOL
 }
 
 function textOf(value: unknown): string {

@@ -1,5 +1,6 @@
 import { dateFormat } from '../core/date-format.js'
 import { forgetOldest } from '../core/forget-oldest.js'
+import { hasFields } from '../core/json.js'
 import { CLAIMS_MAX } from '../core/limits.js'
 import type { CallLogRecords, LoggedToolCall } from './call-log.js'
 import type { ClaimOptions } from './call-options.js'
@@ -222,19 +223,6 @@ function verdictOf({ end, record }: LoggedToolCall): ClaimVerdict {
   if (end === 'lost' || end === 'expired' || end === 'abandoned' || record.error === UNCERTAIN) return 'uncertain'
   if (end === 'refused' || end === 'cancelled' || end === 'overdue') return end
   return record.error !== undefined && NOT_RUN.includes(record.error) ? 'refused' : 'failed'
-}
-
-/** Whether each field is somewhere in `value` with its value. A tool's result has 16 KiB at most. */
-function hasFields(value: unknown, fields: Readonly<Record<string, string | number | boolean>>): boolean {
-  return Object.entries(fields).every(([name, wanted]) => hasField(value, name, wanted))
-}
-
-function hasField(value: unknown, name: string, wanted: string | number | boolean): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  if (Array.isArray(value)) return value.some((one) => hasField(one, name, wanted))
-  return Object.entries(value).some(
-    ([key, inner]) => (key === name && inner === wanted) || hasField(inner, name, wanted),
-  )
 }
 
 /** What the model is told of claims that nothing supports. */

@@ -76,7 +76,8 @@ export class EscalationRules {
   }
 }
 
-function isFailure({
+/** Whether a tool's result, or a fix that did not help, shows that the caller could not be helped. */
+export function isFailure({
   ok,
   value,
   error,

@@ -189,6 +189,10 @@ export type CallOutput =
     }
   /** The caller speaks another language of the agent's: what is said from here on is in that one. */
   | { readonly type: 'language'; readonly language: string }
+  /** The stage is another, or more is known: instructions and tools of the model follow from `CallSession.stages`. */
+  | { readonly type: 'stage' }
+  /** Another agent goes on with the call, from the checkpoint: this session is over. */
+  | { readonly type: 'handover'; readonly agent: string }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
   /** Of the timeline. `atMs` absent: the time of the input. */

@@ -19,6 +19,10 @@ export const CALLBACK_TOOL = 'request_callback'
 export const LANGUAGE_TOOL = 'set_language'
 /** Offered in calls that we place. */
 export const DO_NOT_CALL_TOOL = 'do_not_call'
+/** Offered to agents that may hand over to others. */
+export const HANDOVER_TOOL = 'hand_over'
+/** Offered to agents with stages: goes to another one. */
+export const STAGE_TOOL = 'go_to_stage'
 /** Offered only in a call to a caller whose call was cut off, until it was called. */
 export const RESUME_TOOL = 'resume_conversation'
 /** Tools of the gateway that run like the agent's tools; offered when the agent's file asks for them. */
@@ -40,6 +44,8 @@ const BUILT_IN = [
   LANGUAGE_TOOL,
   COLLECT_TOOL,
   DO_NOT_CALL_TOOL,
+  STAGE_TOOL,
+  HANDOVER_TOOL,
 ]
 
 /** The session performs it itself; no tool runs. */
@@ -48,7 +54,7 @@ export function isBuiltIn(name: string): boolean {
 }
 
 /** Tools that end the conversation: they are called only after the speech before them was delivered. */
-export const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
+export const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL, HANDOVER_TOOL]
 
 /** Arguments for records, logs and humans: without the answer that proves the caller's identity. */
 export function recordedArguments(
@@ -138,6 +144,26 @@ export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {
     required: ['rate'],
     properties: { rate: { type: 'string', enum: [...SPEECH_RATES] } },
   },
+}
+
+/** @param agents  the agents to whom this one may hand over, with when */
+export function handoverToolSpec(agents: Readonly<Record<string, string>>): GatewayTool {
+  const when = Object.entries(agents).map(([agent, text]) => `${agent}: ${text}`)
+  return {
+    name: HANDOVER_TOOL,
+    description:
+      `Hands the call over to another agent of this company, for good: ${when.join('; ')}. Tell the caller in a few words ` +
+      'that you connect them; the other agent knows what was said, and greets them.',
+    parameters: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['agent'],
+      properties: {
+        agent: { type: 'string', enum: Object.keys(agents) },
+        summary: { type: 'string', description: 'What the caller wants and what was done, in one sentence.' },
+      },
+    },
+  }
 }
 
 /** @param languages  tags of the agent's languages */

@@ -122,6 +122,12 @@ function logged(entry: CallLogEntry): string {
       return `barge-in ${entry.record.committed ? 'committed' : 'not committed'}, stopped after ${ms(entry.record.stopMs)}`
     case 'claim':
       return `claim of ${entry.record.tool ?? 'no tool'}: ${entry.record.verdict}`
+    case 'stage':
+      return `stage ${entry.record.stage}: ${entry.record.why}`
+    case 'handover':
+      return `handover to ${entry.record.to}`
+    case 'fact':
+      return `fact ${entry.record.name}`
     case 'turn-played':
       return `turn played: first sound ${ms(entry.ear.firstSoundMs)}, answer ${ms(entry.ear.answerMs)}`
   }

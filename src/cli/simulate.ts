@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NO_ASSETS } from '../agents/assets.js'
+import { handoversOf } from '../agents/definition.js'
+import type { AgentDefinition } from '../agents/definition.js'
 import type { Environment } from '../agents/template.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { callRecordSchema } from '../call/documents/record.js'
@@ -30,6 +32,7 @@ import {
   TERMINAL_PAINT,
 } from '../simulator/scenarios/report.js'
 import { planOf, runScenarios, type ScenarioRun } from '../simulator/scenarios/run-scenarios.js'
+import { coverText, stageCover } from '../simulator/scenarios/stage-cover.js'
 import { openTextMedia, runTextCall, type TextMedia } from '../simulator/scenarios/text-call.js'
 import { createLog } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
@@ -56,6 +59,8 @@ export interface SimulateArguments {
   /** File, or `-` for standard output. */
   readonly json: string | null
   readonly record: string | null
+  /** Says which stages, and ways between them, no call took. */
+  readonly cover: boolean
   readonly list: boolean
 }
 
@@ -135,6 +140,15 @@ async function run(args: SimulateArguments, scenarios: readonly Scenario[], io: 
     }).finally(() => progress.end())
     const report = reportOf(results)
     print(summaryText(report, paint))
+    if (args.cover)
+      print(
+        coverText(
+          stageCover(
+            ground.agents,
+            results.flatMap(({ call }) => call?.record ?? []),
+          ),
+        ),
+      )
     if (args.json === '-') io.out(json(report))
     else if (args.json !== null) await writeFile(args.json, json(report))
     if (args.junit !== null) await writeFile(args.junit, junitXml(report))
@@ -151,12 +165,15 @@ interface Ground {
   readonly unavailable: Parameters<typeof planOf>[1]['unavailable']
   /** @throws GatewayError AGENT_UNKNOWN for a scenario of an agent that is not there */
   check(scenarios: readonly Scenario[]): void
+  /** Those whose stages are known. */
+  readonly agents: readonly AgentDefinition[]
   place(run: ScenarioRun): Promise<ObservedCall>
   close(): Promise<void>
 }
 
 /** A gateway that is already running. */
 class RunningGateway implements Ground {
+  readonly agents = []
   readonly unavailable = { text: 'text mode runs without a gateway (leave out --url)' }
   readonly #address: GatewayAddress
   readonly #args: SimulateArguments
@@ -294,6 +311,10 @@ class OwnGround implements Ground {
     }
   }
 
+  get agents(): readonly AgentDefinition[] {
+    return [...this.#agents.values()].map(({ definition }) => definition)
+  }
+
   async place(run: ScenarioRun): Promise<ObservedCall> {
     const yaml = await agentYaml(this.#config.agentsDir, run.scenario.agent)
     const call = await (run.mode === 'text' ? this.#placeText(run, yaml) : this.#placeSpoken(run, yaml))
@@ -335,7 +356,8 @@ class OwnGround implements Ground {
     const business = this.#businesses.get(scenario.to)
     return runTextCall(media, {
       hosted: business === undefined ? hosted : (hosted.forBusiness?.(business) ?? hosted),
-      tools: await this.#toolsOf(hosted, media),
+      agents: this.#agents,
+      tools: await this.#toolsFrom(hosted, media),
       from: scenario.from,
       to: scenario.to,
       script: scenario.script,
@@ -349,6 +371,19 @@ class OwnGround implements Ground {
       timeoutMs: scenario.timeoutMs,
       signal: this.#io.signal,
     })
+  }
+
+  /** Of every agent that may have the call. */
+  async #toolsFrom(first: HostedAgent, media: TextMedia): Promise<ReadonlyMap<string, ToolRunner>> {
+    const tools = new Map<string, ToolRunner>()
+    const agents = [first]
+    for (const one of agents) {
+      const { definition } = one
+      if (tools.has(definition.name)) continue
+      tools.set(definition.name, await this.#toolsOf(one, media))
+      agents.push(...handoversOf(definition).flatMap((name) => this.#agents.get(name) ?? []))
+    }
+    return tools
   }
 
   #toolsOf({ definition, assets }: HostedAgent, media: TextMedia): Promise<ToolRunner> {

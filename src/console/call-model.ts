@@ -2,6 +2,7 @@ import type { CallTimelineView, LiveCallView } from '../call/documents/call-view
 import type {
   BargeInRecord,
   CallRecord,
+  StageRecord,
   TimelineMark,
   ToolCallRecord,
   TranscriptEntry,
@@ -32,6 +33,8 @@ export interface CallModel {
   readonly tools: readonly ToolCallRecord[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
+  /** The way that the call took; empty for an agent without stages. */
+  readonly stages: readonly StageRecord[]
   readonly marks: readonly TimelineMark[]
   readonly marksDropped: number
   readonly traceId: string | null
@@ -48,6 +51,8 @@ export interface CallEvent {
   readonly toolCalls?: readonly ToolCallRecord[]
   readonly turns?: readonly TurnRecord[]
   readonly bargeIns?: readonly BargeInRecord[]
+  /** Absent from nodes that run an earlier version. */
+  readonly stages?: readonly StageRecord[]
   readonly marks?: readonly TimelineMark[]
   readonly timelineDropped?: number
   readonly durationMs?: number
@@ -72,6 +77,7 @@ export function ofRecord(record: CallRecord, timeline: CallTimelineView): CallMo
     tools: record.toolCalls,
     turns: record.turns,
     bargeIns: record.bargeIns,
+    stages: record.stages ?? [],
     marks: record.timeline,
     marksDropped: record.timelineDropped,
     traceId: timeline.traceId,
@@ -106,6 +112,7 @@ export function withEvent(before: CallModel | null, sid: string, event: CallEven
     tools: event.toolCalls ?? before?.tools ?? [],
     turns: event.turns ?? before?.turns ?? [],
     bargeIns: event.bargeIns ?? before?.bargeIns ?? [],
+    stages: event.stages ?? before?.stages ?? [],
     marks,
     marksDropped: event.timelineDropped ?? before?.marksDropped ?? 0,
     traceId: null,
@@ -267,6 +274,8 @@ const DECISIONS: ReadonlySet<string> = new Set([
   'carrier-stall',
   'audio-dropped',
   'underrun',
+  'stage',
+  'handover',
   'tool-refused',
   'tool-repeated',
   'escalation',

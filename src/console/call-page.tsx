@@ -127,6 +127,11 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
   return (
     <>
       <Summary call={call} />
+      {call.stages.length > 0 && (
+        <Panel title={T.call.stages}>
+          <Path call={call} />
+        </Panel>
+      )}
       <Panel title={T.call.timeline} aside={<Playback call={call} player={player} recorded={recorded} />}>
         {call.marksDropped > 0 && <p class="muted">{T.call.dropped(call.marksDropped)}</p>}
         <Waterfall call={call} recording={player.recording} cursorMs={cursorMs} onSeek={seek} show={show} />
@@ -207,7 +212,7 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
   const facts: readonly (readonly [string, ComponentChildren])[] = [
     [T.call.summary.started, whenOf(call.startedAt)],
     [T.call.summary.duration, clockOf(durationMs)],
-    [T.call.summary.agent, call.agent],
+    [T.call.summary.agent, [call.agent, ...(call.record?.handovers ?? []).map(({ to }) => to)].join(' → ')],
     [T.call.summary.backend, call.backend],
     [T.call.summary.caller, <span class="mono">{call.from}</span>],
     [T.call.summary.turns, String(call.turns.length)],
@@ -230,6 +235,30 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
         </div>
       ))}
     </dl>
+  )
+}
+
+/** The way through the stages, with why the call moved and how long it was in each. */
+function Path({ call }: { readonly call: CallModel }): JSX.Element {
+  const facts = new Map((call.record?.facts ?? []).map(({ name, value }) => [name, String(value)]))
+  return (
+    <>
+      <ol class="path">
+        {call.stages.map(({ stage, why, atMs, summary }, index) => {
+          const untilMs = call.stages[index + 1]?.atMs ?? (call.live ? null : call.durationMs)
+          return (
+            <li key={index} class={call.live && index === call.stages.length - 1 ? 'now' : ''}>
+              {index > 0 && <span class="muted">{T.call.moves[why]} →</span>}
+              <b title={summary}>{stage}</b>
+              <span class="muted">{untilMs === null ? T.call.stageNow : clockOf(Math.max(0, untilMs - atMs))}</span>
+            </li>
+          )
+        })}
+      </ol>
+      {facts.size > 0 && (
+        <p class="muted">{T.call.known([...facts].map(([name, value]) => `${name} = ${value}`).join(', '))}</p>
+      )}
+    </>
   )
 }
 

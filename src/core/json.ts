@@ -69,3 +69,26 @@ export function plainJson(value: unknown, what: string): unknown {
     throw new GatewayError('CALL_FAULT', `${what} is not JSON: ${messageOf(thrown)}`, { cause: thrown })
   }
 }
+
+/** What lies at that path of fields and indices; undefined where nothing does. */
+export function valueAt(value: unknown, path: readonly string[]): unknown {
+  let found = value
+  for (const key of path) {
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, key)) return undefined
+    found = (found as Readonly<Record<string, unknown>>)[key]
+  }
+  return found
+}
+
+/** Whether each field is somewhere in `value` with its value. A tool's result has 16 KiB at most. */
+export function hasFields(value: unknown, fields: Readonly<Record<string, string | number | boolean>>): boolean {
+  return Object.entries(fields).every(([name, wanted]) => hasField(value, name, wanted))
+}
+
+function hasField(value: unknown, name: string, wanted: string | number | boolean): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (Array.isArray(value)) return value.some((one) => hasField(one, name, wanted))
+  return Object.entries(value).some(
+    ([key, inner]) => (key === name && inner === wanted) || hasField(inner, name, wanted),
+  )
+}

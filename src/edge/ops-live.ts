@@ -239,8 +239,17 @@ function joined(parts: readonly (readonly [string, string])[]): string {
 /** The parts in which a live call changes. The length of the call is not one: the page counts the seconds itself. */
 function partsOf({ call, timeline }: WatchedCall): Map<string, string> {
   const { transcript, toolCalls, durationMs: _, ...head } = call
-  const { turns, bargeIns, timeline: marks, timelineDropped, streamOpenedMs, live } = timeline
-  const parts = { head: 'version' in head ? null : head, live, streamOpenedMs, transcript, toolCalls, turns, bargeIns }
+  const { turns, bargeIns, stages, timeline: marks, timelineDropped, streamOpenedMs, live } = timeline
+  const parts = {
+    head: 'version' in head ? null : head,
+    live,
+    streamOpenedMs,
+    transcript,
+    toolCalls,
+    turns,
+    bargeIns,
+    stages,
+  }
   return new Map(
     Object.entries({ ...parts, marks, timelineDropped }).map(([name, value]) => [name, JSON.stringify(value)]),
   )

@@ -90,8 +90,8 @@ export class GatewayView {
 
 /** The format is our own contract (docs/FORMATS.md), so only what distinguishes a record from a view is checked. */
 function viewOf(body: object): GatewayCall {
-  // A gateway of a build before does not judge claims.
-  const call = { claims: [], ...body } as unknown as CallRecord
+  // A gateway of a build before does not judge claims, and has no stages.
+  const call = { claims: [], stages: [], facts: [], handovers: [], ...body } as unknown as CallRecord
   return {
     agent: call.agent,
     backend: call.backend,

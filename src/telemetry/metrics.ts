@@ -137,6 +137,7 @@ export class Metrics {
   readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
   readonly bargeIns: CounterOf<'agent' | 'backend' | 'committed'>
   readonly claims: CounterOf<'agent' | 'backend' | 'tool' | 'verdict'>
+  readonly stageEnds: CounterOf<'agent' | 'stage' | 'outcome'>
   readonly bargeInStop: HistogramOf<'agent' | 'backend'>
   readonly backendConnect: HistogramOf<'backend' | 'role'>
   readonly backendErrors: CounterOf<'backend' | 'code'>
@@ -269,6 +270,11 @@ export class Metrics {
       'claims',
       'What agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
       ['agent', 'backend', 'tool', 'verdict'],
+    )
+    this.stageEnds = this.defineCounter(
+      'stage_ends',
+      'Ended calls of agents with stages, by the stage that the call ended in',
+      ['agent', 'stage', 'outcome'],
     )
     this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', [
       'agent',

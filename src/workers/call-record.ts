@@ -185,6 +185,10 @@ export class CallRecordBuilder {
         this.#metrics.claims({ ...labels, tool: tool ?? 'none', verdict }).inc(1, callSid)
         return
       }
+      case 'stage':
+      case 'fact':
+      case 'handover':
+        return
       default:
         assertNever(entry)
     }
@@ -279,6 +283,7 @@ export class CallRecordBuilder {
       timelineDropped: dropped,
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
+      stages: wholeNumbers(this.log.stages),
       // Without their arguments, which may hold the caller's number.
       tools: this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({
         name,
@@ -346,6 +351,9 @@ export class CallRecordBuilder {
       bargeIns: wholeNumbers(this.log.bargeIns),
       claims: wholeNumbers(this.log.claims),
       waits: end.waits,
+      stages: wholeNumbers(this.log.stages),
+      facts: this.log.facts.map((fact) => ({ ...fact, atMs: Math.round(fact.atMs) })),
+      handovers: wholeNumbers(this.log.handovers),
       escalation: this.#escalation(escalation),
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
@@ -393,6 +401,9 @@ export class CallRecordBuilder {
     const { callSid, agent } = this.#call
     this.#series.end(this.#numbers)
     this.#metrics.callEnded(record)
+    const stage = record.stages.at(-1)?.stage
+    const last = record.handovers.at(-1)?.to ?? agent
+    if (stage !== undefined) this.#metrics.stageEnds({ agent: last, stage, outcome: record.outcome }).inc(1, callSid)
     if (record.greetingMs !== null)
       this.#metrics
         .greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend })
@@ -633,6 +644,9 @@ export function recordWithoutStream(
     turns: [],
     bargeIns: [],
     claims: [],
+    stages: [],
+    facts: [],
+    handovers: [],
     escalation: null,
     timelineDropped: 0,
     stops: [],
@@ -686,6 +700,8 @@ export function callSummary(record: CallRecord): LogFields {
     ),
     tools: record.toolCalls.length,
     tools_failed: record.toolCalls.filter((call) => !call.ok).length,
+    stage: record.stages.at(-1)?.stage ?? null,
+    handovers: record.handovers.length,
     claims_unsupported: record.claims.filter(({ verdict }) => verdict !== 'done').length,
     barge_ins: bargeIns.filter((made) => made.committed).length,
     ...spread(

@@ -321,6 +321,8 @@ export class CallRegistry implements CallDirectory {
       promised: (state) => this.#options.onPromise?.(state),
       handoffNews: (news) => this.#options.onHandoff?.(news),
       started: (started) => this.#options.onStarted?.(started),
+      agent: (name, business) =>
+        (business === null ? this.#options.agents.get(name) : this.#hosted(name, business.number)) ?? null,
       callNumber: () => {
         this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
         return this.#numbered
@@ -726,6 +728,9 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
   for (const [agent, { shares, definition }] of agents) {
     if (definition.verification !== null)
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
+    for (const stage of Object.keys(definition.stages ?? {}))
+      for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])
+        metrics.stageEnds({ agent, stage, outcome })
     for (const backend of namesIn(shares)) {
       if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
       for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])

@@ -20,10 +20,12 @@ import {
   DO_NOT_CALL_TOOL_SPEC,
   ESCALATE_TOOL,
   GATEWAY_TOOLS,
+  handoverToolSpec,
   languageToolSpec,
   RESUME_TOOL_SPEC,
 } from '../call/gateway-tools.js'
 import type { TranscriptEntry } from '../call/documents/record.js'
+import type { Stages } from '../call/stages.js'
 import { KnownFacts } from '../call/spoken-facts.js'
 import { speedOf } from '../call/speech-rate.js'
 import { resumedTools } from '../call/tool-ledger.js'
@@ -68,6 +70,9 @@ export function sessionOptions(
     cutOffText: agent.recovery.text,
     rules: agent.rules,
     claims: agent.claims === null ? null : claimOptions(start, agent.claims, Date.now()),
+    resumeText: handoverText(start) ?? DEFAULT_CALL_OPTIONS.resumeText,
+    handoverTo: agent.handoverTo,
+    stages: agent.stages === null ? null : { stages: agent.stages, facts: agent.facts },
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
@@ -147,6 +152,23 @@ function factsOf({ claims: _, ...agent }: AgentDefinition): string {
   return String(facts)
 }
 
+/** What the model of an agent that has just got the call is asked for; null where no agent has handed over to it. */
+function handoverText({ agent, resume }: CallStart): string | null {
+  const { handovers = [], transcript = [], facts = [] } = resume?.log ?? {}
+  const last = handovers.at(-1)
+  const begun = transcript.some(({ role, startMs }) => role === 'agent' && startMs > (last?.atMs ?? 0))
+  if (last === undefined || last.to !== agent.name || begun) return null
+  const known = [...new Map(facts.map(({ name, value }) => [name, value]))].map(
+    ([name, value]) => `${name} = ${String(value)}`,
+  )
+  return [
+    `The agent ${last.from} of this company has just handed this caller over to you, and has told them so.`,
+    ...(last.summary === '' ? [] : [`It says: ${last.summary}`]),
+    ...(known.length === 0 ? [] : [`Known: ${known.join('; ')}.`]),
+    'Say in a few words who you are and go on from what the caller wants. Do not ask again for what is known.',
+  ].join(' ')
+}
+
 type Amd = NonNullable<AgentDefinition['outbound']['amd']>
 
 const AMD_DEFAULT: Amd = amdSchema.parse({})
@@ -205,10 +227,13 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
 /**
  * The tools that a model is offered: the agent's own, then those that the session runs itself.
  * @param fromServers  those of the MCP servers that are up
+ * @param changesTools  false: the service keeps the tools that it begins with, so that it gets those of all stages
  */
 export function toolSpecs(
   { agent, assets, resume, direction }: CallStart,
   fromServers: readonly ToolSpec[] = [],
+  stages: Stages | null = null,
+  changesTools = true,
 ): readonly ToolSpec[] {
   const { escalation } = agent
   const gateway = GATEWAY_TOOLS.filter(({ name }) => {
@@ -218,8 +243,20 @@ export function toolSpecs(
   const asks = resume?.checkpoint.callBack === 'asks'
   const placed = direction === 'outbound' ? [DO_NOT_CALL_TOOL_SPEC] : []
   const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
-  const own = [...offeredTools(agent, assets), ...fromServers]
-  return [...own, ...gateway, ...placed, ...languages, ...(asks ? [RESUME_TOOL_SPEC] : [])]
+  const own = [...offeredTools(agent, assets), ...fromServers].filter(
+    ({ name }) => stages === null || !changesTools || stages.offers(name),
+  )
+  const stage = stages?.tool(!changesTools) ?? null
+  const handover = Object.keys(agent.handoverTo).length === 0 ? [] : [handoverToolSpec(agent.handoverTo)]
+  return [
+    ...own,
+    ...gateway,
+    ...placed,
+    ...languages,
+    ...(stage === null ? [] : [stage]),
+    ...handover,
+    ...(asks ? [RESUME_TOOL_SPEC] : []),
+  ]
 }
 
 /** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
@@ -241,26 +278,27 @@ function greetingOf({ agent, resume }: CallStart): Phrase | null {
   return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
 }
 
-/** The instructions of a call's model, with what is true now. @param wallMs calendar time */
+/** The instructions of a call's model, with what is true now. @param wallMs calendar time @param stages  null: none */
 export function instructionsOf(
   start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume'>,
   wallMs: number,
+  stages: Stages | null = null,
 ): string {
   const { agent, business, resume } = start
   const instructions =
     business == null
       ? agent.instructions
       : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
-  const parts = [instructions, callContext(start, wallMs)]
+  const parts = [instructions, ...(stages === null ? [] : [stages.text]), callContext(start, wallMs)]
   return [...parts, ...(resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : [])].join('\n\n')
 }
 
 /** What a call's backend gets when it connects. @param history  the transcript so far @param wallMs calendar time */
 export function backendSession(
   start: CallStart,
+  { instructions, tools }: Pick<BackendSession, 'instructions' | 'tools'>,
   history: readonly TranscriptEntry[],
   wallMs: number,
-  fromServers: readonly ToolSpec[] = [],
 ): BackendSession {
   const { agent, resume } = start
   const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
@@ -273,9 +311,9 @@ export function backendSession(
     agent: agent.name,
     from: start.from,
     to: start.to,
-    instructions: instructionsOf(start, wallMs),
+    instructions,
     greeting: greeting === null ? null : textIn(greeting, language),
-    tools: toolSpecs(start, fromServers),
+    tools,
     language,
     languages: agent.languages,
     voice: voice === undefined ? null : textIn(voice, language),

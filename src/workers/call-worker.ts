@@ -26,7 +26,7 @@ import { WorkerCall } from './worker-call.js'
 import type { WorkerContext } from './worker-context.js'
 import { voiceDetectors } from './media-assets.js'
 import { processClock } from './ticker.js'
-import { fixedPhrases, instructionsOf, sessionOptions } from './call-setup.js'
+import { fixedPhrases, sessionOptions } from './call-setup.js'
 import { releaseStartMemory } from './start-memory.js'
 import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
@@ -236,7 +236,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       options: agent.backends,
       ...(ownVoice === null ? {} : { ownVoice }),
       gatewayInterrupts: agent.bargeIn.backchannel !== null,
-      instructionsNow: () => instructionsOf(start, Date.now()),
+      instructionsNow: () => call.instructions,
       watch: {
         session: (opened) => post({ type: 'backend-session', opened }),
         fault: (fault) => post({ type: 'backend-error', fault }),

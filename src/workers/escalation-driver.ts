@@ -41,7 +41,8 @@ interface EscalationDriverOptions {
   /** The first call of a caller who was rung back; otherwise this call. */
   readonly rootSid: string
   readonly effects: CallEffects
-  readonly agent: AgentDefinition
+  /** The one that has the call now. */
+  readonly agent: () => AgentDefinition
   /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
   readonly caller: string
   readonly ours: string
@@ -110,7 +111,7 @@ export class EscalationDriver {
    *   with the caller, who may ask again
    */
   restore({ history, newsSent, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
-    const { escalation: settings } = this.#options.agent
+    const { escalation: settings } = this.#options.agent()
     this.history = history
     this.#packet = packet
     this.#newsSent = newsSent
@@ -147,7 +148,7 @@ export class EscalationDriver {
   }
 
   escalate(packet: EscalationPacket): void {
-    const { escalation: settings } = this.#options.agent
+    const { escalation: settings } = this.#options.agent()
     if (settings === null) return // a session escalates only if its agent has an escalation section
     const again = this.active
     this.#packet = packet
@@ -188,7 +189,7 @@ export class EscalationDriver {
 
   /** The document for the human's leg: words about the caller that only the human hears, then the conference room. */
   humanDocument(): readonly VoiceAction[] {
-    const whisper = this.#options.agent.escalation?.whisper ?? null
+    const whisper = this.#options.agent().escalation?.whisper ?? null
     const packet = this.#packet
     if (packet === null) return []
     const words = [
@@ -267,11 +268,11 @@ export class EscalationDriver {
 
   /** Tag of the language in which a human was asked for; of the agent's first where nobody told. */
   get #language(): string {
-    return this.#packet?.language ?? this.#options.agent.languages[0] ?? ''
+    return this.#packet?.language ?? this.#options.agent().languages[0] ?? ''
   }
 
   #spoken(phrase: Phrase): SayAction {
-    return carrierSay(phrase, this.#options.agent, this.#language)
+    return carrierSay(phrase, this.#options.agent(), this.#language)
   }
 
   #drain(machine: Escalation): void {
@@ -337,7 +338,7 @@ export class EscalationDriver {
     const { handoff } = this
     if (handoff === null) return
     const { agent, effects } = this.#options
-    const url = agent.escalation?.webhook ?? null
+    const url = agent().escalation?.webhook ?? null
     const news: HandoffNews = { kind, id: this.#key(`${kind}:${number}`), url, handoff }
     effects.act('handoff', kind, false, () => this.#context.handoffNews(news))
   }

@@ -92,8 +92,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
-  readonly #hosted: HostedAgent
-  readonly #share: BackendShare
+  /** The agent that has the call now. */
+  #hosted: HostedAgent
+  #share: BackendShare
   readonly #context: MainThreadContext
   readonly #log: Log
   readonly #memory: CallMemory
@@ -156,7 +157,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.number = context.callNumber()
     this.agent = call.agent
     this.callerKey = call.direction === 'inbound' ? partyKey(call.from) : null
-    this.#hosted = hosted
+    this.#hosted = handedTo(before, hosted, context)
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
     this.#log = context.log.call(call.callSid, {
@@ -185,7 +186,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     // A call that we placed has to ring first.
     this.#socketWaitMs =
       SOCKET_WAIT_MS + (before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0)
-    this.#share = shareOf(hosted.shares, this.#continuity.rootSid)
+    this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
     this.legRateHz = this.#rateHz(before?.kept ?? null)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#record = new CallRecordBuilder(
@@ -237,7 +238,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         call: this,
         rootSid: this.#continuity.rootSid,
         effects: this.#effects,
-        agent: hosted.definition,
+        agent: () => this.#hosted.definition,
         caller: this.#caller,
         ours: call.direction === 'inbound' ? call.to : call.from,
         log: this.#log,
@@ -720,6 +721,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.run(start, speech === null ? [port2] : [port2, speech], alone).then(
       (end) => {
         if (end.type === 'result') this.#taskEnded(end, null)
+        else if (end.type === 'handover') this.#handedOver(end.agent)
         else this.#lost(end.fault)
       },
       (thrown: unknown) => this.#lost(thrown),
@@ -749,6 +751,31 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#start(part === 'suspect' || part === 'one-of-many')
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
     // If the socket closed meanwhile, that message went to the dead worker.
+    if (this.#attached && this.#sink === null) this.#send(streamClosed(1006, this.#streamFault))
+  }
+
+  /** The call's session goes on with another agent, from its checkpoint. */
+  #handedOver(name: string): void {
+    this.#closePort()
+    this.#noAttempt()
+    if (this.#state === 'ended' || this.#state === 'cut')
+      return this.#taskEnded(null, 'it ended while it was handed over')
+    const before = this.#hosted
+    const next = this.#context.agent(name, before.serves?.business ?? null)
+    if (next === null)
+      this.#log.warn({ to_agent: name }, 'no such agent any more: the call stays with the one that it has')
+    this.#hosted = next ?? before
+    this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
+    const saved = this.#saved
+    if (next !== null && saved !== null) {
+      const same = JSON.stringify(next.definition.verification) === JSON.stringify(before.definition.verification)
+      const { checkpoint } = saved
+      // What proves the identity for one agent may be too little for another. The state is that of another conversation.
+      this.#saved = { checkpoint: same ? checkpoint : { ...checkpoint, identity: null }, backendState: null }
+    }
+    this.#log.debug({ to_agent: name }, 'call handed over')
+    this.#playout.letGo()
+    this.#start(false)
     if (this.#attached && this.#sink === null) this.#send(streamClosed(1006, this.#streamFault))
   }
 
@@ -1086,6 +1113,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
+}
+
+/** The agent that had the call when its node was lost. */
+function handedTo(before: KeptState | null, hosted: HostedAgent, context: MainThreadContext): HostedAgent {
+  const to = before?.log.handovers.at(-1)?.to
+  return (to === undefined ? null : context.agent(to, hosted.serves?.business ?? null)) ?? hosted
 }
 
 /** Text for the call's timeline. */

@@ -126,6 +126,8 @@ export interface MainThreadContext extends MainThreadServices {
   readonly keeper: CallKeeping | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
+  /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
+  agent(name: string, business: Business | null): HostedAgent | null
   /** A number for a new call, unique in this process; never 0. */
   callNumber(): number
   /**

@@ -7,6 +7,7 @@ import type {
   BackendFactory,
   BackendSink,
   ToolReply,
+  ToolSpec,
 } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
@@ -215,7 +216,7 @@ export class WorkerCall implements BackendSink {
       ),
     )
     const { tools } = this.#parts
-    const session = backendSession(this.#start, this.#session.log.transcript, this.#wallMs(), tools.serverTools())
+    const session = backendSession(this.#start, this.#told, this.#session.log.transcript, this.#wallMs())
     const unwatch = tools.watchServers((news, first) => this.#guard(() => this.#serverChanged(news, first)))
     this.#abort.signal.addEventListener('abort', unwatch, { once: true })
     this.#renewAtMidnight()
@@ -239,12 +240,20 @@ export class WorkerCall implements BackendSink {
   #serverChanged(news: McpNews, reports: boolean): void {
     if (this.#over) return
     if (reports) this.#post({ type: 'mcp', news })
-    if (this.#toolsOffered) this.#offerTools()
+    if (this.#toolsOffered) this.#backend.updateSession({ tools: this.#told.tools })
   }
 
-  #offerTools(): void {
-    const tools = this.#toolsOffered ? toolSpecs(this.#start, this.#parts.tools.serverTools()) : []
-    this.#backend.updateSession({ tools })
+  /** The instructions of a session that begins now. */
+  get instructions(): string {
+    return instructionsOf(this.#start, this.#wallMs(), this.#session.stages)
+  }
+
+  /** What the model is to have now. */
+  get #told(): { readonly instructions: string; readonly tools: readonly ToolSpec[] } {
+    const { changesTools = true } = this.#backend.capabilities
+    const fromServers = this.#parts.tools.serverTools()
+    const tools = this.#toolsOffered ? toolSpecs(this.#start, fromServers, this.#session.stages, changesTools) : []
+    return { instructions: this.instructions, tools }
   }
 
   /** A new day: the model is told, and so is every session that follows. */
@@ -252,7 +261,7 @@ export class WorkerCall implements BackendSink {
     const timer = setTimeout(
       () =>
         this.#guard(() => {
-          this.#backend.updateSession({ instructions: instructionsOf(this.#start, this.#wallMs()) })
+          this.#backend.updateSession({ instructions: this.instructions })
           this.#renewAtMidnight()
         }),
       untilMidnightMs(contextZone(this.#start.agent), this.#wallMs()) + MIDNIGHT_MARGIN_MS,
@@ -534,7 +543,9 @@ export class WorkerCall implements BackendSink {
         return this.#post({ type: 'tool-wait', callId: output.callId, state: output.state })
       case 'backend-tools':
         this.#toolsOffered = output.offered
-        return this.#offerTools()
+        return this.#backend.updateSession({ tools: this.#told.tools })
+      case 'stage':
+        return this.#backend.updateSession({ ...this.#told, news: this.#session.stages?.text ?? '' })
       case 'language':
         return this.#backend.updateSession({ language: output.language })
       case 'backend-interrupt':
@@ -571,6 +582,8 @@ export class WorkerCall implements BackendSink {
         return this.#post({ type: 'recording-announced' })
       case 'end-stream':
         return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
+      case 'handover':
+        return this.#handOver(output.agent, nowMs)
       case 'log':
         return this.#logged(output.entry)
       case 'mark':
@@ -703,6 +716,14 @@ export class WorkerCall implements BackendSink {
     if (this.#entries.length > 0) this.#postLog(false)
     this.#passMarks(nowMs)
     void this.#release('the call is over').then(() => this.#settle(result))
+  }
+
+  /** The main thread starts the call again with that agent. */
+  #handOver(agent: string, nowMs: number): void {
+    this.#postLog(true)
+    this.#journal?.pass()
+    this.#passMarks(nowMs)
+    void this.#release('another agent has the call').then(() => this.#settle({ type: 'handover', agent }))
   }
 
   /** Ends this call for a fault of ours; the main thread may give it to another worker. */

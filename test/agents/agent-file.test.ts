@@ -249,6 +249,67 @@ t.test('tools are checked as a whole', async (t) => {
   )
 })
 
+t.test(
+  'stages name tools, facts and stages that exist; each is reached and left, and what it needs can be known',
+  async (t) => {
+    const stages = (rest: string): string =>
+      minimal(
+        `tools:\n  - {name: find, description: x, http: {url: "https://a.example"}}\n  - {name: pay, description: x, http: {url: "https://a.example"}}\n${rest}`,
+      )
+    t.same(
+      await faultsOf(
+        stages(`facts:
+  order: {from: find.number}
+stages:
+  ask: {instructions: x, tools: [find], needs: [order], next: {pay: they agree, end: {on: {failures: 2}}}}
+  pay: {instructions: x, tools: [pay], next: {ask: {when: x, needs: []}, end: {on: {tool: pay}}}}
+  end: {instructions: x, final: true}
+`),
+      ),
+      [],
+    )
+    t.match(
+      await faultsOf(
+        stages(`facts:
+  order: {from: fnd}
+stages:
+  ask: {instructions: x, tools: [fid], needs: [oder], next: {pya: they agree, ask: x, end: {needs: []}}}
+  end: {instructions: x, escalate: x}
+  lost: {instructions: x, needs: [verified], language: fr}
+`),
+      ),
+      [
+        /facts\.order\.from\[0\] is fnd, which is not a tool of this agent; did you mean find\?/,
+        /stages\.ask\.tools\[0\] is fid, which is not a tool of this agent; did you mean find\?/,
+        /stages\.ask\.needs\[0\] is oder, which is no fact of this agent; did you mean order\?/,
+        /stages\.ask\.next\.pya leads to no stage of this agent/,
+        /stages\.ask\.next\.ask leads to its own stage/,
+        /stages\.ask\.next\.end needs when, for the model, or on, for the gateway/,
+        /stages\.end\.escalate needs a human, but the agent has no escalation section/,
+        /stages\.lost has no way out: it needs next, or escalate, handoverTo or final: true/,
+        /stages\.lost\.needs\[0\] is verified, which needs a verification section/,
+        /stages\.lost\.language is fr; /,
+      ],
+    )
+    t.match(
+      await faultsOf(
+        stages(`facts:
+  order: {from: find.number}
+stages:
+  ask: {instructions: x, tools: [pay], needs: [order], next: {end: done}}
+  end: {instructions: x, tools: [find], final: true}
+  lost: {instructions: x, final: true}
+`),
+      ),
+      [
+        /stages\.ask\.needs\[0\] is order, which no tool of this stage, or of one before it, gives$/,
+        /stages\.lost is reached from no stage before it$/,
+      ],
+    )
+    t.match(await faultsOf(minimal('facts:\n  order: {}\n')), [/facts\.order needs from or ask/])
+  },
+)
+
 t.test('claims name tools that exist, phrases that can be read and languages that are known', async (t) => {
   const claims = (rest: string): string => minimal(`claims:\n  rules:\n${rest}`)
   t.match(await faultsOf(claims('    - tools: [end_cal]\n      phrases: {en: [goodbye]}\n')), [

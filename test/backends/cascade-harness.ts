@@ -37,7 +37,7 @@ export function cascadeHarness(): ConformanceHarness {
   }
 }
 
-export function cascadeVendor(double: CascadeDouble): ConformanceVendor {
+export function cascadeVendor(double: CascadeDouble): ConformanceVendor & Required<Pick<ConformanceVendor, 'model'>> {
   return {
     reply: (...replies) => double.script.reply(...replies),
     callerSays: (...texts) => double.script.callerSays(...texts),
@@ -65,6 +65,14 @@ export function cascadeVendor(double: CascadeDouble): ConformanceVendor {
           : [],
       )
     },
+    get model() {
+      const { messages = [], tools = [] } = double.chats.at(-1) ?? {}
+      const [system] = messages
+      return {
+        instructions: textOf(system?.content),
+        tools: tools.flatMap((tool) => ('function' in tool ? [tool.function.name] : [])),
+      }
+    },
     get answers() {
       return double.script.answers
     },
@@ -77,6 +85,8 @@ export function cascadeVendor(double: CascadeDouble): ConformanceVendor {
     },
   }
 }
+
+const textOf = (content: unknown): string => (typeof content === 'string' ? content : '')
 
 function stage(double: CascadeDouble, code: BackendErrorCode): void {
   const refuse = (status: number, message: string): void => {

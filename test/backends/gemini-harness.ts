@@ -47,6 +47,9 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
           get toolAnswers() {
             return double.session.toolAnswers
           },
+          get model() {
+            return double.session.model
+          },
           get answers() {
             return double.script.answers
           },

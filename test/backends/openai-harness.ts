@@ -66,6 +66,10 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
         item.type === 'function_call_output' ? [{ callId: item.call_id, text: item.output }] : [],
       )
     },
+    get model() {
+      const { instructions = '', tools = [] } = double.session.config ?? {}
+      return { instructions, tools: tools.flatMap((tool) => ('name' in tool ? (tool.name ?? '') : [])) }
+    },
     get answers() {
       return double.script.answers
     },

@@ -91,6 +91,16 @@ function vendorOf(double: OpenAiLiveDouble, llm: CascadeDouble | null): Conforma
       )
       return [...hosted, ...own]
     },
+    get model() {
+      if (llm !== null) {
+        const { messages = [], tools = [] } = llm.chats.at(-1) ?? {}
+        return {
+          instructions: textOf(messages[0]?.content),
+          tools: tools.flatMap((tool) => ('function' in tool ? [tool.function.name] : [])),
+        }
+      }
+      return double.session.hosted ?? { instructions: '', tools: [] }
+    },
     get answers() {
       return double.script.answers
     },

@@ -55,6 +55,9 @@ export function sonioxHarness(): ConformanceHarness {
           get toolAnswers() {
             return cascadeVendor(double).toolAnswers
           },
+          get model() {
+            return cascadeVendor(double).model
+          },
           get answers() {
             return double.script.answers
           },

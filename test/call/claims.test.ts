@@ -492,7 +492,7 @@ function claimsIn(agent: string, text: string): readonly OpenClaim[] {
       transcript: [],
       toolCalls: [],
       claims: [],
-      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
     },
   )
   audit.said({ role: 'agent', text, startMs: 0, endMs: 0 }, null, 0)

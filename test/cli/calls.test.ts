@@ -153,6 +153,7 @@ const VIEW: CallTimelineView = {
   ],
   turns: [{ callerStoppedMs: 3200, firstSoundMs: 400, answerMs: 1400, ear: { firstSoundMs: 480, answerMs: 1490 } }],
   bargeIns: [],
+  stages: [],
   tools: [{ name: 'lookup_order', startMs: 3300, ms: 700, ok: false }],
 }
 

@@ -198,6 +198,7 @@ export class ScriptedCall implements LiveCall {
       timelineDropped: 0,
       turns: [],
       bargeIns: [],
+      stages: [],
       tools: [],
     }
   }

@@ -33,8 +33,20 @@ const LIMITS = {
 } as const
 const log = createLog({ level: 'silent' })
 const SECRETS = ['a-secret-that-stays']
-const NOTHING = { transcript: [], toolCalls: [], turns: [], bargeIns: [], claims: [] }
-const LOG = { ...NOTHING, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 } }
+const NOTHING = {
+  transcript: [],
+  toolCalls: [],
+  turns: [],
+  bargeIns: [],
+  claims: [],
+  stages: [],
+  facts: [],
+  handovers: [],
+}
+const LOG = {
+  ...NOTHING,
+  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
+}
 
 /** What a run with these secrets writes to the disk of a call. */
 async function written(callSid: CallSid, secrets: readonly string[] = SECRETS) {

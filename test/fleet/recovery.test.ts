@@ -86,7 +86,10 @@ t.test(
         turns: [],
         bargeIns: [],
         claims: [],
-        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
+        stages: [],
+        facts: [],
+        handovers: [],
+        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
       },
       marks: [],
     }
@@ -103,7 +106,10 @@ const LOG = {
   turns: [],
   bargeIns: [],
   claims: [],
-  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
+  stages: [],
+  facts: [],
+  handovers: [],
+  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
 }
 const stateOf = (sid: string): KeptState => ({
   kept: keptCall({ callSid: sid, rootSid: sid, agent: 'order-status' }),

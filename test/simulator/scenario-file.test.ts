@@ -7,6 +7,8 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { dbToGain, noiseBed, PhoneLine, rmsOf, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'
+import { coverText, stageCover } from '../../src/simulator/scenarios/stage-cover.js'
+import { stagesSchema } from '../../src/call/stage-definition.js'
 import { findingsOf, linesOf, type ObservedCall } from '../../src/simulator/scenarios/judge.js'
 import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
 import { type Expectations, parseScenario, scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
@@ -323,6 +325,11 @@ const RECORD = {
     { atMs: 1000, stopMs: null, committed: false, why: 'cough' },
   ],
   claims: [{ atMs: 5200, tool: 'lookup_order', language: 'en', phrase: 'i * find', verdict: 'done' }],
+  stages: [
+    { atMs: 0, from: null, stage: 'ask', why: 'begin' },
+    { atMs: 6000, from: 'ask', stage: 'help', why: 'facts' },
+    { atMs: 20_000, from: 'help', stage: 'human', why: 'model' },
+  ],
   escalation: {
     reason: 'No order was found twice.',
     strategy: 'after-stream-dial',
@@ -513,3 +520,43 @@ t.test(
     t.end()
   },
 )
+
+t.test('a call ends in the stage that is expected, and passes those before it in their order', (t) => {
+  const found = (expect: string, record = RECORD): string[] =>
+    findingsOf(call({ record }), expecting(expect)).map(({ what }) => what)
+  t.same(found('stage: human'), [])
+  t.same(found('stage: [ask, human]'), [], 'others may lie between')
+  t.same(found('stage: help'), ['the call went through the stages ask, help, human; expected help'])
+  t.same(found('stage: [help, ask, human]'), [
+    'the call went through the stages ask, help, human; expected help, ask, human',
+  ])
+  t.same(found('stage: ask', { ...RECORD, stages: [] }), ['the call went through the stages (none); expected ask'])
+  t.end()
+})
+
+t.test('a run says which stages, and ways between them, no call took', (t) => {
+  const stages = stagesSchema.parse({
+    ask: { instructions: 'x', next: { help: 'a', human: 'b' } },
+    help: { instructions: 'x', next: { human: 'a', ask: 'b' } },
+    human: { instructions: 'x', final: true },
+    end: { instructions: 'x', final: true },
+  })
+  const agents = [
+    { name: 'order-status', stages },
+    { name: 'plain', stages: null },
+    { name: 'not-called', stages },
+  ]
+  const covers = stageCover(agents, [RECORD])
+  t.same(covers, [
+    {
+      agent: 'order-status',
+      stages: { all: 4, missed: ['end'] },
+      ways: { all: 4, missed: ['ask to human', 'help to ask'] },
+    },
+  ])
+  t.match(
+    coverText(covers),
+    /order-status: 3 of 4 stages, 2 of 4 ways between them\n  stages that no call was in: end\n  ways that no call took: ask to human, help to ask\n/,
+  )
+  t.end()
+})

@@ -80,8 +80,18 @@ t.test('a call of a lost node that nobody goes on with gets one record, from wha
   t.teardown(() => test.close())
   const kept = keptCall({ callSid: 'HD_lostnode0001', node: 'gw-9' })
   const entry = { role: 'caller' as const, text: 'where is it', startMs: 900, endMs: 1700 }
-  const dropped = { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 }
-  const log = { transcript: [entry], toolCalls: [], turns: [], bargeIns: [], claims: [], dropped }
+  const dropped = { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 }
+  const log = {
+    transcript: [entry],
+    toolCalls: [],
+    turns: [],
+    bargeIns: [],
+    claims: [],
+    stages: [],
+    facts: [],
+    handovers: [],
+    dropped,
+  }
   for (let i = 0; i < 2; i++) test.host.enterLost({ kept, log, marks: [] })
   t.match(test.records, [{ endReason: 'process-died', outcome: 'failed', durationMs: 19_600, transcript: [entry] }])
   t.equal(test.records.length, 1)

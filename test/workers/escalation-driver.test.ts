@@ -55,7 +55,7 @@ function rig(
       rootSid,
       effects: new CallEffects({ callSid: SID, resumed: false, log, mark }, new Effects(gate, metrics)),
       call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
-      agent: {
+      agent: () => ({
         ...agent,
         escalation: {
           ...(agent.escalation as NonNullable<typeof agent.escalation>),
@@ -63,7 +63,7 @@ function rig(
           strategies,
           numbers: ['+254700000002'],
         },
-      },
+      }),
       caller: '+254700000001',
       ours: '+254709000000',
       log,

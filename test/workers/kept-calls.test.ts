@@ -558,10 +558,22 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   const { free } = host
   const { session } = keptCall()
   if (session === null) throw new Error('no session')
-  const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [], claims: [] }
+  const log = {
+    transcript: [],
+    toolCalls: [],
+    turns: [],
+    bargeIns: [],
+    claims: [],
+    stages: [],
+    facts: [],
+    handovers: [],
+  }
   const state = (changes: Parameters<typeof keptCall>[0]): KeptState => ({
     kept: keptCall(changes),
-    log: { ...log, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 } },
+    log: {
+      ...log,
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
+    },
     marks: [],
   })
   const refused = (changes: Parameters<typeof keptCall>[0], code: string): void =>

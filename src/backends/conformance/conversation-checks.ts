@@ -6,6 +6,11 @@ const GLAD_REPLY = { say: 'Good to hear from you.', audioMs: 1600 }
 /** Services round the length of their sound to whole milliseconds. */
 const SOUND_TOLERANCE_MS = 5
 
+const STAGE_TOOLS = {
+  verify: { name: 'verify_caller', description: 'Verifies.', parameters: { type: 'object', properties: {} } },
+  help: { name: 'open_ticket', description: 'Opens a ticket.', parameters: { type: 'object', properties: {} } },
+}
+
 /** What the caller hears and what the model receives, turn by turn. */
 export const conversationChecks: readonly ConformanceCheck[] = [
   {
@@ -361,6 +366,33 @@ export const conversationChecks: readonly ConformanceCheck[] = [
             expect(told.includes(fact), `the model to know ${JSON.stringify(fact)}`)
           }
           expectEqual(recorder.all('tool-call').length, 0, 'tools run again')
+        },
+      ),
+  },
+  {
+    name: 'goes to another stage in mid-session: with its instructions, and its tools where they can be changed',
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Hello', 'Help'],
+          replies: [{ say: 'Yes.' }, { calls: [{ callId: 'c1', name: 'open_ticket', args: {} }] }],
+          session: { tools: [STAGE_TOOLS.verify] },
+        },
+        async ({ backend, recorder, vendor, has }) => {
+          backend.sendText('Hello', { role: 'caller', respond: true })
+          await recorder.next('turn-done')
+          const stage = 'Stage of this call: help.'
+          backend.updateSession({ instructions: `You are a shop. ${stage}`, news: stage, tools: [STAGE_TOOLS.help] })
+          backend.sendText('Help', { role: 'caller', respond: true })
+          const call = await recorder.next('tool-call')
+          expectEqual(call.name, 'open_ticket', 'tool of the stage')
+          backend.toolResult(call.callId, { ok: true, value: { ticketId: 'T-1' } })
+          if (!has('stages') || vendor.model === undefined) return
+          const { instructions, tools } = vendor.model
+          expect([instructions, ...vendor.texts].join('\n').includes(stage), 'the model to know its stage')
+          const wanted = backend.capabilities.changesTools === false ? 'verify_caller' : 'open_ticket'
+          expectEqual(tools.join(), wanted, 'tools of the model')
         },
       ),
   },

@@ -55,6 +55,8 @@ export interface ConformanceVendor {
   readonly texts: readonly string[]
   /** Results of tool calls that the model got, in order, as text. */
   readonly toolAnswers: readonly { readonly callId: string; readonly text: string }[]
+  /** Instructions and names of the tools that the model has now; absent for a service without a model. */
+  readonly model?: { readonly instructions: string; readonly tools: readonly string[] }
   /** How often the model began to answer. */
   readonly answers: number
   /** How much of its last answer the model takes as heard; null when the service does not tell. */
@@ -79,6 +81,7 @@ export interface ConformanceScript {
 
 /**
  * A feature that most services have and some lack:
+ * - `stages`: the instructions of another stage reach a model; without one a stage is a state of a dialogue.
  * - `notes`: a text that asks for no answer reaches the model.
  * - `history`: the words of an earlier session reach the model.
  * - `error-words`: the error of a failed tool reaches the model.
@@ -89,7 +92,7 @@ export interface ConformanceScript {
  * - `floor`: an answer begins only when it is asked for and the caller is silent. A full-duplex model decides by itself.
  */
 export type ConformanceFacet =
-  'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage' | 'floor'
+  'stages' | 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage' | 'floor'
 
 /** A backend wired to a fresh scripted service, for one check. */
 export interface ConformanceSetup {

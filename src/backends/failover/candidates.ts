@@ -307,6 +307,7 @@ export class Candidates {
       truncate: true,
       // Where the gateway marks the turns, one that finds its own gets no such speech.
       weighsSpeech: all.every((one) => one.weighsSpeech === true || (one.serverVad && !serverVad)),
+      changesTools: all.every((one) => one.changesTools !== false),
       maxSessionMs: null,
     }
     const odd = all.find((one) => one.inputRateHz !== inputRateHz)

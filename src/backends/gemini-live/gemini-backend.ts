@@ -2,12 +2,20 @@ import { BACKEND_PRE_ROLL_MS_MAX, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { hasSound } from '../../media/pcm.js'
-import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
+import type {
+  Backend,
+  BackendSession,
+  BackendSink,
+  SessionUpdate,
+  ToolReply,
+  ToolSpec,
+  TextOptions,
+} from '../backend.js'
 import { messageLength, silencePause } from '../transport/caller-uplink.js'
 import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { preRollMs } from '../pre-roll.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
-import { saidText } from '../prompts.js'
+import { newInstructions, saidText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import {
@@ -196,6 +204,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
         outputRateHz: GEMINI_OUTPUT_RATE_HZ,
         serverVad,
         truncate: false,
+        // Older models have no `contextUpdate`.
+        changesTools: traitsOf(options).asynchronous,
         maxSessionMs: GEMINI_CONNECTION_MS,
       },
       uplink: {
@@ -315,14 +325,12 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.sink.event({ type: 'turn-done', generation: turn.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({
-    instructions,
-    tools,
-  }: {
-    readonly instructions?: string
-    readonly tools?: readonly ToolSpec[]
-  }): void {
+  updateSession({ instructions, news = instructions, tools }: SessionUpdate): void {
     if (instructions === undefined && tools === undefined) return
+    if (this.capabilities.changesTools === false) {
+      if (news !== undefined) this.sendText(newInstructions(news), { role: 'system', respond: false })
+      return
+    }
     if (tools !== undefined) this.#tools = byName(tools)
     this.connection.whenReady(() =>
       this.#send({

@@ -1,10 +1,10 @@
 import { BACKEND_CLOSE_MS, BACKEND_PRE_ROLL_MS, BACKEND_TRANSCRIPT_CHARS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { Backend, BackendSession, BackendSink, ToolReply, ToolSpec, TextOptions } from '../backend.js'
+import type { Backend, BackendSession, BackendSink, SessionUpdate, ToolReply, TextOptions } from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
-import { saidText } from '../prompts.js'
+import { newInstructions, saidText } from '../prompts.js'
 import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -168,14 +168,13 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     if (first !== undefined) this.#tellHeard(first, itemId === null ? 0 : playedMs)
   }
 
-  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
-    const { instructions, tools } = update
+  updateSession(update: SessionUpdate): void {
+    const { instructions, news = instructions, tools } = update
     if (instructions === undefined && tools === undefined) return
     this.connection.whenReady(() => {
       this.#delegate?.updateSession(update)
       // The instructions of the live model cannot be replaced.
-      if (instructions !== undefined)
-        this.#context('instructions', `From here on these instructions apply: ${instructions}`, null)
+      if (news !== undefined) this.#context('instructions', newInstructions(news), null)
     })
   }
 

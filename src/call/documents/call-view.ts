@@ -47,7 +47,7 @@ export interface FleetRow extends ListedCall {
 /** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
 export const CALL_TIMELINE_VERSION = 1
 
-const { callSid, agent, turns, bargeIns } = callRecordSchema.shape
+const { callSid, agent, turns, bargeIns, stages } = callRecordSchema.shape
 
 /** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. */
 export const timelineSchema = z.object({
@@ -63,6 +63,7 @@ export const timelineSchema = z.object({
   timelineDropped: z.int(),
   turns,
   bargeIns,
+  stages,
   tools: z.array(z.object({ name: z.string(), startMs: measuredMs, ms: measuredMs, ok: z.boolean() })),
 })
 export type CallTimelineView = DocumentOf<typeof timelineSchema>
@@ -90,6 +91,7 @@ export function timelineOf(record: CallRecord, traceId: string | null): CallTime
     timelineDropped: record.timelineDropped,
     turns: record.turns,
     bargeIns: record.bargeIns,
+    stages: record.stages,
     tools: record.toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs, ms, ok })),
   }
 }

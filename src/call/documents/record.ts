@@ -136,6 +136,44 @@ export const claim = (ms: Ms) =>
 export type ClaimRecord = DocumentOf<ReturnType<typeof claim>>
 export type ClaimVerdict = ClaimRecord['verdict']
 
+/** The call came into a stage of its agent (docs/STAGES.md). */
+export const stageMove = (ms: Ms) =>
+  z.object({
+    atMs: ms.describe('Milliseconds since the stream opened.'),
+    from: z.string().nullable().describe('Null: the call began.'),
+    stage: z.string(),
+    why: z
+      .enum(['begin', 'handover', 'model', 'facts', 'tool', 'failures', 'time'])
+      .describe(
+        'handover: another agent has begun. model: it called go_to_stage. Otherwise the gateway moved the call.',
+      ),
+    summary: z.string().exactOptional().describe('What the model says of the stage that was left.'),
+  })
+
+export type StageRecord = DocumentOf<ReturnType<typeof stageMove>>
+
+/** One agent has handed the call over to another. */
+export const handover = (ms: Ms) =>
+  z.object({
+    atMs: ms.describe('Milliseconds since the stream opened.'),
+    from: z.string(),
+    to: z.string(),
+    summary: z.string().describe('What the first agent said of it; empty where it said nothing.'),
+  })
+
+export type HandoverRecord = DocumentOf<ReturnType<typeof handover>>
+
+/** Something became known in the call, or changed. */
+export const knownFact = (ms: Ms) =>
+  z.object({
+    atMs: ms.describe('Milliseconds since the stream opened.'),
+    name: z.string(),
+    value: z.union([z.string(), z.number(), z.boolean()]),
+    from: z.string().describe('The tool that gave it.'),
+  })
+
+export type FactRecord = DocumentOf<ReturnType<typeof knownFact>>
+
 export const timelineMark = (ms: Ms) =>
   z.object({
     name: z.string(),
@@ -302,6 +340,15 @@ export const callRecordSchema = z.object({
     .default([])
     .describe('What the agent claimed to have done, held against its tool calls (docs/AGENTS.md, "Claims").'),
   waits: z.array(waitRecord).default([]).describe('Tool calls whose answers came later (docs/WAITING.md).'),
+  stages: z
+    .array(stageMove(wholeMs))
+    .default([])
+    .describe('The stages that the call was in, in order; empty for an agent without stages (docs/STAGES.md).'),
+  facts: z.array(knownFact(wholeMs)).default([]).describe('What became known, in order; the last of a name counts.'),
+  handovers: z
+    .array(handover(wholeMs))
+    .default([])
+    .describe('Agents that took the call over from `agent`, in order; the last of them had it at its end.'),
   escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),

@@ -24,6 +24,7 @@ interface SimulateOptions {
   readonly junit?: string
   readonly json?: string | true
   readonly record?: string
+  readonly cover?: true
   readonly list?: true
 }
 
@@ -67,6 +68,7 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     .option('--junit <file>', 'JUnit XML')
     .addOption(jsonFileOption())
     .option('--record <folder>', 'spoken calls as stereo WAV: the caller left, what the caller heard right')
+    .option('--cover', 'also says which stages of the agents, and ways between them, no call took (docs/STAGES.md)')
     .option('--list', 'only list the names of the scenarios')
   withExitCodes(
     command,
@@ -85,6 +87,8 @@ function argumentsOf(paths: readonly string[], options: SimulateOptions, env: Te
     throw new UsageError('--url and --ops-url need each other: the results of a call are read from the ops port')
   if (url !== undefined && mode === 'text')
     throw new UsageError('--mode text runs without a gateway; leave out --url, or the mode')
+  if (url !== undefined && options.cover === true)
+    throw new UsageError('--cover reads the stages of the agents; leave out --url, and name their folder with --agents')
   if (url === undefined && options.secret !== undefined)
     throw new UsageError('--secret needs --url: it is for a running gateway')
   return {
@@ -100,6 +104,7 @@ function argumentsOf(paths: readonly string[], options: SimulateOptions, env: Te
     junit: options.junit ?? null,
     json: jsonTarget(options.json),
     record: options.record ?? null,
+    cover: options.cover === true,
     list: options.list === true,
   }
 }

@@ -76,6 +76,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
     ...found,
     ...inTheEnd(record, expect),
     ...inTheFields(record, expect.fields),
+    ...inTheStages(record, expect),
     ...inTheTools(record.toolCalls, expect),
     ...inTheWaits(record, expect),
     ...inTheClaims(record.claims),
@@ -126,6 +127,24 @@ function inTheWaits({ waits }: CallRecord, { waits: expected }: Expectations): F
   if (right) return []
   const found = waits.map(words).join('; ') || 'none'
   return [{ what: `tools waited: ${found}; expected ${expected.map(words).join('; ')}`, nearMs: null }]
+}
+
+/** Other stages may lie between those that were expected. */
+function inTheStages(record: CallRecord, { stages }: Expectations): Finding[] {
+  const been = record.stages.map(({ stage }) => stage)
+  const last = stages.at(-1)
+  if (last === undefined) return []
+  const at = stages.slice(0, -1).reduce((from, stage) => {
+    const found = from < 0 ? -1 : been.indexOf(stage, from)
+    return found < 0 ? -1 : found + 1
+  }, 0)
+  if (at >= 0 && at < been.length && been.at(-1) === last) return []
+  return [
+    {
+      what: `the call went through the stages ${been.join(', ') || '(none)'}; expected ${stages.join(', ')}`,
+      nearMs: null,
+    },
+  ]
 }
 
 // --- tools ------------------------------------------------------------------------------------------------------

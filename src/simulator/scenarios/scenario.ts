@@ -146,6 +146,8 @@ export interface Expectations {
     readonly status: WaitRecord['status']
     readonly told: boolean | null
   }[]
+  /** Stages that the call was in, in this order, the last of them at its end; empty: any. */
+  readonly stages: readonly string[]
   readonly turns: Range | null
   readonly bargeIns: Range | null
   readonly withinMs: Readonly<Partial<Record<TimedThing, number>>>
@@ -174,6 +176,7 @@ const ms = z.int().min(0).max(3_600_000)
 const count = z.int().min(0).max(1000)
 const range = z.union([count, z.strictObject({ min: count.optional(), max: count.optional() })])
 const toolName = z.string().min(1).max(64)
+const stageName = z.string().min(1).max(40)
 const argument = z.union([pattern, z.number(), z.boolean(), z.null()])
 const values = z.record(z.string(), argument)
 const anyOf = <const T extends readonly [string, ...string[]]>(names: T) =>
@@ -223,6 +226,10 @@ const expectSchema = z
     fields: values
       .optional()
       .describe("Fields of the agent's `analysis`: a value, a text or a /regex/; null for one that is not known."),
+    stage: z
+      .union([stageName, z.array(stageName).min(1).max(20)])
+      .optional()
+      .describe('The stage that the call ended in; of a list the last, and before it the others in this order.'),
     escalated: z
       .union([
         z.boolean(),
@@ -503,6 +510,7 @@ function expectationsOf(expect: ScenarioFile['expect']): Expectations {
     ),
     language: expect.language ?? null,
     fields: argumentsOf(expect.fields ?? {}),
+    stages: listed(expect.stage),
     neverSaid: patternsOf(expect.neverSaid),
     understood: patternsOf(expect.understood),
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),

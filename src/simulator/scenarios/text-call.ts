@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../../agents/tool-runner.js'
-import type { EffectAnswer, ToolContext, ToolOutcome } from '../../agents/tool.js'
+import type { EffectAnswer, ToolOutcome } from '../../agents/tool.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
 import { EmbeddedBackend } from '../../backends/embedded/embedded-backend.js'
 import type { CallRecord } from '../../call/documents/record.js'
@@ -51,8 +51,9 @@ import { HumanCalls } from '../../escalation/human-calls.js'
 
 interface TextCallOptions {
   readonly hosted: HostedAgent
-  /** Of this agent; may be shared by calls. */
-  readonly tools: ToolRunner
+  /** All agents, and the tools of those that may have the call; tools may be shared by calls. */
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly tools: ReadonlyMap<string, ToolRunner>
   readonly from: string
   readonly to: string
   readonly script: CallerScript
@@ -99,9 +100,9 @@ class TextCall implements DocumentCall {
   /** Outcomes that no tool waits for yet. */
   readonly #settle: SettledTool[]
   readonly #caller: TextCaller
-  readonly #speech: TextSpeech
+  /** Of the agent that has the call. */
+  #speech: TextSpeech | null = null
   readonly #call: MainThreadCall
-  readonly #speechPort: MessagePort
   readonly #sentences: string[] = []
   readonly #digits: string[] = []
   #task: WorkerCall | null = null
@@ -120,8 +121,6 @@ class TextCall implements DocumentCall {
     const { hosted } = options
     this.#settle = [...options.settle]
     this.#tools = new CountedTools(options.tools, (tool, waitId) => this.#pending(tool, waitId))
-    const { port1, port2 } = new MessageChannel()
-    this.#speechPort = port2
     this.#caller = new TextCaller(
       {
         script: options.script,
@@ -139,7 +138,6 @@ class TextCall implements DocumentCall {
       },
       this.#clock.nowMs(),
     )
-    this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
     this.#call = new MainThreadCall(
       {
         callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`),
@@ -173,7 +171,7 @@ class TextCall implements DocumentCall {
       return this.#observed(overdue)
     } finally {
       this.#clock.end()
-      this.#speech.close()
+      this.#speech?.close()
     }
   }
 
@@ -203,9 +201,18 @@ class TextCall implements DocumentCall {
       humanCalls: new HumanCalls({ perNumberPerMinute: 1, fallbacksPerMinute: 0 }),
       journal: null,
       memory: this.#media.memory,
+      agent: (name, business) => {
+        const agent = this.#options.agents.get(name) ?? null
+        return agent !== null && business !== null ? (agent.forBusiness?.(business) ?? agent) : agent
+      },
       callNumber: () => 1,
       run: (start) => this.#runOnWorker(start, wallOffsetMs),
-      openSpeech: () => this.#speechPort,
+      openSpeech: () => {
+        const { port1, port2 } = new MessageChannel()
+        this.#speech?.close()
+        this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
+        return port2
+      },
       taskOver: () => undefined,
       streams: () => undefined,
       over: (_call, record) => {
@@ -234,7 +241,7 @@ class TextCall implements DocumentCall {
   #runOnWorker(start: CallStart, wallOffsetMs: number): Promise<CallEnd> {
     // The speech port of a text call cannot break, so it never reconnects.
     const reopen = (): Promise<MessagePort> => Promise.reject(new GatewayError('SPEECH_FAULT', 'the call is over'))
-    const speech = new SpeechClient({ port: this.#speechPort, reopen })
+    const speech = new SpeechClient({ port: start.speech as MessagePort, reopen }) // from `openSpeech` above
     const { latency, resamplers } = this.#media
     const task = new WorkerCall(
       start,
@@ -251,7 +258,7 @@ class TextCall implements DocumentCall {
         backend: (sink) => new EmbeddedBackend(sink, { speech, nowMs: this.#clock.nowMs, after: this.#clock.after }),
         report: () => ({ cost: null, budget: null, failover: null, irregular: {} }),
         speech,
-        tools: this.#tools,
+        tools: this.#tools.of(start.agent.name),
         voice: start.agent.voice.embedded,
         guard: (call, work) => {
           try {
@@ -295,7 +302,7 @@ class TextCall implements DocumentCall {
       task.speak(nowMs)
     }
     this.#call.pump(nowMs)
-    this.#speech.tick()
+    this.#speech?.tick()
     // A message to a port is delivered in the next turn of the event loop, its answer in the turn after that.
     await turn()
     await turn()
@@ -597,22 +604,28 @@ const levelVad: VadBank = {
 }
 
 /** The tools of one call with a count of running ones, for `#keepPace`. */
-class CountedTools implements CallToolRunner {
+class CountedTools {
   running = 0
-  readonly serverTools: CallToolRunner['serverTools']
-  readonly watchServers: CallToolRunner['watchServers']
-  readonly #tools: CallToolRunner
+  readonly #tools: ReadonlyMap<string, CallToolRunner>
   readonly #pending: (tool: string, waitId: string) => void
 
   /** @param pending  a tool waits for its outcome */
-  constructor(tools: CallToolRunner, pending: (tool: string, waitId: string) => void) {
+  constructor(tools: ReadonlyMap<string, CallToolRunner>, pending: (tool: string, waitId: string) => void) {
     this.#tools = tools
     this.#pending = pending
-    this.serverTools = () => tools.serverTools()
-    this.watchServers = (listener) => tools.watchServers(listener)
   }
 
-  async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
+  /** Of that agent. */
+  of(agent: string): CallToolRunner {
+    const tools = this.#tools.get(agent) as CallToolRunner // opened with the call
+    return {
+      serverTools: () => tools.serverTools(),
+      watchServers: (listener) => tools.watchServers(listener),
+      run: (name, args, context) => this.#run(tools, name, args, context),
+    }
+  }
+
+  async #run(tools: CallToolRunner, ...[name, args, context]: Parameters<CallToolRunner['run']>): Promise<ToolOutcome> {
     this.running++
     try {
       let waitId = ''
@@ -622,7 +635,7 @@ class CountedTools implements CallToolRunner {
         if (answer.type === 'run') waitId = answer.continueUrl?.slice(CONTINUE.length) ?? ''
         return answer
       }
-      const outcome = await this.#tools.run(
+      const outcome = await tools.run(
         name,
         args,
         gate === undefined ? context : { ...context, gate: { ...gate, intend } },

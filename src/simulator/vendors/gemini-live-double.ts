@@ -135,6 +135,7 @@ class GeminiDoubleSession {
   /** Every message of the client but audio. */
   readonly received: LiveClientMessage[] = []
   readonly texts: string[] = []
+  #instructions = ''
   readonly toolAnswers: { readonly callId: string; readonly text: string }[] = []
   callerAudioMs = 0
   /** Audio messages outside of an announced activity, while the service's own detection is off. */
@@ -211,6 +212,8 @@ class GeminiDoubleSession {
   #take(message: LiveClientMessage): void {
     if (message.realtimeInput?.audio === undefined) this.received.push(message)
     if (this.setup === null) return this.#setUp(message.setup)
+    const { contextUpdate } = message as { readonly contextUpdate?: ContextUpdate }
+    if (contextUpdate !== undefined) return this.#update(contextUpdate)
     if (message.clientContent !== undefined)
       return this.#content(message.clientContent.turns ?? [], message.clientContent.turnComplete === true)
     if (message.toolResponse !== undefined) return this.#toolResponse(message.toolResponse.functionResponses ?? [])
@@ -237,9 +240,8 @@ class GeminiDoubleSession {
     const wrong = this.#refused(setup)
     if (wrong !== null) return this.closeWith(1007, wrong)
     this.setup = setup
-    for (const tool of setup.tools ?? [])
-      for (const declared of ('functionDeclarations' in tool ? tool.functionDeclarations : null) ?? [])
-        this.#functions.set(declared.name ?? '', declared)
+    this.#instructions = textOf(setup.systemInstruction)
+    this.#declare(setup.tools)
     this.heard = [...(this.#parts.handles.get(handle ?? '') ?? [])]
     this.#historyOpen = setup.historyConfig?.initialHistoryInClientContent === true
     const confirm = (): void => this.send({ setupComplete: {} })
@@ -276,6 +278,26 @@ class GeminiDoubleSession {
     // The vendor's enums have the words of the wire as values.
     const behavior: string | undefined = this.#functions.get(name)?.behavior
     return this.#asynchronous || behavior !== undefined ? (behavior ?? 'NON_BLOCKING') === 'BLOCKING' : true
+  }
+
+  /** Instructions and tools in mid-session, which only models of 3.8 and later take. */
+  #update({ systemInstruction, tools }: ContextUpdate): void {
+    if (!this.#asynchronous) return this.closeWith(1007, 'Invalid JSON payload received. Unknown name "contextUpdate"')
+    if (systemInstruction !== undefined) this.#instructions = textOf(systemInstruction)
+    if (tools === undefined) return
+    this.#functions.clear()
+    this.#declare(tools.tools)
+  }
+
+  #declare(tools: LiveClientSetup['tools']): void {
+    for (const tool of tools ?? [])
+      for (const declared of ('functionDeclarations' in tool ? tool.functionDeclarations : null) ?? [])
+        this.#functions.set(declared.name ?? '', declared)
+  }
+
+  /** What the model has now. */
+  get model(): { readonly instructions: string; readonly tools: readonly string[] } {
+    return { instructions: this.#instructions, tools: [...this.#functions.keys()] }
   }
 
   /** The model was interrupted although nobody said anything. */
@@ -511,4 +533,17 @@ class GeminiDoubleSession {
 function instructionsOf(setup: LiveClientSetup | null): string {
   const given = setup?.systemInstruction as Content | undefined
   return (given?.parts ?? []).map(({ text }) => text ?? '').join('\n')
+}
+
+/** In mid-session; the vendor's library has no type for it. */
+interface ContextUpdate {
+  readonly systemInstruction?: LiveClientSetup['systemInstruction']
+  readonly tools?: { readonly tools?: LiveClientSetup['tools'] }
+}
+
+function textOf(content: LiveClientSetup['systemInstruction']): string {
+  if (typeof content === 'string') return content
+  const parts: readonly unknown[] =
+    typeof content === 'object' && !Array.isArray(content) && 'parts' in content ? (content.parts ?? []) : []
+  return parts.map((part) => (part as { readonly text?: string }).text ?? '').join('')
 }

@@ -1,5 +1,11 @@
 import type { IncomingMessage } from 'node:http'
-import type { ClientEvent, ServerEvent, SessionConfig, SessionResource } from 'openai/resources/live/live'
+import type {
+  ClientEvent,
+  ServerEvent,
+  SessionConfig,
+  SessionResource,
+  SessionUpdateConfig,
+} from 'openai/resources/live/live'
 import type { ResponseInputItem } from 'openai/resources/responses/responses'
 import type { WebSocket } from 'ws'
 import { samplesOf } from '../../media/pcm.js'
@@ -271,6 +277,7 @@ class LiveDoubleSession {
       case 'session.instructions.append':
         return this.#context(event)
       case 'session.update':
+        this.#update(event.session)
         return this.send({ type: 'session.updated', session: this.#resource() })
       case 'response.item.create':
         return this.#item(event.item)
@@ -280,6 +287,31 @@ class LiveDoubleSession {
         return this.end('close_requested')
       default:
         return this.error('unknown_event', `The double does not know ${event.type}.`)
+    }
+  }
+
+  /** What the hosted delegate has now; null where the client has one of its own. */
+  get hosted(): { readonly instructions: string; readonly tools: readonly string[] } | null {
+    const delegation = this.config?.delegation
+    if (delegation?.type !== 'responses') return null
+    const { instructions, tools } = delegation.responses ?? {}
+    return {
+      instructions: instructions ?? '',
+      tools: (tools ?? []).flatMap((tool) => ('name' in tool ? [String(tool.name)] : [])),
+    }
+  }
+
+  /** A member of the delegate that is not named stays. */
+  #update({ delegation }: SessionUpdateConfig): void {
+    const { config } = this
+    const before = config?.delegation
+    if (config === null || before?.type !== 'responses' || delegation?.type !== 'responses') return
+    this.config = {
+      ...config,
+      delegation: {
+        ...before,
+        responses: { ...before.responses, ...(delegation.responses as typeof before.responses) },
+      },
     }
   }
 

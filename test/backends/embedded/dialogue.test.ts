@@ -954,3 +954,48 @@ t.test(
     t.end()
   },
 )
+
+t.test('a state of another stage moves the call before its steps run, and goes on also where the call may not', (t) => {
+  const dialogue = offlineSchema.parse({
+    version: 1,
+    intents: { fault: { phrases: ['it is broken'] }, account: { phrases: ['my account'] } },
+    missed: 'greet',
+    start: 'greet',
+    states: {
+      greet: { steps: [{ say: 'Hello.' }, { listen: { on: { fault: 'fix', account: 'tell' } } }] },
+      fix: { stage: 'fix', steps: [{ say: 'Restart it.' }, { listen: { on: { fault: 'again', account: 'tell' } } }] },
+      again: { stage: 'fix', steps: [{ say: 'Restart it again.' }, { goto: 'greet' }] },
+      tell: {
+        stage: 'help',
+        steps: [{ call: { tool: 'getAccount', failed: 'greet' } }, { say: 'It is empty.' }, { goto: 'greet' }],
+      },
+    },
+  })
+  const { calls, input } = drive({
+    dialogue,
+    tool: (name, { stage }) =>
+      stage === 'fix' ? { ok: true, value: { stage } } : { ok: false, value: { error: `${name} is refused` } },
+  })
+  t.same(input('it is broken'), ['Restart it.'])
+  t.same(input('it is broken'), ['Restart it again.', 'Hello.'])
+  t.same(calls, ['go_to_stage {"stage":"fix"}'], 'once, while the dialogue stays in the stage')
+  t.same(input('my account'), ['Hello.'], 'the tool of the stage is refused, and its step says what follows')
+  t.same(calls.slice(1), ['go_to_stage {"stage":"help"}', 'getAccount {}'])
+
+  const waiting = drive({ dialogue, tool: () => null })
+  waiting.input('it is broken')
+  t.same(waiting.said, ['Hello.'], 'nothing is said before the call is in the stage')
+  const resumed = drive({
+    dialogue,
+    resume: waiting.engine.snapshot(),
+    tool: (_, { stage }) => ({ ok: true, value: { stage } }),
+  })
+  for (const action of resumed.engine.handle({ type: 'tool-result', callId: 'offline-1', ok: false, value: null }))
+    if (action.type === 'call')
+      t.same(
+        resumed.engine.handle({ type: 'tool-result', callId: action.callId, ok: true, value: null }),
+        [{ type: 'say', text: 'Restart it.' }],
+        'what was lost with a worker is asked for again',
+      )
+  t.end()
+})

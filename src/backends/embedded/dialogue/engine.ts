@@ -1,5 +1,5 @@
 import { textIn, type Phrase } from '../../../call/phrase.js'
-import { isBuiltIn } from '../../../call/gateway-tools.js'
+import { STAGE_TOOL, isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
 import { endsUnfinished } from '../../../call/turn-words.js'
 import { GatewayError } from '../../../core/errors.js'
@@ -80,6 +80,8 @@ type Waiting =
   | { readonly for: 'caller' }
   | { readonly for: 'result'; readonly callId: string }
   | { readonly for: 'saved'; readonly name: string }
+  /** The call goes to the stage of the state, whose steps have not begun. */
+  | { readonly for: 'stage'; readonly callId: string }
   | { readonly for: 'nothing' }
 
 interface Place {
@@ -136,6 +138,8 @@ export interface DialogueState {
   /** Words for a `text` slot that the caller has not finished. */
   unfinished?: string
   visits: Record<string, number>
+  /** The agent's stage that the dialogue went to last; missing before any. */
+  stage?: string
   widened: readonly string[]
   pending: readonly PendingCall[]
   calls: number
@@ -297,7 +301,7 @@ export class DialogueEngine {
   /** True when the dialogue waits for this result: the result makes it speak. */
   waitsFor(callId: string): boolean {
     const { waiting } = this.#state
-    if (waiting.for === 'result') return waiting.callId === callId
+    if (waiting.for === 'result' || waiting.for === 'stage') return waiting.callId === callId
     if (waiting.for !== 'saved') return false
     return this.#state.pending.some((call) => call.callId === callId && call.save === waiting.name)
   }
@@ -464,7 +468,7 @@ export class DialogueEngine {
       // An aside within an aside returns to where the first one started.
       const { place, prompt, waiting } = state
       if (waiting.for === 'caller') state.origin ??= { place, prompt }
-      else if (waiting.for === 'result' || waiting.for === 'saved') state.origin ??= { place, prompt, waiting }
+      else if (waiting.for !== 'start' && waiting.for !== 'nothing') state.origin ??= { place, prompt, waiting }
     } else {
       state.origin = null
     }
@@ -473,17 +477,23 @@ export class DialogueEngine {
     state.misses = 0
     state.prompt = []
     this.#clearKeys()
-    this.#run()
+    const stage = this.#dialogue.states[goal]?.stage
+    if (stage === undefined || stage === state.stage) return this.#run()
+    // Before the steps: the tools that they call are those of the stage.
+    state.stage = stage
+    const callId = this.#emitCall({ name: STAGE_TOOL, args: { stage }, save: null, again: true }, false)
+    state.waiting = { for: 'stage', callId }
   }
 
   /** Returns from an aside to the wait for a tool; continues at once when the result has arrived meanwhile. */
   #waitOn(waiting: Waiting): void {
     const state = this.#state
     const running = state.pending.some((call) =>
-      waiting.for === 'result' ? call.callId === waiting.callId : waiting.for === 'saved' && call.save === waiting.name,
+      waiting.for === 'saved' ? call.save === waiting.name : 'callId' in waiting && call.callId === waiting.callId,
     )
     state.waiting = waiting
     if (running) return
+    if (waiting.for === 'stage') return this.#run()
     state.place = { state: state.place.state, step: state.place.step + 1 }
     this.#run()
   }
@@ -634,12 +644,14 @@ export class DialogueEngine {
     state.pending = state.pending.filter((one) => one !== call)
     const { waiting } = state
     const awaited =
-      waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
+      waiting.for === 'saved' ? waiting.name === call.save : 'callId' in waiting && waiting.callId === callId
     if (!ok && call.again && this.#lost.delete(callId)) {
       const newCallId = this.#emitCall({ name: call.name, args: call.args, save: call.save, again: false }, !awaited)
-      if (waiting.for === 'result' && waiting.callId === callId) state.waiting = { for: 'result', callId: newCallId }
+      if (awaited && 'callId' in waiting) state.waiting = { ...waiting, callId: newCallId }
       return
     }
+    // Where the call did not go to the stage, its tools are refused, and their steps say what follows.
+    if (awaited && waiting.for === 'stage') return this.#run()
     if (call.save !== null) state.values[call.save] = ok ? value : null
     // The tool's error, for conditions and texts of the failure path.
     state.values['failure'] = ok ? null : value

@@ -1,0 +1,114 @@
+import { COLLECT_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
+import type { GatewayTool } from '../call/gateway-tools.js'
+import { VERIFIED_FACT } from '../call/stage-definition.js'
+import type { AgentDefinition } from './definition.js'
+import { allowedNames, pathText } from './faults.js'
+import { mcpToolNames } from './mcp-definition.js'
+
+/** A fault at its path of the agent's file. */
+interface StageFault {
+  readonly path: readonly PropertyKey[]
+  readonly key?: boolean
+  readonly what: string
+}
+
+/**
+ * What is wrong with stages that their schema cannot say: names of tools, facts and stages that do not exist, stages that
+ * no call reaches or leaves, and needs that nothing in this stage, or in one before it, gives.
+ * @param offered  the tools that the agent's model may be offered
+ */
+export function stageFaults(agent: AgentDefinition, offered: readonly GatewayTool[]): StageFault[] {
+  const { facts, stages } = agent
+  const faults: StageFault[] = []
+  const fault = (path: readonly PropertyKey[], what: string, key = false): void => {
+    faults.push({ path, key, what: `${pathText(path)} ${what}` })
+  }
+  const tools = [...offered.map(({ name }) => name), ...mcpToolNames(agent.mcp)]
+  /** A tool that gets secret digits is called by way of another. */
+  const calledBy = (tool: string): string => (agent.digits.some((one) => one.tool === tool) ? COLLECT_TOOL : tool)
+  const known = [...(agent.verification === null ? [] : [VERIFIED_FACT]), ...Object.keys(facts)]
+  const isTool = (path: readonly PropertyKey[], name: string): void => {
+    if (!tools.includes(calledBy(name)))
+      fault(path, `is ${name}, which is not a tool of this agent; ${allowedNames(name, tools)}`)
+  }
+  const isFact = (path: readonly PropertyKey[], name: string): void => {
+    if (known.includes(name)) return
+    const none = name === VERIFIED_FACT ? 'which needs a verification section' : 'which is no fact of this agent'
+    fault(path, `is ${name}, ${none}; ${allowedNames(name, known)}`)
+  }
+
+  for (const [name, { from = [] }] of Object.entries(facts))
+    from.forEach((source, i) => isTool(['facts', name, 'from', i], source.split('.')[0] ?? ''))
+  const names = Object.keys(stages ?? {})
+  for (const [state, { stage }] of Object.entries(agent.offline?.states ?? {}))
+    if (stage !== undefined && !names.includes(stage))
+      fault(
+        ['offline', 'states', state, 'stage'],
+        `is ${stage}, which is no stage of this agent; ${allowedNames(stage, names)}`,
+      )
+  if (stages === null) {
+    if (Object.keys(facts).length > 0) fault(['facts'], 'are for stages, and this agent has none')
+    return faults
+  }
+
+  for (const [name, stage] of Object.entries(stages)) {
+    const at = ['stages', name]
+    stage.tools?.forEach((tool, i) => isTool([...at, 'tools', i], tool))
+    stage.needs.forEach((need, i) => isFact([...at, 'needs', i], need))
+    if (stage.language !== undefined && !agent.languages.includes(stage.language))
+      fault([...at, 'language'], `is ${stage.language}; ${allowedNames(stage.language, agent.languages)}`)
+    if (stage.escalate !== undefined && agent.escalation === null)
+      fault([...at, 'escalate'], 'needs a human, but the agent has no escalation section')
+    for (const [to, next] of Object.entries(stage.next)) {
+      const way = [...at, 'next', to]
+      if (!names.includes(to)) fault(way, `leads to no stage of this agent; ${allowedNames(to, names)}`, true)
+      if (to === name) fault(way, 'leads to its own stage', true)
+      if (next.when === undefined && next.on === undefined)
+        fault(way, 'needs when, for the model, or on, for the gateway')
+      next.needs?.forEach((need, i) => isFact([...way, 'needs', i], need))
+      next.on?.facts?.forEach((need, i) => isFact([...way, 'on', 'facts', i], need))
+      if (next.on?.tool !== undefined) isTool([...way, 'on', 'tool'], next.on.tool)
+    }
+    if (stage.handoverTo === agent.name) fault([...at, 'handoverTo'], 'is the agent itself')
+    const ends = stage.final || stage.escalate !== undefined || stage.handoverTo !== undefined
+    if (!ends && Object.keys(stage.next).length === 0)
+      fault(at, 'has no way out: it needs next, or escalate, handoverTo or final: true', true)
+  }
+  if (faults.length > 0) return faults
+
+  /** Each stage with those from which it is reached, itself included. */
+  const before = new Map(names.map((name) => [name, new Set(reaching(stages, name))]))
+  const [first = ''] = names
+  for (const [name, stage] of Object.entries(stages)) {
+    const earlier = before.get(name) ?? new Set()
+    if (!earlier.has(first)) fault(['stages', name], 'is reached from no stage before it', true)
+    /** The model asks for it in any stage; a tool gives it where it is offered. */
+    const given = (fact: string): boolean => {
+      const { from = [], ask } = facts[fact] ?? {}
+      const sources = fact === VERIFIED_FACT ? [VERIFY_TOOL] : from.map((source) => source.split('.')[0] ?? '')
+      return (
+        ask !== undefined ||
+        [...earlier].some((one) => sources.some((tool) => stages[one]?.tools?.includes(calledBy(tool)) !== false))
+      )
+    }
+    const check = (path: readonly PropertyKey[], needs: readonly string[] | undefined): void =>
+      needs?.forEach((need, i) => {
+        if (!given(need)) fault([...path, i], `is ${need}, which no tool of this stage, or of one before it, gives`)
+      })
+    check(['stages', name, 'needs'], stage.needs)
+    for (const [to, next] of Object.entries(stage.next)) {
+      check(['stages', name, 'next', to, 'needs'], next.needs)
+      check(['stages', name, 'next', to, 'on', 'facts'], next.on?.facts)
+    }
+  }
+  return faults
+}
+
+/** The stages from which `name` is reached, itself included. */
+function reaching(stages: NonNullable<AgentDefinition['stages']>, name: string): readonly string[] {
+  const found = [name]
+  for (const one of found)
+    for (const [from, { next }] of Object.entries(stages))
+      if (Object.hasOwn(next, one) && !found.includes(from)) found.push(from)
+  return found
+}

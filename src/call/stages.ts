@@ -1,0 +1,311 @@
+import { hasFields, valueAt } from '../core/json.js'
+import type { CallLog } from './call-log.js'
+import type { FactRecord, StageRecord } from './documents/record.js'
+import { isFailure } from './escalation-rules.js'
+import { SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
+import type { GatewayTool } from './gateway-tools.js'
+import { VERIFIED_FACT } from './stage-definition.js'
+import type { Stage, StageOptions } from './stage-definition.js'
+
+/** Moves of one call, and values that its facts took: what comes after them is refused, or not kept. */
+const STAGE_MOVES_MAX = 100
+const FACT_CHANGES_MAX = 200
+/** Characters of a fact, and of the line that a stage leaves behind. */
+const FACT_CHARS_MAX = 200
+const SUMMARY_CHARS_MAX = 300
+/** Characters of a stage's name, which a model may have invented. */
+const STAGE_NAME_CHARS_MAX = 40
+
+type MoveCause = StageRecord['why']
+
+/** A tool's result, as far as stages read it. */
+interface StageResult {
+  readonly tool: string
+  readonly ok: boolean
+  readonly value: unknown
+  readonly error?: string
+}
+
+/** An entry of the call's log. */
+type StageEntry =
+  { readonly kind: 'stage'; readonly record: StageRecord } | { readonly kind: 'fact'; readonly record: FactRecord }
+
+/**
+ * In which stage a call is, what is known, and where it may go. It has no clock and does no I/O; what happened is in the
+ * call log, from which another worker or node goes on.
+ *
+ *     stage --the model's go_to_stage: a way out, and what it needs is known--> next
+ *     stage --otherwise--> the same; the model is told what is missing, or which ways there are
+ *     stage --the gateway: facts are known, a tool has succeeded, tools have failed, time--> next
+ */
+export class Stages {
+  readonly #options: StageOptions
+  readonly #log: Pick<CallLog, 'stages' | 'facts' | 'toolCalls' | 'handovers'>
+  readonly #emit: (entry: StageEntry) => void
+  readonly #facts = new Map<string, FactRecord['value']>()
+  #now: string
+  #sinceMs = 0
+  #failures = 0
+  /** Not before `begin`. */
+  #begun = false
+  readonly #anew: boolean
+  #moved = false
+  #changed = false
+
+  /**
+   * @param log   the call's log, which `emit` appends to
+   * @param emit  takes each move and each fact as an entry of the log
+   * @param verified  the caller has proved who they are
+   * @param anew  the call begins again, with nothing known: it is not certain who is on the line
+   */
+  constructor(
+    options: StageOptions,
+    log: Pick<CallLog, 'stages' | 'facts' | 'toolCalls' | 'handovers'>,
+    emit: (entry: StageEntry) => void,
+    verified: boolean,
+    anew: boolean,
+  ) {
+    this.#options = options
+    this.#log = log
+    this.#emit = emit
+    this.#anew = anew
+    const beganAtMs = log.stages.findLast(({ why }) => why === 'begin')?.atMs ?? -Infinity
+    if (!anew) for (const { name, value, atMs } of log.facts) if (atMs >= beganAtMs) this.#facts.set(name, value)
+    if (!verified) this.#facts.delete(VERIFIED_FACT)
+    // Those before a handover are stages of another agent.
+    const handedAtMs = log.handovers.at(-1)?.atMs ?? -Infinity
+    const last = anew ? undefined : log.stages.findLast(({ atMs }) => atMs > handedAtMs)
+    // The agent may have been edited since: a call in a stage that is gone begins again.
+    this.#now = last !== undefined && Object.hasOwn(options.stages, last.stage) ? last.stage : firstStage(options)
+    if (last === undefined) return
+    this.#begun = true
+    this.#sinceMs = last.atMs
+    this.#failures = log.toolCalls.filter(
+      ({ end, record, result }) =>
+        (end === 'answered' || end === 'overdue') &&
+        record.startMs + record.ms >= last.atMs &&
+        isFailure({ ...record, value: result }),
+    ).length
+  }
+
+  /** What has changed since the last time that this was asked. */
+  takeChange(): 'moved' | 'known' | null {
+    const change = this.#moved ? 'moved' : this.#changed ? 'known' : null
+    this.#moved = this.#changed = false
+    return change
+  }
+
+  get name(): string {
+    return this.#now
+  }
+
+  get stage(): Stage {
+    return this.#options.stages[this.#now] as Stage // only names of stages are ever taken
+  }
+
+  /** When the gateway leaves the stage, in milliseconds since the stream opened; null: time does not move the call. */
+  get dueMs(): number | null {
+    const seconds = Object.values(this.stage.next).flatMap(({ on }) => on?.afterS ?? [])
+    return seconds.length === 0 ? null : this.#sinceMs + Math.min(...seconds) * 1000
+  }
+
+  /** The call begins. */
+  begin(atMs: number): void {
+    if (this.#begun) return
+    this.#begun = this.#moved = true
+    this.#sinceMs = atMs
+    // Of a caller who is rung back, the call begins again whoever had it before.
+    const why = this.#log.handovers.length > 0 && !this.#anew ? 'handover' : 'begin'
+    this.#emit({ kind: 'stage', record: { atMs, from: null, stage: this.#now, why } })
+  }
+
+  /** @returns why this tool may not be called now; null when it may */
+  refusal(tool: string): string | null {
+    if (this.offers(tool)) return null
+    const where = Object.entries(this.#options.stages).flatMap(([name, { tools }]) =>
+      tools?.includes(tool) !== false ? [name] : [],
+    )
+    return `${tool} cannot be called in the stage ${this.#now}. It can be called in: ${where.join(', ') || 'none'}. ${this.#ways()}`
+  }
+
+  /** Whether the model may call this tool of the agent now. */
+  offers(tool: string): boolean {
+    return tool === SPEECH_RATE_TOOL || this.stage.tools?.includes(tool) !== false
+  }
+
+  /** Something is known now. A value that says nothing (null, false, an empty text) changes nothing. */
+  know(name: string, value: unknown, atMs: number, from: string): void {
+    const kept = factOf(value)
+    if (kept === null || this.#facts.get(name) === kept || this.#log.facts.length >= FACT_CHANGES_MAX) return
+    this.#facts.set(name, kept)
+    this.#changed = true
+    this.#emit({ kind: 'fact', record: { atMs, name, value: kept, from } })
+  }
+
+  /** The model wants to go to another stage, and says what it knows. @returns why it may not; null when it is there */
+  ask(args: Readonly<Record<string, unknown>>, atMs: number): string | null {
+    for (const [name, { ask }] of Object.entries(this.#options.facts))
+      if (ask !== undefined && args[name] !== undefined) this.know(name, args[name], atMs, STAGE_TOOL)
+    const to = String(args['stage'])
+    if (to === this.#now) return null
+    const next = Object.hasOwn(this.stage.next, to) ? this.stage.next[to] : undefined
+    if (next?.when === undefined)
+      return `There is no way from ${this.#now} to ${to.slice(0, STAGE_NAME_CHARS_MAX)}. ${this.#ways()}`
+    const missing = this.#missing(next.needs ?? this.stage.needs)
+    if (missing.length > 0)
+      return `Before ${to} this must be known: ${missing.map((name) => this.#howToKnow(name)).join('; ')}.`
+    const { summary } = args
+    const said = typeof summary === 'string' ? summary.trim().slice(0, SUMMARY_CHARS_MAX) : ''
+    if (!this.#move(to, 'model', atMs, said))
+      return `The call has changed its stage ${STAGE_MOVES_MAX} times; go on in this one.`
+    this.settle(atMs)
+    return null
+  }
+
+  /** A tool of the agent has answered. */
+  result({ tool, ok, value, error }: StageResult, atMs: number): void {
+    if (isFailure({ ok, value, ...(error === undefined ? {} : { error }) })) this.#failures++
+    if (ok) {
+      for (const [name, { from = [] }] of Object.entries(this.#options.facts)) {
+        for (const one of from) {
+          const [named, ...path] = one.split('.')
+          if (named === tool) this.know(name, path.length === 0 ? true : valueAt(value, path), atMs, tool)
+        }
+      }
+    }
+    this.settle(atMs, ok ? { tool, value } : null)
+  }
+
+  /**
+   * Goes where the gateway itself is to go, as far as that leads.
+   * @param succeeded  the tool that has just answered
+   */
+  settle(atMs: number, succeeded: { readonly tool: string; readonly value: unknown } | null = null): void {
+    if (!this.#begun) return
+    let result = succeeded
+    // No stage twice, so that conditions that hold in a circle do not lead round and round.
+    const been = new Set<string>()
+    while (!been.has(this.#now)) {
+      been.add(this.#now)
+      const way = this.#due(atMs, result)
+      if (way === null || been.has(way.to) || !this.#move(way.to, way.why, atMs, '')) return
+      result = null
+    }
+  }
+
+  #due(
+    atMs: number,
+    result: { readonly tool: string; readonly value: unknown } | null,
+  ): { to: string; why: MoveCause } | null {
+    for (const [to, { on }] of Object.entries(this.stage.next)) {
+      if (on === undefined) continue
+      const { facts, tool, failures, afterS } = on
+      if (facts?.every((name) => this.#facts.has(name)) === true) return { to, why: 'facts' }
+      if (tool !== undefined && result?.tool === tool && hasFields(result.value, on.result ?? {}))
+        return { to, why: 'tool' }
+      if (failures !== undefined && this.#failures >= failures) return { to, why: 'failures' }
+      // Times are differences of a clock's floats.
+      if (afterS !== undefined && atMs - this.#sinceMs + 1 >= afterS * 1000) return { to, why: 'time' }
+    }
+    return null
+  }
+
+  /** @returns false when the call has moved too often */
+  #move(to: string, why: MoveCause, atMs: number, summary: string): boolean {
+    if (this.#log.stages.length >= STAGE_MOVES_MAX) return false
+    const from = this.#now
+    this.#moved = true
+    this.#now = to
+    this.#sinceMs = atMs
+    this.#failures = 0
+    this.#emit({ kind: 'stage', record: { atMs, from, stage: to, why, ...(summary === '' ? {} : { summary }) } })
+    return true
+  }
+
+  #missing(needs: readonly string[]): readonly string[] {
+    return needs.filter((name) => !this.#facts.has(name))
+  }
+
+  #howToKnow(name: string): string {
+    const { from = [], ask } = this.#options.facts[name] ?? {}
+    const tools = name === VERIFIED_FACT ? [VERIFY_TOOL] : [...new Set(from.map((one) => one.split('.')[0] ?? ''))]
+    const ways = [
+      ...(tools.length === 0 ? [] : [`${tools.join(' or ')} gives it`]),
+      ...(ask === undefined ? [] : [`pass it as ${name}: ${ask}`]),
+    ]
+    return `${name} (${ways.join(', or ')})`
+  }
+
+  #ways(): string {
+    const ways = Object.entries(this.stage.next).flatMap(([to, { when }]) =>
+      when === undefined ? [] : [`${to} (${when})`],
+    )
+    return ways.length === 0 ? 'No stage follows this one.' : `From here ${STAGE_TOOL} leads to: ${ways.join('; ')}.`
+  }
+
+  /** What the model is told of the stage, after the instructions of the agent. */
+  get text(): string {
+    const { instructions, next, needs } = this.stage
+    const known = [...this.#facts].map(([name, value]) => `${name} = ${String(value)}`)
+    const before = this.#log.stages.flatMap(({ from, summary }) =>
+      from === null || summary === undefined ? [] : [`- ${from}: ${summary}`],
+    )
+    const ways = Object.entries(next).flatMap(([to, way]) => {
+      if (way.when === undefined) return []
+      const missing = this.#missing(way.needs ?? needs)
+      return [
+        `- ${to}: ${way.when}${missing.length === 0 ? '' : ` Known before that: ${missing.map((name) => this.#howToKnow(name)).join('; ')}.`}`,
+      ]
+    })
+    return [
+      `Stage of this call: ${this.#now}. Do only what this stage asks for.`,
+      instructions,
+      ...(known.length === 0 ? [] : [`Known so far: ${known.join('; ')}.`]),
+      ...(before.length === 0 ? [] : ['What happened in earlier stages:', ...before]),
+      ...(ways.length === 0 ? [] : [`When to call ${STAGE_TOOL}, and with which stage:`, ...ways]),
+    ].join('\n')
+  }
+
+  /**
+   * The tool by which the model goes on; null where no way is open.
+   * @param all  with every stage, for services whose tools cannot be changed
+   */
+  tool(all: boolean): GatewayTool | null {
+    const open = Object.entries(this.stage.next).filter(
+      ([, { when, needs }]) =>
+        when !== undefined &&
+        this.#missing(needs ?? this.stage.needs).every((name) => this.#options.facts[name]?.ask !== undefined),
+    )
+    const stages = all ? Object.keys(this.#options.stages) : open.map(([to]) => to)
+    if (stages.length === 0) return null
+    const told = Object.entries(this.#options.facts).flatMap(([name, { ask }]) =>
+      ask === undefined ? [] : [[name, ask] as const],
+    )
+    return {
+      name: STAGE_TOOL,
+      description:
+        'Goes to another stage of the call, with other instructions and tools. Call it as soon as the condition of that ' +
+        'stage is met, without announcing it.',
+      parameters: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['stage'],
+        properties: {
+          stage: { type: 'string', enum: stages },
+          summary: { type: 'string', description: 'What was said and done in this stage, in one sentence.' },
+          ...Object.fromEntries(told.map(([name, ask]) => [name, { type: 'string', description: ask }])),
+        },
+      },
+    }
+  }
+}
+
+function firstStage({ stages }: StageOptions): string {
+  return Object.keys(stages)[0] ?? ''
+}
+
+/** A value that says something; null for one that does not: nothing, false, an empty text, a list, an object. */
+function factOf(value: unknown): FactRecord['value'] | null {
+  if (typeof value === 'string') return value.trim().slice(0, FACT_CHARS_MAX) || null
+  return typeof value === 'number' || value === true ? value : null
+}

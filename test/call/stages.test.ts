@@ -1,0 +1,236 @@
+import t from 'tap'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { factsSchema, stagesSchema } from '../../src/call/stage-definition.js'
+import type { StageOptions } from '../../src/call/stage-definition.js'
+import { escalation, Rig } from './rig.js'
+
+const STAGES: StageOptions = {
+  facts: factsSchema.parse({
+    order: { from: 'find_order.order.number' },
+    refunded: { from: 'refund' },
+    wish: { ask: 'What the caller wants.' },
+  }),
+  stages: stagesSchema.parse({
+    ask: {
+      instructions: 'Ask for the order.',
+      tools: ['find_order'],
+      needs: ['order', 'wish'],
+      next: {
+        refund: 'the caller wants money back',
+        done: { when: 'the caller is content', needs: [] },
+        human: { when: 'the caller asks for a person', needs: [], on: { failures: 2, afterS: 60 } },
+      },
+    },
+    refund: {
+      instructions: 'Give the money back.',
+      tools: ['refund'],
+      next: { done: { on: { tool: 'refund', result: { paid: true } } }, human: { on: { failures: 1 } } },
+    },
+    done: { instructions: 'Say goodbye.', tools: [], language: 'sw', final: true },
+    human: { instructions: 'Hand over.', tools: [], escalate: 'The caller could not be helped.' },
+  }),
+}
+const WITH = { stages: STAGES, languages: ['en', 'sw'] }
+
+const moves = (rig: Rig): string[] => rig.session.log.stages.map(({ stage, why }) => `${stage} by ${why}`)
+const answerOf = (rig: Rig, callId: string) => rig.all('backend-tool-result').find((one) => one.callId === callId)
+const answer = (rig: Rig, callId: string, value: unknown, ok = true): void =>
+  rig.in({ type: 'tool-result', callId, ok, value })
+
+t.test('the model moves the call once what the stage needs is known, and is told what is missing', (t) => {
+  const rig = Rig.talking(WITH)
+  t.same(moves(rig), ['ask by begin'])
+  rig.toolCall('t1', 'go_to_stage', { stage: 'refund' })
+  t.match(answerOf(rig, 't1'), {
+    ok: false,
+    value: {
+      error:
+        'Before refund this must be known: order (find_order gives it); wish (pass it as wish: What the caller wants.).',
+    },
+  })
+  rig.toolCall('t2', 'find_order')
+  answer(rig, 't2', { order: { number: 4127 } })
+  t.match(rig.session.stages?.text, /Known so far: order = 4127\./)
+  t.ok(
+    rig.types().lastIndexOf('stage') < rig.types().lastIndexOf('backend-tool-result'),
+    'instructions and tools come before the result, so that the answer to it is under the new ones',
+  )
+  rig.toolCall('t3', 'go_to_stage', { stage: 'refund', wish: 'the money', summary: 'The shoes are too small.' })
+  t.match(answerOf(rig, 't3'), { ok: true, value: { stage: 'refund' } })
+  t.same(moves(rig), ['ask by begin', 'refund by model'])
+  t.match(rig.session.stages?.text, /Give the money back\.[^]*wish = the money[^]*- ask: The shoes are too small\./)
+  t.notMatch(rig.session.stages?.text, /Ask for the order/, 'the instructions of the stage before are gone')
+  t.same(
+    rig.session.log.facts.map(({ name, value, from }) => [name, value, from]),
+    [
+      ['order', 4127, 'find_order'],
+      ['wish', 'the money', 'go_to_stage'],
+    ],
+  )
+  t.end()
+})
+
+t.test(
+  'a tool of another stage is refused with where it is allowed; a stage to which no way leads with the ways',
+  (t) => {
+    const rig = Rig.talking(WITH)
+    rig.toolCall('t1', 'refund')
+    t.match(answerOf(rig, 't1')?.value, {
+      error: /^refund cannot be called in the stage ask\. It can be called in: refund\./,
+    })
+    t.same(rig.all('run-tool'), [], 'and it does not run')
+    rig.toolCall('t2', 'go_to_stage', { stage: 'constructor' })
+    t.match(answerOf(rig, 't2')?.value, {
+      error:
+        /^There is no way from ask to constructor\. From here go_to_stage leads to: refund \(the caller wants money back\); done/,
+    })
+    t.same(rig.session.stages?.tool(false)?.parameters, {
+      type: 'object',
+      additionalProperties: false,
+      required: ['stage'],
+      properties: {
+        stage: { type: 'string', enum: ['done', 'human'] },
+        summary: { type: 'string', description: 'What was said and done in this stage, in one sentence.' },
+        wish: { type: 'string', description: 'What the caller wants.' },
+      },
+    })
+    t.same(moves(rig), ['ask by begin'])
+    t.end()
+  },
+)
+
+t.test('the gateway moves the call by a result, by failures and by time', (t) => {
+  const refunding = (): Rig => {
+    const rig = Rig.talking({ ...WITH, escalation })
+    rig.toolCall('t1', 'find_order')
+    answer(rig, 't1', { order: { number: 1 } })
+    rig.toolCall('t2', 'go_to_stage', { stage: 'refund', wish: 'x' })
+    rig.toolCall('t3', 'refund')
+    return rig
+  }
+  const paid = refunding()
+  answer(paid, 't3', { paid: true })
+  t.equal(moves(paid).at(-1), 'done by tool')
+  t.equal(paid.session.language, 'sw', 'the stage has a language of its own')
+  const unpaid = refunding()
+  answer(unpaid, 't3', { paid: false })
+  t.equal(moves(unpaid).at(-1), 'refund by model', 'the result says something else')
+  const failed = refunding()
+  answer(failed, 't3', null, false)
+  t.equal(moves(failed).at(-1), 'human by failures')
+  t.equal(failed.only('escalate').packet.reason, 'The caller could not be helped.')
+
+  const slow = Rig.talking({ ...WITH, escalation, silence: { afterMs: 300_000, prompts: [] } })
+  slow.run(50_000)
+  t.same(moves(slow), ['ask by begin'])
+  slow.run(12_000)
+  t.equal(moves(slow).at(-1), 'human by time')
+  t.equal(slow.all('escalate').length, 1)
+  t.end()
+})
+
+t.test('a model that goes to the stage of a human is answered only when no human can be reached', (t) => {
+  const rig = Rig.talking({ ...WITH, escalation })
+  rig.toolCall('t1', 'go_to_stage', { stage: 'human', summary: 'Wants a person.' })
+  t.match(rig.only('escalate').packet, { reason: 'The caller could not be helped.', summary: 'Wants a person.' })
+  t.equal(answerOf(rig, 't1'), undefined)
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'busy', closed: false } })
+  t.match(answerOf(rig, 't1'), { ok: false })
+  t.same(moves(rig), ['ask by begin', 'human by model'])
+  t.end()
+})
+
+t.test('a call that moves to another worker or node is in the same stage, and knows the same', (t) => {
+  const before = Rig.talking(WITH)
+  before.toolCall('t1', 'find_order')
+  answer(before, 't1', { order: { number: 4127 } })
+  before.toolCall('t2', 'find_order', { again: true })
+  answer(before, 't2', null, false)
+  const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
+  const rig = new Rig(
+    { ...WITH, preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + before.nowMs - 500_000 },
+    resume,
+  )
+  rig.nowMs = 500_000
+  rig.open()
+  rig.ready()
+  t.match(rig.session.stages?.text, /Stage of this call: ask[^]*order = 4127/)
+  t.same(moves(rig), ['ask by begin'], 'it does not begin again')
+  rig.toolCall('t3', 'find_order', { once: 'more' }, 1)
+  answer(rig, 't3', null, false)
+  t.equal(moves(rig).at(-1), 'human by failures', 'the failure before the move counts')
+
+  const back = new Rig(WITH, { ...resume, checkpoint: { ...resume.checkpoint, callBack: 'asks' } })
+  t.notMatch(
+    back.session.stages?.text,
+    /Known so far/,
+    'who is rung back is not known, and neither is anything of the call',
+  )
+  t.end()
+})
+
+t.test('a proof of identity is a fact, and a replay of the call takes the same way', (t) => {
+  const stages: StageOptions = {
+    facts: {},
+    stages: stagesSchema.parse({
+      verify: { instructions: 'x', next: { help: { on: { facts: ['verified'] } } } },
+      help: { instructions: 'y', next: { verify: { on: { facts: ['verified'] } } } },
+    }),
+  }
+  const rig = Rig.talking({ stages })
+  rig.toolCall('t1', 'find_order')
+  rig.identity({ accountId: 'A-1' })
+  answer(rig, 't1', {})
+  t.same(moves(rig), ['verify by begin', 'help by facts'], 'stages whose conditions hold in a circle do not go round')
+  const { outputs, recorded } = replayJournal(rig.journal)
+  t.same(outputs, recorded)
+  t.end()
+})
+
+t.test(
+  'a call is handed over once the words so far are heard, at most four times, and what is known goes with it',
+  (t) => {
+    const options = { handoverTo: { sales: 'they want to buy' }, agent: 'front' }
+    const rig = Rig.talking(options)
+    rig.backend({ type: 'turn-start', generation: 2 })
+    rig.audio(2, 'a2', 1000)
+    rig.backend({ type: 'transcript', role: 'agent', text: 'I connect you.', final: true, itemId: 'a2', generation: 2 })
+    rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+    rig.toolCall('t1', 'hand_over', { agent: 'sales', summary: 'Wants two routers.' }, 2)
+    rig.run(500)
+    t.same(rig.all('handover'), [], 'not while the agent speaks')
+    rig.run(1000)
+    t.same(rig.all('handover'), [{ type: 'handover', agent: 'sales' }])
+    t.equal(answerOf(rig, 't1'), undefined, 'the model that has handed over is asked for nothing more')
+    t.equal(rig.session.checkpoint().owed, 'answer')
+    t.match(rig.session.log.handovers, [{ from: 'front', to: 'sales', summary: 'Wants two routers.' }])
+    t.match(rig.toolCalls, [{ name: 'hand_over', ok: true }])
+
+    const verified = { stages: stagesSchema.parse({ sell: { instructions: 'Sell.', final: true } }), facts: {} }
+    const { checkpoint, log } = rig.resume
+    const known = { ...log, facts: ['wish', 'verified'].map((name) => ({ atMs: 5, name, value: true, from: 'x' })) }
+    const next = new Rig({ stages: verified, agent: 'sales', resumeText: 'Go on.' }, { checkpoint, log: known })
+    next.nowMs = rig.nowMs
+    next.open()
+    next.ready()
+    t.match(next.only('backend-text'), { text: 'Go on.', respond: true })
+    t.match(next.session.log.stages, [{ stage: 'sell', why: 'handover' }])
+    t.match(
+      next.session.stages?.text,
+      /Known so far: wish = true\./,
+      'but not an identity that was not proved to this agent',
+    )
+
+    const entry = { atMs: 1, from: 'a', to: 'b', summary: '' }
+    const loop = new Rig(options, { checkpoint, log: { ...log, handovers: [entry, entry, entry, entry] } })
+    loop.nowMs = rig.nowMs
+    loop.open()
+    loop.ready()
+    loop.toolCall('t9', 'hand_over', { agent: 'sales' })
+    t.match(answerOf(loop, 't9')?.value, { error: /^This caller was handed over 4 times already/ })
+    loop.toolCall('t10', 'hand_over', { agent: 'nobody' })
+    t.match(answerOf(loop, 't10')?.value, { error: 'agent must be one of sales.' })
+    t.end()
+  },
+)
