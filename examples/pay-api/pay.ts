@@ -18,7 +18,7 @@ const CODE_MS = 5 * 60_000
 const CODE_TRIES = 3
 const RESEND_MS = 30_000
 
-export interface PayApiOptions {
+interface PayApiOptions {
   /** 0, the default, takes any free port. */
   readonly port?: number
   readonly host?: string

@@ -248,7 +248,6 @@ const waitsSchema = z.strictObject({
     .optional()
     .describe('Asked for the outcome, with the headers of http: for an API that cannot reach the gateway.'),
 })
-export type ToolWaits = z.output<typeof waitsSchema>
 
 /** One HTTP tool of an agent. */
 export const toolSchema = z

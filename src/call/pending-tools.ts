@@ -2,7 +2,7 @@ import { WAITS_OPEN_MAX } from '../core/limits.js'
 import type { KeptWait } from './documents/checkpoint.js'
 
 /** How a wait ended. `expired`: nobody knows; `cancelled`: the caller does not want to wait, and nobody knows. */
-export type WaitStatus = 'succeeded' | 'failed' | 'expired' | 'cancelled'
+type WaitStatus = 'succeeded' | 'failed' | 'expired' | 'cancelled'
 
 interface Outcome {
   readonly status: WaitStatus
