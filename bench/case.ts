@@ -7,7 +7,7 @@ import { messageOf } from '../src/core/errors.js'
 import { FRAME_MS } from '../src/core/units.js'
 import { Child, cpuBetween, type CpuShare, cpuTime, freePort } from './kit/process.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
-import { FOLLOWING_MESSAGE_MS_MAX, hasBackend, isProduction } from './protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, hasBackend, isConversation, isProduction } from './protocol.js'
 import type {
   BackendFacts,
   BackendOptions,
@@ -195,11 +195,13 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
     tls,
     oneResponse: options.level === 'L2-prod-repeat',
     answerAfterMs: answerAfterMs(options),
-    conversation: options.level === 'L2-prod',
+    conversation: isConversation(options.level),
   }
   const backend: Backend = new Child({
     name: 'the stand-in backend',
-    file: fileURLToPath(new URL('./backend/main.js', import.meta.url)),
+    file: fileURLToPath(
+      new URL(options.level === 'L2-cascade' ? './backend/cascade.js' : './backend/main.js', import.meta.url),
+    ),
     variable: 'BENCH_BACKEND',
     options: backendOptions,
     cpus: options.pin ? '1' : null,

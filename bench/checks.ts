@@ -86,6 +86,13 @@ export function check(
     (x) => x >= 3,
     ' x',
   )
+  add(
+    'L2-cascade: CPU against L2-prod of the same run',
+    'at most 1.3 x',
+    ratio(cpu(cases, 'mkondo', 'L2-cascade'), production),
+    (x) => x <= 1.3,
+    ' x',
+  )
   const l0 = cpu(cases, 'mkondo', 'L0')
   const l2 = cpu(cases, 'mkondo', 'L2')
   add(

@@ -10,8 +10,8 @@ export const HELP = `npm run bench -- [what] [how]
 
 What (none: everything, about 40 minutes)
   --quick                 every part, short: under 3 minutes
-  --level L0|L1|L2|L2-prod|L2-prod-repeat|L3  one level, all subjects that can do it (may be given more than once)
-  --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
+  --level L0|L1|L2|L2-prod|L2-prod-repeat|L2-cascade|L3  one level, all subjects that can do it (may be given more than once)
+  --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2; not L2-cascade)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
   --message-lengths       the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
@@ -35,8 +35,8 @@ How
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
-  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod without --track, else 0)
-  --track T               at L2-prod, of the gateway: inbound_track (default), or both_tracks, a line that has our speech mixed in
+  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod and L2-cascade without --track, else 0)
+  --track T               at L2-prod and L2-cascade, of the gateway: inbound_track (default), or both_tracks, a line that has our speech mixed in
   --duty P                with --growth, 5 to 100: percent of the time in which calls that are not judged send (default 100)
   --edge-tls              the gateway's public port speaks TLS itself
   --pin                   server on CPU 0, all else on CPU 1 (taskset)
@@ -104,11 +104,16 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
   const generators = whole('--generators', values.generators, 1, 1, 8)
-  // A call has a socket to the generator and one to the backend; the server has both ends of the way.
-  const files = openFilesMax()
-  if (calls * 2 + 200 > files) {
+  if (values.ramp === true && levels.includes('L2-cascade'))
     throw new WrongOption(
-      `--calls ${calls} needs about ${calls * 2 + 200} open files in one process, and ${files} are allowed here (ulimit -n)`,
+      '--ramp looks for added latency, which L2-cascade does not have: its callers wait for the words',
+    )
+  // A call has a socket to the generator and one to the backend, or to each service; the server has both ends of the way.
+  const files = openFilesMax()
+  const needed = calls * (all || levels.includes('L2-cascade') ? 4 : 2) + 200
+  if (needed > files) {
+    throw new WrongOption(
+      `--calls ${calls} needs about ${needed} open files in one process, and ${files} are allowed here (ulimit -n)`,
     )
   }
   return {

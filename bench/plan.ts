@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { runCase } from './case.js'
 import type { BenchOptions } from './options.js'
 import { measureIdle } from './idle.js'
-import { LEVELS, MESSAGE_LENGTHS_MS } from './protocol.js'
+import { LEVELS, MESSAGE_LENGTHS_MS, isConversation } from './protocol.js'
 import type { Level } from './protocol.js'
 import type { Capacity, CaseOptions, CaseResult, IdleResult } from './results.js'
 import { SUBJECTS, isGateway, missingPackage } from './subjects.js'
@@ -90,6 +90,7 @@ const CALLS_FACTOR: Readonly<Record<Level, number>> = {
   L2: 1,
   'L2-prod': 1,
   'L2-prod-repeat': 1,
+  'L2-cascade': 1,
   L3: 1,
 }
 
@@ -107,7 +108,7 @@ function callsFor(options: BenchOptions, subject: Subject, level: Level): number
 function lineEchoPercent({ lineEchoPercent: asked, track }: BenchOptions, level: Level): number {
   return level === 'L2-prod-repeat'
     ? 0
-    : (asked ?? (level === 'L2-prod' && track === 'inbound_track' ? PRODUCTION_ECHO_PERCENT : 0))
+    : (asked ?? (isConversation(level) && track === 'inbound_track' ? PRODUCTION_ECHO_PERCENT : 0))
 }
 
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
@@ -130,7 +131,7 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     lineEchoPercent: lineEchoPercent(options, level),
     truthEvery: 1,
     dutyPercent: 100,
-    track: isGateway(subject) && level === 'L2-prod' ? options.track : 'inbound_track',
+    track: isGateway(subject) && isConversation(level) ? options.track : 'inbound_track',
     latenessMsMax: options.latenessMsMax,
   }
 }

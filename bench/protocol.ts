@@ -7,14 +7,19 @@ import type { LegRateHz } from '../src/core/units.js'
 
 /**
  * What the server under test does with a frame; `L2-prod` is L2 as calls in production get it, `L2-prod-repeat` the same
- * with a model that says back all it hears (bench/README.md).
+ * with a model that says back all it hears, `L2-cascade` the same with a cascade of services (bench/README.md).
  */
-export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L3'] as const
+export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L2-cascade', 'L3'] as const
 export type Level = (typeof LEVELS)[number]
 
 /** Calls as production runs them: TLS to the model, the backend's own defaults, callers who talk 40 % of the time. */
 export function isProduction(level: Level): boolean {
-  return level === 'L2-prod' || level === 'L2-prod-repeat'
+  return level === 'L2-prod-repeat' || isConversation(level)
+}
+
+/** Callers and agents take turns (`generator/conversation.ts`). */
+export function isConversation(level: Level): boolean {
+  return level === 'L2-prod' || level === 'L2-cascade'
 }
 
 /** Whether the stand-in backend takes part. */
@@ -58,7 +63,7 @@ export interface ServerOptions {
   readonly legRateHz: LegRateHz
   /** Of a gateway's audio to its model. */
   readonly coding: Coding
-  /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` at L2-prod; null below L2. */
+  /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` with TLS; null below L2. */
   readonly backendUrl: string | null
   /** The gateway's public port speaks TLS with these files; null for plain HTTP. */
   readonly edgeTls: { readonly keyFile: string; readonly certFile: string } | null
@@ -214,6 +219,8 @@ export interface BackendFacts {
   readonly turnsWrong: number
   /** By how much those were longer or shorter, in all. */
   readonly turnsOffMs: number
+  /** Answers since the last restart whose words did not reach the voice as the language model said them. */
+  readonly answersWrong: number
   readonly cancels: number
   readonly truncates: number
   readonly unknown: number

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../src/config/package-root.js'
 import type { LegRateHz } from '../src/core/units.js'
-import { type Coding, type Level, type Opening, isProduction } from './protocol.js'
+import { type Coding, LEVELS, type Level, type Opening, isProduction } from './protocol.js'
 
 /** Something that takes calls: the gateway, or a peer. */
 export interface Subject {
@@ -39,7 +39,7 @@ const anyNumber = (): number => Infinity
 const gateway: Subject = {
   name: 'mkondo',
   about: 'this gateway',
-  levels: ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L3'],
+  levels: LEVELS,
   opening: 'webhook',
   legRateHz: 16_000,
   coding: 'pcm',

@@ -1,9 +1,10 @@
 import type { WebSocket } from 'uWebSockets.js'
 import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
-import { DELTA_EVERY_MS, DELTA_MS, END_OF_TURN_MS, THINK_MS, TURN_MS, modelAnswer } from '../generator/conversation.js'
+import { DELTA_EVERY_MS, DELTA_MS, END_OF_TURN_MS, THINK_MS, modelAnswer } from '../generator/conversation.js'
 import { G711 } from '../../src/media/pcm.js'
-import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
-import type { BackendOptions, Coding, FromBackend, ToBackend } from '../protocol.js'
+import { endWithParent, optionsFromEnvironment } from '../kit/process.js'
+import type { BackendOptions, Coding } from '../protocol.js'
+import { StandInFacts } from './stand-in.js'
 import { TurnListener } from './turn-listener.js'
 
 /**
@@ -56,20 +57,8 @@ const SETTLE_MS = 200
 /** Sessions that one bench may open. */
 const SESSIONS_MAX = 20_000
 
-const facts = {
-  sessions: 0,
-  appends: 0,
-  audioMs: 0,
-  turns: 0,
-  turnsWrong: 0,
-  turnsOffMs: 0,
-  cancels: 0,
-  truncates: 0,
-  unknown: 0,
-}
-const appendsByMs = new Map<number, number>()
-/** Begins anew with each restart. */
-let run = 0
+const standIn = new StandInFacts()
+const { counts: facts } = standIn
 
 function send(ws: Socket, message: unknown): void {
   ws.send(JSON.stringify(message), false, false)
@@ -132,10 +121,7 @@ function hear(ws: Socket, session: Session, text: string): void {
   const to = text.indexOf('"', from)
   const ms = msOfChars(to - from, session.coding)
   const nowMs = performance.now()
-  facts.appends++
-  facts.audioMs += ms
-  const key = Math.round(ms)
-  if (appendsByMs.size < 1000) appendsByMs.set(key, (appendsByMs.get(key) ?? 0) + 1)
+  standIn.append(ms)
   if (options.conversation) return converse(ws, session, text.slice(from, to))
   // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
   if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = nowMs + SETTLE_MS
@@ -146,8 +132,6 @@ function hear(ws: Socket, session: Session, text: string): void {
   if (heard.length === 1) setTimeout(sayDue, options.answerAfterMs)
 }
 
-/** Samples that a turn may lack: what a filter makes of its first and last ones. */
-const TURN_MS_OFF_MAX = 2
 const scratch = new Int16Array(64 * 1024)
 /** The pieces of an answer in base64, for each format. */
 const answers = options.conversation
@@ -171,7 +155,7 @@ function converse(ws: Socket, session: Session, audio: string): void {
   const turn = session.listener.hear(scratch.subarray(0, samples))
   if (turn === null) return
   if (turn === 'began') {
-    session.turnOfRun = run
+    session.turnOfRun = standIn.run
     return send(ws, {
       type: 'input_audio_buffer.speech_started',
       event_id: 'event_v',
@@ -180,14 +164,7 @@ function converse(ws: Socket, session: Session, audio: string): void {
     })
   }
   // Callers connect in the middle of their turns: of what began before the run, nobody knows how long it should be.
-  if (session.turnOfRun === run) {
-    facts.turns++
-    const offMs = Math.abs(turn.turnMs - TURN_MS)
-    if (offMs > TURN_MS_OFF_MAX) {
-      facts.turnsWrong++
-      facts.turnsOffMs += offMs
-    }
-  }
+  if (session.turnOfRun === standIn.run) standIn.turn(turn.turnMs)
   send(ws, { type: 'input_audio_buffer.speech_stopped', event_id: 'event_w', audio_end_ms: 0, item_id: 'item_c' })
   send(ws, { type: 'input_audio_buffer.committed', event_id: 'event_x', item_id: 'item_c', previous_item_id: null })
   setTimeout(() => answer(ws, session, answers[coding]), THINK_MS - turn.surplusMs)
@@ -323,38 +300,21 @@ app
   })
   .listen('127.0.0.1', 0, (listener) => {
     if (listener === false) throw new Error('the stand-in backend cannot listen on loopback')
-    tellParent({ type: 'ready', port: us_socket_local_port(listener) } satisfies FromBackend)
+    standIn.serve(us_socket_local_port(listener), restart)
   })
 
-process.on('message', (message: ToBackend) => {
-  if (message.type === 'stop') process.exit(0)
-  if (message.type === 'restart') {
-    run++
-    facts.turns = 0
-    facts.turnsWrong = 0
-    facts.turnsOffMs = 0
-    if (options.conversation) return
-    for (const ws of sockets) {
-      const { session } = ws.getUserData()
-      if (options.oneResponse) {
-        session.paused = session.response !== 0
-        session.quietUntilMs = performance.now() + options.thinkMs
-      } else {
-        endResponse(ws, session, 'completed')
-      }
+function restart(): void {
+  if (options.conversation) return
+  for (const ws of sockets) {
+    const { session } = ws.getUserData()
+    if (options.oneResponse) {
+      session.paused = session.response !== 0
+      session.quietUntilMs = performance.now() + options.thinkMs
+    } else {
+      endResponse(ws, session, 'completed')
     }
-    return
   }
-  const commonest = [...appendsByMs].toSorted((a, b) => b[1] - a[1])[0]
-  const lengths = [...appendsByMs.keys()]
-  tellParent({
-    type: 'facts',
-    ...facts,
-    appendMs: commonest?.[0] ?? 0,
-    appendMsMin: Math.min(...lengths),
-    appendMsMax: Math.max(...lengths),
-  } satisfies FromBackend)
-})
+}
 
 /** Silence of 24 kHz, but for one sample: zeros alone are no answer to the gateway, which would not play them. */
 function cushion(ms: number): Buffer {

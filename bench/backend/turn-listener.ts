@@ -17,7 +17,7 @@ export class TurnListener {
   #firstLoud = -1
   #lastLoud = -1
 
-  /** @param silenceMs  of this much silence a turn ends */
+  /** @param silenceMs  of this much silence a turn ends; Infinity where only `end` ends one */
   constructor(silenceMs: number, sampleRateHz: number) {
     this.#silenceMs = silenceMs
     this.#perMs = sampleRateHz / 1000
@@ -34,9 +34,15 @@ export class TurnListener {
     if (this.#firstLoud < 0) return null
     const surplusMs = (this.#position - this.#lastLoud - 1) / this.#perMs - this.#silenceMs
     if (surplusMs < 0) return null
+    return { turnMs: this.end() as number, surplusMs }
+  }
+
+  /** Somebody else says that the turn is over. @returns how long it was; null where none had begun */
+  end(): number | null {
+    if (this.#firstLoud < 0) return null
     const turnMs = (this.#lastLoud + 1 - this.#firstLoud) / this.#perMs
     this.#firstLoud = -1
-    return { turnMs, surplusMs }
+    return turnMs
   }
 }
 

@@ -28,6 +28,8 @@ export interface SharedByCallers {
     /** A period of masked frames; all callers have the same. */
     readonly frames: readonly Buffer[]
     readonly answer: Int16Array
+    /** From the end of a turn to its answer, without what the way takes; null where the server decides when a turn ends. */
+    readonly answerDueMs: number | null
   } | null
   /** The audio of one call in so many is judged; of the others frames are counted. */
   readonly truthEvery: number
@@ -86,7 +88,12 @@ export class Caller implements Spoke {
     this.received = !isJudged
       ? new CountedFrames(shared.tone.length, shared.counts)
       : shared.conversation !== null
-        ? new HeardAnswers(shared.line.rateHz, shared.conversation.answer, shared.counts)
+        ? new HeardAnswers(
+            shared.line.rateHz,
+            shared.conversation.answer,
+            shared.counts,
+            shared.conversation.answerDueMs,
+          )
         : new ReceivedAudio(
             shared.audio,
             shared.counts,

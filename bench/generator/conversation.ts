@@ -15,6 +15,8 @@ import { MARKER_HZ, TALK_EVERY_FRAMES, TALK_FRAMES, TALK_PEAK, TONE_PEAK, speech
 /** Silence after which the model takes a turn for over, as OpenAI's `server_vad` does by default; and how long it thinks. */
 export const END_OF_TURN_MS = 500
 export const THINK_MS = 300
+/** The same of a cascade, which ends turns by itself: what its recogniser, its language model and its voice take of it. */
+export const STAGES_MS = { stt: 50, llm: 150, tts: 100 } as const
 export const ANSWER_MS = 2000
 /**
  * OpenAI documents frames of 200 ms for the audio of its realtime translation. Its other realtime models send their audio
@@ -26,7 +28,8 @@ export const DELTA_EVERY_MS = 50
 export const TURN_MS = TALK_FRAMES * FRAME_MS
 
 const MODEL_RATE_HZ = 24_000
-const ANSWER_WORDS = 'Your order is on its way to you, and it should be there this afternoon between four and six.'
+export const ANSWER_WORDS =
+  'Your order is on its way to you, and it should be there this afternoon between four and six.'
 /** -60 dBFS and less: a quiet line. */
 const NOISE_PEAK = 30
 
@@ -57,6 +60,11 @@ export async function answerToHear(rateHz: LegRateHz, coding: Coding): Promise<I
   const heard = new Int16Array(said.length)
   G711[coding].decode(said, heard)
   return heard
+}
+
+/** The agent's answer as a voice of a cascade says it, at the rate of the leg: the caller hears it sample by sample. */
+export async function voiceAnswer(rateHz: LegRateHz): Promise<Int16Array> {
+  return spoken(rateHz)
 }
 
 async function resamplers(): Promise<ResamplerBank> {

@@ -20,6 +20,7 @@ const AUDIBLE_POWER = 100 * 100
 export class HeardAnswers {
   readonly #expected: Int16Array
   readonly #counts: AudioCounts
+  readonly #dueMs: number | null
   readonly #frame: number
   readonly #answer: Int16Array
   #got = 0
@@ -28,8 +29,18 @@ export class HeardAnswers {
   #turnEndedMs = NaN
   #lag = 0
 
-  /** @param expected  what an answer sounds like where nothing is lost */
-  constructor(rateHz: LegRateHz, expected: Int16Array, counts: AudioCounts) {
+  /**
+   * @param expected  what an answer sounds like where nothing is lost
+   * @param dueMs  from the end of a turn to its answer, without what the way takes. Null: nobody can say; then the wait is
+   * told as a whole
+   */
+  constructor(
+    rateHz: LegRateHz,
+    expected: Int16Array,
+    counts: AudioCounts,
+    dueMs: number | null = END_OF_TURN_MS + THINK_MS,
+  ) {
+    this.#dueMs = dueMs
     this.#expected = expected
     this.#counts = counts
     this.#frame = frameSamples(rateHz)
@@ -49,9 +60,9 @@ export class HeardAnswers {
     if (this.#got === 0) {
       this.#beganMs = arrivalMs
       if (this.#inWindow(arrivalMs) && !Number.isNaN(this.#turnEndedMs)) {
-        const addedMs = arrivalMs - this.#turnEndedMs - END_OF_TURN_MS - THINK_MS
-        recordMs(counts.added, Math.max(0, addedMs))
-        recordMs(counts.whole, Math.max(0, addedMs))
+        const waitedMs = Math.max(0, arrivalMs - this.#turnEndedMs - (this.#dueMs ?? 0))
+        if (this.#dueMs !== null) recordMs(counts.added, waitedMs)
+        recordMs(counts.whole, waitedMs)
       }
       this.#turnEndedMs = NaN
       this.#playEndMs = arrivalMs

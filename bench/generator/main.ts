@@ -2,10 +2,10 @@ import { endWithParent, machineMs, optionsFromEnvironment, tellParent } from '..
 import { messageOf } from '../../src/core/errors.js'
 import { encode, newHistogram } from '../kit/histogram.js'
 import { FRAME_MS } from '../../src/core/units.js'
-import { FOLLOWING_MESSAGE_MS_MAX } from '../protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, isConversation } from '../protocol.js'
 import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } from '../protocol.js'
 import { Caller, type SharedByCallers, Interruptions, SPEECH_MS, Wheel } from './caller.js'
-import { answerToHear, callerFrames } from './conversation.js'
+import { END_OF_TURN_MS, THINK_MS, answerToHear, callerFrames, voiceAnswer } from './conversation.js'
 import { ReceivedAudio, newAudioCounts } from './received-audio.js'
 import { LineEcho, hasLineEcho } from './line-echo.js'
 import { lineFor } from './lines.js'
@@ -41,13 +41,15 @@ const shared: SharedByCallers = {
       ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech'))
       : [],
   talk: options.level === 'L2-prod-repeat' ? await talkFrames(line.rateHz, tone) : [],
-  conversation:
-    options.level === 'L2-prod'
-      ? {
-          frames: (await callerFrames(line.rateHz)).map((frame) => line.frame(frame, 'conversation')),
-          answer: await answerToHear(line.rateHz, options.coding),
-        }
-      : null,
+  conversation: isConversation(options.level)
+    ? {
+        frames: (await callerFrames(line.rateHz)).map((frame) => line.frame(frame, 'conversation')),
+        answer: await (options.level === 'L2-cascade'
+          ? voiceAnswer(line.rateHz)
+          : answerToHear(line.rateHz, options.coding)),
+        answerDueMs: options.level === 'L2-cascade' ? null : END_OF_TURN_MS + THINK_MS,
+      }
+    : null,
   answerAfterMs: options.answerAfterMs,
   audio: {
     rateHz: line.rateHz,

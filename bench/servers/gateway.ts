@@ -13,22 +13,36 @@ import { HumanCalls } from '../../src/escalation/human-calls.js'
 /**
  * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the
  * agent and the backend: at L1 an echo in the worker, at L2 and L3 the OpenAI client alone against the stand-in. At
- * L2-prod the backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS.
+ * L2-prod the backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS. At
+ * L2-cascade it is `cascade`, made in the same way.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)
 const production = isProduction(options.level)
+const cascade = options.level === 'L2-cascade'
 const backend = production
-  ? 'openai'
+  ? cascade
+    ? 'cascade'
+    : 'openai'
   : `module:${new URL(options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js', import.meta.url).href}`
-const settings: Record<string, string> = production
+const [key, url] = ['of-the-bench', options.backendUrl ?? '']
+const settings: Record<string, string> = cascade
   ? {
-      OPENAI_API_KEY: 'of-the-bench',
-      OPENAI_BASE_URL: options.backendUrl ?? '',
-      BACKEND_STREAM_SILENCE: process.env['BACKEND_STREAM_SILENCE'] ?? '',
+      DEEPGRAM_API_KEY: key,
+      DEEPGRAM_STT_URL: url,
+      LLM_API_KEY: key,
+      LLM_URL: `${url.replace('wss:', 'https:')}/v1`,
+      ELEVENLABS_API_KEY: key,
+      ELEVENLABS_TTS_URL: url,
     }
-  : {}
-if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
+  : production
+    ? {
+        OPENAI_API_KEY: key,
+        OPENAI_BASE_URL: url,
+        BACKEND_STREAM_SILENCE: process.env['BACKEND_STREAM_SILENCE'] ?? '',
+      }
+    : {}
+if (production && !cascade && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options)
 const calls = new CallRegistry({
   agents: new Map([

@@ -149,7 +149,10 @@ export function benchAgent({
     version: 1,
     name: 'bench',
     backend: 'auto',
-    backends: { openai: { audio: coding } },
+    backends: {
+      openai: { audio: coding },
+      cascade: { stt: 'deepgram', llm: 'chat', tts: 'elevenlabs', languages: ['en'] },
+    },
     instructions: 'Say back what you hear.',
     stream: { track, outputSamplingRate: legRateHz, statusCallback: false },
     silence: { afterMs: 60_000, prompts: [] },

@@ -44,6 +44,20 @@ for (const name of ['mkondo', 'mkondo-8k-pcma'])
   })
 
 t.test(
+  'at L2-cascade the recogniser hears the turns of callers, and the voice speaks what the model answers',
+  async (t) => {
+    const result = await runCase(gateway, { ...options, level: 'L2-cascade' })
+    t.equal(result.callsOpen, 4, result.reasons.join('; '))
+    const { turns = 0, turnsWrong = Infinity, ...backend } = result.backend ?? {}
+    t.match(backend, { sessions: 4, answersWrong: 0, unknown: 0 })
+    t.ok(turns >= 4, `${turns} turns`)
+    t.ok(turnsWrong <= turns / 2, `${turnsWrong} turns of ${turns} were not whole`)
+    t.ok((result.truth?.snrDbMedian ?? 0) > 60)
+    t.ok((result.truth?.markersSeen ?? 0) >= 2)
+  },
+)
+
+t.test(
   'at L2-prod-repeat the gateway reaches its model over TLS, in messages that follow the call, and the audio of callers who talk is true',
   async (t) => {
     const result = await runCase(gateway, { ...options, level: 'L2-prod-repeat', seconds: 4, lineEchoPercent: 0 })

@@ -6,7 +6,7 @@ import { encode, newHistogram } from '../../bench/kit/histogram.js'
 import { benchProgress } from '../../bench/kit/progress.js'
 import { parseOptions } from '../../bench/options.js'
 import { lineThrough, TimeLeft } from '../../bench/plan.js'
-import type { GeneratorResult } from '../../bench/protocol.js'
+import type { GeneratorResult, Level } from '../../bench/protocol.js'
 import type { BenchResults, CaseOptions, CaseResult, Speed } from '../../bench/results.js'
 import { type Subject, SUBJECTS } from '../../bench/subjects.js'
 import { terminalReport } from '../../bench/terminal.js'
@@ -36,7 +36,7 @@ function speed(cpuMs: number): Speed {
   }
 }
 
-function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): CaseResult {
+function run(subject: string, level: Level, cpuMs: number | null): CaseResult {
   return {
     options: {
       subject,
@@ -203,7 +203,11 @@ t.test('how the cost grows with many calls is a line with its slope, and how wel
 t.test('wrong options are refused by name, with what is allowed', async (t) => {
   t.throws(() => parseOptions(['--calls', '0']), /--calls is '0'; allowed is a whole number from 1 to 5000/)
   t.throws(() => parseOptions(['--calls', '1e9']), /--calls/)
-  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L2-prod-repeat, L3/)
+  t.throws(
+    () => parseOptions(['--level', 'L9']),
+    /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L2-prod-repeat, L2-cascade, L3/,
+  )
+  t.throws(() => parseOptions(['--ramp', '--level', 'L2-cascade']), /--ramp looks for added latency/)
   t.throws(() => parseOptions(['--subject', 'x']), /--subject is 'x'; allowed: mkondo/)
   t.throws(() => parseOptions(['--seconds', '100000']), /--seconds/)
   t.throws(() => parseOptions(['extra']), /extra/)
@@ -245,6 +249,14 @@ t.test('a peer whose audio was not true is named, and fails no run in which all 
   t.ok(isTrue([peer, wrongPeer]))
   t.notOk(isTrue([wrongPeer]), 'nothing was measured')
   t.ok(isTrue([]))
+})
+
+t.test('a cascade is held against L2-prod of the same run', async (t) => {
+  const row = (cases: readonly CaseResult[]) => check(cases, []).find(({ name }) => name.startsWith('L2-cascade'))
+  const prod = run('mkondo', 'L2-prod', 4)
+  t.match(row([prod, run('mkondo', 'L2-cascade', 5.2)]), { measured: '1.30 x', ok: true })
+  t.match(row([prod, run('mkondo', 'L2-cascade', 5.3)]), { ok: false })
+  t.match(row([run('mkondo', 'L2-cascade', 5)]), { measured: 'not measured', ok: null })
 })
 
 t.test('what few calls cost besides their number is the line through two numbers of calls', async (t) => {
