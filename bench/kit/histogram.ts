@@ -47,6 +47,14 @@ export interface Percentiles {
   readonly max: number
 }
 
+/** The same of single values, which may be below zero; null for none. */
+export function percentilesOf(valuesMs: readonly number[]): Percentiles | null {
+  if (valuesMs.length === 0) return null
+  const sorted = valuesMs.toSorted((a, b) => a - b)
+  const at = (percent: number): number => sorted[Math.ceil((percent * sorted.length) / 100) - 1] as number
+  return { count: sorted.length, p50: at(50), p95: at(95), p99: at(99), p999: at(99.9), max: at(100) }
+}
+
 export function percentilesMs(histogram: Histogram): Percentiles | null {
   if (histogram.totalCount === 0) return null
   const at = (percent: number): number => histogram.getValueAtPercentile(percent) / 1000

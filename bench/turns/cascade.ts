@@ -6,7 +6,7 @@ import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { Child, machineMs } from '../kit/process.js'
-import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
+import { newHistogram, percentilesMs, percentilesOf, recordMs } from '../kit/histogram.js'
 import type { Percentiles } from '../kit/histogram.js'
 import { closeWebhooks } from '../generator/opening.js'
 import type { CascadeUrls, FromTurnsGateway, ToTurnsGateway, TurnsGatewayOptions } from './gateway.js'
@@ -37,9 +37,17 @@ export interface CascadeResult {
   /** Turns that were answered, and that were not. */
   readonly answered: number
   readonly unanswered: number
-  /** Of `stages`: end of the quiet to the first sound at the caller's socket, less what the services take. */
+  /**
+   * Of `stages`: end of the turn, as the recogniser is told it, to the first sound at the caller's socket, less what the
+   * services take.
+   */
+  readonly afterEnd: Percentiles | null
+  /**
+   * Of `stages`: last voiced sample to the first sound, less the quiet and what the services take. Below zero where the
+   * detector began the quiet before the word's last sound.
+   */
   readonly share: Percentiles | null
-  /** Of `stages`: the same with what the services take. */
+  /** Of `stages`: as `afterEnd`, with what the services take. */
   readonly whole: Percentiles | null
   /** Last voiced sample to the first sound: all that the caller waits, with the quiet that ends a turn. */
   readonly wait: Percentiles | null
@@ -102,19 +110,24 @@ export async function measureCascade(
     await Promise.all([stt.close(), llm.close(), tts.close()])
   }
   const result = { ...options, ...figuresOf(pairs, subject === 'stages'), cpuMs }
-  const { share, whole, wait } = result
+  const { afterEnd, share, whole, wait } = result
   say(
     `  ${subject}: ${result.answered} turns of ${calls} calls, ${result.unanswered} unanswered; caller waits p50 ${figure(wait?.p50)}, ` +
-      `p99 ${figure(wait?.p99)} ms, ${figure(cpuMs)} ms of processor a call and second${share === null ? '' : `, share p50 ${figure(share.p50)}, p99 ${figure(share.p99)}, whole p50 ${figure(whole?.p50)}`}`,
+      `p99 ${figure(wait?.p99)} ms, ${figure(cpuMs)} ms of processor a call and second${share === null ? '' : `, share after the end of the turn p50 ${figure(afterEnd?.p50)}, p99 ${figure(afterEnd?.p99)}, after the last voiced sample p50 ${figure(share.p50)}, p99 ${figure(share.p99)}, whole p50 ${figure(whole?.p50)}`}`,
   )
   return result
 }
 
-function figuresOf(
-  pairs: readonly { readonly caller: TurnCaller; readonly ends: readonly number[] }[],
+/**
+ * @param ends  when the recogniser was told of the ends of the turns, by `performance.now`
+ * @param inTurn  one stage follows the other, after a fixed quiet
+ */
+export function figuresOf(
+  pairs: readonly { readonly caller: Pick<TurnCaller, 'turns'>; readonly ends: readonly number[] }[],
   inTurn: boolean,
-): Pick<CascadeResult, 'answered' | 'unanswered' | 'share' | 'whole' | 'wait'> {
-  const [share, whole, wait] = [newHistogram(), newHistogram(), newHistogram()]
+): Pick<CascadeResult, 'answered' | 'unanswered' | 'afterEnd' | 'share' | 'whole' | 'wait'> {
+  const wait = newHistogram()
+  const [fromVoice, fromEnd]: [number[], number[]] = [[], []]
   let [answered, unanswered] = [0, 0]
   const offsetMs = machineMs() - performance.now()
   for (const { caller, ends } of pairs) {
@@ -130,17 +143,16 @@ function figuresOf(
       answered++
       recordMs(wait, heardMs - stoppedMs)
       if (!inTurn || endMs === undefined) continue
-      // As in `shareOf`: a quiet that began too early must make up for nothing.
-      const wholeMs = Math.max(0, endMs - stoppedMs - END_OF_SPEECH_MS) + heardMs - endMs
-      recordMs(whole, wholeMs)
-      recordMs(share, Math.max(0, wholeMs - STAGES_MS))
+      fromVoice.push(heardMs - stoppedMs - END_OF_SPEECH_MS)
+      fromEnd.push(heardMs - endMs)
     }
   }
   return {
     answered,
     unanswered,
-    share: inTurn ? percentilesMs(share) : null,
-    whole: inTurn ? percentilesMs(whole) : null,
+    afterEnd: percentilesOf(fromEnd.map((ms) => ms - STAGES_MS)),
+    share: percentilesOf(fromVoice.map((ms) => ms - STAGES_MS)),
+    whole: percentilesOf(fromEnd),
     wait: percentilesMs(wait),
   }
 }

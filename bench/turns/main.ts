@@ -69,6 +69,8 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
     cascades.push(await measureCascade({ subject, calls, seconds }, say))
   }
   const [staged, ahead] = cascades
+  // Each by itself: a quiet that began before the word's last sound makes up for nothing that comes after it.
+  const parts = [staged?.afterEnd, staged?.share]
   const realtime = shares.find(({ turns, streamSilence }) => turns === 'server_vad' && !streamSilence)
   const cost = (ahead?.cpuMs ?? NaN) / (realtime?.cpuMs ?? NaN)
   say('takeovers:')
@@ -82,11 +84,11 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
       met: (share.share?.p99 ?? Infinity) < SHARE_P99_MS_MAX,
     })),
     {
-      what: `gateway's share of a cascade's turn: p50 to ${CASCADE_P50_MS_MAX}, p99 to ${CASCADE_P99_MS_MAX} ms`,
-      got: `${figure(staged?.share?.p50)} and ${figure(staged?.share?.p99)} ms of ${staged?.answered} turns`,
-      met:
-        (staged?.share?.p50 ?? Infinity) <= CASCADE_P50_MS_MAX &&
-        (staged?.share?.p99 ?? Infinity) <= CASCADE_P99_MS_MAX,
+      what: `gateway's share of a cascade's turn, after its end and after the last voiced sample: p50 to ${CASCADE_P50_MS_MAX}, p99 to ${CASCADE_P99_MS_MAX} ms`,
+      got: `${parts.map((part) => `${figure(part?.p50)} and ${figure(part?.p99)} ms`).join('; ')} of ${staged?.answered} turns`,
+      met: parts.every(
+        (part) => (part?.p50 ?? Infinity) <= CASCADE_P50_MS_MAX && (part?.p99 ?? Infinity) <= CASCADE_P99_MS_MAX,
+      ),
     },
     {
       what: `a cascade's whole answer, from the end of the turn: p50 to ${WHOLE_P50_MS_MAX} ms`,

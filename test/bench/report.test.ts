@@ -1,5 +1,7 @@
 import t from 'tap'
 import { check, isTrue } from '../../bench/checks.js'
+import { machineMs } from '../../bench/kit/process.js'
+import { figuresOf } from '../../bench/turns/cascade.js'
 import { htmlReport, ticksTo } from '../../bench/html.js'
 import { machineCharges, throwBall } from '../../bench/kit/charges.js'
 import { encode, newHistogram } from '../../bench/kit/histogram.js'
@@ -257,6 +259,17 @@ t.test('a cascade is held against L2-prod of the same run', async (t) => {
   t.match(row([prod, run('mkondo', 'L2-cascade', 5.2)]), { measured: '1.30 x', ok: true })
   t.match(row([prod, run('mkondo', 'L2-cascade', 5.3)]), { ok: false })
   t.match(row([run('mkondo', 'L2-cascade', 5)]), { measured: 'not measured', ok: null })
+})
+
+t.test("a quiet that began before a word's last sound is told, and makes up for nothing after it", async (t) => {
+  const offsetMs = machineMs() - performance.now()
+  // The quiet of 600 ms is over 450 ms after the last sound, and the services take 570 ms of the 600 that follow.
+  const turns = [0, 10_000, 20_000].map((stoppedMs) => ({ stoppedMs, heardMs: stoppedMs + 1050 }))
+  const ends = [450, 10_450, 20_450].map((atMs) => atMs - offsetMs)
+  const { answered, afterEnd, share, whole } = figuresOf([{ caller: { turns }, ends }], true)
+  t.equal(answered, 2, 'the first is not counted')
+  const rounded = [afterEnd, share, whole].map((part) => Math.round(part?.p50 ?? NaN))
+  t.strictSame(rounded, [30, -120, 600])
 })
 
 t.test('what few calls cost besides their number is the line through two numbers of calls', async (t) => {
