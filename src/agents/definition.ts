@@ -184,12 +184,15 @@ const verificationSchema = z
     }
     for (const { path, template } of templatesOf(verification.account)) {
       for (const source of sourcesOf(template)) {
-        if (source.scope !== 'args' && source.scope !== 'identity') continue
+        if (source.scope === 'call' || source.scope === 'variables') continue
+        if (source.scope === 'business' || source.scope === 'env') continue
+        const chosen = source.scope === 'args' || source.scope === 'identity'
         context.addIssue({
           code: 'custom',
           path: ['account', ...path],
           message:
-            'may read {{call.…}}, {{business.…}} and {{env.…}} only: the caller must not choose whose account is fetched',
+            'may read {{call.…}}, {{business.…}} and {{env.…}} only: ' +
+            (chosen ? 'the caller must not choose whose account is fetched' : 'nothing waits for an account'),
         })
       }
     }

@@ -66,7 +66,7 @@ interface RoutingCounters {
  * - `open`: it opens a new call; where it has no room, the caller hears the fallback
  * - `open-or-decline`: it opens a new call; where it has no room, it says so, because another node may
  * - `known`: the fleet has, or had, this call: it is not opened again
- * - `owner-unknown`: no store can be asked, and no node has the call
+ * - `owner-unknown`: no store can be asked, and no node has the call; or an outcome cannot be given to its owner
  * - `late`: no node became the owner of a new call in time: it is not opened, and its caller hears the fallback
  */
 export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
@@ -260,6 +260,7 @@ export class WebhookRouting<Answer extends object> {
       routed = await this.#ask(owner, webhook, owner, !claimed, PEER_ANSWER_MS + waitMs)
     }
     if (routed.is === 'answered') return routed.answer
+    // Its owner may live, so an outcome is not late.
     if (routed.is === 'failed') return this.#options.answer(webhook, 'known')
     if (claimed) {
       const opens = webhook.route === 'voice'

@@ -301,10 +301,14 @@ export class ScriptedCalls implements CallDirectory {
     return [...this.agents.keys()]
   }
 
-  prepare(call: NewCall): LiveCall {
+  /** What those calls had kept that another node has lost. */
+  readonly resumed = new Map<string, KeptState>()
+
+  prepare(call: NewCall, kept: KeptState | null = null): LiveCall {
     if (this.failWith !== null) throw this.failWith
     if (this.calls.has(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'known')
     this.started.push(call)
+    if (kept !== null) this.resumed.set(call.callSid, kept)
     const live = new ScriptedCall(this.numbers.has(call.to) ? { ...call, number: call.to } : call)
     this.calls.set(call.callSid, live)
     return live

@@ -330,6 +330,67 @@ t.test(
   },
 )
 
+t.test(
+  'an outcome is posted to any node, and after its node has died to the one that goes on with the call',
+  async (t) => {
+    const wait = {
+      ...{ id: 'id-of-one-tool-call-22', key: 'k', tool: 'pay', callId: 't1', args: {}, pendingId: '' },
+      ...{ phase: 'pending' as const, startedWallMs: 0, waitUntilWallMs: 90_000, untilWallMs: 210_000, status: null },
+      ...{ settledWallMs: null, result: null, told: false, sent: false },
+    }
+    const [talking, left, done] = [newSid(), newSid(), newSid()]
+    const records: string[] = []
+    const waiting = (sid: string): KeptState => {
+      const state = stateOf(sid)
+      return { ...state, kept: { ...state.kept, waits: sid === done ? [] : [wait] } }
+    }
+    const lost = ({ kept }: KeptState): void => void records.push(kept.callSid)
+    const three = await fleet(t, 3, {}, { kept: waiting, lost })
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    const documents = new Map<string, string>()
+    const urls = new Map<string, URL>()
+    for (const sid of [talking, left, done]) {
+      documents.set(sid, (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text)
+      urls.set(sid, new URL(first.calls.get(sid).continueUrl?.(wait.id, 90) ?? ''))
+    }
+    const paid = { status: 'succeeded', result: { receipt: 'QX1' } }
+    const posted = ({ url }: Gateway, sid: string) => {
+      const { pathname, search } = urls.get(sid) as URL
+      return post(`${url}${pathname}${search}`, { json: paid })
+    }
+    t.equal((await posted(third, talking)).status, 200)
+    t.same(first.calls.get(talking).waitsNews, [{ id: wait.id, news: paid }], 'at the node that has the call')
+    const node = three.nodes[2] as FleetNode
+    const ask = node.ask.bind(node)
+    node.ask = () => Promise.resolve({ result: 'failed', reason: 'network' })
+    t.match(await posted(third, talking), { status: 503, code: 'MOVING' }, 'an owner that lives may take it later')
+    node.ask = ask
+
+    await three.kill(0)
+    for (const sid of [talking, left, done])
+      t.match(await posted(third, sid), { status: 503, code: 'MOVING' }, 'nobody has the call: it is to be sent again')
+    const asks = new URL(redirectUrl(documents.get(talking) ?? ''))
+    const answer = await post(`${second.url}${asks.pathname}${asks.search}`, { form: ringing(talking) })
+    t.match(answer.text, /<Stream/)
+    t.equal((await posted(third, talking)).status, 200)
+    t.equal(second.calls.get(talking).waitsNews.length, 1, 'where the conversation goes on')
+    t.equal(second.calls.resumed.get(talking)?.kept.result, null)
+
+    for (const sid of [left, done])
+      await post(`${second.url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: 'Completed' } })
+    await until(() => second.calls.find(left) !== undefined && records.length > 0, 10_000, 'both calls to be over')
+    t.match(
+      second.calls.resumed.get(left)?.kept,
+      { result: { endReason: 'process-died' } },
+      'no agent goes on: the caller has left',
+    )
+    t.equal((await posted(third, left)).status, 200)
+    t.equal(second.calls.get(left).waitsNews.length, 1, 'where its record is made')
+    t.same(records, [done])
+    t.match(await posted(third, done), { status: 410, code: 'GONE' }, 'where nothing waits')
+  },
+)
+
 t.test('a node is being stopped and has closed the streams of its calls: another goes on with each', async (t) => {
   const given: string[] = []
   const two = await fleet(t, 2, {}, { kept: stateOf, lost: ({ kept }) => void given.push(kept.callSid) })

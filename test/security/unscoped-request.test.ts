@@ -266,17 +266,28 @@ t.test(
   },
 )
 
-t.test('a verification whose request says nothing of the caller is a mistake of the file', async (t) => {
-  const parsed = agentSchema.safeParse({
-    version: 1,
-    name: 'a',
-    instructions: 'x',
-    verification: {
-      account: { http: { url: 'http://a', query: { all: '1' } } },
-      questions: [{ id: 'code', ask: 'x', field: 'code' }],
-      required: 1,
-      identity: { who: 'w' },
-    },
-  })
-  t.match(parsed.error?.issues, [{ path: ['verification', 'account'], message: /does not depend on the call/ }])
+t.test('a verification whose request says nothing of the caller, or what it cannot read, is a mistake', async (t) => {
+  const faults = (query: object): unknown =>
+    agentSchema.safeParse({
+      version: 1,
+      name: 'a',
+      instructions: 'x',
+      verification: {
+        account: { http: { url: 'http://a', query } },
+        questions: [{ id: 'code', ask: 'x', field: 'code' }],
+        required: 1,
+        identity: { who: 'w' },
+      },
+    }).error?.issues
+  t.match(faults({ all: '1' }), [{ path: ['verification', 'account'], message: /does not depend on the call/ }])
+  for (const [placeholder, why] of [
+    ['args.number', /the caller must not choose/],
+    ['continue.url', /may read \{\{call.*nothing waits for an account/],
+    ['pending.id', /nothing waits for an account/],
+  ] as const)
+    t.match(
+      faults({ phone: '{{call.from}}', x: `{{${placeholder}}}` }),
+      [{ path: ['verification', 'account', 'http', 'query', 'x'], message: why }],
+      placeholder,
+    )
 })
