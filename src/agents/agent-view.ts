@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { maskNumbersIn } from '../sautikit/phone.js'
 import { maskText } from '../telemetry/redact.js'
 import { passagesOf } from './assets.js'
@@ -39,6 +40,8 @@ interface ToolView {
 /** An agent as an operator may see it. */
 interface AgentView {
   readonly name: string
+  /** `agentVersion` in the records of its calls. */
+  readonly version: string
   readonly description: string
   readonly languages: readonly string[]
   /** With defaults; numbers masked, secrets and literals of requests left out. */
@@ -70,6 +73,7 @@ export interface AgentsView {
 export function agentView(agent: AgentDefinition, assets: AgentAssets): AgentView {
   return {
     name: agent.name,
+    version: agentVersion(agent, assets),
     description: masked(agent.description),
     languages: agent.languages,
     definition: redacted(agent, ''),
@@ -82,6 +86,22 @@ export function agentView(agent: AgentDefinition, assets: AgentAssets): AgentVie
 /** Equal for two agents that do the same. */
 export function contentOf(agent: AgentDefinition, { version }: AgentAssets): string {
   return JSON.stringify([agent, version])
+}
+
+const versions = new WeakMap<AgentDefinition, string>()
+
+/**
+ * A hash that names this version of an agent: another one where its definition, its knowledge or its code differs.
+ * @param agent  as its file has it
+ * @param assets  those that were read with it
+ */
+export function agentVersion(agent: AgentDefinition, assets: AgentAssets): string {
+  let version = versions.get(agent)
+  if (version === undefined) {
+    version = createHash('sha256').update(contentOf(agent, assets)).digest('hex').slice(0, 16)
+    versions.set(agent, version)
+  }
+  return version
 }
 
 function toolViews(agent: AgentDefinition, assets: AgentAssets): ToolView[] {

@@ -357,14 +357,19 @@ function gatewayText({ call, why }: Account<Partial<CallRecord> & { readonly sta
   if (call === null) return `gateway: ${why ?? 'no account'}\n`
   const lines = [
     `gateway: ${call.outcome ?? call.state ?? 'live'}${call.endReason === undefined ? '' : ` (${call.endReason}${call.endDetail ? `: ${call.endDetail}` : ''})`}`,
-    `  agent ${call.agent ?? '-'} on ${call.backend ?? '-'}, ${call.direction ?? '-'}, from ${call.from || 'withheld'} to ${call.to || '-'}`,
+    `  agent ${call.agent ?? '-'}${call.agentVersion == null ? '' : ` (version ${call.agentVersion})`} on ${call.backend ?? '-'}, ${call.direction ?? '-'}, from ${call.from || 'withheld'} to ${call.to || '-'}`,
     `  started ${call.startedAt ?? '-'}, ${((call.durationMs ?? 0) / 1000).toFixed(1)} s on the stream`,
   ]
   const { outbound, escalation, carrier, toolCalls = [], transcript = [] } = call
   if (outbound != null) lines.push(`  placed by us: ${outbound.result} after ${(outbound.ringMs / 1000).toFixed(1)} s`)
   if (escalation != null)
     lines.push(`  escalation: ${escalation.strategy ?? 'none'}, ${escalation.outcome ?? 'under way'}`)
-  if (carrier?.recording != null) lines.push(`  the carrier's recording: ${carrier.recording}`)
+  if (call.recordingState != null)
+    lines.push(`  recording: ${call.recordingState}${call.recording == null ? '' : `, ${call.recording}`}`)
+  if (carrier?.recordingState != null)
+    lines.push(
+      `  the carrier's recording: ${carrier.recordingState}${carrier.recording === null ? '' : `, ${carrier.recording}`}`,
+    )
   for (const tool of toolCalls)
     lines.push(`  tool ${tool.name}: ${tool.ok ? 'ok' : (tool.error ?? 'failed')}, ${Math.round(tool.ms)} ms`)
   for (const entry of transcript) lines.push(`  ${entry.role === 'agent' ? 'agent ' : 'caller'}  ${entry.text}`)

@@ -47,7 +47,8 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
               </select>
             </label>
             <span class="muted">
-              {T.agents.facts(agent.languages.join(', '), agent.backends.join(', '), agent.knowledgePassages)}
+              {T.agents.facts(agent.languages.join(', '), agent.backends.join(', '), agent.knowledgePassages)}{' '}
+              <span class="mono">{agent.version}</span>
             </span>
           </div>
           {agent.description !== '' && <p class="muted explain">{agent.description}</p>}

@@ -213,6 +213,9 @@ function Summary({ call }: { readonly call: CallModel }): JSX.Element {
     [T.call.summary.started, whenOf(call.startedAt)],
     [T.call.summary.duration, clockOf(durationMs)],
     [T.call.summary.agent, [call.agent, ...(call.record?.handovers ?? []).map(({ to }) => to)].join(' → ')],
+    ...(call.record?.agentVersion == null
+      ? []
+      : [[T.call.summary.agentVersion, <span class="mono">{call.record.agentVersion}</span>] as const]),
     [T.call.summary.backend, call.backend],
     [T.call.summary.caller, <span class="mono">{call.from}</span>],
     [T.call.summary.turns, String(call.turns.length)],
@@ -274,7 +277,10 @@ function Playback(props: {
   const { call, player, recorded } = props
   if (player.fault !== null) return <span class="slow">{T.call.recordingFailed(player.fault)}</span>
   if (call.live) return <span class="muted">{T.call.recordingLive}</span>
-  if (!recorded) return <span class="muted">{T.call.noRecording}</span>
+  if (!recorded) {
+    const missing = call.record?.recordingState === 'missing'
+    return <span class="muted">{missing ? T.call.recordingMissing : T.call.noRecording}</span>
+  }
   if (player.loading) return <span class="muted">{T.call.loadingRecording}</span>
   if (player.recording === null) {
     const mb = Math.max(1, Math.round((call.durationMs * RECORDING_BYTES_PER_MS) / MB))

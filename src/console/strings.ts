@@ -108,6 +108,7 @@ export const T = {
       outcome: 'Outcome',
       caller: 'Caller',
       agent: 'Agent',
+      agentVersion: 'Agent version',
       backend: 'Backend',
       trace: 'Trace',
     },
@@ -131,6 +132,8 @@ export const T = {
     pause: 'Pause',
     noRecording:
       'This call was not recorded (recording.enabled in the agent’s file), so its tracks come from the transcript.',
+    recordingMissing:
+      'There is no recording, although the agent records: the notice was not heard to its end, the disk did not take it, or its node was lost. The tracks come from the transcript.',
     recordingLive: 'The call is being recorded. The recording can be played when the call has ended.',
     recordingFailed: (why: string): string => `The recording could not be loaded: ${why}`,
     recordingLarge: (mb: number): string => `Load the recording (${mb} MB)`,

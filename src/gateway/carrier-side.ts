@@ -88,7 +88,7 @@ export async function joinedRecord(
   return read.success ? { ...read.data, carrier: detail } : null
 }
 
-/** Asks again for the details of calls that ended in an earlier run before the carrier had them. */
+/** Asks again for the details and recordings of calls that ended in an earlier run before the carrier had them. */
 export function resumeDetails(
   details: Pick<CallDetails, 'follow'>,
   ended: readonly CallRecord[],
@@ -96,7 +96,8 @@ export function resumeDetails(
 ): void {
   for (const { callSid, carrier, startedAt, outcome } of ended) {
     const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
-    if (carrier === null && recent && outcome !== 'refused' && isCallSid(callSid)) details.follow(callSid)
+    const awaited = carrier === null || carrier.recordingState === 'pending'
+    if (awaited && recent && outcome !== 'refused' && isCallSid(callSid)) details.follow(callSid)
   }
 }
 

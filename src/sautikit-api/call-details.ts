@@ -3,7 +3,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { CarrierDetail } from '../call/documents/record.js'
+import type { CarrierDetail, RecordingState } from '../call/documents/record.js'
 import type { CallSid } from '../core/ids.js'
 import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
@@ -219,22 +219,27 @@ export class CallDetails {
   }
 
   async #recording(job: Job): Promise<void> {
-    const { client, recordings, allowHttp, onDetail } = this.#options
+    const { client, recordings, allowHttp } = this.#options
     const { signal } = this.#abort
     const recording = await client.recording(job.callSid, { signal })
-    if (recording.state === 'none' || recordings === null || job.detail === null) return this.#done(job)
+    if (recordings === null || job.detail === null) return this.#done(job)
+    if (recording.state === 'none') return this.#recordingEnds(job, 'off')
     if (recording.state === 'pending') {
       if (this.#wait(job, recording.retryAfterS === null ? null : recording.retryAfterS * 1000)) return
       this.counters.recordingsFailed++
       job.log.debug({}, 'the carrier has not finished its recording of a call')
-      return this.#done(job)
+      return this.#recordingEnds(job, 'missing')
     }
     const { file, bytes } = await saveRecording(recording.url, job.callSid, { folder: recordings, allowHttp, signal })
     if (this.#jobs.get(job.callSid) !== job) return rm(join(recordings, file), { force: true })
     this.counters.recordings++
     this.counters.recordingBytes += bytes
-    job.detail = { ...job.detail, recording: `${basename(recordings)}/${file}` }
-    onDetail(job.callSid, job.detail)
+    this.#recordingEnds(job, 'ready', `${basename(recordings)}/${file}`)
+  }
+
+  #recordingEnds(job: Job, recordingState: RecordingState, recording: string | null = null): void {
+    if (this.#jobs.get(job.callSid) !== job || job.detail === null) return // forgotten
+    this.#options.onDetail(job.callSid, { ...job.detail, recording, recordingState })
     this.#done(job)
   }
 
@@ -250,7 +255,8 @@ export class CallDetails {
       { err: thrown, step: job.step, tries: job.tries },
       "the carrier's record or recording of a call could not be fetched",
     )
-    this.#done(job)
+    if (job.step === 'recording') this.#recordingEnds(job, 'missing')
+    else this.#done(job)
   }
 
   #done(job: Job): void {
@@ -272,6 +278,7 @@ export class CallDetails {
       hangupCause: call.hangupCause,
       failureCode: call.failureCode,
       recording: null,
+      recordingState: this.#options.recordings === null ? 'off' : 'pending',
       fetchedAt: new Date(wallClock()).toISOString(),
     }
   }

@@ -39,7 +39,7 @@ const detailSchema = z.object({
 })
 
 /** The carrier's call detail record: what a call's record keeps of it, and whose call it was. */
-export interface CarrierCall extends Omit<CarrierDetail, 'recording' | 'fetchedAt'> {
+export interface CarrierCall extends Omit<CarrierDetail, 'recording' | 'recordingState' | 'fetchedAt'> {
   readonly callSid: string | null
   readonly direction: string | null
   /** E.164. Never logged. */

@@ -1,3 +1,5 @@
+import { agentVersion } from '../agents/agent-view.js'
+import { NO_ASSETS } from '../agents/assets.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import type { CallCheckpoint, NewStream } from '../call/documents/checkpoint.js'
 import type { EscalationPacket } from '../call/documents/handoff.js'
@@ -8,7 +10,7 @@ import { RESUMES_MAX } from '../core/limits.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
-import { agentHash, goesOnWith } from './kept-call.js'
+import { goesOnWith } from './kept-call.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
@@ -126,7 +128,7 @@ export class CallContinuity {
       callSid,
       rootSid: this.rootSid,
       agent,
-      agentHash: this.#agentHash,
+      agentHash: this.agentVersion,
       direction,
       from,
       to,
@@ -148,9 +150,10 @@ export class CallContinuity {
     }
   }
 
-  get #agentHash(): string {
-    const { definition, serves } = this.#options.hosted
-    return agentHash(serves?.file ?? definition)
+  /** Of the definition that this node has. */
+  get agentVersion(): string {
+    const { definition, serves, assets = NO_ASSETS } = this.#options.hosted
+    return agentVersion(serves?.file ?? definition, assets)
   }
 
   // --- a call whose node or stream was lost ---------------------------------------------------------------
@@ -165,7 +168,7 @@ export class CallContinuity {
       { from_node: kept.node, why: how, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) },
       'call resumed',
     )
-    if (kept.agentHash !== this.#agentHash)
+    if (kept.agentHash !== this.agentVersion)
       log.warn(
         {},
         'the agent of a resumed call differs on this node: the call continues with the definition of this node',

@@ -47,7 +47,7 @@ type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
 /** What the record has besides what its builder kept; `durationMs` counts only where the worker's part is missing. */
 export interface CallEnding
   extends
-    Pick<CallRecord, 'durationMs' | 'rehomes' | 'escalation' | 'recording' | 'outbound' | 'waits'>,
+    Pick<CallRecord, 'durationMs' | 'rehomes' | 'escalation' | 'recording' | 'recordingState' | 'outbound' | 'waits'>,
     Pick<CallRecord['audio'], 'underruns'> {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
@@ -67,7 +67,7 @@ type RecordedMessage = Extract<
  * none of them shows any.
  */
 export class CallRecordBuilder {
-  readonly #call: NewCall
+  readonly #call: NewCall & Pick<CallRecord, 'agentVersion'>
   /** The backend that answers now. */
   #backend: string
   readonly #metrics: Metrics
@@ -88,7 +88,7 @@ export class CallRecordBuilder {
    * @param before  the call so far, where its node was lost: what it had goes on
    */
   constructor(
-    call: NewCall,
+    call: NewCall & Pick<CallRecord, 'agentVersion'>,
     backend: string,
     metrics: Metrics,
     series: CallSeries,
@@ -274,6 +274,7 @@ export class CallRecordBuilder {
       version: CALL_TIMELINE_VERSION,
       callSid: this.#call.callSid,
       agent: this.#call.agent,
+      agentVersion: this.#call.agentVersion,
       backend: this.#backend,
       live,
       startedAt: this.#startedAt,
@@ -326,13 +327,14 @@ export class CallRecordBuilder {
 
   #record(end: CallEnding): CallRecord {
     const { result, escalation } = end
-    const { callSid, agent, direction, from, to } = this.#call
+    const { callSid, agent, agentVersion, direction, from, to } = this.#call
     const settled = escalation === null || escalation.outcome === 'answered'
     const notAnswered = end.outbound !== null && !pickedUp(end.outbound.result) ? end.outbound.result : null
     return {
       version: CALL_RECORD_VERSION,
       callSid,
       agent,
+      agentVersion,
       direction,
       backend: result?.backend ?? this.#backend,
       from: this.#shown(from),
@@ -379,6 +381,7 @@ export class CallRecordBuilder {
       recoveredFrom: this.#recoveredFrom,
       rootSid: this.#rootSid,
       recording: end.recording,
+      recordingState: end.recordingState,
       carrier: null,
       outbound: end.outbound,
     }
@@ -442,7 +445,7 @@ export function recordOfLost(
 ): CallRecord {
   const { kept } = state
   const { callSid, agent, direction, from, to, placed, sessions, preparedWallMs, elapsedMs, streamOpenedMs } = kept
-  const call: NewCall = { callSid: parseCallSid(callSid), agent, direction, from, to }
+  const call = { callSid: parseCallSid(callSid), agent, agentVersion: kept.agentHash, direction, from, to }
   const prepared = { ms: 0, wallMs: preparedWallMs }
   const backend = sessions.at(-1)?.backend ?? 'none'
   const builder = new CallRecordBuilder(call, backend, metrics, callSeries, prepared, maskNumbers, state)
@@ -455,6 +458,7 @@ export function recordOfLost(
     escalation: kept.escalation?.history ?? null,
     waits: [],
     recording: null,
+    recordingState: kept.recording.file === null ? 'off' : 'missing',
     packetsDropped: 0,
     underruns: 0,
     outbound:
@@ -629,6 +633,7 @@ export function recordWithoutStream(
     version: CALL_RECORD_VERSION,
     callSid,
     agent,
+    agentVersion: null,
     direction,
     backend: 'none',
     from: masksNumbers ? maskNumber(from) : from,
@@ -661,6 +666,7 @@ export function recordWithoutStream(
     recoveredFrom: null,
     rootSid: callSid,
     recording: null,
+    recordingState: 'off',
     carrier: null,
     outbound: null,
   }

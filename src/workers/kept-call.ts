@@ -1,21 +1,7 @@
-import { createHash } from 'node:crypto'
-import type { AgentDefinition } from '../agents/definition.js'
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
 import { noUsage } from '../call/usage.js'
 import { parseCallSid } from '../core/ids.js'
 import type { NewCall } from './live-call.js'
-
-const hashes = new WeakMap<AgentDefinition, string>()
-
-/** Tells two definitions of an agent apart. */
-export function agentHash(definition: AgentDefinition): string {
-  let hash = hashes.get(definition)
-  if (hash === undefined) {
-    hash = createHash('sha256').update(JSON.stringify(definition)).digest('base64url').slice(0, 16)
-    hashes.set(definition, hash)
-  }
-  return hash
-}
 
 /**
  * Who goes on with a kept call on another node:

@@ -190,7 +190,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.legRateHz = this.#rateHz(before?.kept ?? null)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#record = new CallRecordBuilder(
-      call,
+      { ...call, agentVersion: this.#continuity.agentVersion },
       this.#share.names[0] ?? 'none',
       context.metrics,
       context.callSeries,
@@ -861,10 +861,16 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       fault: this.#fault,
       escalation: this.#escalation.history,
       waits: this.#waits.records(),
-      recording: this.#recorder?.kept === true ? this.#recorder.path : null,
+      ...this.#recording,
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
     }
+  }
+
+  get #recording(): Pick<CallEnding, 'recording' | 'recordingState'> {
+    if (this.#recorder?.kept === true) return { recording: this.#recorder.path, recordingState: 'ready' }
+    const records = this.#hosted.definition.recording.enabled && this.#streamOpenedMs !== null
+    return { recording: null, recordingState: records ? 'missing' : 'off' }
   }
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */

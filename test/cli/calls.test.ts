@@ -136,6 +136,7 @@ const VIEW: CallTimelineView = {
   version: 1,
   callSid: 'HD_00000000beef',
   agent: 'order-status',
+  agentVersion: null,
   backend: 'openai',
   live: true,
   startedAt: '2026-11-20T10:00:00.000Z',

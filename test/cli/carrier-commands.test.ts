@@ -136,6 +136,7 @@ const DETAIL: CarrierDetail = {
   hangupCause: 'user_busy',
   failureCode: null,
   recording: null,
+  recordingState: 'off',
   fetchedAt: '2026-11-20T10:00:00.000Z',
 }
 
@@ -159,6 +160,7 @@ t.test('after a restart the calls that the carrier had not written of are asked 
     record('HD_old', 0),
     record('HD_recent', 10 * hourMs - 1000),
     { ...record('HD_known', 10 * hourMs - 1000), carrier: DETAIL },
+    { ...record('HD_recording', 10 * hourMs - 1000), carrier: { ...DETAIL, recordingState: 'pending' as const } },
   ]
   resumeDetails(
     {
@@ -169,7 +171,7 @@ t.test('after a restart the calls that the carrier had not written of are asked 
     ended,
     10 * hourMs,
   )
-  t.same(followed, ['HD_recent'])
+  t.same(followed, ['HD_recent', 'HD_recording'])
 })
 
 const numbers = (origin: string, argv: readonly string[], env: Record<string, string> = {}) =>

@@ -189,6 +189,7 @@ export class ScriptedCall implements LiveCall {
       version: 1,
       callSid: this.callSid,
       agent: this.agent,
+      agentVersion: null,
       backend: 'embedded',
       live: this.state !== 'ended',
       startedAt: '2026-11-20T00:00:00.000Z',

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
+import { agentVersion } from '../../src/agents/agent-view.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import { readAgents } from '../../src/agents/loader.js'
 import { tryTool } from '../../src/agents/rehearsal.js'
@@ -140,6 +141,27 @@ t.test('the loaded agents are shown without numbers and secrets, beside what the
   for (const hidden of [SECRET, 'literal-of-the-author', '254720000010', 'A-77', '/T0/', dir])
     t.notOk(text.includes(hidden), hidden)
 })
+
+t.test(
+  'an agent has another version where its file or its code differs, and the same wherever they do not',
+  async (t) => {
+    const { desk, dir } = await start(t)
+    const version = async (): Promise<string> => {
+      for (const one of await readAgents(dir, { SHOP: 'http://127.0.0.1:1', SHOP_KEY: SECRET }))
+        if (one.ok && one.agent.name === 'shop') return agentVersion(one.agent, one.assets)
+      throw new Error('the agent must load')
+    }
+    const first = await version()
+    t.match(first, /^[0-9a-f]{16}$/)
+    t.match(await desk.view(), { agents: [{}, { name: 'shop', version: first }] })
+    await writeFile(join(dir, 'shop.yaml'), SHOP.replace('urgent', 'very urgent'))
+    const edited = await version()
+    await writeFile(join(dir, 'shop.yaml'), SHOP)
+    t.equal(await version(), first)
+    await writeFile(join(dir, 'tools', 'clock.mjs'), CLOCK.replace('1000', '900'))
+    t.equal(new Set([first, edited, await version()]).size, 3)
+  },
+)
 
 t.test('the folder is read again when something in it has changed', async (t) => {
   const { desk, dir } = await start(t)

@@ -94,6 +94,7 @@ t.test("the carrier's record of a call is fetched after it, with cost and cause"
       costCurrency: 'KES',
       hangupCause: 'normal_clearing',
       recording: null,
+      recordingState: 'off',
     },
   ])
   t.match(details.counters, { fetched: 1, missing: 0 })
@@ -210,6 +211,10 @@ t.test('a recording is fetched when it is ready, without the key, and added to t
   details.follow(SID)
   await run()
   while (details.pending > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.same(
+    reported.map(({ recordingState }) => recordingState),
+    ['pending', 'ready'],
+  )
   t.equal(reported.at(-1)?.recording?.endsWith(`/${SID}.wav`), true)
   t.equal(readFileSync(join(folder, `${SID}.wav`)).byteLength, 100_000)
   t.same(authorizations, [undefined])
@@ -236,6 +241,19 @@ t.test('each try asks for a new link, and no record has one: no link has to live
   t.same(asked, ['/x.wav?signature=1&link=1', '/x.wav?signature=1&link=2'])
   t.equal(existsSync(join(folder, `${SID}.wav`)), true)
   t.notMatch(JSON.stringify(reported), /signature|http/)
+})
+
+t.test('a record says whether its recording never came, or never was', async (t) => {
+  const states = async (recording: () => Promise<CarrierRecording>): Promise<unknown[]> => {
+    const { details, reported, run } = follower(t, { recording }, folderFor(t))
+    details.follow(SID)
+    await run()
+    t.equal(details.pending, 0)
+    return reported.map(({ recordingState }) => recordingState)
+  }
+  t.same(await states(() => Promise.resolve({ state: 'none' })), ['pending', 'off'])
+  t.same(await states(() => Promise.resolve({ state: 'pending', retryAfterS: null })), ['pending', 'missing'])
+  t.same(await states(() => Promise.reject(new CarrierApiError('no', { status: 403 }))), ['pending', 'missing'])
 })
 
 t.test('a recording that the carrier announces is fetched at once, whenever that is', async (t) => {

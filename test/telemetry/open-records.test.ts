@@ -107,7 +107,7 @@ t.test('after a crash the open record of a live call is its record, kept as long
     [
       { callSid: sid(1), said: 'hello', recording: null },
       { callSid: sid(2), recording: `recordings/${sid(2)}.wav` },
-      { callSid: sid(3), recording: null },
+      { callSid: sid(3), recording: null, recordingState: 'missing' },
     ],
     'a recording that is not there is not named',
   )

@@ -25,6 +25,7 @@ const metrics = new Metrics({ version: 'test', processMetrics: false })
 const call = {
   callSid: parseCallSid('HD_test'),
   agent: 'order-status',
+  agentVersion: null,
   from: '+254700000001',
   to: '+254709000000',
   direction: 'inbound',
@@ -101,6 +102,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
           escalation: null,
           waits: [],
           recording: null,
+          recordingState: 'off',
           packetsDropped: 0,
           underruns: 0,
           outbound: null,

@@ -79,7 +79,7 @@ t.test(
     live.detach(1000)
     const record = await test.recordOf(live.callSid)
     await archive.close()
-    t.equal(record.recording, 'recordings/HD_recorded0001.wav')
+    t.match(record, { recording: 'recordings/HD_recorded0001.wav', recordingState: 'ready' })
     t.match(record.transcript[0], { role: 'agent', text: 'This call is recorded.' })
     t.match(record.transcript[1], { role: 'agent' }, 'then the greeting')
 
@@ -105,9 +105,28 @@ t.test('an agent that records nothing leaves nothing behind', async (t) => {
   await until(() => line.frames.length > 10, 10_000, 'the greeting')
   line.stop()
   live.detach(1000)
-  t.equal((await test.recordOf(live.callSid)).recording, null)
+  t.match(await test.recordOf(live.callSid), { recording: null, recordingState: 'off' })
   await archive.close()
   t.notOk(readdirSync(folder).includes('recordings') && readdirSync(join(folder, 'recordings')).length > 0)
+})
+
+t.test('a call whose caller left before the line about the recording was over has none, and says so', async (t) => {
+  const folder = t.testdir()
+  const archive = await archiveIn(folder)
+  const test = await startHost({ record: (...asked) => archive.record(...asked) }, (agent) => ({
+    ...agent,
+    recording: { ...agent.recording, enabled: true, consent: 'This call is recorded.' },
+  }))
+  t.teardown(() => test.close())
+  const live = test.host.prepare(call('HD_recorded0003'))
+  const line = new TestLine(live)
+  line.start()
+  await until(() => line.frames.length > 3, 10_000, 'the first words')
+  line.stop()
+  live.detach(1000)
+  t.match(await test.recordOf(live.callSid), { recording: null, recordingState: 'missing' })
+  await archive.close()
+  t.same(readdirSync(join(folder, 'recordings')), [])
 })
 
 t.test('a carrier that stops reading is the reason of the end, not a caller who hung up', async (t) => {

@@ -335,6 +335,7 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
 
   t.match(record.cost, { currency: 'USD', amount: 0, models: [{ backend: 'embedded', model: null, unknown: null }] })
   const recordJson: unknown = JSON.parse(JSON.stringify(record))
+  t.match(record, { agentVersion: /^[0-9a-f]{16}$/, recordingState: 'off' })
   t.same(callRecordSchema.parse(recordJson), recordJson, 'the record has no key that its schema does not name')
   t.ok(published('call-record.schema.json').safeParse(recordJson).success)
   t.ok(

@@ -47,13 +47,14 @@ export interface FleetRow extends ListedCall {
 /** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
 export const CALL_TIMELINE_VERSION = 1
 
-const { callSid, agent, turns, bargeIns, stages } = callRecordSchema.shape
+const { callSid, agent, agentVersion, turns, bargeIns, stages } = callRecordSchema.shape
 
 /** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. */
 export const timelineSchema = z.object({
   version: z.literal(CALL_TIMELINE_VERSION),
   callSid,
   agent,
+  agentVersion,
   backend: z.string().describe('The one that answers, or answered last.'),
   live: z.boolean(),
   startedAt: z.iso.datetime().describe('Calendar time of the webhook: zero of the marks.'),
@@ -82,6 +83,7 @@ export function timelineOf(record: CallRecord, traceId: string | null): CallTime
     version: CALL_TIMELINE_VERSION,
     callSid: record.callSid,
     agent: record.agent,
+    agentVersion: record.agentVersion,
     backend: record.backend,
     live: false,
     startedAt: record.startedAt,

@@ -142,7 +142,7 @@ const keptCallSchema = z.object({
   /** The first call of a chain: limits and effects count for all of it. The call's own SID where there is no chain. */
   rootSid: z.string(),
   agent,
-  /** `agentHash` of the definition that the call has. */
+  /** `agentVersion` in its record. */
   agentHash: z.string(),
   direction,
   /** E.164, or empty when withheld. */

@@ -36,6 +36,10 @@ export type CallRefusal = (typeof CALL_REFUSALS)[number]
 
 /** The call record has whole milliseconds; other documents have the measured values. */
 const wholeMs = z.int()
+
+/** ready: it is kept. pending: it may still come. missing: there should be one, and there is none. off: none was made. */
+const recordingStateSchema = z.enum(['ready', 'pending', 'missing', 'off'])
+export type RecordingState = z.output<typeof recordingStateSchema>
 /** Whole or measured milliseconds. */
 type Ms = z.ZodNumber
 export const measuredMs = z.number()
@@ -314,6 +318,11 @@ export const callRecordSchema = z.object({
   version: z.literal(CALL_RECORD_VERSION),
   callSid: z.string(),
   agent: z.string(),
+  agentVersion: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe('Differs wherever the files of the agent differ, as they were in the call; null where no agent ran.'),
   language: z
     .string()
     .nullable()
@@ -411,7 +420,13 @@ export const callRecordSchema = z.object({
     .default(null)
     .describe('The call that was cut off, where this one rang its caller back: this record goes on from there.'),
   rootSid: z.string().default('').describe("The first call of that chain; the call's own SID where there is none."),
-  recording: z.string().nullable(),
+  recording: z.string().nullable().describe('File of our recording, below DATA_DIR.'),
+  recordingState: recordingStateSchema
+    .nullable()
+    .default(null)
+    .describe(
+      'Of our recording. missing: the disk did not take it, the notice about it was not heard, or it is at a node that was lost. off: the agent does not record. Null in records of earlier builds.',
+    ),
   carrier: z
     .object({
       callId: z.string().nullable(),
@@ -428,6 +443,12 @@ export const callRecordSchema = z.object({
       hangupCause: z.string().nullable(),
       failureCode: z.string().nullable(),
       recording: z.string().nullable().describe("File of the carrier's recording, below DATA_DIR."),
+      recordingState: recordingStateSchema
+        .nullable()
+        .default(null)
+        .describe(
+          "Of the carrier's recording. missing: it could not be fetched. off: CARRIER_RECORDINGS is off, or the carrier has none. Null in records of earlier builds.",
+        ),
       fetchedAt: z.iso.datetime(),
     })
     .nullable()

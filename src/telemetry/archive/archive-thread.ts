@@ -135,9 +135,12 @@ function leftRecords(folder: string): Left[] {
         continue
       }
       const path = document['recording']
+      const named = typeof path === 'string'
       const recording =
-        typeof path === 'string' && existsSync(join(folder, path)) ? join(relative(limits.folder, folder), path) : null
-      left.push({ callSid, document: { ...document, recording }, atWallMs, sealed, files })
+        named && existsSync(join(folder, path))
+          ? { recording: join(relative(limits.folder, folder), path) }
+          : { recording: null, ...(named ? { recordingState: 'missing' } : {}) }
+      left.push({ callSid, document: { ...document, ...recording }, atWallMs, sealed, files })
     }
   })
   openTorn += files.unreadable
