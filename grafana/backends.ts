@@ -245,6 +245,44 @@ export function backends(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Cost per resolved call',
+              about:
+                'Carrier, models and analysis, as far as known, of all calls, divided by those that were resolved by their analysis, or contained.',
+              unit: 'short',
+            },
+            HALF,
+            [
+              {
+                expr: `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left (${rate('mkondo_calls_analysed_total', 'agent', ',resolved="yes"')} > 0)`,
+                legend: '{{agent}} {{currency}} resolved',
+              },
+              {
+                expr: `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left (${rate('mkondo_calls_total', 'agent', ',outcome="contained"')} > 0)`,
+                legend: '{{agent}} {{currency}} contained',
+              },
+            ],
+          ),
+          curves(
+            { title: 'Cost of calls', about: 'Per day at the current rate, by what is paid for.', unit: 'short' },
+            HALF,
+            [
+              {
+                expr: `86400 * ${rate('mkondo_call_cost_total', 'agent, part, currency')}`,
+                legend: '{{agent}} {{part}} {{currency}}',
+              },
+            ],
+          ),
+          curves(
+            {
+              title: 'Calls with a part of unknown cost',
+              about: 'The figures beside it are too low: add a price, a rate or an exchange rate to PRICES_FILE.',
+              unit: 'cps',
+            },
+            HALF,
+            [{ expr: rate('mkondo_call_cost_unknown_total', 'agent, part'), legend: '{{agent}} {{part}}' }],
+          ),
+          curves(
+            {
               title: 'Calls of unknown cost',
               about: 'A model has no price: add it to PRICES_FILE.',
               unit: 'cps',

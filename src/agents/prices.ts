@@ -22,11 +22,38 @@ const modelPrice = z.strictObject({
 
 export type ModelPrice = Readonly<z.infer<typeof modelPrice>>
 
+const currency = z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters, such as USD' })
+
 /** Prices of one's own: an agent's `budget.prices`, and the file of PRICES_FILE. */
 export const pricesSchema = z.strictObject({
-  currency: z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters, such as USD' }),
+  currency,
   backends: z.record(z.string(), modelPrice).default({}).describe('By backend: for all that it uses.'),
   models: z.record(z.string(), modelPrice).default({}).describe('By model; before the price of its backend.'),
 })
 
 export type Prices = z.infer<typeof pricesSchema>
+
+/** What the carrier charges, and what it charges it in. */
+const carrierRates = z.strictObject({
+  currency,
+  inboundPerMinute: z.number().min(0).max(1_000_000).describe('Of a call that came in.'),
+  outboundPerMinute: z.number().min(0).max(1_000_000).describe('Of an answered call that the gateway placed.'),
+  streamPerMinute: z.number().min(0).max(1_000_000).describe('Of an open stream, besides its call.'),
+  blockS: z.int().min(1).max(3600).describe('Each begun block of this many seconds is charged whole.'),
+  readOn: z.iso.date().describe('The day on which these rates were read.'),
+})
+
+export type CarrierRates = Readonly<z.infer<typeof carrierRates>>
+
+/** The file of PRICES_FILE: prices of models, what the carrier charges, and exchange rates. Nothing of it is fetched. */
+export const priceFileSchema = pricesSchema.extend({
+  carrier: carrierRates.exactOptional(),
+  exchange: z
+    .strictObject({
+      readOn: z.iso.date().describe('The day on which the rates were read.'),
+      rates: z.record(currency, z.number().positive()).describe('How much of each currency one unit of `currency` is.'),
+    })
+    .exactOptional(),
+})
+
+export type PriceFile = z.infer<typeof priceFileSchema>

@@ -1,4 +1,4 @@
-import type { ModelPrice, Prices } from '../agents/prices.js'
+import type { CarrierRates, ModelPrice, Prices } from '../agents/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
 
 interface ListedPrice extends ModelPrice {
@@ -129,6 +129,18 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
     ...GEMINI,
     readOn: '2026-07-04',
   },
+}
+
+/** What the carrier says that it charges: the price of the stream is quoted second-hand from its page of prices. */
+export const CARRIER_RATES: CarrierRates & Pick<ListedPrice, 'source'> = {
+  currency: 'KES',
+  inboundPerMinute: 0,
+  outboundPerMinute: 3,
+  streamPerMinute: 0.5,
+  // Its pages say both by the second and by the begun minute.
+  blockS: 60,
+  source: 'https://sautikit.com/pricing',
+  readOn: '2026-10-09',
 }
 
 /** A cost, or why it is not known. */

@@ -21,7 +21,7 @@ import { traitsOf } from './gemini-live/setup.js'
 import { functionParameters, geminiParameters } from './tool-schema.js'
 import type { TurnTaking } from './openai-realtime/session-config.js'
 import { pricedModel } from './prices.js'
-import type { Prices } from '../agents/prices.js'
+import type { PriceFile } from '../agents/prices.js'
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
@@ -58,7 +58,7 @@ export interface BackendSettings {
     | null
   readonly cascade: CascadeSettings
   /** Prices of PRICES_FILE. */
-  readonly prices: Prices | null
+  readonly prices: PriceFile | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the one that suits the call (`messageLength`). */
   readonly messageMs: number | null
   /** Services that detect turns get the silence between them too. */

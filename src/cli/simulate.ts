@@ -325,10 +325,12 @@ class OwnGround implements Ground {
   /** As the gateway makes it, by the text model of this machine's settings. */
   #analysisOf(record: CallRecord): Promise<CallAnalysis | null> {
     if (this.#agents.get(record.agent)?.definition.analysis == null) return Promise.resolve(null)
+    const settings = backendSettings(loadConfig(this.#io.env, null))
     return new Promise((resolve) => {
       const analyses = new CallAnalyses({
         agents: this.#agents,
-        settings: backendSettings(loadConfig(this.#io.env, null)).cascade,
+        settings: settings.cascade,
+        prices: settings.prices,
         perHour: 1,
         clock: () => performance.now(),
         wallClock: Date.now,

@@ -1,13 +1,13 @@
-import { pricesSchema } from '../agents/prices.js'
-import type { Prices } from '../agents/prices.js'
+import { priceFileSchema } from '../agents/prices.js'
+import type { PriceFile } from '../agents/prices.js'
 import { readYamlFile } from './yaml-file.js'
 
 /** Reads the price list of PRICES_FILE. @throws GatewayError CONFIG_INVALID: `readYamlFile` */
-export function readPrices(path: string): Prices {
+export function readPrices(path: string): PriceFile {
   return readYamlFile(path, {
     setting: 'PRICES_FILE',
     noun: 'a price list',
-    manual: 'docs/BACKENDS.md',
-    schema: pricesSchema,
+    manual: 'docs/COST.md',
+    schema: priceFileSchema,
   })
 }

@@ -1049,7 +1049,14 @@ export const SETTINGS = {
     key: 'pricesFile',
     kind: optional(text('the path of a file')),
     fallback: null,
-    help: "The file with your prices of models, which take precedence over the vendors' public prices (docs/BACKENDS.md).",
+    help: "The file with your prices of models, which take precedence over the vendors' public prices, the carrier's rates and exchange rates (docs/COST.md).",
+  }),
+  currency: define({
+    env: 'CURRENCY',
+    key: 'currency',
+    kind: text('three letters, such as KES', /^[A-Z]{3}$/),
+    fallback: 'USD',
+    help: "The currency of a call's whole cost. Amounts in another one are converted by the exchange rates of PRICES_FILE, and are unknown without (docs/COST.md).",
   }),
   backendMessageMs: define<number | null>({
     env: 'BACKEND_MESSAGE_MS',

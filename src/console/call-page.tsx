@@ -429,10 +429,20 @@ function testNameOf({ agent, sid }: CallModel): string {
 }
 
 function Cost({ record }: { readonly record: CallRecord }): JSX.Element {
-  const { cost } = record
+  const { cost, wholeCost = null } = record
   if (cost === null) return <p class="empty">{T.call.noCost}</p>
   return (
     <ul class="reasons">
+      {wholeCost !== null && (
+        <li>
+          <b>
+            {wholeCost.amount === null
+              ? T.call.unknownCost(wholeCost.unknown ?? '')
+              : moneyOf(wholeCost.amount, wholeCost.currency)}
+          </b>
+          <span>{T.call.wholeCost}</span>
+        </li>
+      )}
       {cost.models.map(({ backend, model, amount, unknown, usage }, index) => (
         <li key={index}>
           <b>{amount === null ? T.call.unknownCost(unknown ?? '') : moneyOf(amount, cost.currency)}</b>

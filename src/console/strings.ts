@@ -166,6 +166,7 @@ export const T = {
     resumed: 'false interruption, resumed',
     cost: 'Cost',
     noCost: 'No cost is recorded.',
+    wholeCost: 'the whole call: carrier, models and analysis',
     tokens: (into: number, out: number): string => `${into} tokens in, ${out} out`,
     audio: (into: string, out: string): string => `${into} of audio in, ${out} out`,
     unknownCost: (why: string): string => `unknown: ${why}`,

@@ -2,13 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
 import type { Analysis, AnalysisField } from '../agents/analysis.js'
+import type { PriceFile } from '../agents/prices.js'
 import { HttpHosts } from '../backends/cascade/http-service.js'
 import { textModelOf } from '../backends/cascade/services.js'
 import type { CascadeSettings } from '../backends/cascade/services.js'
 import type { LanguageModel, StageFactory } from '../backends/cascade/stage.js'
 import { WrittenCalls } from '../backends/cascade/written-calls.js'
-import type { CallAnalysis, CallRecord, TranscriptEntry } from '../call/documents/record.js'
-import { addUsage, noUsage } from '../call/usage.js'
+import { CostMeter } from '../backends/cost-meter.js'
+import { priceList } from '../backends/prices.js'
+import type { CallAnalysis, CallCost, CallRecord, TranscriptEntry } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import { RateLimit } from '../core/rate-limit.js'
@@ -33,6 +35,8 @@ const QUOTE_LETTERS_MIN = 2
 const LATE_MS_MAX = 3_600_000
 
 const TOOL = 'fill_in'
+/** The backend whose text model is asked; it has that backend's prices. */
+const CASCADE = 'cascade'
 
 /** How an analysis ended: by a model; without one because none is set, the budget is spent, or it failed. */
 const ANALYSIS_RESULTS = ['model', 'no-model', 'no-transcript', 'budget', 'failed'] as const
@@ -42,6 +46,8 @@ interface CallAnalysesOptions {
   readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition'>>
   /** Where the text models are. */
   readonly settings: CascadeSettings
+  /** Of PRICES_FILE; null: none is set. */
+  readonly prices: PriceFile | null
   /** ANALYSES_PER_HOUR: how many calls a model may be asked about. */
   readonly perHour: number
   readonly clock: Clock
@@ -142,12 +148,16 @@ export class CallAnalyses {
     if (!record.transcript.some(({ role }) => role === 'caller')) return this.#settle(record, empty, 'no-transcript')
     if (this.#options.perHour === 0 || this.#budget.take('', this.#options.clock()) > 0)
       return this.#settle(record, empty, 'budget')
+    const { agents, prices } = this.#options
+    const own = agents.get(record.agent)?.definition.budget?.prices ?? null
+    // Of all tries: one that fails may have been charged for.
+    const meter = new CostMeter(priceList([own, prices]), () => factory.model)
     for (let tries = 0; ; tries++) {
       try {
-        const filled = await this.#ask(factory, record, analysis)
+        const filled = await this.#ask(factory, record, analysis, meter)
         return this.#settle(
           record,
-          { ...empty, ...filled, fields: { ...filled.fields, ...known(analysis, record) } },
+          { ...empty, ...filled, fields: { ...filled.fields, ...known(analysis, record) }, cost: costBy(meter) },
           'model',
         )
       } catch (thrown) {
@@ -163,7 +173,7 @@ export class CallAnalyses {
           { call_sid: record.callSid, agent: record.agent, reason: fault },
           'a call was not analysed',
         )
-        return this.#settle(record, { ...empty, fault }, 'failed')
+        return this.#settle(record, { ...empty, fault, cost: costBy(meter) }, 'failed')
       }
     }
   }
@@ -178,10 +188,11 @@ export class CallAnalyses {
     factory: StageFactory<LanguageModel>,
     record: CallRecord,
     analysis: Analysis,
+    meter: CostMeter,
   ): Promise<Pick<CallAnalysis, 'model' | 'language' | 'summary' | 'fields'>> {
     const { clock } = this.#options
+    const { agent } = record
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(ASK_TIMEOUT_MS)])
-    const usage = noUsage()
     const language = analysis.summary === 'none' ? null : this.#language(analysis, record)
     const model = factory.make({
       name: 'analysis',
@@ -190,7 +201,11 @@ export class CallAnalyses {
       inputRateHz: 16_000,
       legRateHz: 16_000,
       nowMs: clock,
-      used: (more) => addUsage(usage, more),
+      used: (usage) => {
+        meter.add(CASCADE, usage)
+        this.#tokens({ agent, direction: 'input' }).inc(usage.inputTokens, record.callSid)
+        this.#tokens({ agent, direction: 'output' }).inc(usage.outputTokens, record.callSid)
+      },
       malformed: () => undefined,
       http: new HttpHosts(clock, signal),
     })
@@ -205,9 +220,6 @@ export class CallAnalyses {
     } finally {
       model.close()
     }
-    const { agent } = record
-    this.#tokens({ agent, direction: 'input' }).inc(usage.inputTokens, record.callSid)
-    this.#tokens({ agent, direction: 'output' }).inc(usage.outputTokens, record.callSid)
     const written = calls.all.find(({ name }) => name === TOOL)?.argumentsText ?? /\{[^]*\}/.exec(text)?.[0] ?? ''
     return {
       model: factory.model,
@@ -246,7 +258,7 @@ export class CallAnalyses {
   #known(analysis: Analysis, record: CallRecord): CallAnalysis {
     const unknown = Object.keys(analysis.fields).map((name) => [name, { value: null, quote: null }] as const)
     const fields = { ...Object.fromEntries(unknown), ...known(analysis, record) }
-    return { model: null, language: null, summary: null, fields, fault: null }
+    return { model: null, language: null, summary: null, fields, fault: null, cost: null }
   }
 
   #settle(record: CallRecord, analysis: CallAnalysis, result: AnalysisResult): void {
@@ -268,6 +280,13 @@ export class CallAnalyses {
       resolved: typeof resolved === 'boolean' ? (resolved ? 'yes' : 'no') : 'unknown',
     }
   }
+}
+
+/** A service that reports no tokens, or that failed before, may have charged for them. */
+function costBy(meter: CostMeter): CallCost {
+  const unknown = 'the service did not report what it charges'
+  const cost = meter.cost()
+  return cost.models.length > 0 ? cost : { ...cost, amount: null, unknown }
 }
 
 function known({ fields }: Analysis, record: CallRecord): CallAnalysis['fields'] {

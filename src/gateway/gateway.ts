@@ -49,6 +49,7 @@ import {
 } from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
 import { CallAnalyses } from './call-analyses.js'
+import { CallCosts } from './call-costs.js'
 import { openCallArchive, resumesAlone, usesDataFolder } from './call-archive.js'
 import {
   callDetails,
@@ -224,14 +225,17 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     calls: () => calls,
     onNameTaken: () => tellNameTaken(),
   })
+  const backends = backendSettings(config)
+  const costs = new CallCosts({ currency: config.currency, prices: backends.prices, metrics })
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details =
     api === null
       ? null
       : callDetails(api, config, log, (callSid, detail) => {
           joinedRecord(callSid, detail, calls, kept).then(
-            (joined) => {
-              if (joined === null) return
+            (found) => {
+              if (found === null) return
+              const joined = costs.withCost(found)
               kept.joined(joined)
               for (const listener of joinedListeners) listener(joined)
             },
@@ -311,7 +315,8 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   })
   const analyses = new CallAnalyses({
     agents,
-    settings: backendSettings(config).cascade,
+    settings: backends.cascade,
+    prices: backends.prices,
     perHour: config.analysesPerHour,
     clock,
     wallClock: Date.now,
@@ -320,6 +325,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     done: (callSid, analysis) => {
       const record = calls?.joinAnalysis(callSid, analysis) ?? null
       if (record === null) return
+      costs.countAnalysis(record)
       kept.analysed(record)
       for (const listener of joinedListeners) listener(record)
     },
@@ -361,7 +367,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       speech,
       clock,
       metrics,
-      backends: backendSettings(config),
+      backends,
       // No caller's words are in these files: they are none of the kinds that retention and erasure go through.
       phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
       workers: config.mediaWorkers,
@@ -380,6 +386,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       journal: { build: version, audio: config.journalCalls === 'audio' },
       record: kept.record,
       openRecords: kept.openRecords,
+      withCost: costs.withCost,
       privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
       ended: kept.ended,
       afterStream: config.afterStream === 'learn' ? null : config.afterStream,
@@ -416,6 +423,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       onRecord: (record, told) => {
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
+        costs.count(record)
         const { callSid } = record
         if (told === null) {
           kept.over(record)
@@ -533,7 +541,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         say: (agent, text) =>
           said(agent, text, {
             speech,
-            settings: backendSettings(config),
+            settings: backends,
             store: new PhraseStore(join(config.dataDir, 'voices')),
           }),
         speech: true,
@@ -552,6 +560,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       kept.settleLeft(callSid, isRecord)
       if (!isRecord) return
       registry.enterLeft(record)
+      costs.count(record)
       analyses.take(record)
       details?.follow(callSid)
     })

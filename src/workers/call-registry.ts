@@ -99,6 +99,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly record?: RecordCall | null
   /** What records keep of phone numbers and words; when absent, masked numbers and all words. */
   readonly privacy?: RecordPrivacy
+  /** Adds its `wholeCost` to a record; absent: records have none. */
+  readonly withCost?: (record: CallRecord) => CallRecord
   /** How long after its end a call's record and handoff packet stay in memory; absent: for as long as there is room. */
   readonly recordsKeepMs?: number
   /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
@@ -311,7 +313,7 @@ export class CallRegistry implements CallDirectory {
         openRecords === null
           ? null
           : {
-              open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
+              open: (callSid, compose) => openRecords.open(callSid, () => this.#kept(compose())),
               changed: (callSid) => openRecords.changed(callSid),
               gone: (callSid) => openRecords.gone(callSid),
             },
@@ -338,7 +340,7 @@ export class CallRegistry implements CallDirectory {
       over: (call, record, told) => this.#over(call, record, told),
       goesOnElsewhere: (callSid, part) => {
         this.#gone(callSid)
-        this.#options.onGoneElsewhere?.(callSid, this.#redacted(part))
+        this.#options.onGoneElsewhere?.(callSid, this.#kept(part))
       },
       keepJournal: (callSid, lines) => keepJournal?.(callSid, lines),
     }
@@ -464,7 +466,8 @@ export class CallRegistry implements CallDirectory {
   }
 
   /** Enters the record of a call that was placed and not answered, or that another node took and made no record of. */
-  enter(record: CallRecord): void {
+  enter(entered: CallRecord): void {
+    const record = this.#withCost(entered)
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record)
@@ -506,7 +509,7 @@ export class CallRegistry implements CallDirectory {
   enterLost(state: KeptState): void {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
-      this.enter({ ...this.#redacted(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
+      this.enter({ ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
     if (state.kept.escalation?.history?.callback != null) this.#options.onPromise?.(state)
   }
 
@@ -525,7 +528,7 @@ export class CallRegistry implements CallDirectory {
   joinCarrier(callSid: CallSid, carrier: CarrierDetail): CallRecord | null {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
-    const joined = { ...record, carrier }
+    const joined = this.#withCost({ ...record, carrier })
     this.#ended.set(callSid, joined)
     return joined
   }
@@ -534,7 +537,7 @@ export class CallRegistry implements CallDirectory {
   joinAnalysis(callSid: string, analysis: CallAnalysis): CallRecord | null {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
-    const joined = { ...record, analysis }
+    const joined = this.#withCost({ ...record, analysis })
     this.#ended.set(callSid, joined)
     return joined
   }
@@ -669,7 +672,7 @@ export class CallRegistry implements CallDirectory {
     whole: CallRecord,
     told: Promise<'ok' | 'lost'> | null,
   ): void {
-    const record = this.#redacted(whole)
+    const record = this.#kept(whole)
     this.#ended.set(call.callSid, record)
     const { handoff } = call
     if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
@@ -678,8 +681,12 @@ export class CallRegistry implements CallDirectory {
     this.#options.onRecord(record, told)
   }
 
-  #redacted(record: CallRecord): CallRecord {
-    return redactRecord(record, this.#options.privacy?.transcript ?? 'full')
+  #kept(record: CallRecord): CallRecord {
+    return this.#withCost(redactRecord(record, this.#options.privacy?.transcript ?? 'full'))
+  }
+
+  #withCost(record: CallRecord): CallRecord {
+    return this.#options.withCost?.(record) ?? record
   }
 
   #tick(nowMs: number, latenessMs: number): void {

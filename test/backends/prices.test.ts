@@ -2,18 +2,22 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Prices } from '../../src/agents/prices.js'
+import type { PriceFile, Prices } from '../../src/agents/prices.js'
 import type { BudgetOptions } from '../../src/backends/budget.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { CostMeter } from '../../src/backends/cost-meter.js'
 import { tokensOf as geminiTokens } from '../../src/backends/gemini-live/usage.js'
 import { tokensOf as openAiTokens, transcriptionUsage } from '../../src/backends/openai-realtime/usage.js'
-import { costOf, LIST_PRICES, pricedModel, priceList } from '../../src/backends/prices.js'
+import { CARRIER_RATES, costOf, LIST_PRICES, pricedModel, priceList } from '../../src/backends/prices.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
+import type { CallCost, CallRecord, CarrierDetail } from '../../src/call/documents/record.js'
 import { noUsage } from '../../src/call/usage.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { readPrices } from '../../src/config/prices-file.js'
+import { CallCosts } from '../../src/gateway/call-costs.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import { endedCall } from '../support/record.js'
 import { FakeTimers, ScriptedService, settled } from './failover/scripted.js'
 
 const about = (cost: number | null | undefined): string => (cost ?? NaN).toFixed(9)
@@ -162,7 +166,7 @@ t.test("the agent's prices come before the operator's, and these before the vend
 })
 
 t.test('each public price says where and when it was read', async (t) => {
-  for (const [model, { source, readOn }] of Object.entries(LIST_PRICES)) {
+  for (const [model, { source, readOn }] of Object.entries({ ...LIST_PRICES, carrier: CARRIER_RATES })) {
     t.match(source, /^https:\/\//, model)
     t.match(readOn, /^2026-\d{2}-\d{2}$/, model)
   }
@@ -183,9 +187,98 @@ t.test('the file of PRICES_FILE is read, and a mistake in it is named with its l
     code: 'CONFIG_INVALID',
     message: /prices\.yaml:3 .*perMinut/,
   })
+  t.match(read('currency: USD\nexchange: { readOn: 2026-11-20, rates: { KES: 130 } }\n').exchange, {
+    rates: { KES: 130 },
+  })
+  t.throws(() => read('currency: USD\nexchange: { rates: { KES: 130 } }\n'), { message: /prices\.yaml:2 .*readOn/ })
   t.throws(() => read('currency: shillings\n'), { message: /prices\.yaml:1 currency: must be three letters/ })
   t.throws(() => read('currency: [\n'), { code: 'CONFIG_INVALID' })
   t.throws(() => readPrices(join(folder, 'none.yaml')), { message: /PRICES_FILE is .*ENOENT/ })
+})
+
+const EXCHANGE: PriceFile = {
+  currency: 'USD',
+  backends: {},
+  models: {},
+  exchange: { readOn: '2026-11-20', rates: { KES: 130, EUR: 0.65 } },
+}
+const costsIn = (currency: string, prices: PriceFile | null) => {
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  return { metrics, costs: new CallCosts({ currency, prices, metrics }) }
+}
+const modelCost = (currency: string, known: number, unknown: string | null = null): CallCost => ({
+  currency,
+  amount: unknown === null ? known : null,
+  known,
+  unknown,
+  models: [],
+})
+/** Two begun minutes. */
+const called = (changes: Partial<CallRecord>) =>
+  endedCall({ durationMs: 61_000, cost: modelCost('USD', 0.02), ...changes })
+
+t.test("a call's whole cost is the carrier's, the models' and the analysis', in one currency", async (t) => {
+  const { costs, metrics } = costsIn('KES', EXCHANGE)
+  const inbound = costs.withCost(called({}))
+  t.match(inbound.wholeCost, {
+    currency: 'KES',
+    carrier: { by: 'rates', amount: 1 },
+    models: { amount: 2.6 },
+    analysis: null,
+    amount: 3.6,
+    unknown: null,
+  })
+  costs.count(inbound)
+  const about = { model: 'm', language: null, summary: null, fields: {}, fault: null, cost: modelCost('EUR', 0.01) }
+  const analysed = costs.withCost({ ...inbound, analysis: about })
+  t.match(analysed.wholeCost, { analysis: { amount: 2 }, amount: 5.6 })
+  costs.countAnalysis(analysed)
+  t.match(costs.withCost(called({ direction: 'outbound' })).wholeCost, { carrier: { amount: 7 } })
+  const detail = { costMinor: 450, costCurrency: 'KES' } as CarrierDetail
+  t.match(
+    costs.withCost(called({ direction: 'outbound', carrier: detail })).wholeCost,
+    { carrier: { by: 'carrier', amount: 5.5 } },
+    "the carrier's own price of the call, and its stream",
+  )
+  t.match(
+    costs.withCost(called({ direction: 'outbound', durationMs: 0, cost: null })).wholeCost,
+    { amount: 0, carrier: { amount: 0 }, models: { amount: 0 } },
+    'nobody answered',
+  )
+  const page = await metrics.render()
+  for (const [part, amount] of Object.entries({ carrier: 1, models: 2.6, analysis: 2 }))
+    t.match(page, `mkondo_call_cost_total{agent="order-status",part="${part}",currency="KES"} ${amount}`)
+  t.notMatch(page, 'mkondo_call_cost_unknown_total{')
+})
+
+t.test('a part of a cost that is not known makes the whole unknown, and leaves what is known', async (t) => {
+  const none = costsIn('USD', null)
+  const call = none.costs.withCost(called({}))
+  t.match(call.wholeCost, {
+    amount: null,
+    known: 0.02,
+    unknown: 'no exchange rate from KES to USD in PRICES_FILE',
+    carrier: { amount: null },
+    models: { amount: 0.02 },
+  })
+  none.costs.count(call)
+  t.match(await none.metrics.render(), 'mkondo_call_cost_unknown_total{agent="order-status",part="carrier"} 1')
+  const { withCost } = costsIn('KES', EXCHANGE).costs
+  t.match(withCost(called({ cost: modelCost('USD', 0.01, 'no price for the model x') })).wholeCost, {
+    amount: null,
+    known: 2.3,
+    unknown: 'no price for the model x',
+  })
+  t.match(withCost(called({ cost: null })).wholeCost?.models, { amount: null, unknown: /was lost/ })
+  const human = { strategy: 'supervision', human: 1, outcome: 'answered', detail: '', ms: 1 } as const
+  const escalation = {
+    reason: '',
+    strategy: 'supervision',
+    outcome: 'answered',
+    attempts: [human],
+    callback: null,
+  } as const
+  t.match(withCost(called({ escalation })).wholeCost, { carrier: { amount: null, known: 1, unknown: /human/ } })
 })
 
 interface Rig {

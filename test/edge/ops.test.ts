@@ -399,6 +399,7 @@ t.test('ended calls are found by what they were about, and go to a spreadsheet w
     summary,
     fields: { intent: { value: intent, quote: 'words' }, resolved: { value: true, quote: 'words' } },
     fault: null,
+    cost: null,
   })
   const kept = [
     endedCall({ callSid: 'HD_about00001', analysis: about('refund', '=HYPERLINK("x"), said the caller') }),

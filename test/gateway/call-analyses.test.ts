@@ -88,6 +88,7 @@ function analyses(options: Partial<ConstructorParameters<typeof CallAnalyses>[0]
   const all = new CallAnalyses({
     agents: new Map([['order-status', { definition: AGENT }]]),
     settings: backendSettings(loadConfig({}, null)).cascade,
+    prices: { currency: 'KES', backends: { cascade: PRICE }, models: {} },
     perHour: 100,
     clock: () => performance.now(),
     wallClock: Date.now,
@@ -98,6 +99,8 @@ function analyses(options: Partial<ConstructorParameters<typeof CallAnalyses>[0]
   })
   return { all, metrics, done, lines }
 }
+
+const PRICE = { inputPerMillionTokens: 1000, outputPerMillionTokens: 5000 }
 
 const GOOD = {
   summary: 'Mteja alitaka pesa yake; imerudishwa.',
@@ -129,6 +132,12 @@ t.test('a call is summed up in its language, and each value has words of the tra
   t.match(asked[0]?.messages[1]?.content, /caller: Nataka kurudishiwa/)
   t.match(JSON.stringify(asked[0]?.tools), /in Swahili/)
   t.notMatch(JSON.stringify(asked[0]?.tools), /human|known/, 'the gateway asks nobody for what it knows')
+  t.match(done.get('HD_about000001')?.cost, {
+    currency: 'KES',
+    amount: (100 * PRICE.inputPerMillionTokens + 20 * PRICE.outputPerMillionTokens) / 1e6,
+    unknown: null,
+    models: [{ backend: 'cascade', usage: { inputTokens: 100, outputTokens: 20 } }],
+  })
   const page = await metrics.render()
   t.match(page, /calls_analysed_total\{agent="order-status",intent="refund",resolved="yes"\} 1/)
   t.match(page, /analysis_values_dropped_total\{agent="order-status",reason="invalid"\} 1/)
@@ -165,7 +174,7 @@ t.test('without a model, a transcript or a budget the gateway fills in what it k
   silent.all.take(record({ callSid: 'HD_other000001', agent: 'nobody' }))
   await until(() => [none, poor, silent].every(({ done }) => done.size === 1), 10_000, 'three analyses')
   for (const { done } of [none, poor, silent])
-    t.match([...done.values()], [{ model: null, summary: null, fields: known }])
+    t.match([...done.values()], [{ model: null, summary: null, fields: known, cost: null }])
   t.equal(asked.length, 0)
   const pages = await Promise.all([none, poor, silent].map(({ metrics }) => metrics.render()))
   for (const [i, result] of ['no-model', 'budget', 'no-transcript'].entries())

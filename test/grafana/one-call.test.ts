@@ -104,6 +104,11 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   )
   const record = gateway.calls.record(SID)
   callRecordSchema.parse(JSON.parse(JSON.stringify(record)))
+  t.match(record?.wholeCost, { currency: 'USD', amount: null, carrier: { by: 'rates', unknown: /KES to USD/ } })
+  t.match(
+    await (await fetch(`${ops}/metrics`)).text(),
+    'mkondo_call_cost_unknown_total{agent="stereo",part="carrier"} 1',
+  )
   t.match(
     record?.stops.find((stop) => stop.mark === 'ended'),
     { kind: 'hang-up', why: /^caller-hung-up: .*; \d+ ms of stream, [1-9] of [1-9] turns answered/ },

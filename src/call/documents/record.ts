@@ -292,6 +292,31 @@ export type EscalationHistory = DocumentOf<ReturnType<typeof escalationHistorySc
 export type EscalationAttempt = EscalationHistory['attempts'][number]
 export type CallbackAsk = NonNullable<EscalationHistory['callback']>['asked']
 
+/** What the models of something cost. */
+const modelCosts = z.object({
+  currency: z.string(),
+  amount: z.number().nullable().describe('Null when the cost of one of the models is not known.'),
+  known: z.number().describe('The sum of what is known: a lower bound.'),
+  unknown: z.string().nullable().describe('Why the cost is not known.'),
+  models: z.array(
+    z.object({
+      backend: z.string(),
+      /** Null: the backend names no model. */
+      model: z.string().nullable(),
+      amount: z.number().nullable(),
+      unknown: z.string().nullable(),
+      usage: usageSchemaOf(z.number()),
+    }),
+  ),
+})
+
+/** A part of what a call costs, in the currency of the whole. */
+const costPart = z.object({
+  amount: z.number().nullable().describe('Null when something of it is not known.'),
+  known: z.number().describe('The sum of what is known: a lower bound.'),
+  unknown: z.string().nullable().describe('Why it is not known.'),
+})
+
 /** What a call was about, as the agent's `analysis` asks for it. */
 const callAnalysisSchema = z.object({
   model: z.string().nullable().describe('The text model that filled it; null: what the gateway knows alone.'),
@@ -310,6 +335,7 @@ const callAnalysisSchema = z.object({
     )
     .describe("By the names of the agent's file."),
   fault: z.string().nullable().describe('Why the model that was asked filled nothing.'),
+  cost: modelCosts.nullable().default(null).describe('What the model that was asked cost; null where none was.'),
 })
 
 export type CallAnalysis = DocumentOf<typeof callAnalysisSchema>
@@ -380,25 +406,21 @@ export const callRecordSchema = z.object({
       .record(z.string(), z.record(z.string(), z.int()))
       .describe('What a service sent or did out of order, by backend and kind.'),
   }),
-  cost: z
-    .object({
-      currency: z.string(),
-      amount: z.number().nullable().describe('Null when the cost of one of the models is not known.'),
-      known: z.number().describe('The sum of what is known: a lower bound.'),
-      unknown: z.string().nullable().describe('Why the cost is not known.'),
-      models: z.array(
-        z.object({
-          backend: z.string(),
-          /** Null: the backend names no model. */
-          model: z.string().nullable(),
-          amount: z.number().nullable(),
-          unknown: z.string().nullable(),
-          usage: usageSchemaOf(z.number()),
-        }),
-      ),
+  cost: modelCosts.nullable().describe('What the models cost, by backend and model (docs/COST.md).'),
+  wholeCost: costPart
+    .extend({
+      currency: z.string().describe('CURRENCY.'),
+      carrier: costPart
+        .extend({ by: z.enum(['carrier', 'rates']) })
+        .describe("Call and stream. by: the call's price is of the carrier's own record, or by its rates per minute."),
+      models: costPart.describe('`cost` in this currency.'),
+      analysis: costPart.nullable().describe('The `cost` of `analysis`; null while no model was asked for one.'),
     })
     .nullable()
-    .describe('What the models cost, by backend and model (docs/BACKENDS.md).'),
+    .default(null)
+    .describe(
+      "Carrier, models and analysis in one currency (docs/COST.md); it changes when the carrier's record comes.",
+    ),
   budget: z
     .record(z.string(), z.unknown())
     .nullable()
@@ -478,6 +500,8 @@ export const callRecordSchema = z.object({
 
 export type CallRecord = DocumentOf<typeof callRecordSchema>
 export type CallCost = NonNullable<CallRecord['cost']>
+export type WholeCost = NonNullable<CallRecord['wholeCost']>
+export type CostPart = WholeCost['models']
 export type ModelCost = CallCost['models'][number]
 /** The carrier's own record of a call. Times are ISO 8601. */
 export type CarrierDetail = NonNullable<CallRecord['carrier']>

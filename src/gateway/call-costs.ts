@@ -1,0 +1,137 @@
+import type { CarrierRates, PriceFile } from '../agents/prices.js'
+import { CARRIER_RATES } from '../backends/prices.js'
+import type { CallRecord, CostPart, WholeCost } from '../call/documents/record.js'
+import type { CounterOf } from '../telemetry/metric-families.js'
+import type { Metrics } from '../telemetry/metrics.js'
+
+const MINUTE_S = 60
+const MINOR_PER_UNIT = 100
+
+interface CallCostsOptions {
+  /** CURRENCY. */
+  readonly currency: string
+  /** Of PRICES_FILE; null: none is set. */
+  readonly prices: PriceFile | null
+  readonly metrics: Metrics
+}
+
+type Part = 'carrier' | 'models' | 'analysis'
+
+/** An amount in the currency that it is charged in; null: unknown. */
+interface Charge {
+  readonly currency: string
+  readonly amount: number | null
+  /** At least this much is known. */
+  readonly known: number
+  readonly unknown: string | null
+}
+
+/**
+ * What a call costs as a whole: the carrier, the models and the analysis after it, in one currency. What is not known
+ * makes the whole unknown, and never counts as 0.
+ */
+export class CallCosts {
+  readonly #currency: string
+  readonly #prices: PriceFile | null
+  readonly #rates: CarrierRates
+  readonly #known: CounterOf<'agent' | 'part' | 'currency'>
+  readonly #unknown: CounterOf<'agent' | 'part'>
+
+  constructor({ currency, prices, metrics }: CallCostsOptions) {
+    this.#currency = currency
+    this.#prices = prices
+    this.#rates = prices?.carrier ?? CARRIER_RATES
+    this.#known = metrics.defineCounter(
+      'call_cost',
+      'Known whole cost of ended calls: the carrier by its rates, the models, and the analysis',
+      ['agent', 'part', 'currency'],
+    )
+    this.#unknown = metrics.defineCounter('call_cost_unknown', 'Ended calls of which a part of the cost is unknown', [
+      'agent',
+      'part',
+    ])
+  }
+
+  /** The record with its `wholeCost`, of what the record has now. */
+  readonly withCost = (record: CallRecord): CallRecord => {
+    const { by, charges } = this.#carrier(record)
+    const carrier = { ...sumOf(charges.map((charge) => this.#converted(charge))), by }
+    const models = this.#converted(modelsOf(record))
+    const cost = record.analysis?.cost ?? null
+    const analysis = cost === null ? null : this.#converted(cost)
+    const parts = analysis === null ? [carrier, models] : [carrier, models, analysis]
+    const wholeCost: WholeCost = { currency: this.#currency, ...sumOf(parts), carrier, models, analysis }
+    return { ...record, wholeCost }
+  }
+
+  /** Counts a call that has ended. To be called once, before its analysis. */
+  count({ callSid, agent, outcome, wholeCost }: CallRecord): void {
+    if (wholeCost === null || outcome === 'refused') return
+    this.#count(callSid, agent, 'carrier', wholeCost.carrier)
+    this.#count(callSid, agent, 'models', wholeCost.models)
+  }
+
+  /** Counts the analysis of a call. To be called once. */
+  countAnalysis({ callSid, agent, wholeCost }: CallRecord): void {
+    if (wholeCost?.analysis != null) this.#count(callSid, agent, 'analysis', wholeCost.analysis)
+  }
+
+  #count(callSid: string, agent: string, part: Part, { known, unknown }: CostPart): void {
+    this.#known({ agent, part, currency: this.#currency }).inc(known, callSid)
+    if (unknown !== null) this.#unknown({ agent, part }).inc(1, callSid)
+  }
+
+  /** The call itself, its stream, and the people whom it was given to. */
+  #carrier(record: CallRecord): { readonly by: 'carrier' | 'rates'; readonly charges: readonly Charge[] } {
+    const { currency, inboundPerMinute, outboundPerMinute, streamPerMinute, blockS } = this.#rates
+    const { carrier, direction, durationMs, escalation } = record
+    const minutes = (Math.ceil(durationMs / 1000 / blockS) * blockS) / MINUTE_S
+    const charges = [charge(currency, minutes * streamPerMinute)]
+    const toHuman = escalation?.attempts.some(({ outcome }) => outcome === 'answered') === true
+    if (toHuman) charges.push(notKnown(currency, 'how long a human spoke with the caller, and at what price'))
+    if (carrier?.costMinor != null && carrier.costCurrency !== null)
+      return { by: 'carrier', charges: [...charges, charge(carrier.costCurrency, carrier.costMinor / MINOR_PER_UNIT)] }
+    const perMinute = direction === 'inbound' ? inboundPerMinute : outboundPerMinute
+    charges.push(charge(currency, minutes * perMinute))
+    return { by: 'rates', charges }
+  }
+
+  #converted({ currency, amount, known, unknown }: Charge): CostPart {
+    const rate = currency === this.#currency ? 1 : this.#rate(currency)
+    if (rate !== null) return { amount: amount === null ? null : amount * rate, known: known * rate, unknown }
+    if (known === 0) return { amount, known, unknown }
+    return {
+      amount: null,
+      known: 0,
+      unknown: `no exchange rate from ${currency} to ${this.#currency} in PRICES_FILE`,
+    }
+  }
+
+  /** What one unit of `from` is in our currency; null: there is no rate. */
+  #rate(from: string): number | null {
+    if (this.#prices?.exchange === undefined) return null
+    const { currency: base, exchange } = this.#prices
+    const perBase = (currency: string) => (currency === base ? 1 : exchange.rates[currency])
+    const [ours, theirs] = [perBase(this.#currency), perBase(from)]
+    return ours === undefined || theirs === undefined ? null : ours / theirs
+  }
+}
+
+function modelsOf({ cost, durationMs }: CallRecord): Charge {
+  if (cost !== null) return cost
+  return durationMs === 0 ? charge('', 0) : notKnown('', 'what the models used was lost')
+}
+
+function charge(currency: string, amount: number): Charge {
+  return { currency, amount, known: amount, unknown: null }
+}
+
+function notKnown(currency: string, unknown: string): Charge {
+  return { currency, amount: null, known: 0, unknown }
+}
+
+function sumOf(parts: readonly CostPart[]): CostPart {
+  const known = parts.reduce((sum, part) => sum + part.known, 0)
+  const unknown = parts.find((part) => part.unknown !== null)?.unknown ?? null
+  return { amount: unknown === null ? known : null, known, unknown }
+}
