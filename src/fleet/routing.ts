@@ -261,7 +261,8 @@ export class WebhookRouting<Answer extends object> {
     }
     if (routed.is === 'answered') return routed.answer
     // Its owner may live, so an outcome is not late.
-    if (routed.is === 'failed') return this.#options.answer(webhook, 'known')
+    if (routed.is === 'failed')
+      return this.#options.answer(webhook, webhook.route === 'continue' ? 'owner-unknown' : 'known')
     if (claimed) {
       const opens = webhook.route === 'voice'
       const atLast = clock() >= untilMs
