@@ -2291,6 +2291,13 @@ export class CallSession {
     this.#toolResult(callId, refusal === null, value, refusal ?? undefined)
   }
 
+  /** A tool has answered, or what it waited for is known. */
+  #stageResult(tool: string, result: { readonly ok: boolean; readonly value: unknown; readonly error?: string }): void {
+    if (this.stages === null || !isOfAStage(tool)) return
+    this.stages.result({ tool, ...result }, this.#streamMs)
+    this.#stageChanged()
+  }
+
   /** It is time to leave the stage. */
   #stageDue(): void {
     if (this.#state !== 'live') return this.#in('stage', STAGE_POLL_MS)
@@ -2490,12 +2497,8 @@ export class CallSession {
     }
     this.#mark('tool-end', answer.name)
     this.#judgeClaims(false)
-    if (this.stages !== null && isOfAStage(answer.name)) {
-      const failed = error === undefined ? {} : { error }
-      this.stages.result({ tool: answer.name, ok, value: answer.value, ...failed }, this.#streamMs)
-      // Before the result: the model's answer to it is the first of the new stage.
-      this.#stageChanged()
-    }
+    // Before the result: the model's answer to it is the first of the new stage.
+    this.#stageResult(answer.name, { ok, value: answer.value, ...(error === undefined ? {} : { error }) })
     if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
     if (callId === this.#collection?.toolCallId) return this.#collectionOver(answer.ok, answer.value, error)
     if (!this.#backendUsable) return
@@ -2546,6 +2549,7 @@ export class CallSession {
     if (wait.outcome?.late === true) this.#tools.late(wait, result, this.#nowMs, this.streamZeroMs)
     else if (first) this.#tools.result(callId, result, this.#nowMs, this.streamZeroMs)
     this.#judgeClaims(false)
+    if (first) this.#stageResult(wait.name, { ok, value, ...(ok ? {} : { error: 'failed' }) })
     this.#checkpointDue = true
     this.#in('waits', 0)
   }
@@ -2565,6 +2569,7 @@ export class CallSession {
     const end = status === 'expired' ? 'expired' : 'abandoned'
     const result = { ok: false, value: { status }, error: status }
     this.#tools.result(wait.callId, result, this.#nowMs, this.streamZeroMs, end)
+    this.#stageResult(wait.name, result)
     this.#checkpointDue = true
   }
 

@@ -234,3 +234,16 @@ t.test(
     t.end()
   },
 )
+
+t.test('the outcome of a tool that waits moves the call, not that it waits', (t) => {
+  const rig = Rig.talking({ ...WITH, waits: { refund: { say: 'Wait.', still: 'Still.', everyMs: 20_000 } } })
+  rig.toolCall('t1', 'find_order')
+  answer(rig, 't1', { order: { number: 1 } })
+  rig.toolCall('t2', 'go_to_stage', { stage: 'refund', wish: 'x' })
+  rig.toolCall('t3', 'refund')
+  rig.in({ type: 'tool-pending', callId: 't3', waitMs: 60_000 })
+  t.equal(moves(rig).at(-1), 'refund by model')
+  rig.in({ type: 'tool-outcome', callId: 't3', status: 'succeeded', value: { paid: true } })
+  t.equal(moves(rig).at(-1), 'done by tool')
+  t.end()
+})
