@@ -1150,8 +1150,10 @@ export class CallSession {
     this.#unrecognised.agentSounds()
     this.#putOnHold.agentSounds()
     this.#clear('not-understood')
-    // The goodbye after `end_call`, and the announcement of an escalation, are answers of the backend's in the gateway's words.
-    const asked = kind === 'escalation' || (this.#plan?.cancellable === true && this.#plan.itemId === itemId)
+    // The goodbye after `end_call`, what a tool asks, and the announcement of an escalation, are answers of the backend's in
+    // the gateway's words.
+    const asked =
+      kind === 'escalation' || kind === 'tool' || (this.#plan?.cancellable === true && this.#plan.itemId === itemId)
     this.#endTurnBeforeAnswer(asked ? this.#agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
     this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
   }
@@ -2140,7 +2142,7 @@ export class CallSession {
         : [what === 'again' ? this.#text(again) : '', this.#text(say)]
     const text = texts.join(' ').trim()
     if (what !== 'say') this.#stopAgent()
-    collection.itemId = this.#announce(text, 'prompt')
+    collection.itemId = this.#announce(text, 'tool')
     this.#in('digits', this.#wordsMs(text) + firstMs)
   }
 
@@ -2524,7 +2526,7 @@ export class CallSession {
     this.#out({ type: 'backend-tool-result', callId, ok: true, value: pendingAnswer(said), pending: true })
     if (this.#state !== 'live') return
     if (said === '') return this.#in('answer', this.#options.answerTimeoutMs)
-    this.#announce(said, 'prompt')
+    this.#announce(said, 'tool')
     this.#clear('answer')
     this.#asksToWait = true
     this.#agentSpeech.close()

@@ -104,8 +104,8 @@ export const callInputSchema = z
   .meta({ id: 'call-input' })
 export type CallInput = DocumentOf<typeof callInputSchema>
 
-/** Kind of speech of an item; only some kinds count as an answer (`Turns`). */
-export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation'
+/** Kind of speech of an item; only some kinds count as an answer (`Turns`). `tool`: what a tool asks of the caller. */
+export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation' | 'tool'
 
 /** Everything that a session can request. Drained with `pollOutput()` after every input. */
 export type CallOutput =

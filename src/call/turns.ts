@@ -3,7 +3,7 @@ import type { TurnRecord } from './documents/record.js'
 
 /** Other kinds of sound stop only the first clock of a turn. */
 function isAnswer(kind: SpeechKind): boolean {
-  return kind === 'answer' || kind === 'escalation' || kind === 'goodbye'
+  return kind === 'answer' || kind === 'tool' || kind === 'escalation' || kind === 'goodbye'
 }
 
 interface OpenTurn {

@@ -43,6 +43,26 @@ t.test('the caller hears what to do, the model is told to wait, and the outcome 
   t.equal(rig.all('backend-tool-outcome').length, 1, 'the same outcome again is nothing new')
 })
 
+t.test('what to do is the answer to the turn that led to it, the words of each quiet while are none', async (t) => {
+  const rig = Rig.talking({ waits: WAITS })
+  rig.speak(600)
+  rig.run(500)
+  rig.toolCall('t1', 'refund', { order: 5 })
+  rig.in({ type: 'tool-pending', callId: 't1', waitMs: 90_000 })
+  rig.run(2500)
+  rig.speak(600)
+  rig.run(25_000)
+  t.equal(rig.texts().at(-1), 'I am still waiting.')
+  rig.in(succeeded)
+  rig.run(100)
+  rig.answer(2, 'a2', 800, 'It is paid.')
+  rig.run(1200)
+  const [first, second] = rig.logged('turn')
+  t.match(first, { answerMs: Number, firstSoundMs: first?.answerMs })
+  t.ok((first?.answerMs ?? Infinity) < 1500, `${first?.answerMs} ms`)
+  t.ok((second?.answerMs ?? 0) > 20_000, `${second?.answerMs} ms`)
+})
+
 t.test('without words of its own the gateway leaves them to the model', async (t) => {
   const { say: _, ...rest } = WAITS.refund
   const rig = waiting({ waits: { refund: rest } })
