@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Webhook } from 'standardwebhooks'
 import type { Environment } from '../agents/template.js'
 import type { EscalationPacket } from '../call/documents/handoff.js'
-import type { CallAnalysis } from '../call/documents/record.js'
+import type { CallAnalysis, TranscriptEntry } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -43,6 +43,7 @@ export interface DemoOptions {
   readonly cascade?: true
   readonly after?: true
   readonly pay?: true
+  readonly languages?: true
   readonly timeline?: true
   /** Where the recording of the call is kept. */
   readonly record?: string
@@ -57,6 +58,7 @@ export function demo(options: DemoOptions, terminal: Terminal): Promise<number> 
   if (options.cascade === true) return cascadeDemo(options, terminal)
   if (options.after === true) return afterDemo(options, terminal)
   if (options.pay === true) return payDemo(options, terminal)
+  if (options.languages === true) return languagesDemo(options, terminal)
   return orderDemo(options, terminal)
 }
 
@@ -131,9 +133,12 @@ async function onStage(
   }
 }
 
-async function writeOrderAgent(folder: string, backend: string): Promise<void> {
+/** @param voice  a line that is added to the agent's `voice:` */
+async function writeOrderAgent(folder: string, backend: string, voice: string | null = null): Promise<void> {
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
-  const changed = yaml.replace(/^backend: .*$/m, backend)
+  const changed = yaml
+    .replace(/^backend: .*$/m, backend)
+    .replace(/^voice:$/m, voice === null ? 'voice:' : `voice:\n  ${voice}`)
   if (changed === yaml)
     throw new GatewayError('AGENT_INVALID', 'agents/order-status.yaml has no line `backend: …` to change')
   await writeFile(join(folder, 'order-status.yaml'), changed)
@@ -539,6 +544,172 @@ async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number
   } finally {
     await pay.close()
   }
+}
+
+// --- a caller who speaks Swahili and English ------------------------------------------------------------------
+
+/** What the caller says, in which language, and what the answer has to have, as a voice is given it. */
+interface MixedTurn {
+  readonly language: 'en' | 'sw'
+  readonly says: string
+  /** Words of it that are English all the same. */
+  readonly english?: readonly string[]
+  readonly answer: readonly string[]
+}
+
+// Of the demo shop: +254700000001 has one open order, 4127; the delivery is KES 350, shoes are KES 1,250.
+const MIXED_TURNS: readonly MixedTurn[] = [
+  {
+    language: 'sw',
+    says: 'Mzigo wangu umefika wapi?',
+    answer: ['Agizo nne moja mbili saba liko njiani.', 'leo kati ya saa kumi na saa kumi na mbili jioni'],
+  },
+  {
+    language: 'sw',
+    says: 'Nataka ku-reschedule delivery ya kesho saa nne asubuhi',
+    english: ['delivery'],
+    answer: ['saa nne asubuhi, ten A M, sivyo?'],
+  },
+  { language: 'sw', says: 'Ndiyo ndiyo', answer: ['Nimeomba ibadilishwe.'] },
+  {
+    language: 'sw',
+    says: 'Na delivery ni pesa ngapi?',
+    english: ['delivery'],
+    answer: ['Ni shilingi mia tatu na hamsini.'],
+  },
+  {
+    language: 'en',
+    says: 'Okay and how much are the shoes?',
+    answer: ['one thousand two hundred and fifty shillings.', 'Is there anything else?'],
+  },
+  { language: 'en', says: 'No thank you.', answer: ['Goodbye.'] },
+]
+const MIXED_TOOLS = 'lookup_order, reschedule_order, search_catalogue, search_catalogue, end_call'
+const VOICES = { en: 'Adrian', sw: 'Maya' } as const
+const DAY_MS = 86_400_000
+
+/**
+ * A caller who asks in Swahili, with English words in it, and goes on in English, on a cascade of doubles. The recogniser
+ * has the caller's words from here, since no local one hears Swahili, and tells the language of each as Soniox does.
+ * @returns 0 when each answer was in the caller's language and in the voice for it, as one says it, and the tools ran as asked
+ */
+async function languagesDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  const languages = new Map(
+    MIXED_TURNS.flatMap(({ language, says, english = [] }) =>
+      says.split(' ').map((word) => [word, english.includes(word) ? 'en' : language] as const),
+    ),
+  )
+  const names = ['order-status']
+  const models = await AgentModels.load({ agentsDir: join(packageRoot(), 'agents'), names, env: {}, thinkMs: 0 })
+  const [services, soniox, agentsDir] = await Promise.all([
+    CascadeDouble.start({ key: KEY, models: models.cascade() }),
+    SonioxDouble.start({
+      key: KEY,
+      speaker: await embeddedSpeaker(),
+      paceMs: PACE_MS,
+      script: new Script(
+        [],
+        MIXED_TURNS.map(({ says }) => says),
+      ),
+      languageOf: (word) => languages.get(word) ?? 'en',
+    }),
+    mkdtemp(join(tmpdir(), 'mkondo-demo-languages-')),
+  ])
+  const env = {
+    ...{ LLM_URL: services.baseUrl, LLM_API_KEY: KEY, LLM_MODEL: 'double' },
+    ...{ SONIOX_API_KEY: KEY, SONIOX_STT_URL: soniox.baseUrl, SONIOX_TTS_URL: soniox.baseUrl },
+    // Nothing is spoken ahead: what the voice gets is what the caller hears.
+    KEEP_CALLS: 'false',
+    // The date that was asked for looks like a number of a phone. The caller's own is made up.
+    RECORDS_NUMBERS: 'full',
+  }
+  try {
+    const backend = 'backend: cascade\nbackends: { cascade: { stt: soniox, tts: soniox } }'
+    await writeOrderAgent(agentsDir, backend, `cascade: ${JSON.stringify(VOICES)}`)
+    const run = async (stage: Stage): Promise<number> => {
+      print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the order line.\n\n`)
+      const script = join(stage.folder, 'mixed.yaml')
+      const steps = MIXED_TURNS.map(({ says }) => ({ say: says }))
+      await writeFile(script, JSON.stringify({ version: 1, patienceMs: 30_000, steps }))
+      const days = [tomorrow()]
+      const { record = null } = options
+      const call = await placeCall(
+        stage,
+        { agent: 'order-status', script, from: '+254700000001', record },
+        conversation(print, terminal),
+      )
+      days.push(tomorrow())
+      const spoken = soniox.voices
+        .flatMap(({ utterances }) => utterances)
+        .map(({ config, speech: { text } }) => ({
+          language: textOf(config['language']),
+          voice: textOf(config['voice']),
+          text,
+        }))
+        // Opened ahead, and not used.
+        .filter(({ text }) => text !== '')
+      print('\nWhat the voice was given, with its language and name:\n')
+      for (const { language, voice, text } of spoken) print(`  ${language}  ${voice.padEnd(6)}  ${text}\n`)
+      const { transcript = [], toolCalls = [] } = stage.gateway.calls.record(call.callSid) ?? {}
+      const missing = notAsSpoken({ transcript, toolCalls }, spoken, days)
+      await writeJson(options, terminal, { calls: [call], transcript, spoken, missing })
+      print(
+        missing.length === 0
+          ? `\nEach answer was in the caller's language, in words as people say them (${stage.elapsed()} in all).\n`
+          : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`,
+      )
+      return missing.length === 0 ? 0 : 1
+    }
+    return await onStage(env, null, terminal, run, agentsDir)
+  } finally {
+    await rm(agentsDir, { recursive: true, force: true })
+    await Promise.all([services.close(), soniox.close(), models.close()])
+  }
+}
+
+/** As the double counts days: in UTC. */
+function tomorrow(): string {
+  return new Date(Date.now() + DAY_MS).toISOString().slice(0, 10)
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+/** Of the call's record. */
+interface MixedCall {
+  readonly transcript: readonly Pick<TranscriptEntry, 'role' | 'text' | 'language'>[]
+  readonly toolCalls: readonly Pick<CallReport['toolCalls'][number], 'name' | 'args' | 'ok'>[]
+}
+
+/** What of the call in two languages was not as it should be. @param days  that "kesho" may be */
+export function notAsSpoken(
+  { transcript, toolCalls }: MixedCall,
+  spoken: readonly { readonly language: string; readonly voice: string; readonly text: string }[],
+  days: readonly string[],
+): string[] {
+  const missing: string[] = []
+  for (const { language, says } of MIXED_TURNS) {
+    const at = transcript.findIndex(({ role, text }) => role === 'caller' && text === says)
+    const answer = transcript.slice(at + 1).find(({ role }) => role === 'agent')
+    if (at < 0) missing.push(`"${says}"`)
+    else if (answer?.language !== language)
+      missing.push(`an answer to "${says}" in ${language} (it was in ${answer?.language ?? 'none'})`)
+  }
+  for (const { language, voice, text } of spoken)
+    if (voice !== VOICES[language as keyof typeof VOICES]) missing.push(`the voice of ${language} for "${text}"`)
+  for (const { language, answer } of MIXED_TURNS) {
+    const said = spoken.filter((one) => one.language === language).map(({ text }) => text)
+    missing.push(...answer.filter((words) => !said.join(' ').includes(words)).map((words) => `"${words}"`))
+  }
+  const ran = toolCalls.filter(({ ok }) => ok)
+  const names = ran.map(({ name }) => name).join(', ')
+  if (names !== MIXED_TOOLS) missing.push(`the tools ${MIXED_TOOLS} (they were ${names})`)
+  const moved = ran.find(({ name }) => name === 'reschedule_order')?.args
+  if (moved?.['orderNumber'] !== '4127' || moved['time'] !== '10:00' || !days.includes(textOf(moved['date'])))
+    missing.push('order 4127 asked for tomorrow at 10:00')
+  return missing
 }
 
 async function handoff(opsPort: number, callSid: string): Promise<EscalationPacket | null> {

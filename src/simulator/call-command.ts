@@ -343,6 +343,15 @@ function summaryOf(report: CallReport, fault: string | null): string {
 
 const POLL_MS = 250
 
+/** What was printed of a call. */
+interface Seen {
+  printed: number
+  callerEndMs: number | null
+  live: boolean
+  /** It has been in more than one language. */
+  mixed: boolean
+}
+
 /**
  * Prints calls while they run. The words come from the gateway's transcript if the ops port answers, else from what the
  * caller said and heard.
@@ -350,7 +359,7 @@ const POLL_MS = 250
 class LiveView {
   readonly #gateway: GatewayView
   readonly #print: (line: string) => void
-  readonly #calls = new Map<string, { printed: number; callerEndMs: number | null; live: boolean }>()
+  readonly #calls = new Map<string, Seen>()
   readonly #withSid: boolean
   #timer: NodeJS.Timeout | null = null
   #polling = false
@@ -363,7 +372,8 @@ class LiveView {
     this.#gateway = gateway
     this.#print = options.print
     this.#withSid = options.callSids.length > 1
-    for (const callSid of options.callSids) this.#calls.set(callSid, { printed: 0, callerEndMs: null, live: true })
+    for (const callSid of options.callSids)
+      this.#calls.set(callSid, { printed: 0, callerEndMs: null, live: true, mixed: false })
   }
 
   start(): void {
@@ -417,7 +427,10 @@ class LiveView {
           entry.role === 'agent' && seen.callerEndMs !== null
             ? `   (${((entry.startMs - seen.callerEndMs) / 1000).toFixed(2)} s)`
             : ''
-        this.#line(callSid, entry.role, `${entry.text}${after}`)
+        // A call that stays in its first language is not told about it.
+        seen.mixed ||= entry.language !== call.transcript[0]?.language
+        const language = seen.mixed && entry.language !== undefined ? `[${entry.language}] ` : ''
+        this.#line(callSid, entry.role, `${language}${entry.text}${after}`)
         seen.callerEndMs = entry.role === 'caller' ? entry.endMs : null
       }
     }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { wasAnswered, type HeardSound } from '../../src/cli/demo.js'
+import { notAsSpoken, wasAnswered, type HeardSound } from '../../src/cli/demo.js'
 import { concatenate, silence, tone } from '../support/tones.js'
 
 const RATE = 8000
@@ -38,3 +38,29 @@ t.test('it fails where the answer did not reach the caller', (t) => {
   t.notOk(wasAnswered([], FAILED_OVER_MS, sound(0, 12_000)), 'there was no call')
   t.end()
 })
+
+t.test(
+  'the demo in two languages fails for an answer in the wrong language, another voice, and figures as written',
+  (t) => {
+    const transcript = [
+      { role: 'caller' as const, text: 'Na delivery ni pesa ngapi?', language: 'sw' },
+      { role: 'agent' as const, text: 'That is KES 350.', language: 'en' },
+    ]
+    const spoken = [{ language: 'sw', voice: 'Adrian', text: 'Ni KES 350.' }]
+    const toolCalls = [
+      { name: 'reschedule_order', args: { orderNumber: '4127', date: '2026-11-28', time: '10:00' }, ok: true },
+    ]
+    const missing = notAsSpoken({ transcript, toolCalls }, spoken, ['2026-11-27'])
+    for (const one of [
+      'an answer to "Na delivery ni pesa ngapi?" in sw (it was in en)',
+      'the voice of sw for "Ni KES 350."',
+      '"Ni shilingi mia tatu na hamsini."',
+      'order 4127 asked for tomorrow at 10:00',
+    ])
+      t.ok(missing.includes(one), one)
+    t.notOk(
+      notAsSpoken({ transcript, toolCalls }, spoken, ['2026-11-28']).includes('order 4127 asked for tomorrow at 10:00'),
+    )
+    t.end()
+  },
+)

@@ -25,6 +25,14 @@ t.test(
   },
 )
 
+t.test('a caller who goes from Swahili to English is answered in both, in the voice of each', async (t) => {
+  const { code, out } = await command(['demo', '--languages', '--json', '-'], {})
+  const { missing, transcript } = JSON.parse(out) as { missing: string[]; transcript: { language?: string }[] }
+  t.same(missing, [])
+  t.equal(transcript.map(({ language }) => language).join(' '), 'en sw sw sw sw sw sw sw sw en en en en')
+  t.equal(code, 0)
+})
+
 t.test('mkondo call finds a running gateway by PORT and OPS_PORT, and its keys work without words', async (t) => {
   const { gateway, at, close } = await whole()
   t.teardown(close)

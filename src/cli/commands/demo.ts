@@ -27,6 +27,10 @@ export const defineDemo: Define = (program, terminal, ends) => {
       'one call instead, then what a text model (a local double) says it was about, and the messages that a receiver verifies',
     )
     .option('--pay', 'one call of a caller who pays by M-Pesa meanwhile (docs/WAITING.md), with a double of its API')
+    .option(
+      '--languages',
+      'one call instead, of a caller who goes from Swahili to English, on a cascade of local doubles (docs/LANGUAGES.md)',
+    )
     .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',

@@ -7,7 +7,10 @@ import type { RecogniserDoubleOptions, RecogniserFaults, SpokenWord } from './re
 import { NO_VOICE_FAULTS, textIn, VoiceSpeech } from './voice-double.js'
 import type { Json, SpokenFrame, VoiceDoubleOptions, VoiceFaults } from './voice-double.js'
 
-type SonioxDoubleOptions = RecogniserDoubleOptions & VoiceDoubleOptions
+interface SonioxDoubleOptions extends RecogniserDoubleOptions, VoiceDoubleOptions {
+  /** The language that a word is told to be in. Default: the first of the hints. */
+  readonly languageOf?: (word: string) => string
+}
 
 const ENDED = 1000
 
@@ -170,6 +173,7 @@ class ListenSession extends SonioxSession {
   /** A long word is two tokens, and only the first has the space. */
   #tokens({ text: word, startMs }: SpokenWord, final: boolean): object[] {
     const text = ` ${word}`
+    const { languageOf = () => hints?.[0] ?? 'en' } = this.double.options
     const pieces = text.length > 6 ? [text.slice(0, 4), text.slice(4)] : [text]
     const hints = this.config?.['language_hints'] as readonly string[] | undefined
     return pieces.map((piece, i) => ({
@@ -178,7 +182,7 @@ class ListenSession extends SonioxSession {
       end_ms: startMs + (i + 1) * 100,
       confidence: 0.9,
       is_final: final,
-      language: hints?.[0] ?? 'en',
+      language: languageOf(word),
     }))
   }
 
@@ -188,14 +192,12 @@ class ListenSession extends SonioxSession {
   }
 }
 
-interface Stream {
-  readonly speech: VoiceSpeech
-}
-
 /** A connection of the voice. */
 class SpeakSession extends SonioxSession {
   readonly configs: Json[] = []
-  readonly #streams = new Map<string, Stream>()
+  /** The same, with what was spoken. */
+  readonly utterances: { readonly config: Json; readonly speech: VoiceSpeech }[] = []
+  readonly #streams = new Map<string, VoiceSpeech>()
 
   json(message: Json): void {
     const id = textIn(message['stream_id'])
@@ -210,15 +212,15 @@ class SpeakSession extends SonioxSession {
       this.#open(id, message)
       return
     }
-    const stream = this.#streams.get(id)
-    if (stream === undefined) {
+    const speech = this.#streams.get(id)
+    if (speech === undefined) {
       this.send({ stream_id: id, error_code: 400, error_message: 'Unknown stream.' })
       return
     }
-    if (message['cancel'] === true) return this.#cancel(id, stream)
+    if (message['cancel'] === true) return this.#cancel(id, speech)
     const text = textIn(message['text'])
-    if (text !== '') stream.speech.say(text)
-    if (message['text_end'] === true) stream.speech.end()
+    if (text !== '') speech.say(text)
+    if (message['text_end'] === true) speech.end()
   }
 
   bytes(): void {
@@ -227,7 +229,7 @@ class SpeakSession extends SonioxSession {
 
   override stop(): void {
     super.stop()
-    for (const { speech } of this.#streams.values()) speech.stop()
+    for (const speech of this.#streams.values()) speech.stop()
     this.#streams.clear()
   }
 
@@ -241,10 +243,11 @@ class SpeakSession extends SonioxSession {
       },
       broke: () => this.client.terminate(),
     })
-    this.#streams.set(id, { speech })
+    this.#streams.set(id, speech)
+    this.utterances.push({ config, speech })
   }
 
-  #cancel(id: string, { speech }: Stream): void {
+  #cancel(id: string, speech: VoiceSpeech): void {
     this.double.cancelled++
     speech.stop()
     if (this.double.faults.noAcknowledgement) return
