@@ -253,11 +253,11 @@ export function backends(): DashboardBuilder {
             HALF,
             [
               {
-                expr: `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left (${rate('mkondo_calls_analysed_total', 'agent', ',resolved="yes"')} > 0)`,
+                expr: `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_analysed_total', 'agent', ',resolved="yes"')}`,
                 legend: '{{agent}} {{currency}} resolved',
               },
               {
-                expr: `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left (${rate('mkondo_calls_total', 'agent', ',outcome="contained"')} > 0)`,
+                expr: `${rate('mkondo_call_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent', ',outcome="contained"')}`,
                 legend: '{{agent}} {{currency}} contained',
               },
             ],

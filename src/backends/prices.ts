@@ -1,4 +1,4 @@
-import type { CarrierRates, ModelPrice, Prices } from '../agents/prices.js'
+import type { CarrierRates, ModelPrice, PriceFile, Prices } from '../agents/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
 
 interface ListedPrice extends ModelPrice {
@@ -269,6 +269,16 @@ export function priceList(own: readonly (Prices | null)[]): PriceList {
       return (model === null ? undefined : ofModel(listed, model)) ?? null
     },
   }
+}
+
+/** What one unit of `from` is in `to`, by the rates of PRICES_FILE; null: it has none. */
+export function exchangeRate(prices: PriceFile | null, from: string, to: string): number | null {
+  if (from === to) return 1
+  if (prices?.exchange === undefined) return null
+  const { currency: base, exchange } = prices
+  const perBase = (currency: string) => (currency === base ? 1 : exchange.rates[currency])
+  const [target, source] = [perBase(to), perBase(from)]
+  return target === undefined || source === undefined ? null : target / source
 }
 
 /** Runs on this machine and sends nothing anywhere. */

@@ -20,7 +20,7 @@ import { carrierApi } from '../gateway/carrier-side.js'
 import { loadTraceExport } from '../gateway/load-trace-export.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import type { BackendSession } from '../backends/backend.js'
-import { priceList } from '../backends/prices.js'
+import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
 import { detectsTurns, lacksOf, loadBackend, modelsOf, droppedOf } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
@@ -81,7 +81,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   for (const use of portsOf(places)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...(await carrierFindings(config, agents.definitions)))
-  findings.push(...exposureFindings(config), ...fleetFindings(config, count))
+  findings.push(...exposureFindings(config), ...currencyFindings(config), ...fleetFindings(config, count))
   const ready = findings.every(({ ok }) => ok !== false)
   if (options.json === true) out(json({ ready, findings }))
   else for (const finding of findings) out(findingLine(finding, terminal))
@@ -241,6 +241,20 @@ function exposureFindings(config: Config): Finding[] {
   return config.webhookSecrets.length > 0
     ? []
     : [{ ok: true, what: 'webhooks: unsigned ones are accepted (the public port is reachable from this machine only)' }]
+}
+
+/** Whoever sets prices, or the currency, wants to know what calls cost. */
+function currencyFindings(config: Config): Finding[] {
+  const { currency } = config
+  const { prices } = backendSettings(config)
+  const list = priceList([prices]).currency
+  if (prices === null && currency === list) return []
+  return [...new Set([list, (prices?.carrier ?? CARRIER_RATES).currency])]
+    .filter((from) => exchangeRate(prices, from, currency) === null)
+    .map((from) => ({
+      ok: null,
+      what: `CURRENCY is ${currency}, and PRICES_FILE has no exchange rate from ${from}: the whole cost of calls is unknown`,
+    }))
 }
 
 /** What a fleet of several machines would notice only at its first request between nodes. */

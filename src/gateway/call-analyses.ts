@@ -92,8 +92,13 @@ export class CallAnalyses {
       'resolved',
     ])
     metrics.defineGauge('analyses_waiting', 'Ended calls that wait for their analysis').from(() => this.#waiting.size)
-    for (const [agent, { definition }] of options.agents)
-      if (definition.analysis !== null) for (const result of ANALYSIS_RESULTS) this.#results({ agent, result })
+    // From 0, because the first count of a series is no rate.
+    for (const [agent, { definition }] of options.agents) {
+      if (definition.analysis === null) continue
+      for (const result of ANALYSIS_RESULTS) this.#results({ agent, result })
+      for (const intent of [...intentsOf(definition.analysis), 'unknown'])
+        for (const resolved of ['yes', 'no']) this.#calls({ agent, intent, resolved })
+    }
   }
 
   /** A call is over, and its record is final. */
@@ -270,13 +275,12 @@ export class CallAnalyses {
 
   /** Bounded: an intent is a label only where the agent's file lists all of them. */
   #labels({ agent }: CallRecord, { fields }: CallAnalysis) {
-    const intents = this.#options.agents.get(agent)?.definition.analysis?.fields['intent']
-    const listed = intents !== undefined && 'type' in intents ? (intents.enum ?? []) : []
+    const listed = intentsOf(this.#options.agents.get(agent)?.definition.analysis ?? null)
     const { value: intent = null } = fields['intent'] ?? {}
     const { value: resolved = null } = fields['resolved'] ?? {}
     return {
       agent,
-      intent: intent === null ? 'unknown' : listed.some((each) => each === intent) ? String(intent) : 'other',
+      intent: intent === null ? 'unknown' : listed.includes(String(intent)) ? String(intent) : 'other',
       resolved: typeof resolved === 'boolean' ? (resolved ? 'yes' : 'no') : 'unknown',
     }
   }
@@ -287,6 +291,12 @@ function costBy(meter: CostMeter): CallCost {
   const unknown = 'the service did not report what it charges'
   const cost = meter.cost()
   return cost.models.length > 0 ? cost : { ...cost, amount: null, unknown }
+}
+
+/** Those that the agent's file lists. */
+function intentsOf(analysis: Analysis | null): readonly string[] {
+  const intents = analysis?.fields['intent']
+  return intents !== undefined && 'type' in intents ? (intents.enum ?? []).map(String) : []
 }
 
 function known({ fields }: Analysis, record: CallRecord): CallAnalysis['fields'] {

@@ -1,5 +1,5 @@
 import type { CarrierRates, PriceFile } from '../agents/prices.js'
-import { CARRIER_RATES } from '../backends/prices.js'
+import { CARRIER_RATES, exchangeRate } from '../backends/prices.js'
 import type { CallRecord, CostPart, WholeCost } from '../call/documents/record.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -97,7 +97,7 @@ export class CallCosts {
   }
 
   #converted({ currency, amount, known, unknown }: Charge): CostPart {
-    const rate = currency === this.#currency ? 1 : this.#rate(currency)
+    const rate = exchangeRate(this.#prices, currency, this.#currency)
     if (rate !== null) return { amount: amount === null ? null : amount * rate, known: known * rate, unknown }
     if (known === 0) return { amount, known, unknown }
     return {
@@ -105,15 +105,6 @@ export class CallCosts {
       known: 0,
       unknown: `no exchange rate from ${currency} to ${this.#currency} in PRICES_FILE`,
     }
-  }
-
-  /** What one unit of `from` is in our currency; null: there is no rate. */
-  #rate(from: string): number | null {
-    if (this.#prices?.exchange === undefined) return null
-    const { currency: base, exchange } = this.#prices
-    const perBase = (currency: string) => (currency === base ? 1 : exchange.rates[currency])
-    const [ours, theirs] = [perBase(this.#currency), perBase(from)]
-    return ours === undefined || theirs === undefined ? null : ours / theirs
   }
 }
 

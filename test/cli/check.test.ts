@@ -206,9 +206,13 @@ t.test('settings that are valid but probably not intended are pointed out, and d
       'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 } }',
       'budget: { maxCost: 0.5, prices: { currency: EUR } }',
     ].join('\n'),
-    { OPENAI_API_KEY: RIGHT_KEY },
+    { OPENAI_API_KEY: RIGHT_KEY, CURRENCY: 'KES' },
   )
   t.equal(code, 0, output)
+  t.match(
+    output,
+    /LOOK AT CURRENCY is KES, and PRICES_FILE has no exchange rate from USD: the whole cost of calls is unknown/,
+  )
   t.match(
     output,
     /LOOK AT budget\.maxCost of order-status has no effect with openai: there is no price in EUR for gpt-realtime-2\.1/,

@@ -198,7 +198,7 @@ t.test('a filter chooses, a repetition goes on with the next seed, and a list ru
   t.same(said(2), said(3), 'the same is said every time')
   const listed = await simulate([shipped, '--list', '--filter', 'support'])
   t.equal(listed.code, 0)
-  t.equal(listed.out.trim().split('\n').length, 9)
+  t.equal(listed.out.trim().split('\n').length, 10)
   t.match(listed.out, /^support\/opening-hours audio /m)
 })
 

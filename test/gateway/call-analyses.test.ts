@@ -115,6 +115,7 @@ const GOOD = {
 t.test('a call is summed up in its language, and each value has words of the transcript', async (t) => {
   const { asked, factory } = await model(t, () => GOOD)
   const { all, done, metrics } = analyses({ modelOf: () => factory })
+  t.match(await metrics.render(), /calls_analysed_total\{agent="order-status",intent="refund",resolved="yes"\} 0/)
   all.take(record({ callSid: 'HD_about000001' }))
   await until(() => done.size === 1, 10_000, 'the analysis')
   t.match(done.get('HD_about000001'), {
