@@ -105,9 +105,14 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   const record = gateway.calls.record(SID)
   callRecordSchema.parse(JSON.parse(JSON.stringify(record)))
   t.match(record?.wholeCost, { currency: 'USD', amount: null, carrier: { by: 'rates', unknown: /KES to USD/ } })
-  t.match(
-    await (await fetch(`${ops}/metrics`)).text(),
-    'mkondo_call_cost_unknown_total{agent="stereo",part="carrier"} 1',
+  // A page of metrics is kept for a moment.
+  await until(
+    async () =>
+      (await (await fetch(`${ops}/metrics`)).text()).includes(
+        'mkondo_call_cost_unknown_total{agent="stereo",part="carrier"} 1',
+      ),
+    10_000,
+    'the call to be counted',
   )
   t.match(
     record?.stops.find((stop) => stop.mark === 'ended'),
