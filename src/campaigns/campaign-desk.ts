@@ -191,6 +191,15 @@ export class CampaignDesk {
     return forgotten
   }
 
+  /** What is kept of a number: its rows, each with its campaign, and whether it wants no calls. */
+  async ofNumber(number: string): Promise<{ readonly rows: readonly object[]; readonly doNotCall: boolean }> {
+    const { queue, doNotCall } = this.#options
+    const rows: object[] = []
+    for (const id of [CALL_BACKS, ...(await queue.campaigns()).map((campaign) => campaign.id)])
+      for (const row of await queue.rows(id)) if (row.to !== '' && sameNumber(row.to, number)) rows.push(row)
+    return { rows, doNotCall: await doNotCall.has(number) }
+  }
+
   async doNotCall(number: string, wanted: boolean): Promise<boolean> {
     const { doNotCall, wallClock } = this.#options
     if (subscriberNumber(number) === null) throw invalid('number: is none; allowed: such as +254712345678')

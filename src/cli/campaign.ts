@@ -107,9 +107,9 @@ export async function commandCampaign(
 
 /** `mkondo campaign report`. */
 export async function reportCampaign(id: string, options: CampaignOptions, terminal: Terminal): Promise<number> {
-  const answer = await opsClientOf(options, terminal).text(`/api/campaigns/${encodeURIComponent(id)}/report.csv`)
-  if (typeof answer !== 'string') throw refusalOf(answer.body, answer.status)
-  terminal.out(answer)
+  const answer = await opsClientOf(options, terminal).file(`/api/campaigns/${encodeURIComponent(id)}/report.csv`)
+  if (!(answer instanceof Uint8Array)) throw refusalOf(answer.body, answer.status)
+  terminal.out(new TextDecoder().decode(answer))
   return 0
 }
 

@@ -3,9 +3,9 @@ import type { Config } from '../config/settings.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 
 const TIMEOUT_MS = 15_000
-const BODY_CHARS_MAX = 16 * 1024 * 1024
-/** A journal. With the audio of both sides at 16 kHz it has 5 MB a minute (base64). */
-const FILE_CHARS_MAX = 64 * 1024 * 1024
+const BODY_BYTES_MAX = 16 * 1024 * 1024
+/** A journal with the audio of both sides at 16 kHz has 5 MB a minute (base64), a recording 4. */
+const FILE_BYTES_MAX = 256 * 1024 * 1024
 
 /** An answer of the ops port; `body` is its JSON. */
 interface OpsAnswer {
@@ -51,25 +51,30 @@ export class OpsClient {
     return this.#ask('POST', path, body)
   }
 
-  /** A file: the text of an answer with status 200; of any other its JSON. */
-  async text(path: string): Promise<string | OpsAnswer> {
-    const { response, text } = await this.#fetch('GET', path, null, FILE_CHARS_MAX)
-    return response.status === 200 ? text : this.#answer(response, text)
+  /**
+   * A file: the bytes of an answer with status 200; of any other its JSON.
+   * @throws GatewayError also when it is larger than FILE_BYTES_MAX
+   */
+  async file(path: string): Promise<Uint8Array | OpsAnswer> {
+    const { response, bytes } = await this.#fetch('GET', path, null, FILE_BYTES_MAX)
+    return response.status === 200 ? bytes : this.#answer(response, bytes)
   }
 
   async #ask(method: string, path: string, body: object | null): Promise<OpsAnswer> {
-    const { response, text } = await this.#fetch(method, path, body, BODY_CHARS_MAX)
-    return this.#answer(response, text)
+    const { response, bytes } = await this.#fetch(method, path, body, BODY_BYTES_MAX)
+    return this.#answer(response, bytes)
   }
 
   async #fetch(
     method: string,
     path: string,
     body: object | null,
-    charsMax: number,
-  ): Promise<{ readonly response: Response; readonly text: string }> {
+    bytesMax: number,
+  ): Promise<{ readonly response: Response; readonly bytes: Uint8Array }> {
+    let bytes
+    let response
     try {
-      const response = await fetch(this.#url + path, {
+      response = await fetch(this.#url + path, {
         method,
         redirect: 'error',
         signal: AbortSignal.timeout(this.#timeoutMs),
@@ -79,15 +84,19 @@ export class OpsClient {
         },
         body: body === null ? null : JSON.stringify(body),
       })
-      return { response, text: (await response.text()).slice(0, charsMax) }
+      bytes =
+        Number(response.headers.get('content-length')) > bytesMax ? null : new Uint8Array(await response.arrayBuffer())
     } catch (thrown) {
       const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
       throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${cause}`)
     }
+    if (bytes === null || bytes.length > bytesMax)
+      throw new GatewayError('CALL_FAULT', `the answer to ${path} is larger than ${bytesMax} bytes`)
+    return { response, bytes }
   }
 
-  #answer(response: Response, text: string): OpsAnswer {
-    const value = objectOf(text)
+  #answer(response: Response, bytes: Uint8Array): OpsAnswer {
+    const value = objectOf(new TextDecoder().decode(bytes))
     if (value === null)
       throw new GatewayError(
         'CALL_FAULT',

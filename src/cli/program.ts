@@ -12,6 +12,7 @@ import { defineDemo } from './commands/demo.js'
 import { defineDoctor } from './commands/doctor.js'
 import { defineDouble } from './commands/double.js'
 import { defineErase } from './commands/erase.js'
+import { defineExport } from './commands/export.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
 import { defineHelp } from './commands/help.js'
 import { defineInit } from './commands/init.js'
@@ -40,6 +41,7 @@ const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
     defineCampaign,
     defineDoNotCall,
     defineBundle,
+    defineExport,
     defineErase,
   ],
   'About mkondo:': [defineHelp, defineCompletion],

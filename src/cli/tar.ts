@@ -3,12 +3,12 @@ import { gzipSync } from 'node:zlib'
 const BLOCK = 512
 
 /**
- * A `.tar.gz` of small text files (POSIX ustar), readable by their owner alone.
+ * A `.tar.gz` of files (POSIX ustar), readable by their owner alone.
  * @param name  of the folder that they are in; with the longest file's name at most 100 bytes
  */
-export function tarOf(name: string, files: Readonly<Record<string, string>>, mtimeMs: number): Uint8Array {
+export function tarOf(name: string, files: Readonly<Record<string, string | Uint8Array>>, mtimeMs: number): Uint8Array {
   const blocks = Object.entries(files).flatMap(([file, text]) => {
-    const bytes = Buffer.from(text)
+    const bytes = typeof text === 'string' ? Buffer.from(text) : text
     return [header(`${name}/${file}`, bytes.length, mtimeMs), bytes, Buffer.alloc(-bytes.length & (BLOCK - 1))]
   })
   return gzipSync(Buffer.concat([...blocks, Buffer.alloc(2 * BLOCK)]))

@@ -155,6 +155,8 @@ export const OPS_LIST_MAX = 500
 export const OPS_PEER_MS = 1000
 /** How long a node waits for another that reads its whole archive to erase calls, and the command that asks for it. */
 export const ERASE_PEER_MS = 120_000
+/** Calls of a number that one node names; their SIDs fit into one answer between nodes. */
+export const EXPORT_CALLS_MAX = 10_000
 
 // --- several processes on one port ------------------------------------------------------------------------
 /** A process has this long to begin taking calls. */

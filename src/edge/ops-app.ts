@@ -237,6 +237,7 @@ export class OpsApp {
     }
     this.#post(app, '/api/calls', (body, operator) => this.#fleet.place(body, operator))
     this.#post(app, '/api/erase', (body, operator) => this.#erase.erase(body, operator))
+    this.#post(app, '/api/export', (body, operator) => this.#erase.export(body, operator))
     for (const command of NODE_COMMANDS)
       this.#post(app, `/api/${command}`, (body, operator) => this.#fleet.commandNode(command, body, operator))
     this.#otherMethods(app)

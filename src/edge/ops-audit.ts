@@ -19,6 +19,8 @@ interface AuditFields {
   readonly via?: string
   /** How many calls and files were erased. Never which, nor whose. */
   readonly erased?: Readonly<Record<string, number>>
+  /** How many calls were exported. */
+  readonly calls?: number
   readonly agent?: string
   /** Of a message. */
   readonly key?: string

@@ -1,7 +1,8 @@
 import { z } from 'zod'
+import type { DocumentOf } from '../call/documents/document.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { ERASE_PEER_MS, OPS_PEER_MS } from '../core/limits.js'
+import { ERASE_PEER_MS, EXPORT_CALLS_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { subscriberNumber } from '../sautikit/phone.js'
@@ -18,8 +19,12 @@ const targetSchema = z.union([
   z.strictObject({ number: z.string().max(64), masked: z.boolean().default(false) }),
 ])
 
-/** What a node asks another. `live`: whether a call that is meant is live there; nothing is erased. */
-const requestSchema = z.object({ what: z.enum(['live', 'erase']), target: targetSchema, operator: operatorSchema })
+/** What a node asks another. `live`: whether a call that is meant is live there; nothing is erased. `find`: an export. */
+const requestSchema = z.object({
+  what: z.enum(['live', 'erase', 'find']),
+  target: targetSchema,
+  operator: operatorSchema,
+})
 type EraseRequest = z.output<typeof requestSchema>
 
 const countSchema = z.int().min(0)
@@ -27,12 +32,18 @@ const answerSchema = z.object({
   live: countSchema,
   erased: z.object(eachErased(() => countSchema)).nullable(),
   uncertain: countSchema,
+  found: z
+    .object({ callSids: z.array(z.string().max(64)).max(EXPORT_CALLS_MAX), more: countSchema })
+    .nullable()
+    .default(null),
 })
-type EraseAnswer = z.output<typeof answerSchema>
+type EraseAnswer = DocumentOf<typeof answerSchema>
 
 /**
  * `POST /api/erase`: erases what all nodes keep of a call, or of all calls of a number. First every node is asked whether
  * such a call is live: then nothing is erased anywhere. What was erased is counted, and named nowhere.
+ *
+ * `POST /api/export`: the same nodes name the ended calls of a number, for whoever copies what is kept of a caller.
  */
 export class EraseApi {
   readonly #options: Pick<EdgeOptions, 'fleet' | 'erasure' | 'log'>
@@ -89,6 +100,40 @@ export class EraseApi {
     return done(jsonReply({ erased, uncertain, complete, silent: without, storeDown: kept === null }), erased)
   }
 
+  /** The calls of a number at all nodes, and what campaigns have of it. */
+  async export(body: Uint8Array, operator: Operator): Promise<Reply> {
+    const target = targetOf(body)
+    const { erasure, fleet, log } = this.#options
+    const node = fleet?.node ?? null
+    const done = (reply: Reply, calls?: number): Reply => {
+      const line = { command: 'export', node: node?.name ?? null, call_sid: null }
+      audit(log, calls === undefined ? line : { ...line, calls }, reply, operator)
+      return reply
+    }
+    if (target === null || 'sid' in target) return done(BAD_NUMBER)
+    if (erasure === undefined) return done(errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls'))
+    const others = node?.others() ?? []
+    // A node that is silent is not waited for as long as one that reads its archive.
+    const asked = await this.#askAll(node, others, { what: 'live', target, operator }, OPS_PEER_MS)
+    const answering = others.filter(({ name }) => !asked.silent.includes(name))
+    const live = erasure.live(target) + sum(asked.answers.map((answer) => answer.live))
+    const [here, campaigns, there] = await Promise.all([
+      erasure.find(target),
+      erasure.campaignsOf(target.number),
+      this.#askAll(node, answering, { what: 'find', target, operator }, ERASE_PEER_MS),
+    ]).catch((thrown: unknown) => {
+      done(errorReply(500, 'INTERNAL', 'not everything could be read'))
+      throw thrown
+    })
+    const found = [here, ...there.answers.flatMap((answer) => answer.found ?? [])]
+    const callSids = [...new Set(found.flatMap((each) => each.callSids))]
+    const silent = [...asked.silent, ...there.silent]
+    const uncertain = here.uncertain + sum(there.answers.map((answer) => answer.uncertain))
+    const more = sum(found.map((each) => each.more))
+    const complete = silent.length === 0 && more === 0
+    return done(jsonReply({ callSids, live, uncertain, more, ...campaigns, complete, silent }), callSids.length)
+  }
+
   async #askAll(
     node: FleetNode | null,
     others: readonly NodeRecord[],
@@ -114,11 +159,19 @@ export class EraseApi {
     const { erasure, log, fleet } = this.#options
     if (!read.success || erasure === undefined) return null
     const { what, target, operator } = read.data
-    if (what === 'live') return { live: erasure.live(target), erased: null, uncertain: 0 }
+    if (what === 'live') return { live: erasure.live(target), erased: null, uncertain: 0, found: null }
+    if (what === 'find') {
+      if ('sid' in target) return null
+      const { uncertain, ...found } = await erasure.find(target)
+      const node = fleet?.node.name ?? null
+      const line = { command: 'export', node, call_sid: null, via: from, calls: found.callSids.length }
+      audit(log, line, { status: 200 }, operator)
+      return { live: 0, erased: null, uncertain, found }
+    }
     const { erased, uncertain } = await erasure.erase(target)
     const line = { command: 'erase', node: fleet?.node.name ?? null, call_sid: 'sid' in target ? target.sid : null }
     audit(log, { ...line, via: from, erased: { ...erased } }, { status: 200 }, operator)
-    return { live: 0, erased, uncertain }
+    return { live: 0, erased, uncertain, found: null }
   }
 }
 
@@ -126,6 +179,12 @@ const BAD_TARGET: Reply = errorReply(
   400,
   'BAD_REQUEST',
   'the body is a JSON object with "sid" (the SID of a call), or with "number" (E.164) and perhaps "masked" (true or false)',
+)
+
+const BAD_NUMBER: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  'the body is a JSON object with "number" (E.164), and perhaps "masked" (true or false)',
 )
 
 function targetOf(body: Uint8Array): ErasureTarget | null {

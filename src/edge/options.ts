@@ -37,12 +37,32 @@ export type ErasureTarget =
   /** `masked`: also the calls whose record has the number masked and looks like it. */
   | { readonly number: string; readonly masked: boolean }
 
-/** Erases ended calls from this process. */
+/** What a process has of a number. */
+export interface FoundHere {
+  /** Ended calls, EXPORT_CALLS_MAX at most. */
+  readonly callSids: readonly string[]
+  /** Calls beyond that. */
+  readonly more: number
+  /** Calls whose record has the number masked, and which may be somebody else's. */
+  readonly uncertain: number
+}
+
+/** What campaigns have of a number. */
+export interface CampaignsOfNumber {
+  readonly rows: readonly object[]
+  /** It is on the do-not-call list. */
+  readonly doNotCall: boolean
+}
+
+/** Erases ended calls from this process, and finds those of a number. */
 export interface ErasureHere {
   /** Live calls that are meant. */
   live(target: ErasureTarget): number
   /** `uncertain`: calls that were left because their record has the number masked. */
   erase(target: ErasureTarget): Promise<{ readonly erased: ErasedCounts; readonly uncertain: number }>
+  find(target: Extract<ErasureTarget, { number: string }>): Promise<FoundHere>
+  /** Of all nodes, which share them. */
+  campaignsOf(number: string): Promise<CampaignsOfNumber>
   /**
    * Erases the state that nodes keep of calls in the fleet's store.
    * @param nodes  those that say that no such call is live

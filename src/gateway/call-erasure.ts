@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
+import { EXPORT_CALLS_MAX } from '../core/limits.js'
 import type { CallSid } from '../core/ids.js'
 import type { ErasureTarget, ErasureHere } from '../edge/options.js'
 import type { CallKeeper } from '../fleet/call-keeper.js'
@@ -29,6 +30,8 @@ interface CallErasureOptions {
   readonly forgetDetail: (callSid: CallSid) => void
   /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
   readonly forgetRows?: (number: string) => Promise<number>
+  /** What a number's rows of campaigns have of it. Absent: there are none. */
+  readonly campaignsOf?: ErasureHere['campaignsOf']
   /** Tells receivers which calls are erased. Absent: there are none. */
   readonly told?: (callSids: readonly CallSid[]) => void
   readonly store: Pick<CallStore, 'read' | 'callsOf' | 'over'>
@@ -39,8 +42,8 @@ interface CallErasureOptions {
 }
 
 /**
- * Erases ended calls from this process: from its memory, its data folders and the fleet's store. Numbers are compared,
- * and go no further. One erasure at a time.
+ * Erases ended calls from this process: from its memory, its data folders and the fleet's store; or finds those of a
+ * number. Numbers are compared, and go no further. One at a time.
  */
 export class CallErasure implements ErasureHere {
   readonly #options: CallErasureOptions
@@ -57,15 +60,29 @@ export class CallErasure implements ErasureHere {
   }
 
   erase(target: ErasureTarget): ReturnType<ErasureHere['erase']> {
-    const run = this.#last.then(() => this.#erase(target))
+    return this.#alone((folders) => this.#eraseFrom(folders, target))
+  }
+
+  async find(target: Extract<ErasureTarget, { number: string }>): ReturnType<ErasureHere['find']> {
+    const { sids, uncertain } = await this.#alone((folders) => this.#of(folders, target))
+    const callSids = sids.slice(0, EXPORT_CALLS_MAX)
+    return { callSids, more: sids.length - callSids.length, uncertain }
+  }
+
+  campaignsOf(number: string): ReturnType<ErasureHere['campaignsOf']> {
+    return this.#options.campaignsOf?.(number) ?? Promise.resolve({ rows: [], doNotCall: false })
+  }
+
+  #alone<T>(work: (folders: readonly string[]) => Promise<T>): Promise<T> {
+    const run = this.#last.then(() => this.#withSpare(work))
     this.#last = run.catch(() => undefined)
     return run
   }
 
-  async #erase(target: ErasureTarget): ReturnType<ErasureHere['erase']> {
+  async #withSpare<T>(work: (folders: readonly string[]) => Promise<T>): Promise<T> {
     const spare = await this.#spare()
     try {
-      return await this.#eraseFrom([...this.#options.folders, ...(spare === null ? [] : [spare.path])], target)
+      return await work([...this.#options.folders, ...(spare === null ? [] : [spare.path])])
     } finally {
       spare?.folder.release()
     }

@@ -521,6 +521,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         told: (callSids) =>
           kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
         forgetRows: (number) => placing?.desk.forget(number) ?? Promise.resolve(0),
+        ...(placing === null ? {} : { campaignsOf: (number: string) => placing.desk.ofNumber(number) }),
         store: fleet.store,
         keeper: fleet.keeper,
         carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),

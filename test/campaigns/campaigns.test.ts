@@ -517,6 +517,11 @@ t.test('a campaign is made, started, paused, stopped and reported; its rows are 
     await office.report('clinic-reminders'),
     /^number,id,state,result,.*\r\n\+254700000101,row-1,done,person,1,2026-11-27T07:0\d:.*,0,HD_row000000001,\r\n/,
   )
+  t.match(await office.ofNumber('0700000101'), {
+    rows: [{ campaign: 'clinic-reminders', to: '+254700000101', variables: { firstName: 'Wanjiru' } }],
+    doNotCall: false,
+  })
+  t.match(await office.ofNumber('+254700000102'), { rows: [{ result: 'do-not-call' }], doNotCall: true })
   t.equal(await office.forget('0700000101'), 1)
   const rows = await queue.rows('clinic-reminders')
   t.notMatch(JSON.stringify(rows), /700000101|Wanjiru|row-1/, 'an erased person is in no row')

@@ -135,6 +135,8 @@ t.test('what the port answers is what the document says, key for key', async (t)
           uncertain: 0,
         }),
       eraseKept: () => Promise.resolve(0),
+      find: () => Promise.resolve({ callSids: ['HD_1'], more: 0, uncertain: 0 }),
+      campaignsOf: () => Promise.resolve({ rows: [{ campaign: 'x' }], doNotCall: false }),
     },
     outbox: {
       waiting: 0,
@@ -210,6 +212,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/calls/{sid}/whisper', { text: 'Offer her free delivery.' }],
     ['/api/calls/{sid}/hangup', { speak: true }],
     ['/api/erase', { sid: ended }],
+    ['/api/export', { number: '+254700000001' }],
     ['/api/login', { token: 'x', rights: 'read' }],
     ['/api/logout', {}],
     ['/api/agents/{name}/tools/{tool}', { args: { orderNumber: '4127' } }],

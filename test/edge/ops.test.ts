@@ -345,6 +345,7 @@ function opsPaths(sid: string): string[] {
     `/api/calls/${sid}/journal.jsonl`,
     '/api/settings',
     '/api/erase',
+    '/api/export',
     `/api/calls/${sid}/hangup`,
     `/api/calls/${sid}/escalate`,
     '/api/drain',

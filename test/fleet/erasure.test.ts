@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { CallSid } from '../../src/core/ids.js'
@@ -10,7 +11,7 @@ import { endedCall } from '../support/record.js'
 import { fleet } from './nodes.js'
 import { command } from '../support/command.js'
 
-/** `mkondo erase` over three nodes, each with a data folder and calls of its own. */
+/** `mkondo erase` and `mkondo export` over three nodes, each with a data folder and calls of its own. */
 
 const CALLER = '+254700000001'
 const OTHER = '+254711000002'
@@ -46,6 +47,8 @@ async function nodes(
       },
       forgetWaiting: () => Promise.resolve(),
       forgetDetail: () => undefined,
+      campaignsOf: (number) =>
+        Promise.resolve({ rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [], doNotCall: true }),
       told: (callSids) => told[index]?.push(...callSids),
       store: {
         read: (key) => it.store.read(key),
@@ -78,8 +81,8 @@ function keep(folder: string, sid: string, from: string): void {
 
 const kept = (folder: string): string => readFileSync(join(folder, 'records', 'calls-2026-11-20-0001.jsonl'), 'utf8')
 
-const run = (it: Nodes, argv: readonly string[], input = '') =>
-  command(['erase', ...argv, '--ops-url', at(it, 0).opsUrl], {
+const run = (it: Nodes, argv: readonly string[], input = '', name = 'erase') =>
+  command([name, ...argv, '--ops-url', at(it, 0).opsUrl], {
     env: { OPS_TOKEN: 'token-of-the-operators' },
     input: () => Promise.resolve(input),
   })
@@ -121,6 +124,92 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   t.notMatch(out, /254700000001|HD_a\d/)
   t.match(await run(it, ['--number', CALLER]), { code: 0, out: /^erased: 0 calls/ })
 })
+
+/** A folder beside those of the nodes. */
+function outOf(t: Test): string {
+  const folder = join(t.testdirName, 'out')
+  mkdirSync(folder)
+  return folder
+}
+
+/** The files of the one archive in a folder, by their names below its own folder; each as text. */
+function unpacked(folder: string): Record<string, string> {
+  const [name = ''] = readdirSync(folder).filter((one) => one.endsWith('.tar.gz'))
+  execFileSync('tar', ['-xzf', name, '--strip-components=1'], { cwd: folder })
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  return Object.fromEntries(
+    files
+      .map(({ parentPath, name: file }) => join(parentPath, file))
+      .filter((path) => !path.endsWith('.tar.gz'))
+      .map((path) => [relative(folder, path), readFileSync(path, 'utf8')]),
+  )
+}
+
+t.test('what is kept of a number is copied from every node into one file, which names nobody', async (t) => {
+  const { it, folders } = await nodes(t)
+  const to = outOf(t)
+  for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
+    keep(folders[index] as string, sid, CALLER)
+    keep(folders[index] as string, `HD_b${index}`, OTHER)
+    at(it, index).calls.records.set(sid, endedCall({ callSid: sid, from: '+2547…01', endDetail: `of node ${index}` }))
+  }
+  const { code, out, err } = await run(it, ['-', '--to', to], `${CALLER}\n`, 'export')
+  t.equal(code, 0, err)
+  t.match(out, /mkondo-export-\d{8}T\d{6}Z\.tar\.gz\n[^]*3 calls[^]*is on the do-not-call list/)
+  const files = unpacked(to)
+  t.same(Object.keys(files).sort(), [
+    'HD_a0/record.json',
+    'HD_a1/record.json',
+    'HD_a2/record.json',
+    'README.txt',
+    'campaigns.json',
+  ])
+  t.match(files['HD_a2/record.json'], 'of node 2')
+  t.same(JSON.parse(files['campaigns.json'] ?? ''), [{ campaign: 'dues', result: null }])
+  t.match(
+    it.gateways.map((gateway) => gateway.logged().filter(({ component }) => component === 'audit')),
+    [
+      [{ command: 'export', node: 'gw-0', outcome: 'done', token_kind: 'OPS_TOKEN', calls: 3 }],
+      [{ command: 'export', node: 'gw-1', via: 'gw-0', calls: 1 }],
+      [{ command: 'export', node: 'gw-2', via: 'gw-0', calls: 1 }],
+    ],
+  )
+  t.notMatch(logged(it) + out, /254700000001/)
+  t.match(kept(folders[1] as string), 'HD_a1', 'and nothing is erased')
+})
+
+t.test(
+  'an export says what it lacks: live and uncertain calls, files elsewhere, and nodes that are silent',
+  async (t) => {
+    const { it, folders } = await nodes(t)
+    const to = outOf(t)
+    const { sid } = await ring(at(it, 0))
+    const owner = it.ownerOf(sid)
+    keep(folders[owner] as string, 'HD_mine', CALLER)
+    keep(folders[owner] as string, 'HD_perhaps', '+2547…01')
+    const recorded = { recording: 'recordings/HD_mine.wav', recordingState: 'ready' } as const
+    at(it, owner).calls.records.set('HD_mine', endedCall({ callSid: 'HD_mine', from: CALLER, ...recorded }))
+    const first = await run(it, [CALLER, '--to', to, '--json'], '', 'export')
+    t.equal(first.code, 1)
+    const { calls, files, missing } = JSON.parse(first.out) as { calls: number; files: string[]; missing: string[] }
+    t.equal(calls, 1)
+    t.same(files, ['campaigns.json', 'HD_mine/record.json'])
+    for (const what of [/live \(1\)/, /may be this one \(1\)/, /^HD_mine\/recording\.wav: /])
+      t.ok(
+        missing.some((line) => what.test(line)),
+        `${String(what)} in ${missing.join('; ')}`,
+      )
+    it.freeze(2)
+    const json = { number: OTHER }
+    const headers = { authorization: 'Bearer token-of-the-operators' }
+    const { status, text } = await post(`${at(it, 0).opsUrl}/api/export`, { json, headers })
+    t.equal(status, 200)
+    t.match(JSON.parse(text), { callSids: [], complete: false, silent: ['gw-2'] })
+    for (const wrong of [{}, { sid: 'HD_a' }, { number: 'withheld' }])
+      t.match(await post(`${at(it, 0).opsUrl}/api/export`, { json: wrong, headers }), { status: 400 })
+    t.match(await command(['export', '12']), { code: 2, err: /not a phone number; allowed: 7 or more digits/ })
+  },
+)
 
 t.test('a live call is refused, at whichever node it is, and nothing is erased', async (t) => {
   const { it, folders } = await nodes(t)

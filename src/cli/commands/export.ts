@@ -1,0 +1,37 @@
+import { withExitCodes } from '../exit-codes.js'
+import type { ExportOptions } from '../export.js'
+import { configOption, jsonOption, opsUrlOption } from '../options.js'
+import type { Define } from './define.js'
+
+export const defineExport: Define = (program, terminal, ends) => {
+  const command = program
+    .command('export')
+    .description('copy the stored data of all calls of a number into one file')
+    .argument('<number>', 'the caller (E.164); with - it is read from standard input')
+    .option(
+      '--masked',
+      'also calls with a masked number that may be this one. Without it the carrier is asked about each of them (SAUTIKIT_API_KEY); calls that stay uncertain are counted and left out',
+    )
+    .option('--to <folder>', 'where to write the file', '.')
+    .addOption(jsonOption())
+    .addOption(opsUrlOption())
+    .addOption(configOption())
+    .addHelpText(
+      'after',
+      `
+Contents of mkondo-export-TIME.tar.gz, from all nodes:
+  SID/record.json     the record of an ended call, with its transcript
+  SID/handoff.json    what a colleague got, if there was an escalation
+  SID/recording.wav   both voices, if the call was recorded
+  SID/journal.jsonl   its journal, if one was kept (JOURNAL_CALLS)
+  campaigns.json      the number's rows of campaigns and call backs
+  README.txt          what is in it, and what is missing and why
+
+The file holds what a person said: give it to nobody else, and delete it. mkondo erase deletes what was exported.`,
+    )
+  withExitCodes(command, 'written, and nothing is missing', 'refused, or written and something is missing').action(
+    async (number: string, options: ExportOptions) => {
+      ends(await (await import('../export.js')).exportCaller(number, options, terminal))
+    },
+  )
+}
