@@ -38,7 +38,7 @@ export type ErasureTarget =
   | { readonly number: string; readonly masked: boolean }
 
 /** What a process has of a number. */
-export interface FoundHere {
+interface FoundHere {
   /** Ended calls, EXPORT_CALLS_MAX at most. */
   readonly callSids: readonly string[]
   /** Calls beyond that. */
@@ -48,7 +48,7 @@ export interface FoundHere {
 }
 
 /** What campaigns have of a number. */
-export interface CampaignsOfNumber {
+interface CampaignsOfNumber {
   readonly rows: readonly object[]
   /** It is on the do-not-call list. */
   readonly doNotCall: boolean
