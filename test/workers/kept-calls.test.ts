@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
+import { toolSchema } from '../../src/agents/tool-definition.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { type KeptCall, type KeptState, type KeptWait, parseKeptCall } from '../../src/call/documents/kept-call.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
@@ -21,6 +22,7 @@ import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
+import type { WaitUnheard } from '../../src/workers/wait-news.js'
 import { callOf as callOfKept, calledBack, goesOnWith, lostResult, withoutAgent } from '../../src/workers/kept-call.js'
 import { processClock } from '../../src/workers/ticker.js'
 import { callerSays, orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
@@ -257,6 +259,15 @@ const SHIPPED = await orderStatusAgent()
 const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).href}`
 const AGENT: AgentDefinition = {
   ...SHIPPED,
+  tools: [
+    ...SHIPPED.tools,
+    toolSchema.parse({
+      name: 'charge',
+      description: 'Asks for a payment.',
+      http: { method: 'POST', url: '{{env.SHOP_API_URL}}/charge', body: { to: '{{continue.url}}' } },
+      waits: { for: '90s', say: 'Enter your PIN.' },
+    }),
+  ],
   recovery: { ...SHIPPED.recovery, text: 'We were cut off.' },
   recording: { enabled: true, consent: null, notice: null },
   fillers: { ...SHIPPED.fillers, phrases: [] },
@@ -276,10 +287,15 @@ const callOf = (callSid: string) => ({
   direction: 'inbound' as const,
 })
 
-/** A shop that counts what it is asked. */
-async function countingShop(): Promise<{ readonly url: string; readonly asked: () => number }> {
+/** A shop that counts what it is asked; a payment only begins there. */
+async function countingShop() {
   let asked = 0
-  const server = createServer((_request, response) => {
+  let charged = 0
+  const server = createServer((request, response) => {
+    if (request.url === '/charge') {
+      charged++
+      return void response.writeHead(202).end()
+    }
     asked++
     response
       .writeHead(200, { 'content-type': 'application/json' })
@@ -287,7 +303,11 @@ async function countingShop(): Promise<{ readonly url: string; readonly asked: (
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => server.close())
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked }
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked: () => asked,
+    charged: () => charged,
+  }
 }
 
 /** What the nodes of this file share. */
@@ -299,6 +319,7 @@ async function nodeOf(node: string, goodbye: string) {
   const tokens = new Map<string, OwnerToken>()
   const journals = new Map<string, string[]>()
   const recordings: { readonly callSid: string; readonly part: number }[] = []
+  const unheard: WaitUnheard[] = []
   const keeper = new CallKeeper({
     alone: false,
     node,
@@ -321,6 +342,7 @@ async function nodeOf(node: string, goodbye: string) {
     ]),
     env: { SHOP_API_URL: shop.url },
     keeper,
+    onWaitUnheard: (news) => unheard.push(news),
     keepJournal: (callSid, lines) => journals.set(callSid, [...(journals.get(callSid) ?? []), ...lines]),
     journal: { build: 'test', audio: false },
     // The caller is not told what to do in a silence.
@@ -346,6 +368,7 @@ async function nodeOf(node: string, goodbye: string) {
     keeper,
     journals,
     recordings,
+    unheard,
     /** The node takes the call, as its fleet would. */
     own: async (callSid: string, expectedEpoch: number): Promise<void> => {
       const { owner } = await store.claim(
@@ -436,6 +459,85 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
   await b.keeper.flush()
   t.match(await store.read(call.callSid), { phase: 'over', state: null }, 'and the store is empty')
 })
+
+const PAID = { status: 'succeeded', result: { receipt: 'QX1' } } as const
+
+/** A call at the first node whose tool waits, as its caller has heard; and the id in the URL that its API got. */
+async function waitingCall(callSid: string) {
+  await a.own(callSid, 0)
+  const live = a.test.host.prepare(callOf(callSid))
+  const charged = shop.charged()
+  let waitId = ''
+  live.continueUrl = (id) => `https://gateway.example/${(waitId = id)}`
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(150)
+  live.text([{ type: 'dtmf', digit: '4' }])
+  await until(() => saidBy(line).includes('Enter your PIN.'), 20_000, 'the words of the tool')
+  return { line, waitId, charged: () => shop.charged() - charged }
+}
+
+t.test(
+  'a media worker dies while a tool waits, and the outcome comes before the next has the call: told once',
+  async (t) => {
+    const { line, waitId, charged } = await waitingCall('HD_waiting00001')
+    const { call } = line
+    const marks = (name: string): number => call.timeline().timeline.filter((mark) => mark.name === name).length
+    await a.test.host.threads[0]?.terminate()
+    await until(() => marks('worker-lost') === 1, 20_000, 'the death')
+    t.equal(call.waitNews(waitId, PAID), 'taken')
+    await until(() => marks('tool-told') === 1, 20_000, 'the outcome to be heard')
+    t.equal(call.waitNews(waitId, PAID), 'repeated')
+    call.hangup('operator-hangup', 'the test is over', false)
+    const record = await a.test.recordOf(call.callSid)
+    line.stop()
+    t.match(record, { rehomes: 1, waits: [{ tool: 'charge', status: 'succeeded', late: false, told: true }] })
+    t.equal(record.transcript.filter(({ text }) => text === 'It is paid.').length, 1)
+    t.equal(charged(), 1)
+    t.same(a.unheard, [])
+  },
+)
+
+t.test('a node dies while a tool waits: the next one tells the outcome, and the tool is not asked again', async (t) => {
+  const { line, waitId, charged } = await waitingCall('HD_waiting00002')
+  const { callSid } = line.call
+  line.stop()
+  await a.lose(callSid)
+  await b.own(callSid, 1)
+  const state = await stateOf(callSid)
+  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  const second = new TestLine(live)
+  second.start()
+  await until(() => saidBy(second).includes('We were cut off.'), 20_000, 'the words')
+  t.equal(live.waitNews(waitId, PAID), 'taken')
+  await until(() => saidBy(second).includes('It is paid.'), 20_000, 'the outcome')
+  await until(() => !second.soundSince(performance.now() - 300), 20_000, 'the agent to fall silent')
+  live.hangup('operator-hangup', 'the test is over', false)
+  const record = await b.test.recordOf(callSid)
+  second.stop()
+  t.match(record.waits, [{ tool: 'charge', status: 'succeeded', told: true }])
+  t.equal(record.transcript.filter(({ text }) => text === 'It is paid.').length, 1)
+  t.equal(charged(), 1)
+  t.same(b.unheard, [])
+})
+
+t.test(
+  'a node dies while a tool waits, and its caller leaves: the outcome is in the record and goes out',
+  async (t) => {
+    const { line, waitId } = await waitingCall('HD_waiting00003')
+    const { callSid } = line.call
+    line.stop()
+    await a.lose(callSid)
+    await b.own(callSid, 1)
+    const left = withoutAgent(await stateOf(callSid))
+    if (left === null) throw new Error('nothing waits')
+    const live = b.test.host.prepare(callOfKept(left.kept), left)
+    t.equal(live.waitNews(waitId, PAID), 'taken')
+    const record = await b.test.recordOf(callSid)
+    t.match(record, { endReason: 'process-died', waits: [{ tool: 'charge', status: 'succeeded', told: false }] })
+    t.match(b.unheard, [{ callSid, tool: 'charge', status: 'succeeded', result: PAID.result, from: '+254700000001' }])
+  },
+)
 
 t.test('a call goes on that lay in the store as the first version of the format wrote it', async (t) => {
   // Bytes of a real call of version 1. They stay as they are: a later version reads them as long as it reads version 1.

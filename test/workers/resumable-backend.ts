@@ -7,6 +7,7 @@ import type { Backend, BackendSession, BackendSink, TextOptions } from '../../sr
  * - on the digit 1: it looks order 4127 up, always by the same tool call, and says what it is;
  * - on the digit 2: "A long answer.", for five seconds;
  * - on the digit 3: it is asked to speak slower, and says at what speed it then does;
+ * - on the digit 4: it asks for a payment, says nothing until it is told how it ended, and then says so;
  * - when it is told to go on: "I go on." and how much it was given of the call.
  */
 export function createBackend(sink: BackendSink): Backend {
@@ -48,7 +49,8 @@ export function createBackend(sink: BackendSink): Backend {
     },
     sendText(text: string, { respond }: TextOptions): void {
       if (!respond) return
-      if (text.includes('short gap')) say(`I go on. ${given}`, 200)
+      if (text.includes('outcome of charge')) say(text.includes('QX1') ? 'It is paid.' : 'It is not paid.', 200)
+      else if (text.includes('short gap')) say(`I go on. ${given}`, 200)
       else say('Welcome.', 200)
     },
     dtmf(digit: string): void {
@@ -59,11 +61,14 @@ export function createBackend(sink: BackendSink): Backend {
       const tool =
         digit === '3'
           ? { callId: `call-${asked}`, name: 'set_speech_rate', args: { rate: 'slower' } }
-          : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
+          : digit === '4'
+            ? { callId: `call-${asked}`, name: 'charge', args: {} }
+            : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
       sink.event({ type: 'tool-call', ...tool, generation: turn })
       sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
     },
-    toolResult(_callId, { ok, value }): void {
+    toolResult(_callId, { ok, value, pending }): void {
+      if (pending === true) return
       const { status, changed } = value as { readonly status?: string; readonly changed?: boolean }
       if (changed === true) return say(`At ${speed}.`, 200)
       say(ok ? `It is ${status ?? 'nowhere'}.` : 'That is not known.', 200)
