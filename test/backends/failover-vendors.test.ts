@@ -143,6 +143,28 @@ t.test('a tool result of one service goes to the next one, and the tool is not r
   t.ok(answers.every((item) => item.type === 'function_call_output' && item.output.includes('out for delivery')))
 })
 
+t.test(
+  'a service that fails while a tool waits: the next one gets the outcome once, and asks for nothing',
+  async (t) => {
+    const [a, b] = [await openAi(t), await openAi(t)]
+    a.script.reply({ calls: [{ callId: 'call_a', name: 'charge', args: {} }] })
+    b.script.reply({ say: 'It is paid.', audioMs: 500 })
+    const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')])
+    utterance(backend)
+    const { callId } = await recorder.next('tool-call')
+    backend.toolResult(callId, { ok: true, value: { pending: true }, pending: true })
+    a.breakOff()
+    await recorder.next('failover')
+    const outcome = { ok: true, value: { receipt: 'QX1' } }
+    if (!backend.toolOutcome(callId, outcome))
+      backend.sendText('The outcome of charge has come: QX1.', { role: 'system', respond: true })
+    await recorder.until('what it says', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
+    await recorder.until('the outcome', () => JSON.stringify(b.session.items).includes('QX1'))
+    t.equal(JSON.stringify(b.session.items).split('QX1').length - 1, 1)
+    t.equal(recorder.all('tool-call').length, 1)
+  },
+)
+
 t.test('a half-open connection is replaced when the caller has waited for stallMs', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   b.script.reply({ say: 'I am here.', audioMs: 300 })
