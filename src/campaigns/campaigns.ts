@@ -105,8 +105,6 @@ export class Campaigns {
 
   /** Goes on with what earlier runs and other nodes have left. */
   async start(): Promise<void> {
-    const { queue, perMinute } = this.#options
-    await queue.serve(CALL_BACKS, { atOnce: CALL_BACKS_AT_ONCE, perMinute }, this.#work)
     await this.#look()
   }
 
@@ -399,8 +397,13 @@ export class Campaigns {
 
   async #look(): Promise<void> {
     if (this.#closed) return
+    const { queue, perMinute } = this.#options
     try {
-      for (const campaign of await this.#options.queue.campaigns()) await this.#serve(campaign)
+      if (!this.#served.has(CALL_BACKS)) {
+        await queue.serve(CALL_BACKS, { atOnce: CALL_BACKS_AT_ONCE, perMinute }, this.#work)
+        this.#served.add(CALL_BACKS)
+      }
+      for (const campaign of await queue.campaigns()) await this.#serve(campaign)
     } catch (thrown) {
       this.#options.log.warn({ err: thrown }, 'campaigns could not be read')
     }

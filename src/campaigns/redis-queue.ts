@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DelayedError, Queue, Worker } from 'bullmq'
 import type { Job } from 'bullmq'
 import { Cluster, Redis } from 'ioredis'
@@ -24,6 +25,7 @@ const STALLED_LOOK_MS = 10_000
 const FAULT_PAUSE_MS = 5000
 const NEVER_ENDING = 1_000_000
 const REDIS_RETRY_MS_MAX = 1000
+const FORCED_CLOSE_MS = 1000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
 
@@ -52,12 +54,15 @@ export class RedisQueue implements RowQueue {
   readonly prefix: string
   readonly #queues = new Map<string, Queue<Sealed>>()
   readonly #workers = new Map<string, Worker<Sealed>>()
+  /** BullMQ's own, for commands that block; without Redis it never ends them. */
+  readonly #duplicates: (Redis | Cluster)[] = []
   readonly #faults: LimitedLog<'redis'>
 
   constructor(options: RedisQueueOptions) {
     this.#options = options
     this.redis = connect(options.address)
     this.prefix = `{${options.prefix}campaigns}`
+    this.#keepDuplicates(this.redis)
     this.#faults = new LimitedLog(options.log, 'campaigns do not reach Redis', 'campaigns still do not reach Redis')
     this.redis.on('error', () => this.#fault({}))
   }
@@ -120,6 +125,8 @@ export class RedisQueue implements RowQueue {
   }
 
   async serve(campaign: string, { atOnce, perMinute }: Limits, work: RowWork): Promise<void> {
+    // BullMQ's worker cannot be closed before Redis was there once.
+    await this.redis.ping()
     if (this.#workers.has(campaign)) return
     const queue = this.#queue(campaign)
     const worker = new Worker<Sealed>(campaign, (job, token) => this.#turn(queue, job, token, work), {
@@ -142,17 +149,27 @@ export class RedisQueue implements RowQueue {
   }
 
   async close(waitMs: number): Promise<void> {
-    const ending = Promise.all([...this.#workers.values()].map((worker) => worker.close()))
-    let timer: NodeJS.Timeout | null = null
-    const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), waitMs)
-    })
-    const ended = await Promise.race([ending, late])
-    if (timer !== null) clearTimeout(timer)
-    // Another node takes the rows that are still held.
-    if (ended === 'late') await Promise.all([...this.#workers.values()].map((worker) => worker.close(true)))
-    await Promise.all([...this.#queues.values()].map((queue) => queue.close()))
-    this.redis.disconnect()
+    const workers = [...this.#workers.values()]
+    const queues = [...this.#queues.values()]
+    const gently = Promise.allSettled(workers.map((worker) => worker.close()))
+      .then(() => Promise.allSettled(queues.map((queue) => queue.close())))
+      .then(() => true)
+    // Another node takes the rows that are still held. Without Redis nothing closes by itself.
+    if (!(await Promise.race([gently, sleep(waitMs, false, { ref: false })])))
+      await Promise.race([
+        Promise.allSettled(workers.map((worker) => worker.close(true))),
+        sleep(FORCED_CLOSE_MS, null, { ref: false }),
+      ])
+    for (const one of [this.redis, ...this.#duplicates]) one.disconnect()
+  }
+
+  #keepDuplicates(redis: Redis | Cluster): void {
+    const duplicate = redis.duplicate.bind(redis) as (...args: unknown[]) => Redis | Cluster
+    redis.duplicate = ((...args: unknown[]) => {
+      const made = duplicate(...args)
+      this.#duplicates.push(made)
+      return made
+    }) as typeof redis.duplicate
   }
 
   #fault(fields: LogFields): void {

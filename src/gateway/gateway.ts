@@ -553,7 +553,8 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     })
     if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers })
     await fleet.node.start()
-    await placing?.campaigns.start()
+    // Redis may be away: calls come in all the same.
+    void placing?.campaigns.start()
     void wallet?.look()
     const registry = calls
     const left = kept.left.map(({ record }) => record)
