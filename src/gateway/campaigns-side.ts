@@ -12,6 +12,7 @@ import type { Config } from '../config/settings.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { parseRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
+import { onDemand } from './on-demand.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { MessageNews } from '../messages/message.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
@@ -109,8 +110,11 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
 async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
   const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
   if (address !== undefined) {
-    // Imported only here: most gateways have no Redis.
-    const { RedisDoNotCall, RedisQueue } = await import('../campaigns/redis-queue.js')
+    const { RedisDoNotCall, RedisQueue } = await onDemand(
+      'REDIS_URL and SAUTIKIT_API_KEY (campaigns of a fleet)',
+      /^bullmq$/,
+      () => import('../campaigns/redis-queue.js'),
+    )
     const secrets = config.tokenSecrets
     const queue = new RedisQueue({ address, prefix: config.redisPrefix, secrets, log })
     return { queue, doNotCall: new RedisDoNotCall(queue, secrets) }

@@ -22,6 +22,7 @@ import type { Phrase } from '../call/phrase.js'
 import { carrierSay } from '../workers/escalation-driver.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
+import { findMcpClient } from './on-demand.js'
 import { Numbers } from './numbers.js'
 
 /** The default agent where none is set: a shipped one that needs no settings. */
@@ -64,6 +65,7 @@ export async function hostedAgents(
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents)
     agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config))
+  if ([...set.agents.values()].some(({ mcp }) => mcp.length > 0)) await findMcpClient()
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
