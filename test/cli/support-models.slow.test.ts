@@ -62,15 +62,16 @@ t.test(
     for (const name of [
       'getAccount',
       'check_outage',
-      'open_ticket',
       'search_knowledge',
       'verify_caller',
-      'note_fix',
+      'go_to_stage',
       'escalate_to_human',
       'end_call',
     ]) {
       t.match(received, `"name":"${name}"`, `${name} is offered`)
     }
+    for (const name of ['open_ticket', 'note_fix'])
+      t.notMatch(received, `"name":"${name}"`, `${name} is of a stage that this call does not reach`)
     const answers = new Map(
       (session?.received ?? []).flatMap((event) => {
         const item =
@@ -80,7 +81,7 @@ t.test(
         return item?.type === 'function_call_output' ? [[item.call_id ?? '', item.output ?? '']] : []
       }),
     )
-    t.match(answers.get('c1'), /not verified/)
+    t.match(answers.get('c1'), /getAccount cannot be called in the stage verify/)
     t.match(answers.get('c3'), /"verified":true/)
     t.match(answers.get('c4'), /"plan":"Home 20"/, "the caller's own account, whatever number was asked for")
     t.match(answers.get('c5'), /7 in the morning/)

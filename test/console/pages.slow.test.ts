@@ -383,7 +383,7 @@ t.test('the live table of a fleet sorts by node, and hangs up and escalates call
   await page.getByRole('button', { name: 'Node', exact: true }).click()
   t.same(await nodes(), inOrder.toReversed())
 
-  await page.getByRole('searchbox').fill(far)
+  await page.getByRole('searchbox', { name: 'Filter' }).fill(far)
   await page.getByText(`1 of ${sids.length} calls`).waitFor()
   const row = page.getByRole('row').filter({ hasText: far })
   for (const [name, done] of [
