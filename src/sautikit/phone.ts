@@ -169,9 +169,13 @@ export function maskNumber(value: string): string {
   return `${value.trim().startsWith('+') ? '+' : ''}${digits.slice(0, head)}…${digits.slice(-tail)}`
 }
 
-/** Hides every number inside a text of the carrier (an error sentence), so that the text may be logged. */
+const ISO_DATE = /^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$/
+
+/** Hides every number inside a text of the carrier (an error sentence), so that the text may be logged; dates stay. */
 export function maskNumbersIn(text: string): string {
-  return text.replace(/\+?[0-9](?:[ ().-]{0,2}[0-9]){6,}/g, (number) => maskNumber(number))
+  return text.replace(/\+?[0-9](?:[ ().-]{0,2}[0-9]){6,}/g, (number) =>
+    ISO_DATE.test(number) ? number : maskNumber(number),
+  )
 }
 
 /** The zone of the country of a number, such as Africa/Nairobi; null where the country is not known or has several. */

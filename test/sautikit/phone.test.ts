@@ -35,6 +35,7 @@ t.test("numbers inside the carrier's words are masked, other figures are not", (
   t.equal(maskNumbersIn('no route to +254700000001 (code 403) at 12:30'), 'no route to +2547…01 (code 403) at 12:30')
   t.equal(maskNumbersIn('0700 000 001,254700000002'), '070…01,2547…02')
   t.equal(maskNumbersIn('nothing'), 'nothing')
+  t.equal(maskNumbersIn('on 2026-11-27, or 2026-99-27'), 'on 2026-11-27, or 20…27')
   t.end()
 })
 
