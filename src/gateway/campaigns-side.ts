@@ -64,6 +64,12 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     'agent',
     'result',
   ])
+  // Known from the settings; of any other agent the first call is not in a rate.
+  for (const name of agentNames()) {
+    const definition = agent(name)
+    if (definition?.outbound.from !== undefined || definition?.callbacks != null)
+      for (const result of TRY_RESULTS) tries({ agent: name, result })
+  }
   const held = metrics.defineCounter('campaign_waits', 'Times that a row of a campaign had to wait, by reason', [
     'agent',
     'reason',

@@ -262,7 +262,7 @@ export class CallRegistry implements CallDirectory {
       metrics.ringFill.from({ ring: 'in' }, () => this.#fullest((call) => call.inboundFill)),
       metrics.ringFill.from({ ring: 'out' }, () => this.#fullest((call) => call.outboundFill)),
     ]
-    beginSeries(metrics, agents)
+    beginSeries(metrics, agents, this.#context.waits)
   }
 
   #makeContext(): MainThreadContext {
@@ -731,13 +731,16 @@ function checkResume(call: NewCall, { kept }: KeptState): void {
  * Creates every series known from the settings at 0: `rate()` would not see the first increase of a series that starts
  * at 1.
  */
-function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): void {
+function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], waits: Waits): void {
   for (const [agent, { shares, definition }] of agents) {
     if (definition.verification !== null)
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const stage of Object.keys(definition.stages ?? {}))
       for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])
         metrics.stageEnds({ agent, stage, outcome })
+    for (const tool of definition.tools)
+      if (tool.waits !== undefined)
+        for (const outcome of ['succeeded', 'failed', 'expired']) waits.seconds({ tool: tool.name, outcome })
     for (const backend of namesIn(shares)) {
       if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
       for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])

@@ -1,6 +1,7 @@
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { AgentInput } from '../../src/agents/definition.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'
@@ -8,17 +9,23 @@ import { loadConfig } from '../../src/config/load-config.js'
 import type { Log } from '../../src/telemetry/log.js'
 import { SAME_CALLER } from '../support/same-caller.js'
 
+/** Parts of an agent's file. */
+export type AgentParts = Partial<AgentInput>
+
 /**
- * Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls.
+ * Two agents on the scripted backend, one of which hears both tracks, the shipped order line, which nobody calls, and
+ * those of `more`: as the others, but for what it has of them, with its tools beside theirs.
  */
-async function agentsFolder(): Promise<string> {
+async function agentsFolder(more: Readonly<Record<string, AgentParts>>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
   await copyFile(join(packageRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
   const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
-  for (const [name, track] of [
-    ['light', 'inbound_track'],
-    ['stereo', 'both_tracks'],
-  ] as const) {
+  const agents: Readonly<Record<string, AgentParts>> = {
+    light: {},
+    stereo: { stream: { track: 'both_tracks' } },
+    ...more,
+  }
+  for (const [name, { tools = [], ...parts }] of Object.entries(agents)) {
     await writeFile(
       join(folder, `${name}.yaml`),
       JSON.stringify({
@@ -27,7 +34,6 @@ async function agentsFolder(): Promise<string> {
         instructions: 'Beep.',
         backend: [module('scripted-backend'), module('relief-backend')],
         greeting: 'Beep.',
-        stream: { track },
         turn: { endOfSpeechMs: 300 },
         escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
         // "Beep" is what the scripted backend says: true in a call whose order was looked up.
@@ -41,7 +47,9 @@ async function agentsFolder(): Promise<string> {
             parameters: { properties: { orderNumber: { type: 'string' } } },
             http: { url: '{{env.SHOP_API_URL}}/api/orders', query: [{ order_number: '{{args.orderNumber}}' }] },
           },
+          ...tools,
         ],
+        ...parts,
       }),
     )
   }
@@ -49,9 +57,13 @@ async function agentsFolder(): Promise<string> {
 }
 
 /** A whole gateway whose agents answer without a recogniser, with the demo shop behind it. */
-export async function lightGateway(env: Readonly<Record<string, string>>, log: Log) {
+export async function lightGateway(
+  env: Readonly<Record<string, string>>,
+  log: Log,
+  more: Readonly<Record<string, AgentParts>> = {},
+) {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  const agentsDir = await agentsFolder()
+  const agentsDir = await agentsFolder(more)
   const dataDir = await mkdtemp(join(tmpdir(), 'mkondo-data-'))
   const config = {
     ...loadConfig({ SPEECH_DECODERS: '1', ...SAME_CALLER, ...env }, null),

@@ -4,12 +4,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parse } from 'yaml'
 import t from 'tap'
+import { startPayDemo } from '../../examples/pay-api/demo.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { post } from '../edge/gateway.js'
+import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { callerSays, until } from '../support/host.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
+import type { AgentParts } from './light-gateway.js'
 import { boards, filled } from './panels.js'
 import { Prometheus, installed } from './prometheus.js'
 
@@ -22,9 +25,44 @@ const RULES = ['recording.rules.yml', 'alerts.rules.yml'].map((file) =>
   join(packageRoot(), 'deploy', 'prometheus', file),
 )
 
+/** One number, called once, at any hour. */
+const REMINDERS = {
+  name: 'reminders',
+  agent: 'paying',
+  window: '00:00-24:00',
+  timeZone: 'Africa/Nairobi',
+  tries: 1,
+  csv: 'to\n+254700000099\n',
+}
+
+/** Takes payments by a tool that waits, in two stages, and places calls. */
+const payingAgent = (payUrl: string): AgentParts => ({
+  outbound: { from: OUR_NUMBER },
+  stages: {
+    pay: { instructions: 'Take the payment.', next: { paid: { on: { tool: 'request_payment' } } } },
+    paid: { instructions: 'Say thank you.', final: true },
+  },
+  tools: [
+    {
+      name: 'request_payment',
+      description: 'Sends a payment prompt to the caller.',
+      parameters: { properties: { order: { type: 'string' } } },
+      http: {
+        method: 'POST',
+        url: `${payUrl}/payments`,
+        body: { order: '{{args.order}}', phone: '{{call.from}}', callback: '{{continue.url}}' },
+      },
+      waits: { for: '30s' },
+    },
+  ],
+})
+
 const sidOf = (index: number): string => `HD_${(0xab0000000000 + index).toString(16)}`
-/** Roles of the scripted backend: a tool, a human wanted, a death, a long answer; the rest is plain. */
-const ROLES = ['01', '02', '03', '04', '05', '01', '02', '04']
+/** Roles of the scripted backend: a tool, a human wanted, a death, a long answer, a payment; the rest is plain. */
+const ROLES = ['01', '02', '03', '04', '05', '06', '02', '04']
+const PAYS = '06'
+/** From the prompt on the payer's phone to the PIN. */
+const PIN_MS = 1000
 
 /** What such a run must have moved; underruns and drops only happen when something is wrong. */
 const FED = [
@@ -46,6 +84,12 @@ const FED = [
   'mkondo_backend_errors_total',
   'mkondo_backend_failovers_total',
   'mkondo_tool_seconds_count{outcome="ok"}',
+  'mkondo_tool_wait_seconds_count{outcome="succeeded"}',
+  'mkondo_stage_ends_total{stage="paid"}',
+  'mkondo_carrier_api_requests_total{result="sent"}',
+  'mkondo_carrier_wallet_minor',
+  'mkondo_outbound_calls_total{result="placed"}',
+  'mkondo_campaign_tries_total{result="busy"}',
   'mkondo_claims_total{verdict="done"}',
   'mkondo_claims_total{verdict="not-called"}',
   'mkondo_escalations_total',
@@ -61,6 +105,13 @@ const FED = [
   'nodejs_eventloop_lag_p99_seconds',
   'nodejs_gc_duration_seconds_count',
   'process_cpu_seconds_total',
+]
+
+/** What such a run must not move. */
+const IDLE = [
+  'mkondo_tool_wait_seconds_count{outcome="expired"}',
+  'mkondo_campaign_tries_total{result="failed"}',
+  'mkondo_campaigns_paused_total',
 ]
 
 t.test(
@@ -87,7 +138,22 @@ t.test(
     skip: installed('prometheus') ? false : "NOT PROVEN: Debian's package prometheus is not installed",
   },
   async (t) => {
-    const gateway = await lightGateway({ MAX_CALLS: String(CALLS) }, createLog({ level: 'silent' }))
+    const pay = await startPayDemo({ pinMs: PIN_MS, payer: () => 'pays' })
+    t.teardown(() => pay.close())
+    // Whoever the gateway calls is on the phone.
+    const carrier = await simulatedApi(t, {
+      place: ({ from, to, voiceUrl }) => {
+        const callSid = sidOf(100)
+        const form = { sessionId: callSid, callerNumber: from, destinationNumber: to, callSessionState: 'Busy' }
+        setTimeout(() => void post(voiceUrl, { form: { ...form, direction: 'outbound' } }), 100)
+        return { callSid }
+      },
+    })
+    const gateway = await lightGateway(
+      { MAX_CALLS: String(CALLS), SAUTIKIT_API_URL: carrier.server.origin, SAUTIKIT_API_KEY: KEY },
+      createLog({ level: 'silent' }),
+      { paying: payingAgent(pay.url) },
+    )
     t.teardown(() => gateway.close())
     const prometheus = await Prometheus.start(gateway.opsPort, RULES)
     t.teardown(() => prometheus.stop())
@@ -103,19 +169,28 @@ t.test(
     }
     await scraped()
 
+    const campaigns = `http://127.0.0.1:${gateway.opsPort}/api/campaigns`
+    const made = await post(campaigns, { json: REMINDERS })
+    t.equal(made.status, 201, made.text)
+    t.equal((await post(`${campaigns}/reminders/start`, { json: {} })).status, 200)
+    const stands = async (): Promise<unknown> => (await fetch(`${campaigns}/reminders`)).json()
+    await until(async () => ((await stands()) as { stands: string }).stands === 'done', 20_000, 'the campaign')
+    t.match(await stands(), { results: { busy: 1 } })
+
     const callers: LightCaller[] = []
     const stopTicking = tickAll(callers)
     t.teardown(stopTicking)
     for (let i = 0; i < CALLS; i++) {
       const stereo = i >= CALLS - 4
+      const role = stereo ? '01' : (ROLES[i % ROLES.length] ?? '01')
       if (i === CALLS / 2) await scraped() // what happens between two scrapes only is no rate
       callers.push(
         await LightCaller.ring({
           url: gateway.url,
-          agent: stereo ? 'stereo' : 'light',
+          agent: stereo ? 'stereo' : role === PAYS ? 'paying' : 'light',
           callSid: sidOf(i),
           stereo,
-          from: `+2547000000${stereo ? '01' : (ROLES[i % ROLES.length] ?? '01')}`,
+          from: `+2547000000${role}`,
         }),
       )
     }
@@ -180,6 +255,10 @@ t.test(
         const [total] = await prometheus.query(`sum(${name})`, null)
         t.ok((total?.values[0] ?? 0) > 0, name)
       }
+    })
+
+    await t.test('what has not happened yet is there at 0, for its first rate', async (t) => {
+      for (const name of IDLE) t.equal((await prometheus.query(`sum(${name})`, null))[0]?.values[0], 0, name)
     })
 
     await t.test('every panel has data', async (t) => {

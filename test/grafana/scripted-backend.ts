@@ -4,7 +4,7 @@ import type { Backend, BackendSession, BackendSink } from '../../src/backends/ba
 /**
  * A backend that recognises nothing and answers with a tone, loaded into a media worker by its URL. The last two digits
  * of the caller's number say what it does when the caller has spoken: 02 calls a tool, 03 wants a human, 04 dies, 05
- * speaks for four seconds, all others answer in half a second.
+ * speaks for four seconds, 06 calls a tool that waits, all others answer in half a second.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new ScriptedBackend(sink, 'scripted')
@@ -64,6 +64,7 @@ export class ScriptedBackend implements Backend {
   #respond(): void {
     const first = this.#turns === 1
     if (first && this.#role === '02') return this.#tool('lookup_order', { orderNumber: '4127' })
+    if (first && this.#role === '06') return this.#tool('request_payment', { order: '4101' })
     if (first && this.#role === '03')
       return this.#tool('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
     if (first && this.#role === '04' && this.capabilities.name === 'scripted') {
