@@ -52,8 +52,9 @@ const saidBy = (call: CallReport | undefined): string =>
     .filter(({ role }) => role === 'agent')
     .map(({ text }) => text)
     .join(' ')
+/** The tools that ran well, without the moves between stages. */
 const ranWell = (call: CallReport | undefined): string[] =>
-  (call?.toolCalls ?? []).filter(({ ok }) => ok).map(({ name }) => name)
+  (call?.toolCalls ?? []).filter(({ name, ok }) => ok && name !== 'go_to_stage').map(({ name }) => name)
 
 for (const [service, backend] of [
   ['openai', 'openai'],
