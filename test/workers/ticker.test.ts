@@ -148,8 +148,10 @@ t.test('on the timers of the thread no tick comes early', async (t) => {
     firstDueMs = (Math.floor(performance.now() / 10) + 1) * 10
     ticker.start()
   })
-  // A timer may be a millisecond early by the clock. Any tick may be late, so the time runs from when the first was due.
-  t.ok(lastMs - firstDueMs >= 109, '12 ticks take 110 ms')
+  // Node cuts a delay to whole milliseconds and libuv its clock, so a timer may be two early. Any tick may be late, so the
+  // time runs from when the first was due.
+  const tookMs = lastMs - firstDueMs
+  t.ok(tookMs >= 108, `12 ticks take 110 ms, and took ${tookMs}`)
 })
 
 const packetOut = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
