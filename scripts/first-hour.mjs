@@ -111,7 +111,7 @@ function edit(file, from, to) {
 async function ownAgent(at, name) {
   await run(at, `npx mkondo init ${name} --template order-status --yes`)
   const made = join(at, name)
-  edit(join(made, `agents/${name}.yaml`), /^greeting: .*$/m, `greeting: ${GREETING}`)
+  edit(join(made, `agents/${name}.yaml`), /^greeting:\n  en: .*$/m, `greeting:\n  en: ${GREETING}`)
   edit(join(made, `agents/tools/${name}.mjs`), "4127: { status: 'out_for_delivery'", "4127: { status: 'packed'")
   edit(join(made, 'scenarios/first-call.yaml'), 'Order 4127 is out for delivery', ANSWER)
   await run(made, 'npx mkondo check', { expected: new RegExp(`ok +agents: ${name} on embedded`) })
