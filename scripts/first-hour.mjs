@@ -114,8 +114,9 @@ async function ownAgent(at, name) {
   edit(join(made, `agents/${name}.yaml`), /^greeting:\n  en: .*$/m, `greeting:\n  en: ${GREETING}`)
   edit(join(made, `agents/tools/${name}.mjs`), "4127: { status: 'out_for_delivery'", "4127: { status: 'packed'")
   edit(join(made, 'scenarios/first-call.yaml'), 'Order 4127 is out for delivery', ANSWER)
+  edit(join(made, 'scenarios/simu-ya-kwanza.yaml'), 'Agizo 4127 liko njiani', 'Agizo 4127 limefungashwa')
   await run(made, 'npx mkondo check', { expected: new RegExp(`ok +agents: ${name} on embedded`) })
-  await run(made, 'npx mkondo simulate', { expected: /^1 passed/m })
+  await run(made, 'npx mkondo simulate', { expected: /^2 passed/m })
   return made
 }
 
