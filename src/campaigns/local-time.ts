@@ -1,3 +1,5 @@
+import { dateFormat } from '../core/date-format.js'
+
 /** `2026-11-27T15:00`: a date and a time of the clock there. */
 const LOCAL_TIME = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})$/
 
@@ -10,7 +12,7 @@ export function wallOfLocal(timeZone: string, text: string): number | null {
   const asUtcMs = Date.parse(`${text}:00Z`)
   if (!Number.isFinite(asUtcMs)) return null
   const offsetMs = (wallMs: number): number => {
-    const shown = new Intl.DateTimeFormat('sv-SE', {
+    const shown = dateFormat('sv-SE', {
       timeZone,
       year: 'numeric',
       month: '2-digit',

@@ -1,3 +1,4 @@
+import { dateFormat } from '../../../core/date-format.js'
 import { bothClocks } from '../../../agents/heard-arguments.js'
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
@@ -144,7 +145,7 @@ function dayText(value: string, language: string): string {
   if (!/^\d{4}-\d\d-\d\d$/.test(value)) return value
   const locale = language === '' || /^en$/i.test(language) ? 'en-GB' : language
   const format = (options: Intl.DateTimeFormatOptions): string =>
-    new Intl.DateTimeFormat(locale, { timeZone: 'UTC', ...options }).format(Date.parse(value))
+    dateFormat(locale, { timeZone: 'UTC', ...options }).format(Date.parse(value))
   return `${format({ weekday: 'long' })}, ${format({ day: 'numeric', month: 'long' })}`
 }
 
