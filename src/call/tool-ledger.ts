@@ -252,19 +252,11 @@ export class ToolLedger {
   /** The outcome of a call that was given up has come: it is logged once more, and the same call may be made again. */
   late(
     { callId, name, args, startedAtMs }: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs'>,
-    { ok, value, error }: ToolResult,
+    { ok, value: result, error }: ToolResult,
     nowMs: number,
     streamZeroMs: number,
   ): void {
-    const record = {
-      name,
-      args: recordedArguments(name, args),
-      startMs: startedAtMs - streamZeroMs,
-      ms: nowMs - startedAtMs,
-      ok,
-      ...(error === undefined ? {} : { error }),
-    }
-    this.#log({ callId, end: 'answered', record, args, result: value })
+    this.#ended({ callId, name, args, startedAtMs, ok, result }, 'answered', error, nowMs, streamZeroMs)
   }
 
   /** Logs a call that does not run and is answered with an error. */
@@ -361,9 +353,25 @@ export class ToolLedger {
   }
 
   #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined, nowMs: number, streamZeroMs: number): void {
-    const { callId, name, args, ok, result, startedAtMs } = call
     if (!call.gateway && call.state === 'running') this.running--
     call.state = 'answered'
+    this.#ended(call, end, error, nowMs, streamZeroMs)
+  }
+
+  #ended(
+    {
+      callId,
+      name,
+      args,
+      startedAtMs,
+      ok,
+      result,
+    }: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs' | 'ok' | 'result'>,
+    end: ToolCallEnd,
+    error: string | undefined,
+    nowMs: number,
+    streamZeroMs: number,
+  ): void {
     const record = {
       name,
       args: recordedArguments(name, args),
