@@ -29,7 +29,6 @@ import { lostResult } from './kept-call.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
-import type { AgentHearer } from './call-recorder.js'
 import { widestRateHz } from './known-lines.js'
 import type { Listening, LiveCall, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
@@ -58,6 +57,9 @@ const LISTENERS_OF_CALL_MAX = 4
 /** What a listener hears is this late: jitter of the line has its place, and each message holds a tenth of a second. */
 const LISTEN_DELAY_MS = 300
 const LISTEN_BATCH_MS = 100
+
+/** What takes in both voices of a call. */
+type Hearer = Pick<CallRecorder, 'caller' | 'agent' | 'agentCut' | 'pump'>
 
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -407,8 +409,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const nowMs = this.#context.clock()
     this.#carrierSentAtMs = nowMs
     this.#shared.inbound.write(bytes, nowMs)
-    this.#recorder?.caller(bytes, nowMs, this.#private)
-    for (const listener of this.#listeners.keys()) listener.caller(bytes, nowMs, this.#private)
+    this.#hearer?.caller(bytes, nowMs, this.#private)
   }
 
   text(messages: readonly StreamText[]): void {
@@ -593,8 +594,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#state = 'after'
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     } else this.#continuity.wake(nowMs)
-    this.#recorder?.pump(nowMs)
-    for (const listener of this.#listeners.keys()) listener.pump(nowMs)
+    this.#hearer?.pump(nowMs)
     this.#escalation.wake(nowMs)
     this.#waits.wake()
   }
@@ -604,16 +604,22 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     for (const over of [...this.#listeners.values()]) over()
   }
 
+  /** Hears the call: in most calls nobody or the recorder alone, which costs no walk over listeners. */
+  get #hearer(): Hearer | null {
+    return this.#listeners.size === 0 ? this.#recorder : this.#hearers
+  }
+
   /** The recorder and everybody who listens. */
-  readonly #hearers: AgentHearer = {
-    agent: (samples, playedAtMs) => {
-      this.#recorder?.agent(samples, playedAtMs)
-      for (const listener of this.#listeners.keys()) listener.agent(samples, playedAtMs)
-    },
-    agentCut: (nowMs) => {
-      this.#recorder?.agentCut(nowMs)
-      for (const listener of this.#listeners.keys()) listener.agentCut(nowMs)
-    },
+  readonly #hearers: Hearer = {
+    caller: (bytes, nowMs, isPrivate) => this.#eachHearer((one) => one.caller(bytes, nowMs, isPrivate)),
+    agent: (samples, playedAtMs) => this.#eachHearer((one) => one.agent(samples, playedAtMs)),
+    agentCut: (nowMs) => this.#eachHearer((one) => one.agentCut(nowMs)),
+    pump: (nowMs) => this.#eachHearer((one) => one.pump(nowMs)),
+  }
+
+  #eachHearer(tell: (one: Hearer) => void): void {
+    if (this.#recorder !== null) tell(this.#recorder)
+    for (const listener of this.#listeners.keys()) tell(listener)
   }
 
   listen(heard: (rows: Int16Array<ArrayBuffer>) => void, over: () => void): Listening | null {
@@ -642,7 +648,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #play(sink: MediaSink, nowMs: number): void {
-    const taken = this.#playout.pump(nowMs, sink, this.#listeners.size === 0 ? this.#recorder : this.#hearers)
+    const taken = this.#playout.pump(nowMs, sink, this.#hearer)
     const { underruns } = this.#playout
     if (underruns !== this.#underrunsSeen) this.#underrun(underruns)
     if (taken) return
