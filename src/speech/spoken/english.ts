@@ -125,7 +125,12 @@ export const english: SpokenLanguage = {
   ordinal,
   year,
   percent: (amount) => `${amount} percent`,
-  quantity: (amount, [one, many], isOne) => `${amount} ${isOne ? one : many}`,
+  quantity: (amount, [one, many], isOne) =>
+    amount === 'half'
+      ? `half a ${one}`
+      : /(?:quarter|third|eighth)s?$/.test(amount)
+        ? `${amount} of a ${one}`
+        : `${amount} ${isOne ? one : many}`,
   money,
   time,
   timeRange,
@@ -151,7 +156,7 @@ export const english: SpokenLanguage = {
     hash: 'hash',
     number: 'number',
     about: 'about',
-    times: 'times',
+    times: '# times',
     by: 'by',
     allDay: 'twenty four seven',
     million: 'million',
@@ -164,6 +169,7 @@ export const english: SpokenLanguage = {
       '3/4': 'three quarters',
       '1/8': 'one eighth',
     },
+    andHalf: 'and a half',
   },
   units: {
     km: unit('kilometre'),

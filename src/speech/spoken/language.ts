@@ -61,6 +61,7 @@ interface Words {
   readonly hash: string
   readonly number: string
   readonly about: string
+  /** `#` is how often. */
   readonly times: string
   readonly by: string
   readonly allDay: string
@@ -68,6 +69,8 @@ interface Words {
   readonly billion: string
   /** By `1/2`. */
   readonly fractions: Readonly<Record<string, string>>
+  /** Behind a whole number: 1½. */
+  readonly andHalf: string
 }
 
 export type Currency = 'KES' | 'TZS' | 'UGX' | 'RWF' | 'ETB' | 'NGN' | 'GHS' | 'ZAR' | 'USD' | 'EUR' | 'GBP' | 'INR'

@@ -516,14 +516,15 @@ class Speller {
       .replace(/(?<![\d/])(\d)\/(\d)(?![\d/])/g, (found) => words.fractions[found] ?? found)
       .replace(/(\d+)?\s?([½¼¾⅓⅔])/g, (_found, whole: string | undefined, sign: string) => {
         const said = words.fractions[sign.normalize('NFKD').replace('\u2044', '/')] ?? ''
-        return whole === undefined ? said : `${this.#number(whole)} ${words.and} ${said}`
+        if (whole === undefined) return said
+        return `${this.#number(whole)} ${sign === '½' ? words.andHalf : `${words.and} ${said}`}`
       })
       .replace(SCALED, (found, written: string, scale: string) => {
         const amount = this.#amount(written, scale === 'M' && written.includes('.') ? 'million' : scale)
         return amount === null ? found : (amount.inWords ?? this.#of.cardinal(amount.whole))
       })
       .replace(/(?<=\d)\s*[x×]\s*(?=\d)/gi, ` ${words.by} `)
-      .replace(/(?<=\d)\s?[x×](?!\p{L})/giu, ` ${words.times}`)
+      .replace(/(\d[\d.,]*)\s?[x×](?!\p{L})/giu, (_found, often: string) => words.times.replace('#', often))
       .replace(/(?<![\p{L}\d.)])(\d{1,6})\s*[-–]\s*(\d{1,6})(?![\d-])/gu, (found, from: string, to: string) =>
         !isSpan(from, to)
           ? found

@@ -185,7 +185,10 @@ export const swahili: SpokenLanguage = {
   ordinal,
   year,
   percent: (amount) => `asilimia ${amount}`,
-  quantity: (amount, [name]) => `${name} ${amount}`,
+  quantity: (amount, [name]) => {
+    if (amount === 'nusu' || amount === 'robo') return `${amount} ${name}`
+    return name.includes('#') ? name.replace('#', amount) : `${name} ${amount}`
+  },
   money,
   time,
   timeRange,
@@ -210,12 +213,13 @@ export const swahili: SpokenLanguage = {
     hash: 'reli',
     number: 'nambari',
     about: 'karibu',
-    times: 'mara',
+    times: 'mara #',
     by: 'kwa',
     allDay: 'saa ishirini na nne, siku saba',
     million: 'milioni',
     billion: 'bilioni',
     fractions: { '1/2': 'nusu', '1/3': 'theluthi moja', '2/3': 'theluthi mbili', '1/4': 'robo', '3/4': 'robo tatu' },
+    andHalf: 'na nusu',
   },
   units: {
     km: unit('kilomita'),
@@ -226,8 +230,9 @@ export const swahili: SpokenLanguage = {
     'm²': unit('mita za mraba'),
     sqm: unit('mita za mraba'),
     ft: unit('futi'),
-    'km/h': unit('kilomita kwa saa'),
-    kmh: unit('kilomita kwa saa'),
+    // `#` is the amount.
+    'km/h': unit('kilomita # kwa saa'),
+    kmh: unit('kilomita # kwa saa'),
     kg: unit('kilo'),
     kgs: unit('kilo'),
     g: unit('gramu'),
@@ -241,7 +246,7 @@ export const swahili: SpokenLanguage = {
     mb: unit('megabaiti'),
     gb: unit('gigabaiti'),
     tb: unit('terabaiti'),
-    mbps: unit('megabiti kwa sekunde'),
+    mbps: unit('megabiti # kwa sekunde'),
     kwh: unit('kilowati saa'),
     kw: unit('kilowati'),
     sec: unit('sekunde'),
