@@ -289,8 +289,8 @@ const STAGE_SERVICES = {
     soniox: ['model', 'timeoutMs', 'voice', 'speed'],
     // The voice is part of the model.
     deepgram: ['model', 'timeoutMs', 'speed'],
-    cartesia: ['model', 'timeoutMs', 'voice', 'speed'],
-    elevenlabs: ['model', 'timeoutMs', 'voice', 'speed'],
+    cartesia: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
+    elevenlabs: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>
 
@@ -316,6 +316,16 @@ function stageOf<Shape extends z.ZodRawShape>(stage: StageName, shape: Shape) {
     .superRefine((given, context) => {
       const { service: name = USUAL_SERVICE[stage], ...own } = given as { readonly service?: string }
       const has: readonly string[] = services[name] ?? ['options']
+      const { dictionary } = own as { readonly dictionary?: { readonly version?: string } }
+      const versioned = name === 'elevenlabs'
+      if (dictionary !== undefined && has.includes('dictionary') && (dictionary.version !== undefined) !== versioned)
+        context.addIssue({
+          code: 'custom',
+          path: ['dictionary'],
+          message: versioned
+            ? 'lacks version, without which ElevenLabs takes none'
+            : `has a version, which those of ${name} have not; leave it out`,
+        })
       for (const key of Object.keys(own))
         if (!has.includes(key))
           context.addIssue({
@@ -341,6 +351,8 @@ const stage = {
   model,
   timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long the service may be silent.'),
 }
+const vendorId = z.string().regex(/^[\w-]{1,100}$/, { error: 'must be an id of 1 to 100 letters, digits, _ and -' })
+
 const cascade = z.strictObject({
   stt: stageOf('stt', {
     ...stage,
@@ -370,6 +382,10 @@ const cascade = z.strictObject({
         '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
       ),
     sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
+    dictionary: z
+      .strictObject({ id: vendorId, version: vendorId.exactOptional().describe('ElevenLabs: required.') })
+      .exactOptional()
+      .describe("A pronunciation dictionary of the vendor's, stored in your account there. Default: none."),
   }),
   languages: languages(/^[a-z]{2}$/, 'sw'),
   speculate: z

@@ -1,3 +1,4 @@
+import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
 import t from 'tap'
 import type { Test } from 'tap'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
@@ -36,6 +37,7 @@ interface Service {
   readonly baseUrl: string
   readonly apiKey: string
   readonly timeoutMs?: number
+  readonly dictionary?: { readonly id: string; readonly version?: string }
 }
 
 interface Voice {
@@ -309,3 +311,21 @@ t.test(
     t.same(spare.spoken, ['four one two seven is out for delivery.'])
   },
 )
+
+t.test("a dictionary of the account goes with each utterance, as the vendors' own clients send it", async (t) => {
+  const sent = async (name: 'cartesia' | 'elevenlabs', dictionary: { id: string; version?: string }) => {
+    const { make, ...rest } = VOICES[name] as Voice
+    const with_ = { ...rest, make: (service: Service) => make({ ...service, dictionary }) }
+    const { voice, double, backend, recorder } = await line(t, with_)
+    double.script.reply({ say: 'On Muindi Mbingu Street.' })
+    ask(backend)
+    await recorder.next('turn-done')
+    return (voice as CartesiaVoiceDouble | ElevenLabsVoiceDouble).session.messages
+  }
+  const [begin] = await sent('elevenlabs', { id: 'dict1', version: 'v7' })
+  const read = serialization.InitializeConnectionMulti.parseOrThrow(begin)
+  t.match(read, { pronunciationDictionaryLocators: [{ pronunciationDictionaryId: 'dict1', versionId: 'v7' }] })
+  const pieces = await sent('cartesia', { id: 'dict2' })
+  t.ok(pieces.length > 0)
+  for (const piece of pieces) t.match(piece, { pronunciation_dict_id: 'dict2' })
+})

@@ -32,7 +32,7 @@ function wireOf(
   options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
   context: StageContext,
 ): VoiceWire {
-  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options
+  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1, dictionary } = options
   const faultOf = ({ type, status_code: status, title, message }: StageMessage) => {
     if (type !== 'error') return null
     const body = [title, message].filter((text) => typeof text === 'string').join(': ')
@@ -76,6 +76,7 @@ function wireOf(
         ...(own * speed === 1
           ? {}
           : { generation_config: { speed: Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) } }),
+        ...(dictionary === undefined ? {} : { pronunciation_dict_id: dictionary.id }),
       })
       return []
     },

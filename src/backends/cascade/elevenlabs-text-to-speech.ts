@@ -34,7 +34,7 @@ function wireOf(
   options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
   context: StageContext,
 ): VoiceWire {
-  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options
+  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1, dictionary } = options
   const what = `${context.name}: tts elevenlabs`
   const voice = options.voice ?? context.voice ?? VOICE_DEFAULT
   const { languages, legRateHz } = context
@@ -81,6 +81,13 @@ function wireOf(
           ...(own * speed === 1
             ? {}
             : { voice_settings: { speed: Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) } }),
+          ...(dictionary === undefined
+            ? {}
+            : {
+                pronunciation_dictionary_locators: [
+                  { pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version },
+                ],
+              }),
         },
       ]
     },

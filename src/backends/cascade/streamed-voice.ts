@@ -52,6 +52,8 @@ export interface StreamedVoiceOptions {
   readonly voice?: string
   /** Within the service's `SPEED_MIN` and `SPEED_MAX`; 1 when not given. */
   readonly speed?: number
+  /** A pronunciation dictionary in the account there; ElevenLabs' has a version. Of Cartesia and ElevenLabs. */
+  readonly dictionary?: { readonly id: string; readonly version?: string }
   /** How long the service may owe sound; 5 s when not given. */
   readonly timeoutMs?: number
   readonly connectTimeoutMs?: number
