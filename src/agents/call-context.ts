@@ -7,7 +7,10 @@ import type { AgentDefinition } from './definition.js'
 
 /** The call about which a context is written. */
 interface ContextCall {
-  readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'>
+  readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'> &
+    Partial<Pick<AgentDefinition, 'pronunciations'>>
+  /** Those of the call, in their order; absent: only such whose texts the gateway puts into words. */
+  readonly backends?: readonly string[]
   /** Whose number this is; absent or null: nobody's that is known. */
   readonly business?: Business | null
   /** The person on the line; empty when withheld. */
@@ -19,7 +22,7 @@ interface ContextCall {
  * whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no number.
  * @param wallMs calendar time
  */
-export function callContext({ agent, business, from }: ContextCall, wallMs: number): string {
+export function callContext({ agent, business, from, backends = [] }: ContextCall, wallMs: number): string {
   const zone = contextZone(agent)
   const format = (options: Intl.DateTimeFormatOptions, atMs = wallMs): string =>
     dateFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
@@ -39,6 +42,7 @@ export function callContext({ agent, business, from }: ContextCall, wallMs: numb
         "language of the caller's last whole sentence; a borrowed word changes nothing, and where they mix, go on in the " +
         'one that you speak. Call set_language when it changes.',
     ...(hasSwahiliClock(agent.languages, zone) ? [SWAHILI_CLOCK] : []),
+    ...(backends.some((name) => !SPOKEN_FOR.includes(name)) ? spokenRules(agent) : []),
     ...(open === undefined ? [] : [`- ${String(business?.facts.name)} is ${String(open)}.`]),
     ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
     subscriberNumber(from) === null
@@ -61,6 +65,29 @@ const SWAHILI_CLOCK =
   '- Swahili hours are six off: "saa nne asubuhi" is 10:00, "saa kumi jioni" is 16:00; "10 AM" is 10:00. Read a time back in both ' +
   'clocks before you use it ("saa nne asubuhi, ten in the morning?"), and where the half of the day is open, ask. A tool takes ' +
   "times, dates and numbers in the caller's own words too."
+
+/** Backends whose texts the gateway puts into words before a voice gets them. */
+const SPOKEN_FOR: readonly string[] = ['cascade', 'embedded']
+/** Names whose sound a model is told: the first ones, because instructions are sent with each turn. */
+const NAMES_TOLD_MAX = 50
+/** How figures are spoken (`speech/spoken`), for a model that speaks by itself. */
+const SPOKEN =
+  '- How you say figures: order, account, paybill and till numbers, codes and plates one digit or letter at a time; phone numbers too, ' +
+  'in groups of four, three and three, beginning with zero (+254 712 345 678 is zero seven one two, three four five, six seven eight); ' +
+  'amounts in whole words with their cents, never rounded (KES 1,450.50 is one thousand four hundred and fifty shillings and fifty cents); ' +
+  'dates with the day first; ranges with "to"; short forms in full (Rd, Ave, Est.). Marks only in addresses: info at shop dot co dot K E.'
+const SPOKEN_SWAHILI =
+  '- In Swahili the noun comes first: shilingi elfu moja, mia nne na hamsini, na senti hamsini; asilimia kumi na tano; tarehe ishirini na ' +
+  'tano Novemba; the first of a month is tarehe mosi. 18:00 is saa kumi na mbili jioni, 09:45 saa nne kasoro robo asubuhi. 10,005 is elfu kumi, na tano.'
+
+function spokenRules({ languages, pronunciations = [] }: ContextCall['agent']): string[] {
+  const names = pronunciations.slice(0, NAMES_TOLD_MAX).map(({ match, say }) => `${match}: ${say}`)
+  return [
+    SPOKEN,
+    ...(languages.some((language) => /^sw\b/.test(language)) ? [SPOKEN_SWAHILI] : []),
+    ...(names.length === 0 ? [] : [`- How names sound: ${names.join('; ')}.`]),
+  ]
+}
 
 function hasSwahiliClock(languages: readonly string[], zone: string): boolean {
   return languages.some((language) => /^sw\b/.test(language)) || SWAHILI_ZONES.includes(zone)

@@ -1,4 +1,3 @@
-import type { Phrase } from '../call/phrase.js'
 import { NO_ASSETS, passagesOf } from '../agents/assets.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
@@ -6,7 +5,6 @@ import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
 import { unknownKeywords } from '../agents/json-schema.js'
 import { untranslated } from '../agents/phrases.js'
-import { textIn } from '../call/phrase.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -18,11 +16,10 @@ import type { Config } from '../config/settings.js'
 import { backendSettings, hostedAgents, withoutNumbers } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 import { loadTraceExport } from '../gateway/on-demand.js'
+import { trialSession } from '../gateway/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import type { BackendSession } from '../backends/backend.js'
 import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
 import { detectsTurns, lacksOf, loadBackend, modelsOf, droppedOf } from '../backends/registry.js'
-import type { BackendContext } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { widestRateHz } from '../workers/known-lines.js'
@@ -320,33 +317,8 @@ const REFUSAL_MS = 600
 /** Opens a session as a call would and ends it when it is ready; nothing is said in it. */
 async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
   const what = `backend ${name} of ${definition.name}`
-  const context: BackendContext = {
-    speech: null,
-    clock: () => performance.now(),
-    settings: backendSettings(config),
-    options: definition.backends,
-    gatewayTurns: false,
-    gatewayInterrupts: definition.bargeIn.backchannel !== null,
-    legRateHz: widestRateHz(definition.stream.outputSamplingRate),
-  }
-  const language = definition.languages[0] ?? ''
-  const voice: Phrase | undefined = definition.voice[name]
-  const session: BackendSession = {
-    callSid: 'HD_check',
-    agent: definition.name,
-    from: '',
-    to: '',
-    instructions: definition.instructions,
-    greeting: definition.greeting === null ? null : textIn(definition.greeting, language),
-    tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters })),
-    language,
-    languages: definition.languages,
-    voice: voice === undefined ? null : textIn(voice, language),
-    history: [],
-    toolLedger: [],
-    offline: definition.offline ?? null,
-    resume: null,
-  }
+  const legRateHz = widestRateHz(definition.stream.outputSamplingRate)
+  const { context, session } = trialSession(definition, name, backendSettings(config), legRateHz)
   const startedAtMs = performance.now()
   try {
     const create = await loadBackend(name, context)

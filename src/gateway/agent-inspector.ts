@@ -103,7 +103,7 @@ export class AgentInspector implements AgentsHere {
 
   /**
    * A phrase in an agent's voice, one at a time.
-   * @throws GatewayError AGENT_UNKNOWN, CALL_REFUSED for a backend that takes no text, CALL_FAULT, CAPACITY while another
+   * @throws GatewayError AGENT_UNKNOWN, CALL_FAULT, CAPACITY while another
    *   is spoken, RATE_LIMITED
    */
   async say(name: string, text: string): Promise<Uint8Array> {

@@ -125,7 +125,7 @@ function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['cla
         ? null
         : {
             correct: facts === 'correct',
-            given: `${factsOf(start.agent)}; ${businessText(start, wallMs)}; ${callContext(start, wallMs)}; ${start.from}; ${start.to}`,
+            given: `${factsOf(start.agent)}; ${businessText(start, wallMs)}; ${callContext({ ...start, backends: [] }, wallMs)}; ${start.from}; ${start.to}`,
             timeZone: start.agent.context.timeZone ?? start.agent.escalation?.hours?.timeZone ?? null,
           },
   }
@@ -280,7 +280,7 @@ function greetingOf({ agent, resume }: CallStart): Phrase | null {
 
 /** The instructions of a call's model, with what is true now. @param wallMs calendar time @param stages  null: none */
 export function instructionsOf(
-  start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume'>,
+  start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume' | 'backends'>,
   wallMs: number,
   stages: Stages | null = null,
 ): string {

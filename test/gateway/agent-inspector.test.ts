@@ -18,6 +18,7 @@ import { loadConfig } from '../../src/config/load-config.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { said } from '../../src/gateway/said.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { PhraseStore } from '../../src/speech/phrase-store.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { CASCADE_TEST_KEY } from '../backends/cascade-harness.js'
@@ -232,8 +233,9 @@ t.test('a tool, an agent or a body that is not known is refused with what is', a
 
 t.test("a phrase is heard in the voice of the agent's first backend, said as its pronunciations", async (t) => {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const realtime = await OpenAiDouble.start({ key: CASCADE_TEST_KEY })
   const speech = new SpeechPool({ decodersPerThread: 1 })
-  t.teardown(() => Promise.all([speech.close(), double.close()]))
+  t.teardown(() => Promise.all([speech.close(), double.close(), realtime.close()]))
   const definition = agentSchema.parse({
     version: 1,
     name: 'shop',
@@ -241,11 +243,21 @@ t.test("a phrase is heard in the voice of the agent's first backend, said as its
     pronunciations: [{ match: 'Muindi', say: 'Bartholomew the second' }],
   })
   const agents = new Map(
-    (['embedded', 'cascade', 'openai'] as const).map((name) => [name, { definition, shares: allCallsOn(name) }]),
+    (['embedded', 'cascade', 'openai', 'gemini'] as const).map((name) => [
+      name,
+      { definition, shares: allCallsOn(name) },
+    ]),
   )
   const settings = backendSettings(
     loadConfig(
-      { TTS_URL: double.baseUrl, TTS_API_KEY: CASCADE_TEST_KEY, LLM_URL: double.baseUrl, STT_URL: double.baseUrl },
+      {
+        TTS_URL: double.baseUrl,
+        TTS_API_KEY: CASCADE_TEST_KEY,
+        LLM_URL: double.baseUrl,
+        STT_URL: double.baseUrl,
+        OPENAI_API_KEY: CASCADE_TEST_KEY,
+        OPENAI_BASE_URL: realtime.baseUrl,
+      },
       null,
     ),
   )
@@ -270,12 +282,22 @@ t.test("a phrase is heard in the voice of the agent's first backend, said as its
   t.ok((await wav('embedded', 'Muindi.')) > 1.5 * (await wav('embedded', 'Wanjiru.')))
   t.ok((await wav('cascade', 'Muindi Street, KES 50.')) > 1000)
   t.same(double.spoken, ['Bartholomew the second Street, fifty shillings.'])
-  t.match(await say('openai', { text: 'Hello.' }), { status: 409, code: 'CALL_REFUSED', text: /cascade and embedded/ })
+  realtime.script.reply({ say: 'Muindi.' })
+  t.ok((await wav('openai', 'Muindi Street.')) > 1000)
+  t.match(JSON.stringify(realtime.session.items), /with exactly these words, and nothing else: Muindi Street\./)
+  t.match(
+    JSON.stringify(realtime.session.config),
+    /Muindi: Bartholomew the second/,
+    'a model is told how the name sounds',
+  )
+  realtime.script.reply({ status: 'failed' } as never)
+  t.match(await say('openai', { text: 'Hello.' }), { status: 502, code: 'CALL_FAULT', text: /the voice failed/ })
+  t.match(await say('gemini', { text: 'Hello.' }), { status: 502, code: 'CALL_FAULT' }, 'a service that has no key')
   t.match(await say('nobody', { text: 'Hello.' }), { status: 404, code: 'AGENT_UNKNOWN' })
   for (const wrong of [{}, { text: '' }, { text: 'x'.repeat(301) }, { text: 'x', voice: 'y' }])
     t.match(await say('embedded', wrong), { status: 400, code: 'BAD_REQUEST', text: /300 characters/ })
   const statuses = new Set<number>()
-  for (let i = 0; i < 12; i++) statuses.add((await say('openai', { text: 'Hello.' })).status)
+  for (let i = 0; i < 12; i++) statuses.add((await say('gemini', { text: 'Hello.' })).status)
   t.ok(statuses.has(429), 'a vendor is not asked without end')
   t.ok(gateway.logged().some(({ command, agent }) => command === 'say' && agent === 'embedded'))
   t.notMatch(JSON.stringify(gateway.logged()), /Muindi/)
