@@ -28,7 +28,11 @@ const factsSchema = z
     location: fact.optional(),
     services: list.optional(),
     team: list.optional(),
-    languages: list.optional(),
+    languages: list
+      .optional()
+      .describe(
+        "By name or code, the first one first: of the agent's languages a call begins in the one that comes first here.",
+      ),
     humans: z.array(e164).min(1).max(ESCALATION_NUMBERS_MAX).optional().describe('Numbers of humans, in their order.'),
     voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for say.voice."),
   })
@@ -180,21 +184,28 @@ function hoursText({ week, holidays, exceptions = {} }: OpeningHours): string {
  * @param wallMs calendar time of the call
  */
 export function agentFor(agent: AgentDefinition, business: Business, wallMs: number): AgentDefinition {
-  const codes = agent.languages.map(codeOf)
+  const { facts } = business
+  const languages = ordered(agent.languages, facts.languages ?? [])
+  const codes = languages.map(codeOf)
   const values = new Map(codes.map((code) => [code, businessValues(business, code, wallMs)]))
   const { tools, instructions, verification, escalation, ...words } = agent
-  const said = filled(words, values)
-  const { facts } = business
+  const first = codeOf(agent.languages[0] ?? '')
+  const said = filled(words, values, first)
+  // `say.language` is how the carrier is told of the first language of the file.
+  const { language: _ofFile, ...say } = said.say
   return {
     ...said,
+    languages,
+    say: languages[0] === agent.languages[0] ? said.say : say,
     tools,
     instructions,
-    verification: verification === null ? null : { ...verification, questions: filled(verification.questions, values) },
+    verification:
+      verification === null ? null : { ...verification, questions: filled(verification.questions, values, first) },
     escalation:
       escalation === null
         ? null
         : {
-            ...filled(escalation, values),
+            ...filled(escalation, values, first),
             numbers: escalation.numbers
               .flatMap((human) => (human === BUSINESS_HUMANS ? (facts.humans ?? []) : [human]))
               .slice(0, ESCALATION_NUMBERS_MAX),
@@ -204,8 +215,24 @@ export function agentFor(agent: AgentDefinition, business: Business, wallMs: num
   }
 }
 
-/** A copy of plain data with the facts in its texts. @param values  by language */
-function filled<T>(value: T, values: ReadonlyMap<string, BusinessValues>, language = [...values.keys()][0] ?? ''): T {
+/** The languages of an agent, those of its business first, in the order of the business. */
+function ordered(languages: readonly string[], named: readonly string[]): string[] {
+  const order = named.map((name) => name.toLowerCase())
+  const placeOf = (language: string): number => {
+    const place = order.findIndex((name) => namesOf(codeOf(language)).includes(name) || name === language.toLowerCase())
+    return place < 0 ? order.length : place
+  }
+  return [...languages].sort((a, b) => placeOf(a) - placeOf(b))
+}
+
+/** How a language may be named, in small letters: its code, its name in English and its own. */
+function namesOf(code: string): readonly string[] {
+  const names = ['en', code].map((locale) => new Intl.DisplayNames([locale], { type: 'language' }).of(code) ?? code)
+  return [code, ...names.map((name) => name.toLowerCase())]
+}
+
+/** A copy of plain data with the facts in its texts. @param values  by language @param language  of a text that names none */
+function filled<T>(value: T, values: ReadonlyMap<string, BusinessValues>, language: string): T {
   if (typeof value === 'string') return withBusiness(value, values.get(language) ?? {}) as T
   if (Array.isArray(value)) return value.map((entry: unknown) => filled(entry, values, language)) as T
   if (typeof value !== 'object' || value === null) return value
