@@ -80,7 +80,7 @@ const word = z.string().min(1).max(40)
 const questionSchema = z
   .strictObject({
     id: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' }),
-    ask: z.string().trim().min(1).max(300).describe('The question as the model may ask it.'),
+    ask: spoken.describe('The question as the model may ask it.'),
     field: fieldPath.describe('Path of the right answer in the account.'),
     kind: z
       .enum(['digits', 'date', 'year', 'name', 'text'])

@@ -7,10 +7,12 @@ import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } fr
 import { businessFactsIn, variablesIn } from './template.js'
 import {
   FILTERS,
+  answerOf,
   filtersOf,
   isPathValue,
   looseEnds,
   parsePhrase,
+  pathOfAnswer,
   PATH,
   PLACEHOLDER,
   slotsOf,
@@ -475,7 +477,8 @@ class Check {
     around.after.forEach((word, i) => {
       this.#word(['around', 'after', i], word)
     })
-    for (const answer of ['yes', 'no'] as const) this.#phrases(['callBack', answer], callBack[answer])
+    for (const said of ['yes', 'no'] as const)
+      this.#phrases(pathOfAnswer(this.#dialogue, said), answerOf(callBack[said]).phrases)
     for (const [name, { phrases }] of Object.entries(intents)) this.#phrases(['intents', name, 'phrases'], phrases)
     for (const [name, slot] of Object.entries(slots)) {
       this.#phrases(['slots', name, 'phrases'], slot.phrases)

@@ -150,10 +150,31 @@ const slot = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('text'), phrases: z.array(z.never()).max(0).default([]) }),
 ])
 
+/** What means one answer: phrases, or as those of an intent. */
+const answer = z.union([phrases, z.strictObject({ phrases, typed })], {
+  error: 'must be a list of phrases, or { phrases, typed }',
+})
+
+/** The same in the long form. */
+export function answerOf(given: z.infer<typeof answer>): { phrases: string[]; typed?: string[] } {
+  return Array.isArray(given) ? { phrases: given } : given
+}
+
+/** Where the phrases of an answer are. */
+export function pathOfAnswer({ callBack }: OfflineDialogue, said: 'yes' | 'no'): readonly string[] {
+  return ['callBack', said, ...(Array.isArray(callBack[said]) ? [] : ['phrases'])]
+}
+
 /** What the embedded backend hears and says when it rings a caller back whose call was cut off, and asks them first. */
 const callBack = z.strictObject({
-  yes: phrases.default(['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on']),
-  no: phrases.default(['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me']),
+  yes: answer.default({
+    phrases: ['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on'],
+    typed: ['[ndiyo] tuendelee', '[sawa] endelea'],
+  }),
+  no: answer.default({
+    phrases: ['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me'],
+    typed: ['si sasa', 'sio sasa', 'umekosea namba', 'namba si yangu', 'sio mimi', 'si mimi'],
+  }),
   /** Said after the yes, in the place of the greeting, where the dialogue has no `takeover`. */
   goOn: spoken.default({ en: 'All right. How can I help you?', sw: 'Sawa. Nikusaidie nini?' }),
   /** Said after the no; then the call ends. */
@@ -279,7 +300,11 @@ export function looseEnds(
   if (dialogue.takeover !== undefined) checkTarget(['takeover'], dialogue.takeover)
   checkTarget(['missed'], dialogue.missed)
   checkOn(['on'], dialogue.on)
-  for (const answer of ['yes', 'no'] as const) checkPhrases(['callBack', answer], dialogue.callBack[answer], '')
+  for (const said of ['yes', 'no'] as const) {
+    const { phrases: sources, typed: others = [] } = answerOf(dialogue.callBack[said])
+    checkPhrases(pathOfAnswer(dialogue, said), sources, '')
+    checkPhrases(['callBack', said, 'typed'], others, '')
+  }
   for (const [intent, { phrases: sources, typed: others = [] }] of Object.entries(dialogue.intents)) {
     checkPhrases(['intents', intent, 'phrases'], sources, null)
     checkPhrases(['intents', intent, 'typed'], others, null)

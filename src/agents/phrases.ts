@@ -4,13 +4,15 @@ import type { AgentDefinition } from './definition.js'
 import type { Passage } from './knowledge.js'
 import { offlineShape } from './offline.js'
 
+type PathOfPhrase = readonly [path: string, phrase: Phrase]
+
 /** Beginning of the paths of phrases that are said only where the agent's voice works. */
 export const LIVE = 'escalation.message.'
 
 /** What the agent itself says word for word during a call, with its place in the file. None of it is about a caller. */
-export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phrase: Phrase])[] {
+export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
   const { escalation, silence, fillers, recording, recovery, limits, callbacks } = agent
-  const phrases: readonly (readonly [path: string, phrase: Phrase | null | undefined])[] = [
+  return present([
     ['apology', agent.apology],
     ['tryAgain', agent.tryAgain],
     ['goodbye', agent.goodbye],
@@ -36,18 +38,36 @@ export function phrasesOf(agent: AgentDefinition): (readonly [path: string, phra
     ['escalation.offerAccepted', escalation?.offerAccepted],
     ['escalation.silentLine', escalation?.silentLine],
     ...Object.entries(escalation?.message ?? {}).map(([name, phrase]) => [`${LIVE}${name}`, phrase] as const),
-  ]
+  ])
+}
+
+/**
+ * What others say of it: the carrier's voice to a caller whose language is known from this call or one before, and to a
+ * human; and the model, which asks who the caller is.
+ */
+function phrasesForOthers({ say, afterCall, escalation, recovery, verification }: AgentDefinition): PathOfPhrase[] {
+  return present([
+    ['say.fallback', say.fallback],
+    ['say.busy', say.busy],
+    ['afterCall.say', afterCall.say],
+    ['escalation.whisper', escalation?.whisper],
+    ['recovery.callbackGreeting', recovery.callback ? recovery.callbackGreeting : null],
+    ...(verification?.questions ?? []).map(({ ask }, index) => [`verification.questions.${index}.ask`, ask] as const),
+  ])
+}
+
+function present(phrases: readonly (readonly [path: string, phrase: Phrase | null | undefined])[]): PathOfPhrase[] {
   return phrases.flatMap(([path, phrase]) => (phrase == null ? [] : [[path, phrase] as const]))
 }
 
 /** The same of its scripted dialogue. Texts that are nothing but values are in no language. */
-function dialoguePhrases(agent: AgentDefinition): (readonly [path: string, phrase: Phrase])[] {
+function dialoguePhrases(agent: AgentDefinition): PathOfPhrase[] {
   const { data: dialogue } = offlineShape.safeParse(agent.offline)
   if (dialogue === undefined) return []
   const steps = Object.entries(dialogue.states).flatMap(([state, { steps }]) =>
     steps.map((step, index) => [`offline.states.${state}.steps.${index}`, step] as const),
   )
-  const phrases = steps.flatMap(([at, step]): (readonly [path: string, phrase: Phrase])[] => {
+  const phrases = steps.flatMap(([at, step]): PathOfPhrase[] => {
     if ('say' in step) return [[`${at}.say`, step.say]]
     return 'listen' in step && step.listen.retry !== undefined ? [[`${at}.listen.retry`, step.listen.retry]] : []
   })
@@ -62,8 +82,21 @@ function dialoguePhrases(agent: AgentDefinition): (readonly [path: string, phras
 }
 
 /**
+ * What opens a call. It is said in the first language, which a number's business may choose; one text for all greets in
+ * all of them.
+ */
+function openingPhrases({ greeting, say, outbound: { amd } }: AgentDefinition): PathOfPhrase[] {
+  const opening = [
+    ['greeting', greeting],
+    ['say.greeting', say.greeting],
+    ['outbound.amd.message', amd?.message],
+  ] as const
+  return present(opening.filter(([, phrase]) => typeof phrase !== 'string'))
+}
+
+/**
  * What has no text in a language of the agent, by that language. A caller may speak each of them by the
- * time that it is said; what opens a call is said in the first alone. One text for all is in the first.
+ * time that it is said. One text for all is in the first; what opens a call may be one for all.
  * @param passages  of its knowledge
  */
 export function untranslated(
@@ -72,7 +105,9 @@ export function untranslated(
 ): ReadonlyMap<string, readonly string[]> {
   const [first] = agent.languages
   const all = [
+    ...openingPhrases(agent),
     ...phrasesOf(agent),
+    ...phrasesForOthers(agent),
     ...dialoguePhrases(agent),
     ...passages.map(({ title, text }) => [`knowledge "${title}"`, text] as const),
   ]

@@ -1,3 +1,4 @@
+import type { Phrase } from '../call/phrase.js'
 import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
@@ -92,7 +93,7 @@ export class ToolRunner {
   /** What was made of a server's tool, as long as the server keeps it as it is. */
   readonly #serverEntries = new WeakMap<McpTool, Entry>()
 
-  readonly #questions: readonly { readonly question: string; readonly ask: string }[]
+  readonly #questions: readonly { readonly question: string; readonly ask: Phrase }[]
 
   /** A runner with the agent's assets: modules are imported now, and knowledge begins to be indexed. */
   static async open(

@@ -1,5 +1,6 @@
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import { GatewayError } from '../core/errors.js'
+import type { Phrase } from '../call/phrase.js'
 import { plainWords } from '../call/spoken-numbers.js'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { ErrorCode } from '../core/errors.js'
@@ -14,15 +15,23 @@ import { countDistinct, sameField } from './definition.js'
 import type { Verification } from './definition.js'
 import type { Verdict } from './verification-lock.js'
 
+/** `"What is your name?"`, or `en "What is your name?", sw "Jina lako ni nani?"`. */
+function quoted(question: Phrase): string {
+  if (typeof question === 'string') return `"${question}"`
+  return Object.entries(question)
+    .map(([language, text]) => `${language} "${text}"`)
+    .join(', ')
+}
+
 /** The tool that a model is offered where an agent has a `verification:` section. */
 export function verifyToolSpec(verification: Verification): {
   readonly description: string
   readonly parameters: ToolParameters
 } {
-  const asked = verification.questions.map(({ id, ask }) => `${id}: "${ask}"`).join('; ')
+  const asked = verification.questions.map(({ id, ask }) => `${id}: ${quoted(ask)}`).join('; ')
   return {
     description:
-      `Checks who the caller is before anything of an account is told. Ask one question at a time, then pass the caller's ` +
+      `Checks who the caller is before anything of an account is told. Ask one question at a time, in the caller's language, then pass the caller's ` +
       `own answer, word for word. Right answers needed: ${verification.required}; wrong ones allowed in a call: ${verification.attempts - 1}. ` +
       `What was answered rightly once proves nothing a second time: questionsLeft says which questions still count. Never guess, never suggest an answer, and do not read answers back. Questions: ${asked}`,
     parameters: {

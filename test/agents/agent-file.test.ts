@@ -76,6 +76,28 @@ t.test('every phrase is one text, or one a language, and the ones that a languag
     silence: { prompts: [{ en: 'Hello?', sw: 'Hujambo?' }, 'Still there?'] },
   })
   t.same([...untranslated(agent)], [['sw', ['apology', 'tryAgain', 'silence.prompts.1']]])
+  const others = agentOf({
+    languages: ['en', 'sw'],
+    greeting: { en: 'Hello.' },
+    say: { greeting: 'Hello. Karibu.', busy: 'Too many.', fallback: { sw: 'Samahani.' } },
+    afterCall: { say: { en: 'Bye.' } },
+    verification: {
+      account: { http: { url: 'https://shop.example', query: { phone: '{{call.from}}' } } },
+      questions: [
+        { id: 'a', ask: 'Your number?', field: 'a' },
+        { id: 'b', ask: { en: 'Your name?', sw: 'Jina lako?' }, field: 'b' },
+      ],
+      identity: { account: 'id' },
+    },
+  })
+  t.same(
+    [...untranslated(others)],
+    [
+      ['en', ['say.fallback']],
+      ['sw', ['greeting', 'say.busy', 'afterCall.say', 'verification.questions.0.ask']],
+    ],
+    'what others say of it too; one text may open a call in all languages',
+  )
   t.same(
     ['sw-TZ', 'en', 'fr'].map((language) => textIn(agent.goodbye, language)),
     ['Kwaheri.', 'Goodbye.', 'Goodbye.'],

@@ -71,6 +71,11 @@ t.test('a caller who is rung back is asked in Swahili too', async (t) => {
   )
   t.match(await call.says('nalipaje'), /kulipa kwa simu/)
   t.equal(await (await textCall(line, AMINA, dialogue)).says('hapana'), 'Sawa. Kwaheri.')
+  const own = { goOn: 'Sawa. Nikusaidie nini?', goodbye: 'Sawa. Kwaheri.' }
+  const shipped = askedFirst(offlineSchema.parse({ ...(line.agent.offline as object), callBack: own }))
+  for (const said of ['ndiyo tuendelee', 'moja'])
+    t.equal(await (await textCall(line, AMINA, shipped)).says(said), 'Sawa. Nikusaidie nini?', said)
+  t.equal(await (await textCall(line, AMINA, shipped)).says('umekosea namba'), 'Sawa. Kwaheri.')
 })
 
 t.test('the recogniser takes its grammar, with the phones that the file gives', async (t) => {

@@ -1,3 +1,4 @@
+import { answerOf } from '../../../agents/offline.js'
 import type { OfflineDialogue } from '../../../agents/offline.js'
 import { END_CALL_TOOL, RESUME_TOOL } from '../../../call/gateway-tools.js'
 
@@ -13,6 +14,7 @@ const NO = ':no'
 export function askedFirst(dialogue: OfflineDialogue): OfflineDialogue {
   const { callBack, digits, start, takeover = start } = dialogue
   const [, one = ''] = digits
+  const yes = answerOf(callBack.yes)
   return {
     ...dialogue,
     start: ASK,
@@ -20,8 +22,8 @@ export function askedFirst(dialogue: OfflineDialogue): OfflineDialogue {
     intents: {
       ...dialogue.intents,
       // The greeting says "press 1": some say the digit.
-      [YES]: { phrases: [...callBack.yes, one], keys: ['1'] },
-      [NO]: { phrases: callBack.no, keys: ['2'] },
+      [YES]: { ...yes, phrases: [...yes.phrases, one], keys: ['1'] },
+      [NO]: { ...answerOf(callBack.no), keys: ['2'] },
     },
     states: {
       ...dialogue.states,
