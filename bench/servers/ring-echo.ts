@@ -34,6 +34,7 @@ const memory = new CallMemoryPool()
 class RingCall implements LiveCall {
   readonly agent = 'bench'
   readonly legRateHz = 16000
+  readonly language = undefined
   readonly callSid: CallSid
   readonly lostStream = null
   document: string | null = null
@@ -173,6 +174,10 @@ class RingCalls implements CallDirectory {
 
   agentNames(): readonly string[] {
     return ['bench']
+  }
+
+  languageOf(): undefined {
+    return undefined
   }
 
   prepare(call: NewCall): LiveCall {

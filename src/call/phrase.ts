@@ -24,6 +24,14 @@ export function textIn(phrase: Phrase, language: string): string {
   return typeof phrase === 'string' ? phrase : (phrase[codeOf(language)] ?? Object.values(phrase)[0] ?? '')
 }
 
+/** The language of the text that `textIn` gives. @param first  the agent's, in which a text without a language is */
+export function languageOfText(phrase: Phrase, language: string, first: string): string {
+  if (typeof phrase === 'string') return first
+  if (Object.hasOwn(phrase, codeOf(language))) return language
+  const [code = first] = Object.keys(phrase)
+  return code === codeOf(first) ? first : code
+}
+
 /** Its texts in all languages, that of the language which comes first first. */
 export function textsOf(phrase: Phrase): readonly string[] {
   return typeof phrase === 'string' ? [phrase] : Object.values(phrase)

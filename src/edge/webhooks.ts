@@ -171,7 +171,7 @@ export class Webhooks {
     if (refused && webhook.kind === null && webhook.state === 'ringing') {
       return this.#wordsFor(
         webhook.callSid,
-        request.agent,
+        request.agent ?? calls.defaultAgent,
         this.#turnedAway.get(webhook.callSid) ?? 'busy',
         webhook.direction === 'outbound' ? '' : webhook.from,
         oursOf(webhook),
@@ -402,24 +402,33 @@ export class Webhooks {
     return this.#wordsFor(callSid, agent, 'fallback')
   }
 
-  /** Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent. */
+  /**
+   * Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent.
+   * They are in the language of the call, else in that of the caller's last one.
+   */
   #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy', from = '', ours = ''): Reply {
     const facts = this.#agentOf(callSid, agent, ours)
-    const call = this.#options.calls.find(callSid)
+    const { calls, noAgent } = this.#options
+    const call = calls.find(callSid)
+    const language = call?.language ?? calls.record(callSid)?.language ?? calls.languageOf(from)
     const isCaller = (number: string): boolean => call?.isOf(number) ?? sameNumber(number, from)
-    const words = facts === undefined ? [] : hears === 'busy' ? facts.busy : this.#fallbackOf(facts, isCaller)
-    const { noAgent } = this.#options
+    const words =
+      facts === undefined ? [] : hears === 'busy' ? facts.busy(language) : this.#fallbackOf(facts, isCaller, language)
     return xmlReply(this.#write(callSid, words.length === 0 ? noAgent : words, noAgent))
   }
 
   /** An agent's fallback with the humans who may be rung now; without them, other words. */
-  #fallbackOf({ fallback: of, busy }: AgentFacts, isCaller: (number: string) => boolean): readonly VoiceAction[] {
-    const fallback = of()
+  #fallbackOf(
+    { fallback: of, busy }: AgentFacts,
+    isCaller: (number: string) => boolean,
+    language?: string,
+  ): readonly VoiceAction[] {
+    const fallback = of(language)
     const dial = fallback.find((action) => action.verb === 'dial')
     if (dial === undefined) return fallback
     const others = dial.numbers.filter((number) => !isCaller(number))
     const numbers = this.#options.humanCalls.fallback(others, this.#options.clock())
-    if (numbers.length === 0) return busy
+    if (numbers.length === 0) return busy(language)
     return fallback.map((action) => (action === dial ? { ...dial, numbers } : action))
   }
 

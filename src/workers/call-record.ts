@@ -47,7 +47,10 @@ type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
 /** What the record has besides what its builder kept; `durationMs` counts only where the worker's part is missing. */
 export interface CallEnding
   extends
-    Pick<CallRecord, 'durationMs' | 'rehomes' | 'escalation' | 'recording' | 'recordingState' | 'outbound' | 'waits'>,
+    Pick<
+      CallRecord,
+      'durationMs' | 'rehomes' | 'language' | 'escalation' | 'recording' | 'recordingState' | 'outbound' | 'waits'
+    >,
     Pick<CallRecord['audio'], 'underruns'> {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
@@ -345,7 +348,7 @@ export class CallRecordBuilder {
       endDetail: result?.endDetail ?? end.fault ?? '',
       startedAt: this.#startedAt,
       durationMs: Math.round(result?.durationMs ?? end.durationMs),
-      language: result?.language ?? null,
+      language: end.language,
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
       transcript: wholeNumbers(this.log.transcript),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
@@ -455,6 +458,7 @@ export function recordOfLost(
     durationMs: kept.streamMs,
     rehomes: kept.rehomes,
     result: kept.result,
+    language: kept.result?.language ?? kept.session?.language ?? null,
     fault: null,
     escalation: kept.escalation?.history ?? null,
     waits: [],

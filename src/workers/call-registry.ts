@@ -548,6 +548,10 @@ export class CallRegistry implements CallDirectory {
     return had.includes(true)
   }
 
+  languageOf(number: string): string | undefined {
+    return this.#context.lines.languageOf(partyKey(number))
+  }
+
   /** Forgets what was learnt of a number's line. */
   forgetLine(number: string): void {
     this.#context.lines.forget(partyKey(number))

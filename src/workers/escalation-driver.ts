@@ -1,6 +1,6 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { humansOf } from '../agents/definition.js'
-import { textIn } from '../call/phrase.js'
+import { languageOfText, textIn } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
 import type { CallbackWish, EscalationStep } from '../call/events.js'
 import type { EscalationPacket, Handoff } from '../call/documents/handoff.js'
@@ -68,13 +68,15 @@ const OFFER_WAIT_S = 6
 
 /**
  * What the carrier's own voice says in an agent's place: figures in words, which it reads badly.
- * @param language  of the call; the carrier's voice is told, except of the first one where the agent's file says `say.language`
+ * @param wanted  the caller's language. The carrier's voice is told that of the text which is said, except of the first
+ *   one where the agent's file says `say.language`
  */
 export function carrierSay(
   phrase: Phrase,
   { say, languages: [first = ''], pronunciations }: Pick<AgentDefinition, 'say' | 'languages' | 'pronunciations'>,
-  language = first,
+  wanted = first,
 ): SayAction {
+  const language = languageOfText(phrase, wanted, first)
   const voiced = language === first ? say.language : language
   return {
     verb: 'say',

@@ -36,11 +36,11 @@ export interface AgentFacts {
   /**
    * The document when no stream can be opened (no capacity, draining), or the call cannot go on: words, and a transfer
    * to a human where one is set.
-   * @param language  tag of the language that the call was in; absent: the agent's first
+   * @param language  tag of the language that the caller speaks; absent, or not the agent's: the agent's first
    */
   readonly fallback: (language?: string) => readonly VoiceAction[]
-  /** The document for a caller who has too many calls, and in place of a fallback that may not ring a human now. */
-  readonly busy: readonly VoiceAction[]
+  /** The document for a caller who has too many calls, and in place of a fallback that may not ring a human now; as it. */
+  readonly busy: (language?: string) => readonly VoiceAction[]
   readonly outbound: {
     /** Default caller number of outbound calls. */
     readonly from: string | null
@@ -135,6 +135,8 @@ export interface LiveCall {
   readonly agent: string
   readonly state: LiveCallState
   readonly legRateHz: LegRateHz
+  /** Tag of the language that the call was in last; undefined before any of it was heard of. */
+  readonly language: string | undefined
   /** What a `cut` call goes on from, given to `CallDirectory.prepare`; null in every other state. */
   readonly lostStream: KeptState | null
   /** The XML this call was answered with; a repeated first webhook gets it again. */
@@ -220,6 +222,8 @@ export interface CallDirectory {
   /** The agent that NUMBERS_FILE has for one of our numbers; null: none, the URL decides. */
   agentOf(number: string): string | null
   agentNames(): readonly string[]
+  /** Tag of the language in which this caller has spoken before; undefined: not known here. @param number  E.164 */
+  languageOf(number: string): string | undefined
   /** How many more calls this process takes now; 0 when full, draining, cordoned or overloaded. */
   readonly free: number
   /** Why no more calls should come although there are slots; null when they may. `prepare` does not look at it. */

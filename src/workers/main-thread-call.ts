@@ -12,6 +12,7 @@ import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import type { CallLogEntry } from '../call/call-log.js'
 import type { CallSid } from '../core/ids.js'
 import { SOCKET_WAIT_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
@@ -515,17 +516,16 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
     if (this.#continuity.isCut) {
       this.#continuity.over()
-      return this.#hosted.facts.fallback(this.#language)
+      return this.#hosted.facts.fallback(this.language)
     }
     const onward = this.#escalation.ask(asker, digits)
     if (onward.length > 0) return onward
     if (asker !== 'after-stream' || this.#escalation.active) return []
     const { afterCall, fallback } = this.#hosted.facts
-    return this.#fault === null ? afterCall(this.#language) : fallback(this.#language)
+    return this.#fault === null ? afterCall(this.language) : fallback(this.language)
   }
 
-  /** Tag of the language that the call was in last; undefined before any of it was heard of. */
-  get #language(): string | undefined {
+  get language(): string | undefined {
     return this.#result?.language ?? this.#saved?.checkpoint.language
   }
 
@@ -859,11 +859,19 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.memory.give(this.#memory)
   }
 
+  /** What callers say shows which language is spoken on their lines; of agents with one language entries have none. */
+  #noteLanguage(entries: readonly CallLogEntry[]): void {
+    for (const entry of entries)
+      if (entry.kind === 'transcript' && entry.record.role === 'caller' && entry.record.language !== undefined)
+        this.#context.lines.spoke(partyKey(this.#caller), entry.record.language)
+  }
+
   #ending(): CallEnding {
     return {
       outbound: this.#outbound(),
       ...this.#now(),
       result: this.#continuity.shown(this.#result),
+      language: this.language ?? null,
       fault: this.#fault,
       escalation: this.#escalation.history,
       waits: this.#waits.records(),
@@ -957,6 +965,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'log':
         this.#saved = message.saved ?? this.#saved
         this.#record.take(message)
+        this.#noteLanguage(message.entries)
         this.#continuity.append(message.entries, [])
         this.#context.keeper?.changed(this.callSid)
         this.#context.openRecords?.changed(this.callSid)

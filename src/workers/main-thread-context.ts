@@ -116,7 +116,7 @@ export interface MainThreadContext extends MainThreadServices {
   readonly waits: Waits
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
-  /** What callers' lines carry. */
+  /** What callers' lines carry, and in which language. */
   readonly lines: KnownLines
   /** Where recordings go; null where nothing is kept. */
   readonly record: RecordCall | null

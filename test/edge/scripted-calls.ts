@@ -31,6 +31,7 @@ export class ScriptedCall implements LiveCall {
   state: LiveCallState = 'waiting'
   document: string | null = null
   readonly streamOffers = 1
+  language: string | undefined = undefined
   lostStream: KeptState | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
@@ -230,11 +231,14 @@ export const ORDER_STATUS: AgentFacts = {
     statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
   },
   say: { verb: 'say', text: 'One moment & hello.' },
-  fallback: () => [
-    { verb: 'say', text: 'All lines are busy.' },
+  fallback: (language) => [
+    { verb: 'say', text: language === 'sw' ? 'Laini zote zina simu.' : 'All lines are busy.' },
     { verb: 'dial', numbers: ['+254700000009'] },
   ],
-  busy: [{ verb: 'say', text: 'Too many calls.' }, { verb: 'hangup' }],
+  busy: (language) => [
+    { verb: 'say', text: language === 'sw' ? 'Simu nyingi.' : 'Too many calls.' },
+    { verb: 'hangup' },
+  ],
   outbound: { from: null, ringMs: 30_000, openOn: 'answered' },
   conference: false,
   afterCall: () => [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
@@ -300,6 +304,13 @@ export class ScriptedCalls implements CallDirectory {
 
   agentNames(): readonly string[] {
     return [...this.agents.keys()]
+  }
+
+  /** Of callers who have called before, by their numbers. */
+  readonly languages = new Map<string, string>()
+
+  languageOf(number: string): string | undefined {
+    return this.languages.get(number)
   }
 
   /** What those calls had kept that another node has lost. */

@@ -135,6 +135,27 @@ t.test("a full or draining gateway answers with the agent's fallback and counts 
   t.equal(gateway.calls.started.length, 0)
 })
 
+t.test('who gets no stream hears the language of the call, or that of their last one', async (t) => {
+  const gateway = await startGateway(t, {
+    callerLimits: { calls: 1, perMinute: 1000, withheldPercent: 100, exempt: [] },
+  })
+  const { calls } = gateway
+  const words = async (sid = newSid()): Promise<string> =>
+    (await post(`${gateway.url}/voice`, { form: ringing(sid) })).text
+  const { sid, document } = await ring(gateway)
+  t.match(await words(), /Too many calls/, 'nothing is known of the caller')
+  calls.languages.set('+254700000001', 'sw')
+  const second = newSid()
+  t.match(await words(second), /<Say>Simu nyingi\./, 'a second call at once')
+  t.match(await words(second), /<Say>Simu nyingi\./, 'and the same words when its webhook comes again')
+  calls.started.length = 0
+  calls.fill()
+  t.match(await words(), /<Say>Laini zote zina simu\./, 'a full gateway')
+  calls.calls.delete(sid)
+  calls.records.set(sid, endedCall({ callSid: sid, endReason: 'process-died', language: 'en' }))
+  t.match((await post(redirectUrl(document))).text, /All lines are busy/, 'a call that has spoken English goes before')
+})
+
 t.test('a call that cannot be opened is answered with words, never with an error page', async (t) => {
   const gateway = await startGateway(t)
   gateway.calls.failWith = new Error('the pool is gone, +254700000001')

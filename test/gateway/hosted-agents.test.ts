@@ -176,6 +176,9 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
       return served.recordOf(callSid)
     }),
   )
+  t.equal(served.host.languageOf(CALLER), 'en', 'the words of the caller have shown it')
+  served.host.forgetLine(CALLER)
+  t.equal(served.host.languageOf(CALLER), undefined)
   for (const record of records) {
     t.match(
       record.toolCalls.map(({ name, ok, error }) => [name, ok ? 'ok' : error]),

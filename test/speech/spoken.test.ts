@@ -51,6 +51,20 @@ t.test("the carrier's own voice says them, and figures as ever", async (t) => {
   t.equal(carrierSay('Muindi Mbingu Street, KES 50.', data).text, 'Moo-in-dee Mbeen-goo Street, fifty shillings.')
 })
 
+t.test("the carrier's voice is told the language of the text that it gets", async (t) => {
+  const line = { say: { language: 'en-KE' }, languages: ['en', 'sw-KE'], pronunciations: [] } as never
+  const both = { en: 'KES 50.', sw: 'KES 50.' }
+  for (const [phrase, wanted, text, language] of [
+    [both, undefined, 'fifty shillings.', 'en-KE'],
+    [both, 'sw-KE', 'shilingi hamsini.', 'sw-KE'],
+    [both, 'fr', 'fifty shillings.', 'en-KE'],
+    [{ en: 'KES 50.' }, 'sw-KE', 'fifty shillings.', 'en-KE'],
+    ['KES 50.', 'sw-KE', 'fifty shillings.', 'en-KE'],
+    [{ sw: 'KES 50.' }, undefined, 'shilingi hamsini.', 'sw'],
+  ] as const)
+    t.same(carrierSay(phrase, line, wanted), { verb: 'say', text, language }, JSON.stringify([phrase, wanted]))
+})
+
 t.test('text is cut into sentences where a reader would pause', async (t) => {
   for (const [text, sentences] of [
     ['Hello. Is that right?  Yes!', ['Hello.', 'Is that right?', 'Yes!']],

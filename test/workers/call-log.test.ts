@@ -98,6 +98,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
         const record = builder.close({
           ...now,
           result: null,
+          language: null,
           fault: 'x',
           escalation: null,
           waits: [],

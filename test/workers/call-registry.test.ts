@@ -78,7 +78,8 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
 t.test('a call of a lost node that nobody goes on with gets one record, from what was kept', async (t) => {
   const test = await startHost({ speech: null })
   t.teardown(() => test.close())
-  const kept = keptCall({ callSid: 'HD_lostnode0001', node: 'gw-9' })
+  const lost = keptCall({ callSid: 'HD_lostnode0001', node: 'gw-9' })
+  const kept = { ...lost, session: lost.session === null ? null : { ...lost.session, language: 'sw' } }
   const entry = { role: 'caller' as const, text: 'where is it', startMs: 900, endMs: 1700 }
   const dropped = { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 }
   const log = {
@@ -96,6 +97,7 @@ t.test('a call of a lost node that nobody goes on with gets one record, from wha
   t.match(test.records, [{ endReason: 'process-died', outcome: 'failed', durationMs: 19_600, transcript: [entry] }])
   t.equal(test.records.length, 1)
   t.equal(test.records[0]?.resumed.length, 0)
+  t.equal(test.records[0]?.language, 'sw', 'in which the fallback is said')
   t.notMatch(JSON.stringify(test.records), /254700000001/)
   t.match(test.records[0]?.endDetail, /gw-9/)
 })

@@ -41,10 +41,20 @@ t.test('a call at the rate of the telephone: only for a number whose line is kno
   t.equal(lines.rateHz(16_000, narrow, true), 16_000, 'the owner has set it')
   t.equal(lines.rateHz(8000, wide, false), 8000, 'the owner has set it')
   lines.heard('254700000003', true)
+  lines.spoke('254700000003', 'sw')
+  lines.spoke(wide, 'sw')
+  lines.spoke('', 'sw')
+  t.same(
+    [lines.languageOf('254700000003'), lines.languageOf(narrow), lines.languageOf('')],
+    ['sw', undefined, undefined],
+  )
   lines.forget('254700000003')
   t.equal(lines.rateHz('auto', '254700000003', true), 16_000, 'its owner was erased')
+  t.equal(lines.languageOf('254700000003'), undefined, 'with the language')
+  t.equal(lines.languageOf(wide), 'sw')
   nowMs += 7 * DAY_MS + 1
   t.equal(lines.rateHz('auto', narrow, true), 16_000, 'after a week it is heard again')
+  t.equal(lines.languageOf(wide), undefined, 'and may be spoken by another')
   for (let i = 0; i < 20_001; i++) lines.heard(`2547${i}`, true)
   const text = await metrics.render()
   t.match(text, /mkondo_legs_total\{rate="8000"\} 2\n/)
