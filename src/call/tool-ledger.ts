@@ -420,13 +420,6 @@ export function resumedTools({ checkpoint, log }: SessionResume): {
     ...(checkpoint.waits ?? [])
       .filter(({ state }) => state === 'waiting')
       .map(({ callId, name, args }) => ({ callId, name, args, ok: true, result: STILL_PENDING })),
-    ...checkpoint.toolsRunning.map(({ callId, name, args }) => ({
-      callId,
-      name,
-      args,
-      ok: false,
-      result: { error: LOST },
-    })),
   ]
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import { EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
+import type { CallSid } from '../core/ids.js'
 import { Recovery } from '../fleet/recovery.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { xmlReply, Exchange, aroundRequests, refuseAmbiguousRequests } from './http-exchange.js'
@@ -37,6 +38,8 @@ export interface Edge {
   readonly opsPort: number
   /** See `Recovery.streamLost`; without a fleet nothing is done. */
   streamLost(state: KeptState, cut: () => boolean): Promise<void>
+  /** See `Recovery.give`; without a fleet no other node takes a call. */
+  give(callSid: CallSid): Promise<boolean>
   /** The public port accepts no more connections; open sockets and the ops port continue. Idempotent. */
   stopAccepting(): void
   /** Closes open sockets (1001), waits EDGE_GOODBYE_MS for their answer, and closes both ports. Idempotent. */
@@ -189,6 +192,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     publicPort: listeners.port,
     opsPort: portOf(opsListener),
     streamLost: (state, cut) => fleet?.streamLost(state, cut) ?? Promise.resolve(),
+    give: (callSid) => fleet?.give(callSid) ?? Promise.resolve(false),
     stopAccepting: () => {
       listeners.end()
     },
@@ -212,7 +216,7 @@ function fleetSide(
   { calls, clock, log, metrics }: EdgeOptions,
   fleet: NonNullable<EdgeOptions['fleet']>,
   webhooks: Webhooks,
-): { readonly handler: WebhookHandler } & Pick<Edge, 'streamLost'> {
+): { readonly handler: WebhookHandler } & Pick<Edge, 'streamLost' | 'give'> {
   const recovery = new Recovery<WebhookAnswer>({
     ...fleet,
     takes: () => fleet.node.state === 'open' && !calls.draining && calls.free > 0,
@@ -267,6 +271,7 @@ function fleetSide(
   return {
     handler: (webhook) => routing.route(webhook),
     streamLost: (state, cut) => recovery.streamLost(state, cut),
+    give: (callSid) => recovery.give(callSid),
   }
 }
 

@@ -11,6 +11,7 @@ import type { Log } from '../telemetry/log.js'
 import { goesOnWith, withoutAgent } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
+import { isOwner } from './call-store.js'
 import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode, TakeOverPermit } from './fleet-node.js'
 import { answered, NOT_HERE } from './proven-webhook.js'
@@ -101,6 +102,13 @@ export interface RecoveryOptions<Answer extends object> {
   readonly sleep: (ms: number) => Promise<void>
 }
 
+/** From a node that is being stopped, to the one that goes on with its call. Plain JSON. */
+interface GivenCall {
+  readonly callSid: string
+  /** The sender's ownership. */
+  readonly token: OwnerToken
+}
+
 /** A call that this node has taken over, with its entry; null where the store has lost it meanwhile. */
 interface Taken {
   readonly token: OwnerToken
@@ -138,6 +146,7 @@ export class Recovery<Answer extends object> {
       (callSids, permit) => void this.takeOver(callSids, permit),
       (callSid) => this.has(callSid),
     )
+    options.node.onRequest('take-over', (given) => this.#given(given as GivenCall))
   }
 
   /** Whether this node has taken over that call without opening it, or is about to. */
@@ -166,6 +175,27 @@ export class Recovery<Answer extends object> {
       })
     this.#moving.set(callSid, moving)
     return moving
+  }
+
+  /**
+   * This node is being stopped: a call that nobody asks for goes on at another, from the state that the store has of it.
+   * Does not reject.
+   * @returns whether it is there
+   */
+  async give(callSid: CallSid): Promise<boolean> {
+    const { node } = this.#options
+    const other = this.#taker()
+    const token = node.token(callSid)
+    if (other === undefined || token === null) return false
+    const given: GivenCall = { callSid, token }
+    await node.ask({ node: other.name, incarnation: other.incarnation }, 'take-over', given, BUSY_ANSWER_MS)
+    // The store says what became of it, also where the answer was late.
+    return (await node.confirm(callSid)) === 'lost'
+  }
+
+  async #given({ callSid, token }: GivenCall): Promise<null> {
+    await this.takeOver([callSid], { mayAsk: false, isLost: (owner) => isOwner(owner, token), mayClaim: () => true })
+    return null
   }
 
   /**

@@ -206,18 +206,18 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       )
   })
   stopped.catch(() => undefined) // whoever waits for it is told
+  const keepsAlone = resumesAlone(config) && one === undefined
   const fleet = await openFleet({
     config,
     tokenSecrets,
     store: one?.store ?? null,
-    states:
-      resumesAlone(config) && one === undefined
-        ? {
-            keep: (changes) => kept.states?.keep(changes) === true,
-            gone: (callSid) => kept.states?.gone(callSid),
-            value: (value) => kept.states?.value(value),
-          }
-        : null,
+    states: keepsAlone
+      ? {
+          keep: (changes) => kept.states?.keep(changes) === true,
+          gone: (callSid) => kept.states?.gone(callSid),
+          value: (value) => kept.states?.value(value),
+        }
+      : null,
     version,
     clock,
     log,
@@ -410,6 +410,10 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
       onStreamLost: (state, cut) => edge?.streamLost(state, cut) ?? Promise.resolve(),
+      leaveWaits: async (sid) => {
+        await fleet.keeper.flush()
+        return (await edge?.give(sid)) === true ? 'moved' : keepsAlone ? 'kept' : 'nowhere'
+      },
       elsewhere: () => fleet.node.alive().some(({ free, state }) => free > 0 && state === 'open'),
       onRefused: (record, packet) => kept.keepRefused(record, packet),
       onGoneElsewhere: (sid, part) => {

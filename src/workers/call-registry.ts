@@ -129,6 +129,11 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onStreamLost?: MainThreadContext['streamLost']
   /** Whether another node takes calls now; absent: there is none. */
   readonly elsewhere?: () => boolean
+  /**
+   * The process ends while a tool of a call that has no caller any more still waits. @returns where its outcome is awaited
+   * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
+   */
+  readonly leaveWaits?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
   /** Called with the record of each call that has ended. @param told  until then another node may take it for a live one */
   readonly onRecord: (record: CallRecord, told: Promise<'ok' | 'lost'> | null) => void
   /**
@@ -615,8 +620,13 @@ export class CallRegistry implements CallDirectory {
     if (staying.length > 0)
       this.#log.warn({ calls: staying.length }, 'the drain timeout has passed: the remaining calls end with a goodbye')
     for (const call of staying) call.hangup('drain-limit', 'the node is being stopped', true)
-    await Promise.race([drained, sleep(FORCE_AFTER_MS, undefined, { ref: false })])
-    for (const call of [...this.#calls.values()]) call.force('the node is being stopped')
+    const untilMs = this.#options.clock() + FORCE_AFTER_MS
+    while (this.#options.clock() < untilMs && [...this.#calls.values()].some((call) => !call.onlyWaits))
+      await Promise.race([drained, sleep(ASKED_LOOK_MS, undefined, { ref: false })])
+    for (const call of [...this.#calls.values()]) {
+      const left = call.onlyWaits ? await this.#options.leaveWaits?.(call.callSid) : undefined
+      if (left === undefined || left === 'nowhere') call.force('the node is being stopped')
+    }
   }
 
   /**

@@ -6,6 +6,7 @@ import { HttpTool, fieldsOf } from '../agents/http-tool.js'
 import type { CallVariables, Environment } from '../agents/template.js'
 import { CallerIdentity } from '../agents/tool.js'
 import type { ToolContext, ToolOutcome } from '../agents/tool.js'
+import type { CallCheckpoint } from '../call/documents/checkpoint.js'
 import type { KeptWait } from '../call/documents/kept-call.js'
 import type { WaitRecord } from '../call/documents/record.js'
 import { canonicalJson } from '../core/json.js'
@@ -58,7 +59,10 @@ export class Waits {
 
 interface CallWaitsOptions {
   readonly callSid: string
-  readonly agent: AgentDefinition
+  /** The agent that has the call now. */
+  readonly agent: () => AgentDefinition
+  /** A tool of that agent, or of one that had the call before; undefined: none has it any more. */
+  readonly toolOf: (name: string) => AgentDefinition['tools'][number] | undefined
   /** Whose number was called; null: nobody's. */
   readonly business: Business | null
   /** Of the person on the line: E.164, empty when withheld. */
@@ -72,6 +76,8 @@ interface CallWaitsOptions {
   readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
   /** The outcome of an effect is known. */
   readonly settled: (key: string, outcome: ToolOutcome) => void
+  /** The outcome of an effect, where it was known before. Does not reject. */
+  readonly outcomeOf: (key: string) => Promise<ToolOutcome | null>
   /** Something that is kept has changed, and perhaps nothing waits any more. */
   readonly changed: () => void
 }
@@ -89,6 +95,7 @@ type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & {
  *
  *     asked   --its API answers 202--> pending     until then an outcome is only kept: it may come before that answer
  *     asked   --any other answer--> forgotten
+ *     asked   --its worker, its node or its session ends before the answer--> pending: something may have begun
  *     pending --outcome, by post or poll--> settled, given to the session until the caller has heard it
  *     pending --waitMs and WAIT_GRACE_MS--> expired
  *     settled, expired --no session, not heard--> goes out as a message
@@ -127,7 +134,7 @@ export class CallWaits {
     { key, tool, callId, args }: Extract<FromCall, { type: 'tool-intent' }>,
     urlOf: ((id: string, ttlS: number) => string) | null,
   ): { readonly continueUrl?: string } {
-    const waits = this.#toolOf(tool)?.waits
+    const { waits } = this.#options.toolOf(tool) ?? {}
     if (waits === undefined) return {}
     const id = createHash('sha256').update(key).digest('base64url').slice(0, 22)
     const nowMs = this.#options.wallClock()
@@ -152,14 +159,18 @@ export class CallWaits {
     const wait = [...this.#waits.values()].find((one) => one.key === key && one.phase === 'asked')
     if (wait === undefined) return
     const nowMs = this.#options.wallClock()
-    wait.phase = 'pending'
     wait.pendingId = pendingId
     wait.waitUntilWallMs = nowMs + waitMs
     wait.untilWallMs = Math.min(wait.untilWallMs, wait.waitUntilWallMs + WAIT_GRACE_MS)
-    wait.nextPollWallMs = nowMs + this.#pollMs(wait)
+    this.#pends(wait)
+    this.#options.changed()
+  }
+
+  #pends(wait: Wait): void {
+    wait.phase = 'pending'
+    wait.nextPollWallMs = this.#options.wallClock() + this.#pollMs(wait)
     this.#shared.pending++
     if (wait.status !== null) this.#settle(wait) // the outcome came before the answer
-    this.#options.changed()
   }
 
   /** An outcome was posted, or polled. */
@@ -173,7 +184,7 @@ export class CallWaits {
   #news(id: string, status: WaitNews['status'], result: unknown): WaitAnswer {
     const wait = this.#waits.get(id)
     if (wait === undefined) return 'late'
-    const value = fieldsOf(result, this.#toolOf(wait.tool)?.result ?? {})
+    const value = fieldsOf(result, this.#options.toolOf(wait.tool)?.result ?? {})
     if (wait.status !== null && wait.status !== 'expired')
       return wait.status === status && canonicalJson(wait.result) === canonicalJson(value) ? 'repeated' : 'conflict'
     if (wait.status === 'expired' || this.#options.wallClock() > wait.untilWallMs) return 'late'
@@ -182,11 +193,28 @@ export class CallWaits {
       else if (wait.phase === 'pending') this.#toSession(wait, status, value)
       return 'taken'
     }
+    this.#take(wait, status, value)
+    return 'taken'
+  }
+
+  #take(wait: Wait, status: 'succeeded' | 'failed', value: unknown): void {
     wait.status = status
     wait.result = value
     if (wait.phase === 'pending') this.#settle(wait)
     this.#options.changed()
-    return 'taken'
+  }
+
+  /**
+   * The node is gone that had this call. It kept the outcomes that it took with their effects at once, and the call's
+   * state up to a second later: what it had answered for may not be in that.
+   */
+  async recall(): Promise<void> {
+    for (const wait of [...this.#waits.values()]) {
+      if (wait.status !== null) continue
+      const outcome = await this.#options.outcomeOf(wait.key)
+      if (outcome !== null && wait.status === null && this.#waits.has(wait.id))
+        this.#take(wait, outcome.ok ? 'succeeded' : 'failed', outcome.value)
+    }
   }
 
   /** Its outcome is known. */
@@ -227,7 +255,7 @@ export class CallWaits {
     const { callSid, agent, from, to } = this.#options
     const { id, tool, status, result, startedWallMs, settledWallMs } = wait
     this.#shared.unheard({
-      ...{ id, callSid, agent: agent.name, from, to, tool, status: status ?? 'expired', result },
+      ...{ id, callSid, agent: agent().name, from, to, tool, status: status ?? 'expired', result },
       startedAt: new Date(startedWallMs).toISOString(),
       ms: (settledWallMs ?? startedWallMs) - startedWallMs,
     })
@@ -243,19 +271,40 @@ export class CallWaits {
       }
   }
 
-  /** A session begins, perhaps after another: it gets what its caller has not heard. */
-  begun(): void {
+  /**
+   * A session begins, perhaps after another: it gets what its caller has not heard.
+   * @param checkpoint  from which it goes on; null: from nothing
+   * @returns the same, with the tools as waiting that had no answer yet
+   */
+  begun<Checkpoint extends CallCheckpoint | null>(checkpoint: Checkpoint): Checkpoint {
     this.#inSession = true
+    this.#unanswered()
     for (const wait of this.#waits.values()) this.#give(wait)
+    return checkpoint === null ? checkpoint : { ...checkpoint, ...this.#waitingIn(checkpoint) }
   }
 
   /** No session runs any more. */
   ended(): void {
     this.#inSession = false
-    for (const wait of this.#waits.values()) {
-      if (wait.phase === 'asked') this.#waits.delete(wait.id) // its tool was cancelled
-      this.#give(wait)
-    }
+    this.#unanswered()
+    for (const wait of this.#waits.values()) this.#give(wait)
+  }
+
+  /** Whoever would have got the answers of these APIs is gone. */
+  #unanswered(): void {
+    for (const wait of this.#waits.values()) if (wait.phase === 'asked') this.#pends(wait)
+  }
+
+  #waitingIn({ toolsRunning, waits = [] }: CallCheckpoint): Pick<CallCheckpoint, 'toolsRunning' | 'waits'> {
+    const added = toolsRunning.flatMap((tool) => {
+      const wait = [...this.#waits.values()].find(({ callId }) => callId === tool.callId)
+      if (wait === undefined) return []
+      const untilMs = tool.startMs + wait.waitUntilWallMs - wait.startedWallMs
+      return [{ ...tool, untilMs, state: 'waiting' as const }]
+    })
+    if (added.length === 0) return { toolsRunning }
+    const left = toolsRunning.filter(({ callId }) => added.every((wait) => wait.callId !== callId))
+    return { toolsRunning: left, waits: [...waits, ...added] }
   }
 
   /** Ends waits whose time is over, and polls. */
@@ -316,7 +365,7 @@ export class CallWaits {
   // --- an API that cannot reach the gateway ---------------------------------------------------------------
 
   #pollMs({ tool }: Wait): number {
-    const { poll } = this.#toolOf(tool)?.waits ?? {}
+    const { poll } = this.#options.toolOf(tool)?.waits ?? {}
     return poll === undefined ? Infinity : poll.everyS * 1000
   }
 
@@ -332,8 +381,9 @@ export class CallWaits {
   }
 
   async #asked(wait: Wait, signal: AbortSignal): Promise<'outcome' | 'pending' | 'failed'> {
-    const { callSid, agent, business, from, to, wallClock, identity, variables } = this.#options
-    const definition = this.#toolOf(wait.tool)
+    const { callSid, business, from, to, wallClock, identity, variables } = this.#options
+    const agent = this.#options.agent()
+    const definition = this.#options.toolOf(wait.tool)
     const url = definition?.waits?.poll?.url
     if (definition === undefined || url === undefined) return 'failed'
     const { allowPrivate, allowHosts, timeoutMs, maxResponseBytes, headers } = definition.http
@@ -356,10 +406,6 @@ export class CallWaits {
     } catch {
       return 'failed' // it is asked again
     }
-  }
-
-  #toolOf(name: string): AgentDefinition['tools'][number] | undefined {
-    return this.#options.agent.tools.find((tool) => tool.name === name)
   }
 
   #forgetOldest(): void {

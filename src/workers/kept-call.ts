@@ -9,7 +9,8 @@ import type { NewCall } from './live-call.js'
  *   caller was being asked about a call back, which counts as no answer: the agent goes on and they may ask again;
  * - `human`: no agent speaks to this caller again. A human was being rung or is on the line (`pending`, `dialing`,
  *   `bridged`), or the caller still has to hear that nobody came. Only the escalation goes on, without a stream;
- * - `outcome`: the call was ending, and a tool still waits for its outcome, which goes into the record and out as a message;
+ * - `outcome`: the call was ending, and a tool still waits for its outcome, or its outcome has not gone out yet: it goes into
+ *   the record and out as a message;
  * - `nobody`: the call was ending.
  */
 export function goesOnWith({ escalation, session, result, waits }: KeptCall): 'agent' | 'human' | 'outcome' | 'nobody' {
@@ -26,7 +27,7 @@ export function goesOnWith({ escalation, session, result, waits }: KeptCall): 'a
   }
   const ending = result !== null || machine?.terminal === true || (session !== null && session.ending !== null)
   if (!ending && session?.state !== 'closing' && session?.state !== 'bridged') return 'agent'
-  return waits.some(({ phase }) => phase === 'pending') ? 'outcome' : 'nobody'
+  return waits.some(({ phase, told, sent }) => phase !== 'settled' || (!told && !sent)) ? 'outcome' : 'nobody'
 }
 
 /** A call of which only what its tools wait for goes on; null where they wait for nothing. */

@@ -2,6 +2,7 @@ import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from 
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
+import type { AgentDefinition } from '../agents/definition.js'
 import type { Attempt, LockRule, Verdict } from '../agents/verification-lock.js'
 import type { StreamFault } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
@@ -148,7 +149,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Another node has taken the call. */
   #taken = false
   #streamFault: StreamFault | undefined = undefined
-  /** The worker is comparing an answer of the caller. */
   /** The verification attempt that has no verdict yet. */
   #attempt: Attempt | null = null
   /** Counts the attempts that were asked for. */
@@ -218,7 +218,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#waits = new CallWaits(
       {
         callSid: call.callSid,
-        agent: hosted.definition,
+        agent: () => this.#hosted.definition,
+        toolOf: (name) => this.#toolOf(name),
         business: hosted.serves?.business ?? null,
         from: this.#caller,
         to: call.direction === 'inbound' ? call.to : call.from,
@@ -228,6 +229,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         mark: (name, detail) => this.#mark(name, detail),
         toSession: (news) => this.#send(news),
         settled: (key, outcome) => this.#effects.settle(key, outcome),
+        outcomeOf: (key) => this.#effects.outcomeOf(key),
         changed: () => {
           context.keeper?.changed(call.callSid)
           this.#endWhenDone()
@@ -327,6 +329,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#lockRule !== null && this.#caller !== '') locks.restore(this.#caller, kept.wrongAnswers, this.#lockRule)
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
+    void this.#waits.recall()
     if (goesOn !== 'agent') {
       // No stream is taken any more.
       this.#attached = true
@@ -338,6 +341,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (goesOn === 'agent') return true
     this.#endWhenDone()
     return false
+  }
+
+  /** A tool that waits may be one of an agent that has handed the call over. */
+  #toolOf(name: string): AgentDefinition['tools'][number] | undefined {
+    const { definition, serves } = this.#hosted
+    const before = this.#record.log.handovers.map(({ from }) => this.#context.agent(from, serves?.business ?? null))
+    const agents = [definition, ...before.flatMap((hosted) => hosted?.definition ?? [])]
+    return agents.flatMap(({ tools }) => tools).find((tool) => tool.name === name)
   }
 
   /** A call that goes on keeps its rate, where that was learnt. */
@@ -564,6 +575,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return sameNumber(this.#caller, number)
   }
 
+  /** Its caller has left, and nothing but outcomes of its tools is waited for. */
+  get onlyWaits(): boolean {
+    const { isCut, isReplaced } = this.#continuity
+    const rests = !this.#taskRunning && this.#sink === null && !this.#escalation.active && !isCut && !isReplaced
+    return rests && this.#state !== 'ended' && this.#waits.active
+  }
+
   /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */
   force(detail: string): void {
     Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
@@ -687,6 +705,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { direction, from, to } = this.#continuity.call
     const saved = this.#saved
     const { newStream } = this.#continuity
+    this.#port = port1
+    const checkpoint = this.#waits.begun(saved?.checkpoint ?? null)
     const start: CallStart = {
       callSid,
       rootSid: this.#continuity.rootSid,
@@ -707,10 +727,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       port: port2,
       preparedAtMs: this.#continuity.preparedAtMs,
       resume:
-        saved === null
+        saved === null || checkpoint === null
           ? null
           : {
               ...saved,
+              checkpoint,
               log: this.#record.log.records(),
               ...(this.#attached || newStream === null ? {} : { newStream }),
             },
@@ -718,10 +739,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       rehomes: this.#rehomes,
       journal: this.#context.journal,
     }
-    this.#port = port1
     port1.on('message', (message: FromCall) => this.#receive(message))
     port1.unref()
-    this.#waits.begun()
     this.#taskRunning = true
     Atomics.store(this.#shared.words, Word.worker, 0) // the previous worker is gone
     this.#context.run(start, speech === null ? [port2] : [port2, speech], alone).then(

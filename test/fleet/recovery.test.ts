@@ -14,6 +14,7 @@ import type { RecoveryOptions } from '../../src/fleet/recovery.js'
 import { SealedCall } from '../../src/fleet/sealed-call.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
+import { lostResult } from '../../src/workers/kept-call.js'
 import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
 import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
@@ -128,6 +129,7 @@ t.test('a store that does not answer is asked again before a caller is left in s
     const node = {
       name: 'gw-1',
       onTakeOver: () => undefined,
+      onRequest: () => undefined,
       mayAct: () => Promise.resolve(left.shift() ?? false),
       gaveUp: () => given && left.length < answers.length,
       store: { patient: { once: () => Promise.resolve('gw-2') } },
@@ -155,6 +157,7 @@ t.test('an owner that has the call lives, one that is slow too, and one that doe
     const node = {
       name: 'gw-1',
       onTakeOver: () => undefined,
+      onRequest: () => undefined,
       isThisRun: () => false,
       claimFor: () => ({ ...owner, node: 'gw-1', nonce: 'ours' }),
       released: () => undefined,
@@ -330,19 +333,21 @@ t.test(
   },
 )
 
+/** What a tool waits for. */
+const PENDING = {
+  ...{ id: 'id-of-one-tool-call-22', key: 'k', tool: 'pay', callId: 't1', args: {}, pendingId: '' },
+  ...{ phase: 'pending' as const, startedWallMs: 0, waitUntilWallMs: 90_000, untilWallMs: 210_000, status: null },
+  ...{ settledWallMs: null, result: null, told: false, sent: false },
+}
+
 t.test(
   'an outcome is posted to any node, and after its node has died to the one that goes on with the call',
   async (t) => {
-    const wait = {
-      ...{ id: 'id-of-one-tool-call-22', key: 'k', tool: 'pay', callId: 't1', args: {}, pendingId: '' },
-      ...{ phase: 'pending' as const, startedWallMs: 0, waitUntilWallMs: 90_000, untilWallMs: 210_000, status: null },
-      ...{ settledWallMs: null, result: null, told: false, sent: false },
-    }
     const [talking, left, done] = [newSid(), newSid(), newSid()]
     const records: string[] = []
     const waiting = (sid: string): KeptState => {
       const state = stateOf(sid)
-      return { ...state, kept: { ...state.kept, waits: sid === done ? [] : [wait] } }
+      return { ...state, kept: { ...state.kept, waits: sid === done ? [] : [PENDING] } }
     }
     const lost = ({ kept }: KeptState): void => void records.push(kept.callSid)
     const three = await fleet(t, 3, {}, { kept: waiting, lost })
@@ -351,7 +356,7 @@ t.test(
     const urls = new Map<string, URL>()
     for (const sid of [talking, left, done]) {
       documents.set(sid, (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text)
-      urls.set(sid, new URL(first.calls.get(sid).continueUrl?.(wait.id, 90) ?? ''))
+      urls.set(sid, new URL(first.calls.get(sid).continueUrl?.(PENDING.id, 90) ?? ''))
     }
     const paid = { status: 'succeeded', result: { receipt: 'QX1' } }
     const posted = ({ url }: Gateway, sid: string) => {
@@ -359,7 +364,7 @@ t.test(
       return post(`${url}${pathname}${search}`, { json: paid })
     }
     t.equal((await posted(third, talking)).status, 200)
-    t.same(first.calls.get(talking).waitsNews, [{ id: wait.id, news: paid }], 'at the node that has the call')
+    t.same(first.calls.get(talking).waitsNews, [{ id: PENDING.id, news: paid }], 'at the node that has the call')
     const node = three.nodes[2] as FleetNode
     const ask = node.ask.bind(node)
     node.ask = () => Promise.resolve({ result: 'failed', reason: 'network' })
@@ -423,6 +428,33 @@ t.test('a node is being stopped and has closed the streams of its calls: another
   }
   t.same(given, [], 'no record is made for them')
 })
+
+t.test(
+  'a node that is stopped gives a call that only waits for an outcome to another, where there is one',
+  async (t) => {
+    const ended = (sid: string): KeptState => {
+      const state = stateOf(sid)
+      const result = lostResult(state.kept, 'outcome')
+      return { ...state, kept: { ...state.kept, result, waits: [PENDING] } }
+    }
+    const two = await fleet(t, 2, {}, { kept: ended })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sids = [newSid(), newSid()] as const
+    second.calls.failWith = new GatewayError('CAPACITY', 'full')
+    for (const sid of sids) await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+    second.calls.failWith = null
+    ;(two.nodes[0] as FleetNode).state = 'draining'
+    await two.look()
+    t.equal(await first.edge.give(parseCallSid(sids[0])), true)
+    t.equal((await two.store.read(sids[0]))?.owner.node, 'gw-1')
+    t.ok(second.calls.find(sids[0]))
+    t.ok(two.nodes[0]?.gaveUp(sids[0]), 'and this one has given it up')
+    ;(two.nodes[1] as FleetNode).state = 'draining'
+    await two.look()
+    t.equal(await first.edge.give(parseCallSid(sids[1])), false, 'nobody takes it')
+    t.equal((await two.store.read(sids[1]))?.owner.node, 'gw-0')
+  },
+)
 
 t.test(
   'a caller who is held in silence: the carrier is asked, ends the leg, and they are rung back once',

@@ -9,8 +9,10 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import { CallWaits, Waits } from '../../src/workers/call-waits.js'
 import type { WaitUnheard } from '../../src/workers/wait-news.js'
 import { api, json } from '../agents/tool-rig.js'
+import { keptCall } from '../support/kept-call.js'
 import { until } from '../support/until.js'
 
+type CallWaitsOptions = ConstructorParameters<typeof CallWaits>[0]
 type ToolInput = NonNullable<AgentInput['tools']>[number]
 
 /** The waits of a call whose agent has one tool, `pay`, on a clock that the test moves. */
@@ -18,6 +20,7 @@ function rig(
   t: Test,
   kept: readonly KeptWait[] = [],
   tool: Partial<ToolInput> = {},
+  outcomeOf: CallWaitsOptions['outcomeOf'] = () => Promise.resolve(null),
 ): {
   waits: CallWaits
   shared: Waits
@@ -53,7 +56,8 @@ function rig(
   const waits = new CallWaits(
     {
       callSid: 'HD_000000000001',
-      agent,
+      agent: () => agent,
+      toolOf: (name) => agent.tools.find((one) => one.name === name),
       business: null,
       from: '+254700000001',
       to: '+254700000002',
@@ -63,6 +67,7 @@ function rig(
       mark: () => undefined,
       toSession: ({ callId, status, value }) => toSession.push({ callId, status, value }),
       settled: (key, outcome) => settled.push({ key, outcome }),
+      outcomeOf,
       changed: () => undefined,
     },
     shared,
@@ -71,7 +76,7 @@ function rig(
   return {
     ...{ waits, shared, clock, toSession, settled, unheard },
     pending: () => {
-      waits.begun()
+      waits.begun(null)
       waits.open({ type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} }, (id) => `https://gw/${id}`)
       waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: 'ws_1' })
     },
@@ -101,7 +106,7 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
 
 t.test("an outcome that comes before the API's own answer waits for it", async (t) => {
   const { waits, toSession } = rig(t)
-  waits.begun()
+  waits.begun(null)
   const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
   const { continueUrl = '' } = waits.open(intent, (id) => id)
   t.equal(waits.news(continueUrl, PAID), 'taken')
@@ -180,15 +185,63 @@ t.test('another node goes on from what is kept, and gives the new session what n
   const settledKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
 
   const after = rig(t, pendingKept)
-  after.waits.begun()
+  after.waits.begun(null)
   t.equal(after.waits.news(after.id(), PAID), 'taken')
   t.match(after.toSession, [{ status: 'succeeded' }])
 
   const told = rig(t, settledKept)
   t.notOk(told.waits.active)
-  told.waits.begun()
+  told.waits.begun(null)
   t.match(told.toSession, [{ status: 'succeeded' }])
   t.equal(told.waits.news(told.id(), PAID), 'repeated')
+})
+
+t.test('an outcome that its node had taken, and not kept yet, is known to the next one by its effect', async (t) => {
+  const before = rig(t)
+  before.pending()
+  const kept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
+  const asked: string[] = []
+  const after = rig(t, kept, {}, (key) => {
+    asked.push(key)
+    return Promise.resolve({ ok: true, value: { receipt: 'QX1' } })
+  })
+  after.waits.begun(null)
+  await after.waits.recall()
+  t.same(asked, ['k'])
+  t.same(after.toSession, [{ callId: 't1', status: 'succeeded', value: { receipt: 'QX1' } }])
+  t.equal(after.waits.news(after.id(), PAID), 'repeated')
+  const other = rig(t, kept)
+  await other.waits.recall()
+  t.ok(other.waits.active, 'nobody has told one: it is waited for')
+})
+
+t.test('a worker dies before the API has answered: something may have begun, and its outcome is told', async (t) => {
+  const { waits, toSession, clock } = rig(t)
+  waits.begun(null)
+  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
+  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  t.notOk(waits.active)
+  clock.ms += 2000
+  const running = { callId: 't1', name: 'pay', args: {}, startMs: 5000 }
+  const other = { callId: 't2', name: 'look_up', args: {}, startMs: 6000 }
+  const { session } = keptCall()
+  if (session === null) throw new Error('no session')
+  const { toolsRunning, waits: waiting } = waits.begun({ ...session, toolsRunning: [running, other] })
+  t.same(toolsRunning, [other], 'it is not lost')
+  t.same(waiting, [{ ...running, untilMs: 95_000, state: 'waiting' }], 'but waits')
+  t.equal(waits.news(continueUrl, PAID), 'taken')
+  t.match(toSession, [{ callId: 't1', status: 'succeeded' }])
+})
+
+t.test('a caller hangs up before the API has answered: the outcome goes out all the same', async (t) => {
+  const { waits, unheard } = rig(t)
+  waits.begun(null)
+  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
+  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  waits.ended()
+  t.ok(waits.active)
+  t.equal(waits.news(continueUrl, PAID), 'taken')
+  t.match(unheard, [{ tool: 'pay', status: 'succeeded' }])
 })
 
 t.test('progress does not use the URL up, and only so much of it reaches the conversation', async (t) => {

@@ -16,6 +16,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import { RESUMES_MAX } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
+import { StoredEffects } from '../../src/fleet/effects.js'
 import { recoveryPlan } from '../../src/fleet/recovery.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
@@ -317,6 +318,7 @@ const shop = await countingShop()
 /** A node with real media workers; only the carrier is the test. */
 async function nodeOf(node: string, goodbye: string) {
   const tokens = new Map<string, OwnerToken>()
+  const effects = new StoredEffects({ store, secrets: ['secret'], log: createLog({ level: 'silent' }) })
   const journals = new Map<string, string[]>()
   const recordings: { readonly callSid: string; readonly part: number }[] = []
   const unheard: WaitUnheard[] = []
@@ -342,7 +344,16 @@ async function nodeOf(node: string, goodbye: string) {
     ]),
     env: { SHOP_API_URL: shop.url },
     keeper,
+    effects: {
+      mayAct: () => Promise.resolve(true),
+      intend: (key) => effects.intend(key),
+      settle: (key, result) => effects.settle(key, result),
+    },
     onWaitUnheard: (news) => unheard.push(news),
+    leaveWaits: async (callSid) => {
+      await keeper.flush()
+      return callSid === 'HD_drained00001' ? 'kept' : 'nowhere'
+    },
     keepJournal: (callSid, lines) => journals.set(callSid, [...(journals.get(callSid) ?? []), ...lines]),
     journal: { build: 'test', audio: false },
     // The caller is not told what to do in a silence.
@@ -463,9 +474,9 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
 const PAID = { status: 'succeeded', result: { receipt: 'QX1' } } as const
 
 /** A call at the first node whose tool waits, as its caller has heard; and the id in the URL that its API got. */
-async function waitingCall(callSid: string) {
-  await a.own(callSid, 0)
-  const live = a.test.host.prepare(callOf(callSid))
+async function waitingCall(callSid: string, node = a) {
+  await node.own(callSid, 0)
+  const live = node.test.host.prepare(callOf(callSid))
   const charged = shop.charged()
   let waitId = ''
   live.continueUrl = (id) => `https://gateway.example/${(waitId = id)}`
@@ -519,6 +530,27 @@ t.test('a node dies while a tool waits: the next one tells the outcome, and the 
   t.equal(record.transcript.filter(({ text }) => text === 'It is paid.').length, 1)
   t.equal(charged(), 1)
   t.same(b.unheard, [])
+})
+
+t.test('a node dies right after it has taken an outcome, before that was kept: the next one tells it', async (t) => {
+  const { line, waitId, charged } = await waitingCall('HD_waiting00004')
+  const { callSid } = line.call
+  await a.keeper.flush()
+  const state = await stateOf(callSid)
+  t.match(state.kept.waits, [{ phase: 'pending' }])
+  t.equal(line.call.waitNews(waitId, PAID), 'taken')
+  line.stop()
+  await b.own(callSid, 1)
+  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  const second = new TestLine(live)
+  second.start()
+  await until(() => saidBy(second).includes('It is paid.'), 20_000, 'the outcome')
+  t.equal(live.waitNews(waitId, PAID), 'repeated', 'its API is answered as before')
+  await until(() => !second.soundSince(performance.now() - 300), 20_000, 'the agent to fall silent')
+  live.hangup('operator-hangup', 'the test is over', false)
+  t.match((await b.test.recordOf(callSid)).waits, [{ tool: 'charge', status: 'succeeded', told: true }])
+  second.stop()
+  t.equal(charged(), 1)
 })
 
 t.test(
@@ -737,7 +769,12 @@ t.test('a call that was ending while a tool waits goes on for the outcome alone'
   const live = keptCall({ waits: [wait] })
   t.equal(goesOnWith(live), 'agent')
   t.equal(goesOnWith(keptCall({ waits: [wait], result: RESULT })), 'outcome')
-  t.equal(goesOnWith(keptCall({ waits: [{ ...wait, phase: 'settled' }], result: RESULT })), 'nobody')
+  const ending = (changes: Partial<KeptWait>): string =>
+    goesOnWith(keptCall({ waits: [{ ...wait, ...changes }], result: RESULT }))
+  t.equal(ending({ phase: 'asked' }), 'outcome', 'its API may have begun')
+  t.equal(ending({ phase: 'settled', status: 'succeeded' }), 'outcome', 'nobody has been told')
+  t.equal(ending({ phase: 'settled', status: 'succeeded', told: true }), 'nobody')
+  t.equal(ending({ phase: 'settled', status: 'succeeded', sent: true }), 'nobody')
   const state = (kept: KeptCall): KeptState => ({ kept, log: new CallLog().records(), marks: [] })
   const left = withoutAgent(state(live))
   t.match(left?.kept, { result: { outcome: 'failed', endReason: 'process-died' }, waits: [{ tool: 'pay' }] })
@@ -745,3 +782,40 @@ t.test('a call that was ending while a tool waits goes on for the outcome alone'
   t.equal(recoveryPlan(keptCall({ waits: [wait], result: RESULT }), false), 'escalation', 'without a stream')
   t.same(parseKeptCall(JSON.parse(JSON.stringify(live))).waits, [wait], 'and is read as it was written')
 })
+
+t.test(
+  'a node is stopped while tools wait: where something goes on with them they do, else nobody knows',
+  async (t) => {
+    const [goesOn, ends] = ['HD_drained00001', 'HD_drained00002'] as const
+    const waits: { readonly waitId: string }[] = []
+    const c = await nodeOf('node-c', 'Goodbye.')
+    for (const callSid of [goesOn, ends]) {
+      const { line, waitId } = await waitingCall(callSid, c)
+      waits.push({ waitId })
+      line.stop()
+      line.call.detach(1000)
+    }
+    await until(
+      () => [...c.test.host.live()].every(({ state }) => state !== 'streaming'),
+      20_000,
+      'the callers to leave',
+    )
+    await c.test.host.drain(100)
+    t.match((await c.test.recordOf(ends)).waits, [{ tool: 'charge', status: 'expired', told: false }])
+    t.match(
+      c.unheard.filter(({ status }) => status === 'expired').map(({ callSid }) => callSid),
+      [ends],
+    )
+    t.notOk(c.test.records.some(({ callSid }) => callSid === goesOn))
+
+    await b.own(goesOn, 1)
+    const state = await stateOf(goesOn)
+    const live = b.test.host.prepare(callOfKept(state.kept), state)
+    t.equal(live.waitNews(waits[0]?.waitId ?? '', PAID), 'taken')
+    t.match(await b.test.recordOf(goesOn), {
+      endReason: 'caller-hung-up',
+      waits: [{ tool: 'charge', status: 'succeeded', told: false }],
+    })
+    t.match(b.unheard.at(-1), { callSid: goesOn, status: 'succeeded' })
+  },
+)

@@ -397,6 +397,64 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       ),
   },
   {
+    name: "forgets what was said in an earlier stage, but for the caller's last words",
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Order four one', 'Help', 'Go on'],
+          replies: [{ say: 'Thank you.' }, { say: 'Of course.' }, { say: 'Yes.' }],
+        },
+        async ({ backend, recorder, vendor, has }) => {
+          for (const [turn, text] of ['Order four one', 'Help', 'Go on'].entries()) {
+            backend.sendText(text, { role: 'caller', respond: true })
+            await recorder.next('turn-done', turn + 1)
+            if (text === 'Help') backend.updateSession({ instructions: 'You are a shop.', forget: true })
+          }
+          expectEqual(recorder.all('error').length, 0, 'errors')
+          if (!has('forgetting')) return
+          expect(!vendor.texts.includes('Order four one'), 'the first words to be forgotten')
+          expect(
+            vendor.texts.some((text) => text.includes('Help')),
+            'the last ones to be known',
+          )
+        },
+      ),
+  },
+  {
+    name: 'is told the outcome of a tool that waited while another backend had the call: says it once, asks for nothing',
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          agentBegins: true,
+          replies: [{ say: 'It is paid.' }],
+          session: {
+            history: [{ role: 'caller', text: 'I want to pay.' }],
+            toolLedger: [
+              {
+                callId: 'call_of_another',
+                name: 'charge',
+                args: {},
+                ok: true,
+                result: { pending: true, note: 'Wait.' },
+              },
+            ],
+          },
+        },
+        async ({ backend, recorder, vendor, has }) => {
+          const outcome = { ok: true, value: { receipt: 'QX1' } }
+          if (backend.toolOutcome?.('call_of_another', outcome) !== true)
+            backend.sendText('The outcome of charge has come: QX1. Tell the caller.', { role: 'system', respond: true })
+          await recorder.next('turn-done')
+          expectEqual(recorder.all('tool-call').length, 0, 'tool calls')
+          if (!has('notes')) return
+          expectEqual(vendor.texts.join('\n').split('QX1').length - 1, 1, 'times that the model has the outcome')
+          expectEqual(agentTexts(recorder.events).join(), 'It is paid.', 'what the caller hears')
+        },
+      ),
+  },
+  {
     name: 'takes new instructions without a fault',
     run: (harness) =>
       connected(harness, { callerWrites: ['Hello'], replies: [{ say: 'Yes.' }] }, async ({ backend, recorder }) => {

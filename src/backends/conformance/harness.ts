@@ -82,6 +82,7 @@ export interface ConformanceScript {
 /**
  * A feature that most services have and some lack:
  * - `stages`: the instructions of another stage reach a model; without one a stage is a state of a dialogue.
+ * - `forgetting`: what was said can be taken out of the model's memory.
  * - `notes`: a text that asks for no answer reaches the model.
  * - `history`: the words of an earlier session reach the model.
  * - `error-words`: the error of a failed tool reaches the model.
@@ -92,7 +93,16 @@ export interface ConformanceScript {
  * - `floor`: an answer begins only when it is asked for and the caller is silent. A full-duplex model decides by itself.
  */
 export type ConformanceFacet =
-  'stages' | 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage' | 'floor'
+  | 'stages'
+  | 'forgetting'
+  | 'notes'
+  | 'history'
+  | 'error-words'
+  | 'connecting'
+  | 'expiry'
+  | 'truncation'
+  | 'breakage'
+  | 'floor'
 
 /** A backend wired to a fresh scripted service, for one check. */
 export interface ConformanceSetup {
