@@ -4,6 +4,7 @@ import { VERIFIED_FACT } from '../call/stage-definition.js'
 import type { AgentDefinition } from './definition.js'
 import { allowedNames, pathText } from './faults.js'
 import { mcpToolNames } from './mcp-definition.js'
+import { sharesOf } from './own-backends.js'
 
 /** A fault at its path of the agent's file. */
 interface StageFault {
@@ -51,12 +52,20 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     return faults
   }
 
+  const backends = [...new Set(sharesOf(agent.backend).flatMap(({ use }) => use))]
+  /** Those of `auto` follow from the settings. */
+  const hasBackend = (name: string): boolean => backends.includes(name) || backends.includes('auto')
   for (const [name, stage] of Object.entries(stages)) {
     const at = ['stages', name]
     stage.tools?.forEach((tool, i) => isTool([...at, 'tools', i], tool))
     stage.needs.forEach((need, i) => isFact([...at, 'needs', i], need))
     if (stage.language !== undefined && !agent.languages.includes(stage.language))
       fault([...at, 'language'], `is ${stage.language}; ${allowedNames(stage.language, agent.languages)}`)
+    if (stage.voice !== undefined && !Object.keys(stage.voice).some(hasBackend))
+      fault(
+        [...at, 'voice'],
+        `changes nothing: of the backends of this agent (${backends.join(', ')}) none is in it; allowed: cascade, embedded`,
+      )
     if (stage.escalate !== undefined && agent.escalation === null)
       fault([...at, 'escalate'], 'needs a human, but the agent has no escalation section')
     for (const [to, next] of Object.entries(stage.next)) {

@@ -1,4 +1,5 @@
 import type { BackendEvent } from '../call/backend-events.js'
+import type { Phrase } from '../call/phrase.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Pronunciation } from '../speech/spoken/pronunciations.js'
 
@@ -104,6 +105,11 @@ export interface BackendSession {
   readonly languages: readonly string[]
   readonly voice: string | null
   /**
+   * Voices by backend that differ from the agent's now (`SessionUpdate.voices`).
+   * @defaultValue none
+   */
+  readonly voices?: Readonly<Record<string, Phrase>>
+  /**
    * Times the speed that the voice is set to, 0.7 to 1.3: what the caller has asked for.
    * @defaultValue 1
    */
@@ -142,6 +148,18 @@ export interface SessionUpdate {
    * @defaultValue unchanged
    */
   readonly language?: string
+  /**
+   * Voices by backend, each one name or one for each language. A backend whose service keeps the voice that it began with
+   * ignores them.
+   * @defaultValue unchanged
+   */
+  readonly voices?: Readonly<Record<string, Phrase>>
+  /**
+   * What was said and done before the caller's last words is no longer needed, because the instructions have what matters
+   * of it. A service that can take it out of the model's memory does.
+   * @defaultValue `false`
+   */
+  readonly forget?: boolean
   /**
    * Times the speed that the voice is set to, 0.7 to 1.3; a service whose range is narrower takes the nearest.
    * @defaultValue unchanged
@@ -252,7 +270,7 @@ export interface Backend {
    */
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
   /**
-   * Replaces instructions, tools, language or speed from the model's next answer on; what is absent stays. Causes none. A
+   * Replaces instructions, tools, language, voice or speed from the model's next answer on; what is absent stays. Causes none. A
    * service that cannot change them in mid-session ignores it, and counts it in `counters`.
    */
   updateSession(update: SessionUpdate): void

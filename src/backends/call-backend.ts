@@ -384,7 +384,8 @@ export class CallBackend implements Backend, CandidateListener {
 
   updateSession(update: SessionUpdate): void {
     if (this.#over || this.#session === null) return
-    const { news: _, ...kept } = update
+    const { news: _, forget = false, ...kept } = update
+    if (forget) this.#history.forget()
     this.#session = { ...this.#session, ...kept }
     for (const one of [this.#primary, this.#next, this.#standby, this.#replacement]) one?.backend.updateSession(update)
   }

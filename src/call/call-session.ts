@@ -2315,7 +2315,8 @@ export class CallSession {
     const { stages } = this
     const change = stages?.takeChange() ?? null
     if (stages === null || change === null) return false
-    this.#out({ type: 'stage' })
+    const summed = change === 'moved' && this.log.stages.at(-1)?.summary !== undefined
+    this.#out({ type: 'stage', ...(summed ? { forget: true } : {}) })
     this.#checkpointDue = true
     if (change === 'known') return false
     const { escalate = null, handoverTo, language } = stages.stage

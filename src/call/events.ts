@@ -190,7 +190,11 @@ export type CallOutput =
   /** The caller speaks another language of the agent's: what is said from here on is in that one. */
   | { readonly type: 'language'; readonly language: string }
   /** The stage is another, or more is known: instructions and tools of the model follow from `CallSession.stages`. */
-  | { readonly type: 'stage' }
+  | {
+      readonly type: 'stage'
+      /** The stage before has left a line behind, so that the model no longer needs its words. Absent: it does. */
+      readonly forget?: true
+    }
   /** Another agent goes on with the call, from the checkpoint: this session is over. */
   | { readonly type: 'handover'; readonly agent: string }
   /** A new entry of the call log. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
+import { languageCode } from './phrase.js'
 
 /** Stages of one agent, ways out of one of them, and facts of one agent. */
 const STAGES_MAX = 20
@@ -96,6 +97,7 @@ const nextSchema = z
     (next): { readonly when?: string; readonly needs?: string[]; readonly on?: z.output<typeof onSchema> } => next,
   )
 
+const voiceName = z.string().min(1).max(60)
 const stageSchema = z.strictObject({
   instructions: z
     .string()
@@ -115,6 +117,15 @@ const stageSchema = z.strictObject({
     .max(10)
     .exactOptional()
     .describe('Language of the stage, one of languages. Default: that of the call.'),
+  voice: z
+    .strictObject({
+      cascade: z.union([voiceName, z.record(languageCode, voiceName)]).exactOptional(),
+      embedded: z.enum(['slt', 'rms', 'awb', 'kal']).exactOptional(),
+    })
+    .exactOptional()
+    .describe(
+      "Voice of the stage by backend, as the agent's: of those that can change it in mid-call. Default: the agent's.",
+    ),
   needs: z
     .array(factName)
     .max(FACTS_MAX)

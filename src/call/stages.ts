@@ -1,6 +1,6 @@
 import { hasFields, valueAt } from '../core/json.js'
 import type { CallLog } from './call-log.js'
-import type { FactRecord, StageRecord } from './documents/record.js'
+import type { FactRecord, StageRecord, TranscriptEntry } from './documents/record.js'
 import { isFailure } from './escalation-rules.js'
 import { SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
 import type { GatewayTool } from './gateway-tools.js'
@@ -298,6 +298,26 @@ export class Stages {
       },
     }
   }
+}
+
+/**
+ * What a model still needs of what was said: from the caller's last words before the newest stage to which the one before
+ * it has left a line. An agent that has got the call from another gets all of it.
+ */
+export function remembered({
+  transcript,
+  stages,
+  handovers,
+}: Pick<CallLog, 'transcript' | 'stages' | 'handovers'>): readonly TranscriptEntry[] {
+  const handedAtMs = handovers.at(-1)?.atMs ?? -Infinity
+  const movedAtMs = stages.findLast(({ atMs, summary }) => atMs > handedAtMs && summary !== undefined)?.atMs
+  if (movedAtMs === undefined) return transcript
+  return transcript.slice(
+    Math.max(
+      0,
+      transcript.findLastIndex(({ role, startMs }) => role === 'caller' && startMs <= movedAtMs),
+    ),
+  )
 }
 
 function firstStage({ stages }: StageOptions): string {

@@ -293,17 +293,30 @@ export function instructionsOf(
   return [...parts, ...(resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : [])].join('\n\n')
 }
 
-/** What a call's backend gets when it connects. @param history  the transcript so far @param wallMs calendar time */
+/** The voices of the stage that the call is in; nothing where no stage has one of its own. */
+export function stageVoices(
+  { voice, stages }: Pick<AgentDefinition, 'voice' | 'stages'>,
+  now: Stages | null,
+): Pick<BackendSession, 'voices'> {
+  const differ = now !== null && Object.values(stages ?? {}).some((stage) => stage.voice !== undefined)
+  return differ ? { voices: { ...voice, ...now.stage.voice } } : {}
+}
+
+/**
+ * What a call's backend gets when it connects.
+ * @param history  what of the transcript its model still needs
+ * @param wallMs calendar time
+ */
 export function backendSession(
   start: CallStart,
-  { instructions, tools }: Pick<BackendSession, 'instructions' | 'tools'>,
+  { instructions, tools, voices }: Pick<BackendSession, 'instructions' | 'tools' | 'voices'>,
   history: readonly TranscriptEntry[],
   wallMs: number,
 ): BackendSession {
   const { agent, resume } = start
   const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
   const greeting = greetingOf(start)
-  const voice: Phrase | undefined = agent.voice[start.backends[0] ?? '']
+  const voice: Phrase | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
   return {
@@ -317,6 +330,7 @@ export function backendSession(
     language,
     languages: agent.languages,
     voice: voice === undefined ? null : textIn(voice, language),
+    ...(voices === undefined ? {} : { voices }),
     pronunciations: agent.pronunciations,
     speed: speedOf(resume?.log.toolCalls ?? []),
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),

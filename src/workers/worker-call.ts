@@ -5,14 +5,15 @@ import type {
   BackendCapabilities,
   BackendEvent,
   BackendFactory,
+  BackendSession,
   BackendSink,
   ToolReply,
-  ToolSpec,
 } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
+import { remembered } from '../call/stages.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import { COLLECTED_DIGITS_MAX, SECRET_DIGIT } from '../call/digit-collection.js'
 import { parseResume } from '../call/documents/checkpoint.js'
@@ -31,7 +32,7 @@ import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
-import { backendSession, amdOf, instructionsOf, toolSpecs } from './call-setup.js'
+import { backendSession, amdOf, instructionsOf, stageVoices, toolSpecs } from './call-setup.js'
 import { contextZone, untilMidnightMs } from '../agents/call-context.js'
 import { CallTools } from './call-tools.js'
 import type { CallToolRunner } from './call-tools.js'
@@ -216,7 +217,7 @@ export class WorkerCall implements BackendSink {
       ),
     )
     const { tools } = this.#parts
-    const session = backendSession(this.#start, this.#told, this.#session.log.transcript, this.#wallMs())
+    const session = backendSession(this.#start, this.#told, remembered(this.#session.log), this.#wallMs())
     const unwatch = tools.watchServers((news, first) => this.#guard(() => this.#serverChanged(news, first)))
     this.#abort.signal.addEventListener('abort', unwatch, { once: true })
     this.#renewAtMidnight()
@@ -249,11 +250,11 @@ export class WorkerCall implements BackendSink {
   }
 
   /** What the model is to have now. */
-  get #told(): { readonly instructions: string; readonly tools: readonly ToolSpec[] } {
+  get #told(): Pick<BackendSession, 'instructions' | 'tools' | 'voices'> {
     const { changesTools = true } = this.#backend.capabilities
     const fromServers = this.#parts.tools.serverTools()
     const tools = this.#toolsOffered ? toolSpecs(this.#start, fromServers, this.#session.stages, changesTools) : []
-    return { instructions: this.instructions, tools }
+    return { instructions: this.instructions, tools, ...stageVoices(this.#start.agent, this.#session.stages) }
   }
 
   /** A new day: the model is told, and so is every session that follows. */
@@ -545,7 +546,11 @@ export class WorkerCall implements BackendSink {
         this.#toolsOffered = output.offered
         return this.#backend.updateSession({ tools: this.#told.tools })
       case 'stage':
-        return this.#backend.updateSession({ ...this.#told, news: this.#session.stages?.text ?? '' })
+        return this.#backend.updateSession({
+          ...this.#told,
+          news: this.#session.stages?.text ?? '',
+          ...(output.forget === true ? { forget: true } : {}),
+        })
       case 'language':
         return this.#backend.updateSession({ language: output.language })
       case 'backend-interrupt':

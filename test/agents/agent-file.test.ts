@@ -329,6 +329,14 @@ stages:
       ],
     )
     t.match(await faultsOf(minimal('facts:\n  order: {}\n')), [/facts\.order needs from or ask/])
+    const MAYA = 'stages:\n  a: {instructions: x, final: true, voice: {cascade: Maya}}\n'
+    t.same(await faultsOf(stages(MAYA)), [], 'auto may be a cascade')
+    t.match(await faultsOf(stages(`backend: openai\n${MAYA}`)), [
+      /stages\.a\.voice changes nothing: of the backends of this agent \(openai\) none is in it; allowed: cascade, embedded/,
+    ])
+    t.match(await faultsOf(stages('stages:\n  a: {instructions: x, final: true, voice: {openai: marin}}\n')), [
+      /stages\.a\.voice\.openai is not a key of stages\.a\.voice; allowed: cascade, embedded$/,
+    ])
   },
 )
 

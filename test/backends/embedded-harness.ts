@@ -27,6 +27,7 @@ export function embeddedHarness(pool: SpeechPool, flite: Flite): ConformanceHarn
     connectFaults: ['bad_request', 'internal'],
     lacks: {
       stages: 'no model reads instructions: a state of the dialogue says in which stage it is',
+      forgetting: 'a scripted dialogue remembers values, not words',
       notes: 'a scripted dialogue ignores texts that are not in its script',
       history: 'a scripted dialogue reads the tool results of the call so far, but not its words',
       'error-words': 'a scripted dialogue follows its failure path and does not read the text of the error',

@@ -11,7 +11,10 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
-    lacks: { truncation: 'the service cuts its own record at an interruption' },
+    lacks: {
+      truncation: 'the service cuts its own record at an interruption',
+      forgetting: 'the service takes nothing out of a session',
+    },
     setup: async (): Promise<ConformanceSetup> => {
       const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
       return {

@@ -19,6 +19,7 @@ export function liveHarness(
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
     lacks: {
       expiry: 'the service does not announce the end; the backend measures the time itself',
+      ...(by === 'client' ? {} : { forgetting: 'the service takes nothing out of a session' }),
       floor: 'the model hears and speaks at once, and decides by itself when it begins',
     },
     setup: async (): Promise<ConformanceSetup> => {

@@ -3,6 +3,7 @@ import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { factsSchema, stagesSchema } from '../../src/call/stage-definition.js'
 import type { StageOptions } from '../../src/call/stage-definition.js'
+import { remembered } from '../../src/call/stages.js'
 import { escalation, Rig } from './rig.js'
 
 const STAGES: StageOptions = {
@@ -62,12 +63,30 @@ t.test('the model moves the call once what the stage needs is known, and is told
   t.match(rig.session.stages?.text, /Give the money back\.[^]*wish = the money[^]*- ask: The shoes are too small\./)
   t.notMatch(rig.session.stages?.text, /Ask for the order/, 'the instructions of the stage before are gone')
   t.same(
+    rig.all('stage').map(({ forget = false }) => forget),
+    [false, true],
+    'and the words, once it has left a line',
+  )
+  t.same(
     rig.session.log.facts.map(({ name, value, from }) => [name, value, from]),
     [
       ['order', 4127, 'find_order'],
       ['wish', 'the money', 'go_to_stage'],
     ],
   )
+  t.end()
+})
+
+t.test('who takes a call over gets what its model still knows, and another agent all of it', (t) => {
+  const said = (role: 'caller' | 'agent', text: string, startMs: number) => ({ role, text, startMs, endMs: startMs })
+  const transcript = [said('caller', 'Hello', 0), said('agent', 'Yes?', 1), said('caller', '4127', 2)]
+  const moved = { atMs: 3, from: 'ask', stage: 'refund', why: 'model' } as const
+  const texts = (log: Parameters<typeof remembered>[0]): string[] => remembered(log).map(({ text }) => text)
+  const log = { transcript, stages: [{ ...moved, summary: 'Asked.' }], handovers: [] }
+  t.same(texts(log), ['4127'])
+  t.same(texts({ ...log, stages: [moved] }), ['Hello', 'Yes?', '4127'], 'without a line the words stay')
+  const handovers = [{ atMs: 3, from: 'shop', to: 'support', summary: '' }]
+  t.same(texts({ ...log, handovers }), ['Hello', 'Yes?', '4127'])
   t.end()
 })
 

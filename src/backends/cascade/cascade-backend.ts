@@ -318,7 +318,7 @@ export class CascadeBackend implements Backend {
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({ instructions, tools, language, speed }: SessionUpdate): void {
+  updateSession({ instructions, tools, language, speed, voices, forget = false }: SessionUpdate): void {
     const conversation = this.#conversation
     if (conversation === null) return
     if (language !== undefined && this.#session !== null) {
@@ -326,6 +326,8 @@ export class CascadeBackend implements Backend {
       conversation.language = language
     }
     if (speed !== undefined && this.#session !== null) this.#session = { ...this.#session, speed }
+    if (voices !== undefined && this.#session !== null) this.#session = { ...this.#session, voices }
+    if (forget) conversation.forget()
     if (instructions === undefined && tools === undefined) return
     this.#dropDraft()
     if (instructions !== undefined) conversation.instructions = instructions
@@ -556,13 +558,14 @@ export class CascadeBackend implements Backend {
     if (this.#answer !== null || this.#recognition.awaits || this.#recognition.isOpen) return
     this.#due = null
     const draft = due.fixed === null ? this.#takeDraft() : null
+    const voice = session.voices?.[this.capabilities.name] ?? this.#options.voices ?? null
     const answer = new Answer(++this.#generation, {
       sink: this.#sink,
       models: stages.llm,
       voices: stages.tts,
       conversation,
       stats: this.stats,
-      manner: mannerIn(codeOf(session.language), this.#options.voices ?? null, session.pronunciations, session.speed),
+      manner: mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
       takeAudioInMs: () => this.#takeAudioInMs(),

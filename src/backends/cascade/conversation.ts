@@ -135,6 +135,15 @@ export class Conversation {
     this.changes++
   }
 
+  /** Leaves the caller's last words, what follows them, and calls that still run. */
+  forget(): void {
+    const at = this.#entries.findLastIndex(({ kind }) => kind === 'caller')
+    if (at <= 0) return
+    const runs = (entry: Entry): boolean => entry.kind === 'calls' && entry.calls.some(({ answer }) => answer === null)
+    this.#entries.splice(0, at, ...this.#entries.slice(0, at).filter(runs))
+    this.changes++
+  }
+
   /** @param words  what the caller has probably said, and is not part of the conversation yet */
   request(words?: string): ModelRequest {
     const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]

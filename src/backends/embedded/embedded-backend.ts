@@ -367,8 +367,10 @@ export class EmbeddedBackend implements Backend {
     this.#responses.interrupt(heard.itemId, heard.playedMs)
   }
 
-  /** The dialogue is the agent's `offline:` block and does not change within a call; its language does. */
-  updateSession({ language }: SessionUpdate): void {
+  /** The dialogue is the agent's `offline:` block and does not change within a call; its language and voice do. */
+  updateSession({ language, voices = {} }: SessionUpdate): void {
+    const voice = voices[this.capabilities.name]
+    if (typeof voice === 'string') this.#responses.voice = voice
     if (this.#engine !== null && language !== undefined) this.#engine.language = language
   }
 

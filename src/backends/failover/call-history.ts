@@ -138,6 +138,11 @@ export class CallHistory {
     return { history: this.#words.history((order) => this.#isOpen(order)), toolLedger }
   }
 
+  /** What was said before the caller's last words is not needed any more. */
+  forget(): void {
+    this.#words.forget()
+  }
+
   get hasOpenInputs(): boolean {
     return this.#inputs.length > 0
   }
@@ -492,7 +497,7 @@ const CHARS_PER_MS = 0.015
  * counts only with the words for which its sound was long enough.
  */
 class SpokenWords {
-  readonly #before: readonly HistoryEntry[]
+  #before: readonly HistoryEntry[]
   readonly #items: Item[] = []
   #measuredChars = 0
   #measuredMs = 0
@@ -500,6 +505,14 @@ class SpokenWords {
   /** @param before  the history from before this session */
   constructor(before: readonly HistoryEntry[]) {
     this.#before = before
+  }
+
+  /** Leaves the caller's last words and what was said after them. */
+  forget(): void {
+    const at = this.#items.findLastIndex(({ role }) => role === 'caller')
+    if (at >= 0) this.#items.splice(0, at)
+    const before = at >= 0 ? -1 : this.#before.findLastIndex(({ role }) => role === 'caller')
+    this.#before = before < 0 ? [] : this.#before.slice(before)
   }
 
   orderOf(role: 'caller' | 'agent', itemId: string): number | undefined {

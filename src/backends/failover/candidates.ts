@@ -467,7 +467,7 @@ export class Candidates {
     session.serial = resumed === null ? ++this.#serials : resumed.serial
     if (resumed !== null) this.#resumed = null
     if (this.#options.alone !== true) session.pass = this.#at(session.index).circuit.enter(this.#timers.nowMs())
-    const { voice } = session.candidate
+    const voice = base.voices?.[session.name] ?? session.candidate.voice
     const { resamplers } = this.#options
     const { inputRateHz } = session.backend.capabilities
     const resampler =

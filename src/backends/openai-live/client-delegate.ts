@@ -2,7 +2,7 @@ import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { Clock } from '../../core/clock.js'
-import type { ToolReply, ToolSpec } from '../backend.js'
+import type { ToolReply } from '../backend.js'
 import { chat } from '../cascade/chat-requests.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
 import type { Conversation } from '../cascade/conversation.js'
@@ -103,13 +103,8 @@ export class ClientDelegate implements Delegate {
     }
   }
 
-  updateSession({
-    instructions,
-    tools,
-  }: {
-    readonly instructions?: string
-    readonly tools?: readonly ToolSpec[]
-  }): void {
+  updateSession({ instructions, tools, forget = false }: Parameters<Delegate['updateSession']>[0]): void {
+    if (forget) this.#conversation.forget()
     if (instructions !== undefined) this.#conversation.instructions = delegateInstructions(instructions)
     if (tools !== undefined) this.#conversation.tools = tools
   }

@@ -1,5 +1,5 @@
 import type { BackendUsage } from '../../call/backend-events.js'
-import type { ToolReply, ToolSpec } from '../backend.js'
+import type { SessionUpdate, ToolReply } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
 
@@ -34,6 +34,6 @@ export interface Delegate {
   /** A text that needs an answer, such as digits from the keypad. */
   ask(text: string, role: 'caller' | 'system'): void
   toolResult(callId: string, reply: ToolReply): void
-  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
+  updateSession(update: Pick<SessionUpdate, 'instructions' | 'tools' | 'forget'>): void
   close(): void
 }

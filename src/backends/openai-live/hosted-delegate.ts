@@ -2,7 +2,7 @@ import { noUsage } from '../../call/usage.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { Clock } from '../../core/clock.js'
-import type { ToolReply, ToolSpec } from '../backend.js'
+import type { ToolReply } from '../backend.js'
 import { lateToolText } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import { vendorFault, vendorWord } from '../transport/vendor-fault.js'
@@ -82,13 +82,8 @@ export class HostedDelegate implements Delegate {
     this.#request()
   }
 
-  updateSession({
-    instructions,
-    tools,
-  }: {
-    readonly instructions?: string
-    readonly tools?: readonly ToolSpec[]
-  }): void {
+  /** The service keeps what was said. */
+  updateSession({ instructions, tools }: Parameters<Delegate['updateSession']>[0]): void {
     this.#host.send({
       type: 'session.update',
       session: {

@@ -20,7 +20,7 @@ import { replyText } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { AnswerInDoubt, WORDS_WAIT_MS } from './answer-in-doubt.js'
-import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
+import { AudioItems, PartialTranscripts, ResponseScheduler, ServiceConversation, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
   OPENAI_EXPIRING_LEAD_MS,
@@ -83,6 +83,8 @@ const RESPONSE_QUIET_MS = 2000
 const INTERRUPTING_WORDS_MS = 3000
 /** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
+/** Of deletions. */
+const FORGET_EVENT = 'mk-forget'
 const SPEED_EVENT = 'mk-speed'
 /** A change of the speed is tried between so many responses. */
 const SPEED_TRIES_MAX = 3
@@ -118,6 +120,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     lateToolResults: 0,
     races: 0,
     speedRefusals: 0,
+    forgetRefusals: 0,
     audioDroppedMs: 0,
     endsMissing: 0,
     rateChanges: 0,
@@ -128,6 +131,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   readonly #responses = new ResponseScheduler()
   readonly #items = new AudioItems()
   readonly #calls = new ToolCalls()
+  readonly #conversation = new ServiceConversation()
   readonly #transcripts = new PartialTranscripts()
   readonly #reader = new EventReader(this.stats)
   readonly #repeated = new RepeatedSpeech()
@@ -286,7 +290,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     this.#requestResponse()
   }
 
-  updateSession({ instructions, tools, speed }: SessionChange): void {
+  updateSession({ instructions, tools, speed, forget = false }: SessionChange): void {
+    if (forget)
+      this.connection.whenReady(() => {
+        for (const item_id of this.#conversation.forget((callId) => this.#calls.isOpen(callId)))
+          this.#send({ type: 'conversation.item.delete', event_id: FORGET_EVENT, item_id })
+      })
     if (speed !== undefined && this.session !== null && this.capabilities.changesSpeed === true) {
       this.session = { ...this.session, speed }
       this.#speedTries = SPEED_TRIES_MAX
@@ -401,6 +410,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
         return
       case 'conversation.item.added':
         if (event.item.id !== undefined) this.#responses.itemAcked(event.item.id)
+        this.#conversation.added(event.item)
         return
       case 'rate_limits.updated':
         return this.sink.rateLimits?.(rateLimitsOf(event.rate_limits))
@@ -479,6 +489,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       this.#speedDue = --this.#speedTries > 0
       return
     }
+    // It keeps what was said: its server does not know how, or the item is gone.
+    if (eventId === FORGET_EVENT) return void this.stats.forgetRefusals++
     if (eventId.startsWith('mk-create-')) {
       const next = this.#responses.refused(eventId, isBusy(error))
       this.stats.createRefusals = this.#responses.refusals

@@ -314,6 +314,12 @@ export class ToolCalls {
     return count
   }
 
+  /** It has no result yet. */
+  isOpen(callId: string): boolean {
+    const state = this.#calls.get(callId)?.state
+    return state !== undefined && state !== 'answered'
+  }
+
   /** @returns the response of the call, or null for a call that was not made or has its result */
   answer(callId: string): Response | null {
     const entry = this.#calls.get(callId)
@@ -321,6 +327,31 @@ export class ToolCalls {
     entry.state = 'answered'
     entry.response.openCalls.delete(callId)
     return entry.response
+  }
+}
+
+/** Items of a conversation that may be deleted; older ones stay with the service. */
+const CONVERSATION_ITEMS_KEPT = 1000
+
+/** What the service has of the conversation, in order. */
+export class ServiceConversation {
+  readonly #items = new Map<string, WireItem>()
+
+  added(item: WireItem): void {
+    if (item.id === undefined || this.#items.has(item.id)) return
+    this.#items.set(item.id, item)
+    forgetOldest(this.#items, CONVERSATION_ITEMS_KEPT)
+  }
+
+  /** @returns what comes before the caller's last words, but for calls without a result: the service needs both parts */
+  forget(isOpen: (callId: string) => boolean): string[] {
+    const items = [...this.#items.values()]
+    const last = items.findLastIndex(({ type, role }) => type === 'message' && role === 'user')
+    const ids = items
+      .slice(0, Math.max(0, last))
+      .flatMap(({ id, call_id: callId }) => (id === undefined || (callId !== undefined && isOpen(callId)) ? [] : [id]))
+    for (const id of ids) this.#items.delete(id)
+    return ids
   }
 }
 

@@ -124,6 +124,7 @@ export type ClientEvent =
       readonly content_index: number
       readonly audio_end_ms: number
     }
+  | { readonly type: 'conversation.item.delete'; readonly event_id?: string; readonly item_id: string }
   | {
       readonly type: 'response.create'
       readonly event_id?: string
@@ -152,6 +153,7 @@ export interface WireError {
 export interface WireItem {
   readonly id?: string
   readonly type?: string
+  readonly role?: string
   readonly name?: string
   readonly call_id?: string
   readonly arguments?: string
@@ -360,6 +362,8 @@ export interface OpenAiStats extends MessageCounts {
   races: number
   /** Changes of the speed that the service did not take. */
   speedRefusals: number
+  /** Items that a server did not delete. */
+  forgetRefusals: number
   audioDroppedMs: number
   /** Responses whose end the server did not report. */
   endsMissing: number

@@ -233,6 +233,8 @@ class OpenAiDoubleSession {
         return this.#create(event.item)
       case 'conversation.item.truncate':
         return this.#truncate(event.item_id, event.audio_end_ms, eventId)
+      case 'conversation.item.delete':
+        return this.#delete(event.item_id, eventId)
       case 'conversation.item.retrieve': {
         const item = this.items.find((one) => 'id' in one && one.id === event.item_id)
         return item === undefined
@@ -411,6 +413,13 @@ class OpenAiDoubleSession {
     if (item.type !== 'message') return
     const role = item.role === 'assistant' ? 'agent' : item.role === 'user' ? 'caller' : 'system'
     for (const part of item.content) if (part.text !== undefined) this.#dialogue.told?.(role, part.text)
+  }
+
+  #delete(itemId: string, eventId: string | null): void {
+    const at = this.items.findIndex((one) => 'id' in one && one.id === itemId)
+    if (at < 0) return this.error('item_delete_invalid_item_id', 'No such item.', eventId)
+    this.items.splice(at, 1)
+    this.send({ type: 'conversation.item.deleted', item_id: itemId })
   }
 
   #truncate(itemId: string, audioEndMs: number, eventId: string | null): void {
