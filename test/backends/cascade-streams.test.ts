@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { BackendSession } from '../../src/backends/backend.js'
+import type { BackendTimers } from '../../src/backends/timers.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
@@ -189,6 +190,36 @@ t.test('the model is asked before the turn is over, and its answer is spoken onl
   t.same(asked(double), ['what is my balance', 'send it please'])
   t.equal(backend.stats.draftsDropped, 1)
   t.notMatch(JSON.stringify(recorder.events), 'Not this one')
+})
+
+t.test('the model is asked before the turn is over only once the caller is quiet', async (t) => {
+  const alarms = new Set<() => void>()
+  const timers: BackendTimers = {
+    nowMs: () => performance.now(),
+    after: (_ms, work) => {
+      alarms.add(work)
+      return () => void alarms.delete(work)
+    },
+  }
+  const { double, backend, recorder } = await line(t, () => ({ timers }))
+  double.script.callerSays('what is my balance')
+  double.script.reply({ say: 'Two hundred shillings.' })
+  backend.speechStart(performance.now())
+  const hear = (frames: number, voiced: boolean): void => {
+    for (let i = 0; i < frames; i++) backend.pushAudio(new Int16Array(320).fill(9000), voiced)
+  }
+  hear(56, true)
+  await recorder.until('the words', () => callerSaid(recorder, false).at(-1) === 'what is my balance')
+  for (const words of alarms) words()
+  hear(4, false)
+  hear(1, true)
+  hear(4, false)
+  t.equal(backend.stats.draftsUsed + double.chats.length, 0, 'a pause of 80 ms is none')
+  hear(1, false)
+  await recorder.until('the model', () => double.chats.length === 1)
+  backend.speechEnd(performance.now())
+  await recorder.next('turn-done')
+  t.equal(backend.stats.draftsUsed, 1)
 })
 
 t.test('a request that failed before the turn was over is made again', async (t) => {

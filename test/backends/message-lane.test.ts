@@ -17,7 +17,7 @@ t.setTimeout(60_000)
 function read(
   t: Test,
   url: string,
-  take: (data: Buffer) => void,
+  take: (data: Buffer, binary: boolean) => void,
   tls: TlsClient | null = null,
 ): { readonly lane: MessageLane; readonly reader: WebSocket } {
   const lane = new MessageLane(take)
@@ -27,7 +27,7 @@ function read(
   })
   t.teardown(() => reader.terminate())
   reader.on('open', () => lane.opened())
-  reader.on('message', (data) => take(data as Buffer))
+  reader.on('message', (data, binary) => take(data as Buffer, binary))
   return { lane, reader }
 }
 
@@ -115,6 +115,23 @@ t.test('audio is sent as the text that it stands for, whatever its length', asyn
     await until(() => heard.length === echoes, 5000, 'the echo')
     t.equal(heard.at(-1), text)
   }
+})
+
+t.test('audio is sent as a binary message, whatever its length', async (t) => {
+  const url = await serve(t, (connected) =>
+    connected.on('message', (data, binary) => connected.send(data as Buffer, { binary })),
+  )
+  const heard: { readonly bytes: Buffer; readonly binary: boolean }[] = []
+  const { lane, reader } = read(t, url, (data, binary) => heard.push({ bytes: Buffer.from(data), binary }))
+  await once(reader, 'open')
+  const audio = Buffer.from(Uint8Array.from({ length: 5000 }, (_, i) => (i * 7919) % 256))
+  const lengths = [960, 126, 127, 129, 4800]
+  for (const [index, length] of lengths.entries()) {
+    t.equal(lane.sendBytes(audio, length), true, `${length} bytes`)
+    await until(() => heard.length === index + 1, 5000, 'the echo')
+    t.same(heard.at(-1), { bytes: audio.subarray(0, length), binary: true })
+  }
+  t.equal(lane.sendBytes(audio, 125), false, 'its header is shorter')
 })
 
 interface TlsEcho {

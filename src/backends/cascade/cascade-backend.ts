@@ -86,6 +86,8 @@ const CLOSE_ABNORMAL = 1006
 const WAITING_MAX = 16
 /** Words that have not changed for this long are likely to be all of the turn. */
 const STABLE_MS = 200
+/** And once no voice was heard for this long. Somebody who is still speaking is not done. */
+const QUIET_MS = 100
 /** Requests of one turn that are made before it is over. */
 const DRAFTS_MAX = 2
 /** An older one may have been given up by its service in the meantime. */
@@ -152,6 +154,10 @@ export class CascadeBackend implements Backend {
   /** An answer to what the caller has probably said, which nobody hears yet. */
   #draft: (Draft & { readonly words: string; readonly changes: number; readonly madeAtMs: number }) | null = null
   #drafts = 0
+  /** Stable words that are asked about as soon as the caller is quiet. */
+  #ripe: string | null = null
+  /** Audio since the last frame that certainly had voice. */
+  #quietMs = Infinity
   #callerItems = 0
   /** The item of the turn whose words were reported before it is over, and its last text. */
   #partial: { readonly itemId: string; text: string } | null = null
@@ -248,8 +254,10 @@ export class CascadeBackend implements Backend {
     }
   }
 
-  pushAudio(pcm: Int16Array): void {
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (this.#state === 'closed') return
+    this.#quietMs = voiced === true ? 0 : this.#quietMs + samplesToMs(pcm.length, this.#rateHz)
+    if (this.#ripe !== null) this.#speculate(this.#ripe)
     if (this.#recognition.isOpen) this.#audioInSamples += pcm.length
     this.#recognition.push(pcm)
     this.stats.samplesDropped = this.#recognition.dropped
@@ -426,14 +434,15 @@ export class CascadeBackend implements Backend {
     const partial = (this.#partial ??= { itemId: `caller-${++this.#callerItems}`, text })
     partial.text = text
     this.#callerSaid(text, partial.itemId, false)
+    this.#unripe()
     // The answer to half a sentence would be thrown away.
-    if (this.#options.speculate === false || endsUnfinished(text)) this.#stable.clear()
-    else this.#stable.set(STABLE_MS, () => this.#speculate(text))
+    if (this.#options.speculate !== false && !endsUnfinished(text))
+      this.#stable.set(STABLE_MS, () => this.#speculate(text))
   }
 
   /** These words are not part of the conversation. */
   #forgetWords(): void {
-    this.#stable.clear()
+    this.#unripe()
     this.#dropDraft()
     const partial = this.#partial
     this.#partial = null
@@ -441,7 +450,7 @@ export class CascadeBackend implements Backend {
   }
 
   #understood(heard: Heard, unless: readonly string[], voicedMs: number): void {
-    this.#stable.clear()
+    this.#unripe()
     const words = isBackchannel(heard.text, unless) ? '' : heard.text
     if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless()
     this.#interrupted = false
@@ -485,6 +494,8 @@ export class CascadeBackend implements Backend {
 
   /** The caller has probably finished: asks the model now, and nobody hears the answer before that is sure. */
   #speculate(text: string): void {
+    this.#ripe = this.#quietMs < QUIET_MS ? text : null
+    if (this.#ripe !== null) return
     const conversation = this.#conversation
     const model = this.#stages?.llm.current ?? null
     const words = plain(text)
@@ -501,6 +512,11 @@ export class CascadeBackend implements Backend {
       deltas: ahead(model.answer(conversation.request(text), signal)),
       drop: () => abort.abort(),
     }
+  }
+
+  #unripe(): void {
+    this.#stable.clear()
+    this.#ripe = null
   }
 
   #dropDraft(): void {
@@ -621,7 +637,7 @@ export class CascadeBackend implements Backend {
     this.#spoken = null
     this.#due = null
     this.#keys.close()
-    this.#stable.clear()
+    this.#unripe()
     this.#draft = null
     this.#recognition.close()
     const { stt, llm, tts } = this.#stages ?? {}

@@ -12,6 +12,8 @@ import type { SpeechToText, StageContext, SttListener, TurnSound } from './stage
 
 /** A session is replaced this long before the service would end it, in the first pause of the caller. */
 const RENEW_BEFORE_MS = 5 * 60_000
+/** Three frames, as for a realtime service: words come up to 40 ms later, and the end of a turn no later. */
+const MESSAGE_MS = 60
 /** Sent in place of a message where a service wants to hear something. */
 const SILENCE_MS = 100
 
@@ -27,7 +29,7 @@ export interface RecogniserWire {
   /** How samples are written; base64 is put between two parts of a message. */
   readonly audio:
     'mulaw' | 'pcm16' | 'float32' | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
-  /** The least audio of one message, in milliseconds; as it comes when not given. */
+  /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given. */
   readonly messageMs?: number
   /** Sent first. */
   readonly hello: readonly RecogniserMessage[]
@@ -300,7 +302,8 @@ class Session {
   #sendSound(turn: SessionTurn): void {
     const { inputRateHz } = this.#context
     const fresh = turn.sound.samples - turn.sentSamples
-    if (fresh <= 0 || (turn.ending === null && fresh < msToSamples(this.#wire.messageMs ?? 0, inputRateHz))) return
+    if (fresh <= 0 || (turn.ending === null && fresh < msToSamples(this.#wire.messageMs ?? MESSAGE_MS, inputRateHz)))
+      return
     if (Number.isNaN(turn.fromMs)) {
       turn.fromMs = this.#sentMs
       this.#send(this.#wire.begin ?? [])

@@ -80,8 +80,19 @@ interface Batch {
   length: number
 }
 
-// Shared by all calls of a thread: what a pause kept is sent at once, as one message.
+/** Empty batches of one size that a thread keeps: some 0.7 MB of audio at 24 kHz. What is more is left to the collector. */
+const SPARE_BATCHES_MAX = 256
+
+// Shared by all calls of a thread. What a pause kept is sent at once, as one message; empty batches go to whichever call
+// needs one next, by their bytes: an agent's file or a setting names the few lengths there are.
 let joined = Buffer.alloc(0)
+const spareBatches = new Map<number, Batch[]>()
+
+function sparesOf(batchBytes: number): Batch[] {
+  const spares = spareBatches.get(batchBytes) ?? []
+  spareBatches.set(batchBytes, spares)
+  return spares
+}
 
 /**
  * Collects the caller's frames into messages for a backend, and keeps messages that cannot be sent yet.
@@ -104,7 +115,7 @@ let joined = Buffer.alloc(0)
  *     open   --silence, and no turn is open--> paused  `told`; only the last PAUSE_PRE_ROLL_MS are kept
  *     paused --a frame that may have voice, or `turnBegan`--> open, with the kept audio as one message
  *
- * Batches are reused, so a silent or streaming call allocates nothing here.
+ * Batches are reused by all calls of the thread, so a silent or streaming call allocates nothing here.
  */
 export class CallerUplink {
   /** Audio dropped because it had waited too long. */
@@ -119,7 +130,7 @@ export class CallerUplink {
   readonly #pausedMax: number
   readonly #pause: UplinkPause | null
   readonly #waiting: Batch[] = []
-  readonly #spare: Batch[] = []
+  readonly #spares: Batch[]
   #filling: Batch
   #open = false
   #pcm: Int16Array | null = null
@@ -143,6 +154,7 @@ export class CallerUplink {
     this.#preRollMax = Math.ceil(options.preRollMs / options.messageMs)
     this.#pause = options.pause ?? null
     this.#pausedMax = Math.ceil(PAUSE_PRE_ROLL_MS / options.messageMs)
+    this.#spares = sparesOf(this.#batchBytes)
     this.#filling = this.#batch()
   }
 
@@ -315,7 +327,7 @@ export class CallerUplink {
       }
       this.#recycle(oldest)
     }
-    this.#filling = this.#spare.pop() ?? this.#batch()
+    this.#filling = this.#batch()
   }
 
   #drain(): void {
@@ -335,12 +347,12 @@ export class CallerUplink {
   }
 
   #recycle(batch: Batch | undefined): void {
-    if (batch === undefined || this.#spare.length > this.#preRollMax) return
+    if (batch === undefined || this.#spares.length >= SPARE_BATCHES_MAX) return
     batch.length = 0
-    this.#spare.push(batch)
+    this.#spares.push(batch)
   }
 
   #batch(): Batch {
-    return { bytes: Buffer.allocUnsafeSlow(this.#batchBytes), length: 0 }
+    return this.#spares.pop() ?? { bytes: Buffer.allocUnsafeSlow(this.#batchBytes), length: 0 }
   }
 }

@@ -98,6 +98,17 @@ export class MessageLane {
     return true
   }
 
+  /**
+   * The same for a binary message of the first `length` bytes of `audio`.
+   * @returns false when the message must go through `ws`
+   */
+  sendBytes(audio: Buffer, length: number): boolean {
+    const writer = this.#writerFor(length)
+    if (writer === null) return false
+    this.#write(writer.bytes(audio, length))
+    return true
+  }
+
   #writerFor(bytes: number): FrameWriter | null {
     const socket = this.#socket
     // The writer's buffer is free only when everything before has been written.
@@ -322,7 +333,7 @@ class FrameWriter {
    * @param length  its bytes in UTF-8, which `takes` must accept
    */
   text(message: string, length: number): Buffer {
-    const frame = this.#begin(length)
+    const frame = this.#begin(WHOLE_TEXT, length)
     // Nearly all messages are ASCII; `latin1` is one plain copy.
     frame.write(message, HEADER_BYTES, length === message.length ? 'latin1' : 'utf8')
     return this.#masked(length)
@@ -332,7 +343,7 @@ class FrameWriter {
   audio(before: string, audio: Buffer, length: number, after: string): Buffer {
     const chars = base64Chars(length)
     const bytes = before.length + chars + after.length
-    const frame = this.#begin(bytes)
+    const frame = this.#begin(WHOLE_TEXT, bytes)
     const at = HEADER_BYTES + before.length
     const key = this.#key()
     frame.write(before, HEADER_BYTES, 'latin1')
@@ -345,12 +356,18 @@ class FrameWriter {
     return this.#views.at(0, HEADER_BYTES + bytes)
   }
 
+  /** The frame of a binary message: the first `length` bytes of `audio`. */
+  bytes(audio: Buffer, length: number): Buffer {
+    audio.copy(this.#begin(WHOLE_BINARY, length), HEADER_BYTES, 0, length)
+    return this.#masked(length)
+  }
+
   /** The memory of a frame with its header but for the key. */
-  #begin(length: number): Buffer {
+  #begin(first: number, length: number): Buffer {
     const end = HEADER_BYTES + length
     if (this.#frame.length < end) this.#grow(end)
     const frame = this.#frame
-    frame[0] = WHOLE_TEXT
+    frame[0] = first
     frame[1] = MASKED | LENGTH_16
     frame[2] = length >> 8
     frame[3] = length

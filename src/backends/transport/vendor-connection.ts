@@ -352,8 +352,9 @@ export class RealtimeSocket {
   }
 
   sendBytes(audio: Buffer, length: number): void {
+    if (!this.isOpen || this.#lane.sendBytes(audio, length)) return
     // `ws` masks a copy, because the memory is not its own.
-    if (this.isOpen) this.#socket.send(audio.subarray(0, length), { binary: true })
+    this.#socket.send(audio.subarray(0, length), { binary: true })
   }
 
   /** Closes with a handshake where that succeeds, at the latest after BACKEND_CLOSE_MS. Idempotent. */
