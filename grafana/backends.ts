@@ -283,6 +283,15 @@ export function backends(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Numbers by their budget of the day',
+              about: 'Of numbers with a budget: as always, on the cheaper backend, or taking messages alone.',
+              unit: 'short',
+            },
+            HALF,
+            [{ expr: 'max by (step) (mkondo_budget_numbers)', legend: '{{step}}' }],
+          ),
+          curves(
+            {
               title: 'Calls of unknown cost',
               about: 'A model has no price: add it to PRICES_FILE.',
               unit: 'cps',

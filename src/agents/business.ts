@@ -60,6 +60,23 @@ const factsSchema = z
 /** Made from `hours` each time that they are read. */
 const COMPUTED: readonly string[] = ['openNow', 'nextOpening']
 
+/** What the calls of a number may cost on one day, and what they get when little or nothing of it is left. */
+const dayBudgetSchema = z.strictObject({
+  perDay: z
+    .number()
+    .positive()
+    .max(1_000_000_000)
+    .describe(
+      'Of all ended calls of one day in the zone of facts.hours, in CURRENCY. Beyond it callers leave messages.',
+    ),
+  cheaper: z
+    .strictObject({
+      fromPercent: z.int().min(1).max(99).default(80).describe('Of perDay.'),
+      backend: z.string().min(1).describe('What new calls get from then on, in place of the backend of the agent.'),
+    })
+    .exactOptional(),
+})
+
 /** The entry of one number: `numbers` of a numbers file, by the number. */
 export const businessSchema = z.strictObject({
   agent: z
@@ -72,13 +89,14 @@ export const businessSchema = z.strictObject({
     .regex(/^\{\{env\.[A-Za-z_][A-Za-z0-9_]*\}\}$/, { error: 'must be {{env.NAME}}, a variable that holds the token' })
     .optional()
     .describe('A bearer token of the ops port that sees and commands the calls of this number.'),
+  budget: dayBudgetSchema.exactOptional(),
   messages: numberReceiversSchema.optional().describe('Who is told of the calls of this number (docs/MESSAGES.md).'),
 })
 
 type Entry = z.output<typeof businessSchema>
 
 /** A number with its business. Plain data: it crosses threads by structured clone. */
-export interface Business extends Pick<Entry, 'agent' | 'facts'> {
+export interface Business extends Pick<Entry, 'agent' | 'facts' | 'budget'> {
   /** Our own number, E.164. */
   readonly number: string
 }

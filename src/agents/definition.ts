@@ -746,6 +746,14 @@ const messageSchema = z.strictObject({
       sw: 'Samahani, sikuweza kuandika. Tafadhali piga tena baadaye. Kwaheri.',
     })
     .describe('Spoken when it could not be noted; then the call ends.'),
+  only: spoken
+    .default({
+      en: 'Hello. For the rest of today I can only take a message. What is your name, please?',
+      sw: 'Hujambo. Kwa leo naweza kuchukua ujumbe tu. Jina lako ni nani, tafadhali?',
+    })
+    .describe(
+      "Spoken in place of the greeting and of name, where the number's budget of the day is used up (docs/NUMBERS.md).",
+    ),
 })
 
 const escalationSchema = z.strictObject({

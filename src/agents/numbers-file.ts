@@ -58,13 +58,20 @@ interface ReadNumbersFile {
 export class NumbersFile {
   readonly path: string
   readonly #env: Environment
+  readonly #faultOf: (business: Business, agent: AgentDefinition) => string | null
   #files = new Map<string, ReadNumbersFile>()
   /** What `read` returned last, and the file that it is from. */
   #used = new Map<string, NumberEntry & { readonly file: string }>()
 
-  constructor(path: string, env: Environment) {
+  /** @param faultOf  why a business cannot be served with the gateway's settings; null: it can */
+  constructor(
+    path: string,
+    env: Environment,
+    faultOf: (business: Business, agent: AgentDefinition) => string | null = () => null,
+  ) {
     this.path = path
     this.#env = env
+    this.#faultOf = faultOf
   }
 
   /**
@@ -91,8 +98,9 @@ export class NumbersFile {
         const { business, fault } = entry
         const facts = reads.get(business.agent)
         const missing = facts === undefined ? [] : missingFacts(facts, business)
+        const agent = agents.get(business.agent)
         const what =
-          facts === undefined
+          agent === undefined
             ? `agent is ${business.agent}, which is none; ${allowedNames(business.agent, [...agents.keys()])}`
             : missing.length > 0
               ? `facts lacks ${missing.join(', ')}, which the agent ${business.agent} reads`
@@ -100,7 +108,7 @@ export class NumbersFile {
                 ? 'is a number that an earlier file has too'
                 : entries.size >= NUMBERS_MAX
                   ? `is one of more than ${NUMBERS_MAX} numbers`
-                  : null
+                  : this.#faultOf(business, agent)
         const earlier = this.#used.get(number)
         if (what === null) entries.set(number, { ...entry, file })
         else {

@@ -41,6 +41,11 @@ export interface CompositionOptions {
   readonly prices: Prices | null
   /** What is said to take a message when no model answers; null: none is taken. */
   readonly message: MessagePhrases | null
+  /**
+   * No model answers, whatever `names` says: the cascade takes a message. Without `message` it does nothing.
+   * @defaultValue false
+   */
+  readonly messagesOnly?: boolean
 }
 
 /** For the call record. Plain data. */
@@ -69,7 +74,9 @@ export async function composeBackend(
   options: CompositionOptions,
   context: CompositionContext,
 ): Promise<ComposedBackend> {
-  const { names, message, voices } = options
+  const { message, voices } = options
+  const onlyMessage = options.messagesOnly === true ? message : null
+  const names = onlyMessage === null ? options.names : [SPEAKS_ALONE]
   // When one of them cannot detect turns, the gateway marks the turns for all.
   const gatewayTurns = names.length > 1 && !names.every((name) => detectsTurns(name, context.settings, context.options))
   const load = (name: string, more: Pick<BackendContext, 'message'> = {}): Promise<BackendFactory> =>
@@ -79,9 +86,10 @@ export async function composeBackend(
       gatewayTurns,
       ...(voices[name] === undefined ? {} : { voices: voices[name] }),
     })
-  const factories = await Promise.all(names.map((name) => load(name)))
+  const only = onlyMessage === null ? {} : { message: onlyMessage }
+  const factories = await Promise.all(names.map((name) => load(name, only)))
   const takesMessage =
-    message === null || !names.includes(SPEAKS_ALONE)
+    message === null || onlyMessage !== null || !names.includes(SPEAKS_ALONE)
       ? []
       : [{ create: await load(SPEAKS_ALONE, { message }), voice: voices[SPEAKS_ALONE] ?? null, lastResort: true }]
   const [first = ''] = names

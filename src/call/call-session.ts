@@ -1972,6 +1972,7 @@ export class CallSession {
   //     tool-call --its answer comes later--> see `PendingTools`; the model gets an answer for now, and the outcome
   //     tool-call --escalate_to_human--> an escalation; answered only when it fails
   //     tool-call --request_callback--> noted; answered at once
+  //     tool-call --do_not_call--> answered once it is written, or could not be
   //     tool-call --go_to_stage--> another stage, or an error that says what is missing; answered at once
   //     tool-call --hand_over--> another agent goes on with the call
   //     tool-call --end_call--> the end; answered only when the caller speaks up
@@ -2035,9 +2036,8 @@ export class CallSession {
       return this.#toolResult(callId, true, { language: this.#language.now }, undefined)
     }
     if (name === DO_NOT_CALL_TOOL) {
-      this.#out({ type: 'do-not-call' })
       this.#mark('do-not-call')
-      return this.#toolResult(callId, true, { noted: true }, undefined)
+      return this.#out({ type: 'do-not-call', callId })
     }
     if (name === STAGE_TOOL) return this.#stageAsked(callId, args)
     if (name === HANDOVER_TOOL) {

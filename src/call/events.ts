@@ -175,8 +175,8 @@ export type CallOutput =
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   /** The caller's answer to the offer of a call back (null: no), or a request without an offer. */
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
-  /** The person wants no calls from us. */
-  | { readonly type: 'do-not-call' }
+  /** The person wants no calls from us; the tool call is answered once that is written. */
+  | { readonly type: 'do-not-call'; readonly callId: string }
   /** The caller has heard that the call is recorded. */
   | { readonly type: 'recording-announced' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */

@@ -1,16 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { GatewayError } from '../core/errors.js'
 import { maskNumber, sameNumber, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
-import { CALL_BACKS, ROW_RESULTS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
+import { CALL_BACKS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
 import type { Campaign, CampaignState, Row, RowResult } from './campaign.js'
 import type { Campaigns } from './campaigns.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
 import type { RowQueue } from './row-queue.js'
 import { readRows } from './rows.js'
 
+/** While a request is carried out, it is made sure so often that it can be. */
+const REACH_AGAIN_MS = 500
 /** Campaigns that are kept, with those that are over. */
 const CAMPAIGNS_MAX = 200
 
@@ -45,7 +48,7 @@ export interface CampaignView extends Campaign {
 }
 
 interface CampaignDeskOptions {
-  readonly campaigns: Pick<Campaigns, 'keep'>
+  readonly campaigns: Pick<Campaigns, 'keep' | 'remove'>
   readonly queue: RowQueue
   readonly doNotCall: DoNotCall
   readonly agent: (name: string) => AgentDefinition | undefined
@@ -60,6 +63,22 @@ export class CampaignDesk {
 
   constructor(options: CampaignDeskOptions) {
     this.#options = options
+  }
+
+  /**
+   * What `ask` gives, unless what keeps the campaigns goes away meanwhile: then it is not waited for. It may still be carried
+   * out later.
+   * @throws GatewayError STORE_DOWN within 2 s
+   */
+  async reached<T>(ask: () => Promise<T>): Promise<T> {
+    const { queue } = this.#options
+    await queue.reach()
+    const asked = ask()
+    for (;;) {
+      const answered = asked.then(() => true)
+      if (await Promise.race([answered, sleep(REACH_AGAIN_MS, false, { ref: false })])) return asked
+      await queue.reach()
+    }
   }
 
   /**
@@ -106,7 +125,9 @@ export class CampaignDesk {
       throw refused('there is a campaign of that name with other settings; allowed: another name, or the same settings')
     if (before?.state === 'stopped') throw refused('the campaign of that name was stopped; allowed: another name')
     if (before === undefined && all.length >= CAMPAIGNS_MAX)
-      throw refused(`there are ${CAMPAIGNS_MAX} campaigns; allowed: at most ${CAMPAIGNS_MAX}`)
+      throw refused(
+        `there are ${CAMPAIGNS_MAX} campaigns; allowed: at most ${CAMPAIGNS_MAX}. Remove one that is over (mkondo campaign remove)`,
+      )
     const campaign: Campaign =
       before ??
       campaignSchema.parse({
@@ -123,7 +144,7 @@ export class CampaignDesk {
     )
     // The rows first: a campaign that is there has all of them.
     const added = await queue.add(id, decided)
-    const kept = before === undefined ? campaign : { ...before, rows: before.rows + added }
+    const kept = before === undefined ? campaign : { ...before, rows: before.rows + added, endedAt: null }
     await campaigns.keep(kept)
     return { campaign: await this.#view(kept), added, faults: [] }
   }
@@ -145,6 +166,15 @@ export class CampaignDesk {
     const changed: Campaign = { ...campaign, state: to, why: null }
     await this.#options.campaigns.keep(changed)
     return this.#view(changed)
+  }
+
+  /** Forgets a campaign that is over, or was never started, with all its rows. */
+  async remove(id: string): Promise<void> {
+    const campaign = await this.#campaign(id)
+    const { stands, calling } = await this.#view(campaign)
+    if (!['draft', 'stopped', 'done'].includes(stands) || calling > 0)
+      throw refused(`the campaign is ${stands}; remove is allowed from: draft, stopped, done, without a live call`)
+    await this.#options.campaigns.remove(id)
   }
 
   /** CSV, a line for each row. */
@@ -225,16 +255,16 @@ export class CampaignDesk {
   }
 
   async #view(campaign: Campaign): Promise<CampaignView> {
-    const rows = await this.#options.queue.rows(campaign.id)
-    const results: Partial<Record<RowResult, number>> = {}
-    for (const result of ROW_RESULTS) {
-      const count = rows.filter((row) => row.result === result).length
-      if (count > 0) results[result] = count
+    const { rows, calling, results } = await this.#options.queue.counts(campaign.id)
+    const over = Object.values(results).reduce((sum, count) => sum + count, 0)
+    const done = campaign.state === 'running' && over >= rows
+    return {
+      ...campaign,
+      stands: done ? 'done' : campaign.state,
+      waiting: Math.max(0, rows - over - calling),
+      calling,
+      results,
     }
-    const calling = rows.filter((row) => stateOf(row) === 'calling').length
-    const waiting = rows.filter((row) => stateOf(row) === 'waiting').length
-    const done = campaign.state === 'running' && calling + waiting === 0
-    return { ...campaign, stands: done ? 'done' : campaign.state, waiting, calling, results }
   }
 }
 
@@ -249,9 +279,9 @@ function csvCell(text: string): string {
 }
 
 function sameOrder(before: Campaign, order: object): boolean {
-  const { name, version, id, state, why, createdAt, rows, ...settings } = before
+  const { name, version, id, state, why, createdAt, rows, endedAt, ...settings } = before
   const { name: _, ...wanted } = order as { name?: string }
-  void [name, version, id, state, why, createdAt, rows]
+  void [name, version, id, state, why, createdAt, rows, endedAt]
   const sorted = (value: object): string => JSON.stringify(Object.entries(value).sort(([a], [b]) => a.localeCompare(b)))
   return sorted(settings) === sorted(wanted)
 }

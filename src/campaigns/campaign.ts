@@ -151,6 +151,8 @@ export const campaignSchema = campaignOrderSchema.extend({
   createdAt: z.iso.datetime(),
   /** How many rows it was made with. */
   rows: z.int(),
+  /** When it was first seen that nothing of it is left to do; null: something is. */
+  endedAt: z.iso.datetime().nullable().default(null),
 })
 export type Campaign = z.output<typeof campaignSchema>
 

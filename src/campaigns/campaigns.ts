@@ -21,6 +21,8 @@ import type { WaitReason } from './scheduler.js'
 
 /** How often campaigns that other nodes made or changed are looked for. */
 const LOOK_MS = 2000
+/** How often is looked whether a campaign is over, or has been over for too long. */
+const SWEEP_MS = 10 * 60_000
 /** How often is asked whether a call whose record another node makes is over. */
 const OUTCOME_LOOK_MS = 2000
 /** After this, nobody will say any more how a call went. Longer than any call. */
@@ -53,8 +55,12 @@ interface CampaignsOptions {
   readonly walletMinor: () => number | null
   /** The carrier refused a call for want of money. */
   readonly walletEmpty: () => void
+  /** Whether the number that calls has used up its budget of the day. */
+  readonly budgetSpent: (number: string) => boolean
   /** OUTBOUND_PER_MINUTE. */
   readonly perMinute: number
+  /** How long a campaign and a call back are kept when they are over: RECORDS_KEEP_DAYS. */
+  readonly keepMs: number
   /** Calendar time. */
   readonly wallClock: () => number
   /** From 0 to 1. */
@@ -96,16 +102,12 @@ export class Campaigns {
   readonly #outcomes = new Map<string, (outcome: Outcome) => void>()
   /** The newest results of each campaign at this node, oldest first. */
   readonly #newest = new Map<string, TryResult[]>()
+  #sweepAtMs = 0
   #closed = false
 
   constructor(options: CampaignsOptions) {
     this.#options = options
     this.#later = options.later ?? ((ms, run) => setTimeout(run, ms).unref())
-  }
-
-  /** Goes on with what earlier runs and other nodes have left. */
-  async start(): Promise<void> {
-    await this.#look()
   }
 
   async close(waitMs: number): Promise<void> {
@@ -162,13 +164,19 @@ export class Campaigns {
   // --- the turn of a row --------------------------------------------------------------------------------------
 
   readonly #work = async (row: Row, save: (row: Row) => Promise<void>): Promise<Next> => {
-    const { wallClock, doNotCall, walletMinor, slots, counted } = this.#options
+    const { wallClock, doNotCall, walletMinor, budgetSpent, agent, slots, counted } = this.#options
     if (row.result !== null) return { next: 'done', row }
     const begun = row.tries.at(-1)
     const policy = this.#policyOf(row)
     if (begun?.result === null) return this.#follow(policy, row, begun)
     if (policy === null) return this.#over({ ...row, result: 'not-allowed' })
-    const facts = { doNotCall: await doNotCall.has(row.to), walletMinor: walletMinor(), ...slots() }
+    const from = row.from ?? agent(row.agent)?.outbound.from
+    const facts = {
+      doNotCall: await doNotCall.has(row.to),
+      walletMinor: walletMinor(),
+      budgetSpent: from !== undefined && budgetSpent(from),
+      ...slots(),
+    }
     const verdict = verdictOf(policy, row, facts, wallClock())
     switch (verdict.do) {
       case 'end':
@@ -395,19 +403,60 @@ export class Campaigns {
     await this.#options.queue.wake(campaign.id)
   }
 
-  async #look(): Promise<void> {
+  /** Goes on with what earlier runs and other nodes have left, and looks for it again and again. */
+  async look(): Promise<void> {
     if (this.#closed) return
-    const { queue, perMinute } = this.#options
+    const { queue, perMinute, wallClock } = this.#options
     try {
       if (!this.#served.has(CALL_BACKS)) {
         await queue.serve(CALL_BACKS, { atOnce: CALL_BACKS_AT_ONCE, perMinute }, this.#work)
         this.#served.add(CALL_BACKS)
       }
-      for (const campaign of await queue.campaigns()) await this.#serve(campaign)
+      const before = [...this.#known.keys()]
+      const campaigns = await queue.campaigns()
+      for (const campaign of campaigns) await this.#serve(campaign)
+      const ids = new Set(campaigns.map(({ id }) => id))
+      for (const id of before) if (!ids.has(id)) await this.#leave(id)
+      if (wallClock() >= this.#sweepAtMs) {
+        this.#sweepAtMs = wallClock() + SWEEP_MS
+        await this.#sweep(campaigns)
+      }
     } catch (thrown) {
       this.#options.log.warn({ err: thrown }, 'campaigns could not be read')
     }
-    this.#later(LOOK_MS, () => void this.#look())
+    this.#later(LOOK_MS, () => void this.look())
+  }
+
+  /** Forgets a campaign, here at once; other nodes notice. */
+  async remove(id: string): Promise<void> {
+    await this.#leave(id)
+    await this.#options.queue.remove(id)
+  }
+
+  async #leave(id: string): Promise<void> {
+    this.#known.delete(id)
+    this.#served.delete(id)
+    this.#newest.delete(id)
+    await this.#options.queue.unserve(id)
+  }
+
+  /** Notices what is over, and forgets what has been over for long: its rows name people. */
+  async #sweep(campaigns: readonly Campaign[]): Promise<void> {
+    const { queue, wallClock, keepMs, log } = this.#options
+    const beforeMs = wallClock() - keepMs
+    await queue.prune(CALL_BACKS, beforeMs)
+    for (const campaign of campaigns) {
+      const { id, state, endedAt } = campaign
+      if (state === 'draft' || state === 'paused') continue
+      const { rows, calling, results } = await queue.counts(id)
+      const over = state === 'stopped' ? calling === 0 : Object.values(results).reduce((sum, n) => sum + n, 0) >= rows
+      if (!over) continue
+      if (endedAt === null) await this.keep({ ...campaign, endedAt: new Date(wallClock()).toISOString() })
+      else if (Date.parse(endedAt) < beforeMs) {
+        log.info({ campaign: id }, 'a campaign that was over for RECORDS_KEEP_DAYS is deleted')
+        await this.remove(id)
+      }
+    }
   }
 
   async #serve(campaign: Campaign): Promise<void> {

@@ -69,7 +69,13 @@ export class FileDoNotCall implements DoNotCall {
     if (this.#entries.size >= DO_NOT_CALL_MAX) throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
     const entry: DoNotCallEntry = { number: key, at: new Date(wallMs).toISOString(), by }
     this.#entries.set(key, entry)
-    await this.#append(entry)
+    try {
+      await this.#append(entry)
+    } catch (thrown) {
+      // Who asks again is written then.
+      this.#entries.delete(key)
+      throw thrown
+    }
   }
 
   async remove(number: string, wallMs: number): Promise<boolean> {

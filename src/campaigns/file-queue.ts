@@ -1,10 +1,10 @@
-import { appendFile, mkdir, open, readFile, readdir, rename, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../core/errors.js'
 import type { Log } from '../telemetry/log.js'
 import { campaignSchema, rowSchema } from './campaign.js'
-import type { Campaign, Row } from './campaign.js'
-import type { Limits, Next, RowQueue, RowWork } from './row-queue.js'
+import type { Campaign, Row, RowResult } from './campaign.js'
+import type { Limits, Next, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
 /** A file of rows is written anew when it has so many lines more than rows. */
 const STALE_LINES_MAX = 20_000
@@ -114,6 +114,38 @@ export class FileQueue implements RowQueue {
     return added.length
   }
 
+  counts(campaign: string): Promise<RowCounts> {
+    const { rows = new Map<string, Row>(), working = new Set() } = this.#open.get(campaign) ?? {}
+    const results: Partial<Record<RowResult, number>> = {}
+    for (const { result } of rows.values()) if (result !== null) results[result] = (results[result] ?? 0) + 1
+    return Promise.resolve({ rows: rows.size, calling: working.size, results })
+  }
+
+  async remove(campaign: string): Promise<void> {
+    const entry = this.#open.get(campaign)
+    if (entry === undefined) return
+    entry.endTimer()
+    this.#open.delete(campaign)
+    await this.#write(async () => {
+      // The rows first: without its campaign a row is called by nobody.
+      for (const path of [this.#pathOf(campaign), join(this.#options.folder, `${campaign}.json`)])
+        await rm(path, { force: true })
+    })
+  }
+
+  async prune(campaign: string, beforeMs: number): Promise<void> {
+    const entry = this.#open.get(campaign)
+    if (entry === undefined) return
+    const before = entry.rows.size
+    for (const [id, { result, tries, dueMs: at }] of entry.rows)
+      if (result !== null && (tries.at(-1)?.atMs ?? at) < beforeMs) entry.rows.delete(id)
+    if (entry.rows.size < before) await this.#write(() => this.#rewrite(campaign, entry))
+  }
+
+  reach(): Promise<void> {
+    return Promise.resolve()
+  }
+
   rows(campaign: string): Promise<readonly Row[]> {
     return Promise.resolve([...(this.#open.get(campaign)?.rows.values() ?? [])])
   }
@@ -142,6 +174,12 @@ export class FileQueue implements RowQueue {
     entry.limits = limits
     entry.work = work
     this.#pump(campaign)
+    return Promise.resolve()
+  }
+
+  unserve(campaign: string): Promise<void> {
+    const entry = this.#open.get(campaign)
+    if (entry !== undefined) entry.work = null
     return Promise.resolve()
   }
 

@@ -4,17 +4,18 @@ import { DelayedError, Queue, Worker } from 'bullmq'
 import type { Job } from 'bullmq'
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
+import { GatewayError } from '../core/errors.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log, LogFields } from '../telemetry/log.js'
 import { SealedCall } from '../fleet/sealed-call.js'
 import { derivedKey } from '../fleet/secrets.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { RedisAddress } from '../fleet/redis-url.js'
-import { campaignSchema, rowSchema } from './campaign.js'
+import { ROW_RESULTS, campaignSchema, rowSchema } from './campaign.js'
 import type { Campaign, Row } from './campaign.js'
 import { DO_NOT_CALL_MAX, readEntry } from './do-not-call.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
-import type { Limits, RowQueue, RowWork } from './row-queue.js'
+import type { Limits, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
 /** Rows that are written or read in one go. */
 const PAGE = 500
@@ -28,6 +29,19 @@ const REDIS_RETRY_MS_MAX = 1000
 const FORCED_CLOSE_MS = 1000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
+
+/** How long an answer of Redis is waited for before an operator is told that there is none. */
+const REACH_MS_MAX = 1000
+/** Rows that one look forgets; the next one goes on. */
+const PRUNED_MAX = 10_000
+
+/** KEYS: the results of the rows that were counted, and the counts. ARGV: row, result. A row whose result changes moves. */
+const COUNT = `
+local before = redis.call('HGET', KEYS[1], ARGV[1])
+if before == ARGV[2] then return end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if before then redis.call('HINCRBY', KEYS[2], before, -1) end
+redis.call('HINCRBY', KEYS[2], ARGV[2], 1)`
 
 interface Sealed {
   readonly sealed: string
@@ -99,7 +113,48 @@ export class RedisQueue implements RowQueue {
           },
         })),
       )
+    for (const row of rows) if (row.result !== null) await this.#count(row)
     return (await count()) - before
+  }
+
+  async counts(campaign: string): Promise<RowCounts> {
+    const [jobs, counted] = await Promise.all([
+      this.#queue(campaign).getJobCounts(...STATES),
+      this.redis.hgetall(this.#countsKey(campaign)),
+    ])
+    return {
+      rows: Object.values(jobs).reduce((sum, each) => sum + each, 0),
+      calling: jobs['active'] ?? 0,
+      results: Object.fromEntries(
+        ROW_RESULTS.flatMap((result) => (counted[result] === undefined ? [] : [[result, Number(counted[result])]])),
+      ),
+    }
+  }
+
+  async remove(campaign: string): Promise<void> {
+    await this.unserve(campaign)
+    await this.redis.hdel(`${this.prefix}:all`, campaign)
+    await this.#queue(campaign).obliterate({ force: true })
+    await this.redis.del(this.#countsKey(campaign), this.#countedKey(campaign))
+  }
+
+  async prune(campaign: string, beforeMs: number): Promise<void> {
+    const ids = await this.#queue(campaign).clean(Math.max(0, Date.now() - beforeMs), PRUNED_MAX, 'completed')
+    if (ids.length > 0) await this.redis.hdel(this.#countedKey(campaign), ...ids)
+  }
+
+  async reach(): Promise<void> {
+    const answered =
+      this.redis.status === 'ready' &&
+      (await Promise.race([
+        this.redis.ping().then(
+          () => true,
+          () => false,
+        ),
+        sleep(REACH_MS_MAX, false, { ref: false }),
+      ]))
+    if (!answered)
+      throw new GatewayError('STORE_DOWN', 'Redis, which has the campaigns, does not answer', { retryable: true })
   }
 
   async rows(campaign: string): Promise<readonly Row[]> {
@@ -119,6 +174,7 @@ export class RedisQueue implements RowQueue {
       if (other === null) continue
       // One that is over now ends when its turn comes.
       await job.updateData(this.#sealed(other))
+      await this.#count(other)
       changed++
     }
     return changed
@@ -142,6 +198,12 @@ export class RedisQueue implements RowQueue {
     worker.on('error', () => this.#fault({ campaign }))
     this.#workers.set(campaign, worker)
     await queue.setGlobalConcurrency(atOnce)
+  }
+
+  async unserve(campaign: string): Promise<void> {
+    const worker = this.#workers.get(campaign)
+    this.#workers.delete(campaign)
+    await worker?.close()
   }
 
   async wake(campaign: string): Promise<void> {
@@ -182,13 +244,27 @@ export class RedisQueue implements RowQueue {
     const next = await work(row, (changed) => job.updateData(this.#sealed(changed)))
     const after = next.next === 'later' ? { ...next.row, dueMs: next.atMs } : next.row
     await job.updateData(this.#sealed(after))
-    if (next.next === 'done') return
+    if (next.next === 'done') return this.#count(after)
     if (next.next === 'later') {
       await job.moveToDelayed(next.atMs, token)
       throw new DelayedError()
     }
     await queue.rateLimit(Math.max(1, Math.ceil(next.untilMs - Date.now())))
     throw Worker.RateLimitError()
+  }
+
+  /** Counts a row that is over, once; without its numbers and words. */
+  async #count({ campaign, id, result }: Row): Promise<void> {
+    if (result === null) return
+    await this.redis.eval(COUNT, 2, this.#countedKey(campaign), this.#countsKey(campaign), id, result)
+  }
+
+  #countsKey(campaign: string): string {
+    return `${this.prefix}:counts:${campaign}`
+  }
+
+  #countedKey(campaign: string): string {
+    return `${this.prefix}:counted:${campaign}`
   }
 
   async #jobs(campaign: string): Promise<Job<Sealed>[]> {

@@ -1,4 +1,4 @@
-import type { Campaign, Row } from './campaign.js'
+import type { Campaign, Row, RowResult } from './campaign.js'
 
 /** What a row's turn came to: over, again at a calendar time, or not now, as the others of its campaign. */
 export type Next =
@@ -19,6 +19,15 @@ export interface Limits {
   readonly perMinute: number
 }
 
+/** How the rows of a campaign stand. */
+export interface RowCounts {
+  readonly rows: number
+  /** Rows that have their turn now. */
+  readonly calling: number
+  /** Rows that are over, by result. */
+  readonly results: Readonly<Partial<Record<RowResult, number>>>
+}
+
 /**
  * Campaigns and their rows, which outlive the process: in Redis, or in files of one process. What may be called now is
  * decided in `scheduler.ts`; a queue keeps rows, gives each to one worker at a time when it is due, and keeps the limits.
@@ -29,12 +38,22 @@ export interface RowQueue {
   keep(campaign: Campaign): Promise<void>
   /** Adds the rows that it does not have. @returns how many were new */
   add(campaign: string, rows: readonly Row[]): Promise<number>
+  /** Without reading the rows, where they are encrypted. */
+  counts(campaign: string): Promise<RowCounts>
+  /** Forgets a campaign and all its rows, which nobody works on. */
+  remove(campaign: string): Promise<void>
+  /** Forgets rows that were over before calendar time `beforeMs`. */
+  prune(campaign: string, beforeMs: number): Promise<void>
+  /** Resolves within 2 s while it can be read and written. @throws GatewayError STORE_DOWN */
+  reach(): Promise<void>
   /** All rows, in no order, as they are now. */
   rows(campaign: string): Promise<readonly Row[]>
   /** Changes rows that nobody is calling: where `change` returns null, a row stays. @returns how many were changed */
   change(campaign: string, change: (row: Row) => Row | null): Promise<number>
   /** Gives the rows of a campaign to `work`; again, with other limits: these hold from then on. */
   serve(campaign: string, limits: Limits, work: RowWork): Promise<void>
+  /** Gives the rows of a campaign to nobody here any more. */
+  unserve(campaign: string): Promise<void>
   /** What holds a campaign may be over. */
   wake(campaign: string): Promise<void>
   /** Gives no more rows, and waits for those that are being worked on, at most `waitMs`. */

@@ -1,4 +1,5 @@
 import { isTimeZone, openingOf } from '../escalation/hunt-group.js'
+import { CALL_BACKS } from './campaign.js'
 import type { Policy, Row, RowResult, TryResult } from './campaign.js'
 
 /** When is looked again at what may change at any moment. */
@@ -15,13 +16,15 @@ export interface Facts {
   readonly doNotCall: boolean
   /** What the carrier's wallet holds, in minor units; null: not known, which is not empty. */
   readonly walletMinor: number | null
+  /** The number that calls has used up its budget of the day. */
+  readonly budgetSpent: boolean
   /** Call slots of this node, and how many are free. */
   readonly capacity: number
   readonly free: number
 }
 
 /** Why a row waits. */
-export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'inbound'
+export type WaitReason = 'paused' | 'not-begun' | 'not-due' | 'closed' | 'wallet' | 'budget' | 'inbound'
 
 /** `wait`: until calendar time `untilMs`; `all`: the other rows of the campaign have to wait too. */
 type Verdict =
@@ -52,6 +55,8 @@ export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number)
     return wait('closed', changesAtMs, row.timeZone === null)
   }
   if (facts.walletMinor !== null && facts.walletMinor < walletBelowMinor) return wait('wallet', nowMs + LOOK_AGAIN_MS)
+  // Call backs of several numbers wait together: those of another one go on.
+  if (facts.budgetSpent) return wait('budget', nowMs + LOOK_AGAIN_MS, row.campaign !== CALL_BACKS)
   if (facts.free <= (facts.capacity * policy.keepFreePercent) / 100) return wait('inbound', nowMs + FREE_LOOK_MS)
   return { do: 'call' }
 }

@@ -105,6 +105,15 @@ export async function commandCampaign(
   return 0
 }
 
+/** `mkondo campaign remove`. */
+export async function removeCampaign(id: string, options: CampaignOptions, terminal: Terminal): Promise<number> {
+  const path = `/api/campaigns/${encodeURIComponent(id)}/remove`
+  const { status, body } = await opsClientOf(options, terminal).post(path, {})
+  if (status !== 200) throw refusalOf(body, status)
+  terminal.out(options.json === true ? json(body) : `${id} is gone, with all its rows\n`)
+  return 0
+}
+
 /** `mkondo campaign report`. */
 export async function reportCampaign(id: string, options: CampaignOptions, terminal: Terminal): Promise<number> {
   const answer = await opsClientOf(options, terminal).file(`/api/campaigns/${encodeURIComponent(id)}/report.csv`)

@@ -13,12 +13,12 @@ import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import { readReceivers } from '../config/messages-file.js'
 import type { Config } from '../config/settings.js'
-import { backendSettings, hostedAgents, withoutNumbers } from '../gateway/hosted-agents.js'
+import { backendSettings, hostedAgents, unratedCurrencies, withoutNumbers } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 import { loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
+import { priceList } from '../backends/prices.js'
 import { detectsTurns, lacksOf, loadBackend, modelsOf, droppedOf } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -114,6 +114,7 @@ async function agentsFindings(
       what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
+    routed.push(...dayBudgetFindings(config, agents, [...numbers.businesses.values()]))
     const servers = await serverFindings([...agents.values()], env)
     const rehearsed = tools ? await toolFindings([...agents.values()], env, [...numbers.businesses.values()]) : []
     return {
@@ -246,12 +247,10 @@ function currencyFindings(config: Config): Finding[] {
   const { prices } = backendSettings(config)
   const list = priceList([prices]).currency
   if (prices === null && currency === list) return []
-  return [...new Set([list, (prices?.carrier ?? CARRIER_RATES).currency])]
-    .filter((from) => exchangeRate(prices, from, currency) === null)
-    .map((from) => ({
-      ok: null,
-      what: `CURRENCY is ${currency}, and PRICES_FILE has no exchange rate from ${from}: the whole cost of calls is unknown`,
-    }))
+  return unratedCurrencies(config, prices).map((from) => ({
+    ok: null,
+    what: `CURRENCY is ${currency}, and PRICES_FILE has no exchange rate from ${from}: the whole cost of calls is unknown`,
+  }))
 }
 
 /** What a fleet of several machines would notice only at its first request between nodes. */
@@ -353,6 +352,38 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
 /** Texts without a language that one finding names. */
 const UNTRANSLATED_SHOWN_MAX = 10
 
+/** Of these backends, those with models without a price. */
+function unpriced(
+  config: Config,
+  { budget, backends: options }: AgentDefinition,
+  backends: readonly string[],
+): (readonly [backend: string, lack: string])[] {
+  const settings = backendSettings(config)
+  const { currency, priceOf } = priceList([budget?.prices ?? null, settings.prices])
+  return backends.flatMap((backend) => {
+    const models = modelsOf(backend, settings, options).filter((model) => priceOf(backend, model) === null)
+    const names = models.map((model) => model ?? 'its model').join(', ')
+    return models.length === 0 ? [] : [[backend, `there is no price in ${currency} for ${names}`] as const]
+  })
+}
+
+/** What a budget of a number's day would not count. */
+function dayBudgetFindings(
+  config: Config,
+  agents: ReadonlyMap<string, HostedAgent>,
+  businesses: readonly Business[],
+): Finding[] {
+  const found = new Set<string>()
+  for (const { agent, budget } of businesses) {
+    const hosted = agents.get(agent)
+    if (hosted === undefined || budget === undefined) continue
+    const backends = [...namesIn(hosted.shares), ...(budget.cheaper === undefined ? [] : [budget.cheaper.backend])]
+    for (const [backend, lack] of unpriced(config, hosted.definition, [...new Set(backends)]))
+      found.add(`the budget of a number does not count the models of ${agent} on ${backend}: ${lack}`)
+  }
+  return [...found].map((what) => ({ ok: null, what }))
+}
+
 /** Settings that are allowed but probably not intended. */
 function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: HostedAgent): Finding[] {
   const backends = namesIn(shares)
@@ -363,18 +394,9 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
     return { ok: null, what: `${name} has no text in ${language} for ${shown}${more > 0 ? ` and ${more} more` : ''}` }
   })
   const settings = backendSettings(config)
-  if (budget?.maxCost !== undefined) {
-    const { currency, priceOf } = priceList([budget.prices, settings.prices])
-    for (const backend of backends) {
-      const unpriced = modelsOf(backend, settings, options).filter((model) => priceOf(backend, model) === null)
-      if (unpriced.length === 0) continue
-      const models = unpriced.map((model) => model ?? 'its model').join(', ')
-      findings.push({
-        ok: null,
-        what: `budget.maxCost of ${name} has no effect with ${backend}: there is no price in ${currency} for ${models}`,
-      })
-    }
-  }
+  if (budget?.maxCost !== undefined)
+    for (const [backend, lack] of unpriced(config, definition, backends))
+      findings.push({ ok: null, what: `budget.maxCost of ${name} has no effect with ${backend}: ${lack}` })
   for (const { names } of shares) {
     const listening = names.filter((backend) => detectsTurns(backend, settings, options))
     const explicit = listening.filter(

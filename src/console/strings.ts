@@ -261,6 +261,7 @@ export const T = {
   marks: {
     webhook: 'webhook received',
     'webhook-answered': 'webhook answered',
+    'budget-step': 'the budget of the number’s day is used up so far',
     socket: 'audio socket opened',
     'stream-opened': 'stream opened',
     'first-frame': 'first audio of the caller',

@@ -200,6 +200,8 @@ export const OVER_TTL_MS = 3_600_000
 export const KEEP_RENEW_MS = CALL_TTL_MS / 4
 /** Streams of one call that attach in its life; each is a single use of a token. */
 export const STORED_STREAMS_MAX = 64
+/** Who may count one sum of a store: each run of a node without a folder of its own is another one. */
+export const TALLY_PARTS_MAX = 1000
 /** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
 export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000

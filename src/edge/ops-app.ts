@@ -197,6 +197,7 @@ export class OpsApp {
       this.#post(app, `/api/campaigns/:id/${command}`, (_body, operator, [id = '']) =>
         this.#campaigns.command(id, command, operator),
       )
+    this.#post(app, '/api/campaigns/:id/remove', (_body, operator, [id = '']) => this.#campaigns.remove(id, operator))
     this.#get(app, '/api/do-not-call', () => this.#campaigns.doNotCallList())
     this.#post(app, '/api/do-not-call', (body, operator) => this.#campaigns.doNotCall(body, operator))
     this.#get(app, '/api/refusals', () => this.#api.refusals())

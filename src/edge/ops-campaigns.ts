@@ -11,7 +11,12 @@ export const CAMPAIGN_BODY_BYTES_MAX = 8 * 1024 * 1024
 /** Numbers of the do-not-call list that one answer has. */
 const DO_NOT_CALL_LISTED_MAX = 10_000
 
-const STATUS: Readonly<Record<string, HttpStatus>> = { CONFIG_INVALID: 400, CAMPAIGN_UNKNOWN: 404, CALL_REFUSED: 409 }
+const STATUS: Readonly<Record<string, HttpStatus>> = {
+  CONFIG_INVALID: 400,
+  CAMPAIGN_UNKNOWN: 404,
+  CALL_REFUSED: 409,
+  STORE_DOWN: 503,
+}
 
 type Desk = NonNullable<EdgeOptions['campaigns']>
 
@@ -51,6 +56,14 @@ export class CampaignsApi {
     return this.#audited(`campaign-${command}`, operator, async (desk) => jsonReply(await desk.command(id, command)))
   }
 
+  /** `POST /api/campaigns/{id}/remove` */
+  remove(id: string, operator: Operator): Promise<Reply> {
+    return this.#audited('campaign-remove', operator, async (desk) => {
+      await desk.remove(id)
+      return jsonReply({ removed: true })
+    })
+  }
+
   /** `GET /api/do-not-call` */
   doNotCallList(): Promise<Reply> {
     return this.#answer(async (desk) => jsonReply({ numbers: await desk.doNotCallList(DO_NOT_CALL_LISTED_MAX) }))
@@ -81,7 +94,7 @@ export class CampaignsApi {
     if (campaigns === null)
       return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls: SAUTIKIT_API_KEY is not set')
     try {
-      return await ask(campaigns)
+      return await campaigns.reached(() => ask(campaigns))
     } catch (thrown) {
       const status = thrown instanceof GatewayError ? STATUS[thrown.code] : undefined
       if (!(thrown instanceof GatewayError) || status === undefined) throw thrown

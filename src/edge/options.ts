@@ -180,7 +180,7 @@ export interface EdgeOptions {
   /** Campaigns and the do-not-call list. Absent: this gateway places no calls. */
   readonly campaigns?: Pick<
     CampaignDesk,
-    'create' | 'list' | 'view' | 'command' | 'report' | 'doNotCall' | 'doNotCallList'
+    'reached' | 'create' | 'list' | 'view' | 'command' | 'remove' | 'report' | 'doNotCall' | 'doNotCallList'
   >
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<StoredFile | null>

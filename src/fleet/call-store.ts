@@ -64,6 +64,15 @@ export interface CallStore {
   settle(key: string, value: string, ttlMs: number): Promise<void>
 
   /**
+   * Writes one part of a sum, where it is higher than what stands there, for `ttlMs`, a whole number from 1. A lower one,
+   * and one beyond TALLY_PARTS_MAX, is only a read.
+   * @param part  who counts: each writes its own part alone, and so does no harm twice
+   * @param amount  from 0
+   * @returns the sum of all other parts
+   */
+  tally(key: string, part: string, amount: number, ttlMs: number): Promise<number>
+
+  /**
    * Writes a node's heartbeat. One that is not higher than the stored one of the same incarnation came late, and is only a
    * read. An entry whose `beat` has not changed for NODE_FORGET_MS of the store's time is deleted. STORE_REFUSED: there
    * are NODES_MAX others.

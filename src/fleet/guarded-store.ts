@@ -37,6 +37,7 @@ export class GuardedStore extends RelayedStore {
     callsOf: noneYet(),
     once: noneYet(),
     settle: noneYet(),
+    tally: noneYet(),
     beat: noneYet(),
     leave: noneYet(),
   }

@@ -8,6 +8,7 @@ import {
   NODE_FORGET_MS,
   OVER_TTL_MS,
   STORED_STREAMS_MAX,
+  TALLY_PARTS_MAX,
 } from '../core/limits.js'
 import { isOwner } from './call-store.js'
 import type {
@@ -26,6 +27,7 @@ import type {
 /** What a store in a process's memory holds: calls, those that are over too, and values written once. The oldest goes. */
 const MEMORY_CALLS_MAX = 100_000
 const MEMORY_ONCE_MAX = 100_000
+const MEMORY_TALLIES_MAX = 20_000
 
 interface Entry {
   owner: OwnerToken
@@ -57,6 +59,7 @@ export class MemoryStore implements CallStore {
   readonly #clock: WallClock
   readonly #calls: LRUCache<string, Entry>
   readonly #once: LRUCache<string, string>
+  readonly #tallies: LRUCache<string, Map<string, number>>
   readonly #nodes = new Map<string, StoredNode>()
 
   constructor(clock: WallClock, bounds: MemoryBounds = { calls: MEMORY_CALLS_MAX, once: MEMORY_ONCE_MAX }) {
@@ -77,6 +80,7 @@ export class MemoryStore implements CallStore {
         if (reason === 'evict') this.counters.onceDropped++
       },
     })
+    this.#tallies = new LRUCache({ ...expiry, max: MEMORY_TALLIES_MAX })
   }
 
   claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall> {
@@ -148,6 +152,18 @@ export class MemoryStore implements CallStore {
   settle(key: string, value: string, ttlMs: number): Promise<void> {
     if (this.#once.get(key) !== undefined) this.#once.set(key, value, { ttl: ttlMs })
     return Promise.resolve()
+  }
+
+  tally(key: string, part: string, amount: number, ttlMs: number): Promise<number> {
+    const parts = this.#tallies.get(key) ?? new Map<string, number>()
+    const had = parts.get(part)
+    if (amount > (had ?? 0) && (had !== undefined || parts.size < TALLY_PARTS_MAX)) {
+      parts.set(part, amount)
+      this.#tallies.set(key, parts, { ttl: ttlMs })
+    }
+    let others = 0
+    for (const [name, each] of parts) if (name !== part) others += each
+    return Promise.resolve(others)
   }
 
   beat(node: NodeRecord): Promise<FleetView> {

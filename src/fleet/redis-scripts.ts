@@ -6,7 +6,8 @@
  * `phase`, `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, … (the log), `streams`
  * and `stream:<nonce>` (what has attached). The sorted set of a node has the keys of its calls, by the time at which
  * they expire; what it holds is a hint, and the call's hash decides. The hash of nodes has for each node
- * `<format> <changedAtMs> <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`).
+ * `<format> <changedAtMs> <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`). The hash of
+ * a sum has the part of each who counts it.
  *
  * A script that fails in its middle is not undone. So each looks first, and its first write is one that a full Redis
  * refuses, or that makes room.
@@ -142,6 +143,21 @@ return standing`,
     numberOfKeys: 1,
     lua: `
 if redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end`,
+  },
+  /** KEYS: the sum. ARGV: part, amount, TTL, TALLY_PARTS_MAX. */
+  tally: {
+    numberOfKeys: 1,
+    lua: `
+local all = redis.call('HGETALL', KEYS[1])
+local had, others = nil, 0
+for i = 1, #all, 2 do
+  if all[i] == ARGV[1] then had = tonumber(all[i + 1]) else others = others + tonumber(all[i + 1]) end
+end
+if tonumber(ARGV[2]) > (had or 0) and (had or #all / 2 < tonumber(ARGV[4])) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return string.format('%.17g', others)`,
   },
   /** KEYS: nodes. ARGV: name, incarnation, beat, JSON, NODE_FORGET_MS, NODES_MAX, 1 to replace whatever stands there. */
   beat: {

@@ -11,6 +11,7 @@ import {
   NODE_FORGET_MS,
   OVER_TTL_MS,
   STORED_STREAMS_MAX,
+  TALLY_PARTS_MAX,
   STORE_DEADLINE_MS,
   STORE_PATIENCE_MS,
 } from '../core/limits.js'
@@ -227,6 +228,10 @@ class RedisStore implements CallStore {
 
   async settle(key: string, value: string, ttlMs: number): Promise<void> {
     await this.#run('settle', this.#once(key), [value, ttlMs])
+  }
+
+  async tally(key: string, part: string, amount: number, ttlMs: number): Promise<number> {
+    return Number(await this.#run('tally', `${this.#prefix}tally:${key}`, [part, amount, ttlMs, TALLY_PARTS_MAX]))
   }
 
   async beat(node: NodeRecord): Promise<FleetView> {

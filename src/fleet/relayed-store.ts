@@ -55,6 +55,10 @@ export abstract class RelayedStore implements CallStore {
     return this.relay('settle', [key, value, ttlMs])
   }
 
+  tally(key: string, part: string, amount: number, ttlMs: number): Promise<number> {
+    return this.relay('tally', [key, part, amount, ttlMs])
+  }
+
   beat(node: NodeRecord): Promise<FleetView> {
     return this.relay('beat', [node])
   }

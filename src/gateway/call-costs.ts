@@ -13,6 +13,8 @@ interface CallCostsOptions {
   /** Of PRICES_FILE; null: none is set. */
   readonly prices: PriceFile | null
   readonly metrics: Metrics
+  /** A known part of the cost of a call of one of our numbers. */
+  readonly spent: (number: string, amount: number) => void
 }
 
 type Part = 'carrier' | 'models' | 'analysis'
@@ -36,9 +38,11 @@ export class CallCosts {
   readonly #rates: CarrierRates
   readonly #known: CounterOf<'agent' | 'part' | 'currency'>
   readonly #unknown: CounterOf<'agent' | 'part'>
+  readonly #spent: CallCostsOptions['spent']
 
-  constructor({ currency, prices, metrics }: CallCostsOptions) {
+  constructor({ currency, prices, metrics, spent }: CallCostsOptions) {
     this.#currency = currency
+    this.#spent = spent
     this.#prices = prices
     this.#rates = prices?.carrier ?? CARRIER_RATES
     this.#known = metrics.defineCounter(
@@ -65,20 +69,22 @@ export class CallCosts {
   }
 
   /** Counts a call that has ended. To be called once, before its analysis. */
-  count({ callSid, agent, outcome, wholeCost }: CallRecord): void {
+  count(record: CallRecord): void {
+    const { wholeCost, outcome } = record
     if (wholeCost === null || outcome === 'refused') return
-    this.#count(callSid, agent, 'carrier', wholeCost.carrier)
-    this.#count(callSid, agent, 'models', wholeCost.models)
+    this.#count(record, 'carrier', wholeCost.carrier)
+    this.#count(record, 'models', wholeCost.models)
   }
 
   /** Counts the analysis of a call. To be called once. */
-  countAnalysis({ callSid, agent, wholeCost }: CallRecord): void {
-    if (wholeCost?.analysis != null) this.#count(callSid, agent, 'analysis', wholeCost.analysis)
+  countAnalysis(record: CallRecord): void {
+    if (record.wholeCost?.analysis != null) this.#count(record, 'analysis', record.wholeCost.analysis)
   }
 
-  #count(callSid: string, agent: string, part: Part, { known, unknown }: CostPart): void {
+  #count({ callSid, agent, number }: CallRecord, part: Part, { known, unknown }: CostPart): void {
     this.#known({ agent, part, currency: this.#currency }).inc(known, callSid)
     if (unknown !== null) this.#unknown({ agent, part }).inc(1, callSid)
+    if (number !== undefined) this.#spent(number, known)
   }
 
   /** The call itself, its stream, and the people whom it was given to. */

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentDefinition } from '../agents/definition.js'
 import { CampaignDesk } from '../campaigns/campaign-desk.js'
 import { Campaigns } from '../campaigns/campaigns.js'
@@ -10,6 +11,7 @@ import { FileQueue } from '../campaigns/file-queue.js'
 import type { RowQueue } from '../campaigns/row-queue.js'
 import type { Config } from '../config/settings.js'
 import type { CallStore } from '../fleet/call-store.js'
+import { GatewayError } from '../core/errors.js'
 import { parseRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import { onDemand } from './on-demand.js'
@@ -26,6 +28,7 @@ interface CampaignsSideOptions {
   readonly slots: () => { readonly capacity: number; readonly free: number }
   readonly walletMinor: () => number | null
   readonly walletEmpty: () => void
+  readonly budgetSpent: (number: string) => boolean
   readonly told: (news: CampaignNews) => void
   readonly metrics: Metrics
   readonly log: Log
@@ -35,7 +38,8 @@ interface CampaignsSideOptions {
 interface CampaignsSide {
   readonly campaigns: Campaigns
   readonly desk: CampaignDesk
-  readonly doNotCall: DoNotCall
+  /** A person says in a call that they want no more of them. @returns whether that is written. Does not reject */
+  readonly callNoMore: (number: string) => Promise<boolean>
 }
 
 /** What receivers are told of a campaign: a row is about its call, where it had one. */
@@ -49,6 +53,9 @@ export function campaignMessage(news: CampaignNews): MessageNews {
   return { id: `${row.campaign}:${row.id}`, type: news.type, callSid, agent: row.agent, data: row }
 }
 
+/** How long a person who wants no more calls waits for an answer. */
+const DO_NOT_CALL_MS_MAX = 2000
+
 /** Where campaigns are kept below DATA_DIR. */
 const FOLDER = 'campaigns'
 
@@ -57,7 +64,8 @@ const FOLDER = 'campaigns'
  * @throws what the file system throws
  */
 export async function openCampaigns(options: CampaignsSideOptions): Promise<CampaignsSide> {
-  const { config, outbound, store, agent, agentNames, slots, walletMinor, walletEmpty, told, metrics } = options
+  const { config, outbound, store, agent, agentNames, slots, walletMinor, walletEmpty, budgetSpent, told, metrics } =
+    options
   const log = options.log.component('campaigns')
   const { queue, doNotCall } = await opened(config, log)
   const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
@@ -88,7 +96,9 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     slots,
     walletMinor,
     walletEmpty,
+    budgetSpent,
     perMinute: config.outboundPerMinute,
+    keepMs: config.recordsKeepDays * 86_400_000,
     wallClock: Date.now,
     random: Math.random,
     log,
@@ -110,7 +120,18 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     prefixes: config.outboundPrefixes,
     wallClock: Date.now,
   })
-  return { campaigns, desk, doNotCall }
+  const callNoMore = async (number: string): Promise<boolean> => {
+    try {
+      const written = doNotCall.add(number, 'caller', Date.now()).then(() => true)
+      const late = sleep(DO_NOT_CALL_MS_MAX, false, { ref: false })
+      if (await Promise.race([written, late])) return true
+      throw new GatewayError('STORE_DOWN', `it was not written within ${DO_NOT_CALL_MS_MAX} ms`)
+    } catch (thrown) {
+      log.error({ err: thrown }, 'a number could not be put on the do-not-call list')
+      return false
+    }
+  }
+  return { campaigns, desk, callNoMore }
 }
 
 async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {

@@ -50,6 +50,7 @@ import {
 import { CallErasure } from './call-erasure.js'
 import { CallAnalyses } from './call-analyses.js'
 import { CallCosts } from './call-costs.js'
+import { DailyBudgets } from './daily-budgets.js'
 import { openCallArchive, resumesAlone, usesDataFolder } from './call-archive.js'
 import {
   callDetails,
@@ -226,7 +227,20 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     onNameTaken: () => tellNameTaken(),
   })
   const backends = backendSettings(config)
-  const costs = new CallCosts({ currency: config.currency, prices: backends.prices, metrics })
+  const budgets = await DailyBudgets.open({
+    businesses: numbers.businesses,
+    store: fleet.store.patient,
+    file: folder === null ? null : join(config.dataDir, 'daily-budgets.json'),
+    wallClock: Date.now,
+    log: log.component('gateway'),
+  })
+  countBudgets(metrics, budgets)
+  const costs = new CallCosts({
+    currency: config.currency,
+    prices: backends.prices,
+    metrics,
+    spent: (number, amount) => budgets.spend(number, amount),
+  })
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details =
     api === null
@@ -278,6 +292,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     recoveryPerMinute: config.recoveryPerMinute,
     prefixes: config.outboundPrefixes,
     isOurs: (number) => numbers.businesses.has(number),
+    budgetSpent: (number) => budgets.step(number) === 'messages',
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
@@ -347,6 +362,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           agentNames: () => [...agents.keys()],
           slots: () => ({ capacity: calls?.capacity ?? 0, free: (calls?.free ?? 0) - outbound.waiting }),
           walletMinor: () => wallet?.minor ?? null,
+          budgetSpent: (number) => budgets.step(number) === 'messages',
           walletEmpty: () => wallet?.empty(),
           told: (news) => kept.tell(campaignMessage(news)),
           metrics,
@@ -387,6 +403,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       record: kept.record,
       openRecords: kept.openRecords,
       withCost: costs.withCost,
+      budgetStep: (number) => budgets.step(number),
       privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
       ended: kept.ended,
       afterStream: config.afterStream === 'learn' ? null : config.afterStream,
@@ -396,11 +413,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         kept.tell({ type: 'call.started', callSid, agent, number, data: started })
       },
       onPromise: (state) => void placing?.campaigns.promise(state),
-      onDoNotCall: (number) => {
-        placing?.doNotCall.add(number, 'caller', Date.now()).catch((thrown: unknown) => {
-          log.error({ err: thrown }, 'a number could not be put on the do-not-call list')
-        })
-      },
+      onDoNotCall: (number) => placing?.callNoMore(number) ?? Promise.resolve(false),
       onWaitUnheard: ({ id, ...data }) => {
         const { callSid, agent, to: number } = data
         const type = 'tool.waiting.done'
@@ -524,8 +537,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         // An id of its own: messages about the erased calls are gone.
         told: (callSids) =>
           kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
-        forgetRows: (number) => placing?.desk.forget(number) ?? Promise.resolve(0),
-        ...(placing === null ? {} : { campaignsOf: (number: string) => placing.desk.ofNumber(number) }),
+        ...(placing === null
+          ? {}
+          : {
+              forgetRows: (number: string) => placing.desk.reached(() => placing.desk.forget(number)),
+              campaignsOf: (number: string) => placing.desk.reached(() => placing.desk.ofNumber(number)),
+            }),
         store: fleet.store,
         keeper: fleet.keeper,
         carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),
@@ -558,7 +575,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers })
     await fleet.node.start()
     // Redis may be away: calls come in all the same.
-    void placing?.campaigns.start()
+    void placing?.campaigns.look()
     void wallet?.look()
     const registry = calls
     const left = kept.left.map(({ record }) => record)
@@ -577,6 +594,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       speech.close(),
       traces?.close(),
       placing?.campaigns.close(0),
+      budgets.close(),
       kept.close(),
       fleet.close(),
     ])
@@ -613,6 +631,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       await running.edge.close()
       await phone.close()
       await analyses.close()
+      await budgets.close()
       // While the store of the fleet can still be told what receivers have taken.
       await kept.closeMessages()
       await fleet.close()
@@ -634,6 +653,17 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     stop: (drainTimeoutMs) => stop(drainTimeoutMs),
     stopped,
   }
+}
+
+function countBudgets(metrics: Metrics, budgets: DailyBudgets): void {
+  const gauge = metrics.defineLabelledGauge(
+    'budget_numbers',
+    'Numbers with a budget of the day, by how far it is used up',
+    ['step'],
+    'max',
+  )
+  for (const step of ['cheaper', 'messages', null] as const)
+    gauge.from({ step: step ?? 'none' }, () => budgets.count(step))
 }
 
 /**

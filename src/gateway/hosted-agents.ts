@@ -2,14 +2,18 @@ import { join } from 'node:path'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
 import { agentFor, factsReadBy } from '../agents/business.js'
+import type { Business } from '../agents/business.js'
+import type { PriceFile } from '../agents/prices.js'
 import { AgentWatch } from '../agents/agent-watch.js'
 import { numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
+import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
+import { resolveBackend } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
-import { resolveShares } from '../backends/split.js'
+import { allCallsOn, resolveShares } from '../backends/split.js'
 import { packageRoot } from '../config/package-root.js'
 import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
@@ -44,13 +48,58 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
     assets,
     facts: factsOf(definition),
     reads: factsReadBy(definition),
-    forBusiness: (business) => {
-      const bound = agentFor(definition, business, Date.now())
-      return { ...agent, definition: bound, facts: factsOf(bound), serves: { business, file: definition } }
+    forBusiness: (business, step = null) => {
+      const own = agentFor(definition, business, Date.now())
+      const bound = step === 'messages' ? takingMessages(own) : own
+      const served = { ...agent, definition: bound, facts: factsOf(bound), serves: { business, file: definition } }
+      const { cheaper } = business.budget ?? {}
+      if (step === 'messages') return { ...served, messagesOnly: true, shares: allCallsOn(TAKES_MESSAGES) }
+      if (step !== 'cheaper' || cheaper === undefined) return served
+      return { ...served, shares: allCallsOn(resolveBackend(name, cheaper.backend, settings, backends)) }
     },
     shares: resolveShares(name, backend, settings, backends, offline !== null),
   }
   return agent
+}
+
+/** The backend whose recogniser and voice take a message without a model. */
+const TAKES_MESSAGES = 'cascade'
+
+/** An agent that begins at once to take a message. */
+function takingMessages(agent: AgentDefinition): AgentDefinition {
+  const { escalation } = agent
+  if (escalation?.message == null) return agent
+  const { only } = escalation.message
+  return { ...agent, greeting: only, escalation: { ...escalation, message: { ...escalation.message, name: only } } }
+}
+
+/** Why a business cannot have the budget that its entry asks for; null: it can, or asks for none. */
+function budgetFault(
+  { budget }: Business,
+  agent: AgentDefinition,
+  config: Config,
+  settings: BackendSettings,
+): string | null {
+  if (budget === undefined) return null
+  const [unrated] = unratedCurrencies(config, settings.prices)
+  if (unrated !== undefined)
+    return `budget: PRICES_FILE has no exchange rate from ${unrated} to ${config.currency} (CURRENCY), so what calls cost is not known`
+  const { escalation } = agent
+  if (escalation?.strategies.includes('callback') !== true || escalation.message === null)
+    return `budget: the agent ${agent.name} takes no messages, which are all that is left beyond it; allowed: an agent with callback in escalation.strategies, and escalation.message`
+  try {
+    resolveBackend(agent.name, TAKES_MESSAGES, settings, agent.backends)
+    if (budget.cheaper !== undefined) resolveBackend(agent.name, budget.cheaper.backend, settings, agent.backends)
+    return null
+  } catch (thrown) {
+    return `budget: ${messageOf(thrown)}`
+  }
+}
+
+/** Currencies in which calls are charged, and that PRICES_FILE does not convert to CURRENCY. */
+export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices: PriceFile | null): string[] {
+  const charged = [priceList([prices]).currency, (prices?.carrier ?? CARRIER_RATES).currency]
+  return [...new Set(charged)].filter((from) => exchangeRate(prices, from, currency) === null)
 }
 
 /**
@@ -72,7 +121,13 @@ export async function hostedAgents(
       `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
     )
   }
-  const numbers = await Numbers.open(config.numbersFile, env, () => definitionsOf(agents))
+  const settings = backendSettings(config)
+  const numbers = await Numbers.open(
+    config.numbersFile,
+    env,
+    () => definitionsOf(agents),
+    (business, agent) => budgetFault(business, agent, config, settings),
+  )
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
   return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped }
 }

@@ -15,6 +15,9 @@ import type { Log } from '../telemetry/log.js'
 const NUMBERS_SETTLE_MS = 300
 const UNREAD_MS_MAX = 3000
 
+/** Why a business cannot be served by its agent with the gateway's settings; null: it can. */
+type FaultOf = (business: Business, agent: AgentDefinition) => string | null
+
 /** The businesses of NUMBERS_FILE. The maps are changed in place by edits. */
 export class Numbers {
   /** By number. */
@@ -24,10 +27,12 @@ export class Numbers {
   /** Our numbers to which a token of the ops port is limited, by the SHA-256 of the token, hex. */
   readonly opsTokens = new Map<string, ReadonlySet<string>>()
   readonly #file: NumbersFile | null
+  readonly #faultOf: FaultOf
   #agents: () => ReadonlyMap<string, AgentDefinition> = () => new Map()
 
-  private constructor(path: string | null, env: Environment) {
-    this.#file = path === null ? null : new NumbersFile(path, env)
+  private constructor(path: string | null, env: Environment, faultOf: FaultOf) {
+    this.#file = path === null ? null : new NumbersFile(path, env, faultOf)
+    this.#faultOf = faultOf
   }
 
   /**
@@ -39,8 +44,9 @@ export class Numbers {
     path: string | null,
     env: Environment,
     agents: () => ReadonlyMap<string, AgentDefinition>,
+    faultOf: FaultOf = () => null,
   ): Promise<Numbers> {
-    const numbers = new Numbers(path, env)
+    const numbers = new Numbers(path, env, faultOf)
     numbers.#agents = agents
     const { fault } = await numbers.#read()
     if (fault !== '') throw new GatewayError('AGENT_INVALID', fault)
@@ -53,16 +59,13 @@ export class Numbers {
     return null
   }
 
-  /** Why an agent's new version cannot be used: a business whose number it answers lacks facts. Null: it can. */
+  /** Why an agent's new version cannot be used by a business whose number it answers. Null: it can. */
   lacking(agent: AgentDefinition): string | null {
     const reads = factsReadBy(agent)
-    const missing = new Set(
-      [...this.businesses.values()]
-        .filter((business) => business.agent === agent.name)
-        .flatMap((business) => missingFacts(reads, business)),
-    )
+    const served = [...this.businesses.values()].filter((business) => business.agent === agent.name)
+    const missing = new Set(served.flatMap((business) => missingFacts(reads, business)))
     return missing.size === 0
-      ? null
+      ? (served.map((business) => this.#faultOf(business, agent)).find((fault) => fault !== null) ?? null)
       : `reads ${[...missing].map((name) => `{{business.${name}}}`).join(', ')}, which not all of its numbers have (NUMBERS_FILE)`
   }
 

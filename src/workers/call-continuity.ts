@@ -39,6 +39,7 @@ export type KeptNow = Omit<
   | 'agent'
   | 'agentHash'
   | 'direction'
+  | 'budgetStep'
   | 'from'
   | 'to'
   | 'placed'
@@ -121,7 +122,7 @@ export class CallContinuity {
   }
 
   #keptNow(): KeptCall {
-    const { callSid, agent, direction, from, to, placed } = this.call
+    const { callSid, agent, direction, from, to, placed, budgetStep = null } = this.call
     return {
       version: KEPT_CALL_VERSION,
       node: this.#context.keeper?.node ?? '',
@@ -144,6 +145,7 @@ export class CallContinuity {
               leaveMessage: placed.leaveMessage,
               promised: placed.promised,
             },
+      budgetStep,
       preparedWallMs: this.#preparedWallMs,
       elapsedMs: this.#context.clock() - this.preparedAtMs,
       ...this.#options.now(),

@@ -36,6 +36,8 @@ export interface CallStart {
   readonly variables?: CallVariables
   /** False: an answering machine gets no message. Default: what the agent's file says. */
   readonly leaveMessage?: boolean
+  /** The call is answered by the taker of messages alone, on the cascade. Default: false. */
+  readonly messagesOnly?: boolean
   /** Knowledge and modules that the agent's file names. */
   readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
@@ -80,6 +82,8 @@ export type ToCall =
   | { readonly type: 'escalation'; readonly step: EscalationStep }
   /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
   | { readonly type: 'verification-attempts'; readonly left: number }
+  /** Answers `do-not-call`. `kept`: their number is on the list. */
+  | { readonly type: 'do-not-call'; readonly callId: string; readonly kept: boolean }
   /** Answers `tool-intent`. */
   | { readonly type: 'tool-intent'; readonly key: string; readonly answer: EffectAnswer }
   /** News of a tool that waits; again after a move to another worker, until the caller has heard it. */
@@ -106,7 +110,7 @@ export type FromCall =
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   /** The person on the line wants no calls from us. */
-  | { readonly type: 'do-not-call' }
+  | { readonly type: 'do-not-call'; readonly callId: string }
   | { readonly type: 'recording-announced' }
   /** Nothing of the caller is to be recorded or listened to, or it is again. */
   | { readonly type: 'private'; readonly on: boolean }

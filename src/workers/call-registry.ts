@@ -12,7 +12,7 @@ import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { Handoff } from '../call/documents/handoff.js'
-import type { CallAnalysis, CallRecord, CarrierDetail } from '../call/documents/record.js'
+import type { BudgetStep, CallAnalysis, CallRecord, CarrierDetail } from '../call/documents/record.js'
 import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -113,8 +113,10 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onStarted?: (started: CallStarted) => void
   /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
   readonly onPromise?: (state: KeptState) => void
+  /** How far the budget of the day of one of our numbers is used up; absent: none has one. */
+  readonly budgetStep?: (number: string) => BudgetStep | null
   /** The owner of a number wants no calls from us; absent: there is no list. */
-  readonly onDoNotCall?: (number: string) => void
+  readonly onDoNotCall?: MainThreadContext['doNotCall']
   /** Receives each outcome of a tool that its caller has not heard. */
   readonly onWaitUnheard?: (news: WaitUnheard) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
@@ -324,12 +326,12 @@ export class CallRegistry implements CallDirectory {
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       streamLost: this.#options.onStreamLost ?? null,
-      doNotCall: (number) => this.#options.onDoNotCall?.(number),
+      doNotCall: (number) => this.#options.onDoNotCall?.(number) ?? Promise.resolve(false),
       promised: (state) => this.#options.onPromise?.(state),
       handoffNews: (news) => this.#options.onHandoff?.(news),
       started: (started) => this.#options.onStarted?.(started),
-      agent: (name, business) =>
-        (business === null ? this.#options.agents.get(name) : this.#hosted(name, business.number)) ?? null,
+      agent: (name, business, step) =>
+        (business === null ? this.#options.agents.get(name) : this.#hosted(name, business.number, step)) ?? null,
       callNumber: () => {
         this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
         return this.#numbered
@@ -374,12 +376,12 @@ export class CallRegistry implements CallDirectory {
   }
 
   /** An agent with the facts of the business that has this number; undefined where one that it reads is missing. */
-  #hosted(name: string, number: string): HostedAgent | undefined {
+  #hosted(name: string, number: string, step: BudgetStep | null = null): HostedAgent | undefined {
     const agent = this.#options.agents.get(name)
     const business = this.#options.businesses?.get(number)
     const { reads = new Set<string>() } = agent ?? {}
     if (business === undefined) return reads.size === 0 ? agent : undefined
-    return missingFacts(reads, business).length > 0 ? undefined : (agent?.forBusiness?.(business) ?? agent)
+    return missingFacts(reads, business).length > 0 ? undefined : (agent?.forBusiness?.(business, step) ?? agent)
   }
 
   /** Our own number in a call, where a business has it. */
@@ -418,7 +420,11 @@ export class CallRegistry implements CallDirectory {
     const replaces = lost?.state === 'cut'
     if ((this.#draining && !(replaces && !this.#leaving)) || this.#closed)
       throw new GatewayError('DRAINING', 'this node accepts no new calls')
-    const agent = this.#hosted(call.agent, call.direction === 'outbound' ? call.from : call.to)
+    const ours = call.direction === 'outbound' ? call.from : call.to
+    // One that goes on keeps what it was answered with; a promised call back is another call.
+    const anew = resume === null || call.placed?.promised === true
+    const budgetStep = anew ? (this.#options.budgetStep?.(ours) ?? null) : resume.kept.budgetStep
+    const agent = this.#hosted(call.agent, ours, budgetStep)
     if (agent === undefined) {
       throw new GatewayError(
         'AGENT_UNKNOWN',
@@ -440,7 +446,7 @@ export class CallRegistry implements CallDirectory {
       bound === agent.definition
         ? agent
         : { ...agent, definition: bound, serves: { business: null, file: agent.definition, ...agent.serves } }
-    const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call) }, hosted, this.#context, resume)
+    const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call), budgetStep }, hosted, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
     if (withAgent) this.#tasks++

@@ -230,14 +230,14 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
  * @param changesTools  false: the service keeps the tools that it begins with, so that it gets those of all stages
  */
 export function toolSpecs(
-  { agent, assets, resume, direction }: CallStart,
+  { agent, assets, resume, direction, messagesOnly = false }: CallStart,
   fromServers: readonly ToolSpec[] = [],
   stages: Stages | null = null,
   changesTools = true,
 ): readonly ToolSpec[] {
   const { escalation } = agent
   const gateway = GATEWAY_TOOLS.filter(({ name }) => {
-    if (name === ESCALATE_TOOL) return escalation !== null
+    if (name === ESCALATE_TOOL) return escalation !== null && !messagesOnly
     return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
   })
   const asks = resume?.checkpoint.callBack === 'asks'

@@ -225,6 +225,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       budget: budgetOf(agent),
       prices: agent.budget?.prices ?? null,
       message: messagePhrases(agent),
+      messagesOnly: start.messagesOnly ?? false,
     },
     {
       speech,

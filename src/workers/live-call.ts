@@ -12,6 +12,7 @@ import type { Handoff } from '../call/documents/handoff.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
+import type { BudgetStep } from '../call/documents/record.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { Overload } from './load-gate.js'
 
@@ -67,6 +68,8 @@ export interface NewCall {
   readonly placed?: PlacedCall
   /** Our own number where NUMBERS_FILE has it: records show it. */
   readonly number?: string
+  /** How far the number's budget of the day is used up; null or absent: it costs what any other call does. */
+  readonly budgetStep?: BudgetStep | null
 }
 
 /** A call that this gateway asked the carrier to place. */

@@ -7,7 +7,7 @@ import type { Attempt, LockRule, Verdict } from '../agents/verification-lock.js'
 import type { StreamFault } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
-import type { EndReason, OutboundRecord } from '../call/documents/record.js'
+import type { BudgetStep, EndReason, OutboundRecord } from '../call/documents/record.js'
 import { usesLegRate } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -206,6 +206,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       log: () => this.#continuity.logKept(),
     })
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
+    if (before === null && this.#budgetStep !== null) this.#mark('budget-step', this.#budgetStep)
     this.#effects = new CallEffects(
       {
         callSid: call.callSid,
@@ -273,6 +274,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
     this.#context.metrics.streamsOfferedAgain.inc(1, this.callSid)
     this.#mark('stream-offered-again', `offer ${this.streamOffers} of at most ${STREAM_OFFERS_MAX}`)
+  }
+
+  get #budgetStep(): BudgetStep | null {
+    return this.#continuity.call.budgetStep ?? null
   }
 
   get state(): LiveCallState {
@@ -346,7 +351,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** A tool that waits may be one of an agent that has handed the call over. */
   #toolOf(name: string): AgentDefinition['tools'][number] | undefined {
     const { definition, serves } = this.#hosted
-    const before = this.#record.log.handovers.map(({ from }) => this.#context.agent(from, serves?.business ?? null))
+    const before = this.#record.log.handovers.map(({ from }) =>
+      this.#context.agent(from, serves?.business ?? null, this.#budgetStep),
+    )
     const agents = [definition, ...before.flatMap((hosted) => hosted?.definition ?? [])]
     return agents.flatMap(({ tools }) => tools).find((tool) => tool.name === name)
   }
@@ -718,6 +725,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       business: this.#hosted.serves?.business ?? null,
       variables: this.#continuity.call.placed?.variables ?? {},
       leaveMessage: this.#continuity.call.placed?.leaveMessage ?? true,
+      messagesOnly: this.#hosted.messagesOnly ?? false,
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#share.names,
       from: this.#caller,
@@ -786,7 +794,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#state === 'ended' || this.#state === 'cut')
       return this.#taskEnded(null, 'it ended while it was handed over')
     const before = this.#hosted
-    const next = this.#context.agent(name, before.serves?.business ?? null)
+    const next = this.#context.agent(name, before.serves?.business ?? null, this.#budgetStep)
     if (next === null)
       this.#log.warn({ to_agent: name }, 'no such agent any more: the call stays with the one that it has')
     this.#hosted = next ?? before
@@ -1012,7 +1020,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#escalation.callback(message.wish)
         return
       case 'do-not-call':
-        if (this.#caller !== '') this.#context.doNotCall(this.#caller)
+        void this.#doNotCall(message.callId)
         return
       case 'tool-intent': {
         const { key, tool } = message
@@ -1077,6 +1085,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       default:
         assertNever(message)
     }
+  }
+
+  async #doNotCall(callId: string): Promise<void> {
+    const kept = this.#caller !== '' && (await this.#context.doNotCall(this.#caller))
+    this.#send({ type: 'do-not-call', callId, kept })
   }
 
   // --- verification of the caller -------------------------------------------------------------------------
@@ -1158,7 +1171,8 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
 /** The agent that had the call when its node was lost. */
 function handedTo(before: KeptState | null, hosted: HostedAgent, context: MainThreadContext): HostedAgent {
   const to = before?.log.handovers.at(-1)?.to
-  return (to === undefined ? null : context.agent(to, hosted.serves?.business ?? null)) ?? hosted
+  const { business = null } = hosted.serves ?? {}
+  return (to === undefined ? null : context.agent(to, business, before?.kept.budgetStep ?? null)) ?? hosted
 }
 
 /** Text for the call's timeline. */

@@ -6,7 +6,7 @@ import type { VerificationLocks } from '../agents/verification-lock.js'
 import type { BackendShare } from '../backends/split.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { CallLogEntry } from '../call/call-log.js'
-import type { CallRecord, TimelineMark } from '../call/documents/record.js'
+import type { BudgetStep, CallRecord, TimelineMark } from '../call/documents/record.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import type { HumanCalls } from '../escalation/human-calls.js'
@@ -85,8 +85,13 @@ export interface HostedAgent {
   readonly shares: readonly BackendShare[]
   /** Facts of a business that it reads; absent: none. */
   readonly reads?: ReadonlySet<string>
-  /** The same agent as it answers for a business now. Absent: its facts change nothing (tests). */
-  readonly forBusiness?: (business: Business) => HostedAgent
+  /**
+   * The same agent as it answers for a business now. Absent: its facts change nothing (tests).
+   * @param step  of the budget of its day
+   */
+  readonly forBusiness?: (business: Business, step?: BudgetStep | null) => HostedAgent
+  /** It takes messages, and does nothing else. Absent: false. */
+  readonly messagesOnly?: boolean
   /** Set by `forBusiness`, and where the call's variables are in the words. `file`: the agent as its file has it. */
   readonly serves?: { readonly business: Business | null; readonly file: AgentDefinition }
 }
@@ -127,7 +132,7 @@ export interface MainThreadContext extends MainThreadServices {
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
-  agent(name: string, business: Business | null): HostedAgent | null
+  agent(name: string, business: Business | null, step: BudgetStep | null): HostedAgent | null
   /** A number for a new call, unique in this process; never 0. */
   callNumber(): number
   /**
@@ -159,8 +164,8 @@ export interface MainThreadContext extends MainThreadServices {
   keepJournal(callSid: CallSid, lines: readonly string[]): void
   /** The caller was promised a call back: the call as it is now; again when it has ended. */
   promised(state: KeptState): void
-  /** The owner of a number wants no calls from us. */
-  doNotCall(number: string): void
+  /** The owner of a number wants no calls from us. @returns whether that is written; within seconds. Does not reject */
+  doNotCall(number: string): Promise<boolean>
   /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void
   /** The first stream of a call has opened. */

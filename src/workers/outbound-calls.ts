@@ -104,6 +104,8 @@ export interface OutboundCallsOptions {
   readonly prefixes: readonly string[]
   /** Whether NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
   readonly isOurs?: (number: string) => boolean
+  /** Whether one of our numbers has used up its budget of the day. Absent: none has one. */
+  readonly budgetSpent?: (number: string) => boolean
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
@@ -282,6 +284,10 @@ export class OutboundCalls {
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
     const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
     if (!mayRing) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
+    // A caller who was cut off is rung back all the same.
+    const recovers = order.recovers !== undefined && order.clientRequestId === undefined
+    if (!recovers && this.#options.budgetSpent?.(from) === true)
+      throw new GatewayError('RATE_LIMITED', 'the number has used up its budget of the day', { retryable: true })
     const url = voiceUrl(order.agent)
     if (url === null) throw refusal('PUBLIC_URL is not set: the carrier could not reach this gateway')
     if (draining()) throw new GatewayError('DRAINING', 'this gateway accepts no new calls')
@@ -291,10 +297,9 @@ export class OutboundCalls {
       throw new GatewayError('CAPACITY', 'all call slots are in use', { retryable: true })
     }
     const { perMinute, recoveryPerMinute } = this.#options
-    const [budget, allowed, setting] =
-      order.recovers === undefined || order.clientRequestId !== undefined
-        ? [this.#orders, perMinute, 'OUTBOUND_PER_MINUTE']
-        : [this.#recoveries, recoveryPerMinute, 'RECOVERY_PER_MINUTE']
+    const [budget, allowed, setting] = recovers
+      ? [this.#recoveries, recoveryPerMinute, 'RECOVERY_PER_MINUTE']
+      : [this.#orders, perMinute, 'OUTBOUND_PER_MINUTE']
     if (!budget.take())
       throw new GatewayError('RATE_LIMITED', `more than ${allowed} calls a minute (${setting})`, { retryable: true })
     return { agent, from, url }

@@ -73,6 +73,13 @@ interface CallParts {
 /** The day has begun on every clock when its model is told. */
 const MIDNIGHT_MARGIN_MS = 1000
 
+/** What a model gets where the wish of a person to be called no more could not be written. */
+const NOT_NOTED = {
+  ok: false,
+  value: { error: 'It could not be written down. Say so, say that you are sorry, and try once more.' },
+  error: 'STORE_DOWN',
+} as const
+
 /**
  * One call on a media worker: joins the caller's intake, the session, the backend, the tools and the playout. All
  * decisions are the session's; this class only carries them out. Its methods `receive`, `take`, `detect`, `attend`,
@@ -425,6 +432,12 @@ export class WorkerCall implements BackendSink {
         return this.#tools.intended(message.key, message.answer)
       case 'tool-outcome':
         return this.#handle(message)
+      case 'do-not-call':
+        return this.#handle({
+          type: 'tool-result',
+          callId: message.callId,
+          ...(message.kept ? { ok: true, value: { noted: true } } : NOT_NOTED),
+        })
       case 'speech':
         // Taken by the worker's speech client, which listens to the same port.
         return
@@ -582,7 +595,7 @@ export class WorkerCall implements BackendSink {
       case 'callback':
         return this.#post({ type: 'callback', wish: output.wish })
       case 'do-not-call':
-        return this.#post({ type: 'do-not-call' })
+        return this.#post(output)
       case 'recording-announced':
         return this.#post({ type: 'recording-announced' })
       case 'end-stream':

@@ -204,7 +204,9 @@ const EXCHANGE: PriceFile = {
 }
 const costsIn = (currency: string, prices: PriceFile | null) => {
   const metrics = new Metrics({ version: 'test', processMetrics: false })
-  return { metrics, costs: new CallCosts({ currency, prices, metrics }) }
+  const spends: (readonly [string, number])[] = []
+  const spent = (number: string, amount: number): void => void spends.push([number, amount])
+  return { metrics, spends, costs: new CallCosts({ currency, prices, metrics, spent }) }
 }
 const modelCost = (currency: string, known: number, unknown: string | null = null): CallCost => ({
   currency,
@@ -218,8 +220,8 @@ const called = (changes: Partial<CallRecord>) =>
   endedCall({ durationMs: 61_000, cost: modelCost('USD', 0.02), ...changes })
 
 t.test("a call's whole cost is the carrier's, the models' and the analysis', in one currency", async (t) => {
-  const { costs, metrics } = costsIn('KES', EXCHANGE)
-  const inbound = costs.withCost(called({}))
+  const { costs, metrics, spends } = costsIn('KES', EXCHANGE)
+  const inbound = costs.withCost(called({ number: '+254720000101' }))
   t.match(inbound.wholeCost, {
     currency: 'KES',
     carrier: { by: 'rates', amount: 1 },
@@ -244,6 +246,11 @@ t.test("a call's whole cost is the carrier's, the models' and the analysis', in 
     costs.withCost(called({ direction: 'outbound', durationMs: 0, cost: null })).wholeCost,
     { amount: 0, carrier: { amount: 0 }, models: { amount: 0 } },
     'nobody answered',
+  )
+  t.same(
+    spends,
+    [1, 2.6, 2].map((amount) => ['+254720000101', amount]),
+    'the budget of its number learns of each part',
   )
   const page = await metrics.render()
   for (const [part, amount] of Object.entries({ carrier: 1, models: 2.6, analysis: 2 }))

@@ -5,13 +5,14 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import { campaignSchema, policyOf, readWindow } from '../../src/campaigns/campaign.js'
+import { CALL_BACKS, campaignSchema, policyOf, readWindow } from '../../src/campaigns/campaign.js'
 import type { Campaign, Row, TryResult } from '../../src/campaigns/campaign.js'
 import { Campaigns } from '../../src/campaigns/campaigns.js'
 import type { CampaignNews } from '../../src/campaigns/campaigns.js'
 import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
+import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
 import { wallOfLocal } from '../../src/campaigns/local-time.js'
 import { afterTry, verdictOf } from '../../src/campaigns/scheduler.js'
 import type { Facts } from '../../src/campaigns/scheduler.js'
@@ -19,6 +20,7 @@ import { CallLog } from '../../src/call/call-log.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { countryZone } from '../../src/sautikit/phone.js'
@@ -26,6 +28,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.js'
 import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
 import { keptCall } from '../support/kept-call.js'
+import { hasRedis, startRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
 
 const NAIROBI = 'Africa/Nairobi'
@@ -65,7 +68,7 @@ const row = (n: number, more: Partial<Row> = {}): Row => ({
   ...more,
 })
 
-const FREE: Facts = { doNotCall: false, walletMinor: null, capacity: 100, free: 100 }
+const FREE: Facts = { doNotCall: false, walletMinor: null, budgetSpent: false, capacity: 100, free: 100 }
 
 t.test('a window is read, and what is none is named', (t) => {
   t.match(readWindow('Mon-Sat 09:00-18:00'), { mon: ['09:00-18:00'], sat: ['09:00-18:00'] })
@@ -96,6 +99,9 @@ t.test('whether a row may be called now', (t) => {
   t.match(verdict({}, { ...FREE, doNotCall: true }), { do: 'end', result: 'do-not-call' })
   t.match(verdict({}, { ...FREE, walletMinor: 9999 }), { why: 'wallet', all: true })
   t.match(verdict({}, { ...FREE, walletMinor: 10_000 }), { do: 'call' })
+  t.match(verdict({}, { ...FREE, budgetSpent: true }), { do: 'wait', why: 'budget', all: true })
+  const back = row(1, { campaign: CALL_BACKS })
+  t.match(verdict({}, { ...FREE, budgetSpent: true }, FRIDAY_10, back), { why: 'budget', all: false })
   t.match(
     verdict({}, { ...FREE, free: 20 }),
     { why: 'inbound', all: true },
@@ -184,7 +190,7 @@ async function desk(
   const news: CampaignNews[] = []
   const held: string[] = []
   const refuse: { with: Error | null } = { with: null }
-  const facts = { capacity: 100, free: 100, walletMinor: null as number | null }
+  const facts = { capacity: 100, free: 100, walletMinor: null as number | null, budgetSpent: false }
   const agent = agentSchema.parse(AGENT)
   const placed: OutboundOrder[] = []
   const campaigns = new Campaigns({
@@ -201,6 +207,8 @@ async function desk(
     agent: (name) => (name === agent.name ? agent : undefined),
     slots: () => ({ capacity: facts.capacity, free: facts.free }),
     walletMinor: () => facts.walletMinor,
+    budgetSpent: () => facts.budgetSpent,
+    keepMs: 90 * 24 * HOUR,
     walletEmpty: () => {
       facts.walletMinor = 0
     },
@@ -212,7 +220,7 @@ async function desk(
     told: (one) => void news.push(one),
     later: (ms, run) => void later(ms, run),
   })
-  await campaigns.start()
+  await campaigns.look()
   t.teardown(() => campaigns.close(0))
   /** The clock goes on, second by second. */
   const pass = async (ms: number): Promise<void> => {
@@ -542,3 +550,97 @@ t.test('the do-not-call list survives a restart, and a line that was cut off', a
   const third = await FileDoNotCall.open(path)
   t.same(await Promise.all(['1', '2', '3'].map((last) => third.has(`070000000${last}`))), [true, false, true])
 })
+
+const ids = (all: readonly Campaign[]): string[] => all.map(({ id }) => id).sort()
+
+t.test('what is over is forgotten when it is removed, and by itself after its time', async (t) => {
+  const { campaigns, queue, pass, time, office } = await officeOf(t)
+  await queue.add('reminders-1', [row(1, { result: 'person' }), row(2, { result: 'busy' })])
+  await campaigns.keep(campaign())
+  t.match(await office.view('reminders-1'), { stands: 'done', waiting: 0, results: { person: 1, busy: 1 } })
+  await campaigns.keep(campaign({ id: 'draft', state: 'draft' }))
+  await campaigns.keep(campaign({ id: 'waits', state: 'paused' }))
+  await queue.add('waits', [row(3, { campaign: 'waits' })])
+  await queue.add(CALL_BACKS, [row(4, { campaign: CALL_BACKS, result: 'person' })])
+  await t.rejects(office.remove('waits'), { message: /is paused; remove is allowed from: draft, stopped, done/ })
+  await t.rejects(office.remove('nobody'), { code: 'CAMPAIGN_UNKNOWN' })
+  await office.remove('draft')
+  await pass(11 * MINUTE)
+  t.type((await office.view('reminders-1')).endedAt, 'string', 'it is noticed that it is over')
+  time.nowMs += 89 * 24 * HOUR
+  await pass(11 * MINUTE)
+  t.same(ids(await office.list()), ['reminders-1', 'waits'])
+  time.nowMs += 24 * HOUR
+  await pass(11 * MINUTE)
+  t.same(ids(await office.list()), ['waits'], 'it is deleted, and what waits is not')
+  t.same(await queue.rows('reminders-1'), [])
+  t.same(await queue.rows(CALL_BACKS), [])
+  t.equal((await queue.rows('waits')).length, 1)
+})
+
+t.test(
+  'campaigns of a fleet are counted without being read, and no request waits for a Redis that is away',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const address = parseRedisUrl(server.url)
+    if (address === undefined) throw new Error('no address')
+    const log = createLog({ level: 'silent' })
+    const secrets = ['a-secret-of-the-tests-of-32-characters']
+    const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log })
+    // Reads no row: it has another secret.
+    const blind = new RedisQueue({
+      address,
+      prefix: 'mkondo:',
+      secrets: ['another-secret-of-the-tests-of-32-chars'],
+      log,
+    })
+    t.teardown(() => Promise.all([queue.close(2000), blind.close(2000)]))
+    const office = new CampaignDesk({
+      campaigns: { keep: (one) => queue.keep(one), remove: (id) => queue.remove(id) },
+      queue: blind,
+      doNotCall: new RedisDoNotCall(queue, secrets),
+      agent: () => READER,
+      agentNames: () => [READER.name],
+      prefixes: [],
+      wallClock: Date.now,
+    })
+    await until(
+      () =>
+        queue.reach().then(
+          () => true,
+          () => false,
+        ),
+      5000,
+      'Redis',
+    )
+    await queue.keep(campaign())
+    await queue.add('reminders-1', [row(1), row(2, { result: 'do-not-call' }), row(3), row(4)])
+    t.match(await office.view('reminders-1'), { rows: 1, waiting: 3, calling: 0, results: { 'do-not-call': 1 } })
+    await queue.serve('reminders-1', { atOnce: 5, perMinute: 6000 }, (one) =>
+      Promise.resolve({ next: 'done', row: { ...one, result: one.result ?? 'person' } }),
+    )
+    await until(async () => (await office.view('reminders-1')).results.person === 3, 10_000, 'the rows')
+    t.match(await office.view('reminders-1'), { stands: 'done', waiting: 0, results: { person: 3, 'do-not-call': 1 } })
+    t.equal(await queue.change('reminders-1', (one) => (one.id === 'r1' ? { ...one, to: '' } : null)), 1)
+    t.match((await office.view('reminders-1')).results, { person: 3 }, 'what is counted stays counted once')
+    await office.remove('reminders-1')
+    t.same(await office.list(), [])
+    t.same(await queue.rows('reminders-1'), [])
+    t.same(await server.command('KEYS', '*reminders-1*'), [], 'nothing of it is left')
+    server.freeze()
+    const asked = performance.now()
+    await t.rejects(
+      office.reached(() => office.list()),
+      { code: 'STORE_DOWN', message: /does not answer/ },
+    )
+    t.ok(performance.now() - asked < 2000)
+    server.thaw()
+    t.same(await office.reached(() => office.list()), [])
+    const reading = office.reached(() => new Promise(() => undefined))
+    server.freeze()
+    await t.rejects(reading, { code: 'STORE_DOWN' }, 'also where it goes away in the middle of a request')
+    server.thaw()
+  },
+)

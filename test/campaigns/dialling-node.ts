@@ -65,6 +65,8 @@ const campaigns: Campaigns = new Campaigns({
   slots: () => ({ capacity: 1000, free: 1000 }),
   walletMinor: () => null,
   walletEmpty: () => undefined,
+  budgetSpent: () => false,
+  keepMs: 90 * 86_400_000,
   perMinute: 6000,
   wallClock: Date.now,
   random: Math.random,
@@ -72,5 +74,5 @@ const campaigns: Campaigns = new Campaigns({
   counted: () => undefined,
   told: () => undefined,
 })
-await campaigns.start()
+await campaigns.look()
 process.stdout.write(`${name} dials\n`)

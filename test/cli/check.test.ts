@@ -239,6 +239,28 @@ t.test('the stages of a cascade are tried, and what their services lack is said'
   t.notMatch(wrong.output, WRONG_KEY)
 })
 
+t.test('a budget that cannot be counted fails the check, and one that misses a part is pointed out', async (t) => {
+  const cascade = await CascadeDouble.start({ key: RIGHT_KEY })
+  t.teardown(() => cascade.close())
+  const folder = t.testdir({
+    'numbers.yaml':
+      "version: 1\nnumbers: { '+254720000101': { agent: order-status, facts: { name: Duka }, budget: { perDay: 100 } } }\n",
+    'prices.yaml': 'currency: USD\nexchange: { readOn: 2026-11-20, rates: { KES: 130 } }\n',
+  })
+  const urls = { STT_URL: cascade.baseUrl, LLM_URL: cascade.baseUrl, TTS_URL: cascade.baseUrl }
+  const keys = { STT_API_KEY: RIGHT_KEY, LLM_API_KEY: RIGHT_KEY, TTS_API_KEY: RIGHT_KEY }
+  const env = { ...urls, ...keys, CURRENCY: 'KES', NUMBERS_FILE: join(folder, 'numbers.yaml') }
+  const unrated = await checkAgent('backend: cascade', env)
+  t.equal(unrated.code, 2, unrated.output)
+  t.match(unrated.output, /NOT OK .*numbers\.yaml:2:\d+: budget: PRICES_FILE has no exchange rate from USD to KES/)
+  const rated = await checkAgent('backend: cascade', { ...env, PRICES_FILE: join(folder, 'prices.yaml') })
+  t.equal(rated.code, 0, rated.output)
+  t.match(
+    rated.output,
+    /LOOK AT the budget of a number does not count the models of order-status on cascade: .*no price in USD/,
+  )
+})
+
 /** What people get wrong in their first hour: each is said in one clear line, with exit code 2. */
 
 const AGENT = 'version: 1\nname: a\ninstructions: Help.\n'

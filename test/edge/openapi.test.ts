@@ -156,6 +156,8 @@ t.test('what the port answers is what the document says, key for key', async (t)
       retry: (key) => Promise.resolve(key === 'lookup_order'),
     },
     campaigns: {
+      reached: (ask) => ask(),
+      remove: () => Promise.resolve(),
       list: () => Promise.resolve([CAMPAIGN]),
       view: () => Promise.resolve(CAMPAIGN),
       command: () => Promise.resolve(CAMPAIGN),
@@ -222,6 +224,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/campaigns/{id}/pause', {}],
     ['/api/campaigns/{id}/resume', {}],
     ['/api/campaigns/{id}/stop', {}],
+    ['/api/campaigns/{id}/remove', {}],
     ['/api/do-not-call', { number: '+254700000001' }],
     ['/api/agents/{name}/say', { text: 'Hello.' }],
     ['/api/cordon', {}],

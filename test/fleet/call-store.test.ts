@@ -12,6 +12,7 @@ import {
   STORE_PATIENCE_MS,
   STORE_REST_MS,
   STORED_STREAMS_MAX,
+  TALLY_PARTS_MAX,
 } from '../../src/core/limits.js'
 import { STORED_CALL_BYTES_MAX } from '../../src/fleet/call-keeper.js'
 import type { CallStore, FleetView, OwnedKey, StoredCall } from '../../src/fleet/call-store.js'
@@ -255,6 +256,22 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     t.same(names(await store.beat(nodeRecord('gw-3', { beat: 2 }))), ['gw-3'])
   })
 
+  await check('each node counts its own part of a sum, and learns of the others', async (t, open) => {
+    const { store, other } = open
+    t.equal(await store.tally('spent', 'one', 1.5, 60_000), 0)
+    t.equal(await other.tally('spent', 'two', 2.25, 60_000), 1.5)
+    t.equal(await store.tally('spent', 'one', 1.5, 60_000), 2.25, 'again does no harm')
+    t.equal(await store.tally('spent', 'one', 0.5, 60_000), 2.25)
+    t.equal(await other.tally('spent', 'two', 0, 60_000), 1.5, 'a lower one is only a read')
+    t.equal(await other.tally('another', 'two', 7, 60_000), 0)
+    await open.older(60_001)
+    t.equal(await store.tally('spent', 'one', 0, 60_000), 0, 'it is gone after its time')
+    await Promise.all(Array.from({ length: TALLY_PARTS_MAX }, (_, i) => store.tally('full', `${i}`, 1, 60_000)))
+    t.equal(await other.tally('full', 'one more', 5, 60_000), TALLY_PARTS_MAX)
+    t.equal(await store.tally('full', '0', 3, 60_000), TALLY_PARTS_MAX - 1, 'who has a part counts on')
+    t.equal(await other.tally('full', 'one more', 5, 60_000), TALLY_PARTS_MAX + 2, 'and the others see it')
+  })
+
   await check('a fleet has a bound', async (t, { store }) => {
     for (let i = 1; i <= NODES_MAX; i++) await store.beat(nodeRecord(`gw-${i}`))
     await t.rejects(store.beat(nodeRecord('one-more')), { code: 'STORE_REFUSED', message: /256 nodes/ })
@@ -358,6 +375,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ key, value: fc.constantFrom('', 'x', 'y'), settle: fc.boolean() }).map(({ key, value, settle }) => ({
     name: `${settle ? 'settle' : 'once'} ${key} ${value}`,
     on: async ({ store }: OpenStore) => (settle ? store.settle(key, value, 60_000) : store.once(key, value, 60_000)),
+  })),
+  fc.record({ key, node, amount: fc.constantFrom(0, 1, 2.5) }).map(({ key, node, amount }) => ({
+    name: `tally ${key} ${node} ${amount}`,
+    on: async ({ store }: OpenStore) => store.tally(key, node, amount, 60_000),
   })),
   fc
     .record({ node, beat: fc.integer({ min: 1, max: 3 }), incarnation: fc.constantFrom('first', 'second') })

@@ -3,17 +3,26 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
 import { businessValues } from '../../src/agents/business.js'
 import type { Business } from '../../src/agents/business.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import { numbersJsonSchema } from '../../src/agents/numbers-file.js'
+import { CALLBACK_TOOL, ESCALATE_TOOL } from '../../src/call/gateway-tools.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import { followAgents, hostedAgents, withoutNumbers } from '../../src/gateway/hosted-agents.js'
+import { parseKeptCall } from '../../src/call/documents/kept-call.js'
+import type { BudgetStep } from '../../src/call/documents/record.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { DailyBudgets } from '../../src/gateway/daily-budgets.js'
+import { backendSettings, followAgents, hostedAgents, withoutNumbers } from '../../src/gateway/hosted-agents.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { instructionsOf } from '../../src/workers/call-setup.js'
+import type { CallStart } from '../../src/workers/call-messages.js'
+import { instructionsOf, toolSpecs } from '../../src/workers/call-setup.js'
+import { callOf } from '../../src/workers/kept-call.js'
 import { api, context, json, runner } from '../agents/tool-rig.js'
-import { sid, startHost, until } from '../support/host.js'
+import { sid, startHost, TestLine, until } from '../support/host.js'
 
 const AGENT = `version: 1
 name: desk
@@ -200,6 +209,199 @@ t.test('a call has the facts of its number in the record, and a number without t
   t.match(records[0], { agent: 'desk', number: numberOf(1) })
   host.refused({ ...call('HD_facts0000003', numberOf(1)), reason: 'capacity', why: 'full' })
   t.equal(host.record('HD_facts0000003')?.number, numberOf(1))
+})
+
+const BUDGET = '    budget: { perDay: 1000, cheaper: { backend: cascade } }\n'
+
+/** A gateway whose cascade is a double, and whose PRICES_FILE converts what calls are charged in. */
+async function cascadeFolder(t: Test): Promise<{
+  readonly double: CascadeDouble
+  readonly env: Readonly<Record<string, string>>
+}> {
+  const double = await CascadeDouble.start()
+  t.teardown(() => double.close())
+  const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, BUDGET), entryOf(2)) })
+  const prices = join(env['AGENTS_DIR'] ?? '', '..', 'prices.yaml')
+  await writeFile(prices, 'currency: USD\nexchange: { readOn: 2026-11-20, rates: { KES: 130 } }\n')
+  const urls = { STT_URL: double.baseUrl, LLM_URL: double.baseUrl, TTS_URL: double.baseUrl }
+  return { double, env: { ...env, ...urls, CURRENCY: 'KES', PRICES_FILE: prices } }
+}
+
+t.test('a budget that could not be counted, or would leave callers without an answer, is refused', async (t) => {
+  const { env } = await cascadeFolder(t)
+  await open(env)
+  const { PRICES_FILE: _, ...unrated } = env
+  await t.rejects(open(unrated), { message: /all\.yaml:3:3: budget: .* no exchange rate from USD to KES/ })
+  const { STT_URL: __, ...deaf } = env
+  await t.rejects(open(deaf), { message: /budget: agent desk uses backend cascade, but STT_URL is not set/ })
+  const agent = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
+  await writeFile(agent, AGENT.replace("'+254720000099']", "'+254720000099'], message: null"))
+  await t.rejects(open(env), { message: /the agent desk takes no messages.*; allowed: an agent with callback/ })
+  await writeFile(agent, AGENT)
+  const file = join(env['NUMBERS_FILE'] ?? '', 'all.yaml')
+  await writeFile(file, fileOf(entryOf(1, BUDGET.replace('cascade', 'openay'))))
+  await t.rejects(open(env), { message: /unknown backend openay; allowed: auto, openai/ })
+  await writeFile(file, fileOf(entryOf(1, BUDGET.replace('1000', '0'))))
+  await t.rejects(open(env), { message: /budget\.perDay/ })
+})
+
+t.test('a call keeps the backend that the budget of its number gave it, wherever it goes on', async (t) => {
+  const { env } = await cascadeFolder(t)
+  const { agents, numbers } = await open(env)
+  let step: BudgetStep | null = 'cheaper'
+  const test = await startHost({
+    agents,
+    businesses: numbers.businesses,
+    backends: backendSettings(loadConfig(env, null)),
+    speech: null,
+    budgetStep: (number) => (number === numberOf(1) ? step : null),
+    afterStream: 'continues',
+  })
+  t.teardown(() => test.close())
+  const call = { callSid: sid('HD_budget000001'), agent: 'desk', from: '+254700000001', to: numberOf(1) }
+  const live = test.host.prepare({ ...call, direction: 'inbound' })
+  t.equal(live.row().backend, 'cascade')
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(300)
+  line.stop()
+  live.detach(1006, { reason: 'socket-lost', detail: 'the test' })
+  step = null
+  const state = live.lostStream
+  if (state === null) throw new Error('the call is not cut')
+  t.equal(parseKeptCall(JSON.parse(JSON.stringify(state.kept))).budgetStep, 'cheaper')
+  const again = test.host.prepare(callOf(state.kept), state)
+  t.equal(again.row().backend, 'cascade', 'another day has begun, and the call goes on as it was')
+  new TestLine(again).start()
+  again.hangup('operator-hangup', 'the test is over', false)
+  t.match(await test.recordOf(call.callSid), { budgetStep: 'cheaper', backend: 'cascade' })
+  const next = test.host.prepare({ ...call, callSid: sid('HD_budget000002'), direction: 'inbound' })
+  t.equal(next.row().backend, 'embedded')
+  next.hangup('operator-hangup', 'the test is over', false)
+  t.match(await test.recordOf('HD_budget000002'), { budgetStep: null })
+})
+
+t.test('beyond the budget of its number an agent takes messages on the cascade, and rings nobody', async (t) => {
+  const { env } = await cascadeFolder(t)
+  const { agents, numbers } = await open(env)
+  const business = numbers.businesses.get(numberOf(1)) as Business
+  const served = agents.get('desk')?.forBusiness?.(business, 'messages')
+  if (served === undefined) throw new Error('the agent serves no business')
+  t.match(served, { messagesOnly: true, shares: [{ percent: 100, names: ['cascade'] }] })
+  const { greeting, escalation } = served.definition
+  t.match(greeting, { en: /only take a message. What is your name/, sw: /ujumbe tu. Jina lako ni nani/ })
+  t.equal(escalation?.message?.name, greeting, 'the first question is asked already')
+  const start = { agent: served.definition, assets: NO_ASSETS, resume: null, direction: 'inbound' } as const
+  const offered = (messagesOnly: boolean) =>
+    toolSpecs({ ...start, messagesOnly } as unknown as CallStart).map(({ name }) => name)
+  t.ok(offered(true).includes(CALLBACK_TOOL))
+  t.same(
+    offered(false).filter((name) => !offered(true).includes(name)),
+    [ESCALATE_TOOL],
+  )
+  t.match(agents.get('desk')?.forBusiness?.(business, 'cheaper').shares, [{ percent: 100, names: ['cascade'] }])
+  t.match(agents.get('desk')?.forBusiness?.(business).shares, [{ names: ['embedded'] }])
+})
+
+/** Two nodes with one number of 100 a day, on one store, and a clock that the test moves. */
+function budgets(t: Test) {
+  let nowMs = Date.parse('2026-11-25T09:00:00Z')
+  const timers = new Set<{ readonly atMs: number; readonly run: () => void }>()
+  // The schema's type of a fact does not leave room for hours.
+  const facts = { name: 'Duka', hours: { timeZone: 'Africa/Nairobi', week: {}, holidays: [] } } as unknown
+  const business: Business = {
+    number: numberOf(1),
+    agent: 'desk',
+    facts: facts as Business['facts'],
+    budget: { perDay: 100, cheaper: { fromPercent: 80, backend: 'cascade' } },
+  }
+  const other = { ...business, number: numberOf(2) }
+  const inner = new MemoryStore(() => nowMs)
+  let away = false
+  const store = {
+    tally: (...args: Parameters<MemoryStore['tally']>) =>
+      away ? Promise.reject(new Error('the store is away')) : inner.tally(...args),
+  }
+  const logged: string[] = []
+  const file = join(t.testdir({}), 'daily-budgets.json')
+  return {
+    file,
+    logged,
+    node: (path: string | null = null) =>
+      DailyBudgets.open({
+        businesses: new Map([business, other].map((one) => [one.number, one])),
+        store,
+        file: path,
+        wallClock: () => nowMs,
+        log: createLog({ level: 'warn', destination: { write: (line) => void logged.push(line) } }),
+        later: (ms, run) => {
+          const timer = { atMs: nowMs + ms, run }
+          timers.add(timer)
+          return () => timers.delete(timer)
+        },
+      }),
+    pass: async (ms: number) => {
+      nowMs += ms
+      for (const timer of [...timers]) if (timer.atMs <= nowMs && timers.delete(timer)) timer.run()
+      await new Promise((resolve) => setImmediate(resolve))
+    },
+    storeIs: (state: 'away' | 'there') => {
+      away = state === 'away'
+    },
+  }
+}
+
+t.test(
+  'a number costs less at 80 percent of its budget, takes messages beyond it, and begins anew each day',
+  async (t) => {
+    const { node, pass, logged } = budgets(t)
+    const [one, two] = await Promise.all([node(), node()])
+    one.spend(numberOf(1), 50)
+    two.spend(numberOf(1), 29)
+    await pass(10_000)
+    t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
+    two.spend(numberOf(1), 1)
+    await pass(10_000)
+    t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['cheaper', 'cheaper'], 'also at the node that spent less')
+    one.spend(numberOf(1), 20)
+    t.equal(one.step(numberOf(1)), 'messages', 'its own calls count at once')
+    await pass(10_000)
+    t.equal(two.step(numberOf(1)), 'messages')
+    t.equal(two.step(numberOf(2)), null, 'another number has its own')
+    t.equal(two.step('+254720009999'), null)
+    t.same([two.count(null), two.count('cheaper'), two.count('messages')], [1, 0, 1])
+    t.match(logged.join(''), /"agent":"desk","step":"messages"/)
+    t.notMatch(logged.join(''), /2547/)
+    await pass(11 * 3_600_000 + 59 * 60_000)
+    t.equal(one.step(numberOf(1)), 'messages', 'it is 23:59 in Nairobi')
+    await pass(60_000)
+    t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
+  },
+)
+
+t.test('what was spent survives a store that is away, and a restart of the node', async (t) => {
+  const { node, pass, storeIs, file } = budgets(t)
+  const [one, two] = await Promise.all([node(file), node()])
+  storeIs('away')
+  one.spend(numberOf(1), 60)
+  two.spend(numberOf(1), 60)
+  await pass(10_000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null], 'each knows its own calls')
+  storeIs('there')
+  await pass(10_000)
+  await pass(10_000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['messages', 'messages'])
+  await one.close()
+  const again = await node(file)
+  await pass(10_000)
+  await pass(10_000)
+  t.equal(again.step(numberOf(1)), 'messages')
+  t.equal(two.step(numberOf(1)), 'messages')
+  again.spend(numberOf(2), 79)
+  await again.close()
+  await writeFile(file, '{')
+  const anew = await node(file)
+  t.equal(anew.step(numberOf(2)), null, 'a file that cannot be read is no reason not to start')
 })
 
 t.test('a model that asks for the data of another business gets its own', async (t) => {

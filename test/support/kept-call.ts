@@ -16,6 +16,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     from: '+254700000001',
     to: '+254709000000',
     placed: null,
+    budgetStep: null,
     legRateHz: 16000,
     preparedWallMs: 1_790_000_000_000,
     elapsedMs: 20_000,

@@ -7,6 +7,7 @@ import type { DocumentOf } from './document.js'
 import { handoffSchema } from './handoff.js'
 import {
   backendSessionSchema,
+  budgetStepSchema,
   callRecordSchema,
   escalationHistorySchema,
   escalationOutcomeSchema,
@@ -161,6 +162,8 @@ const keptCallSchema = z.object({
     })
     .nullable(),
   legRateHz: z.int(),
+  /** What the call was answered with stays, whatever its number has spent meanwhile. */
+  budgetStep: budgetStepSchema.nullable().default(null),
   /** Calendar time of the webhook. */
   preparedWallMs: z.number(),
   /** From the webhook to this state. */

@@ -317,6 +317,10 @@ const costPart = z.object({
   unknown: z.string().nullable().describe('Why it is not known.'),
 })
 
+/** What a number's budget of the day makes of a call that comes in. */
+export const budgetStepSchema = z.enum(['cheaper', 'messages'])
+export type BudgetStep = z.output<typeof budgetStepSchema>
+
 /** What a call was about, as the agent's `analysis` asks for it. */
 const callAnalysisSchema = z.object({
   model: z.string().nullable().describe('The text model that filled it; null: what the gateway knows alone.'),
@@ -425,6 +429,12 @@ export const callRecordSchema = z.object({
     .record(z.string(), z.unknown())
     .nullable()
     .describe('The limit that was reached, and who ended the call for it; null where the agent sets no budget.'),
+  budgetStep: budgetStepSchema
+    .nullable()
+    .default(null)
+    .describe(
+      "How far the day's budget of the number was used up when the call came: it got a cheaper backend, or only left a message. Null: the call was as any other.",
+    ),
   analysis: callAnalysisSchema
     .nullable()
     .default(null)

@@ -84,6 +84,11 @@ export const defineCampaign: Define = (program, terminal, ends) => {
       .action(async (id: string, _: unknown, command: Given) => {
         ends(await (await import('../campaign.js')).commandCampaign(id, name, command.optsWithGlobals(), terminal))
       })
+  verb('remove', 'forget one that is over, or was never started, with all its rows')
+    .argument('<id>', 'from the list')
+    .action(async (id: string, _: unknown, command: Given) => {
+      ends(await (await import('../campaign.js')).removeCampaign(id, command.optsWithGlobals(), terminal))
+    })
 }
 
 export const defineDoNotCall: Define = (program, terminal, ends) => {

@@ -231,7 +231,7 @@ class TextCall implements DocumentCall {
       maskNumbers: true,
       streamLost: null,
       promised: () => undefined,
-      doNotCall: () => undefined,
+      doNotCall: () => Promise.resolve(true),
       handoffNews: () => undefined,
       started: () => undefined,
     }

@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto'
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { z } from 'zod'
+import { dayOf } from '../agents/call-context.js'
+import type { Business } from '../agents/business.js'
+import type { BudgetStep } from '../call/documents/record.js'
+import type { WallClock } from '../core/clock.js'
+import { messageOf } from '../core/errors.js'
+import type { CallStore } from '../fleet/call-store.js'
+import { countryZone } from '../sautikit/phone.js'
+import type { Log } from '../telemetry/log.js'
+
+/** How often, and of how many numbers each time, is asked what the other nodes have spent; and what failed is told again. */
+const LOOK_MS = 10_000
+const LOOK_NUMBERS_MAX = 200
+/** How long a sum is kept after it was last written: longer than a day lasts anywhere. */
+const TALLY_MS = 3 * 24 * 3_600_000
+/** What is spent is on the disk this long afterwards. */
+const SAVE_MS = 1000
+
+const fileSchema = z.object({
+  version: z.literal(1),
+  /** Name of this folder's part in the sums of a fleet. */
+  part: z.string(),
+  /** By number. */
+  numbers: z.record(z.string(), z.object({ day: z.string(), amount: z.number().min(0) })),
+})
+
+interface DailyBudgetsOptions {
+  /** By number; edits change it in place. */
+  readonly businesses: ReadonlyMap<string, Business>
+  readonly store: Pick<CallStore, 'tally'>
+  /** Where this process keeps its own part; null: it does not survive the process. */
+  readonly file: string | null
+  readonly wallClock: WallClock
+  readonly log: Log
+  /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
+  readonly later?: (ms: number, run: () => void) => () => void
+}
+
+/** What a number has spent on one day, in CURRENCY. */
+interface Spent {
+  readonly day: string
+  /** At this node. */
+  own: number
+  /** At all other nodes, as the store said last. */
+  others: number
+  /** As it was logged last. */
+  step: BudgetStep | null
+}
+
+/**
+ * What the calls of each number have cost today, over all nodes, and how far its budget is used up. Each node counts its
+ * own part alone: a part that is written twice does no harm, and one that a store has lost is written again.
+ *
+ * While the store is away a node goes on with what it knew last of the others, and counts its own calls.
+ */
+export class DailyBudgets {
+  readonly #options: DailyBudgetsOptions
+  readonly #later: (ms: number, run: () => void) => () => void
+  readonly #part: string
+  /** By number; those of earlier days until they are asked for again. */
+  readonly #spent: Map<string, Spent>
+  /** Where the next look begins, in the order of the numbers. */
+  #lookedTo = 0
+  #endLook: () => void = () => undefined
+  #endSave: (() => void) | null = null
+  #saving: Promise<void> = Promise.resolve()
+  #faultSaid = false
+
+  private constructor(options: DailyBudgetsOptions, part: string, spent: Map<string, Spent>) {
+    this.#options = options
+    this.#later = options.later ?? unrefTimer
+    this.#part = part
+    this.#spent = spent
+  }
+
+  /** Goes on with the part of an earlier run in the same folder, and begins to ask for those of the others. */
+  static async open(options: DailyBudgetsOptions): Promise<DailyBudgets> {
+    const kept = await keptIn(options.file, options.log)
+    const spent = Object.entries(kept?.numbers ?? {}).map(
+      ([number, { day, amount }]) => [number, { day, own: amount, others: 0, step: null }] as const,
+    )
+    const budgets = new DailyBudgets(options, kept?.part ?? randomUUID(), new Map(spent))
+    budgets.#lookAgain()
+    return budgets
+  }
+
+  /** What a call of this number gets now; null: what any other call does. */
+  step(number: string): BudgetStep | null {
+    const business = this.#options.businesses.get(number)
+    const { budget } = business ?? {}
+    if (business === undefined || budget === undefined) return null
+    const { own, others } = this.#today(business)
+    const percent = ((own + others) / budget.perDay) * 100
+    if (percent >= 100) return 'messages'
+    return budget.cheaper !== undefined && percent >= budget.cheaper.fromPercent ? 'cheaper' : null
+  }
+
+  /** Numbers with a budget that are at this step now. */
+  count(step: BudgetStep | null): number {
+    let count = 0
+    for (const [number, { budget }] of this.#options.businesses)
+      if (budget !== undefined && this.step(number) === step) count++
+    return count
+  }
+
+  /** A part of a call's cost has become known. Does not wait. @param amount  in CURRENCY */
+  spend(number: string, amount: number): void {
+    const business = this.#options.businesses.get(number)
+    if (business?.budget === undefined || amount <= 0) return
+    this.#today(business).own += amount
+    this.#endSave ??= this.#later(SAVE_MS, () => {
+      this.#endSave = null
+      void this.#save()
+    })
+    void this.#tell(business)
+  }
+
+  /** Tells the store once more what was spent here, and writes it to the disk. */
+  async close(): Promise<void> {
+    this.#endLook()
+    this.#endSave?.()
+    this.#endSave = null
+    await this.#save()
+  }
+
+  // --- the parts ----------------------------------------------------------------------------------------------
+
+  #today({ number, facts }: Business): Spent {
+    const day = dayOf(facts.hours?.timeZone ?? countryZone(number) ?? 'UTC', this.#options.wallClock())
+    const before = this.#spent.get(number)
+    if (before?.day === day) return before
+    const spent: Spent = { day, own: 0, others: 0, step: null }
+    this.#spent.set(number, spent)
+    return spent
+  }
+
+  async #tell(business: Business): Promise<void> {
+    const { number, agent } = business
+    const spent = this.#today(business)
+    try {
+      spent.others = await this.#options.store.tally(`spent:${number}:${spent.day}`, this.#part, spent.own, TALLY_MS)
+    } catch {
+      // The store counts its own faults. The next look tells it again.
+    }
+    const step = this.step(number)
+    if (step === spent.step) return
+    spent.step = step
+    if (step !== null) this.#options.log.warn({ agent, step }, 'the budget of the day of a number is used up so far')
+  }
+
+  #lookAgain(): void {
+    this.#endLook = this.#later(LOOK_MS, () => {
+      void this.#look().then(() => this.#lookAgain())
+    })
+  }
+
+  async #look(): Promise<void> {
+    const { businesses } = this.#options
+    const budgeted = [...businesses.values()].filter(({ budget }) => budget !== undefined)
+    for (const number of this.#spent.keys()) if (!businesses.has(number)) this.#spent.delete(number)
+    if (this.#lookedTo >= budgeted.length) this.#lookedTo = 0
+    const now = budgeted.slice(this.#lookedTo, this.#lookedTo + LOOK_NUMBERS_MAX)
+    this.#lookedTo += now.length
+    await Promise.all(now.map((business) => this.#tell(business)))
+  }
+
+  #save(): Promise<void> {
+    const { file, log } = this.#options
+    if (file === null) return Promise.resolve()
+    this.#saving = this.#saving.then(async () => {
+      const numbers = Object.fromEntries(
+        [...this.#spent].flatMap(([number, { day, own }]) => (own > 0 ? [[number, { day, amount: own }]] : [])),
+      )
+      const kept: z.input<typeof fileSchema> = { version: 1, part: this.#part, numbers }
+      try {
+        await writeFile(`${file}.part`, JSON.stringify(kept), { mode: 0o600 })
+        await rename(`${file}.part`, file)
+        this.#faultSaid = false
+      } catch (thrown) {
+        if (!this.#faultSaid) log.error({ reason: messageOf(thrown) }, 'what numbers have spent today cannot be kept')
+        this.#faultSaid = true
+      }
+    })
+    return this.#saving
+  }
+}
+
+/** Null for a file that is not there, or cannot be read: then the day begins anew at this node. */
+async function keptIn(file: string | null, log: Log): Promise<z.output<typeof fileSchema> | null> {
+  if (file === null) return null
+  try {
+    return fileSchema.parse(JSON.parse(await readFile(file, 'utf8')))
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT')
+      log.error({ file }, 'what numbers have spent today cannot be read: this node counts from 0')
+    return null
+  }
+}
+
+function unrefTimer(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms).unref()
+  return () => clearTimeout(timer)
+}
