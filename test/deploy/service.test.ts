@@ -170,7 +170,14 @@ t.test('each row of the closures names tests that are there', async (t) => {
 })
 
 t.test('each file and folder that the documents name is there', async (t) => {
-  const documents = ['README.md', 'CONTRIBUTING.md', 'deploy/README.md', 'docs/ARCHITECTURE.md', 'docs/CLOSURES.md']
+  const documents = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'deploy/README.md',
+    'docs/ARCHITECTURE.md',
+    'docs/FLEET.md',
+    'docs/CLOSURES.md',
+  ]
   // Paths are given from the repository, from src/, or from the folder of the document.
   const bases = ['', 'src', 'docs', 'deploy', 'src/backends', 'test']
   for (const document of documents) {
@@ -233,6 +240,7 @@ t.test('each setting that the documents name is one', async (t) => {
     'CHANGELOG.md',
     'deploy/README.md',
     'docs/ARCHITECTURE.md',
+    'docs/FLEET.md',
     'docs/CLOSURES.md',
   ]) {
     for (const [, name = ''] of repositoryFile(document).matchAll(/`([A-Z][A-Z_]{3,})(?:=[^`]*)?`/g)) {
