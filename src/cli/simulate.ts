@@ -236,6 +236,9 @@ class RunningGateway implements Ground {
   }
 }
 
+/** Whatever the agents name: scenarios run without keys. */
+const BACKEND = 'embedded'
+
 /** Agents of a folder on the embedded backend, the demo's shop behind them, and a gateway once a call is spoken. */
 class OwnGround implements Ground {
   readonly unavailable = {}
@@ -272,7 +275,7 @@ class OwnGround implements Ground {
         numbersFile: io.env['NUMBERS_FILE'] ?? ofFolder.numbersFile,
       }
       const env = agentEnvironment(io.env, shopApiUrl)
-      const { agents, numbers } = await hostedAgents(config, env)
+      const { agents, numbers } = await hostedAgents(config, env, BACKEND)
       return new OwnGround(args, io, { shop, config, env, agents, businesses: numbers.businesses })
     } catch (thrown) {
       await shop?.close()
@@ -410,7 +413,7 @@ class OwnGround implements Ground {
         },
       },
     })
-    this.#gateway ??= startGateway({ config: this.#config, env: this.#env, log })
+    this.#gateway ??= startGateway({ config: this.#config, env: this.#env, log, onlyBackend: BACKEND })
     const gateway = await this.#gateway
     return runAudioCall({
       gateway: {

@@ -91,6 +91,8 @@ interface GatewayOptions {
   readonly log: Log
   /** Set for one of several processes on one public port. */
   readonly process?: GatewayProcess
+  /** Of all agents, whatever their files name. */
+  readonly onlyBackend?: string
 }
 
 /** What one of several processes gets beside its share of the settings. */
@@ -125,7 +127,7 @@ export interface Gateway {
  * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
-export async function startGateway({ config, env, log, process: one }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ config, env, log, process: one, onlyBackend }: GatewayOptions): Promise<Gateway> {
   useCountry(config.country)
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError(
@@ -135,7 +137,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     )
   }
   const tokenSecrets = config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets
-  const { agents, defaultAgent, numbers } = await hostedAgents(config, env)
+  const { agents, defaultAgent, numbers } = await hostedAgents(config, env, onlyBackend)
   const unreplaced = withoutReplacement(agents)
   if (unreplaced.length > 0) {
     log.warn(
@@ -572,7 +574,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       phone,
       version,
     })
-    if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers })
+    if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers, only: onlyBackend })
     await fleet.node.start()
     // Redis may be away: calls come in all the same.
     void placing?.campaigns.look()

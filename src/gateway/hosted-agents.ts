@@ -37,8 +37,12 @@ export function agentsDirOf(config: Config): string {
   return config.agentsDir ?? join(packageRoot(), 'agents')
 }
 
-/** An agent with its backends resolved. @throws GatewayError for a backend that is not set up */
-function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config): HostedAgent {
+/**
+ * An agent with its backends resolved.
+ * @param only  the backend of all agents, whatever their files name
+ * @throws GatewayError for a backend that is not set up
+ */
+function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config, only?: string): HostedAgent {
   const settings = backendSettings(config)
   const { name, backend, backends, offline } = definition
   const factsOf = (agent: AgentDefinition): AgentFacts =>
@@ -57,7 +61,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
       if (step !== 'cheaper' || cheaper === undefined) return served
       return { ...served, shares: allCallsOn(resolveBackend(name, cheaper.backend, settings, backends)) }
     },
-    shares: resolveShares(name, backend, settings, backends, offline !== null),
+    shares: only === undefined ? resolveShares(name, backend, settings, backends, offline !== null) : allCallsOn(only),
   }
   return agent
 }
@@ -104,16 +108,18 @@ export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices
 
 /**
  * The agents of the settings' folder with their backends resolved.
+ * @param only  the backend of all of them, whatever their files name
  * @throws GatewayError that names everything that is wrong with them
  */
 export async function hostedAgents(
   config: Config,
   env: Environment,
+  only?: string,
 ): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null; numbers: Numbers }> {
   const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents)
-    agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config))
+    agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only))
   if ([...set.agents.values()].some(({ mcp }) => mcp.length > 0)) await findMcpClient()
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
     throw new GatewayError(
@@ -161,8 +167,9 @@ export async function followAgents(options: {
   readonly log: Log
   readonly agents: Map<string, HostedAgent>
   readonly numbers: Numbers
+  readonly only?: string | undefined
 }): Promise<() => Promise<void>> {
-  const { config, env, agents, numbers } = options
+  const { config, env, agents, numbers, only } = options
   const log = options.log.component('agents')
   const watch = new AgentWatch({
     dir: agentsDirOf(config),
@@ -174,7 +181,7 @@ export async function followAgents(options: {
         try {
           const lacking = numbers.lacking(agent)
           if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
-          agents.set(name, hosted(agent, assets, config))
+          agents.set(name, hosted(agent, assets, config, only))
         } catch (thrown) {
           refused.set(name, messageOf(thrown))
         }

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -155,6 +155,15 @@ t.test('two scenarios of one name are refused before they run', async (t) => {
   const { code, err } = await simulate([first, second])
   t.equal(code, 2)
   t.match(err, /the name "twin" is already used by .*first\.yaml/)
+})
+
+t.test('an agent whose model has no key here is tested all the same', async (t) => {
+  const agents = join(folder, 'keyless')
+  await mkdir(agents)
+  const text = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  await writeFile(join(agents, 'order-status.yaml'), text.replace(/^backend: .*$/m, 'backend: [cascade, gemini]'))
+  const file = await scenarioFile('keyless', `${ASKS}expect: { outcome: contained }\n`)
+  t.match(await simulate([file, '--agents', agents]), { code: 0, out: /1 passed/ })
 })
 
 t.test('a call that does not end is ended and has failed', async (t) => {

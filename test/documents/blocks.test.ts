@@ -63,6 +63,7 @@ const ENVIRONMENT = {
   ANTHROPIC_API_KEY: 'anthropic-key-of-no-account',
   SONIOX_API_KEY: 'soniox-key-of-no-account',
   CARTESIA_API_KEY: 'cartesia-key-of-no-account',
+  ELEVENLABS_API_KEY: 'elevenlabs-key-of-no-account',
   STT_REALTIME_URL: 'ws://127.0.0.1:9/v1',
   VOSK_URL: 'ws://127.0.0.1:9',
   DEEPGRAM_API_KEY: 'deepgram-key-of-no-account',
