@@ -203,7 +203,7 @@ function hoursText({ week, holidays, exceptions = {} }: OpeningHours): string {
  */
 export function agentFor(agent: AgentDefinition, business: Business, wallMs: number): AgentDefinition {
   const { facts } = business
-  const languages = ordered(agent.languages, facts.languages ?? [])
+  const languages = orderedLanguages(agent.languages, facts.languages ?? [])
   const codes = languages.map(codeOf)
   const values = new Map(codes.map((code) => [code, businessValues(business, code, wallMs)]))
   const { tools, instructions, verification, escalation, ...words } = agent
@@ -233,8 +233,8 @@ export function agentFor(agent: AgentDefinition, business: Business, wallMs: num
   }
 }
 
-/** The languages of an agent, those of its business first, in the order of the business. */
-function ordered(languages: readonly string[], named: readonly string[]): string[] {
+/** The languages of an agent, those that are named first, in that order. @param named  by name or code */
+export function orderedLanguages(languages: readonly string[], named: readonly string[]): string[] {
   const order = named.map((name) => name.toLowerCase())
   const placeOf = (language: string): number => {
     const place = order.findIndex((name) => namesOf(codeOf(language)).includes(name) || name === language.toLowerCase())

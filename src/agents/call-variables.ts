@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { orderedLanguages } from './business.js'
 import type { AgentDefinition } from './definition.js'
 import { sourcesOf, variablesIn, withVariables } from './template.js'
 import type { CallVariables } from './template.js'
@@ -39,17 +40,34 @@ export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
 }
 
 /**
- * An agent with the variables of one call in all its words. Tools keep their templates, and read the variables when they
- * run.
+ * An agent as it is in one call: with its variables in all its words. Tools keep their templates, and read the variables when
+ * they run.
+ * @param begins  it calls somebody who does not wait for it: its `outbound` says what it begins with, and the variable
+ *   `language` in which language
  */
-export function agentWith(agent: AgentDefinition, variables: CallVariables): AgentDefinition {
-  if (variablesReadBy(agent).size === 0 && agent.callbacks === null) return agent
-  const { tools, verification, ...words } = agent
+export function agentWith(agent: AgentDefinition, variables: CallVariables, begins = false): AgentDefinition {
+  const own = begins ? beginning(agent, variables['language'] ?? null) : agent
+  if (variablesReadBy(agent).size === 0 && agent.callbacks === null) return own
+  const { tools, verification, ...words } = own
   return {
     ...filled(words, variables),
     tools,
     verification:
       verification === null ? null : { ...verification, questions: filled(verification.questions, variables) },
+  }
+}
+
+function beginning(agent: AgentDefinition, language: string | null): AgentDefinition {
+  const { offline, languages } = agent
+  const { greeting, instructions } = agent.outbound
+  const start = offline?.outbound
+  if ([greeting, instructions, start].every((own) => own === undefined) && language === null) return agent
+  return {
+    ...agent,
+    languages: language === null ? languages : orderedLanguages(languages, [language]),
+    greeting: greeting ?? agent.greeting,
+    instructions: [agent.instructions, ...(instructions === undefined ? [] : [instructions])].join('\n\n'),
+    offline: offline === null || start === undefined ? offline : { ...offline, start },
   }
 }
 

@@ -905,6 +905,18 @@ const outboundSchema = z.strictObject({
   from: e164
     .optional()
     .describe('Caller number of the calls that this agent places. Default: each request must name one.'),
+  greeting: spoken
+    .optional()
+    .describe(
+      'Spoken first in calls that the agent places, in place of greeting; not in call backs. Default: greeting.',
+    ),
+  instructions: z
+    .string()
+    .trim()
+    .min(1)
+    .max(8000)
+    .optional()
+    .describe('Added to instructions in those calls: why the agent calls. Default: nothing.'),
   ringTimeoutS: z.int().min(5).max(50).default(30).describe('How long a called number may ring.'),
   openOn: z
     .enum(['first-webhook', 'answered'])

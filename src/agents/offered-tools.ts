@@ -1,5 +1,6 @@
 import {
   COLLECT_TOOL,
+  DO_NOT_CALL_TOOL,
   END_CALL_TOOL,
   GATEWAY_TOOLS,
   NOTE_FIX_TOOL,
@@ -128,6 +129,7 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
   }
   if (agent.digits.length > 0)
     tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
+  tools.set(DO_NOT_CALL_TOOL, { arguments: [], required: [], fields: null })
   for (const { name, parameters } of GATEWAY_TOOLS) {
     // The other tools escalate.
     if (name !== END_CALL_TOOL && agent.escalation === null) continue

@@ -376,9 +376,10 @@ class Check {
   }
 
   #reachable(): void {
-    const { states, start, takeover, missed, on } = this.#dialogue
+    const { states, start, takeover, outbound, missed, on } = this.#dialogue
     const reached = new Set<string>()
-    const next = [start, missed, ...(takeover === undefined ? [] : [takeover]), ...Object.values(on)]
+    const begun = [takeover, outbound].filter((name) => name !== undefined)
+    const next = [start, missed, ...begun, ...Object.values(on)]
     for (let name = next.pop(); name !== undefined; name = next.pop()) {
       const state = Object.hasOwn(states, name) ? states[name] : undefined
       if (state === undefined || reached.has(name)) continue

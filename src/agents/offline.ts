@@ -234,6 +234,8 @@ export const offlineShape = z.strictObject({
   start: name,
   /** The first state after a failover from another backend; `start` when not given. */
   takeover: name.optional(),
+  /** The first state of a call that the agent places; `start` when not given. */
+  outbound: name.optional(),
   callBack: callBack.prefault({}),
   states: z.record(name, state),
 })
@@ -298,6 +300,7 @@ export function looseEnds(
 
   checkTarget(['start'], dialogue.start)
   if (dialogue.takeover !== undefined) checkTarget(['takeover'], dialogue.takeover)
+  if (dialogue.outbound !== undefined) checkTarget(['outbound'], dialogue.outbound)
   checkTarget(['missed'], dialogue.missed)
   checkOn(['on'], dialogue.on)
   for (const said of ['yes', 'no'] as const) {

@@ -114,6 +114,7 @@ export class CampaignDesk {
       agent: order.agent,
       from,
       reads: variablesReadBy(definition),
+      languages: definition.languages,
       prefixes,
     })
     const named = more === 0 ? faults : [...faults, `and ${more} more`]

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { parse } from 'csv-parse/sync'
 import { callVariablesSchema } from '../agents/call-variables.js'
+import { codeOf } from '../call/phrase.js'
 import { isTimeZone } from '../escalation/hunt-group.js'
 import { digitsOf, partyKey, subscriberNumber } from '../sautikit/phone.js'
 import { ROWS_MAX } from './campaign.js'
@@ -20,6 +21,8 @@ interface ReadRowsOptions {
   readonly from: string | null
   /** The variables that the agent reads: each is a column. */
   readonly reads: ReadonlySet<string>
+  /** Of the agent: the variable `language` is one of them. */
+  readonly languages: readonly string[]
   /** OUTBOUND_PREFIXES; empty: all. */
   readonly prefixes: readonly string[]
 }
@@ -99,6 +102,9 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       const [issue] = read.error.issues
       fault(`${at}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`)
     }
+    const { language } = variables
+    if (language !== undefined && !options.languages.some((tag) => tag === language || codeOf(tag) === language))
+      fault(`${at}: has a language that the agent does not speak; allowed: ${options.languages.join(', ')}`)
     const empty = [...options.reads].filter((name) => !missing.includes(name) && variables[name] === undefined)
     if (empty.length > 0) fault(`${at}: has no ${empty.join(', ')}, which the agent reads`)
     rows.push({

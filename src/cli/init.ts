@@ -123,10 +123,12 @@ async function answers(options: InitOptions, { ask, out }: Terminal): Promise<An
   }
 }
 
-/** Calls of a template, in English and in Swahili, and their files in the folder. */
+/** Calls of a template, in English and in Swahili, and their files in the folder; and one that the agent makes, if it does. */
 const SCENARIOS = [
   ['scenario.yaml', 'first-call.yaml'],
   ['scenario-sw.yaml', 'simu-ya-kwanza.yaml'],
+  ['scenario-placed.yaml', 'reminder.yaml'],
+  ['scenario-placed-sw.yaml', 'ukumbusho.yaml'],
 ] as const
 
 /** @returns the files, relative to the folder */
@@ -152,7 +154,7 @@ async function writeFolder(target: string, name: string, chosen: Answers): Promi
     await cp(join(from, 'knowledge.md'), join(agentsDir, 'knowledge', `${name}.md`))
     written.push(join('agents', 'knowledge', `${name}.md`))
   }
-  for (const [file, call] of SCENARIOS) {
+  for (const [file, call] of SCENARIOS.filter(([one]) => existsSync(join(from, one)))) {
     const scenario = (await readFile(join(from, file), 'utf8'))
       .replace('$schema=SCHEMA', `$schema=${schema(join(target, 'scenarios'), 'scenario.schema.json')}`)
       .replace(/^agent: .*$/m, `agent: ${name}`)

@@ -365,6 +365,7 @@ class OwnGround implements Ground {
       tools: await this.#toolsFrom(hosted, media),
       from: scenario.from,
       to: scenario.to,
+      placed: scenario.placed,
       script: scenario.script,
       statuses: vocabularyOf(yaml, { orders: [], etas: [], others: [] }).statuses,
       pace: scenario.pace,

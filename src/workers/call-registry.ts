@@ -441,7 +441,8 @@ export class CallRegistry implements CallDirectory {
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
     const variables = (call.placed ?? resume?.kept.placed)?.variables ?? {}
-    const bound = withGreeting(agentWith(agent.definition, variables), call)
+    const begins = call.direction === 'outbound' && resume?.kept.recoveredFrom == null
+    const bound = withGreeting(agentWith(agent.definition, variables, begins), call)
     const hosted =
       bound === agent.definition
         ? agent

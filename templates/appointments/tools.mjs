@@ -41,3 +41,12 @@ export const bookSlot = {
     return { booked: false, first, second }
   },
 }
+
+export const confirmVisit = {
+  name: 'confirm_visit',
+  description: 'Notes whether the person whom you have called comes to their appointment.',
+  parameters: { properties: { coming: { type: 'boolean' } }, required: ['coming'] },
+  sample: { coming: true },
+  // Whose appointment it is, your calendar knows by the `id` of the row: externalId in the record of the call.
+  run: ({ coming }) => ({ noted: true, coming }),
+}

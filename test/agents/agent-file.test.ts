@@ -343,7 +343,7 @@ stages:
 t.test('claims name tools that exist, phrases that can be read and languages that are known', async (t) => {
   const claims = (rest: string): string => minimal(`claims:\n  rules:\n${rest}`)
   t.match(await faultsOf(claims('    - tools: [end_cal]\n      phrases: {en: [goodbye]}\n')), [
-    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is not a tool of this agent; did you mean end_call\? allowed: end_call$/,
+    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is not a tool of this agent; did you mean end_call\? allowed: do_not_call, end_call$/,
   ])
   t.match(
     await faultsOf(
@@ -424,6 +424,18 @@ t.test("the variables of a call are in the agent's words, and its tools read the
   t.match(agentWith(agent, {}).greeting, { en: 'Hello, this is the clinic.' }, 'without it the sentence is whole')
   const plain = agentSchema.parse({ version: 1, name: 'a', instructions: 'Be brief.' })
   t.equal(agentWith(plain, { name: 'x' }), plain)
+  t.equal(agentWith(plain, {}, true), plain, 'nothing of it is of calls that it makes')
+  const caller = agentSchema.parse({
+    ...{ version: 1, name: 'caller', instructions: 'Help.', greeting: 'Hello.', languages: ['en', 'sw'] },
+    outbound: { greeting: 'Hello {{call.variables.name}}.', instructions: 'You called {{call.variables.name}}.' },
+  })
+  t.match(agentWith(caller, { name: 'Otieno', language: 'sw' }, true), {
+    greeting: 'Hello Otieno.',
+    instructions: 'Help.\n\nYou called Otieno.',
+    languages: ['sw', 'en'],
+  })
+  t.match(agentWith(caller, {}), { greeting: 'Hello.', instructions: 'Help.', languages: ['en', 'sw'] })
+  t.same([...variablesReadBy(caller)], ['name'], 'an order without them is refused')
   t.end()
 })
 

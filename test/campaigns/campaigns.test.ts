@@ -553,6 +553,14 @@ t.test('the do-not-call list survives a restart, and a line that was cut off', a
 
 const ids = (all: readonly Campaign[]): string[] => all.map(({ id }) => id).sort()
 
+t.test('a row in a language that the agent does not speak is a fault of the file', async (t) => {
+  const { office, order } = await officeOf(t)
+  const csv = 'phone,firstName,time,language\n0700000101,Wanjiru,09:30,sw\n0700000102,Otieno,09:30,fr\n'
+  t.match(await office.create({ ...order, csv }), {
+    faults: [/^line 2: has a language .*; allowed: en$/, /^line 3: has a language/],
+  })
+})
+
 t.test('what is over is forgotten when it is removed, and by itself after its time', async (t) => {
   const { campaigns, queue, pass, time, office } = await officeOf(t)
   await queue.add('reminders-1', [row(1, { result: 'person' }), row(2, { result: 'busy' })])

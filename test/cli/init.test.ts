@@ -22,7 +22,9 @@ t.test(
         found.map(({ agent, name }) => [agent, name]),
         [
           [`my-${template}`, 'first-call'],
+          ...(template === 'appointments' ? [[`my-${template}`, 'reminder']] : []),
           [`my-${template}`, 'simu-ya-kwanza'],
+          ...(template === 'appointments' ? [[`my-${template}`, 'ukumbusho']] : []),
         ],
       )
       for (const file of ['mkondo.yaml', '.env.example', '.gitignore', 'README.md']) {

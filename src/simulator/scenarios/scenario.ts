@@ -2,7 +2,9 @@ import type { Dirent } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
+import { callVariablesSchema } from '../../agents/call-variables.js'
 import { faultsOf } from '../../agents/faults.js'
+import type { CallVariables } from '../../agents/template.js'
 import { parseYaml } from '../../agents/yaml-source.js'
 import type {
   CallOutcome,
@@ -59,6 +61,8 @@ export interface Scenario {
   readonly timeoutMs: number
   readonly from: string
   readonly to: string
+  /** The agent calls them, with these variables; null: they call. */
+  readonly placed: { readonly variables: CallVariables } | null
   readonly voice: CallerVoice
   /** 1 is the voice's own pace, 1.2 a fifth faster. */
   readonly pace: number
@@ -287,6 +291,10 @@ const scenarioSchema = z.strictObject({
     .optional()
     .describe('Calendar time of the call; only in text mode. Default: now.'),
   timeoutS: z.int().min(5).max(3600).default(120).describe('A call that goes on longer is ended and has failed.'),
+  placed: z
+    .strictObject({ variables: callVariablesSchema.default({}).describe('Those of the call, as a row has them.') })
+    .optional()
+    .describe('The agent calls them, as in a campaign; only in text mode. Default: they call.'),
   caller: z.strictObject({
     number: number.default(FROM).describe('The number they call from.'),
     calls: number.default(TO).describe('The number they call.'),
@@ -463,12 +471,17 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
     agent: parsed.agent,
     mode:
       parsed.mode ??
-      (needsSound(parsed) ? 'audio' : parsed.at === undefined && parsed.settle.length === 0 ? null : 'text'),
+      (needsSound(parsed)
+        ? 'audio'
+        : parsed.at === undefined && parsed.settle.length === 0 && parsed.placed === undefined
+          ? null
+          : 'text'),
     seed: parsed.seed,
     atWallMs: parsed.at === undefined ? null : Date.parse(parsed.at),
     timeoutMs: parsed.timeoutS * 1000,
     from: party(caller.number),
     to: party(caller.calls),
+    placed: parsed.placed ?? null,
     voice: caller.voice,
     pace: caller.pace,
     script: scriptOf({ name, ...caller }),
@@ -608,6 +621,8 @@ function inTheMode(scenario: ScenarioFile): Contradiction[] {
   if (scenario.at !== undefined && (scenario.mode === 'audio' || needsSound(scenario))) {
     return [{ path: ['at'], what: 'at sets the calendar, which only mode text can' }]
   }
+  if (scenario.placed !== undefined && (scenario.mode === 'audio' || needsSound(scenario)))
+    return [{ path: ['placed'], what: 'placed needs mode text: in a spoken call the simulated caller calls' }]
   if (scenario.settle.length > 0 && (scenario.mode === 'audio' || needsSound(scenario)))
     return [{ path: ['settle'], what: 'settle needs mode text: a spoken call gets outcomes from the API of its tool' }]
   return []

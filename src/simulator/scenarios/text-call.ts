@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { agentWith } from '../../agents/call-variables.js'
 import type { ToolRunner } from '../../agents/tool-runner.js'
 import type { EffectAnswer, ToolOutcome } from '../../agents/tool.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
@@ -27,7 +28,7 @@ import { allCallsOn } from '../../backends/split.js'
 import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
 import { MainThreadCall } from '../../workers/main-thread-call.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
-import type { MediaSink } from '../../workers/live-call.js'
+import type { MediaSink, NewCall } from '../../workers/live-call.js'
 import { sessionOptions } from '../../workers/call-setup.js'
 import { CallSeries } from '../../telemetry/call-series.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
@@ -44,7 +45,7 @@ import type { DocumentCall, StreamEnd, Then } from '../documents.js'
 import { parseVoiceDocument } from '../voice-document.js'
 import type { Verb } from '../voice-document.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
-import type { SettledTool } from './scenario.js'
+import type { Scenario, SettledTool } from './scenario.js'
 import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
 import { taggedSound, TextCaller, TextSpeech } from './text-caller.js'
 import { HumanCalls } from '../../escalation/human-calls.js'
@@ -56,6 +57,8 @@ interface TextCallOptions {
   readonly tools: ReadonlyMap<string, ToolRunner>
   readonly from: string
   readonly to: string
+  /** The agent calls them; null: they call. */
+  readonly placed: Scenario['placed']
   readonly script: CallerScript
   readonly statuses: Readonly<Record<string, readonly string[]>>
   /** How fast the caller speaks; 1 is the voice's own pace. */
@@ -142,15 +145,39 @@ class TextCall implements DocumentCall {
       {
         callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`),
         agent: hosted.definition.name,
-        from: options.from,
-        to: options.to,
-        direction: 'inbound',
+        ...this.#parties(),
       },
-      { ...hosted, shares: allCallsOn('embedded') },
+      {
+        ...hosted,
+        definition: agentWith(hosted.definition, options.placed?.variables ?? {}, options.placed !== null),
+        shares: allCallsOn('embedded'),
+      },
       this.#context(),
     )
     this.#call.afterStreamUrl = 'http://text.invalid/after-stream'
     this.#call.continueUrl = (id) => `${CONTINUE}${id}`
+  }
+
+  /** Who calls whom. */
+  #parties(): Pick<NewCall, 'from' | 'to' | 'direction' | 'placed'> {
+    const { from: person, to: ours, placed, hosted } = this.#options
+    if (placed === null) return { from: person, to: ours, direction: 'inbound' }
+    const call = { from: ours, to: person }
+    return {
+      ...call,
+      direction: 'outbound',
+      placed: {
+        ...call,
+        agent: hosted.definition.name,
+        clientRequestId: 'row-simulated',
+        orderedAtMs: CLOCK_START_MS,
+        ringMs: 0,
+        variables: placed.variables,
+        externalId: null,
+        leaveMessage: true,
+        promised: false,
+      },
+    }
   }
 
   async run(): Promise<ObservedCall> {
