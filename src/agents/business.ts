@@ -15,6 +15,8 @@ import { templatesOf } from './tool-definition.js'
 /** Facts of one business beside those that this file names, and entries of a list of them. */
 const FACTS_MAX = 60
 const LIST_MAX = 50
+/** Services of one business with hours of their own. */
+const SERVICES_MAX = 12
 const FACT_CHARS_MAX = 2000
 
 const fact = z.string().trim().min(1).max(FACT_CHARS_MAX)
@@ -25,6 +27,20 @@ const factsSchema = z
   .object({
     name: fact.describe('Name of the business, as it is said.'),
     hours: hoursSchema.optional().describe('When the business is open; also the default of escalation.hours.'),
+    serviceHours: z
+      .record(
+        z
+          .string()
+          .regex(/^[A-Za-z][A-Za-z0-9_]{0,29}$/, {
+            error: 'a name is a letter, then letters, digits or _, 30 at most',
+          }),
+        hoursSchema,
+      )
+      .refine((services) => Object.keys(services).length <= SERVICES_MAX, {
+        error: `has more than ${SERVICES_MAX} services`,
+      })
+      .optional()
+      .describe('Services with hours of their own: restaurant, reception. Read as openNow_NAME and nextOpening_NAME.'),
     location: fact.optional(),
     services: list.optional(),
     team: list.optional(),
@@ -46,7 +62,7 @@ const factsSchema = z
     if (names.length > FACTS_MAX)
       context.addIssue({ code: 'custom', message: `has ${names.length} facts; at most ${FACTS_MAX} are allowed` })
     for (const name of names) {
-      if (COMPUTED.includes(name))
+      if (COMPUTED.test(name))
         context.addIssue({ code: 'custom', path: [name], message: 'is computed from hours; leave it out' })
       else if (!/^[A-Za-z_][A-Za-z0-9_]{0,39}$/.test(name))
         context.addIssue({
@@ -57,8 +73,8 @@ const factsSchema = z
     }
   })
 
-/** Made from `hours` each time that they are read. */
-const COMPUTED: readonly string[] = ['openNow', 'nextOpening']
+/** Made from `hours`, or those of a service, each time that they are read. */
+const COMPUTED = /^(?:openNow|nextOpening)(?:_(\w+))?$/
 
 /** What the calls of a number may cost on one day, and what they get when little or nothing of it is left. */
 const dayBudgetSchema = z.strictObject({
@@ -113,10 +129,16 @@ export function factsReadBy(agent: AgentDefinition): ReadonlySet<string> {
   ])
 }
 
-/** Of the facts that an agent reads, those that a business lacks. `hours` where a computed one is read. */
+/** Of the facts that an agent reads, those that a business lacks. Where a computed one is read, its hours. */
 export function missingFacts(reads: ReadonlySet<string>, { facts }: Business): string[] {
-  const needed = [...reads].map((name) => (COMPUTED.includes(name) ? 'hours' : name))
-  return [...new Set(needed)].filter((name) => name !== 'number' && facts[name] === undefined)
+  const missing = [...reads].flatMap((name) => {
+    const computed = COMPUTED.exec(name)
+    if (computed === null) return name === 'number' || facts[name] !== undefined ? [] : [name]
+    const [, service] = computed
+    const hours = service === undefined ? facts.hours : facts.serviceHours?.[service]
+    return hours !== undefined ? [] : [service === undefined ? 'hours' : `serviceHours.${service}`]
+  })
+  return [...new Set(missing)]
 }
 
 /**
@@ -128,19 +150,37 @@ export function businessValues(business: Business, language: string, wallMs: num
   const values: Record<string, string | number | boolean> = { number: business.number }
   for (const [name, value] of Object.entries(business.facts)) {
     if (name === 'hours') Object.assign(values, { hours: hoursText(value as OpeningHours) })
+    else if (name === 'serviceHours')
+      values[name] = Object.entries(value as Readonly<Record<string, OpeningHours>>)
+        .map(([service, hours]) => `${service}: ${hoursText(hours)}`)
+        .join('; ')
     else if (Array.isArray(value)) values[name] = value.join(', ')
     else if (typeof value !== 'object' && value !== undefined) values[name] = value
   }
-  const { hours } = business.facts
-  if (hours === undefined) return values
-  const { open, changesAtMs } = openingOf(hours, wallMs)
+  const { hours, serviceHours = {} } = business.facts
   const words = /^sw\b/i.test(language) ? SWAHILI : ENGLISH
-  const change = changesAtMs === null ? null : momentText(hours.timeZone, changesAtMs, wallMs, words)
-  return {
-    ...values,
-    openNow: change === null ? words[open ? 'open' : 'closed'] : words[open ? 'openUntil' : 'closedUntil'](change),
-    nextOpening: open ? words.open : (change ?? words.unknown),
+  const kinds = [...(hours === undefined ? [] : [['', hours] as const]), ...Object.entries(serviceHours)]
+  for (const [service, of] of kinds) {
+    const { open, changesAtMs } = openingOf(of, wallMs)
+    const change = changesAtMs === null ? null : momentText(of.timeZone, changesAtMs, wallMs, words)
+    const end = service === '' ? '' : `_${service}`
+    values[`openNow${end}`] =
+      change === null ? words[open ? 'open' : 'closed'] : words[open ? 'openUntil' : 'closedUntil'](change)
+    values[`nextOpening${end}`] = open ? words.open : (change ?? words.unknown)
   }
+  return values
+}
+
+/** What is open now, one sentence each, for a model: `Hoteli Baraka is open now, until 22:00.` */
+export function openingSentences(business: Business, wallMs: number): string[] {
+  const values = businessValues(business, 'en', wallMs)
+  const { name, hours, serviceHours = {} } = business.facts
+  return [
+    ...(hours === undefined ? [] : [`${name} is ${String(values['openNow'])}.`]),
+    ...Object.keys(serviceHours).map(
+      (service) => `${name}, ${service.replaceAll('_', ' ')}: ${String(values[`openNow_${service}`])}.`,
+    ),
+  ]
 }
 
 const ENGLISH = {

@@ -1,7 +1,7 @@
 import { dateFormat } from '../core/date-format.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import { subscriberNumber } from '../sautikit/phone.js'
-import { businessValues } from './business.js'
+import { openingSentences } from './business.js'
 import type { Business } from './business.js'
 import type { AgentDefinition } from './definition.js'
 
@@ -28,7 +28,6 @@ export function callContext({ agent, business, from, backends = [] }: ContextCal
     dateFormat('en-GB', { timeZone: zone, ...options }).format(atMs)
   const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
   const hours = agent.escalation?.hours
-  const open = business == null ? undefined : businessValues(business, 'en', wallMs)['openNow']
   // Noon of today, so that a day more is the next date also where clocks change.
   const noonMs = wallMs - minuteOfDay(zone, wallMs) * 60_000 + 12 * 3_600_000
   return [
@@ -41,9 +40,10 @@ export function callContext({ agent, business, from, backends = [] }: ContextCal
       : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first. Answer in the ` +
         "language of the caller's last whole sentence; a borrowed word changes nothing, and where they mix, go on in the " +
         'one that you speak. Call set_language when it changes.',
+    ...(agent.languages.some(isSwahili) ? [SHENG] : []),
     ...(hasSwahiliClock(agent.languages, zone) ? [SWAHILI_CLOCK] : []),
     ...(backends.some((name) => !SPOKEN_FOR.includes(name)) ? spokenRules(agent) : []),
-    ...(open === undefined ? [] : [`- ${String(business?.facts.name)} is ${String(open)}.`]),
+    ...(business == null ? [] : openingSentences(business, wallMs).map((sentence) => `- ${sentence}`)),
     ...(hours == null ? [] : [`- The human colleagues are ${isOpen(hours, wallMs) ? 'there' : 'not there'} now.`]),
     subscriberNumber(from) === null
       ? "- The caller's number is withheld. Where a number is needed, ask the caller for one."
@@ -61,6 +61,7 @@ function nameOf(language: string): string {
 
 /** Where callers mix Swahili with other languages, and its clock with the other. */
 const SWAHILI_ZONES = ['Africa/Nairobi', 'Africa/Dar_es_Salaam', 'Africa/Kampala']
+const SHENG = '- Sheng is Swahili here: understand it, and answer in plain Swahili without slang.'
 const SWAHILI_CLOCK =
   '- Swahili hours are six off: "saa nne asubuhi" is 10:00, "saa kumi jioni" is 16:00; "10 AM" is 10:00. Read a time back in both ' +
   'clocks before you use it ("saa nne asubuhi, ten in the morning?"), and where the half of the day is open, ask. A tool takes ' +
@@ -80,17 +81,30 @@ const SPOKEN_SWAHILI =
   '- In Swahili the noun comes first: shilingi elfu moja, mia nne na hamsini, na senti hamsini; asilimia kumi na tano; tarehe ishirini na ' +
   'tano Novemba; the first of a month is tarehe mosi. 18:00 is saa kumi na mbili jioni, 09:45 saa nne kasoro robo asubuhi. 10,005 is elfu kumi, na tano.'
 
+/** `Moo-in-dee (English)`. */
+function sayings(say: Readonly<Record<string, string>>): string {
+  return Object.entries(say)
+    .map(([code, said]) => `${said} (${nameOf(code)})`)
+    .join(', ')
+}
+
 function spokenRules({ languages, pronunciations = [] }: ContextCall['agent']): string[] {
-  const names = pronunciations.slice(0, NAMES_TOLD_MAX).map(({ match, say }) => `${match}: ${say}`)
+  const names = pronunciations
+    .slice(0, NAMES_TOLD_MAX)
+    .map(({ match, say }) => `${match}: ${typeof say === 'string' ? say : sayings(say)}`)
   return [
     SPOKEN,
-    ...(languages.some((language) => /^sw\b/.test(language)) ? [SPOKEN_SWAHILI] : []),
+    ...(languages.some(isSwahili) ? [SPOKEN_SWAHILI] : []),
     ...(names.length === 0 ? [] : [`- How names sound: ${names.join('; ')}.`]),
   ]
 }
 
 function hasSwahiliClock(languages: readonly string[], zone: string): boolean {
-  return languages.some((language) => /^sw\b/.test(language)) || SWAHILI_ZONES.includes(zone)
+  return languages.some(isSwahili) || SWAHILI_ZONES.includes(zone)
+}
+
+function isSwahili(language: string): boolean {
+  return /^sw\b/.test(language)
 }
 
 /** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */

@@ -180,6 +180,34 @@ t.test('an agent speaks, dials and thinks with the facts of the number that was 
   t.match(at('2026-11-25T15:00:00Z'), { services: 'repairs, deliveries', deliveryFee: 102, number: numberOf(2) })
 })
 
+t.test(
+  'services of one business have hours of their own, each with its own answer to whether it is open',
+  async (t) => {
+    const services = `      serviceHours:
+        restaurant: { timeZone: Africa/Nairobi, week: { wed: ['07:00-09:30', '18:00-22:00'] } }
+        front_desk: { timeZone: Africa/Nairobi, week: { wed: ['00:00-24:00'], thu: ['00:00-24:00'] } }
+`
+    const asks = AGENT.replace('It is {{ business.openNow }}.', 'Its restaurant is {{business.openNow_restaurant}}.')
+    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, services)) })
+    const file = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
+    await writeFile(file, asks)
+    const { agents, numbers } = await open(env)
+    const business = numbers.businesses.get(numberOf(1)) as Business
+    const served = agents.get('desk')?.forBusiness?.(business)
+    if (served === undefined) throw new Error('the agent serves no business')
+    const start = { agent: served.definition, business, from: '', resume: null, backends: ['cascade'] }
+    const told = instructionsOf(start, WEDNESDAY_MS)
+    t.match(told, /Its restaurant is closed now, and open again at 18:00\./)
+    t.match(
+      told,
+      /- Duka 1 is open now, until 17:00\.\n- Duka 1, restaurant: closed now.*\n- Duka 1, front desk: open now/,
+    )
+    t.equal(businessValues(business, 'sw', WEDNESDAY_MS)['nextOpening_restaurant'], '18:00')
+    await writeFile(file, asks.replace('openNow_restaurant', 'openNow_spa'))
+    await t.rejects(open(env), { message: /facts lacks serviceHours\.spa, which the agent desk reads/ })
+  },
+)
+
 t.test('a call has the facts of its number in the record, and a number without them is refused', async (t) => {
   const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1)) }))
   const started: unknown[] = []
