@@ -968,6 +968,7 @@ const recoverySchema = z.preprocess(
   }),
 )
 
+const saying = z.string().trim().min(1).max(120)
 const pronunciationsSchema = z
   .array(
     z.strictObject({
@@ -978,7 +979,9 @@ const pronunciationsSchema = z
         .max(60)
         .regex(/^[\p{L}\p{N}].*[\p{L}\p{N}]$/u, { error: 'must begin and end with a letter or a digit' })
         .describe('Whole words as they are written, in any case.'),
-      say: z.string().trim().min(1).max(120).describe('What voices get in their place.'),
+      say: saying
+        .or(z.record(languageCode, saying))
+        .describe('What voices get in their place; of one a language only in these languages.'),
     }),
   )
   .max(PRONUNCIATIONS_MAX)

@@ -18,6 +18,8 @@ const LEAD_MS = 10
 const TAIL_MS = 160
 /** Slower than the voices' own pace, so that digits are understood over a telephone line. */
 const STRETCH = 1.08
+/** Of all voices, whatever the text. */
+const LANGUAGE = 'en'
 /** Pause before a preparation is tried again while the worker is busy. */
 const PREPARE_RETRY_MS = 40
 
@@ -168,7 +170,9 @@ export class Synthesiser {
       return kept
     }
     const speech = trimmed(
-      this.#flite.speak(spokenForm(pronounced(text, manner.pronunciations)), manner.voice, { stretch: STRETCH }),
+      this.#flite.speak(spokenForm(pronounced(text, manner.pronunciations, LANGUAGE)), manner.voice, {
+        stretch: STRETCH,
+      }),
     )
     this.stats.sentencesMade++
     this.#cache.set(key, speech)
@@ -177,7 +181,7 @@ export class Synthesiser {
 }
 
 function keyOf(sentence: string, { voice, pronunciations }: SynthesisManner): string {
-  return `${voice}\n${pronounced(sentence, pronunciations)}`
+  return `${voice}\n${pronounced(sentence, pronunciations, LANGUAGE)}`
 }
 
 function asFault(error: unknown): GatewayError {

@@ -80,7 +80,7 @@ export function carrierSay(
   const voiced = language === first ? say.language : language
   return {
     verb: 'say',
-    text: spokenForm(pronounced(textIn(phrase, language), pronunciations), voiced ?? language),
+    text: spokenForm(pronounced(textIn(phrase, language), pronunciations, language), voiced ?? language),
     ...(say.voice === undefined ? {} : { voice: say.voice }),
     ...(voiced === undefined ? {} : { language: voiced }),
   }

@@ -25,8 +25,15 @@ t.test('names are replaced in whole words, in any case, the longest first', asyn
     ['Ng’ang’a Road', 'Nganga Road'],
     ['nothing of that', 'nothing of that'],
   ] as const)
-    t.equal(pronounced(written, list), said, written)
-  t.equal(pronounced('Muindi says $& and $1', [{ match: 'Muindi', say: '$&' }]), '$& says $& and $1')
+    t.equal(pronounced(written, list, 'en'), said, written)
+  t.equal(pronounced('Muindi says $& and $1', [{ match: 'Muindi', say: '$&' }], 'en'), '$& says $& and $1')
+  const english = [
+    { match: 'Muindi', say: { en: 'Moo-in-dee' } },
+    { match: 'G4S', say: 'gee four ess' },
+  ]
+  t.equal(pronounced('Muindi, G4S', english, 'en-KE'), 'Moo-in-dee, gee four ess')
+  t.equal(pronounced('Muindi, G4S', english, 'sw'), 'Muindi, gee four ess', 'a Swahili voice reads the name itself')
+  t.equal(pronounced('Muindi', english.slice(0, 1), 'sw'), 'Muindi')
 })
 
 t.test('what every sentence may have is refused, alone and twice', async (t) => {

@@ -157,7 +157,7 @@ export class OwnVoice {
   #key(text: string, language: string): string {
     const { settings, voice, legRateHz, pronunciations } = this.#options
     const agentVoice = voice === null ? null : textIn(voice, language)
-    const spoken = spokenForm(pronounced(text.trim(), pronunciations), language)
+    const spoken = spokenForm(pronounced(text.trim(), pronunciations, language), language)
     return PhraseStore.key({ ...settings, agentVoice, language, legRateHz }, spoken)
   }
 

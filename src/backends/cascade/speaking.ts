@@ -151,7 +151,7 @@ export class Speaking {
     if (this.#ended) pieces.push(...this.#sentences.flush(this.#cut))
     for (const piece of pieces) {
       const { language, pronunciations = [] } = this.#manner
-      const spoken = spokenForm(pronounced(piece, pronunciations), language)
+      const spoken = spokenForm(pronounced(piece, pronunciations, language), language)
       const sounding = run.add(piece, spoken)
       if (sounding !== null) this.#listener.sounds(sounding)
       run.speech.text(piece.endsWith(' ') ? `${spoken} ` : spoken)
