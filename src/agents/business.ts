@@ -29,11 +29,9 @@ const factsSchema = z
     hours: hoursSchema.optional().describe('When the business is open; also the default of escalation.hours.'),
     serviceHours: z
       .record(
-        z
-          .string()
-          .regex(/^[A-Za-z][A-Za-z0-9_]{0,29}$/, {
-            error: 'a name is a letter, then letters, digits or _, 30 at most',
-          }),
+        z.string().regex(/^[A-Za-z][A-Za-z0-9_]{0,29}$/, {
+          error: 'a name is a letter, then letters, digits or _, 30 at most',
+        }),
         hoursSchema,
       )
       .refine((services) => Object.keys(services).length <= SERVICES_MAX, {
