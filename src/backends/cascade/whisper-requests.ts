@@ -1,3 +1,4 @@
+import { FormData } from 'undici'
 import { noUsage } from '../../call/usage.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
@@ -148,7 +149,7 @@ class WhisperRequests extends HttpStage implements SpeechToText {
 
   async #post(form: FormData): Promise<string> {
     const send = async (): Promise<string> => {
-      const { body } = await this.fetch('/audio/transcriptions', { method: 'POST', body: form }, this.#abort.signal)
+      const { body } = await this.request('/audio/transcriptions', { method: 'POST', body: form }, this.#abort.signal)
       return body.text()
     }
     try {
