@@ -474,6 +474,20 @@ export function fleet(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Object storage',
+              about:
+                'Uploads, failures, what is read back, what an erasure makes unreadable; and what waits on the disk.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_storage_objects_total', 'result'), legend: '{{result}} a second' },
+              { expr: `sum(mkondo_storage_waiting{${NODE}})`, legend: 'wait' },
+              { expr: `max(mkondo_storage_oldest_seconds{${NODE}})`, legend: 'age of the oldest, s' },
+            ],
+          ),
+          curves(
+            {
               title: 'Archive and recordings',
               about: 'Call records and handoff packets written, writes that failed, and files that retention deleted.',
               unit: 'cps',

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 /** The versions of Node that Mkondo runs on and `uws-pack` has binaries for, by the number in the binaries' names. */
 const NODE_OF_ABI = { 115: 20, 127: 22 }
 /** Loaded only where a setting or an agent asks for it (src/gateway/on-demand.ts); who does installs it. */
-const ON_DEMAND = /^(@opentelemetry\/|@modelcontextprotocol\/|bullmq$)/
+const ON_DEMAND = /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|bullmq$)/
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const [out, ...flags] = process.argv.slice(2)

@@ -88,6 +88,7 @@ const GROUPS = [
       'docs/OPERATIONS.md',
       'docs/WAITING.md',
       'docs/MESSAGES.md',
+      'docs/STORAGE.md',
       'docs/ANALYSIS.md',
       'docs/METRICS.md',
       'docs/RELEASES.md',

@@ -872,6 +872,16 @@ const recordingSchema = z.strictObject({
     ),
 })
 
+const keptDays = z.int().min(1).max(36_500).nullable().default(null)
+
+const retentionSchema = z.strictObject({
+  recordsDays: keptDays.describe('How many days records and handoff packets are kept. Default: RECORDS_KEEP_DAYS.'),
+  recordingsDays: keptDays.describe(
+    "How many days recordings, and the carrier's, are kept. Default: RECORDINGS_KEEP_DAYS.",
+  ),
+  journalsDays: keptDays.describe('How many days journals are kept. Default: RECORDINGS_KEEP_DAYS.'),
+})
+
 export const amdSchema = z.strictObject({
   machineSpeechMs: z
     .int()
@@ -1162,6 +1172,9 @@ export const agentSchema = z
         'The gateway itself makes the call backs that are promised (escalation.strategies with callback). Default: a colleague does.',
       ),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
+    retention: retentionSchema
+      .prefault({})
+      .describe('How long what is kept of calls is kept, longer or shorter than by the settings.'),
     outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
     afterCall: afterCallSchema.prefault({}),
     offline: offlineShape

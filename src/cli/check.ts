@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { NO_ASSETS, passagesOf } from '../agents/assets.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
@@ -15,7 +16,7 @@ import { readReceivers } from '../config/messages-file.js'
 import type { Config } from '../config/settings.js'
 import { backendSettings, hostedAgents, unratedCurrencies, withoutNumbers } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
-import { loadTraceExport } from '../gateway/on-demand.js'
+import { findS3Client, loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { priceList } from '../backends/prices.js'
@@ -33,6 +34,7 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
+import { objectStorageOf } from '../gateway/storage-side.js'
 import { findingLine } from './findings.js'
 import type { Finding } from './findings.js'
 import { json } from './terminal.js'
@@ -40,6 +42,8 @@ import type { Terminal } from './terminal.js'
 
 /** Longest wait for an API that is only checked for reachability. */
 const REACH_TIMEOUT_MS = 3000
+/** An object of the object storage, there and back. */
+const STORAGE_CHECK_MS = 10_000
 
 /** The options of `mkondo check`. */
 export interface CheckOptions {
@@ -75,6 +79,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
   const places = count === 1 ? plans : [...plans, sparePlan(config, count)]
+  if (config.storageBucket !== null) findings.push(await storageFinding(config, agents.definitions))
   for (const use of portsOf(places)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...(await carrierFindings(config, agents.definitions)))
@@ -207,6 +212,28 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
   }
   for (const folder of held.reverse()) folder.undo()
   return findings
+}
+
+/** Whether the bucket takes an object, gives it back and deletes it; and for how many days its objects are kept. */
+async function storageFinding(config: Config, definitions: readonly AgentDefinition[]): Promise<Finding> {
+  try {
+    const storage = objectStorageOf(config, [])
+    await findS3Client()
+    if (storage === null) return { ok: true, what: 'STORAGE_BUCKET is not set' }
+    process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
+    const { S3Store } = await import('../telemetry/archive/s3-store.js')
+    const store = new S3Store(storage.bucket)
+    await store.probe(`${storage.prefix}check-${randomUUID()}`, AbortSignal.timeout(STORAGE_CHECK_MS))
+    const of = (settings: number, own: 'recordsDays' | 'recordingsDays'): string =>
+      [...new Set([settings, ...definitions.flatMap(({ retention }) => retention[own] ?? [])])]
+        .sort((a, b) => a - b)
+        .map((days) => `${days}d`)
+        .join(', ')
+    const rules = `recordings ${of(config.recordingsKeepDays, 'recordingsDays')}; records ${of(config.recordsKeepDays, 'recordsDays')}`
+    return { ok: true, what: `STORAGE_BUCKET ${storage.bucket.bucket} takes objects; it needs rules for ${rules}` }
+  } catch (thrown) {
+    return { ok: false, what: `STORAGE_BUCKET: ${messageOf(thrown)}` }
+  }
 }
 
 /** Whether a gateway could listen there now. */

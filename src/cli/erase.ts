@@ -110,6 +110,13 @@ function reportText({ erased, uncertain, silent, storeDown }: ErasureReport): st
       `${counted(erased.recordings, 'recording')}, ${counted(erased.carrierRecordings, "carrier's recording")}, ` +
       `${counted(erased.journals, 'journal')}, ${counted(erased.messages, 'message')}, ${counted(erased.keptStates, 'kept state')}`,
   ]
+  if (erased.objects > 0)
+    lines.push(
+      `in the object storage: ${counted(erased.objects, 'object')} whose key is forgotten` +
+        (erased.objectsLeft === 0
+          ? ', deleted'
+          : `; ${erased.objectsLeft} not deleted: nobody can read them, and the bucket's own rule deletes them`),
+    )
   if (uncertain > 0)
     lines.push(
       `left: ${counted(uncertain, 'call')} with a masked number that may be this one; ` + '--masked erases them too',

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { extname, join } from 'node:path'
 import type { CallRecord } from '../call/documents/record.js'
 import { packageVersion } from '../config/package-root.js'
 import { loadConfig } from '../config/load-config.js'
@@ -34,6 +34,8 @@ interface Found {
   readonly more: number
   readonly rows: readonly object[]
   readonly doNotCall: boolean
+  /** Absent from earlier builds. */
+  readonly messages?: readonly object[]
   readonly silent: readonly string[]
 }
 
@@ -57,6 +59,7 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   const found = body as unknown as Found
   const archive: Archive = { files: {}, bytes: 0, missing: missingOf(found) }
   if (found.rows.length > 0) add(archive, 'campaigns.json', json(found.rows))
+  if ((found.messages ?? []).length > 0) add(archive, 'messages.json', json(found.messages))
   for (const callSid of found.callSids) await addCall(archive, ops, callSid, opsToken)
   const about = aboutOf(found, archive)
   const name = `mkondo-export-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`
@@ -95,20 +98,30 @@ async function addCall(archive: Archive, ops: OpsClient, callSid: string, token:
   if (handoff.status === 200) add(archive, `${callSid}/handoff.json`, json(handoff.body))
   else if (handoff.status !== 404)
     archive.missing.push(`${callSid}/handoff.json: ${refusalOf(handoff.body, handoff.status).message}`)
-  for (const file of ['recording.wav', 'journal.jsonl'] as const) {
-    const bytes = await fileOfCall(ops, callSid, file, token).catch((thrown: unknown) => ({
+  const addFile = async (view: string, name: string, isNamed: boolean, node: string | null = null): Promise<void> => {
+    const bytes = await fileOfCall(ops, callSid, view, token).catch((thrown: unknown) => ({
       status: 0,
       why: messageOf(thrown),
     }))
-    if (bytes instanceof Uint8Array) add(archive, `${callSid}/${file}`, bytes)
-    else if (bytes.status !== 404 || (file === 'recording.wav' && typeof record.recording === 'string'))
-      archive.missing.push(`${callSid}/${file}: ${bytes.why}`)
+    if (bytes instanceof Uint8Array) add(archive, `${callSid}/${name}`, bytes)
+    else if (bytes.status !== 404 || isNamed)
+      archive.missing.push(
+        `${callSid}/${name}: ${bytes.why}${node === null ? '' : ` (it was recorded at node ${node})`}`,
+      )
   }
-  const parts = [
-    record.carrier?.recording ?? [],
-    ...(record.resumed ?? []).map(({ recording }) => recording ?? []),
-  ].flat()
-  for (const file of parts) archive.missing.push(`${file}: copy it from DATA_DIR of the node that has it`)
+  for (const { recording, node } of record.resumed ?? [])
+    if (recording !== null)
+      await addFile(`recording.wav?part=${partOf(recording)}`, `recording.${partOf(recording)}.wav`, true, node)
+  if (typeof record.recording === 'string')
+    await addFile(`recording.wav?part=${partOf(record.recording)}`, 'recording.wav', true)
+  const carriers = record.carrier?.recording ?? null
+  if (carriers !== null) await addFile('carrier-recording', `carrier-recording${extname(carriers)}`, true)
+  await addFile('journal.jsonl', 'journal.jsonl', false)
+}
+
+/** The part that a file of a recording is: `recordings/SID.wav` the first, `recordings/SID.2.wav` the second. */
+function partOf(recording: string): string {
+  return /\.(\d)\.wav$/.exec(recording)?.[1] ?? '1'
 }
 
 function add(archive: Archive, name: string, content: string | Uint8Array): void {

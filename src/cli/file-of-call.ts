@@ -9,7 +9,7 @@ import { OpsClient, refusalOf } from './ops-client.js'
 export async function fileOfCall(
   ops: OpsClient,
   callSid: string,
-  file: 'journal.jsonl' | 'recording.wav',
+  file: string,
   token: string | null,
 ): Promise<Uint8Array | { readonly status: number; readonly why: string }> {
   const path = `/api/calls/${callSid}/${file}`

@@ -17,6 +17,8 @@ const TRUSTED_PROXIES_MAX = 64
 const WEBHOOK_SECRETS_MAX = 16
 /** Secrets in TOKEN_SECRET: two while one is replaced by the other. */
 const TOKEN_SECRETS_MAX = 2
+/** Master keys in STORAGE_KEYS: two while one is replaced by the other. */
+const STORAGE_KEYS_MAX = 2
 
 /** Converts a setting's text to its value. Never throws: undefined means "not allowed". */
 interface Kind<T> {
@@ -508,6 +510,64 @@ export const SETTINGS = {
     kind: integer(1, 100_000_000),
     fallback: 20_480,
     help: 'The maximum size of all that RECORDINGS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
+  }),
+  storageBucket: define<string | null>({
+    env: 'STORAGE_BUCKET',
+    key: 'storageBucket',
+    kind: optional(text('the name of a bucket', /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/)),
+    fallback: null,
+    help: 'The S3-compatible bucket to which recordings, records and handoff packets are uploaded, encrypted (docs/STORAGE.md). It needs STORAGE_KEYS. Unset: they stay under DATA_DIR.',
+  }),
+  storageUrl: define<string | null>({
+    env: 'STORAGE_URL',
+    key: 'storageUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    defaultText: 'that of AWS in STORAGE_REGION',
+    help: "The address of the object storage, without the bucket's name.",
+  }),
+  storageRegion: define({
+    env: 'STORAGE_REGION',
+    key: 'storageRegion',
+    kind: text('the name of a region', /^[a-z0-9-]{1,40}$/),
+    fallback: 'us-east-1',
+    help: 'The region of the bucket. Servers that have none take any.',
+  }),
+  storagePrefix: define({
+    env: 'STORAGE_PREFIX',
+    key: 'storagePrefix',
+    kind: text('1 to 200 of A-Z a-z 0-9 . _ - /, with a / at the end', /^[A-Za-z0-9._-][A-Za-z0-9._/-]{0,198}\/$/),
+    fallback: 'mkondo/',
+    help: 'What the names of objects begin with.',
+  }),
+  storageAccessKeyId: define<string | null>({
+    env: 'STORAGE_ACCESS_KEY_ID',
+    key: 'storageAccessKeyId',
+    kind: optional(text('an access key ID without spaces', /^\S{3,128}$/)),
+    fallback: null,
+    help: "The access key ID for the bucket. Unset: what AWS's own SDK finds, such as AWS_ACCESS_KEY_ID or the role of the machine.",
+  }),
+  storageSecretAccessKey: define<string | null>({
+    env: 'STORAGE_SECRET_ACCESS_KEY',
+    key: 'storageSecretAccessKey',
+    kind: optional(text('a secret access key without spaces', /^\S{3,256}$/)),
+    fallback: null,
+    secret: true,
+    help: 'The secret access key that belongs to STORAGE_ACCESS_KEY_ID.',
+  }),
+  storageKeys: define<readonly string[]>({
+    env: 'STORAGE_KEYS',
+    key: 'storageKeys',
+    kind: atMost(
+      STORAGE_KEYS_MAX,
+      list(
+        '32 random bytes in base64 (openssl rand -base64 32), or two such keys separated by a comma',
+        /^[A-Za-z0-9+/]{43}=$/,
+      ),
+    ),
+    fallback: [],
+    secret: true,
+    help: "The master key that encrypts the keys of calls' objects. To replace it, set `new,old` and restart: the first encrypts, and the keys below DATA_DIR are encrypted anew; then `new`. Whoever loses it loses what is in the bucket.",
   }),
   analysesPerHour: define({
     env: 'ANALYSES_PER_HOUR',

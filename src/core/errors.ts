@@ -67,6 +67,8 @@ export type ErrorCode =
   // the store that the nodes of a fleet share: it cannot be used now; it does not take or give this one entry
   | 'STORE_DOWN'
   | 'STORE_REFUSED'
+  // the object storage: it does not answer, or has something else than what was stored
+  | 'STORAGE'
   // files
   | 'WAV_INVALID'
   | 'SCRIPT_INVALID'

@@ -1,3 +1,4 @@
+import { extname } from 'node:path'
 import { z } from 'zod'
 import type { CallTimelineView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { timelineOf } from '../call/documents/call-view.js'
@@ -25,11 +26,30 @@ const API_MESSAGES_MAX = 1000
 
 type ApiOptions = Pick<
   EdgeOptions,
-  'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'journal' | 'settings' | 'kept' | 'log' | 'outbox'
+  | 'calls'
+  | 'fleet'
+  | 'outbound'
+  | 'onDrain'
+  | 'recording'
+  | 'carrierRecording'
+  | 'journal'
+  | 'settings'
+  | 'kept'
+  | 'log'
+  | 'outbox'
 >
 
 /** Views and commands of one call. */
-export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav', 'journal.jsonl'] as const
+export const CALL_VIEWS = [
+  'transcript',
+  'timeline',
+  'handoff',
+  'recording.wav',
+  'carrier-recording',
+  'journal.jsonl',
+] as const
+/** Of what the carrier records. */
+const AUDIO_TYPES: Readonly<Record<string, string>> = { '.wav': 'audio/wav', '.mp3': 'audio/mpeg', '.ogg': 'audio/ogg' }
 export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate', 'whisper'] as const
 export type CallCommand = (typeof CALL_COMMANDS)[number]
@@ -210,7 +230,8 @@ export class OpsApi {
     return jsonReply({ backends: this.#options.calls.backends() })
   }
 
-  async view(callSid: string | undefined, view: CallView): Promise<Reply> {
+  /** @param part  of a recording, from 1; null: the newest @throws GatewayError STORAGE */
+  async view(callSid: string | undefined, view: CallView, part: number | null = null): Promise<Reply> {
     if (!isCallSid(callSid)) return noCall()
     const { calls, recording } = this.#options
     const live = this.#live(callSid)
@@ -230,10 +251,16 @@ export class OpsApi {
           : jsonReply(packet)
       }
       case 'recording.wav': {
-        const file = await recording(callSid)
+        const file = await recording(callSid, part)
         return file === null
           ? errorReply(404, 'NOT_FOUND', 'there is no recording of this call')
           : fileReply(file, 'audio/wav')
+      }
+      case 'carrier-recording': {
+        const file = (await this.#options.carrierRecording?.(callSid)) ?? null
+        return file === null
+          ? errorReply(404, 'NOT_FOUND', "there is no recording of the carrier's of this call (CARRIER_RECORDINGS)")
+          : fileReply(file, AUDIO_TYPES[extname(file.path)] ?? 'application/octet-stream')
       }
       case 'journal.jsonl': {
         const file = (await this.#options.journal?.(callSid)) ?? null

@@ -1,3 +1,4 @@
+import { GatewayError } from '../core/errors.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange, NO_CONTENT, errorReply, jsonReply, textReply } from './http-exchange.js'
@@ -46,6 +47,7 @@ type OpsOptions = Pick<
   | 'opsNumberTokens'
   | 'onDrain'
   | 'recording'
+  | 'carrierRecording'
   | 'kept'
   | 'journal'
   | 'settings'
@@ -223,7 +225,8 @@ export class OpsApp {
         `/api/calls/:sid/${view}`,
         (req, operator, numbers) => {
           const sid = req.getParameter(0)
-          return this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.view(sid, view, operator))
+          const part = req.getQuery('part') ?? ''
+          return this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.view(sid, view, part, operator))
         },
         'calls',
       )
@@ -457,6 +460,8 @@ export class OpsApp {
     try {
       exchange.reply(await answer())
     } catch (error) {
+      if (error instanceof GatewayError && error.code === 'STORAGE')
+        return void exchange.reply(errorReply(503, error.code, error.message))
       this.#options.log.error({ err: error, path }, 'an ops request could not be answered')
       exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
     }

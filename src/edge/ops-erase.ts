@@ -28,12 +28,27 @@ const requestSchema = z.object({
 type EraseRequest = z.output<typeof requestSchema>
 
 const countSchema = z.int().min(0)
+/** A message that waits (`MessageView`). */
+const messageSchema = z.object({
+  key: z.string(),
+  id: z.string(),
+  type: z.string(),
+  receiver: z.string(),
+  callSid: z.string(),
+  tries: countSchema,
+  nextTryAt: z.string().nullable(),
+  reason: z.string().nullable(),
+})
 const answerSchema = z.object({
   live: countSchema,
-  erased: z.object(eachErased(() => countSchema)).nullable(),
+  erased: z.object(eachErased(() => countSchema.default(0))).nullable(),
   uncertain: countSchema,
   found: z
-    .object({ callSids: z.array(z.string().max(64)).max(EXPORT_CALLS_MAX), more: countSchema })
+    .object({
+      callSids: z.array(z.string().max(64)).max(EXPORT_CALLS_MAX),
+      more: countSchema,
+      messages: z.array(messageSchema).max(EXPORT_CALLS_MAX).default([]),
+    })
     .nullable()
     .default(null),
 })
@@ -131,7 +146,10 @@ export class EraseApi {
     const uncertain = here.uncertain + sum(there.answers.map((answer) => answer.uncertain))
     const more = sum(found.map((each) => each.more))
     const complete = silent.length === 0 && more === 0
-    return done(jsonReply({ callSids, live, uncertain, more, ...campaigns, complete, silent }), callSids.length)
+    // Of a fleet each node has the same dead ones.
+    const messages = [...new Map(found.flatMap((each) => each.messages).map((each) => [each.key, each])).values()]
+    const answer = { callSids, live, uncertain, more, ...campaigns, messages, complete, silent }
+    return done(jsonReply(answer), callSids.length)
   }
 
   async #askAll(

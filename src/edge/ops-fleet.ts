@@ -46,7 +46,12 @@ const requestSchema = z.discriminatedUnion('what', [
     search: z.string().max(SEARCH_CHARS_MAX).nullable().default(null),
   }),
   z.object({ what: z.literal('call'), callSid }),
-  z.object({ what: z.literal('view'), callSid, view: z.enum(CALL_VIEWS) }),
+  z.object({
+    what: z.literal('view'),
+    callSid,
+    view: z.enum(CALL_VIEWS),
+    part: z.int().min(1).nullable().default(null),
+  }),
   z.object({
     what: z.literal('call-command'),
     callSid,
@@ -237,7 +242,7 @@ export class FleetApi {
     if (here !== null) return { ...here, elsewhere: false }
     const [call, timeline] = await Promise.all([
       this.call(sid),
-      this.#ofCall({ what: 'view', callSid: sid, view: 'timeline' }),
+      this.#ofCall({ what: 'view', callSid: sid, view: 'timeline', part: null }),
     ])
     if (call.status !== 200 || timeline.status !== 200) return null
     return {
@@ -265,8 +270,16 @@ export class FleetApi {
     return number !== undefined && numbers.has(number) ? answer() : NOT_ITS_NUMBER
   }
 
-  async view(sid: string | undefined, view: CallView, operator: Operator): Promise<Reply> {
-    const reply = await this.#ofCall({ what: 'view', callSid: sid ?? '', view })
+  /** @param part  of a recording: a number from 1; empty: the newest */
+  async view(sid: string | undefined, view: CallView, part: string, operator: Operator): Promise<Reply> {
+    if (!/^(?:|[1-9]\d?)$/.test(part))
+      return errorReply(400, 'BAD_REQUEST', 'part is the number of a part of the recording, from 1')
+    const reply = await this.#ofCall({
+      what: 'view',
+      callSid: sid ?? '',
+      view,
+      part: part === '' ? null : Number(part),
+    })
     if (FILES.includes(view) && reply.status === 200 && isCallSid(sid)) {
       const node = this.#options.fleet?.node.name ?? null
       audit(this.#options.log, { command: view, node, call_sid: sid }, reply, operator)
@@ -365,10 +378,10 @@ export class FleetApi {
       case 'call':
         return here.call(request.callSid)
       case 'view': {
-        const reply = await here.view(request.callSid, request.view)
+        const reply = await here.view(request.callSid, request.view, request.part)
         const self = this.#options.fleet?.node.record
         return isElsewhere && self !== undefined && typeof reply.body !== 'string'
-          ? fileElsewhere(request.callSid, request.view, self)
+          ? fileElsewhere(request, self)
           : reply
       }
       case 'call-command':
@@ -451,14 +464,17 @@ function toPeer(reply: Reply): PeerReply {
 }
 
 /** Views that are files of a caller's own words: fetched from their own node, and audited. */
-const FILES: readonly CallView[] = ['recording.wav', 'journal.jsonl']
+const FILES: readonly CallView[] = ['recording.wav', 'carrier-recording', 'journal.jsonl']
 
 /** A file is megabytes: it is fetched from its own node, which says here where that is. */
-function fileElsewhere(callSid: string, view: CallView, { name, opsUrl }: NodeRecord): Reply {
+function fileElsewhere(
+  { callSid, view, part }: Extract<OpsRequest, { what: 'view' }>,
+  { name, opsUrl }: NodeRecord,
+): Reply {
   const where =
     opsUrl === null
       ? 'ask its ops port on its own machine, from where alone it is reached'
-      : `ask ${opsUrl}/api/calls/${callSid}/${view}`
+      : `ask ${opsUrl}/api/calls/${callSid}/${view}${part === null ? '' : `?part=${part}`}`
   return errorReply(409, 'OTHER_NODE', `node ${name} has this file: ${where}`)
 }
 

@@ -6,7 +6,7 @@ import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { CampaignDesk } from '../campaigns/campaign-desk.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
-import type { Outbox } from '../messages/outbox.js'
+import type { MessageView, Outbox } from '../messages/outbox.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { CallSeries } from '../telemetry/call-series.js'
@@ -45,6 +45,8 @@ interface FoundHere {
   readonly more: number
   /** Calls whose record has the number masked, and which may be somebody else's. */
   readonly uncertain: number
+  /** Messages about these calls that no receiver has taken yet; of a fleet those that wait at this node. */
+  readonly messages: readonly MessageView[]
 }
 
 /** What campaigns have of a number. */
@@ -182,8 +184,13 @@ export interface EdgeOptions {
     CampaignDesk,
     'reached' | 'create' | 'list' | 'view' | 'command' | 'remove' | 'report' | 'doNotCall' | 'doNotCallList'
   >
-  /** The WAV of an ended call; null when there is none. */
-  readonly recording: (callSid: string) => Promise<StoredFile | null>
+  /**
+   * The WAV of an ended call; null when there is none. `part`: from 1; null: the newest.
+   * @throws GatewayError STORAGE when it is in the object storage, which does not answer
+   */
+  readonly recording: (callSid: string, part: number | null) => Promise<StoredFile | null>
+  /** The carrier's recording of an ended call; null when there is none. Absent: none are kept. @throws as `recording` */
+  readonly carrierRecording?: (callSid: string) => Promise<StoredFile | null>
   /** The journal of a call; null when there is none. Absent: none are kept. */
   readonly journal?: (callSid: string) => Promise<StoredFile | null>
   /** The settings as an operator may see them. Absent: none (tests). */

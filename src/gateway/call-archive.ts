@@ -18,9 +18,12 @@ import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-mes
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
+import type { ErasedObjects } from '../telemetry/archive/object-storage.js'
+import { findKept } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 import type { IdleFolders } from './process-plan.js'
+import { objectStorageOf, openObjectStorage } from './storage-side.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
 /** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
@@ -64,8 +67,17 @@ export interface CallArchive {
   /** Tells receivers of a refused call, stores its record, and the packet for whoever calls back. */
   /** Stores the record of a refused call, and the packet for whoever calls back, which is posted to nobody. */
   keepRefused(record: CallRecord, packet: Handoff | null): void
+  /** On the disk, or else in the object storage; undefined when it is nowhere. @throws as `recording` */
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
-  recording(callSid: string): Promise<StoredFile | null>
+  /**
+   * The same of a recording. @param part  from 1; null: the newest
+   * @throws GatewayError STORAGE when the object storage does not answer
+   */
+  recording(callSid: string, part: number | null): Promise<StoredFile | null>
+  /** The carrier's. @throws as `recording` */
+  carrierRecording(callSid: string): Promise<StoredFile | null>
+  /** Forgets the keys of what the object storage has of calls; null where there is none. */
+  eraseObjects(callSids: readonly CallSid[]): Promise<ErasedObjects | null>
   /** See `Archive.forget`. */
   forget(callSids: readonly CallSid[]): Promise<void>
   /** No more messages come: waits for those that are on their way. */
@@ -74,6 +86,8 @@ export interface CallArchive {
 }
 
 const MB = 1024 * 1024
+/** Of the carrier's recordings. */
+const CARRIER_SUFFIXES = ['wav', 'mp3', 'ogg'] as const
 
 /**
  * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
@@ -83,6 +97,7 @@ const MB = 1024 * 1024
  * @param workerEnv  `process.env` of the thread that writes
  * @param env  has secrets of receivers, as the environment of the process does
  * @param sharedOutbox  the fleet's; null: messages are on this node's disk alone
+ * @param recordsDaysOf  how long the records of an agent's calls are kept; null: as long as the settings say
  * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
  */
 export async function openCallArchive(
@@ -95,6 +110,7 @@ export async function openCallArchive(
   receiversOfNumber: (number: string) => readonly Receiver[] = () => [],
   sharedOutbox: SharedOutbox | null = null,
   env: Environment = {},
+  recordsDaysOf: (agent: string) => number | null = () => null,
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn(
@@ -102,11 +118,15 @@ export async function openCallArchive(
       'DATA_DIR cannot be locked: a second gateway that uses it would not be noticed',
     )
   const left = await holdLeftFolders(idle.left)
+  const folders = folder === null ? [] : [config.dataDir, ...left.map(({ path }) => path)]
+  const storage = await openObjectStorage(
+    folder === null ? null : objectStorageOf(config, folders),
+    log,
+    metrics,
+    workerEnv,
+  )
   const outbox = await Outbox.open({
-    folders:
-      folder === null
-        ? []
-        : [config.dataDir, ...left.map(({ path }) => path)].map((path) => keptFolder(path, 'outbox')),
+    folders: folders.map((path) => keptFolder(path, 'outbox')),
     receivers:
       config.messagesFile === null
         ? []
@@ -129,6 +149,7 @@ export async function openCallArchive(
             leftFolders: left.map(({ path }) => path),
             spareFolder: idle.spare,
             alone: folder?.locked === true,
+            uploads: storage !== null,
             fsync: config.recordsFsync,
             fileBytes: config.recordsFileMb * MB,
             recordsKeepDays: config.recordsKeepDays,
@@ -152,10 +173,10 @@ export async function openCallArchive(
       .component('workers')
       .warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
   const keep = (record: CallRecord): void => {
-    if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)
+    if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record, recordsDaysOf(record.agent))
   }
   const keepHandoff = (packet: Handoff): void => {
-    if (isCallSid(packet.callSid)) archive?.keepHandoff(packet.callSid, packet)
+    if (isCallSid(packet.callSid)) archive?.keepHandoff(packet.callSid, packet, recordsDaysOf(packet.agent))
   }
   const telling = new Set<Promise<void>>()
   /** The message is in the outbox before the record is final: a process that dies between them tells it again. */
@@ -179,13 +200,15 @@ export async function openCallArchive(
     values: archive?.values ?? [],
     leftFolders: left.map(({ path }) => path),
     settleLeft: (callSid, isRecord) => {
-      const settle = (): void => archive?.settleLeft(callSid, isRecord)
       const record = isRecord ? died.find((each) => each.callSid === callSid)?.record : undefined
+      const settle = (): void => archive?.settleLeft(callSid, isRecord, recordsDaysOf(record?.agent ?? ''))
       if (record === undefined) settle()
       else told(messageAbout(recordNews('call.ended', record)), settle)
     },
     record:
-      archive === null ? null : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
+      archive === null
+        ? null
+        : (callSid, rateHz, announced, part, days) => archive.record(callSid, rateHz, announced, part, days),
     openRecords:
       archive === null
         ? null
@@ -238,9 +261,18 @@ export async function openCallArchive(
       told(messageAbout({ ...recordNews('call.refused', record), data }), () => keep(record))
       if (packet !== null) keepHandoff(packet)
     },
-    find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
-    recording: (callSid) =>
-      archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid),
+    find: async (kind, callSid) => (await archive?.find(kind, callSid)) ?? storage?.document(kind, callSid),
+    recording: async (callSid, part) => {
+      if (archive === null || !isCallSid(callSid)) return null
+      return (await archive.recording(callSid, part)) ?? storage?.recording(callSid, part) ?? null
+    },
+    carrierRecording: async (callSid) => {
+      if (!isCallSid(callSid)) return null
+      const names = CARRIER_SUFFIXES.map((suffix) => `${callSid}.${suffix}`)
+      const here = await findKept(config.dataDir, 'carrierRecordings', names)
+      return here ?? storage?.carrierRecording(callSid, names) ?? null
+    },
+    eraseObjects: async (callSids) => storage?.erase(callSids) ?? null,
     forget: async (callSids) => {
       await outbox.forget(callSids)
       await archive?.forget(callSids)
@@ -249,6 +281,7 @@ export async function openCallArchive(
     close: async () => {
       await closeMessages()
       await retention?.close()
+      await storage?.close()
       for (const held of left) held.folder.release()
       folder?.release()
     },

@@ -7,12 +7,14 @@ import type { CallSid } from '../core/ids.js'
 import type { ErasureTarget, ErasureHere } from '../edge/options.js'
 import type { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/call-store.js'
+import type { MessageView } from '../messages/outbox.js'
 import type { CarrierCall } from '../sautikit-api/client.js'
 import { homeCountry, sameNumber } from '../sautikit/phone.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { eachErased, isOfNumber } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive/erasure.js'
+import type { ErasedObjects } from '../telemetry/archive/object-storage.js'
 import type { CallRegistry } from '../workers/call-registry.js'
 
 /** Calls of a masked number about which one erasure asks the carrier. */
@@ -26,12 +28,16 @@ interface CallErasureOptions {
   readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'handoff' | 'forget' | 'forgetLine'>
   /** Forgets documents that wait to be written, and resolves when all others are written. */
   readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
+  /** Forgets the keys of what the object storage has. Absent, or null: there is none. */
+  readonly eraseObjects?: (callSids: readonly CallSid[]) => Promise<ErasedObjects | null>
   /** Forgets what is still to be fetched from the carrier. */
   readonly forgetDetail: (callSid: CallSid) => void
   /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
   readonly forgetRows?: (number: string) => Promise<number>
   /** What a number's rows of campaigns have of it. Absent: there are none. */
   readonly campaignsOf?: ErasureHere['campaignsOf']
+  /** Messages about calls that no receiver has taken yet. Absent: there are none. */
+  readonly messagesOf?: (callSids: readonly string[]) => Promise<readonly MessageView[]>
   /** Tells receivers which calls are erased. Absent: there are none. */
   readonly told?: (callSids: readonly CallSid[]) => void
   readonly store: Pick<CallStore, 'read' | 'callsOf' | 'over'>
@@ -66,7 +72,8 @@ export class CallErasure implements ErasureHere {
   async find(target: Extract<ErasureTarget, { number: string }>): ReturnType<ErasureHere['find']> {
     const { sids, uncertain } = await this.#alone((folders) => this.#of(folders, target))
     const callSids = sids.slice(0, EXPORT_CALLS_MAX)
-    return { callSids, more: sids.length - callSids.length, uncertain }
+    const messages = (await this.#options.messagesOf?.(callSids)) ?? []
+    return { callSids, more: sids.length - callSids.length, uncertain, messages }
   }
 
   campaignsOf(number: string): ReturnType<ErasureHere['campaignsOf']> {
@@ -111,12 +118,22 @@ export class CallErasure implements ErasureHere {
     for (const callSid of callSids) forgetDetail(callSid)
     const inMemory = callSids.filter((callSid) => calls.forget(callSid)).length
     await forgetWaiting(callSids)
+    // First, so that nothing of what is on the disk is uploaded any more.
+    const objects = (callSids.length === 0 ? null : await this.#options.eraseObjects?.(callSids)) ?? null
     const erased =
       callSids.length === 0
         ? eachErased(() => 0)
         : ((await inThread({ folders, number: null, callSids }, this.#options)) as ErasedCounts)
     if (callSids.length > 0) this.#options.told?.(callSids)
-    return { erased: { ...erased, calls: Math.max(erased.calls, inMemory) }, uncertain }
+    return {
+      erased: {
+        ...erased,
+        calls: Math.max(erased.calls, inMemory),
+        objects: erased.objects + (objects?.erased ?? 0),
+        objectsLeft: erased.objectsLeft + (objects?.left ?? 0),
+      },
+      uncertain,
+    }
   }
 
   /** Calls of a number, in memory and on the disk. */

@@ -12,7 +12,6 @@ import type { CarrierControl } from '../workers/main-thread-context.js'
 import type { CallRegistry } from '../workers/call-registry.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import { callRecordSchema } from '../call/documents/record.js'
-import { keptFolder } from '../telemetry/archive/kept-files.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
@@ -57,15 +56,17 @@ export function carrierControl(api: CarrierApi): CarrierControl {
   }
 }
 
+/** @param daysOf  for how long the carrier's recording of a call is kept; null: as long as the settings say */
 export function callDetails(
   api: CarrierApi,
   config: Config,
   log: Log,
+  daysOf: (callSid: CallSid) => number | null,
   onDetail: (callSid: CallSid, detail: CarrierDetail) => void,
 ): CallDetails {
   return new CallDetails({
     client: api.calls,
-    recordings: config.carrierRecordings ? keptFolder(config.dataDir, 'carrierRecordings') : null,
+    recordings: config.carrierRecordings ? { dataFolder: config.dataDir, daysOf } : null,
     allowHttp: config.apiUrl.startsWith('http:'),
     log: log.component('sautikit-api'),
     onDetail,

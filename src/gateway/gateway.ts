@@ -7,9 +7,10 @@ import { workerEnvironment } from './agent-environment.js'
 import { PhraseStore } from '../speech/phrase-store.js'
 import { SpeechPool } from '../speech/speech-pool.js'
 import { usesRecogniser } from '../backends/split.js'
+import type { AgentDefinition } from '../agents/definition.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
-import { CALLS_PER_WORKER_MAX } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, EXPORT_CALLS_MAX } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
 import { loadTraceExport } from './on-demand.js'
 import { shownSettings } from '../config/shown-settings.js'
@@ -32,7 +33,7 @@ import { loadMediaAssets } from '../workers/media-assets.js'
 import { releaseStartMemory } from '../workers/start-memory.js'
 import { processClock } from '../workers/ticker.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
-import { KEPT_KINDS, keptFolder, keptNames } from '../telemetry/archive/kept-files.js'
+import { KEPT_KINDS, keptNames } from '../telemetry/archive/kept-files.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
@@ -175,8 +176,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
   const uninstallNameLookup = installNameLookup(lookups)
   metrics.nameLookupsFrom(lookups.all)
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
-  const journals =
-    config.journalCalls !== 'off' ? new JournalFiles(keptFolder(config.dataDir, 'journals'), log, clock) : null
+  const journals = config.journalCalls !== 'off' ? new JournalFiles(config.dataDir, log, clock) : null
   const listeners: ((record: CallRecord) => void)[] = []
   const workerEnv = workerEnvironment(process.env, config.shopApiUrl)
   const speech = new SpeechPool({
@@ -229,6 +229,8 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     onNameTaken: () => tellNameTaken(),
   })
   const backends = backendSettings(config)
+  const retentionOf = (agent: string): AgentDefinition['retention'] | null =>
+    agents.get(agent)?.definition.retention ?? null
   const budgets = await DailyBudgets.open({
     businesses: numbers.businesses,
     store: fleet.store.patient,
@@ -247,21 +249,27 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
   const details =
     api === null
       ? null
-      : callDetails(api, config, log, (callSid, detail) => {
-          joinedRecord(callSid, detail, calls, kept).then(
-            (found) => {
-              if (found === null) return
-              const joined = costs.withCost(found)
-              kept.joined(joined)
-              for (const listener of joinedListeners) listener(joined)
-            },
-            (thrown: unknown) =>
-              log.warn(
-                { err: thrown, call_sid: callSid },
-                "the carrier's data on a call could not be added to its record",
-              ),
-          )
-        })
+      : callDetails(
+          api,
+          config,
+          log,
+          (callSid) => retentionOf(calls?.record(callSid)?.agent ?? '')?.recordingsDays ?? null,
+          (callSid, detail) => {
+            joinedRecord(callSid, detail, calls, kept).then(
+              (found) => {
+                if (found === null) return
+                const joined = costs.withCost(found)
+                kept.joined(joined)
+                for (const listener of joinedListeners) listener(joined)
+              },
+              (thrown: unknown) =>
+                log.warn(
+                  { err: thrown, call_sid: callSid },
+                  "the carrier's data on a call could not be added to its record",
+                ),
+            )
+          },
+        )
   const humanCalls = new HumanCalls({
     perNumberPerMinute: config.humanCallsPerMinute,
     fallbacksPerMinute: config.fallbackDialsPerMinute,
@@ -312,6 +320,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     (number) => numbers.receivers.get(number) ?? [],
     fleet.outbox,
     env,
+    (agent) => retentionOf(agent)?.recordsDays ?? null,
   )
   const phone = new BrowserPhone({
     config,
@@ -390,7 +399,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
-      recordsKeepMs: config.recordsKeepDays * 86_400_000,
+      recordsKeepMs: (agent) => (retentionOf(agent)?.recordsDays ?? config.recordsKeepDays) * 86_400_000,
       cordoned: () => fleet.node.state === 'cordoned',
       // Every worker could carry all calls: when one is down the others take them.
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
@@ -400,7 +409,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       log: log.component('workers'),
       callSeries,
       traces,
-      keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
+      keepJournal: journals === null ? null : (callSid, lines, days) => journals.append(callSid, lines, days),
       journal: { build: version, audio: config.journalCalls === 'audio' },
       record: kept.record,
       openRecords: kept.openRecords,
@@ -535,7 +544,9 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
           analyses.forget(callSids)
           return kept.forget(callSids)
         },
+        eraseObjects: (callSids) => kept.eraseObjects(callSids),
         forgetDetail: (callSid) => details?.forget(callSid),
+        messagesOf: (callSids) => kept.outbox.list(EXPORT_CALLS_MAX, new Set(callSids)),
         // An id of its own: messages about the erased calls are gone.
         told: (callSids) =>
           kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
@@ -552,9 +563,10 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       }),
       outbox: kept.outbox,
       ...(placing === null ? {} : { campaigns: placing.desk }),
-      recording: (callSid) => kept.recording(callSid),
+      recording: (callSid, part) => kept.recording(callSid, part),
+      carrierRecording: (callSid) => kept.carrierRecording(callSid),
       kept: (kind, callSid) => kept.find(kind, callSid),
-      journal: (callSid) => findJournal(keptFolder(config.dataDir, 'journals'), callSid),
+      journal: (callSid) => findJournal(config.dataDir, callSid),
       settings: shownSettings(config),
       agents: new AgentInspector({
         agents,

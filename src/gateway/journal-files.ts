@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { findFile } from '../telemetry/archive/stored-file.js'
+import { keptFolder } from '../telemetry/archive/kept-files.js'
+import { findKept } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 
@@ -24,22 +25,23 @@ const OFF_AFTER_FAILURE_MS = 60_000
 export class JournalFiles {
   /** Lines that were not written. */
   dropped = 0
-  readonly #folder: string
+  readonly #dataFolder: string
   readonly #log: Log
   readonly #clock: Clock
   /** Null: this call's journal ended before the call. */
   readonly #files = new Map<string, WriteStream | null>()
   #offUntilMs = -Infinity
 
-  constructor(folder: string, log: Log, clock: Clock) {
-    mkdirSync(folder, { recursive: true })
-    this.#folder = folder
+  constructor(dataFolder: string, log: Log, clock: Clock) {
+    mkdirSync(keptFolder(dataFolder, 'journals'), { recursive: true })
+    this.#dataFolder = dataFolder
     this.#log = log
     this.#clock = clock
   }
 
-  append(callSid: CallSid, lines: readonly string[]): void {
-    const file = this.#open(callSid)
+  /** @param days  how long it is kept; null: as long as the settings say */
+  append(callSid: CallSid, lines: readonly string[], days: number | null = null): void {
+    const file = this.#open(callSid, days)
     if (file === null || file.writableLength > JOURNAL_PENDING_BYTES_MAX) {
       // A journal with a gap cannot be replayed, so it ends here.
       if (file !== null) this.#end(callSid, file)
@@ -60,7 +62,7 @@ export class JournalFiles {
     await Promise.all(open.map((file) => new Promise<void>((resolve) => file.end(() => resolve()))))
   }
 
-  #open(callSid: CallSid): WriteStream | null {
+  #open(callSid: CallSid, days: number | null): WriteStream | null {
     const known = this.#files.get(callSid)
     if (known !== undefined) return known
     if (this.#files.size >= JOURNAL_FILES_MAX) return null
@@ -68,7 +70,9 @@ export class JournalFiles {
       this.#files.set(callSid, null)
       return null
     }
-    const file = createWriteStream(join(this.#folder, `${callSid}.jsonl`), { flags: 'a', mode: 0o600 })
+    const folder = keptFolder(this.#dataFolder, 'journals', days)
+    if (days !== null) makeFolder(folder)
+    const file = createWriteStream(join(folder, `${callSid}.jsonl`), { flags: 'a', mode: 0o600 })
     file.on('error', (thrown) => this.#failed(callSid, thrown))
     this.#files.set(callSid, file)
     return file
@@ -88,7 +92,16 @@ export class JournalFiles {
   }
 }
 
+/** The file that cannot be created then says why. */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  } catch {
+    // said by the file
+  }
+}
+
 /** The journal of a call, of any run; null when there is none. */
-export function findJournal(folder: string, callSid: string): Promise<StoredFile | null> {
-  return isCallSid(callSid) ? findFile(join(folder, `${callSid}.jsonl`)) : Promise.resolve(null)
+export function findJournal(dataFolder: string, callSid: string): Promise<StoredFile | null> {
+  return isCallSid(callSid) ? findKept(dataFolder, 'journals', [`${callSid}.jsonl`]) : Promise.resolve(null)
 }

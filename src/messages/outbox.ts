@@ -232,10 +232,14 @@ export class Outbox {
     await this.#add(message, HANDOFF_RECEIVER, url, { type: 'application/json', body })
   }
 
-  /** Dead ones first, in a fleet of all its nodes, then those that wait here; oldest first. */
-  async list(max: number): Promise<readonly MessageView[]> {
-    const dead = (await this.#ofFleet((shared) => shared.dead(max))) ?? []
+  /**
+   * Dead ones first, in a fleet of all its nodes, then those that wait here; oldest first.
+   * @param of  of these calls alone
+   */
+  async list(max: number, of?: ReadonlySet<string>): Promise<readonly MessageView[]> {
+    const dead = (await this.#ofFleet((shared) => shared.dead(of === undefined ? max : DEAD_MAX))) ?? []
     return [...dead.map((each) => waitingOf(each)), ...this.#dead.values(), ...this.#waiting.values()]
+      .filter(({ callSid }) => of === undefined || of.has(callSid))
       .slice(0, max)
       .map(viewOf)
   }

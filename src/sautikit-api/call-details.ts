@@ -1,11 +1,12 @@
 import { createWriteStream } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { CarrierDetail, RecordingState } from '../call/documents/record.js'
 import type { CallSid } from '../core/ids.js'
 import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
+import { keptFolder } from '../telemetry/archive/kept-files.js'
 import type { Log } from '../telemetry/log.js'
 import { isFinal } from './client.js'
 import type { CarrierCall, SautikitClient } from './client.js'
@@ -27,8 +28,8 @@ type Schedule = (ms: number, work: () => void) => () => void
 
 interface CallDetailsOptions {
   readonly client: Pick<SautikitClient, 'getCall' | 'recording'>
-  /** Folder for the carrier's recordings; null keeps none. */
-  readonly recordings: string | null
+  /** Where the carrier's recordings are kept, and for how many days those of a call are; null keeps none. */
+  readonly recordings: { readonly dataFolder: string; readonly daysOf: (callSid: CallSid) => number | null } | null
   /** Whether recordings may come without TLS: only where the API itself does. */
   readonly allowHttp: boolean
   readonly log: Log
@@ -230,11 +231,13 @@ export class CallDetails {
       job.log.debug({}, 'the carrier has not finished its recording of a call')
       return this.#recordingEnds(job, 'missing')
     }
-    const { file, bytes } = await saveRecording(recording.url, job.callSid, { folder: recordings, allowHttp, signal })
-    if (this.#jobs.get(job.callSid) !== job) return rm(join(recordings, file), { force: true })
+    const days = recordings.daysOf(job.callSid)
+    const folder = keptFolder(recordings.dataFolder, 'carrierRecordings', days)
+    const { file, bytes } = await saveRecording(recording.url, job.callSid, { folder, allowHttp, signal })
+    if (this.#jobs.get(job.callSid) !== job) return rm(join(folder, file), { force: true })
     this.counters.recordings++
     this.counters.recordingBytes += bytes
-    this.#recordingEnds(job, 'ready', `${basename(recordings)}/${file}`)
+    this.#recordingEnds(job, 'ready', join(keptFolder('', 'carrierRecordings', days), file))
   }
 
   #recordingEnds(job: Job, recordingState: RecordingState, recording: string | null = null): void {

@@ -93,7 +93,7 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly phrasesFolder?: string | null
   readonly speech: SpeechPool | null
   /** Receives the journal of each call, a few lines at a time; null keeps none. */
-  readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
+  readonly keepJournal: MainThreadContext['keepJournal'] | null
   readonly journal: JournalKept
   /** Where recordings of calls go; absent or null: calls are not recorded. */
   readonly record?: RecordCall | null
@@ -101,8 +101,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly privacy?: RecordPrivacy
   /** Adds its `wholeCost` to a record; absent: records have none. */
   readonly withCost?: (record: CallRecord) => CallRecord
-  /** How long after its end a call's record and handoff packet stay in memory; absent: for as long as there is room. */
-  readonly recordsKeepMs?: number
+  /** How long after its end the record and handoff packet of an agent's call stay in memory; absent: for as long as there is room. */
+  readonly recordsKeepMs?: (agent: string) => number
   /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
   readonly ended?: readonly CallRecord[]
   /** The carrier's after-stream behaviour; learnt when absent or null. */
@@ -225,9 +225,8 @@ export class CallRegistry implements CallDirectory {
     this.#log = log
     this.defaultAgent = options.defaultAgent
     this.capacity = maxCalls
-    const kept = { max: ENDED_CALLS_KEPT, ttl: options.recordsKeepMs ?? 0 }
-    this.#ended = new LRUCache(kept)
-    this.#handoffs = new LRUCache(kept)
+    this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
     this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
     for (const record of options.ended ?? []) {
       const endedAtMs = Date.parse(record.startedAt) + record.durationMs
@@ -349,7 +348,7 @@ export class CallRegistry implements CallDirectory {
         this.#gone(callSid)
         this.#options.onGoneElsewhere?.(callSid, this.#kept(part))
       },
-      keepJournal: (callSid, lines) => keepJournal?.(callSid, lines),
+      keepJournal: (callSid, lines, days) => keepJournal?.(callSid, lines, days),
     }
   }
 
@@ -482,7 +481,7 @@ export class CallRegistry implements CallDirectory {
     const record = this.#withCost(entered)
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
-    this.#ended.set(record.callSid, record)
+    this.#ended.set(record.callSid, record, this.#keptFor(record))
     this.#options.onRecord(record, null)
   }
 
@@ -502,14 +501,19 @@ export class CallRegistry implements CallDirectory {
     )
     const handoff = refusedHandoff(call, nowWallMs)
     this.#remember(record)
-    if (handoff !== null) this.#handoffs.set(callSid, handoff)
+    if (handoff !== null) this.#handoffs.set(callSid, handoff, this.#keptFor(handoff))
     onRefused?.(record, handoff)
+  }
+
+  /** How long a document stays in memory; 0: for as long as there is room. */
+  #keptFor({ agent }: Pick<CallRecord, 'agent'>): { readonly ttl: number } {
+    return { ttl: this.#options.recordsKeepMs?.(agent) ?? 0 }
   }
 
   /** @param start  when its time in memory began, on the clock of `performance.now` */
   #remember(record: CallRecord, start = performance.now()): void {
     const { callSid, outcome } = record
-    this.#ended.set(callSid, record, { start })
+    this.#ended.set(callSid, record, { ...this.#keptFor(record), start })
     if (outcome !== 'refused') return
     const oldest = this.#refused.push(callSid) > REFUSED_KEPT ? this.#refused.shift() : undefined
     if (oldest === undefined) return
@@ -530,7 +534,7 @@ export class CallRegistry implements CallDirectory {
     if (this.#calls.has(record.callSid) || this.#ended.has(record.callSid)) return
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
-    this.#ended.set(record.callSid, record)
+    this.#ended.set(record.callSid, record, this.#keptFor(record))
   }
 
   /**
@@ -541,7 +545,7 @@ export class CallRegistry implements CallDirectory {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
     const joined = this.#withCost({ ...record, carrier })
-    this.#ended.set(callSid, joined)
+    this.#ended.set(callSid, joined, this.#keptFor(joined))
     return joined
   }
 
@@ -550,7 +554,7 @@ export class CallRegistry implements CallDirectory {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
     const joined = this.#withCost({ ...record, analysis })
-    this.#ended.set(callSid, joined)
+    this.#ended.set(callSid, joined, this.#keptFor(joined))
     return joined
   }
 
@@ -694,9 +698,9 @@ export class CallRegistry implements CallDirectory {
     told: Promise<'ok' | 'lost'> | null,
   ): void {
     const record = this.#kept(whole)
-    this.#ended.set(call.callSid, record)
+    this.#ended.set(call.callSid, record, this.#keptFor(record))
     const { handoff } = call
-    if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
+    if (handoff !== null) this.#handoffs.set(call.callSid, handoff, this.#keptFor(handoff))
     this.#gone(call.callSid)
     this.#options.traces?.add(record)
     this.#options.onRecord(record, told)

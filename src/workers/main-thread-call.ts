@@ -916,12 +916,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */
   #openRecorder(openedAtMs: number): CallRecorder | null {
-    const { recording } = this.#hosted.definition
+    const { recording, retention } = this.#hosted.definition
     const { record } = this.#context
     if (!recording.enabled || record === null) return null
     const announced = this.#recordingAnnounced
     const part = this.#record.kept.resumed.length + 1
-    return new CallRecorder(record(this.callSid, this.legRateHz, announced, part), {
+    return new CallRecorder(record(this.callSid, this.legRateHz, announced, part, retention.recordingsDays), {
       rateHz: this.legRateHz,
       track: this.#hosted.facts.stream.track,
       openedAtMs,
@@ -1077,7 +1077,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'journal':
-        if (!this.#continuity.isReplaced) this.#context.keepJournal(this.callSid, message.lines)
+        if (!this.#continuity.isReplaced)
+          this.#context.keepJournal(this.callSid, message.lines, this.#hosted.definition.retention.journalsDays)
         return
       case 'log-line':
         this.#log[message.level](message.fields, message.message)

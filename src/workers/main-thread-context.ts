@@ -27,8 +27,17 @@ import type { KnownLines } from './known-lines.js'
 import type { AgentFacts, CallStarted } from './live-call.js'
 import type { Waits } from './call-waits.js'
 
-/** Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. */
-export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean, part: number) => RecordingSink
+/**
+ * Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. `days`: how
+ * long it is kept; null: as long as the settings say.
+ */
+export type RecordCall = (
+  callSid: CallSid,
+  rateHz: number,
+  announced: boolean,
+  part: number,
+  days: number | null,
+) => RecordingSink
 
 /** A live call as its keeper asks for it; both are its state at that moment. */
 export interface KeptSource {
@@ -161,7 +170,7 @@ export interface MainThreadContext extends MainThreadServices {
   ): void
   /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void
-  keepJournal(callSid: CallSid, lines: readonly string[]): void
+  keepJournal(callSid: CallSid, lines: readonly string[], days: number | null): void
   /** The caller was promised a call back: the call as it is now; again when it has ended. */
   promised(state: KeptState): void
   /** The owner of a number wants no calls from us. @returns whether that is written; within seconds. Does not reject */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { campaignSchema } from '../../src/campaigns/campaign.js'
+import { eachErased } from '../../src/telemetry/archive/erasure.js'
 import type { CampaignView } from '../../src/campaigns/campaign-desk.js'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -131,11 +132,11 @@ t.test('what the port answers is what the document says, key for key', async (t)
       live: () => 0,
       erase: () =>
         Promise.resolve({
-          erased: { calls: 1, records: 1, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0, messages: 0 },
+          erased: { ...eachErased(() => 0), calls: 1, records: 1 },
           uncertain: 0,
         }),
       eraseKept: () => Promise.resolve(0),
-      find: () => Promise.resolve({ callSids: ['HD_1'], more: 0, uncertain: 0 }),
+      find: () => Promise.resolve({ callSids: ['HD_1'], more: 0, uncertain: 0, messages: [] }),
       campaignsOf: () => Promise.resolve({ rows: [{ campaign: 'x' }], doNotCall: false }),
     },
     outbox: {
@@ -169,6 +170,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
     settings: { MAX_CALLS: 7 },
     agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
     recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
+    carrierRecording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
     journal: () => Promise.resolve(storedFile(t, Buffer.from('{}\n'))),
   })
   const alone = await startGateway(t)

@@ -1,6 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
+import type { CarrierDetail, CallRecord } from '../../src/call/documents/record.js'
+import { keptFolder } from '../../src/telemetry/archive/kept-files.js'
+import { findKept } from '../../src/telemetry/archive/stored-file.js'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { CallSid } from '../../src/core/ids.js'
@@ -15,6 +18,25 @@ import { command } from '../support/command.js'
 
 const CALLER = '+254700000001'
 const OTHER = '+254711000002'
+
+const CARRIER: CarrierDetail = {
+  callId: 'call_1',
+  status: 'completed',
+  startedAt: null,
+  answeredAt: null,
+  endedAt: null,
+  durationS: 1,
+  costMinor: null,
+  costCurrency: null,
+  ratePerMinuteMinor: null,
+  hangupCause: null,
+  failureCode: null,
+  recording: null,
+  recordingState: 'off',
+  fetchedAt: '2026-11-26T06:00:00.000Z',
+}
+/** A message that no receiver has taken. */
+const WAITING = { type: 'call.ended', receiver: 'crm', tries: 2, nextTryAt: '2026-11-26T10:00:00.000Z', reason: null }
 
 type Nodes = Awaited<ReturnType<typeof fleet>>
 
@@ -34,6 +56,8 @@ async function nodes(
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
   const it: Nodes = await fleet(t, 3, (index) => ({
     opsToken: 'token-of-the-operators',
+    recording: (sid, part) => findKept(folders[index] as string, 'recordings', [`${sid}.${part ?? 'newest'}.wav`]),
+    carrierRecording: (sid) => findKept(folders[index] as string, 'carrierRecordings', [`${sid}.mp3`]),
     erasure: new CallErasure({
       folders: [folders[index] as string],
       spareFolder: null,
@@ -49,6 +73,8 @@ async function nodes(
       forgetDetail: () => undefined,
       campaignsOf: (number) =>
         Promise.resolve({ rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [], doNotCall: true }),
+      messagesOf: (callSids) =>
+        Promise.resolve(callSids.map((callSid) => ({ ...WAITING, key: `${callSid}.0`, callSid, id: callSid }))),
       told: (callSids) => told[index]?.push(...callSids),
       store: {
         read: (key) => it.store.read(key),
@@ -153,23 +179,52 @@ t.test('what is kept of a number is copied from every node into one file, which 
     keep(folders[index] as string, `HD_b${index}`, OTHER)
     at(it, index).calls.records.set(sid, endedCall({ callSid: sid, from: '+2547…01', endDetail: `of node ${index}` }))
   }
+  const [own = ''] = folders
+  for (const [kind, name] of [
+    ['recordings', 'HD_a0.1.wav'],
+    ['recordings', 'HD_a0.2.wav'],
+    ['carrierRecordings', 'HD_a0.mp3'],
+  ] as const) {
+    mkdirSync(keptFolder(own, kind, 7), { recursive: true })
+    writeFileSync(join(keptFolder(own, kind, 7), name), `the bytes of ${name}`)
+  }
+  const record = at(it, 0).calls.records.get('HD_a0') as CallRecord
+  at(it, 0).calls.records.set('HD_a0', {
+    ...record,
+    recording: 'recordings/7d/HD_a0.2.wav',
+    recordingState: 'ready',
+    resumed: [{ node: 'gw-0', streamMs: 1000, recording: 'recordings/7d/HD_a0.wav' }],
+    carrier: { ...CARRIER, recording: 'carrier-recordings/7d/HD_a0.mp3', recordingState: 'ready' },
+  })
   const { code, out, err } = await run(it, ['-', '--to', to], `${CALLER}\n`, 'export')
   t.equal(code, 0, err)
   t.match(out, /mkondo-export-\d{8}T\d{6}Z\.tar\.gz\n[^]*3 calls[^]*is on the do-not-call list/)
   const files = unpacked(to)
   t.same(Object.keys(files).sort(), [
+    'HD_a0/carrier-recording.mp3',
     'HD_a0/record.json',
+    'HD_a0/recording.1.wav',
+    'HD_a0/recording.wav',
     'HD_a1/record.json',
     'HD_a2/record.json',
     'README.txt',
     'campaigns.json',
+    'messages.json',
   ])
+  t.equal(files['HD_a0/recording.1.wav'], 'the bytes of HD_a0.1.wav')
+  t.equal(files['HD_a0/carrier-recording.mp3'], 'the bytes of HD_a0.mp3')
+  t.match(JSON.parse(files['messages.json'] ?? ''), [{ receiver: 'crm' }, { tries: 2 }, { type: 'call.ended' }])
   t.match(files['HD_a2/record.json'], 'of node 2')
   t.same(JSON.parse(files['campaigns.json'] ?? ''), [{ campaign: 'dues', result: null }])
   t.match(
     it.gateways.map((gateway) => gateway.logged().filter(({ component }) => component === 'audit')),
     [
-      [{ command: 'export', node: 'gw-0', outcome: 'done', token_kind: 'OPS_TOKEN', calls: 3 }],
+      [
+        { command: 'export', node: 'gw-0', outcome: 'done', token_kind: 'OPS_TOKEN', calls: 3 },
+        { command: 'recording.wav', call_sid: 'HD_a0' },
+        { command: 'recording.wav', call_sid: 'HD_a0' },
+        { command: 'carrier-recording', call_sid: 'HD_a0' },
+      ],
       [{ command: 'export', node: 'gw-1', via: 'gw-0', calls: 1 }],
       [{ command: 'export', node: 'gw-2', via: 'gw-0', calls: 1 }],
     ],
@@ -193,7 +248,7 @@ t.test(
     t.equal(first.code, 1)
     const { calls, files, missing } = JSON.parse(first.out) as { calls: number; files: string[]; missing: string[] }
     t.equal(calls, 1)
-    t.same(files, ['campaigns.json', 'HD_mine/record.json'])
+    t.same(files, ['campaigns.json', 'messages.json', 'HD_mine/record.json'])
     for (const what of [/live \(1\)/, /may be this one \(1\)/, /^HD_mine\/recording\.wav: /])
       t.ok(
         missing.some((line) => what.test(line)),

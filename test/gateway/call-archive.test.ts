@@ -197,8 +197,9 @@ function logged(): { readonly log: ReturnType<typeof createLog>; readonly lines:
 }
 
 t.test('each call has its own file, which only the gateway may read', async (t) => {
-  const folder = join(t.testdir(), 'journals')
-  const files = new JournalFiles(folder, logged().log, () => 0)
+  const dataDir = t.testdir()
+  const folder = join(dataDir, 'journals')
+  const files = new JournalFiles(dataDir, logged().log, () => 0)
   files.append(sid('one'), ['{"journal":2}', '{"t":1}'])
   files.append(sid('two'), ['{"journal":2}'])
   files.append(sid('one'), ['{"t":2}'])
@@ -209,12 +210,13 @@ t.test('each call has its own file, which only the gateway may read', async (t) 
 })
 
 t.test('a full disk turns journals off for a while, with one line in the log', async (t) => {
-  const folder = join(t.testdir(), 'journals')
+  const dataDir = t.testdir()
+  const folder = join(dataDir, 'journals')
   mkdirSync(folder)
   for (const name of ['full1', 'full2']) symlinkSync('/dev/full', join(folder, `${sid(name)}.jsonl`))
   const { log, lines } = logged()
   let nowMs = 0
-  const files = new JournalFiles(folder, log, () => nowMs)
+  const files = new JournalFiles(dataDir, log, () => nowMs)
   files.append(sid('full1'), ['{"journal":2}'])
   files.append(sid('full2'), ['{"journal":2}'])
   const complaints = (): number => lines().filter((line) => /cannot be written/.test(line)).length

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -45,7 +45,7 @@ function follower(
       },
       recording: () => carrier.recording?.() ?? Promise.resolve({ state: 'none' }),
     },
-    recordings: folder,
+    recordings: folder === null ? null : { dataFolder: folder, daysOf: () => 7 },
     allowHttp: true,
     log: createLog({ level: 'silent' }),
     onDetail: (_sid, detail) => reported.push(detail),
@@ -126,7 +126,7 @@ t.test('of an erased call nothing more is fetched, and what is being fetched is 
   await run()
   await details.close()
   t.equal(reported.length, 1, 'the record, before the call was erased')
-  t.same(readdirSync(folder), [], 'no recording')
+  t.same(filesIn(folder), [], 'no recording')
 })
 
 t.test(
@@ -184,6 +184,11 @@ async function storage(t: Test, listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/x.wav?signature=1`
 }
 
+function filesIn(folder: string): string[] {
+  const all = readdirSync(folder, { recursive: true, withFileTypes: true })
+  return all.filter((entry) => entry.isFile()).map(({ name }) => name)
+}
+
 function folderFor(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-recordings-'))
   t.teardown(() => {
@@ -215,8 +220,8 @@ t.test('a recording is fetched when it is ready, without the key, and added to t
     reported.map(({ recordingState }) => recordingState),
     ['pending', 'ready'],
   )
-  t.equal(reported.at(-1)?.recording?.endsWith(`/${SID}.wav`), true)
-  t.equal(readFileSync(join(folder, `${SID}.wav`)).byteLength, 100_000)
+  t.equal(reported.at(-1)?.recording, `carrier-recordings/7d/${SID}.wav`)
+  t.equal(readFileSync(join(folder, 'carrier-recordings', '7d', `${SID}.wav`)).byteLength, 100_000)
   t.same(authorizations, [undefined])
   t.match(details.counters, { recordings: 1, recordingBytes: 100_000, recordingsFailed: 0 })
 })
@@ -239,7 +244,7 @@ t.test('each try asks for a new link, and no record has one: no link has to live
   // Not in one turn of the loop: the download comes over a socket.
   for (; details.pending > 0; await new Promise((resolve) => setTimeout(resolve, 5))) await run()
   t.same(asked, ['/x.wav?signature=1&link=1', '/x.wav?signature=1&link=2'])
-  t.equal(existsSync(join(folder, `${SID}.wav`)), true)
+  t.equal(filesIn(folder).length, 1)
   t.notMatch(JSON.stringify(reported), /signature|http/)
 })
 
@@ -299,5 +304,5 @@ t.test('a recording that is too large, no audio, cut short or not https leaves n
     response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end()
   })
   await t.rejects(saveRecording(elsewhere, SID, { folder, allowHttp: true }), { code: 'CARRIER_API_NETWORK' })
-  t.same(existsSync(folder) ? readdirSync(folder) : [], [])
+  t.same(filesIn(folder), [])
 })

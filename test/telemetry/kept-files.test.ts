@@ -23,13 +23,15 @@ import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { type CallSid, parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive } from '../../src/gateway/call-archive.js'
-import { JournalFiles } from '../../src/gateway/journal-files.js'
+import { JournalFiles, findJournal } from '../../src/gateway/journal-files.js'
 import { Outbox } from '../../src/messages/outbox.js'
 import { saveRecording } from '../../src/sautikit-api/call-details.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { eraseCalls, findCalls } from '../../src/telemetry/archive/erasure.js'
 import { KEPT_KINDS, type KeptFile, keptFolder, keptNames, retain } from '../../src/telemetry/archive/kept-files.js'
+import { ObjectKeys } from '../../src/telemetry/archive/object-keys.js'
+import { writeUpload } from '../../src/telemetry/archive/uploads.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
@@ -40,6 +42,8 @@ const SID = parseCallSid('HD_kept00000001')
 const DEAD = parseCallSid('HD_kept00000002')
 const HELD = parseCallSid('HD_kept00000003')
 const log = createLog({ level: 'silent' })
+/** Not random: 32 bytes. */
+const MASTER = Buffer.alloc(32, 7).toString('base64')
 const limits = (folder: string) => ({
   folder,
   fsync: 'never' as const,
@@ -93,9 +97,17 @@ const WRITERS: Readonly<Record<KeptFile, (folder: string, archive: Archive) => v
     writeFileSync(join(keptFolder(folder, 'outbox'), `${DEAD}.0.1.0..json.part`), 'half') // the process died while it wrote
   },
   journals: async (folder) => {
-    const journals = new JournalFiles(keptFolder(folder, 'journals'), log, () => 0)
+    const journals = new JournalFiles(folder, log, () => 0)
     journals.append(SID, ['{}'])
     await journals.closeAll()
+  },
+  uploads: (folder) => writeUpload(folder, { kind: 'record', callSid: SID, days: null, json: '{}' }, Date.now()),
+  recordKeys: (folder) => void new ObjectKeys([MASTER]).of(folder, 'recordKeys', null, SID, 'records/1d/x.json'),
+  recordingKeys: (folder) =>
+    void new ObjectKeys([MASTER]).of(folder, 'recordingKeys', null, SID, 'recordings/1d/x.wav'),
+  fetched: (folder) => {
+    mkdirSync(keptFolder(folder, 'fetched'))
+    writeFileSync(join(keptFolder(folder, 'fetched'), `${SID}.recordings.${SID}.wav`), '')
   },
 }
 
@@ -139,7 +151,7 @@ t.test(
     for (const each of [folder, left, spare])
       for (const kind of KEPT_KINDS) t.ok(keptNames(each, kind).length > 0, `${kind} is written`)
     const files = filesIn(folder)
-    t.equal(files.length, 3 * 12)
+    t.equal(files.length, 3 * 16)
     const known = [folder, left, spare].flatMap((each) =>
       KEPT_KINDS.flatMap((kind) => keptNames(each, kind).map((name) => join(keptFolder(each, kind), name))),
     )
@@ -169,8 +181,58 @@ t.test('nothing is deleted before its time', async (t) => {
     onFault: (message) => t.fail(message),
   })
   t.same(deleted, [])
-  t.equal(filesIn(folder).length, 12)
+  t.equal(filesIn(folder).length, 16)
 })
+
+t.test(
+  "an agent's own retention holds for its calls alone, and its files are found, erased and finished",
+  async (t) => {
+    const folder = t.testdir()
+    const config = loadConfig({ DATA_DIR: folder }, null)
+    const begin = async () => {
+      const metrics = new Metrics({ version: 'test', processMetrics: false })
+      const idle = { left: [], spare: null }
+      const held = await holdDataFolder(folder)
+      const daysOf = (agent: string): number | null => (agent === 'clinic' ? 3650 : agent === 'sales' ? 2 : null)
+      return openCallArchive(config, held, log, metrics, idle, {}, undefined, null, {}, daysOf)
+    }
+    const agents = { HD_clinic: 'clinic', HD_sales: 'sales', HD_other: 'support' }
+    const archive = await begin()
+    const journals = new JournalFiles(folder, log, () => 0)
+    for (const [sid, agent] of Object.entries(agents)) {
+      const days = agent === 'support' ? null : agent === 'clinic' ? 3650 : 2
+      const callSid = parseCallSid(sid)
+      const sink = archive.record?.(callSid, 8000, true, 1, days)
+      if (agent !== 'clinic') sink?.end() // the process dies in the middle of that one
+      journals.append(callSid, ['{}'], days)
+      archive.over(endedCall({ callSid, agent, recording: sink?.path ?? null }))
+    }
+    await journals.closeAll()
+    t.match(await archive.find('record', parseCallSid('HD_sales')), { recording: 'recordings/2d/HD_sales.wav' })
+    await archive.close()
+    for (const path of filesIn(folder)) {
+      const old = Date.now() - 40 * DAY_MS
+      const aged = path.replace(/\d{4}-\d{2}-\d{2}/, new Date(old).toISOString().slice(0, 10))
+      renameSync(path, aged)
+      utimesSync(aged, old / 1000, old / 1000)
+    }
+    const next = await begin()
+    const left = (kind: KeptFile): string[] => keptNames(folder, kind).map((name) => name.replace(/-\d{4}-.*/, ''))
+    t.same(left('records'), ['calls', join('3650d', 'calls')], 'the 90 days of the settings are not over')
+    t.same(left('recordings'), [join('3650d', 'HD_clinic.wav')], 'nor the 3650; the 2, and the 30 of recordings, are')
+    t.same(left('journals'), [join('3650d', 'HD_clinic.jsonl')])
+    t.same(
+      next.ended.map(({ callSid }) => callSid),
+      ['HD_other', 'HD_clinic'],
+    )
+    t.match(await next.find('record', parseCallSid('HD_clinic')), { agent: 'clinic' })
+    t.ok(await next.recording('HD_clinic', null))
+    t.ok(await findJournal(folder, 'HD_clinic'))
+    t.match(eraseCalls([folder], ['HD_clinic']), { records: 1, recordings: 1, journals: 1 })
+    t.equal(await next.find('record', parseCallSid('HD_clinic')), undefined)
+    await next.close()
+  },
+)
 
 t.test('without KEEP_CALLS the recordings of the carrier, and what was kept before, are deleted too', async (t) => {
   t.testdir({})
@@ -486,6 +548,8 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
     carrierRecordings: 1,
     journals: 1,
     messages: 1,
+    objects: 0,
+    objectsLeft: 0,
   })
   t.notMatch(everything(folder), /zebra|HD_erased|254700000017/)
   t.match(everything(folder), /antelope[^]*HD_kept00000001\.wav|HD_kept00000001\.wav[^]*antelope/)
@@ -515,6 +579,8 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
     carrierRecordings: 0,
     journals: 0,
     messages: 0,
+    objects: 0,
+    objectsLeft: 0,
   })
 })
 

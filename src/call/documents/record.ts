@@ -452,7 +452,10 @@ export const callRecordSchema = z.object({
     .default(null)
     .describe('The call that was cut off, where this one rang its caller back: this record goes on from there.'),
   rootSid: z.string().default('').describe("The first call of that chain; the call's own SID where there is none."),
-  recording: z.string().nullable().describe('File of our recording, below DATA_DIR.'),
+  recording: z
+    .string()
+    .nullable()
+    .describe('File of our recording, below DATA_DIR; with STORAGE_BUCKET it is there until it is uploaded.'),
   recordingState: recordingStateSchema
     .nullable()
     .default(null)

@@ -23,7 +23,10 @@ Contents of mkondo-export-TIME.tar.gz, from all nodes:
   SID/record.json     the record of an ended call, with its transcript
   SID/handoff.json    what a colleague got, if there was an escalation
   SID/recording.wav   both voices, if the call was recorded
+  SID/recording.1.wav  the part before the line was cut off, if the call went on
+  SID/carrier-recording.mp3  the carrier's recording (CARRIER_RECORDINGS)
   SID/journal.jsonl   its journal, if one was kept (JOURNAL_CALLS)
+  messages.json       messages about these calls that no receiver has taken yet
   campaigns.json      the number's rows of campaigns and call backs
   README.txt          what is in it, and what is missing and why
 

@@ -15,6 +15,8 @@ export interface ArchiveLimits {
   readonly alone?: boolean
   /** True: nothing is read or written; what is there is still deleted when it is too old. */
   readonly retainOnly?: boolean
+  /** True: each document is also written for the object storage (`uploads.ts`). */
+  readonly uploads?: boolean
   readonly fsync: FsyncPolicy
   /** A file of records that reaches this size is followed by a new one. */
   readonly fileBytes: number
@@ -22,6 +24,14 @@ export interface ArchiveLimits {
   readonly recordsKeepBytes: number
   readonly recordingsKeepDays: number
   readonly recordingsKeepBytes: number
+}
+
+/** A document of a call. `days`: how long it is kept; null: as long as the settings say. */
+export interface KeptDocument {
+  readonly kind: DocumentKind
+  readonly callSid: string
+  readonly document: unknown
+  readonly days: number | null
 }
 
 /** `record`: of an ended call. `handoff`: the handoff packet of an escalation, and its outcome. */
@@ -80,14 +90,20 @@ export type ToArchive =
   | { readonly type: 'value'; readonly value: StoredValue }
   /** The state of a call is of no use any more. */
   | { readonly type: 'sealed-gone'; readonly callSid: string }
-  | { readonly type: 'document'; readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }
+  | ({ readonly type: 'document' } & KeptDocument)
   /** The call is another node's: its record is there. */
   | { readonly type: 'open-record-gone'; readonly callSid: string }
   /** Of a call that was open when an earlier process died. `isRecord`: the open record becomes its record. */
-  | { readonly type: 'left-record'; readonly callSid: string; readonly isRecord: boolean }
+  | { readonly type: 'left-record'; readonly callSid: string; readonly isRecord: boolean; readonly days: number | null }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
   /** `announced`: the caller has been informed. Until then the recording must not be kept. */
-  | { readonly type: 'recording-begin'; readonly callSid: string; readonly rateHz: number; readonly announced: boolean }
+  | {
+      readonly type: 'recording-begin'
+      readonly callSid: string
+      readonly rateHz: number
+      readonly announced: boolean
+      readonly days: number | null
+    }
   | { readonly type: 'recording-announced'; readonly callSid: string }
   /** `at`: the place of the first row; rows that were dropped before it become silence. */
   | { readonly type: 'recording-rows'; readonly callSid: string; readonly at: number; readonly bytes: Uint8Array }

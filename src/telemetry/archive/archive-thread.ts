@@ -9,15 +9,17 @@ import type {
   ArchiveStart,
   DocumentKind,
   FromArchive,
+  KeptDocument,
   StoredValue,
   ToArchive,
 } from './archive-messages.js'
-import { ABANDONED_AFTER_MS, KEPT_FILES, keptFolder, retain } from './kept-files.js'
-import { LineLog } from './line-log.js'
+import { ABANDONED_AFTER_MS, keptFolder, retain } from './kept-files.js'
+import { KeptLog } from './kept-log.js'
 import { OpenRecordFiles } from './open-record-files.js'
 import type { LeftRecord } from './open-record-files.js'
 import { RecordingFiles } from './recording-files.js'
 import { StoredValues } from './stored-values.js'
+import { writeUpload } from './uploads.js'
 
 /** Documents that wait for a disk that is full. */
 const ARCHIVE_BACKLOG_MAX = 1000
@@ -35,13 +37,9 @@ assert(parentPort !== null, 'the archive is a worker thread')
 const port = parentPort
 const post = (message: FromArchive): void => port.postMessage(message)
 
-const logOf = (kind: 'records' | 'handoffs'): LineLog =>
-  new LineLog({
-    folder: keptFolder(limits.folder, kind),
-    name: KEPT_FILES[kind].log,
-    fileBytes: limits.fileBytes,
-  })
-const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf('records'), handoff: logOf('handoffs') }
+const logOf = (kind: 'records' | 'handoffs'): KeptLog =>
+  new KeptLog({ dataFolder: limits.folder, kind, fileBytes: limits.fileBytes })
+const logs: Readonly<Record<DocumentKind, KeptLog>> = { record: logOf('records'), handoff: logOf('handoffs') }
 const recordings = new RecordingFiles(keptFolder(limits.folder, 'recordings'))
 const recordingsIn = (folder: string): RecordingFiles =>
   folder === limits.folder ? recordings : new RecordingFiles(keptFolder(folder, 'recordings'))
@@ -49,7 +47,7 @@ const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(k
 const openRecords = openRecordsIn(limits.folder)
 const values = new StoredValues(keptFolder(limits.folder, 'openRecords'))
 /** Documents that could not be written; tried again once a second. */
-const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
+const backlog: KeptDocument[] = []
 let ticks = 0
 
 function attempt(what: ArchiveFault['what'], callSid: string | null, work: () => void): boolean {
@@ -62,18 +60,24 @@ function attempt(what: ArchiveFault['what'], callSid: string | null, work: () =>
   }
 }
 
-function write(kind: DocumentKind, callSid: string, document: unknown): boolean {
+function write({ kind, callSid, document, days }: KeptDocument): boolean {
   return attempt(kind, callSid, () => {
-    logs[kind].append(callSid, document, Date.now())
+    logs[kind].append(callSid, document, Date.now(), days)
     if (limits.fsync === 'each') logs[kind].sync()
+    if (limits.uploads === true) upload({ kind, callSid, document, days })
     if (kind === 'record') openRecords.remove(callSid)
   })
 }
 
-function keep(kind: DocumentKind, callSid: string, document: unknown): void {
+/** Beside the log the document is a file of its own, until it is in the object storage. */
+function upload({ kind, callSid, document, days }: KeptDocument): void {
+  writeUpload(limits.folder, { kind, callSid, days, json: JSON.stringify(document) }, Date.now())
+}
+
+function keep(document: KeptDocument): void {
   // After the waiting ones, because the newest document of a call wins.
-  if (backlog.length === 0 && write(kind, callSid, document)) return post({ type: 'document-done', kind, ok: true })
-  backlog.push({ kind, callSid, document })
+  if (backlog.length === 0 && write(document)) return post({ type: 'document-done', kind: document.kind, ok: true })
+  backlog.push(document)
   if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
   const oldest = backlog.shift()
   if (oldest === undefined) return
@@ -89,7 +93,7 @@ function keep(kind: DocumentKind, callSid: string, document: unknown): void {
 
 function tryBacklog(): void {
   for (let oldest = backlog[0]; oldest !== undefined; oldest = backlog[0]) {
-    if (!write(oldest.kind, oldest.callSid, oldest.document)) return
+    if (!write(oldest)) return
     backlog.shift()
     post({ type: 'document-done', kind: oldest.kind, ok: true })
   }
@@ -151,12 +155,13 @@ function leftRecords(folder: string): Left[] {
  * An open record becomes the record of its call, with its own date, so that it is kept as long as any other. When the disk
  * fails it stays for the next start.
  */
-function settleLeft(callSid: string, isRecord: boolean): void {
+function settleLeft(callSid: string, isRecord: boolean, days: number | null): void {
   const left = held.get(callSid)
   if (left === undefined) return
   held.delete(callSid)
   attempt('record', callSid, () => {
-    if (isRecord) logs.record.append(callSid, left.document, left.atWallMs)
+    if (isRecord) logs.record.append(callSid, left.document, left.atWallMs, days)
+    if (isRecord && limits.uploads === true) upload({ kind: 'record', callSid, document: left.document, days })
     if (isRecord && limits.fsync !== 'never') logs.record.sync()
     left.files.remove(callSid)
   })
@@ -205,14 +210,14 @@ const timer = setInterval(() => {
 port.on('message', (message: ToArchive) => {
   switch (message.type) {
     case 'document':
-      return keep(message.kind, message.callSid, message.document)
+      return keep(message)
     case 'find':
       return post({ type: 'answer', id: message.id, value: find(message.kind, message.callSid) })
     case 'forget':
       forget(new Set(message.callSids))
       return post({ type: 'answer', id: message.id, value: null })
     case 'left-record':
-      return settleLeft(message.callSid, message.isRecord)
+      return settleLeft(message.callSid, message.isRecord, message.days)
     case 'open-record-gone':
       return void attempt('record', message.callSid, () => openRecords.remove(message.callSid))
     case 'open-record':
@@ -235,7 +240,7 @@ port.on('message', (message: ToArchive) => {
     case 'recording-begin':
       if (
         attempt('recording', message.callSid, () =>
-          recordings.begin(message.callSid, message.rateHz, message.announced),
+          recordings.begin(message.callSid, message.rateHz, message.announced, message.days),
         )
       )
         return

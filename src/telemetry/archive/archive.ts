@@ -11,14 +11,15 @@ import type {
   ArchiveStart,
   DocumentKind,
   FromArchive,
+  KeptDocument,
   LeftDocument,
   SealedChange,
   StoredValue,
   ToArchive,
 } from './archive-messages.js'
-import { KEPT_FILES, keptFolder } from './kept-files.js'
+import { keptFolder } from './kept-files.js'
 import type { DeletedFor, KeptFile } from './kept-files.js'
-import { findFile } from './stored-file.js'
+import { findKept } from './stored-file.js'
 import type { StoredFile } from './stored-file.js'
 
 /** Documents on their way to the archive's thread. */
@@ -165,6 +166,10 @@ export class Archive {
       carrierRecordings: { age: 0, size: 0 },
       outbox: { age: 0, size: 0 },
       journals: { age: 0, size: 0 },
+      uploads: { age: 0, size: 0 },
+      recordKeys: { age: 0, size: 0 },
+      recordingKeys: { age: 0, size: 0 },
+      fetched: { age: 0, size: 0 },
     },
     linesTorn: 0,
     recordingsRecovered: 0,
@@ -267,18 +272,20 @@ export class Archive {
     this.#post({ type: 'sealed-gone', callSid })
   }
 
-  /** Decides on one of `died`. @param isRecord  false: the call goes on, here or elsewhere */
-  settleLeft(callSid: CallSid, isRecord: boolean): void {
-    this.#post({ type: 'left-record', callSid, isRecord })
+  /** Decides on one of `died`. @param isRecord  false: the call goes on, here or elsewhere @param days  as `keepRecord` */
+  settleLeft(callSid: CallSid, isRecord: boolean, days: number | null = null): void {
+    this.#post({ type: 'left-record', callSid, isRecord, days })
   }
 
-  keepRecord(callSid: CallSid, record: unknown): void {
+  /** @param days  how long it is kept; null: as long as the settings say */
+  keepRecord(callSid: CallSid, record: unknown, days: number | null = null): void {
     this.#open.close(callSid)
-    this.#keep('record', callSid, record)
+    this.#keep({ kind: 'record', callSid, document: record, days })
   }
 
-  keepHandoff(callSid: CallSid, handoff: unknown): void {
-    this.#keep('handoff', callSid, handoff)
+  /** @param days  as `keepRecord` */
+  keepHandoff(callSid: CallSid, handoff: unknown, days: number | null = null): void {
+    this.#keep({ kind: 'handoff', callSid, document: handoff, days })
   }
 
   /** The newest document of a call, of any run; undefined when there is none. */
@@ -294,18 +301,19 @@ export class Archive {
   /**
    * @param announced  whether the caller has been informed; if not, a crash before `announced` leaves no recording
    * @param part  from 1; a call that goes on after its node was lost begins another part
+   * @param days  how long it is kept; null: as long as the settings say
    */
-  record(sid: CallSid, rateHz: number, announced = true, part = 1): RecordingSink {
+  record(sid: CallSid, rateHz: number, announced = true, part = 1, days: number | null = null): RecordingSink {
     const callSid = partName(sid, part)
     const state = { failed: this.#worker === null }
     this.#recordings.set(callSid, state)
-    this.#post({ type: 'recording-begin', callSid, rateHz, announced })
+    this.#post({ type: 'recording-begin', callSid, rateHz, announced, days })
     const over = (type: 'recording-end' | 'recording-discard'): void => {
       this.#recordings.delete(callSid)
       this.#post({ type, callSid })
     }
     return {
-      path: join(KEPT_FILES.recordings.folder, `${callSid}.wav`),
+      path: join(keptFolder('', 'recordings', days), `${callSid}.wav`),
       get failed() {
         return state.failed
       },
@@ -329,15 +337,12 @@ export class Archive {
   }
 
   /**
-   * The WAV of an ended call, the newest part of it that is here; null when there is none.
+   * The WAV of an ended call; null when there is none.
    * @param callSid is checked by its type: it names a file
+   * @param part  from 1; null: the newest that is here
    */
-  async recording(callSid: CallSid): Promise<StoredFile | null> {
-    for (let part = 1 + RESUMES_MAX; part > 0; part--) {
-      const file = await findFile(join(keptFolder(this.#limits.folder, 'recordings'), `${partName(callSid, part)}.wav`))
-      if (file !== null) return file
-    }
-    return null
+  recording(callSid: CallSid, part: number | null = null): Promise<StoredFile | null> {
+    return findKept(this.#limits.folder, 'recordings', recordingNames(callSid, part))
   }
 
   /** Writes what waits, and ends the thread. Idempotent. */
@@ -401,14 +406,15 @@ export class Archive {
     }, ARCHIVE_RESTART_MS).unref()
   }
 
-  #keep(kind: DocumentKind, callSid: CallSid, document: unknown): void {
+  #keep(document: KeptDocument): void {
+    const { kind, callSid } = document
     if (this.#worker === null || this.#documentsPending >= ARCHIVE_DOCUMENTS_PENDING_MAX) {
       this.counters.lost++
       this.#trouble({ type: 'fault', what: kind, callSid, message: 'too many documents wait to be written', lost: 1 })
       return
     }
     this.#documentsPending++
-    this.#post({ type: 'document', kind, callSid, document })
+    this.#post({ type: 'document', ...document })
   }
 
   /** Not counted as dropped when the queue is full: the next state of the call replaces it. */
@@ -480,6 +486,12 @@ export class Archive {
   #post(message: ToArchive): void {
     this.#worker?.postMessage(message)
   }
+}
+
+/** Names of a call's recording, the newest part first. @param part  null: any */
+export function recordingNames(callSid: CallSid, part: number | null): string[] {
+  const parts = part === null ? Array.from({ length: 1 + RESUMES_MAX }, (_, index) => 1 + RESUMES_MAX - index) : [part]
+  return parts.map((each) => `${partName(callSid, each)}.wav`)
 }
 
 /** The name of a recording's file, and of the recording in messages. */

@@ -2,6 +2,8 @@ import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } f
 import { basename, join } from 'node:path'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
+import type { KeptFile } from './kept-files.js'
+import { forgetKeys } from './object-keys.js'
 
 const ERASED_KINDS = [
   'calls',
@@ -14,6 +16,9 @@ const ERASED_KINDS = [
   'journals',
   // That were not delivered yet, or never were.
   'messages',
+  // In the object storage: their key is forgotten, so that nobody can read them; and those that could not be deleted.
+  'objects',
+  'objectsLeft',
 ] as const
 type ErasedKind = (typeof ERASED_KINDS)[number]
 
@@ -44,6 +49,21 @@ export interface ErasureTask {
   readonly country: string
 }
 
+/** What is counted where a file, or a line, is erased. Null: a copy. Keys are counted by what they encrypt. */
+const COUNTED: Readonly<Record<KeptFile, ErasedKind | null>> = {
+  records: 'records',
+  handoffs: 'handoffs',
+  openRecords: 'records',
+  recordings: 'recordings',
+  carrierRecordings: 'carrierRecordings',
+  outbox: 'messages',
+  journals: 'journals',
+  uploads: null,
+  fetched: null,
+  recordKeys: null,
+  recordingKeys: null,
+}
+
 const NEWLINE = 0x0a
 const SPACE = 0x20
 
@@ -57,13 +77,23 @@ export function eraseCalls(folders: readonly string[], callSids: readonly string
   const wanted = new Set(callSids)
   const erased = eachErased(() => 0)
   const touched = new Set<string>()
-  for (const folder of folders)
+  for (const folder of folders) {
+    for (const kind of ['recordKeys', 'recordingKeys'] as const)
+      for (const callSid of callSids) {
+        const { length } = forgetKeys(folder, kind, callSid)
+        erased.objects += length
+        erased.objectsLeft += length
+        if (length > 0) touched.add(callSid)
+      }
     for (const kind of KEPT_KINDS)
       for (const name of keptNames(folder, kind)) {
         const path = join(keptFolder(folder, kind), name)
-        erased[kind === 'openRecords' ? 'records' : kind === 'outbox' ? 'messages' : kind] +=
+        const count =
           KEPT_FILES[kind].log === null ? removeFile(path, wanted, touched) : blankLines(path, wanted, touched)
+        const counted = COUNTED[kind]
+        if (counted !== null) erased[counted] += count
       }
+  }
   return { ...erased, calls: touched.size }
 }
 

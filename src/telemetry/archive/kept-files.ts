@@ -1,5 +1,5 @@
 import { readdirSync, statSync, unlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { messageOf } from '../../core/errors.js'
 
 /** Age and size up to which files are kept. */
@@ -25,6 +25,8 @@ interface FileKind {
    * its name begins with the call's SID.
    */
   readonly log: string | null
+  /** True: too small to be deleted for its size. */
+  readonly small?: boolean
 }
 
 const ANY = /^[A-Za-z0-9_-]{1,64}\./
@@ -47,24 +49,59 @@ export const KEPT_FILES = {
   outbox: { folder: 'outbox', name: ANY, keptAs: 'records', log: null },
   // With JOURNAL_CALLS=audio a journal is a recording.
   journals: { folder: 'journals', name: ANY, keptAs: 'recordings', log: null },
+  // Records and handoff packets on their way to the object storage.
+  uploads: { folder: 'uploads', name: ANY, keptAs: 'records', log: null },
+  // Keys of what is in the object storage: without its key an object is nothing.
+  recordKeys: { folder: join('keys', 'records'), name: ANY, keptAs: 'records', log: null, small: true },
+  recordingKeys: { folder: join('keys', 'recordings'), name: ANY, keptAs: 'recordings', log: null, small: true },
+  // What was read back from there, for minutes.
+  fetched: { folder: 'fetched', name: ANY, keptAs: 'recordings', log: null },
 } as const satisfies Readonly<Record<string, FileKind>>
 
 export type KeptFile = keyof typeof KEPT_FILES
 
 export const KEPT_KINDS = Object.keys(KEPT_FILES) as readonly KeptFile[]
 
-export function keptFolder(dataFolder: string, kind: KeptFile): string {
-  return join(dataFolder, KEPT_FILES[kind].folder)
+/** A folder below that of a kind: what an agent's `retention` keeps for so many days, instead of those of the settings. */
+const OWN_DAYS = /^(\d{1,5})d$/
+
+/** @param days  of an agent's `retention`; null: the settings' */
+export function keptFolder(dataFolder: string, kind: KeptFile, days: number | null = null): string {
+  const folder = join(dataFolder, KEPT_FILES[kind].folder)
+  return days === null ? folder : join(folder, `${days}d`)
 }
 
-/** Names of a kind's files. @throws what the file system throws, except where there is no folder */
+/** The retentions under which there may be files of a kind; null, the settings', is the first. @throws as `keptNames` */
+export function keptDays(dataFolder: string, kind: KeptFile): (number | null)[] {
+  const own = namesIn(keptFolder(dataFolder, kind)).flatMap((name) => OWN_DAYS.exec(name)?.[1] ?? [])
+  return [null, ...own.map(Number).sort((a, b) => a - b)]
+}
+
+/**
+ * Names of a kind's files, below its folder: `SID.wav`, or `30d/SID.wav` under an agent's retention.
+ * @throws what the file system throws, except where there is no folder
+ */
 export function keptNames(dataFolder: string, kind: KeptFile): string[] {
+  return keptDays(dataFolder, kind).flatMap((days) =>
+    namesIn(keptFolder(dataFolder, kind, days))
+      .filter((name) => KEPT_FILES[kind].name.test(name))
+      .map((name) => (days === null ? name : join(`${days}d`, name))),
+  )
+}
+
+function namesIn(folder: string): string[] {
   try {
-    return readdirSync(keptFolder(dataFolder, kind)).filter((name) => KEPT_FILES[kind].name.test(name))
+    return readdirSync(folder)
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw thrown
   }
+}
+
+/** The retention of a file by its name below its kind's folder; null: the settings'. */
+export function daysOf(name: string): number | null {
+  const days = OWN_DAYS.exec(name.split('/')[0] ?? '')?.[1]
+  return days === undefined ? null : Number(days)
 }
 
 /** The files of a log; the first group is the day, the second the number. */
@@ -91,7 +128,7 @@ interface RetainOptions {
 /**
  * Deletes what is too old in a data folder, and the oldest of what is too much. The age of a call's file is that of its
  * last write. A log's file is as old as the end of its day, so a record is kept up to a day longer than the setting. No
- * file that may have a writer is deleted for its size.
+ * file that may have a writer is deleted for its size, and no small one.
  *
  * Synchronous, for a thread that has nothing else to do.
  */
@@ -103,9 +140,8 @@ export function retain(dataFolder: string, { rules, nowMs, onDeleted, onFault }:
       .sort((a, b) => a.atMs - b.atMs)
     let bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     for (const file of files) {
-      const old = nowMs - file.atMs > rule.days * DAY_MS
-      if (!old && bytes <= rule.bytes) break
-      if (!old && file.hasWriter) continue
+      const old = nowMs - file.atMs > (file.days ?? rule.days) * DAY_MS
+      if (!old && (bytes <= rule.bytes || file.ageOnly)) continue
       try {
         unlinkSync(file.path)
       } catch (thrown) {
@@ -121,23 +157,29 @@ export function retain(dataFolder: string, { rules, nowMs, onDeleted, onFault }:
 interface FileOnDisk {
   readonly path: string
   readonly kind: KeptFile
+  /** Of an agent's own retention; null: the settings'. */
+  readonly days: number | null
   readonly atMs: number
   readonly bytes: number
-  readonly hasWriter: boolean
+  /** It may have a writer, or frees nothing: it is deleted for its age alone. */
+  readonly ageOnly: boolean
 }
 
 function filesOf(dataFolder: string, kind: KeptFile, nowMs: number, onFault: (message: string) => void): FileOnDisk[] {
   try {
+    const { log, name: pattern, small = false }: FileKind = KEPT_FILES[kind]
     const names = keptNames(dataFolder, kind).sort()
-    const { log, name: pattern } = KEPT_FILES[kind]
     return names.flatMap((name, index) => {
       const path = join(keptFolder(dataFolder, kind), name)
       const stat = statSync(path, { throwIfNoEntry: false }) // a call may have finished it meanwhile
       if (stat?.isFile() !== true) return []
       const { size: bytes, mtimeMs } = stat
-      if (log === null) return [{ path, kind, atMs: mtimeMs, bytes, hasWriter: nowMs - mtimeMs < ABANDONED_AFTER_MS }]
-      const atMs = Date.parse(pattern.exec(name)?.[1] ?? '') + DAY_MS
-      return [{ path, kind, atMs, bytes, hasWriter: index === names.length - 1 }]
+      const days = daysOf(name)
+      if (log === null)
+        return [{ path, kind, days, atMs: mtimeMs, bytes, ageOnly: small || nowMs - mtimeMs < ABANDONED_AFTER_MS }]
+      const atMs = Date.parse(pattern.exec(basename(name))?.[1] ?? '') + DAY_MS
+      const next = names[index + 1]
+      return [{ path, kind, days, atMs, bytes, ageOnly: next === undefined || daysOf(next) !== days }]
     })
   } catch (thrown) {
     onFault(messageOf(thrown))

@@ -13,9 +13,9 @@ import {
   utimesSync,
   writeSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { wavHeader } from '../../media/wav.js'
-import { ABANDONED_AFTER_MS } from './kept-files.js'
+import { ABANDONED_AFTER_MS, daysOf } from './kept-files.js'
 
 const HEADER_BYTES = 44
 const ROW_BYTES = 4
@@ -35,19 +35,21 @@ export class RecordingFiles {
   readonly #folder: string
   readonly #open = new Map<
     string,
-    { readonly handle: number; readonly rateHz: number; bytes: number; suffix: Suffix }
+    { readonly folder: string; readonly handle: number; readonly rateHz: number; bytes: number; suffix: Suffix }
   >()
 
   constructor(folder: string) {
     this.#folder = folder
   }
 
-  begin(callSid: string, rateHz: number, announced = true): void {
+  /** @param days  how long it is kept; null: as long as the settings say */
+  begin(callSid: string, rateHz: number, announced = true, days: number | null = null): void {
     const suffix = announced ? '.part' : '.held'
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
-    if (existsSync(this.#path(callSid, ''))) throw new Error('there is a recording of that call already')
-    const handle = openSync(this.#path(callSid, suffix), 'wx', 0o600)
-    this.#open.set(callSid, { handle, rateHz, bytes: 0, suffix })
+    const folder = days === null ? this.#folder : join(this.#folder, `${days}d`)
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    if (existsSync(pathOf(folder, callSid, ''))) throw new Error('there is a recording of that call already')
+    const handle = openSync(pathOf(folder, callSid, suffix), 'wx', 0o600)
+    this.#open.set(callSid, { folder, handle, rateHz, bytes: 0, suffix })
     writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes: 0 }))
   }
 
@@ -55,7 +57,7 @@ export class RecordingFiles {
   announced(callSid: string): void {
     const file = this.#open.get(callSid)
     if (file?.suffix !== '.held') return
-    renameSync(this.#path(callSid, '.held'), this.#path(callSid, '.part'))
+    renameSync(pathOf(file.folder, callSid, '.held'), pathOf(file.folder, callSid, '.part'))
     file.suffix = '.part'
   }
 
@@ -80,7 +82,7 @@ export class RecordingFiles {
     if (file === undefined) return false
     this.#open.delete(callSid)
     finishFile(file.handle, file.rateHz, file.bytes)
-    renameSync(this.#path(callSid, file.suffix), this.#path(callSid, ''))
+    renameSync(pathOf(file.folder, callSid, file.suffix), pathOf(file.folder, callSid, ''))
     return true
   }
 
@@ -88,8 +90,9 @@ export class RecordingFiles {
   discard(callSid: string): void {
     const file = this.#open.get(callSid)
     this.#open.delete(callSid)
-    if (file !== undefined) closeSync(file.handle)
-    rmSync(this.#path(callSid, file?.suffix ?? ''), { force: true })
+    if (file === undefined) return
+    closeSync(file.handle)
+    rmSync(pathOf(file.folder, callSid, file.suffix), { force: true })
   }
 
   /**
@@ -97,10 +100,10 @@ export class RecordingFiles {
    */
   recover(nowMs: number, untouchedMs = ABANDONED_AFTER_MS): number {
     let recovered = 0
-    for (const name of this.#names(UNFINISHED)) {
+    for (const name of this.#unfinished()) {
       const path = join(this.#folder, name)
       const { mtimeMs, mtime, size } = statSync(path)
-      if (nowMs - mtimeMs < untouchedMs || this.#open.has(name.replace(/\.wav\..*$/, ''))) continue
+      if (nowMs - mtimeMs < untouchedMs || this.#open.has(basename(name).replace(/\.wav\..*$/, ''))) continue
       if (size < HEADER_BYTES || name.endsWith('.held')) {
         unlinkSync(path)
         continue
@@ -124,18 +127,24 @@ export class RecordingFiles {
     }
   }
 
-  #names(pattern: RegExp): string[] {
+  /** Below the folder, under every retention. */
+  #unfinished(): string[] {
     try {
-      return readdirSync(this.#folder).filter((name) => pattern.test(name))
+      const below = readdirSync(this.#folder)
+      const own = below.filter((name) => daysOf(name) !== null)
+      return [
+        ...below,
+        ...own.flatMap((days) => readdirSync(join(this.#folder, days)).map((name) => join(days, name))),
+      ].filter((name) => UNFINISHED.test(basename(name)))
     } catch (thrown) {
       if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
       throw thrown
     }
   }
+}
 
-  #path(callSid: string, suffix: Suffix): string {
-    return join(this.#folder, `${callSid}.wav${suffix}`)
-  }
+function pathOf(folder: string, callSid: string, suffix: Suffix): string {
+  return join(folder, `${callSid}.wav${suffix}`)
 }
 
 /** Fills in the header; cuts off half a row at the end. */

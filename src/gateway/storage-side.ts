@@ -1,0 +1,62 @@
+import type { Config } from '../config/settings.js'
+import { GatewayError } from '../core/errors.js'
+import { ObjectStorage } from '../telemetry/archive/object-storage.js'
+import type { ObjectStorageOptions } from '../telemetry/archive/object-storage.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import { findS3Client } from './on-demand.js'
+
+/**
+ * The bucket of the settings; null where none is set.
+ * @param folders  data folders whose files are uploaded; the first is this process's own
+ * @throws GatewayError CONFIG_INVALID without the keys that it needs
+ */
+export function objectStorageOf(config: Config, folders: readonly string[]): ObjectStorageOptions | null {
+  const { storageBucket: bucket, storageAccessKeyId: accessKeyId, storageSecretAccessKey: secretAccessKey } = config
+  if (bucket === null) return null
+  if (config.storageKeys.length === 0)
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      'STORAGE_BUCKET is set without STORAGE_KEYS: nothing is uploaded that is not encrypted; allowed: both',
+    )
+  if ((accessKeyId === null) !== (secretAccessKey === null))
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      'only one of STORAGE_ACCESS_KEY_ID and STORAGE_SECRET_ACCESS_KEY is set; allowed: both, or none',
+    )
+  return {
+    bucket: {
+      bucket,
+      endpoint: config.storageUrl,
+      region: config.storageRegion,
+      credentials: accessKeyId === null || secretAccessKey === null ? null : { accessKeyId, secretAccessKey },
+    },
+    folders,
+    prefix: config.storagePrefix,
+    days: { records: config.recordsKeepDays, recordings: config.recordingsKeepDays },
+    masters: config.storageKeys,
+  }
+}
+
+/** @throws GatewayError CONFIG_INVALID, also where the packages that it needs are not installed */
+export async function openObjectStorage(
+  options: ObjectStorageOptions | null,
+  log: Log,
+  metrics: Metrics,
+  workerEnv: Readonly<Record<string, string>>,
+): Promise<ObjectStorage | null> {
+  if (options !== null) await findS3Client()
+  const storage = options === null ? null : new ObjectStorage(options, log.component('telemetry'), workerEnv)
+  const objects = metrics.defineCounter('storage_objects', 'Objects of the object storage, by what became of them', [
+    'result',
+  ])
+  for (const result of ['stored', 'failed', 'fetched', 'erased', 'left'] as const)
+    metrics.countFrom(objects({ result }), () => storage?.state[result] ?? 0)
+  metrics
+    .defineGauge('storage_waiting', 'Objects that wait on the disk for the object storage')
+    .from(() => storage?.state.waiting ?? 0)
+  metrics
+    .defineGauge('storage_oldest_seconds', 'Age of the oldest object that waits for the object storage')
+    .from(() => (storage?.state.oldestMs ?? 0) / 1000)
+  return storage
+}
