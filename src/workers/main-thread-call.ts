@@ -8,6 +8,7 @@ import type { StreamFault } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { BudgetStep, EndReason, OutboundRecord } from '../call/documents/record.js'
+import { snapshotForAnother } from '../backends/failover/candidates.js'
 import { usesLegRate } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -803,8 +804,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (next !== null && saved !== null) {
       const same = JSON.stringify(next.definition.verification) === JSON.stringify(before.definition.verification)
       const { checkpoint } = saved
-      // What proves the identity for one agent may be too little for another. The state is that of another conversation.
-      this.#saved = { checkpoint: same ? checkpoint : { ...checkpoint, identity: null }, backendState: null }
+      // What proves the identity for one agent may be too little for another.
+      this.#saved = {
+        checkpoint: same ? checkpoint : { ...checkpoint, identity: null },
+        backendState: snapshotForAnother(saved.backendState),
+      }
     }
     this.#log.debug({ to_agent: name }, 'call handed over')
     this.#playout.letGo()

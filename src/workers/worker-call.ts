@@ -739,7 +739,7 @@ export class WorkerCall implements BackendSink {
   /** The main thread starts the call again with that agent. */
   #handOver(agent: string, nowMs: number): void {
     this.#postLog(true)
-    this.#journal?.pass()
+    this.#journal?.end()
     this.#passMarks(nowMs)
     void this.#release('another agent has the call').then(() => this.#settle({ type: 'handover', agent }))
   }

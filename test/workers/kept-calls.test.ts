@@ -278,6 +278,7 @@ if (SHIPPED.escalation === null) throw new Error('the shipped agent cannot escal
 const DESK: AgentDefinition = {
   ...AGENT,
   name: 'desk',
+  tools: AGENT.tools.map((tool) => (tool.name === 'charge' ? { ...tool, name: 'book' } : tool)),
   escalation: { ...SHIPPED.escalation, numbers, announce: null },
 }
 const callOf = (callSid: string) => ({
@@ -339,7 +340,7 @@ async function nodeOf(node: string, goodbye: string) {
   })
   const test = await startHost({
     agents: new Map([
-      ['order-status', hosted(AGENT)],
+      ['order-status', hosted({ ...AGENT, handoverTo: { desk: 'they want a room' } })],
       ['desk', hosted(DESK)],
     ]),
     env: { SHOP_API_URL: shop.url },
@@ -617,6 +618,58 @@ t.test('a caller who asked for slower speech has it on the next node too, and ca
   const { outputs, recorded } = replayJournal(b.journals.get(call.callSid) ?? [])
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
 })
+
+t.test(
+  'another agent goes on with a call, tools that wait and all, also at the next node; one record has both',
+  async (t) => {
+    const call = callOf('HD_handed000001')
+    await a.own(call.callSid, 0)
+    const live = a.test.host.prepare(call)
+    let waitId = ''
+    live.continueUrl = (id) => `https://gateway.example/${(waitId = id)}`
+    const first = new TestLine(live)
+    first.start()
+    await first.agentQuiet(150)
+    live.text([{ type: 'dtmf', digit: '4' }])
+    await until(() => saidBy(first).includes('Enter your PIN.'), 20_000, 'a tool of the first agent to wait')
+    const chargeId = waitId
+    live.text([{ type: 'dtmf', digit: '5' }])
+    await until(() => saidBy(first).some((text) => text.startsWith('Here is desk.')), 20_000, 'the other agent')
+    t.match(saidBy(first).at(-1), 'Here is desk. 2 lines, 2 tools', 'with the words and tools of the first')
+    await until(() => !first.soundSince(performance.now() - 300), 20_000, 'the agent to fall silent')
+    live.text([{ type: 'dtmf', digit: '4' }])
+    await until(() => waitId !== chargeId, 20_000, 'a tool of the second agent to wait')
+    await until(() => saidBy(first).filter((text) => text === 'Enter your PIN.').length === 2, 20_000, 'its words')
+    t.equal(live.waitNews(chargeId, { status: 'succeeded', result: { receipt: 'QX1' } }), 'taken', 'of the first agent')
+    await until(() => saidBy(first).includes('It is paid.'), 20_000, 'the outcome, from the second')
+    first.stop()
+    await a.lose(call.callSid)
+
+    await b.own(call.callSid, 1)
+    const second = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+    second.start()
+    await until(() => saidBy(second).includes('We were cut off.'), 20_000, 'the words')
+    t.equal(second.call.waitNews(waitId, { status: 'failed', result: {} }), 'taken')
+    await until(() => saidBy(second).includes('It is not paid.'), 20_000, 'the outcome')
+    await until(() => !second.soundSince(performance.now() - 300), 20_000, 'the agent to fall silent')
+    second.call.hangup('operator-hangup', 'the test is over', false)
+    const record = await b.test.recordOf(call.callSid)
+    second.stop()
+    t.match(record, {
+      agent: 'order-status',
+      handovers: [{ from: 'order-status', to: 'desk', summary: 'Wants a room.' }],
+      rehomes: 0,
+      waits: [
+        { tool: 'charge', status: 'succeeded', told: true },
+        { tool: 'book', status: 'failed', told: true },
+      ],
+    })
+    for (const { journals } of [a, b]) {
+      const { outputs, recorded } = replayJournal(journals.get(call.callSid) ?? [])
+      t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+    }
+  },
+)
 
 t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
   const call = callOf('HD_resumed00002')

@@ -7,13 +7,16 @@ import type { Backend, BackendSession, BackendSink, TextOptions } from '../../sr
  * - on the digit 1: it looks order 4127 up, always by the same tool call, and says what it is;
  * - on the digit 2: "A long answer.", for five seconds;
  * - on the digit 3: it is asked to speak slower, and says at what speed it then does;
- * - on the digit 4: it asks for a payment, says nothing until it is told how it ended, and then says so;
+ * - on the digit 4: it asks for a payment, as the agent `desk` for a booking, says nothing until it is told how that ended,
+ *   and then says so;
+ * - on the digit 5: it hands over to the agent `desk`; who has got a call says their name and how much they were given of it;
  * - when it is told to go on: "I go on." and how much it was given of the call.
  */
 export function createBackend(sink: BackendSink): Backend {
   let generation = 0
   let asked = 0
   let given = ''
+  let agent = ''
   let open = true
   let speed = 1
   const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
@@ -43,13 +46,15 @@ export function createBackend(sink: BackendSink): Backend {
       const before = session.resume as { readonly asked: number } | null
       asked = before?.asked ?? 0
       speed = session.speed ?? 1
+      agent = session.agent
       given = `${session.history.length} lines, ${session.toolLedger.length} tools, asked ${asked}`
       queueMicrotask(() => sink.event({ type: 'ready' }))
       return Promise.resolve()
     },
     sendText(text: string, { respond }: TextOptions): void {
       if (!respond) return
-      if (text.includes('outcome of charge')) say(text.includes('QX1') ? 'It is paid.' : 'It is not paid.', 200)
+      if (text.includes('outcome of')) say(text.includes('QX1') ? 'It is paid.' : 'It is not paid.', 200)
+      else if (text.includes('handed this caller over')) say(`Here is ${agent}. ${given}`, 200)
       else if (text.includes('short gap')) say(`I go on. ${given}`, 200)
       else say('Welcome.', 200)
     },
@@ -62,8 +67,10 @@ export function createBackend(sink: BackendSink): Backend {
         digit === '3'
           ? { callId: `call-${asked}`, name: 'set_speech_rate', args: { rate: 'slower' } }
           : digit === '4'
-            ? { callId: `call-${asked}`, name: 'charge', args: {} }
-            : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
+            ? { callId: `call-${asked}`, name: agent === 'desk' ? 'book' : 'charge', args: {} }
+            : digit === '5'
+              ? { callId: `call-${asked}`, name: 'hand_over', args: { agent: 'desk', summary: 'Wants a room.' } }
+              : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
       sink.event({ type: 'tool-call', ...tool, generation: turn })
       sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
     },

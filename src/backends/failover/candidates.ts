@@ -579,6 +579,17 @@ export function servingIn(resume: unknown): ServingSnapshot | null {
   return good ? (serving as ServingSnapshot) : null
 }
 
+/**
+ * What of a snapshot of `CallBackend` holds for the backends of another agent too: what the call has used, and its numbers, so
+ * that no id or generation comes twice.
+ */
+export function snapshotForAnother(snapshot: unknown): unknown {
+  const serving = servingIn(snapshot)
+  return typeof snapshot !== 'object' || serving === null
+    ? snapshot
+    : { ...snapshot, serving: { ...serving, member: '', state: null } }
+}
+
 function isCount(value: unknown): boolean {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
