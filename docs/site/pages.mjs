@@ -25,6 +25,7 @@ const FILES = [
   'examples/own-backend/README.md',
   'examples/shop-api/README.md',
   'examples/pay-api/README.md',
+  'examples/two-agents/README.md',
 ]
 
 /** Where a file is on the site: `README.md` is its folder's page, docs/ is the root. */

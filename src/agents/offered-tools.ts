@@ -3,6 +3,7 @@ import {
   DO_NOT_CALL_TOOL,
   END_CALL_TOOL,
   GATEWAY_TOOLS,
+  HANDOVER_TOOL,
   NOTE_FIX_TOOL,
   SEARCH_TOOL,
   SPEECH_RATE_TOOL_SPEC,
@@ -127,6 +128,8 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     const told = Object.entries(agent.facts).flatMap(([name, { ask }]) => (ask === undefined ? [] : [name]))
     tools.set(STAGE_TOOL, { arguments: ['stage', 'summary', ...told], required: ['stage'], fields: ['stage'] })
   }
+  if (Object.keys(agent.handoverTo).length > 0)
+    tools.set(HANDOVER_TOOL, { arguments: ['agent', 'summary'], required: ['agent'], fields: null })
   if (agent.digits.length > 0)
     tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
   tools.set(DO_NOT_CALL_TOOL, { arguments: [], required: [], fields: null })

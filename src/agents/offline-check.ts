@@ -1,6 +1,6 @@
 import { textsOf } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
-import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
+import { END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
@@ -64,7 +64,7 @@ const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
 /** Names that the engine writes itself: a value saved under one of them is lost. */
 const TAKEN = ['heard', 'part', 'failure', 'slots', 'visits']
 /** Tools that end the dialogue. */
-const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL]
+const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL]
 
 /**
  * Finds the faults of a dialogue that its schema cannot express and that a caller would hear as silence or as a
@@ -430,7 +430,7 @@ class Check {
         continue
       this.#fault(
         ['states', name, 'steps', steps.length - 1],
-        `stops and leaves the caller in silence: nothing before it calls ${ENDING.join(' or ')}`,
+        `stops and leaves the caller in silence: nothing before it calls ${ENDING.join(', ')}`,
       )
     }
   }

@@ -322,7 +322,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     '- call: { tool: end_call, failed: waits }',
     '- say: Goodbye.',
     '- stop: true',
-    /^offline\.states\.end\.steps\[1\] stops and leaves the caller in silence: nothing before it calls end_call or escalate_to_human$/,
+    /^offline\.states\.end\.steps\[1\] stops and leaves the caller in silence: nothing before it calls end_call, escalate_to_human, hand_over$/,
   ],
   // Text that the voice cannot say.
   'a prompt of marks alone': [

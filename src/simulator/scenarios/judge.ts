@@ -77,6 +77,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
     ...inTheEnd(record, expect),
     ...inTheFields(record, expect.fields),
     ...inTheStages(record, expect),
+    ...withTheAgents(record, expect),
     ...inTheTools(record.toolCalls, expect),
     ...inTheWaits(record, expect),
     ...inTheClaims(record.claims),
@@ -145,6 +146,14 @@ function inTheStages(record: CallRecord, { stages }: Expectations): Finding[] {
       nearMs: null,
     },
   ]
+}
+
+function withTheAgents({ agent, handovers }: CallRecord, { agents }: Expectations): Finding[] {
+  const had = [agent, ...handovers.map(({ to }) => to)].join(', ')
+  const expected = agents.join(', ')
+  return agents.length === 0 || had === expected
+    ? []
+    : [{ what: `the call was with ${had}; expected ${expected}`, nearMs: null }]
 }
 
 // --- tools ------------------------------------------------------------------------------------------------------

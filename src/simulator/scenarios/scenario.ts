@@ -152,6 +152,8 @@ export interface Expectations {
   }[]
   /** Stages that the call was in, in this order, the last of them at its end; empty: any. */
   readonly stages: readonly string[]
+  /** Agents that had the call, in order; empty: any. */
+  readonly agents: readonly string[]
   readonly turns: Range | null
   readonly bargeIns: Range | null
   readonly withinMs: Readonly<Partial<Record<TimedThing, number>>>
@@ -181,6 +183,7 @@ const count = z.int().min(0).max(1000)
 const range = z.union([count, z.strictObject({ min: count.optional(), max: count.optional() })])
 const toolName = z.string().min(1).max(64)
 const stageName = z.string().min(1).max(40)
+const agentName = z.string().refine(isAgentName, { error: 'must be the name of an agent' })
 const argument = z.union([pattern, z.number(), z.boolean(), z.null()])
 const values = z.record(z.string(), argument)
 const anyOf = <const T extends readonly [string, ...string[]]>(names: T) =>
@@ -234,6 +237,12 @@ const expectSchema = z
       .union([stageName, z.array(stageName).min(1).max(20)])
       .optional()
       .describe('The stage that the call ended in; of a list the last, and before it the others in this order.'),
+    agents: z
+      .array(agentName)
+      .min(1)
+      .max(5)
+      .optional()
+      .describe('The agents that had the call, in order: who answered, and those to whom it was handed over.'),
     escalated: z
       .union([
         z.boolean(),
@@ -524,6 +533,7 @@ function expectationsOf(expect: ScenarioFile['expect']): Expectations {
     language: expect.language ?? null,
     fields: argumentsOf(expect.fields ?? {}),
     stages: listed(expect.stage),
+    agents: expect.agents ?? [],
     neverSaid: patternsOf(expect.neverSaid),
     understood: patternsOf(expect.understood),
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),

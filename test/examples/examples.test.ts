@@ -147,3 +147,11 @@ t.test('the dialogues with M-Pesa pass in English and Swahili', async (t) => {
   t.match(report, { passed: (await readdir(join(example, 'scenarios'))).length, failed: 0 })
   t.notOk(out.includes(DEMO_CODE), 'the code is in no report')
 })
+
+t.test('a call is handed over to another agent, in English and Swahili', async (t) => {
+  const folder = join(packageRoot(), 'examples/two-agents')
+  const argv = ['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents'), '--json', '-']
+  const { code, out, err } = await command(argv)
+  t.equal(code, 0, err)
+  t.match(JSON.parse(out), { passed: (await readdir(join(folder, 'scenarios'))).length, failed: 0 })
+})
