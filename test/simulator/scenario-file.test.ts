@@ -531,6 +531,9 @@ t.test('a call ends in the stage that is expected, and passes those before it in
     'the call went through the stages ask, help, human; expected help, ask, human',
   ])
   t.same(found('stage: ask', { ...RECORD, stages: [] }), ['the call went through the stages (none); expected ask'])
+  const handed = { ...RECORD, handovers: [{ atMs: 1, from: RECORD.agent, to: 'repairs', summary: '' }] }
+  t.same(found(`agents: [${RECORD.agent}, repairs]`, handed), [])
+  t.same(found('agents: [desk]', handed), [`the call was with ${RECORD.agent}, repairs; expected desk`])
   t.end()
 })
 

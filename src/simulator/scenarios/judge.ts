@@ -148,12 +148,12 @@ function inTheStages(record: CallRecord, { stages }: Expectations): Finding[] {
   ]
 }
 
-function withTheAgents({ agent, handovers }: CallRecord, { agents }: Expectations): Finding[] {
+function withTheAgents(record: CallRecord, { agents }: Expectations): Finding[] {
+  if (agents.length === 0) return []
+  const { agent, handovers } = record
   const had = [agent, ...handovers.map(({ to }) => to)].join(', ')
   const expected = agents.join(', ')
-  return agents.length === 0 || had === expected
-    ? []
-    : [{ what: `the call was with ${had}; expected ${expected}`, nearMs: null }]
+  return had === expected ? [] : [{ what: `the call was with ${had}; expected ${expected}`, nearMs: null }]
 }
 
 // --- tools ------------------------------------------------------------------------------------------------------
