@@ -6,7 +6,7 @@ import { GatewayError } from '../core/errors.js'
 import { maskNumber, sameNumber, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
 import { CALL_BACKS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
-import type { Campaign, CampaignState, Row, RowResult } from './campaign.js'
+import type { Campaign, CampaignCommand, CampaignState, CampaignView, Row } from './campaign.js'
 import type { Campaigns } from './campaigns.js'
 import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
 import type { RowQueue } from './row-queue.js'
@@ -16,9 +16,6 @@ import { readRows } from './rows.js'
 const REACH_AGAIN_MS = 500
 /** Campaigns that are kept, with those that are over. */
 const CAMPAIGNS_MAX = 200
-
-export const CAMPAIGN_COMMANDS = ['start', 'pause', 'resume', 'stop'] as const
-export type CampaignCommand = (typeof CAMPAIGN_COMMANDS)[number]
 
 /** From which states a command leads where. */
 const COMMANDS: Readonly<
@@ -36,16 +33,6 @@ const createSchema = campaignOrderSchema.extend({
   /** Only checks it. */
   dryRun: z.boolean().default(false),
 })
-
-/** A campaign as it stands. */
-export interface CampaignView extends Campaign {
-  /** `done`: no row waits any more. */
-  readonly stands: CampaignState | 'done'
-  readonly waiting: number
-  readonly calling: number
-  /** Rows that are over, by result. */
-  readonly results: Readonly<Partial<Record<RowResult, number>>>
-}
 
 interface CampaignDeskOptions {
   readonly campaigns: Pick<Campaigns, 'keep' | 'remove'>

@@ -156,6 +156,20 @@ export const campaignSchema = campaignOrderSchema.extend({
 })
 export type Campaign = z.output<typeof campaignSchema>
 
+/** What operators ask of one. */
+export const CAMPAIGN_COMMANDS = ['start', 'pause', 'resume', 'stop'] as const
+export type CampaignCommand = (typeof CAMPAIGN_COMMANDS)[number]
+
+/** A campaign as it stands. */
+export interface CampaignView extends Campaign {
+  /** `done`: no row waits any more. */
+  readonly stands: CampaignState | 'done'
+  readonly waiting: number
+  readonly calling: number
+  /** Rows that are over, by result. */
+  readonly results: Readonly<Partial<Record<RowResult, number>>>
+}
+
 /** How rows are called: of a campaign, or of an agent's call backs. */
 export interface Policy {
   readonly state: CampaignState

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { CampaignView } from '../campaigns/campaign-desk.js'
+import type { CampaignView } from '../campaigns/campaign.js'
 import type { CampaignOrder } from '../campaigns/campaign.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { opsClientOf, refusalOf } from './ops-client.js'

@@ -5,6 +5,7 @@ import { AgentsPage } from './agents-page.js'
 import { ApiFault, getJson, post, whenSessionIsOver } from './api.js'
 import type { Session } from './api.js'
 import { CallPage } from './call-page.js'
+import { CampaignsPage } from './campaigns-page.js'
 import { CallsPage } from './calls-page.js'
 import { useLiveCalls } from './live-calls.js'
 import type { LiveCalls } from './live-calls.js'
@@ -17,6 +18,7 @@ import './style.css'
 
 const PAGES = [
   ['calls', T.nav.calls],
+  ['campaigns', T.nav.campaigns],
   ['phone', T.nav.phone],
   ['agents', T.nav.agents],
   ['fleet', T.nav.fleet],
@@ -103,6 +105,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
           <PhonePage session={session} visible={shown === 'phone'} />
         </div>
         {shown === 'agents' && <AgentsPage name={decodeURIComponent(sid)} act={act} />}
+        {shown === 'campaigns' && <CampaignsPage act={act} />}
         {shown === 'fleet' && <FleetPage act={act} />}
         {shown === 'settings' && <SettingsPage />}
         {shown === 'calls' && sid === '' && <CallsPage live={live} act={act} />}

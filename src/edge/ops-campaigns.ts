@@ -1,4 +1,4 @@
-import type { CampaignCommand } from '../campaigns/campaign-desk.js'
+import type { CampaignCommand } from '../campaigns/campaign.js'
 import { GatewayError } from '../core/errors.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { HttpStatus, Reply } from './http-exchange.js'

@@ -6,6 +6,9 @@ import { gunzipSync } from 'node:zlib'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
+import { campaignSchema } from '../../src/campaigns/campaign.js'
+import type { CampaignView } from '../../src/campaigns/campaign.js'
+import { GatewayError } from '../../src/core/errors.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -401,6 +404,78 @@ t.test('the live table of a fleet sorts by node, and hangs up and escalates call
   await page.getByRole('button', { name: 'Hang up' }).waitFor()
 })
 
+/** A gateway with one running campaign of 4 rows, which obeys. */
+async function campaignGateway(t: Test): Promise<Gateway & { readonly asked: string[] }> {
+  const asked: string[] = []
+  const state = { now: 'running' as CampaignView['state'] }
+  const campaign = (): CampaignView => ({
+    ...campaignSchema.parse({
+      version: 1,
+      id: 'reminders',
+      name: 'Clinic reminders',
+      agent: 'appointments',
+      window: 'Mon-Sat 09:00-18:00',
+      timeZone: 'Africa/Nairobi',
+      state: state.now,
+      why: state.now === 'paused' ? '30 % of the newest calls failed' : null,
+      createdAt: '2026-11-27T06:00:00.000Z',
+      rows: 4,
+    }),
+    stands: state.now,
+    waiting: 1,
+    calling: 1,
+    results: { person: 1, 'do-not-call': 1 },
+  })
+  const gateway = await startGateway(t, {
+    console: consoleFiles(),
+    campaigns: {
+      reached: (ask) => ask(),
+      list: () => Promise.resolve([campaign()]),
+      view: () => Promise.resolve(campaign()),
+      command: (id, name) => {
+        asked.push(`${name} ${id}`)
+        state.now = name === 'pause' ? 'paused' : name === 'stop' ? 'stopped' : 'running'
+        return Promise.resolve(campaign())
+      },
+      create: () => Promise.reject(new Error('not here')),
+      remove: (id) => Promise.reject(new GatewayError('CALL_REFUSED', `a live call of ${id} has to end first`)),
+      report: () => Promise.resolve('number,id\r\n+254700000001,row-1\r\n'),
+      doNotCall: () => Promise.resolve(true),
+      doNotCallList: () => Promise.resolve([]),
+    },
+  })
+  return { ...gateway, asked }
+}
+
+t.test('a campaign is followed, paused, resumed, stopped and reported from its page', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await campaignGateway(t)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${gateway.opsUrl}/#/campaigns`)
+  const row = page.getByRole('row').filter({ hasText: 'Clinic reminders' })
+  await row.getByText('2 of 4, 1 on the line').waitFor()
+  t.match(await row.innerText(), /running[^]*reached 1, do not call 1[^]*Mon-Sat 09:00-18:00 Africa\/Nairobi/)
+  await row.getByRole('button', { name: 'Pause' }).click()
+  await row.getByText('30 % of the newest calls failed').waitFor()
+  await row.getByRole('button', { name: 'Resume' }).click()
+  await row.getByRole('button', { name: 'Stop' }).click()
+  t.same(gateway.asked, ['pause reminders', 'resume reminders'], 'what is for good is asked for twice')
+  await row.getByRole('button', { name: 'Stop: Sure?' }).click()
+  await row.getByText('stopped').waitFor()
+  await row.getByRole('button', { name: 'Remove' }).click()
+  await row.getByRole('button', { name: 'Remove: Sure?' }).click()
+  await page.getByText('Failed: a live call of reminders has to end first').waitFor()
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    row.getByRole('link', { name: 'Report' }).click(),
+  ])
+  t.equal(download.suggestedFilename(), 'reminders.csv')
+  await page.evaluate(AXE)
+  t.same(await seriousFaults(page), [])
+  await page.goto(`${(await startGateway(t, { console: consoleFiles() })).opsUrl}/#/campaigns`)
+  await page.getByText('this gateway places no calls').waitFor()
+})
+
 const REASONS = [
   { name: 'echo', atMs: 2100, detail: '40 ms of sound was taken for our own speech coming back: 130 ms late, -30 dB' },
   { name: 'noise', atMs: 3100, detail: '240 ms of sound without a voice in it, -32 dBFS' },
@@ -506,6 +581,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
     `${gateway.opsUrl}/`,
     `${gateway.opsUrl}/#/phone`,
     `${nodes.gateways[0]?.opsUrl}/#/fleet`,
+    `${(await campaignGateway(t)).opsUrl}/#/campaigns`,
     `${gateway.opsUrl}/#/settings`,
     `${agents.opsUrl}/#/agents`,
     `${gateway.opsUrl}/#/calls/HD_markup000001`,

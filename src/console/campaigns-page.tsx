@@ -1,0 +1,152 @@
+import type { JSX } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import type { CampaignCommand, CampaignView } from '../campaigns/campaign.js'
+import { post, useJson } from './api.js'
+import { whenOf } from './format.js'
+import { Chip, Notice, Pending, SureButton } from './parts.js'
+import { T } from './strings.js'
+
+/** How often campaigns are asked for while they are looked at. */
+const CAMPAIGNS_MS = 3000
+
+type Asked = CampaignCommand | 'remove'
+
+/** What each state allows. */
+const ALLOWED: Readonly<Record<CampaignView['stands'], readonly Asked[]>> = {
+  draft: ['start', 'remove'],
+  running: ['pause', 'stop'],
+  paused: ['resume', 'stop'],
+  stopped: ['remove'],
+  done: ['remove'],
+}
+/** What cannot be undone, or rings people, is asked for twice. */
+const SURE: readonly Asked[] = ['start', 'stop', 'remove']
+
+const KINDS: Readonly<Record<CampaignView['stands'], string>> = {
+  draft: 'waiting',
+  running: 'good',
+  paused: 'bad',
+  stopped: 'ended',
+  done: 'ended',
+}
+
+/** The lists that this gateway calls: how far each is, and what an operator may ask of it. */
+export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
+  const { value, fault, again } = useJson<{ readonly campaigns: readonly CampaignView[] }>('/api/campaigns')
+  const [failed, setFailed] = useState<string | null>(null)
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) again()
+    }, CAMPAIGNS_MS)
+    return () => clearInterval(timer)
+  }, [])
+  const command = (id: string, name: Asked): void => {
+    post(`/api/campaigns/${encodeURIComponent(id)}/${name}`).then(
+      () => {
+        setFailed(null)
+        again()
+      },
+      (thrown: unknown) => setFailed(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+    )
+  }
+  return (
+    <section aria-labelledby="campaigns-title">
+      <div class="bar">
+        <h1 id="campaigns-title">{T.campaigns.title}</h1>
+        <span class="gap" />
+        <a href="/api/campaigns/call-backs/report.csv" download="call-backs.csv">
+          {T.campaigns.callBacks}
+        </a>
+      </div>
+      <Pending value={value} fault={fault} />
+      {failed !== null && <Notice kind="fault">{failed}</Notice>}
+      {value?.campaigns.length === 0 && <p class="empty">{T.campaigns.none}</p>}
+      {value !== null && value.campaigns.length > 0 && (
+        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="campaigns-title">
+          <table class="calls">
+            <thead>
+              <tr>
+                <th scope="col">{T.campaigns.name}</th>
+                <th scope="col">{T.campaigns.state}</th>
+                <th scope="col">{T.campaigns.progress}</th>
+                <th scope="col" class="wide">
+                  {T.campaigns.results}
+                </th>
+                <th scope="col" class="wide">
+                  {T.campaigns.agent}
+                </th>
+                <th scope="col" class="wide">
+                  {T.campaigns.window}
+                </th>
+                <th scope="col" class="wide">
+                  {T.campaigns.created}
+                </th>
+                <th scope="col" class="number">
+                  <span class="hidden">{T.campaigns.actions}</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {value.campaigns.toReversed().map((campaign) => (
+                <CampaignRow
+                  key={campaign.id}
+                  campaign={campaign}
+                  act={act}
+                  command={(name) => command(campaign.id, name)}
+                />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      <p class="muted explain">{T.campaigns.why}</p>
+    </section>
+  )
+}
+
+function CampaignRow(props: {
+  readonly campaign: CampaignView
+  readonly act: boolean
+  readonly command: (name: Asked) => void
+}): JSX.Element {
+  const { campaign, act, command } = props
+  const { id, name, agent, stands, why, rows, waiting, calling, results, window, timeZone, createdAt } = campaign
+  const over = Math.max(0, rows - waiting - calling)
+  const counts = Object.entries(results).map(([result, count]) => `${T.campaigns.resultOf[result] ?? result} ${count}`)
+  return (
+    <tr>
+      <td>{name}</td>
+      <td>
+        <Chip kind={KINDS[stands]}>{T.campaigns.states[stands]}</Chip>{' '}
+        {why !== null && <span class="muted">{why}</span>}
+      </td>
+      <td>
+        <span class="load">
+          <meter min={0} max={Math.max(1, rows)} value={over} aria-label={`${T.campaigns.progress}: ${name}`} />
+          <span>{T.campaigns.over(over, rows, calling)}</span>
+        </span>
+      </td>
+      <td class="wide">{counts.join(', ') || '–'}</td>
+      <td class="wide">{agent}</td>
+      <td class="wide">
+        {window} {timeZone}
+      </td>
+      <td class="wide">{whenOf(createdAt)}</td>
+      <td class="number actions">
+        {act &&
+          ALLOWED[stands].map((one) =>
+            SURE.includes(one) ? (
+              <SureButton key={one} class="small" label={T.campaigns.commands[one]} onSure={() => command(one)} />
+            ) : (
+              <button key={one} type="button" class="small" onClick={() => command(one)}>
+                {T.campaigns.commands[one]}
+              </button>
+            ),
+          )}
+        <a class="button small" href={`/api/campaigns/${encodeURIComponent(id)}/report.csv`} download={`${id}.csv`}>
+          {T.campaigns.report}
+        </a>
+      </td>
+    </tr>
+  )
+}
