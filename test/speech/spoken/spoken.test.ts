@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
-import { agentSchema } from '../../src/agents/definition.js'
-import { numbersIn, plainWords } from '../../src/call/spoken-numbers.js'
-import { english } from '../../src/speech/spoken/english.js'
-import { pronounced } from '../../src/speech/spoken/pronunciations.js'
-import { isSpeakable, sentenceEnd, sentencesOf } from '../../src/speech/spoken/sentences.js'
-import { formsMayGoOn, spokenForm, unspokenIn } from '../../src/speech/spoken/spoken-form.js'
-import { swahili } from '../../src/speech/spoken/swahili.js'
-import { carrierSay } from '../../src/workers/escalation-driver.js'
+import { agentSchema } from '../../../src/agents/definition.js'
+import { numbersIn, plainWords } from '../../../src/call/spoken-numbers.js'
+import { english } from '../../../src/speech/spoken/english.js'
+import { pronounced } from '../../../src/speech/spoken/pronunciations.js'
+import { isSpeakable, sentenceEnd, sentencesOf } from '../../../src/speech/spoken/sentences.js'
+import { formsMayGoOn, spokenForm, unspokenIn } from '../../../src/speech/spoken/spoken-form.js'
+import { swahili } from '../../../src/speech/spoken/swahili.js'
+import { carrierSay } from '../../../src/workers/escalation-driver.js'
 
 const STREET = { match: 'Muindi Mbingu', say: 'Moo-in-dee Mbeen-goo' }
 const NAME = { match: 'Muindi', say: 'Moo-in-dee' }
