@@ -15,6 +15,9 @@ import { templatesOf } from './tool-definition.js'
 /** Facts of one business beside those that this file names, and entries of a list of them. */
 const FACTS_MAX = 60
 const LIST_MAX = 50
+/** Names that recognisers get. */
+const VOCABULARY_MAX = 40
+const VOCABULARY_CHARS_MAX = 40
 /** Services of one business with hours of their own. */
 const SERVICES_MAX = 12
 const FACT_CHARS_MAX = 2000
@@ -179,6 +182,20 @@ export function openingSentences(business: Business, wallMs: number): string[] {
       (service) => `${name}, ${service.replaceAll('_', ' ')}: ${String(values[`openNow_${service}`])}.`,
     ),
   ]
+}
+
+/**
+ * Names that callers are likely to say: those whose pronunciation is known, and those of the business, its team, services
+ * and places. The first ones, because recognisers take few.
+ */
+export function vocabularyOf(
+  { pronunciations }: Pick<AgentDefinition, 'pronunciations'>,
+  business: Business | null | undefined,
+): string[] {
+  const { name, team = [], services = [], location = '' } = business?.facts ?? {}
+  const names = [name ?? '', ...pronunciations.map(({ match }) => match), ...team, ...services, ...location.split(',')]
+  const short = names.map((one) => one.trim()).filter((one) => one !== '' && one.length <= VOCABULARY_CHARS_MAX)
+  return [...new Set(short)].slice(0, VOCABULARY_MAX)
 }
 
 const ENGLISH = {

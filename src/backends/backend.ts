@@ -119,6 +119,11 @@ export interface BackendSession {
    * @defaultValue none
    */
   readonly pronunciations?: readonly Pronunciation[]
+  /**
+   * Names that callers are likely to say, at most 40 of 40 characters: for recognisers that take such a list.
+   * @defaultValue none
+   */
+  readonly vocabulary?: readonly string[]
   /** What was said and done before, when this session replaces another during a call. */
   readonly history: readonly HistoryEntry[]
   readonly toolLedger: readonly ToolLedgerEntry[]

@@ -1,6 +1,6 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema } from '../agents/definition.js'
-import { businessValues } from '../agents/business.js'
+import { businessValues, vocabularyOf } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
 import { callContext, contextZone, dayOf } from '../agents/call-context.js'
 import { mcpToolNames } from '../agents/mcp-definition.js'
@@ -332,6 +332,7 @@ export function backendSession(
     voice: voice === undefined ? null : textIn(voice, language),
     ...(voices === undefined ? {} : { voices }),
     pronunciations: agent.pronunciations,
+    vocabulary: vocabularyOf(agent, start.business),
     speed: speedOf(resume?.log.toolCalls ?? []),
     history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.

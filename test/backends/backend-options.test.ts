@@ -1,3 +1,5 @@
+import { vocabularyOf } from '../../src/agents/business.js'
+import { termsOf } from '../../src/backends/vocabulary.js'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -82,7 +84,8 @@ async function connected(
     gatewayInterrupts: agent.bargeIn.backchannel !== null,
   })
   const backend = composed.create(new Recorder())
-  await backend.connect(conformanceSession(), new AbortController().signal)
+  const session = { ...conformanceSession(), vocabulary: vocabularyOf(agent, null) }
+  await backend.connect(session, new AbortController().signal)
   return backend
 }
 
@@ -115,7 +118,8 @@ t.test("an agent's file sets turn detection, voice and temperature of OpenAI", a
 
 t.test("what OpenAI's sessions can do since autumn 2026 is set in the agent's file", async (t) => {
   const backend = await connected(
-    `backends:
+    `pronunciations: [{ match: Muindi Mbingu, say: x }]
+backends:
   openai:
     turns: { by: server_vad, interruptResponse: false }
     languages: [en, sw]
@@ -129,7 +133,11 @@ t.test("what OpenAI's sessions can do since autumn 2026 is set in the agent's fi
     audio: {
       input: {
         turn_detection: { type: 'server_vad', interrupt_response: false, create_response: true },
-        transcription: { model: 'gpt-transcribe', languages: ['en', 'sw'], keywords: ['M-Pesa', 'Nakuru'] },
+        transcription: {
+          model: 'gpt-transcribe',
+          languages: ['en', 'sw'],
+          keywords: ['M-Pesa', 'Nakuru', 'Muindi Mbingu'],
+        },
       },
     },
     truncation: { type: 'retention_ratio', retention_ratio: 0.7, token_limits: { post_instructions: 12_000 } },
@@ -342,7 +350,8 @@ t.test('stages of a cascade are services by name, with options, in a list, or mo
   t.teardown(() => double.close())
   const env = { SONIOX_API_KEY: 'soniox-key', SONIOX_STT_URL: double.baseUrl, SONIOX_TTS_URL: double.baseUrl }
   const backend = await connected(
-    `backends:
+    `pronunciations: [{ match: Muindi Mbingu, say: x }, { match: M-Pesa, say: y }]
+backends:
   cascade:
     languages: [sw]
     stt: [{ service: soniox, terms: [M-Pesa] }, whisper]
@@ -354,7 +363,11 @@ t.test('stages of a cascade are services by name, with options, in a list, or mo
   )
   backend.sendText('', { role: 'system', respond: true })
   while (double.listeners[0]?.config == null) await new Promise((resolve) => setTimeout(resolve, 5))
-  t.match(double.listeners[0]?.config, { language_hints: ['sw'], context: { terms: ['M-Pesa'] }, sample_rate: 16_000 })
+  t.match(double.listeners[0]?.config, {
+    language_hints: ['sw'],
+    context: { terms: ['M-Pesa', 'Muindi Mbingu'] },
+    sample_rate: 16_000,
+  })
   await backend.close('done')
   const usual = await connected('', ['cascade'], 16000, { ...env, STT_URL: '', TTS_URL: '' })
   t.equal(double.voices.length, 1, 'with a key and no address the voice is Soniox')
@@ -364,6 +377,22 @@ t.test('stages of a cascade are services by name, with options, in a list, or mo
   t.throws(() => resolveBackends('a', 'cascade', settings, { cascade: { stt: 'soniox', tts: ['soniox'] } }), {
     message: /SONIOX_API_KEY is not set/,
   })
+})
+
+t.test('a recogniser gets the names of the business after the terms of the file, and not too many', (t) => {
+  const name = 'Duka la Amani'
+  const facts = { name, team: ['Wanjiru', 'Otieno'], services: ['repairs', name], location: 'Moi Avenue, Nairobi' }
+  const business = { number: '+254720000101', agent: 'a', facts } as never
+  const line = { pronunciations: [{ match: 'Muindi Mbingu', say: 'x' }] }
+  const names = vocabularyOf(line, business)
+  t.same(names, [name, 'Muindi Mbingu', 'Wanjiru', 'Otieno', 'repairs', 'Moi Avenue', 'Nairobi'])
+  t.same(termsOf(['Nairobi'], names), ['Nairobi', ...names.slice(0, -1)])
+  const many = Array.from({ length: 100 }, (_, index) => `n${index}`)
+  t.equal(vocabularyOf({ pronunciations: many.map((match) => ({ match, say: 'x' })) }, null).length, 40)
+  t.same(termsOf(many, names), many, 'what the file has is never cut')
+  t.equal(termsOf(many.slice(0, 48), names).length, 50)
+  t.same(vocabularyOf({ pronunciations: [{ match: 'x'.repeat(41), say: 'x' }] }, null), [])
+  t.end()
 })
 
 t.test('a wrong option of a stage is named', async (t) => {

@@ -385,6 +385,7 @@ export class CascadeBackend implements Backend {
     const context: StageContext = {
       name: this.capabilities.name,
       languages: options.languages ?? session.languages.map(codeOf).filter((language) => language !== ''),
+      ...(session.vocabulary === undefined ? {} : { vocabulary: session.vocabulary }),
       voice: session.voice,
       inputRateHz: this.#rateHz,
       legRateHz: options.legRateHz ?? 16_000,

@@ -5,6 +5,7 @@ import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece, RecogniserTurns, SessionTurn } from './recogniser-turns.js'
 import { socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
+import { termsOf } from '../vocabulary.js'
 import type { SpeechToText, StageContext, StageFactory } from './stage.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserWire } from './streamed-recogniser.js'
@@ -78,7 +79,7 @@ export function deepgramSpeechToText(options: DeepgramSttOptions): StageFactory<
 }
 
 function nova(options: Options, context: StageContext): RecogniserWire {
-  const { model, terms = [] } = options
+  const { model } = options
   const { languages } = context
   return {
     ...common(options, context, 'v1/listen', {
@@ -89,7 +90,7 @@ function nova(options: Options, context: StageContext): RecogniserWire {
       // The service would wait for the rest of a number, which smart_format writes as one.
       no_delay: true,
       endpointing: false,
-      keyterm: terms,
+      keyterm: termsOf(options.terms, context.vocabulary),
     }),
     keepalive: { everyMs: KEEPALIVE_MS, message: { type: 'KeepAlive' } },
     finalize: () => [{ type: 'Finalize' }],
@@ -113,7 +114,7 @@ function nova(options: Options, context: StageContext): RecogniserWire {
 
 /** Flux tells the whole of its own turns, which are not always those of the gateway: it may have missed the end of one. */
 function flux(options: Options, context: StageContext): RecogniserWire {
-  const { model, terms = [] } = options
+  const { model } = options
   const { languages } = context
   /** Words of the service's own turns that are over, of the gateway's turn that is open. */
   let settled: { readonly turn: SessionTurn; readonly pieces: readonly Piece[] } | null = null
@@ -122,7 +123,7 @@ function flux(options: Options, context: StageContext): RecogniserWire {
       model,
       ...END_OF_TURN,
       language_hint: model.endsWith('-multi') ? languages : [],
-      keyterm: terms,
+      keyterm: termsOf(options.terms, context.vocabulary),
     }),
     messageMs: FLUX_MESSAGE_MS,
     // It knows no KeepAlive.

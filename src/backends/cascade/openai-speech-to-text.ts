@@ -10,6 +10,7 @@ import { wordIn } from './recogniser-turns.js'
 import type { RecogniserTurns, SessionTurn } from './recogniser-turns.js'
 import { serviceFault, socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
+import { termsOf } from '../vocabulary.js'
 import type { SpeechToText, StageContext, StageFactory } from './stage.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserWire } from './streamed-recogniser.js'
@@ -70,7 +71,8 @@ export function openAiSpeechToText(options: OpenAiSttOptions): StageFactory<Spee
 }
 
 function openAi(options: Options, context: StageContext): RecogniserWire {
-  const { baseUrl, model, terms = [], context: about = '' } = options
+  const { baseUrl, model, context: about = '' } = options
+  const terms = termsOf(options.terms, context.vocabulary)
   const { languages, inputRateHz } = context
   const [language, ...others] = languages
   const hinted = HINTED.includes(model)
@@ -85,7 +87,7 @@ function openAi(options: Options, context: StageContext): RecogniserWire {
           model,
           ...(hinted && languages.length > 0 ? { languages: [...languages] } : {}),
           ...(!hinted && language !== undefined && others.length === 0 ? { language } : {}),
-          ...(hinted && terms.length > 0 ? { keywords: [...terms] } : {}),
+          ...(hinted && terms.length > 0 ? { keywords: terms } : {}),
           ...(about === '' ? {} : { prompt: about }),
         },
         turn_detection: null,

@@ -3,6 +3,7 @@ import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
 import { sonioxFault } from './soniox-fault.js'
 import { socketUrl } from './stage-socket.js'
+import { termsOf } from '../vocabulary.js'
 import type { SpeechToText, StageContext, StageFactory } from './stage.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
 import type { RecogniserWire } from './streamed-recogniser.js'
@@ -55,7 +56,8 @@ function wireOf(
   options: SonioxSttOptions & { readonly model: string; readonly baseUrl: string },
   context: StageContext,
 ): RecogniserWire {
-  const { baseUrl, apiKey, model, terms = [], context: about = '', connectTimeoutMs, sessionMs = SESSION_MS } = options
+  const { baseUrl, apiKey, model, context: about = '', connectTimeoutMs, sessionMs = SESSION_MS } = options
+  const terms = termsOf(options.terms, context.vocabulary)
   const { languages, inputRateHz, name, malformed } = context
   // G.711 has all that an 8 kHz leg carries.
   const mulaw = inputRateHz === 8000

@@ -18,6 +18,8 @@ export interface StageContext {
   readonly name: string
   /** Languages that the caller may speak, the most likely first: `sw`, `en`. Empty: not known. */
   readonly languages: readonly string[]
+  /** Names that the caller is likely to say, beside the terms of the agent's file. Absent: none. */
+  readonly vocabulary?: readonly string[]
   /** The voice that the agent names; null: the service's default. */
   readonly voice: string | null
   /** Rate of the caller's samples. */

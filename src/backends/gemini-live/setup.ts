@@ -3,6 +3,7 @@ import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { geminiParameters } from '../tool-schema.js'
 import { replyText } from '../tool-text.js'
+import { termsOf } from '../vocabulary.js'
 import { turnEndAfter } from '../transport/caller-uplink.js'
 import type { TurnEnd } from '../transport/caller-uplink.js'
 import type { WireContent, WireFunction, WireSetup } from './wire.js'
@@ -163,7 +164,9 @@ export function setupOf(
   const { turns = { by: 'gateway' }, transcription, thinkingLevel = 'low' } = options
   const traits = traitsOf(options)
   const languages = transcription?.languages ?? (traits.asynchronous ? [...session.languages] : [])
-  const vocabulary = transcription?.vocabulary ?? []
+  // Only where the agent's file has hints: not every model takes them.
+  const { vocabulary: own } = transcription ?? {}
+  const vocabulary = own === undefined ? [] : termsOf(own, session.vocabulary)
   return {
     model: options.model.includes('/') ? options.model : `models/${options.model}`,
     generationConfig: {
@@ -194,7 +197,7 @@ export function setupOf(
     ...(options.compressContext === false ? {} : { contextWindowCompression: { slidingWindow: {} } }),
     inputAudioTranscription: {
       ...(languages.length === 0 ? {} : { languageCodes: [...languages] }),
-      ...(vocabulary.length === 0 ? {} : { customVocabulary: [...vocabulary] }),
+      ...(vocabulary.length === 0 ? {} : { customVocabulary: vocabulary }),
     },
     outputAudioTranscription: {},
     ...(history ? { historyConfig: { initialHistoryInClientContent: true } } : {}),

@@ -1,5 +1,6 @@
 import { codeOf } from '../../call/phrase.js'
 import { functionParameters } from '../tool-schema.js'
+import { termsOf } from '../vocabulary.js'
 import { HINTED } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
@@ -332,6 +333,7 @@ function transcription(
 ): { readonly transcription?: WireTranscription } {
   const codes = session.languages.map(codeOf).filter((code) => code !== '')
   const { languages = codes.length > 1 ? codes : undefined, keywords } = options
+  const terms = termsOf(keywords, session.vocabulary)
   const model = transcriptionModel(options)
   if (model === null) return {}
   // The service takes the language alone, not `en-KE`; of several it is better to let it find out.
@@ -344,7 +346,7 @@ function transcription(
         : language === undefined
           ? {}
           : { language }),
-      ...(keywords !== undefined && HINTED.includes(model) ? { keywords: [...keywords] } : {}),
+      ...(terms.length > 0 && HINTED.includes(model) ? { keywords: terms } : {}),
     },
   }
 }
