@@ -112,7 +112,12 @@ export class OpsApp {
     this.#options = options
     this.#unsent = unsent
     this.#api = new OpsApi(options, refusals, admission)
-    this.#fleet = new FleetApi(options, this.#api, (session) => this.#guard.sessionEnded(session, options.wallClock()))
+    this.#fleet = new FleetApi(
+      options,
+      this.#api,
+      (session) => this.#guard.sessionEnded(session, options.wallClock()),
+      (sid, id, operator) => this.#listeners.hear(sid, id, operator),
+    )
     this.#erase = new EraseApi(options)
     this.#agents = new AgentsApi(options)
     this.#campaigns = new CampaignsApi(options)
@@ -135,6 +140,8 @@ export class OpsApp {
     const { metrics } = options
     this.#listeners = new ListenSockets({
       calls: options.calls,
+      clock,
+      elsewhere: options.fleet === undefined ? null : (sid, id, operator) => this.#fleet.heard(sid, id, operator),
       log,
       metrics,
       node: options.fleet?.node.name ?? null,

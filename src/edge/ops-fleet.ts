@@ -1,4 +1,5 @@
 import type { CallTimelineView, FleetRow, ListedCall, LiveCallView } from '../call/documents/call-view.js'
+import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/documents/record.js'
@@ -28,6 +29,8 @@ type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
 const LISTED_NUMBERS_MAX = 5000
 
 const SEARCH_CHARS_MAX = 200
+/** Listeners of whom it is known which node has their call; beyond, it is looked for again. */
+const LISTENERS_KNOWN_MAX = 64
 
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
@@ -59,6 +62,7 @@ const requestSchema = z.discriminatedUnion('what', [
     body: z.string(),
     operator: operatorSchema,
   }),
+  z.object({ what: z.literal('hear'), callSid, id: z.uuid(), operator: operatorSchema }),
   z.object({ what: z.literal('session-ended'), id: z.string().max(64), expiresS: z.int().min(0) }),
   z.object({ what: z.literal('node-command'), command: z.enum(NODE_COMMANDS), operator: operatorSchema }),
 ])
@@ -80,11 +84,23 @@ export class FleetApi {
   readonly #options: FleetApiOptions
   readonly #here: OpsApi
   readonly #onSessionEnded: (session: EndedSession) => void
+  readonly #hear: (callSid: string, id: string, operator: Operator) => Reply
+  /** By listener. */
+  readonly #hearsFrom = new LRUCache<string, string>({ max: LISTENERS_KNOWN_MAX })
 
-  /** @param onSessionEnded  another node has ended a session of the console */
-  constructor(options: FleetApiOptions, here: OpsApi, onSessionEnded: (session: EndedSession) => void) {
+  /**
+   * @param onSessionEnded  another node has ended a session of the console
+   * @param hear  gives the sound of a live call of this node to a listener at another
+   */
+  constructor(
+    options: FleetApiOptions,
+    here: OpsApi,
+    onSessionEnded: (session: EndedSession) => void,
+    hear: (callSid: string, id: string, operator: Operator) => Reply,
+  ) {
     this.#options = options
     this.#onSessionEnded = onSessionEnded
+    this.#hear = hear
     this.#here = here
     options.fleet?.node.onRequest('ops', (request, from) => this.#asked(request, from))
   }
@@ -301,6 +317,22 @@ export class FleetApi {
     return reply
   }
 
+  /**
+   * The sound of a call of another node, for somebody who listens here.
+   * @param id  of the listener; the node that has answered for it is asked again
+   */
+  async heard(sid: string, id: string, operator: Operator): Promise<Reply> {
+    const node = this.#options.fleet?.node
+    if (node === undefined) return NO_FLEET
+    const request = { what: 'hear', callSid: sid, id, operator } as const
+    const at = node.others().find(({ name }) => name === this.#hearsFrom.get(id))
+    const asked = at === undefined ? null : await this.#ask(node, at, request)
+    if (asked !== null && !isNoCall(asked)) return jsonReply(asked.body, asked.status)
+    const [name, reply] = await this.#elsewhere(node, request)
+    if (name !== null) this.#hearsFrom.set(id, name)
+    return reply
+  }
+
   /** `POST /api/calls/{sid}/hangup` and `/escalate` */
   async command(sid: string | undefined, command: CallCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
     const request: CallRequest = {
@@ -388,6 +420,8 @@ export class FleetApi {
         return here.command(request.callSid, request.command, new TextEncoder().encode(request.body))
       case 'node-command':
         return here.commandNode(request.command)
+      case 'hear':
+        return this.#hear(request.callSid, request.id, request.operator)
       case 'session-ended':
         this.#onSessionEnded(request)
         return jsonReply({})

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { opsOrigin } from '../../src/gateway/fleet-side.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
@@ -9,6 +11,7 @@ import { endedCall } from '../support/record.js'
 import { follow } from '../support/server-events.js'
 import { fleet } from './nodes.js'
 import { storedFile } from '../support/stored-file.js'
+import { until } from '../support/until.js'
 
 /** One node's ops port answers for all. */
 
@@ -89,6 +92,59 @@ t.test('a recording is fetched from its own node, which says where that is', asy
     text: /gw-1 has this file: ask http:\/\/10\.0\.0\.1:9464\/api\/calls\/HD_ended00001\/recording\.wav/,
   })
   t.match(await ask(1, 0), { status: 409, text: /gw-0 has this file: ask its ops port on its own machine/ })
+})
+
+t.test('who may listen hears a call of another node, until its stream is over', async (t) => {
+  const it = await fleet(t, 2, { opsToken: null })
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  const listens = (callSid: string): { messages: Buffer[]; closed: Promise<number> } => {
+    const socket = new WebSocket(`ws://127.0.0.1:${at(it, 1 - owner).edge.opsPort}/api/calls/${callSid}/listen`)
+    const messages: Buffer[] = []
+    socket.on('message', (data: Buffer) => messages.push(data))
+    return { messages, closed: new Promise((resolve) => socket.once('close', resolve)) }
+  }
+  const call = it.call(sid)
+  t.equal(await listens(newSid()).closed, 4404, 'a call that no node has')
+  t.equal(await listens(sid).closed, 4409, 'a call without a stream')
+  call.state = 'streaming'
+  const { messages, closed } = listens(sid)
+  await until(() => messages.length === 1, 5000, 'the format')
+  t.same(JSON.parse(String(messages[0])), { type: 'format', sampleRateHz: call.legRateHz, channels: 2 })
+  call.heard?.(Int16Array.of(1, -1))
+  call.heard?.(Int16Array.of(2, -2))
+  await until(() => Buffer.concat(messages.slice(1)).length === 8, 5000, 'the rows')
+  t.same(new Int16Array(new Uint8Array(Buffer.concat(messages.slice(1))).buffer), Int16Array.of(1, -1, 2, -2))
+  call.over()
+  t.equal(await closed, 1000)
+  t.equal(call.heard, null, 'nobody listens any more')
+  const lines = (node: number): unknown[] => audited(at(it, node)).map(({ command, status }) => [command, status])
+  await until(() => lines(1 - owner).length === 4, 5000, 'the audit lines')
+  t.same(lines(owner), [
+    ['listen', 200],
+    ['listen-over', 200],
+  ])
+})
+
+t.test('a listener whose node is gone holds a call no longer than 3 s', async (t) => {
+  const it = await fleet(t, 2, { opsToken: null })
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  const call = it.call(sid)
+  call.state = 'streaming'
+  const socket = new WebSocket(`ws://127.0.0.1:${at(it, 1 - owner).edge.opsPort}/api/calls/${sid}/listen`)
+  await once(socket, 'message')
+  socket.terminate()
+  await until(
+    () => {
+      it.aheadMs += 1000
+      call.heard?.(Int16Array.of(1, -1))
+      return call.heard === null
+    },
+    5000,
+    'the call to be let go of',
+  )
+  t.pass('the next sound finds nobody')
 })
 
 t.test('the address of an ops port is one at which others reach it', (t) => {
