@@ -214,7 +214,7 @@ export const T = {
     hint: 'Say to the agent, not to the caller',
     whisper: 'Whisper',
     whispered: 'The agent has it for its next answer.',
-    refused: 'this gateway process does not carry the call, it has no stream now, or you may not listen to it',
+    refused: 'no node carries the call, it has no stream now, or you may not listen to it',
   },
   phone: {
     title: 'Softphone',

@@ -9,7 +9,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { CallDirectory, Listening } from '../workers/live-call.js'
 import { audit } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
-import { errorReply, jsonReply } from './http-exchange.js'
+import { errorReply, jsonOf, jsonReply } from './http-exchange.js'
 import type { Exchange, Reply } from './http-exchange.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
@@ -150,7 +150,7 @@ export class ListenSockets {
     for (let first = true; this.#open.has(ws); first = false) {
       const reply = await this.#options.elsewhere?.(callSid, id, operator).catch(() => null)
       if (!this.#open.has(ws)) return
-      const heard = reply?.status === 200 ? heardSchema.safeParse(JSON.parse(String(reply.body))) : null
+      const heard = reply?.status === 200 ? heardSchema.safeParse(jsonOf(reply)) : null
       if (heard?.success !== true) {
         if (first) this.#note('listen', reply?.status === 409 ? 409 : 404, callSid, operator)
         return ws.end(reply?.status === 409 ? 4409 : 4404, 'the call has no stream, or its node does not answer')
@@ -194,7 +194,8 @@ export class ListenSockets {
       },
     )
     if (listening === null) return errorReply(409, 'CONFLICT', 'the call has no stream, or enough listeners')
-    const { rateHz, stop } = listening
+    const { rateHz } = listening
+    const stop = (): void => listening.stop()
     const far = { callSid, operator, rateHz, chunks: [], bytes: 0, over: false, askedAtMs: nowMs, stop }
     this.#far.set(id, far)
     this.#note('listen', 200, callSid, operator)

@@ -343,6 +343,79 @@ t.test('an ended call: its lanes on one axis, its recording from any point, and 
   t.match(made, { code: 0, out: /order-status-all001\.jsonl\.gz: \d+ entries/ }, line)
 })
 
+t.test('a call has its way through the stages on its page, with why it moved and what became known', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await startGateway(t, { console: consoleFiles() })
+  const staged = {
+    ...WHOLE,
+    stages: [
+      { atMs: 0, from: null, stage: 'verify', why: 'begin' },
+      { atMs: 2600, from: 'verify', stage: 'help', why: 'model', summary: 'Amina was verified.' },
+      { atMs: 6000, from: 'help', stage: 'human', why: 'failures' },
+    ],
+    facts: [{ atMs: 2500, name: 'ticket', value: 'T-7', from: 'open_ticket' }],
+  } as typeof WHOLE
+  gateway.calls.records.set(staged.callSid, staged)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${gateway.opsUrl}/#/calls/${staged.callSid}`)
+  const path = page.locator('section.card').filter({ has: page.getByRole('heading', { name: 'Stages', exact: true }) })
+  await path.getByText('verify').waitFor()
+  const boxes = await Promise.all((await path.locator('ol.path > li').all()).map((item) => item.boundingBox()))
+  t.same(
+    (await path.locator('ol.path > li').allInnerTexts()).map((text) => text.split(/\s+/).join(' ')),
+    ['verify 0:02', 'by the model → help 0:03', 'after failures → human 0:02'],
+  )
+  t.ok(
+    boxes.every((box, index) => index === 0 || (box?.x ?? 0) > (boxes[index - 1]?.x ?? Infinity)),
+    'drawn from left to right',
+  )
+  t.equal(await path.locator('b').nth(1).getAttribute('title'), 'Amina was verified.')
+  await path.getByText('ticket = T-7').waitFor()
+})
+
+t.test('a supervisor hears both sides of a live call in the browser, and stops', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await startGateway(t, { console: consoleFiles() })
+  const { sid } = await ring(gateway)
+  const call = gateway.calls.get(sid)
+  call.state = 'streaming'
+  const page = await (await openBrowser(t)).newPage()
+  // What is sent to the loudspeaker is measured on its way, each side by itself.
+  await page.addInitScript(`{
+    const connect = AudioNode.prototype.connect
+    globalThis.sides = null
+    AudioNode.prototype.connect = function (to, ...rest) {
+      if (to === this.context.destination) {
+        globalThis.sides ??= [0, 1].map((channel) => [new AnalyserNode(this.context, { fftSize: 2048 }), channel])
+        const splitter = new ChannelSplitterNode(this.context, { numberOfOutputs: 2 })
+        connect.call(this, splitter)
+        for (const [analyser, channel] of sides) connect.call(splitter, analyser, channel)
+      }
+      return connect.call(this, to, ...rest)
+    }
+    globalThis.loud = () => (globalThis.sides ?? []).map(([analyser]) => {
+      const samples = new Float32Array(2048)
+      analyser.getFloatTimeDomainData(samples)
+      return Math.max(...samples.map(Math.abs))
+    })
+  }`)
+  await page.goto(`${gateway.opsUrl}/#/calls/${sid}`)
+  await page.getByRole('button', { name: 'Listen', exact: true }).click()
+  await page.getByRole('button', { name: 'Stop listening' }).waitFor()
+  await until(() => call.heard !== null, 10_000, 'the listener')
+  // A tenth of a second of the caller at half of full scale, the agent silent.
+  const rows = new Int16Array(3200)
+  for (let at = 0; at < 1600; at++) rows[2 * at] = 16_384 * Math.sin((2 * Math.PI * 440 * at) / 16_000)
+  const sounding = setInterval(() => call.heard?.(rows), 100)
+  t.teardown(() => clearInterval(sounding))
+  const loud = () => page.evaluate<number[]>('loud()')
+  await until(async () => Math.abs(((await loud())[0] ?? 0) - 0.5) < 0.05, 10_000, 'the caller in the loudspeaker')
+  t.equal((await loud())[1], 0, 'and the agent, who is silent, on the other side')
+  await page.getByRole('button', { name: 'Stop listening' }).click()
+  await until(() => call.heard === null, 10_000, 'the end')
+  await page.getByRole('button', { name: 'Listen', exact: true }).waitFor()
+})
+
 t.test(
   'ended calls are filtered by outcome; a refused one has its reason, and leads to whom to call back',
   async (t) => {
