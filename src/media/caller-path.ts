@@ -228,9 +228,9 @@ export class CallerPath {
     return true
   }
 
-  /** First stage: the next frame that is due, with `levelDbfs`, `echo`, `concealed` and its times. */
-  take(nowMs: number): boolean {
-    const got = this.#jitter.pull(nowMs)
+  /** First stage: the next frame that is due, with `levelDbfs`, `echo`, `concealed` and its times. `readMs` as in `JitterBuffer.pull`. */
+  take(nowMs: number, readMs = nowMs): boolean {
+    const got = this.#jitter.pull(nowMs, readMs)
     if (got === 'none') return false
     this.frame = this.#jitter.frame
     this.concealed = got === 'concealed'

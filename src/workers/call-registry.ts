@@ -716,6 +716,7 @@ export class CallRegistry implements CallDirectory {
 
   #tick(nowMs: number, latenessMs: number): void {
     this.#tickLateness.observeMs(latenessMs)
+    this.#pool.socketsRead.ticked(nowMs)
     let streams = false
     for (const call of this.#calls.values()) {
       try {

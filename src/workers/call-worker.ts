@@ -30,7 +30,7 @@ import { fixedPhrases, sessionOptions } from './call-setup.js'
 import { releaseStartMemory } from './start-memory.js'
 import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
-import { NO_CALL, RunningCode, WorkerPulse, claimWorkerMemory } from './worker-memory.js'
+import { NO_CALL, RunningCode, SocketsRead, WorkerPulse, claimWorkerMemory } from './worker-memory.js'
 import type { WorkerData } from './worker-memory.js'
 
 /** Interval at which a worker writes its heartbeat. */
@@ -56,7 +56,13 @@ const owner = new AsyncLocalStorage<CallCode>()
 const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL, memoryBytes)
 /** For work of the worker itself that a call starts. */
 const ownWork = new AsyncResource('media-worker')
-const loop = new TickLoop(clock, running, new FrameHistogram(memory.tickLateness), new FrameHistogram(memory.tickBusy))
+const loop = new TickLoop(
+  clock,
+  running,
+  new SocketsRead(data.socketsRead),
+  new FrameHistogram(memory.tickLateness),
+  new FrameHistogram(memory.tickBusy),
+)
 installNameLookup(new LookupCounts(data.lookups))
 const transport = new HttpClient()
 const context: WorkerContext = {

@@ -109,8 +109,8 @@ export class CallerIntake {
   }
 
   /** The next frame that is due. @returns false when there is none; else `detect` and `attend` follow */
-  take(nowMs: number): boolean {
-    return this.#path.take(nowMs)
+  take(nowMs: number, readMs: number): boolean {
+    return this.#path.take(nowMs, readMs)
   }
 
   /** Detects voice and DTMF digits in that frame. */

@@ -12,7 +12,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { TickHistograms } from './load-watch.js'
 import type { CallEnd, CallStart } from './call-messages.js'
-import { makeWorkerMemories, releaseWorkerMemory, workersWithMemory } from './worker-memory.js'
+import { SocketsRead, makeWorkerMemories, releaseWorkerMemory, workersWithMemory } from './worker-memory.js'
 import type { WorkerData, WorkerMemories, WorkerPulse } from './worker-memory.js'
 import { WORKER_DEATH_CAUSES, WorkerLostError, WorkerWatchdog, deathCause, partsOf, whoRan } from './worker-watchdog.js'
 import type { CarriedCall, WorkerVerdict } from './worker-watchdog.js'
@@ -38,7 +38,7 @@ interface MediaPoolOptions {
   readonly workers: number
   /** Calls at once, over all workers. */
   readonly maxCalls: number
-  readonly workerData: Omit<WorkerData, 'memories' | 'lookups'>
+  readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead'>
   /** `process.env` of the workers; this process's own when absent. */
   readonly workerEnv?: Readonly<Record<string, string>> | undefined
   readonly clock: Clock
@@ -73,6 +73,8 @@ export class MediaPool {
   readonly #groups: readonly WorkerGroup[]
   readonly #watch: NodeJS.Timeout
   readonly #metricSources: (() => void)[] = []
+  /** The main thread's tick writes it. */
+  readonly socketsRead = new SocketsRead()
   /** By call number: the errors with which the calls of a dead worker will be rejected. */
   readonly #losses = new Map<number, WorkerLostError>()
   /** Calls on workers of their own. */
@@ -98,7 +100,12 @@ export class MediaPool {
             maxOldGenerationSizeMb: workerData.memoryMb,
           },
           recordTiming: false,
-          workerData: { ...workerData, memories, lookups: lookups.memory } satisfies WorkerData,
+          workerData: {
+            ...workerData,
+            memories,
+            lookups: lookups.memory,
+            socketsRead: this.socketsRead.memory,
+          } satisfies WorkerData,
           ...limits,
         },
         memories,

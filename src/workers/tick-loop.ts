@@ -2,9 +2,9 @@ import type { Clock } from '../core/clock.js'
 import { TICK_MS } from '../core/limits.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { WorkerCall } from './worker-call.js'
-import type { RunningCode } from './worker-memory.js'
 import { Ticker } from './ticker.js'
 import { NO_CALL } from './worker-memory.js'
+import type { RunningCode, SocketsRead } from './worker-memory.js'
 
 /**
  * The one tick of a media worker. Every 5 ms it takes all calls that have work through one stage after the other,
@@ -17,6 +17,7 @@ export class TickLoop {
   readonly #busy: FrameHistogram
   readonly #clock: Clock
   readonly #running: RunningCode
+  readonly #sockets: SocketsRead
   /**
    * The calls that are due in this tick, and those of them that have a frame. Reused, so that a tick allocates nothing.
    */
@@ -24,9 +25,16 @@ export class TickLoop {
   readonly #heard: CallList = { calls: [], count: 0 }
 
   /** @param busy  gets how long each tick took */
-  constructor(clock: Clock, running: RunningCode, lateness: FrameHistogram, busy: FrameHistogram) {
+  constructor(
+    clock: Clock,
+    running: RunningCode,
+    sockets: SocketsRead,
+    lateness: FrameHistogram,
+    busy: FrameHistogram,
+  ) {
     this.#clock = clock
     this.#running = running
+    this.#sockets = sockets
     this.#lateness = lateness
     this.#busy = busy
     this.#ticker = new Ticker({ periodMs: TICK_MS }, clock, this.#tick)
@@ -54,7 +62,8 @@ export class TickLoop {
     stage(due, receive, nowMs, running)
     // A call has no frame or one; more after a stall, until it has caught up.
     const heard = this.#heard
-    for (take(due, heard, nowMs); heard.count > 0; take(heard, heard, nowMs)) {
+    const readMs = Math.min(nowMs, this.#sockets.untilMs + READ_LAG_MS)
+    for (take(due, heard, nowMs, readMs); heard.count > 0; take(heard, heard, nowMs, readMs)) {
       stage(heard, detect, nowMs, running)
       stage(heard, attend, nowMs, running)
     }
@@ -81,15 +90,18 @@ function clear(list: CallList): void {
   list.count = 0
 }
 
+/** The tick of the main thread that is known to have read the sockets is up to two of its ticks ago. */
+const READ_LAG_MS = 2 * TICK_MS
+
 /** Each call takes its next frame. Those that have one are then in `heard`, which may be the same list. */
-function take(from: CallList, heard: CallList, nowMs: number): void {
+function take(from: CallList, heard: CallList, nowMs: number, readMs: number): void {
   const { calls, count } = from
   let kept = 0
   for (let i = 0; i < count; i++) {
     const call = calls[i] as WorkerCall | null
     if (call === null) continue
     try {
-      if (call.take(nowMs)) heard.calls[kept++] = call
+      if (call.take(nowMs, readMs)) heard.calls[kept++] = call
     } catch (thrown) {
       call.fail(thrown)
     }

@@ -298,8 +298,8 @@ export class WorkerCall implements BackendSink {
   }
 
   /** The next frame that is due. @returns false when there is none; else `detect` and `attend` follow */
-  take(nowMs: number): boolean {
-    return !this.#over && this.#intake.take(nowMs)
+  take(nowMs: number, readMs: number): boolean {
+    return !this.#over && this.#intake.take(nowMs, readMs)
   }
 
   detect(): void {

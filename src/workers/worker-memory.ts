@@ -17,6 +17,8 @@ export interface WorkerData {
   readonly phrasesFolder: string | null
   /** Of `LookupCounts`, shared by all workers. */
   readonly lookups: SharedArrayBuffer
+  /** Of `SocketsRead`, shared by all workers. */
+  readonly socketsRead: SharedArrayBuffer
   /** Limit of the worker's heap, and of its memory outside the heap, MiB. */
   readonly memoryMb: number
 }
@@ -155,6 +157,32 @@ export class WorkerPulse {
   clear(): void {
     this.#words.fill(0)
     this.#numbers.fill(0)
+  }
+}
+
+/**
+ * Up to when the main thread has read the carrier's sockets. It writes, the workers read: a packet that is missing while the
+ * main thread stands still (a collection of garbage of 20 ms, or no processor) is not late, but not read yet.
+ */
+export class SocketsRead {
+  readonly memory: SharedArrayBuffer
+  readonly #untilMs: Float64Array
+  #tickedAtMs = 0
+
+  constructor(memory = new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT)) {
+    this.memory = memory
+    this.#untilMs = new Float64Array(memory)
+  }
+
+  /** Common-clock time; 0 before the second tick. */
+  get untilMs(): number {
+    return this.#untilMs[0] as number
+  }
+
+  /** A tick of the main thread begins: between this one and the one before, its loop has read what had come by then. */
+  ticked(nowMs: number): void {
+    this.#untilMs[0] = this.#tickedAtMs
+    this.#tickedAtMs = nowMs
   }
 }
 

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { JITTER_SLOTS } from '../../src/core/limits.js'
 import { JITTER_FRAMES_MAX, JitterBuffer } from '../../src/media/jitter/jitter-buffer.js'
+import { SocketsRead } from '../../src/workers/worker-memory.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import { toneLevelDb } from '../support/tones.js'
 
@@ -157,6 +158,27 @@ t.test('a stall in a word is bridged once, fading, and then it waits', (t) => {
   push(buffer, hum, 1000, false)
   t.equal(buffer.pull(1000), 'frame')
   t.equal(buffer.state, 'steady')
+  t.end()
+})
+
+t.test('a frame that nobody could have read yet is not overdue', (t) => {
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  for (let i = 0; i < 10; i++) {
+    push(buffer, new Int16Array(N).fill(8000), i * 20, false)
+    t.equal(buffer.pull(i * 20), 'frame')
+  }
+  const sockets = new SocketsRead()
+  const asRead = new SocketsRead(sockets.memory)
+  sockets.ticked(205)
+  t.equal(asRead.untilMs, 0, 'what came before the first tick may not be read yet')
+  sockets.ticked(215)
+  t.equal(asRead.untilMs, 205)
+  t.equal(buffer.pull(235, asRead.untilMs), 'none', 'the main thread stands still')
+  push(buffer, new Int16Array(N).fill(8000), 236, false)
+  t.equal(buffer.pull(240, asRead.untilMs), 'frame', 'late, and nothing was made up')
+  sockets.ticked(241)
+  sockets.ticked(245)
+  t.equal(buffer.pull(245, asRead.untilMs), 'concealed', 'the next one is late by itself')
   t.end()
 })
 

@@ -167,9 +167,10 @@ export class JitterBuffer {
 
   /**
    * The next frame that is due, in `frame`. Call until it gives 'none': after a late tick more than one may be due.
+   * @param readMs  up to when what had come was read; a frame can only be overdue by then
    */
-  pull(nowMs: number): 'frame' | 'concealed' | 'none' {
-    if (this.#waiting === 0) return this.#pullFromEmpty(nowMs)
+  pull(nowMs: number, readMs = nowMs): 'frame' | 'concealed' | 'none' {
+    if (this.#waiting === 0) return this.#pullFromEmpty(readMs)
     const releaseMs = this.#clock[NEXT_RELEASE_MS] as number
     if (nowMs < releaseMs) return 'none'
     const enoughMs = this.depthMs + FRAME_MS
@@ -187,9 +188,9 @@ export class JitterBuffer {
     return (this.#head + this.#waiting) % this.capacity
   }
 
-  #pullFromEmpty(nowMs: number): 'concealed' | 'none' {
+  #pullFromEmpty(readMs: number): 'concealed' | 'none' {
     if (this.#state === 'empty' || this.#state === 'stalled') return 'none'
-    if (nowMs < this.#dueMs() + OVERDUE_MS) return 'none'
+    if (readMs < this.#dueMs() + OVERDUE_MS) return 'none'
     this.#state = 'stalled'
     this.stalls++
     if (this.#lastWasQuiet) return 'none'

@@ -321,7 +321,7 @@ class TextCall implements DocumentCall {
     const task = this.#task
     if (task !== null) {
       task.receive(nowMs)
-      while (task.take(nowMs)) {
+      while (task.take(nowMs, nowMs)) {
         task.detect()
         task.attend(nowMs)
       }
