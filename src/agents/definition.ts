@@ -50,7 +50,7 @@ const rulesSchema = z.strictObject({
         .min(1)
         .max(RULE_PHRASES_MAX)
         .describe(
-          'Words of an angry caller, in the language of the agent; compared word by word, without case and punctuation.',
+          'Words of an angry caller, in all languages that callers speak; compared word by word, without case and punctuation.',
         ),
       times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences must contain one of them."),
     })

@@ -85,11 +85,12 @@ function dialoguePhrases(agent: AgentDefinition): PathOfPhrase[] {
  * What opens a call. It is said in the first language, which a number's business may choose; one text for all greets in
  * all of them.
  */
-function openingPhrases({ greeting, say, outbound: { amd } }: AgentDefinition): PathOfPhrase[] {
+function openingPhrases({ greeting, say, outbound }: AgentDefinition): PathOfPhrase[] {
   const opening = [
     ['greeting', greeting],
     ['say.greeting', say.greeting],
-    ['outbound.amd.message', amd?.message],
+    ['outbound.greeting', outbound.greeting],
+    ['outbound.amd.message', outbound.amd?.message],
   ] as const
   return present(opening.filter(([, phrase]) => typeof phrase !== 'string'))
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { NO_ASSETS, passagesOf } from '../agents/assets.js'
+import { stageEntries } from '../agents/backend-options.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
@@ -438,6 +439,13 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
   }
   for (const backend of backends)
     for (const lack of lacksOf(backend, settings, options)) findings.push({ ok: null, what: `${name}: ${lack}` })
+  const spoken = definition.voice['cascade']
+  for (const { service, voice } of stageEntries('tts', options.cascade ?? {}) ?? [])
+    if (voice !== undefined && typeof spoken === 'object')
+      findings.push({
+        ok: null,
+        what: `${name}: voice.cascade has no effect with ${service}, whose own voice ${voice} goes before it; leave that out`,
+      })
   for (const backend of Object.keys(options)) {
     if (backends.includes(backend)) continue
     findings.push({ ok: null, what: `${name} has options for ${backend}, which it does not use` })

@@ -142,7 +142,12 @@ async function checkAgent(
   env: Readonly<Record<string, string>>,
 ): Promise<{ code: number; output: string }> {
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
-  await writeFile(join(folder, 'order-status.yaml'), yaml.replace(/^backend: .*$/m, lines))
+  await writeFile(
+    join(folder, 'order-status.yaml'),
+    yaml
+      .replace(/^backend: .*$/m, lines)
+      .replace('  embedded: slt\n', '  embedded: slt\n  cascade: { en: Adrian, sw: Maya }\n'),
+  )
   return new Promise((resolve) => {
     execFile(
       process.execPath,
@@ -203,7 +208,7 @@ t.test('settings that are valid but probably not intended are pointed out, and d
   const { code, output } = await checkAgent(
     [
       'backend: [openai, embedded]',
-      'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 } }',
+      'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 }, cascade: { tts: { voice: Maya } } }',
       'budget: { maxCost: 0.5, prices: { currency: EUR } }',
     ].join('\n'),
     { OPENAI_API_KEY: RIGHT_KEY, CURRENCY: 'KES' },
@@ -219,6 +224,7 @@ t.test('settings that are valid but probably not intended are pointed out, and d
   )
   t.match(output, /LOOK AT order-status: openai detects turns by itself in a list in which the gateway does/)
   t.match(output, /LOOK AT order-status has options for gemini, which it does not use/)
+  t.match(output, /LOOK AT order-status: voice\.cascade has no effect with speech, whose own voice Maya goes before it/)
 })
 
 t.test('the stages of a cascade are tried, and what their services lack is said', async (t) => {
