@@ -2754,6 +2754,7 @@ export class CallSession {
         this.#unconfirmed === null
           ? this.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args }))
           : [],
+      ...(this.stages === null || this.#unconfirmed !== null ? {} : this.stages.left),
       transcript: [...this.log.transcript.slice(this.#unconfirmed ?? 0), ...this.#transcript.open].slice(
         -TRANSCRIPT_ENTRIES_MAX,
       ),

@@ -1,5 +1,6 @@
 import { hasFields, valueAt } from '../core/json.js'
 import type { CallLog } from './call-log.js'
+import type { EscalationPacket } from './documents/handoff.js'
 import type { FactRecord, StageRecord, TranscriptEntry } from './documents/record.js'
 import { isFailure } from './escalation-rules.js'
 import { SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
@@ -241,6 +242,16 @@ export class Stages {
       when === undefined ? [] : [`${to} (${when})`],
     )
     return ways.length === 0 ? 'No stage follows this one.' : `From here ${STAGE_TOOL} leads to: ${ways.join('; ')}.`
+  }
+
+  /** What the stages have left behind, for a human who takes over. */
+  get left(): Pick<EscalationPacket, 'stages' | 'facts'> {
+    const been = this.#log.stages
+    const stages = been.map(({ stage }, index) => {
+      const summary = been[index + 1]?.summary
+      return { stage, ...(summary === undefined ? {} : { summary }) }
+    })
+    return { stages, facts: Object.fromEntries(this.#facts) }
   }
 
   /** What the model is told of the stage, after the instructions of the agent. */

@@ -152,7 +152,12 @@ t.test('the gateway moves the call by a result, by failures and by time', (t) =>
 t.test('a model that goes to the stage of a human is answered only when no human can be reached', (t) => {
   const rig = Rig.talking({ ...WITH, escalation })
   rig.toolCall('t1', 'go_to_stage', { stage: 'human', summary: 'Wants a person.' })
-  t.match(rig.only('escalate').packet, { reason: 'The caller could not be helped.', summary: 'Wants a person.' })
+  t.match(rig.only('escalate').packet, {
+    reason: 'The caller could not be helped.',
+    summary: 'Wants a person.',
+    stages: [{ stage: 'ask', summary: 'Wants a person.' }, { stage: 'human' }],
+    facts: {},
+  })
   t.equal(answerOf(rig, 't1'), undefined)
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'busy', closed: false } })
   t.match(answerOf(rig, 't1'), { ok: false })

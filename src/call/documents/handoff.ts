@@ -22,6 +22,16 @@ export const handoffSchema = z.object({
     .nullable()
     .describe('Verified identity and account id, when the agent has established them.'),
   tried: z.array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments })).describe('Tools that ran.'),
+  stages: z
+    .array(z.object({ stage: z.string(), summary: z.string().exactOptional() }))
+    .exactOptional()
+    .describe(
+      'The way through the stages, with the line that the model left of each; absent for an agent without stages.',
+    ),
+  facts: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+    .exactOptional()
+    .describe('What is known in the call, by name; absent for an agent without stages.'),
   transcript: z.array(transcriptEntry(measuredMs)),
   at: z.iso.datetime().describe('Calendar time.'),
   from: z.string().describe('Whom to call back, E.164; empty when withheld.'),
