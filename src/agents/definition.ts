@@ -842,6 +842,18 @@ const callbacksSchema = z.strictObject({
     .max(1440)
     .default(15)
     .describe('How long after the promise, where the caller named no time.'),
+  humanFirst: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether the first human of escalation.numbers who is there is rung first, and put through to the caller; the agent calls where they do not take it.',
+    ),
+  humanGreeting: spoken
+    .default({
+      en: 'A caller was promised a call back. {{call.variables.note}} Shall I connect you? Say yes, or press 1.',
+      sw: 'Mteja aliahidiwa kupigiwa simu. {{call.variables.note}} Nikuunganishe? Sema ndiyo, au bonyeza moja.',
+    })
+    .describe('Spoken to that human.'),
   hours: hoursSchema
     .nullable()
     .default(null)

@@ -26,7 +26,12 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
     ['recording.consent', recording.enabled ? recording.consent : null],
     ['recording.notice', recording.enabled ? null : recording.notice],
     ['recovery.text', recovery.text],
-    ...(callbacks === null ? [] : ([['callbacks.greeting', callbacks.greeting]] as const)),
+    ...(callbacks === null
+      ? []
+      : ([
+          ['callbacks.greeting', callbacks.greeting],
+          ['callbacks.humanGreeting', callbacks.humanFirst ? callbacks.humanGreeting : null],
+        ] as const)),
     ['limits.maxDurationText', limits.maxDurationText],
     ...agent.tools.flatMap(({ waits }, index) =>
       (['say', 'still', 'onTimeout'] as const).map((key) => [`tools.${index}.waits.${key}`, waits?.[key]] as const),

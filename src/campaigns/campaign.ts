@@ -50,6 +50,8 @@ const trySchema = z.object({
   /** Null: it is being called. */
   result: z.enum(TRY_RESULTS).nullable(),
   durationMs: z.number(),
+  /** A human was rung first, to be put through to them. */
+  human: z.boolean().default(false),
 })
 export type Try = z.output<typeof trySchema>
 
@@ -71,6 +73,8 @@ export const rowSchema = z.object({
   tries: z.array(trySchema),
   /** Null: it is not over. */
   result: z.enum(ROW_RESULTS).nullable(),
+  /** The human who is rung first did not take it: the agent calls. */
+  withoutHuman: z.boolean().default(false),
   /** The call that is gone on with (`KeptState`); null: none. */
   recovers: z.unknown().default(null),
 })

@@ -50,6 +50,8 @@ interface CampaignsOptions {
   /** The fleet's: one node begins a try. */
   readonly claims: Pick<CallStore, 'once' | 'settle'>
   readonly agent: (name: string) => AgentDefinition | undefined
+  /** The human who is rung before a call back of that agent, from one of our numbers; null: none. */
+  readonly humanFirst: (agent: string, from: string | null) => string | null
   readonly slots: () => { readonly capacity: number; readonly free: number }
   /** Null: not known. */
   readonly walletMinor: () => number | null
@@ -83,6 +85,8 @@ interface Outcome {
   readonly result: TryResult
   readonly callSid: string | null
   readonly durationMs: number
+  /** Whether who answered was put through to somebody else; null, or absent in one of an earlier build: nobody was asked for. */
+  readonly joined?: boolean | 'unknown' | null
 }
 
 /**
@@ -147,6 +151,7 @@ export class Campaigns {
       dueMs: Math.max(wantedMs ?? askedMs + definition.callbacks.afterMinutes * 60_000, wallClock()),
       tries: [],
       result: null,
+      withoutHuman: false,
       recovers: state,
     }
     try {
@@ -192,21 +197,23 @@ export class Campaigns {
   }
 
   async #call(policy: Policy, row: Row, save: (row: Row) => Promise<void>): Promise<Next> {
-    const { claims, wallClock } = this.#options
-    const label = `row-${row.campaign}-${row.id}-${row.tries.length + 1}`
+    const { claims, wallClock, humanFirst } = this.#options
+    const human = row.campaign !== CALL_BACKS || row.withoutHuman ? null : humanFirst(row.agent, row.from)
+    const label = `row-${row.campaign}-${row.id}-${row.tries.length + 1}${human === null ? '' : 'h'}`
     const standing = await claims.once(keyOf(label), CALLING, CLAIM_MS)
     if (standing === FREE) await claims.settle(keyOf(label), CALLING, CLAIM_MS)
-    const begun: Try = { label, atMs: wallClock(), callSid: null, result: null, durationMs: 0 }
+    const begun: Try = { label, atMs: wallClock(), callSid: null, result: null, durationMs: 0, human: human !== null }
     const calling = { ...row, tries: [...row.tries, begun] }
     await save(calling)
     // Another run had begun it, and did not come to say so.
     if (standing !== null && standing !== FREE) return this.#follow(policy, calling, begun)
     const waiting = this.#outcomeOf(label)
-    const refused = await this.#place(policy, calling, label)
+    const refused = await this.#place(policy, calling, label, human)
     if (refused === null) return this.#settle(policy, calling, begun, await waiting)
     this.#outcomes.delete(label)
     if (refused === 'unknown') return this.#follow(policy, calling, begun)
     if (refused === 'failed') return this.#settle(policy, calling, begun, { ...UNKNOWN, result: 'failed' })
+    if (refused === 'not-allowed' && human !== null) return this.#settle(policy, calling, begun, NOT_TAKEN)
     if (refused === 'not-allowed') return this.#over({ ...row, result: 'not-allowed' })
     // It did not ring: the same try may be begun again.
     await claims.settle(keyOf(label), FREE, CLAIM_MS)
@@ -219,19 +226,19 @@ export class Campaigns {
     policy: Policy | null,
     row: Row,
     label: string,
+    human: string | null,
   ): Promise<null | 'unknown' | 'failed' | 'not-allowed' | { readonly pauseMs: number }> {
     const { place, walletEmpty, log } = this.#options
     const { agent, to, from, variables, externalId, recovers } = row
     try {
       await place({
         agent,
-        to,
         variables,
         clientRequestId: label,
         leaveMessage: policy?.leaveMessage ?? true,
         ...(from === null ? {} : { from }),
         ...(externalId === null ? {} : { externalId }),
-        ...this.#earlier(recovers),
+        ...(human === null ? { to, ...this.#earlier(recovers) } : { to: human, joins: to }),
       })
       return null
     } catch (thrown) {
@@ -284,7 +291,9 @@ export class Campaigns {
       if (ordered) continue
       // Under the same label the carrier rings nobody twice. After too long it may have forgotten the label.
       if (wallClock() - atMs > SAME_ORDER_MS_MAX) return this.#settle(policy, row, begun, UNKNOWN)
-      const again = await this.#place(policy, row, label)
+      const human = begun.human ? this.#options.humanFirst(row.agent, row.from) : null
+      if (begun.human && human === null) return this.#settle(policy, row, begun, UNKNOWN)
+      const again = await this.#place(policy, row, label, human)
       if (again === 'failed' || again === 'not-allowed') return this.#settle(policy, row, begun, UNKNOWN)
       ordered = again === null
     }
@@ -295,8 +304,16 @@ export class Campaigns {
     // The process ends: the next one, or another node, asks how it went.
     if (this.#closed && outcome === UNKNOWN) return { next: 'later', row, atMs: row.dueMs }
     const { wallClock, random, counted } = this.#options
-    const { result } = outcome
-    const tried = { ...row, tries: [...row.tries.slice(0, -1), { ...begun, ...outcome }] }
+    const { joined = null, ...ended } = outcome
+    // A human who did not take it has not tried the caller: the agent does, at once.
+    if (begun.human && joined === null && ended.result !== 'uncertain')
+      return { next: 'later', row: { ...row, tries: row.tries.slice(0, -1), withoutHuman: true }, atMs: wallClock() }
+    const result = begun.human ? resultOfJoining(joined) : ended.result
+    const tried = {
+      ...row,
+      withoutHuman: false,
+      tries: [...row.tries.slice(0, -1), { ...begun, ...ended, result }],
+    }
     counted(row.agent, result)
     await this.#watchErrors(row.campaign, result)
     const after = policy === null ? { ...tried, result } : afterTry(policy, tried, result, wallClock(), random())
@@ -330,10 +347,12 @@ export class Campaigns {
 
   /** The record of a call that has ended here. */
   ended(record: CallRecord): void {
-    const { outbound, callSid, durationMs } = record
+    const { outbound, callSid, durationMs, escalation } = record
     const label = outbound?.clientRequestId
     if (outbound === null || label?.startsWith('row-') !== true) return
-    const outcome: Outcome = { result: outbound.result, callSid, durationMs }
+    const joined =
+      escalation === null ? null : escalation.outcome === null ? 'unknown' : escalation.outcome === 'answered'
+    const outcome: Outcome = { result: outbound.result, callSid, durationMs, joined }
     const waits = this.#outcomes.get(label)
     if (waits !== undefined) waits(outcome)
     // Where another node waits, it reads this.
@@ -468,6 +487,14 @@ export class Campaigns {
 }
 
 const UNKNOWN: Outcome = { result: 'uncertain', callSid: null, durationMs: 0 }
+/** The human could not be rung. */
+const NOT_TAKEN: Outcome = { result: 'failed', callSid: null, durationMs: 0 }
+
+/** What became of the caller whom a human was to be put through to. */
+function resultOfJoining(joined: NonNullable<Outcome['joined']> | null): TryResult {
+  if (joined === true) return 'person'
+  return joined === false ? 'no-answer' : 'uncertain'
+}
 
 function keyOf(label: string): string {
   return `try:${label}`

@@ -122,6 +122,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       dueMs: 0,
       tries: [],
       result: null,
+      withoutHuman: false,
       recovers: null,
     })
   }

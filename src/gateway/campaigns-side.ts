@@ -25,6 +25,7 @@ interface CampaignsSideOptions {
   readonly store: Pick<CallStore, 'once' | 'settle'>
   readonly agent: (name: string) => AgentDefinition | undefined
   readonly agentNames: () => readonly string[]
+  readonly humanFirst: (agent: string, from: string | null) => string | null
   readonly slots: () => { readonly capacity: number; readonly free: number }
   readonly walletMinor: () => number | null
   readonly walletEmpty: () => void
@@ -64,8 +65,20 @@ const FOLDER = 'campaigns'
  * @throws what the file system throws
  */
 export async function openCampaigns(options: CampaignsSideOptions): Promise<CampaignsSide> {
-  const { config, outbound, store, agent, agentNames, slots, walletMinor, walletEmpty, budgetSpent, told, metrics } =
-    options
+  const {
+    config,
+    outbound,
+    store,
+    agent,
+    agentNames,
+    humanFirst,
+    slots,
+    walletMinor,
+    walletEmpty,
+    budgetSpent,
+    told,
+    metrics,
+  } = options
   const log = options.log.component('campaigns')
   const { queue, doNotCall } = await opened(config, log)
   const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
@@ -93,6 +106,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     place: (order) => outbound.place(order),
     claims: store,
     agent,
+    humanFirst,
     slots,
     walletMinor,
     walletEmpty,

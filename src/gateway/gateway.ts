@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { numbersOpen } from '../agents/definition.js'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
@@ -371,6 +372,13 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
           store: fleet.store,
           agent: (name) => agents.get(name)?.definition,
           agentNames: () => [...agents.keys()],
+          humanFirst: (name, from) => {
+            const business = from === null ? undefined : numbers.businesses.get(from)
+            const agent = agents.get(name)
+            const served = business === undefined ? agent : (agent?.forBusiness?.(business) ?? agent)
+            const { callbacks = null, escalation = null } = served?.definition ?? {}
+            return callbacks?.humanFirst === true ? (numbersOpen(escalation, Date.now())[0] ?? null) : null
+          },
           slots: () => ({ capacity: calls?.capacity ?? 0, free: (calls?.free ?? 0) - outbound.waiting }),
           walletMinor: () => wallet?.minor ?? null,
           budgetSpent: (number) => budgets.step(number) === 'messages',

@@ -144,6 +144,7 @@ export class CallContinuity {
               externalId: placed.externalId,
               leaveMessage: placed.leaveMessage,
               promised: placed.promised,
+              joins: placed.joins,
             },
       budgetStep,
       preparedWallMs: this.#preparedWallMs,

@@ -4,13 +4,14 @@ import { LRUCache } from 'lru-cache'
 import { missingFacts } from '../agents/business.js'
 import { agentWith } from '../agents/call-variables.js'
 import type { Business } from '../agents/business.js'
+import { humanFirst } from '../agents/human-first.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
 import type { SharedAttempts } from '../agents/verification-lock.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
-import { namesIn } from '../backends/split.js'
+import { allCallsOn, namesIn } from '../backends/split.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { BudgetStep, CallAnalysis, CallRecord, CarrierDetail } from '../call/documents/record.js'
 import { assert } from '../core/assert.js'
@@ -439,13 +440,15 @@ export class CallRegistry implements CallDirectory {
     if (withAgent && this.#slotsFree === 0 && !replaces)
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
-    const variables = (call.placed ?? resume?.kept.placed)?.variables ?? {}
+    const { variables = {}, joins = null } = call.placed ?? resume?.kept.placed ?? {}
     const begins = call.direction === 'outbound' && resume?.kept.recoveredFrom == null
-    const bound = withGreeting(agentWith(agent.definition, variables, begins), call)
+    const own = withGreeting(agentWith(agent.definition, variables, begins), call)
+    const bound = joins === null ? own : humanFirst(own, joins)
+    const shares = joins === null ? agent.shares : allCallsOn('embedded')
     const hosted =
       bound === agent.definition
         ? agent
-        : { ...agent, definition: bound, serves: { business: null, file: agent.definition, ...agent.serves } }
+        : { ...agent, definition: bound, shares, serves: { business: null, file: agent.definition, ...agent.serves } }
     const prepared = new MainThreadCall({ ...call, ...this.#numberOf(call), budgetStep }, hosted, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)

@@ -92,6 +92,8 @@ export interface PlacedCall {
   /** The call that was cut off, or in which a call back was promised: its caller is rung back. */
   readonly recovers?: KeptState
   readonly promised: boolean
+  /** A human is rung before a promised call back: the caller whom they are put through to, E.164. Null: any other call. */
+  readonly joins: string | null
 }
 
 /** Who called whom, as the record has it. */

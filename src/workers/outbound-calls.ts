@@ -53,6 +53,8 @@ export interface OutboundOrder extends z.output<typeof outboundOrderSchema> {
    * which that was promised.
    */
   readonly recovers?: KeptState
+  /** As in `PlacedCall`. */
+  readonly joins?: string
 }
 
 /** The carrier's answer. */
@@ -209,6 +211,7 @@ export class OutboundCalls {
       externalId: order.externalId ?? null,
       leaveMessage: order.leaveMessage ?? true,
       promised: recovers !== undefined && order.clientRequestId !== undefined,
+      joins: order.joins ?? null,
       orderedAtMs: clock(),
       orderedAtWallMs: wallClock(),
       callSid: null,
@@ -278,7 +281,7 @@ export class OutboundCalls {
     if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
     const from = order.from ?? agent.from
     const lacking = [...(agent.variables ?? [])].filter((name) => order.variables?.[name] === undefined)
-    if (lacking.length > 0 && order.recovers === undefined)
+    if (lacking.length > 0 && order.recovers === undefined && order.joins === undefined)
       throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')

@@ -3,6 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { agentWith } from '../../src/agents/call-variables.js'
+import { humanFirst } from '../../src/agents/human-first.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
 import { CALL_BACKS, campaignSchema, policyOf, readWindow } from '../../src/campaigns/campaign.js'
@@ -24,6 +28,9 @@ import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { countryZone } from '../../src/sautikit/phone.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { openTextMedia, runTextCall } from '../../src/simulator/scenarios/text-call.js'
+import { scriptOf } from '../../src/simulator/script-file.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.js'
 import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
@@ -64,6 +71,7 @@ const row = (n: number, more: Partial<Row> = {}): Row => ({
   dueMs: 0,
   tries: [],
   result: null,
+  withoutHuman: false,
   recovers: null,
   ...more,
 })
@@ -121,7 +129,7 @@ t.test('whether a row may be called now', (t) => {
 
 t.test('a row after a try, by its result', (t) => {
   const after = (result: TryResult, tries: number, more: Partial<Campaign> = {}) => {
-    const tried = { label: 'x', atMs: 0, callSid: null, result, durationMs: 0 }
+    const tried = { label: 'x', atMs: 0, callSid: null, result, durationMs: 0, human: false }
     return afterTry(
       policyOf(campaign(more)),
       row(1, { tries: Array.from({ length: tries }, () => tried) }),
@@ -190,7 +198,13 @@ async function desk(
   const news: CampaignNews[] = []
   const held: string[] = []
   const refuse: { with: Error | null } = { with: null }
-  const facts = { capacity: 100, free: 100, walletMinor: null as number | null, budgetSpent: false }
+  const facts = {
+    capacity: 100,
+    free: 100,
+    walletMinor: null as number | null,
+    budgetSpent: false,
+    human: null as string | null,
+  }
   const agent = agentSchema.parse(AGENT)
   const placed: OutboundOrder[] = []
   const campaigns = new Campaigns({
@@ -205,6 +219,7 @@ async function desk(
     },
     claims: more.store ?? new MemoryStore(() => time.nowMs),
     agent: (name) => (name === agent.name ? agent : undefined),
+    humanFirst: () => facts.human,
     slots: () => ({ capacity: facts.capacity, free: facts.free }),
     walletMinor: () => facts.walletMinor,
     budgetSpent: () => facts.budgetSpent,
@@ -238,7 +253,11 @@ async function desk(
       }
     }
   }
-  const over = (order: OutboundOrder, result: 'person' | 'busy' | 'no-answer'): void => {
+  const over = (
+    order: OutboundOrder,
+    result: 'person' | 'busy' | 'no-answer',
+    joined: 'answered' | 'busy' | 'not known' | null = null,
+  ): void => {
     const one = {
       ...order,
       from: '+254700000000',
@@ -249,6 +268,7 @@ async function desk(
       externalId: null,
       leaveMessage: true,
       promised: false,
+      joins: null,
     }
     const outbound = outboundRecord(one, {
       streamOpened: result === 'person',
@@ -257,7 +277,14 @@ async function desk(
       ringMs: 0,
     })
     const record: CallRecord = unreachedRecord(one, parseCallSid('HD_row000000001'), outbound, time.nowMs, '')
-    campaigns.ended(record)
+    const escalation = {
+      reason: 'a promised call back',
+      strategy: 'after-stream-dial' as const,
+      outcome: joined === 'not known' ? null : joined,
+      attempts: [],
+      callback: null,
+    }
+    campaigns.ended(joined === null ? record : { ...record, escalation })
   }
   return { campaigns, queue, doNotCall, carrier, placed, news, held, refuse, facts, time, pass, over, folder }
 }
@@ -465,6 +492,57 @@ const CSV = `\ufeffPhone;ID;First name;Time
 +254 700 000 102;row-2;"Otieno; J";10:00
 `.replace('First name', 'firstName')
 
+t.test('a human is rung first where the agent says so, and the agent calls where they do not take it', async (t) => {
+  const { queue, placed, facts, pass, over, refuse } = await desk(t)
+  const HUMAN = '+254720000010'
+  const backs = () => queue.rows(CALL_BACKS)
+  const back = (n: number) => row(n, { campaign: CALL_BACKS, timeZone: NAIROBI, variables: { note: 'the stock.' } })
+  facts.human = HUMAN
+  await queue.add(CALL_BACKS, [back(1)])
+  await pass(2000)
+  t.match(placed, [{ to: HUMAN, joins: '+254700000101', variables: { note: 'the stock.' } }])
+  t.notOk(placed[0]?.recovers, 'who answers is not the caller')
+  over(placed[0] as OutboundOrder, 'no-answer')
+  await pass(2000)
+  t.match(placed[1], { to: '+254700000101', joins: undefined }, 'nobody took it: the agent calls')
+  over(placed[1] as OutboundOrder, 'no-answer')
+  await pass(31 * MINUTE)
+  t.match(placed[2], { to: HUMAN }, 'with the next try a human is asked again')
+  over(placed[2] as OutboundOrder, 'person', 'busy')
+  await pass(3 * HOUR)
+  t.match(placed[3], { to: HUMAN }, 'the caller was busy: that is a try of theirs')
+  over(placed[3] as OutboundOrder, 'person', 'answered')
+  await pass(1000)
+  t.match(await backs(), [{ result: 'person', tries: [{ human: false }, { human: true }, { result: 'person' }] }])
+  t.equal(new Set(placed.map(({ clientRequestId }) => clientRequestId)).size, placed.length, 'each has its own label')
+
+  await queue.add(CALL_BACKS, [back(2)])
+  await pass(2000)
+  over(placed[4] as OutboundOrder, 'person')
+  await pass(2000)
+  t.match(placed[5], { to: '+254700000102' }, 'a human who declines has not called')
+  over(placed[5] as OutboundOrder, 'person')
+
+  await queue.add(CALL_BACKS, [back(3)])
+  await pass(2000)
+  over(placed[6] as OutboundOrder, 'person', 'not known')
+  await pass(5 * HOUR)
+  t.equal(placed.length, 7, 'who may have been put through is not called again')
+  t.match(
+    (await backs()).find(({ id }) => id === 'r3'),
+    { result: 'uncertain' },
+  )
+
+  refuse.with = new GatewayError('CALL_REFUSED', 'numbers that begin so may not be called')
+  await queue.add(CALL_BACKS, [back(4)])
+  await pass(500)
+  t.match(
+    (await backs()).find(({ id }) => id === 'r4'),
+    { withoutHuman: true },
+    'a human who may not be rung is left out',
+  )
+})
+
 t.test('a file is checked as a whole, and all that is wrong is named without its words', async (t) => {
   const { office, order, queue } = await officeOf(t)
   const wrong = `number,id,firstName,time_zone
@@ -652,3 +730,38 @@ t.test(
     server.thaw()
   },
 )
+
+t.test('the human hears what it is about, and is put through to the caller with a key', async (t) => {
+  const media = await openTextMedia()
+  t.teardown(() => media.close())
+  const agent = agentSchema.parse({ ...AGENT, languages: ['en', 'sw'], callbacks: { humanFirst: true } })
+  const definition = humanFirst(agentWith(agent, { note: 'The stock for Kitale.' }), '+254700000101')
+  const tools = await ToolRunner.open(definition, NO_ASSETS, {}, media.transport)
+  const hosted = { definition, facts: agentFacts(definition), shares: [] }
+  const call = (step: { readonly say: string } | { readonly press: string }, outcome: 'answered' | 'busy') =>
+    runTextCall(media, {
+      hosted,
+      agents: new Map(),
+      tools: new Map([[definition.name, tools]]),
+      from: '+254720000010',
+      to: '+254700000000',
+      placed: { variables: {} },
+      script: scriptOf({ name: 'human', reactionMs: 300, patienceMs: 10_000, rules: [], steps: [step] }),
+      statuses: {},
+      pace: 1,
+      seed: 1,
+      afterStream: 'reposts',
+      human: { outcome, ringMs: 1000, talkMs: 1000, greeting: 'Hello?' },
+      settle: [],
+      startedAtWallMs: FRIDAY_10,
+      timeoutMs: 60_000,
+      signal: null,
+    })
+  const taken = await call({ press: '1' }, 'answered')
+  t.match(taken.record?.transcript[0]?.text, /was promised a call back. The stock for Kitale. Shall I connect you/)
+  t.match(taken.record?.escalation, { outcome: 'answered', attempts: [{ human: 1 }] })
+  t.match((await call({ say: 'Yes.' }, 'busy')).record?.escalation, { outcome: 'busy' })
+  const declined = await call({ say: 'Not now.' }, 'answered')
+  t.equal(declined.record?.escalation, null)
+  t.match(declined.record, { outbound: { result: /person|silence/ }, endReason: 'agent-goodbye' })
+})

@@ -62,6 +62,7 @@ const campaigns: Campaigns = new Campaigns({
   place: (order) => outbound.place(order),
   claims: store,
   agent: () => agent,
+  humanFirst: () => null,
   slots: () => ({ capacity: 1000, free: 1000 }),
   walletMinor: () => null,
   walletEmpty: () => undefined,

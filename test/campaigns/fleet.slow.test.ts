@@ -56,6 +56,7 @@ t.test('10,000 rows in a fleet: none is called twice, and two nodes are killed o
     dueMs: 0,
     tries: [],
     result: null,
+    withoutHuman: false,
     recovers: null,
   }))
   t.equal(await queue.add('reminders', rows), ROWS)

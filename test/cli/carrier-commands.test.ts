@@ -113,6 +113,7 @@ const PLACED = {
   externalId: null,
   leaveMessage: true,
   promised: false,
+  joins: null,
 }
 function record(sid: string, startedAtMs: number): CallRecord {
   return unreachedRecord(

@@ -159,6 +159,8 @@ const keptCallSchema = z.object({
       externalId: z.string().nullable().default(null),
       leaveMessage: z.boolean().default(true),
       promised: z.boolean().default(false),
+      /** Whom the human who answers is put through to, E.164. */
+      joins: z.string().nullable().default(null),
     })
     .nullable(),
   legRateHz: z.int(),

@@ -176,6 +176,7 @@ class TextCall implements DocumentCall {
         externalId: null,
         leaveMessage: true,
         promised: false,
+        joins: null,
       },
     }
   }
