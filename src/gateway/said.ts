@@ -62,7 +62,6 @@ export async function said(
   }
   const language = new CallLanguage(languages, undefined)
   language.heard([{ text }])
-  const signal = AbortSignal.timeout(SAY_MS_MAX)
   const own =
     backend !== 'cascade'
       ? null
@@ -73,7 +72,8 @@ export async function said(
           pronunciations,
           texts: [],
         })
-  if (own === null) return saidByModel(definition, backend, text, language.now, options.settings, signal)
+  if (own === null) return saidByModel(definition, backend, text, language.now, options.settings)
+  const signal = AbortSignal.timeout(SAY_MS_MAX)
   const nowMs = (): number => performance.now()
   const context = {
     name: 'cascade',
@@ -93,15 +93,16 @@ export async function said(
   return writeWav({ sampleRateHz: phrase.sampleRateHz, channels: 1, samples: phrase.pcm })
 }
 
-/** A model says these words in a session of its own. @param signal  ends the wait */
+/** A model says these words in a session of its own. */
 async function saidByModel(
   definition: AgentDefinition,
   backend: string,
   text: string,
   language: string,
   settings: BackendSettings,
-  signal: AbortSignal,
 ): Promise<Uint8Array> {
+  // Some speak no faster than they are heard.
+  const signal = AbortSignal.timeout(SAY_MS_MAX + PHRASE_MS_MAX)
   const trial = trialSession(definition, backend, settings, SAY_RATE_HZ, language)
   const told = callContext({ agent: definition, from: '', backends: [backend] }, Date.now())
   const instructions = `${definition.instructions}\n\n${told}`
