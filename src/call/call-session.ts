@@ -2470,6 +2470,7 @@ export class CallSession {
         .filter(({ end }) => end !== 'refused' && end !== 'built-in')
         .slice(-RESUMED_TOOLS_MAX)
         .map(({ record, result }) => ({ name: record.name, args: record.args, ok: record.ok, result })),
+      known: Object.fromEntries(this.log.facts.map(({ name, value }) => [name, value])),
       note: 'The identity of the person is not verified in this call.',
     }
   }

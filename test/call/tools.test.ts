@@ -596,3 +596,19 @@ t.test('several calls at once are one round', async (t) => {
   t.equal(rig.all('run-tool').length, 3 * TOOL_ROUNDS_MAX)
   t.same(rig.all('backend-tools'), [])
 })
+
+t.test(
+  'that somebody wants no more calls is noted once it is written, and said to have failed where it is not',
+  (t) => {
+    const rig = Rig.talking()
+    rig.toolCall('n1', 'do_not_call', {})
+    t.match(rig.all('do-not-call'), [{ callId: 'n1' }])
+    t.same(rig.all('backend-tool-result'), [], 'nothing is noted yet')
+    rig.in({ type: 'tool-result', callId: 'n1', ok: false, value: { error: 'not written' }, error: 'STORE_DOWN' })
+    t.match(rig.only('backend-tool-result'), { callId: 'n1', ok: false, value: { error: 'not written' } })
+    rig.toolCall('n2', 'do_not_call', {})
+    rig.in({ type: 'tool-result', callId: 'n2', ok: true, value: { noted: true } })
+    t.match(rig.all('backend-tool-result').at(-1), { callId: 'n2', ok: true, value: { noted: true } })
+    t.end()
+  },
+)

@@ -346,7 +346,7 @@ function rungBack(overrides: ConstructorParameters<typeof Rig>[0] = {}): { reado
       identity: null,
       callBack: 'asks',
     },
-    log,
+    log: { ...log, facts: [{ atMs: 900, name: 'order', value: '5', from: 'find_order' }] },
     newStream: { streamMs: 3000, consented: true },
   })
   const rig = new Rig(overrides, resume)
@@ -372,6 +372,7 @@ t.test('a caller who is rung back is asked first, and a tool then gives the conv
   rig.backend({ type: 'tool-call', callId: 'r1', name: RESUME_TOOL, args: {}, generation: 1 })
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'r1', ok: true })
   t.match(JSON.stringify(rig.all('backend-tool-result').at(-1)), /Where is order five\?.*It was sent\./)
+  t.match(rig.all('backend-tool-result').at(-1)?.value, { known: { order: '5' } }, 'with what became known')
   t.equal(rig.session.checkpoint().callBack, 'confirmed')
   rig.backend({ type: 'tool-call', callId: 'r2', name: RESUME_TOOL, args: {}, generation: 1 })
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'r2', ok: false }, 'once')
