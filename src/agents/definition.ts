@@ -882,6 +882,23 @@ const recordingSchema = z.strictObject({
     .describe(
       'Spoken first where calls are not recorded, to say that what is said is written down (RECORDS_TRANSCRIPT). Default: nothing.',
     ),
+  refusal: z
+    .strictObject({
+      waitMs: z
+        .int()
+        .min(1000)
+        .max(10_000)
+        .default(2500)
+        .describe('How long a no is waited for, after the text was heard and before the conversation begins.'),
+      text: spoken
+        .default({ en: 'All right, nothing of this call is kept.', sw: 'Sawa, hatutahifadhi chochote cha simu hii.' })
+        .describe('Said to a no.'),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      'The caller may answer consent, or notice, with no (or key 2): then no recording, no words and no journal of the call are kept. The text should say so. Default: no answer is waited for.',
+    ),
 })
 
 const keptDays = z.int().min(1).max(36_500).nullable().default(null)
@@ -1195,6 +1212,13 @@ export const agentSchema = z
       .describe('The scripted dialogue of the embedded backend. Default: none.'),
   })
   .superRefine((agent, context) => {
+    const { recording } = agent
+    if (recording.refusal !== null && (recording.enabled ? recording.consent : recording.notice) === null)
+      context.addIssue({
+        code: 'custom',
+        path: ['recording', 'refusal'],
+        message: `needs recording.${recording.enabled ? 'consent' : 'notice'}, which says what the caller may refuse`,
+      })
     if (agent.language !== undefined && agent.languages !== undefined) {
       context.addIssue({ code: 'custom', path: ['language'], message: 'is one of languages; leave it out' })
     }
@@ -1279,6 +1303,13 @@ export const agentSchema = z
 
 /** An agent with every default filled in. Plain data: it crosses threads by structured clone. */
 export type AgentDefinition = z.output<typeof agentSchema>
+
+/** What a caller hears first about the recording, or about what is written down; null: nothing. */
+export function consentOf({
+  recording: { enabled, consent, notice },
+}: AgentDefinition): AgentDefinition['recording']['consent'] {
+  return enabled ? consent : notice
+}
 
 /** What an author writes: everything with a default may be left out. */
 export type AgentInput = z.input<typeof agentSchema>

@@ -25,6 +25,7 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
     ]),
     ['recording.consent', recording.enabled ? recording.consent : null],
     ['recording.notice', recording.enabled ? null : recording.notice],
+    ['recording.refusal.text', recording.refusal?.text ?? null],
     ['recovery.text', recovery.text],
     ...(callbacks === null
       ? []

@@ -256,6 +256,8 @@ export const sessionOptionsSchema = z
       .nullable(),
     /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
     consentText: phraseSchema.nullable(),
+    /** Then the caller may say no: how long that is waited for, and what is said to it. Null: nothing is waited for. */
+    refusal: z.object({ waitMs: z.number(), text: phraseSchema }).nullable().default(null),
     /** Null: this agent cannot escalate to a human. */
     escalation: escalationSchema.nullable(),
   })
@@ -343,6 +345,7 @@ export const DEFAULT_CALL_OPTIONS = {
   stages: null,
   handoverTo: {},
   consentText: null,
+  refusal: null,
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>
 

@@ -71,7 +71,7 @@ import type { Wait } from './pending-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
 import { Stages } from './stages.js'
 import { ToolLedger } from './tool-ledger.js'
-import { asksToCancel, asksToWait, askedIn, isSmallTalk } from './turn-words.js'
+import { asksToCancel, asksToWait, askedIn, isSmallTalk, saysNo } from './turn-words.js'
 import type { Asked } from './turn-words.js'
 import { SPEECH_MS_PER_CHARACTER, Transcript, heardPart } from './transcript.js'
 import { Turns } from './turns.js'
@@ -220,6 +220,18 @@ const WORDS_START_MS = 3000
  */
 const GREETING_DUE_MS = 3000
 const GREETING_POLL_MS = 100
+/**
+ * The words of a caller who has spoken come this long after the voice; how long one who goes on is heard out, beyond
+ * `refusal.waitMs`; and how often that is looked at.
+ */
+const CONSENT_WORDS_MS = 2000
+const CONSENT_SPEECH_MS = 4000
+const CONSENT_POLL_MS = 100
+/** A no by key; YES_DIGIT is a yes. */
+const NO_DIGIT = '2'
+/** To the model: nothing that it says has to come back to it. */
+const REFUSED_TEXT =
+  'The caller has just said that they do not want to be recorded, and was told that nothing of this call is kept. Do not ask why.'
 /** Handovers between agents in one call; then they stay with the one that they have. */
 const HANDOVERS_MAX = 4
 /** Characters of what an agent says to the next. */
@@ -348,8 +360,12 @@ export class CallSession {
   /** Something that the backend said was played to the caller. */
   #backendSpoke: boolean
   /** Progress of the announcement that the call is recorded, where one is set. */
-  #consent: 'due' | 'saying' | 'said' = 'due'
+  #consent: 'due' | 'saying' | 'answer' | 'said' = 'due'
+  /** The backend does not know yet that the caller does not want to be recorded. */
+  #refusalUntold = false
   #consentItemId: string | null = null
+  /** When it was heard. */
+  #consentHeardAtMs = Infinity
   /** It is not yet known who took the outbound call: the agent is silent and does not listen. */
   #amd = false
 
@@ -676,7 +692,10 @@ export class CallSession {
       case 'escalation':
         return this.#escalationStep(input.step)
       case 'dtmf':
-        return this.#collectDigit(input.digit) || this.#offerDigit(input.digit) || this.#confirmDigit(input.digit)
+        return this.#consentDigit(input.digit) ||
+          this.#collectDigit(input.digit) ||
+          this.#offerDigit(input.digit) ||
+          this.#confirmDigit(input.digit)
           ? undefined
           : this.#digit(input.digit)
       case 'backend':
@@ -761,7 +780,7 @@ export class CallSession {
       case 'offer':
         return this.#offerDeclined()
       case 'consent':
-        return this.#consented(false)
+        return this.#consentDue()
       case 'quiet-goodbye':
         return this.#quietGoodbyeDue()
       case 'quiet-goodbye-limit':
@@ -1031,13 +1050,75 @@ export class CallSession {
     this.#agentSpeech.open()
   }
 
+  // --- the caller is told that the call is recorded, or written down, and may say no -----------------------------
+  //
+  //     due    --the consent text begins--> saying
+  //     saying --heard, and a no is waited for--> answer; otherwise--> said; not heard: nothing of the recording is kept
+  //     saying, answer --a no--> said: nothing is kept
+  //     answer --other words; nothing for `refusal.waitMs`--> said
+
+  /** The conversation waits for it. */
+  get #consenting(): boolean {
+    return this.#consent === 'saying' || this.#consent === 'answer'
+  }
+
   /** The consent text was heard, or cannot be heard; in the second case nothing of the recording is kept. */
   #consented(heard: boolean): void {
     if (this.#consent !== 'saying') return
-    this.#consent = 'said'
+    const { refusal } = this.#options
     this.#clear('consent')
     this.#mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
-    if (heard) this.#out({ type: 'recording-announced' })
+    if (!heard || refusal === null || this.#state !== 'connecting') return this.#consentSettled(heard)
+    this.#consent = 'answer'
+    // A backend that answers of itself is not asked yet.
+    this.#agentSpeech.close()
+    this.#consentHeardAtMs = this.#nowMs
+    this.#in('consent', refusal.waitMs)
+  }
+
+  /** No answer yet: who speaks is heard out, and the words come a while after the voice. */
+  #consentDue(): void {
+    if (this.#consent === 'saying') return this.#consented(false)
+    const { speaking, lastVoicedMs } = this.#callerSpeech
+    const untilMs = this.#consentHeardAtMs + (this.#options.refusal?.waitMs ?? 0) + CONSENT_SPEECH_MS
+    const spoke = lastVoicedMs > this.#consentHeardAtMs && this.#nowMs < lastVoicedMs + CONSENT_WORDS_MS
+    if ((speaking || spoke) && this.#nowMs < untilMs) return this.#in('consent', CONSENT_POLL_MS)
+    this.#consentAnswered(false)
+  }
+
+  /** A no counts while the text is said, anything else after it. */
+  #consentWords(text: string): void {
+    const refused = saysNo(text)
+    if (refused || this.#consent === 'answer') this.#consentAnswered(refused)
+  }
+
+  /** @returns whether the digit was an answer */
+  #consentDigit(digit: string): boolean {
+    const refused = digit === NO_DIGIT
+    if (!(refused && this.#consenting) && !(digit === YES_DIGIT && this.#consent === 'answer')) return false
+    return this.#consentAnswered(refused)
+  }
+
+  /** @returns false where no answer is waited for */
+  #consentAnswered(refused: boolean): boolean {
+    const { refusal } = this.#options
+    if (!this.#consenting || refusal === null) return false
+    this.#clear('consent')
+    this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
+    if (this.#state === 'connecting') this.#agentSpeech.open()
+    if (refused) {
+      this.#mark('recording', 'the caller said no')
+      this.#out({ type: 'recording-refused' })
+      this.#refusalUntold = true
+      this.#announce(this.#text(refusal.text), 'prompt')
+    }
+    this.#consentSettled(!refused)
+    return true
+  }
+
+  #consentSettled(announced: boolean): void {
+    this.#consent = 'said'
+    if (announced) this.#out({ type: 'recording-announced' })
     if (this.#state === 'connecting') this.#converse()
   }
 
@@ -1059,6 +1140,10 @@ export class CallSession {
   #begin(): void {
     this.#clear('backend-ready')
     this.#state = 'live'
+    if (this.#refusalUntold) {
+      this.#refusalUntold = false
+      this.#out({ type: 'backend-text', text: REFUSED_TEXT, role: 'system', respond: false })
+    }
     this.#in('silence', this.#options.silence.afterMs)
     if (this.#private) this.#in('private', PRIVATE_AFTER_TAKEOVER_MS)
     if (this.#openClaims.length > 0) this.#in('claims', CLAIM_GRACE_MS)
@@ -1208,7 +1293,7 @@ export class CallSession {
         return this.#backendIsReady()
       case 'turn-start':
         if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
-        else if (this.#greetedInstead || this.#asksToWait || this.#collection !== null) {
+        else if (this.#greetedInstead || this.#asksToWait || this.#collection !== null || this.#consent === 'answer') {
           if (this.#greetedInstead) this.#mark('greeting-too-late')
           this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
         }
@@ -1268,7 +1353,7 @@ export class CallSession {
     if (this.#backendReady) return
     this.#backendReady = true
     this.#mark('backend-ready')
-    if (this.#state === 'connecting' && !this.#amd && this.#consent !== 'saying') this.#begin()
+    if (this.#state === 'connecting' && !this.#amd && !this.#consenting) this.#begin()
   }
 
   #turnDone({ generation, status, reason, cut }: Extract<BackendEvent, { type: 'turn-done' }>): void {
@@ -1339,6 +1424,7 @@ export class CallSession {
     else if (this.#collection !== null) this.#collectWords(text)
     else if (this.#options.bargeIn.waitWords && this.#state === 'live' && asksToWait(text, this.#spokenOver))
       return this.#callerAsksToWait()
+    if (final) this.#consentWords(text)
     if (final && asksToCancel(text)) this.#cancelWaits()
     if (this.#wordsMayCome) this.#uncertainSpeechHadWords()
     if (final && this.#overlapEnded) this.#overlapWords(text)

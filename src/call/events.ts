@@ -177,8 +177,10 @@ export type CallOutput =
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   /** The person wants no calls from us; the tool call is answered once that is written. */
   | { readonly type: 'do-not-call'; readonly callId: string }
-  /** The caller has heard that the call is recorded. */
+  /** The caller has heard that the call is recorded, or written down, and has not said no. */
   | { readonly type: 'recording-announced' }
+  /** The caller has said no: neither recording nor words of the call are kept. */
+  | { readonly type: 'recording-refused' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
   | {
       readonly type: 'end-stream'

@@ -7,6 +7,8 @@ export const LISTENING_WORDS = wordsOf('listening')
 
 const YES_NO = wordsOf('yes', 'no')
 const NO = wordsOf('no')
+const NO_OBJECTION = phraseSet(wordsOf('noObjection'))
+const NO_FIRST = phraseSet(NO)
 const BESIDE_YES_NO = wordsOf('besideYesNo')
 const WAIT = wordsOf('wait')
 const WAIT_OR_STOP = wordsOf('wait', 'stop')
@@ -126,6 +128,12 @@ function isYesNo(text: string): boolean {
   return phrases > 0 && withoutPhrases(left, BESIDE_YES_NO).left === ''
 }
 
+/** The caller says no to what was said, in any language, whatever follows: "no, I don't want that". */
+export function saysNo(text: string): boolean {
+  const plain = plainText(text).split(' ')
+  return beginsWith(plain, NO_FIRST) && !beginsWith(plain, NO_OBJECTION)
+}
+
 /** @returns null where the text does not end in a number */
 function numberEnding(all: readonly string[], asked: Asked): TurnEnding | null {
   const other = all.findLastIndex((word) => !/^\d+$/.test(word) && !isNumberWord(word))
@@ -172,6 +180,12 @@ export function isSmallTalk(text: string): boolean {
 /** The agent says itself that the answer takes a moment. */
 export function saysOneMoment(text: string): boolean {
   return hasPhrase(plainText(text), ONE_MOMENT)
+}
+
+function beginsWith(plain: readonly string[], phrases: ReadonlySet<string>): boolean {
+  for (let count = 1; count <= Math.min(PHRASE_WORDS_MAX, plain.length); count++)
+    if (phrases.has(plain.slice(0, count).join(' '))) return true
+  return false
 }
 
 function endsWith(plain: readonly string[], phrases: ReadonlySet<string>): boolean {

@@ -364,6 +364,7 @@ function gatewayText({ call, why }: Account<Partial<CallRecord> & { readonly sta
   if (outbound != null) lines.push(`  placed by us: ${outbound.result} after ${(outbound.ringMs / 1000).toFixed(1)} s`)
   if (escalation != null)
     lines.push(`  escalation: ${escalation.strategy ?? 'none'}, ${escalation.outcome ?? 'under way'}`)
+  if (call.consent != null) lines.push(`  consent: ${call.consent}`)
   if (call.recordingState != null)
     lines.push(`  recording: ${call.recordingState}${call.recording == null ? '' : `, ${call.recording}`}`)
   if (carrier?.recordingState != null)

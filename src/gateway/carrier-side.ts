@@ -95,10 +95,10 @@ export function resumeDetails(
   ended: readonly CallRecord[],
   nowWallMs: number,
 ): void {
-  for (const { callSid, carrier, startedAt, outcome } of ended) {
+  for (const { callSid, carrier, startedAt, outcome, consent } of ended) {
     const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
     const awaited = carrier === null || carrier.recordingState === 'pending'
-    if (awaited && recent && outcome !== 'refused' && isCallSid(callSid)) details.follow(callSid)
+    if (awaited && recent && outcome !== 'refused' && isCallSid(callSid)) details.follow(callSid, consent !== 'refused')
   }
 }
 

@@ -418,6 +418,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       callSeries,
       traces,
       keepJournal: journals === null ? null : (callSid, lines, days) => journals.append(callSid, lines, days),
+      ...(journals === null ? {} : { discardJournal: (callSid) => journals.discard(callSid) }),
       journal: { build: version, audio: config.journalCalls === 'audio' },
       record: kept.record,
       openRecords: kept.openRecords,
@@ -473,7 +474,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
             else if (newest !== undefined) analyses.take(newest)
           })
         }
-        if (isCallSid(callSid)) details?.follow(callSid)
+        if (isCallSid(callSid)) details?.follow(callSid, record.consent !== 'refused')
         placing?.campaigns.ended(record)
         for (const listener of listeners) listener(record)
       },
@@ -607,7 +608,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       registry.enterLeft(record)
       costs.count(record)
       analyses.take(record)
-      details?.follow(callSid)
+      details?.follow(callSid, record.consent !== 'refused')
     })
   } catch (thrown) {
     await Promise.allSettled([

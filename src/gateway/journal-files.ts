@@ -1,4 +1,4 @@
-import { createWriteStream, mkdirSync } from 'node:fs'
+import { createWriteStream, mkdirSync, unlink } from 'node:fs'
 import type { WriteStream } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.js'
@@ -49,6 +49,13 @@ export class JournalFiles {
       return
     }
     file.write(`${lines.join('\n')}\n`)
+  }
+
+  /** Deletes what there is of it; nothing more of that call is written. */
+  discard(callSid: string): void {
+    const file = this.#files.get(callSid) ?? null
+    this.#files.set(callSid, null)
+    file?.end(() => unlink(file.path, () => undefined))
   }
 
   close(callSid: string): void {

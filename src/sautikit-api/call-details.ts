@@ -70,6 +70,8 @@ interface Job {
   detail: CarrierDetail | null
   /** The carrier has announced the recording. */
   recorded: boolean
+  /** Its recording is fetched, where recordings are. */
+  readonly wanted: boolean
   cancel: (() => void) | null
 }
 
@@ -110,8 +112,8 @@ export class CallDetails {
     return this.#jobs.size
   }
 
-  /** A call is over: its record will be fetched. */
-  follow(callSid: CallSid): void {
+  /** A call is over: its record will be fetched. @param recording  false: its recording is not, because the caller said no */
+  follow(callSid: CallSid, recording = true): void {
     if (this.#abort.signal.aborted || this.#jobs.has(callSid)) return
     if (this.#jobs.size >= CARRIER_DETAILS_PENDING_MAX) {
       this.counters.dropped++
@@ -125,6 +127,7 @@ export class CallDetails {
       tries: 0,
       detail: null,
       recorded: false,
+      wanted: recording,
       cancel: null,
     }
     this.#jobs.set(callSid, job)
@@ -203,7 +206,7 @@ export class CallDetails {
   async #detail(job: Job): Promise<void> {
     const call = await this.#options.client.getCall(job.callSid, { signal: this.#abort.signal })
     if (this.#jobs.get(job.callSid) !== job) return
-    job.detail = this.#written(call)
+    job.detail = this.#written(call, job)
     if (!isFinal(call)) {
       if (this.#wait(job)) return
       this.counters.missing++
@@ -212,7 +215,7 @@ export class CallDetails {
       this.counters.fetched++
     }
     this.#options.onDetail(job.callSid, job.detail)
-    if (this.#options.recordings === null) return this.#done(job)
+    if (this.#options.recordings === null || !job.wanted) return this.#done(job)
     job.step = 'recording'
     job.tries = 0
     if (job.recorded) return this.#begin(job)
@@ -266,7 +269,7 @@ export class CallDetails {
     this.#jobs.delete(job.callSid)
   }
 
-  #written(call: CarrierCall): CarrierDetail {
+  #written(call: CarrierCall, { wanted }: Job): CarrierDetail {
     const { wallClock = Date.now } = this.#options
     return {
       callId: call.callId,
@@ -281,7 +284,7 @@ export class CallDetails {
       hangupCause: call.hangupCause,
       failureCode: call.failureCode,
       recording: null,
-      recordingState: this.#options.recordings === null ? 'off' : 'pending',
+      recordingState: this.#options.recordings === null || !wanted ? 'off' : 'pending',
       fetchedAt: new Date(wallClock()).toISOString(),
     }
   }

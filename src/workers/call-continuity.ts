@@ -195,7 +195,9 @@ export class CallContinuity {
   /** A call that comes back has lost its stream, until the new one has opened. */
   get newStream(): NewStream | null {
     const before = this.before?.kept ?? null
-    return before === null ? null : { streamMs: before.streamMs, consented: before.recording.announced }
+    return before === null
+      ? null
+      : { streamMs: before.streamMs, consented: before.recording.announced || before.recording.refused }
   }
 
   // --- a call whose own stream is lost --------------------------------------------------------------------

@@ -112,6 +112,7 @@ export type FromCall =
   /** The person on the line wants no calls from us. */
   | { readonly type: 'do-not-call'; readonly callId: string }
   | { readonly type: 'recording-announced' }
+  | { readonly type: 'recording-refused' }
   /** Nothing of the caller is to be recorded or listened to, or it is again. */
   | { readonly type: 'private'; readonly on: boolean }
   /** Whether the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */

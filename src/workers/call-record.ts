@@ -49,7 +49,15 @@ export interface CallEnding
   extends
     Pick<
       CallRecord,
-      'durationMs' | 'rehomes' | 'language' | 'escalation' | 'recording' | 'recordingState' | 'outbound' | 'waits'
+      | 'durationMs'
+      | 'rehomes'
+      | 'language'
+      | 'escalation'
+      | 'consent'
+      | 'recording'
+      | 'recordingState'
+      | 'outbound'
+      | 'waits'
     >,
     Pick<CallRecord['audio'], 'underruns'> {
   /** The worker's part; null when the call failed by a fault of ours. */
@@ -385,6 +393,7 @@ export class CallRecordBuilder {
       resumed: this.#resumed,
       recoveredFrom: this.#recoveredFrom,
       rootSid: this.#rootSid,
+      consent: end.consent,
       recording: end.recording,
       recordingState: end.recordingState,
       carrier: null,
@@ -464,7 +473,8 @@ export function recordOfLost(
     escalation: kept.escalation?.history ?? null,
     waits: [],
     recording: null,
-    recordingState: kept.recording.file === null ? 'off' : 'missing',
+    recordingState: kept.recording.file === null || kept.recording.refused ? 'off' : 'missing',
+    consent: kept.recording.refused ? 'refused' : kept.recording.announced ? 'told' : null,
     packetsDropped: 0,
     underruns: 0,
     outbound:
@@ -673,6 +683,7 @@ export function recordWithoutStream(
     resumed: [],
     recoveredFrom: null,
     rootSid: callSid,
+    consent: null,
     recording: null,
     recordingState: 'off',
     carrier: null,

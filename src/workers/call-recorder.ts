@@ -108,6 +108,14 @@ export class CallRecorder {
     this.#write(this.#batch)
   }
 
+  /** The caller does not want to be recorded: what there is of it is deleted. */
+  refused(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#announced = false
+    this.#sink.discard()
+  }
+
   /** The stream is over. Idempotent. */
   end(nowMs: number): void {
     if (this.#over) return

@@ -95,6 +95,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly speech: SpeechPool | null
   /** Receives the journal of each call, a few lines at a time; null keeps none. */
   readonly keepJournal: MainThreadContext['keepJournal'] | null
+  /** Deletes the journal of a call whose caller does not want it; absent where none is kept. */
+  readonly discardJournal?: MainThreadContext['discardJournal']
   readonly journal: JournalKept
   /** Where recordings of calls go; absent or null: calls are not recorded. */
   readonly record?: RecordCall | null
@@ -350,6 +352,7 @@ export class CallRegistry implements CallDirectory {
         this.#options.onGoneElsewhere?.(callSid, this.#kept(part))
       },
       keepJournal: (callSid, lines, days) => keepJournal?.(callSid, lines, days),
+      discardJournal: (callSid) => this.#options.discardJournal?.(callSid),
     }
   }
 
@@ -710,7 +713,8 @@ export class CallRegistry implements CallDirectory {
   }
 
   #kept(record: CallRecord): CallRecord {
-    return this.#withCost(redactRecord(record, this.#options.privacy?.transcript ?? 'full'))
+    const policy = record.consent === 'refused' ? 'none' : (this.#options.privacy?.transcript ?? 'full')
+    return this.#withCost(redactRecord(record, policy))
   }
 
   #withCost(record: CallRecord): CallRecord {

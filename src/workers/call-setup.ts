@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '../agents/definition.js'
-import { amdSchema } from '../agents/definition.js'
+import { amdSchema, consentOf } from '../agents/definition.js'
 import { businessValues, vocabularyOf } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
 import { callContext, contextZone, dayOf } from '../agents/call-context.js'
@@ -106,7 +106,11 @@ export function sessionOptions(
       answerAfterMs: agent.fillers.answerAfterMs,
     },
     amd: pick(amdOf(start)),
-    consentText: agent.recording.enabled ? agent.recording.consent : agent.recording.notice,
+    consentText: consentOf(agent),
+    refusal:
+      agent.recording.refusal === null
+        ? null
+        : { waitMs: agent.recording.refusal.waitMs, text: agent.recording.refusal.text },
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
 }

@@ -46,6 +46,8 @@ interface EscalationDriverOptions {
   /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
   readonly caller: string
   readonly ours: string
+  /** False once the caller does not want words of the call to be kept: packets have no transcript. */
+  readonly keepsWords: () => boolean
   readonly log: Log
   readonly toSession: (step: EscalationStep) => void
   /** Enters an event into the call's timeline. */
@@ -146,7 +148,10 @@ export class EscalationDriver {
   /** The handoff packet with the escalation so far; null while no human was requested. */
   get handoff(): Handoff | null {
     if (this.#packet === null) return null
-    return { ...this.#packet, from: this.#options.caller, to: this.#options.ours, escalation: this.history }
+    const { caller, ours, keepsWords } = this.#options
+    const { transcript } = this.#packet
+    const words = keepsWords() ? transcript : []
+    return { ...this.#packet, transcript: words, from: caller, to: ours, escalation: this.history }
   }
 
   escalate(packet: EscalationPacket): void {

@@ -89,7 +89,7 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       streamOpenedMs: null,
       afterStreamUrl: null,
       humanUrl: null,
-      recording: { ...kept.recording, announced: false },
+      recording: { ...kept.recording, announced: false, refused: false },
       session:
         kept.session === null
           ? null

@@ -2,6 +2,7 @@ import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from 
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
+import { consentOf } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { Attempt, LockRule, Verdict } from '../agents/verification-lock.js'
 import type { StreamFault } from '../call/events.js'
@@ -143,6 +144,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #detachedAtMs: number | null = null
   /** The caller has heard that the call is recorded, or nothing has to be said. */
   #recordingAnnounced: boolean
+  /** The caller has said no: neither recording, journal nor words of the call are kept. */
+  #refused: boolean
   #result: CallResult | null = null
   #fault: string | null = null
   /** It was ended by force: nothing is waited for any more. */
@@ -185,6 +188,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     )
     this.#waitsFromMs = context.clock()
     const noConsent = hosted.definition.recording.consent === null
+    this.#refused = before?.kept.recording.refused ?? false
     this.#recordingAnnounced = before === null ? noConsent : before.kept.recording.announced || noConsent
     this.#rehomes = before?.kept.rehomes ?? 0
     // A call that we placed has to ring first.
@@ -248,6 +252,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         agent: () => this.#hosted.definition,
         caller: this.#caller,
         ours: call.direction === 'inbound' ? call.to : call.from,
+        keepsWords: () => !this.#refused,
         log: this.#log,
         toSession: (step) => this.#send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
@@ -375,7 +380,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       streamMs: this.#streamMs,
       afterStreamUrl: this.afterStreamUrl,
       humanUrl: this.humanUrl,
-      recording: { announced: this.#recordingAnnounced, file: this.#recorder?.path ?? null },
+      recording: { announced: this.#recordingAnnounced, refused: this.#refused, file: this.#recorder?.path ?? null },
       session: this.#saved?.checkpoint ?? null,
       backendState: this.#saved?.backendState ?? null,
       escalation: this.#escalation.kept(),
@@ -867,7 +872,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** What a call back goes on from. */
   #promise(): KeptState {
     const { log, marks } = this.#continuity.logKept()
-    return { kept: this.#continuity.kept(), log, marks: [...marks] }
+    const kept = this.#continuity.kept()
+    if (!this.#refused) return { kept, log, marks: [...marks] }
+    // It may wait for days: without the words that the caller does not want to be kept.
+    const session = kept.session === null ? null : { ...kept.session, openTranscript: [] }
+    return { kept: { ...kept, session }, log: { ...log, transcript: [] }, marks: [...marks] }
   }
 
   #endWhenDone(): void {
@@ -912,17 +921,26 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
   }
 
-  get #recording(): Pick<CallEnding, 'recording' | 'recordingState'> {
-    if (this.#recorder?.kept === true) return { recording: this.#recorder.path, recordingState: 'ready' }
+  get #recording(): Pick<CallEnding, 'recording' | 'recordingState' | 'consent'> {
+    const consent = this.#consent
+    if (consent === 'refused') return { recording: null, recordingState: 'off', consent }
+    if (this.#recorder?.kept === true) return { recording: this.#recorder.path, recordingState: 'ready', consent }
     const records = this.#hosted.definition.recording.enabled && this.#streamOpenedMs !== null
-    return { recording: null, recordingState: records ? 'missing' : 'off' }
+    return { recording: null, recordingState: records ? 'missing' : 'off', consent }
+  }
+
+  /** What became of what the caller is told of the recording, or of what is written down; null where nothing is said. */
+  get #consent(): CallEnding['consent'] {
+    if (this.#refused) return 'refused'
+    if (consentOf(this.#hosted.definition) === null || this.#streamOpenedMs === null) return null
+    return this.#recordingAnnounced ? 'told' : 'not-told'
   }
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */
   #openRecorder(openedAtMs: number): CallRecorder | null {
     const { recording, retention } = this.#hosted.definition
     const { record } = this.#context
-    if (!recording.enabled || record === null) return null
+    if (!recording.enabled || record === null || this.#refused) return null
     const announced = this.#recordingAnnounced
     const part = this.#record.kept.resumed.length + 1
     return new CallRecorder(record(this.callSid, this.legRateHz, announced, part, retention.recordingsDays), {
@@ -1080,8 +1098,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#context.keeper?.changed(this.callSid)
         this.#context.openRecords?.changed(this.callSid)
         return
+      case 'recording-refused':
+        this.#refused = true
+        this.#recorder?.refused()
+        this.#context.discardJournal(this.callSid)
+        this.#context.keeper?.changed(this.callSid)
+        this.#context.openRecords?.changed(this.callSid)
+        return
       case 'journal':
-        if (!this.#continuity.isReplaced)
+        if (!this.#continuity.isReplaced && !this.#refused)
           this.#context.keepJournal(this.callSid, message.lines, this.#hosted.definition.retention.journalsDays)
         return
       case 'log-line':

@@ -171,6 +171,8 @@ export interface MainThreadContext extends MainThreadServices {
   /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[], days: number | null): void
+  /** Deletes the journal so far, and keeps nothing more of it. */
+  discardJournal(callSid: CallSid): void
   /** The caller was promised a call back: the call as it is now; again when it has ended. */
   promised(state: KeptState): void
   /** The owner of a number wants no calls from us. @returns whether that is written; within seconds. Does not reject */

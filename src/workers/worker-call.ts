@@ -597,7 +597,8 @@ export class WorkerCall implements BackendSink {
       case 'do-not-call':
         return this.#post(output)
       case 'recording-announced':
-        return this.#post({ type: 'recording-announced' })
+      case 'recording-refused':
+        return this.#post({ type: output.type })
       case 'end-stream':
         return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
       case 'handover':

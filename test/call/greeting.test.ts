@@ -268,6 +268,124 @@ t.test('a caller who could not be told is served, and nothing of the recording i
   t.equal(slow.session.state, 'live')
 })
 
+const refusable = {
+  consentText: { en: 'This call is recorded. Say no if you mind.', sw: 'Simu hii inarekodiwa. Ukikataa sema hapana.' },
+  refusal: { waitMs: 2500, text: { en: 'Nothing is kept.', sw: 'Hatutahifadhi.' } },
+}
+
+/** A caller has heard that the call is recorded, and may say no. */
+function asked(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
+  const rig = new Rig({ ...refusable, ...overrides })
+  rig.open()
+  rig.ready()
+  rig.run(1150)
+  return rig
+}
+
+t.test('a caller may say no to the recording, and the conversation begins without it', async (t) => {
+  const rig = asked()
+  t.same(rig.all('recording-announced'), [], 'not before the answer')
+  t.equal(rig.session.state, 'connecting')
+  rig.run(500)
+  rig.speak(400)
+  rig.run(700)
+  // A backend that answers of itself.
+  rig.backend({ type: 'turn-start', generation: 1 })
+  t.equal(rig.all('backend-interrupt').length, 1, 'its answer is not wanted')
+  rig.heardWords("No, I don't want that.")
+  t.equal(rig.all('recording-refused').length, 1)
+  t.same(rig.texts(), ['This call is recorded. Say no if you mind.', 'Nothing is kept.'])
+  t.equal(rig.session.state, 'live')
+  t.match(rig.all('backend-text').slice(-2), [
+    { role: 'system', respond: false, text: /does? not want to be recorded|do not want to be recorded/ },
+    { text: 'greet', respond: true },
+  ])
+  rig.run(1500)
+  t.ok(rig.audio(2, 'a2', 500), 'and the greeting is heard')
+  rig.run(10_000)
+  t.same(rig.all('recording-announced'), [])
+  t.match(
+    rig.all('mark').filter(({ name }) => name === 'recording'),
+    [{ detail: 'the caller was told' }, { detail: 'the caller said no' }],
+  )
+})
+
+t.test('who says nothing, or something else, is recorded; in every language a no is one', async (t) => {
+  const silent = asked()
+  silent.run(2300)
+  t.equal(silent.session.state, 'connecting')
+  silent.run(300)
+  t.equal(silent.session.state, 'live')
+  t.equal(silent.all('recording-announced').length, 1)
+
+  for (const [words, refused] of [
+    ['Where is my order?', false],
+    ['Yes.', false],
+    ['No problem.', false],
+    ['Hakuna shida.', false],
+    ['No.', true],
+    ['Hapana, sitaki.', true],
+    ['Zii.', true],
+  ] as const) {
+    const rig = asked({ languages: ['en', 'sw'] })
+    rig.heardWords(words)
+    t.equal(rig.all('recording-refused').length === 1, refused, words)
+    t.equal(rig.all('recording-announced').length === 1, !refused, words)
+    t.equal(rig.session.state, 'live')
+  }
+  const inSwahili = asked({ languages: ['sw', 'en'] })
+  inSwahili.heardWords('Hapana.')
+  t.same(inSwahili.texts(), ['Simu hii inarekodiwa. Ukikataa sema hapana.', 'Hatutahifadhi.'])
+
+  for (const digit of ['1', '2']) {
+    const rig = asked()
+    rig.in({ type: 'dtmf', digit })
+    t.same(rig.all('backend-dtmf'), [], 'no digit for the agent')
+    t.equal(rig.all('recording-refused').length === 1, digit === '2')
+  }
+})
+
+t.test('a no counts while the text is still said', async (t) => {
+  const rig = new Rig(refusable)
+  rig.open()
+  rig.ready()
+  rig.run(500)
+  rig.in({ type: 'dtmf', digit: '2' })
+  t.equal(rig.all('recording-refused').length, 1)
+  rig.run(5000)
+  t.same(rig.all('recording-announced'), [])
+
+  const asks = new Rig({ ...refusable, refusal: null })
+  asks.open()
+  asks.ready()
+  asks.run(500)
+  asks.heardWords('No.')
+  t.same(asks.all('recording-refused'), [], 'where nobody was asked it is any other word')
+})
+
+t.test('whoever answers late is heard out, and noise is not waited for forever', async (t) => {
+  const late = asked()
+  late.run(2200)
+  late.speak(600)
+  late.run(1500)
+  t.equal(late.session.state, 'connecting', 'the words may still come')
+  late.heardWords('No.')
+  t.equal(late.all('recording-refused').length, 1)
+
+  const noisy = asked()
+  noisy.speak(8000)
+  t.equal(noisy.session.state, 'live')
+  t.equal(noisy.all('recording-announced').length, 1)
+
+  const unheard = new Rig(refusable)
+  unheard.announceMs = null
+  unheard.open()
+  unheard.ready()
+  unheard.in({ type: 'announce-failed', itemId: unheard.only('announce').itemId })
+  t.equal(unheard.session.state, 'live', 'nobody was asked')
+  t.same(unheard.all('recording-announced'), [])
+})
+
 /** A call in which the caller spoke while the stream was set up: the carrier sends that first. */
 function spokeBefore(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
   const rig = new Rig(overrides)

@@ -25,7 +25,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     afterStreamUrl: null,
     humanUrl: null,
     waits: [],
-    recording: { announced: true, file: null },
+    recording: { announced: true, refused: false, file: null },
     session: {
       version: CALL_CHECKPOINT_VERSION,
       callSid,

@@ -103,6 +103,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
           escalation: null,
           waits: [],
           recording: null,
+          consent: null,
           recordingState: 'off',
           packetsDropped: 0,
           underruns: 0,

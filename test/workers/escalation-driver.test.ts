@@ -66,6 +66,7 @@ function rig(
       }),
       caller: '+254700000001',
       ours: '+254709000000',
+      keepsWords: () => true,
       log,
       toSession: (step) => {
         steps.push(step)

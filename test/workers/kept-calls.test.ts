@@ -270,7 +270,7 @@ const AGENT: AgentDefinition = {
     }),
   ],
   recovery: { ...SHIPPED.recovery, text: 'We were cut off.' },
-  recording: { enabled: true, consent: null, notice: null },
+  recording: { enabled: true, consent: null, notice: null, refusal: null },
   fillers: { ...SHIPPED.fillers, phrases: [] },
 }
 const numbers = ['+254720000010', '+254720000011']

@@ -39,7 +39,7 @@ t.test('a PIN that is keyed as sound reaches its tool, and nothing else of the c
   const definition = {
     ...shipped,
     fillers: { ...shipped.fillers, phrases: [] },
-    recording: { enabled: true, consent: null, notice: null },
+    recording: { enabled: true, consent: null, notice: null, refusal: null },
     tools: [
       toolSchema.parse({
         name: 'check_pin',

@@ -18,6 +18,8 @@ import t from 'tap'
 import { z } from 'zod'
 import { timelineJsonSchema } from '../../src/call/documents/call-view.js'
 import { handoffJsonSchema, handoffSchema } from '../../src/call/documents/handoff.js'
+import type { Handoff } from '../../src/call/documents/handoff.js'
+import { JournalFiles } from '../../src/gateway/journal-files.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/call/documents/journal.js'
 import { callRecordJsonSchema, callRecordSchema } from '../../src/call/documents/record.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
@@ -310,6 +312,64 @@ for (const { file, current } of PUBLISHED) {
     t.equal(readFileSync(path, 'utf8'), json, `run this test with UPDATE_SCHEMA=1 and commit schema/${file}`)
   })
 }
+
+t.test('of a caller who says no neither recording, journal nor words are kept', async (t) => {
+  const dataFolder = t.testdir({})
+  const log = createLog({ level: 'silent' })
+  const archive = await Archive.start(limits(dataFolder), log)
+  const journals = new JournalFiles(dataFolder, log, () => 0)
+  const test = await startHost(
+    {
+      record: (...of) => archive.record(...of),
+      keepJournal: (...of) => journals.append(...of),
+      discardJournal: (callSid) => journals.discard(callSid),
+      onHandoff: ({ handoff }) => handoffs.push(handoff),
+    },
+    (agent) => ({
+      ...agent,
+      recording: {
+        ...agent.recording,
+        enabled: true,
+        consent: 'This call is recorded. Say no if you mind.',
+        refusal: { waitMs: 6000, text: 'Nothing is kept.' },
+      },
+    }),
+  )
+  const handoffs: Handoff[] = []
+  t.teardown(() => test.close())
+  const live = test.host.prepare({
+    callSid: parseCallSid('HD_refused00001'),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
+  })
+  const line = new TestLine(live)
+  const marked = (name: string): boolean => live.timeline().timeline.some((mark) => mark.name === name)
+  line.start()
+  await until(() => line.frames.length > 25, 10_000, 'the text about the recording')
+  t.ok(readdirSync(join(dataFolder, 'recordings')).length > 0, 'it is recorded already')
+  // A no in words: test/call/greeting.test.ts. The offline dialogue knows none at its beginning.
+  live.text([{ type: 'dtmf', digit: '2' }])
+  await until(() => marked('kick-off'), 10_000, 'the conversation')
+  live.escalate('the operator wants it')
+  await until(() => handoffs.length > 0, 10_000, 'the handoff')
+  line.stop()
+  live.detach(1000)
+  const record = await test.recordOf(live.callSid)
+  await journals.closeAll()
+  await archive.close()
+
+  t.match(record, { consent: 'refused', recording: null, recordingState: 'off', transcript: [] })
+  t.equal(record.agent, 'order-status', 'that there was a call is known')
+  t.same(handoffs[0]?.transcript, [])
+  t.same(
+    readdirSync(dataFolder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ name }) => name),
+    [],
+  )
+})
 
 t.test("a call's record, handoff and journal are what their schemas say, key for key", async (t) => {
   const journal: string[] = []

@@ -97,6 +97,7 @@ const output = z.union([
       'callback',
       'private',
       'recording-announced',
+      'recording-refused',
       'end-stream',
       'mark',
       'ended',

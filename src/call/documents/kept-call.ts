@@ -176,8 +176,10 @@ const keptCallSchema = z.object({
   streamMs: z.number().min(0),
   afterStreamUrl: z.string().nullable(),
   humanUrl: z.string().nullable(),
-  /** `announced`: the caller has heard that the call is recorded. `file`: the part of this node. */
-  recording: z.object({ announced: z.boolean(), file: z.string().nullable() }),
+  /**
+   * `announced`: the caller has heard that the call is recorded. `refused`: and said no. `file`: the part of this node.
+   */
+  recording: z.object({ announced: z.boolean(), refused: z.boolean().default(false), file: z.string().nullable() }),
   /** Null before the session's first checkpoint. */
   session: checkpointSchema.nullable(),
   backendState: z.unknown().default(null),

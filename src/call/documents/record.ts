@@ -452,6 +452,13 @@ export const callRecordSchema = z.object({
     .default(null)
     .describe('The call that was cut off, where this one rang its caller back: this record goes on from there.'),
   rootSid: z.string().default('').describe("The first call of that chain; the call's own SID where there is none."),
+  consent: z
+    .enum(['told', 'refused', 'not-told'])
+    .nullable()
+    .default(null)
+    .describe(
+      'Whether the caller has heard that the call is recorded, or written down. refused: and said no; neither recording, journal nor words of the call are kept. Null: nothing is said about it, and in records of earlier builds.',
+    ),
   recording: z
     .string()
     .nullable()

@@ -105,6 +105,8 @@ export interface Language {
    * dialogue that has it is meant by all of the list. */
   readonly yes: readonly string[]
   readonly no: readonly string[]
+  /** Begins like a no, and agrees. */
+  readonly noObjection: readonly string[]
   /** What may stand beside a yes or a no. */
   readonly besideYesNo: readonly string[]
   /** Asks for a person. */

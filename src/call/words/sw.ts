@@ -94,6 +94,7 @@ export const sw: Language = {
       'sawa_sawa ehe haya ni_sawa tuma',
   ),
   no: words('hapana la sio siyo si_hivyo sio_hivyo hakuna bado zii aii apana hamna sitaki sina'),
+  noObjection: words('hakuna_shida hamna_shida hapana_shida hakuna_matata'),
   besideYesNo: words('asante tafadhali bwana mama bana basi tu ni hiyo'),
   human: words(
     'mtu mhudumu meneja msimamizi mfanyakazi wakala binadamu mwenzako niunganishe nipe_mtu niunganishie mtu_wa_kuongea_naye',

@@ -248,6 +248,7 @@ class TextCall implements DocumentCall {
       },
       goesOnElsewhere: () => undefined,
       keepJournal: () => undefined,
+      discardJournal: () => undefined,
       afterStream: new AfterStreamBehaviour('continues'),
       effects: new Effects(null, this.#media.metrics),
       waits: this.#media.waits,
