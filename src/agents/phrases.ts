@@ -49,10 +49,12 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
 
 /**
  * What others say of it: the carrier's voice to a caller whose language is known from this call or one before, and to a
- * human; and the model, which asks who the caller is.
+ * human; and the model, which asks who the caller is. And what has the caller's own digits in it.
  */
-function phrasesForOthers({ say, afterCall, escalation, recovery, verification }: AgentDefinition): PathOfPhrase[] {
+function otherPhrases(agent: AgentDefinition): PathOfPhrase[] {
+  const { say, afterCall, escalation, recovery, verification, digits } = agent
   return present([
+    ...digits.map(({ confirm }, index) => [`digits.${index}.confirm`, confirm] as const),
     ['say.fallback', say.fallback],
     ['say.busy', say.busy],
     ['afterCall.say', afterCall.say],
@@ -114,7 +116,7 @@ export function untranslated(
   const all = [
     ...openingPhrases(agent),
     ...phrasesOf(agent),
-    ...phrasesForOthers(agent),
+    ...otherPhrases(agent),
     ...dialoguePhrases(agent),
     ...passages.map(({ title, text }) => [`knowledge "${title}"`, text] as const),
   ]

@@ -27,9 +27,9 @@ export function textIn(phrase: Phrase, language: string): string {
 /** The language of the text that `textIn` gives. @param first  the agent's, in which a text without a language is */
 export function languageOfText(phrase: Phrase, language: string, first: string): string {
   if (typeof phrase === 'string') return first
-  if (Object.hasOwn(phrase, codeOf(language))) return language
-  const [code = first] = Object.keys(phrase)
-  return code === codeOf(first) ? first : code
+  const [other = first] = Object.keys(phrase)
+  const said = Object.hasOwn(phrase, codeOf(language)) ? language : other
+  return codeOf(said) === codeOf(first) ? first : said
 }
 
 /** Its texts in all languages, that of the language which comes first first. */

@@ -134,6 +134,88 @@ t.test('every phrase is one text, or one a language, and the ones that a languag
   t.match(await faultsOf(minimal('goodbye: {}\n')), [/goodbye has no text/])
 })
 
+/** Where an agent's file takes a phrase, by the published schema: `tools.*.waits.say`. */
+function pathsOfPhrases(node: unknown, path = ''): string[] {
+  if (typeof node !== 'object' || node === null) return []
+  const {
+    anyOf = [],
+    properties = {},
+    items,
+  } = node as {
+    readonly anyOf?: readonly { readonly type?: string; readonly maxLength?: number }[]
+    readonly properties?: Readonly<Record<string, unknown>>
+    readonly items?: unknown
+  }
+  const isPhrase =
+    anyOf.some(({ type, maxLength }) => type === 'string' && maxLength === 1000) &&
+    anyOf.some(({ type }) => type === 'object')
+  return isPhrase
+    ? [path]
+    : [
+        ...anyOf.flatMap((one) => pathsOfPhrases(one, path)),
+        ...Object.entries(properties).flatMap(([key, one]) =>
+          pathsOfPhrases(one, path === '' ? key : `${path}.${key}`),
+        ),
+        ...pathsOfPhrases(items, `${path}.*`),
+      ]
+}
+
+t.test('whatever phrase an agent may have, one that lacks a language is named', (t) => {
+  const said = { en: 'x' }
+  const waits = { for: '60s', say: said, still: said, onTimeout: said }
+  const agent = agentSchema.parse({
+    version: 1,
+    name: 'a',
+    instructions: 'x',
+    languages: ['en', 'sw'],
+    ...{ greeting: said, goodbye: said, tryAgain: said, apology: said },
+    say: { greeting: said, fallback: said, busy: said },
+    silence: { firstPrompt: said, prompts: [said] },
+    limits: { maxDurationText: said },
+    fillers: { phrases: [said] },
+    recovery: { callback: true, text: said, callbackGreeting: said },
+    tools: [
+      {
+        name: 'pay',
+        description: 'x',
+        http: { method: 'POST', url: 'https://shop.example', body: { to: '{{continue.url}}' } },
+        waits,
+      },
+    ],
+    digits: [{ name: 'pin', description: 'x', length: 4, say: said, again: said, confirm: { en: '{{digits}}?' } }],
+    verification: {
+      account: { http: { url: 'https://shop.example', query: { phone: '{{call.from}}' } } },
+      questions: [{ id: 'a', ask: said, field: 'a' }],
+      required: 1,
+      identity: { account: 'id' },
+    },
+    escalation: {
+      numbers: ['+254720000010'],
+      ...{
+        announce: said,
+        failed: said,
+        closed: said,
+        offer: said,
+        offerAccepted: said,
+        silentLine: said,
+        whisper: said,
+      },
+      message: Object.fromEntries(['name', 'about', 'number', 'noted', 'failed', 'only'].map((key) => [key, said])),
+    },
+    callbacks: { greeting: said, humanFirst: true, humanGreeting: said },
+    recording: { enabled: true, consent: said, notice: said },
+    outbound: { greeting: said, amd: { message: said } },
+    afterCall: { say: said },
+  })
+  const recorded = untranslated(agent).get('sw') ?? []
+  const noticed = untranslated({ ...agent, recording: { ...agent.recording, enabled: false } }).get('sw') ?? []
+  const named = [...recorded, ...noticed].map((path) => path.replace(/\.\d+/g, '.*'))
+  const all = pathsOfPhrases(agentJsonSchema()).filter((path) => !path.startsWith('offline.'))
+  t.same([...new Set(named)].sort(), [...new Set(all)].sort())
+  t.ok(all.length > 35)
+  t.end()
+})
+
 t.test('a misspelt key is named with its place and the key that was meant', async (t) => {
   const [fault, ...rest] = await faultsOf(minimal('bargeIn:\n  comitMs: 200\n'))
   t.match(

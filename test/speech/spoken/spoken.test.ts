@@ -65,6 +65,7 @@ t.test("the carrier's voice is told the language of the text that it gets", asyn
     [both, undefined, 'fifty shillings.', 'en-KE'],
     [both, 'sw-KE', 'shilingi hamsini.', 'sw-KE'],
     [both, 'fr', 'fifty shillings.', 'en-KE'],
+    [both, 'en-GB', 'fifty shillings.', 'en-KE'],
     [{ en: 'KES 50.' }, 'sw-KE', 'fifty shillings.', 'en-KE'],
     ['KES 50.', 'sw-KE', 'fifty shillings.', 'en-KE'],
     [{ sw: 'KES 50.' }, undefined, 'shilingi hamsini.', 'sw'],
