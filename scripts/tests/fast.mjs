@@ -11,7 +11,7 @@ const PER_PROCESS = 8
 const FIRST = ['workers', 'backends', 'media', 'gateway', 'security']
 const ALONE = new RegExp(
   `^test/(${[
-    'cli/(agent-reload|call-out|check-offline|demo|doctor|killed|serve|simulate|descriptors)',
+    'cli/(call-out|check-offline|demo|doctor|killed|serve|simulate|descriptors)',
     'console/.*',
     'fleet/(fleet|redis-store|supervisor)',
     'grafana/.*',
