@@ -165,6 +165,31 @@ t.test(
   },
 )
 
+t.test(
+  'a service that fails while the caller keys digits in: the next one answers what they entered, once',
+  async (t) => {
+    const [a, b] = [await openAi(t), await openAi(t)]
+    a.script.reply({ calls: [{ callId: 'call_a', name: 'collect_digits', args: { name: 'order' } }] })
+    b.script.reply(
+      { calls: [{ callId: 'call_b', name: 'collect_digits', args: { name: 'order' } }] },
+      { say: 'Thank you.', audioMs: 500 },
+    )
+    const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')])
+    utterance(backend)
+    const { callId } = await recorder.next('tool-call')
+    backend.sendText('Please key in your order number.', { role: 'agent', respond: false })
+    a.breakOff()
+    await recorder.next('failover')
+    await recorder.until('its own question', () => b.session.items.some(({ type }) => type === 'function_call'))
+    backend.toolResult(callId, { ok: true, value: { digits: '4127', by: 'keypad' } })
+    await recorder.until('its answer', () =>
+      recorder.all('turn-done').some(({ generation }) => recorder.audioMs(generation) === 500),
+    )
+    t.equal(JSON.stringify(b.session.items).split('4127').length - 1, 1, 'the digits arrived once')
+    t.equal(recorder.all('tool-call').length, 1, 'and the caller is not asked again')
+  },
+)
+
 t.test('a half-open connection is replaced when the caller has waited for stallMs', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   b.script.reply({ say: 'I am here.', audioMs: 300 })
