@@ -6,6 +6,7 @@ import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { propertiesOf, resolved, typesOf } from './json-schema.js'
 import type { JsonSchema } from './json-schema.js'
+import { mcpToolOf } from './mcp-definition.js'
 import { offeredTools } from './offered-tools.js'
 import { SEARCH_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
@@ -70,14 +71,19 @@ export interface AgentsView {
   readonly agents: readonly (AgentView & { readonly backends: readonly string[] })[]
 }
 
-export function agentView(agent: AgentDefinition, assets: AgentAssets): AgentView {
+/** @param fromServers  tools of its MCP servers that are up */
+export function agentView(
+  agent: AgentDefinition,
+  assets: AgentAssets,
+  fromServers: readonly GatewayTool[] = [],
+): AgentView {
   return {
     name: agent.name,
     version: agentVersion(agent, assets),
     description: masked(agent.description),
     languages: agent.languages,
     definition: redacted(agent, ''),
-    tools: toolViews(agent, assets),
+    tools: toolViews(agent, assets, fromServers),
     knowledgePassages: passagesOf(assets).length,
     hasSampleIdentity: Object.keys(agent.sample.identity).length > 0,
   }
@@ -104,10 +110,12 @@ export function agentVersion(agent: AgentDefinition, assets: AgentAssets): strin
   return version
 }
 
-function toolViews(agent: AgentDefinition, assets: AgentAssets): ToolView[] {
-  return triable(agent, assets).map(({ name, description, parameters }): ToolView => {
+function toolViews(agent: AgentDefinition, assets: AgentAssets, fromServers: readonly GatewayTool[]): ToolView[] {
+  return [...triable(agent, assets), ...fromServers].map(({ name, description, parameters }): ToolView => {
     const http = agent.tools.find((tool) => tool.name === name)
-    const { bind = {}, requires, sample = {} } = http ?? assets.codeTools.find((tool) => tool.name === name) ?? {}
+    const code = assets.codeTools.find((tool) => tool.name === name)
+    const { bind = {}, requires } = http ?? code ?? mcpToolOf(agent.mcp, name) ?? {}
+    const { sample = {} } = http ?? code ?? {}
     return {
       name,
       description: masked(description),
@@ -144,10 +152,11 @@ export function triable(agent: AgentDefinition, assets: AgentAssets): GatewayToo
   return offeredTools(agent, assets).filter(({ name }) => own.includes(name) || name === SEARCH_TOOL)
 }
 
-/** Whether a tool may change something. Nobody can know it of one in code. */
+/** Whether a tool may change something. Nobody can know it of one in code, or of one of an MCP server. */
 export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: string): boolean {
   const http = agent.tools.find((tool) => tool.name === name)
-  return http === undefined ? assets.codeTools.some((tool) => tool.name === name) : http.http.method !== 'GET'
+  if (http !== undefined) return http.http.method !== 'GET'
+  return assets.codeTools.some((tool) => tool.name === name) || mcpToolOf(agent.mcp, name) !== undefined
 }
 
 const HIDDEN = '…'

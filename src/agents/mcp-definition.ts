@@ -112,6 +112,11 @@ export function mcpToolName(server: string, tool: string): string {
   return `${server}_${tool.replace(/[^A-Za-z0-9_]/g, '_')}`
 }
 
+/** The tool of an agent's MCP servers that models know by that name. */
+export function mcpToolOf(servers: readonly McpServerDefinition[], name: string): McpToolDefinition | undefined {
+  return servers.flatMap((server) => server.tools.filter((tool) => mcpToolName(server.name, tool.name) === name))[0]
+}
+
 /** All names of tools that servers may give an agent, whether they are up or not. */
 export function mcpToolNames(servers: readonly McpServerDefinition[]): readonly string[] {
   return servers.flatMap(({ name, tools }) => tools.map((tool) => mcpToolName(name, tool.name)))

@@ -12,9 +12,13 @@ import type { HttpClient } from '../http/http-client.js'
 import type { Environment } from './template.js'
 import { propertiesOf, requiredOf, resolved, typesOf } from './json-schema.js'
 import type { JsonSchema, ToolParameters } from './json-schema.js'
+import { mcpToolOf } from './mcp-definition.js'
 import { ToolRunner } from './tool-runner.js'
 import type { ToolContext } from './tool.js'
 import { accountTool, missingIn } from './verification.js'
+
+/** Longest wait for the MCP servers of an agent. */
+const SERVERS_MS = 6000
 
 /** The result of trying one part of an agent. */
 interface Rehearsed {
@@ -36,6 +40,7 @@ export async function rehearse(
   business: Business | null = null,
 ): Promise<Rehearsed[]> {
   const runner = await ToolRunner.open(agent, assets, env, client)
+  await runner.useServers(SERVERS_MS)
   const identity = Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
   const context = (): ToolContext => ({
     ...pretended(agent, agent.sample.from, identity, 'dry-run'),
@@ -68,6 +73,11 @@ export async function rehearse(
   }
   for (const { name } of assets.codeTools)
     rehearsed.push({ ok: null, what: `${name}: in code, loads; it is not run here` })
+  for (const { name, parameters } of runner.serverTools()) {
+    const args = requiredOf(parameters).join(', ')
+    rehearsed.push({ ok: null, what: `${name}: of an MCP server, with ${args || 'no arguments'}; it is not run here` })
+  }
+  await runner.close()
   const passages = passagesOf(assets).length
   if (passages > 0) rehearsed.push({ ok: true, what: `knowledge: ${passages} passages` })
   return rehearsed
@@ -113,6 +123,20 @@ export async function tryTool(
   { tool, args, from, verified, send }: TrialOrder,
 ): Promise<TrialResult> {
   const runner = await ToolRunner.open(agent, assets, env, client)
+  if (mcpToolOf(agent.mcp, tool) !== undefined) await runner.useServers(SERVERS_MS)
+  try {
+    return await trial(runner, agent, assets, { tool, args, from, verified, send })
+  } finally {
+    await runner.close()
+  }
+}
+
+async function trial(
+  runner: ToolRunner,
+  agent: AgentDefinition,
+  assets: AgentAssets,
+  { tool, args, from, verified, send }: TrialOrder,
+): Promise<TrialResult> {
   const identity = verified && Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
   const context = pretended(agent, from ?? agent.sample.from, identity, `try-${randomUUID()}`)
   const dry = !send && mayChange(agent, assets, tool)

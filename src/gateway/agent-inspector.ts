@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { triable } from '../agents/agent-view.js'
+import { mcpToolNames } from '../agents/mcp-definition.js'
 import type { AgentsView } from '../agents/agent-view.js'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { TrialOrder, TrialResult } from '../agents/rehearsal.js'
@@ -131,7 +132,7 @@ export class AgentInspector implements AgentsHere {
     const hosted = agents.get(name)
     if (hosted === undefined) throw new GatewayError('AGENT_UNKNOWN', 'there is no agent of that name')
     const { definition: agent, assets = NO_ASSETS } = hosted
-    const tools = triable(agent, assets).map((tool) => tool.name)
+    const tools = [...triable(agent, assets).map((tool) => tool.name), ...mcpToolNames(agent.mcp)]
     if (!tools.includes(order.tool)) {
       const allowed = tools.length === 0 ? '(none)' : tools.join(', ')
       throw new GatewayError('TOOL_UNKNOWN', `this agent has no such tool; allowed: ${allowed}`)

@@ -5,6 +5,8 @@ import type { AgentFileView, AgentsView } from '../agents/agent-view.js'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { readAgents } from '../agents/loader.js'
+import { ToolRunner } from '../agents/tool-runner.js'
+import type { GatewayTool } from '../call/gateway-tools.js'
 import { tryTool } from '../agents/rehearsal.js'
 import type { TrialOrder } from '../agents/rehearsal.js'
 import type { Environment } from '../agents/template.js'
@@ -16,6 +18,9 @@ import { HttpClient } from '../http/http-client.js'
  * Shows the agents and their folder to an operator, or tries one tool: one task, one answer, and the thread ends. A thread of its own, because
  * reading takes tenths of a second, a tool in code may block, and its environment is not the gateway's.
  */
+
+/** Longest wait for the MCP servers of an agent that is shown. */
+const SERVERS_VIEW_MS = 2000
 
 /** An agent as new calls get it. */
 interface LoadedAgent {
@@ -66,8 +71,30 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
     if (!(thrown instanceof GatewayError)) throw thrown
     folderFault = masked(thrown.message)
   }
-  const agents = loaded.map(({ definition, assets, backends }) => ({ ...agentView(definition, assets), backends }))
+  const agents = await Promise.all(
+    loaded.map(async ({ definition, assets, backends }) => {
+      const fromServers = definition.mcp.length === 0 ? [] : await serverTools(definition, assets, env)
+      return { ...agentView(definition, assets, fromServers), backends }
+    }),
+  )
   return { watched, files, folderFault, agents }
+}
+
+/** What the MCP servers of an agent offer now; nothing of one that is down. */
+async function serverTools(
+  definition: AgentDefinition,
+  assets: AgentAssets,
+  env: Environment,
+): Promise<readonly GatewayTool[]> {
+  const client = new HttpClient()
+  const runner = await ToolRunner.open(definition, assets, env, client)
+  try {
+    await runner.useServers(SERVERS_VIEW_MS)
+    return runner.serverTools()
+  } finally {
+    await runner.close()
+    client.close()
+  }
 }
 
 assert(parentPort !== null, 'this is a worker thread')

@@ -7,6 +7,10 @@ import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
 import type { McpNews } from '../../src/agents/mcp-server.js'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import { rehearse } from '../../src/agents/rehearsal.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import { AgentInspector } from '../../src/gateway/agent-inspector.js'
 import { CallerIdentity } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -145,6 +149,41 @@ t.test('a tool that gets sensitive digits is called by the gateway alone', async
     ['every_get_sum'],
   )
   t.match(await runner.run('every_echo', { message: '1234' }, context()), { ok: true })
+})
+
+t.test('tools of a server are shown and tried from the console, and named by mkondo check --tools', async (t) => {
+  const agent = agentSchema.parse({
+    version: 1,
+    name: 'a',
+    instructions: 'x',
+    mcp: [{ name: 'every', command: [process.execPath, EVERYTHING, 'stdio'], tools: ['get-sum'] }],
+  })
+  const hosted = { definition: agent, shares: allCallsOn('embedded') }
+  const dir = t.testdir({})
+  const options = { dir, watched: false, env: {}, workerEnv: { PATH: process.env['PATH'] ?? '' }, speech: false }
+  const desk = new AgentInspector({ agents: new Map([['a', hosted]]), ...options })
+  const { agents } = await desk.view()
+  t.match(agents[0]?.tools, [
+    {
+      name: 'every_get_sum',
+      arguments: { a: { type: 'number' }, b: { type: 'number' } },
+      changes: true,
+      request: null,
+    },
+  ])
+  const order = { tool: 'every_get_sum', args: { a: 2, b: 3 }, from: null, verified: false }
+  t.match(await desk.tryTool('a', { ...order, send: false }), { dry: true, ok: null, value: null })
+  const { dry, ok, value } = await desk.tryTool('a', { ...order, send: true })
+  t.match({ dry, ok }, { dry: false, ok: true })
+  t.match(JSON.stringify(value), /5/)
+  await t.rejects(desk.tryTool('a', { ...order, tool: 'every_echo', send: true }), {
+    message: /allowed: every_get_sum/,
+  })
+  const client = new HttpClient()
+  t.teardown(() => client.close())
+  t.same(await rehearse(agent, NO_ASSETS, {}, client), [
+    { ok: null, what: 'every_get_sum: of an MCP server, with a, b; it is not run here' },
+  ])
 })
 
 t.test('a server that is down takes its tools away, and puts them back', async (t) => {
