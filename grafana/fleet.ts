@@ -388,6 +388,58 @@ export function fleet(): DashboardBuilder {
             THIRD,
             [{ expr: quantile(0.95, 'mkondo_tool_wait_seconds', 'tool, outcome'), legend: '{{tool}} {{outcome}}' }],
           ),
+          curves(
+            {
+              title: 'Tools whose outcome is not known yet',
+              about: 'Tool calls that wait, those whose caller has left included.',
+              unit: 'short',
+            },
+            THIRD,
+            [{ expr: `sum by (instance) (mkondo_tool_waits_pending{${NODE}})`, legend: '{{instance}}' }],
+          ),
+          curves(
+            {
+              title: 'Outcomes of tools that wait',
+              about: 'Posts to continuation URLs and polls, by result. Conflicts are two outcomes of one request.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_tool_continuations_total', 'result'), legend: 'posted: {{result}}' },
+              { expr: rate('mkondo_tool_polls_total', 'result'), legend: 'polled: {{result}}' },
+            ],
+          ),
+          curves(
+            {
+              title: 'MCP servers',
+              about:
+                'How often servers of tools went up and down or changed their list, and attempts to connect that failed.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              {
+                expr: rate('mkondo_mcp_server_events_total', 'agent, server, event'),
+                legend: '{{agent}} {{server}} {{event}}',
+              },
+              {
+                expr: rate('mkondo_mcp_connect_failures_total', 'agent, server'),
+                legend: '{{agent}} {{server}} not reached',
+              },
+            ],
+          ),
+          curves(
+            {
+              title: 'Listeners',
+              about: 'Operators who listen to live calls, and tenths of a second that slow ones lose in each second.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: `sum by (instance) (mkondo_listeners{${NODE}})`, legend: '{{instance}}' },
+              { expr: rate('mkondo_listen_messages_dropped_total', 'instance'), legend: '{{instance}} lost' },
+            ],
+          ),
           curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
           ]),

@@ -774,6 +774,10 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
     for (const tool of definition.tools)
       if (tool.waits !== undefined)
         for (const outcome of ['succeeded', 'failed', 'expired']) waits.seconds({ tool: tool.name, outcome })
+    for (const { name: server } of definition.mcp) {
+      for (const event of ['up', 'down', 'changed']) metrics.mcpServerEvents({ agent, server, event })
+      metrics.mcpConnectFailures({ agent, server })
+    }
     for (const backend of namesIn(shares)) {
       if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
       for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])

@@ -35,13 +35,17 @@ const REMINDERS = {
   csv: 'to\n+254700000099\n',
 }
 
-/** Takes payments by a tool that waits, in two stages, and places calls. */
+// The protocol's own server for clients to be tried with.
+const EVERYTHING = join(packageRoot(), 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')
+
+/** Takes payments by a tool that waits, in two stages, has a tool of an MCP server, and places calls. */
 const payingAgent = (payUrl: string): AgentParts => ({
   outbound: { from: OUR_NUMBER },
   stages: {
     pay: { instructions: 'Take the payment.', next: { paid: { on: { tool: 'request_payment' } } } },
     paid: { instructions: 'Say thank you.', final: true },
   },
+  mcp: [{ name: 'every', command: [process.execPath, EVERYTHING, 'stdio'], tools: ['echo'] }],
   tools: [
     {
       name: 'request_payment',
