@@ -93,8 +93,11 @@ function budgetFault(
     return `budget: the agent ${agent.name} takes no messages, which are all that is left beyond it; allowed: an agent with callback in escalation.strategies, and escalation.message`
   try {
     resolveBackend(agent.name, TAKES_MESSAGES, settings, agent.backends)
-    if (budget.cheaper !== undefined) resolveBackend(agent.name, budget.cheaper.backend, settings, agent.backends)
-    return null
+    if (budget.cheaper === undefined) return null
+    const cheaper = resolveBackend(agent.name, budget.cheaper.backend, settings, agent.backends)
+    return cheaper === 'embedded' && agent.offline === null
+      ? `budget: the agent ${agent.name} has no offline dialogue, which the embedded backend needs`
+      : null
   } catch (thrown) {
     return `budget: ${messageOf(thrown)}`
   }

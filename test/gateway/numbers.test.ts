@@ -269,6 +269,8 @@ t.test('a budget that could not be counted, or would leave callers without an an
   const file = join(env['NUMBERS_FILE'] ?? '', 'all.yaml')
   await writeFile(file, fileOf(entryOf(1, BUDGET.replace('cascade', 'openay'))))
   await t.rejects(open(env), { message: /unknown backend openay; allowed: auto, openai/ })
+  await writeFile(file, fileOf(entryOf(1, BUDGET.replace('cascade', 'embedded'))))
+  await t.rejects(open(env), { message: /the agent desk has no offline dialogue/ })
   await writeFile(file, fileOf(entryOf(1, BUDGET.replace('1000', '0'))))
   await t.rejects(open(env), { message: /budget\.perDay/ })
 })
