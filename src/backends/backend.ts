@@ -47,6 +47,12 @@ export interface BackendCapabilities {
    * @defaultValue `true`
    */
   readonly changesTools?: boolean
+  /**
+   * A text of the gateway's (`sendText` as `system`) reaches a model, which can say what is in it. False: a script has words
+   * for what it asked for itself, and for nothing else.
+   * @defaultValue `true`
+   */
+  readonly readsTexts?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
@@ -87,6 +93,11 @@ export interface ToolLedgerEntry {
   readonly args: Readonly<Record<string, unknown>>
   readonly ok: boolean
   readonly result: unknown
+  /**
+   * The result only says that the outcome comes later.
+   * @defaultValue `false`
+   */
+  readonly pending?: true
 }
 
 /** What a backend gets in `connect`. Plain data: it crosses threads by structured clone. */

@@ -264,8 +264,8 @@ export class CallBackend implements Backend, CandidateListener {
   get capabilities(): BackendCapabilities {
     const { capabilities } = this.#candidates
     if (this.#primary === null) return capabilities
-    const { name, changesSpeed = false } = this.#primary.backend.capabilities
-    return { ...capabilities, name, changesSpeed }
+    const { name, changesSpeed = false, readsTexts = true } = this.#primary.backend.capabilities
+    return { ...capabilities, name, changesSpeed, readsTexts }
   }
 
   // --- the call's side --------------------------------------------------------------------------------------
@@ -370,7 +370,9 @@ export class CallBackend implements Backend, CandidateListener {
     const primary = this.#primary
     if (this.#over || primary === null) return false
     const inners = this.#history.toolSettled(callId, reply).flatMap((id) => primary.inner(id) ?? [])
-    return inners.some((inner) => primary.backend.toolOutcome?.(inner, reply) === true)
+    const taken = inners.some((inner) => primary.backend.toolOutcome?.(inner, reply) === true)
+    if (taken) this.#history.outcomeTaken(callId)
+    return taken
   }
 
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
@@ -573,7 +575,9 @@ export class CallBackend implements Backend, CandidateListener {
     // The answer goes on after a call whose result is not spoken about.
     if (answer !== undefined && waitOf(event) === 'now') answer.toolCalls++
     this.#stall.stop()
-    const known = this.#repeating && event.invalid === undefined ? history.toolCalledAgain(event) : null
+    // A dialogue asks in its own order, perhaps long after it took over.
+    const again = this.#repeating || (session.candidate.scripted === true && history.owes(event))
+    const known = again && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
       history.toolCalled(event)
       return this.#emit(event)

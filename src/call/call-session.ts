@@ -706,6 +706,9 @@ export class CallSession {
         return this.#toolPending(input.callId, input.waitMs)
       case 'tool-outcome':
         return this.#toolOutcome(input.callId, input.status, input.value)
+      case 'tool-untold':
+        this.#waits.cannotBeTold(input.callId)
+        return this.#clear('answer')
       case 'item-started':
         return this.#itemStarted(input.itemId, input.sentAtMs)
       case 'item-heard':

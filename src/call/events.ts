@@ -93,6 +93,8 @@ export const callInputSchema = z
       status: z.enum(['progress', 'succeeded', 'failed']),
       value: z.unknown().default(null),
     }),
+    /** The backend has no words for the outcome that it was given. */
+    z.object({ type: z.literal('tool-untold'), callId: z.string() }),
     /** Playout: the first sample of an item went to the carrier's socket. */
     z.object({ type: z.literal('item-started'), itemId: z.string(), sentAtMs: z.number() }),
     /** Playout: the caller has heard the last sample of an item. */

@@ -150,6 +150,12 @@ export class PendingTools {
     this.#telling = { wait, afterGeneration, itemId: null }
   }
 
+  /** The backend has no words for it: who has not heard it gets it as a message when the call is over. */
+  cannotBeTold(callId: string): void {
+    const wait = this.#waits.find((one) => one.callId === callId)
+    if (wait !== undefined) this.said(wait)
+  }
+
   /** The gateway has said it, or nobody needs to: as far as this outcome goes. */
   said(wait: Wait): void {
     wait.outcome = null

@@ -408,6 +408,7 @@ export function resumedTools({ checkpoint, log }: SessionResume): {
   args: Readonly<Record<string, unknown>>
   ok: boolean
   result: unknown
+  pending?: true
 }[] {
   return [
     ...log.toolCalls
@@ -419,7 +420,14 @@ export function resumedTools({ checkpoint, log }: SessionResume): {
     }),
     ...(checkpoint.waits ?? [])
       .filter(({ state }) => state === 'waiting')
-      .map(({ callId, name, args }) => ({ callId, name, args, ok: true, result: STILL_PENDING })),
+      .map(({ callId, name, args }) => ({
+        callId,
+        name,
+        args,
+        ok: true,
+        result: STILL_PENDING,
+        pending: true as const,
+      })),
   ]
 }
 

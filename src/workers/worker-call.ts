@@ -549,9 +549,11 @@ export class WorkerCall implements BackendSink {
         return this.#backend.toolResult(output.callId, replyOf(output))
       case 'backend-tool-outcome': {
         const { callId, ok, value, text, respond } = output
-        if (this.#backend.toolOutcome?.(callId, { ok, value }) !== true)
-          this.#backend.sendText(text, { role: 'system', respond })
-        return
+        if (this.#backend.toolOutcome?.(callId, { ok, value }) === true) return
+        if (this.#backend.capabilities.readsTexts !== false)
+          return this.#backend.sendText(text, { role: 'system', respond })
+        // The session is not entered again while it is left.
+        return queueMicrotask(() => this.#guard(() => this.#handle({ type: 'tool-untold', callId })))
       }
       case 'wait':
         return this.#post({ type: 'tool-wait', callId: output.callId, state: output.state })

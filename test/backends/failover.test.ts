@@ -139,6 +139,36 @@ t.test('a tool that was run for the first backend is not run for the second', as
   t.equal(line.backend.stats.toolsSpared, 1)
 })
 
+t.test('a dialogue that takes over while a tool waits takes no pending answer for an outcome', async (t) => {
+  for (const early of [true, false]) {
+    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+    const line = new Line(t, [], { candidates: [{ create: a.create }, { create: b.create, scripted: true }] })
+    await line.connect()
+    await line.greeted(a)
+    await line.speech(800)
+    const pay = ['charge', { order: '4127' }] as const
+    a.now.call(2, 'call_1', ...pay)
+    const callId = line.recorder.all('tool-call')[0]?.callId ?? ''
+    line.backend.toolResult(callId, { ok: true, value: { pending: true }, pending: true })
+    a.now.die()
+    await settled()
+    t.match(b.now.session?.toolLedger, [{ name: 'charge', pending: true }])
+    const taken: string[] = []
+    Object.assign(b.now, { toolOutcome: (inner: string) => taken.push(inner) > 0 })
+    b.now.answer(1, 'Where were we?', 500)
+    const paid = { ok: true, value: { receipt: 'QX1' } }
+    if (early) t.equal(line.backend.toolOutcome(callId, paid), false, 'it has not asked')
+    b.now.call(2, 'offline-1', ...pay)
+    t.match(b.now.fed.at(-1), { callId: 'offline-1', reply: early ? paid : { pending: true } })
+    if (!early) t.equal(line.backend.toolOutcome(callId, paid), true)
+    t.same(taken, early ? [] : ['offline-1'])
+    t.equal(line.recorder.all('tool-call').length, 1, 'nothing is asked for twice')
+    b.now.answer(3, 'It is paid.', 500)
+    b.now.call(4, 'offline-2', ...pay)
+    t.equal(line.recorder.all('tool-call').length, 2, 'after its outcome the same call is another one')
+  }
+})
+
 t.test('the result of a tool that still runs goes to the second backend, as a result or as a text', async (t) => {
   for (const asks of [true, false]) {
     const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]

@@ -164,6 +164,18 @@ t.test('progress is news for the model, and no outcome', async (t) => {
   t.same(rig.toolCalls, [])
 })
 
+t.test('a backend without words for an outcome has not told it: it goes out when the call is over', async (t) => {
+  const rig = waiting()
+  rig.in(succeeded)
+  rig.run(100)
+  rig.in({ type: 'tool-untold', callId: 't1' })
+  rig.answer(3, 'a3', 800, 'What else can I do?')
+  rig.run(20_000)
+  t.same(rig.all('wait'), [], 'the caller has not heard it')
+  t.equal(rig.all('backend-tool-outcome').length, 1, 'and it is not tried again')
+  t.match(rig.session.checkpoint().waits, [{ callId: 't1', state: 'settled' }], 'but by whoever takes the call over')
+})
+
 t.test('another worker goes on waiting, and gets the outcome that nobody was told', async (t) => {
   const before = waiting()
   const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))

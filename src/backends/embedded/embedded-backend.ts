@@ -128,6 +128,7 @@ export class EmbeddedBackend implements Backend {
     serverVad: false,
     truncate: true,
     weighsSpeech: true,
+    readsTexts: false,
     maxSessionMs: null,
   }
 
@@ -427,7 +428,7 @@ export class EmbeddedBackend implements Backend {
         greeting: session.greeting ?? '',
         humans: { there: session.humansThere ?? true },
       },
-      answered: this.#resumed === null ? session.toolLedger : [],
+      answered: this.#resumed === null ? session.toolLedger.filter(({ pending = false }) => !pending) : [],
       resume: this.#resumed?.dialogue ?? null,
       language: session.language,
       ...(session.today === undefined ? {} : { today: session.today }),

@@ -119,21 +119,31 @@ export class CallHistory {
   /** Takes over the history and the tool results of `session`. */
   begin(session: BackendSession): void {
     this.#words = new SpokenWords(session.history)
-    this.#tools = session.toolLedger.slice(-BACKEND_TOOL_CALLS_KEPT).map(({ callId, name, args, ok, result }) => ({
-      callId,
-      name,
-      args,
-      waited: 'now',
-      reply: { ok, value: result },
-      joined: [],
-      answer: 0,
-    }))
+    this.#tools = session.toolLedger
+      .slice(-BACKEND_TOOL_CALLS_KEPT)
+      .map(({ callId, name, args, ok, result, pending }) => ({
+        callId,
+        name,
+        args,
+        waited: 'now',
+        reply: { ok, value: result, ...(pending === undefined ? {} : { pending }) },
+        owed: pending === true,
+        joined: [],
+        answer: 0,
+      }))
   }
 
   /** The history for a session that connects now, without the words whose audio will be replayed. */
   get known(): { readonly history: readonly HistoryEntry[]; readonly toolLedger: readonly ToolLedgerEntry[] } {
     const toolLedger = this.#tools.flatMap(({ callId, name, args, reply }) =>
-      reply === null ? [] : [{ callId, name, args, ok: reply.ok, result: reply.value }],
+      reply === null
+        ? []
+        : [
+            {
+              ...{ callId, name, args, ok: reply.ok, result: reply.value },
+              ...(reply.pending === undefined ? {} : { pending: reply.pending }),
+            },
+          ],
     )
     return { history: this.#words.history((order) => this.#isOpen(order)), toolLedger }
   }
@@ -235,6 +245,7 @@ export class CallHistory {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call === undefined || call.reply !== null) return null
     call.reply = reply
+    call.owed = reply.pending === true
     call.answer = ++this.toolAnswers
     this.activity++
     return {
@@ -329,7 +340,7 @@ export class CallHistory {
 
   toolCalled(event: EventOf<'tool-call'>): void {
     const { callId, name, args } = event
-    this.#tools.push({ callId, name, args, waited: waitOf(event), reply: null, joined: [], answer: 0 })
+    this.#tools.push({ callId, name, args, waited: waitOf(event), reply: null, owed: false, joined: [], answer: 0 })
     if (this.#tools.length > BACKEND_TOOL_CALLS_KEPT) this.#tools.shift()
   }
 
@@ -340,8 +351,20 @@ export class CallHistory {
   toolCalledAgain({ callId, name, args }: EventOf<'tool-call'>): ToolReply | 'running' | null {
     const known = this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))
     if (known === undefined) return null
-    if (known.reply === null) known.joined.push(callId)
+    if (known.reply === null || known.reply.pending === true) known.joined.push(callId)
+    else known.owed = false
     return known.reply ?? 'running'
+  }
+
+  /** A call of that tool with these arguments waits for its outcome, or no backend has taken it. */
+  owes({ name, args }: EventOf<'tool-call'>): boolean {
+    return this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))?.owed === true
+  }
+
+  /** A backend has taken the outcome of a pending call as its result. */
+  outcomeTaken(callId: string): void {
+    const call = this.#tools.findLast((one) => one.callId === callId)
+    if (call !== undefined) call.owed = false
   }
 
   /** The outcome of a pending call: a session that takes over gets it as the call's result. @returns the call's ids */
@@ -468,6 +491,8 @@ interface ToolCall {
   readonly args: Readonly<Record<string, unknown>>
   readonly waited: ToolWait
   reply: ToolReply | null
+  /** Its outcome comes later, or has come and no backend has taken it. */
+  owed: boolean
   /** Calls of a later session that wait for the same result. */
   readonly joined: string[]
   /** `CallHistory.toolAnswers` when its result came; 0 without a result, and for a result from the session's ledger. */
