@@ -71,7 +71,7 @@ import type { Wait } from './pending-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
 import { Stages } from './stages.js'
 import { ToolLedger } from './tool-ledger.js'
-import { asksToCancel, asksToWait, askedIn, isSmallTalk, saysNo } from './turn-words.js'
+import { asksToCancel, asksToWait, askedIn, isSmallTalk, isYesNo, saysNo } from './turn-words.js'
 import type { Asked } from './turn-words.js'
 import { SPEECH_MS_PER_CHARACTER, Transcript, heardPart } from './transcript.js'
 import { Turns } from './turns.js'
@@ -229,6 +229,8 @@ const CONSENT_SPEECH_MS = 4000
 const CONSENT_POLL_MS = 100
 /** A no by key; YES_DIGIT is a yes. */
 const NO_DIGIT = '2'
+/** To the model, whose own answer was cut off. */
+const ANSWER_FIRST_TEXT = 'Greet the caller in a word or two, and answer what they have just said.'
 /** To the model: nothing that it says has to come back to it. */
 const REFUSED_TEXT =
   'The caller has just said that they do not want to be recorded, and was told that nothing of this call is kept. Do not ask why.'
@@ -366,6 +368,10 @@ export class CallSession {
   #consentItemId: string | null = null
   /** When it was heard. */
   #consentHeardAtMs = Infinity
+  /** The backend began to answer before it was known what the caller had said, and was interrupted. */
+  #consentInterrupted = false
+  /** The caller has asked for something already: it is answered, and takes the place of the greeting. */
+  #answersFirst = false
   /** It is not yet known who took the outbound call: the agent is silent and does not listen. */
   #amd = false
 
@@ -1073,8 +1079,8 @@ export class CallSession {
     this.#mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
     if (!heard || refusal === null || this.#state !== 'connecting') return this.#consentSettled(heard)
     this.#consent = 'answer'
-    // A backend that answers of itself is not asked yet.
-    this.#agentSpeech.close()
+    // A backend that ends turns of itself answers before the words are known: not yet. Others answer what is known.
+    if (this.#options.serverVad) this.#agentSpeech.close()
     this.#consentHeardAtMs = this.#nowMs
     this.#in('consent', refusal.waitMs)
   }
@@ -1092,7 +1098,11 @@ export class CallSession {
   /** A no counts while the text is said, anything else after it. */
   #consentWords(text: string): void {
     const refused = saysNo(text)
-    if (refused || this.#consent === 'answer') this.#consentAnswered(refused)
+    if (!refused && this.#consent !== 'answer') return
+    // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
+    const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
+    this.#answersFirst = asks || !this.#options.serverVad
+    this.#consentAnswered(refused)
   }
 
   /** @returns whether the digit was an answer */
@@ -1107,8 +1117,10 @@ export class CallSession {
     const { refusal } = this.#options
     if (!this.#consenting || refusal === null) return false
     this.#clear('consent')
-    this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
-    if (this.#state === 'connecting') this.#agentSpeech.open()
+    if (this.#options.serverVad) {
+      this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
+      if (this.#state === 'connecting') this.#agentSpeech.open()
+    }
     if (refused) {
       this.#mark('recording', 'the caller said no')
       this.#out({ type: 'recording-refused' })
@@ -1160,6 +1172,14 @@ export class CallSession {
       return this.#askForOwedResponse()
     }
     this.#greeted = true
+    if (this.#answersFirst) {
+      this.#mark('answers-first')
+      this.#agentSpeech.greetingOver()
+      // Otherwise it answers what it has just heard of itself.
+      if (this.#consentInterrupted)
+        this.#out({ type: 'backend-text', text: ANSWER_FIRST_TEXT, role: 'system', respond: true })
+      return this.#in('answer', this.#options.answerTimeoutMs)
+    }
     this.#mark('kick-off')
     this.#out({ type: 'backend-text', text: this.#options.kickOffText, role: 'system', respond: true })
     this.#in('answer', this.#options.answerTimeoutMs)
@@ -1298,6 +1318,7 @@ export class CallSession {
         if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
         else if (this.#greetedInstead || this.#asksToWait || this.#collection !== null || this.#consent === 'answer') {
           if (this.#greetedInstead) this.#mark('greeting-too-late')
+          this.#consentInterrupted ||= this.#consent === 'answer'
           this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
         }
         return

@@ -123,7 +123,8 @@ export function endsUnfinished(text: string): boolean {
   return ending === 'joins' || ending === 'hesitations' || ending === 'stems'
 }
 
-function isYesNo(text: string): boolean {
+/** A yes or a no, and nothing else. */
+export function isYesNo(text: string): boolean {
   const { left, phrases } = withoutPhrases(text, YES_NO)
   return phrases > 0 && withoutPhrases(left, BESIDE_YES_NO).left === ''
 }

@@ -283,7 +283,7 @@ function asked(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
 }
 
 t.test('a caller may say no to the recording, and the conversation begins without it', async (t) => {
-  const rig = asked()
+  const rig = asked({ serverVad: true })
   t.same(rig.all('recording-announced'), [], 'not before the answer')
   t.equal(rig.session.state, 'connecting')
   rig.run(500)
@@ -308,6 +308,16 @@ t.test('a caller may say no to the recording, and the conversation begins withou
     rig.all('mark').filter(({ name }) => name === 'recording'),
     [{ detail: 'the caller was told' }, { detail: 'the caller said no' }],
   )
+
+  const own = asked()
+  own.speak(400)
+  own.toolCall('t1', 'find_order')
+  t.match(own.all('run-tool'), [{ callId: 't1' }], 'what a backend begins in the meantime is not lost')
+  own.run(700)
+  own.heardWords('No.')
+  own.backend({ type: 'turn-start', generation: 1 })
+  t.ok(own.audio(1, 'a1', 500), 'one whose turns we end answers the no of itself')
+  t.notOk(own.all('backend-text').some(({ text }) => text === 'greet'))
 })
 
 t.test('who says nothing, or something else, is recorded; in every language a no is one', async (t) => {
@@ -333,6 +343,21 @@ t.test('who says nothing, or something else, is recorded; in every language a no
     t.equal(rig.all('recording-announced').length === 1, !refused, words)
     t.equal(rig.session.state, 'live')
   }
+  const asking = asked()
+  asking.heardWords('Where is my order?')
+  t.same(
+    asking.all('backend-text').map(({ text }) => text),
+    ['This call is recorded. Say no if you mind.'],
+    'its own answer comes',
+  )
+  asking.backend({ type: 'turn-start', generation: 1 })
+  t.ok(asking.audio(1, 'a1', 500))
+  const hasty = asked({ serverVad: true })
+  hasty.backend({ type: 'turn-start', generation: 1 }) // of itself, before its words are known
+  hasty.heardWords('Where is my order?')
+  t.match(hasty.all('backend-text').at(-1), { text: /answer what they have just said/, respond: true })
+  t.notOk(hasty.audio(1, 'a1', 500))
+  t.ok(hasty.audio(2, 'a2', 500))
   const inSwahili = asked({ languages: ['sw', 'en'] })
   inSwahili.heardWords('Hapana.')
   t.same(inSwahili.texts(), ['Simu hii inarekodiwa. Ukikataa sema hapana.', 'Hatutahifadhi.'])
