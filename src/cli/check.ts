@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { NO_ASSETS, passagesOf } from '../agents/assets.js'
 import { stageEntries } from '../agents/backend-options.js'
 import type { Business } from '../agents/business.js'
+import { consentOf } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
@@ -84,6 +85,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   for (const use of portsOf(places)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...(await carrierFindings(config, agents.definitions)))
+  findings.push(...noticeFindings(config, agents.definitions))
   findings.push(...exposureFindings(config), ...currencyFindings(config), ...fleetFindings(config, count))
   const ready = findings.every(({ ok }) => ok !== false)
   if (options.json === true) out(json({ ready, findings }))
@@ -215,6 +217,15 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
   return findings
 }
 
+/** Agents whose callers are not told that their words are kept. */
+function noticeFindings({ keepCalls, recordsTranscript }: Config, definitions: readonly AgentDefinition[]): Finding[] {
+  if (!keepCalls || recordsTranscript === 'none') return []
+  const silent = definitions.filter((agent) => !agent.recording.enabled && consentOf(agent) === null)
+  if (silent.length === 0) return []
+  const names = silent.map(({ name }) => name).join(', ')
+  return [{ ok: null, what: `callers of ${names} are not told that their words are kept (recording.notice)` }]
+}
+
 /** Whether the bucket takes an object, gives it back and deletes it; and for how many days its objects are kept. */
 async function storageFinding(config: Config, definitions: readonly AgentDefinition[]): Promise<Finding> {
   try {
@@ -233,7 +244,7 @@ async function storageFinding(config: Config, definitions: readonly AgentDefinit
     const rules = `recordings ${of(config.recordingsKeepDays, 'recordingsDays')}; records ${of(config.recordsKeepDays, 'recordsDays')}`
     return { ok: true, what: `STORAGE_BUCKET ${storage.bucket.bucket} takes objects; it needs rules for ${rules}` }
   } catch (thrown) {
-    return { ok: false, what: `STORAGE_BUCKET: ${messageOf(thrown)}` }
+    return { ok: false, what: thrown instanceof GatewayError ? thrown.message : `STORAGE_BUCKET: ${messageOf(thrown)}` }
   }
 }
 

@@ -13,6 +13,7 @@ import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { command } from '../support/command.js'
 import { onlyUws } from '../support/only-uws.js'
+import { S3_BUCKET, S3_CREDENTIALS, startS3 } from '../support/s3.js'
 
 const FOLDER = t.testdir()
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
@@ -41,6 +42,24 @@ t.test('settings with which a gateway would start pass the check', async (t) => 
   t.equal(code, 0, output)
   t.match(output, /ok +agents: order-status on embedded/)
   t.match(output, /unsigned ones are accepted/)
+})
+
+t.test('a bucket is written to, read and deleted from, and the days of its objects are named', async (t) => {
+  const s3 = await startS3(t, join(FOLDER, 's3'))
+  const env = {
+    ...{ PORT: '0', OPS_PORT: '0', STORAGE_URL: s3.url, STORAGE_BUCKET: S3_BUCKET },
+    STORAGE_KEYS: Buffer.alloc(32, 1).toString('base64'),
+    STORAGE_ACCESS_KEY_ID: S3_CREDENTIALS.accessKeyId,
+    STORAGE_SECRET_ACCESS_KEY: S3_CREDENTIALS.secretAccessKey,
+  }
+  const fine = await check(env, '--with-shop')
+  t.equal(fine.code, 0, fine.output)
+  t.match(fine.output, /ok +STORAGE_BUCKET calls takes objects; it needs rules for recordings 30d; records 90d/)
+  t.equal(s3.objects().size, 0)
+  const wrong = await check({ ...env, STORAGE_BUCKET: 'none' }, '--with-shop')
+  t.equal(wrong.code, 2)
+  t.match(wrong.output, /NOT OK +STORAGE_BUCKET: .*bucket/i)
+  t.notMatch(wrong.output, /S3RVER|AQEBAQ/)
 })
 
 t.test('a Node for which there is no native module is found before a start', async (t) => {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -55,6 +55,35 @@ t.test('the shipped scenarios that need no sound pass, in far less time than the
     testsuites: Record<string, unknown>
   }
   t.match(suites.testsuites, { '@tests': String(files), '@failures': '0', '@skipped': '4' })
+})
+
+t.test('in a whole call a no, in either language, is obeyed, and a question instead of it is answered', async (t) => {
+  const agents = join(folder, 'refusable')
+  await cp(join(packageRoot(), 'agents'), agents, { recursive: true })
+  const consent = `{ en: 'This call is recorded. Say no if you mind.', sw: 'Inarekodiwa.' }`
+  await appendFile(
+    join(agents, 'order-status.yaml'),
+    `\nrecording:\n  enabled: true\n  consent: ${consent}\n  refusal: {}\n`,
+  )
+  const kept = 'nothing of this call is kept'
+  const ask = (say: string): string => `{ say: '${say}', heard: mind }`
+  const order = `{ say: 'Where is my order?', heard: order number }`
+  const files = await Promise.all([
+    scenarioFile(
+      'no',
+      `version: 1\nagent: order-status\ncaller: { steps: [${ask('No.')}, ${order}] }\nexpect: { said: ${kept} }\n`,
+    ),
+    scenarioFile(
+      'hapana',
+      `version: 1\nagent: order-status\ncaller: { steps: [${ask('Hapana.')}] }\nexpect: { said: ${kept} }\n`,
+    ),
+    scenarioFile(
+      'asks',
+      `version: 1\nagent: order-status\ncaller: { steps: [${ask('Where is my order?')}] }\nexpect: { neverSaid: ${kept}, said: out for delivery }\n`,
+    ),
+  ])
+  const { code, out } = await simulate([...files, '--agents', agents])
+  t.equal(code, 0, out)
 })
 
 t.test('a failed expectation is shown with the conversation around it, and the run exits with 1', async (t) => {
