@@ -21,6 +21,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import type { CallStart } from '../../src/workers/call-messages.js'
 import { instructionsOf, toolSpecs } from '../../src/workers/call-setup.js'
 import { callOf } from '../../src/workers/kept-call.js'
+import type { CallKeeping, KeptSource } from '../../src/workers/main-thread-context.js'
 import { api, context, json, runner } from '../agents/tool-rig.js'
 import { sid, startHost, TestLine, until } from '../support/host.js'
 
@@ -309,6 +310,28 @@ t.test('a call keeps the backend that the budget of its number gave it, wherever
   t.equal(next.row().backend, 'embedded')
   next.hangup('operator-hangup', 'the test is over', false)
   t.match(await test.recordOf('HD_budget000002'), { budgetStep: null })
+})
+
+t.test('a human who is rung for a call back has a dialogue of their own, also where the call goes on', async (t) => {
+  const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1)) }))
+  const sources: KeptSource[] = []
+  const keeper: CallKeeping = {
+    node: 'here',
+    open: (_, source) => void sources.push(source),
+    append: () => undefined,
+    changed: () => undefined,
+    over: () => Promise.resolve('ok'),
+  }
+  const test = await startHost({ agents, businesses: numbers.businesses, speech: null, keeper })
+  t.teardown(() => test.close())
+  const call = { callSid: sid('HD_joins0000001'), agent: 'desk', from: numberOf(1), to: '+254730000001' }
+  const order = { clientRequestId: 'row-call-backs-r1-1h', orderedAtMs: 0, ringMs: 1000, variables: { note: 'Stock.' } }
+  const placed = { ...call, ...order, externalId: null, leaveMessage: true, promised: false, joins: '+254700000009' }
+  const live = test.host.prepare({ ...call, direction: 'outbound', placed })
+  t.match(live.row(), { backend: 'embedded', to: '+2547…01' })
+  t.equal(sources[0]?.kept().placed?.joins, '+254700000009', 'whoever goes on with it knows whom to join')
+  live.hangup('operator-hangup', 'the test is over', false)
+  t.match(await test.recordOf(call.callSid), { direction: 'outbound', escalation: null })
 })
 
 t.test('beyond the budget of its number an agent takes messages on the cascade, and rings nobody', async (t) => {
