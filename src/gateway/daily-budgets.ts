@@ -67,6 +67,7 @@ export class DailyBudgets {
   #endSave: (() => void) | null = null
   #saving: Promise<void> = Promise.resolve()
   #faultSaid = false
+  #closed = false
 
   private constructor(options: DailyBudgetsOptions, part: string, spent: Map<string, Spent>) {
     this.#options = options
@@ -82,7 +83,7 @@ export class DailyBudgets {
       ([number, { day, amount }]) => [number, { day, own: amount, others: 0, step: null }] as const,
     )
     const budgets = new DailyBudgets(options, kept?.part ?? randomUUID(), new Map(spent))
-    budgets.#lookAgain()
+    void budgets.#look()
     return budgets
   }
 
@@ -117,8 +118,9 @@ export class DailyBudgets {
     void this.#tell(business)
   }
 
-  /** Tells the store once more what was spent here, and writes it to the disk. */
+  /** Writes to the disk what was spent here. */
   async close(): Promise<void> {
+    this.#closed = true
     this.#endLook()
     this.#endSave?.()
     this.#endSave = null
@@ -150,12 +152,6 @@ export class DailyBudgets {
     if (step !== null) this.#options.log.warn({ agent, step }, 'the budget of the day of a number is used up so far')
   }
 
-  #lookAgain(): void {
-    this.#endLook = this.#later(LOOK_MS, () => {
-      void this.#look().then(() => this.#lookAgain())
-    })
-  }
-
   async #look(): Promise<void> {
     const { businesses } = this.#options
     const budgeted = [...businesses.values()].filter(({ budget }) => budget !== undefined)
@@ -164,6 +160,7 @@ export class DailyBudgets {
     const now = budgeted.slice(this.#lookedTo, this.#lookedTo + LOOK_NUMBERS_MAX)
     this.#lookedTo += now.length
     await Promise.all(now.map((business) => this.#tell(business)))
+    if (!this.#closed) this.#endLook = this.#later(LOOK_MS, () => void this.#look())
   }
 
   #save(): Promise<void> {
