@@ -8,7 +8,7 @@ import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
 import { keptFolder, keptNames, retain } from '../../src/telemetry/archive/kept-files.js'
 import { S3Store } from '../../src/telemetry/archive/s3-store.js'
-import { StoredObjects } from '../../src/telemetry/archive/stored-objects.js'
+import { StoredObjects, type StoredObjectsOptions } from '../../src/telemetry/archive/stored-objects.js'
 import { writeUpload } from '../../src/telemetry/archive/uploads.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
@@ -23,16 +23,23 @@ const WORDS = 'my word is zebra'
 const OLD_KEY = Buffer.alloc(32, 1).toString('base64')
 const NEW_KEY = Buffer.alloc(32, 2).toString('base64')
 
+type Store = StoredObjectsOptions['store']
+
 /** A data folder with a bucket, and a clock of its own. */
 async function storage(t: Test, masters: readonly string[] = [OLD_KEY]) {
   const root = t.testdir({})
   const dataFolder = join(root, 'data')
   const s3 = await startS3(t, join(root, 's3'))
   let nowMs = Date.now()
-  const open = (keys = masters): StoredObjects => {
-    const store = new S3Store({ bucket: S3_BUCKET, endpoint: s3.url, region: 'us-east-1', credentials: S3_CREDENTIALS })
+  const open = (keys = masters, change: (store: S3Store) => Store = (store) => store): StoredObjects => {
+    const bucket = new S3Store({
+      bucket: S3_BUCKET,
+      endpoint: s3.url,
+      region: 'us-east-1',
+      credentials: S3_CREDENTIALS,
+    })
     const objects = new StoredObjects({
-      store,
+      store: change(bucket),
       folders: [dataFolder],
       prefix: 'mkondo/',
       days: { records: 90, recordings: 30 },
@@ -116,6 +123,33 @@ t.test('while the bucket cannot be reached for a day everything waits on the dis
   t.match(away.state, { waiting: 0, oldestMs: 0 })
 })
 
+t.test('a process that dies at any step of an upload loses nothing, and the next one finishes it', async (t) => {
+  const { s3, open, record, document, local } = await storage(t)
+  for (const step of ['before the bucket has it', 'after the bucket has it']) {
+    record(SID, step)
+    document(SID, { callSid: SID, step })
+    const dies = open([OLD_KEY], (store) => ({
+      put: async (...of) => {
+        if (step.startsWith('after')) await store.put(...of)
+        else of[1].destroy()
+        throw new Error('killed')
+      },
+      get: () => Promise.resolve(null),
+      delete: () => Promise.resolve(),
+      close: () => undefined,
+    }))
+    await dies.pass()
+    t.equal(local().length, 2, step)
+    const next = open()
+    await next.pass()
+    t.same(local(), [])
+    t.equal(s3.objects().size, 2, 'each object once')
+    t.equal(textOf(await next.recording('recordings', SID, [`${SID}.wav`])), step)
+    t.same(await next.document('record', SID), { callSid: SID, step })
+    rmSync((await next.recording('recordings', SID, [`${SID}.wav`]))?.path ?? '')
+  }
+})
+
 t.test('a file that cannot be stored does not hold up the others, and is tried again', async (t) => {
   const { s3, open, record, after, dataFolder } = await storage(t)
   record(SID)
@@ -128,12 +162,26 @@ t.test('a file that cannot be stored does not hold up the others, and is tried a
   await objects.pass()
   t.match(objects.state, { stored: 1, failed: 1, waiting: 1 })
   t.match(objects.state.fault, /master key lost, which is not set/)
+  for (let i = 0; i < 5; i++) {
+    record(`HD_bad${i}`)
+    writeFileSync(
+      join(dirname(key), `HD_bad${i}.json`),
+      JSON.stringify({ version: 1, callSid: 'x', master: 'lost', key: '', objects: [] }),
+    )
+  }
+  await objects.pass()
+  for (let i = 0; i < 3; i++) {
+    after(301_000)
+    record(`HD_good${i}`)
+    await objects.pass()
+    t.equal(s3.objects().size, 2 + i, 'what comes later is stored, however many cannot be')
+  }
   rmSync(key)
   await objects.pass()
-  t.equal(s3.objects().size, 1, 'not at once')
-  after(61_000)
+  t.equal(s3.objects().size, 4, 'not at once')
+  after(301_000)
   await objects.pass()
-  t.equal(s3.objects().size, 2)
+  t.ok(s3.objects().has(`mkondo/recordings/30d/${SID}.wav`))
 })
 
 t.test('an erased call has no key any more, whether the bucket can be reached or not', async (t) => {

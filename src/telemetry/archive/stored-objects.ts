@@ -137,9 +137,13 @@ export class StoredObjects {
       .flatMap((folder) => waitingIn(folder).map((files) => ({ folder, files, newest: files.at(-1) as WaitingFile })))
       .sort((a, b) => a.newest.atMs - b.newest.atMs)
     this.#count(waiting.map(({ newest }) => newest))
-    this.#retryAt = new Map([...this.#retryAt].filter(([path]) => waiting.some(({ newest }) => newest.path === path)))
+    const paths = new Set(waiting.map(({ newest }) => newest.path))
+    this.#retryAt = new Map([...this.#retryAt].filter(([path]) => paths.has(path)))
     if (paused) return
-    const due = waiting.filter(({ newest }) => (this.#retryAt.get(newest.path) ?? 0) <= nowMs)
+    // What has failed comes last: some that always fail must not end each pass before the others' turn.
+    const due = waiting
+      .filter(({ newest }) => (this.#retryAt.get(newest.path) ?? 0) <= nowMs)
+      .sort((a, b) => Number(this.#retryAt.has(a.newest.path)) - Number(this.#retryAt.has(b.newest.path)))
     const worker = async (): Promise<void> => {
       for (let next = due.shift(); next !== undefined; next = due.shift()) {
         if (this.#closing.signal.aborted || this.#options.wallClock() < this.#pausedUntilMs) return
@@ -220,7 +224,13 @@ export class StoredObjects {
       throw new GatewayError('STORAGE', `${FETCHES_MAX} recordings are read from the object storage already`, {
         retryable: true,
       })
-    const fetching = this.#fetch(found, to).finally(() => this.#fetches.delete(to))
+    const fetching = this.#fetch(found, to)
+      .then((file) => {
+        if (!this.#erased.has(callSid)) return file
+        rmSync(to, { force: true }) // erased meanwhile
+        return null
+      })
+      .finally(() => this.#fetches.delete(to))
     this.#fetches.set(to, fetching)
     return fetching
   }
