@@ -545,6 +545,7 @@ export const SETTINGS = {
     key: 'storageAccessKeyId',
     kind: optional(text('an access key ID without spaces', /^\S{3,128}$/)),
     fallback: null,
+    secret: true,
     help: "The access key ID for the bucket. Unset: what AWS's own SDK finds, such as AWS_ACCESS_KEY_ID or the role of the machine.",
   }),
   storageSecretAccessKey: define<string | null>({
