@@ -22,6 +22,7 @@ const secrets: Readonly<Record<string, string>> = Object.fromEntries(
   secretNames.map((name) => {
     if (name === 'REDIS_URL') return [name, `redis://:${MARK}@store`]
     if (name === 'CONTINUE_SECRETS') return [name, `whsec_${Buffer.from(`${MARK}-continue`).toString('base64')}`]
+    if (name === 'STORAGE_KEYS') return [name, Buffer.from(MARK.padEnd(32)).toString('base64')]
     return [name, `${MARK}-${name.toLowerCase()}`]
   }),
 )
