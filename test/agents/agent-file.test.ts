@@ -203,7 +203,7 @@ t.test('whatever phrase an agent may have, one that lacks a language is named', 
       message: Object.fromEntries(['name', 'about', 'number', 'noted', 'failed', 'only'].map((key) => [key, said])),
     },
     callbacks: { greeting: said, humanFirst: true, humanGreeting: said },
-    recording: { enabled: true, consent: said, notice: said },
+    recording: { enabled: true, consent: said, notice: said, refusal: { text: said } },
     outbound: { greeting: said, amd: { message: said } },
     afterCall: { say: said },
   })
