@@ -32,6 +32,12 @@ export function languageOfText(phrase: Phrase, language: string, first: string):
   return codeOf(said) === codeOf(first) ? first : said
 }
 
+/** The same phrase with each of its texts changed. */
+export function eachText(phrase: Phrase, change: (text: string) => string): Phrase {
+  if (typeof phrase === 'string') return change(phrase)
+  return Object.fromEntries(Object.entries(phrase).map(([code, text]) => [code, change(text)]))
+}
+
 /** Its texts in all languages, that of the language which comes first first. */
 export function textsOf(phrase: Phrase): readonly string[] {
   return typeof phrase === 'string' ? [phrase] : Object.values(phrase)

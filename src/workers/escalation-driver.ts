@@ -1,6 +1,6 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { humansOf } from '../agents/definition.js'
-import { languageOfText, textIn } from '../call/phrase.js'
+import { eachText, languageOfText, textIn } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
 import type { CallbackWish, EscalationStep } from '../call/events.js'
 import type { EscalationPacket, Handoff } from '../call/documents/handoff.js'
@@ -199,15 +199,10 @@ export class EscalationDriver {
     const whisper = this.#options.agent().escalation?.whisper ?? null
     const packet = this.#packet
     if (packet === null) return []
-    const words = [
-      whisper === null ? null : textIn(whisper, this.#language),
-      sentence(packet.reason),
-      sentence(packet.summary),
-    ]
-      .filter((text) => text !== null && text !== '')
-      .join(' ')
+    const told = [packet.reason, packet.summary].map(sentence).filter((text) => text !== '')
+    const words = (text: string): string => [text, ...told].join(' ')
     return [
-      ...(whisper === null ? [] : [this.#spoken(words)]),
+      ...(whisper === null ? [] : [this.#spoken(eachText(whisper, words))]),
       {
         verb: 'conference',
         name: roomOf(this.#options.call.callSid),
