@@ -23,6 +23,7 @@ export function xiaozhiHarness(
     connectFaults: ['auth', 'rate_limit', 'bad_request', 'network', 'timeout', 'internal'],
     lacks: {
       expiry: 'the server ends a session without a warning',
+      forgetting: 'the conversation is in the server alone',
       truncation: 'the server is not told how much was heard',
     },
     setup: async (): Promise<ConformanceSetup> => {

@@ -3,8 +3,8 @@
 import t from 'tap'
 import { spawn, testFiles } from './lane.mjs'
 
-/** Processes at a time. Most wait for sockets and clocks more than they compute: three keep two cores busy. */
-const JOBS = 3
+/** Processes at a time. Most wait for sockets and clocks more than they compute: four keep two cores busy. */
+const JOBS = 4
 /** Files that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
 const PER_PROCESS = 8
 /** Folders whose processes take longest: they begin before those of the others, so that the last to end is a short one. */

@@ -386,8 +386,21 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
   line.start()
   await until(() => line.frames.length > 25, 10_000, 'the greeting')
   // Speaks over the greeting, so that the record has a turn and a barge-in too.
-  line.say(await callerSays('I want to speak to a human'))
-  await until(() => test.host.handoff(live.callSid) !== undefined, 25_000, 'the handoff')
+  const words = await callerSays('I want to speak to a human')
+  line.say(words)
+  let saidAtMs = performance.now()
+  await until(
+    () => {
+      // A busy machine may hear the beginning too late. People say it again when they are asked to.
+      if (performance.now() - saidAtMs > 9000) {
+        line.say(words)
+        saidAtMs = performance.now()
+      }
+      return test.host.handoff(live.callSid) !== undefined
+    },
+    25_000,
+    'the handoff',
+  )
   const packet = test.host.handoff(live.callSid)
   line.stop()
   live.detach(1000)
