@@ -827,6 +827,8 @@ const escalationSchema = z.strictObject({
     .describe('Whether the agent then continues with the caller or says goodbye.'),
 })
 
+const callBackPauses = z.array(z.int().min(1).max(10_080)).min(1).max(5)
+
 const callbacksSchema = z.strictObject({
   greeting: spoken
     .default({
@@ -859,12 +861,14 @@ const callbacksSchema = z.strictObject({
     .default(null)
     .describe("When callers are called back. Default: 08:00-20:00 in the zone of the caller's number."),
   tries: z.int().min(1).max(5).default(3).describe('How often a caller who is not reached is called.'),
-  retryMinutes: z
-    .array(z.int().min(1).max(10_080))
-    .min(1)
-    .max(5)
+  retryBusyMinutes: callBackPauses
+    .default([10, 30])
+    .describe(
+      'Minutes before the second and each later call to a line that was busy; the last counts for all that follow.',
+    ),
+  retryNoAnswerMinutes: callBackPauses
     .default([30, 120])
-    .describe('Minutes before the second and each later call; the last counts for all that follow.'),
+    .describe('The same where nobody answered or said a word, or a machine did.'),
 })
 
 const recordingSchema = z.strictObject({

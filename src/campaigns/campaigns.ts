@@ -397,7 +397,7 @@ export class Campaigns {
     }
     const { callbacks } = definition
     if (callbacks === null) return null
-    const { hours, tries, retryMinutes } = callbacks
+    const { hours, tries, retryBusyMinutes, retryNoAnswerMinutes } = callbacks
     return {
       state: 'running',
       hours: hours ?? {
@@ -408,7 +408,12 @@ export class Campaigns {
       startAtMs: 0,
       endAtMs: null,
       tries,
-      retryMinutes: { busy: retryMinutes, 'no-answer': retryMinutes, silence: retryMinutes, machine: retryMinutes },
+      retryMinutes: {
+        busy: retryBusyMinutes,
+        'no-answer': retryNoAnswerMinutes,
+        silence: retryNoAnswerMinutes,
+        machine: retryNoAnswerMinutes,
+      },
       walletBelowMinor: 0,
       keepFreePercent: 0,
       leaveMessage: true,
