@@ -34,7 +34,7 @@ t.test(
       t.match(check.output, new RegExp(`ok +agents: ${name} on embedded`))
       const simulated = await mkondo(made, 'simulate')
       t.equal(simulated.code, 0, simulated.output)
-      t.match(simulated.output, new RegExp(`ok +${name}/first-call text[^]*2 passed`))
+      t.match(simulated.output, new RegExp(`ok +${name}/first-call text[^]*\\d passed`))
     }
   },
 )
