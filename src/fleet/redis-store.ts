@@ -325,6 +325,8 @@ class RedisStore implements CallStore {
     this.#trouble = 'it is closed'
     this.#settleStart(null)
     for (const client of [this.#redis, ...this.#sentinels]) client.disconnect()
+    // ioredis 5 goes on looking for slots, each second and for ever, where a look is under way now.
+    if (this.#redis instanceof Cluster) this.#redis.refreshSlotsCache = () => undefined
     return Promise.resolve()
   }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Cluster } from 'ioredis'
 import t from 'tap'
 import { STORE_DEADLINE_MS } from '../../src/core/limits.js'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
@@ -104,6 +105,16 @@ t.test(
     first.freeze()
     await waitFor('writes to all masters', () => savesAll().catch(() => false))
     t.same(await atReplica(), before.toSorted())
+
+    const look: (this: Cluster, done?: () => void) => void = Reflect.get(Cluster.prototype, 'refreshSlotsCache')
+    const looks = t.capture(Cluster.prototype, 'refreshSlotsCache', look)
+    for (const server of servers) server.freeze()
+    await sleep(1500) // a look for what has moved is under way
+    await store.close()
+    for (const server of servers) server.thaw()
+    looks()
+    await sleep(2500)
+    t.same(looks(), [], 'a store that is closed looks no more')
   },
 )
 
