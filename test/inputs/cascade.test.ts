@@ -31,6 +31,12 @@ async function answered(t: Test, answers: readonly (readonly Choice[])[]): Promi
   let requests = 0
   const server = createServer((request, response) => {
     request.resume().on('end', () => {
+      // Some hosts refuse a client without a name, and some compress what nobody asked to be plain.
+      const { 'user-agent': client, 'accept-encoding': encoding } = request.headers
+      if (client === undefined || encoding !== 'identity') {
+        response.writeHead(403).end()
+        return
+      }
       // Whether the service is there.
       if (request.method !== 'POST') {
         response.writeHead(404).end()

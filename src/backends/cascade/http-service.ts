@@ -62,12 +62,16 @@ export class HttpHosts {
     // Not HEAD, after which Node's client closes the connection.
     request(baseUrl, {
       method: 'OPTIONS',
+      headers: COMMON_HEADERS,
       signal: AbortSignal.any([this.#signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]),
     })
       .then(({ body }) => body.dump())
       .catch(() => undefined)
   }
 }
+
+/** Of every request: some hosts refuse one without a name, and answers are read as they come. */
+const COMMON_HEADERS = { 'user-agent': 'mkondo', 'accept-encoding': 'identity' }
 
 /** Headers of each request: the key, and what else a service wants. */
 type HeadersOf = (apiKey: string | null) => Readonly<Record<string, string>>
@@ -166,7 +170,7 @@ export abstract class HttpStage {
     try {
       response = await request(`${baseUrl.replace(/\/+$/, '')}${path}`, {
         ...init,
-        headers: { ...init.headers, ...this.#headersOf(apiKey) },
+        headers: { ...COMMON_HEADERS, ...init.headers, ...this.#headersOf(apiKey) },
         signal: AbortSignal.any([signal, silence.signal]),
       })
     } catch (error) {
