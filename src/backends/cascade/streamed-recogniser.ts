@@ -1,6 +1,7 @@
 import { noUsage } from '../../call/usage.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
+import { MESSAGE_MS } from '../transport/caller-uplink.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { faultOf } from './candidates.js'
@@ -12,8 +13,6 @@ import type { SpeechToText, StageContext, SttListener, TurnSound } from './stage
 
 /** A session is replaced this long before the service would end it, in the first pause of the caller. */
 const RENEW_BEFORE_MS = 5 * 60_000
-/** Three frames, as for a realtime service: words come up to 40 ms later, and the end of a turn no later. */
-const MESSAGE_MS = 60
 /** Sent in place of a message where a service wants to hear something. */
 const SILENCE_MS = 100
 
@@ -29,7 +28,7 @@ export interface RecogniserWire {
   /** How samples are written; base64 is put between two parts of a message. */
   readonly audio:
     'mulaw' | 'pcm16' | 'float32' | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
-  /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given. */
+  /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given: words come up to 40 ms later. */
   readonly messageMs?: number
   /** Sent first. */
   readonly hello: readonly RecogniserMessage[]

@@ -35,7 +35,7 @@ interface MessageLength {
  * Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. Where the gateway marks the turns, the last
  * message is sent at once when the caller stops.
  */
-const MESSAGE_MS = 60
+export const MESSAGE_MS = 60
 /** The gateway's voice detection and a service's may put the last voice this far apart. */
 const LAST_VOICE_DOUBT_MS = 300
 

@@ -6,6 +6,7 @@ import type { DocumentKind } from './archive-messages.js'
 import { recordingNames } from './archive.js'
 import type { BucketSettings } from './s3-store.js'
 import type { StoredFile } from './stored-file.js'
+import { NO_STATE } from './stored-objects.js'
 import type { StorageState, StoredObjectsOptions } from './stored-objects.js'
 
 /** How often the thread looks for what waits. */
@@ -46,17 +47,6 @@ export interface ErasedObjects {
   readonly erased: number
   /** Those of them that could not be deleted. */
   readonly left: number
-}
-
-const NO_STATE: StorageState = {
-  stored: 0,
-  failed: 0,
-  fetched: 0,
-  erased: 0,
-  left: 0,
-  waiting: 0,
-  oldestMs: 0,
-  fault: null,
 }
 
 /**

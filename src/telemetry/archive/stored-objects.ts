@@ -73,22 +73,24 @@ export interface StorageState {
   fault: string | null
 }
 
+export const NO_STATE: Readonly<StorageState> = {
+  stored: 0,
+  failed: 0,
+  fetched: 0,
+  erased: 0,
+  left: 0,
+  waiting: 0,
+  oldestMs: 0,
+  fault: null,
+}
+
 /**
  * Recordings, records and handoff packets on their way to a bucket, and back. What is complete on the disk is what waits:
  * it is uploaded, encrypted with a key of its call, and only then deleted here. So nothing is lost with a process, nor while
  * the bucket cannot be reached, as long as the disk may hold it.
  */
 export class StoredObjects {
-  readonly state: StorageState = {
-    stored: 0,
-    failed: 0,
-    fetched: 0,
-    erased: 0,
-    left: 0,
-    waiting: 0,
-    oldestMs: 0,
-    fault: null,
-  }
+  readonly state: StorageState = { ...NO_STATE }
   readonly #options: StoredObjectsOptions
   readonly #keys: ObjectKeys
   readonly #closing = new AbortController()
