@@ -107,10 +107,7 @@ export function sessionOptions(
     },
     amd: pick(amdOf(start)),
     consentText: consentOf(agent),
-    refusal:
-      agent.recording.refusal === null
-        ? null
-        : { waitMs: agent.recording.refusal.waitMs, text: agent.recording.refusal.text },
+    refusal: agent.recording.refusal,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
 }
