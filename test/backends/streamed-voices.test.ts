@@ -25,6 +25,7 @@ interface AnyDouble {
   readonly spoken: readonly string[]
   cancelled: number
   connections: number
+  arrived(): Promise<void>
   close(): Promise<void>
 }
 
@@ -104,6 +105,7 @@ for (const [name, voice] of Object.entries(VOICES)) {
       backend.interrupt({ itemId, playedMs: 1000 })
       const pieces = recorder.audioPieces.length
       await recorder.until('the cancel', () => service.cancelled === (voice.probes === true ? 2 : 1))
+      await service.arrived()
       double.script.reply({ say: 'Yes, of course.', audioMs: 700 })
       ask(backend)
       await recorder.next('turn-done', 2)
@@ -242,6 +244,7 @@ t.test(
     await recorder.until('sound', () => recorder.audioPieces.length >= 20)
     backend.interrupt({ itemId: 'cascade-2', playedMs: 1000 })
     await recorder.until('the cancel', () => service.cancelled === 1)
+    await service.arrived()
     double.script.reply({ say: 'Yes.' })
     ask(backend)
     await recorder.next('turn-done', 3)

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
@@ -275,6 +276,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   readonly #address: { readonly host: string; readonly port: number }
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  readonly #clients: ReadonlySet<WebSocket>
 
   protected constructor(options: DoubleOptions) {
     this.script = options.script ?? new Script()
@@ -287,6 +289,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
     this.#server = createServer((_request, response) => response.writeHead(426).end())
     const { breaksAfterMs = null } = options
     const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 16 * 1024 * 1024 })
+    this.#clients = sockets.clients
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket)
       socket.on('close', () => this.#sockets.delete(socket))
@@ -309,6 +312,17 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
         if (session !== null) this.sessions.push(session)
       })
     })
+  }
+
+  /** Until the clients have read everything that was sent to them. */
+  async arrived(): Promise<void> {
+    await Promise.all(
+      [...this.#clients].map(async (client) => {
+        const gone = once(client, 'close')
+        client.ping()
+        await Promise.race([once(client, 'pong'), gone])
+      }),
+    )
   }
 
   /** How the vendor refuses this upgrade; null if it accepts it. */
