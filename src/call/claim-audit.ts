@@ -113,11 +113,17 @@ export class ClaimAudit {
    */
   said({ text, startMs }: TranscriptEntry, playedMs: number | null, wallMs: number): void {
     const heardChars = playedMs === null ? Infinity : playedMs / HEARD_MS_PER_CHAR
-    for (const { rule, ...claim } of claimsIn(this.#languages, text)) {
-      if (claim.endChar > heardChars || this.#judged + this.#open.length >= CLAIMS_MAX) continue
-      const { tools, result } = rule
-      this.#open.push({ atMs: startMs, tools, result, language: claim.language, phrase: claim.phrase })
-    }
+    const claimed = new Set<ClaimRule>()
+    for (const { name, matcher, phrases } of this.#languages)
+      for (const { phrase: index, endChar } of matcher.find(text)) {
+        const found = phrases[index]
+        // One claim of a rule: two phrases say the same.
+        if (found === undefined || claimed.has(found.rule)) continue
+        claimed.add(found.rule)
+        if (endChar > heardChars || this.#judged + this.#open.length >= CLAIMS_MAX) continue
+        const { rule, phrase } = found
+        this.#open.push({ atMs: startMs, tools: rule.tools, result: rule.result, language: name, phrase })
+      }
     if (this.#facts === null) return
     for (const { phrase, endChar, key } of factsIn(text, weekdayAt(wallMs, this.#facts.timeZone))) {
       if (endChar > heardChars || this.#said.size >= FACTS_MAX || this.#said.has(phrase)) continue
@@ -188,22 +194,6 @@ export class ClaimAudit {
     // The call that made it true may be one that the full log has dropped.
     if (newest === undefined) return this.#log.dropped.toolCalls > 0 ? 'done' : 'not-called'
     return verdictOf(newest)
-  }
-}
-
-function* claimsIn(
-  languages: readonly Language[],
-  text: string,
-): Generator<{ rule: ClaimRule; language: string; phrase: string; endChar: number }> {
-  const claimed = new Set<ClaimRule>()
-  for (const { name, matcher, phrases } of languages) {
-    for (const { phrase: index, endChar } of matcher.find(text)) {
-      const found = phrases[index]
-      // One claim of a rule: two phrases say the same.
-      if (found === undefined || claimed.has(found.rule)) continue
-      claimed.add(found.rule)
-      yield { ...found, language: name, endChar }
-    }
   }
 }
 

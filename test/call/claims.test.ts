@@ -160,6 +160,27 @@ t.test('only what was heard is a claim: not what the caller cut off, and not wha
   t.same(verdicts(heard), ['refund not-called'], 'what came before the interruption was heard')
 })
 
+t.test('words are judged when they are whole, however they come in', async (t) => {
+  for (const [text, expected] of [
+    ['I have refunded you.', ['refund not-called']],
+    // Without its last character it is a claim.
+    ['I have refunded you?', []],
+  ] as const) {
+    const rig = Rig.talking(SETTINGS)
+    const words = (text: string, final: boolean): void =>
+      rig.backend({ type: 'transcript', role: 'agent', text, final, itemId: 'a2', generation: 2 })
+    rig.backend({ type: 'turn-start', generation: 2 })
+    rig.audio(2, 'a2', 1000)
+    for (let chars = 1; chars < text.length; chars++) words(text.slice(0, chars), false)
+    words(text, true)
+    rig.ledger.finished('a2')
+    rig.backend({ type: 'audio-done', generation: 2, itemId: 'a2' })
+    rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+    rig.run(5000)
+    t.same(verdicts(rig), expected, text)
+  }
+})
+
 t.test("the gateway's own words claim nothing, and a call back that a key asked for is one", async (t) => {
   const rig = Rig.talking({
     ...SETTINGS,
@@ -348,7 +369,7 @@ t.test('a replay judges the same, and a journal without claims judges none', asy
 
 const en = CLAIM_LANGUAGES['en'] as ClaimWords
 const sw = CLAIM_LANGUAGES['sw'] as ClaimWords
-const LISTS = { have: 'i have | ive | we have | i', is: 'is | has been' }
+const LISTS = { have: 'i have | ive | we have | i', is: 'is | has been', unclosed: 'one) | (two' }
 
 const finds = (phrase: string, text: string, language = en): boolean =>
   new PhraseMatcher([phrase], language, LISTS).find(text).length > 0
@@ -421,6 +442,12 @@ t.test('a phrase that cannot be read says why', async (t) => {
     ['* a', /does not begin with a word/],
     ['[a]', /does not begin with a word/],
     ['a <none>', /<none>, which no list of words is called/],
+    ['a <constructor>', /<constructor>, which no list of words is called/],
+    ['a constructor', null],
+    ['(a]', /a \] too many/],
+    ['a <unclosed>', /a \) too many in "one\) \| \(two"/],
+    ['[a] * b', /does not begin with a word/],
+    ['(a | * b)', /does not begin with a word/],
     ['a, b', /","/],
     ['((((((((a))))))))', /deeper than/],
     [Array.from({ length: 30 }, () => '*').join(' a '), /does not begin|more than 200 words/],
