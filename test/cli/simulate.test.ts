@@ -290,9 +290,10 @@ t.test(
   async (t) => {
     const files = await Promise.all(
       ['continues', 'reposts'].flatMap((afterStream) =>
-        ['answered', 'busy'].map((outcome) =>
+        // What the human does, and what the record has of it.
+        Object.entries({ answered: 'answered', busy: 'busy', declined: 'failed' }).map(([human, outcome]) =>
           scenarioFile(
-            `${afterStream}-${outcome}`,
+            `${afterStream}-${human}`,
             [
               'version: 1',
               'agent: order-status',
@@ -300,11 +301,11 @@ t.test(
               '  rules: [{ heard: press 1, press: "1" }]',
               '  steps: [{ say: I want to talk to a person., heard: tell me your order number }, { wait: 60000 }]',
               `carrier: { afterStream: ${afterStream} }`,
-              `human: { outcome: ${outcome} }`,
+              `human: { outcome: ${human} }`,
               'expect:',
-              `  outcome: ${outcome === 'answered' ? 'escalated' : 'failed'}`,
-              `  escalated: { outcome: ${outcome}, strategy: after-stream-dial, callback: ${outcome === 'busy'} }`,
-              `  said: [I am connecting you to a colleague${outcome === 'busy' ? ', none of my colleagues is free, will call you back' : ''}]`,
+              `  outcome: ${human === 'answered' ? 'escalated' : 'failed'}`,
+              `  escalated: { outcome: ${outcome}, strategy: after-stream-dial, callback: ${human !== 'answered'} }`,
+              `  said: [I am connecting you to a colleague${human !== 'answered' ? ', none of my colleagues is free, will call you back' : ''}]`,
               '',
             ].join('\n'),
           ),

@@ -15,7 +15,7 @@ import { levelDbfs } from '../../media/pcm.js'
 import { ResamplerBank } from '../../media/resample/resampler.js'
 import type { VadBank } from '../../media/vad/vad.js'
 import { voiceXml } from '../../sautikit/actions.js'
-import type { CarrierState } from '../../sautikit/carrier-state.js'
+import { carrierState } from '../../sautikit/carrier-state.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendStatus } from '../../workers/backend-status.js'
@@ -472,8 +472,7 @@ class TextCall implements DocumentCall {
   }
 
   postVoice({ callSessionState = '', Digits }: Readonly<Record<string, string>>): Promise<readonly Verb[] | null> {
-    const state = CARRIER_STATES[callSessionState]
-    if (state !== undefined) this.#call.carrierState(state)
+    this.#call.carrierState(carrierState(callSessionState))
     return this.#document('voice', Digits ?? null)
   }
 
@@ -538,14 +537,6 @@ class TextCall implements DocumentCall {
       overdue,
     }
   }
-}
-
-/** The webhook states that carry news for the call, as the edge passes them on. */
-const CARRIER_STATES: Readonly<Record<string, CarrierState>> = {
-  DialCompleted: 'dial-completed',
-  Busy: 'busy',
-  NoAnswer: 'no-answer',
-  Failed: 'busy',
 }
 
 /** The clock of one text call. It stands still until `advance` moves it. */
