@@ -124,8 +124,8 @@ class RingCall implements LiveCall {
   humanDocument(): readonly VoiceAction[] {
     return []
   }
-  waitNews(): 'late' {
-    return 'late'
+  waitNews(): Promise<'late'> {
+    return Promise.resolve('late')
   }
 
   escalate(): void {
@@ -143,6 +143,10 @@ class RingCalls implements CallDirectory {
     for (const call of this.#calls.values()) call.pump(nowMs)
   })
   #next = 0
+
+  lateWaitNews(): 'late' {
+    return 'late'
+  }
 
   get free(): number {
     return this.capacity - this.#calls.size

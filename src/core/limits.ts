@@ -190,6 +190,8 @@ export const STORE_REST_MS = 1000
  * whose caller has nobody else. Shorter than a balancer waits for a gateway, and a fifth of what the carrier waits.
  */
 export const STORE_PATIENCE_MS = 2000
+/** How long who has answered for something waits until the state of its call is kept; then it is asked again. */
+export const SAVED_WITHIN_MS = 3000
 /** A claim that its owner does not confirm within this time is free again. */
 export const CLAIM_TTL_MS = 3000
 /** Entry of a live call; every write renews it. */

@@ -27,7 +27,7 @@ import { UnprovenConnections } from './unproven-connections.js'
 import { PublicListeners, createApp, listen, portOf } from './uws.js'
 import type { TemplatedApp } from './uws.js'
 import { WebhookGuard } from './webhook-guard.js'
-import { MOVING, Webhooks, parseOrigin } from './webhooks.js'
+import { Webhooks, parseOrigin } from './webhooks.js'
 
 /** At shutdown: from the close frames to cutting the connections. */
 const EDGE_GOODBYE_MS = 200
@@ -223,7 +223,7 @@ function fleetSide(
     open: (kept) => webhooks.reopen(kept),
     document: (callSid, host) => webhooks.newStream(callSid, host),
     words: ({ callSid }, agent) => (callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.lastWords(callSid, agent)),
-    noted: (webhook) => (webhook.route === 'continue' ? MOVING : webhooks.offer(webhook, 'known')),
+    noted: (webhook) => webhooks.offer(webhook, webhook.route === 'continue' ? 'owner-unknown' : 'known'),
     log,
     clock,
     sleep: (ms) => sleep(ms, undefined, { ref: false }),

@@ -65,6 +65,7 @@ export type HttpErrorCode =
   | 'CONFLICT'
   | 'GONE'
   | 'MOVING'
+  | 'NOT_KEPT'
   | 'INTERNAL'
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */

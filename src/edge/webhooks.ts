@@ -44,10 +44,10 @@ const TURNED_AWAY_MAX = 10_000
 const LEFT: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
 const LATE = errorReply(410, 'GONE', 'nothing waits for this outcome any more')
+const AGAIN = { headers: [['Retry-After', '2']] } as const
 /** Of an outcome whose call goes on at another node soon. */
-export const MOVING = errorReply(503, 'MOVING', 'the call moves to another node; send it again', {
-  headers: [['Retry-After', '2']],
-})
+const MOVING = errorReply(503, 'MOVING', 'the call moves to another node; send it again', AGAIN)
+const NOT_KEPT = errorReply(503, 'NOT_KEPT', 'the outcome could not be stored; send it again', AGAIN)
 
 /** The carrier's event for a recording that can be fetched. */
 const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
@@ -117,14 +117,14 @@ export class Webhooks {
   }
 
   /** As `offer`; a new call without a free slot gets the agent's fallback. */
-  answer(webhook: ProvenWebhook): WebhookAnswer {
+  answer(webhook: ProvenWebhook): WebhookAnswer | Promise<WebhookAnswer> {
     return this.offer(webhook, 'open')
   }
 
-  /** Does not throw. */
-  offer(webhook: ProvenWebhook, how: 'open-or-decline'): WebhookAnswer | NoRoom
-  offer(webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): WebhookAnswer
-  offer(webhook: ProvenWebhook, how: AnswerHow): WebhookAnswer | NoRoom {
+  /** Does not throw. Only the answer to an outcome is a promise, which does not reject. */
+  offer(webhook: ProvenWebhook, how: 'open-or-decline'): WebhookAnswer | Promise<WebhookAnswer> | NoRoom
+  offer(webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): WebhookAnswer | Promise<WebhookAnswer>
+  offer(webhook: ProvenWebhook, how: AnswerHow): WebhookAnswer | Promise<WebhookAnswer> | NoRoom {
     try {
       const tooMany = webhook.callSid === null ? null : this.#guard.admitCall(webhook.callSid)
       if (tooMany !== null) return tooMany
@@ -140,7 +140,9 @@ export class Webhooks {
         case 'events':
           return this.#event(webhook)
         case 'continue':
-          return this.#continue(webhook, how)
+          return this.#continue(webhook, how).catch((error: unknown) =>
+            handlerFault(this.#options.log, webhook.route, error),
+          )
       }
     } catch (error) {
       return handlerFault(this.#options.log, webhook.route, error)
@@ -535,16 +537,20 @@ export class Webhooks {
 
   // --- POST /continue -----------------------------------------------------------------------------------------
 
-  /** The outcome of a tool that waits. */
-  #continue({ callSid, content: { waitId, news } }: WebhookOf<'continue'>, how: AnswerHow): WebhookAnswer {
-    const call = this.#options.calls.find(callSid)
-    if (call === undefined) return how === 'owner-unknown' ? MOVING : LATE
-    switch (call.waitNews(waitId, news)) {
+  /** The outcome of a tool that waits. Resolves when it is kept, within SAVED_WITHIN_MS. */
+  async #continue({ callSid, content }: WebhookOf<'continue'>, how: AnswerHow): Promise<WebhookAnswer> {
+    const { waitId, news } = content
+    const { calls } = this.#options
+    const call = calls.find(callSid)
+    if (call === undefined && how === 'owner-unknown') return MOVING
+    switch (call === undefined ? calls.lateWaitNews(waitId, news) : await call.waitNews(waitId, news)) {
       case 'taken':
       case 'repeated':
         return jsonReply({ taken: true })
       case 'conflict':
         return errorReply(409, 'CONFLICT', 'another outcome was posted before')
+      case 'unkept':
+        return NOT_KEPT
       case 'late':
         return LATE
     }

@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallLogEntry, CallLogRecords } from '../call/call-log.js'
 import type { TimelineMark } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { forgetOldest } from '../core/forget-oldest.js'
 import type { CallSid } from '../core/ids.js'
-import { KEEP_RENEW_MS } from '../core/limits.js'
+import { KEEP_RENEW_MS, SAVED_WITHIN_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { foldLog, logChunk, parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
@@ -58,6 +59,8 @@ interface KeptEntry {
   triedAtMs: number
   /** It is in a batch, or its deletion is under way. */
   busy: boolean
+  /** Wait for the next write that begins: those of `saved`, each for SAVED_WITHIN_MS at most. */
+  waiting: ((kept: boolean) => void)[]
   /** Called when the store was told once that the call is over, or is not told at all. */
   told: (answer: 'ok' | 'lost') => void
 }
@@ -67,6 +70,7 @@ interface SealedWrite {
   readonly entry: KeptEntry
   readonly write: StoredWrite
   readonly logBytes: number
+  readonly waiting: KeptEntry['waiting']
 }
 
 /** Most of the state's share; the rest is the log's. */
@@ -85,8 +89,8 @@ const BATCH_CALLS_MAX = 256
  * Keeps the state of this node's live calls in the store, encrypted: a small state, which each write replaces, and the
  * log, of which each write appends what is new. What has changed goes to the store once in KEEP_EVERY_MS, all calls in one
  * batch, one batch at a time; it is sealed in slices of KEEP_SWEEP_BUSY_MS, and one timer serves all calls. Nothing here
- * waits for the store, and no call waits for anything here: a write that fails is counted, and the next one writes the
- * whole log again.
+ * waits for the store, and no caller waits for anything here: a write that fails is counted, and the next one writes the
+ * whole log again. Only who answers for something to others waits for `saved`.
  */
 export class CallKeeper implements CallKeeping {
   readonly node: string
@@ -111,7 +115,7 @@ export class CallKeeper implements CallKeeping {
   readonly #options: CallKeeperOptions
   readonly #calls = new Map<CallSid, KeptEntry>()
   readonly #changed = new Set<KeptEntry>()
-  /** Of the changed ones those that were never written: they do not wait for the next second. */
+  /** Of the changed ones those that were never written, or somebody waits for: not only in the next second. */
   readonly #fresh = new Set<KeptEntry>()
   readonly #over = new Set<KeptEntry>()
   readonly #ending = new Set<Promise<void>>()
@@ -145,6 +149,7 @@ export class CallKeeper implements CallKeeping {
       lostToken: null,
       triedAtMs: -Infinity,
       busy: false,
+      waiting: [],
       told: () => undefined,
     }
     this.#calls.set(callSid, entry)
@@ -164,6 +169,16 @@ export class CallKeeper implements CallKeeping {
   changed(callSid: CallSid): void {
     const entry = this.#calls.get(callSid)
     if (entry !== undefined) this.#change(entry)
+  }
+
+  async saved(callSid: CallSid): Promise<boolean> {
+    if (this.#options.alone) return true
+    const entry = this.#calls.get(callSid)
+    if (entry === undefined) return false
+    const written = new Promise<boolean>((resolve) => entry.waiting.push(resolve))
+    this.#fresh.add(entry) // it does not wait for the next second
+    this.#change(entry)
+    return Promise.race([written, sleep(SAVED_WITHIN_MS, false, { ref: false })])
   }
 
   /** Another node has the call: nothing is written with this node's token any more, not even that the call is over. */
@@ -278,8 +293,9 @@ export class CallKeeper implements CallKeeping {
     const token = this.#options.tokenOf(callSid)
     if (token === null || token.nonce !== entry.token?.nonce) this.#forget(entry)
     entry.token = token
+    const waiting = entry.waiting.splice(0)
     // Without a token it is tried again; a lost one is replaced by another, or the call ends.
-    if (token === null || token.nonce === entry.lostToken?.nonce) return
+    if (token === null || token.nonce === entry.lostToken?.nonce) return tellAll(waiting, false)
     this.#changed.delete(entry)
     try {
       const state = sealed.seal('state', this.#stateOf(entry))
@@ -289,10 +305,11 @@ export class CallKeeper implements CallKeeping {
       this.counters.bytesWritten += bytes
       this.#batchBytes += bytes
       const logBytes = (replace ? 0 : entry.logBytes) + (chunk?.length ?? 0)
-      this.#batch.push({ entry, write: { key: callSid, token, change }, logBytes })
+      this.#batch.push({ entry, write: { key: callSid, token, change }, logBytes, waiting })
       entry.busy = true
     } catch (thrown) {
       this.#notWritten(entry, thrown)
+      tellAll(waiting, false)
     }
   }
 
@@ -301,7 +318,7 @@ export class CallKeeper implements CallKeeping {
     this.#batch = []
     this.#batchBytes = 0
     const settle = (answerOf: (i: number) => 'ok' | 'lost' | 'refused', why: unknown): void => {
-      for (const [i, { entry, write, logBytes }] of batch.entries()) {
+      for (const [i, { entry, write, logBytes, waiting }] of batch.entries()) {
         entry.busy = false
         const answer = answerOf(i)
         if (answer === 'refused') this.#notWritten(entry, why)
@@ -310,6 +327,7 @@ export class CallKeeper implements CallKeeping {
           this.counters.written++
           entry.logBytes = logBytes
         }
+        tellAll(waiting, answer === 'ok')
       }
     }
     this.#sending = this.#options.store
@@ -427,6 +445,10 @@ export class CallKeeper implements CallKeeping {
     }
     return chunks
   }
+}
+
+function tellAll(waiting: KeptEntry['waiting'], kept: boolean): void {
+  for (const tell of waiting) tell(kept)
 }
 
 function jsonOf(text: string): unknown {

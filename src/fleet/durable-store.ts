@@ -1,13 +1,18 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
+import { STORE_PATIENCE_MS } from '../core/limits.js'
 import type { SealedChange, StoredValue } from '../telemetry/archive/archive-messages.js'
 import type { CallStore } from './call-store.js'
 import { RelayedStore, runOp } from './relayed-store.js'
 import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
 
-/** Where the states of live calls, and what was written once, survive the process. No method waits or throws. */
+/** A disk that has not taken states within this is one that does not: the store's own deadline would be about all of it. */
+const DISK_WITHIN_MS = STORE_PATIENCE_MS / 2
+
+/** Where the states of live calls, and what was written once, survive the process. No method throws. */
 export interface StatesOnDisk {
-  /** @returns false when the disk does not take them */
-  keep(changes: readonly SealedChange[]): boolean
+  /** Resolves when they are written; false: too much waits for the disk, or it does not take them. */
+  keep(changes: readonly SealedChange[]): Promise<boolean>
   gone(callSid: string): void
   value(value: StoredValue): void
 }
@@ -33,9 +38,11 @@ export class DurableStore extends RelayedStore {
   override async saveAll(...args: StoreArgs<'saveAll'>): Promise<StoreResult<'saveAll'>> {
     const answers = await this.#inner.saveAll(...args)
     const taken = args[0].filter((_, i) => answers[i] === 'ok')
+    if (taken.length === 0) return answers
+    const kept = this.#disk.keep(taken.map(({ key, change }) => ({ callSid: key, ...change })))
     // The keeper then writes all of these calls again.
-    if (taken.length > 0 && !this.#disk.keep(taken.map(({ key, change }) => ({ callSid: key, ...change }))))
-      throw new GatewayError('STORE_REFUSED', 'too much waits for the disk')
+    if (!(await Promise.race([kept, sleep(DISK_WITHIN_MS, false, { ref: false })])))
+      throw new GatewayError('STORE_REFUSED', 'the disk does not take the states of calls')
     return answers
   }
 

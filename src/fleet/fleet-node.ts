@@ -145,6 +145,7 @@ export class FleetNode {
   #beat = 0
   #timer: NodeJS.Timeout | null = null
   #stopped = false
+  #leavesBehind = false
 
   constructor(options: FleetNodeOptions) {
     this.#options = options
@@ -163,11 +164,20 @@ export class FleetNode {
     this.#handle({ type: 'timer' })
   }
 
+  /**
+   * Calls of this run stay in the store when it stops. Its last heartbeat stays with them, so that another node, or the next
+   * run, finds them as those of a node that has died.
+   */
+  leaveBehind(): void {
+    this.#leavesBehind = true
+  }
+
   /** Leaves the fleet. Idempotent. */
   async stop(): Promise<void> {
     if (this.#stopped) return
     this.#stopped = true
     if (this.#timer !== null) clearTimeout(this.#timer)
+    if (this.#leavesBehind) return
     // A store that is down forgets this node by itself.
     await this.store.leave(this.name, this.incarnation).catch(() => undefined)
   }

@@ -92,7 +92,7 @@ export interface RecoveryOptions<Answer extends object> {
   /** Answers with the fallback of the agent that the call had. Must not throw. */
   readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
   /** Takes note of a webhook of a call that is not here. Must not throw. */
-  readonly noted: (webhook: ProvenWebhook) => Answer
+  readonly noted: (webhook: ProvenWebhook) => Answer | Promise<Answer>
   /** Null without an API key. */
   readonly carrier: Pick<OutboundCarrier, 'hangup' | 'getCall'> | null
   /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
@@ -209,11 +209,11 @@ export class Recovery<Answer extends object> {
       // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
       if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') void this.#left(webhook, callSid, entry)
-      return news === 'asks' ? await this.#asked(webhook, callSid, entry) : answered(noted(webhook))
+      return news === 'asks' ? await this.#asked(webhook, callSid, entry) : answered(await noted(webhook))
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
-      return answered(newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : noted(webhook))
+      return answered(newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : await noted(webhook))
     }
   }
 
@@ -291,9 +291,9 @@ export class Recovery<Answer extends object> {
     const goesOn = kept !== null && plan !== 'words' && !(legOver && plan === 'resume')
     const opened = goesOn ? await this.#open(callSid, token, kept) : 'cannot'
     // Its escalation answers, or its new stream.
-    if (opened === 'opened') return answered(plan === 'resume' ? document(callSid, webhook.host) : noted(webhook))
+    if (opened === 'opened') return answered(plan === 'resume' ? document(callSid, webhook.host) : await noted(webhook))
     if (opened === 'here') return NOT_HERE
-    if (legOver) return answered(noted(webhook))
+    if (legOver) return answered(await noted(webhook))
     await this.#over(callSid, token, kept)
     this.counters.words++
     return answered(words(webhook, kept?.kept.agent ?? webhook.agent))

@@ -9,6 +9,7 @@ import {
   FALLBACK_AFTER_MS,
   NODES_MAX,
   PEER_ANSWER_MS,
+  SAVED_WITHIN_MS,
   STORE_DEADLINE_MS,
   STORE_REST_MS,
   STORE_REWRITTEN_MS,
@@ -71,10 +72,10 @@ interface RoutingCounters {
  */
 export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
 
-/** A node's answer to a proven webhook. Must not throw. */
+/** A node's answer to a proven webhook. Must not throw, nor reject. */
 interface AnswerWebhook<Answer extends object> {
-  (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | NoRoom
-  (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer
+  (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | Promise<Answer> | NoRoom
+  (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer | Promise<Answer>
 }
 
 /** A webhook that one node forwards to another. Plain JSON. */
@@ -237,7 +238,7 @@ export class WebhookRouting<Answer extends object> {
   ): Promise<Answer> {
     const { node, calls, recovery, clock } = this.#options
     const { owner, phase } = entry
-    if (phase === 'over') return this.#options.answer(webhook, 'known')
+    if (phase === 'over') return this.#afterEnd(webhook, owner)
     const isHere = node.isThisRun(owner)
     // With a state it was live at a node that is gone, and this run's claim came late: it is not opened anew.
     const wasLive = entry.state !== null && !calls.known(callSid)
@@ -256,7 +257,9 @@ export class WebhookRouting<Answer extends object> {
       }
     } else {
       // Its owner may wait for the end of the stream, or before it offers another.
-      const waitMs = newsOf(webhook) === 'asks' ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : 0
+      const asks = newsOf(webhook) === 'asks'
+      const keeps = webhook.route === 'continue' ? SAVED_WITHIN_MS : 0
+      const waitMs = asks ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : keeps
       routed = await this.#ask(owner, webhook, owner, !claimed, PEER_ANSWER_MS + waitMs)
     }
     if (routed.is === 'answered') return routed.answer
@@ -278,6 +281,14 @@ export class WebhookRouting<Answer extends object> {
     }
     this.counters.orphaned++
     return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
+  }
+
+  /** Of a call that is over. Its last owner knows whether an outcome that is posted once more is the one that it took. */
+  async #afterEnd(webhook: ProvenWebhook, owner: OwnerToken): Promise<Answer> {
+    const { node, answer } = this.#options
+    const elsewhere = webhook.route === 'continue' && !node.isThisRun(owner)
+    const routed = elsewhere ? await this.#ask(owner, webhook, owner, false, PEER_ANSWER_MS) : NOT_HERE
+    return routed.is === 'answered' ? routed.answer : answer(webhook, 'known')
   }
 
   /**
@@ -380,9 +391,9 @@ export class WebhookRouting<Answer extends object> {
     how: 'open' | 'open-or-decline',
   ): Promise<Routed<Answer>> {
     const { node, calls, answer, turnedAway } = this.#options
-    if (calls.find(callSid) !== undefined || calls.known(callSid)) return answered(this.#here(webhook))
+    if (calls.find(callSid) !== undefined || calls.known(callSid)) return answered(await this.#here(webhook))
     node.expect(callSid, token, true)
-    const offered = how === 'open' ? answer(webhook, how) : answer(webhook, how)
+    const offered = await (how === 'open' ? answer(webhook, how) : answer(webhook, how))
     if (calls.find(callSid) === undefined) {
       node.released(callSid)
       if (turnedAway(callSid)) this.#isOver(callSid, token)
@@ -392,7 +403,7 @@ export class WebhookRouting<Answer extends object> {
     return 'noRoom' in offered ? { is: 'no-room' } : answered(offered)
   }
 
-  #here(webhook: ProvenWebhook): Answer {
+  #here(webhook: ProvenWebhook): Answer | Promise<Answer> {
     return this.#options.answer(webhook, 'open')
   }
 
@@ -404,7 +415,7 @@ export class WebhookRouting<Answer extends object> {
     const call = calls.find(callSid)
     if (call !== undefined) return answered(await this.#ofCall(webhook, call))
     if (token === null && (turnedAway(callSid) || (calls.known(callSid) && !node.gaveUp(callSid))))
-      return answered(this.#options.answer(webhook, 'known'))
+      return answered(await this.#options.answer(webhook, 'known'))
     if (token === null || !node.isThisRun(token)) return NOT_HERE
     // Taken over here by another evidence, while the carrier asked there.
     if (recovery.has(callSid)) {
@@ -438,7 +449,7 @@ export class WebhookRouting<Answer extends object> {
     const { node, calls } = this.#options
     const answered = await this.#atLiveNode(webhook, callSid)
     if (answered !== null) return answered
-    const answer = this.#options.answer(webhook, 'owner-unknown')
+    const answer = await this.#options.answer(webhook, 'owner-unknown')
     if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
     return answer
   }

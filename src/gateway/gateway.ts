@@ -217,7 +217,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     store: one?.store ?? null,
     states: keepsAlone
       ? {
-          keep: (changes) => kept.states?.keep(changes) === true,
+          keep: (changes) => kept.states?.keep(changes) ?? Promise.resolve(false),
           gone: (callSid) => kept.states?.gone(callSid),
           value: (value) => kept.states?.value(value),
         }
@@ -444,8 +444,10 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       sharedAttempts: fleet.attempts,
       onStreamLost: (state, cut) => edge?.streamLost(state, cut) ?? Promise.resolve(),
       leaveWaits: async (sid) => {
-        await fleet.keeper.flush()
-        return (await edge?.give(sid)) === true ? 'moved' : keepsAlone ? 'kept' : 'nowhere'
+        if (!(await fleet.keeper.saved(sid))) return 'nowhere'
+        if ((await edge?.give(sid)) === true) return 'moved'
+        if (fleet.storeHome.home === 'redis') fleet.node.leaveBehind()
+        return fleet.storeHome.home === 'redis' || keepsAlone ? 'kept' : 'nowhere'
       },
       elsewhere: () => fleet.node.alive().some(({ free, state }) => free > 0 && state === 'open'),
       onRefused: (record, packet) => kept.keepRefused(record, packet),

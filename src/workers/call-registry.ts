@@ -39,7 +39,7 @@ import type { EffectGate } from './effects.js'
 import type { HandoffNews } from '../messages/message.js'
 import { goesOnWith } from './kept-call.js'
 import { Waits } from './call-waits.js'
-import type { WaitUnheard } from './wait-news.js'
+import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
 import { KnownLines } from './known-lines.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
@@ -464,6 +464,10 @@ export class CallRegistry implements CallDirectory {
 
   find(callSid: string): LiveCall | undefined {
     return this.#calls.get(callSid)
+  }
+
+  lateWaitNews(id: string, news: WaitNews): WaitAnswer {
+    return this.#context.waits.late(id, news)
   }
 
   live(): Iterable<LiveCall> {

@@ -9,6 +9,7 @@ import type { ToolContext, ToolOutcome } from '../agents/tool.js'
 import type { CallCheckpoint } from '../call/documents/checkpoint.js'
 import type { KeptWait } from '../call/documents/kept-call.js'
 import type { WaitRecord } from '../call/documents/record.js'
+import { LRUCache } from 'lru-cache'
 import { canonicalJson } from '../core/json.js'
 import { WAIT_GRACE_MS } from '../core/limits.js'
 import type { HttpClient } from '../http/http-client.js'
@@ -21,6 +22,10 @@ import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
 const WAITS_KEPT_MAX = 64
 /** `progress` posts of one wait that the conversation gets. */
 const PROGRESS_MAX = 20
+/** How often it is tried to keep an outcome that nobody has posted again. */
+const KEEP_AGAIN_MS = 1000
+/** Outcomes of calls that are over, of one process: their APIs may not have had their answer. The oldest is forgotten. */
+const OUTCOMES_KEPT_MAX = 10_000
 const WAIT_BOUNDS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600]
 
 /** What the waits of all calls share. */
@@ -33,6 +38,8 @@ export class Waits {
   readonly seconds: ReturnType<Metrics['defineHistogram']>
   readonly posts: ReturnType<Metrics['defineCounter']>
   readonly polls: ReturnType<Metrics['defineCounter']>
+  /** Of calls that are over. */
+  readonly #outcomes = new LRUCache<string, Outcome>({ max: OUTCOMES_KEPT_MAX })
 
   constructor(
     options: Pick<Waits, 'client' | 'env' | 'unheard'> & {
@@ -52,9 +59,38 @@ export class Waits {
     )
     this.posts = metrics.defineCounter('tool_continuations', 'Posts to continuation URLs, by result', ['result'])
     this.polls = metrics.defineCounter('tool_polls', 'Polls for outcomes, by result', ['result'])
-    for (const result of ['taken', 'progress', 'repeated', 'conflict', 'late', 'dropped']) this.posts({ result })
+    for (const result of ['taken', 'progress', 'repeated', 'conflict', 'late', 'unkept', 'dropped'])
+      this.posts({ result })
     for (const result of ['outcome', 'pending', 'failed']) this.polls({ result })
   }
+
+  /** The call of a wait is over. */
+  over(id: string, outcome: Outcome): void {
+    this.#outcomes.set(id, outcome)
+  }
+
+  /** What is posted for a call that is over. */
+  late(id: string, news: WaitNews): WaitAnswer {
+    const outcome = this.#outcomes.get(id)
+    const answer = outcome === undefined || news.status === 'progress' ? 'late' : compared(outcome, news)
+    this.posts({ result: answer }).inc()
+    return answer
+  }
+}
+
+/** A final outcome as it was taken. */
+interface Outcome {
+  readonly status: WaitRecord['status']
+  readonly result: unknown
+  /** Of the tool: which parts of a result count. */
+  readonly fields: ResultShape
+}
+
+type ResultShape = Parameters<typeof fieldsOf>[1]
+
+function compared({ status, result, fields }: Outcome, news: WaitNews): 'repeated' | 'conflict' {
+  const same = status === news.status && canonicalJson(result) === canonicalJson(fieldsOf(news.result, fields))
+  return same ? 'repeated' : 'conflict'
 }
 
 interface CallWaitsOptions {
@@ -76,17 +112,23 @@ interface CallWaitsOptions {
   readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
   /** The outcome of an effect is known. */
   readonly settled: (key: string, outcome: ToolOutcome) => void
-  /** The outcome of an effect, where it was known before. Does not reject. */
-  readonly outcomeOf: (key: string) => Promise<ToolOutcome | null>
+  /** Keeps the call as it is now: see `CallKeeping.saved`. Does not reject. */
+  readonly saved: () => Promise<boolean>
   /** Something that is kept has changed, and perhaps nothing waits any more. */
   readonly changed: () => void
 }
 
 /** A wait, and what is no part of its kept form. */
-type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & {
-  progress: number
-  nextPollWallMs: number
-  poll: AbortController | null
+type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & { readonly here: WaitHere }
+
+class WaitHere {
+  progress = 0
+  nextPollWallMs = 0
+  poll: AbortController | null = null
+  /** Its outcome, if there is one, survives this process, or is given up to do so. */
+  safe = true
+  keeping: Promise<boolean> | null = null
+  nextKeepWallMs = 0
 }
 
 /**
@@ -98,7 +140,10 @@ type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & {
  *     asked   --its worker, its node or its session ends before the answer--> pending: something may have begun
  *     pending --outcome, by post or poll--> settled, given to the session until the caller has heard it
  *     pending --waitMs and WAIT_GRACE_MS--> expired
- *     settled, expired --no session, not heard--> goes out as a message
+ *     settled, expired --no session, not heard--> goes out as a message, once it is kept
+ *
+ * Who posts an outcome is told that it was taken when the call's state with it is kept: a death in between loses nothing,
+ * because who has no answer posts it again. A caller does not wait for that.
  *
  * Times are calendar times, as in the tokens that belong to them.
  */
@@ -114,14 +159,14 @@ export class CallWaits {
     this.#options = options
     this.#shared = shared
     for (const wait of kept) {
-      this.#waits.set(wait.id, { ...wait, progress: 0, nextPollWallMs: 0, poll: null })
+      this.#waits.set(wait.id, { ...wait, here: new WaitHere() })
       if (wait.phase === 'pending') shared.pending++
     }
   }
 
-  /** Something is waited for whose outcome is not known. */
+  /** Something is waited for whose outcome is not known, or is not kept. */
   get active(): boolean {
-    for (const { phase } of this.#waits.values()) if (phase === 'pending') return true
+    for (const { phase, here } of this.#waits.values()) if (phase === 'pending' || !here.safe) return true
     return false
   }
 
@@ -143,7 +188,7 @@ export class CallWaits {
       ...{ id, key, tool, callId, args, pendingId: '', phase: 'asked', startedWallMs: nowMs },
       ...{ waitUntilWallMs: nowMs + waits.for, untilWallMs: nowMs + lastMs },
       ...{ status: null, result: null, settledWallMs: null, told: false, sent: false },
-      ...{ progress: 0, nextPollWallMs: 0, poll: null },
+      here: new WaitHere(),
     })
     this.#forgetOldest()
     return urlOf === null ? {} : { continueUrl: urlOf(id, Math.ceil(lastMs / 1000)) }
@@ -168,28 +213,31 @@ export class CallWaits {
 
   #pends(wait: Wait): void {
     wait.phase = 'pending'
-    wait.nextPollWallMs = this.#options.wallClock() + this.#pollMs(wait)
+    wait.here.nextPollWallMs = this.#options.wallClock() + this.#pollMs(wait)
     this.#shared.pending++
     if (wait.status !== null) this.#settle(wait) // the outcome came before the answer
   }
 
-  /** An outcome was posted, or polled. */
-  news(id: string, { status, result }: WaitNews): WaitAnswer {
-    const answer = this.#news(id, status, result)
-    const progress = status === 'progress' && answer === 'taken'
-    this.#shared.posts({ result: progress ? 'progress' : answer }).inc()
+  /** An outcome was posted. Resolves within the time of `saved`; what it brings is given to the session at once. */
+  async news(id: string, news: WaitNews): Promise<WaitAnswer> {
+    const took = this.#news(id, news)
+    const wait = this.#waits.get(id)
+    const kept = took === 'conflict' || took === 'late' || wait === undefined || (await this.#keep(wait))
+    const answer = kept ? took : 'unkept'
+    this.#shared.posts({ result: answer === 'taken' && news.status === 'progress' ? 'progress' : answer }).inc()
     return answer
   }
 
-  #news(id: string, status: WaitNews['status'], result: unknown): WaitAnswer {
+  #news(id: string, { status, result }: WaitNews): 'taken' | 'repeated' | 'conflict' | 'late' {
     const wait = this.#waits.get(id)
     if (wait === undefined) return 'late'
-    const value = fieldsOf(result, this.#options.toolOf(wait.tool)?.result ?? {})
+    const fields = this.#fieldsOf(wait)
     if (wait.status !== null && wait.status !== 'expired')
-      return wait.status === status && canonicalJson(wait.result) === canonicalJson(value) ? 'repeated' : 'conflict'
+      return compared({ status: wait.status, result: wait.result, fields }, { status, result })
+    const value = fieldsOf(result, fields)
     if (wait.status === 'expired' || this.#options.wallClock() > wait.untilWallMs) return 'late'
     if (status === 'progress') {
-      if (++wait.progress > PROGRESS_MAX) this.#shared.posts({ result: 'dropped' }).inc()
+      if (++wait.here.progress > PROGRESS_MAX) this.#shared.posts({ result: 'dropped' }).inc()
       else if (wait.phase === 'pending') this.#toSession(wait, status, value)
       return 'taken'
     }
@@ -200,21 +248,32 @@ export class CallWaits {
   #take(wait: Wait, status: 'succeeded' | 'failed', value: unknown): void {
     wait.status = status
     wait.result = value
+    wait.here.safe = false
     if (wait.phase === 'pending') this.#settle(wait)
+    void this.#keep(wait)
+  }
+
+  /** @returns whether the outcome of that wait, if there is one, survives this process */
+  #keep(wait: Wait): Promise<boolean> {
+    const { here } = wait
+    if (here.safe) return Promise.resolve(true)
+    here.nextKeepWallMs = this.#options.wallClock() + KEEP_AGAIN_MS
+    here.keeping ??= this.#options.saved().then((kept) => {
+      here.keeping = null
+      if (kept) this.#isSafe(wait)
+      return kept
+    })
+    return here.keeping
+  }
+
+  #isSafe(wait: Wait): void {
+    wait.here.safe = true
+    if (!this.#inSession) this.#give(wait)
     this.#options.changed()
   }
 
-  /**
-   * The node is gone that had this call. It kept the outcomes that it took with their effects at once, and the call's
-   * state up to a second later: what it had answered for may not be in that.
-   */
-  async recall(): Promise<void> {
-    for (const wait of [...this.#waits.values()]) {
-      if (wait.status !== null) continue
-      const outcome = await this.#options.outcomeOf(wait.key)
-      if (outcome !== null && wait.status === null && this.#waits.has(wait.id))
-        this.#take(wait, outcome.ok ? 'succeeded' : 'failed', outcome.value)
-    }
+  #fieldsOf({ tool }: Wait): ResultShape {
+    return this.#options.toolOf(tool)?.result ?? {}
   }
 
   /** Its outcome is known. */
@@ -231,7 +290,7 @@ export class CallWaits {
   #ends(wait: Wait, nowMs: number): void {
     wait.phase = 'settled'
     wait.settledWallMs = nowMs
-    wait.poll?.abort()
+    wait.here.poll?.abort()
     this.#shared.pending--
     this.#shared
       .seconds({ tool: wait.tool, outcome: wait.status ?? 'expired' })
@@ -241,7 +300,7 @@ export class CallWaits {
   /** Tells the session, or where none runs whoever gets messages. */
   #give(wait: Wait): void {
     if (wait.told || wait.phase !== 'settled' || wait.status === null) return
-    if (!this.#inSession) return this.#send(wait)
+    if (!this.#inSession) return wait.here.safe ? this.#send(wait) : undefined
     if (wait.status !== 'expired') this.#toSession(wait, wait.status, wait.result)
   }
 
@@ -307,14 +366,19 @@ export class CallWaits {
     return { toolsRunning: left, waits: [...waits, ...added] }
   }
 
-  /** Ends waits whose time is over, and polls. */
+  /** Ends waits whose time is over, polls, and keeps what could not be kept. */
   wake(): void {
     if (this.#waits.size === 0) return
     const nowMs = this.#options.wallClock()
     for (const wait of this.#waits.values()) {
+      if (!wait.here.safe && wait.here.keeping === null && nowMs >= wait.here.nextKeepWallMs) {
+        // Whoever gets messages has waited long enough for a store that is down.
+        if (nowMs > wait.untilWallMs) this.#isSafe(wait)
+        else void this.#keep(wait)
+      }
       if (wait.phase !== 'pending') continue
       if (nowMs > wait.untilWallMs) this.#expire(wait, nowMs)
-      else if (nowMs >= wait.nextPollWallMs && wait.poll === null) void this.#poll(wait)
+      else if (nowMs >= wait.here.nextPollWallMs && wait.here.poll === null) void this.#poll(wait)
     }
   }
 
@@ -330,7 +394,10 @@ export class CallWaits {
   abandon(sends: boolean): void {
     this.#inSession = false
     const nowMs = this.#options.wallClock()
-    for (const wait of this.#waits.values()) if (wait.phase === 'pending' && sends) this.#expire(wait, nowMs)
+    for (const wait of this.#waits.values())
+      if (!sends) break
+      else if (wait.phase === 'pending') this.#expire(wait, nowMs)
+      else if (!wait.here.safe) this.#isSafe(wait)
     this.release()
   }
 
@@ -339,8 +406,11 @@ export class CallWaits {
     if (this.#over) return
     this.#over = true
     for (const wait of this.#waits.values()) {
-      wait.poll?.abort()
+      wait.here.poll?.abort()
       if (wait.phase === 'pending') this.#shared.pending--
+      const { id, status, result } = wait
+      if (status !== null && status !== 'expired')
+        this.#shared.over(id, { status, result, fields: this.#fieldsOf(wait) })
     }
     this.#waits.clear()
   }
@@ -359,7 +429,7 @@ export class CallWaits {
   }
 
   kept(): KeptWait[] {
-    return [...this.#waits.values()].map(({ progress: _, nextPollWallMs: _next, poll: _poll, ...kept }) => kept)
+    return [...this.#waits.values()].map(({ here: _, ...kept }) => kept)
   }
 
   // --- an API that cannot reach the gateway ---------------------------------------------------------------
@@ -371,12 +441,12 @@ export class CallWaits {
 
   async #poll(wait: Wait): Promise<void> {
     const pollMs = this.#pollMs(wait)
-    wait.nextPollWallMs = this.#options.wallClock() + pollMs
+    wait.here.nextPollWallMs = this.#options.wallClock() + pollMs
     if (pollMs === Infinity) return
     const abort = new AbortController()
-    wait.poll = abort
+    wait.here.poll = abort
     const result = await this.#asked(wait, abort.signal)
-    wait.poll = null
+    wait.here.poll = null
     this.#shared.polls({ result }).inc()
   }
 
@@ -401,7 +471,7 @@ export class CallWaits {
     try {
       const news = waitNewsSchema.safeParse(await tool.run(wait.args, context))
       if (signal.aborted || !news.success || news.data.status === 'progress') return 'pending'
-      this.#news(wait.id, news.data.status, news.data.result)
+      this.#news(wait.id, news.data)
       return 'outcome'
     } catch {
       return 'failed' // it is asked again

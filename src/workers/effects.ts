@@ -80,15 +80,6 @@ export class Effects {
     return this.#answer(answer.result)
   }
 
-  /** The outcome of an effect that ran; null: nobody has told it. Does not reject. */
-  async outcomeOf(key: string): Promise<ToolOutcome | null> {
-    const known = this.#kept.get(key)
-    if (known !== undefined || this.gate === null) return known?.outcome ?? null
-    // The intent stands there already, because the effect ran.
-    const answer = await this.gate.intend(key)
-    return typeof answer === 'string' ? null : answer.result
-  }
-
   settle(key: string, outcome: ToolOutcome): void {
     const small = keptOutcome(outcome)
     this.#kept.set(key, { outcome: small })
@@ -153,11 +144,6 @@ export class CallEffects {
       mark('tool-repeated', tool)
     }
     return answer
-  }
-
-  /** See `Effects.outcomeOf`. */
-  outcomeOf(key: string): Promise<ToolOutcome | null> {
-    return this.#effects.outcomeOf(key)
   }
 
   settle(key: string, outcome: ToolOutcome): void {

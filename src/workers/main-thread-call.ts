@@ -235,7 +235,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         mark: (name, detail) => this.#mark(name, detail),
         toSession: (news) => this.#send(news),
         settled: (key, outcome) => this.#effects.settle(key, outcome),
-        outcomeOf: (key) => this.#effects.outcomeOf(key),
+        saved: () => context.keeper?.saved(call.callSid) ?? Promise.resolve(true),
         changed: () => {
           context.keeper?.changed(call.callSid)
           this.#endWhenDone()
@@ -340,7 +340,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#lockRule !== null && this.#caller !== '') locks.restore(this.#caller, kept.wrongAnswers, this.#lockRule)
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
-    void this.#waits.recall()
     if (goesOn !== 'agent') {
       // No stream is taken any more.
       this.#attached = true
@@ -570,7 +569,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#continuity.over()
   }
 
-  waitNews(id: string, news: WaitNews): WaitAnswer {
+  waitNews(id: string, news: WaitNews): Promise<WaitAnswer> {
     return this.#waits.news(id, news)
   }
 

@@ -46,7 +46,7 @@ export interface KeptSource {
   log(): Pick<KeptState, 'log' | 'marks'>
 }
 
-/** Keeps the state of live calls where another node can read it. No method waits or throws. */
+/** Keeps the state of live calls where another node, or the next run, can read it. No method throws. */
 export interface CallKeeping {
   /** Name of this node. */
   readonly node: string
@@ -56,6 +56,11 @@ export interface CallKeeping {
   append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void
   /** `kept` of its source has changed. */
   changed(callSid: CallSid): void
+  /**
+   * Its state of now is kept, or cannot be. Resolves within SAVED_WITHIN_MS.
+   * @returns false when nobody knows whether another could read it; true also where none is kept of any call
+   */
+  saved(callSid: CallSid): Promise<boolean>
   /**
    * Nothing more happens to it. Resolves when the store was told once. `lost`: it says that the call is not this node's, so
    * that another may make its record.

@@ -21,8 +21,11 @@ export const waitNewsSchema = z.object({
 })
 export type WaitNews = z.output<typeof waitNewsSchema>
 
-/** What became of a posted outcome: taken; had already; another one was taken; too late, or nothing waits. */
-export type WaitAnswer = 'taken' | 'repeated' | 'conflict' | 'late'
+/**
+ * What became of a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node
+ * has it and tells it, but if it died now nobody else would know: it has to come again.
+ */
+export type WaitAnswer = 'taken' | 'repeated' | 'conflict' | 'late' | 'unkept'
 
 /** An outcome that its caller has not heard. */
 export interface WaitUnheard {

@@ -37,6 +37,7 @@ t.test('an outcome is taken, and answered by what the call says of it', async (t
     ['repeated', 200, null],
     ['conflict', 409, 'CONFLICT'],
     ['late', 410, 'GONE'],
+    ['unkept', 503, 'NOT_KEPT'],
   ] as const) {
     call.waitAnswer = answer
     t.match(await post(url, { json: SUCCEEDED }), { status, code }, answer)
@@ -107,4 +108,6 @@ t.test('an outcome of a call that is over is late', async (t) => {
   const { url, call } = await waits(gateway)
   gateway.calls.calls.delete(call.callSid)
   t.match(await post(url, { json: SUCCEEDED }), { status: 410, code: 'GONE' })
+  gateway.calls.lateAnswer = 'repeated'
+  t.equal((await post(url, { json: SUCCEEDED })).status, 200, 'unless it was taken, and its answer was lost')
 })

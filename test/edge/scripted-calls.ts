@@ -133,9 +133,9 @@ export class ScriptedCall implements LiveCall {
     this.#changed()
   }
 
-  waitNews(id: string, news: WaitNews): WaitAnswer {
+  waitNews(id: string, news: WaitNews): Promise<WaitAnswer> {
     this.waitsNews.push({ id, news })
-    return this.waitAnswer
+    return Promise.resolve(this.waitAnswer)
   }
 
   escalate(reason: string): void {
@@ -246,6 +246,8 @@ export const ORDER_STATUS: AgentFacts = {
 
 /** An in-memory directory of scripted calls. */
 export class ScriptedCalls implements CallDirectory {
+  /** What is answered to outcomes of calls that are over. */
+  lateAnswer: WaitAnswer = 'late'
   defaultAgent: string | null = 'order-status'
   capacity = 1000
   draining = false
@@ -332,6 +334,10 @@ export class ScriptedCalls implements CallDirectory {
 
   refused(call: RefusedCall): void {
     this.refusedCalls.push(call)
+  }
+
+  lateWaitNews(): WaitAnswer {
+    return this.lateAnswer
   }
 
   find(callSid: string): ScriptedCall | undefined {

@@ -201,6 +201,32 @@ t.test('all calls that changed in a second are one batch, and a new one does not
     t.same((await readKept(keeper, watched, call.kept.callSid as CallSid))?.log, call.log.records())
 })
 
+t.test('who has to know that a state is kept does not wait for the next second', async (t) => {
+  const { keeper, watched, pass, tokens, clock } = await rig(t)
+  const call = new Call(keeper)
+  await pass(50)
+  const saved = async (): Promise<boolean | undefined> => {
+    let answer: boolean | undefined
+    void keeper.saved(SID).then((kept) => (answer = kept))
+    await pass(100)
+    return answer
+  }
+  call.change({ rehomes: 3 })
+  const beforeMs = clock.nowMs
+  t.equal(await saved(), true)
+  t.ok(clock.nowMs - beforeMs < KEEP_EVERY_MS)
+  t.equal((await readKept(keeper, watched))?.kept.rehomes, 3)
+  watched.down = true
+  t.equal(await saved(), false)
+  watched.down = false
+  t.equal(await saved(), true)
+  await watched.memory.claim(SID, { node: 'node-b', incarnation: 'i2', nonce: 'n2' }, 1)
+  t.equal(await saved(), false, 'another node has the call')
+  tokens.delete(SID)
+  t.equal(await saved(), false, 'nobody has claimed it')
+  t.equal(await keeper.saved(sid('HD_kept00000009')), false, 'it is not here')
+})
+
 t.test('a call of another program in a batch concerns no other', async (t) => {
   const { keeper, watched, pass, tokens } = await rig(t)
   const saveAll = watched.memory.saveAll.bind(watched.memory)

@@ -54,7 +54,7 @@ async function written(callSid: CallSid, secrets: readonly string[] = SECRETS) {
   const gone: string[] = []
   const disk = {
     takes: true,
-    keep: (these: readonly SealedChange[]) => disk.takes && changes.push(...these) > 0,
+    keep: (these: readonly SealedChange[]) => Promise.resolve(disk.takes && changes.push(...these) > 0),
     gone: (key: string) => void gone.push(key),
     value: () => undefined,
   }
@@ -169,7 +169,11 @@ t.test('a tool that was begun or has run before the death is not run again', asy
   const folder = t.testdir({})
   const run = async (): Promise<{ archive: Archive; effects: StoredEffects; store: DurableStore }> => {
     const archive = await Archive.start({ ...LIMITS, folder }, log)
-    const disk = { keep: () => true, gone: () => undefined, value: (value: StoredValue) => archive.keepValue(value) }
+    const disk = {
+      keep: () => Promise.resolve(true),
+      gone: () => undefined,
+      value: (value: StoredValue) => archive.keepValue(value),
+    }
     const store = new DurableStore(new MemoryStore(Date.now), disk)
     const node = { name: 'gw-0', store, claimFor: () => ({ node: 'gw-0', incarnation: 'x', nonce: 'n' }) }
     await restoreRun({ left: [], values: archive.values }, { ...node, isThisRun: () => true }, Date.now(), log)

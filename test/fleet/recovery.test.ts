@@ -456,6 +456,32 @@ t.test(
   },
 )
 
+t.test('a node that stops and leaves a call that waits behind: another goes on with it', async (t) => {
+  const ended = (sid: string): KeptState => {
+    const state = stateOf(sid)
+    return { ...state, kept: { ...state.kept, result: lostResult(state.kept, 'outcome'), waits: [PENDING] } }
+  }
+  const two = await fleet(t, 2, {}, { kept: ended })
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const [node] = two.nodes as readonly [FleetNode, FleetNode]
+  const sid = newSid()
+  await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+  const url = new URL(first.calls.get(sid).continueUrl?.(PENDING.id, 90) ?? '')
+  node.leaveBehind()
+  await node.stop()
+  await two.kill(0)
+  const posted = () => post(`${second.url}${url.pathname}${url.search}`, { json: { status: 'failed', result: 1 } })
+  t.match(await posted(), { status: 503, code: 'MOVING' }, 'not yet')
+  const takenOver = (): boolean => second.calls.find(sid) !== undefined
+  for (let step = 0; step < 30 && !takenOver(); step++) {
+    two.aheadMs += 900 // less than what counts as a stall of the event loop
+    ;(two.nodes[1] as FleetNode).state = 'open' // a heartbeat
+    await sleep(20)
+  }
+  t.ok(takenOver(), 'without a webhook of its carrier')
+  t.equal((await posted()).status, 200)
+})
+
 t.test(
   'a caller who is held in silence: the carrier is asked, ends the leg, and they are rung back once',
   async (t) => {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
+import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
 import type { Fleet } from './nodes.js'
@@ -429,6 +430,29 @@ t.test('a copy of a call without a stream yields to the one that has it', async 
   t.equal(two.nodes[1]?.counters.givenUp.lost, 0)
   socket.terminate()
 })
+
+t.test(
+  'an outcome that is posted once more after the end of its call is answered by the node that took it',
+  async (t) => {
+    const two = await fleet(t, 2)
+    const [first, second] = [at(two, 0), at(two, 1)]
+    const sid = newSid()
+    await voice(first, ringing(sid))
+    const { pathname, search } = new URL(first.calls.get(sid).continueUrl?.('id-of-one-tool-call-22', 90) ?? '')
+    const posted = () => post(`${second.url}${pathname}${search}`, { json: { status: 'succeeded' } })
+    t.equal((await posted()).status, 200)
+    const owner = (await two.store.read(sid))?.owner
+    if (owner === undefined) throw new Error('the call has no owner')
+    first.calls.calls.delete(sid)
+    first.calls.records.set(sid, endedCall({ callSid: sid }))
+    await two.store.over(sid, owner)
+    t.match(await posted(), { status: 410, code: 'GONE' })
+    first.calls.lateAnswer = 'repeated'
+    t.equal((await posted()).status, 200)
+    await two.kill(0)
+    t.match(await posted(), { status: 410, code: 'GONE' }, 'where nobody knows, it is late')
+  },
+)
 
 t.test('a caller who was turned away has no call afterwards, at no node', async (t) => {
   const three = await fleet(t, 3, { webhookSecrets: [SECRET] })

@@ -320,6 +320,7 @@ t.test('a human who is rung for a call back has a dialogue of their own, also wh
     open: (_, source) => void sources.push(source),
     append: () => undefined,
     changed: () => undefined,
+    saved: () => Promise.resolve(true),
     over: () => Promise.resolve('ok'),
   }
   const test = await startHost({ agents, businesses: numbers.businesses, speech: null, keeper })

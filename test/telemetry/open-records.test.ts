@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseCallSid } from '../../src/core/ids.js'
@@ -200,8 +200,8 @@ t.test('beside it lies the sealed state of the call, of which each write appends
   for (const n of [1, 2, 3, 4, 5, 6]) archive.openRecord(sid(n), () => ({ callSid: sid(n) }))
   const change = (n: number, state: string, append: readonly string[], replace = false) =>
     ({ callSid: sid(n), state: bytes(state), append: append.map(bytes), replace }) as const
-  archive.keepSealed([1, 2, 3, 4, 5].map((n) => change(n, 's1', ['a', 'b'], true)))
-  archive.keepSealed([
+  void archive.keepSealed([1, 2, 3, 4, 5].map((n) => change(n, 's1', ['a', 'b'], true)))
+  void archive.keepSealed([
     change(1, 's2', ['c']),
     change(2, 's2', ['whole'], true),
     change(3, 's2', []),
@@ -209,9 +209,8 @@ t.test('beside it lies the sealed state of the call, of which each write appends
   ])
   archive.openRecordGone(sid(4))
   archive.sealedGone(sid(5))
-  archive.keepSealed([change(4, 's2', ['late']), change(5, 's2', ['late'])])
-  archive.keepSealed([change(7, 's1', [], true)])
-  await archive.find('record', sid(1))
+  void archive.keepSealed([change(4, 's2', ['late']), change(5, 's2', ['late'])])
+  t.equal(await archive.keepSealed([change(7, 's1', [], true)]), true, 'it says when they are on the disk')
   t.ok(existsSync(kept(folder, 7)))
   writeFileSync(kept(folder, 3), Buffer.concat([readFileSync(kept(folder, 3)), bytes('\x01\x00\x00\x00\x05half')]))
   t.same(await sealedOf(folder), {
@@ -231,7 +230,7 @@ t.test('a long call does not fill the disk with states that have been replaced',
   archive.openRecord(sid(1), () => ({ callSid: sid(1) }))
   const state = Buffer.alloc(200_000, 's')
   for (let n = 0; n < 20; n++)
-    archive.keepSealed([{ callSid: sid(1), state, append: [bytes(String(n))], replace: n === 0 }])
+    void archive.keepSealed([{ callSid: sid(1), state, append: [bytes(String(n))], replace: n === 0 }])
   await archive.find('record', sid(1))
   t.ok(statSync(kept(folder, 1)).size < 1_300_000)
   const found = (await sealedOf(folder))[sid(1)] ?? ''
@@ -240,11 +239,15 @@ t.test('a long call does not fill the disk with states that have been replaced',
 })
 
 t.test('what waits for the disk is bounded', async (t) => {
-  const archive = await Archive.start(limits(t.testdir({})), log)
-  let taken = 0
-  while (archive.keepSealed([]) && taken < 1000) taken++
-  t.equal(taken, OPEN_RECORDS_PENDING_MAX)
-  await archive.find('record', sid(1))
-  t.ok(archive.keepSealed([]), 'and it takes more when the disk has taken these')
+  const folder = join(t.testdir({}), 'data')
+  const archive = await Archive.start(limits(folder), log)
+  const change = { callSid: sid(1), state: bytes('s'), append: [], replace: true }
+  const taken = Array.from({ length: OPEN_RECORDS_PENDING_MAX }, () => archive.keepSealed([]))
+  t.equal(await archive.keepSealed([]), false, 'one more is not taken')
+  t.ok((await Promise.all(taken)).every(Boolean))
+  t.equal(await archive.keepSealed([]), true, 'and it takes more when the disk has taken these')
+  rmSync(folder, { recursive: true })
+  writeFileSync(folder, 'no folder')
+  t.equal(await archive.keepSealed([change]), false, 'and says where the disk does not take them')
   await archive.close()
 })

@@ -20,7 +20,7 @@ function rig(
   t: Test,
   kept: readonly KeptWait[] = [],
   tool: Partial<ToolInput> = {},
-  outcomeOf: CallWaitsOptions['outcomeOf'] = () => Promise.resolve(null),
+  saved: CallWaitsOptions['saved'] = () => Promise.resolve(true),
 ): {
   waits: CallWaits
   shared: Waits
@@ -67,7 +67,7 @@ function rig(
       mark: () => undefined,
       toSession: ({ callId, status, value }) => toSession.push({ callId, status, value }),
       settled: (key, outcome) => settled.push({ key, outcome }),
-      outcomeOf,
+      saved,
       changed: () => undefined,
     },
     shared,
@@ -92,10 +92,10 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
   t.ok(waits.active)
   t.equal(shared.pending, 1)
   clock.ms += 18_000
-  t.equal(waits.news(id(), PAID), 'taken')
-  t.equal(waits.news(id(), PAID), 'repeated')
-  t.equal(waits.news(id(), { status: 'failed', result: 1032 }), 'conflict')
-  t.equal(waits.news('another', PAID), 'late')
+  t.equal(await waits.news(id(), PAID), 'taken')
+  t.equal(await waits.news(id(), PAID), 'repeated')
+  t.equal(await waits.news(id(), { status: 'failed', result: 1032 }), 'conflict')
+  t.equal(await waits.news('another', PAID), 'late')
   t.same(toSession, [{ callId: 't1', status: 'succeeded', value: { receipt: 'QX1' } }])
   t.same(settled, [{ key: 'k', outcome: { ok: true, value: { receipt: 'QX1' } } }])
   t.notOk(waits.active)
@@ -109,7 +109,7 @@ t.test("an outcome that comes before the API's own answer waits for it", async (
   waits.begun(null)
   const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
   const { continueUrl = '' } = waits.open(intent, (id) => id)
-  t.equal(waits.news(continueUrl, PAID), 'taken')
+  t.equal(await waits.news(continueUrl, PAID), 'taken')
   t.same(toSession, [], 'the session does not know of a wait yet')
   waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: '' })
   t.match(toSession, [{ status: 'succeeded' }])
@@ -120,7 +120,7 @@ t.test('a tool that answers at once waits for nothing', async (t) => {
   const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
   const { continueUrl = '' } = waits.open(intent, (id) => id)
   waits.answered('k')
-  t.equal(waits.news(continueUrl, PAID), 'late')
+  t.equal(await waits.news(continueUrl, PAID), 'late')
   t.same(waits.records(), [])
   t.same(
     waits.open({ ...intent, tool: 'look_up' }, (id) => id),
@@ -137,7 +137,7 @@ t.test('after a hang-up the outcome goes out as a message, with the number to te
   t.ok(waits.active, 'the call is not over')
   t.same(unheard, [])
   clock.ms += 13_000
-  waits.news(id(), PAID)
+  await waits.news(id(), PAID)
   t.same(toSession, [])
   t.match(unheard, [
     { tool: 'pay', status: 'succeeded', result: { receipt: 'QX1' }, from: '+254700000001', agent: 'shop', ms: 18_000 },
@@ -150,13 +150,13 @@ t.test(
   async (t) => {
     const one = rig(t)
     one.pending()
-    one.waits.news(one.id(), PAID)
+    await one.waits.news(one.id(), PAID)
     one.waits.ended()
     one.waits.ended()
     t.equal(one.unheard.length, 1)
     const other = rig(t)
     other.pending()
-    other.waits.news(other.id(), PAID)
+    await other.waits.news(other.id(), PAID)
     other.waits.session({ type: 'tool-wait', callId: 't1', state: 'told' })
     other.waits.ended()
     t.same(other.unheard, [])
@@ -172,7 +172,7 @@ t.test('nothing for as long as it is worth waiting is an outcome of its own; wha
   clock.ms += WAIT_GRACE_MS + 1
   waits.wake()
   t.notOk(waits.active)
-  t.equal(waits.news(id(), PAID), 'late')
+  t.equal(await waits.news(id(), PAID), 'late')
   waits.ended()
   t.match(unheard, [{ status: 'expired', result: null }])
 })
@@ -181,38 +181,82 @@ t.test('another node goes on from what is kept, and gives the new session what n
   const before = rig(t)
   before.pending()
   const pendingKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
-  before.waits.news(before.id(), PAID)
+  await before.waits.news(before.id(), PAID)
   const settledKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
 
   const after = rig(t, pendingKept)
   after.waits.begun(null)
-  t.equal(after.waits.news(after.id(), PAID), 'taken')
+  t.equal(await after.waits.news(after.id(), PAID), 'taken')
   t.match(after.toSession, [{ status: 'succeeded' }])
 
   const told = rig(t, settledKept)
   t.notOk(told.waits.active)
   told.waits.begun(null)
   t.match(told.toSession, [{ status: 'succeeded' }])
-  t.equal(told.waits.news(told.id(), PAID), 'repeated')
+  t.equal(await told.waits.news(told.id(), PAID), 'repeated')
 })
 
-t.test('an outcome that its node had taken, and not kept yet, is known to the next one by its effect', async (t) => {
-  const before = rig(t)
-  before.pending()
-  const kept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
-  const asked: string[] = []
-  const after = rig(t, kept, {}, (key) => {
-    asked.push(key)
-    return Promise.resolve({ ok: true, value: { receipt: 'QX1' } })
-  })
-  after.waits.begun(null)
-  await after.waits.recall()
-  t.same(asked, ['k'])
-  t.same(after.toSession, [{ callId: 't1', status: 'succeeded', value: { receipt: 'QX1' } }])
-  t.equal(after.waits.news(after.id(), PAID), 'repeated')
-  const other = rig(t, kept)
-  await other.waits.recall()
-  t.ok(other.waits.active, 'nobody has told one: it is waited for')
+t.test('an outcome is answered for when it is kept; its caller does not wait for that', async (t) => {
+  const asked: ((kept: boolean) => void)[] = []
+  const { waits, clock, toSession, unheard, pending, id } = rig(
+    t,
+    [],
+    {},
+    () => new Promise((tell) => asked.push(tell)),
+  )
+  pending()
+  const first = waits.news(id(), PAID)
+  t.match(toSession, [{ status: 'succeeded' }], 'the session has it at once')
+  asked.shift()?.(false)
+  t.equal(await first, 'unkept', 'the store is down')
+  t.equal(await waits.news(id(), { status: 'failed', result: 1 }), 'conflict')
+  const again = waits.news(id(), PAID)
+  waits.ended()
+  t.ok(waits.active, 'the caller has left, and the call is not over before its outcome is kept')
+  t.same(unheard, [])
+  asked.shift()?.(true)
+  t.equal(await again, 'repeated')
+  t.equal(unheard.length, 1, 'the message follows')
+  t.notOk(waits.active)
+  clock.ms += 60_000
+  waits.wake()
+  t.same(asked, [], 'and nothing more is to be kept')
+})
+
+t.test('an outcome that nobody posts again is kept when the store is back, or goes out at the last', async (t) => {
+  let down = true
+  let asked = 0
+  const saved = (): Promise<boolean> => Promise.resolve((asked++, !down))
+  const one = rig(t, [], {}, saved)
+  const other = rig(t, [], {}, saved)
+  for (const { waits, pending, id } of [one, other]) {
+    pending()
+    waits.ended()
+    t.equal(await waits.news(id(), PAID), 'unkept')
+    waits.wake()
+  }
+  t.equal(asked, 2, 'the store has a second')
+  one.clock.ms += 1001
+  down = false
+  one.waits.wake()
+  await until(() => one.unheard.length === 1, 5000, 'the message')
+  t.notOk(one.waits.active)
+  down = true
+  other.clock.ms += 90_000 + WAIT_GRACE_MS + 1
+  other.waits.wake()
+  t.match(other.unheard, [{ status: 'succeeded' }], 'the store did not come back')
+  t.notOk(other.waits.active)
+})
+
+t.test('an API that asks again after the end of the call gets the same answer', async (t) => {
+  const { waits, shared, pending, id } = rig(t, [], { result: { fields: { receipt: 'receipt' } } })
+  pending()
+  const waitId = id()
+  await waits.news(waitId, PAID)
+  waits.release()
+  t.equal(shared.late(waitId, { status: 'succeeded', result: { receipt: 'QX1', at: 2 } }), 'repeated')
+  t.equal(shared.late(waitId, { status: 'failed', result: 1032 }), 'conflict')
+  t.equal(shared.late('another', PAID), 'late')
 })
 
 t.test('a worker dies before the API has answered: something may have begun, and its outcome is told', async (t) => {
@@ -229,7 +273,7 @@ t.test('a worker dies before the API has answered: something may have begun, and
   const { toolsRunning, waits: waiting } = waits.begun({ ...session, toolsRunning: [running, other] })
   t.same(toolsRunning, [other], 'it is not lost')
   t.same(waiting, [{ ...running, untilMs: 95_000, state: 'waiting' }], 'but waits')
-  t.equal(waits.news(continueUrl, PAID), 'taken')
+  t.equal(await waits.news(continueUrl, PAID), 'taken')
   t.match(toSession, [{ callId: 't1', status: 'succeeded' }])
 })
 
@@ -240,16 +284,16 @@ t.test('a caller hangs up before the API has answered: the outcome goes out all 
   const { continueUrl = '' } = waits.open(intent, (id) => id)
   waits.ended()
   t.ok(waits.active)
-  t.equal(waits.news(continueUrl, PAID), 'taken')
+  t.equal(await waits.news(continueUrl, PAID), 'taken')
   t.match(unheard, [{ tool: 'pay', status: 'succeeded' }])
 })
 
 t.test('progress does not use the URL up, and only so much of it reaches the conversation', async (t) => {
   const { waits, toSession, pending, id } = rig(t)
   pending()
-  for (let post = 0; post < 30; post++) t.equal(waits.news(id(), { status: 'progress', result: post }), 'taken')
+  for (let post = 0; post < 30; post++) t.equal(await waits.news(id(), { status: 'progress', result: post }), 'taken')
   t.equal(toSession.length, 20)
-  t.equal(waits.news(id(), PAID), 'taken')
+  t.equal(await waits.news(id(), PAID), 'taken')
 })
 
 t.test('an API that cannot reach the gateway is polled until it knows', async (t) => {

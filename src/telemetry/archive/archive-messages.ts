@@ -86,7 +86,7 @@ export type ToArchive =
    */
   | { readonly type: 'open-record'; readonly callSid: string; readonly json: string; readonly ended: boolean }
   /** What is new of the sealed states of live calls. */
-  | { readonly type: 'sealed'; readonly changes: readonly SealedChange[] }
+  | { readonly type: 'sealed'; readonly id: number; readonly changes: readonly SealedChange[] }
   | { readonly type: 'value'; readonly value: StoredValue }
   /** The state of a call is of no use any more. */
   | { readonly type: 'sealed-gone'; readonly callSid: string }

@@ -228,10 +228,13 @@ port.on('message', (message: ToArchive) => {
         if (message.ended) openRecords.removeSealed(message.callSid)
       })
       return post({ type: 'open-record-done' })
-    case 'sealed':
-      for (const change of message.changes)
-        attempt('record', change.callSid, () => openRecords.writeSealed(change, limits.fsync === 'each'))
-      return post({ type: 'open-record-done' })
+    case 'sealed': {
+      const written = message.changes.map((change) =>
+        attempt('record', change.callSid, () => openRecords.writeSealed(change, limits.fsync === 'each')),
+      )
+      post({ type: 'open-record-done' })
+      return post({ type: 'answer', id: message.id, value: written.every(Boolean) })
+    }
     case 'value':
       attempt('record', null, () => values.write(message.value, Date.now(), limits.fsync === 'each'))
       return post({ type: 'open-record-done' })

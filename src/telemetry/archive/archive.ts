@@ -250,12 +250,11 @@ export class Archive {
     this.#post({ type: 'open-record', callSid, json: JSON.stringify(record), ended: true })
   }
 
-  /** @returns false when too much waits for the disk: nothing of it is written */
-  keepSealed(changes: readonly SealedChange[]): boolean {
+  /** Resolves when they are in their files; false: too much waits for the disk, or it does not take all of them. */
+  async keepSealed(changes: readonly SealedChange[]): Promise<boolean> {
     if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
     this.#openPending++
-    this.#post({ type: 'sealed', changes })
-    return true
+    return (await this.#ask((id) => ({ type: 'sealed', id, changes }))) === true
   }
 
   /** A value that is not taken, because too much waits for the disk, is counted as a fault. */
