@@ -63,6 +63,8 @@ interface PeersOptions {
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
+  /** @defaultValue `PEER_CONNECT_MS` */
+  readonly connectMs?: number
 }
 
 /** The request was not sent, or its answer is of no use. Its message is for the log. */
@@ -94,7 +96,7 @@ export class Peers {
     this.#options = options
     this.#proof = new PeerProof(options.secrets)
     this.#client = new HttpClient({
-      connectMs: PEER_CONNECT_MS,
+      connectMs: options.connectMs ?? PEER_CONNECT_MS,
       ...(options.tls === null ? {} : { tls: options.tls }),
     })
     this.#counts = Object.fromEntries(PEER_OUTCOMES.map((outcome) => [outcome, 0])) as Record<PeerOutcome, number>

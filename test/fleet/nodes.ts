@@ -143,7 +143,8 @@ export async function fleet(
         return handler(body, from)
       })
     }
-    const peers = new Peers(shared)
+    // However busy the machine is, they reach each other.
+    const peers = new Peers({ ...shared, connectMs: 5000 })
     listeners.push(listener)
     const calls = new ScriptedCalls()
     const node: FleetNode = new FleetNode({

@@ -33,6 +33,7 @@ interface Given {
   readonly secrets?: readonly string[]
   readonly tls?: PeerTls | null
   readonly wallClock?: () => number
+  readonly connectMs?: number
 }
 
 function logged(): { readonly lines: Record<string, unknown>[]; readonly log: ReturnType<typeof createLog> } {
@@ -78,6 +79,7 @@ function asking(t: Test, given: Given = {}) {
     tls: given.tls ?? null,
     clock: () => performance.now(),
     wallClock: given.wallClock ?? Date.now,
+    connectMs: given.connectMs ?? PATIENT_MS,
     log,
   })
   t.teardown(() => {
@@ -213,7 +215,7 @@ t.test('silent: no answer in time, or the connection breaks', async (t) => {
 
 t.test('a connection that is not made in time is silence, however long an answer may take', async (t) => {
   const hung = await relay(t, 'http://127.0.0.1:1', () => undefined)
-  const peers = asking(t, { tls: { ...selfSigned(), ca: selfSigned().cert } })
+  const peers = asking(t, { tls: { ...selfSigned(), ca: selfSigned().cert }, connectMs: PEER_CONNECT_MS })
   const beganMs = performance.now()
   const url = hung.url.replace('http', 'https') // its handshake is never answered
   t.same(await peers.ping({ ...GW_2, url }, 3_600_000), { result: 'silent', reason: 'timeout' })
