@@ -34,7 +34,6 @@ const ALONE = [
   'fleet/late-store',
   'workers/echo-lines',
   'workers/number-in-parts-recorded',
-  'workers/put-on-hold',
 ]
 
 t.setTimeout(0)

@@ -1331,10 +1331,11 @@ export class CallSession {
       case 'speech-stopped':
         return this.#backendHeardStop()
       case 'understood':
-        // On hold a partial result may be a chance likeness: only the words of a whole segment end the wait.
+        // Of what sounds on hold a partial result may be a chance likeness: only the words of a whole segment end the wait,
+        // or the suspicion before it.
         if (this.#putOnHold.waiting) return
         this.#level.understood()
-        return this.#understood()
+        return this.#understood(!this.#putOnHold.suspected)
       case 'expects':
         return this.#callerSpeech.expect(event.what)
       case 'interrupted':
@@ -1990,12 +1991,17 @@ export class CallSession {
     )
   }
 
-  /** Words of the caller were understood, or a digit was pressed. */
-  #understood(): void {
+  /**
+   * Words of the caller were understood, or a digit was pressed.
+   * @param endsHold  he is on the line, and does not keep us on hold
+   */
+  #understood(endsHold = true): void {
     const { speaking, firstVoicedMs } = this.#callerSpeech
-    if (this.#putOnHold.waiting) this.#mark('put-on-hold-over', 'words, or a digit')
-    this.#putOnHold.understood()
-    this.#clear('put-on-hold')
+    if (endsHold) {
+      if (this.#putOnHold.waiting) this.#mark('put-on-hold-over', 'words, or a digit')
+      this.#putOnHold.understood()
+      this.#clear('put-on-hold')
+    }
     if (this.#endsAfterOffer) this.#withdrawOffer()
     const dueMs = this.#unrecognised.understood(speaking, this.#nowMs, firstVoicedMs)
     if (Number.isNaN(dueMs)) this.#clear('not-understood')

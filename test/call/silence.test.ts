@@ -175,6 +175,16 @@ t.test('sound that goes on without words is asked about once, then waited out, t
   t.match(rig.only('end-stream'), { reason: 'silence-limit', detail: /put on hold for 60000 ms/ })
 })
 
+t.test('a partial result after the question may be a chance likeness, and does not end the suspicion', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(7500)
+  t.equal(rig.texts().length, 1)
+  rig.backend({ type: 'understood' })
+  rig.speak(4500)
+  t.match(marks(rig, 'put-on-hold'), [/8000 needed/])
+  t.same(marks(rig, 'put-on-hold-over'), [])
+})
+
 t.test('an agent that can call back offers it before it gives up', async (t) => {
   const calledBack = { offerText: 'Shall we call you back? Press one.', confirmedText: 'We will.', numberKnown: true }
   const rig = onHold({ escalation: { ...escalation, callback: calledBack } })
