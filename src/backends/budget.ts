@@ -45,6 +45,8 @@ const GOODBYE_RETRIES_MAX = 2
 export interface UsedBudget {
   readonly models: readonly ModelUsage[]
   readonly usedMs: number
+  /** What is known of its price. Absent from an earlier build. */
+  readonly cost?: { readonly currency: string; readonly known: number }
 }
 
 /**
@@ -103,7 +105,9 @@ export class Budget implements BackendSink {
   }
 
   used(): UsedBudget {
-    return { models: this.#options.meter.rows(), usedMs: this.#usedMs }
+    const { meter } = this.#options
+    const { currency, known } = meter.cost()
+    return { models: meter.rows(), usedMs: this.#usedMs, cost: { currency, known } }
   }
 
   report(): BudgetReport {

@@ -1,6 +1,6 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import { AFTER_KILL_SILENCE_MS, ANSWER_UNHEARD_MS, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import { AFTER_KILL_SILENCE_MS, ANSWER_UNHEARD_MS, MESSAGE_CHARS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
 import { waitOf } from './backend-events.js'
@@ -3096,6 +3096,24 @@ export class CallSession {
     return null
   }
 
+  /**
+   * What a caller has said of a message that they did not finish: who gives a name to somebody who takes messages expects a
+   * call. Null: nothing, they did not want to leave one, or it is noted already.
+   */
+  #begunMessage(): string | null {
+    const taken = this.log.toolCalls.findLast(({ record: { name } }) => name === ESCALATE_TOOL)?.record
+    if (taken?.args['takesMessage'] !== true) return null
+    if (this.#escalation?.strategy === 'callback' || this.#escalation?.outcome === 'answered') return null
+    if (this.#options.escalation?.callback?.numberKnown !== true) return null
+    const said = this.log.transcript
+      .filter(({ role, startMs }) => role === 'caller' && startMs >= taken.startMs + taken.ms)
+      .map(({ text }) => text.trim())
+      .filter((text) => text !== '')
+    const last = said.at(-1)
+    if (last === undefined || saysNo(last) || isClosing(last)) return null
+    return said.join(' ').slice(0, MESSAGE_CHARS_MAX)
+  }
+
   #noteCallback(asked: CallbackAsk, number: string | null, note: string, wantedAt: string | null = null): void {
     const { reason, summary } = this.#offer ?? { reason: 'a call back', summary: note }
     this.#withdrawOffer()
@@ -3252,6 +3270,8 @@ export class CallSession {
   #finish(reason: EndReason, detail: string): void {
     if (this.#state === 'ended') return
     const facts = this.#release(reason)
+    const message = reason === 'caller-hung-up' ? this.#begunMessage() : null
+    if (message !== null) this.#noteCallback('words', null, message)
     this.#state = 'ended'
     this.#streamClosedAtMs ??= this.#nowMs
     this.#deadlines.clearAll()

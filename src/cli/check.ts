@@ -16,13 +16,21 @@ import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import { readReceivers } from '../config/messages-file.js'
 import type { Config } from '../config/settings.js'
-import { backendSettings, hostedAgents, unratedCurrencies, withoutNumbers } from '../gateway/hosted-agents.js'
+import {
+  backendSettings,
+  hostedAgents,
+  uncountedByBudgets,
+  unpricedOf,
+  unratedCurrencies,
+  withoutNumbers,
+} from '../gateway/hosted-agents.js'
+import type { Unpriced } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 import { findS3Client, loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { priceList } from '../backends/prices.js'
-import { detectsTurns, lacksOf, loadBackend, modelsOf, droppedOf } from '../backends/registry.js'
+import { detectsTurns, lacksOf, loadBackend, droppedOf } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { widestRateHz } from '../workers/known-lines.js'
@@ -122,7 +130,11 @@ async function agentsFindings(
       what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
-    routed.push(...dayBudgetFindings(config, agents, [...numbers.businesses.values()]))
+    for (const unpriced of uncountedByBudgets(config, agents, numbers.businesses.values())) {
+      const { agent, backend } = unpriced
+      const what = `the budget of a number does not count the models of ${agent} on ${backend}: ${lackOf(unpriced)}`
+      routed.push({ ok: null, what })
+    }
     const servers = await serverFindings([...agents.values()], env)
     const rehearsed = tools ? await toolFindings([...agents.values()], env, [...numbers.businesses.values()]) : []
     return {
@@ -391,36 +403,9 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
 /** Texts without a language that one finding names. */
 const UNTRANSLATED_SHOWN_MAX = 10
 
-/** Of these backends, those with models without a price. */
-function unpriced(
-  config: Config,
-  { budget, backends: options }: AgentDefinition,
-  backends: readonly string[],
-): (readonly [backend: string, lack: string])[] {
-  const settings = backendSettings(config)
-  const { currency, priceOf } = priceList([budget?.prices ?? null, settings.prices])
-  return backends.flatMap((backend) => {
-    const models = modelsOf(backend, settings, options).filter((model) => priceOf(backend, model) === null)
-    const names = models.map((model) => model ?? 'its model').join(', ')
-    return models.length === 0 ? [] : [[backend, `there is no price in ${currency} for ${names}`] as const]
-  })
-}
-
-/** What a budget of a number's day would not count. */
-function dayBudgetFindings(
-  config: Config,
-  agents: ReadonlyMap<string, HostedAgent>,
-  businesses: readonly Business[],
-): Finding[] {
-  const found = new Set<string>()
-  for (const { agent, budget } of businesses) {
-    const hosted = agents.get(agent)
-    if (hosted === undefined || budget === undefined) continue
-    const backends = [...namesIn(hosted.shares), ...(budget.cheaper === undefined ? [] : [budget.cheaper.backend])]
-    for (const [backend, lack] of unpriced(config, hosted.definition, [...new Set(backends)]))
-      found.add(`the budget of a number does not count the models of ${agent} on ${backend}: ${lack}`)
-  }
-  return [...found].map((what) => ({ ok: null, what }))
+/** What a model without a price lacks, and what to set. */
+function lackOf({ currency, models }: Unpriced): string {
+  return `there is no price in ${currency} for ${models.join(', ')}; allowed: one in PRICES_FILE, or in budget.prices of the agent`
 }
 
 /** Settings that are allowed but probably not intended. */
@@ -434,8 +419,11 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
   })
   const settings = backendSettings(config)
   if (budget?.maxCost !== undefined)
-    for (const [backend, lack] of unpriced(config, definition, backends))
-      findings.push({ ok: null, what: `budget.maxCost of ${name} has no effect with ${backend}: ${lack}` })
+    for (const unpriced of unpricedOf(config, definition, backends))
+      findings.push({
+        ok: null,
+        what: `budget.maxCost of ${name} has no effect with ${unpriced.backend}: ${lackOf(unpriced)}`,
+      })
   for (const { names } of shares) {
     const listening = names.filter((backend) => detectsTurns(backend, settings, options))
     const explicit = listening.filter(

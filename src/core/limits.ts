@@ -37,6 +37,8 @@ export const FADE_MS = 5
 export const TRANSCRIPT_ENTRIES_MAX = 400
 /** Tool calls of one call that are kept in its record. */
 export const TOOL_CALLS_MAX = 200
+/** What a caller says for whoever calls them back; a caller may talk for long. */
+export const MESSAGE_CHARS_MAX = 1000
 /** Speech items (backend's and gateway's) that a session or a playout ledger remembers. */
 export const SPEECH_ITEMS_MAX = 128
 /** Caller frames in one journal line. */

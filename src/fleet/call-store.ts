@@ -155,6 +155,8 @@ export interface NodeRecord {
   readonly clockAheadMs: number | null
   /** Live calls of callers who have several here, by a keyed hash of the caller; absent from an older node. */
   readonly busyCallers?: Readonly<Record<string, number>> | undefined
+  /** What its live calls have cost until now, by our number with a budget, in CURRENCY; absent from an older node. */
+  readonly liveCosts?: Readonly<Record<string, number>> | undefined
   /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
   readonly afterStream: { readonly seen: 'continues' | 'holds'; readonly atMs: number } | null
 }

@@ -31,6 +31,7 @@ const RESERVED_CALLS_MAX = 10_000
 export interface NodeNews extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
   /** Live calls by caller, as `CallDirectory.liveByCaller`. */
   readonly callsByCaller: ReadonlyMap<string, number>
+  readonly liveCosts?: Readonly<Record<string, number>>
 }
 
 /** The way to other nodes, and from them. */
@@ -214,7 +215,7 @@ export class FleetNode {
   /** What the others read of this node. */
   get record(): NodeRecord {
     const { version, opsUrl, network, news } = this.#options
-    const { capacity, free, callsByAgent, callsByCaller, afterStream } = news()
+    const { capacity, free, callsByAgent, callsByCaller, liveCosts, afterStream } = news()
     return {
       name: this.name,
       incarnation: this.incarnation,
@@ -229,6 +230,7 @@ export class FleetNode {
       callsByAgent,
       clockAheadMs: this.clockAheadMs,
       busyCallers: network === null ? {} : this.#busyCallers(callsByCaller),
+      liveCosts,
       afterStream,
     }
   }

@@ -683,6 +683,7 @@ const nodeRecord: z.ZodType<ProvenRecord> = z.object({
   callsByAgent: z.record(z.string(), count),
   clockAheadMs: z.number().nullable(),
   busyCallers: z.record(z.string().max(32), count).optional(),
+  liveCosts: z.record(z.string().max(32), z.number().min(0)).optional(),
   afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
   storeTimeMs: count,
 })

@@ -3,6 +3,7 @@ import { CARRIER_RATES, exchangeRate } from '../backends/prices.js'
 import type { CallRecord, CostPart, WholeCost } from '../call/documents/record.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { Spending } from '../workers/live-call.js'
 
 const MINUTE_S = 60
 const MINOR_PER_UNIT = 100
@@ -13,8 +14,8 @@ interface CallCostsOptions {
   /** Of PRICES_FILE; null: none is set. */
   readonly prices: PriceFile | null
   readonly metrics: Metrics
-  /** A known part of the cost of a call of one of our numbers. */
-  readonly spent: (number: string, amount: number) => void
+  /** A known part of the cost of a call of one of our numbers, which is over. */
+  readonly spent: (number: string, amount: number, callSid: string) => void
 }
 
 type Part = 'carrier' | 'models' | 'analysis'
@@ -81,14 +82,27 @@ export class CallCosts {
     if (record.wholeCost?.analysis != null) this.#count(record, 'analysis', record.wholeCost.analysis)
   }
 
+  /** What a live call has cost until now, as far as that is known: no more than it will cost in the end. */
+  soFar({ direction, durationMs, models }: Omit<Spending, 'number'>): number {
+    const { charges } = this.#carrier({ direction, durationMs, carrier: null, escalation: null })
+    return sumOf(
+      [...charges, ...(models === null ? [] : [charge(models.currency, models.known)])].map((each) =>
+        this.#converted(each),
+      ),
+    ).known
+  }
+
   #count({ callSid, agent, number }: CallRecord, part: Part, { known, unknown }: CostPart): void {
     this.#known({ agent, part, currency: this.#currency }).inc(known, callSid)
     if (unknown !== null) this.#unknown({ agent, part }).inc(1, callSid)
-    if (number !== undefined) this.#spent(number, known)
+    if (number !== undefined) this.#spent(number, known, callSid)
   }
 
   /** The call itself, its stream, and the people whom it was given to. */
-  #carrier(record: CallRecord): { readonly by: 'carrier' | 'rates'; readonly charges: readonly Charge[] } {
+  #carrier(record: Pick<CallRecord, 'carrier' | 'direction' | 'durationMs' | 'escalation'>): {
+    readonly by: 'carrier' | 'rates'
+    readonly charges: readonly Charge[]
+  } {
     const { currency, inboundPerMinute, outboundPerMinute, streamPerMinute, blockS } = this.#rates
     const { carrier, direction, durationMs, escalation } = record
     const minutes = (Math.ceil(durationMs / 1000 / blockS) * blockS) / MINUTE_S

@@ -13,6 +13,8 @@ import type { Log } from '../telemetry/log.js'
 /** How often, and of how many numbers each time, is asked what the other nodes have spent; and what failed is told again. */
 const LOOK_MS = 10_000
 const LOOK_NUMBERS_MAX = 200
+/** How often is asked what live calls have cost until now. */
+const LIVE_LOOK_MS = 5000
 /** How long a sum is kept after it was last written: longer than a day lasts anywhere. */
 const TALLY_MS = 3 * 24 * 3_600_000
 /** What is spent is on the disk this long afterwards. */
@@ -30,12 +32,22 @@ interface DailyBudgetsOptions {
   /** By number; edits change it in place. */
   readonly businesses: ReadonlyMap<string, Business>
   readonly store: Pick<CallStore, 'tally'>
+  /** Live calls of our numbers at this node, and what each has cost until now, in CURRENCY. */
+  readonly live: () => Iterable<LiveCost>
+  /** What `liveCosts` of the other live nodes said last. */
+  readonly liveElsewhere: () => Iterable<Readonly<Record<string, number>>>
   /** Where this process keeps its own part; null: it does not survive the process. */
   readonly file: string | null
   readonly wallClock: WallClock
   readonly log: Log
   /** For tests; real timers, which keep no process alive, otherwise. @returns ends it */
   readonly later?: (ms: number, run: () => void) => () => void
+}
+
+interface LiveCost {
+  readonly callSid: string
+  readonly number: string
+  readonly amount: number
 }
 
 /** What a number has spent on one day, in CURRENCY. */
@@ -51,7 +63,8 @@ interface Spent {
 
 /**
  * What the calls of each number have cost today, over all nodes, and how far its budget is used up. Each node counts its
- * own part alone: a part that is written twice does no harm, and one that a store has lost is written again.
+ * own part alone: a part that is written twice does no harm, and one that a store has lost is written again. What live calls
+ * have cost until now is in no part: it may move to another node with its call, so each node's heartbeat says it.
  *
  * While the store is away a node goes on with what it knew last of the others, and counts its own calls.
  */
@@ -64,6 +77,10 @@ export class DailyBudgets {
   /** Where the next look begins, in the order of the numbers. */
   #lookedTo = 0
   #endLook: () => void = () => undefined
+  #endLiveLook: () => void = () => undefined
+  /** Of live calls here, by number and call; of all live calls elsewhere, by number. As of the last look. */
+  #live = new Map<string, Map<string, number>>()
+  #liveElsewhere = new Map<string, number>()
   #endSave: (() => void) | null = null
   #saving: Promise<void> = Promise.resolve()
   #faultSaid = false
@@ -84,6 +101,7 @@ export class DailyBudgets {
     )
     const budgets = new DailyBudgets(options, kept?.part ?? randomUUID(), new Map(spent))
     void budgets.#look()
+    budgets.#lookAtLive()
     return budgets
   }
 
@@ -93,7 +111,8 @@ export class DailyBudgets {
     const { budget } = business ?? {}
     if (business === undefined || budget === undefined) return null
     const { own, others } = this.#today(business)
-    const percent = ((own + others) / budget.perDay) * 100
+    const live = sum(this.#live.get(number)?.values() ?? []) + (this.#liveElsewhere.get(number) ?? 0)
+    const percent = ((own + others + live) / budget.perDay) * 100
     if (percent >= 100) return 'messages'
     return budget.cheaper !== undefined && percent >= budget.cheaper.fromPercent ? 'cheaper' : null
   }
@@ -106,8 +125,15 @@ export class DailyBudgets {
     return count
   }
 
-  /** A part of a call's cost has become known. Does not wait. @param amount  in CURRENCY */
-  spend(number: string, amount: number): void {
+  /** What live calls here have cost until now, by number with a budget: for the heartbeat, so at most LOOK_NUMBERS_MAX. */
+  get liveCosts(): Readonly<Record<string, number>> {
+    const sums = [...this.#live].map(([number, calls]) => [number, sum(calls.values())] as const)
+    return Object.fromEntries(sums.sort(([, a], [, b]) => b - a).slice(0, LOOK_NUMBERS_MAX))
+  }
+
+  /** A part of the cost of a call that is over. Does not wait. @param amount  in CURRENCY */
+  spend(number: string, amount: number, callSid: string): void {
+    this.#live.get(number)?.delete(callSid)
     const business = this.#options.businesses.get(number)
     if (business?.budget === undefined || amount <= 0) return
     this.#today(business).own += amount
@@ -122,6 +148,7 @@ export class DailyBudgets {
   async close(): Promise<void> {
     this.#closed = true
     this.#endLook()
+    this.#endLiveLook()
     this.#endSave?.()
     this.#endSave = null
     await this.#save()
@@ -136,6 +163,21 @@ export class DailyBudgets {
     const spent: Spent = { day, own: 0, others: 0, step: null }
     this.#spent.set(number, spent)
     return spent
+  }
+
+  #lookAtLive(): void {
+    const { businesses, live, liveElsewhere } = this.#options
+    this.#live = new Map()
+    for (const { callSid, number, amount } of live()) {
+      if (businesses.get(number)?.budget === undefined) continue
+      const calls = this.#live.get(number) ?? new Map<string, number>()
+      this.#live.set(number, calls.set(callSid, amount))
+    }
+    this.#liveElsewhere = new Map()
+    for (const costs of liveElsewhere())
+      for (const [number, amount] of Object.entries(costs))
+        this.#liveElsewhere.set(number, (this.#liveElsewhere.get(number) ?? 0) + amount)
+    this.#endLiveLook = this.#later(LIVE_LOOK_MS, () => this.#lookAtLive())
   }
 
   async #tell(business: Business): Promise<void> {
@@ -194,6 +236,12 @@ async function keptIn(file: string | null, log: Log): Promise<z.output<typeof fi
       log.error({ file }, 'what numbers have spent today cannot be read: this node counts from 0')
     return null
   }
+}
+
+function sum(amounts: Iterable<number>): number {
+  let all = 0
+  for (const amount of amounts) all += amount
+  return all
 }
 
 function unrefTimer(ms: number, run: () => void): () => void {

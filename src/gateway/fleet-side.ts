@@ -43,6 +43,8 @@ interface FleetSideOptions {
   readonly metrics: Metrics
   /** Null until the calls can be taken. */
   readonly calls: () => CallRegistry | null
+  /** What live calls have cost until now, by number with a budget. */
+  readonly liveCosts: () => Readonly<Record<string, number>>
   readonly onNameTaken: () => void
 }
 
@@ -103,7 +105,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     opsUrl: opsOrigin(config),
     news: () => {
       const registry = calls()
-      return registry === null ? NOTHING_YET : newsOf(registry, clock())
+      return registry === null ? NOTHING_YET : { ...newsOf(registry, clock()), liveCosts: options.liveCosts() }
     },
     onView: ({ nodes }) => {
       const { behaviour } = calls() ?? {}

@@ -7,7 +7,7 @@ import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
 import { PhraseStore } from '../speech/phrase-store.js'
 import { SpeechPool } from '../speech/speech-pool.js'
-import { usesRecogniser } from '../backends/split.js'
+import { namesIn, usesRecogniser } from '../backends/split.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
@@ -46,6 +46,8 @@ import {
   backendSettings,
   followAgents,
   hostedAgents,
+  uncountedByBudgets,
+  unpricedOf,
   withoutNumbers,
   withoutReplacement,
 } from './hosted-agents.js'
@@ -153,6 +155,15 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       { agents: numberless },
       'agents read facts of a business, and no number in NUMBERS_FILE leads to them: their callers are refused',
     )
+  const unlimited = [...agents.values()].filter(({ definition }) => definition.budget?.maxCost !== undefined)
+  for (const unpriced of [
+    ...uncountedByBudgets(config, agents, numbers.businesses.values()),
+    ...unlimited.flatMap(({ definition, shares }) => unpricedOf(config, definition, namesIn(shares))),
+  ])
+    log.warn(
+      { ...unpriced },
+      'a budget does not count models without a price: set one in PRICES_FILE, or in budget.prices of the agent',
+    )
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
     log.warn(
@@ -227,25 +238,33 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     log,
     metrics,
     calls: () => calls,
+    liveCosts: () => budgets.liveCosts,
     onNameTaken: () => tellNameTaken(),
   })
   const backends = backendSettings(config)
   const retentionOf = (agent: string): AgentDefinition['retention'] | null =>
     agents.get(agent)?.definition.retention ?? null
+  const costs = new CallCosts({
+    currency: config.currency,
+    prices: backends.prices,
+    metrics,
+    spent: (number, amount, callSid) => budgets.spend(number, amount, callSid),
+  })
+  let calls: CallRegistry | null = null
   const budgets = await DailyBudgets.open({
     businesses: numbers.businesses,
     store: fleet.store.patient,
+    live: function* () {
+      for (const call of calls?.spending() ?? []) yield { ...call, amount: costs.soFar(call) }
+    },
+    liveElsewhere: function* () {
+      for (const { liveCosts = {} } of fleet.node.alive()) yield liveCosts
+    },
     file: folder === null ? null : join(config.dataDir, 'daily-budgets.json'),
     wallClock: Date.now,
     log: log.component('gateway'),
   })
   countBudgets(metrics, budgets)
-  const costs = new CallCosts({
-    currency: config.currency,
-    prices: backends.prices,
-    metrics,
-    spent: (number, amount) => budgets.spend(number, amount),
-  })
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details =
     api === null
@@ -387,7 +406,6 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
           metrics,
           log,
         })
-  let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let unfollow: (() => Promise<void>) | null = null
   try {

@@ -11,9 +11,9 @@ import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
-import { resolveBackend } from '../backends/registry.js'
+import { modelsOf, resolveBackend } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
-import { allCallsOn, resolveShares } from '../backends/split.js'
+import { allCallsOn, namesIn, resolveShares } from '../backends/split.js'
 import { packageRoot } from '../config/package-root.js'
 import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
@@ -151,6 +151,50 @@ export function withoutNumbers(agents: ReadonlyMap<string, HostedAgent>, numbers
   return [...agents.values()].flatMap(({ definition: { name }, reads }) =>
     led.has(name) || (reads?.size ?? 0) === 0 ? [] : [name],
   )
+}
+
+/** Models of a backend that have no price, so that no budget counts them. */
+export interface Unpriced {
+  readonly agent: string
+  readonly backend: string
+  /** Of the prices that were looked up. */
+  readonly currency: string
+  readonly models: readonly string[]
+}
+
+/** Of these backends of an agent, those with models without a price. */
+export function unpricedOf(
+  config: Config,
+  { name, budget, backends: options }: AgentDefinition,
+  backends: readonly string[],
+): Unpriced[] {
+  const settings = backendSettings(config)
+  const { currency, priceOf } = priceList([budget?.prices ?? null, settings.prices])
+  return backends.flatMap((backend) => {
+    const models = modelsOf(backend, settings, options).filter((model) => priceOf(backend, model) === null)
+    return models.length === 0
+      ? []
+      : [{ agent: name, backend, currency, models: models.map((model) => model ?? 'its model') }]
+  })
+}
+
+/** What the budgets of the day of our numbers do not count. */
+export function uncountedByBudgets(
+  config: Config,
+  agents: ReadonlyMap<string, HostedAgent>,
+  businesses: Iterable<Business>,
+): Unpriced[] {
+  const backends = new Map<string, Set<string>>()
+  for (const { agent, budget } of businesses) {
+    const hosted = agents.get(agent)
+    if (hosted === undefined || budget === undefined) continue
+    const names = [...namesIn(hosted.shares), ...(budget.cheaper === undefined ? [] : [budget.cheaper.backend])]
+    backends.set(agent, new Set([...(backends.get(agent) ?? []), ...names]))
+  }
+  return [...backends].flatMap(([agent, names]) => {
+    const definition = agents.get(agent)?.definition
+    return definition === undefined ? [] : unpricedOf(config, definition, [...names])
+  })
 }
 
 /** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */

@@ -43,7 +43,7 @@ import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
 import { KnownLines } from './known-lines.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
-import type { AgentFacts, CallDirectory, CallStarted, LiveCall, NewCall, RefusedCall } from './live-call.js'
+import type { AgentFacts, CallDirectory, CallStarted, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
 import type {
   CallKeeping,
   HostedAgent,
@@ -600,6 +600,14 @@ export class CallRegistry implements CallDirectory {
     const counts: Record<string, number> = {}
     for (const { agent } of this.#calls.values()) counts[agent] = (counts[agent] ?? 0) + 1
     return counts
+  }
+
+  /** What the live calls of our numbers have used until now. */
+  *spending(): Iterable<Spending & { readonly callSid: string; readonly number: string }> {
+    for (const [callSid, { spending }] of this.#calls) {
+      const { number } = spending
+      if (number !== null && !this.#ended.has(callSid)) yield { ...spending, callSid, number }
+    }
   }
 
   liveByCaller(): ReadonlyMap<string, number> {

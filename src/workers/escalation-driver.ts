@@ -46,6 +46,11 @@ interface EscalationDriverOptions {
   /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
   readonly caller: string
   readonly ours: string
+  /**
+   * A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and are
+   * told of no escalation.
+   */
+  readonly joinsCallBack: boolean
   /** False once the caller does not want words of the call to be kept: packets have no transcript. */
   readonly keepsWords: () => boolean
   readonly log: Log
@@ -338,8 +343,8 @@ export class EscalationDriver {
   /** @param number  of the escalation, or of the call back, in this call; from 1 */
   #postNews(kind: HandoffNews['kind'], number: number): void {
     const { handoff } = this
-    if (handoff === null) return
-    const { agent, effects } = this.#options
+    const { agent, effects, joinsCallBack } = this.#options
+    if (handoff === null || joinsCallBack) return
     const url = agent().escalation?.webhook ?? null
     const news: HandoffNews = { kind, id: this.#key(`${kind}:${number}`), url, handoff }
     effects.act('handoff', kind, false, () => this.#context.handoffNews(news))

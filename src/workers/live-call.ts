@@ -72,6 +72,16 @@ export interface NewCall {
   readonly budgetStep?: BudgetStep | null
 }
 
+/** What a live call has used until now. */
+export interface Spending {
+  /** Our own number; null where no business has it. */
+  readonly number: string | null
+  readonly direction: 'inbound' | 'outbound'
+  readonly durationMs: number
+  /** What is known of the price of its models, as of its last checkpoint; null: nothing. */
+  readonly models: { readonly currency: string; readonly known: number } | null
+}
+
 /** A call that this gateway asked the carrier to place. */
 export interface PlacedCall {
   readonly clientRequestId: string

@@ -9,6 +9,7 @@ import type { StreamFault } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { BudgetStep, EndReason, OutboundRecord } from '../call/documents/record.js'
+import { usedIn } from '../backends/budget.js'
 import { snapshotForAnother } from '../backends/failover/candidates.js'
 import { usesLegRate } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
@@ -34,7 +35,7 @@ import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
 import { widestRateHz } from './known-lines.js'
-import type { Listening, LiveCall, MediaSink, NewCall } from './live-call.js'
+import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
@@ -252,6 +253,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         agent: () => this.#hosted.definition,
         caller: this.#caller,
         ours: call.direction === 'inbound' ? call.to : call.from,
+        joinsCallBack: this.#continuity.call.placed?.joins != null,
         keepsWords: () => !this.#refused,
         log: this.#log,
         toSession: (step) => this.#send({ type: 'escalation', step }),
@@ -550,6 +552,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   get language(): string | undefined {
     return this.#result?.language ?? this.#saved?.checkpoint.language
+  }
+
+  /** What it has used until now, as far as that is known. */
+  get spending(): Spending {
+    const { direction, number = null } = this.#continuity.call
+    return { number, direction, durationMs: this.#streamMs, models: usedIn(this.#saved?.backendState)?.cost ?? null }
   }
 
   get escalating(): boolean {

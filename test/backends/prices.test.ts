@@ -230,6 +230,9 @@ t.test("a call's whole cost is the carrier's, the models' and the analysis', in 
     amount: 3.6,
     unknown: null,
   })
+  const soFar = { direction: 'inbound', durationMs: 61_000, models: { currency: 'USD', known: 0.02 } } as const
+  t.equal(costs.soFar(soFar).toFixed(6), (3.6).toFixed(6), 'a live call of that length has cost the same')
+  t.equal(costs.soFar({ ...soFar, durationMs: 0, models: null }), 0)
   costs.count(inbound)
   const about = { model: 'm', language: null, summary: null, fields: {}, fault: null, cost: modelCost('EUR', 0.01) }
   const analysed = costs.withCost({ ...inbound, analysis: about })

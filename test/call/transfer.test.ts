@@ -248,6 +248,32 @@ t.test('who takes a message is told that nobody came, and no key is offered', (t
   t.end()
 })
 
+t.test('who hangs up in the middle of a message is called back about what they have said', (t) => {
+  for (const [said, numberKnown, note] of [
+    [['Otieno'], true, 'Otieno'],
+    [[], true, null],
+    [['Hapana.'], true, null],
+    [['Otieno'], false, null],
+  ] as const) {
+    const rig = Rig.talking({ escalation: { ...callsBack, callback: { ...callsBack.callback, numberKnown } } })
+    rig.run(1000)
+    rig.heardWords('Where is my order?')
+    rig.run(1000)
+    rig.toolCall('e1', 'escalate_to_human', { reason: 'technical problem', takesMessage: true })
+    rig.in({ type: 'escalation', step: offerStep })
+    rig.run(3000)
+    for (const text of said) rig.heardWords(text, 'c2')
+    rig.in({ type: 'stream-closed', code: 1000 })
+    t.same(
+      rig.all('callback').map(({ wish }) => wish?.note),
+      note === null ? [] : [note],
+      `${said.join()} ${numberKnown}`,
+    )
+    t.equal(rig.all('ended').length, 1)
+  }
+  t.end()
+})
+
 t.test('a caller who does not answer the offer is not asked again and not called back', async (t) => {
   const rig = offered()
   rig.run(25_000)

@@ -282,7 +282,7 @@ t.test('a budget that cannot be counted fails the check, and one that misses a p
   t.equal(rated.code, 0, rated.output)
   t.match(
     rated.output,
-    /LOOK AT the budget of a number does not count the models of order-status on cascade: .*no price in USD/,
+    /LOOK AT the budget of a number does not count the models of order-status on cascade: .*no price in USD for [^\n]*; allowed: one in PRICES_FILE, or in budget\.prices of the agent/,
   )
 })
 

@@ -170,6 +170,7 @@ export function nodeRecord(name: string, changes: Partial<NodeRecord> = {}): Nod
     state: 'open',
     callsByAgent: { 'order-status': 40 },
     clockAheadMs: 0,
+    liveCosts: { '+254720000101': 12.5 },
     afterStream: { seen: 'continues', atMs: 1_790_000_000_500 },
     ...changes,
   }

@@ -51,6 +51,9 @@ t.test('beyond the budget of its number a caller leaves a message, and no model 
     double.script.callerSays(words)
     line.say(await callerSays(words))
   }
+  const [spending] = [...test.host.spending()]
+  t.match(spending, { callSid: call.callSid, number: NUMBER, direction: 'inbound', models: { currency: 'USD' } })
+  t.ok((spending?.durationMs ?? 0) > 1000)
   const record = await test.recordOf(call.callSid)
   t.match(
     record.transcript.map(({ role, text }) => [role, text]),

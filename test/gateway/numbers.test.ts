@@ -381,10 +381,16 @@ function budgets(t: Test) {
   return {
     file,
     logged,
-    node: (path: string | null = null) =>
+    node: (
+      path: string | null = null,
+      live: Partial<Pick<Parameters<typeof DailyBudgets.open>[0], 'live' | 'liveElsewhere'>> = {},
+    ) =>
       DailyBudgets.open({
         businesses: new Map([business, other].map((one) => [one.number, one])),
         store,
+        live: () => [],
+        liveElsewhere: () => [],
+        ...live,
         file: path,
         wallClock: () => nowMs,
         log: createLog({ level: 'warn', destination: { write: (line) => void logged.push(line) } }),
@@ -410,14 +416,14 @@ t.test(
   async (t) => {
     const { node, pass, logged } = budgets(t)
     const [one, two] = await Promise.all([node(), node()])
-    one.spend(numberOf(1), 50)
-    two.spend(numberOf(1), 29)
+    one.spend(numberOf(1), 50, 'HD_over00000001')
+    two.spend(numberOf(1), 29, 'HD_over00000001')
     await pass(10_000)
     t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
-    two.spend(numberOf(1), 1)
+    two.spend(numberOf(1), 1, 'HD_over00000001')
     await pass(10_000)
     t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['cheaper', 'cheaper'], 'also at the node that spent less')
-    one.spend(numberOf(1), 20)
+    one.spend(numberOf(1), 20, 'HD_over00000001')
     t.equal(one.step(numberOf(1)), 'messages', 'its own calls count at once')
     await pass(10_000)
     t.equal(two.step(numberOf(1)), 'messages')
@@ -433,12 +439,43 @@ t.test(
   },
 )
 
+t.test('live calls count with what they have cost until now, at every node, and each call once', async (t) => {
+  const { node, pass } = budgets(t)
+  const live = new Map([
+    ['HD_live00000001', 30],
+    ['HD_live00000002', 30],
+  ])
+  const one = await node(null, {
+    live: () => [...live].map(([callSid, amount]) => ({ callSid, number: numberOf(1), amount })),
+  })
+  const two = await node(null, { liveElsewhere: () => [one.liveCosts, {}] })
+  await pass(5000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null])
+  t.same(one.liveCosts, { [numberOf(1)]: 60 })
+  live.set('HD_live00000002', 55)
+  await pass(5000)
+  t.same([one.step(numberOf(1)), two.step(numberOf(1))], ['cheaper', 'cheaper'])
+  live.delete('HD_live00000002')
+  one.spend(numberOf(1), 56, 'HD_live00000002')
+  t.equal(one.step(numberOf(1)), 'cheaper', '86, and not 141, as soon as it is over')
+  t.same(one.liveCosts, { [numberOf(1)]: 30 })
+  live.clear()
+  await pass(10_000)
+  await pass(10_000)
+  t.same(
+    [one.step(numberOf(1)), two.step(numberOf(1))],
+    [null, null],
+    'a call that another node took is not counted here',
+  )
+  t.same([one.step(numberOf(2)), two.step(numberOf(2))], [null, null])
+})
+
 t.test('what was spent survives a store that is away, and a restart of the node', async (t) => {
   const { node, pass, storeIs, file } = budgets(t)
   const [one, two] = await Promise.all([node(file), node()])
   storeIs('away')
-  one.spend(numberOf(1), 60)
-  two.spend(numberOf(1), 60)
+  one.spend(numberOf(1), 60, 'HD_over00000001')
+  two.spend(numberOf(1), 60, 'HD_over00000001')
   await pass(10_000)
   t.same([one.step(numberOf(1)), two.step(numberOf(1))], [null, null], 'each knows its own calls')
   storeIs('there')
@@ -451,7 +488,7 @@ t.test('what was spent survives a store that is away, and a restart of the node'
   await pass(10_000)
   t.equal(again.step(numberOf(1)), 'messages')
   t.equal(two.step(numberOf(1)), 'messages')
-  again.spend(numberOf(2), 79)
+  again.spend(numberOf(2), 79, 'HD_over00000001')
   await again.close()
   await writeFile(file, '{')
   const anew = await node(file)

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AfterStream } from '../../src/simulator/choices.js'
-import type { PlaceCallOptions, SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../../src/simulator/call-options.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { signBody, startCall } from '../../src/simulator/carrier.js'
@@ -50,6 +50,8 @@ export interface FleetOptions {
   readonly alone?: boolean
   /** A master, a replica and a Sentinel in place of one redis-server. */
   readonly sentinel?: boolean
+  /** How people behave that the fleet rings. Default: they say "Hello?" and stay. */
+  readonly callee?: CallerScript
 }
 
 /** What a test or a bench does with a fleet, and what it sees of it from outside: as the carrier, and as the shop. */
@@ -69,6 +71,8 @@ export interface Fleet {
   readonly carrier: RestServer
   /** Calls that the fleet has placed, as the carrier had them; complete once they are over. */
   readonly placed: readonly SimulatedCallResult[]
+  /** What happened in them so far. */
+  readonly placedEvents: readonly SimulatorEvent[]
   /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
   call(options?: FleetCallOptions): FleetCall
   /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
@@ -141,7 +145,7 @@ async function started(
   later(() => shop.close())
   const speech = await CallerSpeech.start(null)
   later(() => speech.close())
-  const carrier = await startCarrier(speech)
+  const carrier = await startCarrier(speech, options.callee)
   later(() => carrier.rest.close())
 
   const alone = options.alone === true
@@ -264,6 +268,7 @@ async function started(
     shop,
     carrier: carrier.rest,
     placed: carrier.placed,
+    placedEvents: carrier.events,
     call,
     ring: async (node, callSid, state = 'Ringing') => {
       const body = new URLSearchParams({
@@ -522,22 +527,23 @@ async function startShop(): Promise<Shop> {
 export async function startCarrier(
   speech: CallerSpeech,
   script?: CallerScript,
-): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
+): Promise<{ rest: RestServer; placed: SimulatedCallResult[]; events: SimulatorEvent[] }> {
   const workspace = new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
   })
   const placed: SimulatedCallResult[] = []
+  const events: SimulatorEvent[] = []
   const place = ringCallees({
     workspace,
     callee: () => {
       const answers = callee('person', { ringMs: 500, talkMs: 20_000 })
       return script === undefined ? answers : { ...answers, script }
     },
-    carrier: CARRIER,
+    carrier: { ...CARRIER, onEvent: (event) => events.push(event) },
     person: person(speech),
     onOver: (result) => placed.push(result),
   })
-  return { rest: await RestServer.start({ workspace, keys: { [API_KEY]: 'all' }, port: 0, place }), placed }
+  return { rest: await RestServer.start({ workspace, keys: { [API_KEY]: 'all' }, port: 0, place }), placed, events }
 }
 
 export const CARRIER = {

@@ -4,7 +4,8 @@ import type { Backend, BackendSession, BackendSink } from '../../src/backends/ba
  * A backend whose agent never stops speaking: a tone, from the moment that it is asked to speak until the call's end,
  * so that whatever the caller does not hear is a gap. Every three seconds it begins a new sentence, so that its calls have
  * something to write down as often as others do. It has no recogniser. The last two digits of the caller's number
- * say what it does first: 02 opens a ticket by a tool, 03 wants a human.
+ * say what it does first: 02 opens a ticket by a tool, 03 wants a human,
+ * 04 wants to be called back, at a time that has passed: at once.
  *
  * In a call that goes on after a crash it opens the ticket again, as a model does that forgets what it was told.
  */
@@ -51,6 +52,8 @@ class ToneBackend implements Backend {
     if (this.#generation === 0 && role === '02') return this.#tool('open_ticket', { subject: 'a broken lamp' })
     if (this.#generation === 0 && role === '03')
       return this.#tool('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
+    if (this.#generation === 0 && role === '04')
+      return this.#tool('request_callback', { note: 'the stock for Kitale', at: '2026-01-01T10:00' })
     this.#speak()
   }
 

@@ -36,10 +36,12 @@ function rig(
     gate = null,
     rootSid = SID,
     bilingual = {},
+    joinsCallBack = false,
   }: {
     readonly gate?: EffectGate | null
     readonly rootSid?: string
     readonly bilingual?: Partial<NonNullable<typeof agent.escalation>>
+    readonly joinsCallBack?: boolean
   } = {},
 ) {
   const did: string[] = []
@@ -66,6 +68,7 @@ function rig(
       }),
       caller: '+254700000001',
       ours: '+254709000000',
+      joinsCallBack,
       keepsWords: () => true,
       log,
       toSession: (step) => {
@@ -111,6 +114,17 @@ t.test('the handoff packet is stored and posted before the stream is touched', a
   })
   escalation.escalate(packet)
   t.same(did.slice(2), ['step close-stream'], 'a session that was re-homed asks again, and nothing is posted twice')
+})
+
+t.test('a human who takes a promised call back is put through, and nobody is told of an escalation', (t) => {
+  const { escalation, did, news } = rig(['after-stream-dial'], null, {}, { joinsCallBack: true })
+  escalation.escalate(packet)
+  t.same(did, ['step close-stream'])
+  escalation.handle({ type: 'stream-closed' })
+  t.match(escalation.ask('after-stream', null), [{ verb: 'dial' }])
+  t.same(news, [])
+  t.match(escalation.history, { reason: packet.reason })
+  t.end()
 })
 
 t.test('a human in a conference hears who comes, then the room; the caller hears nothing of it', async (t) => {

@@ -5,12 +5,11 @@ import { textIn, textsOf } from '../../call/phrase.js'
 import type { Phrase } from '../../call/phrase.js'
 import { digitsIn, plainWords } from '../../call/spoken-numbers.js'
 import { wordsOf } from '../../call/words/languages.js'
+import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
 import { toolNote } from './conversation.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 const NO = wordsOf('no')
-/** Of a message; a caller may talk for long. */
-const NOTE_CHARS_MAX = 1000
 /** Times that a number is asked for. */
 const NUMBER_ASKED_MAX = 2
 /** The least of a question that shows that it was this one. */
@@ -104,7 +103,7 @@ class MessageTaker implements LanguageModel {
     if (words === '') return say(this.#phrases[asked])
     if (asked !== 'number' && (isBackchannel(words, NO) || isClosing(words))) return sayAndEnd(goodbye)
     if (asked === 'name') return say(about)
-    const note = `${said.name}: ${said.about}`.slice(0, NOTE_CHARS_MAX)
+    const note = `${said.name}: ${said.about}`.slice(0, MESSAGE_CHARS_MAX)
     if (asked === 'about') return callOf(CALLBACK_TOOL, { note })
     const digits = digitsIn(plainWords(words), 0)
     if (digits === '') return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
