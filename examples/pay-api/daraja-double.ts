@@ -9,6 +9,9 @@ export type Payer =
   | 'pays'
   | 'cancels'
   | 'has-too-little'
+  | 'mistypes-the-pin'
+  /** Does not answer the prompt, or the phone is off: M-Pesa gives up, and says so. */
+  | 'is-not-reached'
   /** Nothing comes back, and the query does not know either. */
   | 'does-nothing'
   /** Pays, and the callback is lost: only the query tells. */
@@ -41,6 +44,8 @@ const OUTCOMES: Readonly<Record<Payer, { readonly code: number; readonly words: 
   'pays-and-is-told-twice': { code: 0, words: 'The service request is processed successfully.' },
   cancels: { code: 1032, words: 'Request cancelled by user' },
   'has-too-little': { code: 1, words: 'The balance is insufficient for the transaction.' },
+  'mistypes-the-pin': { code: 2001, words: 'The initiator information is invalid.' },
+  'is-not-reached': { code: 1037, words: 'DS timeout user cannot be reached.' },
   'does-nothing': null,
 }
 

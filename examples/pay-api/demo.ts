@@ -22,6 +22,8 @@ const PAYERS: readonly Payer[] = [
   'pays-unheard',
   'pays-before-the-answer',
   'pays-and-is-told-twice',
+  'mistypes-the-pin',
+  'is-not-reached',
 ]
 
 export function payerOf(phone: string): Payer {
@@ -37,15 +39,17 @@ export async function startPayDemo({
   payer = payerOf,
   sms = () => undefined,
   newCode = () => DEMO_CODE,
+  ...more
 }: {
   readonly pinMs?: number
+  readonly tellAgainMs?: number
   readonly payer?: (phone: string) => Payer
   readonly sms?: (phone: string, text: string) => void
   readonly newCode?: () => string
 } = {}): Promise<{ readonly url: string; readonly prompts: readonly string[]; close(): Promise<void> }> {
   const double = await startDarajaDouble({ payer, pinMs })
   const daraja = { url: double.url, key: 'k', secret: 's', shortCode: '174379', passKey: 'p' }
-  const api = await startPayApi({ daraja, priceOf, orderOf, sms, newCode })
+  const api = await startPayApi({ daraja, priceOf, orderOf, sms, newCode, ...more })
   return {
     url: api.url,
     prompts: double.prompts,

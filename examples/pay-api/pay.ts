@@ -10,8 +10,8 @@ const PAYMENTS_MAX = 10_000
 const CODES_MAX = 10_000
 /** How long a prompt may be answered; the phone drops it after about a minute. */
 const PROMPT_S = 90
-/** Tries to tell the gateway an outcome, and the pause between them. */
-const TELL_TRIES = 5
+/** How long the gateway is told an outcome, until it says what became of it, and the pause between two tries at least. */
+const TELL_WITHIN_MS = 15 * 60_000
 const TELL_AGAIN_MS = 2000
 /** SMS codes. */
 const CODE_MS = 5 * 60_000
@@ -39,6 +39,8 @@ interface PayApiOptions {
   readonly sms: (phone: string, text: string) => void
   /** A code of six digits; random where it is absent. For demos and tests. */
   readonly newCode?: () => string
+  /** Default: TELL_AGAIN_MS. For tests. */
+  readonly tellAgainMs?: number
   /** `whsec_…` of CONTINUE_SECRETS; absent: posts are not signed. */
   readonly continueSecret?: string
 }
@@ -230,8 +232,9 @@ class PayApi {
 
   async #tell(url: string, outcome: Outcome): Promise<void> {
     const body = JSON.stringify(outcome)
-    const { continueSecret } = this.#options
-    for (let tries = 1; tries <= TELL_TRIES && !this.#closing.signal.aborted; tries++) {
+    const { continueSecret, tellAgainMs = TELL_AGAIN_MS } = this.#options
+    for (const untilMs = Date.now() + TELL_WITHIN_MS; Date.now() < untilMs && !this.#closing.signal.aborted;) {
+      let pauseMs = tellAgainMs
       const at = new Date()
       const signed: Record<string, string> =
         continueSecret === undefined
@@ -243,12 +246,13 @@ class PayApi {
             }
       try {
         const headers = { 'content-type': 'application/json', ...signed }
-        const { status } = await fetch(url, { method: 'POST', headers, body, signal: this.#closing.signal })
-        if (status < 500) return
+        const answer = await fetch(url, { method: 'POST', headers, body, signal: this.#closing.signal })
+        if (answer.status < 500 && answer.status !== 429) return
+        pauseMs = Math.max(pauseMs, Number(answer.headers.get('retry-after') ?? 0) * 1000)
       } catch {
         // The gateway cannot be reached now.
       }
-      await new Promise((resolve) => setTimeout(resolve, TELL_AGAIN_MS).unref())
+      await new Promise((resolve) => setTimeout(resolve, pauseMs).unref())
     }
   }
 

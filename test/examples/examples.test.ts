@@ -13,6 +13,8 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { command } from '../support/command.js'
 import { until } from '../support/until.js'
 
+t.setTimeout(120_000)
+
 const example = join(packageRoot(), 'examples/pay-api')
 const PHONE = '+254700000001'
 
@@ -21,6 +23,7 @@ async function payments(
   t: Test,
   does: Payer,
   pinMs = 5,
+  answers: readonly number[] = [],
 ): Promise<{
   readonly url: string
   readonly prompts: readonly string[]
@@ -32,12 +35,12 @@ async function payments(
     let text = ''
     request.on('data', (chunk: Buffer) => (text += chunk.toString()))
     request.on('end', () => {
+      response.writeHead(answers[posts.length] ?? 200).end('{}')
       posts.push({ body: JSON.parse(text), at: performance.now() })
-      response.end('{}')
     })
   })
   await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
-  const demo = await startPayDemo({ pinMs, payer: () => does })
+  const demo = await startPayDemo({ pinMs, payer: () => does, tellAgainMs: 5 })
   t.teardown(async () => {
     await demo.close()
     gateway.close()
@@ -64,6 +67,8 @@ for (const [does, status, result] of [
   ['pays', 'succeeded', { code: 0, amount: 2000, receipt: 'SKQ7H1XT5B' }],
   ['cancels', 'failed', { code: 1032 }],
   ['has-too-little', 'failed', { code: 1 }],
+  ['mistypes-the-pin', 'failed', { code: 2001 }],
+  ['is-not-reached', 'failed', { code: 1037 }],
   ['pays-before-the-answer', 'succeeded', { code: 0 }],
   ['pays-and-is-told-twice', 'succeeded', { code: 0 }],
 ] as const)
@@ -78,6 +83,17 @@ for (const [does, status, result] of [
     t.equal(posts.length, 1)
   })
 
+t.test('a gateway that cannot keep an outcome now is told it again, and no more once it has answered', async (t) => {
+  const { pay, posts } = await payments(t, 'pays', 5, [503, 429, 200])
+  await pay()
+  await until(() => posts.length === 3, 5000, 'the outcome to be taken')
+  t.same(posts[2]?.body, posts[0]?.body)
+  const { pay: payLate, posts: late } = await payments(t, 'pays', 5, [410])
+  await payLate()
+  await until(() => late.length > 0, 5000, 'the outcome')
+  t.same([posts.length, late.length], [3, 1])
+})
+
 t.test('a second push for an order waits until the first is final', async (t) => {
   const { pay, prompts } = await payments(t, 'does-nothing')
   await pay('k1')
@@ -86,11 +102,15 @@ t.test('a second push for an order waits until the first is final', async (t) =>
 })
 
 t.test('a callback that is lost is found by asking', async (t) => {
-  const { pay, posts, url } = await payments(t, 'pays-unheard', 50)
+  const asked = async (url: string, id: unknown): Promise<unknown> =>
+    (await fetch(`${url}/payments/${String(id)}`)).json()
+  const open = await payments(t, 'does-nothing')
+  t.same(await asked(open.url, (await open.pay()).body['pending']), { status: 'progress' })
+  const { pay, posts, url } = await payments(t, 'pays-unheard')
   const { body } = await pay()
-  const asked = async (): Promise<unknown> => (await fetch(`${url}/payments/${String(body['pending'])}`)).json()
-  t.same(await asked(), { status: 'progress' })
-  await until(async () => ((await asked()) as { status: string }).status === 'succeeded', 5000, 'the query')
+  const found = async (): Promise<boolean> =>
+    ((await asked(url, body['pending'])) as { status: string }).status === 'succeeded'
+  await until(found, 5000, 'the query')
   await until(() => posts.length === 1, 5000, 'the post')
 })
 

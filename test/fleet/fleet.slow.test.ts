@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { AFTER_STREAM } from '../../src/simulator/choices.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -427,6 +428,102 @@ row(
     await over(calls)
   },
 )
+
+/** An agent that asks for a payment as its greeting (resumable-backend.ts), whose outcome the test posts. */
+const CHARGES = {
+  backend: `module:${new URL('../workers/resumable-backend.js', import.meta.url).href}`,
+  tools: [
+    {
+      name: 'charge',
+      description: 'Asks for a payment.',
+      http: {
+        method: 'POST',
+        url: '{{env.SHOP_API_URL}}/payments',
+        body: { call: '{{call.sid}}', callback: '{{continue.url}}' },
+      },
+      waits: { for: '90s', say: 'Enter your PIN.' },
+    },
+  ],
+}
+const PAID = JSON.stringify({ status: 'succeeded', result: { receipt: 'QX1' } })
+
+/** A call whose caller has been told to enter a PIN, and where its outcome is to be posted. */
+async function waitingCall(fleet: Fleet): Promise<{ call: FleetCall; owner: FleetNode; path: string }> {
+  const call = fleet.call({ from: '+254700000004' })
+  const said = async (): Promise<boolean> =>
+    call.owners.length > 0 && (await wordsAt(ownerOf(fleet, call), call)).includes('Enter your PIN.')
+  await until(said, 30_000, 'the caller to be asked')
+  const { pathname, search } = new URL(fleet.shop.requests[0]?.callback ?? '')
+  return { call, owner: ownerOf(fleet, call), path: pathname + search }
+}
+
+async function wordsAt(node: FleetNode, { callSid }: FleetCall): Promise<string> {
+  return (await node.ops(`/api/calls/${callSid}/transcript`)).text()
+}
+
+/** Posts the outcome as an API does: again until it is answered otherwise than with 503. @returns every status */
+async function outcome(url: string): Promise<readonly number[]> {
+  const statuses: number[] = []
+  const untilMs = performance.now() + 60_000
+  do {
+    if (statuses.length > 0) await sleep(500)
+    const headers = { 'content-type': 'application/json' }
+    const { status } = await fetch(url, { method: 'POST', headers, body: PAID }).catch(() => ({ status: 503 }))
+    statuses.push(status)
+  } while (statuses.at(-1) === 503 && performance.now() < untilMs)
+  return statuses
+}
+
+void t.test(
+  'the node of a call whose tool waits is stopped, and the outcome comes while the call moves: told once, at the other node',
+  { buffered: true },
+  async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const env = { SAUTIKIT_AFTER_STREAM: 'continues', DRAIN_TIMEOUT: '1s' }
+    const fleet = await startFleet({ env, agent: CHARGES })
+    t.teardown(() => fleet.close())
+    const { call, owner, path } = await waitingCall(fleet)
+    const other = fleet.nodes.find((node) => node !== owner) as FleetNode
+    const exit = owner.drain()
+    await until(() => call.closes > 0, 30_000, 'the stream of the stopped node to close')
+    t.equal((await outcome(other.url + path)).at(-1), 200)
+    await until(() => call.owners.length > 1, 30_000, 'the stream at the other node')
+    await until(async () => (await wordsAt(other, call)).includes('It is paid.'), 30_000, 'the outcome to be told')
+    t.same(await outcome(other.url + path), [200], 'posted once more, it is the same')
+    t.equal(await exit, 0)
+    await sleep(1000)
+    const [result] = await over([call])
+    t.ok((result?.streams[1]?.samplesHeard ?? 0) > 0, 'the caller hears it')
+    t.equal(fleet.shop.requests.length, 1, 'and is asked for the money once')
+    const record = await recordAt(other, call)
+    t.match(record.waits, [{ tool: 'charge', status: 'succeeded', told: true }])
+    t.equal(record.transcript.filter(({ text }) => text === 'It is paid.').length, 1)
+  },
+)
+
+void t.test(
+  'the only node is stopped while the tool of a caller who has left waits: the next run takes the outcome',
+  { buffered: true },
+  async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const fleet = await startFleet({ nodes: 1, env: { DRAIN_TIMEOUT: '1s' }, agent: CHARGES })
+    t.teardown(() => fleet.close())
+    const { call, owner, path } = await waitingCall(fleet)
+    await over([call])
+    t.equal(await owner.drain(), 0)
+    await owner.start()
+    const statuses = await outcome(owner.url + path)
+    t.equal(statuses.at(-1), 200, statuses.join(' '))
+    t.match((await recordAt(owner, call)).waits, [{ tool: 'charge', status: 'succeeded', told: false }])
+    t.same(await outcome(owner.url + path), [200], 'also after the end of the call')
+  },
+)
+
+async function recordAt(node: FleetNode, { callSid }: FleetCall): Promise<CallRecord> {
+  const read = async (): Promise<CallRecord> => (await node.ops(`/api/calls/${callSid}`)).json() as Promise<CallRecord>
+  await until(async () => 'endReason' in (await read()), 30_000, 'the record')
+  return read()
+}
 
 void t.test(
   'a spoken call goes on at another node, and its caller hears what was asked for',

@@ -481,30 +481,42 @@ class Balancer {
   }
 }
 
-/** An API behind a tool: it writes down what it is asked, and answers when it may. */
+/**
+ * An API behind a tool: it writes down what it is asked, and answers when it may; where it is given a `callback`, that the
+ * outcome follows. The test posts that.
+ */
 interface Shop {
   readonly url: string
-  readonly requests: readonly { readonly key: string; readonly callSid: string; readonly atMs: number }[]
+  readonly requests: readonly ShopRequest[]
   /** Answers wait for this long from now on. */
   answerAfter(ms: number): void
   close(): Promise<void>
 }
 
+interface ShopRequest {
+  readonly key: string
+  readonly callSid: string
+  readonly callback: string | null
+  readonly atMs: number
+}
+
 async function startShop(): Promise<Shop> {
-  const requests: { key: string; callSid: string; atMs: number }[] = []
+  const requests: ShopRequest[] = []
   let waitMs = 0
   const server = createServer((request, response) => {
     const parts: Buffer[] = []
     request.on('data', (part: Buffer) => parts.push(part))
     request.on('end', () => {
-      const body = JSON.parse(Buffer.concat(parts).toString()) as { readonly call?: string }
+      const body = JSON.parse(Buffer.concat(parts).toString()) as { readonly call?: string; callback?: string }
       requests.push({
         key: String(request.headers['idempotency-key'] ?? ''),
         callSid: body.call ?? '',
+        callback: body.callback ?? null,
         atMs: performance.now(),
       })
       setTimeout(() => {
-        response.writeHead(200, { 'content-type': 'application/json' }).end('{"ticket":"T-1"}')
+        const [status, answer] = body.callback === undefined ? [200, '{"ticket":"T-1"}'] : [202, '{"pending":"p1"}']
+        response.writeHead(status, { 'content-type': 'application/json' }).end(answer)
       }, waitMs)
     })
   })

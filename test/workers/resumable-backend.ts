@@ -3,7 +3,7 @@ import type { Backend, BackendSession, BackendSink, TextOptions } from '../../sr
 /**
  * A backend for calls that come back, loaded into a media worker by its URL. It speaks a tone with words:
  *
- * - when it is asked to greet: "Welcome.";
+ * - when it is asked to greet: "Welcome.", or to a caller whose number ends in 04, as on the digit 4;
  * - on the digit 1: it looks order 4127 up, always by the same tool call, and says what it is;
  * - on the digit 2: "A long answer.", for five seconds;
  * - on the digit 3: it is asked to speak slower, and says at what speed it then does;
@@ -17,6 +17,7 @@ export function createBackend(sink: BackendSink): Backend {
   let asked = 0
   let given = ''
   let agent = ''
+  let from = ''
   let open = true
   let speed = 1
   const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
@@ -30,6 +31,23 @@ export function createBackend(sink: BackendSink): Backend {
     sink.event({ type: 'audio-done', generation: turn, itemId })
     sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
     sink.event({ type: 'usage', usage: { inputTokens: 10, outputTokens: 5, audioInMs: 0, audioOutMs: ms } })
+  }
+
+  const press = (digit: string): void => {
+    asked++
+    const turn = ++generation
+    if (digit === '2') return say('A long answer.', 5000)
+    sink.event({ type: 'turn-start', generation: turn })
+    const tool =
+      digit === '3'
+        ? { callId: `call-${asked}`, name: 'set_speech_rate', args: { rate: 'slower' } }
+        : digit === '4'
+          ? { callId: `call-${asked}`, name: agent === 'desk' ? 'book' : 'charge', args: {} }
+          : digit === '5'
+            ? { callId: `call-${asked}`, name: 'hand_over', args: { agent: 'desk', summary: 'Wants a room.' } }
+            : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
+    sink.event({ type: 'tool-call', ...tool, generation: turn })
+    sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
   }
 
   return {
@@ -47,6 +65,7 @@ export function createBackend(sink: BackendSink): Backend {
       asked = before?.asked ?? 0
       speed = session.speed ?? 1
       agent = session.agent
+      from = session.from
       given = `${session.history.length} lines, ${session.toolLedger.length} tools, asked ${asked}`
       queueMicrotask(() => sink.event({ type: 'ready' }))
       return Promise.resolve()
@@ -56,24 +75,10 @@ export function createBackend(sink: BackendSink): Backend {
       if (text.includes('outcome of')) say(text.includes('QX1') ? 'It is paid.' : 'It is not paid.', 200)
       else if (text.includes('handed this caller over')) say(`Here is ${agent}. ${given}`, 200)
       else if (text.includes('short gap')) say(`I go on. ${given}`, 200)
+      else if (from.endsWith('04') && asked === 0) press('4')
       else say('Welcome.', 200)
     },
-    dtmf(digit: string): void {
-      asked++
-      const turn = ++generation
-      if (digit === '2') return say('A long answer.', 5000)
-      sink.event({ type: 'turn-start', generation: turn })
-      const tool =
-        digit === '3'
-          ? { callId: `call-${asked}`, name: 'set_speech_rate', args: { rate: 'slower' } }
-          : digit === '4'
-            ? { callId: `call-${asked}`, name: agent === 'desk' ? 'book' : 'charge', args: {} }
-            : digit === '5'
-              ? { callId: `call-${asked}`, name: 'hand_over', args: { agent: 'desk', summary: 'Wants a room.' } }
-              : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
-      sink.event({ type: 'tool-call', ...tool, generation: turn })
-      sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
-    },
+    dtmf: press,
     toolResult(_callId, { ok, value, pending }): void {
       if (pending === true) return
       const { status, changed } = value as { readonly status?: string; readonly changed?: boolean }
