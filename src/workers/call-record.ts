@@ -1,6 +1,7 @@
+import type { z } from 'zod'
 import type { CallTimelineView, LiveCallRow, LiveCallView } from '../call/documents/call-view.js'
 import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/documents/call-view.js'
-import { CALL_RECORD_VERSION } from '../call/documents/record.js'
+import { CALL_RECORD_VERSION, callRecordSchema } from '../call/documents/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
@@ -639,17 +640,19 @@ function numberOf({ number }: Pick<NewCall, 'number'>): Pick<CallRecord, 'number
   return number === undefined ? {} : { number }
 }
 
+/** What such a record does not say has the schema's default. */
+const streamlessSchema = callRecordSchema.omit({ outcome: true, endReason: true, endDetail: true, timeline: true })
+
 export function recordWithoutStream(
   call: Pick<NewCall, 'callSid' | 'agent' | 'direction' | 'from' | 'to' | 'number'>,
   startedAtWallMs: number,
   masksNumbers: boolean,
 ): Omit<CallRecord, 'outcome' | 'endReason' | 'endDetail' | 'timeline'> {
   const { callSid, agent, direction, from, to } = call
-  return {
+  return streamlessSchema.parse({
     version: CALL_RECORD_VERSION,
     callSid,
     agent,
-    agentVersion: null,
     direction,
     backend: 'none',
     from: masksNumbers ? maskNumber(from) : from,
@@ -658,16 +661,10 @@ export function recordWithoutStream(
     startedAt: new Date(startedAtWallMs).toISOString(),
     durationMs: 0,
     greetingMs: null,
-    language: null,
     transcript: [],
     toolCalls: [],
-    waits: [],
     turns: [],
     bargeIns: [],
-    claims: [],
-    stages: [],
-    facts: [],
-    handovers: [],
     escalation: null,
     timelineDropped: 0,
     stops: [],
@@ -675,20 +672,14 @@ export function recordWithoutStream(
     audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     backends: { sessions: [], failover: null, irregular: {} },
     cost: null,
-    wholeCost: null,
     budget: null,
-    budgetStep: null,
-    analysis: null,
     rehomes: 0,
-    resumed: [],
-    recoveredFrom: null,
     rootSid: callSid,
-    consent: null,
     recording: null,
     recordingState: 'off',
     carrier: null,
     outbound: null,
-  }
+  } satisfies z.input<typeof streamlessSchema>)
 }
 
 // --- the log line of an ended call ---------------------------------------------------------------------------
