@@ -4,6 +4,7 @@ import { VERIFIED_FACT } from '../call/stage-definition.js'
 import type { AgentDefinition } from './definition.js'
 import { allowedNames, pathText } from './faults.js'
 import { mcpToolNames } from './mcp-definition.js'
+import { getsDigits } from './offered-tools.js'
 import { sharesOf } from './own-backends.js'
 
 /** A fault at its path of the agent's file. */
@@ -25,11 +26,14 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     faults.push({ path, key, what: `${pathText(path)} ${what}` })
   }
   const tools = [...offered.map(({ name }) => name), ...mcpToolNames(agent.mcp)]
-  /** A tool that gets secret digits is called by way of another. */
-  const calledBy = (tool: string): string => (agent.digits.some((one) => one.tool === tool) ? COLLECT_TOOL : tool)
+  /** A tool that gets secret digits is called by way of another; `verify_caller` by itself too. */
+  const calledBy = (tool: string): string[] => [
+    ...(agent.digits.some((one) => one.tool === tool) ? [COLLECT_TOOL] : []),
+    ...(getsDigits(agent, tool) ? [] : [tool]),
+  ]
   const known = [...(agent.verification === null ? [] : [VERIFIED_FACT]), ...Object.keys(facts)]
   const isTool = (path: readonly PropertyKey[], name: string): void => {
-    if (!tools.includes(calledBy(name)))
+    if (!calledBy(name).some((one) => tools.includes(one)))
       fault(path, `is ${name}, which is not a tool of this agent; ${allowedNames(name, tools)}`)
   }
   const isFact = (path: readonly PropertyKey[], name: string): void => {
@@ -97,7 +101,10 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
       const sources = fact === VERIFIED_FACT ? [VERIFY_TOOL] : from.map((source) => source.split('.')[0] ?? '')
       return (
         ask !== undefined ||
-        [...earlier].some((one) => sources.some((tool) => stages[one]?.tools?.includes(calledBy(tool)) !== false))
+        [...earlier].some((one) => {
+          const stage = stages[one]?.tools
+          return stage === undefined || sources.flatMap(calledBy).some((tool) => stage.includes(tool))
+        })
       )
     }
     const check = (path: readonly PropertyKey[], needs: readonly string[] | undefined): void =>

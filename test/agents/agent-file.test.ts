@@ -410,6 +410,24 @@ stages:
         /stages\.lost is reached from no stage before it$/,
       ],
     )
+    const KEYED = `verification:
+  account: {http: {url: "https://a.example", query: {phone: "{{call.from}}"}}}
+  questions: [{id: pin, ask: x, field: pin, kind: digits}]
+  required: 1
+  identity: {id: id}
+digits: [{name: pin, description: x, say: x, length: 4, sensitive: true, tool: verify_caller, argument: answer}]
+`
+    for (const tool of ['verify_caller', 'collect_digits'])
+      t.same(
+        await faultsOf(
+          stages(`${KEYED}stages:
+  ask: {instructions: x, tools: [${tool}], needs: [verified], next: {end: done}}
+  end: {instructions: x, final: true}
+`),
+        ),
+        [],
+        `who is asked is verified by ${tool}`,
+      )
     t.match(await faultsOf(minimal('facts:\n  order: {}\n')), [/facts\.order needs from or ask/])
     const MAYA = 'stages:\n  a: {instructions: x, final: true, voice: {cascade: Maya}}\n'
     t.same(await faultsOf(stages(MAYA)), [], 'auto may be a cascade')

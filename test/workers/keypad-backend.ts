@@ -1,8 +1,9 @@
 import type { Backend, BackendSink, TextOptions } from '../../src/backends/backend.js'
 
 /**
- * A backend for calls in which the caller enters a PIN, loaded into a media worker by its URL. On the digit 9 it calls
- * `collect_digits` for it, and says what came back and how many loud samples and digits it got meanwhile.
+ * A backend for calls in which the caller enters digits, loaded into a media worker by its URL. On the digits 9 and 8 it calls
+ * `collect_digits` for a PIN and an ID number, and says what came back and how many loud samples and digits
+ * it got meanwhile.
  */
 export function createBackend(sink: BackendSink): Backend {
   let generation = 0
@@ -36,11 +37,16 @@ export function createBackend(sink: BackendSink): Backend {
       if (respond) say('Welcome.')
     },
     dtmf(digit: string): void {
-      if (digit !== '9') return void digits++
+      const name = { 9: 'pin', 8: 'id-number' }[digit]
+      if (name === undefined) return void digits++
       loud = 0
       const turn = ++generation
       sink.event({ type: 'turn-start', generation: turn })
-      const call = { callId: `call-${turn}`, name: 'collect_digits', args: { name: 'pin' } }
+      const call = {
+        callId: `call-${turn}`,
+        name: 'collect_digits',
+        args: { name, with: name === 'pin' ? {} : { question: name } },
+      }
       sink.event({ type: 'tool-call', ...call, generation: turn })
       sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
     },

@@ -1,11 +1,14 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import t from 'tap'
 import { digitsSchema } from '../../src/agents/digits.js'
+import { loadAgents } from '../../src/agents/loader.js'
 import { toolSchema } from '../../src/agents/tool-definition.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
@@ -157,4 +160,32 @@ t.test('a PIN that is keyed as sound reaches its tool, and nothing else of the c
   t.same(heard, [], 'its audio has no key in it')
   t.same(frameDifferences, [])
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'and the call is replayed to the same outputs')
+})
+
+t.test('a caller of the support line keys an answer in, and is verified: nothing that is kept has it', async (t) => {
+  const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
+  const shipped = agents.get('support')
+  if (shipped?.verification == null) throw new Error('agents/support.yaml verifies nobody')
+  const fillers = { ...shipped.fillers, phrases: [] }
+  const definition = { ...shipped, fillers, verification: { ...shipped.verification, required: 1 } }
+  const test = await startHost({
+    agents: new Map([['support', { definition, facts: agentFacts(definition), shares: allCallsOn(BACKEND) }]]),
+  })
+  t.teardown(() => test.close())
+  const call = { callSid: sid('HD_keypad000002'), agent: 'support', from: '+254700000001', to: '+254709000000' }
+  const live = test.host.prepare({ ...call, direction: 'inbound' })
+  const line = new TestLine(live)
+  const said = (text: RegExp): boolean => live.view().transcript.some((entry) => text.test(entry.text))
+  line.start()
+  await line.agentQuiet(150)
+  live.text([{ type: 'dtmf', digit: '8' }])
+  await until(() => said(/last four digits of your ID number/), 20_000, 'the question')
+  for (const digit of '7386') live.text([{ type: 'dtmf', digit }])
+  await until(() => said(/"verified":true/), 20_000, 'the result')
+  live.detach(1000)
+  line.stop()
+  const record = await test.recordOf(call.callSid)
+  t.match(record.stages, [{ stage: 'verify' }, { stage: 'help' }])
+  t.match(record.toolCalls[0], { name: 'verify_caller', args: { question: 'id-number', answer: '…' }, ok: true })
+  t.notMatch(JSON.stringify(record.transcript), /7386/)
 })
