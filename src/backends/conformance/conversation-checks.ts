@@ -262,11 +262,17 @@ export const conversationChecks: readonly ConformanceCheck[] = [
           backend.sendText('Look me up', { role: 'caller', respond: true })
           const call = await recorder.next('tool-call')
           await recorder.next('turn-done')
-          await speak(600)
-          await pause(150)
-          backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+          const begun = recorder.all('turn-start').length
           // Some services cancel their calls when the caller speaks; then the result is ignored.
-          if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) {
+          const cancelled = (): boolean =>
+            recorder.all('tool-cancel').some(({ callIds }) => callIds.includes(call.callId))
+          await speak(600)
+          await recorder.until(
+            'an answer to the caller',
+            () => recorder.all('turn-start').length > begun || cancelled(),
+          )
+          backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+          if (cancelled()) {
             await pause(50)
             expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was cancelled')
             return
@@ -301,11 +307,16 @@ export const conversationChecks: readonly ConformanceCheck[] = [
             if (event.type === 'turn-start' && recorder.all('turn-start').length === begun + 1)
               backend.interrupt({ itemId: null, playedMs: 0 })
           }
-          await speak(600)
-          await pause(150)
-          backend.toolResult(call.callId, { ok: true, value: { digits: '4127', by: 'keypad' } })
           // Some services cancel their calls when the caller speaks; then the result is ignored.
-          if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) return
+          const cancelled = (): boolean =>
+            recorder.all('tool-cancel').some(({ callIds }) => callIds.includes(call.callId))
+          await speak(600)
+          await recorder.until(
+            'an answer to the caller',
+            () => recorder.all('turn-start').length > begun || cancelled(),
+          )
+          backend.toolResult(call.callId, { ok: true, value: { digits: '4127', by: 'keypad' } })
+          if (cancelled()) return
           await recorder.until('the result to arrive', () => vendor.toolAnswers.length === 1)
           await recorder.until('an answer to it', () => recorder.all('turn-done').length > begun + 1)
         },
