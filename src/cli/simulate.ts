@@ -339,6 +339,7 @@ class OwnGround implements Ground {
         wallClock: Date.now,
         log: createLog({ level: 'silent' }),
         metrics: new Metrics({ version: 'simulate', processMetrics: false }),
+        owed: null,
         done: (_, analysis) => resolve(analysis),
       })
       analyses.take({ ...record, analysis: null })

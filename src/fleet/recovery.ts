@@ -7,6 +7,7 @@ import { CALL_TTL_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
+import { CarrierApiError } from '../sautikit-api/http.js'
 import type { Log } from '../telemetry/log.js'
 import { goesOnWith, withoutAgent } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
@@ -266,7 +267,7 @@ export class Recovery<Answer extends object> {
     const left = [...callSids]
     const work = async (): Promise<void> => {
       for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) {
-        if (!isCallSid(callSid)) continue // an order that was not carried out
+        if (!isCallSid(callSid)) continue
         try {
           await this.#takeOne(callSid, permit)
         } catch (thrown) {
@@ -345,9 +346,13 @@ export class Recovery<Answer extends object> {
       this.#log(callSid).error({}, why)
       return false
     }
-    const { status } = await carrier.getCall(callSid)
-    if (!still()) return false
-    if (isTerminal(carrierState(status))) {
+    const there = await carrier.getCall(callSid).catch((thrown: unknown) => {
+      // The key of an order that the dead node has placed, or was about to: the call has a key of its own.
+      if (thrown instanceof CarrierApiError && thrown.status === 404) return null
+      throw thrown
+    })
+    if (there === null || !still()) return false
+    if (isTerminal(carrierState(there.status))) {
       this.counters.left++
       return false
     }

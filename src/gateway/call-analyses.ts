@@ -17,8 +17,10 @@ import { RateLimit } from '../core/rate-limit.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
+import { OWED_MS_MAX } from './owed-analyses.js'
+import type { OwedAnalyses } from './owed-analyses.js'
 
-/** Calls that wait for their analysis; one more is analysed without a model, and counted. */
+/** Calls that wait for their analysis, here or at another node; one more is analysed without a model, and counted. */
 const WAITING_MAX = 1000
 /** Requests to models at once: they are made on the main thread, in which audio is sent. */
 const ASKED_AT_ONCE = 2
@@ -31,15 +33,19 @@ const SUMMARY_CHARS_MAX = 600
 const VALUE_CHARS_MAX = 2000
 /** A quote with fewer letters and digits proves nothing. */
 const QUOTE_LETTERS_MIN = 2
-/** Older calls of an earlier run are not analysed any more. */
-const LATE_MS_MAX = 3_600_000
+/** How often is asked what dead nodes owe, and what other nodes have found out, of at most so many calls each time. */
+const OWED_LOOK_MS = 5000
+const OWED_LOOK_MAX = 50
 
 const TOOL = 'fill_in'
 /** The backend whose text model is asked; it has that backend's prices. */
 const CASCADE = 'cascade'
 
-/** How an analysis ended: by a model; without one because none is set, the budget is spent, or it failed. */
-const ANALYSIS_RESULTS = ['model', 'no-model', 'no-transcript', 'budget', 'failed'] as const
+/**
+ * How an analysis ended: by a model; without one because none is set, the budget is spent, too many wait, or it failed; not at
+ * all because the process was away for too long.
+ */
+const ANALYSIS_RESULTS = ['model', 'no-model', 'no-transcript', 'budget', 'full', 'failed', 'late'] as const
 type AnalysisResult = (typeof ANALYSIS_RESULTS)[number]
 
 interface CallAnalysesOptions {
@@ -54,8 +60,15 @@ interface CallAnalysesOptions {
   readonly wallClock: () => number
   readonly log: Log
   readonly metrics: Metrics
-  /** The call's record gets it. */
-  readonly done: (callSid: string, analysis: CallAnalysis) => void
+  /** The fleet's; null without Redis: what a node owes is in its own records alone. */
+  readonly owed: Pick<OwedAnalyses, 'owe' | 'claim' | 'known' | 'settle' | 'done' | 'forget'> | null
+  /**
+   * The call's record gets it, and receivers are told. @param record  as it was at the call's end
+   * @param isTold  by another node already
+   */
+  readonly done: (record: CallRecord, analysis: CallAnalysis, isTold: boolean) => Promise<void> | void
+  /** For tests. @defaultValue OWED_LOOK_MS */
+  readonly lookMs?: number
   /** For tests. */
   readonly modelOf?: (agent: string) => StageFactory<LanguageModel> | null
 }
@@ -68,6 +81,10 @@ export class CallAnalyses {
   readonly #options: CallAnalysesOptions
   /** By call, oldest first. At most WAITING_MAX. */
   readonly #waiting = new Map<string, CallRecord>()
+  /** Those that another node works on, oldest first; with `#waiting` at most WAITING_MAX. */
+  readonly #elsewhere = new Map<string, CallRecord>()
+  /** Those that are asked about. */
+  readonly #taken = new Set<string>()
   readonly #budget: RateLimit
   readonly #closing = new AbortController()
   readonly #asking = new Set<Promise<void>>()
@@ -91,7 +108,9 @@ export class CallAnalyses {
       'intent',
       'resolved',
     ])
-    metrics.defineGauge('analyses_waiting', 'Ended calls that wait for their analysis').from(() => this.#waiting.size)
+    metrics
+      .defineGauge('analyses_waiting', 'Ended calls that wait for their analysis')
+      .from(() => this.#waiting.size + this.#elsewhere.size)
     // From 0, because the first count of a series is no rate.
     for (const [agent, { definition }] of options.agents) {
       if (definition.analysis === null) continue
@@ -106,24 +125,66 @@ export class CallAnalyses {
     const analysis = this.#analysisOf(record)
     if (analysis === null || record.analysis !== null || record.outcome === 'refused' || record.outcome === 'unreached')
       return
-    if (this.#waiting.size >= WAITING_MAX) return this.#settle(record, this.#known(analysis, record), 'budget')
-    this.#waiting.set(record.callSid, record)
-    this.#next()
+    if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX)
+      return void this.#settle(record, this.#known(analysis, record), 'full')
+    void this.#options.owed?.owe(record)
+    this.#wait(record)
   }
 
-  /** Those of an earlier run that died, or was stopped, before they were analysed. */
-  takeLeft(records: readonly CallRecord[]): void {
-    const sinceMs = this.#options.wallClock() - LATE_MS_MAX
-    for (const record of records) if (Date.parse(record.startedAt) > sinceMs) this.take(record)
+  /**
+   * Those of an earlier run that died, or was stopped, before they were analysed, unless another node has done it meanwhile, or
+   * does it now. Does not reject.
+   */
+  async takeLeft(records: readonly CallRecord[]): Promise<void> {
+    const { wallClock, owed } = this.#options
+    const sinceMs = wallClock() - OWED_MS_MAX
+    for (const record of records) {
+      if (this.#analysisOf(record) === null || record.analysis !== null) continue
+      if (Date.parse(record.startedAt) <= sinceMs) this.#results({ agent: record.agent, result: 'late' }).inc()
+      else if (owed === null) this.take(record)
+      else if (!(await this.#foundElsewhere(record))) {
+        if (await owed.owe(record)) this.#elsewhere.set(record.callSid, record)
+        else this.take(record)
+      }
+    }
   }
 
-  forget(callSids: readonly string[]): void {
-    for (const callSid of callSids) this.#waiting.delete(callSid)
+  /** Asks what nodes that died owe, and what others have found out, until it is closed. Never rejects. */
+  async look(): Promise<void> {
+    const { owed, lookMs = OWED_LOOK_MS } = this.#options
+    const { signal } = this.#closing
+    while (owed !== null && !signal.aborted) {
+      if (this.#waiting.size < WAITING_MAX) for (const record of await owed.claim()) this.#wait(record)
+      for (const record of [...this.#elsewhere.values()].slice(0, OWED_LOOK_MAX)) {
+        this.#elsewhere.delete(record.callSid)
+        if (!(await this.#foundElsewhere(record))) this.#elsewhere.set(record.callSid, record)
+      }
+      await sleep(lookMs, undefined, { ref: false, signal }).catch(() => undefined)
+    }
+  }
+
+  async forget(callSids: readonly string[]): Promise<void> {
+    for (const callSid of callSids) for (const one of [this.#waiting, this.#elsewhere, this.#taken]) one.delete(callSid)
+    await this.#options.owed?.forget(callSids)
   }
 
   async close(): Promise<void> {
     this.#closing.abort()
     await Promise.all(this.#asking)
+  }
+
+  #wait(record: CallRecord): void {
+    this.#elsewhere.delete(record.callSid)
+    if (this.#taken.has(record.callSid)) return
+    this.#waiting.set(record.callSid, record)
+    this.#next()
+  }
+
+  /** Another node has analysed it and told receivers: the record here gets it too. */
+  async #foundElsewhere(record: CallRecord): Promise<boolean> {
+    const found = (await this.#options.owed?.known(record.callSid)) ?? null
+    if (found !== null) await this.#options.done(record, found, true)
+    return found !== null
   }
 
   #analysisOf({ agent }: CallRecord): Analysis | null {
@@ -134,7 +195,9 @@ export class CallAnalyses {
     for (const [callSid, record] of this.#waiting) {
       if (this.#asking.size >= ASKED_AT_ONCE || this.#closing.signal.aborted) return
       this.#waiting.delete(callSid)
+      this.#taken.add(callSid)
       const asking = this.#analyse(record).finally(() => {
+        this.#taken.delete(callSid)
         this.#asking.delete(asking)
         this.#next()
       })
@@ -266,11 +329,17 @@ export class CallAnalyses {
     return { model: null, language: null, summary: null, fields, fault: null, cost: null }
   }
 
-  #settle(record: CallRecord, analysis: CallAnalysis, result: AnalysisResult): void {
+  async #settle(record: CallRecord, analysis: CallAnalysis, result: AnalysisResult): Promise<void> {
+    const { owed, done } = this.#options
     const { agent, callSid } = record
+    // It was erased meanwhile.
+    if (result !== 'full' && !this.#taken.has(callSid)) return
     this.#results({ agent, result }).inc(1, callSid)
     this.#calls(this.#labels(record, analysis)).inc(1, callSid)
-    this.#options.done(callSid, analysis)
+    const counts = owed === null ? analysis : await owed.settle(callSid, analysis)
+    if (result !== 'full' && !this.#taken.has(callSid)) return
+    await done(record, counts, false)
+    await owed?.done(callSid)
   }
 
   /** Bounded: an intent is a label only where the agent's file lists all of them. */

@@ -53,8 +53,11 @@ export interface CallArchive {
   over(record: CallRecord): void
   /** Stores the record of an ended call again, to which the carrier's details were added, and tells receivers. */
   joined(record: CallRecord): void
-  /** The same with what the call was about. */
-  analysed(record: CallRecord): void
+  /**
+   * The same with what the call was about. Resolves when receivers will be told.
+   * @param part  `record`: another node has told receivers; `message`: another node has the record
+   */
+  analysed(record: CallRecord, part: 'record' | 'message' | 'both'): Promise<void>
   /**
    * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
    * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
@@ -232,7 +235,15 @@ export async function openCallArchive(
       if ((record.carrier?.recording ?? null) === null) return keep(record)
       told(messageAbout(recordNews('recording.ready', record)), () => keep(record))
     },
-    analysed: (record) => told(messageAbout(recordNews('call.analysed', record)), () => keep(record)),
+    analysed: (record, part) =>
+      new Promise((resolve) => {
+        const then = (): void => {
+          if (part !== 'message') keep(record)
+          resolve()
+        }
+        if (part === 'record') then()
+        else told(messageAbout(recordNews('call.analysed', record)), then)
+      }),
     keepIfOurs: (record, isOurs, newest) => {
       const { callSid } = record
       if (!isCallSid(callSid)) return

@@ -18,6 +18,7 @@ import { MemoryStore } from '../fleet/memory-store.js'
 import { StoredAttempts } from '../fleet/stored-attempts.js'
 import { SealedCall } from '../fleet/sealed-call.js'
 import { SharedOutbox } from '../messages/shared-outbox.js'
+import { OwedAnalyses } from './owed-analyses.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
 import { parseRedisUrl, redisExposure, shownRedisUrl } from '../fleet/redis-url.js'
@@ -58,6 +59,8 @@ interface FleetSide {
   readonly attempts: StoredAttempts
   /** The messages of the fleet; null without Redis. */
   readonly outbox: SharedOutbox | null
+  /** The analyses that its nodes owe; null without Redis. */
+  readonly owedAnalyses: OwedAnalyses | null
   close(): Promise<void>
 }
 
@@ -141,22 +144,28 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
   const attempts = new StoredAttempts({ store, secrets: tokenSecrets, log })
   countFleet(metrics, { node, store, ignored: redis?.ignored ?? null, keeper, effects, attempts, network })
+  const seal = (callSid: string, text: string) => new SealedCall(callSid, tokenSecrets).seal('message', text)
+  const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, tokenSecrets).open('message', sealed)
+  const streamOf = (stream: string) =>
+    redis === null
+      ? null
+      : new SharedOutbox({
+          stream,
+          run: (name, lua, key, args) => redis.evaluate(`outbox-${name}`, lua, key, args),
+          seal,
+          open,
+          node: { name: config.nodeName, incarnation },
+          isGone: (name, run) =>
+            !node.others().some((other) => other.name === name && other.incarnation === run && other.seen !== 'gone'),
+          wallClock: Date.now,
+          log,
+        })
+  const owed = streamOf('analyses')
   return {
     node,
     store,
-    outbox:
-      redis === null
-        ? null
-        : new SharedOutbox({
-            run: (name, lua, key, args) => redis.evaluate(`outbox-${name}`, lua, key, args),
-            seal: (callSid, text) => new SealedCall(callSid, tokenSecrets).seal('message', text),
-            open: (callSid, sealed) => new SealedCall(callSid, tokenSecrets).open('message', sealed),
-            node: { name: config.nodeName, incarnation },
-            isGone: (name, run) =>
-              !node.others().some((other) => other.name === name && other.incarnation === run && other.seen !== 'gone'),
-            wallClock: Date.now,
-            log,
-          }),
+    outbox: streamOf('outbox'),
+    owedAnalyses: owed === null ? null : new OwedAnalyses({ stream: owed, store: store.patient, seal, open, log }),
     storeHome: {
       home,
       url: address === undefined ? null : shownRedisUrl(address),

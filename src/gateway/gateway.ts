@@ -368,12 +368,15 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     wallClock: Date.now,
     log: log.component('gateway'),
     metrics,
-    done: (callSid, analysis) => {
-      const record = calls?.joinAnalysis(callSid, analysis) ?? null
-      if (record === null) return
-      costs.countAnalysis(record)
-      kept.analysed(record)
-      for (const listener of joinedListeners) listener(record)
+    owed: fleet.owedAnalyses,
+    done: async (ended, analysis, isTold) => {
+      const record = calls?.joinAnalysis(ended.callSid, analysis) ?? null
+      if (isTold && record === null) return
+      // That of a node which died is not among the records here.
+      const joined = record ?? costs.withCost({ ...ended, analysis })
+      if (!isTold) costs.countAnalysis(joined)
+      await kept.analysed(joined, isTold ? 'record' : record === null ? 'message' : 'both')
+      for (const listener of joinedListeners) listener(joined)
     },
   })
   const wallet =
@@ -483,8 +486,8 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
         costs.count(record)
         const { callSid } = record
         if (told === null) {
-          kept.over(record)
           analyses.take(record)
+          kept.over(record)
         } else {
           const isOurs = told.then((answer) => answer === 'ok' || leftCalls.isOurs(record))
           kept.keepIfOurs(record, isOurs, () => calls?.record(callSid))
@@ -569,9 +572,9 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
         folders: [config.dataDir, ...kept.leftFolders],
         spareFolder: idle.spare,
         calls,
-        forgetWaiting: (callSids) => {
-          analyses.forget(callSids)
-          return kept.forget(callSids)
+        forgetWaiting: async (callSids) => {
+          await analyses.forget(callSids)
+          await kept.forget(callSids)
         },
         eraseObjects: (callSids) => kept.eraseObjects(callSids),
         forgetDetail: (callSid) => details?.forget(callSid),
@@ -627,7 +630,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       if (!isRecord) return
       registry.enterLeft(record)
       costs.count(record)
-      analyses.take(record)
+      void analyses.takeLeft([record])
       details?.follow(callSid, record.consent !== 'refused')
     })
   } catch (thrown) {
@@ -651,7 +654,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
   // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
   await metrics.render()
   await releaseStartMemory()
-  analyses.takeLeft(kept.ended)
+  void analyses.takeLeft(kept.ended).then(() => analyses.look())
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
   let stopping: Promise<void> | null = null

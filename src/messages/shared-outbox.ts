@@ -51,7 +51,7 @@ export interface SharedEntry {
  * `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why` and `:dead-at`.
  */
 const SCRIPTS = {
-  /** ARGV: key, queue, d, max, ttl of the order. */
+  /** ARGV: key, queue, d, max, ttl of the order; a consumer whose it is at once, or nothing. */
   add: `
 if redis.call('HEXISTS', KEYS[1] .. ':dead', ARGV[1]) == 1 then return 'known' end
 if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then return 'known' end
@@ -60,6 +60,10 @@ local id = redis.call('XADD', KEYS[1], '*', 'key', ARGV[1], 'd', ARGV[3])
 redis.call('HSET', KEYS[1] .. ':ids', ARGV[1], id)
 redis.call('RPUSH', KEYS[1] .. ':of:' .. ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1] .. ':of:' .. ARGV[2], ARGV[5])
+if ARGV[6] then
+  redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+  redis.call('XREADGROUP', 'GROUP', 'nodes', ARGV[6], 'STREAMS', KEYS[1], '>')
+end
 return 'added'`,
   /** ARGV: consumer, count. Answers key, tries and d of each that is new, to this consumer. */
   take: `
@@ -171,6 +175,8 @@ return out`,
 type SharedScript = keyof typeof SCRIPTS
 
 export interface SharedOutboxOptions {
+  /** Name of the stream. */
+  readonly stream: string
   /** Runs a script of this file in the fleet's store, with one key. @throws when the store cannot be reached */
   readonly run: (
     name: SharedScript,
@@ -214,11 +220,13 @@ export class SharedOutbox {
   }
 
   /** @param key  `<call SID>.<hash>`: of this message to this receiver */
-  async add(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
-    const sealed = this.#options.seal(entry.callSid, JSON.stringify(entry))
-    const [answer] = await this.#run('add', [key, queue, sealed, SHARED_MAX, ORDER_TTL_MS])
-    const said = String(answer)
-    return said === 'added' || said === 'known' ? said : 'full'
+  add(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
+    return this.#add(key, queue, entry, [])
+  }
+
+  /** As `add`, of what only this node works on while it lives: nobody takes from such a stream. */
+  addOwn(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
+    return this.#add(key, queue, entry, [this.#consumer])
   }
 
   /** What is new, and at most TAKEN_MAX of it. From here on it is this node's to send. */
@@ -305,6 +313,18 @@ export class SharedOutbox {
     return erased
   }
 
+  async #add(
+    key: string,
+    queue: string,
+    entry: Entry,
+    consumer: readonly string[],
+  ): Promise<'added' | 'known' | 'full'> {
+    const sealed = this.#options.seal(entry.callSid, JSON.stringify(entry))
+    const [answer] = await this.#run('add', [key, queue, sealed, SHARED_MAX, ORDER_TTL_MS, ...consumer])
+    const said = String(answer)
+    return said === 'added' || said === 'known' ? said : 'full'
+  }
+
   async #keys(hash: ':ids' | ':dead', callSid: string): Promise<readonly string[]> {
     const found: string[] = []
     let cursor = '0'
@@ -344,6 +364,6 @@ export class SharedOutbox {
   }
 
   #run(name: SharedScript, args: readonly (string | number | Uint8Array)[]): Promise<readonly Buffer[]> {
-    return this.#options.run(name, SCRIPTS[name], '{outbox}', args)
+    return this.#options.run(name, SCRIPTS[name], `{${this.#options.stream}}`, args)
   }
 }

@@ -1,5 +1,8 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { parse } from 'yaml'
@@ -9,6 +12,10 @@ import { packageRoot } from '../../src/config/package-root.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { asked, startLine } from '../support/broken-line.js'
+import { hasProgram } from '../deploy/deploy-files.js'
+import { OUR_NUMBER, startFleet } from '../support/fleet.js'
+import type { Fleet } from '../support/fleet.js'
+import { hasRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
 
 /**
@@ -91,3 +98,137 @@ void t.test('who says no hears a goodbye, and nothing of the call', { buffered: 
   t.equal(record.endReason, 'agent-goodbye')
   t.notOk(record.timeline.some(({ name }) => name === 'call-back-confirmed'))
 })
+
+// --- a human first, over two nodes ---------------------------------------------------------------------------------
+
+const HUMAN = '+254709000001'
+const ASKER = '+254700000104'
+
+/** A human who says that they take it, and again where they are asked again. */
+const TAKES_IT: CallerScript = {
+  name: 'human',
+  rules: [],
+  order: null,
+  reactionMs: 700,
+  patienceMs: 60_000,
+  steps: [
+    { act: { type: 'say', text: 'Hello?' }, heard: [], interruptAfterMs: null },
+    { act: { type: 'press', keys: '1' }, heard: [], interruptAfterMs: null },
+    { act: { type: 'press', keys: '1' }, heard: [], interruptAfterMs: null },
+    { act: { type: 'press', keys: '1' }, heard: [], interruptAfterMs: null },
+  ],
+}
+
+interface Told {
+  readonly type: string
+  readonly subject: string
+  readonly data: {
+    readonly result?: string
+    readonly tries?: readonly { readonly human: boolean; readonly result: string }[]
+  }
+}
+
+/** Two nodes, one receiver, and a caller who is promised a call back and leaves. The promised call rings. */
+async function promised(
+  t: Test,
+): Promise<{ readonly fleet: Fleet; readonly told: readonly Told[]; readonly owner: () => string }> {
+  const told = new Map<string, Told>()
+  const receiver = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      told.set(String(request.headers['webhook-id']), JSON.parse(body) as Told)
+      response.writeHead(204).end()
+    })
+  })
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    receiver.closeAllConnections()
+    receiver.close()
+  })
+  const messages = join(t.testdir(), 'messages.yaml')
+  const { port } = receiver.address() as AddressInfo
+  writeFileSync(messages, `receivers: [{ name: crm, url: 'http://127.0.0.1:${port}/', unsigned: true }]`)
+  const fleet = await startFleet({
+    env: { MESSAGES_FILE: messages, SAUTIKIT_AFTER_STREAM: 'continues' },
+    callee: TAKES_IT,
+    agent: {
+      outbound: { from: OUR_NUMBER },
+      escalation: { numbers: [HUMAN], strategies: ['supervision', 'callback'], announce: null },
+      callbacks: {
+        humanFirst: true,
+        hours: { timeZone: 'Africa/Nairobi', week: Object.fromEntries(DAYS.map((day) => [day, ['00:00-24:00']])) },
+      },
+    },
+  })
+  t.teardown(() => fleet.close())
+  const call = fleet.call({ from: ASKER })
+  await until(() => [...told.values()].some(({ type }) => type === 'callback.requested'), 30_000, 'the promise')
+  call.hangUp()
+  await call.done
+  const opened = () => fleet.placedEvents.flatMap((event) => (event.type === 'stream-opened' ? [event.path] : []))
+  await until(() => opened().length > 0, 30_000, 'the human to be asked')
+  return {
+    fleet,
+    get told() {
+      return [...told.values()]
+    },
+    owner: () => opened().at(-1)?.split('/')[2] ?? '',
+  }
+}
+
+const DAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']
+
+/** The human and the caller are each rung once, whatever happens, and receivers hear of one call back and no escalation. */
+async function keptOnce(t: Test, it: Awaited<ReturnType<typeof promised>>): Promise<void> {
+  const { fleet } = it
+  const row = (): Told | undefined => it.told.find(({ type }) => type === 'campaign.row')
+  await until(() => row() !== undefined, 120_000, 'the end of the call back')
+  t.match(row()?.data, { result: 'person', tries: [{ human: true, result: 'person' }] })
+  t.equal(row()?.data.tries?.length, 1)
+  await until(() => fleet.placed.length > 0, 30_000, 'the end of the call to the human')
+  t.same(
+    fleet.placed.map(({ dials }) => dials.map(({ numbers, outcome }) => [...numbers, outcome])),
+    [[[ASKER, 'answered']]],
+    'one human is rung once, and put through to the caller once',
+  )
+  const types = it.told.map(({ type }) => type)
+  t.equal(types.filter((type) => type === 'callback.requested').length, 1)
+  t.same(
+    types.filter((type) => type.startsWith('escalation.')),
+    [],
+    'nobody is told of an escalation',
+  )
+}
+
+/** The caller has answered, and a node knows it. */
+const talks = ({ placedEvents }: Fleet): boolean =>
+  placedEvents.some((event) => event.type === 'webhook' && event.state === 'call.supervision.joined')
+
+for (const [when, dies] of [
+  ['', null],
+  [', also where the node dies that asks the human', 'asks'],
+  [', also where the node dies while both talk', 'talks'],
+] as const)
+  void t.test(`a human takes a promised call back and is put through${when}`, { buffered: true }, async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const it = await promised(t)
+    const { fleet } = it
+    const kill = (): Promise<void> | undefined => fleet.nodes.find(({ name }) => name === it.owner())?.kill()
+    if (dies === 'asks') {
+      const asked = async (): Promise<boolean> => {
+        const owner = fleet.nodes.find(({ name }) => name === it.owner())
+        const callSid = fleet.placedEvents[0]?.callSid ?? ''
+        return /connect you/.test((await (await owner?.ops(`/api/calls/${callSid}/transcript`))?.text()) ?? '')
+      }
+      await until(asked, 20_000, 'the question')
+      await kill()
+    }
+    await until(() => talks(fleet), 60_000, 'the human to be put through')
+    // What is written down every second says that they talk.
+    await sleep(2500)
+    if (dies === 'talks') await kill()
+    await sleep(1000)
+    for (const { leg } of fleet.carrier.workspace.calls()) leg.hangUp()
+    await keptOnce(t, it)
+  })

@@ -1,3 +1,4 @@
+import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
@@ -487,13 +488,19 @@ t.test(
   async (t) => {
     const asked: string[] = []
     let status = 'in-progress'
+    let missing = false
     const one = await fleet(
       t,
       1,
       {},
       {
         carrier: {
-          getCall: () => Promise.resolve({ status: (asked.push('get'), status), answeredAt: null }),
+          getCall: () => {
+            asked.push('get')
+            return missing
+              ? Promise.reject(new CarrierApiError('there is no call of that id', { status: 404 }))
+              : Promise.resolve({ status, answeredAt: null })
+          },
           hangup: (_sid, options) => Promise.resolve(void asked.push(options?.idempotencyKey ?? '')),
         },
         callBack: ({ kept }) => Promise.resolve((asked.push(`ring ${kept.callSid}`), true)),
@@ -516,6 +523,9 @@ t.test(
     status = 'completed'
     await gateway.edge.streamLost(stateOf(late), () => true)
     t.same(asked.splice(0), ['get'], 'who has left is not rung')
+    missing = true
+    await gateway.edge.streamLost(stateOf(late), () => true)
+    t.same(asked.splice(0), ['get'], 'the key of an order is no call of the carrier: nothing is ended, nobody is rung')
   },
 )
 

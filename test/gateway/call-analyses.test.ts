@@ -7,10 +7,15 @@ import { chat } from '../../src/backends/cascade/chat-requests.js'
 import type { CallAnalysis, CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { CallAnalyses } from '../../src/gateway/call-analyses.js'
+import { connectRedis } from '../../src/fleet/redis-store.js'
+import { SealedCall } from '../../src/fleet/sealed-call.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { OwedAnalyses } from '../../src/gateway/owed-analyses.js'
+import { SharedOutbox } from '../../src/messages/shared-outbox.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
+import { hasRedis, startRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
 
 interface Asked {
@@ -94,7 +99,8 @@ function analyses(options: Partial<ConstructorParameters<typeof CallAnalyses>[0]
     wallClock: Date.now,
     log: createLog({ destination: { write: (text: string) => lines.push(text) } }),
     metrics,
-    done: (callSid, analysis) => done.set(callSid, analysis),
+    owed: null,
+    done: ({ callSid }, analysis) => void done.set(callSid, analysis),
     ...options,
   })
   return { all, metrics, done, lines }
@@ -188,16 +194,96 @@ t.test(
     const { asked, factory } = await model(t, () => 401)
     const { all, done, lines } = analyses({ modelOf: () => factory })
     for (let n = 0; n < 4; n++) all.take(record({ callSid: `HD_about00000${n}` }))
-    all.forget(['HD_about000003'])
+    await all.forget(['HD_about000003'])
     await until(() => asked.length >= 2, 10_000, 'two requests')
     t.equal(done.size, 0, 'they are tried again')
     await all.close()
     t.equal(asked.length, 2, 'the third waits')
     t.notMatch(lines.join(), /Nataka|oda/)
     const left = analyses({ modelOf: () => factory, wallClock: () => Date.parse('2026-11-20T12:30:00.000Z') })
-    left.all.takeLeft([record({ callSid: 'HD_left0000001' }), record({ startedAt: '2026-11-20T10:00:00.000Z' })])
-    await until(() => asked.length === 3, 10_000, 'the call of the last hour')
+    await left.all.takeLeft([record({ callSid: 'HD_left0000001' }), record({ startedAt: '2026-11-19T12:00:00.000Z' })])
+    await until(() => asked.length === 3, 10_000, 'the call of the last day')
     await left.all.close()
     t.equal(asked.length, 3, 'and not the older one')
+    t.match(await left.metrics.render(), /analyses_total\{agent="order-status",result="late"\} 1/)
+  },
+)
+
+t.test(
+  'what a dead node owes is analysed once, by another node or its own next run, and its record gets it',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const log = createLog({ level: 'silent' })
+    const secrets = ['a-token-secret-of-the-test-of-analyses']
+    const store = await connectRedis({ url: server.url, prefix: 'mkondo:', secrets, log, deadlineMs: 10_000 })
+    t.teardown(() => store.close())
+    const dead = new Set<string>()
+    const { asked, factory } = await model(t, () => GOOD)
+    const told: string[] = []
+    const node = (name: string, modelOf = () => factory) => {
+      const seal = (callSid: string, text: string) => new SealedCall(callSid, secrets).seal('message', text)
+      const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, secrets).open('message', sealed)
+      const [host = '', incarnation = ''] = name.split('/')
+      const owed = new OwedAnalyses({
+        stream: new SharedOutbox({
+          stream: 'analyses',
+          run: (script, lua, key, args) => store.evaluate(`outbox-${script}`, lua, key, args),
+          seal,
+          open,
+          node: { name: host, incarnation },
+          isGone: (other, run) => dead.has(`${other}/${run}`),
+          wallClock: Date.now,
+          log,
+          goneAfterMs: 0,
+        }),
+        store,
+        seal,
+        open,
+        log,
+      })
+      const found = new Map<string, CallAnalysis>()
+      const rig = analyses({
+        modelOf,
+        owed,
+        lookMs: 20,
+        done: ({ callSid }, analysis, isTold) => {
+          if (!isTold) told.push(`${name} ${callSid}`)
+          found.set(callSid, analysis)
+        },
+      })
+      t.teardown(() => rig.all.close())
+      return { ...rig, found, owed }
+    }
+    // It dies while its model is asked.
+    const { factory: silent } = await model(t, () => 503)
+    const first = node('gw-1/a', () => silent)
+    const left = record({ callSid: 'HD_owed0000001', startedAt: new Date().toISOString() })
+    first.all.take(left)
+    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
+    t.notMatch(JSON.stringify(await server.command('XRANGE', 'mkondo:{analyses}', '-', '+')), /kurudishiwa/)
+    await first.all.close()
+    dead.add('gw-1/a')
+    const second = node('gw-2/a')
+    void second.all.look()
+    const third = node('gw-3/a')
+    void third.all.look()
+    await until(() => told.length > 0, 10_000, 'the analysis')
+    const again = node('gw-1/b')
+    await again.all.takeLeft([left])
+    void again.all.look()
+    await until(() => again.found.has('HD_owed0000001'), 10_000, 'the record of the dead node')
+    t.equal(told.length, 1, 'receivers are told by one node')
+    t.equal(asked.length, 1)
+    t.match(again.found.get('HD_owed0000001'), { summary: GOOD.summary })
+    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'nothing to be owed')
+
+    const erased = record({ callSid: 'HD_owed0000002', startedAt: new Date().toISOString() })
+    const other = node('gw-4/a', () => silent)
+    other.all.take(erased)
+    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
+    await other.all.forget(['HD_owed0000002'])
+    t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'an erased call is owed no more')
   },
 )

@@ -67,6 +67,7 @@ async function fleet(t: Test, url: string) {
       return left < 0 ? new Promise(() => undefined) : answer
     }
     const shared = new SharedOutbox({
+      stream: 'outbox',
       run,
       seal: (callSid, text) => new SealedCall(callSid, SECRETS).seal('message', text),
       open: (callSid, sealed) => new SealedCall(callSid, SECRETS).open('message', sealed),

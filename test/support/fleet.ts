@@ -145,9 +145,6 @@ async function started(
   later(() => shop.close())
   const speech = await CallerSpeech.start(null)
   later(() => speech.close())
-  const carrier = await startCarrier(speech, options.callee)
-  later(() => carrier.rest.close())
-
   const alone = options.alone === true
   const names = Array.from({ length: alone ? 1 : (options.nodes ?? 2) }, (_, index) => `gw-${index + 1}`)
   const addressOf = (name: string): string => `127.0.1.${10 + Number(name.slice(3))}`
@@ -158,6 +155,8 @@ async function started(
     balancer: await freePort(),
   }
   const origin = `http://127.0.0.1:${ports.balancer}`
+  const carrier = await startCarrier(speech, options.callee, `${origin}/events`)
+  later(() => carrier.rest.close())
   const agents = join(folder, 'agents')
   mkdirSync(agents)
   writeFileSync(join(agents, 'fleet.yaml'), JSON.stringify(agentFile(options.agent ?? {})))
@@ -539,9 +538,10 @@ async function startShop(): Promise<Shop> {
 export async function startCarrier(
   speech: CallerSpeech,
   script?: CallerScript,
+  eventsUrl: string | null = null,
 ): Promise<{ rest: RestServer; placed: SimulatedCallResult[]; events: SimulatorEvent[] }> {
   const workspace = new Workspace({
-    owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
+    owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl }],
   })
   const placed: SimulatedCallResult[] = []
   const events: SimulatorEvent[] = []

@@ -322,7 +322,7 @@ export const budgetStepSchema = z.enum(['cheaper', 'messages'])
 export type BudgetStep = z.output<typeof budgetStepSchema>
 
 /** What a call was about, as the agent's `analysis` asks for it. */
-const callAnalysisSchema = z.object({
+export const callAnalysisSchema = z.object({
   model: z.string().nullable().describe('The text model that filled it; null: what the gateway knows alone.'),
   language: z.string().nullable().describe('Tag of the language of the summary; null without one.'),
   summary: z.string().nullable(),
