@@ -15,7 +15,7 @@ import { EMPTY_RESPONSE, voiceXml } from '../sautikit/actions.js'
 import { normaliseParties } from '../sautikit/webhook.js'
 import type { Log } from '../telemetry/log.js'
 import { roomOf } from '../workers/live-call.js'
-import { calledBack } from '../workers/kept-call.js'
+import { callOf, calledBack } from '../workers/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { AgentFacts, LiveCall, NewCall, PlacedCall } from '../workers/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
@@ -365,23 +365,9 @@ export class Webhooks {
    * @throws GatewayError when this node cannot take it, or the call cannot go on
    */
   reopen(state: KeptState): void {
-    const { agent, from, to, direction, placed, callSid, rootSid } = state.kept
-    const sid = parseCallSid(callSid)
-    this.#options.calls.prepare(
-      {
-        callSid: sid,
-        agent,
-        from,
-        to,
-        direction,
-        ...(rootSid === callSid ? {} : { rootSid: parseCallSid(rootSid) }),
-        ...(placed === null
-          ? {}
-          : { placed: { ...placed, agent, from, to, orderedAtMs: this.#options.clock() - placed.orderedMs } }),
-      },
-      state,
-    )
-    this.#noteAnswered(sid, agent, direction === 'outbound' ? from : to)
+    const call = callOf(state.kept, this.#options.clock())
+    this.#options.calls.prepare(call, state)
+    this.#noteAnswered(call.callSid, call.agent, call.direction === 'outbound' ? call.from : call.to)
   }
 
   /** The document with the new stream of a call that `reopen` opened. Does not throw. @param host  of the request */

@@ -63,9 +63,21 @@ export function lostResult({ streamMs, session, sessions }: KeptCall, goesOn: 'h
   }
 }
 
-/** The call to give to `CallDirectory.prepare` with the state. @throws GatewayError WEBHOOK_MALFORMED for a bad SID */
-export function callOf({ callSid, agent, from, to, direction }: KeptCall): NewCall {
-  return { callSid: parseCallSid(callSid), agent, from, to, direction }
+/**
+ * The call to give to `CallDirectory.prepare` with the state.
+ * @param nowMs  of the clock that is monotonic here
+ * @throws GatewayError WEBHOOK_MALFORMED for a bad SID
+ */
+export function callOf({ callSid, rootSid, agent, from, to, direction, placed }: KeptCall, nowMs: number): NewCall {
+  return {
+    callSid: parseCallSid(callSid),
+    agent,
+    from,
+    to,
+    direction,
+    ...(rootSid === callSid ? {} : { rootSid: parseCallSid(rootSid) }),
+    ...(placed === null ? {} : { placed: { ...placed, agent, from, to, orderedAtMs: nowMs - placed.orderedMs } }),
+  }
 }
 
 /**

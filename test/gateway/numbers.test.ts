@@ -301,7 +301,7 @@ t.test('a call keeps the backend that the budget of its number gave it, wherever
   const state = live.lostStream
   if (state === null) throw new Error('the call is not cut')
   t.equal(parseKeptCall(JSON.parse(JSON.stringify(state.kept))).budgetStep, 'cheaper')
-  const again = test.host.prepare(callOf(state.kept), state)
+  const again = test.host.prepare(callOf(state.kept, 0), state)
   t.equal(again.row().backend, 'cascade', 'another day has begun, and the call goes on as it was')
   new TestLine(again).start()
   again.hangup('operator-hangup', 'the test is over', false)

@@ -423,8 +423,8 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
 
   await b.own(call.callSid, 1)
   const state = await stateOf(call.callSid)
-  t.same(callOfKept(state.kept), call)
-  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  t.same(callOfKept(state.kept, 0), call)
+  const live = b.test.host.prepare(callOfKept(state.kept, 0), state)
   t.equal(live.state, 'waiting', 'for its new stream')
   t.equal(live.view().transcript.length, 2, 'and it is shown with what was said')
   const second = new TestLine(live)
@@ -517,7 +517,7 @@ t.test('a node dies while a tool waits: the next one tells the outcome, and the 
   await a.lose(callSid)
   await b.own(callSid, 1)
   const state = await stateOf(callSid)
-  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  const live = b.test.host.prepare(callOfKept(state.kept, 0), state)
   const second = new TestLine(live)
   second.start()
   await until(() => saidBy(second).includes('We were cut off.'), 20_000, 'the words')
@@ -541,7 +541,7 @@ t.test('a node dies right after it has answered for an outcome: the next one tel
   t.match(state.kept.waits, [{ status: 'succeeded', result: PAID.result }], 'it is in the store')
   line.stop()
   await b.own(callSid, 1)
-  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  const live = b.test.host.prepare(callOfKept(state.kept, 0), state)
   const second = new TestLine(live)
   second.start()
   await until(() => saidBy(second).includes('It is paid.'), 20_000, 'the outcome')
@@ -563,7 +563,7 @@ t.test(
     await b.own(callSid, 1)
     const left = withoutAgent(await stateOf(callSid))
     if (left === null) throw new Error('nothing waits')
-    const live = b.test.host.prepare(callOfKept(left.kept), left)
+    const live = b.test.host.prepare(callOfKept(left.kept, 0), left)
     t.equal(await live.waitNews(waitId, PAID), 'taken')
     const record = await b.test.recordOf(callSid)
     t.match(record, { endReason: 'process-died', waits: [{ tool: 'charge', status: 'succeeded', told: false }] })
@@ -866,7 +866,7 @@ t.test(
 
     await b.own(goesOn, 1)
     const state = await stateOf(goesOn)
-    const live = b.test.host.prepare(callOfKept(state.kept), state)
+    const live = b.test.host.prepare(callOfKept(state.kept, 0), state)
     t.equal(await live.waitNews(waits[0]?.waitId ?? '', PAID), 'taken')
     t.match(await b.test.recordOf(goesOn), {
       endReason: 'caller-hung-up',
