@@ -3,12 +3,6 @@
  * audio in 20 ms frames that are buffered while the socket cannot be written to, a playout queue with a hold-back,
  * `killAudio`, marks, and the module's ways to end. docs/SIMULATOR.md has the figures. "The lineage" is the open-source
  * code that the carrier's module is built on.
- *
- * | state      | left by                                   | to         |
- * |------------|-------------------------------------------|------------|
- * | open       | `shutDownGracefully()`                    | silent     |
- * | open       | `close()`, `abort()`, server, network     | closed     |
- * | silent     | server, network, `abort()`                | closed     |
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { connect as connectTcp, type Socket } from 'node:net'
@@ -86,7 +80,6 @@ export class AudioFork {
   readonly #options: AudioForkOptions
   readonly #events: AudioForkEvents
   #closed: ForkClosed | null = null
-  #silent = false
   #stalledUntilMs = 0
   #framesWaiting = 0
   #framesCaptured = 0
@@ -143,7 +136,7 @@ export class AudioFork {
 
   /** Buffers 20 ms of the leg's audio, interleaved for two channels. `flush` sends it. */
   capture(frame: Int16Array): void {
-    if (this.#closed !== null || this.#silent) return
+    if (this.#closed !== null) return
     this.buffer.write(frame)
     this.#framesWaiting++
     this.#framesCaptured++
@@ -151,7 +144,7 @@ export class AudioFork {
 
   /** Sends all buffered audio as one message if the socket can be written to. */
   flush(nowMs: number): void {
-    if (this.#closed !== null || this.#silent || nowMs < this.#stalledUntilMs) return
+    if (this.#closed !== null || nowMs < this.#stalledUntilMs) return
     if (this.#framesWaiting < (this.#options.coalesceFrames ?? 1) || this.#socket.writableNeedDrain) return
     const message = this.buffer.take()
     this.#framesWaiting = 0
@@ -183,19 +176,9 @@ export class AudioFork {
     this.#send(OPCODE.text, Buffer.from(text))
   }
 
-  /**
-   * An empty binary message, then nothing more. From here on the module can neither send text nor close: the socket
-   * stays until the gateway ends it.
-   */
-  shutDownGracefully(): void {
-    if (this.#closed !== null || this.#silent) return
-    this.#send(OPCODE.binary, Buffer.alloc(0))
-    this.#silent = true
-  }
-
   /** Ends the stream as the module does: final text, close 1000 without a reason, and FIN without waiting. */
   close(finalText?: string): void {
-    if (this.#closed !== null || this.#silent) return
+    if (this.#closed !== null) return
     if (finalText !== undefined) this.sendText(finalText)
     this.#sendClose(1000)
     this.#socket.end()
@@ -270,7 +253,7 @@ export class AudioFork {
   }
 
   #send(opcode: number, payload: Buffer): void {
-    if (this.#closed !== null || this.#silent) return
+    if (this.#closed !== null) return
     this.counters.messagesSent++
     this.#write(opcode, payload)
   }

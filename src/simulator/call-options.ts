@@ -44,7 +44,6 @@ export interface PlaceCallOptions {
   readonly encoding?: BodyEncoding
   readonly secret?: string | null
   readonly signature?: SignatureForm
-  readonly webhookTimeoutMs?: number
   /** Where a webhook goes instead of its URL: one node of several that a balancer could have chosen. */
   readonly route?: (url: string, state: string) => string
   /** Where the media socket is opened instead of the document's URL. Absent: there. */
@@ -63,8 +62,6 @@ export interface PlaceCallOptions {
   readonly jitter?: { readonly everyMs: number; readonly stallMsMax: number; readonly seed: number } | null
   /** Uplink stalls at set times. */
   readonly stalls?: readonly Stall[]
-  /** How the carrier ends the media socket when the caller hangs up. */
-  readonly streamEnd?: 'close' | 'graceful' | 'abort'
   readonly human?: SimulatedHuman
   /**
    * What the carrier posts after a Dial. `dial-completed`: this state for every outcome. `outcome`: Busy, NoAnswer or

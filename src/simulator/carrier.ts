@@ -448,7 +448,6 @@ class SimulatedCall implements CarrierCall, DocumentCall {
       encoding: this.options.encoding ?? 'form',
       secret: this.options.secret ?? null,
       signature: this.options.signature ?? 'timestamped',
-      timeoutMs: this.options.webhookTimeoutMs ?? WEBHOOK_TIMEOUT_MS,
       connectRetryMs: this.options.connectRetryMs ?? null,
     }
   }
@@ -560,8 +559,6 @@ async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
 /** Streams of one call in its result. */
 const STREAMS_MAX = 20
 const HANDSHAKE_TIMEOUT_MS = 5000
-/** Time in which the gateway has to close the socket after a graceful shutdown. */
-const GRACEFUL_WAIT_MS = 10_000
 /** Longest time for which queued audio still plays after the gateway has closed the socket. */
 const PLAY_OUT_MS_MAX = 10_000
 const FRAMES_BEFORE_LATE_TEXT = 5
@@ -675,25 +672,12 @@ async function closeTogether(
 ): Promise<void> {
   await Promise.race([closing, call.ending])
   outcome.closedAtMs = performance.now()
-  if (fork.closed === null) await endFork(call, fork, closing)
+  if (fork.closed === null) fork.close()
   else await playOut(call, fork)
   call.caller.leg.detach()
   const closed = fork.closed ?? { by: 'carrier', code: null, reason: '' }
   call.emit({ type: 'stream-closed', by: closed.by, code: closed.code })
   postStreamEvent(call, request, streamSid, 'stream-stopped')
-}
-
-async function endFork(call: SimulatedCall, fork: AudioFork, closing: Promise<ForkClosed>): Promise<void> {
-  const how = call.options.streamEnd ?? 'close'
-  if (how === 'close') fork.close()
-  else if (how === 'abort') fork.abort()
-  else {
-    fork.shutDownGracefully()
-    await Promise.race([closing, sleep(GRACEFUL_WAIT_MS, undefined, { ref: false })])
-    if (fork.closed !== null) return
-    call.complain(`the gateway left the socket open for ${GRACEFUL_WAIT_MS / 1000} s after the empty frame`)
-    fork.abort()
-  }
 }
 
 /** Waits until the audio that was queued when the socket closed has been played. */
@@ -779,8 +763,6 @@ interface WebhookOptions {
   /** Null leaves the signature out. */
   readonly secret: string | null
   readonly signature: SignatureForm
-  /** The carrier gives up after this. */
-  readonly timeoutMs: number
   /** After this a refused connection is tried once more; null for never. */
   readonly connectRetryMs: number | null
 }
@@ -863,7 +845,7 @@ async function postOnce(
       headers,
       body,
       redirect: 'error',
-      signal: AbortSignal.timeout(options.timeoutMs),
+      signal: AbortSignal.timeout(WEBHOOK_TIMEOUT_MS),
     })
     const text = (await response.text()).slice(0, ANSWER_CHARS_MAX)
     return {
