@@ -676,7 +676,6 @@ interface ScrapePageOptions {
   readonly render: () => string | Promise<string>
   readonly made: CounterHandle
   readonly reused: CounterHandle
-  readonly reuseMs?: number
 }
 
 /**
@@ -694,9 +693,9 @@ export class ScrapePage {
 
   /** The page. Rejects when rendering failed; the next request renders again. */
   get(): Promise<string> {
-    const { clock, render, made, reused, reuseMs = SCRAPE_REUSE_MS } = this.#options
+    const { clock, render, made, reused } = this.#options
     const nowMs = clock()
-    if (this.#page !== null && nowMs - this.#madeAtMs < reuseMs) {
+    if (this.#page !== null && nowMs - this.#madeAtMs < SCRAPE_REUSE_MS) {
       reused.inc()
       return this.#page
     }
