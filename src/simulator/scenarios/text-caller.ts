@@ -33,7 +33,7 @@ interface SaidWords {
 }
 
 /** The caller of a text call. It uses the same model as spoken callers, and understands every word. */
-export class TextCaller implements WordSource {
+export class TextCaller {
   readonly playout = new PlayoutQueue()
   readonly #options: TextCallerOptions
   readonly #model: CallerModel
@@ -66,6 +66,7 @@ export class TextCaller implements WordSource {
     return this.#up
   }
 
+  /** Removes and returns the words that ended since then. */
   takeWords(sinceMs: number): string {
     const words = this.#said
       .splice(0)
@@ -235,11 +236,6 @@ interface Due {
   readonly reply: SpeechReply
 }
 
-/** Source of a caller's words: removes and returns those said since `sinceMs`. */
-interface WordSource {
-  takeWords(sinceMs: number): string
-}
-
 /** Words that ended up to this long before the gateway detected the utterance are still part of it. */
 const PRE_ROLL_MS = 1500
 
@@ -250,13 +246,13 @@ const PRE_ROLL_MS = 1500
 export class TextSpeech {
   readonly #sentences: string[]
   readonly #port: MessagePort
-  readonly #words: WordSource
+  readonly #words: TextCaller
   readonly #nowMs: () => number
   readonly #due: Due[] = []
   readonly #utterances = new Map<number, number>()
 
   /** @param sentences  every spoken sentence is appended; its index is its number */
-  constructor(port: MessagePort, words: WordSource, nowMs: () => number, sentences: string[]) {
+  constructor(port: MessagePort, words: TextCaller, nowMs: () => number, sentences: string[]) {
     this.#sentences = sentences
     this.#port = port
     this.#words = words
