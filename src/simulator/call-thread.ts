@@ -9,7 +9,6 @@ import { callee, ringCallees } from './rest/callees.js'
 import { RestServer } from './rest/rest-server.js'
 import { Workspace } from './rest/workspace.js'
 import { CallerSpeech } from './caller-speech.js'
-import { sharedTicker } from './caller-leg.js'
 
 async function main(port: MessagePort, options: SimulateOptions): Promise<void> {
   const report = (message: CallThreadMessage, transfer: ArrayBuffer[] = []): void => {
@@ -21,7 +20,6 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
     await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz, pace)))
   }
   const rest = options.rest === undefined ? null : await startRest(options.rest, options, speech)
-  report({ type: 'ready', voicesMs: speech.voicesMs, recogniserMs: speech.recogniserMs })
 
   const calls: LiveSimulatedCall[] = []
   let hungUp = false
@@ -60,11 +58,10 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   const results = await Promise.all(calls.map((call) => call.done))
   await rest?.close()
   await speech.close()
-  const { ticksLate, ticksSkipped, latenessMsMax } = sharedTicker
   const audio = results.flatMap(({ audio: kept }) =>
     kept === null ? [] : [kept.caller.buffer as ArrayBuffer, kept.heard.buffer as ArrayBuffer],
   )
-  report({ type: 'results', results, ticker: { ticksLate, ticksSkipped, latenessMsMax } }, audio)
+  report({ type: 'results', results }, audio)
 }
 
 /** The carrier's REST API, on this thread because it acts on its calls. */

@@ -417,8 +417,6 @@ export class SharedTicker {
   ticksLate = 0
   /** Ticks that were skipped because the thread was blocked for more than a second. */
   ticksSkipped = 0
-  /** Largest lateness of a tick. */
-  latenessMsMax = 0
   readonly #listeners = new Set<TickListener>()
   #timer: NodeJS.Timeout | null = null
   #dueMs = 0
@@ -450,7 +448,6 @@ export class SharedTicker {
   #run(): void {
     const nowMs = performance.now()
     const lateMs = nowMs - this.#dueMs
-    this.latenessMsMax = Math.max(this.latenessMsMax, lateMs)
     if (lateMs > FRAME_MS) this.ticksLate++
     if (lateMs > CATCH_UP_TICKS_MAX * FRAME_MS) {
       const skipped = Math.floor(lateMs / FRAME_MS) - CATCH_UP_TICKS_MAX

@@ -11,9 +11,7 @@ import { loadRecogniser } from './recogniser.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
 async function main(port: MessagePort, vocabulary: AgentVocabulary | null): Promise<void> {
-  const startedMs = performance.now()
   const flite = await loadFlite()
-  const voicesMs = performance.now() - startedMs
   const recogniser = vocabulary === null ? null : await loadRecogniser(vocabulary)
   const reply = (message: SpeechReply, transfer: ArrayBuffer[] = []): void => {
     port.postMessage(message, transfer)
@@ -37,7 +35,7 @@ async function main(port: MessagePort, vocabulary: AgentVocabulary | null): Prom
       reply({ type: 'failed', id: request.id, message: messageOf(thrown) })
     }
   })
-  reply({ type: 'ready', voicesMs, recogniserMs: performance.now() - startedMs - voicesMs })
+  reply({ type: 'ready' })
 }
 
 assert(parentPort !== null, 'the speech thread is started as a worker')

@@ -44,7 +44,7 @@ export type SpeechRequest =
   | { readonly id: number; readonly type: 'hear'; readonly pcm: Int16Array }
 
 export type SpeechReply =
-  | { readonly type: 'ready'; readonly voicesMs: number; readonly recogniserMs: number }
+  | { readonly type: 'ready' }
   | { readonly type: 'spoken'; readonly id: number; readonly pcm: Int16Array }
   | { readonly type: 'heard'; readonly id: number; readonly text: string }
   | { readonly type: 'failed'; readonly id: number; readonly message: string }
@@ -63,9 +63,6 @@ interface Waiting {
 
 /** Synthesis and recognition for the simulated people of one process, on a thread of its own. */
 export class CallerSpeech {
-  /** How long loading took: the voices, then the recogniser with its grammar. */
-  readonly voicesMs: number
-  readonly recogniserMs: number
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
   readonly #spoken = new Map<string, Promise<Int16Array>>()
@@ -82,21 +79,20 @@ export class CallerSpeech {
       workerData: vocabulary,
       execArgv: [],
     })
-    const ready = await new Promise<Extract<SpeechReply, { type: 'ready' }>>((resolve, reject) => {
-      worker.once('message', (reply: SpeechReply) => {
-        if (reply.type === 'ready') resolve(reply)
+    await new Promise<void>((resolve, reject) => {
+      // The first one says that it is ready.
+      worker.once('message', () => {
+        resolve()
       })
       worker.once('error', (cause) => {
         reject(new GatewayError('SPEECH_FAULT', 'the voices of the simulated callers could not be loaded', { cause }))
       })
     })
     worker.removeAllListeners('error')
-    return new CallerSpeech(worker, ready)
+    return new CallerSpeech(worker)
   }
 
-  private constructor(worker: Worker, loaded: { readonly voicesMs: number; readonly recogniserMs: number }) {
-    this.voicesMs = loaded.voicesMs
-    this.recogniserMs = loaded.recogniserMs
+  private constructor(worker: Worker) {
     this.#worker = worker
     worker.on('message', (reply: SpeechReply) => {
       this.#onReply(reply)

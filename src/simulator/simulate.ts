@@ -40,10 +40,6 @@ export interface SimulateOptions {
 
 interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
-  /** Called once, when voices and recogniser are loaded, with how long that took. */
-  readonly onReady?: (loaded: { readonly voicesMs: number; readonly recogniserMs: number }) => void
-  /** Called at the end, with how punctual the calls' 20 ms clock was. */
-  readonly onPace?: (pace: TickerReport) => void
   /** Aborting hangs up every call. The results are still returned. */
   readonly signal?: AbortSignal
   /** Ends the thread after this time, even if calls are still running. */
@@ -52,16 +48,8 @@ interface SimulateControls {
 
 /** What the thread of calls reports. */
 export type CallThreadMessage =
-  | { readonly type: 'ready'; readonly voicesMs: number; readonly recogniserMs: number }
   | { readonly type: 'event'; readonly event: SimulatorEvent }
-  | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[]; readonly ticker: TickerReport }
-
-/** How punctual the calls' clock was on this machine. Late ticks make latencies look worse than they are. */
-interface TickerReport {
-  readonly ticksLate: number
-  readonly ticksSkipped: number
-  readonly latenessMsMax: number
-}
+  | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[] }
 
 /**
  * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
@@ -95,11 +83,7 @@ export async function simulateCalls(
       }
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
-        else if (message.type === 'ready') controls.onReady?.(message)
-        else {
-          controls.onPace?.(message.ticker)
-          resolve([...message.results])
-        }
+        else resolve([...message.results])
       })
       worker.on('error', (cause) => {
         reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls failed', { cause }))
