@@ -99,6 +99,69 @@ void t.test('who says no hears a goodbye, and nothing of the call', { buffered: 
   t.notOk(record.timeline.some(({ name }) => name === 'call-back-confirmed'))
 })
 
+// --- a campaign ----------------------------------------------------------------------------------------------------
+
+void t.test(
+  'whoever is called by a campaign and says that they want no more calls gets none',
+  { buffered: true },
+  async (t) => {
+    const template = join(packageRoot(), 'templates/appointments')
+    const agent = {
+      ...(parse(readFileSync(join(template, 'agent.yaml'), 'utf8')) as Record<string, unknown>),
+      name: 'fleet',
+      backend: 'embedded',
+      modules: ['tools/tools.mjs'],
+    }
+    const callee: CallerScript = {
+      name: 'wants-no-calls',
+      rules: [],
+      order: null,
+      reactionMs: 700,
+      patienceMs: 20_000,
+      steps: [
+        { act: { type: 'say', text: 'Hello?' }, heard: [], interruptAfterMs: null },
+        { act: { type: 'say', text: 'Do not call me again.' }, heard: [], interruptAfterMs: null },
+      ],
+    }
+    const line = await startLine(
+      t,
+      speech,
+      { SAUTIKIT_AFTER_STREAM: 'holds' },
+      { agent, callee, module: join(template, 'tools.mjs') },
+    )
+    const api = async (path: string, body?: unknown): Promise<Record<string, unknown>> => {
+      const answer = await fetch(`http://127.0.0.1:${line.gateway.opsPort}/api/campaigns${path}`, {
+        ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+        headers: { 'content-type': 'application/json' },
+      })
+      return (await answer.json()) as Record<string, unknown>
+    }
+    const called = async (name: string): Promise<unknown> => {
+      await api('', {
+        name,
+        agent: 'fleet',
+        from: OUR_NUMBER,
+        window: 'Mon-Sun 00:00-24:00',
+        timeZone: 'Africa/Nairobi',
+        csv: `phone,name,when\n${AMINA},Amina,on Thursday at ten\n`,
+      })
+      await api(`/${name}/start`, {})
+      let view: Record<string, unknown> = {}
+      await until(async () => (view = await api(`/${name}`))['stands'] === 'done', 90_000, `the end of ${name}`)
+      return view['results']
+    }
+    t.same(await called('reminders'), { person: 1 })
+    const said = line.records[0]?.transcript.map(({ role, text }) => `${role}: ${text}`) ?? []
+    t.match(
+      said.join('\n'),
+      /agent: Hello Amina, [^]*Will you come\?\n[^]*caller: do not call me again\n[^]*You will get no more calls from us/i,
+      said.join(' / '),
+    )
+    t.same(await called('again'), { 'do-not-call': 1 })
+    t.equal(asked(line, /calls$/).length, 1, 'their telephone has rung once')
+  },
+)
+
 // --- a human first, over two nodes ---------------------------------------------------------------------------------
 
 const HUMAN = '+254709000001'

@@ -50,9 +50,12 @@ async function nodes(
   readonly linesForgotten: readonly string[][]
   /** Calls of which each node told its receivers that they are erased. */
   readonly told: readonly string[][]
+  /** Calls of which each node forgot the keys of what the bucket has. */
+  readonly objects: readonly string[][]
 }> {
   const linesForgotten: string[][] = [[], [], []]
   const told: string[][] = [[], [], []]
+  const objects: string[][] = [[], [], []]
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
   const it: Nodes = await fleet(t, 3, (index) => ({
     opsToken: 'token-of-the-operators',
@@ -70,6 +73,10 @@ async function nodes(
         forgetLine: (number) => linesForgotten[index]?.push(number),
       },
       forgetWaiting: () => Promise.resolve(),
+      eraseObjects: (callSids) => {
+        objects[index]?.push(...callSids)
+        return Promise.resolve(null)
+      },
       forgetDetail: () => undefined,
       campaignsOf: (number) =>
         Promise.resolve({ rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [], doNotCall: true }),
@@ -86,7 +93,7 @@ async function nodes(
       workerEnv: {},
     }),
   }))
-  return { it, folders, linesForgotten, told }
+  return { it, folders, linesForgotten, told, objects }
 }
 
 function at(it: Nodes, index: number): Gateway {
@@ -116,7 +123,7 @@ const run = (it: Nodes, argv: readonly string[], input = '', name = 'erase') =>
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
 t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
-  const { it, folders, linesForgotten, told } = await nodes(t)
+  const { it, folders, linesForgotten, told, objects } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
     keep(folders[index] as string, `HD_b${index}`, OTHER)
@@ -136,6 +143,7 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   }
   t.equal(at(it, 1).calls.record('HD_a1'), undefined, 'also from memory')
   t.same(linesForgotten, [[CALLER], [CALLER], [CALLER]], 'also what is known of the line')
+  t.same(objects, [['HD_a0'], ['HD_a1'], ['HD_a2']], 'each node forgets the keys of its own calls')
   t.ok(
     told.every((sids) => sids.length > 0 && sids.every((one) => one.startsWith('HD_a'))),
     'and receivers are told',

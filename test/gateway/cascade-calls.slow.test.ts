@@ -15,9 +15,7 @@ import { callerSays, sid, startHost, TestLine, until } from '../support/host.js'
 
 const NUMBER = '+254720100001'
 
-t.jobs = 3
-
-void t.test('beyond the budget of its number a caller leaves a message, and no model is asked', async (t) => {
+t.test('beyond the budget of its number a caller leaves a message, and no model is asked', async (t) => {
   const double = await CascadeDouble.start()
   t.teardown(() => double.close())
   const dir = t.testdir({ agents: {} })
@@ -87,7 +85,7 @@ for (const [language, no, answer] of [
   ['en', "No, I don't want that.", 'All right, nothing of this call is kept.'],
   ['sw', 'Hapana, sitaki.', 'Sawa, hatutahifadhi chochote cha simu hii.'],
 ] as const)
-  void t.test(`a caller says no to the recording in ${language}: nothing of the call is kept`, async (t) => {
+  t.test(`a caller says no to the recording in ${language}: nothing of the call is kept`, async (t) => {
     const double = await CascadeDouble.start()
     t.teardown(() => double.close())
     const dir = t.testdir({ agents: {}, data: {} })

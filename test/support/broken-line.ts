@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Test } from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -115,20 +115,29 @@ interface Line {
 }
 
 /**
- * @param more  the agent's file, and how people behave that the gateway rings; else an agent that speaks a tone, and
+ * @param more  the agent's file, with a module, and how people behave that the gateway rings; else an agent that speaks a tone, and
  *   people who say "Hello?" and stay
  */
 export async function startLine(
   t: Test,
   speech: CallerSpeech,
   env: Readonly<Record<string, string>>,
-  more: { readonly agent?: Readonly<Record<string, unknown>>; readonly callee?: CallerScript } = {},
+  more: {
+    readonly agent?: Readonly<Record<string, unknown>>
+    readonly callee?: CallerScript
+    /** Its tools: a file that is copied to `tools/`. */
+    readonly module?: string
+  } = {},
 ): Promise<Line> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-balancer-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const agentsDir = join(folder, 'agents')
   await mkdir(agentsDir)
   await writeFile(join(agentsDir, 'fleet.yaml'), JSON.stringify(more.agent ?? agentFile({ recovery: 'callback' })))
+  if (more.module !== undefined) {
+    await mkdir(join(agentsDir, 'tools'))
+    await copyFile(more.module, join(agentsDir, 'tools', basename(more.module)))
+  }
   const carrier = await startCarrier(speech, more.callee)
   t.teardown(() => carrier.rest.close())
   // Of those who were rung some may not have answered yet when the test hung up.
