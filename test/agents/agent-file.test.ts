@@ -539,7 +539,7 @@ t.test("the variables of a call are in the agent's words, and its tools read the
   t.end()
 })
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const yaml = (name: string, greeting: string): string =>
   `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`

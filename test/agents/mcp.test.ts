@@ -19,7 +19,7 @@ import { freePort } from '../support/free-ports.js'
 import { until } from '../support/until.js'
 import { api, context } from './tool-rig.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 // The protocol's own server for clients to be tried with.
 const EVERYTHING = join(packageRoot(), 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')

@@ -13,7 +13,7 @@ import { until } from '../support/host.js'
 import { selfSigned } from '../../bench/kit/self-signed.js'
 import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 /** A WebSocket on a lane, as `RealtimeSocket` makes it. */
 function read(

@@ -6,7 +6,7 @@ import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.j
 import { until } from '../support/host.js'
 import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 t.test('messages of any length are sent and received unchanged', async (t) => {
   const url = await serve(t, (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))

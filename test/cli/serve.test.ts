@@ -11,7 +11,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 t.test('a broken agent and a port in use each end with one line and code 2', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')

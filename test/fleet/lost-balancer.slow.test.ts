@@ -5,7 +5,7 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { asked, startLine } from '../support/broken-line.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 t.jobs = 2
 
 const speech = await CallerSpeech.start(null)

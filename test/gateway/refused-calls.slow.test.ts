@@ -15,7 +15,7 @@ import { endedCall } from '../support/record.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // The carrier's words are spoken in real time.
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const NUMBER = '+254700000017'
 

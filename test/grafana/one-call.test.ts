@@ -12,7 +12,7 @@ import { callerSays, until } from '../support/host.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const SID = 'HD_0000000071ee'
 

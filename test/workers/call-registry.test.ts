@@ -16,7 +16,7 @@ import { keptCall } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 
 // Each test starts a registry with real workers.
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const call = (callSid: string) => ({
   callSid: sid(callSid),

@@ -16,7 +16,7 @@ import { dtmfTones } from '../../src/simulator/line.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 
 // The call is spoken in real time.
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const BACKEND = `module:${new URL('./keypad-backend.js', import.meta.url).href}`
 const PIN = '7359'
