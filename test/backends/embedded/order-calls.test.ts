@@ -1,4 +1,5 @@
 import t from 'tap'
+import { offlineSchema } from '../../../src/agents/offline.js'
 import { CallerIdentity } from '../../../src/agents/tool.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
 import { EmbeddedBackend, type EmbeddedSnapshot } from '../../../src/backends/embedded/embedded-backend.js'
@@ -232,6 +233,49 @@ t.test('an agent without an offline block is refused by name', async (t) => {
     code: 'BACKEND_BAD_REQUEST',
     message: /"marin"/,
   })
+  speech.close()
+})
+
+t.test('a stage of another voice and language is spoken in them, from its first words on', async (t) => {
+  const spoken: string[] = []
+  const speech = new SpeechClient({ port: pool.openSession() })
+  const speak = speech.speak.bind(speech)
+  speech.speak = (text, voice, onChunk) => {
+    spoken.push(`${voice}: ${text}`)
+    return speak(text, voice, onChunk)
+  }
+  const line = new Line()
+  const backend: EmbeddedBackend = new EmbeddedBackend(
+    {
+      event: (event) => {
+        line.event(event)
+        if (event.type !== 'tool-call') return
+        // As the session does: the stage is told before the result that led to it.
+        backend.updateSession({ language: 'sw', voices: { embedded: 'rms', cascade: 'Maya' } })
+        backend.toolResult(event.callId, { ok: true, value: { stage: 'help' } })
+      },
+      audio: (pcm, rateHz, itemId) => line.audio(pcm, rateHz, itemId),
+    },
+    { speech },
+  )
+  const offline = offlineSchema.parse({
+    version: 1,
+    intents: { balance: { phrases: ['my balance'], keys: ['1'] } },
+    retry: 'Sorry.',
+    missed: 'greet',
+    start: 'greet',
+    states: {
+      greet: { steps: [{ say: { en: 'Hello.', sw: 'Habari.' } }, { listen: { on: { balance: 'tell' } } }] },
+      tell: { stage: 'help', steps: [{ say: { en: 'It is ten.', sw: 'Ni kumi.' } }, { listen: { on: {} } }] },
+    },
+  })
+  await backend.connect(session({ offline, voice: 'slt', languages: ['en', 'sw'] }), new AbortController().signal)
+  backend.sendText('', { role: 'system', respond: true })
+  await line.says(/^Hello\.$/)
+  backend.dtmf('1')
+  await line.says(/^Ni kumi\.$/)
+  t.same(spoken, ['slt: Hello.', 'rms: Ni kumi.'])
+  await backend.close('test over')
   speech.close()
 })
 
