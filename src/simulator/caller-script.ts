@@ -112,6 +112,8 @@ export class CallerModel {
   #state: 'listening' | 'speaking' | 'done' = 'listening'
   #agentSinceMs: number | null = null
   #spokeDuringTurn = false
+  /** Turns of the agent whose words are not known yet. */
+  #listens = 0
   #quietSinceMs: number
   #heardOrder: string | null = null
   #lastSaid: CallerMove | null = null
@@ -127,14 +129,16 @@ export class CallerModel {
     this.#spokeDuringTurn = this.#state === 'speaking'
   }
 
-  /** The agent has been silent for a while. */
+  /** The agent has been silent for a while. `heard` follows; until then, however long it takes, patience does not end. */
   agentStopped(nowMs: number): void {
     this.#agentSinceMs = null
+    this.#listens++
     this.#quietSinceMs = Math.max(this.#quietSinceMs, nowMs)
   }
 
   /** Takes the words of the agent's whole turn; empty if the recogniser is not sure. */
   heard(text: string, nowMs: number): void {
+    this.#listens = Math.max(0, this.#listens - 1)
     const facts = factsIn(text, { statuses: this.#statuses })
     if (facts.order !== null) this.#heardOrder = facts.order
     // A turn that the caller interrupted needs no second reaction.
@@ -171,7 +175,7 @@ export class CallerModel {
     if (this.#due === null && this.#agentSinceMs !== null) {
       if (step?.interruptAfterMs != null && nowMs - this.#agentSinceMs >= step.interruptAfterMs)
         this.#takeStep(nowMs, true)
-    } else if (this.#due === null && nowMs - this.#quietSinceMs >= this.#script.patienceMs) {
+    } else if (this.#due === null && this.#listens === 0 && nowMs - this.#quietSinceMs >= this.#script.patienceMs) {
       if (step === undefined) return this.#move({ type: 'hangup', why: 'nothing left to say' })
       this.#takeStep(nowMs, false)
     }

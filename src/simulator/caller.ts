@@ -12,7 +12,11 @@ import type { AgentVocabulary } from './vocabulary.js'
 import { factsIn, type OrderFacts } from './spoken-words.js'
 import { CALLER_VOICES, type CallerVoice } from './choices.js'
 import { type CallerSpeech, fitToLeg, RECOGNISER_RATE_HZ } from './caller-speech.js'
+import { partsOf } from './speech-spans.js'
 import type { Span } from './speech-spans.js'
+
+/** The voices pause for 280 ms between two sentences, and for 200 at a comma. */
+const SENTENCE_PAUSE_MS = 240
 
 export interface CallerOptions {
   readonly script: CallerScript
@@ -172,8 +176,7 @@ export class Caller implements CallerEnd {
 
   #onPiece(piece: Span, pcm: Int16Array): void {
     const index = this.heard.push({ ...piece, text: '' }) - 1
-    const listened = this.#options.speech
-      .hear(convertRate(pcm, this.leg.sampleRateHz, RECOGNISER_RATE_HZ).slice())
+    const listened = this.#words(convertRate(pcm, this.leg.sampleRateHz, RECOGNISER_RATE_HZ).slice())
       .catch(() => '')
       .then((text) => {
         const heard = { ...piece, text }
@@ -183,6 +186,15 @@ export class Caller implements CallerEnd {
       })
     this.#turn.push(listened)
     this.#listening = Promise.all([this.#listening, listened])
+  }
+
+  /** A sentence with words that are not known must not hide the one after it. */
+  async #words(pcm: Int16Array): Promise<string> {
+    const { speech } = this.#options
+    const parts = partsOf(pcm, RECOGNISER_RATE_HZ, SENTENCE_PAUSE_MS)
+    const text = await speech.hear(pcm)
+    if (text !== '' || parts.length < 2) return text
+    return (await Promise.all(parts.map((part) => speech.hear(part)))).join(' ').trim()
   }
 
   #onAgentStopped(): void {

@@ -112,6 +112,20 @@ export class SpeechSpans {
   }
 }
 
+/** The parts of a recording of speech that pauses of at least `pauseMs` divide. */
+export function partsOf(pcm: Int16Array, sampleRateHz: number, pauseMs: number): Int16Array[] {
+  const parts: Int16Array[] = []
+  const nothing = (): void => undefined
+  const spans = new SpeechSpans(
+    { sampleRateHz, pieceSilenceMs: pauseMs, turnSilenceMs: Infinity, pieceMsMax: Infinity },
+    { onTurnStart: nothing, onPiece: (_span, part) => parts.push(part), onTurnEnd: nothing },
+  )
+  const frame = sampleRateHz / 50
+  for (let at = 0; at < pcm.length; at += frame) spans.push(pcm.subarray(at, at + frame), (at * 1000) / sampleRateHz)
+  spans.end((pcm.length * 1000) / sampleRateHz)
+  return parts
+}
+
 /** Where the voice of a recording begins and ends, in samples; an empty span when it is silent. */
 export function voicedExtent(pcm: Int16Array, sampleRateHz: number): { readonly from: number; readonly to: number } {
   const block = Math.round((BLOCK_MS * sampleRateHz) / 1000)

@@ -71,6 +71,17 @@ void t.test('goes through its steps when nothing is recognised, and hangs up at 
   t.end()
 })
 
+void t.test('is not out of patience before a slow recogniser has told the words of the turn', (t) => {
+  const talk = new Conversation(PERSONA)
+  talk.model.agentStarted(talk.nowMs)
+  talk.wait(2000)
+  talk.model.agentStopped(talk.nowMs)
+  t.equal(talk.wait(20_000), null)
+  talk.model.heard('hello you can tell me your order number', talk.nowMs)
+  t.same(talk.wait(1000), { type: 'say', text: '4127' })
+  t.end()
+})
+
 void t.test('interrupts the greeting, and does not answer it a second time', (t) => {
   const talk = new Conversation(orderCaller({ order: '4127', interrupt: true }))
   talk.model.agentStarted(0)

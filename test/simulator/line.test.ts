@@ -8,7 +8,7 @@ import {
   MARKS_WAITING_MAX,
   PlayoutQueue,
 } from '../../src/simulator/playout-queue.js'
-import { type Span, SpeechSpans } from '../../src/simulator/speech-spans.js'
+import { type Span, SpeechSpans, partsOf } from '../../src/simulator/speech-spans.js'
 
 function sine(frequencyHz: number, samples: number, rateHz: number, peak = 10_000): Int16Array {
   return Int16Array.from({ length: samples }, (_, i) =>
@@ -74,7 +74,7 @@ void t.test('a speakerphone has its limit: a louder agent does not come back as 
   t.end()
 })
 
-void t.test('speech is found to the block, and its pieces and turns end after their silences', (t) => {
+void t.test('speech is found to the block, and its pieces, parts and turns end after their silences', (t) => {
   const log: string[] = []
   const spans = new SpeechSpans(
     { sampleRateHz: 8000, pieceSilenceMs: 100, turnSilenceMs: 300, pieceMsMax: 10_000 },
@@ -89,6 +89,11 @@ void t.test('speech is found to the block, and its pieces and turns end after th
   const loud = new Set([5, 6, 7, 15, 16])
   for (let i = 0; i < 40; i++) spans.push(loud.has(i) ? voice : new Int16Array(160), i * 20)
   t.same(log, ['start 100', 'piece 100-160 of 260 ms', 'piece 300-340 of 240 ms', 'end 100-340'])
+  const two = new Int16Array(8000)
+  two.set(sine(500, 1600, 8000), 800)
+  two.set(sine(500, 1600, 8000), 4400) // 250 ms after it
+  t.equal(partsOf(two, 8000, 240).length, 2)
+  t.equal(partsOf(two, 8000, 300).length, 1)
   t.end()
 })
 
