@@ -7,6 +7,7 @@ import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../core/limits.js'
 import { codeToolsOf } from './code-tool.js'
 import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
+import type { Fault } from './faults.js'
 import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
 
@@ -29,16 +30,9 @@ export interface AgentAssets {
 
 export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [] }
 
-/** A fault in a file that an agent names. */
-interface AssetFault {
-  /** The place in the agent's file that names it. */
-  readonly path: readonly PropertyKey[]
-  readonly what: string
-}
-
 type LoadedAssets =
   | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
-  | { readonly ok: false; readonly faults: readonly AssetFault[]; readonly files: readonly string[] }
+  | { readonly ok: false; readonly faults: readonly Fault[]; readonly files: readonly string[] }
 
 /**
  * Reads the files that an agent names: knowledge and modules.
@@ -46,7 +40,7 @@ type LoadedAssets =
  * @param own the agent's own module, when it is one
  */
 export async function loadAssets(agent: AgentDefinition, dir: string, own: string | null): Promise<LoadedAssets> {
-  const faults: AssetFault[] = []
+  const faults: Fault[] = []
   const files: string[] = []
   const digest = createHash('sha256')
   const passages: Passage[] = []

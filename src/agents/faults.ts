@@ -3,18 +3,17 @@ import type { z } from 'zod'
 /** A part of a JSON Schema, as far as faults need to read it. */
 type SchemaNode = Readonly<Record<string, unknown>>
 
-/**
- * Explains a zod issue to the author of a file: one fault per key, the nearest allowed key for a misspelt one, and
- * always the allowed values.
- */
-interface Fault {
+/** A fault at its place in a file. */
+export interface Fault {
   readonly path: readonly PropertyKey[]
-  /** True when the key itself is at fault, not its value. */
-  readonly key: boolean
+  /** True when the key itself is at fault, not its value. Absent: false. */
+  readonly key?: boolean
   readonly what: string
 }
 
 /**
+ * Explains zod issues to the author of a file: one fault per key, the nearest allowed key for a misspelt one, and
+ * always the allowed values.
  * @param schema the JSON Schema of the whole document, for the keys that are allowed at a place
  * @param value the document, to tell a missing value from a wrong one
  * @param noun what the document is

@@ -11,6 +11,7 @@ import { agentJsonSchema, agentSchema, handoversOf } from './definition.js'
 import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { allowedNames, faultsOf, pathText } from './faults.js'
+import type { Fault } from './faults.js'
 import { digitFaults } from './digits.js'
 import { mcpTemplates } from './mcp-definition.js'
 import { callableTools, offeredTools } from './offered-tools.js'
@@ -49,18 +50,9 @@ export type SpeechSource = () => Promise<OfflineSpeech>
 
 let schema: Readonly<Record<string, unknown>> | null = null
 
-/** A fault in a value of an agent, at its path. */
-interface ValueFault {
-  readonly path: readonly PropertyKey[]
-  readonly key?: boolean
-  readonly what: string
-}
-
 function checkValue(
   value: unknown,
-):
-  | { readonly ok: true; readonly agent: AgentDefinition }
-  | { readonly ok: false; readonly faults: readonly ValueFault[] } {
+): { readonly ok: true; readonly agent: AgentDefinition } | { readonly ok: false; readonly faults: readonly Fault[] } {
   const parsed = agentSchema.safeParse(value)
   if (parsed.success) return { ok: true, agent: parsed.data }
   schema ??= agentJsonSchema()
@@ -68,7 +60,7 @@ function checkValue(
 }
 
 /** In the order of the file. */
-function placed(faults: readonly ValueFault[], source: YamlSource, file: string): AgentFault[] {
+function placed(faults: readonly Fault[], source: YamlSource, file: string): AgentFault[] {
   return faults
     .map(({ path, key, what }) => ({ file, ...source.locate(path, key), what }))
     .sort((a, b) => a.line - b.line || a.col - b.col)
@@ -83,7 +75,7 @@ async function examine(
   speech: SpeechSource | null,
 ): Promise<
   | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets }
-  | { readonly ok: false; readonly faults: readonly ValueFault[] }
+  | { readonly ok: false; readonly faults: readonly Fault[] }
 > {
   const checked = checkValue(value)
   if (!checked.ok) {
@@ -109,7 +101,7 @@ async function examine(
 }
 
 /** Tools that a claim names and that the agent does not have. */
-function claimFaults({ claims }: AgentDefinition, tools: ReadonlyMap<string, unknown>): ValueFault[] {
+function claimFaults({ claims }: AgentDefinition, tools: ReadonlyMap<string, unknown>): Fault[] {
   return (claims?.rules ?? []).flatMap((rule, index) =>
     rule.tools.flatMap((tool, at) => {
       if (tools.has(tool)) return []
@@ -128,7 +120,7 @@ async function dialogueFaults(
   block: unknown,
   tools: ReadonlyMap<string, CallableTool> | null,
   speech: SpeechSource | null,
-): Promise<ValueFault[]> {
+): Promise<Fault[]> {
   const parsed = offlineShape.safeParse(block)
   if (!parsed.success) return [] // none, or its shape was reported by the agent's schema
   return offlineFaults(parsed.data, tools, speech === null ? null : await speech()).map(({ path, key, what }) => ({

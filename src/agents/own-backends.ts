@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { Fault } from './faults.js'
 
 const MODULE_PREFIX = 'module:'
 const IS_RELATIVE = /^module:\.\.?\//
@@ -28,11 +29,6 @@ interface Backends {
   readonly backend: BackendChoice
   readonly backends: Readonly<Record<string, unknown>>
   readonly voice: Readonly<Record<string, unknown>>
-}
-
-interface Fault {
-  readonly path: readonly PropertyKey[]
-  readonly what: string
 }
 
 /** The modules among an agent's backends, as its file names them. */

@@ -3,25 +3,19 @@ import type { GatewayTool } from '../call/gateway-tools.js'
 import { VERIFIED_FACT } from '../call/stage-definition.js'
 import type { AgentDefinition } from './definition.js'
 import { allowedNames, pathText } from './faults.js'
+import type { Fault } from './faults.js'
 import { mcpToolNames } from './mcp-definition.js'
 import { getsDigits } from './offered-tools.js'
 import { sharesOf } from './own-backends.js'
-
-/** A fault at its path of the agent's file. */
-interface StageFault {
-  readonly path: readonly PropertyKey[]
-  readonly key?: boolean
-  readonly what: string
-}
 
 /**
  * What is wrong with stages that their schema cannot say: names of tools, facts and stages that do not exist, stages that
  * no call reaches or leaves, and needs that nothing in this stage, or in one before it, gives.
  * @param offered  the tools that the agent's model may be offered
  */
-export function stageFaults(agent: AgentDefinition, offered: readonly GatewayTool[]): StageFault[] {
+export function stageFaults(agent: AgentDefinition, offered: readonly GatewayTool[]): Fault[] {
   const { facts, stages } = agent
-  const faults: StageFault[] = []
+  const faults: Fault[] = []
   const fault = (path: readonly PropertyKey[], what: string, key = false): void => {
     faults.push({ path, key, what: `${pathText(path)} ${what}` })
   }
