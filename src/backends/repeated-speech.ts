@@ -1,3 +1,5 @@
+import { plainText } from '../call/backchannel.js'
+
 /** A sentence of fewer words is no repetition: `One moment.` may be said twice. */
 const REPEAT_WORDS_MIN = 3
 /** Pieces of speech of one turn that are remembered. */
@@ -50,7 +52,7 @@ export class RepeatedSpeech {
    */
   words(words: string): boolean {
     this.#words = words
-    if (this.#holding && !this.#repeats(plain(words))) this.#holding = false
+    if (this.#holding && !this.#repeats(plainText(words))) this.#holding = false
     return this.#holding
   }
 
@@ -79,7 +81,7 @@ export class RepeatedSpeech {
    * @returns true when it was dropped; else what was held is to be passed on
    */
   end(toolFollows: boolean): boolean {
-    const words = plain(this.#words)
+    const words = plainText(this.#words)
     const long = words.split(' ').length >= REPEAT_WORDS_MIN
     const repeated = this.#holding && toolFollows && long && this.#repeats(words)
     this.#holding = false
@@ -99,12 +101,4 @@ export class RepeatedSpeech {
   #repeats(words: string): boolean {
     return this.#said.some((said) => said.startsWith(words))
   }
-}
-
-/** Words without case, punctuation and spacing: transcripts of the same sentence differ in these. */
-function plain(text: string): string {
-  return text
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}]+/gu, ' ')
-    .trim()
 }

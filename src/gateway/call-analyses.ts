@@ -10,6 +10,7 @@ import type { LanguageModel, StageFactory } from '../backends/cascade/stage.js'
 import { WrittenCalls } from '../backends/cascade/written-calls.js'
 import { CostMeter } from '../backends/cost-meter.js'
 import { priceList } from '../backends/prices.js'
+import { plainText } from '../call/backchannel.js'
 import type { CallAnalysis, CallCost, CallRecord, TranscriptEntry } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
@@ -299,7 +300,8 @@ export class CallAnalyses {
   /** Only what fits its schema, and whose quote is in the transcript. */
   #checked(analysis: Analysis, record: CallRecord, answer: unknown): Pick<CallAnalysis, 'summary' | 'fields'> {
     const { summary, fields } = Object(answer) as { readonly summary?: unknown; readonly fields?: unknown }
-    const said = record.transcript.map(({ text }) => plain(text))
+    // A model changes marks and capitals when it quotes.
+    const said = record.transcript.map(({ text }) => plainText(text))
     const filled: Record<string, CallAnalysis['fields'][string]> = {}
     for (const [name, field] of Object.entries(analysis.fields)) {
       if ('known' in field) continue
@@ -307,7 +309,7 @@ export class CallAnalyses {
       const given = (Object(fields) as Readonly<Record<string, unknown>>)[name]
       const { value, quote } = Object(given) as { readonly value?: unknown; readonly quote?: unknown }
       if (value === undefined || value === null) continue
-      const words = typeof quote === 'string' ? plain(quote) : ''
+      const words = typeof quote === 'string' ? plainText(quote) : ''
       const quoted = words.replace(/ /g, '').length >= QUOTE_LETTERS_MIN && said.some((line) => line.includes(words))
       if (!fits(field, value)) this.#values({ agent: record.agent, reason: 'invalid' }).inc(1, record.callSid)
       else if (!quoted) this.#values({ agent: record.agent, reason: 'unquoted' }).inc(1, record.callSid)
@@ -402,14 +404,6 @@ function formIn(written: string): unknown {
   } catch {
     throw new Error('the model did not fill in the form')
   }
-}
-
-/** Letters and digits, one space between words: a model changes marks and capitals when it quotes. */
-function plain(text: string): string {
-  return text
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}]+/gu, ' ')
-    .trim()
 }
 
 function requestOf({ fields, summary }: Analysis, record: CallRecord, language: string | null) {
