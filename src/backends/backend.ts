@@ -1,9 +1,11 @@
 import type { BackendEvent } from '../call/backend-events.js'
+import type { GatewayTool as ToolSpec } from '../call/gateway-tools.js'
 import type { Phrase } from '../call/phrase.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Pronunciation } from '../speech/spoken/pronunciations.js'
 
 export type { BackendErrorCode, BackendEvent, BackendUsage } from '../call/backend-events.js'
+export type { ToolSpec }
 
 /** What a backend can do; fixed before `connect`. */
 export interface BackendCapabilities {
@@ -55,29 +57,6 @@ export interface BackendCapabilities {
   readonly readsTexts?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
-}
-
-/** A tool as the model sees it. */
-export interface ToolSpec {
-  readonly name: string
-  readonly description: string
-  /** JSON Schema of the arguments object. */
-  readonly parameters: Readonly<Record<string, unknown>>
-  /**
-   * Whether the model waits for the result, where its service can do both.
-   * @defaultValue what suits the model
-   */
-  readonly blocking?: boolean
-  /**
-   * When the model speaks about the result of a call that did not block.
-   * @defaultValue `'when-idle'`
-   */
-  readonly scheduling?: 'when-idle' | 'interrupt' | 'silent'
-  /**
-   * It has an effect and must not run twice.
-   * @defaultValue `false`
-   */
-  readonly once?: boolean
 }
 
 /** One line of what was said, for a session that replaces another. */

@@ -1,14 +1,23 @@
-/**
- * A tool as a model sees it. It has the shape of a backend's tool, and stands here so that this layer imports no
- * backend.
- */
+/** A tool as the model sees it. */
 export interface GatewayTool {
   readonly name: string
   readonly description: string
   /** JSON Schema of the arguments object. */
   readonly parameters: Readonly<Record<string, unknown>>
+  /**
+   * Whether the model waits for the result, where its service can do both.
+   * @defaultValue what suits the model
+   */
   readonly blocking?: boolean
+  /**
+   * When the model speaks about the result of a call that did not block.
+   * @defaultValue `'when-idle'`
+   */
   readonly scheduling?: 'when-idle' | 'interrupt' | 'silent'
+  /**
+   * It has an effect and must not run twice.
+   * @defaultValue `false`
+   */
   readonly once?: boolean
 }
 
