@@ -123,11 +123,7 @@ export class CallAnalyses {
 
   /** A call is over, and its record is final. */
   take(record: CallRecord): void {
-    const analysis = this.#analysisOf(record)
-    if (analysis === null || record.analysis !== null || record.outcome === 'refused' || record.outcome === 'unreached')
-      return
-    if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX)
-      return void this.#settle(record, this.#known(analysis, record), 'full')
+    if (!this.#lacks(record)) return
     void this.#options.owed?.owe(record)
     this.#wait(record)
   }
@@ -137,15 +133,13 @@ export class CallAnalyses {
    * does it now. Does not reject.
    */
   async takeLeft(records: readonly CallRecord[]): Promise<void> {
-    const { wallClock, owed } = this.#options
-    const sinceMs = wallClock() - OWED_MS_MAX
+    const { owed } = this.#options
     for (const record of records) {
-      if (this.#analysisOf(record) === null || record.analysis !== null) continue
-      if (Date.parse(record.startedAt) <= sinceMs) this.#results({ agent: record.agent, result: 'late' }).inc()
-      else if (owed === null) this.take(record)
+      if (!this.#lacks(record)) continue
+      if (this.#isLate(record)) this.#results({ agent: record.agent, result: 'late' }).inc()
       else if (!(await this.#foundElsewhere(record))) {
-        if (await owed.owe(record)) this.#elsewhere.set(record.callSid, record)
-        else this.take(record)
+        if ((await owed?.owe(record)) === true) this.#elsewhere.set(record.callSid, record)
+        else this.#wait(record)
       }
     }
   }
@@ -158,7 +152,8 @@ export class CallAnalyses {
       if (this.#waiting.size < WAITING_MAX) for (const record of await owed.claim()) this.#wait(record)
       for (const record of [...this.#elsewhere.values()].slice(0, OWED_LOOK_MAX)) {
         this.#elsewhere.delete(record.callSid)
-        if (!(await this.#foundElsewhere(record))) this.#elsewhere.set(record.callSid, record)
+        if (this.#isLate(record)) this.#results({ agent: record.agent, result: 'late' }).inc()
+        else if (!(await this.#foundElsewhere(record))) this.#elsewhere.set(record.callSid, record)
       }
       await sleep(lookMs, undefined, { ref: false, signal }).catch(() => undefined)
     }
@@ -174,10 +169,26 @@ export class CallAnalyses {
     await Promise.all(this.#asking)
   }
 
+  /** Whether its analysis is still to be made. */
+  #lacks(record: CallRecord): boolean {
+    const { outcome, analysis } = record
+    return analysis === null && outcome !== 'refused' && outcome !== 'unreached' && this.#analysisOf(record) !== null
+  }
+
+  #isLate({ startedAt }: CallRecord): boolean {
+    return Date.parse(startedAt) <= this.#options.wallClock() - OWED_MS_MAX
+  }
+
   #wait(record: CallRecord): void {
-    this.#elsewhere.delete(record.callSid)
-    if (this.#taken.has(record.callSid)) return
-    this.#waiting.set(record.callSid, record)
+    const { callSid } = record
+    this.#elsewhere.delete(callSid)
+    if (this.#taken.has(callSid)) return
+    const analysis = this.#analysisOf(record)
+    // Of another node, whose agents have other files.
+    if (analysis === null) return void this.#options.owed?.done(callSid)
+    if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX)
+      return void this.#settle(record, this.#known(analysis, record), 'full')
+    this.#waiting.set(callSid, record)
     this.#next()
   }
 

@@ -222,7 +222,7 @@ t.test(
     const dead = new Set<string>()
     const { asked, factory } = await model(t, () => GOOD)
     const told: string[] = []
-    const node = (name: string, modelOf = () => factory) => {
+    const node = (name: string, modelOf = () => factory, agents?: Parameters<typeof analyses>[0]['agents']) => {
       const seal = (callSid: string, text: string) => new SealedCall(callSid, secrets).seal('message', text)
       const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, secrets).open('message', sealed)
       const [host = '', incarnation = ''] = name.split('/')
@@ -245,6 +245,7 @@ t.test(
       })
       const found = new Map<string, CallAnalysis>()
       const rig = analyses({
+        ...(agents === undefined ? {} : { agents }),
         modelOf,
         owed,
         lookMs: 20,
@@ -285,5 +286,15 @@ t.test(
     await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
     await other.all.forget(['HD_owed0000002'])
     t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'an erased call is owed no more')
+    await other.all.takeLeft([{ ...erased, outcome: 'refused' }])
+    t.equal(await server.command('XLEN', 'mkondo:{analyses}'), 0, 'nor is one that was refused')
+    other.all.take({ ...erased, callSid: 'HD_owed0000003' })
+    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 1, 10_000, 'what is owed')
+    await Promise.all([second, third, again, other].map(({ all }) => all.close()))
+    dead.add('gw-4/a')
+    const without = node('gw-5/a', () => factory, new Map())
+    void without.all.look()
+    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'no more of it')
+    t.equal(without.found.size, 0, 'a node whose agent asks for no analysis makes none')
   },
 )
