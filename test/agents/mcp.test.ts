@@ -12,6 +12,7 @@ import { rehearse } from '../../src/agents/rehearsal.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { AgentInspector } from '../../src/gateway/agent-inspector.js'
 import { CallerIdentity } from '../../src/agents/tool.js'
+import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { HttpClient } from '../../src/http/http-client.js'
@@ -85,7 +86,7 @@ t.test('a local server is started without a shell, and its tools are offered as 
         'echo',
         { name: 'get-sum', idempotent: true, bind: {} },
         { name: 'get-env', description: 'The environment.' },
-        'trigger-long-running-operation',
+        { name: 'trigger-long-running-operation', timeoutMs: 500 },
         'no-such-tool',
       ],
     },
@@ -121,7 +122,25 @@ t.test('a local server is started without a shell, and its tools are offered as 
   )
   abort.abort()
   t.match(await long, { ok: false, code: 'TOOL_CANCELLED' })
+  t.match(
+    await runner.run('every_trigger_long_running_operation', { duration: 30, steps: 30 }, context()),
+    { ok: false, code: 'TOOL_TIMEOUT' },
+    'a tool has its deadline',
+  )
   t.match(await runner.run('every_echo', { message: 'again' }, context()), { ok: true }, 'the server goes on')
+  const intents: string[] = []
+  const gate: ToolContext['gate'] = {
+    intend: (key, tool) => {
+      intents.push(`${key} ${tool}`)
+      return Promise.resolve(intents.length === 1 ? { type: 'run' } : { type: 'uncertain' })
+    },
+    settle: () => undefined,
+  }
+  const keyed = context({ gate, idempotencyKey: 'k' })
+  t.match(await runner.run('every_echo', { message: 'once' }, keyed), { ok: true })
+  t.match(await runner.run('every_echo', { message: 'once' }, keyed), { ok: false, code: 'TOOL_UNCERTAIN' })
+  await runner.run('every_get_sum', { a: 2, b: 3 }, keyed)
+  t.same(intents, ['k every_echo', 'k every_echo'], 'what may have an effect is written down first, the others are not')
 })
 
 t.test('the gateway binds arguments, and a tool for verified callers is closed to others', async (t) => {
