@@ -10,19 +10,16 @@ import { UsageError } from './exit-codes.js'
 import { cutJournal } from './journal-cut.js'
 import { journalOf } from './file-of-call.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient } from './ops-client.js'
+import type { OpsClient, OpsOptions } from './ops-client.js'
 import { redactForSupport } from './support-redaction.js'
 import { tarOf } from './tar.js'
 import { json } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo bundle`. */
-export interface BundleOptions {
+export interface BundleOptions extends OpsOptions {
   readonly withWords?: true
   readonly to: string
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 /** What is in a bundle, and what is not. */

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallRecord } from '../call/documents/record.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient } from './ops-client.js'
+import type { OpsClient, OpsOptions } from './ops-client.js'
 import { json } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo call-out`. */
-export interface CallOutOptions {
+export interface CallOutOptions extends OpsOptions {
   readonly agent: string
   readonly to: string
   readonly from?: string
@@ -14,9 +14,6 @@ export interface CallOutOptions {
   readonly wait: boolean
   /** In seconds. */
   readonly timeout: number
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 const POLL_MS = 500

@@ -9,17 +9,14 @@ import { maskNumber } from '../sautikit/phone.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
 import { UsageError } from './exit-codes.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient } from './ops-client.js'
+import type { OpsClient, OpsOptions } from './ops-client.js'
 import { json, money, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of the commands below `mkondo calls`; each reads its own. */
-export interface CallsOptions {
+export interface CallsOptions extends OpsOptions {
   readonly carrier?: true
   readonly goodbye?: true
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 export interface ListOptions extends CallsOptions {

@@ -3,21 +3,15 @@ import type { CampaignView } from '../campaigns/campaign.js'
 import type { CampaignOrder } from '../campaigns/campaign.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsOptions } from './ops-client.js'
 import { json, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** A whole file is read, checked and kept. */
 const CREATE_TIMEOUT_MS = 120_000
 
-/** The options of the commands below `mkondo campaign` and `mkondo do-not-call`. */
-export interface CampaignOptions {
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
-}
-
 /** The options of `mkondo campaign create`. */
-export interface CreateOptions extends CampaignOptions, Partial<Omit<CampaignOrder, 'agent' | 'window' | 'timeZone'>> {
+export interface CreateOptions extends OpsOptions, Partial<Omit<CampaignOrder, 'agent' | 'window' | 'timeZone'>> {
   readonly agent: string
   readonly window: string
   readonly timeZone: string
@@ -65,7 +59,7 @@ export async function createCampaign(file: string, options: CreateOptions, termi
 }
 
 /** `mkondo campaign list`. */
-export async function listCampaigns(options: CampaignOptions, terminal: Terminal): Promise<number> {
+export async function listCampaigns(options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).get('/api/campaigns')
   if (status !== 200) throw refusalOf(body, status)
   const campaigns = body['campaigns'] as readonly CampaignView[]
@@ -84,7 +78,7 @@ export async function listCampaigns(options: CampaignOptions, terminal: Terminal
 }
 
 /** `mkondo campaign show`. */
-export async function showCampaign(id: string, options: CampaignOptions, terminal: Terminal): Promise<number> {
+export async function showCampaign(id: string, options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).get(`/api/campaigns/${encodeURIComponent(id)}`)
   if (status !== 200) throw refusalOf(body, status)
   terminal.out(options.json === true ? json(body) : shown(body as unknown as CampaignView))
@@ -95,7 +89,7 @@ export async function showCampaign(id: string, options: CampaignOptions, termina
 export async function commandCampaign(
   id: string,
   command: string,
-  options: CampaignOptions,
+  options: OpsOptions,
   terminal: Terminal,
 ): Promise<number> {
   const path = `/api/campaigns/${encodeURIComponent(id)}/${command}`
@@ -106,7 +100,7 @@ export async function commandCampaign(
 }
 
 /** `mkondo campaign remove`. */
-export async function removeCampaign(id: string, options: CampaignOptions, terminal: Terminal): Promise<number> {
+export async function removeCampaign(id: string, options: OpsOptions, terminal: Terminal): Promise<number> {
   const path = `/api/campaigns/${encodeURIComponent(id)}/remove`
   const { status, body } = await opsClientOf(options, terminal).post(path, {})
   if (status !== 200) throw refusalOf(body, status)
@@ -115,7 +109,7 @@ export async function removeCampaign(id: string, options: CampaignOptions, termi
 }
 
 /** `mkondo campaign report`. */
-export async function reportCampaign(id: string, options: CampaignOptions, terminal: Terminal): Promise<number> {
+export async function reportCampaign(id: string, options: OpsOptions, terminal: Terminal): Promise<number> {
   const answer = await opsClientOf(options, terminal).file(`/api/campaigns/${encodeURIComponent(id)}/report.csv`)
   if (!(answer instanceof Uint8Array)) throw refusalOf(answer.body, answer.status)
   terminal.out(new TextDecoder().decode(answer))
@@ -123,7 +117,7 @@ export async function reportCampaign(id: string, options: CampaignOptions, termi
 }
 
 /** `mkondo do-not-call list`. */
-export async function listDoNotCall(options: CampaignOptions, terminal: Terminal): Promise<number> {
+export async function listDoNotCall(options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).get('/api/do-not-call')
   if (status !== 200) throw refusalOf(body, status)
   const numbers = body['numbers'] as readonly { readonly number: string; readonly at: string; readonly by: string }[]
@@ -136,7 +130,7 @@ export async function listDoNotCall(options: CampaignOptions, terminal: Terminal
 export async function changeDoNotCall(
   number: string,
   remove: boolean,
-  options: CampaignOptions,
+  options: OpsOptions,
   terminal: Terminal,
 ): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).post('/api/do-not-call', { number, remove })

@@ -10,20 +10,17 @@ import { eraseCalls, findCalls } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import { UsageError } from './exit-codes.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient } from './ops-client.js'
+import type { OpsClient, OpsOptions } from './ops-client.js'
 import { json } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo erase`. */
-export interface EraseOptions {
+export interface EraseOptions extends OpsOptions {
   readonly sid?: string
   /** `-`: it is read from standard input. */
   readonly number?: string
   readonly masked?: true
   readonly offline?: true
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 type Erased = ErasedCounts & { readonly keptStates: number }

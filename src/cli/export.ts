@@ -9,7 +9,7 @@ import { subscriberNumber, useCountry } from '../sautikit/phone.js'
 import { UsageError } from './exit-codes.js'
 import { fileOfCall } from './file-of-call.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient } from './ops-client.js'
+import type { OpsClient, OpsOptions } from './ops-client.js'
 import { tarOf } from './tar.js'
 import { json } from './terminal.js'
 import type { Terminal } from './terminal.js'
@@ -18,12 +18,9 @@ import type { Terminal } from './terminal.js'
 const ARCHIVE_BYTES_MAX = 1024 * 1024 * 1024
 
 /** The options of `mkondo export`. */
-export interface ExportOptions {
+export interface ExportOptions extends OpsOptions {
   readonly masked?: true
   readonly to: string
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 /** What `POST /api/export` answers. */

@@ -1,19 +1,13 @@
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsOptions } from './ops-client.js'
 import { json, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
-
-/** The options of `mkondo fleet`, `drain`, `cordon` and `uncordon`. */
-export interface FleetOptions {
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
-}
 
 export type NodeCommand = 'drain' | 'cordon' | 'uncordon'
 
 /** `mkondo fleet`. */
-export async function fleet(options: FleetOptions, terminal: Terminal): Promise<number> {
+export async function fleet(options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).get('/api/fleet')
   if (status !== 200) throw refusalOf(body, status)
   terminal.out(options.json === true ? json(body) : fleetText(body as unknown as FleetStatus))
@@ -46,7 +40,7 @@ function fleetText({ nodes, store, alerts }: FleetStatus): string {
 export async function nodeCommand(
   command: NodeCommand,
   node: string | null,
-  options: FleetOptions,
+  options: OpsOptions,
   terminal: Terminal,
 ): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).post(`/api/${command}`, node === null ? {} : { node })

@@ -1,17 +1,11 @@
 import type { MessageView } from '../messages/outbox.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsOptions } from './ops-client.js'
 import { json, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
-/** The options of the commands below `mkondo messages`. */
-export interface MessagesOptions {
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
-}
-
 /** `mkondo messages list`. */
-export async function listMessages(options: MessagesOptions, terminal: Terminal): Promise<number> {
+export async function listMessages(options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).get('/api/messages')
   if (status !== 200) throw refusalOf(body, status)
   if (options.json === true) {
@@ -37,7 +31,7 @@ export async function listMessages(options: MessagesOptions, terminal: Terminal)
 }
 
 /** `mkondo messages show`: one of them. */
-export async function showMessage(key: string, options: MessagesOptions, terminal: Terminal): Promise<number> {
+export async function showMessage(key: string, options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).get('/api/messages')
   if (status !== 200) throw refusalOf(body, status)
   const found = (body['messages'] as readonly MessageView[]).find((message) => message.key === key)
@@ -49,7 +43,7 @@ export async function showMessage(key: string, options: MessagesOptions, termina
 const NO_MESSAGE = 'no such message waits at this process; allowed: a key of mkondo messages list'
 
 /** `mkondo messages retry`. */
-export async function retryMessage(key: string, options: MessagesOptions, terminal: Terminal): Promise<number> {
+export async function retryMessage(key: string, options: OpsOptions, terminal: Terminal): Promise<number> {
   const { status, body } = await opsClientOf(options, terminal).post(
     `/api/messages/${encodeURIComponent(key)}/retry`,
     {},

@@ -19,9 +19,16 @@ export function opsUrlOf(config: Config): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${config.opsPort}`
 }
 
+/** What every command has that asks a running gateway. */
+export interface OpsOptions {
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
+}
+
 /** The ops port that a command's options, or else the settings, name. */
 export function opsClientOf(
-  options: { readonly opsUrl?: string; readonly config?: string },
+  options: Pick<OpsOptions, 'opsUrl' | 'config'>,
   { env }: { readonly env: Readonly<Record<string, string | undefined>> },
   timeoutMs = TIMEOUT_MS,
 ): OpsClient {

@@ -17,6 +17,7 @@ import { loadVoiceDetectors } from '../workers/media-assets.js'
 import { cutJournal } from './journal-cut.js'
 import { journalOf } from './file-of-call.js'
 import { opsClientOf } from './ops-client.js'
+import type { OpsOptions } from './ops-client.js'
 import { Progress } from './progress.js'
 import { replayReport } from './replay-report.js'
 import type { ReplayVerdict } from './replay-report.js'
@@ -29,14 +30,11 @@ const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
 const REPLAY_FILES_MAX = 10_000
 
 /** The options of `mkondo replay`. */
-export interface ReplayOptions extends CutOptions {
+export interface ReplayOptions extends CutOptions, OpsOptions {
   readonly diff?: true
   readonly set?: readonly string[]
   /** False with `--no-audio`. */
   readonly audio: boolean
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 interface CutOptions {

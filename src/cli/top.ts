@@ -4,17 +4,14 @@ import type { FleetStatus } from '../fleet/fleet-status.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient } from './ops-client.js'
+import type { OpsClient, OpsOptions } from './ops-client.js'
 import { json, painted, table, untilSignal } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo top`. */
-export interface TopOptions {
+export interface TopOptions extends OpsOptions {
   /** In seconds. */
   readonly interval: number
-  readonly json?: true
-  readonly opsUrl?: string
-  readonly config?: string
 }
 
 /** What one look at a fleet shows. */

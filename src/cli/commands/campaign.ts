@@ -1,4 +1,5 @@
-import type { CampaignOptions, CreateOptions } from '../campaign.js'
+import type { CreateOptions } from '../campaign.js'
+import type { OpsOptions } from '../ops-client.js'
 import { withExitCodes } from '../exit-codes.js'
 import {
   agentName,
@@ -13,7 +14,7 @@ import {
 } from '../options.js'
 import type { Define } from './define.js'
 
-interface Given<Options = CampaignOptions> {
+interface Given<Options = OpsOptions> {
   optsWithGlobals(): Options
 }
 

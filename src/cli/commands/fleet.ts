@@ -1,5 +1,6 @@
 import { withExitCodes } from '../exit-codes.js'
-import type { FleetOptions, NodeCommand } from '../fleet.js'
+import type { NodeCommand } from '../fleet.js'
+import type { OpsOptions } from '../ops-client.js'
 import { configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
 import type { TopOptions } from '../top.js'
 import type { Define } from './define.js'
@@ -13,7 +14,7 @@ export const defineFleet: Define = (program, terminal, ends) => {
     .addOption(jsonOption())
     .addOption(opsUrlOption())
     .addOption(configOption())
-  withExitCodes(fleet, 'done', FAILED).action(async (options: FleetOptions) => {
+  withExitCodes(fleet, 'done', FAILED).action(async (options: OpsOptions) => {
     ends(await (await import('../fleet.js')).fleet(options, terminal))
   })
 
@@ -30,7 +31,7 @@ export const defineFleet: Define = (program, terminal, ends) => {
       .addOption(jsonOption())
       .addOption(opsUrlOption())
       .addOption(configOption())
-    withExitCodes(command, 'done', FAILED).action(async (node: string | undefined, options: FleetOptions) => {
+    withExitCodes(command, 'done', FAILED).action(async (node: string | undefined, options: OpsOptions) => {
       ends(await (await import('../fleet.js')).nodeCommand(verb, node ?? null, options, terminal))
     })
   }

@@ -1,10 +1,10 @@
 import { withExitCodes } from '../exit-codes.js'
-import type { MessagesOptions } from '../messages.js'
+import type { OpsOptions } from '../ops-client.js'
 import { configOption, jsonOption, opsUrlOption } from '../options.js'
 import type { Define } from './define.js'
 
 interface Given {
-  optsWithGlobals(): MessagesOptions
+  optsWithGlobals(): OpsOptions
 }
 
 export const defineMessages: Define = (program, terminal, ends) => {
