@@ -4,7 +4,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { StageFault } from './stage-fault.js'
-import type { StageContext, StageFactory } from './stage.js'
+import type { StageContext, StageFactory, StageLife } from './stage.js'
 
 /** How long a service that failed is left alone while there is another one. */
 const REST_MS = 15_000
@@ -33,12 +33,6 @@ export function commonRateHz(
   throw new GatewayError('AGENT_INVALID', `stt: no sample rate suits all services of the list: ${takes} Hz`)
 }
 
-interface Life {
-  open(signal: AbortSignal, probe: boolean): Promise<void>
-  warm?(): void
-  close(): void
-}
-
 interface Candidate<Stage> {
   readonly factory: StageFactory<Stage>
   /** Until then others go first; Infinity: its fault stays for the whole call. */
@@ -55,7 +49,7 @@ interface Candidate<Stage> {
  *
  * What failed once is not returned to by itself: a voice that changes twice in a call is worse than one that changed.
  */
-export class Candidates<Stage extends Life> {
+export class Candidates<Stage extends StageLife> {
   /** Times that another service took the place of the one in use. */
   failovers = 0
   readonly #candidates: readonly Candidate<Stage>[]

@@ -1,5 +1,5 @@
 import { HINTED } from '../../agents/backend-options.js'
-import { OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
+import { OPENAI_BASE_URL, OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
 import { transcriptionUsage } from '../openai-realtime/usage.js'
 import { closeFault, isRace, wireFault } from '../openai-realtime/wire.js'
 import type { WireTranscription } from '../openai-realtime/wire.js'
@@ -35,7 +35,6 @@ interface OpenAiSttOptions {
 
 type Options = OpenAiSttOptions & { readonly model: string; readonly baseUrl: string; readonly service: string }
 
-const BASE_URL = 'https://api.openai.com/v1'
 const MODEL = 'gpt-live-transcribe'
 const PCM_RATE_HZ = 24_000
 const VLLM_RATE_HZ = 16_000
@@ -60,7 +59,7 @@ export interface TranscriptionSession {
 
 /** OpenAI's realtime transcription, servers with its protocol (speaches), and vLLM. */
 export function openAiSpeechToText(options: OpenAiSttOptions): StageFactory<SpeechToText> {
-  const { model = MODEL, baseUrl = BASE_URL, service = 'openai', dialect } = options
+  const { model = MODEL, baseUrl = OPENAI_BASE_URL, service = 'openai', dialect } = options
   const wireOf = dialect === 'vllm' ? vllm : openAi
   return {
     service,
@@ -77,7 +76,7 @@ function openAi(options: Options, context: StageContext): RecogniserWire {
   const [language, ...others] = languages
   const hinted = HINTED.includes(model)
   const mulaw = inputRateHz === 8000
-  const own = new URL(baseUrl).host !== new URL(BASE_URL).host
+  const own = new URL(baseUrl).host !== new URL(OPENAI_BASE_URL).host
   const session: TranscriptionSession = {
     type: 'transcription',
     audio: {

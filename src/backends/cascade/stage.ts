@@ -46,7 +46,7 @@ export interface StageFactory<Stage> {
 }
 
 /** What all stages have. */
-interface StageLife {
+export interface StageLife {
   /**
    * Makes the stage ready; called once, first.
    * @param probe  the call begins, and nobody waits yet: find out whether the key is good. False: be ready soon

@@ -4,6 +4,7 @@ import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { G711 } from '../../media/pcm.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
+import { OPENAI_BASE_URL } from '../openai-realtime/session-config.js'
 import { pricedModel } from '../prices.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
@@ -67,7 +68,6 @@ export interface OpenAiLiveOptions {
 
 type LiveAudio = 'pcm16k' | 'pcm24k' | 'pcmu' | 'pcma'
 
-const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 /** openai 7.55.0, SessionConfig.audio.output.voice. */
 const VOICE_DEFAULT = 'marin'
 export const LIVE_SESSION_MS = 2 * 60 * 60_000
