@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { callAnalysisSchema, callRecordSchema } from '../call/documents/record.js'
 import { messageOf } from '../core/errors.js'
@@ -7,6 +8,8 @@ import type { Log } from '../telemetry/log.js'
 
 /** How long a fleet knows that a call was analysed, and how late one is analysed at all. */
 export const OWED_MS_MAX = 24 * 3_600_000
+const SETTLE_TRIES_MAX = 5
+const SETTLE_AGAIN_MS = 20
 
 interface OwedAnalysesOptions {
   /** A stream of its own, in which each entry is a record. */
@@ -69,7 +72,12 @@ export class OwedAnalyses {
   /** @returns the analysis that counts: this one, or the one that another node was first with */
   async settle(callSid: string, analysis: CallAnalysis): Promise<CallAnalysis> {
     const sealed = Buffer.from(this.#options.seal(callSid, JSON.stringify(analysis))).toString('base64')
-    const standing = await this.#safely(() => this.#options.store.once(markOf(callSid), sealed, OWED_MS_MAX))
+    let standing: string | null = ''
+    // For a millisecond it may be the mark of a node that asks whether there is one.
+    for (let tries = 0; standing === '' && tries < SETTLE_TRIES_MAX; tries++) {
+      if (tries > 0) await sleep(SETTLE_AGAIN_MS)
+      standing = await this.#safely(() => this.#options.store.once(markOf(callSid), sealed, OWED_MS_MAX))
+    }
     return this.#opened(callSid, standing ?? '') ?? analysis
   }
 
