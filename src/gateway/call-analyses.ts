@@ -89,6 +89,8 @@ export class CallAnalyses {
   readonly #budget: RateLimit
   readonly #closing = new AbortController()
   readonly #asking = new Set<Promise<void>>()
+  /** Never rejects. */
+  #looking = Promise.resolve()
   readonly #results
   readonly #values
   readonly #tokens
@@ -144,8 +146,12 @@ export class CallAnalyses {
     }
   }
 
-  /** Asks what nodes that died owe, and what others have found out, until it is closed. Never rejects. */
-  async look(): Promise<void> {
+  /** From here on asks what nodes that died owe, and what others have found out. Once. */
+  look(): void {
+    this.#looking = this.#look()
+  }
+
+  async #look(): Promise<void> {
     const { owed, lookMs = OWED_LOOK_MS } = this.#options
     const { signal } = this.#closing
     while (owed !== null && !signal.aborted) {
@@ -166,7 +172,8 @@ export class CallAnalyses {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    await Promise.all(this.#asking)
+    // What a look still claims, this run would owe for nothing.
+    await Promise.all([...this.#asking, this.#looking])
   }
 
   /** Whether its analysis is still to be made. */
