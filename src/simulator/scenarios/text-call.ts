@@ -311,7 +311,7 @@ class TextCall implements DocumentCall {
     const [settled] = index < 0 ? [] : this.#settle.splice(index, 1)
     if (settled === undefined) return
     const { afterMs, status, result } = settled
-    this.#clock.after(afterMs, () => this.#call.waitNews(waitId, { status, result }))
+    this.#clock.after(afterMs, () => void this.#call.waitNews(waitId, { status, result }))
   }
 
   // --- time -----------------------------------------------------------------------------------------------
