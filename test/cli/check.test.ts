@@ -18,8 +18,17 @@ import { S3_BUCKET, S3_CREDENTIALS, startS3 } from '../support/s3.js'
 const FOLDER = t.testdir()
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
-const check = (env: Readonly<Record<string, string>>, ...args: string[]) => checkWith([], env, ...args)
+const dataDir = (): string => mkdtempSync(join(FOLDER, 'data-'))
 
+async function check(
+  env: Readonly<Record<string, string>>,
+  ...args: string[]
+): Promise<{ code: number; output: string }> {
+  const { code, out, err } = await command(['check', ...args], { env: { DATA_DIR: dataDir(), ...env } })
+  return { code, output: out + err }
+}
+
+/** The same in a process of its own. */
 function checkWith(
   nodeOptions: readonly string[],
   env: Readonly<Record<string, string>>,
@@ -29,7 +38,7 @@ function checkWith(
     execFile(
       process.execPath,
       [...nodeOptions, MAIN, 'check', ...args],
-      { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: mkdtempSync(join(FOLDER, 'data-')), ...env } },
+      { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: dataDir(), ...env } },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
       },
@@ -38,7 +47,7 @@ function checkWith(
 }
 
 t.test('settings with which a gateway would start pass the check', async (t) => {
-  const { code, output } = await check({ PORT: '0', OPS_PORT: '0' }, '--with-shop')
+  const { code, output } = await checkWith([], { PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 0, output)
   t.match(output, /ok +agents: order-status on embedded/)
   t.match(output, /unsigned ones are accepted/)
@@ -167,26 +176,19 @@ async function checkAgent(
       .replace(/^backend: .*$/m, lines)
       .replace('  embedded: slt\n', '  embedded: slt\n  cascade: { en: Adrian, sw: Maya }\n'),
   )
-  return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [MAIN, 'check', '--with-shop'],
-      {
-        env: {
-          PATH: process.env['PATH'] ?? '',
-          AGENTS_DIR: folder,
-          DATA_DIR: join(folder, 'data'),
-          PORT: '0',
-          OPS_PORT: '0',
-          OPENAI_BASE_URL: openai.baseUrl,
-          GEMINI_BASE_URL: gemini.baseUrl,
-          GEMINI_MODEL: 'm',
-          ...env,
-        },
-      },
-      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
-    )
-  })
+  return check(
+    {
+      AGENTS_DIR: folder,
+      DATA_DIR: join(folder, 'data'),
+      PORT: '0',
+      OPS_PORT: '0',
+      OPENAI_BASE_URL: openai.baseUrl,
+      GEMINI_BASE_URL: gemini.baseUrl,
+      GEMINI_MODEL: 'm',
+      ...env,
+    },
+    '--with-shop',
+  )
 }
 
 t.test('each backend of an agent is connected once, with its key and its options, and nothing is said', async (t) => {
