@@ -130,7 +130,7 @@ async function agentsFindings(
       what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
-    for (const unpriced of uncountedByBudgets(config, agents, numbers.businesses.values())) {
+    for (const unpriced of uncountedByBudgets(backendSettings(config), agents, numbers.businesses.values())) {
       const { agent, backend } = unpriced
       const what = `the budget of a number does not count the models of ${agent} on ${backend}: ${lackOf(unpriced)}`
       routed.push({ ok: null, what })
@@ -419,7 +419,7 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
   })
   const settings = backendSettings(config)
   if (budget?.maxCost !== undefined)
-    for (const unpriced of unpricedOf(config, definition, backends))
+    for (const unpriced of unpricedOf(settings, definition, backends))
       findings.push({
         ok: null,
         what: `budget.maxCost of ${name} has no effect with ${unpriced.backend}: ${lackOf(unpriced)}`,

@@ -155,10 +155,11 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       { agents: numberless },
       'agents read facts of a business, and no number in NUMBERS_FILE leads to them: their callers are refused',
     )
-  const unlimited = [...agents.values()].filter(({ definition }) => definition.budget?.maxCost !== undefined)
+  const backends = backendSettings(config)
+  const limited = [...agents.values()].filter(({ definition }) => definition.budget?.maxCost !== undefined)
   for (const unpriced of [
-    ...uncountedByBudgets(config, agents, numbers.businesses.values()),
-    ...unlimited.flatMap(({ definition, shares }) => unpricedOf(config, definition, namesIn(shares))),
+    ...uncountedByBudgets(backends, agents, numbers.businesses.values()),
+    ...limited.flatMap(({ definition, shares }) => unpricedOf(backends, definition, namesIn(shares))),
   ])
     log.warn(
       { ...unpriced },
@@ -241,7 +242,6 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     liveCosts: () => budgets.liveCosts,
     onNameTaken: () => tellNameTaken(),
   })
-  const backends = backendSettings(config)
   const retentionOf = (agent: string): AgentDefinition['retention'] | null =>
     agents.get(agent)?.definition.retention ?? null
   const costs = new CallCosts({

@@ -164,11 +164,10 @@ export interface Unpriced {
 
 /** Of these backends of an agent, those with models without a price. */
 export function unpricedOf(
-  config: Config,
+  settings: BackendSettings,
   { name, budget, backends: options }: AgentDefinition,
   backends: readonly string[],
 ): Unpriced[] {
-  const settings = backendSettings(config)
   const { currency, priceOf } = priceList([budget?.prices ?? null, settings.prices])
   return backends.flatMap((backend) => {
     const models = modelsOf(backend, settings, options).filter((model) => priceOf(backend, model) === null)
@@ -180,7 +179,7 @@ export function unpricedOf(
 
 /** What the budgets of the day of our numbers do not count. */
 export function uncountedByBudgets(
-  config: Config,
+  settings: BackendSettings,
   agents: ReadonlyMap<string, HostedAgent>,
   businesses: Iterable<Business>,
 ): Unpriced[] {
@@ -193,7 +192,7 @@ export function uncountedByBudgets(
   }
   return [...backends].flatMap(([agent, names]) => {
     const definition = agents.get(agent)?.definition
-    return definition === undefined ? [] : unpricedOf(config, definition, [...names])
+    return definition === undefined ? [] : unpricedOf(settings, definition, [...names])
   })
 }
 
