@@ -84,7 +84,7 @@ export class CallAnalyses {
   readonly #waiting = new Map<string, CallRecord>()
   /** Those that another node works on, oldest first; with `#waiting` at most WAITING_MAX. */
   readonly #elsewhere = new Map<string, CallRecord>()
-  /** Those that are asked about. */
+  /** Those that are being analysed; one that is erased meanwhile is none of them any more. */
   readonly #taken = new Set<string>()
   readonly #budget: RateLimit
   readonly #closing = new AbortController()
@@ -137,12 +137,9 @@ export class CallAnalyses {
   async takeLeft(records: readonly CallRecord[]): Promise<void> {
     const { owed } = this.#options
     for (const record of records) {
-      if (!this.#lacks(record)) continue
-      if (this.#isLate(record)) this.#results({ agent: record.agent, result: 'late' }).inc()
-      else if (!(await this.#foundElsewhere(record))) {
-        if ((await owed?.owe(record)) === true) this.#elsewhere.set(record.callSid, record)
-        else this.#wait(record)
-      }
+      if (!this.#lacks(record) || (await this.#isSettled(record))) continue
+      if ((await owed?.owe(record)) === true) this.#elsewhere.set(record.callSid, record)
+      else this.#wait(record)
     }
   }
 
@@ -158,8 +155,7 @@ export class CallAnalyses {
       if (this.#waiting.size < WAITING_MAX) for (const record of await owed.claim()) this.#wait(record)
       for (const record of [...this.#elsewhere.values()].slice(0, OWED_LOOK_MAX)) {
         this.#elsewhere.delete(record.callSid)
-        if (this.#isLate(record)) this.#results({ agent: record.agent, result: 'late' }).inc()
-        else if (!(await this.#foundElsewhere(record))) this.#elsewhere.set(record.callSid, record)
+        if (!(await this.#isSettled(record))) this.#elsewhere.set(record.callSid, record)
       }
       await sleep(lookMs, undefined, { ref: false, signal }).catch(() => undefined)
     }
@@ -182,10 +178,6 @@ export class CallAnalyses {
     return analysis === null && outcome !== 'refused' && outcome !== 'unreached' && this.#analysisOf(record) !== null
   }
 
-  #isLate({ startedAt }: CallRecord): boolean {
-    return Date.parse(startedAt) <= this.#options.wallClock() - OWED_MS_MAX
-  }
-
   #wait(record: CallRecord): void {
     const { callSid } = record
     this.#elsewhere.delete(callSid)
@@ -193,16 +185,23 @@ export class CallAnalyses {
     const analysis = this.#analysisOf(record)
     // Of another node, whose agents have other files.
     if (analysis === null) return void this.#options.owed?.done(callSid)
-    if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX)
-      return void this.#settle(record, this.#known(analysis, record), 'full')
+    if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX) {
+      this.#taken.add(callSid)
+      return void this.#settle(record, this.#known(analysis, record), 'full').finally(() => this.#taken.delete(callSid))
+    }
     this.#waiting.set(callSid, record)
     this.#next()
   }
 
-  /** Another node has analysed it and told receivers: the record here gets it too. */
-  async #foundElsewhere(record: CallRecord): Promise<boolean> {
-    const found = (await this.#options.owed?.known(record.callSid)) ?? null
-    if (found !== null) await this.#options.done(record, found, true)
+  /** It is too late for it, or another node has analysed it and told receivers: then the record here gets it too. */
+  async #isSettled(record: CallRecord): Promise<boolean> {
+    const { owed, wallClock, done } = this.#options
+    if (Date.parse(record.startedAt) <= wallClock() - OWED_MS_MAX) {
+      this.#results({ agent: record.agent, result: 'late' }).inc()
+      return true
+    }
+    const found = (await owed?.known(record.callSid)) ?? null
+    if (found !== null) await done(record, found, true)
     return found !== null
   }
 
@@ -353,11 +352,11 @@ export class CallAnalyses {
     const { owed, done } = this.#options
     const { agent, callSid } = record
     // It was erased meanwhile.
-    if (result !== 'full' && !this.#taken.has(callSid)) return
+    if (!this.#taken.has(callSid)) return
     this.#results({ agent, result }).inc(1, callSid)
     this.#calls(this.#labels(record, analysis)).inc(1, callSid)
     const counts = owed === null ? analysis : await owed.settle(callSid, analysis)
-    if (result !== 'full' && !this.#taken.has(callSid)) return
+    if (!this.#taken.has(callSid)) return
     await done(record, counts, false)
     await owed?.done(callSid)
   }
