@@ -1,5 +1,5 @@
 import type { BackendEvent } from '../backend.js'
-import type { ConformanceCheck } from './harness.js'
+import type { ConformanceCheck, Rig } from './harness.js'
 import { connected, expect, expectEqual, pause } from './harness.js'
 
 const GLAD_REPLY = { say: 'Good to hear from you.', audioMs: 1600 }
@@ -262,17 +262,9 @@ export const conversationChecks: readonly ConformanceCheck[] = [
           backend.sendText('Look me up', { role: 'caller', respond: true })
           const call = await recorder.next('tool-call')
           await recorder.next('turn-done')
-          const begun = recorder.all('turn-start').length
-          // Some services cancel their calls when the caller speaks; then the result is ignored.
-          const cancelled = (): boolean =>
-            recorder.all('tool-cancel').some(({ callIds }) => callIds.includes(call.callId))
-          await speak(600)
-          await recorder.until(
-            'an answer to the caller',
-            () => recorder.all('turn-start').length > begun || cancelled(),
-          )
+          const isCancelled = await speaksMeanwhile({ recorder, speak }, call.callId)
           backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
-          if (cancelled()) {
+          if (isCancelled()) {
             await pause(50)
             expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was cancelled')
             return
@@ -307,16 +299,9 @@ export const conversationChecks: readonly ConformanceCheck[] = [
             if (event.type === 'turn-start' && recorder.all('turn-start').length === begun + 1)
               backend.interrupt({ itemId: null, playedMs: 0 })
           }
-          // Some services cancel their calls when the caller speaks; then the result is ignored.
-          const cancelled = (): boolean =>
-            recorder.all('tool-cancel').some(({ callIds }) => callIds.includes(call.callId))
-          await speak(600)
-          await recorder.until(
-            'an answer to the caller',
-            () => recorder.all('turn-start').length > begun || cancelled(),
-          )
+          const isCancelled = await speaksMeanwhile({ recorder, speak }, call.callId)
           backend.toolResult(call.callId, { ok: true, value: { digits: '4127', by: 'keypad' } })
-          if (cancelled()) return
+          if (isCancelled()) return
           await recorder.until('the result to arrive', () => vendor.toolAnswers.length === 1)
           await recorder.until('an answer to it', () => recorder.all('turn-done').length > begun + 1)
         },
@@ -477,6 +462,21 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       }),
   },
 ]
+
+/**
+ * The caller speaks while a tool runs, and is answered.
+ * @returns whether the service cancels that call, as some do when the caller speaks; then its result is ignored
+ */
+async function speaksMeanwhile(
+  { recorder, speak }: Pick<Rig, 'recorder' | 'speak'>,
+  callId: string,
+): Promise<() => boolean> {
+  const begun = recorder.all('turn-start').length
+  const isCancelled = (): boolean => recorder.all('tool-cancel').some(({ callIds }) => callIds.includes(callId))
+  await speak(600)
+  await recorder.until('an answer to the caller', () => recorder.all('turn-start').length > begun || isCancelled())
+  return isCancelled
+}
 
 function callerTexts(events: readonly BackendEvent[]): string[] {
   return events.flatMap((event) =>

@@ -298,7 +298,7 @@ export function pause(ms: number): Promise<void> {
 }
 
 /** Everything a check works with. */
-interface Rig {
+export interface Rig {
   readonly backend: Backend
   readonly recorder: Recorder
   readonly vendor: ConformanceVendor
