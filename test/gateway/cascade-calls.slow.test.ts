@@ -10,6 +10,7 @@ import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { callerSays, sid, startHost, TestLine, until } from '../support/host.js'
+import { archiveLimits } from '../support/stored-file.js'
 
 /** Whole calls on a cascade: real audio, and the recogniser's double says what was heard. */
 
@@ -113,18 +114,7 @@ recording:
     const { agents } = await hostedAgents(config, env)
     const log = createLog({ level: 'silent' })
     const dataDir = join(dir, 'data')
-    const archive = await Archive.start(
-      {
-        folder: dataDir,
-        fsync: 'each',
-        fileBytes: 1_000_000,
-        recordsKeepDays: 30,
-        recordsKeepBytes: 10_000_000,
-        recordingsKeepDays: 30,
-        recordingsKeepBytes: 100_000_000,
-      },
-      log,
-    )
+    const archive = await Archive.start(archiveLimits(dataDir, { fsync: 'each' }), log)
     const journals = new JournalFiles(dataDir, log, () => 0)
     const test = await startHost({
       agents,

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import type { StoredFile } from '../../src/telemetry/archive/stored-file.js'
 
 /** A file with these bytes, which is deleted when the test ends. */
@@ -16,4 +17,18 @@ export function storedFile(t: Test, bytes: Uint8Array): StoredFile {
 /** What is in it; nothing where there is none. */
 export function bytesOf(file: StoredFile | null): Uint8Array {
   return file === null ? new Uint8Array(0) : readFileSync(file.path)
+}
+
+/** Those of an archive in which nothing of a test gets too old or too much. */
+export function archiveLimits(folder: string, changes: Partial<ArchiveLimits> = {}): ArchiveLimits {
+  return {
+    folder,
+    fsync: 'never',
+    fileBytes: 1e6,
+    recordsKeepDays: 30,
+    recordsKeepBytes: 1e7,
+    recordingsKeepDays: 30,
+    recordingsKeepBytes: 1e8,
+    ...changes,
+  }
 }

@@ -12,21 +12,13 @@ import {
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
+import { archiveLimits } from '../support/stored-file.js'
 
 const DAY_MS = 86_400_000
 const sid = (n: number): CallSid => parseCallSid(`HD_open${String(n).padStart(6, '0')}`)
 const log = createLog({ level: 'silent' })
-const limits = (folder: string, changes: Partial<ArchiveLimits> = {}): ArchiveLimits => ({
-  folder,
-  alone: true,
-  fsync: 'each',
-  fileBytes: 1e6,
-  recordsKeepDays: 30,
-  recordsKeepBytes: 1e7,
-  recordingsKeepDays: 30,
-  recordingsKeepBytes: 1e8,
-  ...changes,
-})
+const limits = (folder: string, changes: Partial<ArchiveLimits> = {}): ArchiveLimits =>
+  archiveLimits(folder, { alone: true, fsync: 'each', ...changes })
 const open = (folder: string, n: number): string => join(folder, 'records', 'open', `${sid(n)}.json`)
 
 t.test(

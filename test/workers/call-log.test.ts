@@ -19,7 +19,7 @@ import { CallRecordBuilder } from '../../src/workers/call-record.js'
 import { CallRecorder } from '../../src/workers/call-recorder.js'
 import { callStep, play } from '../call/random-call.js'
 import { escalation, Rig } from '../call/rig.js'
-import { bytesOf } from '../support/stored-file.js'
+import { archiveLimits, bytesOf } from '../support/stored-file.js'
 
 const metrics = new Metrics({ version: 'test', processMetrics: false })
 const call = {
@@ -215,15 +215,6 @@ t.test('what code of others hands in becomes plain JSON, or is refused by name',
 const SID = parseCallSid('HD_recording01')
 const RATE = 16000
 const log = createLog({ level: 'silent' })
-const limits = (folder: string) => ({
-  folder,
-  fsync: 'never' as const,
-  fileBytes: 1e6,
-  recordsKeepDays: 30,
-  recordsKeepBytes: 1e7,
-  recordingsKeepDays: 30,
-  recordingsKeepBytes: 1e8,
-})
 const tone = (hz: number, samples: number): Int16Array<ArrayBuffer> =>
   Int16Array.from({ length: samples }, (_, i) => Math.round(8000 * Math.sin((2 * Math.PI * hz * i) / RATE)))
 const bytes = (samples: Int16Array) => new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength)
@@ -254,7 +245,7 @@ function sixSeconds(recorder: CallRecorder, channels: 1 | 2 = 1): void {
 
 t.test('a recording has the caller left and the agent right, each at its time', async (t) => {
   const folder = t.testdir()
-  const archive = await Archive.start(limits(folder), log)
+  const archive = await Archive.start(archiveLimits(folder), log)
   const recorder = new CallRecorder(archive.record(SID, RATE), {
     rateHz: RATE,
     track: 'inbound_track',
@@ -268,7 +259,7 @@ t.test('a recording has the caller left and the agent right, each at its time', 
   t.equal(recorder.path, 'recordings/HD_recording01.wav')
   t.same(readdirSync(join(folder, 'recordings')), ['HD_recording01.wav'], 'nothing unfinished')
 
-  const again = await Archive.start(limits(folder), log)
+  const again = await Archive.start(archiveLimits(folder), log)
   const wav = parseWav(bytesOf(await again.recording(SID)))
   t.equal(await again.recording(parseCallSid('HD_other')), null)
   await again.close()
@@ -283,7 +274,7 @@ t.test('a recording has the caller left and the agent right, each at its time', 
 
 t.test('a call that went on after its node was lost has a recording for each part', async (t) => {
   const folder = t.testdir()
-  const first = await Archive.start(limits(folder), log)
+  const first = await Archive.start(archiveLimits(folder), log)
   for (const part of [1, 2]) {
     const sink = first.record(SID, RATE, true, part)
     sink.write(0, tone(500, part * 2 * RATE))
@@ -291,7 +282,7 @@ t.test('a call that went on after its node was lost has a recording for each par
   }
   await first.close() // the second is cut off here
   t.same(readdirSync(join(folder, 'recordings')).sort(), ['HD_recording01.2.wav', 'HD_recording01.wav'])
-  const again = await Archive.start(limits(folder), log)
+  const again = await Archive.start(archiveLimits(folder), log)
   const wav = parseWav(bytesOf(await again.recording(SID)))
   await again.close()
   t.equal(wav.samples.length, 4 * RATE, 'the newest is shown')
@@ -319,7 +310,7 @@ t.test("of a stereo line the caller's side is recorded", async (t) => {
 
 t.test('nothing is kept of a caller who was not told', async (t) => {
   const folder = t.testdir()
-  const archive = await Archive.start(limits(folder), log)
+  const archive = await Archive.start(archiveLimits(folder), log)
   sixSeconds(
     new CallRecorder(archive.record(SID, RATE), {
       rateHz: RATE,
@@ -343,7 +334,7 @@ t.test('a recording that a crash cut off is finished at the next start', async (
   utimesSync(part, old, old)
   writeFileSync(join(folder, 'recordings', 'HD_living.wav.part'), readFileSync(part))
 
-  const archive = await Archive.start(limits(folder), log)
+  const archive = await Archive.start(archiveLimits(folder), log)
   t.equal(archive.counters.recordingsRecovered, 1)
   const wav = parseWav(bytesOf(await archive.recording(SID)))
   t.equal(wav.samples.length, 2 * RATE, 'whole rows only')
@@ -369,7 +360,7 @@ t.test('rows that were dropped are silence, and what follows stays in time', asy
 })
 
 t.test('a disk that is too slow costs rows, which are counted, and not memory', async (t) => {
-  const archive = await Archive.start(limits(t.testdir()), log)
+  const archive = await Archive.start(archiveLimits(t.testdir()), log)
   const sink = archive.record(SID, RATE)
   let taken = 0
   // The thread answers between our turns of the loop: none, as long as we do not yield.
@@ -384,7 +375,7 @@ t.test('a disk that refuses recordings is logged once, and the call goes on', as
   const lines: string[] = []
   const folder = t.testdir({ recordings: 'a file where a folder should be' })
   const archive = await Archive.start(
-    limits(folder),
+    archiveLimits(folder),
     createLog({ level: 'error', destination: { write: (line) => lines.push(line) } }),
   )
   for (let i = 0; i < 3; i++) {

@@ -29,7 +29,7 @@ import { processClock } from '../../src/workers/ticker.js'
 import { callerSays, orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
 import { keptCall } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
-import { bytesOf } from '../support/stored-file.js'
+import { archiveLimits, bytesOf } from '../support/stored-file.js'
 
 t.setTimeout(150_000)
 
@@ -40,19 +40,7 @@ const call = (callSid: string) => ({
   to: '+254709000000',
   direction: 'inbound' as const,
 })
-const archiveIn = (folder: string) =>
-  Archive.start(
-    {
-      folder,
-      fsync: 'never',
-      fileBytes: 1e6,
-      recordsKeepDays: 30,
-      recordsKeepBytes: 1e7,
-      recordingsKeepDays: 30,
-      recordingsKeepBytes: 1e9,
-    },
-    createLog({ level: 'silent' }),
-  )
+const archiveIn = (folder: string) => Archive.start(archiveLimits(folder), createLog({ level: 'silent' }))
 
 /** When a side of the recording is first loud, in milliseconds. */
 const onsetMs = (samples: Int16Array, fromMs = 0) =>

@@ -35,6 +35,7 @@ import { maskDigits, redactRecord } from '../../src/telemetry/archive/redaction.
 import { createLog } from '../../src/telemetry/log.js'
 import { callerSays, startHost, TestLine, until } from '../support/host.js'
 import { endedCall } from '../support/record.js'
+import { archiveLimits } from '../support/stored-file.js'
 
 const DAY_MS = 86_400_000
 const NOW = Date.UTC(2026, 10, 20, 12)
@@ -230,15 +231,7 @@ t.test("what was said is kept as the line's owner wants it", async (t) => {
 
 // --- the thread ---------------------------------------------------------------------------------------------
 
-const limits = (folder: string): ArchiveLimits => ({
-  folder,
-  fsync: 'each',
-  fileBytes: 1_000_000,
-  recordsKeepDays: 30,
-  recordsKeepBytes: 10_000_000,
-  recordingsKeepDays: 30,
-  recordingsKeepBytes: 100_000_000,
-})
+const limits = (folder: string): ArchiveLimits => archiveLimits(folder, { fsync: 'each' })
 const sid = parseCallSid
 
 function logLines(): { readonly lines: string[]; readonly log: ReturnType<typeof createLog> } {
