@@ -11,7 +11,7 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # No package of ours needs its install script: native ones bring their binaries.
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY scripts/build.mjs scripts/
+COPY scripts/build.mjs scripts/polyphase-rows.mjs scripts/
 COPY src src
 COPY examples examples
 # Tests and benches stay outside, and source maps would point at sources that are not in the image.

@@ -95,10 +95,21 @@ export default tseslint.config(
       'no-restricted-syntax': [
         'error',
         ...[
-          ['[arguments.1.type="TemplateLiteral"]', 'The message of a log line is static: put its values into fields.'],
+          [
+            '[arguments.1.type=/^(TemplateLiteral|BinaryExpression|CallExpression)$/]',
+            'The message of a log line is static: put its values into fields.',
+          ],
           ['[arguments.1.value=/^[A-Z][a-z ]/]', 'The message of a log line begins in lower case.'],
           [
             ' > ObjectExpression.arguments:first-child > Property[key.name=/[A-Z]/]',
+            'Fields of a log line are in snake_case.',
+          ],
+          [
+            ' > ObjectExpression.arguments:first-child > Property[key.value=/[A-Z-]/]',
+            'Fields of a log line are in snake_case.',
+          ],
+          [
+            ' > ObjectExpression.arguments:first-child > SpreadElement ObjectExpression > Property[key.name=/[A-Z]/]',
             'Fields of a log line are in snake_case.',
           ],
         ].map(([where, message]) => ({
@@ -112,5 +123,25 @@ export default tseslint.config(
     // Commands, tests, benches and examples speak to a terminal.
     files: ['src/cli/**', 'test/**', 'bench/**', 'examples/**', 'grafana/**'],
     rules: { 'no-console': 'off', '@typescript-eslint/require-await': 'off' },
+  },
+  {
+    // What a test waits for by the clock comes too late on a slow machine, and costs time on a fast one.
+    files: ['test/**'],
+    // The last one is a backend that misbehaves in a thread of its own, after a while.
+    ignores: ['test/support/**', 'test/**/*.slow.test.ts', 'test/workers/poison-backend.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        ...[
+          'CallExpression[callee.name="setTimeout"]',
+          'ImportDeclaration[source.value=/timers.promises$/] > [imported.name="setTimeout"]',
+          'ImportDeclaration[source.value=/conformance.harness/] > [imported.name="pause"]',
+        ].map((selector) => ({
+          selector,
+          message:
+            'A fast test does not wait by the clock. Wait for the condition (test/support/until.ts), give the class a clock or timers of the test, prove that nothing comes by what comes after it, or move the test into a *.slow.test.ts.',
+        })),
+      ],
+    },
   },
 )

@@ -105,14 +105,10 @@ for (const folder of kernels) {
 }
 
 // The filters of the resampler take a quarter of a second to derive: each start would.
-const resample = 'src/media/resample/polyphase'
-const filters = join(outDir, `${resample}-rows.json`)
-if (!isCurrent(filters, [join(root, `${resample}.ts`), join(root, 'package-lock.json')])) {
-  const { derivePolyphaseRows } = await import(join(outDir, `${resample}.js`))
-  const { create, ConverterType } = (await import('@alexanderolsen/libsamplerate-js')).default
-  const rows = await derivePolyphaseRows((inRateHz, outRateHz) =>
-    create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
-  )
+const filters = join(outDir, 'src/media/resample/polyphase-rows.json')
+const derivation = join(root, 'scripts/polyphase-rows.mjs')
+if (!isCurrent(filters, [derivation, join(root, 'package-lock.json')])) {
+  const rows = await (await import(derivation)).polyphaseRows()
   const bytes = ({ buffer }) => Buffer.from(buffer).toString('base64')
   writeFileSync(filters, JSON.stringify(rows.map((row) => ({ ...row, coefficients: bytes(row.coefficients) }))))
 }

@@ -1,5 +1,5 @@
-// Writes what is generated from the settings table: .env.example and docs/CONFIGURATION.md. test/config/settings.test.ts
-// holds both to the table.
+// Writes what is made from the sources: .env.example, docs/CONFIGURATION.md and the schemas. test/documents/blocks.test.ts
+// holds them to it.
 //
 //   node scripts/documents.mjs
 import { writeFileSync } from 'node:fs'
@@ -7,7 +7,5 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-const { envExample } = await import(join(root, 'dist/src/config/env-example.js'))
-const { configurationPage } = await import(join(root, 'dist/src/config/configuration-page.js'))
-writeFileSync(join(root, '.env.example'), envExample(null))
-writeFileSync(join(root, 'docs/CONFIGURATION.md'), configurationPage())
+const { generated } = await import(join(root, 'dist/test/documents/generated.js'))
+for (const [file, text] of Object.entries(generated())) writeFileSync(join(root, file), text)

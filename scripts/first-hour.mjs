@@ -161,11 +161,11 @@ async function callOwnAgent(made, name) {
 
 /** Fails unless each installed package is the one of package-lock.json: a new release of one may not decide a change. */
 function installsWhatWasTested() {
-  const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages
-  const locked = packagesOf(join(clone, 'package-lock.json'))
-  const installed = Object.entries(packagesOf(join(elsewhere, 'node_modules/.package-lock.json')))
-  const others = installed.filter(
-    ([path, { integrity }]) => !/^node_modules\/mkondo(-uws-|$)/.test(path) && locked[path]?.integrity !== integrity,
+  const packagesOf = (file) => Object.entries(JSON.parse(readFileSync(file, 'utf8')).packages)
+  // By its bytes: where npm puts it depends on what else is installed.
+  const tested = new Set(packagesOf(join(clone, 'package-lock.json')).map(([, { integrity }]) => integrity))
+  const others = packagesOf(join(elsewhere, 'node_modules/.package-lock.json')).filter(
+    ([path, { integrity }]) => !/^node_modules\/mkondo(-uws-|$)/.test(path) && !tested.has(integrity ?? ''),
   )
   if (others.length > 0)
     throw new Error(`not as tested: ${others.map(([path, { version }]) => `${path} ${version}`).join(', ')}`)
@@ -259,8 +259,10 @@ async function firstHour() {
   await useTypes()
   await run(elsewhere, 'npx mkondo check', { expected: /ok +agents: order-status on embedded, support/ })
   const another = await ownAgent(elsewhere, 'my-other-line')
-  await callOwnAgent(another, 'my-other-line')
-  await run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ })
+  await Promise.all([
+    callOwnAgent(another, 'my-other-line'),
+    run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ }),
+  ])
   console.log(`The first hour took ${seconds(performance.now() - startedMs)}`)
 }
 

@@ -5,6 +5,12 @@ import { join } from 'node:path'
 /** Of a process: a hung one is ended and is a failure. */
 const PROCESS_TIMEOUT_MS = 600_000
 
+/**
+ * V8 optimises code after it has run eight times as much as usual: most of what runs here runs too seldom to pay for that.
+ * Programs that tests start are told the same (test/cli/mkondo-process.ts). Newer Nodes than 20 do not start with it.
+ */
+const V8_OPTIONS = process.versions.node.startsWith('20.') ? ['--interrupt-budget=1000000'] : []
+
 /** The test files, in order: `test/….test.ts`. */
 export const testFiles = () =>
   readdirSync('test', { recursive: true, withFileTypes: true })
@@ -20,7 +26,7 @@ export const testFiles = () =>
 export function spawn(t, name, files) {
   const args =
     files.length > 1 ? ['scripts/tests/together.mjs', ...files] : [`dist/${files[0].replace(/\.ts$/, '.js')}`]
-  return t.spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args], {
+  return t.spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, ...V8_OPTIONS, ...args], {
     name,
     buffered: t.jobs > 1,
     timeout: PROCESS_TIMEOUT_MS,

@@ -3,38 +3,34 @@ import t from 'tap'
 import { spawn, testFiles } from './lane.mjs'
 
 /** Most wait for timers and programs more than they compute. */
-const JOBS = 3
-/** Calls are spoken, and have to be heard and recognised in time: two cores keep up with two files. */
+const JOBS = 4
+/**
+ * Calls in real time, most of them spoken, which have to be carried, heard and recognised in time, or whose gateway starts
+ * again while the carrier waits for 10 s: two cores keep up with two files.
+ */
 const SPOKEN_JOBS = 2
 const SPOKEN = [
   'backends/embedded/number-in-parts',
   'cli/end-to-end',
   'cli/failover',
   'cli/init',
-  'cli/opening-burst',
-  'cli/recorded-caller',
-  'cli/serve',
-  'cli/simulate',
-  'simulator/order-call',
-  'workers/hold-music',
-  'workers/mixed-tracks',
-  'workers/openai-calls',
-]
-/** They keep two cores busy by themselves, and judge how late sound or an answer is. */
-const ALONE = [
-  'backends/reconnects',
-  'bench/production',
-  'cli/doctor',
-  'cli/doubles',
-  'cli/eight-callers',
   'cli/processes',
   'cli/roll',
+  'cli/serve',
+  'cli/simulate',
+  'cli/spoken-callers',
   'console/softphone',
-  'fleet/fleet',
-  'fleet/late-store',
+  'fleet/alone',
   'workers/echo-lines',
+  'workers/mixed-tracks',
   'workers/number-in-parts-recorded',
+  'workers/openai-calls',
 ]
+/** They judge how late sound or an answer is, and mostly wait: together they keep one core busy. */
+const TIMED_JOBS = 3
+const TIMED = ['backends/reconnects', 'bench/production', 'cli/doctor']
+/** They judge that too, and keep two cores busy by themselves. */
+const ALONE = ['cli/doubles', 'fleet/fleet', 'fleet/late-store']
 
 t.setTimeout(0)
 
@@ -49,6 +45,7 @@ function group(name, jobs, isOf) {
   })
 }
 
-group('beside each other', JOBS, (file) => !among([...SPOKEN, ...ALONE])(file))
+group('beside each other', JOBS, (file) => !among([...SPOKEN, ...TIMED, ...ALONE])(file))
 group('spoken', SPOKEN_JOBS, among(SPOKEN))
+group('timed', TIMED_JOBS, among(TIMED))
 group('alone', 1, among(ALONE))

@@ -1,0 +1,29 @@
+// `npm run lint`: its checks side by side, as many as there are processors, each with all that it prints when it ends.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
+
+/** The longest first. */
+const CHECKS = [
+  'eslint .',
+  'npm run -s typecheck',
+  'depcruise src --config .dependency-cruiser.cjs',
+  'npm run -s format:check',
+  'npm run -s unused',
+]
+
+async function checks() {
+  for (let command = CHECKS.shift(); command !== undefined; command = CHECKS.shift()) {
+    const child = spawn(command, { shell: true, stdio: ['ignore', 'pipe', 'pipe'] })
+    let printed = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (printed += chunk.toString()))
+    const [code] = await once(child, 'close')
+    process.stdout.write(printed)
+    if (code !== 0) {
+      console.error(`lint: ${command}: failed`)
+      process.exitCode = 1
+    }
+  }
+}
+
+await Promise.all(Array.from({ length: availableParallelism() }, checks))
