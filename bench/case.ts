@@ -270,16 +270,8 @@ function startServer(
   { tls, ...where }: Pick<ServerOptions, 'backendUrl' | 'edgeTls' | 'port' | 'nodePort'> & { readonly tls: Tls },
   children: (() => Promise<void>)[],
 ): Server {
-  const serverOptions: ServerOptions = {
-    level: options.level,
-    calls: options.calls,
-    workers: options.workers,
-    messageMs: options.messageMs,
-    track: options.track,
-    legRateHz: subject.legRateHz,
-    coding: subject.coding,
-    ...where,
-  }
+  const { legRateHz, coding } = subject
+  const serverOptions: ServerOptions = { ...options, legRateHz, coding, ...where }
   const server: Server = new Child({
     name: subject.name,
     file: subject.file(options.level),
@@ -303,24 +295,15 @@ function startGenerators(
   children: (() => Promise<void>)[],
 ): readonly Generator[] {
   const shares = share(options.calls, Math.min(options.generators, options.calls))
+  const { opening, legRateHz, coding } = subject
   let firstCall = 0
   return shares.map((calls, i) => {
     const generatorOptions: GeneratorOptions = {
-      port,
+      ...options,
+      ...{ opening, legRateHz, coding, port, calls, firstCall },
       tls: options.edgeTls,
-      calls,
-      firstCall,
-      opening: subject.opening,
-      legRateHz: subject.legRateHz,
-      coding: subject.coding,
-      level: options.level,
       messageFrames: framesInMessage(subject, options),
       answerAfterMs: answerAfterMs(options),
-      lineEchoPercent: options.lineEchoPercent,
-      track: options.track,
-      truthEvery: options.truthEvery,
-      dutyPercent: options.dutyPercent,
-      seed: options.seed,
       freshWebhooks: options.processes > 1,
       lifeMs: options.seconds * 1000 + OVERHEAD_MS + (options.steady ? STEADY_WARM_UP_MS : 0),
     }

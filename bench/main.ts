@@ -1,13 +1,12 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
-import { packageRoot } from '../src/config/package-root.js'
+import { mkdirSync } from 'node:fs'
 import { check, isTrue } from './checks.js'
 import { htmlReport } from './html.js'
+import { exitCodeOf, writeReport } from './kit/command.js'
 import { provenance } from './kit/machine.js'
 import type { Provenance } from './kit/machine.js'
 import { benchProgress } from './kit/progress.js'
 import { runMicro } from './micro/run.js'
-import { HELP, WrongOption, parseOptions } from './options.js'
+import { HELP, parseOptions } from './options.js'
 import type { BenchOptions } from './options.js'
 import {
   TimeLeft,
@@ -26,28 +25,29 @@ import { terminalReport } from './terminal.js'
 /** A load above this is reported. */
 const BUSY_LOAD_PER_CORE = 0.5
 
+/** Benches with options of their own, by the option that names them. */
+const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
+  '--turns': async () => (await import('./turns/main.js')).turnsBench,
+  '--endpointing': async () => (await import('./endpointing/main.js')).endpointingBench,
+  '--recognition': async () => (await import('./recognition/main.js')).recognitionBench,
+  '--vad': async () => (await import('./vad/main.js')).vadBench,
+  '--flood': async () => (await import('./flood/main.js')).floodBench,
+  '--messages': async () => (await import('./messages/main.js')).messagesBench,
+  '--fleet': async () => (await import('./fleet/main.js')).fleetBench,
+  '--store': async () => (await import('./fleet/store-scale.js')).storeBench,
+}
+
 /** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
 async function main(argv: readonly string[]): Promise<number> {
-  if (argv.includes('--turns')) return (await import('./turns/main.js')).turnsBench(argv)
-  if (argv.includes('--endpointing')) return (await import('./endpointing/main.js')).endpointingBench(argv)
-  if (argv.includes('--recognition')) return (await import('./recognition/main.js')).recognitionBench(argv)
-  if (argv.includes('--vad')) return (await import('./vad/main.js')).vadBench(argv)
-  if (argv.includes('--flood')) return (await import('./flood/main.js')).floodBench(argv)
-  if (argv.includes('--messages')) return (await import('./messages/main.js')).messagesBench(argv)
-  if (argv.includes('--fleet')) return (await import('./fleet/main.js')).fleetBench(argv)
-  if (argv.includes('--store')) return (await import('./fleet/store-scale.js')).storeBench(argv)
-  let options: BenchOptions | null
-  try {
-    options = parseOptions(argv)
-  } catch (thrown) {
-    if (!(thrown instanceof WrongOption)) throw thrown
-    console.error(`bench: ${thrown.message}`)
-    return 2
-  }
-  if (options === null) {
-    console.log(HELP)
-    return 0
-  }
+  const [other] = Object.entries(OTHERS).filter(([option]) => argv.includes(option))
+  if (other !== undefined) return (await other[1]())(argv)
+  return exitCodeOf(HELP, async () => {
+    const options = parseOptions(argv)
+    return options === null ? null : bench(options, argv)
+  })
+}
+
+async function bench(options: BenchOptions, argv: readonly string[]): Promise<number> {
   if (options.profileDir !== null) mkdirSync(options.profileDir, { recursive: true })
   const facts = await provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
   const time = new TimeLeft(options.quick, performance.now())
@@ -90,7 +90,8 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   end()
   console.log(terminalReport(results))
-  write(options, results)
+  writeReport(options.json, '', 'json', facts, `${JSON.stringify(results, null, 1)}\n`)
+  writeReport(options.html, '', 'html', facts, htmlReport(results))
   return isTrue([...cases, ...messages, ...growth, ...few]) ? 0 : 1
 }
 
@@ -100,19 +101,6 @@ function busyNotes({ machine }: Provenance): readonly string[] {
   return [
     `the machine had other work: a load of ${machine.loadAtStart} on ${machine.cores} cores before the start; compare only what was measured in this run`,
   ]
-}
-
-function write(options: BenchOptions, results: BenchResults): void {
-  const stamp = results.provenance.at.replace(/[:.]/g, '-')
-  const folder = join(packageRoot(), 'bench/results')
-  for (const [path, text] of [
-    [resolve(options.json ?? join(folder, `${stamp}.json`)), `${JSON.stringify(results, null, 1)}\n`],
-    [resolve(options.html ?? join(folder, `${stamp}.html`)), htmlReport(results)],
-  ] as const) {
-    mkdirSync(dirname(path), { recursive: true })
-    writeFileSync(path, text)
-    console.log(`written: ${path}`)
-  }
 }
 
 process.exitCode = await main(process.argv.slice(2))

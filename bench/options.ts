@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { LATENESS_P99_MS_MAX } from './case.js'
+import { type Options, WrongOption, oneOf, parsed } from './kit/command.js'
 import { openFilesMax } from './kit/machine.js'
 import { LEVELS, MESSAGE_LENGTHS_MS, TRACKS } from './protocol.js'
 import type { Level, Track } from './protocol.js'
@@ -65,8 +65,8 @@ export interface BenchOptions {
   readonly lineEchoPercent: number | null
   readonly track: Track
   readonly profileDir: string | null
-  readonly json: string | null
-  readonly html: string | null
+  readonly json: string | undefined
+  readonly html: string | undefined
   readonly cases: boolean
   readonly ramp: boolean
   readonly scale: boolean
@@ -77,34 +77,51 @@ export interface BenchOptions {
   readonly micro: boolean
 }
 
-/** Options that are wrong; the message says which, what it held and what is allowed. */
-export class WrongOption extends Error {}
+const OPTIONS = {
+  quick: { type: 'boolean' },
+  ramp: { type: 'boolean' },
+  scale: { type: 'boolean' },
+  micro: { type: 'boolean' },
+  'message-lengths': { type: 'boolean' },
+  idle: { type: 'boolean' },
+  growth: { type: 'boolean' },
+  'message-ms': { type: 'string' },
+  pin: { type: 'boolean' },
+  'edge-tls': { type: 'boolean' },
+  'line-echo': { type: 'string' },
+  track: { type: 'string', default: 'inbound_track' },
+  level: { type: 'string', multiple: true, default: [] },
+  subject: { type: 'string', multiple: true, default: [] },
+  profile: { type: 'string' },
+  json: { type: 'string' },
+  html: { type: 'string' },
+} satisfies Options
+
+const WHOLES = {
+  calls: [null, 1, 5000],
+  seconds: [null, 2, 600],
+  repeat: [null, 1, 20],
+  workers: [1, 1, 64],
+  processes: [1, 1, 16],
+  generators: [1, 1, 8],
+  lateness: [LATENESS_P99_MS_MAX, 1, 100],
+  seed: [1, 0, 1_000_000],
+  duty: [100, 5, 100],
+} as const
 
 /** @returns null when help was asked for. @throws WrongOption */
 export function parseOptions(argv: readonly string[]): BenchOptions | null {
-  const { values } = parse(argv)
-  if (values.help === true) return null
+  const values = parsed(argv, OPTIONS, WHOLES)
+  if (values === null) return null
   const quick = values.quick === true
-  const levels = (values.level ?? []).map((level) => one('--level', level, LEVELS))
-  const subjects = (values.subject ?? []).map((name) =>
-    one(
-      '--subject',
-      name,
-      SUBJECTS.map((subject) => subject.name),
-    ),
-  )
-  const onlyParts = [
-    values.ramp,
-    values.scale,
-    values.micro,
-    values['message-lengths'],
-    values.idle,
-    values.growth,
-  ].includes(true)
+  const levels = values.level.map((level) => oneOf('--level', level, LEVELS))
+  const names = SUBJECTS.map(({ name }) => name)
+  const subjects = values.subject.map((name) => oneOf('--subject', name, names))
+  const { ramp, scale, micro, idle, growth, 'message-lengths': messages } = values
+  const onlyParts = [ramp, scale, micro, messages, idle, growth].includes(true)
   const all = !onlyParts && levels.length === 0
-  const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
-  const generators = whole('--generators', values.generators, 1, 1, 8)
-  if (values.ramp === true && levels.includes('L2-cascade'))
+  const calls = values.calls ?? (quick ? 100 : 200)
+  if (ramp === true && levels.includes('L2-cascade'))
     throw new WrongOption(
       '--ramp looks for added latency, which L2-cascade does not have: its callers wait for the words',
     )
@@ -116,100 +133,36 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
       `--calls ${calls} needs about ${needed} open files in one process, and ${files} are allowed here (ulimit -n)`,
     )
   }
+  const { 'message-ms': messageMs, 'line-echo': lineEcho } = values
   return {
     quick,
     levels,
     subjects,
     calls,
-    generators,
-    callsAsked: values.calls !== undefined,
-    seconds: whole('--seconds', values.seconds, quick ? 4 : 15, 2, 600),
-    repeat: whole('--repeat', values.repeat, quick ? 1 : 3, 1, 20),
-    workers: whole('--workers', values.workers, 1, 1, 64),
-    processes: whole('--processes', values.processes, 1, 1, 16),
-    messageMs: values['message-ms'] === undefined ? null : messageLength(values['message-ms']),
-    latenessMsMax: whole('--lateness', values.lateness, LATENESS_P99_MS_MAX, 1, 100),
-    seed: whole('--seed', values.seed, 1, 0, 1_000_000),
+    generators: values.generators,
+    callsAsked: values.calls !== null,
+    seconds: values.seconds ?? (quick ? 4 : 15),
+    repeat: values.repeat ?? (quick ? 1 : 3),
+    workers: values.workers,
+    processes: values.processes,
+    messageMs:
+      messageMs === undefined ? null : Number(oneOf('--message-ms', messageMs, MESSAGE_LENGTHS_MS.map(String))),
+    latenessMsMax: values.lateness,
+    seed: values.seed,
     pin: values.pin === true && availableParallelism() > 1,
     edgeTls: values['edge-tls'] === true,
-    lineEchoPercent:
-      values['line-echo'] === undefined ? null : Number(one('--line-echo', values['line-echo'], ['0', '30', '100'])),
-    track: one('--track', values.track ?? 'inbound_track', TRACKS),
+    lineEchoPercent: lineEcho === undefined ? null : Number(oneOf('--line-echo', lineEcho, ['0', '30', '100'])),
+    track: oneOf('--track', values.track, TRACKS),
     profileDir: values.profile ?? null,
-    json: values.json ?? null,
-    html: values.html ?? null,
-    cases:
-      all ||
-      (levels.length > 0 &&
-        values.ramp !== true &&
-        values.scale !== true &&
-        values['message-lengths'] !== true &&
-        values.growth !== true &&
-        values.idle !== true),
-    ramp: all || values.ramp === true,
-    scale: values.scale === true || (all && !quick),
-    messages: values['message-lengths'] === true || (all && !quick),
-    idle: all || values.idle === true,
-    growth: values.growth === true,
-    dutyPercent: whole('--duty', values.duty, 100, 5, 100),
-    micro: all || values.micro === true,
+    json: values.json,
+    html: values.html,
+    cases: all || (levels.length > 0 && ![ramp, scale, messages, growth, idle].includes(true)),
+    ramp: all || ramp === true,
+    scale: scale === true || (all && !quick),
+    messages: messages === true || (all && !quick),
+    idle: all || idle === true,
+    growth: growth === true,
+    dutyPercent: values.duty,
+    micro: all || micro === true,
   }
-}
-
-function parse(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: false,
-      options: {
-        help: { type: 'boolean', short: 'h' },
-        quick: { type: 'boolean' },
-        ramp: { type: 'boolean' },
-        scale: { type: 'boolean' },
-        micro: { type: 'boolean' },
-        'message-lengths': { type: 'boolean' },
-        idle: { type: 'boolean' },
-        growth: { type: 'boolean' },
-        duty: { type: 'string' },
-        processes: { type: 'string' },
-        'message-ms': { type: 'string' },
-        pin: { type: 'boolean' },
-        'edge-tls': { type: 'boolean' },
-        'line-echo': { type: 'string' },
-        track: { type: 'string' },
-        level: { type: 'string', multiple: true },
-        subject: { type: 'string', multiple: true },
-        calls: { type: 'string' },
-        seconds: { type: 'string' },
-        repeat: { type: 'string' },
-        workers: { type: 'string' },
-        generators: { type: 'string' },
-        lateness: { type: 'string' },
-        seed: { type: 'string' },
-        profile: { type: 'string' },
-        json: { type: 'string' },
-        html: { type: 'string' },
-      },
-    })
-  } catch (thrown) {
-    throw new WrongOption(thrown instanceof Error ? thrown.message : String(thrown))
-  }
-}
-
-function whole(name: string, text: string | undefined, fallback: number, min: number, max: number): number {
-  if (text === undefined) return fallback
-  const value = Number(text)
-  if (!/^\d{1,7}$/.test(text) || value < min || value > max)
-    throw new WrongOption(`${name} is '${text}'; allowed is a whole number from ${min} to ${max}`)
-  return value
-}
-
-function messageLength(text: string): number {
-  return Number(one('--message-ms', text, MESSAGE_LENGTHS_MS.map(String)))
-}
-
-function one<T extends string>(name: string, text: string, allowed: readonly T[]): T {
-  const found = allowed.find((value) => value === text)
-  if (found === undefined) throw new WrongOption(`${name} is '${text}'; allowed: ${allowed.join(', ')}`)
-  return found
 }

@@ -1,4 +1,5 @@
-import type { LegRateHz } from '../src/core/units.js'
+import type { CaseOptions } from './results.js'
+import type { Subject } from './subjects.js'
 
 /**
  * What the processes of a bench tell each other over IPC. Every process measures with CLOCK_MONOTONIC
@@ -47,22 +48,15 @@ export type Coding = 'pcm' | 'pcmu' | 'pcma'
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
+/** What a subject's line is like. */
+type Leg = Pick<Subject, 'legRateHz' | 'coding'>
+
 /** Options of a server under test, in its environment as `BENCH_SERVER`. */
-export interface ServerOptions {
-  readonly level: Level
-  readonly calls: number
-  readonly workers: number
+export interface ServerOptions extends Leg, Pick<CaseOptions, 'level' | 'calls' | 'workers' | 'messageMs' | 'track'> {
   /** Where calls are taken; 0 lets the system choose. */
   readonly port: number
   /** This process's own port, where several share the other; null where it is alone. */
   readonly nodePort: number | null
-  /** Caller audio in one message to the backend; null for what the gateway takes. */
-  readonly messageMs: number | null
-  /** What the carrier is asked to fork. */
-  readonly track: Track
-  readonly legRateHz: LegRateHz
-  /** Of a gateway's audio to its model. */
-  readonly coding: Coding
   /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` with TLS; null below L2. */
   readonly backendUrl: string | null
   /** The gateway's public port speaks TLS with these files; null for plain HTTP. */
@@ -91,16 +85,14 @@ export interface ServerPauses {
 }
 
 /** Options of the load generator, in its environment as `BENCH_GENERATOR`. */
-export interface GeneratorOptions {
+export interface GeneratorOptions
+  extends
+    Leg,
+    Pick<Subject, 'opening'>,
+    Pick<CaseOptions, 'level' | 'calls' | 'lineEchoPercent' | 'track' | 'truthEvery' | 'dutyPercent' | 'seed'> {
   readonly port: number
   /** The server's port speaks TLS, with a certificate that is not looked at. */
   readonly tls: boolean
-  readonly opening: Opening
-  readonly legRateHz: LegRateHz
-  /** Of what the model says. */
-  readonly coding: Coding
-  readonly level: Level
-  readonly calls: number
   /** Number of the first call, so that several generators do not share call SIDs. */
   readonly firstCall: number
   /**
@@ -110,14 +102,6 @@ export interface GeneratorOptions {
   readonly messageFrames: number | null
   /** What is said comes back this much later, beside what the way takes. A multiple of a frame. */
   readonly answerAfterMs: number
-  /** Share of the calls whose line has an echo. */
-  readonly lineEchoPercent: number
-  readonly track: Track
-  /** The audio of one call in so many is judged. */
-  readonly truthEvery: number
-  /** Share of the time in which the other callers send. */
-  readonly dutyPercent: number
-  readonly seed: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean
   /** The generator ends by itself after this, whatever it was told. */

@@ -29,13 +29,6 @@ export interface Subject {
   messageFrames(level: Level): number | null
 }
 
-const peer =
-  (file: string): (() => string) =>
-  () =>
-    join(packageRoot(), 'bench/peers', file)
-const one = (): number => 1
-const anyNumber = (): number => Infinity
-
 const gateway: Subject = {
   name: 'mkondo',
   about: 'this gateway',
@@ -44,7 +37,7 @@ const gateway: Subject = {
   legRateHz: 16_000,
   coding: 'pcm',
   snrDbMin: 60,
-  callsMax: anyNumber,
+  callsMax: () => Infinity,
   quick: true,
   needs: [],
   file: (level) =>
@@ -63,6 +56,24 @@ const narrowGateway = (coding: Coding, words: string): Subject => ({
   quick: false,
 })
 
+type PeerFacts = Pick<Subject, 'name' | 'about' | 'levels' | 'needs'> & Partial<Subject>
+
+/** Somebody else's server: the echo of a bare WebSocket in 16 kHz PCM, unless it says otherwise. */
+const peer = (file: string, facts: PeerFacts): Subject => ({
+  opening: 'socket',
+  legRateHz: 16_000,
+  coding: 'pcm',
+  snrDbMin: 60,
+  callsMax: () => Infinity,
+  quick: true,
+  file: () => join(packageRoot(), 'bench/peers', file),
+  messageFrames: () => 1,
+  ...facts,
+})
+
+/** Its audio is mu-law in Twilio's JSON. */
+const TWILIO = { opening: 'twilio', legRateHz: 8000, coding: 'pcmu', snrDbMin: 33 } as const
+
 /** Whether a subject is the gateway, whatever its leg. */
 export function isGateway(subject: Subject): boolean {
   return subject.opening === 'webhook'
@@ -73,105 +84,56 @@ export const SUBJECTS: readonly Subject[] = [
   narrowGateway('pcm', '24 kHz PCM'),
   narrowGateway('pcmu', 'mu-law'),
   narrowGateway('pcma', 'A-law'),
-  {
+  peer('uws-echo.mjs', {
     name: 'uws-echo',
     about: 'uWebSockets.js alone, the ceiling',
     levels: ['L0'],
-    opening: 'socket',
-    legRateHz: 16_000,
-    coding: 'pcm',
-    snrDbMin: 60,
-    callsMax: anyNumber,
-    quick: true,
     needs: ['uWebSockets.js'],
-    file: peer('uws-echo.mjs'),
-    messageFrames: one,
-  },
-  {
+  }),
+  peer('uws-paced.mjs', {
     name: 'uws-paced',
     about: 'the same with a clock: frames go back at the next tick',
     levels: ['L0'],
-    opening: 'socket',
-    legRateHz: 16_000,
-    coding: 'pcm',
-    snrDbMin: 60,
-    callsMax: anyNumber,
-    quick: false,
     needs: ['uWebSockets.js'],
-    file: peer('uws-paced.mjs'),
-    messageFrames: one,
-  },
-  {
+    quick: false,
+  }),
+  peer('ws-sketch.mjs', {
     name: 'ws-sketch',
     about: "the sketch of the carrier's articles, on ws",
     levels: ['L0'],
-    opening: 'socket',
-    legRateHz: 16_000,
-    coding: 'pcm',
-    snrDbMin: 60,
-    callsMax: anyNumber,
-    quick: true,
     needs: ['ws'],
-    file: peer('ws-sketch.mjs'),
-    messageFrames: one,
-  },
-  {
+  }),
+  peer('fastify-websocket.mjs', {
     name: 'fastify',
     about: '@fastify/websocket',
     levels: ['L0'],
-    opening: 'socket',
-    legRateHz: 16_000,
-    coding: 'pcm',
-    snrDbMin: 60,
-    callsMax: anyNumber,
-    quick: true,
     needs: ['fastify', '@fastify/websocket'],
-    file: peer('fastify-websocket.mjs'),
-    messageFrames: one,
-  },
-  {
+  }),
+  peer('naive-bridge.mjs', {
     name: 'naive-bridge',
     about: 'ws and a libsamplerate instance per stream',
     levels: ['L2'],
-    opening: 'socket',
-    legRateHz: 16_000,
-    coding: 'pcm',
-    snrDbMin: 60,
-    callsMax: () => 25,
-    quick: true,
     needs: ['ws', '@alexanderolsen/libsamplerate-js'],
-    file: peer('naive-bridge.mjs'),
-    messageFrames: one,
-  },
-  {
+    callsMax: () => 25,
+  }),
+  peer('openai-twilio.mjs', {
     name: 'openai-twilio',
     about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling',
     levels: ['L2', 'L2-prod', 'L2-prod-repeat'],
-    opening: 'twilio',
-    legRateHz: 8000,
-    coding: 'pcmu',
-    snrDbMin: 33,
+    needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'],
+    ...TWILIO,
     // With TLS a call takes a hundredth of its one thread.
     callsMax: (level) => (isProduction(level) ? 50 : Infinity),
-    quick: true,
-    needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'],
-    file: peer('openai-twilio.mjs'),
-    messageFrames: one,
-  },
-  {
+  }),
+  peer('ws-relay.mjs', {
     name: 'ws-relay',
     about: 'ws on both sides, messages passed on as they are: the least that Node keeps for a call',
     levels: ['L2-prod', 'L2-prod-repeat'],
-    opening: 'twilio',
-    legRateHz: 8000,
-    coding: 'pcmu',
-    snrDbMin: 33,
+    needs: ['ws'],
+    ...TWILIO,
     callsMax: () => 50,
     quick: false,
-    needs: ['ws'],
-    file: peer('ws-relay.mjs'),
-    messageFrames: one,
-  },
+  }),
 ]
 
 /** The package that keeps `subject` from running; null when all are there. */

@@ -44,18 +44,26 @@ export function table(rows: readonly (readonly string[])[]): string[] {
   )
 }
 
+/** The same of rows, with what each column says of one. */
+export function columns<Row>(
+  rows: readonly Row[],
+  ...all: readonly (readonly [title: string, cell: (row: Row) => string | number])[]
+): string[] {
+  return table([all.map(([title]) => title), ...rows.map((row) => all.map(([, cell]) => String(cell(row))))])
+}
+
 function microTable({ micro }: BenchResults): string[] {
   if (micro.length === 0) return []
-  const rows = micro.map((one) => [
-    `${one.peer ? '* ' : '  '}${one.name}`,
-    one.usP50.toFixed(2),
-    `${one.usMin.toFixed(2)}-${one.usMax.toFixed(2)}`,
-    Math.round(one.framesPerSecondPerCore / 50).toString(),
-    one.heapBytesPerFrame === null ? '-' : Math.round(one.heapBytesPerFrame).toString(),
-  ])
   return [
     'Stages alone (20 ms frames; * a peer)',
-    ...table([['  stage', 'us median', 'min-max', 'calls/core', 'heap B/frame'], ...rows]),
+    ...columns(
+      micro,
+      ['  stage', ({ peer, name }) => `${peer ? '* ' : '  '}${name}`],
+      ['us median', ({ usP50 }) => usP50.toFixed(2)],
+      ['min-max', ({ usMin, usMax }) => `${usMin.toFixed(2)}-${usMax.toFixed(2)}`],
+      ['calls/core', ({ framesPerSecondPerCore }) => Math.round(framesPerSecondPerCore / 50)],
+      ['heap B/frame', ({ heapBytesPerFrame: bytes }) => (bytes === null ? '-' : Math.round(bytes))],
+    ),
     '',
   ]
 }
@@ -91,12 +99,16 @@ function caseTables({ cases }: BenchResults): string[] {
     lines.push(`Level ${level}`)
     if (rows.length > 1) lines.push(...table(rows))
     // No speed is printed of what was not true; what was wrong is.
-    for (const one of here.filter((other) => other.speed === null)) {
-      lines.push(`${one.verdict}: ${one.options.subject} with ${one.options.calls} calls: ${one.reasons.join('; ')}`)
-    }
-    lines.push(...bargeInLines(here), '')
+    lines.push(...notHeld(here, ({ subject, calls }) => `${subject} with ${calls} calls`), ...bargeInLines(here), '')
   }
   return lines
+}
+
+/** What was wrong with the runs that did not hold. */
+function notHeld(cases: readonly CaseResult[], nameOf: (options: CaseResult['options']) => string): string[] {
+  return cases
+    .filter(({ speed }) => speed === null)
+    .map(({ verdict, options, reasons }) => `${verdict}: ${nameOf(options)}: ${reasons.join('; ')}`)
 }
 
 function speedRow(subject: string, runs: readonly CaseResult[], all: readonly CaseResult[]): string[] {
@@ -171,9 +183,7 @@ function messageTable({ messages }: BenchResults): string[] {
       ['caller audio in one', 'CPU ms/call/s', 'min-max', 'added p99', 'whole p50', 'whole p99', 'runs'],
       ...rows,
     ]),
-    ...messages
-      .filter((one) => one.speed === null)
-      .map((one) => `${one.verdict}: ${one.options.messageMs} ms: ${one.reasons.join('; ')}`),
+    ...notHeld(messages, ({ messageMs }) => `${messageMs} ms`),
     '',
   ]
 }
@@ -198,9 +208,7 @@ function fewTable({ idle, few }: BenchResults): string[] {
   return [
     'No call and few calls (mkondo, one media worker)',
     ...table([['what', 'resident MB', 'CPU ms/s', 'added p99', 'runs'], ...asleep, ...awake]),
-    ...few
-      .filter((one) => one.speed === null)
-      .map((one) => `${one.verdict}: ${one.options.calls} calls: ${one.reasons.join('; ')}`),
+    ...notHeld(few, ({ calls }) => `${calls} calls`),
     '',
   ]
 }
@@ -208,13 +216,6 @@ function fewTable({ idle, few }: BenchResults): string[] {
 function growthTable({ growth }: BenchResults): string[] {
   if (growth.length === 0) return []
   const held = growth.flatMap(({ options, speed }) => (speed === null ? [] : [{ options, speed }]))
-  const rows = held.map(({ options, speed }) => [
-    `${options.level}, ${options.calls} calls`,
-    speed.cpuMsPerCallSecond.toFixed(2),
-    speed.mainMsPerCallSecond.toFixed(2),
-    speed.addedMs?.p99.toFixed(1) ?? '-',
-    `${speed.generatorCores.toFixed(2)} core`,
-  ])
   const lines = [...new Set(held.map(({ options }) => options.level))].flatMap((level) => {
     const here = held.filter(({ options }) => options.level === level)
     const line = lineThrough(
@@ -228,11 +229,16 @@ function growthTable({ growth }: BenchResults): string[] {
   })
   return [
     `Many calls (mkondo, one in ${growth[0]?.options.truthEvery} judged in full, the others send ${growth[0]?.options.dutyPercent} % of the time)`,
-    ...table([['what', 'CPU ms/call/s', 'main', 'added p99', 'generators'], ...rows]),
+    ...columns(
+      held,
+      ['what', ({ options: { level, calls } }) => `${level}, ${calls} calls`],
+      ['CPU ms/call/s', ({ speed }) => speed.cpuMsPerCallSecond.toFixed(2)],
+      ['main', ({ speed }) => speed.mainMsPerCallSecond.toFixed(2)],
+      ['added p99', ({ speed }) => speed.addedMs?.p99.toFixed(1) ?? '-'],
+      ['generators', ({ speed }) => `${speed.generatorCores.toFixed(2)} core`],
+    ),
     ...lines,
-    ...growth
-      .filter((one) => one.speed === null)
-      .map((one) => `${one.verdict}: ${one.options.level}, ${one.options.calls} calls: ${one.reasons.join('; ')}`),
+    ...notHeld(growth, ({ level, calls }) => `${level}, ${calls} calls`),
     '',
   ]
 }

@@ -1,4 +1,4 @@
-import { HALF, NODE, THIRD, board, curves, number, quantile, words } from './panels.js'
+import { NODE, board, curve, dots, halves, number, quantiles, seconds, thirds, words } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
 /** Grafana escapes the value, so that it cannot end the label. */
@@ -30,88 +30,66 @@ export function call(): DashboardBuilder {
       { title: 'Record', url: '${ops_url:raw}/api/calls/${call_sid:percentencode}' },
       { title: 'Logs', url: '${logs_url:raw}${call_sid:percentencode}' },
     ],
-    rows: [
-      {
-        title: 'Call ${call_sid:text}',
-        panels: [
-          number(
-            { title: 'First sound, last turn', about: 'Caller stopped to first sound sent.', unit: 's' },
-            `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`,
-            { amber: 1.25, red: 2 },
-          ),
-          number(
-            { title: 'Added to a frame, p99', about: "By the gateway, carrier's socket to backend.", unit: 's' },
-            `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`,
-            { amber: 0.02, red: 0.05 },
-          ),
-          number(
-            { title: 'Barge-in stop, last', about: 'Caller spoke to agent silent.', unit: 's' },
-            `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`,
-            { amber: 0.3, red: 0.6 },
-          ),
-        ],
-      },
-      {
-        title: 'Live call',
-        panels: [
-          curves(
-            { title: 'First sound', about: 'Shown while the call is live, and for 60 s after it.', unit: 's' },
-            THIRD,
-            [{ expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' }],
-          ),
-          curves(
-            {
-              title: 'Added to frames, p99',
-              about: 'Compared with all calls, to tell a slow call from a slow node.',
-              unit: 's',
-            },
-            THIRD,
-            [
-              { expr: `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, legend: 'this call' },
-              { expr: quantile(0.99, 'mkondo_frame_latency_seconds', 'direction'), legend: 'all calls, {{direction}}' },
-            ],
-          ),
-          words(
-            'Links',
-            'Timeline, record and logs of this call.',
-            THIRD,
-            [
-              '`mkondo calls timeline ${call_sid:text}` draws the call in a terminal.',
-              '',
-              '- [Timeline](${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline): every step, with its time',
-              '- [Record](${ops_url:raw}/api/calls/${call_sid:percentencode}): transcript, tools, and `stops`: why the agent stopped talking',
-              '- [Logs](${logs_url:raw}${call_sid:percentencode}): lines with this `call_sid`',
-            ].join('\n'),
-          ),
-        ],
-      },
-      {
-        title: 'Turns of all calls',
-        panels: [
-          curves(
-            { title: 'First sound, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' },
-            HALF,
-            [
-              {
-                expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'),
-                legend: 'p95 {{backend}}',
-                exemplar: true,
-              },
-            ],
-          ),
-          curves(
-            { title: 'Answer, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' },
-            HALF,
-            [
-              {
-                expr: quantile(0.95, 'mkondo_turn_answer_seconds', 'backend'),
-                legend: 'p95 {{backend}}',
-                exemplar: true,
-              },
-            ],
-          ),
-        ],
-      },
-    ],
+    rows: {
+      'Call ${call_sid:text}': [
+        number(
+          'First sound, last turn',
+          'Caller stopped to first sound sent.',
+          's',
+          `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`,
+          { amber: 1.25, red: 2 },
+        ),
+        number(
+          'Added to a frame, p99',
+          "By the gateway, carrier's socket to backend.",
+          's',
+          `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`,
+          { amber: 0.02, red: 0.05 },
+        ),
+        number(
+          'Barge-in stop, last',
+          'Caller spoke to agent silent.',
+          's',
+          `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`,
+          { amber: 0.3, red: 0.6 },
+        ),
+      ],
+      'Live call': thirds(
+        seconds(
+          'First sound',
+          'Shown while the call is live, and for 60 s after it.',
+          curve(`mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, '{{agent}} {{backend}}'),
+        ),
+        seconds(
+          'Added to frames, p99',
+          'Compared with all calls, to tell a slow call from a slow node.',
+          curve(`mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, 'this call'),
+          quantiles(0.99, 'mkondo_frame_latency_seconds', 'direction', 'all calls, {{direction}}'),
+        ),
+        words(
+          'Links',
+          'Timeline, record and logs of this call.',
+          [
+            '`mkondo calls timeline ${call_sid:text}` draws the call in a terminal.',
+            '',
+            '- [Timeline](${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline): every step, with its time',
+            '- [Record](${ops_url:raw}/api/calls/${call_sid:percentencode}): transcript, tools, and `stops`: why the agent stopped talking',
+            '- [Logs](${logs_url:raw}${call_sid:percentencode}): lines with this `call_sid`',
+          ].join('\n'),
+        ),
+      ),
+      'Turns of all calls': halves(
+        seconds(
+          'First sound, with exemplars',
+          'Each dot is a turn and names its call_sid.',
+          dots(quantiles(0.95, 'mkondo_turn_response_seconds', 'backend', 'p95 {{backend}}')),
+        ),
+        seconds(
+          'Answer, with exemplars',
+          'Each dot is a turn and names its call_sid.',
+          dots(quantiles(0.95, 'mkondo_turn_answer_seconds', 'backend', 'p95 {{backend}}')),
+        ),
+      ),
+    },
   })
 }

@@ -1,4 +1,20 @@
-import { NODE, QUARTER, THIRD, board, curves, quantile, rate } from './panels.js'
+import {
+  board,
+  bytes,
+  bytesPerSecond,
+  counts,
+  dots,
+  gauge,
+  gauges,
+  perSecond,
+  quantiles,
+  quarters,
+  rates,
+  seconds,
+  shares,
+  thirds,
+  total,
+} from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
 /** Threads, ticks, rings, sockets: the path of a frame. */
@@ -7,209 +23,129 @@ export function mediaEngine(): DashboardBuilder {
     uid: 'mkondo-media',
     title: 'Mkondo: media engine',
     about: 'Frames, ticks, rings, sockets, threads and the process itself.',
-    rows: [
-      {
-        title: 'Frames',
-        panels: [
-          curves(
-            {
-              title: 'Added by the gateway',
-              about: "in: socket to backend. out: first sample of a backend's item to the socket.",
-              unit: 's',
-            },
-            THIRD,
-            [
-              { expr: quantile(0.5, 'mkondo_frame_latency_seconds', 'direction'), legend: '{{direction}} p50' },
-              {
-                expr: quantile(0.99, 'mkondo_frame_latency_seconds', 'direction'),
-                legend: '{{direction}} p99',
-                exemplar: true,
-              },
-            ],
-          ),
-          curves(
-            { title: 'Frames on the sockets', about: 'In and out; 50 per second for each call.', unit: 'cps' },
-            THIRD,
-            [{ expr: rate('mkondo_carrier_frames_total', 'direction'), legend: '{{direction}}' }],
-          ),
-          curves(
-            { title: 'Bytes on the sockets', about: '32 kB per second for each call at 16 kHz.', unit: 'Bps' },
-            THIRD,
-            [{ expr: rate('mkondo_carrier_bytes_total', 'direction'), legend: '{{direction}}' }],
-          ),
-          curves(
-            { title: 'Lost audio', about: 'Frames dropped at a limit, and playout underruns.', unit: 'cps' },
-            THIRD,
-            [
-              { expr: rate('mkondo_frames_dropped_total', 'where'), legend: 'dropped, {{where}}' },
-              { expr: `sum(rate(mkondo_playout_underruns_total{${NODE}}[$__rate_interval]))`, legend: 'underruns' },
-            ],
-          ),
-          curves(
-            { title: 'Malformed frames', about: 'Empty frames, odd lengths, text beyond its bound.', unit: 'cps' },
-            THIRD,
-            [{ expr: rate('mkondo_carrier_frames_bad_total', 'kind'), legend: '{{kind}}' }],
-          ),
-          curves(
-            {
-              title: 'Rings',
-              about: 'The fullest of any call; near 1 the next packet is dropped.',
-              unit: 'percentunit',
-            },
-            THIRD,
-            [{ expr: `max by (ring) (mkondo_ring_fill_ratio{${NODE}})`, legend: '{{ring}}' }],
-          ),
-        ],
-      },
-      {
-        title: 'Ticks',
-        panels: [
-          curves({ title: 'Lateness, p99', about: 'main is the playout tick of the main thread.', unit: 's' }, THIRD, [
-            {
-              expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, worker'),
-              legend: '{{instance}} {{worker}}',
-            },
-          ]),
-          curves({ title: 'Tick duration, p99', about: 'A tick is due every 5 ms.', unit: 's' }, THIRD, [
-            { expr: quantile(0.99, 'mkondo_tick_seconds', 'instance, worker'), legend: '{{instance}} {{worker}}' },
-          ]),
-          curves(
-            {
-              title: 'Slack',
-              about: 'Share of time that the ticks leave free: remaining capacity of a media worker.',
-              unit: 'percentunit',
-            },
-            THIRD,
-            [
-              {
-                expr: `min by (instance, worker) (mkondo_tick_slack_ratio{${NODE}})`,
-                legend: '{{instance}} {{worker}}',
-              },
-            ],
-          ),
-        ],
-      },
-      {
-        title: 'Sockets',
-        panels: [
-          curves({ title: 'Open', about: 'Audio sockets.', unit: 'short' }, QUARTER, [
-            { expr: `mkondo_sockets_open{${NODE}}`, legend: '{{instance}}' },
-          ]),
-          curves(
-            {
-              title: 'Closed, by cause',
-              about: "lost, carrier-silent and backpressure are the carrier's network.",
-              unit: 'cps',
-            },
-            QUARTER,
-            [{ expr: rate('mkondo_sockets_closed_total', 'why'), legend: '{{why}}' }],
-          ),
-          curves(
-            { title: 'Send buffer', about: "Bytes in the fullest socket, beyond the kernel's buffer.", unit: 'bytes' },
-            QUARTER,
-            [{ expr: `max by (instance) (mkondo_socket_backpressure_bytes{${NODE}})`, legend: '{{instance}}' }],
-          ),
-          curves(
-            { title: 'Delayed sends', about: 'Frames buffered because the carrier reads too slowly.', unit: 'cps' },
-            QUARTER,
-            [{ expr: rate('mkondo_socket_sends_delayed_total', 'instance'), legend: '{{instance}}' }],
-          ),
-        ],
-      },
-      {
-        title: 'Threads and process',
-        panels: [
-          curves(
-            { title: 'Worker threads', about: 'Live threads, and calls or sessions on them.', unit: 'short' },
-            QUARTER,
-            [
-              { expr: `sum by (pool) (mkondo_workers{${NODE}})`, legend: '{{pool}} threads' },
-              { expr: `sum by (pool) (mkondo_worker_tasks{${NODE}})`, legend: '{{pool}} tasks' },
-            ],
-          ),
-          curves(
-            {
-              title: 'Worker deaths',
-              about: 'Each is replaced, and its calls move to another worker. Media workers by cause.',
-              unit: 'cps',
-            },
-            QUARTER,
-            [
-              { expr: rate('mkondo_worker_deaths_total', 'pool'), legend: '{{pool}}' },
-              { expr: rate('mkondo_media_worker_ends_total', 'cause'), legend: 'media: {{cause}}' },
-              { expr: `sum(rate(mkondo_calls_rehomed_total{${NODE}}[$__rate_interval]))`, legend: 'calls moved' },
-            ],
-          ),
-          curves(
-            {
-              title: 'Event loop of the main thread',
-              about: 'Time between two samples of the event loop, 50 ms apart: what is above that is lag.',
-              unit: 's',
-            },
-            QUARTER,
-            [
-              { expr: `max by (instance) (nodejs_eventloop_lag_p99_seconds{${NODE}})`, legend: '{{instance}} p99' },
-              { expr: `max by (instance) (nodejs_eventloop_lag_mean_seconds{${NODE}})`, legend: '{{instance}} mean' },
-            ],
-          ),
-          curves(
-            {
-              title: 'Garbage collection',
-              about: 'Time per second, by kind; the main thread pauses meanwhile.',
-              unit: 's',
-            },
-            QUARTER,
-            [{ expr: rate('nodejs_gc_duration_seconds_sum', 'kind'), legend: '{{kind}}' }],
-          ),
-          curves(
-            { title: 'Memory', about: "Of the whole process, and of the main thread's heap.", unit: 'bytes' },
-            QUARTER,
-            [
-              { expr: `process_resident_memory_bytes{${NODE}}`, legend: '{{instance}} resident' },
-              { expr: `nodejs_heap_size_used_bytes{${NODE}}`, legend: '{{instance}} heap' },
-            ],
-          ),
-          curves({ title: 'CPU', about: 'Cores in use, all threads.', unit: 'short' }, QUARTER, [
-            { expr: rate('process_cpu_seconds_total', 'instance'), legend: '{{instance}}' },
-          ]),
-          curves(
-            {
-              title: 'File descriptors',
-              about: 'Open, and the limit. The public port closes before they run out.',
-              unit: 'short',
-            },
-            QUARTER,
-            [
-              { expr: `process_open_fds{${NODE}}`, legend: '{{instance}} open' },
-              { expr: `process_max_fds{${NODE}}`, legend: '{{instance}} limit' },
-              { expr: `mkondo_descriptors_low{${NODE}}`, legend: '{{instance}} port closed' },
-            ],
-          ),
-          curves(
-            {
-              title: 'CPU throttling',
-              about: 'Throttled seconds per second. Above 0 callers hear stutter: raise the limit or remove it.',
-              unit: 's',
-            },
-            QUARTER,
-            [{ expr: rate('mkondo_cgroup_cpu_throttled_seconds_total', 'instance'), legend: '{{instance}}' }],
-          ),
-          curves(
-            {
-              title: 'Metrics responses',
-              about: 'Scrapes, calls left out of /metrics/calls, labels beyond the cap, spans lost.',
-              unit: 'cps',
-            },
-            QUARTER,
-            [
-              { expr: rate('mkondo_scrapes_total', 'page, served'), legend: 'page {{page}} {{served}}' },
-              { expr: `sum(mkondo_call_series_dropped{${NODE}})`, legend: 'calls left out' },
-              { expr: `sum(rate(mkondo_label_overflow_total{${NODE}}[$__rate_interval]))`, legend: 'labels' },
-              { expr: rate('mkondo_trace_spans_total', 'result'), legend: 'spans {{result}}' },
-            ],
-          ),
-        ],
-      },
-    ],
+    rows: {
+      Frames: thirds(
+        seconds(
+          'Added by the gateway',
+          "in: socket to backend. out: first sample of a backend's item to the socket.",
+          quantiles(0.5, 'mkondo_frame_latency_seconds', 'direction', '{{direction}} p50'),
+          dots(quantiles(0.99, 'mkondo_frame_latency_seconds', 'direction', '{{direction}} p99')),
+        ),
+        perSecond(
+          'Frames on the sockets',
+          'In and out; 50 per second for each call.',
+          rates('mkondo_carrier_frames_total', 'direction'),
+        ),
+        bytesPerSecond(
+          'Bytes on the sockets',
+          '32 kB per second for each call at 16 kHz.',
+          rates('mkondo_carrier_bytes_total', 'direction'),
+        ),
+        perSecond(
+          'Lost audio',
+          'Frames dropped at a limit, and playout underruns.',
+          rates('mkondo_frames_dropped_total', 'where', 'dropped, {{where}}'),
+          total('mkondo_playout_underruns_total', 'underruns'),
+        ),
+        perSecond(
+          'Malformed frames',
+          'Empty frames, odd lengths, text beyond its bound.',
+          rates('mkondo_carrier_frames_bad_total', 'kind'),
+        ),
+        shares(
+          'Rings',
+          'The fullest of any call; near 1 the next packet is dropped.',
+          gauges('max', 'mkondo_ring_fill_ratio', 'ring'),
+        ),
+      ),
+      Ticks: thirds(
+        seconds(
+          'Lateness, p99',
+          'main is the playout tick of the main thread.',
+          quantiles(0.99, 'mkondo_tick_lateness_seconds', 'instance, worker'),
+        ),
+        seconds(
+          'Tick duration, p99',
+          'A tick is due every 5 ms.',
+          quantiles(0.99, 'mkondo_tick_seconds', 'instance, worker'),
+        ),
+        shares(
+          'Slack',
+          'Share of time that the ticks leave free: remaining capacity of a media worker.',
+          gauges('min', 'mkondo_tick_slack_ratio', 'instance, worker'),
+        ),
+      ),
+      Sockets: quarters(
+        counts('Open', 'Audio sockets.', gauge('mkondo_sockets_open', '{{instance}}')),
+        perSecond(
+          'Closed, by cause',
+          "lost, carrier-silent and backpressure are the carrier's network.",
+          rates('mkondo_sockets_closed_total', 'why'),
+        ),
+        bytes(
+          'Send buffer',
+          "Bytes in the fullest socket, beyond the kernel's buffer.",
+          gauges('max', 'mkondo_socket_backpressure_bytes', 'instance'),
+        ),
+        perSecond(
+          'Delayed sends',
+          'Frames buffered because the carrier reads too slowly.',
+          rates('mkondo_socket_sends_delayed_total', 'instance'),
+        ),
+      ),
+      'Threads and process': quarters(
+        counts(
+          'Worker threads',
+          'Live threads, and calls or sessions on them.',
+          gauges('sum', 'mkondo_workers', 'pool', '{{pool}} threads'),
+          gauges('sum', 'mkondo_worker_tasks', 'pool', '{{pool}} tasks'),
+        ),
+        perSecond(
+          'Worker deaths',
+          'Each is replaced, and its calls move to another worker. Media workers by cause.',
+          rates('mkondo_worker_deaths_total', 'pool'),
+          rates('mkondo_media_worker_ends_total', 'cause', 'media: {{cause}}'),
+          total('mkondo_calls_rehomed_total', 'calls moved'),
+        ),
+        seconds(
+          'Event loop of the main thread',
+          'Time between two samples of the event loop, 50 ms apart: what is above that is lag.',
+          gauges('max', 'nodejs_eventloop_lag_p99_seconds', 'instance', '{{instance}} p99'),
+          gauges('max', 'nodejs_eventloop_lag_mean_seconds', 'instance', '{{instance}} mean'),
+        ),
+        seconds(
+          'Garbage collection',
+          'Time per second, by kind; the main thread pauses meanwhile.',
+          rates('nodejs_gc_duration_seconds_sum', 'kind'),
+        ),
+        bytes(
+          'Memory',
+          "Of the whole process, and of the main thread's heap.",
+          gauge('process_resident_memory_bytes', '{{instance}} resident'),
+          gauge('nodejs_heap_size_used_bytes', '{{instance}} heap'),
+        ),
+        counts('CPU', 'Cores in use, all threads.', rates('process_cpu_seconds_total', 'instance')),
+        counts(
+          'File descriptors',
+          'Open, and the limit. The public port closes before they run out.',
+          gauge('process_open_fds', '{{instance}} open'),
+          gauge('process_max_fds', '{{instance}} limit'),
+          gauge('mkondo_descriptors_low', '{{instance}} port closed'),
+        ),
+        seconds(
+          'CPU throttling',
+          'Throttled seconds per second. Above 0 callers hear stutter: raise the limit or remove it.',
+          rates('mkondo_cgroup_cpu_throttled_seconds_total', 'instance'),
+        ),
+        perSecond(
+          'Metrics responses',
+          'Scrapes, calls left out of /metrics/calls, labels beyond the cap, spans lost.',
+          rates('mkondo_scrapes_total', 'page, served', 'page {{page}} {{served}}'),
+          gauges('sum', 'mkondo_call_series_dropped', '', 'calls left out'),
+          total('mkondo_label_overflow_total', 'labels'),
+          rates('mkondo_trace_spans_total', 'result', 'spans {{result}}'),
+        ),
+      ),
+    },
   })
 }

@@ -34,54 +34,55 @@ interface Query {
   readonly exemplar?: boolean
 }
 
-interface PanelText {
-  readonly title: string
-  /** What it shows, and what one does when it is not as it should be. */
-  readonly about: string
-  readonly unit: Unit
-}
-
 const HEIGHT = 8
-export const THIRD = 8
-export const HALF = 12
-export const QUARTER = 6
 
-/** Curves over time. */
-export function curves(text: PanelText, span: number, queries: readonly Query[]): TimeseriesBuilder {
-  const panel = new TimeseriesBuilder()
-    .title(text.title)
-    .description(text.about)
-    .datasource(SOURCE)
-    .unit(text.unit)
-    .height(HEIGHT)
-    .span(span)
-    .lineWidth(1)
-    .fillOpacity(8)
-    .showPoints(VisibilityMode.Never)
-    .legend(
-      new VizLegendOptionsBuilder()
-        .displayMode(LegendDisplayMode.List)
-        .placement(LegendPlacement.Bottom)
-        .showLegend(true),
-    )
-  queries.forEach((query, index) => panel.withTarget(target(query, index).range()))
-  return panel
-}
+/** Curves over time, in a unit. @param about  what it shows, and what one does when it is not as it should be */
+const curvesIn =
+  (unit: Unit) =>
+  (title: string, about: string, ...queries: readonly Query[]): TimeseriesBuilder => {
+    const panel = new TimeseriesBuilder()
+      .title(title)
+      .description(about)
+      .datasource(SOURCE)
+      .unit(unit)
+      .height(HEIGHT)
+      .lineWidth(1)
+      .fillOpacity(8)
+      .showPoints(VisibilityMode.Never)
+      .legend(
+        new VizLegendOptionsBuilder()
+          .displayMode(LegendDisplayMode.List)
+          .placement(LegendPlacement.Bottom)
+          .showLegend(true),
+      )
+    queries.forEach((query, index) => panel.withTarget(target(query, index).range()))
+    return panel
+  }
+
+export const counts = curvesIn('short')
+export const seconds = curvesIn('s')
+export const perSecond = curvesIn('cps')
+export const requests = curvesIn('reqps')
+export const bytes = curvesIn('bytes')
+export const bytesPerSecond = curvesIn('Bps')
+export const shares = curvesIn('percentunit')
 
 /** One number as of now, coloured by where it stands. */
 export function number(
-  text: PanelText,
+  title: string,
+  about: string,
+  unit: Unit,
   query: string,
   worse?: { readonly amber: number; readonly red: number },
 ): StatBuilder {
   const panel = new StatBuilder()
-    .title(text.title)
-    .description(text.about)
+    .title(title)
+    .description(about)
     .datasource(SOURCE)
-    .unit(text.unit)
+    .unit(unit)
     .height(4)
     .span(4)
-    .withTarget(target({ expr: query, legend: text.title }, 0).instant())
+    .withTarget(target(curve(query, title), 0).instant())
   const steps = [
     { value: null, color: worse === undefined ? 'blue' : 'green' },
     ...(worse === undefined
@@ -96,32 +97,26 @@ export function number(
 
 /** A table of one query's label sets, as of now. A cell of `link.column` leads on. */
 export function table(
-  text: PanelText,
-  span: number,
+  title: string,
+  about: string,
+  unit: Unit,
   query: Query,
   link: { readonly column: string; readonly title: string; readonly url: string },
 ): TableBuilder {
   return new TableBuilder()
-    .title(text.title)
-    .description(text.about)
+    .title(title)
+    .description(about)
     .datasource(SOURCE)
-    .unit(text.unit)
+    .unit(unit)
     .height(HEIGHT)
-    .span(span)
     .withTarget(target(query, 0).instant().format(PromQueryFormat.Table))
     .withTransformation({ id: 'organize', options: { excludeByName: { Time: true, __name__: true, job: true } } })
     .overrideByName(link.column, [{ id: 'links', value: [{ title: link.title, url: link.url }] }])
 }
 
 /** Words and links. */
-export function words(title: string, about: string, span: number, markdown: string): TextBuilder {
-  return new TextBuilder()
-    .title(title)
-    .description(about)
-    .height(HEIGHT)
-    .span(span)
-    .mode(TextMode.Markdown)
-    .content(markdown)
+export function words(title: string, about: string, markdown: string): TextBuilder {
+  return new TextBuilder().title(title).description(about).height(HEIGHT).mode(TextMode.Markdown).content(markdown)
 }
 
 function target(query: Query, index: number): DataqueryBuilder {
@@ -135,16 +130,24 @@ function target(query: Query, index: number): DataqueryBuilder {
 
 type AnyPanel = Parameters<DashboardBuilder['withPanel']>[0]
 
-interface Row {
-  readonly title: string
-  readonly panels: readonly AnyPanel[]
-}
+/** Panels of a part of the board's width, side by side. */
+const wide =
+  (span: number) =>
+  (...panels: readonly (AnyPanel & { span(columns: number): unknown })[]): readonly AnyPanel[] => {
+    for (const panel of panels) panel.span(span)
+    return panels
+  }
+
+export const halves = wide(12)
+export const thirds = wide(8)
+export const quarters = wide(6)
 
 interface Board {
   readonly uid: string
   readonly title: string
   readonly about: string
-  readonly rows: readonly Row[]
+  /** By their titles. */
+  readonly rows: Readonly<Record<string, readonly AnyPanel[]>>
   /** Text boxes: name, label, and what it holds at first. */
   readonly boxes?: readonly {
     readonly name: string
@@ -196,9 +199,9 @@ export function board(options: Board): DashboardBuilder {
   for (const link of options.links ?? []) {
     builder.link(new DashboardLinkBuilder(link.title).type(DashboardLinkType.Link).url(link.url).targetBlank(true))
   }
-  for (const row of options.rows) {
-    builder.withRow(new RowBuilder(row.title))
-    for (const panel of row.panels) builder.withPanel(panel)
+  for (const [title, panels] of Object.entries(options.rows)) {
+    builder.withRow(new RowBuilder(title))
+    for (const panel of panels) builder.withPanel(panel)
   }
   return builder
 }
@@ -214,4 +217,42 @@ export function quantile(q: number, metric: string, by: string, more = ''): stri
 /** Rate of a counter over `by`. */
 export function rate(metric: string, by: string, more = ''): string {
   return `sum by (${by}) (rate(${metric}{${NODE}${more}}[$__rate_interval]))`
+}
+
+/** A curve for each label set of `expr`. */
+export function curve(expr: string, legend: string): Query {
+  return { expr, legend }
+}
+
+/** The same with the exemplars. */
+export function dots(query: Query): Query {
+  return { ...query, exemplar: true }
+}
+
+/** `agent, backend` as a legend: `{{agent}} {{backend}}`. */
+function labels(by: string): string {
+  return by === '' ? '' : `{{${by.replaceAll(', ', '}} {{')}}}`
+}
+
+export function rates(metric: string, by: string, legend = labels(by)): Query {
+  return curve(rate(metric, by), legend)
+}
+
+export function quantiles(q: number, metric: string, by: string, legend = labels(by)): Query {
+  return curve(quantile(q, metric, by), legend)
+}
+
+/** Rate of a counter, all of its series together. */
+export function total(metric: string, legend: string): Query {
+  return curve(`sum(rate(${metric}{${NODE}}[$__rate_interval]))`, legend)
+}
+
+/** A gauge as it is. */
+export function gauge(metric: string, legend: string): Query {
+  return curve(`${metric}{${NODE}}`, legend)
+}
+
+/** Gauges taken together, over `by`. */
+export function gauges(how: 'sum' | 'max' | 'min', metric: string, by: string, legend = labels(by)): Query {
+  return curve(`${how}${by === '' ? '' : ` by (${by}) `}(${metric}{${NODE}})`, legend)
 }

@@ -1,6 +1,6 @@
 import type { EchoPhone } from '../../src/simulator/line.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
-import { benchArguments } from '../kit/arguments.js'
+import { type Options, command, oneOf } from '../kit/command.js'
 import { missingMaterial } from '../material.js'
 import { DISTURBED } from './agent-call.js'
 import { type EchoCase, HELD_OUT, LEGS, placeEchoCall, TUNING, type Voices } from './cases.js'
@@ -23,25 +23,19 @@ const CALLER_DB = { plain: 0, speakerphone: 6 } as const
 const OVER_CALLS = 30
 const COMMIT_WITHIN_MS = 600
 
-async function main(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    tuning: { type: 'boolean' },
-    quick: { type: 'boolean' },
-    leg: { type: 'string' },
-    track: { type: 'string' },
-    phone: { type: 'string' },
-    verbose: { type: 'boolean' },
-    disturbed: { type: 'string' },
-    ms: { type: 'string' },
-  })
-  if (typeof values === 'number') return values
-  const what = DISTURBED.find((name) => name === values.disturbed)
-  const ms = Number(values.ms ?? 120)
-  if ((values.disturbed !== undefined && what === undefined) || !(ms > 0 && ms <= 1000)) {
-    console.error(`--disturbed takes ${DISTURBED.join(', ')}, and --ms 1 to 1000`)
-    return 2
-  }
-  const disturbed = what === undefined ? null : { what, ms }
+const OPTIONS = {
+  tuning: { type: 'boolean' },
+  quick: { type: 'boolean' },
+  leg: { type: 'string' },
+  track: { type: 'string' },
+  phone: { type: 'string' },
+  verbose: { type: 'boolean' },
+  disturbed: { type: 'string' },
+} satisfies Options
+
+const main = command(HELP, OPTIONS, { ms: [120, 1, 1000] }, async (values) => {
+  const { disturbed: what, ms } = values
+  const disturbed = what === undefined ? null : { what: oneOf('--disturbed', what, DISTURBED), ms }
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) throw new Error(`recordings are missing: apt-get install ${missing}`)
   const vadBank = await loadVoiceDetectors()
@@ -94,7 +88,7 @@ async function main(argv: readonly string[]): Promise<number> {
         )
       }
   return 0
-}
+})
 
 function aloneCases(
   leg: EchoCase['leg'],

@@ -70,7 +70,7 @@ const PROMPT_MS = [4500, 32_000] as const
 const SENTENCE_MS = [1000, 4500] as const
 /**
  * Pauses between joined sentences: their logarithms are normal around 410 ms, and those outside are drawn again. So 400
- * ms cut most monologues, 600 some and 800 none, as with people who were recorded talking (bench/vad/README.md). Prompts with
+ * ms cut most monologues, 600 some and 800 none, as with people who were recorded talking (bench/endpointing/README.md). Prompts with
  * longer pauses of their own are left out: the person who records waits there.
  */
 const PAUSE_MS = { median: 410, spread: 0.22, least: 300, most: 620, ofPrompts: 780 } as const

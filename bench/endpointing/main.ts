@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
-import { benchArguments } from '../kit/arguments.js'
+import { type Options, WrongOption, command } from '../kit/command.js'
 import { benchProgress } from '../kit/progress.js'
 import { missingCrowds, missingMaterial } from '../material.js'
 import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNED_ON, heardTurns } from './corpus.js'
@@ -9,7 +9,7 @@ import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from 
 
 const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--words] [--json FILE] | --prosody
   How often a caller is cut in a pause and how long the end of a turn takes: fixed pauses and the one that adapts, over turns of
-  Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (bench/vad/README.md).
+  Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (bench/endpointing/README.md).
   --speaker NAME  only this one (may be given more than once): ${SPEAKERS.join(', ')}
   --words         also with the words of a streaming recogniser, where they are known, and dialogues with pauses in en, sw and both
   --quick         only the line of real calls: 8 kHz mu-law on a leg of 16 kHz
@@ -22,22 +22,20 @@ interface Row extends EndingFigures {
   readonly decider: Decider
 }
 
-/** @returns 0, 1 when the recordings are not installed, 2 for wrong options */
-export async function endpointingBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    endpointing: { type: 'boolean' },
-    speaker: { type: 'string', multiple: true, default: [] },
-    words: { type: 'boolean', default: false },
-    quick: { type: 'boolean', default: false },
-    json: { type: 'string' },
-    prosody: { type: 'boolean', default: false },
-  })
-  if (typeof values === 'number') return values
+const OPTIONS = {
+  endpointing: { type: 'boolean' },
+  speaker: { type: 'string', multiple: true, default: [] },
+  words: { type: 'boolean', default: false },
+  quick: { type: 'boolean', default: false },
+  json: { type: 'string' },
+  prosody: { type: 'boolean', default: false },
+} satisfies Options
+
+/** Its exit code is 1 when the recordings are not installed. */
+export const endpointingBench = command(HELP, OPTIONS, {}, async (values) => {
   const speakers = SPEAKERS.filter((one) => values.speaker.length === 0 || values.speaker.includes(one))
-  if (speakers.length < values.speaker.length || speakers.length === 0) {
-    console.error(`bench: --speaker takes ${SPEAKERS.join(', ')}`)
-    return 2
-  }
+  if (speakers.length < values.speaker.length || speakers.length === 0)
+    throw new WrongOption(`--speaker takes ${SPEAKERS.join(', ')}`)
   const missing = [
     missingMaterial('allison', 'june', 'carlo'),
     values.prosody ? missingCrowds(...ACTORS) : null,
@@ -66,7 +64,7 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
   console.log(tables(rows, sources, deciders))
   if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ version: 1, rows }, null, 1))
   return 0
-}
+})
 
 async function rowsOf(
   speaker: Row['speaker'],

@@ -1,17 +1,12 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { messageOf } from '../../src/core/errors.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
-import { packageRoot } from '../../src/config/package-root.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
-import { benchArguments } from '../kit/arguments.js'
-import { machineLines, provenance } from '../kit/machine.js'
+import { judged } from '../kit/command.js'
 import { until } from '../../test/support/until.js'
-import { benchProgress } from '../kit/progress.js'
-import { table } from '../terminal.js'
+import { columns } from '../terminal.js'
 import { CONTINUES, FAULTS } from './faults.js'
 import type { Fault } from './faults.js'
 import { StoreMeter, forFleetOf, loadLines } from './store-load.js'
@@ -71,84 +66,62 @@ interface Row {
   readonly missed: readonly string[]
 }
 
-/** The fleet under faults. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
-export async function fleetBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    fleet: { type: 'boolean' },
-    calls: { type: 'string', default: '60' },
-    nodes: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '20' },
-    fault: { type: 'string', default: '' },
-    json: { type: 'string' },
-  })
-  if (typeof values === 'number') return values
-  const [calls, nodes, seconds] = [Number(values.calls), Number(values.nodes), Number(values.seconds)]
-  const whole = (value: number, min: number, max: number): boolean =>
-    Number.isSafeInteger(value) && value >= min && value <= max
-  if (!whole(calls, 1, 500) || !whole(nodes, 2, 20) || !whole(seconds, 5, 600)) {
-    console.error('bench: --calls (1 to 500), --nodes (2 to 20) and --seconds (5 to 600) take whole numbers')
-    return 2
-  }
-  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
-  const { say, show, end } = benchProgress()
-
-  const begins = (what: string): void => {
-    say(what)
-    show(what)
-  }
-  begins('without a fault')
-  const fleets = new Fleets(nodes)
-  const rows: Row[] = []
-  let load: StoreLoad
-  let fromMs = performance.now()
-  const add = (row: Omit<Row, 'seconds'>): void => {
-    const nowMs = performance.now()
-    const timed = { ...row, seconds: Math.round((nowMs - fromMs) / 1000) }
-    rows.push(timed)
-    say(lineOf(timed))
-    fromMs = nowMs
-  }
-  const wanted = values.fault.split(',')
-  try {
-    const quiet = await withoutFault(await fleets.with(CONTINUES), nodes, calls, seconds)
-    load = quiet.load
-    add(quiet.row)
-    for (const fault of FAULTS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
-      begins(fault.name)
-      try {
-        const run = async () => {
-          const env = fault.full === true ? { MAX_CALLS: String(Math.ceil(calls / nodes)) } : {}
-          const options = { ...fault.fleet, env: { ...fault.fleet.env, ...env } }
-          return underFault(fault, await fleets.with(options), calls, quiet.row.gapMs)
-        }
-        add(await within(run(), RUN_MS_MAX))
-      } catch (thrown) {
-        await fleets.close()
-        add(failed(fault, thrown))
-      }
+/** The fleet under faults. */
+export const fleetBench = judged(
+  'fleet',
+  HELP,
+  { fault: { type: 'string', default: '' } },
+  { calls: [60, 1, 500], nodes: [3, 2, 20], seconds: [20, 5, 600] },
+  async ({ calls, nodes, seconds, fault: texts }, { say, show }) => {
+    const begins = (what: string): void => {
+      say(what)
+      show(what)
     }
-  } finally {
-    await fleets.close()
-    end()
-  }
-
-  for (const line of machineLines(facts)) console.log(line)
-  console.log(`\n${nodes} nodes, ${calls} calls, Redis and HAProxy on this machine, the simulated carrier beside them`)
-  for (const line of tableOf(rows)) console.log(line)
-  for (const { fault, missed } of rows) for (const what of missed) console.log(`NOT MET ${fault}: ${what}`)
-  const sizes = [1000, 10_000].map((size) => forFleetOf(size, load))
-  for (const line of loadLines(load, sizes)) console.log(line)
-  const file = resolve(
-    values.json ?? join(packageRoot(), 'bench/results', `fleet-${facts.at.replace(/[:.]/g, '-')}.json`),
-  )
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(
-    file,
-    `${JSON.stringify({ version: 1, provenance: facts, nodes, calls, rows, store: load, sizes }, null, 1)}\n`,
-  )
-  console.log(`written: ${file}`)
-  return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
-}
+    begins('without a fault')
+    const fleets = new Fleets(nodes)
+    const rows: Row[] = []
+    let load: StoreLoad
+    let fromMs = performance.now()
+    const add = (row: Omit<Row, 'seconds'>): void => {
+      const nowMs = performance.now()
+      const timed = { ...row, seconds: Math.round((nowMs - fromMs) / 1000) }
+      rows.push(timed)
+      say(lineOf(timed))
+      fromMs = nowMs
+    }
+    const wanted = texts.split(',')
+    try {
+      const quiet = await withoutFault(await fleets.with(CONTINUES), nodes, calls, seconds)
+      load = quiet.load
+      add(quiet.row)
+      for (const fault of FAULTS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
+        begins(fault.name)
+        try {
+          const run = async () => {
+            const env = fault.full === true ? { MAX_CALLS: String(Math.ceil(calls / nodes)) } : {}
+            const options = { ...fault.fleet, env: { ...fault.fleet.env, ...env } }
+            return underFault(fault, await fleets.with(options), calls, quiet.row.gapMs)
+          }
+          add(await within(run(), RUN_MS_MAX))
+        } catch (thrown) {
+          await fleets.close()
+          add(failed(fault, thrown))
+        }
+      }
+    } finally {
+      await fleets.close()
+    }
+    const sizes = [1000, 10_000].map((size) => forFleetOf(size, load))
+    const lines = [
+      `\n${nodes} nodes, ${calls} calls, Redis and HAProxy on this machine, the simulated carrier beside them`,
+      ...tableOf(rows),
+      ...rows.flatMap(({ fault, missed }) => missed.map((what) => `NOT MET ${fault}: ${what}`)),
+      ...loadLines(load, sizes),
+    ]
+    const ok = rows.every(({ missed }) => missed.length === 0)
+    return { ok, lines, results: { nodes, calls, rows, store: load, sizes } }
+  },
+)
 
 /** @throws Error after `ms`; what goes on then is of no use any more */
 async function within<T>(run: Promise<T>, ms: number): Promise<T> {
@@ -417,48 +390,29 @@ function lineOf({
 }
 
 function tableOf(rows: readonly Row[]): string[] {
-  return table([
-    [
-      'fault',
-      'seconds',
-      'calls',
-      'streams broken',
-      'brought back',
-      'p50 ms',
-      'max ms',
-      'cut',
-      'gap ms',
-      'more',
-      'webhooks',
-      'failed',
-      'p50 ms',
-      'p99 ms',
-      'max ms',
-      'ringing p99 ms',
-      'refused',
-      'ghosts',
-      'no record',
-      'several',
-    ],
-    ...rows.map((row) => [
-      row.fault,
-      ...[
-        row.seconds,
-        row.calls,
-        row.broken,
-        row.back,
-        row.backMs?.p50 ?? '-',
-        row.backMs?.max ?? '-',
-        row.cut,
-        row.gapMs,
-      ].map(String),
-      String(row.gapMoreMs ?? '-'),
-      ...[row.webhooks.count, row.webhooks.failed, row.webhooks.p50Ms, row.webhooks.p99Ms, row.webhooks.maxMs].map(
-        String,
-      ),
-      ...[row.ringingP99Ms, row.refused, row.ghosts, row.records.missing, row.records.several].map(String),
-    ]),
-  ])
+  return columns(
+    rows,
+    ['fault', ({ fault }) => fault],
+    ['seconds', ({ seconds }) => seconds],
+    ['calls', ({ calls }) => calls],
+    ['streams broken', ({ broken }) => broken],
+    ['brought back', ({ back }) => back],
+    ['p50 ms', ({ backMs }) => backMs?.p50 ?? '-'],
+    ['max ms', ({ backMs }) => backMs?.max ?? '-'],
+    ['cut', ({ cut }) => cut],
+    ['gap ms', ({ gapMs }) => gapMs],
+    ['more', ({ gapMoreMs }) => gapMoreMs ?? '-'],
+    ['webhooks', ({ webhooks }) => webhooks.count],
+    ['failed', ({ webhooks }) => webhooks.failed],
+    ['p50 ms', ({ webhooks }) => webhooks.p50Ms],
+    ['p99 ms', ({ webhooks }) => webhooks.p99Ms],
+    ['max ms', ({ webhooks }) => webhooks.maxMs],
+    ['ringing p99 ms', ({ ringingP99Ms }) => ringingP99Ms],
+    ['refused', ({ refused }) => refused],
+    ['ghosts', ({ ghosts }) => ghosts],
+    ['no record', ({ records }) => records.missing],
+    ['several', ({ records }) => records.several],
+  )
 }
 
 /** Nearest rank, in whole milliseconds; 0 of nothing. */

@@ -9,7 +9,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { keptCall } from '../../test/support/kept-call.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { startRedis } from '../../test/support/redis.js'
-import { benchArguments } from '../kit/arguments.js'
+import { command } from '../kit/command.js'
 import { machineLines, provenance } from '../kit/machine.js'
 import { StoreMeter, forFleetOf, loadLines } from './store-load.js'
 
@@ -23,20 +23,10 @@ const HELP = `npm run bench -- --store [--nodes N] [--calls N] [--seconds S]
 const SECRETS = ['secret-of-the-store-bench']
 const AGENT = 'order-status'
 
-/** @returns 0; 2 for wrong options */
-export async function storeBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    store: { type: 'boolean' },
-    nodes: { type: 'string', default: '100' },
-    calls: { type: 'string', default: '2000' },
-    seconds: { type: 'string', default: '15' },
-  })
-  if (typeof values === 'number') return values
-  const [count, calls, seconds] = [Number(values.nodes), Number(values.calls), Number(values.seconds)]
-  if (![count, calls, seconds].every((value) => Number.isSafeInteger(value) && value >= 1) || count > 250) {
-    console.error('bench: --nodes (1 to 250), --calls and --seconds take whole numbers')
-    return 2
-  }
+const WHOLES = { nodes: [100, 1, 250], calls: [2000, 1, 1_000_000], seconds: [15, 1, 1_000_000] } as const
+
+export const storeBench = command(HELP, { store: { type: 'boolean' } }, WHOLES, async (values, argv) => {
+  const { nodes: count, calls, seconds } = values
   const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
   const server = await startRedis()
   const nodes: Node[] = []
@@ -66,7 +56,7 @@ export async function storeBench(argv: readonly string[]): Promise<number> {
     await Promise.all(nodes.map((node) => node.close()))
     await server.close()
   }
-}
+})
 
 /** A node's heartbeat and its keeper, with calls that speak once a second. */
 class Node {

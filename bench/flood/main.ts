@@ -1,21 +1,18 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { WebSocket } from 'ws'
-import { packageRoot } from '../../src/config/package-root.js'
 import { mkondo } from '../../test/cli/mkondo-process.js'
 import type { Run } from '../../test/cli/mkondo-process.js'
 import { attribute, openSocket, post, ringing } from '../../test/edge/gateway.js'
 import { signBody } from '../../test/support/sign-body.js'
 import { until } from '../../test/support/until.js'
-import { benchArguments } from '../kit/arguments.js'
-import { machineLines, provenance } from '../kit/machine.js'
+import { judged } from '../kit/command.js'
 import { Child } from '../kit/process.js'
-import { benchProgress } from '../kit/progress.js'
-import { table } from '../terminal.js'
+import { columns } from '../terminal.js'
 import type { FloodKind, FloodOptions, FloodReport } from './flooder.js'
 
 const HELP = `npm run bench -- --flood [--calls N] [--seconds S] [--flood-kind TEXT] [--json FILE]
@@ -87,32 +84,19 @@ interface Row {
   readonly missed: readonly string[]
 }
 
-/** Live calls under floods. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
-export async function floodBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    flood: { type: 'boolean' },
-    calls: { type: 'string', default: '8' },
-    seconds: { type: 'string', default: '5' },
-    'flood-kind': { type: 'string', default: '' },
-    json: { type: 'string' },
-  })
-  if (typeof values === 'number') return values
-  const [calls, seconds] = [Number(values.calls), Number(values.seconds)]
-  const whole = (value: number, min: number, max: number): boolean =>
-    Number.isSafeInteger(value) && value >= min && value <= max
-  if (!whole(calls, 1, 100) || !whole(seconds, 2, 60)) {
-    console.error('bench: --calls (1 to 100) and --seconds (2 to 60) take whole numbers')
-    return 2
-  }
-  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
-  const { say, show, end } = benchProgress()
-  const rows: Row[] = []
-  const add = (row: Row): void => {
-    rows.push(row)
-    say(`${row.flood}, ${row.mbit} Mbit/s: ${(row.framesKept * 100).toFixed(1)} %, gap ${row.gapMs.toFixed(0)} ms`)
-  }
-  const wanted = values['flood-kind'].split(',')
-  try {
+/** Live calls under floods. */
+export const floodBench = judged(
+  'flood',
+  HELP,
+  { 'flood-kind': { type: 'string', default: '' } },
+  { calls: [8, 1, 100], seconds: [5, 2, 60] },
+  async ({ calls, seconds, 'flood-kind': kinds }, { say, show }) => {
+    const rows: Row[] = []
+    const add = (row: Row): void => {
+      rows.push(row)
+      say(`${row.flood}, ${row.mbit} Mbit/s: ${(row.framesKept * 100).toFixed(1)} %, gap ${row.gapMs.toFixed(0)} ms`)
+    }
+    const wanted = kinds.split(',')
     for (const flood of FLOODS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
       show(flood.name)
       const target = await Target.start(flood.openFiles)
@@ -124,22 +108,14 @@ export async function floodBench(argv: readonly string[]): Promise<number> {
         await target.stop()
       }
     }
-  } finally {
-    end()
-  }
-  for (const line of machineLines(facts)) console.log(line)
-  console.log(`\n${calls} live calls whose agents speak all the time, ${seconds} s a run`)
-  for (const line of tableOf(rows)) console.log(line)
-  for (const { flood, mbit, missed } of rows)
-    for (const what of missed) console.log(`NOT MET ${flood}, ${mbit} Mbit/s: ${what}`)
-  const file = resolve(
-    values.json ?? join(packageRoot(), 'bench/results', `flood-${facts.at.replace(/[:.]/g, '-')}.json`),
-  )
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify({ version: 1, provenance: facts, calls, seconds, rows }, null, 1)}\n`)
-  console.log(`written: ${file}`)
-  return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
-}
+    const lines = [
+      `\n${calls} live calls whose agents speak all the time, ${seconds} s a run`,
+      ...tableOf(rows),
+      ...rows.flatMap(({ flood, mbit, missed }) => missed.map((what) => `NOT MET ${flood}, ${mbit} Mbit/s: ${what}`)),
+    ]
+    return { ok: rows.every(({ missed }) => missed.length === 0), lines, results: { calls, seconds, rows } }
+  },
+)
 
 /** One run: a flood, or none (`mbit` 0 of a flood that has a rate). */
 async function run(target: Target, flood: Flood, mbit: number, seconds: number): Promise<Row> {
@@ -378,36 +354,27 @@ function rssMb(pid: number): number {
 }
 
 function tableOf(rows: readonly Row[]): string[] {
-  return table([
-    [
-      'flood',
-      'Mbit/s',
-      'sent',
-      'connections',
-      'frames kept',
-      'gap ms',
-      'webhooks',
-      'failed',
-      'p50 ms',
-      'p99 ms',
-      'new calls',
-      'opened',
-      'RSS MB',
-    ],
-    ...rows.map(({ flood, mbit, sentMbit, connections, framesKept, gapMs, webhooks, newCalls, rssMb: rss }) => [
-      flood,
-      String(mbit),
-      sentMbit.toFixed(1),
-      String(connections),
-      `${(framesKept * 100).toFixed(1)} %`,
-      gapMs.toFixed(0),
-      String(webhooks.count),
-      String(webhooks.failed),
-      webhooks.p50Ms.toFixed(1),
-      webhooks.p99Ms.toFixed(1),
-      String(newCalls.rung),
-      String(newCalls.opened),
-      String(rss),
-    ]),
-  ])
+  return columns(
+    rows,
+    ['flood', ({ flood }) => flood],
+    ['Mbit/s', ({ mbit }) => mbit],
+    ['sent', ({ sentMbit }) => sentMbit.toFixed(1)],
+    ['connections', ({ connections }) => connections],
+    ...measuredColumns(),
+    ['new calls', ({ newCalls }) => newCalls.rung],
+    ['opened', ({ newCalls }) => newCalls.opened],
+    ['RSS MB', ({ rssMb: mb }) => mb],
+  )
+}
+
+/** What callers and the carrier met with. */
+export function measuredColumns() {
+  return [
+    ['frames kept', ({ framesKept }: Measured) => `${(framesKept * 100).toFixed(1)} %`],
+    ['gap ms', ({ gapMs }: Measured) => gapMs.toFixed(0)],
+    ['webhooks', ({ webhooks }: Measured) => webhooks.count],
+    ['failed', ({ webhooks }: Measured) => webhooks.failed],
+    ['p50 ms', ({ webhooks }: Measured) => webhooks.p50Ms.toFixed(1)],
+    ['p99 ms', ({ webhooks }: Measured) => webhooks.p99Ms.toFixed(1)],
+  ] as const
 }

@@ -52,12 +52,13 @@ export async function speechFrames(
 }
 
 /**
- * When callers in production speak: 2 s of every 5, which is 40 % of the time. The first second is theirs to connect in.
- * Callers differ by `offsetFrames`, so that at any moment 40 % of them speak.
+ * When callers in production speak: 2 s of every 5, which is 40 % of the time. For three seconds they say nothing: a
+ * model that is ready only after a caller has spoken gives no greeting, and what it says then may be interrupted. Callers
+ * differ by `offsetFrames`, so that at any moment 40 % of them speak.
  */
 export const TALK_EVERY_FRAMES = 250
 export const TALK_FRAMES = 100
-const TALK_FROM_FRAME = 50
+const TALK_FROM_FRAME = 150
 /** Steps of the offsets: without a common factor with the period, so that few callers are spread as evenly as many. */
 const OFFSET_STEP_FRAMES = 97
 

@@ -1,7 +1,7 @@
 import { Progress } from '../../src/cli/progress.js'
 
 /** How far a bench is, on standard error: lines that stay, and on a terminal one line below them with the elapsed time. */
-interface BenchProgress {
+export interface BenchProgress {
   /** Prints a line that stays. */
   readonly say: (line: string) => void
   /** What is measured now. */

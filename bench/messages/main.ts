@@ -1,16 +1,13 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { packageRoot } from '../../src/config/package-root.js'
+import { join } from 'node:path'
 import { until } from '../../test/support/until.js'
-import { Target } from '../flood/main.js'
+import { Target, measuredColumns } from '../flood/main.js'
 import type { Measured } from '../flood/main.js'
-import { benchArguments } from '../kit/arguments.js'
-import { machineLines, provenance } from '../kit/machine.js'
-import { benchProgress } from '../kit/progress.js'
-import { table } from '../terminal.js'
+import { judged } from '../kit/command.js'
+import { columns } from '../terminal.js'
 
 const HELP = `npm run bench -- --messages [--calls N] [--seconds S] [--rounds N] [--json FILE]
   1,000 calls a minute end at a gateway that tells two receivers of each, one of which is down, and live calls go on beside them:
@@ -38,27 +35,14 @@ interface Row extends Measured {
   readonly missed: readonly string[]
 }
 
-/** Live calls beside calls that end. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
-export async function messagesBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    messages: { type: 'boolean' },
-    calls: { type: 'string', default: '8' },
-    seconds: { type: 'string', default: '30' },
-    rounds: { type: 'string', default: '2' },
-    json: { type: 'string' },
-  })
-  if (typeof values === 'number') return values
-  const [calls, seconds, rounds] = [Number(values.calls), Number(values.seconds), Number(values.rounds)]
-  const whole = (value: number, min: number, max: number): boolean =>
-    Number.isSafeInteger(value) && value >= min && value <= max
-  if (!whole(calls, 1, 100) || !whole(seconds, 5, 600) || !whole(rounds, 1, 20)) {
-    console.error('bench: --calls (1 to 100), --seconds (5 to 600) and --rounds (1 to 20) take whole numbers')
-    return 2
-  }
-  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
-  const { say, show, end } = benchProgress()
-  const rows: Row[] = []
-  try {
+/** Live calls beside calls that end. */
+export const messagesBench = judged(
+  'messages',
+  HELP,
+  {},
+  { calls: [8, 1, 100], seconds: [30, 5, 600], rounds: [2, 1, 20] },
+  async ({ calls, seconds, rounds }, { say, show }) => {
+    const rows: Row[] = []
     for (let round = 0; round < rounds; round++) {
       show('no receiver')
       const control = await measured(calls, seconds, null)
@@ -69,23 +53,21 @@ export async function messagesBench(argv: readonly string[]): Promise<number> {
       for (const { what, framesKept, gapMs } of rows.slice(-2))
         say(`${what}: ${(framesKept * 100).toFixed(1)} %, gap ${gapMs.toFixed(0)} ms`)
     }
-  } finally {
-    end()
-  }
-  for (const line of machineLines(facts)) console.log(line)
-  console.log(
-    `\n${calls} live calls whose agents speak all the time, ${seconds} s a run, 1,000 calls a minute that end`,
-  )
-  for (const line of tableOf(rows)) console.log(line)
-  for (const { missed } of rows) for (const what of missed) console.log(`NOT MET: ${what}`)
-  const file = resolve(
-    values.json ?? join(packageRoot(), 'bench/results', `messages-${facts.at.replace(/[:.]/g, '-')}.json`),
-  )
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify({ version: 1, provenance: facts, calls, seconds, rows }, null, 1)}\n`)
-  console.log(`written: ${file}`)
-  return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
-}
+    const lines = [
+      `\n${calls} live calls whose agents speak all the time, ${seconds} s a run, 1,000 calls a minute that end`,
+      ...columns(
+        rows,
+        ['run', ({ what }) => what],
+        ['ended calls', ({ newCalls }) => newCalls.opened],
+        ['told', ({ told }) => told],
+        ...measuredColumns(),
+        ['RSS MB', ({ rssMb }) => rssMb],
+      ),
+      ...rows.flatMap(({ missed }) => missed.map((what) => `NOT MET: ${what}`)),
+    ]
+    return { ok: rows.every(({ missed }) => missed.length === 0), lines, results: { calls, seconds, rows } }
+  },
+)
 
 interface CountingReceiver {
   readonly url: string
@@ -159,22 +141,4 @@ function missesOf(run: Measured & { readonly told: number }, control: Measured):
     ...(p99MoreMs > WEBHOOK_MORE_MS_MAX ? [`webhooks took ${p99MoreMs.toFixed(0)} ms more at p99`] : []),
     ...(told < newCalls.opened * TOLD_MIN ? [`${told} of ${newCalls.opened} calls were told`] : []),
   ]
-}
-
-function tableOf(rows: readonly Row[]): string[] {
-  return table([
-    ['run', 'ended calls', 'told', 'frames kept', 'gap ms', 'webhooks', 'failed', 'p50 ms', 'p99 ms', 'RSS MB'],
-    ...rows.map(({ what, newCalls, told, framesKept, gapMs, webhooks, rssMb }) => [
-      what,
-      String(newCalls.opened),
-      String(told),
-      `${(framesKept * 100).toFixed(1)} %`,
-      gapMs.toFixed(0),
-      String(webhooks.count),
-      String(webhooks.failed),
-      webhooks.p50Ms.toFixed(1),
-      webhooks.p99Ms.toFixed(1),
-      String(rssMb),
-    ]),
-  ])
 }

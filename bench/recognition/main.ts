@@ -17,7 +17,7 @@ import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { RECOGNISER_RATE_HZ, type DigitCheck } from '../../src/speech/speech-protocol.js'
-import { benchArguments } from '../kit/arguments.js'
+import { type Options, WrongOption, command, oneOf } from '../kit/command.js'
 import { benchProgress } from '../kit/progress.js'
 import { materialFolder, missingMaterial, readVoice } from '../material.js'
 import { CODINGS, atLevel, resampled, throughLine } from '../vad/corpus.js'
@@ -82,21 +82,17 @@ interface Said {
   readonly pcm: Int16Array
 }
 
-/** @returns 0, 1 when the recordings are not installed, 2 for wrong options */
-export async function recognitionBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    recognition: { type: 'boolean' },
-    oh: { type: 'boolean', default: false },
-    coding: { type: 'string', default: 'pcmu' },
-    quick: { type: 'boolean', default: false },
-    voices: { type: 'string', multiple: true, default: [] },
-  })
-  if (typeof values === 'number') return values
-  const coding = CODINGS.find((one) => one === values.coding)
-  if (coding === undefined) {
-    console.error(`bench: --coding takes ${CODINGS.join(', ')}, not ${values.coding}`)
-    return 2
-  }
+const OPTIONS = {
+  recognition: { type: 'boolean' },
+  oh: { type: 'boolean', default: false },
+  coding: { type: 'string', default: 'pcmu' },
+  quick: { type: 'boolean', default: false },
+  voices: { type: 'string', multiple: true, default: [] },
+} satisfies Options
+
+/** Its exit code is 1 when the recordings are not installed. */
+export const recognitionBench = command(HELP, OPTIONS, {}, async (values) => {
+  const coding = oneOf('--coding', values.coding, CODINGS)
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) {
     console.error(`bench: apt-get install --no-install-recommends ${missing}`)
@@ -112,10 +108,8 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
   if (values.quick) said.splice(0, Infinity, ...said.filter(({ line }) => line === 'recorded'))
   const others = values.oh || values.quick ? [] : [...FOREIGN.map(materialFolder), ...values.voices]
   const read = await Promise.all(others.map((folder) => sentencesOf(folder, coding))).catch((error: unknown) => {
-    console.error(`bench: ${messageOf(error)}`)
-    return null
+    throw new WrongOption(messageOf(error))
   })
-  if (read === null) return 2
   const sentences = shuffled(read.flat(), random)
   const pool = new SpeechPool()
   const { show, end } = benchProgress()
@@ -150,7 +144,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
     await pool.close()
   }
   return 0
-}
+})
 
 function numbersOf(count: number, oh: boolean, random: () => number): string[] {
   return Array.from({ length: count }, (_, i) => {

@@ -2,6 +2,7 @@ import { allCallsOn } from '../../src/backends/split.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import { CallRegistry } from '../../src/workers/call-registry.js'
 import { loadMediaAssets } from '../../src/workers/media-assets.js'
+import { MediaPool } from '../../src/workers/media-pool.js'
 import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { optionsFromEnvironment } from '../kit/process.js'
@@ -44,6 +45,7 @@ const settings: Record<string, string> = cascade
     : {}
 if (production && !cascade && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options)
+const assets = await loadMediaAssets()
 const calls = new CallRegistry({
   agents: new Map([
     [
@@ -61,13 +63,20 @@ const calls = new CallRegistry({
     ],
   ]),
   defaultAgent: 'bench',
-  workers: options.workers,
+  openPool: (pooled) =>
+    new MediaPool({
+      ...pooled,
+      workers: options.workers,
+      workerData: {
+        assets,
+        env: {},
+        backends: backendSettings(loadConfig(settings, null)),
+        phrasesFolder: null,
+        memoryMb: WORKER_MEMORY_BASE_MB + options.calls * WORKER_MEMORY_CALL_MB,
+      },
+    }),
   maxCalls: options.calls,
-  workerMemoryMb: WORKER_MEMORY_BASE_MB + options.calls * WORKER_MEMORY_CALL_MB,
-  assets: await loadMediaAssets(),
-  // Read by realtime-backend.js in the workers.
   env: {},
-  backends: backendSettings(loadConfig(settings, null)),
   speech: null,
   carrier: null,
   humanCalls: new HumanCalls({ perNumberPerMinute: 0, fallbacksPerMinute: 0 }),

@@ -10,7 +10,7 @@ import { newHistogram, percentilesMs, percentilesOf, recordMs } from '../kit/his
 import type { Percentiles } from '../kit/histogram.js'
 import { closeWebhooks } from '../generator/opening.js'
 import type { CascadeUrls, FromTurnsGateway, ToTurnsGateway, TurnsGatewayOptions } from './gateway.js'
-import { END_OF_SPEECH_MS, WARM_TURNS, cpuOf, figure, voice } from './share.js'
+import { END_OF_SPEECH_MS, WARM_TURNS, cpuOf, figure, nth, voice } from './share.js'
 import { TurnCaller } from './turn-caller.js'
 
 /** What the services take: a recogniser's final text, a model's first token, a voice's first byte. */
@@ -21,7 +21,6 @@ const SAID = 'Where is my order?'
 const ANSWER = 'It is on its way to you.'
 /** More turns than a run has. */
 const TURNS_MAX = 20_000
-const SESSION_WAIT_MS = 5000
 const PEER = join(packageRoot(), 'bench/peers/livekit-cascade.mjs')
 
 /**
@@ -100,7 +99,7 @@ export async function measureCascade(
       const caller = new TurnCaller(speech)
       await caller.open(port, subject === 'livekit' ? null : `HD_${String(i + 1).padStart(12, '0')}`)
       // One after the other: the session that appears now is this call's.
-      pairs.push({ caller, ends: await endsOf(stt, i) })
+      pairs.push({ caller, ends: (await nth(stt.sessions, i)).endsAtMs })
     }
     cpuMs = await cpuOf(server.pid, options)
   } finally {
@@ -155,14 +154,4 @@ export function figuresOf(
     whole: percentilesOf(fromEnd),
     wait: percentilesMs(wait),
   }
-}
-
-/** When the turns of the `index`-th connection ended; grows. */
-async function endsOf(stt: DeepgramDouble, index: number): Promise<readonly number[]> {
-  for (let waitedMs = 0; waitedMs < SESSION_WAIT_MS; waitedMs += 5) {
-    const session = stt.sessions[index]
-    if (session !== undefined) return session.endsAtMs
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-  throw new Error('a call connected no recogniser')
 }

@@ -1,9 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
-import { packageRoot } from '../../src/config/package-root.js'
-import { benchArguments } from '../kit/arguments.js'
-import { machineLines, provenance } from '../kit/machine.js'
-import { benchProgress } from '../kit/progress.js'
+import { judged } from '../kit/command.js'
 import { type CascadeSubject, STAGE_MS, hasLiveKit, measureCascade } from './cascade.js'
 import type { CascadeResult } from './cascade.js'
 import { figure, measureShare, messagesOf } from './share.js'
@@ -28,26 +23,10 @@ const WHOLE_P50_MS_MAX = 650
 /** Processor time of a cascade's calls, in those of the same callers on a realtime model with its defaults. */
 const CASCADE_COST_MAX = 1.3
 
-/** Caller stops to first sound, and takeovers. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
-export async function turnsBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    turns: { type: 'boolean' },
-    calls: { type: 'string', default: '20' },
-    seconds: { type: 'string', default: '40' },
-    takeovers: { type: 'string', default: '200' },
-    json: { type: 'string' },
-  })
-  if (typeof values === 'number') return values
-  const [calls, seconds, takeovers] = [Number(values.calls), Number(values.seconds), Number(values.takeovers)]
-  if (
-    ![calls, seconds, takeovers].every((value) => Number.isSafeInteger(value) && value > 0 && value <= 10_000) ||
-    calls > 200
-  ) {
-    console.error('bench: --calls (to 200), --seconds and --takeovers take whole numbers above 0')
-    return 2
-  }
-  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
-  const { say, show, end } = benchProgress()
+const WHOLES = { calls: [20, 1, 200], seconds: [40, 1, 10_000], takeovers: [200, 1, 10_000] } as const
+
+/** Caller stops to first sound, and takeovers. */
+export const turnsBench = judged('turns', HELP, {}, WHOLES, async ({ calls, seconds, takeovers }, { say, show }) => {
   const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs' | 'streamSilence'>[] = [
     { turns: 'gateway', messageMs: null, streamSilence: false },
     { turns: 'server_vad', messageMs: null, streamSilence: false },
@@ -76,7 +55,6 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
   say('takeovers:')
   show(`${takeovers} takeovers`)
   const taken = await measureTakeovers({ takeovers, calls: Math.min(10, calls) }, say)
-  end()
   const checks = [
     ...shares.map((share) => ({
       what: `gateway's share of caller-stops-to-first-sound, turns by ${share.turns}, ${messagesOf(share)}: p99 under ${SHARE_P99_MS_MAX} ms`,
@@ -111,16 +89,9 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
       met: taken.samplesWrong === 0 && taken.audioLostMs === 0 && taken.samplesChecked > 0,
     },
   ]
-  for (const line of machineLines(facts)) console.log(line)
-  for (const { what, got, met } of checks) console.log(`${met ? 'met    ' : 'NOT MET'} ${what}: ${got}`)
-  const file = resolve(
-    values.json ?? join(packageRoot(), 'bench/results', `turns-${facts.at.replace(/[:.]/g, '-')}.json`),
-  )
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(
-    file,
-    `${JSON.stringify({ version: 1, provenance: facts, shares, cascades, takeovers: taken, checks }, null, 1)}\n`,
-  )
-  console.log(`written: ${file}`)
-  return checks.every(({ met }) => met) ? 0 : 1
-}
+  return {
+    ok: checks.every(({ met }) => met),
+    lines: checks.map(({ what, got, met }) => `${met ? 'met    ' : 'NOT MET'} ${what}: ${got}`),
+    results: { shares, cascades, takeovers: taken, checks },
+  }
+})

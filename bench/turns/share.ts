@@ -77,7 +77,7 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
       const caller = new TurnCaller(speech)
       // One after the other: the session that appears now is this call's.
       await caller.open(port, `HD_${String(i + 1).padStart(12, '0')}`)
-      pairs.push({ caller, session: await sessionOf(service, i) })
+      pairs.push({ caller, session: await nth(service.sessions, i) })
     }
     const count = (times: number): void => {
       for (const { session } of pairs) {
@@ -171,9 +171,10 @@ export async function voice(): Promise<Int16Array> {
   return pcm.slice(first * frame, (last + 1) * frame)
 }
 
-async function sessionOf(service: KnownService, index: number): Promise<KnownSession> {
+/** The session of a call, when it is there. */
+export async function nth<Session>(sessions: readonly Session[], index: number): Promise<Session> {
   for (let waitedMs = 0; waitedMs < SESSION_WAIT_MS; waitedMs += 5) {
-    const session = service.sessions[index]
+    const session = sessions[index]
     if (session !== undefined) return session
     await new Promise((resolve) => setTimeout(resolve, 5))
   }

@@ -134,12 +134,15 @@ class TakeoverCall {
   async run(): Promise<{ gapMs: number; soundMs: number; wrong: number; checked: number; lost: number } | null> {
     const beganMs = machineMs()
     let cutMs = NaN
+    let askedMs = NaN
     let dueMs = beganMs
-    let [speaking, asked] = [false, false]
+    let speaking = false
     const sounds: number[] = []
     this.#recorder.onAudio = () => sounds.push(machineMs())
     while (machineMs() - beganMs < TAKEOVER_MS_MAX) {
-      const atMs = machineMs() - beganMs
+      // Of the audio: after this process has stood still, frames come late and all of them belong to the question.
+      const atMs = (this.#said.length / FRAME) * FRAME_MS
+      const asked = !Number.isNaN(askedMs)
       this.#frame()
       if (!speaking && !asked && atMs >= 100) {
         speaking = true
@@ -148,8 +151,8 @@ class TakeoverCall {
         this.#backend.speechStart(machineMs() - 40)
       } else if (speaking && atMs >= 100 + UTTERANCE_MS) {
         speaking = false
-        asked = true
-        this.#backend.speechEnd(machineMs())
+        askedMs = machineMs()
+        this.#backend.speechEnd(askedMs)
       }
       if (Number.isNaN(cutMs) && atMs >= this.#cutAtMs) {
         cutMs = machineMs()
@@ -170,16 +173,12 @@ class TakeoverCall {
     await this.#backend.close('the bench is over')
     if (failover === undefined || soundAtMs === undefined) return null
     // Where the caller still spoke, they wait from their own end on.
-    const waitFromMs = Math.max(cutMs, this.#askedAtMs(beganMs))
+    const waitFromMs = Math.max(cutMs, askedMs)
     return { gapMs: failover.gapMs, soundMs: soundAtMs - waitFromMs, lost: this.#backend.stats.lostSamples, ...told }
   }
 
   get #failover() {
     return this.#recorder.all('failover')[0]
-  }
-
-  #askedAtMs(beganMs: number): number {
-    return beganMs + 100 + UTTERANCE_MS
   }
 
   #frame(): void {

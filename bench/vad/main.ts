@@ -4,7 +4,7 @@ import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
-import { benchArguments } from '../kit/arguments.js'
+import { type Options, command } from '../kit/command.js'
 import { makeCalls, speakUtterances } from './corpus.js'
 import { type Floor, measureFloor, PLAIN } from './floor.js'
 import { type NobodyRow, measureNobody } from './nobody.js'
@@ -147,20 +147,20 @@ async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
   return best
 }
 
+const OPTIONS = {
+  quick: { type: 'boolean' },
+  validation: { type: 'boolean' },
+  nobody: { type: 'boolean' },
+  floor: { type: 'boolean' },
+  waiting: { type: 'boolean' },
+  plain: { type: 'boolean' },
+  vad: { type: 'boolean' },
+  voices: { type: 'string' },
+  json: { type: 'string' },
+} satisfies Options
+
 /** `npm run bench -- --vad`: the tables of callers in noise and of sounds without one, or what its options say. */
-export async function vadBench(argv: readonly string[]): Promise<number> {
-  const values = benchArguments(argv, HELP, {
-    quick: { type: 'boolean' },
-    validation: { type: 'boolean' },
-    nobody: { type: 'boolean' },
-    floor: { type: 'boolean' },
-    waiting: { type: 'boolean' },
-    plain: { type: 'boolean' },
-    vad: { type: 'boolean' },
-    voices: { type: 'string' },
-    json: { type: 'string' },
-  })
-  if (typeof values === 'number') return values
+export const vadBench = command(HELP, OPTIONS, {}, async (values) => {
   const vadBank = await loadVoiceDetectors()
   const quick = values.quick === true
   if (values.nobody === true) {
@@ -205,6 +205,6 @@ export async function vadBench(argv: readonly string[]): Promise<number> {
     console.log(`\n${nobodyTable(rows)}`)
   }
   return 0
-}
+})
 
 if (!process.argv.includes('--vad')) process.exitCode = await vadBench(process.argv.slice(2))

@@ -36,23 +36,11 @@ export interface WaitingRow {
   readonly onsetP90Ms: number
 }
 
-interface WaitingOptions {
-  /** @defaultValue `SNRS_DB` */
-  readonly snrsDb?: readonly number[]
-  /** @defaultValue `WAITED_MS` */
-  readonly waitsMs?: readonly number[]
-  /** Of what each of them says, only every n-th is measured. @defaultValue 1 */
-  readonly everyNth?: number
-}
-
 /**
  * Recorded people whose first words come after some seconds of noise alone, as of anybody who listens to a greeting.
  * @throws Error when Debian's recordings are not installed
  */
-export async function measureWaiting(
-  vadBank: VadBank,
-  { snrsDb = SNRS_DB, waitsMs = WAITED_MS, everyNth = 1 }: WaitingOptions = {},
-): Promise<readonly WaitingRow[]> {
+export async function measureWaiting(vadBank: VadBank): Promise<readonly WaitingRow[]> {
   const [album] = JUDGING_ALBUMS
   const missing = missingForWaiting()
   if (missing !== null || album === undefined) throw new Error(`apt-get install --no-install-recommends ${missing}`)
@@ -75,13 +63,12 @@ export async function measureWaiting(
       ['crowds', crowds],
     ] as const)
       for (const noise of NOISES)
-        for (const snrDb of snrsDb)
-          for (const waitedMs of waitsMs) {
+        for (const snrDb of SNRS_DB)
+          for (const waitedMs of WAITED_MS) {
             const onsetsMs = people.flatMap((said, p) => {
               const crowd = people.filter((_, other) => other !== p).flat()
               const material: Utterances = { rateHz, split: 'heldOut', voices: crowd, pieces }
               return said.flatMap((voice, i) => {
-                if (i % everyNth !== 0) return []
                 const ms = msOf(voice, rateHz)
                 const seed = p * said.length + i + 1
                 const sound = noiseOf(noise, { rateHz, ms: ms + waitedMs + AFTER_MS, seed }, material)
@@ -106,7 +93,7 @@ export async function measureWaiting(
 }
 
 /** What `apt-get install` needs for `measureWaiting`, or null. */
-export function missingForWaiting(): string | null {
+function missingForWaiting(): string | null {
   const missing = [
     missingMaterial(...SPEAKERS),
     missingAlbums(...JUDGING_ALBUMS),

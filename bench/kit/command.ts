@@ -1,0 +1,132 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { packageRoot } from '../../src/config/package-root.js'
+import { messageOf } from '../../src/core/errors.js'
+import { machineLines, provenance, type Provenance } from './machine.js'
+import { benchProgress, type BenchProgress } from './progress.js'
+
+export type Options = NonNullable<ParseArgsConfig['options']>
+/** Options that take a whole number: what it is where the option is not given, and its bounds. */
+type Wholes = Readonly<Record<string, readonly [fallback: number | null, min: number, max: number]>>
+type Values<O extends Options, W extends Wholes> = ReturnType<typeof parseArgs<{ options: O }>>['values'] & {
+  readonly [K in keyof W]: W[K][0] extends null ? number | null : number
+}
+
+/** Options that are wrong; the message says which, what it held and what is allowed. */
+export class WrongOption extends Error {}
+
+/** @returns null where help is asked for. @throws WrongOption */
+export function parsed<const O extends Options, const W extends Wholes>(
+  argv: readonly string[],
+  options: O,
+  wholes: W,
+): Values<O, W> | null {
+  const numbers = Object.fromEntries(Object.keys(wholes).map((name) => [name, { type: 'string' } as const]))
+  let values: Readonly<Record<string, unknown>>
+  try {
+    const help = { type: 'boolean', short: 'h' } as const
+    values = parseArgs({ args: [...argv], options: { ...options, ...numbers, help } }).values
+  } catch (thrown) {
+    throw new WrongOption(messageOf(thrown))
+  }
+  if (values['help'] === true) return null
+  const given = Object.entries(wholes).map(([name, [fallback, min, max]]) => [
+    name,
+    whole(`--${name}`, values[name] as string | undefined, fallback, min, max),
+  ])
+  return { ...values, ...Object.fromEntries(given) } as Values<O, W>
+}
+
+function whole(name: string, text: string | undefined, fallback: number | null, min: number, max: number) {
+  if (text === undefined) return fallback
+  const value = Number(text)
+  if (!/^\d{1,7}$/.test(text) || value < min || value > max)
+    throw new WrongOption(`${name} is '${text}'; allowed is a whole number from ${min} to ${max}`)
+  return value
+}
+
+/** @throws WrongOption */
+export function oneOf<T extends string>(name: string, text: string, allowed: readonly T[]): T {
+  const found = allowed.find((value) => value === text)
+  if (found === undefined) throw new WrongOption(`${name} is '${text}'; allowed: ${allowed.join(', ')}`)
+  return found
+}
+
+/** @param run  null: help is asked for. @returns its exit code; 2 for wrong options */
+export async function exitCodeOf(help: string, run: () => Promise<number | null>): Promise<number> {
+  try {
+    const code = await run()
+    if (code === null) console.log(help)
+    return code ?? 0
+  } catch (thrown) {
+    if (!(thrown instanceof WrongOption)) throw thrown
+    console.error(`bench: ${thrown.message}`)
+    return 2
+  }
+}
+
+/** A bench with options of its own. @returns what runs it: its exit code is that of `run`, 2 for wrong options */
+export function command<const O extends Options, const W extends Wholes>(
+  help: string,
+  options: O,
+  wholes: W,
+  run: (values: Values<O, W>, argv: readonly string[]) => Promise<number>,
+): (argv: readonly string[]) => Promise<number> {
+  return (argv) =>
+    exitCodeOf(help, async () => {
+      const values = parsed(argv, options, wholes)
+      return values === null ? null : run(values, argv)
+    })
+}
+
+/** What a bench with targets has measured. */
+interface Judged {
+  /** All targets were met. */
+  readonly ok: boolean
+  /** The report, below the machine's lines. */
+  readonly lines: readonly string[]
+  /** What is written as JSON. */
+  readonly results: object
+}
+
+/** A bench with targets, which takes `--NAME` and `--json`. @returns as of `command`: 0 when all targets were met, else 1 */
+export function judged<const O extends Options, const W extends Wholes>(
+  name: string,
+  help: string,
+  options: O,
+  wholes: W,
+  measure: (values: Values<O, W>, progress: Omit<BenchProgress, 'end'>) => Promise<Judged>,
+): (argv: readonly string[]) => Promise<number> {
+  const own = { [name]: { type: 'boolean' }, json: { type: 'string' } } as const
+  return command(help, { ...own, ...options }, wholes, async (values, argv) => {
+    const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
+    const progress = benchProgress()
+    const { ok, lines, results } = await measure(values, progress).finally(() => progress.end())
+    for (const line of [...machineLines(facts), ...lines]) console.log(line)
+    const { json } = values as { readonly json?: string }
+    writeReport(
+      json,
+      `${name}-`,
+      'json',
+      facts,
+      `${JSON.stringify({ version: 1, provenance: facts, ...results }, null, 1)}\n`,
+    )
+    return ok ? 0 : 1
+  })
+}
+
+/** @param path  undefined: in bench/results/, named by the time of the run */
+export function writeReport(
+  path: string | undefined,
+  prefix: string,
+  ending: string,
+  { at }: Provenance,
+  text: string,
+): void {
+  const usual = join(packageRoot(), 'bench/results', `${prefix}${at.replace(/[:.]/g, '-')}.${ending}`)
+  const file = resolve(path ?? usual)
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, text)
+  console.log(`written: ${file}`)
+}
