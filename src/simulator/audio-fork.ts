@@ -5,9 +5,10 @@
  * code that the carrier's module is built on.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { type IncomingMessage, request as requestTcp } from 'node:http'
+import { request as requestTls } from 'node:https'
+import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
-import { connect as connectTls } from 'node:tls'
 import * as ws from 'ws'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
@@ -44,26 +45,33 @@ interface AudioForkEvents {
   onClosed?(closed: ForkClosed): void
 }
 
-/** Counts of one media socket. */
-interface ForkCounters {
-  messagesSent: number
-  bytesSent: number
-  messagesReceived: number
-  bytesReceived: number
-  textsReceived: number
-  kills: number
-  marksPlayed: number
-  marksCleared: number
-  /** Texts that are not JSON, and JSON objects without a type. */
-  textsUnknown: number
-  pings: number
+/** The connection under a fork. */
+interface ForkConnection {
+  /** True while what was sent has not left. */
+  readonly isFull: boolean
+  /** Receives from now on. Once. */
+  listen(events: ForkConnectionEvents): void
+  send(payload: Buffer, isBinary: boolean): void
+  /** Ends it with a close frame without a reason, and without waiting for the other side. */
+  close(code: number): void
+  /** Ends it without a close frame. */
+  abort(): void
 }
+
+interface ForkConnectionEvents {
+  readonly onMessage: (data: Buffer, isBinary: boolean) => void
+  readonly onPing: () => void
+  readonly onClosed: (closed: ForkClosed) => void
+}
+
+/** Opens the connection of a fork. @throws HandshakeRefused if the only attempt fails */
+export type ConnectFork = (options: HandshakeOptions) => Promise<ForkConnection>
 
 export class AudioFork {
   readonly playout = new PlayoutQueue()
   readonly buffer: ForkBuffer
-  readonly requestText: string
-  readonly counters: ForkCounters = {
+  /** Counts of one media socket. */
+  readonly counters = {
     messagesSent: 0,
     bytesSent: 0,
     messagesReceived: 0,
@@ -72,11 +80,11 @@ export class AudioFork {
     kills: 0,
     marksPlayed: 0,
     marksCleared: 0,
+    /** Texts that are not JSON, and JSON objects without a type. */
     textsUnknown: 0,
     pings: 0,
   }
-  readonly #socket: Socket
-  readonly #parser: Writable
+  readonly #connection: ForkConnection
   readonly #options: AudioForkOptions
   readonly #events: AudioForkEvents
   #closed: ForkClosed | null = null
@@ -89,44 +97,25 @@ export class AudioFork {
    * Opens a media socket and sends the first text.
    * @throws HandshakeRefused if the only attempt fails
    */
-  static async connect(options: AudioForkOptions, events: AudioForkEvents = {}): Promise<AudioFork> {
-    return new AudioFork(await openMediaSocket(options), options, events)
+  static async connect(
+    options: AudioForkOptions,
+    events: AudioForkEvents = {},
+    connect: ConnectFork = openMediaSocket,
+  ): Promise<AudioFork> {
+    return new AudioFork(await connect(options), options, events)
   }
 
-  private constructor(opened: OpenedSocket, options: AudioForkOptions, events: AudioForkEvents) {
-    this.#socket = opened.socket
+  private constructor(connection: ForkConnection, options: AudioForkOptions, events: AudioForkEvents) {
+    this.#connection = connection
     this.#options = options
     this.#events = events
-    this.requestText = opened.requestText
     this.buffer = new ForkBuffer({ sampleRateHz: options.sampleRateHz, channels: options.channels })
-    this.#parser = frameParser({
-      onMessage: (data, isBinary) => {
-        this.#onMessage(data, isBinary)
-      },
-      onPing: (data) => {
-        this.counters.pings++
-        this.#write(OPCODE.pong, Buffer.from(data))
-      },
-      onPong: () => undefined,
-      onClose: (code, reason) => {
-        this.#onServerClose(code, reason)
-      },
-      onError: () => {
-        this.#end({ by: 'network', code: null, reason: 'a frame of the gateway could not be read' })
-      },
-    })
-    this.#socket.on('data', (chunk: Buffer) => {
-      this.#parser.write(chunk)
-    })
-    this.#socket.on('error', () => {
-      this.#end({ by: 'network', code: null, reason: 'the connection broke' })
-    })
-    this.#socket.on('close', () => {
-      this.#end({ by: 'network', code: null, reason: 'the connection ended without a close frame' })
-    })
     if ((options.framesBeforeFirstText ?? 0) === 0) this.#sendFirstText()
-    if (opened.head.length > 0) this.#parser.write(opened.head)
-    this.#socket.resume()
+    connection.listen({
+      onMessage: (data, isBinary) => this.#onMessage(data, isBinary),
+      onPing: () => this.counters.pings++,
+      onClosed: (closed) => this.#end(closed),
+    })
   }
 
   /** How the socket ended; null while it is open. */
@@ -145,12 +134,12 @@ export class AudioFork {
   /** Sends all buffered audio as one message if the socket can be written to. */
   flush(nowMs: number): void {
     if (this.#closed !== null || nowMs < this.#stalledUntilMs) return
-    if (this.#framesWaiting < (this.#options.coalesceFrames ?? 1) || this.#socket.writableNeedDrain) return
+    if (this.#framesWaiting < (this.#options.coalesceFrames ?? 1) || this.#connection.isFull) return
     const message = this.buffer.take()
     this.#framesWaiting = 0
     if (message !== null) {
       this.counters.bytesSent += message.length
-      this.#send(OPCODE.binary, message)
+      this.#send(message, true)
     }
     if (!this.#firstTextSent && this.#framesCaptured >= (this.#options.framesBeforeFirstText ?? 0))
       this.#sendFirstText()
@@ -173,21 +162,20 @@ export class AudioFork {
 
   /** A text from the carrier, such as the DTMF message that another build of the module sends. */
   sendText(text: string): void {
-    this.#send(OPCODE.text, Buffer.from(text))
+    this.#send(Buffer.from(text), false)
   }
 
   /** Ends the stream as the module does: final text, close 1000 without a reason, and FIN without waiting. */
   close(finalText?: string): void {
     if (this.#closed !== null) return
     if (finalText !== undefined) this.sendText(finalText)
-    this.#sendClose(1000)
-    this.#socket.end()
+    this.#connection.close(1000)
     this.#end({ by: 'carrier', code: 1000, reason: '' })
   }
 
   /** The leg is lost: resets the connection without a close frame. */
   abort(): void {
-    resetConnection(this.#socket)
+    this.#connection.abort()
     this.#end({ by: 'carrier', code: null, reason: 'abrupt loss' })
   }
 
@@ -238,41 +226,89 @@ export class AudioFork {
     this.sendText(JSON.stringify({ type: 'mark', data: { name, event } }))
   }
 
-  #onServerClose(code: number, reason: string): void {
-    if (this.#closed !== null) return
-    // The lineage echoes the code without the reason.
-    this.#sendClose(code)
-    this.#socket.end()
-    this.#end({ by: 'gateway', code: code === 1005 ? null : code, reason })
-  }
-
-  #sendClose(code: number): void {
-    const payload = Buffer.alloc(code === 1005 ? 0 : 2)
-    if (payload.length > 0) payload.writeUInt16BE(code)
-    this.#write(OPCODE.close, payload)
-  }
-
-  #send(opcode: number, payload: Buffer): void {
+  #send(payload: Buffer, isBinary: boolean): void {
     if (this.#closed !== null) return
     this.counters.messagesSent++
-    this.#write(opcode, payload)
-  }
-
-  #write(opcode: number, payload: Buffer): void {
-    if (this.#socket.destroyed || this.#socket.writableEnded) return
-    this.#socket.cork()
-    for (const part of clientFrame(opcode, payload)) this.#socket.write(part)
-    this.#socket.uncork()
+    this.#connection.send(payload, isBinary)
   }
 
   #end(closed: ForkClosed): void {
     if (this.#closed !== null) return
     this.#closed = closed
-    // Without this, a peer that never closes its half would keep the connection and the process alive.
+    this.#events.onClosed?.(closed)
+  }
+}
+
+/** A WebSocket as the carrier's module has it. */
+class MediaWebSocket implements ForkConnection {
+  readonly #socket: Socket
+  readonly #head: Buffer
+
+  /** @param head  bytes that came after the response head */
+  constructor(socket: Socket, head: Buffer) {
+    this.#socket = socket
+    this.#head = head
+  }
+
+  get isFull(): boolean {
+    return this.#socket.writableNeedDrain
+  }
+
+  listen({ onMessage, onPing, onClosed }: ForkConnectionEvents): void {
+    const lost = (reason: string): void => {
+      this.#letGo()
+      onClosed({ by: 'network', code: null, reason })
+    }
+    const limits = { isServer: false, maxPayload: MESSAGE_BYTES_MAX, maxFragments: FRAGMENTS_MAX }
+    const receiver = new framing.Receiver(limits)
+    receiver.on('message', onMessage)
+    receiver.on('ping', (data: Buffer) => {
+      onPing()
+      this.#write(OPCODE.pong, Buffer.from(data))
+    })
+    // The server's close frame; 1005 where it has no code. The lineage echoes the code without the reason.
+    receiver.on('conclude', (code: number, reason: Buffer) => {
+      this.close(code)
+      onClosed({ by: 'gateway', code: code === 1005 ? null : code, reason: reason.toString('utf8') })
+    })
+    receiver.on('error', () => lost('a frame of the gateway could not be read'))
+    this.#socket.on('data', (chunk: Buffer) => receiver.write(chunk))
+    this.#socket.on('error', () => lost('the connection broke'))
+    this.#socket.on('close', () => lost('the connection ended without a close frame'))
+    if (this.#head.length > 0) receiver.write(this.#head)
+    this.#socket.resume()
+  }
+
+  send(payload: Buffer, isBinary: boolean): void {
+    this.#write(isBinary ? OPCODE.binary : OPCODE.text, payload)
+  }
+
+  close(code: number): void {
+    const payload = Buffer.alloc(code === 1005 ? 0 : 2)
+    if (payload.length > 0) payload.writeUInt16BE(code)
+    this.#write(OPCODE.close, payload)
+    this.#socket.end()
+    this.#letGo()
+  }
+
+  abort(): void {
+    resetConnection(this.#socket)
+  }
+
+  #write(opcode: number, payload: Buffer): void {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return
+    this.#socket.cork()
+    // One whole, masked, unfragmented frame; `payload` is overwritten by its mask.
+    const frame = framing.Sender.frame(payload, { fin: true, mask: true, opcode, readOnly: false })
+    for (const part of frame) this.#socket.write(part)
+    this.#socket.uncork()
+  }
+
+  /** Without this, a peer that never closes its half would keep the connection and the process alive. */
+  #letGo(): void {
     this.#socket.setTimeout(2000, () => {
       this.#socket.destroy()
     })
-    this.#events.onClosed?.(closed)
   }
 }
 
@@ -295,41 +331,6 @@ const OPCODE = { text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as c
 /** The lineage takes messages of any size; the bound here is ten minutes of audio in one message. */
 const MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 const FRAGMENTS_MAX = 64 * 1024
-
-/** One whole, masked, unfragmented client frame; `payload` is overwritten by its mask. */
-function clientFrame(opcode: number, payload: Buffer): Buffer[] {
-  return framing.Sender.frame(payload, { fin: true, mask: true, opcode, readOnly: false })
-}
-
-interface FrameHandlers {
-  onMessage(data: Buffer, isBinary: boolean): void
-  onPing(data: Buffer): void
-  onPong(data: Buffer): void
-  /** The server's close frame; 1005 when it carried no code. */
-  onClose(code: number, reason: string): void
-  onError(error: Error): void
-}
-
-/** A parser of server frames: write the socket's bytes into it. */
-function frameParser(handlers: FrameHandlers): Writable {
-  const receiver = new framing.Receiver({ isServer: false, maxPayload: MESSAGE_BYTES_MAX, maxFragments: FRAGMENTS_MAX })
-  receiver.on('message', (data: Buffer, isBinary: boolean) => {
-    handlers.onMessage(data, isBinary)
-  })
-  receiver.on('ping', (data: Buffer) => {
-    handlers.onPing(data)
-  })
-  receiver.on('pong', (data: Buffer) => {
-    handlers.onPong(data)
-  })
-  receiver.on('conclude', (code: number, reason: Buffer) => {
-    handlers.onClose(code, reason.toString('utf8'))
-  })
-  receiver.on('error', (error: Error) => {
-    handlers.onError(error)
-  })
-  return receiver
-}
 
 /** Length of audio that the fork module buffers while its socket cannot be written to. */
 const BUFFER_S = 2
@@ -354,6 +355,11 @@ export class ForkBuffer {
 
   /** Appends `samples` as s16le. */
   write(samples: Int16Array): void {
+    if (this.#filledBytes + samples.byteLength <= this.#bytes.length) {
+      this.#bytes.set(new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength), this.#filledBytes)
+      this.#filledBytes += samples.byteLength
+      return
+    }
     for (const sample of samples) {
       if (this.#filledBytes + BYTES_PER_SAMPLE > this.#bytes.length) {
         this.bytesDropped += this.#filledBytes
@@ -437,13 +443,6 @@ interface HandshakeOptions {
   readonly verifyTls?: boolean
 }
 
-interface OpenedSocket {
-  readonly socket: Socket
-  /** Bytes that came after the response head. */
-  readonly head: Buffer
-  readonly requestText: string
-}
-
 /** The upgrade was refused or not answered. `status` is null if there was no HTTP answer. */
 export class HandshakeRefused extends Error {
   readonly status: number | null
@@ -456,41 +455,37 @@ export class HandshakeRefused extends Error {
 }
 
 /**
- * The upgrade request as libwebsockets 4.1 writes it for the fork module: these headers, this order, no others, no
+ * The headers of the upgrade as libwebsockets 4.1 writes them for the fork module: these, in this order, no others, no
  * extensions, and no port in Host.
  */
-function handshakeRequest(url: URL, key: string, options: HandshakeOptions): string {
-  const auth = options.basicAuth
-  const lines = [
-    `GET ${url.pathname}${url.search} HTTP/1.1`,
-    'Pragma: no-cache',
-    'Cache-Control: no-cache',
-    `Host: ${url.hostname}`,
-    `Origin: http${url.protocol === 'wss:' ? 's' : ''}://${url.hostname}`,
-    'Upgrade: websocket',
-    'Connection: Upgrade',
-    `Sec-WebSocket-Key: ${key}`,
-    `Sec-WebSocket-Protocol: ${options.subprotocol ?? SUBPROTOCOL}`,
-    'Sec-WebSocket-Version: 13',
+function handshakeHeaders(url: URL, key: string, { subprotocol = SUBPROTOCOL, basicAuth }: HandshakeOptions): string[] {
+  const headers = [
+    ...['Pragma', 'no-cache'],
+    ...['Cache-Control', 'no-cache'],
+    ...['Host', url.hostname],
+    ...['Origin', `http${url.protocol === 'wss:' ? 's' : ''}://${url.hostname}`],
+    ...['Upgrade', 'websocket'],
+    ...['Connection', 'Upgrade'],
+    ...['Sec-WebSocket-Key', key],
+    ...['Sec-WebSocket-Protocol', subprotocol],
+    ...['Sec-WebSocket-Version', '13'],
   ]
-  if (auth) lines.push(`authorization: Basic ${Buffer.from(`${auth.user}:${auth.password}`).toString('base64')}`)
-  return `${lines.join('\r\n')}\r\n\r\n`
+  if (basicAuth === undefined) return headers
+  const credentials = Buffer.from(`${basicAuth.user}:${basicAuth.password}`).toString('base64')
+  return [...headers, 'authorization', `Basic ${credentials}`]
 }
 
 /**
  * Opens the media socket. There is one attempt, because the lineage never repeats a handshake.
  * @throws HandshakeRefused if the answer is not an upgrade, names another subprotocol or has the wrong accept key
  */
-async function openMediaSocket(options: HandshakeOptions): Promise<OpenedSocket> {
+async function openMediaSocket(options: HandshakeOptions): Promise<ForkConnection> {
   const url = parseMediaUrl(options.url)
   const key = randomBytes(16).toString('base64')
-  const requestText = handshakeRequest(url, key, options)
-  const socket = await connectSocket(url, options)
+  const { answer, socket, head } = await upgraded(url, handshakeHeaders(url, key, options), options)
   try {
-    socket.write(requestText)
-    const { headText, rest } = await readHead(socket, options.timeoutMs)
-    checkResponse(headText, key, options.subprotocol ?? SUBPROTOCOL)
-    return { socket, head: rest, requestText }
+    checkAnswer(answer, key, options.subprotocol ?? SUBPROTOCOL)
+    return new MediaWebSocket(socket.setNoDelay(true), head)
   } catch (thrown) {
     socket.destroy()
     throw thrown
@@ -513,91 +508,63 @@ function parseMediaUrl(text: string): URL {
   return url
 }
 
-function connectSocket(url: URL, options: HandshakeOptions): Promise<Socket> {
-  const secure = url.protocol === 'wss:'
-  const host = url.hostname.replace(/^\[|\]$/g, '')
-  const port = url.port === '' ? (secure ? 443 : 80) : Number(url.port)
-  return new Promise((resolve, reject) => {
-    const socket = secure
-      ? connectTls({ host, port, servername: host, rejectUnauthorized: options.verifyTls ?? true })
-      : connectTcp({ host, port })
-    const fail = (why: string): void => {
-      socket.destroy()
-      reject(new HandshakeRefused(null, `no connection to the media socket: ${why}`))
-    }
-    const timer = setTimeout(() => {
-      fail(`nothing within ${options.timeoutMs} ms`)
-    }, options.timeoutMs)
-    socket.once(secure ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timer)
-      socket.removeAllListeners('error')
-      socket.setNoDelay(true)
-      resolve(socket)
-    })
-    socket.once('error', (error) => {
-      clearTimeout(timer)
-      fail(messageOf(error))
-    })
-  })
+interface Upgraded {
+  readonly answer: IncomingMessage
+  readonly socket: Socket
+  /** What came after the answer's head. */
+  readonly head: Buffer
 }
 
-function readHead(socket: Socket, timeoutMs: number): Promise<{ headText: string; rest: Buffer }> {
+/** @throws HandshakeRefused */
+function upgraded(url: URL, headers: string[], { timeoutMs, verifyTls = true }: HandshakeOptions): Promise<Upgraded> {
+  const secure = url.protocol === 'wss:'
+  const host = url.hostname.replace(/^\[|\]$/g, '')
   return new Promise((resolve, reject) => {
-    let received = Buffer.alloc(0)
-    const done = (settle: () => void): void => {
-      clearTimeout(timer)
-      socket.off('data', onData).off('error', onEnd).off('close', onEnd)
-      settle()
-    }
-    const fail = (why: string): void => {
-      done(() => {
-        reject(new HandshakeRefused(null, why))
-      })
-    }
-    const onEnd = (): void => {
-      fail('the gateway closed the connection during the handshake')
-    }
-    const onData = (chunk: Buffer): void => {
-      received = Buffer.concat([received, chunk])
-      const end = received.indexOf('\r\n\r\n')
-      if (end >= 0) {
-        socket.pause()
-        done(() => {
-          resolve({ headText: received.toString('latin1', 0, end), rest: received.subarray(end + 4) })
-        })
-      } else if (received.length > RESPONSE_HEAD_BYTES_MAX) {
-        fail(`the response head is longer than ${RESPONSE_HEAD_BYTES_MAX} bytes`)
-      }
-    }
+    const request = (secure ? requestTls : requestTcp)({
+      host,
+      port: url.port === '' ? (secure ? 443 : 80) : url.port,
+      path: `${url.pathname}${url.search}`,
+      headers,
+      setHost: false,
+      agent: false,
+      maxHeaderSize: RESPONSE_HEAD_BYTES_MAX,
+      ...(secure ? { servername: host, rejectUnauthorized: verifyTls } : {}),
+    })
     const timer = setTimeout(() => {
-      fail(`no answer to the upgrade within ${timeoutMs} ms`)
+      request.destroy(new Error(`no answer to the upgrade within ${timeoutMs} ms`))
     }, timeoutMs)
-    socket.on('data', onData).on('error', onEnd).on('close', onEnd)
+    request.once('upgrade', (answer: IncomingMessage, socket: Socket, head: Buffer) => {
+      clearTimeout(timer)
+      socket.pause()
+      resolve({ answer, socket, head })
+    })
+    request.once('response', ({ statusCode = 0, statusMessage = '' }) => {
+      clearTimeout(timer)
+      request.destroy()
+      reject(
+        new HandshakeRefused(statusCode, `the upgrade was answered with "HTTP/1.1 ${statusCode} ${statusMessage}"`),
+      )
+    })
+    request.on('error', (error) => {
+      clearTimeout(timer)
+      reject(new HandshakeRefused(null, `no connection to the media socket: ${messageOf(error)}`))
+    })
+    request.end()
   })
 }
 
 /** @throws HandshakeRefused */
-function checkResponse(headText: string, key: string, subprotocol: string): void {
-  const [statusLine = '', ...lines] = headText.split('\r\n')
-  const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(statusLine)?.[1] ?? Number.NaN)
-  if (status !== 101) {
-    throw new HandshakeRefused(Number.isNaN(status) ? null : status, `the upgrade was answered with "${statusLine}"`)
-  }
-  const headers = new Map<string, string>()
-  for (const line of lines) {
-    const colon = line.indexOf(':')
-    headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim())
-  }
+function checkAnswer({ headers }: IncomingMessage, key: string, subprotocol: string): void {
   const accept = createHash('sha1')
     .update(key + ACCEPT_GUID)
     .digest('base64')
-  if (headers.get('sec-websocket-accept') !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
-  const chosen = headers.get('sec-websocket-protocol')
+  if (headers['sec-websocket-accept'] !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
+  const chosen = headers['sec-websocket-protocol']
   // The lineage's build was observed to accept an answer without a subprotocol, but not one with another name.
-  if (chosen !== undefined && chosen !== subprotocol) {
+  if (chosen !== undefined && chosen !== subprotocol)
     throw new HandshakeRefused(101, `the subprotocol ${chosen} was never offered`)
-  }
-  if (headers.has('sec-websocket-extensions')) throw new HandshakeRefused(101, 'an extension that was never offered')
+  if (headers['sec-websocket-extensions'] !== undefined)
+    throw new HandshakeRefused(101, 'an extension that was never offered')
 }
 
 /**

@@ -1,9 +1,10 @@
-import { BYTES_PER_SAMPLE, msToSamples } from '../core/units.js'
+import { msToSamples } from '../core/units.js'
 import type { CallerEnd, CallerEvents } from './caller.js'
 import { CallerLeg, UtterancePlayer } from './caller-leg.js'
-import type { SharedTicker, Utterance } from './caller-leg.js'
+import type { CallClock, Utterance } from './caller-leg.js'
 import type { CallerSpeech } from './caller-speech.js'
 import { dtmfTones } from './line.js'
+import { SampleBytes } from './playout-queue.js'
 
 /** Typed sentences that wait to be spoken. */
 const SOFTPHONE_TEXTS_MAX = 20
@@ -37,15 +38,9 @@ export class BrowserCaller {
   }
 
   /** The caller's end of the call, from now on. Once. */
-  open(ticker: SharedTicker, events: CallerEvents): CallerEnd {
+  open(clock: CallClock, events: CallerEvents): CallerEnd {
     this.#events = events
-    const nothing = (): void => undefined
-    const leg = new CallerLeg({ sampleRateHz: RATE_HZ, record: false, player: this.#microphone }, ticker, {
-      onAgentStarted: nothing,
-      onPiece: nothing,
-      onAgentStopped: nothing,
-      onSpoke: nothing,
-      onFrame: nothing,
+    const leg = new CallerLeg({ sampleRateHz: RATE_HZ, record: false, player: this.#microphone }, clock, {
       onHeard: (frame) => this.#onHeard(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength)),
     })
     return {
@@ -101,8 +96,7 @@ class Microphone extends UtterancePlayer {
   #readAt = 0
   #held = 0
   #playing = false
-  /** The low byte of a sample whose high byte has not come. */
-  #oddByte = -1
+  readonly #bytes = new SampleBytes()
 
   constructor(sampleRateHz: number) {
     super(sampleRateHz)
@@ -111,15 +105,7 @@ class Microphone extends UtterancePlayer {
   }
 
   write(bytes: Uint8Array): void {
-    let at = 0
-    if (this.#oddByte >= 0 && bytes.length > 0) {
-      this.#append((((bytes[0] as number) << 24) >> 16) | this.#oddByte)
-      this.#oddByte = -1
-      at = 1
-    }
-    for (; at + 1 < bytes.length; at += BYTES_PER_SAMPLE)
-      this.#append((((bytes[at + 1] as number) << 24) >> 16) | (bytes[at] as number))
-    if (at < bytes.length) this.#oddByte = bytes[at] as number
+    this.#bytes.take(bytes, (sample) => this.#append(sample))
     if (this.#held >= this.#leadSamples) this.#playing = true
   }
 

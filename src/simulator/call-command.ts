@@ -3,13 +3,12 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { CallOutcome } from '../call/documents/record.js'
+import { packageRoot } from '../config/package-root.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import type { LegRateHz } from '../core/units.js'
 import type { TrackLayout } from './audio-fork.js'
-import type { AfterStream, CallerVoice, HumanOutcome } from './choices.js'
+import { CALL_DEFAULTS, SIMULATOR_KEY, type AfterStream, type CallerVoice, type HumanOutcome } from './choices.js'
 import type { SimulatedCallResult, SimulatorEvent } from './call-options.js'
 import { type CallReport, type Expectation, reportOf } from './call-report.js'
 import { type CallerFile, readWavFile, writeCallWav } from './caller-leg.js'
@@ -18,94 +17,67 @@ import { GatewayView } from './gateway-view.js'
 import { humanSeeker, orderCaller, recordedCaller, supportCaller } from './personas.js'
 import { parseScript } from './script-file.js'
 import { simulateCalls, type SimulateOptions } from './simulate.js'
-import type { TextPattern } from './spoken-words.js'
-import { knownOrders, ordersInShop, vocabularyOf } from './vocabulary.js'
+import { textPattern, type TextPattern } from './spoken-words.js'
+import { agentYaml, knownOrders, ordersInShop, vocabularyOf } from './vocabulary.js'
 
-/** The options of `mkondo call`. */
-export interface CallArguments {
+/** The options of `mkondo call`, as its flags give them; `CALL_DEFAULTS` and where the gateway is are filled in. */
+export interface CallOptions {
   readonly url: string
-  readonly agent: string | null
+  readonly agent?: string
   readonly from: string
   readonly to: string
-  readonly order: string | null
-  readonly interrupt: boolean
-  readonly human: boolean
-  readonly wav: string | null
-  readonly script: string | null
+  readonly order?: string
+  readonly interrupt?: true
+  readonly human?: true
+  readonly wav?: string
+  readonly script?: string
   readonly voice: CallerVoice
-  readonly secret: string | null
-  readonly jsonWebhooks: boolean
+  readonly secret?: string | null
+  readonly jsonWebhooks?: true
   readonly opsUrl: string
-  readonly shopUrl: string | null
-  readonly agentFile: string | null
-  readonly rateHz: LegRateHz
-  readonly noiseDb: number | null
-  readonly jitterMs: number | null
-  /** The caller speaks for so long before the stream opens, which the carrier sends first; null: a quiet line. */
-  readonly openingBurstMs: number | null
-  /** As the line takes it; null for none. */
-  readonly echo: { readonly levelDb: number; readonly delayMs: number } | null
+  readonly shopUrl?: string
+  readonly agentFile?: string
+  readonly rate: '8000' | '16000'
+  /** In dB below the voice. */
+  readonly noise?: number
+  /** In ms. */
+  readonly jitter?: number
+  /** The caller speaks for so many ms before the stream opens, which the carrier sends first; absent: a quiet line. */
+  readonly openingBurst?: number
+  /** In dB below what was sent. */
+  readonly echo?: number
+  /** In ms. */
+  readonly echoDelay?: number
   readonly seed: number
   readonly trackLayout: TrackLayout
   readonly afterStream: AfterStream
   readonly humanOutcome: HumanOutcome
-  readonly ignoreKill: boolean
-  /** Null: no REST API. */
-  readonly api: { readonly port: number; readonly key: string } | null
+  readonly ignoreKill?: true
+  /** Absent: no REST API. */
+  readonly apiPort?: number
+  readonly apiKey?: string
   readonly calls: number
-  readonly record: string | null
+  readonly record?: string | undefined
+  /** Where the reports go as JSON; `-` is standard output, null nowhere. */
   readonly json: string | null
-  readonly timeoutS: number
-  readonly expect: {
-    readonly texts: readonly TextPattern[]
-    readonly tools: readonly string[]
-    readonly outcomes: readonly CallOutcome[]
-  }
+  /** In seconds. */
+  readonly timeout: number
+  /** Texts and `/expressions/`. */
+  readonly expect?: readonly string[]
+  readonly expectTool?: readonly string[]
+  readonly expectOutcome?: readonly CallOutcome[]
 }
 
 /** Callers say it to a line that is being set up; as long as the longest burst. */
 const EARLY_WORDS = 'Hello? Hello? Hello, is anybody there?'
-
-/** What `mkondo call` does without options, but for where the gateway is. */
-export const CALL_DEFAULTS: Omit<CallArguments, 'url' | 'opsUrl'> = {
-  agent: null,
-  from: '+254700000001',
-  to: '+254700000000',
-  order: null,
-  interrupt: false,
-  human: false,
-  wav: null,
-  script: null,
-  voice: 'rms',
-  secret: null,
-  jsonWebhooks: false,
-  shopUrl: null,
-  agentFile: null,
-  rateHz: 8000,
-  noiseDb: null,
-  jitterMs: null,
-  openingBurstMs: null,
-  echo: null,
-  seed: 1,
-  trackLayout: 'mixed',
-  afterStream: 'continues',
-  humanOutcome: 'answered',
-  ignoreKill: false,
-  api: null,
-  calls: 1,
-  record: null,
-  json: null,
-  timeoutS: 120,
-  expect: { texts: [], tools: [], outcomes: [] },
-}
 
 /** What the command needs of the process it runs in. */
 interface CallCommandIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Aborting hangs up; the results so far are still written. */
-  readonly signal?: AbortSignal
+  /** Aborting hangs up; the results so far are still written. Null: never. */
+  readonly signal: AbortSignal | null
 }
 
 /** How long to wait for the record of an ended call. */
@@ -119,67 +91,82 @@ const CONNECT_MS_MAX = 5000
  * @returns what came of each; the command succeeds when each reached its goal
  * @throws GatewayError CALL_FAULT without a gateway, SCRIPT_INVALID or WAV_INVALID for a file that cannot be used
  */
-export async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallReport[]> {
+export async function placeCalls(args: CallOptions, io: CallCommandIo): Promise<CallReport[]> {
+  const texts = patterns(args.expect ?? [])
   const script = await scriptOf(args)
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
   const kind = kindOf(args, script)
-  const gateway = new GatewayView(args.opsUrl, io.env['OPS_TOKEN'] ?? null)
+  const { env } = io
+  const gateway = new GatewayView(args.opsUrl, env['OPS_TOKEN'] ?? null)
   await reachable(args, gateway)
-  const inShop =
-    args.shopUrl === null || kind !== 'order' ? [] : await ordersInShop(args.shopUrl, script.order, args.from)
+  const { from, to, seed, voice, noise, openingBurst, echo, jitter, apiPort, apiKey } = args
+  const shopUrl = args.shopUrl ?? env['SHOP_API_URL']
+  const inShop = shopUrl === undefined || kind !== 'order' ? [] : await ordersInShop(shopUrl, script.order, from)
   const expected: Expectation = {
     kind,
     order: script.order,
     statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])),
-    ...args.expect,
+    texts,
+    tools: args.expectTool ?? [],
+    outcomes: args.expectOutcome ?? [],
   }
   const options: SimulateOptions = {
     calls: Array.from({ length: args.calls }, (_, index) => ({
       callSid: `HD_${randomBytes(6).toString('hex')}`,
-      from: args.from,
-      to: args.to,
-      script,
-      voice: args.voice,
+      ...{ from, to, script, voice },
       line: {
-        sampleRateHz: args.rateHz,
-        snrDb: args.noiseDb,
-        echo: args.echo,
-        seed: args.seed + index,
-        ...(args.openingBurstMs === null ? {} : { openingMs: args.openingBurstMs }),
+        sampleRateHz: args.rate === '8000' ? 8000 : 16000,
+        snrDb: noise ?? null,
+        echo: echo === undefined ? null : { levelDb: -echo, delayMs: args.echoDelay ?? CALL_DEFAULTS.echoDelay },
+        seed: seed + index,
+        ...(openingBurst === undefined ? {} : { openingMs: openingBurst }),
       },
-      ...(args.openingBurstMs === null ? {} : { earlyWords: EARLY_WORDS }),
+      ...(openingBurst === undefined ? {} : { earlyWords: EARLY_WORDS }),
     })),
     vocabulary: vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order)),
     files,
-    record: args.record !== null,
-    timeoutMs: args.timeoutS * 1000,
+    record: args.record !== undefined,
+    timeoutMs: args.timeout * 1000,
     staggerMs: STAGGER_MS,
-    ...(args.api === null ? {} : { rest: args.api }),
+    ...(apiPort === undefined
+      ? {}
+      : { rest: { port: apiPort, key: apiKey ?? env['SAUTIKIT_API_KEY'] ?? SIMULATOR_KEY } }),
     carrier: {
-      voiceUrl: `${args.url}/voice${args.agent === null ? '' : `/${args.agent}`}`,
+      voiceUrl: `${args.url}/voice${args.agent === undefined ? '' : `/${args.agent}`}`,
       eventsUrl: `${args.url}/events`,
-      secret: args.secret,
-      encoding: args.jsonWebhooks ? 'json' : 'form',
+      secret: args.secret ?? null,
+      encoding: args.jsonWebhooks === true ? 'json' : 'form',
       afterStream: args.afterStream,
       trackLayout: args.trackLayout,
-      honourKill: !args.ignoreKill,
-      jitter: args.jitterMs === null ? null : { everyMs: 1000, stallMsMax: args.jitterMs, seed: args.seed },
+      honourKill: args.ignoreKill !== true,
+      jitter: jitter === undefined ? null : { everyMs: 1000, stallMsMax: jitter, seed },
       human: { outcome: args.humanOutcome, ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' },
     },
   }
   return runAndReport(args, options, expected, gateway, io)
 }
 
+/** @throws GatewayError CONFIG_INVALID for an expression that cannot be read */
+function patterns(sources: readonly string[]): TextPattern[] {
+  return sources.map((source) => {
+    try {
+      return textPattern(source)
+    } catch (thrown) {
+      throw new GatewayError('CONFIG_INVALID', `--expect is ${JSON.stringify(source)}: ${messageOf(thrown)}`)
+    }
+  })
+}
+
 /**
  * The caller's goal. With expectations but no behaviour on the command line, the agent can be any agent, so no order is
  * expected.
  */
-function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] {
-  if (args.human || followsSupportScript(args)) return 'human'
-  if (args.wav !== null || args.script !== null) return script.order === null ? 'talk' : 'order'
-  const { texts, tools, outcomes } = args.expect
-  return args.order === null && texts.length + tools.length + outcomes.length > 0 ? 'talk' : 'order'
+function kindOf(args: CallOptions, script: CallerScript): Expectation['kind'] {
+  if (args.human === true || followsSupportScript(args)) return 'human'
+  if (args.wav !== undefined || args.script !== undefined) return script.order === null ? 'talk' : 'order'
+  const expects = [args.expect, args.expectTool, args.expectOutcome].some((one) => one !== undefined)
+  return args.order === undefined && expects ? 'talk' : 'order'
 }
 
 /**
@@ -187,7 +174,7 @@ function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] 
  * @throws GatewayError CALL_FAULT if nothing listens there, or if the ops port that the expectations need is
  * unreachable
  */
-async function reachable({ url, opsUrl, expect }: CallArguments, gateway: GatewayView): Promise<void> {
+async function reachable({ url, opsUrl, expectTool, expectOutcome }: CallOptions, gateway: GatewayView): Promise<void> {
   const { hostname, port, protocol } = new URL(url)
   const socket = connect({
     host: hostname.replace(/^\[|\]$/g, ''),
@@ -208,7 +195,7 @@ async function reachable({ url, opsUrl, expect }: CallArguments, gateway: Gatewa
   } finally {
     socket.destroy()
   }
-  if (expect.tools.length + expect.outcomes.length === 0) return
+  if (expectTool === undefined && expectOutcome === undefined) return
   // Any call SID will do: a gateway that answers says that it does not know this call.
   await gateway.call('HD_000000000000')
   if (gateway.fault === null) return
@@ -219,7 +206,7 @@ async function reachable({ url, opsUrl, expect }: CallArguments, gateway: Gatewa
 }
 
 async function runAndReport(
-  args: CallArguments,
+  args: CallOptions,
   options: SimulateOptions,
   expected: Expectation,
   gateway: GatewayView,
@@ -236,7 +223,7 @@ async function runAndReport(
       onEvent: (event) => {
         view.onEvent(event)
       },
-      ...(io.signal === undefined ? {} : { signal: io.signal }),
+      signal: io.signal,
     })
   } finally {
     view.stop()
@@ -259,30 +246,23 @@ async function runAndReport(
   return reports
 }
 
-async function saveRecording(args: CallArguments, result: SimulatedCallResult, index: number): Promise<string | null> {
-  if (args.record === null || result.audio === null) return null
+async function saveRecording(args: CallOptions, result: SimulatedCallResult, index: number): Promise<string | null> {
+  if (args.record === undefined || result.audio === null) return null
   const file = args.calls === 1 ? args.record : args.record.replace(/(\.wav)?$/i, `-${index + 1}.wav`)
   await writeCallWav(file, result.audio)
   return file
 }
 
 /** Whether the caller follows the support line's script, because no option asks for anything else. */
-function followsSupportScript(args: CallArguments): boolean {
-  return (
-    args.agent === 'support' &&
-    !args.human &&
-    !args.interrupt &&
-    args.order === null &&
-    args.wav === null &&
-    args.script === null
-  )
+function followsSupportScript({ agent, human, interrupt, order, wav, script }: CallOptions): boolean {
+  return agent === 'support' && [human, interrupt, order, wav, script].every((one) => one === undefined)
 }
 
-async function scriptOf(args: CallArguments): Promise<CallerScript> {
-  if (args.human) return humanSeeker()
-  if (args.wav !== null) return recordedCaller(args.wav)
+async function scriptOf(args: CallOptions): Promise<CallerScript> {
+  if (args.human === true) return humanSeeker()
+  if (args.wav !== undefined) return recordedCaller(args.wav)
   if (followsSupportScript(args)) return supportCaller()
-  if (args.script === null) return orderCaller({ order: args.order, interrupt: args.interrupt })
+  if (args.script === undefined) return orderCaller({ order: args.order ?? null, interrupt: args.interrupt === true })
   let text: string
   try {
     text = await readFile(args.script, 'utf8')
@@ -293,24 +273,11 @@ async function scriptOf(args: CallArguments): Promise<CallerScript> {
 }
 
 /** The agent's file, for the recogniser: `--agent-file`, else the one in AGENTS_DIR, else the one of this package. */
-async function agentText(args: CallArguments, io: CallCommandIo): Promise<string | null> {
-  const name = `${args.agent ?? 'order-status'}.yaml`
-  const places =
-    args.agentFile !== null ? [args.agentFile] : [join(io.env['AGENTS_DIR'] ?? 'agents', name), ...packagedAgent(name)]
-  const place = places.find((file) => existsSync(file))
-  if (place === undefined && args.agentFile !== null)
-    throw new GatewayError('CONFIG_INVALID', `--agent-file ${args.agentFile} does not exist`)
-  return place === undefined ? null : readFile(place, 'utf8')
-}
-
-/** The path of `name` in `agents/`, in the folder above this code that has a package.json. */
-function packagedAgent(name: string): string[] {
-  let folder = dirname(fileURLToPath(import.meta.url))
-  while (dirname(folder) !== folder) {
-    if (existsSync(join(folder, 'package.json'))) return [join(folder, 'agents', name)]
-    folder = dirname(folder)
-  }
-  return []
+function agentText({ agent, agentFile }: CallOptions, { env }: CallCommandIo): Promise<string | null> {
+  if (agentFile === undefined)
+    return agentYaml([env['AGENTS_DIR'] ?? 'agents', join(packageRoot(), 'agents')], agent ?? 'order-status')
+  if (existsSync(agentFile)) return readFile(agentFile, 'utf8')
+  throw new GatewayError('CONFIG_INVALID', `--agent-file ${agentFile} does not exist`)
 }
 
 function summaryOf(report: CallReport, fault: string | null): string {

@@ -1,14 +1,14 @@
-import type { TrackLayout } from './audio-fork.js'
+import type { ConnectFork, TrackLayout } from './audio-fork.js'
 import type { BrowserCaller } from './browser-caller.js'
 import type { AfterStream, HumanOutcome } from './choices.js'
 import type { CallerOptions, HeardPiece } from './caller.js'
-import type { CallerLatency, LegRecording, Said } from './caller-leg.js'
+import type { CallClock, CallerLatency, LegRecording, Said } from './caller-leg.js'
 import type { Stall } from './line.js'
 import type { Workspace } from './rest/workspace.js'
 import type { OrderFacts } from './spoken-words.js'
 
 /** Format of a webhook's body. The carrier was observed to use `form`. */
-export type BodyEncoding = 'form' | 'json'
+type BodyEncoding = 'form' | 'json'
 /** `timestamped`: `t=…,v1=…` over body, dot and time. `bare`: hex over the body alone. Both are documented. */
 export type SignatureForm = 'timestamped' | 'bare'
 
@@ -29,6 +29,22 @@ export interface OutboundLeg {
   readonly outcome: HumanOutcome
   readonly ringMs: number
   readonly clientRequestId: string | null
+}
+
+/** What the gateway answered to a webhook. */
+export interface WebhookAnswer {
+  readonly status: number
+  readonly contentType: string
+  readonly body: string
+}
+
+/** What connects a call with its gateway, and the time that both have. */
+export interface CallEnvironment {
+  readonly clock: CallClock
+  /** Posts a webhook. Rejects when no answer comes. */
+  readonly post: (url: string, headers: Readonly<Record<string, string>>, body: string) => Promise<WebhookAnswer>
+  /** Default: a WebSocket. */
+  readonly connectFork?: ConnectFork
 }
 
 export interface PlaceCallOptions {
@@ -74,6 +90,8 @@ export interface PlaceCallOptions {
   /** Makes the call known to the REST API, the call records and the conference rooms. */
   readonly workspace?: Workspace
   readonly onEvent?: (event: SimulatorEvent) => void
+  /** Default: real time, HTTP, and a WebSocket. */
+  readonly environment?: CallEnvironment
 }
 
 /** One event of a running call, as plain data. `atMs` is milliseconds since the webhook. */

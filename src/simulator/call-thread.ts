@@ -27,21 +27,15 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
     hungUp = true
     for (const call of calls) call.hangUp()
   })
-  for (const plan of options.calls) {
+  for (const { callSid, from, to, ...person } of options.calls) {
     if (hungUp) break
     if (calls.length > 0) await sleep(options.staggerMs)
     calls.push(
       startCall({
         ...options.carrier,
-        callSid: plan.callSid,
-        from: plan.from,
-        to: plan.to,
+        ...{ callSid, from, to },
         caller: {
-          script: plan.script,
-          voice: plan.voice,
-          ...(plan.pace === undefined ? {} : { pace: plan.pace }),
-          line: plan.line,
-          ...(plan.earlyWords === undefined ? {} : { earlyWords: plan.earlyWords }),
+          ...person,
           speech,
           vocabulary: options.vocabulary,
           files: options.files,

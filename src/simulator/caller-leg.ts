@@ -1,4 +1,5 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { RateConverter } from '../media/resample/rate-converter.js'
@@ -6,7 +7,7 @@ import { channelOf, parseWav, writeWav } from '../media/wav.js'
 import { joined } from '../media/pcm.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { HalfBand, type LineOptions, OPENING_MS, PhoneLine, type Stall } from './line.js'
-import { type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
+import { type Span, type SpanEvents, SpeechSpans, voicedExtent } from './speech-spans.js'
 
 /** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the agent. */
 const PIECE_SILENCE_MS = 300
@@ -17,13 +18,11 @@ const SOUND_LEVEL = 200
 const SILENCE_MS_MIN = FRAME_MS
 const SILENCES_KEPT_MAX = 1000
 
-interface LegEvents {
-  onAgentStarted(atMs: number): void
-  onPiece(piece: Span, pcm: Int16Array): void
-  onAgentStopped(turn: Span): void
+/** Turns and pieces are those of what the caller hears. */
+interface LegEvents extends SpanEvents {
   /** An utterance was played to its end. */
-  onSpoke(utterance: Utterance, atMs: number): void
-  onFrame(nowMs: number): void
+  onSpoke?(utterance: Utterance, atMs: number): void
+  onFrame?(nowMs: number): void
   /** 20 ms of what the caller hears; valid during the call only. */
   onHeard?(frame: Int16Array): void
 }
@@ -53,17 +52,18 @@ export class CallerLeg {
   readonly player: UtterancePlayer
   readonly spans: SpeechSpans
   readonly sampleRateHz: LegRateHz
-  /** Stretches without sound of the agent between its sounds, by the ticker's clock; shorter ones are left out. */
+  /** Stretches without sound of the agent between its sounds, by the call's clock; shorter ones are left out. */
   readonly silences: Span[] = []
   /** Random stalls of the uplink; set before streaming. */
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
-  /** Stalls at set times on the ticker's clock, the earliest first. */
+  /** Stalls at set times on the call's clock, the earliest first. */
   stallsAt: readonly Stall[] = []
   /** What the caller says before the stream opens; its end is just before that. */
   before: Int16Array = new Int16Array(0)
   readonly #line: PhoneLine
   readonly #openingFrames: number
   readonly #events: LegEvents
+  readonly #clock: CallClock
   readonly #unsubscribe: () => void
   readonly #record: { readonly caller: Int16Array[]; readonly heard: Int16Array[] } | null
   readonly #spoken: Int16Array
@@ -75,7 +75,7 @@ export class CallerLeg {
 
   constructor(
     options: LineOptions & { readonly record: boolean; readonly player?: UtterancePlayer },
-    ticker: SharedTicker,
+    clock: CallClock,
     events: LegEvents,
   ) {
     this.sampleRateHz = options.sampleRateHz
@@ -89,22 +89,13 @@ export class CallerLeg {
       turnSilenceMs: TURN_SILENCE_MS,
       pieceMsMax: PIECE_MS_MAX,
     }
-    this.spans = new SpeechSpans(spanOptions, {
-      onTurnStart: (atMs) => {
-        events.onAgentStarted(atMs)
-      },
-      onPiece: (piece, pcm) => {
-        events.onPiece(piece, pcm)
-      },
-      onTurnEnd: (turn) => {
-        events.onAgentStopped(turn)
-      },
-    })
+    this.spans = new SpeechSpans(spanOptions, events)
     const frame = (options.sampleRateHz * FRAME_MS) / 1000
     this.#spoken = new Int16Array(frame)
     this.#heard = new Int16Array(frame)
     this.#record = options.record ? { caller: [], heard: [] } : null
-    this.#unsubscribe = ticker.subscribe((nowMs) => {
+    this.#clock = clock
+    this.#unsubscribe = clock.subscribe((nowMs) => {
       this.#tick(nowMs)
     })
   }
@@ -122,7 +113,7 @@ export class CallerLeg {
       this.#tap.capture(this.#spoken)
     }
     this.before = new Int16Array(0)
-    this.#tap.flush(performance.now())
+    this.#tap.flush(this.#clock.nowMs())
   }
 
   detach(): void {
@@ -168,8 +159,8 @@ export class CallerLeg {
     this.#record?.heard.push(this.#heard.slice())
     this.spans.push(this.#heard, nowMs)
     this.#events.onHeard?.(this.#heard)
-    if (spoke !== null) this.#events.onSpoke(spoke, nowMs + FRAME_MS)
-    this.#events.onFrame(nowMs)
+    if (spoke !== null) this.#events.onSpoke?.(spoke, nowMs + FRAME_MS)
+    this.#events.onFrame?.(nowMs)
   }
 
   #hear(nowMs: number): void {
@@ -407,12 +398,21 @@ const CATCH_UP_TICKS_MAX = 50
 
 type TickListener = (nowMs: number) => void
 
+/** The time of a call. */
+export interface CallClock {
+  nowMs(): number
+  /** Resolves after `ms`. Keeps no process alive. */
+  wait(ms: number): Promise<void>
+  /** Calls `listener` every 20 ms until the returned function is called. */
+  subscribe(listener: TickListener): () => void
+}
+
 /**
  * One 20 ms clock for all calls of a thread. Due times are multiples of 20 ms from the first tick, so a late timer does
  * not slow the calls down. When the thread was blocked, the missed ticks run at once, because a real carrier would have
  * sent those frames meanwhile. The clock runs only while it has listeners.
  */
-export class SharedTicker {
+export class SharedTicker implements CallClock {
   /** Ticks that ran more than one frame late. */
   ticksLate = 0
   /** Ticks that were skipped because the thread was blocked for more than a second. */
@@ -421,7 +421,14 @@ export class SharedTicker {
   #timer: NodeJS.Timeout | null = null
   #dueMs = 0
 
-  /** Calls `listener` every 20 ms until the returned function is called. */
+  nowMs(): number {
+    return performance.now()
+  }
+
+  wait(ms: number): Promise<void> {
+    return sleep(ms, undefined, { ref: false })
+  }
+
   subscribe(listener: TickListener): () => void {
     this.#listeners.add(listener)
     if (this.#timer === null) {

@@ -61,8 +61,13 @@ interface Waiting {
   reject(error: Error): void
 }
 
+/** What simulated people speak and hear with. */
+export type PeopleSpeech = Pick<CallerSpeech, 'hearsAtHz' | 'speak' | 'hear'>
+
 /** Synthesis and recognition for the simulated people of one process, on a thread of its own. */
 export class CallerSpeech {
+  /** Rate of the sound that `hear` takes. */
+  readonly hearsAtHz: LegRateHz = RECOGNISER_RATE_HZ
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
   readonly #spoken = new Map<string, Promise<Int16Array>>()
@@ -119,7 +124,7 @@ export class CallerSpeech {
   }
 
   /**
-   * The words in `pcm` (8 kHz; its memory moves to the thread); empty if the recogniser is not sure or has too much to
+   * The words in `pcm` (its memory moves to the thread); empty if the recogniser is not sure or has too much to
    * do.
    */
   hear(pcm: Int16Array): Promise<string> {

@@ -1,5 +1,5 @@
 import { BABBLE_SENTENCES, convertRate, dtmfTones, type LineOptions, noiseBed } from './line.js'
-import { type CallerFile, CallerLeg, type SharedTicker, type Utterance } from './caller-leg.js'
+import { type CallClock, type CallerFile, CallerLeg, type Utterance } from './caller-leg.js'
 import {
   CallerModel,
   type CallerMove,
@@ -11,12 +11,15 @@ import {
 import type { AgentVocabulary } from './vocabulary.js'
 import { factsIn, type OrderFacts } from './spoken-words.js'
 import { CALLER_VOICES, type CallerVoice } from './choices.js'
-import { type CallerSpeech, fitToLeg, RECOGNISER_RATE_HZ } from './caller-speech.js'
+import { fitToLeg, type PeopleSpeech } from './caller-speech.js'
 import { partsOf } from './speech-spans.js'
 import type { Span } from './speech-spans.js'
 
 /** The voices pause for 280 ms between two sentences, and for 200 at a comma. */
 const SENTENCE_PAUSE_MS = 240
+
+/** Why a caller hangs up whose time is over. */
+export const TIME_LIMIT = 'time limit of the simulated call'
 
 export interface CallerOptions {
   readonly script: CallerScript
@@ -26,7 +29,7 @@ export interface CallerOptions {
   readonly line: LineOptions
   /** The caller says it while the call is set up, before the stream opens. Default: nothing. */
   readonly earlyWords?: string
-  readonly speech: CallerSpeech
+  readonly speech: PeopleSpeech
   readonly vocabulary: AgentVocabulary
   /** Recordings that the script names. */
   readonly files: ReadonlyMap<string, CallerFile>
@@ -62,6 +65,7 @@ export class Caller implements CallerEnd {
   readonly leg: CallerLeg
   readonly heard: HeardPiece[] = []
   readonly #options: CallerOptions
+  readonly #clock: CallClock
   readonly #events: CallerEvents
   readonly #model: CallerModel
   readonly #sounds: ReadonlyMap<string, Int16Array>
@@ -71,7 +75,7 @@ export class Caller implements CallerEnd {
   #hungUp = false
 
   /** Synthesises everything that the caller may say, then starts the call. Its clock runs from here. */
-  static async ready(options: CallerOptions, ticker: SharedTicker, events: CallerEvents): Promise<Caller> {
+  static async ready(options: CallerOptions, clock: CallClock, events: CallerEvents): Promise<Caller> {
     const sounds = new Map<string, Int16Array>()
     const rateHz = options.line.sampleRateHz
     for (const text of sentencesOf(options.script))
@@ -82,7 +86,7 @@ export class Caller implements CallerEnd {
     }
     if (holds(options.script))
       sounds.set(HOLD, await options.speech.speak(HOLD_SENTENCE, announcerOf(options.voice), rateHz))
-    const caller = new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, ticker, events)
+    const caller = new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, clock, events)
     const { earlyWords } = options
     if (earlyWords !== undefined)
       caller.leg.before = await options.speech.speak(earlyWords, options.voice, rateHz, options.pace)
@@ -93,31 +97,22 @@ export class Caller implements CallerEnd {
     options: CallerOptions,
     line: LineOptions,
     sounds: ReadonlyMap<string, Int16Array>,
-    ticker: SharedTicker,
+    clock: CallClock,
     events: CallerEvents,
   ) {
-    const nowMs = performance.now()
+    const nowMs = clock.nowMs()
     this.#options = options
+    this.#clock = clock
     this.#sounds = sounds
     this.#events = events
     this.#untilMs = nowMs + options.timeoutMs
     this.#model = new CallerModel(options.script, options.vocabulary.statuses, nowMs)
-    this.leg = new CallerLeg({ ...line, record: options.record }, ticker, {
-      onAgentStarted: (atMs) => {
-        this.#model.agentStarted(atMs)
-      },
-      onPiece: (piece, pcm) => {
-        this.#onPiece(piece, pcm)
-      },
-      onAgentStopped: () => {
-        this.#onAgentStopped()
-      },
-      onSpoke: (_utterance, atMs) => {
-        this.#model.finishedSpeaking(atMs)
-      },
-      onFrame: (frameMs) => {
-        this.#onFrame(frameMs)
-      },
+    this.leg = new CallerLeg({ ...line, record: options.record }, clock, {
+      onTurnStart: (atMs) => this.#model.agentStarted(atMs),
+      onPiece: (piece, pcm) => this.#onPiece(piece, pcm),
+      onTurnEnd: () => this.#onAgentStopped(),
+      onSpoke: (_utterance, atMs) => this.#model.finishedSpeaking(atMs),
+      onFrame: (frameMs) => this.#onFrame(frameMs),
     })
   }
 
@@ -143,7 +138,7 @@ export class Caller implements CallerEnd {
 
   #onFrame(nowMs: number): void {
     if (this.#hungUp) return
-    if (nowMs >= this.#untilMs) this.#hangUp('time limit of the simulated call', nowMs)
+    if (nowMs >= this.#untilMs) this.#hangUp(TIME_LIMIT, nowMs)
     const move = this.#hungUp ? null : this.#model.next(nowMs)
     if (move !== null) this.#perform(move, nowMs)
   }
@@ -176,7 +171,7 @@ export class Caller implements CallerEnd {
 
   #onPiece(piece: Span, pcm: Int16Array): void {
     const index = this.heard.push({ ...piece, text: '' }) - 1
-    const listened = this.#words(convertRate(pcm, this.leg.sampleRateHz, RECOGNISER_RATE_HZ).slice())
+    const listened = this.#words(convertRate(pcm, this.leg.sampleRateHz, this.#options.speech.hearsAtHz).slice())
       .catch(() => '')
       .then((text) => {
         const heard = { ...piece, text }
@@ -191,7 +186,7 @@ export class Caller implements CallerEnd {
   /** A sentence with words that are not known must not hide the one after it. */
   async #words(pcm: Int16Array): Promise<string> {
     const { speech } = this.#options
-    const parts = partsOf(pcm, RECOGNISER_RATE_HZ, SENTENCE_PAUSE_MS)
+    const parts = partsOf(pcm, speech.hearsAtHz, SENTENCE_PAUSE_MS)
     const text = await speech.hear(pcm)
     if (text !== '' || parts.length < 2) return text
     return (await Promise.all(parts.map((part) => speech.hear(part)))).join(' ').trim()
@@ -200,7 +195,7 @@ export class Caller implements CallerEnd {
   #onAgentStopped(): void {
     const turn = this.#turn
     this.#turn = []
-    this.#model.agentStopped(performance.now())
+    this.#model.agentStopped(this.#clock.nowMs())
     this.#listening = Promise.all([
       this.#listening,
       Promise.all(turn).then((pieces) => {
@@ -210,7 +205,7 @@ export class Caller implements CallerEnd {
               .map((piece) => piece.text)
               .join(' ')
               .trim(),
-            performance.now(),
+            this.#clock.nowMs(),
           )
       }),
     ])

@@ -4,46 +4,52 @@
  * cannot hide itself.
  */
 import { createHmac, randomBytes } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../core/errors.js'
+import { FRAME_MS } from '../core/units.js'
 import { AudioFork, type ForkClosed, HandshakeRefused } from './audio-fork.js'
 import type { CallerVoice, HumanOutcome } from './choices.js'
 import type {
-  BodyEncoding,
+  CallEnvironment,
   EndedBy,
   OutboundLeg,
   PlaceCallOptions,
   SimulatedCallResult,
   SignatureForm,
+  SimulatedHuman,
   SimulatorEvent,
   StreamRecord,
+  WebhookAnswer,
   WebhookRecord,
 } from './call-options.js'
-import { callWav, measureCaller, sharedTicker } from './caller-leg.js'
+import { type CallClock, callWav, measureCaller, sharedTicker } from './caller-leg.js'
 import { BrowserCaller } from './browser-caller.js'
 import { Caller } from './caller.js'
 import type { CallerEnd, CallerEvents } from './caller.js'
 import { beep, ringingTone } from './line.js'
 import { seededRandom } from './random.js'
 import type { CarrierCall, LegEnd } from './rest/workspace.js'
-import {
-  DEFAULT_HUMAN,
-  documentOr,
-  END,
-  GET_DIGITS_TIMEOUT_S,
-  HUMAN_VOICE,
-  NEXT,
-  POLL_MS,
-  runDocument,
-  seconds,
-} from './documents.js'
-import type { DocumentCall, StreamEnd, Then } from './documents.js'
 import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
 /** Without an answer within this time the carrier plays its downtime message. */
 const WEBHOOK_TIMEOUT_MS = 10_000
 const COMPLAINTS_MAX = 100
 const WEBHOOKS_KEPT_MAX = 200
+
+/** Longer answers are cut off here. */
+const ANSWER_CHARS_MAX = 256 * 1024
+
+const REAL_ENVIRONMENT: CallEnvironment = {
+  clock: sharedTicker,
+  post: async (url, headers, body) => {
+    const signal = AbortSignal.timeout(WEBHOOK_TIMEOUT_MS)
+    const response = await fetch(url, { method: 'POST', headers, body, redirect: 'error', signal })
+    return {
+      status: response.status,
+      contentType: response.headers.get('content-type') ?? '',
+      body: (await response.text()).slice(0, ANSWER_CHARS_MAX),
+    }
+  },
+}
 
 /** A call in progress. */
 export interface LiveSimulatedCall {
@@ -77,9 +83,11 @@ export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   }
 }
 
-class SimulatedCall implements CarrierCall, DocumentCall {
+class SimulatedCall implements CarrierCall {
   readonly callSid: string
   readonly options: PlaceCallOptions
+  readonly environment: CallEnvironment
+  readonly clock: CallClock
   readonly ending: Promise<void>
   caller!: CallerEnd
   readonly streamOutcomes: StreamOutcome[] = []
@@ -94,10 +102,13 @@ class SimulatedCall implements CarrierCall, DocumentCall {
   #startedMs = 0
   #answeredMs: number | null = null
   #supervisor: { readonly gone: Promise<void>; leave(): void } | null = null
-  readonly #wallOffsetMs = Date.now() - performance.now()
+  readonly #wallOffsetMs: number
 
   constructor(options: PlaceCallOptions) {
     this.options = options
+    this.environment = options.environment ?? REAL_ENVIRONMENT
+    this.clock = this.environment.clock
+    this.#wallOffsetMs = Date.now() - this.clock.nowMs()
     this.callSid = options.callSid ?? `HD_${randomBytes(6).toString('hex')}`
     this.ending = new Promise((resolve) => {
       this.#resolveEnding = resolve
@@ -106,9 +117,6 @@ class SimulatedCall implements CarrierCall, DocumentCall {
 
   get ended(): boolean {
     return this.#ended !== null
-  }
-  get startedMs(): number {
-    return this.#startedMs
   }
   get answered(): boolean {
     return this.#answeredMs !== null
@@ -133,7 +141,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
   async run(): Promise<SimulatedCallResult> {
     const { outbound, workspace } = this.options
     if (outbound === undefined) await this.#openLeg('caller')
-    this.#startedMs = performance.now()
+    this.#startedMs = this.clock.nowMs()
     workspace?.began(this, this.#wallMs(this.#startedMs))
     const taken = outbound === undefined || (await this.#ring(outbound))
     const first = taken
@@ -144,7 +152,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
       this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
     else await runDocument(this, first)
     this.end('document', 'the document has nothing left to do')
-    const endedMs = performance.now()
+    const endedMs = this.clock.nowMs()
     await this.caller.end(endedMs)
     if (taken) await this.#completed(endedMs)
     await Promise.all(this.#background)
@@ -169,15 +177,13 @@ class SimulatedCall implements CarrierCall, DocumentCall {
       },
     }
     this.caller =
-      caller instanceof BrowserCaller
-        ? caller.open(sharedTicker, events)
-        : await Caller.ready(caller, sharedTicker, events)
+      caller instanceof BrowserCaller ? caller.open(this.clock, events) : await Caller.ready(caller, this.clock, events)
   }
 
   /** Rings the called phone. @returns true if it is answered */
   async #ring(outbound: OutboundLeg): Promise<boolean> {
     this.postNotice('voice', this.options.voiceUrl, { callSessionState: 'Ringing', isActive: '1' })
-    await Promise.race([sleep(outbound.ringMs, undefined, { ref: false }), this.ending])
+    await this.wait(outbound.ringMs)
     await Promise.all(this.#background)
     await this.#openLeg('callee')
     if (outbound.outcome === 'answered' && !this.ended) {
@@ -211,12 +217,12 @@ class SimulatedCall implements CarrierCall, DocumentCall {
 
   // --- the documents' verbs --------------------------------------------------------------------------------
 
-  readonly nowMs = (): number => performance.now()
-
+  /** Waits in the call's time, at most until the call ends. */
   async wait(ms: number): Promise<void> {
-    await Promise.race([sleep(ms, undefined, { ref: false }), this.ending])
+    await Promise.race([this.clock.wait(ms), this.ending])
   }
 
+  /** Resolves when the caller has heard it, or the call has ended. */
   async say(text: string, voice: CallerVoice): Promise<void> {
     const { leg } = this.caller
     const pcm = await this.options.caller.speech.speak(text, voice, leg.sampleRateHz).catch((thrown: unknown) => {
@@ -227,6 +233,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     leg.stopPlaying()
   }
 
+  /** The caller hears a Dial ring. */
   async ring(ms: number): Promise<void> {
     const { leg } = this.caller
     await Promise.race([leg.play(ringingTone(ms, leg.sampleRateHz)), this.ending])
@@ -236,18 +243,6 @@ class SimulatedCall implements CarrierCall, DocumentCall {
   dialled(numbers: readonly string[], outcome: HumanOutcome): void {
     this.dials.push({ numbers, outcome })
     this.emit({ type: 'dialled', numbers, outcome })
-  }
-
-  play(url: string): Promise<Then> {
-    return play(this, url)
-  }
-
-  record(verb: Verb): Promise<Then> {
-    return record(this, verb)
-  }
-
-  stream(verb: Verb): Promise<StreamEnd> {
-    return runStream(this, verb)
   }
 
   // --- REST API and conference rooms -----------------------------------------------------------------------
@@ -276,7 +271,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     const numbers = [number]
     const away = Promise.race([gone, this.ending])
     this.postEvent('call.supervision.started', { supervisor_status: 'ringing' })
-    await Promise.race([sleep(ringMs, undefined, { ref: false }), away])
+    await Promise.race([this.clock.wait(ringMs), away])
     if (this.ended) return
     this.dials.push({ numbers, outcome, via: 'supervision' })
     this.emit({ type: 'dialled', numbers, outcome })
@@ -287,7 +282,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
       const pcm = await this.options.caller.speech.speak(greeting, HUMAN_VOICE, leg.sampleRateHz)
       await Promise.race([leg.play(pcm), away])
     }
-    await Promise.race([sleep(talkMs, undefined, { ref: false }), away])
+    await Promise.race([this.clock.wait(talkMs), away])
     if (!this.ended) this.postEvent('call.supervision.ended', {})
   }
 
@@ -315,7 +310,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
       data: { call_id: this.callSid, direction: this.direction, ...data },
     }
     this.keep(
-      postEnvelope(this.#routed(eventsUrl, kind), envelope, this.#webhookOptions()).then((answer) => {
+      this.#post(this.#routed(eventsUrl, kind), kind, 'application/json', JSON.stringify(envelope)).then((answer) => {
         this.#note('events', kind, answer, [])
         if (answer.status === null || answer.status >= 300)
           this.complain(`the events webhook (${kind}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
@@ -324,7 +319,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
   }
 
   emit(event: CallEvent): void {
-    const stamped = { ...event, callSid: this.callSid, atMs: Math.round(performance.now() - this.#startedMs) }
+    const stamped = { ...event, callSid: this.callSid, atMs: Math.round(this.clock.nowMs() - this.#startedMs) }
     this.options.onEvent?.(stamped)
   }
 
@@ -337,7 +332,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
 
   /** The leg counts as answered from the first verb that makes a sound. */
   answer(): void {
-    this.#answeredMs ??= performance.now()
+    this.#answeredMs ??= this.clock.nowMs()
   }
 
   complain(complaint: string): void {
@@ -349,12 +344,13 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     this.emit({ type: 'verb', name, ...(text === undefined ? {} : { text }) })
   }
 
+  /** Removes and returns the oldest digit that the caller pressed; null for none. */
   takeDigit(): string | null {
     return this.#digits.shift() ?? null
   }
 
   /** Fields of every webhook of this call, with the PBX's names. */
-  fields(more: Readonly<Record<string, string>>): Record<string, string> {
+  #fields(more: Readonly<Record<string, string>>): Record<string, string> {
     return {
       sessionId: this.callSid,
       callerNumber: this.options.from,
@@ -365,6 +361,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     }
   }
 
+  /** Posts to the voice webhook. @returns its document; null for none */
   async postVoice(more: Readonly<Record<string, string>>): Promise<readonly Verb[] | null> {
     return this.postForDocument('voice', this.options.voiceUrl, more)
   }
@@ -375,7 +372,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     more: Readonly<Record<string, string>>,
   ): Promise<readonly Verb[] | null> {
     const state = more['callSessionState'] ?? ''
-    const answer = await postWebhook(this.#routed(url, state), this.fields(more), this.#webhookOptions())
+    const answer = await this.#postFields(this.#routed(url, state), more)
     const verbs = answer.status === 200 ? this.#parse(answer, state) : null
     this.#note(kind, state, answer, verbs ?? [])
     if (answer.status !== 200)
@@ -387,8 +384,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
   postNotice(kind: WebhookRecord['url'], url: string | null, more: Readonly<Record<string, string>>): void {
     if (url === null) return
     const state = more['callSessionState'] ?? more['streamEvent'] ?? ''
-    const routed = this.#routed(url, state)
-    const posted = postWebhook(routed, this.fields(more), this.#webhookOptions()).then((answer) => {
+    const posted = this.#postFields(this.#routed(url, state), more).then((answer) => {
       const document = kind === 'voice' && answer.status === 200 ? this.#parse(answer, state) : null
       this.#note(kind, state, answer, document ?? [])
       if (answer.status === null || answer.status >= 300) {
@@ -411,7 +407,7 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     })
   }
 
-  #parse(answer: WebhookAnswer, state: string): readonly Verb[] | null {
+  #parse(answer: TimedAnswer, state: string): readonly Verb[] | null {
     if (!/^(application|text)\/xml\b/.test(answer.contentType)) {
       this.complain(`the answer to ${state} has the content type "${answer.contentType}" and not application/xml`)
       return null
@@ -425,9 +421,9 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     }
   }
 
-  #note(url: WebhookRecord['url'], state: string, answer: WebhookAnswer, verbs: readonly Verb[]): void {
+  #note(url: WebhookRecord['url'], state: string, answer: TimedAnswer, verbs: readonly Verb[]): void {
     const record: WebhookRecord = {
-      atMs: Math.round(performance.now() - answer.ms - this.#startedMs),
+      atMs: Math.round(this.clock.nowMs() - answer.ms - this.#startedMs),
       url,
       state,
       status: answer.status,
@@ -443,12 +439,38 @@ class SimulatedCall implements CarrierCall, DocumentCall {
     return this.options.route?.(url, state) ?? url
   }
 
-  #webhookOptions(): WebhookOptions {
-    return {
-      encoding: this.options.encoding ?? 'form',
-      secret: this.options.secret ?? null,
-      signature: this.options.signature ?? 'timestamped',
-      connectRetryMs: this.options.connectRetryMs ?? null,
+  #postFields(url: string, more: Readonly<Record<string, string>>): Promise<TimedAnswer> {
+    const fields = this.#fields(more)
+    const event = more['callSessionState'] ?? ''
+    return this.options.encoding === 'json'
+      ? this.#post(url, event, 'application/json', JSON.stringify(fields))
+      : this.#post(url, event, 'application/x-www-form-urlencoded', new URLSearchParams(fields).toString())
+  }
+
+  /** Never rejects: the answer has the fault. */
+  async #post(url: string, event: string, contentType: string, body: string): Promise<TimedAnswer> {
+    const answer = await this.#postOnce(url, event, contentType, body)
+    const { connectRetryMs } = this.options
+    if (connectRetryMs === undefined || answer.fault?.includes('ECONNREFUSED') !== true) return answer
+    await this.clock.wait(connectRetryMs)
+    return this.#postOnce(url, event, contentType, body)
+  }
+
+  async #postOnce(url: string, event: string, contentType: string, body: string): Promise<TimedAnswer> {
+    const { secret = null, signature = 'timestamped' } = this.options
+    const headers: Record<string, string> = { 'content-type': contentType }
+    if (secret !== null) {
+      headers['x-sautikit-signature'] = signBody(body, secret, signature, Date.now())
+      if (signature === 'bare') headers['x-sautikit-event'] = event
+    }
+    const startedMs = this.clock.nowMs()
+    try {
+      const answer = await this.environment.post(url, headers, body)
+      return { ...answer, ms: this.clock.nowMs() - startedMs, fault: null }
+    } catch (thrown) {
+      const cause = thrown instanceof Error && thrown.cause !== undefined ? `: ${messageOf(thrown.cause)}` : ''
+      const fault = `${messageOf(thrown)}${cause}`
+      return { status: null, contentType: '', body: '', ms: this.clock.nowMs() - startedMs, fault }
     }
   }
 
@@ -497,6 +519,12 @@ class SimulatedCall implements CarrierCall, DocumentCall {
   }
 }
 
+/** An answer to a webhook, or why none came in time. */
+type TimedAnswer = { readonly ms: number } & (
+  | ({ readonly fault: null } & WebhookAnswer)
+  | { readonly fault: string; readonly status: null; readonly contentType: ''; readonly body: '' }
+)
+
 /** A simulator event without `callSid` and `atMs`, which the call adds. */
 type CallEvent = SimulatorEvent extends infer E
   ? E extends SimulatorEvent
@@ -511,7 +539,181 @@ interface StreamOutcome {
   record(startedMs: number): StreamRecord
 }
 
-/** Bound of the documents of one call, for a gateway that redirects in circles. */
+// --- documents ------------------------------------------------------------------------------------------------
+
+/** Documents of one call that are run. */
+const DOCUMENTS_MAX = 20
+/** How long a caller waits in silence before hanging up. */
+const GIVE_UP_MS = 20_000
+const GET_DIGITS_TIMEOUT_S = 5
+const POLL_MS = 50
+/** The carrier's own voice, and the voice of the human that a Dial reaches. */
+export const CARRIER_VOICE: CallerVoice = 'kal'
+const HUMAN_VOICE: CallerVoice = 'awb'
+const DEFAULT_HUMAN: SimulatedHuman = {
+  outcome: 'answered',
+  ringMs: 2000,
+  talkMs: 2000,
+  greeting: 'Hello, how can I help you?',
+}
+
+/** What follows a verb: the next one, another document, or the end. */
+type Then =
+  { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
+const NEXT: Then = { type: 'next' }
+const END: Then = { type: 'end' }
+
+/** How a Stream verb ended: its socket closed, was never opened, or stays open while the document continues. */
+type StreamEnd = 'stopped' | 'refused' | 'in-background'
+
+/** Runs a document and every document that follows it. Returns when the call has ended or nothing is left to run. */
+async function runDocument(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
+  let verbs = first
+  for (let documents = 0; documents < DOCUMENTS_MAX; documents++) {
+    const then = await runVerbs(call, verbs)
+    if (then.type !== 'document' || call.ended) return
+    verbs = then.verbs
+  }
+  call.complain(`more than ${DOCUMENTS_MAX} documents in one call`)
+}
+
+async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<Then> {
+  for (const verb of verbs) {
+    if (call.ended) return END
+    call.noteVerb(verb.name, verb.name === 'Say' ? verb.text : undefined)
+    const then = await runVerb(call, verb)
+    if (then.type !== 'next') return then
+  }
+  return END
+}
+
+async function runVerb(call: SimulatedCall, verb: Verb): Promise<Then> {
+  switch (verb.name) {
+    case 'Say':
+      return say(call, verb.text, CARRIER_VOICE)
+    case 'Play':
+      return play(call, verb.text)
+    case 'GetDigits':
+      return getDigits(call, verb)
+    case 'Dial':
+      return dial(call, verb)
+    case 'Conference':
+      return conference(call, verb)
+    case 'Record':
+      return record(call, verb)
+    case 'Redirect':
+      return redirect(call, verb)
+    case 'Stream':
+      return stream(call, verb)
+    case 'Reject':
+      call.end('document', `rejected (${verb.attributes['reason'] ?? 'rejected'})`)
+      return END
+    default:
+      call.end('document', 'Hangup')
+      return END
+  }
+}
+
+async function say(call: SimulatedCall, text: string, voice: CallerVoice): Promise<Then> {
+  call.answer()
+  await call.say(text, voice)
+  return NEXT
+}
+
+/** Collects digits until there are enough, `finishOnKey` is pressed, or none comes for the timeout. */
+async function getDigits(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  for (const inner of verb.children) {
+    if (call.ended) return END
+    if (inner.name === 'Say') call.emit({ type: 'verb', name: 'Say', text: inner.text })
+    await (inner.name === 'Say' ? say(call, inner.text, CARRIER_VOICE) : play(call, inner.text))
+  }
+  const timeoutMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
+  const most = Number(verb.attributes['maxDigits'] ?? verb.attributes['numDigits'] ?? '0')
+  const finishOn = verb.attributes['finishOnKey'] ?? '#'
+  let digits = ''
+  let untilMs = call.clock.nowMs() + timeoutMs
+  while (!call.ended && call.clock.nowMs() < untilMs && (most === 0 || digits.length < most)) {
+    const digit = call.takeDigit()
+    if (digit === null) await call.wait(POLL_MS)
+    else if (digit === finishOn) break
+    else {
+      digits += digit
+      untilMs = call.clock.nowMs() + timeoutMs
+    }
+  }
+  if (call.ended) return END
+  return documentOr(await call.postVoice({ callSessionState: 'Answered', isActive: '1', Digits: digits }), END)
+}
+
+async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  const human = call.options.human ?? DEFAULT_HUMAN
+  const listed = verb.attributes['phoneNumbers']?.split(',') ?? []
+  const numbers = [...listed, ...verb.children.map((child) => child.text), verb.text]
+    .map((number) => number.trim())
+    .filter((number) => number !== '')
+  if (numbers.length === 0) call.complain('Dial names nobody')
+  const ringMs = Math.min(human.ringMs, seconds(verb, 'timeout', 60) * 1000)
+  await call.ring(ringMs)
+  if (call.ended) return END
+  const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
+  call.dialled(numbers, outcome)
+  if (outcome === 'answered') {
+    if (human.greeting !== null) await say(call, human.greeting, HUMAN_VOICE)
+    await call.wait(human.talkMs)
+  }
+  if (call.ended || call.options.dialEdge === 'none') return call.ended ? END : NEXT
+  const state = call.options.dialEdge === 'outcome' ? DIAL_STATES[outcome] : 'DialCompleted'
+  return documentOr(await call.postVoice({ callSessionState: state, isActive: '1', dialCallStatus: outcome }), NEXT)
+}
+
+const DIAL_STATES: Readonly<Record<HumanOutcome, string>> = {
+  answered: 'DialCompleted',
+  busy: 'Busy',
+  'no-answer': 'NoAnswer',
+  declined: 'Failed',
+}
+
+/** The leg waits in the room until the room closes or someone ends the call. */
+async function conference(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  await call.stayInRoom(verb.text.trim(), verb.attributes['endOnExit'] === 'true')
+  return call.ended ? END : NEXT
+}
+
+async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
+  const document = await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })
+  return document === null ? END : { type: 'document', verbs: document }
+}
+
+/** Runs a Stream verb. After it the carrier continues in one of three ways that were documented or observed. */
+async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
+  const end = await runStream(call, verb)
+  if (call.ended) return END
+  if (end === 'in-background') return NEXT
+  const behaviour = call.options.afterStream ?? 'continues'
+  if (behaviour === 'continues') return NEXT
+  if (behaviour === 'reposts') {
+    const state = end === 'stopped' ? 'StreamStopped' : 'StreamError'
+    const document = await call.postVoice({ callSessionState: state, isActive: '1' })
+    if (document !== null && document.length > 0) return { type: 'document', verbs: document }
+  }
+  await call.wait(call.options.giveUpMs ?? GIVE_UP_MS)
+  call.end('caller', 'gave up on a silent line after the stream')
+  return END
+}
+
+function documentOr(document: readonly Verb[] | null, otherwise: Then): Then {
+  return document === null || document.length === 0 ? otherwise : { type: 'document', verbs: document }
+}
+
+/** An attribute in seconds. */
+function seconds(verb: Verb, name: string, otherwise: number): number {
+  const value = Number(verb.attributes[name] ?? '')
+  return Number.isFinite(value) && value > 0 ? value : otherwise
+}
+
 const RECORD_S_MAX = 60
 const PLAY_TIMEOUT_MS = 5000
 const PLAY_BYTES_MAX = 10 * 1024 * 1024
@@ -523,7 +725,7 @@ async function play(call: SimulatedCall, url: string): Promise<Then> {
     if (!response.ok) throw new Error(`answered with ${response.status}`)
     const bytes = Math.min(PLAY_BYTES_MAX, (await response.arrayBuffer()).byteLength)
     // The duration is computed as for s16 mono at 16 kHz.
-    await Promise.race([sleep(bytes / 32, undefined, { ref: false }), call.ending])
+    await call.wait(bytes / 32)
   } catch (thrown) {
     call.complain(`Play could not fetch its url: ${messageOf(thrown)}`)
   }
@@ -534,18 +736,18 @@ async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
   const { leg } = call.caller
   if (verb.attributes['playBeep'] !== 'false') await Promise.race([leg.play(beep(leg.sampleRateHz)), call.ending])
-  const startedMs = performance.now()
+  const startedMs = call.clock.nowMs()
   const untilMs = startedMs + Math.min(RECORD_S_MAX, seconds(verb, 'maxLength', RECORD_S_MAX)) * 1000
   const silenceMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
   let spokenMs = startedMs
-  while (!call.ended && performance.now() < untilMs && performance.now() - spokenMs < silenceMs) {
-    if (leg.player.speaking) spokenMs = performance.now()
+  while (!call.ended && call.clock.nowMs() < untilMs && call.clock.nowMs() - spokenMs < silenceMs) {
+    if (leg.player.speaking) spokenMs = call.clock.nowMs()
     if (call.takeDigit() === (verb.attributes['finishOnKey'] ?? '#')) break
-    await Promise.race([sleep(POLL_MS), call.ending])
+    await call.wait(POLL_MS)
   }
   const action = verb.attributes['action']
   if (call.ended || action === undefined) return call.ended ? END : NEXT
-  const durationS = String(Math.round((performance.now() - startedMs) / 1000))
+  const durationS = String(Math.round((call.clock.nowMs() - startedMs) / 1000))
   return documentOr(
     await call.postForDocument('action', action, {
       callSessionState: 'Answered',
@@ -567,17 +769,10 @@ const FRAMES_BEFORE_LATE_TEXT = 5
 async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   const request = readRequest(call, verb)
   if (request === null) return 'refused'
-  const streamSid = `ST_${randomBytes(6).toString('hex')}`
-  let closed: (reason: ForkClosed) => void = () => undefined
-  const closing = new Promise<ForkClosed>((resolve) => {
-    closed = resolve
-  })
-  const fork = await openFork(call, request, streamSid, closed)
+  const opened = new CallStream(call, request)
+  const fork = await opened.open()
   if (fork === null) return 'refused'
-  call.answer()
-  const outcome = attachFork(call, fork, request)
-  postStreamEvent(call, request, streamSid, 'stream-started')
-  const ending = closeTogether(call, fork, request, streamSid, closing, outcome)
+  const ending = opened.run(fork)
   if (request.connect) {
     await ending
     return 'stopped'
@@ -598,142 +793,134 @@ function readRequest(call: SimulatedCall, verb: Verb): StreamRequest | null {
   }
 }
 
-async function openFork(
-  call: SimulatedCall,
-  request: StreamRequest,
-  streamSid: string,
-  onClosed: (closed: ForkClosed) => void,
-): Promise<AudioFork | null> {
-  const { options } = call
-  try {
-    return await AudioFork.connect(
-      {
-        url: options.mediaRoute?.(request.url) ?? request.url,
-        timeoutMs: HANDSHAKE_TIMEOUT_MS,
-        verifyTls: options.verifyTls ?? true,
-        sampleRateHz: request.outputRateHz,
-        channels: request.track === 'both_tracks' && options.trackLayout === 'stereo' ? 2 : 1,
-        firstText: firstText(call, request, streamSid),
-        framesBeforeFirstText: options.firstText === 'after-audio' ? FRAMES_BEFORE_LATE_TEXT : 0,
-        honourKill: options.honourKill ?? true,
-        answerMarks: options.answerMarks ?? true,
-        coalesceFrames: options.coalesceFrames ?? 1,
-      },
-      { onClosed },
-    )
-  } catch (thrown) {
-    const status = thrown instanceof HandshakeRefused ? thrown.status : null
-    call.complain(`the media socket could not be opened: ${messageOf(thrown)}`)
-    postStreamEvent(
-      call,
-      request,
-      streamSid,
-      'stream-error',
-      `handshake failed${status === null ? '' : ` with ${status}`}`,
-    )
-    return null
+/** One Stream verb: its media socket, from the handshake to the last of its sound. */
+class CallStream {
+  readonly #call: SimulatedCall
+  readonly #request: StreamRequest
+  readonly #streamSid = `ST_${randomBytes(6).toString('hex')}`
+  readonly #closing: Promise<ForkClosed>
+  #closed: (reason: ForkClosed) => void = () => undefined
+
+  constructor(call: SimulatedCall, request: StreamRequest) {
+    this.#call = call
+    this.#request = request
+    this.#closing = new Promise((resolve) => {
+      this.#closed = resolve
+    })
+  }
+
+  /** Null when the gateway refuses the socket. */
+  async open(): Promise<AudioFork | null> {
+    const { options, environment } = this.#call
+    const request = this.#request
+    try {
+      return await AudioFork.connect(
+        {
+          url: options.mediaRoute?.(request.url) ?? request.url,
+          timeoutMs: HANDSHAKE_TIMEOUT_MS,
+          verifyTls: options.verifyTls ?? true,
+          sampleRateHz: request.outputRateHz,
+          channels: request.track === 'both_tracks' && options.trackLayout === 'stereo' ? 2 : 1,
+          firstText: this.#firstText(),
+          framesBeforeFirstText: options.firstText === 'after-audio' ? FRAMES_BEFORE_LATE_TEXT : 0,
+          honourKill: options.honourKill ?? true,
+          answerMarks: options.answerMarks ?? true,
+          coalesceFrames: options.coalesceFrames ?? 1,
+        },
+        { onClosed: (closed) => this.#closed(closed) },
+        environment.connectFork,
+      )
+    } catch (thrown) {
+      const status = thrown instanceof HandshakeRefused ? thrown.status : null
+      this.#call.complain(`the media socket could not be opened: ${messageOf(thrown)}`)
+      this.#post('stream-error', `handshake failed${status === null ? '' : ` with ${status}`}`)
+      return null
+    }
+  }
+
+  /** Until the socket or the call ends; then ends the other one and posts `stream-stopped`. */
+  async run(fork: AudioFork): Promise<void> {
+    const call = this.#call
+    call.answer()
+    const outcome = this.#attach(fork)
+    this.#post('stream-started')
+    await Promise.race([this.#closing, call.ending])
+    outcome.closedAtMs = call.clock.nowMs()
+    if (fork.closed === null) fork.close()
+    else await this.#playOut(fork)
+    call.caller.leg.detach()
+    const closed = fork.closed ?? { by: 'carrier', code: null, reason: '' }
+    call.emit({ type: 'stream-closed', by: closed.by, code: closed.code })
+    this.#post('stream-stopped')
+  }
+
+  #attach(fork: AudioFork): StreamOutcome {
+    const { caller, options, clock, streamOutcomes } = this.#call
+    const { leg } = caller
+    const { jitter, stalls = [], trackLayout: layout = 'mixed' } = options
+    const { url, track, outputRateHz, inputRateHz } = this.#request
+    if (jitter)
+      leg.stallEvery = { everyMs: jitter.everyMs, stallMsMax: jitter.stallMsMax, random: seededRandom(jitter.seed) }
+    leg.attach({ fork, outputRateHz, inputRateHz, track, layout })
+    const openedAtMs = clock.nowMs()
+    leg.stallsAt = [...stalls].sort((a, b) => a.atMs - b.atMs).map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
+    const path = new URL(url).pathname
+    this.#call.emit({ type: 'stream-opened', path })
+    const outcome: StreamOutcome = {
+      openedAtMs,
+      closedAtMs: null,
+      record: (startedMs) => recordOf(fork, path, outcome, startedMs),
+    }
+    if (streamOutcomes.length < STREAMS_MAX) streamOutcomes.push(outcome)
+    return outcome
+  }
+
+  /** Waits until the audio that was queued when the socket closed has been played. */
+  async #playOut(fork: AudioFork): Promise<void> {
+    const { clock } = this.#call
+    const untilMs = clock.nowMs() + PLAY_OUT_MS_MAX
+    while (fork.playout.releasedSamples > 0 && !this.#call.ended && clock.nowMs() < untilMs)
+      await this.#call.wait(FRAME_MS)
+  }
+
+  /** Posts an event to the document's status callback, if any, and to the URL that the carrier was observed to use. */
+  #post(event: keyof typeof EDGE, error?: string): void {
+    const call = this.#call
+    const { name, statusCallback, statusEvents } = this.#request
+    const more = {
+      streamSid: this.#streamSid,
+      streamEvent: event,
+      streamStatus: event,
+      ...(name === null ? {} : { name }),
+      ...(error === undefined ? {} : { streamError: error }),
+    }
+    if (statusCallback !== null && statusEvents.includes(event)) call.postNotice('status', statusCallback, more)
+    const edge = { ...more, callSessionState: EDGE[event], isActive: '1' }
+    const { voiceUrl, eventsUrl, afterStream } = call.options
+    // The carrier posts StreamStarted to the voice URL. The after-stream behaviour decides who gets StreamStopped.
+    if (event === 'stream-started') call.postNotice('voice', voiceUrl, edge)
+    else if (call.ended || afterStream !== 'reposts') call.postNotice('events', eventsUrl, edge)
+  }
+
+  #firstText(): string | null {
+    const { callSid, options } = this.#call
+    const { name, headerMetadata: headers, openMetadata: metadata } = this.#request
+    if (options.firstText === 'none') return null
+    if (options.firstText === 'opaque') return metadata
+    return JSON.stringify({
+      ...{ event: 'start', streamSid: this.#streamSid, callSid, from: options.from, to: options.to },
+      ...(name === null ? {} : { name }),
+      ...(headers === null ? {} : { headers }),
+      ...(metadata === null ? {} : { metadata }),
+    })
   }
 }
 
-function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest): StreamOutcome {
-  const { leg } = call.caller
-  const { jitter } = call.options
-  if (jitter)
-    leg.stallEvery = { everyMs: jitter.everyMs, stallMsMax: jitter.stallMsMax, random: seededRandom(jitter.seed) }
-  leg.attach({
-    fork,
-    outputRateHz: request.outputRateHz,
-    inputRateHz: request.inputRateHz,
-    track: request.track,
-    layout: call.options.trackLayout ?? 'mixed',
-  })
-  const openedAtMs = performance.now()
-  leg.stallsAt = [...(call.options.stalls ?? [])]
-    .sort((a, b) => a.atMs - b.atMs)
-    .map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
-  call.emit({ type: 'stream-opened', path: new URL(request.url).pathname })
-  const outcome: StreamOutcome = {
-    openedAtMs,
-    closedAtMs: null,
-    record: (startedMs) => recordOf(fork, new URL(request.url).pathname, outcome, startedMs),
-  }
-  if (call.streamOutcomes.length < STREAMS_MAX) call.streamOutcomes.push(outcome)
-  return outcome
-}
-
-/** Waits until the socket or the call ends, then ends the other one and posts `stream-stopped`. */
-async function closeTogether(
-  call: SimulatedCall,
-  fork: AudioFork,
-  request: StreamRequest,
-  streamSid: string,
-  closing: Promise<ForkClosed>,
-  outcome: StreamOutcome,
-): Promise<void> {
-  await Promise.race([closing, call.ending])
-  outcome.closedAtMs = performance.now()
-  if (fork.closed === null) fork.close()
-  else await playOut(call, fork)
-  call.caller.leg.detach()
-  const closed = fork.closed ?? { by: 'carrier', code: null, reason: '' }
-  call.emit({ type: 'stream-closed', by: closed.by, code: closed.code })
-  postStreamEvent(call, request, streamSid, 'stream-stopped')
-}
-
-/** Waits until the audio that was queued when the socket closed has been played. */
-async function playOut(call: SimulatedCall, fork: AudioFork): Promise<void> {
-  const untilMs = performance.now() + PLAY_OUT_MS_MAX
-  while (fork.playout.releasedSamples > 0 && !call.ended && performance.now() < untilMs) {
-    await Promise.race([sleep(20), call.ending])
-  }
-}
-
-/**
- * Posts a stream event to the document's status callback, if any, and to the URL that the carrier was observed to use.
- */
-function postStreamEvent(
-  call: SimulatedCall,
-  request: StreamRequest,
-  streamSid: string,
-  event: string,
-  error?: string,
-): void {
-  const more = {
-    streamSid,
-    streamEvent: event,
-    streamStatus: event,
-    ...(request.name === null ? {} : { name: request.name }),
-    ...(error === undefined ? {} : { streamError: error }),
-  }
-  if (request.statusCallback !== null && request.statusEvents.includes(event))
-    call.postNotice('status', request.statusCallback, more)
-  const edge = { ...more, callSessionState: EDGE[event] ?? event, isActive: '1' }
-  // The carrier posts StreamStarted to the voice URL. The after-stream behaviour decides who gets StreamStopped.
-  if (event === 'stream-started') call.postNotice('voice', call.options.voiceUrl, edge)
-  else if (call.ended || call.options.afterStream !== 'reposts') call.postNotice('events', call.options.eventsUrl, edge)
-}
-
-const EDGE: Readonly<Record<string, string>> = {
+const EDGE = {
   'stream-started': 'StreamStarted',
   'stream-stopped': 'StreamStopped',
   'stream-error': 'StreamError',
-}
-
-function firstText(call: SimulatedCall, request: StreamRequest, streamSid: string): string | null {
-  const shape: PlaceCallOptions['firstText'] = call.options.firstText ?? 'wrapper'
-  if (shape === 'none') return null
-  if (shape === 'opaque') return request.openMetadata
-  return JSON.stringify({
-    event: 'start',
-    streamSid,
-    callSid: call.callSid,
-    from: call.options.from,
-    to: call.options.to,
-    ...(request.name === null ? {} : { name: request.name }),
-    ...(request.headerMetadata === null ? {} : { headers: request.headerMetadata }),
-    ...(request.openMetadata === null ? {} : { metadata: request.openMetadata }),
-  })
-}
+} as const
 
 function recordOf(
   fork: AudioFork,
@@ -758,111 +945,10 @@ function recordOf(
   }
 }
 
-interface WebhookOptions {
-  readonly encoding: BodyEncoding
-  /** Null leaves the signature out. */
-  readonly secret: string | null
-  readonly signature: SignatureForm
-  /** After this a refused connection is tried once more; null for never. */
-  readonly connectRetryMs: number | null
-}
-
-interface WebhookAnswer {
-  /** Null when there was no answer in time. */
-  readonly status: number | null
-  readonly contentType: string
-  readonly body: string
-  readonly ms: number
-  readonly fault: string | null
-}
-
-/** Longer answers are cut off here. */
-const ANSWER_CHARS_MAX = 256 * 1024
-
 /** The signature header's value for a body. */
 export function signBody(body: string, secret: string, form: SignatureForm, wallMs: number): string {
   if (form === 'bare') return createHmac('sha256', secret).update(body).digest('hex')
   const seconds = Math.floor(wallMs / 1000)
   // The body comes before the time; other carriers sign them in the reverse order.
   return `t=${seconds},v1=${createHmac('sha256', secret).update(`${body}.${seconds}`).digest('hex')}`
-}
-
-/** Posts one webhook. Never rejects: the answer has the fault. */
-async function postWebhook(
-  url: string,
-  fields: Readonly<Record<string, string>>,
-  options: WebhookOptions,
-): Promise<WebhookAnswer> {
-  const isJson = options.encoding === 'json'
-  const body = isJson ? JSON.stringify(fields) : new URLSearchParams(fields).toString()
-  return postBody(
-    url,
-    body,
-    isJson ? 'application/json' : 'application/x-www-form-urlencoded',
-    fields['callSessionState'] ?? '',
-    options,
-  )
-}
-
-/** Posts an event in the carrier's envelope; these are always JSON. */
-function postEnvelope(
-  url: string,
-  envelope: { readonly kind: string } & Readonly<Record<string, unknown>>,
-  options: WebhookOptions,
-): Promise<WebhookAnswer> {
-  return postBody(url, JSON.stringify(envelope), 'application/json', envelope.kind, options)
-}
-
-async function postBody(
-  url: string,
-  body: string,
-  contentType: string,
-  event: string,
-  options: WebhookOptions,
-): Promise<WebhookAnswer> {
-  const answer = await postOnce(url, body, contentType, event, options)
-  if (options.connectRetryMs === null || answer.fault?.includes('ECONNREFUSED') !== true) return answer
-  await sleep(options.connectRetryMs, undefined, { ref: false })
-  return postOnce(url, body, contentType, event, options)
-}
-
-async function postOnce(
-  url: string,
-  body: string,
-  contentType: string,
-  event: string,
-  options: WebhookOptions,
-): Promise<WebhookAnswer> {
-  const headers: Record<string, string> = { 'content-type': contentType }
-  if (options.secret !== null) {
-    headers['x-sautikit-signature'] = signBody(body, options.secret, options.signature, Date.now())
-    if (options.signature === 'bare') headers['x-sautikit-event'] = event
-  }
-  const startedMs = performance.now()
-  try {
-    const response = await fetch(url, {
-      method: 'POST',
-      headers,
-      body,
-      redirect: 'error',
-      signal: AbortSignal.timeout(WEBHOOK_TIMEOUT_MS),
-    })
-    const text = (await response.text()).slice(0, ANSWER_CHARS_MAX)
-    return {
-      status: response.status,
-      contentType: response.headers.get('content-type') ?? '',
-      body: text,
-      ms: performance.now() - startedMs,
-      fault: null,
-    }
-  } catch (thrown) {
-    const cause = thrown instanceof Error && thrown.cause !== undefined ? `: ${messageOf(thrown.cause)}` : ''
-    return {
-      status: null,
-      contentType: '',
-      body: '',
-      ms: performance.now() - startedMs,
-      fault: `${messageOf(thrown)}${cause}`,
-    }
-  }
 }

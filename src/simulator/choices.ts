@@ -17,6 +17,24 @@ export type CallerVoice = (typeof CALLER_VOICES)[number]
 export const CALLEE_KINDS = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined'] as const
 export type CalleeKind = (typeof CALLEE_KINDS)[number]
 
+/** The key of the simulated REST API unless another is set. */
+export const SIMULATOR_KEY = 'sim_key_for_tests'
+
+/** What `mkondo call` does unless an option says otherwise. */
+export const CALL_DEFAULTS = {
+  from: '+254700000001',
+  to: '+254700000000',
+  voice: 'rms',
+  rate: '8000',
+  echoDelay: 80,
+  seed: 1,
+  trackLayout: 'mixed',
+  afterStream: 'continues',
+  humanOutcome: 'answered',
+  calls: 1,
+  timeout: 120,
+} as const
+
 /** Possible outcomes of an inbound call. */
 export const INBOUND_OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed'] as const
 

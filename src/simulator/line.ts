@@ -29,7 +29,7 @@ export interface LineOptions {
 export const OPENING_MS = 1220
 
 /** Packets lost in bursts: the two-state model of Gilbert. */
-export interface LineLoss {
+interface LineLoss {
   /** Of all frames, 0 to 0.5. */
   readonly share: number
   /** How many are lost in a row, on average. */
@@ -50,7 +50,7 @@ export interface Stall {
 export const ECHO_PHONES = ['plain', 'speakerphone'] as const
 export type EchoPhone = (typeof ECHO_PHONES)[number]
 
-export interface LineEcho {
+interface LineEcho {
   /** Level of what comes back against what was sent, 0 or less. */
   readonly levelDb: number
   /** 20 to 1000. */
@@ -285,12 +285,6 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
 /** Background noise around a caller: a hiss, other people, traffic, somebody who reads the news. */
 export const NOISE_KINDS = ['white', 'babble', 'street', 'television'] as const
 type NoiseKind = (typeof NOISE_KINDS)[number]
-
-export interface Noise {
-  readonly kind: NoiseKind
-  /** How far it is below the caller's voice. */
-  readonly snrDb: number
-}
 
 /** Length of the noise loop: long enough that the repetition is not noticed. */
 const BED_S = 8

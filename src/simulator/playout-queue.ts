@@ -15,6 +15,22 @@ const MARK_SAMPLE = -1
 /** The real queue has no bound. This one holds ten minutes at 16 kHz. */
 const QUEUED_SAMPLES_MAX = 16_000 * 600
 
+/** Samples of s16le in pieces of any size: an odd last byte waits for the next piece. */
+export class SampleBytes {
+  #oddByte = -1
+
+  take(bytes: Uint8Array, append: (sample: number) => void): void {
+    let at = 0
+    if (this.#oddByte >= 0 && bytes.length > 0) {
+      append((((bytes[0] as number) << 24) >> 16) | this.#oddByte)
+      this.#oddByte = -1
+      at = 1
+    }
+    for (; at + 1 < bytes.length; at += 2) append((((bytes[at + 1] as number) << 24) >> 16) | (bytes[at] as number))
+    if (at < bytes.length) this.#oddByte = bytes[at] as number
+  }
+}
+
 interface PlayoutTick {
   /** Samples of agent audio written; the rest of the frame is silence. */
   readonly samples: number
@@ -35,7 +51,7 @@ export class PlayoutQueue {
   #released = 0
   #held = 0
   #holdBackSamples = HOLD_BACK_FIRST_SAMPLES
-  #setAsideByte = -1
+  readonly #bytes = new SampleBytes()
   #killAtNextTick = false
   #marksWaiting: string[] = []
 
@@ -50,16 +66,7 @@ export class PlayoutQueue {
 
   /** Takes one binary frame of s16le in any size; an odd last byte waits for the next frame. */
   push(bytes: Uint8Array): void {
-    let at = 0
-    if (this.#setAsideByte >= 0 && bytes.length > 0) {
-      this.#append((((bytes[0] as number) << 24) >> 16) | this.#setAsideByte)
-      this.#setAsideByte = -1
-      at = 1
-    }
-    for (; at + 1 < bytes.length; at += 2) {
-      this.#append((((bytes[at + 1] as number) << 24) >> 16) | (bytes[at] as number))
-    }
-    if (at < bytes.length) this.#setAsideByte = bytes[at] as number
+    this.#bytes.take(bytes, (sample) => this.#append(sample))
     if (this.#held < this.#holdBackSamples) return
     this.#released += this.#held
     this.#held = 0

@@ -1,37 +1,12 @@
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import createModule from 'soundswallower'
+import createSoundSwallower, { type Decoder } from 'soundswallower'
 import { GatewayError } from '../core/errors.js'
+import { recognisedBy } from '../speech/decoder-set.js'
+import { MODEL_BASE } from '../speech/dictionary.js'
 import { RECOGNISER_RATE_HZ } from './caller-speech.js'
 import { digitWords, guessPhones, orderIn, spokenWords } from './spoken-words.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
-/** The part of the package that is used here; its own types need a package that is not installed. */
-interface Decoder {
-  initialize(): Promise<unknown>
-  lookup_word(word: string): string | null
-  add_words(...words: (readonly [string, string])[]): void
-  set_grammar(jsgf: string): void
-  start(): void
-  process_audio(pcm: Float32Array, noSearch: boolean, wholeUtterance: boolean): number
-  stop(): void
-  get_text(): string
-  get_alignment(options: object): { readonly w?: readonly AlignedWord[] }
-  delete(): void
-}
-
-interface AlignedWord {
-  readonly t: string
-  /** Seconds. */
-  readonly d: number
-  /** How well the sound fits the word, frame by frame; 0 to 1. */
-  readonly p: number
-}
-
-interface RecogniserModule {
-  get_model_path(name: string): string
-  readonly Decoder: new (config: Readonly<Record<string, string | number>>) => Decoder
-}
+type RecogniserModule = Awaited<ReturnType<typeof createSoundSwallower>>
 
 /** Chosen by measurement: digit strings go from 70 % to 95 % exact at this word insertion penalty. */
 const WORD_INSERTION_PENALTY = 0.001
@@ -59,10 +34,7 @@ interface Recogniser {
 
 /** Loads model and grammar: 0.2-0.5 s and about 30 MB, twice that when order numbers are known. */
 export async function loadRecogniser(vocabulary: AgentVocabulary): Promise<Recogniser> {
-  const folder = dirname(createRequire(import.meta.url).resolve('soundswallower'))
-  // The package's types refer to Emscripten's; see `RecogniserModule`.
-  const create = createModule as unknown as (options: { modelBase: string }) => Promise<RecogniserModule>
-  const recogniser = await create({ modelBase: join(folder, 'model/') })
+  const recogniser = await createSoundSwallower({ modelBase: MODEL_BASE } as Parameters<typeof createSoundSwallower>[0])
   const anyOrder = await loadDecoder(recogniser, agentGrammar(vocabulary, 'any-order'), {})
   const knownOrders =
     vocabulary.orders.length === 0
@@ -101,7 +73,7 @@ async function loadDecoder(
   await decoder.initialize()
   const guessed = grammar.words
     .filter((word) => !decoder.lookup_word(word))
-    .map((word) => [word, guessPhones(word)] as const)
+    .map((word): [string, string] => [word, guessPhones(word)])
     .filter(([, phones]) => phones !== '')
   if (guessed.length > 0) decoder.add_words(...guessed)
   try {
@@ -116,23 +88,8 @@ function decode(decoder: Decoder, samples: Float32Array): string {
   decoder.start()
   decoder.process_audio(samples, false, true)
   decoder.stop()
-  const text = decoder
-    .get_text()
-    .replace(/\(\d+\)/g, '')
-    .trim()
-  return text === '' || fitOf(decoder.get_alignment({}).w ?? []) < FIT_MIN ? '' : text
-}
-
-/** Geometric mean over the frames of all words, silences aside. */
-function fitOf(words: readonly AlignedWord[]): number {
-  let sum = 0
-  let seconds = 0
-  for (const { t, d, p } of words) {
-    if (t.startsWith('(NULL') || t.startsWith('<')) continue
-    sum += d * Math.log(Math.max(p, 1e-6))
-    seconds += d
-  }
-  return seconds === 0 ? 0 : Math.exp(sum / seconds)
+  const { text, fit = 0 } = recognisedBy(decoder)
+  return fit < FIT_MIN ? '' : text.replace(/\(\d+\)/g, '')
 }
 
 /** Digits that the recogniser takes for each other on a phone line, as seen in 60 spoken numbers. */

@@ -1,5 +1,6 @@
-import { LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
+import { faultsOf } from '../agents/faults.js'
+import { parseYaml } from '../agents/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
 import {
   PATIENCE_MS,
@@ -13,9 +14,16 @@ import { areDtmfDigits } from './line.js'
 
 /** Version of the script format; docs/SIMULATOR.md explains every key. */
 const SCRIPT_VERSION = 1
+const FAULTS_SHOWN_MAX = 20
+
+/** One value or a list of them, as a list; empty where the key is absent. */
+export function listOf<T extends z.ZodType>(one: T, most: number, error?: string) {
+  const either = z.union([one, z.array(one).min(1).max(most)], error)
+  return either.optional().transform((given) => (given === undefined ? [] : [given].flat()) as z.output<T>[])
+}
 
 const phrase = z.string().trim().min(1).max(300)
-const phrases = z.union([phrase, z.array(phrase).min(1).max(20)])
+const phrases = listOf(phrase, 20)
 const dtmfDigits = z.string().max(40).refine(areDtmfDigits, { error: 'must be keys: 0-9 * # A-D, in quotes' })
 
 const acts = {
@@ -42,32 +50,44 @@ const ONE_ACT = { error: `needs exactly one of ${ACT_NAMES.join(', ')}` }
 const stepSchema = z
   .strictObject({
     ...acts,
-    heard: phrases.optional(),
+    heard: phrases,
     interruptAfterMs: z.int().min(0).max(60_000).optional(),
     pauseMs: z.int().min(0).max(60_000).optional(),
   })
   .refine(exactlyOneAct, ONE_ACT)
+  .transform(({ heard, interruptAfterMs = null, pauseMs, ...act }): CallerStep => ({
+    act: actOf(act),
+    heard,
+    interruptAfterMs,
+    ...(pauseMs === undefined ? {} : { pauseMs }),
+  }))
 
 const ruleSchema = z
   .strictObject({
     ...acts,
-    heard: phrases.optional(),
+    heard: phrases,
     about: z.enum(['read-back', 'status']).optional(),
     times: z.int().min(1).max(100).default(3),
   })
   .refine(exactlyOneAct, ONE_ACT)
-  .refine((rule) => (rule.heard === undefined) !== (rule.about === undefined), { error: 'needs one of heard, about' })
+  .refine((rule) => (rule.heard.length === 0) !== (rule.about === undefined), { error: 'needs one of heard, about' })
+  .transform(({ heard, about, times, ...act }): CallerRule => ({
+    heard: about ?? heard,
+    act: actOf(act),
+    timesMax: times,
+  }))
 
 /** The keys that describe what a caller does. Scripts and scenarios share them. */
 export const scriptKeys = {
   order: z
     .string()
     .regex(/^\d{3,12}$/, { error: 'must be 3 to 12 digits, in quotes' })
-    .optional(),
+    .optional()
+    .transform((order) => order ?? null),
   reactionMs: z.int().min(0).max(10_000).default(REACTION_MS),
   patienceMs: z.int().min(500).max(120_000).default(PATIENCE_MS),
-  rules: z.array(ruleSchema).max(100).default([]),
-  steps: z.array(stepSchema).max(500).default([]),
+  rules: z.array(ruleSchema).max(100).prefault([]),
+  steps: z.array(stepSchema).max(500).prefault([]),
 }
 
 const scriptSchema = z
@@ -78,70 +98,49 @@ const scriptSchema = z
   })
   .refine((script) => script.rules.length + script.steps.length > 0, { error: 'has neither steps nor rules' })
 
-type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs' | 'pauseMs'>
-
 /**
  * Reads a caller script.
  * @param file  its name, for messages
- * @throws GatewayError SCRIPT_INVALID with file, line and what is allowed
+ * @throws GatewayError SCRIPT_INVALID as `parseChecked`
  */
 export function parseScript(text: string, file: string): CallerScript {
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
-  const [fault] = document.errors
-  if (fault !== undefined) {
-    throw new GatewayError(
-      'SCRIPT_INVALID',
-      `${file}:${lines.linePos(fault.pos[0]).line}: ${fault.message.split('\n')[0] ?? ''}`,
-    )
-  }
-  const parsed = scriptSchema.safeParse(document.toJS())
-  if (parsed.success) return scriptOf(parsed.data)
-  const [issue] = parsed.error.issues
-  const path = (issue?.path ?? []).map(String)
-  const where = path.length > 0 ? `${path.join('.')} ` : ''
-  throw new GatewayError(
-    'SCRIPT_INVALID',
-    `${file}:${lineOf(document, lines, issue?.path ?? [])}: ${where}${issue?.message ?? 'is wrong'}`,
+  return parseChecked(scriptSchema, text, file, 'a script')
+}
+
+/**
+ * Reads a YAML file whose keys a schema checks.
+ * @param file  its name, for messages
+ * @param noun  what it is
+ * @throws GatewayError SCRIPT_INVALID with one line for each fault: `file:line:col: what`
+ */
+export function parseChecked<S extends z.ZodType>(schema: S, text: string, file: string, noun: string): z.output<S> {
+  const source = parseYaml(text, { noun, manual: 'docs/SIMULATOR.md' })
+  if (!('value' in source)) throw invalid(file, source)
+  const parsed = schema.safeParse(source.value)
+  if (parsed.success) return parsed.data
+  const jsonSchema = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
+  throw invalid(
+    file,
+    faultsOf(parsed.error.issues, jsonSchema, source.value, noun).map(({ path, key, what }) => ({
+      ...source.locate(path, key),
+      what,
+    })),
   )
 }
 
-function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
-  for (let depth = path.length; depth >= 0; depth--) {
-    const node = document.getIn(path.slice(0, depth), true)
-    const range = (node as { range?: readonly number[] | null } | undefined)?.range
-    if (range?.[0] !== undefined) return lines.linePos(range[0]).line
-  }
-  return 1
+function invalid(
+  file: string,
+  faults: readonly { readonly line: number; readonly col: number; readonly what: string }[],
+): GatewayError {
+  const lines = [...faults]
+    .sort((a, b) => a.line - b.line || a.col - b.col)
+    .slice(0, FAULTS_SHOWN_MAX)
+    .map(({ line, col, what }) => `${file}:${line}:${col}: ${what}`)
+  if (faults.length > FAULTS_SHOWN_MAX) lines.push(`and ${faults.length - FAULTS_SHOWN_MAX} more`)
+  return new GatewayError('SCRIPT_INVALID', lines.join('\n'))
 }
 
-/** Turns the checked keys of a file into a script. */
-export function scriptOf(file: Omit<z.output<typeof scriptSchema>, 'version'>): CallerScript {
-  return {
-    name: file.name,
-    order: file.order ?? null,
-    reactionMs: file.reactionMs,
-    patienceMs: file.patienceMs,
-    rules: file.rules.map((rule): CallerRule => ({
-      heard: rule.about ?? listOf(rule.heard),
-      act: actOf(rule),
-      timesMax: rule.times,
-    })),
-    steps: file.steps.map((step): CallerStep => ({
-      act: actOf(step),
-      heard: listOf(step.heard),
-      interruptAfterMs: step.interruptAfterMs ?? null,
-      ...(step.pauseMs === undefined ? {} : { pauseMs: step.pauseMs }),
-    })),
-  }
-}
-
-function listOf(heard: string | readonly string[] | undefined): readonly string[] {
-  if (heard === undefined) return []
-  return typeof heard === 'string' ? [heard] : heard
-}
-
-function actOf(fields: ActFields): CallerAct {
+function actOf(fields: z.output<z.ZodObject<typeof acts>>): CallerAct {
   if (fields.say !== undefined) return { type: 'say', text: fields.say }
   if (fields.press !== undefined) return { type: 'press', keys: fields.press }
   if (fields.play !== undefined) return { type: 'play', file: fields.play }

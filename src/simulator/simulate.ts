@@ -2,25 +2,16 @@
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { SIMULATED_CALLS_MAX } from '../core/limits.js'
-import type { CallerVoice } from './choices.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from './call-options.js'
+import type { CallerOptions } from './caller.js'
 import type { CallerFile } from './caller-leg.js'
-import type { CallerScript } from './caller-script.js'
 import type { AgentVocabulary } from './vocabulary.js'
-import type { LineOptions } from './line.js'
 
 /** What differs between the calls of one simulation. */
-interface CallPlan {
+interface CallPlan extends Pick<CallerOptions, 'script' | 'voice' | 'pace' | 'line' | 'earlyWords'> {
   readonly callSid: string
   readonly from: string
   readonly to: string
-  readonly script: CallerScript
-  readonly voice: CallerVoice
-  /** Speaking rate. Default: 1. */
-  readonly pace?: number
-  readonly line: LineOptions
-  /** Said before the stream opens. */
-  readonly earlyWords?: string
 }
 
 /** Plain data: it crosses to another thread. */
@@ -29,7 +20,10 @@ export interface SimulateOptions {
   readonly vocabulary: AgentVocabulary
   readonly files: ReadonlyMap<string, CallerFile>
   /** Options that are the same for all calls. */
-  readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'workspace'>
+  readonly carrier: Omit<
+    PlaceCallOptions,
+    'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'workspace' | 'environment'
+  >
   readonly record: boolean
   readonly timeoutMs: number
   /** Time between the starts of two calls. */
@@ -41,7 +35,7 @@ export interface SimulateOptions {
 interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
   /** Aborting hangs up every call. The results are still returned. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | null
   /** Ends the thread after this time, even if calls are still running. */
   readonly deadlineMs?: number
 }

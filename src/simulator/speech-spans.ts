@@ -11,13 +11,13 @@ export interface Span {
   readonly endMs: number
 }
 
-interface SpanEvents {
+export interface SpanEvents {
   /** The first voiced block after a turn's silence. */
-  onTurnStart(atMs: number): void
+  onTurnStart?(atMs: number): void
   /** A piece of speech between two short silences, with the audio, which the listener owns. */
-  onPiece(piece: Span, pcm: Int16Array): void
+  onPiece?(piece: Span, pcm: Int16Array): void
   /** The speaker has been silent for `turnSilenceMs`. The span is that of the voice. */
-  onTurnEnd(turn: Span): void
+  onTurnEnd?(turn: Span): void
 }
 
 interface SpeechSpansOptions {
@@ -80,7 +80,7 @@ export class SpeechSpans {
     if (!this.#inTurn) {
       this.#inTurn = true
       this.#turnStartMs = atMs
-      this.#events.onTurnStart(atMs)
+      this.#events.onTurnStart?.(atMs)
     }
     if (!this.#inPiece) {
       this.#inPiece = true
@@ -103,22 +103,21 @@ export class SpeechSpans {
     this.voiced.push(span)
     const pcm = joined(this.#piece)
     this.#piece = []
-    this.#events.onPiece(span, pcm)
+    this.#events.onPiece?.(span, pcm)
   }
 
   #endTurn(): void {
     this.#inTurn = false
-    this.#events.onTurnEnd({ startMs: this.#turnStartMs, endMs: this.#lastVoicedMs })
+    this.#events.onTurnEnd?.({ startMs: this.#turnStartMs, endMs: this.#lastVoicedMs })
   }
 }
 
 /** The parts of a recording of speech that pauses of at least `pauseMs` divide. */
 export function partsOf(pcm: Int16Array, sampleRateHz: number, pauseMs: number): Int16Array[] {
   const parts: Int16Array[] = []
-  const nothing = (): void => undefined
   const spans = new SpeechSpans(
     { sampleRateHz, pieceSilenceMs: pauseMs, turnSilenceMs: Infinity, pieceMsMax: Infinity },
-    { onTurnStart: nothing, onPiece: (_span, part) => parts.push(part), onTurnEnd: nothing },
+    { onPiece: (_span, part) => parts.push(part) },
   )
   const frame = sampleRateHz / 50
   for (let at = 0; at < pcm.length; at += frame) spans.push(pcm.subarray(at, at + frame), (at * 1000) / sampleRateHz)

@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { phraseSchema } from '../call/phrase.js'
 import { WORDS } from '../call/words/languages.js'
 import { parse } from 'yaml'
@@ -32,6 +35,13 @@ export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
   cancelled: ['cancelled', 'canceled', 'has been cancelled'],
   returned: ['returned', 'on its way back'],
   ready_for_pickup: ['ready for pick up', 'ready for collection', 'ready to collect'],
+}
+
+/** The file of an agent, in the first of these folders that has one; null where none has. */
+export async function agentYaml(folders: readonly string[], agent: string): Promise<string | null> {
+  const files = folders.flatMap((folder) => ['yaml', 'yml'].map((ending) => join(folder, `${agent}.${ending}`)))
+  const file = files.find((one) => existsSync(one))
+  return file === undefined ? null : readFile(file, 'utf8')
 }
 
 /** The part of a vocabulary that comes from the shop; empty lists if the shop was not asked. */

@@ -1,4 +1,5 @@
 import { SaxesParser } from 'saxes'
+import { jsonObject } from '../core/json.js'
 
 /** One element of a voice document. Names and attributes are as written; text is trimmed. */
 export interface Verb {
@@ -149,13 +150,7 @@ function rate(value: string | null, complaints: string[], name: string): 8000 | 
 }
 
 function flatJson(text: string, complaints: string[]): Readonly<Record<string, unknown>> | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Readonly<Record<string, unknown>>
-  } catch {
-    // Reported below, like JSON that is not an object.
-  }
-  complaints.push('headerMetadata is no JSON object')
-  return null
+  const value = jsonObject(text)
+  if (value === null) complaints.push('headerMetadata is no JSON object')
+  return value
 }

@@ -5,7 +5,7 @@ import type { CalleeKind, HumanOutcome } from '../choices.js'
 import type { PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
 import { beep } from '../line.js'
-import type { OutboundRequest, PlacedOutbound } from './rest-server.js'
+import type { OutboundRequest } from './rest-server.js'
 import type { Workspace } from './workspace.js'
 
 /** Who answers at a called number, and how. */
@@ -72,7 +72,7 @@ interface CalleeSwitchOptions {
 }
 
 /** Places the outbound calls that the REST API receives. */
-export function ringCallees(options: CalleeSwitchOptions): (request: OutboundRequest) => PlacedOutbound {
+export function ringCallees(options: CalleeSwitchOptions): (request: OutboundRequest) => string {
   return (request) => {
     const { outcome, ringMs, script, files } = options.callee(request.to)
     const call = startCall({
@@ -86,6 +86,6 @@ export function ringCallees(options: CalleeSwitchOptions): (request: OutboundReq
       outbound: { outcome, ringMs, clientRequestId: request.clientRequestId },
     })
     void call.done.then((result) => options.onOver?.(result))
-    return { callSid: call.callSid }
+    return call.callSid
   }
 }

@@ -1,18 +1,16 @@
 import { randomUUID } from 'node:crypto'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { jsonObject } from '../../core/json.js'
+import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
 import type { CallEntry, OwnedNumber, Workspace } from './workspace.js'
 
 /** Scopes of an API key; `all` for a key without limits. */
 type Scopes = 'all' | readonly string[]
 
-export interface RestServerOptions {
+export interface RestServerOptions extends Pick<HttpDoubleOptions, 'host' | 'port'> {
   readonly workspace: Workspace
   readonly keys: Readonly<Record<string, Scopes>>
-  /** 0 lets the system choose. */
-  readonly port: number
-  readonly host?: string
   /** Null: `POST /v1/calls` is refused. */
   readonly place: PlaceOutbound | null
   readonly faults?: readonly Fault[]
@@ -35,27 +33,24 @@ const SEEN_KEPT_MAX = 1000
 const IDEMPOTENCY_KEYS_MAX = 10_000
 
 /** The simulated carrier's REST API on a port of its own. */
-export class RestServer {
+export class RestServer extends HttpDouble {
   readonly workspace: Workspace
   readonly faults: Faults
   /** The newest requests. */
   readonly seen: RestSeen[] = []
   readonly #options: RestServerOptions
   readonly #routes: readonly Route[]
-  readonly #server: Server
   readonly #answered = new Map<string, { readonly request: string; readonly answer: RestAnswer }>()
 
   /** @throws when the port is taken */
-  static async start(options: RestServerOptions): Promise<RestServer> {
-    const server = new RestServer(options)
-    await new Promise<void>((resolve, reject) => {
-      server.#server.once('error', reject)
-      server.#server.listen(options.port, options.host ?? '127.0.0.1', resolve)
-    })
-    return server
+  static start(options: RestServerOptions): Promise<RestServer> {
+    return new RestServer(options).listen()
   }
 
   private constructor(options: RestServerOptions) {
+    super(options, (request, response) => {
+      this.#serve(request, response).catch(() => response.destroy())
+    })
     this.#options = options
     this.workspace = options.workspace
     this.faults = new Faults(options.faults)
@@ -63,24 +58,10 @@ export class RestServer {
     this.#routes = restRoutes(options.workspace, options.place).filter(
       (route) => route.spelling === undefined || spellings === undefined || spellings.includes(route.spelling),
     )
-    this.#server = createServer((request, response) => {
-      this.#serve(request, response).catch(() => {
-        response.destroy()
-      })
-    })
   }
 
   get origin(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
-  }
-
-  close(): Promise<void> {
-    this.#server.closeAllConnections()
-    return new Promise((resolve) => {
-      this.#server.close(() => {
-        resolve()
-      })
-    })
+    return this.baseUrl
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -124,13 +105,13 @@ export class RestServer {
     if (scopes !== 'all' && !scopes.includes(route.scope)) {
       return refusal(403, 'api_key.scope_denied', `this API key lacks the scope ${route.scope}`)
     }
-    const body = objectOf(text)
+    const body = text === '' ? {} : jsonObject(text)
     if (body === null) return refusal(400, 'request.invalid_json', 'the body is no JSON object')
     const asked: RestRequest = { method, path: url.pathname, query: url.searchParams, body, origin: this.origin }
-    const names = (route.path.exec(url.pathname) ?? []).slice(1).map(decodeURIComponent)
+    const id = decodeURIComponent(route.path.exec(url.pathname)?.[1] ?? '')
     const key = request.headers['idempotency-key']
-    if (method !== 'POST' || typeof key !== 'string') return route.answer(asked, names)
-    return this.#once(key, `${url.pathname} ${text}`, () => route.answer(asked, names))
+    if (method !== 'POST' || typeof key !== 'string') return route.answer(asked, id)
+    return this.#once(key, `${url.pathname} ${text}`, () => route.answer(asked, id))
   }
 
   /** The same key gets the same answer; with another request it is a conflict. */
@@ -158,7 +139,7 @@ export class RestServer {
       this.faults.clear()
       return { status: 200, json: {} }
     }
-    const fault = objectOf(text)
+    const fault = text === '' ? {} : jsonObject(text)
     const status = fault?.['status'] ?? null
     if (
       method !== 'POST' ||
@@ -200,18 +181,6 @@ function write(response: ServerResponse, answer: RestAnswer): void {
   const headers: Record<string, string> = { ...answer.headers }
   if (answer.json !== undefined) headers['content-type'] = 'application/json'
   response.writeHead(answer.status, headers).end(answer.json === undefined ? answer.bytes : JSON.stringify(answer.json))
-}
-
-function objectOf(text: string): Readonly<Record<string, unknown>> | null {
-  if (text === '') return {}
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : null
-  } catch {
-    return null // answered as a bad request
-  }
 }
 
 /** The body; null if it is too long. */
@@ -280,12 +249,8 @@ export interface OutboundRequest {
   readonly clientRequestId: string | null
 }
 
-export interface PlacedOutbound {
-  readonly callSid: string
-}
-
-/** Places an outbound call. The workspace has the call when this returns. */
-type PlaceOutbound = (request: OutboundRequest) => PlacedOutbound
+/** Places an outbound call, which the workspace has when this returns. @returns its SID */
+type PlaceOutbound = (request: OutboundRequest) => string
 
 /** A request with a valid key. */
 interface RestRequest {
@@ -323,8 +288,15 @@ interface Route {
   readonly path: RegExp
   /** What the key must allow. */
   readonly scope: string
-  readonly spelling?: Spelling
-  answer(request: RestRequest, names: readonly string[]): RestAnswer
+  /** @param id  what the path has in place of `:id`; empty where it has none */
+  readonly answer: (request: RestRequest, id: string) => RestAnswer
+  readonly spelling: Spelling | undefined
+}
+
+/** @param what  method and path, such as `GET /v1/calls/:id` */
+function route(what: string, scope: string, answer: Route['answer'], spelling?: Spelling): Route {
+  const [method = '', path = ''] = what.split(' ')
+  return { method, path: new RegExp(`^${path.replace(':id', '([^/]+)')}$`), scope, answer, spelling }
 }
 
 /** An error in the format that most of the carrier's routes use. */
@@ -343,13 +315,9 @@ const SUPERVISION_MODES = ['listen', 'whisper', 'barge']
 
 /** Every route of the simulated carrier. */
 function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] {
-  const withCall = (name: string | undefined, answer: (entry: CallEntry) => RestAnswer): RestAnswer => {
-    const entry = name === undefined ? undefined : workspace.call(name)
+  const withCall = (name: string, answer: (entry: CallEntry) => RestAnswer): RestAnswer => {
+    const entry = workspace.call(name)
     return entry === undefined ? refusal(404, 'calls.not_found', 'there is no call of that id') : answer(entry)
-  }
-  const withNumber = (id: string | undefined, answer: (number: OwnedNumber) => RestAnswer): RestAnswer => {
-    const number = workspace.numbers.find((one) => one.id === id)
-    return number === undefined ? refusal(404, 'numbers.not_found', 'there is no number of that id') : answer(number)
   }
   const claim = (inventoryId: unknown): RestAnswer => {
     const number = typeof inventoryId === 'string' ? workspace.claim(inventoryId) : null
@@ -357,14 +325,15 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
       ? refusal(404, 'numbers.not_available', 'that number is not to be had')
       : { status: 201, json: { number: numberJson(number) } }
   }
-  const route = (id: string | undefined, voiceUrl: unknown, events: unknown): RestAnswer =>
-    withNumber(id, (number) => {
-      if (typeof voiceUrl !== 'string' || !URL.canParse(voiceUrl))
-        return refusal(422, 'numbers.invalid_url', 'the voice webhook is no URL')
-      number.voiceUrl = voiceUrl
-      if (typeof events === 'string') number.eventsUrl = events
-      return { status: 200, json: { number: numberJson(number) } }
-    })
+  const lead = (id: string, voiceUrl: unknown, events: unknown): RestAnswer => {
+    const number = workspace.numbers.find((one) => one.id === id)
+    if (number === undefined) return refusal(404, 'numbers.not_found', 'there is no number of that id')
+    if (typeof voiceUrl !== 'string' || !URL.canParse(voiceUrl))
+      return refusal(422, 'numbers.invalid_url', 'the voice webhook is no URL')
+    number.voiceUrl = voiceUrl
+    if (typeof events === 'string') number.eventsUrl = events
+    return { status: 200, json: { number: numberJson(number) } }
+  }
   const create = (from: unknown, to: unknown, url: unknown, label: unknown): RestAnswer => {
     if (typeof from !== 'string' || typeof to !== 'string')
       return refusal(422, 'calls.invalid', 'from and to are numbers')
@@ -375,7 +344,7 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
       return refusal(422, 'calls.no_voice_url', 'the number has no voice webhook')
     if (place === null) return refusal(503, 'calls.unavailable', 'this simulator rings nobody')
     const clientRequestId = typeof label === 'string' ? label : null
-    const placed: PlacedOutbound = place({
+    const callSid = place({
       from,
       to,
       voiceUrl: labelled(voiceUrl, clientRequestId),
@@ -385,160 +354,91 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
     return {
       status: 201,
       json: {
-        call_id: workspace.call(placed.callSid)?.id ?? null,
-        session_id: placed.callSid,
+        call_id: workspace.call(callSid)?.id ?? null,
+        session_id: callSid,
         status: 'ringing',
         client_request_id: clientRequestId,
       },
     }
   }
+  const claimNamed: Route['answer'] = ({ body }) => claim(body['inventory_id'])
   return [
-    {
-      method: 'GET',
-      path: /^\/v1\/wallet$/,
-      scope: 'wallet.read',
-      answer: () => ({ status: 200, json: { balance_minor: 125_000, currency: 'KES' } }),
-    },
-    {
-      method: 'GET',
-      path: /^\/v1\/numbers$/,
-      scope: 'numbers.read',
-      answer: ({ query }) => pageOf('numbers', workspace.numbers, numberJson, query),
-    },
-    {
-      method: 'GET',
-      path: /^\/v1\/numbers\/available$/,
-      scope: 'numbers.read',
-      answer: ({ query }) =>
-        pageOf(
-          'available',
-          workspace.inventory,
-          (number) => ({
-            inventory_id: number.inventoryId,
-            e164: number.e164,
-            capabilities: ['voice'],
-            monthly_price_minor: number.monthlyPriceMinor,
-            currency: 'KES',
-          }),
-          query,
-        ),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/numbers$/,
-      scope: 'numbers.claim',
-      spelling: 'claim:numbers',
-      answer: ({ body }) => claim(body['inventory_id']),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/numbers\/available\/claim$/,
-      scope: 'numbers.claim',
-      spelling: 'claim:available',
-      answer: ({ body }) => claim(body['inventory_id']),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/numbers\/claim$/,
-      scope: 'numbers.claim',
-      spelling: 'claim:claim',
-      answer: ({ body }) => claim(body['inventory_id']),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/numbers\/([^/]+)\/claim$/,
-      scope: 'numbers.claim',
-      spelling: 'claim:number',
-      answer: (_request, [id]) => claim(id),
-    },
-    {
-      method: 'PATCH',
-      path: /^\/v1\/numbers\/([^/]+)$/,
-      scope: 'numbers.claim',
-      spelling: 'route:number',
-      answer: ({ body }, [id]) => route(id, body['routing_url'], body['events_url']),
-    },
-    {
-      method: 'PUT',
-      path: /^\/v1\/numbers\/([^/]+)\/routing$/,
-      scope: 'numbers.claim',
-      spelling: 'route:put',
-      answer: ({ body }, [id]) => route(id, body['voice_callback_url'], body['events_url']),
-    },
-    {
-      method: 'PATCH',
-      path: /^\/v1\/numbers\/([^/]+)\/routing$/,
-      scope: 'numbers.claim',
-      spelling: 'route:patch',
-      answer: ({ body }, [id]) => route(id, body['voice_url'] ?? body['voice_callback_url'], body['events_url']),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/calls$/,
-      scope: 'calls.create',
-      spelling: 'create:calls',
-      answer: ({ body }) =>
-        create(
-          body['from'],
-          Array.isArray(body['to']) ? body['to'][0] : undefined,
-          body['voice_callback_url'],
-          body['client_request_id'],
-        ),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/calls\/originate$/,
-      scope: 'calls.create',
-      spelling: 'create:originate',
-      answer: ({ body }) => create(body['from'], body['to'], body['webhook_url'], body['clientRequestId']),
-    },
-    {
-      method: 'GET',
-      path: /^\/v1\/calls$/,
-      scope: 'calls.read',
-      spelling: 'detail:search',
-      answer: ({ query }) => listCalls(workspace, query),
-    },
-    {
-      method: 'GET',
-      path: /^\/v1\/calls\/([^/]+)$/,
-      scope: 'calls.read',
-      spelling: 'detail:call',
-      answer: (_request, [id]) =>
+    route('GET /v1/wallet', 'wallet.read', () => ({ status: 200, json: { balance_minor: 125_000, currency: 'KES' } })),
+    route('GET /v1/numbers', 'numbers.read', ({ query }) =>
+      pageOf('numbers', workspace.numbers.map(numberJson), query),
+    ),
+    route('GET /v1/numbers/available', 'numbers.read', ({ query }) =>
+      pageOf(
+        'available',
+        workspace.inventory.map((number) => ({
+          inventory_id: number.inventoryId,
+          e164: number.e164,
+          capabilities: ['voice'],
+          monthly_price_minor: number.monthlyPriceMinor,
+          currency: 'KES',
+        })),
+        query,
+      ),
+    ),
+    route('POST /v1/numbers', 'numbers.claim', claimNamed, 'claim:numbers'),
+    route('POST /v1/numbers/available/claim', 'numbers.claim', claimNamed, 'claim:available'),
+    route('POST /v1/numbers/claim', 'numbers.claim', claimNamed, 'claim:claim'),
+    route('POST /v1/numbers/:id/claim', 'numbers.claim', (_request, id) => claim(id), 'claim:number'),
+    route(
+      'PATCH /v1/numbers/:id',
+      'numbers.claim',
+      ({ body }, id) => lead(id, body['routing_url'], body['events_url']),
+      'route:number',
+    ),
+    route(
+      'PUT /v1/numbers/:id/routing',
+      'numbers.claim',
+      ({ body }, id) => lead(id, body['voice_callback_url'], body['events_url']),
+      'route:put',
+    ),
+    route(
+      'PATCH /v1/numbers/:id/routing',
+      'numbers.claim',
+      ({ body }, id) => lead(id, body['voice_url'] ?? body['voice_callback_url'], body['events_url']),
+      'route:patch',
+    ),
+    route(
+      'POST /v1/calls',
+      'calls.create',
+      ({ body: { from, to, voice_callback_url: url, client_request_id: label } }) =>
+        create(from, Array.isArray(to) ? to[0] : undefined, url, label),
+      'create:calls',
+    ),
+    route(
+      'POST /v1/calls/originate',
+      'calls.create',
+      ({ body: { from, to, webhook_url: url, clientRequestId: label } }) => create(from, to, url, label),
+      'create:originate',
+    ),
+    route('GET /v1/calls', 'calls.read', ({ query }) => listCalls(workspace, query), 'detail:search'),
+    route(
+      'GET /v1/calls/:id',
+      'calls.read',
+      (_request, id) =>
         withCall(id, (entry) => ({ status: 200, json: { call: callJson(entry, workspace.ratePerMinuteMinor) } })),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/calls\/([^/]+)\/hangup$/,
-      scope: 'calls.create',
-      answer: (_request, [id]) =>
-        withCall(id, (entry) => {
-          entry.leg.hangUp()
-          return { status: 200, json: { call_id: entry.id, status: 'hung_up' } }
-        }),
-    },
-    {
-      method: 'POST',
-      path: /^\/v1\/calls\/([^/]+)\/supervision$/,
-      scope: 'calls.supervise',
-      answer: ({ body }, [id]) => withCall(id, (entry) => supervise(entry, body)),
-    },
-    {
-      method: 'DELETE',
-      path: /^\/v1\/calls\/([^/]+)\/supervision$/,
-      scope: 'calls.supervise',
-      answer: (_request, [id]) =>
-        withCall(id, (entry) => {
-          entry.leg.stopSupervision()
-          return { status: 200, json: { status: 'stopped' } }
-        }),
-    },
-    {
-      method: 'GET',
-      path: /^\/v1\/calls\/([^/]+)\/recording$/,
-      scope: 'calls.read',
-      answer: ({ origin }, [id]) => recording(workspace, id, origin),
-    },
+      'detail:call',
+    ),
+    route('POST /v1/calls/:id/hangup', 'calls.create', (_request, id) =>
+      withCall(id, (entry) => {
+        entry.leg.hangUp()
+        return { status: 200, json: { call_id: entry.id, status: 'hung_up' } }
+      }),
+    ),
+    route('POST /v1/calls/:id/supervision', 'calls.supervise', ({ body }, id) =>
+      withCall(id, (entry) => supervise(entry, body)),
+    ),
+    route('DELETE /v1/calls/:id/supervision', 'calls.supervise', (_request, id) =>
+      withCall(id, (entry) => {
+        entry.leg.stopSupervision()
+        return { status: 200, json: { status: 'stopped' } }
+      }),
+    ),
+    route('GET /v1/calls/:id/recording', 'calls.read', ({ origin }, id) => recording(workspace, id, origin)),
   ]
 }
 
@@ -565,8 +465,8 @@ function supervise(entry: CallEntry, body: Readonly<Record<string, unknown>>): R
   return { status: 201, json: { status: 'ringing', mode: body['mode'] } }
 }
 
-function recording(workspace: Workspace, id: string | undefined, origin: string): RestAnswer {
-  const entry = id === undefined ? undefined : workspace.call(id)
+function recording(workspace: Workspace, id: string, origin: string): RestAnswer {
+  const entry = workspace.call(id)
   if (entry === undefined) return bareRefusal(404, 'calls.not_found', 'there is no call of that id')
   if (entry.end === null) return { status: 202, json: { status: 'pending', retry_after_seconds: 2 } }
   if (entry.end.recording === null) return bareRefusal(404, 'recordings.not_found', 'the call was not recorded')
@@ -637,15 +537,15 @@ function listCalls(workspace: Workspace, query: URLSearchParams): RestAnswer {
     .calls()
     .map((entry) => callJson(entry, workspace.ratePerMinuteMinor))
     .filter((call) => wanted.every(([name, value]) => call[name] === value))
-  return pageOf('data', calls, (call) => call, query)
+  return pageOf('data', calls, query)
 }
 
 /** One page of a list. The cursor is the index of the next page's first entry. */
-function pageOf<T>(name: string, all: readonly T[], json: (entry: T) => unknown, query: URLSearchParams): RestAnswer {
+function pageOf(name: string, all: readonly object[], query: URLSearchParams): RestAnswer {
   const limit = Math.min(PAGE_MAX, Math.max(1, Number(query.get('limit') ?? PAGE_DEFAULT) || PAGE_DEFAULT))
   const from = Number(query.get('cursor') ?? 0) || 0
   const next = from + limit < all.length ? String(from + limit) : null
-  return { status: 200, json: { [name]: all.slice(from, from + limit).map(json), next_cursor: next } }
+  return { status: 200, json: { [name]: all.slice(from, from + limit), next_cursor: next } }
 }
 
 /** The voice URL with the label as a query parameter, unless the label is too long. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { CallerSpeech } from '../caller-speech.js'
 import { COMMON_STATUSES } from '../vocabulary.js'
 import type { CalleeKind } from '../choices.js'
@@ -57,17 +58,7 @@ export async function runSimulator(settings: SimulatorSettings, io: SimulatorIo)
     }),
   })
   io.out(`the carrier's REST API is at ${server.origin}\n`)
-  await new Promise<void>((resolve) => {
-    if (io.signal.aborted) resolve()
-    else
-      io.signal.addEventListener(
-        'abort',
-        () => {
-          resolve()
-        },
-        { once: true },
-      )
-  })
+  if (!io.signal.aborted) await once(io.signal, 'abort')
   for (const entry of workspace.calls()) entry.leg.hangUp()
   await server.close()
   await speech.close()

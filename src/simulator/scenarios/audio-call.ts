@@ -5,9 +5,8 @@ import { filesOf } from '../caller-script.js'
 import { GatewayView } from '../gateway-view.js'
 import { simulateCalls } from '../simulate.js'
 import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
-import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
+import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
-import { spokenMs } from './text-caller.js'
 
 /** A gateway as a carrier and an operator reach it. */
 export interface GatewayAddress {
@@ -39,16 +38,11 @@ const GRACE_MS = 60_000
 /** Places one spoken call through the carrier's protocol, and reads its record from the gateway's ops port. */
 export async function runAudioCall(options: AudioCallOptions): Promise<ObservedCall> {
   const { gateway, scenario, seed, signal } = options
-  const { line, script } = scenario
+  const { line, noise, script } = scenario
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
   const shop = gateway.shopUrl === null ? [] : await ordersInShop(gateway.shopUrl, script.order, scenario.from)
-  const said: { readonly text: string; readonly atMs: number }[] = []
-  let openedMs: number | null = null
-  const onEvent = (event: SimulatorEvent): void => {
-    if (event.type === 'stream-opened') openedMs = event.atMs
-    if (event.type === 'verb' && event.text !== undefined) said.push({ text: event.text, atMs: event.atMs })
-  }
+  const events: SimulatorEvent[] = []
   const [result] = await simulateCalls(
     {
       calls: [
@@ -62,9 +56,9 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
           line: {
             sampleRateHz: line.rateHz,
             seed,
-            ...(line.noise === null ? {} : { snrDb: line.noise.snrDb, noise: line.noise.kind }),
-            echo: line.echo,
-            ...(line.loss === null ? {} : { loss: line.loss }),
+            ...(noise === undefined ? {} : { snrDb: noise.snrDb, noise: noise.kind }),
+            echo: line.echo ?? null,
+            loss: line.loss ?? null,
           },
         },
       ],
@@ -81,10 +75,14 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
         honourKill: !scenario.ignoreKill,
         human: scenario.human,
         stalls: line.stalls,
-        jitter: line.jitterMs === null ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
+        jitter: line.jitterMs === undefined ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
       },
     },
-    { onEvent, deadlineMs: scenario.timeoutMs + GRACE_MS, ...(signal === null ? {} : { signal }) },
+    {
+      onEvent: (event) => events.push(event),
+      deadlineMs: scenario.timeoutMs + GRACE_MS,
+      signal,
+    },
   )
   if (result === undefined) throw new Error('one call was placed and none came back')
 
@@ -95,26 +93,6 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
     : null
   const record = seen?.record ?? null
   const packet = record?.escalation == null ? null : await view.handoff(result.callSid)
-  const timedOut = result.ended.why.startsWith('time limit')
-  const zeroMs = openedMs ?? 0
-  return {
-    callSid: result.callSid,
-    record,
-    packet,
-    lines: linesOf(
-      record,
-      said.map(({ text, atMs }): SpokenLine => ({
-        role: 'carrier',
-        text,
-        startMs: atMs - zeroMs,
-        endMs: atMs - zeroMs + spokenMs(text),
-      })),
-    ),
-    dials: result.dials.map(({ outcome }) => ({ outcome })),
-    callerHeard: result.callerHeard,
-    durationMs: result.durationMs,
-    ended: record === null && view.fault !== null ? view.fault : result.ended.why,
-    complaints: result.complaints,
-    overdue: timedOut ? `the call did not end within ${scenario.timeoutMs / 1000} s` : null,
-  }
+  const observed = observedCall(result, events, record, packet, scenario.timeoutMs)
+  return record === null && view.fault !== null ? { ...observed, ended: view.fault } : observed
 }

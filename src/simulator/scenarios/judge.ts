@@ -3,12 +3,15 @@ import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/documen
 import { codeOf } from '../../call/phrase.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { HumanOutcome } from '../choices.js'
+import { TIME_LIMIT } from '../caller.js'
 import type { CallerLatency } from '../caller-leg.js'
+import type { SimulatedCallResult, SimulatorEvent } from '../call-options.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
-import type { Expectations, ExpectedCall, ExpectedEscalation, ExpectedWords, Range, TimedThing } from './scenario.js'
+import { spokenMs } from './text-speech.js'
+import type { Expectations, ExpectedCall, ExpectedValues, ExpectedWords, Range, TimedThing } from './scenario.js'
 
 /** A line of the conversation in a report. The carrier's lines are the texts of Say verbs. */
-export interface SpokenLine {
+interface SpokenLine {
   readonly role: 'caller' | 'agent' | 'carrier'
   readonly text: string
   /** Milliseconds since the stream opened. */
@@ -39,6 +42,38 @@ export interface ObservedCall {
   readonly overdue: string | null
 }
 
+/** A simulated call and what the gateway has of it, as they are judged. */
+export function observedCall(
+  result: SimulatedCallResult,
+  events: readonly SimulatorEvent[],
+  record: CallRecord | null,
+  packet: EscalationPacket | null,
+  timeoutMs: number,
+): ObservedCall {
+  const zeroMs = events.findLast(({ type }) => type === 'stream-opened')?.atMs ?? 0
+  const said = events.flatMap((event): SpokenLine[] => {
+    if (event.type !== 'verb' || event.text === undefined) return []
+    const startMs = event.atMs - zeroMs
+    return [{ role: 'carrier', text: event.text, startMs, endMs: startMs + spokenMs(event.text) }]
+  })
+  // Where the caller wants nothing kept, the record has no words.
+  const onTheLine = record?.consent === 'refused' ? [result.said, result.heardPieces] : []
+  const lines = onTheLine.flatMap((pieces, index) =>
+    pieces.map(({ text, startMs, endMs }): SpokenLine => {
+      const role = index === 0 ? 'caller' : 'agent'
+      return { role, text, startMs: startMs - zeroMs, endMs: endMs - zeroMs }
+    }),
+  )
+  const { callSid, dials, callerHeard, durationMs, ended, complaints } = result
+  return {
+    ...{ callSid, record, packet, callerHeard, durationMs, complaints },
+    lines: linesOf(record, [...said, ...lines]),
+    dials: dials.map(({ outcome }) => ({ outcome })),
+    ended: ended.why,
+    overdue: ended.why === TIME_LIMIT ? `the call did not end within ${timeoutMs / 1000} s` : null,
+  }
+}
+
 /** The lines of a record's transcript and of the carrier, in order of time. */
 export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[]): SpokenLine[] {
   const lines: SpokenLine[] = (record?.transcript ?? []).map(
@@ -63,75 +98,73 @@ export interface Finding {
 
 /** Every difference between a call and its expectations; empty if all of them hold. */
 export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] {
-  const found: Finding[] = []
-  if (call.overdue !== null) found.push({ what: call.overdue, nearMs: null })
-  for (const complaint of call.complaints)
-    found.push({ what: `a real carrier would not accept: ${complaint}`, nearMs: null })
-  const { record } = call
-  if (record === null) {
-    found.push({ what: `the gateway has no record of the call (${call.ended})`, nearMs: null })
-    return found
-  }
+  const { record, overdue, complaints, ended } = call
+  const found = [
+    ...(overdue === null ? [] : [finding(overdue)]),
+    ...complaints.map((complaint) => finding(`a real carrier would not accept: ${complaint}`)),
+  ]
+  if (record === null) return [...found, finding(`the gateway has no record of the call (${ended})`)]
   return [
     ...found,
     ...inTheEnd(record, expect),
-    ...inTheFields(record, expect.fields),
+    ...inTheFields(record, expect),
     ...inTheStages(record, expect),
     ...withTheAgents(record, expect),
     ...inTheTools(record.toolCalls, expect),
     ...inTheWaits(record, expect),
     ...inTheClaims(record.claims),
     ...inTheWords(call.lines, expect),
-    ...inTheEscalation(call, expect.escalated),
+    ...inTheEscalation(call, record, expect),
     ...inTheCounts(record, expect),
     ...inTheTimes(call, record, expect),
   ]
 }
 
-function inTheEnd(record: CallRecord, { outcomes, endReasons, language }: Expectations): Finding[] {
+function finding(what: string, nearMs: number | null = null): Finding {
+  return { what, nearMs }
+}
+
+function inTheEnd(record: CallRecord, { outcome, endReason, language }: Expectations): Finding[] {
   const found: Finding[] = []
   const why = record.endDetail === '' ? record.endReason : `${record.endReason}: ${record.endDetail}`
-  if (outcomes.length > 0 && !outcomes.includes(record.outcome)) {
-    found.push({ what: `the outcome is ${record.outcome} (${why}); expected ${outcomes.join(' or ')}`, nearMs: null })
-  }
-  if (endReasons.length > 0 && !endReasons.some((reason) => reason === record.endReason)) {
-    found.push({ what: `the call ended by ${why}; expected ${endReasons.join(' or ')}`, nearMs: null })
-  }
-  if (language !== null && codeOf(record.language ?? '') !== language)
-    found.push({ what: `the call ended in language ${record.language ?? 'none'}; expected ${language}`, nearMs: null })
+  if (outcome.length > 0 && !outcome.some((one) => one === record.outcome))
+    found.push(finding(`the outcome is ${record.outcome} (${why}); expected ${outcome.join(' or ')}`))
+  if (endReason.length > 0 && !endReason.some((one) => one === record.endReason))
+    found.push(finding(`the call ended by ${why}; expected ${endReason.join(' or ')}`))
+  if (language !== undefined && codeOf(record.language ?? '') !== language)
+    found.push(finding(`the call ended in language ${record.language ?? 'none'}; expected ${language}`))
   return found
 }
 
-function inTheFields({ analysis }: CallRecord, expected: Expectations['fields']): Finding[] {
-  if (expected.length === 0) return []
-  if (analysis === null) return [{ what: 'the call was not analysed: its agent has no `analysis`', nearMs: null }]
-  const values = Object.fromEntries(Object.entries(analysis.fields).map(([name, { value }]) => [name, value]))
+function inTheFields({ analysis }: CallRecord, { fields: expected = {} }: Expectations): Finding[] {
+  const wanted = Object.entries(expected)
+  if (wanted.length === 0) return []
+  if (analysis === null) return [finding('the call was not analysed: its agent has no `analysis`')]
   const fault = analysis.fault === null ? '' : `; ${analysis.fault}`
-  return expected
-    .filter((one) => !hasValues(values, [one]))
-    .map(([name, value]) => ({
-      what: `the field ${name} is ${JSON.stringify(values[name] ?? null)}; expected ${value !== null && typeof value === 'object' ? value.source : String(value)}${fault}`,
-      nearMs: null,
-    }))
+  return wanted.flatMap(([name, value]) => {
+    const given = analysis.fields[name]?.value
+    if (isValue(given, value)) return []
+    return [finding(`the field ${name} is ${JSON.stringify(given ?? null)}; expected ${sourceOf(value)}${fault}`)]
+  })
 }
 
 function inTheWaits({ waits }: CallRecord, { waits: expected }: Expectations): Finding[] {
   if (expected.length === 0) return []
-  const words = ({ tool, status, told }: { tool: string; status: string; told: boolean | null }): string =>
-    `${tool} ${status}${told === null ? '' : told ? ', told' : ', not told'}`
+  const words = ({ tool, status, told }: { tool: string; status: string; told?: boolean | undefined }): string =>
+    `${tool} ${status}${told === undefined ? '' : told ? ', told' : ', not told'}`
   const right =
     waits.length === expected.length &&
     expected.every(({ tool, status, told }, index) => {
       const wait = waits[index]
-      return wait?.tool === tool && wait.status === status && (told === null || wait.told === told)
+      return wait?.tool === tool && wait.status === status && (told === undefined || wait.told === told)
     })
   if (right) return []
   const found = waits.map(words).join('; ') || 'none'
-  return [{ what: `tools waited: ${found}; expected ${expected.map(words).join('; ')}`, nearMs: null }]
+  return [finding(`tools waited: ${found}; expected ${expected.map(words).join('; ')}`)]
 }
 
 /** Other stages may lie between those that were expected. */
-function inTheStages(record: CallRecord, { stages }: Expectations): Finding[] {
+function inTheStages(record: CallRecord, { stage: stages }: Expectations): Finding[] {
   const been = record.stages.map(({ stage }) => stage)
   const last = stages.at(-1)
   if (last === undefined) return []
@@ -140,20 +173,14 @@ function inTheStages(record: CallRecord, { stages }: Expectations): Finding[] {
     return found < 0 ? -1 : found + 1
   }, 0)
   if (at >= 0 && at < been.length && been.at(-1) === last) return []
-  return [
-    {
-      what: `the call went through the stages ${been.join(', ') || '(none)'}; expected ${stages.join(', ')}`,
-      nearMs: null,
-    },
-  ]
+  return [finding(`the call went through the stages ${been.join(', ') || '(none)'}; expected ${stages.join(', ')}`)]
 }
 
-function withTheAgents(record: CallRecord, { agents }: Expectations): Finding[] {
-  if (agents.length === 0) return []
-  const { agent, handovers } = record
+function withTheAgents({ agent, handovers }: CallRecord, { agents }: Expectations): Finding[] {
+  if (agents === undefined) return []
   const had = [agent, ...handovers.map(({ to }) => to)].join(', ')
   const expected = agents.join(', ')
-  return had === expected ? [] : [{ what: `the call was with ${had}; expected ${expected}`, nearMs: null }]
+  return had === expected ? [] : [finding(`the call was with ${had}; expected ${expected}`)]
 }
 
 // --- tools ------------------------------------------------------------------------------------------------------
@@ -162,46 +189,40 @@ function inTheTools(calls: readonly ToolCallRecord[], { called, notCalled }: Exp
   const found: Finding[] = []
   for (const expected of called) {
     const ofThatName = calls.filter((call) => call.name === expected.tool)
-    const matching = ofThatName.filter((call) => hasArguments(call, expected))
+    const matching = ofThatName.filter((call) => hasValues(call.args, expected.with))
     const fault = rangeFault(matching.length, expected.times)
     if (fault === null) continue
     const instead =
       ofThatName.length === 0
         ? `tools called: ${calls.map((call) => call.name).join(', ') || 'none'}`
         : `it was called with ${ofThatName.map((call) => JSON.stringify(call.args)).join(', ')}`
-    found.push({
-      what: `${callText(expected)} was called ${times(matching.length)}; expected ${fault}; ${instead}`,
-      nearMs: ofThatName.at(-1)?.startMs ?? null,
-    })
+    const what = `${callText(expected)} was called ${times(matching.length)}; expected ${fault}; ${instead}`
+    found.push(finding(what, ofThatName.at(-1)?.startMs))
   }
   for (const expected of notCalled) {
-    const forbidden = calls.find((call) => call.name === expected.tool && hasArguments(call, expected))
-    if (forbidden !== undefined) {
-      found.push({
-        what: `${callText(expected)} was called, with ${JSON.stringify(forbidden.args)}, and should not have been`,
-        nearMs: forbidden.startMs,
-      })
-    }
+    const forbidden = calls.find((call) => call.name === expected.tool && hasValues(call.args, expected.with))
+    if (forbidden === undefined) continue
+    const given = JSON.stringify(forbidden.args)
+    found.push(finding(`${callText(expected)} was called, with ${given}, and should not have been`, forbidden.startMs))
   }
   return found
 }
 
-function hasArguments(call: ToolCallRecord, expected: ExpectedCall): boolean {
-  return hasValues(call.args, expected.args)
+function hasValues(given: Readonly<Record<string, unknown>>, expected: ExpectedValues): boolean {
+  return Object.entries(expected).every(([name, value]) => isValue(given[name], value))
 }
 
-function hasValues(values: Readonly<Record<string, unknown>>, expected: ExpectedCall['args']): boolean {
-  return expected.every(([name, value]) => {
-    const given = values[name]
-    if (value === null) return given === undefined || given === null
-    return typeof value === 'object' ? isPattern(given, value) : given === value
-  })
+function isValue(given: unknown, value: ExpectedValues[string] | undefined): boolean {
+  if (value == null) return given === undefined || given === null
+  return typeof value === 'object' ? isPattern(given, value) : given === value
 }
 
-function callText({ tool, args }: ExpectedCall): string {
-  const shown = args.map(
-    ([name, value]) => `${name}: ${value !== null && typeof value === 'object' ? value.source : String(value)}`,
-  )
+function sourceOf(value: ExpectedValues[string]): string {
+  return value !== null && typeof value === 'object' ? value.source : String(value)
+}
+
+function callText({ tool, with: args }: ExpectedCall): string {
+  const shown = Object.entries(args).map(([name, value]) => `${name}: ${sourceOf(value)}`)
   return shown.length === 0 ? tool : `${tool} with ${shown.join(', ')}`
 }
 
@@ -209,10 +230,10 @@ function callText({ tool, args }: ExpectedCall): string {
 function inTheClaims(claims: readonly ClaimRecord[]): Finding[] {
   return claims
     .filter(({ verdict }) => verdict !== 'done')
-    .map(({ tool, phrase, verdict, atMs }) => ({
-      what: `the agent claimed what nothing supports (${tool ?? (verdict === 'no-source' ? 'nothing gave it that' : 'it has no tool for that')}: ${verdict}); it said ${phrase}`,
-      nearMs: atMs,
-    }))
+    .map(({ tool, phrase, verdict, atMs }) => {
+      const source = tool ?? (verdict === 'no-source' ? 'nothing gave it that' : 'it has no tool for that')
+      return finding(`the agent claimed what nothing supports (${source}: ${verdict}); it said ${phrase}`, atMs)
+    })
 }
 
 // --- words ------------------------------------------------------------------------------------------------------
@@ -225,7 +246,7 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
     ...missing(callers, understood, 'was never understood of the caller'),
     ...neverSaid.flatMap((pattern) => {
       const line = ours.find((one) => says(one, pattern))
-      return line === undefined ? [] : [{ what: `${quoted(pattern)} was said: "${line.text}"`, nearMs: line.startMs }]
+      return line === undefined ? [] : [finding(`${quoted(pattern)} was said: "${line.text}"`, line.startMs)]
     }),
   ]
 }
@@ -235,19 +256,19 @@ function says({ text, language }: SpokenLine, pattern: TextPattern): boolean {
   return hasPattern(text, pattern) || (language !== undefined && hasPattern(spokenForm(text, language), pattern))
 }
 
-function unsaid(lines: readonly SpokenLine[], { pattern, language }: ExpectedWords): Finding[] {
-  const found = missing(lines, [pattern], 'was never said to the caller')
-  if (found.length > 0 || language === null) return found
-  const said = lines.filter((line) => says(line, pattern))
+function unsaid(lines: readonly SpokenLine[], { text, language }: ExpectedWords): Finding[] {
+  const found = missing(lines, [text], 'was never said to the caller')
+  if (found.length > 0 || language === undefined) return found
+  const said = lines.filter((line) => says(line, text))
   if (said.some((line) => codeOf(line.language ?? '') === language)) return []
   const spoken = [...new Set(said.map((line) => line.language ?? 'no language of its own'))].join(', ')
-  return [{ what: `${quoted(pattern)} was said in ${spoken}; expected ${language}`, nearMs: said[0]?.startMs ?? null }]
+  return [finding(`${quoted(text)} was said in ${spoken}; expected ${language}`, said[0]?.startMs)]
 }
 
 function missing(lines: readonly SpokenLine[], patterns: readonly TextPattern[], what: string): Finding[] {
   return patterns
     .filter((pattern) => !lines.some((line) => says(line, pattern)))
-    .map((pattern) => ({ what: `${quoted(pattern)} ${what}`, nearMs: null }))
+    .map((pattern) => finding(`${quoted(pattern)} ${what}`))
 }
 
 function quoted({ source, expression }: TextPattern): string {
@@ -256,47 +277,48 @@ function quoted({ source, expression }: TextPattern): string {
 
 // --- escalation -------------------------------------------------------------------------------------------------
 
-function inTheEscalation(call: ObservedCall, expected: Expectations['escalated']): Finding[] {
-  if (expected === null) return []
+function inTheEscalation(call: ObservedCall, record: CallRecord, { escalated: expected }: Expectations): Finding[] {
+  if (expected === undefined) return []
   const { packet } = call
-  const asked = packet !== null || call.record?.escalation != null
-  const at = call.record?.toolCalls.find((one) => one.name === 'escalate_to_human')?.startMs ?? null
-  if (expected === false) {
-    return asked
-      ? [
-          {
-            what: `a human was asked for (${packet?.reason ?? call.record?.escalation?.reason ?? ''}), and nobody should have been`,
-            nearMs: at,
-          },
-        ]
-      : []
+  const { escalation } = record
+  const asked = packet !== null || escalation !== null
+  const atMs = record.toolCalls.find((one) => one.name === 'escalate_to_human')?.startMs
+  if (expected === false && asked) {
+    const reason = packet?.reason ?? escalation?.reason ?? ''
+    return [finding(`a human was asked for (${reason}), and nobody should have been`, atMs)]
   }
-  if (!asked) return [{ what: 'no human was asked for', nearMs: null }]
-  return expected === true ? [] : inThePacket(call, expected, at)
+  if (expected !== false && !asked) return [finding('no human was asked for')]
+  if (typeof expected === 'boolean') return []
+  return inThePacket(packet, escalation, expected).map((what) => finding(what, atMs))
 }
 
-function inThePacket({ packet, record }: ObservedCall, expected: ExpectedEscalation, nearMs: number | null): Finding[] {
+function inThePacket(
+  packet: EscalationPacket | null,
+  escalation: CallRecord['escalation'],
+  expected: Exclude<Expectations['escalated'], boolean | undefined>,
+): string[] {
   const wrong: string[] = []
-  const escalation = record?.escalation ?? null
-  if (expected.outcome !== null && escalation?.outcome !== expected.outcome)
-    wrong.push(`the escalation came out as ${escalation?.outcome ?? 'nothing'}; expected ${expected.outcome}`)
-  if (expected.strategy !== null && escalation?.strategy !== expected.strategy)
-    wrong.push(`the human was reached by ${escalation?.strategy ?? 'nothing'}; expected ${expected.strategy}`)
-  const callback = escalation?.callback != null
-  if (expected.callback !== null && callback !== expected.callback)
+  const { outcome, strategy, callback, identity } = expected
+  if (outcome !== undefined && escalation?.outcome !== outcome)
+    wrong.push(`the escalation came out as ${escalation?.outcome ?? 'nothing'}; expected ${outcome}`)
+  if (strategy !== undefined && escalation?.strategy !== strategy)
+    wrong.push(`the human was reached by ${escalation?.strategy ?? 'nothing'}; expected ${strategy}`)
+  const isCalledBack = escalation?.callback != null
+  if (callback !== undefined && callback !== isCalledBack)
     wrong.push(
-      callback ? 'the caller was to be called back, and should not have been' : 'the caller was not to be called back',
+      isCalledBack
+        ? 'the caller was to be called back, and should not have been'
+        : 'the caller was not to be called back',
     )
-  if (packet === null) return [...wrong, 'the human was given no context'].map((what) => ({ what, nearMs }))
-  if (expected.reason !== null && !hasPattern(packet.reason, expected.reason))
-    wrong.push(`the human was told the reason "${packet.reason}"; expected ${quoted(expected.reason)}`)
-  if (expected.summary !== null && !hasPattern(packet.summary, expected.summary))
-    wrong.push(`the human was told the summary "${packet.summary}"; expected ${quoted(expected.summary)}`)
-  if (expected.identity !== null && !hasValues(packet.identity ?? {}, expected.identity)) {
-    wrong.push(
-      `the human was told the identity ${packet.identity === null ? 'of nobody' : JSON.stringify(packet.identity)}; ` +
-        `expected ${callText({ tool: 'one', args: expected.identity, times: { min: null, max: null } })}`,
-    )
+  if (packet === null) return [...wrong, 'the human was given no context']
+  for (const key of ['reason', 'summary'] as const) {
+    const words = expected[key]
+    if (words !== undefined && !hasPattern(packet[key], words))
+      wrong.push(`the human was told the ${key} "${packet[key]}"; expected ${quoted(words)}`)
+  }
+  if (identity !== undefined && !hasValues(packet.identity ?? {}, identity)) {
+    const told = packet.identity === null ? 'of nobody' : JSON.stringify(packet.identity)
+    wrong.push(`the human was told the identity ${told}; expected ${callText({ tool: 'one', with: identity })}`)
   }
   const tried = packet.tried.map((one) => one.name)
   const untold = expected.tried.filter((tool) => !tried.includes(tool))
@@ -308,23 +330,21 @@ function inThePacket({ packet, record }: ObservedCall, expected: ExpectedEscalat
     if (!packet.transcript.some((entry) => hasPattern(entry.text, pattern)))
       wrong.push(`the transcript given to the human lacks ${quoted(pattern)}`)
   }
-  return wrong.map((what) => ({ what, nearMs }))
+  return wrong
 }
 
 // --- figures ----------------------------------------------------------------------------------------------------
 
 function inTheCounts(record: CallRecord, { turns, bargeIns }: Expectations): Finding[] {
   const found: Finding[] = []
-  const turnsFault = turns === null ? null : rangeFault(record.turns.length, turns)
-  if (turnsFault !== null)
-    found.push({ what: `the caller had ${record.turns.length} turns; expected ${turnsFault}`, nearMs: null })
+  const turnsFault = rangeFault(record.turns.length, turns)
+  if (turnsFault !== null) found.push(finding(`the caller had ${record.turns.length} turns; expected ${turnsFault}`))
   const stopped = record.bargeIns.filter((one) => one.committed).length
-  const bargeInsFault = bargeIns === null ? null : rangeFault(stopped, bargeIns)
-  if (bargeInsFault !== null)
-    found.push({
-      what: `the caller interrupted the agent ${times(stopped)}; expected ${bargeInsFault}`,
-      nearMs: record.bargeIns[0]?.atMs ?? null,
-    })
+  const bargeInsFault = rangeFault(stopped, bargeIns)
+  if (bargeInsFault !== null) {
+    const what = `the caller interrupted the agent ${times(stopped)}; expected ${bargeInsFault}`
+    found.push(finding(what, record.bargeIns[0]?.atMs))
+  }
   return found
 }
 
@@ -369,20 +389,19 @@ function inTheTimes(call: ObservedCall, record: CallRecord, { withinMs }: Expect
   for (const [thing, limitMs] of Object.entries(withinMs) as [TimedThing, number][]) {
     const { name, of } = TIMINGS[thing]
     for (const { ms, atMs } of of(call, record)) {
-      if (ms === null) found.push({ what: `${name} never came; expected within ${limitMs} ms`, nearMs: atMs })
-      else if (ms > limitMs)
-        found.push({ what: `${name} took ${Math.round(ms)} ms; expected at most ${limitMs}`, nearMs: atMs })
+      if (ms === null) found.push(finding(`${name} never came; expected within ${limitMs} ms`, atMs))
+      else if (ms > limitMs) found.push(finding(`${name} took ${Math.round(ms)} ms; expected at most ${limitMs}`, atMs))
     }
   }
   return found
 }
 
 /** @returns what would have been right; null when `count` is */
-function rangeFault(count: number, { min, max }: Range): string | null {
-  if ((min === null || count >= min) && (max === null || count <= max)) return null
+function rangeFault(count: number, { min = 0, max = Infinity }: Range = {}): string | null {
+  if (count >= min && count <= max) return null
   if (min === max) return `exactly ${min}`
-  if (max === null) return `at least ${min}`
-  return min === null || min === 0 ? `at most ${max}` : `${min} to ${max}`
+  if (max === Infinity) return `at least ${min}`
+  return min === 0 ? `at most ${max}` : `${min} to ${max}`
 }
 
 function times(count: number): string {

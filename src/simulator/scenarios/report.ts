@@ -1,7 +1,6 @@
 import { create } from 'xmlbuilder2'
 import { z } from 'zod'
 import { maskNumbersIn } from '../../sautikit/phone.js'
-import type { SpokenLine } from './judge.js'
 import type { ScenarioResult } from './run-scenarios.js'
 
 /** Version of the report; docs/FORMATS.md. */
@@ -9,7 +8,8 @@ const SCENARIO_REPORT_VERSION = 1
 
 const msOrNull = z.number().nullable()
 
-const resultSchema = z.strictObject({
+// Keys that a record has besides these are left out.
+const resultSchema = z.object({
   name: z.string(),
   agent: z.string(),
   file: z.string(),
@@ -19,7 +19,7 @@ const resultSchema = z.strictObject({
   status: z.enum(['passed', 'failed', 'skipped']),
   /** Differences from the expectations; empty unless the run failed. */
   findings: z.array(
-    z.strictObject({
+    z.object({
       what: z.string(),
       nearMs: msOrNull.describe('Since the stream opened; null for the end of the call.'),
     }),
@@ -27,7 +27,7 @@ const resultSchema = z.strictObject({
   skipped: z.string().nullable().describe('Why it was skipped.'),
   realMs: z.number().describe('What the run really took.'),
   call: z
-    .strictObject({
+    .object({
       callSid: z.string(),
       outcome: z.string().nullable(),
       endReason: z.string().nullable(),
@@ -36,7 +36,7 @@ const resultSchema = z.strictObject({
       durationMs: z.number().describe("From the webhook to the end, on the call's own clock."),
       greetingMs: msOrNull,
       transcript: z.array(
-        z.strictObject({
+        z.object({
           role: z.enum(['caller', 'agent', 'carrier']),
           text: z.string(),
           startMs: z.number(),
@@ -45,7 +45,7 @@ const resultSchema = z.strictObject({
         }),
       ),
       toolCalls: z.array(
-        z.strictObject({
+        z.object({
           name: z.string(),
           args: z.record(z.string(), z.unknown()),
           startMs: z.number(),
@@ -53,22 +53,20 @@ const resultSchema = z.strictObject({
           ok: z.boolean(),
         }),
       ),
-      turns: z.array(z.strictObject({ firstSoundMs: msOrNull, answerMs: msOrNull })),
-      bargeIns: z.array(z.strictObject({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
+      turns: z.array(z.object({ firstSoundMs: msOrNull, answerMs: msOrNull })),
+      bargeIns: z.array(z.object({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
       claims: z
-        .array(
-          z.strictObject({ atMs: z.number(), tool: z.string().nullable(), phrase: z.string(), verdict: z.string() }),
-        )
+        .array(z.object({ atMs: z.number(), tool: z.string().nullable(), phrase: z.string(), verdict: z.string() }))
         .describe('What the agent claimed to have done; verdict done: a tool did it.'),
       escalation: z
-        .strictObject({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() })
+        .object({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() })
         .nullable(),
       dials: z.array(z.string()),
     })
     .nullable(),
 })
 
-const reportSchema = z.strictObject({
+const reportSchema = z.object({
   version: z.literal(SCENARIO_REPORT_VERSION),
   startedAt: z.iso.datetime(),
   realMs: z.number(),
@@ -109,63 +107,25 @@ export function scenarioReport(
   return masked(report)
 }
 
-function resultOf(result: ScenarioResult): ScenarioReport['results'][number] {
-  const { scenario, call } = result
-  const record = call?.record ?? null
-  return {
-    name: scenario.name,
-    agent: scenario.agent,
-    file: scenario.file,
-    mode: result.mode,
-    seed: result.seed,
-    repetition: result.repetition,
-    status: result.status,
-    findings: result.findings.map(({ what, nearMs }) => ({ what, nearMs })),
-    skipped: result.skipped,
-    realMs: Math.round(result.realMs),
-    call:
-      call === null
-        ? null
-        : {
-            callSid: call.callSid,
-            outcome: record?.outcome ?? null,
-            endReason: record?.endReason ?? null,
-            ended: call.ended,
-            backend: record?.backend ?? null,
-            durationMs: Math.round(call.durationMs),
-            greetingMs: record?.greetingMs ?? null,
-            transcript: call.lines.map(lineOf),
-            toolCalls: (record?.toolCalls ?? []).map(({ name, args, startMs, ms, ok }) => ({
-              name,
-              args: { ...args },
-              startMs,
-              ms,
-              ok,
-            })),
-            turns: (record?.turns ?? []).map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
-            bargeIns: (record?.bargeIns ?? []).map(({ atMs, stopMs, committed }) => ({ atMs, stopMs, committed })),
-            claims: (record?.claims ?? []).map(({ atMs, tool, phrase, verdict }) => ({ atMs, tool, phrase, verdict })),
-            escalation:
-              record?.escalation == null
-                ? null
-                : {
-                    reason: record.escalation.reason,
-                    strategy: record.escalation.strategy,
-                    outcome: record.escalation.outcome,
-                  },
-            dials: call.dials.map((dial) => dial.outcome),
-          },
-  }
+/** Of a call without a record. */
+const NO_RECORD = {
+  ...{ outcome: null, endReason: null, backend: null, greetingMs: null, escalation: null },
+  ...{ toolCalls: [], turns: [], bargeIns: [], claims: [] },
 }
 
-function lineOf({
-  role,
-  text,
-  startMs,
-  endMs,
-  interrupted,
-}: SpokenLine): NonNullable<ScenarioReport['results'][number]['call']>['transcript'][number] {
-  return { role, text, startMs: Math.round(startMs), endMs: Math.round(endMs), interrupted: interrupted === true }
+function resultOf({ scenario, call, realMs, ...run }: ScenarioResult): Result {
+  return resultSchema.parse({
+    ...run,
+    ...{ name: scenario.name, agent: scenario.agent, file: scenario.file, realMs: Math.round(realMs) },
+    call: call && {
+      ...{ ...NO_RECORD, ...call.record },
+      ...{ callSid: call.callSid, ended: call.ended, durationMs: Math.round(call.durationMs) },
+      transcript: call.lines.map(({ startMs, endMs, interrupted = false, ...line }) => ({
+        ...{ ...line, startMs: Math.round(startMs), endMs: Math.round(endMs), interrupted },
+      })),
+      dials: call.dials.map((dial) => dial.outcome),
+    },
+  })
 }
 
 /** Every text within `value` with its phone numbers masked. */

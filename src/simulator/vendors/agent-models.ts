@@ -11,7 +11,7 @@ import { SpeechPool } from '../../speech/speech-pool.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
 import { CascadeModels } from './cascade-models.js'
-import { DialogueModel } from './dialogue-model.js'
+import { DialogueModel, type Followed } from './dialogue-model.js'
 import type { DoubleModel, Speaker } from './double.js'
 
 interface AgentModelsOptions {
@@ -62,11 +62,8 @@ export class AgentModels {
 
   /** The model of a session with these instructions, which show the agent; the first agent where they show none. */
   model(instructions: string): DoubleModel {
-    const { agent, dialogue } = this.#speaking(instructions)
     return new DialogueModel({
-      dialogue,
-      greeting: textIn(agent.greeting ?? '', agent.languages[0] ?? ''),
-      languages: agent.languages,
+      ...this.#followed(instructions),
       speech: new SpeechClient({ port: this.#pool.openSession() }),
       resamplers: this.#resamplers,
       thinkMs: this.#thinkMs,
@@ -76,20 +73,18 @@ export class AgentModels {
   /** For the three services of a cascade. */
   cascade(): CascadeModels {
     return new CascadeModels({
-      find: (instructions) => {
-        const { agent, dialogue } = this.#speaking(instructions)
-        const { greeting, languages } = agent
-        return { dialogue, greeting: textIn(greeting ?? '', languages[0] ?? ''), languages }
-      },
+      find: (instructions) => this.#followed(instructions),
       dialogues: this.#agents.map(({ dialogue }) => dialogue),
       openSpeech: () => new SpeechClient({ port: this.#pool.openSession() }),
       resamplers: this.#resamplers,
     })
   }
 
-  #speaking(instructions: string): Speaking {
+  #followed(instructions: string): Followed {
     const [first, ...others] = this.#agents
-    return (others.find((one) => isOf(one.agent, instructions)) ?? first) as Speaking
+    const { agent, dialogue } = (others.find((one) => isOf(one.agent, instructions)) ?? first) as Speaking
+    const { greeting, languages } = agent
+    return { dialogue, greeting: textIn(greeting ?? '', languages[0] ?? ''), languages }
   }
 
   async close(): Promise<void> {

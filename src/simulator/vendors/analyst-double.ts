@@ -1,41 +1,30 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { json } from 'node:stream/consumers'
 import type { ChatCompletion, ChatCompletionCreateParams } from 'openai/resources/chat/completions'
-
-/** A text model on loopback that fills in forms about calls. */
-interface AnalystDouble {
-  /** As LLM_URL. */
-  readonly url: string
-  readonly requests: readonly ChatCompletionCreateParams[]
-  close(): Promise<void>
-}
+import { HttpDouble } from '../http-double.js'
 
 /**
  * A text model that is asked what a call was about: it takes the first value of each `enum`, and true, and quotes the last
  * words of the caller; the summary is the last words of the agent. Written from the vendor's published types.
  */
-export async function startAnalystDouble(): Promise<AnalystDouble> {
-  const requests: ChatCompletionCreateParams[] = []
-  const server = createServer((request, response) => {
-    let body = ''
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-    request.on('end', () => {
+export class AnalystDouble extends HttpDouble {
+  readonly requests: ChatCompletionCreateParams[] = []
+
+  private constructor() {
+    super({}, async (request, response) => {
       response.setHeader('content-type', 'application/json')
       if (request.url?.endsWith('/chat/completions') !== true) return void response.end('{"data":[]}')
-      const asked = JSON.parse(body) as ChatCompletionCreateParams
-      requests.push(asked)
+      const asked = (await json(request)) as ChatCompletionCreateParams
+      this.requests.push(asked)
       response.end(JSON.stringify(answerTo(asked)))
     })
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
-    requests,
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections()
-        server.close(() => resolve())
-      }),
+  }
+
+  static start(): Promise<AnalystDouble> {
+    return new AnalystDouble().listen()
+  }
+
+  override get baseUrl(): string {
+    return `http://${this.at}/v1`
   }
 }
 

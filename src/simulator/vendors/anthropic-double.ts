@@ -20,7 +20,7 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
   readonly #cache = new Set<string>()
 
   static start(options: DoubleOptions = {}): Promise<AnthropicDouble> {
-    return new AnthropicDouble(options).listen(options)
+    return new AnthropicDouble(options).listen()
   }
 
   protected keyOf({ authorization }: IncomingMessage['headers']): string | null {

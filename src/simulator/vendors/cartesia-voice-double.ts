@@ -1,7 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { Refusal } from './double.js'
-import { textIn, VoiceDouble, type VoiceDoubleOptions, VoiceSession, VoiceSpeech, type Json } from './voice-double.js'
+import {
+  textIn,
+  VoiceDouble,
+  type VoiceDoubleOptions,
+  VoiceSession,
+  type VoiceSpeech,
+  type Json,
+} from './voice-double.js'
 
 interface CartesiaDoubleOptions extends VoiceDoubleOptions {
   /** Contexts that the account's plan allows at the same time; default 8. */
@@ -49,27 +56,24 @@ interface Context {
 }
 
 class CartesiaVoiceSession extends VoiceSession {
-  readonly #double: CartesiaVoiceDouble
+  readonly #contextsMax: number
   readonly #contexts = new Map<string, Context>()
 
   constructor(client: WebSocket, double: CartesiaVoiceDouble) {
-    super(client)
-    this.#double = double
+    super(client, double)
+    this.#contextsMax = double.contextsMax
   }
 
-  stop(): void {
-    for (const { speech, timer } of this.#contexts.values()) {
-      speech.stop()
-      if (timer !== null) clearTimeout(timer)
-    }
-    this.#contexts.clear()
+  override stop(): void {
+    super.stop()
+    for (const { timer } of this.#contexts.values()) if (timer !== null) clearTimeout(timer)
   }
 
   protected receive(message: Json): void {
     const id = textIn(message['context_id'])
     if (message['cancel'] === true) return this.#cancel(id)
     const known = this.#contexts.get(id)
-    if (known === undefined && this.#contexts.size >= this.#double.contextsMax)
+    if (known === undefined && this.#contexts.size >= this.#contextsMax)
       return this.#error(id, 429, 'Too many concurrent contexts', 'Your plan allows no more.')
     const { voice } = message as { readonly voice?: unknown }
     if (message['model_id'] === undefined || voice === undefined)
@@ -93,9 +97,9 @@ class CartesiaVoiceSession extends VoiceSession {
   #open(id: string, message: Json): Context {
     const { sample_rate: rateHz } = (message['output_format'] ?? {}) as { readonly sample_rate?: number }
     const timed = message['add_timestamps'] === true
-    const speech = new VoiceSpeech(this.#double, rateHz ?? 24_000, {
+    const speech = this.speech(rateHz ?? 24_000, {
       frame: ({ bytes, text, fromMs, ms }) => {
-        this.send({
+        this.sendJson({
           type: 'chunk',
           context_id: id,
           data: bytes.toString('base64'),
@@ -110,9 +114,8 @@ class CartesiaVoiceSession extends VoiceSession {
         const last = this.#halves.get(id)
         if (timed && last !== undefined) this.#tell(id, { ...last, endMs: speech.spokenMs })
         this.#forget(id)
-        this.send({ type: 'done', context_id: id, done: true, status_code: 200 })
+        this.sendJson({ type: 'done', context_id: id, done: true, status_code: 200 })
       },
-      broke: () => this.client.terminate(),
     })
     const context = { speech, timer: null, text: '' }
     this.#contexts.set(id, context)
@@ -123,7 +126,7 @@ class CartesiaVoiceSession extends VoiceSession {
   readonly #halves = new Map<string, { readonly text: string; readonly startMs: number }>()
 
   #tell(id: string, word: { readonly text: string; readonly startMs: number; readonly endMs: number }): void {
-    this.send({
+    this.sendJson({
       type: 'timestamps',
       context_id: id,
       done: false,
@@ -151,12 +154,12 @@ class CartesiaVoiceSession extends VoiceSession {
   #cancel(id: string): void {
     const context = this.#contexts.get(id)
     if (context === undefined) return
-    this.#double.cancelled++
+    this.double.cancelled++
     context.speech.stop()
     this.#forget(id)
     // What was being generated goes on.
-    if (this.#double.faults.lateSound)
-      this.send({
+    if (this.double.faults.lateSound)
+      this.sendJson({
         type: 'chunk',
         context_id: id,
         data: Buffer.alloc(3200, 1).toString('base64'),
@@ -174,6 +177,6 @@ class CartesiaVoiceSession extends VoiceSession {
   }
 
   #error(id: string, status_code: number, title: string, message: string): void {
-    this.send({ type: 'error', context_id: id, status_code, title, message, done: true })
+    this.sendJson({ type: 'error', context_id: id, status_code, title, message, done: true })
   }
 }

@@ -1,7 +1,10 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { buffer } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
 import type { CascadeModels } from './cascade-models.js'
+import { wavHeader } from '../../media/wav.js'
+import { HttpDouble } from '../http-double.js'
 import { type DoubleOptions, keyRefusal, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
@@ -16,7 +19,7 @@ interface CascadeDoubleOptions extends DoubleOptions {
  * recogniser that returns the script's words, a scripted model that streams, and a voice; or all three with a dialogue model of
  * their own.
  */
-export class CascadeDouble {
+export class CascadeDouble extends HttpDouble {
   readonly script: Script
   /** Requests by stage. */
   readonly requests: Record<Stage, number> = { models: 0, stt: 0, llm: 0, tts: 0 }
@@ -45,48 +48,25 @@ export class CascadeDouble {
   /** Duration and pace of the current answer's sentences, from the script. */
   #sound: { msPerChar: number | null; paceMs: number } = { msPerChar: null, paceMs: 0 }
   readonly #options: CascadeDoubleOptions
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
 
   private constructor(options: CascadeDoubleOptions) {
-    this.#options = options
-    this.script = options.script ?? new Script()
-    this.readyDelayMs = options.readyDelayMs ?? 0
-    this.#server = createServer((request, response) => {
+    super(options, (request, response) => {
       response.on('close', () => {
         if (!response.writableEnded) this.aborted++
       })
       void this.#answer(request, response)
     })
-    this.#server.on('connection', (socket) => {
-      this.#sockets.add(socket)
-      if (options.breaksAfterMs != null) setTimeout(() => socket.destroy(), options.breaksAfterMs).unref()
-      socket.on('close', () => this.#sockets.delete(socket))
-    })
+    this.#options = options
+    this.script = options.script ?? new Script()
+    this.readyDelayMs = options.readyDelayMs ?? 0
   }
 
-  static async start(options: CascadeDoubleOptions = {}): Promise<CascadeDouble> {
-    const double = new CascadeDouble(options)
-    const { port = 0, host = '127.0.0.1' } = options
-    await new Promise<void>((resolve, reject) => {
-      double.#server.once('error', reject)
-      double.#server.listen(port, host, resolve)
-    })
-    return double
+  static start(options: CascadeDoubleOptions = {}): Promise<CascadeDouble> {
+    return new CascadeDouble(options).listen()
   }
 
-  get baseUrl(): string {
-    const { address, family, port } = this.#server.address() as AddressInfo
-    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}/v1`
-  }
-
-  breakOff(): void {
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  async close(): Promise<void> {
-    this.breakOff()
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+  override get baseUrl(): string {
+    return `http://${this.at}/v1`
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -96,30 +76,19 @@ export class CascadeDouble {
     }
     const stage = stageOf(request.url ?? '')
     if (stage === 'stt') this.clientPorts.stt = request.socket.remotePort
-    if (stage === null) {
-      response.writeHead(404).end('{"error":{"message":"Not found"}}')
-      return
-    }
+    if (stage === null) return void response.writeHead(404).end('{"error":{"message":"Not found"}}')
     this.requests[stage]++
-    const pieces: Buffer[] = []
-    for await (const piece of request) pieces.push(piece as Buffer)
-    const body = Buffer.concat(pieces)
+    const body = await buffer(request)
     const refusal = keyRefusal(this.#options.key ?? null, request) ?? this.refuse[stage]
     if (refusal === 'never') return
-    if (refusal === 'destroy') {
-      request.socket.destroy()
-      return
-    }
+    if (refusal === 'destroy') return void request.socket.destroy()
     const delayMs = stage === 'models' ? this.readyDelayMs : (this.delayMs[stage] ?? 0)
-    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs).unref())
-    if (refusal !== undefined) {
-      response.writeHead(refusal.status, { 'content-type': 'application/json' }).end(refusal.body)
-      return
-    }
+    if (delayMs > 0) await sleep(delayMs, undefined, { ref: false })
+    if (refusal !== undefined)
+      return void response.writeHead(refusal.status, { 'content-type': 'application/json' }).end(refusal.body)
     switch (stage) {
       case 'models':
-        response.writeHead(200, { 'content-type': 'application/json' }).end('{"object":"list","data":[]}')
-        return
+        return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"object":"list","data":[]}')
       case 'stt':
         return this.#transcribe(body, response)
       case 'llm':
@@ -200,17 +169,14 @@ export class CascadeDouble {
     )
     const bytes = Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)
     response.writeHead(200, { 'content-type': this.voice === 'mp3' ? 'audio/mpeg' : 'audio/pcm' })
-    if (this.voice === 'mp3') {
-      response.end(Buffer.from('ID3\u0004 not samples'))
-      return
-    }
-    if (this.voice !== 'pcm') response.write(wavHeader(bytes.length, rateHz))
+    if (this.voice === 'mp3') return void response.end(Buffer.from('ID3\u0004 not samples'))
+    if (this.voice !== 'pcm') response.write(wavHeader({ sampleRateHz: rateHz, channels: 1, dataBytes: bytes.length }))
     // An odd number of bytes, so that chunks end in the middle of a sample.
     const step = 4801
     for (let at = 0; at < bytes.length; at += step) {
       if (response.destroyed) return
       response.write(bytes.subarray(at, at + step))
-      if (paceMs > 0) await new Promise((resolve) => setTimeout(resolve, paceMs))
+      if (paceMs > 0) await sleep(paceMs)
     }
     response.end()
   }
@@ -221,21 +187,4 @@ function stageOf(url: string): Stage | null {
   if (url === '/v1/audio/transcriptions') return 'stt'
   if (url === '/v1/chat/completions') return 'llm'
   return url === '/v1/audio/speech' ? 'tts' : null
-}
-
-function wavHeader(dataBytes: number, rateHz: number): Buffer {
-  const header = Buffer.alloc(44)
-  header.write('RIFF', 0)
-  header.writeUInt32LE(36 + dataBytes, 4)
-  header.write('WAVEfmt ', 8)
-  header.writeUInt32LE(16, 16)
-  header.writeUInt16LE(1, 20)
-  header.writeUInt16LE(1, 22)
-  header.writeUInt32LE(rateHz, 24)
-  header.writeUInt32LE(rateHz * 2, 28)
-  header.writeUInt16LE(2, 32)
-  header.writeUInt16LE(16, 34)
-  header.write('data', 36)
-  header.writeUInt32LE(dataBytes, 40)
-  return header
 }

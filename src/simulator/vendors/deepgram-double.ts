@@ -2,8 +2,16 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { LevelDetector, type Refusal } from './double.js'
-import { DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
+import { type DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
 import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
+import {
+  textIn,
+  VoiceDouble,
+  type VoiceDoubleOptions,
+  VoiceSession,
+  type VoiceSpeech,
+  type Json,
+} from './voice-double.js'
 
 /** Words after which `/v1/listen` settles a range of the audio in the middle of a turn. */
 const RANGE_WORDS = 3
@@ -19,19 +27,8 @@ export class DeepgramDouble extends RecogniserDouble<DeepgramListenSession> {
     return new DeepgramDouble(options).listen()
   }
 
-  protected override refusalOf({ url = '', headers: { authorization } }: IncomingMessage): Refusal | null {
-    const { pathname, searchParams } = new URL(url, 'http://double')
-    const refusal = (status: number, err_code: string, err_msg: string): Refusal => ({
-      status,
-      body: JSON.stringify({ err_code, err_msg, request_id: randomUUID() }),
-    })
-    if (!/^\/v[12]\/listen$/.test(pathname)) return refusal(404, 'NOT_FOUND', 'Not found.')
-    // The service repeats the given key in its error, and so does the double.
-    if (this.key !== null && authorization !== `Token ${this.key}`)
-      return refusal(401, 'INVALID_AUTH', `Invalid credentials: ${authorization ?? ''}.`)
-    if (pathname.startsWith('/v2') !== (searchParams.get('model') ?? '').startsWith('flux-'))
-      return refusal(400, 'INVALID_QUERY_PARAMETER', 'No such model.')
-    return null
+  protected override refusalOf(request: IncomingMessage): Refusal | null {
+    return refusalOf(request, /^\/v[12]\/listen$/, this.key)
   }
 
   protected override accept(client: WebSocket, request: IncomingMessage): DeepgramListenSession {
@@ -41,19 +38,33 @@ export class DeepgramDouble extends RecogniserDouble<DeepgramListenSession> {
   }
 }
 
+function refusalOf(
+  { url = '', headers: { authorization } }: IncomingMessage,
+  path: RegExp,
+  key: string | null,
+): Refusal | null {
+  const { pathname, searchParams } = new URL(url, 'http://double')
+  const refusal = (status: number, err_code: string, err_msg: string): Refusal => ({
+    status,
+    body: JSON.stringify({ err_code, err_msg, request_id: randomUUID() }),
+  })
+  if (!path.test(pathname)) return refusal(404, 'NOT_FOUND', 'Not found.')
+  // The service repeats the given key in its error, and so does the double.
+  if (key !== null && authorization !== `Token ${key}`)
+    return refusal(401, 'INVALID_AUTH', `Invalid credentials: ${authorization ?? ''}.`)
+  if (pathname.startsWith('/v2') !== (searchParams.get('model') ?? '').startsWith('flux-'))
+    return refusal(400, 'INVALID_QUERY_PARAMETER', 'No such model.')
+  return null
+}
+
 abstract class DeepgramListenSession extends RecogniserSession {
-  protected readonly double: DeepgramDouble
-  protected readonly ear: DoubleEar
+  protected override readonly ear: DoubleEar
   /** When the client ended turns, by `performance.now`. */
   readonly endsAtMs: number[] = []
 
   constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
-    super(client, request, double.options)
-    this.double = double
-    this.ear = new DoubleEar(double, Number(this.query.get('sample_rate') ?? 16_000), {
-      words: (words) => this.words(words),
-      broke: () => client.terminate(),
-    })
+    super(client, request, double)
+    this.ear = this.earAt(Number(this.query.get('sample_rate') ?? 16_000))
   }
 
   protected override audio(bytes: Buffer): void {
@@ -72,13 +83,12 @@ abstract class DeepgramListenSession extends RecogniserSession {
       this.endsAtMs.push(performance.now())
       this.turnOver()
     } else {
-      this.send({ type: 'Error', code: 'UNPARSABLE_CLIENT_MESSAGE', description: 'Unknown message.' })
+      this.sendJson({ type: 'Error', code: 'UNPARSABLE_CLIENT_MESSAGE', description: 'Unknown message.' })
       this.client.close(1008, 'DATA-0000')
     }
   }
 
   protected abstract readonly endMessage: string
-  protected abstract words(words: readonly SpokenWord[]): void
   protected abstract turnOver(): void
   protected abstract ended(): void
 }
@@ -124,14 +134,14 @@ class NovaSession extends DeepgramListenSession {
       // Without words there is nothing to answer.
       if (this.double.faults.noAnswer || (!told && !this.double.faults.emptyAnswer)) return
       const toMs = this.ear.heardMs
-      this.later(() => this.#tell(open, true, toMs, asked, !asked))
+      this.afterEnd(() => this.#tell(open, true, toMs, asked, !asked))
     })
   }
 
   protected override ended(): void {
     this.ear.end((words) => {
       this.#tell(words.slice(this.#settled), true)
-      this.send({ type: 'Metadata', request_id: randomUUID(), duration: this.ear.heardMs / 1000, channels: 1 })
+      this.sendJson({ type: 'Metadata', request_id: randomUUID(), duration: this.ear.heardMs / 1000, channels: 1 })
       this.client.close(1000)
     })
   }
@@ -145,7 +155,7 @@ class NovaSession extends DeepgramListenSession {
   ): void {
     const start = this.#rangeFromMs / 1000
     if (final) this.#rangeFromMs = toMs
-    this.send({
+    this.sendJson({
       type: 'Results',
       channel_index: [0, 1],
       start,
@@ -188,7 +198,7 @@ class FluxSession extends DeepgramListenSession {
 
   constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
     super(client, request, double)
-    this.send({ type: 'Connected', request_id: randomUUID(), sequence_id: this.#sequence++ })
+    this.sendJson({ type: 'Connected', request_id: randomUUID(), sequence_id: this.#sequence++ })
   }
 
   protected override words(words: readonly SpokenWord[]): void {
@@ -205,7 +215,7 @@ class FluxSession extends DeepgramListenSession {
       }
       // Without speech there is no turn that could end.
       if (!this.#begun) return
-      this.later(() => {
+      this.afterEnd(() => {
         this.#tell('EndOfTurn', all, 'manual')
         this.#turn++
         this.#begun = false
@@ -219,7 +229,7 @@ class FluxSession extends DeepgramListenSession {
   }
 
   #tell(event: string, words: readonly SpokenWord[], trigger?: string): void {
-    this.send({
+    this.sendJson({
       type: 'TurnInfo',
       request_id: randomUUID(),
       sequence_id: this.#sequence++,
@@ -237,5 +247,135 @@ class FluxSession extends DeepgramListenSession {
       end_of_turn_confidence: event === 'EndOfTurn' ? 0.9 : 0.1,
       ...(trigger === undefined ? {} : { trigger }),
     })
+  }
+}
+
+// --- the voice ----------------------------------------------------------------------------------------------
+
+const SPEED_MIN = 0.5
+const SPEED_MAX = 1.5
+
+/**
+ * Deepgram's `/v2/speak` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that client sends: one
+ * turn at a time, binary sound without an id, and an `Interrupt` whose answer says which words were heard.
+ */
+export class DeepgramVoiceDouble extends VoiceDouble<DeepgramVoiceSession> {
+  static start(options: VoiceDoubleOptions = {}): Promise<DeepgramVoiceDouble> {
+    return new DeepgramVoiceDouble(options).listen()
+  }
+
+  protected override refusalOf(request: IncomingMessage): Refusal | null {
+    return refusalOf(request, /^\/v2\/speak$/, this.key)
+  }
+
+  protected override accept(client: WebSocket, request: IncomingMessage): DeepgramVoiceSession {
+    return new DeepgramVoiceSession(client, this, new URL(request.url ?? '', 'http://double').searchParams)
+  }
+}
+
+class DeepgramVoiceSession extends VoiceSession {
+  readonly query: URLSearchParams
+  #turn: { readonly id: string; readonly speech: VoiceSpeech; readonly fromMs: number } | null = null
+  /** Of all turns; an `Interrupt` sets it to what was played. */
+  #soundMs = 0
+  #interruptedAtMs = 0
+
+  constructor(client: WebSocket, double: DeepgramVoiceDouble, query: URLSearchParams) {
+    super(client, double)
+    this.query = query
+    this.sendJson({
+      type: 'Connected',
+      request_id: randomUUID(),
+      model_name: query.get('model'),
+      model_version: '1',
+      model_uuids: [randomUUID()],
+    })
+  }
+
+  protected receive(message: Json): void {
+    switch (message['type']) {
+      case 'Speak':
+        return this.#speech().say(textIn(message['text']))
+      case 'Flush': {
+        const turn = this.#turn
+        if (turn === null) return this.#warn('NO_ACTIVE_SPEECH')
+        this.sendJson({ type: 'Flushed', speech_id: turn.id })
+        return turn.speech.end()
+      }
+      case 'Interrupt':
+        return this.#interrupt(message['playback_offset'] as { readonly value?: unknown } | undefined)
+      case 'Configure': {
+        const speed = Number(message['speed'])
+        if (speed < SPEED_MIN || speed > SPEED_MAX)
+          return this.sendJson({
+            type: 'ConfigureFailure',
+            code: 'SPEED_OUT_OF_RANGE',
+            field: 'speed',
+            value: speed,
+            description: 'Out of range.',
+          })
+        return this.sendJson({ type: 'ConfigureSuccess', applied: { speed } })
+      }
+      case 'Close':
+        return this.client.close(1000)
+      default:
+        this.sendJson({ type: 'Error', code: 'MESSAGE-0000', description: 'Unknown message.' })
+        this.client.close(1008)
+    }
+  }
+
+  #warn(code: string): void {
+    this.sendJson({ type: 'Warning', code, description: 'The message was ignored.' })
+  }
+
+  #speech(): VoiceSpeech {
+    if (this.#turn !== null) return this.#turn.speech
+    const id = `dg_sp_${randomUUID().replaceAll('-', '').slice(0, 12)}`
+    const speech = this.speech(Number(this.query.get('sample_rate') ?? 24_000), {
+      frame: ({ bytes, ms }) => {
+        this.#soundMs += ms
+        this.sendRaw(bytes)
+      },
+      done: () => {
+        this.#turn = null
+        this.sendJson({ type: 'SpeechMetadata', ...this.#metadata(id, speech) })
+      },
+    })
+    this.#turn = { id, speech, fromMs: this.#soundMs }
+    this.sendJson({ type: 'SpeechStarted', speech_id: id })
+    return speech
+  }
+
+  #interrupt(offset: { readonly value?: unknown } | undefined): void {
+    const turn = this.#turn
+    if (this.double.faults.noAcknowledgement) return turn?.speech.stop()
+    if (this.#soundMs === 0) return this.#warn('NO_AUDIO_GENERATED')
+    const atMs = offset === undefined ? this.#soundMs : Number(offset.value)
+    if (offset !== undefined && atMs <= this.#interruptedAtMs) return this.#warn('INVALID_INTERRUPT_OFFSET')
+    if (turn === null) return this.#warn('NO_ACTIVE_SPEECH')
+    this.double.cancelled++
+    const { speech, id, fromMs } = turn
+    this.#turn = null
+    if (this.double.faults.lateSound) this.client.send(Buffer.alloc(3200, 1))
+    const heard = speech.heardUntil(atMs - fromMs)
+    this.sendJson({
+      type: 'SpeechInterrupted',
+      audio_played_ms: atMs,
+      ...(offset === undefined ? {} : { text_spoken: heard, text_remaining: speech.text.slice(heard.length) }),
+      metadata: this.#metadata(id, speech),
+    })
+    speech.stop()
+    this.#soundMs = atMs
+    this.#interruptedAtMs = atMs
+  }
+
+  #metadata(id: string, { characters, spokenMs }: VoiceSpeech): Json {
+    return {
+      speech_id: id,
+      audio_duration_ms: Math.round(spokenMs),
+      input_character_count: characters,
+      billable_character_count: characters,
+      controls_applied: { pronunciations_applied: 0, breaks_applied: 0, pronunciation_warnings: 0 },
+    }
   }
 }

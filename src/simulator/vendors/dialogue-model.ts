@@ -1,22 +1,27 @@
 import type { OfflineDialogue } from '../../agents/offline.js'
-import { DialogueEngine, type DialogueAction, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
+import { DialogueEngine, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { PreRoll } from '../../backends/pre-roll.js'
 import { keysIn } from '../../backends/prompts.js'
 import { CallLanguage } from '../../call/call-language.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
+import { joined } from '../../media/pcm.js'
 import { BLOCK_SAMPLES, type ResamplerBank, type StreamResampler } from '../../media/resample/resampler.js'
 import type { SpeechChunk, SpeechClient, Utterance } from '../../speech/speech-client.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
-import type { DoubleModel, ModelReply } from './double.js'
+import type { DoubleModel, ModelReply, SpokenText } from './double.js'
 
-interface DialogueModelOptions {
+/** A dialogue, with its agent's greeting and languages. */
+export interface Followed {
   readonly dialogue: OfflineDialogue
-  /** The agent's own greeting; empty for none. */
+  /** The agent's own; empty for none. */
   readonly greeting: string
-  /** Of the agent, the one that opens the call first. */
+  /** The one that opens the call first. */
   readonly languages: readonly string[]
+}
+
+interface DialogueModelOptions extends Followed {
   /** The session's own; closed with it. */
   readonly speech: SpeechClient
   readonly resamplers: ResamplerBank
@@ -45,9 +50,104 @@ const PRE_ROLL_MS = 400
 /** An answer's sound is heard about this much later than it was sent. */
 const LINE_MS = 300
 /** A dialogue knows only whether there is a number: the gateway puts in the one that really calls. */
-export const CALLER_NUMBER = 'this caller'
+const CALLER_NUMBER = 'this caller'
 /** Said where the dialogue has nothing to say and the service must answer. */
-export const NOTHING_TO_SAY = 'One moment, please.'
+const NOTHING_TO_SAY = 'One moment, please.'
+
+/** A dialogue as the model of a service holds it. It answers in the caller's language, as the gateway finds it. */
+export class ModelDialogue {
+  readonly engine: DialogueEngine
+  /** Texts that were not said yet. */
+  texts: string[] = []
+  /** Texts that the caller has not heard. */
+  unheard: string[] = []
+  /** Calls that were not made yet; those that were, by the id that the service gave them. */
+  calls: OpenCall[] = []
+  readonly made = new Map<string, OpenCall>()
+  callsMade = 0
+  /** True: takes nothing more. */
+  closed = false
+  readonly #language: CallLanguage
+  /** The dialogue waits for the rest of a number. */
+  #numberOpen = false
+
+  constructor({ dialogue, greeting, languages }: Followed) {
+    this.engine = new DialogueEngine({
+      dialogue,
+      values: { caller: { number: CALLER_NUMBER }, greeting, humans: { there: true } },
+      answered: [],
+      resume: null,
+      today: new Date().toISOString().slice(0, 10),
+    })
+    this.#language = new CallLanguage(languages, undefined)
+    this.engine.language = this.#language.now
+  }
+
+  start(takeover: boolean): void {
+    if (!this.engine.started) this.#take({ type: 'start', takeover })
+  }
+
+  /** @param words  of the caller, in which the language is found; `text` is what the dialogue gets of them */
+  heard(words: string, text: string, more: { readonly sure?: boolean; readonly attempt?: boolean } = {}): void {
+    this.#language.heard([{ text: words }])
+    this.engine.language = this.#language.now
+    const unheard = [...this.unheard.splice(0), ...this.texts.splice(0)]
+    this.#take({ type: 'heard', text, by: 'speech', unheard, ...more })
+  }
+
+  /** The caller has pressed `keys`, so that nothing said before counts. */
+  pressed(keys: string): void {
+    this.unheard = []
+    this.texts = []
+    for (const key of keys.replace(/[^0-9*#]/g, '')) this.#take({ type: 'key', key })
+  }
+
+  answered(): void {
+    this.#language.answered()
+  }
+
+  /** @param output  of a call as a client wrote it */
+  result(callId: string, output: unknown): void {
+    const call = this.made.get(callId)
+    this.made.delete(callId)
+    if (call !== undefined) this.#take({ type: 'tool-result', callId: call.engineId, ...resultOf(output) })
+  }
+
+  /** What is due now; a word for the caller where there is nothing. */
+  next(): Answer {
+    let calls = this.#due()
+    if (this.texts.length + calls.length === 0) {
+      this.#take(this.#numberOpen ? { type: 'keys-timeout' } : { type: 'nudge' })
+      calls = this.#due()
+      if (this.texts.length + calls.length === 0) this.texts.push(NOTHING_TO_SAY)
+    }
+    this.calls = this.calls.filter((call) => !calls.includes(call))
+    return { texts: this.texts.splice(0), calls }
+  }
+
+  /** The calls of an answer, each with an id of the service. */
+  make(calls: readonly OpenCall[]): NonNullable<ModelReply['calls']> {
+    return calls.map((call) => {
+      const callId = `call_${++this.callsMade}`
+      this.made.set(callId, call)
+      return { callId, name: call.name, args: call.args }
+    })
+  }
+
+  #due(): readonly OpenCall[] {
+    return this.calls.filter(({ engineId }) => this.engine.waitsFor(engineId))
+  }
+
+  #take(event: DialogueEvent): void {
+    if (this.closed) return
+    for (const action of this.engine.handle(event)) {
+      if (action.type === 'say') this.texts.push(action.text)
+      else if (action.type === 'call')
+        this.calls.push({ engineId: action.callId, name: action.name, args: action.args })
+      else if (action.type === 'key-timer') this.#numberOpen = action.ms !== null
+    }
+  }
+}
 
 /**
  * The model behind one session of a double, without a network: it recognises what the caller says, follows the agent's
@@ -58,9 +158,7 @@ export class DialogueModel implements DoubleModel {
   answers = 0
   lastReply: ModelReply | null = null
   readonly #options: DialogueModelOptions
-  readonly #engine: DialogueEngine
-  /** It answers in the caller's, as the gateway finds it. */
-  readonly #language: CallLanguage
+  readonly #dialogue: ModelDialogue
   readonly #preRoll = new PreRoll(PRE_ROLL_MS, RECOGNISER_RATE_HZ)
   #resampler: StreamResampler | null = null
   #resamplerHz = 0
@@ -70,13 +168,6 @@ export class DialogueModel implements DoubleModel {
   #settled: Promise<void> = Promise.resolve()
   /** The caller spoke to another session before. */
   #takeover = false
-  #texts: string[] = []
-  /** Calls that were not made yet. */
-  #calls: OpenCall[] = []
-  readonly #made = new Map<string, OpenCall>()
-  #callsMade = 0
-  /** The dialogue waits for the rest of a number. */
-  #numberOpen = false
   /** Counts what the caller began to say: an answer from before it is void. */
   #starts = 0
   /** The answer whose sound is being made. */
@@ -86,20 +177,10 @@ export class DialogueModel implements DoubleModel {
     readonly atMs: number
     readonly sentences: readonly { readonly text: string; readonly endMs: number }[]
   } | null = null
-  #unheard: string[] = []
-  #closed = false
 
   constructor(options: DialogueModelOptions) {
     this.#options = options
-    this.#engine = new DialogueEngine({
-      dialogue: options.dialogue,
-      values: { caller: { number: CALLER_NUMBER }, greeting: options.greeting, humans: { there: true } },
-      answered: [],
-      resume: null,
-      today: new Date().toISOString().slice(0, 10),
-    })
-    this.#language = new CallLanguage(options.languages, undefined)
-    this.#engine.language = this.#language.now
+    this.#dialogue = new ModelDialogue(options)
   }
 
   hear(pcm: Int16Array, sampleRateHz: number): void {
@@ -114,13 +195,14 @@ export class DialogueModel implements DoubleModel {
   callerStarted(): void {
     this.#starts++
     this.#interrupted()
-    if (this.#utterance !== null || this.#closed) return
-    if (!this.#engine.started) {
+    const dialogue = this.#dialogue
+    if (this.#utterance !== null || dialogue.closed) return
+    if (!dialogue.engine.started) {
       // The caller speaks first: the greeting counts as interrupted.
-      this.#take({ type: 'start', takeover: this.#takeover })
-      this.#unheard.push(...this.#texts.splice(0))
+      dialogue.start(this.#takeover)
+      dialogue.unheard.push(...dialogue.texts.splice(0))
     }
-    const { jsgf, words } = this.#engine.grammar()
+    const { jsgf, words } = dialogue.engine.grammar()
     const before = this.#preRoll.take()
     try {
       this.#utterance = this.#options.speech.startUtterance(jsgf, words)
@@ -139,17 +221,7 @@ export class DialogueModel implements DoubleModel {
     this.#then(async () => {
       const { text, fit = 1 } = (await utterance?.end().catch(() => null)) ?? { text: '' }
       words = fit < FIT_MIN ? '' : recognisedWords(text, this.#options.dialogue.digits)
-      const unheard = [...this.#unheard.splice(0), ...this.#texts.splice(0)]
-      this.#language.heard([{ text: words }])
-      this.#engine.language = this.#language.now
-      this.#take({
-        type: 'heard',
-        text: words,
-        by: 'speech',
-        unheard,
-        sure: fit >= FIT_SURE,
-        attempt: ms < ANSWER_UNHEARD_MS,
-      })
+      this.#dialogue.heard(words, words, { sure: fit >= FIT_SURE, attempt: ms < ANSWER_UNHEARD_MS })
     })
     await this.#settled
     return readable(words, this.#options.dialogue.digits)
@@ -161,26 +233,18 @@ export class DialogueModel implements DoubleModel {
     if (keys === null) return
     this.#starts++
     this.#interrupted()
-    this.#then(() => {
-      this.#unheard = []
-      this.#texts = []
-      for (const key of keys.replace(/[^0-9*#]/g, '')) this.#take({ type: 'key', key })
-    })
+    this.#then(() => this.#dialogue.pressed(keys))
   }
 
   toolResult(callId: string, output: unknown): void {
-    const call = this.#made.get(callId)
-    this.#made.delete(callId)
-    if (call === undefined) return
-    const { ok, value } = resultOf(output)
-    this.#then(() => this.#take({ type: 'tool-result', callId: call.engineId, ok, value }))
+    this.#then(() => this.#dialogue.result(callId, output))
   }
 
   callsTakenBack(callIds: readonly string[]): void {
     for (const id of callIds) {
-      const call = this.#made.get(id)
-      if (call !== undefined) this.#calls.push(call)
-      this.#made.delete(id)
+      const call = this.#dialogue.made.get(id)
+      if (call !== undefined) this.#dialogue.calls.push(call)
+      this.#dialogue.made.delete(id)
     }
   }
 
@@ -190,19 +254,14 @@ export class DialogueModel implements DoubleModel {
     if (this.#options.thinkMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#options.thinkMs).unref())
     await this.#settled
     // The caller went on: they are answered when they have finished.
-    if (starts !== this.#starts || this.#closed) return {}
-    if (!this.#engine.started) this.#take({ type: 'start', takeover: this.#takeover })
-    let calls = this.#due()
-    if (this.#texts.length + calls.length === 0) {
-      this.#take(this.#numberOpen ? { type: 'keys-timeout' } : { type: 'nudge' })
-      calls = this.#due()
-      if (this.#texts.length + calls.length === 0) this.#texts.push(NOTHING_TO_SAY)
-    }
-    const answer: Answer = { texts: this.#texts.splice(0), calls }
-    this.#language.answered()
+    const dialogue = this.#dialogue
+    if (starts !== this.#starts || dialogue.closed) return {}
+    dialogue.start(this.#takeover)
+    const answer = dialogue.next()
+    dialogue.answered()
     this.#making = answer
-    this.#calls = this.#calls.filter((call) => !calls.includes(call))
-    const chunks = await this.#speak(answer.texts.join(' '))
+    const text = answer.texts.join(' ')
+    const chunks = text === '' ? [] : await spokenChunks(this.#options.speech, text, this.#options.dialogue.voice)
     if (this.#making !== answer) return {}
     this.#making = null
     const reply = this.#replyOf(answer, chunks)
@@ -211,7 +270,7 @@ export class DialogueModel implements DoubleModel {
   }
 
   close(): void {
-    this.#closed = true
+    this.#dialogue.closed = true
     this.#utterance?.abandon()
     this.#utterance = null
     this.#resampler?.release()
@@ -224,60 +283,33 @@ export class DialogueModel implements DoubleModel {
     this.#settled = this.#settled.then(work)
   }
 
-  #take(event: DialogueEvent): void {
-    if (this.#closed) return
-    for (const action of this.#engine.handle(event)) this.#act(action)
-  }
-
-  #act(action: DialogueAction): void {
-    if (action.type === 'say') this.#texts.push(action.text)
-    else if (action.type === 'call') this.#calls.push({ engineId: action.callId, name: action.name, args: action.args })
-    else if (action.type === 'key-timer') this.#numberOpen = action.ms !== null
-  }
-
-  #due(): readonly OpenCall[] {
-    return this.#calls.filter(({ engineId }) => this.#engine.waitsFor(engineId))
-  }
-
   /** What of the last answer was not heard to its end, and what was on its way, is not known to the caller. */
   #interrupted(): void {
+    const { unheard, calls } = this.#dialogue
     if (this.#making !== null) {
-      this.#unheard.push(...this.#making.texts)
-      this.#calls.push(...this.#making.calls)
+      unheard.push(...this.#making.texts)
+      calls.push(...this.#making.calls)
       this.#making = null
     }
     if (this.#heard === null) return
     const heardMs = performance.now() - this.#heard.atMs - LINE_MS
-    this.#unheard.push(...this.#heard.sentences.filter(({ endMs }) => endMs > heardMs).map(({ text }) => text))
+    unheard.push(...this.#heard.sentences.filter(({ endMs }) => endMs > heardMs).map(({ text }) => text))
     this.#heard = null
   }
 
   #replyOf(answer: Answer, chunks: readonly SpeechChunk[]): ModelReply {
-    const calls = answer.calls.map((call) => {
-      const callId = `call_${++this.#callsMade}`
-      this.#made.set(callId, call)
-      return { callId, name: call.name, args: call.args }
-    })
-    const pcm = new Int16Array(chunks.reduce((samples, chunk) => samples + chunk.pcm.length, 0))
-    const sampleRateHz = chunks[0]?.sampleRateHz ?? RECOGNISER_RATE_HZ
+    const calls = this.#dialogue.make(answer.calls)
+    const sound = soundOf(chunks)
     let at = 0
     const sentences = chunks.map((chunk) => {
-      pcm.set(chunk.pcm, at)
       at += chunk.pcm.length
-      return { text: chunk.text, endMs: samplesToMs(at, sampleRateHz) }
+      return { text: chunk.text, endMs: samplesToMs(at, sound.sampleRateHz) }
     })
     if (sentences.length > 0) this.#heard = { atMs: performance.now(), sentences }
     return {
-      ...(answer.texts.length === 0 ? {} : { say: answer.texts.join(' '), sound: { pcm, sampleRateHz } }),
+      ...(answer.texts.length === 0 ? {} : { say: answer.texts.join(' '), sound }),
       ...(calls.length === 0 ? {} : { calls }),
     }
-  }
-
-  async #speak(text: string): Promise<readonly SpeechChunk[]> {
-    const chunks: SpeechChunk[] = []
-    const { speech, dialogue } = this.#options
-    if (text !== '') await speech.speak(text, dialogue.voice ?? 'slt', (chunk) => chunks.push(chunk)).done
-    return chunks
   }
 
   #atRecogniserRate(pcm: Int16Array, sampleRateHz: number): Int16Array {
@@ -292,8 +324,24 @@ export class DialogueModel implements DoubleModel {
   }
 }
 
+/** A text, as the embedded voice speaks it. */
+export async function spokenChunks(
+  speech: SpeechClient,
+  text: string,
+  voice: OfflineDialogue['voice'] = 'slt',
+): Promise<readonly SpeechChunk[]> {
+  const chunks: SpeechChunk[] = []
+  await speech.speak(text, voice, (chunk) => chunks.push(chunk)).done
+  return chunks
+}
+
+export function soundOf(chunks: readonly SpeechChunk[]): SpokenText {
+  const sampleRateHz = chunks[0]?.sampleRateHz ?? RECOGNISER_RATE_HZ
+  return { pcm: joined(chunks.map(({ pcm }) => pcm)), sampleRateHz }
+}
+
 /** A tool's result as a client wrote it: JSON as text or parsed; an object with `error` is a failure. */
-export function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
+function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
   let value = output
   if (typeof output === 'string') {
     try {

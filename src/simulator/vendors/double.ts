@@ -1,9 +1,9 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isSampleRateHz } from '../../core/units.js'
-import { G711 } from '../../media/pcm.js'
+import { G711, samplesOf } from '../../media/pcm.js'
+import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
@@ -21,11 +21,24 @@ export type Speaker = (text: string) => SpokenText
 const MS_PER_CHAR = 55
 const SILENCE_MS = 200
 
+/** A second of the tone of `toneSpeaker`, by its rate. Whole periods, so that they can follow each other. */
+const TONES = new Map<number, Int16Array>()
+
+function secondOfTone(sampleRateHz: number): Int16Array {
+  const known = TONES.get(sampleRateHz)
+  if (known !== undefined) return known
+  const step = (2 * Math.PI * 220) / sampleRateHz
+  const made = Int16Array.from({ length: sampleRateHz }, (_, i) => Math.round(6000 * Math.sin(step * i)))
+  TONES.set(sampleRateHz, made)
+  return made
+}
+
 /** A tone about as long as the spoken text, for tests that do not recognise the words. */
 export function toneSpeaker(sampleRateHz: number): Speaker {
   return (text) => {
+    const second = secondOfTone(sampleRateHz)
     const pcm = new Int16Array(Math.round((Math.max(1, text.length) * MS_PER_CHAR * sampleRateHz) / 1000))
-    for (let i = 0; i < pcm.length; i++) pcm[i] = Math.round(6000 * Math.sin((2 * Math.PI * 220 * i) / sampleRateHz))
+    for (let at = 0; at < pcm.length; at += second.length) pcm.set(second.subarray(0, pcm.length - at), at)
     return { pcm, sampleRateHz }
   }
 }
@@ -154,18 +167,46 @@ function onceMore(reply: ScriptedReply): ScriptedReply {
 }
 
 /** How a double finds the caller's turns. */
-export interface Turns {
+interface Turns {
   readonly silenceMs: number
   /** DTMF digits and the tones of phone lines are no speech. Default: any loud sound is. */
   readonly skipsTones?: boolean
 }
 
-/** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
 /** The coding of a format's samples by its type, such as `audio/pcma`; null for samples as they are. */
-export function lawOfFormat(type: string | undefined): (typeof G711)[keyof typeof G711] | null {
+function lawOfFormat(type: string | undefined): (typeof G711)[keyof typeof G711] | null {
   return type === 'audio/pcmu' ? G711.pcmu : type === 'audio/pcma' ? G711.pcma : null
 }
 
+/** A format of OpenAI's sessions. */
+interface AudioFormat {
+  readonly type?: string
+  readonly rate?: number
+}
+
+export function rateOfFormat(format: AudioFormat | undefined): number {
+  if (lawOfFormat(format?.type) !== null) return 8000
+  return format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
+}
+
+/** The samples of a message; null where it is no base64. */
+export function samplesIn(base64: string, format: AudioFormat | undefined): Int16Array | null {
+  const bytes = Buffer.from(base64, 'base64')
+  if (bytes.toString('base64') !== base64) return null
+  const law = lawOfFormat(format?.type)
+  if (law === null) return samplesOf(bytes)
+  const samples = new Int16Array(bytes.length)
+  return samples.subarray(0, law.decode(bytes, samples))
+}
+
+/** The samples of a message, as `samplesIn` reads them. */
+export function base64Of(samples: Int16Array, format: AudioFormat | undefined): string {
+  const law = lawOfFormat(format?.type)
+  const bytes = Buffer.from(samples.slice().buffer)
+  return bytes.toString('base64', 0, law === null ? bytes.length : law.encode(samples, bytes))
+}
+
+/** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
 export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number
@@ -222,7 +263,7 @@ export class LevelDetector {
   }
 }
 
-export interface DoubleOptions {
+export interface DoubleOptions extends HttpDoubleOptions {
   /** The one valid API key; null accepts every client. */
   readonly key?: string | null
   readonly script?: Script
@@ -230,11 +271,6 @@ export interface DoubleOptions {
   readonly model?: (instructions: string) => DoubleModel
   /** How the service detects the caller's turns: after this silence, default 200 ms, and in loud sound of any kind or not. */
   readonly turns?: Partial<Turns>
-  /** Breaks each connection off after this time; null: never. */
-  readonly breaksAfterMs?: number | null
-  readonly host?: string
-  /** Default: a free one. */
-  readonly port?: number
   /** The agent's voice, such as `flite.speak`. Default: a tone. */
   readonly speaker?: Speaker
   /** Wait before a session is confirmed. */
@@ -245,6 +281,14 @@ export interface DoubleOptions {
 export interface Refusal {
   readonly status: number
   readonly body: string
+}
+
+/** How OpenAI refuses a session. */
+export interface RefusedSession {
+  readonly type: string
+  readonly code: string
+  readonly message: string
+  readonly param?: string
 }
 
 /** How OpenAI refuses a request with another bearer token than `key`; null if it accepts it, as with a `key` of null. */
@@ -259,7 +303,7 @@ export function keyRefusal(key: string | null, { headers: { authorization } }: I
 }
 
 /** A vendor's WebSocket service on loopback: one session for each connection, and faults on demand. */
-export abstract class SocketDouble<Session extends { stop(): void }> {
+export abstract class SocketDouble<Session extends DoubleSession> extends HttpDouble {
   readonly script: Script
   readonly sessions: Session[] = []
   /** Number of upgrade requests, including refused ones. */
@@ -269,33 +313,24 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   refuse: Refusal | 'never' | null = null
   /** Closes each new connection at once with this code and reason. */
   closeAtOnce: { readonly code: number; readonly reason: string } | null = null
+  readonly speaker: Speaker
+  /** The model of a session. */
+  readonly model: (instructions: string) => DoubleModel
+  readonly turns: Turns
   protected readonly key: string | null
-  protected readonly speaker: Speaker
-  protected readonly model: (instructions: string) => DoubleModel
-  protected readonly turns: Turns
-  readonly #address: { readonly host: string; readonly port: number }
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
   readonly #clients: ReadonlySet<WebSocket>
 
   protected constructor(options: DoubleOptions) {
+    super(options, (_request, response) => response.writeHead(426).end())
     this.script = options.script ?? new Script()
     this.readyDelayMs = options.readyDelayMs ?? 0
     this.key = options.key ?? null
     this.speaker = options.speaker ?? toneSpeaker(24_000)
     this.model = options.model ?? (() => this.script)
     this.turns = { silenceMs: SILENCE_MS, ...options.turns }
-    this.#address = { host: options.host ?? '127.0.0.1', port: options.port ?? 0 }
-    this.#server = createServer((_request, response) => response.writeHead(426).end())
-    const { breaksAfterMs = null } = options
     const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 16 * 1024 * 1024 })
     this.#clients = sockets.clients
-    this.#server.on('connection', (socket) => {
-      this.#sockets.add(socket)
-      socket.on('close', () => this.#sockets.delete(socket))
-      socket.on('error', () => undefined)
-    })
-    this.#server.on('upgrade', (request, socket, head) => {
+    this.server.on('upgrade', (request, socket, head) => {
       this.connections++
       const refusal = this.refuse ?? this.refusalOf(request)
       if (refusal === 'never') return
@@ -307,7 +342,6 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
       }
       sockets.handleUpgrade(request, socket, head, (client) => {
         if (this.closeAtOnce !== null) return client.close(this.closeAtOnce.code, this.closeAtOnce.reason)
-        if (breaksAfterMs !== null) setTimeout(() => socket.destroy(), breaksAfterMs).unref()
         const session = this.accept(client, request)
         if (session !== null) this.sessions.push(session)
       })
@@ -330,21 +364,6 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   /** @returns null for a client that was closed instead */
   protected abstract accept(client: WebSocket, request: IncomingMessage): Session | null
 
-  protected async listen(): Promise<this> {
-    const { host, port } = this.#address
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen(port, host, resolve)
-    })
-    return this
-  }
-
-  /** Host and port, for a URL. */
-  protected get at(): string {
-    const { address, family, port } = this.#server.address() as AddressInfo
-    return `${family === 'IPv6' ? `[${address}]` : address}:${port}`
-  }
-
   /** The newest session. */
   get session(): Session {
     const session = this.sessions.at(-1)
@@ -352,14 +371,80 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
     return session
   }
 
-  /** Breaks all connections without a close frame. */
-  breakOff(): void {
-    for (const socket of this.#sockets) socket.destroy()
+  override async close(): Promise<void> {
+    for (const session of this.sessions) session.stop()
+    await super.close()
+  }
+}
+
+/** One connection of a double. */
+export abstract class DoubleSession {
+  protected readonly client: WebSocket
+  readonly #timers = new Set<NodeJS.Timeout>()
+
+  constructor(client: WebSocket) {
+    this.client = client
+    client.on('message', (data, binary) => this.take(data as Buffer, binary))
+    client.on('close', () => this.stop())
+    client.on('error', () => undefined)
   }
 
-  async close(): Promise<void> {
-    for (const session of this.sessions) session.stop()
-    this.breakOff()
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+  /** A message of the client. */
+  protected abstract take(bytes: Buffer, binary: boolean): void
+
+  /** The connection is over. */
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+  }
+
+  /** Sends `data` as it is. */
+  sendRaw(data: string | Buffer): void {
+    if (this.client.readyState === this.client.OPEN) this.client.send(data)
+  }
+
+  protected sendJson(message: object): void {
+    this.sendRaw(JSON.stringify(message))
+  }
+
+  /** At once where there is nothing to wait for, so that scripted sessions take no extra turns; not after `stop`. */
+  protected later(ms: number, work: () => void): void {
+    if (ms <= 0) return work()
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      work()
+    }, ms)
+    this.#timers.add(timer)
+  }
+}
+
+/** One session of a service whose model hears and speaks. */
+export abstract class SpokenSession<
+  Double extends Pick<SocketDouble<DoubleSession>, 'model' | 'turns'>,
+> extends DoubleSession {
+  callerAudioMs = 0
+  protected readonly double: Double
+  protected detector: LevelDetector
+  protected stopped = false
+  #model: DoubleModel | null = null
+
+  constructor(client: WebSocket, double: Double, sampleRateHz: number) {
+    super(client)
+    this.double = double
+    this.detector = new LevelDetector({ sampleRateHz, ...double.turns })
+  }
+
+  /** Of the session's configuration. */
+  protected abstract get instructions(): string
+
+  /** Made with the first message that needs it: the session is configured by then. */
+  protected get dialogue(): DoubleModel {
+    return (this.#model ??= this.double.model(this.instructions))
+  }
+
+  override stop(): void {
+    super.stop()
+    this.stopped = true
+    this.#model?.close?.()
   }
 }

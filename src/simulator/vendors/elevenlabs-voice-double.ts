@@ -1,7 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { Refusal } from './double.js'
-import { textIn, VoiceDouble, type VoiceDoubleOptions, VoiceSession, VoiceSpeech, type Json } from './voice-double.js'
+import {
+  textIn,
+  VoiceDouble,
+  type VoiceDoubleOptions,
+  VoiceSession,
+  type VoiceSpeech,
+  type Json,
+} from './voice-double.js'
 
 const CONTEXTS_MAX = 5
 const POLICY = 1008
@@ -44,18 +51,13 @@ interface Context {
 
 class ElevenLabsVoiceSession extends VoiceSession {
   readonly url: URL
-  readonly #double: ElevenLabsVoiceDouble
+  readonly #service: ElevenLabsVoiceDouble
   readonly #contexts = new Map<string, Context>()
 
   constructor(client: WebSocket, double: ElevenLabsVoiceDouble, url: URL) {
-    super(client)
-    this.#double = double
+    super(client, double)
+    this.#service = double
     this.url = url
-  }
-
-  stop(): void {
-    for (const { speech } of this.#contexts.values()) speech.stop()
-    this.#contexts.clear()
   }
 
   protected receive(message: Json): void {
@@ -67,7 +69,7 @@ class ElevenLabsVoiceSession extends VoiceSession {
     if (context === null) return
     const text = textIn(message['text'])
     if (text === '' && message['flush'] !== true) {
-      this.#double.keepalives++
+      this.double.keepalives++
       return
     }
     context.text += text === ' ' ? '' : text
@@ -79,12 +81,12 @@ class ElevenLabsVoiceSession extends VoiceSession {
 
   #open(id: string): Context | null {
     if (this.#contexts.size >= CONTEXTS_MAX) {
-      this.#double.refusedContexts++
+      this.#service.refusedContexts++
       this.client.close(POLICY, 'max_active_conversations')
       return null
     }
     const rateHz = Number(/^pcm_(\d+)$/.exec(this.url.searchParams.get('output_format') ?? '')?.[1] ?? 24_000)
-    const speech = new VoiceSpeech(this.#double, rateHz, {
+    const speech = this.speech(rateHz, {
       frame: ({ bytes, text, ms }) => {
         const chars = [...text]
         const each = ms / Math.max(1, chars.length)
@@ -93,10 +95,9 @@ class ElevenLabsVoiceSession extends VoiceSession {
           charStartTimesMs: chars.map((_, i) => Math.round(i * each)),
           charDurationsMs: chars.map(() => Math.floor(each)),
         }
-        this.send({ audio: bytes.toString('base64'), alignment, normalizedAlignment: alignment, contextId: id })
+        this.sendJson({ audio: bytes.toString('base64'), alignment, normalizedAlignment: alignment, contextId: id })
       },
       done: () => this.#final(id),
-      broke: () => this.client.terminate(),
     })
     const context = { speech, text: '', closing: false }
     this.#contexts.set(id, context)
@@ -106,20 +107,20 @@ class ElevenLabsVoiceSession extends VoiceSession {
   /** A context that was flushed is spoken to its end, whatever follows; another one ends at once. */
   #close(id: string, context: Context): void {
     const flushed = this.messages.some((message) => message['context_id'] === id && message['flush'] === true)
-    const { faults } = this.#double
+    const { faults } = this.double
     if (flushed && !context.closing) {
       context.closing = true
       return context.speech.end()
     }
-    this.#double.cancelled++
+    this.double.cancelled++
     if (!flushed || faults.noAcknowledgement) context.speech.stop()
     if (flushed || faults.noAcknowledgement) return
-    if (faults.lateSound) this.send({ audio: Buffer.alloc(3200, 1).toString('base64'), contextId: id })
+    if (faults.lateSound) this.sendJson({ audio: Buffer.alloc(3200, 1).toString('base64'), contextId: id })
     this.#final(id)
   }
 
   #final(id: string): void {
     this.#contexts.delete(id)
-    this.send({ isFinal: true, contextId: id })
+    this.sendJson({ isFinal: true, contextId: id })
   }
 }

@@ -12,17 +12,7 @@ import type {
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { samplesOf } from '../../media/pcm.js'
-import {
-  type DoubleModel,
-  type DoubleOptions,
-  LevelDetector,
-  type ModelReply,
-  SocketDouble,
-  soon,
-  soundOf,
-  type Speaker,
-  type Turns,
-} from './double.js'
+import { type DoubleOptions, type ModelReply, SocketDouble, soon, soundOf, SpokenSession } from './double.js'
 
 /**
  * A stand-in for Gemini Live on loopback, written from the vendor's published types: JSON in binary frames, setup as
@@ -49,10 +39,6 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
     return new GeminiDouble(options).listen()
   }
 
-  get baseUrl(): string {
-    return `http://${this.at}`
-  }
-
   protected refusalOf(): null {
     return null
   }
@@ -70,15 +56,7 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
       client.close(1007, 'API key not valid. Please pass a valid API key.')
       return null
     }
-    return new GeminiDoubleSession(client, {
-      model: this.model,
-      turns: this.turns,
-      speaker: this.speaker,
-      readyDelayMs: () => this.readyDelayMs,
-      handles: this.handles,
-      faults: this.faults,
-      vertex,
-    })
+    return new GeminiDoubleSession(client, this, vertex)
   }
 }
 
@@ -104,17 +82,6 @@ interface GeminiFaults {
   refusesContent: boolean
 }
 
-interface SessionParts {
-  readonly model: (instructions: string) => DoubleModel
-  readonly turns: Turns
-  readonly speaker: Speaker
-  readonly readyDelayMs: () => number
-  readonly handles: Map<string, readonly number[]>
-  readonly faults: GeminiFaults
-  /** Vertex AI: models of publishers, and no tools that do not block. */
-  readonly vertex: boolean
-}
-
 /** The vendor's class without its getters. */
 type NewServerMessage = Partial<Omit<LiveServerMessage, 'text' | 'data'>>
 
@@ -130,14 +97,13 @@ interface Generating {
 }
 
 /** One session: handles a client's messages as the vendor's server does. */
-class GeminiDoubleSession {
+class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
   setup: LiveClientSetup | null = null
   /** Every message of the client but audio. */
   readonly received: LiveClientMessage[] = []
   readonly texts: string[] = []
   #instructions = ''
   readonly toolAnswers: { readonly callId: string; readonly text: string }[] = []
-  callerAudioMs = 0
   /** Audio messages outside of an announced activity, while the service's own detection is off. */
   unannouncedAudio = 0
   rateHz = OUTPUT_RATE_HZ
@@ -147,10 +113,8 @@ class GeminiDoubleSession {
   readonly responses: FunctionResponse[] = []
   /** Content that left the model waiting for the rest of a turn. */
   waits = 0
-  readonly #socket: WebSocket
-  readonly #parts: SessionParts
-  readonly #detector: LevelDetector
-  #model: DoubleModel | null = null
+  /** Vertex AI: models of publishers, and no tools that do not block. */
+  readonly #vertex: boolean
   #activity = false
   #historyOpen = false
   #generating: Generating | null = null
@@ -164,15 +128,10 @@ class GeminiDoubleSession {
   readonly #heardAfter: number[] = []
   #answersDue = 0
   readonly #callsTakenBack = new Set<string>()
-  #stopped = false
 
-  constructor(socket: WebSocket, parts: SessionParts) {
-    this.#socket = socket
-    this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: INPUT_RATE_HZ, ...parts.turns })
-    socket.on('message', (data) => this.#receive(JSON.parse((data as Buffer).toString()) as LiveClientMessage))
-    socket.on('close', () => this.stop())
-    socket.on('error', () => undefined)
+  constructor(client: WebSocket, double: GeminiDouble, vertex: boolean) {
+    super(client, double, INPUT_RATE_HZ)
+    this.#vertex = vertex
   }
 
   send(message: NewServerMessage): void {
@@ -180,36 +139,31 @@ class GeminiDoubleSession {
     this.sendRaw(Buffer.from(JSON.stringify(message, null, 2)))
   }
 
-  sendRaw(data: string | Buffer): void {
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(data)
-  }
-
   closeWith(code: number, reason: string): void {
-    this.#socket.close(code, reason)
+    this.client.close(code, reason)
   }
 
   freeze(): void {
-    this.#stopped = true
-    this.#socket.pause()
+    this.stopped = true
+    this.client.pause()
   }
 
-  stop(): void {
-    this.#stopped = true
-    this.#model?.close?.()
+  override stop(): void {
+    super.stop()
     if (this.#generating?.timer) clearTimeout(this.#generating.timer)
   }
 
-  get #dialogue(): DoubleModel {
-    return (this.#model ??= this.#parts.model(instructionsOf(this.setup)))
+  protected override get instructions(): string {
+    return textsOf(this.setup?.systemInstruction).join('\n')
   }
 
-  #receive(message: LiveClientMessage): void {
+  protected override take(bytes: Buffer): void {
     this.#index++
-    this.#take(message)
+    this.#receive(JSON.parse(bytes.toString()) as LiveClientMessage)
     this.#heardAfter[this.#index] = this.heard.length
   }
 
-  #take(message: LiveClientMessage): void {
+  #receive(message: LiveClientMessage): void {
     if (message.realtimeInput?.audio === undefined) this.received.push(message)
     if (this.setup === null) return this.#setUp(message.setup)
     const { contextUpdate } = message as { readonly contextUpdate?: ContextUpdate }
@@ -221,33 +175,29 @@ class GeminiDoubleSession {
     if (input?.audio !== undefined) return this.#hear(input.audio.data ?? '', input.audio.mimeType ?? '')
     if (input?.activityStart !== undefined) return this.#activityStart()
     if (input?.activityEnd !== undefined) return this.#activityEnd()
-    if (input?.audioStreamEnd === true && this.#detector.end()) this.#answerCaller()
+    if (input?.audioStreamEnd === true && this.detector.end()) this.#answerCaller()
     if (input?.text !== undefined) {
       this.texts.push(input.text)
-      this.#dialogue.told?.('caller', input.text)
+      this.dialogue.told?.('caller', input.text)
       if (this.setup.realtimeInputConfig?.automaticActivityDetection?.disabled !== true) this.#generate()
     }
   }
 
   #setUp(setup: LiveClientSetup | undefined): void {
-    const { vertex } = this.#parts
-    if (setup?.model === undefined || !(vertex ? /^(projects|publishers)\// : /^models\//).test(setup.model))
+    if (setup?.model === undefined || !(this.#vertex ? /^(projects|publishers)\// : /^models\//).test(setup.model))
       return this.closeWith(1007, 'setup must be the first message and only the first')
     const handle = setup.sessionResumption?.handle
-    if (handle !== undefined && !this.#parts.handles.has(handle))
+    if (handle !== undefined && !this.double.handles.has(handle))
       return this.closeWith(1007, 'Request contains an invalid argument.')
     this.#asynchronous = /gemini-(3\.(?:[89]|\d\d)|[4-9])/.test(setup.model)
     const wrong = this.#refused(setup)
     if (wrong !== null) return this.closeWith(1007, wrong)
     this.setup = setup
-    this.#instructions = textOf(setup.systemInstruction)
+    this.#instructions = textsOf(setup.systemInstruction).join('')
     this.#declare(setup.tools)
-    this.heard = [...(this.#parts.handles.get(handle ?? '') ?? [])]
+    this.heard = [...(this.double.handles.get(handle ?? '') ?? [])]
     this.#historyOpen = setup.historyConfig?.initialHistoryInClientContent === true
-    const confirm = (): void => this.send({ setupComplete: {} })
-    const delayMs = this.#parts.readyDelayMs()
-    if (delayMs > 0) setTimeout(confirm, delayMs).unref()
-    else confirm()
+    this.later(this.double.readyDelayMs, () => this.send({ setupComplete: {} }))
   }
 
   /** What models refuse; the vendor gives no reason. */
@@ -261,8 +211,8 @@ class GeminiDoubleSession {
       (config.thinkingConfig !== undefined) !== thinks ||
       (this.#asynchronous && (setup.proactivity !== undefined || config.enableAffectiveDialog !== undefined)) ||
       (thinks && JSON.stringify(setup.tools ?? []).includes('"BLOCKING"')) ||
-      (this.#parts.vertex && JSON.stringify(setup.tools ?? []).includes('"behavior"'))
-    if (this.#parts.faults.refusesTransparent && setup.sessionResumption?.transparent !== undefined)
+      (this.#vertex && JSON.stringify(setup.tools ?? []).includes('"behavior"'))
+    if (this.double.faults.refusesTransparent && setup.sessionResumption?.transparent !== undefined)
       return `Invalid JSON payload received. Unknown name "transparent" at 'setup.session_resumption': Cannot find field.`
     return bad ? 'Request contains an invalid argument.' : null
   }
@@ -274,7 +224,7 @@ class GeminiDoubleSession {
   }
 
   #blocks(name: string): boolean {
-    if (this.#parts.vertex) return true
+    if (this.#vertex) return true
     // The vendor's enums have the words of the wire as values.
     const behavior: string | undefined = this.#functions.get(name)?.behavior
     return this.#asynchronous || behavior !== undefined ? (behavior ?? 'NON_BLOCKING') === 'BLOCKING' : true
@@ -283,7 +233,7 @@ class GeminiDoubleSession {
   /** Instructions and tools in mid-session, which only models of 3.8 and later take. */
   #update({ systemInstruction, tools }: ContextUpdate): void {
     if (!this.#asynchronous) return this.closeWith(1007, 'Invalid JSON payload received. Unknown name "contextUpdate"')
-    if (systemInstruction !== undefined) this.#instructions = textOf(systemInstruction)
+    if (systemInstruction !== undefined) this.#instructions = textsOf(systemInstruction).join('')
     if (tools === undefined) return
     this.#functions.clear()
     this.#declare(tools.tools)
@@ -306,13 +256,13 @@ class GeminiDoubleSession {
   }
 
   #content(turns: readonly Content[], complete: boolean): void {
-    const asHistory = this.#parts.faults.refusesContent || this.setup?.model?.includes('gemini-3.1-flash-live') === true
+    const asHistory = this.double.faults.refusesContent || this.setup?.model?.includes('gemini-3.1-flash-live') === true
     if (asHistory && !this.#historyOpen) return this.closeWith(1007, 'Request contains an invalid argument.')
     for (const turn of turns)
       for (const { text } of turn.parts ?? []) {
         if (text === undefined) continue
         this.texts.push(text)
-        this.#dialogue.told?.(turn.role === 'model' ? 'agent' : 'caller', text)
+        this.dialogue.told?.(turn.role === 'model' ? 'agent' : 'caller', text)
       }
     if (this.#historyOpen) {
       if (complete) this.#historyOpen = false
@@ -332,13 +282,13 @@ class GeminiDoubleSession {
     this.callerAudioMs += samples.length / 16
     for (const sample of samples) this.heard.push(sample)
     if (this.#index % UPDATE_EVERY === 0) this.#resumable()
-    if (this.#parts.faults.deaf) return
-    this.#dialogue.hear?.(samples, INPUT_RATE_HZ)
+    if (this.double.faults.deaf) return
+    this.dialogue.hear?.(samples, INPUT_RATE_HZ)
     if (this.setup?.realtimeInputConfig?.automaticActivityDetection?.disabled === true) {
       if (!this.#activity) this.unannouncedAudio++
       return
     }
-    for (const edge of this.#detector.hear(samples)) {
+    for (const edge of this.detector.hear(samples)) {
       if (edge === 'started') this.#callerStarted()
       else this.#answerCaller()
     }
@@ -347,18 +297,18 @@ class GeminiDoubleSession {
   #activityStart(): void {
     this.#activity = true
     this.waits = 0
-    if (!this.#parts.faults.deaf) this.#callerStarted()
+    if (!this.double.faults.deaf) this.#callerStarted()
   }
 
   #activityEnd(): void {
     if (!this.#activity) return this.closeWith(1007, 'activityEnd without activityStart')
     this.#activity = false
-    if (!this.#parts.faults.deaf) this.#answerCaller()
+    if (!this.double.faults.deaf) this.#answerCaller()
   }
 
   /** The caller speaks: interrupts the answer and cancels open tool calls. */
   #callerStarted(): void {
-    this.#dialogue.callerStarted?.()
+    this.dialogue.callerStarted?.()
     this.#interrupt()
     this.#takeBack()
   }
@@ -368,7 +318,7 @@ class GeminiDoubleSession {
     const ids = [...this.#callsOpen].filter(([, { blocking }]) => blocking).map(([id]) => id)
     if (ids.length === 0) return
     this.send({ toolCallCancellation: { ids } })
-    this.#dialogue.callsTakenBack?.(ids)
+    this.dialogue.callsTakenBack?.(ids)
     for (const id of ids) {
       this.#callsTakenBack.add(id)
       this.#callsOpen.delete(id)
@@ -376,7 +326,7 @@ class GeminiDoubleSession {
   }
 
   #answerCaller(): void {
-    soon(this.#dialogue.nextCallerText(), (text) => {
+    soon(this.dialogue.nextCallerText(), (text) => {
       for (const word of text.split(/(?<= )/)) this.send({ serverContent: { inputTranscription: { text: word } } })
       setTimeout(() => this.#generate(), 5)
     })
@@ -405,7 +355,7 @@ class GeminiDoubleSession {
       if (call === undefined) return this.closeWith(1007, `no function call ${id}`)
       this.#callsOpen.delete(id)
       this.responses.push(response)
-      this.#dialogue.toolResult?.(id, response.response?.['output'] ?? response.response)
+      this.dialogue.toolResult?.(id, response.response?.['output'] ?? response.response)
       this.toolAnswers.push({ callId: id, text: JSON.stringify(response.response) })
       if (call.blocking) blocked = true
       else if (scheduling === 'INTERRUPT') {
@@ -432,8 +382,8 @@ class GeminiDoubleSession {
   }
 
   #generate(): void {
-    if (this.#stopped) return
-    const { faults } = this.#parts
+    if (this.stopped) return
+    const { faults } = this.double
     if (faults.emptyTurns > 0) {
       faults.emptyTurns--
       this.send({ serverContent: { turnComplete: true } })
@@ -441,19 +391,19 @@ class GeminiDoubleSession {
     }
     const generating: Generating = { timer: null, over: false }
     this.#generating = generating
-    soon(this.#dialogue.nextReply(), (reply) => {
-      if (!this.#stopped && !generating.over) this.#speak(generating, reply)
+    soon(this.dialogue.nextReply(), (reply) => {
+      if (!this.stopped && !generating.over) this.#speak(generating, reply)
     })
   }
 
   #speak(generating: Generating, reply: ModelReply): void {
-    const { faults } = this.#parts
-    const pcm = soundOf(reply, this.#parts.speaker, this.rateHz)
+    const { faults } = this.double
+    const pcm = soundOf(reply, this.double.speaker, this.rateHz)
     const step = (PIECE_MS * this.rateHz) / 1000
     let at = 0
     let called = false
     const go = (): void => {
-      if (this.#stopped || generating.over) return
+      if (this.stopped || generating.over) return
       while (at < pcm.length) {
         this.#piece(pcm.subarray(at, at + step))
         at += step
@@ -485,7 +435,7 @@ class GeminiDoubleSession {
     }))
     if (functionCalls.length === 0) return
     for (const { id = '', name = '' } of functionCalls) this.#callsOpen.set(id, { blocking: this.#blocks(name) })
-    if (!this.#parts.faults.callsApart) return this.send({ toolCall: { functionCalls } })
+    if (!this.double.faults.callsApart) return this.send({ toolCall: { functionCalls } })
     for (const call of [...functionCalls, ...functionCalls]) this.send({ toolCall: { functionCalls: [call] } })
   }
 
@@ -514,7 +464,7 @@ class GeminiDoubleSession {
   }
 
   #resumable(): void {
-    const { handles, faults } = this.#parts
+    const { handles, faults } = this.double
     const transparent = this.setup?.sessionResumption?.transparent === true
     const consumed = Math.max(0, this.#index - faults.messagesBehind)
     const handle = `handle-${handles.size + 1}`
@@ -529,21 +479,15 @@ class GeminiDoubleSession {
   }
 }
 
-/** The words of the setup's instructions. */
-function instructionsOf(setup: LiveClientSetup | null): string {
-  const given = setup?.systemInstruction as Content | undefined
-  return (given?.parts ?? []).map(({ text }) => text ?? '').join('\n')
-}
-
 /** In mid-session; the vendor's library has no type for it. */
 interface ContextUpdate {
   readonly systemInstruction?: LiveClientSetup['systemInstruction']
   readonly tools?: { readonly tools?: LiveClientSetup['tools'] }
 }
 
-function textOf(content: LiveClientSetup['systemInstruction']): string {
-  if (typeof content === 'string') return content
+function textsOf(content: LiveClientSetup['systemInstruction']): string[] {
+  if (typeof content === 'string') return [content]
   const parts: readonly unknown[] =
     typeof content === 'object' && !Array.isArray(content) && 'parts' in content ? (content.parts ?? []) : []
-  return parts.map((part) => (part as { readonly text?: string }).text ?? '').join('')
+  return parts.map((part) => (part as { readonly text?: string }).text ?? '')
 }

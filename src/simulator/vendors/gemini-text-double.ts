@@ -29,7 +29,7 @@ export class GeminiTextDouble extends ModelDouble<Request> {
   readonly #cache = new Set<string>()
 
   static start(options: DoubleOptions = {}): Promise<GeminiTextDouble> {
-    return new GeminiTextDouble(options).listen(options)
+    return new GeminiTextDouble(options).listen()
   }
 
   protected keyOf({ 'x-goog-api-key': key }: IncomingMessage['headers']): string | null {

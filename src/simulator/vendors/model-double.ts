@@ -1,9 +1,10 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { HttpDouble } from '../http-double.js'
 import { type DoubleOptions, type Refusal, Script } from './double.js'
 
 /** A vendor's language model on loopback: a script that is streamed as server-sent events, and faults on demand. */
-export abstract class ModelDouble<Request> {
+export abstract class ModelDouble<Request> extends HttpDouble {
   readonly script: Script
   /** What was asked, in order. */
   readonly asked: Request[] = []
@@ -12,39 +13,11 @@ export abstract class ModelDouble<Request> {
   /** Lines sent unchanged after the first event. */
   garbage: readonly string[] = []
   readonly #key: string | null
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
 
-  protected constructor({ script = new Script(), key = null }: DoubleOptions) {
-    this.script = script
-    this.#key = key
-    this.#server = createServer((request, response) => void this.#answer(request, response))
-    this.#server.on('connection', (socket) => {
-      this.#sockets.add(socket)
-      socket.on('close', () => this.#sockets.delete(socket))
-    })
-  }
-
-  /** Without a path, as the vendor's own client takes it. */
-  get baseUrl(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
-  }
-
-  async listen({ port = 0, host = '127.0.0.1' }: DoubleOptions): Promise<this> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen(port, host, resolve)
-    })
-    return this
-  }
-
-  breakOff(): void {
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  async close(): Promise<void> {
-    this.breakOff()
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+  protected constructor(options: DoubleOptions) {
+    super(options, (request, response) => void this.#answer(request, response))
+    this.script = options.script ?? new Script()
+    this.#key = options.key ?? null
   }
 
   /** The key that a request has; null: none. */
@@ -59,38 +32,20 @@ export abstract class ModelDouble<Request> {
   protected abstract events(request: Request, path: string): Iterable<string>
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const pieces: Buffer[] = []
-    for await (const piece of request) pieces.push(piece as Buffer)
+    const body = await buffer(request)
     const path = request.url ?? ''
     const given = this.keyOf(request.headers)
-    const json = (status: number, body: string): void => {
-      response.writeHead(status, { 'content-type': 'application/json' }).end(body)
-    }
-    const refuse = ({ status, body }: Refusal): void => json(status, body)
-    if (this.#key !== null && given !== this.#key) {
-      refuse(this.wrongKey(given ?? ''))
-      return
-    }
-    if (this.refuse !== null) {
-      refuse(this.refuse)
-      return
-    }
+    const json = (status: number, text: string): unknown =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(text)
+    const refused = this.#key !== null && given !== this.#key ? this.wrongKey(given ?? '') : this.refuse
+    if (refused !== null) return void json(refused.status, refused.body)
     const models = request.method === 'GET' ? this.models(path) : null
-    if (models !== null) {
-      json(200, models)
-      return
-    }
-    if (request.method !== 'POST') {
-      json(404, '{"error":{"message":"Not found"}}')
-      return
-    }
-    const asked = JSON.parse(Buffer.concat(pieces).toString()) as Request
+    if (models !== null) return void json(200, models)
+    if (request.method !== 'POST') return void json(404, '{"error":{"message":"Not found"}}')
+    const asked = JSON.parse(body.toString()) as Request
     this.asked.push(asked)
     const refusal = this.refusalOf(path, asked, request.headers)
-    if (refusal !== null) {
-      refuse(refusal)
-      return
-    }
+    if (refusal !== null) return void json(refusal.status, refusal.body)
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     let written = 0
     for (const event of this.events(asked, path)) {

@@ -8,20 +8,20 @@ import type {
 } from 'openai/resources/live/live'
 import type { ResponseInputItem } from 'openai/resources/responses/responses'
 import type { WebSocket } from 'ws'
-import { samplesOf } from '../../media/pcm.js'
 import {
-  type DoubleModel,
+  base64Of,
   type DoubleOptions,
   keyRefusal,
   LevelDetector,
   type ModelReply,
-  lawOfFormat,
+  rateOfFormat,
   type Refusal,
+  type RefusedSession,
+  samplesIn,
   SocketDouble,
   soon,
   soundOf,
-  type Speaker,
-  type Turns,
+  SpokenSession,
 } from './double.js'
 
 interface LiveDoubleOptions extends DoubleOptions {
@@ -39,43 +39,28 @@ interface LiveDoubleOptions extends DoubleOptions {
  */
 export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   /** Answers `session.start` with this error; null accepts it. */
-  refuseSession: {
-    readonly type: string
-    readonly code: string
-    readonly message: string
-    readonly param?: string
-  } | null = null
+  refuseSession: RefusedSession | null = null
   /** When the session ends, in seconds of Unix time; two hours from now when null. */
   expiresAt: number | null = null
   /** Of new sessions: the hosted delegate begins and never ends. */
   delegateHangs = false
-  readonly #continuous: boolean
+  readonly continuous: boolean
 
   private constructor(options: LiveDoubleOptions) {
     super(options)
-    this.#continuous = options.continuous ?? false
+    this.continuous = options.continuous ?? false
   }
 
   static start(options: LiveDoubleOptions = {}): Promise<OpenAiLiveDouble> {
     return new OpenAiLiveDouble(options).listen()
   }
 
-  /** For `baseUrl`. */
-  get baseUrl(): string {
+  override get baseUrl(): string {
     return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): LiveDoubleSession {
-    return new LiveDoubleSession(client, {
-      model: this.model,
-      turns: this.turns,
-      speaker: this.speaker,
-      continuous: this.#continuous,
-      readyDelayMs: () => this.readyDelayMs,
-      refuseSession: () => this.refuseSession,
-      expiresAt: () => this.expiresAt,
-      delegateHangs: this.delegateHangs,
-    })
+    return new LiveDoubleSession(client, this)
   }
 
   protected refusalOf(request: IncomingMessage): Refusal | null {
@@ -83,17 +68,6 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
     if (url.pathname !== '/v1/live/sessions') return { status: 404, body: '{"error":{"message":"Not found"}}' }
     return keyRefusal(this.key, request)
   }
-}
-
-interface SessionParts {
-  readonly model: (instructions: string) => DoubleModel
-  readonly turns: Turns
-  readonly speaker: Speaker
-  readonly continuous: boolean
-  readonly readyDelayMs: () => number
-  readonly refuseSession: () => OpenAiLiveDouble['refuseSession']
-  readonly expiresAt: () => number | null
-  readonly delegateHangs: boolean
 }
 
 /** What the model is saying. */
@@ -128,12 +102,11 @@ const MESSAGES_MAX = 128
 const REFUSED_VOICES: ReadonlySet<string> = new Set(['fable', 'nova', 'onyx'])
 
 /** One session: handles a client's messages as the vendor's server does. */
-class LiveDoubleSession {
+class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
   /** Every message of the client but audio, as it came. */
   readonly received: ClientEvent[] = []
   /** The delegate's conversation, as far as the client added to it. */
   readonly items: ResponseInputItem[] = []
-  callerAudioMs = 0
   /** Errors that were sent. A correct client causes none. */
   readonly errors: { readonly code: string; readonly message: string }[] = []
   config: SessionConfig | null = null
@@ -141,10 +114,6 @@ class LiveDoubleSession {
   silent = false
   /** True: the hosted delegate begins and never ends. */
   delegateHangs: boolean
-  readonly #socket: WebSocket
-  readonly #parts: SessionParts
-  #detector: LevelDetector
-  #model: DoubleModel | null = null
   #ids = 0
   #utterance: Utterance | null = null
   #waiting: Utterance[] = []
@@ -154,16 +123,10 @@ class LiveDoubleSession {
   #sentMs = 0
   #response: DelegateResponse | null = null
   #started = false
-  #stopped = false
 
-  constructor(socket: WebSocket, parts: SessionParts) {
-    this.#socket = socket
-    this.#parts = parts
-    this.delegateHangs = parts.delegateHangs
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, ...parts.turns })
-    socket.on('message', (data) => this.#receive((data as Buffer).toString()))
-    socket.on('close', () => this.stop())
-    socket.on('error', () => undefined)
+  constructor(client: WebSocket, double: OpenAiLiveDouble) {
+    super(client, double, 24_000)
+    this.delegateHangs = double.delegateHangs
   }
 
   /** Texts that the models got besides their instructions, in order. */
@@ -180,11 +143,6 @@ class LiveDoubleSession {
     if (!this.silent) this.sendRaw(JSON.stringify({ event_id: `event_${++this.#ids}`, ...event }))
   }
 
-  /** Sends `text` as it is, JSON or not. */
-  sendRaw(text: string): void {
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text)
-  }
-
   error(code: string, message: string, param = '', type = 'invalid_request_error'): void {
     this.errors.push({ code, message })
     this.send({ type: 'error', error: { type, code, message, param } })
@@ -193,7 +151,7 @@ class LiveDoubleSession {
   /** Ends the session as the service does. */
   end(reason: 'close_requested' | 'expired' | 'content' | 'remote_hangup' | 'connection_lost'): void {
     this.send({ type: 'session.closed', reason, session: this.#resource(), usage: { seconds: this.#seconds } })
-    this.#socket.close(1000)
+    this.client.close(1000)
   }
 
   /** A burst of sound that is no speech. */
@@ -203,12 +161,12 @@ class LiveDoubleSession {
 
   /** The model begins to speak, asked or not. */
   say(reply: ModelReply): void {
-    const pcm = soundOf(reply, this.#parts.speaker, this.#rateHz)
+    const pcm = soundOf(reply, this.double.speaker, this.#rateHz)
     if (pcm.length === 0) return
     this.#waiting.push({
       pcm,
       words: (reply.say ?? '').split(/(?<= )/),
-      paceMs: reply.paceMs ?? (this.#parts.continuous ? PIECE_MS : 0),
+      paceMs: reply.paceMs ?? (this.double.continuous ? PIECE_MS : 0),
       startMs: 0,
       at: 0,
       wordsSent: 0,
@@ -228,15 +186,13 @@ class LiveDoubleSession {
     return id
   }
 
-  stop(): void {
-    this.#stopped = true
-    this.#model?.close?.()
+  override stop(): void {
+    super.stop()
     if (this.#pieces !== null) clearTimeout(this.#pieces)
   }
 
-  /** Made with the first message that needs it: the session is configured by then. */
-  get #dialogue(): DoubleModel {
-    return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
+  protected override get instructions(): string {
+    return this.config?.instructions ?? ''
   }
 
   get #target(): 'client' | 'responses' {
@@ -244,8 +200,7 @@ class LiveDoubleSession {
   }
 
   get #rateHz(): number {
-    const format = this.config?.audio?.format
-    return format === undefined ? 24_000 : format.type === 'audio/pcm' ? format.rate : 8000
+    return rateOfFormat(this.config?.audio?.format)
   }
 
   get #seconds(): number {
@@ -261,12 +216,12 @@ class LiveDoubleSession {
       ...(this.config ?? { model: 'gpt-live-1' }),
       id: 'live_1',
       status: 'active',
-      expires_at: this.#parts.expiresAt() ?? Math.round(Date.now() / 1000) + SESSION_S,
+      expires_at: this.double.expiresAt ?? Math.round(Date.now() / 1000) + SESSION_S,
     }
   }
 
-  #receive(text: string): void {
-    const event = JSON.parse(text) as ClientEvent
+  protected override take(bytes: Buffer): void {
+    const event = JSON.parse(bytes.toString()) as ClientEvent
     if (event.type === 'session.input_audio.append') return this.#hear(event.audio)
     this.received.push(event)
     if (event.type === 'session.start') return this.#start(event.session)
@@ -317,7 +272,7 @@ class LiveDoubleSession {
 
   #start(session: SessionConfig): void {
     if (this.#started) return this.error('session_already_started', 'The session has started.')
-    const refused = this.#parts.refuseSession()
+    const refused = this.double.refuseSession
     if (refused !== null) return this.error(refused.code, refused.message, refused.param, refused.type)
     const voice = session.audio?.output?.voice
     if (typeof voice === 'string' && REFUSED_VOICES.has(voice))
@@ -326,16 +281,14 @@ class LiveDoubleSession {
       return this.error('invalid_value', `At most ${MESSAGES_MAX} messages`, 'session.input')
     this.config = session
     for (const item of session.input ?? [])
-      for (const text of item.content) this.#dialogue.told?.(item.role === 'assistant' ? 'agent' : 'system', text.text)
-    this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, ...this.#parts.turns })
+      for (const text of item.content) this.dialogue.told?.(item.role === 'assistant' ? 'agent' : 'system', text.text)
+    this.detector = new LevelDetector({ sampleRateHz: this.#rateHz, ...this.double.turns })
     const confirm = (): void => {
       this.#started = true
       this.send({ type: 'session.started', session: this.#resource() })
-      if (this.#parts.continuous) this.#next()
+      if (this.double.continuous) this.#next()
     }
-    const delayMs = this.#parts.readyDelayMs()
-    if (delayMs > 0) setTimeout(confirm, delayMs).unref()
-    else confirm()
+    this.later(this.double.readyDelayMs, confirm)
   }
 
   #context(event: Extract<ClientEvent, { readonly delegation_id: string | null }>): void {
@@ -355,8 +308,8 @@ class LiveDoubleSession {
 
   /** How commentary sounds: like the script's answer with these words, else like any other. */
   #commented(content: string): ModelReply | Promise<ModelReply> {
-    const greeting = this.#target === 'responses' || this.#dialogue.answers === 0
-    const reply = greeting ? this.#dialogue.nextReply() : this.#dialogue.lastReply
+    const greeting = this.#target === 'responses' || this.dialogue.answers === 0
+    const reply = greeting ? this.dialogue.nextReply() : this.dialogue.lastReply
     const own = (given: ModelReply | null): ModelReply => (given?.say === content ? given : { say: content })
     return reply instanceof Promise ? reply.then(own) : own(reply)
   }
@@ -365,30 +318,27 @@ class LiveDoubleSession {
     if (this.#target !== 'responses')
       return this.error('invalid_value', 'response.item.create requires Responses delegation')
     this.items.push(item)
-    for (const text of textsOf(item)) this.#dialogue.told?.('caller', text)
+    for (const text of textsOf(item)) this.dialogue.told?.('caller', text)
     if (item.type !== 'function_call_output') return
     this.#response?.openCalls.delete(item.call_id ?? '')
-    this.#dialogue.toolResult?.(item.call_id ?? '', item.output)
+    this.dialogue.toolResult?.(item.call_id ?? '', item.output)
   }
 
   #hear(audio: string): void {
     if (!this.#started) return this.error('session_not_started', 'Send session.start first.')
-    const bytes = Buffer.from(audio, 'base64')
-    if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', 'audio')
-    const expanded = new Int16Array(bytes.length)
-    const law = lawOfFormat(this.config?.audio?.format?.type)
-    const samples = law === null ? samplesOf(bytes) : expanded.subarray(0, law.decode(bytes, expanded))
+    const samples = samplesIn(audio, this.config?.audio?.format)
+    if (samples === null) return this.error('invalid_value', 'Invalid base64 audio.', 'audio')
     const fromMs = this.callerAudioMs
-    this.#dialogue.hear?.(samples, this.#rateHz)
+    this.dialogue.hear?.(samples, this.#rateHz)
     this.callerAudioMs += (samples.length * 1000) / this.#rateHz
-    for (const edge of this.#detector.hear(samples)) {
+    for (const edge of this.detector.hear(samples)) {
       if (edge === 'started') {
-        this.#dialogue.callerStarted?.()
+        this.dialogue.callerStarted?.()
         this.#stopSpeaking()
         continue
       }
       const at = { start_ms: Math.round(fromMs), end_ms: Math.round(this.callerAudioMs) }
-      soon(this.#dialogue.nextCallerText(), (text) => {
+      soon(this.dialogue.nextCallerText(), (text) => {
         for (const word of text.split(/(?<= )/))
           this.send({ type: 'session.input_transcript.delta', delta: word, ...at })
         setTimeout(() => this.#answer(), 15)
@@ -398,13 +348,13 @@ class LiveDoubleSession {
 
   /** The caller has finished: the model answers by itself, or delegates. */
   #answer(): void {
-    if (this.#stopped || this.silent) return
+    if (this.stopped || this.silent) return
     if (this.#target === 'client') {
       this.delegate()
       return
     }
     // A turn after which a delegate still waits for results is answered by the live model.
-    soon(this.#dialogue.nextReply(), (reply) => {
+    soon(this.dialogue.nextReply(), (reply) => {
       if (reply.calls === undefined) return this.say(reply)
       if (reply.say !== undefined) this.say(reply)
       this.#respond(this.delegate(), reply)
@@ -424,7 +374,7 @@ class LiveDoubleSession {
       this.send({ type: 'response.event', delegation_id: delegationId, event })
     nested({ type: 'response.created', response: { id, status: 'in_progress', output: [] } })
     if (this.delegateHangs) return
-    soon(given ?? this.#dialogue.nextReply(), (reply) => this.#work(response, nested, reply, given === undefined))
+    soon(given ?? this.dialogue.nextReply(), (reply) => this.#work(response, nested, reply, given === undefined))
   }
 
   /** @param speaks  the delegate's own words are spoken; else they are the live model's already */
@@ -468,7 +418,7 @@ class LiveDoubleSession {
     for (this.#late = LATE_PIECES; this.#late > 0 && utterance.at < utterance.pcm.length; this.#late--)
       this.#piece(utterance)
     this.#utterance = null
-    if (!this.#parts.continuous) this.zeros(ZEROS_MS)
+    if (!this.double.continuous) this.zeros(ZEROS_MS)
   }
 
   #next(): void {
@@ -478,13 +428,13 @@ class LiveDoubleSession {
 
   #go(): void {
     this.#pieces = null
-    if (this.#stopped) return
+    if (this.stopped) return
     if (this.#utterance === null) {
       const next = this.#waiting.shift()
       if (next !== undefined) this.#utterance = { ...next, startMs: this.#sentMs }
     }
     const utterance = this.#utterance
-    const { continuous } = this.#parts
+    const { continuous } = this.double
     if (utterance !== null) {
       do this.#piece(utterance)
       while (utterance.paceMs === 0 && utterance.at < utterance.pcm.length)
@@ -522,14 +472,8 @@ class LiveDoubleSession {
   }
 
   #sound(samples: Int16Array): void {
-    let bytes = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
-    const law = lawOfFormat(this.config?.audio?.format?.type)
-    if (law !== null) {
-      bytes = Buffer.alloc(samples.length)
-      law.encode(samples, bytes)
-    }
     this.#sentMs += (samples.length * 1000) / this.#rateHz
-    this.send({ type: 'session.output_audio.delta', delta: bytes.toString('base64') })
+    this.send({ type: 'session.output_audio.delta', delta: base64Of(samples, this.config?.audio?.format) })
   }
 }
 

@@ -8,20 +8,20 @@ import type {
   RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
 import type { WebSocket } from 'ws'
-import { samplesOf } from '../../media/pcm.js'
 import {
-  type DoubleModel,
+  base64Of,
   type DoubleOptions,
   keyRefusal,
   LevelDetector,
   type ModelReply,
-  lawOfFormat,
+  rateOfFormat,
   type Refusal,
+  type RefusedSession,
+  samplesIn,
   SocketDouble,
   soundOf,
   soon,
-  type Speaker,
-  type Turns,
+  SpokenSession,
 } from './double.js'
 
 export interface OpenAiDoubleOptions extends DoubleOptions {
@@ -36,42 +36,27 @@ export interface OpenAiDoubleOptions extends DoubleOptions {
  */
 export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   /** Answers `session.update` with this error; null accepts it. */
-  refuseSession: {
-    readonly type: string
-    readonly code: string
-    readonly message: string
-    readonly param?: string
-  } | null = null
+  refuseSession: RefusedSession | null = null
   readonly faults: OpenAiFaults = { deaf: false, emptyAnswers: 0, callAfterMs: null, callsTwice: false }
   /** Told at the beginning of each response; null tells nothing. */
   limits: RealtimeRateLimits | null = null
-  readonly #dialect: 'ga' | 'beta'
+  readonly dialect: 'ga' | 'beta'
 
   private constructor(options: OpenAiDoubleOptions) {
     super(options)
-    this.#dialect = options.dialect ?? 'ga'
+    this.dialect = options.dialect ?? 'ga'
   }
 
   static start(options: OpenAiDoubleOptions = {}): Promise<OpenAiDouble> {
     return new OpenAiDouble(options).listen()
   }
 
-  /** For `baseUrl`. */
-  get baseUrl(): string {
+  override get baseUrl(): string {
     return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): OpenAiDoubleSession {
-    return new OpenAiDoubleSession(client, {
-      model: this.model,
-      turns: this.turns,
-      speaker: this.speaker,
-      dialect: this.#dialect,
-      readyDelayMs: () => this.readyDelayMs,
-      refuseSession: () => this.refuseSession,
-      faults: this.faults,
-      limits: () => this.limits,
-    })
+    return new OpenAiDoubleSession(client, this)
   }
 
   protected refusalOf(request: IncomingMessage): Refusal | null {
@@ -95,22 +80,6 @@ interface OpenAiFaults {
   callAfterMs: number | null
   /** Every tool call comes twice with the same id. */
   callsTwice: boolean
-}
-
-interface SessionParts {
-  readonly model: (instructions: string) => DoubleModel
-  readonly turns: Turns
-  readonly speaker: Speaker
-  readonly dialect: 'ga' | 'beta'
-  readonly readyDelayMs: () => number
-  readonly refuseSession: () => {
-    readonly type: string
-    readonly code: string
-    readonly message: string
-    readonly param?: string
-  } | null
-  readonly faults: OpenAiFaults
-  readonly limits: () => RealtimeRateLimits | null
 }
 
 interface Answer {
@@ -139,54 +108,37 @@ const BETA_NAMES: Readonly<Record<string, string>> = {
 const BETA_OMITS: ReadonlySet<string> = new Set(['response.created', 'session.updated', 'conversation.item.done'])
 
 /** One session: handles a client's messages as the vendor's server does. */
-class OpenAiDoubleSession {
+class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
   /** Every message of the client but audio, as it came. */
   readonly received: RealtimeClientEvent[] = []
   readonly items: ConversationItem[] = []
   readonly truncations: { readonly itemId: string; readonly audioEndMs: number }[] = []
-  callerAudioMs = 0
   /** Errors that were sent. A correct client causes none. */
   readonly errors: { readonly code: string; readonly eventId: string | null }[] = []
   config: RealtimeSessionCreateRequest | null = null
   /** True: sends nothing more and ignores `response.create`, like the far side of a half-open connection. */
   silent = false
-  readonly #socket: WebSocket
-  readonly #parts: SessionParts
-  #detector: LevelDetector
   #utterance = 0
   /** The item that the speech under way will be. */
   #callerItem = ''
-  #model: DoubleModel | null = null
   #answer: Answer | null = null
   #ids = 0
   readonly #sentMs = new Map<string, number>()
-  #stopped = false
 
-  constructor(socket: WebSocket, parts: SessionParts) {
-    this.#socket = socket
-    this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, ...parts.turns })
-    socket.on('message', (data) => this.#receive((data as Buffer).toString()))
-    socket.on('close', () => this.stop())
-    socket.on('error', () => undefined)
-    const greet = (): void => this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } })
+  constructor(client: WebSocket, double: OpenAiDouble) {
+    super(client, double, 24_000)
     // The beta dialect has no `session.updated` to delay.
-    const delayMs = parts.dialect === 'beta' ? parts.readyDelayMs() : 0
-    if (delayMs > 0) setTimeout(greet, delayMs).unref()
-    else greet()
+    this.later(double.dialect === 'beta' ? double.readyDelayMs : 0, () =>
+      this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } }),
+    )
   }
 
   send(event: NewServerEvent): void {
     if (this.silent) return
-    const { dialect } = this.#parts
+    const { dialect } = this.double
     if (dialect === 'beta' && BETA_OMITS.has(event.type)) return
     const type = dialect === 'beta' ? (BETA_NAMES[event.type] ?? event.type) : event.type
     this.sendRaw(JSON.stringify({ ...event, type, event_id: `event_${++this.#ids}` }))
-  }
-
-  /** Sends `text` as it is, JSON or not. */
-  sendRaw(text: string): void {
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text)
   }
 
   error(code: string, message: string, eventId: string | null = null, type = 'invalid_request_error'): void {
@@ -195,19 +147,22 @@ class OpenAiDoubleSession {
   }
 
   closeWith(code: number, reason: string): void {
-    this.#socket.close(code, reason)
+    this.client.close(code, reason)
   }
 
   /** Stops reading, sending and answering pings, but does not close. */
   freeze(): void {
     this.silent = true
-    this.#socket.pause()
+    this.client.pause()
   }
 
-  stop(): void {
-    this.#stopped = true
-    this.#model?.close?.()
+  override stop(): void {
+    super.stop()
     if (this.#answer?.timer) clearTimeout(this.#answer.timer)
+  }
+
+  protected override get instructions(): string {
+    return this.config?.instructions ?? ''
   }
 
   /** Begins an answer that the client did not ask for. */
@@ -215,8 +170,8 @@ class OpenAiDoubleSession {
     this.#begin(null)
   }
 
-  #receive(text: string): void {
-    const event = JSON.parse(text) as RealtimeClientEvent
+  protected override take(bytes: Buffer): void {
+    const event = JSON.parse(bytes.toString()) as RealtimeClientEvent
     if (event.type !== 'input_audio_buffer.append') this.received.push(event)
     const eventId = event.event_id ?? null
     switch (event.type) {
@@ -260,11 +215,11 @@ class OpenAiDoubleSession {
   }
 
   #configure(session: RealtimeSessionCreateRequest, eventId: string | null): void {
-    const refused = this.#parts.refuseSession()
+    const refused = this.double.refuseSession
     if (refused !== null) {
       return this.send({ type: 'error', error: { ...refused, param: refused.param ?? null, event_id: null } })
     }
-    if (this.#parts.dialect === 'ga' && session.type !== 'realtime') {
+    if (this.double.dialect === 'ga' && session.type !== 'realtime') {
       return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
     }
     if (this.#answer !== null && session.audio?.output?.speed !== undefined) {
@@ -272,30 +227,20 @@ class OpenAiDoubleSession {
     }
     const audio = { ...this.config?.audio, ...session.audio }
     this.config = { ...this.config, ...session, ...(session.audio === undefined ? {} : { audio }) }
-    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, ...this.#parts.turns })
-    const confirm = (): void => this.send({ type: 'session.updated', session: this.config ?? session })
-    const delayMs = this.#parts.readyDelayMs()
-    if (delayMs > 0) setTimeout(confirm, delayMs).unref()
-    else confirm()
-  }
-
-  /** Made with the first message that needs it: the configuration comes before. */
-  get #dialogue(): DoubleModel {
-    return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
+    this.detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, ...this.double.turns })
+    this.later(this.double.readyDelayMs, () => this.send({ type: 'session.updated', session: this.config ?? session }))
   }
 
   get #inputRateHz(): number {
-    const format = this.config?.audio?.input?.format
-    return lawOfFormat(format?.type) !== null ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
+    return rateOfFormat(this.config?.audio?.input?.format)
   }
 
   get #outputRateHz(): number {
-    const format = this.config?.audio?.output?.format
-    return lawOfFormat(format?.type) !== null ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
+    return rateOfFormat(this.config?.audio?.output?.format)
   }
 
   get #listens(): boolean {
-    if (this.#parts.dialect === 'beta')
+    if (this.double.dialect === 'beta')
       return (this.config as { turn_detection?: unknown } | null)?.turn_detection !== null
     return this.config?.audio?.input?.turn_detection !== null
   }
@@ -313,27 +258,24 @@ class OpenAiDoubleSession {
   }
 
   #hear(audio: string, eventId: string | null): void {
-    const bytes = Buffer.from(audio, 'base64')
-    if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', eventId)
-    const pcm = new Int16Array(bytes.length)
-    const law = lawOfFormat(this.config?.audio?.input?.format?.type)
-    const samples = law === null ? samplesOf(bytes) : pcm.subarray(0, law.decode(bytes, pcm))
+    const samples = samplesIn(audio, this.config?.audio?.input?.format)
+    if (samples === null) return this.error('invalid_value', 'Invalid base64 audio.', eventId)
     const ms = (samples.length * 1000) / this.#inputRateHz
     // Where the client marks the turns, it sends speech only.
-    if (!this.#listens && this.#utterance === 0) this.#dialogue.callerStarted?.()
+    if (!this.#listens && this.#utterance === 0) this.dialogue.callerStarted?.()
     this.callerAudioMs += ms
     this.#utterance += ms
-    if (this.#parts.faults.deaf) return
-    this.#dialogue.hear?.(samples, this.#inputRateHz)
+    if (this.double.faults.deaf) return
+    this.dialogue.hear?.(samples, this.#inputRateHz)
     if (!this.#listens) return
-    for (const edge of this.#detector.hear(samples)) {
+    for (const edge of this.detector.hear(samples)) {
       if (edge === 'started') this.#callerItem = `item_caller_${++this.#ids}`
       const itemId = this.#callerItem
       if (edge === 'started') {
-        this.#dialogue.callerStarted?.()
+        this.dialogue.callerStarted?.()
         this.send({
           type: 'input_audio_buffer.speech_started',
-          audio_start_ms: Math.round(this.#detector.heardMs),
+          audio_start_ms: Math.round(this.detector.heardMs),
           item_id: itemId,
         })
         if (this.#interrupts) this.#cancel('turn_detected')
@@ -341,7 +283,7 @@ class OpenAiDoubleSession {
       } else {
         this.send({
           type: 'input_audio_buffer.speech_stopped',
-          audio_end_ms: Math.round(this.#detector.heardMs),
+          audio_end_ms: Math.round(this.detector.heardMs),
           item_id: itemId,
         })
         this.#commitItem(itemId)
@@ -367,7 +309,7 @@ class OpenAiDoubleSession {
   #commitItem(itemId: string): void {
     this.#utterance = 0
     this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
-    soon(this.#dialogue.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
+    soon(this.dialogue.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
   }
 
   #transcribed(itemId: string, transcript: string): void {
@@ -378,7 +320,7 @@ class OpenAiDoubleSession {
       status: 'completed',
       content: [{ type: 'input_audio', transcript }],
     })
-    if (!this.config?.audio?.input?.transcription && this.#parts.dialect === 'ga') return
+    if (!this.config?.audio?.input?.transcription && this.double.dialect === 'ga') return
     // Another model transcribes, so the transcript comes later.
     setTimeout(() => {
       this.send({
@@ -409,10 +351,10 @@ class OpenAiDoubleSession {
   }
 
   #understand(item: ConversationItem): void {
-    if (item.type === 'function_call_output') this.#dialogue.toolResult?.(item.call_id, item.output)
+    if (item.type === 'function_call_output') this.dialogue.toolResult?.(item.call_id, item.output)
     if (item.type !== 'message') return
     const role = item.role === 'assistant' ? 'agent' : item.role === 'user' ? 'caller' : 'system'
-    for (const part of item.content) if (part.text !== undefined) this.#dialogue.told?.(role, part.text)
+    for (const part of item.content) if (part.text !== undefined) this.dialogue.told?.(role, part.text)
   }
 
   #delete(itemId: string, eventId: string | null): void {
@@ -436,8 +378,8 @@ class OpenAiDoubleSession {
   }
 
   #begin(metadata: Record<string, string> | null): void {
-    if (this.#stopped || this.silent) return
-    const { faults } = this.#parts
+    if (this.stopped || this.silent) return
+    const { faults } = this.double
     const empty = faults.emptyAnswers > 0
     if (empty) faults.emptyAnswers--
     const response: RealtimeResponse = {
@@ -450,15 +392,15 @@ class OpenAiDoubleSession {
     const answer: Answer = { response, items: [], cancelled: false, timer: null }
     this.#answer = answer
     this.send({ type: 'response.created', response })
-    const limits = this.#parts.limits()
+    const limits = this.double.limits
     if (limits !== null) this.send({ type: 'rate_limits.updated', rate_limits: limits })
-    soon(empty ? {} : this.#dialogue.nextReply(), (reply) => this.#speak(answer, reply))
+    soon(empty ? {} : this.dialogue.nextReply(), (reply) => this.#speak(answer, reply))
   }
 
   #speak(answer: Answer, reply: ModelReply): void {
     const { response } = answer
-    const { faults } = this.#parts
-    const pcm = soundOf(reply, this.#parts.speaker, this.#outputRateHz)
+    const { faults } = this.double
+    const pcm = soundOf(reply, this.double.speaker, this.#outputRateHz)
     const responseId = response.id ?? ''
     const step = Math.round((PIECE_MS * this.#outputRateHz) / 1000)
     const itemId = `item_agent_${++this.#ids}`
@@ -473,10 +415,8 @@ class OpenAiDoubleSession {
     const piece = (): void => {
       const end = Math.min(pcm.length, at + step)
       const samples = pcm.subarray(at, end)
-      const law = lawOfFormat(this.config?.audio?.output?.format?.type)
-      const bytes = Buffer.from(samples.slice().buffer)
-      const length = law === null ? bytes.length : law.encode(samples, bytes)
-      this.send({ type: 'response.output_audio.delta', ...place, delta: bytes.toString('base64', 0, length) })
+      const delta = base64Of(samples, this.config?.audio?.output?.format)
+      this.send({ type: 'response.output_audio.delta', ...place, delta })
       this.#sentMs.set(
         itemId,
         (this.#sentMs.get(itemId) ?? 0) + Math.round((samples.length * 1000) / this.#outputRateHz),
@@ -484,7 +424,7 @@ class OpenAiDoubleSession {
       at = end
     }
     const go = (): void => {
-      if (this.#stopped) return
+      if (this.stopped) return
       if (answer.cancelled) {
         while (late-- > 0 && at < pcm.length) piece()
         return this.#finish(answer, 'cancelled')
@@ -548,7 +488,7 @@ class OpenAiDoubleSession {
     call: { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string },
     again = false,
   ): void {
-    if (!again && this.#parts.faults.callsTwice) this.#call(answer, call, true)
+    if (!again && this.double.faults.callsTwice) this.#call(answer, call, true)
     const id = `item_call_${++this.#ids}`
     const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
     const response_id = answer.response.id ?? ''

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
-import { DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
+import { RecogniserDouble, RecogniserSession } from './recogniser-double.js'
 import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
 
 /** Words after which the double takes a pause of the caller for the end of an utterance. */
@@ -10,7 +10,7 @@ const EOF = '{"eof" : 1}'
 const VOSK_RATE_HZ = 8000
 const SHERPA_RATE_HZ = 16_000
 
-abstract class OwnServerDouble<Session extends OwnServerSession> extends RecogniserDouble<Session> {
+abstract class OwnServerDouble<Session extends RecogniserSession> extends RecogniserDouble<Session> {
   /** They ask for no key. */
   protected override refusalOf(): null {
     return null
@@ -18,30 +18,15 @@ abstract class OwnServerDouble<Session extends OwnServerSession> extends Recogni
 }
 
 abstract class OwnServerSession extends RecogniserSession {
-  protected readonly double: RecogniserDouble<OwnServerSession>
-  protected ear: DoubleEar | null = null
-
-  constructor(client: WebSocket, request: IncomingMessage, double: RecogniserDouble<OwnServerSession>) {
-    super(client, request, double.options)
-    this.double = double
-  }
-
   protected hear(pcm: Int16Array, rateHz: number): void {
-    this.ear ??= new DoubleEar(this.double, rateHz, {
-      words: (words) => this.words(words),
-      broke: () => this.client.terminate(),
-    })
+    this.ear ??= this.earAt(rateHz)
     this.ear.hear(pcm)
   }
 
-  protected end(told: (words: readonly SpokenWord[]) => void): void {
-    if (this.ear === null) return told([])
-    this.ear.end((words) => {
-      if (!this.double.faults.noAnswer) this.later(() => told(words))
-    })
+  protected override end(told: (words: readonly SpokenWord[]) => void): void {
+    if (this.ear === null) told([])
+    else super.end(told)
   }
-
-  protected abstract words(words: readonly SpokenWord[]): void
 }
 
 /** vosk-server on loopback, written from its source: one reply for each message, and a close after `eof`. */
@@ -64,7 +49,7 @@ class VoskSession extends OwnServerSession {
     this.hear(this.samples(bytes, 'pcm16'), this.#rateHz)
     if (this.double.faults.deaf || this.client.readyState !== this.client.OPEN) return
     const open = this.#words.slice(this.#settled)
-    if (open.length <= SEGMENT_WORDS) return this.send({ partial: textOf(open) })
+    if (open.length <= SEGMENT_WORDS) return this.sendJson({ partial: textOf(open) })
     this.#settled += SEGMENT_WORDS
     this.#result(open.slice(0, SEGMENT_WORDS))
   }
@@ -87,7 +72,7 @@ class VoskSession extends OwnServerSession {
   }
 
   #result(words: readonly SpokenWord[]): void {
-    this.send({
+    this.sendJson({
       ...(words.length === 0
         ? {}
         : {
@@ -125,7 +110,7 @@ class SherpaSession extends OwnServerSession {
     if (text !== 'Done') return
     this.end((words) => {
       this.#tell(words, true)
-      this.send('Done!')
+      this.sendRaw('Done!')
     })
   }
 
@@ -136,7 +121,7 @@ class SherpaSession extends OwnServerSession {
   /** Each segment but the last one is over. */
   #tell(words: readonly SpokenWord[], eof: boolean): void {
     for (let at = 0; at === 0 || at < words.length; at += SEGMENT_WORDS)
-      this.send({
+      this.sendJson({
         text: textOf(words.slice(at, at + SEGMENT_WORDS)),
         segment: at / SEGMENT_WORDS,
         is_final: eof || at + SEGMENT_WORDS < words.length,

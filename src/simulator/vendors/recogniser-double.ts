@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, joined, samplesOf } from '../../media/pcm.js'
-import { INAUDIBLE, LevelDetector, SocketDouble, type DoubleOptions } from './double.js'
+import { DoubleSession, INAUDIBLE, LevelDetector, type Script, SocketDouble, type DoubleOptions } from './double.js'
 
 export interface RecogniserDoubleOptions extends DoubleOptions {
   /** Delay of what follows the end of a turn. */
@@ -49,12 +49,13 @@ export interface SpokenWord {
 
 /** What an ear needs of its double. */
 interface HeardBy {
-  readonly script: SocketDouble<{ stop(): void }>['script']
+  readonly script: Script
   readonly options: RecogniserDoubleOptions
   readonly faults: RecogniserFaults
   callerAudioMs: number
   /** Audio of turns that were too long. */
   unheardMs: number
+  keepalives: number
 }
 
 interface EarOut {
@@ -205,57 +206,51 @@ export abstract class RecogniserDouble<Session extends RecogniserSession>
     super(options)
     this.options = options
   }
-
-  get baseUrl(): string {
-    return `http://${this.at}`
-  }
 }
 
 /** One connection of a recogniser's double. */
-export abstract class RecogniserSession {
+export abstract class RecogniserSession extends DoubleSession {
   /** Texts of the client, the oldest first. */
   readonly messages: string[] = []
   readonly query: URLSearchParams
-  protected readonly client: WebSocket
-  readonly #finalMs: number
-  readonly #timers = new Set<NodeJS.Timeout>()
+  protected readonly double: HeardBy
+  protected ear: DoubleEar | null = null
   readonly #expanded = new Int16Array(65_536)
 
-  constructor(client: WebSocket, request: IncomingMessage, { finalMs = 0 }: RecogniserDoubleOptions) {
-    this.client = client
-    this.#finalMs = finalMs
+  constructor(client: WebSocket, request: IncomingMessage, double: HeardBy) {
+    super(client)
+    this.double = double
     this.query = new URL(request.url ?? '', 'http://double').searchParams
-    client.on('message', (data, binary) => {
-      const bytes = data as Buffer
-      if (binary) return this.audio(bytes)
-      this.messages.push(bytes.toString())
-      this.text(bytes.toString())
-    })
-    client.on('close', () => this.stop())
-    client.on('error', () => undefined)
   }
 
-  stop(): void {
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
+  protected override take(bytes: Buffer, binary: boolean): void {
+    if (binary) return this.audio(bytes)
+    this.messages.push(bytes.toString())
+    this.text(bytes.toString())
   }
 
   protected abstract audio(bytes: Buffer): void
   protected abstract text(text: string): void
+  /** All words of the turn so far. */
+  protected abstract words(words: readonly SpokenWord[]): void
 
-  protected send(message: object | string): void {
-    if (this.client.readyState !== this.client.OPEN) return
-    this.client.send(typeof message === 'string' ? message : JSON.stringify(message))
+  protected earAt(rateHz: number): DoubleEar {
+    return new DoubleEar(this.double, rateHz, {
+      words: (words) => this.words(words),
+      broke: () => this.client.terminate(),
+    })
+  }
+
+  /** The turn is over; what follows comes after the delay. @param told  not called where its end is not answered */
+  protected end(told: (words: readonly SpokenWord[]) => void): void {
+    this.ear?.end((words) => {
+      if (!this.double.faults.noAnswer) this.afterEnd(() => told(words))
+    })
   }
 
   /** After the delay of what follows the end of a turn. */
-  protected later(work: () => void): void {
-    if (this.#finalMs <= 0) return work()
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      work()
-    }, this.#finalMs)
-    this.#timers.add(timer)
+  protected afterEnd(work: () => void): void {
+    this.later(this.double.options.finalMs ?? 0, work)
   }
 
   /** Valid until the next call. */

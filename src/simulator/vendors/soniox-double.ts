@@ -1,11 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
-import { decodeMuLaw, samplesOf } from '../../media/pcm.js'
 import { SocketDouble, type Refusal } from './double.js'
-import { DoubleEar, NO_RECOGNISER_FAULTS } from './recogniser-double.js'
+import { NO_RECOGNISER_FAULTS, RecogniserSession } from './recogniser-double.js'
 import type { RecogniserDoubleOptions, RecogniserFaults, SpokenWord } from './recogniser-double.js'
-import { NO_VOICE_FAULTS, textIn, VoiceSpeech } from './voice-double.js'
-import type { Json, SpokenFrame, VoiceDoubleOptions, VoiceFaults } from './voice-double.js'
+import { NO_VOICE_FAULTS, textIn, VoiceSession } from './voice-double.js'
+import type { Json, SpokenFrame, VoiceDoubleOptions, VoiceFaults, VoiceSpeech } from './voice-double.js'
 
 interface SonioxDoubleOptions extends RecogniserDoubleOptions, VoiceDoubleOptions {
   /** The language that a word is told to be in. Default: the first of the hints. */
@@ -19,7 +18,7 @@ const ENDED = 1000
  * that client sends: tokens that are pieces of words, `<fin>`, streams that are cancelled with an acknowledgement, times of
  * characters. The words of a turn are the script's.
  */
-export class SonioxDouble extends SocketDouble<SonioxSession> {
+export class SonioxDouble extends SocketDouble<ListenSession | SpeakSession> {
   readonly faults: RecogniserFaults & VoiceFaults = { ...NO_RECOGNISER_FAULTS, ...NO_VOICE_FAULTS }
   readonly options: SonioxDoubleOptions
   /** Texts that were given to the voice, by stream. */
@@ -40,10 +39,6 @@ export class SonioxDouble extends SocketDouble<SonioxSession> {
     return new SonioxDouble(options).listen()
   }
 
-  get baseUrl(): string {
-    return `http://${this.at}`
-  }
-
   /** Sessions of the recogniser, the newest last. */
   get listeners(): readonly ListenSession[] {
     return this.sessions.filter((session) => session instanceof ListenSession)
@@ -59,121 +54,86 @@ export class SonioxDouble extends SocketDouble<SonioxSession> {
       : { status: 404, body: '{"error_message":"Not found"}' }
   }
 
-  protected override accept(client: WebSocket, request: IncomingMessage): SonioxSession {
-    const session = request.url?.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, this)
-    client.on('message', (data, binary) => {
-      const bytes = data as Buffer
-      if (binary) return session.bytes(bytes)
-      const text = bytes.toString()
-      // An empty frame ends the audio.
-      if (text === '') return session.bytes(Buffer.alloc(0))
-      session.json(JSON.parse(text) as Json)
-    })
-    client.on('close', () => session.stop())
-    client.on('error', () => undefined)
-    return session
+  protected override accept(client: WebSocket, request: IncomingMessage): ListenSession | SpeakSession {
+    return request.url?.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, request, this)
   }
 
-  /** @returns why the service does not begin a session with this key */
-  refusal(key: unknown): { readonly code: number; readonly message: string } | null {
-    if (this.refuseSession !== null) return this.refuseSession
+  /** Whether the service does not begin a session with this key, and ends it. */
+  refuses(key: unknown, client: WebSocket): boolean {
     // The service repeats the given key in its error, and so does the double.
-    return this.key === null || key === this.key ? null : { code: 401, message: `Incorrect API key: ${String(key)}` }
+    const wrong =
+      this.key === null || key === this.key ? null : { code: 401, message: `Incorrect API key: ${String(key)}` }
+    const refusal = this.refuseSession ?? wrong
+    if (refusal === null) return false
+    refuse(client, refusal)
+    return true
   }
 }
 
-abstract class SonioxSession {
-  protected readonly client: WebSocket
-  protected readonly double: SonioxDouble
-  readonly #timers = new Set<NodeJS.Timeout>()
-
-  constructor(client: WebSocket, double: SonioxDouble) {
-    this.client = client
-    this.double = double
-  }
-
-  abstract json(message: Json): void
-  abstract bytes(bytes: Buffer): void
-
-  stop(): void {
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
-  }
-
-  protected send(message: object): void {
-    if (this.client.readyState === this.client.OPEN) this.client.send(JSON.stringify(message))
-  }
-
-  protected refuse({ code, message }: { readonly code: number; readonly message: string }): void {
-    this.send({ error_code: code, error_message: message })
-    this.client.close(ENDED)
-  }
-
-  protected later(ms: number, work: () => void): void {
-    if (ms <= 0) return work()
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      work()
-    }, ms)
-    this.#timers.add(timer)
-  }
+function refuse(client: WebSocket, { code, message }: { readonly code: number; readonly message: string }): void {
+  client.send(JSON.stringify({ error_code: code, error_message: message }))
+  client.close(ENDED)
 }
 
 /** A session of the recogniser. */
-class ListenSession extends SonioxSession {
+class ListenSession extends RecogniserSession {
   config: Json | null = null
   finalized = 0
-  readonly #expanded = new Int16Array(65_536)
-  #ear: DoubleEar | null = null
+  readonly #soniox: SonioxDouble
 
-  json(message: Json): void {
+  constructor(client: WebSocket, request: IncomingMessage, double: SonioxDouble) {
+    super(client, request, double)
+    this.#soniox = double
+  }
+
+  protected override text(text: string): void {
+    // An empty frame ends the audio.
+    if (text === '') return this.#ended()
+    const message = JSON.parse(text) as Json
     if (this.config === null) {
       this.config = message
-      const refusal = this.double.refusal(message['api_key'])
-      if (refusal !== null) return this.refuse(refusal)
-      this.#ear = new DoubleEar(this.double, Number(message['sample_rate'] ?? 16_000), {
-        // All words are uncertain before the end, and each message repeats them.
-        words: (words) => this.#tell(words.flatMap((word) => this.#tokens(word, false))),
-        broke: () => this.client.terminate(),
-      })
+      if (!this.#soniox.refuses(message['api_key'], this.client))
+        this.ear = this.earAt(Number(message['sample_rate'] ?? 16_000))
       return
     }
     if (message['type'] === 'keepalive') this.double.keepalives++
     if (message['type'] === 'finalize') this.#finalize()
   }
 
-  bytes(bytes: Buffer): void {
-    const ear = this.#ear
-    if (ear === null) return
-    if (bytes.length === 0) {
-      if (ear.heardMs === 0) return this.refuse({ code: 400, message: 'No audio received.' })
-      return ear.end((words) => {
-        this.#tell([...words.flatMap((word) => this.#tokens(word, true)), { text: '<end>', is_final: true }])
-        this.send({ tokens: [], finished: true, final_audio_proc_ms: ear.heardMs, total_audio_proc_ms: ear.heardMs })
-        this.client.close(ENDED)
-      })
-    }
-    const mulaw = this.config?.['audio_format'] === 'mulaw'
-    ear.hear(mulaw ? this.#expanded.subarray(0, decodeMuLaw(bytes, this.#expanded)) : samplesOf(bytes))
+  protected override audio(bytes: Buffer): void {
+    if (bytes.length === 0) return this.#ended()
+    this.ear?.hear(this.samples(bytes, this.config?.['audio_format'] === 'mulaw' ? 'mulaw' : 'pcm16'))
+  }
+
+  /** All words are uncertain before the end, and each message repeats them. */
+  protected override words(words: readonly SpokenWord[]): void {
+    this.#tell(words.flatMap((word) => this.#tokens(word, false)))
+  }
+
+  #ended(): void {
+    const { ear } = this
+    if (ear?.heardMs === 0) return refuse(this.client, { code: 400, message: 'No audio received.' })
+    ear?.end((words) => {
+      this.#tell([...words.flatMap((word) => this.#tokens(word, true)), { text: '<end>', is_final: true }])
+      this.sendJson({ tokens: [], finished: true, final_audio_proc_ms: ear.heardMs, total_audio_proc_ms: ear.heardMs })
+      this.client.close(ENDED)
+    })
   }
 
   #finalize(): void {
     this.finalized++
-    this.#ear?.end((words) => {
-      if (this.double.faults.noAnswer) return
-      this.later(this.double.options.finalMs ?? 0, () => {
-        const tokens = words.flatMap((word) => this.#tokens(word, true))
-        // Words and marker may come in one message, or the words in pieces.
-        if (tokens.length > 1) this.#tell(tokens.splice(0, 1))
-        this.#tell([...tokens, { text: '<fin>', is_final: true }])
-      })
+    this.end((words) => {
+      const tokens = words.flatMap((word) => this.#tokens(word, true))
+      // Words and marker may come in one message, or the words in pieces.
+      if (tokens.length > 1) this.#tell(tokens.splice(0, 1))
+      this.#tell([...tokens, { text: '<fin>', is_final: true }])
     })
   }
 
   /** A long word is two tokens, and only the first has the space. */
   #tokens({ text: word, startMs }: SpokenWord, final: boolean): object[] {
     const text = ` ${word}`
-    const { languageOf = () => hints?.[0] ?? 'en' } = this.double.options
+    const { languageOf = () => hints?.[0] ?? 'en' } = this.#soniox.options
     const pieces = text.length > 6 ? [text.slice(0, 4), text.slice(4)] : [text]
     const hints = this.config?.['language_hints'] as readonly string[] | undefined
     return pieces.map((piece, i) => ({
@@ -187,61 +147,52 @@ class ListenSession extends SonioxSession {
   }
 
   #tell(tokens: readonly object[]): void {
-    const heardMs = this.#ear?.heardMs ?? 0
-    this.send({ tokens, final_audio_proc_ms: heardMs, total_audio_proc_ms: heardMs })
+    const heardMs = this.ear?.heardMs ?? 0
+    this.sendJson({ tokens, final_audio_proc_ms: heardMs, total_audio_proc_ms: heardMs })
   }
 }
 
 /** A connection of the voice. */
-class SpeakSession extends SonioxSession {
+class SpeakSession extends VoiceSession {
   readonly configs: Json[] = []
   /** The same, with what was spoken. */
   readonly utterances: { readonly config: Json; readonly speech: VoiceSpeech }[] = []
+  readonly #soniox: SonioxDouble
   readonly #streams = new Map<string, VoiceSpeech>()
 
-  json(message: Json): void {
+  constructor(client: WebSocket, double: SonioxDouble) {
+    super(client, double)
+    this.#soniox = double
+  }
+
+  protected override receive(message: Json): void {
     const id = textIn(message['stream_id'])
     if (message['keep_alive'] === true) {
       this.double.keepalives++
       return
     }
     if (message['api_key'] !== undefined) {
-      const refusal = this.double.refusal(message['api_key'])
-      if (refusal !== null) return this.refuse(refusal)
+      if (this.#soniox.refuses(message['api_key'], this.client)) return
       this.configs.push(message)
       this.#open(id, message)
       return
     }
     const speech = this.#streams.get(id)
-    if (speech === undefined) {
-      this.send({ stream_id: id, error_code: 400, error_message: 'Unknown stream.' })
-      return
-    }
+    if (speech === undefined) return this.sendJson({ stream_id: id, error_code: 400, error_message: 'Unknown stream.' })
     if (message['cancel'] === true) return this.#cancel(id, speech)
     const text = textIn(message['text'])
     if (text !== '') speech.say(text)
     if (message['text_end'] === true) speech.end()
   }
 
-  bytes(): void {
-    // The voice hears nothing.
-  }
-
-  override stop(): void {
-    super.stop()
-    for (const speech of this.#streams.values()) speech.stop()
-    this.#streams.clear()
-  }
-
   #open(id: string, config: Json): void {
-    const speech = new VoiceSpeech(this.double, Number(config['sample_rate'] ?? 24_000), {
+    const speech = this.speech(Number(config['sample_rate'] ?? 24_000), {
       frame: (frame) => this.#frame(id, frame, config['return_timestamps'] === true),
       done: () => {
         this.#streams.delete(id)
-        this.send({ stream_id: id, audio: '', audio_end: true })
-        this.send({ stream_id: id, terminated: true })
+        this.sendJson({ stream_id: id, audio: '', audio_end: true })
+        this.sendJson({ stream_id: id, terminated: true })
       },
-      broke: () => this.client.terminate(),
     })
     this.#streams.set(id, speech)
     this.utterances.push({ config, speech })
@@ -252,14 +203,14 @@ class SpeakSession extends SonioxSession {
     speech.stop()
     if (this.double.faults.noAcknowledgement) return
     this.#streams.delete(id)
-    if (this.double.faults.lateSound) this.send({ stream_id: id, audio: Buffer.alloc(3200).toString('base64') })
-    this.send({ stream_id: id, terminated: true })
+    if (this.double.faults.lateSound) this.sendJson({ stream_id: id, audio: Buffer.alloc(3200).toString('base64') })
+    this.sendJson({ stream_id: id, terminated: true })
   }
 
   #frame(id: string, { bytes, text, fromMs, ms }: SpokenFrame, timestamps: boolean): void {
     const characters = [...text]
     const each = ms / 1000 / Math.max(1, characters.length)
-    this.send({
+    this.sendJson({
       stream_id: id,
       audio: bytes.toString('base64'),
       ...(timestamps

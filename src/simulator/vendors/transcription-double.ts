@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { keyRefusal, type Refusal } from './double.js'
-import { DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
+import { RecogniserDouble, RecogniserSession } from './recogniser-double.js'
 import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
 
 /** The rate of vLLM's audio; OpenAI's is in the session. */
@@ -39,14 +39,11 @@ export class TranscriptionDouble extends RecogniserDouble<TranscriptionClient> {
 
 abstract class TranscriptionClient extends RecogniserSession {
   config: Json | null = null
-  protected readonly double: TranscriptionDouble
-  protected ear: DoubleEar | null = null
   protected law: 'mulaw' | 'pcm16' = 'pcm16'
   #events = 0
 
   constructor(client: WebSocket, request: IncomingMessage, double: TranscriptionDouble) {
-    super(client, request, double.options)
-    this.double = double
+    super(client, request, double)
     this.event('session.created', {})
   }
 
@@ -70,18 +67,10 @@ abstract class TranscriptionClient extends RecogniserSession {
   }
 
   protected event(type: string, fields: object): void {
-    this.send({ type, event_id: `event_${++this.#events}`, ...fields })
-  }
-
-  protected listen(rateHz: number): void {
-    this.ear = new DoubleEar(this.double, rateHz, {
-      words: (words) => this.words(words),
-      broke: () => this.client.terminate(),
-    })
+    this.sendJson({ type, event_id: `event_${++this.#events}`, ...fields })
   }
 
   protected abstract configured(message: Json): void
-  protected abstract words(words: readonly SpokenWord[]): void
   protected abstract commit(message: Json): void
 }
 
@@ -101,7 +90,7 @@ class OpenAiSession extends TranscriptionClient {
   protected override configured({ session }: Json): void {
     const { audio } = session as { audio?: { input?: { format?: { type?: string } } } }
     this.law = audio?.input?.format?.type === 'audio/pcmu' ? 'mulaw' : 'pcm16'
-    if (this.ear === null) this.listen(this.law === 'mulaw' ? 8000 : PCM_RATE_HZ)
+    this.ear ??= this.earAt(this.law === 'mulaw' ? 8000 : PCM_RATE_HZ)
     this.event('session.updated', { session })
   }
 
@@ -125,17 +114,14 @@ class OpenAiSession extends TranscriptionClient {
     const sent = this.#sent
     this.#sent = 0
     this.event('input_audio_buffer.committed', { item_id: `item_${item}`, previous_item_id: null })
-    this.ear?.end((words) => {
-      if (this.double.faults.noAnswer) return
-      this.later(() => {
-        const more = rest(words, sent)
-        if (more !== '') this.#delta(item, more)
-        this.event('conversation.item.input_audio_transcription.completed', {
-          item_id: `item_${item}`,
-          content_index: 0,
-          transcript: rest(words, 0),
-          usage: { type: 'duration', seconds: 1 },
-        })
+    this.end((words) => {
+      const more = rest(words, sent)
+      if (more !== '') this.#delta(item, more)
+      this.event('conversation.item.input_audio_transcription.completed', {
+        item_id: `item_${item}`,
+        content_index: 0,
+        transcript: rest(words, 0),
+        usage: { type: 'duration', seconds: 1 },
       })
     })
   }
@@ -154,31 +140,28 @@ class VllmSession extends TranscriptionClient {
   #sent = 0
 
   protected override configured(): void {
-    this.listen(VLLM_RATE_HZ)
+    this.ear = this.earAt(VLLM_RATE_HZ)
   }
 
   protected override words(words: readonly SpokenWord[]): void {
     if (!this.#generating) return
-    this.send({ type: 'transcription.delta', delta: rest(words, this.#sent) })
+    this.sendJson({ type: 'transcription.delta', delta: rest(words, this.#sent) })
     this.#sent = words.length
   }
 
   protected override commit({ final }: Json): void {
     if (this.config === null)
-      return this.send({ type: 'error', error: 'Model not validated.', code: 'model_not_validated' })
+      return this.sendJson({ type: 'error', error: 'Model not validated.', code: 'model_not_validated' })
     if (final !== true) {
       this.#generating = true
       return
     }
     if (!this.#generating) return
     this.#generating = false
-    this.ear?.end((words) => {
-      if (this.double.faults.noAnswer) return
-      this.later(() => {
-        const more = rest(words, this.#sent)
-        if (more !== '') this.send({ type: 'transcription.delta', delta: more })
-        this.send({ type: 'transcription.done', text: rest(words, 0), usage: null })
-      })
+    this.end((words) => {
+      const more = rest(words, this.#sent)
+      if (more !== '') this.sendJson({ type: 'transcription.delta', delta: more })
+      this.sendJson({ type: 'transcription.done', text: rest(words, 0), usage: null })
     })
   }
 }

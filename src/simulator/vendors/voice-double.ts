@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws'
 import { Sentences } from '../../backends/cascade/sentences.js'
-import { type DoubleOptions, SocketDouble, soundOf, toneSpeaker } from './double.js'
+import { type DoubleOptions, DoubleSession, type Script, SocketDouble, soundOf, toneSpeaker } from './double.js'
 
 export interface VoiceDoubleOptions extends DoubleOptions {
   /** Delay of the first sound of an utterance after its first text. */
@@ -41,11 +41,13 @@ export function textIn(value: unknown): string {
 
 /** What `VoiceSpeech` needs of its double. */
 interface SpokenBy {
-  readonly script: SocketDouble<{ stop(): void }>['script']
+  readonly script: Script
   readonly options: VoiceDoubleOptions
   readonly faults: VoiceFaults
   /** Texts of the utterances that are over. */
   readonly spoken: string[]
+  cancelled: number
+  keepalives: number
 }
 
 /** A piece of sound, and the text that sounds in it, evenly spread. */
@@ -202,35 +204,37 @@ export abstract class VoiceDouble<Session extends VoiceSession> extends SocketDo
     super(options)
     this.options = options
   }
-
-  get baseUrl(): string {
-    return `http://${this.at}`
-  }
 }
 
 /** One connection of a voice's double. */
-export abstract class VoiceSession {
-  protected readonly client: WebSocket
+export abstract class VoiceSession extends DoubleSession {
   /** Messages of the client, the oldest first. */
   readonly messages: Json[] = []
+  protected readonly double: SpokenBy
+  readonly #speeches = new Set<VoiceSpeech>()
 
-  constructor(client: WebSocket) {
-    this.client = client
-    client.on('message', (data, binary) => {
-      if (binary) return
-      const message = JSON.parse((data as Buffer).toString()) as Json
-      this.messages.push(message)
-      this.receive(message)
-    })
-    client.on('close', () => this.stop())
-    client.on('error', () => undefined)
+  constructor(client: WebSocket, double: SpokenBy) {
+    super(client)
+    this.double = double
   }
 
-  abstract stop(): void
+  override stop(): void {
+    super.stop()
+    for (const speech of this.#speeches) speech.stop()
+  }
+
+  protected override take(bytes: Buffer, binary: boolean): void {
+    if (binary) return
+    const message = JSON.parse(bytes.toString()) as Json
+    this.messages.push(message)
+    this.receive(message)
+  }
 
   protected abstract receive(message: Json): void
 
-  protected send(message: Json): void {
-    if (this.client.readyState === this.client.OPEN) this.client.send(JSON.stringify(message))
+  protected speech(rateHz: number, out: Pick<SpeechOut, 'frame' | 'done'>): VoiceSpeech {
+    const speech = new VoiceSpeech(this.double, rateHz, { ...out, broke: () => this.client.terminate() })
+    this.#speeches.add(speech)
+    return speech
   }
 }

@@ -1,0 +1,272 @@
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import type { Business } from '../../agents/business.js'
+import type { Environment } from '../../agents/template.js'
+import { ToolRunners } from '../../agents/tool-runner.js'
+import type { EffectAnswer } from '../../agents/tool.js'
+import type { BackendSettings } from '../../backends/registry.js'
+import type { CallRecord } from '../../call/documents/record.js'
+import { Admission } from '../../edge/admission.js'
+import { StreamTokens } from '../../edge/stream-tokens.js'
+import { WebhookGuard } from '../../edge/webhook-guard.js'
+import { Webhooks } from '../../edge/webhooks.js'
+import { HumanCalls } from '../../escalation/human-calls.js'
+import { HttpClient } from '../../http/http-client.js'
+import { levelDbfs } from '../../media/pcm.js'
+import { ResamplerBank } from '../../media/resample/resampler.js'
+import type { VadBank } from '../../media/vad/vad.js'
+import { parseStreamText } from '../../sautikit/stream-messages.js'
+import { CallSeries } from '../../telemetry/call-series.js'
+import { createLog } from '../../telemetry/log.js'
+import { Metrics, WEBHOOK_ROUTES } from '../../telemetry/metrics.js'
+import { CallRegistry } from '../../workers/call-registry.js'
+import type { CallToolRunner } from '../../workers/call-tools.js'
+import type { PlacedCall } from '../../workers/live-call.js'
+import type { HostedAgent } from '../../workers/main-thread-context.js'
+import { loadMediaAssets } from '../../workers/media-assets.js'
+import { type ConnectFork, HandshakeRefused } from '../audio-fork.js'
+import type { CallEnvironment, WebhookAnswer } from '../call-options.js'
+import { OneThreadPool } from '../one-thread-pool.js'
+import { SimulatedClock } from '../simulated-clock.js'
+import type { SettledTool } from './scenario.js'
+import { TextSpeech, type TextVoices } from './text-speech.js'
+
+/** Time from the document to the media socket, in which the backend becomes ready. */
+const SOCKET_AFTER_MS = 200
+/** Path of a webhook, with the agent where it names one. */
+const PATH = new RegExp(`^/(${WEBHOOK_ROUTES.join('|')})(?:/([^/]+))?$`)
+
+export interface TextGatewayOptions {
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly businesses: ReadonlyMap<string, Business>
+  /** What tools may read. */
+  readonly env: Environment
+  /** The call that the agent makes; null: one that comes in. */
+  readonly placed: PlacedCall | null
+  /** Outcomes of tools that wait, in order. */
+  readonly settle: readonly SettledTool[]
+  /** Calendar time at which the call begins. */
+  readonly startedAtWallMs: number
+}
+
+/**
+ * The gateway of one text call, and the time of that call: webhooks, registry, session, dialogue, tools over HTTP,
+ * playout, escalation and record are those of production, with coded sound in place of speech. Only threads, sockets
+ * and the speech models are left out.
+ */
+export class TextGateway implements CallEnvironment {
+  readonly clock = new SimulatedClock()
+  /** Of the call, once it has ended. */
+  record: CallRecord | null = null
+  readonly calls: CallRegistry
+  readonly #voices: TextVoices
+  readonly #tokens: StreamTokens
+  readonly #guard: WebhookGuard
+  readonly #webhooks: Webhooks
+  /** Outcomes that no tool waits for yet. */
+  readonly #settle: SettledTool[]
+  /** Of the agent that has the call. */
+  #speech: TextSpeech | null = null
+
+  constructor(media: TextMedia, voices: TextVoices, options: TextGatewayOptions) {
+    this.#voices = voices
+    this.#settle = [...options.settle]
+    const clock = this.clock.nowMs
+    const wallClock = (): number => this.clock.elapsedMs + options.startedAtWallMs
+    const metrics = new Metrics({ version: 'simulate', processMetrics: false })
+    const shared = {
+      clock,
+      wallClock,
+      metrics,
+      log: createLog({ level: 'silent' }),
+      callSeries: new CallSeries({ clock }),
+      humanCalls: new HumanCalls({ perNumberPerMinute: 1, fallbacksPerMinute: 0 }),
+    }
+    this.calls = new CallRegistry({
+      ...shared,
+      agents: options.agents,
+      businesses: options.businesses,
+      defaultAgent: null,
+      maxCalls: 1,
+      env: options.env,
+      carrier: null,
+      keepJournal: null,
+      journal: { build: 'simulate', audio: false },
+      afterStream: 'continues',
+      onDoNotCall: () => Promise.resolve(true),
+      onRecord: (record) => {
+        this.record = record
+      },
+      onRefused: (record) => {
+        this.record = record
+      },
+      speech: { openSession: () => this.#openSpeech() },
+      setTimer: this.clock.after,
+      openPool: () =>
+        new OneThreadPool({
+          clock: this.clock,
+          wallClock,
+          resamplers: media.resamplers,
+          vads: levelVad,
+          backends: media.backends,
+          tools: async ({ agent, assets }) => {
+            const tools = await media.tools.of(agent, assets)
+            await tools.useServers()
+            return withPending(tools, (tool, url) => this.#pending(tool, url))
+          },
+        }),
+    })
+    let { placed } = options
+    const edge = {
+      ...shared,
+      calls: this.calls,
+      outbound: {
+        find: () => placed ?? undefined,
+        state: () => true,
+        taken: () => {
+          placed = null
+        },
+      },
+      // Webhooks need no signature.
+      publicUrl: null,
+      nodeUrl: null,
+      ownedNumbers: [],
+      noAgent: [],
+      callerLimits: { calls: 1, perMinute: 1, withheldPercent: 100, exempt: [] },
+      webhookSecrets: [],
+      tokenSecrets: ['of the text mode'],
+      tokenOnly: 'accept' as const,
+      bareSignatures: false,
+    }
+    this.#tokens = new StreamTokens(edge)
+    this.#guard = new WebhookGuard(edge, this.#tokens)
+    this.#webhooks = new Webhooks(edge, this.#guard, this.#tokens, new Admission(edge, { low: false, why: '' }))
+  }
+
+  // --- what the carrier does with it --------------------------------------------------------------------------
+
+  readonly post = async (
+    url: string,
+    { 'content-type': contentType }: Readonly<Record<string, string>>,
+    body: string,
+  ): Promise<WebhookAnswer> => {
+    const { pathname, searchParams, host } = new URL(url)
+    const [, route, agent = searchParams.get('agent')] = PATH.exec(pathname) ?? []
+    if (route === undefined) return { status: 404, contentType: '', body: '' }
+    const head = {
+      ...{ route: route as (typeof WEBHOOK_ROUTES)[number], contentType, agent, host, address: '' },
+      ...{ signature: undefined, standard: {}, clientRequestId: null },
+      token: searchParams.get('t') ?? undefined,
+    }
+    const judged = this.#guard.judgeHead(head)
+    if (typeof judged === 'string') throw new Error('a call of its own was taken for a stranger')
+    const webhook = judged !== null && 'reply' in judged ? judged : this.#guard.prove(head, judged, Buffer.from(body))
+    const answer = 'reply' in webhook ? webhook : await this.#webhooks.answer(webhook)
+    const { status, contentType: type, body: content } = 'reply' in answer ? answer.reply : answer
+    return { status, contentType: type ?? '', body: content as string } // webhooks are answered with texts
+  }
+
+  readonly connectFork: ConnectFork = async ({ url }) => {
+    await this.clock.wait(SOCKET_AFTER_MS)
+    const token = this.#tokens.check(new URL(url).searchParams.get('t') ?? undefined, 'audio')
+    const call = token.result === 'ok' ? this.calls.find(token.callSid) : undefined
+    if (call === undefined) throw new HandshakeRefused(403, 'the token opens no stream of a live call')
+    let texts = 0
+    return {
+      isFull: false,
+      listen: ({ onMessage, onClosed }) =>
+        call.attach({
+          sendAudio: (bytes) => {
+            onMessage(Buffer.from(bytes), true)
+            return true
+          },
+          sendText: (text) => onMessage(Buffer.from(text), false),
+          close: (code) => onClosed({ by: 'gateway', code, reason: '' }),
+        }),
+      send: (payload, isBinary) =>
+        isBinary ? call.audio(payload) : call.text(parseStreamText(payload.toString(), texts++ === 0)),
+      close: (code) => call.detach(code),
+      abort: () => call.detach(1006),
+    }
+  }
+
+  /** Of the one call. */
+  close(): Promise<void> {
+    this.#speech?.close()
+    return this.calls.close()
+  }
+
+  // --- in place of threads and models -------------------------------------------------------------------------
+
+  #openSpeech(): MessagePort {
+    const { port1, port2 } = new MessageChannel()
+    this.#speech?.close()
+    this.#speech = new TextSpeech(port1, this.#voices, this.clock)
+    return port2
+  }
+
+  /** A tool waits: the scenario says what comes of it, and when. */
+  #pending(tool: string, url: string): void {
+    const index = this.#settle.findIndex((one) => one.tool === tool)
+    const [settled] = index < 0 ? [] : this.#settle.splice(index, 1)
+    if (settled === undefined) return
+    const { afterMs, status, result } = settled
+    const headers = { 'content-type': 'application/json' }
+    this.clock.after(afterMs, () => void this.post(url, headers, JSON.stringify({ status, result })))
+  }
+}
+
+/** What all text calls of one run share. */
+export interface TextMedia {
+  readonly resamplers: ResamplerBank
+  readonly backends: BackendSettings
+  readonly tools: ToolRunners
+  close(): void
+}
+
+/** Loads the shared parts; takes about 0.2 s. @param env  what tools may read */
+export async function openTextMedia(backends: BackendSettings, env: Environment): Promise<TextMedia> {
+  const assets = await loadMediaAssets()
+  const transport = new HttpClient()
+  return {
+    resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
+    backends,
+    tools: new ToolRunners(env, transport),
+    close: () => {
+      transport.close()
+    },
+  }
+}
+
+/** Louder frames are voice. A level is enough, because text calls have no noise. */
+const VOICE_DBFS = -45
+const levelVad: VadBank = {
+  open: () => ({
+    isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS,
+    reset: () => undefined,
+    release: () => undefined,
+  }),
+}
+
+/** @param pending  a tool waits for its outcome, to be posted to `url` */
+function withPending(tools: CallToolRunner, pending: (tool: string, url: string) => void): CallToolRunner {
+  return {
+    serverTools: () => tools.serverTools(),
+    watchServers: (listener) => tools.watchServers(listener),
+    run: async (name, args, context) => {
+      let url = ''
+      const { gate } = context
+      const intend = async (key: string, tool: string): Promise<EffectAnswer> => {
+        const answer = (await gate?.intend(key, tool)) ?? { type: 'run' }
+        if (answer.type === 'run') url = answer.continueUrl ?? ''
+        return answer
+      }
+      const outcome = await tools.run(
+        name,
+        args,
+        gate === undefined ? context : { ...context, gate: { ...gate, intend } },
+      )
+      if (outcome.pending !== undefined) pending(name, url)
+      return outcome
+    },
+  }
+}

@@ -1,0 +1,116 @@
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
+import { FRAME_MS } from '../core/units.js'
+import type { CallClock } from './caller-leg.js'
+
+/** Half a frame. Calls need no finer clock, and each step costs two turns of the event loop. */
+const STEP_MS = FRAME_MS / 2
+/** Any time that is not the beginning of time. */
+const START_MS = 100_000
+
+interface Timer {
+  readonly atMs: number
+  readonly wake: () => void
+}
+
+/**
+ * The clock of calls that run on one thread, as fast as the machine can. It stands still until `step` moves it. What
+ * calls wait for outside of it takes real time: `hold` and `pace` say so, and the clock does not run ahead of it.
+ */
+export class SimulatedClock implements CallClock {
+  #nowMs = START_MS
+  readonly #waiting = new Set<Timer>()
+  #stepping: Promise<void> | null = null
+  /** What it stands still for, and what it keeps to real time for. */
+  readonly #real = { held: 0, paced: 0 }
+  /** When the first of what is paced began. */
+  #pacedSince = { realMs: 0, callMs: 0 }
+
+  readonly nowMs = (): number => this.#nowMs
+
+  /** Time since the clock was made. */
+  get elapsedMs(): number {
+    return this.#nowMs - START_MS
+  }
+
+  /** Calls `work` once after `ms` of this clock. @returns a function that cancels it */
+  readonly after = (ms: number, work: () => void): (() => void) => {
+    const entry = { atMs: this.#nowMs + ms, wake: work }
+    this.#waiting.add(entry)
+    return () => this.#waiting.delete(entry)
+  }
+
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.after(ms, resolve)
+    })
+  }
+
+  subscribe(listener: (nowMs: number) => void): () => void {
+    let cancel = (): void => undefined
+    const run = (): void => {
+      cancel = this.after(FRAME_MS, run)
+      listener(this.#nowMs)
+    }
+    cancel = this.after(FRAME_MS, run)
+    return () => cancel()
+  }
+
+  /** The clock stands still until `work` is settled, as if that took no time. `work` must not wait for this clock. */
+  hold<T>(work: Promise<T>): Promise<T> {
+    return this.#while('held', work)
+  }
+
+  /** The clock runs no faster than real time until `work` is settled: what takes long does so in the calls, too. */
+  pace<T>(work: Promise<T>): Promise<T> {
+    if (this.#real.paced === 0) this.#pacedSince = { realMs: performance.now(), callMs: this.#nowMs }
+    return this.#while('paced', work)
+  }
+
+  async #while<T>(how: 'held' | 'paced', work: Promise<T>): Promise<T> {
+    this.#real[how]++
+    try {
+      return await work
+    } finally {
+      this.#real[how]--
+    }
+  }
+
+  /** Lets everything happen that is due now, then moves the clock by 10 ms. Steps that are asked for at once are one. */
+  step(): Promise<void> {
+    this.#stepping ??= this.#step().finally(() => {
+      this.#stepping = null
+    })
+    return this.#stepping
+  }
+
+  async #step(): Promise<void> {
+    // A message to a port is delivered in the next turn of the event loop, its answer in the turn after that.
+    await turn()
+    await turn()
+    while (this.#real.held > 0) await sleep(1)
+    if (this.#real.paced > 0) {
+      const { realMs, callMs } = this.#pacedSince
+      const aheadMs = this.#nowMs - callMs - (performance.now() - realMs)
+      if (aheadMs > 0) await sleep(aheadMs)
+    }
+    this.#advance(STEP_MS)
+  }
+
+  /** Moves the clock and calls what is due, the earliest first. */
+  #advance(ms: number): void {
+    const untilMs = this.#nowMs + ms
+    for (let due = this.#earliest(); due !== null && due.atMs <= untilMs; due = this.#earliest()) {
+      this.#waiting.delete(due)
+      this.#nowMs = Math.max(this.#nowMs, due.atMs)
+      due.wake()
+    }
+    this.#nowMs = untilMs
+  }
+
+  /** Of those that are due at once, the one that was set first. */
+  #earliest(): Timer | null {
+    let earliest: Timer | null = null
+    for (const timer of this.#waiting) if (earliest === null || timer.atMs < earliest.atMs) earliest = timer
+    return earliest
+  }
+}
