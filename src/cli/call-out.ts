@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallRecord } from '../call/documents/record.js'
-import { opsClientOf, refusalOf } from './ops-client.js'
+import { opsClientOf } from './ops-client.js'
 import type { OpsClient, OpsOptions } from './ops-client.js'
-import { json } from './terminal.js'
+import { shown } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo call-out`. */
@@ -22,12 +22,11 @@ const POLL_MS = 500
 export async function callOut(options: CallOutOptions, terminal: Terminal): Promise<number> {
   const { agent, to, from, timeout: waitS, json: asJson = false } = options
   const ops = opsClientOf(options, terminal)
-  const { status, body } = await ops.post('/api/calls', { agent, to, ...(from === undefined ? {} : { from }) })
-  if (status !== 201) throw refusalOf(body, status)
+  const body = await ops.ask('/api/calls', { agent, to, ...(from === undefined ? {} : { from }) })
   const callSid = typeof body['callSid'] === 'string' ? body['callSid'] : null
   if (!options.wait || callSid === null) {
-    terminal.out(asJson ? json(body) : `placed: ${callSid ?? `label ${String(body['clientRequestId'])}`}\n`)
-    return 0
+    const label = (): string => callSid ?? `label ${String(body['clientRequestId'])}`
+    return shown(options, terminal, body, () => `placed: ${label()}\n`)
   }
   if (!asJson) terminal.out(`${callSid}: it rings\n`)
   const record = await waitForEnd(
@@ -40,19 +39,13 @@ export async function callOut(options: CallOutOptions, terminal: Terminal): Prom
     terminal.signal,
   )
   if (record === null) {
-    terminal.out(
-      asJson
-        ? json({ callSid, ended: false })
-        : `${callSid}: still live after ${waitS} s; allowed: a longer --timeout\n`,
-    )
+    const late = `${callSid}: still live after ${waitS} s; allowed: a longer --timeout\n`
+    shown(options, terminal, { callSid, ended: false }, () => late)
     return 1
   }
   const result = record.outbound?.result ?? 'person'
-  terminal.out(
-    asJson
-      ? json(record)
-      : `${callSid}: ${result}, ${(record.durationMs / 1000).toFixed(1)} s, ${record.outcome} (${record.endReason})\n`,
-  )
+  const took = (): string => `${(record.durationMs / 1000).toFixed(1)} s, ${record.outcome} (${record.endReason})`
+  shown(options, terminal, record, () => `${callSid}: ${result}, ${took()}\n`)
   return result === 'person' ? 0 : 1
 }
 
@@ -67,7 +60,7 @@ async function waitForEnd(
   const untilMs = performance.now() + waitS * 1000
   let last = ''
   while (performance.now() < untilMs && signal?.aborted !== true) {
-    const { status, body } = await ops.get(`/api/calls/${callSid}`)
+    const { status, body } = await ops.answer(`/api/calls/${callSid}`)
     if (status === 200 && body['outcome'] !== undefined) return body as unknown as CallRecord
     const state = status === 200 ? String(body['state']) : last
     if (state !== last) onState(state)

@@ -1,4 +1,4 @@
-import type { CallTimelineView, ListedCall } from '../call/documents/call-view.js'
+import type { CallTimelineView } from '../call/documents/call-view.js'
 import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
@@ -8,9 +8,9 @@ import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
 import { UsageError } from './exit-codes.js'
-import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient, OpsOptions } from './ops-client.js'
-import { json, money, table } from './terminal.js'
+import { fleetCalls, opsClientOf, printed, refusalOf } from './ops-client.js'
+import type { OpsOptions } from './ops-client.js'
+import { money, shown, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of the commands below `mkondo calls`; each reads its own. */
@@ -41,12 +41,10 @@ const BAR_COLUMNS_MAX = 60
 const DETAIL_COLUMNS_MAX = 100
 
 /** `mkondo calls timeline`. */
-export async function timeline(sid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
-  const { status, body } = await opsClientOf(options, terminal).get(`/api/calls/${sid}/timeline`)
-  if (status !== 200) throw refusalOf(body, status)
-  const view = body as unknown as CallTimelineView
-  terminal.out(options.json === true ? json(body) : waterfall(view, terminal.columns() ?? COLUMNS_DEFAULT))
-  return 0
+export function timeline(sid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
+  return printed(options, terminal, `/api/calls/${sid}/timeline`, (view: CallTimelineView) =>
+    waterfall(view, terminal.columns() ?? COLUMNS_DEFAULT),
+  )
 }
 
 /** A period below one heading; all its bars have one scale. */
@@ -199,12 +197,6 @@ function plain(text: string): string {
 
 // --- list ---------------------------------------------------------------------------------------------------
 
-/** What `GET /api/fleet/calls` says of a call; ended ones have an outcome. */
-interface FleetCall extends ListedCall {
-  /** Null where the gateway is no node. */
-  readonly node: string | null
-}
-
 /** `mkondo calls list`. */
 export function listCalls(options: ListOptions, terminal: Terminal): Promise<number> {
   return options.carrier === true ? listCarrier(options, terminal) : listGateway(options, terminal)
@@ -216,37 +208,29 @@ async function listGateway(options: ListOptions, terminal: Terminal): Promise<nu
     throw new UsageError(
       `--limit is too large; allowed without --carrier: at most ${OPS_LIST_MAX}, of all nodes together`,
     )
-  const { status, body } = await opsClientOf(options, terminal).get(
-    `/api/fleet/calls?limit=${limit}&outcome=${outcome ?? ''}&number=${encodeURIComponent(number)}`,
-  )
-  if (status !== 200) throw refusalOf(body, status)
-  const live = body['live'] as readonly FleetCall[]
-  const ended = body['ended'] as readonly FleetCall[]
-  const nodes = body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
+  const query = `limit=${limit}&outcome=${outcome ?? ''}&number=${encodeURIComponent(number)}`
+  const { live, ended, silent } = await fleetCalls(opsClientOf(options, terminal), query)
   const all = (outcome === undefined ? [...live, ...ended] : ended).slice(0, limit)
-  const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
-  terminal.out(
-    options.json === true
-      ? json({ calls: all, silent })
-      : table(
-          ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'],
-          all.map((call) => [
-            call.callSid,
-            call.node ?? '-',
-            call.state,
-            call.agent,
-            call.backend,
-            call.direction,
-            call.from,
-            call.to,
-            call.startedAt,
-            (call.durationMs / 1000).toFixed(1),
-            call.outcome ?? '-',
-            call.endReason ?? '-',
-          ]),
-          'no calls yet',
-        ) + silent.map((name) => `node ${name} did not answer\n`).join(''),
-  )
+  const text = () =>
+    table(
+      ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'],
+      all.map((call) => [
+        call.callSid,
+        call.node ?? '-',
+        call.state,
+        call.agent,
+        call.backend,
+        call.direction,
+        call.from,
+        call.to,
+        call.startedAt,
+        (call.durationMs / 1000).toFixed(1),
+        call.outcome ?? '-',
+        call.endReason ?? '-',
+      ]),
+      'no calls yet',
+    ) + silent.map((name) => `node ${name} did not answer\n`).join('')
+  shown(options, terminal, { calls: all, silent }, text)
   return silent.length > 0 ? 1 : 0
 }
 
@@ -258,25 +242,22 @@ async function listCarrier(options: ListOptions, terminal: Terminal): Promise<nu
     throw new UsageError('--number cannot be used with --carrier; allowed: the list of the gateway')
   const api = requiredCarrierApi(configOf(options, terminal)).calls
   const { items, complete } = await allPages((cursor) => api.listCalls({ cursor, limit: Math.min(100, limit) }), limit)
-  terminal.out(
-    options.json === true
-      ? json({ calls: items.map(masked), complete })
-      : table(
-          ['SID', 'STATUS', 'WAY', 'OURS', 'THEIRS', 'STARTED', 'SECONDS', 'COST'],
-          items.map((call) => [
-            call.callSid ?? call.callId ?? '-',
-            call.status ?? '-',
-            call.direction ?? '-',
-            call.localNumber ?? '-',
-            maskNumber(call.remoteNumber ?? ''),
-            call.startedAt ?? '-',
-            String(call.durationS ?? '-'),
-            money(call.costMinor, call.costCurrency),
-          ]),
-          'the carrier has no calls',
-        ),
-  )
-  return 0
+  const text = () =>
+    table(
+      ['SID', 'STATUS', 'WAY', 'OURS', 'THEIRS', 'STARTED', 'SECONDS', 'COST'],
+      items.map((call) => [
+        call.callSid ?? call.callId ?? '-',
+        call.status ?? '-',
+        call.direction ?? '-',
+        call.localNumber ?? '-',
+        maskNumber(call.remoteNumber ?? ''),
+        call.startedAt ?? '-',
+        String(call.durationS ?? '-'),
+        money(call.costMinor, call.costCurrency),
+      ]),
+      'the carrier has no calls',
+    )
+  return shown(options, terminal, { calls: items.map(masked), complete }, text)
 }
 
 /** Callers' numbers are masked on the operator's screen too. */
@@ -298,23 +279,12 @@ export async function showCall(callSid: string, options: CallsOptions, terminal:
   const [gateway, carrier] = await Promise.all([
     carrierAlone
       ? { call: null, why: 'not asked' }
-      : accountOf(() => fromGateway(callSid, opsClientOf(options, terminal))),
+      : accountOf(() => opsClientOf(options, terminal).ask<GatewayAccount>(`/api/calls/${callSid}`)),
     carrierAccount(callSid, options, terminal),
   ])
-  const { out } = terminal
-  if (options.json === true)
-    out(
-      json({
-        callSid,
-        gateway: gateway.call,
-        carrier: carrier.call,
-        why: { gateway: gateway.why, carrier: carrier.why },
-      }),
-    )
-  else {
-    if (!carrierAlone) out(gatewayText(gateway))
-    out(carrierText(carrier))
-  }
+  const text = () => `${carrierAlone ? '' : gatewayText(gateway)}${carrierText(carrier)}`
+  const why = { gateway: gateway.why, carrier: carrier.why }
+  shown(options, terminal, { callSid, gateway: gateway.call, carrier: carrier.call, why }, text)
   return gateway.call === null && carrier.call === null ? 1 : 0
 }
 
@@ -341,16 +311,10 @@ async function accountOf<T>(ask: () => Promise<T>): Promise<Account<T>> {
   }
 }
 
-async function fromGateway(
-  callSid: string,
-  ops: OpsClient,
-): Promise<Partial<CallRecord> & { readonly state?: string }> {
-  const { status, body } = await ops.get(`/api/calls/${callSid}`)
-  if (status !== 200) throw refusalOf(body, status)
-  return body
-}
+/** The record of an ended call, or the view of a live one. */
+type GatewayAccount = Partial<CallRecord> & { readonly state?: string }
 
-function gatewayText({ call, why }: Account<Partial<CallRecord> & { readonly state?: string }>): string {
+function gatewayText({ call, why }: Account<GatewayAccount>): string {
   if (call === null) return `gateway: ${why ?? 'no account'}\n`
   const lines = [
     `gateway: ${call.outcome ?? call.state ?? 'live'}${call.endReason === undefined ? '' : ` (${call.endReason}${call.endDetail ? `: ${call.endDetail}` : ''})`}`,
@@ -389,42 +353,29 @@ function carrierText({ call, why }: Account<CarrierCall>): string {
 /** `mkondo calls hangup`. */
 export async function hangUp(callSid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
   const goodbye = options.goodbye === true
-  const { out } = terminal
-  const asJson = options.json === true
   if (options.carrier === true) {
     if (goodbye) throw new UsageError('--goodbye cannot be used with --carrier: only the agent says goodbye')
     await requiredCarrierApi(configOf(options, terminal)).calls.hangup(callSid)
-    out(asJson ? json({ callSid, by: 'carrier' }) : `${callSid}: ended at the carrier\n`)
-    return 0
+    return shown(options, terminal, { callSid, by: 'carrier' }, () => `${callSid}: ended at the carrier\n`)
   }
-  const { status, body } = await opsClientOf(options, terminal).post(`/api/calls/${callSid}/hangup`, {
+  const { status, body } = await opsClientOf(options, terminal).answer(`/api/calls/${callSid}/hangup`, {
     reason: 'mkondo calls hangup',
     speak: goodbye,
   })
   if (status === 404)
     throw new CarrierApiError(
       'calls hangup: the gateway has no such live call; to end it at the carrier, use --carrier',
-      {
-        status: 404,
-      },
+      { status: 404 },
     )
   if (status !== 202) throw refusalOf(body, status)
-  out(
-    asJson ? json({ callSid, by: 'gateway' }) : `${callSid}: the gateway ends it${goodbye ? ' after a goodbye' : ''}\n`,
-  )
-  return 0
+  const how = goodbye ? ' after a goodbye' : ''
+  return shown(options, terminal, { callSid, by: 'gateway' }, () => `${callSid}: the gateway ends it${how}\n`)
 }
 
 // --- escalate -----------------------------------------------------------------------------------------------
 
 /** `mkondo calls escalate`. */
 export async function escalate(callSid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
-  const { status, body } = await opsClientOf(options, terminal).post(`/api/calls/${callSid}/escalate`, {
-    reason: 'mkondo calls escalate',
-  })
-  if (status !== 202) throw refusalOf(body, status)
-  terminal.out(
-    options.json === true ? json({ callSid, by: 'gateway' }) : `${callSid}: the gateway escalates it to a human\n`,
-  )
-  return 0
+  await opsClientOf(options, terminal).ask(`/api/calls/${callSid}/escalate`, { reason: 'mkondo calls escalate' })
+  return shown(options, terminal, { callSid, by: 'gateway' }, () => `${callSid}: the gateway escalates it to a human\n`)
 }

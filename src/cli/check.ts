@@ -10,7 +10,7 @@ import { unknownKeywords } from '../agents/json-schema.js'
 import { untranslated } from '../agents/phrases.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { ToolRunner } from '../agents/tool-runner.js'
-import { GatewayError, messageOf } from '../core/errors.js'
+import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
@@ -45,10 +45,8 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
-import { findingLine } from './findings.js'
-import type { Finding } from './findings.js'
-import { json } from './terminal.js'
-import type { Terminal } from './terminal.js'
+import { bad, findingLine, good, json, lookAt } from './terminal.js'
+import type { Finding, Terminal } from './terminal.js'
 
 /** Longest wait for an API that is only checked for reachability. */
 const REACH_TIMEOUT_MS = 3000
@@ -76,14 +74,14 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   const shop = wantsShop && tools ? await startDemoShop() : null
   // If no tool is tried, any address is enough to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
-  const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
+  const findings = [good(count === 1 ? 'settings' : `settings, for ${count} processes`)]
   // A call to `mkondo check` may be the first import of either.
   if (config.messagesFile !== null)
-    findings.push(receiversFinding(config.messagesFile, terminal.env, config.numbersFile !== null))
+    findings.push(await receiversFinding(config.messagesFile, terminal.env, config.numbersFile !== null))
   findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
   if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)
-    findings.push({ ok: true, what: "SHOP_API_URL is not set: the shipped agents use the demo's orders API" })
+    findings.push(good("SHOP_API_URL is not set: the shipped agents use the demo's orders API"))
   const agents = await agentsFindings(config, terminal.env, tools)
   findings.push(...agents.findings)
   await shop?.close()
@@ -108,6 +106,8 @@ function sharesText(shares: readonly BackendShare[]): string {
     .join(' / ')
 }
 
+const NUMBERLESS = 'reads facts of a business, and no number in NUMBERS_FILE leads to it: its callers are refused'
+
 async function agentsFindings(
   config: Config,
   terminalEnv: Environment,
@@ -118,31 +118,25 @@ async function agentsFindings(
     const { agents, numbers } = await hostedAgents(config, env)
     const { size } = numbers.businesses
     const numberless = withoutNumbers(agents, numbers)
-    const routed: Finding[] = [
-      ...(config.numbersFile === null ? [] : [{ ok: true, what: `NUMBERS_FILE: ${size} numbers lead to an agent` }]),
-      ...numberless.map((name) => ({
-        ok: null,
-        what: `${name} reads facts of a business, and no number in NUMBERS_FILE leads to it: its callers are refused`,
-      })),
+    const hosted = [...agents.values()]
+    const ways = hosted.map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`)
+    const uncounted = uncountedByBudgets(backendSettings(config), agents, numbers.businesses.values())
+    const findings = [
+      good(`agents: ${ways.join(', ')}`),
+      ...(config.numbersFile === null ? [] : [good(`NUMBERS_FILE: ${size} numbers lead to an agent`)]),
+      ...[
+        ...numberless.map((name) => `${name} ${NUMBERLESS}`),
+        ...uncounted.map(
+          (one) => `the budget of a number does not count the models of ${one.agent} on ${one.backend}: ${lackOf(one)}`,
+        ),
+      ].map(lookAt),
+      ...(await backendFindings(config, hosted)),
+      ...(await serverFindings(hosted, env)),
+      ...(tools ? await toolFindings(hosted, env, [...numbers.businesses.values()]) : []),
     ]
-    const said: Finding = {
-      ok: true,
-      what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
-    }
-    const backends = await backendFindings(config, [...agents.values()])
-    for (const unpriced of uncountedByBudgets(backendSettings(config), agents, numbers.businesses.values())) {
-      const { agent, backend } = unpriced
-      const what = `the budget of a number does not count the models of ${agent} on ${backend}: ${lackOf(unpriced)}`
-      routed.push({ ok: null, what })
-    }
-    const servers = await serverFindings([...agents.values()], env)
-    const rehearsed = tools ? await toolFindings([...agents.values()], env, [...numbers.businesses.values()]) : []
-    return {
-      findings: [said, ...routed, ...backends, ...servers, ...rehearsed],
-      definitions: [...agents.values()].map(({ definition }) => definition),
-    }
+    return { findings, definitions: hosted.map(({ definition }) => definition) }
   } catch (thrown) {
-    return { findings: [{ ok: false, what: `agents: ${messageOf(thrown)}` }], definitions: [] }
+    return { findings: [bad(`agents: ${messageOf(thrown)}`)], definitions: [] }
   }
 }
 
@@ -185,24 +179,26 @@ async function serverFindings(agents: readonly HostedAgent[], env: Environment):
   return all
 }
 
-/** Whether what this needs is installed, and loads on this machine. */
-async function loadFinding(what: string, load: () => Promise<unknown>): Promise<Finding> {
+/** @param work  says what was found; its fault is the finding's @param faultOf  how that is said */
+async function tried(work: () => string | Promise<string>, faultOf = messageOf): Promise<Finding> {
   try {
-    await load()
-    return { ok: true, what }
+    return good(await work())
   } catch (thrown) {
-    return { ok: false, what: messageOf(thrown) }
+    return bad(faultOf(thrown))
   }
 }
 
+/** Whether what this needs is installed, and loads on this machine. */
+function loadFinding(what: string, load: () => Promise<unknown>): Promise<Finding> {
+  return tried(() => load().then(() => what))
+}
+
 /** Whether the receivers of messages and their secrets can be read. */
-function receiversFinding(path: string, env: Environment, hasNumbers: boolean): Finding {
-  try {
+function receiversFinding(path: string, env: Environment, hasNumbers: boolean): Promise<Finding> {
+  return tried(() => {
     const names = readReceivers(path, env, hasNumbers).map(({ name }) => name)
-    return { ok: true, what: `MESSAGES_FILE: messages go to ${names.join(', ')}` }
-  } catch (thrown) {
-    return { ok: false, what: messageOf(thrown) }
-  }
+    return `MESSAGES_FILE: messages go to ${names.join(', ')}`
+  })
 }
 
 /** Whether each process could write to its folder: tried as at a start, then undone. */
@@ -213,16 +209,14 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
     try {
       const folder = await holdDataFolder(config.dataDir)
       held.push(folder)
+      const what = `DATA_DIR ${config.dataDir} can be written,`
       findings.push(
         folder.locked
-          ? { ok: true, what: `DATA_DIR ${config.dataDir} can be written, and no other gateway uses it` }
-          : {
-              ok: null,
-              what: `DATA_DIR ${config.dataDir} can be written, but not locked: a second gateway that uses it would not be noticed`,
-            },
+          ? good(`${what} and no other gateway uses it`)
+          : lookAt(`${what} but not locked: a second gateway that uses it would not be noticed`),
       )
     } catch (thrown) {
-      findings.push({ ok: false, what: messageOf(thrown) })
+      findings.push(bad(messageOf(thrown)))
     }
   }
   for (const folder of held.reverse()) folder.undo()
@@ -235,15 +229,15 @@ function noticeFindings({ keepCalls, recordsTranscript }: Config, definitions: r
   const silent = definitions.filter((agent) => !agent.recording.enabled && consentOf(agent) === null)
   if (silent.length === 0) return []
   const names = silent.map(({ name }) => name).join(', ')
-  return [{ ok: null, what: `callers of ${names} are not told that their words are kept (recording.notice)` }]
+  return [lookAt(`callers of ${names} are not told that their words are kept (recording.notice)`)]
 }
 
 /** Whether the bucket takes an object, gives it back and deletes it; and for how many days its objects are kept. */
-async function storageFinding(config: Config, definitions: readonly AgentDefinition[]): Promise<Finding> {
-  try {
+function storageFinding(config: Config, definitions: readonly AgentDefinition[]): Promise<Finding> {
+  const work = async (): Promise<string> => {
     const storage = objectStorageOf(config, [])
     await findS3Client()
-    if (storage === null) return { ok: true, what: 'STORAGE_BUCKET is not set' }
+    if (storage === null) return 'STORAGE_BUCKET is not set'
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
     const { S3Store } = await import('../telemetry/archive/s3-store.js')
     const store = new S3Store(storage.bucket)
@@ -254,42 +248,36 @@ async function storageFinding(config: Config, definitions: readonly AgentDefinit
         .map((days) => `${days}d`)
         .join(', ')
     const rules = `recordings ${of(config.recordingsKeepDays, 'recordingsDays')}; records ${of(config.recordsKeepDays, 'recordsDays')}`
-    return { ok: true, what: `STORAGE_BUCKET ${storage.bucket.bucket} takes objects; it needs rules for ${rules}` }
-  } catch (thrown) {
-    return { ok: false, what: thrown instanceof GatewayError ? thrown.message : `STORAGE_BUCKET: ${messageOf(thrown)}` }
+    return `STORAGE_BUCKET ${storage.bucket.bucket} takes objects; it needs rules for ${rules}`
   }
+  return tried(work, (thrown) =>
+    thrown instanceof GatewayError ? thrown.message : `STORAGE_BUCKET: ${messageOf(thrown)}`,
+  )
 }
 
 /** Whether a gateway could listen there now. */
 async function portFinding(use: PortUse): Promise<Finding> {
   const why = await whyNotFree(use)
   const what = `${use.setting} ${use.host}:${use.port}`
-  return why === null ? { ok: true, what: `${what} is free` } : { ok: false, what: `${what}: ${why}` }
+  return why === null ? good(`${what} is free`) : bad(`${what}: ${why}`)
 }
 
 /** Any HTTP answer counts, also a refusal. */
-async function reachFinding(name: string, url: string): Promise<Finding> {
-  try {
-    const response = await fetch(url, {
-      method: 'HEAD',
-      redirect: 'manual',
-      signal: AbortSignal.timeout(REACH_TIMEOUT_MS),
-    })
-    return { ok: true, what: `${name} answers (${response.status})` }
-  } catch (thrown) {
-    const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
-    return { ok: false, what: `${name} ${new URL(url).host} does not answer: ${cause}` }
-  }
+function reachFinding(name: string, url: string): Promise<Finding> {
+  const request = { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) } as const
+  return tried(
+    async () => `${name} answers (${(await fetch(url, request)).status})`,
+    (thrown) => `${name} ${new URL(url).host} does not answer: ${networkCauseOf(thrown)}`,
+  )
 }
 
 /** What strangers can use: allowed on a developer's machine, not in production. */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
-  if (open.length > 0)
-    return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
+  if (open.length > 0) return open.map((what) => (refused ? bad(what) : lookAt(`${what} (INSECURE)`)))
   return config.webhookSecrets.length > 0
     ? []
-    : [{ ok: true, what: 'webhooks: unsigned ones are accepted (the public port is reachable from this machine only)' }]
+    : [good('webhooks: unsigned ones are accepted (the public port is reachable from this machine only)')]
 }
 
 /** Whoever sets prices, or the currency, wants to know what calls cost. */
@@ -298,10 +286,10 @@ function currencyFindings(config: Config): Finding[] {
   const { prices } = backendSettings(config)
   const list = priceList([prices]).currency
   if (prices === null && currency === list) return []
-  return unratedCurrencies(config, prices).map((from) => ({
-    ok: null,
-    what: `CURRENCY is ${currency}, and PRICES_FILE has no exchange rate from ${from}: the whole cost of calls is unknown`,
-  }))
+  const unrated = `CURRENCY is ${currency}, and PRICES_FILE has no exchange rate from`
+  return unratedCurrencies(config, prices).map((from) =>
+    lookAt(`${unrated} ${from}: the whole cost of calls is unknown`),
+  )
 }
 
 /** What a fleet of several machines would notice only at its first request between nodes. */
@@ -309,15 +297,11 @@ function fleetFindings(config: Config, count: number): Finding[] {
   const { redisUrl, internalHost, internalUrl, publicUrl } = config
   if (publicUrl !== null && redisUrl === null && count === 1 && !resumesAlone(config)) {
     const what = 'its calls do not go on when this gateway dies and is started again'
-    return [{ ok: null, what: `${what}: TOKEN_SECRET is not set, or KEEP_CALLS is false` }]
+    return [lookAt(`${what}: TOKEN_SECRET is not set, or KEEP_CALLS is false`)]
   }
   if (redisUrl === null || internalUrl !== null || !isLoopback(internalHost)) return []
-  return [
-    {
-      ok: null,
-      what: `INTERNAL_HOST is '${internalHost}': only nodes on this machine reach this one, although REDIS_URL is set`,
-    },
-  ]
+  const what = `INTERNAL_HOST is '${internalHost}': only nodes on this machine reach this one, although REDIS_URL is set`
+  return [lookAt(what)]
 }
 
 // --- backends -----------------------------------------------------------------------------------------------
@@ -338,26 +322,21 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
   )
   return [
     ...reached,
-    ...agents.flatMap((agent) => oddities(config, agent)),
-    ...agents.flatMap((agent) => schemaRemarks(config, agent)),
+    ...agents.flatMap((agent) => oddities(config, agent)).map(lookAt),
+    ...agents.flatMap((agent) => schemaRemarks(config, agent)).map(lookAt),
   ]
 }
 
 /** What limits nothing in the schemas of an agent's tools, and what models are not shown of them. */
-function schemaRemarks(config: Config, { definition, shares }: HostedAgent): Finding[] {
-  return definition.tools.flatMap(({ name: tool, parameters }): Finding[] => {
-    const where = `${definition.name}: tool ${tool}`
+function schemaRemarks(config: Config, { definition, shares }: HostedAgent): string[] {
+  return definition.tools.flatMap(({ name: tool, parameters }) => {
     const unknown = unknownKeywords(parameters)
-    const hidden = namesIn(shares).flatMap((name): Finding[] => {
+    const hidden = namesIn(shares).flatMap((name) => {
       const dropped = droppedOf(name, backendSettings(config), definition.backends, parameters)
-      if (dropped.length === 0) return []
-      return [{ ok: null, what: `${where}: backend ${name} is not shown ${dropped.join(', ')}; the gateway checks it` }]
+      return dropped.length === 0 ? [] : [`backend ${name} is not shown ${dropped.join(', ')}; the gateway checks it`]
     })
-    if (unknown.length === 0) return hidden
-    return [
-      { ok: null, what: `${where}: ${unknown.join(', ')} is no keyword of JSON Schema and limits nothing` },
-      ...hidden,
-    ]
+    if (unknown.length > 0) hidden.unshift(`${unknown.join(', ')} is no keyword of JSON Schema and limits nothing`)
+    return hidden.map((what) => `${definition.name}: tool ${tool}: ${what}`)
   })
 }
 
@@ -370,6 +349,8 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
   const legRateHz = widestRateHz(definition.stream.outputSamplingRate)
   const { context, session } = trialSession(definition, name, backendSettings(config), legRateHz)
   const startedAtMs = performance.now()
+  // A backend may wait for nothing that keeps this process alive, and the signal's timer does not either.
+  const alive = setTimeout(() => undefined, PROBE_MS_MAX)
   try {
     const create = await loadBackend(name, context)
     const faults: string[] = []
@@ -385,18 +366,15 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
       // The streams of a cascade refuse a key only after they took it.
       if (name === 'cascade') await new Promise((resolve) => setTimeout(resolve, REFUSAL_MS))
       const [fault] = faults
-      return fault === undefined
-        ? { ok: true, what: `${what} is ready after ${readyMs} ms` }
-        : { ok: false, what: `${what}: ${fault}` }
+      return fault === undefined ? good(`${what} is ready after ${readyMs} ms`) : bad(`${what}: ${fault}`)
     } finally {
       await backend.close('the check is over')
     }
   } catch (thrown) {
     // A foreign module may throw anything; keeping keys out of it is up to the module.
-    return {
-      ok: false,
-      what: `${what}: ${thrown instanceof GatewayError ? thrown.message : `failed: ${messageOf(thrown)}`}`,
-    }
+    return bad(`${what}: ${thrown instanceof GatewayError ? thrown.message : `failed: ${messageOf(thrown)}`}`)
+  } finally {
+    clearTimeout(alive)
   }
 }
 
@@ -409,21 +387,18 @@ function lackOf({ currency, models }: Unpriced): string {
 }
 
 /** Settings that are allowed but probably not intended. */
-function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: HostedAgent): Finding[] {
+function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: HostedAgent): string[] {
   const backends = namesIn(shares)
   const { name, budget, backends: options } = definition
-  const findings: Finding[] = [...untranslated(definition, passagesOf(assets))].map(([language, paths]) => {
+  const odd = [...untranslated(definition, passagesOf(assets))].map(([language, paths]) => {
     const more = paths.length - UNTRANSLATED_SHOWN_MAX
     const shown = paths.slice(0, UNTRANSLATED_SHOWN_MAX).join(', ')
-    return { ok: null, what: `${name} has no text in ${language} for ${shown}${more > 0 ? ` and ${more} more` : ''}` }
+    return `${name} has no text in ${language} for ${shown}${more > 0 ? ` and ${more} more` : ''}`
   })
   const settings = backendSettings(config)
   if (budget?.maxCost !== undefined)
     for (const unpriced of unpricedOf(settings, definition, backends))
-      findings.push({
-        ok: null,
-        what: `budget.maxCost of ${name} has no effect with ${unpriced.backend}: ${lackOf(unpriced)}`,
-      })
+      odd.push(`budget.maxCost of ${name} has no effect with ${unpriced.backend}: ${lackOf(unpriced)}`)
   for (const { names } of shares) {
     const listening = names.filter((backend) => detectsTurns(backend, settings, options))
     const explicit = listening.filter(
@@ -431,25 +406,18 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
         (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined,
     )
     if (names.length === 1 || listening.length === names.length || explicit.length === 0) continue
-    findings.push({
-      ok: null,
-      what: `${name}: ${explicit.join(', ')} detects turns by itself in a list in which the gateway does; leave out turns`,
-    })
+    const alone = `${explicit.join(', ')} detects turns by itself`
+    odd.push(`${name}: ${alone} in a list in which the gateway does; leave out turns`)
   }
-  for (const backend of backends)
-    for (const lack of lacksOf(backend, settings, options)) findings.push({ ok: null, what: `${name}: ${lack}` })
+  for (const backend of backends) odd.push(...lacksOf(backend, settings, options).map((lack) => `${name}: ${lack}`))
   const spoken = definition.voice['cascade']
   for (const { service, voice } of stageEntries('tts', options.cascade ?? {}) ?? [])
-    if (voice !== undefined && typeof spoken === 'object')
-      findings.push({
-        ok: null,
-        what: `${name}: voice.cascade has no effect with ${service}, whose own voice ${voice} goes before it; leave that out`,
-      })
-  for (const backend of Object.keys(options)) {
-    if (backends.includes(backend)) continue
-    findings.push({ ok: null, what: `${name} has options for ${backend}, which it does not use` })
-  }
-  return findings
+    if (voice !== undefined && typeof spoken === 'object') {
+      const own = `whose own voice ${voice} goes before it; leave that out`
+      odd.push(`${name}: voice.cascade has no effect with ${service}, ${own}`)
+    }
+  const unused = Object.keys(options).filter((backend) => !backends.includes(backend))
+  return [...odd, ...unused.map((backend) => `${name} has options for ${backend}, which it does not use`)]
 }
 
 // --- the carrier's API --------------------------------------------------------------------------------------
@@ -467,13 +435,10 @@ export async function carrierFindings(
   definitions: readonly Pick<AgentDefinition, 'name' | 'escalation'>[] | null = null,
 ): Promise<Finding[]> {
   const api = carrierApi(config)
-  if (api === null)
-    return [
-      {
-        ok: true,
-        what: "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
-      },
-    ]
+  if (api === null) {
+    const without = "the gateway cannot hang up calls or add a human through the carrier's API"
+    return [good(`SAUTIKIT_API_KEY is not set: ${without}`)]
+  }
   const numbers = await asked(
     'numbers and their routing cannot be shown or changed',
     async () => {
@@ -546,7 +511,7 @@ async function asked(
   mayLack: readonly number[] = [403, 404, 405],
 ): Promise<Finding> {
   try {
-    return { ok: true, what: `SAUTIKIT_API_KEY ${await ask()}` }
+    return good(`SAUTIKIT_API_KEY ${await ask()}`)
   } catch (thrown) {
     // A scope or a request that is not needed may be missing; a key that is not known, or no API at all, is wrong.
     const denied = thrown instanceof CarrierApiError && mayLack.includes(thrown.status)

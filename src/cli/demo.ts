@@ -1,10 +1,9 @@
 import type { CallTimelineView } from '../call/documents/call-view.js'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text as bodyOf } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Webhook } from 'standardwebhooks'
 import type { Environment } from '../agents/template.js'
@@ -18,12 +17,15 @@ import { startGateway } from '../gateway/gateway.js'
 import type { Gateway } from '../gateway/gateway.js'
 import { dbfsOfEnergy, energyOf } from '../media/pcm.js'
 import { channelOf, parseWav } from '../media/wav.js'
-import { CALL_DEFAULTS, placeCalls, type CallArguments } from '../simulator/call-command.js'
+import { placeCalls, type CallOptions } from '../simulator/call-command.js'
 import type { CallReport } from '../simulator/call-report.js'
-import { startAnalystDouble } from '../simulator/vendors/analyst-double.js'
+import { CALL_DEFAULTS } from '../simulator/choices.js'
+import { GatewayView } from '../simulator/gateway-view.js'
+import { HttpDouble } from '../simulator/http-double.js'
+import { AnalystDouble } from '../simulator/vendors/analyst-double.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
-import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-voice-double.js'
+import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
@@ -62,11 +64,6 @@ export function demo(options: DemoOptions, terminal: Terminal): Promise<number> 
   return orderDemo(options, terminal)
 }
 
-/** Prints for people: on standard output, unless the JSON goes there. */
-function screenOf({ json }: DemoOptions, { out, err }: Terminal): (text: string) => unknown {
-  return json === '-' ? err : out
-}
-
 /** What a demo runs on. */
 interface Stage {
   readonly gateway: Gateway
@@ -75,79 +72,127 @@ interface Stage {
   readonly folder: string
   /** Since the start, as text: `3.2 s`. */
   readonly elapsed: () => string
+  /** Prints for people: on standard output, unless the JSON goes there. */
+  readonly print: (text: string) => unknown
+}
+
+/** What a demo has shown. */
+interface Shown {
+  readonly ok: boolean
+  /** The result as JSON. */
+  readonly result: object
+  /** What is said about it at the end; empty: it was said already. */
+  readonly verdict: string
+}
+
+interface Setting {
+  /** Settings of the gateway. */
+  readonly env?: Environment
+  /** The lines that take the place of `backend:` in the shipped order line's file. Absent: the shipped agents as they are. */
+  readonly backend?: string
+  /** A line that is added to that agent's `voice:`. */
+  readonly voice?: string
+  /** Of other agents than the shipped ones. */
+  readonly agentsDir?: string
+  /** Writes what the gateway reads at its start. @returns more settings */
+  readonly prepare?: (folder: string) => Promise<Environment>
+  /** Closed at the end. */
+  readonly services?: readonly { close(): Promise<unknown> }[]
 }
 
 /**
  * Runs a demo on a gateway of its own, with the demo's orders API, and frees everything at the end.
- * @param env  settings of the gateway
- * @param backend  the lines that take the place of `backend:` in the shipped order line's file; null uses the shipped
- *   agents as they are
- * @param agentsDir  of other agents than the shipped ones
+ * @returns the exit code: 0 when it has shown what it should
  */
 async function onStage(
-  env: Environment,
-  backend: string | null,
+  { json }: DemoOptions,
   terminal: Terminal,
-  run: (stage: Stage) => Promise<number>,
-  agentsDir: string | null = null,
+  { backend, voice, agentsDir, prepare, services = [], ...setting }: Setting,
+  run: (stage: Stage) => Promise<Shown>,
 ): Promise<number> {
   const startedMs = performance.now()
+  const print = json === '-' ? terminal.err : terminal.out
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
+  const open: { close(): Promise<unknown> }[] = [
+    ...services,
+    { close: () => rm(folder, { recursive: true, force: true }) },
+  ]
   try {
-    if (backend !== null) await writeOrderAgent(folder, backend)
+    const env = { ...setting.env, ...(await prepare?.(folder)) }
+    const agents = backend === undefined ? agentsDir : await orderAgent(folder, backend, voice)
     const shop = await startDemoShop()
-    try {
-      const gateway = await startGateway({
-        config: {
-          ...loadConfig(env, null),
-          port: 0,
-          opsPort: 0,
-          host: '127.0.0.1',
-          tlsCert: null,
-          tlsKey: null,
-          shopApiUrl: shop.url,
-          dataDir: folder,
-          agentsWatch: false,
-          ...(backend === null ? {} : { agentsDir: folder }),
-          ...(agentsDir === null ? {} : { agentsDir }),
-        },
-        env: { ...env, SHOP_API_URL: shop.url },
-        // Not on standard output: the JSON may go there.
-        log: createLog({ level: 'error', destination: { write: (line) => terminal.err(line) } }),
-      })
-      try {
-        return await run({
-          gateway,
-          shop,
-          folder,
-          elapsed: () => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`,
-        })
-      } finally {
-        await gateway.stop(2000)
-      }
-    } finally {
-      await shop.close()
-    }
+    open.push(shop)
+    const gateway = await startGateway({
+      config: {
+        ...loadConfig(env, null),
+        port: 0,
+        opsPort: 0,
+        host: '127.0.0.1',
+        tlsCert: null,
+        tlsKey: null,
+        shopApiUrl: shop.url,
+        dataDir: folder,
+        agentsWatch: false,
+        ...(agents === undefined ? {} : { agentsDir: agents }),
+      },
+      env: { ...env, SHOP_API_URL: shop.url },
+      // Not on standard output: the JSON may go there.
+      log: createLog({ level: 'error', destination: { write: (line) => terminal.err(line) } }),
+    })
+    open.push({ close: () => gateway.stop(2000) })
+    const elapsed = (): string => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`
+    const { ok, result, verdict } = await run({ gateway, shop, folder, elapsed, print })
+    if (json === '-') terminal.out(jsonText(result))
+    else if (json !== null) await writeFile(json, jsonText(result))
+    print(verdict)
+    return ok ? 0 : 1
   } finally {
-    await rm(folder, { recursive: true, force: true })
+    // The gateway first: it uses the others, which are closed even where one before them cannot be.
+    await open.reduceRight<Promise<unknown>>((before, one) => before.finally(() => one.close()), Promise.resolve())
   }
 }
 
-/** @param voice  a line that is added to the agent's `voice:` */
-async function writeOrderAgent(folder: string, backend: string, voice: string | null = null): Promise<void> {
+/** @returns the folder of the shipped order line's agent, changed so */
+async function orderAgent(folder: string, backend: string, voice?: string): Promise<string> {
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const changed = yaml
     .replace(/^backend: .*$/m, backend)
-    .replace(/^voice:$/m, voice === null ? 'voice:' : `voice:\n  ${voice}`)
+    .replace(/^voice:$/m, voice === undefined ? 'voice:' : `voice:\n  ${voice}`)
   if (changed === yaml)
     throw new GatewayError('AGENT_INVALID', 'agents/order-status.yaml has no line `backend: …` to change')
-  await writeFile(join(folder, 'order-status.yaml'), changed)
+  const agents = join(folder, 'agents')
+  await mkdir(agents)
+  await writeFile(join(agents, 'order-status.yaml'), changed)
+  return agents
+}
+
+/** Looks again and again until it has happened, and then does what is to be done. @returns what ends that */
+function once(happened: () => boolean, then: () => void): () => void {
+  const watch = setInterval(() => {
+    if (!happened()) return
+    clearInterval(watch)
+    then()
+  }, FRAME_MS)
+  return () => clearInterval(watch)
+}
+
+/** The language model of a cascade, and what else it needs, that answers as the order line's agent does. */
+async function orderModels() {
+  const agentsDir = join(packageRoot(), 'agents')
+  const models = await AgentModels.load({ agentsDir, names: ['order-status'], env: {}, thinkMs: 0 })
+  return { models, services: await CascadeDouble.start({ key: KEY, models: models.cascade() }) }
+}
+
+/** Somebody calls a line, alone, and what is said is printed. */
+function callsAlone(stage: Stage, line: string, call: Partial<CallOptions>, terminal: Terminal): Promise<CallReport> {
+  stage.print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the ${line} line.\n\n`)
+  return placeCall(stage, call, conversation(stage.print, terminal))
 }
 
 /** Places one spoken call. */
 async function placeCall(
   { gateway, shop }: Stage,
-  call: Partial<CallArguments>,
+  call: Partial<CallOptions>,
   write: (text: string) => unknown,
 ): Promise<CallReport> {
   const [report] = await placeCalls(
@@ -156,17 +201,13 @@ async function placeCall(
       url: `http://127.0.0.1:${gateway.publicPort}`,
       opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
       shopUrl: shop.url,
+      json: null,
       ...call,
     },
-    { out: write, err: write, env: {} },
+    { out: write, err: write, env: {}, signal: null },
   )
   if (report === undefined) throw new GatewayError('CALL_FAULT', 'the call has no report')
   return report
-}
-
-async function writeJson({ json }: DemoOptions, { out }: Terminal, value: unknown): Promise<void> {
-  if (json === '-') out(jsonText(value))
-  else if (json !== null) await writeFile(json, jsonText(value))
 }
 
 // --- three callers of the order line ------------------------------------------------------------------------
@@ -174,7 +215,7 @@ async function writeJson({ json }: DemoOptions, { out }: Terminal, value: unknow
 /** One caller of the demo. */
 interface DemoCaller {
   readonly name: string
-  readonly call: Partial<CallArguments>
+  readonly call: Partial<CallOptions>
 }
 
 // The demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
@@ -191,21 +232,16 @@ const CALLERS: readonly DemoCaller[] = [
 ]
 
 function orderDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  return onStage({}, null, terminal, async (stage) => {
-    const reached = await threeCalls(stage, true, options, terminal)
-    return reached === CALLERS.length ? 0 : 1
+  return onStage(options, terminal, {}, async (stage) => {
+    const { reached, calls } = await threeCalls(stage, true, options, terminal)
+    return { ok: reached === CALLERS.length, result: { calls }, verdict: '' }
   })
 }
 
-/**
- * @param atOnce  false: one after the other, where this process recognises and speaks for the services too
- * @returns how many of the callers heard the right answer
- */
-async function threeCalls(stage: Stage, atOnce: boolean, options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
-  print(
-    `The gateway takes calls after ${stage.elapsed()}. Three people call the order line${atOnce ? ' at once' : ''}.\n`,
-  )
+/** @param atOnce  false: one after the other, where this process recognises and speaks for the services too */
+async function threeCalls(stage: Stage, atOnce: boolean, options: DemoOptions, terminal: Terminal) {
+  const { print, elapsed, gateway } = stage
+  print(`The gateway takes calls after ${elapsed()}. Three people call the order line${atOnce ? ' at once' : ''}.\n`)
   const conversations = new Conversations(
     CALLERS.map(({ name }) => name),
     print,
@@ -224,13 +260,10 @@ async function threeCalls(stage: Stage, atOnce: boolean, options: DemoOptions, t
   const calls: Awaited<ReturnType<typeof place>>[] = []
   if (atOnce) calls.push(...(await Promise.all(CALLERS.map(place))))
   else for (const [index, caller] of CALLERS.entries()) calls.push(await place(caller, index))
-  await writeJson(options, terminal, { calls })
-  if (options.timeline === true) await drawTimelines(calls, stage.gateway.opsPort, print, terminal)
+  if (options.timeline === true) await drawTimelines(calls, gateway.opsPort, print, terminal)
   const reached = calls.filter((call) => 'goal' in call && call.goal.reached).length
-  print(
-    `\n${reached} of ${calls.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`,
-  )
-  return reached
+  print(`\n${reached} of ${calls.length} callers heard the right status of the right order (${elapsed()} in all).\n`)
+  return { reached, calls }
 }
 
 // --- a cascade whose voice breaks off in mid-sentence --------------------------------------------------------
@@ -245,12 +278,9 @@ const BREAKS_AFTER_MS = 900
  * @returns 0 when all callers heard the right answer, and the voice did break
  */
 async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
   const speaker = await embeddedSpeaker()
-  const agentsDir = join(packageRoot(), 'agents')
-  const models = await AgentModels.load({ agentsDir, names: ['order-status'], env: {}, thinkMs: 0 })
-  const [services, voice, spare] = await Promise.all([
-    CascadeDouble.start({ key: KEY, models: models.cascade() }),
+  const [{ models, services }, voice, spare] = await Promise.all([
+    orderModels(),
     // The caller hears the sentence when it breaks off.
     SonioxDouble.start({ key: KEY, speaker, paceMs: PACE_MS }),
     DeepgramVoiceDouble.start({ key: KEY, speaker }),
@@ -263,31 +293,24 @@ async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<nu
     // Nothing is spoken ahead, so that it is an answer that breaks off.
     KEEP_CALLS: 'false',
   }
-  const agent =
+  const backend =
     'backend: cascade\nbackends: { cascade: { stt: { service: whisper, timeoutMs: 20000 }, tts: [soniox, deepgram] } }'
-  try {
-    return await onStage(env, agent, terminal, async (stage) => {
-      const watch = setInterval(() => {
-        if (voice.spoken.every((text) => text === '')) return
-        clearInterval(watch)
-        voice.faults.breaksAfterSoundMs = BREAKS_AFTER_MS
-      }, FRAME_MS)
-      try {
-        const reached = await threeCalls(stage, false, options, terminal)
-        const broke = spare.spoken.length > 0
-        print(
-          broke
-            ? `A voice broke off in mid-sentence; the other one went on with: ${spare.spoken[0] ?? ''}\n`
-            : 'No voice broke off, so nothing was shown.\n',
-        )
-        return reached === CALLERS.length && broke ? 0 : 1
-      } finally {
-        clearInterval(watch)
-      }
-    })
-  } finally {
-    await Promise.all([services.close(), voice.close(), spare.close(), models.close()])
-  }
+  return onStage(options, terminal, { env, backend, services: [services, voice, spare, models] }, async (stage) => {
+    const unwatch = once(
+      () => voice.spoken.some((text) => text !== ''),
+      () => (voice.faults.breaksAfterSoundMs = BREAKS_AFTER_MS),
+    )
+    try {
+      const { reached, calls } = await threeCalls(stage, false, options, terminal)
+      const broke = spare.spoken.length > 0
+      const verdict = broke
+        ? `A voice broke off in mid-sentence; the other one went on with: ${spare.spoken[0] ?? ''}\n`
+        : 'No voice broke off, so nothing was shown.\n'
+      return { ok: reached === CALLERS.length && broke, result: { calls }, verdict }
+    } finally {
+      unwatch()
+    }
+  })
 }
 
 /** Asked of the ops port, as `mkondo calls timeline` does. */
@@ -329,8 +352,6 @@ const SOUND_SHARE_MIN = 0.4
  */
 async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const { record } = options
-  const print = screenOf(options, terminal)
-  const write = conversation(print, terminal)
   const speaker = await embeddedSpeaker()
   const [primary, standby] = await Promise.all([
     OpenAiDouble.start({
@@ -368,53 +389,46 @@ async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<n
     GEMINI_BASE_URL: standby.baseUrl,
     GEMINI_MODEL: 'double',
   }
-  try {
-    return await onStage(env, 'backend: [openai, gemini]', terminal, async (stage) => {
-      const { gateway, folder } = stage
-      const watch = setInterval(() => {
-        // The third answer is the status.
-        if (primary.script.answers < 3) return
-        clearInterval(watch)
-        setTimeout(() => {
-          write('fault    the first model is killed in mid-sentence\n')
-          primary.breakOff()
-        }, KILL_AFTER_MS)
-      }, FRAME_MS)
-      try {
-        const recording = record ?? join(folder, 'call.wav')
-        const call = await placeCall(
-          stage,
-          { agent: 'order-status', order: '4127', from: '+254700000009', record: recording },
-          write,
-        )
-        const kept = gateway.calls.record(call.callSid)
-        const failover = kept?.timeline.find((mark) => mark.name === 'backend-failover')
-        print(`\ntakeover: ${failover?.detail ?? 'none'}\n`)
-        const openedAtMs = kept?.timeline.find((mark) => mark.name === 'stream-opened')?.atMs ?? 0
-        const failedOverMs = (failover?.atMs ?? Infinity) - openedAtMs
-        const heard = heardBy(await readFile(recording))
-        const gapMs = longestGapMs(heard, failedOverMs)
-        const answered = wasAnswered(call.transcript, failedOverMs, heard)
-        const listener = call.goal.reached
-          ? 'and the listener understood it'
-          : `and the listener misheard it: ${call.goal.why}`
-        print(
-          `after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}\n`,
-        )
-        print(
-          `longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)\n`,
-        )
-        print(`look-ups run: ${kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0}\n`)
-        if (record !== undefined) print(`recording: ${record}\n`)
-        await writeJson(options, terminal, { calls: [call] })
-        return answered ? 0 : 1
-      } finally {
-        clearInterval(watch)
-      }
-    })
-  } finally {
-    await Promise.all([primary.close(), standby.close()])
-  }
+  const setting = { env, backend: 'backend: [openai, gemini]', services: [primary, standby] }
+  return onStage(options, terminal, setting, async (stage) => {
+    const { gateway, folder, print } = stage
+    const write = conversation(print, terminal)
+    const kill = (): void => {
+      write('fault    the first model is killed in mid-sentence\n')
+      primary.breakOff()
+    }
+    // The third answer is the status.
+    const unwatch = once(
+      () => primary.script.answers >= 3,
+      () => setTimeout(kill, KILL_AFTER_MS),
+    )
+    try {
+      const recording = record ?? join(folder, 'call.wav')
+      const caller = { agent: 'order-status', order: '4127', from: '+254700000009', record: recording }
+      const call = await placeCall(stage, caller, write)
+      const kept = gateway.calls.record(call.callSid)
+      const failover = kept?.timeline.find((mark) => mark.name === 'backend-failover')
+      print(`\ntakeover: ${failover?.detail ?? 'none'}\n`)
+      const openedAtMs = kept?.timeline.find((mark) => mark.name === 'stream-opened')?.atMs ?? 0
+      const failedOverMs = (failover?.atMs ?? Infinity) - openedAtMs
+      const heard = heardBy(await readFile(recording))
+      const gapMs = longestGapMs(heard, failedOverMs)
+      const answered = wasAnswered(call.transcript, failedOverMs, heard)
+      const listener = call.goal.reached
+        ? 'and the listener understood it'
+        : `and the listener misheard it: ${call.goal.why}`
+      const lookUps = kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0
+      const verdict = [
+        `after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}`,
+        `longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)`,
+        `look-ups run: ${lookUps}`,
+        ...(record === undefined ? [] : [`recording: ${record}`]),
+      ]
+      return { ok: answered, result: { calls: [call] }, verdict: `${verdict.join('\n')}\n` }
+    } finally {
+      unwatch()
+    }
+  })
 }
 
 /** What the caller heard, in the recording of a call. */
@@ -474,25 +488,19 @@ function longestGapMs(heard: HeardSound, faultAtMs: number): number {
  * @returns 0 when all of that happened
  */
 function supportDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
-  return onStage({}, null, terminal, async (stage) => {
-    print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the support line.\n\n`)
-    const call = await placeCall(
-      stage,
-      { agent: 'support', record: options.record ?? null },
-      conversation(print, terminal),
-    )
-    const packet = await handoff(stage.gateway.opsPort, call.callSid)
+  return onStage(options, terminal, {}, async (stage) => {
+    const { print, elapsed, gateway } = stage
+    const call = await callsAlone(stage, 'support', { agent: 'support', record: options.record }, terminal)
+    const packet = await new GatewayView(`http://127.0.0.1:${gateway.opsPort}`, null).handoff(call.callSid)
     if (packet !== null) print(contextText(packet))
-    await writeJson(options, terminal, { calls: [call], handoff: packet })
-    const missing = missingOf(call, packet)
-    print(
-      missing.length === 0
-        ? `\nThe caller was helped as far as it went, and the human knew the rest (${stage.elapsed()} in all).\n`
-        : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`,
-    )
-    return missing.length === 0 ? 0 : 1
+    const helped = 'The caller was helped as far as it went, and the human knew the rest'
+    return { result: { calls: [call], handoff: packet }, ...verdictOf(missingOf(call, packet), helped, elapsed) }
   })
+}
+
+function verdictOf(missing: readonly string[], done: string, elapsed: () => string): Pick<Shown, 'ok' | 'verdict'> {
+  const ok = missing.length === 0
+  return { ok, verdict: `\n${ok ? `${done} ` : `Missing: ${missing.join('; ')} `}(${elapsed()} in all).\n` }
 }
 
 /** What the caller of `--pay` says. */
@@ -510,40 +518,23 @@ const PIN_MS = 8000
  * @returns 0 when the caller heard that it is paid, after one prompt, and only then
  */
 async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
   const pay = await startDemoPay(PIN_MS)
   const agentsDir = join(packageRoot(), 'examples/pay-api/agents')
-  try {
-    return await onStage(
-      { PAY_API_URL: pay.url },
-      null,
-      terminal,
-      async (stage) => {
-        print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the payment line.\n\n`)
-        const script = join(stage.folder, 'pays.yaml')
-        await writeFile(script, PAYS)
-        const { record = null } = options
-        const call = await placeCall(
-          stage,
-          { agent: 'pay', agentFile: join(agentsDir, 'pay.yaml'), script, from: '+254700000001', record },
-          conversation(print, terminal),
-        )
-        const [wait] = stage.gateway.calls.record(call.callSid)?.waits ?? []
-        await writeJson(options, terminal, { calls: [call], waits: wait === undefined ? [] : [wait] })
-        const said = call.transcript.find(({ text }) => text.includes('has been received'))
-        const paid = wait?.status === 'succeeded' && wait.told && said !== undefined && pay.prompts.length === 1
-        print(
-          paid
-            ? `\nOne prompt, the PIN after ${PIN_MS / 1000} s, and the caller heard that it is paid (${stage.elapsed()} in all).\n`
-            : `\nNOT paid as it should be: ${pay.prompts.length} prompts, outcome ${wait?.status ?? 'none'} (${stage.elapsed()} in all).\n`,
-        )
-        return paid ? 0 : 1
-      },
-      agentsDir,
-    )
-  } finally {
-    await pay.close()
-  }
+  return onStage(options, terminal, { env: { PAY_API_URL: pay.url }, agentsDir, services: [pay] }, async (stage) => {
+    const { elapsed, folder, gateway } = stage
+    const script = join(folder, 'pays.yaml')
+    await writeFile(script, PAYS)
+    const caller = { agent: 'pay', agentFile: join(agentsDir, 'pay.yaml'), script, from: '+254700000001' }
+    const call = await callsAlone(stage, 'payment', { ...caller, record: options.record }, terminal)
+    const [wait] = gateway.calls.record(call.callSid)?.waits ?? []
+    const said = call.transcript.find(({ text }) => text.includes('has been received'))
+    const ok = wait?.status === 'succeeded' && wait.told && said !== undefined && pay.prompts.length === 1
+    const verdict = ok
+      ? `One prompt, the PIN after ${PIN_MS / 1000} s, and the caller heard that it is paid`
+      : `NOT paid as it should be: ${pay.prompts.length} prompts, outcome ${wait?.status ?? 'none'}`
+    const result = { calls: [call], waits: wait === undefined ? [] : [wait] }
+    return { ok, result, verdict: `\n${verdict} (${elapsed()} in all).\n` }
+  })
 }
 
 // --- a caller who speaks Swahili and English ------------------------------------------------------------------
@@ -594,16 +585,13 @@ const DAY_MS = 86_400_000
  * @returns 0 when each answer was in the caller's language and in the voice for it, as one says it, and the tools ran as asked
  */
 async function languagesDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
   const languages = new Map(
     MIXED_TURNS.flatMap(({ language, says, english = [] }) =>
       says.split(' ').map((word) => [word, english.includes(word) ? 'en' : language] as const),
     ),
   )
-  const names = ['order-status']
-  const models = await AgentModels.load({ agentsDir: join(packageRoot(), 'agents'), names, env: {}, thinkMs: 0 })
-  const [services, soniox, agentsDir] = await Promise.all([
-    CascadeDouble.start({ key: KEY, models: models.cascade() }),
+  const [{ models, services }, soniox] = await Promise.all([
+    orderModels(),
     SonioxDouble.start({
       key: KEY,
       speaker: await embeddedSpeaker(),
@@ -614,7 +602,6 @@ async function languagesDemo(options: DemoOptions, terminal: Terminal): Promise<
       ),
       languageOf: (word) => languages.get(word) ?? 'en',
     }),
-    mkdtemp(join(tmpdir(), 'mkondo-demo-languages-')),
   ])
   const env = {
     ...{ LLM_URL: services.baseUrl, LLM_API_KEY: KEY, LLM_MODEL: 'double' },
@@ -624,48 +611,34 @@ async function languagesDemo(options: DemoOptions, terminal: Terminal): Promise<
     // The date that was asked for looks like a number of a phone. The caller's own is made up.
     RECORDS_NUMBERS: 'full',
   }
-  try {
-    const backend = 'backend: cascade\nbackends: { cascade: { stt: soniox, tts: soniox } }'
-    await writeOrderAgent(agentsDir, backend, `cascade: ${JSON.stringify(VOICES)}`)
-    const run = async (stage: Stage): Promise<number> => {
-      print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the order line.\n\n`)
-      const script = join(stage.folder, 'mixed.yaml')
-      const steps = MIXED_TURNS.map(({ says }) => ({ say: says }))
-      await writeFile(script, JSON.stringify({ version: 1, patienceMs: 30_000, steps }))
-      const days = [tomorrow()]
-      const { record = null } = options
-      const call = await placeCall(
-        stage,
-        { agent: 'order-status', script, from: '+254700000001', record },
-        conversation(print, terminal),
-      )
-      days.push(tomorrow())
-      const spoken = soniox.voices
-        .flatMap(({ utterances }) => utterances)
-        .map(({ config, speech: { text } }) => ({
-          language: textOf(config['language']),
-          voice: textOf(config['voice']),
-          text,
-        }))
-        // Opened ahead, and not used.
-        .filter(({ text }) => text !== '')
-      print('\nWhat the voice was given, with its language and name:\n')
-      for (const { language, voice, text } of spoken) print(`  ${language}  ${voice.padEnd(6)}  ${text}\n`)
-      const { transcript = [], toolCalls = [] } = stage.gateway.calls.record(call.callSid) ?? {}
-      const missing = notAsSpoken({ transcript, toolCalls }, spoken, days)
-      await writeJson(options, terminal, { calls: [call], transcript, spoken, missing })
-      print(
-        missing.length === 0
-          ? `\nEach answer was in the caller's language, in words as people say them (${stage.elapsed()} in all).\n`
-          : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`,
-      )
-      return missing.length === 0 ? 0 : 1
-    }
-    return await onStage(env, null, terminal, run, agentsDir)
-  } finally {
-    await rm(agentsDir, { recursive: true, force: true })
-    await Promise.all([services.close(), soniox.close(), models.close()])
-  }
+  const backend = 'backend: cascade\nbackends: { cascade: { stt: soniox, tts: soniox } }'
+  const voice = `cascade: ${JSON.stringify(VOICES)}`
+  const setting = { env, backend, voice, services: [services, soniox, models] }
+  return onStage(options, terminal, setting, async (stage) => {
+    const { print, elapsed } = stage
+    const script = join(stage.folder, 'mixed.yaml')
+    const steps = MIXED_TURNS.map(({ says }) => ({ say: says }))
+    await writeFile(script, JSON.stringify({ version: 1, patienceMs: 30_000, steps }))
+    const days = [tomorrow()]
+    const caller = { agent: 'order-status', script, from: '+254700000001', record: options.record }
+    const call = await callsAlone(stage, 'order', caller, terminal)
+    days.push(tomorrow())
+    const spoken = soniox.voices
+      .flatMap(({ utterances }) => utterances)
+      .map(({ config, speech: { text } }) => ({
+        language: textOf(config['language']),
+        voice: textOf(config['voice']),
+        text,
+      }))
+      // Opened ahead, and not used.
+      .filter(({ text }) => text !== '')
+    print('\nWhat the voice was given, with its language and name:\n')
+    for (const { language, voice, text } of spoken) print(`  ${language}  ${voice.padEnd(6)}  ${text}\n`)
+    const { transcript = [], toolCalls = [] } = stage.gateway.calls.record(call.callSid) ?? {}
+    const missing = notAsSpoken({ transcript, toolCalls }, spoken, days)
+    const done = "Each answer was in the caller's language, in words as people say them"
+    return { result: { calls: [call], transcript, spoken, missing }, ...verdictOf(missing, done, elapsed) }
+  })
 }
 
 /** As the double counts days: in UTC. */
@@ -710,11 +683,6 @@ export function notAsSpoken(
   if (moved?.['orderNumber'] !== '4127' || moved['time'] !== '10:00' || !days.includes(textOf(moved['date'])))
     missing.push('order 4127 asked for tomorrow at 10:00')
   return missing
-}
-
-async function handoff(opsPort: number, callSid: string): Promise<EscalationPacket | null> {
-  const response = await fetch(`http://127.0.0.1:${opsPort}/api/calls/${callSid}/handoff`)
-  return response.ok ? ((await response.json()) as EscalationPacket) : null
 }
 
 /** The expected events of the demo that did not happen. */
@@ -782,38 +750,33 @@ analysis:
  * @returns 0 when each message came, was ours, and the last one has the analysis
  */
 async function afterDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
-  const analyst = await startAnalystDouble()
+  const analyst = await AnalystDouble.start()
   const secret = `whsec_${randomBytes(32).toString('base64')}`
-  const receiver = await startReceiver(secret, (type) => print(`message  ${type}: the signature is ours\n`))
-  const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-messages-'))
-  try {
+  const print = options.json === '-' ? terminal.err : terminal.out
+  const receiver = await Receiver.start(secret, (type) => print(`message  ${type}: the signature is ours\n`))
+  const prepare = async (folder: string): Promise<Environment> => {
     const file = join(folder, 'messages.yaml')
-    await writeFile(file, `receivers: [{ name: demo, url: '${receiver.url}', secrets: [DEMO_WEBHOOK_SECRET] }]\n`)
-    const env = { MESSAGES_FILE: file, DEMO_WEBHOOK_SECRET: secret, LLM_URL: analyst.url, LLM_MODEL: 'analyst' }
-    return await onStage(env, ANALYSED_AGENT, terminal, async (stage) => {
-      const write = conversation(print, terminal)
-      const call = await placeCall(stage, { agent: 'order-status', order: '4127', from: '+254700000009' }, write)
-      const analysed = (): AnalysedEvent | undefined => receiver.events.find(({ type }) => type === 'call.analysed')
-      const untilMs = performance.now() + MESSAGES_WAIT_MS
-      while (analysed() === undefined && performance.now() < untilMs) await sleep(FRAME_MS)
-      const analysis = analysed()?.data.analysis ?? null
-      for (const [name, { value, quote }] of Object.entries(analysis?.fields ?? {}))
-        print(`analysis ${name}: ${String(value)}${quote === null ? '' : ` ("${quote}")`}\n`)
-      print(`analysis summary: ${analysis?.summary ?? 'none'}\n`)
-      const came = receiver.events.filter(({ subject }) => subject === call.callSid).map(({ type }) => type)
-      const isWhole = MESSAGES_WANTED.every((type) => came.includes(type)) && receiver.refused === 0
-      const isFilled = analysis?.fields['intent']?.value === 'order' && analysis.summary !== null
-      print(
-        `${isWhole && isFilled ? 'each message came, and says what the call was about' : 'NOT each message came whole'}\n`,
-      )
-      await writeJson(options, terminal, { calls: [call], messages: receiver.events })
-      return isWhole && isFilled ? 0 : 1
-    })
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-    await Promise.all([analyst.close(), receiver.close()])
+    const url = `${receiver.baseUrl}/hook`
+    await writeFile(file, `receivers: [{ name: demo, url: '${url}', secrets: [DEMO_WEBHOOK_SECRET] }]\n`)
+    return { MESSAGES_FILE: file, DEMO_WEBHOOK_SECRET: secret, LLM_URL: analyst.baseUrl, LLM_MODEL: 'analyst' }
   }
+  const setting = { prepare, backend: ANALYSED_AGENT, services: [analyst, receiver] }
+  return onStage(options, terminal, setting, async (stage) => {
+    const caller = { agent: 'order-status', order: '4127', from: '+254700000009' }
+    const call = await placeCall(stage, caller, conversation(print, terminal))
+    const analysed = (): AnalysedEvent | undefined => receiver.events.find(({ type }) => type === 'call.analysed')
+    const untilMs = performance.now() + MESSAGES_WAIT_MS
+    while (analysed() === undefined && performance.now() < untilMs) await sleep(FRAME_MS)
+    const analysis = analysed()?.data.analysis ?? null
+    for (const [name, { value, quote }] of Object.entries(analysis?.fields ?? {}))
+      print(`analysis ${name}: ${String(value)}${quote === null ? '' : ` ("${quote}")`}\n`)
+    print(`analysis summary: ${analysis?.summary ?? 'none'}\n`)
+    const came = receiver.events.filter(({ subject }) => subject === call.callSid).map(({ type }) => type)
+    const isWhole = MESSAGES_WANTED.every((type) => came.includes(type)) && receiver.refused === 0
+    const ok = isWhole && analysis?.fields['intent']?.value === 'order' && analysis.summary !== null
+    const verdict = ok ? 'each message came, and says what the call was about\n' : 'NOT each message came whole\n'
+    return { ok, result: { calls: [call], messages: receiver.events }, verdict }
+  })
 }
 
 /** As far as the demo reads it. */
@@ -824,35 +787,30 @@ interface AnalysedEvent {
 }
 
 /** A receiver as docs/MESSAGES.md shows one: what it cannot verify is refused. */
-async function startReceiver(secret: string, onEvent: (type: string) => void) {
-  const webhook = new Webhook(secret)
-  const events: AnalysedEvent[] = []
-  const seen = new Set<string>()
-  const receiver = { url: '', events, refused: 0, close: () => Promise.resolve() }
-  const server = createServer((request, response) => {
-    let body = ''
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-    request.on('end', () => {
+class Receiver extends HttpDouble {
+  readonly events: AnalysedEvent[] = []
+  refused = 0
+
+  private constructor(secret: string, onEvent: (type: string) => void) {
+    const webhook = new Webhook(secret)
+    const seen = new Set<string>()
+    super({}, async (request, response) => {
       try {
-        const event = webhook.verify(body, request.headers as Record<string, string>) as AnalysedEvent
+        const event = webhook.verify(await bodyOf(request), request.headers as Record<string, string>) as AnalysedEvent
         response.end()
         const id = String(request.headers['webhook-id'])
         if (seen.has(id)) return
         seen.add(id)
-        events.push(event)
+        this.events.push(event)
         onEvent(event.type)
       } catch {
-        receiver.refused++
+        this.refused++
         response.writeHead(401).end()
       }
     })
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  receiver.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`
-  receiver.close = () =>
-    new Promise((resolve) => {
-      server.closeAllConnections()
-      server.close(() => resolve())
-    })
-  return receiver
+  }
+
+  static start(secret: string, onEvent: (type: string) => void): Promise<Receiver> {
+    return new Receiver(secret, onEvent).listen()
+  }
 }

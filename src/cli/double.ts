@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
@@ -5,8 +6,7 @@ import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.
 import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
-import { DeepgramDouble } from '../simulator/vendors/deepgram-double.js'
-import { DeepgramVoiceDouble } from '../simulator/vendors/deepgram-voice-double.js'
+import { DeepgramDouble, DeepgramVoiceDouble } from '../simulator/vendors/deepgram-double.js'
 import type { DoubleOptions, Refusal } from '../simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
@@ -44,13 +44,34 @@ interface Service {
 const EMPTY_FOREVER = Number.MAX_SAFE_INTEGER
 const NO_QUOTA = 'You exceeded your current quota, please check your plan and billing details.'
 const NO_QUOTA_ERROR = { type: 'insufficient_quota', code: 'insufficient_quota', message: NO_QUOTA }
+const NO_QUOTA_REFUSAL = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
+
+/** A service that hears and speaks, at one address. @param settings  the setting of its key, and of its address */
+function ofSession(
+  backend: string,
+  faults: readonly DoubleFault[],
+  settings: readonly [key: string, url: string],
+  start: (wanted: DoubleWanted) => Promise<Pick<StageDouble, 'baseUrl' | 'refuse' | 'close'>>,
+): Service {
+  const [keySetting, urlSetting] = settings
+  return {
+    faults,
+    start: async (wanted) => {
+      const double = await start(wanted)
+      if (wanted.faults.includes('never-ready')) double.refuse = 'never'
+      const env = { AUTO_BACKEND: backend, [keySetting]: wanted.key, [urlSetting]: double.baseUrl }
+      return { env, close: () => double.close() }
+    },
+  }
+}
+
+const SESSION_FAULTS = ['deaf', 'empty-answers', 'no-quota', 'never-ready'] as const
 
 async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> {
   const double = await OpenAiDouble.start(options)
   double.faults.deaf = faults.includes('deaf')
   if (faults.includes('empty-answers')) double.faults.emptyAnswers = EMPTY_FOREVER
-  if (faults.includes('no-quota')) double.refuse = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
-  if (faults.includes('never-ready')) double.refuse = 'never'
+  if (faults.includes('no-quota')) double.refuse = NO_QUOTA_REFUSAL
   return double
 }
 
@@ -136,61 +157,33 @@ function ofCascade(
 }
 
 const SERVICES: Readonly<Record<DoubleName, Service>> = {
-  openai: {
-    faults: ['deaf', 'empty-answers', 'no-quota', 'never-ready'],
-    start: async (wanted) => {
-      const double = await openAi(wanted)
-      return {
-        env: { AUTO_BACKEND: 'openai', OPENAI_API_KEY: wanted.key, OPENAI_BASE_URL: double.baseUrl },
-        close: () => double.close(),
-      }
-    },
-  },
-  'openai-live': {
-    faults: ['no-quota', 'never-ready', 'delegate-hangs'],
-    start: async ({ options, key, faults }) => {
+  openai: ofSession('openai', SESSION_FAULTS, ['OPENAI_API_KEY', 'OPENAI_BASE_URL'], openAi),
+  'openai-live': ofSession(
+    'openai-live',
+    ['no-quota', 'never-ready', 'delegate-hangs'],
+    ['OPENAI_API_KEY', 'OPENAI_LIVE_URL'],
+    async ({ options, faults }) => {
       const double = await OpenAiLiveDouble.start({ ...options, continuous: true })
       double.delegateHangs = faults.includes('delegate-hangs')
       if (faults.includes('no-quota')) double.refuseSession = NO_QUOTA_ERROR
-      if (faults.includes('never-ready')) double.refuse = 'never'
-      return {
-        env: { AUTO_BACKEND: 'openai-live', OPENAI_API_KEY: key, OPENAI_LIVE_URL: double.baseUrl },
-        close: () => double.close(),
-      }
+      return double
     },
-  },
-  gemini: {
-    faults: ['deaf', 'empty-answers', 'no-quota', 'never-ready'],
-    start: async ({ options, key, faults }) => {
-      const double = await GeminiDouble.start(options)
-      double.faults.deaf = faults.includes('deaf')
-      if (faults.includes('empty-answers')) double.faults.emptyTurns = EMPTY_FOREVER
-      if (faults.includes('no-quota')) double.closeAtOnce = { code: 1011, reason: NO_QUOTA }
-      if (faults.includes('never-ready')) double.refuse = 'never'
-      return {
-        env: { AUTO_BACKEND: 'gemini', GEMINI_API_KEY: key, GEMINI_BASE_URL: double.baseUrl },
-        close: () => double.close(),
-      }
-    },
-  },
-  realtime: {
-    faults: ['deaf', 'empty-answers', 'no-quota', 'never-ready'],
-    start: async (wanted) => {
-      const double = await openAi(wanted)
-      return {
-        env: { AUTO_BACKEND: 'self-hosted', REALTIME_API_KEY: wanted.key, REALTIME_URL: double.baseUrl },
-        close: () => double.close(),
-      }
-    },
-  },
+  ),
+  gemini: ofSession('gemini', SESSION_FAULTS, ['GEMINI_API_KEY', 'GEMINI_BASE_URL'], async ({ options, faults }) => {
+    const double = await GeminiDouble.start(options)
+    double.faults.deaf = faults.includes('deaf')
+    if (faults.includes('empty-answers')) double.faults.emptyTurns = EMPTY_FOREVER
+    if (faults.includes('no-quota')) double.closeAtOnce = { code: 1011, reason: NO_QUOTA }
+    return double
+  }),
+  realtime: ofSession('self-hosted', SESSION_FAULTS, ['REALTIME_API_KEY', 'REALTIME_URL'], openAi),
   cascade: {
     faults: ['no-quota', 'never-ready'],
     start: async ({ options, key, faults, thinkMs, models }) => {
       const double = await CascadeDouble.start({ ...options, models: models() })
       double.delayMs.llm = thinkMs
-      const refusal = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
       for (const stage of ['models', 'stt', 'llm', 'tts'] as const) {
-        if (faults.includes('no-quota')) double.refuse[stage] = refusal
+        if (faults.includes('no-quota')) double.refuse[stage] = NO_QUOTA_REFUSAL
         if (faults.includes('never-ready')) double.refuse[stage] = 'never'
       }
       const url = double.baseUrl
@@ -281,16 +274,9 @@ export async function runDouble(
     out(
       `A double of ${known.what}, answering as ${models.names.join(', ')}.\nFor the gateway:\n\n${variables.join('\n')}\n\n`,
     )
-    await stopped(signal)
+    if (!signal.aborted) await once(signal, 'abort')
     await running.close()
   } finally {
     await models.close()
   }
-}
-
-function stopped(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

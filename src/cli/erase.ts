@@ -9,9 +9,9 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { eraseCalls, findCalls } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import { UsageError } from './exit-codes.js'
-import { opsClientOf, refusalOf } from './ops-client.js'
-import type { OpsClient, OpsOptions } from './ops-client.js'
-import { json } from './terminal.js'
+import { opsClientOf } from './ops-client.js'
+import type { OpsOptions } from './ops-client.js'
+import { shown } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo erase`. */
@@ -44,8 +44,8 @@ export async function erase(options: EraseOptions, terminal: Terminal): Promise<
   const report =
     options.offline === true
       ? await eraseOffline(config.dataDir, target)
-      : await eraseOnline(opsClientOf(options, terminal, ERASE_PEER_MS), target)
-  terminal.out(options.json === true ? json(report) : reportText(report))
+      : await opsClientOf(options, terminal, ERASE_PEER_MS).ask<ErasureReport>('/api/erase', target)
+  shown(options, terminal, report, () => reportText(report))
   return report.complete && report.uncertain === 0 ? 0 : 1
 }
 
@@ -60,12 +60,6 @@ function targetOf(sid: string | undefined, number: string | undefined, masked: b
   if (!isCallSid(sid)) throw new UsageError('--sid is not valid; allowed: 1 to 64 of A-Z a-z 0-9 _ -')
   if (masked) throw new UsageError('--masked needs --number')
   return { sid }
-}
-
-async function eraseOnline(ops: OpsClient, target: Target): Promise<ErasureReport> {
-  const { status, body } = await ops.post('/api/erase', target)
-  if (status !== 200) throw refusalOf(body, status)
-  return body as unknown as ErasureReport
 }
 
 /** @throws GatewayError CONFIG_INVALID while a gateway uses the folder */

@@ -1,21 +1,16 @@
-import { writeFile } from 'node:fs/promises'
-import { extname, join } from 'node:path'
+import { extname } from 'node:path'
 import type { CallRecord } from '../call/documents/record.js'
 import { packageVersion } from '../config/package-root.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
 import { ERASE_PEER_MS } from '../core/limits.js'
 import { subscriberNumber, useCountry } from '../sautikit/phone.js'
+import { Archive } from './archive.js'
 import { UsageError } from './exit-codes.js'
-import { fileOfCall } from './file-of-call.js'
-import { opsClientOf, refusalOf } from './ops-client.js'
+import { fileOfCall, opsClientOf, refusalOf } from './ops-client.js'
 import type { OpsClient, OpsOptions } from './ops-client.js'
-import { tarOf } from './tar.js'
-import { json } from './terminal.js'
+import { shown } from './terminal.js'
 import type { Terminal } from './terminal.js'
-
-/** Bytes of an archive before it is compressed; files beyond are named as missing. */
-const ARCHIVE_BYTES_MAX = 1024 * 1024 * 1024
 
 /** The options of `mkondo export`. */
 export interface ExportOptions extends OpsOptions {
@@ -36,13 +31,6 @@ interface Found {
   readonly silent: readonly string[]
 }
 
-/** Files by name, and what is missing. */
-interface Archive {
-  readonly files: Record<string, string | Uint8Array>
-  bytes: number
-  readonly missing: string[]
-}
-
 /** `mkondo export`. */
 export async function exportCaller(given: string, options: ExportOptions, terminal: Terminal): Promise<number> {
   const { country, opsToken } = loadConfig(terminal.env, options.config ?? null)
@@ -51,23 +39,19 @@ export async function exportCaller(given: string, options: ExportOptions, termin
   // Not repeated: a number is not printed.
   if (number === null) throw new UsageError('the number is not a phone number; allowed: 7 or more digits')
   const ops = opsClientOf(options, terminal, ERASE_PEER_MS)
-  const { status, body } = await ops.post('/api/export', { number, masked: options.masked === true })
-  if (status !== 200) throw refusalOf(body, status)
-  const found = body as unknown as Found
-  const archive: Archive = { files: {}, bytes: 0, missing: missingOf(found) }
-  if (found.rows.length > 0) add(archive, 'campaigns.json', json(found.rows))
-  if ((found.messages ?? []).length > 0) add(archive, 'messages.json', json(found.messages))
-  for (const callSid of found.callSids) await addCall(archive, ops, callSid, opsToken)
+  const found = await ops.ask<Found>('/api/export', { number, masked: options.masked === true })
+  const { rows, callSids, messages = [] } = found
+  const archive = new Archive()
+  archive.missing.push(...missingOf(found))
+  if (rows.length > 0) archive.add('campaigns.json', rows)
+  if (messages.length > 0) archive.add('messages.json', messages)
+  for (const callSid of callSids) await addCall(archive, ops, callSid, opsToken)
   const about = aboutOf(found, archive)
   const name = `mkondo-export-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`
-  const path = join(options.to, `${name}.tar.gz`)
-  await writeFile(path, tarOf(name, { 'README.txt': about, ...archive.files }, Date.now()), { mode: 0o600, flag: 'wx' })
-  const { files, missing } = archive
-  terminal.out(
-    options.json === true
-      ? json({ path, calls: found.callSids.length, files: Object.keys(files), missing })
-      : `${path}\n\n${about}`,
-  )
+  const path = await archive.write(options.to, name, about, 'wx')
+  const { names, missing } = archive
+  const result = { path, calls: callSids.length, files: names, missing }
+  shown(options, terminal, result, () => `${path}\n\n${about}`)
   return missing.length === 0 ? 0 : 1
 }
 
@@ -86,13 +70,13 @@ function missingOf({ live, uncertain, more, silent }: Found): string[] {
 
 async function addCall(archive: Archive, ops: OpsClient, callSid: string, token: string | null): Promise<void> {
   const [call, handoff] = await Promise.all([
-    ops.get(`/api/calls/${callSid}`),
-    ops.get(`/api/calls/${callSid}/handoff`),
+    ops.answer(`/api/calls/${callSid}`),
+    ops.answer(`/api/calls/${callSid}/handoff`),
   ])
   const record = call.body as Partial<CallRecord>
-  if (call.status === 200) add(archive, `${callSid}/record.json`, json(record))
+  if (call.status === 200) archive.add(`${callSid}/record.json`, record)
   else archive.missing.push(`${callSid}/record.json: ${refusalOf(call.body, call.status).message}`)
-  if (handoff.status === 200) add(archive, `${callSid}/handoff.json`, json(handoff.body))
+  if (handoff.status === 200) archive.add(`${callSid}/handoff.json`, handoff.body)
   else if (handoff.status !== 404)
     archive.missing.push(`${callSid}/handoff.json: ${refusalOf(handoff.body, handoff.status).message}`)
   const addFile = async (view: string, name: string, isNamed: boolean, node: string | null = null): Promise<void> => {
@@ -100,7 +84,7 @@ async function addCall(archive: Archive, ops: OpsClient, callSid: string, token:
       status: 0,
       why: messageOf(thrown),
     }))
-    if (bytes instanceof Uint8Array) add(archive, `${callSid}/${name}`, bytes)
+    if (bytes instanceof Uint8Array) archive.add(`${callSid}/${name}`, bytes)
     else if (bytes.status !== 404 || isNamed)
       archive.missing.push(
         `${callSid}/${name}: ${bytes.why}${node === null ? '' : ` (it was recorded at node ${node})`}`,
@@ -121,23 +105,12 @@ function partOf(recording: string): string {
   return /\.(\d)\.wav$/.exec(recording)?.[1] ?? '1'
 }
 
-function add(archive: Archive, name: string, content: string | Uint8Array): void {
-  const bytes = typeof content === 'string' ? Buffer.byteLength(content) : content.length
-  if (archive.bytes + bytes > ARCHIVE_BYTES_MAX) {
-    archive.missing.push(`${name}: the archive would be larger than ${ARCHIVE_BYTES_MAX} bytes`)
-    return
-  }
-  archive.bytes += bytes
-  archive.files[name] = content
-}
-
-function aboutOf({ callSids, doNotCall }: Found, { files, missing }: Archive): string {
-  const list = (lines: readonly string[]): string => lines.map((line) => `  ${line}\n`).join('')
+function aboutOf({ callSids, doNotCall }: Found, { names, missing }: Archive): string {
   return (
     `What the gateway keeps of a caller: ${callSids.length} calls. Made by mkondo ${packageVersion()}.\n` +
     `The number is ${doNotCall ? '' : 'not '}on the do-not-call list.\n\n` +
-    `Contents:\n${list(Object.keys(files))}\n` +
-    (missing.length === 0 ? '' : `Missing:\n${list(missing)}\n`) +
+    `${Archive.section('Contents', names)}\n` +
+    (missing.length === 0 ? '' : `${Archive.section('Missing', missing)}\n`) +
     'Not kept here: log lines, traces, and what receivers of messages, tools, the carrier and the model have.\n'
   )
 }

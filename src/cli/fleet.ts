@@ -1,17 +1,14 @@
 import type { FleetStatus } from '../fleet/fleet-status.js'
-import { opsClientOf, refusalOf } from './ops-client.js'
+import { printed } from './ops-client.js'
 import type { OpsOptions } from './ops-client.js'
-import { json, table } from './terminal.js'
+import { table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 export type NodeCommand = 'drain' | 'cordon' | 'uncordon'
 
 /** `mkondo fleet`. */
-export async function fleet(options: OpsOptions, terminal: Terminal): Promise<number> {
-  const { status, body } = await opsClientOf(options, terminal).get('/api/fleet')
-  if (status !== 200) throw refusalOf(body, status)
-  terminal.out(options.json === true ? json(body) : fleetText(body as unknown as FleetStatus))
-  return 0
+export function fleet(options: OpsOptions, terminal: Terminal): Promise<number> {
+  return printed(options, terminal, '/api/fleet', fleetText)
 }
 
 function fleetText({ nodes, store, alerts }: FleetStatus): string {
@@ -37,17 +34,15 @@ function fleetText({ nodes, store, alerts }: FleetStatus): string {
 }
 
 /** `mkondo drain`, `cordon` and `uncordon`. @param node  null: the one that is asked */
-export async function nodeCommand(
+export function nodeCommand(
   command: NodeCommand,
   node: string | null,
   options: OpsOptions,
   terminal: Terminal,
 ): Promise<number> {
-  const { status, body } = await opsClientOf(options, terminal).post(`/api/${command}`, node === null ? {} : { node })
-  if (status !== 200 && status !== 202) throw refusalOf(body, status)
-  const live = typeof body['live'] === 'number' ? body['live'] : 0
-  terminal.out(options.json === true ? json(body) : `${node ?? 'the node'} ${DONE[command]}; ${live} live calls\n`)
-  return 0
+  const text = ({ live = 0 }: { readonly live?: number }): string =>
+    `${node ?? 'the node'} ${DONE[command]}; ${live} live calls\n`
+  return printed(options, terminal, `/api/${command}`, text, node === null ? {} : { node })
 }
 
 const DONE: Readonly<Record<NodeCommand, string>> = {

@@ -9,7 +9,7 @@ import type { Config } from '../config/settings.js'
 import { requiredCarrierApi } from '../gateway/carrier-side.js'
 import { agentsDirOf } from '../gateway/hosted-agents.js'
 import { UsageError } from './exit-codes.js'
-import { json, money, table } from './terminal.js'
+import { json, money, shown, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 interface NumbersOptions {
@@ -31,7 +31,7 @@ export interface RouteOptions extends NumbersOptions {
   readonly eventsUrl?: string
 }
 
-export const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
+const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
 
 function numbersApi({ config }: NumbersOptions, { env }: Terminal): CarrierNumbers {
   const settings = loadConfig(env, config ?? null)
@@ -50,10 +50,8 @@ export async function listNumbers(options: ListNumbersOptions, terminal: Termina
 /** `mkondo numbers claim`. @param wanted  a number, or its id */
 export async function claimNumber(wanted: string, options: ClaimOptions, terminal: Terminal): Promise<number> {
   const api = numbersApi(options, terminal)
-  const { key, json: asJson = false } = options
-  const claimed = await api.claim(await available(api, wanted), key === undefined ? {} : { idempotencyKey: key })
-  terminal.out(asJson ? json(claimed) : `claimed ${claimed.e164 ?? claimed.id}, id ${claimed.id}\n`)
-  return 0
+  const claimed = await api.claim(await available(api, wanted), options.key)
+  return shown(options, terminal, claimed, () => `claimed ${claimed.e164 ?? claimed.id}, id ${claimed.id}\n`)
 }
 
 /** `mkondo numbers route`. @param wanted  a number, or its id */
@@ -63,12 +61,8 @@ export async function routeNumber(wanted: string, options: RouteOptions, termina
   const api = numbersApi(options, terminal)
   const number = await owned(api, wanted)
   const routed = await api.route(number.id, route)
-  terminal.out(
-    options.json === true
-      ? json(routed ?? { ...number, ...route })
-      : `${number.e164 ?? number.id} leads to ${route.voiceUrl}\n`,
-  )
-  return 0
+  const text = () => `${number.e164 ?? number.id} leads to ${route.voiceUrl}\n`
+  return shown(options, terminal, routed ?? { ...number, ...route }, text)
 }
 
 interface Route {
@@ -138,7 +132,7 @@ async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber
 }
 
 /** The inventory id of a number; any other text is taken as an id. */
-export async function available(api: CarrierNumbers, wanted: string): Promise<string> {
+async function available(api: CarrierNumbers, wanted: string): Promise<string> {
   if (!/^[+0]/.test(wanted) || subscriberNumber(wanted) === null) return wanted
   const { items } = await allPages<AvailableNumber>((cursor) => api.available(cursor), NUMBERS_MAX)
   const found = items.find(({ e164 }) => e164 !== null && sameNumber(e164, wanted))
@@ -147,6 +141,52 @@ export async function available(api: CarrierNumbers, wanted: string): Promise<st
 }
 
 /** Whether a number is the wanted one, given by its id or in any spelling. */
-export function isNumber(wanted: string): (number: CarrierNumber) => boolean {
+function isNumber(wanted: string): (number: CarrierNumber) => boolean {
   return ({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted))
+}
+
+// --- the number of a first call ------------------------------------------------------------------------------
+
+interface Wanted {
+  readonly number?: string
+  readonly claim?: string
+}
+
+/**
+ * The number that is called: the one that was named, one that is claimed now, or the workspace's only one. Nothing is
+ * claimed, and so nothing is paid, unless somebody said so.
+ * @throws UsageError where it is not clear which number is meant
+ */
+export async function pickNumber(api: CarrierNumbers, wanted: Wanted, terminal: Terminal): Promise<CarrierNumber> {
+  if (wanted.claim !== undefined) return api.claim(await available(api, wanted.claim))
+  const { items } = await allPages((cursor) => api.list(cursor), NUMBERS_MAX)
+  if (wanted.number !== undefined) {
+    const named = items.find(isNumber(wanted.number))
+    if (named === undefined) throw new UsageError('--number: the workspace has no such number (mkondo numbers list)')
+    return named
+  }
+  const [only] = items
+  if (only !== undefined && items.length === 1) return only
+  if (only === undefined) return claimAnOffer(api, terminal)
+  const { ask } = terminal
+  if (ask === null)
+    throw new UsageError(`the workspace has ${items.length} numbers; --number says which (mkondo numbers list)`)
+  items.forEach(({ e164, id, voiceUrl }, index) => {
+    terminal.out(`  ${index + 1}  ${e164 ?? id}${voiceUrl === null ? '' : `, leads to ${voiceUrl}`}\n`)
+  })
+  const chosen = items[Number((await ask('Which number is to be called? ')).trim()) - 1]
+  if (chosen === undefined) throw new UsageError(`the answer is not one of the numbers; allowed: 1 to ${items.length}`)
+  return chosen
+}
+
+async function claimAnOffer(api: CarrierNumbers, { ask }: Terminal): Promise<CarrierNumber> {
+  const none = 'the workspace has no number yet; --claim NUMBER takes one (mkondo numbers list --available)'
+  if (ask === null) throw new UsageError(none)
+  const [offer] = (await api.available()).items
+  if (offer === undefined) throw new Error('doctor: the workspace has no number, and none can be claimed now')
+  const { e164, inventoryId, monthlyPriceMinor, currency } = offer
+  const price = monthlyPriceMinor === null ? '' : ` for ${money(monthlyPriceMinor, currency)} a month`
+  const answer = await ask(`The workspace has no number. Claim ${e164 ?? inventoryId}${price}? [y/N] `)
+  if (!/^y(?:es)?$/i.test(answer.trim())) throw new UsageError(none)
+  return api.claim(inventoryId)
 }

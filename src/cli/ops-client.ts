@@ -1,6 +1,9 @@
+import type { ListedCall } from '../call/documents/call-view.js'
+import { jsonObject } from '../core/json.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
-import { GatewayError, messageOf } from '../core/errors.js'
+import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
+import { shown, type Terminal } from './terminal.js'
 
 const TIMEOUT_MS = 15_000
 const BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -29,11 +32,23 @@ export interface OpsOptions {
 /** The ops port that a command's options, or else the settings, name. */
 export function opsClientOf(
   options: Pick<OpsOptions, 'opsUrl' | 'config'>,
-  { env }: { readonly env: Readonly<Record<string, string | undefined>> },
+  { env }: Pick<Terminal, 'env'>,
   timeoutMs = TIMEOUT_MS,
 ): OpsClient {
   const config = loadConfig(env, options.config ?? null)
   return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsToken, timeoutMs)
+}
+
+/** Asks a running gateway as `OpsClient.ask`, and prints the answer: as JSON where that is wanted, else as text. @returns 0 */
+export async function printed<T>(
+  options: OpsOptions,
+  terminal: Terminal,
+  path: string,
+  text: (answer: T) => string,
+  body?: object,
+): Promise<number> {
+  const answer = await opsClientOf(options, terminal).ask<T>(path, body)
+  return shown(options, terminal, answer, () => text(answer))
 }
 
 /** The ops port of a running gateway, for commands. */
@@ -49,13 +64,21 @@ export class OpsClient {
     this.#token = token
   }
 
-  /** @throws GatewayError when no gateway answers there, or it refuses the token */
-  get(path: string): Promise<OpsAnswer> {
-    return this.#ask('GET', path, null)
+  /**
+   * The JSON of an answer that is no refusal.
+   * @param body  is posted; absent: the path is read
+   * @throws GatewayError when no gateway answers there, or it refuses
+   */
+  async ask<T = Readonly<Record<string, unknown>>>(path: string, body?: object): Promise<T> {
+    const answer = await this.answer(path, body)
+    if (answer.status >= 300) throw refusalOf(answer.body, answer.status)
+    return answer.body as T
   }
 
-  post(path: string, body: Readonly<Record<string, unknown>>): Promise<OpsAnswer> {
-    return this.#ask('POST', path, body)
+  /** As `ask`, with any status. @throws GatewayError when no gateway answers there, or it refuses the token */
+  async answer(path: string, body?: object): Promise<OpsAnswer> {
+    const { response, bytes } = await this.#fetch(path, body, BODY_BYTES_MAX)
+    return this.#answer(response, bytes)
   }
 
   /**
@@ -63,39 +86,32 @@ export class OpsClient {
    * @throws GatewayError also when it is larger than FILE_BYTES_MAX
    */
   async file(path: string): Promise<Uint8Array | OpsAnswer> {
-    const { response, bytes } = await this.#fetch('GET', path, null, FILE_BYTES_MAX)
+    const { response, bytes } = await this.#fetch(path, undefined, FILE_BYTES_MAX)
     return response.status === 200 ? bytes : this.#answer(response, bytes)
   }
 
-  async #ask(method: string, path: string, body: object | null): Promise<OpsAnswer> {
-    const { response, bytes } = await this.#fetch(method, path, body, BODY_BYTES_MAX)
-    return this.#answer(response, bytes)
-  }
-
   async #fetch(
-    method: string,
     path: string,
-    body: object | null,
+    body: object | undefined,
     bytesMax: number,
   ): Promise<{ readonly response: Response; readonly bytes: Uint8Array }> {
     let bytes
     let response
     try {
       response = await fetch(this.#url + path, {
-        method,
+        method: body === undefined ? 'GET' : 'POST',
         redirect: 'error',
         signal: AbortSignal.timeout(this.#timeoutMs),
         headers: {
           ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }),
           'content-type': 'application/json',
         },
-        body: body === null ? null : JSON.stringify(body),
+        body: body === undefined ? null : JSON.stringify(body),
       })
       bytes =
         Number(response.headers.get('content-length')) > bytesMax ? null : new Uint8Array(await response.arrayBuffer())
     } catch (thrown) {
-      const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
-      throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${cause}`)
+      throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${networkCauseOf(thrown)}`)
     }
     if (bytes === null || bytes.length > bytesMax)
       throw new GatewayError('CALL_FAULT', `the answer to ${path} is larger than ${bytesMax} bytes`)
@@ -103,7 +119,7 @@ export class OpsClient {
   }
 
   #answer(response: Response, bytes: Uint8Array): OpsAnswer {
-    const value = objectOf(new TextDecoder().decode(bytes))
+    const value = jsonObject(bytes)
     if (value === null)
       throw new GatewayError(
         'CALL_FAULT',
@@ -114,6 +130,25 @@ export class OpsClient {
   }
 }
 
+/** A call as `GET /api/fleet/calls` has it; ended ones have an outcome. */
+interface FleetCall extends ListedCall {
+  /** Null where the gateway is no node. */
+  readonly node: string | null
+}
+
+/** The newest calls of all nodes, and the names of the nodes that did not answer. */
+export async function fleetCalls(
+  ops: OpsClient,
+  query: string,
+): Promise<Readonly<Record<'live' | 'ended', readonly FleetCall[]>> & { readonly silent: readonly string[] }> {
+  const { nodes, ...calls } = await ops.ask<
+    Readonly<Record<'live' | 'ended', readonly FleetCall[]>> & {
+      readonly nodes: readonly { readonly name: string; readonly answered: boolean }[]
+    }
+  >(`/api/fleet/calls?${query}`)
+  return { ...calls, silent: nodes.filter(({ answered }) => !answered).map(({ name }) => name) }
+}
+
 /** The gateway's refusal as an error. */
 export function refusalOf(body: Readonly<Record<string, unknown>>, status: number): GatewayError {
   const error = body['error'] as { code?: unknown; message?: unknown } | undefined
@@ -122,11 +157,38 @@ export function refusalOf(body: Readonly<Record<string, unknown>>, status: numbe
   return new GatewayError('CALL_FAULT', `${code}: ${message}`)
 }
 
-function objectOf(text: string): Readonly<Record<string, unknown>> | null {
+/**
+ * A file of a call (`CALL_VIEWS`), from the node that has it; or why there is none.
+ * @returns `status` 0 when that node does not answer
+ * @throws GatewayError when the gateway that is asked first does not answer, or the file is too large
+ */
+export async function fileOfCall(
+  ops: OpsClient,
+  callSid: string,
+  file: string,
+  token: string | null,
+): Promise<Uint8Array | { readonly status: number; readonly why: string }> {
+  const path = `/api/calls/${callSid}/${file}`
+  const first = await ops.file(path)
+  if (first instanceof Uint8Array) return first
+  const { message } = refusalOf(first.body, first.status)
+  const elsewhere = /: ask (http:\/\/\S+?)\/api\/calls\//.exec(message)?.[1]
+  if (elsewhere === undefined) return { status: first.status, why: message }
   try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null
-  } catch {
-    return null
+    const second = await new OpsClient(elsewhere, token).file(path)
+    if (second instanceof Uint8Array) return second
+    return { status: second.status, why: refusalOf(second.body, second.status).message }
+  } catch (thrown) {
+    return { status: 0, why: messageOf(thrown) }
   }
+}
+
+/** The journal of a call. */
+export async function journalOf(
+  ops: OpsClient,
+  callSid: string,
+  token: string | null,
+): Promise<string | { readonly why: string }> {
+  const file = await fileOfCall(ops, callSid, 'journal.jsonl', token)
+  return file instanceof Uint8Array ? new TextDecoder().decode(file) : file
 }

@@ -1,4 +1,4 @@
-import { Option } from 'commander'
+import { Argument, Option } from 'commander'
 import { isAgentName, isCallSid } from '../core/ids.js'
 import { UsageError } from './exit-codes.js'
 
@@ -30,6 +30,12 @@ export function repeated<T>(
 export function chosen(flags: string, description: string, allowed: readonly string[]): Option {
   const option = new Option(flags, description).choices(allowed)
   return option.argParser((value) => oneOf(allowed)(value, option.long ?? flags))
+}
+
+/** An argument with one of these values, which help and completion show. */
+export function chosenArgument(name: string, description: string, allowed: readonly string[]): Argument {
+  const argument = new Argument(name, description).choices(allowed)
+  return argument.argParser((value) => oneOf(allowed)(value, description))
 }
 
 /** Checks a text. @throws UsageError */

@@ -15,13 +15,12 @@ import { CallerPath } from '../media/caller-path.js'
 import { sessionOptionsSchema } from '../call/call-options.js'
 import { loadVoiceDetectors } from '../workers/media-assets.js'
 import { cutJournal } from './journal-cut.js'
-import { journalOf } from './file-of-call.js'
-import { opsClientOf } from './ops-client.js'
+import { journalOf, opsClientOf } from './ops-client.js'
 import type { OpsOptions } from './ops-client.js'
 import { Progress } from './progress.js'
 import { replayReport } from './replay-report.js'
 import type { ReplayVerdict } from './replay-report.js'
-import { json } from './terminal.js'
+import { shown } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** Largest journal that is read back: four hours of a call with its audio. */
@@ -77,7 +76,7 @@ export async function replay(paths: readonly string[], options: ReplayOptions, t
   } finally {
     progress.end()
   }
-  terminal.out(options.json === true ? json({ calls: verdicts }) : `${replayReport(verdicts, decisions)}\n`)
+  shown(options, terminal, { calls: verdicts }, () => `${replayReport(verdicts, decisions)}\n`)
   return settings.length > 0 || verdicts.every((verdict) => verdict.same) ? 0 : 1
 }
 

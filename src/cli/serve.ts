@@ -64,7 +64,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
-  // Signals are answered before anybody is told that there is something to signal.
+  // Signals are handled before the log says that the gateway runs.
   // Whoever closes its terminal ends it; a service that is told to reload goes on.
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () =>

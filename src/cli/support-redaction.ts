@@ -23,7 +23,7 @@ const WORDED_REASONS: ReadonlySet<string> = new Set(['agent-goodbye', 'escalated
 export function redactForSupport(
   record: CallRecord,
   withWords: boolean,
-): { readonly record: unknown; readonly redacted: Redacted } {
+): { readonly record: CallRecord; readonly redacted: Redacted } {
   const redacted: Redacted = { texts: 0, masked: 0 }
   const words = (text: string): string => {
     if (withWords || text === '') return text
@@ -71,7 +71,7 @@ export function redactForSupport(
     },
     true,
   )
-  return { record: clean, redacted }
+  return { record: clean as CallRecord, redacted }
 }
 
 /** Any JSON with its texts replaced, and without `keepsNumbers` its numbers by 0. */

@@ -14,7 +14,7 @@ export interface Terminal {
   readonly showsProgress: boolean
   /** All of standard input. */
   readonly input: () => Promise<string>
-  /** Asks whoever sits at the terminal; null where standard input is none. */
+  /** Asks the person at the terminal; null where standard input is not a terminal. */
   readonly ask: ((question: string) => Promise<string>) | null
   /** Aborting ends the command in order; null: SIGINT and SIGTERM do. */
   readonly signal: AbortSignal | null
@@ -94,7 +94,37 @@ export function json(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`
 }
 
+/** Prints a result: as JSON where `--json` asks for it, else as text. @returns 0 */
+export function shown(
+  options: { readonly json?: true },
+  { out }: Terminal,
+  value: unknown,
+  text: () => string,
+): number {
+  out(options.json === true ? json(value) : text())
+  return 0
+}
+
 /** Minor units as people read them: `KES 3.00`. */
 export function money(minor: number | null, currency: string | null): string {
   return minor === null ? '-' : `${currency ?? ''} ${(minor / 100).toFixed(2)}`.trim()
+}
+
+/** One thing that a command has looked at. */
+export interface Finding {
+  /** Null: should be looked at, but prevents nothing. */
+  readonly ok: boolean | null
+  readonly what: string
+}
+
+export const good = (what: string): Finding => ({ ok: true, what })
+export const bad = (what: string): Finding => ({ ok: false, what })
+export const lookAt = (what: string): Finding => ({ ok: null, what })
+
+const MARKS = { good: 'ok     ', bad: 'NOT OK ', unsure: 'LOOK AT' } as const
+
+/** A finding as one line. */
+export function findingLine({ ok, what }: Finding, terminal: Pick<Terminal, 'colours'>): string {
+  const text = ok === null ? MARKS.unsure : ok ? MARKS.good : MARKS.bad
+  return `${painted(terminal, ok === null ? 'yellow' : ok ? 'green' : 'red', text)} ${what}\n`
 }

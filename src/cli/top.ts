@@ -1,11 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ListedCall } from '../call/documents/call-view.js'
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
-import { opsClientOf, refusalOf } from './ops-client.js'
+import { fleetCalls, opsClientOf } from './ops-client.js'
 import type { OpsClient, OpsOptions } from './ops-client.js'
-import { json, painted, table, untilSignal } from './terminal.js'
+import { painted, shown, table, untilSignal } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo top`. */
@@ -15,11 +14,8 @@ export interface TopOptions extends OpsOptions {
 }
 
 /** What one look at a fleet shows. */
-export interface Look {
+export interface Look extends Pick<Awaited<ReturnType<typeof fleetCalls>>, 'live' | 'silent'> {
   readonly fleet: FleetStatus
-  readonly live: readonly (ListedCall & { readonly node: string | null })[]
-  /** Names of the nodes that did not answer. */
-  readonly silent: readonly string[]
 }
 
 const HOME_AND_CLEAR = '\u001b[H\u001b[J'
@@ -32,7 +28,7 @@ export async function top(options: TopOptions, terminal: Terminal): Promise<numb
   const ops = opsClientOf(options, terminal)
   const first = await look(ops)
   if (options.json === true || terminal.columns() === null) {
-    terminal.out(options.json === true ? json(first) : topScreen(first, { rows: null, colours: false }))
+    shown(options, terminal, first, () => topScreen(first, { rows: null, colours: false }))
     return first.silent.length > 0 ? 1 : 0
   }
   return untilSignal(terminal, async (signal) => {
@@ -83,14 +79,11 @@ function readKeys(onEnd: () => void): () => void {
 
 /** @throws GatewayError when the node does not answer */
 async function look(ops: OpsClient): Promise<Look> {
-  const [fleet, calls] = await Promise.all([ops.get('/api/fleet'), ops.get(`/api/fleet/calls?limit=${OPS_LIST_MAX}`)])
-  for (const { status, body } of [fleet, calls]) if (status !== 200) throw refusalOf(body, status)
-  const nodes = calls.body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
-  return {
-    fleet: fleet.body as unknown as FleetStatus,
-    live: calls.body['live'] as Look['live'],
-    silent: nodes.filter(({ answered }) => !answered).map(({ name }) => name),
-  }
+  const [fleet, { live, silent }] = await Promise.all([
+    ops.ask<FleetStatus>('/api/fleet'),
+    fleetCalls(ops, `limit=${OPS_LIST_MAX}`),
+  ])
+  return { fleet, live, silent }
 }
 
 /**
@@ -112,10 +105,10 @@ export function topScreen(
     '',
   ]
   const longest = [...live].sort((a, b) => b.durationMs - a.durationMs)
-  const shown = rows === null ? longest : longest.slice(0, Math.max(0, rows - head.length - 3))
+  const visible = rows === null ? longest : longest.slice(0, Math.max(0, rows - head.length - 3))
   const calls = table(
     ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'SECONDS'],
-    shown.map((call) => [
+    visible.map((call) => [
       call.callSid,
       call.node ?? '-',
       call.state,
@@ -127,6 +120,6 @@ export function topScreen(
     ]),
     'no live calls',
   )
-  const more = longest.length > shown.length ? `and ${longest.length - shown.length} more\n` : ''
+  const more = longest.length > visible.length ? `and ${longest.length - visible.length} more\n` : ''
   return `${head.join('\n')}\n${calls}${more}`
 }

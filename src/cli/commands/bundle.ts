@@ -1,7 +1,7 @@
 import type { BundleOptions } from '../bundle.js'
 import { withExitCodes } from '../exit-codes.js'
-import { callSid, configOption, jsonOption, opsUrlOption } from '../options.js'
-import type { Define } from './define.js'
+import { callSid } from '../options.js'
+import { asksGateway, type Define } from './define.js'
 
 export const defineBundle: Define = (program, terminal, ends) => {
   const command = program
@@ -10,9 +10,6 @@ export const defineBundle: Define = (program, terminal, ends) => {
     .argument('<sid>', 'call SID', callSid)
     .option('--with-words', 'keep the words of the call, without phone numbers; only if the caller agrees')
     .option('--to <folder>', 'where to write the file', '.')
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
     .addHelpText(
       'after',
       `
@@ -27,7 +24,7 @@ Contents of mkondo-bundle-SID.tar.gz:
 In the words of the call every letter is an x and every digit a 0. Phone numbers, keys and addresses are masked. Audio is left
 out. Read the file before you send it.`,
     )
-  withExitCodes(command, 'written', 'there is no such call, or the file could not be written').action(
+  withExitCodes(asksGateway(command), 'written', 'there is no such call, or the file could not be written').action(
     async (sid: string, options: BundleOptions) => {
       ends(await (await import('../bundle.js')).bundle(sid, options, terminal))
     },

@@ -1,7 +1,7 @@
 import type { CallOutOptions } from '../call-out.js'
 import { withExitCodes } from '../exit-codes.js'
-import { agentName, configOption, jsonOption, opsUrlOption, phoneNumber, valued, whole } from '../options.js'
-import type { Define } from './define.js'
+import { agentName, phoneNumber, valued, whole } from '../options.js'
+import { asksGateway, type Define } from './define.js'
 
 const WAIT_S_DEFAULT = 900
 const WAIT_S_MAX = 7200
@@ -17,9 +17,6 @@ export const defineCallOut: Define = (program, terminal, ends) => {
     )
     .option('--no-wait', 'do not wait for the end of the call')
     .addOption(valued('--timeout <seconds>', 'how long to wait', whole(1, WAIT_S_MAX)).default(WAIT_S_DEFAULT))
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
     .addHelpText(
       'after',
       `
@@ -28,7 +25,7 @@ outbound.amd tells answering machines from people. --json prints the record of t
 placed call.`,
     )
   withExitCodes(
-    command,
+    asksGateway(command),
     'placed and, unless --no-wait, answered by a person',
     'not placed, or not answered by a person',
   ).action(async (options: CallOutOptions) => {

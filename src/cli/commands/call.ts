@@ -1,16 +1,12 @@
-import { messageOf } from '../../core/errors.js'
 import { SIMULATED_CALLS_MAX } from '../../core/limits.js'
-import type { CallArguments } from '../../simulator/call-command.js'
+import type { CallOptions } from '../../simulator/call-command.js'
 import {
   AFTER_STREAM,
+  CALL_DEFAULTS,
   CALLER_VOICES,
   HUMAN_OUTCOMES,
   INBOUND_OUTCOMES,
-  type AfterStream,
-  type CallerVoice,
-  type HumanOutcome,
 } from '../../simulator/choices.js'
-import type { TextPattern } from '../../simulator/spoken-words.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import {
   agentName,
@@ -31,42 +27,10 @@ import type { Terminal } from '../terminal.js'
 import type { Define } from './define.js'
 
 /** As commander gives them. */
-interface CallOptions {
+interface Given extends Omit<CallOptions, 'url' | 'opsUrl' | 'json'> {
   readonly url?: string
-  readonly agent?: string
-  readonly from: string
-  readonly to: string
-  readonly order?: string
-  readonly interrupt?: true
-  readonly human?: true
-  readonly wav?: string
-  readonly script?: string
-  readonly voice: CallerVoice
-  readonly secret?: string
-  readonly jsonWebhooks?: true
   readonly opsUrl?: string
-  readonly shopUrl?: string
-  readonly agentFile?: string
-  readonly rate: '8000' | '16000'
-  readonly noise?: number
-  readonly jitter?: number
-  readonly openingBurst?: number
-  readonly echo?: number
-  readonly echoDelay?: number
-  readonly seed: number
-  readonly trackLayout: CallArguments['trackLayout']
-  readonly afterStream: AfterStream
-  readonly humanOutcome: HumanOutcome
-  readonly ignoreKill?: true
-  readonly apiPort?: number
-  readonly apiKey?: string
-  readonly calls: number
-  readonly record?: string
   readonly json?: string | true
-  readonly timeout: number
-  readonly expect?: readonly string[]
-  readonly expectTool?: readonly string[]
-  readonly expectOutcome?: CallArguments['expect']['outcomes']
 }
 
 export const defineCall: Define = (program, terminal, ends) => {
@@ -85,12 +49,12 @@ export const defineCall: Define = (program, terminal, ends) => {
     .option('--human', 'asks for a person')
     .option('--wav <file>', 'plays a WAV file after the first words of the agent')
     .option('--script <file>', 'follows a script (docs/SIMULATOR.md)')
-    .addOption(chosen('--voice <name>', 'voice of the caller', CALLER_VOICES).default('rms'))
+    .addOption(chosen('--voice <name>', 'voice of the caller', CALLER_VOICES).default(CALL_DEFAULTS.voice))
     .optionsGroup('The gateway:')
     .addOption(valued('--url <url>', 'public address of the gateway (default: http://127.0.0.1:PORT, 8080)', origin))
     .addOption(valued('--agent <name>', 'posts to /voice/NAME; without it to /voice', agentName))
-    .addOption(valued('--from <number>', 'number of the caller', phoneNumber).default('+254700000001'))
-    .addOption(valued('--to <number>', 'called number', phoneNumber).default('+254700000000'))
+    .addOption(valued('--from <number>', 'number of the caller', phoneNumber).default(CALL_DEFAULTS.from))
+    .addOption(valued('--to <number>', 'called number', phoneNumber).default(CALL_DEFAULTS.to))
     .option('--secret <secret>', 'signs the webhooks (default: the first of SAUTIKIT_WEBHOOK_SECRETS)')
     .option('--json-webhooks', 'posts JSON instead of a form')
     .addOption(
@@ -108,7 +72,7 @@ export const defineCall: Define = (program, terminal, ends) => {
     .optionsGroup('The line and the carrier:')
     .addOption(
       chosen('--rate <hz>', 'sample rate: 8000 for a phone line, 16000 for a softphone', ['8000', '16000']).default(
-        '8000',
+        CALL_DEFAULTS.rate,
       ),
     )
     .addOption(valued('--noise <db>', 'noise, this many dB below the voice', whole(0, 60)))
@@ -122,12 +86,18 @@ export const defineCall: Define = (program, terminal, ends) => {
     )
     .addOption(valued('--echo <db>', "the agent's voice comes back as echo, this many dB softer", whole(0, 60)))
     .addOption(valued('--echo-delay <ms>', 'delay of the echo, 20 to 1000 (default: 80)', whole(20, 1000)))
-    .addOption(valued('--seed <n>', 'seed of noise and jitter', whole(0, 0xffff_ffff)).default(1))
-    .addOption(chosen('--track-layout <layout>', 'layout of both_tracks', ['mono', 'mixed', 'stereo']).default('mixed'))
+    .addOption(valued('--seed <n>', 'seed of noise and jitter', whole(0, 0xffff_ffff)).default(CALL_DEFAULTS.seed))
     .addOption(
-      chosen('--after-stream <what>', 'what the carrier does after the stream', AFTER_STREAM).default('continues'),
+      chosen('--track-layout <layout>', 'layout of both_tracks', ['mono', 'mixed', 'stereo']).default(
+        CALL_DEFAULTS.trackLayout,
+      ),
     )
-    .addOption(chosen('--human-outcome <what>', 'result of a Dial', HUMAN_OUTCOMES).default('answered'))
+    .addOption(
+      chosen('--after-stream <what>', 'what the carrier does after the stream', AFTER_STREAM).default(
+        CALL_DEFAULTS.afterStream,
+      ),
+    )
+    .addOption(chosen('--human-outcome <what>', 'result of a Dial', HUMAN_OUTCOMES).default(CALL_DEFAULTS.humanOutcome))
     .option('--ignore-kill', 'the carrier does not honour killAudio')
     .addOption(
       valued(
@@ -155,10 +125,14 @@ export const defineCall: Define = (program, terminal, ends) => {
       ),
     )
     .optionsGroup('Results:')
-    .addOption(valued('--calls <n>', 'number of calls at once', whole(1, SIMULATED_CALLS_MAX)).default(1))
+    .addOption(
+      valued('--calls <n>', 'number of calls at once', whole(1, SIMULATED_CALLS_MAX)).default(CALL_DEFAULTS.calls),
+    )
     .option('--record <file>', 'stereo WAV: the caller left, what the caller heard right')
     .addOption(jsonFileOption())
-    .addOption(valued('--timeout <seconds>', 'maximum duration of the call', whole(5, 3600)).default(120))
+    .addOption(
+      valued('--timeout <seconds>', 'maximum duration of the call', whole(5, 3600)).default(CALL_DEFAULTS.timeout),
+    )
     .addHelpText(
       'after',
       `
@@ -175,60 +149,23 @@ Examples:
     command,
     'each call did what was asked',
     'a call did not, or failed, or there is no gateway or agent',
-  ).action(async (options: CallOptions) => {
-    const args = await argumentsOf(options, terminal.env)
-    const { placeCalls } = await import('../../simulator/call-command.js')
-    const { out, err, env, signal } = terminal
-    const reports = await placeCalls(args, { out, err, env, ...(signal === null ? {} : { signal }) })
+  ).action(async (options: Given) => {
+    const { order, interrupt, human, wav, script, echo, echoDelay } = options
+    if (echoDelay !== undefined && echo === undefined) throw new UsageError('--echo-delay needs --echo')
+    const behaviours = [wav, script, order ?? interrupt, human].filter((one) => one !== undefined)
+    if (behaviours.length > 1)
+      throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
+    const { env } = terminal
+    const args: CallOptions = {
+      ...options,
+      url: options.url ?? onLoopback(env, 'PORT', '8080'),
+      opsUrl: options.opsUrl ?? onLoopback(env, 'OPS_PORT', '9464'),
+      secret: options.secret ?? firstSecret(env),
+      json: jsonTarget(options.json),
+    }
+    const reports = await (await import('../../simulator/call-command.js')).placeCalls(args, terminal)
     ends(reports.every((report) => report.goal.reached) ? 0 : 1)
   })
-}
-
-async function argumentsOf(options: CallOptions, env: Terminal['env']): Promise<CallArguments> {
-  const { order, interrupt, human, wav, script, echo, echoDelay, apiPort } = options
-  if (echoDelay !== undefined && echo === undefined) throw new UsageError('--echo-delay needs --echo')
-  const behaviours = [wav, script, order ?? interrupt, human].filter((one) => one !== undefined)
-  if (behaviours.length > 1) throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
-  return {
-    url: options.url ?? onLoopback(env, 'PORT', '8080'),
-    agent: options.agent ?? null,
-    from: options.from,
-    to: options.to,
-    order: order ?? null,
-    interrupt: interrupt === true,
-    human: human === true,
-    wav: wav ?? null,
-    script: script ?? null,
-    voice: options.voice,
-    secret: options.secret ?? firstSecret(env),
-    jsonWebhooks: options.jsonWebhooks === true,
-    opsUrl: options.opsUrl ?? onLoopback(env, 'OPS_PORT', '9464'),
-    shopUrl: options.shopUrl ?? env['SHOP_API_URL'] ?? null,
-    agentFile: options.agentFile ?? null,
-    rateHz: options.rate === '8000' ? 8000 : 16000,
-    noiseDb: options.noise ?? null,
-    jitterMs: options.jitter ?? null,
-    openingBurstMs: options.openingBurst ?? null,
-    echo: echo === undefined ? null : { levelDb: -echo, delayMs: echoDelay ?? 80 },
-    seed: options.seed,
-    trackLayout: options.trackLayout,
-    afterStream: options.afterStream,
-    humanOutcome: options.humanOutcome,
-    ignoreKill: options.ignoreKill === true,
-    api:
-      apiPort === undefined
-        ? null
-        : { port: apiPort, key: options.apiKey ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests' },
-    calls: options.calls,
-    record: options.record ?? null,
-    json: jsonTarget(options.json),
-    timeoutS: options.timeout,
-    expect: {
-      texts: await patterns(options.expect ?? []),
-      tools: options.expectTool ?? [],
-      outcomes: options.expectOutcome ?? [],
-    },
-  }
 }
 
 /** Address of the gateway on this machine, with the port that the environment gives. */
@@ -243,15 +180,4 @@ function words(value: string, name: string): string {
     (given) => /[\p{L}\p{N}]/u.test(given),
     'words, or an expression such as /packed|on its way/',
   )
-}
-
-async function patterns(sources: readonly string[]): Promise<readonly TextPattern[]> {
-  const { textPattern } = await import('../../simulator/spoken-words.js')
-  return sources.map((source) => {
-    try {
-      return textPattern(source)
-    } catch (thrown) {
-      throw new UsageError(`--expect is ${JSON.stringify(source)}: ${messageOf(thrown)}`)
-    }
-  })
 }

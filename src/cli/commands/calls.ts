@@ -1,20 +1,15 @@
 import { CALL_OUTCOMES } from '../../call/documents/record.js'
 import type { CallsOptions, ListOptions } from '../calls.js'
 import { withExitCodes } from '../exit-codes.js'
-import { callSid, chosen, configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
-import type { Define } from './define.js'
+import { callSid, chosen, valued, whole } from '../options.js'
+import { actionsWith, asksGateway, type Define } from './define.js'
 
 const LIMIT_DEFAULT = 50
 const LIMIT_MAX = 10_000
 
 export const defineCalls: Define = (program, terminal, ends) => {
-  const calls = program
-    .command('calls')
+  const calls = asksGateway(program.command('calls').helpCommand(false))
     .description('list, show, hang up and escalate calls of all nodes')
-    .helpCommand(false)
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
     .addHelpText(
       'after',
       `
@@ -23,6 +18,7 @@ Calls of all nodes of a running gateway (over the ops port of any node), and the
     )
   const verb = (usage: string, description: string) =>
     withExitCodes(calls.command(usage).description(description), 'done', 'refused, or there is no such call')
+  const run = actionsWith(() => import('../calls.js'), ends)
 
   verb('list', 'the newest live and ended calls of all nodes')
     .option('--carrier', "the carrier's list instead")
@@ -33,30 +29,20 @@ Calls of all nodes of a running gateway (over the ops port of any node), and the
     )
     .addOption(chosen('--outcome <outcome>', 'only ended calls with this outcome', CALL_OUTCOMES))
     .option('--number <number>', 'only calls of this number of ours, which NUMBERS_FILE has')
-    .action(async (_: unknown, command: { optsWithGlobals(): ListOptions }) => {
-      ends(await (await import('../calls.js')).listCalls(command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: ListOptions) => it.listCalls(options, terminal)))
   verb('show', "one call: the gateway's record, and the carrier's if SAUTIKIT_API_KEY is set")
     .argument('<sid>', 'call SID', callSid)
     .option('--carrier', "only the carrier's record")
-    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
-      ends(await (await import('../calls.js')).showCall(sid, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: CallsOptions, sid: string) => it.showCall(sid, options, terminal)))
   verb('timeline', 'what happened in a call and when, live or ended, as a waterfall')
     .argument('<sid>', 'call SID', callSid)
-    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
-      ends(await (await import('../calls.js')).timeline(sid, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: CallsOptions, sid: string) => it.timeline(sid, options, terminal)))
   verb('hangup', 'ask the gateway to end the call')
     .argument('<sid>', 'call SID', callSid)
     .option('--goodbye', 'the agent says goodbye first')
     .option('--carrier', 'end it at the carrier, even if no gateway knows it')
-    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
-      ends(await (await import('../calls.js')).hangUp(sid, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: CallsOptions, sid: string) => it.hangUp(sid, options, terminal)))
   verb('escalate', 'ask the gateway to escalate the call to a human')
     .argument('<sid>', 'call SID', callSid)
-    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
-      ends(await (await import('../calls.js')).escalate(sid, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: CallsOptions, sid: string) => it.escalate(sid, options, terminal)))
 }

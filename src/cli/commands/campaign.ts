@@ -1,34 +1,16 @@
 import type { CreateOptions } from '../campaign.js'
 import type { OpsOptions } from '../ops-client.js'
 import { withExitCodes } from '../exit-codes.js'
-import {
-  agentName,
-  configOption,
-  jsonOption,
-  oneOf,
-  opsUrlOption,
-  phoneNumber,
-  text,
-  valued,
-  whole,
-} from '../options.js'
-import type { Define } from './define.js'
-
-interface Given<Options = OpsOptions> {
-  optsWithGlobals(): Options
-}
+import { agentName, oneOf, phoneNumber, text, valued, whole } from '../options.js'
+import { actionsWith, asksGateway, type Define } from './define.js'
 
 export const defineCampaign: Define = (program, terminal, ends) => {
-  const campaign = program
-    .command('campaign')
+  const campaign = asksGateway(program.command('campaign').helpCommand(false))
     .description('call the numbers of a list, each once')
-    .helpCommand(false)
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
     .addHelpText('after', '\ndocs/CAMPAIGNS.md explains the file, the states and the results.')
   const verb = (usage: string, description: string) =>
     withExitCodes(campaign.command(usage).description(description), 'done', 'refused, or the file has faults')
+  const run = actionsWith(() => import('../campaign.js'), ends)
 
   verb('create', 'check a CSV file as a whole, and make a draft of it; again: add the rows that are new')
     .argument('<file>', 'CSV with a header: a column for the number, perhaps id and time_zone, others are variables')
@@ -58,22 +40,14 @@ export const defineCampaign: Define = (program, terminal, ends) => {
     .addOption(valued('--keep-free-percent <percent>', 'call slots for calls that come in (default: 20)', whole(0, 99)))
     .option('--dry-run', 'only check the file')
     .option('--start', 'and start it')
-    .action(async (file: string, _: unknown, command: Given<CreateOptions>) => {
-      ends(await (await import('../campaign.js')).createCampaign(file, command.optsWithGlobals(), terminal))
-    })
-  verb('list', 'all campaigns').action(async (_: unknown, command: Given) => {
-    ends(await (await import('../campaign.js')).listCampaigns(command.optsWithGlobals(), terminal))
-  })
+    .action(run((it, options: CreateOptions, file: string) => it.createCampaign(file, options, terminal)))
+  verb('list', 'all campaigns').action(run((it, options: OpsOptions) => it.listCampaigns(options, terminal)))
   verb('show', 'how one stands')
     .argument('<id>', 'from the list')
-    .action(async (id: string, _: unknown, command: Given) => {
-      ends(await (await import('../campaign.js')).showCampaign(id, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: OpsOptions, id: string) => it.showCampaign(id, options, terminal)))
   verb('report', 'its rows with their results, as CSV; of call-backs the promised call backs')
     .argument('<id>', 'from the list')
-    .action(async (id: string, _: unknown, command: Given) => {
-      ends(await (await import('../campaign.js')).reportCampaign(id, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: OpsOptions, id: string) => it.reportCampaign(id, options, terminal)))
   for (const [name, description] of [
     ['start', 'call its rows'],
     ['pause', 'begin no more calls'],
@@ -82,39 +56,24 @@ export const defineCampaign: Define = (program, terminal, ends) => {
   ] as const)
     verb(name, description)
       .argument('<id>', 'from the list')
-      .action(async (id: string, _: unknown, command: Given) => {
-        ends(await (await import('../campaign.js')).commandCampaign(id, name, command.optsWithGlobals(), terminal))
-      })
+      .action(run((it, options: OpsOptions, id: string) => it.commandCampaign(id, name, options, terminal)))
   verb('remove', 'forget one that is over, or was never started, with all its rows')
     .argument('<id>', 'from the list')
-    .action(async (id: string, _: unknown, command: Given) => {
-      ends(await (await import('../campaign.js')).removeCampaign(id, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: OpsOptions, id: string) => it.removeCampaign(id, options, terminal)))
 }
 
 export const defineDoNotCall: Define = (program, terminal, ends) => {
-  const list = program
-    .command('do-not-call')
-    .description('who wants no calls from us')
-    .helpCommand(false)
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
+  const list = asksGateway(program.command('do-not-call').helpCommand(false)).description('who wants no calls from us')
   const verb = (usage: string, description: string) =>
     withExitCodes(list.command(usage).description(description), 'done', 'refused, or it was not on the list')
+  const run = actionsWith(() => import('../campaign.js'), ends)
 
-  verb('list', 'the numbers, masked').action(async (_: unknown, command: Given) => {
-    ends(await (await import('../campaign.js')).listDoNotCall(command.optsWithGlobals(), terminal))
-  })
+  verb('list', 'the numbers, masked').action(run((it, options: OpsOptions) => it.listDoNotCall(options, terminal)))
   for (const [name, remove, description] of [
     ['add', false, 'never call a number'],
     ['remove', true, 'take a number off, because its owner wants it'],
   ] as const)
     verb(name, description)
       .argument('<number>', 'such as +254712345678')
-      .action(async (number: string, _: unknown, command: Given) => {
-        ends(
-          await (await import('../campaign.js')).changeDoNotCall(number, remove, command.optsWithGlobals(), terminal),
-        )
-      })
+      .action(run((it, options: OpsOptions, number: string) => it.changeDoNotCall(number, remove, options, terminal)))
 }

@@ -1,7 +1,7 @@
 import { DOUBLES, DOUBLE_FAULTS, STAGE_DOUBLES, type DoubleName } from '../../simulator/choices.js'
 import type { RunDoubleOptions } from '../double.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
-import { oneOf, repeated, text, valued, whole } from '../options.js'
+import { chosenArgument, oneOf, repeated, text, valued, whole } from '../options.js'
 import { untilSignal } from '../terminal.js'
 import type { Define } from './define.js'
 
@@ -12,7 +12,7 @@ export const defineDouble: Define = (program, terminal, ends) => {
   const command = program
     .command('double')
     .description('run a local double of a model service, which answers as the agents do')
-    .argument('<service>', NAMES.join(', '), (value) => oneOf(NAMES)(value, 'the service'))
+    .addArgument(chosenArgument('<service>', 'the service', NAMES))
     .addOption(
       repeated(
         '--agent <name>',

@@ -1,7 +1,6 @@
 import { withExitCodes } from '../exit-codes.js'
 import type { EraseOptions } from '../erase.js'
-import { configOption, jsonOption, opsUrlOption } from '../options.js'
-import type { Define } from './define.js'
+import { asksGateway, type Define } from './define.js'
 
 export const defineErase: Define = (program, terminal, ends) => {
   const command = program
@@ -14,9 +13,6 @@ export const defineErase: Define = (program, terminal, ends) => {
       'with --number: also erase calls with a masked number that may be this one. Without it the carrier is asked about each of them (SAUTIKIT_API_KEY); calls that stay uncertain are counted and kept',
     )
     .option('--offline', "when no gateway runs: erase from DATA_DIR, but not from the fleet's store")
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
     .addHelpText(
       'after',
       `
@@ -26,7 +22,7 @@ handoff packet, journal, messages that wait, and the state in the fleet's store.
 If the call is live, nothing is erased. Log lines, metrics, traces and messages that were taken are outside
 the gateway: docs/OPERATIONS.md says how to find them.`,
     )
-  withExitCodes(command, 'erased', 'refused, uncertain, or a node does not answer').action(
+  withExitCodes(asksGateway(command), 'erased', 'refused, uncertain, or a node does not answer').action(
     async (options: EraseOptions) => {
       ends(await (await import('../erase.js')).erase(options, terminal))
     },

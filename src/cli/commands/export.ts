@@ -1,7 +1,6 @@
 import { withExitCodes } from '../exit-codes.js'
 import type { ExportOptions } from '../export.js'
-import { configOption, jsonOption, opsUrlOption } from '../options.js'
-import type { Define } from './define.js'
+import { asksGateway, type Define } from './define.js'
 
 export const defineExport: Define = (program, terminal, ends) => {
   const command = program
@@ -13,9 +12,6 @@ export const defineExport: Define = (program, terminal, ends) => {
       'also calls with a masked number that may be this one. Without it the carrier is asked about each of them (SAUTIKIT_API_KEY); calls that stay uncertain are counted and left out',
     )
     .option('--to <folder>', 'where to write the file', '.')
-    .addOption(jsonOption())
-    .addOption(opsUrlOption())
-    .addOption(configOption())
     .addHelpText(
       'after',
       `
@@ -32,9 +28,11 @@ Contents of mkondo-export-TIME.tar.gz, from all nodes:
 
 The file holds what a person said: give it to nobody else, and delete it. mkondo erase deletes what was exported.`,
     )
-  withExitCodes(command, 'written, and nothing is missing', 'refused, or written and something is missing').action(
-    async (number: string, options: ExportOptions) => {
-      ends(await (await import('../export.js')).exportCaller(number, options, terminal))
-    },
-  )
+  withExitCodes(
+    asksGateway(command),
+    'written, and nothing is missing',
+    'refused, or written and something is missing',
+  ).action(async (number: string, options: ExportOptions) => {
+    ends(await (await import('../export.js')).exportCaller(number, options, terminal))
+  })
 }

@@ -1,7 +1,7 @@
 import type { ClaimOptions, ListNumbersOptions, RouteOptions } from '../numbers.js'
 import { withExitCodes } from '../exit-codes.js'
 import { agentName, configOption, jsonOption, valued, webAddress } from '../options.js'
-import type { Define } from './define.js'
+import { actionsWith, type Define } from './define.js'
 
 export const defineNumbers: Define = (program, terminal, ends) => {
   const numbers = program
@@ -17,18 +17,15 @@ export const defineNumbers: Define = (program, terminal, ends) => {
       'done',
       'refused by the carrier, or there is no such number',
     )
+  const run = actionsWith(() => import('../numbers.js'), ends)
 
   verb('list', 'your numbers and their routes')
     .option('--available', 'instead, the numbers that you can claim')
-    .action(async (_: unknown, command: { optsWithGlobals(): ListNumbersOptions }) => {
-      ends(await (await import('../numbers.js')).listNumbers(command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: ListNumbersOptions) => it.listNumbers(options, terminal)))
   verb('claim', 'claim one of the available numbers')
     .argument('<number>', 'the number, or its id')
     .option('--key <text>', 'idempotency key: the same key never claims twice (default: a new one each time)')
-    .action(async (number: string, _: unknown, command: { optsWithGlobals(): ClaimOptions }) => {
-      ends(await (await import('../numbers.js')).claimNumber(number, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: ClaimOptions, number: string) => it.claimNumber(number, options, terminal)))
   verb('route', 'route the calls of a number to an agent of this gateway (PUBLIC_URL), or to a URL')
     .argument('<number>', 'the number, or its id')
     .addOption(
@@ -42,7 +39,5 @@ export const defineNumbers: Define = (program, terminal, ends) => {
     .addOption(
       valued('--events-url <url>', 'the events webhook (default with --agent: that of this gateway)', webAddress),
     )
-    .action(async (number: string, _: unknown, command: { optsWithGlobals(): RouteOptions }) => {
-      ends(await (await import('../numbers.js')).routeNumber(number, command.optsWithGlobals(), terminal))
-    })
+    .action(run((it, options: RouteOptions, number: string) => it.routeNumber(number, options, terminal)))
 }

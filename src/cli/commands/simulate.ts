@@ -1,9 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { SCENARIO_JOBS_MAX } from '../../core/limits.js'
-import type { CallMode } from '../../simulator/scenarios/scenario.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { chosen, firstSecret, jsonFileOption, jsonTarget, origin, valued, whole } from '../options.js'
-import type { SimulateArguments } from '../simulate.js'
+import type { SimulateOptions } from '../simulate.js'
 import type { Terminal } from '../terminal.js'
 import type { Define } from './define.js'
 
@@ -11,21 +10,11 @@ import type { Define } from './define.js'
 const SCENARIO_REPEATS_MAX = 1000
 
 /** As commander gives them. */
-interface SimulateOptions {
+interface Given extends Omit<SimulateOptions, 'gateway' | 'json'> {
   readonly url?: string
   readonly opsUrl?: string
-  readonly agents?: string
   readonly secret?: string
-  readonly mode?: CallMode
-  readonly jobs: number
-  readonly filter?: string
-  readonly repeat: number
-  readonly seed: number
-  readonly junit?: string
   readonly json?: string | true
-  readonly record?: string
-  readonly cover?: true
-  readonly list?: true
 }
 
 export const defineSimulate: Define = (program, terminal, ends) => {
@@ -75,36 +64,21 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     'every scenario passed',
     'one failed',
     'wrong usage, a scenario that cannot run, or no gateway',
-  ).action(async (paths: string[], options: SimulateOptions) => {
-    const args = argumentsOf(paths, options, terminal.env)
-    ends(await (await import('../simulate.js')).simulate(args, terminal))
+  ).action(async (paths: string[], options: Given) => {
+    const gateway = gatewayOf(options, terminal.env)
+    const { simulate } = await import('../simulate.js')
+    ends(await simulate(paths, { ...options, gateway, json: jsonTarget(options.json) }, terminal))
   })
 }
 
-function argumentsOf(paths: readonly string[], options: SimulateOptions, env: Terminal['env']): SimulateArguments {
-  const { url, opsUrl, mode } = options
+function gatewayOf({ url, opsUrl, secret, mode, cover }: Given, env: Terminal['env']): SimulateOptions['gateway'] {
   if ((url === undefined) !== (opsUrl === undefined))
     throw new UsageError('--url and --ops-url need each other: the results of a call are read from the ops port')
   if (url !== undefined && mode === 'text')
     throw new UsageError('--mode text runs without a gateway; leave out --url, or the mode')
-  if (url !== undefined && options.cover === true)
+  if (url !== undefined && cover === true)
     throw new UsageError('--cover reads the stages of the agents; leave out --url, and name their folder with --agents')
-  if (url === undefined && options.secret !== undefined)
+  if (url === undefined && secret !== undefined)
     throw new UsageError('--secret needs --url: it is for a running gateway')
-  return {
-    paths,
-    gateway:
-      url === undefined || opsUrl === undefined ? null : { url, opsUrl, secret: options.secret ?? firstSecret(env) },
-    agentsDir: options.agents ?? null,
-    mode: mode ?? null,
-    jobs: options.jobs,
-    filter: options.filter ?? null,
-    repeat: options.repeat,
-    seed: options.seed,
-    junit: options.junit ?? null,
-    json: jsonTarget(options.json),
-    record: options.record ?? null,
-    cover: options.cover === true,
-    list: options.list === true,
-  }
+  return url === undefined || opsUrl === undefined ? null : { url, opsUrl, secret: secret ?? firstSecret(env) }
 }

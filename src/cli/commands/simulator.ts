@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { CALLEE_KINDS, type CalleeKind } from '../../simulator/choices.js'
+import { CALLEE_KINDS, SIMULATOR_KEY as KEY, type CalleeKind } from '../../simulator/choices.js'
 import type { SimulatorSettings } from '../../simulator/rest/simulator-command.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { firstSecret, repeated, text, valued, webAddress, whole } from '../options.js'
@@ -18,7 +18,6 @@ interface SimulatorOptions {
   readonly ring: number
 }
 
-const KEY = 'sim_key_for_tests'
 const NUMBER = '+254700000000'
 
 export const defineSimulator: Define = (program, terminal, ends) => {

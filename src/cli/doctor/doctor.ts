@@ -1,5 +1,6 @@
 import { stat, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { loadConfig } from '../../config/load-config.js'
 import { publicTls } from '../../config/tls-files.js'
 import type { Config } from '../../config/settings.js'
@@ -10,13 +11,10 @@ import { loadFlite } from '../../speech/flite.js'
 import type { CarrierNumber } from '../../sautikit-api/numbers.js'
 import { readEnvFile, withVariables, writeEnvFile } from '../env-file.js'
 import { carrierFindings } from '../check.js'
-import { findingLine } from '../findings.js'
-import type { Finding } from '../findings.js'
-import { routeOf } from '../numbers.js'
+import { pickNumber, routeOf } from '../numbers.js'
 import { Progress } from '../progress.js'
-import { json } from '../terminal.js'
-import type { Terminal } from '../terminal.js'
-import { pickNumber } from './pick-number.js'
+import { bad, findingLine, good, json, lookAt } from '../terminal.js'
+import type { Finding, Terminal } from '../terminal.js'
 import { PHRASES } from './probe-call.js'
 import type { Phrases } from './probe-call.js'
 import { ProbeServer } from './probe-server.js'
@@ -175,11 +173,11 @@ async function calledBack(
     await api.numbers.route(number.id, { voiceUrl: server.voiceUrl, eventsUrl: server.eventsUrl })
   } catch (thrown) {
     if (!(thrown instanceof GatewayError)) throw thrown
-    guide.found({ ok: false, what: `number: ${messageOf(thrown)}` })
+    guide.found(bad(`number: ${messageOf(thrown)}`))
     return []
   }
   const name = number.e164 ?? number.id
-  guide.found({ ok: true, what: `number: ${name} leads here for this check` })
+  guide.found(good(`number: ${name} leads here for this check`))
   try {
     return await waitForCalls(options, server, name, guide)
   } finally {
@@ -192,7 +190,7 @@ async function calledBack(
         : { voiceUrl: before, eventsUrl: number.eventsUrl ?? undefined })
     try {
       await api.numbers.route(number.id, route)
-      guide.found({ ok: true, what: `number: ${name} leads to ${route.voiceUrl}` })
+      guide.found(good(`number: ${name} leads to ${route.voiceUrl}`))
     } catch (thrown) {
       guide.found({
         ok: false,
@@ -232,29 +230,22 @@ async function waitForCalls(
     signal.removeEventListener('abort', stop)
     calls.push(facts)
     if (facts.stream !== null && facts.afterStream.seen !== 'unknown') {
-      found({ ok: true, what: 'call: complete' })
+      found(good('call: complete'))
       return calls
     }
-    found({ ok: null, what: 'call: it ended before everything was checked' })
+    found(lookAt('call: it ended before everything was checked'))
   }
 }
 
 /** Null after the time, and when the signal is aborted. */
 async function orNull<T>(coming: Promise<T>, ms: number, signal: AbortSignal): Promise<T | null> {
   if (ms <= 0 || signal.aborted) return null
-  let end: () => void = () => undefined
-  const over = new Promise<null>((resolve) => {
-    end = () => {
-      resolve(null)
-    }
-  })
-  const timer = setTimeout(end, ms)
-  signal.addEventListener('abort', end)
+  const over = new AbortController()
+  const late = sleep(ms, null, { signal: AbortSignal.any([signal, over.signal]) }).catch(() => null)
   try {
-    return await Promise.race([coming, over])
+    return await Promise.race([coming, late])
   } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', end)
+    over.abort()
   }
 }
 

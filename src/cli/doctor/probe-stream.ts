@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { WebSocket } from 'ws'
-import { AFTER_KILL_SILENCE_MS, PLAYOUT_LEAD_MS_16K, PLAYOUT_TAIL_MS, STREAM_HEADERS_MAX } from '../../core/limits.js'
+import { AFTER_KILL_SILENCE_MS, PLAYOUT_LEAD_MS_16K, PLAYOUT_TAIL_MS } from '../../core/limits.js'
 import { FRAME_MS, msToSamples } from '../../core/units.js'
 import { DtmfDetector } from '../../media/dtmf.js'
 import { bytesOfSamples, levelDbfs } from '../../media/pcm.js'
@@ -27,6 +27,8 @@ const TONE_OVER_MS = TONE_MS - KILL_AFTER_MS + 700
 /** Frames of the tone that have to come back before its end says anything. */
 const TONE_FRAMES_MIN = 10
 const TONE_DBFS_MIN = -55
+/** Names of text frames that are counted. */
+const TEXT_NAMES_MAX = 64
 /** How much of a frame's power is at TONE_HZ. */
 const TONE_SHARE_MIN = 0.7
 /** Sizes of messages that are reported. */
@@ -263,7 +265,7 @@ export class ProbeStream {
         continue
       }
       const name = message.type === 'unknown' ? message.name || '(no type)' : message.type
-      if (name in this.#texts || Object.keys(this.#texts).length < STREAM_HEADERS_MAX)
+      if (name in this.#texts || Object.keys(this.#texts).length < TEXT_NAMES_MAX)
         this.#texts[name] = (this.#texts[name] ?? 0) + 1
       if (message.type === 'mark' && message.name === MARK)
         this.#markAnswer ??= { event: message.event, atMs: performance.now() }

@@ -7,7 +7,7 @@ import type { PeerCertificate } from 'node:tls'
 import { WebSocket } from 'ws'
 import { mayConnect } from '../../http/address-guard.js'
 import { messageOf } from '../../core/errors.js'
-import type { Finding } from '../findings.js'
+import { bad, good, lookAt, type Finding } from '../terminal.js'
 import { NONCE } from './probe-server.js'
 import type { ProbeServer } from './probe-server.js'
 
@@ -43,10 +43,7 @@ export async function reachFindings(publicUrl: string, server: ProbeServer): Pro
   return findings
 }
 
-const NO_TLS: Finding = {
-  ok: null,
-  what: 'TLS: PUBLIC_URL is http, so calls are not encrypted; the carrier may refuse it',
-}
+const NO_TLS = lookAt('TLS: PUBLIC_URL is http, so calls are not encrypted; the carrier may refuse it')
 
 async function dnsFinding({ hostname }: URL): Promise<Finding> {
   const host = hostname.replace(/^\[|\]$/g, '')
@@ -54,8 +51,8 @@ async function dnsFinding({ hostname }: URL): Promise<Finding> {
     const addresses = isIP(host) === 0 ? (await lookup(host, { all: true })).map(({ address }) => address) : [host]
     const shown = addresses.join(', ')
     return addresses.some((address) => mayConnect(address, 'public'))
-      ? { ok: true, what: `DNS: ${host} is ${shown}` }
-      : { ok: null, what: `DNS: ${host} is ${shown}, which is not a public address: the carrier cannot reach it` }
+      ? good(`DNS: ${host} is ${shown}`)
+      : lookAt(`DNS: ${host} is ${shown}, which is not a public address: the carrier cannot reach it`)
   } catch (thrown) {
     return {
       ok: false,
@@ -93,11 +90,11 @@ function tlsFinding({ hostname, port }: URL): Promise<Finding> {
       end(certificateFinding(socket.getPeerCertificate(), socket.getProtocol() ?? 'TLS', Date.now()))
     })
     socket.once('timeout', () => {
-      end({ ok: false, what: `TLS: ${host} does not answer within ${TIMEOUT_MS / 1000} s` })
+      end(bad(`TLS: ${host} does not answer within ${TIMEOUT_MS / 1000} s`))
     })
     socket.once('error', (thrown) => {
       const code = codeOf(thrown)
-      end({ ok: false, what: `TLS: ${TLS_FAULTS[code] ?? messageOf(thrown)} (${code})` })
+      end(bad(`TLS: ${TLS_FAULTS[code] ?? messageOf(thrown)} (${code})`))
     })
   })
 }
@@ -111,7 +108,7 @@ export function certificateFinding(
   const days = Math.floor((Date.parse(validTo) - nowMs) / DAY_MS)
   const by = [issuer.O, issuer.CN].flat().find((name) => typeof name === 'string') ?? 'an unnamed authority'
   const what = `TLS: ${protocol}, certificate of ${by}, ${days} days left`
-  return days < DAYS_LEFT_MIN ? { ok: null, what: `${what}: renew it` } : { ok: true, what }
+  return days < DAYS_LEFT_MIN ? lookAt(`${what}: renew it`) : good(what)
 }
 
 /** A webhook through the public address: the answer proves that it came to this process. */
@@ -141,16 +138,16 @@ async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Find
     const text = (await response.text()).slice(0, 200)
     const ms = Math.round(performance.now() - startedMs)
     if (text === server.proofOf(nonce))
-      return { finding: { ok: true, what: `webhooks: PUBLIC_URL leads to this process (${ms} ms)` }, mayChange: false }
+      return { finding: good(`webhooks: PUBLIC_URL leads to this process (${ms} ms)`), mayChange: false }
     const said =
       status >= 300 && status < 400
         ? `a redirect (${status}), which the carrier does not follow`
         : `another server answers (${status})`
     const what = `webhooks: PUBLIC_URL does not lead to this process: ${said}; ${lead}`
-    return { finding: { ok: false, what }, mayChange: status >= 502 && status <= 504 }
+    return { finding: bad(what), mayChange: status >= 502 && status <= 504 }
   } catch (thrown) {
     const what = `webhooks: PUBLIC_URL cannot be reached from here (${causeOf(thrown)}); ${lead}, or skip this check with --no-reach if this machine cannot reach its own public address`
-    return { finding: { ok: false, what }, mayChange: false }
+    return { finding: bad(what), mayChange: false }
   }
 }
 
@@ -162,7 +159,7 @@ function socketFinding(server: ProbeServer): Promise<Finding> {
       handshakeTimeout: TIMEOUT_MS,
     })
     const timer = setTimeout(() => {
-      end({ ok: false, what: `audio: the socket opens, but nothing comes back within ${TIMEOUT_MS / 1000} s` })
+      end(bad(`audio: the socket opens, but nothing comes back within ${TIMEOUT_MS / 1000} s`))
     }, 2 * TIMEOUT_MS)
     const end = (finding: Finding): void => {
       clearTimeout(timer)
@@ -179,8 +176,8 @@ function socketFinding(server: ProbeServer): Promise<Finding> {
       const ms = Math.round(performance.now() - sentMs)
       end(
         data.length === ECHO_BYTES
-          ? { ok: true, what: `audio: the socket opens through PUBLIC_URL (${ms} ms round trip)` }
-          : { ok: false, what: `audio: ${data.length} of ${ECHO_BYTES} bytes in one frame came back` },
+          ? good(`audio: the socket opens through PUBLIC_URL (${ms} ms round trip)`)
+          : bad(`audio: ${data.length} of ${ECHO_BYTES} bytes in one frame came back`),
       )
     })
     socket.once('error', (thrown) => {
