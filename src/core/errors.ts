@@ -30,8 +30,6 @@ export type ErrorCode =
   | 'CALL_FAULT'
   | 'KEPT_CALL_INVALID'
   | 'WORKER_DIED'
-  | 'STREAM_SILENT'
-  | 'STREAM_ABUSE'
   // backends
   | 'BACKEND_AUTH'
   | 'BACKEND_RATE_LIMIT'
@@ -101,4 +99,9 @@ export class GatewayError extends Error {
 /** The text of anything that was thrown; libsamplerate-js throws strings. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)
+}
+
+/** Why a request failed: `fetch` itself says no more than that it did. */
+export function networkCauseOf(thrown: unknown): string {
+  return messageOf(thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown)
 }

@@ -15,6 +15,23 @@ export function exactJson(text: string): unknown {
   return parse(text, undefined, { parseNumber: exactNumber, onDuplicateKey: ({ newValue }) => newValue })
 }
 
+/** JSON that somebody else wrote, a text or its UTF-8; null where it is not JSON. */
+export function jsonOrNull(text: string | Uint8Array): unknown {
+  try {
+    return JSON.parse(typeof text === 'string' ? text : new TextDecoder().decode(text)) as unknown
+  } catch {
+    return null
+  }
+}
+
+/** The same; null also for what is no object. */
+export function jsonObject(text: string | Uint8Array): Readonly<Record<string, unknown>> | null {
+  const value = jsonOrNull(text)
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Readonly<Record<string, unknown>>)
+    : null
+}
+
 /** The content of a Markdown code fence; any other text as it is. */
 export function withoutFence(text: string): string {
   return /^\s*```[a-z0-9]*\s*\n?([\s\S]*?)\n?\s*```\s*$/i.exec(text)?.[1] ?? text
@@ -71,11 +88,11 @@ export function plainJson(value: unknown, what: string): unknown {
 }
 
 /** What lies at that path of fields and indices; undefined where nothing does. */
-export function valueAt(value: unknown, path: readonly string[]): unknown {
+export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   let found = value
   for (const key of path) {
     if (typeof found !== 'object' || found === null || !Object.hasOwn(found, key)) return undefined
-    found = (found as Readonly<Record<string, unknown>>)[key]
+    found = (found as Readonly<Record<PropertyKey, unknown>>)[key]
   }
   return found
 }

@@ -9,8 +9,6 @@
 export const WEBHOOK_BODY_BYTES_MAX = 16 * 1024
 /** Largest text frame whose JSON we read; the lineage's first frame is at most 8,192 bytes. docs/PROTOCOL.md 5. */
 export const TEXT_FRAME_BYTES_MAX = 8192
-/** Headers that are kept from a first frame or from a handshake. */
-export const STREAM_HEADERS_MAX = 64
 /** Deepest JSON from outside that we walk. */
 export const JSON_DEPTH_MAX = 8
 
@@ -192,7 +190,7 @@ export const STORE_REST_MS = 1000
  * whose caller has nobody else. Shorter than a balancer waits for a gateway, and a fifth of what the carrier waits.
  */
 export const STORE_PATIENCE_MS = 2000
-/** How long who has answered for something waits until the state of its call is kept; then it is asked again. */
+/** How long an answer that promises a kept state waits for it; then the sender has to send again. */
 export const SAVED_WITHIN_MS = 3000
 /** A claim that its owner does not confirm within this time is free again. */
 export const CLAIM_TTL_MS = 3000

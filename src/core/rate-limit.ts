@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from './at-most.js'
 
 interface Bucket {
   tokens: number
@@ -21,7 +22,7 @@ export class RateLimit {
   readonly #burst: number
 
   constructor(options: RateLimitOptions) {
-    this.#buckets = new LRUCache({ max: options.keysMax })
+    this.#buckets = new LRUCache(atMost(options.keysMax))
     this.#perSecond = options.perSecond
     this.#burst = options.burst
   }
@@ -61,4 +62,9 @@ export class RateLimit {
   #waitS(bucket: Bucket): number {
     return Math.max(1, Math.ceil((1 - bucket.tokens) / this.#perSecond))
   }
+}
+
+/** So many a minute of each key, and a minute's worth at once. */
+export function perMinute(count: number, keysMax = 1): RateLimit {
+  return new RateLimit({ perSecond: count / 60, burst: count, keysMax })
 }

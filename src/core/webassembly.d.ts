@@ -12,12 +12,10 @@ declare namespace WebAssembly {
     readonly [Symbol.toStringTag]: string
   }
   const Module: { new (bytes: ArrayBufferView | ArrayBuffer): Module }
-  type ExportValue = ((...args: number[]) => number) | Memory
   type Imports = Readonly<Record<string, Readonly<Record<string, unknown>>>>
   interface Instance {
     readonly exports: Readonly<Record<string, unknown>>
   }
   const Instance: { new (module: Module, imports?: Imports): Instance }
   function compile(bytes: ArrayBufferView | ArrayBuffer): Promise<Module>
-  function instantiate(module: Module, imports?: Imports): Promise<Instance>
 }

@@ -56,14 +56,6 @@ export interface LeasedDecoder {
   release(): void
 }
 
-/** Counters; plain fields. */
-interface DecoderSetStats {
-  leased: number
-  waiting: number
-  /** Utterances that were refused because the queue was full. */
-  refused: number
-}
-
 type Beam = keyof typeof BEAMS
 
 interface Slot {
@@ -99,7 +91,13 @@ export interface DecoderRequest {
  * lease prefers a decoder that has the grammar loaded, then the one that was unused for longest.
  */
 export class DecoderSet {
-  readonly stats: DecoderSetStats = { leased: 0, waiting: 0, refused: 0 }
+  /** Counters; plain fields. */
+  readonly stats = {
+    leased: 0,
+    waiting: 0,
+    /** Utterances that were refused because the queue was full. */
+    refused: 0,
+  }
   readonly #count: number
   readonly #slots: Slot[] = []
   readonly #waiting: Waiter[] = []
@@ -406,7 +404,8 @@ function wordsOf(grammar: string): Set<string> {
   return new Set(body.split(/\s+/).filter((word) => word !== ''))
 }
 
-function recognisedBy(decoder: NativeDecoder): Recognised {
+/** What a decoder has found in the utterance so far. */
+export function recognisedBy(decoder: NativeDecoder): Recognised {
   const text = decoder.get_text().trim()
   if (text === '') return { text, fit: 0, wordMs: [] }
   // Costs 0.1 ms; the alignment is a by-product of decoding.

@@ -67,18 +67,6 @@ interface SpeechClientOptions {
   readonly onFault?: () => void
 }
 
-/** Counters of one call's speech; plain fields. */
-interface SpeechClientStats {
-  utterances: number
-  /** Samples beyond the longest utterance, or without a worker. */
-  samplesDropped: number
-  sentences: number
-  /** Requests refused because too many were under way. */
-  refused: number
-  faults: number
-  reopened: number
-}
-
 interface SpeakingState {
   readonly id: number
   readonly onChunk: (chunk: SpeechChunk) => void
@@ -111,10 +99,13 @@ const DIED = 'the speech worker of this call died'
  * Several parts of a call may use its client at once (the agent and the gateway's own phrases). Its creator closes it.
  */
 export class SpeechClient {
-  readonly stats: SpeechClientStats = {
+  /** Counters of one call's speech; plain fields. */
+  readonly stats = {
     utterances: 0,
+    /** Samples beyond the longest utterance, or without a worker. */
     samplesDropped: 0,
     sentences: 0,
+    /** Requests refused because too many were under way. */
     refused: 0,
     faults: 0,
     reopened: 0,

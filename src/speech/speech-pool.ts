@@ -32,18 +32,6 @@ interface SpeechPoolOptions {
   readonly onFault?: (error: GatewayError) => void
 }
 
-/** Counters of the pool; plain fields, read at scrape time. */
-interface SpeechPoolStats {
-  /** Sessions that are open now. */
-  sessions: number
-  /** Sessions that ended because their worker died. */
-  sessionsFaulted: number
-  /** Workers that died. */
-  faults: number
-  /** Sessions that were refused because every slot was taken. */
-  refused: number
-}
-
 const CLOSE_TIMEOUT_MS = 1000
 
 /**
@@ -60,7 +48,17 @@ const CLOSE_TIMEOUT_MS = 1000
  * more tasks are started than there are slots, because piscina would run a refused task later.
  */
 export class SpeechPool {
-  readonly stats: SpeechPoolStats = { sessions: 0, sessionsFaulted: 0, faults: 0, refused: 0 }
+  /** Counters of the pool; plain fields, read at scrape time. */
+  readonly stats = {
+    /** Sessions that are open now. */
+    sessions: 0,
+    /** Sessions that ended because their worker died. */
+    sessionsFaulted: 0,
+    /** Workers that died. */
+    faults: 0,
+    /** Sessions that were refused because every slot was taken. */
+    refused: 0,
+  }
   readonly #options: SpeechPoolOptions
   readonly #threads: number
   readonly #perThread: number
@@ -91,14 +89,14 @@ export class SpeechPool {
       promptCacheBytes: promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
     }
     this.#workers = new Piscina<SpeechTask, SpeechTaskResult>({
-      filename: fileURLToPath(new URL('./speech-worker.js', import.meta.url)),
+      filename: fileURLToPath(new URL('./start-speech-worker.js', import.meta.url)),
       minThreads: this.#threads,
       maxThreads: this.#threads,
       // One more than the sessions: the probes of `ready` run beside them.
       concurrentTasksPerWorker: this.#perThread + 1,
       idleTimeout: Infinity,
       atomics: 'disabled',
-      // Without it a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
+      // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
       execArgv: [],
       ...(workerEnv === undefined ? {} : { env: workerEnv }),
       recordTiming: false,

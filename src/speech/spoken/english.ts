@@ -12,15 +12,12 @@ const SCALES: readonly (readonly [number, string])[] = [
   [1e6, 'million'],
   [1e3, 'thousand'],
 ]
-const ORDINALS: Readonly<Record<string, string>> = {
-  one: 'first',
-  two: 'second',
-  three: 'third',
-  five: 'fifth',
-  eight: 'eighth',
-  nine: 'ninth',
-  twelve: 'twelfth',
-}
+/** By number, as far as the words of the language have them; the others follow from the cardinal. */
+const ORDINALS = new Map(
+  Object.entries(en.numbers).flatMap(([word, value]) =>
+    value < 100 && /(?:st|nd|rd|th)$/.test(word) ? [[value, word] as const] : [],
+  ),
+)
 
 function belowThousand(value: number): string {
   const [hundreds, rest] = [Math.floor(value / 100), value % 100]
@@ -46,8 +43,8 @@ function cardinal(value: number): string {
 function ordinal(value: number): string {
   const words = cardinal(value).split(' ')
   const last = words.pop() ?? ''
-  const changed = last.endsWith('y') ? `${last.slice(0, -1)}ieth` : last.endsWith('t') ? `${last}h` : `${last}th`
-  return [...words, ORDINALS[last] ?? changed].join(' ')
+  const changed = last.endsWith('y') ? `${last.slice(0, -1)}ieth` : `${last}th`
+  return [...words, ORDINALS.get(en.numbers[last] ?? NaN) ?? changed].join(' ')
 }
 
 function year(value: number): string {
@@ -268,7 +265,7 @@ export const english: SpokenLanguage = {
   numberWords: ['till', 'number', 'no', 'phone', 'telephone'],
   yearWords: [
     'in', 'since', 'until', 'till', 'by', 'of', 'year', 'from', 'before', 'after', 'during', 'early', 'late',
-    'january', 'february', 'march', 'april', 'may', 'june', 'july', 'august', 'september', 'october', 'november', 'december',
+    ...Object.keys(en.months).slice(0, 12),
   ], // prettier-ignore
   countedWords: [
     'people', 'customers', 'orders', 'items', 'pieces', 'units', 'points', 'bundles', 'bags', 'boxes', 'litres',

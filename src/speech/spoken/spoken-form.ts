@@ -16,7 +16,7 @@ const LANGUAGES: Readonly<Record<string, SpokenLanguage>> = { en: english, sw: s
 const DIALLED = /^\d{4}|\d{3}(?!\d$)|\d+$/g
 /** From this length on digits are said in groups of three, with a pause between them. */
 const GROUPED_DIGITS_MIN = 6
-/** A bare number of at least so many digits is a code. */
+/** Digits from which a bare number is read as a code. */
 const CODE_DIGITS = 5
 
 const NUMBER = String.raw`\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?`
@@ -142,6 +142,9 @@ const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
   'the',
 ])
 
+/** A word that is spoken as it is written: most of them, so that few need their spoken form. */
+const PLAIN_WORD = /^[a-z]+[.,:;!?]?$/i
+
 /**
  * The first word of `text` that the embedded voices do not speak: they read the letters a-z and digits, and ignore accents.
  * The whole text where it holds no word; null when all of it is spoken.
@@ -149,10 +152,10 @@ const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
 export function unspokenIn(text: string): string | null {
   const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
   if (words.length === 0) return text
-  return words.find((word) => !/[a-z0-9]/i.test(spokenForm(word))) ?? null
+  return words.find((word) => !PLAIN_WORD.test(word) && !/[a-z0-9]/i.test(spokenForm(word))) ?? null
 }
 
-/** What is left of marks when words stand for the figures. */
+/** Removes marks that remain when words have replaced the figures. */
 function tidy(text: string): string {
   return (
     text
@@ -428,7 +431,7 @@ class Speller {
       })
   }
 
-  /** Null: not an amount that can be said as one. */
+  /** Null: not an amount that can be said as one. What is too long for a number in words keeps its scale: 4127 billion. */
   #amount(written: string | undefined, scale: string | undefined): Money | null {
     if (written === undefined) return null
     const { words } = this.#of
@@ -437,7 +440,9 @@ class Speller {
     if (word !== undefined) {
       const factor = word === 'k' ? 1e3 : word.startsWith('b') ? 1e9 : 1e6
       const value = Math.round(Number(plain) * factor * 100) / 100
-      if (word.length > 2 && plain.includes('.')) {
+      const isTooLong = value > CARDINAL_MAX
+      if (isTooLong && factor === 1e3) return null
+      if (isTooLong || (word.length > 2 && plain.includes('.'))) {
         const name = factor === 1e6 ? words.million : words.billion
         const number = this.#number(plain)
         return { whole: value, cents: 0, inWords: this.#of.quantity(number, [name, name], false) }

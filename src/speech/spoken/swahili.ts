@@ -296,7 +296,7 @@ export const swahili: SpokenLanguage = {
   numberWords: ['till', 'namba', 'nambari', 'number', 'simu'],
   yearWords: [
     'mwaka', 'tangu', 'hadi', 'kabla', 'baada',
-    'januari', 'februari', 'machi', 'aprili', 'mei', 'juni', 'julai', 'agosti', 'septemba', 'oktoba', 'novemba', 'desemba',
+    ...Object.keys(sw.months),
   ], // prettier-ignore
   countedWords: ['watu', 'wateja', 'vipande', 'sekunde', 'dakika', 'siku', 'wiki', 'miezi', 'miaka', 'mara', 'pointi'],
   rules: [
