@@ -51,11 +51,6 @@ export class AnswerGuard {
     this.#options = options
   }
 
-  /** A recording is talking, and the verdict waits for its end. */
-  get machineSuspected(): boolean {
-    return this.#machine !== null
-  }
-
   /**
    * One 20 ms frame of the called side.
    * @param voiced  speech, not a tone

@@ -3,15 +3,17 @@
  * @param backchannels  words or phrases; empty: nothing is one
  */
 export function isBackchannel(words: string, backchannels: readonly string[]): boolean {
-  const { left, phrases } = withoutPhrases(words, backchannels)
-  return left === '' && phrases > 0
+  return saysOnly(words, backchannels)
+}
+
+/** Whether words are one of some phrases or several, and nothing else but what may stand beside them. */
+export function saysOnly(words: string, phrases: readonly string[], beside: readonly string[] = []): boolean {
+  const { left, taken } = withoutPhrases(words, phrases)
+  return taken > 0 && withoutPhrases(left, beside).left === ''
 }
 
 /** Takes phrases out of words, the longest first. @returns what is left, without marks and case, and how many were there */
-export function withoutPhrases(
-  words: string,
-  phrases: readonly string[],
-): { readonly left: string; readonly phrases: number } {
+function withoutPhrases(words: string, phrases: readonly string[]): { readonly left: string; readonly taken: number } {
   let rest = ` ${plainText(words)} `
   let taken = 0
   for (const phrase of plainPhrases(phrases))
@@ -19,7 +21,7 @@ export function withoutPhrases(
       rest = rest.replace(` ${phrase} `, ' ')
       taken++
     }
-  return { left: rest.trim(), phrases: taken }
+  return { left: rest.trim(), taken }
 }
 
 /** The phrases of a list as they are compared, the longest first. A list is that of an agent or of the code, so it is read once. */

@@ -91,7 +91,7 @@ export const backendEventSchema = z
       final: z.boolean(),
       itemId: z.string(),
       generation: z.number(),
-      /** Of the caller's final words, of recognisers that tell: the same words in parts, each in one language. */
+      /** The caller's final words in parts, each in one language, from recognisers that detect it. */
       languages: z.array(z.object({ text: z.string(), language: z.string() })).exactOptional(),
     }),
     /**
@@ -115,8 +115,11 @@ export const backendEventSchema = z
     z.object({
       type: z.literal('error'),
       code: z.enum(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal']),
+      /** For an operator. It holds no API key, no phone number and no word of a caller. */
       message: z.string(),
+      /** The session cannot be used any more. */
       fatal: z.boolean(),
+      /** Another attempt, without a change, may succeed. */
       retryable: z.boolean(),
     }),
     /** The service will end the session in `inMs`; the gateway prepares a replacement. */

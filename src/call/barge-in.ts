@@ -2,7 +2,7 @@ import { isBackchannel } from './backchannel.js'
 import type { BargeInOptions } from './call-options.js'
 import type { BargeInRecord } from './documents/record.js'
 
-/** So much longer than `backchannel.maxMs` may be what has no other words: "mm, sawa, ndiyo". */
+/** Times `backchannel.maxMs` for which a sound of backchannels alone may last: "mm, sawa, ndiyo". */
 const LISTENING_TIMES = 2
 
 /** State at the moment when the caller began to speak over the agent. */

@@ -27,7 +27,7 @@ for (const [language, { common }] of Object.entries(WORDS)) {
     COMMON.set(word, other === undefined || other === language ? language : '')
   }
 }
-/** By the form of a word: what no list of words could hold. */
+/** Words that are known by their form, because no list could hold them all. */
 const FORMS = Object.entries(WORDS).flatMap(([language, { form }]) => (form === null ? [] : [{ language, form }]))
 
 /** The language that this word alone tells; empty where it tells none. */

@@ -292,12 +292,12 @@ export const DEFAULT_CALL_OPTIONS = {
     onsetMs: 40, // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
     // Most blips of noise that pass for a voice are shorter, and all of them are doubtful; a caller seldom is (bench/vad/README.md).
     doubtfulOnsetMs: 100,
-    endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; bench/vad/README.md has what it cuts
+    endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; bench/endpointing/README.md has what it cuts
     adaptive: true,
     realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
     words: {
       completeMs: 250, // a gap between two words is shorter
-      unfinishedMs: 2000, // who looks for a word takes up to 1.5 s; bench/vad/README.md has what it cuts
+      unfinishedMs: 2000, // who looks for a word takes up to 1.5 s; bench/endpointing/README.md has what it cuts
       numberDigits: [],
     },
   },

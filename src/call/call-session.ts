@@ -95,37 +95,7 @@ type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'
 export type CallState =
   'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
 
-/** Every deadline for which a session asks to be called again. */
-const DEADLINES = [
-  'backend-ready',
-  'greeting',
-  'answer',
-  'end-of-speech',
-  'not-understood',
-  'barge-in-resume',
-  'barge-in-settle',
-  'filler',
-  'tool-limit',
-  'digits',
-  'private',
-  'waits',
-  'claims',
-  'stage',
-  'handover',
-  'silence',
-  'closing-cue',
-  'put-on-hold',
-  'duration',
-  'words-heard',
-  'escalation-step',
-  'hold',
-  'offer',
-  'consent',
-  'quiet-goodbye',
-  'quiet-goodbye-limit',
-  'stream-close',
-] as const
-type DeadlineName = (typeof DEADLINES)[number]
+type DeadlineName = keyof typeof CallSession.DUE
 
 const NOT_WHILE_CLOSING: readonly DeadlineName[] = [
   'stage',
@@ -162,7 +132,7 @@ interface EscalationRequest {
   readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
   /** The tool call that asked; it is answered only if the escalation fails. */
   readonly toolCallId: string | null
-  /** Who asks tells the caller itself that nobody can come, and takes a message: no call back is offered by key. */
+  /** The backend that asks tells the caller itself that nobody can come, and takes a message: no call back is offered by key. */
   readonly takesMessage?: boolean
 }
 
@@ -278,6 +248,40 @@ const WANTED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/
  * barge-in, turns, the open transcript, tool calls, silence.
  */
 export class CallSession {
+  /** Every deadline for which a session asks to be called again, with what is due then. */
+  static readonly DUE = {
+    'backend-ready': (session) =>
+      session.#backendFailed(`not ready ${session.#options.backendReadyTimeoutMs} ms after the stream opened`),
+    greeting: (session) => session.#greetingDue(),
+    answer: (session) => session.#answerDue(),
+    'end-of-speech': (session) => session.#endOfSpeechDue(),
+    'not-understood': (session) => session.#notUnderstoodDue(),
+    'barge-in-resume': (session) => session.#resumeDue(),
+    'barge-in-settle': (session) => session.#settleBargeIn(),
+    filler: (session) => session.#fillerDue(),
+    'tool-limit': (session) => session.#toolLimitDue(),
+    digits: (session) => session.#digitsDue(),
+    private: (session) => session.#setPrivate(false),
+    waits: (session) => session.#waitsDue(),
+    claims: (session) => session.#claimsDue(),
+    stage: (session) => session.#stageDue(),
+    handover: (session) => session.#handoverDue(),
+    silence: (session) => session.#silenceDue(),
+    'closing-cue': (session) => session.#closingCueDue(),
+    'put-on-hold': (session) => session.#heldTooLong(),
+    duration: (session) => session.#durationDue(),
+    'words-heard': (session) =>
+      session.#state === 'closing' ? session.#endAsPlanned() : session.#transferAnnouncementOver(),
+    'escalation-step': (session) => session.#unreached('failed', 'no step from the escalation machine', false, false),
+    hold: (session) => session.#unreached('no-answer', 'held too long', false, false),
+    offer: (session) => session.#offerDeclined(),
+    consent: (session) => session.#consentDue(),
+    'quiet-goodbye': (session) => session.#quietGoodbyeDue(),
+    'quiet-goodbye-limit': (session) => session.#endAsPlanned(),
+    'stream-close': (session) => session.#streamCloseOverdue(),
+  } satisfies Record<string, (session: CallSession) => void>
+  static readonly #DEADLINES = Object.keys(CallSession.DUE) as DeadlineName[]
+
   /** What happened so far; each entry was an output. */
   readonly log: CallLog
   readonly usage: UsageSums
@@ -306,7 +310,7 @@ export class CallSession {
   readonly #options: CallSessionOptions
   readonly #language: CallLanguage
   readonly #playout: PlayoutView
-  readonly #deadlines = new Deadlines<DeadlineName>(DEADLINES)
+  readonly #deadlines = new Deadlines(CallSession.#DEADLINES)
   readonly #callerSpeech: CallerSpeech
   readonly #agentSpeech = new AgentSpeech()
   readonly #bargeIn: BargeIn
@@ -483,7 +487,13 @@ export class CallSession {
     this.#claims = options.claims === null ? null : new ClaimAudit(options.claims, this.log, checkpoint?.openClaims)
     const openedWallMs = checkpoint?.streamOpenedWallMs ?? null
     const zeroMs = openedWallMs === null ? options.preparedAtMs : openedWallMs - options.wallOffsetMs
-    this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume, zeroMs)
+    this.#tools = new ToolLedger(
+      this.log,
+      (call) => this.#record({ kind: 'tool-call', ...call }),
+      () => ({ nowMs: this.#nowMs, zeroMs: this.streamZeroMs }),
+      resume,
+      zeroMs,
+    )
     this.#waits = new PendingTools(checkpoint?.waits ?? [], zeroMs)
     this.#silence = new Silence(
       options.silence,
@@ -650,7 +660,7 @@ export class CallSession {
       nextAnnouncement: this.#nextAnnouncement,
       identity: this.#identity,
       openTranscript: this.#transcript.open,
-      toolsRunning: this.#tools.unanswered(this.streamZeroMs),
+      toolsRunning: this.#tools.unanswered(),
       ...waitsOf(this.#waits.kept(this.streamZeroMs)),
       ending: plan === null ? (this.#resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
       escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
@@ -730,75 +740,14 @@ export class CallSession {
 
   #afterwards(): void {
     // Each pass clears a deadline; the bound only guards against one that is set in the past.
-    for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
+    for (let passes = 0; passes < 2 * CallSession.#DEADLINES.length; passes++) {
       const due = this.#deadlines.takeDue(this.#nowMs)
       if (due === null) break
-      this.#due(due)
+      CallSession.DUE[due](this)
     }
     if (!this.#checkpointDue) return
     this.#checkpointDue = false
     if (this.#state !== 'ended') this.#out({ type: 'checkpoint-due' })
-  }
-
-  #due(name: DeadlineName): void {
-    switch (name) {
-      case 'backend-ready':
-        return this.#backendFailed(`not ready ${this.#options.backendReadyTimeoutMs} ms after the stream opened`)
-      case 'greeting':
-        return this.#greetingDue()
-      case 'answer':
-        return this.#answerDue()
-      case 'end-of-speech':
-        return this.#endOfSpeechDue()
-      case 'not-understood':
-        return this.#notUnderstoodDue()
-      case 'barge-in-resume':
-        return this.#resumeDue()
-      case 'barge-in-settle':
-        return this.#settleBargeIn()
-      case 'filler':
-        return this.#fillerDue()
-      case 'tool-limit':
-        return this.#toolLimitDue()
-      case 'digits':
-        return this.#digitsDue()
-      case 'private':
-        return this.#setPrivate(false)
-      case 'waits':
-        return this.#waitsDue()
-      case 'claims':
-        return this.#claimsDue()
-      case 'stage':
-        return this.#stageDue()
-      case 'handover':
-        return this.#handoverDue()
-      case 'silence':
-        return this.#silenceDue()
-      case 'closing-cue':
-        return this.#closingCueDue()
-      case 'put-on-hold':
-        return this.#heldTooLong()
-      case 'duration':
-        return this.#durationDue()
-      case 'words-heard':
-        return this.#state === 'closing' ? this.#endAsPlanned() : this.#transferAnnouncementOver()
-      case 'escalation-step':
-        return this.#unreached('failed', 'no step from the escalation machine', false, false)
-      case 'hold':
-        return this.#unreached('no-answer', 'held too long', false, false)
-      case 'offer':
-        return this.#offerDeclined()
-      case 'consent':
-        return this.#consentDue()
-      case 'quiet-goodbye':
-        return this.#quietGoodbyeDue()
-      case 'quiet-goodbye-limit':
-        return this.#endAsPlanned()
-      case 'stream-close':
-        return this.#streamCloseOverdue()
-      default:
-        return assertNever(name)
-    }
   }
 
   // --- outputs and present state --------------------------------------------------------------------------
@@ -935,7 +884,7 @@ export class CallSession {
   }
 
   #cancelTools(): void {
-    const callIds = this.#tools.cancel(this.#tools.runningIds(), this.#nowMs, this.streamZeroMs)
+    const callIds = this.#tools.cancel(this.#tools.runningIds())
     if (callIds.length > 0) this.#out({ type: 'cancel-tools', callIds })
     this.#clear('tool-limit', 'filler')
   }
@@ -2099,7 +2048,7 @@ export class CallSession {
     const waited = waitOf(event)
     const fault = this.#toolFault(event) ?? this.#waits.refusal(name, Object.hasOwn(this.#options.waits, name))
     if (fault !== null) return this.#refuseTool(event, fault)
-    const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name), waited)
+    const decision = this.#tools.call(callId, name, args, isBuiltIn(name), waited)
     switch (decision.type) {
       case 'refuse':
         return this.#refuseTool(event, decision.error)
@@ -2161,12 +2110,7 @@ export class CallSession {
       const result = refusal === null ? { agent: args['agent'] } : { error: refusal }
       // The model that called it says nothing more.
       if (refusal !== null) return this.#toolResult(callId, false, result, refusal)
-      return void this.#tools.result(
-        callId,
-        { ok: true, value: result, error: undefined },
-        this.#nowMs,
-        this.streamZeroMs,
-      )
+      return void this.#tools.result(callId, { ok: true, value: result, error: undefined })
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     if (name === COLLECT_TOOL) return this.#collect(callId, args)
@@ -2338,7 +2282,7 @@ export class CallSession {
   ): void {
     const { toolCallId: callId, toolArgs, entry } = collection
     const args = { ...toolArgs, [argument]: maskedDigits(entry) }
-    const decision = this.#tools.call(callId, name, args, this.#nowMs)
+    const decision = this.#tools.call(callId, name, args)
     if (decision.type !== 'run') {
       const error = 'error' in decision ? decision.error : 'This was done already.'
       return this.#collectionOver(false, { error }, error)
@@ -2404,8 +2348,7 @@ export class CallSession {
       if (this.#escalate({ reason: escalate, summary, origin: 'agent', toolCallId: callId })) return
     }
     const value = refusal === null ? { stage: stages.name } : { error: refusal }
-    if (this.#handingOverTo !== null)
-      return void this.#tools.result(callId, { ok: true, value, error: undefined }, this.#nowMs, this.streamZeroMs)
+    if (this.#handingOverTo !== null) return void this.#tools.result(callId, { ok: true, value, error: undefined })
     this.#toolResult(callId, refusal === null, value, refusal ?? undefined)
   }
 
@@ -2610,7 +2553,7 @@ export class CallSession {
     end: 'answered' | 'overdue' = 'answered',
     recorded?: unknown,
   ): void {
-    const answer = this.#tools.result(callId, { ok, value, error, recorded }, this.#nowMs, this.streamZeroMs, end)
+    const answer = this.#tools.result(callId, { ok, value, error, recorded }, end)
     if (answer === null) {
       this.counters.toolResultsLate++
       return
@@ -2666,8 +2609,8 @@ export class CallSession {
     const ok = status === 'succeeded'
     this.#mark('tool-outcome', `${wait.name}: ${status}${wait.outcome?.late === true ? ', late' : ''}`)
     const result = { ok, value, error: ok ? undefined : 'failed' }
-    if (wait.outcome?.late === true) this.#tools.late(wait, result, this.#nowMs, this.streamZeroMs)
-    else if (first) this.#tools.result(callId, result, this.#nowMs, this.streamZeroMs)
+    if (wait.outcome?.late === true) this.#tools.late(wait, result)
+    else if (first) this.#tools.result(callId, result)
     this.#judgeClaims(false)
     if (first) this.#stageResult(wait.name, { ok, value, ...(ok ? {} : { error: 'failed' }) })
     this.#checkpointDue = true
@@ -2688,7 +2631,7 @@ export class CallSession {
     this.#out({ type: 'wait', callId: wait.callId, state: status })
     const end = status === 'expired' ? 'expired' : 'abandoned'
     const result = { ok: false, value: { status }, error: status }
-    this.#tools.result(wait.callId, result, this.#nowMs, this.streamZeroMs, end)
+    this.#tools.result(wait.callId, result, end)
     this.#stageResult(wait.name, result)
     this.#checkpointDue = true
   }
@@ -2755,7 +2698,7 @@ export class CallSession {
   }
 
   #takeBack(callIds: readonly string[]): void {
-    const cancelled = this.#tools.cancel(callIds, this.#nowMs, this.streamZeroMs)
+    const cancelled = this.#tools.cancel(callIds)
     if (cancelled.length === 0) return
     this.#out({ type: 'cancel-tools', callIds: cancelled })
     if (this.#tools.running === 0) this.#clear('filler')
@@ -3016,7 +2959,7 @@ export class CallSession {
     if (toolCallId === null) return this.#out({ type: 'backend-text', text: note, role: 'system', respond: false })
     const value = say === null ? { error: note, outcome } : { error: why, outcome, say }
     this.#out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
-    const answer = this.#tools.result(toolCallId, { ok: false, value, error: outcome }, this.#nowMs, this.streamZeroMs)
+    const answer = this.#tools.result(toolCallId, { ok: false, value, error: outcome })
     if (answer !== null) this.#mark('tool-end', answer.name)
   }
 
@@ -3295,8 +3238,7 @@ export class CallSession {
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.#collection = null
-    this.#tools.close(asAsked, this.#nowMs, this.streamZeroMs)
-    this.#tools.close(asAsked, this.#nowMs, this.streamZeroMs)
+    this.#tools.close(asAsked)
     this.#settleBargeIn()
     this.#bargeIn.abandon()
     this.#cancelTools()

@@ -1,7 +1,7 @@
-import { dateFormat } from '../core/date-format.js'
 import { forgetOldest } from '../core/forget-oldest.js'
 import { hasFields } from '../core/json.js'
 import { CLAIMS_MAX } from '../core/limits.js'
+import { localTime } from '../core/local-time.js'
 import type { CallLogRecords, LoggedToolCall } from './call-log.js'
 import type { ClaimOptions } from './call-options.js'
 import { PhraseMatcher } from './claim-phrases.js'
@@ -18,7 +18,7 @@ const HEARD_MS_PER_CHAR = 70
 const ANY_LANGUAGE = 'und'
 /** Facts of one call that are judged. */
 const FACTS_MAX = 50
-/** After so many characters of what the agent was given, 2 ms, the rest is read with the next judgement. */
+/** Characters of what the agent was given that one judgement reads (2 ms); the rest is read with the next one. */
 const LEARNT_CHARS_MAX = 16_384
 
 /** Phrases of one language, with the rule of each. */
@@ -125,7 +125,9 @@ export class ClaimAudit {
         this.#open.push({ atMs: startMs, tools: rule.tools, result: rule.result, language: name, phrase })
       }
     if (this.#facts === null) return
-    for (const { phrase, endChar, key } of factsIn(text, weekdayAt(wallMs, this.#facts.timeZone))) {
+    const { timeZone } = this.#facts
+    const today = timeZone === null ? null : localTime(timeZone, wallMs).weekday
+    for (const { phrase, endChar, key } of factsIn(text, today)) {
       if (endChar > heardChars || this.#said.size >= FACTS_MAX || this.#said.has(phrase)) continue
       this.#said.add(phrase)
       this.#open.push({ atMs: startMs, tools: [], result: null, language: ANY_LANGUAGE, phrase, fact: key })
@@ -195,13 +197,6 @@ export class ClaimAudit {
     if (newest === undefined) return this.#log.dropped.toolCalls > 0 ? 'done' : 'not-called'
     return verdictOf(newest)
   }
-}
-
-const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
-
-function weekdayAt(wallMs: number, timeZone: string | null): number | null {
-  if (timeZone === null) return null
-  return WEEKDAYS.indexOf(dateFormat('en-US', { timeZone, weekday: 'short' }).format(wallMs))
 }
 
 /** Errors of a tool that did not run, and that of one of which nobody knows whether it did. */

@@ -137,6 +137,17 @@ function regExpOf(phrase: string, lists: Readonly<Record<string, string>>): RegE
   return new RegExp(` (?:${sources.join('')}${close})`)
 }
 
+/** What is wrong with a phrase; null: nothing. `lists` as for the matcher. */
+export function phraseFault(phrase: string, lists: Readonly<Record<string, string>>): string | null {
+  try {
+    regExpOf(phrase, lists)
+    return null
+  } catch (thrown) {
+    if (thrown instanceof SyntaxError) return thrown.message
+    throw thrown
+  }
+}
+
 function wrong(phrase: string, what: string): SyntaxError {
   return new SyntaxError(`${what} in ${JSON.stringify(phrase)}`)
 }
@@ -184,7 +195,7 @@ function glob(word: string): string {
   return word.replace(/[\\^$.+?()[\]{}|/]/g, '\\$&').replaceAll('*', '[^ !]*')
 }
 
-/** Of a regular expression: one of some words. */
+/** The part of a regular expression that matches one of some words. */
 function oneOf(words: readonly string[]): string {
   return words.length === 0 ? '(?!)' : `(?:${words.map((word) => glob(plain(word))).join('|')})`
 }

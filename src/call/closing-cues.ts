@@ -1,4 +1,4 @@
-import { hasPhrase, phraseSet, plainText, withoutPhrases } from './backchannel.js'
+import { hasPhrase, phraseSet, plainText, saysOnly } from './backchannel.js'
 import { wordsOf } from './words/languages.js'
 
 const ENDS = wordsOf('ends')
@@ -10,9 +10,7 @@ const FAREWELLS = phraseSet(wordsOf('farewells'))
  * ends a call.
  */
 export function isClosing(words: string): boolean {
-  const { left, phrases } = withoutPhrases(words, ENDS)
-  if (phrases === 0) return false
-  return withoutPhrases(left, BESIDE).left === '' && /\S\s+\S/.test(words.trim())
+  return saysOnly(words, ENDS, BESIDE) && /\S\s+\S/.test(words.trim())
 }
 
 /** Whether an agent's words are a goodbye already. */

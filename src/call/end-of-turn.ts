@@ -75,7 +75,7 @@ const PAUSE_MS_MIN = 200
 const YES_NO_MS = 400
 /** Between groups of digits people pause for up to 600 ms. */
 const DIGITS_MS = 660
-/** Who reads a number from a card says one digit a second. */
+/** A caller who reads a number from a card says one digit a second. */
 const MORE_DIGITS_MS = 1400
 /** A longer wait is taken for a dead line. */
 const OPEN_MS_MAX = 900
@@ -105,7 +105,7 @@ const HELD_RATIO_MAX = 2 ** (1 / 12)
 const HELD_MS = 900
 /**
  * By how much the words lengthen the pause, and the longest pause that they can make. Who has said "and" looks for the next
- * words longer than who has said "um". bench/vad/README.md, "With words", has what these figures cut.
+ * words longer than who has said "um". bench/endpointing/README.md, "With words", has what these figures cut.
  */
 const UNFINISHED: Partial<Record<TurnEnding, number>> = {
   joins: 2.5,
@@ -125,7 +125,7 @@ const NOISE_RISE_SHARE = 0.03
 /**
  * The pause that ends a turn, by what is expected, how this caller pauses, how he sounds before the pause, and how much
  * of his voice the line lets through. The figures were chosen on two recorded speakers by `npm run bench --
- * --endpointing`; bench/vad/README.md, "The end of a turn", has the table with those held out.
+ * --endpointing`; bench/endpointing/README.md has the table with those held out.
  */
 export class AdaptivePause implements TurnDecider {
   readonly #openMs: number

@@ -185,23 +185,31 @@ function withRest(open: OpenNumber, next: number, and: string): OpenNumber | nul
   return scale === 0 ? null : { ...NOTHING, sum: valueOf(open), below: scale, rest: next }
 }
 
-const CORRECTS = wordsOf('corrects').map((phrase) => phrase.split(' '))
+/** The longest first. */
+const CORRECTS = wordsOf('corrects')
+  .map((phrase) => phrase.split(' '))
+  .toSorted((a, b) => b.length - a.length)
+
+/** How many words at `at` take back what was said before; 0: none do. */
+export function correctionAt(words: readonly string[], at: number): number {
+  return CORRECTS.find((phrase) => phrase.every((word, index) => words[at + index] === word))?.length ?? 0
+}
 
 /**
  * The digits of a text, however they are grouped. Where a caller takes some back ("nne moja mbili, hapana, tatu saba"), those
- * behind that word stand in the place of the last ones of a number of so many digits.
+ * after that word replace the last digits of the number.
  * @param length  digits of the whole number
  */
 export function digitsIn(words: readonly string[], length: number, more: MoreNumbers = {}): string {
   let digits = ''
   let from = 0
   for (let at = 0; at <= words.length; at++) {
-    const corrects = CORRECTS.find((phrase) => phrase.every((word, index) => words[at + index] === word))
-    if (at < words.length && corrects === undefined) continue
+    const correction = correctionAt(words, at)
+    if (at < words.length && correction === 0) continue
     const said = numbersIn(words.slice(from, at), more).join('')
     digits =
       from === 0 || said === '' ? `${digits}${said}` : `${digits.slice(0, Math.max(0, length - said.length))}${said}`
-    at += (corrects?.length ?? 1) - 1
+    at += Math.max(correction, 1) - 1
     from = at + 1
   }
   return digits

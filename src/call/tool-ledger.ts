@@ -42,6 +42,12 @@ type ToolDecision =
   /** As `refuse`, and the model may call no tool until the caller has said something. */
   | { readonly type: 'enough'; readonly error: string }
 
+/** The time of the session, and zero of the times of its records. */
+interface LedgerClock {
+  readonly nowMs: number
+  readonly zeroMs: number
+}
+
 /** What a tool came back with. */
 interface ToolResult {
   readonly ok: boolean
@@ -108,6 +114,7 @@ export class ToolLedger {
   readonly #thisTurn = new Set<string>()
   readonly #past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
   readonly #log: (call: LoggedToolCall) => void
+  readonly #clock: () => LedgerClock
   readonly #calls = new Map<string, LedgerCall>()
   readonly #lost: { readonly callId: string; readonly value: unknown }[] = []
 
@@ -120,11 +127,13 @@ export class ToolLedger {
   constructor(
     past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>,
     log: (call: LoggedToolCall) => void,
+    clock: () => LedgerClock,
     resume?: SessionResume,
     zeroMs = 0,
   ) {
     this.#past = past
     this.#log = log
+    this.#clock = clock
     if (resume === undefined) return
     for (const { callId, name, args, startMs, state } of resume.checkpoint.waits ?? []) {
       if (state !== 'waiting') continue
@@ -175,7 +184,6 @@ export class ToolLedger {
     callId: string,
     name: string,
     args: Readonly<Record<string, unknown>>,
-    nowMs: number,
     gateway = false,
     waited: ToolWait = 'now',
   ): ToolDecision {
@@ -210,7 +218,7 @@ export class ToolLedger {
       callId,
       name,
       args,
-      startedAtMs: nowMs,
+      startedAtMs: this.#clock().nowMs,
       gateway,
       waited,
       state: 'running',
@@ -223,20 +231,14 @@ export class ToolLedger {
   }
 
   /** @returns null when the result is late: the call was cancelled, timed out, already answered, or never made */
-  result(
-    callId: string,
-    result: ToolResult,
-    nowMs: number,
-    streamZeroMs: number,
-    end: ToolCallEnd = 'answered',
-  ): ToolAnswer | null {
+  result(callId: string, result: ToolResult, end: ToolCallEnd = 'answered'): ToolAnswer | null {
     const { ok, value, error, recorded } = result
     const call = this.#calls.get(callId)
     if (call === undefined || call.state === 'answered') return null
     const answer = ok ? (value ?? null) : (value ?? { error: error ?? 'The tool failed.' })
     call.ok = ok
     call.result = recorded ?? answer
-    this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
+    this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'))
     return { name: call.name, quiet: !asksForAnswer(call.waited, ok), ok, value: answer }
   }
 
@@ -253,10 +255,8 @@ export class ToolLedger {
   late(
     { callId, name, args, startedAtMs }: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs'>,
     { ok, value: result, error }: ToolResult,
-    nowMs: number,
-    streamZeroMs: number,
   ): void {
-    this.#ended({ callId, name, args, startedAtMs, ok, result }, 'answered', error, nowMs, streamZeroMs)
+    this.#ended({ callId, name, args, startedAtMs, ok, result }, 'answered', error)
   }
 
   /** Logs a call that does not run and is answered with an error. */
@@ -266,14 +266,14 @@ export class ToolLedger {
   }
 
   /** @returns those of `callIds` that were running; their results are late from now on */
-  cancel(callIds: readonly string[], nowMs: number, streamZeroMs: number): string[] {
+  cancel(callIds: readonly string[]): string[] {
     const cancelled: string[] = []
     for (const callId of callIds) {
       const call = this.#calls.get(callId)
       if (call === undefined || call.state !== 'running') continue
       // The call is kept: it may have taken effect, and the same call must not run again.
       call.result = { error: 'This call was cancelled.' }
-      this.#answered(call, 'cancelled', 'cancelled', nowMs, streamZeroMs)
+      this.#answered(call, 'cancelled', 'cancelled')
       cancelled.push(callId)
     }
     return cancelled
@@ -300,19 +300,11 @@ export class ToolLedger {
   }
 
   /** The phone call is over: answers what is open but does not run. `ok`: the session completed what it was performing. */
-  close(ok: boolean, nowMs: number, streamZeroMs: number): void {
-    for (const call of [...this.#calls.values()]) {
-      if (call.state === 'pending')
-        this.result(
-          call.callId,
-          { ok: false, value: STILL_PENDING, error: 'no outcome before the end of the conversation' },
-          nowMs,
-          streamZeroMs,
-          'abandoned',
-        )
-      if (call.state === 'running' && call.gateway) {
-        this.result(call.callId, { ok, value: null, error: 'the call ended first' }, nowMs, streamZeroMs)
-      }
+  close(ok: boolean): void {
+    const pending = { ok: false, value: STILL_PENDING, error: 'no outcome before the end of the conversation' }
+    for (const { callId, state, gateway } of [...this.#calls.values()]) {
+      if (state === 'pending') this.result(callId, pending, 'abandoned')
+      if (state === 'running' && gateway) this.result(callId, { ok, value: null, error: 'the call ended first' })
     }
   }
 
@@ -337,10 +329,11 @@ export class ToolLedger {
   }
 
   /** Calls without a result. */
-  unanswered(streamZeroMs: number): RunningTool[] {
+  unanswered(): RunningTool[] {
+    const { zeroMs } = this.#clock()
     return [...this.#calls.values()]
       .filter(({ state }) => state === 'running')
-      .map(({ callId, name, args, startedAtMs }) => ({ callId, name, args, startMs: startedAtMs - streamZeroMs }))
+      .map(({ callId, name, args, startedAtMs }) => ({ callId, name, args, startMs: startedAtMs - zeroMs }))
   }
 
   #occurrence(name: string, args: Readonly<Record<string, unknown>>): number {
@@ -352,30 +345,23 @@ export class ToolLedger {
     return dropped.toolCalls + same.length - open
   }
 
-  #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined, nowMs: number, streamZeroMs: number): void {
+  #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined): void {
     if (!call.gateway && call.state === 'running') this.running--
     call.state = 'answered'
-    this.#ended(call, end, error, nowMs, streamZeroMs)
+    this.#ended(call, end, error)
   }
 
   #ended(
-    {
-      callId,
-      name,
-      args,
-      startedAtMs,
-      ok,
-      result,
-    }: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs' | 'ok' | 'result'>,
+    call: Pick<LedgerCall, 'callId' | 'name' | 'args' | 'startedAtMs' | 'ok' | 'result'>,
     end: ToolCallEnd,
     error: string | undefined,
-    nowMs: number,
-    streamZeroMs: number,
   ): void {
+    const { callId, name, args, startedAtMs, ok, result } = call
+    const { nowMs, zeroMs } = this.#clock()
     const record = {
       name,
       args: recordedArguments(name, args),
-      startMs: startedAtMs - streamZeroMs,
+      startMs: startedAtMs - zeroMs,
       ms: nowMs - startedAtMs,
       ok,
       ...(error === undefined ? {} : { error }),

@@ -1,4 +1,4 @@
-import { hasPhrase, isBackchannel, phraseSet, plainText, withoutPhrases } from './backchannel.js'
+import { hasPhrase, isBackchannel, phraseSet, plainText, saysOnly } from './backchannel.js'
 import { isNumberWord, numbersIn, plainWords } from './spoken-numbers.js'
 import { LANGUAGES, wordsOf } from './words/languages.js'
 
@@ -125,8 +125,7 @@ export function endsUnfinished(text: string): boolean {
 
 /** A yes or a no, and nothing else. */
 export function isYesNo(text: string): boolean {
-  const { left, phrases } = withoutPhrases(text, YES_NO)
-  return phrases > 0 && withoutPhrases(left, BESIDE_YES_NO).left === ''
+  return saysOnly(text, YES_NO, BESIDE_YES_NO)
 }
 
 /** The caller says no to what was said, in any language, whatever follows: "no, I don't want that". */
@@ -158,14 +157,12 @@ function goesOn(digits: string, lengths: readonly number[]): boolean {
  * @param overAgent  it was said while the agent spoke: "stop" too means the agent
  */
 export function asksToWait(text: string, overAgent: boolean): boolean {
-  const { left, phrases } = withoutPhrases(text, overAgent ? WAIT_OR_STOP : WAIT)
-  return phrases > 0 && withoutPhrases(left, BESIDE_WAIT).left === ''
+  return saysOnly(text, overAgent ? WAIT_OR_STOP : WAIT, BESIDE_WAIT)
 }
 
 /** The caller does not want to wait any more, and says nothing else. */
 export function asksToCancel(text: string): boolean {
-  const { left, phrases } = withoutPhrases(text, CANCEL)
-  return phrases > 0 && withoutPhrases(left, BESIDE_CANCEL).left === ''
+  return saysOnly(text, CANCEL, BESIDE_CANCEL)
 }
 
 /** The caller has not heard, and says nothing else. */

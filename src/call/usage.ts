@@ -1,3 +1,5 @@
+import { z } from 'zod'
+import { usageSchemaOf } from './backend-events.js'
 import type { BackendUsage } from './backend-events.js'
 
 /** Sums of `BackendUsage`. */
@@ -7,27 +9,13 @@ export function noUsage(): UsageSums {
   return { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
 }
 
-/** The figures that not every service reports. */
-const DETAILS = [
-  'inputTextTokens',
-  'inputAudioTokens',
-  'inputCachedTokens',
-  'inputCachedAudioTokens',
-  'inputCacheWriteTokens',
-  'outputTextTokens',
-  'outputAudioTokens',
-  'sessionSeconds',
-  'speechCharacters',
-] as const
+const { model: _, ...figures } = usageSchemaOf(z.number()).shape
+const FIGURES = Object.keys(figures) as (keyof typeof figures)[]
 
-/** A detail of the sums is absent until a service reports it, so that "not reported" is never taken for 0. */
+/** A figure that not every service reports is absent until a service reports it, so that "not reported" is never taken for 0. */
 export function addUsage(sums: UsageSums, usage: BackendUsage): void {
-  sums.inputTokens += usage.inputTokens
-  sums.outputTokens += usage.outputTokens
-  sums.audioInMs += usage.audioInMs
-  sums.audioOutMs += usage.audioOutMs
-  for (const detail of DETAILS) {
-    const added = usage[detail]
-    if (added !== undefined) sums[detail] = (sums[detail] ?? 0) + added
+  for (const figure of FIGURES) {
+    const added = usage[figure]
+    if (added !== undefined) sums[figure] = (sums[figure] ?? 0) + added
   }
 }

@@ -26,16 +26,10 @@ export interface BackendView {
   readonly circuits: readonly (Omit<CircuitReport, 'name'> & { readonly worker: number })[]
 }
 
-interface Entry {
-  sessions: number
-  sessionsRefused: number
-  connectMs: { last: number; max: number } | null
+type Entry = {
+  -readonly [Key in Exclude<keyof BackendView, 'backend' | 'agents' | 'faults' | 'circuits'>]: BackendView[Key]
+} & {
   readonly faults: Record<string, number>
-  lastFault: BackendView['lastFault']
-  lostTo: number
-  tookOver: number
-  rotations: number
-  gapMs: { last: number; max: number } | null
   readonly circuits: Map<number, { readonly report: CircuitReport; readonly atMs: number }>
 }
 
@@ -59,7 +53,7 @@ export class BackendStatus {
       return
     }
     entry.sessions++
-    entry.connectMs = { last: opened.connectMs, max: Math.max(opened.connectMs, entry.connectMs?.max ?? 0) }
+    entry.connectMs = lastAndMax(opened.connectMs, entry.connectMs)
   }
 
   /** @param wallMs  calendar time */
@@ -77,7 +71,7 @@ export class BackendStatus {
     this.#of(from).lostTo++
     const entry = this.#of(to)
     entry.tookOver++
-    entry.gapMs = { last: gapMs, max: Math.max(gapMs, entry.gapMs?.max ?? 0) }
+    entry.gapMs = lastAndMax(gapMs, entry.gapMs)
   }
 
   /** @param worker  the media worker's thread; a circuit is shown only while that thread is alive */
@@ -99,15 +93,8 @@ export class BackendStatus {
       return {
         backend,
         agents: agents.get(backend) ?? [],
-        sessions: entry.sessions,
-        sessionsRefused: entry.sessionsRefused,
-        connectMs: rounded(entry.connectMs),
+        ...entry,
         faults: { ...entry.faults },
-        lastFault: entry.lastFault,
-        lostTo: entry.lostTo,
-        tookOver: entry.tookOver,
-        rotations: entry.rotations,
-        gapMs: rounded(entry.gapMs),
         circuits: [...entry.circuits]
           .filter(([worker]) => workers.has(worker))
           .map(([worker, { report, atMs }]) => {
@@ -150,8 +137,7 @@ function newEntry(): Entry {
   }
 }
 
-function rounded(
-  ms: { readonly last: number; readonly max: number } | null,
-): { readonly last: number; readonly max: number } | null {
-  return ms === null ? null : { last: Math.round(ms.last), max: Math.round(ms.max) }
+function lastAndMax(ms: number, before: BackendView['gapMs']): NonNullable<BackendView['gapMs']> {
+  const last = Math.round(ms)
+  return { last, max: Math.max(last, before?.max ?? 0) }
 }

@@ -61,7 +61,7 @@ interface CallContinuityOptions {
   readonly over: () => void
 }
 
-type Services = Pick<MainThreadContext, 'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'streamLost'>
+type Services = Pick<MainThreadContext, 'clock' | 'wallClock' | 'metrics' | 'keeper' | 'afterStream' | 'onStreamLost'>
 
 /**
  * How a call goes on elsewhere, and from elsewhere: what is kept of it for another node, what of it a lost node or a
@@ -272,7 +272,7 @@ export class CallContinuity {
   async #nobodyAsked(cut: Cut): Promise<void> {
     cut.nobodyAsked = true
     this.#options.mark('stream-lost', 'nobody asked in time how to go on')
-    await this.#context.streamLost?.(cut.state, () => this.#cut === cut)
+    await this.#context.onStreamLost?.(cut.state, () => this.#cut === cut)
     if (this.#cut === cut) this.over()
   }
 

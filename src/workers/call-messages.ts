@@ -6,16 +6,14 @@ import type { CallVariables } from '../agents/template.js'
 import type { McpNews } from '../agents/mcp-server.js'
 import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
-import type { RateLimit } from '../backends/backend.js'
+import type { BackendEvent, RateLimit } from '../backends/backend.js'
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import type { CallResult, KeptCall } from '../call/documents/kept-call.js'
 import type { SessionResume } from '../call/documents/checkpoint.js'
-import type { CallInput, CallbackWish, EscalationStep } from '../call/events.js'
-import type { CarrierState } from '../sautikit/carrier-state.js'
-import type { EscalationPacket } from '../call/documents/handoff.js'
-import type { EndReason, TimelineMark } from '../call/documents/record.js'
+import type { CallInput, CallOutput } from '../call/events.js'
+import type { TimelineMark } from '../call/documents/record.js'
 import type { LegRateHz } from '../core/units.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
@@ -68,26 +66,30 @@ export interface CallStart {
   readonly journal: JournalKept | null
 }
 
-type StreamClosed = Extract<CallInput, { type: 'stream-closed' }>
-
 /** Main thread to call. */
 export type ToCall =
   | { readonly type: 'stream-opened'; readonly openedAtMs: number }
-  | StreamClosed
+  /** `tool-outcome`: again after a move to another worker, until the caller has heard it. */
+  | Extract<
+      CallInput,
+      {
+        type:
+          | 'stream-closed'
+          | 'carrier-state'
+          | 'hangup-requested'
+          | 'escalate-requested'
+          | 'whisper'
+          | 'escalation'
+          | 'tool-outcome'
+      }
+    >
   | { readonly type: 'stream-text'; readonly messages: readonly StreamText[] }
-  | { readonly type: 'carrier-state'; readonly state: CarrierState }
-  | { readonly type: 'hangup'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
-  | { readonly type: 'escalate'; readonly reason: string }
-  | { readonly type: 'whisper'; readonly text: string }
-  | { readonly type: 'escalation'; readonly step: EscalationStep }
   /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
   | { readonly type: 'verification-attempts'; readonly left: number }
   /** Answers `do-not-call`. `kept`: their number is on the list. */
   | { readonly type: 'do-not-call'; readonly callId: string; readonly kept: boolean }
   /** Answers `tool-intent`. */
   | { readonly type: 'tool-intent'; readonly key: string; readonly answer: EffectAnswer }
-  /** News of a tool that waits; again after a move to another worker, until the caller has heard it. */
-  | Extract<CallInput, { type: 'tool-outcome' }>
   /** Answers `speech-lost` with a port to another speech worker. */
   | { readonly type: 'speech'; readonly port: MessagePort }
 
@@ -99,22 +101,21 @@ export type FromCall =
   | { readonly type: 'circuit'; readonly worker: number; readonly circuit: CircuitReport }
   /** A service told how much of the key's limits is left. */
   | { readonly type: 'backend-limits'; readonly backend: string; readonly limits: readonly RateLimit[] }
-  | {
-      readonly type: 'failover'
-      readonly from: string
-      readonly to: string
-      readonly gapMs: number
-      readonly reason: string
-    }
-  | { readonly type: 'end-stream'; readonly code: number; readonly hangup: boolean }
-  | { readonly type: 'escalate'; readonly packet: EscalationPacket }
-  | { readonly type: 'callback'; readonly wish: CallbackWish | null }
-  /** The person on the line wants no calls from us. */
-  | { readonly type: 'do-not-call'; readonly callId: string }
-  | { readonly type: 'recording-announced' }
-  | { readonly type: 'recording-refused' }
-  /** Nothing of the caller is to be recorded or listened to, or it is again. */
-  | { readonly type: 'private'; readonly on: boolean }
+  | Extract<BackendEvent, { type: 'failover' }>
+  | Extract<
+      CallOutput,
+      {
+        type:
+          | 'end-stream'
+          | 'escalate'
+          | 'callback'
+          | 'do-not-call'
+          | 'recording-announced'
+          | 'recording-refused'
+          | 'private'
+          | 'wait'
+      }
+    >
   /** Whether the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**
@@ -161,8 +162,6 @@ export type FromCall =
     }
   /** The tool of that intent has begun something whose outcome comes later. `id`: as its API gave it */
   | { readonly type: 'tool-pending'; readonly key: string; readonly waitMs: number; readonly id: string }
-  /** What has become of a wait in the conversation. */
-  | { readonly type: 'tool-wait'; readonly callId: string; readonly state: 'told' | 'expired' | 'cancelled' }
   /** The outcome of an intent, where it is known. */
   | { readonly type: 'tool-settled'; readonly key: string; readonly outcome: ToolOutcome }
   | { readonly type: 'speech-lost' }

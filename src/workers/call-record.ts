@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { CallTimelineView, LiveCallRow, LiveCallView } from '../call/documents/call-view.js'
-import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/documents/call-view.js'
+import { streamOpenedMs, timelineOf } from '../call/documents/call-view.js'
 import { CALL_RECORD_VERSION, callRecordSchema } from '../call/documents/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
@@ -67,12 +67,6 @@ export interface CallEnding
   readonly packetsDropped: number
 }
 
-/** The worker's messages that the record counts or keeps. */
-type RecordedMessage = Extract<
-  FromCall,
-  { type: 'backend-session' | 'backend-error' | 'log' | 'failover' | 'tool-coerced' | 'mcp' }
->
-
 /**
  * What the main thread keeps of a call: its log, its timeline and its backend sessions. It counts them in the metrics
  * as they come. Only this class makes the live view, the timeline and the call record. It masks phone numbers, so that
@@ -125,7 +119,8 @@ export class CallRecordBuilder {
     this.#startedAt = new Date(preparedAt.wallMs).toISOString()
   }
 
-  take(message: RecordedMessage): void {
+  /** Counts or keeps a message of the worker's half, where the record has anything of it. */
+  take(message: FromCall): void {
     const { callSid } = this.#call
     const metrics = this.#metrics
     switch (message.type) {
@@ -167,6 +162,8 @@ export class CallRecordBuilder {
         }
         metrics.backendFailovers({ from: message.from, to: message.to }).inc(1, callSid)
         metrics.backendFailoverGap({ to: message.to }).observe(message.gapMs / 1000, callSid)
+        return
+      default:
         return
     }
   }
@@ -281,30 +278,15 @@ export class CallRecordBuilder {
   }
 
   timelineView(live: boolean, traceId: string | null): CallTimelineView {
-    const { marks, dropped } = this.timeline
-    return {
-      version: CALL_TIMELINE_VERSION,
-      callSid: this.#call.callSid,
-      agent: this.#call.agent,
-      agentVersion: this.#call.agentVersion,
-      backend: this.#backend,
-      live,
-      startedAt: this.#startedAt,
-      streamOpenedMs: streamOpenedMs(marks),
-      traceId,
-      timeline: marks,
-      timelineDropped: dropped,
-      turns: wholeNumbers(this.log.turns),
-      bargeIns: wholeNumbers(this.log.bargeIns),
-      stages: wholeNumbers(this.log.stages),
-      // Without their arguments, which may hold the caller's number.
-      tools: this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({
-        name,
-        startMs: Math.round(startMs),
-        ms: Math.round(ms),
-        ok,
-      })),
+    const { callSid, agent, agentVersion } = this.#call
+    const { turns, bargeIns, stages, toolCalls } = this.log
+    const sofar = {
+      ...{ callSid, agent, agentVersion, backend: this.#backend, startedAt: this.#startedAt },
+      ...{ timeline: this.timeline.marks, timelineDropped: this.timeline.dropped },
+      ...wholeNumbers({ turns, bargeIns, stages }),
+      toolCalls: toolCalls.map(({ record }) => kept(record, true)),
     }
+    return timelineOf(sofar, traceId, live)
   }
 
   /** For another node. */
@@ -382,12 +364,12 @@ export class CallRecordBuilder {
       },
       backends: {
         sessions: this.#sessions,
-        failover: plain(result?.report.failover ?? null),
+        failover: wholeNumbers(result?.report.failover ?? null),
         irregular: result?.report.irregular ?? {},
       },
       cost: result?.report.cost ?? null,
       wholeCost: null,
-      budget: plain(result?.report.budget ?? null),
+      budget: result?.report.budget ?? null,
       budgetStep: this.#call.budgetStep ?? null,
       analysis: null,
       rehomes: end.rehomes,
@@ -510,11 +492,6 @@ function wholeNumbers<T>(value: T): T {
   if (Array.isArray(value)) return value.map(wholeNumbers) as T
   if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
-}
-
-/** A report for the record, in whole numbers. */
-function plain(report: object | null): Readonly<Record<string, unknown>> | null {
-  return report === null ? null : (wholeNumbers(report) as Record<string, unknown>)
 }
 
 /** Arguments may hold the caller's number. */

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { MessagePort } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import { missingFacts } from '../agents/business.js'
@@ -10,15 +9,15 @@ import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
 import type { SharedAttempts } from '../agents/verification-lock.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
-import type { BackendSettings } from '../backends/registry.js'
 import { allCallsOn, namesIn } from '../backends/split.js'
 import type { Handoff } from '../call/documents/handoff.js'
-import type { BudgetStep, CallAnalysis, CallRecord, CarrierDetail } from '../call/documents/record.js'
-import { assert } from '../core/assert.js'
+import type { BudgetStep, CallRecord } from '../call/documents/record.js'
+import { atMost } from '../core/at-most.js'
+import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { RateLimit } from '../core/rate-limit.js'
-import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, RESUMES_MAX, TICK_MS } from '../core/limits.js'
+import { ENDED_CALLS_KEPT, RESUMES_MAX, TICK_MS } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
@@ -32,30 +31,20 @@ import { ASKS_WITHIN_MS, AfterStreamBehaviour } from './after-stream-behaviour.j
 import { recordOfLost, refusedHandoff, refusedRecord } from './call-record.js'
 import { BackendStatus } from './backend-status.js'
 import type { BackendView } from './backend-status.js'
-import type { JournalKept } from './call-journal.js'
 import { CallMemoryPool } from './call-memory.js'
 import { Effects } from './effects.js'
 import type { EffectGate } from './effects.js'
-import type { HandoffNews } from '../messages/message.js'
 import { goesOnWith } from './kept-call.js'
 import { Waits } from './call-waits.js'
 import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
 import { KnownLines } from './known-lines.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
-import type { AgentFacts, CallDirectory, CallStarted, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
-import type {
-  CallKeeping,
-  HostedAgent,
-  MainThreadContext,
-  MainThreadServices,
-  OpenCallRecords,
-  RecordCall,
-} from './main-thread-context.js'
-import type { MediaAssets } from './media-assets.js'
+import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
+import type { HostedAgent, MainThreadContext, MainThreadServices } from './main-thread-context.js'
 import type { Overload } from './load-gate.js'
 import { LoadWatch } from './load-watch.js'
-import { MediaPool } from './media-pool.js'
+import type { MediaPool, PoolCalls } from './media-pool.js'
 import { endReasonSchema } from '../call/documents/record.js'
 import { Ticker } from './ticker.js'
 import { NO_CALL } from './worker-memory.js'
@@ -75,31 +64,17 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly defaultAgent: string | null
   /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
   readonly businesses?: ReadonlyMap<string, Business>
-  /** Media worker threads. */
-  readonly workers: number
+  /** Opens what runs the tasks of its calls, and owns it. */
+  readonly openPool: (calls: PoolCalls) => CallPool
   /** Calls at once, over all workers. */
   readonly maxCalls: number
   /** True while no new calls are to come, by an operator; absent: never. */
   readonly cordoned?: () => boolean
-  /** Limit of one media worker's heap, and of its memory outside the heap, MiB. */
-  readonly workerMemoryMb: number
-  readonly assets: MediaAssets
   /** Variables that tool templates may read. */
   readonly env: Environment
-  /** `process.env` of the media workers; this process's own when absent. The agents' own code can read it. */
-  readonly workerEnv?: Readonly<Record<string, string>>
-  /** Keys, addresses and models of the backends. */
-  readonly backends: BackendSettings
-  /** Where fixed phrases in the voices of cascades are kept; absent or null: they are not. */
-  readonly phrasesFolder?: string | null
-  readonly speech: SpeechPool | null
-  /** Receives the journal of each call, a few lines at a time; null keeps none. */
-  readonly keepJournal: MainThreadContext['keepJournal'] | null
-  /** Deletes the journal of a call whose caller does not want it; absent where none is kept. */
-  readonly discardJournal?: MainThreadContext['discardJournal']
-  readonly journal: JournalKept
-  /** Where recordings of calls go; absent or null: calls are not recorded. */
-  readonly record?: RecordCall | null
+  readonly speech: Pick<SpeechPool, 'openSession'> | null
+  /** Of the clock, for the playout tick and a drain; a real one when absent. */
+  readonly setTimer?: typeof unrefTimer
   /** What records keep of phone numbers and words; when absent, masked numbers and all words. */
   readonly privacy?: RecordPrivacy
   /** Adds its `wholeCost` to a record; absent: records have none. */
@@ -110,28 +85,14 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly ended?: readonly CallRecord[]
   /** The carrier's after-stream behaviour; learnt when absent or null. */
   readonly afterStream?: AfterStream | null
-  /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
-  readonly onHandoff?: (news: HandoffNews) => void
-  /** Called when the first stream of a call opens. */
-  readonly onStarted?: (started: CallStarted) => void
-  /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
-  readonly onPromise?: (state: KeptState) => void
   /** How far the budget of the day of one of our numbers is used up; absent: none has one. */
   readonly budgetStep?: (number: string) => BudgetStep | null
-  /** The owner of a number wants no calls from us; absent: there is no list. */
-  readonly onDoNotCall?: MainThreadContext['doNotCall']
   /** Receives each outcome of a tool that its caller has not heard. */
   readonly onWaitUnheard?: (news: WaitUnheard) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
   readonly sharedAttempts?: SharedAttempts | null
-  /** Receives the records of live calls, redacted; absent or null: they are not kept. */
-  readonly openRecords?: OpenCallRecords | null
-  /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
-  readonly keeper?: CallKeeping | null
-  /** See `MainThreadContext.streamLost`; absent or null: then such a call only ends. */
-  readonly onStreamLost?: MainThreadContext['streamLost']
   /** Whether another node takes calls now; absent: there is none. */
   readonly elsewhere?: () => boolean
   /**
@@ -149,6 +110,9 @@ export interface CallRegistryOptions extends MainThreadServices {
   /** Called when a call has ended here because another node has it. @param part  of the record, kept if the other node makes none */
   readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
 }
+
+/** Runs the tasks of calls: a `MediaPool`, or the simulator's `OneThreadPool`. */
+type CallPool = Pick<MediaPool, 'ready' | 'run' | 'ticks' | 'threads' | 'socketsRead' | 'close'>
 
 interface RecordPrivacy {
   readonly maskNumbers: boolean
@@ -188,7 +152,7 @@ export class CallRegistry implements CallDirectory {
   readonly #refusedOfCaller = new RateLimit(REFUSED_OF_CALLER)
   readonly #refusedOfAll = new RateLimit(REFUSED_OF_ALL)
   readonly #refusedDropped: { inc: () => void }
-  readonly #pool: MediaPool
+  readonly #pool: CallPool
   /** For polls of tools that wait. */
   readonly #client = new HttpClient()
   readonly #context: MainThreadContext
@@ -209,50 +173,30 @@ export class CallRegistry implements CallDirectory {
   #drained: (() => void) | null = null
 
   constructor(options: CallRegistryOptions) {
-    const {
-      agents,
-      workers,
-      maxCalls,
-      workerMemoryMb,
-      assets,
-      env,
-      workerEnv,
-      backends,
-      phrasesFolder = null,
-      clock,
-      log,
-      metrics,
-    } = options
-    assert(maxCalls <= workers * CALLS_PER_WORKER_MAX, 'more calls than the workers may carry')
+    const { agents, maxCalls, clock, log, metrics } = options
     this.#options = options
     this.#log = log
     this.defaultAgent = options.defaultAgent
     this.capacity = maxCalls
-    this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
-    this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
-    this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
+    this.#ended = new LRUCache(atMost(ENDED_CALLS_KEPT))
+    this.#handoffs = new LRUCache(atMost(ENDED_CALLS_KEPT))
+    this.#known = new LRUCache(atMost(KNOWN_CALLS_KEPT))
     for (const record of options.ended ?? []) {
       const endedAtMs = Date.parse(record.startedAt) + record.durationMs
       this.#remember(record, performance.now() - Math.max(0, Date.now() - endedAtMs))
       this.#known.set(record.callSid, true)
     }
-    this.#pool = new MediaPool({
-      workers,
-      maxCalls,
-      workerEnv,
-      clock,
-      log,
-      metrics,
-      calls: this.#calls,
-      workerData: { assets, env, backends, phrasesFolder, memoryMb: workerMemoryMb },
-    })
+    this.#pool = options.openPool({ maxCalls, clock, log, metrics, calls: this.#calls })
     this.#refusedDropped = metrics.defineCounter(
       'refused_records_dropped',
       'Refused calls that left no record, because there were too many in a minute',
       [],
     )({})
-    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) =>
-      this.#tick(nowMs, latenessMs),
+    this.#ticker = new Ticker(
+      { periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS },
+      clock,
+      (nowMs, latenessMs) => this.#tick(nowMs, latenessMs),
+      options.setTimer,
     )
     this.#load = new LoadWatch({
       ticks: [{ lateness: this.#tickLateness, busy: this.#tickBusy }, ...this.#pool.ticks],
@@ -275,51 +219,23 @@ export class CallRegistry implements CallDirectory {
   }
 
   #makeContext(): MainThreadContext {
-    const {
-      clock,
-      wallClock,
-      metrics,
-      log,
-      callSeries,
-      traces = null,
-      carrier,
-      humanCalls,
-      keepJournal,
-      journal,
-      openRecords = null,
-      keeper = null,
-      record = null,
-    } = this.#options
+    const { clock, metrics, env, effects, sharedAttempts, openRecords } = this.#options
     return {
-      clock,
-      wallClock,
-      metrics,
-      log,
-      callSeries,
-      traces,
-      carrier,
-      humanCalls,
-      record,
-      keeper,
-      journal: keepJournal === null ? null : journal,
+      ...this.#options,
       memory: new CallMemoryPool(),
       backendStatus: new BackendStatus(),
       afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
-      effects: new Effects(this.#options.effects ?? null, metrics),
+      effects: new Effects(effects ?? null, metrics),
       waits: new Waits({
         client: this.#client,
-        env: this.#options.env,
+        env,
         metrics,
         unheard: (news) => this.#options.onWaitUnheard?.(news),
       }),
-      locks: new VerificationLocks(
-        clock,
-        () => metrics.verificationNumbersEvicted.inc(),
-        this.#options.sharedAttempts ?? null,
-      ),
+      locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc(), sharedAttempts ?? null),
       lines: new KnownLines(clock, metrics),
       openRecords:
-        openRecords === null
+        openRecords == null
           ? null
           : {
               open: (callSid, compose) => openRecords.open(callSid, () => this.#kept(compose())),
@@ -327,11 +243,6 @@ export class CallRegistry implements CallDirectory {
               gone: (callSid) => openRecords.gone(callSid),
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
-      streamLost: this.#options.onStreamLost ?? null,
-      doNotCall: (number) => this.#options.onDoNotCall?.(number) ?? Promise.resolve(false),
-      promised: (state) => this.#options.onPromise?.(state),
-      handoffNews: (news) => this.#options.onHandoff?.(news),
-      started: (started) => this.#options.onStarted?.(started),
       agent: (name, business, step) =>
         (business === null ? this.#options.agents.get(name) : this.#hosted(name, business.number, step)) ?? null,
       callNumber: () => {
@@ -351,8 +262,6 @@ export class CallRegistry implements CallDirectory {
         this.#gone(callSid)
         this.#options.onGoneElsewhere?.(callSid, this.#kept(part))
       },
-      keepJournal: (callSid, lines, days) => keepJournal?.(callSid, lines, days),
-      discardJournal: (callSid) => this.#options.discardJournal?.(callSid),
     }
   }
 
@@ -548,22 +457,13 @@ export class CallRegistry implements CallDirectory {
   }
 
   /**
-   * Adds the carrier's call detail record to the record of an ended call.
+   * Adds to the record of an ended call what came after its end: the carrier's own record, or what it was about.
    * @returns the new record; null when the record is no longer kept
    */
-  joinCarrier(callSid: CallSid, carrier: CarrierDetail): CallRecord | null {
+  join(callSid: string, part: Partial<Pick<CallRecord, 'carrier' | 'analysis'>>): CallRecord | null {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
-    const joined = this.#withCost({ ...record, carrier })
-    this.#ended.set(callSid, joined, this.#keptFor(joined))
-    return joined
-  }
-
-  /** Adds what a call was about. @returns the new record; null when the record is no longer kept */
-  joinAnalysis(callSid: string, analysis: CallAnalysis): CallRecord | null {
-    const record = this.#ended.peek(callSid)
-    if (record === undefined) return null
-    const joined = this.#withCost({ ...record, analysis })
+    const joined = this.#withCost({ ...record, ...part })
     this.#ended.set(callSid, joined, this.#keptFor(joined))
     return joined
   }
@@ -642,7 +542,7 @@ export class CallRegistry implements CallDirectory {
     const drained = new Promise<void>((resolve) => {
       this.#drained = resolve
     })
-    await Promise.race([drained, sleep(timeoutMs, undefined, { ref: false })])
+    await Promise.race([drained, this.#wait(timeoutMs)])
     if (this.#calls.size === 0) return
     await this.#leave()
     const staying = [...this.#calls.values()].filter(({ state }) => state !== 'cut')
@@ -651,11 +551,15 @@ export class CallRegistry implements CallDirectory {
     for (const call of staying) call.hangup('drain-limit', 'the node is being stopped', true)
     const untilMs = this.#options.clock() + FORCE_AFTER_MS
     while (this.#options.clock() < untilMs && [...this.#calls.values()].some((call) => !call.onlyWaits))
-      await Promise.race([drained, sleep(ASKED_LOOK_MS, undefined, { ref: false })])
+      await Promise.race([drained, this.#wait(ASKED_LOOK_MS)])
     for (const call of [...this.#calls.values()]) {
       const left = call.onlyWaits ? await this.#options.leaveWaits?.(call.callSid) : undefined
       if (left === undefined || left === 'nowhere') call.force('the node is being stopped')
     }
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => (this.#options.setTimer ?? unrefTimer)(ms, resolve))
   }
 
   /**
@@ -673,7 +577,7 @@ export class CallRegistry implements CallDirectory {
       moved++
       const untilMs = clock() + ASKS_WITHIN_MS
       while (known === 'unknown' && this.behaviour.known(clock()) === 'unknown' && clock() <= untilMs)
-        await sleep(ASKED_LOOK_MS, undefined, { ref: false })
+        await this.#wait(ASKED_LOOK_MS)
     }
     if (moved > 0) this.#log.info({ calls: moved }, 'the drain timeout has passed: calls move to other nodes')
   }

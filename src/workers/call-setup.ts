@@ -2,7 +2,8 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { amdSchema, consentOf } from '../agents/definition.js'
 import { businessValues, vocabularyOf } from '../agents/business.js'
 import { collectionOf } from '../agents/digits.js'
-import { callContext, contextZone, dayOf } from '../agents/call-context.js'
+import { callContext, contextZone } from '../agents/call-context.js'
+import { localTime } from '../core/local-time.js'
 import { mcpToolNames } from '../agents/mcp-definition.js'
 import { getsDigits, offeredTools } from '../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../agents/phrases.js'
@@ -339,7 +340,7 @@ export function backendSession(
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
     toolLedger: resume === null || asks ? [] : resumedTools(resume),
     offline: agent.offline ?? null,
-    today: dayOf(contextZone(agent), wallMs),
+    today: localTime(contextZone(agent), wallMs).date,
     humansThere: agent.escalation?.hours == null || isOpen(agent.escalation.hours, wallMs),
     resume: resume?.backendState ?? null,
   }

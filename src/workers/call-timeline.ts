@@ -131,15 +131,9 @@ export class CallMarks {
   readonly #post: (marks: readonly TimelineMark[]) => void
   #marks: TimelineMark[] = []
   #passedAtMs = 0
-  #stalls = 0
-  #stallMarkedAtMs = -Infinity
+  /** By what it counts: the count that was marked last, and when. */
+  readonly #marked = new Map<string, { readonly count: number; readonly atMs: number }>()
   #concealed = 0
-  #framesOfEcho = 0
-  #echoMarkedAtMs = -Infinity
-  #framesOfNoise = 0
-  #noiseMarkedAtMs = -Infinity
-  #dropped = 0
-  #speechDropped = 0
 
   /**
    * @param zeroMs  time of the webhook, on the clock of `add`
@@ -164,48 +158,33 @@ export class CallMarks {
   /** Marks what happened to audio since the last call. The counters never decrease. */
   watch(line: LineStats, speechDroppedSamples: number, nowMs: number): void {
     const made = line.framesConcealed - this.#concealed
-    if (line.stalls > this.#stalls && (made > 0 || nowMs - this.#stallMarkedAtMs >= SILENT_STALLS_EVERY_MS)) {
-      this.add(
-        'carrier-stall',
-        nowMs,
-        `${line.stalls - this.#stalls} stalls of the carrier's audio, ${made} frames made up`,
-      )
-      this.#stallMarkedAtMs = nowMs
-      this.#stalls = line.stalls
-    }
-    if (line.framesDropped > this.#dropped) {
-      this.add(
-        'audio-dropped',
-        nowMs,
-        `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`,
-      )
-    }
-    if (line.framesOfEcho > this.#framesOfEcho && nowMs - this.#echoMarkedAtMs >= SOUND_EVERY_MS) {
-      const ms = (line.framesOfEcho - this.#framesOfEcho) * FRAME_MS
+    this.#concealed = line.framesConcealed
+    const stalls = this.#grown('stalls', line.stalls, nowMs, made > 0 ? 0 : SILENT_STALLS_EVERY_MS)
+    if (stalls > 0) this.add('carrier-stall', nowMs, `${stalls} stalls of the carrier's audio, ${made} frames made up`)
+    const dropped = this.#grown('dropped', line.framesDropped, nowMs)
+    if (dropped > 0)
+      this.add('audio-dropped', nowMs, `${dropped} frames of the caller beyond the jitter buffer's bound`)
+    const echoMs = this.#grown('echo', line.framesOfEcho, nowMs, SOUND_EVERY_MS) * FRAME_MS
+    if (echoMs > 0) {
       const learnt =
         line.echoDelayMs === null || line.echoGainDb === null
           ? 'its delay is not known yet'
           : `${Math.round(line.echoDelayMs)} ms late, ${Math.round(line.echoGainDb)} dB`
-      this.add('echo', nowMs, `${ms} ms of sound was taken for our own speech coming back: ${learnt}`)
-      this.#echoMarkedAtMs = nowMs
-      this.#framesOfEcho = line.framesOfEcho
+      this.add('echo', nowMs, `${echoMs} ms of sound was taken for our own speech coming back: ${learnt}`)
     }
-    if (line.framesOfNoise > this.#framesOfNoise && nowMs - this.#noiseMarkedAtMs >= SOUND_EVERY_MS) {
-      const ms = (line.framesOfNoise - this.#framesOfNoise) * FRAME_MS
-      this.add('noise', nowMs, `${ms} ms of sound without a voice in it, ${Math.round(line.noiseDbfs)} dBFS`)
-      this.#noiseMarkedAtMs = nowMs
-      this.#framesOfNoise = line.framesOfNoise
-    }
-    if (speechDroppedSamples > this.#speechDropped) {
-      this.add(
-        'audio-dropped',
-        nowMs,
-        `${speechDroppedSamples - this.#speechDropped} samples of the agent beyond the backlog's bound`,
-      )
-    }
-    this.#concealed = line.framesConcealed
-    this.#dropped = line.framesDropped
-    this.#speechDropped = speechDroppedSamples
+    const noiseMs = this.#grown('noise', line.framesOfNoise, nowMs, SOUND_EVERY_MS) * FRAME_MS
+    if (noiseMs > 0)
+      this.add('noise', nowMs, `${noiseMs} ms of sound without a voice in it, ${Math.round(line.noiseDbfs)} dBFS`)
+    const speech = this.#grown('speech', speechDroppedSamples, nowMs)
+    if (speech > 0) this.add('audio-dropped', nowMs, `${speech} samples of the agent beyond the backlog's bound`)
+  }
+
+  /** By how much a count has grown since it was marked last; 0 where it is not to be marked now. */
+  #grown(what: string, count: number, nowMs: number, everyMs = 0): number {
+    const marked = this.#marked.get(what) ?? { count: 0, atMs: -Infinity }
+    if (count <= marked.count || nowMs - marked.atMs < everyMs) return 0
+    this.#marked.set(what, { count, atMs: nowMs })
+    return count - marked.count
   }
 
   /** Passes on the collected marks. */

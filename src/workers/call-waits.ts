@@ -10,6 +10,7 @@ import type { CallCheckpoint } from '../call/documents/checkpoint.js'
 import type { KeptWait } from '../call/documents/kept-call.js'
 import type { WaitRecord } from '../call/documents/record.js'
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import { canonicalJson } from '../core/json.js'
 import { WAIT_GRACE_MS } from '../core/limits.js'
 import type { HttpClient } from '../http/http-client.js'
@@ -39,7 +40,7 @@ export class Waits {
   readonly posts: ReturnType<Metrics['defineCounter']>
   readonly polls: ReturnType<Metrics['defineCounter']>
   /** Of calls that are over. */
-  readonly #outcomes = new LRUCache<string, Outcome>({ max: OUTCOMES_KEPT_MAX })
+  readonly #outcomes = new LRUCache<string, Outcome>(atMost(OUTCOMES_KEPT_MAX))
 
   constructor(
     options: Pick<Waits, 'client' | 'env' | 'unheard'> & {
@@ -321,7 +322,7 @@ export class CallWaits {
   }
 
   /** What the session says of a wait. */
-  session({ callId, state }: Extract<FromCall, { type: 'tool-wait' }>): void {
+  session({ callId, state }: Extract<FromCall, { type: 'wait' }>): void {
     if (state !== 'told') return
     for (const wait of this.#waits.values())
       if (wait.callId === callId && wait.phase === 'settled') {

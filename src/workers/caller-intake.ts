@@ -26,7 +26,7 @@ interface CallerIntakeOptions {
   readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
-  /** One that was plugged in: it may listen itself. */
+  /** Decides the ends of turns; one of your own may hear the samples itself. */
   readonly turnDecider: TurnDecider | null
   readonly backend: Backend
   readonly journal: CallJournal | null

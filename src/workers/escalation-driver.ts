@@ -32,7 +32,7 @@ const ESCALATION_ATTEMPTS_MAX = 50
 /** Services of the main thread that an escalation uses. */
 type Services = Pick<
   MainThreadContext,
-  'carrier' | 'humanCalls' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'
+  'carrier' | 'humanCalls' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'onHandoff'
 >
 
 interface EscalationDriverOptions {
@@ -347,7 +347,7 @@ export class EscalationDriver {
     if (handoff === null || joinsCallBack) return
     const url = agent().escalation?.webhook ?? null
     const news: HandoffNews = { kind, id: this.#key(`${kind}:${number}`), url, handoff }
-    effects.act('handoff', kind, false, () => this.#context.handoffNews(news))
+    effects.act('handoff', kind, false, () => this.#context.onHandoff?.(news))
   }
 
   /** A key that another node gives to the same step of the same call: `<root SID>[:<call SID>]:<step>`. */

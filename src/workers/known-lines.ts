@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import type { Clock } from '../core/clock.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CounterHandle, CounterOf } from '../telemetry/metric-families.js'
@@ -28,7 +29,7 @@ export class KnownLines {
   constructor(clock: Clock, metrics: { readonly legs: CounterOf<'rate'>; readonly linesForgotten: CounterHandle }) {
     this.#legs = metrics.legs
     const bounds = {
-      max: LINES_MAX,
+      ...atMost(LINES_MAX),
       ttl: KNOWN_FOR_MS,
       ttlResolution: 0,
       perf: { now: clock },

@@ -57,7 +57,7 @@ const SUSPICIONS_MAX = 1
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 const STREAM_QUIET_MS = 300
 
-/** Who may listen to one call at once. */
+/** Listeners to one call at once. */
 const LISTENERS_OF_CALL_MAX = 4
 /** What a listener hears is this late: jitter of the line has its place, and each message holds a tenth of a second. */
 const LISTEN_DELAY_MS = 300
@@ -258,7 +258,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         log: this.#log,
         toSession: (step) => this.#send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
-        promised: () => context.promised(this.#promise()),
+        promised: () => context.onPromise?.(this.#promise()),
         changed: () => context.keeper?.changed(call.callSid),
         mark: (name, detail) => this.#mark(name, detail),
       },
@@ -423,7 +423,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     this.#send({ type: 'stream-opened', openedAtMs: nowMs })
-    if (this.#continuity.before === null) this.#context.started(this.#record.started)
+    if (this.#continuity.before === null) this.#context.onStarted?.(this.#record.started)
   }
 
   audio(bytes: Uint8Array): void {
@@ -571,7 +571,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   hangup(reason: EndReason, detail: string, speak: boolean): void {
     this.#log.debug({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
-    this.#send({ type: 'hangup', reason, detail, speak })
+    this.#send({ type: 'hangup-requested', reason, detail, speak })
     if (!this.#continuity.isCut) return
     this.#escalation.hangup(true)
     this.#continuity.over()
@@ -582,7 +582,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   escalate(reason: string): void {
-    this.#send({ type: 'escalate', reason })
+    this.#send({ type: 'escalate-requested', reason })
   }
 
   whisper(text: string): boolean {
@@ -758,7 +758,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
             },
       streamOpenedAtMs: this.#sink === null ? null : this.#attachedAtMs,
       rehomes: this.#rehomes,
-      journal: this.#context.journal,
+      journal: this.#context.keepJournal === null ? null : this.#context.journal,
     }
     port1.on('message', (message: FromCall) => this.#receive(message))
     port1.unref()
@@ -809,7 +809,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const before = this.#hosted
     const next = this.#context.agent(name, before.serves?.business ?? null, this.#budgetStep)
     if (next === null)
-      this.#log.warn({ to_agent: name }, 'no such agent any more: the call stays with the one that it has')
+      this.#log.warn({ to_agent: name }, 'the agent to hand over to is gone: the call stays with its agent')
     this.#hosted = next ?? before
     this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
     const saved = this.#saved
@@ -897,7 +897,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.goesOnElsewhere(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
-    if (this.#escalation.history?.callback != null) this.#context.promised(this.#promise())
+    if (this.#escalation.history?.callback != null) this.#context.onPromise?.(this.#promise())
     const record = this.#record.close(this.#ending())
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
@@ -947,7 +947,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #openRecorder(openedAtMs: number): CallRecorder | null {
     const { recording, retention } = this.#hosted.definition
     const { record } = this.#context
-    if (!recording.enabled || record === null || this.#refused) return null
+    if (!recording.enabled || record == null || this.#refused) return null
     const announced = this.#recordingAnnounced
     const part = this.#record.kept.resumed.length + 1
     return new CallRecorder(record(this.callSid, this.legRateHz, announced, part, retention.recordingsDays), {
@@ -984,7 +984,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#escalation.handle({ type: 'stream-closed' })
   }
 
+  /** What is kept of the call is another. */
+  #changed(): void {
+    this.#context.keeper?.changed(this.callSid)
+    this.#context.openRecords?.changed(this.callSid)
+  }
+
   #receive(message: FromCall): void {
+    this.#record.take(message)
     switch (message.type) {
       case 'backend-error': {
         const { backend, code, message: detail, sessionLost } = message.fault
@@ -994,12 +1001,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
           BACKEND_FAULT_WORDS[code] ?? 'a backend failed',
         )
         this.#context.backendStatus.fault(message.fault, this.#context.wallClock())
-        this.#record.take(message)
         return
       }
       case 'backend-session':
         this.#context.backendStatus.session(message.opened)
-        this.#record.take(message)
+        return
+      case 'tool-coerced':
         return
       case 'circuit':
         this.#context.backendStatus.circuit(message.worker, message.circuit, this.#context.clock())
@@ -1015,17 +1022,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
           'another backend took over',
         )
         this.#context.backendStatus.takeover(from, to, gapMs)
-        this.#record.take(message)
         return
       }
       case 'log':
         this.#saved = message.saved ?? this.#saved
-        this.#record.take(message)
         this.#noteLanguage(message.entries)
         this.#continuity.append(message.entries, [])
-        this.#context.keeper?.changed(this.callSid)
-        this.#context.openRecords?.changed(this.callSid)
-        return
+        return this.#changed()
       case 'marks':
         this.#record.timeline.take(message.marks)
         this.#continuity.append([], message.marks)
@@ -1066,17 +1069,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
           { server, event, failures, missing, detail: reason },
           'an MCP server has changed',
         )
-        this.#record.take(message)
         return
       }
       case 'tool-pending':
         this.#waits.pending(message)
         return
-      case 'tool-wait':
+      case 'wait':
         this.#waits.session(message)
-        return
-      case 'tool-coerced':
-        this.#record.take(message)
         return
       case 'tool-settled':
         this.#effects.settle(message.key, message.outcome)
@@ -1102,19 +1101,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'recording-announced':
         this.#recordingAnnounced = true
         this.#recorder?.announced()
-        this.#context.keeper?.changed(this.callSid)
-        this.#context.openRecords?.changed(this.callSid)
-        return
+        return this.#changed()
       case 'recording-refused':
         this.#refused = true
         this.#recorder?.refused()
-        this.#context.discardJournal(this.callSid)
-        this.#context.keeper?.changed(this.callSid)
-        this.#context.openRecords?.changed(this.callSid)
-        return
+        this.#context.discardJournal?.(this.callSid)
+        return this.#changed()
       case 'journal':
         if (!this.#continuity.isReplaced && !this.#refused)
-          this.#context.keepJournal(this.callSid, message.lines, this.#hosted.definition.retention.journalsDays)
+          this.#context.keepJournal?.(this.callSid, message.lines, this.#hosted.definition.retention.journalsDays)
         return
       case 'log-line':
         this.#log[message.level](message.fields, message.message)
@@ -1125,7 +1120,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   async #doNotCall(callId: string): Promise<void> {
-    const kept = this.#caller !== '' && (await this.#context.doNotCall(this.#caller))
+    const kept = this.#caller !== '' && (await this.#context.onDoNotCall?.(this.#caller)) === true
     this.#send({ type: 'do-not-call', callId, kept })
   }
 

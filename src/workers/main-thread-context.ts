@@ -123,11 +123,38 @@ export interface MainThreadServices {
   readonly carrier: CarrierControl | null
   /** How often the humans behind the agents may be rung. */
   readonly humanCalls: HumanCalls
+  readonly journal: JournalKept
+  /** Receives the journal of each call, a few lines at a time; null keeps none. */
+  readonly keepJournal: ((callSid: CallSid, lines: readonly string[], days: number | null) => void) | null
+  /** Deletes the journal so far of a call whose caller does not want it, and keeps nothing more; absent where none is kept. */
+  readonly discardJournal?: (callSid: CallSid) => void
+  /** Where recordings of calls go; absent or null: calls are not recorded. */
+  readonly record?: RecordCall | null
+  /** Receives the records of live calls; absent or null: they are not kept. */
+  readonly openRecords?: OpenCallRecords | null
+  /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
+  readonly keeper?: CallKeeping | null
+  /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
+  readonly onHandoff?: (news: HandoffNews) => void
+  /** Called when the first stream of a call opens. */
+  readonly onStarted?: (started: CallStarted) => void
+  /** A caller was promised a call back: the call as it is now; again when it has ended. Absent: nobody makes it. */
+  readonly onPromise?: (state: KeptState) => void
+  /**
+   * The owner of a number wants no calls from us; absent: there is no list. @returns whether that is written; within
+   * seconds. Does not reject
+   */
+  readonly onDoNotCall?: (number: string) => Promise<boolean>
+  /**
+   * The stream of a call was lost, and the carrier has not asked how it goes on: ends the leg that it may hold in
+   * silence. Does not reject. Absent: then such a call only ends.
+   * @param cut  false when that has been decided otherwise meanwhile
+   */
+  readonly onStreamLost?: (state: KeptState, cut: () => boolean) => Promise<void>
 }
 
 /** What the main thread's halves of all calls share. */
 export interface MainThreadContext extends MainThreadServices {
-  readonly journal: JournalKept | null
   readonly memory: CallMemoryPool
   readonly backendStatus: BackendStatus
   readonly afterStream: AfterStreamBehaviour
@@ -137,12 +164,6 @@ export interface MainThreadContext extends MainThreadServices {
   readonly locks: VerificationLocks
   /** What callers' lines carry, and in which language. */
   readonly lines: KnownLines
-  /** Where recordings go; null where nothing is kept. */
-  readonly record: RecordCall | null
-  /** Null where nothing is kept. */
-  readonly openRecords: OpenCallRecords | null
-  /** Null where no other node could read it. */
-  readonly keeper: CallKeeping | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
@@ -161,12 +182,6 @@ export interface MainThreadContext extends MainThreadServices {
   taskOver(): void
   /** A call has got its stream. */
   streams(): void
-  /**
-   * The stream of a call was lost, and the carrier has not asked how it goes on: ends the leg that it may hold in
-   * silence. Does not reject.
-   * @param cut  false when that has been decided otherwise meanwhile
-   */
-  readonly streamLost: ((state: KeptState, cut: () => boolean) => Promise<void>) | null
   /** Nothing more will happen to this call. @param told  see `CallKeeping.over`; null without a keeper */
   over(
     call: { readonly callSid: CallSid; readonly handoff: Handoff | null },
@@ -175,15 +190,4 @@ export interface MainThreadContext extends MainThreadServices {
   ): void
   /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void
-  keepJournal(callSid: CallSid, lines: readonly string[], days: number | null): void
-  /** Deletes the journal so far, and keeps nothing more of it. */
-  discardJournal(callSid: CallSid): void
-  /** The caller was promised a call back: the call as it is now; again when it has ended. */
-  promised(state: KeptState): void
-  /** The owner of a number wants no calls from us. @returns whether that is written; within seconds. Does not reject */
-  doNotCall(number: string): Promise<boolean>
-  /** Stores the handoff packet and posts it to the owner's webhook. */
-  handoffNews(news: HandoffNews): void
-  /** The first stream of a call has opened. */
-  started(started: CallStarted): void
 }

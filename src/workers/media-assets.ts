@@ -31,7 +31,7 @@ export async function loadMediaAssets(): Promise<MediaAssets> {
   return { rows, firKernel, callerKernel, voiceModels }
 }
 
-/** The rows as the build has derived them (scripts/build.mjs): the bytes of the coefficients in base64. */
+/** The rows as the build has derived them (scripts/polyphase-rows.mjs): the bytes of the coefficients in base64. */
 async function builtRows(): Promise<readonly PolyphaseRows[]> {
   const text = await readFile(new URL('../media/resample/polyphase-rows.json', import.meta.url), 'utf8')
   const rows = JSON.parse(text) as (Omit<PolyphaseRows, 'coefficients'> & { readonly coefficients: string })[]

@@ -4,7 +4,7 @@ import { Piscina } from 'piscina'
 import { assert } from '../core/assert.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { WORKER_WATCH_MS } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, WORKER_WATCH_MS } from '../core/limits.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { LookupCounts } from '../http/name-lookup.js'
 import type { Log } from '../telemetry/log.js'
@@ -36,11 +36,16 @@ type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 interface MediaPoolOptions {
   /** Media worker threads. */
   readonly workers: number
-  /** Calls at once, over all workers. */
-  readonly maxCalls: number
+  /** `memoryMb`: limit of one worker's heap, and of its memory outside the heap. */
   readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead'>
-  /** `process.env` of the workers; this process's own when absent. */
-  readonly workerEnv?: Readonly<Record<string, string>> | undefined
+  /** `process.env` of the workers; this process's own when absent. The agents' own code can read it. */
+  readonly workerEnv?: Readonly<Record<string, string>>
+}
+
+/** The calls that a pool runs. */
+export interface PoolCalls {
+  /** At once, over all workers. */
+  readonly maxCalls: number
   readonly clock: Clock
   readonly log: Log
   readonly metrics: Metrics
@@ -66,7 +71,7 @@ interface DeadWorker {
  * refuses no call: piscina queues a task instead of refusing it, so the caller of `run` checks the capacity first.
  */
 export class MediaPool {
-  readonly #options: MediaPoolOptions
+  readonly #options: MediaPoolOptions & PoolCalls
   readonly #shared: WorkerGroup
   /** Workers that carry one call each. */
   readonly #lone: WorkerGroup
@@ -81,15 +86,16 @@ export class MediaPool {
   #alone = 0
   #closed = false
 
-  constructor(options: MediaPoolOptions) {
+  constructor(options: MediaPoolOptions & PoolCalls) {
     const { workers, maxCalls, workerData, workerEnv, metrics, log } = options
+    assert(maxCalls <= workers * CALLS_PER_WORKER_MAX, 'more calls than the workers may carry')
     this.#options = options
     const lookups = new LookupCounts()
     const open = (count: number, label: (index: number) => number | 'lone', limits: PiscinaOptions): WorkerGroup => {
       const memories = makeWorkerMemories(count)
       const group = new WorkerGroup(
         {
-          filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
+          filename: fileURLToPath(new URL('./start-call-worker.js', import.meta.url)),
           // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
           atomics: 'disabled',
           // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.

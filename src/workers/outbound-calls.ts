@@ -4,10 +4,14 @@ import { z } from 'zod'
 import { callVariablesSchema } from '../agents/call-variables.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { CallRecord } from '../call/documents/record.js'
+import { atMost } from '../core/at-most.js'
+import { unrefTimer } from '../core/clock.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
+import { perMinute } from '../core/rate-limit.js'
+import type { RateLimit } from '../core/rate-limit.js'
 import { isTerminal } from '../sautikit/carrier-state.js'
 import { digitsOf } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
@@ -130,34 +134,32 @@ interface Waiting extends PlacedCall {
 
 const E164 = /^\+[1-9]\d{6,14}$/
 
-/** Counts since the start. */
-interface OutboundCounters {
-  placed: number
-  refused: number
-  unreached: number
-  /** Answered, and its webhooks went to another process. */
-  elsewhere: number
-}
-
 /**
  * Calls that this gateway places. A call waits here from the order until the carrier's webhook opens its stream; then
  * it is a call like any other. A call that is not answered is hung up after its ringing time, and leaves a record.
  */
 export class OutboundCalls {
-  readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0, elsewhere: 0 }
+  /** Counts since the start. */
+  readonly counters = {
+    placed: 0,
+    refused: 0,
+    unreached: 0,
+    /** Answered, and its webhooks went to another process. */
+    elsewhere: 0,
+  }
   readonly #options: OutboundCallsOptions
   readonly #waiting = new Map<string, Waiting>()
-  readonly #orders: MinuteBudget
-  readonly #recoveries: MinuteBudget
+  readonly #orders: RateLimit
+  readonly #recoveries: RateLimit
   /** Orders with a key, by their label at the carrier: what was ordered, and the answer. */
   readonly #keyed: LRUCache<string, { readonly order: string; readonly placed: Promise<OutboundPlaced> }>
 
   constructor(options: OutboundCallsOptions) {
     this.#options = options
-    this.#orders = new MinuteBudget(options.perMinute, options.clock)
-    this.#recoveries = new MinuteBudget(options.recoveryPerMinute, options.clock)
+    this.#orders = perMinute(options.perMinute)
+    this.#recoveries = perMinute(options.recoveryPerMinute)
     this.#keyed = new LRUCache({
-      max: KEYED_ORDERS_MAX,
+      ...atMost(KEYED_ORDERS_MAX),
       ttl: KEYED_ORDER_MS,
       perf: { now: options.clock },
       ttlResolution: 0,
@@ -192,7 +194,7 @@ export class OutboundCalls {
   }
 
   async #place(order: OutboundOrder): Promise<OutboundPlaced> {
-    const { carrier, clock, wallClock, log, schedule = after } = this.#options
+    const { carrier, clock, wallClock, log, schedule = unrefTimer } = this.#options
     const { agent, from, url } = this.#check(order)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const { recovers } = order
@@ -299,11 +301,10 @@ export class OutboundCalls {
     if (this.#waiting.size >= Math.min(OUTBOUND_CALLS_WAITING_MAX, free())) {
       throw new GatewayError('CAPACITY', 'all call slots are in use', { retryable: true })
     }
-    const { perMinute, recoveryPerMinute } = this.#options
-    const [budget, allowed, setting] = recovers
-      ? [this.#recoveries, recoveryPerMinute, 'RECOVERY_PER_MINUTE']
-      : [this.#orders, perMinute, 'OUTBOUND_PER_MINUTE']
-    if (!budget.take())
+    const [limit, allowed, setting] = recovers
+      ? [this.#recoveries, this.#options.recoveryPerMinute, 'RECOVERY_PER_MINUTE']
+      : [this.#orders, this.#options.perMinute, 'OUTBOUND_PER_MINUTE']
+    if (limit.take('', this.#options.clock()) > 0)
       throw new GatewayError('RATE_LIMITED', `more than ${allowed} calls a minute (${setting})`, { retryable: true })
     return { agent, from, url }
   }
@@ -371,42 +372,10 @@ export class OutboundCalls {
   }
 }
 
-/** So many a minute, and a minute's worth at once. */
-class MinuteBudget {
-  readonly #perMinute: number
-  readonly #clock: Clock
-  #left: number
-  #atMs: number
-
-  constructor(perMinute: number, clock: Clock) {
-    this.#perMinute = perMinute
-    this.#clock = clock
-    this.#left = perMinute
-    this.#atMs = clock()
-  }
-
-  /** @returns false when there is none left */
-  take(): boolean {
-    const nowMs = this.#clock()
-    this.#left = Math.min(this.#perMinute, this.#left + ((nowMs - this.#atMs) / 60_000) * this.#perMinute)
-    this.#atMs = nowMs
-    if (this.#left < 1) return false
-    this.#left--
-    return true
-  }
-}
-
 function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }
 
 function refusal(message: string): GatewayError {
   return new GatewayError('CALL_REFUSED', message)
-}
-
-function after(ms: number, work: () => void): () => void {
-  const timer = setTimeout(work, ms)
-  return () => {
-    clearTimeout(timer)
-  }
 }

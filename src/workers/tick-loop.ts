@@ -1,4 +1,4 @@
-import type { Clock } from '../core/clock.js'
+import type { Clock, unrefTimer } from '../core/clock.js'
 import { TICK_MS } from '../core/limits.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { WorkerCall } from './worker-call.js'
@@ -24,24 +24,24 @@ export class TickLoop {
   readonly #due: CallList = { calls: [], count: 0 }
   readonly #heard: CallList = { calls: [], count: 0 }
 
-  /** @param busy  gets how long each tick took */
+  /**
+   * @param busy  gets how long each tick took
+   * @param setTimer  of the clock; a real one when absent
+   */
   constructor(
     clock: Clock,
     running: RunningCode,
     sockets: SocketsRead,
     lateness: FrameHistogram,
     busy: FrameHistogram,
+    setTimer?: typeof unrefTimer,
   ) {
     this.#clock = clock
     this.#running = running
     this.#sockets = sockets
     this.#lateness = lateness
     this.#busy = busy
-    this.#ticker = new Ticker({ periodMs: TICK_MS }, clock, this.#tick)
-  }
-
-  get size(): number {
-    return this.#calls.size
+    this.#ticker = new Ticker({ periodMs: TICK_MS }, clock, this.#tick, setTimer)
   }
 
   add(call: WorkerCall): void {

@@ -1,3 +1,4 @@
+import { unrefTimer } from '../core/clock.js'
 import type { Clock } from '../core/clock.js'
 
 /**
@@ -18,23 +19,26 @@ export function processClock(): Clock {
 export class Ticker {
   /** Ticks that began more than one period late. */
   missed = 0
-  #timer: NodeJS.Timeout | null = null
+  #cancel: (() => void) | null = null
   #dueMs = 0
   #periodMs: number
   readonly #phaseMs: number
   readonly #clock: Clock
   readonly #onTick: (nowMs: number, latenessMs: number) => void
+  readonly #setTimer: typeof unrefTimer
 
   /** @param every  milliseconds of the clock; the default phase is 0 */
   constructor(
     every: { readonly periodMs: number; readonly phaseMs?: number },
     clock: Clock,
     onTick: (nowMs: number, latenessMs: number) => void,
+    setTimer = unrefTimer,
   ) {
     this.#periodMs = every.periodMs
     this.#phaseMs = every.phaseMs ?? 0
     this.#clock = clock
     this.#onTick = onTick
+    this.#setTimer = setTimer
   }
 
   /** Ticks come at multiples of this period from now on, the next one also if it was due later. */
@@ -47,19 +51,19 @@ export class Ticker {
   }
 
   get running(): boolean {
-    return this.#timer !== null
+    return this.#cancel !== null
   }
 
   start(): void {
-    if (this.#timer !== null) return
+    if (this.#cancel !== null) return
     const nowMs = this.#clock()
     this.#dueMs = (Math.floor((nowMs - this.#phaseMs) / this.#periodMs) + 1) * this.#periodMs + this.#phaseMs
-    this.#timer = setTimeout(this.#run, this.#dueMs - nowMs)
+    this.#cancel = this.#setTimer(this.#dueMs - nowMs, this.#run)
   }
 
   stop(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+    this.#cancel?.()
+    this.#cancel = null
   }
 
   readonly #run = (): void => {
@@ -72,7 +76,7 @@ export class Ticker {
     }
     this.#dueMs += this.#periodMs
     // Set before the callback, so that an exception in it does not stop the tick of all calls.
-    this.#timer = setTimeout(this.#run, Math.max(0, this.#dueMs - this.#clock()))
+    this.#cancel = this.#setTimer(Math.max(0, this.#dueMs - this.#clock()), this.#run)
     this.#onTick(nowMs, latenessMs)
   }
 }

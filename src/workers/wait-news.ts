@@ -23,7 +23,7 @@ export type WaitNews = z.output<typeof waitNewsSchema>
 
 /**
  * What became of a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node
- * has it and tells it, but if it died now nobody else would know: it has to come again.
+ * has it and the caller hears it, but no other node could know of it yet: it has to be posted again.
  */
 export type WaitAnswer = 'taken' | 'repeated' | 'conflict' | 'late' | 'unkept'
 

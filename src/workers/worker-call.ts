@@ -9,7 +9,6 @@ import type {
   BackendSink,
   ToolReply,
 } from '../backends/backend.js'
-import type { BackendReport } from '../backends/compose.js'
 import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
@@ -59,7 +58,7 @@ interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
   readonly backend: BackendFactory
   /** The backends' report on this call, read at its end. */
-  readonly report: () => BackendReport
+  readonly report: () => CallResult['report']
   readonly speech: SpeechClient | null
   readonly tools: CallToolRunner
   /** Voice of the gateway's own phrases. */
@@ -400,8 +399,6 @@ export class WorkerCall implements BackendSink {
     switch (message.type) {
       case 'stream-opened':
         return this.#streamOpened(message.openedAtMs)
-      case 'stream-closed':
-        return this.#handle(message)
       case 'stream-text':
         for (const text of message.messages) {
           if (text.type === 'metadata') {
@@ -411,27 +408,10 @@ export class WorkerCall implements BackendSink {
           }
         }
         return
-      case 'carrier-state':
-        return this.#handle({ type: 'carrier-state', state: message.state })
-      case 'hangup':
-        return this.#handle({
-          type: 'hangup-requested',
-          reason: message.reason,
-          detail: message.detail,
-          speak: message.speak,
-        })
-      case 'escalate':
-        return this.#handle({ type: 'escalate-requested', reason: message.reason })
-      case 'whisper':
-        return this.#handle(message)
-      case 'escalation':
-        return this.#handle({ type: 'escalation', step: message.step })
       case 'verification-attempts':
         return this.#tools.attemptsLeft(message.left)
       case 'tool-intent':
         return this.#tools.intended(message.key, message.answer)
-      case 'tool-outcome':
-        return this.#handle(message)
       case 'do-not-call':
         return this.#handle({
           type: 'tool-result',
@@ -442,7 +422,7 @@ export class WorkerCall implements BackendSink {
         // Taken by the worker's speech client, which listens to the same port.
         return
       default:
-        return assertNever(message)
+        return this.#handle(message)
     }
   }
 
@@ -555,8 +535,6 @@ export class WorkerCall implements BackendSink {
         // The session is not entered again while it is left.
         return queueMicrotask(() => this.#guard(() => this.#handle({ type: 'tool-untold', callId })))
       }
-      case 'wait':
-        return this.#post({ type: 'tool-wait', callId: output.callId, state: output.state })
       case 'backend-tools':
         this.#toolsOffered = output.offered
         return this.#backend.updateSession({ tools: this.#told.tools })
@@ -589,20 +567,17 @@ export class WorkerCall implements BackendSink {
         return queueMicrotask(() => this.#guard(() => this.#rateAsked(output.callId, output.args['rate'])))
       case 'private':
         this.#secret = ''
-        return this.#post({ type: 'private', on: output.on })
+        return this.#post(output)
       case 'cancel-tools':
         return this.#tools.cancel(output.callIds)
+      case 'wait':
       case 'escalate':
-        return this.#post({ type: 'escalate', packet: output.packet })
       case 'callback':
-        return this.#post({ type: 'callback', wish: output.wish })
       case 'do-not-call':
-        return this.#post(output)
       case 'recording-announced':
       case 'recording-refused':
-        return this.#post({ type: output.type })
       case 'end-stream':
-        return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
+        return this.#post(output)
       case 'handover':
         return this.#handOver(output.agent, nowMs)
       case 'log':

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { publishedSchema } from './document.js'
 import type { DocumentOf } from './document.js'
 import { callRecordSchema, measuredMs, timelineMark } from './record.js'
 import type { CallRecord, TimelineMark } from './record.js'
@@ -45,7 +44,7 @@ export interface FleetRow extends ListedCall {
 }
 
 /** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
-export const CALL_TIMELINE_VERSION = 1
+const CALL_TIMELINE_VERSION = 1
 
 const { callSid, agent, agentVersion, turns, bargeIns, stages } = callRecordSchema.shape
 
@@ -69,31 +68,19 @@ export const timelineSchema = z.object({
 })
 export type CallTimelineView = DocumentOf<typeof timelineSchema>
 
-export function timelineJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    timelineSchema,
-    'Mkondo timeline',
-    'What happened in one call and when, live or ended. Milliseconds.',
-  )
-}
-
-/** The timeline of a call that has ended. */
-export function timelineOf(record: CallRecord, traceId: string | null): CallTimelineView {
+/** The timeline of a call: of its record, or of what its record would have now. */
+export function timelineOf(
+  record: Pick<CallRecord, 'toolCalls' | Exclude<keyof CallTimelineView & keyof CallRecord, 'version'>>,
+  traceId: string | null,
+  live = false,
+): CallTimelineView {
+  const { callSid, agent, agentVersion, backend, startedAt, timeline, timelineDropped, turns, bargeIns, stages } =
+    record
   return {
     version: CALL_TIMELINE_VERSION,
-    callSid: record.callSid,
-    agent: record.agent,
-    agentVersion: record.agentVersion,
-    backend: record.backend,
-    live: false,
-    startedAt: record.startedAt,
-    streamOpenedMs: streamOpenedMs(record.timeline),
-    traceId,
-    timeline: record.timeline,
-    timelineDropped: record.timelineDropped,
-    turns: record.turns,
-    bargeIns: record.bargeIns,
-    stages: record.stages,
+    ...{ callSid, agent, agentVersion, backend, live, startedAt, streamOpenedMs: streamOpenedMs(timeline), traceId },
+    ...{ timeline, timelineDropped, turns, bargeIns, stages },
+    // Without their arguments, which may hold the caller's number.
     tools: record.toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs, ms, ok })),
   }
 }

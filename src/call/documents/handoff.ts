@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { publishedSchema } from './document.js'
 import type { DocumentOf } from './document.js'
 import { anyArguments, escalationHistorySchema, measuredMs, transcriptEntry } from './record.js'
 
@@ -42,11 +41,3 @@ export type Handoff = DocumentOf<typeof handoffSchema>
 
 /** The handoff packet as far as the session knows it. */
 export type EscalationPacket = Omit<Handoff, 'from' | 'to' | 'escalation'>
-
-export function handoffJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    handoffSchema,
-    'Mkondo handoff',
-    'What the human gets with a caller. Times are milliseconds since the stream opened.',
-  )
-}

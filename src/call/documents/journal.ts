@@ -4,7 +4,6 @@ import { callLogEntrySchema } from '../call-log.js'
 import { sessionOptionsSchema } from '../call-options.js'
 import { callInputSchema } from '../events.js'
 import { resumeSchema } from './checkpoint.js'
-import { publishedSchema } from './document.js'
 import type { DocumentOf } from './document.js'
 
 /**
@@ -165,11 +164,3 @@ const journalLineSchemas = {
 }
 
 export const journalLineSchema = z.union([journalHeaderSchema, ...Object.values(journalLineSchemas)])
-
-export function journalJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    journalLineSchema,
-    'Mkondo journal line',
-    "One line of a journal. The file is JSON lines: a header first, then everything that the call's session was given, in order.",
-  )
-}

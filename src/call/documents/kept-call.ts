@@ -33,9 +33,7 @@ export interface CallResult
   readonly type: 'result'
   readonly endReason: EndReason
   /** What the backends report. */
-  readonly report: Pick<CallRecord, 'cost'> &
-    Pick<CallRecord['backends'], 'irregular'> &
-    Readonly<Record<'failover' | 'budget', object | null>>
+  readonly report: Pick<CallRecord, 'cost' | 'budget'> & Omit<CallRecord['backends'], 'sessions'>
   /** Tool calls that were not run: an unknown name, invalid arguments, or too many. */
   readonly toolCallsRefused: number
   /** Frames of the agent's speech that were dropped because too much of it waited. */

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { usageSchemaOf } from '../backend-events.js'
-import { publishedSchema } from './document.js'
 import type { DocumentOf } from './document.js'
 
 /**
@@ -292,6 +291,21 @@ export type EscalationHistory = DocumentOf<ReturnType<typeof escalationHistorySc
 export type EscalationAttempt = EscalationHistory['attempts'][number]
 export type CallbackAsk = NonNullable<EscalationHistory['callback']>['asked']
 
+const failoverSchema = z.object({
+  failovers: z.int().describe('Another backend took over after a fault.'),
+  rotations: z.int().describe('The same backend opened a new session, because the old one was about to end.'),
+  stalls: z.int().describe('Silence of a backend that counted as a fault.'),
+  gapMsLast: z.int().nullable().describe('From the last fault until the next backend had the audio that was replayed.'),
+  gapMsMax: z.int().nullable().describe('The longest of them.'),
+  soundMsLast: z.int().nullable().describe('From the last fault to the first sound of the new backend.'),
+  reFedMs: z.int().describe('Caller audio that was replayed.'),
+  lostMs: z.int().describe('Caller audio that was too old to be replayed.'),
+  toolsSpared: z.int().describe('Tool calls that got an earlier result and were not run again.'),
+  lateDropped: z.int().describe('Audio and events of sessions that were over.'),
+  rotationsAbandoned: z.int(),
+  standbysLost: z.int(),
+})
+
 /** What the models of something cost. */
 const modelCosts = z.object({
   currency: z.string(),
@@ -402,10 +416,7 @@ export const callRecordSchema = z.object({
   }),
   backends: z.object({
     sessions: z.array(backendSessionSchema),
-    failover: z
-      .record(z.string(), z.unknown())
-      .nullable()
-      .describe('Takeovers, rotations, gaps, audio given again; null where one backend stands alone.'),
+    failover: failoverSchema.nullable().describe('What became of a list of backends; null where one stands alone.'),
     irregular: z
       .record(z.string(), z.record(z.string(), z.int()))
       .describe('What a service sent or did out of order, by backend and kind.'),
@@ -426,9 +437,15 @@ export const callRecordSchema = z.object({
       "Carrier, models and analysis in one currency (docs/COST.md); it changes when the carrier's record comes.",
     ),
   budget: z
-    .record(z.string(), z.unknown())
+    .object({
+      spent: z
+        .enum(['maxMs', 'maxTokens', 'maxOutputTokens', 'maxCost'])
+        .nullable()
+        .describe('The limit that was reached; null for none.'),
+      endedBy: z.enum(['agent', 'guard']).nullable().describe('Who then ended the call: the model, or the gateway.'),
+    })
     .nullable()
-    .describe('The limit that was reached, and who ended the call for it; null where the agent sets no budget.'),
+    .describe('null where the agent sets no budget.'),
   budgetStep: budgetStepSchema
     .nullable()
     .default(null)
@@ -526,11 +543,3 @@ export type ModelCost = CallCost['models'][number]
 /** The carrier's own record of a call. Times are ISO 8601. */
 export type CarrierDetail = NonNullable<CallRecord['carrier']>
 export type OutboundRecord = NonNullable<CallRecord['outbound']>
-
-export function callRecordJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    callRecordSchema,
-    'Mkondo call record',
-    'One call, written when it has ended, or when the next process starts if its own has died. Times are whole milliseconds.',
-  )
-}

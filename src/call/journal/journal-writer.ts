@@ -31,7 +31,6 @@ interface JournalWriterOptions {
  * `watch(playout)` as its playout: the playout's answers are then noted with the entry that asked for them.
  */
 export class JournalWriter {
-  linesWritten = 0
   readonly #write: (line: string) => void
   #open: Record<string, unknown> | null = null
   #view: Record<string, boolean | number | string | null> | null = null
@@ -197,7 +196,6 @@ export class JournalWriter {
   }
 
   #line(value: object): void {
-    this.linesWritten++
     this.#write(JSON.stringify(value))
   }
 }

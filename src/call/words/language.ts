@@ -1,7 +1,14 @@
 import { z } from 'zod'
 import type { DocumentOf } from '../documents/document.js'
 
-const claimWords = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
+const claimWord = z
+  .string()
+  .trim()
+  .toLowerCase()
+  .min(1)
+  .max(40)
+  .regex(/^[^*]*(?:\*[^*]*){0,2}$/, { error: 'has more than two *' })
+const claimWords = z.array(claimWord).max(100).default([])
 
 /** Words of one language that keep a phrase from being a claim. Single words, which may have `*`; those of `joins` may be two. */
 export const claimWordsSchema = z.strictObject({
@@ -95,11 +102,11 @@ export interface Language {
   readonly is: readonly string[]
   /** After a weekday that is one of several. */
   readonly lists: readonly string[]
-  /** Who ends with one of these goes on. Words that also stand inside numbers too. */
+  /** A caller who ends with one of these goes on. Words that also occur inside numbers belong here too. */
   readonly joins: readonly string[]
   /** Said while thinking. */
   readonly hesitations: readonly string[]
-  /** Who ends with one of these has not said yet what it is about. */
+  /** A caller who ends with one of these has not yet said what they want. */
   readonly stems: readonly string[]
   /** Of this list, `no`, `human`, `slower`, `wait`, `again` and `ends` the first is the plainest: an intent of an offline
    * dialogue that has it is meant by all of the list. */
