@@ -2,6 +2,7 @@ import { END_CALL_TOOL } from '../call/gateway-tools.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Backend, BackendEvent, BackendSink, BackendUsage } from './backend.js'
 import type { CostMeter, ModelUsage } from './cost-meter.js'
+import type { CallRecord } from '../call/documents/record.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
 
@@ -26,13 +27,7 @@ export interface BudgetOptions {
   readonly goodbyeMs?: number
 }
 
-/** Whether a call reached a limit. Plain data for the call record. */
-export interface BudgetReport {
-  /** The limit that was reached; null for none. */
-  readonly spent: keyof BudgetLimits | null
-  /** Who then ended the call: the model, or this guard. */
-  readonly endedBy: 'agent' | 'guard' | null
-}
+type BudgetReport = NonNullable<CallRecord['budget']>
 
 const GOODBYE =
   'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'

@@ -1,4 +1,5 @@
 import { waitOf } from '../call/backend-events.js'
+import type { CallResult } from '../call/documents/kept-call.js'
 import { GatewayError } from '../core/errors.js'
 import { BACKEND_PRE_ROLL_MS, INPUT_REPLAY_MARGIN_MS } from '../core/limits.js'
 import { samplesToMs } from '../core/units.js'
@@ -16,13 +17,13 @@ import type {
   SessionUpdate,
 } from './backend.js'
 import { Budget, usedIn } from './budget.js'
-import type { BudgetOptions, BudgetReport, UsedBudget } from './budget.js'
+import type { BudgetOptions, UsedBudget } from './budget.js'
 import { isKeysItem } from './key-entry.js'
 import { lateToolText } from './prompts.js'
 import { Alarm } from './timers.js'
 import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js'
 import type { VendorFault } from './transport/vendor-fault.js'
-import type { BackendCounters, SessionRole } from './watch.js'
+import type { SessionRole } from './watch.js'
 import { CallHistory, isSilent } from './failover/call-history.js'
 import { Candidates, servingIn } from './failover/candidates.js'
 import type { CandidateListener, CandidateOptions, CandidateSession, ServingSnapshot } from './failover/candidates.js'
@@ -107,28 +108,8 @@ interface FailoverStats {
   standbysLost: number
 }
 
-/** What the list did on one call. Plain data for the call record; null where nothing was measured. */
-interface FailoverReport extends Readonly<
-  Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>
-> {
-  /** From a fault until the next backend had the replayed input: the last and the longest. */
-  readonly gapMsLast: number | null
-  readonly gapMsMax: number | null
-  /** From the last fault to the first sound of the new backend. */
-  readonly soundMsLast: number | null
-  /** Caller audio that was replayed, and that was too old to be replayed. */
-  readonly reFedMs: number
-  readonly lostMs: number
-}
-
 /** What the backends report about a call, but for the cost. Plain data. */
-export interface CallBackendReport {
-  /** What the list did; null for a backend that is alone. */
-  readonly failover: FailoverReport | null
-  /** Counts of irregularities, by backend. */
-  readonly irregular: Readonly<Record<string, BackendCounters>>
-  readonly budget: BudgetReport | null
-}
+export type CallBackendReport = Omit<CallResult['report'], 'cost'>
 
 /**
  * How long a caller waits for a model to be reached, before it is given up: at the start, where nothing was said yet, and
@@ -172,7 +153,7 @@ const REAL_SPEECH_MS = 200
  *
  * The embedded backend and a module that are the only ones are `alone`: the session of the one never ends, and the other
  * decides for itself what happens after a fault. It is the primary from `connect` on, everything goes to it at once, and
- * its first fatal fault ends the session. It may repeat a tool call of before a checkpoint: no session took over, so the
+ * its first fatal fault ends the session. It may repeat a tool call that was made before a checkpoint: no session took over, so the
  * call itself decides about its effects.
  *
  * Inputs are stored in `CallHistory` before they go to a backend, and a takeover replays them from there. So it does

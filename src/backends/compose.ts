@@ -1,6 +1,6 @@
 import type { Phrase } from '../call/phrase.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
-import type { CallCost } from '../call/documents/record.js'
+import type { CallResult } from '../call/documents/kept-call.js'
 import type { BackendFactory } from './backend.js'
 import type { Circuits } from './failover/circuit-breaker.js'
 import type { BudgetLimits } from './budget.js'
@@ -48,16 +48,10 @@ export interface CompositionOptions {
   readonly messagesOnly?: boolean
 }
 
-/** For the call record. Plain data. */
-export interface BackendReport extends CallBackendReport {
-  /** Null where the call's worker is lost with what it counted. */
-  readonly cost: CallCost | null
-}
-
 /** The backend of one call: `create` is called once, `report` at the end. */
 interface ComposedBackend {
   readonly create: BackendFactory
-  readonly report: () => BackendReport
+  readonly report: () => CallResult['report']
 }
 
 const NOTHING_REPORTED: CallBackendReport = { failover: null, irregular: {}, budget: null }
@@ -110,7 +104,7 @@ export async function composeBackend(
           ...takesMessage,
         ],
         alone,
-        timers: clockTimers(context.clock),
+        timers: clockTimers(context.clock, context.after),
         circuits: context.circuits,
         resamplers: context.resamplers,
         inputRateHz: context.legRateHz,

@@ -1,5 +1,5 @@
 import type { Phrase } from '../call/phrase.js'
-import type { BackendOptions } from '../agents/backend-options.js'
+import type { BackendOptions, OpenAiTurns } from '../agents/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { LegRateHz } from '../core/units.js'
@@ -19,8 +19,8 @@ import type { DelegateOptions } from './openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 import { traitsOf } from './gemini-live/setup.js'
 import { functionParameters, geminiParameters } from './tool-schema.js'
-import type { TurnTaking } from './openai-realtime/session-config.js'
 import { pricedModel } from './prices.js'
+import { clockTimers, type BackendTimers } from './timers.js'
 import type { PriceFile } from '../agents/prices.js'
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
@@ -71,6 +71,8 @@ export interface BackendSettings {
 export interface BackendContext {
   readonly speech: SpeechClient | null
   readonly clock: Clock
+  /** Calls `work` once after `ms` of that clock. @defaultValue timers of Node */
+  readonly after?: BackendTimers['after']
   readonly settings: BackendSettings
   readonly legRateHz: LegRateHz
   /** The agent's `backends:` block. */
@@ -120,7 +122,7 @@ function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions):
 }
 
 /** Turn detection by a service with OpenAI's API. Where the gateway decides what interrupts, the service does not. */
-function openAiTurns(turns: TurnTaking, gatewayInterrupts: boolean): TurnTaking {
+function openAiTurns(turns: OpenAiTurns, gatewayInterrupts: boolean): OpenAiTurns {
   return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
 }
 
@@ -233,12 +235,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
     // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
     usesLegRate: () => true,
-    make: (sink, { settings: { cascade }, options, clock, legRateHz, ownVoice, voices, message }) =>
+    make: (sink, { settings: { cascade }, options, clock, after, legRateHz, ownVoice, voices, message }) =>
       new CascadeBackend(sink, {
         ...stagesOf(cascade, options.cascade ?? {}),
         ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
         legRateHz,
         nowMs: clock,
+        timers: clockTimers(clock, after),
         ...(ownVoice === undefined ? {} : { ownVoice }),
         ...(voices === undefined ? {} : { voices }),
       }),
@@ -247,13 +250,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: () => null,
     detectsTurns: () => false,
     models: () => [null],
-    make: (sink, { speech, clock }) => {
+    make: (sink, { speech, clock, after }) => {
       if (speech === null) {
         throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', {
           retryable: true,
         })
       }
-      return new EmbeddedBackend(sink, { speech, nowMs: clock })
+      return new EmbeddedBackend(sink, { speech, ...clockTimers(clock, after) })
     },
   },
 }

@@ -1,3 +1,4 @@
+import { unrefTimer } from '../core/clock.js'
 import type { Clock } from '../core/clock.js'
 
 /** Time for the wrappers of backends; injected, so that a test controls it. */
@@ -7,16 +8,9 @@ export interface BackendTimers {
   after(ms: number, work: () => void): () => void
 }
 
-/** Real timers; they keep no process alive. */
-export function clockTimers(nowMs: Clock): BackendTimers {
-  return {
-    nowMs,
-    after: (ms, work) => {
-      const timer = setTimeout(work, ms)
-      timer.unref()
-      return () => clearTimeout(timer)
-    },
-  }
+/** @param after  timers of that clock; real ones, which keep no process alive, when not given */
+export function clockTimers(nowMs: Clock, after: BackendTimers['after'] = unrefTimer): BackendTimers {
+  return { nowMs, after }
 }
 
 /** A timer that can be set again; `set` cancels the earlier one. */

@@ -41,7 +41,7 @@ export const UNWATCHED: BackendWatch = {
 }
 
 /** The counters of `Backend.counters`, by kind. */
-export type BackendCounters = Readonly<Record<string, number>>
+type BackendCounters = Readonly<Record<string, number>>
 
 /** A number of a service's usage report, which may hold anything: 0 for what is not a positive number. */
 export function usageNumber(value: unknown): number {

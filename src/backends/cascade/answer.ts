@@ -15,26 +15,29 @@ import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeec
 import { WrittenCalls } from './written-calls.js'
 
 /** Counters of one call; plain fields. */
-export interface CascadeStats {
-  /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
-  noises: number
-  sttFaults: number
-  answersFailed: number
-  /** Answers without a word that were asked for once more. */
-  emptyAnswers: number
-  /** Answers that the service ended early. */
-  answersCut: number
-  invalidToolArguments: number
-  /** Arguments that were not a plain JSON object, but certainly meant one. */
-  mendedToolArguments: number
-  malformedChunks: number
-  samplesDropped: number
-  /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
-  draftsUsed: number
-  draftsDropped: number
-  /** Questions of the agent that the caller had not heard, and that were said again without the model. */
-  questionsRepeated: number
+export function noCascadeStats() {
+  return {
+    /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
+    noises: 0,
+    sttFaults: 0,
+    answersFailed: 0,
+    /** Answers without a word that were asked for once more. */
+    emptyAnswers: 0,
+    /** Answers that the service ended early. */
+    answersCut: 0,
+    invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    mendedToolArguments: 0,
+    malformedChunks: 0,
+    samplesDropped: 0,
+    /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
+    draftsUsed: 0,
+    draftsDropped: 0,
+    /** Questions of the agent that the caller had not heard, and that were said again without the model. */
+    questionsRepeated: 0,
+  }
 }
+export type CascadeStats = ReturnType<typeof noCascadeStats>
 
 /** A model's answer that was asked for before it was due. */
 export interface Draft {

@@ -27,6 +27,7 @@ import { Alarm, clockTimers } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 import { ahead } from './ahead.js'
 import { Answer } from './answer.js'
+import { noCascadeStats } from './answer.js'
 import type { CascadeStats, Draft } from './answer.js'
 import { Candidates, commonRateHz, faultOf } from './candidates.js'
 import { Conversation } from './conversation.js'
@@ -111,20 +112,7 @@ const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few w
  */
 export class CascadeBackend implements Backend {
   readonly capabilities: BackendCapabilities
-  readonly stats: CascadeStats = {
-    noises: 0,
-    sttFaults: 0,
-    answersFailed: 0,
-    emptyAnswers: 0,
-    answersCut: 0,
-    invalidToolArguments: 0,
-    mendedToolArguments: 0,
-    malformedChunks: 0,
-    samplesDropped: 0,
-    draftsUsed: 0,
-    draftsDropped: 0,
-    questionsRepeated: 0,
-  }
+  readonly stats: CascadeStats = noCascadeStats()
 
   readonly #sink: BackendSink
   readonly #options: CascadeOptions

@@ -68,14 +68,6 @@ export interface EmbeddedSnapshot {
   readonly unspoken: readonly string[]
 }
 
-/** Counters of one call; plain fields. */
-interface EmbeddedStats {
-  utterances: number
-  /** Sounds without words during which the agent continued to speak. */
-  falseInterruptions: number
-  notUnderstood: number
-}
-
 /**
  * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
  * answer.
@@ -132,7 +124,13 @@ export class EmbeddedBackend implements Backend {
     maxSessionMs: null,
   }
 
-  readonly stats: EmbeddedStats = { utterances: 0, falseInterruptions: 0, notUnderstood: 0 }
+  /** Counters of one call; plain fields. */
+  readonly stats = {
+    utterances: 0,
+    /** Sounds without words during which the agent continued to speak. */
+    falseInterruptions: 0,
+    notUnderstood: 0,
+  }
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
@@ -154,6 +152,11 @@ export class EmbeddedBackend implements Backend {
   #words = ''
   /** Utterances without a result yet, the current one included. */
   #recognising = 0
+  /**
+   * Settles when the result of each utterance that has ended is used: on a busy machine a later one may be known first,
+   * and the parts of a number have an order.
+   */
+  #used: Promise<void> = Promise.resolve()
   #keysPressed = 0
   /** As of the beginning of the current or last utterance. */
   #keysAtSpeech = 0
@@ -165,7 +168,7 @@ export class EmbeddedBackend implements Backend {
   #interruptedSinceSpeech = false
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
-  readonly #after: BackendTimers['after']
+  readonly #timers: BackendTimers
   #stopKeyTimer: (() => void) | null = null
   #closed = false
 
@@ -173,8 +176,7 @@ export class EmbeddedBackend implements Backend {
     this.#sink = sink
     this.#speech = options.speech
     this.#nowMs = options.nowMs ?? (() => performance.now())
-    const timers = clockTimers(this.#nowMs)
-    this.#after = options.after ?? ((ms, work) => timers.after(ms, work))
+    this.#timers = clockTimers(this.#nowMs, options.after)
     this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, (error) => this.#fail(error))
   }
 
@@ -295,35 +297,32 @@ export class EmbeddedBackend implements Backend {
       !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
     const ms = samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     this.#responses.audioInMs += ms
-    utterance.end().then(
-      ({ text, fit = 1, wordMs = [] }) => {
-        this.#recognising--
-        const digitsMax = this.#engine?.digitsMax ?? Infinity
-        const fitMin = unless === undefined || ms <= FEW_WORDS_MS ? FIT_MIN : FIT_SURE
-        const recognised = recognisedWords(text, this.#digits)
-        const fits = fit >= fitMin && (!anyNumber || isNumberSaid(recognised, fit, wordMs, this.#digits))
-        const said = withoutSlips(recognised, wordMs, this.#digits, digitsMax)
-        const words = fits ? withFirstDigit(said, loneDigit, this.#digits, digitsMax) : ''
-        const meant =
-          unless === undefined ||
-          (words !== '' &&
-            digitsOf(words, this.#digits).length <= digitsMax &&
-            !isBackchannel(readable(words, this.#digits), unless))
-        if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
-        else
-          this.#heard(words, 'speech', {
-            sure: fit >= FIT_SURE,
-            attempt: ms < ANSWER_UNHEARD_MS,
-            keysAfter: this.#keysPressed - keysAtSpeech,
-          })
-        this.#releaseResults()
-      },
-      (error: unknown) => {
-        this.#recognising--
-        this.#recognitionFailed(error)
-        this.#releaseResults()
-      },
-    )
+    const use = ({ text, fit = 1, wordMs = [] }: Recognised): void => {
+      const digitsMax = this.#engine?.digitsMax ?? Infinity
+      const fitMin = unless === undefined || ms <= FEW_WORDS_MS ? FIT_MIN : FIT_SURE
+      const recognised = recognisedWords(text, this.#digits)
+      const fits = fit >= fitMin && (!anyNumber || isNumberSaid(recognised, fit, wordMs, this.#digits))
+      const said = withoutSlips(recognised, wordMs, this.#digits, digitsMax)
+      const words = fits ? withFirstDigit(said, loneDigit, this.#digits, digitsMax) : ''
+      const meant =
+        unless === undefined ||
+        (words !== '' &&
+          digitsOf(words, this.#digits).length <= digitsMax &&
+          !isBackchannel(readable(words, this.#digits), unless))
+      if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
+      else
+        this.#heard(words, 'speech', {
+          sure: fit >= FIT_SURE,
+          attempt: ms < ANSWER_UNHEARD_MS,
+          keysAfter: this.#keysPressed - keysAtSpeech,
+        })
+    }
+    this.#used = Promise.allSettled([utterance.end(), this.#used]).then(([result]) => {
+      this.#recognising--
+      if (result.status === 'fulfilled') use(result.value)
+      else this.#recognitionFailed(result.reason)
+      this.#releaseResults()
+    })
   }
 
   sendText(text: string, options: TextOptions): void {
@@ -536,7 +535,7 @@ export class EmbeddedBackend implements Backend {
     this.#stopKeyTimer =
       ms === null
         ? null
-        : this.#after(ms, () => {
+        : this.#timers.after(ms, () => {
             this.#stopKeyTimer = null
             // The rest may be what the caller is just saying.
             if (this.#recognising > 0) this.#setKeyTimer(KEY_TIMER_RETRY_MS)

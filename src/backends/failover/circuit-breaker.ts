@@ -28,8 +28,6 @@ interface CircuitBreakerOptions {
   /** How long it stays open the first time; each time after that twice as long, up to `openMsMax`. */
   readonly openMs?: number
   readonly openMsMax?: number
-  /** How long a wrong key or an empty account keeps it open: only a person can fix these. */
-  readonly finalOpenMs?: number
   /** Reconnects of all calls of a worker to one backend. */
   readonly reconnectsPerSecond?: number
   /** 0 to below 1. */
@@ -65,7 +63,7 @@ const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'sessi
  *
  *     closed    --failuresToOpen failures in a row--> open
  *     closed    --rate_limit--> open for as long as the service says
- *     any       --auth, quota--> open for `finalOpenMs`
+ *     any       --auth, quota--> open for CIRCUIT_FINAL_OPEN_MS
  *     open      --its time is over--> half-open
  *     half-open --one call tries: `enter`--> half-open, all others are refused
  *     half-open --the probe succeeded--> closed
@@ -76,7 +74,7 @@ const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'sessi
  * of one agent) and `session_expired` say nothing about other sessions, so they do not count.
  *
  * A vendor's fault ends the sessions of all calls at once. So that they do not come back all at once, each asks
- * when it may try again: not while the circuit is open, and in turns, so many in a second.
+ * when it may try again: not while the circuit is open, and in turns, a limited number in a second.
  */
 export class CircuitBreaker {
   readonly name: string
@@ -87,7 +85,6 @@ export class CircuitBreaker {
   readonly #failuresToOpen: number
   readonly #openMs: number
   readonly #openMsMax: number
-  readonly #finalOpenMs: number
   readonly #reconnectEveryMs: number
   readonly #random: () => number
   /** The turn of the last reconnect; the next one's is later. */
@@ -107,7 +104,6 @@ export class CircuitBreaker {
     this.#failuresToOpen = options.failuresToOpen ?? CIRCUIT_FAILURES_TO_OPEN
     this.#openMs = options.openMs ?? CIRCUIT_OPEN_MS
     this.#openMsMax = options.openMsMax ?? CIRCUIT_OPEN_MS_MAX
-    this.#finalOpenMs = options.finalOpenMs ?? CIRCUIT_FINAL_OPEN_MS
     this.#nextOpenMs = this.#openMs
     this.#reconnectEveryMs = 1000 / (options.reconnectsPerSecond ?? RECONNECTS_PER_SECOND)
     this.#random = options.random ?? Math.random
@@ -223,13 +219,13 @@ export class CircuitBreaker {
     if (NO_VERDICT.has(code)) return
     this.failures++
     this.#inARow++
-    if (code === 'auth' || code === 'quota') return this.#open(nowMs + this.#finalOpenMs)
+    if (code === 'auth' || code === 'quota') return this.#open(nowMs + CIRCUIT_FINAL_OPEN_MS)
     // Sessions that were live when it opened may fail later; that must not keep it open longer.
     if (this.state(nowMs) !== 'closed' && !probe) return
     if (code !== 'rate_limit' && !probe && this.#inARow < this.#failuresToOpen) return
     const openMs = code === 'rate_limit' ? (retryAfterMs(message) ?? this.#nextOpenMs) : this.#nextOpenMs
     this.#nextOpenMs = Math.min(this.#openMsMax, this.#nextOpenMs * 2)
-    this.#open(nowMs + Math.min(openMs, this.#finalOpenMs))
+    this.#open(nowMs + Math.min(openMs, CIRCUIT_FINAL_OPEN_MS))
   }
 
   #open(untilMs: number): void {

@@ -42,6 +42,7 @@ import {
   closeFault,
   durationMs,
   functionCallsOf,
+  noGeminiStats,
   partsOf,
   rateOf,
   readMessage,
@@ -107,31 +108,7 @@ interface Turn {
  * starts.
  */
 export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements Backend {
-  readonly stats: GeminiStats = {
-    messagesIn: 0,
-    malformedMessages: 0,
-    unknownMessages: 0,
-    oversizeMessages: 0,
-    malformedAudio: 0,
-    unplayableAudio: 0,
-    rateChanges: 0,
-    latePieces: 0,
-    invalidToolArguments: 0,
-    mendedToolArguments: 0,
-    toolCallsCancelled: 0,
-    repeatedToolCalls: 0,
-    lateToolResults: 0,
-    repeatedSpeech: 0,
-    phantomInterruptions: 0,
-    emptyTurns: 0,
-    waitsForInput: 0,
-    interimTranscripts: 0,
-    resumesRefused: 0,
-    transparentRefused: 0,
-    contentRefused: 0,
-    resentMessages: 0,
-    audioDroppedMs: 0,
-  }
+  readonly stats: GeminiStats = noGeminiStats()
 
   readonly #options: GeminiLiveOptions
   readonly #traits: ModelTraits

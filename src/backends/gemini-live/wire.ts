@@ -203,43 +203,46 @@ export function closeFault(service: string, code: number, reason: string): Vendo
 }
 
 /** Counters of one session; plain fields. */
-export interface GeminiStats {
-  messagesIn: number
-  malformedMessages: number
-  unknownMessages: number
-  oversizeMessages: number
-  malformedAudio: number
-  /** Pieces of audio in a format or at a rate that cannot be played. */
-  unplayableAudio: number
-  rateChanges: number
-  latePieces: number
-  invalidToolArguments: number
-  /** Arguments that were not a plain JSON object, but certainly meant one. */
-  mendedToolArguments: number
-  toolCallsCancelled: number
-  /** Calls with the id of one that was still open. */
-  repeatedToolCalls: number
-  /** Results for calls that are over: answered, cancelled, or of another session. */
-  lateToolResults: number
-  /** Speech that was given again before a tool call, and was dropped. */
-  repeatedSpeech: number
-  /** `interrupted` although neither the caller nor the gateway said anything. */
-  phantomInterruptions: number
-  /** Turns that ended without sound, words and tool calls, or with silence for their sound, although something was asked. */
-  emptyTurns: number
-  /** Times that the model said that it waits for more of the caller. */
-  waitsForInput: number
-  /** Messages with a preview of the caller's words, which is not read. */
-  interimTranscripts: number
-  resumesRefused: number
-  /** Setups that were refused and sent again without transparent resumption. */
-  transparentRefused: number
-  /** Sessions that were made again because the service refused a text as content. */
-  contentRefused: number
-  /** Messages that were sent again because the service had not consumed them. */
-  resentMessages: number
-  audioDroppedMs: number
+export function noGeminiStats() {
+  return {
+    messagesIn: 0,
+    malformedMessages: 0,
+    unknownMessages: 0,
+    oversizeMessages: 0,
+    malformedAudio: 0,
+    /** Pieces of audio in a format or at a rate that cannot be played. */
+    unplayableAudio: 0,
+    rateChanges: 0,
+    latePieces: 0,
+    invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    mendedToolArguments: 0,
+    toolCallsCancelled: 0,
+    /** Calls with the id of one that was still open. */
+    repeatedToolCalls: 0,
+    /** Results for calls that are over: answered, cancelled, or of another session. */
+    lateToolResults: 0,
+    /** Speech that was given again before a tool call, and was dropped. */
+    repeatedSpeech: 0,
+    /** `interrupted` although neither the caller nor the gateway said anything. */
+    phantomInterruptions: 0,
+    /** Turns that ended without sound, words and tool calls, or with silence for their sound, although something was asked. */
+    emptyTurns: 0,
+    /** Times that the model said that it waits for more of the caller. */
+    waitsForInput: 0,
+    /** Messages with a preview of the caller's words, which is not read. */
+    interimTranscripts: 0,
+    resumesRefused: 0,
+    /** Setups that were refused and sent again without transparent resumption. */
+    transparentRefused: 0,
+    /** Sessions that were made again because the service refused a text as content. */
+    contentRefused: 0,
+    /** Messages that were sent again because the service had not consumed them. */
+    resentMessages: 0,
+    audioDroppedMs: 0,
+  }
 }
+export type GeminiStats = ReturnType<typeof noGeminiStats>
 
 // Shared by all calls of a thread: a message is read to its end before the next one.
 const audioCut = new AudioCut('data')

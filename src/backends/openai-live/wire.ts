@@ -1,5 +1,4 @@
-import { MessageReader } from '../transport/message-reader.js'
-import type { MessageCounts } from '../transport/message-reader.js'
+import { MessageReader, noMessages } from '../transport/message-reader.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -184,54 +183,34 @@ const UNUSED = new Set([
 ])
 
 /** Counters of one session; plain fields. */
-export interface LiveStats extends MessageCounts {
-  malformedAudio: number
-  /** Words of speech that the caller had interrupted. */
-  lateEvents: number
-  invalidToolArguments: number
-  /** Arguments that were not a plain JSON object, but certainly meant one. */
-  mendedToolArguments: number
-  audioDroppedMs: number
-  /** Texts that were longer than the service takes at once: sent in parts, or cut. */
-  contextSplit: number
-  contextCut: number
-  /** The model spoke on for so long after an interruption that the caller hears it again. */
-  interruptionsIgnored: number
-  /** Results of delegations that a newer one had replaced: given to the model silently, or dropped. */
-  staleQuiet: number
-  staleDropped: number
-  /** Delegations that did not end in time, or failed. */
-  delegationsGivenUp: number
-  delegationsFailed: number
-  /** Delegations for somebody else: `decisions`, or not the mode that was asked for. */
-  delegationsForeign: number
-  /** Tool calls that came after their delegation was given up. */
-  lateToolCalls: number
-}
-
-export function noLiveStats(): LiveStats {
+export function noLiveStats() {
   return {
-    messagesIn: 0,
-    malformedMessages: 0,
-    malformedEvents: 0,
-    unknownEvents: 0,
-    oversizeMessages: 0,
+    ...noMessages(),
     malformedAudio: 0,
+    /** Words of speech that the caller had interrupted. */
     lateEvents: 0,
     invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
     mendedToolArguments: 0,
     audioDroppedMs: 0,
+    /** Texts that were longer than the service takes at once: sent in parts, or cut. */
     contextSplit: 0,
     contextCut: 0,
+    /** The model spoke on for so long after an interruption that the caller hears it again. */
     interruptionsIgnored: 0,
+    /** Results of delegations that a newer one had replaced: given to the model silently, or dropped. */
     staleQuiet: 0,
     staleDropped: 0,
+    /** Delegations that did not end in time, or failed. */
     delegationsGivenUp: 0,
     delegationsFailed: 0,
+    /** Delegations for somebody else: `decisions`, or not the mode that was asked for. */
     delegationsForeign: 0,
+    /** Tool calls that came after their delegation was given up. */
     lateToolCalls: 0,
   }
 }
+export type LiveStats = ReturnType<typeof noLiveStats>
 
 /**
  * Checks one event.

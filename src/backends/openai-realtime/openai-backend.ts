@@ -49,6 +49,7 @@ import {
   closeFault,
   isBusy,
   isRace,
+  noOpenAiStats,
   rateLimitsOf,
   wireFault,
 } from './wire.js'
@@ -99,32 +100,7 @@ const SPEED_TRIES_MAX = 3
  * `AudioItems` decides what an interruption truncates.
  */
 export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implements Backend {
-  readonly stats: OpenAiStats = {
-    messagesIn: 0,
-    malformedMessages: 0,
-    malformedEvents: 0,
-    unknownEvents: 0,
-    oversizeMessages: 0,
-    malformedAudio: 0,
-    lateEvents: 0,
-    toolCallsGivenUp: 0,
-    invalidToolArguments: 0,
-    mendedToolArguments: 0,
-    createRefusals: 0,
-    hostedMcpEvents: 0,
-    sipEvents: 0,
-    emptyResponses: 0,
-    answersCut: 0,
-    repeatedSpeech: 0,
-    backchannelAnswers: 0,
-    lateToolResults: 0,
-    races: 0,
-    speedRefusals: 0,
-    forgetRefusals: 0,
-    audioDroppedMs: 0,
-    endsMissing: 0,
-    rateChanges: 0,
-  }
+  readonly stats: OpenAiStats = noOpenAiStats()
 
   readonly #options: OpenAiRealtimeOptions
   readonly #secrets: readonly (string | null)[]

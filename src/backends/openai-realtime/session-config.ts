@@ -2,6 +2,7 @@ import { codeOf } from '../../call/phrase.js'
 import { functionParameters } from '../tool-schema.js'
 import { termsOf } from '../vocabulary.js'
 import { HINTED } from '../../agents/backend-options.js'
+import type { OpenAiTurns } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -20,26 +21,6 @@ import type {
   TurnDetection,
   WireTranscription,
 } from './wire.js'
-
-/** Who does turn detection. `interruptResponse` false: a service that hears the caller goes on; only `interrupt` ends it. */
-export type TurnTaking =
-  /** The gateway's VAD: the backend commits the input buffer. Needs no support from the server. */
-  | { readonly by: 'gateway' }
-  /** The server, by silence. `idleTimeoutMs` lets the model address a caller who says nothing. */
-  | {
-      readonly by: 'server_vad'
-      readonly threshold?: number
-      readonly prefixPaddingMs?: number
-      readonly silenceMs?: number
-      readonly idleTimeoutMs?: number
-      readonly interruptResponse?: boolean
-    }
-  /** The server, by the meaning of the words. */
-  | {
-      readonly by: 'semantic_vad'
-      readonly eagerness?: 'low' | 'medium' | 'high' | 'auto'
-      readonly interruptResponse?: boolean
-    }
 
 /** Plain data except for the clock, so that it can come from a file and cross threads. */
 export interface OpenAiRealtimeOptions {
@@ -65,7 +46,7 @@ export interface OpenAiRealtimeOptions {
   /** `ga` when not given. `beta`: the flat session of 2024, for self-hosted servers that still use it. */
   readonly dialect?: 'ga' | 'beta'
   /** `server_vad` when not given. */
-  readonly turns?: TurnTaking
+  readonly turns?: OpenAiTurns
   /** The model that transcribes the caller; `gpt-transcribe` when not given, null for none. */
   readonly transcription?: string | null
   /** ISO 639-1; the agent's language when not given. Only for `gpt-transcribe` and `gpt-live-transcribe`. */
@@ -302,7 +283,7 @@ export function pauseOf(options: OpenAiRealtimeOptions): UplinkPause | null {
   return streamSilence === true || timed ? null : silencePause(turnEndOf(options))
 }
 
-function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection | null {
+function turnDetection(turns: OpenAiTurns = { by: 'server_vad' }): TurnDetection | null {
   if (turns.by === 'gateway') return null
   const answers = { create_response: true, interrupt_response: turns.interruptResponse !== false } as const
   if (turns.by === 'semantic_vad') {

@@ -1,8 +1,7 @@
 import type { WireUsage } from './usage.js'
 import type { RateLimit } from '../backend.js'
 import { usageNumber } from '../watch.js'
-import { MessageReader } from '../transport/message-reader.js'
-import type { MessageCounts } from '../transport/message-reader.js'
+import { MessageReader, noMessages } from '../transport/message-reader.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -337,39 +336,43 @@ export function parseServerEvent(value: unknown): ServerEvent | Unread | 'unknow
 }
 
 /** Counters of one session; plain fields. */
-export interface OpenAiStats extends MessageCounts {
-  /** Events of hosted MCP tools and of SIP calls, which are not read. */
-  hostedMcpEvents: number
-  sipEvents: number
-  malformedAudio: number
-  lateEvents: number
-  toolCallsGivenUp: number
-  invalidToolArguments: number
-  /** Arguments that were not a plain JSON object, but certainly meant one. */
-  mendedToolArguments: number
-  /** `response.create` that was refused because another response was under way. */
-  createRefusals: number
-  /** Responses that completed without sound, words and tool calls, or with silence for their sound. */
-  emptyResponses: number
-  /** Answers that the service ended early. */
-  answersCut: number
-  /** Speech that was given again before a tool call, and was dropped. */
-  repeatedSpeech: number
-  /** Answers to a backchannel over an answer that the caller still heard; they were dropped. */
-  backchannelAnswers: number
-  /** Results for calls that are over: answered, dropped, or of another session. */
-  lateToolResults: number
-  races: number
-  /** Changes of the speed that the service did not take. */
-  speedRefusals: number
-  /** Items that a server did not delete. */
-  forgetRefusals: number
-  audioDroppedMs: number
-  /** Responses whose end the server did not report. */
-  endsMissing: number
-  /** Changes of the output rate by the server. */
-  rateChanges: number
+export function noOpenAiStats() {
+  return {
+    ...noMessages(),
+    /** Events of hosted MCP tools and of SIP calls, which are not read. */
+    hostedMcpEvents: 0,
+    sipEvents: 0,
+    malformedAudio: 0,
+    lateEvents: 0,
+    toolCallsGivenUp: 0,
+    invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    mendedToolArguments: 0,
+    /** `response.create` that was refused because another response was under way. */
+    createRefusals: 0,
+    /** Responses that completed without sound, words and tool calls, or with silence for their sound. */
+    emptyResponses: 0,
+    /** Answers that the service ended early. */
+    answersCut: 0,
+    /** Speech that was given again before a tool call, and was dropped. */
+    repeatedSpeech: 0,
+    /** Answers to a backchannel over an answer that the caller still heard; they were dropped. */
+    backchannelAnswers: 0,
+    /** Results for calls that are over: answered, dropped, or of another session. */
+    lateToolResults: 0,
+    races: 0,
+    /** Changes of the speed that the service did not take. */
+    speedRefusals: 0,
+    /** Items that a server did not delete. */
+    forgetRefusals: 0,
+    audioDroppedMs: 0,
+    /** Responses whose end the server did not report. */
+    endsMissing: 0,
+    /** Changes of the output rate by the server. */
+    rateChanges: 0,
+  }
 }
+export type OpenAiStats = ReturnType<typeof noOpenAiStats>
 
 /** Reads the messages of one session. */
 export class EventReader extends MessageReader<ServerEvent, Unread> {

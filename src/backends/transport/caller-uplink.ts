@@ -158,10 +158,6 @@ export class CallerUplink {
     this.#filling = this.#batch()
   }
 
-  get batchBytes(): number {
-    return this.#batchBytes
-  }
-
   /** Audio sent since the last call of this method. */
   takeSentMs(): number {
     const ms = samplesToMs(this.#sentBytes / BYTES_PER_SAMPLE, this.#options.sampleRateHz)

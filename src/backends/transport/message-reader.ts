@@ -2,17 +2,20 @@ import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from './base64-audio.js'
 
 /** Counters of the messages of one session; plain fields. */
-export interface MessageCounts {
-  messagesIn: number
-  /** Longer than BACKEND_MESSAGE_BYTES_MAX. */
-  oversizeMessages: number
-  /** No JSON. */
-  malformedMessages: number
-  /** An event that is known, without a field that it must have. */
-  malformedEvents: number
-  /** An event that is not known. */
-  unknownEvents: number
+export function noMessages() {
+  return {
+    messagesIn: 0,
+    /** Longer than BACKEND_MESSAGE_BYTES_MAX. */
+    oversizeMessages: 0,
+    /** No JSON. */
+    malformedMessages: 0,
+    /** An event that is known, without a field that it must have. */
+    malformedEvents: 0,
+    /** An event that is not known. */
+    unknownEvents: 0,
+  }
 }
+export type MessageCounts = ReturnType<typeof noMessages>
 
 /** How the events of a service look: JSON messages, of which one kind carries audio as base64. */
 export interface MessageFormat<Event, Unread extends string> {

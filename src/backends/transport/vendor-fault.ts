@@ -6,18 +6,10 @@ import type { BackendErrorCode, BackendEvent } from '../backend.js'
 /** A service's error text: characters that are kept. */
 const BACKEND_FAULT_CHARS_MAX = 200
 
-/** A fault of a model's service in the gateway's own terms. */
-export interface VendorFault {
-  readonly code: BackendErrorCode
-  /** For an operator. It holds no API key, no phone number and no word of a caller. */
-  readonly message: string
-  /** The session cannot be used any more. */
-  readonly fatal: boolean
-  /** Another attempt, without a change, may succeed. */
-  readonly retryable: boolean
-}
-
 type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
+
+/** A fault of a model's service in the gateway's own terms, and for an operator. */
+export type VendorFault = Omit<BackendErrorEvent, 'type'>
 
 const GATEWAY_CODES: Readonly<Record<BackendErrorCode, ErrorCode>> = {
   auth: 'BACKEND_AUTH',
@@ -43,7 +35,7 @@ export function vendorFault(code: BackendErrorCode, message: string, fatal: bool
 }
 
 export function faultEvent(fault: VendorFault): BackendErrorEvent {
-  return { type: 'error', code: fault.code, message: fault.message, fatal: fault.fatal, retryable: fault.retryable }
+  return { type: 'error', ...fault }
 }
 
 /** The error with which `connect` rejects. */

@@ -1,5 +1,5 @@
-import { withoutPhrases } from '../../../call/backchannel.js'
-import { SPOKEN, digitsIn, isNumberWord, numberOf } from '../../../call/spoken-numbers.js'
+import { saysOnly } from '../../../call/backchannel.js'
+import { SPOKEN, correctionAt, digitsIn, isNumberWord, numberOf } from '../../../call/spoken-numbers.js'
 import { LANGUAGES, wordsOf } from '../../../call/words/languages.js'
 
 /**
@@ -29,15 +29,8 @@ export function plainestWords(): readonly (readonly [name: MeaningName, words: r
 
 /** What a text means in any language, and nothing else. */
 export function meaningsOf(text: string): readonly MeaningName[] {
-  return TABLES.filter(({ words, beside }) => {
-    const { left, phrases } = withoutPhrases(text, words)
-    return phrases > 0 && withoutPhrases(left, beside).left === ''
-  }).map(({ name }) => name)
+  return TABLES.filter(({ words, beside }) => saysOnly(text, words, beside)).map(({ name }) => name)
 }
-
-const CORRECTS = wordsOf('corrects')
-  .map((phrase) => phrase.split(' '))
-  .toSorted((a, b) => b.length - a.length)
 
 /**
  * Words with numbers in them, as the dialogue knows them: each run of number words of any language as the dialogue's words for
@@ -89,11 +82,6 @@ export function withOwnCorrections(
   return count > 0 && digits.includes(words[count] ?? '') && !correction.includes(words[0] ?? '')
     ? [word, ...words.slice(count)]
     : words
-}
-
-/** How many words at `at` take digits back; 0: none do. */
-function correctionAt(words: readonly string[], at: number): number {
-  return CORRECTS.find((phrase) => phrase.every((word, index) => words[at + index] === word))?.length ?? 0
 }
 
 /** "Mara" of "mara mbili nne". */

@@ -2,6 +2,7 @@ import { clockText } from '../../../agents/heard-arguments.js'
 import { parsePhrase, wordsOf as phraseWords, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { datesIn, timesIn } from '../../../call/spoken-time.js'
+import { en } from '../../../call/words/en.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import { meaningsOf, plainestWords, withOwnCorrections, withOwnDigits } from './typed-words.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
@@ -54,9 +55,7 @@ const HOUR = '(one | two | three | four | five | six | seven | eight | nine | te
 const DAY_PART = '[a m | p m | in the morning | in the afternoon | in the evening | at night]'
 const MOMENT_RULES = {
   time: `[at] (${HOUR} [thirty | fifteen | forty five] ${DAY_PART} | half past ${HOUR} ${DAY_PART} | quarter (past | to) ${HOUR} ${DAY_PART} | noon)`,
-  date:
-    'today | tomorrow | the day after tomorrow | ' +
-    '[on] (monday | tuesday | wednesday | thursday | friday | saturday | sunday)',
+  date: `today | tomorrow | the day after tomorrow | [on] (${en.weekdays.join(' | ')})`,
   text: '<VOID>',
 } as const
 
@@ -131,8 +130,8 @@ export function withoutSlips(
 /**
  * How well digits that last 330 ms each must fit to be a number that was said, and by how much that changes where they
  * last e times as long. What remains of another language where any number may be said is a string of digits that are
- * short and fit moderately ("four seven seven three seven three seven oh"). The figures are in docs/OFFLINE-AGENT.md
- * ("Recognition accuracy"). Not for known numbers: whole ones of other languages are rare there, and a telephone's "oh"
+ * short and fit moderately ("four seven seven three seven three seven oh"). The figures are in bench/recognition/README.md.
+ * Not for known numbers: whole ones of other languages are rare there, and a telephone's "oh"
  * fits badly.
  */
 const DIGITS_FIT_MIN = 0.8386
