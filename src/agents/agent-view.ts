@@ -195,7 +195,7 @@ function placeholdersOf(text: string): string {
   )
 }
 
-/** By lines: what is redacted of a log line is cut at a length that a prompt may have. */
+/** Line by line, because `maskText` cuts a text at the length of a log line, and a prompt may be longer. */
 export function masked(text: string): string {
   return text
     .split('\n')

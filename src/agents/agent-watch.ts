@@ -1,15 +1,11 @@
-import { relative, sep } from 'node:path'
-import { watch } from 'chokidar'
 import { messageOf } from '../core/errors.js'
 import { contentOf } from './agent-view.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
+import { EditWatch } from './edit-watch.js'
 import { faultsText, readAgents } from './loader.js'
 import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
-
-/** Edits of the agents folder that come closer together than this are one. */
-const AGENTS_SETTLE_MS = 300
 
 /** The form in which new calls get an agent of the folder. */
 export interface FolderAgent {
@@ -32,71 +28,40 @@ interface AgentWatchOptions {
   readonly onFault: (what: string) => void
 }
 
-/** An edit is read after this time at the latest, even while further edits arrive. */
-const UNREAD_MS_MAX = 3000
-
 /**
  * Watches the agents folder. An edit applies to new calls only. A broken file keeps the last valid version of its
- * agent; edits of other files are applied. Only one read runs at a time, and edits within a short time are read
- * together.
+ * agent; edits of other files are applied.
  */
 export class AgentWatch {
   readonly #options: AgentWatchOptions
-  readonly #watcher: ReturnType<typeof watch>
+  readonly #watch: EditWatch
   /** The last valid content by file, kept while an edit is broken. */
   readonly #files = new Map<string, FolderAgent & { readonly text: string }>()
-  #timer: NodeJS.Timeout | null = null
-  #unreadSinceMs: number | null = null
-  #reading: Promise<void> = Promise.resolve()
   #lastFault = ''
-  #closed = false
 
   constructor(options: AgentWatchOptions) {
     this.#options = options
-    this.#watcher = watch(options.dir, {
-      ignoreInitial: true,
+    this.#watch = new EditWatch({
+      path: options.dir,
       depth: 4,
-      // Names that begin with two dots are watched: a mounted ConfigMap changes by replacing its link `..data`.
-      ignored: (path) =>
-        relative(options.dir, path)
-          .split(sep)
-          .some((part) => part === 'node_modules' || /^\.[^.]/.test(part)),
+      read: () => this.#read(),
+      onError: (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`),
     })
-    this.#watcher.on('all', () => this.#settle())
-    this.#watcher.on('error', (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`))
   }
 
   /** Records the files with which the gateway was started. Resolves when the watch is active. */
   async start(): Promise<void> {
-    const seen = new Promise<void>((resolve) => this.#watcher.once('ready', resolve))
     for (const one of await readAgents(this.#options.dir, this.#options.env, this.#options.speech)) {
       if (one.ok) this.#files.set(one.file, keep(one))
     }
-    await seen
+    await this.#watch.ready
   }
 
-  async close(): Promise<void> {
-    this.#closed = true
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    await this.#watcher.close()
-    await this.#reading
-  }
-
-  #settle(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    const nowMs = performance.now()
-    this.#unreadSinceMs ??= nowMs
-    // A file that is written continuously must not delay edits of other files.
-    const waitMs = Math.max(0, Math.min(AGENTS_SETTLE_MS, this.#unreadSinceMs + UNREAD_MS_MAX - nowMs))
-    this.#timer = setTimeout(() => {
-      this.#timer = null
-      this.#unreadSinceMs = null
-      this.#reading = this.#reading.then(() => this.#read())
-    }, waitMs)
+  close(): Promise<void> {
+    return this.#watch.close()
   }
 
   async #read(): Promise<void> {
-    if (this.#closed) return
     const { dir, env, speech, apply, onChange } = this.#options
     const changed: string[] = []
     const faults: string[] = []

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isOwnBackend } from './own-backends.js'
+import { faultIn } from './faults.js'
 
 const model = z
   .string()
@@ -85,6 +86,12 @@ const openAiTurns = (defaults: string) =>
     .describe(
       `Who detects the end of a turn. Default: ${defaults}; if one backend of a list cannot, the gateway for all of them.`,
     )
+
+/**
+ * Who does turn detection: the gateway's VAD, with which the backend commits the input buffer and the server needs no
+ * support; the server, by silence; or the server, by the meaning of the words.
+ */
+export type OpenAiTurns = z.output<ReturnType<typeof openAiTurns>>
 
 /** Options of OpenAI's service and of compatible servers. */
 const openAiShaped = (defaults: string) => ({
@@ -314,25 +321,21 @@ function stageOf<Shape extends z.ZodRawShape>(stage: StageName, shape: Shape) {
       ...shape,
     })
     .superRefine((given, context) => {
+      const fault = faultIn(context)
       const { service: name = USUAL_SERVICE[stage], ...own } = given as { readonly service?: string }
       const has: readonly string[] = services[name] ?? ['options']
       const { dictionary } = own as { readonly dictionary?: { readonly version?: string } }
       const versioned = name === 'elevenlabs'
       if (dictionary !== undefined && has.includes('dictionary') && (dictionary.version !== undefined) !== versioned)
-        context.addIssue({
-          code: 'custom',
-          path: ['dictionary'],
-          message: versioned
+        fault(
+          ['dictionary'],
+          versioned
             ? 'lacks version, without which ElevenLabs takes none'
             : `has a version, which those of ${name} have not; leave it out`,
-        })
+        )
       for (const key of Object.keys(own))
         if (!has.includes(key))
-          context.addIssue({
-            code: 'custom',
-            path: [key],
-            message: `is no option of ${name}; it has ${has.length === 0 ? 'none' : has.join(', ')}`,
-          })
+          fault([key], `is no option of ${name}; it has ${has.length === 0 ? 'none' : has.join(', ')}`)
     })
   return z
     .union([

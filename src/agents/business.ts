@@ -1,5 +1,6 @@
 import { dateFormat } from '../core/date-format.js'
 import { z } from 'zod'
+import { localTime } from '../core/local-time.js'
 import { openingOf } from '../escalation/hunt-group.js'
 import type { OpeningHours } from '../escalation/hunt-group.js'
 import { codeOf } from '../call/phrase.js'
@@ -11,6 +12,7 @@ import type { AgentDefinition } from './definition.js'
 import { businessFactsIn, sourcesOf, withBusiness } from './template.js'
 import type { BusinessValues } from './template.js'
 import { templatesOf } from './tool-definition.js'
+import { faultIn } from './faults.js'
 
 /** Facts of one business beside those that this file names, and entries of a list of them. */
 const FACTS_MAX = 60
@@ -59,18 +61,13 @@ const factsSchema = z
     }),
   )
   .superRefine((facts, context) => {
+    const fault = faultIn(context)
     const names = Object.keys(facts)
-    if (names.length > FACTS_MAX)
-      context.addIssue({ code: 'custom', message: `has ${names.length} facts; at most ${FACTS_MAX} are allowed` })
+    if (names.length > FACTS_MAX) fault([], `has ${names.length} facts; at most ${FACTS_MAX} are allowed`)
     for (const name of names) {
-      if (COMPUTED.test(name))
-        context.addIssue({ code: 'custom', path: [name], message: 'is computed from hours; leave it out' })
+      if (COMPUTED.test(name)) fault([name], 'is computed from hours; leave it out')
       else if (!/^[A-Za-z_][A-Za-z0-9_]{0,39}$/.test(name))
-        context.addIssue({
-          code: 'custom',
-          path: [name],
-          message: 'is no name; a name is a letter or _, then letters, digits or _, 40 at most',
-        })
+        fault([name], 'is no name; a name is a letter or _, then letters, digits or _, 40 at most')
     }
   })
 
@@ -224,18 +221,14 @@ const SWAHILI: typeof ENGLISH = {
 
 /** `at 08:00`, `tomorrow at 08:00`, `on Thursday, 26 November at 08:00`: figures, which each voice reads in its way. */
 function momentText(timeZone: string, atMs: number, wallMs: number, words: typeof ENGLISH): string {
-  const format = (ms: number, options: Intl.DateTimeFormatOptions): string =>
-    dateFormat(words.locale, { timeZone, ...options }).format(ms)
-  const day = { year: 'numeric', month: '2-digit', day: '2-digit' } as const
-  const time = dateFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit' }).format(atMs)
-  const at = `${words.at}${time}`
-  if (format(atMs, day) === format(wallMs, day)) return at
+  const { date: day, minute } = localTime(timeZone, atMs)
+  const today = localTime(timeZone, wallMs).date
+  const at = `${words.at}${dateFormat('en-GB', { timeZone, hour: '2-digit', minute: '2-digit' }).format(atMs)}`
+  if (day === today) return at
   // The hour before its midnight is on the day before, also where clocks change.
-  const minutes = Number(time.slice(0, 2)) * 60 + Number(time.slice(3))
-  const isTomorrow = format(atMs - minutes * 60_000 - 12 * 3_600_000, day) === format(wallMs, day)
-  const date = isTomorrow
-    ? words.tomorrow
-    : `${words.on}${format(atMs, { weekday: 'long', day: 'numeric', month: 'long' })}`
+  const isTomorrow = localTime(timeZone, atMs - minute * 60_000 - 12 * 3_600_000).date === today
+  const named = { timeZone, weekday: 'long', day: 'numeric', month: 'long' } as const
+  const date = isTomorrow ? words.tomorrow : `${words.on}${dateFormat(words.locale, named).format(atMs)}`
   return `${date} ${at}`
 }
 

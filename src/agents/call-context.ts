@@ -1,4 +1,6 @@
+import { codeOf } from '../call/phrase.js'
 import { dateFormat } from '../core/date-format.js'
+import { localTime } from '../core/local-time.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { openingSentences } from './business.js'
@@ -9,9 +11,9 @@ import type { AgentDefinition } from './definition.js'
 interface ContextCall {
   readonly agent: Pick<AgentDefinition, 'context' | 'escalation' | 'languages'> &
     Partial<Pick<AgentDefinition, 'pronunciations'>>
-  /** Those of the call, in their order; absent: only such whose texts the gateway puts into words. */
+  /** Backends of the call, in their order; absent: only backends for which the gateway puts figures into words. */
   readonly backends?: readonly string[]
-  /** Whose number this is; absent or null: nobody's that is known. */
+  /** The business of our number; absent or null: none is known. */
   readonly business?: Business | null
   /** The person on the line; empty when withheld. */
   readonly from: string
@@ -29,12 +31,13 @@ export function callContext({ agent, business, from, backends = [] }: ContextCal
   const day = { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' } as const
   const hours = agent.escalation?.hours
   // Noon of today, so that a day more is the next date also where clocks change.
-  const noonMs = wallMs - minuteOfDay(zone, wallMs) * 60_000 + 12 * 3_600_000
+  const { minute } = localTime(zone, wallMs)
+  const noonMs = wallMs - minute * 60_000 + 12 * 3_600_000
   return [
     'Facts of this call, from the system:',
     `- Today is ${format(day)}. Tomorrow is ${format(day, noonMs + 24 * 3_600_000)}.`,
     `- This began at ${format({ hour: 'numeric', minute: '2-digit', hourCycle: 'h12' })} (${format({ hour: '2-digit', minute: '2-digit' })}), ` +
-      `${dayPart(minuteOfDay(zone, wallMs))}, in the time zone ${zone} (${format({ timeZoneName: 'longOffset' }).split(', ')[1] ?? 'GMT'}).`,
+      `${dayPart(minute)}, in the time zone ${zone} (${format({ timeZoneName: 'longOffset' }).split(', ')[1] ?? 'GMT'}).`,
     agent.languages.length === 1
       ? `- The language of the line is ${nameOf(agent.languages[0] ?? '')}.`
       : `- The languages of the line are ${agent.languages.map(nameOf).join(', ')}; it begins in the first. Answer in the ` +
@@ -104,7 +107,7 @@ function hasSwahiliClock(languages: readonly string[], zone: string): boolean {
 }
 
 function isSwahili(language: string): boolean {
-  return /^sw\b/.test(language)
+  return codeOf(language) === 'sw'
 }
 
 /** The callers' time zone: the agent's, that of its opening hours, or that of this machine. */
@@ -114,22 +117,7 @@ export function contextZone({ context, escalation }: Pick<AgentDefinition, 'cont
 
 /** How long until the next day begins in that zone; an hour more or less on a day on which clocks change. */
 export function untilMidnightMs(zone: string, wallMs: number): number {
-  return 24 * 3_600_000 - minuteOfDay(zone, wallMs) * 60_000 - (wallMs % 60_000)
-}
-
-/** The date in that zone, as `2026-11-25`. */
-export function dayOf(zone: string, wallMs: number): string {
-  return dateFormat('en-CA', { timeZone: zone, year: 'numeric', month: '2-digit', day: '2-digit' }).format(wallMs)
-}
-
-function minuteOfDay(timeZone: string, wallMs: number): number {
-  const text = dateFormat('en-GB', {
-    timeZone,
-    hour: '2-digit',
-    minute: '2-digit',
-    hourCycle: 'h23',
-  }).format(wallMs)
-  return Number(text.slice(0, 2)) * 60 + Number(text.slice(3))
+  return 24 * 3_600_000 - localTime(zone, wallMs).minute * 60_000 - (wallMs % 60_000)
 }
 
 function dayPart(minute: number): string {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { CLAIM_LANGUAGES, PhraseMatcher } from '../call/claim-phrases.js'
+import { CLAIM_LANGUAGES, phraseFault } from '../call/claim-phrases.js'
 import { claimWordsSchema } from '../call/words/language.js'
 
 /** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
@@ -58,8 +58,7 @@ export const claimsSchema = z
     rules.forEach((rule, index) => {
       for (const [name, list] of Object.entries(rule.phrases)) {
         phrases += list.length
-        const cuesOf = languages[name] ?? CLAIM_LANGUAGES[name]
-        if (cuesOf === undefined) {
+        if (!Object.hasOwn(languages, name) && !Object.hasOwn(CLAIM_LANGUAGES, name)) {
           context.addIssue({
             code: 'custom',
             path: ['rules', index, 'phrases', name],
@@ -68,7 +67,7 @@ export const claimsSchema = z
           continue
         }
         list.forEach((phrase, at) => {
-          const fault = faultOf(() => new PhraseMatcher([phrase], cuesOf, words))
+          const fault = phraseFault(phrase, words)
           if (fault !== null)
             context.addIssue({ code: 'custom', path: ['rules', index, 'phrases', name, at], message: `has ${fault}` })
         })
@@ -81,13 +80,3 @@ export const claimsSchema = z
         message: `have ${phrases} phrases; at most ${CLAIM_PHRASES_MAX} are allowed`,
       })
   })
-
-function faultOf(parse: () => unknown): string | null {
-  try {
-    parse()
-    return null
-  } catch (thrown) {
-    if (thrown instanceof SyntaxError) return thrown.message
-    throw thrown
-  }
-}

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION } from '../call/call-options.js'
 import { codeOf, languageCode, spokenSchema as spoken } from '../call/phrase.js'
-import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
+import { isTimeZone } from '../core/local-time.js'
+import { SPAN, WEEKDAYS, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { factsSchema, stagesSchema } from '../call/stage-definition.js'
 import { isAgentName } from '../core/ids.js'
@@ -16,8 +17,9 @@ import { digitsSchema } from './digits.js'
 import { mcpSchema, mcpToolName } from './mcp-definition.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
-import { parseTemplate, sourcesOf } from './template.js'
-import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './tool-definition.js'
+import { sourcesOf } from './template.js'
+import { httpSchema, OPEN_QUERY, openQueries, templatesIn, templatesOf, toolSchema } from './tool-definition.js'
+import { faultIn } from './faults.js'
 
 /** Languages of one agent. */
 const LANGUAGES_MAX = 8
@@ -138,21 +140,14 @@ const verificationSchema = z
       .prefault({}),
   })
   .superRefine((verification, context) => {
+    const fault = faultIn(context)
     const ids = verification.questions.map((question) => question.id)
     ids.forEach((id, index) => {
       if (ids.indexOf(id) !== index)
-        context.addIssue({
-          code: 'custom',
-          path: ['questions', index, 'id'],
-          message: `${id} occurs twice; each question needs its own id`,
-        })
+        fault(['questions', index, 'id'], `${id} occurs twice; each question needs its own id`)
     })
     if (verification.required > ids.length) {
-      context.addIssue({
-        code: 'custom',
-        path: ['required'],
-        message: `is ${verification.required}; at most ${ids.length}, the number of questions`,
-      })
+      fault(['required'], `is ${verification.required}; at most ${ids.length}, the number of questions`)
     }
     // The answer to one question reveals the answer to the other, so the second proves nothing.
     const fields = verification.questions.map((question) => question.field)
@@ -162,46 +157,36 @@ const verificationSchema = z
     )
     if (verification.required <= ids.length && verification.required > facts && repeated >= 0) {
       const earlier = fields.findIndex((field) => sameField(field, fields[repeated] ?? ''))
-      context.addIssue({
-        code: 'custom',
-        path: ['questions', repeated, 'field'],
-        message:
-          `${fields[repeated] ?? ''} is what ${ids[earlier] ?? ''} asks for too: questions over one field count as one, and then ` +
+      fault(
+        ['questions', repeated, 'field'],
+        `${fields[repeated] ?? ''} is what ${ids[earlier] ?? ''} asks for too: questions over one field count as one, and then ` +
           `${verification.required} right answers are required where ${facts} can be given; ask for another field, or lower required`,
-      })
+      )
     }
     for (const index of openQueries(verification.account.http, [])) {
-      context.addIssue({ code: 'custom', path: ['account', 'http', 'query', index], message: OPEN_QUERY })
+      fault(['account', 'http', 'query', index], OPEN_QUERY)
     }
     const read = templatesOf(verification.account).flatMap(({ template }) => sourcesOf(template))
     if (!read.some((source) => source.scope === 'call' && (source.name === 'from' || source.name === 'sid'))) {
-      context.addIssue({
-        code: 'custom',
-        path: ['account'],
-        message:
-          'does not depend on the call, so that all callers would be compared with one account; use {{call.from}}',
-      })
+      fault(
+        ['account'],
+        'does not depend on the call, so that all callers would be compared with one account; use {{call.from}}',
+      )
     }
     for (const { path, template } of templatesOf(verification.account)) {
       for (const source of sourcesOf(template)) {
         if (source.scope === 'call' || source.scope === 'variables') continue
         if (source.scope === 'business' || source.scope === 'env') continue
         const chosen = source.scope === 'args' || source.scope === 'identity'
-        context.addIssue({
-          code: 'custom',
-          path: ['account', ...path],
-          message:
-            'may read {{call.…}}, {{business.…}} and {{env.…}} only: ' +
+        fault(
+          ['account', ...path],
+          'may read {{call.…}}, {{business.…}} and {{env.…}} only: ' +
             (chosen ? 'the caller must not choose whose account is fetched' : 'nothing waits for an account'),
-        })
+        )
       }
     }
     if (Object.keys(verification.identity).length === 0) {
-      context.addIssue({
-        code: 'custom',
-        path: ['identity'],
-        message: 'is empty; tools need at least one field to find the account by',
-      })
+      fault(['identity'], 'is empty; tools need at least one field to find the account by')
     }
   })
 
@@ -574,20 +559,15 @@ const backendSchema = z
     error: ({ input }) => backendFault(input),
   })
   .superRefine((choice, context) => {
+    const fault = faultIn(context)
     const shares = sharesOf(choice)
     const sum = shares.reduce((total, { percent }) => total + percent, 0)
     if (Math.abs(sum - 100) > PERCENT_TOLERANCE)
-      context.addIssue({
-        code: 'custom',
-        message: `is a split whose percents sum to ${Number(sum.toFixed(6))}; allowed: 100`,
-      })
+      fault([], `is a split whose percents sum to ${Number(sum.toFixed(6))}; allowed: 100`)
     const first = shares.map(({ use }) => [use].flat()[0])
     const twice = first.find((name, index) => first.indexOf(name) !== index)
     if (twice !== undefined)
-      context.addIssue({
-        code: 'custom',
-        message: `has two shares that begin with ${twice}; allowed: each its own, because figures are kept by backend`,
-      })
+      fault([], `has two shares that begin with ${twice}; allowed: each its own, because figures are kept by backend`)
   })
 
 const failoverSchema = z.strictObject({
@@ -1216,91 +1196,56 @@ export const agentSchema = z
       .describe('The scripted dialogue of the embedded backend. Default: none.'),
   })
   .superRefine((agent, context) => {
+    const fault = faultIn(context)
     const { recording } = agent
     if (recording.refusal !== null && (recording.enabled ? recording.consent : recording.notice) === null)
-      context.addIssue({
-        code: 'custom',
-        path: ['recording', 'refusal'],
-        message: `needs recording.${recording.enabled ? 'consent' : 'notice'}, which says what the caller may refuse`,
-      })
+      fault(
+        ['recording', 'refusal'],
+        `needs recording.${recording.enabled ? 'consent' : 'notice'}, which says what the caller may refuse`,
+      )
     if (agent.language !== undefined && agent.languages !== undefined) {
-      context.addIssue({ code: 'custom', path: ['language'], message: 'is one of languages; leave it out' })
+      fault(['language'], 'is one of languages; leave it out')
     }
     for (const name of Object.keys(agent.backends)) {
       const message = strangeOptions(name, agent)
-      if (message !== null) context.addIssue({ code: 'custom', path: ['backends', name], message })
+      if (message !== null) fault(['backends', name], message)
     }
     agent.tools.forEach((tool, index) => {
       if (agent.tools.findIndex((other) => other.name === tool.name) === index) return
-      context.addIssue({
-        code: 'custom',
-        path: ['tools', index, 'name'],
-        message: `${tool.name} is the name of an earlier tool; names must be unique`,
-      })
+      fault(['tools', index, 'name'], `${tool.name} is the name of an earlier tool; names must be unique`)
     })
     if (agent.callbacks !== null && agent.escalation?.strategies.includes('callback') !== true)
-      context.addIssue({
-        code: 'custom',
-        path: ['callbacks'],
-        message: 'are never promised: escalation.strategies has no callback',
-      })
+      fault(['callbacks'], 'are never promised: escalation.strategies has no callback')
     const { verification, rules } = agent
     const known = Object.keys(verification?.identity ?? {})
+    const allowed = `verification.identity has: ${known.join(', ') || '(nothing)'}`
+    /** What only a verified caller has, where no caller can be verified. */
+    const unverifiable = (
+      at: readonly PropertyKey[],
+      requires: 'verified' | undefined,
+      templates: ReturnType<typeof templatesOf>,
+    ): void => {
+      if (requires === 'verified' && verification === null)
+        fault([...at, 'requires'], 'is verified, but the agent has no verification section')
+      for (const { path, template } of templates)
+        for (const { scope, name } of sourcesOf(template))
+          if (scope === 'identity' && !known.includes(name))
+            fault([...at, ...path], `reads {{identity.${name}}}; ${allowed}`)
+    }
     agent.mcp.forEach((server, index) =>
-      server.tools.forEach((tool, at) => {
+      server.tools.forEach(({ name: ofServer, requires, bind }, at) => {
         const path = ['mcp', index, 'tools', at]
-        const name = mcpToolName(server.name, tool.name)
+        const name = mcpToolName(server.name, ofServer)
         if (agent.tools.some((own) => own.name === name))
-          context.addIssue({ code: 'custom', path, message: `makes the name ${name}, which a tool of the agent has` })
-        if (tool.requires === 'verified' && verification === null)
-          context.addIssue({
-            code: 'custom',
-            path: [...path, 'requires'],
-            message: 'is verified, but the agent has no verification section',
-          })
-        for (const [argument, text] of Object.entries(tool.bind))
-          for (const source of sourcesOf(parseTemplate(text)))
-            if (source.scope === 'identity' && !known.includes(source.name))
-              context.addIssue({
-                code: 'custom',
-                path: [...path, 'bind', argument],
-                message: `reads {{identity.${source.name}}}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
-              })
+          fault(path, `makes the name ${name}, which a tool of the agent has`)
+        unverifiable(path, requires, templatesIn({ bind }))
       }),
     )
-    agent.tools.forEach((tool, index) => {
-      if (tool.requires === 'verified' && verification === null) {
-        context.addIssue({
-          code: 'custom',
-          path: ['tools', index, 'requires'],
-          message: 'is verified, but the agent has no verification section',
-        })
-      }
-      for (const { path, template } of templatesOf(tool)) {
-        for (const source of sourcesOf(template)) {
-          if (source.scope !== 'identity' || known.includes(source.name)) continue
-          context.addIssue({
-            code: 'custom',
-            path: ['tools', index, ...path],
-            message: `reads {{identity.${source.name}}}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
-          })
-        }
-      }
-    })
+    agent.tools.forEach((tool, index) => unverifiable(['tools', index], tool.requires, templatesOf(tool)))
     if (rules === null) return
-    if (rules.vip !== null && !known.includes(rules.vip)) {
-      context.addIssue({
-        code: 'custom',
-        path: ['rules', 'vip'],
-        message: `is ${rules.vip}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
-      })
-    }
+    if (rules.vip !== null && !known.includes(rules.vip)) fault(['rules', 'vip'], `is ${rules.vip}; ${allowed}`)
     if (agent.escalation === null) {
-      context.addIssue({
-        code: 'custom',
-        path: ['rules'],
-        message: 'need a human, but the agent has no escalation section',
-      })
+      fault(['rules'], 'need a human, but the agent has no escalation section')
     }
   })
   .transform(({ language = 'en', languages = [language], ...agent }) => ({ ...agent, languages }))

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { valueAt } from '../core/json.js'
 
 /** A part of a JSON Schema, as far as faults need to read it. */
 type SchemaNode = Readonly<Record<string, unknown>>
@@ -9,6 +10,11 @@ export interface Fault {
   /** True when the key itself is at fault, not its value. Absent: false. */
   readonly key?: boolean
   readonly what: string
+}
+
+/** For a schema's own check, of what it cannot say by itself: reports what is wrong at a place below the value. */
+export function faultIn(context: z.core.$RefinementCtx): (path: readonly PropertyKey[], message: string) => void {
+  return (path, message) => context.addIssue({ code: 'custom', path: [...path], message })
 }
 
 /**
@@ -152,15 +158,6 @@ export function pathText(path: readonly PropertyKey[]): string {
     else text += text === '' ? String(step) : `.${String(step)}`
   }
   return text
-}
-
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  let at = value
-  for (const step of path) {
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined
-    at = (at as Readonly<Record<PropertyKey, unknown>>)[step] // an object with that own key
-  }
-  return at
 }
 
 /** The keys that a JSON Schema allows for the object at `path`. */

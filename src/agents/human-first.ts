@@ -60,7 +60,7 @@ export function humanFirst(agent: AgentDefinition, caller: string): AgentDefinit
   return {
     ...made,
     ...{ say, stream, voice },
-    // Nobody is told of a caller who has only a machine on the line.
+    // An answering machine gets no message about a caller.
     outbound: { ...outbound, amd: outbound.amd === null ? made.outbound.amd : { ...outbound.amd, message: null } },
     greeting: callbacks?.humanGreeting ?? null,
   }

@@ -3,6 +3,7 @@ import type { ValidateFunction } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
 import { z } from 'zod'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
+import { faultIn } from './faults.js'
 
 /**
  * The schemas of tools' arguments: JSON Schema 2020-12, as people, pydantic, zod, OpenAPI and MCP servers write it. Where
@@ -282,9 +283,7 @@ function depthOf(value: unknown): number {
 
 /** The `parameters` of a tool, read into 2020-12 with closed objects. */
 export const toolParametersSchema = z.record(z.string(), z.unknown()).transform((given, context): ToolParameters => {
-  const fault = (path: readonly (string | number)[], message: string): void => {
-    context.addIssue({ code: 'custom', path: [...path], message })
-  }
+  const fault = faultIn(context)
   if (depthOf(given) > SCHEMA_DEPTH_MAX || JSON.stringify(given).length > 4 * TOOL_TEXT_CHARS_MAX) {
     fault(
       [],

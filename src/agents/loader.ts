@@ -85,19 +85,24 @@ async function examine(
   }
   const { agent, faults: missing } = await findOwnBackends(checked.agent, dir)
   const loaded = await loadAssets(agent, dir, own)
+  const tools = loaded.ok ? callableTools(agent, loaded.assets) : null
   const faults = [
-    ...missing.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` })),
+    ...missing.map(({ path, what }) => faultAt(path, `: ${what}`)),
     ...environmentFaults(agent, env),
-    ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` }))),
-    ...(loaded.ok ? claimFaults(agent, callableTools(agent, loaded.assets)) : []),
-    ...(loaded.ok ? digitFaults(agent.digits, callableTools(agent, loaded.assets)) : []).map(({ path, what }) => ({
-      path: ['digits', ...path],
-      what: `${pathText(['digits', ...path])} is ${what}`,
-    })),
+    ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => faultAt(path, `: ${what}`))),
+    ...(tools === null ? [] : claimFaults(agent, tools)),
+    ...(tools === null ? [] : digitFaults(agent.digits, tools)).map(({ path, what }) =>
+      faultAt(['digits', ...path], ` is ${what}`),
+    ),
     ...(loaded.ok ? stageFaults(agent, offeredTools(agent, loaded.assets)) : []),
-    ...(await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech)),
+    ...(await dialogueFaults(agent.offline, tools, speech)),
   ]
   return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
+}
+
+/** A fault whose sentence begins with its place. @param what  with what stands behind the place */
+function faultAt(path: readonly PropertyKey[], what: string): Fault {
+  return { path, what: `${pathText(path)}${what}` }
 }
 
 /** Tools that a claim names and that the agent does not have. */
@@ -105,13 +110,8 @@ function claimFaults({ claims }: AgentDefinition, tools: ReadonlyMap<string, unk
   return (claims?.rules ?? []).flatMap((rule, index) =>
     rule.tools.flatMap((tool, at) => {
       if (tools.has(tool)) return []
-      const path = ['claims', 'rules', index, 'tools', at]
-      return [
-        {
-          path,
-          what: `${pathText(path)} is ${tool}, which is not a tool of this agent; ${allowedNames(tool, [...tools.keys()])}`,
-        },
-      ]
+      const what = ` is ${tool}, which is not a tool of this agent; ${allowedNames(tool, [...tools.keys()])}`
+      return [faultAt(['claims', 'rules', index, 'tools', at], what)]
     }),
   )
 }
@@ -123,18 +123,15 @@ async function dialogueFaults(
 ): Promise<Fault[]> {
   const parsed = offlineShape.safeParse(block)
   if (!parsed.success) return [] // none, or its shape was reported by the agent's schema
-  return offlineFaults(parsed.data, tools, speech === null ? null : await speech()).map(({ path, key, what }) => ({
-    path,
-    key,
-    what: `${pathText(path)} ${what}`,
-  }))
+  const faults = offlineFaults(parsed.data, tools, speech === null ? null : await speech())
+  return faults.map(({ path, key, what }) => ({ ...faultAt(path, ` ${what}`), key }))
 }
 
 /**
  * Every unset `{{env.NAME}}` of a tool, and every base URL that is not a valid URL. The values are not
  * kept: they are read again when a tool runs.
  */
-function environmentFaults(agent: AgentDefinition, env: Environment): { path: PropertyKey[]; what: string }[] {
+function environmentFaults(agent: AgentDefinition, env: Environment): Fault[] {
   const requests: { path: PropertyKey[]; tool: Parameters<typeof templatesOf>[0] }[] = agent.tools.map(
     (tool, index) => ({ path: ['tools', index], tool }),
   )
@@ -150,27 +147,13 @@ function environmentFaults(agent: AgentDefinition, env: Environment): { path: Pr
     return sourcesOf(template)
       .filter((source) => source.scope === 'env')
       .flatMap((source) => {
-        if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
-          return [
-            {
-              path: at,
-              what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given`,
-            },
-          ]
-        }
+        if (Object.hasOwn(env, source.name) && env[source.name] === undefined)
+          return [faultAt(at, ` reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given`)]
         const value = env[source.name] ?? ''
-        if (value === '') {
-          return [{ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }]
-        }
+        if (value === '') return [faultAt(at, ` needs the environment variable ${source.name}, which is not set`)]
         if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
-        return [
-          {
-            path: at,
-            what:
-              `${pathText(at)}: the environment variable ${source.name} must hold an http(s) URL without query, ` +
-              'fragment and user name',
-          },
-        ]
+        const variable = `the environment variable ${source.name}`
+        return [faultAt(at, `: ${variable} must hold an http(s) URL without query, fragment and user name`)]
       })
   })
 }

@@ -1,8 +1,16 @@
 import { z } from 'zod'
 import { TOOL_TIMEOUT_MS } from '../core/limits.js'
-import { parseTemplate, sourcesOf } from './template.js'
-import type { Template } from './template.js'
-import { bindSchema, blockingSchema, ORIGIN, requiresSchema, schedulingSchema, template } from './tool-definition.js'
+import { sourcesOf } from './template.js'
+import {
+  bindSchema,
+  blockingSchema,
+  ORIGIN,
+  requiresSchema,
+  schedulingSchema,
+  template,
+  templatesIn,
+} from './tool-definition.js'
+import { faultIn } from './faults.js'
 
 /** MCP servers of one agent, and tools of one server that it may use. */
 const MCP_SERVERS_MAX = 8
@@ -71,8 +79,7 @@ export const mcpSchema = z
           .describe('The tools that the agent may use; no others.'),
       })
       .superRefine((server, context) => {
-        const fault = (path: readonly (string | number)[], message: string): void =>
-          context.addIssue({ code: 'custom', path: [...path], message })
+        const fault = faultIn(context)
         const { url, command, headers, env, tools } = server
         if ((url === undefined) === (command === undefined)) fault(['url'], 'or command: one of the two')
         if (url === undefined && Object.keys(headers).length > 0) fault(['headers'], 'are for a server with a url')
@@ -86,13 +93,10 @@ export const mcpSchema = z
             fault(['tools', index], `makes the name ${name} a second time`)
           if (name.length > TOOL_NAME_CHARS_MAX)
             fault(['tools', index], `makes the name ${name}, which has more than ${TOOL_NAME_CHARS_MAX} characters`)
-          for (const [argument, text] of Object.entries(tool.bind))
-            for (const { scope } of sourcesOf(parseTemplate(text)))
+          for (const { path, template: parsed } of templatesIn(tool.bind, ['tools', index, 'bind']))
+            for (const { scope } of sourcesOf(parsed))
               if (scope === 'args' || scope === 'env' || (scope === 'identity' && tool.requires !== 'verified'))
-                fault(
-                  ['tools', index, 'bind', argument],
-                  'may read {{call.…}}, {{business.…}} and, with requires: verified, {{identity.…}} only',
-                )
+                fault(path, 'may read {{call.…}}, {{business.…}} and, with requires: verified, {{identity.…}} only')
         })
       }),
   )
@@ -122,25 +126,11 @@ export function mcpToolNames(servers: readonly McpServerDefinition[]): readonly 
   return servers.flatMap(({ name, tools }) => tools.map((tool) => mcpToolName(name, tool.name)))
 }
 
-/** The templates of a server's connection, each with its place. One that does not parse was reported by its schema. */
+/** The templates of a server's connection, each with its place. */
 export function mcpTemplates({
   url,
   headers,
   env,
-}: Pick<McpServerDefinition, 'headers' | 'env'> & { readonly url?: string }): readonly {
-  readonly path: readonly string[]
-  readonly template: Template
-}[] {
-  const texts: (readonly [readonly string[], string])[] = [
-    ...(url === undefined ? [] : [[['url'], url] as const]),
-    ...Object.entries(headers).map(([name, text]) => [['headers', name], text] as const),
-    ...Object.entries(env).map(([name, text]) => [['env', name], text] as const),
-  ]
-  return texts.flatMap(([path, text]) => {
-    try {
-      return [{ path, template: parseTemplate(text) }]
-    } catch {
-      return [] // reported at its own place
-    }
-  })
+}: Pick<McpServerDefinition, 'headers' | 'env'> & { readonly url?: string }): ReturnType<typeof templatesIn> {
+  return templatesIn({ url, headers, env })
 }

@@ -457,36 +457,28 @@ function canBeEmpty(phrase: Phrase): boolean {
   }
 }
 
+/** The words and slots of a phrase, in their order. */
+function leavesOf(phrase: Phrase): Extract<Phrase, { readonly type: 'word' | 'slot' }>[] {
+  switch (phrase.type) {
+    case 'maybe':
+      return leavesOf(phrase.part)
+    case 'all':
+      return phrase.parts.flatMap(leavesOf)
+    case 'any':
+      return phrase.choices.flatMap(leavesOf)
+    default:
+      return [phrase]
+  }
+}
+
 /** The slots that a phrase names. */
 export function slotsOf(phrase: Phrase): string[] {
-  switch (phrase.type) {
-    case 'word':
-      return []
-    case 'slot':
-      return [phrase.slot]
-    case 'maybe':
-      return slotsOf(phrase.part)
-    case 'all':
-      return phrase.parts.flatMap(slotsOf)
-    case 'any':
-      return phrase.choices.flatMap(slotsOf)
-  }
+  return leavesOf(phrase).flatMap((leaf) => (leaf.type === 'slot' ? [leaf.slot] : []))
 }
 
 /** The words of a phrase, without its slots. */
 export function wordsOf(phrase: Phrase): string[] {
-  switch (phrase.type) {
-    case 'word':
-      return [phrase.word]
-    case 'slot':
-      return []
-    case 'maybe':
-      return wordsOf(phrase.part)
-    case 'all':
-      return phrase.parts.flatMap(wordsOf)
-    case 'any':
-      return phrase.choices.flatMap(wordsOf)
-  }
+  return leavesOf(phrase).flatMap((leaf) => (leaf.type === 'word' ? [leaf.word] : []))
 }
 
 /**

@@ -17,6 +17,7 @@ import { toolParametersSchema, typesOf } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'
 import { parseTemplate, sourcesOf } from './template.js'
 import type { Template } from './template.js'
+import { faultIn } from './faults.js'
 
 /** Largest answer of a tool's API that is read. */
 const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
@@ -144,20 +145,13 @@ export const httpSchema = z
       ),
   })
   .superRefine((http, context) => {
+    const fault = faultIn(context)
     for (const header of Object.keys(http.headers)) {
       if (!CLIENT_HEADERS.includes(header.toLowerCase())) continue
-      context.addIssue({
-        code: 'custom',
-        path: ['headers', header],
-        message: 'is set by the gateway itself and cannot be changed',
-      })
+      fault(['headers', header], 'is set by the gateway itself and cannot be changed')
     }
     if (http.method === 'GET' && http.body !== undefined) {
-      context.addIssue({
-        code: 'custom',
-        path: ['body'],
-        message: 'is not allowed with GET; use query, or another method',
-      })
+      fault(['body'], 'is not allowed with GET; use query, or another method')
     }
   })
 
@@ -287,9 +281,7 @@ export const toolSchema = z
   .superRefine((tool, context) => {
     const names = Object.keys(tool.parameters.properties)
     const all = names.join(', ') || '(none)'
-    const fault = (path: (string | number)[], message: string): void => {
-      context.addIssue({ code: 'custom', path, message })
-    }
+    const fault = faultIn(context)
 
     for (const { path, template: parsed } of templatesOf(tool)) {
       for (const source of sourcesOf(parsed)) {
@@ -394,38 +386,35 @@ export function bindFaults(tool: {
 
 export type ToolDefinition = z.output<typeof toolSchema>
 
-/** A template and its path in the tool. */
+/** A template and its path in a tool or a server. */
 interface PlacedTemplate {
   readonly path: (string | number)[]
   readonly template: Template
 }
 
-/** Every template of a tool that parses; one that does not was reported by its own schema. */
-export function templatesOf(tool: {
+/** Every template of a tool. */
+export function templatesOf({
+  http: { url, query, headers, body },
+  bind = {},
+  waits,
+}: {
   readonly http: ToolDefinition['http']
   readonly bind?: ToolDefinition['bind']
   readonly waits?: ToolDefinition['waits']
 }): readonly PlacedTemplate[] {
-  const found: PlacedTemplate[] = []
-  const visit = (value: unknown, path: (string | number)[]): void => {
-    if (typeof value === 'string') {
-      const parsed = parseOrNull(value)
-      if (parsed !== null) found.push({ path, template: parsed })
-    } else if (Array.isArray(value)) {
-      value.forEach((entry, index) => {
-        visit(entry, [...path, index])
-      })
-    } else if (typeof value === 'object' && value !== null) {
-      for (const [key, entry] of Object.entries(value)) visit(entry, [...path, key])
-    }
+  const polled = waits?.poll === undefined ? {} : { waits: { poll: { url: waits.poll.url } } }
+  return templatesIn({ http: { url, query, headers, body }, bind, ...polled })
+}
+
+/** Every text of plain data as a template; one that does not parse was reported by its own schema. */
+export function templatesIn(value: unknown, path: readonly (string | number)[] = []): PlacedTemplate[] {
+  if (typeof value === 'string') {
+    const template = parseOrNull(value)
+    return template === null ? [] : [{ path: [...path], template }]
   }
-  visit(tool.http.url, ['http', 'url'])
-  visit(tool.http.query, ['http', 'query'])
-  visit(tool.http.headers, ['http', 'headers'])
-  visit(tool.http.body, ['http', 'body'])
-  visit(tool.bind ?? {}, ['bind'])
-  visit(tool.waits?.poll?.url, ['waits', 'poll', 'url'])
-  return found
+  if (Array.isArray(value)) return value.flatMap((entry, index) => templatesIn(entry, [...path, index]))
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([key, entry]) => templatesIn(entry, [...path, key]))
 }
 
 function parseOrNull(text: string): Template | null {

@@ -5,7 +5,8 @@ import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { exactJson, jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
-import { contextZone, dayOf } from './call-context.js'
+import { localTime } from '../core/local-time.js'
+import { contextZone } from './call-context.js'
 import { NO_ASSETS, openCodeTools, passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import type { FoundCodeTool } from './code-tool.js'
@@ -69,23 +70,21 @@ const NOT_OWNER: ToolOutcome = {
   value: { error: 'This was not done: the call is handled elsewhere now.' },
 }
 
-/** Counts since the start; read by telemetry. */
-interface ToolCounters {
-  runs: number
-  /** Runs whose arguments were changed to fit their schema, without loss. */
-  coerced: number
-  failed: number
-  timedOut: number
-  cancelled: number
-  refused: number
-}
-
 /**
  * Runs the tools of one agent, off the audio path. One runner serves all calls of that agent in one worker.
  * It logs nothing, because arguments and answers hold the caller's words.
  */
 export class ToolRunner {
-  readonly counters: ToolCounters = { runs: 0, coerced: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
+  /** Counts since the start; read by telemetry. */
+  readonly counters = {
+    runs: 0,
+    /** Runs whose arguments were changed to fit their schema, without loss. */
+    coerced: 0,
+    failed: 0,
+    timedOut: 0,
+    cancelled: 0,
+    refused: 0,
+  }
   readonly #entries = new Map<string, Entry>()
   readonly #agent: Pick<AgentDefinition, 'digits'>
   readonly #zone: string
@@ -142,7 +141,7 @@ export class ToolRunner {
       verifiedOnly: requires === 'verified',
       once,
       waits: waits !== undefined,
-      check: argumentChecker(parameters, (wallMs) => dayOf(this.#zone, wallMs)),
+      check: argumentChecker(parameters, (wallMs) => localTime(this.#zone, wallMs).date),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
       needs:
         tool instanceof HttpTool
@@ -460,4 +459,32 @@ const NOTE_FIX: Tool = {
   name: NOTE_FIX_TOOL,
   timeoutMs: SEARCH_MS,
   run: (args) => Promise.resolve({ noted: true, helped: args['helped'] === true }),
+}
+
+const RUNNERS_MAX = 64
+
+/** The runners of one thread, one for each agent: each call brings a copy of its agent's definition, so they are compared by value. */
+export class ToolRunners {
+  readonly #env: Environment
+  readonly #client: HttpClient
+  readonly #runners = new Map<string, Promise<ToolRunner>>()
+
+  /** @param client its owner closes it */
+  constructor(env: Environment, client: HttpClient) {
+    this.#env = env
+    this.#client = client
+  }
+
+  of(agent: AgentDefinition, assets: AgentAssets): Promise<ToolRunner> {
+    const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.mcp, agent.verification])}`
+    let runner = this.#runners.get(key)
+    if (runner === undefined) {
+      if (this.#runners.size >= RUNNERS_MAX) this.#runners.clear()
+      runner = ToolRunner.open(agent, assets, this.#env, this.#client)
+      // A failed load is forgotten, so that the next call tries again.
+      runner.catch(() => this.#runners.delete(key))
+      this.#runners.set(key, runner)
+    }
+    return runner
+  }
 }

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import type { Clock } from '../core/clock.js'
 
 /** Numbers whose wrong answers to verification questions are remembered: about 10 MB when full. */
@@ -89,7 +90,7 @@ export class VerificationLocks {
     this.#clock = clock
     this.#shared = shared
     this.#numbers = new LRUCache({
-      max,
+      ...atMost(max),
       disposeAfter: (_attempts, _number, reason) => {
         if (reason === 'evict') evicted()
       },

@@ -1,3 +1,4 @@
+import { valueAt } from '../core/json.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import { GatewayError } from '../core/errors.js'
 import type { Phrase } from '../call/phrase.js'
@@ -198,7 +199,7 @@ export class VerifyTool implements Tool {
   #identityOf(account: unknown): Readonly<Record<string, unknown>> {
     const identity: Record<string, unknown> = {}
     for (const [name, path] of Object.entries(this.#verification.identity)) {
-      const value = valueAt(account, path)
+      const value = valueAt(account, path.split('.'))
       if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') identity[name] = value
     }
     return identity
@@ -270,22 +271,13 @@ export function missingIn(account: unknown, verification: Verification): string[
       .filter(({ field }) => textAt(account, field) === null)
       .map(({ id, field }) => `question ${id} (${field})`),
     ...Object.entries(verification.identity)
-      .filter(([, path]) => valueAt(account, path) === undefined)
+      .filter(([, path]) => valueAt(account, path.split('.')) === undefined)
       .map(([name, path]) => `identity ${name} (${path})`),
   ]
 }
 
-function valueAt(value: unknown, path: string): unknown {
-  let at = value
-  for (const step of path.split('.')) {
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined
-    at = (at as Readonly<Record<string, unknown>>)[step] // an object with that own member
-  }
-  return at
-}
-
 function textAt(value: unknown, path: string): string | null {
-  const found = valueAt(value, path)
+  const found = valueAt(value, path.split('.'))
   const text = typeof found === 'string' || typeof found === 'number' ? String(found).trim() : ''
   return text === '' ? null : text
 }

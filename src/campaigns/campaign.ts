@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { callVariablesSchema } from '../agents/call-variables.js'
 import { isAgentName } from '../core/ids.js'
-import { SPAN, WEEKDAYS, isTimeZone } from '../escalation/hunt-group.js'
+import { isTimeZone } from '../core/local-time.js'
+import { SPAN, WEEKDAYS } from '../escalation/hunt-group.js'
 import type { OpeningHours, Weekday } from '../escalation/hunt-group.js'
 
 /** Rows of one campaign. */

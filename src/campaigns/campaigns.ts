@@ -4,14 +4,15 @@ import { contextZone } from '../agents/call-context.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
+import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
+import { wallOfLocal } from '../core/local-time.js'
 import { WEEKDAYS } from '../escalation/hunt-group.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { countryZone, subscriberNumber } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
-import { wallOfLocal } from './local-time.js'
 import { CALL_BACKS, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
@@ -21,9 +22,9 @@ import type { WaitReason } from './scheduler.js'
 
 /** How often campaigns that other nodes made or changed are looked for. */
 const LOOK_MS = 2000
-/** How often is looked whether a campaign is over, or has been over for too long. */
+/** How often each campaign is checked: whether it is over, or has been over for too long. */
 const SWEEP_MS = 10 * 60_000
-/** How often is asked whether a call whose record another node makes is over. */
+/** How often another node is asked whether a call whose record it makes is over. */
 const OUTCOME_LOOK_MS = 2000
 /** After this, nobody will say any more how a call went. Longer than any call. */
 const OUTCOME_MS_MAX = 3 * 3_600_000
@@ -111,7 +112,7 @@ export class Campaigns {
 
   constructor(options: CampaignsOptions) {
     this.#options = options
-    this.#later = options.later ?? ((ms, run) => setTimeout(run, ms).unref())
+    this.#later = options.later ?? unrefTimer
   }
 
   async close(waitMs: number): Promise<void> {

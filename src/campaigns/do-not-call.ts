@@ -1,6 +1,7 @@
 import { appendFile, mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
+import { jsonOrNull } from '../core/json.js'
 import { partyKey } from '../sautikit/phone.js'
 
 /** Numbers on the list. One more is refused: nobody who asked is forgotten. */
@@ -50,7 +51,7 @@ export class FileDoNotCall implements DoNotCall {
     // A line that a death cut off stays alone on its line.
     if (text !== '' && !text.endsWith('\n')) await appendFile(path, '\n')
     for (const line of text.split('\n')) {
-      const read = entrySchema.safeParse(parsed(line))
+      const read = entrySchema.safeParse(jsonOrNull(line))
       if (!read.success) continue
       const { removed, ...entry } = read.data
       if (removed) list.#entries.delete(entry.number)
@@ -97,16 +98,8 @@ export class FileDoNotCall implements DoNotCall {
   }
 }
 
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line)
-  } catch {
-    return null
-  }
-}
-
 /** As a fleet keeps one entry: by a keyed hash of the number, encrypted. */
 export function readEntry(text: string): DoNotCallEntry | null {
-  const read = entrySchema.safeParse(parsed(text))
+  const read = entrySchema.safeParse(jsonOrNull(text))
   return read.success ? read.data : null
 }

@@ -1,12 +1,14 @@
 import { appendFile, mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { jsonOrNull } from '../core/json.js'
+import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import type { Log } from '../telemetry/log.js'
 import { campaignSchema, rowSchema } from './campaign.js'
 import type { Campaign, Row, RowResult } from './campaign.js'
 import type { Limits, Next, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
-/** A file of rows is written anew when it has so many lines more than rows. */
+/** A file of rows is rewritten when it has this many lines more than rows. */
 const STALE_LINES_MAX = 20_000
 /** The longest timer: a longer wait is looked at again on the way. */
 const TIMER_MS_MAX = 3_600_000
@@ -71,13 +73,13 @@ export class FileQueue implements RowQueue {
       const entry = queue.#entry(id)
       const text = await readFile(join(folder, name), 'utf8')
       if (name.endsWith('.json')) {
-        const read = campaignSchema.safeParse(parsed(text))
+        const read = campaignSchema.safeParse(jsonOrNull(text))
         if (read.success) entry.campaign = read.data
         else log.error({ campaign: id }, 'a campaign on the disk cannot be read')
         continue
       }
       for (const line of text.split('\n')) {
-        const read = rowSchema.safeParse(parsed(line))
+        const read = rowSchema.safeParse(jsonOrNull(line))
         entry.lines++
         if (read.success) entry.rows.set(read.data.id, read.data)
       }
@@ -357,20 +359,7 @@ export class FileQueue implements RowQueue {
   }
 }
 
-/** One that was being called is looked after first. */
+/** Rows whose call was under way come first. */
 function dueMs({ dueMs: at, tries }: Row): number {
   return tries.at(-1)?.result === null ? 0 : at
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null // a line that was cut off
-  }
-}
-
-function unrefTimer(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms).unref()
-  return () => clearTimeout(timer)
 }

@@ -1,13 +1,13 @@
 import type { Campaign, Row, RowResult } from './campaign.js'
 
-/** What a row's turn came to: over, again at a calendar time, or not now, as the others of its campaign. */
+/** Result of a row's turn: the row is over, is due again at a calendar time, or waits with its whole campaign. */
 export type Next =
   | { readonly next: 'done'; readonly row: Row }
   | { readonly next: 'later'; readonly row: Row; readonly atMs: number }
   | { readonly next: 'hold'; readonly row: Row; readonly untilMs: number }
 
 /**
- * The turn of one row. No other node has it meanwhile. A row whose last try has no result was being called when its
+ * Handles one row. No other node has the row meanwhile. A row whose last try has no result was being called when its
  * process died. Does not reject.
  * @param save  resolves when the row is kept as it is now
  */
@@ -19,7 +19,7 @@ export interface Limits {
   readonly perMinute: number
 }
 
-/** How the rows of a campaign stand. */
+/** Counts of the rows of a campaign. */
 export interface RowCounts {
   readonly rows: number
   /** Rows that have their turn now. */
@@ -54,7 +54,7 @@ export interface RowQueue {
   serve(campaign: string, limits: Limits, work: RowWork): Promise<void>
   /** Gives the rows of a campaign to nobody here any more. */
   unserve(campaign: string): Promise<void>
-  /** What holds a campaign may be over. */
+  /** What made a campaign wait may be over: look again. */
   wake(campaign: string): Promise<void>
   /** Gives no more rows, and waits for those that are being worked on, at most `waitMs`. */
   close(waitMs: number): Promise<void>

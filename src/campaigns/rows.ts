@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { parse } from 'csv-parse/sync'
 import { callVariablesSchema } from '../agents/call-variables.js'
 import { codeOf } from '../call/phrase.js'
-import { isTimeZone } from '../escalation/hunt-group.js'
+import { isTimeZone } from '../core/local-time.js'
 import { digitsOf, partyKey, subscriberNumber } from '../sautikit/phone.js'
 import { ROWS_MAX } from './campaign.js'
 import type { Row } from './campaign.js'
@@ -21,7 +21,7 @@ interface ReadRowsOptions {
   readonly from: string | null
   /** The variables that the agent reads: each is a column. */
   readonly reads: ReadonlySet<string>
-  /** Of the agent: the variable `language` is one of them. */
+  /** Languages of the agent; a row's variable `language` must be one of them. */
   readonly languages: readonly string[]
   /** OUTBOUND_PREFIXES; empty: all. */
   readonly prefixes: readonly string[]

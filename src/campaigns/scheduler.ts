@@ -1,4 +1,5 @@
-import { isTimeZone, openingOf } from '../escalation/hunt-group.js'
+import { isTimeZone } from '../core/local-time.js'
+import { openingOf } from '../escalation/hunt-group.js'
 import { CALL_BACKS } from './campaign.js'
 import type { Policy, Row, RowResult, TryResult } from './campaign.js'
 

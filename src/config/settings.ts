@@ -24,6 +24,7 @@ const STORAGE_KEYS_MAX = 2
 interface Kind<T> {
   readonly allowed: string
   readonly parse: (text: string) => T | undefined
+  readonly secret?: true
 }
 
 /** One setting: its environment variable, its key in mkondo.yaml, its allowed values and its default. */
@@ -33,7 +34,7 @@ export interface Setting<T> {
   readonly kind: Kind<T>
   readonly fallback: T
   /** Its value is never shown, even when it is invalid. */
-  readonly secret?: boolean
+  readonly secret?: true
   /** The default in words, where the value depends on the machine or reads badly. */
   readonly defaultText?: string
   /** What it is for: full sentences. */
@@ -52,6 +53,8 @@ const text = (allowed = 'any text', pattern = /./su): Kind<string> => ({
   allowed,
   parse: (value) => (pattern.test(value) ? value : undefined),
 })
+
+const secret = <T>(kind: Kind<T>): Kind<T> => ({ ...kind, secret: true })
 
 const integer = (min: number, max: number): Kind<number> => ({
   allowed: `a whole number from ${min} to ${max}`,
@@ -229,401 +232,279 @@ const yesNo: Kind<boolean> = {
 /** Where the embedded backend and the media engine leave one core to the sockets. */
 const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
 
-const apiKey = text('an API key without spaces', /^\S{8,4096}$/)
+const apiKey = secret(text('an API key without spaces', /^\S{8,4096}$/))
+const token = secret(text('at least 16 characters without spaces', /^\S{16,512}$/))
 const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
 
-const define = <T>(setting: Setting<T>): Setting<T> => setting
-type AutoBackend = 'openai' | 'openai-live' | 'gemini' | 'self-hosted' | 'cascade' | 'embedded'
+/** A setting without what follows from its place in `SETTINGS` and from its kind. */
+type Given<T> = Omit<Setting<T>, 'env' | 'key' | 'secret'> & Partial<Pick<Setting<T>, 'env' | 'key'>>
 
-const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
+const define = <T>(setting: Given<T>): Given<T> => setting
+const optional = <T>(setting: Omit<Given<T>, 'fallback'>): Given<T | null> => ({ ...setting, fallback: null })
+
+/** `agentsDir` is the variable AGENTS_DIR unless `env` names another; the key in mkondo.yaml follows from the variable. */
+function named<T extends object>(settings: { readonly [K in keyof T]: Given<T[K]> }) {
+  const entries = Object.entries<Given<unknown>>(settings).map(([name, setting]) => {
+    const env = setting.env ?? name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
+    const key = setting.key ?? env.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())
+    return [name, { ...setting, env, key, ...(setting.kind.secret && { secret: true }) }]
+  })
+  return Object.fromEntries(entries) as { readonly [K in keyof T]: Setting<T[K]> }
+}
 
 /** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
-export const SETTINGS = {
+export const SETTINGS = named({
   port: define({
-    env: 'PORT',
-    key: 'port',
     kind: integer(0, 65535),
     fallback: 8080,
     help: "The public port, which only the carrier's traffic reaches.",
   }),
   host: define({
-    env: 'HOST',
-    key: 'host',
     kind: text('a host name or address', /^[\w.:-]{1,255}$/),
     fallback: '127.0.0.1',
     help: 'The address on which the public port listens. Use 0.0.0.0 where the carrier or a load balancer connects from another machine.',
   }),
   opsPort: define({
-    env: 'OPS_PORT',
-    key: 'opsPort',
     kind: integer(0, 65535),
     fallback: 9464,
     help: 'The ops port, with health, metrics, API and console. Process i of --processes uses this port + i.',
   }),
   opsHost: define({
-    env: 'OPS_HOST',
-    key: 'opsHost',
     kind: text('a host name or address', /^[\w.:-]{1,255}$/),
     fallback: '127.0.0.1',
     help: 'The address on which the ops port listens.',
   }),
-  opsToken: define<string | null>({
-    env: 'OPS_TOKEN',
-    key: 'opsToken',
-    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
-    fallback: null,
-    secret: true,
+  opsToken: optional({
+    kind: token,
     help: 'The bearer token of the ops port, which allows everything.',
   }),
-  opsReadToken: define<string | null>({
-    env: 'OPS_READ_TOKEN',
-    key: 'opsReadToken',
-    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
-    fallback: null,
-    secret: true,
+  opsReadToken: optional({
+    kind: token,
     help: 'A second bearer token of the ops port, which allows reading metrics and nothing else.',
   }),
-  opsListenToken: define<string | null>({
-    env: 'OPS_LISTEN_TOKEN',
-    key: 'opsListenToken',
-    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
-    fallback: null,
-    secret: true,
+  opsListenToken: optional({
+    kind: token,
     help: 'A third bearer token of the ops port, which may listen to live calls, and everything else. Without it nobody may listen where OPS_TOKEN is set.',
   }),
   insecure: define({
-    env: 'INSECURE',
-    key: 'insecure',
     kind: yesNo,
     fallback: false,
     help: 'Whether the gateway starts even if strangers could place calls or use the ops port.',
   }),
-  publicUrl: define<string | null>({
-    env: 'PUBLIC_URL',
-    key: 'publicUrl',
-    kind: optional(origin('https:', 'http:')),
-    fallback: null,
+  publicUrl: optional({
+    kind: origin('https:', 'http:'),
     help: 'The origin at which the carrier reaches the public port.',
   }),
-  nodeUrl: define<string | null>({
-    env: 'NODE_URL',
-    key: 'nodeUrl',
-    fallback: null,
+  nodeUrl: optional({
     help: 'With REDIS_URL or --processes: the URL at which the carrier reaches each single node, for its audio. When unset, --processes alone uses PORT + 1 + the number of the process.',
-    kind: optional(
-      nodeOrigin(
-        'an http:// or https:// URL, with {node} for the name of the node or {process} for the number of the process, such as https://voice.example.com/n/{node}',
-        new RegExp(`^${HOST_AND_PORT}(?:/[\\w./-]*)?$`),
-      ),
+    kind: nodeOrigin(
+      'an http:// or https:// URL, with {node} for the name of the node or {process} for the number of the process, such as https://voice.example.com/n/{node}',
+      new RegExp(`^${HOST_AND_PORT}(?:/[\\w./-]*)?$`),
     ),
   }),
-  tlsCert: define<string | null>({
-    env: 'TLS_CERT',
-    key: 'tlsCert',
-    kind: optional(text('a file')),
-    fallback: null,
+  tlsCert: optional({
+    kind: text('a file'),
     help: 'The file with the certificate of the public port and its chain, as PEM. With TLS_KEY the gateway speaks TLS there itself, and takes up a changed file within 10 s; without them a load balancer ends TLS.',
   }),
-  tlsKey: define<string | null>({
-    env: 'TLS_KEY',
-    key: 'tlsKey',
-    kind: optional(text('a file')),
-    fallback: null,
+  tlsKey: optional({
+    kind: text('a file'),
     help: 'The file with the private key of the certificate in TLS_CERT, as PEM without a passphrase.',
   }),
-  redisUrl: define<string | null>({
-    env: 'REDIS_URL',
-    key: 'redisUrl',
-    kind: optional({
+  redisUrl: optional({
+    kind: secret({
       allowed: REDIS_URL_FORM,
       parse: (value) => (parseRedisUrl(value) === undefined ? undefined : value),
     }),
-    fallback: null,
-    secret: true,
     help: 'The Redis (6.2 or later) that the nodes of a fleet share. A single node, or the processes of --processes, need none.',
   }),
   redisPrefix: define({
-    env: 'REDIS_PREFIX',
-    key: 'redisPrefix',
     kind: text('1 to 64 of A-Z a-z 0-9 . _ : -', /^[\w.:-]{1,64}$/),
     fallback: 'mkondo:',
     help: 'The beginning of every key in Redis. It is the same on all nodes of a fleet, and differs between fleets that share a Redis.',
   }),
   nodeName: define({
-    env: 'NODE_NAME',
-    key: 'nodeName',
     kind: text('1 to 63 of A-Z a-z 0-9 . _ -', NODE_NAME),
     fallback: nodeNameOf(hostname()),
     defaultText: "the machine's host name",
     help: 'The name of this node, which is unique in its fleet and stays the same after a restart. With --processes, -0, -1, … follow it.',
   }),
   internalHost: define({
-    env: 'INTERNAL_HOST',
-    key: 'internalHost',
     kind: text('a host name or address', /^[\w.:-]{1,255}$/),
     fallback: '127.0.0.1',
     help: 'The address on which the internal port listens. The nodes of a fleet and the processes of --processes talk to each other over it.',
   }),
-  internalPort: define<number | null>({
-    env: 'INTERNAL_PORT',
-    key: 'internalPort',
-    kind: optional(integer(0, 65535)),
-    fallback: null,
+  internalPort: optional({
+    kind: integer(0, 65535),
     defaultText: `${INTERNAL_PORT_DEFAULT}; with --processes any free port`,
     help: 'The internal port. Process i of --processes uses this port + i; 0 is any free port.',
   }),
-  internalUrl: define<string | null>({
-    env: 'INTERNAL_URL',
-    key: 'internalUrl',
-    kind: optional(
-      nodeOrigin(
-        'an http:// or https:// URL without a path, with {node} or {process} as in NODE_URL; without a port it gets the internal port',
-        new RegExp(`^${HOST_AND_PORT}$`),
-      ),
+  internalUrl: optional({
+    kind: nodeOrigin(
+      'an http:// or https:// URL without a path, with {node} or {process} as in NODE_URL; without a port it gets the internal port',
+      new RegExp(`^${HOST_AND_PORT}$`),
     ),
-    fallback: null,
     help: 'The origin at which other nodes reach the internal port. When unset, it is INTERNAL_HOST with the internal port.',
   }),
-  internalTlsCert: define<string | null>({
-    env: 'INTERNAL_TLS_CERT',
-    key: 'internalTlsCert',
-    kind: optional(text('a file')),
-    fallback: null,
+  internalTlsCert: optional({
+    kind: text('a file'),
     help: "The file with this node's certificate for TLS on the internal port, which it uses for its listener and for its requests to other nodes.",
   }),
-  internalTlsKey: define<string | null>({
-    env: 'INTERNAL_TLS_KEY',
-    key: 'internalTlsKey',
-    kind: optional(text('a file')),
-    fallback: null,
+  internalTlsKey: optional({
+    kind: text('a file'),
     help: 'The file with the private key of the certificate in INTERNAL_TLS_CERT.',
   }),
-  internalTlsCa: define<string | null>({
-    env: 'INTERNAL_TLS_CA',
-    key: 'internalTlsCa',
-    kind: optional(text('a file')),
-    fallback: null,
+  internalTlsCa: optional({
+    kind: text('a file'),
     help: "The file with the authorities that sign the nodes' certificates, which both sides of a connection check.",
   }),
-  agentsDir: define<string | null>({
-    env: 'AGENTS_DIR',
-    key: 'agentsDir',
-    kind: optional(text('a folder')),
-    fallback: null,
+  agentsDir: optional({
+    kind: text('a folder'),
     help: 'The folder of agent definitions. When unset, the gateway runs the shipped agents.',
   }),
   agentsWatch: define({
-    env: 'AGENTS_WATCH',
-    key: 'agentsWatch',
     kind: yesNo,
     fallback: true,
     help: 'Whether edits of the agents folder apply to new calls without a restart.',
   }),
-  numbersFile: define<string | null>({
-    env: 'NUMBERS_FILE',
-    key: 'numbersFile',
-    kind: optional(text('a file or a folder')),
-    fallback: null,
+  numbersFile: optional({
+    kind: text('a file or a folder'),
     help: 'The file, or the folder of .yaml files, that says which agent answers each number and with the facts of which business (docs/NUMBERS.md). AGENTS_WATCH follows its edits too. When unset, the URL alone names the agent.',
   }),
-  defaultAgent: define<string | null>({
-    env: 'DEFAULT_AGENT',
-    key: 'defaultAgent',
-    kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)),
-    fallback: null,
+  defaultAgent: optional({
+    kind: text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/),
     help: 'The agent that answers POST /voice without a name.',
   }),
   noAgentSay: define<readonly SayAction[]>({
-    env: 'NO_AGENT_SAY',
-    key: 'noAgentSay',
     kind: sayings,
     fallback: NO_AGENT_SAY,
     defaultText: NO_AGENT_SAY.map(({ language, text: words }) => `${language}: ${words}`).join(' '),
     help: 'What the carrier says to a caller whose number leads to no agent of this gateway, in each language in turn. Then the call ends.',
   }),
   dataDir: define({
-    env: 'DATA_DIR',
-    key: 'dataDir',
     kind: text('a folder'),
     fallback: '.data',
     help: 'The folder for records, recordings and journals of calls. Only one gateway may use it at a time.',
   }),
   keepCalls: define({
-    env: 'KEEP_CALLS',
-    key: 'keepCalls',
     kind: yesNo,
     fallback: true,
     help: 'Whether records, handoffs and recordings of calls are kept under DATA_DIR, and the encrypted states of live calls, with which a gateway without other nodes goes on after it has died.',
   }),
   recordsFsync: define<FsyncPolicy>({
-    env: 'RECORDS_FSYNC',
-    key: 'recordsFsync',
     kind: oneOf('each', 'second', 'never'),
     fallback: 'second',
     help: 'When records are synced to disk: after each record, once a second, or never.',
   }),
   recordsTranscript: define<TranscriptPolicy>({
-    env: 'RECORDS_TRANSCRIPT',
-    key: 'recordsTranscript',
     kind: oneOf('full', 'masked', 'none'),
     fallback: 'full',
     help: 'Which words of a call its record has: all words, all words with numbers masked, or none.',
   }),
   recordsNumbers: define<'masked' | 'full'>({
-    env: 'RECORDS_NUMBERS',
-    key: 'recordsNumbers',
     kind: oneOf('masked', 'full'),
     fallback: 'masked',
     help: 'Whether phone numbers in records are masked or written in full.',
   }),
   recordsFileMb: define({
-    env: 'RECORDS_FILE_MB',
-    key: 'recordsFileMb',
     kind: integer(1, 4096),
     fallback: 64,
     help: 'The size in MB at which a new file of records begins. A new file also begins each day.',
   }),
   recordsKeepDays: define({
-    env: 'RECORDS_KEEP_DAYS',
-    key: 'recordsKeepDays',
     kind: integer(1, 36_500),
     fallback: 90,
     help: 'How many days records, handoff packets and records of calls whose process died are kept. Records of one day are deleted together.',
   }),
   recordsKeepMb: define({
-    env: 'RECORDS_KEEP_MB',
-    key: 'recordsKeepMb',
     kind: integer(1, 100_000_000),
     fallback: 4096,
     help: 'The maximum size of all that RECORDS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
   }),
   recordingsKeepDays: define({
-    env: 'RECORDINGS_KEEP_DAYS',
-    key: 'recordingsKeepDays',
     kind: integer(1, 36_500),
     fallback: 30,
     help: "How many days recordings, the carrier's recordings and journals are kept.",
   }),
   recordingsKeepMb: define({
-    env: 'RECORDINGS_KEEP_MB',
-    key: 'recordingsKeepMb',
     kind: integer(1, 100_000_000),
     fallback: 20_480,
     help: 'The maximum size of all that RECORDINGS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
   }),
-  storageBucket: define<string | null>({
-    env: 'STORAGE_BUCKET',
-    key: 'storageBucket',
-    kind: optional(text('the name of a bucket', /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/)),
-    fallback: null,
+  storageBucket: optional({
+    kind: text('the name of a bucket', /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/),
     help: 'The S3-compatible bucket to which recordings, records and handoff packets are uploaded, encrypted (docs/STORAGE.md). It needs STORAGE_KEYS. Unset: they stay under DATA_DIR.',
   }),
-  storageUrl: define<string | null>({
-    env: 'STORAGE_URL',
-    key: 'storageUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  storageUrl: optional({
+    kind: url('https:', 'http:'),
     defaultText: 'that of AWS in STORAGE_REGION',
     help: "The address of the object storage, without the bucket's name.",
   }),
   storageRegion: define({
-    env: 'STORAGE_REGION',
-    key: 'storageRegion',
     kind: text('the name of a region', /^[a-z0-9-]{1,40}$/),
     fallback: 'us-east-1',
     help: 'The region of the bucket. Servers that have none take any.',
   }),
   storagePrefix: define({
-    env: 'STORAGE_PREFIX',
-    key: 'storagePrefix',
     kind: text('1 to 200 of A-Z a-z 0-9 . _ - /, with a / at the end', /^[A-Za-z0-9._-][A-Za-z0-9._/-]{0,198}\/$/),
     fallback: 'mkondo/',
     help: 'What the names of objects begin with.',
   }),
-  storageAccessKeyId: define<string | null>({
-    env: 'STORAGE_ACCESS_KEY_ID',
-    key: 'storageAccessKeyId',
-    kind: optional(text('an access key ID without spaces', /^\S{3,128}$/)),
-    fallback: null,
-    secret: true,
+  storageAccessKeyId: optional({
+    kind: secret(text('an access key ID without spaces', /^\S{3,128}$/)),
     help: "The access key ID for the bucket. Unset: what AWS's own SDK finds, such as AWS_ACCESS_KEY_ID or the role of the machine.",
   }),
-  storageSecretAccessKey: define<string | null>({
-    env: 'STORAGE_SECRET_ACCESS_KEY',
-    key: 'storageSecretAccessKey',
-    kind: optional(text('a secret access key without spaces', /^\S{3,256}$/)),
-    fallback: null,
-    secret: true,
+  storageSecretAccessKey: optional({
+    kind: secret(text('a secret access key without spaces', /^\S{3,256}$/)),
     help: 'The secret access key that belongs to STORAGE_ACCESS_KEY_ID.',
   }),
   storageKeys: define<readonly string[]>({
-    env: 'STORAGE_KEYS',
-    key: 'storageKeys',
-    kind: atMost(
-      STORAGE_KEYS_MAX,
-      list(
-        '32 random bytes in base64 (openssl rand -base64 32), or two such keys separated by a comma',
-        /^[A-Za-z0-9+/]{43}=$/,
+    kind: secret(
+      atMost(
+        STORAGE_KEYS_MAX,
+        list(
+          '32 random bytes in base64 (openssl rand -base64 32), or two such keys separated by a comma',
+          /^[A-Za-z0-9+/]{43}=$/,
+        ),
       ),
     ),
     fallback: [],
-    secret: true,
     help: "The master key that encrypts the keys of calls' objects. To replace it, set `new,old` and restart: the first encrypts, and the keys below DATA_DIR are encrypted anew; then `new`. Whoever loses it loses what is in the bucket.",
   }),
   analysesPerHour: define({
-    env: 'ANALYSES_PER_HOUR',
-    key: 'analysesPerHour',
     kind: integer(0, 100_000),
     fallback: 600,
     help: "How many ended calls the text model may be asked about in an hour, where the agent's file has `analysis` (docs/ANALYSIS.md). Beyond, and with 0, only what the gateway knows is filled in.",
   }),
-  handoffUrl: define<string | null>({
-    env: 'HANDOFF_URL',
-    key: 'handoffUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  handoffUrl: optional({
+    kind: url('https:', 'http:'),
     help: 'The webhook that receives the handoff packet of each escalation and each callback request (docs/MESSAGES.md).',
   }),
-  handoffSecret: define<string | null>({
-    env: 'HANDOFF_SECRET',
-    key: 'handoffSecret',
-    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
-    fallback: null,
-    secret: true,
+  handoffSecret: optional({
+    kind: token,
     help: 'The secret that signs the requests to HANDOFF_URL.',
   }),
-  messagesFile: define<string | null>({
-    env: 'MESSAGES_FILE',
-    key: 'messagesFile',
-    kind: optional(text('the path of a file')),
-    fallback: null,
+  messagesFile: optional({
+    kind: text('the path of a file'),
     help: 'The file with the receivers of messages: who is told when a call has ended, a human is wanted, or a call back is promised (docs/MESSAGES.md).',
   }),
   journalCalls: define({
-    env: 'JOURNAL_CALLS',
-    key: 'journalCalls',
     kind: journalKind,
     fallback: 'off',
     help: "Whether a journal of each call is kept under DATA_DIR for `mkondo replay`; `audio` also keeps the caller's audio.",
   }),
-  apiKey: define<string | null>({
+  apiKey: optional({
     env: 'SAUTIKIT_API_KEY',
-    key: 'sautikitApiKey',
-    kind: optional(text('an API key without spaces', /^\S{8,4096}$/)),
-    fallback: null,
-    secret: true,
+    kind: apiKey,
     help: "The key for the carrier's REST API. Without it the gateway cannot hang up, place calls or add a human through that API.",
   }),
   apiUrl: define({
     env: 'SAUTIKIT_API_URL',
-    key: 'sautikitApiUrl',
     kind: url('https:', 'http:'),
     fallback: 'https://api.sautikit.com',
     help: "The origin of the carrier's REST API.",
   }),
   apiPaths: define<readonly string[]>({
     env: 'SAUTIKIT_API_PATHS',
-    key: 'sautikitApiPaths',
     fallback: [],
     kind: {
       allowed: `one or more of ${API_PATHS.join(', ')}, separated by commas`,
@@ -638,29 +519,21 @@ export const SETTINGS = {
     help: "Which form of each request to the carrier's REST API is tried first. The other forms follow.",
   }),
   carrierRecordings: define({
-    env: 'CARRIER_RECORDINGS',
-    key: 'carrierRecordings',
     kind: yesNo,
     fallback: true,
     help: "Whether the carrier's own recording of a call, if there is one, is kept under DATA_DIR.",
   }),
   outboundPerMinute: define({
-    env: 'OUTBOUND_PER_MINUTE',
-    key: 'outboundPerMinute',
     kind: integer(1, 6000),
     fallback: 30,
     help: 'How many calls may be placed in a minute, by all processes of one machine together; other machines of a fleet count for themselves.',
   }),
   recoveryPerMinute: define({
-    env: 'RECOVERY_PER_MINUTE',
-    key: 'recoveryPerMinute',
     kind: integer(0, 600),
     fallback: 30,
     help: 'How many callers whose calls were lost may be called back in a minute, by all processes of one machine together; other machines of a fleet count for themselves. With 0 no caller is called back.',
   }),
   country: define({
-    env: 'COUNTRY',
-    key: 'country',
     kind: {
       allowed: 'a country of ISO 3166-1 in two letters, such as KE',
       parse: (value) => (isCountry(value.toUpperCase()) ? value.toUpperCase() : undefined),
@@ -669,551 +542,372 @@ export const SETTINGS = {
     help: 'The country of phone numbers that are written without a country code: with KE, `0712345678` and `712345678` are +254712345678 wherever numbers are compared.',
   }),
   callerCalls: define({
-    env: 'CALLER_CALLS',
-    key: 'callerCalls',
     kind: integer(1, 20_000),
     fallback: 3,
     help: 'How many live calls one phone number may have, at all nodes together. Further calls of it hear `say.busy` of the agent.',
   }),
   callerCallsPerMinute: define({
-    env: 'CALLER_CALLS_PER_MINUTE',
-    key: 'callerCallsPerMinute',
     kind: integer(1, 6000),
     fallback: 10,
     help: 'How many new calls of one phone number each process takes in a minute. Further calls of it hear `say.busy` of the agent.',
   }),
   callerLimitsExempt: define<readonly string[]>({
-    env: 'CALLER_LIMITS_EXEMPT',
-    key: 'callerLimitsExempt',
     kind: list('phone numbers such as +254700000001, separated by commas', /^\+?\d{2,15}$/),
     fallback: [],
     help: 'Phone numbers to which CALLER_CALLS and CALLER_CALLS_PER_MINUTE do not apply, such as the exchange of an office from which many people call.',
   }),
   withheldCallsPercent: define({
-    env: 'WITHHELD_CALLS_PERCENT',
-    key: 'withheldCallsPercent',
     kind: integer(1, 100),
     fallback: 50,
     help: 'The share of the slots, in percent, that all callers with a withheld number may have together. Use 100 where the carrier names no callers.',
   }),
   humanCallsPerMinute: define({
-    env: 'HUMAN_CALLS_PER_MINUTE',
-    key: 'humanCallsPerMinute',
     kind: integer(1, 6000),
     fallback: 20,
     help: 'How often one number of a human may be rung in a minute, by all processes of one machine together; other machines of a fleet count for themselves. Beyond that an escalation goes on with the next number or the offer of a call back.',
   }),
   fallbackDialsPerMinute: define({
-    env: 'FALLBACK_DIALS_PER_MINUTE',
-    key: 'fallbackDialsPerMinute',
     kind: integer(0, 6000),
     fallback: 30,
     help: 'How many callers who get no agent may be sent to a human in a minute, by all processes of one machine together; other machines of a fleet count for themselves. Further ones hear `say.busy` of the agent. With 0 none are.',
   }),
   outboundPrefixes: define<readonly string[]>({
-    env: 'OUTBOUND_PREFIXES',
-    key: 'outboundPrefixes',
     kind: list('beginnings of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
     fallback: [],
     help: 'The beginnings of the phone numbers that may be called. When unset, every number may be called.',
   }),
   afterStream: define<'learn' | 'continues' | 'holds'>({
     env: 'SAUTIKIT_AFTER_STREAM',
-    key: 'sautikitAfterStream',
     kind: oneOf('learn', 'continues', 'holds'),
     fallback: 'learn',
     help: 'What the carrier does with a call when its stream closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls. It decides whether a stream is closed on purpose, as for an escalation; a carrier that asks how a call continues is always answered.',
   }),
   webhookSecrets: define<readonly string[]>({
     env: 'SAUTIKIT_WEBHOOK_SECRETS',
-    key: 'sautikitWebhookSecrets',
-    kind: atMost(WEBHOOK_SECRETS_MAX, list('secrets of 8 or more characters, separated by commas', /^\S{8,512}$/)),
+    kind: secret(
+      atMost(WEBHOOK_SECRETS_MAX, list('secrets of 8 or more characters, separated by commas', /^\S{8,512}$/)),
+    ),
     fallback: [],
-    secret: true,
     help: 'The secrets with which the carrier may sign its webhooks.',
   }),
   trustedProxies: define<readonly string[]>({
-    env: 'TRUSTED_PROXIES',
-    key: 'trustedProxies',
     kind: atMost(TRUSTED_PROXIES_MAX, networks),
     fallback: [],
     help: "The proxies whose X-Forwarded-For header gives a client's address. When unset, no proxy is trusted.",
   }),
   bareSignatures: define({
     env: 'SAUTIKIT_BARE_SIGNATURES',
-    key: 'sautikitBareSignatures',
     kind: yesNo,
     fallback: false,
     help: 'Whether signatures without a timestamp (bare hex) are accepted too. Such a webhook can be replayed at any time.',
   }),
   tokenOnly: define<'learn' | 'refuse' | 'accept'>({
     env: 'SAUTIKIT_TOKEN_ONLY',
-    key: 'sautikitTokenOnly',
     kind: oneOf('learn', 'refuse', 'accept'),
     fallback: 'learn',
     help: 'Whether, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human is accepted for the token in its URL alone, without a valid signature. With `learn` it is, on each route, until the first post with a valid signature has come there.',
   }),
   continueSecrets: define<readonly string[]>({
-    env: 'CONTINUE_SECRETS',
-    key: 'continueSecrets',
-    kind: atMost(
-      WEBHOOK_SECRETS_MAX,
-      list(
-        'secrets of Standard Webhooks (whsec_ and base64), separated by commas',
-        /^whsec_[A-Za-z0-9+/]{16,512}={0,2}$/,
+    kind: secret(
+      atMost(
+        WEBHOOK_SECRETS_MAX,
+        list(
+          'secrets of Standard Webhooks (whsec_ and base64), separated by commas',
+          /^whsec_[A-Za-z0-9+/]{16,512}={0,2}$/,
+        ),
       ),
     ),
     fallback: [],
-    secret: true,
     help: 'The secrets with which the APIs of tools that wait sign what they post to a continuation URL (docs/WAITING.md). When unset, the token in that URL is enough.',
   }),
   tokenSecrets: define<readonly string[]>({
     env: 'TOKEN_SECRET',
-    key: 'tokenSecret',
-    kind: atMost(
-      TOKEN_SECRETS_MAX,
-      list('a secret of at least 16 characters, or two separated by a comma', /^.{16,512}$/s),
+    kind: secret(
+      atMost(
+        TOKEN_SECRETS_MAX,
+        list('a secret of at least 16 characters, or two separated by a comma', /^.{16,512}$/s),
+      ),
     ),
     fallback: [],
-    secret: true,
     defaultText: 'random at each start',
     help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the states of live calls in Redis or on the disk. A fleet requires it, and all its nodes have the same one. A gateway without other nodes goes on with its calls after it has died only if it is set. To replace it, set two, separated by a comma: the first one signs, both are accepted.",
   }),
-  autoBackend: define<AutoBackend | null>({
-    env: 'AUTO_BACKEND',
-    key: 'autoBackend',
-    kind: optional(oneOf('openai', 'openai-live', 'gemini', 'self-hosted', 'cascade', 'embedded')),
-    fallback: null,
+  autoBackend: optional({
+    kind: oneOf('openai', 'openai-live', 'gemini', 'self-hosted', 'cascade', 'embedded'),
     help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured. If it fails, embedded takes over for agents with an `offline:` block.',
   }),
-  openaiApiKey: define<string | null>({
-    env: 'OPENAI_API_KEY',
-    key: 'openaiApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  openaiApiKey: optional({
+    kind: apiKey,
     help: 'The API key for OpenAI, which the backends openai and openai-live need.',
   }),
-  geminiApiKey: define<string | null>({
-    env: 'GEMINI_API_KEY',
-    key: 'geminiApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  geminiApiKey: optional({
+    kind: apiKey,
     help: 'The API key for Gemini, which the backend gemini needs; a cascade uses it for its language model.',
   }),
-  openaiBaseUrl: define<string | null>({
-    env: 'OPENAI_BASE_URL',
-    key: 'openaiBaseUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  openaiBaseUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of OpenAI's API. When unset, it is the public one.",
   }),
   openaiModel: define({
-    env: 'OPENAI_MODEL',
-    key: 'openaiModel',
     kind: modelName,
     fallback: 'gpt-realtime-2.1',
     help: 'The realtime model of the backend openai.',
   }),
   openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({
-    env: 'OPENAI_TURNS',
-    key: 'openaiTurns',
     kind: oneOf('server_vad', 'semantic_vad', 'gateway'),
     fallback: 'server_vad',
     help: 'Who decides that the caller has finished speaking on the backend openai, unless the agent says so: one of the two detectors of OpenAI, or the gateway.',
   }),
-  openaiLiveUrl: define<string | null>({
-    env: 'OPENAI_LIVE_URL',
-    key: 'openaiLiveUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  openaiLiveUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of OpenAI's live API. When unset, it is that of OPENAI_BASE_URL, or the public one.",
   }),
   openaiLiveModel: define({
-    env: 'OPENAI_LIVE_MODEL',
-    key: 'openaiLiveModel',
     kind: modelName,
     fallback: 'gpt-live-1',
     help: 'The model of the backend openai-live.',
   }),
   openaiLiveDelegate: define<'responses' | 'client'>({
-    env: 'OPENAI_LIVE_DELEGATE',
-    key: 'openaiLiveDelegate',
     kind: oneOf('responses', 'client'),
     fallback: 'responses',
     help: 'Who uses the tools for the backend openai-live, unless the agent says so: a model that OpenAI runs beside the live one (`responses`), or the model at LLM_URL (`client`).',
   }),
   openaiLiveDelegateModel: define({
-    env: 'OPENAI_LIVE_DELEGATE_MODEL',
-    key: 'openaiLiveDelegateModel',
     kind: modelName,
     fallback: 'gpt-5.4-mini',
     help: 'The model that OpenAI runs beside the live model when OPENAI_LIVE_DELEGATE is `responses`.',
   }),
-  geminiBaseUrl: define<string | null>({
-    env: 'GEMINI_BASE_URL',
-    key: 'geminiBaseUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  geminiBaseUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Gemini's API. When unset, it is the public one.",
   }),
   geminiModel: define({
-    env: 'GEMINI_MODEL',
-    key: 'geminiModel',
     kind: modelName,
     fallback: 'gemini-3.8-live',
     help: 'The live model of the backend gemini.',
   }),
   geminiTextModel: define({
-    env: 'GEMINI_TEXT_MODEL',
-    key: 'geminiTextModel',
     kind: modelName,
     fallback: 'gemini-3.8-flash',
     help: "Gemini's language model for a cascade, where the agent names none.",
   }),
   geminiTurns: define<'gateway' | 'server'>({
-    env: 'GEMINI_TURNS',
-    key: 'geminiTurns',
     kind: oneOf('gateway', 'server'),
     fallback: 'gateway',
     help: 'Who decides that the caller has finished speaking on the backend gemini, unless the agent says so: the gateway, or Gemini itself (`server`).',
   }),
-  realtimeUrl: define<string | null>({
-    env: 'REALTIME_URL',
-    key: 'realtimeUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  realtimeUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of a realtime server that speaks OpenAI's protocol, which the backend self-hosted needs.",
   }),
-  realtimeApiKey: define<string | null>({
-    env: 'REALTIME_API_KEY',
-    key: 'realtimeApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  realtimeApiKey: optional({
+    kind: apiKey,
     help: 'The API key for the server at REALTIME_URL, if it requires one.',
   }),
   realtimeModel: define({
-    env: 'REALTIME_MODEL',
-    key: 'realtimeModel',
     kind: modelName,
     fallback: 'default',
     help: 'The model or pipeline of the server at REALTIME_URL.',
   }),
   realtimeDialect: define<'ga' | 'beta'>({
-    env: 'REALTIME_DIALECT',
-    key: 'realtimeDialect',
     kind: oneOf('ga', 'beta'),
     fallback: 'ga',
     help: "The form of the protocol that the server at REALTIME_URL speaks: OpenAI's current one (`ga`), or the flat session of its beta.",
   }),
   realtimeTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({
-    env: 'REALTIME_TURNS',
-    key: 'realtimeTurns',
     kind: oneOf('server_vad', 'semantic_vad', 'gateway'),
     fallback: 'server_vad',
     help: "Who decides that the caller has finished speaking on the backend self-hosted, unless the agent says so: one of the server's two detectors, or the gateway.",
   }),
   realtimeRateHz: define<'16000' | '24000'>({
-    env: 'REALTIME_RATE_HZ',
-    key: 'realtimeRateHz',
     kind: oneOf('16000', '24000'),
     fallback: '24000',
     help: 'The sample rate, in Hz, of the audio to and from the server at REALTIME_URL.',
   }),
-  sttUrl: define<string | null>({
-    env: 'STT_URL',
-    key: 'sttUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  sttUrl: optional({
+    kind: url('https:', 'http:'),
     help: 'The address, up to /v1, of the speech recogniser of the backend cascade.',
   }),
-  sttApiKey: define<string | null>({
-    env: 'STT_API_KEY',
-    key: 'sttApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  sttApiKey: optional({
+    kind: apiKey,
     help: 'The API key for the recogniser at STT_URL, if it requires one.',
   }),
   sttModel: define({
-    env: 'STT_MODEL',
-    key: 'sttModel',
     kind: modelName,
     fallback: 'whisper-1',
     help: 'The model of the recogniser at STT_URL.',
   }),
-  llmUrl: define<string | null>({
-    env: 'LLM_URL',
-    key: 'llmUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  llmUrl: optional({
+    kind: url('https:', 'http:'),
     help: 'The address, up to /v1, of the language model of the backend cascade.',
   }),
-  llmApiKey: define<string | null>({
-    env: 'LLM_API_KEY',
-    key: 'llmApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  llmApiKey: optional({
+    kind: apiKey,
     help: 'The API key for the language model at LLM_URL, if it requires one.',
   }),
   llmModel: define({
-    env: 'LLM_MODEL',
-    key: 'llmModel',
     kind: modelName,
     fallback: 'default',
     help: 'The name of the language model at LLM_URL.',
   }),
-  anthropicApiKey: define<string | null>({
-    env: 'ANTHROPIC_API_KEY',
-    key: 'anthropicApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  anthropicApiKey: optional({
+    kind: apiKey,
     help: 'The API key for Anthropic, a language model of the backend cascade.',
   }),
-  anthropicBaseUrl: define<string | null>({
-    env: 'ANTHROPIC_BASE_URL',
-    key: 'anthropicBaseUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  anthropicBaseUrl: optional({
+    kind: url('https:', 'http:'),
     help: "The address of Anthropic's API. When unset, it is the public one.",
   }),
   anthropicModel: define({
-    env: 'ANTHROPIC_MODEL',
-    key: 'anthropicModel',
     kind: modelName,
     fallback: 'claude-haiku-5-5',
     help: "Anthropic's model for a cascade, where the agent names none.",
   }),
-  ttsUrl: define<string | null>({
-    env: 'TTS_URL',
-    key: 'ttsUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  ttsUrl: optional({
+    kind: url('https:', 'http:'),
     help: 'The address, up to /v1, of the voice (text to speech) of the backend cascade.',
   }),
-  ttsApiKey: define<string | null>({
-    env: 'TTS_API_KEY',
-    key: 'ttsApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  ttsApiKey: optional({
+    kind: apiKey,
     help: 'The API key for the voice at TTS_URL, if it requires one.',
   }),
   ttsModel: define({
-    env: 'TTS_MODEL',
-    key: 'ttsModel',
     kind: modelName,
     fallback: 'tts-1',
     help: 'The model of the voice at TTS_URL.',
   }),
-  sonioxApiKey: define<string | null>({
-    env: 'SONIOX_API_KEY',
-    key: 'sonioxApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  sonioxApiKey: optional({
+    kind: apiKey,
     help: 'The API key for Soniox, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Soniox.',
   }),
-  sonioxSttUrl: define<string | null>({
-    env: 'SONIOX_STT_URL',
-    key: 'sonioxSttUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  sonioxSttUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Soniox's recogniser. When unset, it is the public one.",
   }),
-  sonioxTtsUrl: define<string | null>({
-    env: 'SONIOX_TTS_URL',
-    key: 'sonioxTtsUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  sonioxTtsUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Soniox's voice. When unset, it is the public one.",
   }),
-  deepgramApiKey: define<string | null>({
-    env: 'DEEPGRAM_API_KEY',
-    key: 'deepgramApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  deepgramApiKey: optional({
+    kind: apiKey,
     help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Deepgram.',
   }),
-  deepgramSttUrl: define<string | null>({
-    env: 'DEEPGRAM_STT_URL',
-    key: 'deepgramSttUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  deepgramSttUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Deepgram's recognisers. When unset, it is the public one.",
   }),
-  deepgramTtsUrl: define<string | null>({
-    env: 'DEEPGRAM_TTS_URL',
-    key: 'deepgramTtsUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  deepgramTtsUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Deepgram's voice. When unset, it is the public one.",
   }),
-  cartesiaApiKey: define<string | null>({
-    env: 'CARTESIA_API_KEY',
-    key: 'cartesiaApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+  cartesiaApiKey: optional({
+    kind: apiKey,
     help: 'The API key for Cartesia, a voice of the backend cascade.',
   }),
-  cartesiaTtsUrl: define<string | null>({
-    env: 'CARTESIA_TTS_URL',
-    key: 'cartesiaTtsUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  cartesiaTtsUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Cartesia's voice. When unset, it is the public one.",
   }),
-  elevenLabsApiKey: define<string | null>({
+  elevenLabsApiKey: optional({
     env: 'ELEVENLABS_API_KEY',
     key: 'elevenLabsApiKey',
-    kind: optional(apiKey),
-    fallback: null,
-    secret: true,
+    kind: apiKey,
     help: 'The API key for ElevenLabs, a voice of the backend cascade.',
   }),
-  elevenLabsTtsUrl: define<string | null>({
+  elevenLabsTtsUrl: optional({
     env: 'ELEVENLABS_TTS_URL',
     key: 'elevenLabsTtsUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of ElevenLabs's voice. When unset, it is the public one.",
   }),
-  sttRealtimeUrl: define<string | null>({
-    env: 'STT_REALTIME_URL',
-    key: 'sttRealtimeUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  sttRealtimeUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of a recogniser of one's own with OpenAI's realtime transcription (speaches), or of vLLM, for the backend cascade. Key and model are STT_API_KEY and STT_MODEL.",
   }),
-  voskUrl: define<string | null>({
-    env: 'VOSK_URL',
-    key: 'voskUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  voskUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: 'The address of a vosk-server, a recogniser of the backend cascade.',
   }),
-  sherpaUrl: define<string | null>({
-    env: 'SHERPA_URL',
-    key: 'sherpaUrl',
-    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
-    fallback: null,
+  sherpaUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: 'The address of the online WebSocket server of sherpa-onnx, a recogniser of the backend cascade.',
   }),
-  pricesFile: define<string | null>({
-    env: 'PRICES_FILE',
-    key: 'pricesFile',
-    kind: optional(text('the path of a file')),
-    fallback: null,
+  pricesFile: optional({
+    kind: text('the path of a file'),
     help: "The file with your prices of models, which take precedence over the vendors' public prices, the carrier's rates and exchange rates (docs/COST.md).",
   }),
   currency: define({
-    env: 'CURRENCY',
-    key: 'currency',
     kind: text('three letters, such as KES', /^[A-Z]{3}$/),
     fallback: 'USD',
     help: "The currency of a call's whole cost. Amounts in another one are converted by the exchange rates of PRICES_FILE, and are unknown without (docs/COST.md).",
   }),
-  backendMessageMs: define<number | null>({
-    env: 'BACKEND_MESSAGE_MS',
-    key: 'backendMessageMs',
-    kind: optional(integer(20, 100)),
-    fallback: null,
+  backendMessageMs: optional({
+    kind: integer(20, 100),
     help: "How much of the caller's audio, in ms, one message to a realtime model holds. When unset, it is 60, and 20 while a model that detects the end of speech itself may be waiting for it.",
   }),
   backendStreamSilence: define({
-    env: 'BACKEND_STREAM_SILENCE',
-    key: 'backendStreamSilence',
     kind: yesNo,
     fallback: false,
     help: 'Whether a model that detects the end of speech itself also receives the silence between turns (docs/BACKENDS.md, "Silence between turns").',
   }),
   backendReconnectsPerSecond: define({
-    env: 'BACKEND_RECONNECTS_PER_SECOND',
-    key: 'backendReconnectsPerSecond',
     kind: integer(1, 1000),
     fallback: 25,
     help: 'How many calls whose sessions broke each process connects to one backend again in a second. The others wait for their turn, 10 s at most.',
   }),
   mediaWorkers: define({
-    env: 'MEDIA_WORKERS',
-    key: 'mediaWorkers',
     kind: integer(1, 64),
     fallback: defaultWorkers,
     defaultText: 'one less than the number of processors, from 1 to 8',
     help: 'The number of media worker threads, of all processes together.',
   }),
-  workerMemoryMb: define<number | null>({
-    env: 'WORKER_MEMORY_MB',
-    key: 'workerMemoryMb',
-    kind: optional(integer(64, 16_384)),
-    fallback: null,
+  workerMemoryMb: optional({
+    kind: integer(64, 16_384),
     help: 'The memory of one media worker in MB. The limit applies to its heap, and again to its buffers. When unset, it is 256 and 1 for each call.',
   }),
   speechWorkers: define({
-    env: 'SPEECH_WORKERS',
-    key: 'speechWorkers',
     kind: integer(1, 4),
     fallback: 1,
     help: 'The number of threads for the embedded recogniser and voice.',
   }),
   speechDecoders: define({
-    env: 'SPEECH_DECODERS',
-    key: 'speechDecoders',
     kind: integer(1, 16),
     fallback: 4,
     help: 'How many callers the embedded recogniser hears at once, for each speech worker. Each needs 28 MB.',
   }),
   maxCalls: define({
-    env: 'MAX_CALLS',
-    key: 'maxCalls',
     kind: integer(1, 20_000),
     fallback: 200,
     help: 'The maximum number of concurrent calls, of all processes together.',
   }),
   maxCallSeries: define({
-    env: 'MAX_CALL_SERIES',
-    key: 'maxCallSeries',
     kind: integer(0, 20_000),
     fallback: 2000,
     help: 'How many live calls /metrics/calls shows.',
   }),
   drainTimeoutMs: define({
     env: 'DRAIN_TIMEOUT',
-    key: 'drainTimeout',
     kind: duration(24 * 3_600_000),
     fallback: 900_000,
     defaultText: '15m',
     help: 'How long the gateway lets calls finish after SIGTERM. Then another node or process continues them; without one they hear a goodbye.',
   }),
-  shopApiUrl: define<string | null>({
-    env: 'SHOP_API_URL',
-    key: 'shopApiUrl',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+  shopApiUrl: optional({
+    kind: url('https:', 'http:'),
     help: 'The address of the API for orders and accounts that the shipped agents use.',
   }),
-  otlpEndpoint: define<string | null>({
+  otlpEndpoint: optional({
     env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
-    key: 'otelExporterOtlpEndpoint',
-    kind: optional(url('https:', 'http:')),
-    fallback: null,
+    kind: url('https:', 'http:'),
     help: 'The OTLP/HTTP collector that receives each ended call as spans.',
   }),
   logLevel: define<LogSettings>({
-    env: 'LOG_LEVEL',
-    key: 'logLevel',
     kind: logLevels,
     fallback: { level: 'info', components: {} },
     defaultText: 'info',
     help: 'The lowest level that is logged, for all components and for single ones, as in info,edge=debug.',
   }),
-} as const
+})
 
 type Value<S> = S extends Setting<infer T> ? T : never
 

@@ -24,38 +24,25 @@ export interface SocketData {
 }
 
 /** Counts of all sockets together: plain numbers, copied to the metrics at the scrape. */
-export interface SocketCounters {
-  framesIn: number
-  bytesIn: number
-  framesOut: number
-  bytesOut: number
-  /** Sends that the socket kept for later. */
-  sendsDelayed: number
-  emptyFrames: number
-  oddFrames: number
-  textFrames: number
-  /** Text frames beyond the bound of one window; not read. */
-  textFramesDropped: number
-  /** Pieces of text frames that are neither JSON nor metadata, and JSON of types that are not known. */
-  garbageTexts: number
-  unknownTexts: number
-}
-
-export function socketCounters(): SocketCounters {
+export function socketCounters() {
   return {
     framesIn: 0,
     bytesIn: 0,
     framesOut: 0,
     bytesOut: 0,
+    /** Sends that the socket kept for later. */
     sendsDelayed: 0,
     emptyFrames: 0,
     oddFrames: 0,
     textFrames: 0,
+    /** Text frames beyond the bound of one window; not read. */
     textFramesDropped: 0,
+    /** Pieces of text frames that are neither JSON nor metadata, and JSON of types that are not known. */
     garbageTexts: 0,
     unknownTexts: 0,
   }
 }
+export type SocketCounters = ReturnType<typeof socketCounters>
 
 /**
  * The carrier sends a frame every 20 ms as long as its leg lives, and a stall of the network holds up the answer to a

@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import type { HttpRequest, HttpResponse } from './uws.js'
 
 /** Entries of `X-Forwarded-For` that are looked at, from the right. */
@@ -41,7 +42,7 @@ export interface Client {
  */
 export class ClientAddresses {
   readonly #trusted: readonly Network[]
-  readonly #peers = new LRUCache<string, Client>({ max: PEERS_MAX })
+  readonly #peers = new LRUCache<string, Client>(atMost(PEERS_MAX))
 
   /** @param trustedProxies  networks as `parseNetwork` reads them; only their `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly string[]) {

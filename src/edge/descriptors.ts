@@ -9,7 +9,7 @@ import type { Log } from '../telemetry/log.js'
 const DESCRIPTORS_RESERVED_SHARE = 1 / 8
 const DESCRIPTORS_RESERVED_MAX = 256
 
-/** Of the file descriptors: from here on each address may only have its share. */
+/** Share of the file descriptors in use from which each address may have no more than its own share. */
 const DESCRIPTORS_SCARCE_SHARE = 1 / 2
 
 /** What the guard reads of the process; tests give their own. */
@@ -65,7 +65,7 @@ export class DescriptorGuard {
     return this.#low
   }
 
-  /** True while so many are open that an address gets no more than its share. */
+  /** Whether so many descriptors are in use that one address gets no more than its share. */
   get scarce(): boolean {
     return this.#open + this.#since >= (this.#options.source.limit ?? Infinity) * DESCRIPTORS_SCARCE_SHARE
   }

@@ -99,10 +99,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   options.metrics
     .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
     .from(() => (descriptors.low ? 1 : 0))
-  options.metrics.countFrom(
-    options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}),
-    () => descriptors.pauses,
-  )
+  options.metrics.countOne('descriptor_pauses', 'Times that file descriptors ran out', () => descriptors.pauses)
   // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
   opsApp.filter((_res, change) => {
     descriptors.connection(change)
@@ -237,37 +234,10 @@ function fleetSide(
     clock,
     random: Math.random,
   })
-  const routed = metrics.defineCounter(
-    'webhooks_routed',
-    'Webhooks that were not answered where they came, by result',
-    ['result'],
-  )
-  const results: Readonly<Record<string, keyof typeof routing.counters>> = {
-    forwarded: 'forwarded',
-    passed: 'passed',
-    unanswered: 'unanswered',
-    'claim-lost': 'claimsLost',
-    'without-store': 'withoutStore',
-    orphaned: 'orphaned',
-  }
-  for (const [result, counter] of Object.entries(results))
-    metrics.countFrom(routed({ result }), () => routing.counters[counter])
-  const recovered = metrics.defineCounter('calls_recovered', 'Calls whose node was gone, by what became of them', [
-    'result',
-  ])
-  const outcomes: Readonly<Record<string, keyof typeof recovery.counters>> = {
-    resumed: 'resumed',
-    words: 'words',
-    'hung-up': 'hungUp',
-    'called-back': 'calledBack',
-    'not-called-back': 'notCalledBack',
-    left: 'left',
-    unreadable: 'unreadable',
-    passed: 'passed',
-    failed: 'failed',
-  }
-  for (const [result, counter] of Object.entries(outcomes))
-    metrics.countFrom(recovered({ result }), () => recovery.counters[counter])
+  const routed = 'Webhooks that were not answered where they came, by result'
+  metrics.countEach('webhooks_routed', routed, 'result', routing.counters)
+  const recovered = 'Calls whose node was gone, by what became of them'
+  metrics.countEach('calls_recovered', recovered, 'result', recovery.counters)
   return {
     handler: (webhook) => routing.route(webhook),
     streamLost: (state, cut) => recovery.streamLost(state, cut),

@@ -414,10 +414,6 @@ export class BodyReader {
   readonly #strangers = new Set<PendingBody>()
   readonly #byAddress = new Map<string, Set<PendingBody>>()
 
-  get pending(): number {
-    return this.#pending.size
-  }
-
   read(reading: BodyReading): void {
     const { res, exchange, bytesMax, stranger, onBody, onFault } = reading
     const announced = Number(reading.contentLength === '' ? 0 : reading.contentLength)

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../core/errors.js'
 import { CARRIER_FRAME_BYTES_MAX, EDGE_SWEEP_MS, SOCKET_IDLE_S } from '../core/limits.js'
 import { handshakeMetadata, offersSubprotocol } from '../sautikit/stream-messages.js'
-import type { HandshakeMetadata, Subprotocol } from '../sautikit/stream-messages.js'
+import type { Subprotocol } from '../sautikit/stream-messages.js'
 import type { LiveCall } from '../workers/live-call.js'
 import type { RefusalReason } from '../telemetry/metrics.js'
 import { CarrierSocket, endOfOurs, endOfSocket, socketCounters } from './carrier-socket.js'
@@ -78,10 +78,6 @@ export class MediaSockets {
     this.#export()
   }
 
-  get openCount(): number {
-    return this.#open.size
-  }
-
   routes(app: TemplatedApp): void {
     app.ws<SocketData>('/audio', {
       maxPayloadLength: CARRIER_FRAME_BYTES_MAX,
@@ -146,7 +142,8 @@ export class MediaSockets {
     // Opens the socket before it returns.
     res.upgrade<SocketData>({ carrier }, req.getHeader('sec-websocket-key'), subprotocol, '', context)
     if (!carrier.open) return
-    this.#passMetadata(call, metadata)
+    // Metadata in the handshake's headers replaces the first text frame.
+    if (metadata !== null) call.text([metadata])
     // Not waited for: the caller is heard meanwhile, and this node's own memory has the nonces that it has seen.
     void fleet?.node.streamOpened(call.callSid, nonce).then((result) => {
       if (result === 'used') carrier.disown()
@@ -201,22 +198,6 @@ export class MediaSockets {
       )
     }
     exchange.reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
-  }
-
-  /** Metadata in the handshake's headers replaces the first text frame. */
-  #passMetadata(call: LiveCall, metadata: HandshakeMetadata): void {
-    if (metadata.callSid === null && Object.keys(metadata.headers).length === 0) return
-    call.text([
-      {
-        type: 'metadata',
-        callSid: metadata.callSid,
-        streamSid: null,
-        from: null,
-        to: null,
-        headers: metadata.headers,
-        openMetadata: null,
-      },
-    ])
   }
 
   // --- after the upgrade

@@ -1,12 +1,12 @@
 import { z } from 'zod'
+import { jsonOrNull } from '../core/json.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { errorReply, jsonReply } from './http-exchange.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
-import { audit } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
 
 /** The caller that a tool is tried for: a number, or empty for a withheld one. */
@@ -49,16 +49,17 @@ const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
 
 /** This process's agents, for an operator. */
 export class AgentsApi {
-  readonly #options: Pick<EdgeOptions, 'agents' | 'fleet' | 'log'>
+  readonly #agents: EdgeOptions['agents']
+  readonly #audit: Audit
 
-  constructor(options: Pick<EdgeOptions, 'agents' | 'fleet' | 'log'>) {
-    this.#options = options
+  constructor({ agents }: Pick<EdgeOptions, 'agents'>, audit: Audit) {
+    this.#agents = agents
+    this.#audit = audit
   }
 
   /** `GET /api/agents`: the loaded definitions, redacted, and the agents folder as it is now. */
   async list(): Promise<Reply> {
-    const { agents } = this.#options
-    return agents === undefined ? NO_AGENTS : jsonReply(await agents.view())
+    return this.#agents === undefined ? NO_AGENTS : jsonReply(await this.#agents.view())
   }
 
   /**
@@ -66,7 +67,7 @@ export class AgentsApi {
    * logged.
    */
   async tryTool(name: string, tool: string, body: Uint8Array, operator: Operator): Promise<Reply> {
-    const { agents, fleet, log } = this.#options
+    const agents = this.#agents
     const order = orderOf(body)
     const reply =
       agents === undefined
@@ -77,22 +78,17 @@ export class AgentsApi {
               (result) => jsonReply(result),
               (thrown: unknown) => refusalOf(thrown),
             )
-    const line = {
-      command: order?.send === true ? 'send-tool' : 'try-tool',
-      node: fleet?.node.name ?? null,
-      call_sid: null,
-      // Of names that nobody has given to anything no line is made.
-      ...(isAgentName(name) ? { agent: name } : {}),
-      ...(reply.status === 200 ? { tool } : {}),
-    }
-    audit(log, line, reply, operator)
+    const command = order?.send === true ? 'send-tool' : 'try-tool'
+    // Of names that nobody has given to anything no line is made.
+    const tried = reply.status === 200 ? { tool } : {}
+    this.#audit({ command, ...(isAgentName(name) ? { agent: name } : {}), ...tried }, reply, operator)
     return reply
   }
 
   /** `POST /api/agents/{name}/say`: a phrase in the agent's voice. The words are not logged. */
   async say(name: string, body: Uint8Array, operator: Operator): Promise<Reply> {
-    const { agents, fleet, log } = this.#options
-    const text = saySchema.safeParse(jsonIn(body)).data?.text
+    const agents = this.#agents
+    const text = saySchema.safeParse(jsonOrNull(body)).data?.text
     const reply =
       agents === undefined
         ? NO_AGENTS
@@ -104,8 +100,7 @@ export class AgentsApi {
                 (wav): Reply => ({ status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }),
                 refusalOf,
               )
-    const node = fleet?.node.name ?? null
-    audit(log, { command: 'say', node, call_sid: null, ...(isAgentName(name) ? { agent: name } : {}) }, reply, operator)
+    this.#audit({ command: 'say', ...(isAgentName(name) ? { agent: name } : {}) }, reply, operator)
     return reply
   }
 }
@@ -119,17 +114,8 @@ const BAD_ORDER: Reply = errorReply(
     '"verified" and "send" (true or false)',
 )
 
-/** Undefined for what is no JSON. */
-function jsonIn(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    return undefined // answered like any other wrong body
-  }
-}
-
 function orderOf(body: Uint8Array): z.output<typeof orderSchema> | null {
-  return orderSchema.safeParse(body.byteLength > 0 ? jsonIn(body) : {}).data ?? null
+  return orderSchema.safeParse(body.byteLength > 0 ? jsonOrNull(body) : {}).data ?? null
 }
 
 /** @throws what is no refusal */

@@ -1,5 +1,6 @@
 import { extname } from 'node:path'
 import { z } from 'zod'
+import { jsonObject, jsonOrNull } from '../core/json.js'
 import type { CallTimelineView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { timelineOf } from '../call/documents/call-view.js'
 import { GatewayError } from '../core/errors.js'
@@ -13,8 +14,7 @@ import { errorReply, fileReply, jsonReply, textReply } from './http-exchange.js'
 import { outboundOrderSchema } from '../workers/outbound-calls.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
-import { audit } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
 import type { Admission } from './admission.js'
 import type { Refusals } from './rejections.js'
@@ -23,21 +23,6 @@ import type { Refusals } from './rejections.js'
 const API_CALLS_MAX = 1000
 /** Messages that one answer lists. */
 const API_MESSAGES_MAX = 1000
-
-type ApiOptions = Pick<
-  EdgeOptions,
-  | 'calls'
-  | 'fleet'
-  | 'outbound'
-  | 'onDrain'
-  | 'recording'
-  | 'carrierRecording'
-  | 'journal'
-  | 'settings'
-  | 'kept'
-  | 'log'
-  | 'outbox'
->
 
 /** Views and commands of one call. */
 export const CALL_VIEWS = [
@@ -72,13 +57,15 @@ const REASON_CHARS_MAX = 200
 
 /** This node's part of the operator's API: answers as values, so that it can be read and tested without a server. */
 export class OpsApi {
-  readonly #options: ApiOptions
+  readonly #options: EdgeOptions
+  readonly #audit: Audit
   readonly #refusals: Refusals
   readonly #admission: Admission
   #drainAsked = false
 
-  constructor(options: ApiOptions, refusals: Refusals, admission: Admission) {
+  constructor(options: EdgeOptions, refusals: Refusals, admission: Admission, audit: Audit) {
     this.#options = options
+    this.#audit = audit
     this.#admission = admission
     this.#refusals = refusals
   }
@@ -193,9 +180,7 @@ export class OpsApi {
     const reply = found
       ? jsonReply({ key })
       : errorReply(404, 'NOT_FOUND', 'no such message waits at this process; allowed: a key of GET /api/messages')
-    const { fleet, log } = this.#options
-    const line = { command: 'retry-message', node: fleet?.node.name ?? null, call_sid: null }
-    audit(log, { ...line, ...(found ? { key } : {}) }, reply, operator)
+    this.#audit({ command: 'retry-message', ...(found ? { key } : {}) }, reply, operator)
     return reply
   }
 
@@ -335,7 +320,7 @@ export class OpsApi {
 }
 
 function whispered(live: LiveCall, body: Uint8Array): Reply {
-  const read = whisperSchema.safeParse(jsonIn(body))
+  const read = whisperSchema.safeParse(jsonOrNull(body))
   if (!read.success)
     return errorReply(
       400,
@@ -347,21 +332,13 @@ function whispered(live: LiveCall, body: Uint8Array): Reply {
     : errorReply(409, 'CALL_REFUSED', 'no model hears this call now: it has no stream, or goes to a human')
 }
 
-function jsonIn(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    return null // refused like any other wrong body
-  }
-}
-
 function noCall(): Reply {
   return errorReply(404, 'CALL_UNKNOWN', 'this process has no call of that SID, live or lately ended')
 }
 
 /** @returns what is wrong with it, without what it says: it has a number */
 function readCallOrder(body: Uint8Array): OutboundOrder | string {
-  const read = outboundOrderSchema.safeParse(jsonIn(body))
+  const read = outboundOrderSchema.safeParse(jsonOrNull(body))
   if (read.success) return read.data
   const [issue] = read.error.issues
   const at = issue?.path.join('.') ?? ''
@@ -371,14 +348,9 @@ function readCallOrder(body: Uint8Array): OutboundOrder | string {
 function readOrder(body: Uint8Array): { readonly reason: string; readonly speak: boolean } | null {
   const standard = 'an operator asked for it'
   if (body.byteLength === 0) return { reason: standard, speak: false }
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    return null // what is not JSON is answered like any other wrong body
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
-  const { reason = standard, speak = false } = value as { reason?: unknown; speak?: unknown }
+  const value = jsonObject(body)
+  if (value === null) return null
+  const { reason = standard, speak = false } = value
   if (typeof reason !== 'string' || typeof speak !== 'boolean') return null
   return { reason: reason.slice(0, REASON_CHARS_MAX), speak }
 }

@@ -1,3 +1,4 @@
+import { jsonObject } from '../core/json.js'
 import { GatewayError } from '../core/errors.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { ClientAddresses } from './client-address.js'
@@ -7,7 +8,9 @@ import type { CounterOf } from '../telemetry/metric-families.js'
 import { ScrapePage } from '../telemetry/metrics.js'
 import type { Admission } from './admission.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
-import { FleetApi, NODE_COMMANDS } from './ops-fleet.js'
+import { FleetApi, NODE_COMMANDS, queryOf } from './ops-fleet.js'
+import type { OpsQuery } from './ops-fleet.js'
+import { auditOf } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
 import { CAMPAIGN_COMMANDS } from '../campaigns/campaign.js'
 import { AgentsApi } from './ops-agents.js'
@@ -32,42 +35,19 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 export const OPS_SLOWED_MS = 1000
 export const OPS_SLOWED_MAX = 100
 
-type OpsOptions = Pick<
-  EdgeOptions,
-  | 'calls'
-  | 'fleet'
-  | 'outbound'
-  | 'clock'
-  | 'log'
-  | 'metrics'
-  | 'callSeries'
-  | 'opsToken'
-  | 'opsReadToken'
-  | 'opsListenToken'
-  | 'opsNumberTokens'
-  | 'onDrain'
-  | 'recording'
-  | 'carrierRecording'
-  | 'kept'
-  | 'journal'
-  | 'settings'
-  | 'erasure'
-  | 'agents'
-  | 'console'
-  | 'phone'
-  | 'campaigns'
-  | 'version'
-  | 'liveMs'
-  | 'wallClock'
->
+/** A request that was admitted. */
+interface Admitted {
+  /** Of the path, in their order. */
+  readonly params: readonly string[]
+  readonly query: OpsQuery
+  /** Empty for a GET. */
+  readonly body: Uint8Array
+  readonly operator: Operator
+  /** Our numbers to whose calls its token is limited; null: to none. */
+  readonly numbers: ReadonlySet<string> | null
+}
 
-/** @param parameters  of the path, in its order @param numbers  to whose calls the token is limited; null: to none */
-type PostAnswer = (
-  body: Uint8Array,
-  operator: Operator,
-  parameters: readonly (string | undefined)[],
-  numbers: ReadonlySet<string> | null,
-) => Reply | Promise<Reply>
+type Answer = (request: Admitted) => Reply | Promise<Reply>
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it, and nothing is inline. */
 const CONSOLE_HEADERS: Reply['headers'] = [
@@ -90,7 +70,7 @@ const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens'
 
 /** The routes of the ops port. The guard checks each request; health and the console's files need no token. */
 export class OpsApp {
-  readonly #options: OpsOptions
+  readonly #options: EdgeOptions
   readonly #unsent: UnsentReplies
   readonly #api: OpsApi
   readonly #fleet: FleetApi
@@ -108,19 +88,21 @@ export class OpsApp {
   /** Allowed methods by path; all others get a 405. */
   readonly #allowed = new Map<string, string>()
 
-  constructor(options: OpsOptions, refusals: Refusals, admission: Admission, unsent: UnsentReplies) {
+  constructor(options: EdgeOptions, refusals: Refusals, admission: Admission, unsent: UnsentReplies) {
     this.#options = options
     this.#unsent = unsent
-    this.#api = new OpsApi(options, refusals, admission)
+    const audit = auditOf(options.log, options.fleet?.node.name ?? null)
+    this.#api = new OpsApi(options, refusals, admission, audit)
     this.#fleet = new FleetApi(
       options,
+      audit,
       this.#api,
       (session) => this.#guard.sessionEnded(session, options.wallClock()),
       (sid, id, operator) => this.#listeners.hear(sid, id, operator),
     )
-    this.#erase = new EraseApi(options)
-    this.#agents = new AgentsApi(options)
-    this.#campaigns = new CampaignsApi(options)
+    this.#erase = new EraseApi(options, audit)
+    this.#agents = new AgentsApi(options, audit)
+    this.#campaigns = new CampaignsApi(options, audit)
     this.#guard = new OpsGuard(
       options.opsToken,
       options.opsReadToken ?? null,
@@ -133,18 +115,17 @@ export class OpsApp {
     this.#phones = new PhoneSockets({
       phone: options.phone ?? null,
       log,
+      audit,
       admit: (res, req) =>
         this.#admit(this.#exchange(res, req), res, req, 'SOCKET', 'all') ? this.#operator(res, req) : null,
-      node: options.fleet?.node.name ?? null,
     })
     const { metrics } = options
     this.#listeners = new ListenSockets({
       calls: options.calls,
       clock,
       elsewhere: options.fleet === undefined ? null : (sid, id, operator) => this.#fleet.heard(sid, id, operator),
-      log,
+      audit,
       metrics,
-      node: options.fleet?.node.name ?? null,
       admit: (res, req) => {
         const exchange = this.#exchange(res, req)
         if (!this.#admit(exchange, res, req, 'SOCKET', 'listen')) return null
@@ -182,75 +163,60 @@ export class OpsApp {
     const calls = this.#page('calls', () => callSeries.renderInSlices())
     this.#get(app, '/metrics', async () => textReply(await nodePage.get(), metrics.contentType), 'metrics')
     this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'metrics')
-    this.#get(app, '/api/backends', () => this.#api.backends())
-    this.#get(app, '/api/calls', () => this.#api.list())
-    this.#get(app, '/api/settings', () => this.#api.settings())
-    this.#get(app, '/api/agents', () => this.#agents.list())
-    this.#post(app, '/api/agents/:name/tools/:tool', (body, operator, [name = '', tool = '']) =>
-      this.#agents.tryTool(name, tool, body, operator),
+    const [api, fleet, agents, campaigns, erase] = [this.#api, this.#fleet, this.#agents, this.#campaigns, this.#erase]
+    const get = (path: string, answer: Answer): void => this.#get(app, path, answer)
+    const post = (path: string, answer: Answer): void => this.#post(app, path, answer)
+    /** An answer about a call, for a token that may be limited to some numbers. */
+    const ofCall =
+      (answer: (sid: string, request: Admitted) => Promise<Reply>): Answer =>
+      (request) => {
+        const [sid = ''] = request.params
+        return fleet.ofNumbers(sid, request.numbers, () => answer(sid, request))
+      }
+    get('/api/backends', () => api.backends())
+    get('/api/calls', () => api.list())
+    get('/api/settings', () => api.settings())
+    get('/api/refusals', () => api.refusals())
+    get('/api/messages', () => api.messages())
+    post('/api/messages/:key/retry', ({ params: [key = ''], operator }) => api.retryMessage(key, operator))
+    get('/api/agents', () => agents.list())
+    post('/api/agents/:name/tools/:tool', ({ params: [name = '', tool = ''], body, operator }) =>
+      agents.tryTool(name, tool, body, operator),
     )
-    this.#get(app, '/api/messages', () => this.#api.messages())
-    this.#post(app, '/api/messages/:key/retry', (_body, operator, [key = '']) => this.#api.retryMessage(key, operator))
-    this.#post(app, '/api/agents/:name/say', (body, operator, [name = '']) => this.#agents.say(name, body, operator))
-    this.#get(app, '/api/campaigns', () => this.#campaigns.list())
-    this.#post(
-      app,
-      '/api/campaigns',
-      (body, operator) => this.#campaigns.create(body, operator),
-      'all',
-      CAMPAIGN_BODY_BYTES_MAX,
-    )
-    this.#get(app, '/api/campaigns/:id', (req) => this.#campaigns.view(req.getParameter(0) ?? ''))
-    this.#get(app, '/api/campaigns/:id/report.csv', (req) => this.#campaigns.report(req.getParameter(0) ?? ''))
+    post('/api/agents/:name/say', ({ params: [name = ''], body, operator }) => agents.say(name, body, operator))
+    get('/api/campaigns', () => campaigns.list())
+    const create: Answer = ({ body, operator }) => campaigns.create(body, operator)
+    this.#post(app, '/api/campaigns', create, 'all', CAMPAIGN_BODY_BYTES_MAX)
+    get('/api/campaigns/:id', ({ params: [id = ''] }) => campaigns.view(id))
+    get('/api/campaigns/:id/report.csv', ({ params: [id = ''] }) => campaigns.report(id))
     for (const command of CAMPAIGN_COMMANDS)
-      this.#post(app, `/api/campaigns/:id/${command}`, (_body, operator, [id = '']) =>
-        this.#campaigns.command(id, command, operator),
+      post(`/api/campaigns/:id/${command}`, ({ params: [id = ''], operator }) =>
+        campaigns.command(id, command, operator),
       )
-    this.#post(app, '/api/campaigns/:id/remove', (_body, operator, [id = '']) => this.#campaigns.remove(id, operator))
-    this.#get(app, '/api/do-not-call', () => this.#campaigns.doNotCallList())
-    this.#post(app, '/api/do-not-call', (body, operator) => this.#campaigns.doNotCall(body, operator))
-    this.#get(app, '/api/refusals', () => this.#api.refusals())
-    this.#get(app, '/api/fleet', () => this.#fleet.status())
-    this.#get(
-      app,
-      '/api/fleet/calls',
-      (req, _operator, numbers) => this.#fleet.list((name) => req.getQuery(name), numbers),
-      'calls',
-    )
+    post('/api/campaigns/:id/remove', ({ params: [id = ''], operator }) => campaigns.remove(id, operator))
+    get('/api/do-not-call', () => campaigns.doNotCallList())
+    post('/api/do-not-call', ({ body, operator }) => campaigns.doNotCall(body, operator))
+    get('/api/fleet', () => fleet.status())
+    this.#get(app, '/api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers), 'calls')
     this.#get(
       app,
       '/api/calls/:sid',
-      (req, _operator, numbers) => {
-        const sid = req.getParameter(0)
-        return this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.call(sid))
-      },
+      ofCall((sid) => fleet.call(sid)),
       'calls',
     )
-    for (const view of CALL_VIEWS)
-      this.#get(
-        app,
-        `/api/calls/:sid/${view}`,
-        (req, operator, numbers) => {
-          const sid = req.getParameter(0)
-          const part = req.getQuery('part') ?? ''
-          return this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.view(sid, view, part, operator))
-        },
-        'calls',
-      )
-    for (const command of CALL_COMMANDS) {
-      this.#post(
-        app,
-        `/api/calls/:sid/${command}`,
-        (body, operator, [sid], numbers) =>
-          this.#fleet.ofNumbers(sid, numbers, () => this.#fleet.command(sid, command, body, operator)),
-        'calls',
-      )
+    for (const view of CALL_VIEWS) {
+      const answer = ofCall((sid, { query, operator }) => fleet.view(sid, view, query.part, operator))
+      this.#get(app, `/api/calls/:sid/${view}`, answer, 'calls')
     }
-    this.#post(app, '/api/calls', (body, operator) => this.#fleet.place(body, operator))
-    this.#post(app, '/api/erase', (body, operator) => this.#erase.erase(body, operator))
-    this.#post(app, '/api/export', (body, operator) => this.#erase.export(body, operator))
+    for (const command of CALL_COMMANDS) {
+      const answer = ofCall((sid, { body, operator }) => fleet.command(sid, command, body, operator))
+      this.#post(app, `/api/calls/:sid/${command}`, answer, 'calls')
+    }
+    post('/api/calls', ({ body, operator }) => fleet.place(body, operator))
+    post('/api/erase', ({ body, operator }) => erase.erase(body, operator))
+    post('/api/export', ({ body, operator }) => erase.export(body, operator))
     for (const command of NODE_COMMANDS)
-      this.#post(app, `/api/${command}`, (body, operator) => this.#fleet.commandNode(command, body, operator))
+      post(`/api/${command}`, ({ body, operator }) => fleet.commandNode(command, body, operator))
     this.#otherMethods(app)
     app.any('/*', (res, req) => {
       this.#exchange(res, req).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
@@ -391,49 +357,39 @@ export class OpsApp {
     if (!held) exchange.reply(TOO_MANY_GUESSES)
   }
 
-  #get(
-    app: TemplatedApp,
-    path: string,
-    answer: (req: HttpRequest, operator: Operator, numbers: ReadonlySet<string> | null) => Reply | Promise<Reply>,
-    access: OpsAccess = 'all',
-  ): void {
+  #get(app: TemplatedApp, path: string, answer: Answer, access: OpsAccess = 'all'): void {
     this.#getOrHead(app, path, access, (exchange, res, req) => {
-      const numbers = this.#guard.numbersOf(headOf(res, req))
-      void this.#answer(exchange, path, () => answer(req, this.#operator(res, req), numbers))
+      const request = this.#admitted(res, req, path)
+      void this.#answer(exchange, path, () => answer(request))
     })
   }
 
   #post(
     app: TemplatedApp,
     path: string,
-    answer: PostAnswer,
+    answer: Answer,
     access: OpsAccess = 'all',
     bytesMax = WEBHOOK_BODY_BYTES_MAX,
   ): void {
-    app.post(path, (res, req) => this.#withBody(res, req, path, answer, access, bytesMax))
+    app.post(path, (res, req) => {
+      const exchange = this.#exchange(res, req)
+      if (!this.#admit(exchange, res, req, 'POST', access)) return
+      const request = this.#admitted(res, req, path)
+      const answered = (body: Uint8Array): void => void this.#answer(exchange, path, () => answer({ ...request, body }))
+      this.#read(exchange, res, req, answered, bytesMax)
+    })
     this.#allow(path, 'POST')
   }
 
-  #withBody(
-    res: HttpResponse,
-    req: HttpRequest,
-    path: string,
-    answer: PostAnswer,
-    access: OpsAccess,
-    bytesMax: number,
-  ): void {
-    const exchange = this.#exchange(res, req)
-    if (!this.#admit(exchange, res, req, 'POST', access)) return
-    const numbers = this.#guard.numbersOf(headOf(res, req))
-    const parameters = [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index))
-    const operator = this.#operator(res, req)
-    this.#read(
-      exchange,
-      res,
-      req,
-      (body) => void this.#answer(exchange, path, () => answer(body, operator, parameters, numbers)),
-      bytesMax,
-    )
+  /** The request object is valid only during its handler, so all of it is copied. */
+  #admitted(res: HttpResponse, req: HttpRequest, path: string): Admitted {
+    return {
+      params: [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index) ?? ''),
+      query: queryOf((name) => req.getQuery(name) ?? ''),
+      body: NO_BODY,
+      operator: this.#operator(res, req),
+      numbers: this.#guard.numbersOf(headOf(res, req)),
+    }
   }
 
   #read(
@@ -490,6 +446,8 @@ export class OpsApp {
   }
 }
 
+const NO_BODY = new Uint8Array(0)
+
 /** The peer's own address: no proxy is trusted at this port. */
 const ADDRESSES = new ClientAddresses([])
 
@@ -508,14 +466,7 @@ function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
 }
 
 function readLogin(body: Uint8Array): { readonly token: string; readonly rights: SessionRights } | null {
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    return null // answered like any other wrong body
-  }
-  if (typeof value !== 'object' || value === null) return null
-  const { token, rights } = value as { token?: unknown; rights?: unknown }
+  const { token, rights } = jsonObject(body) ?? {}
   const known = SESSION_RIGHTS.find((name) => name === rights)
   return typeof token !== 'string' || !/^\S+$/.test(token) || known === undefined ? null : { token, rights: known }
 }

@@ -12,28 +12,34 @@ export type Operator = z.output<typeof operatorSchema>
 
 interface AuditFields {
   readonly command: string
-  /** The node that it is for; null where none has the call. */
-  readonly node: string | null
-  readonly call_sid: string | null
+  /** The node that it is for; null where none has the call. Absent: this one. */
+  readonly node?: string | null
+  /** Absent or null: of no call. */
+  readonly call_sid?: string | null
   /** The node that passed it on. */
   readonly via?: string
   /** How many calls and files were erased. Never which, nor whose. */
-  readonly erased?: Readonly<Record<string, number>>
+  readonly erased?: Readonly<Record<string, number>> | undefined
   /** How many calls were exported. */
-  readonly calls?: number
+  readonly calls?: number | undefined
   readonly agent?: string
   /** Of a message. */
   readonly key?: string
   readonly tool?: string
 }
 
+export type Audit = (fields: AuditFields, reply: Pick<Reply, 'status'>, operator: Operator) => void
+
 /**
  * The audit log: one line for each command of an operator, for each recording that one fetches, and for the beginning and
  * end of each call from the console: what, by whom, when,
  * and its outcome. Component `audit`.
+ * @param node  this one
  */
-export function audit(log: Log, fields: AuditFields, { status }: Pick<Reply, 'status'>, operator: Operator): void {
-  const outcome = status < 400 ? 'done' : status < 500 ? 'refused' : 'failed'
-  const { token, address } = operator
-  log.component('audit').info({ ...fields, outcome, status, token_kind: token, address }, 'an operator gave a command')
+export function auditOf(log: Log, node: string | null): Audit {
+  return (fields, { status }, { token, address }) => {
+    const outcome = status < 400 ? 'done' : status < 500 ? 'refused' : 'failed'
+    const line = { node, call_sid: null, ...fields, outcome, status, token_kind: token, address }
+    log.component('audit').info(line, 'an operator gave a command')
+  }
 }

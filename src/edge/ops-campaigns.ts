@@ -1,9 +1,9 @@
+import { jsonObject, jsonOrNull } from '../core/json.js'
 import type { CampaignCommand } from '../campaigns/campaign.js'
 import { GatewayError } from '../core/errors.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
-import { audit } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
 
 /** The largest file of rows: 10,000 of 800 bytes. */
@@ -22,10 +22,12 @@ type Desk = NonNullable<EdgeOptions['campaigns']>
 
 /** The campaigns of the operator's API. */
 export class CampaignsApi {
-  readonly #options: Pick<EdgeOptions, 'campaigns' | 'log' | 'fleet'>
+  readonly #campaigns: Desk | null
+  readonly #audit: Audit
 
-  constructor(options: Pick<EdgeOptions, 'campaigns' | 'log' | 'fleet'>) {
-    this.#options = options
+  constructor({ campaigns = null }: { readonly campaigns?: Desk | null }, audit: Audit) {
+    this.#campaigns = campaigns
+    this.#audit = audit
   }
 
   /** `GET /api/campaigns` */
@@ -36,7 +38,7 @@ export class CampaignsApi {
   /** `POST /api/campaigns`: a draft of a whole file, or what is wrong with it. */
   create(body: Uint8Array, operator: Operator): Promise<Reply> {
     return this.#audited('campaign-create', operator, async (desk) => {
-      const made = await desk.create(jsonIn(body))
+      const made = await desk.create(jsonOrNull(body))
       return jsonReply(made, made.faults.length > 0 ? 400 : made.campaign === null ? 200 : 201)
     })
   }
@@ -72,10 +74,7 @@ export class CampaignsApi {
   /** `POST /api/do-not-call`: `number`, and `remove: true` to take it off. */
   doNotCall(body: Uint8Array, operator: Operator): Promise<Reply> {
     return this.#audited('do-not-call', operator, async (desk) => {
-      const { number, remove = false } = (jsonIn(body) ?? {}) as {
-        readonly number?: unknown
-        readonly remove?: unknown
-      }
+      const { number, remove = false } = jsonObject(body) ?? {}
       if (typeof number !== 'string' || typeof remove !== 'boolean')
         throw new GatewayError('CONFIG_INVALID', 'the body is a JSON object with "number" (text) and perhaps "remove"')
       return jsonReply({ changed: await desk.doNotCall(number, !remove) })
@@ -84,13 +83,12 @@ export class CampaignsApi {
 
   async #audited(command: string, operator: Operator, ask: (desk: Desk) => Promise<Reply>): Promise<Reply> {
     const reply = await this.#answer(ask)
-    const { log, fleet } = this.#options
-    audit(log, { command, node: fleet?.node.name ?? null, call_sid: null }, reply, operator)
+    this.#audit({ command }, reply, operator)
     return reply
   }
 
   async #answer(ask: (desk: Desk) => Promise<Reply>): Promise<Reply> {
-    const { campaigns = null } = this.#options
+    const campaigns = this.#campaigns
     if (campaigns === null)
       return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls: SAUTIKIT_API_KEY is not set')
     try {
@@ -100,14 +98,5 @@ export class CampaignsApi {
       if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
       return errorReply(status, thrown.code, thrown.message)
     }
-  }
-}
-
-/** Null for what is no JSON: refused like any other wrong body. */
-function jsonIn(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    return null
   }
 }

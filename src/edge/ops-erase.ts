@@ -1,17 +1,19 @@
 import { z } from 'zod'
+import { jsonOrNull } from '../core/json.js'
 import type { DocumentOf } from '../call/documents/document.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { ERASE_PEER_MS, EXPORT_CALLS_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
+import { messageViewSchema } from '../messages/outbox.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { eachErased } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import { errorReply, jsonReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
-import { audit, operatorSchema } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import { operatorSchema } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions, ErasureHere, ErasureTarget } from './options.js'
 
 const targetSchema = z.union([
@@ -28,17 +30,6 @@ const requestSchema = z.object({
 type EraseRequest = z.output<typeof requestSchema>
 
 const countSchema = z.int().min(0)
-/** A message that waits (`MessageView`). */
-const messageSchema = z.object({
-  key: z.string(),
-  id: z.string(),
-  type: z.string(),
-  receiver: z.string(),
-  callSid: z.string(),
-  tries: countSchema,
-  nextTryAt: z.string().nullable(),
-  reason: z.string().nullable(),
-})
 const answerSchema = z.object({
   live: countSchema,
   erased: z.object(eachErased(() => countSchema.default(0))).nullable(),
@@ -47,7 +38,7 @@ const answerSchema = z.object({
     .object({
       callSids: z.array(z.string().max(64)).max(EXPORT_CALLS_MAX),
       more: countSchema,
-      messages: z.array(messageSchema).max(EXPORT_CALLS_MAX).default([]),
+      messages: z.array(messageViewSchema).max(EXPORT_CALLS_MAX).default([]),
     })
     .nullable()
     .default(null),
@@ -61,28 +52,27 @@ type EraseAnswer = DocumentOf<typeof answerSchema>
  * `POST /api/export`: the same nodes name the ended calls of a number, for whoever copies what is kept of a caller.
  */
 export class EraseApi {
-  readonly #options: Pick<EdgeOptions, 'fleet' | 'erasure' | 'log'>
+  readonly #erasure: ErasureHere | undefined
+  /** Null without a fleet. */
+  readonly #node: FleetNode | null
+  readonly #audit: Audit
 
-  constructor(options: Pick<EdgeOptions, 'fleet' | 'erasure' | 'log'>) {
-    this.#options = options
-    options.fleet?.node.onRequest('erase', (request, from) => this.#asked(request, from))
+  constructor({ erasure, fleet }: Pick<EdgeOptions, 'fleet' | 'erasure'>, audit: Audit) {
+    this.#erasure = erasure
+    this.#node = fleet?.node ?? null
+    this.#audit = audit
+    this.#node?.onRequest('erase', (request, from) => this.#asked(request, from))
   }
 
   async erase(body: Uint8Array, operator: Operator): Promise<Reply> {
     const target = targetOf(body)
-    const { erasure, fleet, log } = this.#options
-    const node = fleet?.node ?? null
-    const line = {
-      command: 'erase',
-      node: node?.name ?? null,
-      call_sid: target !== null && 'sid' in target ? target.sid : null,
-    }
+    const [erasure, node] = [this.#erasure, this.#node]
     const done = (reply: Reply, erased?: Readonly<Record<string, number>>): Reply => {
-      audit(log, { ...line, ...(erased === undefined ? {} : { erased }) }, reply, operator)
+      this.#audit({ command: 'erase', call_sid: sidOf(target), erased }, reply, operator)
       return reply
     }
     if (target === null) return done(BAD_TARGET)
-    if (erasure === undefined) return done(errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls'))
+    if (erasure === undefined) return done(NOTHING_KEPT)
 
     const others = node?.others() ?? []
     const asked = await this.#askAll(node, others, { what: 'live', target, operator }, OPS_PEER_MS)
@@ -118,15 +108,13 @@ export class EraseApi {
   /** The calls of a number at all nodes, and what campaigns have of it. */
   async export(body: Uint8Array, operator: Operator): Promise<Reply> {
     const target = targetOf(body)
-    const { erasure, fleet, log } = this.#options
-    const node = fleet?.node ?? null
+    const [erasure, node] = [this.#erasure, this.#node]
     const done = (reply: Reply, calls?: number): Reply => {
-      const line = { command: 'export', node: node?.name ?? null, call_sid: null }
-      audit(log, calls === undefined ? line : { ...line, calls }, reply, operator)
+      this.#audit({ command: 'export', calls }, reply, operator)
       return reply
     }
     if (target === null || 'sid' in target) return done(BAD_NUMBER)
-    if (erasure === undefined) return done(errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls'))
+    if (erasure === undefined) return done(NOTHING_KEPT)
     const others = node?.others() ?? []
     // A node that is silent is not waited for as long as one that reads its archive.
     const asked = await this.#askAll(node, others, { what: 'live', target, operator }, OPS_PEER_MS)
@@ -174,24 +162,24 @@ export class EraseApi {
   /** Another node asks. Throws what an erasure throws; the node that asked then counts this one as silent. */
   async #asked(body: unknown, from: string): Promise<EraseAnswer | null> {
     const read = requestSchema.safeParse(body)
-    const { erasure, log, fleet } = this.#options
+    const erasure = this.#erasure
     if (!read.success || erasure === undefined) return null
     const { what, target, operator } = read.data
     if (what === 'live') return { live: erasure.live(target), erased: null, uncertain: 0, found: null }
     if (what === 'find') {
       if ('sid' in target) return null
       const { uncertain, ...found } = await erasure.find(target)
-      const node = fleet?.node.name ?? null
-      const line = { command: 'export', node, call_sid: null, via: from, calls: found.callSids.length }
-      audit(log, line, { status: 200 }, operator)
+      this.#audit({ command: 'export', via: from, calls: found.callSids.length }, { status: 200 }, operator)
       return { live: 0, erased: null, uncertain, found }
     }
     const { erased, uncertain } = await erasure.erase(target)
-    const line = { command: 'erase', node: fleet?.node.name ?? null, call_sid: 'sid' in target ? target.sid : null }
-    audit(log, { ...line, via: from, erased: { ...erased } }, { status: 200 }, operator)
+    const line = { command: 'erase', call_sid: sidOf(target), via: from, erased: { ...erased } }
+    this.#audit(line, { status: 200 }, operator)
     return { live: 0, erased, uncertain, found: null }
   }
 }
+
+const NOTHING_KEPT: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls')
 
 const BAD_TARGET: Reply = errorReply(
   400,
@@ -205,14 +193,12 @@ const BAD_NUMBER: Reply = errorReply(
   'the body is a JSON object with "number" (E.164), and perhaps "masked" (true or false)',
 )
 
+function sidOf(target: ErasureTarget | null): CallSid | null {
+  return target !== null && 'sid' in target ? target.sid : null
+}
+
 function targetOf(body: Uint8Array): ErasureTarget | null {
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder().decode(body))
-  } catch {
-    return null // answered like any other wrong body
-  }
-  const read = targetSchema.safeParse(value)
+  const read = targetSchema.safeParse(jsonOrNull(body))
   if (!read.success) return null
   const target = read.data
   if ('sid' in target) return target

@@ -1,3 +1,4 @@
+import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
@@ -12,8 +13,8 @@ import type { OwnStatus } from '../fleet/fleet-status.js'
 import { errorReply, jsonOf, jsonReply, textReply } from './http-exchange.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
-import { audit, operatorSchema } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import { operatorSchema } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import type { Reply } from './http-exchange.js'
 import { CALL_COMMANDS, CALL_VIEWS, isFound } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
@@ -35,6 +36,15 @@ const LISTENERS_KNOWN_MAX = 64
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
+
+/** What may be in a query: of a list of calls, and `part` of a recording. */
+const QUERIES = ['limit', 'outcome', 'number', 'search', 'format', 'part'] as const
+/** Each is empty where the query does not have it. */
+export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
+
+export function queryOf(read: (name: string) => string): OpsQuery {
+  return Object.fromEntries(QUERIES.map((name) => [name, read(name)])) as OpsQuery
+}
 
 const callSid = z.string().max(64)
 const outcomeSchema = z.enum(CALL_OUTCOMES).nullable()
@@ -82,6 +92,7 @@ interface PeerReply {
  */
 export class FleetApi {
   readonly #options: FleetApiOptions
+  readonly #audit: Audit
   readonly #here: OpsApi
   readonly #onSessionEnded: (session: EndedSession) => void
   readonly #hear: (callSid: string, id: string, operator: Operator) => Reply
@@ -94,11 +105,13 @@ export class FleetApi {
    */
   constructor(
     options: FleetApiOptions,
+    audit: Audit,
     here: OpsApi,
     onSessionEnded: (session: EndedSession) => void,
     hear: (callSid: string, id: string, operator: Operator) => Reply,
   ) {
     this.#options = options
+    this.#audit = audit
     this.#onSessionEnded = onSessionEnded
     this.#hear = hear
     this.#here = here
@@ -114,12 +127,8 @@ export class FleetApi {
     const { node, storeHome } = fleet
     const others = node.others()
     const own = new Map<string, OwnStatus>([[node.name, this.#ownStatus(node)]])
-    await Promise.all(
-      others.map(async (other) => {
-        const reply = await this.#ask(node, other, { what: 'status' })
-        if (reply?.status === 200) own.set(other.name, reply.body as OwnStatus)
-      }),
-    )
+    for (const [name, reply] of await this.#askOthers({ what: 'status' }))
+      if (reply?.status === 200) own.set(name, reply.body as OwnStatus)
     return jsonReply(fleetStatus({ self: node.record, others, own, store: storeHome, alerts: node.alerts }))
   }
 
@@ -137,21 +146,14 @@ export class FleetApi {
       target === null || target === node?.name
         ? [node?.name ?? null, this.#here.commandNode(command)]
         : await this.#commandOther(node, target, { what: 'node-command', command, operator })
-    audit(this.#options.log, { command, node: name, call_sid: null }, reply, operator)
+    this.#audit({ command, node: name }, reply, operator)
     return reply
   }
 
   /** Ends sessions of the console at the other nodes, which accept the same cookies. */
   async sessionsEnded(sessions: readonly EndedSession[]): Promise<void> {
-    const node = this.#options.fleet?.node
-    if (node === undefined) return
-    const asked = node.others().flatMap((other) =>
-      sessions.map(async (session) => {
-        const reply = await this.#ask(node, other, { what: 'session-ended', ...session })
-        return reply?.status === 200 ? [] : [other.name]
-      }),
-    )
-    const silent = (await Promise.all(asked)).flat()
+    const asked = sessions.map((session) => this.#askOthers({ what: 'session-ended', ...session }))
+    const silent = (await Promise.all(asked)).flat().flatMap(([name, reply]) => (reply?.status === 200 ? [] : [name]))
     if (silent.length > 0)
       this.#options.log.warn({ nodes: silent }, 'a session of the console was ended, but not at these nodes')
   }
@@ -179,38 +181,27 @@ export class FleetApi {
    * the ended ones, for a spreadsheet.
    * @param allowed  to whose calls the token is limited; null: to none
    */
-  async list(
-    query: (name: 'limit' | 'outcome' | 'number' | 'search' | 'format') => string | undefined,
-    allowed: ReadonlySet<string> | null = null,
-  ): Promise<Reply> {
-    const [limitText, outcomeText, numberText] = [query('limit'), query('outcome'), query('number')]
-    const [searchText = '', format = ''] = [query('search'), query('format')]
-    if (searchText.length > SEARCH_CHARS_MAX)
+  async list(query: OpsQuery, allowed: ReadonlySet<string> | null = null): Promise<Reply> {
+    if (query.search.length > SEARCH_CHARS_MAX)
       return errorReply(400, 'BAD_REQUEST', `search has at most ${SEARCH_CHARS_MAX} characters`)
-    if (!['', 'json', 'csv'].includes(format)) return errorReply(400, 'BAD_REQUEST', 'format is json or csv')
-    const search = searchText.trim() === '' ? null : searchText
-    const limit = limitText === undefined || limitText === '' ? LIST_DEFAULT : Number(limitText)
+    if (!['', 'json', 'csv'].includes(query.format)) return errorReply(400, 'BAD_REQUEST', 'format is json or csv')
+    const search = query.search.trim() === '' ? null : query.search
+    const limit = query.limit === '' ? LIST_DEFAULT : Number(query.limit)
     if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
       return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
-    const named = outcomeSchema.safeParse(outcomeText === undefined || outcomeText === '' ? null : outcomeText)
+    const named = outcomeSchema.safeParse(query.outcome === '' ? null : query.outcome)
     if (!named.success) return errorReply(400, 'BAD_REQUEST', `outcome is one of ${CALL_OUTCOMES.join(', ')}`)
     const outcome = named.data
-    const number = numberText === undefined || numberText === '' ? null : subscriberNumber(numberText)
-    if (number === null && numberText !== undefined && numberText !== '')
+    const number = subscriberNumber(query.number)
+    if (number === null && query.number !== '')
       return errorReply(400, 'BAD_REQUEST', 'number is one of our own, such as +254720000101, with its + as %2B')
     if (number !== null && allowed?.has(number) === false) return NOT_ITS_NUMBER
     const numbers = number !== null ? [number] : allowed === null ? null : [...allowed]
-    const node = this.#options.fleet?.node
-    const lists: (readonly [string | null, NodeCalls | null])[] = [
-      [node?.name ?? null, this.#here.newest(limit, outcome, numbers, search)],
+    const asked = await this.#askOthers({ what: 'list', limit, outcome, numbers, search })
+    const lists: readonly (readonly [string | null, NodeCalls | null])[] = [
+      [this.#options.fleet?.node.name ?? null, this.#here.newest(limit, outcome, numbers, search)],
+      ...asked.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as NodeCalls) : null] as const),
     ]
-    if (node !== undefined) {
-      const asked = node.others().map(async (other): Promise<readonly [string, NodeCalls | null]> => {
-        const reply = await this.#ask(node, other, { what: 'list', limit, outcome, numbers, search })
-        return [other.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
-      })
-      lists.push(...(await Promise.all(asked)))
-    }
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
       lists
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
@@ -220,7 +211,7 @@ export class FleetApi {
         .filter((call) => of === 'live' || search === null || isFound(call, search))
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
-    if (format === 'csv') return textReply(csvOf(newest('ended')), 'text/csv; charset=utf-8')
+    if (query.format === 'csv') return textReply(csvOf(newest('ended')), 'text/csv; charset=utf-8')
     return jsonReply({
       live: newest('live'),
       ended: newest('ended'),
@@ -230,25 +221,13 @@ export class FleetApi {
 
   /** The live calls of all nodes for the console: what a list needs, each with its node. */
   async liveRows(): Promise<LiveRows> {
-    const node = this.#options.fleet?.node
     const here = this.#here.rows(OPS_LIVE_ROWS_MAX)
-    const rows: FleetRow[] = here.map((row) => ({ ...row, node: node?.name ?? null }))
+    const rows: FleetRow[] = here.map((row) => ({ ...row, node: this.#options.fleet?.node.name ?? null }))
     const silent: string[] = []
-    if (node !== undefined) {
-      await Promise.all(
-        node.others().map(async (other) => {
-          const reply = await this.#ask(node, other, {
-            what: 'list',
-            limit: OPS_LIST_MAX,
-            outcome: null,
-            numbers: null,
-            search: null,
-          })
-          if (reply?.status !== 200) silent.push(other.name)
-          else for (const row of (reply.body as NodeCalls).live) rows.push({ ...row, node: other.name })
-        }),
-      )
-    }
+    const all = { what: 'list', limit: OPS_LIST_MAX, outcome: null, numbers: null, search: null } as const
+    for (const [node, reply] of await this.#askOthers(all))
+      if (reply?.status !== 200) silent.push(node)
+      else rows.push(...(reply.body as NodeCalls).live.map((row) => ({ ...row, node })))
     return { rows, silent: silent.sort() }
   }
 
@@ -269,16 +248,12 @@ export class FleetApi {
   }
 
   /** `GET /api/calls/{sid}` */
-  call(sid: string | undefined): Promise<Reply> {
-    return this.#ofCall({ what: 'call', callSid: sid ?? '' })
+  call(sid: string): Promise<Reply> {
+    return this.#ofCall({ what: 'call', callSid: sid })
   }
 
   /** Answers about a call for a token that may be limited to some numbers: of the calls of others it is refused. */
-  async ofNumbers(
-    sid: string | undefined,
-    numbers: ReadonlySet<string> | null,
-    answer: () => Promise<Reply>,
-  ): Promise<Reply> {
+  async ofNumbers(sid: string, numbers: ReadonlySet<string> | null, answer: () => Promise<Reply>): Promise<Reply> {
     if (numbers === null) return answer()
     const call = await this.call(sid)
     if (call.status !== 200) return call
@@ -287,19 +262,12 @@ export class FleetApi {
   }
 
   /** @param part  of a recording: a number from 1; empty: the newest */
-  async view(sid: string | undefined, view: CallView, part: string, operator: Operator): Promise<Reply> {
+  async view(sid: string, view: CallView, part: string, operator: Operator): Promise<Reply> {
     if (!/^(?:|[1-9]\d?)$/.test(part))
       return errorReply(400, 'BAD_REQUEST', 'part is the number of a part of the recording, from 1')
-    const reply = await this.#ofCall({
-      what: 'view',
-      callSid: sid ?? '',
-      view,
-      part: part === '' ? null : Number(part),
-    })
-    if (FILES.includes(view) && reply.status === 200 && isCallSid(sid)) {
-      const node = this.#options.fleet?.node.name ?? null
-      audit(this.#options.log, { command: view, node, call_sid: sid }, reply, operator)
-    }
+    const reply = await this.#ofCall({ what: 'view', callSid: sid, view, part: part === '' ? null : Number(part) })
+    if (FILES.includes(view) && reply.status === 200 && isCallSid(sid))
+      this.#audit({ command: view, call_sid: sid }, reply, operator)
     return reply
   }
 
@@ -308,12 +276,7 @@ export class FleetApi {
     const reply = await this.#here.place(body)
     const placed = jsonOf(reply) as { readonly callSid?: unknown }
     const sid = typeof placed.callSid === 'string' ? placed.callSid : null
-    audit(
-      this.#options.log,
-      { command: 'call', node: this.#options.fleet?.node.name ?? null, call_sid: sid },
-      reply,
-      operator,
-    )
+    this.#audit({ command: 'call', call_sid: sid }, reply, operator)
     return reply
   }
 
@@ -334,15 +297,9 @@ export class FleetApi {
   }
 
   /** `POST /api/calls/{sid}/hangup` and `/escalate` */
-  async command(sid: string | undefined, command: CallCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
-    const request: CallRequest = {
-      what: 'call-command',
-      callSid: sid ?? '',
-      command,
-      body: new TextDecoder().decode(body),
-      operator,
-    }
-    return this.#ofCall(request)
+  command(sid: string, command: CallCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
+    const text = new TextDecoder().decode(body)
+    return this.#ofCall({ what: 'call-command', callSid: sid, command, body: text, operator })
   }
 
   async #ofCall(request: CallRequest): Promise<Reply> {
@@ -353,7 +310,7 @@ export class FleetApi {
       ? [node?.name ?? null, await this.#answer(request)]
       : await this.#elsewhere(node, request)
     if (request.what === 'call-command')
-      audit(this.#options.log, { command: request.command, node: name, call_sid: sid }, reply, request.operator)
+      this.#audit({ command: request.command, node: name, call_sid: sid }, reply, request.operator)
     return reply
   }
 
@@ -385,16 +342,21 @@ export class FleetApi {
     return asked.result === 'answered' ? (asked.answer as PeerReply) : null
   }
 
+  /** What each other node answers, by its name; null: nothing. */
+  async #askOthers(request: OpsRequest): Promise<readonly (readonly [string, PeerReply | null])[]> {
+    const node = this.#options.fleet?.node
+    if (node === undefined) return []
+    return Promise.all(node.others().map(async (other) => [other.name, await this.#ask(node, other, request)] as const))
+  }
+
   async #asked(body: unknown, from: string): Promise<PeerReply> {
     const request = requestSchema.safeParse(body)
     if (!request.success) return toPeer(errorReply(400, 'BAD_REQUEST', 'this node does not know that request'))
     const reply = await this.#answer(request.data, true)
     const { data } = request
-    const node = this.#options.fleet?.node.name ?? null
-    if (data.what === 'call-command' || data.what === 'node-command') {
-      const sid = data.what === 'call-command' ? data.callSid : null
-      const line = { command: data.command, node, call_sid: sid, via: from }
-      if (!isNoCall(toPeer(reply))) audit(this.#options.log, line, reply, data.operator)
+    if ((data.what === 'call-command' || data.what === 'node-command') && !isNoCall(toPeer(reply))) {
+      const call_sid = data.what === 'call-command' ? data.callSid : null
+      this.#audit({ command: data.command, call_sid, via: from }, reply, data.operator)
     }
     return toPeer(reply)
   }
@@ -515,14 +477,10 @@ function fileElsewhere(
 /** Null: none is named. Undefined: not a body that may come. */
 function nodeNamed(body: Uint8Array): string | null | undefined {
   if (body.byteLength === 0) return null
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(body))
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-    const { node = null } = value as { node?: unknown }
-    return node === null || typeof node === 'string' ? node : undefined
-  } catch {
-    return undefined // what is not JSON is answered like any other wrong body
-  }
+  const value = jsonObject(body)
+  if (value === null) return undefined
+  const { node = null } = value
+  return node === null || typeof node === 'string' ? node : undefined
 }
 
 /** Ended calls as a table, a column for each field of any of them. */

@@ -273,10 +273,6 @@ export class SlowedAnswers {
     this.#most = most
   }
 
-  get held(): number {
-    return this.#held.size
-  }
-
   /** @returns false when too many are held already: the caller answers the exchange */
   hold(exchange: Exchange, reply: Reply, nowMs: number): boolean {
     if (this.#held.size >= this.#most) return false

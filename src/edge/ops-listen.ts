@@ -4,17 +4,15 @@ import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
 import type { Clock } from '../core/clock.js'
 import { SOCKET_IDLE_S } from '../core/limits.js'
-import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallDirectory, Listening } from '../workers/live-call.js'
-import { audit } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import { errorReply, jsonOf, jsonReply } from './http-exchange.js'
 import type { Exchange, Reply } from './http-exchange.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
 
-/** Who may listen to calls of this process at once. */
+/** Listeners to calls of this process at once. */
 const LISTENERS_MAX = 16
 /** Unsent audio of one listener, 4 s at 16 kHz; more is dropped, and the call is not held up. */
 const LISTENER_BACKLOG_BYTES_MAX = 256 * 1024
@@ -56,10 +54,8 @@ interface ListenOptions {
   readonly clock: Clock
   /** Asks the node that has a call for its sound; null without other nodes. @param id  of the listener */
   readonly elsewhere: ((callSid: string, id: string, operator: Operator) => Promise<Reply>) | null
-  readonly log: Log
+  readonly audit: Audit
   readonly metrics: Metrics
-  /** This node's name, for the audit log. */
-  readonly node: string | null
   /** Answers a request that may not listen; null then. */
   readonly admit: (
     res: HttpResponse,
@@ -252,6 +248,6 @@ export class ListenSockets {
     callSid: string | null,
     operator: Operator,
   ): void {
-    audit(this.#options.log, { command, node: this.#options.node, call_sid: callSid }, { status }, operator)
+    this.#options.audit({ command, call_sid: callSid }, { status }, operator)
   }
 }

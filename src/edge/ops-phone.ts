@@ -1,9 +1,9 @@
+import { jsonObject } from '../core/json.js'
 import { GatewayError } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import { SOCKET_IDLE_S } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { audit } from './ops-audit.js'
-import type { Operator } from './ops-audit.js'
+import type { Audit, Operator } from './ops-audit.js'
 import type { HttpStatus } from './http-exchange.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
@@ -63,8 +63,7 @@ interface PhoneOptions {
   readonly log: Log
   /** Answers a request that may not act; null then. */
   readonly admit: (res: HttpResponse, req: HttpRequest) => Operator | null
-  /** This node's name, for the audit log. */
-  readonly node: string | null
+  readonly audit: Audit
 }
 
 const NUMBER = /^\+?[0-9]{3,15}$/
@@ -126,7 +125,7 @@ export class PhoneSockets {
   }
 
   #command(ws: WebSocket<PhoneData>, text: string): void {
-    const order = objectOf(text)
+    const order = jsonObject(text)
     const data = ws.getUserData()
     switch (order?.['type']) {
       case 'call':
@@ -145,11 +144,11 @@ export class PhoneSockets {
   }
 
   #call(ws: WebSocket<PhoneData>, { agent, from }: Readonly<Record<string, unknown>>): void {
-    const { phone, log } = this.#options
+    const { phone, log, audit } = this.#options
     const data = ws.getUserData()
     if (!isAgentName(agent)) return refuse(ws, 'agent is not valid; allowed: the name of an agent')
     const note = (command: 'softphone' | 'softphone-over', status: HttpStatus, sid: string | null): void => {
-      audit(log, { command, node: this.#options.node, call_sid: sid, agent }, { status }, data.operator)
+      audit({ command, call_sid: sid, agent }, { status }, data.operator)
     }
     const refused = (status: HttpStatus, message: string): void => {
       note('softphone', status, null)
@@ -198,13 +197,4 @@ function refuse(ws: WebSocket<PhoneData>, message: string): void {
 
 function isSentence(text: unknown): text is string {
   return typeof text === 'string' && text.trim() !== '' && text.length <= SOFTPHONE_TEXT_CHARS_MAX
-}
-
-function objectOf(text: string): Readonly<Record<string, unknown>> | null {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null
-  } catch {
-    return null // answered like any other wrong text
-  }
 }

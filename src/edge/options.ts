@@ -63,7 +63,7 @@ export interface ErasureHere {
   /** `uncertain`: calls that were left because their record has the number masked. */
   erase(target: ErasureTarget): Promise<{ readonly erased: ErasedCounts; readonly uncertain: number }>
   find(target: Extract<ErasureTarget, { number: string }>): Promise<FoundHere>
-  /** Of all nodes, which share them. */
+  /** Rows of all nodes, which share them. */
   campaignsOf(number: string): Promise<CampaignsOfNumber>
   /**
    * Erases the state that nodes keep of calls in the fleet's store.

@@ -74,7 +74,7 @@ export class PublicApp {
     }
     app.post('/voice/:agent', (res, req) => {
       const agent = req.getParameter(0)
-      if (!isAgentName(agent)) return this.#nowhere(res, req)
+      if (!isAgentName(agent)) return this.#notFound(res, req)
       this.#webhook(res, req, 'voice', agent)
     })
     app.any('/voice/:agent', (res, req) => this.#wrongMethod(res, req, 'POST'))
@@ -92,7 +92,7 @@ export class PublicApp {
       )
     })
     app.any('/audio', (res, req) => this.#wrongMethod(res, req, 'GET'))
-    app.any('/*', (res, req) => this.#nowhere(res, req))
+    app.any('/*', (res, req) => this.#notFound(res, req))
   }
 
   /**
@@ -183,7 +183,7 @@ export class PublicApp {
     )
   }
 
-  #nowhere(res: HttpResponse, req: HttpRequest): void {
+  #notFound(res: HttpResponse, req: HttpRequest): void {
     this.#turnAway(res, req, NOWHERE)
   }
 

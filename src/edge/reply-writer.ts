@@ -51,10 +51,8 @@ export class UnsentReplies {
 
   constructor(options: { readonly clock: Clock; readonly log: Log; readonly metrics: Metrics }) {
     this.#options = options
-    const cut = options.metrics.defineCounter('replies_cut', 'Answers of both ports that were not sent whole, by why', [
-      'why',
-    ])
-    for (const why of Object.keys(this.cuts) as Cut[]) options.metrics.countFrom(cut({ why }), () => this.cuts[why])
+    const { metrics } = options
+    metrics.countEach('replies_cut', 'Answers of both ports that were not sent whole, by why', 'why', this.cuts)
     options.metrics
       .defineGauge('replies_unsent_bytes', 'Bytes of answers that wait for their readers')
       .from(() => this.bytes)

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import { assert } from '../core/assert.js'
 import type { CallSid } from '../core/ids.js'
 import type { WallClock } from '../core/clock.js'
@@ -18,7 +19,7 @@ export class StreamTokens {
   readonly #secrets: readonly string[]
   readonly #wallClock: WallClock
   /** Nonces of audio tokens that opened a socket. */
-  readonly #used = new LRUCache<string, true>({ max: USED_TOKENS_MAX })
+  readonly #used = new LRUCache<string, true>(atMost(USED_TOKENS_MAX))
 
   /** @param options.tokenSecrets  the first one signs, each may have signed */
   constructor(options: { readonly tokenSecrets: readonly string[]; readonly wallClock: WallClock }) {

@@ -6,7 +6,7 @@ import type { WebhookGuard } from './webhook-guard.js'
 
 /** uWebSockets.js closes a connection that sends no whole head after this: ten seconds, looked at every four. */
 const HEAD_S_MAX = 14
-/** Of the file descriptors, what the connections of one address may have that has proven nothing; at least ten. */
+/** Share of the file descriptors for the connections of one address that has proven nothing; at least ten connections. */
 const ADDRESS_SHARE = 1 / 8
 const ADDRESS_MIN = 10
 /** Where the system does not say how many there are. */

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import type { Clock } from '../core/clock.js'
 
 /**
@@ -39,7 +40,7 @@ export class UnprovenWork {
   constructor(clock: Clock) {
     this.#clock = clock
     this.#atMs = clock()
-    this.#known = new LRUCache({ max: KNOWN_MAX })
+    this.#known = new LRUCache(atMost(KNOWN_MAX))
   }
 
   /** Does the work of one request, which counts unless `proved` is called meanwhile. */

@@ -173,8 +173,8 @@ export class PublicListeners {
   }
 
   /**
-   * Makes the app anew and has it accept the connections from now on. What connects in the moment between the closing of
-   * a port and its opening, within one turn of the event loop, is refused.
+   * Makes a new app, which accepts the connections from now on. A connection between the closing of the port and its
+   * opening, within one turn of the event loop, is refused.
    * @throws what `makeApp` throws, and GatewayError as `open`
    */
   async renew(): Promise<void> {

@@ -1,4 +1,5 @@
 import { Webhook } from 'standardwebhooks'
+import { jsonOrNull } from '../core/json.js'
 import { ANSWERED_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -386,14 +387,6 @@ function isSigned(secret: string, text: string, headers: WebhookHead['standard']
     return true
   } catch {
     return false
-  }
-}
-
-function jsonOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
   }
 }
 

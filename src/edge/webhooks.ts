@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
@@ -14,6 +15,7 @@ import { isTerminal, humanEvent, humanLeg, decideVoicePost } from '../sautikit/c
 import { EMPTY_RESPONSE, voiceXml } from '../sautikit/actions.js'
 import { normaliseParties } from '../sautikit/webhook.js'
 import type { Log } from '../telemetry/log.js'
+import type { OutboundCalls } from '../workers/outbound-calls.js'
 import { roomOf } from '../workers/live-call.js'
 import { callOf, calledBack } from '../workers/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
@@ -45,7 +47,7 @@ const LEFT: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
 const LATE = errorReply(410, 'GONE', 'nothing waits for this outcome any more')
 const AGAIN = { headers: [['Retry-After', '2']] } as const
-/** Of an outcome whose call goes on at another node soon. */
+/** Answers an outcome whose call is moving to another node. */
 const MOVING = errorReply(503, 'MOVING', 'the call moves to another node; send it again', AGAIN)
 const NOT_KEPT = errorReply(503, 'NOT_KEPT', 'the outcome could not be stored; send it again', AGAIN)
 
@@ -55,7 +57,6 @@ const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
 type WebhookOptions = Pick<
   EdgeOptions,
   | 'calls'
-  | 'outbound'
   | 'onRecordingReady'
   | 'publicUrl'
   | 'tls'
@@ -69,7 +70,7 @@ type WebhookOptions = Pick<
   | 'clock'
   | 'log'
   | 'metrics'
->
+> & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
 
 /** What a call was answered with. Kept after its end, because webhooks may still come. */
 interface AnsweredCall {
@@ -94,9 +95,9 @@ export class Webhooks {
   readonly #tokens: StreamTokens
   readonly #admission: Admission
   readonly #callers: CallerLimits
-  readonly #answered = new LRUCache<string, AnsweredCall>({ max: ANSWERED_CALLS_MAX })
-  readonly #events = new LRUCache<string, true>({ max: EVENT_IDS_MAX })
-  readonly #turnedAway = new LRUCache<string, 'fallback' | 'busy'>({ max: TURNED_AWAY_MAX })
+  readonly #answered = new LRUCache<string, AnsweredCall>(atMost(ANSWERED_CALLS_MAX))
+  readonly #events = new LRUCache<string, true>(atMost(EVENT_IDS_MAX))
+  readonly #turnedAway = new LRUCache<string, 'fallback' | 'busy'>(atMost(TURNED_AWAY_MAX))
 
   constructor(options: WebhookOptions, guard: WebhookGuard, tokens: StreamTokens, admission: Admission) {
     this.#admission = admission

@@ -1,4 +1,5 @@
-import { RateLimit } from '../core/rate-limit.js'
+import { perMinute } from '../core/rate-limit.js'
+import type { RateLimit } from '../core/rate-limit.js'
 import { partyKey } from '../sautikit/phone.js'
 
 /** Numbers of humans stand in agents' files, 10 for an agent at most: more than a gateway has. */
@@ -25,7 +26,7 @@ export class HumanCalls {
 
   constructor({ perNumberPerMinute, fallbacksPerMinute }: HumanCallsOptions) {
     this.#numbers = perMinute(perNumberPerMinute, NUMBERS_MAX)
-    this.#fallbacks = perMinute(fallbacksPerMinute, 1)
+    this.#fallbacks = perMinute(fallbacksPerMinute)
   }
 
   /** An escalation is about to ring this number. @returns false when it must not be rung now */
@@ -47,8 +48,4 @@ export class HumanCalls {
   #take(number: string, nowMs: number): boolean {
     return this.#numbers.take(partyKey(number), nowMs) === 0
   }
-}
-
-function perMinute(count: number, keysMax: number): RateLimit {
-  return new RateLimit({ perSecond: count / 60, burst: count, keysMax })
 }

@@ -1,5 +1,6 @@
-import { dateFormat } from '../core/date-format.js'
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
+import { isTimeZone, localTime } from '../core/local-time.js'
+import type { LocalTime } from '../core/local-time.js'
 import { sameNumber } from '../sautikit/phone.js'
 
 /** When a desk or a human can be reached. Plain data with the key names of the agent's file. */
@@ -102,24 +103,6 @@ export function openHumans({ humans, hours, caller }: HuntGroupOptions, wallMs: 
 const DAY_MINUTES = 24 * 60
 const DAY_MS = DAY_MINUTES * 60_000
 
-interface LocalTime {
-  readonly weekday: Weekday
-  /** `2026-11-20`. */
-  readonly date: string
-  readonly minute: number
-}
-
-const LOCAL_TIME = {
-  calendar: 'gregory',
-  hourCycle: 'h23',
-  weekday: 'short',
-  year: 'numeric',
-  month: '2-digit',
-  day: '2-digit',
-  hour: '2-digit',
-  minute: '2-digit',
-} as const
-
 /** @param wallMs calendar time */
 export function isOpen(hours: OpeningHours, wallMs: number): boolean {
   // A file is refused for such a zone. Another build's time zones may differ, and nobody is rung at a time that is not known.
@@ -132,22 +115,13 @@ export function isOpen(hours: OpeningHours, wallMs: number): boolean {
   return spansOf(hours, yesterday).some(([from, to]) => to <= from && now.minute < to)
 }
 
-/** Whether the runtime knows the zone. */
-export function isTimeZone(name: string): boolean {
-  try {
-    dateFormat('en-US', { timeZone: name })
-    return true
-  } catch {
-    return false
-  }
-}
-
 /** Begin and end of each span in minutes of the day; empty on a holiday. */
 function spansOf(hours: OpeningHours, day: LocalTime): (readonly [number, number])[] {
   const { week, holidays, exceptions = {} } = hours
   const everyYear = day.date.slice(5)
   const isHoliday = holidays.includes(day.date) || holidays.includes(everyYear)
-  const spans = exceptions[day.date] ?? exceptions[everyYear] ?? (isHoliday ? undefined : week[day.weekday]) ?? []
+  const ofWeekday = week[WEEKDAYS[(day.weekday + 6) % 7] ?? 'mon']
+  const spans = exceptions[day.date] ?? exceptions[everyYear] ?? (isHoliday ? undefined : ofWeekday) ?? []
   return spans.flatMap((span) => {
     const [from, to] = span.split('-').map((time) => Number(time.slice(0, 2)) * 60 + Number(time.slice(3)))
     return from === undefined || to === undefined ? [] : [[from, to] as const]
@@ -193,15 +167,4 @@ function atMinute(timeZone: string, noonMs: number, minute: number): number {
   const atMs = noonMs + (minute - DAY_MINUTES / 2) * 60_000
   const off = (localTime(timeZone, atMs).minute - minute + 1.5 * DAY_MINUTES) % DAY_MINUTES
   return atMs - (off - DAY_MINUTES / 2) * 60_000
-}
-
-function localTime(timeZone: string, wallMs: number): LocalTime {
-  const parts: Record<string, string> = {}
-  for (const { type, value } of dateFormat('en-US', { ...LOCAL_TIME, timeZone }).formatToParts(wallMs))
-    parts[type] = value
-  return {
-    weekday: (parts['weekday'] ?? '').toLowerCase().slice(0, 3) as Weekday,
-    date: `${parts['year'] ?? ''}-${parts['month'] ?? ''}-${parts['day'] ?? ''}`,
-    minute: Number(parts['hour']) * 60 + Number(parts['minute']),
-  }
 }

@@ -115,7 +115,7 @@ export class CallKeeper implements CallKeeping {
   readonly #options: CallKeeperOptions
   readonly #calls = new Map<CallSid, KeptEntry>()
   readonly #changed = new Set<KeptEntry>()
-  /** Of the changed ones those that were never written, or somebody waits for: not only in the next second. */
+  /** Changed calls that are written at once: those never written, or whose write somebody waits for. */
   readonly #fresh = new Set<KeptEntry>()
   readonly #over = new Set<KeptEntry>()
   readonly #ending = new Set<Promise<void>>()
@@ -374,7 +374,7 @@ export class CallKeeper implements CallKeeping {
     this.#ending.add(ending)
   }
 
-  /** What the store has of the log is not known any more. */
+  /** It is no longer known which part of the log the store has. */
   #forget(entry: KeptEntry): void {
     entry.whole = true
     entry.entries = []

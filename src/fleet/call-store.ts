@@ -1,3 +1,6 @@
+import { z } from 'zod'
+import type { DocumentOf } from '../call/documents/document.js'
+
 /**
  * What the nodes of a fleet share: who owns each call, the state from which another node can continue it, effects that
  * must happen once, and the nodes themselves. Audio never goes here, and no caller waits for it: every operation has a
@@ -21,7 +24,7 @@ export interface CallStore {
    * of an owner before had left: a taker that dies too does not take the state with it. State and log stay. An entry
    * that is `over` is never taken. Where the store has lost the entry, any `expectedEpoch` takes it, so that epochs go
    * on where they were.
-   * @param key  a call SID, or the clientRequestId of a call that a node places
+   * @param key  a call SID, or `orderKey` of a call that a node places
    * @returns the entry as it stands now; the claim was won when its owner is `owner` with that epoch and nonce
    */
   claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall>
@@ -60,6 +63,9 @@ export interface CallStore {
    */
   once(key: string, value: string, ttlMs: number): Promise<string | null>
 
+  /** What `once` wrote, or `settle` after it; null when nothing stands there. */
+  standing(key: string): Promise<string | null>
+
   /** Replaces what `once` wrote; does nothing when that is gone. */
   settle(key: string, value: string, ttlMs: number): Promise<void>
 
@@ -85,6 +91,11 @@ export interface CallStore {
 
   /** Frees the connection. Operations that still wait reject. Idempotent. */
   close(): Promise<void>
+}
+
+/** The key of a call that a node has ordered and the carrier has not named yet. No call SID has a colon. */
+export function orderKey(clientRequestId: string): string {
+  return `order:${clientRequestId}`
 }
 
 /** One run of one node. */
@@ -133,33 +144,40 @@ export interface StoredWrite {
   readonly change: StoredChange
 }
 
+const count = z.int().min(0)
+
 /** A node's heartbeat: what the others must know of it. Plain JSON. */
-export interface NodeRecord {
-  readonly name: string
-  readonly incarnation: string
+export const nodeRecordSchema = z.object({
+  name: z.string().regex(/^[\w.-]{1,63}$/),
+  incarnation: z.string().regex(/^\S{1,100}$/),
   /** Grows by 1 each time. */
-  readonly beat: number
+  beat: count,
   /** Calendar time. */
-  readonly startedAtMs: number
+  startedAtMs: z.number(),
   /** Origin of its internal listener; null for a gateway without other nodes. */
-  readonly internalUrl: string | null
+  internalUrl: z
+    .string()
+    .max(300)
+    .regex(/^https?:\/\/[^\s/]+$/)
+    .nullable(),
   /** Its ops port's origin for people; null where it is not known. */
-  readonly opsUrl: string | null
-  readonly version: string
-  readonly capacity: number
+  opsUrl: z.string().max(300).nullable(),
+  version: z.string().max(100),
+  capacity: count,
   /** How many more calls it takes now; 0 while it drains or is cordoned. */
-  readonly free: number
-  readonly state: 'open' | 'cordoned' | 'draining'
-  readonly callsByAgent: Readonly<Record<string, number>>
+  free: count,
+  state: z.enum(['open', 'cordoned', 'draining']),
+  callsByAgent: z.record(z.string(), count),
   /** How far its calendar clock is ahead of the store's; null before its first heartbeat that was answered. */
-  readonly clockAheadMs: number | null
+  clockAheadMs: z.number().nullable(),
   /** Live calls of callers who have several here, by a keyed hash of the caller; absent from an older node. */
-  readonly busyCallers?: Readonly<Record<string, number>> | undefined
+  busyCallers: z.record(z.string().max(32), count).optional(),
   /** What its live calls have cost until now, by our number with a budget, in CURRENCY; absent from an older node. */
-  readonly liveCosts?: Readonly<Record<string, number>> | undefined
+  liveCosts: z.record(z.string().max(32), z.number().min(0)).optional(),
   /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
-  readonly afterStream: { readonly seen: 'continues' | 'holds'; readonly atMs: number } | null
-}
+  afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
+})
+export type NodeRecord = DocumentOf<typeof nodeRecordSchema>
 
 export interface StoredNode extends NodeRecord {
   /** Time of the store when this heartbeat was written, or shortly before, as far as that is proven; 0: it is not. */

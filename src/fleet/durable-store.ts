@@ -35,7 +35,7 @@ export class DurableStore extends RelayedStore {
     return this.#inner.close()
   }
 
-  override async saveAll(...args: StoreArgs<'saveAll'>): Promise<StoreResult<'saveAll'>> {
+  override saveAll = async (...args: StoreArgs<'saveAll'>): Promise<StoreResult<'saveAll'>> => {
     const answers = await this.#inner.saveAll(...args)
     const taken = args[0].filter((_, i) => answers[i] === 'ok')
     if (taken.length === 0) return answers
@@ -46,19 +46,19 @@ export class DurableStore extends RelayedStore {
     return answers
   }
 
-  override async over(...args: StoreArgs<'over'>): Promise<StoreResult<'over'>> {
+  override over = async (...args: StoreArgs<'over'>): Promise<StoreResult<'over'>> => {
     const answer = await this.#inner.over(...args)
     if (answer === 'ok') this.#disk.gone(args[0])
     return answer
   }
 
-  override async once(...args: StoreArgs<'once'>): Promise<StoreResult<'once'>> {
+  override once = async (...args: StoreArgs<'once'>): Promise<StoreResult<'once'>> => {
     const standing = await this.#inner.once(...args)
     if (standing === null) this.#value(...args)
     return standing
   }
 
-  override async settle(...args: StoreArgs<'settle'>): Promise<void> {
+  override settle = async (...args: StoreArgs<'settle'>): Promise<void> => {
     await this.#inner.settle(...args)
     this.#value(...args)
   }

@@ -1,17 +1,16 @@
-import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import type { ToolOutcome } from '../agents/tool.js'
 import { messageOf } from '../core/errors.js'
 import type { Log } from '../telemetry/log.js'
 import type { EffectGate } from '../workers/effects.js'
 import type { CallStore } from './call-store.js'
-import { derivedKey } from './secrets.js'
+import { derivedKey, openedWith, sealedWith } from './secrets.js'
 
 /** How long the store keeps the key of an effect. */
 export const EFFECT_TTL_MS = 24 * 3_600_000
 
-const IV_BYTES = 12
-const TAG_BYTES = 16
 const INTENT = 'intent '
+const INTENT_BYTES = 12
 
 interface StoredEffectsOptions {
   readonly store: Pick<CallStore, 'once' | 'settle'>
@@ -40,7 +39,7 @@ export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
 
   async intend(key: string): Promise<'new' | { readonly result: ToolOutcome } | 'uncertain' | 'store-down'> {
     // Random, so that a request that reached the store twice recognises its own value.
-    const intent = INTENT + randomBytes(IV_BYTES).toString('base64')
+    const intent = INTENT + randomBytes(INTENT_BYTES).toString('base64')
     const { store, log } = this.#options
     let uncertain = false
     try {
@@ -52,8 +51,8 @@ export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
         uncertain = true
         const secret = this.#keys[i]
         if (secret === undefined || value.startsWith(INTENT)) continue
-        const result = opened(value, nameOf(key, secret), secret)
-        if (result !== null) return { result }
+        const result = openedWith(secret, nameOf(key, secret), Buffer.from(value, 'base64'))
+        if (result !== null) return { result: JSON.parse(result) as ToolOutcome } // it was sealed by `settle`
         log.error({}, 'the stored result of an action cannot be read: the action counts as uncertain')
       }
     } catch (thrown) {
@@ -67,7 +66,8 @@ export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
     const { store, log } = this.#options
     const settling = this.#keys.map((secret) => {
       const name = nameOf(key, secret)
-      return store.settle(name, sealed(result, name, secret), EFFECT_TTL_MS)
+      const sealed = sealedWith(secret, name, JSON.stringify(result)).toString('base64')
+      return store.settle(name, sealed, EFFECT_TTL_MS)
     })
     Promise.all(settling).catch((thrown: unknown) => {
       this.resultsLost++
@@ -79,27 +79,4 @@ export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
 /** The store's key: arguments have so few values that a plain hash could be guessed. */
 function nameOf(key: string, secret: Buffer): string {
   return `effect:${createHmac('sha256', secret).update(key).digest('base64url')}`
-}
-
-/** AES-256-GCM, bound to the name under which it is stored. */
-function sealed(result: ToolOutcome, name: string, secret: Buffer): string {
-  const iv = randomBytes(IV_BYTES)
-  const cipher = createCipheriv('aes-256-gcm', secret, iv).setAAD(Buffer.from(name))
-  const text = Buffer.concat([cipher.update(JSON.stringify(result)), cipher.final()])
-  return Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64')
-}
-
-/** Null for what this secret has not sealed under this name. */
-function opened(value: string, name: string, secret: Buffer): ToolOutcome | null {
-  const bytes = Buffer.from(value, 'base64')
-  const at = IV_BYTES + TAG_BYTES
-  if (bytes.byteLength <= at) return null
-  try {
-    const decipher = createDecipheriv('aes-256-gcm', secret, bytes.subarray(0, IV_BYTES)).setAAD(Buffer.from(name))
-    decipher.setAuthTag(bytes.subarray(IV_BYTES, at))
-    const text = Buffer.concat([decipher.update(bytes.subarray(at)), decipher.final()])
-    return JSON.parse(text.toString()) as ToolOutcome // it was sealed by `settle`
-  } catch {
-    return null
-  }
 }

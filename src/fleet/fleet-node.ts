@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
@@ -97,7 +98,7 @@ interface YieldAnswer {
   readonly yields: 'yes' | 'no' | 'later'
 }
 
-/** How often in a row an entry is read that changes before it can be claimed: late claims come one after the other. */
+/** Reads of an entry that changes each time before it can be claimed, because late claims arrive one after the other. */
 const SETTLE_TRIES = 3
 
 /** A random name of a run or of a claim. */
@@ -125,15 +126,15 @@ export class FleetNode {
   readonly #ownership: Ownership
   readonly #startedAtMs: number
   readonly #tokens = new Map<string, OwnerToken>()
-  /** Of calls that this node claimed again without having lost them: the epoch in which it took them. */
+  /** By call that this node claimed again without having lost it: the epoch of the new claim. */
   readonly #epochs = new Map<string, number>()
   /** Orders of calls that this node places, and the calls that the carrier made of them. */
-  readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
+  readonly #reserved = new LRUCache<string, OwnerToken>(atMost(RESERVED_CALLS_MAX))
   /** One at a time for each call. */
   readonly #confirming = new Map<string, Promise<Confirmation>>()
   /** Calls that this node gave up, and others that ended here. */
-  readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
-  readonly #endedHere = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
+  readonly #gaveUp = new LRUCache<string, true>(atMost(GIVEN_UP_CALLS_MAX))
+  readonly #endedHere = new LRUCache<string, true>(atMost(GIVEN_UP_CALLS_MAX))
   readonly #alerts = new Set<string>()
   #recover: (callSids: readonly string[], permit: TakeOverPermit) => void = () => undefined
   #recovers: (callSid: string) => boolean = () => false
@@ -483,14 +484,15 @@ export class FleetNode {
   /**
    * Takes what this node is about to place: an order, or the call that the carrier made of it. Never rejects: without it
    * another node may open the call, without its order.
+   * @param name  its clientRequestId or SID
    */
-  async reserve(key: string): Promise<void> {
+  async reserve(name: string, key = name): Promise<void> {
     try {
       const claim = this.claimFor(null)
       const { owner } = await this.store.claim(key, claim, 0)
       if (owner.nonce !== claim.nonce) return
       await this.store.save(key, owner, {})
-      this.#reserved.set(key, owner)
+      this.#reserved.set(name, owner)
     } catch (thrown) {
       this.#options.log.warn(
         { err: thrown },

@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { publishedSchema } from '../call/documents/document.js'
 import type { NodeRecord } from './call-store.js'
 
 /** Version of the JSON of `GET /api/fleet`; `schema/fleet.schema.json` describes it. */
@@ -48,15 +47,6 @@ export const fleetStatusSchema = z.object({
 
 export type FleetStatus = z.output<typeof fleetStatusSchema>
 type NodeStatus = FleetStatus['nodes'][number]
-
-/** The published schema of `GET /api/fleet`. */
-export function fleetStatusJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    fleetStatusSchema,
-    'Mkondo fleet',
-    'GET /api/fleet: the nodes of a fleet as one of them sees them.',
-  )
-}
 
 /** Where the nodes share what they must know. */
 export interface StoreHome {

@@ -36,6 +36,7 @@ export class GuardedStore extends RelayedStore {
     over: noneYet(),
     callsOf: noneYet(),
     once: noneYet(),
+    standing: noneYet(),
     settle: noneYet(),
     tally: noneYet(),
     beat: noneYet(),

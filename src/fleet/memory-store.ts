@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import {
@@ -44,18 +45,16 @@ interface MemoryBounds {
   readonly once: number
 }
 
-/** What a `MemoryStore` could not hold; plain fields, copied at each scrape. */
-interface MemoryStoreCounters {
-  /** Entries that were given up for newer ones. Least recently used first: calls that are over, before live ones. */
-  callsDropped: number
-  onceDropped: number
-  /** Heartbeats of nodes beyond NODES_MAX. */
-  nodesRefused: number
-}
-
 /** The store in the memory of one process. Entries expire when they are next looked at, without timers. */
 export class MemoryStore implements CallStore {
-  readonly counters: MemoryStoreCounters = { callsDropped: 0, onceDropped: 0, nodesRefused: 0 }
+  /** What it could not hold; plain fields, copied at each scrape. */
+  readonly counters = {
+    /** Entries that were given up for newer ones. Least recently used first: calls that are over, before live ones. */
+    callsDropped: 0,
+    onceDropped: 0,
+    /** Heartbeats of nodes beyond NODES_MAX. */
+    nodesRefused: 0,
+  }
   readonly #clock: WallClock
   readonly #calls: LRUCache<string, Entry>
   readonly #once: LRUCache<string, string>
@@ -68,19 +67,19 @@ export class MemoryStore implements CallStore {
     const expiry = { perf: { now: clock }, ttlResolution: 0 }
     this.#calls = new LRUCache({
       ...expiry,
-      max: bounds.calls,
+      ...atMost(bounds.calls),
       dispose: (_entry, _key, reason) => {
         if (reason === 'evict') this.counters.callsDropped++
       },
     })
     this.#once = new LRUCache({
       ...expiry,
-      max: bounds.once,
+      ...atMost(bounds.once),
       dispose: (_value, _key, reason) => {
         if (reason === 'evict') this.counters.onceDropped++
       },
     })
-    this.#tallies = new LRUCache({ ...expiry, max: MEMORY_TALLIES_MAX })
+    this.#tallies = new LRUCache({ ...expiry, ...atMost(MEMORY_TALLIES_MAX) })
   }
 
   claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall> {
@@ -147,6 +146,10 @@ export class MemoryStore implements CallStore {
     const standing = this.#once.get(key)
     if (standing === undefined) this.#once.set(key, value, { ttl: ttlMs })
     return Promise.resolve(standing ?? null)
+  }
+
+  standing(key: string): Promise<string | null> {
+    return Promise.resolve(this.#once.get(key) ?? null)
   }
 
   settle(key: string, value: string, ttlMs: number): Promise<void> {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { atMost } from '../core/at-most.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
@@ -7,7 +8,6 @@ import { CALL_TTL_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
-import { CarrierApiError } from '../sautikit-api/http.js'
 import type { Log } from '../telemetry/log.js'
 import { goesOnWith, withoutAgent } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
@@ -57,27 +57,6 @@ export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPla
 const ASKS_MAX = 4
 const ASK_AGAIN_MS = STORE_REST_MS + 50
 
-interface RecoveryCounters {
-  /** Calls that went on with a new stream, or with their escalation. */
-  resumed: number
-  /** Callers who heard the agent's fallback. */
-  words: number
-  /** Calls that the carrier held in silence, and was asked to end. */
-  hungUp: number
-  /** Callers who are rung again. */
-  calledBack: number
-  /** Callers who could have been, and were not: see the log. */
-  notCalledBack: number
-  /** Callers who had left by themselves. */
-  left: number
-  /** Calls whose state could not be read. */
-  unreadable: number
-  /** Webhooks that a node which takes no calls gave to one that does. */
-  passed: number
-  /** Calls for which the carrier's API, or the store, failed. */
-  failed: number
-}
-
 export interface RecoveryOptions<Answer extends object> {
   readonly node: FleetNode
   /** The state of a call as its owner kept it; null when there is none. Throws when it cannot be read. */
@@ -122,20 +101,29 @@ interface Taken {
  * (STORE_PATIENCE_MS): these callers have nobody else.
  */
 export class Recovery<Answer extends object> {
-  readonly counters: RecoveryCounters = {
+  readonly counters = {
+    /** Calls that went on with a new stream, or with their escalation. */
     resumed: 0,
+    /** Callers who heard the agent's fallback. */
     words: 0,
-    hungUp: 0,
-    calledBack: 0,
-    notCalledBack: 0,
+    /** Calls that the carrier held in silence, and was asked to end. */
+    'hung-up': 0,
+    /** Callers who are rung again. */
+    'called-back': 0,
+    /** Callers who could have been, and were not: see the log. */
+    'not-called-back': 0,
+    /** Callers who had left by themselves. */
     left: 0,
+    /** Calls whose state could not be read. */
     unreadable: 0,
+    /** Webhooks that a node which takes no calls gave to one that does. */
     passed: 0,
+    /** Calls for which the carrier's API, or the store, failed. */
     failed: 0,
   }
   readonly #options: RecoveryOptions<Answer>
   /** Calls that this node took over and has not opened: the carrier may still ask for them. */
-  readonly #taken = new LRUCache<string, OwnerToken>({ max: TAKEN_CALLS_MAX, ttl: CALL_TTL_MS })
+  readonly #taken = new LRUCache<string, OwnerToken>({ ...atMost(TAKEN_CALLS_MAX), ttl: CALL_TTL_MS })
   /** Calls of this node that are being given to another, for as long as that takes. */
   readonly #moving = new Map<string, Promise<Answer | null>>()
   /** Claims under way, for as long as the store may take. */
@@ -346,19 +334,15 @@ export class Recovery<Answer extends object> {
       this.#log(callSid).error({}, why)
       return false
     }
-    const there = await carrier.getCall(callSid).catch((thrown: unknown) => {
-      // The key of an order that the dead node has placed, or was about to: the call has a key of its own.
-      if (thrown instanceof CarrierApiError && thrown.status === 404) return null
-      throw thrown
-    })
-    if (there === null || !still()) return false
+    const there = await carrier.getCall(callSid)
+    if (!still()) return false
     if (isTerminal(carrierState(there.status))) {
       this.counters.left++
       return false
     }
     if (!(await this.#mayEnd(callSid, still))) return false
     await carrier.hangup(callSid, { idempotencyKey: `${rootSid === callSid ? '' : `${rootSid}:`}${callSid}:lost` })
-    this.counters.hungUp++
+    this.counters['hung-up']++
     return true
   }
 
@@ -386,8 +370,8 @@ export class Recovery<Answer extends object> {
     const { rootSid } = state.kept
     if (goesOnWith(state.kept) !== 'agent') return
     if ((await node.store.patient.once(`recover:${rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
-    if (await callBack(state)) this.counters.calledBack++
-    else this.counters.notCalledBack++
+    if (await callBack(state)) this.counters['called-back']++
+    else this.counters['not-called-back']++
   }
 
   /**

@@ -38,31 +38,22 @@ const OWNED = `${LOOK}
 if node ~= ARGV[1] or incarnation ~= ARGV[2] or nonce ~= ARGV[3] or epoch ~= ARGV[4] then return 'lost' end
 `
 
-interface Script {
-  readonly numberOfKeys: number
-  readonly lua: string
-}
-
+/** Lua by name; each is of one key. */
 export const SCRIPTS = {
   /** KEYS: call. ARGV: owner with the new epoch (4), expected epoch, CLAIM_TTL_MS. */
-  claim: {
-    numberOfKeys: 1,
-    lua: `${LOOK}
+  claim: `${LOOK}
 if not format or (epoch == ARGV[5] and phase ~= 'over') then
   redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', ARGV[1], 'incarnation', ARGV[2], 'nonce', ARGV[3],
     'epoch', ARGV[4], 'phase', 'claimed', 'write', '0')
   if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[6]) then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
 end
 return redis.call('HGETALL', KEYS[1])`,
-  },
   /**
    * KEYS: call. ARGV: owner (4), number of this write, CALL_TTL_MS, renew below this, 1 to replace the log, 1 for a new
    * state, state, chunks…. It is the script of each live call and second, so it does little else than the write. Answers
    * `new` where the time to live began anew.
    */
-  save: {
-    numberOfKeys: 1,
-    lua: `${OWNED}
+  save: `${OWNED}
 if phase == 'over' then return 'lost' end
 if tonumber(ARGV[5]) <= tonumber(write) then return 'late' end
 local set = { 'write', ARGV[5] }
@@ -93,61 +84,42 @@ if phase ~= 'owned' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[7]) then
   return 'new'
 end
 return 'ok'`,
-  },
   /** KEYS: call. */
-  read: {
-    numberOfKeys: 1,
-    lua: `${LOOK}
+  read: `${LOOK}
 return redis.call('HGETALL', KEYS[1])`,
-  },
   /** KEYS: call. ARGV: owner (4), nonce, STORED_STREAMS_MAX. */
-  attach: {
-    numberOfKeys: 1,
-    lua: `${OWNED}
+  attach: `${OWNED}
 if phase == 'over' then return 'lost' end
 local field = 'stream:' .. ARGV[5]
 local streams = tonumber(redis.call('HGET', KEYS[1], 'streams') or 0)
 if streams >= tonumber(ARGV[6]) or redis.call('HEXISTS', KEYS[1], field) == 1 then return 'used' end
 redis.call('HSET', KEYS[1], field, '1', 'streams', streams + 1)
 return 'ok'`,
-  },
   /** KEYS: call. ARGV: owner (4), OVER_TTL_MS. */
-  over: {
-    numberOfKeys: 1,
-    lua: `${OWNED}
+  over: `${OWNED}
 if phase == 'over' then return 'ok' end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', node, 'incarnation', incarnation, 'nonce', nonce,
   'epoch', epoch, 'phase', 'over', 'write', write)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'ok'`,
-  },
   /** KEYS: calls of a node. ARGV: key of one, CALL_TTL_MS. The index lives as long as an entry can. */
-  index: {
-    numberOfKeys: 1,
-    lua: `${NOW}
+  index: `${NOW}
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])`,
-  },
   /** KEYS: the value. ARGV: value, TTL. */
-  once: {
-    numberOfKeys: 1,
-    lua: `
+  once: `
 local standing = redis.call('GET', KEYS[1])
 if not standing then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return standing`,
-  },
+  /** KEYS: the value. */
+  standing: `return redis.call('GET', KEYS[1])`,
   /** KEYS: the value. ARGV: value, TTL. */
-  settle: {
-    numberOfKeys: 1,
-    lua: `
+  settle: `
 if redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end`,
-  },
   /** KEYS: the sum. ARGV: part, amount, TTL, TALLY_PARTS_MAX. */
-  tally: {
-    numberOfKeys: 1,
-    lua: `
+  tally: `
 local all = redis.call('HGETALL', KEYS[1])
 local had, others = nil, 0
 for i = 1, #all, 2 do
@@ -158,11 +130,8 @@ if tonumber(ARGV[2]) > (had or 0) and (had or #all / 2 < tonumber(ARGV[4])) then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 end
 return string.format('%.17g', others)`,
-  },
   /** KEYS: nodes. ARGV: name, incarnation, beat, JSON, NODE_FORGET_MS, NODES_MAX, 1 to replace whatever stands there. */
-  beat: {
-    numberOfKeys: 1,
-    lua: `${NOW}
+  beat: `${NOW}
 local pattern = '^${ENTRY_FORMAT} (%d+) (%d+) (%S+) '
 local all = redis.call('HGETALL', KEYS[1])
 local mine, others, forgotten, seen = nil, 0, {}, { string.format('%.0f', now) }
@@ -191,12 +160,8 @@ for _, name in ipairs(forgotten) do
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return seen`,
-  },
   /** KEYS: nodes. ARGV: name, incarnation. */
-  leave: {
-    numberOfKeys: 1,
-    lua: `
+  leave: `
 local mine = redis.call('HGET', KEYS[1], ARGV[1])
 if mine and string.match(mine, '^${ENTRY_FORMAT} %d+ %d+ (%S+) ') == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end`,
-  },
-} as const satisfies Record<string, Script>
+}

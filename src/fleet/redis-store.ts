@@ -17,6 +17,7 @@ import {
 } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
+import { nodeRecordSchema } from './call-store.js'
 import type {
   CallStore,
   FleetView,
@@ -75,15 +76,7 @@ export async function connectRedis(options: RedisStoreOptions): Promise<RedisSto
   return store
 }
 
-/** What Redis had and this node does not believe, each time that it is read; plain fields, copied at each scrape. */
-export interface IgnoredEntries {
-  /** Calls and values that another program, or another version of this one, wrote: such an operation fails. */
-  entries: number
-  /** Heartbeats that no node with our TOKEN_SECRET wrote. */
-  unproven: number
-  /** Proven ones that are older than what was seen of that run, or than NODE_FORGET_MS. */
-  late: number
-}
+export type IgnoredEntries = RedisStore['ignored']
 
 /** A heartbeat as it is proven: with the store's time in the view before it, 0 where there was none. */
 type ProvenRecord = NodeRecord & { readonly storeTimeMs: number }
@@ -93,7 +86,15 @@ type RunScript = (...args: readonly (string | number | Uint8Array)[]) => Promise
 type ScriptName = keyof typeof SCRIPTS
 
 class RedisStore implements CallStore {
-  readonly ignored: IgnoredEntries = { entries: 0, unproven: 0, late: 0 }
+  /** What Redis had and this node does not believe, each time that it is read; plain fields, copied at each scrape. */
+  readonly ignored = {
+    /** Calls and values that another program, or another version of this one, wrote: such an operation fails. */
+    entries: 0,
+    /** Heartbeats that no node with our TOKEN_SECRET wrote. */
+    unproven: 0,
+    /** Proven ones that are older than what was seen of that run, or than NODE_FORGET_MS. */
+    late: 0,
+  }
   /** Settles when the first connection is usable or cannot be had now; rejects when it never will. */
   readonly started: Promise<void>
   readonly #redis: Redis | Cluster
@@ -103,7 +104,7 @@ class RedisStore implements CallStore {
   readonly #deadlineMs: number
   readonly #log: Log
   /** Why no operation can be done now; null when the connection is usable. */
-  #trouble: string | null = 'it is not connected yet'
+  #downReason: string | null = 'it is not connected yet'
   #closed = false
   #lastWrite = 0
   readonly #proof: NodeProof
@@ -111,7 +112,7 @@ class RedisStore implements CallStore {
   readonly #newest = new LRUCache<string, { readonly text: string; readonly node: StoredNode }>({ max: 4 * NODES_MAX })
   readonly #unproven: LimitedLog<'unproven'>
   #storeTimeMs = 0
-  /** What stands under our name is not ours: its beat does not make the next one of ours a late one. */
+  /** The entry under our name is not ours, so its beat does not make our next one late. */
   #forged = false
   /** What the log says of it now. */
   #said: string | null = null
@@ -131,7 +132,8 @@ class RedisStore implements CallStore {
     this.#redis = address.cluster
       ? new Cluster([...address.hosts], clusterOptions(address, deadlineMs))
       : new Redis(clientOptions(address, deadlineMs))
-    for (const [name, script] of Object.entries(SCRIPTS)) this.#redis.defineCommand(commandOf(name), script)
+    for (const [name, lua] of Object.entries(SCRIPTS))
+      this.#redis.defineCommand(commandOf(name), { numberOfKeys: 1, lua })
     this.started = this.#start()
     this.#watchFailover()
   }
@@ -194,7 +196,7 @@ class RedisStore implements CallStore {
    * in that moment is put there again by its first `save`.
    */
   async callsOf(node: string): Promise<readonly OwnedKey[]> {
-    if (this.#trouble !== null) throw this.#down(this.#trouble)
+    if (this.#downReason !== null) throw this.#down(this.#downReason)
     const index = this.#callsOf(node)
     try {
       const keys = (await this.#redis.zrange(index, '0', '-1')).map(String)
@@ -223,6 +225,11 @@ class RedisStore implements CallStore {
 
   async once(key: string, value: string, ttlMs: number): Promise<string | null> {
     const standing = await this.#run('once', this.#once(key), [value, ttlMs])
+    return typeof standing === 'string' ? standing : null
+  }
+
+  async standing(key: string): Promise<string | null> {
+    const standing = await this.#run('standing', this.#once(key), [])
     return typeof standing === 'string' ? standing : null
   }
 
@@ -285,7 +292,7 @@ class RedisStore implements CallStore {
   #proven(name: string, text: string): StoredNode | null {
     const [, format, beat, incarnation, json = ''] = /^(\d{1,4}) \d{1,15} (\d{1,15}) (\S+) (\{.*\})$/s.exec(text) ?? []
     if (format !== ENTRY_FORMAT) return null
-    const parsed = nodeRecord.safeParse(this.#proof.read(json))
+    const parsed = provenRecord.safeParse(this.#proof.read(json))
     if (!parsed.success) return null
     const { storeTimeMs, ...node } = parsed.data
     const same = node.name === name && node.incarnation === incarnation && node.beat === Number(beat)
@@ -307,7 +314,7 @@ class RedisStore implements CallStore {
     key: string,
     args: readonly (string | number | Uint8Array)[],
   ): Promise<readonly Buffer[]> {
-    if (this.#trouble !== null) throw this.#down(this.#trouble)
+    if (this.#downReason !== null) throw this.#down(this.#downReason)
     const command = `${commandOf(name)}Buffer`
     const scripts = this.#redis as unknown as Record<string, RunScript | undefined>
     if (scripts[command] === undefined) this.#redis.defineCommand(commandOf(name), { numberOfKeys: 1, lua })
@@ -322,7 +329,7 @@ class RedisStore implements CallStore {
 
   close(): Promise<void> {
     this.#closed = true
-    this.#trouble = 'it is closed'
+    this.#downReason = 'it is closed'
     this.#settleStart(null)
     for (const client of [this.#redis, ...this.#sentinels]) client.disconnect()
     // ioredis 5 goes on looking for slots, each second and for ever, where a look is under way now.
@@ -351,7 +358,7 @@ class RedisStore implements CallStore {
   }
 
   async #run(name: ScriptName, key: string, args: readonly (string | number | Uint8Array)[]): Promise<Reply> {
-    if (this.#trouble !== null) throw this.#down(this.#trouble)
+    if (this.#downReason !== null) throw this.#down(this.#downReason)
     const withBytes = name === 'claim' || name === 'read'
     // `defineCommand` makes these two methods for each script.
     const run = (this.#redis as unknown as Record<string, RunScript>)[
@@ -369,11 +376,11 @@ class RedisStore implements CallStore {
     }
   }
 
-  /** What an error of Redis, or of the connection, means for who asked. Without its text, which may quote arguments. */
+  /** The error for the caller of an operation. Without the text of Redis, which may quote arguments. */
   #errorOf(name: ScriptName, key: string, thrown: unknown): GatewayError {
     const message = messageOf(thrown)
     if (message.includes(FOREIGN) || message.includes('WRONGTYPE')) {
-      const what = name === 'once' || name === 'settle' ? 'a value that is written once' : key
+      const what = ['once', 'standing', 'settle'].includes(name) ? 'a value that is written once' : key
       return this.#foreign(what, new RegExp(`${FOREIGN} (\\d{1,4})\\b`).exec(message)?.[1] ?? null)
     }
     return this.#down(meaningOf(message))
@@ -410,7 +417,7 @@ class RedisStore implements CallStore {
   #start(): Promise<void> {
     const redis = this.#redis
     const { masterName, cluster, username, password } = this.#address
-    /** What this attempt found that waiting does not mend; null: nothing. */
+    /** What this attempt found that waiting does not repair; null: nothing. */
     let wrong: string | null = null
     /** What Sentinels answered in this round of asking them. */
     let nameUnknown = false
@@ -534,7 +541,7 @@ class RedisStore implements CallStore {
 
   #works(): void {
     if (this.#closed) return
-    this.#trouble = null
+    this.#downReason = null
     this.#said = null
     this.#log.info({ redis: this.#shown }, 'the call store is connected')
     this.#settleStart(null)
@@ -546,11 +553,11 @@ class RedisStore implements CallStore {
    */
   #fails(wrong: string | null, why: string): void {
     if (this.#closed) return
-    this.#trouble = wrong ?? why
+    this.#downReason = wrong ?? why
     // Once, not at each attempt to connect.
     if (this.#said !== (wrong ?? 'down')) {
       this.#said = wrong ?? 'down'
-      const fields = { redis: this.#shown, reason: this.#trouble }
+      const fields = { redis: this.#shown, reason: this.#downReason }
       if (wrong === null) this.#log.warn(fields, 'the call store is down')
       else this.#log.error(fields, 'the call store cannot be used')
     }
@@ -604,7 +611,7 @@ function clientOptions({ tls, hosts, masterName, db, username, password }: Redis
 /** How often a cluster is asked which server has what. */
 const CLUSTER_LOOK_MS = 1000
 
-/** As for one server. Who is asked for an entry that has moved says where it is now, before anything was done. */
+/** As for one server. A server that is asked for an entry that has moved names the new one, and has done nothing. */
 function clusterOptions({ tls, username, password }: RedisAddress, deadlineMs: number) {
   return {
     clusterRetryStrategy: retryStrategy,
@@ -664,29 +671,7 @@ function parseCall(fields: ReadonlyMap<string, Buffer>): StoredCall | null {
 const PHASES = ['claimed', 'owned', 'over'] as const
 const WHOLE = /^\d{1,15}$/
 
-const count = z.int().min(0)
-const origin = z
-  .string()
-  .max(300)
-  .regex(/^https?:\/\/[^\s/]+$/)
-const nodeRecord: z.ZodType<ProvenRecord> = z.object({
-  name: z.string().regex(/^[\w.-]{1,63}$/),
-  incarnation: z.string().regex(/^\S{1,100}$/),
-  beat: count,
-  startedAtMs: z.number(),
-  internalUrl: origin.nullable(),
-  opsUrl: z.string().max(300).nullable(),
-  version: z.string().max(100),
-  capacity: count,
-  free: count,
-  state: z.enum(['open', 'cordoned', 'draining']),
-  callsByAgent: z.record(z.string(), count),
-  clockAheadMs: z.number().nullable(),
-  busyCallers: z.record(z.string().max(32), count).optional(),
-  liveCosts: z.record(z.string().max(32), z.number().min(0)).optional(),
-  afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
-  storeTimeMs: count,
-})
+const provenRecord = nodeRecordSchema.extend({ storeTimeMs: z.int().min(0) })
 
 /** Errors of Redis and of ioredis by what they contain, most telling first. */
 const MEANINGS: readonly (readonly [RegExp, string])[] = [

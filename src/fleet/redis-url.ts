@@ -13,7 +13,7 @@ export interface RedisAddress {
   readonly password: string | null
 }
 
-/** For the error of a setting that is none. */
+/** For the error of a setting that is not such a URL. */
 export const REDIS_URL_FORM =
   'redis://[user:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[user:password@]host[:port],host[:port]/master-name[/db] ' +
   'and rediss+sentinel://, or redis+cluster://[user:password@]host[:port],host[:port] and rediss+cluster://; characters such as @ / : in a password are written as %40 %2F %3A'

@@ -17,6 +17,7 @@ import {
 } from '../core/limits.js'
 import type { CallDirectory, LiveCall } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
+import { orderKey } from './call-store.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { answered, NOT_HERE } from './proven-webhook.js'
@@ -45,22 +46,6 @@ const PLACE_ANSWER_MS = 200
  * The balancer gives a node 2 s for its answer.
  */
 const STORE_AGAIN_MS = STORE_REST_MS + 50
-
-/** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
-interface RoutingCounters {
-  /** Answered by the node to which they were forwarded. */
-  forwarded: number
-  /** New calls that a node could not take and that went to the next one. */
-  passed: number
-  /** Forwarded to a node that was gone, or did not answer in time. */
-  unanswered: number
-  /** First webhooks of a call that another node claimed at the same time. */
-  claimsLost: number
-  /** Answered by this node because the store could not be asked. */
-  withoutStore: number
-  /** Of calls whose owner is gone. */
-  orphaned: number
-}
 
 /**
  * How a node answers a proven webhook:
@@ -105,12 +90,19 @@ interface WebhookRoutingOptions<Answer extends object> {
  * but only its owner can answer them. The owner of a new call is chosen here, by the node that got its first webhook.
  */
 export class WebhookRouting<Answer extends object> {
-  readonly counters: RoutingCounters = {
+  /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
+  readonly counters = {
+    /** Answered by the node to which they were forwarded. */
     forwarded: 0,
+    /** New calls that a node could not take and that went to the next one. */
     passed: 0,
+    /** Forwarded to a node that was gone, or did not answer in time. */
     unanswered: 0,
-    claimsLost: 0,
-    withoutStore: 0,
+    /** First webhooks of a call that another node claimed at the same time. */
+    'claim-lost': 0,
+    /** Answered by this node because the store could not be asked. */
+    'without-store': 0,
+    /** Of calls whose owner is gone. */
     orphaned: 0,
   }
   readonly #options: WebhookRoutingOptions<Answer>
@@ -188,7 +180,8 @@ export class WebhookRouting<Answer extends object> {
         entry = await reading
       } else entry = await node.store.read(callSid)
       // Of a call that one of the nodes places: only that node knows the order.
-      if (entry === null && webhook.clientRequestId !== null) order = await node.store.read(webhook.clientRequestId)
+      if (entry === null && webhook.clientRequestId !== null)
+        order = await node.store.read(orderKey(webhook.clientRequestId))
     } catch (thrown) {
       // Nobody else knows of the call of a lost node.
       const refused = thrown instanceof GatewayError && thrown.code === 'STORE_REFUSED'
@@ -283,7 +276,7 @@ export class WebhookRouting<Answer extends object> {
     return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
   }
 
-  /** Of a call that is over. Its last owner knows whether an outcome that is posted once more is the one that it took. */
+  /** For a call that is over: its last owner knows whether a repeated outcome is the one that it took. */
   async #afterEnd(webhook: ProvenWebhook, owner: OwnerToken): Promise<Answer> {
     const { node, answer } = this.#options
     const elsewhere = webhook.route === 'continue' && !node.isThisRun(owner)
@@ -319,7 +312,7 @@ export class WebhookRouting<Answer extends object> {
         return this.#withoutStore(webhook, callSid)
       }
       if (entry.owner.nonce !== claim.nonce) {
-        this.counters.claimsLost++
+        this.counters['claim-lost']++
         return this.#toOwner(webhook, callSid, entry, untilMs)
       }
       claimed = entry.owner
@@ -455,7 +448,7 @@ export class WebhookRouting<Answer extends object> {
   }
 
   async #atLiveNode(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
-    this.counters.withoutStore++
+    this.counters['without-store']++
     const answered = await this.#askAll(webhook)
     if (answered !== null) return answered
     const call = this.#options.calls.find(callSid)
@@ -514,7 +507,7 @@ function take<T>(list: T[], random: () => number): T | undefined {
 export function claimedOrders(carrier: OutboundCarrier, node: Pick<FleetNode, 'reserve'>): OutboundCarrier {
   return {
     createCall: async (call) => {
-      await node.reserve(call.clientRequestId)
+      await node.reserve(call.clientRequestId, orderKey(call.clientRequestId))
       const created = await carrier.createCall(call)
       if (created.callSid !== null) await node.reserve(created.callSid)
       return created

@@ -1,11 +1,8 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
+import { hkdfSync } from 'node:crypto'
 import { GatewayError } from '../core/errors.js'
-import { derivedKey } from './secrets.js'
+import { derivedKey, openedWith, sealedWith } from './secrets.js'
 
 const FORMAT = 1
-const NONCE_BYTES = 12
-const TAG_BYTES = 16
-const HEAD_BYTES = 1 + NONCE_BYTES + TAG_BYTES
 
 /** Which of a call's values: one never opens as the other. */
 type SealedKind = 'state' | 'log' | 'message'
@@ -30,19 +27,15 @@ export class SealedCall {
   }
 
   seal(kind: SealedKind, text: string): Uint8Array {
-    const nonce = randomBytes(NONCE_BYTES)
-    const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as Buffer, nonce)
-    cipher.setAAD(this.#associated(kind))
-    const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
-    return Buffer.concat([Buffer.of(FORMAT), nonce, cipher.getAuthTag(), ciphertext])
+    return Buffer.concat([Buffer.of(FORMAT), sealedWith(this.#keys[0] as Buffer, this.#about(kind), text)])
   }
 
   /** @throws GatewayError KEPT_CALL_INVALID when it was sealed otherwise, or changed since */
   open(kind: SealedKind, bytes: Uint8Array): string {
-    if (bytes.length < HEAD_BYTES || bytes[0] !== FORMAT)
+    if (bytes[0] !== FORMAT)
       throw new GatewayError('KEPT_CALL_INVALID', `a stored ${kind} of ${bytes.length} bytes has not format ${FORMAT}`)
     for (const key of this.#keys) {
-      const text = this.#openWith(key, kind, bytes)
+      const text = openedWith(key, this.#about(kind), bytes.subarray(1))
       if (text !== null) return text
     }
     throw new GatewayError(
@@ -51,18 +44,7 @@ export class SealedCall {
     )
   }
 
-  #openWith(key: Buffer, kind: SealedKind, bytes: Uint8Array): string | null {
-    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(1, 1 + NONCE_BYTES))
-    decipher.setAAD(this.#associated(kind))
-    decipher.setAuthTag(bytes.subarray(1 + NONCE_BYTES, HEAD_BYTES))
-    try {
-      return decipher.update(bytes.subarray(HEAD_BYTES), undefined, 'utf8') + decipher.final('utf8')
-    } catch {
-      return null
-    }
-  }
-
-  #associated(kind: SealedKind): Buffer {
-    return Buffer.from(`${kind} ${this.#callSid}`)
+  #about(kind: SealedKind): string {
+    return `${kind} ${this.#callSid}`
   }
 }

@@ -1,4 +1,4 @@
-import { createHmac, hkdfSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { assert } from '../core/assert.js'
 
 /** What a key is for; each purpose has keys of its own. */
@@ -13,6 +13,33 @@ const KEY_BYTES = 32
 export function derivedKey(secret: string, purpose: KeyPurpose): Buffer {
   assert(secret !== '', 'a token secret is set')
   return Buffer.from(hkdfSync('sha256', secret, '', `mkondo ${purpose} 1`, KEY_BYTES))
+}
+
+const NONCE_BYTES = 12
+const TAG_BYTES = 16
+const HEAD_BYTES = NONCE_BYTES + TAG_BYTES
+
+/**
+ * AES-256-GCM: `12 bytes nonce | 16 bytes tag | ciphertext`.
+ * @param about  bound to it: it opens only with the same
+ */
+export function sealedWith(key: Buffer, about: string, text: string): Buffer {
+  const nonce = randomBytes(NONCE_BYTES)
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(about))
+  const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+  return Buffer.concat([nonce, cipher.getAuthTag(), ciphertext])
+}
+
+/** Null for what was sealed with another key or about something else, or was changed since. */
+export function openedWith(key: Buffer, about: string, bytes: Uint8Array): string | null {
+  if (bytes.byteLength < HEAD_BYTES) return null
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, NONCE_BYTES)).setAAD(Buffer.from(about))
+  decipher.setAuthTag(bytes.subarray(NONCE_BYTES, HEAD_BYTES))
+  try {
+    return decipher.update(bytes.subarray(HEAD_BYTES), undefined, 'utf8') + decipher.final('utf8')
+  } catch {
+    return null
+  }
 }
 
 /**

@@ -24,7 +24,7 @@ const SAYS_BURST = 10
 const SAYS_PER_S = 0.5
 /** Heap of that thread. */
 const AGENTS_THREAD_MEMORY_MB = 256
-/** What the agents folder holds is not read again before this, as long as its files are the same, of which it has at most so many. */
+/** How long the view of the agents folder is kept while its files do not change; with more files it is not kept. */
 const AGENTS_VIEW_KEPT_MS = 60_000
 const AGENTS_VIEW_FILES_MAX = 2000
 

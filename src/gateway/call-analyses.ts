@@ -34,7 +34,7 @@ const SUMMARY_CHARS_MAX = 600
 const VALUE_CHARS_MAX = 2000
 /** A quote with fewer letters and digits proves nothing. */
 const QUOTE_LETTERS_MIN = 2
-/** How often is asked what dead nodes owe, and what other nodes have found out, of at most so many calls each time. */
+/** How often the store is asked for analyses that dead nodes owe and other nodes have made, and for how many calls each time. */
 const OWED_LOOK_MS = 5000
 const OWED_LOOK_MAX = 50
 

@@ -67,8 +67,7 @@ export interface CallArchive {
   handoff(news: HandoffNews): void
   /** Tells receivers of an event. */
   tell(news: MessageNews): void
-  /** Tells receivers of a refused call, stores its record, and the packet for whoever calls back. */
-  /** Stores the record of a refused call, and the packet for whoever calls back, which is posted to nobody. */
+  /** Tells receivers of a refused call; stores its record, and the packet for whoever calls back, which is posted to nobody. */
   keepRefused(record: CallRecord, packet: Handoff | null): void
   /** On the disk, or else in the object storage; undefined when it is nowhere. @throws as `recording` */
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
@@ -362,16 +361,10 @@ function count(metrics: Metrics, archive: Archive | null, outbox: Outbox): void 
   for (const kind of KEPT_KINDS)
     for (const reason of ['age', 'size'] as const)
       metrics.countFrom(deleted({ kind, reason }), () => archive?.counters.deleted[kind][reason] ?? 0)
-  metrics.countFrom(
-    metrics.defineCounter('archive_faults', 'Writes to the archive that failed', [])({}),
-    () => archive?.counters.faults ?? 0,
-  )
-  metrics.countFrom(
-    metrics.defineCounter(
-      'archive_recording_bytes_dropped',
-      'Bytes of recordings that the disk did not take in time',
-      [],
-    )({}),
+  metrics.countOne('archive_faults', 'Writes to the archive that failed', () => archive?.counters.faults ?? 0)
+  metrics.countOne(
+    'archive_recording_bytes_dropped',
+    'Bytes of recordings that the disk did not take in time',
     () => archive?.counters.recordingBytesDropped ?? 0,
   )
   const results = metrics.defineCounter('messages', 'Messages to receivers, by result', ['receiver', 'result'])
@@ -382,8 +375,5 @@ function count(metrics: Metrics, archive: Archive | null, outbox: Outbox): void 
   metrics
     .defineGauge('messages_oldest_seconds', 'Age of the oldest message that no receiver has taken yet')
     .from(() => outbox.oldestMs / 1000)
-  metrics.countFrom(
-    metrics.defineCounter('messages_faults', 'Messages that could not be kept on the disk', [])({}),
-    () => outbox.faults,
-  )
+  metrics.countOne('messages_faults', 'Messages that could not be kept on the disk', () => outbox.faults)
 }

@@ -12,6 +12,7 @@ import type { RowQueue } from '../campaigns/row-queue.js'
 import type { Config } from '../config/settings.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { GatewayError } from '../core/errors.js'
+import { STORE_PATIENCE_MS } from '../core/limits.js'
 import { parseRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import { onDemand } from './on-demand.js'
@@ -53,9 +54,6 @@ export function campaignMessage(news: CampaignNews): MessageNews {
   const callSid = row.tries.findLast((one) => one.callSid !== null)?.callSid ?? row.campaign
   return { id: `${row.campaign}:${row.id}`, type: news.type, callSid, agent: row.agent, data: row }
 }
-
-/** How long a person who wants no more calls waits for an answer. */
-const DO_NOT_CALL_MS_MAX = 2000
 
 /** Where campaigns are kept below DATA_DIR. */
 const FOLDER = 'campaigns'
@@ -137,9 +135,9 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   const callNoMore = async (number: string): Promise<boolean> => {
     try {
       const written = doNotCall.add(number, 'caller', Date.now()).then(() => true)
-      const late = sleep(DO_NOT_CALL_MS_MAX, false, { ref: false })
+      const late = sleep(STORE_PATIENCE_MS, false, { ref: false })
       if (await Promise.race([written, late])) return true
-      throw new GatewayError('STORE_DOWN', `it was not written within ${DO_NOT_CALL_MS_MAX} ms`)
+      throw new GatewayError('STORE_DOWN', `it was not written within ${STORE_PATIENCE_MS} ms`)
     } catch (thrown) {
       log.error({ err: thrown }, 'a number could not be put on the do-not-call list')
       return false

@@ -48,8 +48,7 @@ export function requiredCarrierApi(config: Config): CarrierApi {
 export function carrierControl(api: CarrierApi): CarrierControl {
   return {
     hangup: (callSid, key) => api.calls.hangup(callSid, { idempotencyKey: key }),
-    supervise: (callSid, phone, key) =>
-      api.calls.supervise(callSid, { mode: 'barge', phone, announce: 'none', idempotencyKey: key }),
+    supervise: (callSid, phone, key) => api.calls.supervise(callSid, phone, key),
     callHuman: async (from, phone, voiceUrl, key) => {
       await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl, clientRequestId: key })
     },
@@ -80,10 +79,10 @@ export function callDetails(
 export async function joinedRecord(
   callSid: CallSid,
   detail: CarrierDetail,
-  calls: Pick<CallRegistry, 'joinCarrier'> | null,
+  calls: Pick<CallRegistry, 'join'> | null,
   kept: Pick<CallArchive, 'find'>,
 ): Promise<CallRecord | null> {
-  const here = calls?.joinCarrier(callSid, detail) ?? null
+  const here = calls?.join(callSid, { carrier: detail }) ?? null
   if (here !== null) return here
   const read = callRecordSchema.safeParse(await kept.find('record', callSid))
   return read.success ? { ...read.data, carrier: detail } : null

@@ -1,23 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { dayOf } from '../agents/call-context.js'
 import type { Business } from '../agents/business.js'
 import type { BudgetStep } from '../call/documents/record.js'
+import { unrefTimer } from '../core/clock.js'
+import { localTime } from '../core/local-time.js'
 import type { WallClock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { countryZone } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 
-/** How often, and of how many numbers each time, is asked what the other nodes have spent; and what failed is told again. */
+/** How often the store is asked what other nodes have spent, and for how many numbers each time. A failed write is repeated then. */
 const LOOK_MS = 10_000
 const LOOK_NUMBERS_MAX = 200
-/** How often is asked what live calls have cost until now. */
+/** How often the cost of live calls until now is read. */
 const LIVE_LOOK_MS = 5000
 /** How long a sum is kept after it was last written: longer than a day lasts anywhere. */
 const TALLY_MS = 3 * 24 * 3_600_000
-/** What is spent is on the disk this long afterwards. */
+/** How long after a change the sum is written to the disk. */
 const SAVE_MS = 1000
 
 const fileSchema = z.object({
@@ -57,7 +58,7 @@ interface Spent {
   own: number
   /** At all other nodes, as the store said last. */
   others: number
-  /** As it was logged last. */
+  /** The step that was logged last. */
   step: BudgetStep | null
 }
 
@@ -157,7 +158,8 @@ export class DailyBudgets {
   // --- the parts ----------------------------------------------------------------------------------------------
 
   #today({ number, facts }: Business): Spent {
-    const day = dayOf(facts.hours?.timeZone ?? countryZone(number) ?? 'UTC', this.#options.wallClock())
+    const timeZone = facts.hours?.timeZone ?? countryZone(number) ?? 'UTC'
+    const { date: day } = localTime(timeZone, this.#options.wallClock())
     const before = this.#spent.get(number)
     if (before?.day === day) return before
     const spent: Spent = { day, own: 0, others: 0, step: null }
@@ -191,7 +193,11 @@ export class DailyBudgets {
     const step = this.step(number)
     if (step === spent.step) return
     spent.step = step
-    if (step !== null) this.#options.log.warn({ agent, step }, 'the budget of the day of a number is used up so far')
+    if (step !== null)
+      this.#options.log.warn(
+        { agent, step },
+        'calls of a number get less: its budget of the day is nearly or wholly used up',
+      )
   }
 
   async #look(): Promise<void> {
@@ -242,9 +248,4 @@ function sum(amounts: Iterable<number>): number {
   let all = 0
   for (const amount of amounts) all += amount
   return all
-}
-
-function unrefTimer(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms).unref()
-  return () => clearTimeout(timer)
 }

@@ -32,11 +32,9 @@ export function countFleet(
     'outcome',
   ])
   for (const [op, outcomes] of Object.entries(store.counters))
-    copied(metrics, outcomes, (outcome) => operations({ op, outcome }))
-  metrics.countFrom(
-    metrics.defineCounter('store_conflicts', 'Writes to a call that had another owner by then', [])({}),
-    () => store.conflicts,
-  )
+    for (const [outcome] of Object.entries(outcomes))
+      metrics.countFrom(operations({ op, outcome }), () => outcomes[outcome as keyof typeof outcomes])
+  metrics.countOne('store_conflicts', 'Writes to a call that had another owner by then', () => store.conflicts)
   const notBelieved = metrics.defineCounter(
     'store_ignored',
     'Entries of Redis that this node does not believe, each time that it reads them',
@@ -52,20 +50,14 @@ export function countFleet(
   const leftOut = metrics.defineCounter('kept_call_losses', 'What is missing of the kept states, by what', ['what'])
   for (const [what, counter] of Object.entries(KEPT_LOSSES))
     metrics.countFrom(leftOut({ what }), () => keeper.counters[counter])
-  metrics.countFrom(
-    metrics.defineCounter(
-      'effect_results_lost',
-      'Results of effects that could not be stored: they stay uncertain',
-      [],
-    )({}),
+  metrics.countOne(
+    'effect_results_lost',
+    'Results of effects that could not be stored: they stay uncertain',
     () => effects.resultsLost,
   )
-  metrics.countFrom(
-    metrics.defineCounter(
-      'verification_attempts_unshared',
-      'Verification attempts and verdicts that the call store did not take: the memory of this process decided',
-      [],
-    )({}),
+  metrics.countOne(
+    'verification_attempts_unshared',
+    'Verification attempts and verdicts that the call store did not take: the memory of this process decided',
     () => attempts.unshared,
   )
 
@@ -73,18 +65,12 @@ export function countFleet(
   for (const state of NODE_STATES) nodes.from({ state }, () => countOf(node, state))
   const alerts = metrics.defineLabelledGauge('fleet_alerts', '1 while this node warns of it', ['what'], 'max')
   for (const what of FLEET_ALERTS) alerts.from({ what }, () => (node.alerts.includes(what) ? 1 : 0))
-  const takeovers = metrics.defineCounter('takeovers', 'Nodes and calls that this node took over, by evidence', [
-    'evidence',
-  ])
-  copied(metrics, node.counters.takeOvers, (evidence) => takeovers({ evidence }))
-  const givenUp = metrics.defineCounter(
-    'calls_given_up',
-    'Calls that this node gave up, because others may have them',
-    ['why'],
-  )
-  copied(metrics, node.counters.givenUp, (why) => givenUp({ why }))
-  metrics.countFrom(
-    metrics.defineCounter('calls_unclaimed', 'Calls that were opened while the call store was down', [])({}),
+  const { takeOvers, givenUp } = node.counters
+  metrics.countEach('takeovers', 'Nodes and calls that this node took over, by evidence', 'evidence', takeOvers)
+  metrics.countEach('calls_given_up', 'Calls that this node gave up, because others may have them', 'why', givenUp)
+  metrics.countOne(
+    'calls_unclaimed',
+    'Calls that were opened while the call store was down',
     () => node.counters.unclaimed,
   )
 
@@ -112,12 +98,4 @@ const NODE_STATES = ['open', 'cordoned', 'draining', 'suspect', 'gone'] as const
 function countOf(node: FleetNode, state: (typeof NODE_STATES)[number]): number {
   const others = node.others().map((other) => (other.seen === 'alive' ? other.state : other.seen))
   return [node.state, ...others].filter((each) => each === state).length
-}
-
-function copied(
-  metrics: Metrics,
-  counts: Readonly<Record<string, number>>,
-  counter: (name: string) => { inc(by?: number): void },
-): void {
-  for (const name of Object.keys(counts)) metrics.countFrom(counter(name), () => counts[name] ?? 0)
 }

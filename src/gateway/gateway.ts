@@ -31,6 +31,7 @@ import { CallRegistry } from '../workers/call-registry.js'
 import { liveCount } from '../workers/live-call.js'
 import { OutboundCalls } from '../workers/outbound-calls.js'
 import { loadMediaAssets } from '../workers/media-assets.js'
+import { MediaPool } from '../workers/media-pool.js'
 import { releaseStartMemory } from '../workers/start-memory.js'
 import { processClock } from '../workers/ticker.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
@@ -294,13 +295,13 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     perNumberPerMinute: config.humanCallsPerMinute,
     fallbacksPerMinute: config.fallbackDialsPerMinute,
   })
-  const refusedHumanCalls = metrics.defineCounter(
+  const { refused } = humanCalls
+  metrics.countEach(
     'human_calls_refused',
     'Calls to a human that were not begun, because of too many in a minute',
-    ['by'],
+    'by',
+    refused,
   )
-  for (const by of ['escalation', 'fallback'] as const)
-    metrics.countFrom(refusedHumanCalls({ by }), () => humanCalls.refused[by])
   const outbound = new OutboundCalls({
     carrier: api === null ? null : claimedOrders(api.calls, fleet.node),
     clock,
@@ -370,7 +371,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     metrics,
     owed: fleet.owedAnalyses,
     done: async (ended, analysis, isTold) => {
-      const record = calls?.joinAnalysis(ended.callSid, analysis) ?? null
+      const record = calls?.join(ended.callSid, { analysis }) ?? null
       if (isTold && record === null) return
       // That of a node which died is not among the records here.
       const joined = record ?? costs.withCost({ ...ended, analysis })
@@ -417,21 +418,28 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       agents,
       defaultAgent,
       businesses: numbers.businesses,
-      assets,
+      openPool: (pooled) =>
+        new MediaPool({
+          ...pooled,
+          workers: config.mediaWorkers,
+          workerEnv,
+          workerData: {
+            assets,
+            env,
+            backends,
+            // No caller's words are in these files: they are none of the kinds that retention and erasure go through.
+            phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
+            // Every worker could carry all calls: when one is down the others take them.
+            memoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
+          },
+        }),
       env,
-      workerEnv,
       speech,
       clock,
       metrics,
-      backends,
-      // No caller's words are in these files: they are none of the kinds that retention and erasure go through.
-      phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
-      workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
       recordsKeepMs: (agent) => (retentionOf(agent)?.recordsDays ?? config.recordsKeepDays) * 86_400_000,
       cordoned: () => fleet.node.state === 'cordoned',
-      // Every worker could carry all calls: when one is down the others take them.
-      workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
       humanCalls,
       wallClock: Date.now,
@@ -646,8 +654,9 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     ])
     throw thrown
   }
-  metrics.countFrom(
-    metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}),
+  metrics.countOne(
+    'process_restarts',
+    'Times that this process was started again after it had died',
     () => one?.restarts ?? 0,
   )
   metrics.start()
@@ -728,6 +737,9 @@ function countElsewhere(
   metrics.countFrom(spans({ result: 'exported' }), () => traces?.exported ?? 0)
   metrics.countFrom(spans({ result: 'failed' }), () => traces?.failed ?? 0)
   metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)
-  const lost = metrics.defineCounter('recording_lines_dropped', 'Lines of journals that could not be written', [])
-  metrics.countFrom(lost({}), () => journals?.dropped ?? 0)
+  metrics.countOne(
+    'recording_lines_dropped',
+    'Lines of journals that could not be written',
+    () => journals?.dropped ?? 0,
+  )
 }

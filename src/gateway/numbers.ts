@@ -1,19 +1,14 @@
 import { createHash } from 'node:crypto'
-import { basename } from 'node:path'
-import { watch } from 'chokidar'
 import { factsReadBy, missingFacts } from '../agents/business.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import { EditWatch } from '../agents/edit-watch.js'
 import { faultsText } from '../agents/loader.js'
 import { NumbersFile } from '../agents/numbers-file.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { Receiver } from '../messages/receivers.js'
 import type { Log } from '../telemetry/log.js'
-
-/** Edits of numbers that come closer together than this are one; an edit is read after the second time at the latest. */
-const NUMBERS_SETTLE_MS = 300
-const UNREAD_MS_MAX = 3000
 
 /** Why a business cannot be served by its agent with the gateway's settings; null: it can. */
 type FaultOf = (business: Business, agent: AgentDefinition) => string | null
@@ -72,10 +67,7 @@ export class Numbers {
   /** Follows edits: new calls get the new facts. Resolves when edits are seen. @returns ends that */
   async follow(log: Log): Promise<() => Promise<void>> {
     if (this.#file === null) return () => Promise.resolve()
-    let timer: NodeJS.Timeout | null = null
-    let unreadSinceMs: number | null = null
     let lastFault = ''
-    let reading: Promise<void> = Promise.resolve()
     const read = async (): Promise<void> => {
       const { changed, fault } = await this.#read()
       if (changed > 0) log.info({ numbers: changed }, 'numbers were edited: new calls use the new facts')
@@ -83,29 +75,11 @@ export class Numbers {
         log.error({ fault }, 'an edit of NUMBERS_FILE has errors: calls use the previous version')
       lastFault = fault
     }
-    const { path: root } = this.#file
-    // Names that begin with two dots are watched: a mounted ConfigMap changes by replacing its link `..data`.
-    const ignored = (path: string): boolean => /^\.[^.]/.test(basename(path)) && path !== root
-    const watcher = watch(root, { ignoreInitial: true, depth: 1, ignored })
-    watcher.on('error', (error) => log.error({ err: error }, 'NUMBERS_FILE cannot be watched'))
-    watcher.on('all', () => {
-      if (timer !== null) clearTimeout(timer)
-      unreadSinceMs ??= performance.now()
-      const leftMs = unreadSinceMs + UNREAD_MS_MAX - performance.now()
-      timer = setTimeout(
-        () => {
-          unreadSinceMs = null
-          reading = reading.then(read, read)
-        },
-        Math.max(0, Math.min(NUMBERS_SETTLE_MS, leftMs)),
-      )
-    })
-    await new Promise<void>((resolve) => watcher.once('ready', resolve))
-    return async () => {
-      if (timer !== null) clearTimeout(timer)
-      await watcher.close()
-      await reading
-    }
+    const { path } = this.#file
+    const onError = (error: unknown): void => log.error({ err: error }, 'NUMBERS_FILE cannot be watched')
+    const watch = new EditWatch({ path, depth: 1, read, onError })
+    await watch.ready
+    return () => watch.close()
   }
 
   async #read(): Promise<{ readonly changed: number; readonly fault: string }> {

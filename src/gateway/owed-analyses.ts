@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { callAnalysisSchema, callRecordSchema } from '../call/documents/record.js'
 import { messageOf } from '../core/errors.js'
@@ -8,13 +7,11 @@ import type { Log } from '../telemetry/log.js'
 
 /** How long a fleet knows that a call was analysed, and how late one is analysed at all. */
 export const OWED_MS_MAX = 24 * 3_600_000
-const SETTLE_TRIES_MAX = 5
-const SETTLE_AGAIN_MS = 20
 
 interface OwedAnalysesOptions {
   /** A stream of its own, in which each entry is a record. */
   readonly stream: Pick<SharedOutbox, 'addOwn' | 'claim' | 'remove' | 'forget'>
-  readonly store: Pick<CallStore, 'once' | 'settle'>
+  readonly store: Pick<CallStore, 'once' | 'standing' | 'settle'>
   readonly seal: (callSid: string, text: string) => Uint8Array
   readonly open: (callSid: string, sealed: Uint8Array) => string
   readonly log: Log
@@ -64,21 +61,14 @@ export class OwedAnalyses {
 
   /** What another node has found out; null: nobody has. */
   async known(callSid: string): Promise<CallAnalysis | null> {
-    // Written for a millisecond, where nothing stands.
-    const standing = await this.#safely(() => this.#options.store.once(markOf(callSid), '', 1))
-    return this.#opened(callSid, standing ?? '')
+    return this.#opened(callSid, await this.#safely(() => this.#options.store.standing(markOf(callSid))))
   }
 
   /** @returns the analysis that counts: this one, or the one that another node was first with */
   async settle(callSid: string, analysis: CallAnalysis): Promise<CallAnalysis> {
     const sealed = Buffer.from(this.#options.seal(callSid, JSON.stringify(analysis))).toString('base64')
-    let standing: string | null = ''
-    // For a millisecond it may be the mark of a node that asks whether there is one.
-    for (let tries = 0; standing === '' && tries < SETTLE_TRIES_MAX; tries++) {
-      if (tries > 0) await sleep(SETTLE_AGAIN_MS)
-      standing = await this.#safely(() => this.#options.store.once(markOf(callSid), sealed, OWED_MS_MAX))
-    }
-    return this.#opened(callSid, standing ?? '') ?? analysis
+    const standing = await this.#safely(() => this.#options.store.once(markOf(callSid), sealed, OWED_MS_MAX))
+    return this.#opened(callSid, standing) ?? analysis
   }
 
   /** Its message is in the outbox. */
@@ -92,8 +82,8 @@ export class OwedAnalyses {
     for (const callSid of callSids) await store.settle(markOf(callSid), '', 1)
   }
 
-  #opened(callSid: string, sealed: string): CallAnalysis | null {
-    if (sealed === '') return null
+  #opened(callSid: string, sealed: string | null): CallAnalysis | null {
+    if (sealed === null) return null
     try {
       return callAnalysisSchema.parse(JSON.parse(this.#options.open(callSid, Buffer.from(sealed, 'base64'))))
     } catch {

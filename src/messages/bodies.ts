@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { valueAt } from '../core/json.js'
 import type { Message } from './message.js'
 
 /** Entries of one template, and how deep it goes. */
@@ -41,7 +42,7 @@ const templateSchema: z.ZodType<Template> = z.lazy(() =>
   ]),
 )
 
-/** What a body looks like; none of them: a CloudEvent in JSON. */
+/** The form of a body; without any of these keys it is a CloudEvent in JSON. */
 export interface BodyShape {
   readonly json?: Template | undefined
   readonly form?: Readonly<Record<string, string>> | undefined
@@ -70,7 +71,7 @@ export const neededValue = z.string().refine((path) => isKnown(path), {
 
 /** Whether a message has a value: a withheld or masked number is none. */
 export function hasValue(message: Message, path: string): boolean {
-  const value = valueAt(valuesOf(message), path) ?? ''
+  const value = valueAt(valuesOf(message), path.split('.')) ?? ''
   return value !== '' && !(typeof value === 'string' && MASKED.test(value))
 }
 
@@ -163,7 +164,7 @@ function filled(template: Template, values: Values): unknown {
   if (typeof template === 'string') {
     // A text that is one placeholder has the value itself: a number stays a number.
     const [whole] = template.matchAll(PLACEHOLDER)
-    if (whole?.[0] === template && whole[2] === undefined) return valueAt(values, whole[1] ?? '') ?? null
+    if (whole?.[0] === template && whole[2] === undefined) return valueAt(values, (whole[1] ?? '').split('.')) ?? null
     return filledText(template, values)
   }
   if (Array.isArray(template)) return template.map((entry: Template) => filled(entry, values))
@@ -174,22 +175,10 @@ function filled(template: Template, values: Values): unknown {
 /** A value that is missing leaves nothing. */
 function filledText(text: string, values: Values): string {
   return text.replace(PLACEHOLDER, (_, path: string, filter: string | undefined) => {
-    const value = valueAt(values, path) ?? ''
+    const value = valueAt(values, path.split('.')) ?? ''
     const shown = typeof value === 'string' ? value : JSON.stringify(value)
     return FILTERS[filter ?? '']?.(shown) ?? shown
   })
-}
-
-function valueAt(values: Values, path: string): unknown {
-  return path
-    .split('.')
-    .reduce<unknown>(
-      (value, key) =>
-        typeof value === 'object' && value !== null && Object.hasOwn(value, key)
-          ? (value as Record<string, unknown>)[key]
-          : undefined,
-      values,
-    )
 }
 
 /** One level: `data_carrier_status`. A list of texts is joined by commas; what is a list of more is left out. */

@@ -1,6 +1,6 @@
 import type { Handoff } from '../call/documents/handoff.js'
 
-/** What is told to receivers, and when. A new event is one line here, one in docs/MESSAGES.md, and a call of `tell`. */
+/** Events that receivers get, and when. A new one is a line here, a line in docs/MESSAGES.md, and a call of `tell`. */
 export const MESSAGE_TYPES = {
   'call.started': "a call's stream is open; `data` says who called whom",
   'call.ended': 'a call is over; `data` is its record',

@@ -2,6 +2,9 @@ import { createHash, createHmac } from 'node:crypto'
 import { mkdir, readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Webhook } from 'standardwebhooks'
+import { z } from 'zod'
+import type { DocumentOf } from '../call/documents/document.js'
+import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import { HttpClient, discard, headerOf, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
@@ -58,18 +61,19 @@ interface Waiting extends Omit<Entry, 'body' | 'version'> {
 }
 
 /** What a list of messages shows: nobody's words, nobody's number. */
-export interface MessageView {
+export const messageViewSchema = z.object({
   /** Of this message to this receiver; `retry` takes it. */
-  readonly key: string
-  readonly id: string
-  readonly type: string
-  readonly receiver: string
-  readonly callSid: string
-  readonly tries: number
+  key: z.string(),
+  id: z.string(),
+  type: z.string(),
+  receiver: z.string(),
+  callSid: z.string(),
+  tries: z.int().min(0),
   /** ISO 8601; null where it is tried no more. */
-  readonly nextTryAt: string | null
-  readonly reason: string | null
-}
+  nextTryAt: z.string().nullable(),
+  reason: z.string().nullable(),
+})
+export type MessageView = DocumentOf<typeof messageViewSchema>
 
 /** The file system, as a test may break it. */
 export interface Disk {
@@ -106,7 +110,7 @@ export interface OutboxOptions {
 export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased'] as const
 type Result = (typeof RESULTS)[number]
 
-/** Of one URL: its failures, and what is on its way. */
+/** State of one URL: its failures, and the messages under way to it. */
 interface Line {
   /** Messages of which each is the oldest of its call, and due. */
   readonly ready: Set<Waiting>
@@ -131,7 +135,7 @@ interface Line {
  * more. What changes is in the name, so that no write brings back what was erased meanwhile. Bodies are not kept in memory.
  *
  * Standard Webhooks 1.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`), a CloudEvents 1.0 body in JSON. The
- * receiver of HANDOFF_URL gets the body of before, and beside the standard signature `X-Mkondo-Signature: t=<unix
+ * receiver of HANDOFF_URL gets a body of its own, and besides the standard signature `X-Mkondo-Signature: t=<unix
  * seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`.
  */
 export class Outbox {
@@ -317,7 +321,7 @@ export class Outbox {
         body: null,
       }
       if (dead !== null) this.#dead.set(key, entry)
-      else if (this.#urlOf(entry) === null) await this.#bury(entry, 'no receiver of that name')
+      else if (this.#urlOf(entry) === null) await this.#giveUp(entry, 'no receiver of that name')
       else this.#waiting.set(key, entry)
     } catch (thrown) {
       this.#fault(thrown)
@@ -481,21 +485,21 @@ export class Outbox {
     }
     // Erased, older than what is kept, or sent by another node.
     if (body === null) return this.#settle(entry, 'erased')
-    if (url === null) return this.#bury(entry, 'no receiver of that name')
-    if (line.gone) return this.#bury(entry, `answered ${GONE} before`)
+    if (url === null) return this.#giveUp(entry, 'no receiver of that name')
+    if (line.gone) return this.#giveUp(entry, `answered ${GONE} before`)
     const fault = await this.#post(url, entry, body)
     if (fault === null) {
       line.failures = 0
       return this.#settle(entry, 'delivered')
     }
     if (fault.status === GONE) line.gone = true
-    if (fault.final) return this.#bury(entry, fault.why)
+    if (fault.final) return this.#giveUp(entry, fault.why)
     // One that the end of the process cut off has not used up its try.
     if (this.#closing.signal.aborted) return 'kept'
     line.failures++
     line.closedUntilMs = wallClock() + CIRCUIT_PAUSE_MS
     const pauseMs = PAUSES_MS[entry.tries]
-    if (pauseMs === undefined) return this.#bury(entry, fault.why)
+    if (pauseMs === undefined) return this.#giveUp(entry, fault.why)
     this.#count(entry, 'retried')
     const spreadMs = pauseMs * (1 + PAUSE_RANDOM_SHARE * (Math.random() - 0.5))
     const dueMs = Math.round(wallClock() + Math.max(spreadMs, fault.retryAfterMs))
@@ -559,7 +563,7 @@ export class Outbox {
     return 'over'
   }
 
-  async #bury(entry: Waiting, why: string): Promise<'over'> {
+  async #giveUp(entry: Waiting, why: string): Promise<'over'> {
     this.#count(entry, 'dead')
     const { callSid, receiver, type } = entry
     this.#options.log.error(
@@ -702,10 +706,6 @@ const REAL_DISK: Disk = {
   read: (path) => readFile(path, 'utf8'),
   move: rename,
   remove: unlink,
-}
-
-function unrefTimer(ms: number, run: () => void): void {
-  setTimeout(run, ms).unref()
 }
 
 /** Where the body is. A reason has no full stop in a file's name. */

@@ -173,7 +173,7 @@ function isHttpUrl(text: string): boolean {
 
 export function wants(receiver: Receiver, message: Message): boolean {
   const { events, agents, numbers, outcomes, needs = [] } = receiver
-  // Of whom it was told, nobody here knows any more.
+  // It goes to all of its receivers: nobody here knows any more which of them had messages of these calls.
   if (message.type === 'caller.erased') return events.some((pattern) => covers(pattern, message.type))
   return (
     events.some((pattern) => covers(pattern, message.type)) &&

@@ -224,7 +224,7 @@ export class SharedOutbox {
     return this.#add(key, queue, entry, [])
   }
 
-  /** As `add`, of what only this node works on while it lives: nobody takes from such a stream. */
+  /** As `add`, to the stream of this node alone: no other node takes from it while this one lives. */
   addOwn(key: string, queue: string, entry: Entry): Promise<'added' | 'known' | 'full'> {
     return this.#add(key, queue, entry, [this.#consumer])
   }
@@ -234,7 +234,7 @@ export class SharedOutbox {
     return this.#opened(await this.#run('take', [this.#consumer, TAKEN_MAX]), 'tries')
   }
 
-  /** What runs had that are gone. */
+  /** Takes what runs had that are gone. */
   async claim(): Promise<readonly SharedEntry[]> {
     const { isGone, wallClock, node, goneAfterMs = GONE_AFTER_MS } = this.#options
     const consumers = (await this.#run('consumers', [])).map(String)

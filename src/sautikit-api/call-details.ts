@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { CarrierDetail, RecordingState } from '../call/documents/record.js'
+import { unrefTimer } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
 import { keptFolder } from '../telemetry/archive/kept-files.js'
@@ -44,22 +45,6 @@ interface CallDetailsOptions {
   readonly random?: () => number
 }
 
-/** Counts since the start; read by telemetry. */
-interface CallDetailsCounters {
-  fetched: number
-  /** The carrier had no final record by the last try. */
-  missing: number
-  /** Permanently refused, for example because the key lacks the scope. */
-  refused: number
-  recordings: number
-  recordingBytes: number
-  recordingsFailed: number
-  /** Calls that were not followed because the limit was reached. */
-  dropped: number
-  /** Calls that were still followed when the process ended. */
-  cancelled: number
-}
-
 interface Job {
   readonly callSid: CallSid
   readonly endedAtMs: number
@@ -83,14 +68,19 @@ const JITTER = 0.1
  * writes both later. No call waits for it; a failure is counted and logged.
  */
 export class CallDetails {
-  readonly counters: CallDetailsCounters = {
+  /** Counts since the start; read by telemetry. */
+  readonly counters = {
     fetched: 0,
+    /** The carrier had no final record by the last try. */
     missing: 0,
+    /** Permanently refused, for example because the key lacks the scope. */
     refused: 0,
     recordings: 0,
     recordingBytes: 0,
     recordingsFailed: 0,
+    /** Calls that were not followed because the limit was reached. */
     dropped: 0,
+    /** Calls that were still followed when the process ended. */
     cancelled: 0,
   }
   readonly #options: CallDetailsOptions
@@ -103,7 +93,7 @@ export class CallDetails {
 
   constructor(options: CallDetailsOptions) {
     this.#options = options
-    this.#schedule = options.schedule ?? after
+    this.#schedule = options.schedule ?? unrefTimer
     this.#now = options.now ?? (() => performance.now())
   }
 
@@ -204,7 +194,7 @@ export class CallDetails {
   }
 
   async #detail(job: Job): Promise<void> {
-    const call = await this.#options.client.getCall(job.callSid, { signal: this.#abort.signal })
+    const call = await this.#options.client.getCall(job.callSid, this.#abort.signal)
     if (this.#jobs.get(job.callSid) !== job) return
     job.detail = this.#written(call, job)
     if (!isFinal(call)) {
@@ -225,7 +215,7 @@ export class CallDetails {
   async #recording(job: Job): Promise<void> {
     const { client, recordings, allowHttp } = this.#options
     const { signal } = this.#abort
-    const recording = await client.recording(job.callSid, { signal })
+    const recording = await client.recording(job.callSid, signal)
     if (recordings === null || job.detail === null) return this.#done(job)
     if (recording.state === 'none') return this.#recordingEnds(job, 'off')
     if (recording.state === 'pending') {
@@ -269,32 +259,18 @@ export class CallDetails {
     this.#jobs.delete(job.callSid)
   }
 
-  #written(call: CarrierCall, { wanted }: Job): CarrierDetail {
+  /** Without whose call it was: the record has that. */
+  #written(
+    { callSid: _, direction: __, localNumber: ___, remoteNumber: ____, ...call }: CarrierCall,
+    { wanted }: Job,
+  ): CarrierDetail {
     const { wallClock = Date.now } = this.#options
     return {
-      callId: call.callId,
-      status: call.status,
-      startedAt: call.startedAt,
-      answeredAt: call.answeredAt,
-      endedAt: call.endedAt,
-      durationS: call.durationS,
-      costMinor: call.costMinor,
-      costCurrency: call.costCurrency,
-      ratePerMinuteMinor: call.ratePerMinuteMinor,
-      hangupCause: call.hangupCause,
-      failureCode: call.failureCode,
+      ...call,
       recording: null,
       recordingState: this.#options.recordings === null || !wanted ? 'off' : 'pending',
       fetchedAt: new Date(wallClock()).toISOString(),
     }
-  }
-}
-
-function after(ms: number, work: () => void): () => void {
-  // A pending timer must not keep the process alive.
-  const timer = setTimeout(work, ms).unref()
-  return () => {
-    clearTimeout(timer)
   }
 }
 
@@ -303,7 +279,6 @@ interface RecordingFileOptions {
   /** True only where the API itself is reached without TLS, as on loopback. */
   readonly allowHttp: boolean
   readonly bytesMax?: number
-  readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
 
@@ -327,17 +302,12 @@ export async function saveRecording(
   callSid: string,
   options: RecordingFileOptions,
 ): Promise<{ readonly file: string; readonly bytes: number }> {
-  const {
-    folder,
-    allowHttp,
-    bytesMax = CARRIER_RECORDING_BYTES_MAX,
-    timeoutMs = CARRIER_RECORDING_TIMEOUT_MS,
-  } = options
+  const { folder, allowHttp, bytesMax = CARRIER_RECORDING_BYTES_MAX } = options
   const protocol = URL.canParse(url) ? new URL(url).protocol : ''
   if (protocol !== 'https:' && !(allowHttp && protocol === 'http:')) {
     throw new CarrierApiError('recording: its address is not https', {})
   }
-  const timeout = AbortSignal.timeout(timeoutMs)
+  const timeout = AbortSignal.timeout(CARRIER_RECORDING_TIMEOUT_MS)
   const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout])
   const client = new HttpClient()
   const part = join(folder, `${callSid}.part`)
@@ -378,7 +348,7 @@ export async function saveRecording(
   } catch (thrown) {
     await rm(part, { force: true })
     if (thrown instanceof CarrierApiError) throw thrown
-    const why = timeout.aborted ? `not whole in ${timeoutMs} ms` : networkReason(thrown)
+    const why = timeout.aborted ? `not whole in ${CARRIER_RECORDING_TIMEOUT_MS} ms` : networkReason(thrown)
     throw new CarrierApiError(`recording: ${why}`, { network: true, retryable: true, cause: thrown })
   } finally {
     client.close()

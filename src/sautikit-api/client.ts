@@ -96,30 +96,14 @@ function causeIn(events: readonly unknown[]): string | null {
   return null
 }
 
-/** How a human joins a live call: hears it, speaks to the agent's side only, or speaks to everybody. */
-type SupervisionMode = 'listen' | 'whisper' | 'barge'
-
-interface SuperviseOptions {
-  readonly mode: SupervisionMode
-  /** E.164 number of the human that is rung. */
-  readonly phone: string
-  /** What the parties hear when the human joins; `none` for nothing. */
-  readonly announce?: string
-  readonly idempotencyKey?: string
-  readonly signal?: AbortSignal
-}
-
 interface CreateCallOptions {
   /** A number of this workspace. */
   readonly from: string
   readonly to: string
   /** Replaces the number's own voice URL for this call. */
   readonly voiceCallbackUrl?: string
-  /** The carrier returns it as `clientRequestId`. Must be unique for each call. Default: random. */
+  /** The carrier returns it as `clientRequestId`. The same one never makes two calls. Default: random. */
   readonly clientRequestId?: string
-  /** Default: made from `clientRequestId`. The same key never makes two calls. */
-  readonly idempotencyKey?: string
-  readonly signal?: AbortSignal
 }
 
 interface CreatedCall {
@@ -132,12 +116,10 @@ interface CreatedCall {
 
 /** Filters of a list of calls; an absent field does not filter. */
 interface CallFilter {
-  readonly status?: string | undefined
-  readonly direction?: 'inbound' | 'outbound' | undefined
-  readonly callSid?: string | undefined
-  readonly cursor?: string | null | undefined
+  readonly callSid?: string
+  readonly cursor?: string | null
   /** 1 to 100. */
-  readonly limit?: number | undefined
+  readonly limit?: number
 }
 
 /** Whether the carrier has recorded a call. */
@@ -163,38 +145,24 @@ export class SautikitClient {
    * Ends a call; ending it twice is no error.
    * @throws CarrierApiError, also for a call that the carrier does not know
    */
-  async hangup(
-    callSid: string,
-    options: { readonly idempotencyKey?: string; readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
-    await this.#http.send({
-      method: 'POST',
-      path: callPath(callSid, '/hangup'),
-      body: {},
-      retry: true,
-      ...keyOf(options),
-      ...signalOf(options),
-    })
+  async hangup(callSid: string, { idempotencyKey }: { readonly idempotencyKey?: string } = {}): Promise<void> {
+    await this.#http.send({ method: 'POST', path: callPath(callSid, '/hangup'), body: {}, retry: true, idempotencyKey })
   }
 
   /**
-   * Rings a human and adds them to the live call. Resolves when the carrier has begun to ring. One human per call at a
-   * time.
+   * Rings a human and adds them to the live call, in which all hear all. Resolves when the carrier has begun to ring. One human
+   * per call at a time.
+   * @param phone  E.164
    * @throws CarrierApiError with `carrierCode` `calls.supervision_in_progress` when there is one already
    */
-  async supervise(callSid: string, options: SuperviseOptions): Promise<void> {
+  async supervise(callSid: string, phone: string, idempotencyKey?: string): Promise<void> {
     await this.#http.send({
       method: 'POST',
       path: callPath(callSid, '/supervision'),
-      body: {
-        mode: options.mode,
-        supervisor: { type: 'phone', number: options.phone },
-        announce: options.announce ?? 'none',
-      },
+      body: { mode: 'barge', supervisor: { type: 'phone', number: phone }, announce: 'none' },
       // The carrier does not say that it honours the key here: a second request could ring the human twice.
       retry: false,
-      ...keyOf(options),
-      ...signalOf(options),
+      idempotencyKey,
     })
   }
 
@@ -202,13 +170,8 @@ export class SautikitClient {
    * Removes the human from the call. Does nothing when there is none.
    * @throws CarrierApiError
    */
-  async stopSupervision(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    await this.#http.send({
-      method: 'DELETE',
-      path: callPath(callSid, '/supervision'),
-      accept: [404],
-      ...signalOf(options),
-    })
+  async stopSupervision(callSid: string): Promise<void> {
+    await this.#http.send({ method: 'DELETE', path: callPath(callSid, '/supervision'), accept: [404] })
   }
 
   /**
@@ -241,8 +204,7 @@ export class SautikitClient {
               path: '/v1/calls/originate',
               body: { from, to, clientRequestId, ...(url === undefined ? {} : { webhook_url: url }) },
             }),
-        idempotencyKey: options.idempotencyKey ?? clientRequestId,
-        ...signalOf(options),
+        idempotencyKey: clientRequestId,
       }),
     )
     const created = objectOf(objectOf(body)['call'] ?? body)
@@ -258,13 +220,13 @@ export class SautikitClient {
    * The carrier's own record of a call, live or ended.
    * @throws CarrierApiError; `carrierCode` is `calls.not_found` for a call that the carrier does not know (yet)
    */
-  async getCall(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<CarrierCall> {
+  async getCall(callSid: string, signal?: AbortSignal): Promise<CarrierCall> {
     return this.#paths.first('detail', async (spelling) => {
       if (spelling === 'detail:call') {
-        const { body } = await this.#http.send({ method: 'GET', path: callPath(callSid, ''), ...signalOf(options) })
+        const { body } = await this.#http.send({ method: 'GET', path: callPath(callSid, ''), signal })
         return parseCarrierCall(body)
       }
-      const { items } = await this.listCalls({ callSid, limit: 1 }, options)
+      const { items } = await this.listCalls({ callSid, limit: 1 }, signal)
       const found = items.find((call) => call.callSid === callSid || call.callId === callSid)
       if (found !== undefined) return found
       throw new CarrierApiError('GET /v1/calls: the carrier does not list this call', {
@@ -278,17 +240,9 @@ export class SautikitClient {
    * One page of the workspace's calls, newest first as the carrier sorts them.
    * @throws CarrierApiError
    */
-  async listCalls(
-    filter: CallFilter = {},
-    options: { readonly signal?: AbortSignal } = {},
-  ): Promise<Page<CarrierCall>> {
-    const { status, direction, callSid, cursor, limit } = filter
-    const { body } = await this.#http.send({
-      method: 'GET',
-      path: '/v1/calls',
-      query: { status, direction, session_id: callSid, cursor: cursor ?? undefined, limit },
-      ...signalOf(options),
-    })
+  async listCalls({ callSid, cursor, limit }: CallFilter = {}, signal?: AbortSignal): Promise<Page<CarrierCall>> {
+    const query = { session_id: callSid, cursor: cursor ?? undefined, limit }
+    const { body } = await this.#http.send({ method: 'GET', path: '/v1/calls', query, signal })
     const entries = listIn(body, 'data', 'calls')
     if (entries === null) throw new CarrierApiError('GET /v1/calls: the answer is not a list of calls', { status: 200 })
     return { items: entries.map(parseCarrierCall), nextCursor: nextCursor(body) }
@@ -310,12 +264,12 @@ export class SautikitClient {
    * Where the carrier's recording of a call can be fetched for the next minutes, without the key.
    * @throws CarrierApiError
    */
-  async recording(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<CarrierRecording> {
+  async recording(callSid: string, signal?: AbortSignal): Promise<CarrierRecording> {
     const { status, body, location } = await this.#http.send({
       method: 'GET',
       path: callPath(callSid, '/recording'),
       accept: [302, 303, 307, 404, 410],
-      ...signalOf(options),
+      signal,
     })
     if (location !== null) return { state: 'ready', url: location }
     if (status === 404 || status === 410) return { state: 'none' }
@@ -329,12 +283,4 @@ export class SautikitClient {
 
 function callPath(callSid: string, rest: string): string {
   return `/v1/calls/${encodeURIComponent(callSid)}${rest}`
-}
-
-function keyOf(options: { readonly idempotencyKey?: string }): { idempotencyKey?: string } {
-  return options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }
-}
-
-function signalOf(options: { readonly signal?: AbortSignal }): { signal?: AbortSignal } {
-  return options.signal === undefined ? {} : { signal: options.signal }
 }

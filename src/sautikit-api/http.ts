@@ -127,14 +127,14 @@ interface CarrierRequest {
   readonly query?: Readonly<Record<string, string | number | undefined>>
   readonly body?: Readonly<Record<string, unknown>>
   /** Sent as `Idempotency-Key`, the same with every attempt. */
-  readonly idempotencyKey?: string
+  readonly idempotencyKey?: string | undefined
   /**
    * Whether the request may be repeated when its answer is lost. Default: GET, PUT, DELETE, or with an idempotency key.
    */
   readonly retry?: boolean
   /** Statuses besides 2xx that are an answer and not an error. */
   readonly accept?: readonly number[]
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 interface CarrierResponse {
@@ -143,13 +143,6 @@ interface CarrierResponse {
   readonly body: unknown
   /** The target of an accepted redirect, which is not followed. */
   readonly location: string | null
-}
-
-/** Counts since the start; read by telemetry. */
-interface CarrierHttpCounters {
-  requests: number
-  retries: number
-  failures: number
 }
 
 const RETRY_STATUSES: readonly number[] = [429, 500, 502, 503, 504]
@@ -161,7 +154,8 @@ const FIRST_PAUSE_MS = 200
  * requests is in `client.ts`. One instance serves the whole process.
  */
 export class CarrierHttp {
-  readonly counters: CarrierHttpCounters = { requests: 0, retries: 0, failures: 0 }
+  /** Counts since the start; read by telemetry. */
+  readonly counters = { requests: 0, retries: 0, failures: 0 }
   readonly #client = new HttpClient()
   readonly #baseUrl: string
   readonly #authorization: string

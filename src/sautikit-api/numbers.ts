@@ -29,10 +29,6 @@ interface NumberRoute {
   readonly eventsUrl?: string | undefined
 }
 
-interface Cancel {
-  readonly signal?: AbortSignal
-}
-
 /** The phone numbers of the carrier's REST API. */
 export class CarrierNumbers {
   readonly #http: CarrierHttp
@@ -44,24 +40,22 @@ export class CarrierNumbers {
   }
 
   /** @throws CarrierApiError */
-  async list(cursor: string | null = null, options: Cancel = {}): Promise<Page<CarrierNumber>> {
+  async list(cursor: string | null = null): Promise<Page<CarrierNumber>> {
     const { body } = await this.#http.send({
       method: 'GET',
       path: '/v1/numbers',
       query: { cursor: cursor ?? undefined },
-      ...options,
     })
     const entries = listIn(body, 'numbers', 'data') ?? notThis('GET /v1/numbers', 'a list of numbers')
     return { items: entries.map(readNumber), nextCursor: nextCursor(body) }
   }
 
   /** @throws CarrierApiError */
-  async available(cursor: string | null = null, options: Cancel = {}): Promise<Page<AvailableNumber>> {
+  async available(cursor: string | null = null): Promise<Page<AvailableNumber>> {
     const { body } = await this.#http.send({
       method: 'GET',
       path: '/v1/numbers/available',
       query: { cursor: cursor ?? undefined },
-      ...options,
     })
     const entries =
       listIn(body, 'available', 'numbers', 'data') ?? notThis('GET /v1/numbers/available', 'a list of numbers')
@@ -72,11 +66,7 @@ export class CarrierNumbers {
    * Claims a number of the inventory. The same `idempotencyKey` never claims two.
    * @throws CarrierApiError, such as `wallet.insufficient_funds`
    */
-  async claim(
-    inventoryId: string,
-    options: Cancel & { readonly idempotencyKey?: string } = {},
-  ): Promise<CarrierNumber> {
-    const { idempotencyKey = `mkondo-${randomUUID()}`, ...cancel } = options
+  async claim(inventoryId: string, idempotencyKey = `mkondo-${randomUUID()}`): Promise<CarrierNumber> {
     return this.#paths.first('claim', async (spelling) => {
       const byId = spelling === 'claim:number'
       const path = {
@@ -91,9 +81,8 @@ export class CarrierNumbers {
         path,
         body: byId ? {} : { inventory_id: inventoryId },
         idempotencyKey: `${idempotencyKey}-${spelling.slice(6)}`,
-        ...cancel,
       })
-      return readNumber(objectOf(objectOf(body)['number'] ?? body), 0)
+      return readNumber(objectOf(objectOf(body)['number'] ?? body))
     })
   }
 
@@ -101,7 +90,7 @@ export class CarrierNumbers {
    * Routes a number's calls to a voice webhook.
    * @throws CarrierApiError
    */
-  async route(numberId: string, route: NumberRoute, options: Cancel = {}): Promise<CarrierNumber | null> {
+  async route(numberId: string, route: NumberRoute): Promise<CarrierNumber | null> {
     const { voiceUrl, eventsUrl } = route
     const events = eventsUrl === undefined ? {} : { events_url: eventsUrl }
     const id = encodeURIComponent(numberId)
@@ -116,9 +105,9 @@ export class CarrierNumbers {
         'route:patch': { method: 'PATCH', path: `/v1/numbers/${id}/routing`, body: { voice_url: voiceUrl, ...events } },
       } as const
       // Setting the same route twice has the same effect as once.
-      const { body } = await this.#http.send({ ...request[spelling], retry: true, ...options })
+      const { body } = await this.#http.send({ ...request[spelling], retry: true })
       const answer = objectOf(objectOf(body)['number'] ?? body)
-      return textIn(answer, 'id') === null ? null : readNumber(answer, 0)
+      return textIn(answer, 'id') === null ? null : readNumber(answer)
     })
   }
 }
@@ -127,7 +116,7 @@ function notThis(what: string, wanted: string): never {
   throw new CarrierApiError(`${what}: the answer is not ${wanted}`, { status: 200 })
 }
 
-function readNumber(entry: JsonObject, _index: number): CarrierNumber {
+function readNumber(entry: JsonObject): CarrierNumber {
   const id = textIn(entry, 'id', 'number_id', 'inventory_id')
   if (id === null) notThis('/v1/numbers', 'a number with an id')
   return {

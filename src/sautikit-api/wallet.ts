@@ -1,3 +1,4 @@
+import { unrefTimer } from '../core/clock.js'
 import type { Log } from '../telemetry/log.js'
 
 /** How often the carrier is asked. */
@@ -61,9 +62,4 @@ export class WalletWatch {
     const { later = unrefTimer } = this.#options
     this.#end = later(ms, () => void this.look())
   }
-}
-
-function unrefTimer(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms).unref()
-  return () => clearTimeout(timer)
 }

@@ -25,13 +25,6 @@ export interface SayAction {
   readonly voice?: string
   /** BCP-47, for example `en-KE`. */
   readonly language?: string
-  readonly loop?: number
-}
-
-interface PlayAction {
-  readonly verb: 'play'
-  readonly url: string
-  readonly loop?: number
 }
 
 export interface StreamAction {
@@ -58,7 +51,6 @@ interface DialAction {
   readonly numbers: readonly string[]
   readonly callerId?: string
   readonly timeoutS?: number
-  readonly record?: boolean
 }
 
 interface GetDigitsAction {
@@ -66,21 +58,7 @@ interface GetDigitsAction {
   readonly timeoutS?: number
   /** 0 = no limit. Written as `maxDigits`. */
   readonly numDigits?: number
-  readonly finishOnKey?: string
-  readonly nested: readonly (SayAction | PlayAction)[]
-}
-
-interface RecordAction {
-  readonly verb: 'record'
-  readonly action?: string
-  readonly method?: 'GET' | 'POST'
-  readonly timeoutS?: number
-  readonly maxLengthS?: number
-  readonly finishOnKey?: string
-  readonly playBeep?: boolean
-  readonly trim?: 'trim-silence' | 'do-not-trim'
-  readonly transcribe?: boolean
-  readonly transcribeCallback?: string
+  readonly nested: readonly SayAction[]
 }
 
 interface ConferenceAction {
@@ -89,10 +67,6 @@ interface ConferenceAction {
   readonly startOnEnter?: boolean
   readonly endOnExit?: boolean
   readonly beep?: boolean
-  readonly muted?: boolean
-  readonly record?: boolean
-  readonly maxParticipants?: number
-  readonly waitUrl?: string
 }
 
 interface RedirectAction {
@@ -112,11 +86,9 @@ interface HangupAction {
 
 export type VoiceAction =
   | SayAction
-  | PlayAction
   | StreamAction
   | DialAction
   | GetDigitsAction
-  | RecordAction
   | ConferenceAction
   | RedirectAction
   | RejectAction
@@ -155,16 +127,12 @@ function write(parent: XmlNode, action: VoiceAction, at: string): void {
   switch (action.verb) {
     case 'say':
       return writeSay(parent, action, at)
-    case 'play':
-      return writePlay(parent, action, at)
     case 'stream':
       return writeStream(parent, action, at)
     case 'dial':
       return writeDial(parent, action, at)
     case 'get-digits':
       return writeGetDigits(parent, action, at)
-    case 'record':
-      return writeRecord(parent, action, at)
     case 'conference':
       return writeConference(parent, action, at)
     case 'redirect':
@@ -181,21 +149,8 @@ function write(parent: XmlNode, action: VoiceAction, at: string): void {
 }
 
 function writeSay(parent: XmlNode, action: SayAction, at: string): void {
-  element(
-    parent,
-    'Say',
-    {
-      voice: action.voice,
-      language: action.language,
-      loop: whole(action.loop, { at, name: 'loop', min: 0 }),
-    },
-    words(action.text, { at, name: 'text' }),
-  )
-}
-
-function writePlay(parent: XmlNode, action: PlayAction, at: string): void {
-  const loop = whole(action.loop, { at, name: 'loop', min: 0 })
-  element(parent, 'Play', { loop }, httpUrl(action.url, { at, name: 'url' }))
+  const { voice, language } = action
+  element(parent, 'Say', { voice, language }, words(action.text, { at, name: 'text' }))
 }
 
 function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
@@ -232,7 +187,6 @@ function writeDial(parent: XmlNode, action: DialAction, at: string): void {
   const attributes = {
     callerId: action.callerId === undefined ? undefined : phoneNumber(action.callerId, { at, name: 'callerId' }),
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
-    record: action.record,
   }
   // Several numbers ring at once, and the first to answer gets the call.
   if (others.length > 0) element(parent, 'Dial', { ...attributes, phoneNumbers: action.numbers.join(',') })
@@ -246,42 +200,15 @@ function writeGetDigits(parent: XmlNode, action: GetDigitsAction, at: string): v
   const prompts = element(parent, 'GetDigits', {
     maxDigits: whole(action.numDigits, { at, name: 'numDigits', min: 0 }),
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
-    finishOnKey: key(action.finishOnKey, at),
   })
   action.nested.forEach((prompt, i) => {
     write(prompts, prompt, `${at} prompt ${i + 1} (${prompt.verb})`)
   })
 }
 
-function writeRecord(parent: XmlNode, action: RecordAction, at: string): void {
-  element(parent, 'Record', {
-    action: optionalUrl(action.action, { at, name: 'action' }),
-    method: action.method,
-    timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
-    maxLength: whole(action.maxLengthS, { at, name: 'maxLengthS', min: 1 }),
-    finishOnKey: key(action.finishOnKey, at),
-    playBeep: action.playBeep,
-    trim: action.trim,
-    transcribe: action.transcribe,
-    transcribeCallback: optionalUrl(action.transcribeCallback, { at, name: 'transcribeCallback' }),
-  })
-}
-
 function writeConference(parent: XmlNode, action: ConferenceAction, at: string): void {
-  element(
-    parent,
-    'Conference',
-    {
-      startOnEnter: action.startOnEnter,
-      endOnExit: action.endOnExit,
-      beep: action.beep,
-      muted: action.muted,
-      record: action.record,
-      maxParticipants: whole(action.maxParticipants, { at, name: 'maxParticipants', min: 2 }),
-      waitUrl: optionalUrl(action.waitUrl, { at, name: 'waitUrl' }),
-    },
-    words(action.name, { at, name: 'name' }),
-  )
+  const { startOnEnter, endOnExit, beep } = action
+  element(parent, 'Conference', { startOnEnter, endOnExit, beep }, words(action.name, { at, name: 'name' }))
 }
 
 function writeRedirect(parent: XmlNode, action: RedirectAction, at: string): void {
@@ -333,11 +260,6 @@ function words(text: string, { at, name }: Place): string {
 function whole(value: number | undefined, { at, name, min }: Place & { readonly min: number }): number | undefined {
   if (value === undefined || (Number.isSafeInteger(value) && value >= min)) return value
   throw invalid(at, `has ${name} ${value}; expected a whole number of at least ${min}`)
-}
-
-function key(value: string | undefined, at: string): string | undefined {
-  if (value === undefined || /^[0-9*#]?$/.test(value)) return value
-  throw invalid(at, 'has a finishOnKey that is not one of 0-9 * # or empty')
 }
 
 function phoneNumber(value: string, { at, name }: Place): string {

@@ -217,7 +217,6 @@ export interface CallFields {
   readonly kind: string | null
   readonly eventId: string | null
   readonly streamSid: string | null
-  readonly isActive: boolean | null
   readonly direction: 'inbound' | 'outbound' | null
   readonly durationS: number | null
   /** DTMF digits after `<GetDigits>`: `0-9 * # A-D`; empty when there was none, null without a `<GetDigits>`. */
@@ -231,14 +230,13 @@ const CALL_SID = names('sessionId', 'callSid', 'callId')
 const SESSION_SID = names('sessionId', 'callSid')
 /** How the PBX spells its session ids today: `HD_` and 12 hexadecimal digits. */
 const PBX_SID = /^HD_[0-9a-f]+$/i
-export const FROM = names('callerNumber', 'from', 'caller')
-export const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
+const FROM = names('callerNumber', 'from', 'caller')
+const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
 const STATE = names('callSessionState', 'callState', 'callStatus', 'status')
 const STREAM_STATE = names('streamEvent', 'streamStatus')
 const KIND = names('kind', 'eventKind')
 const EVENT_ID = names('eventId')
 export const STREAM_SID = names('streamSid', 'streamId')
-const ACTIVE = names('isActive')
 const DIRECTION = names('direction', 'callDirection')
 const DURATION = names('durationInSeconds', 'durationSeconds', 'callDuration', 'duration')
 const DIGITS = names('digits', 'dtmfDigits', 'dtmf')
@@ -327,7 +325,6 @@ export function readCallFields(fields: Fields): CallFields {
     kind,
     eventId: idOf(textOf(fields, EVENT_ID), EVENT_ID_CHARS_MAX),
     streamSid: idOf(textOf(fields, STREAM_SID), EVENT_ID_CHARS_MAX),
-    isActive: flagOf(textOf(fields, ACTIVE)),
     direction: directionOf(textOf(fields, DIRECTION)),
     durationS: secondsOf(textOf(fields, DURATION)),
     digits: digitsPressed(textOf(fields, DIGITS)) ?? (DIGITS.some((name) => fields.get(name) === '') ? '' : null),
@@ -356,13 +353,6 @@ function stateOf(stateText: string | null, kind: string | null, failure: string 
   if (!CAUSED.includes(state)) return state
   const cause = carrierState(failure)
   return cause === 'busy' || cause === 'no-answer' || cause === 'refused' ? cause : state
-}
-
-function flagOf(value: string | null): boolean | null {
-  const word = value?.trim().toLowerCase()
-  if (word === '1' || word === 'true' || word === 'yes') return true
-  if (word === '0' || word === 'false' || word === 'no') return false
-  return null
 }
 
 function directionOf(value: string | null): 'inbound' | 'outbound' | null {

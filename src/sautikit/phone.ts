@@ -25,7 +25,7 @@ const BROWSER_USER = /^[a-z][\w-]*(?:\.[\w-]+)+$/i
 /** Digits of E.164, country code included. Fewer are a short code or an extension. */
 const E164_DIGITS_MIN = 7
 const E164_DIGITS_MAX = 15
-/** From so many digits on, a number without `+` and without a leading 0 may have its country code. */
+/** Digits from which a number without `+` and without a leading 0 may have its country code. */
 const INTERNATIONAL_DIGITS_MIN = 11
 
 /** Longest name of a party that is kept when it is no number (`agent.alice` on a browser call). */

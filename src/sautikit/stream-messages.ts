@@ -1,20 +1,7 @@
 import { isCallSid } from '../core/ids.js'
-import type { CallSid } from '../core/ids.js'
-import { JSON_DEPTH_MAX, STREAM_HEADERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
-import {
-  FROM,
-  STREAM_SID,
-  TO,
-  foldKey,
-  idOf,
-  isJsonObject,
-  jsonSpan,
-  names,
-  parseJson,
-  parseJsonObject,
-} from './call-fields.js'
+import { JSON_DEPTH_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import { foldKey, isJsonObject, jsonSpan, names, parseJson, parseJsonObject } from './call-fields.js'
 import type { JsonObject } from './call-fields.js'
-import { normaliseNumber } from './phone.js'
 
 /** Messages that are read from one text frame; the rest of it is counted as one unreadable message. */
 export const TEXT_FRAME_MESSAGES_MAX = 64
@@ -39,14 +26,6 @@ export function offersSubprotocol(header: string | undefined): Subprotocol | nul
   return SUBPROTOCOLS.find((ours) => offered.includes(ours)) ?? null
 }
 
-/** Data in the upgrade request beyond the WebSocket headers. */
-export interface HandshakeMetadata {
-  /** A call SID from a header, if the carrier sends one. The URL's token decides; this is compared with it. */
-  readonly callSid: CallSid | null
-  /** `headerMetadata`, where the carrier sends it as headers; names in lower case. */
-  readonly headers: Readonly<Record<string, string>>
-}
-
 /** Headers that are not metadata: those of every HTTP request, of proxies, and secrets. */
 const NOT_METADATA = new RegExp(
   '^(?:' +
@@ -55,18 +34,21 @@ const NOT_METADATA = new RegExp(
     ')$',
 )
 
-/** Reads metadata from the headers of an upgrade request, as `uWebSockets.js` or Node give them. */
-export function handshakeMetadata(headers: Iterable<readonly [string, string | undefined]>): HandshakeMetadata {
-  const own: [string, string][] = []
-  let callSid: CallSid | null = null
-  for (const [name, value] of headers) {
-    const lower = name.toLowerCase()
-    if (value === undefined || NOT_METADATA.test(lower)) continue
-    own.push([lower, value])
-    const key = foldKey(lower.replace(/^x-(?:sautikit-)?/, ''))
-    if (callSid === null && CALL_SID.includes(key) && isCallSid(value.trim())) callSid = value.trim() as CallSid
-  }
-  return { callSid, headers: flatHeaders(own) }
+/**
+ * Metadata in the headers of an upgrade request, as `uWebSockets.js` or Node give them: the call SID, if the carrier sends
+ * one there. Null: no header is metadata.
+ */
+export function handshakeMetadata(headers: Iterable<readonly [string, string | undefined]>): StreamMetadata | null {
+  const own = [...headers].filter(([name, value]) => value !== undefined && !NOT_METADATA.test(name.toLowerCase()))
+  const sids = own.filter(([name]) => CALL_SID.includes(foldKey(name.toLowerCase().replace(/^x-(?:sautikit-)?/, ''))))
+  const callSid = sids.map(([, value]) => value?.trim()).find(isCallSid) ?? null
+  return own.length === 0 ? null : { type: 'metadata', callSid }
+}
+
+/** What the carrier says of a stream at its beginning. The URL's token decides which call it is; the SID is compared. */
+interface StreamMetadata {
+  readonly type: 'metadata'
+  readonly callSid: string | null
 }
 
 /**
@@ -74,16 +56,8 @@ export function handshakeMetadata(headers: Iterable<readonly [string, string | u
  * all; see docs/PROTOCOL.md.
  */
 export type StreamText =
-  /** The first frame, in any of its shapes. Ids as found; `openMetadata` is the rest of it. */
-  | {
-      readonly type: 'metadata'
-      readonly callSid: string | null
-      readonly streamSid: string | null
-      readonly from: string | null
-      readonly to: string | null
-      readonly headers: Readonly<Record<string, string>>
-      readonly openMetadata: string | null
-    }
+  /** The first frame, in any of its shapes. */
+  | StreamMetadata
   /** Answer to a mark, or a mark that was cleared. */
   | { readonly type: 'mark'; readonly name: string; readonly event: 'playout' | 'cleared' }
   | { readonly type: 'dtmf'; readonly digit: string }
@@ -98,7 +72,6 @@ export const KILL_AUDIO = '{"type":"killAudio"}'
 /** Longest accepted mark name. */
 const MARK_NAME_CHARS_MAX = 128
 const TYPE_NAME_CHARS_MAX = 64
-const HEADER_VALUE_CHARS_MAX = 4096
 
 /**
  * Reads one text frame. Never throws: whatever a frame holds becomes messages, in order, and what cannot be
@@ -115,7 +88,7 @@ export function parseStreamText(text: string, isFirst: boolean): StreamText[] {
   let at = skipSpace(text, 0)
   while (at < text.length) {
     const piece = nextObject(text, at)
-    if (piece === null && messages.length === 0 && isFirst) return [opaqueMetadata(text)]
+    if (piece === null && messages.length === 0 && isFirst) return [{ type: 'metadata', callSid: null }]
     if (piece === null || piece === 'too-deep' || messages.length === TEXT_FRAME_MESSAGES_MAX) {
       messages.push({ type: 'garbage' })
       break
@@ -123,7 +96,7 @@ export function parseStreamText(text: string, isFirst: boolean): StreamText[] {
     const message = eventOf(piece.object)
     if (message.type === 'unknown' && awaitsMetadata) {
       awaitsMetadata = false
-      messages.push(metadataOf(piece.object, text.slice(at, piece.end)))
+      messages.push(metadataOf(piece.object))
     } else {
       messages.push(message)
     }
@@ -188,66 +161,14 @@ function eventOf(object: JsonObject): StreamText {
 // --- metadata ---------------------------------------------------------------------------------------------
 
 const CALL_SID = names('callSid', 'sessionId', 'callId')
-const KNOWN = new Set([...CALL_SID, ...STREAM_SID, ...FROM, ...TO, ...names('headers', 'metadata', 'openMetadata')])
 
-function opaqueMetadata(text: string): StreamText {
-  return { type: 'metadata', callSid: null, streamSid: null, from: null, to: null, headers: {}, openMetadata: text }
-}
-
-/** `source` is the object as received: an unknown wrapper becomes openMetadata as a whole. */
-function metadataOf(object: JsonObject, source: string): StreamText {
+/** The SID in any of the places that may have it: the carrier's own field first, our returned ones after it. */
+function metadataOf(object: JsonObject): StreamMetadata {
   const top = folded(object)
-  if (![...top.keys()].some((key) => KNOWN.has(key))) return opaqueMetadata(source)
-
-  // The carrier's own field first, our returned one last.
-  const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), objectAt(top, 'headers')].filter(
-    (layer) => layer !== null,
-  )
-  const find = (aliases: readonly string[]): string | null => {
-    for (const layer of layers) {
-      for (const alias of aliases) {
-        const value = textAt(layer, alias)
-        if (value !== null) return value
-      }
-    }
-    return null
-  }
-  const party = (aliases: readonly string[]): string | null => {
-    const value = find(aliases)
-    return value === null ? null : normaliseNumber(value) || null
-  }
-  const callSid = find(CALL_SID)?.trim()
-  return {
-    type: 'metadata',
-    callSid: isCallSid(callSid) ? callSid : null,
-    streamSid: idOf(find(STREAM_SID), MARK_NAME_CHARS_MAX),
-    from: party(FROM),
-    to: party(TO),
-    headers: headersOf(object),
-    openMetadata: sourceOf(top, 'openmetadata') ?? sourceOf(top, 'metadata'),
-  }
-}
-
-/** `headers` with the names as received: the carrier returns our names unchanged. */
-function headersOf(object: JsonObject): Readonly<Record<string, string>> {
-  const value = Object.entries(object).find(([name]) => foldKey(name) === 'headers')?.[1]
-  const headers = typeof value === 'string' ? parseJsonObject(value, JSON_DEPTH_MAX) : value
-  return isJsonObject(headers) ? flatHeaders(Object.entries(headers)) : {}
-}
-
-/** Names that would reach a prototype when someone copies the result key by key. */
-const UNSAFE_NAMES = new Set(['__proto__', 'constructor', 'prototype'])
-
-/** Text values only, bounded in number and length. */
-function flatHeaders(entries: Iterable<readonly [string, unknown]>): Readonly<Record<string, string>> {
-  const kept: [string, string][] = []
-  for (const [name, value] of entries) {
-    if (kept.length === STREAM_HEADERS_MAX) break
-    if (UNSAFE_NAMES.has(name)) continue
-    const text = scalarText(value)
-    if (text !== null && text.length <= HEADER_VALUE_CHARS_MAX) kept.push([name, text])
-  }
-  return Object.fromEntries(kept)
+  const layers = [top, ...['metadata', 'openmetadata', 'headers'].map((name) => objectAt(top, name))]
+  const texts = layers.flatMap((layer) => (layer === null ? [] : CALL_SID.map((name) => textAt(layer, name))))
+  const callSid = texts.find((text) => text !== null)?.trim()
+  return { type: 'metadata', callSid: isCallSid(callSid) ? callSid : null }
 }
 
 // --- reading loosely --------------------------------------------------------------------------------------
@@ -280,11 +201,4 @@ function objectAt(fields: FoldedObject, key: string): FoldedObject | null {
   const value = fields.get(key)
   const object = typeof value === 'string' ? parseJsonObject(value, JSON_DEPTH_MAX) : value
   return isJsonObject(object) ? folded(object) : null
-}
-
-/** The value of a key as text: strings unchanged, other values as JSON. */
-function sourceOf(fields: FoldedObject, key: string): string | null {
-  const value = fields.get(key)
-  if (value === undefined || value === null || value === '') return null
-  return typeof value === 'string' ? value : JSON.stringify(value)
 }

@@ -11,26 +11,10 @@ import { sameNumber } from './phone.js'
 export interface CarrierEvent extends CallFields {
   /** The same for every delivery of one event. */
   readonly dedupeKey: string
-  /** As written, for records; null when longer than 64 characters or with spaces in it. */
-  readonly occurredAt: string | null
-  /** The carrier's words for why a call ended (`normal_clearing`, `no_answer`). */
-  readonly hangupCause: string | null
-  readonly failureReason: string | null
-  /** A recording that can be fetched; only with `call.recording.ready`. */
-  readonly recording: CarrierRecording | null
-}
-
-/** Its link is left out: one is asked for when it is fetched, because links expire. */
-interface CarrierRecording {
-  readonly recordingId: string
-  readonly durationS: number | null
 }
 
 const OCCURRED_AT = names('occurredAt', 'timestamp')
-const HANGUP_CAUSE = names('hangupCause')
-const FAILURE_REASON = names('failureReason', 'failureCode')
-const RECORDING_ID = names('recordingId')
-const TEXT_CHARS_MAX = 64
+const OCCURRED_AT_CHARS_MAX = 64
 
 /**
  * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which
@@ -52,15 +36,7 @@ export function parseEvent(contentType: string | undefined, body: Uint8Array): C
 /** The event in a body's fields, for any URL, with or without a call. */
 function readEvent(fields: Fields): CarrierEvent {
   const call = readCallFields(fields)
-  const occurredAt = idOf(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
-  return {
-    ...call,
-    dedupeKey: dedupeKeyOf(call, occurredAt),
-    occurredAt,
-    hangupCause: shownText(textOf(fields, HANGUP_CAUSE), TEXT_CHARS_MAX),
-    failureReason: shownText(textOf(fields, FAILURE_REASON), TEXT_CHARS_MAX),
-    recording: recordingOf(fields, call.durationS),
-  }
+  return { ...call, dedupeKey: dedupeKeyOf(call, idOf(textOf(fields, OCCURRED_AT), OCCURRED_AT_CHARS_MAX)) }
 }
 
 /** Without an id the content is the key: a call reaches each state once, a stream starts and stops once. */
@@ -68,11 +44,6 @@ function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
   if (call.eventId !== null) return `id:${call.eventId}`
   const parts = [call.callSid, call.kind, call.stateText, call.streamSid, call.digits, occurredAt]
   return parts.map((part) => part ?? '').join('|')
-}
-
-function recordingOf(fields: Fields, durationS: number | null): CarrierRecording | null {
-  const recordingId = idOf(textOf(fields, RECORDING_ID), TEXT_CHARS_MAX)
-  return recordingId === null ? null : { recordingId, durationS }
 }
 
 /** A POST to the voice URL: a ringing call, one of its later states, or an event. */
@@ -139,8 +110,6 @@ export interface StreamStatus {
   /** From the body; null when it names none and the URL's token has to. */
   readonly callSid: CallSid | null
   readonly streamSid: string | null
-  /** The `name` of the Stream action, echoed; at most 128 characters, numbers masked. */
-  readonly name: string | null
   /** The carrier's words for what went wrong; at most 200 characters, numbers masked. */
   readonly error: string | null
   /** The same for every delivery of one status. */
@@ -151,9 +120,8 @@ export interface StreamStatus {
 const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind', 'eventKind'].map((name) =>
   names(name),
 )
-const NAME = names('streamName', 'name')
 const ERROR = names('streamError', 'error', 'errorMessage', 'errorText', 'reason', 'message')
-const NAME_CHARS_MAX = 128
+const STREAM_SID_CHARS_MAX = 128
 const ERROR_CHARS_MAX = 200
 
 /**
@@ -166,12 +134,11 @@ export function parseStreamStatus(contentType: string | undefined, body: Uint8Ar
   const fields = parseBody(contentType, body)
   const named = readCallFields(fields).callSid ?? (isCallSid(callSid) ? callSid : null)
   const event = eventOf(EVENT.map((aliases) => textOf(fields, aliases)))
-  const streamSid = idOf(textOf(fields, STREAM_SID), NAME_CHARS_MAX)
+  const streamSid = idOf(textOf(fields, STREAM_SID), STREAM_SID_CHARS_MAX)
   return {
     event,
     callSid: named,
     streamSid,
-    name: shownText(textOf(fields, NAME), NAME_CHARS_MAX),
     error: event === 'stream-error' ? shownText(textOf(fields, ERROR), ERROR_CHARS_MAX) : null,
     dedupeKey: `${named ?? ''}|${streamSid ?? ''}|${event}`,
   }

@@ -52,8 +52,6 @@ interface CallSeriesOptions {
   readonly clock: Clock
   /** Calls shown at most, the slowest first; 0 shows none. */
   readonly callsMax?: number
-  /** How long an ended call is still shown. */
-  readonly lingerMs?: number
 }
 
 interface SeriesKind {
@@ -92,12 +90,10 @@ export class CallSeries {
   readonly #calls = new Map<string, CallNumbers>()
   readonly #clock: Clock
   readonly #callsMax: number
-  readonly #lingerMs: number
 
   constructor(options: CallSeriesOptions) {
     this.#clock = options.clock
     this.#callsMax = options.callsMax ?? CALL_SERIES_MAX
-    this.#lingerMs = options.lingerMs ?? CALL_SERIES_LINGER_MS
   }
 
   /** Tracked calls, live and recently ended. */
@@ -154,7 +150,7 @@ export class CallSeries {
   }
 
   #sweep(): void {
-    const goneBeforeMs = this.#clock() - this.#lingerMs
+    const goneBeforeMs = this.#clock() - CALL_SERIES_LINGER_MS
     for (const [callSid, numbers] of this.#calls) {
       if (numbers.endedAtMs !== null && numbers.endedAtMs <= goneBeforeMs) this.#calls.delete(callSid)
     }

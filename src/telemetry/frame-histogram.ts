@@ -42,17 +42,10 @@ export class FrameHistogram {
   readonly #words: Uint32Array
 
   /**
-   * @param memory `FRAME_HISTOGRAM_BYTES` zeroed bytes at `byteOffset`; shared when another thread reads, its own
-   *   when absent.
+   * @param memory `FRAME_HISTOGRAM_BYTES` zeroed bytes; shared when another thread reads, its own when absent.
    */
-  constructor(memory?: ArrayBufferLike, byteOffset = 0) {
-    this.#words = memory === undefined ? smallArray(Uint32Array, WORDS) : new Uint32Array(memory, byteOffset, WORDS)
-  }
-
-  /** One histogram in shared memory; hand `memory` to the thread that fills it. */
-  static shared(): { histogram: FrameHistogram; memory: SharedArrayBuffer } {
-    const memory = new SharedArrayBuffer(FRAME_HISTOGRAM_BYTES)
-    return { histogram: new FrameHistogram(memory), memory }
+  constructor(memory?: ArrayBufferLike) {
+    this.#words = memory === undefined ? smallArray(Uint32Array, WORDS) : new Uint32Array(memory, 0, WORDS)
   }
 
   /** Adds one value in milliseconds; below zero (two clocks that differ) counts as zero. Only from one thread. */
@@ -65,13 +58,6 @@ export class FrameHistogram {
     const bucket = bucketOf(us)
     words[bucket] = (words[bucket] as number) + 1 // inside of the array: us is in range
     words[SUM] = (words[SUM] as number) + us
-  }
-
-  /** Values seen, modulo 2^32. */
-  count(): number {
-    let count = 0
-    for (let i = 0; i < BUCKETS; i++) count += this.#words[i] as number
-    return count >>> 0
   }
 
   /**
@@ -88,11 +74,6 @@ export class FrameHistogram {
       if (rest <= 0) return bucketTopUs(i) / 1000
     }
     return VALUE_US_MAX / 1000
-  }
-
-  /** Adds all of `other` to this one; this one's writing thread only. */
-  merge(other: FrameHistogram): void {
-    for (let i = 0; i < WORDS; i++) this.#words[i] = (this.#words[i] as number) + (other.#words[i] as number)
   }
 
   /** A reader that reports what was added since its last read. */

@@ -68,10 +68,6 @@ export class Log {
     this.#root = root
   }
 
-  trace(fields: LogFields, message: string): void {
-    this.#write('trace', fields, message)
-  }
-
   debug(fields: LogFields, message: string): void {
     this.#write('debug', fields, message)
   }
@@ -91,11 +87,6 @@ export class Log {
 
   fatal(fields: LogFields, message: string): void {
     this.#write('fatal', fields, message)
-  }
-
-  /** True when lines of `level` are written: ask before building an expensive field. */
-  enabled(level: LogLevel): boolean {
-    return level !== 'silent' && this.#pino.isLevelEnabled(level)
   }
 
   /**

@@ -52,19 +52,11 @@ export class MergedHistogram {
   readonly #seriesMax: number
   readonly #exemplarOf: (callSid: string) => Readonly<Record<string, string>>
 
-  constructor(options: {
-    readonly name: string
-    readonly help: string
-    readonly boundsSeconds: readonly number[]
-    readonly seriesMax: number
-    readonly registry: Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
-    /** Labels of the exemplar that names a call. */
-    readonly exemplarOf: (callSid: string) => Readonly<Record<string, string>>
-  }) {
+  constructor(options: Omit<FamilyOptions<never>, 'labels' | 'overflow'>, boundsSeconds: readonly number[]) {
     this.name = options.name
     this.help = options.help
-    this.#boundsSeconds = options.boundsSeconds
-    this.#seriesMax = options.seriesMax
+    this.#boundsSeconds = boundsSeconds
+    this.#seriesMax = options.setsMax
     this.#exemplarOf = options.exemplarOf
     // The registry asks a metric only for its name and `get()`; its type names prom-client's own four classes.
     options.registry.registerMetric(this as unknown as Metric)
@@ -191,7 +183,7 @@ export interface CounterHandle {
 }
 
 /** One histogram with its labels chosen. Get it once, keep it. */
-export interface HistogramHandle {
+interface HistogramHandle {
   /** @param callSid becomes the exemplar of the bucket: the call to look at. */
   observe(seconds: number, callSid?: string): void
 }
@@ -200,7 +192,7 @@ export interface HistogramHandle {
 export type CounterOf<L extends string> = (labels: Readonly<Record<L, string>>) => CounterHandle
 export type HistogramOf<L extends string> = (labels: Readonly<Record<L, string>>) => HistogramHandle
 
-interface FamilyOptions<L extends string> {
+export interface FamilyOptions<L extends string> {
   readonly registry: OpenMetricsRegistry
   /** Full name, with prefix and unit. */
   readonly name: string
@@ -210,8 +202,8 @@ interface FamilyOptions<L extends string> {
   readonly setsMax: number
   /** Called for each request of a label set that did not fit. */
   readonly overflow: () => void
-  /** Labels of the exemplar that names a call; the SID alone where absent. */
-  readonly exemplarOf?: (callSid: string) => Record<string, string>
+  /** Labels of the exemplar that names a call. */
+  readonly exemplarOf: (callSid: string) => Record<string, string>
 }
 
 /**
@@ -247,10 +239,6 @@ function pick<L extends string>(names: readonly L[], labels: Readonly<Record<L, 
   return kept
 }
 
-function sidAlone(callSid: string): Record<string, string> {
-  return { call_sid: callSid }
-}
-
 export function counterFamily<L extends string>(options: FamilyOptions<L>): CounterOf<L> {
   const counter = new Counter<string>({
     name: options.name,
@@ -259,7 +247,7 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
     registers: [options.registry],
     enableExemplars: true,
   })
-  const exemplarOf = options.exemplarOf ?? sidAlone
+  const { exemplarOf } = options
   return bind(options, (labels) => {
     counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
     return {
@@ -272,17 +260,18 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
 }
 
 export function histogramFamily<L extends string>(
-  options: FamilyOptions<L> & { readonly boundsSeconds: readonly number[] },
+  options: FamilyOptions<L>,
+  boundsSeconds: readonly number[],
 ): HistogramOf<L> {
   const histogram = new Histogram<string>({
     name: options.name,
     help: options.help,
     labelNames: options.labels,
-    buckets: [...options.boundsSeconds],
+    buckets: [...boundsSeconds],
     registers: [options.registry],
     enableExemplars: true,
   })
-  const exemplarOf = options.exemplarOf ?? sidAlone
+  const { exemplarOf } = options
   return bind(options, (labels) => {
     histogram.zero(labels)
     return {
@@ -297,6 +286,12 @@ export function histogramFamily<L extends string>(
 
 /** How the sources of one gauge become its value: added up, or the largest of them. */
 export type Combined = 'sum' | 'max'
+
+/** A gauge without labels: the sum of what its sources say at the scrape. */
+export interface GaugeOfSources {
+  /** Adds a source; the returned function takes it out. */
+  from(read: () => number): () => void
+}
 
 /** A gauge with labels; each label set is what its sources say at the scrape. Sets come from settings, not callers. */
 export class LabelledGauge<L extends string> {
@@ -326,7 +321,8 @@ export class LabelledGauge<L extends string> {
           if (set === undefined) sets.set(key, { labels, value: read() })
           else set.value = options.combined === 'sum' ? set.value + read() : Math.max(set.value, read())
         }
-        for (const { labels, value } of sets.values()) if (Number.isFinite(value)) this.set(labels, value)
+        for (const { labels, value } of sets.values())
+          if (options.labels.length === 0 || Number.isFinite(value)) this.set(labels, value)
       },
     })
   }
@@ -337,33 +333,6 @@ export class LabelledGauge<L extends string> {
     this.#sources.add(source)
     return () => {
       this.#sources.delete(source)
-    }
-  }
-}
-
-/** A gauge that is the sum of what its sources say at the scrape. */
-export class GaugeOfSources {
-  readonly #sources = new Set<() => number>()
-
-  constructor(registry: OpenMetricsRegistry, name: string, help: string) {
-    const sources = this.#sources
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        let sum = 0
-        for (const read of sources) sum += read()
-        this.set(sum)
-      },
-    })
-  }
-
-  /** Adds a source; the returned function takes it out. */
-  from(read: () => number): () => void {
-    this.#sources.add(read)
-    return () => {
-      this.#sources.delete(read)
     }
   }
 }

@@ -7,7 +7,6 @@ import { CgroupWatch } from './cgroup.js'
 import type { FrameHistogram } from './frame-histogram.js'
 import {
   counterFamily,
-  GaugeOfSources,
   histogramFamily,
   LabelledGauge,
   MergedHistogram,
@@ -17,7 +16,8 @@ import type {
   Combined,
   CounterHandle,
   CounterOf,
-  HistogramHandle,
+  FamilyOptions,
+  GaugeOfSources,
   HistogramOf,
   OpenMetricsRegistry,
   Slowest,
@@ -112,358 +112,302 @@ interface MetricsOptions {
  */
 export class Metrics {
   readonly registry: OpenMetricsRegistry = openMetricsRegistry()
-
-  readonly callsLive: GaugeOfSources
-  readonly callCapacity: GaugeOfSources
-  readonly callCapacityRemaining: GaugeOfSources
-  /** 1 while no new calls are taken. */
-  readonly draining: GaugeOfSources
-  readonly socketsOpen: GaugeOfSources
-
-  readonly calls: CounterOf<'agent' | 'backend' | 'outcome'>
-  readonly callEnds: CounterOf<'backend' | 'reason'>
-  readonly callsRefused: CounterOf<'reason'>
-  readonly callsRehomed: CounterHandle
-  readonly callsResumed: CounterHandle
-  readonly streamsOfferedAgain: CounterHandle
-  readonly workerDeaths: CounterOf<'pool'>
-  readonly mediaWorkerEnds: CounterOf<'cause'>
-  /** Calls that have a media worker of their own, because one died while their code ran. */
-  readonly callsAlone: GaugeOfSources
-  readonly turnResponse: HistogramOf<'agent' | 'backend'>
-  readonly turnAnswer: HistogramOf<'agent' | 'backend'>
-  /** The same two as caller-perceived latency; only where the carrier forks both tracks as stereo. */
-  readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
-  readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
-  readonly bargeIns: CounterOf<'agent' | 'backend' | 'committed'>
-  readonly claims: CounterOf<'agent' | 'backend' | 'tool' | 'verdict'>
-  readonly stageEnds: CounterOf<'agent' | 'stage' | 'outcome'>
-  readonly bargeInStop: HistogramOf<'agent' | 'backend'>
-  readonly backendConnect: HistogramOf<'backend' | 'role'>
-  readonly backendErrors: CounterOf<'backend' | 'code'>
-  readonly backendFailovers: CounterOf<'from' | 'to'>
-  readonly backendFailoverGap: HistogramOf<'to'>
-  readonly backendRotations: CounterOf<'backend'>
-  /** Added at the end of each call. */
-  readonly backendIrregular: CounterOf<'backend' | 'kind'>
-  readonly #rateLimitLeft: LabelledGauge<'backend' | 'limit'>
-  readonly #rateLimits = new Map<string, { leftRatio: number }>()
-  /** Added at the end of each call. */
-  readonly cost: CounterOf<'agent' | 'backend' | 'model' | 'currency'>
-  readonly costUnknown: CounterOf<'agent' | 'backend' | 'model'>
-  readonly inputTokens: CounterOf<'agent' | 'backend' | 'cache'>
-  readonly greeting: HistogramOf<'agent' | 'backend'>
-  readonly toolCallsRefused: CounterOf<'backend'>
-  readonly toolSeconds: HistogramOf<'backend' | 'tool' | 'outcome'>
-  /** Tools that failed or were refused, by error code. */
-  readonly toolErrors: CounterOf<'backend' | 'tool' | 'code'>
-  /** Arguments that were changed to fit a tool's schema, without loss. */
-  readonly toolArgumentsCoerced: CounterOf<'backend' | 'tool'>
-  readonly mcpServerEvents: CounterOf<'agent' | 'server' | 'event'>
-  readonly mcpConnectFailures: CounterOf<'agent' | 'server'>
-  /** Intents of tools with an effect, by what the store answered. */
-  readonly effectIntents: CounterOf<'answer'>
-  /** What a call did not do because another node had it. */
-  readonly effectsRefused: CounterOf<'kind'>
-  /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
-  readonly verificationLocks: CounterOf<'agent' | 'event'>
-  readonly verificationNumbersEvicted: CounterHandle
-  readonly legs: CounterOf<'rate'>
-  readonly linesForgotten: CounterHandle
-  readonly escalations: CounterOf<'strategy' | 'outcome'>
-  readonly playoutUnderruns: CounterHandle
-  readonly framesDropped: CounterOf<'where'>
-  readonly webhookSeconds: HistogramOf<'route'>
-  readonly webhookRejected: CounterOf<'reason'>
-  readonly webhooksTokenOnly: CounterOf<'route'>
-  /** Webhook answered → first frame of audio from the carrier. */
-  readonly streamSetup: HistogramHandle
-  readonly socketsClosed: CounterOf<'why'>
-  readonly carrierFrames: CounterOf<'direction'>
-  readonly carrierBytes: CounterOf<'direction'>
-  readonly carrierFramesBad: CounterOf<'kind'>
-  /** Calls left out of `/metrics/calls` because of its cap, at the last scrape. */
-  readonly callSeriesDropped: GaugeOfSources
-
-  /** Scrapes of each page: rendered, or served from the last one. */
-  readonly scrapes: CounterOf<'page' | 'served'>
-  readonly workers: LabelledGauge<'pool'>
-  readonly workerTasks: LabelledGauge<'pool'>
-  /** 1 is full. */
-  readonly ringFill: LabelledGauge<'ring'>
-  /** Since the last scrape. */
-  readonly tickSlack: LabelledGauge<'worker'>
-  readonly socketBackpressure: GaugeOfSources
-  readonly socketSendsDelayed: CounterHandle
-
-  readonly #frameLatency: MergedHistogram
-  readonly #tickBusy: MergedHistogram
-  readonly #tickLateness: MergedHistogram
-  readonly #sources = new Set<() => void>()
-  readonly #labelOverflow: CounterHandle
-  readonly #nameLookups: CounterOf<'result'>
   readonly #exemplarOf: (callSid: string) => Record<string, string>
+  readonly #sources = new Set<() => void>()
+  readonly #rateLimits = new Map<string, { leftRatio: number }>()
   #timer: NodeJS.Timeout | null = null
 
-  constructor(options: MetricsOptions) {
-    const registry = this.registry
-    const { traceIdOf } = options
+  readonly #labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
+  readonly callsLive = this.defineGauge('calls_live', 'Calls that hold a slot')
+  readonly callCapacity = this.defineGauge('call_capacity', 'Calls this process takes at once')
+  readonly callCapacityRemaining = this.defineGauge(
+    'call_capacity_remaining',
+    'Remaining capacity: calls this process would take now',
+  )
+  readonly draining = this.defineGauge('draining', '1 while no new calls are taken')
+  readonly socketsOpen = this.defineGauge('sockets_open', 'Audio sockets that are open')
+  readonly callsAlone = this.defineGauge(
+    'calls_alone',
+    'Calls alone on a media worker, because one died while their code ran',
+  )
+  readonly callSeriesDropped = this.defineGauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
+  readonly calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'backend', 'outcome'])
+  readonly callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['backend', 'reason'])
+  readonly callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
+  readonly #nameLookups = this.defineCounter('name_lookups', 'Look-ups of host names, by how they ended', ['result'])
+  readonly callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
+  readonly streamsOfferedAgain = this.defineCounter('streams_offered_again', 'Streams offered again', [])({})
+  readonly callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
+  readonly workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
+  readonly mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by cause', ['cause'])
+  readonly turnResponse = this.defineHistogram(
+    'turn_response_seconds',
+    'Caller stopped to first agent sound of any kind sent',
+    ['agent', 'backend'],
+    TURN_BOUNDS,
+  )
+  readonly turnAnswer = this.defineHistogram(
+    'turn_answer_seconds',
+    'Caller stopped to first agent sound sent that is not a filler',
+    ['agent', 'backend'],
+    TURN_BOUNDS,
+  )
+  /** The same two as caller-perceived latency; only where the carrier forks both tracks as stereo. */
+  readonly turnResponseEar = this.defineHistogram(
+    'turn_response_ear_seconds',
+    'Caller stopped to first agent sound of any kind, caller-perceived (stereo forks)',
+    ['agent', 'backend'],
+    TURN_BOUNDS,
+  )
+  readonly turnAnswerEar = this.defineHistogram(
+    'turn_answer_ear_seconds',
+    'Caller stopped to first agent sound that is not a filler, caller-perceived (stereo forks)',
+    ['agent', 'backend'],
+    TURN_BOUNDS,
+  )
+  readonly claims = this.defineCounter(
+    'claims',
+    'What agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
+    ['agent', 'backend', 'tool', 'verdict'],
+  )
+  readonly stageEnds = this.defineCounter(
+    'stage_ends',
+    'Ended calls of agents with stages, by the stage that the call ended in',
+    ['agent', 'stage', 'outcome'],
+  )
+  readonly bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', [
+    'agent',
+    'backend',
+    'committed',
+  ])
+  readonly bargeInStop = this.defineHistogram(
+    'barge_in_stop_seconds',
+    'First voiced sample of a committed barge-in to the last agent sample sent',
+    ['agent', 'backend'],
+    BARGE_IN_BOUNDS,
+  )
+  readonly backendConnect = this.defineHistogram(
+    'backend_connect_seconds',
+    'Backend connection until ready, by the role of the session',
+    ['backend', 'role'],
+    CONNECT_BOUNDS,
+  )
+  readonly backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
+  readonly backendFailovers = this.defineCounter('backend_failovers', 'Failovers of calls to another backend', [
+    'from',
+    'to',
+  ])
+  readonly backendFailoverGap = this.defineHistogram(
+    'backend_failover_gap_seconds',
+    'Backend lost to the next one ready with the whole conversation',
+    ['to'],
+    TURN_BOUNDS,
+  )
+  readonly backendRotations = this.defineCounter('backend_rotations', 'Backend sessions replaced before they expired', [
+    'backend',
+  ])
+  /** Added at the end of each call. */
+  readonly backendIrregular = this.defineCounter('backend_irregular', 'Messages of backends out of order', [
+    'backend',
+    'kind',
+  ])
+  readonly #rateLimitLeft = this.defineLabelledGauge(
+    'backend_rate_limit_left_ratio',
+    "Share of a service's limit that is left, as it last reported it",
+    ['backend', 'limit'],
+    'max',
+  )
+  /** Added at the end of each call. */
+  readonly cost = this.defineCounter('cost', 'What the models cost, in the currency of the label', [
+    'agent',
+    'backend',
+    'model',
+    'currency',
+  ])
+  readonly costUnknown = this.defineCounter(
+    'cost_unknown_calls',
+    'Calls in which a model cost an unknown amount: it has no price, or its service does not report what it charges',
+    ['agent', 'backend', 'model'],
+  )
+  readonly inputTokens = this.defineCounter(
+    'model_input_tokens',
+    'Tokens that models were given, by where they came from',
+    ['agent', 'backend', 'cache'],
+  )
+  readonly greeting = this.defineHistogram(
+    'greeting_seconds',
+    'Audio socket opened to first agent sound sent',
+    ['agent', 'backend'],
+    TURN_BOUNDS,
+  )
+  readonly toolCallsRefused = this.defineCounter(
+    'tool_calls_refused',
+    'Tool calls of models that were not run: unknown name, malformed arguments, too many',
+    ['backend'],
+  )
+  readonly toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['backend', 'tool', 'outcome'], TOOL_BOUNDS)
+  /** Tools that failed or were refused, by error code. */
+  readonly toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', [
+    'backend',
+    'tool',
+    'code',
+  ])
+  /** Arguments that were changed to fit a tool's schema, without loss. */
+  readonly toolArgumentsCoerced = this.defineCounter(
+    'tool_arguments_coerced',
+    'Tool calls whose arguments were changed to fit the schema, without loss',
+    ['backend', 'tool'],
+  )
+  readonly mcpServerEvents = this.defineCounter(
+    'mcp_server_events',
+    'MCP servers that were up, down or had other tools, as calls saw it',
+    ['agent', 'server', 'event'],
+  )
+  readonly mcpConnectFailures = this.defineCounter(
+    'mcp_connect_failures',
+    'Failed attempts to reach an MCP server while calls wanted it',
+    ['agent', 'server'],
+  )
+  /** Intents of tools with an effect, by what the store answered. */
+  readonly effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
+    'answer',
+  ])
+  /** What a call did not do because another node had it. */
+  readonly effectsRefused = this.defineCounter(
+    'effects_refused',
+    'Tools, REST requests and handoff posts that were not sent because the node did not have the call',
+    ['kind'],
+  )
+  /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
+  readonly verificationLocks = this.defineCounter(
+    'verification_locks',
+    'Numbers locked after too many wrong answers, and answers refused because of it',
+    ['agent', 'event'],
+  )
+  readonly verificationNumbersEvicted = this.defineCounter(
+    'verification_numbers_evicted',
+    'Numbers whose wrong answers were forgotten early, because too many are remembered',
+    [],
+  )({})
+  readonly legs = this.defineCounter('legs', 'Calls opened, by the sample rate of their leg in Hz', ['rate'])
+  readonly linesForgotten = this.defineCounter(
+    'lines_forgotten',
+    'Numbers whose line was forgotten early, because too many are known',
+    [],
+  )({})
+  readonly escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])
+  readonly playoutUnderruns = this.defineCounter(
+    'playout_underruns',
+    'Playout buffers that ran dry within speech',
+    [],
+  )({})
+  readonly framesDropped = this.defineCounter('frames_dropped', 'Frames of audio dropped at a bound', ['where'])
+  readonly webhookSeconds = this.defineHistogram(
+    'webhook_seconds',
+    'Webhook received to answer written',
+    ['route'],
+    WEBHOOK_BOUNDS,
+  )
+  readonly webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were rejected', ['reason'])
+  readonly webhooksTokenOnly = this.defineCounter(
+    'webhooks_token_only',
+    'Webhooks without a valid signature that were accepted for the token in their URL',
+    ['route'],
+  )
+  /** Webhook answered → first frame of audio from the carrier. */
+  readonly streamSetup = this.defineHistogram(
+    'stream_setup_seconds',
+    'Webhook answered to first audio from the carrier',
+    [],
+    CONNECT_BOUNDS,
+  )({})
+  readonly socketsClosed = this.defineCounter('sockets_closed', 'Audio sockets that closed', ['why'])
+  readonly carrierFrames = this.defineCounter('carrier_frames', 'Binary frames on the audio sockets', ['direction'])
+  readonly carrierBytes = this.defineCounter('carrier_bytes', 'Bytes of audio on the audio sockets', ['direction'])
+  readonly carrierFramesBad = this.defineCounter(
+    'carrier_frames_bad',
+    'Frames of an unexpected kind from the carrier',
+    ['kind'],
+  )
+  readonly #frameLatency = this.#mergedHistogram(
+    'frame_latency_seconds',
+    'Time the gateway adds to a frame, socket to socket',
+    FRAME_BOUNDS,
+  )
+  /** Scrapes of each page: rendered, or served from the last one. */
+  readonly scrapes = this.defineCounter('scrapes', 'Scrapes of each page, by whether it was rendered for it', [
+    'page',
+    'served',
+  ])
+  readonly workers = this.defineLabelledGauge('workers', 'Live worker threads', ['pool'], 'sum')
+  readonly workerTasks = this.defineLabelledGauge(
+    'worker_tasks',
+    'Calls or sessions on worker threads',
+    ['pool'],
+    'sum',
+  )
+  /** 1 is full. */
+  readonly ringFill = this.defineLabelledGauge(
+    'ring_fill_ratio',
+    'Fill of the fullest ring of any call',
+    ['ring'],
+    'max',
+  )
+  /** Since the last scrape. */
+  readonly tickSlack = this.defineLabelledGauge(
+    'tick_slack_ratio',
+    'Share of time that the ticks of a media worker leave free',
+    ['worker'],
+    'max',
+  )
+  readonly socketBackpressure = this.defineGauge(
+    'socket_backpressure_bytes',
+    'Bytes waiting in the fullest audio socket',
+  )
+  readonly socketSendsDelayed = this.defineCounter(
+    'socket_sends_delayed',
+    'Frames that an audio socket buffered',
+    [],
+  )({})
+  readonly #tickBusy = this.#mergedHistogram('tick_seconds', 'Duration of a tick of a media worker', TICK_BOUNDS)
+  readonly #tickLateness = this.#mergedHistogram(
+    'tick_lateness_seconds',
+    'Delay of a tick of a media worker',
+    TICK_BOUNDS,
+  )
+
+  constructor({ version, processMetrics = true, traceIdOf }: MetricsOptions) {
+    const { registry } = this
     this.#exemplarOf =
       traceIdOf === undefined
         ? (callSid) => ({ call_sid: callSid })
         : (callSid) => ({ call_sid: callSid, trace_id: traceIdOf(callSid) })
-    this.#labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
-
     new Gauge({
       name: `${PREFIX}build_info`,
       help: 'Always 1; the labels name the versions',
       labelNames: ['version', 'node_version'],
       registers: [registry],
-    }).set({ version: options.version, node_version: process.version }, 1)
+    }).set({ version, node_version: process.version }, 1)
+    if (!processMetrics) return
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_SAMPLE_MS })
+    this.#watchCgroup()
+  }
 
-    const gauge = (name: string, help: string) => new GaugeOfSources(registry, PREFIX + name, help)
-    this.callsLive = gauge('calls_live', 'Calls that hold a slot')
-    this.callCapacity = gauge('call_capacity', 'Calls this process takes at once')
-    this.callCapacityRemaining = gauge(
-      'call_capacity_remaining',
-      'Remaining capacity: calls this process would take now',
-    )
-    this.draining = gauge('draining', '1 while no new calls are taken')
-    this.socketsOpen = gauge('sockets_open', 'Audio sockets that are open')
-    this.callsAlone = gauge('calls_alone', 'Calls alone on a media worker, because one died while their code ran')
-    this.callSeriesDropped = gauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
-
-    this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'backend', 'outcome'])
-    this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['backend', 'reason'])
-    this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
-    this.#nameLookups = this.defineCounter('name_lookups', 'Look-ups of host names, by how they ended', ['result'])
-    this.callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
-    this.streamsOfferedAgain = this.defineCounter('streams_offered_again', 'Streams offered again', [])({})
-    this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
-    this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
-    this.mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by cause', ['cause'])
-    this.turnResponse = this.defineHistogram(
-      'turn_response_seconds',
-      'Caller stopped to first agent sound of any kind sent',
-      ['agent', 'backend'],
-      TURN_BOUNDS,
-    )
-    this.turnAnswer = this.defineHistogram(
-      'turn_answer_seconds',
-      'Caller stopped to first agent sound sent that is not a filler',
-      ['agent', 'backend'],
-      TURN_BOUNDS,
-    )
-    this.turnResponseEar = this.defineHistogram(
-      'turn_response_ear_seconds',
-      'Caller stopped to first agent sound of any kind, caller-perceived (stereo forks)',
-      ['agent', 'backend'],
-      TURN_BOUNDS,
-    )
-    this.turnAnswerEar = this.defineHistogram(
-      'turn_answer_ear_seconds',
-      'Caller stopped to first agent sound that is not a filler, caller-perceived (stereo forks)',
-      ['agent', 'backend'],
-      TURN_BOUNDS,
-    )
-    this.claims = this.defineCounter(
-      'claims',
-      'What agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
-      ['agent', 'backend', 'tool', 'verdict'],
-    )
-    this.stageEnds = this.defineCounter(
-      'stage_ends',
-      'Ended calls of agents with stages, by the stage that the call ended in',
-      ['agent', 'stage', 'outcome'],
-    )
-    this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', [
-      'agent',
-      'backend',
-      'committed',
-    ])
-    this.bargeInStop = this.defineHistogram(
-      'barge_in_stop_seconds',
-      'First voiced sample of a committed barge-in to the last agent sample sent',
-      ['agent', 'backend'],
-      BARGE_IN_BOUNDS,
-    )
-    this.backendConnect = this.defineHistogram(
-      'backend_connect_seconds',
-      'Backend connection until ready, by the role of the session',
-      ['backend', 'role'],
-      CONNECT_BOUNDS,
-    )
-    this.backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
-    this.backendFailovers = this.defineCounter('backend_failovers', 'Failovers of calls to another backend', [
-      'from',
-      'to',
-    ])
-    this.backendFailoverGap = this.defineHistogram(
-      'backend_failover_gap_seconds',
-      'Backend lost to the next one ready with the whole conversation',
-      ['to'],
-      TURN_BOUNDS,
-    )
-    this.backendRotations = this.defineCounter('backend_rotations', 'Backend sessions replaced before they expired', [
-      'backend',
-    ])
-    this.backendIrregular = this.defineCounter('backend_irregular', 'Messages of backends out of order', [
-      'backend',
-      'kind',
-    ])
-    this.#rateLimitLeft = this.defineLabelledGauge(
-      'backend_rate_limit_left_ratio',
-      "Share of a service's limit that is left, as it last reported it",
-      ['backend', 'limit'],
-      'max',
-    )
-    this.cost = this.defineCounter('cost', 'What the models cost, in the currency of the label', [
-      'agent',
-      'backend',
-      'model',
-      'currency',
-    ])
-    this.costUnknown = this.defineCounter(
-      'cost_unknown_calls',
-      'Calls in which a model cost an unknown amount: it has no price, or its service does not report what it charges',
-      ['agent', 'backend', 'model'],
-    )
-    this.inputTokens = this.defineCounter(
-      'model_input_tokens',
-      'Tokens that models were given, by where they came from',
-      ['agent', 'backend', 'cache'],
-    )
-    this.greeting = this.defineHistogram(
-      'greeting_seconds',
-      'Audio socket opened to first agent sound sent',
-      ['agent', 'backend'],
-      TURN_BOUNDS,
-    )
-    this.toolCallsRefused = this.defineCounter(
-      'tool_calls_refused',
-      'Tool calls of models that were not run: unknown name, malformed arguments, too many',
-      ['backend'],
-    )
-    this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['backend', 'tool', 'outcome'], TOOL_BOUNDS)
-    this.toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', [
-      'backend',
-      'tool',
-      'code',
-    ])
-    this.toolArgumentsCoerced = this.defineCounter(
-      'tool_arguments_coerced',
-      'Tool calls whose arguments were changed to fit the schema, without loss',
-      ['backend', 'tool'],
-    )
-    this.mcpServerEvents = this.defineCounter(
-      'mcp_server_events',
-      'MCP servers that were up, down or had other tools, as calls saw it',
-      ['agent', 'server', 'event'],
-    )
-    this.mcpConnectFailures = this.defineCounter(
-      'mcp_connect_failures',
-      'Failed attempts to reach an MCP server while calls wanted it',
-      ['agent', 'server'],
-    )
-    this.effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
-      'answer',
-    ])
-    this.effectsRefused = this.defineCounter(
-      'effects_refused',
-      'Tools, REST requests and handoff posts that were not sent because the node did not have the call',
-      ['kind'],
-    )
-    this.verificationLocks = this.defineCounter(
-      'verification_locks',
-      'Numbers locked after too many wrong answers, and answers refused because of it',
-      ['agent', 'event'],
-    )
-    this.verificationNumbersEvicted = this.defineCounter(
-      'verification_numbers_evicted',
-      'Numbers whose wrong answers were forgotten early, because too many are remembered',
-      [],
-    )({})
-    this.legs = this.defineCounter('legs', 'Calls opened, by the sample rate of their leg in Hz', ['rate'])
-    this.linesForgotten = this.defineCounter(
-      'lines_forgotten',
-      'Numbers whose line was forgotten early, because too many are known',
-      [],
-    )({})
-    this.escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])
-    this.playoutUnderruns = this.defineCounter(
-      'playout_underruns',
-      'Playout buffers that ran dry within speech',
-      [],
-    )({})
-    this.framesDropped = this.defineCounter('frames_dropped', 'Frames of audio dropped at a bound', ['where'])
-    this.webhookSeconds = this.defineHistogram(
-      'webhook_seconds',
-      'Webhook received to answer written',
-      ['route'],
-      WEBHOOK_BOUNDS,
-    )
-    this.webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were rejected', ['reason'])
-    this.webhooksTokenOnly = this.defineCounter(
-      'webhooks_token_only',
-      'Webhooks without a valid signature that were accepted for the token in their URL',
-      ['route'],
-    )
-    this.streamSetup = this.defineHistogram(
-      'stream_setup_seconds',
-      'Webhook answered to first audio from the carrier',
-      [],
-      CONNECT_BOUNDS,
-    )({})
-    this.socketsClosed = this.defineCounter('sockets_closed', 'Audio sockets that closed', ['why'])
-    this.carrierFrames = this.defineCounter('carrier_frames', 'Binary frames on the audio sockets', ['direction'])
-    this.carrierBytes = this.defineCounter('carrier_bytes', 'Bytes of audio on the audio sockets', ['direction'])
-    this.carrierFramesBad = this.defineCounter('carrier_frames_bad', 'Frames of an unexpected kind from the carrier', [
-      'kind',
-    ])
-
-    this.#frameLatency = new MergedHistogram({
-      name: `${PREFIX}frame_latency_seconds`,
-      help: 'Time the gateway adds to a frame, socket to socket',
-      boundsSeconds: FRAME_BOUNDS,
-      seriesMax: LABEL_SETS_MAX,
-      registry,
-      exemplarOf: this.#exemplarOf,
-    })
-    this.scrapes = this.defineCounter('scrapes', 'Scrapes of each page, by whether it was rendered for it', [
-      'page',
-      'served',
-    ])
-    this.workers = this.defineLabelledGauge('workers', 'Live worker threads', ['pool'], 'sum')
-    this.workerTasks = this.defineLabelledGauge('worker_tasks', 'Calls or sessions on worker threads', ['pool'], 'sum')
-    this.ringFill = this.defineLabelledGauge('ring_fill_ratio', 'Fill of the fullest ring of any call', ['ring'], 'max')
-    this.tickSlack = this.defineLabelledGauge(
-      'tick_slack_ratio',
-      'Share of time that the ticks of a media worker leave free',
-      ['worker'],
-      'max',
-    )
-    this.socketBackpressure = gauge('socket_backpressure_bytes', 'Bytes waiting in the fullest audio socket')
-    this.socketSendsDelayed = this.defineCounter('socket_sends_delayed', 'Frames that an audio socket buffered', [])({})
-    this.#tickBusy = new MergedHistogram({
-      name: `${PREFIX}tick_seconds`,
-      help: 'Duration of a tick of a media worker',
-      boundsSeconds: TICK_BOUNDS,
-      seriesMax: LABEL_SETS_MAX,
-      registry,
-      exemplarOf: this.#exemplarOf,
-    })
-    this.#tickLateness = new MergedHistogram({
-      name: `${PREFIX}tick_lateness_seconds`,
-      help: 'Delay of a tick of a media worker',
-      boundsSeconds: TICK_BOUNDS,
-      seriesMax: LABEL_SETS_MAX,
-      registry,
-      exemplarOf: this.#exemplarOf,
-    })
-    if (options.processMetrics ?? true) {
-      collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_SAMPLE_MS })
-      this.#watchCgroup()
+  /** @param name  without prefix */
+  #family<L extends string>(name: string, help: string, labels: readonly L[]): FamilyOptions<L> {
+    return {
+      registry: this.registry,
+      name: PREFIX + name,
+      help,
+      labels,
+      setsMax: LABEL_SETS_MAX,
+      overflow: () => this.#labelOverflow.inc(),
+      exemplarOf: (callSid) => this.#exemplarOf(callSid),
     }
+  }
+
+  #mergedHistogram(name: string, help: string, boundsSeconds: readonly number[]): MergedHistogram {
+    return new MergedHistogram(this.#family(name, help, []), boundsSeconds)
   }
 
   /**
@@ -510,16 +454,13 @@ export class Metrics {
     const watch = new CgroupWatch()
     const known = this.defineGauge('cgroup_cpu_limited', '1 where the kernel reports a CPU limit of this process')
     known.from(() => (watch.cpu === null ? 0 : 1))
-    const count = (name: string, help: string, read: () => number): void => {
-      this.countFrom(this.defineCounter(name, help, [])({}), read)
-    }
-    count('cgroup_cpu_periods', 'CPU limit periods in which this process ran', () => watch.cpu?.periods ?? 0)
-    count(
+    this.countOne('cgroup_cpu_periods', 'CPU limit periods in which this process ran', () => watch.cpu?.periods ?? 0)
+    this.countOne(
       'cgroup_cpu_throttled_periods',
       'CPU limit periods in which this process was throttled',
       () => watch.cpu?.throttledPeriods ?? 0,
     )
-    count(
+    this.countOne(
       'cgroup_cpu_throttled_seconds',
       'Time for which this process was throttled',
       () => watch.cpu?.throttledSeconds ?? 0,
@@ -547,6 +488,17 @@ export class Metrics {
     })
   }
 
+  /** A counter of a component's own without labels, copied from a plain number as by `countFrom`. Once a name. */
+  countOne(name: string, help: string, read: () => number): void {
+    this.countFrom(this.defineCounter(name, help, [])({}), read)
+  }
+
+  /** The same with one label, from plain fields that have its values as their names. */
+  countEach(name: string, help: string, label: string, counts: Readonly<Record<string, number>>): void {
+    const counter = this.defineCounter(name, help, [label])
+    for (const value of Object.keys(counts)) this.countFrom(counter({ [label]: value }), () => counts[value] ?? 0)
+  }
+
   /**
    * Calls `copy` about once a second and before each scrape, for a component to copy its plain fields into handles. The
    * returned function calls it a last time and stops.
@@ -572,15 +524,7 @@ export class Metrics {
 
   /** A counter of a component's own; `name` without prefix and `_total`. Once a name. */
   defineCounter<L extends string>(name: string, help: string, labels: readonly L[]): CounterOf<L> {
-    return counterFamily({
-      registry: this.registry,
-      name: `${PREFIX}${name}_total`,
-      help,
-      labels,
-      setsMax: LABEL_SETS_MAX,
-      overflow: () => this.#labelOverflow.inc(),
-      exemplarOf: (callSid) => this.#exemplarOf(callSid),
-    })
+    return counterFamily(this.#family(`${name}_total`, help, labels))
   }
 
   /** A histogram of a component's own; `name` without prefix, with its unit `_seconds`. Once a name. */
@@ -590,21 +534,13 @@ export class Metrics {
     labels: readonly L[],
     boundsSeconds: readonly number[],
   ): HistogramOf<L> {
-    return histogramFamily({
-      registry: this.registry,
-      name: PREFIX + name,
-      help,
-      labels,
-      boundsSeconds,
-      setsMax: LABEL_SETS_MAX,
-      overflow: () => this.#labelOverflow.inc(),
-      exemplarOf: (callSid) => this.#exemplarOf(callSid),
-    })
+    return histogramFamily(this.#family(name, help, labels), boundsSeconds)
   }
 
   /** A gauge of a component's own, without labels: the sum of its sources at the scrape. */
   defineGauge(name: string, help: string): GaugeOfSources {
-    return new GaugeOfSources(this.registry, PREFIX + name, help)
+    const gauge = this.defineLabelledGauge(name, help, [], 'sum')
+    return { from: (read) => gauge.from({}, read) }
   }
 
   /** A gauge of a component's own, with labels whose values come from settings. */

@@ -67,205 +67,144 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'bridged',
 ])
 
+/** What a span of a call says; times since the webhook. */
+interface Span {
+  readonly name: string
+  /** Of its id, which every exporter derives from it, so that all make the same spans of a call. */
+  readonly key: string
+  readonly fromMs: number
+  readonly tookMs: number
+  readonly attributes?: Attributes
+  /** Default: true. */
+  readonly ok?: boolean
+}
+
 /**
  * The spans of one ended call: the call itself, and below it its set-up, each turn, tool, barge-in, the escalation and
  * each connection of a backend. Timeline steps are events of the call's span. No words of caller or agent, no
  * arguments.
  */
 function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
-  return new CallTrace(record, resource).spans
-}
-
-class CallTrace {
-  readonly spans: ReadableSpan[] = []
-  readonly #record: CallRecord
-  readonly #resource: Resource
-  readonly #traceId: string
-  readonly #rootId: string
-  readonly #startedWallMs: number
-  /** Zero of turns and tools, since the webhook. */
-  readonly #streamMs: number
-
-  constructor(record: CallRecord, resource: Resource) {
-    this.#record = record
-    this.#resource = resource
-    this.#traceId = traceIdOf(record.callSid)
-    this.#startedWallMs = Date.parse(record.startedAt)
-    this.#streamMs = markAt(record.timeline, 'stream-opened') ?? 0
-    this.#rootId = this.#spanId('call')
-    this.#root()
-    this.#setup()
-    this.#backends()
-    record.turns.forEach((turn, index) => this.#turn(turn, index))
-    record.toolCalls.forEach((call, index) => {
-      this.#child(
-        `tool ${call.name}`,
-        `tool ${index}`,
-        this.#streamMs + call.startMs,
-        call.ms,
-        { 'gen_ai.tool.name': call.name },
-        call.ok,
-      )
-    })
-    record.bargeIns.forEach((made, index) => {
-      this.#child('barge-in', `barge-in ${index}`, this.#streamMs + made.atMs, made.stopMs ?? 0, {
-        'mkondo.committed': made.committed,
-      })
-    })
-    this.#escalation()
-  }
-
-  #root(): void {
-    const record = this.#record
-    const lastMs = record.timeline.reduce(
-      (latest, mark) => Math.max(latest, mark.atMs),
-      this.#streamMs + record.durationMs,
-    )
-    this.#add(
-      'call',
-      this.#rootId,
-      null,
-      0,
-      lastMs,
-      {
-        'call.sid': record.callSid,
-        'mkondo.agent': record.agent,
-        'mkondo.backend': record.backend,
-        'mkondo.outcome': record.outcome,
-        'mkondo.end_reason': record.endReason,
-        'mkondo.turns': record.turns.length,
-        'mkondo.marks_dropped': record.timelineDropped,
-        'mkondo.spans_left_out': Math.max(
-          0,
-          record.turns.length + record.toolCalls.length + record.bargeIns.length + OTHER_SPANS - SPANS_PER_CALL_MAX,
-        ),
-        'gen_ai.operation.name': 'invoke_agent',
-        'gen_ai.agent.name': record.agent,
-        'gen_ai.usage.input_tokens': record.usage.inputTokens,
-        'gen_ai.usage.output_tokens': record.usage.outputTokens,
-      },
-      record.outcome !== 'failed',
-      record.timeline.map((mark) => this.#event(mark)),
-    )
-  }
-
-  #setup(): void {
-    const firstFrameMs = markAt(this.#record.timeline, 'first-frame')
-    if (firstFrameMs !== null) this.#child('set-up', 'set-up', 0, firstFrameMs, {})
-    if (this.#record.greetingMs !== null)
-      this.#child('greeting', 'greeting', this.#streamMs, this.#record.greetingMs, {})
-  }
-
-  #backends(): void {
-    const { timeline } = this.#record
-    const connectMs = markAt(timeline, 'backend-connect')
-    const readyMs = markAt(timeline, 'backend-ready')
-    if (connectMs !== null && readyMs !== null)
-      this.#child('backend connect', 'connect', connectMs, readyMs - connectMs, {})
-  }
-
-  #turn(turn: CallRecord['turns'][number], index: number): void {
-    const { callerStoppedMs, firstSoundMs, answerMs, ear } = turn
-    const tookMs = ear?.answerMs ?? answerMs ?? firstSoundMs ?? 0
-    this.#child(
-      'turn',
-      `turn ${index}`,
-      this.#streamMs + callerStoppedMs,
-      tookMs,
-      {
-        'mkondo.turn': index + 1,
-        ...(firstSoundMs === null ? {} : { 'mkondo.first_sound_ms': firstSoundMs }),
-        ...(answerMs === null ? {} : { 'mkondo.answer_ms': answerMs }),
-        ...(ear?.answerMs === undefined || ear.answerMs === null ? {} : { 'mkondo.ear_answer_ms': ear.answerMs }),
-      },
-      answerMs !== null,
-    )
-  }
-
-  #escalation(): void {
-    const { escalation, timeline } = this.#record
-    const fromMs = markAt(timeline, 'escalation')
-    if (escalation === null || fromMs === null) return
-    const toMs = markAt(timeline, 'escalation-settled') ?? fromMs
-    this.#child(
-      'escalation',
-      'escalation',
-      fromMs,
-      toMs - fromMs,
-      {
-        'mkondo.strategy': escalation.strategy ?? 'none',
-        'mkondo.escalation_outcome': escalation.outcome ?? 'none',
-      },
-      escalation.outcome === 'answered',
-    )
-  }
-
-  #child(name: string, key: string, fromMs: number, tookMs: number, attributes: Attributes, ok = true): void {
-    this.#add(
+  const traceId = traceIdOf(record.callSid)
+  const contextOf = (key: string): SpanContext => ({
+    traceId,
+    spanId: createHash('sha256').update(`${traceId} ${key}`).digest('hex').slice(0, 16),
+    traceFlags: TraceFlags.SAMPLED,
+  })
+  const startedWallMs = Date.parse(record.startedAt)
+  const time = (ms: number): HrTime => hrTime(startedWallMs + ms)
+  const root = contextOf('call')
+  const made = ({ name, key, fromMs, tookMs, attributes, ok = true }: Span): ReadableSpan => {
+    const isRoot = key === 'call'
+    const context = isRoot ? root : contextOf(key)
+    return {
       name,
-      this.#spanId(key),
-      this.#rootId,
-      fromMs,
-      fromMs + Math.max(0, tookMs),
-      {
-        'call.sid': this.#record.callSid,
-        ...attributes,
-      },
-      ok,
-      [],
-    )
-  }
-
-  #add(
-    name: string,
-    spanId: string,
-    parentId: string | null,
-    fromMs: number,
-    toMs: number,
-    attributes: Attributes,
-    ok: boolean,
-    events: TimedEvent[],
-  ): void {
-    if (this.spans.length >= SPANS_PER_CALL_MAX) return
-    const context = this.#context(spanId)
-    this.spans.push({
-      name,
-      kind: parentId === null ? SpanKind.SERVER : SpanKind.INTERNAL,
+      kind: isRoot ? SpanKind.SERVER : SpanKind.INTERNAL,
       spanContext: () => context,
-      ...(parentId === null ? {} : { parentSpanContext: this.#context(parentId) }),
-      startTime: this.#time(fromMs),
-      endTime: this.#time(toMs),
-      duration: hrTime(toMs - fromMs),
+      ...(isRoot ? {} : { parentSpanContext: root }),
+      startTime: time(fromMs),
+      endTime: time(fromMs + tookMs),
+      duration: hrTime(tookMs),
       ended: true,
       status: { code: ok ? SpanStatusCode.UNSET : SpanStatusCode.ERROR },
-      attributes,
+      attributes: { 'call.sid': record.callSid, ...attributes },
       links: [],
-      events,
-      resource: this.#resource,
+      events: isRoot ? record.timeline.map((mark) => eventOf(mark, time(mark.atMs))) : [],
+      resource,
       instrumentationScope: SCOPE,
       droppedAttributesCount: 0,
       droppedEventsCount: 0,
       droppedLinksCount: 0,
-    })
+    }
   }
+  const streamMs = markAt(record.timeline, 'stream-opened') ?? 0
+  return [wholeCall(record, streamMs), ...partsOf(record, streamMs)].slice(0, SPANS_PER_CALL_MAX).map(made)
+}
 
-  #event(mark: TimelineMark): TimedEvent {
-    const plain = mark.detail !== undefined && PLAIN_DETAILS.has(mark.name)
-    return { name: mark.name, time: this.#time(mark.atMs), ...(plain ? { attributes: { detail: mark.detail } } : {}) }
+/** @param streamMs  zero of turns and tools */
+function wholeCall(record: CallRecord, streamMs: number): Span {
+  const { turns, toolCalls, bargeIns, timeline, usage } = record
+  const spans = turns.length + toolCalls.length + bargeIns.length + OTHER_SPANS
+  return {
+    name: 'call',
+    key: 'call',
+    fromMs: 0,
+    tookMs: Math.max(streamMs + record.durationMs, ...timeline.map(({ atMs }) => atMs)),
+    attributes: {
+      'mkondo.agent': record.agent,
+      'mkondo.backend': record.backend,
+      'mkondo.outcome': record.outcome,
+      'mkondo.end_reason': record.endReason,
+      'mkondo.turns': turns.length,
+      'mkondo.marks_dropped': record.timelineDropped,
+      'mkondo.spans_left_out': Math.max(0, spans - SPANS_PER_CALL_MAX),
+      'gen_ai.operation.name': 'invoke_agent',
+      'gen_ai.agent.name': record.agent,
+      'gen_ai.usage.input_tokens': usage.inputTokens,
+      'gen_ai.usage.output_tokens': usage.outputTokens,
+    },
+    ok: record.outcome !== 'failed',
   }
+}
 
-  #context(spanId: string): SpanContext {
-    return { traceId: this.#traceId, spanId, traceFlags: TraceFlags.SAMPLED }
-  }
+function partsOf(
+  { timeline, turns, toolCalls, bargeIns, greetingMs, escalation }: CallRecord,
+  streamMs: number,
+): Span[] {
+  const between = (name: string, key: string, fromMs: number | null, toMs: number | null): Span[] =>
+    fromMs === null || toMs === null ? [] : [{ name, key, fromMs, tookMs: Math.max(0, toMs - fromMs) }]
+  const at = (name: string): number | null => markAt(timeline, name)
+  const greetedMs = greetingMs === null ? null : streamMs + greetingMs
+  const escalatedMs = at('escalation')
+  return [
+    ...between('set-up', 'set-up', 0, at('first-frame')),
+    ...between('greeting', 'greeting', streamMs, greetedMs),
+    ...between('backend connect', 'connect', at('backend-connect'), at('backend-ready')),
+    ...turns.map(({ callerStoppedMs, firstSoundMs, answerMs, ear }, index) => ({
+      name: 'turn',
+      key: `turn ${index}`,
+      fromMs: streamMs + callerStoppedMs,
+      tookMs: Math.max(0, ear?.answerMs ?? answerMs ?? firstSoundMs ?? 0),
+      attributes: {
+        'mkondo.turn': index + 1,
+        ...(firstSoundMs === null ? {} : { 'mkondo.first_sound_ms': firstSoundMs }),
+        ...(answerMs === null ? {} : { 'mkondo.answer_ms': answerMs }),
+        ...(ear?.answerMs == null ? {} : { 'mkondo.ear_answer_ms': ear.answerMs }),
+      },
+      ok: answerMs !== null,
+    })),
+    ...toolCalls.map(({ name, startMs, ms, ok }, index) => ({
+      name: `tool ${name}`,
+      key: `tool ${index}`,
+      fromMs: streamMs + startMs,
+      tookMs: Math.max(0, ms),
+      attributes: { 'gen_ai.tool.name': name },
+      ok,
+    })),
+    ...bargeIns.map(({ atMs, stopMs, committed }, index) => ({
+      name: 'barge-in',
+      key: `barge-in ${index}`,
+      fromMs: streamMs + atMs,
+      tookMs: Math.max(0, stopMs ?? 0),
+      attributes: { 'mkondo.committed': committed },
+    })),
+    ...(escalation === null
+      ? []
+      : between('escalation', 'escalation', escalatedMs, at('escalation-settled') ?? escalatedMs)
+    ).map((span) => ({
+      ...span,
+      attributes: {
+        'mkondo.strategy': escalation?.strategy ?? 'none',
+        'mkondo.escalation_outcome': escalation?.outcome ?? 'none',
+      },
+      ok: escalation?.outcome === 'answered',
+    })),
+  ]
+}
 
-  /** Derived, so that every exporter makes the same spans of a call. */
-  #spanId(key: string): string {
-    return createHash('sha256').update(`${this.#traceId} ${key}`).digest('hex').slice(0, 16)
-  }
-
-  #time(sinceWebhookMs: number): HrTime {
-    return hrTime(this.#startedWallMs + sinceWebhookMs)
-  }
+function eventOf({ name, detail }: TimelineMark, time: HrTime): TimedEvent {
+  const plain = detail !== undefined && PLAIN_DETAILS.has(name)
+  return { name, time, ...(plain ? { attributes: { detail } } : {}) }
 }
 
 function markAt(marks: readonly TimelineMark[], name: string): number | null {

@@ -17,7 +17,7 @@ import type {
   StoredValue,
   ToArchive,
 } from './archive-messages.js'
-import { keptFolder } from './kept-files.js'
+import { KEPT_KINDS, keptFolder } from './kept-files.js'
 import type { DeletedFor, KeptFile } from './kept-files.js'
 import { findKept } from './stored-file.js'
 import type { StoredFile } from './stored-file.js'
@@ -111,23 +111,6 @@ export class OpenRecords {
   }
 }
 
-/** Counts since the start; plain fields, copied to metrics at the scrape. */
-interface ArchiveCounters {
-  written: number
-  /** Documents that were dropped. */
-  lost: number
-  /** Writes, syncs and deletions that failed. */
-  faults: number
-  /** Bytes of recordings that were dropped because the disk was too slow, or failed. */
-  recordingBytesDropped: number
-  threadDeaths: number
-  /** Files that retention deleted. */
-  readonly deleted: Readonly<Record<KeptFile, Record<DeletedFor, number>>>
-  /** Lines and recordings that a crash had left unfinished, found at the start. */
-  linesTorn: number
-  recordingsRecovered: number
-}
-
 /** One recording that is being written. No method throws or waits. */
 export interface RecordingSink {
   /** Relative to DATA_DIR. */
@@ -152,25 +135,22 @@ export interface RecordingSink {
  * logged once when it begins and once when it ends.
  */
 export class Archive {
-  readonly counters: ArchiveCounters = {
+  /** Counts since the start; plain fields, copied to metrics at the scrape. */
+  readonly counters = {
     written: 0,
+    /** Documents that were dropped. */
     lost: 0,
+    /** Writes, syncs and deletions that failed. */
     faults: 0,
+    /** Bytes of recordings that were dropped because the disk was too slow, or failed. */
     recordingBytesDropped: 0,
     threadDeaths: 0,
-    deleted: {
-      records: { age: 0, size: 0 },
-      handoffs: { age: 0, size: 0 },
-      openRecords: { age: 0, size: 0 },
-      recordings: { age: 0, size: 0 },
-      carrierRecordings: { age: 0, size: 0 },
-      outbox: { age: 0, size: 0 },
-      journals: { age: 0, size: 0 },
-      uploads: { age: 0, size: 0 },
-      recordKeys: { age: 0, size: 0 },
-      recordingKeys: { age: 0, size: 0 },
-      fetched: { age: 0, size: 0 },
-    },
+    /** Files that retention deleted. */
+    deleted: Object.fromEntries(KEPT_KINDS.map((kind) => [kind, { age: 0, size: 0 }])) as Record<
+      KeptFile,
+      Record<DeletedFor, number>
+    >,
+    /** Lines and recordings that a crash had left unfinished, found at the start. */
     linesTorn: 0,
     recordingsRecovered: 0,
   }
@@ -434,7 +414,7 @@ export class Archive {
         this.#documentsPending--
         if (!message.ok) return
         this.counters.written++
-        return this.#fine(message.kind)
+        return this.#faultOver(message.kind)
       case 'open-record-done':
         this.#openPending--
         return
@@ -445,7 +425,7 @@ export class Archive {
       }
       case 'rows-done':
         this.#rowsPending -= message.bytes
-        if (message.ok) return this.#fine('recording')
+        if (message.ok) return this.#faultOver('recording')
         this.counters.recordingBytesDropped += message.bytes
         return
       case 'deleted':
@@ -469,7 +449,7 @@ export class Archive {
     )
   }
 
-  #fine(what: ArchiveFault['what']): void {
+  #faultOver(what: ArchiveFault['what']): void {
     if (this.#faults.delete(what)) this.#log.info({ kind: what }, 'the archive of calls can be written again')
   }
 

@@ -1,5 +1,6 @@
 import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { jsonObject } from '../../core/json.js'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
@@ -113,9 +114,9 @@ export function findCalls(folders: readonly string[], number: string): FoundCall
   for (const folder of folders) {
     for (const kind of ['records', 'handoffs'] as const)
       for (const name of keptNames(folder, kind))
-        for (const { line } of linesOf(readFileSync(join(keptFolder(folder, kind), name)))) note(documentOf(line))
+        for (const { line } of linesOf(readFileSync(join(keptFolder(folder, kind), name)))) note(jsonObject(line))
     for (const name of keptNames(folder, 'openRecords'))
-      note(documentOf(readFileSync(join(keptFolder(folder, 'openRecords'), name))))
+      note(jsonObject(readFileSync(join(keptFolder(folder, 'openRecords'), name))))
   }
   return { exact: [...exact], alike: [...alike].filter((callSid) => !exact.has(callSid)) }
 }
@@ -152,7 +153,7 @@ function removeFile(path: string, wanted: ReadonlySet<string>, touched: Set<stri
 function blankLines(path: string, wanted: ReadonlySet<string>, touched: Set<string>): number {
   const places: { readonly at: number; readonly bytes: number; readonly callSid: string }[] = []
   for (const { line, at } of linesOf(readFileSync(path))) {
-    const callSid = documentOf(line)?.callSid
+    const callSid = jsonObject(line)?.['callSid']
     if (typeof callSid === 'string' && wanted.has(callSid)) places.push({ at, bytes: line.length, callSid })
   }
   if (places.length === 0) return 0
@@ -177,14 +178,5 @@ function* linesOf(bytes: Buffer): Generator<{ readonly line: Buffer; readonly at
     if (end === -1) return
     if (bytes[at] !== SPACE) yield { line: bytes.subarray(at, end), at }
     at = end + 1
-  }
-}
-
-function documentOf(line: Buffer): NumberedDocument | null {
-  try {
-    const document = JSON.parse(line.toString()) as unknown
-    return typeof document === 'object' && document !== null ? document : null
-  } catch {
-    return null // a foreign line
   }
 }

@@ -62,7 +62,7 @@ export type KeptFile = keyof typeof KEPT_FILES
 
 export const KEPT_KINDS = Object.keys(KEPT_FILES) as readonly KeptFile[]
 
-/** A folder below that of a kind: what an agent's `retention` keeps for so many days, instead of those of the settings. */
+/** A folder below that of a kind: files that an agent's `retention` keeps for another number of days than the settings. */
 const OWN_DAYS = /^(\d{1,5})d$/
 
 /** @param days  of an agent's `retention`; null: the settings' */

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { jsonObject } from '../../core/json.js'
 import { logFiles } from './kept-files.js'
 
 /** Calls of the archive that are found by their SID without reading its files: 150 bytes each. */
@@ -101,7 +102,7 @@ export class LineLog {
       .sort()
     for (const name of names) {
       const path = join(folder, name)
-      const whole = this.#mend(path, nowMs)
+      const whole = this.#repair(path, nowMs)
       const file: LogFile = { name, day: this.#pattern.exec(name)?.[1] ?? '', bytes: whole.length }
       this.#files.push(file)
       this.#read(file, whole)
@@ -195,7 +196,7 @@ export class LineLog {
   }
 
   /** The file's whole lines; an unfinished one at its end is cut off. */
-  #mend(path: string, nowMs: number): Buffer {
+  #repair(path: string, nowMs: number): Buffer {
     const bytes = readFileSync(path)
     const end = bytes.lastIndexOf(NEWLINE) + 1
     if (end === bytes.length) return bytes
@@ -270,11 +271,6 @@ function dayOf(wallMs: number): string {
 }
 
 function keyOf(line: Buffer): string | null {
-  try {
-    const document = JSON.parse(line.toString()) as unknown
-    if (typeof document !== 'object' || document === null || !('callSid' in document)) return null
-    return typeof document.callSid === 'string' ? document.callSid : null
-  } catch {
-    return null
-  }
+  const callSid = jsonObject(line)?.['callSid']
+  return typeof callSid === 'string' ? callSid : null
 }

@@ -62,7 +62,7 @@ export class ObjectStorage {
   #questions = 0
   #closed = false
   #state = NO_STATE
-  /** Of threads that have died. */
+  /** Counts of threads that have died. */
   #before = NO_STATE
 
   /** @param workerEnv  `process.env` of its thread; the SDK may look for credentials there */
@@ -155,7 +155,7 @@ export class ObjectStorage {
         this.#state = message.state
         const now = message.state.fault
         if (fault === null && now !== null)
-          this.#log.error({ reason: now }, 'the object storage does not take what is uploaded: it waits on the disk')
+          this.#log.error({ reason: now }, 'uploads to the object storage fail: files wait on the disk')
         if (fault !== null && now === null) this.#log.info({}, 'the object storage takes uploads again')
         return
       }

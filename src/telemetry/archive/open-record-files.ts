@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { jsonObject } from '../../core/json.js'
 import type { SealedChange, SealedState } from './archive-messages.js'
 
 /**
@@ -182,11 +183,10 @@ function piece(kind: number, bytes: Uint8Array): Buffer {
   return Buffer.concat([head, bytes])
 }
 
-/** Null for anything that is no JSON object. */
+/** Null for anything that is no JSON object, or cannot be read. */
 function readObject(path: string): Readonly<Record<string, unknown>> | null {
   try {
-    const document = JSON.parse(readFileSync(path, 'utf8')) as unknown
-    return typeof document === 'object' && document !== null ? (document as Readonly<Record<string, unknown>>) : null
+    return jsonObject(readFileSync(path))
   } catch {
     return null
   }

@@ -7,7 +7,7 @@ const MAGIC = Buffer.from('MKO1')
 export const IV_BYTES = 12
 const TAG_BYTES = 16
 export const KEY_BYTES = 32
-/** What an encrypted object has more than what is in it. */
+/** Bytes that encryption adds to an object. */
 export const SEALED_MORE_BYTES = MAGIC.length + IV_BYTES + TAG_BYTES
 
 /**

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { jsonObject } from '../../core/json.js'
 import { replaceFile } from './open-record-files.js'
 import type { StoredValue } from './archive-messages.js'
 
@@ -71,11 +72,7 @@ function lineOf(value: StoredValue): string {
 
 /** Null for a line that was cut off when the machine died. */
 function valueOf(line: string): StoredValue | null {
-  try {
-    const { key, value, untilMs } = JSON.parse(line) as Partial<StoredValue>
-    if (typeof key !== 'string' || typeof value !== 'string' || typeof untilMs !== 'number') return null
-    return { key, value, untilMs }
-  } catch {
-    return null
-  }
+  const { key, value, untilMs } = jsonObject(line) ?? {}
+  if (typeof key !== 'string' || typeof value !== 'string' || typeof untilMs !== 'number') return null
+  return { key, value, untilMs }
 }

@@ -1,8 +1,9 @@
-import { mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { DocumentKind } from './archive-messages.js'
 import { daysOf, keptFolder, keptNames } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
+import { replaceFile } from './open-record-files.js'
 
 /** Folders of the object storage. */
 export type ObjectFolder = 'recordings' | 'carrier-recordings' | 'records' | 'handoffs'
@@ -36,12 +37,9 @@ export function writeUpload(
   { kind, callSid, days, json }: { kind: DocumentKind; callSid: string; days: number | null; json: string },
   nowMs: number,
 ): void {
-  const folder = keptFolder(dataFolder, 'uploads', days)
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
   lastStamp = Math.max(nowMs, lastStamp + 1)
-  const path = join(folder, `${callSid}.${lastStamp}.${kind}.json`)
-  writeFileSync(`${path}.part`, json, { mode: 0o600 })
-  renameSync(`${path}.part`, path)
+  const path = join(keptFolder(dataFolder, 'uploads', days), `${callSid}.${lastStamp}.${kind}.json`)
+  replaceFile(path, json, false)
 }
 
 /** All that waits in a data folder: each object once, with its files, the newest of them last. @throws as `writeUpload` */
