@@ -3,6 +3,7 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:
 import fc from 'fast-check'
 import t from 'tap'
 import { api, context, json, runner, type ToolInput } from './tool-rig.js'
+import { anyText } from '../support/any-text.js'
 
 const idParameter = { properties: { id: { type: 'string' as const } } }
 
@@ -39,7 +40,7 @@ t.test('no argument of a model can leave the path and the host that the author w
     http: { url: `${shop.url}/orders/{{args.id}}/status`, query: { q: '{{args.id}}' } },
   })
   const evil = fc.oneof(
-    fc.string({ unit: 'binary', maxLength: 40 }),
+    anyText(40),
     fc.constantFrom(
       '..',
       '.',

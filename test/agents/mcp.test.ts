@@ -17,7 +17,7 @@ import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { freePort } from '../support/free-ports.js'
-import { until } from '../support/until.js'
+import { succeeds, until } from '../support/until.js'
 import { api, context } from './tool-rig.js'
 
 t.setTimeout(150_000)
@@ -64,13 +64,8 @@ async function overHttp(port: number): Promise<ChildProcess> {
   })
   let said = ''
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  const answers = (): Promise<boolean> =>
-    fetch(`http://127.0.0.1:${port}/mcp`).then(
-      () => true,
-      () => false,
-    )
   let up = false
-  while (!up && child.exitCode === null) up = await answers()
+  while (!up && child.exitCode === null) up = await succeeds(fetch(`http://127.0.0.1:${port}/mcp`))
   if (!up) throw new Error(said)
   return child
 }
@@ -272,6 +267,8 @@ t.test('what is wrong in the file is said', (t) => {
   t.match(faults({ name: 'a', tools: ['x'] }), /mcp\.0\.url or command/)
   t.match(faults({ name: 'a', url: 'https://x.test/{{call.from}}', tools: ['x'] }), /env\.NAME.* only/)
   t.match(faults({ name: 'a', url: 'https://x.test', tools: ['x-y', 'x_y'] }), /a_x_y a second time/)
+  const unclosed = { name: 'x', bind: { to: '{{call.from' } }
+  t.match(faults({ name: 'a', url: 'https://x.test', tools: [unclosed] }), /bind\.to has .* without its partner/)
   t.match(faults({ name: 'a', url: 'https://x.test', tools: [{ name: 'x', requires: 'verified' }] }), /no verification/)
   t.end()
 })

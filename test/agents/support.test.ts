@@ -88,35 +88,6 @@ t.test('a number without an account leads to a human, not to questions', async (
   t.match(call.calls.at(-1), { name: 'escalate_to_human' })
 })
 
-t.test('fixes are tried until one helps, and each is noted', async (t) => {
-  const call = await textCall(line, AMINA)
-  t.match(await call.says('my internet is not working'), /switch the router off/)
-  t.match(await call.says('done'), /working now\?/)
-  t.match(await call.says('no'), /cable at the back/)
-  t.match(await call.says('done', 'yes'), /glad to hear.*anything else/)
-  t.match(
-    call.calls.filter(({ name }) => name === 'note_fix').map(({ args }) => args),
-    [
-      { fix: 'restarted the router', helped: false },
-      { fix: 'checked the cable and the light', helped: true },
-    ],
-  )
-})
-
-t.test('when no fix helps a ticket is opened and a human gets its number', async (t) => {
-  const call = await textCall(line, AMINA)
-  const words = await call.says('there is no internet', 'done', 'no', 'done', 'no', 'done', 'no')
-  t.match(words, /opened ticket T (\d ?)+ for a technician/)
-  t.match(
-    call.calls.find(({ name }) => name === 'open_ticket'),
-    { outcome: { ok: true, value: { ticketId: /^T-\d+$/, status: 'open' } } },
-  )
-  t.match(call.calls.at(-1), {
-    name: 'escalate_to_human',
-    args: { reason: /no fix has helped/, summary: /Ticket: T-\d+/ },
-  })
-})
-
 t.test('an outage is announced instead of fixes', async (t) => {
   const call = await textCall(line, CYNTHIA)
   t.match(await call.says('my internet is down'), /outage in your area since this morning at 9.*this evening at 6/)

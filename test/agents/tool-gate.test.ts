@@ -1,9 +1,8 @@
 import t from 'tap'
-import { api, json, runner as toolRunner } from './tool-rig.js'
+import { api, context as toolContext, json, runner as toolRunner } from './tool-rig.js'
 import { orderStatusAgent } from '../support/host.js'
 import { codeToolsOf, defineTool } from '../../src/agents/code-tool.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
-import { CallerIdentity } from '../../src/agents/tool.js'
 import type { EffectAnswer, ToolContext, ToolOutcome } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { HttpClient } from '../../src/http/http-client.js'
@@ -40,14 +39,8 @@ t.teardown(() => client.close())
 function asked(answer: EffectAnswer): { readonly context: ToolContext; readonly gate: string[]; abort: () => void } {
   const gate: string[] = []
   const abort = new AbortController()
-  const context: ToolContext = {
-    callSid: 'HD_000000000001',
-    from: '',
-    to: '',
-    agent: 'order-status',
-    language: 'en',
+  const context = toolContext({
     idempotencyKey: 'k',
-    caller: new CallerIdentity(),
     signal: abort.signal,
     gate: {
       intend: (key, tool) => {
@@ -56,7 +49,7 @@ function asked(answer: EffectAnswer): { readonly context: ToolContext; readonly 
       },
       settle: (key, { ok, code: why }: ToolOutcome) => gate.push(`settle ${key} ${why ?? String(ok)}`),
     },
-  }
+  })
   return { context, gate, abort: () => abort.abort() }
 }
 

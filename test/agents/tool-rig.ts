@@ -1,6 +1,5 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
@@ -8,6 +7,7 @@ import { CallerIdentity } from '../../src/agents/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { portOf } from '../support/port-of.js'
 
 export type ToolInput = NonNullable<AgentInput['tools']>[number]
 
@@ -45,15 +45,15 @@ export async function api(
       handler(request, response)
     })
   })
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
+  const port = await portOf(t, server)
   return { url: `http://127.0.0.1:${port}`, port, requests, bodies }
+}
+
+/** Runs the tools of an agent. */
+export function runnerOf(t: Test, agent: Partial<AgentInput>, env: Record<string, string> = {}): ToolRunner {
+  const client = new HttpClient()
+  t.teardown(() => client.close())
+  return new ToolRunner(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...agent }), env, client)
 }
 
 export function runner(
@@ -61,17 +61,7 @@ export function runner(
   tool: Partial<ToolInput> & Pick<ToolInput, 'http'>,
   env: Record<string, string> = {},
 ): ToolRunner {
-  const client = new HttpClient()
-  t.teardown(() => {
-    client.close()
-  })
-  const agent = agentSchema.parse({
-    version: 1,
-    name: 'a',
-    instructions: 'x',
-    tools: [{ name: 'look_up', description: 'x', ...tool }],
-  })
-  return new ToolRunner(agent, env, client)
+  return runnerOf(t, { tools: [{ name: 'look_up', description: 'x', ...tool }] }, env)
 }
 
 export const json = (response: ServerResponse, value: unknown, status = 200): void => {

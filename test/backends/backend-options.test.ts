@@ -14,17 +14,16 @@ import { UNWATCHED } from '../../src/backends/watch.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
-import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
-import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { loadText } from '../support/agent-text.js'
-import { createSincMedium, firKernel } from '../support/media-modules.js'
+import { loadResamplers } from '../support/media-modules.js'
+import { until } from '../support/until.js'
 
-const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
+const resamplers = await loadResamplers()
 const [openai, live, gemini, own, cascade] = await Promise.all([
   OpenAiDouble.start(),
   OpenAiLiveDouble.start(),
@@ -325,7 +324,7 @@ t.test('a self-hosted server and a cascade have options too', async (t) => {
   await backend.close('done')
   const stages = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
   stages.sendText('Hello', { role: 'caller', respond: true })
-  while (cascade.chats.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => cascade.chats.length > 0, 10_000, 'the request')
   t.match(cascade.chats[0], { model: 'llama', temperature: 0.1 })
   await stages.close('done')
 })
@@ -362,7 +361,7 @@ backends:
     env,
   )
   backend.sendText('', { role: 'system', respond: true })
-  while (double.listeners[0]?.config == null) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => double.listeners[0]?.config != null, 10_000, 'the configuration')
   t.match(double.listeners[0]?.config, {
     language_hints: ['sw'],
     context: { terms: ['M-Pesa', 'Muindi Mbingu'] },

@@ -70,6 +70,12 @@ const OPENAI: readonly Row[] = [
     ],
     counted: { invalidToolArguments: 1 },
   },
+  {
+    what: 'tool arguments that are not an object',
+    sends: [],
+    reply: { calls: [{ callId: 'c1', name: 'lookup_order', args: '[1]' }] },
+    counted: { invalidToolArguments: 1 },
+  },
   { what: 'a message of 20 MiB', sends: [audio(15 * MIB)], counted: { oversizeMessages: 1 } },
   {
     what: 'another sample rate during an answer',
@@ -93,7 +99,16 @@ const complete = json({ serverContent: { turnComplete: true } })
 
 const GEMINI: readonly Row[] = [
   { what: 'JSON that is cut off', sends: ['{"serverContent":'], counted: { malformedMessages: 1 } },
-  { what: 'a known message of the wrong shape', sends: ['{"serverContent":7}'], counted: { malformedMessages: 1 } },
+  {
+    what: 'known messages of the wrong shape',
+    sends: [
+      '"text"',
+      '{"serverContent":7}',
+      '{"serverContent":{"modelTurn":{"parts":"none"}}}',
+      '{"toolCall":{"functionCalls":[null,{"name":"x"},7]}}',
+    ],
+    counted: { malformedMessages: 5 },
+  },
   { what: 'an unknown message', sends: ['{"hologram":{}}'], counted: { unknownMessages: 1 } },
   { what: 'audio that is not base64', sends: [part('%'.repeat(900)), complete], counted: { malformedAudio: 1 } },
   {

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { createServer } from 'node:tls'
 import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
 import { DeepgramClient } from '@deepgram/sdk'
@@ -11,13 +11,13 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { selfSigned } from '../../bench/kit/self-signed.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
-import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
-import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
+import { DeepgramDouble, DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 import { until as untilWithin } from '../support/until.js'
+import { portOf } from '../support/port-of.js'
 
 // The client takes the global one, which Node has since version 22.
 globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket
@@ -241,8 +241,8 @@ t.test("Deepgram's own client speaks with the double, and learns which words wer
   double.script.reply({ say: 'One two three four five six', audioMs: 3000, paceMs: 30 })
   double.script.nextReply()
   socket.sendSpeak({ type: 'Speak', text: 'One two three four five six' })
-  await until('the text', () => double.session.messages.length === 3)
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  const bytesBefore = bytes
+  await until('800 ms of its sound', () => bytes - bytesBefore >= 8 * 2 * 800)
   socket.sendInterrupt({ type: 'Interrupt', playback_offset: { type: 'time_ms', value: firstMs + 600 } })
   await came('SpeechInterrupted')
   const heard = messages.at(-1) as unknown as { text_spoken: string; text_remaining: string }
@@ -265,9 +265,7 @@ async function overTls(t: Test, at: string): Promise<{ readonly url: string; rea
     socket.on('error', () => inner.destroy())
     inner.on('error', () => socket.destroy())
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  return { url: `https://localhost:${(server.address() as AddressInfo).port}`, ca: cert }
+  return { url: `https://localhost:${await portOf(t, server)}`, ca: cert }
 }
 
 t.test("Cartesia's own client speaks with the double over TLS, in contexts with times of words", async (t) => {

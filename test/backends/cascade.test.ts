@@ -12,10 +12,10 @@ import { CallBackend } from '../../src/backends/call-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
-import { pause } from '../../src/backends/conformance/harness.js'
 import { writeWav } from '../../src/media/wav.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
+import { polled } from './socket-peers.js'
 
 interface Line {
   readonly double: CascadeDouble
@@ -70,7 +70,7 @@ t.test('a connection that has gone cold is opened again while the caller speaks'
   t.equal(double.warmings, 0, 'it was used a moment ago')
   // As the service or the client ends connections that nobody uses.
   double.breakOff()
-  await pause(50)
+  await polled()
   skippedMs = 5000
   backend.speechStart(performance.now() + skippedMs)
   await recorder.until('the connection', () => double.warmings > 0)

@@ -263,9 +263,7 @@ t.test('in any order of events, no caller audio without an answer is lost', asyn
 
 t.test('a session that is about to end is replaced while nobody speaks', async (t) => {
   const a = new ScriptedService('a')
-  const line = new Line(t, [a, new ScriptedService('b')])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a, new ScriptedService('b')])
   await line.speech(800)
   a.now.hears('Where is my order?', 2)
   a.now.speak(2, 'On its way.', 3000)
@@ -300,9 +298,7 @@ t.test('a session that is about to end is replaced while nobody speaks', async (
 
 t.test('a replacement gets the speech that begins while it connects, from its first sample', async (t) => {
   const a = new ScriptedService('a', ['ready', 'later'])
-  const line = new Line(t, [a])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a])
   await line.frames(2000)
   a.now.emit({ type: 'expiring', inMs: 60_000 })
   await line.frames(40)
@@ -321,9 +317,7 @@ t.test(
   'a replacement that missed a turn is dropped, and another one is connected at the next quiet moment',
   async (t) => {
     const a = new ScriptedService('a', ['ready', 'later', 'ready'])
-    const line = new Line(t, [a])
-    await line.connect()
-    await line.greeted(a)
+    const line = await Line.greeted(t, a, [a])
     await line.timers.pass(2000)
     const old = a.now
     old.emit({ type: 'expiring', inMs: 60_000 })
@@ -347,9 +341,7 @@ t.test(
   'while the caller never stops, the rotation happens at the last moment, with a replay of their speech',
   async (t) => {
     const a = new ScriptedService('a')
-    const line = new Line(t, [a])
-    await line.connect()
-    await line.greeted(a)
+    const line = await Line.greeted(t, a, [a])
     await line.frames(1000)
     line.backend.speechStart(line.timers.now)
     await line.frames(100)
@@ -367,9 +359,7 @@ t.test(
 
 t.test('a service that sends no warning is rotated by its maxSessionMs, each time', async (t) => {
   const a = new ScriptedService('a', ['ready'], { maxSessionMs: 600_000 })
-  const line = new Line(t, [a])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a])
   await line.timers.pass(1_800_000)
   t.equal(line.backend.stats.rotations, 3)
   t.equal(a.sessions.length, 4)
@@ -378,9 +368,7 @@ t.test('a service that sends no warning is rotated by its maxSessionMs, each tim
 
 t.test('a session that ends before its rotation is replaced by one of the same service', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a, b])
   a.now.die('session_expired')
   await settled()
   t.match(line.failovers, [{ from: 'a', to: 'a', reason: 'session_expired' }])

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import type { CallBackendOptions } from '../../src/backends/call-backend.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { Line, settled } from './failover/line.js'
@@ -11,6 +12,12 @@ const textsOf = (backend: ScriptedBackend): string[] =>
 const marksOf = (backend: ScriptedBackend): Fed['type'][] => backend.fed.map((fed) => fed.type)
 
 const PRE_ROLL = 16 * 400
+
+/** A call that the first of two backends has greeted. */
+async function greeted(t: Test, options?: Partial<CallBackendOptions>) {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  return { a, b, line: await Line.greeted(t, a, [a, b], options) }
+}
 
 /** Checks that `heard` is the newest `samples` of `said`, without a gap or a repetition. */
 function isUnbrokenTail(t: Test, heard: readonly number[], said: readonly number[], samples: number): void {
@@ -24,10 +31,7 @@ function isUnbrokenTail(t: Test, heard: readonly number[], said: readonly number
 }
 
 t.test('a backend that dies during an answer is replaced, and the question is replayed to the next one', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const { a, b, line } = await greeted(t)
   await line.frames(3000)
   const before = line.said.length
   await line.speech(1200)
@@ -75,9 +79,7 @@ t.test('a backend that dies during an answer is replaced, and the question is re
 
 t.test("a takeover during the caller's speech loses none of it", async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a, b])
   await line.frames(2000)
   await line.frames(40)
   line.backend.speechStart(line.timers.now - 40)
@@ -96,10 +98,7 @@ t.test("a takeover during the caller's speech loses none of it", async (t) => {
 })
 
 t.test('late events and audio of a failed backend are dropped', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const { a, line } = await greeted(t)
   a.now.speak(2, 'One two', 300)
   const dead = a.now
   dead.die()
@@ -115,10 +114,7 @@ t.test('late events and audio of a failed backend are dropped', async (t) => {
 })
 
 t.test('a tool that was run for the first backend is not run for the second', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const { a, b, line } = await greeted(t)
   await line.speech(800)
   a.now.call(2, 'call_1', 'book_slot', { day: 'Monday', at: 9 })
   const [call] = line.recorder.all('tool-call')
@@ -142,9 +138,9 @@ t.test('a tool that was run for the first backend is not run for the second', as
 t.test('a dialogue that takes over while a tool waits takes no pending answer for an outcome', async (t) => {
   for (const early of [true, false]) {
     const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-    const line = new Line(t, [], { candidates: [{ create: a.create }, { create: b.create, scripted: true }] })
-    await line.connect()
-    await line.greeted(a)
+    const line = await Line.greeted(t, a, [], {
+      candidates: [{ create: a.create }, { create: b.create, scripted: true }],
+    })
     await line.speech(800)
     const pay = ['charge', { order: '4127' }] as const
     a.now.call(2, 'call_1', ...pay)
@@ -171,10 +167,7 @@ t.test('a dialogue that takes over while a tool waits takes no pending answer fo
 
 t.test('the result of a tool that still runs goes to the second backend, as a result or as a text', async (t) => {
   for (const asks of [true, false]) {
-    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-    const line = new Line(t, [a, b])
-    await line.connect()
-    await line.greeted(a)
+    const { a, b, line } = await greeted(t)
     await line.speech(800)
     a.now.call(2, 'call_1', 'lookup_order', { orderNumber: '4711' })
     const [call] = line.recorder.all('tool-call')
@@ -268,9 +261,7 @@ t.test(
       t.test(name, async (t) => {
         const detecting = { serverVad: true }
         const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
-        const line = new Line(t, [a, b])
-        await line.connect()
-        await line.greeted(a)
+        const line = await Line.greeted(t, a, [a, b])
         await line.frames(3000, false)
         await before(line, a)
         a.now.die()
@@ -343,10 +334,7 @@ t.test('a backend that is not ready in time is replaced, but the last one may ta
 })
 
 t.test('a backend that is silent after a question is replaced', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { stallMs: 4000 })
-  await line.connect()
-  await line.greeted(a)
+  const { a, b, line } = await greeted(t, { stallMs: 4000 })
   await line.speech(800)
   a.now.hears('Are you there?', 2)
   await line.frames(3980)
@@ -360,10 +348,7 @@ t.test('a backend that is silent after a question is replaced', async (t) => {
 t.test(
   'a backend that falls silent during an answer is replaced stallMs after its sound has been played',
   async (t) => {
-    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-    const line = new Line(t, [a, b], { stallMs: 4000 })
-    await line.connect()
-    await line.greeted(a)
+    const { a, b, line } = await greeted(t, { stallMs: 4000 })
     await line.speech(800)
     a.now.speak(2, 'Your order is on its', 5000)
     await line.timers.pass(8900)
@@ -381,10 +366,7 @@ t.test(
 )
 
 t.test('an answer that begins and makes no sound is a stall', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { stallMs: 4000 })
-  await line.connect()
-  await line.greeted(a)
+  const { a, line } = await greeted(t, { stallMs: 4000 })
   await line.speech(800)
   a.now.emit({ type: 'turn-start', generation: 2 })
   await line.timers.pass(4100)
@@ -407,10 +389,7 @@ t.test('audio without a sound is no answer: it is not played, and the backend is
 })
 
 t.test('an answer that begins without sound is played from its sound on, and its pauses are kept', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { stallMs: 4000 })
-  await line.connect()
-  await line.greeted(a)
+  const { a, line } = await greeted(t, { stallMs: 4000 })
   const before = line.recorder.audioMs(2)
   a.now.emit({ type: 'turn-start', generation: 2 })
   a.now.sink.audio(new Int16Array(8000), 16_000, 'item2', 2)
@@ -436,10 +415,7 @@ t.test('a single service that says nothing from its beginning gets one new sessi
 })
 
 t.test('silence after a noise, while a tool runs, or without another backend is no stall', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { stallMs: 4000 })
-  await line.connect()
-  await line.greeted(a)
+  const { a, line } = await greeted(t, { stallMs: 4000 })
   await line.speech(100)
   await line.frames(6000)
   t.equal(line.failovers.length, 0, 'a cough')
@@ -448,9 +424,7 @@ t.test('silence after a noise, while a tool runs, or without another backend is 
   await line.frames(9000)
   t.equal(line.failovers.length, 0, 'a slow tool')
   const c = new ScriptedService('c')
-  const alone = new Line(t, [c], { stallMs: 4000 })
-  await alone.connect()
-  await alone.greeted(c)
+  const alone = await Line.greeted(t, c, [c], { stallMs: 4000 })
   alone.backend.sendText('And?', { role: 'caller', respond: true })
   await alone.timers.pass(20_000)
   t.equal(alone.failovers.length, 0)
@@ -458,9 +432,7 @@ t.test('silence after a noise, while a tool runs, or without another backend is 
 
 t.test('a caller who waits for a slow takeover gets one `holding`', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
-  const line = new Line(t, [a, b], { holdAfterMs: 1500 })
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a, b], { holdAfterMs: 1500 })
   await line.speech(800)
   a.now.die()
   await line.timers.pass(800)
@@ -477,9 +449,7 @@ t.test('a caller who waits for a slow takeover gets one `holding`', async (t) =>
 
 t.test('when no candidate is left the call gets one fatal error', async (t) => {
   const [a, b] = [new ScriptedService('a', ['ready', 'network']), new ScriptedService('b', ['ready', 'network'])]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a, b])
   a.now.die()
   await settled()
   b.now.die()
@@ -492,9 +462,7 @@ t.test('when no candidate is left the call gets one fatal error', async (t) => {
 
 t.test('a single backend is connected again after a broken connection, and not after a wrong key', async (t) => {
   const a = new ScriptedService('a')
-  const line = new Line(t, [a])
-  await line.connect()
-  await line.greeted(a)
+  const line = await Line.greeted(t, a, [a])
   await line.speech(800)
   a.now.speak(2, 'I see', 200)
   a.now.die('network')
@@ -512,9 +480,7 @@ t.test(
   'a single backend that cannot be reached is tried after growing pauses, and not while its circuit is open',
   async (t) => {
     const a = new ScriptedService('a', ['ready', 'network', 'network', 'ready'])
-    const line = new Line(t, [a])
-    await line.connect()
-    await line.greeted(a)
+    const line = await Line.greeted(t, a, [a])
     a.now.die('network')
     await settled()
     t.equal(a.sessions.length, 2, 'at once')
@@ -528,9 +494,7 @@ t.test(
     t.notOk(line.recorder.all('error').some((error) => error.fatal))
 
     const b = new ScriptedService('b', ['ready', 'network'])
-    const lost = new Line(t, [b])
-    await lost.connect()
-    await lost.greeted(b)
+    const lost = await Line.greeted(t, b, [b])
     b.now.die('network')
     await lost.timers.pass(10_000)
     t.equal(b.sessions.length, 4, 'within 10 s')
@@ -595,10 +559,7 @@ t.test('two failed answers in a row, or one that is rate-limited, cause a takeov
   const failed =
     (reason: string) =>
     async (t: Test): Promise<void> => {
-      const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-      const line = new Line(t, [a, b])
-      await line.connect()
-      await line.greeted(a)
+      const { a, b, line } = await greeted(t)
       const times = reason === 'rate_limit_exceeded' ? 1 : 2
       for (let i = 0; i < times; i++) {
         await line.speech(800)
@@ -639,10 +600,7 @@ t.test('digits, notes and texts without an answer are replayed in order', async 
 })
 
 t.test('only the heard part of an interrupted answer is in the history', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const { a, b, line } = await greeted(t)
   await line.speech(800)
   a.now.hears('Tell me all.', 2)
   a.now.answer(2, 'One two three four five six seven eight nine ten.', 4000)
@@ -667,10 +625,7 @@ t.test('only the heard part of an interrupted answer is in the history', async (
 })
 
 t.test('speech beyond replayMs is lost and counted, and the rest is replayed without a gap', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { replayMs: 3000 })
-  await line.connect()
-  await line.greeted(a)
+  const { a, b, line } = await greeted(t, { replayMs: 3000 })
   await line.speech(6000)
   a.now.die()
   await settled()
@@ -721,10 +676,7 @@ t.test('a call can be closed in every state, and then no event follows', async (
 })
 
 t.test('a call that moved to another media worker continues with the backend that served it', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b])
-  await line.connect()
-  await line.greeted(a)
+  const { a, b, line } = await greeted(t)
   a.now.die()
   await settled()
   b.now.state = { inner: 7 }

@@ -2,16 +2,15 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer as createHttps } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { FrameScanner, MessageLane } from '../../src/backends/transport/message-lane.js'
 import { TlsClient } from '../../src/backends/transport/tls-client.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { selfSigned } from '../../bench/kit/self-signed.js'
-import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
+import { SocketRecorder, MIB, TEXT, frame, open, polled, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(150_000)
 
@@ -51,7 +50,7 @@ t.test('a paused reader gets nothing, and after it resumes everything in order',
   await until(() => recorder.messages.length === 1, 5000, 'the first')
   reader.pause()
   for (let i = 0; i < 3000; i++) say(20 + ((i * 997) % 9000))
-  await sleep(100)
+  await polled()
   t.equal(recorder.messages.length, 1)
   t.ok(service.bufferedAmount > 0, 'the service has to wait')
   reader.resume()
@@ -91,7 +90,7 @@ t.test('a message does not overtake earlier bytes of the same read', async (t) =
     Buffer.concat([frame(TEXT, 'stop'), frame(TEXT, 'after'), frame(0x89, 'ping'), frame(TEXT, 'last')]),
   )
   await until(() => recorder.messages.length === 4, 5000, 'the message that pauses the reader')
-  await sleep(30)
+  await polled()
   t.same(recorder.messages.slice(3), ['stop'], 'a reader that pauses within a read gets no more of it')
   reader.resume()
   await until(() => recorder.messages.length === 6, 5000, 'the rest')
@@ -172,11 +171,10 @@ t.test('messages pass over TLS too, but only with a trusted certificate', async 
     const { lane, reader } = read(t, `wss://${host}:${port}/`, recorder.listener.message, new TlsClient(cert))
     await once(reader, 'open')
     const wanted = texts([1, 126, 3888, 3888, 15_000, 16_380, 16_384, 40_000, 65_535, MIB, 3888, 5])
-    for (const text of wanted) {
+    for (const [i, text] of wanted.entries()) {
       if (!lane.send(text)) reader.send(text)
-      await sleep(2)
+      await until(() => recorder.messages.length === i + 1, 10_000, `it to come back from ${host}`)
     }
-    await until(() => recorder.messages.length === wanted.length, 10_000, `all to come back from ${host}`)
     t.ok(
       recorder.messages.every((text, i) => text === wanted[i]),
       host,
@@ -212,7 +210,7 @@ t.test(
         sent.push(text)
         if (!lane.send(text)) reader.send(text)
       }
-      if (i % 3 === 0) await sleep(1)
+      if (i % 3 === 0) await polled()
     }
     for (const peer of peers) peer.resume()
     for (const { heard, sent } of lines) {

@@ -4,6 +4,7 @@ import { LiveWS } from 'openai/resources/live/ws'
 import t from 'tap'
 import type { Test } from 'tap'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
+import { until } from '../support/until.js'
 
 // Checks the double with the vendor's own client: our backend must understand whatever that client understands.
 
@@ -21,12 +22,9 @@ class Client {
   }
 
   async next<T extends ServerEvent['type']>(type: T, count = 1): Promise<Extract<ServerEvent, { type: T }>> {
-    for (let tries = 0; tries < 400; tries++) {
-      const found = this.events.filter((event) => event.type === type)[count - 1]
-      if (found !== undefined) return found as Extract<ServerEvent, { type: T }>
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    }
-    throw new Error(`no ${type}; came: ${this.events.map((event) => event.type).join(' ')}`)
+    const found = (): ServerEvent | undefined => this.events.filter((event) => event.type === type)[count - 1]
+    await until(() => found() !== undefined, 10_000, type)
+    return found() as Extract<ServerEvent, { type: T }>
   }
 
   /** Samples of the model's sound that are not zero. */
@@ -48,13 +46,7 @@ async function client(t: Test): Promise<Client> {
     made.ws.close()
     await double.close()
   })
-  await new Promise<void>((resolve) => {
-    const open = (): void => {
-      if (double.sessions.length > 0) resolve()
-      else setTimeout(open, 5)
-    }
-    open()
-  })
+  await until(() => double.sessions.length > 0, 10_000, 'the session')
   return made
 }
 

@@ -89,12 +89,11 @@ t.test('zeros are not played, however many come, and a pause within speech keeps
   double.session.zeros(3000)
   ask(backend, 'Hello')
   await recorder.next('turn-done')
-  double.session.zeros(3000)
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  t.equal(recorder.all('turn-start').length, 1)
   const before = recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0)
+  double.session.zeros(3000)
   double.session.say({ say: 'One.', audioMs: 500 })
   await recorder.next('turn-done', 2)
+  t.equal(recorder.all('turn-start').length, 2)
   t.equal(recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0) - before, 500)
 
   let nowMs = 0
@@ -141,9 +140,13 @@ t.test('after an interruption the rest is dropped, and the model is told what wa
     ['The caller interrupted you. Of your last words they heard only: "One two"'],
     'once, and no word that was not heard to its end',
   )
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  t.equal(recorder.audioPieces.length, pieces)
-  t.match(recorder.all('turn-done'), [{ status: 'cancelled', reason: 'interrupted' }])
+  double.session.say({ say: 'Yes?', audioMs: 300 })
+  await recorder.next('turn-done', 2)
+  t.ok(
+    recorder.audioPieces.slice(pieces).every(({ generation }) => generation === 2),
+    'the next words come behind the rest',
+  )
+  t.match(recorder.all('turn-done'), [{ status: 'cancelled', reason: 'interrupted' }, { status: 'completed' }])
   t.notOk(double.session.received.some((event) => /cancel|truncate/.test(event.type)))
 })
 
@@ -276,7 +279,8 @@ t.test('usage is what was added: seconds of the session, and tokens of the deleg
   await recorder.next('turn-done')
   double.session.send({ type: 'session.usage.updated', usage: { seconds: 30 } })
   double.session.send({ type: 'session.usage.updated', usage: { seconds: 42 } })
-  await new Promise((resolve) => setTimeout(resolve, 30))
+  const tokens = (): boolean => recorder.all('usage').some(({ usage }) => usage.model !== undefined)
+  await recorder.until('the tokens', tokens)
   await backend.close('done')
   const usages = recorder.all('usage').map((event) => event.usage)
   t.match(

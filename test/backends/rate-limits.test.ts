@@ -1,5 +1,4 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import type { RateLimit } from '../../src/backends/backend.js'
 import { CallBackend } from '../../src/backends/call-backend.js'
@@ -17,6 +16,7 @@ import { type BackendFaultNews, type SessionOpened, UNWATCHED } from '../../src/
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { ScriptedService } from './failover/scripted.js'
+import { portOf } from '../support/port-of.js'
 
 const KEY = 'key-of-a-test-0123456789'
 
@@ -166,9 +166,7 @@ async function rateLimiting(t: Test, headers: Readonly<Record<string, string>>):
       `HTTP/1.1 429 Too Many Requests\r\n${lines}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
     )
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => new Promise<void>((resolve) => server.close(() => resolve())))
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
+  return `http://127.0.0.1:${await portOf(t, server)}/v1`
 }
 
 t.test('no call of a worker tries a service before its Retry-After has passed', async (t) => {

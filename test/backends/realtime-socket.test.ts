@@ -1,12 +1,24 @@
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import type { Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import type { Test } from 'tap'
 import type { WebSocket } from 'ws'
 import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(150_000)
+
+/** An open socket to a service that writes bytes. */
+async function openBytes(t: Test): Promise<{ readonly recorder: SocketRecorder; readonly service: Socket }> {
+  let service: Socket | null = null
+  const url = await serveBytes(t, [], (upgraded) => {
+    service = upgraded
+  })
+  const { recorder } = open(t, url)
+  await until(() => recorder.open && service !== null, 5000, 'the socket to open')
+  return { recorder, service: service as unknown as Socket }
+}
 
 t.test('messages of any length are sent and received unchanged', async (t) => {
   const url = await serve(t, (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
@@ -18,7 +30,8 @@ t.test('messages of any length are sent and received unchanged', async (t) => {
   ]
   for (const [i, text] of wanted.entries()) {
     socket.send(text)
-    if (i % 4 === 3) await sleep(5)
+    // Four at a time, so that some come together.
+    if (i % 4 === 3) await until(() => recorder.messages.length === i + 1, 10_000, 'four to come back')
   }
   await until(() => recorder.messages.length === wanted.length, 10_000, 'all to come back')
   t.same(
@@ -38,9 +51,8 @@ t.test('a whole message is read in place, and a cut one is copied', async (t) =>
   const service = peer as unknown as WebSocket
   for (let i = 0; i < 20; i++) {
     service.send(`message ${i} ${'x'.repeat(4000)}`)
-    await sleep(2)
+    await until(() => recorder.messages.length === i + 1, 5000, 'it to come')
   }
-  await until(() => recorder.messages.length === 20, 5000, 'all to come')
   t.ok(
     recorder.inPlace.filter(Boolean).length >= 18,
     `${recorder.inPlace.filter(Boolean).length} of 20 were read in place`,
@@ -89,15 +101,10 @@ t.test('messages, pings and fragments in one read stay in order', async (t) => {
 t.test('a message that is cut anywhere, also in its header, arrives whole, and so does the next one', async (t) => {
   const text = `{"type":"response.output_audio.delta","delta":"${'A'.repeat(100)}"}`
   const bytes = frame(TEXT, text)
-  let peer: Socket | null = null
-  const url = await serveBytes(t, [], (upgraded) => {
-    peer = upgraded
-  })
-  const { recorder } = open(t, url)
-  await until(() => recorder.open && peer !== null, 5000, 'the socket to open')
+  const { recorder, service } = await openBytes(t)
   for (let cut = 1; cut < bytes.length; cut++) {
-    await write(peer as unknown as Socket, bytes.subarray(0, cut))
-    await write(peer as unknown as Socket, Buffer.concat([bytes.subarray(cut), frame(TEXT, `behind ${cut}`)]))
+    await write(service, bytes.subarray(0, cut))
+    await write(service, Buffer.concat([bytes.subarray(cut), frame(TEXT, `behind ${cut}`)]))
   }
   const sent = 2 * (bytes.length - 1)
   await until(() => recorder.messages.length === sent, 5000, 'all to come')
@@ -135,10 +142,8 @@ t.test('a protocol violation ends the socket, and nothing after it is delivered'
     frame(0x83, 'an opcode that is none'),
     frame(0x80, 'of nothing'),
   ]) {
-    const url = await serveBytes(t, [], (peer) => {
-      void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'before'), wrong, frame(TEXT, 'behind')])))
-    })
-    const { recorder } = open(t, url)
+    const { recorder, service } = await openBytes(t)
+    service.write(Buffer.concat([frame(TEXT, 'before'), wrong, frame(TEXT, 'behind')]))
     await until(() => recorder.closed !== null, 5000, 'the end')
     t.same(recorder.messages, ['before'])
     t.equal(recorder.closed?.failure?.kind, 'broken')
@@ -146,21 +151,18 @@ t.test('a protocol violation ends the socket, and nothing after it is delivered'
 })
 
 t.test('a close frame ends the socket with its code and reason, and nothing after it is delivered', async (t) => {
-  const url = await serveBytes(t, [], (peer) => {
-    const close = Buffer.concat([Buffer.from([0x88, 7, 0x0f, 0xa1]), Buffer.from('enoug')])
-    void sleep(5).then(() => peer.end(Buffer.concat([frame(TEXT, 'before'), close, frame(TEXT, 'behind')])))
-  })
-  const { recorder } = open(t, url)
+  const { recorder, service } = await openBytes(t)
+  const close = Buffer.concat([Buffer.from([0x88, 7, 0x0f, 0xa1]), Buffer.from('enoug')])
+  service.end(Buffer.concat([frame(TEXT, 'before'), close, frame(TEXT, 'behind')]))
   await until(() => recorder.closed !== null, 5000, 'the end')
   t.same(recorder.messages, ['before'])
   t.same(recorder.closed, { code: 4001, reason: 'enoug', failure: null })
 })
 
 t.test('a socket that its listener closes delivers no more of the same read', async (t) => {
-  const url = await serveBytes(t, [], (peer) => {
-    void sleep(5).then(() =>
-      peer.write(Buffer.concat([frame(TEXT, 'a'), frame(TEXT, 'b'), frame(0x89, 'ping'), frame(TEXT, 'c')])),
-    )
+  let service: Socket | null = null
+  const url = await serveBytes(t, [], (upgraded) => {
+    service = upgraded
   })
   const recorder = new SocketRecorder()
   const socket: RealtimeSocket = new RealtimeSocket(
@@ -174,6 +176,9 @@ t.test('a socket that its listener closes delivers no more of the same read', as
       },
     },
   )
+  await until(() => recorder.open && service !== null, 5000, 'the socket to open')
+  const together = [frame(TEXT, 'a'), frame(TEXT, 'b'), frame(0x89, 'ping'), frame(TEXT, 'c')]
+  ;(service as unknown as Socket).write(Buffer.concat(together))
   await until(() => recorder.closed !== null, 5000, 'the end')
   t.equal(recorder.messages[0], 'a')
   t.equal(recorder.closed?.failure, null)
@@ -198,7 +203,7 @@ t.test('a service that stops reading gets every message later, unchanged', async
   }
   while (!socket.congested && wanted.length < 10_000) {
     say()
-    if (wanted.length % 100 === 0) await sleep(1)
+    if (wanted.length % 100 === 0) await turnOfEventLoop()
   }
   t.ok(socket.congested, `after ${wanted.length} messages the socket says that audio should wait`)
   for (let i = 0; i < 5; i++) say()

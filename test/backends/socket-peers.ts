@@ -1,13 +1,14 @@
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
 import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.js'
 import type { SocketFailure } from '../../src/backends/transport/vendor-connection.js'
+import { portOf } from '../support/port-of.js'
 
 export const MIB = 1024 * 1024
 export const TEXT = 0x81
@@ -82,10 +83,7 @@ export async function serveBytes(t: Test, first: readonly Buffer[], upgraded: (p
     })
     t.teardown(() => peer.destroy())
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => server.close())
-  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  return `ws://127.0.0.1:${await portOf(t, server)}/`
 }
 
 export function frame(first: number, text: string): Buffer {
@@ -97,8 +95,13 @@ export function frame(first: number, text: string): Buffer {
 
 /** Writes bytes so that they arrive in a read of their own. */
 export async function write(peer: Socket, bytes: Buffer): Promise<void> {
-  peer.write(bytes)
-  await sleep(1)
+  await new Promise((resolve) => peer.write(bytes, resolve))
+  await polled()
+}
+
+/** The event loop looks at its sockets several times: what was written to one of this machine has been read. */
+export async function polled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await turnOfEventLoop()
 }
 
 export const texts = (lengths: readonly number[]): string[] =>

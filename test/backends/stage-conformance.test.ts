@@ -18,9 +18,8 @@ import type { StageSetup } from '../../src/backends/conformance.js'
 import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
-import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
-import type { SocketDouble } from '../../src/simulator/vendors/double.js'
+import { DeepgramDouble, DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
+import type { DoubleSession, SocketDouble } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { GeminiTextDouble } from '../../src/simulator/vendors/gemini-text-double.js'
@@ -31,7 +30,7 @@ import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-d
 const KEY = 'sk-stage-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
-type Running = CascadeDouble | ModelDouble<unknown> | (SocketDouble<{ stop(): void }> & { readonly baseUrl: string })
+type Running = CascadeDouble | ModelDouble<unknown> | SocketDouble<DoubleSession>
 
 /** A stage on one of the doubles; only those with a connection can lose it. */
 const on =

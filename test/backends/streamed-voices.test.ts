@@ -11,7 +11,7 @@ import type { StageFactory, TextToSpeech } from '../../src/backends/cascade/stag
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
+import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import type { VoiceFaults } from '../../src/simulator/vendors/voice-double.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { type CallSessionOptions, DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-import { callerFrame, escalation, Rig } from './rig.js'
+import { BARGE_IN, callerFrame, escalation, Rig } from './rig.js'
 
 /** A caller who has heard 1 s of a 5 s answer. */
 function listening(overrides: Partial<CallSessionOptions> = {}): Rig {
@@ -170,18 +170,7 @@ t.test('a filler can be talked over, and the backend, which knows nothing of it,
 })
 
 t.test('a protected greeting is not stopped, and the caller is heard all the same', async (t) => {
-  const bargeIn = {
-    commitMs: 200,
-    doubtfulCommitMs: 400,
-    backchannel: null,
-    waitWords: true,
-    quieterDb: null,
-    resumeAfterMs: 1000,
-    quietMs: 200,
-    onDtmf: true,
-    protectGreeting: true,
-    protectEscalation: true,
-  }
+  const bargeIn = { ...BARGE_IN, protectGreeting: true }
   for (const greeting of [null, 'Welcome to the shop.']) {
     const rig = new Rig({ bargeIn, greeting })
     rig.announceMs = 3000
@@ -216,18 +205,7 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   t.same(hashed.types(), ['backend-dtmf'], 'the # after a number does not cut the answer to it')
 
   const patient = listening({
-    bargeIn: {
-      commitMs: 200,
-      doubtfulCommitMs: 400,
-      backchannel: null,
-      waitWords: true,
-      quieterDb: null,
-      resumeAfterMs: 1000,
-      quietMs: 200,
-      onDtmf: false,
-      protectGreeting: false,
-      protectEscalation: true,
-    },
+    bargeIn: { ...BARGE_IN, onDtmf: false, protectGreeting: false },
   })
   patient.in({ type: 'dtmf', digit: '1' })
   t.same(patient.types(), ['backend-dtmf'])
@@ -273,18 +251,7 @@ t.test('a backend that gives up an answer that was heard long ago interrupts not
 })
 
 t.test('an escalation that may be talked over goes on without its announcement', async (t) => {
-  const bargeIn = {
-    commitMs: 200,
-    doubtfulCommitMs: 400,
-    backchannel: null,
-    waitWords: true,
-    quieterDb: null,
-    resumeAfterMs: 1000,
-    quietMs: 200,
-    onDtmf: true,
-    protectGreeting: false,
-    protectEscalation: false,
-  }
+  const bargeIn = { ...BARGE_IN, protectGreeting: false, protectEscalation: false }
   const rig = Rig.talking({ escalation, bargeIn })
   rig.announceMs = 4000
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })

@@ -5,6 +5,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { ClaimOptions } from '../../src/call/call-options.js'
+import { CallLog } from '../../src/call/call-log.js'
 import { ClaimAudit } from '../../src/call/claim-audit.js'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../../src/call/claim-phrases.js'
 import { type OpenClaim, parseResume } from '../../src/call/documents/checkpoint.js'
@@ -513,15 +514,7 @@ const rules = new Map(
 function claimsIn(agent: string, text: string): readonly OpenClaim[] {
   const claims = rules.get(agent)
   if (claims == null) throw new Error(`${agent} has no claims`)
-  const audit = new ClaimAudit(
-    { ...claims, languages: CLAIM_LANGUAGES, facts: null },
-    {
-      transcript: [],
-      toolCalls: [],
-      claims: [],
-      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
-    },
-  )
+  const audit = new ClaimAudit({ ...claims, languages: CLAIM_LANGUAGES, facts: null }, new CallLog().records())
   audit.said({ role: 'agent', text, startMs: 0, endMs: 0 }, null, 0)
   return audit.open
 }

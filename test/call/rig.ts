@@ -15,13 +15,15 @@ const FRAME_MS = 20
 const FRAME_SAMPLES = (RATE_HZ * FRAME_MS) / 1000
 const LEAD_MS = 100
 
+/** Most tests' callers interrupt with the shortest sound that can. */
+export const BARGE_IN = { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null }
+
 export function options(overrides: Partial<CallSessionOptions> = {}): CallSessionOptions {
   return {
     ...DEFAULT_CALL_OPTIONS,
     // The tests of what follows from the end of a turn know when it is; end-of-turn.test.ts is about when.
     speech: { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false },
-    // Most tests' callers interrupt with the shortest sound that can.
-    bargeIn: { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null },
+    bargeIn: BARGE_IN,
     callSid: 'HD_test',
     agent: 'order-status',
     preparedAtMs: 1000,

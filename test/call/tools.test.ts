@@ -364,25 +364,33 @@ t.test('a tool call that was cancelled is not run again, and none runs once a hu
 
 t.test('the ledger is bounded: what was answered long ago is forgotten, what runs is not', async (t) => {
   const logged: LoggedToolCall[] = []
-  const ledger = new ToolLedger(new CallLog(), (call) => logged.push(call))
-  t.equal(ledger.call('first', 'refund', {}, 0).type, 'run')
+  const at = { nowMs: 0, zeroMs: 0 }
+  const ledger = new ToolLedger(
+    new CallLog(),
+    (call) => logged.push(call),
+    () => at,
+  )
+  t.equal(ledger.call('first', 'refund', {}).type, 'run')
   for (let i = 0; i < TOOL_CALLS_MAX + 50; i++) {
-    ledger.call(`t${i}`, 'find_order', { i }, i)
-    ledger.result(`t${i}`, { ok: true, value: {}, error: undefined }, i + 1, 0)
+    at.nowMs = i
+    ledger.call(`t${i}`, 'find_order', { i })
+    ledger.result(`t${i}`, { ok: true, value: {}, error: undefined })
   }
   t.equal(logged.length, TOOL_CALLS_MAX + 50, 'each once')
-  t.equal(ledger.call('t0', 'find_order', { i: 0 }, 999).type, 'run')
-  t.equal(ledger.call(`t${TOOL_CALLS_MAX}`, 'find_order', { i: TOOL_CALLS_MAX }, 999).type, 'answer')
+  at.nowMs = 999
+  t.equal(ledger.call('t0', 'find_order', { i: 0 }).type, 'run')
+  t.equal(ledger.call(`t${TOOL_CALLS_MAX}`, 'find_order', { i: TOOL_CALLS_MAX }).type, 'answer')
+  at.zeroMs = 500
   t.same(
-    ledger.unanswered(500).map(({ callId, startMs }) => [callId, startMs]),
+    ledger.unanswered().map(({ callId, startMs }) => [callId, startMs]),
     [
       ['first', -500],
       ['t0', 499],
     ],
   )
   t.same(ledger.runningIds(), ['first', 't0'])
-  t.equal(ledger.call('first', 'refund', {}, 999).type, 'ignore')
-  t.equal(ledger.call('first', 'refund', { other: true }, 999).type, 'refuse', 'an id in use is not another call')
+  t.equal(ledger.call('first', 'refund', {}).type, 'ignore')
+  t.equal(ledger.call('first', 'refund', { other: true }).type, 'refuse', 'an id in use is not another call')
 })
 
 const TOOLS = ['refund', 'cancel_order'] as const
@@ -416,7 +424,8 @@ class Nodes {
       ),
     )
     this.log = new CallLog(resume.log)
-    return new ToolLedger(this.log, (call) => this.log.append({ kind: 'tool-call', ...call }), resume)
+    const log = (call: LoggedToolCall): void => this.log.append({ kind: 'tool-call', ...call })
+    return new ToolLedger(this.log, log, () => ({ nowMs: 1, zeroMs: 0 }), resume)
   }
 
   /** Another node goes on. @param running  what the dead one had in its checkpoint as running */
@@ -429,13 +438,13 @@ class Nodes {
     const callId = `t${++this.#ids}`
     // Within a turn the same call is not made twice.
     this.ledger.turn()
-    const decision = this.ledger.call(callId, tool, args, 0)
+    const decision = this.ledger.call(callId, tool, args)
     if (decision.type !== 'run') throw new Error(`${tool} is not run: ${decision.type}`)
     return { callId, key: `${tool} ${JSON.stringify(args)} ${decision.occurrence}` }
   }
 
   answer(callId: string, ok: boolean): void {
-    this.ledger.result(callId, { ok, value: {}, error: ok ? undefined : 'TOOL_UNCERTAIN' }, 1, 0)
+    this.ledger.result(callId, { ok, value: {}, error: ok ? undefined : 'TOOL_UNCERTAIN' })
   }
 }
 
@@ -496,8 +505,8 @@ t.test('a full log forgets calls, and none of their keys comes again', async (t)
 t.test('while a call runs, the same call under another id is refused', async (t) => {
   const nodes = new Nodes()
   nodes.call({ tool: 'refund', args: { order: 5 } })
-  t.match(nodes.ledger.call('other', 'refund', { order: 5 }, 0), { type: 'refuse', error: /still runs/ })
-  t.equal(nodes.ledger.call('another', 'refund', { order: 6 }, 0).type, 'run')
+  t.match(nodes.ledger.call('other', 'refund', { order: 5 }), { type: 'refuse', error: /still runs/ })
+  t.equal(nodes.ledger.call('another', 'refund', { order: 6 }).type, 'run')
 })
 
 t.test('arguments are the same whatever their order', async (t) => {

@@ -3,7 +3,7 @@ import t from 'tap'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { CallerSpeech } from '../../src/call/caller-speech.js'
 import type { CallerFrame } from '../../src/call/frame-figures.js'
-import { escalation, Rig } from './rig.js'
+import { BARGE_IN, escalation, Rig } from './rig.js'
 
 t.test('a backend without its own VAD is told when the caller starts and stops', async (t) => {
   const rig = Rig.talking()
@@ -120,32 +120,10 @@ t.test("with the backend's own VAD a turn still runs from our last voiced sample
 
 t.test('a response that began before the caller stopped is no answer to it', async (t) => {
   const rig = Rig.talking({
-    bargeIn: {
-      commitMs: 200,
-      doubtfulCommitMs: 400,
-      backchannel: null,
-      waitWords: true,
-      quieterDb: null,
-      resumeAfterMs: 1000,
-      quietMs: 200,
-      onDtmf: true,
-      protectGreeting: true,
-      protectEscalation: true,
-    },
+    bargeIn: { ...BARGE_IN, protectGreeting: true },
   })
   const fresh = new Rig({
-    bargeIn: {
-      commitMs: 200,
-      doubtfulCommitMs: 400,
-      backchannel: null,
-      waitWords: true,
-      quieterDb: null,
-      resumeAfterMs: 1000,
-      quietMs: 200,
-      onDtmf: true,
-      protectGreeting: true,
-      protectEscalation: true,
-    },
+    bargeIn: { ...BARGE_IN, protectGreeting: true },
   })
   fresh.open()
   fresh.ready()

@@ -1,11 +1,10 @@
-import { appendFile, mkdtemp, readFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { NO_ASSETS } from '../../src/agents/assets.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { agentWith } from '../../src/agents/call-variables.js'
+import { allCallsOn } from '../../src/backends/split.js'
 import { humanFirst } from '../../src/agents/human-first.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
@@ -17,26 +16,28 @@ import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
-import { wallOfLocal } from '../../src/campaigns/local-time.js'
+import { wallOfLocal } from '../../src/core/local-time.js'
 import { afterTry, verdictOf } from '../../src/campaigns/scheduler.js'
 import type { Facts } from '../../src/campaigns/scheduler.js'
-import { CallLog } from '../../src/call/call-log.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { countryZone } from '../../src/sautikit/phone.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
-import { openTextMedia, runTextCall } from '../../src/simulator/scenarios/text-call.js'
-import { scriptOf } from '../../src/simulator/script-file.js'
+import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
+import { runTextCall } from '../../src/simulator/scenarios/text-call.js'
+import { openTextMedia } from '../../src/simulator/scenarios/text-gateway.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
+import type { CallerAct } from '../../src/simulator/caller-script.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.js'
 import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
-import { keptCall } from '../support/kept-call.js'
+import { keptCall, keptState } from '../support/kept-call.js'
 import { hasRedis, startRedis } from '../support/redis.js'
-import { until } from '../support/until.js'
+import { succeeds, until } from '../support/until.js'
 
 const NAIROBI = 'Africa/Nairobi'
 /** A Friday, 10:00 in Nairobi. */
@@ -177,11 +178,17 @@ class Carrier {
   orders = 0
 }
 
+async function folderOf(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-campaigns-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
 async function desk(
   t: Test,
   more: { readonly folder?: string; readonly carrier?: Carrier; readonly store?: MemoryStore } = {},
 ) {
-  const folder = more.folder ?? (await mkdtemp(join(tmpdir(), 'mkondo-campaigns-')))
+  const folder = more.folder ?? (await folderOf(t))
   const time = { nowMs: FRIDAY_10 }
   let timers: { readonly atMs: number; readonly run: () => void }[] = []
   const later = (ms: number, run: () => void) => {
@@ -192,8 +199,8 @@ async function desk(
     }
   }
   const log = createLog({ level: 'silent' })
-  const queue = await FileQueue.start({ folder, wallClock: () => time.nowMs, log, later })
-  const doNotCall = await FileDoNotCall.open(join(folder, '..', `${folder.split('/').at(-1) ?? ''}.dnc`))
+  const queue = await FileQueue.start({ folder: join(folder, 'campaigns'), wallClock: () => time.nowMs, log, later })
+  const doNotCall = await FileDoNotCall.open(join(folder, 'do-not-call.jsonl'))
   const carrier = more.carrier ?? new Carrier()
   const news: CampaignNews[] = []
   const held: string[] = []
@@ -385,7 +392,7 @@ t.test('somebody who wants no calls is not called', async (t) => {
 })
 
 t.test('a process that dies while a row is being called: the next one rings nobody twice', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'mkondo-campaigns-'))
+  const folder = await folderOf(t)
   const carrier = new Carrier()
   const first = await desk(t, { folder, carrier })
   await first.queue.add('reminders-1', [row(1), row(2)])
@@ -393,7 +400,7 @@ t.test('a process that dies while a row is being called: the next one rings nobo
   await first.pass(1000)
   t.equal(carrier.rung.size, 2)
   // It is gone: nothing of it is asked any more. Its store was in its memory.
-  const text = await readFile(join(folder, 'reminders-1.rows.jsonl'), 'utf8')
+  const text = await readFile(join(folder, 'campaigns/reminders-1.rows.jsonl'), 'utf8')
   t.match(text, /"result":null,"durationMs":0/, 'that they are being called is on the disk')
   const second = await desk(t, { folder, carrier })
   await second.pass(10_000)
@@ -437,7 +444,7 @@ t.test('a promised call back is made at the promised time, as the same conversat
       callback,
     }
     const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
-    return { kept: { ...kept, escalation }, log: new CallLog().records(), marks: [] }
+    return keptState({ ...kept, escalation })
   }
   await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale'))
   await campaigns.promise(state('2026-11-27T15:00', 'the stock for Kitale, ask for Baraka'))
@@ -466,7 +473,11 @@ t.test('a promised call back is made at the promised time, as the same conversat
   await until(async () => (await queue.rows('call-backs'))[0]?.result === 'person', 2000, 'the rows')
   t.equal((await queue.rows('call-backs'))[0]?.recovers, null, 'what was said is kept no longer')
   await pass(1000)
-  t.notMatch(await readFile(join(folder, 'call-backs.rows.jsonl'), 'utf8'), /"streamMs"|"rootSid"/, 'nor in the file')
+  t.notMatch(
+    await readFile(join(folder, 'campaigns/call-backs.rows.jsonl'), 'utf8'),
+    /"streamMs"|"rootSid"/,
+    'nor in the file',
+  )
   t.ok(time.nowMs > FRIDAY_10)
 })
 
@@ -621,7 +632,7 @@ t.test('a campaign is made, started, paused, stopped and reported; its rows are 
 })
 
 t.test('the do-not-call list survives a restart, and a line that was cut off', async (t) => {
-  const path = join(await mkdtemp(join(tmpdir(), 'mkondo-campaigns-')), 'list.jsonl')
+  const path = join(await folderOf(t), 'list.jsonl')
   const list = await FileDoNotCall.open(path)
   await list.add('+254700000001', 'caller', 0)
   await list.add('+254700000002', 'operator', 0)
@@ -697,15 +708,7 @@ t.test(
       prefixes: [],
       wallClock: Date.now,
     })
-    await until(
-      () =>
-        queue.reach().then(
-          () => true,
-          () => false,
-        ),
-      5000,
-      'Redis',
-    )
+    await until(() => succeeds(queue.reach()), 5000, 'Redis')
     await queue.keep(campaign())
     await queue.add('reminders-1', [row(1), row(2, { result: 'do-not-call' }), row(3), row(4)])
     t.match(await office.view('reminders-1'), { rows: 1, waiting: 3, calling: 0, results: { 'do-not-call': 1 } })
@@ -737,36 +740,41 @@ t.test(
 )
 
 t.test('the human hears what it is about, and is put through to the caller with a key', async (t) => {
-  const media = await openTextMedia()
+  const media = await openTextMedia(backendSettings(loadConfig({}, null)), {})
   t.teardown(() => media.close())
   const agent = agentSchema.parse({ ...AGENT, languages: ['en', 'sw'], callbacks: { humanFirst: true } })
   const definition = humanFirst(agentWith(agent, { note: 'The stock for Kitale.' }), '+254700000101')
-  const tools = await ToolRunner.open(definition, NO_ASSETS, {}, media.transport)
-  const hosted = { definition, facts: agentFacts(definition), shares: [] }
-  const call = (step: { readonly say: string } | { readonly press: string }, outcome: 'answered' | 'busy') =>
+  const hosted = { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }
+  const call = (act: CallerAct, outcome: 'answered' | 'busy') =>
     runTextCall(media, {
-      hosted,
-      agents: new Map(),
-      tools: new Map([[definition.name, tools]]),
-      from: '+254720000010',
-      to: '+254700000000',
-      placed: { variables: {} },
-      script: scriptOf({ name: 'human', reactionMs: 300, patienceMs: 10_000, rules: [], steps: [step] }),
-      statuses: {},
-      pace: 1,
+      scenario: {
+        agent: definition.name,
+        from: '+254720000010',
+        to: '+254700000000',
+        placed: { variables: {} },
+        script: {
+          ...{ name: 'human', order: null, reactionMs: 300, patienceMs: 10_000, rules: [] },
+          steps: [{ act, heard: [], interruptAfterMs: null }],
+        },
+        pace: 1,
+        afterStream: 'reposts',
+        human: { outcome, ringMs: 1000, talkMs: 1000, greeting: 'Hello?' },
+        settle: [],
+        atWallMs: FRIDAY_10,
+        timeoutMs: 60_000,
+      },
+      agents: new Map([[definition.name, hosted]]),
+      businesses: new Map(),
+      env: {},
+      vocabulary: vocabularyOf(null, { orders: [], etas: [], others: [] }),
       seed: 1,
-      afterStream: 'reposts',
-      human: { outcome, ringMs: 1000, talkMs: 1000, greeting: 'Hello?' },
-      settle: [],
-      startedAtWallMs: FRIDAY_10,
-      timeoutMs: 60_000,
       signal: null,
     })
-  const taken = await call({ press: '1' }, 'answered')
+  const taken = await call({ type: 'press', keys: '1' }, 'answered')
   t.match(taken.record?.transcript[0]?.text, /was promised a call back. The stock for Kitale. Shall I connect you/)
   t.match(taken.record?.escalation, { outcome: 'answered', attempts: [{ human: 1 }] })
-  t.match((await call({ say: 'Yes.' }, 'busy')).record?.escalation, { outcome: 'busy' })
-  const declined = await call({ say: 'Not now.' }, 'answered')
+  t.match((await call({ type: 'say', text: 'Yes.' }, 'busy')).record?.escalation, { outcome: 'busy' })
+  const declined = await call({ type: 'say', text: 'Not now.' }, 'answered')
   t.equal(declined.record?.escalation, null)
   t.match(declined.record, { outbound: { result: /person|silence/ }, endReason: 'agent-goodbye' })
 })

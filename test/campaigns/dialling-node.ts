@@ -2,6 +2,7 @@
 import { agentSchema } from '../../src/agents/definition.js'
 import { Campaigns } from '../../src/campaigns/campaigns.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
+import { unrefTimer } from '../../src/core/clock.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { parseRedisUrl } from '../../src/fleet/redis-url.js'
@@ -32,9 +33,8 @@ const outbound: OutboundCalls = new OutboundCalls({
     createCall: async (call) => {
       const created = await client.createCall(call)
       // The carrier's webhook: the number is busy.
-      setTimeout(
-        () => outbound.state(parseCallSid(created.callSid ?? 'HD_none'), call.clientRequestId, 'busy'),
-        RING_MS,
+      unrefTimer(RING_MS, () =>
+        outbound.state(parseCallSid(created.callSid ?? 'HD_none'), call.clientRequestId, 'busy'),
       )
       return created
     },

@@ -36,7 +36,7 @@ t.test('10,000 rows in a fleet: none is called twice, and two nodes are killed o
     port: 0,
     place: ({ to }) => {
       rung.set(to, (rung.get(to) ?? 0) + 1)
-      return { callSid: `HD_${String(++calls).padStart(12, '0')}` }
+      return `HD_${String(++calls).padStart(12, '0')}`
     },
   })
   t.teardown(() => carrier.close())

@@ -16,6 +16,7 @@ import { KEY, simulatedApi } from '../support/carrier-api.js'
 import { command } from '../support/command.js'
 import { endedCall } from '../support/record.js'
 import { storedFile } from '../support/stored-file.js'
+import { portOf } from '../support/port-of.js'
 
 const SID = 'HD_0a8d5911d055'
 
@@ -221,12 +222,9 @@ t.test('mkondo calls timeline asks the gateway and draws, or says that there is 
     response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' })
     response.end(JSON.stringify(known ? VIEW : { error: { code: 'CALL_UNKNOWN', message: 'no such call' } }))
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
+  const port = await portOf(t, server)
   const timeline = (...argv: string[]) =>
-    command(['calls', 'timeline', ...argv, '--ops-url', `http://127.0.0.1:${address.port}`])
+    command(['calls', 'timeline', ...argv, '--ops-url', `http://127.0.0.1:${port}`])
   t.match(await timeline(VIEW.callSid), { code: 0, out: /turn 1: the caller stopped at 3\.400 s/ })
   const asJson = await timeline(VIEW.callSid, '--json')
   t.equal(asJson.code, 0)

@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { CallRecord, CarrierDetail } from '../../src/call/documents/record.js'
 import { carrierFindings } from '../../src/cli/check.js'
@@ -9,8 +8,7 @@ import { joinedRecord, resumeDetails } from '../../src/gateway/carrier-side.js'
 import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { command } from '../support/command.js'
-
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+import { MKONDO } from './mkondo-process.js'
 
 function mkondo(
   args: readonly string[],
@@ -19,7 +17,7 @@ function mkondo(
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [MAIN, ...args],
+      [...MKONDO, ...args],
       { env: { PATH: process.env['PATH'] ?? '', ...env } },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr })
@@ -147,7 +145,7 @@ t.test('an account that comes when the record has left the memory is joined to t
     find: (_kind: string, callSid: string) =>
       Promise.resolve(callSid === 'HD_1' ? (JSON.parse(JSON.stringify(kept)) as unknown) : undefined),
   }
-  t.same(await joinedRecord(parseCallSid('HD_1'), DETAIL, { joinCarrier: () => null }, archive), {
+  t.same(await joinedRecord(parseCallSid('HD_1'), DETAIL, { join: () => null }, archive), {
     ...kept,
     carrier: DETAIL,
   })

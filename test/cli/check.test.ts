@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
@@ -14,10 +13,10 @@ import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { command } from '../support/command.js'
 import { onlyUws } from '../support/only-uws.js'
 import { S3_BUCKET, S3_CREDENTIALS, startS3 } from '../support/s3.js'
+import { MKONDO } from './mkondo-process.js'
+import { portOf } from '../support/port-of.js'
 
 const FOLDER = t.testdir()
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
-
 const dataDir = (): string => mkdtempSync(join(FOLDER, 'data-'))
 
 async function check(
@@ -37,7 +36,7 @@ function checkWith(
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [...nodeOptions, MAIN, 'check', ...args],
+      [...nodeOptions, ...MKONDO, 'check', ...args],
       { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: dataDir(), ...env } },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
@@ -51,6 +50,24 @@ t.test('settings with which a gateway would start pass the check', async (t) => 
   t.equal(code, 0, output)
   t.match(output, /ok +agents: order-status on embedded/)
   t.match(output, /unsigned ones are accepted/)
+})
+
+t.test("a backend of an agent's own is waited for, although its timer keeps no process alive", async (t) => {
+  const folder = await mkdtemp(join(FOLDER, 'own-'))
+  await writeFile(
+    join(folder, 'own.mjs'),
+    `const capabilities = { name: 'own', inputRateHz: 16000, outputRateHz: 16000, serverVad: true, truncate: false, maxSessionMs: null }
+     export const createBackend = (sink) => ({
+       capabilities,
+       connect: () => new Promise((ready) => setTimeout(ready, 500).unref()),
+       close: async () => sink.event({ type: 'closed', code: 1000, reason: '', clean: true }),
+     })`,
+  )
+  const agent = { version: 1, name: 'own', instructions: 'x', backend: 'module:./own.mjs' }
+  await writeFile(join(folder, 'own.yaml'), JSON.stringify(agent))
+  const { code, output } = await checkWith([], { PORT: '0', OPS_PORT: '0', AGENTS_DIR: folder })
+  t.equal(code, 0, output)
+  t.match(output, /backend module:.* of own is ready/)
 })
 
 t.test('a bucket is written to, read and deleted from, and the days of its objects are named', async (t) => {
@@ -99,10 +116,7 @@ t.test('each tool is tried with its sample: what reads is sent, what acts is not
 })
 
 t.test('a node of a fleet: its internal port is looked at, and who reaches it', async (t) => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => taken.once('listening', resolve))
-  t.teardown(() => taken.close())
-  const { port } = taken.address() as AddressInfo
+  const port = await portOf(t, createServer())
   const { code, output } = await check(
     {
       PORT: '0',
@@ -121,10 +135,7 @@ t.test('a node of a fleet: its internal port is looked at, and who reaches it', 
 })
 
 t.test('what would stop a start, or every call, is found before a caller finds it', async (t) => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => taken.once('listening', resolve))
-  t.teardown(() => taken.close())
-  const { port } = taken.address() as AddressInfo
+  const port = await portOf(t, createServer())
   const { code, output } = await check({
     PORT: String(port),
     HOST: '127.0.0.1',
@@ -138,6 +149,8 @@ t.test('what would stop a start, or every call, is found before a caller finds i
   t.match(output, /NOT OK +SHOP_API_URL 127\.0\.0\.1:1 does not answer/)
   t.match(output, /NOT OK +PUBLIC_URL is 'https:\/\/gw\.example\.com' without SAUTIKIT_WEBHOOK_SECRETS/)
   t.match(output, /NOT OK +OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN/)
+  const two = { PORT: String(port - 2), HOST: '127.0.0.1', OPS_PORT: '0', SHOP_API_URL: 'http://127.0.0.1:1' }
+  t.match((await check(two, '--processes', '2')).output, `NOT OK  PORT + 2 127.0.0.1:${port}: EADDRINUSE`)
 })
 
 t.test('every mistake of the settings has its line, and none is checked further', async (t) => {
@@ -293,10 +306,7 @@ t.test('a budget that cannot be counted fails the check, and one that misses a p
 const AGENT = 'version: 1\nname: a\ninstructions: Help.\n'
 
 t.test('each mistake of the first hour is one line that names it, and exit code 2', async (t) => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => taken.once('listening', resolve))
-  t.teardown(() => taken.close())
-  const { port } = taken.address() as AddressInfo
+  const port = await portOf(t, createServer())
   const folder = t.testdir({
     data: {},
     good: { 'a.yaml': AGENT },

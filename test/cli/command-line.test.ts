@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -7,7 +8,7 @@ import { Conversations, conversation } from '../../src/cli/conversation.js'
 import { Progress } from '../../src/cli/progress.js'
 import { topScreen, type Look } from '../../src/cli/top.js'
 import { command } from '../support/command.js'
-import { mkondo } from './mkondo-process.js'
+import { MAIN, mkondo } from './mkondo-process.js'
 
 /** Names of the commands that help lists. */
 async function commandNames(...path: readonly string[]): Promise<readonly string[]> {
@@ -70,45 +71,51 @@ t.test('a command whose output nobody reads any more ends as it would', async (t
 })
 
 t.test('each shell completes commands, options and values from the same definitions', async (t) => {
-  const folder = t.testdir()
-  const { writeFileSync } = await import('node:fs')
-  const script = async (shell: string): Promise<string> => {
-    const file = join(folder, shell)
-    writeFileSync(file, (await command(['completion', shell])).out)
-    return file
-  }
-  /** What the shell proposes for the last of these words. */
-  const shells: Readonly<Record<string, (file: string, words: readonly string[]) => string>> = {
-    bash: (file, words) =>
-      `source ${file}; COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _mkondo; printf '%s\\n' "\${COMPREPLY[@]}"`,
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-completion-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, 'call.jsonl'), '')
+  symlinkSync(MAIN, join(folder, 'mkondo'))
+  const env = { ...process.env, PATH: `${folder}:${process.env['PATH']}` }
+  /** Prints what the shell proposes for the last of its arguments. */
+  const shells: Readonly<Record<string, (file: string) => string>> = {
+    // Outside of its line editor bash does not propose files itself, as it does here where a function has nothing.
+    bash: (file) =>
+      `source ${file}; complete -p mkondo | grep -q -- '-o default' || exit 1
+       COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=\${#COMP_LINE}
+       _mkondo_completion; [[ -z $COMPREPLY ]] && COMPREPLY=($(compgen -f)); printf '%s\\n' "\${COMPREPLY[@]}"`,
     // Outside of its line editor zsh has no completion: what a completion would be given is printed.
-    zsh: (file, words) =>
-      `compdef() {}; _describe() { print -rl -- \${(P)2%%:*} }; compadd() { shift; print -rl -- $@ }; _files() { print FILES }
-       source ${file}; words=(${words.map((word) => `'${word}'`).join(' ')}); CURRENT=${words.length}; _mkondo`,
-    fish: (file, words) => `source ${file}; complete -C '${words.join(' ')}'`,
+    zsh: (file) =>
+      `compdef() {}; _describe() { print -rl -- \${(P)2%%:*} }; _files() { print -l * }
+       source ${file}; words=("$@"); CURRENT=$#; _mkondo_completion`,
+    fish: (file) => `source ${file}; complete -C (string join ' ' -- (string escape -- $argv[1..-2]) $argv[-1])`,
   }
-  for (const [shell, line] of Object.entries(shells)) {
+  for (const [shell, print] of Object.entries(shells)) {
     if (!existsSync(`/usr/bin/${shell}`)) {
       console.error(`SKIPPED: ${t.name} (${shell}): apt-get install --no-install-recommends ${shell}`)
       t.skip(`${shell} is not installed (Debian: ${shell})`, () => undefined)
       continue
     }
-    const file = await script(shell)
-    const proposed = async (...words: readonly string[]): Promise<readonly string[]> => {
-      const { stdout } = await promisify(execFile)(shell, ['-c', line(file, words)], { cwd: folder })
-      return stdout.split('\n').map((word) => word.split('\t')[0] ?? '')
-    }
+    const file = join(folder, shell)
+    const first = shell === 'fish' ? [] : [shell] // $0
+    writeFileSync(file, (await command(['completion', shell])).out)
     const has = async (words: readonly string[], expected: readonly string[], not: readonly string[]) => {
-      const found = await proposed('mkondo', ...words)
+      const { stdout } = await promisify(execFile)(shell, ['-c', print(file), ...first, 'mkondo', ...words], {
+        cwd: folder,
+        env,
+      })
+      const found = stdout.split('\n').map((word) => word.split('\t')[0] ?? '')
       for (const word of expected) t.ok(found.includes(word), `${shell}: ${words.join(' ')} has ${word}`)
       for (const word of not) t.notOk(found.includes(word), `${shell}: ${words.join(' ')} has no ${word}`)
     }
-    await has([''], ['serve', 'calls', 'top'], ['list'])
-    await has(['calls', ''], ['list', 'timeline'], ['serve'])
+    await has([''], ['serve', 'calls', 'top'], ['list', 'completion-server', 'call.jsonl'])
     await has(['calls', 'list', '--'], ['--limit', '--json'], ['--goodbye'])
-    await has(['call', '--voice', ''], ['rms', 'awb', 'kal'], ['--agent'])
-    await has(['completion', ''], ['bash', 'zsh', 'fish'], [])
-    if (shell !== 'zsh') await has(['replay', ''], ['bash'], ['serve'])
+    await has(['replay', ''], ['call.jsonl'], ['serve'])
+    await has(['call', '--say', '$(touch ran); touch ran', '--voice', ''], ['rms', 'awb', 'kal'], ['--agent'])
+    t.notOk(existsSync(join(folder, 'ran')), `${shell} runs nothing of the line`)
+    if (shell !== 'bash') continue // what is proposed does not depend on the shell
+    await has(['calls', ''], ['list', 'timeline'], ['serve'])
+    await has(['completion', ''], ['bash', 'zsh', 'fish'], ['serve'])
+    await has(['help', ''], ['settings', 'serve'], ['list'])
   }
 })
 

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { readFileSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -17,6 +16,7 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import type { RestServerOptions } from '../../src/simulator/rest/rest-server.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { until } from '../support/until.js'
+import { freePort } from '../support/free-ports.js'
 
 // Each call takes half a minute of real time; they run at once.
 t.setTimeout(300_000)
@@ -26,14 +26,6 @@ const SECRET = 'whsec_doctor_test'
 const CALLER = '+254711222333'
 const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 interface Doctored {
   readonly code: number

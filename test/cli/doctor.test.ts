@@ -3,7 +3,6 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo, Server } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -16,22 +15,8 @@ import { KEY, simulatedApi } from '../support/carrier-api.js'
 import { command } from '../support/command.js'
 import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
-
-/** The port of a server on loopback that runs until the test ends; one that has ended, where it is to be free. */
-async function portOf(t: Test, server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  t.teardown(() => server.close())
-  return (server.address() as AddressInfo).port
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
+import { freePort } from '../support/free-ports.js'
+import { portOf } from '../support/port-of.js'
 
 /** Settings of a doctor on free ports, whose PUBLIC_URL leads to it. */
 async function settings(): Promise<Record<string, string>> {

@@ -8,14 +8,12 @@ import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
-import { ResamplerBank } from '../../src/media/resample/resampler.js'
-import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { command } from '../support/command.js'
-import { createSincMedium, firKernel } from '../support/media-modules.js'
+import { loadResamplers } from '../support/media-modules.js'
 
 t.setTimeout(300_000)
 
-const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
+const resamplers = await loadResamplers()
 const BACKENDS = { openai: 'openai', 'openai-live': 'openai-live', gemini: 'gemini', realtime: 'self-hosted' } as const
 type Service = keyof typeof BACKENDS
 

@@ -1,5 +1,3 @@
-import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
@@ -31,83 +29,6 @@ t.test('a caller who goes from Swahili to English is answered in both, in the vo
   t.same(missing, [])
   t.equal(transcript.map(({ language }) => language).join(' '), 'en sw sw sw sw sw sw sw sw en en en en')
   t.equal(code, 0)
-})
-
-t.test('mkondo call finds a running gateway by PORT and OPS_PORT, and its keys work without words', async (t) => {
-  const { gateway, at, close } = await whole()
-  t.teardown(close)
-  const env = { PORT: String(at.port), OPS_PORT: String(at.opsPort), SHOP_API_URL: at.shopUrl }
-  const call = async (
-    argv: string[],
-    signal = new AbortController().signal,
-  ): Promise<{ code: number; out: string }> => {
-    const { code, out, err } = await command(['call', ...argv], { env, signal })
-    return { code, out: out + err }
-  }
-  const script = join(
-    t.testdir({
-      'keys.yaml': 'version: 1\nsteps:\n  - press: "4127#"\n    interruptAfterMs: 300\n  - wait: 100000\n',
-    }),
-    'keys.yaml',
-  )
-  const [hangUp, endOfTest] = [new AbortController(), new AbortController()]
-  const staying = call(['--script', script], endOfTest.signal)
-  const placed = Promise.all([
-    call(
-      [
-        '--script',
-        script,
-        '--expect',
-        'out for delivery',
-        '--expect-tool',
-        'lookup_order',
-        '--expect-outcome',
-        'contained',
-        '--expect-outcome',
-        'abandoned',
-      ],
-      hangUp.signal,
-    ),
-    call(
-      [
-        '--script',
-        script,
-        '--expect',
-        'was cancelled',
-        '--expect-tool',
-        'refund_order',
-        '--expect-outcome',
-        'escalated',
-      ],
-      hangUp.signal,
-    ),
-  ])
-  const answered = (): number =>
-    [...gateway.calls.live()].filter((live) => JSON.stringify(live.view()).includes('out for delivery')).length
-  while (answered() < 3) await sleep(50)
-  hangUp.abort()
-  const [asExpected, otherwise] = await placed
-  t.equal(asExpected.code, 0, asExpected.out)
-  t.notMatch(asExpected.out, /heard: order/, 'no order was asked about')
-  t.equal(otherwise.code, 1, otherwise.out)
-  t.match(otherwise.out, /expected "was cancelled": NO, the agent said .*out for delivery/)
-  t.match(otherwise.out, /expected the tool refund_order: NO, tools that ran: lookup_order/)
-  t.match(otherwise.out, /expected the outcome escalated: NO, the outcome is (contained|abandoned)/)
-
-  // With a call on the line a drain is not over before it is.
-  const drain = await fetch(`http://127.0.0.1:${at.opsPort}/api/drain`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-  })
-  t.equal(drain.status, 202)
-  const drained = await call(['--human', '--human-outcome', 'busy'])
-  t.equal(drained.code, 1, 'a gateway that takes no calls')
-  t.match(
-    drained.out,
-    /no agent took the call; the gateway answered with its fallback document \(.*\): the gateway is draining/,
-  )
-  endOfTest.abort()
-  await staying
 })
 
 t.test('an idle gateway that is drained by a command answers it, and ends', async (t) => {

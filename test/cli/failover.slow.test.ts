@@ -10,7 +10,7 @@ import type { Speaker } from '../../src/simulator/vendors/double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { wasTold } from '../support/hear-recording.js'
 import { whole } from '../support/gateway.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
@@ -153,6 +153,7 @@ t.test('a wrong key is one error and the next backend answers the call', { buffe
   )
   t.equal(said.length, 1)
   t.notMatch(lines.join(''), /sk-the-wrong-key/, 'which does not show it')
+  t.notMatch(lines.join(''), /254700000001|out for delivery/i, 'neither numbers nor what was said are in the log')
   const { backends } = (await (await fetch(`http://127.0.0.1:${at.opsPort}/api/backends`)).json()) as {
     backends: { backend: string }[]
   }

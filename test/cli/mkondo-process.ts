@@ -2,7 +2,17 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+/** The built command. */
+export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+
+/**
+ * What Node is given to run it, before its own arguments. V8 is told what it was told of this process
+ * (scripts/tests/lane.mjs).
+ */
+export const MKONDO: readonly string[] = [
+  ...process.execArgv.filter((option) => option.startsWith('--interrupt-budget=')),
+  MAIN,
+]
 
 export interface Run {
   readonly child: ChildProcess
@@ -19,7 +29,7 @@ export function mkondo(
   env: Readonly<Record<string, string>> = {},
   openFilesMax?: number,
 ): Run {
-  const command = [process.execPath, MAIN, ...args]
+  const command = [process.execPath, ...MKONDO, ...args]
   const [program = '', ...rest] =
     openFilesMax === undefined ? command : ['/bin/sh', '-c', `ulimit -n ${openFilesMax}; exec "$0" "$@"`, ...command]
   const child = spawn(program, rest, {

@@ -1,6 +1,4 @@
 import { fork } from 'node:child_process'
-import { createServer as createTcpServer } from 'node:net'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -11,8 +9,8 @@ import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { freePorts } from '../support/free-ports.js'
-import { until } from '../support/host.js'
-import { SECRET, lastStart, launched, silentCall, startTwo, streaming } from './two-processes.js'
+import { until } from '../support/until.js'
+import { SECRET, lastStart, silentCall, startTwo, streaming } from './two-processes.js'
 import type { SilentCall, Two } from './two-processes.js'
 
 /**
@@ -22,47 +20,6 @@ import type { SilentCall, Two } from './two-processes.js'
 
 // Calls are in real time, and each start loads two gateways.
 t.setTimeout(300_000)
-
-t.test('a wrong combination stops the start with one line and code 2', async (t) => {
-  const port = await freePorts(4)
-  const taken = createTcpServer().listen(port + 2, '127.0.0.1')
-  await new Promise((resolve) => taken.once('listening', resolve))
-  t.teardown(() => taken.close())
-  const quiet = { HOST: '127.0.0.1', OPS_PORT: '0', LOG_LEVEL: 'error' }
-  const cases: readonly (readonly [string, Record<string, string>, RegExp])[] = [
-    ['65', {}, /^mkondo: --processes is '65'; allowed: a whole number from 1 to 64$/],
-    [
-      '2',
-      { PUBLIC_URL: 'https://voice.example.com' },
-      /^mkondo: NODE_URL is not set, but PUBLIC_URL is; allowed with --processes 2: /,
-    ],
-    ['2', { ...quiet, PORT: String(port) }, new RegExp(`^mkondo: PORT \\+ 2: port ${port + 2} on 127.0.0.1 is in use`)],
-    [
-      '2',
-      { ...quiet, PORT: String(await freePorts(4)), DEFAULT_AGENT: 'nobody' },
-      /^mkondo: DEFAULT_AGENT is 'nobody'; allowed: order-status, support$/,
-    ],
-  ]
-  const folder = t.testdir()
-  await Promise.all(
-    cases.map(async ([count, env, line], i) => {
-      const run = launched(t, ['serve', '--with-shop', '--processes', count], {
-        ...env,
-        DATA_DIR: join(folder, String(i)),
-      })
-      t.equal(await run.exit, 2, run.lines.join(' / '))
-      t.match(run.lines, [line])
-      t.equal(run.lines.length, 1)
-    }),
-  )
-  const check = launched(t, ['check', '--processes', '2', '--with-shop'], {
-    ...quiet,
-    PORT: String(port),
-    DATA_DIR: join(folder, 'check'),
-  })
-  t.equal(await check.exit, 2)
-  t.match(check.lines.join('\n'), new RegExp(`NOT OK  PORT \\+ 2 127.0.0.1:${port + 2}: EADDRINUSE`))
-})
 
 // One start for both tests, which also covers processes that have carried a dozen calls.
 const whole = t

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 import { lastStart, silentCall, startTwo, streaming } from './two-processes.js'
 
@@ -18,7 +18,7 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
   const ring = (): void => {
     const call = silentCall(two.url, 'continues')
     calls.push(call)
-    timers.push(setTimeout(() => call.hangUp(), 6000))
+    timers.push(setTimeout(() => call.hangUp(), 3000))
   }
   for (let i = 0; i < 4; i++) ring()
   await Promise.all(calls.map((call) => streaming(two, call)))

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { simulateOneCall } from '../support/simulated.js'
 import { mkondo } from './mkondo-process.js'
 

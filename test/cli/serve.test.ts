@@ -1,6 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -10,16 +9,25 @@ import { startGateway } from '../../src/gateway/gateway.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
+import { portOf } from '../support/port-of.js'
 
 t.setTimeout(150_000)
 
+/** An agent that needs no speech worker, which takes two seconds to start. */
+const LIGHT = {
+  'light.yaml': JSON.stringify({
+    version: 1,
+    name: 'light',
+    instructions: 'Beep.',
+    backend: `module:${new URL('../grafana/scripted-backend.js', import.meta.url).href}`,
+  }),
+}
+
 t.test('a broken agent and a port in use each end with one line and code 2', async (t) => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => taken.once('listening', resolve))
-  t.teardown(() => taken.close())
-  const { port } = taken.address() as AddressInfo
+  const port = await portOf(t, createServer())
   const agents = t.testdir({
     broken: { 'a.yaml': 'version: 1\nname: a\ninstructions: Help.\nstream:\n  outputSamplingRate: 44100\n' },
+    light: LIGHT,
   })
   const cases: readonly (readonly [string, Record<string, string>, RegExp])[] = [
     [
@@ -36,7 +44,11 @@ t.test('a broken agent and a port in use each end with one line and code 2', asy
   ]
   await Promise.all(
     cases.map(async ([name, env, line]) => {
-      const run = mkondo(['serve', '--with-shop'], { ...env, DATA_DIR: `${agents}/data-${name}` })
+      const run = mkondo(['serve', '--with-shop'], {
+        AGENTS_DIR: `${agents}/light`,
+        ...env,
+        DATA_DIR: `${agents}/data-${name}`,
+      })
       t.equal(await run.exit, 2, `${name}: exit code`)
       t.match(run.lines.at(-1) ?? '', line, `${name}: the line`)
       t.equal(run.lines.length, 1, `${name}: one line (${run.lines.join(' / ')})`)
@@ -48,7 +60,14 @@ t.test('a broken agent and a port in use each end with one line and code 2', asy
 })
 
 t.test('a single process that is told to reload goes on', async (t) => {
-  const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir({}), LOG_LEVEL: 'info' })
+  const folder = t.testdir({ light: LIGHT })
+  const run = mkondo(['serve', '--with-shop'], {
+    AGENTS_DIR: `${folder}/light`,
+    DATA_DIR: `${folder}/data`,
+    PORT: '0',
+    OPS_PORT: '0',
+    LOG_LEVEL: 'info',
+  })
   await until(() => run.lines.some((line) => line.includes('"msg":"taking calls"')), 60_000, 'it to take calls')
   run.child.kill('SIGHUP')
   await until(() => run.lines.some((line) => line.includes('SIGHUP has no effect')), 10_000, 'the line that says so')
@@ -63,7 +82,7 @@ t.test('an edit of the agents folder is what new calls get, and calls that run k
   const file = join(dir, 'order-status.yaml')
   const gateway = await startGateway({
     config: {
-      ...loadConfig({}, null),
+      ...loadConfig({ SPEECH_DECODERS: '1' }, null),
       agentsDir: dir,
       port: 0,
       opsPort: 0,

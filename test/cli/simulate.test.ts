@@ -1,7 +1,5 @@
 import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -10,9 +8,11 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
-import { startAnalystDouble } from '../../src/simulator/vendors/analyst-double.js'
+import { AnalystDouble } from '../../src/simulator/vendors/analyst-double.js'
 import { command } from '../support/command.js'
 import { KEYPAD_AGENTS, KEYS_AND_WORDS } from '../support/keypad-agent.js'
+import { freePort } from '../support/free-ports.js'
+import { portOf } from '../support/port-of.js'
 
 t.setTimeout(120_000)
 
@@ -136,10 +136,7 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
     'no-agent',
     ASKS.replace('order-status', 'sales').concat('expect: { outcome: contained }\n'),
   )
-  const closed = createServer()
-  await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`
-  await new Promise((resolve) => closed.close(resolve))
+  const url = `http://127.0.0.1:${await freePort()}`
   const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
     ['an option that is none', [good, '--fast'], /unknown option '--fast'/],
     ['a file that is not there', [join(folder, 'nothing.yaml')], /nothing\.yaml cannot be read/],
@@ -248,43 +245,6 @@ t.test('JSON goes to standard output by itself, and the rest beside it', async (
   t.match(err, /^ok +order-status\/json text/m)
 })
 
-t.test('a slow tool is waited for in real time: the caller hears that they are not forgotten', async (t) => {
-  const shop = createServer((_request, response) => {
-    void sleep(3300).then(() => {
-      response.writeHead(200, { 'content-type': 'application/json' })
-      response.end(
-        JSON.stringify({
-          orders: [{ orderNumber: '7777', status: 'packed', eta: 'tomorrow', courier: null, items: [] }],
-        }),
-      )
-    })
-  })
-  await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    shop.closeAllConnections()
-    shop.close()
-  })
-  const file = await scenarioFile(
-    'slow',
-    [
-      'version: 1',
-      'agent: order-status',
-      'caller:',
-      '  steps:',
-      '    - { say: Where is my order?, interruptAfterMs: 100 }',
-      '    - hangup: true',
-      'expect:',
-      '  said: [One moment, Order 7777 is packed]',
-      '  turns: { min: 1 }',
-      '',
-    ].join('\n'),
-  )
-  const { code, out } = await simulate([file], {
-    SHOP_API_URL: `http://127.0.0.1:${(shop.address() as AddressInfo).port}`,
-  })
-  t.equal(code, 0, out)
-})
-
 t.test(
   'whatever the carrier does after the stream, the caller reaches a human or hears why not, and may ask to be called back',
   async (t) => {
@@ -322,12 +282,7 @@ t.test('a gateway that is broken is a failed call, with what the carrier saw', a
     const ops = request.url?.startsWith('/api/') === true
     response.writeHead(ops ? 200 : 500, { 'content-type': 'application/json' }).end(ops ? '{"calls":[]}' : '{}')
   })
-  await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    broken.closeAllConnections()
-    broken.close()
-  })
-  const url = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`
+  const url = `http://127.0.0.1:${await portOf(t, broken)}`
   const file = await scenarioFile('broken', `${ASKS}expect: { outcome: contained }\n`)
   const quiet = await scenarioFile('quiet', `${ASKS}mode: text\nexpect: { outcome: contained }\n`)
   const { code, out } = await simulate([file, quiet, '--url', url, '--ops-url', url])
@@ -373,13 +328,13 @@ t.test('help says what there is', async (t) => {
 })
 
 t.test('a scenario expects what a call was about, as the text model of this machine says it', async (t) => {
-  const analyst = await startAnalystDouble()
+  const analyst = await AnalystDouble.start()
   t.teardown(() => analyst.close())
   const agents = await mkdtemp(join(folder, 'agents-'))
   const shippedAgent = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const fields = '{ intent: { type: string, enum: [order, refund] }, used: { known: tools } }'
   await writeFile(join(agents, 'order-status.yaml'), `${shippedAgent}\nanalysis: { fields: ${fields} }\n`)
-  const env = { AGENTS_DIR: agents, LLM_URL: analyst.url, LLM_MODEL: 'analyst' }
+  const env = { AGENTS_DIR: agents, LLM_URL: analyst.baseUrl, LLM_MODEL: 'analyst' }
   const expecting = (what: string): Promise<string> =>
     scenarioFile('about', `${ASKS}expect:\n  fields: { intent: ${what}, used: /lookup_order/ }\n`)
   const right = await simulate([await expecting('order')], env)

@@ -1,6 +1,5 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -11,10 +10,11 @@ import { startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { mkondo, type Run } from './mkondo-process.js'
 import { freePorts } from '../support/free-ports.js'
 import { SAME_CALLER } from '../support/same-caller.js'
+import { portOf } from '../support/port-of.js'
 
 /**
  * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes
@@ -25,7 +25,7 @@ interface Logged extends Run {
   logged(msg: string): Record<string, unknown>[]
 }
 
-export function launched(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Logged {
+function launched(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Logged {
   const run = mkondo(args, env)
   t.teardown(() => run.child.kill('SIGQUIT'))
   return {
@@ -64,13 +64,7 @@ async function freshConnections(t: Test, port: number): Promise<string> {
   })
   // On a busy machine the default of 5 s ends between a webhook and the next, and resets the second.
   server.keepAliveTimeout = 60_000
-  server.listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return `http://127.0.0.1:${await portOf(t, server)}`
 }
 
 /** The shipped order line, which goes on with a Dial after the stream. */
@@ -206,13 +200,14 @@ export async function streaming(two: Two, call: LiveSimulatedCall): Promise<numb
   void call.done.then(({ verbs, webhooks }) => {
     over = `it ended after ${verbs.join(' ')}; ${webhooks.map(({ state, status }) => `${state} ${status}`).join(', ')}`
   })
-  const untilMs = performance.now() + 60_000
-  for (;;) {
+  const streams = async (): Promise<boolean> => {
     owner = await two.ownerOf(call.callSid).catch(() => -1)
-    if (owner >= 0 && (await two.get(owner, `/api/calls/${call.callSid}`))['state'] === 'streaming') return owner
-    if (performance.now() > untilMs) throw new Error(`${call.callSid} of process ${owner} has no stream: ${over}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    return owner >= 0 && (await two.get(owner, `/api/calls/${call.callSid}`))['state'] === 'streaming'
   }
+  await until(streams, 60_000, `the stream of ${call.callSid}`).catch((error: unknown) => {
+    throw new Error(`${String(error)}, of process ${owner}: ${over}`)
+  })
+  return owner
 }
 
 /** The log line of process `index` when it last began to take calls. */

@@ -3,8 +3,6 @@ import { join } from 'node:path'
 import t from 'tap'
 import { selfSigned } from '../../bench/kit/self-signed.js'
 import { environmentOf } from '../../src/cli/serve-plans.js'
-import { configurationPage } from '../../src/config/configuration-page.js'
-import { envExample } from '../../src/config/env-example.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { type Setting, SETTINGS } from '../../src/config/settings.js'
@@ -377,7 +375,6 @@ const all = Object.values(SETTINGS) as readonly Setting<unknown>[]
 
 t.test('.env.example has every setting, as the table has it, and its defaults are the defaults', async (t) => {
   const file = readFileSync(join(packageRoot(), '.env.example'), 'utf8')
-  t.ok(file === envExample(null), 'it is current: npm run documents')
   for (const { env } of all) t.match(file, new RegExp(`^# ${env}=`, 'm'))
   const written = Object.fromEntries(
     [...file.matchAll(/^# ([A-Z_]+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
@@ -387,7 +384,6 @@ t.test('.env.example has every setting, as the table has it, and its defaults ar
 
 t.test('docs/CONFIGURATION.md has every setting in one row', async (t) => {
   const page = readFileSync(join(packageRoot(), 'docs/CONFIGURATION.md'), 'utf8')
-  t.ok(page === configurationPage(), 'it is current: npm run documents')
   const rows = page.split('\n').filter((line) => line.startsWith('| `'))
   t.same(
     rows.map((row) => /^\| `(\w+)`/.exec(row)?.[1]),

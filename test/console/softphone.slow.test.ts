@@ -19,8 +19,11 @@ import { until } from '../support/until.js'
 // Pages mostly wait for what is said.
 t.setTimeout(300_000)
 
+const { at, gateway, close } = await whole()
+t.teardown(close)
+
 const RATE_HZ = 16_000
-/** Longest wait for what a conversation brings: the recorded person's last word is half a minute after the answer. */
+/** Longest wait for what a conversation brings. */
 const TURN_MS = 45_000
 
 interface Said {
@@ -31,23 +34,18 @@ interface Said {
   readonly words?: string
   /** Recordings of one person, one after the other, with the pauses that they end in. */
   readonly recorded?: readonly string[]
-  /** Only this part of them. */
-  readonly fromS?: number
-  readonly toS?: number
 }
 
-/** "This is correct" in "if this is correct, press". */
-const THIS_IS_CORRECT = { recorded: ['if-correct-press'], fromS: 0.23, toS: 1.2 }
-/** Without gain control it is 0.1 dB softer; with it 3 dB louder. */
+/** Without gain control it is 0.5 dB softer; with it 8 dB louder. */
 const GAIN_DB_MAX = 1
 
 const digitsOf = (number: string): readonly string[] => [...number].map((digit) => `digits/${digit}`)
 
-async function soundOf({ noiseMs, words, recorded = [], fromS = 0, toS = Infinity }: Said): Promise<Int16Array> {
+async function soundOf({ noiseMs, words, recorded = [] }: Said): Promise<Int16Array> {
   if (noiseMs !== undefined) return pinkNoise({ sampleRateHz: RATE_HZ, ms: noiseMs, amplitude: 2000 }, 1)
   if (words !== undefined) return speakAs(await loadFlite(), words, 'rms', RATE_HZ)
   const parts = await Promise.all(recorded.map((name) => readRecording('allison', name, RATE_HZ)))
-  return concatenate(...parts).subarray(fromS * RATE_HZ, toS * RATE_HZ)
+  return concatenate(...parts)
 }
 
 interface Microphone {
@@ -85,88 +83,48 @@ async function told(t: Test, samples: Int16Array, wav: string): Promise<void> {
   )
 }
 
-t.test(
-  'a person asks by microphone, hears the right status, interrupts, and hangs up',
-
-  async (t) => {
-    if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
-    const { at, close } = await whole()
-    t.teardown(close)
-    // The greeting takes 6 s; the answer begins 2 s after the question, names the status within 4 s, and takes 8 s, with
-    // the pause for the backchannel 9.
-    const { file } = await microphone(
-      [
-        { atS: 7.5, noiseMs: 500 },
-        { atS: 9.5, words: "where's my order" },
-        { atS: 15.5, words: 'okay' },
-        { atS: 18, recorded: digitsOf('6403') },
-      ],
-      32,
-    )
-    const page = await phonePage(await openBrowser(t, file), at.opsPort)
-    const heard = audioOf(page)
-    await page.reload() // its socket was opened before anybody listened
-    await page.getByRole('button', { name: 'Call', exact: true }).click()
-    await page.getByText('On the line').waitFor()
-    const decided = (words: string) => page.getByText(words).first().waitFor({ timeout: TURN_MS })
-    await decided('took sound for noise')
-    await decided('end of the caller’s turn')
-    await decided('not an interruption: the agent resumes')
-    await page.getByText('interrupted by the caller').first().waitFor({ timeout: TURN_MS })
-    const transcript = page.getByRole('list', { name: 'Transcript' })
-    await transcript.getByText(/4127 is out for delivery/).waitFor({ timeout: TURN_MS })
-    t.match(await page.getByText('Turn 1').locator('..').innerText(), /\d+ ms|\d\.\d\d s/, 'the response of the turn')
-    await page.getByRole('button', { name: 'Hang up' }).click()
-    await page.getByText('The call has ended').waitFor()
-
-    await told(t, heard.samples(), `${file}.heard.wav`)
-    await page.getByRole('link', { name: 'Open this call' }).click()
-    await page.getByText('ended: caller-hung-up').waitFor()
-    t.match(await page.getByRole('list', { name: 'Transcript' }).innerText(), /lookup_order/)
-  },
-)
-
-t.test('a person who was recorded holds a whole call by microphone', async (t) => {
+t.test('a person asks by microphone, hears the right status, interrupts, and hangs up', async (t) => {
   if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
-  const { at, close } = await whole()
-  t.teardown(close)
-  // The greeting takes 6 s, the question 4 s, the answer 10 s. Each is over some seconds before the next words. Who is not
-  // understood says it again, as people do; who was, has then answered "anything else?" with it, and is asked again.
-  const said: readonly Said[] = [
-    { atS: 9, recorded: ['number', 'is', ...digitsOf('4127')] },
-    { atS: 21, ...THIS_IS_CORRECT },
-    { atS: 36, ...THIS_IS_CORRECT },
-    // The first is over the answer of whoever was understood late: too short to interrupt it.
-    { atS: 46, recorded: ['vm-no'] },
-    { atS: 54, recorded: ['vm-no'] },
-  ]
-  const { file, samples } = await microphone(said, 75)
+  // The greeting takes 6 s; the answer begins 2 s after the question, names the status within 4 s, and takes 8 s, with
+  // the pause for the backchannel 9.
+  const { file, samples } = await microphone(
+    [
+      { atS: 7.5, noiseMs: 500 },
+      { atS: 9.5, words: "where's my order" },
+      { atS: 15.5, words: 'okay' },
+      { atS: 18, recorded: digitsOf('6403') },
+    ],
+    32,
+  )
   const page = await phonePage(await openBrowser(t, file), at.opsPort)
   const heard = audioOf(page)
   const sent = audioOf(page, 'framesent')
   await page.reload() // its socket was opened before anybody listened
   await page.getByRole('button', { name: 'Call', exact: true }).click()
   await page.getByText('On the line').waitFor()
+  const decided = (words: string) => page.getByText(words).first().waitFor({ timeout: TURN_MS })
+  await decided('took sound for noise')
+  await decided('end of the caller’s turn')
+  await decided('not an interruption: the agent resumes')
+  await page.getByText('interrupted by the caller').first().waitFor({ timeout: TURN_MS })
   const transcript = page.getByRole('list', { name: 'Transcript' })
-  const appears = (words: string | RegExp) => transcript.getByText(words).first().waitFor({ timeout: TURN_MS })
-  try {
-    await appears('Order 4127. Is that right?')
-    await appears(/4127 is out for delivery/)
-    await appears('Thank you for calling. Goodbye.')
-    await page.getByText('The call has ended').waitFor({ timeout: TURN_MS })
-  } finally {
-    t.comment(`the transcript: ${JSON.stringify(await transcript.innerText())}`)
-    const { lostMs, gainDb } = capturedOf(samples, sent.samples())
-    t.comment(`what the browser made of the file: ${lostMs} ms of voice lost, ${gainDb.toFixed(1)} dB louder`)
-    t.ok(Math.abs(gainDb) < GAIN_DB_MAX, 'the page does not change the caller’s loudness')
-  }
+  await transcript.getByText(/4127 is out for delivery/).waitFor({ timeout: TURN_MS })
+  t.match(await page.getByText('Turn 1').locator('..').innerText(), /\d+ ms|\d\.\d\d s/, 'the response of the turn')
+  await page.getByRole('button', { name: 'Hang up' }).click()
+  await page.getByText('The call has ended').waitFor()
+
+  // What the person says last may not have been sent when the call ends.
+  const { lostMs, gainDb } = capturedOf(samples.subarray(0, 17 * RATE_HZ), sent.samples())
+  t.comment(`what the browser made of the file: ${lostMs} ms of voice lost, ${gainDb.toFixed(1)} dB louder`)
+  t.ok(Math.abs(gainDb) < GAIN_DB_MAX, 'the page does not change the caller’s loudness')
   await told(t, heard.samples(), `${file}.heard.wav`)
+  await page.getByRole('link', { name: 'Open this call' }).click()
+  await page.getByText('ended: caller-hung-up').waitFor()
+  t.match(await page.getByRole('list', { name: 'Transcript' }).innerText(), /lookup_order/)
 })
 
 t.test('a person without a microphone types, presses keys, and is answered', async (t) => {
   if (!hasChromium(t)) return
-  const { at, close } = await whole()
-  t.teardown(close)
   const page = await phonePage(await openBrowser(t), at.opsPort)
   await page.getByRole('button', { name: 'Call', exact: true }).click()
   await page.getByText(/No microphone was found|The browser refused the microphone/).waitFor()
@@ -185,36 +143,27 @@ t.test('a person without a microphone types, presses keys, and is answered', asy
   t.pass('all of it was seen')
 })
 
-t.test(
-  'two tabs call at once, and each has a call of its own; a tab that is closed hangs up',
-
-  async (t) => {
-    if (!hasChromium(t)) return
-    const { at, gateway, close } = await whole()
-    t.teardown(close)
-    const browser = await openBrowser(t)
-    const tabs = [await phonePage(browser, at.opsPort), await phonePage(browser, at.opsPort)]
-    for (const tab of tabs) await tab.getByRole('button', { name: 'Call without a microphone' }).click()
-    const sids = await Promise.all(
-      tabs.map(async (tab) => /HD_\w+/.exec(await tab.getByText('On the line').innerText())?.[0]),
-    )
-    t.not(sids[0], sids[1])
-    t.same(new Set([...gateway.calls.live()].map(({ callSid }) => String(callSid))), new Set(sids))
-    await tabs[0]?.close()
-    await until(() => gateway.calls.record(sids[0] ?? '') !== undefined, TURN_MS, 'the end of the closed tab’s call')
-    t.equal(gateway.calls.record(sids[0] ?? '')?.endReason, 'caller-hung-up')
-    await tabs[1]?.getByRole('button', { name: 'Hang up' }).click()
-    await tabs[1]?.getByText('The call has ended').waitFor()
-  },
-)
+t.test('two tabs call at once, and each has a call of its own; a tab that is closed hangs up', async (t) => {
+  if (!hasChromium(t)) return
+  const browser = await openBrowser(t)
+  const tabs = [await phonePage(browser, at.opsPort), await phonePage(browser, at.opsPort)]
+  for (const tab of tabs) await tab.getByRole('button', { name: 'Call without a microphone' }).click()
+  const sids = await Promise.all(
+    tabs.map(async (tab) => /HD_\w+/.exec(await tab.getByText('On the line').innerText())?.[0]),
+  )
+  t.not(sids[0], sids[1])
+  t.same(new Set([...gateway.calls.live()].map(({ callSid }) => String(callSid))), new Set(sids))
+  await tabs[0]?.close()
+  await until(() => gateway.calls.record(sids[0] ?? '') !== undefined, TURN_MS, 'the end of the closed tab’s call')
+  t.equal(gateway.calls.record(sids[0] ?? '')?.endReason, 'caller-hung-up')
+  await tabs[1]?.getByRole('button', { name: 'Hang up' }).click()
+  await tabs[1]?.getByText('The call has ended').waitFor()
+})
 
 t.test(
   'a call whose gateway is lost is over, in words, and the next one is placed when it is found again',
-
   async (t) => {
     if (!hasChromium(t)) return
-    const { at, gateway, close } = await whole()
-    t.teardown(close)
     const browser = await openBrowser(t)
     const ends: WebSocketRoute[] = []
     await browser.routeWebSocket(/api\/phone/, (socket) => void ends.push(socket, socket.connectToServer()))

@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { SETTINGS } from '../../src/config/settings.js'
 import { startDns } from '../support/dns-server.js'
@@ -38,9 +39,19 @@ t.test('calls are neither cut nor piled up by the balancer of a fleet', async (t
   t.match(lines, /^[^]*?timeout server 2s\nretry-on [^\n]*response-timeout/, 'a gateway that stands still')
 })
 
+/** How often HAProxy has tried another time to reach a gateway, as its statistics say. */
+async function retries(statsPort: number): Promise<number> {
+  const socket = connect(statsPort, '127.0.0.1')
+  socket.write('show stat\n')
+  const [names, ...lines] = (await text(socket)).split('\n').map((line) => line.replace('# ', '').split(','))
+  const webhooks = lines.find(([backend, server]) => backend === 'webhooks' && server === 'BACKEND')
+  return Number(webhooks?.[names?.indexOf('wretr') ?? -1])
+}
+
 t.test('a carrier that asks while the gateways are being started again gets an answer', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
+  const statsPort = await freePort()
   const gateways: Server[] = []
   const start = async (): Promise<void> => {
     for (const [port, status] of [
@@ -62,7 +73,7 @@ t.test('a carrier that asks while the gateways are being started again gets an a
   await start()
   const dns = await startDns(() => ['127.0.0.1'])
   const file = join(t.testdir({}), 'haproxy.cfg')
-  writeFileSync(file, fleetBalancer(ports, dns.port))
+  writeFileSync(file, `${fleetBalancer(ports, dns.port)}\nglobal\n  stats socket ipv4@127.0.0.1:${statsPort}\n`)
   const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
   t.teardown(async () => {
     haproxy.kill('SIGKILL')
@@ -74,7 +85,7 @@ t.test('a carrier that asks while the gateways are being started again gets an a
   await until(async () => (await asks().catch(() => 0)) === 401, 10_000, 'the balancer')
   await stop()
   const asked = Promise.all([asks(), asks()])
-  await sleep(1500)
+  await until(async () => (await retries(statsPort)) >= 2, 10_000, 'haproxy to try again, in vain')
   await start()
   t.same(await asked, [401, 401])
 })

@@ -8,7 +8,7 @@ import { processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { fleet } from '../fleet/nodes.js'
 import { SUBPROTOCOL, attribute, get, newSid, post, ringing } from '../edge/gateway.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 import { freePort } from '../support/free-ports.js'
 

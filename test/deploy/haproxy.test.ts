@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
@@ -12,6 +11,7 @@ import { SUBPROTOCOL, attribute, closeOf, get, newSid, post, ringing, startGatew
 import type { Gateway } from '../edge/gateway.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 import { freePort } from '../support/free-ports.js'
+import { until } from '../support/until.js'
 
 const shipped = repositoryFile('deploy/haproxy.cfg')
 const directives = shipped
@@ -88,16 +88,13 @@ async function behindHaproxy(
   child.stdout.setEncoding('utf8').on('data', (text: string) => (log += text))
   t.teardown(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${port}`
-  await eventually(async () => (await get(`${url}/nothing`)).status === 404, 'haproxy to listen')
+  const listens = (): Promise<boolean> =>
+    get(`${url}/nothing`).then(
+      ({ status }) => status === 404,
+      () => false,
+    )
+  await until(listens, 10_000, 'haproxy to listen')
   return { url, gateways, log: () => log }
-}
-
-async function eventually(holds: () => Promise<boolean>, what: string): Promise<void> {
-  const untilMs = performance.now() + 10_000
-  while (!(await holds().catch(() => false))) {
-    if (performance.now() > untilMs) throw new Error(`waited in vain for ${what}`)
-    await sleep(50)
-  }
 }
 
 /** Its health check comes from another machine by a name: such an ops port has a token. */
@@ -111,7 +108,7 @@ async function statusInPieces(url: string, bytes: number): Promise<string> {
   const head = `POST /voice/order-status HTTP/1.1\r\nHost: ${hostname}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`
   const socket = connect(Number(port), hostname).setNoDelay(true)
   socket.write(head.slice(0, bytes))
-  await sleep(30)
+  await get(`${url}/nothing`) // it reads this first, and so the piece before
   socket.write(head.slice(bytes))
   let answer = ''
   for await (const piece of socket) answer += String(piece)
@@ -163,11 +160,12 @@ t.test('a call behind haproxy stays with its gateway, also while that one drains
   // Once haproxy has seen it drain, it is sent no call that it would have to refuse.
   void gateway.calls.drain()
   const refused = (): Promise<number> => gateway.metric('mkondo_calls_refused_total{reason="draining"}')
-  await eventually(async () => {
+  const noneRefused = async (): Promise<boolean> => {
     const before = await refused()
     for (let i = 0; i < 4; i++) await post(`${url}/voice/order-status`, { form: ringing(newSid()), sign })
     return (await refused()) === before
-  }, 'new calls to go to the other gateway only')
+  }
+  await until(noneRefused, 10_000, 'new calls to go to the other gateway only')
   t.equal(taken()[owner], 1)
   t.ok((taken()[1 - owner] ?? 0) >= 4)
 
@@ -220,7 +218,7 @@ t.test('the log of each balancer file has paths, and no tokens', async (t) => {
   const { url, log } = await behindHaproxy(t)
   await post(`${url}/after-stream?t=c.a-token-of-a-live-call&agent=support`)
   await get(`${url}/nothing-here?t=another-token`)
-  await eventually(() => Promise.resolve(/nothing-here/.test(log())), 'the log')
+  await until(() => /nothing-here/.test(log()), 10_000, 'the log')
   t.match(log(), /"POST \/after-stream HTTP\/1\.1"/)
   t.notMatch(log(), /token/)
 })

@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+// It measures a path of the network in real time, for long-path.slow.test.ts.
+// eslint-disable-next-line no-restricted-syntax
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**

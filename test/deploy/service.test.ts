@@ -143,7 +143,9 @@ function titlesOf(path: string): string[] {
 }
 
 t.test('each row of the closures names tests that are there', async (t) => {
-  const rows = repositoryFile('docs/CLOSURES.md')
+  const rows = ['docs/CLOSURES.md', 'docs/REFUSALS.md']
+    .map(repositoryFile)
+    .join('\n')
     .split('\n')
     .filter((line, i, lines) => /^\| /.test(line) && !/^\|---/.test(lines[i + 1] ?? ''))
   t.ok(rows.length >= 30, `${rows.length} rows`)
@@ -177,6 +179,7 @@ t.test('each file and folder that the documents name is there', async (t) => {
     'docs/ARCHITECTURE.md',
     'docs/FLEET.md',
     'docs/CLOSURES.md',
+    'docs/REFUSALS.md',
   ]
   // Paths are given from the repository, from src/, or from the folder of the document.
   const bases = ['', 'src', 'docs', 'deploy', 'src/backends', 'test']
@@ -242,6 +245,7 @@ t.test('each setting that the documents name is one', async (t) => {
     'docs/ARCHITECTURE.md',
     'docs/FLEET.md',
     'docs/CLOSURES.md',
+    'docs/REFUSALS.md',
   ]) {
     for (const [, name = ''] of repositoryFile(document).matchAll(/`([A-Z][A-Z_]{3,})(?:=[^`]*)?`/g)) {
       // Error codes of tools are no settings.

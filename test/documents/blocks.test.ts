@@ -18,6 +18,7 @@ import { Numbers } from '../../src/gateway/numbers.js'
 import { DOUBLES, STAGE_DOUBLES } from '../../src/simulator/choices.js'
 import { parseScenario } from '../../src/simulator/scenarios/scenario.js'
 import { parseScript } from '../../src/simulator/script-file.js'
+import { generated } from './generated.js'
 import { shellCommands } from './shell-commands.js'
 
 const root = packageRoot()
@@ -251,7 +252,7 @@ function npmFault([command = '', name = '', ...rest]: readonly string[]): string
 
 const ALL = Object.values(SETTINGS) as readonly Setting<unknown>[]
 /** Variables that are read by others than the gateway. */
-const FOREIGN_VARIABLES = ['UPDATE_SCHEMA', 'BUILDAH_ISOLATION']
+const FOREIGN_VARIABLES = ['BUILDAH_ISOLATION']
 
 function variableFault(assignment: string): string | null {
   const [, name = '', value = ''] = /^(\w+)=(.*)$/s.exec(assignment) ?? []
@@ -375,6 +376,11 @@ t.test('a block that is wrong is told', async (t) => {
     ['k'],
     ['m', '4#'],
   ])
+})
+
+t.test('what is made from the sources is as they are', async (t) => {
+  for (const [file, text] of Object.entries(generated()))
+    t.ok(readFileSync(join(root, file), 'utf8') === text, `${file} is current: npm run documents`)
 })
 
 interface Pages {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { Softphone } from '../../src/edge/ops-phone.js'
@@ -244,7 +243,7 @@ t.test('a gateway that places no calls says so to the softphone, and what it doe
   ])
     socket.send(text)
   socket.send(new Uint8Array(640))
-  while (said.length < 4) await sleep(5)
+  await until(() => said.length >= 4, 10_000, 'four refusals')
   socket.close()
   t.match(said, [
     /does not accept calls/,
@@ -299,10 +298,6 @@ t.test('one page more than may watch is refused, and one that leaves makes room'
   t.ok(pages.every(({ status }) => status === 200))
   t.match(await get(`${gateway.opsUrl}/api/live`), { status: 503, code: 'BUSY' })
   pages[0]?.stop()
-  let again = 503
-  for (let tries = 0; again === 503 && tries < 100; tries++) {
-    await sleep(10)
-    again = (await follow(t, `${gateway.opsUrl}/api/live`)).status
-  }
-  t.equal(again, 200)
+  const takes = async (): Promise<boolean> => (await follow(t, `${gateway.opsUrl}/api/live`)).status === 200
+  await until(takes, 10_000, 'the place of the one that left')
 })

@@ -4,8 +4,8 @@ import type { Test } from 'tap'
 import { EDGE_SWEEP_MS } from '../../src/core/limits.js'
 import { DescriptorGuard } from '../../src/edge/descriptors.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { until } from '../support/host.js'
-import { get, newSid, openSocket, ring, ringing, startGateway } from './gateway.js'
+import { until } from '../support/until.js'
+import { get, newSid, ringing, startGateway } from './gateway.js'
 
 /**
  * A process that has 100 descriptors: an eighth of them is reserved, so that 88 may be open, and fewer than 76 open the
@@ -156,42 +156,6 @@ t.test('on a system that does not report its limit nothing is guarded', async (t
   await guard.look()
   t.equal(guard.low, false)
 })
-
-t.test(
-  'an edge without descriptors takes no connection and no new call, is not ready, and its open sockets go on',
-  async (t) => {
-    let open = 10
-    const gateway = await startGateway(t, { descriptors: { limit: 100, count: () => Promise.resolve(open) } })
-    const { audioUrl } = await ring(gateway)
-    const socket = await openSocket(audioUrl)
-    t.teardown(() => {
-      socket.terminate()
-    })
-    open = 99
-    const ready = async () => get(`${gateway.opsUrl}/readyz`)
-    await until(
-      () => gateway.logged().some(({ msg }) => /run out/.test(String(msg))),
-      10 * EDGE_SWEEP_MS + 5000,
-      'the guard to look',
-    )
-    t.match(await ready(), { status: 503, text: /"reason":"file-descriptors"/ })
-    await t.rejects(openSocket(audioUrl), { code: 'ECONNREFUSED' }, 'the port is closed')
-    t.equal(await gateway.metric('mkondo_descriptors_low'), 1)
-    t.equal(socket.readyState, socket.OPEN)
-    socket.send(new Uint8Array(640))
-
-    open = 10
-    await until(
-      () => gateway.logged().some(({ msg }) => /available again/.test(String(msg))),
-      10 * EDGE_SWEEP_MS + 5000,
-      'the port to be opened again',
-    )
-    t.equal((await ready()).status, 200)
-    t.equal((await get(`${gateway.url}/nowhere`)).status, 404, 'at the same port')
-    t.equal(await gateway.metric('mkondo_descriptor_pauses_total'), 1)
-    t.equal(socket.readyState, socket.OPEN)
-  },
-)
 
 t.test('a call that comes by an open connection while descriptors run out hears the fallback', async (t) => {
   let open = 10

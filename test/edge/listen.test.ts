@@ -1,8 +1,7 @@
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { request } from 'node:https'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { promisify } from 'node:util'
@@ -18,6 +17,7 @@ import { freePort } from '../support/free-ports.js'
 import { onlyUws, RELEASED_UWS } from '../support/only-uws.js'
 import { until } from '../support/until.js'
 import { attribute, type Gateway, newSid, openSocket, ring, ringing, startGateway, SUBPROTOCOL } from './gateway.js'
+import { portOf } from '../support/port-of.js'
 
 t.test('a second gateway on the same port does not start, and says which port', async (t) => {
   const first = await startGateway(t)
@@ -28,11 +28,9 @@ t.test('a second gateway on the same port does not start, and says which port', 
 })
 
 t.test('a start that fails leaves no port open', async (t) => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  t.teardown(() => void taken.close())
-  await once(taken, 'listening')
+  const port = await portOf(t, createServer())
   const opsPort = await freePort()
-  await t.rejects(startGateway(t, { port: (taken.address() as AddressInfo).port, opsPort }), { code: 'PORT_IN_USE' })
+  await t.rejects(startGateway(t, { port, opsPort }), { code: 'PORT_IN_USE' })
   const gateway = await startGateway(t, { opsPort })
   t.equal(gateway.edge.opsPort, opsPort)
 })
@@ -68,10 +66,7 @@ t.test('whichever of those that share a port answers the webhook, the audio goes
 })
 
 t.test('a port of its own that is taken stops the start, and leaves no other open', async (t) => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  t.teardown(() => void taken.close())
-  await once(taken, 'listening')
-  const nodePort = (taken.address() as AddressInfo).port
+  const nodePort = await portOf(t, createServer())
   const port = await freePort()
   await t.rejects(startGateway(t, { port, nodePort }), { code: 'PORT_IN_USE', message: /^PORT: / })
   await startGateway(t, { port })

@@ -1,5 +1,4 @@
 import { rmSync, truncateSync } from 'node:fs'
-import { request } from 'node:http'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { get, newSid, post, rawRequest, ring, ringing, startGateway, upgradeStatus } from './gateway.js'
@@ -42,7 +41,7 @@ t.test('health and readiness answer GET and HEAD, and readiness says why not', a
 t.test('with a token a load balancer may ask by any Host', async (t) => {
   const gateway = await startGateway(t, { opsToken: 's3cret-token' })
   const raw = rawRequest(gateway.edge.opsPort, 'GET /readyz HTTP/1.1\r\nHost: gw\r\n\r\n')
-  setTimeout(() => raw.socket.end(), 200)
+  raw.socket.once('data', () => raw.socket.end())
   t.match(await raw.answer, /^HTTP\/1\.1 200 OK/)
 })
 
@@ -305,16 +304,6 @@ t.test("a web page in the operator's browser cannot use the port", async (t) => 
   t.match(await get(drain, { method: 'POST', headers: { 'sec-fetch-site': 'cross-site' } }), { status: 403 })
   t.match(await post(drain, { body: '{}', headers: { 'content-type': '' } }), { status: 415 }, 'a body of no type')
   t.equal(gateway.calls.draining, false)
-  const rebound = await new Promise<number>((resolve) => {
-    request(
-      { port: gateway.edge.opsPort, path: '/api/calls', headers: { host: 'attacker.example:80' } },
-      (response) => {
-        response.resume()
-        resolve(response.statusCode ?? 0)
-      },
-    ).end()
-  })
-  t.equal(rebound, 403, 'a name that was pointed at this machine')
   t.same(gateway.calls.get(sid).hangups, [])
 })
 

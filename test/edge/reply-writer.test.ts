@@ -5,6 +5,7 @@ import { REJECTION_LINES_BURST, REJECTION_LINES_PER_S } from '../../src/telemetr
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { type Gateway, get, newSid, post, ringing, SECRET, startGateway } from './gateway.js'
+import { until } from '../support/until.js'
 
 const MB = 1024 * 1024
 
@@ -104,7 +105,7 @@ t.test('a flood of rejected webhooks does not flood the log, whose lines count t
 
   // The flood is over: the sweep logs how many lines were suppressed, as soon as a line is allowed again.
   nowMs += 1000 / REJECTION_LINES_PER_S
-  while (rejections(gateway).length < REJECTION_LINES_BURST + 2) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => rejections(gateway).length >= REJECTION_LINES_BURST + 2, 10_000, 'the line of the sweep')
   t.match(rejections(gateway).at(-1), { level: 'warn', reason: 'unsigned', suppressed: flood - REJECTION_LINES_BURST })
   await unsigned()
   t.equal(rejections(gateway).length, REJECTION_LINES_BURST + 2, 'that was its line')

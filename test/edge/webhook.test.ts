@@ -8,7 +8,6 @@ import {
   post,
   rawRequest,
   redirectUrl,
-  refusalOf,
   ring,
   ringing,
   SECRET,
@@ -23,6 +22,7 @@ t.test('a ringing call is prepared and answered with words, a stream and the way
   const sid = newSid()
   const answer = await post(`${gateway.url}/voice`, { form: ringing(sid) })
   t.equal(answer.status, 200)
+  t.equal(await gateway.metric('mkondo_webhook_seconds_count{route="voice"}'), 1, 'and its time is measured')
   t.match(answer.headers.get('content-type'), /^application\/xml/)
   t.match(answer.text, /<Say>One moment &amp; hello\.<\/Say><Stream /)
   t.equal(attribute(answer.text, 'connect'), 'true')
@@ -360,24 +360,6 @@ t.test('a body that drips in is given up after its time, and others are answered
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="too-slow"}'), 1)
 })
 
-t.test('an address that keeps failing gets no answer; good webhooks cost it nothing', async (t) => {
-  let nowMs = 1000
-  const gateway = await startGateway(t, { webhookSecrets: [SECRET], clock: () => nowMs })
-  const url = `${gateway.url}/voice`
-  for (let i = 0; i < 120; i++)
-    t.equal((await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status, 200)
-  nowMs += 30
-  let refused = 0
-  for (let i = 0; i < 120; i++) if ((await refusalOf(url, { form: ringing(newSid()) })) === 0) refused++
-  t.equal(refused, 20, 'a burst of 100 and no more')
-  nowMs += 1000
-  t.equal(
-    (await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status,
-    200,
-    'a second later it is heard again',
-  )
-})
-
 t.test('one call that posts without end is slowed down, others are not', async (t) => {
   const gateway = await startGateway(t, { clock: () => 1000 })
   const { sid } = await ring(gateway)
@@ -396,25 +378,9 @@ t.test('a Host that is no host gets no URL made of it', async (t) => {
     `POST /voice HTTP/1.1\r\nHost: evil"><Dial>\r\nConnection: close\r\n` +
       `Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
   )
-  setTimeout(() => raw.socket.end(), 300)
+  raw.socket.once('data', () => raw.socket.end())
   t.match(await raw.answer, /^HTTP\/1\.1 400 /)
   t.equal(gateway.calls.started.length, 0)
-})
-
-t.test('webhooks are answered in a fraction of a second', async (t) => {
-  const gateway = await startGateway(t, { webhookSecrets: [SECRET] })
-  const tookMs: number[] = []
-  for (let i = 0; i < 400; i++) {
-    const startedMs = performance.now()
-    await post(`${gateway.url}/voice`, { form: ringing(newSid()), sign: { secret: SECRET } })
-    tookMs.push(performance.now() - startedMs)
-  }
-  tookMs.sort((a, b) => a - b)
-  t.comment(
-    `webhook round trip, one at a time, client included: p50 ${tookMs[200]?.toFixed(2)} ms, ` +
-      `p99 ${tookMs[396]?.toFixed(2)} ms`,
-  )
-  t.equal(await gateway.metric('mkondo_webhook_seconds_count{route="voice"}'), 400)
 })
 
 t.test(

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { SPAN, isOpen, isTimeZone, openHumans, openingOf } from '../../src/escalation/hunt-group.js'
+import { isTimeZone } from '../../src/core/local-time.js'
+import { SPAN, isOpen, openHumans, openingOf } from '../../src/escalation/hunt-group.js'
 import type { OpeningHours } from '../../src/escalation/hunt-group.js'
 
 const nairobi: OpeningHours = {

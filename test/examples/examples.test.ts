@@ -1,6 +1,5 @@
 import { readdir } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -12,6 +11,7 @@ import { startPayApi } from '../../examples/pay-api/pay.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { command } from '../support/command.js'
 import { until } from '../support/until.js'
+import { portOf } from '../support/port-of.js'
 
 t.setTimeout(120_000)
 
@@ -39,13 +39,10 @@ async function payments(
       posts.push({ body: JSON.parse(text), at: performance.now() })
     })
   })
-  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  const port = await portOf(t, gateway)
   const demo = await startPayDemo({ pinMs, payer: () => does, tellAgainMs: 5 })
-  t.teardown(async () => {
-    await demo.close()
-    gateway.close()
-  })
-  const callback = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/continue?t=w.1`
+  t.teardown(() => demo.close())
+  const callback = `http://127.0.0.1:${port}/continue?t=w.1`
   return {
     url: demo.url,
     prompts: demo.prompts,
@@ -125,15 +122,12 @@ t.test('with a secret the outcome is signed as CONTINUE_SECRETS wants it', async
       response.end()
     })
   })
-  await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
+  const port = await portOf(t, gateway)
   const double = await startDarajaDouble({ payer: payerOf, pinMs: 1 })
   const daraja = { url: double.url, key: 'k', secret: 's', shortCode: '1', passKey: 'p' }
   const api = await startPayApi({ daraja, priceOf, orderOf, sms: () => undefined, continueSecret: secret })
-  t.teardown(async () => {
-    await Promise.all([api.close(), double.close()])
-    gateway.close()
-  })
-  const callback = `http://127.0.0.1:${(gateway.address() as AddressInfo).port}/continue?t=w.1.abcdefghijklmnopqrstuv`
+  t.teardown(() => Promise.all([api.close(), double.close()]))
+  const callback = `http://127.0.0.1:${port}/continue?t=w.1.abcdefghijklmnopqrstuv`
   await fetch(`${api.url}/payments`, {
     method: 'POST',
     body: JSON.stringify({ order: '4101', phone: PHONE, callback }),

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { resumedMs, startFleet } from '../support/fleet.js'
+import { resumedMs, startFleet, untilStreams } from '../support/fleet.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { hasRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
@@ -19,7 +19,7 @@ t.test('a gateway without other nodes that is killed goes on with its calls when
     await gateway.kill()
     // HAProxy tries for 9 s, once a second; a start takes some two.
     await gateway.start()
-    await until(() => calls.every(({ owners }) => owners.length > deaths), 20_000, 'another stream for each call')
+    await untilStreams(calls, deaths + 1, 20_000)
     await sleep(2500)
   }
   for (const call of calls) call.hangUp()

@@ -28,7 +28,7 @@ import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import type { StoreOp } from '../../src/fleet/relayed-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { hasRedis, startRedis, waitFor } from '../support/redis.js'
+import { hasRedis, startRedis } from '../support/redis.js'
 import {
   bytes,
   channelHome,
@@ -43,6 +43,7 @@ import {
   redisHome,
   SECRETS,
 } from './store-homes.js'
+import { succeeds, until } from '../support/until.js'
 
 const SID = 'CA00000000000000000000000000000001'
 
@@ -211,6 +212,8 @@ async function holdsTheContract(t: Test, home: Home): Promise<void> {
     )
     const value = await store.once('key', 'late', 5000)
     t.ok(value === 'of one' || value === 'of two')
+    t.equal(await other.standing('key'), value)
+    t.equal(await other.standing('nobody wrote it'), null)
     await store.settle('key', '{"done":"ndiyo, ½"}', 10_000)
     await open.older(6000)
     t.equal(await other.once('key', 'late', 5000), '{"done":"ndiyo, ½"}', 'settling gave it its own time')
@@ -545,12 +548,7 @@ t.test('a Redis that is frozen, behind the guard', async (t) => {
     await store.close()
     await server.close()
   })
-  await waitFor('the store to answer', () =>
-    store.read('CA1').then(
-      () => true,
-      () => false,
-    ),
-  )
+  await until(() => succeeds(store.read('CA1')), 15_000, 'the store to answer')
   const before = { ...store.counters.read }
   server.freeze()
   await t.rejects(store.read('CA1'), silent, 'the deadline is the one of the guard, and not that of ioredis')

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { CallLog } from '../../src/call/call-log.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { CALL_TTL_MS } from '../../src/core/limits.js'
@@ -33,21 +34,6 @@ const LIMITS = {
 } as const
 const log = createLog({ level: 'silent' })
 const SECRETS = ['a-secret-that-stays']
-const NOTHING = {
-  transcript: [],
-  toolCalls: [],
-  turns: [],
-  bargeIns: [],
-  claims: [],
-  stages: [],
-  facts: [],
-  handovers: [],
-}
-const LOG = {
-  ...NOTHING,
-  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 },
-}
-
 /** What a run with these secrets writes to the disk of a call. */
 async function written(callSid: CallSid, secrets: readonly string[] = SECRETS) {
   const changes: SealedChange[] = []
@@ -63,7 +49,7 @@ async function written(callSid: CallSid, secrets: readonly string[] = SECRETS) {
   const keeper = keeperOf(store, secrets, owner)
   keeper.open(callSid, {
     kept: () => keptCall({ callSid, rootSid: callSid, agent: 'order-status' }),
-    log: () => ({ log: LOG, marks: [] }),
+    log: () => ({ log: new CallLog().records(), marks: [] }),
   })
   return { keeper, disk, changes, gone }
 }

@@ -6,7 +6,7 @@ import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { hasRedis, startRedis } from '../support/redis.js'
 import { SECRETS } from './store-homes.js'
 

@@ -95,35 +95,3 @@ for (const when of ['afterwards', 'meanwhile'])
       )
     },
   )
-
-t.test('callers who were turned away have no call afterwards', async (t) => {
-  if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
-  const fleet = await startFleet({ env: { MAX_CALLS: '4' } })
-  t.teardown(() => fleet.close())
-  const calls = await fleet.calls(8)
-  const refused = Array.from({ length: 4 }, () => fleet.call())
-  await sleep(2000)
-  t.same(
-    refused.map(({ owners }) => owners.length),
-    [0, 0, 0, 0],
-    'a full fleet',
-  )
-  // Slots are free when the carrier says that these callers have left.
-  for (const call of calls) call.hangUp()
-  await Promise.all(calls.map(({ done }) => done))
-  await sleep(1500)
-  for (const call of refused) call.hangUp()
-  await Promise.all(refused.map(({ done }) => done))
-  await sleep(1000)
-  const records: { callSid: string; outcome: string }[] = []
-  for (const node of fleet.nodes) {
-    const list = (await (await node.ops('/api/calls')).json()) as { live: unknown[]; ended: typeof records }
-    t.same(list.live, [])
-    records.push(...list.ended.filter(({ callSid }) => refused.some((call) => call.callSid === callSid)))
-  }
-  t.same(
-    records.map(({ callSid, outcome }) => `${callSid} ${outcome}`).sort(),
-    refused.map(({ callSid }) => `${callSid} refused`).sort(),
-    'each has one record, at the node that refused it',
-  )
-})

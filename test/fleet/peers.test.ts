@@ -2,7 +2,7 @@ import { request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { lookup } from 'node:dns/promises'
 import { connect, createServer as createTcp } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 import { createServer as createHttp } from 'node:http'
@@ -19,6 +19,7 @@ import type { PeerAddress } from '../../src/fleet/peers.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { createHmac } from 'node:crypto'
 import { derivedKey } from '../../src/fleet/secrets.js'
+import { portOf } from '../support/port-of.js'
 
 const SECRET = 'a-secret-shared-by-the-fleet'
 const GW_1: PeerName = { node: 'gw-1', incarnation: 'one' }
@@ -151,9 +152,7 @@ async function relay(t: Test, url: string, treat: (socket: Socket, through: () =
       socket.pipe(onward).pipe(socket)
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, connections: () => connections }
+  return { url: `http://127.0.0.1:${await portOf(t, server)}`, connections: () => connections }
 }
 
 t.test('a connection is used again', async (t) => {
@@ -254,9 +253,7 @@ t.test('failed: another secret, a wrong clock, another version, a foreign server
     { request: 'break', err: { message: 'a fault of a test' } },
   )
   const foreign = createHttp((_, response) => response.end('{"node":"gw-2","incarnation":"two"}'))
-  await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => foreign.close())
-  const url = `http://127.0.0.1:${(foreign.address() as AddressInfo).port}`
+  const url = `http://127.0.0.1:${await portOf(t, foreign)}`
   t.same(await peers.ping({ ...peer, url }, PATIENT_MS), { result: 'failed', reason: 'answer-not-proven' })
   t.same(await peers.ping({ ...peer, url: 'http://169.254.169.254' }, PATIENT_MS), {
     result: 'failed',

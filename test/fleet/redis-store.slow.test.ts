@@ -12,9 +12,10 @@ import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { freePort } from '../support/free-ports.js'
-import { hasRedis, startCluster, startRedis, startSentinel, waitFor } from '../support/redis.js'
+import { hasRedis, startCluster, startRedis, startSentinel } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 import { SECRETS, bytes, nodeRecord, owner } from './store-homes.js'
+import { succeeds, until } from '../support/until.js'
 
 const log = createLog({ level: 'silent' })
 
@@ -42,12 +43,7 @@ t.test('Redis frozen for 3 s: no operation takes longer than its deadline, and t
   t.ok(Math.max(...durationsMs) < STORE_DEADLINE_MS * 8)
   t.ok(store.counters.beat.skipped > store.counters.beat['lost-deadline'])
   server.thaw()
-  await waitFor('the store to answer', () =>
-    store.read('CA1').then(
-      () => true,
-      () => false,
-    ),
-  )
+  await until(() => succeeds(store.read('CA1')), 15_000, 'the store to answer')
   t.equal(await store.save('CA1', token, { state: bytes(2) }), 'ok')
   t.ok(store.up)
 })
@@ -64,17 +60,21 @@ t.test('the master dies: Sentinel makes the replica the master, and the store go
   await store.save('CA1', token, { state: bytes(1) })
   await master.command('WAIT', '1', '5000')
   // The Sentinel must have seen the replica before its master is gone.
-  await waitFor(
-    'the Sentinel to know the replica',
+  await until(
     async () => ((await sentinel.command('SENTINEL', 'replicas', sentinel.masterName)) as unknown[]).length === 1,
+    15_000,
+    'the Sentinel to know the replica',
   )
   await sleep(1000)
   master.freeze()
-  await waitFor('a write to the new master', () =>
-    store.save('CA1', token, { state: bytes(2) }).then(
-      (result) => result === 'ok',
-      () => false,
-    ),
+  await until(
+    () =>
+      store.save('CA1', token, { state: bytes(2) }).then(
+        (result) => result === 'ok',
+        () => false,
+      ),
+    15_000,
+    'a write to the new master',
   )
   t.equal(await replica.command('HGET', 'fleet:call:CA1', 'state'), '\u0002')
 })
@@ -101,9 +101,9 @@ t.test(
     const atReplica = async (): Promise<readonly string[]> =>
       ((await replica.command('KEYS', 'fleet:call:*')) as readonly string[]).toSorted()
     // WAIT would speak of the writes of its own connection.
-    await waitFor('the replica to have them', async () => (await atReplica()).length === before.length)
+    await until(async () => (await atReplica()).length === before.length, 15_000, 'the replica to have them')
     first.freeze()
-    await waitFor('writes to all masters', () => savesAll().catch(() => false))
+    await until(() => savesAll().catch(() => false), 15_000, 'writes to all masters')
     t.same(await atReplica(), before.toSorted())
 
     const look: (this: Cluster, done?: () => void) => void = Reflect.get(Cluster.prototype, 'refreshSlotsCache')

@@ -14,15 +14,9 @@ import { connectRedis } from '../../src/fleet/redis-store.js'
 import { parseRedisUrl, shownRedisUrl } from '../../src/fleet/redis-url.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { freePort } from '../support/free-ports.js'
-import {
-  hasRedis,
-  type RedisServerOptions,
-  startCluster,
-  startRedis,
-  startSentinel,
-  waitFor,
-} from '../support/redis.js'
+import { hasRedis, type RedisServerOptions, startCluster, startRedis, startSentinel } from '../support/redis.js'
 import { bytes, nodeRecord, openRedis, owner, PATIENCE_MS, SECRETS } from './store-homes.js'
+import { succeeds, until } from '../support/until.js'
 
 const PASSWORD = 'siri ya/test@1'
 
@@ -42,13 +36,7 @@ async function storeAt(t: Test, url: string, deadlineMs = PATIENCE_MS) {
     store,
     lines,
     /** Resolves when the store answers again. */
-    healed: () =>
-      waitFor('the store to answer', () =>
-        store.read('nobody').then(
-          () => true,
-          () => false,
-        ),
-      ),
+    healed: () => until(() => succeeds(store.read('nobody')), 15_000, 'the store to answer'),
   }
 }
 
@@ -238,7 +226,7 @@ t.test('a server that restarts with another password: the store is down, and say
   await server.command('CONFIG', 'SET', 'requirepass', PASSWORD)
   const client = new Redis({ port: server.port, password: PASSWORD, lazyConnect: true })
   await client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-  await waitFor('the log to say it', () => lines.some((line) => line.includes('cannot be used')))
+  await until(() => lines.some((line) => line.includes('cannot be used')), 15_000, 'the log to say it')
   await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', message: /asks for a password, and the URL has none/ })
   t.equal(lines.filter((line) => line.includes('"level":"error"')).length, 1)
   await client.call('CONFIG', 'SET', 'requirepass', '')
@@ -303,11 +291,14 @@ t.test('a server that became a replica: its writes are refused, and the connecti
   if (!hasRedis(t)) return
   const { server, store, healed } = await redisStore(t)
   await server.command('REPLICAOF', '127.0.0.1', '1')
-  await waitFor('the refusal of a replica', () =>
-    store.claim('CA1', owner('gw-1', 'a'), 0).then(
-      () => false,
-      (error: Error) => error.message.includes('is a replica and takes no writes'),
-    ),
+  await until(
+    () =>
+      store.claim('CA1', owner('gw-1', 'a'), 0).then(
+        () => false,
+        (error: Error) => error.message.includes('is a replica and takes no writes'),
+      ),
+    15_000,
+    'the refusal of a replica',
   )
   await server.command('REPLICAOF', 'NO', 'ONE')
   await healed()
@@ -327,10 +318,14 @@ t.test('after a failover by Sentinel the store is the new master, with its calls
   await sentinel.failover()
   t.equal(await sentinel.masterPort(), replica.port)
   // What the old master takes in its last moment is lost with it.
-  await waitFor('a write to the new master', async () => {
-    await store.save('CA1', token, { state: bytes(4) }).catch(() => undefined)
-    return (await replica.command('HGET', 'fleet:call:CA1', 'state')) === '\u0004'
-  })
+  await until(
+    async () => {
+      await store.save('CA1', token, { state: bytes(4) }).catch(() => undefined)
+      return (await replica.command('HGET', 'fleet:call:CA1', 'state')) === '\u0004'
+    },
+    15_000,
+    'a write to the new master',
+  )
   await healed()
   t.same([...((await store.read('CA1'))?.state ?? [])], [4])
 })
@@ -339,11 +334,14 @@ t.test('a script of another program that never ends, and an operator who ends it
   if (!hasRedis(t)) return
   const { server, store, healed } = await redisStore(t, { config: { 'busy-reply-threshold': '20' } })
   const endless = t.rejects(server.command('EVAL', 'while true do end', '0'), { message: /killed/i })
-  await waitFor('the server to be busy', () =>
-    server.command('PING').then(
-      () => false,
-      (error: Error) => error.message.includes('BUSY'),
-    ),
+  await until(
+    () =>
+      server.command('PING').then(
+        () => false,
+        (error: Error) => error.message.includes('BUSY'),
+      ),
+    15_000,
+    'the server to be busy',
   )
   await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', message: /long script/ })
   await server.command('SCRIPT', 'KILL')
@@ -452,8 +450,7 @@ t.test('the prefix keeps two fleets apart, and all that they leave expires', asy
 })
 
 t.test('each script has one key, so that no two have to be in one slot', async (t) => {
-  for (const [name, { numberOfKeys, lua }] of Object.entries(SCRIPTS)) {
-    t.equal(numberOfKeys, 1, name)
+  for (const [name, lua] of Object.entries(SCRIPTS)) {
     t.notMatch(lua, /KEYS\[[^1]\]/, name)
     // A key that a script makes up itself may be in a slot of another server.
     const keyed = /redis\.p?call\('(?!TIME')[A-Z]+', (?!KEYS\[1\])/
@@ -468,7 +465,7 @@ t.test('every script runs in a cluster of three masters, whatever slots its entr
   const cluster = new Cluster(servers.map(({ port }) => ({ host: '127.0.0.1', port })))
   cluster.on('error', () => undefined)
   t.teardown(() => cluster.disconnect())
-  for (const [name, script] of Object.entries(SCRIPTS)) cluster.defineCommand(`script-${name}`, script)
+  for (const [name, lua] of Object.entries(SCRIPTS)) cluster.defineCommand(`script-${name}`, { numberOfKeys: 1, lua })
   const run = (name: keyof typeof SCRIPTS, key: string, ...args: readonly (string | number)[]): Promise<unknown> =>
     (cluster as unknown as Record<string, (...all: unknown[]) => Promise<unknown>>)[`script-${name}`]?.(
       `fleet:${key}`,

@@ -8,7 +8,7 @@ import { Supervisor } from '../../src/fleet/supervisor.js'
 import type { ProcessReady, Start } from '../../src/fleet/supervisor.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 
 interface Supervised {
   readonly supervisor: Supervisor<ProcessPlan>
@@ -33,7 +33,8 @@ function supervise(
     `
     process.once('message', async (start) => {
       const { index } = start.plan
-      const ready = () => process.send({ type: 'ready', publicPort: 1, opsPort: process.pid, agents: [] })
+      const ready = (sent) => process.send({ type: 'ready', publicPort: 1, opsPort: process.pid, agents: [] }, undefined, undefined, sent)
+      const dies = () => process.kill(process.pid, 'SIGKILL')
       const fail = (message, usage) => process.send({ type: 'failed', message, usage }, undefined, undefined, () => process.exit(1))
       process.on('message', () => undefined) // the channel keeps it
       process.on('SIGTERM', () => process.exit(0))
@@ -81,10 +82,7 @@ t.test('processes that end in order end with 0, also one after the other', async
 })
 
 t.test('a process that dies is started again with its count, and a second stop ends all with 1', async (t) => {
-  const { supervisor, logged } = supervise(
-    t,
-    'ready(); if (index === 1 && start.restarts === 1) setTimeout(() => process.kill(process.pid, "SIGKILL"), 50)',
-  )
+  const { supervisor, logged } = supervise(t, 'ready(index === 1 && start.restarts === 1 ? dies : undefined)')
   killed(await supervisor.start(), 1)
   await until(
     () => logged().filter(({ msg }) => msg === 'a process accepts calls again').length === 2,
@@ -131,11 +129,10 @@ t.test('one that cannot start ends all before they take calls: the first reason,
 })
 
 t.test('a stop while they start, or while one waits to be started again, is no failure', async (t) => {
-  const starting = supervise(t, '')
+  const starting = noting(t, 'note("started")')
   const start = starting.supervisor.start()
-  setTimeout(() => {
-    starting.supervisor.stop()
-  }, 300)
+  await until(() => starting.notes().length === 2, 10_000, 'both to be started')
+  starting.supervisor.stop()
   t.equal(await start, null)
   t.same(await starting.supervisor.ended, { code: 0, reason: null })
   const waiting = supervise(t, 'ready()')
@@ -171,10 +168,11 @@ function noting(
   t: Test,
   script: string,
 ): Supervised & { readonly notes: () => string[]; readonly next: (generation: string) => Start<ProcessPlan> } {
-  const file = join(t.testdir({ notes: '' }), 'notes')
+  const supervised = supervise(t, `${ROLLED}${script}`)
+  const file = join(t.testdirName, 'notes')
+  writeFileSync(file, '')
   process.env['NOTES'] = file
   process.env['GENERATION'] = 'old'
-  const supervised = supervise(t, `${ROLLED}${script}`)
   return {
     ...supervised,
     notes: () =>
@@ -223,7 +221,7 @@ t.test('a roll whose first process cannot start changes nothing', async (t) => {
 t.test('a process that dies during a roll comes back as a new one, and an operator who stops ends all', async (t) => {
   const { supervisor, notes, next } = noting(
     t,
-    'note("ready"); ready(); if (index === 0 && process.env.GENERATION === "new") setTimeout(() => process.kill(process.pid, "SIGKILL"), 20)',
+    'note("ready"); ready(index === 0 && process.env.GENERATION === "new" ? dies : undefined)',
   )
   await supervisor.start()
   const rolled = supervisor.roll(next('new'))

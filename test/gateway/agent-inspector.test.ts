@@ -1,5 +1,4 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -23,6 +22,7 @@ import { PhraseStore } from '../../src/speech/phrase-store.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { CASCADE_TEST_KEY } from '../backends/cascade-harness.js'
 import { get, post, startGateway } from '../edge/gateway.js'
+import { portOf } from '../support/port-of.js'
 
 const SECRET = 'shop-key-of-a-test'
 
@@ -73,14 +73,13 @@ async function start(t: Test) {
       response.end('{"order":{"status":"on its way","owner":"+254700000009"}}')
     })
   })
-  await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => shop.close())
+  const port = await portOf(t, shop)
   const dir = t.testdir({
     'shop.yaml': SHOP,
     tools: { 'clock.mjs': CLOCK },
     'later.yaml': SHOP.replace('shop', 'later'),
   })
-  const env = { SHOP: `http://127.0.0.1:${(shop.address() as AddressInfo).port}`, SHOP_KEY: SECRET }
+  const env = { SHOP: `http://127.0.0.1:${port}`, SHOP_KEY: SECRET }
   const agents = new Map<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares'>>()
   for (const one of await readAgents(dir, env))
     if (one.ok)

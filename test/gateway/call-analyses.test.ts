@@ -1,5 +1,4 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
@@ -17,6 +16,7 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
 import { hasRedis, startRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
+import { portOf } from '../support/port-of.js'
 
 interface Asked {
   readonly messages: readonly { readonly role: string; readonly content: string }[]
@@ -43,12 +43,7 @@ async function model(t: Test, answer: (n: number) => unknown) {
         .end(JSON.stringify({ choices: [{ message }], usage: { prompt_tokens: 100, completion_tokens: 20 } }))
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
+  const baseUrl = `http://127.0.0.1:${await portOf(t, server)}/v1`
   return { asked, factory: chat({ baseUrl, model: 'test-model' }) }
 }
 

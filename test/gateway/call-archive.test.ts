@@ -1,6 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -13,6 +12,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
+import { portOf } from '../support/port-of.js'
 
 const log = createLog({ level: 'silent' })
 const SID = 'HD_left0000001'
@@ -130,9 +130,7 @@ t.test(
         response.end()
       })
     })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    t.teardown(() => server.close())
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+    const url = `http://127.0.0.1:${await portOf(t, server)}/`
     const folder = t.testdir({
       'messages.yaml': `receivers: [{ name: crm, url: '${url}', unsigned: true, events: [call.*, escalation.*] }]`,
       data: { records: { open: { [`${SID}.json`]: JSON.stringify(endedCall({ callSid: SID })) } } },

@@ -1,18 +1,15 @@
-import { readdirSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
 import { backendSettings, hostedAgents } from '../../src/gateway/hosted-agents.js'
-import { JournalFiles } from '../../src/gateway/journal-files.js'
 import type { HandoffNews } from '../../src/messages/message.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
-import { Archive } from '../../src/telemetry/archive/archive.js'
-import { createLog } from '../../src/telemetry/log.js'
-import { callerSays, sid, startHost, TestLine, until } from '../support/host.js'
-import { archiveLimits } from '../support/stored-file.js'
+import { callerSays } from '../support/caller-says.js'
+import { sid, TestLine } from '../support/host.js'
+import { REAL_TIME, startThreads } from '../support/threads.js'
 
-/** Whole calls on a cascade: real audio, and the recogniser's double says what was heard. */
+/** A whole call on a cascade: real audio, and the recogniser's double says what was heard. */
 
 const NUMBER = '+254720100001'
 
@@ -41,7 +38,7 @@ t.test('beyond the budget of its number a caller leaves a message, and no model 
   const config = loadConfig(env, null)
   const { agents, numbers } = await hostedAgents(config, env)
   const handoffs: HandoffNews[] = []
-  const test = await startHost({
+  const test = await startThreads({
     agents,
     businesses: numbers.businesses,
     backends: backendSettings(config),
@@ -51,7 +48,7 @@ t.test('beyond the budget of its number a caller leaves a message, and no model 
   })
   t.teardown(() => test.close())
   const call = { callSid: sid('HD_budget000003'), agent: 'desk', from: '+254700000001', to: NUMBER }
-  const line = new TestLine(test.host.prepare({ ...call, direction: 'inbound' }))
+  const line = new TestLine(test.host.prepare({ ...call, direction: 'inbound' }), REAL_TIME)
   line.start()
   for (const words of ['Otieno', 'My delivery of yesterday']) {
     await line.agentQuiet(300)
@@ -81,73 +78,3 @@ t.test('beyond the budget of its number a caller leaves a message, and no model 
   t.equal(double.requests.llm, 0)
   t.match(handoffs.at(-1), { kind: 'callback' })
 })
-
-for (const [language, no, answer] of [
-  ['en', "No, I don't want that.", 'All right, nothing of this call is kept.'],
-  ['sw', 'Hapana, sitaki.', 'Sawa, hatutahifadhi chochote cha simu hii.'],
-] as const)
-  t.test(`a caller says no to the recording in ${language}: nothing of the call is kept`, async (t) => {
-    const double = await CascadeDouble.start()
-    t.teardown(() => double.close())
-    const dir = t.testdir({ agents: {}, data: {} })
-    await writeFile(
-      join(dir, 'agents/desk.yaml'),
-      `version: 1
-name: desk
-instructions: Help.
-backend: cascade
-languages: [${language}]
-greeting: { en: How can I help?, sw: Nikusaidie nini? }
-recording:
-  enabled: true
-  consent: { en: This call is recorded. Say no if you mind., sw: Simu hii inarekodiwa. Ukikataa sema hapana. }
-  refusal: { waitMs: 10000 }
-`,
-    )
-    const env = {
-      AGENTS_DIR: join(dir, 'agents'),
-      STT_URL: double.baseUrl,
-      LLM_URL: double.baseUrl,
-      TTS_URL: double.baseUrl,
-    }
-    const config = loadConfig(env, null)
-    const { agents } = await hostedAgents(config, env)
-    const log = createLog({ level: 'silent' })
-    const dataDir = join(dir, 'data')
-    const archive = await Archive.start(archiveLimits(dataDir, { fsync: 'each' }), log)
-    const journals = new JournalFiles(dataDir, log, () => 0)
-    const test = await startHost({
-      agents,
-      backends: backendSettings(config),
-      record: (...of) => archive.record(...of),
-      keepJournal: (...of) => journals.append(...of),
-      discardJournal: (callSid) => journals.discard(callSid),
-    })
-    t.teardown(() => test.close())
-    const call = { callSid: sid('HD_refused00002'), agent: 'desk', from: '+254700000001', to: '+254709000000' }
-    const live = test.host.prepare({ ...call, direction: 'inbound' })
-    const line = new TestLine(live)
-    line.start()
-    await until(() => line.frames.length > 25, 30_000, 'the text about the recording')
-    t.ok(readdirSync(join(dataDir, 'recordings')).length > 0, 'it is recorded already')
-    await line.agentQuiet(300)
-    double.script.callerSays(no)
-    double.script.reply({ say: 'How can I help?' })
-    line.say(await callerSays(no))
-    await until(() => live.view().transcript.some(({ text }) => text === answer), 20_000, 'the answer')
-    await until(() => double.chats.length > 0, 20_000, 'the conversation')
-    line.stop()
-    live.detach(1000)
-    const record = await test.recordOf(call.callSid)
-    await journals.closeAll()
-    await archive.close()
-    t.match(record, { consent: 'refused', recording: null, recordingState: 'off', transcript: [] })
-    t.match(JSON.stringify(double.chats[0]), /do(es)? not want to be recorded/, 'the model knows')
-    t.same(
-      readdirSync(dataDir, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
-        .map(({ name }) => name),
-      [],
-      'neither recording, journal nor words',
-    )
-  })

@@ -13,8 +13,8 @@ import { Script, toneSpeaker } from '../../src/simulator/vendors/double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { get, newSid, post, ringing } from '../edge/gateway.js'
 import { whole } from '../support/gateway.js'
-import { callerSays, sid, startHost, TestLine, until } from '../support/host.js'
-import { waitFor } from '../support/redis.js'
+import { sid, startHost, TestLine, time } from '../support/host.js'
+import { until } from '../support/until.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-hosted-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -95,7 +95,7 @@ t.test('without an embedded backend no speech worker runs until a call rings', a
   t.equal(await speechWorkers(at.opsPort), '0')
   t.equal((await post(`http://127.0.0.1:${at.port}/voice/order-status`, { form: ringing(newSid()) })).status, 200)
   // Its voice loads while the call is being connected.
-  await waitFor('the speech worker', async () => (await speechWorkers(at.opsPort)) === '1')
+  await until(async () => (await speechWorkers(at.opsPort)) === '1', 15_000, 'the speech worker')
 })
 
 t.test('with an embedded backend the speech worker is ready before the first call', async (t) => {
@@ -156,12 +156,12 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
     env,
     backends,
     speech: null,
+    paced: true,
   })
   t.teardown(async () => {
     await served.close()
     await Promise.all([shop.close(), double.close(), llm.close()])
   })
-  const question = await callerSays('My balance?')
   const records = await Promise.all(
     DELEGATES.map(async (agent, index) => {
       const callSid = sid(`HD_live00${index}`)
@@ -169,9 +169,9 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
       const line = new TestLine(call)
       line.start()
       await line.agentQuiet(400)
-      line.say(question)
+      await served.say(line, 'My balance?')
       const judged = (): boolean => call.timeline().timeline.some(({ name }) => name === 'claim-unsupported')
-      await until(judged, 20_000, 'the claim to be judged')
+      await time.until(judged, 20_000, 'the claim to be judged')
       call.hangup('operator-hangup', 'the test is over', false)
       return served.recordOf(callSid)
     }),

@@ -1,17 +1,8 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
-import { allCallsOn } from '../../src/backends/split.js'
 import type { Handoff } from '../../src/call/documents/handoff.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
-import { loadConfig } from '../../src/config/load-config.js'
-import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
-import { Script, toneSpeaker } from '../../src/simulator/vendors/double.js'
-import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
-import { callerSays, orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
-import { endedCall } from '../support/record.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // The carrier's words are spoken in real time.
@@ -78,95 +69,3 @@ t.test(
     t.match(await get('/api/calls'), { body: { ended: [] } })
   },
 )
-
-const SID = 'HD_erased000001'
-
-t.test('a whole gateway forgets an erased call, in memory and on its disk', async (t) => {
-  const folder = t.testdir()
-  const put = (text: string, ...path: readonly string[]): void => {
-    mkdirSync(join(folder, ...path.slice(0, -1)), { recursive: true })
-    writeFileSync(join(folder, ...path), text)
-  }
-  const record = endedCall({ callSid: SID, from: '+254700000017', rootSid: SID, startedAt: new Date().toISOString() })
-  const day = new Date().toISOString().slice(0, 10)
-  put(`${JSON.stringify(record)}\n`, 'records', `calls-${day}-0001.jsonl`)
-  put(`${JSON.stringify({ callSid: SID, from: '+254700000017' })}\n`, 'records', `handoffs-${day}-0001.jsonl`)
-  put('RIFF', 'recordings', `${SID}.wav`)
-  put('{}\n', 'journals', `${SID}.jsonl`)
-  put('RIFF', 'process-1', 'recordings', `${SID}.2.wav`)
-  const lines: string[] = []
-  const { at, close } = await whole({ DATA_DIR: folder, JOURNAL_CALLS: 'decisions' }, null, {
-    write: (line: string) => void lines.push(line),
-  })
-  t.teardown(close)
-  const ask = async (path: string): Promise<number> =>
-    (await fetch(`http://127.0.0.1:${at.opsPort}/api/calls/${SID}${path}`)).status
-  const views = ['', '/transcript', '/timeline', '/handoff', '/recording.wav', '/journal.jsonl']
-  for (const view of views) t.equal(await ask(view), 200, view)
-  const { code, out } = await command([
-    ...['erase', '--number', '+254 700 000 017', '--ops-url', `http://127.0.0.1:${at.opsPort}`],
-  ])
-  t.equal(code, 0)
-  t.match(
-    out,
-    /^erased: 1 call: 1 record, 1 handoff packet, 2 recordings, 0 carrier's recordings, 1 journal, 0 messages, 0 kept states\n$/,
-  )
-  for (const view of views) t.equal(await ask(view), 404, view)
-  t.notOk(existsSync(join(folder, 'recordings', `${SID}.wav`)))
-  t.notOk(existsSync(join(folder, 'process-1', 'recordings', `${SID}.2.wav`)), 'also of a process that is gone')
-  t.notMatch(lines.join(''), /254700000017|254 700/)
-})
-
-const KEY = 'sk-test-words'
-const OFFER = 'How can I help you?'
-
-t.test('a silent caller gets an offer, which the model learns of, and one who is done gets a goodbye', async (t) => {
-  const script = new Script([{ say: 'Hello.' }, { say: 'You are welcome.' }], ["That's all, thank you."])
-  const double = await OpenAiDouble.start({
-    key: KEY,
-    speaker: () => toneSpeaker(24_000)('short'),
-    model: () => script,
-  })
-  const shipped = await orderStatusAgent()
-  const definition = {
-    ...shipped,
-    silence: { ...shipped.silence, afterMs: 4000, firstAfterMs: 4000, firstPrompt: OFFER },
-    closing: { afterMs: 1000 },
-  }
-  const settings = { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl }
-  const served = await startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('openai') }]]),
-    backends: backendSettings(loadConfig(settings, null)),
-  })
-  t.teardown(async () => {
-    await served.close()
-    await double.close()
-  })
-  const words = await callerSays('That is all thank you')
-  const callSid = sid('HD_lastwords0001')
-  const call = served.host.prepare({
-    callSid,
-    agent: 'order-status',
-    from: '+254700000001',
-    to: '+254700000009',
-    direction: 'inbound',
-  })
-  const line = new TestLine(call)
-  line.start()
-  const received = (): string => JSON.stringify(double.sessions.map(({ received }) => received))
-  await until(() => received().includes(OFFER), 20_000, 'the model to learn of the offer')
-  t.match(received(), /"role":"assistant"[^}]*How can I help you\?/)
-  line.say(words)
-  const record = await served.recordOf(callSid)
-  t.match(record, { endReason: 'agent-goodbye', outcome: 'contained' })
-  t.same(
-    record.transcript.map(({ role, text }) => [role, text]),
-    [
-      ['agent', 'Hello.'],
-      ['agent', OFFER],
-      ['caller', "That's all, thank you."],
-      ['agent', 'You are welcome.'],
-      ['agent', 'Thank you for calling. Goodbye.'],
-    ],
-  )
-})

@@ -64,6 +64,11 @@ export class LightCaller {
     this.#at = 0
   }
 
+  /** Nothing of the agent is being played. */
+  get silent(): boolean {
+    return this.#played.length === 0
+  }
+
   hangUp(): void {
     this.#socket.close(1000)
   }

@@ -1,14 +1,14 @@
 import type { CallTimelineView } from '../../src/call/documents/call-view.js'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { timelineSchema } from '../../src/call/documents/call-view.js'
 import { startCollector } from '../support/collector.js'
-import { callerSays, until } from '../support/host.js'
+import { callerSays } from '../support/caller-says.js'
+import { until } from '../support/until.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 
@@ -39,15 +39,16 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   })
   t.teardown(tickAll([caller]))
   await until(() => caller.heardSamples > 4000, 15_000, 'the greeting')
-  await sleep(700)
+  await until(() => caller.silent, 15_000, 'its end')
   caller.say(words)
   const timeline = async (): Promise<CallTimelineView> =>
     (await (await fetch(`${ops}/api/calls/${SID}/timeline`)).json()) as CallTimelineView
   let live = await timeline()
-  for (let tries = 0; tries < 100 && !live.turns.some((turn) => turn.ear !== undefined); tries++) {
-    await sleep(100)
+  const heard = async (): Promise<boolean> => {
     live = await timeline()
+    return live.turns.some((turn) => turn.ear !== undefined)
   }
+  await until(heard, 15_000, 'the answer at the ear')
 
   t.equal(live.live, true)
   timelineSchema.parse(live)

@@ -2,8 +2,8 @@ import { spawn, spawnSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from '../support/free-ports.js'
+import { until } from '../support/until.js'
 
 /** Whether a program of Debian's package prometheus is there. */
 export function installed(program: 'prometheus' | 'promtool'): boolean {
@@ -67,21 +67,24 @@ export class Prometheus {
     })
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     const stop = async (): Promise<void> => {
-      child.kill('SIGTERM')
-      await Promise.race([gone, sleep(5000).then(() => child.kill('SIGKILL'))])
+      child.kill('SIGKILL') // its data are thrown away
+      await gone
       await rm(folder, { recursive: true, force: true })
     }
-    for (let tries = 0; tries < 200; tries++) {
-      const ready = await fetch(`${url}/-/ready`).then(
+    const ready = async (): Promise<boolean> => {
+      if (child.exitCode !== null) throw new Error('it ended')
+      return fetch(`${url}/-/ready`).then(
         (answer) => answer.ok,
         () => false,
       )
-      if (ready) return new Prometheus(url, stop)
-      if (child.exitCode !== null) break
-      await sleep(100)
     }
-    await stop()
-    throw new Error(`Prometheus did not become ready: ${said}`)
+    try {
+      await until(ready, 20_000, 'Prometheus to become ready')
+    } catch (thrown) {
+      await stop()
+      throw new Error(`${String(thrown)}: ${said}`)
+    }
+    return new Prometheus(url, stop)
   }
 
   stop(): Promise<void> {

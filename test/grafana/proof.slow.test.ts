@@ -9,7 +9,8 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { post } from '../edge/gateway.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
-import { callerSays, until } from '../support/host.js'
+import { callerSays } from '../support/caller-says.js'
+import { until } from '../support/until.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 import type { AgentParts } from './light-gateway.js'
@@ -150,7 +151,7 @@ t.test(
         const callSid = sidOf(100)
         const form = { sessionId: callSid, callerNumber: from, destinationNumber: to, callSessionState: 'Busy' }
         setTimeout(() => void post(voiceUrl, { form: { ...form, direction: 'outbound' } }), 100)
-        return { callSid }
+        return callSid
       },
     })
     const gateway = await lightGateway(

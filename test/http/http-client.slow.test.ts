@@ -1,10 +1,10 @@
 import { createServer } from 'node:http'
 import type { ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { HttpClient, readAtMost } from '../../src/http/http-client.js'
+import { portOf } from '../support/port-of.js'
 
 /** Longer than a socket is kept for a server that says nothing (4 s), as turns of a call may be. */
 const BETWEEN_TURNS_MS = 6000
@@ -16,13 +16,10 @@ async function connections(t: Test, answer: (response: ServerResponse) => void):
     ports.add(request.socket.remotePort)
     answer(response)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await portOf(t, server)
   const client = new HttpClient()
-  t.teardown(() => {
-    client.close()
-    server.close()
-  })
-  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+  t.teardown(() => client.close())
+  const url = new URL(`http://127.0.0.1:${port}/`)
   const signal = new AbortController().signal
   for (let turn = 0; turn < 2; turn++) {
     if (turn > 0) await sleep(BETWEEN_TURNS_MS)

@@ -55,7 +55,7 @@ const KEYS_HZ = [
 
 /** What a line may carry, each for some seconds, by name. */
 function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
-  const shape = { sampleRateHz, ms: 15_000, amplitude: 9000 }
+  const shape = { sampleRateHz, ms: 5000, amplitude: 9000 }
   const short = { ...shape, ms: 90 }
   const keys = concatenate(
     ...Array.from({ length: 50 }, (_, i) => i).flatMap((i) => [
@@ -70,7 +70,7 @@ function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
     ['clipped speech', clipped],
     ['speech in pink noise', mix(speechLike(shape, 3), pinkNoise({ ...shape, amplitude: 1500 }, 4))],
     ['white noise', whiteNoise({ ...shape, amplitude: 3000 }, 5)],
-    ['silence', silence(sampleRateHz, 10_000)],
+    ['silence', silence(sampleRateHz, 3000)],
     ['the least that is not silence', Int16Array.from({ length: sampleRateHz }, (_, i) => i & 1)],
     ['full scale, constant', new Int16Array(sampleRateHz).fill(-32_768)],
     ['ringback', tone([440, 480], { ...shape, ms: 4000 })],
@@ -132,7 +132,7 @@ for (const rate of [8000, 16000] as const) {
       else if (expected === '') said.nothing++
       else said.keys++
     })
-    t.ok(said.voice > 500 && said.nothing > 1000 && said.keys > 80, JSON.stringify(said))
+    t.ok(said.voice > 150 && said.nothing > 400 && said.keys > 80, JSON.stringify(said))
     t.end()
   })
 
@@ -194,7 +194,8 @@ for (const rate of [8000, 16000] as const) {
     )
     const expected = frames.map((frame) => words(fresh, frame))
     for (const [i, frame] of frames.entries()) {
-      t.equal(words(again, frame), expected[i])
+      const word = words(again, frame)
+      if (word !== expected[i]) t.fail(`frame ${i}: ${word} for ${expected[i]}`)
       words(
         beside,
         frame.map((v) => -v / 3),
@@ -247,16 +248,18 @@ t.test('there is memory for as many streams as a worker may carry calls, and no 
 })
 
 t.test('a frame is read in its slot as it is anywhere else', (t) => {
+  const faults: string[] = []
   for (const rate of [8000, 16_000] as const) {
     const kernel = newKernel()
     const [inSlots, copied] = [new KernelStream(kernel, rate), new KernelStream(kernel, rate)]
     framesOf(allOf(rate).subarray(0, 20 * rate), rate / 50).forEach((frame, i) => {
       const slot = inSlots.slots[i % JITTER_SLOTS] as Int16Array
       slot.set(frame)
-      if (words(inSlots, slot) !== words(copied, frame)) t.fail(`frame ${i}`)
-      t.equal(inSlots.levelDbfs(slot), levelDbfs(frame))
+      if (words(inSlots, slot) !== words(copied, frame)) faults.push(`${rate} Hz: frame ${i}`)
+      if (inSlots.levelDbfs(slot) !== levelDbfs(frame)) faults.push(`${rate} Hz: level of frame ${i}`)
     })
   }
+  t.same(faults, [])
   t.end()
 })
 

@@ -8,7 +8,17 @@ import type { ForkedTrack } from '../../src/media/reframer.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { loadVads } from '../support/media-modules.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
-import { bytesOf, concatenate, framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
+import {
+  bytesOf,
+  concatenate,
+  framesOf,
+  mix,
+  pinkNoise,
+  sameSamples,
+  silence,
+  speechLike,
+  tone,
+} from '../support/tones.js'
 
 const vadBank = await loadVads()
 
@@ -84,7 +94,7 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: the caller's audio comes through bit for bit, on time, with its voice found`, (t) => {
     const audio = concatenate(silence(rate, 1000), speech(2000, 1), silence(rate, 1000))
     const heard = carry(audio, 1, { sampleRateHz: rate })
-    t.same(heard.audio, audio)
+    t.ok(sameSamples(heard.audio, audio))
     t.same(
       heard.mediaMs,
       Array.from({ length: 200 }, (_, i) => (i + 1) * 20),
@@ -177,11 +187,13 @@ for (const rate of [8000, 16000] as const) {
     t.equal(stats.framesDropped, 0)
     t.equal(stats.framesIn, 400)
     t.equal(stats.framesIn, stats.framesOut + stats.framesSkipped)
-    t.same(heard.audio.slice(0, rate), audio.slice(0, rate))
+    t.ok(sameSamples(heard.audio.slice(0, rate), audio.slice(0, rate)))
     const second = heard.mediaMs.indexOf(4020)
-    t.same(
-      heard.audio.slice(second * (rate / 50), second * (rate / 50) + 2 * rate),
-      audio.slice(4 * rate, 6 * rate),
+    t.ok(
+      sameSamples(
+        heard.audio.slice(second * (rate / 50), second * (rate / 50) + 2 * rate),
+        audio.slice(4 * rate, 6 * rate),
+      ),
       'the second sentence is untouched',
     )
     t.ok(Math.max(...heard.waitedMs.slice(-100)) <= 10)
@@ -230,7 +242,7 @@ t.test('odd packets, empty packets and garbage sizes are the same call', (t) => 
   for (let i = 0; i < 10; i++, nowMs += 10) while (path.pull(nowMs)) if (!path.concealed) got.push(path.frame.slice())
   const heard = concatenate(...got)
   t.equal(path.stats.bytesIn, bytes.length)
-  t.same(heard.slice(0, 16_000 - 320), audio.slice(0, heard.length).slice(0, 16_000 - 320))
+  t.ok(sameSamples(heard.slice(0, 16_000 - 320), audio.slice(0, heard.length).slice(0, 16_000 - 320)))
   path.release()
   t.end()
 })

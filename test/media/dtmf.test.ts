@@ -152,10 +152,10 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: a voice is no digit`, (t) => {
     let found = ''
-    for (let seed = 1; seed <= 12; seed++)
+    for (let seed = 1; seed <= 4; seed++)
       found += heard(speechLike({ sampleRateHz: rate, ms: 15_000, amplitude: 20_000 }, seed), rate)
-    t.equal(found, '', 'in three minutes')
-    t.equal(heard(whiteNoise({ sampleRateHz: rate, ms: 20_000, amplitude: 5000 }, 3), rate), '')
+    t.equal(found, '', 'in a minute')
+    t.equal(heard(whiteNoise({ sampleRateHz: rate, ms: 5000, amplitude: 5000 }, 3), rate), '')
     t.equal(heard(tone([440, 480], { sampleRateHz: rate, ms: 2000, amplitude: 5000 }), rate), '', 'nor does ringback')
     t.equal(heard(tone([941], { sampleRateHz: rate, ms: 2000, amplitude: 5000 }), rate), '', 'nor one tone alone')
     t.end()

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Test } from 'tap'
 import { callWithAgent, DISTURBED } from '../../bench/echo/agent-call.js'
 import { answerToHear, callerFrames } from '../../bench/generator/conversation.js'
 import { LineEcho } from '../../bench/generator/line-echo.js'
@@ -54,7 +55,16 @@ function listen(
   return { echo, frames }
 }
 
-const talk = (ms: number, seed: number) => speechLike({ sampleRateHz: RATE, ms, amplitude: 15_000 }, seed)
+const talks = new Map<string, Int16Array>()
+
+/** Made once. */
+function talk(ms: number, seed: number): Int16Array {
+  const known = talks.get(`${ms} ${seed}`)
+  if (known !== undefined) return known
+  const made = speechLike({ sampleRateHz: RATE, ms, amplitude: 15_000 }, seed)
+  talks.set(`${ms} ${seed}`, made)
+  return made
+}
 
 /** Of the frames that are loud, how many are taken for echo, from `fromMs` on. */
 function share({ echo, frames }: { echo: boolean[]; frames: Int16Array[] }, fromMs: number, toMs = Infinity): number {
@@ -281,25 +291,34 @@ t.test('memory that is given back twice is given to one call only', async (t) =>
   other.release()
 })
 
+/** When the caller of a disturbed line speaks: after all that disturbs it. */
+const SPEAKS_AT_MS = 27_000
+
+/** Nobody is heard before the caller, whose turn is taken by `untilMs`. What was lost of the line brings them forward a little. */
+function expectTurn(t: Test, { onsetsAtMs, commitsAtMs }: ReturnType<typeof call>, untilMs: number): void {
+  const [onsetMs = NaN] = onsetsAtMs
+  const [commitMs = NaN] = commitsAtMs
+  t.ok(
+    onsetMs > SPEAKS_AT_MS - 400 && commitMs > onsetMs && commitMs < untilMs,
+    `onset ${onsetMs} ms, turn ${commitMs} ms`,
+  )
+}
+
 // The agent's first sentence begins at 1000 ms, and the next each six seconds.
 const track = 'inbound_track'
 const NO_ECHO_DB = -100
 
 for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: an agent who comes back 10 to 40 dB softer does not interrupt itself`, (t) => {
-    for (const gainDb of [-10, -20, -30, -40]) {
-      for (const delayMs of [80, 300]) {
-        for (const telephone of rate === 8000 ? [false] : [false, true]) {
-          const { onsetsAtMs } = call({
-            track,
-            rate,
-            telephone,
-            gainDb,
-            delaysMs: [delayMs, delayMs, delayMs],
-            seed: 1,
-          })
-          t.same(onsetsAtMs, [], `${gainDb} dB after ${delayMs} ms${telephone ? ', a telephone at the far end' : ''}`)
-        }
+    for (const telephone of rate === 8000 ? [false] : [false, true]) {
+      for (const [gainDb, delayMs] of [
+        [-10, 80],
+        [-20, 300],
+        [-30, 80],
+        [-40, 300],
+      ] as const) {
+        const { onsetsAtMs } = call({ track, rate, telephone, gainDb, delaysMs: [delayMs, delayMs, delayMs], seed: 1 })
+        t.same(onsetsAtMs, [], `${gainDb} dB after ${delayMs} ms${telephone ? ', a telephone at the far end' : ''}`)
       }
     }
     t.end()
@@ -351,13 +370,7 @@ for (const rate of [8000, 16000] as const) {
     for (const what of DISTURBED) {
       for (const ms of [60, 120]) {
         const line = disturbedLine({ track, rate, gainDb: -10 }, what, ms)
-        const { onsetsAtMs, commitsAtMs } = call(line)
-        t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
-        const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })
-        t.ok(
-          (over.commitsAtMs[0] ?? Infinity) < 29_000,
-          `${what}, ${ms} ms: the turn is taken at ${over.commitsAtMs[0]} ms`,
-        )
+        expectTurn(t, call({ ...line, caller: concatenate(silence(rate, SPEAKS_AT_MS), interruption) }), 29_000)
       }
     }
     t.end()
@@ -453,10 +466,7 @@ for (const rate of [8000, 16000] as const) {
     for (const what of DISTURBED) {
       for (const ms of what === 'waits' ? [60, 120, 200] : [60, 120]) {
         const line = disturbedLine({ track: 'both_tracks', rate, gainDb: 0 }, what, ms)
-        const { onsetsAtMs, commitsAtMs } = call(line)
-        t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
-        const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })
-        t.ok((over.commitsAtMs[0] ?? Infinity) < 29_800, `${what}, ${ms} ms: taken at ${over.commitsAtMs[0]} ms`)
+        expectTurn(t, call({ ...line, caller: concatenate(silence(rate, SPEAKS_AT_MS), interruption) }), 29_800)
       }
     }
     t.end()

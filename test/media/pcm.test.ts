@@ -16,7 +16,7 @@ import {
   samplesOf,
 } from '../../src/media/pcm.js'
 import { Reframer } from '../../src/media/reframer.js'
-import { bytesOf, concatenate, silence, speechLike, tone } from '../support/tones.js'
+import { bytesOf, concatenate, sameSamples, silence, speechLike, tone } from '../support/tones.js'
 
 t.test('samples and bytes are the same memory where that can be, and the same values always', (t) => {
   fc.assert(
@@ -223,7 +223,7 @@ for (const sampleRateHz of [8000, 16000] as const) {
       fc.property(lengths, fc.integer({ min: 0, max: samples.length * 2 }), (cuts, total) => {
         const reframer = new Reframer({ sampleRateHz, channels: 1 })
         const got = send(reframer, bytesOf(samples).slice(0, total), cuts)
-        t.strictSame(got.left, samples.slice(0, wholeFrames(Math.floor(total / 2))))
+        t.ok(sameSamples(got.left, samples.slice(0, wholeFrames(Math.floor(total / 2)))))
         if (reframer.bytesIn !== total || reframer.bytesDropped !== 0) throw new Error('bytes do not add up')
       }),
       { numRuns: 60 },
@@ -240,10 +240,13 @@ for (const sampleRateHz of [8000, 16000] as const) {
     fc.assert(
       fc.property(lengths, (cuts) => {
         const got = send(new Reframer({ sampleRateHz, channels: 2 }), bytesOf(pairs), cuts, true)
-        t.strictSame(got.left, samples.slice(0, wholeFrames(half)))
-        t.strictSame(
-          got.right,
-          samples.slice(0, wholeFrames(half)).map((v) => -v),
+        const left = samples.slice(0, wholeFrames(half))
+        t.ok(sameSamples(got.left, left))
+        t.ok(
+          sameSamples(
+            got.right,
+            left.map((v) => -v),
+          ),
         )
       }),
       { numRuns: 40 },
@@ -260,9 +263,8 @@ t.test('a burst of 2 s and one frame of 128 KiB come out whole', (t) => {
     t.equal(drain(reframer).left.length, 0)
     const shifted = concatenate(new Int16Array([1]), samples)
     reframer.push(bytesOf(shifted).subarray(1))
-    t.same(
-      drain(reframer).left,
-      shifted.slice(0, Math.floor(shifted.length / 320) * 320),
+    t.ok(
+      sameSamples(drain(reframer).left, shifted.slice(0, Math.floor(shifted.length / 320) * 320)),
       `${bytes} bytes after an odd one`,
     )
   }

@@ -1,5 +1,4 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -13,7 +12,9 @@ import { SharedOutbox } from '../../src/messages/shared-outbox.js'
 import type { SharedOutboxOptions } from '../../src/messages/shared-outbox.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
-import { until } from '../support/until.js'
+import { succeeds, until } from '../support/until.js'
+import { unrefTimer } from '../../src/core/clock.js'
+import { portOf } from '../support/port-of.js'
 
 const SECRETS = ['a-token-secret-of-the-test-of-messages']
 const log = createLog({ level: 'silent' })
@@ -32,12 +33,7 @@ async function receiver(t: Test, answer: (n: number) => number = () => 200) {
       response.writeHead(status).end()
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  const url = `http://127.0.0.1:${await portOf(t, server)}/`
   return { ids, receivers: [receiverOf({ name: 'crm', url, unsigned: true, events: ['*'] }, {})] }
 }
 
@@ -113,12 +109,12 @@ t.test(
       // The first post fails, so that a try is written down too.
       const { ids, receivers } = await receiver(t, (n) => (n === 0 ? 503 : 200))
       const wanted = [message(1), message(2), message(3, 'HD_message00003')]
-      const first = await node('one', { receivers, later: (_, run) => void setTimeout(run, 5) }, steps)
+      const first = await node('one', { receivers, later: (_, run) => void unrefTimer(5, run) }, steps)
       const kept = new Set<string>()
       for (const each of wanted) void first.outbox.add(each).then(() => kept.add(each.id))
       await until(() => first.died() || new Set(ids).size === 3, 10_000, 'the death')
       first.die()
-      const second = await node('two', { receivers, later: (_, run) => void setTimeout(run, 5) })
+      const second = await node('two', { receivers, later: (_, run) => void unrefTimer(5, run) })
       // The record of a call whose message was not kept is not final either: its call is ended again, by another node.
       for (const each of wanted) if (!kept.has(each.id)) await second.outbox.add(each)
       await until(() => new Set(ids).size === 3, 10_000, `all messages after ${steps} steps: ${ids.join()}`)
@@ -203,15 +199,7 @@ t.test('while Redis is away messages are on the disk, and are sent', async (t) =
   const { ids, receivers } = await receiver(t)
   const one = await node('one', { receivers, folders: [join(t.testdir(), 'outbox')] })
   await server.kill()
-  await until(
-    () =>
-      store.read('nobody').then(
-        () => false,
-        () => true,
-      ),
-    10_000,
-    'the loss',
-  )
+  await until(async () => !(await succeeds(store.read('nobody'))), 10_000, 'the loss')
   await one.outbox.add(message(1))
   await until(() => ids.length === 1, 5000, 'it is taken')
   t.ok(one.outbox.faults > 0)

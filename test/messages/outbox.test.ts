@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs'
 import { readFile, readdir, rename, unlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Webhook } from 'standardwebhooks'
 import t from 'tap'
@@ -23,6 +22,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { startGateway } from '../edge/gateway.js'
 import { command } from '../support/command.js'
 import { until } from '../support/until.js'
+import { portOf } from '../support/port-of.js'
 
 const SECRET = `whsec_${Buffer.from('mkondo-field-test-secret-32bytes').toString('base64')}`
 const OTHER = `whsec_${Buffer.from('another-field-test-secret-32-byt').toString('base64')}`
@@ -46,9 +46,7 @@ async function listener(t: Test, ...statuses: number[]): Promise<{ readonly url:
       else response.writeHead(status, { location: 'http://127.0.0.1:1/', 'retry-after': '7' }).end('thanks')
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`, received }
+  return { url: `http://127.0.0.1:${await portOf(t, server)}/hook`, received }
 }
 
 const receiver = (url: string, more: Partial<Receiver> = {}): Receiver => ({
@@ -235,12 +233,11 @@ t.test('a receiver that is down is asked by one message at a time, and takes the
       response.writeHead(up ? 200 : 500).end()
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
+  const port = await portOf(t, server)
   let tries = 0
   const time = virtualTime()
   const outbox = await open({
-    receivers: [receiver(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)],
+    receivers: [receiver(`http://127.0.0.1:${port}/`)],
     ...time,
     later: (ms, run) => {
       if (++tries === 60) [up, mostWhileDown] = [true, most]
@@ -323,12 +320,7 @@ t.test('what is erased is sent to nobody, on the disk or in memory', async (t) =
 
 t.test('at the end of the process what hangs is let go, and is there at the next start', async (t) => {
   const server = createServer(() => undefined)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  const url = `http://127.0.0.1:${await portOf(t, server)}/`
   const folders = [join(t.testdir(), 'outbox')]
   const outbox = await open({ folders, receivers: [receiver(url)] })
   await outbox.add(message(1))

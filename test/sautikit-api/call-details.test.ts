@@ -1,7 +1,6 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -13,6 +12,8 @@ import { parseCarrierCall } from '../../src/sautikit-api/client.js'
 import type { CarrierCall, CarrierRecording } from '../../src/sautikit-api/client.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { until } from '../support/until.js'
+import { portOf } from '../support/port-of.js'
 
 const SID = parseCallSid('HD_0a8d5911d055')
 const call = (status: string, more: object = {}): CarrierCall =>
@@ -108,9 +109,7 @@ t.test('of an erased call nothing more is fetched, and what is being fetched is 
     response.setHeader('content-type', 'audio/wav')
     response.end(Buffer.alloc(64))
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/x.wav`
+  const url = `http://127.0.0.1:${await portOf(t, server)}/x.wav`
   const { details, reported, run, asked } = follower(
     t,
     {
@@ -174,14 +173,7 @@ t.test('what is pending at the end is cancelled and counted, and too many calls 
 
 async function storage(t: Test, listener: RequestListener): Promise<string> {
   const server = createServer(listener)
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/x.wav?signature=1`
+  return `http://127.0.0.1:${await portOf(t, server)}/x.wav?signature=1`
 }
 
 function filesIn(folder: string): string[] {
@@ -215,7 +207,7 @@ t.test('a recording is fetched when it is ready, without the key, and added to t
   )
   details.follow(SID)
   await run()
-  while (details.pending > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => details.pending === 0, 10_000, 'the download')
   t.same(
     reported.map(({ recordingState }) => recordingState),
     ['pending', 'ready'],
@@ -242,7 +234,8 @@ t.test('each try asks for a new link, and no record has one: no link has to live
   )
   details.follow(SID)
   // Not in one turn of the loop: the download comes over a socket.
-  for (; details.pending > 0; await new Promise((resolve) => setTimeout(resolve, 5))) await run()
+  const done = async (): Promise<boolean> => (await run(), details.pending === 0)
+  await until(done, 10_000, 'the second download')
   t.same(asked, ['/x.wav?signature=1&link=1', '/x.wav?signature=1&link=2'])
   t.equal(filesIn(folder).length, 1)
   t.notMatch(JSON.stringify(reported), /signature|http/)

@@ -1,11 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { SautikitClient } from '../../src/sautikit-api/client.js'
 import { allPages, CarrierApiError, CarrierHttp } from '../../src/sautikit-api/http.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { WalletWatch } from '../../src/sautikit-api/wallet.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { portOf } from '../support/port-of.js'
 
 const SID = 'HD_0a8d5911d055'
 
@@ -43,16 +43,10 @@ async function carrier(
       answer?.(response)
     })
   })
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
+  const port = await portOf(t, server)
   const pauses: number[] = []
   const http = new CarrierHttp({
-    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    baseUrl: `http://127.0.0.1:${port}/`,
     apiKey: KEY,
     timeoutMs: 300,
     random: () => 1,
@@ -90,7 +84,7 @@ t.test('a call is hung up by its SID', async (t) => {
 
 t.test('a human joins a call as the carrier documents it', async (t) => {
   const { client, seen } = await carrier(t, [json(201, { status: 'ringing' })])
-  await client.supervise(SID, { mode: 'barge', phone: '+254720000010' })
+  await client.supervise(SID, '+254720000010')
   t.match(seen[0], {
     url: `/v1/calls/${SID}/supervision`,
     body: { mode: 'barge', supervisor: { type: 'phone', number: '+254720000010' }, announce: 'none' },
@@ -141,7 +135,7 @@ t.test("both of the carrier's error shapes are read, and numbers in them are mas
       },
     }),
   ])
-  const denied = await failureOf(nested.client.supervise(SID, { mode: 'listen', phone: '+254720000010' }))
+  const denied = await failureOf(nested.client.supervise(SID, '+254720000010'))
   t.match(denied, {
     code: 'CARRIER_API',
     status: 403,
@@ -185,19 +179,19 @@ t.test('what fails for good is tried three times, with growing pauses', async (t
 
 t.test('what might ring a human twice is tried once, unless the carrier says that it did nothing', async (t) => {
   const broken = await carrier(t, [cut])
-  t.match(await failureOf(broken.client.supervise(SID, { mode: 'barge', phone: '+254720000010' })), {
+  t.match(await failureOf(broken.client.supervise(SID, '+254720000010')), {
     code: 'CARRIER_API_NETWORK',
     retryable: true,
   })
   t.equal(broken.seen.length, 1)
   const busy = await carrier(t, [json(429, {}), json(201, {})])
-  await busy.client.supervise(SID, { mode: 'barge', phone: '+254720000010' })
+  await busy.client.supervise(SID, '+254720000010')
   t.equal(busy.seen.length, 2)
 })
 
 t.test('an answer that never comes, is too large, or is no JSON is an error', async (t) => {
   const silent = await carrier(t, [() => undefined])
-  t.match(await failureOf(silent.client.supervise(SID, { mode: 'listen', phone: '+254720000010' })), {
+  t.match(await failureOf(silent.client.supervise(SID, '+254720000010')), {
     code: 'CARRIER_API_NETWORK',
     message: /no answer in 300 ms/,
   })
@@ -220,7 +214,7 @@ t.test('an answer that never comes, is too large, or is no JSON is an error', as
 t.test('giving up stops a request at once', async (t) => {
   const { client, seen } = await carrier(t, [() => undefined])
   const gone = new AbortController()
-  const pending = failureOf(client.hangup(SID, { signal: gone.signal }))
+  const pending = failureOf(client.getCall(SID, gone.signal))
   setImmediate(() => {
     gone.abort()
   })
@@ -346,8 +340,8 @@ t.test('a claim whose answer was lost is not made twice', async (t) => {
   const { server, workspace, numbers } = await simulatedApi(t)
   const before = workspace.inventory.length
   server.faults.add({ match: 'POST /v1/numbers', status: 503, times: 1 })
-  await numbers.claim('inv_1', { idempotencyKey: 'once' })
-  await numbers.claim('inv_1', { idempotencyKey: 'once' })
+  await numbers.claim('inv_1', 'once')
+  await numbers.claim('inv_1', 'once')
   t.equal(workspace.inventory.length, before - 1)
   t.equal(new Set(server.seen.map(({ idempotencyKey }) => idempotencyKey)).size, 1)
 })

@@ -4,6 +4,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { parseEvent, parseStreamStatus } from '../../src/sautikit/webhook.js'
 import type { CarrierEvent, StreamStatus } from '../../src/sautikit/webhook.js'
+import { anyText } from '../support/any-text.js'
 
 const JSON_TYPE = 'application/json'
 const FORM = 'application/x-www-form-urlencoded'
@@ -53,8 +54,6 @@ t.test('an event is read in all three shapes', (t) => {
     kind: 'call.completed',
     eventId: 'evt_1',
     dedupeKey: 'id:evt_1',
-    occurredAt: '2026-11-20T08:00:00Z',
-    hangupCause: 'normal_clearing',
   })
   t.match(event({ event_kind: 'call.completed', event_id: 'evt_1', payload: DATA }), {
     ...expected,
@@ -75,7 +74,7 @@ t.test('an event is read in all three shapes', (t) => {
       }).toString(),
     ),
   )
-  t.match(flat, { ...expected, kind: null, eventId: null, isActive: false })
+  t.match(flat, { ...expected, kind: null, eventId: null })
   t.end()
 })
 
@@ -108,16 +107,6 @@ t.test('the session id is preferred to the REST id of the same call', (t) => {
       .callSid,
     SID,
   )
-  t.end()
-})
-
-t.test('a recording is announced, and its link, which expires, is not kept', (t) => {
-  const ready = { call_id: SID, recording_id: 'rec_1', duration_seconds: 76, download_url: 'https://r.example/x?sig=1' }
-  t.strictSame(event({ kind: 'call.recording.ready', event_id: 'e', data: ready }).recording, {
-    recordingId: 'rec_1',
-    durationS: 76,
-  })
-  t.equal(event({ kind: 'call.completed', data: DATA }).recording, null)
   t.end()
 })
 
@@ -161,10 +150,10 @@ t.test('a stream status is read in any spelling', (t) => {
     [{ status: 'in-progress', event: 'stream-stopped' }, { event: 'stream-stopped' }],
     [{ callSessionState: 'StreamStopped' }, { event: 'stream-stopped' }],
     [{ event: 'weather' }, { event: 'unknown' }],
-    [{ a: 'b' }, { event: 'unknown', callSid: null, streamSid: null, name: null, error: null }],
+    [{ a: 'b' }, { event: 'unknown', callSid: null, streamSid: null, error: null }],
     [
       { event: 'stream-started', StreamSid: 'ST_1', CallSid: SID, StreamName: 'order-status' },
-      { streamSid: 'ST_1', callSid: SID, name: 'order-status' },
+      { streamSid: 'ST_1', callSid: SID },
     ],
     [
       { event: 'stream-error', name: 'n', StreamError: 'connect failed to +254700000001: 403' },
@@ -207,7 +196,7 @@ t.test('no body makes the readers throw anything but a typed refusal', (t) => {
     '__proto__',
   )
   const value = fc.oneof(
-    fc.string({ unit: 'binary' }),
+    anyText(),
     fc.constantFrom('call.failed', SID, 'stream-error'),
     fc.json().map((text) => JSON.parse(text) as unknown),
   )
@@ -226,8 +215,8 @@ t.test('no body makes the readers throw anything but a typed refusal', (t) => {
       }
       return true
     }),
-    { numRuns: 1000 },
+    { numRuns: 300 },
   )
-  t.pass('1,000 bodies')
+  t.pass('300 bodies')
   t.end()
 })

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { TEXT_FRAME_BYTES_MAX } from '../../src/core/limits.js'
 import { KILL_AUDIO, TEXT_FRAME_MESSAGES_MAX, parseStreamText } from '../../src/sautikit/stream-messages.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
+import { anyText } from '../support/any-text.js'
 
 const SID = 'HD_0a8d5911d055'
 type Metadata = Extract<StreamText, { type: 'metadata' }>
@@ -16,58 +17,28 @@ function metadata(frame: unknown): Metadata {
 }
 
 t.test('the first frame is read in every shape', (t) => {
-  const cases: readonly (readonly [string, unknown, Partial<Metadata>])[] = [
-    [
-      'ids on top',
-      { sessionId: SID, streamSid: 'ST_1', callerNumber: '254700000001', destinationNumber: '+254700000002' },
-      { callSid: SID, streamSid: 'ST_1', from: '+254700000001', to: '+254700000002', headers: {}, openMetadata: null },
-    ],
+  const cases: readonly (readonly [string, unknown, string | null])[] = [
+    ['ids on top', { sessionId: SID, streamSid: 'ST_1', callerNumber: '254700000001' }, SID],
     ...['callSid', 'sessionId', 'call_sid', 'call_id', 'CallSid', 'callId'].map(
-      (name) => [name, { [name]: SID }, { callSid: SID }] as const,
+      (name) => [name, { [name]: SID }, SID] as const,
     ),
-    [
-      'ids in metadata',
-      { metadata: { callSid: SID, a: 1 } },
-      { callSid: SID, openMetadata: `{"callSid":"${SID}","a":1}` },
-    ],
-    ['ids in openMetadata', { streamSid: 'ST_1', openMetadata: { call_id: SID } }, { callSid: SID, streamSid: 'ST_1' }],
-    [
-      'openMetadata as a string of JSON',
-      { openMetadata: `{"callSid":"${SID}"}` },
-      { callSid: SID, openMetadata: `{"callSid":"${SID}"}` },
-    ],
-    ['openMetadata as words', { streamSid: 'ST_1', openMetadata: 'hello' }, { callSid: null, openMetadata: 'hello' }],
-    ['metadata as words', { streamSid: 'ST_1', metadata: 'hello' }, { openMetadata: 'hello' }],
-    [
-      'ids in headers',
-      { headers: { callSid: SID, 'X-Tenant': 'shop' } },
-      { callSid: SID, headers: { callSid: SID, 'X-Tenant': 'shop' } },
-    ],
-    ['headers as a string of JSON', { headers: '{"x":"y","n":1,"o":{}}' }, { headers: { x: 'y', n: '1' } }],
-    ["the carrier's word before ours", { callSid: SID, openMetadata: { callSid: 'HD_other' } }, { callSid: SID }],
-    ['a withheld caller', { callSid: SID, callerNumber: 'anonymous' }, { from: null }],
-    ['an unusable id', { callSid: '../x', streamSid: 'a b' }, { callSid: null, streamSid: null }],
-    ['with a type', { type: 'metadata', callSid: SID }, { callSid: SID }],
-    ['an event name', { event: 'start', callSid: SID }, { callSid: SID }],
-    ['no key we know', { customer: 7 }, { callSid: null, openMetadata: '{"customer":7}' }],
-    ['an empty object', {}, { openMetadata: '{}' }],
+    ['ids in metadata', { metadata: { callSid: SID, a: 1 } }, SID],
+    ['ids in openMetadata', { streamSid: 'ST_1', openMetadata: { call_id: SID } }, SID],
+    ['openMetadata as a string of JSON', { openMetadata: `{"callSid":"${SID}"}` }, SID],
+    ['openMetadata as words', { streamSid: 'ST_1', openMetadata: 'hello' }, null],
+    ['metadata as words', { streamSid: 'ST_1', metadata: 'hello' }, null],
+    ['ids in headers', { headers: { callSid: SID, 'X-Tenant': 'shop' } }, SID],
+    ['headers as a string of JSON', { headers: `{"x":"y","o":{},"callSid":"${SID}"}` }, SID],
+    ["the carrier's word before ours", { callSid: SID, openMetadata: { callSid: 'HD_other' } }, SID],
+    ['an unusable id', { callSid: '../x', streamSid: 'a b' }, null],
+    ['with a type', { type: 'metadata', callSid: SID }, SID],
+    ['an event name', { event: 'start', callSid: SID }, SID],
+    ['no key we know', { customer: 7 }, null],
+    ['an empty object', {}, null],
   ]
-  for (const [name, frame, expected] of cases) t.match(metadata(frame), expected, name)
-  for (const opaque of ['hello', 'order 8842', '[1,2]', '"x"', '42', '{"half":', '{not json}', 'null']) {
-    t.strictSame(
-      metadata(opaque),
-      {
-        type: 'metadata',
-        callSid: null,
-        streamSid: null,
-        from: null,
-        to: null,
-        headers: {},
-        openMetadata: opaque,
-      },
-      opaque,
-    )
-  }
+  for (const [name, frame, callSid] of cases) t.equal(metadata(frame).callSid, callSid, name)
+  for (const opaque of ['hello', 'order 8842', '[1,2]', '"x"', '42', '{"half":', '{not json}', 'null'])
+    t.strictSame(metadata(opaque), { type: 'metadata', callSid: null }, opaque)
   t.end()
 })
 
@@ -78,7 +49,7 @@ t.test('several objects in one frame are several messages', (t) => {
     first.map((message) => message.type),
     ['metadata', 'mark', 'unknown'],
   )
-  t.match(first[0], { callSid: SID, openMetadata: '}{"{' })
+  t.match(first[0], { callSid: SID })
   t.match(first[1], { name: 'm}{1', event: 'playout' })
   t.strictSame(parseStreamText(`${mark}${mark}`, false).length, 2)
   t.strictSame(
@@ -169,13 +140,8 @@ t.test('a frame that is too large or too deep is not read', (t) => {
   t.end()
 })
 
-t.test('headers are bounded and reach no prototype', (t) => {
-  const many = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`h${i}`, 'v']))
-  t.equal(Object.keys(metadata({ headers: many }).headers).length, 64)
-  const headers = '{"__proto__":"x","constructor":"y","prototype":"z","a":"b"}'
-  const hostile = metadata(`{"headers":${headers},"__proto__":{"callSid":"${SID}"}}`)
-  t.strictSame(Object.entries(hostile.headers), [['a', 'b']])
-  t.equal(hostile.callSid, null)
+t.test('a SID that would come from a prototype is none', (t) => {
+  t.equal(metadata(`{"headers":{"__proto__":"x","a":"b"},"__proto__":{"callSid":"${SID}"}}`).callSid, null)
   t.equal(({} as Record<string, unknown>)['a'], undefined)
   t.end()
 })
@@ -189,7 +155,7 @@ t.test('no frame makes the reader throw, and each message is one of its types', 
   const types = new Set(['metadata', 'mark', 'dtmf', 'unknown', 'garbage'])
   const piece = fc.oneof(
     fc.json({ maxDepth: 5 }),
-    fc.string({ unit: 'binary', maxLength: 30 }),
+    anyText(30),
     fc.constantFrom(
       '{',
       '}',
@@ -221,11 +187,7 @@ t.test('no frame makes the reader throw, and each message is one of its types', 
 })
 
 t.test('objects in a row come apart where they were put together', (t) => {
-  const object = fc.dictionary(
-    fc.string({ unit: 'binary', maxLength: 6 }),
-    fc.string({ unit: 'binary', maxLength: 12 }),
-    { maxKeys: 4 },
-  )
+  const object = fc.dictionary(anyText(6), anyText(12), { maxKeys: 4 })
   fc.assert(
     fc.property(fc.array(object, { minLength: 1, maxLength: 10 }), fc.constantFrom('', ' ', '\n'), (objects, gap) => {
       const frame = objects.map((value) => JSON.stringify({ ...value, type: 'note' })).join(gap)

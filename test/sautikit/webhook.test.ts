@@ -5,6 +5,7 @@ import { parseCallSid } from '../../src/core/ids.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../../src/core/limits.js'
 import { normaliseParties, parseVoicePost, parseWebhook } from '../../src/sautikit/webhook.js'
 import type { Webhook } from '../../src/sautikit/webhook.js'
+import { anyText } from '../support/any-text.js'
 
 const FORM = 'application/x-www-form-urlencoded'
 const JSON_TYPE = 'application/json'
@@ -55,16 +56,11 @@ t.test('the first webhook of a call is read, as a form and as JSON', (t) => {
       kind: null,
       eventId: null,
       streamSid: null,
-      isActive: true,
       direction: 'inbound',
       durationS: 0,
       digits: null,
       clientRequestId: null,
       dedupeKey: `${SID}||Ringing|||`,
-      occurredAt: null,
-      hangupCause: null,
-      failureReason: null,
-      recording: null,
     })
   }
   t.end()
@@ -93,9 +89,6 @@ t.test('every alias of every field is read', (t) => {
       (name) => [{ [name]: 'order-8842' }, { clientRequestId: 'order-8842' }] as const,
     ),
     ...['durationInSeconds', 'duration_seconds'].map((name) => [{ [name]: '76' }, { durationS: 76 }] as const),
-    [{ isActive: '0' }, { isActive: false }],
-    [{ isActive: 'True' }, { isActive: true }],
-    [{ is_active: 'maybe' }, { isActive: null }],
     [{ direction: 'OUTBOUND' }, { direction: 'outbound' }],
     [{ direction: 'sideways' }, { direction: null }],
     [{ durationInSeconds: '-3' }, { durationS: null }],
@@ -318,10 +311,7 @@ t.test('caller and callee are put right when our own number is the caller', (t) 
 })
 
 t.test('whatever bytes come, the answer is a webhook or a typed refusal', (t) => {
-  const word = fc.oneof(
-    fc.string({ unit: 'binary', maxLength: 20 }),
-    fc.constantFrom('sessionId', 'data', '__proto__', 'From', SID, '+254700000001'),
-  )
+  const word = fc.oneof(anyText(20), fc.constantFrom('sessionId', 'data', '__proto__', 'From', SID, '+254700000001'))
   const value = fc.letrec((tie) => ({
     any: fc.oneof(
       { maxDepth: 6 },

@@ -3,7 +3,7 @@ import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 
 const root = packageRoot()
 

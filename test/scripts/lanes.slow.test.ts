@@ -89,7 +89,7 @@ t.test('the slow lane runs the slow files, and a file is run by the name of its 
 })
 
 t.test('the files that the slow lane names are there', (t) => {
-  const named = [...readFileSync(join(root, 'scripts/tests/slow.mjs'), 'utf8').matchAll(/^ {2}'([^']+)',$/gm)]
+  const named = [...readFileSync(join(root, 'scripts/tests/slow.mjs'), 'utf8').matchAll(/'([a-z]+\/[a-z/-]+)'/g)]
   t.ok(named.length > 10)
   for (const [, name = ''] of named) t.ok(existsSync(join(root, `test/${name}.slow.test.ts`)), name)
   t.end()

@@ -11,12 +11,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { RELEASED_UWS } from '../support/only-uws.js'
+import { portOf } from '../support/port-of.js'
 
 // Fourteen archives are packed, and an installation is made.
 t.setTimeout(240_000)
@@ -75,9 +75,7 @@ async function registry(t: Test, stored: readonly Stored[]): Promise<string> {
       }),
     )
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => server.close())
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const origin = `http://127.0.0.1:${await portOf(t, server)}`
   return origin
 }
 

@@ -1,11 +1,6 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { CallerIdentity } from '../../src/agents/tool.js'
 import { mayConnect } from '../../src/http/address-guard.js'
-import { agentSchema } from '../../src/agents/definition.js'
-import { HttpClient } from '../../src/http/http-client.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { api, context, json, runner } from '../agents/tool-rig.js'
 
 /**
  * The attack: the name of a tool's host, or a redirect, leads into the network behind the gateway or to where a cloud
@@ -79,6 +74,7 @@ t.test('a public tool reaches nothing inside, in whatever form it is written', a
     '127.0.0.1',
     '10.1.2.3',
     '172.16.0.1',
+    '172.31.255.255',
     '192.168.1.1',
     '100.64.0.1',
     '0.0.0.0',
@@ -170,43 +166,13 @@ t.test('allowPrivate opens the inside and nothing else', async (t) => {
 t.test(
   'an address that is written out, or that a redirect leads to, is checked before anything is connected to',
   async (t) => {
-    const server = createServer((request, response) => {
+    const { url: here } = await api(t, (request, response) => {
       const to = new URL(request.url ?? '/', 'http://x').searchParams.get('to')
-      if (to === null) response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+      if (to === null) json(response, {})
       else response.writeHead(302, { location: to }).end()
     })
-    await new Promise<void>((resolve) => {
-      server.listen(0, '127.0.0.1', resolve)
-    })
-    const client = new HttpClient()
-    t.teardown(() => {
-      client.close()
-      server.closeAllConnections()
-      server.close()
-    })
-    const here = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const run = (http: Record<string, unknown>): Promise<unknown> => {
-      const agent = agentSchema.parse({
-        version: 1,
-        name: 'a',
-        instructions: 'x',
-        tools: [{ name: 'look_up', description: 'x', http: { timeoutMs: 2000, allowPrivate: true, ...http } }],
-      })
-      return new ToolRunner(agent, {}, client).run(
-        'look_up',
-        {},
-        {
-          callSid: 'HD_000000000001',
-          from: '',
-          to: '',
-          agent: 'a',
-          language: 'en',
-          idempotencyKey: 'k',
-          caller: new CallerIdentity(),
-          signal: new AbortController().signal,
-        },
-      )
-    }
+    const run = (http: Readonly<Record<string, unknown>> & { readonly url: string }): Promise<unknown> =>
+      runner(t, { http: { timeoutMs: 2000, allowPrivate: true, ...http } }).run('look_up', {}, context())
     t.match(await run({ url: here }), { ok: true }, 'what was written out is meant')
     for (const host of [
       '169.254.169.254',

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { Session } from 'node:inspector'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { agentEnvironment } from '../../src/gateway/agent-environment.js'
@@ -12,6 +11,7 @@ import type { Setting } from '../../src/config/settings.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { newSid, post, ringing } from '../edge/gateway.js'
 import { loadText } from '../support/agent-text.js'
+import { until } from '../support/until.js'
 
 const secretNames = Object.values(SETTINGS)
   .filter((setting: Setting<unknown>) => setting.secret === true)
@@ -107,7 +107,7 @@ async function workersEnvironments(): Promise<Record<string, string>[]> {
       resolve()
     }),
   )
-  while (found.length < asked.length || asked.length === 0) await sleep(5)
+  await until(() => asked.length > 0 && found.length >= asked.length, 10_000, 'the answers of the workers')
   session.post('NodeWorker.disable')
   session.disconnect()
   return found
@@ -162,20 +162,21 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     const sign = { secret: secrets['SAUTIKIT_WEBHOOK_SECRETS'] ?? '' }
     const answer = await post(`http://127.0.0.1:${gateway.publicPort}/voice/probe`, { form: ringing(newSid()), sign })
     t.equal(answer.status, 200, answer.text)
-    while (!existsSync(seen) || readFileSync(seen, 'utf8') === '') await sleep(10)
+    await until(() => existsSync(seen) && readFileSync(seen, 'utf8') !== '', 30_000, 'the probe')
     const found = readFileSync(seen, 'utf8')
     t.notMatch(found, MARK, "nor does a backend of one's own")
     t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
 
     // The speech worker starts with the first call, and what starts is not listed before it runs. A test runner may have
     // threads of its own.
-    let environments = await workersEnvironments()
+    let environments: Record<string, string>[] = []
     const ours = (): Record<string, string>[] => environments.filter((one) => one['CRM_TOKEN'] !== undefined)
-    for (let tries = 0; ours().length < 3 && tries < 300; tries++) {
-      await sleep(100)
+    const allSeen = async (): Promise<boolean> => {
       environments = await workersEnvironments()
+      return ours().length >= 3
     }
-    t.equal(ours().length, 3, 'a media worker, a speech worker, and the thread that keeps records')
+    await until(allSeen, 30_000, 'a media worker, a speech worker, and the thread that keeps records')
+    t.equal(ours().length, 3)
     for (const environment of ours()) {
       t.notMatch(JSON.stringify(environment), MARK)
       for (const name of secretNames) t.notOk(name in environment, name)

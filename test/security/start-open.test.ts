@@ -1,14 +1,13 @@
 import { execFile, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { exposureOf, isLoopback } from '../../src/config/exposure.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { repositoryFile } from '../deploy/deploy-files.js'
 import { newSid, post, ringing, startGateway } from '../edge/gateway.js'
+import { MKONDO } from '../cli/mkondo-process.js'
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const OPS_TOKEN = 'ops-token-of-a-test-1'
 const READ_TOKEN = 'read-token-of-a-test'
 const SECRETS = { SAUTIKIT_WEBHOOK_SECRETS: 'whsec_of_a_test' }
@@ -20,7 +19,7 @@ function mkondo(command: string, env: Env): Promise<{ code: number; output: stri
     // Where it would start after all, it must not stay.
     execFile(
       process.execPath,
-      [MAIN, command],
+      [...MKONDO, command],
       { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 30_000 },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code ?? -1), output: stdout + stderr })
@@ -148,7 +147,7 @@ t.test('serve refuses in one line with exit code 2, and check says the same', as
 })
 
 t.test('a gateway that starts open all the same says so', async (t) => {
-  const child = spawn(process.execPath, [MAIN, 'serve'], {
+  const child = spawn(process.execPath, [...MKONDO, 'serve'], {
     env: {
       PATH: process.env['PATH'] ?? '',
       PORT: '0',

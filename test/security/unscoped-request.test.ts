@@ -1,5 +1,3 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
@@ -10,6 +8,7 @@ import type { AgentInput } from '../../src/agents/definition.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext } from '../../src/agents/tool.js'
+import { api, context as contextOf, json, runnerOf } from '../agents/tool-rig.js'
 
 /**
  * The attack: a caller withholds the number, or has an account that lacks a field, so that the argument which limits a
@@ -17,48 +16,14 @@ import type { ToolContext } from '../../src/agents/tool.js'
  */
 type ToolInput = NonNullable<AgentInput['tools']>[number]
 
-const CALLER = '+254700000001'
-
-function contextOf(more: Partial<ToolContext> = {}): ToolContext {
-  return {
-    callSid: 'HD_000000000001',
-    from: CALLER,
-    to: '+254720000001',
-    agent: 'a',
-    language: 'en',
-    idempotencyKey: 'HD_000000000001:1',
-    caller: new CallerIdentity(),
-    signal: new AbortController().signal,
-    ...more,
-  }
-}
-
 /** An API on loopback that answers everything with everybody's data. */
 async function leakyApi(t: Test): Promise<{ url: string; requests: string[] }> {
   const requests: string[] = []
-  const server = createServer((request, response) => {
+  const { url } = await api(t, (request, response) => {
     requests.push(`${request.method ?? ''} ${request.url ?? ''}`)
-    request.resume()
-    response
-      .writeHead(200, { 'content-type': 'application/json' })
-      .end(JSON.stringify({ everybody: 'data', code: '1234' }))
+    json(response, { everybody: 'data', code: '1234' })
   })
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests }
-}
-
-function runnerOf(t: Test, agent: Partial<AgentInput>): ToolRunner {
-  const client = new HttpClient()
-  t.teardown(() => {
-    client.close()
-  })
-  return new ToolRunner(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...agent }), {}, client)
+  return { url, requests }
 }
 
 /** What makes `requires: verified` possible; its account is never asked for here. */
@@ -94,16 +59,16 @@ for (const [what, bind, context, why] of [
   ['a text around a missing field', 'id-{{identity.msisdn}}', verified({}), /account has no msisdn/],
 ] as const) {
   t.test(`${what} sends no request without its limit`, async (t) => {
-    const api = await leakyApi(t)
+    const leaky = await leakyApi(t)
     const requires = bind.includes('identity') ? { requires: 'verified' as const } : {}
     const ways: [string, Partial<ToolInput> & Pick<ToolInput, 'http'>][] = [
-      ...Object.entries(placements(api.url, '{{args.own}}')).map(
+      ...Object.entries(placements(leaky.url, '{{args.own}}')).map(
         ([place, http]): [string, Partial<ToolInput> & Pick<ToolInput, 'http'>] => [
           `bound, in the ${place}`,
           { parameters, bind: { own: bind }, http },
         ],
       ),
-      ...Object.entries(placements(api.url, bind)).map(
+      ...Object.entries(placements(leaky.url, bind)).map(
         ([place, http]): [string, Partial<ToolInput> & Pick<ToolInput, 'http'>] => [
           `written into the ${place}`,
           { parameters, http },
@@ -114,7 +79,7 @@ for (const [what, bind, context, why] of [
         {
           parameters: { ...parameters, required: ['own'] },
           bind: { own: bind },
-          http: { url: api.url, query: { phone: '{{args.own}}' } },
+          http: { url: leaky.url, query: { phone: '{{args.own}}' } },
         },
       ],
     ]
@@ -126,12 +91,12 @@ for (const [what, bind, context, why] of [
       }
       t.equal(tools.counters.refused, 4, `${way}: counted`)
     }
-    t.same(api.requests, [], 'nothing was sent')
+    t.same(leaky.requests, [], 'nothing was sent')
   })
 }
 
 t.test('an argument of the model that is left out is left out, as before', async (t) => {
-  const api = await leakyApi(t)
+  const leaky = await leakyApi(t)
   const tools = runnerOf(t, {
     tools: [
       {
@@ -139,16 +104,16 @@ t.test('an argument of the model that is left out is left out, as before', async
         description: 'x',
         parameters,
         bind: { own: '{{call.from}}' },
-        http: { url: api.url, query: { phone: '{{args.own}}', subject: '{{args.subject}}' } },
+        http: { url: leaky.url, query: { phone: '{{args.own}}', subject: '{{args.subject}}' } },
       },
     ],
   })
   t.match(await tools.run('look_up', {}, contextOf()), { ok: true })
-  t.same(api.requests, ['GET /?phone=%2B254700000001'])
+  t.same(leaky.requests, ['GET /?phone=%2B254700000001'])
 })
 
 t.test('a caller with a withheld number may still be served by what the author wrote as the other way', async (t) => {
-  const api = await leakyApi(t)
+  const leaky = await leakyApi(t)
   const tools = runnerOf(t, {
     tools: [
       {
@@ -156,7 +121,7 @@ t.test('a caller with a withheld number may still be served by what the author w
         description: 'x',
         parameters,
         bind: { own: '{{call.from}}' },
-        http: { url: api.url, query: [{ subject: '{{args.subject}}' }, { phone: '{{args.own}}' }] },
+        http: { url: leaky.url, query: [{ subject: '{{args.subject}}' }, { phone: '{{args.own}}' }] },
       },
     ],
   })
@@ -165,7 +130,7 @@ t.test('a caller with a withheld number may still be served by what the author w
     ok: false,
     value: { error: /needs subject.*number of this call is withheld/ },
   })
-  t.same(api.requests, ['GET /?subject=4127'])
+  t.same(leaky.requests, ['GET /?subject=4127'])
 })
 
 t.test(
@@ -238,12 +203,12 @@ t.test('a tool in code is not run without its bound argument', async (t) => {
 t.test(
   'a verification fetches no account for a withheld number, also where the file asks with other values',
   async (t) => {
-    const api = await leakyApi(t)
+    const leaky = await leakyApi(t)
     for (const http of [
-      ...Object.entries(placements(api.url, '{{call.from}}'))
+      ...Object.entries(placements(leaky.url, '{{call.from}}'))
         .filter(([place]) => place !== 'body')
         .map(([, http]) => http),
-      { url: api.url, query: { call: '{{call.sid}}' } },
+      { url: leaky.url, query: { call: '{{call.sid}}' } },
     ]) {
       const tools = runnerOf(t, {
         verification: {
@@ -262,7 +227,7 @@ t.test(
       t.equal(context.caller.verified, null)
       t.equal(tools.counters.refused, 1, 'counted')
     }
-    t.same(api.requests, [], 'nothing was sent')
+    t.same(leaky.requests, [], 'nothing was sent')
   },
 )
 

@@ -1,13 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { type AgentDefinition, type AgentInput, agentSchema } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
-import { CallerIdentity, type ToolContext } from '../../src/agents/tool.js'
 import { type Verdict, VerificationLocks } from '../../src/agents/verification-lock.js'
 import { allCallsOn } from '../../src/backends/split.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -16,9 +12,10 @@ import type { CallStore } from '../../src/fleet/call-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { StoredAttempts } from '../../src/fleet/stored-attempts.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
-import { HttpClient } from '../../src/http/http-client.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { sid, startHost, type TestHost, TestLine, until } from '../support/host.js'
+import { inbound, type HostChanges, startHost, type TestHost, TestLine } from '../support/host.js'
+import { startThreads } from '../support/threads.js'
+import { api, context as toolContext, json, runnerOf } from '../agents/tool-rig.js'
 
 /**
  * The attack: after a few wrong answers the caller hangs up and calls again, or many calls of one number guess at once,
@@ -211,10 +208,11 @@ t.test('while the secret is replaced, old and new nodes count together', async (
   t.same(await guesses(2, fresh.locks), [0, 0])
 })
 
-/** A gateway with two media workers whose agent verifies callers by what they key in. */
-async function twoWorkers(
+/** A gateway whose agent verifies callers by what they key in. */
+async function verifyingHost(
   t: Test,
   change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
+  start: (changes: HostChanges) => Promise<TestHost> = startHost,
 ): Promise<TestHost> {
   const shop = await startShopApi()
   const env = { SHOP_API_URL: shop.url }
@@ -222,8 +220,7 @@ async function twoWorkers(
   if (shipped === undefined) throw new Error('agents/support.yaml is missing')
   const definition = change(shipped)
   const backend = `module:${new URL('./keyed-proof-backend.js', import.meta.url).href}`
-  const test = await startHost({
-    workers: 2,
+  const test = await start({
     env,
     agents: new Map([['support', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
     defaultAgent: 'support',
@@ -242,14 +239,9 @@ function callOf(
   test: TestHost,
   from = NUMBER,
 ): { line: TestLine; keys: (...answers: string[]) => Promise<void>; errors: () => string[] } {
-  const call = test.host.prepare({
-    callSid: sid(`HD_lock${String(++calls).padStart(4, '0')}`),
-    agent: 'support',
-    from,
-    to: '+254709000000',
-    direction: 'inbound',
-  })
-  const line = new TestLine(call)
+  const call = test.host.prepare(inbound(`HD_lock${String(++calls).padStart(4, '0')}`, { agent: 'support', from }))
+  const { until } = test.time
+  const line = new TestLine(call, test.time)
   line.start()
   const verdicts = () => call.view().toolCalls.filter(({ name }) => name === 'verify_caller')
   return {
@@ -274,7 +266,8 @@ async function end(test: TestHost, { line }: ReturnType<typeof callOf>): ReturnT
 t.test(
   'the lock holds for the next call of the number, on whichever worker it runs, and the record and the metrics say so',
   async (t) => {
-    const test = await twoWorkers(t)
+    // Real threads: what one of them counts, the other must know.
+    const test = await verifyingHost(t, undefined, (changes) => startThreads({ ...changes, speech: null, workers: 2 }))
     const first = callOf(test)
     await first.keys('1111#', '2222#')
     t.same(first.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'])
@@ -315,7 +308,7 @@ t.test(
 )
 
 t.test('many calls of one number at once have no more guesses than one', async (t) => {
-  const test = await twoWorkers(t)
+  const test = await verifyingHost(t)
   const lines = Array.from({ length: 6 }, () => callOf(test))
   await Promise.all(lines.map((line, index) => line.keys(`${index}${index}${index}1#`)))
   const errors = lines.flatMap((line) => line.errors())
@@ -325,7 +318,7 @@ t.test('many calls of one number at once have no more guesses than one', async (
 })
 
 t.test('a proof clears the wrong answers of the number, and a withheld number is never verified', async (t) => {
-  const test = await twoWorkers(t)
+  const test = await verifyingHost(t)
   const first = callOf(test)
   await first.keys('1111#', '2222#', '7386#', '5291*')
   t.same(first.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED', 'ok', 'ok'])
@@ -383,20 +376,7 @@ const ANSWERS: Record<string, string> = {
   town: 'Nakuru',
 }
 
-async function accountApi(t: Test): Promise<string> {
-  const server = createServer((request, response) => {
-    request.resume()
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(ACCOUNT))
-  })
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
+const accountApi = async (t: Test): Promise<string> => (await api(t, (_, response) => json(response, ACCOUNT))).url
 
 const agentOf = (url: string, questions: Questions, required?: number): unknown => ({
   version: 1,
@@ -408,17 +388,6 @@ const agentOf = (url: string, questions: Questions, required?: number): unknown 
     identity: { accountId: 'accountId' },
     ...(required === undefined ? {} : { required }),
   },
-})
-
-const contextOf = (): ToolContext => ({
-  callSid: 'HD_000000000001',
-  from: '+254700000001',
-  to: '',
-  agent: 'a',
-  language: 'en',
-  idempotencyKey: 'k',
-  caller: new CallerIdentity(),
-  signal: new AbortController().signal,
 })
 
 t.test('two questions over one field do not verify: an agent file that counts on it is refused', async (t) => {
@@ -460,10 +429,6 @@ verification:
 
 t.test('who knows one fact is not verified by it, whichever questions he answers with it', async (t) => {
   const url = await accountApi(t)
-  const client = new HttpClient()
-  t.teardown(() => {
-    client.close()
-  })
   const { year, date, id, idAgain, yearElsewhere, name, firstName, town } = QUESTIONS
   const cases: [string, Questions, boolean][] = [
     ['the year and the date of one field', [year, date, id], false],
@@ -474,8 +439,8 @@ t.test('who knows one fact is not verified by it, whichever questions he answers
     ['two texts that have nothing in common', [town, name], true],
   ]
   for (const [what, questions, verifies] of cases) {
-    const tools = new ToolRunner(agentSchema.parse(agentOf(url, questions)), {}, client)
-    const context = contextOf()
+    const tools = runnerOf(t, agentOf(url, questions) as AgentInput)
+    const context = toolContext()
     const [first, second, third] = questions
     t.match(await tools.run('verify_caller', { question: first?.id, answer: ANSWERS[first?.id ?? ''] }, context), {
       ok: true,

@@ -11,7 +11,7 @@ import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { freePort } from '../support/free-ports.js'
 import { whole } from '../support/gateway.js'
 import type { WholeGateway } from '../support/gateway.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 
 /**
  * The three after-stream behaviours of the carrier when the gateway ends a stream for an escalation. With an API key,

@@ -11,7 +11,7 @@ import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { whole } from '../support/gateway.js'
 import type { WholeGateway } from '../support/gateway.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 
 /**
  * Without an API key the gateway cannot hang up a caller whom the carrier leaves in silence after the stream. It

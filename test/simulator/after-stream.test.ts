@@ -4,7 +4,7 @@ import { startCall } from '../../src/simulator/carrier.js'
 import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
 import type { CallerStep } from '../../src/simulator/caller-script.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
 const DIAL = '<Response><Dial timeout="20"><Number>+254700000010</Number></Dial></Response>'
@@ -46,22 +46,25 @@ function optionsFor(
   }
 }
 
-/** Answers with a stream and a Redirect, and closes the socket after 150 ms; the continuations give `then`. */
+/** Answers with a stream and a Redirect, and closes the socket once the stream has started; the continuations give `then`. */
 function closingGateway(
   t: { teardown(run: () => void): unknown },
   then: Readonly<Record<string, string>>,
 ): Promise<GatewayDouble> {
+  let started = (): void => undefined
+  const streams = new Promise<void>((resolve) => {
+    started = resolve
+  })
   return GatewayDouble.start({
     answer: (post, self) => {
+      if (post.fields['callSessionState'] === 'StreamStarted') started()
       if (post.path.startsWith('/after-stream')) return then['after-stream'] ?? EMPTY
       if (post.fields['callSessionState'] === 'Ringing')
         return self.streamDocument(`<Redirect method="POST">${self.origin}/after-stream</Redirect>`)
       return then[post.fields['callSessionState'] ?? ''] ?? EMPTY
     },
     onSocket: (socket) => {
-      setTimeout(() => {
-        socket.close(1000)
-      }, 150)
+      void streams.then(() => socket.close(1000))
     },
   }).then((double) => {
     t.teardown(() => {

@@ -11,7 +11,7 @@ import type { CalleeKind } from '../../src/simulator/choices.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
 const speech = await CallerSpeech.start(null)
@@ -89,8 +89,8 @@ t.test('a supervisor is rung, joins the live call and leaves it, and there is on
   const double = await streaming(t)
   const call = callInto(double, api.workspace)
   await until(() => double.postsOf('/voice').includes('StreamStarted'), 5000, 'the stream')
-  await api.calls.supervise(call.callSid, { mode: 'barge', phone: '+254700000010' })
-  await t.rejects(api.calls.supervise(call.callSid, { mode: 'barge', phone: '+254700000010' }), {
+  await api.calls.supervise(call.callSid, '+254700000010')
+  await t.rejects(api.calls.supervise(call.callSid, '+254700000010'), {
     message: /supervision_in_progress/,
   })
   await until(() => eventsOf(double).includes('call.supervision.ended'), 5000, 'the supervisor to leave')
@@ -104,7 +104,7 @@ t.test('a supervisor who is busy is told of, and the call lives on', async (t) =
   const double = await streaming(t)
   const call = callInto(double, api.workspace, { human: { outcome: 'busy', ringMs: 50, talkMs: 0, greeting: null } })
   await until(() => double.postsOf('/voice').includes('StreamStarted'), 5000, 'the stream')
-  await api.calls.supervise(call.callSid, { mode: 'barge', phone: '+254700000010' })
+  await api.calls.supervise(call.callSid, '+254700000010')
   await until(() => eventsOf(double).includes('call.supervision.busy'), 5000, 'the event')
   t.match(await api.calls.getCall(call.callSid), { status: 'answered' })
   await api.calls.hangup(call.callSid)

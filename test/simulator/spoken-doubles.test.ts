@@ -147,6 +147,7 @@ t.test('what a recogniser does not hear of a turn beyond 60 s is counted', (t) =
     faults: NO_RECOGNISER_FAULTS,
     callerAudioMs: 0,
     unheardMs: 0,
+    keepalives: 0,
   }
   const ear = new DoubleEar(heardBy, 8000, { words: () => undefined, broke: () => undefined })
   ear.hear(new Int16Array(8000 * 61))

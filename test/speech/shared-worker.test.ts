@@ -8,7 +8,7 @@ import { captureWorkers } from '../backends/embedded/capture-workers.js'
 import { Line, ONE_ORDER, openCall, type OpenCall, session, TWO_ORDERS } from '../backends/embedded/order-line.js'
 
 const speechThreads = captureWorkers()
-const pool = new SpeechPool()
+const pool = new SpeechPool({ decodersPerThread: 2 })
 t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
@@ -58,9 +58,9 @@ t.test('without another speech worker the session ends with a network error', as
   await backend.close('lost')
 })
 
-t.test('eight callers at once share one speech worker', async (t) => {
+t.test('five callers at once share one speech worker, and two decoders', async (t) => {
   const callers = await Promise.all(
-    Array.from({ length: 8 }, (_, i) => open({ from: i % 2 === 0 ? ONE_ORDER : TWO_ORDERS })),
+    Array.from({ length: 5 }, (_, i) => open({ from: i % 2 === 0 ? ONE_ORDER : TWO_ORDERS })),
   )
   await Promise.all(
     callers.map(({ says }, i) =>

@@ -26,6 +26,18 @@ export function says(text: string, rate: LegRateHz, voice = 'slt'): Int16Array {
   return samples
 }
 
+const hisses = new Map<string, readonly Int16Array[]>()
+
+/** Ten seconds of the line's noise in frames, made once. */
+function hissOf(rate: LegRateHz, seed: number): readonly Int16Array[] {
+  const key = `${rate} ${seed}`
+  const known = hisses.get(key)
+  if (known !== undefined) return known
+  const made = framesOf(pinkNoise({ sampleRateHz: rate, ms: 10_000, amplitude: 8 }, seed), frameSamples(rate))
+  hisses.set(key, made)
+  return made
+}
+
 const SENTENCES = [
   'Hello, this is the order line. You can ask where your order is, or tell me your order number.',
   'Order four one two seven. Is that right?',
@@ -73,7 +85,7 @@ export function call(line: Line): Outcome {
   const { rate } = line
   const F = frameSamples(rate)
   const gain = 10 ** (line.gainDb / 20)
-  const noise = framesOf(pinkNoise({ sampleRateHz: rate, ms: 10_000, amplitude: 8 }, line.seed), F)
+  const noise = hissOf(rate, line.seed)
   const callerFrames = framesOf(line.caller ?? silence(rate, 20), F)
   const mu = new Uint8Array(F)
   const narrow = new Int16Array(F / 2)

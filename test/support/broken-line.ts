@@ -1,6 +1,6 @@
 import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { Test } from 'tap'
@@ -17,6 +17,7 @@ import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { API_KEY, CARRIER, OUR_NUMBER, SILENT, WEBHOOK_SECRET, agentFile, person, startCarrier } from './fleet.js'
 import { until } from './until.js'
+import { portOf } from './port-of.js'
 
 /**
  * One gateway behind a balancer, and the simulator's carrier with its REST API. The balancer's connections break as they
@@ -69,7 +70,7 @@ async function startBalancer(
       client.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await portOf(t, server)
   // Connections for webhooks first: a carrier that learns of its stream's end before it learns of theirs asks on one of
   // them how the call goes on, and ends the call when that is lost.
   const breaks = (): void => {
@@ -82,14 +83,11 @@ async function startBalancer(
     vanished = true
     for (const client of clients) resetConnection(client)
   }
-  t.teardown(() => {
-    server.close()
-    breaks()
-  })
+  t.teardown(breaks)
   const refuses = (sockets: number): void => {
     refused = sockets
   }
-  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, breaks, vanishes, refuses }
+  return { origin: `http://127.0.0.1:${port}`, breaks, vanishes, refuses }
 }
 
 interface Line {

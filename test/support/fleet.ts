@@ -294,19 +294,30 @@ async function started(
         all.push(call({ ...given, to: (state) => (state === 'Ringing' ? first : given?.to?.(state)) }))
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
-      try {
-        await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
-      } catch (thrown) {
-        // Why there is none: a fallback, a refusal, silence.
-        const without = all.filter(({ owners }) => owners.length === 0)
-        for (const one of without) one.hangUp()
-        const [result] = await Promise.all(without.map(({ done }) => done))
-        const webhooks = result?.webhooks.map(({ url, status, verbs }) => `${url} ${status ?? '-'} ${verbs.join(' ')}`)
-        throw new Error(`${messageOf(thrown)}: ${without.length} have none, such as ${webhooks?.join(', ') ?? ''}`)
-      }
+      await untilStreams(all, 1, 10_000)
       return all
     },
     close,
+  }
+}
+
+/**
+ * Resolves when each call has had so many streams.
+ * @throws Error with the webhooks of a call that has not: a fallback, a refusal, silence
+ */
+export async function untilStreams(calls: readonly FleetCall[], count: number, limitMs: number): Promise<void> {
+  const without = (): readonly FleetCall[] => calls.filter(({ owners }) => owners.length < count)
+  try {
+    await until(() => without().length === 0, limitMs, `stream ${count} of every call`)
+  } catch (thrown) {
+    const left = without()
+    for (const one of left) one.hangUp()
+    const [result] = await Promise.all(left.map(({ done }) => done))
+    const webhooks = result?.webhooks.map(
+      ({ url, status, verbs, atMs, ms }) =>
+        `${url} ${status ?? '-'} ${verbs.join(' ')} at ${Math.round(atMs)} ms after ${Math.round(ms)} ms`,
+    )
+    throw new Error(`${messageOf(thrown)}: ${left.length} have none, such as ${webhooks?.join(', ') ?? ''}`)
   }
 }
 

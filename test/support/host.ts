@@ -1,109 +1,212 @@
 import { join } from 'node:path'
-import t from 'tap'
-import { allCallsOn } from '../../src/backends/split.js'
-import { packageRoot } from '../../src/config/package-root.js'
-import { loadAgents } from '../../src/agents/loader.js'
-import type { AgentDefinition } from '../../src/agents/definition.js'
-import { loadFlite } from '../../src/speech/flite.js'
-import { SpeechPool } from '../../src/speech/speech-pool.js'
-import type { CallRecord } from '../../src/call/documents/record.js'
-import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
-import { loadConfig } from '../../src/config/load-config.js'
-import { parseCallSid } from '../../src/core/ids.js'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { startShopApi } from '../../examples/shop-api/server.js'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { loadAgents } from '../../src/agents/loader.js'
+import type { Environment } from '../../src/agents/template.js'
+import { ToolRunners } from '../../src/agents/tool-runner.js'
+import type { BackendSettings } from '../../src/backends/registry.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { parseCallSid } from '../../src/core/ids.js'
 import { HumanCalls } from '../../src/escalation/human-calls.js'
-import { CallRegistry } from '../../src/workers/call-registry.js'
-import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
-import type { LiveCall, MediaSink } from '../../src/workers/live-call.js'
-import { loadMediaAssets } from '../../src/workers/media-assets.js'
-import { processClock } from '../../src/workers/ticker.js'
+import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
+import { HttpClient } from '../../src/http/http-client.js'
+import { ResamplerBank } from '../../src/media/resample/resampler.js'
+import { OneThreadPool } from '../../src/simulator/one-thread-pool.js'
+import { SimulatedClock } from '../../src/simulator/simulated-clock.js'
+import { TextSpeech, TextVoices } from '../../src/simulator/scenarios/text-speech.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { until } from './until.js'
+import { CallRegistry, type CallRegistryOptions } from '../../src/workers/call-registry.js'
+import type { LiveCall, MediaSink, NewCall } from '../../src/workers/live-call.js'
+import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
+import type { PoolCalls } from '../../src/workers/media-pool.js'
 
-export { until }
+const clock = new SimulatedClock()
+const startedWallMs = Date.now()
+
+/** The clock of a test's calls, and how the test waits on it. */
+export interface CallTime {
+  readonly nowMs: () => number
+  readonly wallClock: () => number
+  /** Calls `work` once after `ms`. @returns a function that cancels it */
+  readonly after: (ms: number, work: () => void) => () => void
+  /** Calls `listener` every 20 ms until the returned function is called. */
+  readonly subscribe: (listener: () => void) => () => void
+  /** Waits until `condition` holds, for at most `limitMs` of this clock. */
+  readonly until: (condition: () => boolean | Promise<boolean>, limitMs: number, what: string) => Promise<void>
+}
+
+/**
+ * The one clock of all calls that a test file makes on its own thread, of all hosts. It moves only while the test waits on it,
+ * as fast as the machine can, so that a call is the same on every machine.
+ */
+export const time = {
+  nowMs: clock.nowMs,
+  wallClock: () => startedWallMs + clock.elapsedMs,
+  after: clock.after,
+  subscribe: (listener) => clock.subscribe(listener),
+  until: async (condition, limitMs, what) => {
+    const deadlineMs = clock.nowMs() + limitMs
+    while (!(await condition())) {
+      if (clock.nowMs() > deadlineMs) throw new Error(`waited ${limitMs} ms of the call for ${what}`)
+      await clock.step()
+    }
+  },
+} satisfies CallTime
+
+export const until: CallTime['until'] = time.until
+
+/** Lets time pass. */
+export function pass(ms: number): Promise<void> {
+  const untilMs = clock.nowMs() + ms
+  return until(() => clock.nowMs() >= untilMs, ms, 'time to pass')
+}
+
+/** Lets time pass until `work` is settled. */
+export async function settled<T>(work: Promise<T>, limitMs = 60_000): Promise<T> {
+  let over = false
+  const done = work.finally(() => {
+    over = true
+  })
+  done.catch(() => undefined) // awaited below
+  await until(() => over, limitMs, 'a promise to be settled')
+  return done
+}
 
 export interface TestHost {
   readonly host: CallRegistry
   readonly records: CallRecord[]
   readonly metrics: Metrics
-  /** Resolves with the record of a call when it has ended. */
+  readonly time: CallTime
+  /** Waits for the record of a call that ends. */
   recordOf(callSid: string): Promise<CallRecord>
+  /** The caller says it: sound without words, and for the embedded backend the words. */
+  say(line: TestLine, text: string): Promise<void>
   close(): Promise<void>
 }
 
-/** The shipped order line's definition. */
-export async function orderStatusAgent(): Promise<AgentDefinition> {
-  const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
-  return agents.get('order-status') as AgentDefinition
+let shipped: Promise<AgentDefinition> | null = null
+
+/** The shipped order line's definition. Its tools read `SHOP_API_URL` when they run. */
+export function orderStatusAgent(): Promise<AgentDefinition> {
+  shipped ??= loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' }).then(
+    ({ agents }) => agents.get('order-status') as AgentDefinition,
+  )
+  return shipped
 }
 
-let speechOfFile: SpeechPool | null = null
+let assets: ReturnType<typeof loadMediaAssets> | null = null
 
-/** One speech pool for all hosts of a test file, because loading it takes a second of CPU time. */
-async function sharedSpeech(): Promise<SpeechPool> {
-  if (speechOfFile === null) {
-    const pool = (speechOfFile = new SpeechPool({ decodersPerThread: 1 }))
-    t.teardown(() => pool.close())
-  }
-  await speechOfFile.ready()
-  return speechOfFile
+/** What a pool of a test is made with. */
+interface PoolParts {
+  readonly assets: Awaited<ReturnType<typeof loadMediaAssets>>
+  readonly env: Environment
+  readonly backends: BackendSettings
 }
 
-/** A call registry with real workers, real speech and the demo shop, but without sockets: the test acts as the edge. */
+/** Options of the registry, and of what runs its calls. */
+export interface HostChanges extends Omit<Partial<CallRegistryOptions>, 'openPool'> {
+  readonly backends?: BackendSettings
+  readonly time?: CallTime
+  /** For calls whose backend is a service behind a socket: the clock keeps to real time. @defaultValue false */
+  readonly paced?: boolean
+  /** @defaultValue this thread runs the calls, on `time` */
+  readonly openPool?: (calls: PoolCalls, parts: PoolParts) => ReturnType<CallRegistryOptions['openPool']>
+}
+
+/**
+ * A call registry with the demo shop, without sockets: the test acts as the edge. Its calls are those of production, with
+ * coded sound in place of speech; threads.ts has one with threads, speech and real time.
+ */
 export async function startHost(
-  changes: Partial<CallRegistryOptions> = {},
+  {
+    backends = backendSettings(loadConfig({}, null)),
+    time: clockOf = time,
+    paced = false,
+    openPool,
+    ...changes
+  }: HostChanges = {},
   change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
 ): Promise<TestHost> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  const env = { SHOP_API_URL: shop.url }
-  const { agents } = await loadAgents(join(packageRoot(), 'agents'), env)
-  const definition = change(agents.get('order-status') as AgentDefinition)
-  const clock = processClock()
-  const speech = changes.speech === null ? null : await sharedSpeech()
+  const { nowMs, wallClock, after } = clockOf
+  const { env = { SHOP_API_URL: shop.url }, clock: callClock = nowMs } = changes
+  const definition = change(await orderStatusAgent())
+  const parts = { assets: await (assets ??= loadMediaAssets()), env, backends }
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const records: CallRecord[] = []
-  const waiting = new Map<string, (record: CallRecord) => void>()
+  const voices = new TextVoices(1, 1)
+  const transport = new HttpClient()
   const host = new CallRegistry({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }]]),
     defaultAgent: 'order-status',
-    workers: 1,
+    openPool: (calls) => openPool?.(calls, parts) ?? oneThread(parts, transport),
     maxCalls: 8,
-    workerMemoryMb: 512,
-    assets: await loadMediaAssets(),
     env,
-    backends: backendSettings(loadConfig({}, null)),
-    speech,
+    speech: codedSpeech(clockOf, voices),
     carrier: null,
     humanCalls: new HumanCalls({ perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
-    clock,
-    wallClock: Date.now,
+    clock: callClock,
+    wallClock,
+    setTimer: after,
     log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }),
     metrics,
-    callSeries: new CallSeries({ clock }),
+    callSeries: new CallSeries({ clock: callClock }),
     keepJournal: null,
     journal: { build: 'test', audio: true },
-    onRecord: (record) => {
-      records.push(record)
-      waiting.get(record.callSid)?.(record)
-    },
+    onRecord: (record) => records.push(record),
     ...changes,
   })
   await host.ready()
+  let closed = (): void => undefined
+  if (paced) void clock.pace(new Promise<void>((resolve) => (closed = resolve)))
   return {
     host,
     records,
     metrics,
-    recordOf: (callSid) =>
-      new Promise((resolve) => {
-        const known = records.find((record) => record.callSid === callSid)
-        if (known === undefined) waiting.set(callSid, resolve)
-        else resolve(known)
-      }),
+    time: clockOf,
+    recordOf: async (callSid) => {
+      const found = (): CallRecord | undefined => records.find((record) => record.callSid === callSid)
+      await clockOf.until(() => found() !== undefined, 120_000, `the record of ${callSid}`)
+      return found() as CallRecord
+    },
+    say: async (line, text) => {
+      voices.said(text, nowMs())
+      line.say(await voices.speak(text, 'rms', line.call.legRateHz))
+    },
     close: async () => {
+      closed()
       await host.close()
       await shop.close()
+      transport.close()
+    },
+  }
+}
+
+function oneThread({ assets: { rows, firKernel, ...media }, env, backends }: PoolParts, transport: HttpClient) {
+  const runners = new ToolRunners(env, transport)
+  return new OneThreadPool({
+    clock,
+    wallClock: time.wallClock,
+    resamplers: new ResamplerBank({ rows, kernel: firKernel }),
+    vads: voiceDetectors(media),
+    backends,
+    tools: ({ agent, assets: files }) => runners.of(agent, files),
+  })
+}
+
+/** Speech workers whose sound has no words: nothing is loaded for it, and it takes next to no processor time. */
+export function codedSpeech({ nowMs, after }: CallTime, voices = new TextVoices(1, 1)) {
+  return {
+    openSession: (): MessagePort => {
+      const { port1, port2 } = new MessageChannel()
+      new TextSpeech(port1, voices, { nowMs, after })
+      return port2
     },
   }
 }
@@ -115,18 +218,19 @@ export class TestLine implements MediaSink {
   /** Everything sent, as samples with the time of each frame. */
   readonly frames: { readonly atMs: number; readonly samples: Int16Array }[] = []
   closedWith: number | null = null
-  #timer: NodeJS.Timeout | null = null
+  readonly #time: CallTime
+  #stop: (() => void) | null = null
   #queue: Int16Array[] = []
-  #dueMs = 0
 
-  constructor(call: LiveCall) {
+  constructor(call: LiveCall, clockOf: CallTime = time) {
     this.call = call
+    this.#time = clockOf
     call.attach(this)
   }
 
   sendAudio(bytes: Uint8Array): boolean {
     const copy = bytes.slice()
-    this.frames.push({ atMs: performance.now(), samples: new Int16Array(copy.buffer) })
+    this.frames.push({ atMs: this.#time.nowMs(), samples: new Int16Array(copy.buffer) })
     return true
   }
 
@@ -142,20 +246,15 @@ export class TestLine implements MediaSink {
   /** Begins to send 20 ms a frame, silence where nothing was given to `say`. */
   start(): void {
     const silence = new Int16Array(this.call.legRateHz / 50)
-    this.#dueMs = performance.now()
-    const tick = (): void => {
-      while (performance.now() >= this.#dueMs) {
-        const frame = this.#queue.shift() ?? silence
-        this.call.audio(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength))
-        this.#dueMs += 20
-      }
-    }
-    this.#timer = setInterval(tick, 5)
+    this.#stop = this.#time.subscribe(() => {
+      const frame = this.#queue.shift() ?? silence
+      this.call.audio(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength))
+    })
   }
 
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer)
-    this.#timer = null
+    this.#stop?.()
+    this.#stop = null
   }
 
   say(samples: Int16Array): void {
@@ -170,20 +269,17 @@ export class TestLine implements MediaSink {
 
   /** Resolves when the agent has begun to speak and then been silent for `quietMs`. */
   async agentQuiet(quietMs: number, limitMs = 20_000): Promise<void> {
-    const startedMs = performance.now()
-    await until(() => this.soundSince(startedMs), limitMs, 'the agent to speak')
-    await until(() => !this.soundSince(performance.now() - quietMs), limitMs, 'the agent to fall silent')
+    const { nowMs, until: wait } = this.#time
+    const startedMs = nowMs()
+    await wait(() => this.soundSince(startedMs), limitMs, 'the agent to speak')
+    await wait(() => !this.soundSince(nowMs() - quietMs), limitMs, 'the agent to fall silent')
   }
 }
 
-let flite: Awaited<ReturnType<typeof loadFlite>> | null = null
-
-/** A caller's words at 16 kHz, in a voice that is not the agent's. */
-export async function callerSays(text: string): Promise<Int16Array> {
-  flite ??= await loadFlite()
-  const { pcm, sampleRateHz } = flite.speak(text, 'rms')
-  if (sampleRateHz !== 16000) throw new Error(`the voice speaks at ${sampleRateHz} Hz`)
-  return pcm
-}
-
 export const sid = parseCallSid
+
+/** A caller who rings the order line, as the edge asks for the call; other callers and agents with `changes`. */
+export function inbound(callSid: string, changes: Partial<NewCall> = {}): NewCall {
+  const call = { callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000' }
+  return { ...call, direction: 'inbound' as const, ...changes }
+}

@@ -1,5 +1,6 @@
 import { CALL_CHECKPOINT_VERSION } from '../../src/call/documents/checkpoint.js'
-import type { KeptCall } from '../../src/call/documents/kept-call.js'
+import { CallLog } from '../../src/call/call-log.js'
+import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import { parseCallSid } from '../../src/core/ids.js'
 
 /** The kept call of an inbound caller in mid-conversation, with changes. */
@@ -54,4 +55,9 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     wrongAnswers: 0,
     ...changes,
   }
+}
+
+/** A kept call with its log, of which nothing was written down but `log`. */
+export function keptState(kept: KeptCall = keptCall(), log: Partial<KeptState['log']> = {}): KeptState {
+  return { kept, log: { ...new CallLog().records(), ...log }, marks: [] }
 }

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
-import type { CreateConverter } from '../../src/media/resample/polyphase.js'
+import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { loadMediaAssets, loadVoiceDetectors } from '../../src/workers/media-assets.js'
 
 // What the gateway loads for the pure `media` layer, loaded for tests.
 
 /** The library from which the resampler's rows come, and with which its output is compared. */
-export const createSincMedium: CreateConverter = async (inRateHz, outRateHz) => {
+export function createSincMedium(inRateHz: number, outRateHz: number) {
   const { create, ConverterType } = libsamplerate
   return create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })
 }
@@ -20,4 +20,10 @@ export function firKernel(): WebAssembly.Module {
 /** The detectors that calls have. */
 export function loadVads(): Promise<VadBank> {
   return loadVoiceDetectors()
+}
+
+/** The resamplers that calls have. */
+export async function loadResamplers(): Promise<ResamplerBank> {
+  const { rows, firKernel: kernel } = await loadMediaAssets()
+  return new ResamplerBank({ rows, kernel })
 }

@@ -5,7 +5,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { SCRIPTS } from '../../src/fleet/redis-scripts.js'
 
 /** The name under which a client calls the script that claims. */
-const CLAIM = createHash('sha1').update(SCRIPTS.claim.lua).digest('hex')
+const CLAIM = createHash('sha1').update(SCRIPTS.claim).digest('hex')
 
 /** Between nodes and their Redis: delays, as a network does that loses packets. What comes first stays first. */
 export interface RedisProxy {

@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { hasProgram } from '../deploy/deploy-files.js'
@@ -77,10 +76,14 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     },
   })
   if (master !== undefined)
-    await waitFor('the replica to follow its master', async () => {
-      const role = await server.command('ROLE')
-      return Array.isArray(role) && role[3] === 'connected'
-    })
+    await until(
+      async () => {
+        const role = await server.command('ROLE')
+        return Array.isArray(role) && role[3] === 'connected'
+      },
+      WAIT_MS,
+      'the replica to follow its master',
+    )
   return server
 }
 
@@ -136,11 +139,15 @@ export async function startSentinel(options: RedisSentinelOptions): Promise<Redi
     failover: async () => {
       const before = await masterPort()
       // Refused while it knows no replica that is fit.
-      await waitFor('a failover to begin', async () => {
-        const answer = await server.command('SENTINEL', 'failover', masterName).catch(() => null)
-        return answer === 'OK'
-      })
-      await waitFor('another master', async () => (await masterPort()) !== before)
+      await until(
+        async () => {
+          const answer = await server.command('SENTINEL', 'failover', masterName).catch(() => null)
+          return answer === 'OK'
+        },
+        WAIT_MS,
+        'a failover to begin',
+      )
+      await until(async () => (await masterPort()) !== before, WAIT_MS, 'another master')
     },
   })
 }
@@ -196,10 +203,14 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
   const start = async (): Promise<void> => {
     const started = spawn('redis-server', [file, ...mode], { stdio: 'ignore' })
     child = started
-    await waitFor(`redis-server on port ${port}`, async () => {
-      if (started.exitCode !== null) throw new Error(`redis-server ended with code ${started.exitCode}`)
-      return (await command('PING').catch(() => null)) === 'PONG'
-    })
+    await until(
+      async () => {
+        if (started.exitCode !== null) throw new Error(`redis-server ended with code ${started.exitCode}`)
+        return (await command('PING').catch(() => null)) === 'PONG'
+      },
+      WAIT_MS,
+      `redis-server on port ${port}`,
+    )
   }
   const kill = async (): Promise<void> => {
     const killed = child
@@ -247,15 +258,6 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
 /** A value of redis.conf that may have spaces. */
 function quoted(value: string): string {
   return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
-}
-
-/** Polls until `holds`; rejects after WAIT_MS, or when it does. */
-export async function waitFor(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + WAIT_MS
-  while (!(await holds())) {
-    if (performance.now() > deadlineMs) throw new Error(`waited ${WAIT_MS} ms for ${what}`)
-    await sleep(20)
-  }
 }
 
 /**

@@ -3,19 +3,19 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { CallerOptions } from '../../src/simulator/caller.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { MKONDO } from '../cli/mkondo-process.js'
 
-export interface SimulatedRun {
+interface SimulatedRun {
   readonly code: number
   readonly calls: readonly CallReport[]
   /** What the command printed. */
   readonly output: string
 }
 
-export interface SimulatedRunOptions {
+interface SimulatedRunOptions {
   readonly port: number
   readonly opsPort: number
   readonly shopUrl?: string
@@ -42,8 +42,6 @@ export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
   }
 }
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
-
 /**
  * `mkondo call` against a gateway on loopback, with its JSON read back. In a process of its own, as a carrier is: where the
  * test and its gateway stand still, the caller's sound and the echo on the line keep their time.
@@ -55,7 +53,7 @@ export async function simulateOneCall(options: SimulatedRunOptions): Promise<Sim
     const child = spawn(
       process.execPath,
       [
-        MAIN,
+        ...MKONDO,
         'call',
         '--url',
         `http://127.0.0.1:${options.port}`,

@@ -1,4 +1,5 @@
-import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
+import type { Backend, BackendSession, BackendSink, TextOptions } from '../../src/backends/backend.js'
+import { TestBackend, tone } from './test-backend.js'
 
 /**
  * A backend whose agent never stops speaking: a tone, from the moment that it is asked to speak until the call's end,
@@ -10,10 +11,9 @@ import type { Backend, BackendSession, BackendSink } from '../../src/backends/ba
  * In a call that goes on after a crash it opens the ticket again, as a model does that forgets what it was told.
  */
 export function createBackend(sink: BackendSink): Backend {
-  return new ToneBackend(sink)
+  return new ToneBackend(sink, 'tone', { serverVad: false })
 }
 
-const RATE_HZ = 16_000
 const TONE_HZ = 300
 const SENTENCE = 'Your order is on its way, and it will be with you tomorrow in the afternoon.'
 const PIECE_MS = 200
@@ -21,109 +21,51 @@ const SENTENCE_MS = 3000
 /** Speech that is handed over ahead of its time. */
 const LEAD_MS = 1000
 
-class ToneBackend implements Backend {
-  readonly capabilities = {
-    name: 'tone',
-    inputRateHz: RATE_HZ,
-    outputRateHz: RATE_HZ,
-    serverVad: false,
-    truncate: false,
-    maxSessionMs: null,
-  } as const
-  readonly #sink: BackendSink
-  #session: BackendSession | null = null
-  #generation = 0
-  #open = true
+class ToneBackend extends TestBackend {
+  #from = ''
   #timer: NodeJS.Timeout | null = null
 
-  constructor(sink: BackendSink) {
-    this.#sink = sink
+  override connect(session: BackendSession): Promise<void> {
+    this.#from = session.from
+    return super.connect(session)
   }
 
-  connect(session: BackendSession): Promise<void> {
-    this.#session = session
-    this.#sink.event({ type: 'ready' })
-    return Promise.resolve()
-  }
-
-  sendText(_text: string, { respond }: { readonly respond: boolean }): void {
+  override sendText(_text: string, { respond }: TextOptions): void {
     if (!respond || this.#timer !== null) return
-    const role = this.#session?.from.slice(-2)
-    if (this.#generation === 0 && role === '02') return this.#tool('open_ticket', { subject: 'a broken lamp' })
-    if (this.#generation === 0 && role === '03')
-      return this.#tool('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
-    if (this.#generation === 0 && role === '04')
-      return this.#tool('request_callback', { note: 'the stock for Kitale', at: '2026-01-01T10:00' })
-    this.#speak()
+    const role = this.generation === 0 ? this.#from.slice(-2) : ''
+    if (role === '02') this.call('open_ticket', { subject: 'a broken lamp' })
+    else if (role === '03') this.call('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
+    else if (role === '04') this.call('request_callback', { note: 'the stock for Kitale', at: '2026-01-01T10:00' })
+    else this.#speak()
   }
 
-  toolResult(callId: string): void {
-    if (callId === `call-${this.#generation}`) this.#speak()
-  }
-
-  #tool(name: string, args: Readonly<Record<string, unknown>>): void {
-    const generation = ++this.#generation
-    this.#sink.event({ type: 'turn-start', generation })
-    this.#sink.event({ type: 'tool-call', callId: `call-${generation}`, name, args, generation })
-    this.#sink.event({ type: 'turn-done', generation, status: 'completed' })
+  override toolResult(callId: string): void {
+    if (callId === `call-${this.generation}`) this.#speak()
   }
 
   #speak(): void {
-    if (this.#timer !== null || !this.#open) return
-    const generation = ++this.#generation
-    this.#sink.event({ type: 'turn-start', generation })
+    if (this.#timer !== null || !this.open) return
+    const generation = ++this.generation
+    this.event({ type: 'turn-start', generation })
     const startedMs = performance.now()
     let sentMs = 0
     let itemId = ''
     const more = (): void => {
       for (; sentMs < performance.now() - startedMs + LEAD_MS; sentMs += PIECE_MS) {
         if (sentMs % SENTENCE_MS === 0) {
-          if (itemId !== '') this.#sink.event({ type: 'audio-done', generation, itemId })
+          if (itemId !== '') this.event({ type: 'audio-done', generation, itemId })
           itemId = `item-${generation}-${sentMs / SENTENCE_MS}`
-          this.#sink.event({ type: 'transcript', role: 'agent', text: SENTENCE, final: true, itemId, generation })
+          this.event({ type: 'transcript', role: 'agent', text: SENTENCE, final: true, itemId, generation })
         }
-        this.#sink.audio(tone(sentMs), RATE_HZ, itemId, generation)
+        this.sink.audio(tone(PIECE_MS, TONE_HZ, sentMs), 16_000, itemId, generation)
       }
     }
     more()
     this.#timer = setInterval(more, PIECE_MS / 2)
   }
 
-  interrupt(): void {
-    /* it speaks on: the callers of these tests are silent */
-  }
-  pushAudio(): void {
-    /* no ears */
-  }
-  speechStart(): void {
-    /* nor does it stop */
-  }
-  speechEnd(): void {
-    /* or answer */
-  }
-  dtmf(): void {
-    /* no keys */
-  }
-  updateSession(): void {
-    /* nothing that changes */
-  }
-  snapshot(): unknown {
-    return null
-  }
-
-  close(reason: string): Promise<void> {
+  override close(reason: string): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer)
-    if (this.#open) this.#sink.event({ type: 'closed', code: 1000, reason, clean: true })
-    this.#open = false
-    return Promise.resolve()
+    return super.close(reason)
   }
-}
-
-/** The piece of the tone that begins `atMs` after its start; each continues the one before. */
-function tone(atMs: number): Int16Array {
-  const from = (atMs * RATE_HZ) / 1000
-  return Int16Array.from(
-    { length: (PIECE_MS * RATE_HZ) / 1000 },
-    (_, i) => 9000 * Math.sin((2 * Math.PI * TONE_HZ * (from + i)) / RATE_HZ),
-  )
 }

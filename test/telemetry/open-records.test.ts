@@ -11,7 +11,7 @@ import {
 } from '../../src/telemetry/archive/archive.js'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { archiveLimits } from '../support/stored-file.js'
 
 const DAY_MS = 86_400_000

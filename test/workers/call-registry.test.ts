@@ -10,21 +10,11 @@ import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
 import type { RefusedCall } from '../../src/workers/live-call.js'
 import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES, LoadGate, type LoadSample } from '../../src/workers/load-gate.js'
 import { LoadWatch } from '../../src/workers/load-watch.js'
-import { processClock } from '../../src/workers/ticker.js'
-import { sid, startHost, TestLine, until } from '../support/host.js'
-import { keptCall } from '../support/kept-call.js'
+import { inbound, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
+import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
 
-// Each test starts a registry with real workers.
 t.setTimeout(150_000)
-
-const call = (callSid: string) => ({
-  callSid: sid(callSid),
-  agent: 'order-status',
-  from: '+254700000001',
-  to: '+254709000000',
-  direction: 'inbound' as const,
-})
 
 const codeOf = (work: () => unknown): string => {
   try {
@@ -38,19 +28,19 @@ const codeOf = (work: () => unknown): string => {
 t.test('calls are taken up to the capacity, each once, and a slot is free again when its call has ended', async (t) => {
   const test = await startHost({ maxCalls: 2 })
   t.teardown(() => test.close())
-  const first = test.host.prepare(call('HD_slots0000001'))
+  const first = test.host.prepare(inbound('HD_slots0000001'))
   t.equal(test.host.free, 1)
   t.equal(
-    codeOf(() => test.host.prepare(call('HD_slots0000001'))),
+    codeOf(() => test.host.prepare(inbound('HD_slots0000001'))),
     'DUPLICATE_CALL',
   )
   t.equal(
-    codeOf(() => test.host.prepare({ ...call('HD_slots0000009'), agent: 'nobody' })),
+    codeOf(() => test.host.prepare(inbound('HD_slots0000009', { agent: 'nobody' }))),
     'AGENT_UNKNOWN',
   )
-  test.host.prepare(call('HD_slots0000002'))
+  test.host.prepare(inbound('HD_slots0000002'))
   t.equal(
-    codeOf(() => test.host.prepare(call('HD_slots0000003'))),
+    codeOf(() => test.host.prepare(inbound('HD_slots0000003'))),
     'CAPACITY',
   )
   const line = new TestLine(first)
@@ -67,7 +57,7 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
   t.equal(record.endReason, 'caller-hung-up')
   t.equal(test.host.free, 1)
   t.equal(
-    codeOf(() => test.host.prepare(call('HD_slots0000001'))),
+    codeOf(() => test.host.prepare(inbound('HD_slots0000001'))),
     'DUPLICATE_CALL',
     'an ended call is not opened again',
   )
@@ -76,24 +66,12 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
 })
 
 t.test('a call of a lost node that nobody goes on with gets one record, from what was kept', async (t) => {
-  const test = await startHost({ speech: null })
+  const test = await startHost()
   t.teardown(() => test.close())
   const lost = keptCall({ callSid: 'HD_lostnode0001', node: 'gw-9' })
   const kept = { ...lost, session: lost.session === null ? null : { ...lost.session, language: 'sw' } }
   const entry = { role: 'caller' as const, text: 'where is it', startMs: 900, endMs: 1700 }
-  const dropped = { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0, stages: 0, facts: 0, handovers: 0 }
-  const log = {
-    transcript: [entry],
-    toolCalls: [],
-    turns: [],
-    bargeIns: [],
-    claims: [],
-    stages: [],
-    facts: [],
-    handovers: [],
-    dropped,
-  }
-  for (let i = 0; i < 2; i++) test.host.enterLost({ kept, log, marks: [] })
+  for (let i = 0; i < 2; i++) test.host.enterLost(keptState(kept, { transcript: [entry] }))
   t.match(test.records, [{ endReason: 'process-died', outcome: 'failed', durationMs: 19_600, transcript: [entry] }])
   t.equal(test.records.length, 1)
   t.equal(test.records[0]?.resumed.length, 0)
@@ -103,12 +81,13 @@ t.test('a call of a lost node that nobody goes on with gets one record, from wha
 })
 
 t.test('a call whose socket never comes gives its slot back', async (t) => {
-  let aheadMs = 0
-  const clock = processClock()
-  const test = await startHost({ clock: () => clock() + aheadMs })
+  const test = await startHost()
   t.teardown(() => test.close())
-  const waiting = test.host.prepare(call('HD_waits0000001'))
-  aheadMs = SOCKET_WAIT_MS + 100
+  const waiting = test.host.prepare(inbound('HD_waits0000001'))
+  await pass(SOCKET_WAIT_MS)
+  t.equal(waiting.state, 'waiting')
+  await pass(100)
+  t.equal(waiting.state, 'ended')
   const record = await test.recordOf(waiting.callSid)
   t.equal(record.endReason, 'socket-never-came')
   t.equal(record.outcome, 'failed')
@@ -116,17 +95,17 @@ t.test('a call whose socket never comes gives its slot back', async (t) => {
 })
 
 t.test('a stream that the carrier could not open may be offered again; who is asked nothing ends', async (t) => {
-  let aheadMs = 0
-  const clock = processClock()
-  const test = await startHost({ clock: () => clock() + aheadMs })
+  const test = await startHost()
   t.teardown(() => test.close())
-  const [asked, silent] = [test.host.prepare(call('HD_offer0000001')), test.host.prepare(call('HD_offer0000002'))]
+  const [asked, silent] = [test.host.prepare(inbound('HD_offer0000001')), test.host.prepare(inbound('HD_offer0000002'))]
   for (const one of [asked, silent]) {
     one.document = '<Response/>'
     one.carrierState('stream-error')
   }
   asked.document = '<Response/>'
-  aheadMs = ASKS_WITHIN_MS + 100
+  await pass(ASKS_WITHIN_MS)
+  t.equal(silent.state, 'waiting')
+  await pass(100)
   t.match(await test.recordOf(silent.callSid), { endReason: 'stream-error', outcome: 'failed' })
   t.match(asked, { state: 'waiting', streamOffers: 2 })
   const marks = asked.timeline().timeline.map(({ name }) => name)
@@ -136,11 +115,12 @@ t.test('a stream that the carrier could not open may be offered again; who is as
 t.test(
   'a carrier that has said nothing since a stream broke has 10 s to ask, one that has said something 3.5 s',
   async (t) => {
-    const clock = processClock()
-    let aheadMs = 0
-    const test = await startHost({ clock: () => clock() + aheadMs })
+    const test = await startHost()
     t.teardown(() => test.close())
-    const [unheard, told] = [test.host.prepare(call('HD_breaks000001')), test.host.prepare(call('HD_breaks000002'))]
+    const [unheard, told] = [
+      test.host.prepare(inbound('HD_breaks000001')),
+      test.host.prepare(inbound('HD_breaks000002')),
+    ]
     const lines = [unheard, told].map((one) => new TestLine(one))
     for (const line of lines) line.start()
     await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
@@ -149,42 +129,43 @@ t.test(
       line.call.detach(1006, { reason: 'socket-lost', detail: 'no close frame' })
     }
     told.carrierState('stream-stopped')
-    aheadMs = ASKS_WITHIN_MS + 100
-    t.match(await test.recordOf(told.callSid), { endReason: 'socket-lost' })
+    await pass(ASKS_WITHIN_MS)
+    t.equal(told.state, 'cut')
+    await pass(100)
+    t.match(test.host.record(told.callSid), { endReason: 'socket-lost' })
+    await pass(10_000 - ASKS_WITHIN_MS - 100)
     t.equal(unheard.state, 'cut', 'its balancer may be away')
-    aheadMs = 10_100
-    t.match(await test.recordOf(unheard.callSid), { endReason: 'socket-lost' })
+    await pass(100)
+    t.match(test.host.record(unheard.callSid), { endReason: 'socket-lost' })
   },
 )
 
 t.test('a carrier that is known to hold callers in silence is given no more time for its not saying so', async (t) => {
-  const clock = processClock()
-  let aheadMs = 0
-  const test = await startHost({ clock: () => clock() + aheadMs, afterStream: 'holds' })
+  const test = await startHost({ afterStream: 'holds' })
   t.teardown(() => test.close())
-  const held = test.host.prepare(call('HD_breaks000003'))
+  const held = test.host.prepare(inbound('HD_breaks000003'))
   const line = new TestLine(held)
   line.start()
   await until(() => line.frames.length > 0, 10_000, 'the greeting')
   line.stop()
   held.detach(1006, { reason: 'socket-lost', detail: 'no close frame' })
-  aheadMs = ASKS_WITHIN_MS + 100
-  t.match(await test.recordOf(held.callSid), { endReason: 'socket-lost' })
+  await pass(ASKS_WITHIN_MS + 100)
+  t.match(test.host.record(held.callSid), { endReason: 'socket-lost' })
 })
 
 t.test('a drain lets calls finish, says goodbye at its limit and takes none meanwhile', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
-  const live = test.host.prepare(call('HD_drain0000001'))
+  const live = test.host.prepare(inbound('HD_drain0000001'))
   const line = new TestLine(live)
   line.start()
   await until(() => line.frames.length > 0, 10_000, 'the greeting')
   const drained = test.host.drain(200)
   t.equal(
-    codeOf(() => test.host.prepare(call('HD_drain0000002'))),
+    codeOf(() => test.host.prepare(inbound('HD_drain0000002'))),
     'DRAINING',
   )
-  await drained
+  await settled(drained)
   t.equal((await test.recordOf(live.callSid)).endReason, 'drain-limit')
   t.equal(line.closedWith, 1001)
 })
@@ -198,7 +179,9 @@ t.test(
       onGoneElsewhere: (callSid) => void gone.push(callSid),
     })
     t.teardown(() => test.close())
-    const calls = ['HD_moves0000001', 'HD_moves0000002', 'HD_moves0000003'].map((sid) => test.host.prepare(call(sid)))
+    const calls = ['HD_moves0000001', 'HD_moves0000002', 'HD_moves0000003'].map((sid) =>
+      test.host.prepare(inbound(sid)),
+    )
     const lines = calls.map((one) => new TestLine(one))
     for (const line of lines) line.start()
     await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
@@ -212,12 +195,12 @@ t.test(
     test.host.afterStream(calls[0]?.callSid ?? '', 'asked')
     await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the others to be closed')
     t.equal(
-      codeOf(() => test.host.prepare(call('HD_moves0000001'), calls[0]?.lostStream ?? null)),
+      codeOf(() => test.host.prepare(inbound('HD_moves0000001'), calls[0]?.lostStream ?? null)),
       'DRAINING',
       'this node goes on with none of them',
     )
     for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
-    await drained
+    await settled(drained)
     t.equal(test.records.length, 0, 'their records are made elsewhere')
     t.equal(gone.length, 3)
   },
@@ -226,18 +209,19 @@ t.test(
 t.test(
   'at the limit of a drain, and the carrier is seen to ask nothing: the other calls hear the goodbye',
   async (t) => {
-    const clock = processClock()
-    let aheadMs = 0
-    const test = await startHost({ clock: () => clock() + aheadMs, elsewhere: () => true })
+    const test = await startHost({ elsewhere: () => true })
     t.teardown(() => test.close())
-    const calls = ['HD_stays0000001', 'HD_stays0000002'].map((sid) => test.host.prepare(call(sid)))
+    const calls = ['HD_stays0000001', 'HD_stays0000002'].map((sid) => test.host.prepare(inbound(sid)))
     const lines = calls.map((one) => new TestLine(one))
     for (const line of lines) line.start()
     await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
     const drained = test.host.drain(200)
-    await until(() => calls[0]?.state === 'cut', 5000, 'the first call to be closed')
-    aheadMs = ASKS_WITHIN_MS + 100
-    await drained
+    await pass(300)
+    t.same(
+      calls.map(({ state }) => state),
+      ['cut', 'streaming'],
+    )
+    await settled(drained)
     t.same(test.records.map(({ endReason }) => endReason).sort(), ['drain-limit', 'socket-lost'])
   },
 )
@@ -247,7 +231,7 @@ t.test('twenty calls come and go without leaving a slot, a task or a ring behind
   t.teardown(() => test.close())
   const lines = Array.from(
     { length: 20 },
-    (_, i) => new TestLine(test.host.prepare(call(`HD_many000000${String(i).padStart(2, '0')}`))),
+    (_, i) => new TestLine(test.host.prepare(inbound(`HD_many000000${String(i).padStart(2, '0')}`))),
   )
   for (const line of lines) line.start()
   await until(() => lines.every((line) => line.frames.length > 0), 20_000, 'all greetings')
@@ -375,10 +359,9 @@ const from = (caller: number): string => `+2547${String(caller).padStart(8, '0')
 /** A registry whose clock can be moved, and what it has kept. */
 async function registry(t: Test, changes: Partial<CallRegistryOptions> = {}) {
   const kept: (readonly [CallRecord, Handoff | null])[] = []
-  const time = { laterMs: 0 }
+  const later = { ms: 0 }
   const test = await startHost({
-    speech: null,
-    clock: () => performance.now() + time.laterMs,
+    clock: () => time.nowMs() + later.ms,
     onRefused: (record, handoff) => kept.push([record, handoff]),
     ...changes,
   })
@@ -386,7 +369,7 @@ async function registry(t: Test, changes: Partial<CallRegistryOptions> = {}) {
   const { host, metrics, records } = test
   const metric = async (name: string): Promise<string[]> =>
     (await metrics.render()).split('\n').filter((line) => line.startsWith(`mkondo_${name}`))
-  return { host, kept, records, time, metric }
+  return { host, kept, records, later, metric }
 }
 
 t.test('a refused call leaves one record with its reason, and the whole number for whoever calls back', async (t) => {
@@ -432,12 +415,12 @@ t.test('a call that is live or has ended is not refused too; whole numbers where
 })
 
 t.test('neither one caller nor all of them fill the disk with records, and what has none is counted', async (t) => {
-  const { host, kept, time, metric } = await registry(t)
+  const { host, kept, later, metric } = await registry(t)
   for (let index = 0; index < 1000; index++)
     host.refused(refusal({ from: index % 2 === 0 ? '+254700000001' : '00254700000001' }))
   t.equal(kept.length, 3)
   t.same(await metric('refused_records_dropped_total'), ['mkondo_refused_records_dropped_total 997'])
-  time.laterMs += 20 * 60_000
+  later.ms += 20 * 60_000
   host.refused(refusal())
   t.equal(kept.length, 4, 'another one after 20 minutes')
 
@@ -446,12 +429,12 @@ t.test('neither one caller nor all of them fill the disk with records, and what 
 })
 
 t.test('refused calls do not drive the records of others out of memory', async (t) => {
-  const { host, time } = await registry(t)
+  const { host, later } = await registry(t)
   host.enterLeft(endedCall({ callSid: 'HD_ended00000001' }))
   const first = refusal({ from: '+254700999999' })
   host.refused(first)
   for (let caller = 0; caller < ENDED_CALLS_KEPT; caller++) {
-    time.laterMs += 500
+    later.ms += 500
     host.refused(refusal({ from: from(caller) }))
   }
   t.equal(host.ended().length, 1 + ENDED_CALLS_KEPT / 2)

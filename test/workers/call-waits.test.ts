@@ -100,7 +100,7 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
   t.same(settled, [{ key: 'k', outcome: { ok: true, value: { receipt: 'QX1' } } }])
   t.notOk(waits.active)
   t.equal(shared.pending, 0)
-  waits.session({ type: 'tool-wait', callId: 't1', state: 'told' })
+  waits.session({ type: 'wait', callId: 't1', state: 'told' })
   t.match(waits.records(), [{ tool: 'pay', status: 'succeeded', ms: 18_000, late: false, told: true }])
 })
 
@@ -157,7 +157,7 @@ t.test(
     const other = rig(t)
     other.pending()
     await other.waits.news(other.id(), PAID)
-    other.waits.session({ type: 'tool-wait', callId: 't1', state: 'told' })
+    other.waits.session({ type: 'wait', callId: 't1', state: 'told' })
     other.waits.ended()
     t.same(other.unheard, [])
   },

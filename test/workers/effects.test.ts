@@ -1,62 +1,44 @@
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
 import type { ToolOutcome } from '../../src/agents/tool.js'
-import { toolSchema } from '../../src/agents/tool-definition.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { EFFECT_RESULT_BYTES_MAX, Effects, effectKey } from '../../src/workers/effects.js'
 import type { EffectGate } from '../../src/workers/effects.js'
 import type { CarrierControl } from '../../src/workers/main-thread-context.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
+import { inbound, TestLine, orderStatusAgent, startHost, until } from '../support/host.js'
 import type { TestHost } from '../support/host.js'
+import { httpTool as tool } from './http-tool.js'
+import { portOf } from '../support/port-of.js'
 
 t.setTimeout(150_000)
 
-/** A real API that counts keys, and holds back its answer to the first request under `/held`. */
+/** A real API that notes what it is asked. */
 async function toolServer(t: Test) {
   const requests: { readonly method: string; readonly path: string; readonly key: string | null }[] = []
   const server = createServer((request, response) => {
     const key = request.headers['idempotency-key']
     const { method = '', url: path = '' } = request
     requests.push({ method, path, key: typeof key === 'string' ? key : null })
-    if (path === '/held' && requests.filter((one) => one.path === path).length === 1) return
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"done":true}')
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.teardown(
-    () =>
-      new Promise((resolve) => {
-        server.close(resolve)
-        server.closeAllConnections()
-      }),
-  )
-  return { requests, origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+  return { requests, origin: `http://127.0.0.1:${await portOf(t, server)}` }
 }
 
-/** A gateway whose calls call tools: `pay` (POST), `book` (idempotent POST) and `look` (GET). */
+/** A gateway whose calls call tools: `refund` (POST), `book` (idempotent POST) and `look` (GET). */
 async function toolHost(
   t: Test,
   origin: string,
   effects: EffectGate | null = null,
   carrier: CarrierControl | null = null,
 ): Promise<TestHost> {
-  const tool = (name: string, http: object, more: object = {}) =>
-    toolSchema.parse({
-      name,
-      description: name,
-      parameters: { properties: { order: { type: 'integer' } } },
-      http: { url: `{{env.API}}/${name}`, ...http },
-      ...more,
-    })
   const definition = {
     ...(await orderStatusAgent()),
     verification: null,
     tools: [
-      tool('pay', { method: 'POST', url: '{{env.API}}/held' }),
       tool('refund', { method: 'POST' }),
       tool('book', { method: 'POST' }, { idempotent: true }),
       tool('look', {}),
@@ -75,13 +57,7 @@ async function toolHost(
 }
 
 function lineOf(test: TestHost, callSid: string): TestLine {
-  const call = test.host.prepare({
-    callSid: sid(callSid),
-    agent: 'order-status',
-    from: '+254700000001',
-    to: '+254709000000',
-    direction: 'inbound',
-  })
+  const call = test.host.prepare(inbound(callSid))
   const line = new TestLine(call)
   line.start()
   return line
@@ -89,47 +65,10 @@ function lineOf(test: TestHost, callSid: string): TestLine {
 
 async function ended(test: TestHost, line: TestLine): Promise<CallRecord> {
   line.call.hangup('operator-hangup', 'the test is over', false)
-  const record = await test.recordOf(line.call.callSid)
-  line.stop()
-  return record
+  return test.recordOf(line.call.callSid)
 }
 
 const toolsOf = ({ toolCalls }: CallRecord) => toolCalls.map(({ name, ok, error }) => [name, ok, error ?? null])
-
-t.test(
-  'a worker dies between the request of a tool and its answer: the key runs once, and the model hears that nobody knows',
-  async (t) => {
-    const api = await toolServer(t)
-    const test = await toolHost(t, api.origin)
-    const line = lineOf(test, 'HD_look_book_pay_1')
-    await until(() => api.requests.some(({ path }) => path === '/held'), 20_000, 'the payment to be asked for')
-    await test.host.threads[0]?.terminate()
-    const repeated = (): boolean => line.call.view().toolCalls.some(({ error }) => error === 'TOOL_UNCERTAIN')
-    await until(repeated, 20_000, 'the model to try the payment again')
-
-    const rootSid = line.call.callSid
-    t.same(
-      api.requests.map(({ method, path, key }) => [method, path, key]),
-      [
-        ['GET', '/look', null],
-        ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 0)],
-        ['POST', '/held', effectKey(rootSid, 'pay', { order: 5 }, 0)],
-        ['GET', '/look', null],
-        ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 1)],
-      ],
-      'each key once, and what only looks something up is asked for again',
-    )
-    t.same(toolsOf(await ended(test, line)), [
-      ['look', true, null],
-      ['book', true, null],
-      ['pay', false, 'lost with its worker'],
-      ['look', true, null],
-      ['book', true, null],
-      ['pay', false, 'TOOL_UNCERTAIN'],
-    ])
-    t.match(await test.metrics.render(), /mkondo_effect_intents_total\{answer="uncertain"\} 1\b/)
-  },
-)
 
 /** A fleet that answers as the test says, and notes what it is asked. */
 function gateOf(answers: Partial<EffectGate>): EffectGate & { readonly asked: string[] } {

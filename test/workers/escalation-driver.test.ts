@@ -95,7 +95,7 @@ function rig(
       clock: () => clock.nowMs,
       wallClock: () => clock.nowMs,
       afterStream: new AfterStreamBehaviour(null),
-      handoffNews: (sent) => {
+      onHandoff: (sent) => {
         news.push(sent)
         did.push(sent.kind)
       },

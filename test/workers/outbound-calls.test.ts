@@ -1,5 +1,4 @@
 import t from 'tap'
-import { CallLog } from '../../src/call/call-log.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
@@ -7,7 +6,7 @@ import { OutboundCalls } from '../../src/workers/outbound-calls.js'
 import type { OutboundCallsOptions } from '../../src/workers/outbound-calls.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { keptCall } from '../support/kept-call.js'
+import { keptState } from '../support/kept-call.js'
 
 const SID = parseCallSid('HD_0a8d5911d055')
 const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
@@ -227,7 +226,7 @@ t.test('calls are bounded: at once by the slots, in a minute by the setting', as
   await t.resolves(slow.outbound.place(ORDER))
   // Who is rung back has a setting of its own, so that orders do not use it up.
   const lost = desk({ perMinute: 0, recoveryPerMinute: 1 })
-  const recovers = { kept: keptCall(), log: new CallLog().records(), marks: [] }
+  const recovers = keptState()
   await lost.outbound.place({ ...ORDER, recovers })
   await t.rejects(lost.outbound.place({ ...ORDER, recovers }), { code: 'RATE_LIMITED', message: /RECOVERY_PER_MINUTE/ })
 })

@@ -3,8 +3,6 @@ import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
-import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
-import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { KILL_AUDIO } from '../../src/sautikit/stream-messages.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { CallSpeech, SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/call-speech.js'
@@ -19,7 +17,7 @@ import {
   Time,
   Word,
 } from '../../src/workers/shared-call.js'
-import { createSincMedium, firKernel } from '../support/media-modules.js'
+import { loadResamplers } from '../support/media-modules.js'
 import type { DatedReaderData } from './dated-reader.js'
 
 const FRAME = new Int16Array(320).fill(1000)
@@ -199,7 +197,7 @@ t.test('speech beyond the bound is dropped and counted', (t) => {
   t.end()
 })
 
-const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
+const resamplers = await loadResamplers()
 
 function speech(rateHz: 8000 | 16000 = 16000) {
   const shared = new SharedCall(allocateSharedCall())

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
+import { TestBackend, tone } from '../support/test-backend.js'
 
 /** Those that no handler can catch: they take the worker with them. */
 const DEADLY: Readonly<Record<string, () => void>> = {
@@ -33,59 +34,47 @@ const hog: unknown[] = []
  * second after the greeting; `fine` makes none and speaks a tone all the time.
  */
 export function createBackend(sink: BackendSink): Backend {
-  let mistake = 'fine'
-  let timer: NodeJS.Timeout | null = null
-  let frames = 0
-  let open = true
-  const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
+  return new PoisonBackend(sink, 'poison')
+}
 
-  return {
-    capabilities: {
-      name: 'poison',
-      inputRateHz: 16000,
-      outputRateHz: 16000,
-      serverVad: true,
-      truncate: false,
-      maxSessionMs: null,
-    },
-    connect(session: BackendSession): Promise<void> {
-      mistake = /^HD_([a-z]+)/.exec(session.callSid)?.[1] ?? 'fine'
-      if (mistake === 'refuse') throw new Error('connect throws where it should reject')
-      queueMicrotask(() => sink.event({ type: 'ready' }))
-      return Promise.resolve()
-    },
-    sendText(): void {
-      sink.event({ type: 'turn-start', generation: 1 })
-      timer = setInterval(() => sink.audio(tone, 16000, 'tone', 1), 20)
-      const deadly = DEADLY[mistake]
-      if (deadly !== undefined) setTimeout(deadly, 500)
-      if (mistake === 'timer')
-        setTimeout(() => {
-          throw new Error('thrown by a timer')
-        }, 500)
-      if (mistake === 'promise')
-        void sleep(500).then(() => {
-          throw new Error('rejected and not handled')
-        })
-    },
-    pushAudio(): void {
-      frames++
-      if (mistake === 'tick' && frames > 25) throw new Error('thrown in the tick')
-      if (mistake === 'tickexit' && frames > 25) process.exit(0)
-    },
-    speechStart: () => undefined,
-    speechEnd: () => undefined,
-    dtmf: () => undefined,
-    toolResult: () => undefined,
-    interrupt: () => undefined,
-    updateSession: () => undefined,
-    snapshot: () => null,
-    close(reason: string): Promise<void> {
-      if (timer !== null) clearInterval(timer)
-      if (open) sink.event({ type: 'closed', code: 1000, reason, clean: true })
-      open = false
-      if (mistake === 'late') setTimeout(DEADLY['spin'] as () => void, 200)
-      return mistake === 'close' ? Promise.reject(new Error('close rejects')) : Promise.resolve()
-    },
+const FRAME = tone(20)
+
+class PoisonBackend extends TestBackend {
+  #mistake = 'fine'
+  #timer: NodeJS.Timeout | null = null
+  #frames = 0
+
+  override connect(session: BackendSession): Promise<void> {
+    this.#mistake = /^HD_([a-z]+)/.exec(session.callSid)?.[1] ?? 'fine'
+    if (this.#mistake === 'refuse') throw new Error('connect throws where it should reject')
+    return super.connect(session)
+  }
+
+  override sendText(): void {
+    this.event({ type: 'turn-start', generation: 1 })
+    this.#timer = setInterval(() => this.sink.audio(FRAME, 16000, 'tone', 1), 20)
+    const deadly = DEADLY[this.#mistake]
+    if (deadly !== undefined) setTimeout(deadly, 500)
+    if (this.#mistake === 'timer')
+      setTimeout(() => {
+        throw new Error('thrown by a timer')
+      }, 500)
+    if (this.#mistake === 'promise')
+      void sleep(500).then(() => {
+        throw new Error('rejected and not handled')
+      })
+  }
+
+  override pushAudio(): void {
+    this.#frames++
+    if (this.#mistake === 'tick' && this.#frames > 25) throw new Error('thrown in the tick')
+    if (this.#mistake === 'tickexit' && this.#frames > 25) process.exit(0)
+  }
+
+  override async close(reason: string): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    await super.close(reason)
+    if (this.#mistake === 'late') setTimeout(DEADLY['spin'] as () => void, 200)
+    if (this.#mistake === 'close') throw new Error('close rejects')
   }
 }

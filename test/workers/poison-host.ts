@@ -1,17 +1,18 @@
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
-import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
 import type { WorkerDeathCause } from '../../src/workers/worker-watchdog.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
-import type { TestHost } from '../support/host.js'
+import { inbound, TestLine, orderStatusAgent } from '../support/host.js'
+import { REAL_TIME, startThreads } from '../support/threads.js'
+import { until } from '../support/until.js'
+import type { HostChanges, TestHost } from '../support/host.js'
 
 /** A gateway without speech whose calls have the poison backend: a call's SID says what the backend does. */
-export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Promise<TestHost> {
+export async function poisonHost(changes: HostChanges = {}): Promise<TestHost> {
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
-  return startHost({
+  return startThreads({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
     speech: null,
     maxCalls: 16,
@@ -21,15 +22,7 @@ export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Pr
 }
 
 export function lineOf(test: TestHost, callSid: string): TestLine {
-  const line = new TestLine(
-    test.host.prepare({
-      callSid: sid(callSid),
-      agent: 'order-status',
-      from: '+254700000001',
-      to: '+254709000000',
-      direction: 'inbound',
-    }),
-  )
+  const line = new TestLine(test.host.prepare(inbound(callSid)), REAL_TIME)
   line.start()
   return line
 }

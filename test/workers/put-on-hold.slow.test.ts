@@ -1,29 +1,28 @@
 import t from 'tap'
 import { HOLD_SENTENCE } from '../../src/simulator/caller-script.js'
-import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
+import { callerSays } from '../support/caller-says.js'
+import { inbound, TestLine } from '../support/host.js'
+import { REAL_TIME, startThreads } from '../support/threads.js'
+import { until } from '../support/until.js'
 
 // A call of three quarters of a minute, in real time.
 t.setTimeout(300_000)
 
 const RATE_HZ = 16_000
 const HOLD_MS = 30_000
+/** Whoever has put the agent on hold hears it within this, and nothing more until words come. */
+const LIMIT_MS = 8000
 const samplesIn = (ms: number): number => (RATE_HZ * ms) / 1000
 
 t.test(
   'a caller who puts the agent on hold and comes back is served; the agent asks once, and nobody is rung',
   async (t) => {
-    const test = await startHost()
+    const test = await startThreads()
     t.teardown(() => test.close())
     const announcer = await callerSays(HOLD_SENTENCE)
     const back = await callerSays('My order number is 4 1 2 7.')
-    const call = test.host.prepare({
-      callSid: sid('HD_putonhold00001'),
-      agent: 'order-status',
-      from: '+254700000009',
-      to: '+254709000000',
-      direction: 'inbound',
-    })
-    const line = new TestLine(call)
+    const call = test.host.prepare(inbound('HD_putonhold00001', { from: '+254700000009' }))
+    const line = new TestLine(call, REAL_TIME)
     line.start()
     t.teardown(() => line.stop())
     await line.agentQuiet(700)
@@ -42,6 +41,9 @@ t.test(
     const said = record.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text)
     const told = `${said.join(' | ')} ${JSON.stringify(timeline)}`
     t.equal(record.escalation, null, 'nobody is rung')
+    const loud = (samples: Int16Array): boolean => samples.some((sample) => Math.abs(sample) > 200)
+    const asked = line.frames.find(({ atMs, samples }) => atMs > heldAtMs && loud(samples))?.atMs ?? Infinity
+    t.ok(asked - heldAtMs <= LIMIT_MS, `the caller hears the agent after ${Math.round(asked - heldAtMs)} ms`)
     t.match(said.at(-1), /Order \d+/, `the caller is served: ${told}`)
     t.ok(said.length <= 4, `the greeting, a question, the answer: ${told}`)
     const onHold = timeline.filter(({ name }) => name === 'put-on-hold')

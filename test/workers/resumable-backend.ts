@@ -1,4 +1,12 @@
-import type { Backend, BackendSession, BackendSink, TextOptions } from '../../src/backends/backend.js'
+import type {
+  Backend,
+  BackendSession,
+  BackendSink,
+  SessionUpdate,
+  TextOptions,
+  ToolReply,
+} from '../../src/backends/backend.js'
+import { TestBackend } from '../support/test-backend.js'
 
 /**
  * A backend for calls that come back, loaded into a media worker by its URL. It speaks a tone with words:
@@ -13,90 +21,62 @@ import type { Backend, BackendSession, BackendSink, TextOptions } from '../../sr
  * - when it is told to go on: "I go on." and how much it was given of the call.
  */
 export function createBackend(sink: BackendSink): Backend {
-  let generation = 0
-  let asked = 0
-  let given = ''
-  let agent = ''
-  let from = ''
-  let open = true
-  let speed = 1
-  const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
+  return new ResumableBackend(sink, 'resumable', { changesSpeed: true })
+}
 
-  const say = (text: string, ms: number): void => {
-    const turn = ++generation
-    const itemId = `item-${turn}`
-    sink.event({ type: 'turn-start', generation: turn })
-    for (let at = 0; at < ms; at += 20) sink.audio(tone, 16000, itemId, turn)
-    sink.event({ type: 'transcript', role: 'agent', text, final: true, itemId, generation: turn })
-    sink.event({ type: 'audio-done', generation: turn, itemId })
-    sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
-    sink.event({ type: 'usage', usage: { inputTokens: 10, outputTokens: 5, audioInMs: 0, audioOutMs: ms } })
+class ResumableBackend extends TestBackend {
+  #asked = 0
+  #given = ''
+  #agent = ''
+  #from = ''
+  #speed = 1
+
+  override connect(session: BackendSession): Promise<void> {
+    const before = session.resume as { readonly asked: number } | null
+    this.#asked = before?.asked ?? 0
+    this.#speed = session.speed ?? 1
+    this.#agent = session.agent
+    this.#from = session.from
+    this.#given = `${session.history.length} lines, ${session.toolLedger.length} tools, asked ${this.#asked}`
+    return super.connect(session)
   }
 
-  const press = (digit: string): void => {
-    asked++
-    const turn = ++generation
-    if (digit === '2') return say('A long answer.', 5000)
-    sink.event({ type: 'turn-start', generation: turn })
-    const tool =
-      digit === '3'
-        ? { callId: `call-${asked}`, name: 'set_speech_rate', args: { rate: 'slower' } }
-        : digit === '4'
-          ? { callId: `call-${asked}`, name: agent === 'desk' ? 'book' : 'charge', args: {} }
-          : digit === '5'
-            ? { callId: `call-${asked}`, name: 'hand_over', args: { agent: 'desk', summary: 'Wants a room.' } }
-            : { callId: 'call-1', name: 'lookup_order', args: { orderNumber: '4127' } }
-    sink.event({ type: 'tool-call', ...tool, generation: turn })
-    sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
+  override sendText(text: string, { respond }: TextOptions): void {
+    if (!respond) return
+    if (text.includes('outcome of')) this.say(text.includes('QX1') ? 'It is paid.' : 'It is not paid.')
+    else if (text.includes('handed this caller over')) this.say(`Here is ${this.#agent}. ${this.#given}`)
+    else if (text.includes('short gap')) this.say(`I go on. ${this.#given}`)
+    else if (this.#from.endsWith('04') && this.#asked === 0) this.dtmf('4')
+    else this.say('Welcome.')
   }
 
-  return {
-    capabilities: {
-      name: 'resumable',
-      inputRateHz: 16000,
-      outputRateHz: 16000,
-      serverVad: true,
-      truncate: false,
-      changesSpeed: true,
-      maxSessionMs: null,
-    },
-    connect(session: BackendSession): Promise<void> {
-      const before = session.resume as { readonly asked: number } | null
-      asked = before?.asked ?? 0
-      speed = session.speed ?? 1
-      agent = session.agent
-      from = session.from
-      given = `${session.history.length} lines, ${session.toolLedger.length} tools, asked ${asked}`
-      queueMicrotask(() => sink.event({ type: 'ready' }))
-      return Promise.resolve()
-    },
-    sendText(text: string, { respond }: TextOptions): void {
-      if (!respond) return
-      if (text.includes('outcome of')) say(text.includes('QX1') ? 'It is paid.' : 'It is not paid.', 200)
-      else if (text.includes('handed this caller over')) say(`Here is ${agent}. ${given}`, 200)
-      else if (text.includes('short gap')) say(`I go on. ${given}`, 200)
-      else if (from.endsWith('04') && asked === 0) press('4')
-      else say('Welcome.', 200)
-    },
-    dtmf: press,
-    toolResult(_callId, { ok, value, pending }): void {
-      if (pending === true) return
-      const { status, changed } = value as { readonly status?: string; readonly changed?: boolean }
-      if (changed === true) return say(`At ${speed}.`, 200)
-      say(ok ? `It is ${status ?? 'nowhere'}.` : 'That is not known.', 200)
-    },
-    pushAudio: () => undefined,
-    speechStart: () => undefined,
-    speechEnd: () => undefined,
-    interrupt: () => undefined,
-    updateSession(update): void {
-      speed = update.speed ?? speed
-    },
-    snapshot: () => ({ asked }),
-    close(reason: string): Promise<void> {
-      if (open) sink.event({ type: 'closed', code: 1000, reason, clean: true })
-      open = false
-      return Promise.resolve()
-    },
+  override dtmf(digit: string): void {
+    this.#asked++
+    const callId = `call-${this.#asked}`
+    if (digit === '2') this.say('A long answer.', 5000)
+    else if (digit === '3') this.call('set_speech_rate', { rate: 'slower' }, callId)
+    else if (digit === '4') this.call(this.#agent === 'desk' ? 'book' : 'charge', {}, callId)
+    else if (digit === '5') this.call('hand_over', { agent: 'desk', summary: 'Wants a room.' }, callId)
+    else this.call('lookup_order', { orderNumber: '4127' }, 'call-1')
+  }
+
+  override toolResult(_callId: string, { ok, value, pending }: ToolReply): void {
+    if (pending === true) return
+    const { status, changed } = value as { readonly status?: string; readonly changed?: boolean }
+    if (changed === true) return this.say(`At ${this.#speed}.`)
+    this.say(ok ? `It is ${status ?? 'nowhere'}.` : 'That is not known.')
+  }
+
+  override updateSession(update: SessionUpdate): void {
+    this.#speed = update.speed ?? this.#speed
+  }
+
+  override snapshot(): unknown {
+    return { asked: this.#asked }
+  }
+
+  protected override say(text: string, ms = 200): void {
+    super.say(text, ms)
+    this.event({ type: 'usage', usage: { inputTokens: 10, outputTokens: 5, audioInMs: 0, audioOutMs: ms } })
   }
 }

@@ -3,7 +3,10 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { FRAME_BOUNDS } from '../../src/telemetry/metrics.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
-import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
+import { callerSays } from '../support/caller-says.js'
+import { inbound, TestLine } from '../support/host.js'
+import { REAL_TIME, startThreads } from '../support/threads.js'
+import { until } from '../support/until.js'
 
 // Calls are spoken in real time.
 t.setTimeout(150_000)
@@ -67,16 +70,10 @@ t.test(
   async (t) => {
     const shop = await slowShop()
     t.teardown(() => shop.close())
-    const test = await startHost({ env: { SHOP_API_URL: shop.url } })
+    const test = await startThreads({ env: { SHOP_API_URL: shop.url } })
     t.teardown(() => test.close())
-    const call = test.host.prepare({
-      callSid: sid('HD_slowtool00001'),
-      agent: 'order-status',
-      from: '',
-      to: '+254709000000',
-      direction: 'inbound',
-    })
-    const line = new TestLine(call)
+    const call = test.host.prepare(inbound('HD_slowtool00001', { from: '' }))
+    const line = new TestLine(call, REAL_TIME)
     line.start()
     t.teardown(() => line.stop())
     await line.agentQuiet(600)

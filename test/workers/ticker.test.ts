@@ -28,19 +28,11 @@ class Stage {
 
   readonly clock = (): number => this.nowMs
 
-  /** Runs `work`, which may set timers of this stage and no others. */
-  within(work: () => void): void {
-    const real = globalThis.setTimeout
-    const staged = (run: () => void, ms: number): object => {
-      const timer = { run, atMs: this.nowMs + ms }
-      this.#timers.push(timer)
-      return timer
-    }
-    globalThis.setTimeout = staged as unknown as typeof setTimeout
-    try {
-      work()
-    } finally {
-      globalThis.setTimeout = real
+  readonly setTimer = (ms: number, run: () => void): (() => void) => {
+    const timer = { run, atMs: this.nowMs + ms }
+    this.#timers.push(timer)
+    return () => {
+      this.#timers = this.#timers.filter((one) => one !== timer)
     }
   }
 
@@ -48,7 +40,7 @@ class Stage {
     const next = this.#timers.reduce((first, timer) => (timer.atMs < first.atMs ? timer : first))
     this.#timers = this.#timers.filter((timer) => timer !== next)
     this.nowMs = Math.max(this.nowMs, next.atMs) + lateMs
-    this.within(next.run)
+    next.run()
   }
 
   get waiting(): number {
@@ -60,14 +52,17 @@ t.test('a tick that takes too long is counted, and those after it are on time ag
   const stage = new Stage(1003)
   const ticks: number[] = []
   const lateness: number[] = []
-  const ticker = new Ticker({ periodMs: 10 }, stage.clock, (nowMs, latenessMs) => {
-    ticks.push(nowMs)
-    lateness.push(latenessMs)
-  })
-  stage.within(() => {
-    ticker.start()
-    ticker.start()
-  })
+  const ticker = new Ticker(
+    { periodMs: 10 },
+    stage.clock,
+    (nowMs, latenessMs) => {
+      ticks.push(nowMs)
+      lateness.push(latenessMs)
+    },
+    stage.setTimer,
+  )
+  ticker.start()
+  ticker.start()
   t.equal(stage.waiting, 1, 'started twice is started once')
   for (const lateMs of [0, 0.5, 47, 0, 0]) stage.step(lateMs)
   t.same(ticks, [1010, 1020.5, 1077, 1080, 1090], 'missed ticks are not made up in a burst')
@@ -81,11 +76,16 @@ t.test('a tick that takes too long is counted, and those after it are on time ag
 t.test('a callback that throws does not stop the clock', async (t) => {
   const stage = new Stage(0)
   let runs = 0
-  const ticker = new Ticker({ periodMs: 2 }, stage.clock, () => {
-    runs++
-    if (runs === 1) throw new Error('one bad tick')
-  })
-  stage.within(() => ticker.start())
+  const ticker = new Ticker(
+    { periodMs: 2 },
+    stage.clock,
+    () => {
+      runs++
+      if (runs === 1) throw new Error('one bad tick')
+    },
+    stage.setTimer,
+  )
+  ticker.start()
   // The error goes to whoever watches the thread.
   t.throws(() => stage.step(), { message: 'one bad tick' })
   stage.step()
@@ -95,17 +95,20 @@ t.test('a callback that throws does not stop the clock', async (t) => {
 t.test('a shorter period counts at once, also for the tick that is waited for; a longer one after it', async (t) => {
   const stage = new Stage(1000)
   const ticks: number[] = []
-  const ticker = new Ticker({ periodMs: 5, phaseMs: 2.5 }, stage.clock, (nowMs) => {
-    ticks.push(nowMs)
-    ticker.periodMs = ticks.length < 4 ? 50 : 5
-  })
-  stage.within(() => ticker.start())
+  const ticker = new Ticker(
+    { periodMs: 5, phaseMs: 2.5 },
+    stage.clock,
+    (nowMs) => {
+      ticks.push(nowMs)
+      ticker.periodMs = ticks.length < 4 ? 50 : 5
+    },
+    stage.setTimer,
+  )
+  ticker.start()
   for (let i = 0; i < 3; i++) stage.step()
   t.same(ticks, [1002.5, 1007.5, 1057.5])
   stage.nowMs = 1061
-  stage.within(() => {
-    ticker.periodMs = 5
-  })
+  ticker.periodMs = 5
   stage.step()
   stage.step()
   t.same(ticks.slice(3), [1062.5, 1067.5])
@@ -121,8 +124,8 @@ t.test('two tickers of one clock keep the distance of their phases, whenever eac
   ] as const) {
     const stage = new Stage(1000.25 + startAfterMs)
     const ticks: number[] = []
-    const ticker = new Ticker({ periodMs: 10, phaseMs }, stage.clock, (nowMs) => ticks.push(nowMs % 10))
-    stage.within(() => ticker.start())
+    const ticker = new Ticker({ periodMs: 10, phaseMs }, stage.clock, (nowMs) => ticks.push(nowMs % 10), stage.setTimer)
+    ticker.start()
     for (let i = 0; i < 5; i++) stage.step(i % 2)
     t.same(
       ticks,
@@ -134,6 +137,7 @@ t.test('two tickers of one clock keep the distance of their phases, whenever eac
 
 t.test('on the timers of the thread no tick comes early', async (t) => {
   let firstDueMs = 0
+  const alive = setInterval(() => undefined, 1000) // the ticker keeps no process alive
   const lastMs = await new Promise<number>((resolve) => {
     let ticks = 0
     const ticker = new Ticker(
@@ -148,6 +152,7 @@ t.test('on the timers of the thread no tick comes early', async (t) => {
     firstDueMs = (Math.floor(performance.now() / 10) + 1) * 10
     ticker.start()
   })
+  clearInterval(alive)
   // Node cuts a delay to whole milliseconds and libuv its clock, so a timer may be two early. Any tick may be late, so the
   // time runs from when the first was due.
   const tookMs = lastMs - firstDueMs

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import t from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
 import { WORKER_WATCH_MS } from '../../src/core/limits.js'
@@ -9,7 +10,9 @@ import {
   type WorkerVerdict,
   WorkerWatchdog,
 } from '../../src/workers/worker-watchdog.js'
-import { orderStatusAgent, sid, startHost, TestLine, until } from '../support/host.js'
+import { inbound, orderStatusAgent, TestLine } from '../support/host.js'
+import { REAL_TIME, startThreads } from '../support/threads.js'
+import { until } from '../support/until.js'
 
 const MIB = 1024 * 1024
 const MEMORY = 100 * MIB
@@ -148,20 +151,13 @@ t.setTimeout(150_000)
 t.test('a call that throws in the tick, in a timer or in a promise fails alone', async (t) => {
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
-  const test = await startHost({
+  const test = await startThreads({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
+    speech: null,
   })
   t.teardown(() => test.close())
   const lineOf = (callSid: string): TestLine => {
-    const line = new TestLine(
-      test.host.prepare({
-        callSid: sid(callSid),
-        agent: 'order-status',
-        from: '+254700000001',
-        to: '+254709000000',
-        direction: 'inbound',
-      }),
-    )
+    const line = new TestLine(test.host.prepare(inbound(callSid)), REAL_TIME)
     line.start()
     return line
   }
@@ -200,4 +196,11 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
     { endReason: 'operator-hangup', rehomes: 0 },
     'a backend that does not close in order holds no call up',
   )
+})
+
+t.test('piscina, which tries `require` first, loads no module of a worker with it', (t) => {
+  const require = createRequire(import.meta.url)
+  for (const entry of ['workers/start-call-worker.js', 'speech/start-speech-worker.js'])
+    t.throws(() => void require(`../../src/${entry}`), { code: /ERR_REQUIRE_(ASYNC_MODULE|ESM)/ })
+  t.end()
 })

@@ -833,57 +833,6 @@ t.test('another agent needs only another offline block', async (t) => {
   t.match(without.calls.join('; '), /escalate_to_human \{"reason":"balance"\}/)
 })
 
-t.test('mistakes in the block are found when it is loaded', async (t) => {
-  const wrong = (change: (block: Record<string, unknown>) => void): string => {
-    const block = structuredClone(ORDER_LINE.offline) as Record<string, unknown>
-    change(block)
-    const parsed = offlineSchema.safeParse(block)
-    return parsed.success
-      ? 'accepted'
-      : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')
-  }
-  t.equal(
-    wrong(() => undefined),
-    'accepted',
-  )
-  t.match(
-    wrong((block) => {
-      block['start'] = 'nowhere'
-    }),
-    /start: there is no state named nowhere/,
-  )
-  t.match(
-    wrong((block) => {
-      block['on'] = { agnet: 'escalate' }
-    }),
-    /on\.agnet: there is no intent or slot named agnet/,
-  )
-  t.match(
-    wrong((block) => {
-      block['intents'] = { a: { phrases: ['where is (my'] } }
-    }),
-    /intents\.a\.phrases\.0: a missing \)/,
-  )
-  t.match(
-    wrong((block) => {
-      block['intents'] = { a: { phrases: ['order 4127'] } }
-    }),
-    /digits and signs must be written as words/,
-  )
-  t.match(
-    wrong((block) => {
-      block['intents'] = { a: { phrases: ['[please]'] } }
-    }),
-    /may match no words at all/,
-  )
-  t.match(
-    wrong((block) => {
-      block['states'] = { greet: { steps: [{ say: 'x' }] } }
-    }),
-    /last step of a state is listen/s,
-  )
-})
-
 const visit = offlineSchema.parse({
   version: 1,
   intents: {

@@ -39,6 +39,27 @@ t.test('a caller asks where the order is, by voice, and hears it', async (t) => 
     'the goodbye is spoken first',
   )
   t.equal(backend.stats.utterances, 2)
+  await line.when(() => line.events.at(-1)?.type === 'turn-done')
+  const numbers = line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
+  t.same(
+    numbers,
+    [...numbers].sort((a, b) => a - b),
+    'every response is announced, and numbered upwards',
+  )
+  t.same(
+    line.events.flatMap((event) => (event.type === 'turn-done' ? [event.generation] : [])).sort(),
+    [...numbers].sort(),
+    'and finished',
+  )
+  const usage = line.events.filter((event) => event.type === 'usage')
+  t.ok(
+    usage.some(({ usage }) => usage.audioInMs > 1000),
+    'what the caller said',
+  )
+  t.ok(
+    usage.some(({ usage }) => usage.audioOutMs > 5000),
+    'what the agent said',
+  )
   await end()
   t.same(line.events.filter(({ type }) => type === 'closed').length, 1)
   t.equal(line.events.at(-1)?.type, 'closed')
@@ -52,6 +73,26 @@ t.test('a caller with several orders names one, and it is read back before it is
   await says('yes', /8214 is delayed\. The reason is that the road is flooded/)
   t.match(line.calls.at(-1), { args: { orderNumber: '8214' } })
   t.ok(line.heard.includes('8214'), 'digits are written as a number')
+  await end()
+})
+
+t.test('the parts of a number keep their order, whichever is recognised first', async (t) => {
+  const { line, backend, speech, end } = await open({ from: TWO_ORDERS })
+  const known: ((words: string) => void)[] = []
+  speech.startUtterance = () => ({
+    push: () => undefined,
+    abandon: () => undefined,
+    end: () => new Promise((resolve) => known.push((text) => resolve({ text, fit: 1, wordMs: [300, 300] }))),
+  })
+  for (let part = 0; part < 2; part++) {
+    backend.interrupt({ itemId: line.lastItem, playedMs: 1e6 })
+    backend.speechStart(0)
+    backend.speechEnd(0)
+  }
+  known[1]?.('one four')
+  known[0]?.('eight two')
+  await line.says(/^Order 8214\. Is that right\?$/)
+  t.same(line.heard, ['82', '14'])
   await end()
 })
 
@@ -74,27 +115,6 @@ t.test('a caller asks for a human in mid-dialogue', async (t) => {
   await end()
 })
 
-t.test('speech outside the grammar is mostly not taken for an intent', async (t) => {
-  const { line, backend, end } = await open({ from: STRANGER })
-  let understood = 0
-  for (const text of [
-    'what is the weather like today',
-    'i would like to buy a large pizza',
-    'my cat is on the roof',
-    'happy birthday dear friend',
-  ]) {
-    const before = backend.stats.notUnderstood
-    const heardBefore = line.heard.length
-    speakInto(backend, line, flite, text, 'rms')
-    await line.when(() => backend.stats.notUnderstood > before || line.heard.length > heardBefore)
-    if (backend.stats.notUnderstood === before) understood++
-  }
-  t.notMatch(line.heard.join(' '), /zz/, 'the noise rule is not in the transcript')
-  // Without the noise rule 40 of 48 such sentences were taken for an intent, with it 23 of 48.
-  t.ok(understood <= 3, `${understood} of 4 taken for an intent`)
-  await end()
-})
-
 t.test('a typed conversation runs the same dialogue', async (t) => {
   const { line, backend, end } = await open({ from: STRANGER })
   backend.sendText('Hi, my order is 4127', { role: 'caller', respond: true })
@@ -102,31 +122,6 @@ t.test('a typed conversation runs the same dialogue', async (t) => {
   backend.sendText('Yes, that is right', { role: 'caller', respond: true })
   await line.says(/4127 is out for delivery/)
   t.same(line.heard, ['Hi, my order is 4127', 'Yes, that is right'])
-  await end()
-})
-
-t.test('every response is announced, finished, and numbered upwards', async (t) => {
-  const { line, says, end } = await open()
-  await says('where is my order', /4127/)
-  await line.when(() => line.events.at(-1)?.type === 'turn-done')
-  const numbers = line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
-  t.same(
-    numbers,
-    [...numbers].sort((a, b) => a - b),
-  )
-  t.same(
-    line.events.flatMap((event) => (event.type === 'turn-done' ? [event.generation] : [])).sort(),
-    [...numbers].sort(),
-  )
-  const usage = line.events.filter((event) => event.type === 'usage')
-  t.ok(
-    usage.some(({ usage }) => usage.audioInMs > 1000),
-    'what the caller said',
-  )
-  t.ok(
-    usage.some(({ usage }) => usage.audioOutMs > 5000),
-    'what the agent said',
-  )
   await end()
 })
 
@@ -195,14 +190,14 @@ t.test('a tool result that arrives while the caller speaks is spoken afterwards'
 
 t.test('a new instance continues the dialogue without another greeting', async (t) => {
   const first = await open({ from: TWO_ORDERS })
-  await first.says('where is my order', /Which one do you mean/)
+  await first.writes('where is my order', /Which one do you mean/)
   const resume = JSON.parse(JSON.stringify(first.backend.snapshot())) as EmbeddedSnapshot
   t.ok(JSON.stringify(resume).length < 4096, 'a few KB')
   await first.end()
   const second = await open({ from: TWO_ORDERS, resume, history: [{ role: 'agent', text: 'x' }] }, false)
   second.backend.sendText('The line had a gap.', { role: 'system', respond: true })
   await second.line.says(/^Which one do you mean\?$/)
-  await second.says('eight two one four', /8214\. Is that right/)
+  await second.writes('8214', /8214\. Is that right/)
   t.notMatch(second.line.said.join(' '), /Hello/)
   const numbers = second.line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
   t.ok(Math.min(...numbers) > resume.generation, 'generations are not used twice')
@@ -300,14 +295,14 @@ t.test('a spoken yes confirms, and the dialogue goes on', async (t) => {
   const call = await rungBack()
   t.same(call.line.said, [GREETING])
   t.same(toolsOf(call), [], 'nothing is looked up for whoever answers')
-  await call.says('where is my order', /Shall we go on/)
+  await call.writes('where is my order', /Shall we go on/)
   t.same(toolsOf(call), [], 'before they have confirmed')
   void call.says('yes', /Please ask again where your order is/)
   await call.line.when(() => toolsOf(call).length > 0)
   t.same(toolsOf(call), [RESUME_TOOL])
   confirm(call)
   await call.line.says(/Please ask again where your order is/)
-  await call.says('where is my order', /4127 is out for delivery/)
+  await call.writes('where is my order', /4127 is out for delivery/)
   await call.end()
 })
 
@@ -473,6 +468,7 @@ t.test('small talk that no grammar has is not taken for a wish to speak to a hum
       line.calls.some(({ name }) => name === 'escalate_to_human'),
       `${small}: ${line.said.at(-1) ?? ''}`,
     )
+    t.notMatch(line.heard.join(' '), /zz/, 'the noise rule is not in the transcript')
     await end()
   }
 })

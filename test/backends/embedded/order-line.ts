@@ -161,6 +161,8 @@ export interface OpenCall {
   readonly speech: SpeechClient
   /** The caller says something and the agent's next words match. */
   readonly says: (text: string, answer: RegExp, voice?: string) => Promise<void>
+  /** The same without a voice, for what is not about speech. */
+  readonly writes: (text: string, answer: RegExp) => Promise<void>
   readonly end: () => Promise<void>
 }
 
@@ -187,6 +189,11 @@ export async function openCall(
     says: async (text, answer, voice = 'rms') => {
       const from = line.said.length
       speakInto(backend, line, flite, text, voice)
+      await line.says(answer, from)
+    },
+    writes: async (text, answer) => {
+      const from = line.said.length
+      backend.sendText(text, { role: 'caller', respond: true })
       await line.says(answer, from)
     },
     end: async () => {

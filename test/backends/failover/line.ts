@@ -17,6 +17,19 @@ export class Line {
   readonly said: number[] = []
   readonly hangup = new AbortController()
 
+  /** A call that `by` has greeted. */
+  static async greeted(
+    t: Test,
+    by: ScriptedService,
+    services: readonly ScriptedService[],
+    options?: Partial<CallBackendOptions>,
+  ): Promise<Line> {
+    const line = new Line(t, services, options)
+    await line.connect()
+    await line.greeted(by)
+    return line
+  }
+
   constructor(t: Test, services: readonly ScriptedService[], options: Partial<CallBackendOptions> = {}) {
     this.backend = new CallBackend(this.recorder, {
       candidates: services.map(({ create }) => ({ create })),

@@ -4,13 +4,11 @@ import { Recorder, conformanceSession } from '../../../src/backends/conformance.
 import { CallBackend } from '../../../src/backends/call-backend.js'
 import type { CallBackendOptions } from '../../../src/backends/call-backend.js'
 import { clockTimers } from '../../../src/backends/timers.js'
-import { derivePolyphaseRows } from '../../../src/media/resample/polyphase.js'
-import { ResamplerBank } from '../../../src/media/resample/resampler.js'
-import { createSincMedium, firKernel } from '../../support/media-modules.js'
+import { loadResamplers } from '../../support/media-modules.js'
 
 // A list over real sockets, clients and resamplers, for tests in which only the services are doubles.
 
-export const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
+export const resamplers = await loadResamplers()
 export const UTTERANCE_MS = 1200
 
 const clock = (): number => performance.now()

@@ -87,22 +87,3 @@ export class GatewayDouble {
     this.server.close()
   }
 }
-
-/** Sends `pcm` in 20 ms frames at real time, as a gateway does; resolves when the last has been sent. */
-export function sendPaced(socket: WebSocket, pcm: Int16Array, sampleRateHz: number): Promise<void> {
-  const frame = sampleRateHz / 50
-  const startMs = performance.now()
-  let at = 0
-  return new Promise((resolve) => {
-    const timer = setInterval(() => {
-      const due = Math.floor((performance.now() - startMs) / 20 + 5) * frame
-      while (at < pcm.length && at < due) {
-        socket.send(Buffer.from(pcm.slice(at, at + frame).buffer))
-        at += frame
-      }
-      if (at < pcm.length && socket.readyState === socket.OPEN) return
-      clearInterval(timer)
-      resolve()
-    }, 10)
-  })
-}

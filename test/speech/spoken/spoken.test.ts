@@ -168,6 +168,7 @@ t.test('whatever a model or an API writes, the voice gets no figures and no mark
           '.',
           '25',
           'k',
+          'bn',
           '$',
         ),
         {

@@ -1,11 +1,35 @@
 import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { readRecording } from '../../bench/material.js'
+import { writeWav } from '../../src/media/wav.js'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
+import { hasMaterial } from '../support/material.js'
+import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
+
+const RATE_HZ = 8000
+const GAP_MS = 250
+
+t.test('`mkondo call --wav` plays what a person was recorded saying, and the agent understands it', async (t) => {
+  if (!hasMaterial(t, 'allison')) return
+  const gap = new Int16Array((RATE_HZ * GAP_MS) / 1000)
+  const digits = await Promise.all([...'4127'].map((digit) => readRecording('allison', `digits/${digit}`, RATE_HZ)))
+  const file = join(t.testdir(), 'digits.wav')
+  const samples = Int16Array.from(digits.flatMap((digit) => [...digit, ...gap]))
+  await writeFile(file, writeWav({ sampleRateHz: RATE_HZ, channels: 1, samples }))
+  const { at, close } = await whole()
+  t.teardown(close)
+  const { code, output } = await simulateOneCall({
+    ...at,
+    args: ['--wav', file, '--expect', 'Order 4127. Is that right'],
+  })
+  t.equal(code, 0, output)
+})
 
 t.test('callers who say hello while the call is set up hear the whole greeting, and are answered', async (t) => {
   const { at, close } = await whole()

@@ -1,0 +1,70 @@
+import { z } from 'zod'
+import { agentJsonSchema } from '../../src/agents/definition.js'
+import { numbersJsonSchema } from '../../src/agents/numbers-file.js'
+import { timelineSchema } from '../../src/call/documents/call-view.js'
+import { handoffSchema } from '../../src/call/documents/handoff.js'
+import { journalLineSchema } from '../../src/call/documents/journal.js'
+import { callRecordSchema } from '../../src/call/documents/record.js'
+import { envExample } from '../../src/config/env-example.js'
+import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
+import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
+import { scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
+import { configurationPage } from './configuration-page.js'
+
+/** What is written from the sources, by its file in the repository. `npm run documents` writes it. */
+export function generated(): Readonly<Record<string, string>> {
+  const schemas = {
+    agent: agentJsonSchema(),
+    numbers: numbersJsonSchema(),
+    scenario: scenarioJsonSchema(),
+    'scenario-report': scenarioReportJsonSchema(),
+    'call-record': openSchema(
+      callRecordSchema,
+      'Mkondo call record',
+      'One call, written when it has ended, or when the next process starts if its own has died. Times are whole milliseconds.',
+    ),
+    handoff: openSchema(
+      handoffSchema,
+      'Mkondo handoff',
+      'What the human gets with a caller. Times are milliseconds since the stream opened.',
+    ),
+    timeline: openSchema(
+      timelineSchema,
+      'Mkondo timeline',
+      'What happened in one call and when, live or ended. Milliseconds.',
+    ),
+    journal: openSchema(
+      journalLineSchema,
+      'Mkondo journal line',
+      "One line of a journal. The file is JSON lines: a header first, then everything that the call's session was given, in order.",
+    ),
+    fleet: openSchema(
+      fleetStatusSchema,
+      'Mkondo fleet',
+      'GET /api/fleet: the nodes of a fleet as one of them sees them.',
+    ),
+  }
+  return {
+    '.env.example': envExample(null),
+    'docs/CONFIGURATION.md': configurationPage(),
+    ...Object.fromEntries(
+      Object.entries(schemas).map(([name, schema]) => [
+        `schema/${name}.schema.json`,
+        `${JSON.stringify(schema, null, 2)}\n`,
+      ]),
+    ),
+  }
+}
+
+/** The JSON Schema of a document that we write. It allows keys that it does not name, because newer versions may add some. */
+function openSchema(schema: z.ZodType, title: string, description: string): Record<string, unknown> {
+  const json = z.toJSONSchema(schema, {
+    io: 'input',
+    // zod limits integers to 2^53; the published schema has no such limit.
+    override: ({ jsonSchema }) => {
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+    },
+  })
+  return { ...json, title, description }
+}
