@@ -34,8 +34,9 @@ export function vendorFault(code: BackendErrorCode, message: string, fatal: bool
   return { code, message, fatal, retryable: RETRYABLE.has(code) }
 }
 
-export function faultEvent(fault: VendorFault): BackendErrorEvent {
-  return { type: 'error', ...fault }
+/** Has these fields only: what else a backend of one's own puts into an error does not reach a journal. */
+export function faultEvent({ code, message, fatal, retryable }: VendorFault): BackendErrorEvent {
+  return { type: 'error', code, message, fatal, retryable }
 }
 
 /** The error with which `connect` rejects. */
