@@ -177,8 +177,6 @@ interface RecordedAudio {
   readonly itemId: string
   readonly generation: number
   readonly ms: number
-  /** Events that came before it. */
-  readonly afterEvents: number
 }
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
@@ -205,7 +203,7 @@ export class Recorder implements BackendSink {
   }
 
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
-    const piece = { itemId, generation, ms: (pcm.length * 1000) / sampleRateHz, afterEvents: this.events.length }
+    const piece = { itemId, generation, ms: (pcm.length * 1000) / sampleRateHz }
     this.audioPieces.push(piece)
     this.onAudio(piece)
     this.#wake()
@@ -314,6 +312,8 @@ export interface Rig {
   readonly canFailWith: (code: BackendErrorCode) => boolean
 }
 
+type Work = (rig: Rig) => Promise<void>
+
 /** @throws Error that says what was expected */
 export function expect(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Error(`expected ${what}`)
@@ -323,12 +323,34 @@ export function expectEqual<T>(actual: T, wanted: T, what: string): void {
   if (actual !== wanted) throw new Error(`${what}: expected ${JSON.stringify(wanted)}, got ${JSON.stringify(actual)}`)
 }
 
-/** Runs `check` on a backend that is not connected yet, and cleans up after it. @returns what was left out */
-export async function rigged(
-  harness: ConformanceHarness,
-  script: ConformanceScript,
-  check: (rig: Rig) => Promise<void>,
-): Promise<readonly string[]> {
+/** The model got a text with these words. */
+export function expectTold(vendor: ConformanceVendor, words: string, what: string): void {
+  expect(
+    vendor.texts.some((text) => text.includes(words)),
+    what,
+  )
+}
+
+/** A check that runs `work` on a backend that is not connected yet. */
+export function rigged(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
+  return { name, run: (harness) => onRig(harness, script, work) }
+}
+
+/** The same on a connected backend; also checks the snapshot and the end of the session. */
+export function connected(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
+  return rigged(name, script, async (rig) => {
+    await rig.connect()
+    await work(rig)
+    const snapshot = rig.backend.snapshot()
+    expect(snapshot === null || JSON.stringify(snapshot) !== undefined, 'a snapshot that is JSON')
+    await rig.backend.close('the check is over')
+    expectEqual(rig.recorder.all('closed').length, 1, 'closed events')
+    expectEqual(rig.recorder.events.at(-1)?.type, 'closed', 'the last event')
+  })
+}
+
+/** Cleans up after `work`. @returns what was left out */
+async function onRig(harness: ConformanceHarness, script: ConformanceScript, work: Work): Promise<readonly string[]> {
   const setup = await harness.setup()
   const { vendor } = setup
   const leftOut = new Set<string>()
@@ -354,7 +376,7 @@ export async function rigged(
   const hangup = new AbortController()
   const says = [...(script.callerSays ?? [])]
   try {
-    await check({
+    await work({
       backend,
       recorder,
       vendor,
@@ -383,21 +405,4 @@ export async function rigged(
     await setup.close()
   }
   return [...leftOut]
-}
-
-/** The same on a connected backend; also checks the snapshot and the end of the session. */
-export function connected(
-  harness: ConformanceHarness,
-  script: ConformanceScript,
-  check: (rig: Rig) => Promise<void>,
-): Promise<readonly string[]> {
-  return rigged(harness, script, async (rig) => {
-    await rig.connect()
-    await check(rig)
-    const snapshot = rig.backend.snapshot()
-    expect(snapshot === null || JSON.stringify(snapshot) !== undefined, 'a snapshot that is JSON')
-    await rig.backend.close('the check is over')
-    expectEqual(rig.recorder.all('closed').length, 1, 'closed events')
-    expectEqual(rig.recorder.events.at(-1)?.type, 'closed', 'the last event')
-  })
 }
