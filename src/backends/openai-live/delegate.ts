@@ -1,4 +1,5 @@
 import type { BackendUsage } from '../../call/backend-events.js'
+import type { Clock } from '../../core/clock.js'
 import type { SessionUpdate, ToolReply } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
@@ -15,6 +16,11 @@ export interface DelegatedCall {
 
 /** What a delegate needs of the session that it works for. */
 export interface DelegateHost {
+  /** Begins messages of faults. */
+  readonly service: string
+  /** A delegation that shows no sign of life for this long is given up. */
+  readonly timeoutMs: number
+  readonly nowMs: Clock
   readonly stats: LiveStats
   readonly send: (event: ClientEvent) => void
   /** Gives the model a text, in as many parts as it takes. */

@@ -61,8 +61,6 @@ interface Requested {
  * No response is requested while the caller speaks: the response to that speech takes all items into account too.
  */
 export class ResponseScheduler {
-  /** Number of the newest response. */
-  generation = 0
   refusals = 0
   #current: Response | null = null
   #known: Response[] = []
@@ -147,7 +145,7 @@ export class ResponseScheduler {
    * @param metadata  the event id of the request, where the server returns it
    * @returns the response, active or already cancelled
    */
-  created(id: string | null, metadata: string | null): Response {
+  created(id: string | null, metadata: string | null, generation: number): Response {
     const requested = this.#requested
     if (metadata !== null) this.#metadataReturned = true
     const ours =
@@ -163,7 +161,7 @@ export class ResponseScheduler {
     if (this.#current !== null) this.#current.state = this.#current.state === 'active' ? 'done' : this.#current.state
     const response: Response = {
       id,
-      generation: ++this.generation,
+      generation,
       state: ours && requested.cancelled ? 'cancelled' : 'active',
       openCalls: new Set(),
       hadCalls: false,
