@@ -331,9 +331,67 @@ export function expectTold(vendor: ConformanceVendor, words: string, what: strin
   )
 }
 
-/** A check that runs `work` on a backend that is not connected yet. */
+/** A check that runs `work` on a backend that is not connected yet, and cleans up after it. */
 export function rigged(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
-  return { name, run: (harness) => onRig(harness, script, work) }
+  return {
+    name,
+    run: async (harness) => {
+      const setup = await harness.setup()
+      const { vendor } = setup
+      const leftOut = new Set<string>()
+      const has = (facet: ConformanceFacet): boolean => {
+        const why = harness.lacks?.[facet]
+        if (why !== undefined) leftOut.add(`${facet}: ${why}`)
+        return why === undefined
+      }
+      const canFailWith = (code: BackendErrorCode): boolean => {
+        const can = harness.connectFaults.includes(code)
+        if (!can) leftOut.add(`connecting cannot fail with ${code} here`)
+        return can
+      }
+      vendor.reply(...(script.replies ?? []))
+      vendor.callerSays(...(script.callerSays ?? []))
+      vendor.callerWrites?.(...(script.callerWrites ?? []))
+      if (script.readyDelayMs !== undefined) vendor.delayReady(script.readyDelayMs)
+      if (script.connectFault !== undefined && canFailWith(script.connectFault)) vendor.failConnect(script.connectFault)
+      const greeting = script.agentBegins === true ? {} : { greeting: null }
+      const session = conformanceSession({ ...greeting, ...script.session })
+      const recorder = new Recorder()
+      const backend = setup.backend(recorder)
+      const hangup = new AbortController()
+      const says = [...(script.callerSays ?? [])]
+      try {
+        await work({
+          backend,
+          recorder,
+          vendor,
+          secret: setup.secret,
+          hangup,
+          has,
+          canFailWith,
+          connect: () => backend.connect(setup.session?.(session) ?? session, hangup.signal),
+          speak: async (voicedMs, silenceMs) => {
+            const text = says.shift() ?? 'hello'
+            await speakTo(
+              backend,
+              voicedMs,
+              silenceMs,
+              (await setup.voice?.(text, backend.capabilities.inputRateHz)) ?? null,
+            )
+          },
+          soundMs: async (reply) => (await setup.soundMs?.(reply)) ?? reply.audioMs ?? 0,
+        })
+      } catch (error) {
+        // The recorded events explain the failure.
+        if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
+        throw error
+      } finally {
+        await backend.close('the check is over')
+        await setup.close()
+      }
+      return [...leftOut]
+    },
+  }
 }
 
 /** The same on a connected backend; also checks the snapshot and the end of the session. */
@@ -347,62 +405,4 @@ export function connected(name: string, script: ConformanceScript, work: Work): 
     expectEqual(rig.recorder.all('closed').length, 1, 'closed events')
     expectEqual(rig.recorder.events.at(-1)?.type, 'closed', 'the last event')
   })
-}
-
-/** Cleans up after `work`. @returns what was left out */
-async function onRig(harness: ConformanceHarness, script: ConformanceScript, work: Work): Promise<readonly string[]> {
-  const setup = await harness.setup()
-  const { vendor } = setup
-  const leftOut = new Set<string>()
-  const has = (facet: ConformanceFacet): boolean => {
-    const why = harness.lacks?.[facet]
-    if (why !== undefined) leftOut.add(`${facet}: ${why}`)
-    return why === undefined
-  }
-  const canFailWith = (code: BackendErrorCode): boolean => {
-    const can = harness.connectFaults.includes(code)
-    if (!can) leftOut.add(`connecting cannot fail with ${code} here`)
-    return can
-  }
-  vendor.reply(...(script.replies ?? []))
-  vendor.callerSays(...(script.callerSays ?? []))
-  vendor.callerWrites?.(...(script.callerWrites ?? []))
-  if (script.readyDelayMs !== undefined) vendor.delayReady(script.readyDelayMs)
-  if (script.connectFault !== undefined && canFailWith(script.connectFault)) vendor.failConnect(script.connectFault)
-  const greeting = script.agentBegins === true ? {} : { greeting: null }
-  const session = conformanceSession({ ...greeting, ...script.session })
-  const recorder = new Recorder()
-  const backend = setup.backend(recorder)
-  const hangup = new AbortController()
-  const says = [...(script.callerSays ?? [])]
-  try {
-    await work({
-      backend,
-      recorder,
-      vendor,
-      secret: setup.secret,
-      hangup,
-      has,
-      canFailWith,
-      connect: () => backend.connect(setup.session?.(session) ?? session, hangup.signal),
-      speak: async (voicedMs, silenceMs) => {
-        const text = says.shift() ?? 'hello'
-        await speakTo(
-          backend,
-          voicedMs,
-          silenceMs,
-          (await setup.voice?.(text, backend.capabilities.inputRateHz)) ?? null,
-        )
-      },
-      soundMs: async (reply) => (await setup.soundMs?.(reply)) ?? reply.audioMs ?? 0,
-    })
-  } catch (error) {
-    // The recorded events explain the failure.
-    if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
-    throw error
-  } finally {
-    await backend.close('the check is over')
-    await setup.close()
-  }
-  return [...leftOut]
 }

@@ -61,41 +61,40 @@ interface Openable {
   open(signal: AbortSignal, probe: boolean): Promise<void>
   close(): void
 }
-type Work<Stage> = (opened: Opened<Stage>) => Promise<void>
 
-/** A check that runs `work` on an open stage. */
-function opened<Stage extends Openable>(name: string, work: Work<Stage>): StageCheck<Stage> {
-  return { name, run: (make) => onOpen(make, work) }
-}
-
-/** Cleans up after `work`. */
-async function onOpen<Stage extends Openable>(
-  make: () => Promise<StageSetup<Stage>>,
-  work: Work<Stage>,
-): Promise<void> {
-  const setup = await make()
-  const ended = new AbortController()
-  const nowMs = (): number => performance.now()
-  const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
-  const context: StageContext = {
-    name: 'conformance',
-    languages: ['en'],
-    voice: null,
-    inputRateHz,
-    legRateHz: RATE_HZ,
-    nowMs,
-    used: () => undefined,
-    malformed: () => undefined,
-    http: new HttpHosts(nowMs, ended.signal),
-  }
-  const stage = setup.factory.make(context)
-  try {
-    await stage.open(ended.signal, true)
-    await work({ stage, setup, rateHz: inputRateHz })
-  } finally {
-    ended.abort()
-    stage.close()
-    await setup.close()
+/** A check that runs `work` on an open stage, and cleans up after it. */
+function opened<Stage extends Openable>(
+  name: string,
+  work: (opened: Opened<Stage>) => Promise<void>,
+): StageCheck<Stage> {
+  return {
+    name,
+    run: async (make) => {
+      const setup = await make()
+      const ended = new AbortController()
+      const nowMs = (): number => performance.now()
+      const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
+      const context: StageContext = {
+        name: 'conformance',
+        languages: ['en'],
+        voice: null,
+        inputRateHz,
+        legRateHz: RATE_HZ,
+        nowMs,
+        used: () => undefined,
+        malformed: () => undefined,
+        http: new HttpHosts(nowMs, ended.signal),
+      }
+      const stage = setup.factory.make(context)
+      try {
+        await stage.open(ended.signal, true)
+        await work({ stage, setup, rateHz: inputRateHz })
+      } finally {
+        ended.abort()
+        stage.close()
+        await setup.close()
+      }
+    },
   }
 }
 
