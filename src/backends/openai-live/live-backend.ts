@@ -4,6 +4,7 @@ import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendSession, BackendSink, SessionUpdate, ToolReply, TextOptions } from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
+import type { ToolCall } from '../openai-realtime/responses.js'
 import { OPENAI_BASE_URL, doneItems, headersOf, lawOf } from '../openai-realtime/session-config.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
 import { newInstructions, saidText } from '../prompts.js'
@@ -16,7 +17,7 @@ import { AgentVoice } from './agent-voice.js'
 import { AgentWords, heardWords } from './agent-words.js'
 import type { AgentItem } from './agent-words.js'
 import { ClientDelegate } from './client-delegate.js'
-import type { Delegate, DelegateHost, DelegatedCall } from './delegate.js'
+import type { Delegate, DelegateHost } from './delegate.js'
 import { HostedDelegate } from './hosted-delegate.js'
 import {
   LIVE_DELEGATE_MS,
@@ -412,7 +413,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
   }
 
   /** Tool calls belong to the speech that goes on, or are an answer of their own. */
-  #makeCalls(calls: readonly DelegatedCall[]): void {
+  #makeCalls(calls: readonly ToolCall[]): void {
     if (!this.connection.isReady || this.#ending !== null) return
     const speaking = this.#voice.speaking
     const generation = speaking ? this.generation : ++this.generation

@@ -53,7 +53,6 @@ import type {
   OpenAiStats,
   ServerEvent,
   WireError,
-  WireItem,
   WireResponse,
   WireSession,
 } from './wire.js'
@@ -391,7 +390,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
         this.#transcriptionUsed(event.usage)
         return this.#callerSaid(event.item_id, event.transcript)
       case 'conversation.item.input_audio_transcription.failed':
-        this.#transcripts.finish(event.item_id, '')
+        this.#transcripts.take(event.item_id, '', true)
         if (this.#doubt?.isAbout(event.item_id) === true) this.#doubtOver(true)
         return
       default: {
@@ -640,7 +639,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     const response = this.#active(responseId)
     if (response === null) return
     if (!this.#piece(itemId, response)) return
-    const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
+    const text = this.#transcripts.take(itemId, words, final)
     response.hadWords ||= text.trim() !== ''
     this.#repeated.words(text, () => this.#emitWords(response, itemId, text, final))
   }
@@ -651,7 +650,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
   }
 
   #callerTranscript(itemId: string, words: string, final: boolean): void {
-    const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
+    const text = this.#transcripts.take(itemId, words, final)
     // The transcript belongs to the response that it causes. That response may not have started yet.
     const generation = this.generation + 1
     this.sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
@@ -673,7 +672,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     if (response.state === 'active') {
       if (response === this.#audioResponse) this.#endPiece((done.output ?? []).at(-1)?.type === 'function_call')
       if (status === 'completed') {
-        for (const item of done.output ?? []) this.#toolCallItem(response, item)
+        for (const item of done.output ?? [])
+          if (item.type === 'function_call' && item.status !== 'incomplete') this.#calls.complete(response, item)
         this.#makeCalls(response, this.#calls.confirm(response, null))
       } else {
         this.stats.toolCallsGivenUp += this.#calls.drop(response, null)
@@ -750,8 +750,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     const response = this.#active(event.response_id)
     if (response === null) return
     this.#endPiece(true)
-    const call = { callId: event.call_id, itemId: event.item_id, name: event.name, argumentsText: event.arguments }
-    if (!this.#calls.complete(response, call)) return
+    if (!this.#calls.complete(response, { ...event, id: event.item_id })) return
     this.#toolCallAlarm.set(TOOL_CALL_CONFIRM_MS, () => {
       if (response.state !== 'cancelled') this.#makeCalls(response, this.#calls.confirm(response, null))
     })
@@ -766,18 +765,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
       this.stats.toolCallsGivenUp += this.#calls.drop(response, item.call_id)
       return
     }
-    this.#toolCallItem(response, item)
+    this.#calls.complete(response, item)
     this.#makeCalls(response, this.#calls.confirm(response, item.call_id))
-  }
-
-  #toolCallItem(response: Response, item: WireItem): void {
-    if (item.type !== 'function_call' || item.call_id === undefined || item.status === 'incomplete') return
-    this.#calls.complete(response, {
-      callId: item.call_id,
-      itemId: item.id,
-      name: item.name,
-      argumentsText: item.arguments ?? '',
-    })
   }
 
   #makeCalls({ generation }: Response, calls: readonly ToolCall[]): void {

@@ -133,7 +133,7 @@ export interface WireError {
 }
 
 export interface WireItem {
-  readonly id?: string
+  readonly id?: string | undefined
   readonly type?: string
   readonly role?: string
   readonly name?: string
