@@ -791,7 +791,7 @@ class Receiver extends HttpDouble {
   readonly events: AnalysedEvent[] = []
   refused = 0
 
-  private constructor(secret: string, onEvent: (type: string) => void) {
+  constructor(secret: string, onEvent: (type: string) => void) {
     const webhook = new Webhook(secret)
     const seen = new Set<string>()
     super({}, async (request, response) => {
@@ -808,9 +808,5 @@ class Receiver extends HttpDouble {
         response.writeHead(401).end()
       }
     })
-  }
-
-  static start(secret: string, onEvent: (type: string) => void): Promise<Receiver> {
-    return new Receiver(secret, onEvent).listen()
   }
 }

@@ -7,16 +7,15 @@ import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
 import { DeepgramDouble, DeepgramVoiceDouble } from '../simulator/vendors/deepgram-double.js'
-import type { DoubleOptions, Refusal } from '../simulator/vendors/double.js'
+import type { DoubleOptions } from '../simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { SherpaDouble, VoskDouble } from '../simulator/vendors/own-server-double.js'
-import type { RecogniserDoubleOptions, RecogniserFaults } from '../simulator/vendors/recogniser-double.js'
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
+import type { StageDouble, StageDoubleOptions } from '../simulator/vendors/stage-double.js'
 import { TranscriptionDouble } from '../simulator/vendors/transcription-double.js'
-import type { VoiceDoubleOptions, VoiceFaults } from '../simulator/vendors/voice-double.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
@@ -75,20 +74,11 @@ async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> 
   return double
 }
 
-/** A service of a cascade with a protocol of its own. */
-interface StageDouble {
-  readonly baseUrl: string
-  readonly faults: Partial<RecogniserFaults & VoiceFaults>
-  refuse: Refusal | 'never' | null
-  close(): Promise<void>
-}
-
-/** One server of such a service. */
-interface StageService {
-  readonly start: (options: RecogniserDoubleOptions & VoiceDoubleOptions) => Promise<StageDouble>
-  /** Settings that have its address. */
-  readonly urls: readonly string[]
-}
+/** One server of a service of a cascade, and the settings that have its address. */
+type StageService = readonly [
+  double: { start(options: StageDoubleOptions): Promise<StageDouble> },
+  ...urlSettings: string[],
+]
 
 const PORT_MAX = 65_535
 const STAGE_FAULTS = { STT: 'deaf', TTS: 'mute' } as const
@@ -121,8 +111,8 @@ function ofCascade(
       const env: Record<string, string> = { AUTO_BACKEND: 'cascade' }
       if (key !== null) env[key] = wanted.key
       try {
-        for (const [i, { start, urls }] of servers.entries()) {
-          const double = await start({
+        for (const [i, [service, ...urls]] of servers.entries()) {
+          const double = await service.start({
             ...options,
             port: portAt(i),
             speaker,
@@ -196,30 +186,18 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
       }
     },
   },
-  soniox: ofCascade('SONIOX_API_KEY', ['STT', 'TTS'], {
-    start: (options) => SonioxDouble.start(options),
-    urls: ['SONIOX_STT_URL', 'SONIOX_TTS_URL'],
-  }),
+  soniox: ofCascade('SONIOX_API_KEY', ['STT', 'TTS'], [SonioxDouble, 'SONIOX_STT_URL', 'SONIOX_TTS_URL']),
   deepgram: ofCascade(
     'DEEPGRAM_API_KEY',
     ['STT', 'TTS'],
-    { start: (options) => DeepgramDouble.start(options), urls: ['DEEPGRAM_STT_URL'] },
-    { start: (options) => DeepgramVoiceDouble.start(options), urls: ['DEEPGRAM_TTS_URL'] },
+    [DeepgramDouble, 'DEEPGRAM_STT_URL'],
+    [DeepgramVoiceDouble, 'DEEPGRAM_TTS_URL'],
   ),
-  'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], {
-    start: (options) => TranscriptionDouble.start(options),
-    urls: ['OPENAI_BASE_URL'],
-  }),
-  vosk: ofCascade(null, ['STT'], { start: (options) => VoskDouble.start(options), urls: ['VOSK_URL'] }),
-  sherpa: ofCascade(null, ['STT'], { start: (options) => SherpaDouble.start(options), urls: ['SHERPA_URL'] }),
-  cartesia: ofCascade('CARTESIA_API_KEY', ['TTS'], {
-    start: (options) => CartesiaVoiceDouble.start(options),
-    urls: ['CARTESIA_TTS_URL'],
-  }),
-  elevenlabs: ofCascade('ELEVENLABS_API_KEY', ['TTS'], {
-    start: (options) => ElevenLabsVoiceDouble.start(options),
-    urls: ['ELEVENLABS_TTS_URL'],
-  }),
+  'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], [TranscriptionDouble, 'OPENAI_BASE_URL']),
+  vosk: ofCascade(null, ['STT'], [VoskDouble, 'VOSK_URL']),
+  sherpa: ofCascade(null, ['STT'], [SherpaDouble, 'SHERPA_URL']),
+  cartesia: ofCascade('CARTESIA_API_KEY', ['TTS'], [CartesiaVoiceDouble, 'CARTESIA_TTS_URL']),
+  elevenlabs: ofCascade('ELEVENLABS_API_KEY', ['TTS'], [ElevenLabsVoiceDouble, 'ELEVENLABS_TTS_URL']),
 }
 
 /** The options of `mkondo double`. */

@@ -13,13 +13,12 @@ export interface HttpDoubleOptions {
 /** Somebody else's HTTP service on loopback, with all of its connections. */
 export abstract class HttpDouble {
   protected readonly server: Server
+  protected readonly scheme: 'http' | 'ws' = 'http'
+  protected readonly basePath: string = ''
   readonly #listens: { readonly host: string; readonly port: number }
   readonly #sockets = new Set<Socket>()
 
-  protected constructor(
-    { host = '127.0.0.1', port = 0, breaksAfterMs = null }: HttpDoubleOptions,
-    answer: RequestListener,
-  ) {
+  constructor({ host = '127.0.0.1', port = 0, breaksAfterMs = null }: HttpDoubleOptions, answer: RequestListener) {
     this.#listens = { host, port }
     this.server = createServer(answer)
     this.server.on('connection', (socket) => {
@@ -30,22 +29,22 @@ export abstract class HttpDouble {
     })
   }
 
+  /** Makes the service, which listens then. @throws when its port is taken */
+  static async start<Made extends HttpDouble, Given extends unknown[]>(
+    this: new (...given: Given) => Made,
+    ...given: Given
+  ): Promise<Made> {
+    const made = new this(...given)
+    const { host, port } = made.#listens
+    made.server.listen(port, host)
+    await once(made.server, 'listening')
+    return made
+  }
+
   /** As the settings take it. */
   get baseUrl(): string {
-    return `http://${this.at}`
-  }
-
-  /** Host and port, for a URL. */
-  protected get at(): string {
     const { address, family, port } = this.server.address() as AddressInfo
-    return `${family === 'IPv6' ? `[${address}]` : address}:${port}`
-  }
-
-  protected async listen(): Promise<this> {
-    const { host, port } = this.#listens
-    this.server.listen(port, host)
-    await once(this.server, 'listening')
-    return this
+    return `${this.scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}${this.basePath}`
   }
 
   /** Breaks all connections, without a close frame. */

@@ -14,9 +14,9 @@ import type { BackendUsage } from '../../src/call/backend-events.js'
 import type { SampleRateHz } from '../../src/core/units.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
-import type { RecogniserDoubleOptions, RecogniserFaults } from '../../src/simulator/vendors/recogniser-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import type { StageDoubleOptions, StageFaults } from '../../src/simulator/vendors/stage-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 import { until } from '../support/until.js'
 import { polled } from './socket-peers.js'
@@ -27,7 +27,7 @@ const RATE_HZ = 8000
 /** What all doubles of recognisers have. */
 interface Double {
   readonly script: Script
-  readonly faults: RecogniserFaults
+  readonly faults: StageFaults
   readonly baseUrl: string
   readonly connections: number
   callerAudioMs: number
@@ -37,7 +37,7 @@ interface Double {
 }
 
 interface Service {
-  readonly start: (options: RecogniserDoubleOptions) => Promise<Double>
+  readonly start: (options: StageDoubleOptions) => Promise<Double>
   readonly make: (baseUrl: string) => StageFactory<SpeechToText>
   /** The turns of one call need a connection each. */
   readonly oneTurn?: true
@@ -101,7 +101,7 @@ class Line {
     })
   }
 
-  static async open(service: Service, options: RecogniserDoubleOptions = {}, factory = service.make): Promise<Line> {
+  static async open(service: Service, options: StageDoubleOptions = {}, factory = service.make): Promise<Line> {
     const double = await service.start({ key: KEY, ...options })
     const line = new Line(double, factory(double.baseUrl))
     await line.stage.open(new AbortController().signal, true)
@@ -147,7 +147,7 @@ class Line {
 
 /** Does this with all recognisers at the same time. */
 async function withAll(
-  options: RecogniserDoubleOptions,
+  options: StageDoubleOptions,
   work: (line: Line, name: string, service: Service) => Promise<void>,
 ): Promise<void> {
   await Promise.all(

@@ -14,14 +14,14 @@ import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
-import type { VoiceFaults } from '../../src/simulator/vendors/voice-double.js'
+import type { StageFaults } from '../../src/simulator/vendors/stage-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 
 interface AnyDouble {
   readonly script: Script
   readonly baseUrl: string
-  readonly faults: VoiceFaults
+  readonly faults: StageFaults
   readonly spoken: readonly string[]
   cancelled: number
   connections: number

@@ -28,7 +28,6 @@ function leg(callSid: string, hungUp: string[] = []): CarrierCall {
     from: '+254700000001',
     to: '+254700000000',
     direction: 'inbound',
-    clientRequestId: null,
     answered: true,
     ended: false,
     hangUp: () => {

@@ -9,9 +9,10 @@ import { loadFlite } from '../../src/speech/flite.js'
 import { AgentModels, embeddedSpeaker } from '../../src/simulator/vendors/agent-models.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { INAUDIBLE, Script } from '../../src/simulator/vendors/double.js'
-import { DoubleEar, NO_RECOGNISER_FAULTS } from '../../src/simulator/vendors/recogniser-double.js'
+import { DoubleEar } from '../../src/simulator/vendors/recogniser-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import { NO_STAGE_FAULTS } from '../../src/simulator/vendors/stage-double.js'
 
 // What `mkondo double soniox` and the others are made of: the embedded recogniser and voice over the services' protocols.
 
@@ -109,16 +110,16 @@ t.test("Deepgram's own client has a spoken number understood", async (t) => {
 })
 
 for (const [name, start, send, last] of [
-  ['vosk-server', VoskDouble, bytesOf, '{"eof" : 1}'],
+  ['vosk-server', () => VoskDouble.start(options), bytesOf, '{"eof" : 1}'],
   [
     'sherpa-onnx',
-    SherpaDouble,
+    () => SherpaDouble.start(options),
     (pcm: Int16Array) => Buffer.from(Float32Array.from(pcm, (sample) => sample / 32_768).buffer),
     'Done',
   ],
 ] as const) {
   t.test(`a client of ${name} has a spoken number understood`, async (t) => {
-    const double = await start.start(options)
+    const double = await start()
     t.teardown(() => double.close())
     const socket = new WebSocket(double.baseUrl.replace('http', 'ws'))
     const texts: string[] = []
@@ -131,7 +132,7 @@ for (const [name, start, send, last] of [
       socket.on('close', () => resolve())
     })
     await new Promise((resolve) => socket.once('open', resolve))
-    if (start === VoskDouble) socket.send(JSON.stringify({ config: { sample_rate: RATE_HZ } }))
+    if (name === 'vosk-server') socket.send(JSON.stringify({ config: { sample_rate: RATE_HZ } }))
     socket.send(send(NUMBER))
     socket.send(last)
     await over
@@ -144,10 +145,9 @@ t.test('what a recogniser does not hear of a turn beyond 60 s is counted', (t) =
   const heardBy = {
     script: new Script(),
     options: { understand: () => Promise.resolve('') },
-    faults: NO_RECOGNISER_FAULTS,
+    faults: NO_STAGE_FAULTS,
     callerAudioMs: 0,
     unheardMs: 0,
-    keepalives: 0,
   }
   const ear = new DoubleEar(heardBy, 8000, { words: () => undefined, broke: () => undefined })
   ear.hear(new Int16Array(8000 * 61))

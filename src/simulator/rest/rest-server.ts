@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { text as bodyOf } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jsonObject } from '../../core/json.js'
+import type { ApiPath } from '../../sautikit-api/api-paths.js'
 import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
 import type { CallEntry, OwnedNumber, Workspace } from './workspace.js'
 
@@ -13,9 +15,8 @@ export interface RestServerOptions extends Pick<HttpDoubleOptions, 'host' | 'por
   readonly keys: Readonly<Record<string, Scopes>>
   /** Null: `POST /v1/calls` is refused. */
   readonly place: PlaceOutbound | null
-  readonly faults?: readonly Fault[]
   /** The variants of requests that this carrier understands. Default: all. */
-  readonly spellings?: readonly Spelling[] | undefined
+  readonly spellings?: readonly ApiPath[] | undefined
 }
 
 /** One request, without its key. */
@@ -28,32 +29,28 @@ interface RestSeen {
   readonly atMs: number
 }
 
-const BODY_BYTES_MAX = 64 * 1024
+const BODY_CHARS_MAX = 64 * 1024
 const SEEN_KEPT_MAX = 1000
+const FAULTS_MAX = 100
 const IDEMPOTENCY_KEYS_MAX = 10_000
 
 /** The simulated carrier's REST API on a port of its own. */
 export class RestServer extends HttpDouble {
   readonly workspace: Workspace
-  readonly faults: Faults
+  /** The first that matches a request applies. */
+  readonly faults = new Set<Fault>()
   /** The newest requests. */
   readonly seen: RestSeen[] = []
   readonly #options: RestServerOptions
   readonly #routes: readonly Route[]
   readonly #answered = new Map<string, { readonly request: string; readonly answer: RestAnswer }>()
 
-  /** @throws when the port is taken */
-  static start(options: RestServerOptions): Promise<RestServer> {
-    return new RestServer(options).listen()
-  }
-
-  private constructor(options: RestServerOptions) {
+  constructor(options: RestServerOptions) {
     super(options, (request, response) => {
       this.#serve(request, response).catch(() => response.destroy())
     })
     this.#options = options
     this.workspace = options.workspace
-    this.faults = new Faults(options.faults)
     const { spellings } = options
     this.#routes = restRoutes(options.workspace, options.place).filter(
       (route) => route.spelling === undefined || spellings === undefined || spellings.includes(route.spelling),
@@ -68,16 +65,18 @@ export class RestServer extends HttpDouble {
     const method = request.method ?? 'GET'
     const url = new URL(request.url ?? '/', this.origin)
     const body = await bodyOf(request)
-    const fault = this.faults.take(method, url.pathname)
+    const fault = [...this.faults].find(
+      ({ match, times = 1 }) => times > 0 && `${method} ${url.pathname}`.startsWith(match),
+    )
+    if (fault?.times !== undefined) fault.times--
     if (fault?.delayMs !== undefined) await sleep(fault.delayMs)
     if (fault?.cut === true) {
       request.socket.destroy()
       return
     }
+    const status = fault?.status ?? null
     const answer =
-      fault !== null && fault.status !== null
-        ? faultAnswer(fault, fault.status)
-        : this.#answer(request, method, url, body)
+      fault === undefined || status === null ? this.#answer(request, method, url, body) : faultAnswer(fault, status)
     const key = request.headers['idempotency-key']
     if (this.seen.length >= SEEN_KEPT_MAX) this.seen.shift()
     this.seen.push({
@@ -90,12 +89,13 @@ export class RestServer extends HttpDouble {
     write(response, answer)
   }
 
-  #answer(request: IncomingMessage, method: string, url: URL, text: string | null): RestAnswer {
+  #answer(request: IncomingMessage, method: string, url: URL, text: string): RestAnswer {
     const stored = method === 'GET' ? storedRecording(this.workspace, url.pathname) : null
     if (stored !== null) return stored
     const scopes = this.#scopesOf(request.headers.authorization)
     if (scopes === undefined) return refusal(401, 'api_key.invalid', 'the API key is not known')
-    if (text === null) return refusal(413, 'request.too_large', `a body has ${BODY_BYTES_MAX} bytes at most`)
+    if (text.length > BODY_CHARS_MAX)
+      return refusal(413, 'request.too_large', `a body has ${BODY_CHARS_MAX} characters at most`)
     if (url.pathname === '/simulator/faults') return this.#faultsRoute(method, text)
     const here = this.#routes.filter((route) => route.path.test(url.pathname))
     const route = here.find((one) => one.method === method)
@@ -107,7 +107,7 @@ export class RestServer extends HttpDouble {
     }
     const body = text === '' ? {} : jsonObject(text)
     if (body === null) return refusal(400, 'request.invalid_json', 'the body is no JSON object')
-    const asked: RestRequest = { method, path: url.pathname, query: url.searchParams, body, origin: this.origin }
+    const asked: RestRequest = { query: url.searchParams, body, origin: this.origin }
     const id = decodeURIComponent(route.path.exec(url.pathname)?.[1] ?? '')
     const key = request.headers['idempotency-key']
     if (method !== 'POST' || typeof key !== 'string') return route.answer(asked, id)
@@ -153,9 +153,9 @@ export class RestServer extends HttpDouble {
         'POST { match, status?, times?, retryAfterS?, delayMs?, cut?, html? }',
       )
     }
-    return this.faults.add({ ...fault, match: fault['match'], status })
-      ? { status: 201, json: {} }
-      : refusal(409, 'simulator.too_many_faults', 'too many')
+    if (this.faults.size >= FAULTS_MAX) return refusal(409, 'simulator.too_many_faults', 'too many')
+    this.faults.add({ ...fault, match: fault['match'], status })
+    return { status: 201, json: {} }
   }
 }
 
@@ -183,17 +183,6 @@ function write(response: ServerResponse, answer: RestAnswer): void {
   response.writeHead(answer.status, headers).end(answer.json === undefined ? answer.bytes : JSON.stringify(answer.json))
 }
 
-/** The body; null if it is too long. */
-async function bodyOf(request: IncomingMessage): Promise<string | null> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.byteLength
-    if (bytes <= BODY_BYTES_MAX) chunks.push(chunk)
-  }
-  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(chunks).toString()
-}
-
 /** A fault of the REST API, on demand. */
 interface Fault {
   /** Method and beginning of the path: `POST /v1/calls`; empty for every request. */
@@ -207,37 +196,8 @@ interface Fault {
   readonly cut?: boolean
   /** Answers with HTML instead of JSON. */
   readonly html?: boolean
-  /** Number of requests that get the fault. Default: unlimited. */
-  readonly times?: number
-}
-
-const FAULTS_MAX = 100
-
-class Faults {
-  readonly #faults: { readonly fault: Fault; left: number }[] = []
-
-  constructor(faults: readonly Fault[] = []) {
-    for (const fault of faults) this.add(fault)
-  }
-
-  /** @returns false when there are too many. */
-  add(fault: Fault): boolean {
-    if (this.#faults.length >= FAULTS_MAX) return false
-    this.#faults.push({ fault, left: fault.times ?? Infinity })
-    return true
-  }
-
-  clear(): void {
-    this.#faults.length = 0
-  }
-
-  /** The fault for this request, counted as one of its `times`; null for none. */
-  take(method: string, path: string): Fault | null {
-    const entry = this.#faults.find(({ fault, left }) => left > 0 && `${method} ${path}`.startsWith(fault.match))
-    if (entry === undefined) return null
-    entry.left--
-    return entry.fault
-  }
+  /** Number of requests that still get the fault. Default: unlimited. */
+  times?: number
 }
 
 /** An outbound call requested through the API. */
@@ -254,8 +214,6 @@ type PlaceOutbound = (request: OutboundRequest) => string
 
 /** A request with a valid key. */
 interface RestRequest {
-  readonly method: string
-  readonly path: string
   readonly query: URLSearchParams
   readonly body: Readonly<Record<string, unknown>>
   /** Origin of the API, for links. */
@@ -269,20 +227,6 @@ interface RestAnswer {
   readonly bytes?: Uint8Array
 }
 
-/** Variants of requests that the carrier's documents have: `what:variant`. */
-type Spelling =
-  | 'claim:numbers'
-  | 'claim:available'
-  | 'claim:number'
-  | 'claim:claim'
-  | 'route:number'
-  | 'route:put'
-  | 'route:patch'
-  | 'detail:call'
-  | 'detail:search'
-  | 'create:calls'
-  | 'create:originate'
-
 interface Route {
   readonly method: string
   readonly path: RegExp
@@ -290,11 +234,11 @@ interface Route {
   readonly scope: string
   /** @param id  what the path has in place of `:id`; empty where it has none */
   readonly answer: (request: RestRequest, id: string) => RestAnswer
-  readonly spelling: Spelling | undefined
+  readonly spelling: ApiPath | undefined
 }
 
 /** @param what  method and path, such as `GET /v1/calls/:id` */
-function route(what: string, scope: string, answer: Route['answer'], spelling?: Spelling): Route {
+function route(what: string, scope: string, answer: Route['answer'], spelling?: ApiPath): Route {
   const [method = '', path = ''] = what.split(' ')
   return { method, path: new RegExp(`^${path.replace(':id', '([^/]+)')}$`), scope, answer, spelling }
 }
@@ -311,6 +255,8 @@ function bareRefusal(status: number, code: string, reason: string): RestAnswer {
 
 const PAGE_DEFAULT = 25
 const PAGE_MAX = 100
+/** Price of a minute of an outbound call, in minor units. */
+const RATE_PER_MINUTE_MINOR = 300
 const SUPERVISION_MODES = ['listen', 'whisper', 'barge']
 
 /** Every route of the simulated carrier. */
@@ -419,8 +365,7 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
     route(
       'GET /v1/calls/:id',
       'calls.read',
-      (_request, id) =>
-        withCall(id, (entry) => ({ status: 200, json: { call: callJson(entry, workspace.ratePerMinuteMinor) } })),
+      (_request, id) => withCall(id, (entry) => ({ status: 200, json: { call: callJson(entry) } })),
       'detail:call',
     ),
     route('POST /v1/calls/:id/hangup', 'calls.create', (_request, id) =>
@@ -485,7 +430,7 @@ function numberJson(number: OwnedNumber): Record<string, unknown> {
   }
 }
 
-function callJson(entry: CallEntry, ratePerMinuteMinor: number): Record<string, unknown> {
+function callJson(entry: CallEntry): Record<string, unknown> {
   const { leg } = entry
   // Until the final record is written, the API shows the call as live.
   const end = performance.now() < entry.writtenAtMs ? null : entry.end
@@ -507,9 +452,9 @@ function callJson(entry: CallEntry, ratePerMinuteMinor: number): Record<string, 
     ended_at: iso(end?.endedWallMs ?? null),
     duration_seconds: end === null ? null : seconds,
     status: end?.status ?? (leg.answered ? 'answered' : 'ringing'),
-    cost_minor: end === null ? null : outbound ? Math.ceil(seconds / 60) * ratePerMinuteMinor : 0,
+    cost_minor: end === null ? null : outbound ? Math.ceil(seconds / 60) * RATE_PER_MINUTE_MINOR : 0,
     cost_currency: 'KES',
-    rate_per_minute_minor: outbound ? ratePerMinuteMinor : 0,
+    rate_per_minute_minor: outbound ? RATE_PER_MINUTE_MINOR : 0,
     failure_code: end === null || end.status === 'completed' ? null : end.hangupCause,
     metadata: {},
     created_at: iso(entry.startedWallMs),
@@ -535,7 +480,7 @@ function listCalls(workspace: Workspace, query: URLSearchParams): RestAnswer {
     .filter(([, value]) => value !== null)
   const calls = workspace
     .calls()
-    .map((entry) => callJson(entry, workspace.ratePerMinuteMinor))
+    .map((entry) => callJson(entry))
     .filter((call) => wanted.every(([name, value]) => call[name] === value))
   return pageOf('data', calls, query)
 }

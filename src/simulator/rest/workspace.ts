@@ -25,7 +25,6 @@ export interface CarrierCall {
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
-  readonly clientRequestId: string | null
   /** The call has been answered. */
   readonly answered: boolean
   readonly ended: boolean
@@ -73,24 +72,21 @@ export interface WorkspaceOptions {
   /** Time from a call's end to its final record (default 500 ms), and to its recording (default 1000 ms). */
   readonly writeAfterMs?: number
   readonly recordAfterMs?: number
-  /** Price of a minute of an outbound call, in minor units. Default: 300. */
-  readonly ratePerMinuteMinor?: number
 }
 
 /** Everything that one customer of the simulated carrier has: numbers, calls, conference rooms. */
 export class Workspace {
   readonly numbers: OwnedNumber[]
   readonly inventory: InventoryNumber[]
-  readonly ratePerMinuteMinor: number
   readonly #options: WorkspaceOptions
   readonly #calls = new Map<string, CallEntry>()
-  readonly #rooms = new Map<string, Room>()
+  /** Conference rooms: who is in each, and what closes it for them. */
+  readonly #rooms = new Map<string, Map<RoomEntry, () => void>>()
 
   constructor(options: WorkspaceOptions = {}) {
     this.#options = options
     this.numbers = [...(options.owned ?? [])]
     this.inventory = [...(options.inventory ?? [])]
-    this.ratePerMinuteMinor = options.ratePerMinuteMinor ?? 300
   }
 
   /** @param name the call's SID or its id */
@@ -152,41 +148,19 @@ export class Workspace {
   }
 
   enter(name: string, entry: RoomEntry): { readonly closed: Promise<void>; left(): void } {
-    const room = this.#rooms.get(name) ?? new Room()
+    const room = this.#rooms.get(name) ?? new Map<RoomEntry, () => void>()
     this.#rooms.set(name, room)
-    room.enter(entry)
+    for (const other of room.keys()) {
+      other.leg.joinedBy(entry.leg)
+      entry.leg.joinedBy(other.leg)
+    }
     return {
-      closed: room.closed,
+      closed: new Promise((resolve) => room.set(entry, resolve)),
       left: () => {
-        if (room.leave(entry)) this.#rooms.delete(name)
+        if (!room.delete(entry) || (!entry.endOnExit && room.size > 0)) return
+        for (const close of room.values()) close()
+        this.#rooms.delete(name)
       },
     }
-  }
-}
-
-/** A conference room. */
-class Room {
-  readonly closed: Promise<void>
-  readonly #entries = new Set<RoomEntry>()
-  #close: () => void = () => undefined
-
-  constructor() {
-    this.closed = new Promise((resolve) => {
-      this.#close = resolve
-    })
-  }
-
-  enter(entry: RoomEntry): void {
-    for (const other of this.#entries) other.leg.joinedBy(entry.leg)
-    for (const other of this.#entries) entry.leg.joinedBy(other.leg)
-    this.#entries.add(entry)
-  }
-
-  /** @returns true when the room is empty or closed. */
-  leave(entry: RoomEntry): boolean {
-    if (!this.#entries.delete(entry)) return false
-    const over = entry.endOnExit || this.#entries.size === 0
-    if (over) this.#close()
-    return over
   }
 }

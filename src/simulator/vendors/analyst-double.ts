@@ -7,9 +7,10 @@ import { HttpDouble } from '../http-double.js'
  * words of the caller; the summary is the last words of the agent. Written from the vendor's published types.
  */
 export class AnalystDouble extends HttpDouble {
+  protected override readonly basePath = '/v1'
   readonly requests: ChatCompletionCreateParams[] = []
 
-  private constructor() {
+  constructor() {
     super({}, async (request, response) => {
       response.setHeader('content-type', 'application/json')
       if (request.url?.endsWith('/chat/completions') !== true) return void response.end('{"data":[]}')
@@ -17,14 +18,6 @@ export class AnalystDouble extends HttpDouble {
       this.requests.push(asked)
       response.end(JSON.stringify(answerTo(asked)))
     })
-  }
-
-  static start(): Promise<AnalystDouble> {
-    return new AnalystDouble().listen()
-  }
-
-  override get baseUrl(): string {
-    return `http://${this.at}/v1`
   }
 }
 

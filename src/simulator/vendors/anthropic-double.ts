@@ -5,7 +5,7 @@ import type {
   StopReason,
   Usage,
 } from '@anthropic-ai/sdk/resources/messages'
-import type { DoubleOptions, Refusal } from './double.js'
+import type { Refusal } from './double.js'
 import { ModelDouble } from './model-double.js'
 
 /** Anthropic's Messages API with a scripted model, written from the vendor's published types. */
@@ -18,10 +18,6 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
   failure: string | null = null
   /** What was marked for the cache. */
   readonly #cache = new Set<string>()
-
-  static start(options: DoubleOptions = {}): Promise<AnthropicDouble> {
-    return new AnthropicDouble(options).listen()
-  }
 
   protected keyOf({ authorization }: IncomingMessage['headers']): string | null {
     return authorization?.replace(/^Bearer /, '') ?? null

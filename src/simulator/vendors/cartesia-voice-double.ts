@@ -1,20 +1,10 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { Refusal } from './double.js'
-import {
-  textIn,
-  VoiceDouble,
-  type VoiceDoubleOptions,
-  VoiceSession,
-  type VoiceSpeech,
-  type Json,
-} from './voice-double.js'
+import { StageDouble } from './stage-double.js'
+import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
-interface CartesiaDoubleOptions extends VoiceDoubleOptions {
-  /** Contexts that the account's plan allows at the same time; default 8. */
-  readonly contextsMax?: number
-}
-
+/** Contexts that the account's plan allows at the same time. */
 const CONTEXTS_MAX = 8
 /** What the service waits for more text, unless the client says otherwise. */
 const BUFFER_MS = 3000
@@ -23,21 +13,10 @@ const BUFFER_MS = 3000
  * Cartesia's `/tts/websocket` on loopback, written from the types and the source of `@cartesia/cartesia-js` 4.2.0 and from
  * what that client sends: contexts, times of words, and a cancel after which nothing is promised.
  */
-export class CartesiaVoiceDouble extends VoiceDouble<CartesiaVoiceSession> {
-  readonly contextsMax: number
-
-  private constructor(options: CartesiaDoubleOptions) {
-    super(options)
-    this.contextsMax = options.contextsMax ?? CONTEXTS_MAX
-  }
-
-  static start(options: CartesiaDoubleOptions = {}): Promise<CartesiaVoiceDouble> {
-    return new CartesiaVoiceDouble(options).listen()
-  }
-
-  protected override refusalOf({ url = '', headers }: IncomingMessage): Refusal | null {
+export class CartesiaVoiceDouble extends StageDouble<CartesiaVoiceSession> {
+  protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
     const refusal = (status: number, message: string): Refusal => ({ status, body: JSON.stringify({ error: message }) })
-    if (new URL(url, 'http://double').pathname !== '/tts/websocket') return refusal(404, 'Not found.')
+    if (pathname !== '/tts/websocket') return refusal(404, 'Not found.')
     if (headers['cartesia-version'] === undefined) return refusal(400, 'Missing Cartesia-Version.')
     const given = headers.authorization?.replace('Bearer ', '') ?? headers['x-api-key']
     if (this.key !== null && given !== this.key) return refusal(401, `Invalid API key: ${String(given)}`)
@@ -56,24 +35,13 @@ interface Context {
 }
 
 class CartesiaVoiceSession extends VoiceSession {
-  readonly #contextsMax: number
   readonly #contexts = new Map<string, Context>()
-
-  constructor(client: WebSocket, double: CartesiaVoiceDouble) {
-    super(client, double)
-    this.#contextsMax = double.contextsMax
-  }
-
-  override stop(): void {
-    super.stop()
-    for (const { timer } of this.#contexts.values()) if (timer !== null) clearTimeout(timer)
-  }
 
   protected receive(message: Json): void {
     const id = textIn(message['context_id'])
     if (message['cancel'] === true) return this.#cancel(id)
     const known = this.#contexts.get(id)
-    if (known === undefined && this.#contexts.size >= this.#contextsMax)
+    if (known === undefined && this.#contexts.size >= CONTEXTS_MAX)
       return this.#error(id, 429, 'Too many concurrent contexts', 'Your plan allows no more.')
     const { voice } = message as { readonly voice?: unknown }
     if (message['model_id'] === undefined || voice === undefined)

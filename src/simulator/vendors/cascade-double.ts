@@ -2,10 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
+import type { ScriptedReply } from '../../backends/conformance.js'
 import type { CascadeModels } from './cascade-models.js'
 import { wavHeader } from '../../media/wav.js'
 import { HttpDouble } from '../http-double.js'
-import { type DoubleOptions, keyRefusal, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
+import { type DoubleOptions, keyRefusal, partOf, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
@@ -20,6 +21,7 @@ interface CascadeDoubleOptions extends DoubleOptions {
  * their own.
  */
 export class CascadeDouble extends HttpDouble {
+  protected override readonly basePath = '/v1'
   readonly script: Script
   /** Requests by stage. */
   readonly requests: Record<Stage, number> = { models: 0, stt: 0, llm: 0, tts: 0 }
@@ -45,11 +47,11 @@ export class CascadeDouble extends HttpDouble {
   garbage: readonly string[] = []
   /** Number of requests that the client aborted before they were answered. */
   aborted = 0
-  /** Duration and pace of the current answer's sentences, from the script. */
-  #sound: { msPerChar: number | null; paceMs: number } = { msPerChar: null, paceMs: 0 }
+  /** The answer whose sentences are spoken. */
+  #reply: ScriptedReply = {}
   readonly #options: CascadeDoubleOptions
 
-  private constructor(options: CascadeDoubleOptions) {
+  constructor(options: CascadeDoubleOptions = {}) {
     super(options, (request, response) => {
       response.on('close', () => {
         if (!response.writableEnded) this.aborted++
@@ -59,14 +61,6 @@ export class CascadeDouble extends HttpDouble {
     this.#options = options
     this.script = options.script ?? new Script()
     this.readyDelayMs = options.readyDelayMs ?? 0
-  }
-
-  static start(options: CascadeDoubleOptions = {}): Promise<CascadeDouble> {
-    return new CascadeDouble(options).listen()
-  }
-
-  override get baseUrl(): string {
-    return `http://${this.at}/v1`
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -79,7 +73,7 @@ export class CascadeDouble extends HttpDouble {
     if (stage === null) return void response.writeHead(404).end('{"error":{"message":"Not found"}}')
     this.requests[stage]++
     const body = await buffer(request)
-    const refusal = keyRefusal(this.#options.key ?? null, request) ?? this.refuse[stage]
+    const refusal = keyRefusal(this.#options.key ?? null, request.headers) ?? this.refuse[stage]
     if (refusal === 'never') return
     if (refusal === 'destroy') return void request.socket.destroy()
     const delayMs = stage === 'models' ? this.readyDelayMs : (this.delayMs[stage] ?? 0)
@@ -113,11 +107,7 @@ export class CascadeDouble extends HttpDouble {
   #chat(request: ChatCompletionCreateParamsStreaming, response: ServerResponse): void {
     this.chats.push(request)
     const reply = this.#options.models?.answer(request.messages) ?? this.script.nextReply()
-    this.#sound = {
-      msPerChar:
-        reply.audioMs === undefined ? null : reply.audioMs / Math.max(1, (reply.say ?? '').replaceAll(' ', '').length),
-      paceMs: reply.paceMs ?? 0,
-    }
+    this.#reply = reply
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     const chunk = (
       delta: ChatCompletionChunk.Choice.Delta,
@@ -153,20 +143,12 @@ export class CascadeDouble extends HttpDouble {
 
   async #speak(request: { readonly input: string }, response: ServerResponse): Promise<void> {
     this.spoken.push(request.input)
-    const { msPerChar, paceMs } = this.#sound
-    const speaker = this.#options.speaker ?? toneSpeaker(24_000)
+    const { paceMs = 0 } = this.#reply
+    const part = partOf(this.#reply, request.input)
+    const { models, speaker = toneSpeaker(24_000) } = this.#options
     const rateHz = this.voice === 'wav-22050' ? 22_050 : 24_000
-    const { models } = this.#options
     const sound = await models?.speak(request.input)
-    const pcm = soundOf(
-      {
-        say: request.input,
-        ...(sound === undefined ? {} : { sound }),
-        ...(msPerChar === null ? {} : { audioMs: msPerChar * request.input.replaceAll(' ', '').length }),
-      },
-      speaker,
-      rateHz,
-    )
+    const pcm = soundOf({ ...part, ...(sound === undefined ? {} : { sound }) }, speaker, rateHz)
     const bytes = Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)
     response.writeHead(200, { 'content-type': this.voice === 'mp3' ? 'audio/mpeg' : 'audio/pcm' })
     if (this.voice === 'mp3') return void response.end(Buffer.from('ID3\u0004 not samples'))

@@ -1,17 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import { LevelDetector, type Refusal } from './double.js'
-import { type DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
-import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
-import {
-  textIn,
-  VoiceDouble,
-  type VoiceDoubleOptions,
-  VoiceSession,
-  type VoiceSpeech,
-  type Json,
-} from './voice-double.js'
+import { type DoubleEar, RecogniserSession, type SpokenWord } from './recogniser-double.js'
+import { StageDouble } from './stage-double.js'
+import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 /** Words after which `/v1/listen` settles a range of the audio in the middle of a turn. */
 const RANGE_WORDS = 3
@@ -22,28 +15,23 @@ const PAUSE_MS_MIN = 100
  * Deepgram's `/v1/listen` and `/v2/listen` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that
  * client sends. Turns end with `Finalize` and `ForceEndTurn`; on `/v1/listen` with `endpointing` after that silence too.
  */
-export class DeepgramDouble extends RecogniserDouble<DeepgramListenSession> {
-  static start(options: RecogniserDoubleOptions = {}): Promise<DeepgramDouble> {
-    return new DeepgramDouble(options).listen()
+export class DeepgramDouble extends StageDouble<DeepgramListenSession> {
+  protected override refusalOf(url: URL, headers: IncomingHttpHeaders): Refusal | null {
+    return refusalOf(url, headers, /^\/v[12]\/listen$/, this.key)
   }
 
-  protected override refusalOf(request: IncomingMessage): Refusal | null {
-    return refusalOf(request, /^\/v[12]\/listen$/, this.key)
-  }
-
-  protected override accept(client: WebSocket, request: IncomingMessage): DeepgramListenSession {
-    return request.url?.startsWith('/v2') === true
-      ? new FluxSession(client, request, this)
-      : new NovaSession(client, request, this)
+  protected override accept(client: WebSocket, { pathname, searchParams }: URL): DeepgramListenSession {
+    const Client = pathname.startsWith('/v2') ? FluxSession : NovaSession
+    return new Client(client, searchParams, this)
   }
 }
 
 function refusalOf(
-  { url = '', headers: { authorization } }: IncomingMessage,
+  { pathname, searchParams }: URL,
+  { authorization }: IncomingHttpHeaders,
   path: RegExp,
   key: string | null,
 ): Refusal | null {
-  const { pathname, searchParams } = new URL(url, 'http://double')
   const refusal = (status: number, err_code: string, err_msg: string): Refusal => ({
     status,
     body: JSON.stringify({ err_code, err_msg, request_id: randomUUID() }),
@@ -62,8 +50,8 @@ abstract class DeepgramListenSession extends RecogniserSession {
   /** When the client ended turns, by `performance.now`. */
   readonly endsAtMs: number[] = []
 
-  constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
-    super(client, request, double)
+  constructor(client: WebSocket, query: URLSearchParams, double: DeepgramDouble) {
+    super(client, query, double)
     this.ear = this.earAt(Number(this.query.get('sample_rate') ?? 16_000))
   }
 
@@ -100,8 +88,8 @@ class NovaSession extends DeepgramListenSession {
   #rangeFromMs = 0
   readonly #pauses: LevelDetector | null
 
-  constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
-    super(client, request, double)
+  constructor(client: WebSocket, query: URLSearchParams, double: DeepgramDouble) {
+    super(client, query, double)
     const silenceMs = Number(this.query.get('endpointing') ?? NaN)
     const sampleRateHz = Number(this.query.get('sample_rate') ?? 16_000)
     this.#pauses =
@@ -196,8 +184,8 @@ class FluxSession extends DeepgramListenSession {
   /** Words of the service's own turn, where the end of the caller's was missed. */
   #before: readonly SpokenWord[] = []
 
-  constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
-    super(client, request, double)
+  constructor(client: WebSocket, query: URLSearchParams, double: DeepgramDouble) {
+    super(client, query, double)
     this.sendJson({ type: 'Connected', request_id: randomUUID(), sequence_id: this.#sequence++ })
   }
 
@@ -259,17 +247,13 @@ const SPEED_MAX = 1.5
  * Deepgram's `/v2/speak` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that client sends: one
  * turn at a time, binary sound without an id, and an `Interrupt` whose answer says which words were heard.
  */
-export class DeepgramVoiceDouble extends VoiceDouble<DeepgramVoiceSession> {
-  static start(options: VoiceDoubleOptions = {}): Promise<DeepgramVoiceDouble> {
-    return new DeepgramVoiceDouble(options).listen()
+export class DeepgramVoiceDouble extends StageDouble<DeepgramVoiceSession> {
+  protected override refusalOf(url: URL, headers: IncomingHttpHeaders): Refusal | null {
+    return refusalOf(url, headers, /^\/v2\/speak$/, this.key)
   }
 
-  protected override refusalOf(request: IncomingMessage): Refusal | null {
-    return refusalOf(request, /^\/v2\/speak$/, this.key)
-  }
-
-  protected override accept(client: WebSocket, request: IncomingMessage): DeepgramVoiceSession {
-    return new DeepgramVoiceSession(client, this, new URL(request.url ?? '', 'http://double').searchParams)
+  protected override accept(client: WebSocket, { searchParams }: URL): DeepgramVoiceSession {
+    return new DeepgramVoiceSession(client, this, searchParams)
   }
 }
 

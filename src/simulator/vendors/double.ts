@@ -1,8 +1,9 @@
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isSampleRateHz } from '../../core/units.js'
-import { G711, samplesOf } from '../../media/pcm.js'
+import { energyOf, G711, joined, samplesOf } from '../../media/pcm.js'
+import { RateConverter } from '../../media/resample/rate-converter.js'
 import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
@@ -21,24 +22,12 @@ export type Speaker = (text: string) => SpokenText
 const MS_PER_CHAR = 55
 const SILENCE_MS = 200
 
-/** A second of the tone of `toneSpeaker`, by its rate. Whole periods, so that they can follow each other. */
-const TONES = new Map<number, Int16Array>()
-
-function secondOfTone(sampleRateHz: number): Int16Array {
-  const known = TONES.get(sampleRateHz)
-  if (known !== undefined) return known
-  const step = (2 * Math.PI * 220) / sampleRateHz
-  const made = Int16Array.from({ length: sampleRateHz }, (_, i) => Math.round(6000 * Math.sin(step * i)))
-  TONES.set(sampleRateHz, made)
-  return made
-}
-
 /** A tone about as long as the spoken text, for tests that do not recognise the words. */
 export function toneSpeaker(sampleRateHz: number): Speaker {
+  const step = (2 * Math.PI * 220) / sampleRateHz
   return (text) => {
-    const second = secondOfTone(sampleRateHz)
     const pcm = new Int16Array(Math.round((Math.max(1, text.length) * MS_PER_CHAR * sampleRateHz) / 1000))
-    for (let at = 0; at < pcm.length; at += second.length) pcm.set(second.subarray(0, pcm.length - at), at)
+    for (let i = 0; i < pcm.length; i++) pcm[i] = Math.round(6000 * Math.sin(step * i))
     return { pcm, sampleRateHz }
   }
 }
@@ -87,18 +76,19 @@ export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: numbe
   return exact
 }
 
-/** Linear interpolation: good enough for a test double's voice and for a level detector. */
+/** A part of an answer, as long as its share of the answer's letters. */
+export function partOf({ audioMs, say = '' }: ScriptedReply, text: string): ScriptedReply {
+  const letters = (words: string): number => words.replaceAll(' ', '').length
+  return audioMs === undefined
+    ? { say: text }
+    : { say: text, audioMs: (audioMs * letters(text)) / Math.max(1, letters(say)) }
+}
+
+/** A whole sound at another rate. */
 export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
   if (fromHz === toHz) return pcm
-  const out = new Int16Array(Math.floor((pcm.length * toHz) / fromHz))
-  for (let i = 0; i < out.length; i++) {
-    const at = (i * fromHz) / toHz
-    const left = Math.floor(at)
-    const a = pcm[left] ?? 0
-    const b = pcm[left + 1] ?? a
-    out[i] = Math.round(a + (b - a) * (at - left))
-  }
-  return out
+  const converter = new RateConverter(fromHz, toHz)
+  return joined([converter.process(pcm), converter.flush()]).subarray(0, Math.floor((pcm.length * toHz) / fromHz))
 }
 
 interface ScriptOptions {
@@ -185,8 +175,7 @@ interface AudioFormat {
 }
 
 export function rateOfFormat(format: AudioFormat | undefined): number {
-  if (lawOfFormat(format?.type) !== null) return 8000
-  return format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
+  return lawOfFormat(format?.type) === null ? (format?.rate ?? 24_000) : 8000
 }
 
 /** The samples of a message; null where it is no base64. */
@@ -209,58 +198,50 @@ export function base64Of(samples: Int16Array, format: AudioFormat | undefined): 
 /** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
 export class LevelDetector {
   heardMs = 0
-  #sampleRateHz: number
-  #silenceMs: number
-  readonly #skipsTones: boolean
-  #speaking = false
+  speaking = false
+  readonly #options: Turns & { readonly sampleRateHz: number }
   #loudMs = 0
   #quietMs = 0
 
   constructor(options: Turns & { readonly sampleRateHz: number }) {
-    this.#skipsTones = options.skipsTones ?? false
-    this.#sampleRateHz = options.sampleRateHz
-    this.#silenceMs = options.silenceMs
-  }
-
-  get speaking(): boolean {
-    return this.#speaking
+    this.#options = options
   }
 
   /** No audio follows for now. @returns true when this ends speech */
   end(): boolean {
-    const spoke = this.#speaking
-    this.#speaking = false
+    const spoke = this.speaking
+    this.speaking = false
     this.#loudMs = 0
     return spoke
   }
 
   /** @returns the edges in this audio, in order */
   hear(pcm: Int16Array): ('started' | 'stopped')[] {
+    const { sampleRateHz, silenceMs, skipsTones = false } = this.#options
     const edges: ('started' | 'stopped')[] = []
-    const window = Math.round(this.#sampleRateHz / 100)
+    const window = Math.round(sampleRateHz / 100)
     for (let from = 0; from < pcm.length; from += window) {
       const to = Math.min(pcm.length, from + window)
-      const ms = ((to - from) * 1000) / this.#sampleRateHz
+      const ms = ((to - from) * 1000) / sampleRateHz
       this.heardMs += ms
-      let energy = 0
-      for (let i = from; i < to; i++) energy += (pcm[i] ?? 0) ** 2
-      const loud = Math.sqrt(energy / (to - from)) > 500 && !(this.#skipsTones && this.#isTone(pcm.subarray(from, to)))
+      const rms = Math.sqrt(energyOf(pcm, from, to) / (to - from))
+      const loud = rms > 500 && !(skipsTones && isTone(pcm.subarray(from, to), sampleRateHz))
       this.#loudMs = loud ? this.#loudMs + ms : 0
       this.#quietMs = loud ? 0 : this.#quietMs + ms
-      if (!this.#speaking && this.#loudMs >= 60) {
-        this.#speaking = true
+      if (!this.speaking && this.#loudMs >= 60) {
+        this.speaking = true
         edges.push('started')
-      } else if (this.#speaking && this.#quietMs >= this.#silenceMs) {
-        this.#speaking = false
+      } else if (this.speaking && this.#quietMs >= silenceMs) {
+        this.speaking = false
         edges.push('stopped')
       }
     }
     return edges
   }
+}
 
-  #isTone(window: Int16Array): boolean {
-    return isSampleRateHz(this.#sampleRateHz) && isPureTone(window, this.#sampleRateHz)
-  }
+function isTone(window: Int16Array, sampleRateHz: number): boolean {
+  return isSampleRateHz(sampleRateHz) && isPureTone(window, sampleRateHz)
 }
 
 export interface DoubleOptions extends HttpDoubleOptions {
@@ -283,6 +264,9 @@ export interface Refusal {
   readonly body: string
 }
 
+/** How OpenAI refuses an unknown path. */
+export const NOT_FOUND: Refusal = { status: 404, body: '{"error":{"message":"Not found"}}' }
+
 /** How OpenAI refuses a session. */
 export interface RefusedSession {
   readonly type: string
@@ -292,7 +276,7 @@ export interface RefusedSession {
 }
 
 /** How OpenAI refuses a request with another bearer token than `key`; null if it accepts it, as with a `key` of null. */
-export function keyRefusal(key: string | null, { headers: { authorization } }: IncomingMessage): Refusal | null {
+export function keyRefusal(key: string | null, { authorization }: IncomingHttpHeaders): Refusal | null {
   if (key === null || authorization === `Bearer ${key}`) return null
   // The vendor repeats the given key in its error, and so does the double.
   const message = `Incorrect API key provided: ${authorization?.replace('Bearer ', '') ?? ''}.`
@@ -320,7 +304,7 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
   protected readonly key: string | null
   readonly #clients: ReadonlySet<WebSocket>
 
-  protected constructor(options: DoubleOptions) {
+  constructor(options: DoubleOptions = {}) {
     super(options, (_request, response) => response.writeHead(426).end())
     this.script = options.script ?? new Script()
     this.readyDelayMs = options.readyDelayMs ?? 0
@@ -332,7 +316,9 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
     this.#clients = sockets.clients
     this.server.on('upgrade', (request, socket, head) => {
       this.connections++
-      const refusal = this.refuse ?? this.refusalOf(request)
+      // A client whose base URL ends with a slash may send two.
+      const url = new URL((request.url ?? '').replace(/^\/+/, '/'), 'http://double')
+      const refusal = this.refuse ?? this.refusalOf?.(url, request.headers) ?? null
       if (refusal === 'never') return
       if (refusal !== null) {
         socket.end(
@@ -342,7 +328,7 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
       }
       sockets.handleUpgrade(request, socket, head, (client) => {
         if (this.closeAtOnce !== null) return client.close(this.closeAtOnce.code, this.closeAtOnce.reason)
-        const session = this.accept(client, request)
+        const session = this.accept(client, url, request.headers)
         if (session !== null) this.sessions.push(session)
       })
     })
@@ -359,10 +345,10 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
     )
   }
 
-  /** How the vendor refuses this upgrade; null if it accepts it. */
-  protected abstract refusalOf(request: IncomingMessage): Refusal | null
+  /** How the vendor refuses this upgrade; null if it accepts it. Absent: it accepts each. */
+  protected refusalOf?(url: URL, headers: IncomingHttpHeaders): Refusal | null
   /** @returns null for a client that was closed instead */
-  protected abstract accept(client: WebSocket, request: IncomingMessage): Session | null
+  protected abstract accept(client: WebSocket, url: URL, headers: IncomingHttpHeaders): Session | null
 
   /** The newest session. */
   get session(): Session {
@@ -380,7 +366,8 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
 /** One connection of a double. */
 export abstract class DoubleSession {
   protected readonly client: WebSocket
-  readonly #timers = new Set<NodeJS.Timeout>()
+  /** The connection is over: nothing more is done. */
+  protected stopped = false
 
   constructor(client: WebSocket) {
     this.client = client
@@ -392,10 +379,8 @@ export abstract class DoubleSession {
   /** A message of the client. */
   protected abstract take(bytes: Buffer, binary: boolean): void
 
-  /** The connection is over. */
   stop(): void {
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
+    this.stopped = true
   }
 
   /** Sends `data` as it is. */
@@ -410,11 +395,9 @@ export abstract class DoubleSession {
   /** At once where there is nothing to wait for, so that scripted sessions take no extra turns; not after `stop`. */
   protected later(ms: number, work: () => void): void {
     if (ms <= 0) return work()
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      work()
+    setTimeout(() => {
+      if (!this.stopped) work()
     }, ms)
-    this.#timers.add(timer)
   }
 }
 
@@ -425,7 +408,6 @@ export abstract class SpokenSession<
   callerAudioMs = 0
   protected readonly double: Double
   protected detector: LevelDetector
-  protected stopped = false
   #model: DoubleModel | null = null
 
   constructor(client: WebSocket, double: Double, sampleRateHz: number) {
@@ -444,7 +426,6 @@ export abstract class SpokenSession<
 
   override stop(): void {
     super.stop()
-    this.stopped = true
     this.#model?.close?.()
   }
 }

@@ -1,14 +1,8 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { Refusal } from './double.js'
-import {
-  textIn,
-  VoiceDouble,
-  type VoiceDoubleOptions,
-  VoiceSession,
-  type VoiceSpeech,
-  type Json,
-} from './voice-double.js'
+import { StageDouble } from './stage-double.js'
+import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 const CONTEXTS_MAX = 5
 const POLICY = 1008
@@ -19,27 +13,23 @@ const SCHEDULE_CHARS = 120
  * ElevenLabs' voice with several contexts on loopback, written from the types and serialisers of
  * `@elevenlabs/elevenlabs-js` 2.73.0: at most five contexts, times that begin with each message, and `isFinal`.
  */
-export class ElevenLabsVoiceDouble extends VoiceDouble<ElevenLabsVoiceSession> {
+export class ElevenLabsVoiceDouble extends StageDouble<ElevenLabsVoiceSession> {
   /** Contexts beyond the fifth, each of which ended its connection. */
   refusedContexts = 0
 
-  static start(options: VoiceDoubleOptions = {}): Promise<ElevenLabsVoiceDouble> {
-    return new ElevenLabsVoiceDouble(options).listen()
-  }
-
-  protected override refusalOf({ url = '', headers }: IncomingMessage): Refusal | null {
+  protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
     const refusal = (status: number, message: string): Refusal => ({
       status,
       body: JSON.stringify({ detail: { status: 'refused', message } }),
     })
-    if (!/^\/v1\/text-to-speech\/[^/]+\/multi-stream-input\?/.test(url)) return refusal(404, 'Not found.')
+    if (!/^\/v1\/text-to-speech\/[^/]+\/multi-stream-input$/.test(pathname)) return refusal(404, 'Not found.')
     const given = headers['xi-api-key']
     if (this.key !== null && given !== this.key) return refusal(401, `Invalid API key: ${String(given)}`)
     return null
   }
 
-  protected override accept(client: WebSocket, request: IncomingMessage): ElevenLabsVoiceSession {
-    return new ElevenLabsVoiceSession(client, this, new URL(request.url ?? '', 'http://double'))
+  protected override accept(client: WebSocket, url: URL): ElevenLabsVoiceSession {
+    return new ElevenLabsVoiceSession(client, this, url)
   }
 }
 

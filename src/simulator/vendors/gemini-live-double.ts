@@ -9,10 +9,10 @@ import type {
   LiveServerMessage,
   MediaModality,
 } from '@google/genai'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
 import { samplesOf } from '../../media/pcm.js'
-import { type DoubleOptions, type ModelReply, SocketDouble, soon, soundOf, SpokenSession } from './double.js'
+import { type ModelReply, SocketDouble, soon, soundOf, SpokenSession } from './double.js'
 
 /**
  * A stand-in for Gemini Live on loopback, written from the vendor's published types: JSON in binary frames, setup as
@@ -24,34 +24,32 @@ import { type DoubleOptions, type ModelReply, SocketDouble, soon, soundOf, Spoke
 export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   /** Sessions that can be resumed: the samples of the caller that each one's state holds, by handle. */
   readonly handles = new Map<string, readonly number[]>()
-  readonly faults: GeminiFaults = {
+  /** How the service misbehaves, as users of its peers have reported. */
+  readonly faults = {
+    /** It neither reports nor answers what the caller says. */
     deaf: false,
+    /** So many of the next turns end without anything in them. */
     emptyTurns: 0,
+    /** Parallel tool calls come one message each, and each comes twice. */
     callsApart: false,
-    callAfterMs: null,
+    /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it, or never. */
+    callAfterMs: null as number | null,
     restOfWord: true,
+    /** The state of a resumed session lacks so many of the newest messages. */
     messagesBehind: 0,
+    /** It does not know transparent resumption, as the Developer API before Gemini 3.8. */
     refusesTransparent: false,
+    /** It takes content as history only, as `gemini-3.1-flash-live-preview`. */
     refusesContent: false,
   }
 
-  static start(options: DoubleOptions = {}): Promise<GeminiDouble> {
-    return new GeminiDouble(options).listen()
-  }
-
-  protected refusalOf(): null {
-    return null
-  }
-
-  protected accept(client: WebSocket, request: IncomingMessage): GeminiDoubleSession | null {
-    // The vendor's own client sends two slashes if its base URL ends with one.
-    const url = new URL((request.url ?? '/').replace(/^\/+/, '/'), 'http://127.0.0.1')
+  protected accept(client: WebSocket, url: URL, headers: IncomingHttpHeaders): GeminiDoubleSession | null {
     const vertex = VERTEX_PATH.test(url.pathname)
     if (!vertex && !DEVELOPER_PATH.test(url.pathname)) {
       client.close(1008, `${url.pathname} is not found`)
       return null
     }
-    const key = vertex ? request.headers['x-goog-api-key'] : url.searchParams.get('key')
+    const key = vertex ? headers['x-goog-api-key'] : url.searchParams.get('key')
     if (this.key !== null && key !== this.key) {
       client.close(1007, 'API key not valid. Please pass a valid API key.')
       return null
@@ -63,25 +61,6 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
 const DEVELOPER_PATH = /^\/ws\/google\.ai\.generativelanguage\.v1(alpha|beta)\.GenerativeService\.BidiGenerateContent$/
 const VERTEX_PATH = /^\/ws\/google\.cloud\.aiplatform\.v1(beta1)?\.LlmBidiService\/BidiGenerateContent$/
 
-/** How the service misbehaves, as users of its peers have reported. */
-interface GeminiFaults {
-  /** It neither reports nor answers what the caller says. */
-  deaf: boolean
-  /** So many of the next turns end without anything in them. */
-  emptyTurns: number
-  /** Parallel tool calls come one message each, and each comes twice. */
-  callsApart: boolean
-  /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it, or never. */
-  callAfterMs: number | null
-  restOfWord: boolean
-  /** The state of a resumed session lacks so many of the newest messages. */
-  messagesBehind: number
-  /** It does not know transparent resumption, as the Developer API before Gemini 3.8. */
-  refusesTransparent: boolean
-  /** It takes content as history only, as `gemini-3.1-flash-live-preview`. */
-  refusesContent: boolean
-}
-
 /** The vendor's class without its getters. */
 type NewServerMessage = Partial<Omit<LiveServerMessage, 'text' | 'data'>>
 
@@ -92,7 +71,6 @@ const INPUT_RATE_HZ = 16_000
 const OUTPUT_RATE_HZ = 24_000
 
 interface Generating {
-  timer: NodeJS.Timeout | null
   over: boolean
 }
 
@@ -148,13 +126,8 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
     this.client.pause()
   }
 
-  override stop(): void {
-    super.stop()
-    if (this.#generating?.timer) clearTimeout(this.#generating.timer)
-  }
-
   protected override get instructions(): string {
-    return textsOf(this.setup?.systemInstruction).join('\n')
+    return this.#instructions
   }
 
   protected override take(bytes: Buffer): void {
@@ -336,7 +309,6 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
     const generating = this.#generating
     if (generating === null || generating.over) return
     generating.over = true
-    if (generating.timer !== null) clearTimeout(generating.timer)
     this.#generating = null
     // One more piece of audio arrives after the interruption, as with the real service.
     this.#piece(new Int16Array((PIECE_MS * this.rateHz) / 1000))
@@ -389,7 +361,7 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
       this.send({ serverContent: { turnComplete: true } })
       return
     }
-    const generating: Generating = { timer: null, over: false }
+    const generating: Generating = { over: false }
     this.#generating = generating
     soon(this.dialogue.nextReply(), (reply) => {
       if (!this.stopped && !generating.over) this.#speak(generating, reply)
@@ -413,7 +385,7 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
           if (!faults.restOfWord) at = pcm.length
         }
         if ((reply.paceMs ?? 0) > 0) {
-          generating.timer = setTimeout(go, reply.paceMs)
+          setTimeout(go, reply.paceMs)
           return
         }
       }
@@ -424,7 +396,7 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
     }
     for (const word of (reply.say ?? '').split(/(?<= )/))
       if (word !== '') this.send({ serverContent: { outputTranscription: { text: word } } })
-    generating.timer = setTimeout(go, 0)
+    setTimeout(go, 0)
   }
 
   #call(reply: ModelReply): void {

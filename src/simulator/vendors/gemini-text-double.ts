@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Content, FinishReason, Part, Tool } from '@google/genai'
-import type { DoubleOptions, Refusal } from './double.js'
+import type { Refusal } from './double.js'
 import { ModelDouble } from './model-double.js'
 
 /** A request as the vendor's own client sends it. */
@@ -27,10 +27,6 @@ export class GeminiTextDouble extends ModelDouble<Request> {
   failure: number | null = null
   /** Instructions and tools of requests so far. */
   readonly #cache = new Set<string>()
-
-  static start(options: DoubleOptions = {}): Promise<GeminiTextDouble> {
-    return new GeminiTextDouble(options).listen()
-  }
 
   protected keyOf({ 'x-goog-api-key': key }: IncomingMessage['headers']): string | null {
     return typeof key === 'string' ? key : null

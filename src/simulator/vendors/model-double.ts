@@ -14,7 +14,7 @@ export abstract class ModelDouble<Request> extends HttpDouble {
   garbage: readonly string[] = []
   readonly #key: string | null
 
-  protected constructor(options: DoubleOptions) {
+  constructor(options: DoubleOptions = {}) {
     super(options, (request, response) => void this.#answer(request, response))
     this.script = options.script ?? new Script()
     this.#key = options.key ?? null

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type {
   ClientEvent,
   ServerEvent,
@@ -14,6 +14,7 @@ import {
   keyRefusal,
   LevelDetector,
   type ModelReply,
+  NOT_FOUND,
   rateOfFormat,
   type Refusal,
   type RefusedSession,
@@ -38,6 +39,8 @@ interface LiveDoubleOptions extends DoubleOptions {
  * `client` delegation it delegates every turn, and speaks what is appended as commentary.
  */
 export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
+  protected override readonly scheme = 'ws'
+  protected override readonly basePath = '/v1'
   /** Answers `session.start` with this error; null accepts it. */
   refuseSession: RefusedSession | null = null
   /** When the session ends, in seconds of Unix time; two hours from now when null. */
@@ -46,27 +49,17 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   delegateHangs = false
   readonly continuous: boolean
 
-  private constructor(options: LiveDoubleOptions) {
+  constructor(options: LiveDoubleOptions = {}) {
     super(options)
     this.continuous = options.continuous ?? false
-  }
-
-  static start(options: LiveDoubleOptions = {}): Promise<OpenAiLiveDouble> {
-    return new OpenAiLiveDouble(options).listen()
-  }
-
-  override get baseUrl(): string {
-    return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): LiveDoubleSession {
     return new LiveDoubleSession(client, this)
   }
 
-  protected refusalOf(request: IncomingMessage): Refusal | null {
-    const url = new URL(request.url ?? '/', 'http://127.0.0.1')
-    if (url.pathname !== '/v1/live/sessions') return { status: 404, body: '{"error":{"message":"Not found"}}' }
-    return keyRefusal(this.key, request)
+  protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
+    return pathname === '/v1/live/sessions' ? keyRefusal(this.key, headers) : NOT_FOUND
   }
 }
 
@@ -78,13 +71,6 @@ interface Utterance {
   readonly startMs: number
   at: number
   wordsSent: number
-}
-
-/** A response of the hosted delegate that waits for the results of its calls. */
-interface DelegateResponse {
-  readonly id: string
-  readonly delegationId: string | null
-  readonly openCalls: Set<string>
 }
 
 type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
@@ -121,7 +107,8 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
   #late = LATE_PIECES
   /** The session's time line: sound sent so far. */
   #sentMs = 0
-  #response: DelegateResponse | null = null
+  /** Calls of the hosted delegate's response whose results are awaited. */
+  readonly #openCalls = new Set<string>()
   #started = false
 
   constructor(client: WebSocket, double: OpenAiLiveDouble) {
@@ -184,11 +171,6 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
       delegation: { id, type: 'delegation', target },
     })
     return id
-  }
-
-  override stop(): void {
-    super.stop()
-    if (this.#pieces !== null) clearTimeout(this.#pieces)
   }
 
   protected override get instructions(): string {
@@ -320,7 +302,7 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
     this.items.push(item)
     for (const text of textsOf(item)) this.dialogue.told?.('caller', text)
     if (item.type !== 'function_call_output') return
-    this.#response?.openCalls.delete(item.call_id ?? '')
+    this.#openCalls.delete(item.call_id ?? '')
     this.dialogue.toolResult?.(item.call_id ?? '', item.output)
   }
 
@@ -365,47 +347,34 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
   #respond(delegationId: string | null, given?: ModelReply): void {
     if (this.#target !== 'responses')
       return this.error('invalid_value', 'response.create requires Responses delegation')
-    if (this.#response !== null && this.#response.openCalls.size > 0)
-      return this.error('missing_tool_output', `No tool output found for ${[...this.#response.openCalls].join(', ')}.`)
+    if (this.#openCalls.size > 0)
+      return this.error('missing_tool_output', `No tool output found for ${[...this.#openCalls].join(', ')}.`)
     const id = `resp_${++this.#ids}`
-    const response: DelegateResponse = { id, delegationId, openCalls: new Set() }
-    this.#response = response
     const nested = (event: Record<string, unknown>): void =>
       this.send({ type: 'response.event', delegation_id: delegationId, event })
     nested({ type: 'response.created', response: { id, status: 'in_progress', output: [] } })
     if (this.delegateHangs) return
-    soon(given ?? this.dialogue.nextReply(), (reply) => this.#work(response, nested, reply, given === undefined))
-  }
-
-  /** @param speaks  the delegate's own words are spoken; else they are the live model's already */
-  #work(
-    response: DelegateResponse,
-    nested: (event: Record<string, unknown>) => void,
-    reply: ModelReply,
-    speaks: boolean,
-  ): void {
-    const { id } = response
-    nested({
-      type: 'response.output_item.done',
-      output_index: 0,
-      item: { type: 'reasoning', id: `rs_${++this.#ids}`, summary: [] },
+    soon(given ?? this.dialogue.nextReply(), (reply) => {
+      const reasoning = { type: 'reasoning', id: `rs_${++this.#ids}`, summary: [] }
+      nested({ type: 'response.output_item.done', output_index: 0, item: reasoning })
+      for (const call of reply.calls ?? []) {
+        this.#openCalls.add(call.callId)
+        const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
+        const item = { type: 'function_call', id: `fc_${++this.#ids}`, call_id: call.callId, name: call.name }
+        nested({ type: 'response.output_item.added', item: { ...item, arguments: '', status: 'in_progress' } })
+        nested({ type: 'response.function_call_arguments.done', item_id: item.id, arguments: text })
+        nested({ type: 'response.output_item.done', item: { ...item, arguments: text, status: 'completed' } })
+      }
+      // What was given the live model says itself.
+      if (given === undefined && reply.say !== undefined) {
+        nested({ type: 'response.output_text.delta', delta: reply.say })
+        this.#stopSpeaking()
+        this.say(reply)
+      }
+      const usage = { input_tokens: 20, output_tokens: 10, total_tokens: 30 }
+      // Snapshots leave the output out.
+      nested({ type: 'response.completed', response: { id, status: 'completed', output: [], usage } })
     })
-    for (const call of reply.calls ?? []) {
-      response.openCalls.add(call.callId)
-      const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
-      const item = { type: 'function_call', id: `fc_${++this.#ids}`, call_id: call.callId, name: call.name }
-      nested({ type: 'response.output_item.added', item: { ...item, arguments: '', status: 'in_progress' } })
-      nested({ type: 'response.function_call_arguments.done', item_id: item.id, arguments: text })
-      nested({ type: 'response.output_item.done', item: { ...item, arguments: text, status: 'completed' } })
-    }
-    if (speaks && reply.say !== undefined) {
-      nested({ type: 'response.output_text.delta', delta: reply.say })
-      this.#stopSpeaking()
-      this.say(reply)
-    }
-    const usage = { input_tokens: 20, output_tokens: 10, total_tokens: 30 }
-    // Snapshots leave the output out.
-    nested({ type: 'response.completed', response: { id, status: 'completed', output: [], usage } })
   }
 
   // --- the model's sound ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type {
   ConversationItem,
   RateLimitsUpdatedEvent,
@@ -14,6 +14,7 @@ import {
   keyRefusal,
   LevelDetector,
   type ModelReply,
+  NOT_FOUND,
   rateOfFormat,
   type Refusal,
   type RefusedSession,
@@ -35,58 +36,47 @@ export interface OpenAiDoubleOptions extends DoubleOptions {
  * the session.
  */
 export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
+  protected override readonly scheme = 'ws'
+  protected override readonly basePath = '/v1'
   /** Answers `session.update` with this error; null accepts it. */
   refuseSession: RefusedSession | null = null
-  readonly faults: OpenAiFaults = { deaf: false, emptyAnswers: 0, callAfterMs: null, callsTwice: false }
+  /** How the service misbehaves, as users of its peers have reported. */
+  readonly faults = {
+    /** It neither reports nor answers what the caller says. */
+    deaf: false,
+    /** So many of the next responses complete without anything in them. */
+    emptyAnswers: 0,
+    /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it. */
+    callAfterMs: null as number | null,
+    /** Every tool call comes twice with the same id. */
+    callsTwice: false,
+  }
   /** Told at the beginning of each response; null tells nothing. */
   limits: RealtimeRateLimits | null = null
   readonly dialect: 'ga' | 'beta'
 
-  private constructor(options: OpenAiDoubleOptions) {
+  constructor(options: OpenAiDoubleOptions = {}) {
     super(options)
     this.dialect = options.dialect ?? 'ga'
-  }
-
-  static start(options: OpenAiDoubleOptions = {}): Promise<OpenAiDouble> {
-    return new OpenAiDouble(options).listen()
-  }
-
-  override get baseUrl(): string {
-    return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): OpenAiDoubleSession {
     return new OpenAiDoubleSession(client, this)
   }
 
-  protected refusalOf(request: IncomingMessage): Refusal | null {
-    const url = new URL(request.url ?? '/', 'http://127.0.0.1')
-    if (url.pathname !== '/v1/realtime') return { status: 404, body: '{"error":{"message":"Not found"}}' }
-    if (url.searchParams.get('model') === null)
+  protected override refusalOf({ pathname, searchParams }: URL, headers: IncomingHttpHeaders): Refusal | null {
+    if (pathname === '/v1/realtime' && !searchParams.has('model'))
       return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
-    return keyRefusal(this.key, request)
+    return pathname === '/v1/realtime' ? keyRefusal(this.key, headers) : NOT_FOUND
   }
 }
 
 type RealtimeRateLimits = RateLimitsUpdatedEvent['rate_limits']
 
-/** How the service misbehaves, as users of its peers have reported. */
-interface OpenAiFaults {
-  /** It neither reports nor answers what the caller says. */
-  deaf: boolean
-  /** So many of the next responses complete without anything in them. */
-  emptyAnswers: number
-  /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it. */
-  callAfterMs: number | null
-  /** Every tool call comes twice with the same id. */
-  callsTwice: boolean
-}
-
 interface Answer {
   readonly response: RealtimeResponse
   readonly items: ConversationItem[]
   cancelled: boolean
-  timer: NodeJS.Timeout | null
 }
 
 type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
@@ -154,11 +144,6 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
   freeze(): void {
     this.silent = true
     this.client.pause()
-  }
-
-  override stop(): void {
-    super.stop()
-    if (this.#answer?.timer) clearTimeout(this.#answer.timer)
   }
 
   protected override get instructions(): string {
@@ -389,7 +374,7 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
       output: [],
       metadata,
     }
-    const answer: Answer = { response, items: [], cancelled: false, timer: null }
+    const answer: Answer = { response, items: [], cancelled: false }
     this.#answer = answer
     this.send({ type: 'response.created', response })
     const limits = this.double.limits
@@ -435,7 +420,7 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
           if (faults.callAfterMs !== null && !called && at * 1000 >= faults.callAfterMs * this.#outputRateHz) calls()
         } while ((reply.paceMs ?? 0) === 0 && at < pcm.length)
         if (at < pcm.length) {
-          answer.timer = setTimeout(go, reply.paceMs ?? 0)
+          setTimeout(go, reply.paceMs ?? 0)
           return
         }
       }
@@ -457,7 +442,7 @@ class OpenAiDoubleSession extends SpokenSession<OpenAiDouble> {
       for (const word of reply.say.split(/(?<= )/))
         this.send({ type: 'response.output_audio_transcript.delta', ...place, delta: word })
     }
-    answer.timer = setTimeout(go, 0)
+    setTimeout(go, 0)
   }
 
   #endSpeech(

@@ -1,7 +1,6 @@
-import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
-import { RecogniserDouble, RecogniserSession } from './recogniser-double.js'
-import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
+import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
+import { StageDouble } from './stage-double.js'
 
 /** Words after which the double takes a pause of the caller for the end of an utterance. */
 const SEGMENT_WORDS = 3
@@ -9,13 +8,6 @@ const SEGMENT_WORDS = 3
 const EOF = '{"eof" : 1}'
 const VOSK_RATE_HZ = 8000
 const SHERPA_RATE_HZ = 16_000
-
-abstract class OwnServerDouble<Session extends RecogniserSession> extends RecogniserDouble<Session> {
-  /** They ask for no key. */
-  protected override refusalOf(): null {
-    return null
-  }
-}
 
 abstract class OwnServerSession extends RecogniserSession {
   protected hear(pcm: Int16Array, rateHz: number): void {
@@ -30,13 +22,9 @@ abstract class OwnServerSession extends RecogniserSession {
 }
 
 /** vosk-server on loopback, written from its source: one reply for each message, and a close after `eof`. */
-export class VoskDouble extends OwnServerDouble<VoskSession> {
-  static start(options: RecogniserDoubleOptions = {}): Promise<VoskDouble> {
-    return new VoskDouble(options).listen()
-  }
-
-  protected override accept(client: WebSocket, request: IncomingMessage): VoskSession {
-    return new VoskSession(client, request, this)
+export class VoskDouble extends StageDouble<VoskSession> {
+  protected override accept(client: WebSocket, { searchParams }: URL): VoskSession {
+    return new VoskSession(client, searchParams, this)
   }
 }
 
@@ -89,13 +77,9 @@ class VoskSession extends OwnServerSession {
 }
 
 /** The online WebSocket server of sherpa-onnx on loopback, written from its source. */
-export class SherpaDouble extends OwnServerDouble<SherpaSession> {
-  static start(options: RecogniserDoubleOptions = {}): Promise<SherpaDouble> {
-    return new SherpaDouble(options).listen()
-  }
-
-  protected override accept(client: WebSocket, request: IncomingMessage): SherpaSession {
-    return new SherpaSession(client, request, this)
+export class SherpaDouble extends StageDouble<SherpaSession> {
+  protected override accept(client: WebSocket, { searchParams }: URL): SherpaSession {
+    return new SherpaSession(client, searchParams, this)
   }
 }
 

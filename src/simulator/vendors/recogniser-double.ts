@@ -1,35 +1,7 @@
-import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, joined, samplesOf } from '../../media/pcm.js'
-import { DoubleSession, INAUDIBLE, LevelDetector, type Script, SocketDouble, type DoubleOptions } from './double.js'
-
-export interface RecogniserDoubleOptions extends DoubleOptions {
-  /** Delay of what follows the end of a turn. */
-  readonly finalMs?: number
-  /** Understands what is said, in place of the script. Empty where there are no words. */
-  readonly understand?: Understand
-}
-
-type Understand = (pcm: Int16Array, sampleRateHz: number) => Promise<string>
-
-/** What a recogniser does wrong, on purpose. */
-export interface RecogniserFaults {
-  /** The end of a turn is not answered, as services do with little audio. */
-  noAnswer: boolean
-  /** The answer to the end of a turn has no words, although words were told before. */
-  emptyAnswer: boolean
-  /** It says nothing at all. */
-  deaf: boolean
-  /** The connection breaks when this many words of a turn were told; once. */
-  breaksAfterWords: number | null
-}
-
-export const NO_RECOGNISER_FAULTS: Readonly<RecogniserFaults> = {
-  noAnswer: false,
-  emptyAnswer: false,
-  deaf: false,
-  breaksAfterWords: null,
-}
+import { DoubleSession, INAUDIBLE, LevelDetector } from './double.js'
+import type { StageDouble, StageDoubleOptions } from './stage-double.js'
 
 /** A word takes this long in the double's transcripts. */
 const WORD_MS = 250
@@ -48,15 +20,8 @@ export interface SpokenWord {
 }
 
 /** What an ear needs of its double. */
-interface HeardBy {
-  readonly script: Script
-  readonly options: RecogniserDoubleOptions
-  readonly faults: RecogniserFaults
-  callerAudioMs: number
-  /** Audio of turns that were too long. */
-  unheardMs: number
-  keepalives: number
-}
+type HeardBy = Pick<StageDouble, 'script' | 'options' | 'faults' | 'callerAudioMs' | 'unheardMs'>
+type Understand = NonNullable<StageDoubleOptions['understand']>
 
 interface EarOut {
   /** All words of the turn so far. */
@@ -191,36 +156,19 @@ function spread(text: string, fromMs: number, ms: number): readonly SpokenWord[]
   return words.map((word, i) => ({ text: word, startMs: fromMs + i * each, endMs: fromMs + (i + 1) * each }))
 }
 
-/** A vendor's recogniser on loopback. */
-export abstract class RecogniserDouble<Session extends RecogniserSession>
-  extends SocketDouble<Session>
-  implements HeardBy
-{
-  readonly options: RecogniserDoubleOptions
-  readonly faults: RecogniserFaults = { ...NO_RECOGNISER_FAULTS }
-  callerAudioMs = 0
-  unheardMs = 0
-  keepalives = 0
-
-  protected constructor(options: RecogniserDoubleOptions) {
-    super(options)
-    this.options = options
-  }
-}
-
 /** One connection of a recogniser's double. */
 export abstract class RecogniserSession extends DoubleSession {
   /** Texts of the client, the oldest first. */
   readonly messages: string[] = []
   readonly query: URLSearchParams
-  protected readonly double: HeardBy
+  protected readonly double: StageDouble
   protected ear: DoubleEar | null = null
   readonly #expanded = new Int16Array(65_536)
 
-  constructor(client: WebSocket, request: IncomingMessage, double: HeardBy) {
+  constructor(client: WebSocket, query: URLSearchParams, double: StageDouble) {
     super(client)
     this.double = double
-    this.query = new URL(request.url ?? '', 'http://double').searchParams
+    this.query = query
   }
 
   protected override take(bytes: Buffer, binary: boolean): void {

@@ -1,15 +1,8 @@
-import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
-import { SocketDouble, type Refusal } from './double.js'
-import { NO_RECOGNISER_FAULTS, RecogniserSession } from './recogniser-double.js'
-import type { RecogniserDoubleOptions, RecogniserFaults, SpokenWord } from './recogniser-double.js'
-import { NO_VOICE_FAULTS, textIn, VoiceSession } from './voice-double.js'
-import type { Json, SpokenFrame, VoiceDoubleOptions, VoiceFaults, VoiceSpeech } from './voice-double.js'
-
-interface SonioxDoubleOptions extends RecogniserDoubleOptions, VoiceDoubleOptions {
-  /** The language that a word is told to be in. Default: the first of the hints. */
-  readonly languageOf?: (word: string) => string
-}
+import type { Refusal } from './double.js'
+import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
+import { StageDouble } from './stage-double.js'
+import { type Json, type SpokenFrame, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 const ENDED = 1000
 
@@ -18,26 +11,9 @@ const ENDED = 1000
  * that client sends: tokens that are pieces of words, `<fin>`, streams that are cancelled with an acknowledgement, times of
  * characters. The words of a turn are the script's.
  */
-export class SonioxDouble extends SocketDouble<ListenSession | SpeakSession> {
-  readonly faults: RecogniserFaults & VoiceFaults = { ...NO_RECOGNISER_FAULTS, ...NO_VOICE_FAULTS }
-  readonly options: SonioxDoubleOptions
-  /** Texts that were given to the voice, by stream. */
-  readonly spoken: string[] = []
-  callerAudioMs = 0
-  unheardMs = 0
-  keepalives = 0
-  cancelled = 0
+export class SonioxDouble extends StageDouble<ListenSession | SpeakSession> {
   /** How sessions are refused after their first message; null accepts them. */
   refuseSession: { readonly code: number; readonly message: string } | null = null
-
-  private constructor(options: SonioxDoubleOptions) {
-    super(options)
-    this.options = options
-  }
-
-  static start(options: SonioxDoubleOptions = {}): Promise<SonioxDouble> {
-    return new SonioxDouble(options).listen()
-  }
 
   /** Sessions of the recogniser, the newest last. */
   get listeners(): readonly ListenSession[] {
@@ -48,14 +24,14 @@ export class SonioxDouble extends SocketDouble<ListenSession | SpeakSession> {
     return this.sessions.filter((session) => session instanceof SpeakSession)
   }
 
-  protected override refusalOf(request: IncomingMessage): Refusal | null {
-    return /^\/(transcribe|tts)-websocket$/.test(request.url ?? '')
+  protected override refusalOf({ pathname }: URL): Refusal | null {
+    return /^\/(transcribe|tts)-websocket$/.test(pathname)
       ? null
       : { status: 404, body: '{"error_message":"Not found"}' }
   }
 
-  protected override accept(client: WebSocket, request: IncomingMessage): ListenSession | SpeakSession {
-    return request.url?.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, request, this)
+  protected override accept(client: WebSocket, { pathname, searchParams }: URL): ListenSession | SpeakSession {
+    return pathname.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, searchParams, this)
   }
 
   /** Whether the service does not begin a session with this key, and ends it. */
@@ -81,8 +57,8 @@ class ListenSession extends RecogniserSession {
   finalized = 0
   readonly #soniox: SonioxDouble
 
-  constructor(client: WebSocket, request: IncomingMessage, double: SonioxDouble) {
-    super(client, request, double)
+  constructor(client: WebSocket, query: URLSearchParams, double: SonioxDouble) {
+    super(client, query, double)
     this.#soniox = double
   }
 
@@ -133,7 +109,7 @@ class ListenSession extends RecogniserSession {
   /** A long word is two tokens, and only the first has the space. */
   #tokens({ text: word, startMs }: SpokenWord, final: boolean): object[] {
     const text = ` ${word}`
-    const { languageOf = () => hints?.[0] ?? 'en' } = this.#soniox.options
+    const { languageOf = () => hints?.[0] ?? 'en' } = this.double.options
     const pieces = text.length > 6 ? [text.slice(0, 4), text.slice(4)] : [text]
     const hints = this.config?.['language_hints'] as readonly string[] | undefined
     return pieces.map((piece, i) => ({

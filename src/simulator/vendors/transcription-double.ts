@@ -1,39 +1,27 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
-import { keyRefusal, type Refusal } from './double.js'
-import { RecogniserDouble, RecogniserSession } from './recogniser-double.js'
-import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
+import { keyRefusal, NOT_FOUND, type Refusal } from './double.js'
+import { RecogniserSession, type SpokenWord } from './recogniser-double.js'
+import { StageDouble } from './stage-double.js'
+import type { Json } from './voice-double.js'
 
 /** The rate of vLLM's audio; OpenAI's is in the session. */
 const VLLM_RATE_HZ = 16_000
 const PCM_RATE_HZ = 24_000
 
-type Json = Readonly<Record<string, unknown>>
-
 /**
  * Realtime transcription on loopback: OpenAI's (`?intent=transcription`), written from the types of `openai` 7.55.0 and from
  * what that client sends, and vLLM's at the same path, written from the server's source.
  */
-export class TranscriptionDouble extends RecogniserDouble<TranscriptionClient> {
-  static start(options: RecogniserDoubleOptions = {}): Promise<TranscriptionDouble> {
-    return new TranscriptionDouble(options).listen()
+export class TranscriptionDouble extends StageDouble<TranscriptionClient> {
+  protected override readonly basePath = '/v1'
+  protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
+    return pathname === '/v1/realtime' ? keyRefusal(this.key, headers) : NOT_FOUND
   }
 
-  protected override refusalOf(request: IncomingMessage): Refusal | null {
-    if (new URL(request.url ?? '', 'http://double').pathname !== '/v1/realtime')
-      return { status: 404, body: '{"error":{"message":"Not found"}}' }
-    return keyRefusal(this.key, request)
-  }
-
-  override get baseUrl(): string {
-    return `http://${this.at}/v1`
-  }
-
-  protected override accept(client: WebSocket, request: IncomingMessage): TranscriptionClient {
-    const { searchParams } = new URL(request.url ?? '', 'http://double')
-    return searchParams.get('intent') === 'transcription'
-      ? new OpenAiSession(client, request, this)
-      : new VllmSession(client, request, this)
+  protected override accept(client: WebSocket, { searchParams }: URL): TranscriptionClient {
+    const Client = searchParams.get('intent') === 'transcription' ? OpenAiSession : VllmSession
+    return new Client(client, searchParams, this)
   }
 }
 
@@ -42,8 +30,8 @@ abstract class TranscriptionClient extends RecogniserSession {
   protected law: 'mulaw' | 'pcm16' = 'pcm16'
   #events = 0
 
-  constructor(client: WebSocket, request: IncomingMessage, double: TranscriptionDouble) {
-    super(client, request, double)
+  constructor(client: WebSocket, query: URLSearchParams, double: TranscriptionDouble) {
+    super(client, query, double)
     this.event('session.created', {})
   }
 

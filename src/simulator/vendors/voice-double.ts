@@ -1,35 +1,7 @@
 import type { WebSocket } from 'ws'
 import { Sentences } from '../../backends/cascade/sentences.js'
-import { type DoubleOptions, DoubleSession, type Script, SocketDouble, soundOf, toneSpeaker } from './double.js'
-
-export interface VoiceDoubleOptions extends DoubleOptions {
-  /** Delay of the first sound of an utterance after its first text. */
-  readonly firstSoundMs?: number
-  /** Between two pieces of 100 ms, unless the script says otherwise. Default: 0 ms, all at once. */
-  readonly paceMs?: number
-}
-
-/** What a voice does wrong, on purpose. */
-export interface VoiceFaults {
-  /** Its connection breaks after this much sound; once. */
-  breaksAfterSoundMs: number | null
-  /** Sound of a cancelled utterance goes on until its acknowledgement. */
-  lateSound: boolean
-  /** It takes texts and says nothing. */
-  mute: boolean
-  /** It takes texts, makes no sound, and says that they were spoken. */
-  unspoken: boolean
-  /** It does not answer a cancel. */
-  noAcknowledgement: boolean
-}
-
-export const NO_VOICE_FAULTS: Readonly<VoiceFaults> = {
-  breaksAfterSoundMs: null,
-  lateSound: false,
-  mute: false,
-  unspoken: false,
-  noAcknowledgement: false,
-}
+import { DoubleSession, partOf, soundOf, toneSpeaker } from './double.js'
+import type { StageDouble } from './stage-double.js'
 
 const FRAME_MS = 100
 
@@ -37,17 +9,6 @@ export type Json = Readonly<Record<string, unknown>>
 
 export function textIn(value: unknown): string {
   return typeof value === 'string' ? value : ''
-}
-
-/** What `VoiceSpeech` needs of its double. */
-interface SpokenBy {
-  readonly script: Script
-  readonly options: VoiceDoubleOptions
-  readonly faults: VoiceFaults
-  /** Texts of the utterances that are over. */
-  readonly spoken: string[]
-  cancelled: number
-  keepalives: number
 }
 
 /** A piece of sound, and the text that sounds in it, evenly spread. */
@@ -77,7 +38,7 @@ export class VoiceSpeech {
   text = ''
   spokenMs = 0
   over = false
-  readonly #double: SpokenBy
+  readonly #double: StageDouble
   readonly #rateHz: number
   readonly #out: SpeechOut
   readonly #waiting: string[] = []
@@ -86,9 +47,8 @@ export class VoiceSpeech {
   #given = 0
   #speaking = false
   #ended = false
-  #timer: NodeJS.Timeout | null = null
 
-  constructor(double: SpokenBy, rateHz: number, out: SpeechOut) {
+  constructor(double: StageDouble, rateHz: number, out: SpeechOut) {
     this.#double = double
     this.#sentences = double.options.speaker === undefined ? null : new Sentences()
     this.#rateHz = rateHz
@@ -128,7 +88,6 @@ export class VoiceSpeech {
   stop(): void {
     if (!this.over && this.text !== '') this.#double.spoken.push(this.text)
     this.over = true
-    if (this.#timer !== null) clearTimeout(this.#timer)
   }
 
   #begin(): void {
@@ -139,7 +98,7 @@ export class VoiceSpeech {
 
   #later(ms: number, work: () => void): void {
     if (ms <= 0) return work()
-    this.#timer = setTimeout(work, ms)
+    setTimeout(work, ms)
   }
 
   #next(): void {
@@ -153,18 +112,12 @@ export class VoiceSpeech {
       return this.#out.done()
     }
     const { script, options, faults } = this.#double
-    const reply = script.lastReply
-    const letters = (words: string): number => words.replaceAll(' ', '').length
-    const msPerLetter = reply?.audioMs === undefined ? null : reply.audioMs / Math.max(1, letters(reply.say ?? ''))
+    const reply = script.lastReply ?? {}
     const pcm = faults.unspoken
       ? new Int16Array(0)
-      : soundOf(
-          { say: text, ...(msPerLetter === null ? {} : { audioMs: msPerLetter * letters(text) }) },
-          options.speaker ?? toneSpeaker(this.#rateHz),
-          this.#rateHz,
-        )
+      : soundOf(partOf(reply, text), options.speaker ?? toneSpeaker(this.#rateHz), this.#rateHz)
     this.text += text
-    this.#frames(text, pcm, 0, reply?.paceMs ?? options.paceMs ?? 0)
+    this.#frames(text, pcm, 0, reply.paceMs ?? options.paceMs ?? 0)
   }
 
   #frames(text: string, pcm: Int16Array, from: number, paceMs: number): void {
@@ -192,28 +145,14 @@ export class VoiceSpeech {
   }
 }
 
-/** A vendor's voice on loopback. */
-export abstract class VoiceDouble<Session extends VoiceSession> extends SocketDouble<Session> implements SpokenBy {
-  readonly options: VoiceDoubleOptions
-  readonly faults: VoiceFaults = { ...NO_VOICE_FAULTS }
-  readonly spoken: string[] = []
-  cancelled = 0
-  keepalives = 0
-
-  protected constructor(options: VoiceDoubleOptions) {
-    super(options)
-    this.options = options
-  }
-}
-
 /** One connection of a voice's double. */
 export abstract class VoiceSession extends DoubleSession {
   /** Messages of the client, the oldest first. */
   readonly messages: Json[] = []
-  protected readonly double: SpokenBy
+  protected readonly double: StageDouble
   readonly #speeches = new Set<VoiceSpeech>()
 
-  constructor(client: WebSocket, double: SpokenBy) {
+  constructor(client: WebSocket, double: StageDouble) {
     super(client)
     this.double = double
   }
