@@ -4,12 +4,10 @@ import type { Environment } from '../../agents/template.js'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import { textIn } from '../../call/phrase.js'
 import { GatewayError } from '../../core/errors.js'
-import { ResamplerBank } from '../../media/resample/resampler.js'
 import { loadFlite } from '../../speech/flite.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
-import { loadMediaAssets } from '../../workers/media-assets.js'
 import { CascadeModels } from './cascade-models.js'
 import { DialogueModel, type Followed } from './dialogue-model.js'
 import type { DoubleModel, Speaker } from './double.js'
@@ -40,24 +38,21 @@ export class AgentModels {
   readonly names: readonly string[]
   readonly #agents: readonly Speaking[]
   readonly #pool: SpeechPool
-  readonly #resamplers: ResamplerBank
   readonly #thinkMs: number
 
-  private constructor(agents: readonly Speaking[], pool: SpeechPool, resamplers: ResamplerBank, thinkMs: number) {
+  private constructor(agents: readonly Speaking[], pool: SpeechPool, thinkMs: number) {
     this.names = agents.map(({ agent }) => agent.name)
     this.#agents = agents
     this.#pool = pool
-    this.#resamplers = resamplers
     this.#thinkMs = thinkMs
   }
 
   /** @throws GatewayError AGENT_INVALID or AGENT_UNKNOWN */
   static async load(options: AgentModelsOptions): Promise<AgentModels> {
     const agents = await speakingAgents(options)
-    const { rows, firKernel } = await loadMediaAssets()
     const pool = new SpeechPool()
     await pool.ready()
-    return new AgentModels(agents, pool, new ResamplerBank({ rows, kernel: firKernel }), options.thinkMs)
+    return new AgentModels(agents, pool, options.thinkMs)
   }
 
   /** The model of a session with these instructions, which show the agent; the first agent where they show none. */
@@ -65,7 +60,6 @@ export class AgentModels {
     return new DialogueModel({
       ...this.#followed(instructions),
       speech: new SpeechClient({ port: this.#pool.openSession() }),
-      resamplers: this.#resamplers,
       thinkMs: this.#thinkMs,
     })
   }
@@ -76,7 +70,6 @@ export class AgentModels {
       find: (instructions) => this.#followed(instructions),
       dialogues: this.#agents.map(({ dialogue }) => dialogue),
       openSpeech: () => new SpeechClient({ port: this.#pool.openSession() }),
-      resamplers: this.#resamplers,
     })
   }
 

@@ -3,9 +3,6 @@ import type { ChatCompletionMessageParam } from 'openai/resources/chat/completio
 import type { ScriptedReply } from '../../backends/conformance.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { keysIn } from '../../backends/prompts.js'
-import { isSampleRateHz } from '../../core/units.js'
-import { joined } from '../../media/pcm.js'
-import { BLOCK_SAMPLES, type ResamplerBank } from '../../media/resample/resampler.js'
 import { channelOf, parseWav } from '../../media/wav.js'
 import type { SpeechClient } from '../../speech/speech-client.js'
 import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../../speech/speech-protocol.js'
@@ -23,7 +20,6 @@ interface CascadeModelsOptions {
   /** What every conversation can begin with. */
   readonly dialogues: readonly OfflineDialogue[]
   readonly openSpeech: () => SpeechClient
-  readonly resamplers: ResamplerBank
 }
 
 interface Listening {
@@ -65,7 +61,7 @@ export class CascadeModels {
 
   /** The words of a caller's turn, or of its beginning; empty when there are none that a conversation listens for. */
   async understand(sound: Int16Array, sampleRateHz: number): Promise<string> {
-    const pcm = this.#atRecogniserRate(sound, sampleRateHz)
+    const pcm = atRate(sound, sampleRateHz, RECOGNISER_RATE_HZ)
     let best = { text: '', fit: 0 }
     for (const one of [...this.#listening.values(), ...this.#openings]) {
       const { text, fit = 1 } = await this.#recognise(pcm, one)
@@ -111,19 +107,6 @@ export class CascadeModels {
     } finally {
       speech.close()
     }
-  }
-
-  #atRecogniserRate(pcm: Int16Array, sampleRateHz: number): Int16Array {
-    if (!isSampleRateHz(sampleRateHz)) return atRate(pcm, sampleRateHz, RECOGNISER_RATE_HZ)
-    const resampler = this.#options.resamplers.open(sampleRateHz, RECOGNISER_RATE_HZ)
-    const out: Int16Array[] = []
-    for (let at = 0; at < pcm.length; at += BLOCK_SAMPLES) {
-      const block = pcm.subarray(at, at + BLOCK_SAMPLES)
-      const samples = new Int16Array(resampler.outputSamplesMax(block.length))
-      out.push(samples.subarray(0, resampler.process(block, samples)))
-    }
-    resampler.release()
-    return joined(out)
   }
 }
 

@@ -5,9 +5,10 @@ import { PreRoll } from '../../backends/pre-roll.js'
 import { keysIn } from '../../backends/prompts.js'
 import { CallLanguage } from '../../call/call-language.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
-import { isSampleRateHz, samplesToMs } from '../../core/units.js'
+import { jsonOrNull } from '../../core/json.js'
+import { samplesToMs } from '../../core/units.js'
 import { joined } from '../../media/pcm.js'
-import { BLOCK_SAMPLES, type ResamplerBank, type StreamResampler } from '../../media/resample/resampler.js'
+import { RateConverter } from '../../media/resample/rate-converter.js'
 import type { SpeechChunk, SpeechClient, Utterance } from '../../speech/speech-client.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
 import type { DoubleModel, ModelReply, SpokenText } from './double.js'
@@ -24,7 +25,6 @@ export interface Followed {
 interface DialogueModelOptions extends Followed {
   /** The session's own; closed with it. */
   readonly speech: SpeechClient
-  readonly resamplers: ResamplerBank
   /** Wait before each answer, as of a model that thinks. */
   readonly thinkMs: number
 }
@@ -160,8 +160,7 @@ export class DialogueModel implements DoubleModel {
   readonly #options: DialogueModelOptions
   readonly #dialogue: ModelDialogue
   readonly #preRoll = new PreRoll(PRE_ROLL_MS, RECOGNISER_RATE_HZ)
-  #resampler: StreamResampler | null = null
-  #resamplerHz = 0
+  #converter: RateConverter | null = null
   #utterance: Utterance | null = null
   #utteranceSamples = 0
   /** Resolves when the dialogue has taken everything that was said, pressed and returned so far. */
@@ -184,12 +183,11 @@ export class DialogueModel implements DoubleModel {
   }
 
   hear(pcm: Int16Array, sampleRateHz: number): void {
-    for (let at = 0; at < pcm.length; at += BLOCK_SAMPLES) {
-      const samples = this.#atRecogniserRate(pcm.subarray(at, at + BLOCK_SAMPLES), sampleRateHz)
-      if (this.#utterance === null) this.#preRoll.push(samples)
-      else this.#utterance.push(samples)
-      this.#utteranceSamples += samples.length
-    }
+    this.#converter ??= new RateConverter(sampleRateHz, RECOGNISER_RATE_HZ)
+    const samples = sampleRateHz === RECOGNISER_RATE_HZ ? pcm : this.#converter.process(pcm)
+    if (this.#utterance === null) this.#preRoll.push(samples)
+    else this.#utterance.push(samples)
+    this.#utteranceSamples += samples.length
   }
 
   callerStarted(): void {
@@ -273,8 +271,6 @@ export class DialogueModel implements DoubleModel {
     this.#dialogue.closed = true
     this.#utterance?.abandon()
     this.#utterance = null
-    this.#resampler?.release()
-    this.#resampler = null
     this.#options.speech.close()
   }
 
@@ -311,17 +307,6 @@ export class DialogueModel implements DoubleModel {
       ...(calls.length === 0 ? {} : { calls }),
     }
   }
-
-  #atRecogniserRate(pcm: Int16Array, sampleRateHz: number): Int16Array {
-    if (sampleRateHz === RECOGNISER_RATE_HZ || !isSampleRateHz(sampleRateHz)) return pcm
-    if (this.#resampler === null || this.#resamplerHz !== sampleRateHz) {
-      this.#resampler?.release()
-      this.#resampler = this.#options.resamplers.open(sampleRateHz, RECOGNISER_RATE_HZ)
-      this.#resamplerHz = sampleRateHz
-    }
-    const out = new Int16Array(this.#resampler.outputSamplesMax(pcm.length))
-    return out.subarray(0, this.#resampler.process(pcm, out))
-  }
 }
 
 /** A text, as the embedded voice speaks it. */
@@ -342,13 +327,7 @@ export function soundOf(chunks: readonly SpeechChunk[]): SpokenText {
 
 /** A tool's result as a client wrote it: JSON as text or parsed; an object with `error` is a failure. */
 function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
-  let value = output
-  if (typeof output === 'string') {
-    try {
-      value = JSON.parse(output)
-    } catch {
-      // The text itself is the result.
-    }
-  }
+  // A text that is not JSON is the result itself.
+  const value = typeof output === 'string' ? (jsonOrNull(output) ?? output) : output
   return { ok: typeof value !== 'object' || value === null || !('error' in value), value }
 }
