@@ -1,7 +1,9 @@
-import { Worker } from 'node:worker_threads'
+import { fileURLToPath } from 'node:url'
+import { Piscina } from 'piscina'
 import { GatewayError } from '../core/errors.js'
 import type { LegRateHz } from '../core/units.js'
 import type { Flite } from '../speech/flite.js'
+import { RECOGNISER_RATE_HZ } from '../speech/speech-protocol.js'
 import type { CallerVoice } from './choices.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import { atSpeechLevel, convertRate } from './line.js'
@@ -32,34 +34,17 @@ function spelledOut(text: string): string {
   return text.replace(/\d{3,}/g, (digits) => [...digits].join(', '))
 }
 
-export type SpeechRequest =
-  | {
-      readonly id: number
-      readonly type: 'speak'
-      readonly text: string
-      readonly voice: CallerVoice
-      readonly sampleRateHz: LegRateHz
-      readonly pace: number
-    }
-  | { readonly id: number; readonly type: 'hear'; readonly pcm: Int16Array }
+export interface SpeakRequest {
+  readonly text: string
+  readonly voice: CallerVoice
+  readonly sampleRateHz: LegRateHz
+  readonly pace: number
+}
 
-export type SpeechReply =
-  | { readonly type: 'ready' }
-  | { readonly type: 'spoken'; readonly id: number; readonly pcm: Int16Array }
-  | { readonly type: 'heard'; readonly id: number; readonly text: string }
-  | { readonly type: 'failed'; readonly id: number; readonly message: string }
-
-/** The bundled model of the recogniser is the 8 kHz telephone model. */
-export const RECOGNISER_RATE_HZ = 8000
 /** Bound of the requests that wait for the thread. Further pieces of speech are not recognised. */
 const REQUESTS_WAITING_MAX = 400
 /** Number of sentences whose sound is cached. */
 const SPOKEN_KEPT_MAX = 500
-
-interface Waiting {
-  resolve(value: Int16Array | string): void
-  reject(error: Error): void
-}
 
 /** What simulated people speak and hear with. */
 export type PeopleSpeech = Pick<CallerSpeech, 'hearsAtHz' | 'speak' | 'hear'>
@@ -68,11 +53,8 @@ export type PeopleSpeech = Pick<CallerSpeech, 'hearsAtHz' | 'speak' | 'hear'>
 export class CallerSpeech {
   /** Rate of the sound that `hear` takes. */
   readonly hearsAtHz: LegRateHz = RECOGNISER_RATE_HZ
-  readonly #worker: Worker
-  readonly #waiting = new Map<number, Waiting>()
+  readonly #pool: Piscina
   readonly #spoken = new Map<string, Promise<Int16Array>>()
-  #lastId = 0
-  #fault: GatewayError | null = null
 
   /**
    * Starts the thread and waits until the voices are loaded (0.1 s), with a vocabulary the recogniser too (0.5-1 s).
@@ -80,34 +62,24 @@ export class CallerSpeech {
    * @throws GatewayError SPEECH_FAULT
    */
   static async start(vocabulary: AgentVocabulary | null): Promise<CallerSpeech> {
-    const worker = new Worker(new URL('./caller-speech-thread.js', import.meta.url), {
-      workerData: vocabulary,
-      execArgv: [],
-    })
-    await new Promise<void>((resolve, reject) => {
-      // The first one says that it is ready.
-      worker.once('message', () => {
-        resolve()
-      })
-      worker.once('error', (cause) => {
-        reject(new GatewayError('SPEECH_FAULT', 'the voices of the simulated callers could not be loaded', { cause }))
-      })
-    })
-    worker.removeAllListeners('error')
-    return new CallerSpeech(worker)
+    const speech = new CallerSpeech(vocabulary)
+    try {
+      await speech.hear(new Int16Array(0))
+      return speech
+    } catch (cause) {
+      await speech.close()
+      throw new GatewayError('SPEECH_FAULT', 'the voices of the simulated callers could not be loaded', { cause })
+    }
   }
 
-  private constructor(worker: Worker) {
-    this.#worker = worker
-    worker.on('message', (reply: SpeechReply) => {
-      this.#onReply(reply)
+  private constructor(vocabulary: AgentVocabulary | null) {
+    this.#pool = new Piscina({
+      filename: fileURLToPath(new URL('./caller-speech-worker.js', import.meta.url)),
+      ...{ minThreads: 1, maxThreads: 1, idleTimeout: Infinity, recordTiming: false },
+      ...{ workerData: vocabulary, execArgv: [] },
     })
-    worker.on('error', (cause) => {
-      this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread died', { cause }))
-    })
-    worker.on('exit', () => {
-      this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread has ended'))
-    })
+    // Of a thread that died without a request, where another one has started.
+    this.#pool.on('error', () => undefined)
   }
 
   /**
@@ -118,7 +90,8 @@ export class CallerSpeech {
     const key = `${voice} ${sampleRateHz} ${pace} ${text}`
     const known = this.#spoken.get(key)
     if (known !== undefined) return known
-    const spoken = this.#ask((id) => ({ id, type: 'speak', text, voice, sampleRateHz, pace })) as Promise<Int16Array>
+    const request: SpeakRequest = { text, voice, sampleRateHz, pace }
+    const spoken = this.#pool.run(request, { name: 'speak' }) as Promise<Int16Array>
     if (this.#spoken.size < SPOKEN_KEPT_MAX) this.#spoken.set(key, spoken)
     return spoken
   }
@@ -128,35 +101,11 @@ export class CallerSpeech {
    * do.
    */
   hear(pcm: Int16Array): Promise<string> {
-    if (this.#waiting.size >= REQUESTS_WAITING_MAX) return Promise.resolve('')
-    return this.#ask((id) => ({ id, type: 'hear', pcm }), [pcm.buffer as ArrayBuffer]) as Promise<string>
+    if (this.#pool.queueSize >= REQUESTS_WAITING_MAX) return Promise.resolve('')
+    return this.#pool.run(pcm, { name: 'hear', transferList: [pcm.buffer as ArrayBuffer] }) as Promise<string>
   }
 
   async close(): Promise<void> {
-    await this.#worker.terminate()
-  }
-
-  #ask(request: (id: number) => SpeechRequest, transfer: ArrayBuffer[] = []): Promise<Int16Array | string> {
-    if (this.#fault !== null) return Promise.reject(this.#fault)
-    const id = ++this.#lastId
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
-      this.#worker.postMessage(request(id), transfer)
-    })
-  }
-
-  #onReply(reply: SpeechReply): void {
-    if (reply.type === 'ready') return
-    const waiting = this.#waiting.get(reply.id)
-    this.#waiting.delete(reply.id)
-    if (reply.type === 'spoken') waiting?.resolve(reply.pcm)
-    else if (reply.type === 'heard') waiting?.resolve(reply.text)
-    else waiting?.reject(new GatewayError('SPEECH_FAULT', reply.message))
-  }
-
-  #fail(fault: GatewayError): void {
-    this.#fault ??= fault
-    for (const waiting of this.#waiting.values()) waiting.reject(this.#fault)
-    this.#waiting.clear()
+    await this.#pool.destroy()
   }
 }

@@ -2,7 +2,7 @@ import createSoundSwallower, { type Decoder } from 'soundswallower'
 import { GatewayError } from '../core/errors.js'
 import { recognisedBy } from '../speech/decoder-set.js'
 import { MODEL_BASE } from '../speech/dictionary.js'
-import { RECOGNISER_RATE_HZ } from './caller-speech.js'
+import { RECOGNISER_RATE_HZ } from '../speech/speech-protocol.js'
 import { digitWords, guessPhones, orderIn, spokenWords } from './spoken-words.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
