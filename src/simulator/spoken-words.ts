@@ -1,5 +1,5 @@
 import { maskNumbersIn } from '../sautikit/phone.js'
-import { ONES, TENS } from '../speech/spoken/english.js'
+import { english, ONES } from '../speech/spoken/english.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
 
 /** `4127` as `four one two seven`. */
@@ -9,11 +9,7 @@ export function digitWords(digits: string): string {
 
 /** Numbers under a hundred as a voice says them, longer ones digit by digit. */
 export function numberWords(digits: string): string {
-  const value = Number(digits)
-  if (digits.length > 2 || (digits.length === 2 && digits.startsWith('0'))) return digitWords(digits)
-  if (value < 20) return ONES[value] as string
-  const rest = value % 10
-  return rest === 0 ? (TENS[value / 10] as string) : `${TENS[(value - rest) / 10] as string} ${ONES[rest] as string}`
+  return digits.length > 2 || /^0\d/.test(digits) ? digitWords(digits) : english.cardinal(Number(digits))
 }
 
 /** Lower-case words as spoken: no punctuation, numbers in words, `PM` as two letters. */
@@ -37,12 +33,10 @@ const DIGIT_OF = new Map<string, string>([
   ['oh', '0'],
 ])
 
-/** The digit that a word means, or null. */
-function digitOf(word: string): string | null {
-  return DIGIT_OF.get(word) ?? null
-}
-
-/** Longest spellings first. English reads names of this region nearly letter by letter. */
+/**
+ * Spellings whose sound has another name, longest first; every other letter's is its own. English reads names of this
+ * region nearly letter by letter.
+ */
 const SOUNDS: readonly (readonly [string, string])[] = [
   ['sch', 'SH'],
   ['tch', 'CH'],
@@ -63,30 +57,14 @@ const SOUNDS: readonly (readonly [string, string])[] = [
   ['oi', 'OY'],
   ['au', 'AO'],
   ['a', 'AA'],
-  ['b', 'B'],
   ['c', 'K'],
-  ['d', 'D'],
   ['e', 'EH'],
-  ['f', 'F'],
-  ['g', 'G'],
   ['h', 'HH'],
   ['i', 'IY'],
   ['j', 'JH'],
-  ['k', 'K'],
-  ['l', 'L'],
-  ['m', 'M'],
-  ['n', 'N'],
   ['o', 'OW'],
-  ['p', 'P'],
-  ['r', 'R'],
-  ['s', 'S'],
-  ['t', 'T'],
   ['u', 'UW'],
-  ['v', 'V'],
-  ['w', 'W'],
   ['x', 'K S'],
-  ['y', 'Y'],
-  ['z', 'Z'],
 ]
 
 /** Guesses the phones (CMU set) of a word that the dictionary lacks. Empty for a word without letters. */
@@ -94,9 +72,11 @@ export function guessPhones(word: string): string {
   const phones: string[] = []
   let at = 0
   while (at < word.length) {
-    const sound = SOUNDS.find(([letters]) => word.startsWith(letters, at))
-    if (sound !== undefined && phones.at(-1) !== sound[1]) phones.push(sound[1])
-    at += sound?.[0].length ?? 1
+    const letter = word.charAt(at)
+    const own = /[b-z]/.test(letter) && letter !== 'q' ? letter.toUpperCase() : null
+    const [letters, sound] = SOUNDS.find(([spelling]) => word.startsWith(spelling, at)) ?? [letter, own]
+    if (sound !== null && phones.at(-1) !== sound) phones.push(sound)
+    at += letters.length
   }
   return phones.join(' ')
 }
@@ -134,8 +114,8 @@ export function orderIn(words: readonly string[]): string | null {
   let run = ''
   let found: string | null = null
   for (const word of [...words, '']) {
-    const digit = digitOf(word)
-    if (digit !== null) {
+    const digit = DIGIT_OF.get(word)
+    if (digit !== undefined) {
       run += digit
       continue
     }

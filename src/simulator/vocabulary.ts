@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { phraseSchema } from '../call/phrase.js'
 import { WORDS } from '../call/words/languages.js'
 import { parse } from 'yaml'
+import { z } from 'zod'
 import { NUMBER_TEXTS } from '../agents/offline.js'
 import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
@@ -62,7 +63,10 @@ const DEPTH_MAX = 12
  * Collects what an agent may say from its YAML file: all strings except those under keys that clearly hold something
  * else, and what a scripted dialogue says about numbers by default. Text that is not YAML gives no sentences.
  */
-export function vocabularyOf(agentYaml: string | null, known: KnownOrders): AgentVocabulary {
+export function vocabularyOf(
+  agentYaml: string | null,
+  { orders, etas, others }: KnownOrders = { orders: [], etas: [], others: [] },
+): AgentVocabulary {
   const sentences = new Set<string>()
   const statuses: Record<string, string[]> = {}
   const root = agentYaml === null ? null : parsedOrNull(agentYaml)
@@ -78,9 +82,7 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): Agen
   return {
     sentences: [...sentences].slice(0, SENTENCES_MAX),
     statuses: Object.keys(statuses).length > 0 ? statuses : COMMON_STATUSES,
-    orders: [...known.orders],
-    etas: [...known.etas],
-    others: [...known.others],
+    ...{ orders, etas, others },
   }
 }
 
@@ -127,14 +129,16 @@ function collectStatuses(value: unknown, statuses: Record<string, string[]>): vo
   }
 }
 
+const textOrNull = z.string().nullable().catch(null)
 /** An order as the shop's API gives it; see examples/shop-api. */
-interface ShopOrder {
-  readonly orderNumber: string
-  readonly status: string
-  readonly eta: string | null
-  readonly courier: string | null
-  readonly reason: string | null
-}
+const shopOrder = z.object({
+  orderNumber: z.string(),
+  status: z.string(),
+  eta: textOrNull,
+  courier: textOrNull,
+  reason: textOrNull,
+})
+type ShopOrder = z.output<typeof shopOrder>
 
 const TIMEOUT_MS = 3000
 
@@ -173,18 +177,5 @@ function ordersOf(body: unknown): ShopOrder[] {
   if (typeof body !== 'object' || body === null) return []
   const { orders } = body as { orders?: unknown }
   const list: unknown[] = Array.isArray(orders) ? orders : [body]
-  return list.flatMap((item) => {
-    const order = item as Partial<Record<keyof ShopOrder, unknown>>
-    if (typeof order.orderNumber !== 'string' || typeof order.status !== 'string') return []
-    const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null)
-    return [
-      {
-        orderNumber: order.orderNumber,
-        status: order.status,
-        eta: textOf(order.eta),
-        courier: textOf(order.courier),
-        reason: textOf(order.reason),
-      },
-    ]
-  })
+  return list.flatMap((item) => shopOrder.safeParse(item).data ?? [])
 }

@@ -766,7 +766,7 @@ t.test('the human hears what it is about, and is put through to the caller with 
       agents: new Map([[definition.name, hosted]]),
       businesses: new Map(),
       env: {},
-      vocabulary: vocabularyOf(null, { orders: [], etas: [], others: [] }),
+      vocabulary: vocabularyOf(null),
       seed: 1,
       signal: null,
     })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
 import type { CalleeKind } from '../../src/simulator/choices.js'
@@ -56,7 +56,7 @@ const api = await simulatedApi(t, {
       speech,
       record: true,
       timeoutMs: 30_000,
-      vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+      vocabulary: vocabularyOf(null),
     },
     onOver: (result) => {
       results.set(result.to, result)

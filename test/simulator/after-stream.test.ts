@@ -1,5 +1,5 @@
 import t from 'tap'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { startCall } from '../../src/simulator/carrier.js'
 import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
 import type { CallerStep } from '../../src/simulator/caller-script.js'
@@ -40,7 +40,7 @@ function optionsFor(
       files: new Map(),
       record: false,
       timeoutMs: 10_000,
-      vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+      vocabulary: vocabularyOf(null),
     },
     ...more,
   }

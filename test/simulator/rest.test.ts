@@ -5,7 +5,7 @@ import t from 'tap'
 import { saveRecording } from '../../src/sautikit-api/call-details.js'
 import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import type { CalleeKind } from '../../src/simulator/choices.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
@@ -16,7 +16,7 @@ import { GatewayDouble } from './support/gateway-double.js'
 
 const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
-const vocabulary = { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES }
+const vocabulary = vocabularyOf(null)
 const person = {
   voice: 'rms',
   line: { sampleRateHz: 8000 },

@@ -16,7 +16,7 @@ import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
 import { messageOf } from '../../src/core/errors.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { mkondo } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
 import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
@@ -585,7 +585,7 @@ export function person(speech: CallerSpeech) {
     speech,
     record: false,
     timeoutMs: 600_000,
-    vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+    vocabulary: vocabularyOf(null),
   } as const
 }
 

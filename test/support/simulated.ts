@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CallerOptions } from '../../src/simulator/caller.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { MKONDO } from '../cli/mkondo-process.js'
 
 interface SimulatedRun {
@@ -38,7 +38,7 @@ export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
     files: new Map(),
     record: false,
     timeoutMs: 30_000,
-    vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+    vocabulary: vocabularyOf(null),
   }
 }
 

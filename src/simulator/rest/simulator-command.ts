@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { CallerSpeech } from '../caller-speech.js'
-import { COMMON_STATUSES } from '../vocabulary.js'
+import { vocabularyOf } from '../vocabulary.js'
 import type { CalleeKind } from '../choices.js'
 import { callee, ringCallees } from './callees.js'
 import { RestServer } from './rest-server.js'
@@ -53,7 +53,7 @@ export async function runSimulator(settings: SimulatorSettings, io: SimulatorIo)
         speech,
         record: settings.record,
         timeoutMs: CALL_MS_MAX,
-        vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+        vocabulary: vocabularyOf(null),
       },
     }),
   })
