@@ -10,7 +10,8 @@ import { request as requestTls } from 'node:https'
 import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import * as ws from 'ws'
-import { GatewayError, messageOf } from '../core/errors.js'
+import { messageOf } from '../core/errors.js'
+import { jsonObject } from '../core/json.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
 import { PlayoutQueue } from './playout-queue.js'
 
@@ -41,10 +42,6 @@ export interface ForkClosed {
   readonly reason: string
 }
 
-interface AudioForkEvents {
-  onClosed?(closed: ForkClosed): void
-}
-
 /** The connection under a fork. */
 interface ForkConnection {
   /** True while what was sent has not left. */
@@ -60,7 +57,6 @@ interface ForkConnection {
 
 interface ForkConnectionEvents {
   readonly onMessage: (data: Buffer, isBinary: boolean) => void
-  readonly onPing: () => void
   readonly onClosed: (closed: ForkClosed) => void
 }
 
@@ -73,21 +69,15 @@ export class AudioFork {
   /** Counts of one media socket. */
   readonly counters = {
     messagesSent: 0,
-    bytesSent: 0,
     messagesReceived: 0,
-    bytesReceived: 0,
-    textsReceived: 0,
     kills: 0,
     marksPlayed: 0,
-    marksCleared: 0,
-    /** Texts that are not JSON, and JSON objects without a type. */
-    textsUnknown: 0,
-    pings: 0,
   }
+  /** How the socket ended; null while it is open. */
+  closed: ForkClosed | null = null
   readonly #connection: ForkConnection
   readonly #options: AudioForkOptions
-  readonly #events: AudioForkEvents
-  #closed: ForkClosed | null = null
+  readonly #onClosed: (closed: ForkClosed) => void
   #stalledUntilMs = 0
   #framesWaiting = 0
   #framesCaptured = 0
@@ -99,33 +89,27 @@ export class AudioFork {
    */
   static async connect(
     options: AudioForkOptions,
-    events: AudioForkEvents = {},
+    onClosed: (closed: ForkClosed) => void = () => undefined,
     connect: ConnectFork = openMediaSocket,
   ): Promise<AudioFork> {
-    return new AudioFork(await connect(options), options, events)
+    return new AudioFork(await connect(options), options, onClosed)
   }
 
-  private constructor(connection: ForkConnection, options: AudioForkOptions, events: AudioForkEvents) {
+  private constructor(connection: ForkConnection, options: AudioForkOptions, onClosed: (closed: ForkClosed) => void) {
     this.#connection = connection
     this.#options = options
-    this.#events = events
+    this.#onClosed = onClosed
     this.buffer = new ForkBuffer({ sampleRateHz: options.sampleRateHz, channels: options.channels })
     if ((options.framesBeforeFirstText ?? 0) === 0) this.#sendFirstText()
     connection.listen({
       onMessage: (data, isBinary) => this.#onMessage(data, isBinary),
-      onPing: () => this.counters.pings++,
       onClosed: (closed) => this.#end(closed),
     })
   }
 
-  /** How the socket ended; null while it is open. */
-  get closed(): ForkClosed | null {
-    return this.#closed
-  }
-
   /** Buffers 20 ms of the leg's audio, interleaved for two channels. `flush` sends it. */
   capture(frame: Int16Array): void {
-    if (this.#closed !== null) return
+    if (this.closed !== null) return
     this.buffer.write(frame)
     this.#framesWaiting++
     this.#framesCaptured++
@@ -133,14 +117,11 @@ export class AudioFork {
 
   /** Sends all buffered audio as one message if the socket can be written to. */
   flush(nowMs: number): void {
-    if (this.#closed !== null || nowMs < this.#stalledUntilMs) return
+    if (this.closed !== null || nowMs < this.#stalledUntilMs) return
     if (this.#framesWaiting < (this.#options.coalesceFrames ?? 1) || this.#connection.isFull) return
     const message = this.buffer.take()
     this.#framesWaiting = 0
-    if (message !== null) {
-      this.counters.bytesSent += message.length
-      this.#send(message, true)
-    }
+    if (message !== null) this.#send(message, true)
     if (!this.#firstTextSent && this.#framesCaptured >= (this.#options.framesBeforeFirstText ?? 0))
       this.#sendFirstText()
   }
@@ -160,15 +141,9 @@ export class AudioFork {
     return samples
   }
 
-  /** A text from the carrier, such as the DTMF message that another build of the module sends. */
-  sendText(text: string): void {
-    this.#send(Buffer.from(text), false)
-  }
-
-  /** Ends the stream as the module does: final text, close 1000 without a reason, and FIN without waiting. */
-  close(finalText?: string): void {
-    if (this.#closed !== null) return
-    if (finalText !== undefined) this.sendText(finalText)
+  /** Ends the stream as the module does: close 1000 without a reason, and FIN without waiting. */
+  close(): void {
+    if (this.closed !== null) return
     this.#connection.close(1000)
     this.#end({ by: 'carrier', code: 1000, reason: '' })
   }
@@ -181,61 +156,49 @@ export class AudioFork {
 
   #sendFirstText(): void {
     this.#firstTextSent = true
-    if (this.#options.firstText !== null) this.sendText(this.#options.firstText)
+    if (this.#options.firstText !== null) this.#sendText(this.#options.firstText)
   }
 
   #onMessage(data: Buffer, isBinary: boolean): void {
     if (isBinary) {
       this.counters.messagesReceived++
-      this.counters.bytesReceived += data.length
       this.playout.push(data)
       return
     }
-    this.counters.textsReceived++
-    const values = parseJsonSequence(data.toString('utf8'))
-    if (values.length === 0) this.counters.textsUnknown++
-    for (const value of values) this.#onCommand(value)
-  }
-
-  #onCommand(value: Readonly<Record<string, unknown>>): void {
-    const type = value['type']
+    // The lineage reports other types, such as `disconnect` and `transfer`, to its application; nothing listens here.
+    const { type, data: mark } = (jsonObject(data) ?? {}) as { type?: unknown; data?: { name?: unknown } | null }
     if (type === 'killAudio') {
       this.counters.kills++
       if (this.#options.honourKill ?? true) this.#sendCleared(this.playout.kill())
     } else if (type === 'mark' && (this.#options.answerMarks ?? true)) {
-      const data = value['data']
-      const name =
-        typeof data === 'object' && data !== null ? (data as Readonly<Record<string, unknown>>)['name'] : null
-      if (typeof name === 'string') this.playout.mark(name)
+      if (typeof mark?.name === 'string') this.playout.mark(mark.name)
     } else if (type === 'clearMarks') {
       this.#sendCleared(this.playout.clearMarks())
-    } else if (typeof type !== 'string') {
-      // The lineage reports other types, such as `disconnect` and `transfer`, to its application; nothing listens here.
-      this.counters.textsUnknown++
     }
   }
 
   #sendCleared(names: readonly string[]): void {
-    for (const name of names) {
-      this.counters.marksCleared++
-      this.#sendMark(name, 'cleared')
-    }
+    for (const name of names) this.#sendMark(name, 'cleared')
   }
 
   #sendMark(name: string, event: 'playout' | 'cleared'): void {
-    this.sendText(JSON.stringify({ type: 'mark', data: { name, event } }))
+    this.#sendText(JSON.stringify({ type: 'mark', data: { name, event } }))
+  }
+
+  #sendText(text: string): void {
+    this.#send(Buffer.from(text), false)
   }
 
   #send(payload: Buffer, isBinary: boolean): void {
-    if (this.#closed !== null) return
+    if (this.closed !== null) return
     this.counters.messagesSent++
     this.#connection.send(payload, isBinary)
   }
 
   #end(closed: ForkClosed): void {
-    if (this.#closed !== null) return
-    this.#closed = closed
-    this.#events.onClosed?.(closed)
+    if (this.closed !== null) return
+    this.closed = closed
+    this.#onClosed(closed)
   }
 }
 
@@ -254,7 +217,7 @@ class MediaWebSocket implements ForkConnection {
     return this.#socket.writableNeedDrain
   }
 
-  listen({ onMessage, onPing, onClosed }: ForkConnectionEvents): void {
+  listen({ onMessage, onClosed }: ForkConnectionEvents): void {
     const lost = (reason: string): void => {
       this.#letGo()
       onClosed({ by: 'network', code: null, reason })
@@ -262,10 +225,7 @@ class MediaWebSocket implements ForkConnection {
     const limits = { isServer: false, maxPayload: MESSAGE_BYTES_MAX, maxFragments: FRAGMENTS_MAX }
     const receiver = new framing.Receiver(limits)
     receiver.on('message', onMessage)
-    receiver.on('ping', (data: Buffer) => {
-      onPing()
-      this.#write(OPCODE.pong, Buffer.from(data))
-    })
+    receiver.on('ping', (data: Buffer) => this.#write(OPCODE.pong, Buffer.from(data)))
     // The server's close frame; 1005 where it has no code. The lineage echoes the code without the reason.
     receiver.on('conclude', (code: number, reason: Buffer) => {
       this.close(code)
@@ -379,53 +339,6 @@ export class ForkBuffer {
   }
 }
 
-/** Objects read from one text frame at most. */
-const OBJECTS_MAX = 64
-
-/**
- * The JSON objects in `text`, one after the other: a peer may put several commands into one frame. Reading stops at
- * anything else.
- */
-function parseJsonSequence(text: string): Readonly<Record<string, unknown>>[] {
-  const objects: Readonly<Record<string, unknown>>[] = []
-  let from = 0
-  while (from < text.length && objects.length < OBJECTS_MAX) {
-    const end = objectEnd(text, from)
-    if (end < 0) break
-    try {
-      objects.push(JSON.parse(text.slice(from, end)) as Readonly<Record<string, unknown>>)
-    } catch {
-      // The braces are balanced but the content is not JSON: the rest of the frame cannot be trusted either.
-      break
-    }
-    from = end
-  }
-  return objects
-}
-
-/** Index after the object that starts at `from` (leading white space is skipped); -1 if none starts there. */
-function objectEnd(text: string, from: number): number {
-  let depth = 0
-  let inString = false
-  for (let i = from; i < text.length; i++) {
-    const char = text[i]
-    if (inString) {
-      if (char === '\\') i++
-      else if (char === '"') inString = false
-    } else if (char === '"') {
-      if (depth === 0) return -1
-      inString = true
-    } else if (char === '{') {
-      depth++
-    } else if (char === '}') {
-      if (--depth <= 0) return depth === 0 ? i + 1 : -1
-    } else if (depth === 0 && !/\s/.test(char ?? '')) {
-      return -1
-    }
-  }
-  return -1
-}
-
 /** RFC 6455 section 4.2.2. */
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 /** A response head longer than this is refused. */
@@ -436,11 +349,7 @@ const SUBPROTOCOL = 'audio.drachtio.org'
 interface HandshakeOptions {
   /** `ws://` or `wss://`; path and query go out as given. */
   readonly url: string
-  readonly subprotocol?: string
-  readonly basicAuth?: { readonly user: string; readonly password: string }
   readonly timeoutMs: number
-  /** False accepts any certificate: for a gateway under test with its own. */
-  readonly verifyTls?: boolean
 }
 
 /** The upgrade was refused or not answered. `status` is null if there was no HTTP answer. */
@@ -458,8 +367,8 @@ export class HandshakeRefused extends Error {
  * The headers of the upgrade as libwebsockets 4.1 writes them for the fork module: these, in this order, no others, no
  * extensions, and no port in Host.
  */
-function handshakeHeaders(url: URL, key: string, { subprotocol = SUBPROTOCOL, basicAuth }: HandshakeOptions): string[] {
-  const headers = [
+function handshakeHeaders(url: URL, key: string): string[] {
+  return [
     ...['Pragma', 'no-cache'],
     ...['Cache-Control', 'no-cache'],
     ...['Host', url.hostname],
@@ -467,12 +376,9 @@ function handshakeHeaders(url: URL, key: string, { subprotocol = SUBPROTOCOL, ba
     ...['Upgrade', 'websocket'],
     ...['Connection', 'Upgrade'],
     ...['Sec-WebSocket-Key', key],
-    ...['Sec-WebSocket-Protocol', subprotocol],
+    ...['Sec-WebSocket-Protocol', SUBPROTOCOL],
     ...['Sec-WebSocket-Version', '13'],
   ]
-  if (basicAuth === undefined) return headers
-  const credentials = Buffer.from(`${basicAuth.user}:${basicAuth.password}`).toString('base64')
-  return [...headers, 'authorization', `Basic ${credentials}`]
 }
 
 /**
@@ -480,32 +386,18 @@ function handshakeHeaders(url: URL, key: string, { subprotocol = SUBPROTOCOL, ba
  * @throws HandshakeRefused if the answer is not an upgrade, names another subprotocol or has the wrong accept key
  */
 async function openMediaSocket(options: HandshakeOptions): Promise<ForkConnection> {
-  const url = parseMediaUrl(options.url)
+  const url = new URL(options.url)
+  if (!/^wss?:$/.test(url.protocol))
+    throw new HandshakeRefused(null, `the url of the Stream verb has the scheme ${url.protocol} and not ws: or wss:`)
   const key = randomBytes(16).toString('base64')
-  const { answer, socket, head } = await upgraded(url, handshakeHeaders(url, key, options), options)
+  const { answer, socket, head } = await upgraded(url, handshakeHeaders(url, key), options.timeoutMs)
   try {
-    checkAnswer(answer, key, options.subprotocol ?? SUBPROTOCOL)
+    checkAnswer(answer, key)
     return new MediaWebSocket(socket.setNoDelay(true), head)
   } catch (thrown) {
     socket.destroy()
     throw thrown
   }
-}
-
-function parseMediaUrl(text: string): URL {
-  let url: URL
-  try {
-    url = new URL(text)
-  } catch (cause) {
-    throw new GatewayError('XML_INVALID', 'the url of the Stream verb cannot be parsed', { cause })
-  }
-  if (url.protocol !== 'ws:' && url.protocol !== 'wss:') {
-    throw new GatewayError(
-      'XML_INVALID',
-      `the url of the Stream verb has the scheme ${url.protocol} and not ws: or wss:`,
-    )
-  }
-  return url
 }
 
 interface Upgraded {
@@ -516,7 +408,7 @@ interface Upgraded {
 }
 
 /** @throws HandshakeRefused */
-function upgraded(url: URL, headers: string[], { timeoutMs, verifyTls = true }: HandshakeOptions): Promise<Upgraded> {
+function upgraded(url: URL, headers: string[], timeoutMs: number): Promise<Upgraded> {
   const secure = url.protocol === 'wss:'
   const host = url.hostname.replace(/^\[|\]$/g, '')
   return new Promise((resolve, reject) => {
@@ -528,7 +420,7 @@ function upgraded(url: URL, headers: string[], { timeoutMs, verifyTls = true }: 
       setHost: false,
       agent: false,
       maxHeaderSize: RESPONSE_HEAD_BYTES_MAX,
-      ...(secure ? { servername: host, rejectUnauthorized: verifyTls } : {}),
+      ...(secure ? { servername: host } : {}),
     })
     const timer = setTimeout(() => {
       request.destroy(new Error(`no answer to the upgrade within ${timeoutMs} ms`))
@@ -554,14 +446,14 @@ function upgraded(url: URL, headers: string[], { timeoutMs, verifyTls = true }: 
 }
 
 /** @throws HandshakeRefused */
-function checkAnswer({ headers }: IncomingMessage, key: string, subprotocol: string): void {
+function checkAnswer({ headers }: IncomingMessage, key: string): void {
   const accept = createHash('sha1')
     .update(key + ACCEPT_GUID)
     .digest('base64')
   if (headers['sec-websocket-accept'] !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
   const chosen = headers['sec-websocket-protocol']
   // The lineage's build was observed to accept an answer without a subprotocol, but not one with another name.
-  if (chosen !== undefined && chosen !== subprotocol)
+  if (chosen !== undefined && chosen !== SUBPROTOCOL)
     throw new HandshakeRefused(101, `the subprotocol ${chosen} was never offered`)
   if (headers['sec-websocket-extensions'] !== undefined)
     throw new HandshakeRefused(101, 'an extension that was never offered')

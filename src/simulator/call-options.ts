@@ -84,7 +84,6 @@ export interface PlaceCallOptions {
    * Failed where the Dial was not answered. `none`: nothing.
    */
   readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
-  readonly verifyTls?: boolean
   /** Set for an outbound call: `from` is the workspace's number and `caller` is the person who is called. */
   readonly outbound?: OutboundLeg
   /** Makes the call known to the REST API, the call records and the conference rooms. */
@@ -95,7 +94,9 @@ export interface PlaceCallOptions {
 }
 
 /** One event of a running call, as plain data. `atMs` is milliseconds since the webhook. */
-export type SimulatorEvent = { readonly callSid: string; readonly atMs: number } & (
+export type SimulatorEvent = CallEvent & { readonly callSid: string; readonly atMs: number }
+
+export type CallEvent =
   | {
       readonly type: 'webhook'
       readonly state: string
@@ -112,7 +113,6 @@ export type SimulatorEvent = { readonly callSid: string; readonly atMs: number }
   | { readonly type: 'heard'; readonly text: string }
   | { readonly type: 'dialled'; readonly numbers: readonly string[]; readonly outcome: HumanOutcome }
   | { readonly type: 'ended'; readonly by: EndedBy; readonly why: string }
-)
 
 export type EndedBy = 'caller' | 'callee' | 'document' | 'api' | 'carrier'
 

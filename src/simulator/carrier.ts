@@ -10,13 +10,13 @@ import { AudioFork, type ForkClosed, HandshakeRefused } from './audio-fork.js'
 import type { CallerVoice, HumanOutcome } from './choices.js'
 import type {
   CallEnvironment,
+  CallEvent,
   EndedBy,
   OutboundLeg,
   PlaceCallOptions,
   SimulatedCallResult,
   SignatureForm,
   SimulatedHuman,
-  SimulatorEvent,
   StreamRecord,
   WebhookAnswer,
   WebhookRecord,
@@ -59,13 +59,11 @@ export interface LiveSimulatedCall {
   hangUp(): void
 }
 
-/** How the carrier reports an outbound call that was not answered. */
-const UNANSWERED: Readonly<
-  Record<
-    Exclude<HumanOutcome, 'answered'>,
-    { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }
-  >
+/** How the carrier reports what became of a number that it rang: in a webhook, and in the record of the call. */
+const REPORTED: Readonly<
+  Record<HumanOutcome, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>
 > = {
+  answered: { state: 'DialCompleted', status: 'completed', cause: 'normal_clearing' },
   busy: { state: 'Busy', status: 'busy', cause: 'user_busy' },
   'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
   declined: { state: 'Failed', status: 'failed', cause: 'call_rejected' },
@@ -74,13 +72,7 @@ const UNANSWERED: Readonly<
 /** Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result has them. */
 export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   const call = new SimulatedCall(options)
-  return {
-    callSid: call.callSid,
-    done: call.run(),
-    hangUp: () => {
-      call.hangUp()
-    },
-  }
+  return { callSid: call.callSid, done: call.run(), hangUp: () => call.hangUp() }
 }
 
 class SimulatedCall implements CarrierCall {
@@ -90,7 +82,7 @@ class SimulatedCall implements CarrierCall {
   readonly clock: CallClock
   readonly ending: Promise<void>
   caller!: CallerEnd
-  readonly streamOutcomes: StreamOutcome[] = []
+  readonly streams: CarriedStream[] = []
   readonly dials: SimulatedCallResult['dials'][number][] = []
   readonly #webhooks: WebhookRecord[] = []
   readonly #verbs: string[] = []
@@ -101,7 +93,8 @@ class SimulatedCall implements CarrierCall {
   #ended: { readonly by: EndedBy; readonly why: string } | null = null
   #startedMs = 0
   #answeredMs: number | null = null
-  #supervisor: { readonly gone: Promise<void>; leave(): void } | null = null
+  /** Ends the supervision of this call; null while there is none. */
+  #endSupervision: (() => void) | null = null
   readonly #wallOffsetMs: number
 
   constructor(options: PlaceCallOptions) {
@@ -130,9 +123,6 @@ class SimulatedCall implements CarrierCall {
   get direction(): 'inbound' | 'outbound' {
     return this.options.outbound === undefined ? 'inbound' : 'outbound'
   }
-  get clientRequestId(): string | null {
-    return this.options.outbound?.clientRequestId ?? null
-  }
 
   hangUp(): void {
     this.end('api', 'hung up through the REST API')
@@ -150,7 +140,7 @@ class SimulatedCall implements CarrierCall {
     if (!taken) this.end('callee', outbound?.outcome ?? '')
     else if (first === null)
       this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
-    else await runDocument(this, first)
+    else await runDocuments(this, first)
     this.end('document', 'the document has nothing left to do')
     const endedMs = this.clock.nowMs()
     await this.caller.end(endedMs)
@@ -163,18 +153,10 @@ class SimulatedCall implements CarrierCall {
   async #openLeg(who: 'caller' | 'callee'): Promise<void> {
     const { caller } = this.options
     const events: CallerEvents = {
-      onSaid: (text) => {
-        this.emit({ type: 'said', text })
-      },
-      onHeard: (text) => {
-        this.emit({ type: 'heard', text })
-      },
-      onDigits: (digits) => {
-        this.#digits.push(...digits)
-      },
-      onHungUp: (why) => {
-        this.end(who, why)
-      },
+      onSaid: (text) => this.emit({ type: 'said', text }),
+      onHeard: (text) => this.emit({ type: 'heard', text }),
+      onDigits: (digits) => this.#digits.push(...digits),
+      onHungUp: (why) => this.end(who, why),
     }
     this.caller =
       caller instanceof BrowserCaller ? caller.open(this.clock, events) : await Caller.ready(caller, this.clock, events)
@@ -190,7 +172,7 @@ class SimulatedCall implements CarrierCall {
       this.answer()
       return true
     }
-    const state = this.ended || outbound.outcome === 'answered' ? 'Completed' : UNANSWERED[outbound.outcome].state
+    const state = this.ended || outbound.outcome === 'answered' ? 'Completed' : REPORTED[outbound.outcome].state
     const last = { callSessionState: state, isActive: '0', durationInSeconds: '0' }
     this.postNotice('voice', this.options.voiceUrl, last)
     this.postNotice('events', this.options.eventsUrl, last)
@@ -198,13 +180,12 @@ class SimulatedCall implements CarrierCall {
   }
 
   #legEnd(endedMs: number): LegEnd {
-    const { outbound } = this.options
-    const unanswered =
-      outbound === undefined || outbound.outcome === 'answered' || this.answered ? null : UNANSWERED[outbound.outcome]
+    const outcome = this.answered ? 'answered' : (this.options.outbound?.outcome ?? 'answered')
+    const { status, cause } = REPORTED[outcome]
     const audio = this.caller.leg.recording()
     return {
-      status: unanswered !== null ? unanswered.status : this.answered ? 'completed' : 'failed',
-      hangupCause: unanswered !== null ? unanswered.cause : 'normal_clearing',
+      status: outcome === 'answered' && !this.answered ? 'failed' : status,
+      hangupCause: cause,
       answeredWallMs: this.#answeredMs === null ? null : this.#wallMs(this.#answeredMs),
       endedWallMs: this.#wallMs(endedMs),
       recording: audio === null ? null : callWav(audio),
@@ -229,14 +210,13 @@ class SimulatedCall implements CarrierCall {
       this.complain(`the carrier could not say a text: ${messageOf(thrown)}`)
       return new Int16Array(0)
     })
-    await Promise.race([leg.play(pcm), this.ending])
-    leg.stopPlaying()
+    await this.play(pcm)
   }
 
-  /** The caller hears a Dial ring. */
-  async ring(ms: number): Promise<void> {
+  /** Resolves when the caller has heard it, or the call has ended. */
+  async play(pcm: Int16Array): Promise<void> {
     const { leg } = this.caller
-    await Promise.race([leg.play(ringingTone(ms, leg.sampleRateHz)), this.ending])
+    await Promise.race([leg.play(pcm), this.ending])
     leg.stopPlaying()
   }
 
@@ -248,22 +228,20 @@ class SimulatedCall implements CarrierCall {
   // --- REST API and conference rooms -----------------------------------------------------------------------
 
   supervise(number: string): boolean {
-    if (this.#supervisor !== null || this.ended) return false
-    let leave: () => void = () => undefined
+    if (this.#endSupervision !== null || this.ended) return false
     const gone = new Promise<void>((resolve) => {
-      leave = resolve
+      this.#endSupervision = resolve
     })
-    this.#supervisor = { gone, leave }
     this.keep(
       this.#supervised(number, gone).finally(() => {
-        this.#supervisor = null
+        this.#endSupervision = null
       }),
     )
     return true
   }
 
   stopSupervision(): void {
-    this.#supervisor?.leave()
+    this.#endSupervision?.()
   }
 
   async #supervised(number: string, gone: Promise<void>): Promise<void> {
@@ -310,11 +288,9 @@ class SimulatedCall implements CarrierCall {
       data: { call_id: this.callSid, direction: this.direction, ...data },
     }
     this.keep(
-      this.#post(this.#routed(eventsUrl, kind), kind, 'application/json', JSON.stringify(envelope)).then((answer) => {
-        this.#note('events', kind, answer, [])
-        if (answer.status === null || answer.status >= 300)
-          this.complain(`the events webhook (${kind}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
-      }),
+      this.#post(this.#routed(eventsUrl, kind), kind, 'application/json', JSON.stringify(envelope)).then((answer) =>
+        this.#note('events', kind, answer, []),
+      ),
     )
   }
 
@@ -349,18 +325,6 @@ class SimulatedCall implements CarrierCall {
     return this.#digits.shift() ?? null
   }
 
-  /** Fields of every webhook of this call, with the PBX's names. */
-  #fields(more: Readonly<Record<string, string>>): Record<string, string> {
-    return {
-      sessionId: this.callSid,
-      callerNumber: this.options.from,
-      destinationNumber: this.options.to,
-      direction: this.direction,
-      ...(this.clientRequestId === null ? {} : { clientRequestId: this.clientRequestId }),
-      ...more,
-    }
-  }
-
   /** Posts to the voice webhook. @returns its document; null for none */
   async postVoice(more: Readonly<Record<string, string>>): Promise<readonly Verb[] | null> {
     return this.postForDocument('voice', this.options.voiceUrl, more)
@@ -374,9 +338,7 @@ class SimulatedCall implements CarrierCall {
     const state = more['callSessionState'] ?? ''
     const answer = await this.#postFields(this.#routed(url, state), more)
     const verbs = answer.status === 200 ? this.#parse(answer, state) : null
-    this.#note(kind, state, answer, verbs ?? [])
-    if (answer.status !== 200)
-      this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
+    this.#note(kind, state, answer, verbs ?? [], 200)
     return verbs
   }
 
@@ -387,9 +349,6 @@ class SimulatedCall implements CarrierCall {
     const posted = this.#postFields(this.#routed(url, state), more).then((answer) => {
       const document = kind === 'voice' && answer.status === 200 ? this.#parse(answer, state) : null
       this.#note(kind, state, answer, document ?? [])
-      if (answer.status === null || answer.status >= 300) {
-        this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
-      }
       // The carrier does not run the answer to an event, so a Dial in it leaves the caller in silence.
       if (kind !== 'voice' && /<(Say|Play|Dial|Redirect|Conference|Hangup)\b/.test(answer.body)) {
         this.complain(`the ${kind} webhook (${state}) was answered with verbs, which nobody runs`)
@@ -412,16 +371,25 @@ class SimulatedCall implements CarrierCall {
       this.complain(`the answer to ${state} has the content type "${answer.contentType}" and not application/xml`)
       return null
     }
+    return this.unlessRefused(
+      () => parseVoiceDocument(answer.body),
+      (why) => `the document for ${state} was refused: ${why}`,
+    )
+  }
+
+  /** Null, and a complaint, where the carrier would refuse what is read. */
+  unlessRefused<T>(read: () => T, complaint: (why: string) => string): T | null {
     try {
-      return parseVoiceDocument(answer.body)
+      return read()
     } catch (thrown) {
       if (!(thrown instanceof DocumentRefused)) throw thrown
-      this.complain(`the document for ${state} was refused: ${thrown.message}`)
+      this.complain(complaint(thrown.message))
       return null
     }
   }
 
-  #note(url: WebhookRecord['url'], state: string, answer: TimedAnswer, verbs: readonly Verb[]): void {
+  /** @param statusMax  a higher status is complained about */
+  #note(url: WebhookRecord['url'], state: string, answer: TimedAnswer, verbs: readonly Verb[], statusMax = 299): void {
     const record: WebhookRecord = {
       atMs: Math.round(this.clock.nowMs() - answer.ms - this.#startedMs),
       url,
@@ -433,14 +401,23 @@ class SimulatedCall implements CarrierCall {
     }
     if (this.#webhooks.length < WEBHOOKS_KEPT_MAX) this.#webhooks.push(record)
     this.emit({ type: 'webhook', state, status: answer.status, ms: Math.round(answer.ms), verbs: record.verbs })
+    if (answer.status === null || answer.status > statusMax)
+      this.complain(`the ${url} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
   }
 
   #routed(url: string, state: string): string {
     return this.options.route?.(url, state) ?? url
   }
 
+  /** Posts `more` and what every webhook of this call has, with the PBX's names. */
   #postFields(url: string, more: Readonly<Record<string, string>>): Promise<TimedAnswer> {
-    const fields = this.#fields(more)
+    const { from, to, outbound } = this.options
+    const { clientRequestId = null } = outbound ?? {}
+    const fields: Record<string, string> = {
+      ...{ sessionId: this.callSid, callerNumber: from, destinationNumber: to, direction: this.direction },
+      ...(clientRequestId === null ? {} : { clientRequestId }),
+      ...more,
+    }
     const event = more['callSessionState'] ?? ''
     return this.options.encoding === 'json'
       ? this.#post(url, event, 'application/json', JSON.stringify(fields))
@@ -486,8 +463,8 @@ class SimulatedCall implements CarrierCall {
   }
 
   #result(endedMs: number): SimulatedCallResult {
-    const streams = this.streamOutcomes.map((stream) => stream.record(this.#startedMs))
-    const originMs = this.streamOutcomes.at(-1)?.openedAtMs ?? this.#answeredMs ?? this.#startedMs
+    const streams = this.streams.map((stream) => recordOf(stream, this.#startedMs))
+    const originMs = this.streams.at(-1)?.openedAtMs ?? this.#answeredMs ?? this.#startedMs
     const relative = <T extends { startMs: number; endMs: number }>(span: T): T => ({
       ...span,
       startMs: Math.round(span.startMs - this.#startedMs),
@@ -525,18 +502,13 @@ type TimedAnswer = { readonly ms: number } & (
   | { readonly fault: string; readonly status: null; readonly contentType: ''; readonly body: '' }
 )
 
-/** A simulator event without `callSid` and `atMs`, which the call adds. */
-type CallEvent = SimulatorEvent extends infer E
-  ? E extends SimulatorEvent
-    ? Omit<E, 'callSid' | 'atMs'>
-    : never
-  : never
-
 /** The media socket of a call, open or closed. */
-interface StreamOutcome {
+interface CarriedStream {
+  readonly fork: AudioFork
+  /** Of its URL. */
+  readonly path: string
   readonly openedAtMs: number
   closedAtMs: number | null
-  record(startedMs: number): StreamRecord
 }
 
 // --- documents ------------------------------------------------------------------------------------------------
@@ -557,32 +529,29 @@ const DEFAULT_HUMAN: SimulatedHuman = {
   greeting: 'Hello, how can I help you?',
 }
 
-/** What follows a verb: the next one, another document, or the end. */
-type Then =
-  { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
-const NEXT: Then = { type: 'next' }
-const END: Then = { type: 'end' }
+/** What follows a verb: the next one, or another document; one without verbs is the end. */
+type Then = readonly Verb[] | null
+const NEXT = null
+const END: readonly Verb[] = []
 
 /** How a Stream verb ended: its socket closed, was never opened, or stays open while the document continues. */
 type StreamEnd = 'stopped' | 'refused' | 'in-background'
 
 /** Runs a document and every document that follows it. Returns when the call has ended or nothing is left to run. */
-async function runDocument(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
+async function runDocuments(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
   let verbs = first
-  for (let documents = 0; documents < DOCUMENTS_MAX; documents++) {
-    const then = await runVerbs(call, verbs)
-    if (then.type !== 'document' || call.ended) return
-    verbs = then.verbs
+  for (let documents = 0; verbs.length > 0 && !call.ended; documents++) {
+    if (documents === DOCUMENTS_MAX) return call.complain(`more than ${DOCUMENTS_MAX} documents in one call`)
+    verbs = await runVerbs(call, verbs)
   }
-  call.complain(`more than ${DOCUMENTS_MAX} documents in one call`)
 }
 
-async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<Then> {
+async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<readonly Verb[]> {
   for (const verb of verbs) {
     if (call.ended) return END
     call.noteVerb(verb.name, verb.name === 'Say' ? verb.text : undefined)
     const then = await runVerb(call, verb)
-    if (then.type !== 'next') return then
+    if (then !== NEXT) return then
   }
   return END
 }
@@ -655,7 +624,7 @@ async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
     .filter((number) => number !== '')
   if (numbers.length === 0) call.complain('Dial names nobody')
   const ringMs = Math.min(human.ringMs, seconds(verb, 'timeout', 60) * 1000)
-  await call.ring(ringMs)
+  await call.play(ringingTone(ringMs, call.caller.leg.sampleRateHz))
   if (call.ended) return END
   const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
   call.dialled(numbers, outcome)
@@ -664,15 +633,8 @@ async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
     await call.wait(human.talkMs)
   }
   if (call.ended || call.options.dialEdge === 'none') return call.ended ? END : NEXT
-  const state = call.options.dialEdge === 'outcome' ? DIAL_STATES[outcome] : 'DialCompleted'
+  const state = call.options.dialEdge === 'outcome' ? REPORTED[outcome].state : 'DialCompleted'
   return documentOr(await call.postVoice({ callSessionState: state, isActive: '1', dialCallStatus: outcome }), NEXT)
-}
-
-const DIAL_STATES: Readonly<Record<HumanOutcome, string>> = {
-  answered: 'DialCompleted',
-  busy: 'Busy',
-  'no-answer': 'NoAnswer',
-  declined: 'Failed',
 }
 
 /** The leg waits in the room until the room closes or someone ends the call. */
@@ -683,8 +645,7 @@ async function conference(call: SimulatedCall, verb: Verb): Promise<Then> {
 }
 
 async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
-  const document = await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })
-  return document === null ? END : { type: 'document', verbs: document }
+  return (await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })) ?? END
 }
 
 /** Runs a Stream verb. After it the carrier continues in one of three ways that were documented or observed. */
@@ -697,7 +658,7 @@ async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
   if (behaviour === 'reposts') {
     const state = end === 'stopped' ? 'StreamStopped' : 'StreamError'
     const document = await call.postVoice({ callSessionState: state, isActive: '1' })
-    if (document !== null && document.length > 0) return { type: 'document', verbs: document }
+    if (document !== null && document.length > 0) return document
   }
   await call.wait(call.options.giveUpMs ?? GIVE_UP_MS)
   call.end('caller', 'gave up on a silent line after the stream')
@@ -705,7 +666,7 @@ async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
 }
 
 function documentOr(document: readonly Verb[] | null, otherwise: Then): Then {
-  return document === null || document.length === 0 ? otherwise : { type: 'document', verbs: document }
+  return document === null || document.length === 0 ? otherwise : document
 }
 
 /** An attribute in seconds. */
@@ -735,7 +696,7 @@ async function play(call: SimulatedCall, url: string): Promise<Then> {
 async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
   const { leg } = call.caller
-  if (verb.attributes['playBeep'] !== 'false') await Promise.race([leg.play(beep(leg.sampleRateHz)), call.ending])
+  if (verb.attributes['playBeep'] !== 'false') await call.play(beep(leg.sampleRateHz))
   const startedMs = call.clock.nowMs()
   const untilMs = startedMs + Math.min(RECORD_S_MAX, seconds(verb, 'maxLength', RECORD_S_MAX)) * 1000
   const silenceMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
@@ -767,7 +728,10 @@ const FRAMES_BEFORE_LATE_TEXT = 5
 
 /** Runs a Stream verb until its socket has ended or the call has. */
 async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
-  const request = readRequest(call, verb)
+  const request = call.unlessRefused(
+    () => readStream(verb, (complaint) => call.complain(complaint)),
+    (why) => why,
+  )
   if (request === null) return 'refused'
   const opened = new CallStream(call, request)
   const fork = await opened.open()
@@ -779,18 +743,6 @@ async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   }
   call.keep(ending)
   return 'in-background'
-}
-
-function readRequest(call: SimulatedCall, verb: Verb): StreamRequest | null {
-  try {
-    const { request, complaints } = readStream(verb)
-    for (const complaint of complaints) call.complain(complaint)
-    return request
-  } catch (thrown) {
-    if (!(thrown instanceof DocumentRefused)) throw thrown
-    call.complain(thrown.message)
-    return null
-  }
 }
 
 /** One Stream verb: its media socket, from the handshake to the last of its sound. */
@@ -818,7 +770,6 @@ class CallStream {
         {
           url: options.mediaRoute?.(request.url) ?? request.url,
           timeoutMs: HANDSHAKE_TIMEOUT_MS,
-          verifyTls: options.verifyTls ?? true,
           sampleRateHz: request.outputRateHz,
           channels: request.track === 'both_tracks' && options.trackLayout === 'stereo' ? 2 : 1,
           firstText: this.#firstText(),
@@ -827,7 +778,7 @@ class CallStream {
           answerMarks: options.answerMarks ?? true,
           coalesceFrames: options.coalesceFrames ?? 1,
         },
-        { onClosed: (closed) => this.#closed(closed) },
+        this.#closed,
         environment.connectFork,
       )
     } catch (thrown) {
@@ -842,10 +793,10 @@ class CallStream {
   async run(fork: AudioFork): Promise<void> {
     const call = this.#call
     call.answer()
-    const outcome = this.#attach(fork)
+    const stream = this.#attach(fork)
     this.#post('stream-started')
     await Promise.race([this.#closing, call.ending])
-    outcome.closedAtMs = call.clock.nowMs()
+    stream.closedAtMs = call.clock.nowMs()
     if (fork.closed === null) fork.close()
     else await this.#playOut(fork)
     call.caller.leg.detach()
@@ -854,8 +805,8 @@ class CallStream {
     this.#post('stream-stopped')
   }
 
-  #attach(fork: AudioFork): StreamOutcome {
-    const { caller, options, clock, streamOutcomes } = this.#call
+  #attach(fork: AudioFork): CarriedStream {
+    const { caller, options, clock, streams } = this.#call
     const { leg } = caller
     const { jitter, stalls = [], trackLayout: layout = 'mixed' } = options
     const { url, track, outputRateHz, inputRateHz } = this.#request
@@ -866,13 +817,9 @@ class CallStream {
     leg.stallsAt = [...stalls].sort((a, b) => a.atMs - b.atMs).map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
     const path = new URL(url).pathname
     this.#call.emit({ type: 'stream-opened', path })
-    const outcome: StreamOutcome = {
-      openedAtMs,
-      closedAtMs: null,
-      record: (startedMs) => recordOf(fork, path, outcome, startedMs),
-    }
-    if (streamOutcomes.length < STREAMS_MAX) streamOutcomes.push(outcome)
-    return outcome
+    const stream: CarriedStream = { fork, path, openedAtMs, closedAtMs: null }
+    if (streams.length < STREAMS_MAX) streams.push(stream)
+    return stream
   }
 
   /** Waits until the audio that was queued when the socket closed has been played. */
@@ -922,12 +869,7 @@ const EDGE = {
   'stream-error': 'StreamError',
 } as const
 
-function recordOf(
-  fork: AudioFork,
-  path: string,
-  { openedAtMs, closedAtMs }: StreamOutcome,
-  startedMs: number,
-): StreamRecord {
+function recordOf({ fork, path, openedAtMs, closedAtMs }: CarriedStream, startedMs: number): StreamRecord {
   const { counters, playout, buffer, closed } = fork
   return {
     openedMs: Math.round(openedAtMs - startedMs),

@@ -39,13 +39,9 @@ interface PlayoutTick {
 }
 
 export class PlayoutQueue {
-  samplesReceived = 0
   samplesPlayed = 0
   /** Discarded by killAudio. */
   samplesFlushed = 0
-  /** Discarded because the queue was full. */
-  samplesDropped = 0
-  marksRefused = 0
   #ring = new Int16Array(1 << 15)
   #head = 0
   #released = 0
@@ -59,10 +55,6 @@ export class PlayoutQueue {
   get releasedSamples(): number {
     return this.#released
   }
-  /** Samples that are held back until more arrive. */
-  get heldSamples(): number {
-    return this.#held
-  }
 
   /** Takes one binary frame of s16le in any size; an odd last byte waits for the next frame. */
   push(bytes: Uint8Array): void {
@@ -75,13 +67,9 @@ export class PlayoutQueue {
 
   /** Queues a mark after the audio received so far. @returns false if too many marks wait */
   mark(name: string): boolean {
-    if (this.#marksWaiting.length >= MARKS_WAITING_MAX) {
-      this.marksRefused++
-      return false
-    }
+    if (this.#marksWaiting.length >= MARKS_WAITING_MAX) return false
     this.#marksWaiting.push(name)
     this.#append(MARK_SAMPLE)
-    this.samplesReceived--
     return true
   }
 
@@ -125,13 +113,9 @@ export class PlayoutQueue {
   }
 
   #append(sample: number): void {
-    this.samplesReceived++
     const size = this.#released + this.#held
     if (size === this.#ring.length) {
-      if (size >= QUEUED_SAMPLES_MAX) {
-        this.samplesDropped++
-        return
-      }
+      if (size >= QUEUED_SAMPLES_MAX) return
       this.#grow()
     }
     this.#ring[(this.#head + size) % this.#ring.length] = sample

@@ -50,16 +50,15 @@ export function parseVoiceDocument(body: string): readonly Verb[] {
     root ??= verb
     open.push(verb)
   })
-  parser.on('text', (text) => {
+  const addText = (text: string): void => {
     const verb = open.at(-1)
     if (verb) verb.text += text
-  })
-  parser.on('cdata', (text) => {
-    const verb = open.at(-1)
-    if (verb) verb.text += text
-  })
+  }
+  parser.on('text', addText)
+  parser.on('cdata', addText)
   parser.on('closetag', () => {
-    open.pop()
+    const verb = open.pop()
+    if (verb) verb.text = verb.text.trim()
   })
   parser.write(body).close()
   if (fault !== null) throw new DocumentRefused(`not well-formed XML: ${(fault as Error).message}`)
@@ -78,11 +77,7 @@ function checkedVerbs(root: OpenVerb | null): readonly Verb[] {
       if (!allowed.includes(child.name)) throw new DocumentRefused(`${child.name} cannot stand inside ${verb.name}`)
     }
   }
-  return root.children.map(trimmed)
-}
-
-function trimmed(verb: OpenVerb): Verb {
-  return { name: verb.name, attributes: verb.attributes, text: verb.text.trim(), children: verb.children.map(trimmed) }
+  return root.children
 }
 
 /** The attributes of a Stream verb. */
@@ -102,55 +97,50 @@ export interface StreamRequest {
 }
 
 /**
- * Reads a Stream verb. `complaints` has what the real carrier would not accept.
+ * Reads a Stream verb.
+ * @param complain  is told what the real carrier would not accept
  * @throws DocumentRefused if no stream can be opened
  */
-export function readStream(verb: Verb): { readonly request: StreamRequest; readonly complaints: readonly string[] } {
-  const complaints: string[] = []
+export function readStream(verb: Verb, complain: (what: string) => void): StreamRequest {
   const attribute = (name: string): string | null => verb.attributes[name] ?? null
   const url = attribute('url')
   if (url === null || !URL.canParse(url)) throw new DocumentRefused('Stream has no url that can be parsed')
   const { host, pathname, search } = new URL(url)
   if (Buffer.byteLength(host) > STREAM_HOST_BYTES_MAX)
-    complaints.push(`the host of the stream's url is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
+    complain(`the host of the stream's url is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
   if (Buffer.byteLength(pathname + search) > STREAM_PATH_BYTES_MAX)
-    complaints.push(`path and query of the stream's url are longer than ${STREAM_PATH_BYTES_MAX} bytes`)
+    complain(`path and query of the stream's url are longer than ${STREAM_PATH_BYTES_MAX} bytes`)
   if (!/^wss?:\/\/[^/?#]+\//.test(url))
-    complaints.push('the url of the stream has no path before its query: the lineage loses the query')
+    complain('the url of the stream has no path before its query: the lineage loses the query')
   const track = attribute('track') ?? 'inbound_track'
   if (track !== 'inbound_track' && track !== 'outbound_track' && track !== 'both_tracks')
     throw new DocumentRefused(`track "${track}" is unknown`)
-  const outputRateHz = rate(attribute('outputSamplingRate'), complaints, 'outputSamplingRate')
+  const outputRateHz = rate(attribute('outputSamplingRate'), complain, 'outputSamplingRate')
   const inputRate = attribute('bidirectionalSamplingRate')
-  if (inputRate === null) complaints.push('Stream has no bidirectionalSamplingRate: playing back is undefined then')
+  if (inputRate === null) complain('Stream has no bidirectionalSamplingRate: playing back is undefined then')
   const headers = attribute('headerMetadata')
+  const headerMetadata = headers === null ? null : jsonObject(headers)
+  if (headers !== null && headerMetadata === null) complain('headerMetadata is no JSON object')
   const openMetadata = attribute('openMetadata')
   const metadataBytes = Buffer.byteLength(headers ?? '') + Buffer.byteLength(openMetadata ?? '')
   if (metadataBytes > STREAM_METADATA_BYTES_MAX)
-    complaints.push(`${metadataBytes} bytes of metadata; the lineage keeps ${STREAM_METADATA_BYTES_MAX}`)
-  const request: StreamRequest = {
+    complain(`${metadataBytes} bytes of metadata; the lineage keeps ${STREAM_METADATA_BYTES_MAX}`)
+  return {
     url,
     track,
     connect: attribute('connect') === 'true',
     outputRateHz,
-    inputRateHz: inputRate === null ? outputRateHz : rate(inputRate, complaints, 'bidirectionalSamplingRate'),
+    inputRateHz: inputRate === null ? outputRateHz : rate(inputRate, complain, 'bidirectionalSamplingRate'),
     name: attribute('name'),
-    headerMetadata: headers === null ? null : flatJson(headers, complaints),
+    headerMetadata,
     openMetadata,
     statusCallback: attribute('statusCallback'),
     statusEvents: (attribute('statusEvents') ?? '').split(' ').filter((event) => event !== ''),
   }
-  return { request, complaints }
 }
 
-function rate(value: string | null, complaints: string[], name: string): 8000 | 16000 {
+function rate(value: string | null, complain: (what: string) => void, name: string): 8000 | 16000 {
   if (value === '8000') return 8000
-  if (value !== '16000') complaints.push(`${name} is ${value ?? 'missing'} and not 8000 or 16000`)
+  if (value !== '16000') complain(`${name} is ${value ?? 'missing'} and not 8000 or 16000`)
   return 16000
-}
-
-function flatJson(text: string, complaints: string[]): Readonly<Record<string, unknown>> | null {
-  const value = jsonObject(text)
-  if (value === null) complaints.push('headerMetadata is no JSON object')
-  return value
 }

@@ -102,7 +102,7 @@ async function answered(socket: WebSocket): Promise<void> {
 
 void t.test('the handshake has the headers of the lineage, in its order, and no others', async (t) => {
   const { port, accepted } = await rawServer(t, switching('Sec-WebSocket-Protocol: audio.drachtio.org\r\n'))
-  const fork = await AudioFork.connect(optionsFor(port, { basicAuth: { user: 'u', password: 'p' } }))
+  const fork = await AudioFork.connect(optionsFor(port))
   const { requestText } = await accepted
   t.equal(
     requestText.replace(/Key: .*/, 'Key: K'),
@@ -117,7 +117,6 @@ void t.test('the handshake has the headers of the lineage, in its order, and no 
       'Sec-WebSocket-Key: K',
       'Sec-WebSocket-Protocol: audio.drachtio.org',
       'Sec-WebSocket-Version: 13',
-      'authorization: Basic dTpw',
       '',
       '',
     ].join('\r\n'),
@@ -154,9 +153,11 @@ void t.test('text comes first, then audio; what waited through a stall comes as 
   await answered(socket)
   t.same(messages.slice(0, 3), ['{"streamSid":"ST_1"}', 640, 32_000], 'text, a frame, one second as one message')
   socket.send(Buffer.alloc(2560, 1))
-  socket.send('{"type":"mark","data":{"name":"m1"}}{"type":"mark","data":{"name":"m2"}}')
+  socket.send('{"type":"mark","data":{"name":"m1"}}')
+  socket.send('{"type":"mark","data":{"name":"m2"}}')
   socket.send('{"type":"killAudio"}')
-  socket.send('{"type":"somethingNew"} trailing')
+  socket.send('{"type":"somethingNew"}')
+  socket.send('not JSON')
   await answered(socket)
   t.equal(fork.counters.kills, 1)
   t.same(messages.slice(-2), [
@@ -165,7 +166,6 @@ void t.test('text comes first, then audio; what waited through a stall comes as 
   ])
   const out = new Int16Array(320)
   t.equal(fork.play(out), 0, 'killed')
-  t.equal(fork.counters.pings, 2)
   fork.abort()
 })
 
@@ -178,30 +178,26 @@ void t.test('a stall of 2.5 s loses 64,016 bytes and the message after it has 16
   t.end()
 })
 
-void t.test(
-  'the client closes with a final text, 1000 without a reason, and a FIN that waits for nobody',
-  async (t) => {
-    const { port, accepted } = await rawServer(t, switching())
-    const fork = await AudioFork.connect(optionsFor(port, { firstText: null }))
-    const server = await accepted
-    fork.close('{"bye":true}')
-    await until(() => server.ended, 10_000, 'the FIN, with the server silent')
-    const frames = unmasked(server.received())
-    t.same(
-      frames.map((frame) => frame.opcode),
-      [1, 8],
-    )
-    t.equal(frames[0]?.payload.toString(), '{"bye":true}')
-    t.same([...(frames[1]?.payload ?? [])], [0x03, 0xe8], 'code 1000 and nothing else')
-    fork.capture(FRAME)
-    fork.flush(0)
-  },
-)
+void t.test('the client closes with 1000 without a reason, and a FIN that waits for nobody', async (t) => {
+  const { port, accepted } = await rawServer(t, switching())
+  const fork = await AudioFork.connect(optionsFor(port, { firstText: null }))
+  const server = await accepted
+  fork.close()
+  await until(() => server.ended, 10_000, 'the FIN, with the server silent')
+  const frames = unmasked(server.received())
+  t.same(
+    frames.map((frame) => frame.opcode),
+    [8],
+  )
+  t.same([...(frames[0]?.payload ?? [])], [0x03, 0xe8], 'code 1000 and nothing else')
+  fork.capture(FRAME)
+  fork.flush(0)
+})
 
 void t.test('where the server ends the socket its code comes back, and what was queued still plays', async (t) => {
   const { port, socket: opening } = await wsServer(t)
   const ends: ForkClosed[] = []
-  const fork = await AudioFork.connect(optionsFor(port), { onClosed: (closed) => ends.push(closed) })
+  const fork = await AudioFork.connect(optionsFor(port), (closed) => ends.push(closed))
   const socket = await opening
   socket.send(Buffer.alloc(2560, 1))
   socket.close(4001, 'enough')

@@ -203,7 +203,6 @@ void t.test('of 500 ms in 20 ms frames 480 are heard, and silence pushes the res
   const queue = new PlayoutQueue()
   for (let i = 0; i < 25; i++) queue.push(bytes(320))
   t.equal(playOut(queue) / 16, 480)
-  t.equal(queue.heldSamples, 320)
   for (let i = 0; i < 2; i++) queue.push(bytes(320, 0))
   t.equal(playOut(queue), 640, 'the tail and 20 ms of the silence')
   t.end()
@@ -245,7 +244,6 @@ void t.test('a mark is told when it is reached, and passes any sample of -1 for 
   t.same(queue.kill(), ['two'], 'killAudio clears waiting marks')
   for (let i = 0; i < MARKS_WAITING_MAX; i++) t.ok(queue.mark(`m${i}`))
   t.notOk(queue.mark('one too many'))
-  t.equal(queue.marksRefused, 1)
   t.end()
 })
 
