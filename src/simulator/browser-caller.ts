@@ -3,7 +3,7 @@ import type { CallerEnd, CallerEvents } from './caller.js'
 import { CallerLeg, UtterancePlayer } from './caller-leg.js'
 import type { CallClock, Utterance } from './caller-leg.js'
 import type { CallerSpeech } from './caller-speech.js'
-import { dtmfTones } from './line.js'
+import { clamp, dtmfTones } from './line.js'
 import { SampleBytes } from './playout-queue.js'
 
 /** Typed sentences that wait to be spoken. */
@@ -74,14 +74,14 @@ export class BrowserCaller {
     try {
       const pcm = await this.speech.speak(text, 'rms', RATE_HZ)
       if (!this.#over) this.#microphone.say({ text, pcm })
-      this.#events?.onSaid?.(text, performance.now())
+      this.#events?.onSaid?.(text)
     } finally {
       this.#textsWaiting--
     }
   }
 
   hangUp(): void {
-    this.#events?.onHungUp('the caller hung up', performance.now())
+    this.#events?.onHungUp('the caller hung up')
   }
 }
 
@@ -91,45 +91,30 @@ export class BrowserCaller {
  * bound is skipped.
  */
 class Microphone extends UtterancePlayer {
-  readonly #ring: Int16Array
   readonly #leadSamples: number
-  #readAt = 0
-  #held = 0
-  #playing = false
+  readonly #heldSamplesMax: number
+  readonly #held: number[] = []
   readonly #bytes = new SampleBytes()
+  #playing = false
 
   constructor(sampleRateHz: number) {
     super(sampleRateHz)
     this.#leadSamples = msToSamples(MICROPHONE_LEAD_MS, sampleRateHz)
-    this.#ring = new Int16Array(msToSamples(MICROPHONE_HELD_MS_MAX, sampleRateHz))
+    this.#heldSamplesMax = msToSamples(MICROPHONE_HELD_MS_MAX, sampleRateHz)
   }
 
   write(bytes: Uint8Array): void {
-    this.#bytes.take(bytes, (sample) => this.#append(sample))
-    if (this.#held >= this.#leadSamples) this.#playing = true
+    const held = this.#held
+    this.#bytes.take(bytes, (sample) => held.push(sample))
+    if (held.length > this.#heldSamplesMax) held.splice(0, held.length - this.#leadSamples)
+    if (held.length >= this.#leadSamples) this.#playing = true
   }
 
   override read(out: Int16Array, startMs: number): Utterance | null {
     const ended = super.read(out, startMs)
     if (!this.#playing) return ended
-    const samples = Math.min(out.length, this.#held)
-    for (let i = 0; i < samples; i++) {
-      const sum = (out[i] as number) + (this.#ring[this.#readAt] as number)
-      out[i] = Math.max(-32_768, Math.min(32_767, sum))
-      this.#readAt = (this.#readAt + 1) % this.#ring.length
-    }
-    this.#held -= samples
-    if (this.#held === 0) this.#playing = false
+    for (const [i, sample] of this.#held.splice(0, out.length).entries()) out[i] = clamp((out[i] as number) + sample)
+    if (this.#held.length === 0) this.#playing = false
     return ended
-  }
-
-  #append(sample: number): void {
-    if (this.#held === this.#ring.length) {
-      const skipped = this.#ring.length - this.#leadSamples
-      this.#readAt = (this.#readAt + skipped) % this.#ring.length
-      this.#held -= skipped
-    }
-    this.#ring[(this.#readAt + this.#held) % this.#ring.length] = sample
-    this.#held++
   }
 }

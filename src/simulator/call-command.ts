@@ -11,7 +11,7 @@ import type { TrackLayout } from './audio-fork.js'
 import { CALL_DEFAULTS, SIMULATOR_KEY, type AfterStream, type CallerVoice, type HumanOutcome } from './choices.js'
 import type { SimulatedCallResult, SimulatorEvent } from './call-options.js'
 import { type CallReport, type Expectation, reportOf } from './call-report.js'
-import { type CallerFile, readWavFile, writeCallWav } from './caller-leg.js'
+import { type CallerFile, callWav, readWavFile } from './caller-leg.js'
 import { type CallerScript, filesOf } from './caller-script.js'
 import { GatewayView } from './gateway-view.js'
 import { humanSeeker, orderCaller, recordedCaller, supportCaller } from './personas.js'
@@ -93,10 +93,9 @@ const CONNECT_MS_MAX = 5000
  */
 export async function placeCalls(args: CallOptions, io: CallCommandIo): Promise<CallReport[]> {
   const texts = patterns(args.expect ?? [])
-  const script = await scriptOf(args)
+  const { script, kind } = await callerOf(args)
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
-  const kind = kindOf(args, script)
   const { env } = io
   const gateway = new GatewayView(args.opsUrl, env['OPS_TOKEN'] ?? null)
   await reachable(args, gateway)
@@ -156,17 +155,6 @@ function patterns(sources: readonly string[]): TextPattern[] {
       throw new GatewayError('CONFIG_INVALID', `--expect is ${JSON.stringify(source)}: ${messageOf(thrown)}`)
     }
   })
-}
-
-/**
- * The caller's goal. With expectations but no behaviour on the command line, the agent can be any agent, so no order is
- * expected.
- */
-function kindOf(args: CallOptions, script: CallerScript): Expectation['kind'] {
-  if (args.human === true || followsSupportScript(args)) return 'human'
-  if (args.wav !== undefined || args.script !== undefined) return script.order === null ? 'talk' : 'order'
-  const expects = [args.expect, args.expectTool, args.expectOutcome].some((one) => one !== undefined)
-  return args.order === undefined && expects ? 'talk' : 'order'
 }
 
 /**
@@ -249,27 +237,33 @@ async function runAndReport(
 async function saveRecording(args: CallOptions, result: SimulatedCallResult, index: number): Promise<string | null> {
   if (args.record === undefined || result.audio === null) return null
   const file = args.calls === 1 ? args.record : args.record.replace(/(\.wav)?$/i, `-${index + 1}.wav`)
-  await writeCallWav(file, result.audio)
+  await writeFile(file, callWav(result.audio))
   return file
 }
 
-/** Whether the caller follows the support line's script, because no option asks for anything else. */
-function followsSupportScript({ agent, human, interrupt, order, wav, script }: CallOptions): boolean {
-  return agent === 'support' && [human, interrupt, order, wav, script].every((one) => one === undefined)
-}
-
-async function scriptOf(args: CallOptions): Promise<CallerScript> {
-  if (args.human === true) return humanSeeker()
-  if (args.wav !== undefined) return recordedCaller(args.wav)
-  if (followsSupportScript(args)) return supportCaller()
-  if (args.script === undefined) return orderCaller({ order: args.order ?? null, interrupt: args.interrupt === true })
-  let text: string
-  try {
-    text = await readFile(args.script, 'utf8')
-  } catch (cause) {
-    throw new GatewayError('SCRIPT_INVALID', `${args.script} cannot be read`, { cause })
+/**
+ * What the caller does, and their goal. With expectations but no behaviour on the command line, the agent can be any agent, so
+ * no order is expected.
+ */
+async function callerOf(args: CallOptions): Promise<{ script: CallerScript; kind: Expectation['kind'] }> {
+  const { agent, human, interrupt, order, wav, script: file } = args
+  if (human === true) return { script: humanSeeker(), kind: 'human' }
+  if (wav !== undefined) return { script: recordedCaller(wav), kind: 'talk' }
+  if (file !== undefined) {
+    const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+      throw new GatewayError('SCRIPT_INVALID', `${file} cannot be read`, { cause })
+    })
+    const script = parseScript(text, file)
+    return { script, kind: script.order === null ? 'talk' : 'order' }
   }
-  return parseScript(text, args.script)
+  // Nothing asks for anything else.
+  if (agent === 'support' && interrupt === undefined && order === undefined)
+    return { script: supportCaller(), kind: 'human' }
+  const expects = [args.expect, args.expectTool, args.expectOutcome].some((one) => one !== undefined)
+  return {
+    script: orderCaller({ order: order ?? null, interrupt: interrupt === true }),
+    kind: order === undefined && expects ? 'talk' : 'order',
+  }
 }
 
 /** The agent's file, for the recogniser: `--agent-file`, else the one in AGENTS_DIR, else the one of this package. */

@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
@@ -6,7 +6,7 @@ import { RateConverter } from '../media/resample/rate-converter.js'
 import { channelOf, parseWav, writeWav } from '../media/wav.js'
 import { joined } from '../media/pcm.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
-import { HalfBand, type LineOptions, OPENING_MS, PhoneLine, type Stall } from './line.js'
+import { clamp, HalfBand, type LineOptions, OPENING_MS, PhoneLine, type Stall } from './line.js'
 import { type Span, type SpanEvents, SpeechSpans, voicedExtent } from './speech-spans.js'
 
 /** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the agent. */
@@ -21,7 +21,7 @@ const SILENCES_KEPT_MAX = 1000
 /** Turns and pieces are those of what the caller hears. */
 interface LegEvents extends SpanEvents {
   /** An utterance was played to its end. */
-  onSpoke?(utterance: Utterance, atMs: number): void
+  onSpoke?(atMs: number): void
   onFrame?(nowMs: number): void
   /** 20 ms of what the caller hears; valid during the call only. */
   onHeard?(frame: Int16Array): void
@@ -95,9 +95,7 @@ export class CallerLeg {
     this.#heard = new Int16Array(frame)
     this.#record = options.record ? { caller: [], heard: [] } : null
     this.#clock = clock
-    this.#unsubscribe = clock.subscribe((nowMs) => {
-      this.#tick(nowMs)
-    })
+    this.#unsubscribe = clock.subscribe((nowMs) => this.#tick(nowMs))
   }
 
   /** Attaches a media socket to the leg. One at a time. What the carrier has kept of the line goes out first. */
@@ -113,7 +111,7 @@ export class CallerLeg {
       this.#tap.capture(this.#spoken)
     }
     this.before = new Int16Array(0)
-    this.#tap.flush(this.#clock.nowMs())
+    this.#tap.fork.flush(this.#clock.nowMs())
   }
 
   detach(): void {
@@ -153,13 +151,13 @@ export class CallerLeg {
     this.#hear(nowMs)
     this.#tap?.capture(this.#spoken)
     this.#stall(nowMs)
-    this.#tap?.flush(nowMs)
+    this.#tap?.fork.flush(nowMs)
     this.#line.down(this.#heard)
     this.#record?.caller.push(this.#spoken.slice())
     this.#record?.heard.push(this.#heard.slice())
     this.spans.push(this.#heard, nowMs)
     this.#events.onHeard?.(this.#heard)
-    if (spoke !== null) this.#events.onSpoke?.(spoke, nowMs + FRAME_MS)
+    if (spoke !== null) this.#events.onSpoke?.(nowMs + FRAME_MS)
     this.#events.onFrame?.(nowMs)
   }
 
@@ -186,18 +184,19 @@ export class CallerLeg {
     const [next] = this.stallsAt
     if (next !== undefined && nowMs >= next.atMs) {
       this.stallsAt = this.stallsAt.slice(1)
-      this.#tap?.stallUntil(next.atMs + next.ms)
+      this.#tap?.fork.stallUntil(next.atMs + next.ms)
     }
     if (this.stallEvery === null || this.#tap === null) return
     if (this.#nextStallMs === 0) this.#nextStallMs = nowMs + this.stallEvery.random() * this.stallEvery.everyMs
     if (nowMs < this.#nextStallMs) return
-    this.#tap.stallUntil(nowMs + this.stallEvery.random() * this.stallEvery.stallMsMax)
+    this.#tap.fork.stallUntil(nowMs + this.stallEvery.random() * this.stallEvery.stallMsMax)
     this.#nextStallMs = nowMs + this.stallEvery.everyMs * (0.5 + this.stallEvery.random())
   }
 }
 
 /** A fork with the conversions between its rates and the leg's. */
 class Tap {
+  readonly fork: AudioFork
   readonly #tap: ForkTap
   readonly #channels: 1 | 2
   readonly #callerUp: Converter
@@ -208,6 +207,7 @@ class Tap {
   readonly #frame: Int16Array
 
   constructor(tap: ForkTap, legRateHz: LegRateHz) {
+    this.fork = tap.fork
     this.#tap = tap
     this.#channels = tap.track === 'both_tracks' && tap.layout === 'stereo' ? 2 : 1
     this.#callerUp = new Converter(legRateHz, tap.outputRateHz)
@@ -218,7 +218,7 @@ class Tap {
   }
 
   play(out: Int16Array): number {
-    const samples = this.#tap.fork.play(this.#agentDown.input)
+    const samples = this.fork.play(this.#agentDown.input)
     out.set(this.#agentDown.convert())
     this.#played.set(out)
     return samples
@@ -234,15 +234,7 @@ class Tap {
     else if (track === 'outbound_track') this.#frame.set(played)
     else if (layout === 'mixed') mix(caller, played, this.#frame)
     else interleave(caller, played, this.#frame)
-    this.#tap.fork.capture(this.#frame)
-  }
-
-  flush(nowMs: number): void {
-    this.#tap.fork.flush(nowMs)
-  }
-
-  stallUntil(untilMs: number): void {
-    this.#tap.fork.stallUntil(untilMs)
+    this.fork.capture(this.#frame)
   }
 }
 
@@ -267,9 +259,7 @@ class Converter {
 }
 
 function mix(a: Int16Array, b: Int16Array, out: Int16Array): void {
-  for (let i = 0; i < out.length; i++) {
-    out[i] = Math.max(-32_768, Math.min(32_767, (a[i] as number) + (b[i] as number)))
-  }
+  for (let i = 0; i < out.length; i++) out[i] = clamp((a[i] as number) + (b[i] as number))
 }
 
 function interleave(left: Int16Array, right: Int16Array, out: Int16Array): void {
@@ -444,12 +434,7 @@ export class SharedTicker implements CallClock {
   }
 
   #arm(): void {
-    this.#timer = setTimeout(
-      () => {
-        this.#run()
-      },
-      Math.max(0, this.#dueMs - performance.now()),
-    )
+    this.#timer = setTimeout(() => this.#run(), Math.max(0, this.#dueMs - performance.now()))
   }
 
   #run(): void {
@@ -510,18 +495,9 @@ async function readBytes(file: string): Promise<Buffer> {
   throw new GatewayError('WAV_INVALID', `${file} has more than ${FILE_BYTES_MAX} bytes`)
 }
 
-/** Writes a call as stereo: the caller left, what the caller heard right. */
-export async function writeCallWav(file: string, recording: LegRecording): Promise<void> {
-  await writeFile(file, callWav(recording))
-}
-
-/** The WAV file of `writeCallWav` as bytes. */
-export function callWav(recording: LegRecording): Uint8Array {
-  const { caller, heard, sampleRateHz } = recording
-  const samples = new Int16Array(2 * Math.max(caller.length, heard.length))
-  for (let i = 0; i < samples.length / 2; i++) {
-    samples[2 * i] = caller[i] ?? 0
-    samples[2 * i + 1] = heard[i] ?? 0
-  }
+/** A call as a stereo WAV file: the caller left, what the caller heard right. */
+export function callWav({ caller, heard, sampleRateHz }: LegRecording): Uint8Array {
+  const samples = new Int16Array(2 * caller.length)
+  interleave(caller, heard, samples)
   return writeWav({ sampleRateHz, channels: 2, samples })
 }

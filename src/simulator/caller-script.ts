@@ -70,10 +70,7 @@ export const HOLD_SENTENCE =
 
 /** What the caller does now: an act with everything resolved that depends on the conversation. */
 export type CallerMove =
-  | { readonly type: 'say'; readonly text: string }
-  | { readonly type: 'press'; readonly keys: string }
-  | { readonly type: 'play'; readonly file: string }
-  | { readonly type: 'hold'; readonly ms: number }
+  | Extract<CallerAct, { readonly type: 'say' | 'press' | 'play' | 'hold' }>
   | { readonly type: 'hangup'; readonly why: string }
 
 interface Due {
@@ -223,18 +220,10 @@ export class CallerModel {
       }
       case 'wait':
         // The step after a wait does not wait for another turn of the agent.
-        this.#step++
-        this.#due = this.#waited(act.ms, nowMs)
+        this.#takeStep(nowMs, true, act.ms)
+        this.#quietSinceMs = nowMs + act.ms
         return null
     }
-  }
-
-  #waited(ms: number, nowMs: number): Due | null {
-    const step = this.#script.steps[this.#step - 1]
-    this.#quietSinceMs = nowMs + ms
-    return step === undefined
-      ? null
-      : { act: step.act, atMs: nowMs + ms, interrupts: true, why: `step ${this.#step} of the script` }
   }
 
   #move(move: CallerMove): CallerMove {

@@ -39,10 +39,10 @@ export interface CallerOptions {
 }
 
 export interface CallerEvents {
-  onSaid?(text: string, startMs: number): void
-  onHeard?(text: string, span: Span): void
+  onSaid?(text: string): void
+  onHeard?(text: string): void
   onDigits?(digits: string): void
-  onHungUp(why: string, nowMs: number): void
+  onHungUp(why: string): void
 }
 
 /** A piece of speech and its words. The text is empty if the recogniser was not sure. */
@@ -111,7 +111,7 @@ export class Caller implements CallerEnd {
       onTurnStart: (atMs) => this.#model.agentStarted(atMs),
       onPiece: (piece, pcm) => this.#onPiece(piece, pcm),
       onTurnEnd: () => this.#onAgentStopped(),
-      onSpoke: (_utterance, atMs) => this.#model.finishedSpeaking(atMs),
+      onSpoke: (atMs) => this.#model.finishedSpeaking(atMs),
       onFrame: (frameMs) => this.#onFrame(frameMs),
     })
   }
@@ -138,19 +138,16 @@ export class Caller implements CallerEnd {
 
   #onFrame(nowMs: number): void {
     if (this.#hungUp) return
-    if (nowMs >= this.#untilMs) this.#hangUp(TIME_LIMIT, nowMs)
+    if (nowMs >= this.#untilMs) this.#hangUp(TIME_LIMIT)
     const move = this.#hungUp ? null : this.#model.next(nowMs)
-    if (move !== null) this.#perform(move, nowMs)
+    if (move !== null) this.#perform(move)
   }
 
-  #perform(move: CallerMove, nowMs: number): void {
-    if (move.type === 'hangup') {
-      this.#hangUp(move.why, nowMs)
-      return
-    }
+  #perform(move: CallerMove): void {
+    if (move.type === 'hangup') return this.#hangUp(move.why)
     const utterance = this.#utterance(move)
     this.leg.player.say(utterance)
-    this.#events.onSaid?.(utterance.text, nowMs)
+    this.#events.onSaid?.(utterance.text)
     if (move.type === 'press') this.#events.onDigits?.(move.keys)
   }
 
@@ -164,9 +161,9 @@ export class Caller implements CallerEnd {
     return { text: move.text, pcm: this.#sounds.get(move.text) ?? silence }
   }
 
-  #hangUp(why: string, nowMs: number): void {
+  #hangUp(why: string): void {
     this.#hungUp = true
-    this.#events.onHungUp(why, nowMs)
+    this.#events.onHungUp(why)
   }
 
   #onPiece(piece: Span, pcm: Int16Array): void {
@@ -176,7 +173,7 @@ export class Caller implements CallerEnd {
       .then((text) => {
         const heard = { ...piece, text }
         this.heard[index] = heard
-        if (text !== '') this.#events.onHeard?.(text, piece)
+        if (text !== '') this.#events.onHeard?.(text)
         return heard
       })
     this.#turn.push(listened)

@@ -1,5 +1,5 @@
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
-import { decodeMuLaw, encodeMuLaw, peakOf } from '../media/pcm.js'
+import { decodeMuLaw, encodeMuLaw, energyOf, peakOf } from '../media/pcm.js'
 import { nearlyNormal, seededRandom } from './random.js'
 
 /** Level to which every simulated voice is adjusted before the line. */
@@ -261,9 +261,7 @@ export function throughPhoneCodec(frame: Int16Array): void {
 
 /** RMS of a piece of audio, 0 to 32,768. */
 export function rmsOf(pcm: Int16Array): number {
-  let sum = 0
-  for (const sample of pcm) sum += sample * sample
-  return pcm.length === 0 ? 0 : Math.sqrt(sum / pcm.length)
+  return pcm.length === 0 ? 0 : Math.sqrt(energyOf(pcm) / pcm.length)
 }
 
 /** A copy of `pcm` at `SPEECH_LEVEL_DBFS`, measured over its voiced frames. It never clips. */
@@ -455,7 +453,8 @@ function windowedSinc(half: number): Float64Array {
   return filter.map((value) => value / sum)
 }
 
-function clamp(value: number): number {
+/** The nearest sample. */
+export function clamp(value: number): number {
   return Math.max(-32_768, Math.min(32_767, Math.round(value)))
 }
 

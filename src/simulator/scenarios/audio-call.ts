@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
 import type { SimulatorEvent } from '../call-options.js'
-import { type CallerFile, readWavFile, writeCallWav } from '../caller-leg.js'
+import { type CallerFile, callWav, readWavFile } from '../caller-leg.js'
 import { filesOf } from '../caller-script.js'
 import { GatewayView } from '../gateway-view.js'
 import { simulateCalls } from '../simulate.js'
@@ -86,7 +87,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
   )
   if (result === undefined) throw new Error('one call was placed and none came back')
 
-  if (options.recordTo !== null && result.audio !== null) await writeCallWav(options.recordTo, result.audio)
+  if (options.recordTo !== null && result.audio !== null) await writeFile(options.recordTo, callWav(result.audio))
   const view = new GatewayView(gateway.opsUrl, gateway.opsToken)
   const seen = result.answered
     ? await view.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: true })
