@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { Environment } from '../agents/template.js'
-import { callRecordSchema } from '../call/documents/record.js'
 import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { GatewayError, messageOf, networkCauseOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
@@ -15,6 +14,7 @@ import { CallAnalyses } from '../gateway/call-analyses.js'
 import type { Business } from '../agents/business.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { agentYaml, vocabularyOf, type AgentVocabulary } from '../simulator/vocabulary.js'
+import { GatewayView } from '../simulator/gateway-view.js'
 import { hasPattern, textPattern } from '../simulator/spoken-words.js'
 import { runAudioCall, type GatewayAddress } from '../simulator/scenarios/audio-call.js'
 import { findScenarios, type CallMode, type Scenario } from '../simulator/scenarios/scenario.js'
@@ -118,8 +118,9 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     const reportOf = (results: Parameters<typeof scenarioReport>[0]): ReturnType<typeof scenarioReport> =>
       scenarioReport(results, { startedAt, realMs: performance.now() - startedMs })
     const progress = new Progress(io, 'simulate')
+    const calls = plan.filter(({ skipped }) => skipped === null).length
     let finished = 0
-    progress.show(`0 of ${plan.runs.length} calls`)
+    progress.show(`0 of ${calls} calls`)
     const results = await runScenarios(plan, {
       jobs: options.jobs,
       signal: io.signal,
@@ -127,7 +128,7 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
       onResult: (result) => {
         if (result.status !== 'skipped') finished++
         for (const shown of reportOf([result]).results) progress.print(print, resultText(shown, paint))
-        progress.show(`${finished} of ${plan.runs.length} calls`)
+        progress.show(`${finished} of ${calls} calls`)
       },
     }).finally(() => progress.end())
     const report = reportOf(results)
@@ -197,11 +198,10 @@ async function runningGateway(
 
 /** The record, again and again until the gateway knows what the call was about. */
 async function analysed(record: CallRecord, { opsUrl, opsToken }: GatewayAddress): Promise<CallRecord> {
-  const headers = opsToken === null ? {} : { authorization: `Bearer ${opsToken}` }
+  const view = new GatewayView(opsUrl, opsToken)
   for (let waitedMs = 0; waitedMs < ANALYSIS_WAIT_MS; waitedMs += ANALYSIS_LOOK_MS) {
-    const response = await fetch(`${opsUrl}/api/calls/${record.callSid}`, { headers, redirect: 'manual' })
-    const read = callRecordSchema.safeParse(await response.json())
-    if (read.success && read.data.analysis !== null) return read.data
+    const seen = (await view.call(record.callSid))?.record
+    if (seen?.analysis != null) return seen
     await sleep(ANALYSIS_LOOK_MS)
   }
   return record
@@ -333,7 +333,7 @@ class OwnGround implements Ground {
     let vocabulary = this.#vocabularies.get(agent)
     if (vocabulary === undefined) {
       const yaml = agentYaml([this.#parts.config.agentsDir ?? SHIPPED_AGENTS], agent)
-      vocabulary = yaml.then((text) => vocabularyOf(text, { orders: [], etas: [], others: [] }))
+      vocabulary = yaml.then((text) => vocabularyOf(text))
       this.#vocabularies.set(agent, vocabulary)
     }
     return vocabulary

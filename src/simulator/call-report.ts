@@ -1,4 +1,10 @@
-import type { BargeInRecord, CallOutcome, TurnRecord } from '../call/documents/record.js'
+import type {
+  BargeInRecord,
+  CallOutcome,
+  ToolCallRecord,
+  TranscriptEntry,
+  TurnRecord,
+} from '../call/documents/record.js'
 import type { SimulatedCallResult } from './call-options.js'
 import type { CallerLatency } from './caller-leg.js'
 import type { GatewayCall, NotReady } from './gateway-view.js'
@@ -45,18 +51,8 @@ export interface CallReport {
   readonly backend: string | null
   readonly outcome: CallOutcome | null
   /** Milliseconds since the stream opened. */
-  readonly transcript: readonly {
-    readonly role: 'caller' | 'agent'
-    readonly text: string
-    readonly startMs: number
-    readonly endMs: number
-  }[]
-  readonly toolCalls: readonly {
-    readonly name: string
-    readonly args: Readonly<Record<string, unknown>>
-    readonly ms: number
-    readonly ok: boolean
-  }[]
+  readonly transcript: readonly Pick<TranscriptEntry, 'role' | 'text' | 'startMs' | 'endMs'>[]
+  readonly toolCalls: readonly Pick<ToolCallRecord, 'name' | 'args' | 'ms' | 'ok'>[]
   readonly turns: readonly Pick<TurnRecord, 'firstSoundMs' | 'answerMs'>[]
   readonly bargeIns: readonly {
     readonly stopMs: number | null
@@ -229,7 +225,8 @@ export function reportOf(
   }
 }
 
-function spokenTranscript(result: SimulatedCallResult): CallReport['transcript'] {
+/** What was said on the line and what the caller made out. */
+export function spokenTranscript(result: SimulatedCallResult): CallReport['transcript'] {
   const openedMs = result.stream?.openedMs ?? 0
   const said = result.said.map((one) => ({ ...one, role: 'caller' as const }))
   const heard = result.heardPieces

@@ -1,7 +1,7 @@
 import type { CallerOptions } from '../caller.js'
 import type { CallerFile } from '../caller-leg.js'
 import { startCall } from '../carrier.js'
-import type { CalleeKind, HumanOutcome } from '../choices.js'
+import { type CalleeKind, HUMAN_OUTCOMES, type HumanOutcome } from '../choices.js'
 import type { PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
 import { beep } from '../line.js'
@@ -29,9 +29,8 @@ export function callee(
   options: { readonly ringMs?: number; readonly talkMs?: number; readonly machineWords?: string } = {},
 ): Callee {
   const { ringMs = RING_MS, talkMs = TALK_MS, machineWords = MACHINE_WORDS } = options
-  const outcome: HumanOutcome = kind === 'busy' || kind === 'no-answer' || kind === 'declined' ? kind : 'answered'
   return {
-    outcome,
+    outcome: HUMAN_OUTCOMES.find((outcome) => outcome === kind) ?? 'answered',
     ringMs,
     script: scriptOf(kind, talkMs, machineWords),
     files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]),
@@ -41,7 +40,7 @@ export function callee(
 function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): CallerScript {
   const step = (act: CallerStep['act']): CallerStep => ({ act, heard: [], interruptAfterMs: null })
   const stay = [step({ type: 'wait', ms: talkMs }), step({ type: 'hangup' })]
-  const steps: Record<'person' | 'machine' | 'nobody', readonly CallerStep[]> = {
+  const steps: Partial<Record<CalleeKind, readonly CallerStep[]>> = {
     person: [step({ type: 'say', text: 'Hello?' }), ...stay],
     machine: [step({ type: 'say', text: machineWords }), step({ type: 'play', file: BEEP_FILE }), ...stay],
     nobody: stay,
@@ -53,7 +52,7 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
     order: null,
     reactionMs: 700,
     patienceMs: 500,
-    steps: kind === 'person' || kind === 'machine' || kind === 'nobody' ? steps[kind] : [],
+    steps: steps[kind] ?? [],
   }
 }
 

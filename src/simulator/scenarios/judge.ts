@@ -1,9 +1,10 @@
 import type { EscalationPacket } from '../../call/documents/handoff.js'
-import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/documents/record.js'
+import type { CallRecord, ClaimRecord, ToolCallRecord, TranscriptEntry } from '../../call/documents/record.js'
 import { codeOf } from '../../call/phrase.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { HumanOutcome } from '../choices.js'
 import { TIME_LIMIT } from '../caller.js'
+import { spokenTranscript } from '../call-report.js'
 import type { CallerLatency } from '../caller-leg.js'
 import type { SimulatedCallResult, SimulatorEvent } from '../call-options.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
@@ -11,15 +12,8 @@ import { spokenMs } from './text-speech.js'
 import type { Expectations, ExpectedCall, ExpectedValues, ExpectedWords, Range, TimedThing } from './scenario.js'
 
 /** A line of the conversation in a report. The carrier's lines are the texts of Say verbs. */
-interface SpokenLine {
-  readonly role: 'caller' | 'agent' | 'carrier'
-  readonly text: string
-  /** Milliseconds since the stream opened. */
-  readonly startMs: number
-  readonly endMs: number
-  readonly interrupted?: boolean
-  /** Tag of the language that the call was in, where the agent speaks several. */
-  readonly language?: string
+type SpokenLine = Pick<TranscriptEntry, 'text' | 'startMs' | 'endMs' | 'interrupted' | 'language'> & {
+  readonly role: TranscriptEntry['role'] | 'carrier'
 }
 
 /** One call of a scenario as seen from outside. The expectations are checked against it. */
@@ -57,17 +51,11 @@ export function observedCall(
     return [{ role: 'carrier', text: event.text, startMs, endMs: startMs + spokenMs(event.text) }]
   })
   // Where the caller wants nothing kept, the record has no words.
-  const onTheLine = record?.consent === 'refused' ? [result.said, result.heardPieces] : []
-  const lines = onTheLine.flatMap((pieces, index) =>
-    pieces.map(({ text, startMs, endMs }): SpokenLine => {
-      const role = index === 0 ? 'caller' : 'agent'
-      return { role, text, startMs: startMs - zeroMs, endMs: endMs - zeroMs }
-    }),
-  )
+  const onTheLine = record?.consent === 'refused' ? spokenTranscript(result) : []
   const { callSid, dials, callerHeard, durationMs, ended, complaints } = result
   return {
     ...{ callSid, record, packet, callerHeard, durationMs, complaints },
-    lines: linesOf(record, [...said, ...lines]),
+    lines: linesOf(record, [...said, ...onTheLine]),
     dials: dials.map(({ outcome }) => ({ outcome })),
     ended: ended.why,
     overdue: ended.why === TIME_LIMIT ? `the call did not end within ${timeoutMs / 1000} s` : null,
@@ -76,17 +64,7 @@ export function observedCall(
 
 /** The lines of a record's transcript and of the carrier, in order of time. */
 export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[]): SpokenLine[] {
-  const lines: SpokenLine[] = (record?.transcript ?? []).map(
-    ({ role, text, startMs, endMs, interrupted, language }) => ({
-      role,
-      text,
-      startMs,
-      endMs,
-      ...(interrupted === true ? { interrupted } : {}),
-      ...(language === undefined ? {} : { language }),
-    }),
-  )
-  return [...lines, ...carrier].sort((a, b) => a.startMs - b.startMs)
+  return [...(record?.transcript ?? []), ...carrier].sort((a, b) => a.startMs - b.startMs)
 }
 
 /** One difference between a call and its expectations. */

@@ -9,26 +9,16 @@ export interface ScenarioRun {
   readonly seed: number
   /** 1 for the first of several runs of the same scenario. */
   readonly repetition: number
+  /** Why it is not possible here; null where it is. */
+  readonly skipped: string | null
 }
 
 export interface ScenarioResult extends ScenarioRun {
   readonly status: 'passed' | 'failed' | 'skipped'
   readonly findings: readonly Finding[]
-  /** Why it was skipped. */
-  readonly skipped: string | null
   /** Real duration of the run. */
   readonly realMs: number
   readonly call: ObservedCall | null
-}
-
-/** A run that is not possible here, and why. */
-interface SkippedRun extends ScenarioRun {
-  readonly skipped: string
-}
-
-interface RunPlan {
-  readonly runs: readonly ScenarioRun[]
-  readonly skipped: readonly SkippedRun[]
 }
 
 interface PlanOptions {
@@ -42,19 +32,15 @@ interface PlanOptions {
 }
 
 /** The runs for these scenarios and options. */
-export function planOf(scenarios: readonly Scenario[], options: PlanOptions): RunPlan {
-  const runs: ScenarioRun[] = []
-  const skipped: SkippedRun[] = []
-  for (const scenario of scenarios) {
+export function planOf(scenarios: readonly Scenario[], options: PlanOptions): ScenarioRun[] {
+  return scenarios.flatMap((scenario) => {
     const mode = scenario.mode ?? options.mode ?? (options.unavailable.text === undefined ? 'text' : 'audio')
     const why = options.mode !== null && mode !== options.mode ? `it needs mode ${mode}` : options.unavailable[mode]
-    for (let repetition = 1; repetition <= options.repeat; repetition++) {
-      const run = { scenario, mode, seed: (scenario.seed + options.seed + repetition - 1) % 0x8000_0000, repetition }
-      if (why === undefined) runs.push(run)
-      else skipped.push({ ...run, skipped: why })
-    }
-  }
-  return { runs, skipped }
+    return Array.from({ length: options.repeat }, (_, index): ScenarioRun => {
+      const seed = (scenario.seed + options.seed + index) % 0x8000_0000
+      return { scenario, mode, seed, repetition: index + 1, skipped: why ?? null }
+    })
+  })
 }
 
 interface RunOptions {
@@ -71,10 +57,10 @@ interface RunOptions {
  * the others.
  * @returns the results in the order of the plan, the skipped runs last
  */
-export async function runScenarios(plan: RunPlan, options: RunOptions): Promise<ScenarioResult[]> {
+export async function runScenarios(plan: readonly ScenarioRun[], options: RunOptions): Promise<ScenarioResult[]> {
   const results = new Map<ScenarioRun, ScenarioResult>()
   for (const mode of ['text', 'audio'] as const) {
-    const queue = plan.runs.filter((run) => run.mode === mode)
+    const queue = plan.filter((run) => run.skipped === null && run.mode === mode)
     const worker = async (): Promise<void> => {
       for (let run = queue.shift(); run !== undefined && options.signal?.aborted !== true; run = queue.shift()) {
         const result = await runOne(run, options.place)
@@ -84,15 +70,11 @@ export async function runScenarios(plan: RunPlan, options: RunOptions): Promise<
     }
     await Promise.all(Array.from({ length: Math.min(options.jobs, queue.length) }, worker))
   }
-  const skipped = plan.skipped.map((run): ScenarioResult => ({
-    ...run,
-    status: 'skipped',
-    findings: [],
-    realMs: 0,
-    call: null,
-  }))
+  const skipped = plan
+    .filter((run) => run.skipped !== null)
+    .map((run): ScenarioResult => ({ ...run, status: 'skipped', findings: [], realMs: 0, call: null }))
   for (const result of skipped) options.onResult(result)
-  return [...plan.runs.flatMap((run) => results.get(run) ?? []), ...skipped]
+  return [...plan.flatMap((run) => results.get(run) ?? []), ...skipped]
 }
 
 async function runOne(run: ScenarioRun, place: RunOptions['place']): Promise<ScenarioResult> {
@@ -109,7 +91,6 @@ async function runOne(run: ScenarioRun, place: RunOptions['place']): Promise<Sce
     ...run,
     status: findings.length === 0 ? 'passed' : 'failed',
     findings,
-    skipped: null,
     realMs: performance.now() - startedMs,
     call,
   }

@@ -89,12 +89,6 @@ function hum(ms: number, rateHz: LegRateHz, seed: number): Int16Array {
   return out
 }
 
-/** Words of the caller and the time when they ended. */
-interface SaidWords {
-  readonly words: string
-  readonly endMs: number
-}
-
 /** What the people of one text call speak and hear with. They understand every word of the agent and of the carrier. */
 export class TextVoices implements PeopleSpeech {
   readonly hearsAtHz = TEXT_SPEECH_RATE_HZ
@@ -102,7 +96,8 @@ export class TextVoices implements PeopleSpeech {
   readonly sentences: string[] = []
   readonly #pace: number
   readonly #seed: number
-  readonly #said: SaidWords[] = []
+  /** Words of the caller and the time when they ended. */
+  readonly #said: { readonly words: string; readonly endMs: number }[] = []
   #speakingUntilMs = -Infinity
 
   /** @param pace  of the caller; 1 is the voice's own */
