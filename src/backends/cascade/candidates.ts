@@ -3,21 +3,11 @@ import { GatewayError } from '../../core/errors.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { StageFault } from './stage-fault.js'
+import { faultOf, StageFault } from './stage-fault.js'
 import type { StageContext, StageFactory, StageLife } from './stage.js'
 
 /** How long a service that failed is left alone while there is another one. */
 const REST_MS = 15_000
-
-/** The fault of an error that a stage threw. */
-export function faultOf(error: unknown): VendorFault {
-  if (error instanceof StageFault) return error.fault
-  return vendorFault(
-    'internal',
-    `a fault of the gateway's own: ${error instanceof Error ? error.name : typeof error}`,
-    false,
-  )
-}
 
 const RATES: readonly SampleRateHz[] = [8000, 16_000, 24_000]
 

@@ -29,13 +29,14 @@ import { ahead } from './ahead.js'
 import { Answer } from './answer.js'
 import { noCascadeStats } from './answer.js'
 import type { CascadeStats, Draft } from './answer.js'
-import { Candidates, commonRateHz, faultOf } from './candidates.js'
+import { Candidates, commonRateHz } from './candidates.js'
 import { Conversation } from './conversation.js'
 import { HttpHosts } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
 import { mannerIn } from './own-voice.js'
 import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
+import { faultOf } from './stage-fault.js'
 import type {
   Evidence,
   Heard,

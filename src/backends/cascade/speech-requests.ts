@@ -2,10 +2,10 @@ import { noUsage } from '../../call/usage.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { pricedModel } from '../prices.js'
 import { ahead } from './ahead.js'
-import { faultOf } from './candidates.js'
 import { HttpStage } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
+import { faultOf } from './stage-fault.js'
 import type { SpeechListener, SpeechManner, StageContext, StageFactory, TextToSpeech, Utterance } from './stage.js'
 
 interface SpeechOptions extends HttpStageOptions {

@@ -3,10 +3,11 @@ import { noUsage } from '../../call/usage.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
 import { pricedModel } from '../prices.js'
-import { faultOf } from './candidates.js'
 import { HttpStage } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
-import type { Evidence, Heard, SpeechToText, StageContext, StageFactory, SttListener, TurnSound } from './stage.js'
+import { faultOf } from './stage-fault.js'
+import type { Evidence, Heard, SpeechToText, StageContext, StageFactory, SttListener } from './stage.js'
+import type { KeptSound } from './turn-sound.js'
 
 interface WhisperOptions extends HttpStageOptions {
   /** Words that callers are likely to say, such as names of products. */
@@ -61,7 +62,7 @@ class WhisperRequests extends HttpStage implements SpeechToText {
   readonly #abort = new AbortController()
   #listener: SttListener | null = null
   /** Turns without a final, and their audio. */
-  readonly #turns = new Map<number, TurnSound>()
+  readonly #turns = new Map<number, KeptSound>()
   /** `verbose_json` tells how sure the model is; some servers refuse it, and OpenAI's newer models. */
   #format: 'verbose_json' | 'json'
   /** Of the turn that began last: samples that its parts cover. */
@@ -78,7 +79,7 @@ class WhisperRequests extends HttpStage implements SpeechToText {
     this.#listener = listener
   }
 
-  begin(turn: number, sound: TurnSound): void {
+  begin(turn: number, sound: KeptSound): void {
     this.#turns.set(turn, sound)
     this.#partSamples = 0
   }

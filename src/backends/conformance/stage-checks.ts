@@ -143,10 +143,6 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
         for (const { heard } of listening.finals) {
           if (heard.words === undefined) continue
           expectEqual(heard.words.map(({ text }) => text).join(' '), heard.text, 'words')
-          expect(
-            heard.words.every(({ fromMs, toMs }) => fromMs >= 0 && toMs >= fromMs && toMs < 2000),
-            'times since the beginning of the turn',
-          )
         }
       }),
   },
