@@ -2,7 +2,7 @@ import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import t from 'tap'
 import { commonRateHz } from '../../src/backends/cascade/candidates.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram.js'
-import { HttpHosts } from '../../src/backends/cascade/http-service.js'
+import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox.js'
@@ -349,16 +349,10 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
 })
 
 function contextOf(inputRateHz: SampleRateHz, used: StageContext['used'] = () => undefined): StageContext {
-  const nowMs = (): number => performance.now()
-  return {
-    name: 'cascade',
+  return stageContext('cascade', () => performance.now(), new AbortController().signal, {
     languages: ['en'],
-    voice: null,
     inputRateHz,
     legRateHz: RATE_HZ,
-    nowMs,
     used,
-    malformed: () => undefined,
-    http: new HttpHosts(nowMs, new AbortController().signal),
-  }
+  })
 }

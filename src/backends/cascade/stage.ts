@@ -4,7 +4,7 @@ import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import type { ToolSpec } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { HttpHosts } from './http-service.js'
+import type { HttpHosts } from './http-hosts.js'
 import type { KeptSound } from './turn-sound.js'
 
 /**

@@ -6,8 +6,8 @@ import type { ToolReply } from '../backend.js'
 import { chat } from '../cascade/chat-requests.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
 import type { Conversation } from '../cascade/conversation.js'
-import { HttpHosts } from '../cascade/http-service.js'
 import { Sentences } from '../cascade/sentences.js'
+import { stageContext } from '../cascade/stage-context.js'
 import { StageFault } from '../cascade/stage-fault.js'
 import type { LanguageModel } from '../cascade/stage.js'
 import { WrittenCalls } from '../cascade/written-calls.js'
@@ -65,17 +65,7 @@ export class ClientDelegate implements Delegate {
     this.#options = options
     this.#conversation = conversation
     conversation.instructions = delegateInstructions(conversation.instructions)
-    this.#model = chat(llm).make({
-      name,
-      languages: [],
-      voice: null,
-      inputRateHz: 16_000,
-      legRateHz: 16_000,
-      nowMs,
-      used: (usage) => host.usage(usage),
-      malformed: () => undefined,
-      http: new HttpHosts(nowMs, this.#closed.signal),
-    })
+    this.#model = chat(llm).make(stageContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
   }
 
   created(delegationId: string): void {
