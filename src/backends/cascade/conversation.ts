@@ -95,24 +95,20 @@ export class Conversation {
     this.#add({ kind: 'calls', calls, sentOpen: false })
   }
 
-  /**
-   * @returns `open` while other calls of the same answer are running, `complete` for the last one, null for an unknown
-   * or answered call
-   */
-  answered(callId: string, answer: string): 'open' | 'complete' | null {
-    for (let i = this.#entries.length - 1; i >= 0; i--) {
-      const entry = this.#entries[i]
-      if (entry?.kind !== 'calls') continue
+  /** @returns true for the last call of an answer; unknown and answered calls are ignored */
+  answered(callId: string, answer: string): boolean {
+    for (const entry of this.#entries.toReversed()) {
+      if (entry.kind !== 'calls') continue
       const call = entry.calls.find((one) => one.callId === callId)
       if (call === undefined) continue
-      if (call.answer !== null) return null
+      if (call.answer !== null) return false
       call.answer = answer
       this.changes++
       // The model has continued without this result, so it is repeated at the end of the conversation.
       if (entry.sentOpen) this.note(`${toolNote(call.name)}${answer}`)
-      return entry.calls.every((one) => one.answer !== null) ? 'complete' : 'open'
+      return entry.calls.every((one) => one.answer !== null)
     }
-    return null
+    return false
   }
 
   /** Truncates an answer to what the caller heard, and drops the answers after it. */

@@ -2,6 +2,7 @@ import { textIn } from '../../call/phrase.js'
 import type { Phrase as Words } from '../../call/phrase.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import { joined } from '../../media/pcm.js'
 import { PHRASE_MS_MAX, PhraseStore } from '../../speech/phrase-store.js'
 import type { Phrase } from '../../speech/phrase-store.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
@@ -112,13 +113,7 @@ export class OwnVoice {
         if (await store.has(key)) continue
         while (busy() && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, BUSY_MS).unref())
         if (signal.aborted) return
-        voices ??= new Candidates(
-          [this.#options.factory()],
-          context,
-          signal,
-          () => undefined,
-          () => undefined,
-        )
+        voices ??= new Candidates([this.#options.factory()], context, signal)
         await voices.open(false)
         const phrase = await this.#speak(text, language, voices, signal)
         if (phrase === null) continue
@@ -139,13 +134,7 @@ export class OwnVoice {
    * @returns null for speech that is too long @throws StageFault, or the reason of the signal
    */
   async say(text: string, language: string, context: StageContext, signal: AbortSignal): Promise<Phrase | null> {
-    const voices = new Candidates(
-      [this.#options.factory()],
-      context,
-      signal,
-      () => undefined,
-      () => undefined,
-    )
+    const voices = new Candidates([this.#options.factory()], context, signal)
     try {
       await voices.open(false)
       return await this.#speak(text, language, voices, signal)
@@ -177,27 +166,20 @@ export class OwnVoice {
       },
       sounds: () => undefined,
     })
-    let abort = (): void => undefined
-    const aborted = new Promise<never>((_resolve, reject) => {
-      abort = () => reject(signal.reason as Error)
-    })
-    signal.addEventListener('abort', abort, { once: true })
+    const cancel = (): void => speaking.cancel(null)
+    signal.addEventListener('abort', cancel, { once: true })
     speaking.write(text)
     speaking.end()
     try {
-      await Promise.race([speaking.done, aborted])
+      await speaking.done
     } catch (error) {
-      speaking.cancel(null)
+      cancel()
+      signal.throwIfAborted()
       throw error
     } finally {
-      signal.removeEventListener('abort', abort)
+      signal.removeEventListener('abort', cancel)
     }
-    const pcm = new Int16Array(pieces.reduce((sum, { length }) => sum + length, 0))
-    let at = 0
-    for (const piece of pieces) {
-      pcm.set(piece, at)
-      at += piece.length
-    }
+    const pcm = joined(pieces)
     const ms = samplesToMs(pcm.length, rateHz)
     return ms === 0 || ms > PHRASE_MS_MAX ? null : { pcm, sampleRateHz: rateHz }
   }

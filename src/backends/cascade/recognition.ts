@@ -27,11 +27,11 @@ interface Turn {
 
 interface RecognitionListener {
   /** The words of the turn that is being spoken. */
-  words(turn: number, heard: Heard): void
+  words(heard: Heard): void
   /** A part of that turn has this text; the whole text follows when the turn is over. */
   part(text: string): void
   /** In the order of the turns. `unless` is what `end` was given; `voicedMs` is without the silence at the end. */
-  understood(turn: number, heard: Heard, unless: readonly string[], voicedMs: number): void
+  understood(heard: Heard, unless: readonly string[], voicedMs: number): void
   /** The turn is lost: no service of the list has understood it. */
   failed(fault: VendorFault): void
   /** Nothing is lost, but no service is left. */
@@ -76,7 +76,7 @@ export class Recognition {
   made(stage: SpeechToText): void {
     stage.listen({
       words: (turn, heard) => {
-        if (this.#isOpenAt(stage, turn)) this.#listener.words(turn, heard)
+        if (this.#isOpenAt(stage, turn)) this.#listener.words(heard)
       },
       part: (turn, text) => {
         if (this.#isOpenAt(stage, turn)) this.#listener.part(text)
@@ -206,8 +206,7 @@ export class Recognition {
     for (let head = this.#turns[0]; head?.result != null; head = this.#turns[0]) {
       this.#turns.shift()
       if ('code' in head.result) this.#listener.failed(head.result)
-      else
-        this.#listener.understood(head.number, head.result, head.ended?.unless ?? [], head.ended?.voicedMs ?? Infinity)
+      else this.#listener.understood(head.result, head.ended?.unless ?? [], head.ended?.voicedMs ?? Infinity)
     }
   }
 }

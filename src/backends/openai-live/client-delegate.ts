@@ -84,11 +84,11 @@ export class ClientDelegate implements Delegate {
     const call = this.#calls.get(callId)
     if (call === undefined) return
     this.#calls.delete(callId)
-    const state = this.#conversation.answered(callId, replyText(reply))
+    const last = this.#conversation.answered(callId, replyText(reply))
     if (this.#run !== null || this.#options.nowMs() - call.atMs > STALE_RESULT_MS) {
       this.#host.stats.staleQuiet++
       this.#host.context('thinking', lateToolText(call.name, reply), call.delegationId)
-    } else if (state === 'complete') {
+    } else if (last) {
       this.#ask(call.delegationId)
     }
   }
