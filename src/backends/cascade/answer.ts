@@ -28,7 +28,6 @@ export function noCascadeStats() {
     /** Arguments that were not a plain JSON object, but certainly meant one. */
     mendedToolArguments: 0,
     malformedChunks: 0,
-    samplesDropped: 0,
     /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
     draftsUsed: 0,
     draftsDropped: 0,

@@ -75,7 +75,6 @@ export interface CascadeOptions {
 
 /** What there is from `connect` on. */
 interface Connected {
-  session: BackendSession
   readonly conversation: Conversation
   readonly context: StageContext
   readonly stt: Candidates<SpeechToText>
@@ -95,8 +94,6 @@ const DRAFTS_MAX = 2
 const DRAFT_MS_MAX = 3000
 /** The longest silence at the end of a turn that a recogniser is told of. */
 const SILENCE_MS_MAX = 3000
-/** An utterance with less voice than this is noise. */
-const UTTERANCE_MS_MIN = 250
 /** For the model, where the agent has no question that it could repeat. */
 const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'
 
@@ -238,7 +235,6 @@ export class CascadeBackend implements Backend {
     if (this.#ripe !== null) this.#speculate(this.#ripe)
     if (this.#recognition.isOpen) this.#audioInSamples += pcm.length
     this.#recognition.push(pcm)
-    this.stats.samplesDropped = this.#recognition.dropped
   }
 
   speechStart(atMs: number): void {
@@ -253,20 +249,20 @@ export class CascadeBackend implements Backend {
   speechEnd(atMs: number, unless: readonly string[] = []): void {
     if (this.#state === 'closed' || !this.#recognition.isOpen) return
     const silenceMs = Math.round(Math.min(SILENCE_MS_MAX, Math.max(0, this.#nowMs() - atMs)))
-    if (!this.#recognition.end(silenceMs, unless, UTTERANCE_MS_MIN)) this.#wordless()
+    if (!this.#recognition.end(silenceMs, unless)) this.#wordless()
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
     this.#whenReady(() => {
       if (this.#connected === null) return
-      const { session, conversation } = this.#connected
-      const { greeting, history } = session
+      const { conversation } = this.#connected
+      const { greeting, history } = conversation.session
       const begins = text === '' && role === 'system'
       if (begins && respond && greeting !== null && greeting !== '' && history.length === 0)
         return this.#answerDue(greeting)
       if (role === 'caller') conversation.caller(text)
       else if (role === 'agent') conversation.said(text)
-      else conversation.note(begins ? openingText(session) : text)
+      else conversation.note(begins ? openingText(conversation.session) : text)
       if (respond) this.#answerDue(null)
     })
   }
@@ -302,16 +298,11 @@ export class CascadeBackend implements Backend {
   }
 
   updateSession({ instructions, tools, language, speed, voices, forget = false }: SessionUpdate): void {
-    const connected = this.#connected
-    if (connected === null) return
-    const { conversation } = connected
-    connected.session = { ...connected.session, ...given({ language, speed, voices }) }
-    if (language !== undefined) conversation.language = language
+    const conversation = this.#connected?.conversation
+    if (conversation === undefined) return
+    conversation.session = { ...conversation.session, ...given({ instructions, tools, language, speed, voices }) }
     if (forget) conversation.forget()
-    if (instructions === undefined && tools === undefined) return
-    this.#dropDraft()
-    if (instructions !== undefined) conversation.instructions = instructions
-    if (tools !== undefined) conversation.tools = tools
+    if (instructions !== undefined || tools !== undefined) this.#dropDraft()
   }
 
   /** The services keep no session: only the numbering of answers goes on. */
@@ -324,6 +315,7 @@ export class CascadeBackend implements Backend {
     const { ownVoice } = this.#options
     return {
       ...this.stats,
+      samplesDropped: this.#recognition.dropped,
       turnsResent: this.#recognition.resent,
       sttFailovers: stt?.failovers ?? 0,
       llmFailovers: llm?.failovers ?? 0,
@@ -374,7 +366,6 @@ export class CascadeBackend implements Backend {
       }),
     )
     return {
-      session,
       conversation: new Conversation(session),
       context,
       stt: new Candidates(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage)),
@@ -542,7 +533,8 @@ export class CascadeBackend implements Backend {
   #startAnswer(): void {
     const due = this.#due
     if (due === null || this.#connected === null || this.#state !== 'ready') return
-    const { session, conversation, llm, tts } = this.#connected
+    const { conversation, llm, tts } = this.#connected
+    const { session } = conversation
     if (this.#answer !== null || this.#recognition.awaits || this.#recognition.isOpen) return
     this.#due = null
     const draft = due.fixed === null ? this.#takeDraft() : null

@@ -105,9 +105,5 @@ function marksOf(alignment: unknown, fromMs: number): Mark[] {
   } = Object(alignment) as Readonly<Record<string, unknown>>
   if (!Array.isArray(starts) || !Array.isArray(durations)) return []
   const ends = starts.map((start, i) => Number(start) + Number((durations as readonly unknown[])[i]))
-  return marksAt(chars, starts, ends, 1).map(({ text, fromMs: from, toMs }) => ({
-    text,
-    fromMs: fromMs + from,
-    toMs: fromMs + toMs,
-  }))
+  return marksAt(chars, starts, ends, 1, fromMs)
 }

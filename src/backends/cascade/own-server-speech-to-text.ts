@@ -1,5 +1,6 @@
+import { objectsIn } from '../../core/json.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import { numberIn, objectsIn, wordIn } from './recogniser-turns.js'
+import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
 import type { SpeechToText, StageContext, StageFactory } from './stage.js'
 import { overSocket } from './stage-socket.js'

@@ -30,14 +30,8 @@ interface OwnVoiceOptions {
   readonly voice: Words | null
   readonly legRateHz: LegRateHz
   readonly pronunciations: readonly Pronunciation[]
-  /** What the agent's file says word for word. Nothing else is ever kept, no text about a caller. */
-  readonly texts: readonly FixedText[]
-}
-
-/** Words of the agent's file, and their language: `sw`. */
-interface FixedText {
-  readonly text: string
-  readonly language: string
+  /** What the agent's file says word for word, and its language: `sw`. Nothing else is ever kept, no text about a caller. */
+  readonly texts: readonly { readonly text: string; readonly language: string }[]
 }
 
 /** How a voice of the agent's speaks that language. */

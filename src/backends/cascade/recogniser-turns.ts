@@ -16,11 +16,6 @@ export interface Piece {
   readonly language?: string | undefined
 }
 
-/** The objects in a list of a service's message, empty ones in the place of anything else; none where it is no list. */
-export function objectsIn(list: unknown): readonly Readonly<Record<string, unknown>>[] {
-  return Array.isArray(list) ? list.map((one) => Object(one) as Readonly<Record<string, unknown>>) : []
-}
-
 /** A turn of the caller as one connection knows it. */
 export interface SessionTurn {
   readonly number: number

@@ -10,6 +10,8 @@ import { KeptSound } from './turn-sound.js'
 
 /** Turns whose text is awaited at the same time; a further one is dropped and counted as noise. */
 const AWAITED_MAX = 4
+/** An utterance with less voice than this is noise. */
+const UTTERANCE_MS_MIN = 250
 
 interface Turn {
   readonly number: number
@@ -123,13 +125,13 @@ export class Recognition {
     this.#feed(turn)
   }
 
-  /** @returns false if the turn was noise: it had less voice than `voicedMsMin`, or too many others are awaited */
-  end(silenceMs: number, unless: readonly string[], voicedMsMin: number): boolean {
+  /** @returns false if the turn was noise: it had less voice than UTTERANCE_MS_MIN, or too many others are awaited */
+  end(silenceMs: number, unless: readonly string[]): boolean {
     const turn = this.#open
     if (turn === null) return false
     this.#open = null
     const voicedMs = samplesToMs(turn.sound.samples - turn.voiceFrom, this.#rateHz)
-    if (voicedMs < voicedMsMin || this.#turns.length > AWAITED_MAX) {
+    if (voicedMs < UTTERANCE_MS_MIN || this.#turns.length > AWAITED_MAX) {
       this.#turns.pop()
       turn.stage?.abandon(turn.number)
       return false

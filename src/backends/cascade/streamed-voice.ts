@@ -394,12 +394,13 @@ function quiet(stream: Stream): void {
 /**
  * Texts and when they begin and end, from three lists of a service; empty for lists that are not.
  * @param unitMs  what a time of 1 is
+ * @param sinceMs  what a time of 0 is
  */
-export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: number): Mark[] {
+export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: number, sinceMs = 0): Mark[] {
   if (!Array.isArray(texts) || !Array.isArray(starts) || !Array.isArray(ends)) return []
   return (texts as readonly unknown[]).flatMap((text, i) => {
     const [from, to] = [(starts as readonly unknown[])[i], (ends as readonly unknown[])[i]]
     if (typeof text !== 'string' || typeof from !== 'number' || typeof to !== 'number') return []
-    return [{ text, fromMs: from * unitMs, toMs: to * unitMs }]
+    return [{ text, fromMs: sinceMs + from * unitMs, toMs: sinceMs + to * unitMs }]
   })
 }

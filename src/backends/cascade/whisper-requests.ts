@@ -1,6 +1,6 @@
 import { FormData } from 'undici'
 import { given } from '../../core/given.js'
-import { jsonOrNull } from '../../core/json.js'
+import { jsonOrNull, objectsIn } from '../../core/json.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
 import { HttpStage, overHttp } from './http-service.js'
@@ -25,21 +25,10 @@ export function whisper(options: WhisperOptions): StageFactory<SpeechToText> {
   return { ...overHttp('stt', 'whisper', TIMEOUT_MS, options, WhisperRequests), rates: RATES }
 }
 
-interface Transcript {
-  readonly text?: unknown
-  readonly segments?: readonly {
-    readonly no_speech_prob?: unknown
-    readonly avg_logprob?: unknown
-    readonly compression_ratio?: unknown
-  }[]
-}
-
-/** The means over the segments. */
-function evidenceOf({ segments }: Transcript): Evidence {
-  const mean = (key: 'no_speech_prob' | 'avg_logprob' | 'compression_ratio'): number | undefined => {
-    const told = (Array.isArray(segments) ? segments : []).map(
-      (segment) => (segment as Readonly<Record<string, unknown>> | null)?.[key],
-    )
+/** The means over the segments of a transcript. */
+function evidenceOf(segments: unknown): Evidence {
+  const mean = (key: string): number | undefined => {
+    const told = objectsIn(segments).map((segment) => segment[key])
     const values = told.filter((value): value is number => typeof value === 'number' && Number.isFinite(value))
     return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0) / values.length
   }
@@ -118,10 +107,10 @@ class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText 
     const [language, ...others] = this.context.languages
     if (language !== undefined && others.length === 0) form.set('language', language)
     if (prompt !== undefined) form.set('prompt', prompt)
-    const text = await this.#post(form)
+    const answer = await this.#post(form)
     this.used({ sessionSeconds: samplesToMs(pcm.length, this.context.inputRateHz) / 1000 })
-    const parsed = jsonOrNull(text) as Transcript | null
-    if (typeof parsed?.text === 'string') return { text: parsed.text.trim(), evidence: evidenceOf(parsed) }
+    const { text, segments } = Object(jsonOrNull(answer)) as Readonly<Record<string, unknown>>
+    if (typeof text === 'string') return { text: text.trim(), evidence: evidenceOf(segments) }
     throw this.fault('internal', 'answers with something else than a transcript', false)
   }
 

@@ -1,4 +1,5 @@
 import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
+import { given } from '../../core/given.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { Clock } from '../../core/clock.js'
@@ -64,7 +65,7 @@ export class ClientDelegate implements Delegate {
     this.#host = host
     this.#options = options
     this.#conversation = conversation
-    conversation.instructions = delegateInstructions(conversation.instructions)
+    this.updateSession(conversation.session)
     this.#model = chat(llm).make(stageContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
   }
 
@@ -95,8 +96,8 @@ export class ClientDelegate implements Delegate {
 
   updateSession({ instructions, tools, forget = false }: Parameters<Delegate['updateSession']>[0]): void {
     if (forget) this.#conversation.forget()
-    if (instructions !== undefined) this.#conversation.instructions = delegateInstructions(instructions)
-    if (tools !== undefined) this.#conversation.tools = tools
+    const told = instructions === undefined ? undefined : delegateInstructions(instructions)
+    this.#conversation.session = { ...this.#conversation.session, ...given({ instructions: told, tools }) }
   }
 
   close(): void {
