@@ -141,10 +141,9 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       return new OpenAiRealtimeBackend(sink, {
         apiKey: openai.apiKey,
         model: openai.model,
-        ...(messageMs === null ? {} : { messageMs }),
         streamSilence,
         nowMs: clock,
-        ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
+        ...given({ messageMs, baseUrl: openai.baseUrl }),
         // G.711 has all that an 8 kHz leg carries, and saves both resamplings. A line that was A-law before, as outside of
         // North America and Japan, loses nothing by it.
         audio: legRateHz === 8000 ? 'pcma' : 'pcm',
@@ -178,8 +177,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         apiKey,
         model,
         nowMs: clock,
-        ...(settings.messageMs === null ? {} : { messageMs: settings.messageMs }),
-        ...(baseUrl === null ? {} : { baseUrl }),
+        ...given({ messageMs: settings.messageMs, baseUrl }),
         audio: audioOfLeg(legRateHz),
         ...options['openai-live'],
         delegate,
@@ -196,9 +194,8 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         apiKey: gemini.apiKey,
         model: gemini.model,
         nowMs: clock,
-        ...(messageMs === null ? {} : { messageMs }),
         streamSilence,
-        ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
+        ...given({ messageMs, baseUrl: gemini.baseUrl }),
         ...own,
         turns,
       })
@@ -222,7 +219,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         outputRateHz: rateHz,
         name: 'self-hosted',
         nowMs: clock,
-        ...(messageMs === null ? {} : { messageMs }),
+        ...given({ messageMs }),
         streamSilence,
         ...own,
         turns,

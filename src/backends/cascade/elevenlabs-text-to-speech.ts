@@ -24,8 +24,6 @@ function wireOf(service: VoiceService, context: StageContext): VoiceWire {
   const { apiKey, model, baseUrl, dictionary, what } = service
   const voice = service.voice ?? context.voice ?? VOICE_DEFAULT
   const { languages, legRateHz } = context
-  /** By context: its sound so far, because the times of a message begin with that message's own sound. */
-  const soundsMs = new Map<string, number>()
   return {
     // With `auto_mode` the service speaks each text at once.
     input: 'sentences',
@@ -55,19 +53,16 @@ function wireOf(service: VoiceService, context: StageContext): VoiceWire {
       // A message for a context that is not open would create one.
       messages: (ids) => ids.map((id) => ({ context_id: id, text: '' })),
     },
-    begin: (id, { speed }) => {
-      soundsMs.set(id, 0)
-      return [
-        {
-          context_id: id,
-          text: ' ',
-          voice_settings: speed === 1 ? undefined : { speed },
-          pronunciation_dictionary_locators: dictionary && [
-            { pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version },
-          ],
-        },
-      ]
-    },
+    begin: (id, { speed }) => [
+      {
+        context_id: id,
+        text: ' ',
+        voice_settings: speed === 1 ? undefined : { speed },
+        pronunciation_dictionary_locators: dictionary && [
+          { pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version },
+        ],
+      },
+    ],
     text: (id, text) => ({ context_id: id, text: `${text.trim()} ` }),
     end: (id) => [
       { context_id: id, text: '', flush: true },
@@ -75,13 +70,10 @@ function wireOf(service: VoiceService, context: StageContext): VoiceWire {
     ],
     cancel: (id) => [{ context_id: id, close_context: true }],
     // Its own client has both names for the end.
-    read: ({ contextId: id, audio, alignment, isFinal, is_final: final = isFinal }) => {
+    read: ({ contextId: id, audio, alignment, isFinal, is_final: final = isFinal }, _current, soundMsOf) => {
       if (typeof id !== 'string') return null
-      const fromMs = soundsMs.get(id) ?? 0
-      const sound = typeof audio === 'string' ? audio : ''
-      if (final === true) soundsMs.delete(id)
-      else if (soundsMs.has(id)) soundsMs.set(id, fromMs + (Buffer.byteLength(sound, 'base64') / 2 / legRateHz) * 1000)
-      return { id, audio: sound, marks: marksOf(alignment, fromMs), done: final === true, over: final === true }
+      // The times of a message begin with that message's own sound.
+      return { id, audio, marks: marksOf(alignment, soundMsOf(id)), done: final === true, over: final === true }
     },
   }
 }

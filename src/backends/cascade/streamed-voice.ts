@@ -80,8 +80,11 @@ export interface VoiceWire {
    * @returns nothing where the service knows of no utterance
    */
   cancel(id: string, atMs: number | null): readonly Json[]
-  /** @param current  the utterance that has had its place for the longest time; null without one */
-  read(message: StageMessage, current: string | null): VoiceNews | null
+  /**
+   * @param current  the utterance that has had its place for the longest time; null without one
+   * @param soundMsOf  the sound of an utterance before this message
+   */
+  read(message: StageMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
 }
 
 interface Stream {
@@ -286,7 +289,7 @@ export class StreamedVoice implements TextToSpeech {
 
   #message(message: StageMessage): void {
     const current = this.#running()[0] ?? null
-    const news = this.#wire.read(message, current?.id ?? null)
+    const news = this.#wire.read(message, current?.id ?? null, (id) => this.#streams.get(id)?.soundMs ?? 0)
     if (news === null) return
     const { fault = null, marks = [], audio, done = false, heard, playedMs, send = [] } = news
     for (const answer of send) this.#socket?.send(answer)
