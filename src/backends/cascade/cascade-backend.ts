@@ -548,7 +548,11 @@ export class CascadeBackend implements Backend {
       manner: mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
-      takeAudioInMs: () => this.#takeAudioInMs(),
+      takeAudioInMs: () => {
+        const ms = samplesToMs(this.#audioInSamples, this.#rateHz)
+        this.#audioInSamples = 0
+        return ms
+      },
     })
     this.#answer = answer
     const { generation } = answer
@@ -574,12 +578,6 @@ export class CascadeBackend implements Backend {
       this.#fail(fault)
     }
     this.#startAnswer()
-  }
-
-  #takeAudioInMs(): number {
-    const ms = samplesToMs(this.#audioInSamples, this.#rateHz)
-    this.#audioInSamples = 0
-    return ms
   }
 
   #fail(fault: VendorFault): void {

@@ -76,15 +76,18 @@ export class Recognition {
 
   /** Each stage is told to report here. */
   made(stage: SpeechToText): void {
+    const turnAt = (number: number): Turn | undefined =>
+      this.#turns.find((turn) => turn.number === number && turn.stage === stage)
     stage.listen({
-      words: (turn, heard) => {
-        if (this.#isOpenAt(stage, turn)) this.#listener.words(heard)
+      words: (number, heard) => {
+        if (turnAt(number) === this.#open) this.#listener.words(heard)
       },
-      part: (turn, text) => {
-        if (this.#isOpenAt(stage, turn)) this.#listener.part(text)
+      part: (number, text) => {
+        if (turnAt(number) === this.#open) this.#listener.part(text)
       },
-      final: (turn, heard) => {
-        if (this.#turns.some((one) => one.number === turn && one.stage === stage)) this.#settle(turn, heard)
+      final: (number, heard) => {
+        const turn = turnAt(number)
+        if (turn !== undefined) this.#settle(turn, heard)
       },
       failed: (turn, fault) => this.#failedAt(stage, turn, fault),
     })
@@ -151,10 +154,6 @@ export class Recognition {
     this.#open = null
   }
 
-  #isOpenAt(stage: SpeechToText, number: number): boolean {
-    return this.#open?.number === number && this.#open.stage === stage
-  }
-
   #failedAt(stage: SpeechToText, number: number | null, fault: VendorFault): void {
     const candidates = this.#candidates
     if (candidates === null) return
@@ -170,7 +169,7 @@ export class Recognition {
         this.resent++
         this.#feed(turn)
       } else {
-        this.#settle(turn.number, fault)
+        this.#settle(turn, fault)
       }
     }
     if (lost.length === 0 && !more) this.#listener.gone(fault)
@@ -194,14 +193,13 @@ export class Recognition {
         this.ready()
       },
       (error: unknown) => {
-        if (turn.stage === null) this.#settle(turn.number, faultOf(error))
+        if (turn.stage === null) this.#settle(turn, faultOf(error))
       },
     )
   }
 
-  #settle(number: number, result: Heard | VendorFault): void {
-    const turn = this.#turns.find((one) => one.number === number)
-    if (turn === undefined || turn.result !== null) return
+  #settle(turn: Turn, result: Heard | VendorFault): void {
+    if (turn.result !== null) return
     turn.result = result
     // While the caller speaks, a turn that failed is over too: the rest of it would not be understood.
     if (this.#open === turn) this.#open = null

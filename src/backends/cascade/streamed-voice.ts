@@ -179,9 +179,8 @@ export class StreamedVoice implements TextToSpeech {
       over: false,
       timer: undefined,
     }
-    const waiting = [...this.#streams.values()].filter((one) => one.waiting !== null)
-    if (waiting.length >= WAITING_MAX) {
-      const [oldest] = waiting as [Stream, ...Stream[]]
+    const [oldest, ...others] = [...this.#streams.values()].filter((one) => one.waiting !== null)
+    if (oldest !== undefined && others.length + 1 >= WAITING_MAX) {
       this.#streams.delete(oldest.id)
       this.#fail(
         oldest,
@@ -256,13 +255,15 @@ export class StreamedVoice implements TextToSpeech {
 
   /** The service owes sound, or the end of it. */
   #expect(stream: Stream): void {
+    const { timeoutMs = SILENT_MS } = this.#service
+    if (stream.over || stream.waiting !== null) clearTimeout(stream.timer)
+    else this.#failAfter(timeoutMs, stream, `sends no sound for ${timeoutMs} ms`)
+  }
+
+  #failAfter(ms: number, stream: Stream, words: string): void {
     clearTimeout(stream.timer)
-    if (stream.over || stream.waiting !== null) return
-    const { timeoutMs = SILENT_MS, what } = this.#service
-    stream.timer = setTimeout(
-      () => this.#socket?.fail(vendorFault('timeout', `${what} sends no sound for ${timeoutMs} ms`, false)),
-      timeoutMs,
-    ).unref()
+    const fault = vendorFault('timeout', `${this.#service.what} ${words}`, false)
+    stream.timer = setTimeout(() => this.#socket?.fail(fault), ms).unref()
   }
 
   #cancel(stream: Stream, playedMs: number | null, heard: ((text: string) => void) | null): void {
@@ -280,11 +281,8 @@ export class StreamedVoice implements TextToSpeech {
     const { timeoutMs = Infinity } = this.#service
     const { acknowledges, placesMax } = this.#wire
     if (!acknowledges || messages.length === 0) return this.#over(stream)
-    stream.timer = setTimeout(
-      () =>
-        this.#socket?.fail(vendorFault('timeout', `${this.#service.what} does not end a cancelled utterance`, false)),
-      Math.min(timeoutMs, placesMax === 1 ? ACKNOWLEDGE_ONLY_PLACE_MS : ACKNOWLEDGE_MS),
-    ).unref()
+    const ms = Math.min(timeoutMs, placesMax === 1 ? ACKNOWLEDGE_ONLY_PLACE_MS : ACKNOWLEDGE_MS)
+    this.#failAfter(ms, stream, 'does not end a cancelled utterance')
   }
 
   #message(message: StageMessage): void {
