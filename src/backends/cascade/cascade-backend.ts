@@ -80,6 +80,7 @@ interface Connected {
   readonly stt: Candidates<SpeechToText>
   readonly llm: Candidates<LanguageModel>
   readonly tts: Candidates<TextToSpeech>
+  readonly stages: readonly Pick<Candidates<StageLife>, 'warm' | 'close'>[]
 }
 
 const CLOSE_NORMAL = 1000
@@ -243,7 +244,7 @@ export class CascadeBackend implements Backend {
     this.#drafts = 0
     if (this.#state !== 'ready') return
     // While the caller speaks nobody waits for a connection.
-    for (const stage of this.#stages()) stage.warm()
+    for (const stage of this.#connected?.stages ?? []) stage.warm()
   }
 
   speechEnd(atMs: number, unless: readonly string[] = []): void {
@@ -365,19 +366,9 @@ export class CascadeBackend implements Backend {
         if (!tts.failed(stage, fault, true)) this.#fail({ ...fault, fatal: true })
       }),
     )
-    return {
-      conversation: new Conversation(session),
-      context,
-      stt: new Candidates(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage)),
-      llm: new Candidates(options.llm, context, signal, replaced),
-      tts,
-    }
-  }
-
-  #stages(): readonly Pick<Candidates<StageLife>, 'warm' | 'close'>[] {
-    if (this.#connected === null) return []
-    const { stt, llm, tts } = this.#connected
-    return [stt, llm, tts]
+    const stt = new Candidates(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage))
+    const llm = new Candidates(options.llm, context, signal, replaced)
+    return { conversation: new Conversation(session), context, stt, llm, tts, stages: [stt, llm, tts] }
   }
 
   /** A stage has failed, and another service or connection takes its place: for the log. */
@@ -601,7 +592,7 @@ export class CascadeBackend implements Backend {
     this.#unripe()
     this.#draft = null
     this.#recognition.close()
-    for (const stage of this.#stages()) stage.close()
+    for (const stage of this.#connected?.stages ?? []) stage.close()
     this.#waiting.length = 0
   }
 }

@@ -79,7 +79,7 @@ export class OwnVoice {
   find(text: string): Phrase | null {
     const language = this.#texts.get(text.trim())
     if (language === undefined) return null
-    const phrase = this.#options.store.find(this.#key(text, language))
+    const phrase = this.store.find(this.#key(text, language))
     if (phrase === null) this.misses++
     else this.hits++
     return phrase
@@ -96,7 +96,7 @@ export class OwnVoice {
    * @param busy  somebody needs the service now
    */
   async render(context: StageContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
-    const { store } = this.#options
+    const { store } = this
     const voiceKey = this.#key('', '')
     if (rendering || Date.now() < (restsUntilMs.get(voiceKey) ?? 0)) return
     rendering = true

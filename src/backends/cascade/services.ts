@@ -143,21 +143,17 @@ function entriesOf<Name extends StageName>(stage: Name, settings: CascadeSetting
   return [{ service } as EntryOf<Name>]
 }
 
-/** What `work` returns for the services of all stages. */
-function eachService<Found>(
-  settings: CascadeSettings,
-  own: Own,
-  work: (stage: StageName, entry: EntryOf<StageName>, service: Service<never, unknown> | undefined) => readonly Found[],
-): Found[] {
+/** The services of all stages that the agent uses. */
+function servicesOf(settings: CascadeSettings, own: Own) {
   return STAGES.flatMap((stage) =>
-    entriesOf<StageName>(stage, settings, own).flatMap((entry) => work(stage, entry, serviceOf(stage, entry.service))),
+    entriesOf<StageName>(stage, settings, own).map((entry) => ({ stage, entry, ...serviceOf(stage, entry.service) })),
   )
 }
 
 /** The settings that a cascade of this agent lacks; null when it can be used. */
 export function missingForStages(settings: CascadeSettings, own: Own): string | null {
-  const missing = eachService(settings, own, (stage, entry, service) =>
-    service === undefined || settingsOf(settings, stage, entry.service) !== null ? [] : [service.needs],
+  const missing = servicesOf(settings, own).flatMap(({ stage, entry, needs = [] }) =>
+    settingsOf(settings, stage, entry.service) === null ? needs : [],
   )
   const names = [...new Set(missing)]
   return names.length === 0 ? null : names.join(', ').replace(/, ([^,]*)$/, ' and $1')
@@ -165,15 +161,15 @@ export function missingForStages(settings: CascadeSettings, own: Own): string | 
 
 /** The models of all stages, as they are priced; null for a module. */
 export function stageModels(settings: CascadeSettings, own: Own): readonly (string | null)[] {
-  return eachService(settings, own, (stage, entry) => [
+  return servicesOf(settings, own).map(({ stage, entry }) =>
     isModule(entry.service) ? null : factoryOf(stage, entry, settings).model,
-  ])
+  )
 }
 
 /** What the agent's services cannot do, one line each: `stt whisper has no …`. */
 export function stageLacks(settings: CascadeSettings, own: Own): readonly string[] {
-  return eachService(settings, own, (stage, entry, service) =>
-    service?.lacks === undefined ? [] : [`${stage} ${entry.service} ${service.lacks}`],
+  return servicesOf(settings, own).flatMap(({ stage, entry, lacks }) =>
+    lacks === undefined ? [] : [`${stage} ${entry.service} ${lacks}`],
   )
 }
 
