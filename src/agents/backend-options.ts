@@ -421,6 +421,10 @@ export function strangeOptions(name: string, agent: Parameters<typeof isOwnBacke
   return `${name} has no options; allowed: ${WITH_OPTIONS.join(', ')}, or the name of a module that the agent lists`
 }
 
+export type OpenAiOptions = z.output<typeof openai>
+export type OpenAiLiveOptions = z.output<typeof openaiLive>
+export type GeminiOptions = z.output<typeof gemini>
+export type SelfHostedOptions = z.output<typeof selfHosted>
 type CascadeOptions = z.output<typeof cascade>
 type Entry<Stage extends StageName> = Exclude<Extract<NonNullable<CascadeOptions[Stage]>, object>, readonly unknown[]>
 

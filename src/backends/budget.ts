@@ -192,11 +192,7 @@ export class Budget implements BackendSink {
     this.#spent = limit
     this.#limitAlarm.clear()
     // The model is already saying its own goodbye.
-    if (this.#agentEnd !== null) {
-      this.#state = 'ending'
-      this.#endedBy = 'agent'
-      return
-    }
+    if (this.#agentEnd !== null) return this.#ends('agent')
     this.#goodbye()
   }
 
@@ -219,17 +215,18 @@ export class Budget implements BackendSink {
 
   #agentEnds(callId: string): void {
     this.#agentEnd = callId
-    if (this.#state !== 'spent') return
+    if (this.#state === 'spent') this.#ends('agent')
+  }
+
+  #ends(by: 'agent' | 'guard'): void {
     this.#goodbyeAlarm.clear()
     this.#state = 'ending'
-    this.#endedBy = 'agent'
+    this.#endedBy = by
   }
 
   #endCall(): void {
     if (this.#state !== 'spent') return
-    this.#goodbyeAlarm.clear()
-    this.#state = 'ending'
-    this.#endedBy = 'guard'
+    this.#ends('guard')
     // A new generation, so that an interruption of the last answer does not cancel it.
     this.#sink.event({
       type: 'tool-call',

@@ -11,7 +11,6 @@ import type {
   BackendEvent,
   BackendSession,
   BackendSink,
-  RateLimit,
   ToolReply,
   TextOptions,
   SessionUpdate,
@@ -26,7 +25,13 @@ import type { VendorFault } from './transport/vendor-fault.js'
 import type { SessionRole } from './watch.js'
 import { CallHistory, isSilent } from './failover/call-history.js'
 import { Candidates, servingIn } from './failover/candidates.js'
-import type { CandidateListener, CandidateOptions, CandidateSession, ServingSnapshot } from './failover/candidates.js'
+import type {
+  Candidate,
+  CandidateListener,
+  CandidateOptions,
+  CandidateSession,
+  ServingSnapshot,
+} from './failover/candidates.js'
 import { DeafWatch } from './failover/deaf-watch.js'
 import { StallWatch } from './failover/stall-watch.js'
 import type { StallState } from './failover/stall-watch.js'
@@ -67,8 +72,6 @@ export interface CallBackendOptions extends CandidateOptions {
   readonly instructionsNow?: () => string
   /** Keeps the next candidate connected, without audio, from the start of the call. */
   readonly standby?: boolean
-  /** The most unanswered caller audio that is kept; at least 1700 ms. */
-  readonly replayMs?: number
   readonly connectMs?: number
   /** How long silence after a question lasts until it counts as a fault. */
   readonly stallMs?: number
@@ -88,24 +91,26 @@ interface CallBackendSnapshot {
 }
 
 /** Counters of one call; plain fields. */
-interface FailoverStats {
-  failovers: number
-  rotations: number
-  stalls: number
-  /** From a fault until the next backend had the replayed input: the last and the longest; NaN before any. */
-  gapMsLast: number
-  gapMsMax: number
-  /** From the last fault to the first sound of the new backend, NaN before any. */
-  soundMsLast: number
-  /** Caller audio that was replayed, and that was too old to be replayed. */
-  replayedSamples: number
-  lostSamples: number
-  /** Tool calls that got an earlier result and were not run again. */
-  toolsSpared: number
-  /** Audio and events of retired sessions. */
-  lateDropped: number
-  rotationsAbandoned: number
-  standbysLost: number
+function noFailovers() {
+  return {
+    failovers: 0,
+    rotations: 0,
+    stalls: 0,
+    /** From a fault until the next backend had the replayed input: the last and the longest; null before any. */
+    gapMsLast: null as number | null,
+    gapMsMax: null as number | null,
+    /** From the last fault to the first sound of the new backend, null before any. */
+    soundMsLast: null as number | null,
+    /** Caller audio that was replayed, and that was too old to be replayed. */
+    replayedSamples: 0,
+    lostSamples: 0,
+    /** Tool calls that got an earlier result and were not run again. */
+    toolsSpared: 0,
+    /** Audio and events of retired sessions. */
+    lateDropped: 0,
+    rotationsAbandoned: 0,
+    standbysLost: 0,
+  }
 }
 
 /** What the backends report about a call, but for the cost. Plain data. */
@@ -166,20 +171,7 @@ const REAL_SPEECH_MS = 200
  * to the gateway's turns.
  */
 export class CallBackend implements Backend, CandidateListener {
-  readonly stats: FailoverStats = {
-    failovers: 0,
-    rotations: 0,
-    stalls: 0,
-    gapMsLast: NaN,
-    gapMsMax: NaN,
-    soundMsLast: NaN,
-    replayedSamples: 0,
-    lostSamples: 0,
-    toolsSpared: 0,
-    lateDropped: 0,
-    rotationsAbandoned: 0,
-    standbysLost: 0,
-  }
+  readonly stats = noFailovers()
 
   /** The call, or the budget that passes everything on to it. */
   readonly #sink: BackendSink
@@ -232,7 +224,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#options = options
     this.#candidates = new Candidates(options, this)
     const { inputRateHz, serverVad } = this.#candidates.capabilities
-    this.#history = new CallHistory(timers, inputRateHz, serverVad, options.replayMs)
+    this.#history = new CallHistory(timers, inputRateHz, serverVad)
     this.#stall = new StallWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, (state) => this.#stalled(state))
     this.#deaf = new DeafWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, () => this.#isDeaf())
     this.#connectAlarm = new Alarm(timers)
@@ -269,7 +261,7 @@ export class CallBackend implements Backend, CandidateListener {
       this.#settle = { resolve, reject }
     })
     if (this.#alone) {
-      this.#primary = this.#candidates.take(0)
+      this.#primary = this.#candidates.take(this.#candidates.first)
       this.#connect(this.#primary, 'first')
       return ready
     }
@@ -385,13 +377,10 @@ export class CallBackend implements Backend, CandidateListener {
 
   /** What happened so far; a copy. */
   report(): CallBackendReport {
-    const { gapMsLast, gapMsMax, soundMsLast, replayedSamples, lostSamples, ...counters } = this.stats
+    const { replayedSamples, lostSamples, ...counters } = this.stats
     const { inputRateHz } = this.#candidates.capabilities
     const failover = {
       ...counters,
-      gapMsLast: orNull(gapMsLast),
-      gapMsMax: orNull(gapMsMax),
-      soundMsLast: orNull(soundMsLast),
       reFedMs: samplesToMs(replayedSamples, inputRateHz),
       lostMs: samplesToMs(lostSamples, inputRateHz),
     }
@@ -441,9 +430,9 @@ export class CallBackend implements Backend, CandidateListener {
 
   sessionEvent(session: CandidateSession, event: BackendEvent): void {
     if (event.type === 'usage') this.#emit({ ...event, backend: session.name })
-    else if (event.type === 'error' && event.fatal) this.#failed(session, event)
+    else if (event.type === 'error' && event.fatal) this.failed(session, event)
     else if (event.type === 'closed')
-      this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
+      this.failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
     else if (event.type === 'expiring') {
       if (this.#alone) this.#emit(event)
       else if (session === this.#primary) this.#expiring(event.inMs)
@@ -455,20 +444,12 @@ export class CallBackend implements Backend, CandidateListener {
     this.stats.lateDropped++
   }
 
-  limits(session: CandidateSession, limits: readonly RateLimit[]): void {
-    this.#candidates.limits(session, limits)
-  }
-
   connected(session: CandidateSession): void {
     if (session.phase !== 'connecting') return
     session.phase = 'ready'
     if (session === this.#next) this.#promote(session)
     else if (session === this.#replacement) this.#rotate(session)
     else if (session === this.#primary) this.#connectedFirst()
-  }
-
-  refused(session: CandidateSession, fault: VendorFault): void {
-    this.#failed(session, fault)
   }
 
   #primaryEvent(
@@ -513,8 +494,8 @@ export class CallBackend implements Backend, CandidateListener {
         return this.#emit(event)
       case 'error':
         // A rate-limited service will refuse further requests for a while.
-        if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.index))
-          return this.#failed(session, event)
+        if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.candidate))
+          return this.failed(session, event)
         this.#candidates.watch.fault({
           backend: session.name,
           code: event.code,
@@ -534,9 +515,9 @@ export class CallBackend implements Backend, CandidateListener {
       const limited = /rate_?limit/i.test(event.reason ?? '')
       // The next backend gets the same question, so the caller need not repeat it.
       const repeatedly = this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX
-      if ((limited || repeatedly) && this.#candidates.hasBetterThan(session.index, repeatedly)) {
+      if ((limited || repeatedly) && this.#candidates.hasBetterThan(session.candidate, repeatedly)) {
         const words = `${session.name}: ${this.#responsesFailed} answers failed`
-        return this.#failed(session, vendorFault(limited ? 'rate_limit' : 'internal', words, true), 'responses-failed')
+        return this.failed(session, vendorFault(limited ? 'rate_limit' : 'internal', words, true), 'responses-failed')
       }
     }
     const answer = this.#history.turnDone(event)
@@ -557,7 +538,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (answer !== undefined && waitOf(event) === 'now') answer.toolCalls++
     this.#stall.stop()
     // A dialogue asks in its own order, perhaps long after it took over.
-    const again = this.#repeating || (session.candidate.scripted === true && history.owes(event))
+    const again = this.#repeating || (session.candidate.scripted && history.owes(event))
     const known = again && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
       history.toolCalled(event)
@@ -575,7 +556,7 @@ export class CallBackend implements Backend, CandidateListener {
     const history = this.#history
     const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
     // A scripted dialogue runs locally; its silence is no fault.
-    if (primary === null || primary.candidate.scripted === true || this.#alone) return
+    if (primary === null || primary.candidate.scripted || this.#alone) return
     if (history.callerSpeaking || !history.hasOpenInputs || history.toolsRunning) return
     if (state === 'sounding') {
       if (history.answers.size === 0) return
@@ -589,29 +570,29 @@ export class CallBackend implements Backend, CandidateListener {
     // all after speech, or nothing since its session began: a new session may do better, once.
     const silent = state === 'spoken' || !this.#primaryLives
     const reconnects = silent && this.stats.stalls === 0 && this.#candidates.regularCount === 1
-    if (!reconnects && !this.#candidates.hasBetterThan(primary.index, true)) return
+    if (!reconnects && !this.#candidates.hasBetterThan(primary.candidate, true)) return
     this.stats.stalls++
     const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
-    this.#failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
+    this.failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
   }
 
   /** The service does not report the speech that the gateway hears. */
   #isDeaf(): void {
     const primary = this.#primary
-    if (primary === null || this.#alone || primary.candidate.scripted === true) return
+    if (primary === null || this.#alone || primary.candidate.scripted) return
     if (this.#deafSessions >= FAILOVER_DEAF_MAX) return
     if (this.#history.answers.size > 0 || this.#history.toolsRunning) return
     this.#deafSessions++
     this.stats.stalls++
     const { stallMs = FAILOVER_STALL_MS } = this.#options
     const words = `${primary.name}: has not reported the caller's speech for ${stallMs} ms`
-    this.#failed(primary, vendorFault('timeout', words, true), 'deaf')
+    this.failed(primary, vendorFault('timeout', words, true), 'deaf')
   }
 
   // --- failover ---------------------------------------------------------------------------------------------
 
   /** A session is lost, in any role. */
-  #failed(session: CandidateSession, fault: VendorFault, reason: string = fault.code): void {
+  failed(session: CandidateSession, fault: VendorFault, reason: string = fault.code): void {
     if (session.phase === 'over') return
     const { watch } = this.#candidates
     if (session.phase === 'connecting') {
@@ -621,7 +602,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#candidates.reportToCircuit(session, fault)
     this.#candidates.retire(session, 'failed')
     if (session === this.#primary) return this.#lostPrimary(session, fault, reason)
-    this.#candidates.failed(session.index, fault.retryable)
+    this.#candidates.failed(session.candidate, fault.retryable)
     if (session === this.#next) {
       this.#next = null
       if (this.#candidates.next(null, this.#served) !== null || this.#candidates.lastResort() !== null)
@@ -649,13 +630,13 @@ export class CallBackend implements Backend, CandidateListener {
     this.#triesAgain = 0
     // The end of a session's time is no fault of the service.
     const sameAgain = fault.code === 'session_expired'
-    if (!sameAgain) this.#candidates.failed(session.index, fault.retryable)
+    if (!sameAgain) this.#candidates.failed(session.candidate, fault.retryable)
     const exhausted = this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX)
-    const last = session.candidate.lastResort === true && exhausted ? null : this.#candidates.lastResort()
+    const last = session.candidate.lastResort && exhausted ? null : this.#candidates.lastResort()
     this.#searchUntilMs = nowMs + (last === null ? SEARCH_MS : FIRST_SEARCH_MS)
     // It connects, but does not answer: where there is a last resort, another session of it is not worth the wait.
     const mute = last !== null && (reason === 'responses-failed' || (reason === 'stall' && this.stats.stalls > 1))
-    if (mute) this.#candidates.tried(session.index)
+    if (mute) session.candidate.tried = true
     if (last === null && (exhausted || this.#candidates.next() === null)) return this.#giveUp(fault)
     this.#emit(faultEvent({ ...fault, fatal: false }))
     if (waiting) {
@@ -664,7 +645,7 @@ export class CallBackend implements Backend, CandidateListener {
       this.#holdAlarm.set(Math.max(0, holdAfterMs - (nowMs - waitingSinceMs)), () => this.#emit({ type: 'holding' }))
     }
     if (last !== null && (exhausted || (mute && this.#candidates.next() === null))) return this.#try(last)
-    this.#seek(fault, sameAgain ? session.index : null)
+    this.#seek(fault, sameAgain ? session.candidate : null)
   }
 
   /** From here on there is no primary. Open answers end as cancelled. */
@@ -685,7 +666,7 @@ export class CallBackend implements Backend, CandidateListener {
   }
 
   /** @param fault  the fault of the last one, which is reported if no candidate is left */
-  #seek(fault: VendorFault, preferred: number | null = null): void {
+  #seek(fault: VendorFault, preferred: Candidate | null = null): void {
     this.#connectAlarm.clear()
     if (this.#over) return
     const replacement = this.#replacement
@@ -695,36 +676,36 @@ export class CallBackend implements Backend, CandidateListener {
       return this.#await(replacement)
     }
     const standby = this.#standby
-    const warm = standby?.phase === 'ready' && preferred === null && this.#candidates.isFree(standby.index)
-    const index = warm ? standby.index : this.#candidates.next(preferred, this.#served)
-    if (index === null) return this.#seekAgain(fault)
-    if (standby?.index === index) {
+    const warm = standby?.phase === 'ready' && preferred === null && standby.candidate.isFree
+    const candidate = warm ? standby.candidate : this.#candidates.next(preferred, this.#served)
+    if (candidate === null) return this.#seekAgain(fault)
+    if (standby?.candidate === candidate) {
       this.#standby = null
       return this.#await(standby)
     }
     // A new call tries each candidate at once; whoever comes back waits for its turn.
-    if (!this.#served && this.#triesAgain === 0) return this.#try(index)
-    const closedMs = this.#candidates.closedForMs(index)
-    if (closedMs > 0) return this.#wait(closedMs, index, fault, () => this.#seek(fault, preferred))
-    const turnMs = this.#candidates.turnMs(index)
-    if (turnMs === 0) return this.#try(index)
-    this.#wait(turnMs, index, fault, () => {
+    if (!this.#served && this.#triesAgain === 0) return this.#try(candidate)
+    const closedMs = this.#candidates.closedForMs(candidate)
+    if (closedMs > 0) return this.#wait(closedMs, candidate, fault, () => this.#seek(fault, preferred))
+    const turnMs = this.#candidates.turnMs(candidate)
+    if (turnMs === 0) return this.#try(candidate)
+    this.#wait(turnMs, candidate, fault, () => {
       // Others may have found meanwhile that it cannot be reached.
-      if (this.#candidates.closedForMs(index) > 0) this.#seek(fault, preferred)
-      else this.#try(index)
+      if (this.#candidates.closedForMs(candidate) > 0) this.#seek(fault, preferred)
+      else this.#try(candidate)
     })
   }
 
-  #try(index: number): void {
-    const session = this.#candidates.take(index)
+  #try(candidate: Candidate): void {
+    const session = this.#candidates.take(candidate)
     this.#await(session)
     this.#connect(session, this.#served ? 'takeover' : 'first')
   }
 
   /** Goes on after `ms`, or at once without this candidate where the search does not last so long. */
-  #wait(ms: number, index: number, fault: VendorFault, goOn: () => void): void {
+  #wait(ms: number, candidate: Candidate, fault: VendorFault, goOn: () => void): void {
     if (this.#options.timers.nowMs() + ms <= this.#searchUntilMs) return this.#connectAlarm.set(ms, goOn)
-    this.#candidates.tried(index)
+    candidate.tried = true
     this.#seek(fault)
   }
 
@@ -750,13 +731,13 @@ export class CallBackend implements Backend, CandidateListener {
   /** `session` becomes the primary as soon as it is ready. */
   #await(session: CandidateSession): void {
     this.#next = session
-    this.#candidates.tried(session.index)
+    session.candidate.tried = true
     if (session.phase === 'ready') return this.#promote(session)
     // With another candidate left, a slow one gets only `connectMs`.
     const { connectMs = FAILOVER_CONNECT_MS } = this.#options
     if (this.#candidates.next(null, this.#served) === null && this.#candidates.lastResort() === null) return
     this.#connectAlarm.set(connectMs, () => {
-      this.#failed(
+      this.failed(
         session,
         vendorFault('timeout', `${session.name}: not ready ${connectMs} ms after the connection was begun`, true),
       )
@@ -791,11 +772,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#deaf.reset()
     const replayed = continued
       ? NOTHING_REPLAYED
-      : this.#history.replay(
-          session,
-          this.#session as BackendSession,
-          loss !== null && session.candidate.scripted === true,
-        )
+      : this.#history.replay(session, this.#session as BackendSession, loss !== null && session.candidate.scripted)
     this.stats.replayedSamples += replayed.samples
     this.stats.lostSamples += replayed.lostSamples
     // The session may have failed during the replay.
@@ -806,7 +783,7 @@ export class CallBackend implements Backend, CandidateListener {
     if (loss !== null) {
       const gapMs = timers.nowMs() - loss.atMs
       this.stats.gapMsLast = gapMs
-      this.stats.gapMsMax = Math.max(gapMs, Number.isNaN(this.stats.gapMsMax) ? 0 : this.stats.gapMsMax)
+      this.stats.gapMsMax = Math.max(gapMs, this.stats.gapMsMax ?? 0)
       this.#emit({ type: 'failover', from: loss.from, to: session.name, gapMs, reason: loss.reason })
     }
     if (this.#options.standby === true && !this.#over) this.#fillStandby()
@@ -851,9 +828,9 @@ export class CallBackend implements Backend, CandidateListener {
     if (primary === null || this.#replacement !== null || this.#rotationTries >= ROTATION_TRIES_MAX + (last ? 1 : 0))
       return
     if (!last && !this.#quiet()) return
-    if (this.#candidates.closedForMs(primary.index) > 0) return
+    if (this.#candidates.closedForMs(primary.candidate) > 0) return
     this.#rotationTries++
-    const session = this.#candidates.take(primary.index)
+    const session = this.#candidates.take(primary.candidate)
     this.#replacement = session
     this.#connect(session, 'rotation', primary.backend.snapshot())
   }
@@ -888,7 +865,7 @@ export class CallBackend implements Backend, CandidateListener {
 
   #fillStandby(): void {
     if (this.#standby !== null || this.#standbyAlarm.isSet) return
-    const session = this.#primary === null ? null : this.#candidates.takeStandby(this.#primary.index)
+    const session = this.#primary === null ? null : this.#candidates.takeStandby(this.#primary.candidate)
     if (session === null) return this.#retryStandby()
     session.stale = true
     // Set before it connects, because it may fail at once.
@@ -939,10 +916,6 @@ export class CallBackend implements Backend, CandidateListener {
     this.#candidates.retireAll(reason)
     this.#history.release()
   }
-}
-
-function orNull(ms: number): number | null {
-  return Number.isNaN(ms) ? null : ms
 }
 
 function gone(): GatewayError {

@@ -1,4 +1,5 @@
 import type { BackendEvent } from './backend.js'
+import { Alarm } from './timers.js'
 
 /** DTMF digits within this time of each other go to the model as one entry, and the most digits of an entry. */
 const BACKEND_KEYS_PAUSE_MS = 1500
@@ -11,7 +12,7 @@ const BACKEND_KEYS_MAX = 20
 export class KeyEntry {
   readonly #done: (digits: string) => void
   #digits = ''
-  #timer: NodeJS.Timeout | null = null
+  readonly #pause = new Alarm()
 
   constructor(done: (digits: string) => void) {
     this.#done = done
@@ -24,13 +25,11 @@ export class KeyEntry {
       this.#end()
       return
     }
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.#end(), BACKEND_KEYS_PAUSE_MS).unref()
+    this.#pause.set(BACKEND_KEYS_PAUSE_MS, () => this.#end())
   }
 
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+    this.#pause.clear()
     this.#digits = ''
   }
 

@@ -35,8 +35,11 @@ const anthropic = (input: number, cached: number, output: number): ListedPrice =
   readOn: '2026-10-24',
 })
 
-/** Audio of the large realtime models of OpenAI. */
-const REALTIME_AUDIO = {
+/** The large realtime models of OpenAI. */
+const REALTIME = {
+  inputPerMillionTokens: 4,
+  cachedPerMillionTokens: 0.4,
+  outputPerMillionTokens: 24,
   inputAudioPerMillionTokens: 32,
   cachedAudioPerMillionTokens: 0.4,
   outputAudioPerMillionTokens: 64,
@@ -61,27 +64,9 @@ const GEMINI_LIVE = {
  * here, costs an unknown amount.
  */
 export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
-  'gpt-realtime-2.1': {
-    inputPerMillionTokens: 4,
-    cachedPerMillionTokens: 0.4,
-    outputPerMillionTokens: 24,
-    ...REALTIME_AUDIO,
-    ...openAi('gpt-realtime-2.1'),
-  },
-  'gpt-realtime-2': {
-    inputPerMillionTokens: 4,
-    cachedPerMillionTokens: 0.4,
-    outputPerMillionTokens: 24,
-    ...REALTIME_AUDIO,
-    ...openAi('gpt-realtime-2'),
-  },
-  'gpt-realtime-1.5': {
-    inputPerMillionTokens: 4,
-    cachedPerMillionTokens: 0.4,
-    outputPerMillionTokens: 16,
-    ...REALTIME_AUDIO,
-    ...openAi('gpt-realtime-1.5'),
-  },
+  'gpt-realtime-2.1': { ...REALTIME, ...openAi('gpt-realtime-2.1') },
+  'gpt-realtime-2': { ...REALTIME, ...openAi('gpt-realtime-2') },
+  'gpt-realtime-1.5': { ...REALTIME, outputPerMillionTokens: 16, ...openAi('gpt-realtime-1.5') },
   'gpt-realtime-2.1-mini': { ...REALTIME_MINI, ...openAi('gpt-realtime-2.1-mini') },
   'gpt-live-1': { perMinute: 0.05, ...openAi('gpt-live-1') },
   'gpt-live-1.1': { perMinute: 0.05, ...openAi('gpt-live-1.1') },

@@ -38,30 +38,21 @@ export function keysIn(text: string): string | null {
   return text.startsWith(KEYS_PRESSED) ? text.slice(KEYS_PRESSED.length) : null
 }
 
-/** The newest part of the history, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */
-export function recentHistory(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
+/** The newest items, oldest first, that have at most BACKEND_HISTORY_CHARS_MAX characters together. */
+function newest<Item>(items: readonly Item[], charsOf: (item: Item) => number): readonly Item[] {
   let chars = 0
-  let from = history.length
-  while (from > 0) {
-    chars += history[from - 1]?.text.length ?? 0
-    if (chars > BACKEND_HISTORY_CHARS_MAX) break
-    from--
-  }
-  return history.slice(from).filter((entry) => entry.text !== '')
+  const tooMuch = items.findLastIndex((item) => (chars += charsOf(item)) > BACKEND_HISTORY_CHARS_MAX)
+  return items.slice(tooMuch + 1)
 }
 
-/** The newest tool calls with results, oldest first, within the same limit. */
+/** The newest part of the history. */
+export function recentHistory(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
+  return newest(history, ({ text }) => text.length).filter(({ text }) => text !== '')
+}
+
+/** The newest tool calls with results. */
 export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLedgerEntry[] {
-  let chars = 0
-  let from = ledger.length
-  while (from > 0) {
-    const entry = ledger[from - 1]
-    if (entry === undefined) break
-    chars += JSON.stringify(entry.args).length + replyText({ ok: entry.ok, value: entry.result }).length
-    if (chars > BACKEND_HISTORY_CHARS_MAX) break
-    from--
-  }
-  return ledger.slice(from)
+  return newest(ledger, ({ args, ok, result }) => JSON.stringify(args).length + replyText({ ok, value: result }).length)
 }
 
 /** What was said and done before a takeover, for a session that was connected earlier, such as a standby. */

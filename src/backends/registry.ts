@@ -122,9 +122,22 @@ function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions):
   return llm === null ? null : { by, llm: { ...llm, ...changed } }
 }
 
-/** Turn detection by a service with OpenAI's API. Where the gateway decides what interrupts, the service does not. */
-function openAiTurns(turns: OpenAiTurns, gatewayInterrupts: boolean): OpenAiTurns {
+/**
+ * Turn detection by a service with OpenAI's API. Where the gateway decides what interrupts, the service does not.
+ * @param by  as the settings have it, where the agent's file says nothing
+ */
+function openAiTurns(
+  { gatewayTurns, gatewayInterrupts }: BackendContext,
+  own: OpenAiTurns | undefined,
+  by: OpenAiTurns['by'],
+): OpenAiTurns {
+  const turns = own ?? { by: gatewayTurns ? 'gateway' : by }
   return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
+}
+
+/** What all realtime services get of the settings. */
+function realtime({ clock, settings: { messageMs, streamSilence } }: BackendContext) {
+  return { nowMs: clock, streamSilence, ...given({ messageMs }) }
 }
 
 const REGISTRY: Readonly<Record<string, Registered>> = {
@@ -134,21 +147,18 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     usesLegRate: ({ openai: own }) => own?.audio !== 'pcm',
     models: ({ openai }, { openai: own }) => [own?.model ?? openai.model],
     make: (sink, context) => {
-      const { clock, legRateHz, gatewayTurns, gatewayInterrupts } = context
-      const { openai, messageMs, streamSilence } = context.settings
+      const { openai } = context.settings
       const own = context.options.openai
-      const turns = openAiTurns(own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }, gatewayInterrupts)
       return new OpenAiRealtimeBackend(sink, {
         apiKey: openai.apiKey,
         model: openai.model,
-        streamSilence,
-        nowMs: clock,
-        ...given({ messageMs, baseUrl: openai.baseUrl }),
+        ...realtime(context),
+        ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
         // G.711 has all that an 8 kHz leg carries, and saves both resamplings. A line that was A-law before, as outside of
         // North America and Japan, loses nothing by it.
-        audio: legRateHz === 8000 ? 'pcma' : 'pcm',
+        audio: context.legRateHz === 8000 ? 'pcma' : 'pcm',
         ...own,
-        turns,
+        turns: openAiTurns(context, own?.turns, openai.turns),
       })
     },
   },
@@ -177,7 +187,8 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         apiKey,
         model,
         nowMs: clock,
-        ...given({ messageMs: settings.messageMs, baseUrl }),
+        ...(settings.messageMs === null ? {} : { messageMs: settings.messageMs }),
+        ...(baseUrl === null ? {} : { baseUrl }),
         audio: audioOfLeg(legRateHz),
         ...options['openai-live'],
         delegate,
@@ -188,16 +199,16 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
-    make: (sink, { settings: { gemini, messageMs, streamSilence }, options: { gemini: own }, clock, gatewayTurns }) => {
-      const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
+    make: (sink, context) => {
+      const { gemini } = context.settings
+      const own = context.options.gemini
       return new GeminiLiveBackend(sink, {
         apiKey: gemini.apiKey,
         model: gemini.model,
-        nowMs: clock,
-        streamSilence,
-        ...given({ messageMs, baseUrl: gemini.baseUrl }),
+        ...realtime(context),
+        ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
+        turns: { by: context.gatewayTurns ? 'gateway' : gemini.turns },
         ...own,
-        turns,
       })
     },
   },
@@ -207,22 +218,18 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     models: ({ selfHosted }, { 'self-hosted': own }) =>
       selfHosted === null ? [] : [pricedModel(own?.model ?? selfHosted.model, selfHosted.baseUrl)],
     make: (sink, context) => {
-      const { clock, gatewayTurns, gatewayInterrupts } = context
-      const { selfHosted, messageMs, streamSilence } = context.settings
+      const { selfHosted } = context.settings
       const own = context.options['self-hosted']
       if (selfHosted === null) throw unusable('self-hosted')
       const { rateHz, turns: by, ...server } = selfHosted
-      const turns = openAiTurns(own?.turns ?? { by: gatewayTurns ? 'gateway' : by }, gatewayInterrupts)
       return new OpenAiRealtimeBackend(sink, {
         ...server,
         inputRateHz: rateHz,
         outputRateHz: rateHz,
         name: 'self-hosted',
-        nowMs: clock,
-        ...given({ messageMs }),
-        streamSilence,
+        ...realtime(context),
         ...own,
-        turns,
+        turns: openAiTurns(context, own?.turns, by),
       })
     },
   },

@@ -15,10 +15,11 @@ export function clockTimers(nowMs: Clock, after: BackendTimers['after'] = unrefT
 
 /** A timer that can be set again; `set` cancels the earlier one. */
 export class Alarm {
-  readonly #timers: BackendTimers
+  readonly #timers: Pick<BackendTimers, 'after'>
   #cancel: (() => void) | null = null
 
-  constructor(timers: BackendTimers) {
+  /** @param timers  real ones, which keep no process alive, when not given */
+  constructor(timers: Pick<BackendTimers, 'after'> = { after: unrefTimer }) {
     this.#timers = timers
   }
 

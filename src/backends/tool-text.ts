@@ -5,7 +5,7 @@ import type { ToolReply } from './backend.js'
 type ToolArguments = Readonly<Record<string, unknown>>
 
 /** Arguments of a tool call as a model wrote them. */
-interface ParsedArguments {
+export interface ParsedArguments {
   /** A number that a double cannot hold is its text (`exactJson`). */
   readonly args: ToolArguments
   /** What is wrong with them, in words that the model can use. */

@@ -197,9 +197,11 @@ export class FleetApi {
       return errorReply(400, 'BAD_REQUEST', 'number is one of our own, such as +254720000101, with its + as %2B')
     if (number !== null && allowed?.has(number) === false) return NOT_ITS_NUMBER
     const numbers = number !== null ? [number] : allowed === null ? null : [...allowed]
+    // Before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
+    const own = this.#here.newest(limit, outcome, numbers, search)
     const asked = await this.#askOthers({ what: 'list', limit, outcome, numbers, search })
     const lists: readonly (readonly [string | null, NodeCalls | null])[] = [
-      [this.#options.fleet?.node.name ?? null, this.#here.newest(limit, outcome, numbers, search)],
+      [this.#options.fleet?.node.name ?? null, own],
       ...asked.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as NodeCalls) : null] as const),
     ]
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>

@@ -8,6 +8,7 @@ import { CALL_TTL_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
+import { CarrierApiError } from '../sautikit-api/http.js'
 import type { Log } from '../telemetry/log.js'
 import { goesOnWith, withoutAgent } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
@@ -334,8 +335,12 @@ export class Recovery<Answer extends object> {
       this.#log(callSid).error({}, why)
       return false
     }
-    const there = await carrier.getCall(callSid)
-    if (!still()) return false
+    const there = await carrier.getCall(callSid).catch((thrown: unknown) => {
+      // The carrier has no leg that could be ended: a call from the console never had one.
+      if (thrown instanceof CarrierApiError && thrown.status === 404) return null
+      throw thrown
+    })
+    if (there === null || !still()) return false
     if (isTerminal(carrierState(there.status))) {
       this.counters.left++
       return false

@@ -259,14 +259,21 @@ export class CallDetails {
     this.#jobs.delete(job.callSid)
   }
 
-  /** Without whose call it was: the record has that. */
-  #written(
-    { callSid: _, direction: __, localNumber: ___, remoteNumber: ____, ...call }: CarrierCall,
-    { wanted }: Job,
-  ): CarrierDetail {
+  /** Names what is kept: the numbers of a carrier's call are in the record already, masked where that is asked for. */
+  #written(call: CarrierCall, { wanted }: Job): CarrierDetail {
     const { wallClock = Date.now } = this.#options
     return {
-      ...call,
+      callId: call.callId,
+      status: call.status,
+      startedAt: call.startedAt,
+      answeredAt: call.answeredAt,
+      endedAt: call.endedAt,
+      durationS: call.durationS,
+      costMinor: call.costMinor,
+      costCurrency: call.costCurrency,
+      ratePerMinuteMinor: call.ratePerMinuteMinor,
+      hangupCause: call.hangupCause,
+      failureCode: call.failureCode,
       recording: null,
       recordingState: this.#options.recordings === null || !wanted ? 'off' : 'pending',
       fetchedAt: new Date(wallClock()).toISOString(),

@@ -5,7 +5,7 @@ import type { CallClock } from './caller-leg.js'
 /** Half a frame. Calls need no finer clock, and each step costs two turns of the event loop. */
 const STEP_MS = FRAME_MS / 2
 /** Any time that is not the beginning of time. */
-const START_MS = 100_000
+export const START_MS = 100_000
 
 interface Timer {
   readonly atMs: number

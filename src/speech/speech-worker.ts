@@ -24,12 +24,12 @@ import type {
 import { Synthesiser } from './synthesiser.js'
 
 /**
- * The entry file of a speech worker. Only speech workers recognise and synthesise. The models are loaded once for all
+ * A speech worker, which `start-speech-worker.ts` loads. Only speech workers recognise and synthesise. The models are loaded once for all
  * sessions: the voice's at once, the recogniser's when it is wanted. Requests that arrive before that wait in the
  * session's port.
  */
 
-// Set by SpeechPool, which starts this file.
+// Set by SpeechPool.
 const options = workerData as SpeechWorkerOptions
 const loading = load()
 // Every task reports a failure of `loading`. Without a handler here the failure would end the thread before the first

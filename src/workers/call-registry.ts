@@ -64,7 +64,7 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly defaultAgent: string | null
   /** By our number; changed in place by edits of NUMBERS_FILE. Absent: none. */
   readonly businesses?: ReadonlyMap<string, Business>
-  /** Opens what runs the tasks of its calls, and owns it. */
+  /** Opens what runs the tasks of its calls; the registry closes it. */
   readonly openPool: (calls: PoolCalls) => CallPool
   /** Calls at once, over all workers. */
   readonly maxCalls: number

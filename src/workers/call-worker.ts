@@ -27,7 +27,7 @@ import type { WorkerData } from './worker-memory.js'
 const WORKER_BEAT_MS = 100
 
 /**
- * A media worker: the entry that piscina loads. One task is one call, from the webhook to the end. All calls of
+ * A media worker, which `start-call-worker.ts` loads. One task is one call, from the webhook to the end. All calls of
  * a worker share the tick, the WebAssembly memories and the connections of their tools.
  *
  * A fault of one call must not reach the others. In the tick it is caught where the stage is called; for everything

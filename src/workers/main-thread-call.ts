@@ -984,7 +984,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#escalation.handle({ type: 'stream-closed' })
   }
 
-  /** What is kept of the call is another. */
+  /** Tells those who keep the call's state and its open record that it has changed. */
   #changed(): void {
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.changed(this.callSid)

@@ -8,7 +8,7 @@ import { FRAME, Line, settled } from './failover/line.js'
 import { ScriptedService } from './failover/scripted.js'
 
 t.test('after three failures in a row the circuit opens, and then one call at a time probes the backend', async (t) => {
-  const breaker = new CircuitBreaker('a', { failuresToOpen: 3, openMs: 1000, openMsMax: 3000 })
+  const breaker = new CircuitBreaker('a')
   let now = 0
   const fail = (): void => breaker.enter(now).failed('network', '', now)
   fail()
@@ -16,14 +16,14 @@ t.test('after three failures in a row the circuit opens, and then one call at a 
   t.equal(breaker.allows(now), true)
   fail()
   t.equal(breaker.state(now), 'open')
-  t.equal(breaker.allows(now + 999), false)
-  now = 1000
+  t.equal(breaker.allows(now + 4999), false)
+  now = 5000
   t.equal(breaker.state(now), 'half-open')
   const probe = breaker.enter(now)
   t.equal(breaker.allows(now), false, 'the others wait for the probe')
   probe.failed('timeout', '', now)
-  t.equal(breaker.allows(now + 1999), false, 'twice as long')
-  now += 2000
+  t.equal(breaker.allows(now + 9999), false, 'twice as long')
+  now += 10_000
   const released = breaker.enter(now)
   released.released()
   t.equal(breaker.allows(now), true, 'a probe whose caller hung up is replaced by the next call')
@@ -37,7 +37,7 @@ t.test('after three failures in a row the circuit opens, and then one call at a 
 })
 
 t.test('a success resets the count of failures', async (t) => {
-  const breaker = new CircuitBreaker('a', { failuresToOpen: 2 })
+  const breaker = new CircuitBreaker('a')
   for (let i = 0; i < 5; i++) {
     breaker.enter(0).failed('internal', '', 0)
     breaker.enter(0).succeeded(0)
@@ -46,13 +46,13 @@ t.test('a success resets the count of failures', async (t) => {
 })
 
 t.test('a session that had answered and then died counts as failed', async (t) => {
-  const breaker = new CircuitBreaker('a', { failuresToOpen: 2 })
-  const passes = [breaker.enter(0), breaker.enter(0)]
+  const breaker = new CircuitBreaker('a')
+  const passes = [breaker.enter(0), breaker.enter(0), breaker.enter(0)]
   for (const pass of passes) pass.succeeded(0)
   for (const pass of passes) pass.failed('network', '', 0)
   t.equal(breaker.state(0), 'open')
   for (const pass of passes) pass.failed('network', '', 0)
-  t.equal(breaker.failures, 2, 'each once')
+  t.equal(breaker.failures, 3, 'each once')
 })
 
 t.test(
@@ -83,14 +83,14 @@ t.test('a service that says when to try again is not tried earlier', async (t) =
 })
 
 t.test('live calls that fail after it opened do not keep it open longer', async (t) => {
-  const breaker = new CircuitBreaker('a', { failuresToOpen: 1, openMs: 1000 })
+  const breaker = new CircuitBreaker('a')
   const live = [breaker.enter(0), breaker.enter(0), breaker.enter(0)]
-  breaker.enter(0).failed('network', '', 0)
+  for (let i = 0; i < 3; i++) breaker.enter(0).failed('network', '', 0)
   for (const [i, pass] of live.entries()) pass.failed('network', '', i * 100)
-  t.equal(breaker.allows(1000), true)
+  t.equal(breaker.allows(5000), true)
   const late = breaker.enter(0)
   late.succeeded(500)
-  t.equal(breaker.state(1000), 'half-open', 'and a late success of one of them does not close it')
+  t.equal(breaker.state(5000), 'half-open', 'and a late success of one of them does not close it')
 })
 
 t.test('names beyond the bound share a circuit', async (t) => {
@@ -151,11 +151,10 @@ t.test('kept audio is read back unchanged from any position', async () => {
   )
 })
 
-t.test('two seconds are kept, and older samples are dropped and counted', async (t) => {
+t.test('two seconds are kept, and older samples are dropped', async (t) => {
   const history = new CallerAudio(16_000, 2000)
   for (let i = 0; i < 250; i++) push(history, 320)
   t.equal(history.written - history.oldest, 2100 * 16, 'in whole chunks')
-  t.equal(history.samplesLost, history.oldest)
 })
 
 t.test('memory is held only for kept audio, and released at the end', async (t) => {
@@ -166,7 +165,6 @@ t.test('memory is held only for kept audio, and released at the end', async (t) 
     history.forget(history.written - 8000)
   }
   t.equal(history.bytes, 8000 * 2)
-  t.equal(history.samplesLost, 0)
   history.release()
   t.equal(history.bytes, 0)
   t.equal(history.read(history.oldest, new Int16Array(10)), 0)

@@ -91,7 +91,7 @@ t.test(
     t.ok(recorder.audioPieces.some((piece) => piece.generation > (first?.generation ?? Infinity)))
     t.equal(recorder.all('ready').length, 1)
     t.notOk(recorder.all('error').some((error) => error.fatal))
-    t.comment(`first sound ${backend.stats.soundMsLast.toFixed(1)} ms after the fault`)
+    t.comment(`first sound ${backend.stats.soundMsLast?.toFixed(1)} ms after the fault`)
   },
 )
 

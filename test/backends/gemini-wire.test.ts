@@ -15,11 +15,11 @@ import type {
 import {
   AUDIO_PREFIX,
   AUDIO_SUFFIX,
+  GeminiReader,
   durationMs,
   parseServerMessage,
   partsOf,
   rateOf,
-  readMessage,
 } from '../../src/backends/gemini-live/wire.js'
 import type {
   ClientMessage,
@@ -83,9 +83,9 @@ t.test("the hand-built message of caller audio equals the vendor's", async (t) =
 })
 
 t.test('malformed messages and unknown ones are distinguished', async (t) => {
-  t.equal(parseServerMessage({ somethingNew: {} }), 'unknown')
+  t.equal(parseServerMessage({ somethingNew: {} }), 'no-member')
   for (const value of [null, 1, 'x', [], { serverContent: null }, { toolCall: [] }, { goAway: 'now' }]) {
-    t.equal(parseServerMessage(value), 'malformed', JSON.stringify(value))
+    t.equal(parseServerMessage(value), 'no-object', JSON.stringify(value))
   }
   t.same(partsOf({ serverContent: { modelTurn: { parts: [null, { text: 'x' }, 1] as never } } }), [{ text: 'x' }])
 })
@@ -102,6 +102,7 @@ t.test('durations and rates are read from their texts', async (t) => {
 
 t.test('the audio of a message is the same whether it goes past the parser or not', async (t) => {
   const stats = { messagesIn: 0, malformedMessages: 0, unknownMessages: 0 } as GeminiStats
+  const reader = new GeminiReader(stats)
   const audio = { inlineData: { mimeType: 'audio/pcm;rate=24000', data: 'QUJD'.repeat(400) } }
   for (const parts of [
     [audio],
@@ -110,7 +111,16 @@ t.test('the audio of a message is the same whether it goes past the parser or no
     [audio, { inlineData: { mimeType: 'audio/pcm;rate=24000', data: '' } }],
   ]) {
     const message = { serverContent: { modelTurn: { parts } } }
-    t.same(readMessage(Buffer.from(JSON.stringify(message)), stats), message)
+    const bytes = Buffer.from(JSON.stringify(message))
+    // Twice: a message that is like the one before goes past the parser as a whole.
+    for (const event of [reader.read(bytes), reader.read(bytes)]) {
+      const read = partsOf(event ?? {}).map(({ text, inlineData }) =>
+        inlineData?.data === ''
+          ? { inlineData: { ...inlineData, data: reader.audioOf(event ?? {}, bytes).toString() } }
+          : { ...(text === undefined ? {} : { text }), ...(inlineData === undefined ? {} : { inlineData }) },
+      )
+      t.same(read, parts)
+    }
   }
   t.equal(stats.malformedMessages, 0)
 })

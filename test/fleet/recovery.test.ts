@@ -1,3 +1,4 @@
+import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
@@ -116,6 +117,23 @@ t.test('a store that does not answer is asked again before a caller is left in s
     t.equal(recovery.counters.failed, ended === 0 && !given ? 1 : 0)
   }
 })
+
+t.test(
+  'a call from the console, which the carrier never had, is no failure, and one that it does not tell of is',
+  async (t) => {
+    for (const [status, failed] of [
+      [404, 0],
+      [500, 1],
+    ] as const) {
+      const node = { name: 'gw-1', onTakeOver: () => undefined, onRequest: () => undefined }
+      const carrier = { getCall: () => Promise.reject(new CarrierApiError('no such call', { status })) }
+      const options = { node, carrier, log: createLog({ level: 'silent' }) }
+      const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
+      await recovery.streamLost(stateOf('HD_silence00001'), () => true)
+      t.equal(recovery.counters.failed, failed, `${status}`)
+    }
+  },
+)
 
 t.test('an owner that has the call lives, one that is slow too, and one that does not have it is gone', async (t) => {
   for (const [reply, left] of [

@@ -187,6 +187,17 @@ t.test('a scenario that contradicts itself is refused before anybody calls', (t)
     [],
     'what can be is not refused',
   )
+  const all = faultsOf(
+    scenario(
+      'mode: text\nnoise: { snrDb: 10 }\nexpect:\n  said:\n    - Hello.\n    - Your order is late.\n  neverSaid: [order]\n',
+      'caller:\n  steps: [{ hangup: true }, { say: Hello. }]\n',
+    ),
+  )
+  for (const one of [/comes after a hangup/, /mode is text/, /^\S+: expect\.said\[1\] has words/])
+    t.ok(
+      all.some((line) => one.test(line)),
+      `${String(one)} among all of them`,
+    )
   t.end()
 })
 

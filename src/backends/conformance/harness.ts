@@ -177,8 +177,6 @@ interface RecordedAudio {
   readonly itemId: string
   readonly generation: number
   readonly ms: number
-  /** Events that came before it. */
-  readonly afterEvents: number
 }
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
@@ -205,7 +203,7 @@ export class Recorder implements BackendSink {
   }
 
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
-    const piece = { itemId, generation, ms: (pcm.length * 1000) / sampleRateHz, afterEvents: this.events.length }
+    const piece = { itemId, generation, ms: (pcm.length * 1000) / sampleRateHz }
     this.audioPieces.push(piece)
     this.onAudio(piece)
     this.#wake()
@@ -314,6 +312,8 @@ export interface Rig {
   readonly canFailWith: (code: BackendErrorCode) => boolean
 }
 
+type Work = (rig: Rig) => Promise<void>
+
 /** @throws Error that says what was expected */
 export function expect(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Error(`expected ${what}`)
@@ -323,77 +323,82 @@ export function expectEqual<T>(actual: T, wanted: T, what: string): void {
   if (actual !== wanted) throw new Error(`${what}: expected ${JSON.stringify(wanted)}, got ${JSON.stringify(actual)}`)
 }
 
-/** Runs `check` on a backend that is not connected yet, and cleans up after it. @returns what was left out */
-export async function rigged(
-  harness: ConformanceHarness,
-  script: ConformanceScript,
-  check: (rig: Rig) => Promise<void>,
-): Promise<readonly string[]> {
-  const setup = await harness.setup()
-  const { vendor } = setup
-  const leftOut = new Set<string>()
-  const has = (facet: ConformanceFacet): boolean => {
-    const why = harness.lacks?.[facet]
-    if (why !== undefined) leftOut.add(`${facet}: ${why}`)
-    return why === undefined
-  }
-  const canFailWith = (code: BackendErrorCode): boolean => {
-    const can = harness.connectFaults.includes(code)
-    if (!can) leftOut.add(`connecting cannot fail with ${code} here`)
-    return can
-  }
-  vendor.reply(...(script.replies ?? []))
-  vendor.callerSays(...(script.callerSays ?? []))
-  vendor.callerWrites?.(...(script.callerWrites ?? []))
-  if (script.readyDelayMs !== undefined) vendor.delayReady(script.readyDelayMs)
-  if (script.connectFault !== undefined && canFailWith(script.connectFault)) vendor.failConnect(script.connectFault)
-  const greeting = script.agentBegins === true ? {} : { greeting: null }
-  const session = conformanceSession({ ...greeting, ...script.session })
-  const recorder = new Recorder()
-  const backend = setup.backend(recorder)
-  const hangup = new AbortController()
-  const says = [...(script.callerSays ?? [])]
-  try {
-    await check({
-      backend,
-      recorder,
-      vendor,
-      secret: setup.secret,
-      hangup,
-      has,
-      canFailWith,
-      connect: () => backend.connect(setup.session?.(session) ?? session, hangup.signal),
-      speak: async (voicedMs, silenceMs) => {
-        const text = says.shift() ?? 'hello'
-        await speakTo(
+/** The model got a text with these words. */
+export function expectTold(vendor: ConformanceVendor, words: string, what: string): void {
+  expect(
+    vendor.texts.some((text) => text.includes(words)),
+    what,
+  )
+}
+
+/** A check that runs `work` on a backend that is not connected yet, and cleans up after it. */
+export function rigged(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
+  return {
+    name,
+    run: async (harness) => {
+      const setup = await harness.setup()
+      const { vendor } = setup
+      const leftOut = new Set<string>()
+      const has = (facet: ConformanceFacet): boolean => {
+        const why = harness.lacks?.[facet]
+        if (why !== undefined) leftOut.add(`${facet}: ${why}`)
+        return why === undefined
+      }
+      const canFailWith = (code: BackendErrorCode): boolean => {
+        const can = harness.connectFaults.includes(code)
+        if (!can) leftOut.add(`connecting cannot fail with ${code} here`)
+        return can
+      }
+      vendor.reply(...(script.replies ?? []))
+      vendor.callerSays(...(script.callerSays ?? []))
+      vendor.callerWrites?.(...(script.callerWrites ?? []))
+      if (script.readyDelayMs !== undefined) vendor.delayReady(script.readyDelayMs)
+      if (script.connectFault !== undefined && canFailWith(script.connectFault)) vendor.failConnect(script.connectFault)
+      const greeting = script.agentBegins === true ? {} : { greeting: null }
+      const session = conformanceSession({ ...greeting, ...script.session })
+      const recorder = new Recorder()
+      const backend = setup.backend(recorder)
+      const hangup = new AbortController()
+      const says = [...(script.callerSays ?? [])]
+      try {
+        await work({
           backend,
-          voicedMs,
-          silenceMs,
-          (await setup.voice?.(text, backend.capabilities.inputRateHz)) ?? null,
-        )
-      },
-      soundMs: async (reply) => (await setup.soundMs?.(reply)) ?? reply.audioMs ?? 0,
-    })
-  } catch (error) {
-    // The recorded events explain the failure.
-    if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
-    throw error
-  } finally {
-    await backend.close('the check is over')
-    await setup.close()
+          recorder,
+          vendor,
+          secret: setup.secret,
+          hangup,
+          has,
+          canFailWith,
+          connect: () => backend.connect(setup.session?.(session) ?? session, hangup.signal),
+          speak: async (voicedMs, silenceMs) => {
+            const text = says.shift() ?? 'hello'
+            await speakTo(
+              backend,
+              voicedMs,
+              silenceMs,
+              (await setup.voice?.(text, backend.capabilities.inputRateHz)) ?? null,
+            )
+          },
+          soundMs: async (reply) => (await setup.soundMs?.(reply)) ?? reply.audioMs ?? 0,
+        })
+      } catch (error) {
+        // The recorded events explain the failure.
+        if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
+        throw error
+      } finally {
+        await backend.close('the check is over')
+        await setup.close()
+      }
+      return [...leftOut]
+    },
   }
-  return [...leftOut]
 }
 
 /** The same on a connected backend; also checks the snapshot and the end of the session. */
-export function connected(
-  harness: ConformanceHarness,
-  script: ConformanceScript,
-  check: (rig: Rig) => Promise<void>,
-): Promise<readonly string[]> {
-  return rigged(harness, script, async (rig) => {
+export function connected(name: string, script: ConformanceScript, work: Work): ConformanceCheck {
+  return rigged(name, script, async (rig) => {
     await rig.connect()
-    await check(rig)
+    await work(rig)
     const snapshot = rig.backend.snapshot()
     expect(snapshot === null || JSON.stringify(snapshot) !== undefined, 'a snapshot that is JSON')
     await rig.backend.close('the check is over')

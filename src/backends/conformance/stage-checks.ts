@@ -56,28 +56,38 @@ interface Opened<Stage> {
   readonly setup: StageSetup<Stage>
 }
 
-/** Runs `work` on an open stage, and cleans up after it. */
-async function opened<Stage extends { open(signal: AbortSignal, probe: boolean): Promise<void>; close(): void }>(
-  make: () => Promise<StageSetup<Stage>>,
+interface Openable {
+  open(signal: AbortSignal, probe: boolean): Promise<void>
+  close(): void
+}
+
+/** A check that runs `work` on an open stage, and cleans up after it. */
+function opened<Stage extends Openable>(
+  name: string,
   work: (opened: Opened<Stage>) => Promise<void>,
-): Promise<void> {
-  const setup = await make()
-  const ended = new AbortController()
-  const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
-  const stage = setup.factory.make(
-    stageContext('conformance', () => performance.now(), ended.signal, {
-      languages: ['en'],
-      inputRateHz,
-      legRateHz: RATE_HZ,
-    }),
-  )
-  try {
-    await stage.open(ended.signal, true)
-    await work({ stage, setup, rateHz: inputRateHz })
-  } finally {
-    ended.abort()
-    stage.close()
-    await setup.close()
+): StageCheck<Stage> {
+  return {
+    name,
+    run: async (make) => {
+      const setup = await make()
+      const ended = new AbortController()
+      const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
+      const stage = setup.factory.make(
+        stageContext('conformance', () => performance.now(), ended.signal, {
+          languages: ['en'],
+          inputRateHz,
+          legRateHz: RATE_HZ,
+        }),
+      )
+      try {
+        await stage.open(ended.signal, true)
+        await work({ stage, setup, rateHz: inputRateHz })
+      } finally {
+        ended.abort()
+        stage.close()
+        await setup.close()
+      }
+    },
   }
 }
 
@@ -117,65 +127,59 @@ class Listening {
 
 /** What every recogniser of a cascade must do. */
 export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
-  {
-    name: 'reports the text of each finalized turn once, in their order, each turn its own words',
-    run: (make) =>
-      opened(make, async ({ stage, setup, rateHz }) => {
-        setup.callerSays('one two', 'three four')
-        const listening = new Listening(stage, rateHz)
-        listening.speak(1, 900)
-        stage.finalize(1, 200)
-        // The next turn begins before the text of the first one is there.
-        listening.speak(2, 900)
-        await until('the first text', () => listening.finals.length === 1)
-        stage.finalize(2, 200)
-        await until('the second text', () => listening.finals.length === 2)
+  opened(
+    'reports the text of each finalized turn once, in their order, each turn its own words',
+    async ({ stage, setup, rateHz }) => {
+      setup.callerSays('one two', 'three four')
+      const listening = new Listening(stage, rateHz)
+      listening.speak(1, 900)
+      stage.finalize(1, 200)
+      // The next turn begins before the text of the first one is there.
+      listening.speak(2, 900)
+      await until('the first text', () => listening.finals.length === 1)
+      stage.finalize(2, 200)
+      await until('the second text', () => listening.finals.length === 2)
+      await pause(QUIET_MS)
+      expectEqual(listening.finals.map(({ turn }) => turn).join(), '1,2', 'turns')
+      expectEqual(listening.finals.map(({ heard }) => heard.text).join(), 'one two,three four', 'texts')
+      for (const { heard } of listening.finals) {
+        if (heard.words === undefined) continue
+        expectEqual(heard.words.map(({ text }) => text).join(' '), heard.text, 'words')
+      }
+    },
+  ),
+  opened('says nothing more of an abandoned turn, and understands the next one', async ({ stage, setup, rateHz }) => {
+    setup.callerSays('yes please')
+    const listening = new Listening(stage, rateHz)
+    listening.speak(1, 100)
+    stage.abandon(1)
+    const before = listening.turns.length
+    listening.speak(2, 900)
+    stage.finalize(2, 0)
+    await until('the text', () => listening.finals.length === 1)
+    expect(!listening.turns.slice(before).includes(1), 'no event of the abandoned turn')
+    expectEqual(listening.finals[0]?.heard.text, 'yes please', 'text')
+  }),
+  opened(
+    'reports a lost connection once, without its key, and nothing after it was closed',
+    async ({ stage, setup, rateHz }) => {
+      const listening = new Listening(stage, rateHz)
+      setup.callerSays('hello there')
+      listening.speak(1, 900)
+      if (setup.breakOff()) {
+        await until('the fault', () => listening.failures.length === 1)
         await pause(QUIET_MS)
-        expectEqual(listening.finals.map(({ turn }) => turn).join(), '1,2', 'turns')
-        expectEqual(listening.finals.map(({ heard }) => heard.text).join(), 'one two,three four', 'texts')
-        for (const { heard } of listening.finals) {
-          if (heard.words === undefined) continue
-          expectEqual(heard.words.map(({ text }) => text).join(' '), heard.text, 'words')
-        }
-      }),
-  },
-  {
-    name: 'says nothing more of an abandoned turn, and understands the next one',
-    run: (make) =>
-      opened(make, async ({ stage, setup, rateHz }) => {
-        setup.callerSays('yes please')
-        const listening = new Listening(stage, rateHz)
-        listening.speak(1, 100)
-        stage.abandon(1)
-        const before = listening.turns.length
-        listening.speak(2, 900)
-        stage.finalize(2, 0)
-        await until('the text', () => listening.finals.length === 1)
-        expect(!listening.turns.slice(before).includes(1), 'no event of the abandoned turn')
-        expectEqual(listening.finals[0]?.heard.text, 'yes please', 'text')
-      }),
-  },
-  {
-    name: 'reports a lost connection once, without its key, and nothing after it was closed',
-    run: (make) =>
-      opened(make, async ({ stage, setup, rateHz }) => {
-        const listening = new Listening(stage, rateHz)
-        setup.callerSays('hello there')
-        listening.speak(1, 900)
-        if (setup.breakOff()) {
-          await until('the fault', () => listening.failures.length === 1)
-          await pause(QUIET_MS)
-          expectEqual(listening.failures.length, 1, 'faults')
-          expectEqual(listening.failures[0]?.turn, null, 'all turns are lost')
-          expect(!JSON.stringify(listening.failures).includes(setup.secret), 'no key in a fault')
-          return
-        }
-        stage.finalize(1, 0)
-        stage.close()
-        await pause(QUIET_MS)
-        expectEqual(listening.finals.length + listening.failures.length, 0, 'events after close')
-      }),
-  },
+        expectEqual(listening.failures.length, 1, 'faults')
+        expectEqual(listening.failures[0]?.turn, null, 'all turns are lost')
+        expect(!JSON.stringify(listening.failures).includes(setup.secret), 'no key in a fault')
+        return
+      }
+      stage.finalize(1, 0)
+      stage.close()
+      await pause(QUIET_MS)
+      expectEqual(listening.finals.length + listening.failures.length, 0, 'events after close')
+    },
+  ),
 ]
 
 class Speech {
@@ -212,116 +216,92 @@ class Speech {
 
 /** What every voice of a cascade must do. */
 export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
-  {
-    name: 'speaks texts in their order, then is done once; its times follow the sound',
-    run: (make) =>
-      opened(make, async ({ stage }) => {
-        const speech = new Speech(stage)
-        speech.utterance.text('Your order is here. ')
-        speech.utterance.text('It was sent today.')
-        speech.utterance.end()
-        await until('the end', () => speech.dones === 1)
-        await pause(QUIET_MS)
-        expectEqual(speech.dones, 1, 'ends')
-        expectEqual(speech.failures.length, 0, 'faults')
-        expect(speech.ms > 500, `sound of both texts, not ${speech.ms} ms`)
-        if (stage.input === 'clauses') expectEqual(speech.clauses.join(), '0,1', 'clauses')
-        for (const [i, mark] of speech.marks.entries())
-          expect(
-            mark.fromMs >= (speech.marks[i - 1]?.fromMs ?? 0) && mark.toMs <= speech.ms + 1,
-            'times that grow, within the sound',
-          )
-      }),
-  },
-  {
-    name: 'is done with an utterance that has no text',
-    run: (make) =>
-      opened(make, async ({ stage }) => {
-        const speech = new Speech(stage)
-        speech.utterance.end()
-        await until('the end', () => speech.dones === 1)
-        expectEqual(speech.samples, 0, 'samples')
-      }),
-  },
-  {
-    name: 'says nothing more of a cancelled utterance, and speaks the next one whole',
-    run: (make) =>
-      opened(make, async ({ stage }) => {
-        for (let i = 0; i < 8; i++) {
-          const speech = new Speech(stage)
-          speech.utterance.text('This is a long sentence that nobody wants to hear to its end. ')
-          if (i > 3) await until('sound', () => speech.samples > 0)
-          speech.utterance.cancel(null)
-          const { samples } = speech
-          await pause(5)
-          expectEqual(speech.samples, samples, 'samples after it was cancelled')
-          expectEqual(speech.dones + speech.failures.length, 0, 'events after it was cancelled')
-        }
-        const next = new Speech(stage)
-        next.utterance.text('This one is heard.')
-        next.utterance.end()
-        await until('the end', () => next.dones === 1)
-        expect(next.samples > 0, 'sound')
-      }),
-  },
-  {
-    name: 'fails an utterance whose connection is lost, once and without its key',
-    run: (make) =>
-      opened(make, async ({ stage, setup }) => {
-        const speech = new Speech(stage)
-        speech.utterance.text('A sentence that is not')
-        if (!setup.breakOff()) return
-        await until('the fault', () => speech.failures.length === 1)
-        await pause(QUIET_MS)
-        expectEqual(speech.failures.length + speech.dones, 1, 'events')
-        expect(!JSON.stringify(speech.failures).includes(setup.secret), 'no key in a fault')
-      }),
-  },
+  opened('speaks texts in their order, then is done once; its times follow the sound', async ({ stage }) => {
+    const speech = new Speech(stage)
+    speech.utterance.text('Your order is here. ')
+    speech.utterance.text('It was sent today.')
+    speech.utterance.end()
+    await until('the end', () => speech.dones === 1)
+    await pause(QUIET_MS)
+    expectEqual(speech.dones, 1, 'ends')
+    expectEqual(speech.failures.length, 0, 'faults')
+    expect(speech.ms > 500, `sound of both texts, not ${speech.ms} ms`)
+    if (stage.input === 'clauses') expectEqual(speech.clauses.join(), '0,1', 'clauses')
+    for (const [i, mark] of speech.marks.entries())
+      expect(
+        mark.fromMs >= (speech.marks[i - 1]?.fromMs ?? 0) && mark.toMs <= speech.ms + 1,
+        'times that grow, within the sound',
+      )
+  }),
+  opened('is done with an utterance that has no text', async ({ stage }) => {
+    const speech = new Speech(stage)
+    speech.utterance.end()
+    await until('the end', () => speech.dones === 1)
+    expectEqual(speech.samples, 0, 'samples')
+  }),
+  opened('says nothing more of a cancelled utterance, and speaks the next one whole', async ({ stage }) => {
+    for (let i = 0; i < 8; i++) {
+      const speech = new Speech(stage)
+      speech.utterance.text('This is a long sentence that nobody wants to hear to its end. ')
+      if (i > 3) await until('sound', () => speech.samples > 0)
+      speech.utterance.cancel(null)
+      const { samples } = speech
+      await pause(5)
+      expectEqual(speech.samples, samples, 'samples after it was cancelled')
+      expectEqual(speech.dones + speech.failures.length, 0, 'events after it was cancelled')
+    }
+    const next = new Speech(stage)
+    next.utterance.text('This one is heard.')
+    next.utterance.end()
+    await until('the end', () => next.dones === 1)
+    expect(next.samples > 0, 'sound')
+  }),
+  opened('fails an utterance whose connection is lost, once and without its key', async ({ stage, setup }) => {
+    const speech = new Speech(stage)
+    speech.utterance.text('A sentence that is not')
+    if (!setup.breakOff()) return
+    await until('the fault', () => speech.failures.length === 1)
+    await pause(QUIET_MS)
+    expectEqual(speech.failures.length + speech.dones, 1, 'events')
+    expect(!JSON.stringify(speech.failures).includes(setup.secret), 'no key in a fault')
+  }),
 ]
 
 /** What every language model of a cascade must do. */
 export const LLM_CHECKS: readonly StageCheck<LanguageModel>[] = [
-  {
-    name: 'passes text and tool calls on as they come',
-    run: (make) =>
-      opened(make, async ({ stage, setup }) => {
-        const args = { orderNumber: '4711' }
-        setup.reply({ say: 'One moment, please.', calls: [{ callId: 'c1', name: 'lookup_order', args }] })
-        const deltas: ModelDelta[] = []
-        const request = {
-          messages: [
-            { role: 'system' as const, content: 'Be brief.' },
-            { role: 'user' as const, content: 'Where is it?' },
-          ],
-          tools: [{ name: 'lookup_order', description: 'An order.', parameters: { type: 'object', properties: {} } }],
-        }
-        for await (const delta of stage.answer(request, new AbortController().signal)) deltas.push(delta)
-        expectEqual(deltas.map(({ text = '' }) => text).join(''), 'One moment, please.', 'text')
-        const pieces = deltas.flatMap(({ calls = [] }) => calls)
-        expectEqual(pieces.find(({ id }) => id !== undefined)?.id, 'c1', 'id of the call')
-        const written = pieces.map((piece) => piece.function?.arguments ?? '').join('')
-        expectEqual(JSON.stringify(JSON.parse(written)), JSON.stringify(args), 'arguments')
-      }),
-  },
-  {
-    name: 'ends an answer that is aborted, and can answer again',
-    run: (make) =>
-      opened(make, async ({ stage, setup }) => {
-        setup.reply({ say: 'A long story. '.repeat(40) }, { say: 'Short.' })
-        const request = { messages: [{ role: 'user' as const, content: 'Hello' }], tools: [] }
-        const abort = new AbortController()
-        let text = ''
-        try {
-          for await (const delta of stage.answer(request, abort.signal)) {
-            text += delta.text ?? ''
-            if (text !== '') abort.abort()
-          }
-        } catch (error) {
-          expect(!(error instanceof StageFault), 'an abort that is no fault of the service')
-        }
-        text = ''
-        for await (const delta of stage.answer(request, new AbortController().signal)) text += delta.text ?? ''
-        expectEqual(text, 'Short.', 'the next answer')
-      }),
-  },
+  opened('passes text and tool calls on as they come', async ({ stage, setup }) => {
+    const args = { orderNumber: '4711' }
+    setup.reply({ say: 'One moment, please.', calls: [{ callId: 'c1', name: 'lookup_order', args }] })
+    const deltas: ModelDelta[] = []
+    const request = {
+      messages: [
+        { role: 'system' as const, content: 'Be brief.' },
+        { role: 'user' as const, content: 'Where is it?' },
+      ],
+      tools: [{ name: 'lookup_order', description: 'An order.', parameters: { type: 'object', properties: {} } }],
+    }
+    for await (const delta of stage.answer(request, new AbortController().signal)) deltas.push(delta)
+    expectEqual(deltas.map(({ text = '' }) => text).join(''), 'One moment, please.', 'text')
+    const pieces = deltas.flatMap(({ calls = [] }) => calls)
+    expectEqual(pieces.find(({ id }) => id !== undefined)?.id, 'c1', 'id of the call')
+    const written = pieces.map((piece) => piece.function?.arguments ?? '').join('')
+    expectEqual(JSON.stringify(JSON.parse(written)), JSON.stringify(args), 'arguments')
+  }),
+  opened('ends an answer that is aborted, and can answer again', async ({ stage, setup }) => {
+    setup.reply({ say: 'A long story. '.repeat(40) }, { say: 'Short.' })
+    const request = { messages: [{ role: 'user' as const, content: 'Hello' }], tools: [] }
+    const abort = new AbortController()
+    let text = ''
+    try {
+      for await (const delta of stage.answer(request, abort.signal)) {
+        text += delta.text ?? ''
+        if (text !== '') abort.abort()
+      }
+    } catch (error) {
+      expect(!(error instanceof StageFault), 'an abort that is no fault of the service')
+    }
+    text = ''
+    for await (const delta of stage.answer(request, new AbortController().signal)) text += delta.text ?? ''
+    expectEqual(text, 'Short.', 'the next answer')
+  }),
 ]

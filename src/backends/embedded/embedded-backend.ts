@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import type { CallerExpectation } from '../../call/backend-events.js'
-import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
 import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
@@ -15,12 +14,13 @@ import type {
   TextOptions,
   SessionUpdate,
 } from '../backend.js'
-import { clockTimers, type BackendTimers } from '../timers.js'
+import { Alarm, clockTimers, type BackendTimers } from '../timers.js'
 import { RESUME_TOOL } from '../../call/gateway-tools.js'
 import { askedFirst } from './dialogue/call-back.js'
 import {
   DialogueEngine,
   type DialogueAction,
+  type DialogueCall,
   type DialogueEvent,
   type DialogueState,
   type HeardEvent,
@@ -49,13 +49,10 @@ import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 /** Checked `offline:` blocks that a worker keeps: one for each agent. */
 const DIALOGUES_KEPT_MAX = 64
 
-interface EmbeddedBackendOptions {
+/** `nowMs`: `performance.now` when not given; `after`: real timers. */
+interface EmbeddedBackendOptions extends Partial<BackendTimers> {
   /** The call's speech session. The call owns and closes it. */
   readonly speech: SpeechClient
-  /** `performance.now` when not given. */
-  readonly nowMs?: Clock
-  /** Timers for an injected clock; real ones when not given. */
-  readonly after?: BackendTimers['after']
 }
 
 /** What `snapshot` returns and `BackendSession.resume` takes. JSON, a few KB. */
@@ -133,7 +130,6 @@ export class EmbeddedBackend implements Backend {
   }
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
-  readonly #nowMs: Clock
   readonly #preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
@@ -169,15 +165,15 @@ export class EmbeddedBackend implements Backend {
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
   readonly #timers: BackendTimers
-  #stopKeyTimer: (() => void) | null = null
+  readonly #keyAlarm: Alarm
   #closed = false
 
   constructor(sink: BackendSink, options: EmbeddedBackendOptions) {
     this.#sink = sink
     this.#speech = options.speech
-    this.#nowMs = options.nowMs ?? (() => performance.now())
-    this.#timers = clockTimers(this.#nowMs, options.after)
-    this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, (error) => this.#fail(error))
+    this.#timers = clockTimers(options.nowMs ?? (() => performance.now()), options.after)
+    this.#keyAlarm = new Alarm(this.#timers)
+    this.#responses = new ResponseQueue(sink, options.speech, this.#timers.nowMs, (error) => this.#fail(error))
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
@@ -249,7 +245,7 @@ export class EmbeddedBackend implements Backend {
     }
     this.#recognising++
     this.#listenForLoneDigit(engine, words)
-    const earlier = this.#preRoll.take(preRollMs(this.#nowMs() - atMs, 0))
+    const earlier = this.#preRoll.take(preRollMs(this.#timers.nowMs() - atMs, 0))
     this.#utteranceSamples = earlier.length
     if (earlier.length > 0) {
       this.#utterance.push(earlier)
@@ -294,7 +290,8 @@ export class EmbeddedBackend implements Backend {
     const anyNumber = this.#anyNumber
     this.#preRoll.clear()
     const duringAgentSpeech =
-      !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
+      !this.#interruptedSinceSpeech &&
+      this.#responses.speaksUntilMs - this.#timers.nowMs() > FALSE_INTERRUPTION_MARGIN_MS
     const ms = samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     this.#responses.audioInMs += ms
     const use = ({ text, fit = 1, wordMs = [] }: Recognised): void => {
@@ -510,7 +507,7 @@ export class EmbeddedBackend implements Backend {
       return
     }
     const texts: string[] = []
-    const calls: Extract<DialogueAction, { type: 'call' }>[] = []
+    const calls: DialogueCall[] = []
     for (const action of actions) {
       if (action.type === 'say') texts.push(action.text)
       else if (action.type === 'call') calls.push(action)
@@ -531,16 +528,12 @@ export class EmbeddedBackend implements Backend {
   }
 
   #setKeyTimer(ms: number | null): void {
-    this.#stopKeyTimer?.()
-    this.#stopKeyTimer =
-      ms === null
-        ? null
-        : this.#timers.after(ms, () => {
-            this.#stopKeyTimer = null
-            // The rest may be what the caller is just saying.
-            if (this.#recognising > 0) this.#setKeyTimer(KEY_TIMER_RETRY_MS)
-            else this.#handle({ type: 'keys-timeout' })
-          })
+    if (ms === null) return this.#keyAlarm.clear()
+    this.#keyAlarm.set(ms, () => {
+      // The rest may be what the caller is just saying.
+      if (this.#recognising > 0) this.#setKeyTimer(KEY_TIMER_RETRY_MS)
+      else this.#handle({ type: 'keys-timeout' })
+    })
   }
 
   /** Reports the fault and ends the session. */

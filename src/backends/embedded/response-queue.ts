@@ -3,15 +3,9 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
+import type { DialogueCall } from './dialogue/engine.js'
 import type { SpeechChunk, SpeechClient, Speaking } from '../../speech/speech-client.js'
 import { sentencesOf } from '../../speech/spoken/sentences.js'
-
-interface ToolCall {
-  readonly callId: string
-  readonly name: string
-  readonly args: Readonly<Record<string, unknown>>
-  readonly background: boolean
-}
 
 interface Response {
   readonly generation: number
@@ -21,7 +15,7 @@ interface Response {
   /** Durations of the sentences that were delivered. */
   readonly deliveredMs: number[]
   /** Calls that are made after the speech: they end the conversation. */
-  readonly lastCalls: readonly ToolCall[]
+  readonly lastCalls: readonly DialogueCall[]
   /** How often the speech worker died during the response. */
   faults: number
   over: boolean
@@ -70,7 +64,7 @@ export class ResponseQueue {
     return this.#kept.at(-1)?.itemId ?? null
   }
 
-  add(texts: readonly string[], calls: readonly ToolCall[]): void {
+  add(texts: readonly string[], calls: readonly DialogueCall[]): void {
     const generation = ++this.generation
     // The dialogue has continued: sentences that were cut off are not repeated.
     this.#unheard = []
@@ -220,7 +214,7 @@ export class ResponseQueue {
     this.#sink.event({ type: 'turn-done', generation, status })
   }
 
-  #emitCall(generation: number, call: ToolCall): void {
+  #emitCall(generation: number, call: DialogueCall): void {
     const { callId, name, args, background } = call
     this.#sink.event({ type: 'tool-call', callId, name, args, generation, ...(background && { background }) })
   }

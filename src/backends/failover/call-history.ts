@@ -23,17 +23,12 @@ const OPEN_INPUTS_MAX = 64
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
-/** One input without a complete answer. `at`, `start` and `end` are positions in the caller's audio, in samples. */
-type OpenInput =
-  | { readonly type: 'speech'; readonly order: number; readonly start: number; end: number | null }
-  | {
-      readonly type: 'text'
-      readonly order: number
-      readonly at: number
-      readonly text: string
-      readonly role: 'caller' | 'system'
-    }
-  | { readonly type: 'digit'; readonly order: number; readonly at: number; readonly digit: string }
+type Input =
+  | { readonly type: 'speech'; end: number | null }
+  | { readonly type: 'text'; readonly text: string; readonly role: 'caller' | 'system' }
+  | { readonly type: 'digit'; readonly digit: string }
+/** One input without a complete answer. `at`, where it begins, and `end` are positions in the caller's audio, in samples. */
+type OpenInput = Input & { readonly order: number; readonly at: number }
 
 /** An answer that a backend has begun and not finished. */
 interface OpenAnswer {
@@ -104,16 +99,15 @@ export class CallHistory {
 
   /**
    * @param serverVad  services mark the caller's turns, and the gateway does not
-   * @param replayMs  the most caller audio that is kept
    */
-  constructor(timers: BackendTimers, rateHz: SampleRateHz, serverVad: boolean, replayMs = INPUT_REPLAY_MS) {
+  constructor(timers: BackendTimers, rateHz: SampleRateHz, serverVad: boolean) {
     this.#timers = timers
     this.#rateHz = rateHz
     this.#serverVad = serverVad
     this.#frame = new Int16Array(frameSamples(rateHz))
     this.#marginSamples = msToSamples(INPUT_REPLAY_MARGIN_MS, rateHz)
     this.#preRollSamples = msToSamples(BACKEND_PRE_ROLL_MS, rateHz)
-    this.#audio = new CallerAudio(rateHz, Math.max(INPUT_REPLAY_MARGIN_MS, replayMs))
+    this.#audio = new CallerAudio(rateHz, INPUT_REPLAY_MS)
   }
 
   /** Takes over the history and the tool results of `session`. */
@@ -190,7 +184,7 @@ export class CallHistory {
     const behind = Math.max(0, msToSamples(this.#timers.nowMs() - atMs, this.#rateHz))
     const start = Math.max(this.#audio.oldest, this.#audio.written - behind)
     this.#speechFrom = this.#frameStart(start)
-    if (!this.callerSpeaking) this.#open({ type: 'speech', order: this.#order++, start: this.#speechFrom, end: null })
+    if (!this.callerSpeaking) this.#open({ type: 'speech', end: null }, this.#speechFrom)
   }
 
   /**
@@ -200,7 +194,7 @@ export class CallHistory {
   speechEnded(atMs: number): number {
     const end = this.#audio.written
     for (const input of this.#inputs)
-      if (input.type === 'speech' && input.end === null) input.end = Math.max(input.start, end)
+      if (input.type === 'speech' && input.end === null) input.end = Math.max(input.at, end)
     return samplesToMs(end - this.#speechFrom, this.#rateHz) - (this.#timers.nowMs() - atMs)
   }
 
@@ -212,7 +206,7 @@ export class CallHistory {
 
   question(text: string, role: 'caller' | 'system'): void {
     this.activity++
-    this.#open({ type: 'text', order: this.#order++, at: this.#audio.written, text, role })
+    this.#open({ type: 'text', text, role })
   }
 
   note(text: string): void {
@@ -229,7 +223,7 @@ export class CallHistory {
 
   digit(digit: string): void {
     this.activity++
-    this.#open({ type: 'digit', order: this.#order++, at: this.#audio.written, digit })
+    this.#open({ type: 'digit', digit })
   }
 
   interrupted(itemId: string | null, playedMs: number): void {
@@ -278,7 +272,7 @@ export class CallHistory {
     answer.soundMs += ms
     answer.itemsOpen.add(itemId)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#timers.nowMs()) + ms
-    this.#words.sound(itemId, ms, answer.order, generation)
+    this.#words.item('agent', itemId, answer.order, generation).audioMs += ms
     // A service that goes on speaking heard this voice and did not treat it as a turn.
     if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at)
       this.#answeredVoice(this.#audio.written - this.#marginSamples)
@@ -288,12 +282,12 @@ export class CallHistory {
   silence(generation: number, itemId: string, ms: number): void {
     const answer = this.answer(generation)
     answer.silentMs += ms
-    this.#words.silence(itemId, ms, answer.order, generation)
+    this.#words.item('agent', itemId, answer.order, generation).silentMs += ms
   }
 
   /** Length of an item's audio that was not played. */
   silentMs(itemId: string): number {
-    return this.#words.silentMs(itemId)
+    return this.#words.find('agent', itemId)?.silentMs ?? 0
   }
 
   audioDone({ generation, itemId }: EventOf<'audio-done'>): void {
@@ -319,15 +313,15 @@ export class CallHistory {
 
   agentWords({ itemId, text, generation }: EventOf<'transcript'>): void {
     // A transcript may come after the end of its answer.
-    const order = this.answers.get(generation)?.order ?? this.#words.orderOf('agent', itemId) ?? this.#order++
-    this.#words.text('agent', itemId, text, order, generation)
+    const order = this.answers.get(generation)?.order ?? this.#words.find('agent', itemId)?.order ?? this.#order++
+    this.#words.item('agent', itemId, order, generation).text = text.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
   }
 
   /** @returns true when the words are a question without an answer */
   callerWords({ itemId, text, final, generation }: EventOf<'transcript'>): boolean {
     this.activity++
-    const order = this.#words.orderOf('caller', itemId) ?? this.#inputOfWords()?.order ?? this.#order++
-    this.#words.text('caller', itemId, text, order, generation)
+    const order = this.#words.find('caller', itemId)?.order ?? this.#inputOfWords()?.order ?? this.#order++
+    this.#words.item('caller', itemId, order, generation).text = text.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     return (
       final &&
       text.trim() !== '' &&
@@ -427,7 +421,7 @@ export class CallHistory {
         steps.push({ at: input.at, act: () => backend.dtmf(input.digit) })
       } else if (!backend.capabilities.serverVad) {
         // Replay is faster than real time: for this backend the speech begins now.
-        steps.push({ at: input.start, act: () => backend.speechStart(this.#timers.nowMs()) })
+        steps.push({ at: input.at, act: () => backend.speechStart(this.#timers.nowMs()) })
         if (input.end !== null) steps.push({ at: input.end, act: () => backend.speechEnd(this.#timers.nowMs()) })
       }
     }
@@ -455,12 +449,8 @@ export class CallHistory {
    * pre-roll, and the newest audio, in which speech that is reported late may have begun.
    */
   #replayFrom(): number {
-    let speechFrom = this.#voicedFrom ?? Infinity
-    for (const input of this.#inputs) {
-      if (input.type !== 'speech') continue
-      speechFrom = Math.min(speechFrom, input.start)
-      break
-    }
+    const spokenAt = this.#inputs.find(({ type }) => type === 'speech')?.at ?? Infinity
+    const speechFrom = Math.min(this.#voicedFrom ?? Infinity, spokenAt)
     const from = Math.min(this.#audio.written - this.#marginSamples, speechFrom - this.#preRollSamples)
     return Math.max(this.#answeredTo, this.#frameStart(from))
   }
@@ -479,8 +469,8 @@ export class CallHistory {
     return said.findLast((input) => input.type !== 'speech' || input.end !== null) ?? said.at(-1)
   }
 
-  #open(input: OpenInput): void {
-    this.#inputs.push(input)
+  #open(input: Input, at = this.#audio.written): void {
+    this.#inputs.push({ ...input, order: this.#order++, at })
     if (this.#inputs.length > OPEN_INPUTS_MAX) this.#inputs.shift()
   }
 }
@@ -540,13 +530,13 @@ class SpokenWords {
     this.#before = before < 0 ? [] : this.#before.slice(before)
   }
 
-  orderOf(role: 'caller' | 'agent', itemId: string): number | undefined {
-    return this.#find(role, itemId)?.order
+  find(role: 'caller' | 'agent', itemId: string): Item | undefined {
+    return this.#items.findLast((item) => item.itemId === itemId && item.role === role)
   }
 
-  text(role: 'caller' | 'agent', itemId: string, text: string, order: number, generation: number): void {
-    const item = this.#find(role, itemId) ?? this.#add(role, itemId, order, generation)
-    item.text = text.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+  /** The item, which is a new one where it is not known. */
+  item(role: 'caller' | 'agent', itemId: string, order: number, generation: number): Item {
+    return this.find(role, itemId) ?? this.#add(role, itemId, order, generation)
   }
 
   /** Words of the agent that were heard to their end. */
@@ -554,23 +544,9 @@ class SpokenWords {
     this.#add('agent', '', order, NaN, text).complete = true
   }
 
-  sound(itemId: string, ms: number, order: number, generation: number): void {
-    const item = this.#find('agent', itemId) ?? this.#add('agent', itemId, order, generation)
-    item.audioMs += ms
-  }
-
-  silence(itemId: string, ms: number, order: number, generation: number): void {
-    const item = this.#find('agent', itemId) ?? this.#add('agent', itemId, order, generation)
-    item.silentMs += ms
-  }
-
-  silentMs(itemId: string): number {
-    return this.#find('agent', itemId)?.silentMs ?? 0
-  }
-
   /** The last sample of an item was delivered. */
   complete(itemId: string): void {
-    const item = this.#find('agent', itemId)
+    const item = this.find('agent', itemId)
     if (item === undefined || item.complete) return
     item.complete = true
     this.#measuredChars += item.text.length
@@ -615,22 +591,9 @@ class SpokenWords {
     return this.#measuredMs < 1000 ? CHARS_PER_MS : this.#measuredChars / this.#measuredMs
   }
 
-  #find(role: 'caller' | 'agent', itemId: string): Item | undefined {
-    return this.#items.findLast((item) => item.itemId === itemId && item.role === role)
-  }
-
   #add(role: 'caller' | 'agent', itemId: string, order: number, generation: number, text = ''): Item {
-    const item: Item = {
-      role,
-      itemId,
-      order,
-      generation,
-      text,
-      silentMs: 0,
-      audioMs: 0,
-      complete: false,
-      playedMs: null,
-    }
+    const none = { silentMs: 0, audioMs: 0, complete: false, playedMs: null }
+    const item: Item = { role, itemId, order, generation, text, ...none }
     this.#items.push(item)
     if (this.#items.length > TRANSCRIPT_ENTRIES_MAX) this.#items.shift()
     return item

@@ -30,8 +30,6 @@ function spareOf(samples: number): Chunk[] {
 export class CallerAudio {
   /** Samples pushed so far, which is the position of the next one. */
   written = 0
-  /** Samples dropped because of the limit, not by `forget`. */
-  samplesLost = 0
   readonly #chunkSamples: number
   readonly #chunksMax: number
   readonly #isALaw: boolean
@@ -40,7 +38,7 @@ export class CallerAudio {
   #chunksFrom = 0
   #oldest = 0
 
-  /** @param keepMsMax  the most that is kept; older samples are dropped and counted */
+  /** @param keepMsMax  the most that is kept; older samples are dropped */
   constructor(sampleRateHz: number, keepMsMax: number) {
     this.#chunkSamples = msToSamples(INPUT_REPLAY_CHUNK_MS, sampleRateHz)
     this.#isALaw = sampleRateHz === 8000
@@ -109,10 +107,7 @@ export class CallerAudio {
     if (this.#chunks.length === 0) this.#chunksFrom = this.written
     while (this.#chunks.length >= this.#chunksMax) {
       const lostTo = this.#chunksFrom + this.#chunkSamples
-      if (lostTo > this.#oldest) {
-        this.samplesLost += lostTo - this.#oldest
-        this.#oldest = lostTo
-      }
+      this.#oldest = Math.max(this.#oldest, lostTo)
       this.#dropFirst()
     }
     const pool = spareOf(this.#chunkSamples)

@@ -83,15 +83,9 @@ export interface CandidateListener {
   ): void
   /** Something came from a session that is over, or for an answer that is too old to be known. */
   late(): void
-  limits(session: CandidateSession, limits: readonly RateLimit[]): void
   connected(session: CandidateSession): void
-  /** A session could not be connected. Usually an `error` event came before. */
-  refused(session: CandidateSession, fault: VendorFault): void
-}
-
-/** The highest generation in the call, over all its sessions. */
-interface Generations {
-  highest: number
+  /** A session is lost, in any role, or could not be connected. */
+  failed(session: CandidateSession, fault: VendorFault): void
 }
 
 /**
@@ -104,22 +98,20 @@ interface Generations {
  * In `over`, all events and audio of the backend are dropped.
  */
 export class CandidateSession implements BackendSink {
-  readonly index: number
-  readonly candidate: FailoverCandidate
+  readonly candidate: Candidate
   readonly backend: Backend
   phase: 'new' | 'connecting' | 'ready' | 'over' = 'new'
   /** Number of this session in the call, from 1; every id that it passes on begins with it. */
   serial = 0
   pass: CircuitPass | null = null
   role: SessionRole = 'first'
-  connectAtMs = 0
   /** `CallHistory.toolAnswers` and `CallHistory.activity` when it was connected. */
   toolAnswersKnown = 0
   activityKnown = 0
   /** Something may have been said since it was connected: a takeover sends it a recap. */
   stale = false
   readonly #listener: CandidateListener
-  readonly #generations: Generations
+  readonly #owner: Candidates
   readonly #abort = new AbortController()
   #resampler: StreamResampler | null = null
   #resampled = new Int16Array(0)
@@ -129,12 +121,11 @@ export class CandidateSession implements BackendSink {
   #audioItem = ''
   #audioItemOut = ''
 
-  constructor(index: number, candidate: FailoverCandidate, listener: CandidateListener, generations: Generations) {
-    this.index = index
+  constructor(candidate: Candidate, listener: CandidateListener, owner: Candidates) {
     this.candidate = candidate
     this.#listener = listener
-    this.#generations = generations
-    this.backend = candidate.create(this)
+    this.#owner = owner
+    this.backend = candidate.given.create(this)
   }
 
   get name(): string {
@@ -182,7 +173,7 @@ export class CandidateSession implements BackendSink {
   }
 
   rateLimits(limits: readonly RateLimit[]): void {
-    if (this.phase !== 'over') this.#listener.limits(this, limits)
+    if (this.phase !== 'over') this.#owner.limits(this, limits)
   }
 
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, innerGeneration: number): void {
@@ -232,24 +223,40 @@ export class CandidateSession implements BackendSink {
     // to it.
     if (inner <= this.#innerHighest && this.#mapped.size > 0) return null
     this.#innerHighest = inner
-    const generation = ++this.#generations.highest
+    const generation = ++this.#owner.generation
     this.#mapped.set(inner, generation)
     forgetOldest(this.#mapped, BACKEND_ITEMS_KEPT)
     return generation
   }
 }
 
-interface Candidate {
-  readonly candidate: FailoverCandidate
+/** One backend of the list, and what the call knows of it. */
+export class Candidate {
+  readonly given: FailoverCandidate
+  readonly scripted: boolean
+  readonly lastResort: boolean
   readonly name: string
   readonly circuit: CircuitBreaker
   /** Made to read its capabilities; later the first session. */
   unused: CandidateSession | null
   /** Already tried in the current search. */
-  tried: boolean
-  restsUntilMs: number
+  tried = false
+  restsUntilMs = -Infinity
   /** Not tried again on this call: a wrong key, an empty account, or a request that it does not accept. */
-  out: boolean
+  out = false
+
+  constructor(given: FailoverCandidate, circuits: Circuits, listener: CandidateListener, owner: Candidates) {
+    this.given = given
+    this.scripted = given.scripted === true
+    this.lastResort = given.lastResort === true
+    this.unused = new CandidateSession(this, listener, owner)
+    this.name = this.unused.name
+    this.circuit = circuits.of(this.name)
+  }
+
+  get isFree(): boolean {
+    return !this.tried && !this.out
+  }
 }
 
 /**
@@ -259,12 +266,13 @@ interface Candidate {
 export class Candidates {
   readonly capabilities: BackendCapabilities
   readonly watch: BackendWatch
+  /** The highest generation in the call, over all its sessions. */
+  generation = 0
   readonly #options: CandidateOptions
   readonly #timers: BackendTimers
   readonly #listener: CandidateListener
   readonly #all: readonly Candidate[]
-  readonly #generations: Generations = { highest: 0 }
-  readonly #random: () => number
+  readonly #circuits: Circuits
   readonly #live = new Set<CandidateSession>()
   readonly #closings = new Set<Promise<void>>()
   readonly #irregular: Record<string, Record<string, number>> = {}
@@ -278,17 +286,8 @@ export class Candidates {
     this.#timers = options.timers
     this.#listener = listener
     this.watch = options.watch ?? UNWATCHED
-    const circuits = options.circuits ?? new Circuits()
-    this.#random = circuits.random
-    this.#all = this.#usable().map((session) => ({
-      candidate: session.candidate,
-      name: session.name,
-      circuit: circuits.of(session.name),
-      unused: session,
-      tried: false,
-      restsUntilMs: -Infinity,
-      out: false,
-    }))
+    this.#circuits = options.circuits ?? new Circuits()
+    this.#all = this.#usable()
     const all = this.#all.map(({ unused }) => (unused as CandidateSession).backend.capabilities)
     const [only] = all
     if (options.alone === true && only !== undefined) {
@@ -298,7 +297,7 @@ export class Candidates {
     const inputRateHz = options.inputRateHz ?? highest(all.map((one) => one.inputRateHz))
     const serverVad = all.every((one) => one.serverVad)
     this.capabilities = {
-      name: this.#at(0).name,
+      name: this.first.name,
       inputRateHz,
       outputRateHz: highest(all.map((one) => one.outputRateHz)),
       serverVad,
@@ -327,147 +326,133 @@ export class Candidates {
 
   /**
    * @param inCall  a caller is being served already: then a key whose limit is used up is better than nothing
-   * @returns the index of the candidate to try next; null when none is left. Changes nothing.
+   * @returns the candidate to try next; null when none is left. Changes nothing.
    */
-  next(preferred: number | null = null, inCall = true): number | null {
-    if (preferred !== null && this.isFree(preferred)) return preferred
-    const regular = (index: number): boolean => this.isFree(index) && !this.#isLastResort(index)
-    const good = this.#all.findIndex((candidate, index) => regular(index) && this.#isGood(candidate))
-    if (good >= 0) return good
-    const last = this.#all.findIndex((_, index) => regular(index) && (inCall || this.#exhaustedForMs(index) === 0))
-    return last >= 0 ? last : null
+  next(preferred: Candidate | null = null, inCall = true): Candidate | null {
+    if (preferred?.isFree === true) return preferred
+    const free = this.#regular.filter(({ isFree }) => isFree)
+    const good = free.find((candidate) => this.#isGood(candidate))
+    return good ?? free.find((candidate) => inCall || this.#exhaustedForMs(candidate) === 0) ?? null
   }
 
-  /** @returns the index of the candidate that is tried when `next` has none left; null when there is none, or it was tried */
-  lastResort(): number | null {
-    const index = this.#all.findIndex((_, i) => this.isFree(i) && this.#isLastResort(i))
-    return index < 0 ? null : index
+  /** @returns the candidate that is tried when `next` has none left; null when there is none, or it was tried */
+  lastResort(): Candidate | null {
+    return this.#all.find(({ lastResort, isFree }) => lastResort && isFree) ?? null
   }
 
   /** Candidates that are no last resort. */
   get regularCount(): number {
-    return this.#all.filter((_, index) => !this.#isLastResort(index)).length
+    return this.#regular.length
+  }
+
+  get #regular(): readonly Candidate[] {
+    return this.#all.filter(({ lastResort }) => !lastResort)
   }
 
   /** Reports the candidates that were not tried because a limit of their key is used up. @returns the fault; null for none */
   exhausted(): VendorFault | null {
     let fault: VendorFault | null = null
-    for (const [index, { name }] of this.#all.entries()) {
-      const forMs = this.#exhaustedForMs(index)
-      if (!this.isFree(index) || forMs === 0) continue
+    for (const candidate of this.#all) {
+      const forMs = this.#exhaustedForMs(candidate)
+      if (!candidate.isFree || forMs === 0) continue
       // The words that `retryAfterMs` reads.
       fault ??= vendorFault(
         'rate_limit',
-        `${name}: a limit of its key is used up; retry after ${Math.ceil(forMs / 1000)} s`,
+        `${candidate.name}: a limit of its key is used up; retry after ${Math.ceil(forMs / 1000)} s`,
         true,
       )
-      this.watch.session({ backend: name, role: 'first', connectMs: null, fault: 'rate_limit' })
+      this.watch.session({ backend: candidate.name, role: 'first', connectMs: null, fault: 'rate_limit' })
     }
     return fault
   }
 
   limits(session: CandidateSession, limits: readonly RateLimit[]): void {
-    this.#at(session.index).circuit.limits(limits, this.#timers.nowMs())
+    session.candidate.circuit.limits(limits, this.#timers.nowMs())
     this.watch.limits(session.name, limits)
   }
 
-  #exhaustedForMs(index: number): number {
-    return this.#at(index).circuit.exhaustedForMs(this.#timers.nowMs())
+  #exhaustedForMs(candidate: Candidate): number {
+    return candidate.circuit.exhaustedForMs(this.#timers.nowMs())
   }
 
-  isFree(index: number): boolean {
-    const { tried, out } = this.#at(index)
-    return !tried && !out
-  }
-
-  /** Whether a candidate other than `index` is worth trying. @param anyAtAll  the last resort too */
-  hasBetterThan(index: number, anyAtAll = false): boolean {
-    return this.#all.some(
-      (candidate, i) => i !== index && (anyAtAll || !this.#isLastResort(i)) && this.#isGood(candidate),
-    )
+  /** Whether another candidate than this is worth trying. @param anyAtAll  the last resort too */
+  hasBetterThan(candidate: Candidate, anyAtAll = false): boolean {
+    return (anyAtAll ? this.#all : this.#regular).some((one) => one !== candidate && this.#isGood(one))
   }
 
   /** Half to one and a half of `ms`: calls that failed together do not try again together. */
   jittered(ms: number): number {
-    return ms * (0.5 + this.#random())
+    return ms * (0.5 + this.#circuits.random())
   }
 
   /** As `CircuitBreaker.closedForMs`. A scripted candidate needs no connection. */
-  closedForMs(index: number): number {
-    const { candidate, circuit } = this.#at(index)
-    return candidate.scripted === true ? 0 : circuit.closedForMs(this.#timers.nowMs())
+  closedForMs(candidate: Candidate): number {
+    return candidate.scripted ? 0 : candidate.circuit.closedForMs(this.#timers.nowMs())
   }
 
   /** As `CircuitBreaker.turnMs`. */
-  turnMs(index: number): number {
-    const { candidate, circuit } = this.#at(index)
-    return candidate.scripted === true ? 0 : circuit.turnMs(this.#timers.nowMs())
+  turnMs(candidate: Candidate): number {
+    return candidate.scripted ? 0 : candidate.circuit.turnMs(this.#timers.nowMs())
   }
 
   /** Whether any candidate, tried or not, may be tried again by then. */
   anyBy(untilMs: number): boolean {
-    return this.#all.some(
-      ({ out }, index) =>
-        !out && !this.#isLastResort(index) && this.#timers.nowMs() + this.closedForMs(index) <= untilMs,
+    return this.#regular.some(
+      (candidate) => !candidate.out && this.#timers.nowMs() + this.closedForMs(candidate) <= untilMs,
     )
   }
 
-  tried(index: number): void {
-    this.#at(index).tried = true
-  }
-
-  failed(index: number, retryable: boolean): void {
-    const candidate = this.#at(index)
+  failed(candidate: Candidate, retryable: boolean): void {
     candidate.restsUntilMs = this.#timers.nowMs() + FAILOVER_REST_MS
     if (!retryable) candidate.out = true
   }
 
   // --- their sessions ---------------------------------------------------------------------------------------
 
-  /** Continues from a checkpoint. @returns index of the candidate that served the call, or null */
-  resume(snapshot: ServingSnapshot | null): number | null {
+  /** Continues from a checkpoint. @returns the candidate that served the call, or null */
+  resume(snapshot: ServingSnapshot | null): Candidate | null {
     this.#resumed = snapshot
     this.#serials = snapshot?.serial ?? 0
-    this.#generations.highest = snapshot?.generation ?? 0
-    const index = this.#all.findIndex(({ name }) => name === snapshot?.member)
-    return index < 0 ? null : index
+    this.generation = snapshot?.generation ?? 0
+    return this.#all.find(({ name }) => name === snapshot?.member) ?? null
   }
 
   snapshotOf({ name, serial, backend }: CandidateSession): ServingSnapshot {
-    return { member: name, serial, generation: this.#generations.highest, state: backend.snapshot() }
+    return { member: name, serial, generation: this.generation, state: backend.snapshot() }
   }
 
-  /** A session of candidate `index` that is not connected yet. */
-  take(index: number): CandidateSession {
-    const candidate = this.#at(index)
+  /** The first candidate. */
+  get first(): Candidate {
+    return this.#all[0] as Candidate // the list is not empty
+  }
+
+  /** A session of the candidate that is not connected yet. */
+  take(candidate: Candidate): CandidateSession {
     const { unused } = candidate
     candidate.unused = null
-    return unused ?? new CandidateSession(index, candidate.candidate, this.#listener, this.#generations)
+    return unused ?? new CandidateSession(candidate, this.#listener, this)
   }
 
   /**
    * A session of another candidate than `primary`, for a standby; null when none is good. Scripted candidates connect
    * at once and need no standby.
    */
-  takeStandby(primary: number): CandidateSession | null {
-    const index = this.#all.findIndex(
-      (candidate, i) =>
-        i !== primary && candidate.candidate.scripted !== true && !this.#isLastResort(i) && this.#isGood(candidate),
-    )
-    return index < 0 ? null : this.take(index)
+  takeStandby(primary: Candidate): CandidateSession | null {
+    const candidate = this.#regular.find((one) => one !== primary && !one.scripted && this.#isGood(one))
+    return candidate === undefined ? null : this.take(candidate)
   }
 
   /** @param state  snapshot of the session of the same candidate that this one replaces */
   connect(session: CandidateSession, role: SessionRole, base: BackendSession, state: unknown = null): void {
     session.role = role
-    session.connectAtMs = this.#timers.nowMs()
+    const connectAtMs = this.#timers.nowMs()
     this.#live.add(session)
     const resumed = this.#resumed?.member === session.name ? this.#resumed : null
     // Ids from before the checkpoint must belong to the session that resumes it.
     session.serial = resumed === null ? ++this.#serials : resumed.serial
     if (resumed !== null) this.#resumed = null
-    if (this.#options.alone !== true) session.pass = this.#at(session.index).circuit.enter(this.#timers.nowMs())
-    const voice = base.voices?.[session.name] ?? session.candidate.voice
+    if (this.#options.alone !== true) session.pass = session.candidate.circuit.enter(this.#timers.nowMs())
+    const voice = base.voices?.[session.name] ?? session.candidate.given.voice
     const { resamplers } = this.#options
     const { inputRateHz } = session.backend.capabilities
     const resampler =
@@ -481,12 +466,12 @@ export class Candidates {
     }
     session.connect(own, resampler, frameSamples(this.capabilities.inputRateHz)).then(
       () => {
-        const connectMs = this.#timers.nowMs() - session.connectAtMs
+        const connectMs = this.#timers.nowMs() - connectAtMs
         session.pass?.connected()
         if (session.phase === 'connecting') this.watch.session({ backend: session.name, role, connectMs, fault: null })
         this.#listener.connected(session)
       },
-      (error: unknown) => this.#listener.refused(session, faultOf(session.name, error)),
+      (error: unknown) => this.#listener.failed(session, faultOf(session.name, error)),
     )
   }
 
@@ -494,7 +479,7 @@ export class Candidates {
   reportToCircuit(session: CandidateSession, fault: VendorFault | null): void {
     const { pass } = session
     if (pass === null) return
-    const { circuit } = this.#at(session.index)
+    const { circuit } = session.candidate
     const nowMs = this.#timers.nowMs()
     const { opened } = circuit
     const before = circuit.state(nowMs)
@@ -539,29 +524,21 @@ export class Candidates {
     alarm.clear()
   }
 
-  #at(index: number): Candidate {
-    return this.#all[index] as Candidate // indices come from this list
-  }
-
-  #isLastResort(index: number): boolean {
-    return this.#at(index).candidate.lastResort === true
-  }
-
   #isGood({ out, restsUntilMs, circuit }: Candidate): boolean {
     const nowMs = this.#timers.nowMs()
     return !out && nowMs >= restsUntilMs && circuit.allows(nowMs)
   }
 
   /**
-   * A session of each candidate. One that cannot be made (embedded without a speech pool) is left out if there are
+   * Each candidate with a session. One that cannot be made (embedded without a speech pool) is left out if there are
    * others.
    */
-  #usable(): CandidateSession[] {
-    const usable: CandidateSession[] = []
+  #usable(): Candidate[] {
+    const usable: Candidate[] = []
     let first: unknown = new GatewayError('AGENT_INVALID', 'the list of backends is empty; allowed: one or more')
-    for (const [i, candidate] of this.#options.candidates.entries()) {
+    for (const [i, given] of this.#options.candidates.entries()) {
       try {
-        usable.push(new CandidateSession(usable.length, candidate, this.#listener, this.#generations))
+        usable.push(new Candidate(given, this.#circuits, this.#listener, this))
       } catch (error) {
         if (!(error instanceof GatewayError)) throw error
         if (i === 0) first = error

@@ -1,8 +1,9 @@
 import { CIRCUITS_MAX } from '../../core/limits.js'
 import type { BackendErrorCode, RateLimit } from '../backend.js'
 
-/** A circuit's own numbers: `src/backends/failover/circuit-breaker.ts`. */
+/** Consecutive failures, over all calls, that open the circuit. */
 const CIRCUIT_FAILURES_TO_OPEN = 3
+/** How long it stays open the first time; each time after that twice as long, up to CIRCUIT_OPEN_MS_MAX. */
 const CIRCUIT_OPEN_MS = 5000
 const CIRCUIT_OPEN_MS_MAX = 120_000
 const CIRCUIT_FINAL_OPEN_MS = 300_000
@@ -23,11 +24,6 @@ const AFTER_OPEN_MS = 1000
 const PROBE_LOOK_MS = 300
 
 interface CircuitBreakerOptions {
-  /** Consecutive failures, over all calls, that open the circuit. */
-  readonly failuresToOpen?: number
-  /** How long it stays open the first time; each time after that twice as long, up to `openMsMax`. */
-  readonly openMs?: number
-  readonly openMsMax?: number
   /** Reconnects of all calls of a worker to one backend. */
   readonly reconnectsPerSecond?: number
   /** 0 to below 1. */
@@ -61,7 +57,7 @@ const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'sessi
 /**
  * Decides whether one backend is worth trying, from the sessions of all calls of a worker.
  *
- *     closed    --failuresToOpen failures in a row--> open
+ *     closed    --CIRCUIT_FAILURES_TO_OPEN failures in a row--> open
  *     closed    --rate_limit--> open for as long as the service says
  *     any       --auth, quota--> open for CIRCUIT_FINAL_OPEN_MS
  *     open      --its time is over--> half-open
@@ -82,9 +78,6 @@ export class CircuitBreaker {
   opened = 0
   failures = 0
   successes = 0
-  readonly #failuresToOpen: number
-  readonly #openMs: number
-  readonly #openMsMax: number
   readonly #reconnectEveryMs: number
   readonly #random: () => number
   /** The turn of the last reconnect; the next one's is later. */
@@ -94,17 +87,13 @@ export class CircuitBreaker {
   #openUntilMs: number | null = null
   /** The service told that a limit of the key is used up until then. */
   #exhaustedUntilMs = -Infinity
-  #nextOpenMs: number
+  #nextOpenMs = CIRCUIT_OPEN_MS
   #inARow = 0
   #probe: object | null = null
   #probeUntilMs = 0
 
   constructor(name: string, options: CircuitBreakerOptions = {}) {
     this.name = name
-    this.#failuresToOpen = options.failuresToOpen ?? CIRCUIT_FAILURES_TO_OPEN
-    this.#openMs = options.openMs ?? CIRCUIT_OPEN_MS
-    this.#openMsMax = options.openMsMax ?? CIRCUIT_OPEN_MS_MAX
-    this.#nextOpenMs = this.#openMs
     this.#reconnectEveryMs = 1000 / (options.reconnectsPerSecond ?? RECONNECTS_PER_SECOND)
     this.#random = options.random ?? Math.random
   }
@@ -147,16 +136,12 @@ export class CircuitBreaker {
   }
 
   /**
-   * Whether a call that lost its session, or failed to connect, may try this backend. Also while the circuit is open, if
-   * a session has connected since one could not: sessions that break say nothing about new ones.
+   * How long a call that lost its session, or failed to connect, waits until it asks again; 0 when it may try this
+   * backend. It may while the circuit is open too, if a session has connected since one could not: sessions that break
+   * say nothing about new ones.
    */
-  mayReconnect(nowMs: number): boolean {
-    return this.#connects || this.allows(nowMs)
-  }
-
-  /** How long such a call waits until it asks `mayReconnect` again; 0 when it may. */
   closedForMs(nowMs: number): number {
-    if (this.mayReconnect(nowMs)) return 0
+    if (this.#connects || this.allows(nowMs)) return 0
     const openMs = Math.max(this.exhaustedForMs(nowMs), (this.#openUntilMs ?? nowMs) - nowMs)
     return openMs > 0 ? openMs + AFTER_OPEN_MS * this.#random() : PROBE_LOOK_MS * (1 + this.#random())
   }
@@ -212,7 +197,7 @@ export class CircuitBreaker {
     // A session from before the faults may still work; that says nothing about new sessions.
     if (!probe && this.state(nowMs) !== 'closed') return
     this.#openUntilMs = null
-    this.#nextOpenMs = this.#openMs
+    this.#nextOpenMs = CIRCUIT_OPEN_MS
   }
 
   #failed(code: BackendErrorCode, message: string, probe: boolean, nowMs: number): void {
@@ -222,9 +207,9 @@ export class CircuitBreaker {
     if (code === 'auth' || code === 'quota') return this.#open(nowMs + CIRCUIT_FINAL_OPEN_MS)
     // Sessions that were live when it opened may fail later; that must not keep it open longer.
     if (this.state(nowMs) !== 'closed' && !probe) return
-    if (code !== 'rate_limit' && !probe && this.#inARow < this.#failuresToOpen) return
+    if (code !== 'rate_limit' && !probe && this.#inARow < CIRCUIT_FAILURES_TO_OPEN) return
     const openMs = code === 'rate_limit' ? (retryAfterMs(message) ?? this.#nextOpenMs) : this.#nextOpenMs
-    this.#nextOpenMs = Math.min(this.#openMsMax, this.#nextOpenMs * 2)
+    this.#nextOpenMs = Math.min(CIRCUIT_OPEN_MS_MAX, this.#nextOpenMs * 2)
     this.#open(nowMs + Math.min(openMs, CIRCUIT_FINAL_OPEN_MS))
   }
 

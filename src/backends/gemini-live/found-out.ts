@@ -1,4 +1,5 @@
-import { forgetOldest } from '../../core/forget-oldest.js'
+import { LRUCache } from 'lru-cache'
+import { atMost } from '../../core/at-most.js'
 
 /** Services of which a worker knows what it found out. */
 const GEMINI_HOSTS_MAX = 32
@@ -12,30 +13,6 @@ const GEMINI_MODELS_MAX = 64
  * it, and takes it without, is not sent it again. Needed because Google's own client (@google/genai 3.1) lets only Vertex
  * AI have it, the Developer API of May 2026 refused it (google/adk-python#5771), and the types of Gemini 3.8 have it.
  */
-const transparent = new Map<string, boolean>()
+export const takesTransparent = new LRUCache<string, boolean>(atMost(GEMINI_HOSTS_MAX))
 /** How models that are not known by their name take texts, by host and model. */
-const texts = new Map<string, 'content' | 'realtime'>()
-
-/** @returns null when nothing is known */
-export function takesTransparent(url: string): boolean | null {
-  return transparent.get(hostOf(url)) ?? null
-}
-
-export function transparentFound(url: string, takes: boolean): void {
-  transparent.set(hostOf(url), takes)
-  forgetOldest(transparent, GEMINI_HOSTS_MAX)
-}
-
-/** @returns null when nothing is known */
-export function takesTexts(url: string, model: string): 'content' | 'realtime' | null {
-  return texts.get(`${hostOf(url)} ${model}`) ?? null
-}
-
-export function textsFound(url: string, model: string, as: 'content' | 'realtime'): void {
-  texts.set(`${hostOf(url)} ${model}`, as)
-  forgetOldest(texts, GEMINI_MODELS_MAX)
-}
-
-function hostOf(url: string): string {
-  return new URL(url).host
-}
+export const takesTexts = new LRUCache<string, 'content' | 'realtime'>(atMost(GEMINI_MODELS_MAX))

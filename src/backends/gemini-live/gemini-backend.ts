@@ -23,7 +23,7 @@ import {
   GEMINI_INPUT_RATE_HZ,
   GEMINI_OUTPUT_RATE_HZ,
   blocks,
-  functionOf,
+  declarationsOf,
   historyOf,
   liveUrl,
   setupOf,
@@ -32,20 +32,20 @@ import {
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
-import { takesTexts, takesTransparent, textsFound, transparentFound } from './found-out.js'
+import { takesTexts, takesTransparent } from './found-out.js'
 import type { OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
 import {
   AUDIO_PREFIX,
   AUDIO_SUFFIX,
+  GeminiReader,
   closeFault,
   durationMs,
   functionCallsOf,
   noGeminiStats,
   partsOf,
   rateOf,
-  readMessage,
 } from './wire.js'
 import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage } from './wire.js'
 
@@ -75,9 +75,9 @@ interface Turn {
   /** Something was asked that this turn answers. */
   readonly owed: boolean
   text: string
-  /** Words since the last tool call, and those of them that are held back because they may be said again. */
+  /** Words since the last tool call, and how many characters of them are in `text`: the rest may be said again. */
   pieceText: string
-  heldText: string
+  pieceTold: number
   /** The text was reported as final. */
   final: boolean
   /** The answer was interrupted: text that still arrives was not spoken. */
@@ -107,13 +107,15 @@ interface Turn {
  * Transcripts have no fixed order relative to the audio. Those of the agent belong to the last turn until the next one
  * starts.
  */
-export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements Backend {
+export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, GeminiStats> implements Backend {
   readonly stats: GeminiStats = noGeminiStats()
 
-  readonly #options: GeminiLiveOptions
+  readonly #reader = new GeminiReader(this.stats)
   readonly #traits: ModelTraits
+  /** Of the service's address. */
+  readonly #host: string
   readonly #calls = new ToolBatches()
-  readonly #repeated = new RepeatedSpeech()
+  readonly #repeated = new RepeatedSpeech((samples) => this.#play(samples))
   /** Null where the service does not say which messages a resumed session holds. */
   #unconsumed: UnconsumedMessages | null
   #texts: 'content' | 'realtime'
@@ -140,7 +142,6 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   #speaking = false
   /** `activityStart` was sent: audio is accepted only after it. */
   #activityOpen = false
-  #generation = 0
   #turn: Turn | null = null
   /** The turn of the audio that is being decoded. */
   #audioTurn: Turn | null = null
@@ -149,8 +150,6 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   #outputRateHz: SampleRateHz = GEMINI_OUTPUT_RATE_HZ
   #mimeType = ''
   #playable = true
-  #callerItems = 0
-  #callerText = ''
   #callerFinal = true
   /** The service reports voice activity. */
   #reportsActivity = false
@@ -171,8 +170,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     const serverVad = options.turns?.by === 'server'
     super(sink, {
       options,
-      secrets: [options.apiKey, ...Object.values(options.headers ?? {})],
       target: () => ({ url: liveUrl(options), headers: options.headers ?? {} }),
+      closeFault,
       law: null,
       audioMessage: { before: AUDIO_PREFIX, after: AUDIO_SUFFIX },
       capabilities: {
@@ -195,24 +194,22 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
             : silencePause(turnEndOf(options), () => this.#send({ realtimeInput: { audioStreamEnd: true } })),
       },
     })
-    this.#options = options
     this.#traits = traitsOf(options)
-    this.#transparent = this.#traits.transparent && takesTransparent(liveUrl(options)) !== false
+    this.#host = new URL(liveUrl(options)).host
+    this.#transparent = this.#traits.transparent && takesTransparent.get(this.#host) !== false
     this.#unconsumed = this.#transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
-    const texts = options.texts ?? this.#traits.texts ?? takesTexts(liveUrl(options), options.model)
+    const texts = options.texts ?? this.#traits.texts ?? takesTexts.get(`${this.#host} ${options.model}`)
     this.#texts = texts ?? 'content'
-    this.#untried = texts === null ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
+    this.#untried = texts === undefined ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
     if (serverVad) this.uplink.open()
   }
 
-  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    this.session = session
+  override connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     const snapshot = snapshotOf(session.resume)
     this.#resumeHandle = snapshot?.handle ?? null
     this.#resumedConsumed = snapshot?.consumed ?? null
     this.#tools = byName(session.tools)
-    this.#generation = snapshot?.generation ?? 0
-    return this.connection.connect(signal)
+    return super.connect(session, signal)
   }
 
   override pushAudio(pcm: Int16Array, voiced?: boolean): void {
@@ -232,7 +229,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       if (this.#traits.asynchronous && this.#notes.length > 0 && this.#texts !== 'realtime') this.#sendTexts(false)
       this.#activityOpen = true
       this.#finishCaller()
-      this.#callerText = ''
+      this.callerText = ''
       this.#send({ realtimeInput: { activityStart: {} } })
       this.uplink.retry()
     })
@@ -313,23 +310,14 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       this.#send({
         contextUpdate: {
           ...(instructions === undefined ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
-          ...(tools === undefined
-            ? {}
-            : {
-                tools: {
-                  tools:
-                    tools.length === 0
-                      ? []
-                      : [{ functionDeclarations: tools.map((tool) => functionOf(tool, this.#traits)) }],
-                },
-              }),
+          ...(tools === undefined ? {} : { tools: { tools: declarationsOf(tools, this.#traits) } }),
         },
       }),
     )
   }
 
-  snapshot(): GeminiSnapshot {
-    return { version: 1, generation: this.#generation, handle: this.#handle, consumed: this.#consumed }
+  override snapshot(): GeminiSnapshot {
+    return { version: 1, generation: this.generation, handle: this.#handle, consumed: this.#consumed }
   }
 
   continueFrom(previous: Backend): boolean {
@@ -426,21 +414,13 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     if (manual) this.#send({ realtimeInput: { activityEnd: {} } })
   }
 
-  protected get generation(): number {
-    return this.#generation
-  }
-
   // --- in -------------------------------------------------------------------------------------------------
-
-  protected closeFault(code: number, words: string): VendorFault {
-    return closeFault(this.capabilities.name, code, words)
-  }
 
   protected opened(): void {
     const session = this.session
     if (session === null) return
     const setup = setupOf(
-      this.#options,
+      this.options,
       session,
       this.#resumeHandle,
       this.#resumeHandle === null && historyOf(session).length > 0,
@@ -458,8 +438,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     if (turns.length > 0) this.#send({ clientContent: { turns, turnComplete: true } })
     this.#handle = this.#resumeHandle
     // A session that was refused its handle as well says nothing about the one or the other.
-    if (this.#traits.transparent && this.stats.resumesRefused === 0)
-      transparentFound(liveUrl(this.#options), this.#transparent)
+    if (this.#traits.transparent && this.stats.resumesRefused === 0) takesTransparent.set(this.#host, this.#transparent)
     this.connection.ready(() => {
       if (this.#texts === 'content') this.#untried?.begin()
       else this.#sendUntried()
@@ -477,7 +456,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
    */
   #asksForLess({ code, message }: VendorFault): boolean {
     const mayBeIt = code === 'bad_request' && /transparent|invalid argument/i.test(message)
-    if (this.#transparent && mayBeIt && takesTransparent(liveUrl(this.#options)) === null) {
+    if (this.#transparent && mayBeIt && !takesTransparent.has(this.#host)) {
       this.#transparent = false
       this.#unconsumed?.release()
       this.#unconsumed = null
@@ -502,7 +481,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#serverBusy = false
     this.#earlierTurnOpen = false
     this.stats.contentRefused++
-    const what = `${this.#options.model} was sent a text as content and closed; connecting again to send it as live input (texts: realtime)`
+    const what = `${this.options.model} was sent a text as content and closed; connecting again to send it as live input (texts: realtime)`
     this.connection.fail({ ...fault, fatal: false, message: `${fault.message}; ${what}` })
     this.#end('cancelled', 'interrupted')
     this.#cancelled(this.#calls.blockingIds)
@@ -560,13 +539,13 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   /** The model answers: it took the first text. */
   #textTaken(): void {
     this.#triedAfter = null
-    textsFound(liveUrl(this.#options), this.#options.model, this.#texts)
+    takesTexts.set(`${this.#host} ${this.options.model}`, this.#texts)
     this.#untried?.release()
     this.#untried = null
   }
 
   protected message(data: Buffer): void {
-    const message = readMessage(data, this.stats)
+    const message = this.#reader.read(data)
     if (message === null) return
     if (message.setupComplete !== undefined) this.#begin()
     if (!this.connection.isReady) return
@@ -580,7 +559,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     if (goAway !== undefined) this.sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
     if (message.usageMetadata !== undefined) this.#usage = tokensOf(message.usageMetadata)
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
-    this.#content(message)
+    this.#content(message, data)
     this.#toolCalls(functionCallsOf(message, this.stats))
     if (Array.isArray(toolCallCancellation?.ids)) this.#cancelled(toolCallCancellation.ids as readonly unknown[])
   }
@@ -604,19 +583,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
   }
 
   #toolCall({ id, name, blocking }: OpenCall, given: unknown, generation: number): void {
-    const { args, invalid, mended } = objectArguments(given)
-    if (invalid !== undefined) this.stats.invalidToolArguments++
-    if (mended === true) this.stats.mendedToolArguments++
     const quiet = !blocking && this.#tools.get(name)?.scheduling === 'silent'
-    this.sink.event({
-      type: 'tool-call',
-      callId: id,
-      name,
-      args,
-      generation,
-      ...(invalid === undefined ? {} : { invalid }),
-      ...(quiet ? { quiet } : {}),
-    })
+    this.toolCalled(id, name, objectArguments(given), generation, quiet)
   }
 
   #blocks(name: string): boolean {
@@ -640,7 +608,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
 
   // --- turns ----------------------------------------------------------------------------------------------
 
-  #content(message: ServerMessage): void {
+  #content(message: ServerMessage, data: Buffer): void {
     const content = message.serverContent
     if (content === undefined) return
     const { inputTranscription, outputTranscription } = content
@@ -655,8 +623,10 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     for (const part of partsOf(message)) {
       // The model's reasoning.
       if (part.thought === true) continue
-      if (part.inlineData !== undefined) this.#audioPart(part.inlineData)
-      else if (typeof part.text === 'string' && part.text !== '') this.#agentTranscript(part.text)
+      if (part.inlineData !== undefined) {
+        const { mimeType, data: text } = part.inlineData
+        this.#audioPart(mimeType, text === '' ? this.#reader.audioOf(message, data) : text)
+      } else if (typeof part.text === 'string' && part.text !== '') this.#agentTranscript(part.text)
     }
     if (typeof outputTranscription?.text === 'string') this.#agentTranscript(outputTranscription.text)
     if (content.interrupted === true) this.#interrupted()
@@ -672,7 +642,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#finishAgent()
     this.#finishCaller()
     if (this.#triedAfter !== null) this.#textTaken()
-    const generation = ++this.#generation
+    const generation = ++this.generation
     const turn: Turn = {
       generation,
       itemId: `gemini-${generation}`,
@@ -683,7 +653,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       owed: this.#owed,
       text: '',
       pieceText: '',
-      heldText: '',
+      pieceTold: 0,
       final: true,
       interrupted: false,
     }
@@ -698,59 +668,45 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     return turn
   }
 
-  #audioPart(inline: { readonly mimeType?: string; readonly data?: string }): void {
+  #audioPart(mimeType: string | undefined, base64: Buffer | string | undefined): void {
     const turn = this.#active()
     if (turn.state === 'cancelled') {
       this.stats.latePieces++
       return
     }
-    if (inline.mimeType !== this.#mimeType) this.#setFormat(inline.mimeType)
+    if (mimeType !== this.#mimeType) this.#setFormat(mimeType)
     if (!this.#playable) {
       this.stats.unplayableAudio++
       return
     }
     this.#audioTurn = turn
-    if (!this.audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#deliver))
-      this.stats.malformedAudio++
+    const isText = typeof base64 === 'string' || Buffer.isBuffer(base64)
+    if (isText && !this.audio.decode(base64, this.#deliver)) this.stats.malformedAudio++
   }
 
   // One function for the whole session, because audio messages are frequent.
   readonly #deliver = (samples: Int16Array): void => {
     const turn = this.#audioTurn
     if (turn === null || turn.state !== 'active') return
-    if (this.#repeated.sound(samples, samplesToMs(samples.length, this.#outputRateHz))) return
-    this.#passOn(turn)
-    this.#play(turn, samples)
+    this.#repeated.sound(samples, samplesToMs(samples.length, this.#outputRateHz))
   }
 
-  #play(turn: Turn, samples: Int16Array): void {
-    if (turn.state !== 'active') return
+  #play(samples: Int16Array): void {
+    const turn = this.#audioTurn
+    if (turn?.state !== 'active') return
     const rateHz = this.#outputRateHz
     turn.audioMs += samplesToMs(samples.length, rateHz)
     turn.hadSound ||= hasSound(samples)
     this.sink.audio(samples, rateHz, turn.itemId, turn.generation)
   }
 
-  /** Passes on what was held, because it is not said again. */
-  #passOn(turn: Turn): void {
-    for (const samples of this.#repeated.take()) this.#play(turn, samples)
-    if (turn.heldText === '') return
-    const words = turn.heldText
-    turn.heldText = ''
-    this.#agentWords(turn, words)
-  }
-
   /** A piece of the agent's speech ends, with the turn or because the model calls a tool. */
   #endPiece(toolFollows: boolean): void {
     const turn = this.#turn
     if (turn === null || turn.state === 'done') return
-    if (this.#repeated.end(toolFollows)) {
-      this.stats.repeatedSpeech++
-      turn.heldText = ''
-    } else {
-      this.#passOn(turn)
-    }
+    if (this.#repeated.end(toolFollows)) this.stats.repeatedSpeech++
     turn.pieceText = ''
+    turn.pieceTold = 0
     this.#repeated.begin()
   }
 
@@ -799,10 +755,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     if (silent) this.#owed = turn.owed
     if (turn.audioMs > 0) this.sink.event({ type: 'audio-done', generation, itemId })
     if (turn.text !== '' && status === 'completed') this.#finishAgent()
-    this.sink.event({
-      type: 'usage',
-      usage: { ...this.#usage, audioInMs: this.uplink.takeSentMs(), audioOutMs: turn.audioMs },
-    })
+    this.used(this.#usage, turn.audioMs)
     this.#usage = tokensOf({})
     if (silent) this.sink.event({ type: 'turn-done', generation, status: 'cancelled', reason: 'empty' })
     else this.sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
@@ -815,10 +768,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#finishCaller()
     // The token counts come with the last message of a turn, after its end.
     if (this.#usage.inputTokens + this.#usage.outputTokens > 0) {
-      this.sink.event({
-        type: 'usage',
-        usage: { ...this.#usage, audioInMs: this.uplink.takeSentMs(), audioOutMs: 0 },
-      })
+      this.used(this.#usage, 0)
       this.#usage = tokensOf({})
     }
     const earlier = this.#earlierTurnOpen
@@ -840,7 +790,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       this.#askedAgain = true
       return
     }
-    const generation = ++this.#generation
+    const generation = ++this.generation
     this.sink.event({ type: 'turn-start', generation })
     this.sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'empty' })
   }
@@ -853,48 +803,30 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
       return
     }
     turn.pieceText = (turn.pieceText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
-    if (turn.state === 'active' && this.#repeated.words(turn.pieceText)) {
-      turn.heldText = turn.pieceText
-      return
+    const tell = (): void => {
+      turn.text = (turn.text + turn.pieceText.slice(turn.pieceTold)).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+      turn.pieceTold = turn.pieceText.length
+      this.#emitAgent(turn, false)
     }
-    if (turn.heldText === '') return this.#agentWords(turn, words)
-    turn.heldText = turn.pieceText
-    this.#passOn(turn)
-  }
-
-  #agentWords(turn: Turn, words: string): void {
-    turn.text = (turn.text + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
-    turn.final = false
-    this.sink.event({
-      type: 'transcript',
-      role: 'agent',
-      text: turn.text,
-      final: false,
-      itemId: turn.itemId,
-      generation: turn.generation,
-    })
+    if (turn.state === 'active') this.#repeated.words(turn.pieceText, tell)
+    else tell()
   }
 
   #finishAgent(): void {
     const turn = this.#turn
-    if (turn === null || turn.final || turn.interrupted) return
-    turn.final = true
-    this.sink.event({
-      type: 'transcript',
-      role: 'agent',
-      text: turn.text,
-      final: true,
-      itemId: turn.itemId,
-      generation: turn.generation,
-    })
+    if (turn !== null && !turn.final && !turn.interrupted) this.#emitAgent(turn, true)
+  }
+
+  #emitAgent(turn: Turn, final: boolean): void {
+    turn.final = final
+    const { text, itemId, generation } = turn
+    this.sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
   }
 
   #callerTranscript(words: string, finished: boolean): void {
-    if (this.#callerText === '') this.#callerItems++
     if (words.trim() !== '') this.#wordsAsked = true
-    this.#callerText = (this.#callerText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     this.#callerFinal = finished
-    this.#emitCaller()
+    this.callerSaid(words, finished)
   }
 
   #finishCaller(): void {
@@ -902,19 +834,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiStats> implements B
     this.#callerFinal = true
     // With its own VAD the service seldom reports the end of speech. Its answer shows that the speech is over.
     if (this.capabilities.serverVad && !this.#reportsActivity) this.sink.event({ type: 'speech-stopped' })
-    this.#emitCaller()
-    this.#callerText = ''
-  }
-
-  #emitCaller(): void {
-    this.sink.event({
-      type: 'transcript',
-      role: 'caller',
-      text: this.#callerText.trim(),
-      final: this.#callerFinal,
-      itemId: `caller-${this.#callerItems}`,
-      generation: this.#generation + 1,
-    })
+    this.emitCaller(true)
+    this.callerText = ''
   }
 
   #voiceActivity(type: string | undefined): void {

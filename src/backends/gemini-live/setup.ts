@@ -1,4 +1,4 @@
-import type { Clock } from '../../core/clock.js'
+import type { GeminiOptions } from '../../agents/backend-options.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { geminiParameters } from '../tool-schema.js'
@@ -6,59 +6,22 @@ import { replyText } from '../tool-text.js'
 import { termsOf } from '../vocabulary.js'
 import { turnEndAfter } from '../transport/caller-uplink.js'
 import type { TurnEnd } from '../transport/caller-uplink.js'
+import type { RealtimeOptions } from '../transport/realtime-backend.js'
 import type { WireContent, WireFunction, WireSetup } from './wire.js'
 
-/** Plain data except for the clock. */
-export interface GeminiLiveOptions {
-  /** Sent in the URL, as the service requires, and never logged. Null sends none. */
-  readonly apiKey: string | null
-  /** With or without `models/`. */
-  readonly model: string
-  /** `https://generativelanguage.googleapis.com` when not given. */
-  readonly baseUrl?: string
-  /** `v1beta` when not given; `v1alpha` for ephemeral tokens (`auth_tokens/…`). */
-  readonly apiVersion?: string
-  /** The whole address, for Vertex AI or a proxy: then `headers` carry the credentials. */
-  readonly url?: string
-  /** Values are treated as secrets. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** In metrics and records; `gemini` when not given. */
-  readonly name?: string
-  /** For agents that name no voice; the service's default when not given. */
-  readonly voice?: string
-  /**
-   * `gateway` when not given: the gateway's VAD marks the start and end of speech, because the service's own is not
-   * reported reliably. `server`: the service does turn detection.
-   */
-  readonly turns?:
-    | { readonly by: 'gateway' }
-    | { readonly by: 'server'; readonly silenceMs?: number; readonly prefixPaddingMs?: number }
-  /**
-   * How texts are sent to the model: `realtime` for models that take content only at the start. When not given: what the
-   * model takes; for one that is not known `content`, and `realtime` after the service refused that.
-   */
-  readonly texts?: 'content' | 'realtime'
-  /** What helps the service to write down what the caller says. */
-  readonly transcription?: {
-    /** BCP 47; the agent's language when not given. */
-    readonly languages?: readonly string[]
-    /** Words and names that are likely. */
-    readonly vocabulary?: readonly string[]
+/**
+ * The key goes into the URL, as the service requires; a model's name may lack its `models/`.
+ *
+ * `turns`: `gateway` when not given, because the service does not report speech reliably. `texts`: when not given, what the
+ * model takes; for one that is not known `content`, and `realtime` after the service refused that.
+ */
+export type GeminiLiveOptions = RealtimeOptions &
+  Omit<GeminiOptions, 'model'> & {
+    /** `v1beta` when not given; `v1alpha` for ephemeral tokens (`auth_tokens/…`). */
+    readonly apiVersion?: string
+    /** The whole address, for Vertex AI or a proxy: then `headers` carry the credentials. */
+    readonly url?: string
   }
-  /** Only for models that think (`…-extended-thinking`), which need one; `low` when not given. */
-  readonly thinkingLevel?: 'low' | 'medium' | 'high'
-  /** Let the service drop the oldest part of a long call instead of ending it; true when not given. */
-  readonly compressContext?: boolean
-  readonly maxOutputTokens?: number
-  readonly temperature?: number
-  /** Caller audio in one message, 20 to 100 ms; `messageLength` when not given. */
-  readonly messageMs?: number
-  /** Send the silence between turns too; false when not given. Only where the service detects turns. */
-  readonly streamSilence?: boolean
-  readonly connectTimeoutMs?: number
-  readonly nowMs?: Clock
-  readonly pingMs?: number
-}
 
 const GEMINI_BASE_URL = 'https://generativelanguage.googleapis.com'
 /** The service ends a connection after about ten minutes and announces it a minute before. */
@@ -178,9 +141,7 @@ export function setupOf(
       ...(traits.thinks ? { thinkingConfig: { thinkingLevel: THINKING_LEVELS[thinkingLevel] } } : {}),
     },
     systemInstruction: { parts: [{ text: session.instructions }] },
-    ...(session.tools.length === 0
-      ? {}
-      : { tools: [{ functionDeclarations: session.tools.map((tool) => functionOf(tool, traits)) }] }),
+    ...(session.tools.length === 0 ? {} : { tools: declarationsOf(session.tools, traits) }),
     realtimeInputConfig: {
       automaticActivityDetection:
         turns.by === 'gateway'
@@ -205,6 +166,13 @@ export function setupOf(
 }
 
 const THINKING_LEVELS = { low: 'LOW', medium: 'MEDIUM', high: 'HIGH' } as const
+
+export function declarationsOf(
+  tools: readonly ToolSpec[],
+  traits: ModelTraits,
+): { readonly functionDeclarations: WireFunction[] }[] {
+  return tools.length === 0 ? [] : [{ functionDeclarations: tools.map((tool) => functionOf(tool, traits)) }]
+}
 
 export function functionOf(tool: ToolSpec, traits: ModelTraits): WireFunction {
   return {

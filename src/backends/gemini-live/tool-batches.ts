@@ -1,3 +1,4 @@
+import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { WireFunctionResponse } from './wire.js'
 
@@ -32,10 +33,7 @@ export class ToolBatches {
       const batch = call.blocking ? together : { open: new Set<string>(), answers: [] }
       batch.open.add(call.id)
       this.#calls.set(call.id, { call, batch })
-    }
-    for (const id of this.#calls.keys()) {
-      if (this.#calls.size <= BACKEND_TOOL_CALLS_KEPT) break
-      this.#calls.delete(id)
+      forgetOldest(this.#calls, BACKEND_TOOL_CALLS_KEPT)
     }
     return fresh
   }
@@ -57,10 +55,9 @@ export class ToolBatches {
     open.delete(response.id)
     answers.push(response)
     if (open.size > 0) return []
-    for (const { id } of answers) this.#answered.add(id)
-    for (const id of this.#answered) {
-      if (this.#answered.size <= BACKEND_TOOL_CALLS_KEPT) break
-      this.#answered.delete(id)
+    for (const { id } of answers) {
+      this.#answered.add(id)
+      forgetOldest(this.#answered, BACKEND_TOOL_CALLS_KEPT)
     }
     return answers
   }

@@ -15,14 +15,11 @@ type Unconsumed = { readonly json: string } | { readonly audio: Buffer }
  * GEMINI_UNCONSUMED_MESSAGES_MAX messages.
  */
 export class UnconsumedMessages {
-  /** Number of the newest message. */
-  #newest = -1
   /** Number of the oldest message that is kept. */
   #oldest = 0
   readonly #audio: CallerAudio
-  /** Position in the audio after each message that is kept: a message without audio does not move it. */
-  #ends: number[] = []
-  readonly #texts = new Map<number, string>()
+  /** Each message that is kept: its text, null for audio, and the position in the audio after it. */
+  readonly #kept: { readonly json: string | null; readonly end: number }[] = []
   /** The last two messages that the service reported as consumed; see `consumed`. */
   #reported = -1
 
@@ -32,20 +29,18 @@ export class UnconsumedMessages {
 
   /** A connection begins: its setup is message 0. */
   begin(): void {
-    this.#forgetTo(this.#newest)
-    this.#newest = 0
+    this.#forgetTo(this.newest)
     this.#oldest = 1
     this.#reported = 0
   }
 
   sentText(json: string): void {
-    this.#texts.set(this.#newest + 1, json)
-    this.#sent()
+    this.#sent(json)
   }
 
   sentAudio(bytes: Buffer, length: number): void {
     this.#audio.push(samplesOf(bytes.subarray(0, length)))
-    this.#sent()
+    this.#sent(null)
   }
 
   /**
@@ -54,55 +49,45 @@ export class UnconsumedMessages {
    */
   consumed(index: number): void {
     this.#forgetTo(this.#reported)
-    this.#reported = Math.min(index, this.#newest)
+    this.#reported = Math.min(index, this.newest)
   }
 
   /** Number of the newest message. */
   get newest(): number {
-    return this.#newest
+    return this.#oldest + this.#kept.length - 1
   }
 
   /** The messages after `index`, in order; null when one of them is no longer kept. */
   after(index: number): Iterable<Unconsumed> | null {
-    if (index + 1 < this.#oldest || index > this.#newest) return null
+    if (index + 1 < this.#oldest || index > this.newest) return null
     return this.#from(index + 1)
   }
 
   release(): void {
-    this.#forgetTo(this.#newest)
+    this.#forgetTo(this.newest)
     this.#audio.release()
   }
 
   *#from(first: number): Generator<Unconsumed> {
-    for (let index = first; index <= this.#newest; index++) {
-      const json = this.#texts.get(index)
-      if (json !== undefined) {
-        yield { json }
-        continue
-      }
-      const at = index - this.#oldest
-      const end = this.#ends[at] ?? 0
-      const begin = at === 0 ? this.#audio.oldest : (this.#ends[at - 1] ?? 0)
-      const samples = new Int16Array(end - begin)
+    let begin = first === this.#oldest ? this.#audio.oldest : (this.#kept[first - this.#oldest - 1]?.end ?? 0)
+    for (const { json, end } of this.#kept.slice(first - this.#oldest)) {
+      const samples = new Int16Array(json === null ? end - begin : 0)
       this.#audio.read(begin, samples)
-      yield { audio: Buffer.from(samples.buffer) }
+      yield json === null ? { audio: Buffer.from(samples.buffer) } : { json }
+      begin = end
     }
   }
 
-  #sent(): void {
-    this.#newest++
-    this.#ends.push(this.#audio.written)
-    if (this.#ends.length > GEMINI_UNCONSUMED_MESSAGES_MAX) this.#forgetTo(this.#oldest)
+  #sent(json: string | null): void {
+    this.#kept.push({ json, end: this.#audio.written })
+    if (this.#kept.length > GEMINI_UNCONSUMED_MESSAGES_MAX) this.#forgetTo(this.#oldest)
     // Audio beyond the bound was dropped with its messages.
-    while (this.#ends.length > 0 && (this.#ends[0] ?? 0) < this.#audio.oldest) this.#forgetTo(this.#oldest)
+    while (this.#kept.length > 0 && (this.#kept[0]?.end ?? 0) < this.#audio.oldest) this.#forgetTo(this.#oldest)
   }
 
   #forgetTo(index: number): void {
-    const count = Math.min(index - this.#oldest + 1, this.#ends.length)
-    if (count <= 0) return
-    this.#audio.forget(this.#ends[count - 1] ?? 0)
-    for (let i = 0; i < count; i++) this.#texts.delete(this.#oldest + i)
-    this.#ends.splice(0, count)
-    this.#oldest += count
+    const forgotten = this.#kept.splice(0, Math.max(0, index - this.#oldest + 1))
+    this.#audio.forget(forgotten.at(-1)?.end ?? 0)
+    this.#oldest += forgotten.length
   }
 }

@@ -1,8 +1,7 @@
 import { exactJson } from '../../core/json.js'
-import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { AudioCut } from '../transport/base64-audio.js'
-import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
-import type { VendorFault } from '../transport/vendor-fault.js'
+import { MessageReader } from '../transport/message-reader.js'
+import { noRealtimeStats } from '../transport/realtime-backend.js'
+import { closeFaults, speaksOfKey, speaksOfQuota } from '../transport/vendor-fault.js'
 import type { WireUsage } from './usage.js'
 
 /**
@@ -89,7 +88,7 @@ export const AUDIO_SUFFIX = '","mimeType":"audio/pcm;rate=16000"}}}'
 interface WirePart {
   readonly text?: string
   readonly thought?: boolean
-  readonly inlineData?: { readonly mimeType?: string; data?: string }
+  readonly inlineData?: { readonly mimeType?: string; readonly data?: string }
 }
 
 /** A tool call that can be answered: it has an id and a name. The arguments may be any value. */
@@ -143,20 +142,22 @@ const MEMBERS: readonly string[] = [
   'voiceActivityDetectionSignal',
 ]
 
+type Unread = 'no-member' | 'no-object'
+
 /**
- * @returns the message; `unknown` if it has none of the members that are read, `malformed` if one of them is not an
- *   object. Fields inside the members are not checked.
+ * @returns the message; `no-member` if it has none of the members that are read, `no-object` if it or one of them is not
+ *   an object. Fields inside the members are not checked.
  */
-export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 'malformed' {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'malformed'
+export function parseServerMessage(value: unknown): ServerMessage | Unread {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'no-object'
   let known = 0
   for (const name of MEMBERS) {
     const member = (value as Record<string, unknown>)[name]
     if (member === undefined) continue
-    if (typeof member !== 'object' || member === null || Array.isArray(member)) return 'malformed'
+    if (typeof member !== 'object' || member === null || Array.isArray(member)) return 'no-object'
     known++
   }
-  return known > 0 ? value : 'unknown'
+  return known > 0 ? value : 'no-member'
 }
 
 const NO_PARTS: readonly WirePart[] = []
@@ -189,34 +190,22 @@ export function rateOf(mimeType: string | undefined): number | null {
  * The fault of a close by the service. It has no error messages: it sends only a close code and up to 123 bytes of
  * text.
  */
-export function closeFault(service: string, code: number, reason: string): VendorFault {
-  const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
-  if (speaksOfQuota(reason)) return vendorFault('quota', message, true)
-  if (speaksOfKey(reason)) return vendorFault('auth', message, true)
-  if (/resource.?exhausted|rate limit|too many requests/i.test(reason) || code === 1013)
-    return vendorFault('rate_limit', message, true)
-  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(reason))
-    return vendorFault('session_expired', message, true)
-  if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
-  if (code === 1011) return vendorFault('internal', message, true)
-  return vendorFault('network', message, true)
-}
+export const closeFault = closeFaults((code, reason) => {
+  if (speaksOfQuota(reason)) return 'quota'
+  if (speaksOfKey(reason)) return 'auth'
+  if (/resource.?exhausted|rate limit|too many requests/i.test(reason) || code === 1013) return 'rate_limit'
+  return /deadline expired|session (duration|expired)|go ?away|aborted/i.test(reason) ? 'session_expired' : null
+})
 
 /** Counters of one session; plain fields. */
 export function noGeminiStats() {
   return {
-    messagesIn: 0,
-    malformedMessages: 0,
+    ...noRealtimeStats(),
     unknownMessages: 0,
-    oversizeMessages: 0,
-    malformedAudio: 0,
     /** Pieces of audio in a format or at a rate that cannot be played. */
     unplayableAudio: 0,
     rateChanges: 0,
     latePieces: 0,
-    invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
-    mendedToolArguments: 0,
     toolCallsCancelled: 0,
     /** Calls with the id of one that was still open. */
     repeatedToolCalls: 0,
@@ -239,46 +228,32 @@ export function noGeminiStats() {
     contentRefused: 0,
     /** Messages that were sent again because the service had not consumed them. */
     resentMessages: 0,
-    audioDroppedMs: 0,
   }
 }
 export type GeminiStats = ReturnType<typeof noGeminiStats>
 
-// Shared by all calls of a thread: a message is read to its end before the next one.
-const audioCut = new AudioCut('data')
-
-/** A message as `parseServerMessage` gives it; the base64 of a single piece of audio goes past the parser. */
-function messageOf(data: Buffer): ServerMessage | 'unknown' | 'malformed' {
-  if (audioCut.find(data)) {
-    const message = parseServerMessage(exactJson(audioCut.rest(data)))
-    const [part, ...others] =
-      typeof message === 'string' ? [] : partsOf(message).filter(({ inlineData }) => inlineData?.data === '')
-    // What was cut out is audio only where exactly one part lacks its data now.
-    if (part?.inlineData !== undefined && others.length === 0) {
-      part.inlineData.data = audioCut.audio(data)
-      return message
-    }
+/**
+ * Reads the messages of one session. The base64 of a single piece of audio goes past the parser, and its part has an empty
+ * text; see `audioOf`.
+ */
+export class GeminiReader extends MessageReader<ServerMessage, Unread> {
+  constructor(stats: GeminiStats) {
+    super(stats, {
+      parse: parseServerMessage,
+      json: exactJson,
+      audioKey: 'data',
+      // What was cut out is audio only where exactly one part lacks its data now.
+      audioText: (message) => (partsOf(message).filter(hasNoData).length === 1 ? '' : null),
+      unread: (why) => {
+        if (why === 'no-member') stats.unknownMessages++
+        else stats.malformedMessages++
+      },
+    })
   }
-  return parseServerMessage(exactJson(data.toString()))
 }
 
-/** Reads a message in a text or binary frame; a malformed or unknown one is counted and dropped. */
-export function readMessage(data: Buffer, stats: GeminiStats): ServerMessage | null {
-  stats.messagesIn++
-  if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
-    stats.oversizeMessages++
-    return null
-  }
-  let message: ServerMessage | 'unknown' | 'malformed' = 'malformed'
-  try {
-    message = messageOf(data)
-  } catch {
-    // Counted below.
-  }
-  if (typeof message !== 'string') return message
-  if (message === 'unknown') stats.unknownMessages++
-  else stats.malformedMessages++
-  return null
+function hasNoData({ inlineData }: WirePart): boolean {
+  return inlineData?.data === ''
 }
 
 const NO_CALLS: readonly FunctionCall[] = []

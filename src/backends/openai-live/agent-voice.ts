@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { hasSound } from '../../media/pcm.js'
+import { Alarm } from '../timers.js'
 
 const BLOCK_MS = 10
 /** The model has stopped speaking when it is silent for this long; a pause between two sentences is shorter. */
@@ -52,7 +53,7 @@ export class AgentVoice {
   /** When all speech that was passed on has been played, if it is played at once. */
   #playedAtMs = 0
   #heardAtMs = 0
-  #timer: NodeJS.Timeout | null = null
+  readonly #messages = new Alarm()
 
   constructor(rateHz: SampleRateHz, nowMs: Clock, listener: AgentVoiceListener) {
     this.#rateHz = rateHz
@@ -92,8 +93,7 @@ export class AgentVoice {
   }
 
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+    this.#messages.clear()
     this.#state = 'quiet'
   }
 
@@ -111,7 +111,7 @@ export class AgentVoice {
       this.#state = 'speaking'
       this.#silentMs = 0
       this.#playedAtMs = this.#heardAtMs
-      this.#watch()
+      if (!this.#messages.isSet) this.#watch(TURN_END_MS)
       this.#listener.began()
     }
     if (this.#silentMs > 0) this.#pause()
@@ -148,14 +148,11 @@ export class AgentVoice {
   }
 
   /** Ends speech whose messages stopped coming. */
-  #watch(): void {
-    if (this.#timer !== null) return
-    const look = (): void => {
+  #watch(inMs: number): void {
+    this.#messages.set(inMs, () => {
       const leftMs = this.#heardAtMs + TURN_END_MS - this.#nowMs()
-      this.#timer = null
       if (leftMs <= 0) this.#over()
-      else this.#timer = setTimeout(look, leftMs).unref()
-    }
-    this.#timer = setTimeout(look, TURN_END_MS).unref()
+      else this.#watch(leftMs)
+    })
   }
 }

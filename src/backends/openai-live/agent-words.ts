@@ -36,10 +36,6 @@ export class AgentWords {
     return this.#items.at(-1)
   }
 
-  find(itemId: string): AgentItem | undefined {
-    return this.#items.findLast((item) => item.itemId === itemId)
-  }
-
   /** The items that the caller may not have heard, `itemId` first. */
   from(itemId: string): readonly AgentItem[] {
     const at = this.#items.findLastIndex((item) => item.itemId === itemId)

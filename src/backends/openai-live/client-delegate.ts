@@ -2,7 +2,6 @@ import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import { given } from '../../core/given.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
-import type { Clock } from '../../core/clock.js'
 import type { ToolReply } from '../backend.js'
 import { chat } from '../cascade/chat-requests.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
@@ -23,13 +22,6 @@ import { delegateInstructions } from './session-start.js'
 /** Requests of one delegation in a row, each for the results of the one before. */
 const ROUNDS_MAX = 8
 
-interface ClientDelegateOptions {
-  readonly service: string
-  readonly llm: ChatOptions
-  readonly timeoutMs: number
-  readonly nowMs: Clock
-}
-
 interface Run {
   readonly delegationId: string | null
   readonly abort: AbortController
@@ -48,7 +40,6 @@ interface Run {
  */
 export class ClientDelegate implements Delegate {
   readonly #host: DelegateHost
-  readonly #options: ClientDelegateOptions
   readonly #model: LanguageModel
   readonly #closed = new AbortController()
   readonly #conversation: Conversation
@@ -60,10 +51,9 @@ export class ClientDelegate implements Delegate {
   #rounds = 0
   #runs = 0
 
-  constructor(host: DelegateHost, conversation: Conversation, options: ClientDelegateOptions) {
-    const { llm, service: name, nowMs } = options
+  constructor(host: DelegateHost, conversation: Conversation, llm: ChatOptions) {
+    const { service: name, nowMs } = host
     this.#host = host
-    this.#options = options
     this.#conversation = conversation
     this.updateSession(conversation.session)
     this.#model = chat(llm).make(stageContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
@@ -86,7 +76,7 @@ export class ClientDelegate implements Delegate {
     if (call === undefined) return
     this.#calls.delete(callId)
     const last = this.#conversation.answered(callId, replyText(reply))
-    if (this.#run !== null || this.#options.nowMs() - call.atMs > STALE_RESULT_MS) {
+    if (this.#run !== null || this.#host.nowMs() - call.atMs > STALE_RESULT_MS) {
       this.#host.stats.staleQuiet++
       this.#host.context('thinking', lateToolText(call.name, reply), call.delegationId)
     } else if (last) {
@@ -117,7 +107,7 @@ export class ClientDelegate implements Delegate {
 
   #ask(delegationId: string | null): void {
     if (this.#stop()) this.#host.stats.staleDropped++
-    const { service, timeoutMs } = this.#options
+    const { service, timeoutMs } = this.#host
     if (++this.#rounds > ROUNDS_MAX)
       return this.#giveUp(
         vendorFault('internal', `${service}: the delegate called tools ${ROUNDS_MAX} times in a row`, false),
@@ -164,7 +154,7 @@ export class ClientDelegate implements Delegate {
     if (written.all.length === 0) return
     this.#conversation.called(written.entries())
     for (const { id, name } of written.all) {
-      this.#calls.set(id, { name, delegationId: run.delegationId, atMs: this.#options.nowMs() })
+      this.#calls.set(id, { name, delegationId: run.delegationId, atMs: this.#host.nowMs() })
       forgetOldest(this.#calls, BACKEND_TOOL_CALLS_KEPT)
     }
     const calls = written.all.map(({ id: callId, name, argumentsText }) => ({ callId, name, argumentsText }))

@@ -1,26 +1,26 @@
 import type { BackendUsage } from '../../call/backend-events.js'
+import type { Clock } from '../../core/clock.js'
 import type { SessionUpdate, ToolReply } from '../backend.js'
+import type { ToolCall } from '../openai-realtime/responses.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
 
 /** The result of a tool that took longer than this is not spoken: the caller has gone on to something else. */
 export const STALE_RESULT_MS = 30_000
 
-/** A tool call as the delegate wrote it. */
-export interface DelegatedCall {
-  readonly callId: string
-  readonly name: string
-  readonly argumentsText: string
-}
-
 /** What a delegate needs of the session that it works for. */
 export interface DelegateHost {
+  /** Begins messages of faults. */
+  readonly service: string
+  /** A delegation that shows no sign of life for this long is given up. */
+  readonly timeoutMs: number
+  readonly nowMs: Clock
   readonly stats: LiveStats
   readonly send: (event: ClientEvent) => void
   /** Gives the model a text, in as many parts as it takes. */
   readonly context: (kind: ContextKind, text: string, delegationId: string | null) => void
   /** @param afterSpeech  the caller should first hear what was said with them, as far as a tool ends the conversation */
-  readonly calls: (calls: readonly DelegatedCall[], afterSpeech: boolean) => void
+  readonly calls: (calls: readonly ToolCall[], afterSpeech: boolean) => void
   /** Tokens of the delegate, with its model. */
   readonly usage: (usage: BackendUsage) => void
   /** A delegation came to nothing: the caller has to be told. */

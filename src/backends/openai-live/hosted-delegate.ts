@@ -1,15 +1,16 @@
 import { noUsage } from '../../call/usage.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
-import type { Clock } from '../../core/clock.js'
 import type { ToolReply } from '../backend.js'
 import { lateToolText } from '../prompts.js'
+import { Alarm } from '../timers.js'
 import { replyText } from '../tool-text.js'
 import { vendorFault, vendorWord } from '../transport/vendor-fault.js'
 import { usageNumber } from '../watch.js'
 import { STALE_RESULT_MS } from './delegate.js'
 import type { Delegate, DelegateHost } from './delegate.js'
-import { delegateInstructions, functionTool } from './session-start.js'
+import { functionTool } from '../openai-realtime/session-config.js'
+import { delegateInstructions } from './session-start.js'
 import type { WireDelegateEvent } from './wire.js'
 
 /**
@@ -26,10 +27,7 @@ import type { WireDelegateEvent } from './wire.js'
  */
 export class HostedDelegate implements Delegate {
   readonly #host: DelegateHost
-  readonly #service: string
   readonly #model: string
-  readonly #timeoutMs: number
-  readonly #nowMs: Clock
   /** Responses under way, by id. */
   readonly #active = new Set<string>()
   /** A response was requested, by us or by the live model, and has not begun. */
@@ -40,14 +38,11 @@ export class HostedDelegate implements Delegate {
   readonly #seenCalls = new Set<string>()
   /** What still arrives belongs to delegations that were given up. */
   #givenUp = false
-  #timer: NodeJS.Timeout | null = null
+  readonly #silence = new Alarm()
 
-  constructor(host: DelegateHost, service: string, model: string, timeoutMs: number, nowMs: Clock) {
+  constructor(host: DelegateHost, model: string) {
     this.#host = host
-    this.#service = service
     this.#model = model
-    this.#timeoutMs = timeoutMs
-    this.#nowMs = nowMs
   }
 
   created(_delegationId: string): void {
@@ -72,7 +67,7 @@ export class HostedDelegate implements Delegate {
     if (call === undefined) return
     this.#openCalls.delete(callId)
     this.#answer(callId, replyText(reply))
-    if (this.#nowMs() - call.atMs > STALE_RESULT_MS) {
+    if (this.#host.nowMs() - call.atMs > STALE_RESULT_MS) {
       this.#host.stats.staleQuiet++
       this.#host.context('thinking', lateToolText(call.name, reply), null)
     } else {
@@ -128,8 +123,7 @@ export class HostedDelegate implements Delegate {
   }
 
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
+    this.#silence.clear()
     this.#openCalls.clear()
   }
 
@@ -166,7 +160,7 @@ export class HostedDelegate implements Delegate {
       this.#answer(callId, '{"error":"Too late: this was given up."}')
       return
     }
-    this.#openCalls.set(callId, { name: item.name, atMs: this.#nowMs() })
+    this.#openCalls.set(callId, { name: item.name, atMs: this.#host.nowMs() })
     this.#host.calls(
       [{ callId, name: item.name, argumentsText: typeof item.arguments === 'string' ? item.arguments : '' }],
       false,
@@ -192,17 +186,16 @@ export class HostedDelegate implements Delegate {
     const word = vendorWord(response?.error?.code) || vendorWord(response?.incomplete_details?.reason) || String(type)
     const code = /rate_limit/.test(word) ? 'rate_limit' : /quota/.test(word) ? 'quota' : 'internal'
     this.#host.stats.delegationsFailed++
-    this.#host.failed(word, vendorFault(code, `${this.#service}: the delegate failed (${word})`, code === 'quota'))
+    this.#host.failed(word, vendorFault(code, `${this.#host.service}: the delegate failed (${word})`, code === 'quota'))
   }
 
   /** Each event of the delegate gives it more time. */
   #watch(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = this.#working ? setTimeout(() => this.#silent(), this.#timeoutMs).unref() : null
+    if (this.#working) this.#silence.set(this.#host.timeoutMs, () => this.#silent())
+    else this.#silence.clear()
   }
 
   #silent(): void {
-    this.#timer = null
     // The delegate waits for us.
     if (this.#openCalls.size > 0) return this.#watch()
     this.#active.clear()
@@ -211,7 +204,8 @@ export class HostedDelegate implements Delegate {
     if (this.#wanted) return this.#request()
     this.#givenUp = true
     this.#host.stats.delegationsGivenUp++
-    const words = `${this.#service}: the delegate was silent for ${this.#timeoutMs} ms and is given up`
+    const { service, timeoutMs } = this.#host
+    const words = `${service}: the delegate was silent for ${timeoutMs} ms and is given up`
     this.#host.failed('timeout', vendorFault('timeout', words, false))
   }
 }

@@ -1,30 +1,30 @@
-import { BACKEND_CLOSE_MS, BACKEND_PRE_ROLL_MS, BACKEND_TRANSCRIPT_CHARS_MAX } from '../../core/limits.js'
+import { noUsage } from '../../call/usage.js'
+import { BACKEND_CLOSE_MS, BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendSession, BackendSink, SessionUpdate, ToolReply, TextOptions } from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
+import type { ToolCall } from '../openai-realtime/responses.js'
+import { OPENAI_BASE_URL, doneItems, headersOf, lawOf } from '../openai-realtime/session-config.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
 import { newInstructions, saidText } from '../prompts.js'
-import { RealtimeBackend } from '../transport/realtime-backend.js'
-import { resumedGeneration } from '../resumed-generation.js'
+import { Alarm } from '../timers.js'
+import { RealtimeBackend, socketUrl } from '../transport/realtime-backend.js'
+import { parseArguments } from '../tool-text.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { usageNumber } from '../watch.js'
 import { AgentVoice } from './agent-voice.js'
 import { AgentWords, heardWords } from './agent-words.js'
 import type { AgentItem } from './agent-words.js'
 import { ClientDelegate } from './client-delegate.js'
-import type { Delegate, DelegateHost, DelegatedCall } from './delegate.js'
+import type { Delegate, DelegateHost } from './delegate.js'
 import { HostedDelegate } from './hosted-delegate.js'
 import {
   LIVE_DELEGATE_MS,
-  LIVE_EXPIRING_LEAD_MS,
+  LIVE_FORMATS,
   LIVE_SESSION_MS,
   contextParts,
-  doneItems,
-  lawOf,
-  rateOf,
   sessionConfig,
-  targetOf,
   delegateModel,
 } from './session-start.js'
 import type { OpenAiLiveOptions } from './session-start.js'
@@ -51,11 +51,9 @@ const LAST_USAGE_MS = BACKEND_CLOSE_MS / 2
  * answer of its own with its generation, and `AgentWords` assigns the words to them. The model has no tools: it
  * delegates, to a model that the service runs (`HostedDelegate`) or to ours (`ClientDelegate`).
  */
-export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Backend {
+export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveStats> implements Backend {
   readonly stats: LiveStats = noLiveStats()
 
-  readonly #options: OpenAiLiveOptions
-  readonly #secrets: readonly (string | null)[]
   readonly #rateHz: SampleRateHz
   readonly #reader = new LiveReader(this.stats)
   readonly #voice: AgentVoice
@@ -63,26 +61,18 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
   #delegate: Delegate | null = null
   /** Of the delegate of our own; null with the hosted one, which hears what is said. */
   #conversation: Conversation | null = null
-  #generation = 0
-  #callerItems = 0
-  #callerText = ''
-  #callerTimer: NodeJS.Timeout | null = null
+  readonly #callerAlarm = new Alarm()
   /** Tool calls that end the conversation, until the speech before them is over. */
   #goodbye: (() => void) | null = null
-  #goodbyeTimer: NodeJS.Timeout | null = null
+  readonly #goodbyeAlarm = new Alarm()
   /** The service's count of this session so far, and how much of it was reported. */
   #sessionSeconds = 0
   #reportedSeconds = 0
   #ending: { readonly done: () => void; readonly promise: Promise<void> } | null = null
 
   constructor(sink: BackendSink, options: OpenAiLiveOptions) {
-    const { delegate, headers = {}, audio = 'pcm16k' } = options
-    const rateHz = rateOf(audio)
-    const secrets = [
-      options.apiKey,
-      ...Object.values(headers),
-      delegate.by === 'client' ? (delegate.llm.apiKey ?? null) : null,
-    ]
+    const { delegate, audio = 'pcm16k' } = options
+    const rateHz = LIVE_FORMATS[audio].rate
     // Once the end was asked for, a connection that breaks is no fault.
     const untilEnd: BackendSink = {
       event: (event) => {
@@ -92,8 +82,12 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     }
     super(untilEnd, {
       options,
-      secrets,
-      target: () => targetOf(options),
+      secrets: delegate.by === 'client' ? [delegate.llm.apiKey ?? ''] : [],
+      target: () => ({
+        url: socketUrl(options.baseUrl ?? OPENAI_BASE_URL, '/live/sessions').toString(),
+        headers: headersOf(options),
+      }),
+      closeFault,
       law: lawOf(audio),
       audioMessage: { before: APPEND_PREFIX, after: APPEND_SUFFIX },
       capabilities: {
@@ -107,8 +101,6 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
       },
       uplink: { messageMs: options.messageMs ?? MESSAGE_MS, turnEnd: null, preRollMs: BACKEND_PRE_ROLL_MS },
     })
-    this.#options = options
-    this.#secrets = secrets
     this.#rateHz = rateHz
     this.uplink.open()
     this.#voice = new AgentVoice(this.#rateHz, this.nowMs, {
@@ -121,11 +113,9 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     })
   }
 
-  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    this.session = session
-    this.#generation = resumedGeneration(session.resume)
+  override connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     this.#delegate = this.#delegateOf(session)
-    return this.connection.connect(signal)
+    return super.connect(session, signal)
   }
 
   speechStart(): void {
@@ -178,11 +168,6 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     })
   }
 
-  /** The service cannot resume a session: a new one gets the history. Only the numbering of answers goes on. */
-  snapshot(): unknown {
-    return { version: 1, generation: this.#generation }
-  }
-
   /** Asks the service to end the session, because its last account of the usage comes with the end. */
   override close(reason: string): Promise<void> {
     if (!this.connection.isReady) return super.close(reason)
@@ -205,8 +190,11 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
   // --- out ------------------------------------------------------------------------------------------------
 
   #delegateOf(session: BackendSession): Delegate {
-    const { delegate, delegateTimeoutMs: timeoutMs = LIVE_DELEGATE_MS } = this.#options
+    const { delegate, delegateTimeoutMs: timeoutMs = LIVE_DELEGATE_MS } = this.options
     const host: DelegateHost = {
+      service: this.capabilities.name,
+      timeoutMs,
+      nowMs: this.nowMs,
       stats: this.stats,
       send: (event) => this.#send(event),
       context: (kind, text, delegationId) => this.#context(kind, text, delegationId),
@@ -217,16 +205,9 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
       usage: (usage) => this.sink.event({ type: 'usage', usage }),
       failed: (reason, fault) => this.#delegationFailed(reason, fault),
     }
-    if (delegate.by === 'responses')
-      return new HostedDelegate(host, this.capabilities.name, delegateModel(delegate), timeoutMs, this.nowMs)
+    if (delegate.by === 'responses') return new HostedDelegate(host, delegateModel(delegate))
     this.#conversation = new Conversation(session)
-    const { llm } = delegate
-    return new ClientDelegate(host, this.#conversation, {
-      service: this.capabilities.name,
-      llm,
-      timeoutMs,
-      nowMs: this.nowMs,
-    })
+    return new ClientDelegate(host, this.#conversation, delegate.llm)
   }
 
   #send(event: ClientEvent): void {
@@ -240,19 +221,11 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     for (const content of parts) this.#send({ type: `session.${kind}.append`, content, delegation_id: delegationId })
   }
 
-  protected get generation(): number {
-    return this.#generation
-  }
-
   protected override takesAudio(): boolean {
     return this.#ending === null
   }
 
   // --- in -------------------------------------------------------------------------------------------------
-
-  protected closeFault(code: number, words: string): VendorFault {
-    return closeFault(this.capabilities.name, code, words)
-  }
 
   protected message(data: Buffer): void {
     const event = this.#reader.read(data)
@@ -287,7 +260,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
         return this.connection.fail(closedFault(this.capabilities.name, event.reason))
       case 'error':
         return this.connection.fail(
-          wireFault(this.capabilities.name, event.error, this.connection.isReady, this.#secrets),
+          wireFault(this.capabilities.name, event.error, this.connection.isReady, this.secrets),
         )
       default: {
         const never: never = event
@@ -298,7 +271,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
 
   protected opened(): void {
     if (this.session === null) return
-    this.#send({ type: 'session.start', session: sessionConfig(this.#options, this.session) })
+    this.#send({ type: 'session.start', session: sessionConfig(this.options, this.session) })
   }
 
   /** @param expiresAt  when the service will end the session, in seconds of Unix time */
@@ -307,10 +280,9 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     if (session === null || this.connection.isReady || !this.connection.alive) return
     if (this.#delegate instanceof HostedDelegate)
       for (const item of doneItems(session)) this.#send({ type: 'response.item.create', item })
-    const { maxSessionMs = LIVE_SESSION_MS, expiringLeadMs = LIVE_EXPIRING_LEAD_MS } = this.#options
+    const { maxSessionMs = LIVE_SESSION_MS } = this.options
     const toldMs = usageNumber(expiresAt) * 1000 - Date.now()
-    const sessionMs = toldMs > 0 ? Math.min(maxSessionMs, toldMs) : maxSessionMs
-    this.expiresAfter(sessionMs, expiringLeadMs)
+    this.expiresAfter(toldMs > 0 ? Math.min(maxSessionMs, toldMs) : maxSessionMs)
     this.connection.ready(() => this.uplink.retry())
   }
 
@@ -319,7 +291,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
     this.#voice.close()
     this.#delegate?.close()
     this.#goodbye = null
-    for (const timer of [this.#callerTimer, this.#goodbyeTimer]) if (timer !== null) clearTimeout(timer)
+    for (const alarm of [this.#callerAlarm, this.#goodbyeAlarm]) alarm.clear()
   }
 
   protected ended(): void {
@@ -333,7 +305,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
 
   #speechBegan(): void {
     this.#finishCaller()
-    const item = this.#words.begin(++this.#generation)
+    const item = this.#words.begin(++this.generation)
     this.sink.event({ type: 'turn-start', generation: item.generation })
     if (item.text !== '') this.#emitAgent(item, false)
   }
@@ -409,55 +381,30 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
   #reportUsage(audioOutMs: number): void {
     const seconds = this.#sessionSeconds - this.#reportedSeconds
     this.#reportedSeconds = this.#sessionSeconds
-    this.sink.event({
-      type: 'usage',
-      usage: {
-        inputTokens: 0,
-        outputTokens: 0,
-        audioInMs: this.uplink.takeSentMs(),
-        audioOutMs,
-        model: this.#options.model,
-        sessionSeconds: seconds,
-      },
-    })
+    this.used({ ...noUsage(), model: this.options.model, sessionSeconds: seconds }, audioOutMs)
   }
 
   // --- the caller -----------------------------------------------------------------------------------------
 
   #callerWords(delta: string): void {
-    if (this.#callerText === '') this.#callerItems++
-    this.#callerText = (this.#callerText + delta).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
-    if (this.#callerTimer !== null) this.#callerTimer.refresh()
-    else this.#callerTimer = setTimeout(() => this.#finishCaller(), CALLER_WORDS_MS).unref()
-    this.#emitCaller(false)
+    this.#callerAlarm.set(CALLER_WORDS_MS, () => this.#finishCaller())
+    this.callerSaid(delta, false)
   }
 
   #finishCaller(): void {
-    if (this.#callerTimer !== null) clearTimeout(this.#callerTimer)
-    this.#callerTimer = null
-    const text = this.#callerText.trim()
+    this.#callerAlarm.clear()
+    const text = this.callerText.trim()
     if (text === '') return
-    this.#emitCaller(true)
-    this.#callerText = ''
+    this.emitCaller(true)
+    this.callerText = ''
     this.#conversation?.caller(text)
-  }
-
-  #emitCaller(final: boolean): void {
-    this.sink.event({
-      type: 'transcript',
-      role: 'caller',
-      text: this.#callerText.trim(),
-      final,
-      itemId: `caller-${this.#callerItems}`,
-      generation: this.#generation + 1,
-    })
   }
 
   // --- delegation -----------------------------------------------------------------------------------------
 
   #delegated({ delegation }: Extract<ServerEvent, { readonly type: 'session.delegation.created' }>): void {
     const { id, target } = delegation
-    if (target !== this.#options.delegate.by || typeof id !== 'string') {
+    if (target !== this.options.delegate.by || typeof id !== 'string') {
       this.stats.delegationsForeign++
       return
     }
@@ -466,26 +413,26 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
   }
 
   /** Tool calls belong to the speech that goes on, or are an answer of their own. */
-  #makeCalls(calls: readonly DelegatedCall[]): void {
+  #makeCalls(calls: readonly ToolCall[]): void {
     if (!this.connection.isReady || this.#ending !== null) return
     const speaking = this.#voice.speaking
-    const generation = speaking ? this.#generation : ++this.#generation
+    const generation = speaking ? this.generation : ++this.generation
     if (!speaking) this.sink.event({ type: 'turn-start', generation })
-    for (const { callId, name, argumentsText } of calls) this.toolCalled(callId, name, argumentsText, generation)
+    for (const { callId, name, argumentsText } of calls)
+      this.toolCalled(callId, name, parseArguments(argumentsText), generation)
     if (!speaking) this.sink.event({ type: 'turn-done', generation, status: 'completed' })
   }
 
   #afterSpeech(work: () => void): void {
     this.#sayGoodbye()
     this.#goodbye = work
-    this.#goodbyeTimer = setTimeout(() => this.#sayGoodbye(), GOODBYE_MS_MAX).unref()
+    this.#goodbyeAlarm.set(GOODBYE_MS_MAX, () => this.#sayGoodbye())
   }
 
   #sayGoodbye(): void {
     const work = this.#goodbye
     this.#goodbye = null
-    if (this.#goodbyeTimer !== null) clearTimeout(this.#goodbyeTimer)
-    this.#goodbyeTimer = null
+    this.#goodbyeAlarm.clear()
     work?.()
   }
 
@@ -493,7 +440,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<LiveStats> implements Bac
   #delegationFailed(reason: string, fault: VendorFault): void {
     if (!this.connection.isReady || this.#ending !== null) return
     if (!this.#voice.speaking) {
-      const generation = ++this.#generation
+      const generation = ++this.generation
       this.sink.event({ type: 'turn-start', generation })
       this.sink.event({ type: 'turn-done', generation, status: 'failed', reason })
     }

@@ -1,31 +1,19 @@
-import { functionParameters } from '../tool-schema.js'
-import type { Clock } from '../../core/clock.js'
-import type { LegRateHz, SampleRateHz } from '../../core/units.js'
-import { G711 } from '../../media/pcm.js'
-import type { BackendSession, ToolSpec } from '../backend.js'
+import type { OpenAiLiveOptions as OwnOptions } from '../../agents/backend-options.js'
+import type { LegRateHz } from '../../core/units.js'
+import type { BackendSession } from '../backend.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
-import { OPENAI_BASE_URL } from '../openai-realtime/session-config.js'
+import { functionTool } from '../openai-realtime/session-config.js'
+import type { RealtimeOptions } from '../transport/realtime-backend.js'
 import { pricedModel } from '../prices.js'
-import { recentHistory, recentTools } from '../prompts.js'
-import { replyText } from '../tool-text.js'
-import type {
-  DelegateItem,
-  HostedDelegate,
-  InitialItem,
-  LiveAudioFormat,
-  LiveFunction,
-  LiveSessionConfig,
-} from './wire.js'
+import { recentHistory } from '../prompts.js'
+import type { HostedDelegate, InitialItem, LiveAudioFormat, LiveSessionConfig } from './wire.js'
+
+type OwnDelegate = NonNullable<OwnOptions['delegate']>
 
 /** Who does what the live model delegates. */
 export type DelegateOptions =
   /** A model that the service runs beside the live one; it calls our tools. */
-  | {
-      readonly by: 'responses'
-      readonly model: string
-      readonly reasoningEffort?: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
-      readonly maxOutputTokens?: number
-    }
+  | (Extract<OwnDelegate, { readonly by: 'responses' }> & { readonly model: string })
   /** A language model of our own, on `/v1/chat/completions`. */
   | { readonly by: 'client'; readonly llm: ChatOptions }
 
@@ -34,44 +22,22 @@ export function delegateModel(delegate: DelegateOptions): string {
   return delegate.by === 'client' ? pricedModel(delegate.llm.model, delegate.llm.baseUrl) : delegate.model
 }
 
-/** Plain data except for the clock. */
-export interface OpenAiLiveOptions {
-  /** Null sends no `Authorization` header, for a service of one's own. Never logged. */
-  readonly apiKey: string | null
-  readonly model: string
-  /** `https://api.openai.com/v1` when not given; http(s) and ws(s) alike, with or without `/live/sessions` at its end. */
-  readonly baseUrl?: string
-  /** More headers, such as `OpenAI-Organization`. Values are treated as secrets. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** In metrics and records; `openai-live` when not given. */
-  readonly name?: string
-  /** For agents that name no voice; `marin` when not given, as at the service. */
-  readonly voice?: string
-  /** Sound in both directions. `pcm16k` when not given: what a 16 kHz leg has, without resampling. */
-  readonly audio?: LiveAudio
-  readonly delegate: DelegateOptions
-  /** Wait before the model says by itself that it is working on something; the service has 0. */
-  readonly acknowledgementMs?: number
-  /** A delegate that shows no sign of life for this long is given up; 20 s when not given. */
-  readonly delegateTimeoutMs?: number
-  /** Caller audio in one message, 20 to 100 ms; 20 when not given, because the service waits for every frame. */
-  readonly messageMs?: number
-  readonly connectTimeoutMs?: number
-  readonly pingMs?: number
-  /** Two hours when not given; the service may name an earlier end. */
-  readonly maxSessionMs?: number
-  /** How long before the end of the session `expiring` is emitted; 5 minutes when not given. */
-  readonly expiringLeadMs?: number
-  /** `performance.now` when not given. */
-  readonly nowMs?: Clock
-}
+/**
+ * `audio`: `pcm16k` when not given, which a 16 kHz leg has. `messageMs`: 20, because the service waits for every frame.
+ * `delegateTimeoutMs`: LIVE_DELEGATE_MS.
+ */
+export type OpenAiLiveOptions = RealtimeOptions &
+  Omit<OwnOptions, 'model' | 'delegate'> & {
+    readonly delegate: DelegateOptions
+    /** Two hours when not given; the service may name an earlier end. */
+    readonly maxSessionMs?: number
+  }
 
-type LiveAudio = 'pcm16k' | 'pcm24k' | 'pcmu' | 'pcma'
+type LiveAudio = NonNullable<OwnOptions['audio']>
 
 /** openai 7.55.0, SessionConfig.audio.output.voice. */
 const VOICE_DEFAULT = 'marin'
 export const LIVE_SESSION_MS = 2 * 60 * 60_000
-export const LIVE_EXPIRING_LEAD_MS = 5 * 60_000
 export const LIVE_DELEGATE_MS = 20_000
 /** openai 7.55.0, SessionConfig.input: messages of the history at the start, and tokens of them together. */
 const INPUT_MESSAGES_MAX = 128
@@ -83,44 +49,16 @@ const CONTEXT_PARTS_MAX = 4
 /** Characters of a tool's description that the live model gets, to know what it may delegate. */
 const TOOL_DESCRIPTION_CHARS_MAX = 200
 
-function formatOf(audio: LiveAudio): LiveAudioFormat {
-  switch (audio) {
-    case 'pcm16k':
-      return { type: 'audio/pcm', rate: 16_000 }
-    case 'pcm24k':
-      return { type: 'audio/pcm', rate: 24_000 }
-    default:
-      return { type: `audio/${audio}`, rate: 8000 }
-  }
-}
-
-export function rateOf(audio: LiveAudio): SampleRateHz {
-  return audio === 'pcm24k' ? 24_000 : audio === 'pcm16k' ? 16_000 : 8000
-}
-
-/** The coding of a session's audio; null for samples as they are. */
-export function lawOf(audio: LiveAudio): (typeof G711)[keyof typeof G711] | null {
-  return audio === 'pcmu' || audio === 'pcma' ? G711[audio] : null
-}
+export const LIVE_FORMATS = {
+  pcm16k: { type: 'audio/pcm', rate: 16_000 },
+  pcm24k: { type: 'audio/pcm', rate: 24_000 },
+  pcmu: { type: 'audio/pcmu', rate: 8000 },
+  pcma: { type: 'audio/pcma', rate: 8000 },
+} as const satisfies Readonly<Record<LiveAudio, LiveAudioFormat>>
 
 /** The sound that a leg has, so that nothing is resampled; A-law, which most telephone networks have. */
 export function audioOfLeg(legRateHz: LegRateHz): LiveAudio {
   return legRateHz === 8000 ? 'pcma' : 'pcm16k'
-}
-
-/** Address and headers of a session; the headers hold the key. */
-export function targetOf({ apiKey, baseUrl = OPENAI_BASE_URL, headers = {} }: OpenAiLiveOptions): {
-  readonly url: string
-  readonly headers: Readonly<Record<string, string>>
-} {
-  const url = new URL(baseUrl)
-  url.protocol = url.protocol.replace('http', 'ws')
-  url.pathname = url.pathname.replace(/\/+$/, '')
-  if (!url.pathname.endsWith('/live/sessions')) url.pathname += '/live/sessions'
-  return {
-    url: url.toString(),
-    headers: { ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }), ...headers },
-  }
 }
 
 /** `session` of `session.start`. */
@@ -132,7 +70,7 @@ export function sessionConfig(options: OpenAiLiveOptions, session: BackendSessio
     model: options.model,
     instructions: liveInstructions(session),
     audio: {
-      format: formatOf(options.audio ?? 'pcm16k'),
+      format: LIVE_FORMATS[options.audio ?? 'pcm16k'],
       output: { voice: session.voice ?? options.voice ?? VOICE_DEFAULT },
     },
     delegation:
@@ -154,10 +92,6 @@ function hostedDelegate(
     ...(delegate.reasoningEffort === undefined ? {} : { reasoning: { effort: delegate.reasoningEffort } }),
     ...(delegate.maxOutputTokens === undefined ? {} : { max_output_tokens: delegate.maxOutputTokens }),
   }
-}
-
-export function functionTool({ name, description, parameters }: ToolSpec): LiveFunction {
-  return { type: 'function', name, description, parameters: functionParameters(parameters).schema }
 }
 
 /** The live model has no tools: it must know what it can have done, and by whom. */
@@ -196,20 +130,6 @@ function inputOf(session: BackendSession): InitialItem[] {
     )
   }
   return items.reverse()
-}
-
-/** Ids that the service accepts for calls. Those of another backend may be longer. */
-const CALL_ID = /^[\w-]{1,32}$/
-
-/** What was done before, for the hosted delegate, which then does not do it again. */
-export function doneItems(session: BackendSession): DelegateItem[] {
-  return recentTools(session.toolLedger).flatMap(({ callId, name, args, ok, result }, i): DelegateItem[] => {
-    const call_id = CALL_ID.test(callId) ? callId : `replayed-${i + 1}`
-    return [
-      { type: 'function_call', call_id, name, arguments: JSON.stringify(args) },
-      { type: 'function_call_output', call_id, output: replyText({ ok, value: result }) },
-    ]
-  })
 }
 
 /**

@@ -1,4 +1,6 @@
-import { MessageReader, noMessages } from '../transport/message-reader.js'
+import type { CallItem, FunctionTool } from '../openai-realtime/wire.js'
+import { MessageReader, eventParser } from '../transport/message-reader.js'
+import { noRealtimeStats } from '../transport/realtime-backend.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -20,17 +22,10 @@ export type InitialItem =
     }
   | { readonly type: 'message'; readonly role: 'assistant'; readonly content: [{ type: 'output_text'; text: string }] }
 
-export interface LiveFunction {
-  readonly type: 'function'
-  readonly name: string
-  readonly description: string
-  readonly parameters: Record<string, unknown>
-}
-
 export interface HostedDelegate {
   readonly model: string
   readonly instructions: string
-  readonly tools: LiveFunction[]
+  readonly tools: FunctionTool[]
   readonly reasoning?: { readonly effort: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' }
   readonly max_output_tokens?: number
 }
@@ -49,14 +44,13 @@ export interface LiveSessionConfig {
 }
 
 /** An item of the hosted delegate's own conversation. */
-export type DelegateItem =
+type DelegateItem =
   | {
       readonly type: 'message'
       readonly role: 'user' | 'developer'
       readonly content: [{ type: 'input_text'; text: string }]
     }
-  | { readonly type: 'function_call'; readonly call_id: string; readonly name: string; readonly arguments: string }
-  | { readonly type: 'function_call_output'; readonly call_id: string; readonly output: string }
+  | CallItem
 
 /** Kinds of context, by how the model uses it: as a rule, silently, or as something to say. */
 export type ContextKind = 'instructions' | 'thinking' | 'commentary'
@@ -68,7 +62,7 @@ export type ClientEvent =
       readonly session: {
         readonly delegation: {
           readonly type: 'responses'
-          readonly responses: { readonly instructions?: string; readonly tools?: LiveFunction[] }
+          readonly responses: { readonly instructions?: string; readonly tools?: FunctionTool[] }
         }
       }
     }
@@ -142,22 +136,6 @@ export type ServerEvent =
 
 const WORDS = { delta: 'string', start_ms: 'number', end_ms: 'number' } as const
 
-/** The required fields of each event. */
-const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, 'string' | 'number' | 'object'>> } = {
-  'session.started': { session: 'object' },
-  'session.output_audio.delta': { delta: 'string' },
-  'session.input_transcript.delta': WORDS,
-  'session.output_transcript.delta': WORDS,
-  'session.delegation.created': { delegation: 'object' },
-  'response.event': { event: 'object' },
-  'session.usage.updated': { usage: 'object' },
-  'session.closed': { reason: 'string', usage: 'object' },
-  error: { error: 'object' },
-}
-const requiredFields = new Map(
-  Object.entries(REQUIRED).map(([type, fields]) => [type, Object.entries(fields)] as const),
-)
-
 /** Events that are known, and that nothing here needs. */
 const UNUSED = new Set([
   'session.updated',
@@ -185,14 +163,9 @@ const UNUSED = new Set([
 /** Counters of one session; plain fields. */
 export function noLiveStats() {
   return {
-    ...noMessages(),
-    malformedAudio: 0,
+    ...noRealtimeStats(),
     /** Words of speech that the caller had interrupted. */
     lateEvents: 0,
-    invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
-    mendedToolArguments: 0,
-    audioDroppedMs: 0,
     /** Texts that were longer than the service takes at once: sent in parts, or cut. */
     contextSplit: 0,
     contextCut: 0,
@@ -212,25 +185,21 @@ export function noLiveStats() {
 }
 export type LiveStats = ReturnType<typeof noLiveStats>
 
-/**
- * Checks one event.
- * @returns the event; `unused` for one that is known and not read, `unknown` for a type that the vendor's types do not
- * have, `malformed` if a required field is missing
- */
-export function parseLiveEvent(value: unknown): ServerEvent | 'unused' | 'unknown' | 'malformed' {
-  if (typeof value !== 'object' || value === null) return 'malformed'
-  const event = value as Record<string, unknown>
-  const { type } = event
-  if (typeof type !== 'string') return 'malformed'
-  const required = requiredFields.get(type)
-  if (required === undefined) return UNUSED.has(type) ? 'unused' : 'unknown'
-  for (const [field, kind] of required) {
-    const present = event[field]
-    if (typeof present !== kind || present === null) return 'malformed'
-  }
-  // Only the required fields are checked; the others may hold any value.
-  return event as unknown as ServerEvent
-}
+/** Checks one event. `unused`: it is known and not read. */
+export const parseLiveEvent = eventParser<ServerEvent, 'unused'>(
+  {
+    'session.started': { session: 'object' },
+    'session.output_audio.delta': { delta: 'string' },
+    'session.input_transcript.delta': WORDS,
+    'session.output_transcript.delta': WORDS,
+    'session.delegation.created': { delegation: 'object' },
+    'response.event': { event: 'object' },
+    'session.usage.updated': { usage: 'object' },
+    'session.closed': { reason: 'string', usage: 'object' },
+    error: { error: 'object' },
+  },
+  (type) => (UNUSED.has(type) ? 'unused' : 'unknown'),
+)
 
 /** Reads the messages of one session. */
 export class LiveReader extends MessageReader<ServerEvent, 'unused'> {

@@ -2,39 +2,32 @@ import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { hasSound } from '../../media/pcm.js'
-import type {
-  Backend,
-  BackendSession,
-  BackendSink,
-  SessionUpdate as SessionChange,
-  TextOptions,
-  ToolReply,
-} from '../backend.js'
+import type { Backend, BackendSink, SessionUpdate, TextOptions, ToolReply } from '../backend.js'
 import { messageLength } from '../transport/caller-uplink.js'
 import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { preRollMs } from '../pre-roll.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { pricedModel } from '../prices.js'
-import { resumedGeneration } from '../resumed-generation.js'
-import { replyText } from '../tool-text.js'
+import { Alarm } from '../timers.js'
+import { parseArguments, replyText } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import type { VendorFault } from '../transport/vendor-fault.js'
 import { AnswerInDoubt, WORDS_WAIT_MS } from './answer-in-doubt.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ServiceConversation, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
-  OPENAI_EXPIRING_LEAD_MS,
+  OPENAI_BASE_URL,
   OPENAI_SESSION_MS,
   betaSessionConfig,
   changesSpeed,
   functionTool,
+  headersOf,
   lawOf,
   pauseOf,
   ratesOf,
   replayItems,
   sessionConfig,
   speechSpeed,
-  targetOf,
+  realtimeUrl,
   transcriptionModel,
   turnEndOf,
   messageItem,
@@ -56,11 +49,10 @@ import {
 import type {
   ClientEvent,
   NewItem,
+  OfItem,
   OpenAiStats,
   ServerEvent,
-  SessionUpdate,
   WireError,
-  WireItem,
   WireResponse,
   WireSession,
 } from './wire.js'
@@ -99,27 +91,23 @@ const SPEED_TRIES_MAX = 3
  * `ResponseScheduler` decides when a response is requested, `ToolCalls` decides when a tool call is made, and
  * `AudioItems` decides what an interruption truncates.
  */
-export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implements Backend {
+export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions, OpenAiStats> implements Backend {
   readonly stats: OpenAiStats = noOpenAiStats()
 
-  readonly #options: OpenAiRealtimeOptions
-  readonly #secrets: readonly (string | null)[]
   readonly #responses = new ResponseScheduler()
   readonly #items = new AudioItems()
   readonly #calls = new ToolCalls()
   readonly #conversation = new ServiceConversation()
   readonly #transcripts = new PartialTranscripts()
   readonly #reader = new EventReader(this.stats)
-  readonly #repeated = new RepeatedSpeech()
+  readonly #repeated = new RepeatedSpeech((samples) => this.#play(samples))
   /** What may be the service's answer to a backchannel; null where nothing is in doubt. */
   #doubt: AnswerInDoubt | null = null
-  #doubtTimer: NodeJS.Timeout | null = null
+  readonly #doubtAlarm = new Alarm()
   /** The item of the speech that the service reported last. */
   #stoppedItem: string | null = null
-  /** The item of the agent's current piece of speech, and what is held of it besides its sound. */
+  /** The item of the agent's current piece of speech. */
   #pieceItem = ''
-  #heldText: { readonly text: string; readonly final: boolean } | null = null
-  #heldEnd = false
   /** An item whose rest is dropped, because its words had been said. */
   #droppedItem = ''
   /** The last response was empty and was asked for again. */
@@ -134,23 +122,26 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   #audioItem = ''
   #audioResponse: Response | null = null
   #audioContent = 0
-  #retry: NodeJS.Timeout | null = null
+  readonly #retry = new Alarm()
   #tries = 0
   /** The caller has asked for another speed, which the service does not know yet. */
   #speedDue = false
   #speedTries = 0
-  #quiet: NodeJS.Timeout | null = null
-  #toolCallTimer: NodeJS.Timeout | null = null
+  readonly #quiet = new Alarm()
+  readonly #toolCallAlarm = new Alarm()
 
   constructor(sink: BackendSink, options: OpenAiRealtimeOptions) {
-    const secrets = [options.apiKey, ...Object.values(options.headers ?? {})]
     const { inputRateHz, outputRateHz } = ratesOf(options)
     const { turns } = options
     super(sink, {
       options,
-      secrets,
-      target: () => targetOf(options),
-      law: lawOf(options),
+      target: () => ({
+        url: realtimeUrl(options.baseUrl ?? OPENAI_BASE_URL, options.model),
+        // Selects the beta's event names on a server that supports both.
+        headers: { ...(options.dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}), ...headersOf(options) },
+      }),
+      closeFault,
+      law: lawOf(options.audio ?? 'pcm'),
       audioMessage: { before: APPEND_PREFIX, after: APPEND_SUFFIX },
       capabilities: {
         name: options.name ?? 'openai',
@@ -171,17 +162,9 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
         pause: pauseOf(options),
       },
     })
-    this.#options = options
-    this.#secrets = secrets
     this.#outputRateHz = outputRateHz
     // A server with a VAD gets all audio; one without gets speech only, with a pre-roll.
     if (this.capabilities.serverVad) this.uplink.open()
-  }
-
-  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    this.session = session
-    this.#responses.generation = resumedGeneration(session.resume)
-    return this.connection.connect(signal)
   }
 
   override pushAudio(pcm: Int16Array, voiced?: boolean): void {
@@ -266,7 +249,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     this.#requestResponse()
   }
 
-  updateSession({ instructions, tools, speed, forget = false }: SessionChange): void {
+  updateSession({ instructions, tools, speed, forget = false }: SessionUpdate): void {
     if (forget)
       this.connection.whenReady(() => {
         for (const item_id of this.#conversation.forget((callId) => this.#calls.isOpen(callId)))
@@ -284,20 +267,18 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
         ...(instructions === undefined ? {} : { instructions }),
         ...(tools === undefined ? {} : { tools: tools.map(functionTool) }),
       }
-      const session = this.#options.dialect === 'beta' ? changed : { type: 'realtime', ...changed }
-      this.connection.send(JSON.stringify({ type: 'session.update', session }))
+      this.#update(this.options.dialect === 'beta' ? changed : { type: 'realtime', ...changed })
     })
-  }
-
-  /** The service cannot resume a session: a new one gets the history. Only the numbering of responses goes on. */
-  snapshot(): unknown {
-    return { version: 1, generation: this.#responses.generation }
   }
 
   // --- out ------------------------------------------------------------------------------------------------
 
   #send(event: ClientEvent): void {
     this.connection.send(JSON.stringify(event))
+  }
+
+  #update(session: object, event_id?: string): void {
+    this.connection.send(JSON.stringify({ type: 'session.update', event_id, session }))
   }
 
   #createItem(item: NewItem): string {
@@ -312,9 +293,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     if (!this.#speedDue || session === null || !this.connection.isReady) return
     if (this.#responses.current !== null || this.#responses.requested) return
     this.#speedDue = false
-    const output = { speed: speechSpeed(this.#options, session) }
-    const update = { type: 'session.update', event_id: SPEED_EVENT, session: { type: 'realtime', audio: { output } } }
-    this.connection.send(JSON.stringify(update))
+    const output = { speed: speechSpeed(this.options, session) }
+    this.#update({ type: 'realtime', audio: { output } }, SPEED_EVENT)
   }
 
   /** Requests the wanted response when the server would accept it. */
@@ -326,26 +306,16 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   }
 
   #requestResponseIn(ms: number): void {
-    if (this.#retry !== null) clearTimeout(this.#retry)
-    this.#retry = setTimeout(() => {
-      this.#retry = null
+    this.#retry.set(ms, () => {
       this.#responses.release()
       this.#requestResponse()
-    }, ms)
-  }
-
-  protected get generation(): number {
-    return this.#responses.generation
+    })
   }
 
   // --- in -------------------------------------------------------------------------------------------------
 
   protected opened(): void {
     this.#configured = false
-  }
-
-  protected closeFault(code: number, words: string): VendorFault {
-    return closeFault(this.capabilities.name, code, words)
   }
 
   protected message(data: Buffer): void {
@@ -420,7 +390,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
         this.#transcriptionUsed(event.usage)
         return this.#callerSaid(event.item_id, event.transcript)
       case 'conversation.item.input_audio_transcription.failed':
-        this.#transcripts.finish(event.item_id, '')
+        this.#transcripts.take(event.item_id, '', true)
         if (this.#doubt?.isAbout(event.item_id) === true) this.#doubtOver(true)
         return
       default: {
@@ -433,26 +403,18 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   #configure(): void {
     if (this.session === null || this.#configured) return
     this.#configured = true
-    if (this.#options.dialect === 'beta') {
-      this.connection.send(
-        JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.session) }),
-      )
-      // Some servers do not confirm it; an error arrives sooner than this.
-      this.#retry = setTimeout(() => this.#begin(), this.#options.confirmMs ?? SERVER_ANSWER_MS)
-      return
-    }
-    const update: SessionUpdate = { type: 'session.update', session: sessionConfig(this.#options, this.session) }
-    this.connection.send(JSON.stringify(update))
+    if (this.options.dialect !== 'beta') return this.#update(sessionConfig(this.options, this.session))
+    this.#update(betaSessionConfig(this.options, this.session))
+    // Some servers do not confirm it; an error arrives sooner than this.
+    this.#retry.set(this.options.confirmMs ?? SERVER_ANSWER_MS, () => this.#begin())
   }
 
   #begin(): void {
     const session = this.session
     if (session === null || this.connection.isReady || !this.connection.alive) return
-    if (this.#retry !== null) clearTimeout(this.#retry)
-    this.#retry = null
+    this.#retry.clear()
     for (const item of replayItems(session)) this.#send({ type: 'conversation.item.create', item })
-    const { maxSessionMs = OPENAI_SESSION_MS, expiringLeadMs = OPENAI_EXPIRING_LEAD_MS } = this.#options
-    this.expiresAfter(maxSessionMs, expiringLeadMs)
+    this.expiresAfter(this.options.maxSessionMs ?? OPENAI_SESSION_MS)
     this.connection.ready(() => this.uplink.retry())
   }
 
@@ -488,13 +450,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       this.stats.races++
       return
     }
-    this.connection.fail(wireFault(this.capabilities.name, error, ready, this.#secrets))
+    this.connection.fail(wireFault(this.capabilities.name, error, ready, this.secrets))
   }
 
   protected ended(): void {
     this.#doubt = null
-    for (const timer of [this.#retry, this.#quiet, this.#toolCallTimer, this.#doubtTimer])
-      if (timer !== null) clearTimeout(timer)
+    for (const alarm of [this.#retry, this.#quiet, this.#toolCallAlarm, this.#doubtAlarm]) alarm.clear()
   }
 
   // --- backchannels over a finished answer ----------------------------------------------------------------
@@ -507,8 +468,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     const { requested, wanted } = this.#responses
     if (this.capabilities.weighsSpeech !== true || this.#doubt !== null || requested || wanted) return
     this.#doubt = new AnswerInDoubt(this.#stoppedItem, unless)
-    if (this.#doubtTimer !== null) clearTimeout(this.#doubtTimer)
-    this.#doubtTimer = setTimeout(() => this.#doubtOver(true), WORDS_WAIT_MS).unref()
+    this.#doubtAlarm.set(WORDS_WAIT_MS, () => this.#doubtOver(true))
   }
 
   /** @returns true when the event waits with the answer in doubt */
@@ -540,7 +500,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       return
     }
     this.#doubt = null
-    if (this.#doubtTimer !== null) clearTimeout(this.#doubtTimer)
+    this.#doubtAlarm.clear()
     if (wanted) for (const { event, audio } of doubt.events) this.#handle(event, audio)
     else this.#dropAnswer(doubt)
     this.#requestResponse()
@@ -579,7 +539,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       this.stats.endsMissing++
       this.#end(before, 'completed', undefined)
     }
-    const response = this.#responses.created(id, metadata)
+    const response = this.#responses.created(id, metadata, ++this.generation)
     this.#unansweredUntilMs = -Infinity
     if (response.state === 'active') this.sink.event({ type: 'turn-start', generation: response.generation })
     return response
@@ -594,7 +554,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       response = this.#start(id ?? null, null)
       this.#awaitQuiet()
     }
-    if (this.#quiet !== null && response === this.#responses.current) this.#awaitQuiet()
+    if (this.#quiet.isSet && response === this.#responses.current) this.#awaitQuiet()
     if (response.state !== 'cancelled') return response
     this.stats.lateEvents++
     return null
@@ -602,15 +562,13 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
 
   /** Ends the current response when its server falls silent without ending it, so that the next one is not blocked. */
   #awaitQuiet(): void {
-    if (this.#quiet !== null) clearTimeout(this.#quiet)
-    this.#quiet = setTimeout(() => {
-      this.#quiet = null
+    this.#quiet.set(RESPONSE_QUIET_MS, () => {
       const response = this.#responses.current
       if (response === null || response.openCalls.size > 0) return
       this.stats.endsMissing++
       this.#end(response, 'completed', undefined)
       this.#requestResponse()
-    }, RESPONSE_QUIET_MS).unref()
+    })
   }
 
   #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, base64: Buffer | string): void {
@@ -631,13 +589,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     const response = this.#audioResponse
     // The sink may interrupt while it takes audio. The rest of this message is then late.
     if (response === null || response.state === 'cancelled') return
-    if (this.#repeated.sound(samples, samplesToMs(samples.length, this.#outputRateHz))) return
-    this.#passOn(response)
-    this.#play(response, samples)
+    this.#repeated.sound(samples, samplesToMs(samples.length, this.#outputRateHz))
   }
 
-  #play(response: Response, samples: Int16Array): void {
-    if (response.state === 'cancelled') return
+  #play(samples: Int16Array): void {
+    const response = this.#audioResponse
+    if (response === null || response.state === 'cancelled') return
     const ms = samplesToMs(samples.length, this.#outputRateHz)
     response.audioOutMs += ms
     response.hadSound ||= hasSound(samples)
@@ -649,8 +606,9 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   #audioDone(event: ServerEventOf<'response.output_audio.done'>): void {
     const response = this.#active(event.response_id)
     if (response === null) return
-    if (this.#repeated.holding && event.item_id === this.#pieceItem) this.#heldEnd = true
-    else this.#itemSounded(response, event.item_id)
+    const sounded = (): void => this.#itemSounded(response, event.item_id)
+    if (event.item_id === this.#pieceItem) this.#repeated.sounded(sounded)
+    else sounded()
   }
 
   #itemSounded(response: Response, itemId: string): void {
@@ -672,48 +630,18 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
 
   /** The agent's piece of speech ends: with its response, with the next one, or because the model calls a tool. */
   #endPiece(toolFollows: boolean): void {
-    const response = this.#audioResponse
-    if (response === null || this.#pieceItem === '') return
-    if (this.#repeated.end(toolFollows)) {
-      this.stats.repeatedSpeech++
-      this.#droppedItem = this.#pieceItem
-      this.#heldText = null
-      this.#heldEnd = false
-    } else {
-      this.#passOn(response)
-    }
+    if (this.#pieceItem === '' || !this.#repeated.end(toolFollows)) return
+    this.stats.repeatedSpeech++
+    this.#droppedItem = this.#pieceItem
   }
 
-  /** Passes on what was held, because it is not said again. */
-  #passOn(response: Response): void {
-    for (const samples of this.#repeated.take()) this.#play(response, samples)
-    const words = this.#heldText
-    this.#heldText = null
-    if (words !== null) this.#emitWords(response, this.#pieceItem, words.text, words.final)
-    if (this.#heldEnd) {
-      this.#heldEnd = false
-      this.#itemSounded(response, this.#pieceItem)
-    }
-  }
-
-  #agentTranscript(
-    event: { readonly response_id?: string; readonly item_id: string },
-    words: string,
-    final: boolean,
-  ): void {
-    const response = this.#active(event.response_id)
+  #agentTranscript({ response_id: responseId, item_id: itemId }: OfItem, words: string, final: boolean): void {
+    const response = this.#active(responseId)
     if (response === null) return
-    const itemId = event.item_id
     if (!this.#piece(itemId, response)) return
-    const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
+    const text = this.#transcripts.take(itemId, words, final)
     response.hadWords ||= text.trim() !== ''
-    if (this.#repeated.words(text)) {
-      this.#heldText = { text, final }
-      return
-    }
-    this.#heldText = null
-    this.#passOn(response)
-    this.#emitWords(response, itemId, text, final)
+    this.#repeated.words(text, () => this.#emitWords(response, itemId, text, final))
   }
 
   #emitWords({ generation, state }: Response, itemId: string, text: string, final: boolean): void {
@@ -722,15 +650,15 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
   }
 
   #callerTranscript(itemId: string, words: string, final: boolean): void {
-    const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
+    const text = this.#transcripts.take(itemId, words, final)
     // The transcript belongs to the response that it causes. That response may not have started yet.
-    const generation = this.#responses.generation + 1
+    const generation = this.generation + 1
     this.sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
   }
 
   #transcriptionUsed(usage: WireUsage | undefined): void {
-    const { name, baseUrl } = this.#options
-    const model = transcriptionModel(this.#options)
+    const { name, baseUrl } = this.options
+    const model = transcriptionModel(this.options)
     if (usage === undefined || model === null) return
     // A server of one's own, with a name of its own, does not have OpenAI's prices.
     const priced = name === undefined || baseUrl === undefined ? model : pricedModel(model, baseUrl)
@@ -744,24 +672,17 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     if (response.state === 'active') {
       if (response === this.#audioResponse) this.#endPiece((done.output ?? []).at(-1)?.type === 'function_call')
       if (status === 'completed') {
-        for (const item of done.output ?? []) this.#toolCallItem(response, item)
+        for (const item of done.output ?? [])
+          if (item.type === 'function_call' && item.status !== 'incomplete') this.#calls.complete(response, item)
         this.#makeCalls(response, this.#calls.confirm(response, null))
       } else {
         this.stats.toolCallsGivenUp += this.#calls.drop(response, null)
       }
     }
-    this.sink.event({
-      type: 'usage',
-      usage: {
-        ...tokensOf(usage),
-        audioInMs: this.uplink.takeSentMs(),
-        audioOutMs: response.audioOutMs,
-      },
-    })
+    this.used(tokensOf(usage), response.audioOutMs)
     if (response.state === 'active') this.#endAs(response, status, done)
     this.#responses.done(response)
-    if (this.#quiet !== null) clearTimeout(this.#quiet)
-    this.#quiet = null
+    this.#quiet.clear()
     this.#requestResponse()
   }
 
@@ -776,7 +697,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     if (status === 'failed') {
       const error = done.status_details?.error ?? {}
       this.#end(response, 'failed', error.code ?? error.type)
-      this.connection.fail(wireFault(this.capabilities.name, error, true, this.#secrets))
+      this.connection.fail(wireFault(this.capabilities.name, error, true, this.secrets))
       return
     }
     // Words whose sound is silence are not heard; words without any are those of a server that sends text.
@@ -829,13 +750,10 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
     const response = this.#active(event.response_id)
     if (response === null) return
     this.#endPiece(true)
-    const call = { callId: event.call_id, itemId: event.item_id, name: event.name, argumentsText: event.arguments }
-    if (!this.#calls.complete(response, call)) return
-    if (this.#toolCallTimer !== null) clearTimeout(this.#toolCallTimer)
-    this.#toolCallTimer = setTimeout(() => {
-      this.#toolCallTimer = null
+    if (!this.#calls.complete(response, { ...event, id: event.item_id })) return
+    this.#toolCallAlarm.set(TOOL_CALL_CONFIRM_MS, () => {
       if (response.state !== 'cancelled') this.#makeCalls(response, this.#calls.confirm(response, null))
-    }, TOOL_CALL_CONFIRM_MS)
+    })
   }
 
   #itemDone(event: ServerEventOf<'response.output_item.done'>): void {
@@ -847,21 +765,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiStats> implemen
       this.stats.toolCallsGivenUp += this.#calls.drop(response, item.call_id)
       return
     }
-    this.#toolCallItem(response, item)
+    this.#calls.complete(response, item)
     this.#makeCalls(response, this.#calls.confirm(response, item.call_id))
   }
 
-  #toolCallItem(response: Response, item: WireItem): void {
-    if (item.type !== 'function_call' || item.call_id === undefined || item.status === 'incomplete') return
-    this.#calls.complete(response, {
-      callId: item.call_id,
-      itemId: item.id,
-      name: item.name,
-      argumentsText: item.arguments ?? '',
-    })
-  }
-
   #makeCalls({ generation }: Response, calls: readonly ToolCall[]): void {
-    for (const { callId, name, argumentsText } of calls) this.toolCalled(callId, name, argumentsText, generation)
+    for (const { callId, name, argumentsText } of calls)
+      this.toolCalled(callId, name, parseArguments(argumentsText), generation)
   }
 }

@@ -61,8 +61,6 @@ interface Requested {
  * No response is requested while the caller speaks: the response to that speech takes all items into account too.
  */
 export class ResponseScheduler {
-  /** Number of the newest response. */
-  generation = 0
   refusals = 0
   #current: Response | null = null
   #known: Response[] = []
@@ -147,7 +145,7 @@ export class ResponseScheduler {
    * @param metadata  the event id of the request, where the server returns it
    * @returns the response, active or already cancelled
    */
-  created(id: string | null, metadata: string | null): Response {
+  created(id: string | null, metadata: string | null, generation: number): Response {
     const requested = this.#requested
     if (metadata !== null) this.#metadataReturned = true
     const ours =
@@ -163,7 +161,7 @@ export class ResponseScheduler {
     if (this.#current !== null) this.#current.state = this.#current.state === 'active' ? 'done' : this.#current.state
     const response: Response = {
       id,
-      generation: ++this.generation,
+      generation,
       state: ours && requested.cancelled ? 'cancelled' : 'active',
       openCalls: new Set(),
       hadCalls: false,
@@ -232,6 +230,7 @@ export class ResponseScheduler {
   }
 }
 
+/** A tool call as the model wrote it. */
 export interface ToolCall {
   readonly callId: string
   readonly name: string
@@ -265,22 +264,14 @@ export class ToolCalls {
   }
 
   /** @returns false when the call is already known, or when its name is unknown */
-  complete(
-    response: Response,
-    call: {
-      readonly callId: string
-      readonly itemId: string | undefined
-      readonly name: string | undefined
-      readonly argumentsText: string
-    },
-  ): boolean {
-    if (this.#calls.has(call.callId)) return false
-    const name = call.name ?? (call.itemId === undefined ? undefined : this.#names.get(call.itemId))
-    if (name === undefined) return false
-    this.#calls.set(call.callId, {
+  complete(response: Response, item: WireItem): boolean {
+    const { call_id: callId } = item
+    const name = item.name ?? this.#names.get(item.id ?? '')
+    if (callId === undefined || name === undefined || this.#calls.has(callId)) return false
+    this.#calls.set(callId, {
       response,
       state: 'complete',
-      call: { callId: call.callId, name, argumentsText: call.argumentsText },
+      call: { callId, name, argumentsText: item.arguments ?? '' },
     })
     forgetOldest(this.#calls, BACKEND_TOOL_CALLS_KEPT)
     return true
@@ -433,18 +424,15 @@ const TRANSCRIPTS_MAX = 16
 export class PartialTranscripts {
   readonly #texts = new Map<string, string>()
 
-  /** @returns the transcript of the item so far, cut to BACKEND_TRANSCRIPT_CHARS_MAX */
-  append(itemId: string, delta: string): string {
-    const text = ((this.#texts.get(itemId) ?? '') + delta).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+  /**
+   * @param words  the next ones; all of the item's where they are final
+   * @returns the transcript of the item so far, cut to BACKEND_TRANSCRIPT_CHARS_MAX
+   */
+  take(itemId: string, words: string, final: boolean): string {
+    const text = (final ? words : (this.#texts.get(itemId) ?? '') + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     this.#texts.delete(itemId)
-    this.#texts.set(itemId, text)
+    if (!final) this.#texts.set(itemId, text)
     forgetOldest(this.#texts, TRANSCRIPTS_MAX)
     return text
-  }
-
-  /** @returns the final transcript, cut in the same way */
-  finish(itemId: string, transcript: string): string {
-    this.#texts.delete(itemId)
-    return transcript.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
   }
 }

@@ -2,9 +2,8 @@ import { codeOf } from '../../call/phrase.js'
 import { functionParameters } from '../tool-schema.js'
 import { termsOf } from '../vocabulary.js'
 import { HINTED } from '../../agents/backend-options.js'
-import type { OpenAiTurns } from '../../agents/backend-options.js'
+import type { OpenAiOptions, OpenAiTurns, SelfHostedOptions } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
-import type { Clock } from '../../core/clock.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { G711 } from '../../media/pcm.js'
 import type { BackendSession, TextOptions, ToolSpec } from '../backend.js'
@@ -12,9 +11,11 @@ import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import { silencePause, turnEndAfter } from '../transport/caller-uplink.js'
 import type { TurnEnd, UplinkPause } from '../transport/caller-uplink.js'
+import { socketUrl } from '../transport/realtime-backend.js'
+import type { RealtimeOptions } from '../transport/realtime-backend.js'
 import type {
   AudioFormat,
-  BetaSessionConfig,
+  CallItem,
   FunctionTool,
   NewItem,
   SessionConfig,
@@ -22,67 +23,23 @@ import type {
   WireTranscription,
 } from './wire.js'
 
-/** Plain data except for the clock, so that it can come from a file and cross threads. */
-export interface OpenAiRealtimeOptions {
-  /** Null sends no `Authorization` header, for self-hosted servers. Never logged. */
-  readonly apiKey: string | null
-  readonly model: string
-  /** `https://api.openai.com/v1` when not given; http(s) and ws(s) alike, with or without `/realtime` at its end. */
-  readonly baseUrl?: string
-  /** More headers, such as Azure's `api-key` or `OpenAI-Organization`. Values are treated as secrets. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** In metrics and records; `openai` when not given. */
-  readonly name?: string
-  /** For agents that name no voice; the server's default when not given. */
-  readonly voice?: string
-  /**
-   * `pcmu` and `pcma` (G.711, 8 kHz both ways) save both resamplings and five sixths of the bytes on an 8 kHz leg, without
-   * a loss of quality there; `pcm` when not given.
-   */
-  readonly audio?: 'pcm' | 'pcmu' | 'pcma'
-  /** For servers whose `audio/pcm` is not 24 kHz. */
-  readonly inputRateHz?: SampleRateHz
-  readonly outputRateHz?: SampleRateHz
-  /** `ga` when not given. `beta`: the flat session of 2024, for self-hosted servers that still use it. */
-  readonly dialect?: 'ga' | 'beta'
-  /** `server_vad` when not given. */
-  readonly turns?: OpenAiTurns
-  /** The model that transcribes the caller; `gpt-transcribe` when not given, null for none. */
-  readonly transcription?: string | null
-  /** ISO 639-1; the agent's language when not given. Only for `gpt-transcribe` and `gpt-live-transcribe`. */
-  readonly languages?: readonly string[]
-  /** Words and names that are likely. For the same models. */
-  readonly keywords?: readonly string[]
-  readonly noiseReduction?: 'near_field' | 'far_field'
-  readonly speed?: number
-  readonly maxOutputTokens?: number
-  /** Only in the beta dialect; current sessions do not have it. */
-  readonly temperature?: number
-  /** Only for reasoning models. */
-  readonly reasoningEffort?: 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
-  readonly parallelToolCalls?: boolean
-  /** How the service shortens a conversation that outgrows its context: `auto` is its default. */
-  readonly retentionRatio?: number
-  /** The longest conversation that is kept, in tokens after the instructions. */
-  readonly contextTokens?: number
-  /** Caller audio in one message, 20 to 100 ms; `messageLength` when not given. */
-  readonly messageMs?: number
-  /** Send the silence between turns too; false when not given. Only where the service detects turns. */
-  readonly streamSilence?: boolean
-  readonly connectTimeoutMs?: number
-  /**
-   * In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not
-   * given.
-   */
-  readonly confirmMs?: number
-  readonly pingMs?: number
-  /** 60 minutes when not given; the service closes without a warning. */
-  readonly maxSessionMs?: number
-  /** How long before the end of the session `expiring` is emitted; 5 minutes when not given. */
-  readonly expiringLeadMs?: number
-  /** `performance.now` when not given. */
-  readonly nowMs?: Clock
-}
+/** `turns`: `server_vad` when not given; `audio`: `pcm`; `transcription`: OPENAI_TRANSCRIPTION. */
+export type OpenAiRealtimeOptions = RealtimeOptions &
+  Omit<OpenAiOptions, 'model'> &
+  Pick<SelfHostedOptions, 'temperature'> & {
+    /** For servers whose `audio/pcm` is not 24 kHz. */
+    readonly inputRateHz?: SampleRateHz
+    readonly outputRateHz?: SampleRateHz
+    /** `ga` when not given. `beta`: the flat session of 2024, for self-hosted servers that still use it. */
+    readonly dialect?: 'ga' | 'beta'
+    /**
+     * In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not
+     * given.
+     */
+    readonly confirmMs?: number
+    /** 60 minutes when not given; the service closes without a warning. */
+    readonly maxSessionMs?: number
+  }
 
 export const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 const OPENAI_TRANSCRIPTION = 'gpt-transcribe'
@@ -93,7 +50,6 @@ const G711_RATE_HZ = 8000
 const SPEED_MIN = 0.25
 const SPEED_MAX = 1.5
 export const OPENAI_SESSION_MS = 60 * 60_000
-export const OPENAI_EXPIRING_LEAD_MS = 5 * 60_000
 /** openai 7.55.0, RealtimeAudioInputTurnDetection.ServerVad: the default of `silence_duration_ms`. */
 const SERVER_VAD_SILENCE_MS = 500
 /** With `semantic_vad` a turn ends at any time after the last voice, most within this time. */
@@ -101,34 +57,19 @@ const SEMANTIC_VAD_MS = 2000
 
 /** The address of a session. It holds no key. */
 export function realtimeUrl(baseUrl: string, model: string): string {
-  const url = new URL(baseUrl)
-  url.protocol = url.protocol.replace('http', 'ws')
-  url.pathname = url.pathname.replace(/\/+$/, '')
-  if (!url.pathname.endsWith('/realtime')) url.pathname += '/realtime'
+  const url = socketUrl(baseUrl, '/realtime')
   if (!url.searchParams.has('model')) url.searchParams.set('model', model)
   return url.toString()
 }
 
-/** Address and headers of a session; the headers hold the key. */
-export function targetOf(options: OpenAiRealtimeOptions): {
-  readonly url: string
-  readonly headers: Readonly<Record<string, string>>
-} {
-  const { apiKey, baseUrl = OPENAI_BASE_URL, model, headers = {}, dialect } = options
-  return {
-    url: realtimeUrl(baseUrl, model),
-    headers: {
-      ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }),
-      // Selects the beta's event names on a server that supports both.
-      ...(dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}),
-      ...headers,
-    },
-  }
+/** Those of a session. They hold the key. */
+export function headersOf({ apiKey, headers }: RealtimeOptions): Readonly<Record<string, string>> {
+  return { ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }), ...headers }
 }
 
 /** The coding of a session's audio; null for samples as they are. */
-export function lawOf({ audio = 'pcm' }: OpenAiRealtimeOptions): (typeof G711)[keyof typeof G711] | null {
-  return audio === 'pcm' ? null : G711[audio]
+export function lawOf(audio: string): (typeof G711)[keyof typeof G711] | null {
+  return audio === 'pcmu' || audio === 'pcma' ? G711[audio] : null
 }
 
 /** The rates of a session's audio. */
@@ -136,15 +77,12 @@ export function ratesOf(options: OpenAiRealtimeOptions): {
   readonly inputRateHz: SampleRateHz
   readonly outputRateHz: SampleRateHz
 } {
-  if (lawOf(options) !== null) return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
+  if (lawOf(options.audio ?? 'pcm') !== null) return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
   return {
     inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ,
     outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ,
   }
 }
-
-/** Call ids that the service accepts. Those of another backend may be longer. */
-const CALL_ID = /^[\w-]{1,32}$/
 
 /** Servers of others may end a session that asks for what they do not know. */
 export function changesSpeed({ name = 'openai', dialect }: OpenAiRealtimeOptions): boolean {
@@ -189,7 +127,8 @@ export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSe
 
 const BETA_FORMATS = { pcm: 'pcm16', pcmu: 'g711_ulaw', pcma: 'g711_alaw' } as const
 
-export function betaSessionConfig(options: OpenAiRealtimeOptions, session: BackendSession): BetaSessionConfig {
+/** `sessionConfig` in the beta's format, which some self-hosted servers still use. */
+export function betaSessionConfig(options: OpenAiRealtimeOptions, session: BackendSession) {
   const voice = session.voice ?? options.voice
   const format = BETA_FORMATS[options.audio ?? 'pcm']
   const callerTranscription = transcription(options, session).transcription
@@ -208,13 +147,8 @@ export function betaSessionConfig(options: OpenAiRealtimeOptions, session: Backe
   }
 }
 
-export function functionTool(tool: ToolSpec): FunctionTool {
-  return {
-    type: 'function',
-    name: tool.name,
-    description: tool.description,
-    parameters: functionParameters(tool.parameters).schema,
-  }
+export function functionTool({ name, description, parameters }: ToolSpec): FunctionTool {
+  return { type: 'function', name, description, parameters: functionParameters(parameters).schema }
 }
 
 /**
@@ -222,20 +156,21 @@ export function functionTool(tool: ToolSpec): FunctionTool {
  * continues from the last item.
  */
 export function replayItems(session: BackendSession): NewItem[] {
-  const items: NewItem[] = []
-  for (const [i, entry] of recentTools(session.toolLedger).entries()) {
-    const callId = CALL_ID.test(entry.callId) ? entry.callId : `replayed-${i + 1}`
-    items.push({ type: 'function_call', call_id: callId, name: entry.name, arguments: JSON.stringify(entry.args) })
-    items.push({
-      type: 'function_call_output',
-      call_id: callId,
-      output: replyText({ ok: entry.ok, value: entry.result }),
-    })
-  }
-  for (const { role, text } of recentHistory(session.history)) {
-    items.push(messageItem(role, text))
-  }
-  return items
+  return [...doneItems(session), ...recentHistory(session.history).map(({ role, text }) => messageItem(role, text))]
+}
+
+/** Call ids that the service accepts. Those of another backend may be longer. */
+const CALL_ID = /^[\w-]{1,32}$/
+
+/** What was done before, so that it is not done again. */
+export function doneItems(session: BackendSession): CallItem[] {
+  return recentTools(session.toolLedger).flatMap(({ callId, name, args, ok, result }, i): CallItem[] => {
+    const call_id = CALL_ID.test(callId) ? callId : `replayed-${i + 1}`
+    return [
+      { type: 'function_call', call_id, name, arguments: JSON.stringify(args) },
+      { type: 'function_call_output', call_id, output: replyText({ ok, value: result }) },
+    ]
+  })
 }
 
 export function messageItem(role: TextOptions['role'], text: string): NewItem {

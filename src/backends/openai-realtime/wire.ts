@@ -1,8 +1,16 @@
 import type { WireUsage } from './usage.js'
 import type { RateLimit } from '../backend.js'
 import { usageNumber } from '../watch.js'
-import { MessageReader, noMessages } from '../transport/message-reader.js'
-import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
+import { MessageReader, eventParser } from '../transport/message-reader.js'
+import { noRealtimeStats } from '../transport/realtime-backend.js'
+import {
+  closeFaults,
+  speaksOfKey,
+  speaksOfQuota,
+  vendorFault,
+  vendorText,
+  vendorWord,
+} from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
 /** Limits of one service that are kept. */
@@ -44,7 +52,7 @@ export interface FunctionTool {
   readonly type: 'function'
   readonly name: string
   readonly description: string
-  readonly parameters: unknown
+  readonly parameters: Record<string, unknown>
 }
 
 /** `session` of `session.update`. */
@@ -74,48 +82,29 @@ export interface SessionConfig {
   readonly max_output_tokens?: number
 }
 
-/** `SessionConfig` in the beta's format, which some self-hosted servers still use. */
-export interface BetaSessionConfig {
-  readonly modalities?: readonly ['audio', 'text']
-  readonly instructions?: string
-  readonly voice?: string
-  readonly input_audio_format?: 'pcm16' | 'g711_ulaw' | 'g711_alaw'
-  readonly output_audio_format?: 'pcm16' | 'g711_ulaw' | 'g711_alaw'
-  readonly input_audio_transcription?: { readonly model: string; readonly language?: string; readonly prompt?: string }
-  readonly turn_detection?: TurnDetection | null
-  readonly tools?: readonly FunctionTool[]
-  readonly tool_choice?: 'auto'
-  readonly max_response_output_tokens?: number
-  readonly temperature?: number
-}
+/** A tool call that was made, or its result. */
+export type CallItem =
+  | { readonly type: 'function_call'; readonly call_id: string; readonly name: string; readonly arguments: string }
+  | { readonly type: 'function_call_output'; readonly call_id: string; readonly output: string }
 
 export type NewItem =
   | {
       readonly type: 'message'
-      readonly id?: string
       readonly role: 'user' | 'system'
       readonly content: { readonly type: 'input_text'; readonly text: string }[]
     }
   | {
       readonly type: 'message'
-      readonly id?: string
       readonly role: 'assistant'
       readonly content: { readonly type: 'output_text'; readonly text: string }[]
     }
-  | {
-      readonly type: 'function_call'
-      readonly id?: string
-      readonly call_id: string
-      readonly name: string
-      readonly arguments: string
-    }
-  | { readonly type: 'function_call_output'; readonly id?: string; readonly call_id: string; readonly output: string }
+  | CallItem
 
 /** Events that are sent, except `session.update` and the caller's audio, whose JSON is never built as an object. */
 export type ClientEvent =
   | { readonly type: 'input_audio_buffer.commit' }
   | { readonly type: 'input_audio_buffer.clear' }
-  | { readonly type: 'conversation.item.create'; readonly item: NewItem }
+  | { readonly type: 'conversation.item.create'; readonly item: NewItem & { readonly id?: string } }
   | {
       readonly type: 'conversation.item.truncate'
       readonly event_id?: string
@@ -131,12 +120,6 @@ export type ClientEvent =
     }
   | { readonly type: 'response.cancel'; readonly event_id?: string }
 
-export interface SessionUpdate {
-  readonly type: 'session.update'
-  readonly event_id?: string
-  readonly session: SessionConfig
-}
-
 /** `input_audio_buffer.append`: its JSON before and after the base64 audio. */
 export const APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
 export const APPEND_SUFFIX = '"}'
@@ -150,7 +133,7 @@ export interface WireError {
 }
 
 export interface WireItem {
-  readonly id?: string
+  readonly id?: string | undefined
   readonly type?: string
   readonly role?: string
   readonly name?: string
@@ -174,6 +157,12 @@ export interface WireResponse {
 /** The session as the server reports it. Only the output rate is read; some servers choose their own. */
 export interface WireSession {
   readonly audio?: { readonly output?: { readonly format?: { readonly type?: string; readonly rate?: number } } }
+}
+
+/** An item of a response, of which some servers do not name the response. */
+export interface OfItem {
+  readonly response_id?: string
+  readonly item_id: string
 }
 
 /**
@@ -201,38 +190,12 @@ export type ServerEvent =
   | { readonly type: 'response.done'; readonly response: WireResponse }
   | { readonly type: 'response.output_item.added'; readonly response_id?: string; readonly item: WireItem }
   | { readonly type: 'response.output_item.done'; readonly response_id?: string; readonly item: WireItem }
-  | {
-      readonly type: 'response.output_audio.delta'
-      readonly response_id?: string | undefined
-      readonly item_id: string
-      readonly content_index?: number
-      readonly delta: string
-    }
-  | { readonly type: 'response.output_audio.done'; readonly response_id?: string; readonly item_id: string }
-  | {
-      readonly type: 'response.output_audio_transcript.delta'
-      readonly response_id?: string
-      readonly item_id: string
-      readonly delta: string
-    }
-  | {
-      readonly type: 'response.output_audio_transcript.done'
-      readonly response_id?: string
-      readonly item_id: string
-      readonly transcript: string
-    }
-  | {
-      readonly type: 'response.output_text.delta'
-      readonly response_id?: string
-      readonly item_id: string
-      readonly delta: string
-    }
-  | {
-      readonly type: 'response.output_text.done'
-      readonly response_id?: string
-      readonly item_id: string
-      readonly text: string
-    }
+  | ({ readonly type: 'response.output_audio.delta'; readonly content_index?: number; readonly delta: string } & OfItem)
+  | ({ readonly type: 'response.output_audio.done' } & OfItem)
+  | ({ readonly type: 'response.output_audio_transcript.delta'; readonly delta: string } & OfItem)
+  | ({ readonly type: 'response.output_audio_transcript.done'; readonly transcript: string } & OfItem)
+  | ({ readonly type: 'response.output_text.delta'; readonly delta: string } & OfItem)
+  | ({ readonly type: 'response.output_text.done'; readonly text: string } & OfItem)
   | {
       readonly type: 'response.function_call_arguments.done'
       readonly response_id?: string
@@ -253,33 +216,6 @@ const RENAMED: Readonly<Record<string, string>> = {
   'response.text.delta': 'response.output_text.delta',
   'response.text.done': 'response.output_text.done',
   'conversation.item.created': 'conversation.item.added',
-}
-
-const DELTA = { item_id: 'string', delta: 'string' } as const
-
-/** The required fields of each event. */
-const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, 'string' | 'object'>> } = {
-  'session.created': {},
-  'session.updated': {},
-  'input_audio_buffer.speech_started': {},
-  'input_audio_buffer.speech_stopped': {},
-  'conversation.item.added': { item: 'object' },
-  'conversation.item.input_audio_transcription.delta': { item_id: 'string' },
-  'conversation.item.input_audio_transcription.completed': { item_id: 'string', transcript: 'string' },
-  'conversation.item.input_audio_transcription.failed': { item_id: 'string' },
-  'response.created': { response: 'object' },
-  'response.done': { response: 'object' },
-  'response.output_item.added': { item: 'object' },
-  'response.output_item.done': { item: 'object' },
-  'response.output_audio.delta': DELTA,
-  'response.output_audio.done': { item_id: 'string' },
-  'response.output_audio_transcript.delta': DELTA,
-  'response.output_audio_transcript.done': { item_id: 'string', transcript: 'string' },
-  'response.output_text.delta': DELTA,
-  'response.output_text.done': { item_id: 'string', text: 'string' },
-  'response.function_call_arguments.done': { call_id: 'string', arguments: 'string' },
-  'rate_limits.updated': { rate_limits: 'object' },
-  error: { error: 'object' },
 }
 
 /** Events that are known and not read, because they say nothing that others do not say. */
@@ -304,50 +240,49 @@ const SIP = /^(?:output_audio_buffer\.|input_audio_buffer\.dtmf_event_received$)
 
 type Unread = 'ignored' | 'hosted-mcp' | 'sip'
 
-/** `REQUIRED` as lists, so that checking an audio message allocates nothing. */
-const requiredFields = new Map(
-  Object.entries(REQUIRED).map(
-    ([type, fields]) => [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const,
-  ),
-)
+const DELTA = { item_id: 'string', delta: 'string' } as const
 
-/**
- * Checks one event, and gives an event of the beta its current name.
- * @returns the event, `malformed` if a required field is missing, else why events of its type are not read
- */
-export function parseServerEvent(value: unknown): ServerEvent | Unread | 'unknown' | 'malformed' {
-  if (typeof value !== 'object' || value === null) return 'malformed'
-  const event = value as Record<string, unknown>
-  const given = event['type']
-  if (typeof given !== 'string') return 'malformed'
-  const type = Object.hasOwn(RENAMED, given) ? (RENAMED[given] as string) : given
-  const required = requiredFields.get(type)
-  if (required === undefined) {
+/** Checks one event, and gives an event of the beta its current name. */
+export const parseServerEvent = eventParser<ServerEvent, Unread>(
+  {
+    'session.created': {},
+    'session.updated': {},
+    'input_audio_buffer.speech_started': {},
+    'input_audio_buffer.speech_stopped': {},
+    'conversation.item.added': { item: 'object' },
+    'conversation.item.input_audio_transcription.delta': { item_id: 'string' },
+    'conversation.item.input_audio_transcription.completed': { item_id: 'string', transcript: 'string' },
+    'conversation.item.input_audio_transcription.failed': { item_id: 'string' },
+    'response.created': { response: 'object' },
+    'response.done': { response: 'object' },
+    'response.output_item.added': { item: 'object' },
+    'response.output_item.done': { item: 'object' },
+    'response.output_audio.delta': DELTA,
+    'response.output_audio.done': { item_id: 'string' },
+    'response.output_audio_transcript.delta': DELTA,
+    'response.output_audio_transcript.done': { item_id: 'string', transcript: 'string' },
+    'response.output_text.delta': DELTA,
+    'response.output_text.done': { item_id: 'string', text: 'string' },
+    'response.function_call_arguments.done': { call_id: 'string', arguments: 'string' },
+    'rate_limits.updated': { rate_limits: 'object' },
+    error: { error: 'object' },
+  },
+  (type) => {
     if (IGNORED.has(type)) return 'ignored'
     return HOSTED_MCP.test(type) ? 'hosted-mcp' : SIP.test(type) ? 'sip' : 'unknown'
-  }
-  for (const { field, kind } of required) {
-    const present = event[field]
-    if (typeof present !== kind || present === null) return 'malformed'
-  }
-  if (type !== given) event['type'] = type
-  // Only the required fields are checked; the others may hold any value.
-  return event as unknown as ServerEvent
-}
+  },
+  RENAMED,
+)
 
 /** Counters of one session; plain fields. */
 export function noOpenAiStats() {
   return {
-    ...noMessages(),
+    ...noRealtimeStats(),
     /** Events of hosted MCP tools and of SIP calls, which are not read. */
     hostedMcpEvents: 0,
     sipEvents: 0,
-    malformedAudio: 0,
     lateEvents: 0,
     toolCallsGivenUp: 0,
-    invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
-    mendedToolArguments: 0,
     /** `response.create` that was refused because another response was under way. */
     createRefusals: 0,
     /** Responses that completed without sound, words and tool calls, or with silence for their sound. */
@@ -365,7 +300,6 @@ export function noOpenAiStats() {
     speedRefusals: 0,
     /** Items that a server did not delete. */
     forgetRefusals: 0,
-    audioDroppedMs: 0,
     /** Responses whose end the server did not report. */
     endsMissing: 0,
     /** Changes of the output rate by the server. */
@@ -451,14 +385,9 @@ export function wireFault(
 }
 
 /** The fault of a close by the server. */
-export function closeFault(service: string, code: number, reason: string): VendorFault {
-  const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
-  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(reason))
-    return vendorFault('session_expired', message, true)
-  if (speaksOfQuota(reason)) return vendorFault('quota', message, true)
-  if (code === 3000 || speaksOfKey(reason)) return vendorFault('auth', message, true)
-  if (/rate.?limit/i.test(reason) || code === 1013) return vendorFault('rate_limit', message, true)
-  if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
-  if (code === 1011) return vendorFault('internal', message, true)
-  return vendorFault('network', message, true)
-}
+export const closeFault = closeFaults((code, reason) => {
+  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(reason)) return 'session_expired'
+  if (speaksOfQuota(reason)) return 'quota'
+  if (code === 3000 || speaksOfKey(reason)) return 'auth'
+  return /rate.?limit/i.test(reason) ? 'rate_limit' : null
+})

@@ -150,12 +150,7 @@ export class AudioCut {
     return message.toString('utf8', 0, this.#from) + message.toString('utf8', this.#to)
   }
 
-  /** The audio in the message that `find` or `alike` was given. */
-  audio(message: Buffer): string {
-    return message.toString('latin1', this.#from, this.#to)
-  }
-
-  /** The same without a copy: a part of the message. */
+  /** The audio in the message that `find` or `alike` was given, a part of it. */
   bytes(message: Buffer): Buffer {
     return message.subarray(this.#from, this.#to)
   }

@@ -21,12 +21,49 @@ export type MessageCounts = ReturnType<typeof noMessages>
 export interface MessageFormat<Event, Unread extends string> {
   /** Checks one parsed message. A word says why there is nothing to read. */
   readonly parse: (value: unknown) => Event | Unread | 'unknown' | 'malformed'
+  /** `JSON.parse` when not given. */
+  readonly json?: (text: string) => unknown
   /** The key of the base64 in a message with audio. */
   readonly audioKey: string
   /** The base64 of an event with audio; null for any other event. */
   readonly audioText: (event: Event) => string | null
   /** Counts a message that is not read for another reason than those in `MessageCounts`. */
   readonly unread?: (why: Unread) => void
+}
+
+/**
+ * A check of events, each of which has a type and must have some fields; the other fields may hold any value.
+ * @param required  the fields of each type that is read
+ * @param unread  why events of another type are not read
+ * @param renamed  current names of types, by older ones
+ * @returns `MessageFormat.parse`; it gives an event its current name
+ */
+export function eventParser<Event extends { readonly type: string }, Unread extends string = never>(
+  required: { readonly [T in Event['type']]: Readonly<Record<string, 'string' | 'number' | 'object'>> },
+  unread: (type: string) => Unread | 'unknown',
+  renamed: Readonly<Record<string, string>> = {},
+): (value: unknown) => Event | Unread | 'unknown' | 'malformed' {
+  // Lists, so that checking an audio message allocates nothing.
+  const fieldsOf = new Map(
+    Object.entries<Readonly<Record<string, string>>>(required).map(
+      ([type, fields]) => [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const,
+    ),
+  )
+  return (value) => {
+    if (typeof value !== 'object' || value === null) return 'malformed'
+    const event = value as Record<string, unknown>
+    const given = event['type']
+    if (typeof given !== 'string') return 'malformed'
+    const type = Object.hasOwn(renamed, given) ? (renamed[given] as string) : given
+    const fields = fieldsOf.get(type)
+    if (fields === undefined) return unread(type)
+    for (const { field, kind } of fields) {
+      const present = event[field]
+      if (typeof present !== kind || present === null) return 'malformed'
+    }
+    if (type !== given) event['type'] = type
+    return event as unknown as Event
+  }
 }
 
 /**
@@ -57,7 +94,7 @@ export class MessageReader<Event extends object, Unread extends string = never> 
     if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
     let event: Event | Unread | 'unknown' | 'malformed'
     try {
-      event = this.#audioEvent(message) ?? this.#format.parse(JSON.parse(message.toString()))
+      event = this.#audioEvent(message) ?? this.#parse(message.toString())
     } catch {
       stats.malformedMessages++
       return null
@@ -77,10 +114,15 @@ export class MessageReader<Event extends object, Unread extends string = never> 
     return event === this.#kept ? this.#cut.bytes(message) : (this.#format.audioText(event) ?? '')
   }
 
+  #parse(text: string): ReturnType<MessageFormat<Event, Unread>['parse']> {
+    const { parse, json = JSON.parse } = this.#format
+    return parse(json(text))
+  }
+
   /** Reads a message whose base64 can go past the parser; null for any other. */
   #audioEvent(message: Buffer): Event | null {
     if (!this.#cut.find(message)) return null
-    const event = this.#format.parse(JSON.parse(this.#cut.rest(message)))
+    const event = this.#parse(this.#cut.rest(message))
     // Else another long string was cut out.
     if (typeof event === 'string' || this.#format.audioText(event) !== '') return null
     this.#cut.keep(message)

@@ -1,16 +1,19 @@
 import type { Clock } from '../../core/clock.js'
-import { BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
+import { BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
 import { samplesOf } from '../../media/pcm.js'
-import type { BackendCapabilities, BackendSession, BackendSink, TextOptions } from '../backend.js'
+import type { BackendCapabilities, BackendSession, BackendSink, BackendUsage, TextOptions } from '../backend.js'
 import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
-import { parseArguments } from '../tool-text.js'
+import { resumedGeneration } from '../resumed-generation.js'
+import { Alarm } from '../timers.js'
+import type { ParsedArguments } from '../tool-text.js'
 import { Base64Audio } from './base64-audio.js'
 import { CallerUplink } from './caller-uplink.js'
 import type { CallerUplinkOptions } from './caller-uplink.js'
+import { noMessages } from './message-reader.js'
 import { VendorConnection } from './vendor-connection.js'
 import type { VendorConnectionOptions } from './vendor-connection.js'
-import type { VendorFault } from './vendor-fault.js'
+import type { CloseFault, VendorFault } from './vendor-fault.js'
 
 /** The longest message of caller audio in G.711: less than 600 ms at 8 kHz. */
 const G711_BYTES_MAX = 4800
@@ -24,39 +27,78 @@ interface Law {
   readonly decode: (bytes: Uint8Array, out: Int16Array) => number
 }
 
-/** What an agent's file and the settings say of any of these services. */
+/** How long before the end of a session `expiring` is emitted. */
+const EXPIRING_LEAD_MS = 5 * 60_000
+
+/** The address of a service's WebSocket, from an address that ends with `path` or is to. */
+export function socketUrl(baseUrl: string, path: string): URL {
+  const url = new URL(baseUrl)
+  url.protocol = url.protocol.replace('http', 'ws')
+  url.pathname = url.pathname.replace(/\/+$/, '')
+  if (!url.pathname.endsWith(path)) url.pathname += path
+  return url
+}
+
+/** What an agent's file and the settings say of any of these services. Plain data except for the clock. */
 export interface RealtimeOptions {
+  /** Null sends none, for a server of one's own. Never logged. */
+  readonly apiKey: string | null
+  readonly model: string
+  /** The vendor's own address when not given; http(s) and ws(s) alike. */
+  readonly baseUrl?: string
+  /** More headers, such as Azure's `api-key` or `OpenAI-Organization`. Values are treated as secrets. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** In metrics and records; the usual name of the backend when not given. */
+  readonly name?: string
+  /** For agents that name no voice; the service's default when not given. */
+  readonly voice?: string
   readonly connectTimeoutMs?: number
   readonly pingMs?: number
+  /** EXPIRING_LEAD_MS when not given. */
+  readonly expiringLeadMs?: number
+  /** `performance.now` when not given. */
   readonly nowMs?: Clock
 }
 
 /** What differs from one service to the next, and is known from the start. */
-interface RealtimeService extends Pick<VendorConnectionOptions, 'secrets' | 'target'> {
+interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorConnectionOptions, 'target'> {
   readonly capabilities: BackendCapabilities
-  readonly options: RealtimeOptions
+  readonly options: Options
+  /** Texts that must never be shown, besides the key and the headers. */
+  readonly secrets?: readonly string[]
+  readonly closeFault: CloseFault
   readonly uplink: Omit<CallerUplinkOptions, 'sampleRateHz' | 'waitingMsMax' | 'send'>
   /** The JSON around a piece of the caller's audio. */
   readonly audioMessage: { readonly before: string; readonly after: string }
   readonly law: Law | null
 }
 
-/** Counters that all of these services have. */
-interface RealtimeStats {
-  readonly messagesIn: number
-  audioDroppedMs: number
-  invalidToolArguments: number
-  /** Arguments that were not a plain JSON object, but certainly meant one. */
-  mendedToolArguments: number
+/** Counters that all of these services have; plain fields. */
+export function noRealtimeStats() {
+  return {
+    ...noMessages(),
+    malformedAudio: 0,
+    invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    mendedToolArguments: 0,
+    audioDroppedMs: 0,
+  }
 }
+type RealtimeStats = ReturnType<typeof noRealtimeStats>
 
 /**
  * What the backends of realtime services share: the life of the connection, the caller's audio on its way out, keys, the
  * end of a session that is near, and how a tool call is reported. A service is a class that extends it with its messages.
  */
-export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Record<keyof Stats, number>>> {
+export abstract class RealtimeBackend<
+  Options extends RealtimeOptions,
+  Stats extends RealtimeStats & Readonly<Record<keyof Stats, number>>,
+> {
   readonly capabilities: BackendCapabilities
   abstract readonly stats: Stats
+  protected readonly options: Options
+  /** Texts that must never be shown. */
+  protected readonly secrets: readonly (string | null)[]
   protected readonly sink: BackendSink
   protected readonly nowMs: Clock
   protected readonly connection: VendorConnection
@@ -66,13 +108,20 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
   protected readonly keys: KeyEntry
   /** The one that `connect` was called with. */
   protected session: BackendSession | null = null
-  readonly #service: RealtimeService
+  /** Number of the newest answer. */
+  protected generation = 0
+  /** Of the caller's item that is still growing. */
+  protected callerText = ''
+  readonly #service: RealtimeService<Options>
   #keyItems = 0
-  #expiry: NodeJS.Timeout | null = null
+  #callerItems = 0
+  readonly #expiry = new Alarm()
 
-  constructor(sink: BackendSink, service: RealtimeService) {
-    const { capabilities, options, secrets, target, law } = service
+  constructor(sink: BackendSink, service: RealtimeService<Options>) {
+    const { capabilities, options, target, law } = service
     this.sink = sink
+    this.options = options
+    this.secrets = [options.apiKey, ...Object.values(options.headers ?? {}), ...(service.secrets ?? [])]
     this.capabilities = capabilities
     this.#service = service
     this.nowMs = options.nowMs ?? (() => performance.now())
@@ -89,16 +138,16 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
     })
     this.connection = new VendorConnection(sink, {
       service: capabilities.name,
-      secrets,
+      secrets: this.secrets,
       ...(options.connectTimeoutMs === undefined ? {} : { connectTimeoutMs: options.connectTimeoutMs }),
       ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }),
       target,
       opened: () => this.opened(),
       message: (data) => this.message(data),
-      closeFault: (code, words) => this.closeFault(code, words),
+      closeFault: (code, words) => service.closeFault(capabilities.name, code, words),
       recovers: (fault) => this.recovers(fault),
       ended: () => {
-        if (this.#expiry !== null) clearTimeout(this.#expiry)
+        this.#expiry.clear()
         this.keys.close()
         this.uplink.clear()
         this.ended()
@@ -106,12 +155,9 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
     })
   }
 
-  /** Number of the newest answer. */
-  protected abstract get generation(): number
   abstract sendText(text: string, options: TextOptions): void
   protected abstract opened(): void
   protected abstract message(data: Buffer): void
-  protected abstract closeFault(code: number, words: string): VendorFault
   /** As `VendorConnectionOptions.ended`; what is kept here has been freed. */
   protected abstract ended(): void
 
@@ -123,6 +169,17 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
   /** Whether the service takes the caller's audio now, where it is ready. */
   protected takesAudio(): boolean {
     return true
+  }
+
+  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
+    this.session = session
+    this.generation = resumedGeneration(session.resume)
+    return this.connection.connect(signal)
+  }
+
+  /** Of a service that cannot resume a session: a new one gets the history, and only the numbering of answers goes on. */
+  snapshot(): unknown {
+    return { version: 1, generation: this.generation }
   }
 
   pushAudio(pcm: Int16Array, voiced?: boolean): void {
@@ -158,14 +215,15 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
     this.connection.sendAudio(before, audio, length, after)
   }
 
-  /** The session ends after `sessionMs`: says so `leadMs` before. */
-  protected expiresAfter(sessionMs: number, leadMs: number): void {
-    const inMs = Math.min(leadMs, sessionMs)
-    this.#expiry = setTimeout(() => this.sink.event({ type: 'expiring', inMs }), sessionMs - inMs).unref()
+  /** The session ends after `sessionMs`: says so before. */
+  protected expiresAfter(sessionMs: number): void {
+    const inMs = Math.min(this.options.expiringLeadMs ?? EXPIRING_LEAD_MS, sessionMs)
+    this.#expiry.set(sessionMs - inMs, () => this.sink.event({ type: 'expiring', inMs }))
   }
 
-  protected toolCalled(callId: string, name: string, argumentsText: string, generation: number): void {
-    const { args, invalid, mended } = parseArguments(argumentsText)
+  /** @param quiet  the model says nothing when it gets the result */
+  protected toolCalled(callId: string, name: string, given: ParsedArguments, generation: number, quiet = false): void {
+    const { args, invalid, mended } = given
     if (invalid !== undefined) this.stats.invalidToolArguments++
     if (mended === true) this.stats.mendedToolArguments++
     this.sink.event({
@@ -175,7 +233,28 @@ export abstract class RealtimeBackend<Stats extends RealtimeStats & Readonly<Rec
       args,
       generation,
       ...(invalid === undefined ? {} : { invalid }),
+      ...(quiet ? { quiet } : {}),
     })
+  }
+
+  /** What was used since the last call, and `audioOutMs` of sound. */
+  protected used(usage: Omit<BackendUsage, 'audioInMs' | 'audioOutMs'>, audioOutMs: number): void {
+    this.sink.event({ type: 'usage', usage: { ...usage, audioInMs: this.uplink.takeSentMs(), audioOutMs } })
+  }
+
+  /** More words of the caller came, of a service that gives their items no ids. */
+  protected callerSaid(words: string, final: boolean): void {
+    if (this.callerText === '') this.#callerItems++
+    this.callerText = (this.callerText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+    this.emitCaller(final)
+  }
+
+  protected emitCaller(final: boolean): void {
+    const itemId = `caller-${this.#callerItems}`
+    const text = this.callerText.trim()
+    // The transcript belongs to the answer that it causes.
+    const generation = this.generation + 1
+    this.sink.event({ type: 'transcript', role: 'caller', text, final, itemId, generation })
   }
 
   #append(pcm: Buffer, length: number): boolean {

@@ -1,5 +1,4 @@
 import { GatewayError } from '../../core/errors.js'
-import type { ErrorCode } from '../../core/errors.js'
 import { maskText } from '../../telemetry/redact.js'
 import type { BackendErrorCode, BackendEvent } from '../backend.js'
 
@@ -11,42 +10,38 @@ type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
 /** A fault of a model's service in the gateway's own terms, and for an operator. */
 export type VendorFault = Omit<BackendErrorEvent, 'type'>
 
-const GATEWAY_CODES: Readonly<Record<BackendErrorCode, ErrorCode>> = {
-  auth: 'BACKEND_AUTH',
-  rate_limit: 'BACKEND_RATE_LIMIT',
-  quota: 'BACKEND_QUOTA',
-  session_expired: 'BACKEND_SESSION_EXPIRED',
-  bad_request: 'BACKEND_BAD_REQUEST',
-  network: 'BACKEND_NETWORK',
-  timeout: 'BACKEND_TIMEOUT',
-  internal: 'BACKEND_INTERNAL',
+/** Whether another attempt may succeed: a wrong key, an empty account or a bad request stays one. */
+const RETRYABLE: Readonly<Record<BackendErrorCode, boolean>> = {
+  auth: false,
+  rate_limit: true,
+  quota: false,
+  session_expired: true,
+  bad_request: false,
+  network: true,
+  timeout: true,
+  internal: true,
 }
-const RETRYABLE: ReadonlySet<BackendErrorCode> = new Set([
-  'rate_limit',
-  'session_expired',
-  'network',
-  'timeout',
-  'internal',
-])
 
-/** A fault whose `retryable` follows from its code: a wrong key, an empty account or a bad request stays one. */
+/** A fault whose `retryable` follows from its code. */
 export function vendorFault(code: BackendErrorCode, message: string, fatal: boolean): VendorFault {
-  return { code, message, fatal, retryable: RETRYABLE.has(code) }
+  return { code, message, fatal, retryable: RETRYABLE[code] }
 }
 
-export function faultEvent(fault: VendorFault): BackendErrorEvent {
-  return { type: 'error', ...fault }
+/** Has these fields only: what else a backend of one's own puts into an error does not reach a journal. */
+export function faultEvent({ code, message, fatal, retryable }: VendorFault): BackendErrorEvent {
+  return { type: 'error', code, message, fatal, retryable }
 }
 
 /** The error with which `connect` rejects. */
 export function faultError(fault: VendorFault): GatewayError {
-  return new GatewayError(GATEWAY_CODES[fault.code], fault.message, { retryable: fault.retryable })
+  const code = `BACKEND_${fault.code.toUpperCase()}` as `BACKEND_${Uppercase<BackendErrorCode>}`
+  return new GatewayError(code, fault.message, { retryable: fault.retryable })
 }
 
 /** The fault code of an error from `faultError`; `internal` for any other error. */
 export function faultCodeOf(error: GatewayError): BackendErrorCode {
-  const known = Object.entries(GATEWAY_CODES).find(([, gatewayCode]) => gatewayCode === error.code)
-  return known === undefined ? 'internal' : (known[0] as BackendErrorCode)
+  const code = /^BACKEND_(.*)/.exec(error.code)?.[1]?.toLowerCase() ?? ''
+  return Object.hasOwn(RETRYABLE, code) ? (code as BackendErrorCode) : 'internal'
 }
 
 /**
@@ -123,6 +118,25 @@ export function speaksOfQuota(text: string): boolean {
 
 export function speaksOfKey(text: string): boolean {
   return KEY_WORDS.test(text)
+}
+
+/** The fault that a close by a service stands for. `reason` is safe to show. */
+export type CloseFault = (service: string, code: number, reason: string) => VendorFault
+
+/** @param meaningOf  what a service means by a close; null where only the code tells (RFC 6455, 7.4.1) */
+export function closeFaults(meaningOf: (code: number, reason: string) => BackendErrorCode | null): CloseFault {
+  return (service, code, reason) => {
+    const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
+    return vendorFault(meaningOf(code, reason) ?? CLOSE_CODES[code] ?? 'network', message, true)
+  }
+}
+
+const CLOSE_CODES: Readonly<Record<number, BackendErrorCode>> = {
+  1003: 'bad_request',
+  1007: 'bad_request',
+  1008: 'bad_request',
+  1011: 'internal',
+  1013: 'rate_limit',
 }
 
 /** The longest `Retry-After` that is honoured; a longer one is cut to it. */

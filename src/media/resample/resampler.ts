@@ -7,7 +7,7 @@ import { LANE_BITS, OUTPUT_BITS, TAP_STEP, fixedRows, type FixedRows, type Polyp
 const RESAMPLER_STREAMS_MAX = 4000
 
 interface ResamplerBankOptions {
-  /** From `derivePolyphaseRows`, one for each pair of rates that streams will need. */
+  /** From `loadMediaAssets` (`scripts/polyphase-rows.mjs` makes them), one for each pair of rates that streams will need. */
   readonly rows: readonly PolyphaseRows[]
   /** The compiled `fir-kernel.wasm`; null runs the same arithmetic in JavaScript. */
   readonly kernel: WebAssembly.Module | null

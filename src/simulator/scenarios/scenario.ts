@@ -164,31 +164,6 @@ const expectSchema = z
         "Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent's silence after an interruption, the whole stream.",
       ),
   })
-  .check(({ value: expect, issues }) => {
-    if (issues.length > 0) return
-    const fault = (path: readonly PropertyKey[], message: string): void => {
-      issues.push({ code: 'custom', input: expect, path: [...path], message })
-    }
-    const { outcome: outcomes, called, notCalled, escalated, said, neverSaid } = expect
-    const forbidden = new Set(notCalled.flatMap((one) => (Object.keys(one.with).length === 0 ? [one.tool] : [])))
-    for (const [index, { tool, times }] of called.entries()) {
-      const must = (times.min ?? 0) > 0
-      if (must && forbidden.has(tool)) fault(['called', index], `cannot hold: ${tool} is also under notCalled`)
-      if (escalated === false && tool === 'escalate_to_human' && times.max !== 0)
-        fault(['called', index], 'cannot hold: expect.escalated is false, but escalate_to_human has to be called')
-    }
-    const plain = ({ source }: TextPattern): string => ` ${spokenWords(source).join(' ')} `
-    for (const { text } of said) {
-      const isClash = (never: TextPattern): boolean =>
-        text.expression === null && never.expression === null && plain(text).includes(plain(never))
-      const clash = neverSaid.find(isClash)
-      if (clash !== undefined) fault(['said'], `has words that neverSaid forbids: "${clash.source}"`)
-    }
-    const isOnly = (outcome: string): boolean => outcomes.length > 0 && outcomes.every((one) => one === outcome)
-    if (escalated === false && isOnly('escalated')) fault(['escalated'], 'is false, but the outcome is escalated')
-    if (escalated !== undefined && escalated !== false && isOnly('contained'))
-      fault(['outcome'], 'is contained, which a call that asked for a human never is')
-  })
   .describe('What must come of the call; everything that is set has to hold.')
 
 /** What must come of a call. */
@@ -218,31 +193,13 @@ const scenarioSchema = z
       .strictObject({ variables: callVariablesSchema.default({}).describe('Those of the call, as a row has them.') })
       .optional()
       .describe('The agent calls them, as in a campaign; only in text mode. Default: they call.'),
-    caller: z
-      .strictObject({
-        number: number.prefault(FROM).describe('The number they call from.'),
-        calls: number.prefault(TO).describe('The number they call.'),
-        voice: z.enum(CALLER_VOICES).default('rms'),
-        pace: z.number().min(0.5).max(2).default(1).describe('How fast they speak; 1.2 is a fifth faster.'),
-        ...scriptKeys,
-      })
-      .check(({ value: caller, issues }) => {
-        if (issues.length > 0) return
-        const { steps, rules } = caller
-        const fault = (path: PropertyKey[], message: string): void => {
-          issues.push({ code: 'custom', input: caller, path, message })
-        }
-        if (steps.length + rules.length === 0)
-          fault([], 'has neither steps nor rules; a caller who says nothing has the step wait')
-        const end = steps.findIndex(({ act }) => act.type === 'hangup')
-        if (end >= 0 && end < steps.length - 1) fault(['steps', end + 1], 'comes after a hangup and is never reached')
-        for (const [index, { heard, interruptAfterMs }] of steps.entries())
-          if (interruptAfterMs !== null && heard.length > 0)
-            fault(
-              ['steps', index, 'heard'],
-              'belongs to a step that interrupts, and so cannot wait for what is heard in the whole turn; use one of heard, interruptAfterMs',
-            )
-      }),
+    caller: z.strictObject({
+      number: number.prefault(FROM).describe('The number they call from.'),
+      calls: number.prefault(TO).describe('The number they call.'),
+      voice: z.enum(CALLER_VOICES).default('rms'),
+      pace: z.number().min(0.5).max(2).default(1).describe('How fast they speak; 1.2 is a fifth faster.'),
+      ...scriptKeys,
+    }),
     noise: z
       .strictObject({
         kind: z.enum(NOISE_KINDS).default('white'),
@@ -328,7 +285,9 @@ const scenarioSchema = z
     const fault = (path: PropertyKey[], message: string): void => {
       issues.push({ code: 'custom', input: scenario, path, message })
     }
-    const { mode, at, placed, settle, expect, timeoutS } = scenario
+    const { mode, at, placed, settle, caller, expect, timeoutS } = scenario
+    callerFaults(caller, fault)
+    expectFaults(expect, fault)
     const isSpoken = mode === 'audio' || needsSound(scenario)
     if (mode === 'text' && needsSound(scenario))
       fault(['mode'], 'is text, but noise, a faulty line, ignoreKill or a played recording need mode audio')
@@ -341,6 +300,48 @@ const scenarioSchema = z
     if (call !== undefined && call > timeoutS * 1000)
       fault(['expect', 'withinMs', 'call'], `is ${call}, but the call is ended after timeoutS: ${timeoutS}`)
   })
+
+type Fault = (path: PropertyKey[], message: string) => void
+
+function callerFaults({ steps, rules }: z.output<typeof scenarioSchema>['caller'], fault: Fault): void {
+  if (steps.length + rules.length === 0)
+    fault(['caller'], 'has neither steps nor rules; a caller who says nothing has the step wait')
+  const end = steps.findIndex(({ act }) => act.type === 'hangup')
+  if (end >= 0 && end < steps.length - 1)
+    fault(['caller', 'steps', end + 1], 'comes after a hangup and is never reached')
+  for (const [index, { heard, interruptAfterMs }] of steps.entries())
+    if (interruptAfterMs !== null && heard.length > 0)
+      fault(
+        ['caller', 'steps', index, 'heard'],
+        'belongs to a step that interrupts, and so cannot wait for what is heard in the whole turn; use one of heard, interruptAfterMs',
+      )
+}
+
+function expectFaults(expect: Expectations, fault: Fault): void {
+  const { outcome: outcomes, called, notCalled, escalated, said, neverSaid } = expect
+  const forbidden = new Set(notCalled.flatMap((one) => (Object.keys(one.with).length === 0 ? [one.tool] : [])))
+  for (const [index, { tool, times }] of called.entries()) {
+    const must = (times.min ?? 0) > 0
+    if (must && forbidden.has(tool)) fault(['expect', 'called', index], `cannot hold: ${tool} is also under notCalled`)
+    if (escalated === false && tool === 'escalate_to_human' && times.max !== 0)
+      fault(
+        ['expect', 'called', index],
+        'cannot hold: expect.escalated is false, but escalate_to_human has to be called',
+      )
+  }
+  const plain = ({ source }: TextPattern): string => ` ${spokenWords(source).join(' ')} `
+  for (const [index, { text }] of said.entries()) {
+    const isClash = (never: TextPattern): boolean =>
+      text.expression === null && never.expression === null && plain(text).includes(plain(never))
+    const clash = neverSaid.find(isClash)
+    if (clash !== undefined) fault(['expect', 'said', index], `has words that neverSaid forbids: "${clash.source}"`)
+  }
+  const isOnly = (outcome: string): boolean => outcomes.length > 0 && outcomes.every((one) => one === outcome)
+  if (escalated === false && isOnly('escalated'))
+    fault(['expect', 'escalated'], 'is false, but the outcome is escalated')
+  if (escalated !== undefined && escalated !== false && isOnly('contained'))
+    fault(['expect', 'outcome'], 'is contained, which a call that asked for a human never is')
+}
 
 /** A scenario file after its keys were checked. */
 type ScenarioFile = z.output<typeof scenarioSchema>

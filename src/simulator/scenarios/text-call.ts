@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { startCall } from '../carrier.js'
 import type { SimulatorEvent } from '../call-options.js'
+import { START_MS } from '../simulated-clock.js'
 import type { AgentVocabulary } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
@@ -38,7 +39,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
         ? null
         : {
             ...{ clientRequestId, agent: scenario.agent, from, to, variables: placed.variables },
-            ...{ orderedAtMs: 0, ringMs: 0, externalId: null, leaveMessage: true, promised: false, joins: null },
+            ...{ orderedAtMs: START_MS, ringMs: 0, externalId: null, leaveMessage: true, promised: false, joins: null },
           },
     settle: scenario.settle,
     startedAtWallMs: scenario.atWallMs ?? Date.now(),

@@ -1,9 +1,11 @@
 import { textIn, type Phrase } from '../../../call/phrase.js'
 import { STAGE_TOOL, isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
+import { sameJson } from '../../../call/tool-ledger.js'
 import { endsUnfinished } from '../../../call/turn-words.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
+import type { ToolLedgerEntry } from '../../backend.js'
 import { isPathValue } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep, SetValue } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken/sentences.js'
@@ -64,11 +66,10 @@ export type DialogueAction =
   /** Send `keys-timeout` if no key follows within `ms`; null stops the timer. */
   | { readonly type: 'key-timer'; readonly ms: number | null }
 
+export type DialogueCall = Extract<DialogueAction, { readonly type: 'call' }>
+
 /** A tool call without a result. */
-interface PendingCall {
-  readonly callId: string
-  readonly name: string
-  readonly args: Readonly<Record<string, unknown>>
+interface PendingCall extends Pick<DialogueCall, 'callId' | 'name' | 'args'> {
   readonly save: string | null
   /** If its result was lost with a worker, the tool is called again once, under another id. */
   readonly again: boolean
@@ -166,12 +167,7 @@ function fresh(dialogue: OfflineDialogue): DialogueState {
 }
 
 /** A tool call that was answered before this dialogue started. */
-export interface AnsweredCall {
-  readonly name: string
-  readonly args: Readonly<Record<string, unknown>>
-  readonly ok: boolean
-  readonly result: unknown
-}
+export type AnsweredCall = Pick<ToolLedgerEntry, 'name' | 'args' | 'ok' | 'result'>
 
 interface DialogueOptions {
   readonly dialogue: OfflineDialogue
@@ -957,9 +953,4 @@ function joinedDigits(
 
 function sayOf(text: string): DialogueAction {
   return { type: 'say', text }
-}
-
-function sameJson(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every((key) => JSON.stringify(a[key]) === JSON.stringify(b[key]))
 }

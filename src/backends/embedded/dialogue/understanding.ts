@@ -188,13 +188,35 @@ const PART_WEIGHT = 0.05
 /** Digits after the last one of a number that are listened for. */
 const DIGITS_OVER_MAX = 4
 
+/** A phrase that was found, and the values of the slots in it. */
+interface Match {
+  readonly end: number
+  readonly slots: Record<string, string>
+}
+
+interface Phrases {
+  readonly spoken: readonly Phrase[]
+  /** In other languages, which no grammar has. */
+  readonly typed: readonly Phrase[]
+}
+
+function parsed(given: {
+  readonly phrases: readonly string[]
+  readonly typed?: readonly string[] | undefined
+}): Phrases {
+  return { spoken: given.phrases.map(parsePhrase), typed: (given.typed ?? []).map(parsePhrase) }
+}
+
 interface SlotGrammar {
   readonly definition: OfflineSlot
   /** The bare slot and the phrases around it. */
   readonly phrases: readonly Phrase[]
-  readonly options: ReadonlyMap<string, readonly Phrase[]>
-  /** The options in other languages, which no grammar has. */
-  readonly typed: ReadonlyMap<string, readonly Phrase[]>
+  readonly options: ReadonlyMap<string, Phrases>
+}
+
+/** All that may be said for a slot's options. */
+function spokenOptions({ options }: SlotGrammar): readonly Phrase[] {
+  return [...options.values()].flatMap(({ spoken }) => spoken)
 }
 
 /**
@@ -203,7 +225,7 @@ interface SlotGrammar {
  * phrase is accepted anywhere in it.
  */
 export class Understanding {
-  readonly #intents = new Map<string, readonly Phrase[]>()
+  readonly #intents = new Map<string, Phrases>()
   readonly #slots = new Map<string, SlotGrammar>()
   /** The words for the digits 0 to 9, and words around a phrase that are ignored. */
   readonly #digits: readonly string[]
@@ -212,8 +234,6 @@ export class Understanding {
   readonly #correction: readonly string[]
   /** All words of its phrases. */
   readonly #own: ReadonlySet<string>
-  /** Intents in other languages, which no grammar has. */
-  readonly #typed = new Map<string, readonly Phrase[]>()
   /** What intents mean in every language. */
   readonly #meanings: ReadonlyMap<string, readonly string[]>
   readonly #today: string
@@ -225,36 +245,25 @@ export class Understanding {
     this.#lead = dialogue.around.before
     this.#tail = dialogue.around.after
     this.#correction = dialogue.around.correction
-    for (const [name, { phrases, typed = [] }] of Object.entries(dialogue.intents)) {
-      this.#intents.set(name, phrases.map(parsePhrase))
-      this.#typed.set(name, typed.map(parsePhrase))
-    }
+    for (const [name, intent] of Object.entries(dialogue.intents)) this.#intents.set(name, parsed(intent))
     for (const [name, definition] of Object.entries(dialogue.slots)) {
-      const options = new Map<string, readonly Phrase[]>()
-      const typed = new Map<string, readonly Phrase[]>()
-      if (definition.type === 'choice') {
-        for (const [option, { phrases, typed: others = [] }] of Object.entries(definition.options)) {
-          options.set(option, phrases.map(parsePhrase))
-          typed.set(option, others.map(parsePhrase))
-        }
-      }
+      const options = Object.entries(definition.type === 'choice' ? definition.options : {})
       this.#slots.set(name, {
         definition,
-        options,
-        typed,
+        options: new Map(options.map(([option, given]) => [option, parsed(given)])),
         phrases: [slotPhrase(name), ...definition.phrases.map(parsePhrase)],
       })
     }
     const phrases = [
-      ...[...this.#intents.values()].flat(),
-      ...[...this.#slots.values()].flatMap((slot) => [...slot.phrases, ...[...slot.options.values()].flat()]),
+      ...[...this.#intents.values()].flatMap(({ spoken }) => spoken),
+      ...[...this.#slots.values()].flatMap((slot) => [...slot.phrases, ...spokenOptions(slot)]),
     ]
     this.#own = new Set(phrases.flatMap(phraseWords))
     this.#meanings = new Map(
-      [...this.#intents].map(([name, own]) => [
+      [...this.#intents].map(([name, { spoken }]) => [
         name,
         plainestWords().flatMap(([meaning, plainest]) =>
-          plainest.some((word) => own.some((phrase) => this.#isWhole(phrase, [word]))) ? [meaning] : [],
+          plainest.some((word) => spoken.some((phrase) => this.#isWhole(phrase, [word]))) ? [meaning] : [],
         ),
       ]),
     )
@@ -291,8 +300,8 @@ export class Understanding {
    */
   loneDigitGrammar(): string {
     const words = new Set([...this.#lead, ...this.#tail, ...this.#correction])
-    for (const phrases of this.#intents.values())
-      for (const phrase of phrases) if (phrase.type === 'word') words.add(phrase.word)
+    for (const { spoken } of this.#intents.values())
+      for (const phrase of spoken) if (phrase.type === 'word') words.add(phrase.word)
     const digits = this.#digits.join(' | ')
     const others = [...words].filter((word) => !this.#digits.includes(word))
     const later = laterDigits(this.#digits).join(' | ')
@@ -312,7 +321,8 @@ export class Understanding {
     const words = this.#ownWords(text, expected.number)
     if (words.length === 0) return null
     let best: { readonly meaning: Meaning; readonly score: number } | null = null
-    for (const { name, phrase, corrects } of [...this.#phrasesOf(expected), ...this.#typedOf(expected)]) {
+    const typed = this.#intentsOf(expected, 'typed')
+    for (const { name, phrase, corrects } of [...this.#phrasesOf(expected), ...typed]) {
       for (let start = 0; start < words.length; start++) {
         for (const { end, slots } of this.#match(phrase, words, start)) {
           const whole = isFiller(words.slice(0, start), this.#lead) && isFiller(words.slice(end), this.#tail)
@@ -401,24 +411,22 @@ export class Understanding {
       const parts: readonly Phrase[] = [word, { type: 'maybe', part: word }, { type: 'slot', slot: number.slot }]
       yield { name: number.slot, phrase: { type: 'all', parts }, corrects: true }
     }
-    for (const name of expected.intents) {
-      for (const phrase of this.#intents.get(name) ?? []) yield { name, phrase, corrects: false }
-    }
+    yield* this.#intentsOf(expected, 'spoken')
   }
 
-  *#typedOf({ intents }: Expectation): Iterable<NamedPhrase> {
+  *#intentsOf({ intents }: Expectation, kind: keyof Phrases): Iterable<NamedPhrase> {
     for (const name of intents) {
-      for (const phrase of this.#typed.get(name) ?? []) yield { name, phrase, corrects: false }
+      for (const phrase of this.#intents.get(name)?.[kind] ?? []) yield { name, phrase, corrects: false }
     }
   }
 
   #slotJsgf(name: string, expected: Expectation): string {
     const slot = this.#slots.get(name)
     if (slot === undefined) return '<VOID>'
-    if (slot.definition.type === 'choice') {
-      const phrases = [...slot.options.values()].flat()
-      return phrases.map((phrase) => jsgfOf(phrase, new Set())).join(' | ')
-    }
+    if (slot.definition.type === 'choice')
+      return spokenOptions(slot)
+        .map((phrase) => jsgfOf(phrase, new Set()))
+        .join(' | ')
     if (slot.definition.type !== 'digits') return MOMENT_RULES[slot.definition.type]
     const { min, max } = slot.definition
     const number = expected.number?.slot === name ? expected.number : null
@@ -458,11 +466,7 @@ export class Understanding {
   }
 
   /** All matches of `phrase` from `start` on. */
-  *#match(
-    phrase: Phrase,
-    words: readonly string[],
-    start: number,
-  ): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+  *#match(phrase: Phrase, words: readonly string[], start: number): Iterable<Match> {
     switch (phrase.type) {
       case 'word':
         if (words[start] === phrase.word) yield { end: start + 1, slots: {} }
@@ -483,11 +487,7 @@ export class Understanding {
     }
   }
 
-  *#matchAll(
-    parts: readonly Phrase[],
-    words: readonly string[],
-    start: number,
-  ): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+  *#matchAll(parts: readonly Phrase[], words: readonly string[], start: number): Iterable<Match> {
     const [first, ...rest] = parts
     if (first === undefined) {
       yield { end: start, slots: {} }
@@ -499,19 +499,14 @@ export class Understanding {
     }
   }
 
-  *#matchSlot(
-    name: string,
-    words: readonly string[],
-    start: number,
-  ): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+  *#matchSlot(name: string, words: readonly string[], start: number): Iterable<Match> {
     const slot = this.#slots.get(name)
     if (slot === undefined) return
     if (slot.definition.type === 'choice') {
-      for (const [option, phrases] of [...slot.options, ...slot.typed]) {
-        for (const phrase of phrases) {
-          for (const { end } of this.#match(phrase, words, start)) yield { end, slots: { [name]: option } }
-        }
-      }
+      for (const kind of ['spoken', 'typed'] as const)
+        for (const [option, phrases] of slot.options)
+          for (const phrase of phrases[kind])
+            for (const { end } of this.#match(phrase, words, start)) yield { end, slots: { [name]: option } }
       return
     }
     // Of the others the whole text is read.

@@ -1,4 +1,5 @@
 import { dateFormat } from '../../../core/date-format.js'
+import { valueAt as fieldAt } from '../../../core/json.js'
 import { bothClocks } from '../../../agents/heard-arguments.js'
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
@@ -19,7 +20,7 @@ export function valueAt(values: Values, path: string): unknown {
   const parts = path.split('.')
   for (const [i, part] of parts.entries()) {
     const each = part.endsWith('[]')
-    found = fieldOf(found, each ? part.slice(0, -2) : part)
+    found = fieldAt(found, [each ? part.slice(0, -2) : part])
     if (!each) continue
     if (!Array.isArray(found)) return undefined
     const rest = parts.slice(i + 1).join('.')
@@ -31,11 +32,6 @@ export function valueAt(values: Values, path: string): unknown {
     })
   }
   return found
-}
-
-function fieldOf(holder: unknown, field: string): unknown {
-  if (typeof holder !== 'object' || holder === null || !Object.hasOwn(holder, field)) return undefined
-  return (holder as Record<string, unknown>)[field]
 }
 
 /** False for null, '', [] and a missing value. */
