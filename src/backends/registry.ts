@@ -2,6 +2,7 @@ import type { Phrase } from '../call/phrase.js'
 import type { BackendOptions, OpenAiTurns } from '../agents/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { given } from '../core/given.js'
 import type { LegRateHz } from '../core/units.js'
 import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { CascadeBackend } from './cascade/cascade-backend.js'
@@ -136,7 +137,7 @@ function openAiTurns(
 
 /** What all realtime services get of the settings. */
 function realtime({ clock, settings: { messageMs, streamSilence } }: BackendContext) {
-  return { nowMs: clock, streamSilence, ...(messageMs === null ? {} : { messageMs }) }
+  return { nowMs: clock, streamSilence, ...given({ messageMs }) }
 }
 
 const REGISTRY: Readonly<Record<string, Registered>> = {
@@ -244,10 +245,8 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         ...stagesOf(cascade, options.cascade ?? {}),
         ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
         legRateHz,
-        nowMs: clock,
         timers: clockTimers(clock, after),
-        ...(ownVoice === undefined ? {} : { ownVoice }),
-        ...(voices === undefined ? {} : { voices }),
+        ...given({ ownVoice, voices }),
       }),
   },
   embedded: {

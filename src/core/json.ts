@@ -32,6 +32,11 @@ export function jsonObject(text: string | Uint8Array): Readonly<Record<string, u
     : null
 }
 
+/** The objects of a list that somebody else wrote, empty ones in the place of anything else; none where it is no list. */
+export function objectsIn(list: unknown): readonly Readonly<Record<string, unknown>>[] {
+  return Array.isArray(list) ? list.map((one) => Object(one) as Readonly<Record<string, unknown>>) : []
+}
+
 /** The content of a Markdown code fence; any other text as it is. */
 export function withoutFence(text: string): string {
   return /^\s*```[a-z0-9]*\s*\n?([\s\S]*?)\n?\s*```\s*$/i.exec(text)?.[1] ?? text

@@ -3,9 +3,9 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
 import type { Analysis, AnalysisField } from '../agents/analysis.js'
 import type { PriceFile } from '../agents/prices.js'
-import { HttpHosts } from '../backends/cascade/http-service.js'
 import { textModelOf } from '../backends/cascade/services.js'
 import type { CascadeSettings } from '../backends/cascade/services.js'
+import { stageContext } from '../backends/cascade/stage-context.js'
 import type { LanguageModel, StageFactory } from '../backends/cascade/stage.js'
 import { WrittenCalls } from '../backends/cascade/written-calls.js'
 import { CostMeter } from '../backends/cost-meter.js'
@@ -280,21 +280,14 @@ export class CallAnalyses {
     const { agent } = record
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(ASK_TIMEOUT_MS)])
     const language = analysis.summary === 'none' ? null : this.#language(analysis, record)
-    const model = factory.make({
-      name: 'analysis',
-      languages: [],
-      voice: null,
-      inputRateHz: 16_000,
-      legRateHz: 16_000,
-      nowMs: clock,
+    const context = stageContext('analysis', clock, signal, {
       used: (usage) => {
         meter.add(CASCADE, usage)
         this.#tokens({ agent, direction: 'input' }).inc(usage.inputTokens, record.callSid)
         this.#tokens({ agent, direction: 'output' }).inc(usage.outputTokens, record.callSid)
       },
-      malformed: () => undefined,
-      http: new HttpHosts(clock, signal),
     })
+    const model = factory.make(context)
     const calls = new WrittenCalls('analysis')
     let text = ''
     try {

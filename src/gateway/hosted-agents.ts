@@ -13,12 +13,14 @@ import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
 import { modelsOf, resolveBackend } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
+import type { ServiceSettings } from '../backends/cascade/services.js'
 import { allCallsOn, namesIn, resolveShares } from '../backends/split.js'
 import { packageRoot } from '../config/package-root.js'
 import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { given } from '../core/given.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
@@ -298,7 +300,11 @@ export function agentFacts(
 
 /** The part of the settings that media workers need to open backends. */
 export function backendSettings(config: Config): BackendSettings {
-  const { sttUrl, llmUrl, ttsUrl } = config
+  const service = (baseUrl: string | null, apiKey: string | null, model: string): ServiceSettings | null =>
+    baseUrl === null ? null : { baseUrl, apiKey, model }
+  const vendor = <More extends object>(apiKey: string | null, baseUrl: string | null, more = {} as More) =>
+    apiKey === null ? null : { apiKey, ...given({ baseUrl }), ...more }
+  const llm = service(config.llmUrl, config.llmApiKey, config.llmModel)
   return {
     auto: config.autoBackend,
     openai: {
@@ -313,7 +319,7 @@ export function backendSettings(config: Config): BackendSettings {
       model: config.openaiLiveModel,
       delegate: config.openaiLiveDelegate,
       delegateModel: config.openaiLiveDelegateModel,
-      llm: llmUrl === null ? null : { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
+      llm,
     },
     gemini: {
       apiKey: config.geminiApiKey,
@@ -333,26 +339,27 @@ export function backendSettings(config: Config): BackendSettings {
             rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
           },
     cascade: {
-      stt: sttUrl === null ? null : { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
-      llm: llmUrl === null ? null : { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
-      tts: ttsUrl === null ? null : { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
-      anthropic: {
-        apiKey: config.anthropicApiKey,
-        baseUrl: config.anthropicBaseUrl,
-        model: config.anthropicModel,
+      stt: {
+        whisper: service(config.sttUrl, config.sttApiKey, config.sttModel),
+        soniox: vendor(config.sonioxApiKey, config.sonioxSttUrl),
+        deepgram: vendor(config.deepgramApiKey, config.deepgramSttUrl),
+        realtime: service(config.sttRealtimeUrl, config.sttApiKey, config.sttModel),
+        vosk: config.voskUrl === null ? null : { baseUrl: config.voskUrl },
+        sherpa: config.sherpaUrl === null ? null : { baseUrl: config.sherpaUrl },
+        openai: vendor(config.openaiApiKey, config.openaiBaseUrl),
       },
-      gemini: { apiKey: config.geminiApiKey, baseUrl: config.geminiBaseUrl, model: config.geminiTextModel },
-      soniox: { apiKey: config.sonioxApiKey, sttUrl: config.sonioxSttUrl, ttsUrl: config.sonioxTtsUrl },
-      deepgram: { apiKey: config.deepgramApiKey, sttUrl: config.deepgramSttUrl, ttsUrl: config.deepgramTtsUrl },
-      cartesia: { apiKey: config.cartesiaApiKey, ttsUrl: config.cartesiaTtsUrl },
-      openai: { apiKey: config.openaiApiKey, baseUrl: config.openaiBaseUrl },
-      sttRealtime:
-        config.sttRealtimeUrl === null
-          ? null
-          : { baseUrl: config.sttRealtimeUrl, apiKey: config.sttApiKey, model: config.sttModel },
-      voskUrl: config.voskUrl,
-      sherpaUrl: config.sherpaUrl,
-      elevenlabs: { apiKey: config.elevenLabsApiKey, ttsUrl: config.elevenLabsTtsUrl },
+      llm: {
+        chat: llm,
+        anthropic: vendor(config.anthropicApiKey, config.anthropicBaseUrl, { model: config.anthropicModel }),
+        gemini: vendor(config.geminiApiKey, config.geminiBaseUrl, { model: config.geminiTextModel }),
+      },
+      tts: {
+        speech: service(config.ttsUrl, config.ttsApiKey, config.ttsModel),
+        soniox: vendor(config.sonioxApiKey, config.sonioxTtsUrl),
+        deepgram: vendor(config.deepgramApiKey, config.deepgramTtsUrl),
+        cartesia: vendor(config.cartesiaApiKey, config.cartesiaTtsUrl),
+        elevenlabs: vendor(config.elevenLabsApiKey, config.elevenLabsTtsUrl),
+      },
     },
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,

@@ -3,8 +3,8 @@ import type { AgentDefinition } from '../agents/definition.js'
 import type { Backend } from '../backends/backend.js'
 import { CallLanguage } from '../call/call-language.js'
 import { codeOf } from '../call/phrase.js'
-import { HttpHosts } from '../backends/cascade/http-service.js'
 import { ownVoiceOf } from '../backends/cascade/services.js'
+import { stageContext } from '../backends/cascade/stage-context.js'
 import { loadBackend } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
@@ -74,18 +74,10 @@ export async function said(
         })
   if (own === null) return saidByModel(definition, backend, text, language.now, options.settings)
   const signal = AbortSignal.timeout(SAY_MS_MAX)
-  const nowMs = (): number => performance.now()
-  const context = {
-    name: 'cascade',
+  const context = stageContext('cascade', () => performance.now(), signal, {
     languages: languages.map(codeOf),
-    voice: null,
-    inputRateHz: SAY_RATE_HZ,
     legRateHz: SAY_RATE_HZ,
-    nowMs,
-    used: () => undefined,
-    malformed: () => undefined,
-    http: new HttpHosts(nowMs, signal),
-  } as const
+  })
   const phrase = await own.say(text, codeOf(language.now), context, signal).catch((thrown: unknown) => {
     throw new GatewayError('CALL_FAULT', `the voice failed: ${messageOf(thrown)}`)
   })

@@ -8,7 +8,7 @@ import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'o
 import type { RealtimeTranscriptionSessionCreateRequest } from 'openai/resources/realtime/realtime'
 import type { AnthropicEvent, AnthropicRequest } from '../../src/backends/cascade/anthropic-requests.js'
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
-import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram-speech-to-text.js'
+import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram.js'
 import type { GeminiChunk, GeminiRequest } from '../../src/backends/cascade/gemini-requests.js'
 import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'

@@ -64,7 +64,7 @@ t.test('the voice gets a name as its pronunciation, and the transcript has it as
 
 t.test('a connection that has gone cold is opened again while the caller speaks', async (t) => {
   let skippedMs = 0
-  const { double, backend, recorder } = await line(t, { nowMs: () => performance.now() + skippedMs })
+  const { double, backend, recorder } = await line(t, { timers: clockTimers(() => performance.now() + skippedMs) })
   await speakTo(backend, 400)
   await recorder.next('turn-done')
   t.equal(double.warmings, 0, 'it was used a moment ago')
@@ -249,7 +249,7 @@ t.test('a service that fails in mid-call fails one answer, and unplayable speech
 })
 
 t.test('a wrong key that only shows in mid-call ends it', async (t) => {
-  const { double, backend, recorder } = await line(t, { probe: false })
+  const { double, backend, recorder } = await line(t)
   double.refuse.tts = {
     status: 401,
     body: JSON.stringify({ error: { message: `Incorrect API key provided: ${CASCADE_TEST_KEY}` } }),

@@ -3,7 +3,7 @@ import { GoogleGenAI } from '@google/genai'
 import t from 'tap'
 import { anthropic } from '../../src/backends/cascade/anthropic-requests.js'
 import { gemini } from '../../src/backends/cascade/gemini-requests.js'
-import { HttpHosts } from '../../src/backends/cascade/http-service.js'
+import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import { StageFault } from '../../src/backends/cascade/stage-fault.js'
 import type {
   ChatMessage,
@@ -38,18 +38,12 @@ function stageOf(factory: StageFactory<LanguageModel>): {
 } {
   const used: BackendUsage[] = []
   let malformed = 0
-  const nowMs = (): number => 0
-  const stage = factory.make({
-    name: 'cascade',
-    languages: [],
-    voice: null,
-    inputRateHz: 8000,
-    legRateHz: 8000,
-    nowMs,
-    used: (usage) => used.push(usage),
-    malformed: () => malformed++,
-    http: new HttpHosts(nowMs, new AbortController().signal),
-  })
+  const stage = factory.make(
+    stageContext('cascade', () => 0, new AbortController().signal, {
+      used: (usage) => used.push(usage),
+      malformed: () => malformed++,
+    }),
+  )
   return { stage, used, malformed: () => malformed }
 }
 

@@ -1,11 +1,11 @@
 import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import t from 'tap'
 import { commonRateHz } from '../../src/backends/cascade/candidates.js'
-import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
-import { HttpHosts } from '../../src/backends/cascade/http-service.js'
+import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram.js'
+import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
-import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
+import { sonioxSpeechToText } from '../../src/backends/cascade/soniox.js'
 import { StageFault } from '../../src/backends/cascade/stage-fault.js'
 import type { Heard, SpeechToText, StageContext, StageFactory } from '../../src/backends/cascade/stage.js'
 import { KeptSound } from '../../src/backends/cascade/turn-sound.js'
@@ -349,16 +349,10 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
 })
 
 function contextOf(inputRateHz: SampleRateHz, used: StageContext['used'] = () => undefined): StageContext {
-  const nowMs = (): number => performance.now()
-  return {
-    name: 'cascade',
+  return stageContext('cascade', () => performance.now(), new AbortController().signal, {
     languages: ['en'],
-    voice: null,
     inputRateHz,
     legRateHz: RATE_HZ,
-    nowMs,
     used,
-    malformed: () => undefined,
-    http: new HttpHosts(nowMs, new AbortController().signal),
-  }
+  })
 }

@@ -11,7 +11,8 @@ const BEGINS = '[The call begins.]'
 const GOES_ON = '[Go on.]'
 
 /**
- * The conversation after its instructions.
+ * The instructions, which are the first message, and the conversation after them. A later note of the gateway's is a text of
+ * the user's in brackets.
  * @param partsOf  what a message contains; nothing for one that is left out
  * @param textPart  a text of the user's
  */
@@ -19,7 +20,7 @@ export function alternatingTurns<Part>(
   messages: readonly ChatMessage[],
   partsOf: (message: ChatMessage) => readonly Part[],
   textPart: (text: string) => Part,
-): Turn<Part>[] {
+): { readonly instructions: string; readonly turns: readonly Turn<Part>[] } {
   const turns: Turn<Part>[] = []
   const add = (role: Turn<Part>['role'], parts: readonly Part[]): void => {
     const last = turns.at(-1)
@@ -27,43 +28,19 @@ export function alternatingTurns<Part>(
     if (last?.role === role) last.parts.push(...parts)
     else turns.push({ role, parts: [...parts] })
   }
-  for (const message of messages) {
-    const role = message.role === 'assistant' ? 'agent' : 'user'
-    if (turns.length === 0 && role === 'agent') add('user', [textPart(BEGINS)])
-    add(role, partsOf(message))
-  }
-  if (turns.at(-1)?.role !== 'user') add('user', [textPart(turns.length === 0 ? BEGINS : GOES_ON)])
-  return turns
-}
-
-/** Splits off the instructions, the first message. A later note of the gateway's is a text of the user's in brackets. */
-export function splitInstructions(messages: readonly ChatMessage[]): {
-  readonly instructions: string
-  readonly rest: ChatMessage[]
-} {
   const [first] = messages
   const instructions = first?.role === 'system' ? first.content : ''
-  const rest = messages
-    .slice(first?.role === 'system' ? 1 : 0)
-    .map((message) => (message.role === 'system' ? { ...message, content: `[${message.content}]` } : message))
-  return { instructions, rest }
+  for (const message of first?.role === 'system' ? messages.slice(1) : messages) {
+    const role = message.role === 'assistant' ? 'agent' : 'user'
+    if (turns.length === 0 && role === 'agent') add('user', [textPart(BEGINS)])
+    add(role, partsOf(message.role === 'system' ? { ...message, content: `[${message.content}]` } : message))
+  }
+  if (turns.at(-1)?.role !== 'user') add('user', [textPart(turns.length === 0 ? BEGINS : GOES_ON)])
+  return { instructions, turns }
 }
 
-/** Calls of one conversation of which something is kept; the conversation itself has fewer. */
-const KEPT_MAX = 1000
-
-/** What a service wants back with a tool call and the conversation has no place for, by the call's id. */
-export class KeptWithCalls<Kept> {
-  readonly #kept = new Map<string, Kept>()
-
-  /** Beyond KEPT_MAX the oldest is forgotten; the service then gets the call without it. */
-  set(callId: string, kept: Kept): void {
-    this.#kept.set(callId, kept)
-    const [oldest] = this.#kept.keys()
-    if (this.#kept.size > KEPT_MAX && oldest !== undefined) this.#kept.delete(oldest)
-  }
-
-  get(callId: string): Kept | undefined {
-    return this.#kept.get(callId)
-  }
-}
+/**
+ * Calls of one conversation for which something is kept that the service wants back with them, and the conversation has no
+ * place for. The conversation itself has fewer calls; without it the service gets the call alone.
+ */
+export const KEPT_WITH_CALLS_MAX = 1000

@@ -6,11 +6,10 @@ import { samplesToMs } from '../../core/units.js'
 import type { Phrase } from '../../speech/phrase-store.js'
 import { parseArguments } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import { faultOf } from './candidates.js'
 import type { Candidates } from './candidates.js'
 import type { AgentEntry, Conversation } from './conversation.js'
 import { Speaking } from './speaking.js'
-import { StageFault } from './stage-fault.js'
+import { faultOf, StageFault } from './stage-fault.js'
 import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeech } from './stage.js'
 import { WrittenCalls } from './written-calls.js'
 
@@ -29,7 +28,6 @@ export function noCascadeStats() {
     /** Arguments that were not a plain JSON object, but certainly meant one. */
     mendedToolArguments: 0,
     malformedChunks: 0,
-    samplesDropped: 0,
     /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
     draftsUsed: 0,
     draftsDropped: 0,
@@ -74,11 +72,12 @@ export class Answer {
   readonly generation: number
   readonly itemId: string
   readonly entry: AgentEntry
+  /** Why the service ended it early; null: it did not. */
+  cut: 'length' | 'filter' | null = null
   readonly #context: AnswerContext
   readonly #abort = new AbortController()
   readonly #speaking: Speaking
   #calls: WrittenCalls
-  #cut: 'length' | 'filter' | null = null
 
   constructor(generation: number, context: AnswerContext) {
     this.generation = generation
@@ -98,15 +97,6 @@ export class Answer {
         this.#emitTranscript(false)
       },
     })
-  }
-
-  /** Why the service ended it early; null: it did not. */
-  get cut(): 'length' | 'filter' | null {
-    return this.#cut
-  }
-
-  get interrupted(): boolean {
-    return this.#abort.signal.aborted
   }
 
   /**
@@ -131,15 +121,9 @@ export class Answer {
     const { generation } = this
     const kept = fixed === null ? null : this.#context.kept(fixed)
     if (fixed !== null && kept !== null) return this.#play(fixed, kept)
-    const aborted = new Promise<never>((_resolve, reject) => {
-      this.#abort.signal.addEventListener('abort', () => reject(this.#abort.signal.reason as Error), { once: true })
-    })
     const writing = fixed === null ? this.#write(draft) : Promise.resolve(this.#speaking.write(fixed))
     try {
-      await Promise.race([
-        Promise.all([writing.then(() => this.#speaking.end(this.#cut !== null)), this.#speaking.done]),
-        aborted,
-      ])
+      await Promise.all([writing.then(() => this.#speaking.end(this.cut !== null)), this.#speaking.done])
     } catch (error) {
       // One of the two has failed. The other one is stopped, and its own error does not matter.
       this.interrupt(null)
@@ -153,7 +137,7 @@ export class Answer {
       this.#emitTranscript(true)
     }
     this.#emitCalls(true)
-    if (this.interrupted) return
+    if (this.#abort.signal.aborted) return
     sink.event({
       type: 'usage',
       // The services' own units come with their requests.
@@ -174,7 +158,7 @@ export class Answer {
     entry.firstAtMs = nowMs()
     entry.sentences.push({ text, ms: samplesToMs(pcm.length, sampleRateHz) })
     this.#emitTranscript(false)
-    for (let at = 0; at < pcm.length && !this.interrupted; at += PIECE_SAMPLES)
+    for (let at = 0; at < pcm.length && !this.#abort.signal.aborted; at += PIECE_SAMPLES)
       sink.audio(pcm.subarray(at, at + PIECE_SAMPLES), sampleRateHz, itemId, generation)
     this.#abort.signal.throwIfAborted()
     sink.event({ type: 'audio-done', generation, itemId })
@@ -194,7 +178,7 @@ export class Answer {
       try {
         for await (const { text, calls, cut } of deltas ?? model.answer(request, signal)) {
           signal.throwIfAborted()
-          if (cut !== undefined) this.#cut = cut
+          if (cut !== undefined) this.cut = cut
           if (text !== undefined && text !== '') {
             written += text
             this.#speaking.write(text)
@@ -222,14 +206,14 @@ export class Answer {
       empty = true
       this.#context.stats.emptyAnswers++
       this.#speaking.reset()
-      this.#cut = null
+      this.cut = null
       written = ''
       deltas = null
       failures--
     }
-    if (this.#cut !== null) this.#context.stats.answersCut++
+    if (this.cut !== null) this.#context.stats.answersCut++
     // The caller hears the end of the text while the calls run.
-    this.#speaking.end(this.#cut !== null)
+    this.#speaking.end(this.cut !== null)
     if (this.#calls.all.length === 0) return
     conversation.called(this.#calls.entries())
     this.#emitCalls(false)
@@ -249,7 +233,7 @@ export class Answer {
 
   #emitCalls(afterSpeech: boolean): void {
     for (const { id, name, argumentsText } of this.#calls.all) {
-      if (TOOLS_AFTER_SPEECH.includes(name) !== afterSpeech || this.interrupted) continue
+      if (TOOLS_AFTER_SPEECH.includes(name) !== afterSpeech || this.#abort.signal.aborted) continue
       const { args, invalid, mended } = parseArguments(argumentsText)
       if (invalid !== undefined) this.#context.stats.invalidToolArguments++
       if (mended === true) this.#context.stats.mendedToolArguments++

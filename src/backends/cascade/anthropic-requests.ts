@@ -1,11 +1,11 @@
-import { noUsage } from '../../call/usage.js'
-import { pricedModel } from '../prices.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { given } from '../../core/given.js'
 import { parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
-import { alternatingTurns, KeptWithCalls, splitInstructions } from './alternating-turns.js'
+import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
-import { bearer, eventData, HttpStage } from './http-service.js'
-import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageContext, StageFactory } from './stage.js'
+import { eventData, HttpStage, overHttp } from './http-service.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 /** The protocol has no temperature since its version 2026-10-21. */
 interface AnthropicOptions extends Omit<ChatOptions, 'baseUrl' | 'temperature'> {
@@ -112,38 +112,28 @@ const STATUS: Readonly<Record<string, number>> = {
 /** A language model on Anthropic's Messages API, with tools and instructions from its prompt cache. */
 export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel> {
   const baseUrl = `${(options.baseUrl ?? PUBLIC_URL).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
-  return {
-    service: 'anthropic',
-    model: pricedModel(options.model, baseUrl),
-    make: (context) => new AnthropicRequests({ ...options, baseUrl }, context),
-  }
+  return overHttp('llm', 'anthropic', TIMEOUT_MS, { ...options, baseUrl }, AnthropicRequests)
 }
 
-class AnthropicRequests extends HttpStage implements LanguageModel {
-  readonly #options: ChatOptions
-  readonly #context: StageContext
+class AnthropicRequests extends HttpStage<ChatOptions> implements LanguageModel {
   /** By the first call after them. */
-  readonly #thoughts = new KeptWithCalls<readonly Thought[]>()
+  readonly #thoughts = new Map<string, readonly Thought[]>()
 
-  constructor(options: ChatOptions, context: StageContext) {
-    super('llm', options, TIMEOUT_MS, context, (apiKey) => ({
-      'anthropic-version': VERSION,
-      // As the vendor's own client sends it (@anthropic-ai/sdk 1.14.0).
-      ...bearer(apiKey),
-    }))
-    this.#options = options
-    this.#context = context
+  protected override headers(): Readonly<Record<string, string>> {
+    // The key as the vendor's own client sends it (@anthropic-ai/sdk 1.14.0).
+    return { 'anthropic-version': VERSION, ...super.headers() }
   }
 
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
-    const { body } = await this.post('/messages', this.#body(request), signal)
+    const body = await this.post('/messages', this.#body(request), signal)
     // Figures of later events replace those of earlier ones, and an answer that is broken off has cost what came so far.
     let usage: Usage | null = null
     const thoughts: Thought[] = []
     try {
-      for await (const text of eventData(body.pieces(), () => this.#context.malformed())) {
-        const event = this.#event(text)
-        if (event === null) continue
+      const events = this.objects(eventData(body.pieces(), this.context.malformed))
+      for await (const event of events as AsyncGenerator<AnthropicEvent>) {
+        const { type, error } = event
+        if (type === 'error') throw this.faultInBody(error, STATUS[error?.type ?? ''])
         const counted = event.message?.usage ?? event.usage
         if (counted != null) usage = withFigures(usage, counted)
         const delta = this.#delta(event, thoughts)
@@ -158,7 +148,8 @@ class AnthropicRequests extends HttpStage implements LanguageModel {
     if (type === 'content_block_start' && block?.type === 'tool_use') {
       const { id = '', name = '' } = block
       if (thoughts.length > 0) this.#thoughts.set(id, thoughts.splice(0))
-      return { calls: [{ ...(index === undefined ? {} : { index }), id, function: { name, arguments: '' } }] }
+      forgetOldest(this.#thoughts, KEPT_WITH_CALLS_MAX)
+      return { calls: [{ ...given({ index }), id, function: { name, arguments: '' } }] }
     }
     if (type === 'content_block_start' && block?.type === 'thinking')
       thoughts.push({ type: 'thinking', thinking: '', signature: '' })
@@ -191,9 +182,14 @@ class AnthropicRequests extends HttpStage implements LanguageModel {
   }
 
   #body({ messages, tools }: ModelRequest): AnthropicRequest {
-    const { model, maxTokens = MAX_TOKENS } = this.#options
-    const { instructions, rest } = splitInstructions(messages)
-    const turns = alternatingTurns(rest, (message) => this.#blocks(message), textBlock)
+    const { model, maxTokens = MAX_TOKENS } = this.options
+    const { instructions, turns } = alternatingTurns(messages, (message) => this.#blocks(message), textBlock)
+    const functions = tools.map(({ name, description, parameters }, i) => ({
+      name,
+      description,
+      input_schema: { ...parameters, type: 'object' as const },
+      ...(i === tools.length - 1 ? CACHED : {}),
+    }))
     return {
       model,
       max_tokens: maxTokens,
@@ -204,16 +200,7 @@ class AnthropicRequests extends HttpStage implements LanguageModel {
         // The service wants reasoning before what was said after it, which the conversation has before the calls.
         content: [...parts.filter(isThought), ...parts.filter((part) => !isThought(part))],
       })),
-      ...(tools.length === 0
-        ? {}
-        : {
-            tools: tools.map(({ name, description, parameters }, i) => ({
-              name,
-              description,
-              input_schema: { ...parameters, type: 'object' },
-              ...(i === tools.length - 1 ? CACHED : {}),
-            })),
-          }),
+      ...(functions.length === 0 ? {} : { tools: functions }),
     }
   }
 
@@ -237,31 +224,12 @@ class AnthropicRequests extends HttpStage implements LanguageModel {
   #tokens(usage: Usage): void {
     const written = usageNumber(usage.cache_creation_input_tokens)
     const cached = usageNumber(usage.cache_read_input_tokens)
-    this.#context.used({
-      ...noUsage(),
-      model: pricedModel(this.#options.model, this.#options.baseUrl),
+    this.used({
       inputTokens: usageNumber(usage.input_tokens) + written + cached,
       inputCachedTokens: cached,
       inputCacheWriteTokens: written,
       outputTokens: usageNumber(usage.output_tokens),
     })
-  }
-
-  #event(text: string): AnthropicEvent | null {
-    let value: unknown = null
-    try {
-      value = JSON.parse(text)
-    } catch {
-      // Counted below.
-    }
-    if (typeof value !== 'object' || value === null) {
-      this.#context.malformed()
-      return null
-    }
-    const event = value as AnthropicEvent
-    if (event.type === 'error')
-      throw this.faultInBody(JSON.stringify({ error: event.error }), STATUS[event.error?.type ?? ''])
-    return event
   }
 }
 

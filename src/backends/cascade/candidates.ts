@@ -1,23 +1,12 @@
-import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { StageFault } from './stage-fault.js'
+import { faultOf, StageFault } from './stage-fault.js'
 import type { StageContext, StageFactory, StageLife } from './stage.js'
 
 /** How long a service that failed is left alone while there is another one. */
 const REST_MS = 15_000
-
-/** The fault of an error that a stage threw. */
-export function faultOf(error: unknown): VendorFault {
-  if (error instanceof StageFault) return error.fault
-  return vendorFault(
-    'internal',
-    `a fault of the gateway's own: ${error instanceof Error ? error.name : typeof error}`,
-    false,
-  )
-}
 
 const RATES: readonly SampleRateHz[] = [8000, 16_000, 24_000]
 
@@ -55,31 +44,29 @@ export class Candidates<Stage extends StageLife> {
   readonly #candidates: readonly Candidate<Stage>[]
   readonly #context: StageContext
   readonly #signal: AbortSignal
-  readonly #nowMs: Clock
-  readonly #made: (stage: Stage) => void
   readonly #failed: (fault: VendorFault) => void
+  readonly #made: (stage: Stage) => void
   #current: Candidate<Stage> | null = null
   #last: Candidate<Stage> | null = null
   #opening: Promise<Stage> | null = null
 
   /**
    * @param signal  aborted when the call ends
-   * @param made  told of each stage before it is opened
    * @param failed  told of each fault that another service may make good
+   * @param made  told of each stage before it is opened
    */
   constructor(
     factories: readonly StageFactory<Stage>[],
     context: StageContext,
     signal: AbortSignal,
-    made: (stage: Stage) => void,
-    failed: (fault: VendorFault) => void,
+    failed: (fault: VendorFault) => void = () => undefined,
+    made: (stage: Stage) => void = () => undefined,
   ) {
     this.#candidates = factories.map((factory) => ({ factory, restsUntilMs: -Infinity, stage: null }))
     this.#context = context
     this.#signal = signal
-    this.#nowMs = context.nowMs
-    this.#made = made
     this.#failed = failed
+    this.#made = made
   }
 
   /** The model of the service that is in use, or was last, as it is priced. */
@@ -135,7 +122,7 @@ export class Candidates<Stage extends StageLife> {
   }
 
   async #open(probe: boolean): Promise<Stage> {
-    const nowMs = this.#nowMs()
+    const nowMs = this.#context.nowMs()
     const order = [...this.#candidates]
       .filter(({ restsUntilMs }) => restsUntilMs !== Infinity)
       .toSorted((a, b) => Number(a.restsUntilMs > nowMs) - Number(b.restsUntilMs > nowMs))
@@ -175,7 +162,7 @@ export class Candidates<Stage extends StageLife> {
   #rest(candidate: Candidate<Stage>, fault: VendorFault): void {
     // A wrong key, an empty account or a wrong address does not change within the call.
     const stays = !fault.retryable && (fault.fatal || fault.code === 'auth' || fault.code === 'quota')
-    candidate.restsUntilMs = stays ? Infinity : this.#nowMs() + REST_MS
+    candidate.restsUntilMs = stays ? Infinity : this.#context.nowMs() + REST_MS
   }
 
   #drop(candidate: Candidate<Stage>): void {

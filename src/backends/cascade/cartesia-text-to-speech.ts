@@ -1,44 +1,29 @@
 import { httpFault } from '../transport/vendor-fault.js'
-import { pricedModel } from '../prices.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
-import { serviceFault, socketUrl } from './stage-socket.js'
+import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
-import type { StreamedVoiceOptions, VoiceWire } from './streamed-voice.js'
+import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const BASE_URL = 'wss://api.cartesia.ai'
-/** The newest one of `TTSModel` in `@cartesia/cartesia-js` 4.2.0, whose protocol this version is. */
-const MODEL = 'sonic-3.5'
+/** The newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0, whose protocol VERSION is. */
+const OWN = { baseUrl: 'wss://api.cartesia.ai', model: 'sonic-3.5' }
 const VERSION = '2026-08-14'
 /** The one of the client's own examples. */
 const VOICE_DEFAULT = 'e07c00bc-4134-4eae-9ea4-1a55fb45746b'
 const LANGUAGE_DEFAULT = 'en'
-const SPEED_MIN = 0.6
-const SPEED_MAX = 1.5
 /** Contexts of one call at the same time. The account's plan has its own limit, which it reports. */
 const CONTEXTS_MAX = 4
 
 /** Cartesia's voice over a WebSocket: each answer is one context, which tells when each word sounds. */
 export function cartesiaTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
-  const { model = MODEL, baseUrl = BASE_URL } = options
-  return {
-    service: 'cartesia',
-    model: pricedModel(model, baseUrl),
-    make: (context) => new StreamedVoice(wireOf({ ...options, model, baseUrl }, context), context),
-  }
+  return overSocket('tts', 'cartesia', OWN, options, StreamedVoice, wireOf)
 }
 
-function wireOf(
-  options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
-  context: StageContext,
-): VoiceWire {
-  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1, dictionary } = options
+function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, context: StageContext): VoiceWire {
   const faultOf = ({ type, status_code: status, title, message }: StageMessage) => {
     if (type !== 'error') return null
     const body = [title, message].filter((text) => typeof text === 'string').join(': ')
-    return serviceFault(
-      httpFault(`${context.name}: tts cartesia`, { status: typeof status === 'number' ? status : 500, body }, [apiKey]),
-    )
+    return serviceFault(httpFault(what, { status: typeof status === 'number' ? status : 500, body }, [apiKey]))
   }
   /** By context: how its texts are spoken, which goes with each of them. */
   const manners = new Map<string, Readonly<Record<string, unknown>>>()
@@ -49,34 +34,28 @@ function wireOf(
     continue: more,
   })
   return {
-    service: 'cartesia',
-    model: pricedModel(model, baseUrl),
     // With the delay below each text is spoken as it comes, and must make sense by itself.
     input: 'sentences',
-    timeoutMs,
+    speeds: [0.6, 1.5],
     socket: {
       url: socketUrl(baseUrl, 'tts/websocket'),
       headers: { Authorization: `Bearer ${apiKey}`, 'Cartesia-Version': VERSION },
-      apiKey,
-      connectTimeoutMs,
       faultOf: (message) => (message['context_id'] == null ? faultOf(message) : null),
     },
     placesMax: CONTEXTS_MAX,
     // Nothing is promised to follow, and what is being generated may still come: it is dropped by its id.
     acknowledges: false,
-    begin: (id, { language, speed, voice = context.voice }) => {
+    begin: (id, { language, speed, voice = VOICE_DEFAULT }) => {
       manners.set(id, {
         model_id: model,
-        voice: { mode: 'id', id: options.voice ?? voice ?? VOICE_DEFAULT },
+        voice: { mode: 'id', id: voice },
         language: language === '' ? LANGUAGE_DEFAULT : language,
         output_format: { container: 'raw', encoding: 'pcm_s16le', sample_rate: context.legRateHz },
         add_timestamps: true,
         // When it is not set, the service collects text for 3 s.
         max_buffer_delay_ms: 0,
-        ...(own * speed === 1
-          ? {}
-          : { generation_config: { speed: Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) } }),
-        ...(dictionary === undefined ? {} : { pronunciation_dict_id: dictionary.id }),
+        generation_config: speed === 1 ? undefined : { speed },
+        pronunciation_dict_id: dictionary?.id,
       })
       return []
     },
@@ -88,16 +67,16 @@ function wireOf(
       return [{ context_id: id, cancel: true }]
     },
     read: (message) => {
-      const { context_id: id, type, data, word_timestamps: words } = message
+      const { context_id: id, type, data, word_timestamps: timestamps } = message
       if (typeof id !== 'string') return null
       const fault = faultOf(message)
       const over = type === 'done' || fault !== null
       if (over) manners.delete(id)
       return {
         id,
-        ...(fault === null ? {} : { fault }),
-        ...(type === 'chunk' && typeof data === 'string' ? { audio: data } : {}),
-        marks: type === 'timestamps' ? marksOf(words) : [],
+        fault,
+        audio: type === 'chunk' ? data : null,
+        marks: type === 'timestamps' ? marksOf(timestamps) : [],
         done: over,
         over,
       }
@@ -107,7 +86,6 @@ function wireOf(
 
 /** Words with their times in seconds since the beginning of the context. */
 function marksOf(timestamps: unknown): Mark[] {
-  if (typeof timestamps !== 'object' || timestamps === null) return []
-  const { words, start, end } = timestamps as Readonly<Record<string, unknown>>
+  const { words, start, end } = Object(timestamps) as Readonly<Record<string, unknown>>
   return marksAt(words, start, end, 1000).map((mark) => ({ ...mark, text: `${mark.text} ` }))
 }

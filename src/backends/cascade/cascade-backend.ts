@@ -1,5 +1,7 @@
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
+import { given } from '../../core/given.js'
+import { BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import type {
@@ -25,17 +27,17 @@ import { faultError, faultEvent } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { Alarm, clockTimers } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
-import { ahead } from './ahead.js'
-import { Answer } from './answer.js'
-import { noCascadeStats } from './answer.js'
+import { Answer, noCascadeStats } from './answer.js'
 import type { CascadeStats, Draft } from './answer.js'
-import { Candidates, commonRateHz, faultOf } from './candidates.js'
+import { Candidates, commonRateHz } from './candidates.js'
 import { Conversation } from './conversation.js'
-import { HttpHosts } from './http-service.js'
+import { ahead } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
 import { mannerIn } from './own-voice.js'
 import type { OwnVoice } from './own-voice.js'
 import { Recognition } from './recognition.js'
+import { stageContext } from './stage-context.js'
+import { faultOf } from './stage-fault.js'
 import type {
   Evidence,
   Heard,
@@ -43,6 +45,7 @@ import type {
   SpeechToText,
   StageContext,
   StageFactory,
+  StageLife,
   TextToSpeech,
   Word,
 } from './stage.js'
@@ -56,8 +59,6 @@ export interface CascadeOptions {
   readonly name?: string
   /** Rate of the carrier's leg; 16 kHz when not given. */
   readonly legRateHz?: LegRateHz
-  /** Find out when the call begins whether each service is there, and its key good; true when not given. */
-  readonly probe?: boolean
   /** Languages that callers speak, the most likely first; that of the session when not given. */
   readonly languages?: readonly string[]
   /** The agent's voice, which may be one a language; that of the session when not given. */
@@ -68,23 +69,22 @@ export interface CascadeOptions {
   readonly artefacts?: readonly string[]
   /** The agent's fixed phrases in its own voice; none are kept when not given. */
   readonly ownVoice?: OwnVoice
-  /** `performance.now` when not given. */
-  readonly nowMs?: Clock
   /** Real ones when not given. */
   readonly timers?: BackendTimers
 }
 
-/** The services of one call. */
-interface Stages {
+/** What there is from `connect` on. */
+interface Connected {
+  readonly conversation: Conversation
+  readonly context: StageContext
   readonly stt: Candidates<SpeechToText>
   readonly llm: Candidates<LanguageModel>
   readonly tts: Candidates<TextToSpeech>
+  readonly stages: readonly Pick<Candidates<StageLife>, 'warm' | 'close'>[]
 }
 
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
-/** Calls of the gateway that wait for `connect`. */
-const WAITING_MAX = 16
 /** Words that have not changed for this long are likely to be all of the turn. */
 const STABLE_MS = 200
 /** And once no voice was heard for this long. Somebody who is still speaking is not done. */
@@ -95,8 +95,6 @@ const DRAFTS_MAX = 2
 const DRAFT_MS_MAX = 3000
 /** The longest silence at the end of a turn that a recogniser is told of. */
 const SILENCE_MS_MAX = 3000
-/** An utterance with less voice than this is noise. */
-const UTTERANCE_MS_MIN = 250
 /** For the model, where the agent has no question that it could repeat. */
 const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'
 
@@ -127,10 +125,7 @@ export class CascadeBackend implements Backend {
   readonly #abort = new AbortController()
   readonly #waiting: (() => void)[] = []
   #state: 'idle' | 'connecting' | 'ready' | 'closed' = 'idle'
-  #session: BackendSession | null = null
-  #conversation: Conversation | null = null
-  #stages: Stages | null = null
-  #context: StageContext | null = null
+  #connected: Connected | null = null
   #answer: Answer | null = null
   /** The one that was delivered last: its sound may still be played. */
   #spoken: Answer | null = null
@@ -154,18 +149,19 @@ export class CascadeBackend implements Backend {
   constructor(sink: BackendSink, options: CascadeOptions) {
     this.#sink = sink
     this.#options = options
-    this.#nowMs = options.nowMs ?? (() => performance.now())
-    this.#stable = new Alarm(options.timers ?? clockTimers(this.#nowMs))
+    const { timers = clockTimers(() => performance.now()) } = options
+    this.#nowMs = timers.nowMs
+    this.#stable = new Alarm(timers)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? []).map(plain))
     const { legRateHz = 16_000 } = options
     this.#rateHz = commonRateHz(options.stt, legRateHz)
     this.#recognition = new Recognition(this.#rateHz, {
-      words: (_turn, heard) => this.#words(heard),
+      words: (heard) => this.#words(heard),
       part: (text) => {
         if (!this.#isNoise(text)) this.#sink.event({ type: 'understood' })
       },
-      understood: (_turn, heard, unless, voicedMs) => this.#whenReady(() => this.#understood(heard, unless, voicedMs)),
+      understood: (heard, unless, voicedMs) => this.#whenReady(() => this.#understood(heard, unless, voicedMs)),
       failed: (fault) => this.#whenReady(() => this.#notUnderstood(fault)),
       gone: (fault) => this.#fail({ ...fault, fatal: true }),
     })
@@ -192,10 +188,8 @@ export class CascadeBackend implements Backend {
           )
     if (this.#state !== 'idle' || signal.aborted) throw gone()
     this.#state = 'connecting'
-    this.#session = session
-    this.#conversation = new Conversation(session)
     this.#generation = resumedGeneration(session.resume)
-    const { stt, llm, tts } = (this.#stages = this.#candidates(session))
+    const { stt, llm, tts, context } = (this.#connected = this.#stagesFor(session))
     this.#recognition.use(stt)
     signal.addEventListener(
       'abort',
@@ -205,8 +199,7 @@ export class CascadeBackend implements Backend {
       { once: true },
     )
     try {
-      const probe = this.#options.probe !== false
-      await Promise.all([stt.open(probe), llm.open(probe), this.#openVoice(tts, session, probe)])
+      await Promise.all([stt.open(true), llm.open(true), this.#openVoice(tts, session)])
     } catch (error) {
       if (this.#abort.signal.aborted) throw gone()
       const fault = { ...faultOf(error), fatal: true }
@@ -218,22 +211,17 @@ export class CascadeBackend implements Backend {
     this.#sink.event({ type: 'ready' })
     this.#recognition.ready()
     for (const work of this.#waiting.splice(0)) work()
-    if (this.#context !== null)
-      void this.#options.ownVoice?.render(
-        this.#context,
-        this.#abort.signal,
-        () => this.#answer !== null || this.#due !== null || this.#recognition.isOpen || this.#recognition.awaits,
-      )
+    void this.#options.ownVoice?.render(
+      context,
+      this.#abort.signal,
+      () => this.#answer !== null || this.#due !== null || this.#recognition.isOpen || this.#recognition.awaits,
+    )
   }
 
   /** A voice that is out of order for now is no reason not to begin, where the greeting is there in it: it is tried again. */
-  async #openVoice(
-    tts: Candidates<TextToSpeech>,
-    { greeting, history }: BackendSession,
-    probe: boolean,
-  ): Promise<void> {
+  async #openVoice(tts: Candidates<TextToSpeech>, { greeting, history }: BackendSession): Promise<void> {
     try {
-      await tts.open(probe)
+      await tts.open(true)
     } catch (error) {
       const fault = faultOf(error)
       const kept = greeting !== null && history.length === 0 && (await this.#options.ownVoice?.has(greeting)) === true
@@ -248,38 +236,34 @@ export class CascadeBackend implements Backend {
     if (this.#ripe !== null) this.#speculate(this.#ripe)
     if (this.#recognition.isOpen) this.#audioInSamples += pcm.length
     this.#recognition.push(pcm)
-    this.stats.samplesDropped = this.#recognition.dropped
   }
 
   speechStart(atMs: number): void {
     if (this.#state === 'closed' || this.#recognition.isOpen) return
     this.#recognition.begin(preRollMs(this.#nowMs() - atMs))
     this.#drafts = 0
-    if (this.#state !== 'ready' || this.#stages === null) return
+    if (this.#state !== 'ready') return
     // While the caller speaks nobody waits for a connection.
-    const { stt, llm, tts } = this.#stages
-    stt.warm()
-    llm.warm()
-    tts.warm()
+    for (const stage of this.#connected?.stages ?? []) stage.warm()
   }
 
   speechEnd(atMs: number, unless: readonly string[] = []): void {
     if (this.#state === 'closed' || !this.#recognition.isOpen) return
     const silenceMs = Math.round(Math.min(SILENCE_MS_MAX, Math.max(0, this.#nowMs() - atMs)))
-    if (!this.#recognition.end(silenceMs, unless, UTTERANCE_MS_MIN)) this.#wordless()
+    if (!this.#recognition.end(silenceMs, unless)) this.#wordless()
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
     this.#whenReady(() => {
-      const { greeting = null, history = [] } = this.#session ?? {}
-      if (text === '' && role === 'system' && respond && greeting !== null && greeting !== '' && history.length === 0) {
-        this.#answerDue(greeting)
-        return
-      }
-      const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
-      if (role === 'caller') this.#conversation?.caller(words)
-      else if (role === 'agent') this.#conversation?.said(words)
-      else this.#conversation?.note(words)
+      if (this.#connected === null) return
+      const { conversation } = this.#connected
+      const { greeting, history } = conversation.session
+      const begins = text === '' && role === 'system'
+      if (begins && respond && greeting !== null && greeting !== '' && history.length === 0)
+        return this.#answerDue(greeting)
+      if (role === 'caller') conversation.caller(text)
+      else if (role === 'agent') conversation.said(text)
+      else conversation.note(begins ? openingText(conversation.session) : text)
       if (respond) this.#answerDue(null)
     })
   }
@@ -290,18 +274,19 @@ export class CascadeBackend implements Backend {
 
   toolResult(callId: string, reply: ToolReply): void {
     if (this.#state !== 'ready') return
-    if (this.#conversation?.answered(callId, replyText(reply)) === 'complete') this.#answerDue(null)
+    if (this.#connected?.conversation.answered(callId, replyText(reply)) === true) this.#answerDue(null)
   }
 
   interrupt({ itemId, playedMs }: { readonly itemId: string | null; readonly playedMs: number }): void {
-    if (this.#state !== 'ready') return
+    const conversation = this.#connected?.conversation
+    if (this.#state !== 'ready' || conversation === undefined) return
     this.#due = null
     this.#dropDraft()
     this.#interrupted ||= itemId !== null && this.#recognition.isOpen
     const answer = this.#answer
     const spoken = this.#spoken
     this.#spoken = null
-    if (itemId !== null) this.#conversation?.truncate(itemId, playedMs)
+    if (itemId !== null) conversation.truncate(itemId, playedMs)
     if (answer?.itemId !== itemId && spoken !== null && spoken.itemId === itemId) spoken.interrupt(playedMs)
     if (answer === null) return
     this.#answer = null
@@ -309,25 +294,16 @@ export class CascadeBackend implements Backend {
     const { entry } = answer
     // If the answer was not being played, it was either played to its end or had not started.
     const soundMs = entry.sentences.reduce((sum, sentence) => sum + sentence.ms, 0)
-    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs))
-      this.#conversation?.truncate(answer.itemId, 0)
+    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs)) conversation.truncate(answer.itemId, 0)
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
   updateSession({ instructions, tools, language, speed, voices, forget = false }: SessionUpdate): void {
-    const conversation = this.#conversation
-    if (conversation === null) return
-    if (language !== undefined && this.#session !== null) {
-      this.#session = { ...this.#session, language }
-      conversation.language = language
-    }
-    if (speed !== undefined && this.#session !== null) this.#session = { ...this.#session, speed }
-    if (voices !== undefined && this.#session !== null) this.#session = { ...this.#session, voices }
+    const conversation = this.#connected?.conversation
+    if (conversation === undefined) return
+    conversation.session = { ...conversation.session, ...given({ instructions, tools, language, speed, voices }) }
     if (forget) conversation.forget()
-    if (instructions === undefined && tools === undefined) return
-    this.#dropDraft()
-    if (instructions !== undefined) conversation.instructions = instructions
-    if (tools !== undefined) conversation.tools = tools
+    if (instructions !== undefined || tools !== undefined) this.#dropDraft()
   }
 
   /** The services keep no session: only the numbering of answers goes on. */
@@ -336,10 +312,11 @@ export class CascadeBackend implements Backend {
   }
 
   counters(): Readonly<Record<string, number>> {
-    const { stt, llm, tts } = this.#stages ?? {}
+    const { stt, llm, tts } = this.#connected ?? {}
     const { ownVoice } = this.#options
     return {
       ...this.stats,
+      samplesDropped: this.#recognition.dropped,
       turnsResent: this.#recognition.resent,
       sttFailovers: stt?.failovers ?? 0,
       llmFailovers: llm?.failovers ?? 0,
@@ -364,45 +341,34 @@ export class CascadeBackend implements Backend {
 
   #whenReady(work: () => void): void {
     if (this.#state === 'ready') work()
-    else if (this.#state === 'connecting' && this.#waiting.length < WAITING_MAX) this.#waiting.push(work)
+    else if (this.#state === 'connecting' && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
   }
 
-  #candidates(session: BackendSession): Stages {
+  #stagesFor(session: BackendSession): Connected {
     const options = this.#options
     const { signal } = this.#abort
-    const context: StageContext = {
-      name: this.capabilities.name,
+    const context = stageContext(this.capabilities.name, this.#nowMs, signal, {
       languages: options.languages ?? session.languages.map(codeOf).filter((language) => language !== ''),
-      ...(session.vocabulary === undefined ? {} : { vocabulary: session.vocabulary }),
+      ...given({ vocabulary: session.vocabulary }),
       voice: session.voice,
       inputRateHz: this.#rateHz,
-      legRateHz: options.legRateHz ?? 16_000,
-      nowMs: this.#nowMs,
+      ...given({ legRateHz: options.legRateHz }),
       used: (usage) => {
         if (this.#state !== 'closed') this.#sink.event({ type: 'usage', usage })
       },
       malformed: () => {
         this.stats.malformedChunks++
       },
-      http: new HttpHosts(this.#nowMs, signal),
-    }
-    this.#context = context
+    })
     const replaced = (fault: VendorFault): void => this.#replaced(fault)
-    const tts: Candidates<TextToSpeech> = new Candidates(
-      options.tts,
-      context,
-      signal,
-      (stage) =>
-        stage.lost?.((fault) => {
-          if (!tts.failed(stage, fault, true)) this.#fail({ ...fault, fatal: true })
-        }),
-      replaced,
+    const tts: Candidates<TextToSpeech> = new Candidates(options.tts, context, signal, replaced, (stage) =>
+      stage.lost?.((fault) => {
+        if (!tts.failed(stage, fault, true)) this.#fail({ ...fault, fatal: true })
+      }),
     )
-    return {
-      stt: new Candidates(options.stt, context, signal, (stage) => this.#recognition.made(stage), replaced),
-      llm: new Candidates(options.llm, context, signal, () => undefined, replaced),
-      tts,
-    }
+    const stt = new Candidates(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage))
+    const llm = new Candidates(options.llm, context, signal, replaced)
+    return { conversation: new Conversation(session), context, stt, llm, tts, stages: [stt, llm, tts] }
   }
 
   /** A stage has failed, and another service or connection takes its place: for the log. */
@@ -446,8 +412,9 @@ export class CascadeBackend implements Backend {
     this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true, heard.words)
     this.#partial = null
     if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
-    const question = asksToRepeat(words) ? (this.#conversation?.openQuestion ?? null) : null
-    this.#conversation?.caller(words)
+    const conversation = this.#connected?.conversation
+    const question = asksToRepeat(words) ? (conversation?.openQuestion ?? null) : null
+    conversation?.caller(words)
     if (question !== null) {
       this.#dropDraft()
       this.stats.questionsRepeated++
@@ -459,8 +426,8 @@ export class CascadeBackend implements Backend {
   #wordless(): void {
     this.stats.noises++
     this.#forgetWords()
-    const conversation = this.#conversation
-    if (this.#interrupted && this.#due === null && this.#answer === null && conversation !== null) {
+    const conversation = this.#connected?.conversation
+    if (this.#interrupted && this.#due === null && this.#answer === null && conversation !== undefined) {
       const question = conversation.openQuestion
       if (question === null) conversation.note(SAY_AGAIN)
       else this.stats.questionsRepeated++
@@ -485,10 +452,10 @@ export class CascadeBackend implements Backend {
   #speculate(text: string): void {
     this.#ripe = this.#quietMs < QUIET_MS ? text : null
     if (this.#ripe !== null) return
-    const conversation = this.#conversation
-    const model = this.#stages?.llm.current ?? null
+    const { conversation, llm } = this.#connected ?? {}
+    const model = llm?.current ?? null
     const words = plain(text)
-    if (conversation === null || model === null || this.#draft?.words === words) return
+    if (conversation === undefined || model === null || this.#draft?.words === words) return
     if (this.#answer !== null || this.#due !== null || this.#recognition.awaits || this.#drafts >= DRAFTS_MAX) return
     this.#dropDraft()
     this.#drafts++
@@ -520,7 +487,7 @@ export class CascadeBackend implements Backend {
     const draft = this.#draft
     if (draft === null) return null
     const old = this.#nowMs() - draft.madeAtMs > DRAFT_MS_MAX
-    if (old || this.#conversation?.changes !== draft.changes + 1) {
+    if (old || this.#connected?.conversation.changes !== draft.changes + 1) {
       this.#dropDraft()
       return null
     }
@@ -556,24 +523,27 @@ export class CascadeBackend implements Backend {
 
   #startAnswer(): void {
     const due = this.#due
-    const conversation = this.#conversation
-    const stages = this.#stages
-    const session = this.#session
-    if (due === null || conversation === null || stages === null || session === null || this.#state !== 'ready') return
+    if (due === null || this.#connected === null || this.#state !== 'ready') return
+    const { conversation, llm, tts } = this.#connected
+    const { session } = conversation
     if (this.#answer !== null || this.#recognition.awaits || this.#recognition.isOpen) return
     this.#due = null
     const draft = due.fixed === null ? this.#takeDraft() : null
     const voice = session.voices?.[this.capabilities.name] ?? this.#options.voices ?? null
     const answer = new Answer(++this.#generation, {
       sink: this.#sink,
-      models: stages.llm,
-      voices: stages.tts,
+      models: llm,
+      voices: tts,
       conversation,
       stats: this.stats,
       manner: mannerIn(codeOf(session.language), voice, session.pronunciations, session.speed),
       nowMs: this.#nowMs,
       kept: (text) => this.#options.ownVoice?.find(text) ?? null,
-      takeAudioInMs: () => this.#takeAudioInMs(),
+      takeAudioInMs: () => {
+        const ms = samplesToMs(this.#audioInSamples, this.#rateHz)
+        this.#audioInSamples = 0
+        return ms
+      },
     })
     this.#answer = answer
     const { generation } = answer
@@ -591,8 +561,7 @@ export class CascadeBackend implements Backend {
     const { generation } = answer
     if (error === null) {
       this.#spoken = answer
-      const { cut } = answer
-      this.#sink.event({ type: 'turn-done', generation, status: 'completed', ...(cut === null ? {} : { cut }) })
+      this.#sink.event({ type: 'turn-done', generation, status: 'completed', ...given({ cut: answer.cut }) })
     } else {
       const fault = faultOf(error)
       this.stats.answersFailed++
@@ -600,12 +569,6 @@ export class CascadeBackend implements Backend {
       this.#fail(fault)
     }
     this.#startAnswer()
-  }
-
-  #takeAudioInMs(): number {
-    const ms = samplesToMs(this.#audioInSamples, this.#rateHz)
-    this.#audioInSamples = 0
-    return ms
   }
 
   #fail(fault: VendorFault): void {
@@ -629,10 +592,7 @@ export class CascadeBackend implements Backend {
     this.#unripe()
     this.#draft = null
     this.#recognition.close()
-    const { stt, llm, tts } = this.#stages ?? {}
-    stt?.close()
-    llm?.close()
-    tts?.close()
+    for (const stage of this.#connected?.stages ?? []) stage.close()
     this.#waiting.length = 0
   }
 }

@@ -1,18 +1,9 @@
 import { functionParameters } from '../tool-schema.js'
-import { noUsage } from '../../call/usage.js'
-import { pricedModel } from '../prices.js'
+import { given } from '../../core/given.js'
 import { usageNumber } from '../watch.js'
-import { eventData, HttpStage } from './http-service.js'
+import { eventData, HttpStage, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
-import type {
-  CallPiece,
-  ChatMessage,
-  LanguageModel,
-  ModelDelta,
-  ModelRequest,
-  StageContext,
-  StageFactory,
-} from './stage.js'
+import type { CallPiece, ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 export interface ChatOptions extends HttpStageOptions {
   readonly temperature?: number
@@ -81,90 +72,46 @@ function textOf({ content, refusal }: ChatDelta): string {
 
 /** A language model on `/chat/completions`. */
 export function chat(options: ChatOptions): StageFactory<LanguageModel> {
-  return {
-    service: 'chat',
-    model: pricedModel(options.model, options.baseUrl),
-    make: (context) => new ChatRequests(options, context),
-  }
+  return overHttp('llm', 'chat', TIMEOUT_MS, options, ChatRequests)
 }
 
-class ChatRequests extends HttpStage implements LanguageModel {
-  readonly #options: ChatOptions
-  readonly #context: StageContext
-
-  constructor(options: ChatOptions, context: StageContext) {
-    super('llm', options, TIMEOUT_MS, context)
-    this.#options = options
-    this.#context = context
-  }
-
+class ChatRequests extends HttpStage<ChatOptions> implements LanguageModel {
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
-    const { body, contentType } = await this.post('/chat/completions', this.#body(request), signal)
+    const body = await this.post('/chat/completions', this.#body(request), signal)
     // A server that does not stream answers with one JSON document.
-    const texts = contentType.includes('application/json')
+    const texts = body.header('content-type')?.includes('application/json')
       ? [await body.text()]
-      : eventData(body.pieces(), () => this.#context.malformed())
-    for await (const text of texts) {
-      const chunk = this.#chunk(text)
-      if (chunk === null) continue
-      if (chunk.usage != null) this.#tokens(chunk.usage)
-      const choice = chunk.choices?.[0]
+      : eventData(body.pieces(), this.context.malformed)
+    for await (const { error, usage, choices } of this.objects(texts) as AsyncGenerator<ChatChunk>) {
+      if (error !== undefined) throw this.faultInBody(error)
+      if (usage != null)
+        this.used({
+          inputTokens: usageNumber(usage.prompt_tokens),
+          inputCachedTokens: usageNumber(usage.prompt_tokens_details?.cached_tokens),
+          outputTokens: usageNumber(usage.completion_tokens),
+        })
+      const choice = choices?.[0]
       const delta = choice?.delta ?? choice?.message
       const cut = choice?.finish_reason == null ? undefined : CUT[choice.finish_reason]
       if (delta == null && cut === undefined) continue
-      const words = textOf(delta ?? {})
-      yield {
-        ...(words === '' ? {} : { text: words }),
-        ...(cut === undefined ? {} : { cut }),
-        ...(Array.isArray(delta?.tool_calls) ? { calls: delta.tool_calls as readonly CallPiece[] } : {}),
-      }
+      const calls = Array.isArray(delta?.tool_calls) ? (delta.tool_calls as readonly CallPiece[]) : null
+      yield given({ text: textOf(delta ?? {}) || null, cut, calls })
     }
   }
 
   #body({ messages, tools }: ModelRequest): ChatRequest {
-    const { model, temperature, maxTokens } = this.#options
+    const { model, temperature, maxTokens } = this.options
+    const functions = tools.map(({ name, description, parameters }) => ({
+      type: 'function' as const,
+      function: { name, description, parameters: functionParameters(parameters).schema },
+    }))
     return {
       model,
       messages,
       stream: true,
       stream_options: { include_usage: true },
-      ...(tools.length === 0
-        ? {}
-        : {
-            tools: tools.map(({ name, description, parameters }) => ({
-              type: 'function',
-              function: { name, description, parameters: functionParameters(parameters).schema },
-            })),
-            tool_choice: 'auto',
-          }),
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
+      ...(functions.length === 0 ? {} : { tools: functions, tool_choice: 'auto' }),
+      ...given({ temperature, max_tokens: maxTokens }),
     }
-  }
-
-  #tokens({ prompt_tokens, completion_tokens, prompt_tokens_details }: NonNullable<ChatChunk['usage']>): void {
-    this.#context.used({
-      ...noUsage(),
-      model: pricedModel(this.#options.model, this.#options.baseUrl),
-      inputTokens: usageNumber(prompt_tokens),
-      inputCachedTokens: usageNumber(prompt_tokens_details?.cached_tokens),
-      outputTokens: usageNumber(completion_tokens),
-    })
-  }
-
-  #chunk(text: string): ChatChunk | null {
-    let value: unknown = null
-    try {
-      value = JSON.parse(text)
-    } catch {
-      // Counted below.
-    }
-    if (typeof value !== 'object' || value === null) {
-      this.#context.malformed()
-      return null
-    }
-    const chunk = value as ChatChunk
-    if (chunk.error !== undefined) throw this.faultInBody(JSON.stringify({ error: chunk.error }))
-    return chunk
   }
 }

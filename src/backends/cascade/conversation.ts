@@ -1,4 +1,4 @@
-import type { BackendSession, ToolSpec } from '../backend.js'
+import type { BackendSession } from '../backend.js'
 import { lastQuestion } from '../../call/turn-words.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
@@ -48,17 +48,13 @@ const STILL_RUNNING = '{"status":"still running; its answer will follow"}'
 
 /** The conversation as each request to the model contains it, without the words that the caller did not hear. */
 export class Conversation {
-  instructions: string
-  tools: readonly ToolSpec[]
-  language: string
+  session: BackendSession
   /** Grows with each change of what was said or done. */
   changes = 0
   readonly #entries: Entry[] = []
 
   constructor(session: BackendSession) {
-    this.instructions = session.instructions
-    this.tools = session.tools
-    this.language = session.language
+    this.session = session
     const calls = recentTools(session.toolLedger).map((entry, i): CallEntry => ({
       callId: `replayed-${i + 1}`,
       name: entry.name,
@@ -95,24 +91,20 @@ export class Conversation {
     this.#add({ kind: 'calls', calls, sentOpen: false })
   }
 
-  /**
-   * @returns `open` while other calls of the same answer are running, `complete` for the last one, null for an unknown
-   * or answered call
-   */
-  answered(callId: string, answer: string): 'open' | 'complete' | null {
-    for (let i = this.#entries.length - 1; i >= 0; i--) {
-      const entry = this.#entries[i]
-      if (entry?.kind !== 'calls') continue
+  /** @returns true for the last call of an answer; unknown and answered calls are ignored */
+  answered(callId: string, answer: string): boolean {
+    for (const entry of this.#entries.toReversed()) {
+      if (entry.kind !== 'calls') continue
       const call = entry.calls.find((one) => one.callId === callId)
       if (call === undefined) continue
-      if (call.answer !== null) return null
+      if (call.answer !== null) return false
       call.answer = answer
       this.changes++
       // The model has continued without this result, so it is repeated at the end of the conversation.
       if (entry.sentOpen) this.note(`${toolNote(call.name)}${answer}`)
-      return entry.calls.every((one) => one.answer !== null) ? 'complete' : 'open'
+      return entry.calls.every((one) => one.answer !== null)
     }
-    return null
+    return false
   }
 
   /** Truncates an answer to what the caller heard, and drops the answers after it. */
@@ -146,10 +138,11 @@ export class Conversation {
 
   /** @param words  what the caller has probably said, and is not part of the conversation yet */
   request(words?: string): ModelRequest {
-    const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]
+    const { instructions, tools, language } = this.session
+    const messages: ChatMessage[] = [{ role: 'system', content: instructions }]
     for (const entry of this.#entries) for (const message of messagesOf(entry)) addMessage(messages, message)
     if (words !== undefined) addMessage(messages, { role: 'user', content: words })
-    return { messages, tools: this.tools, language: this.language }
+    return { messages, tools, language }
   }
 
   /** The last question of the agent's last answer, whole, also where the caller has cut it off; null where it has none. */

@@ -1,18 +1,13 @@
-import { pricedModel } from '../prices.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
-import { serviceFault, socketUrl } from './stage-socket.js'
+import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
-import type { StreamedVoiceOptions, VoiceWire } from './streamed-voice.js'
+import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const BASE_URL = 'wss://api.elevenlabs.io'
-const MODEL = 'eleven_flash_v2_5'
+const OWN = { baseUrl: 'wss://api.elevenlabs.io', model: 'eleven_flash_v2_5' }
 /** The one of the client's own examples. */
 const VOICE_DEFAULT = 'JBFqnCBsd6RMkjVDRZzb'
-/** `RealtimeVoiceSettings` in `@elevenlabs/elevenlabs-js` 2.73.0. */
-const SPEED_MIN = 0.7
-const SPEED_MAX = 1.2
 /** A sixth context of a connection is refused; closed ones count until their `isFinal` has come. */
 const CONTEXTS_MAX = 5
 /** A context that gets nothing for this long is closed; the most that the service allows. */
@@ -22,30 +17,18 @@ const KEEPALIVE_MS = 60_000
 
 /** ElevenLabs' voice over a WebSocket with several contexts: each answer is one, and tells when each character sounds. */
 export function elevenLabsTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
-  const { model = MODEL, baseUrl = BASE_URL } = options
-  return {
-    service: 'elevenlabs',
-    model: pricedModel(model, baseUrl),
-    make: (context) => new StreamedVoice(wireOf({ ...options, model, baseUrl }, context), context),
-  }
+  return overSocket('tts', 'elevenlabs', OWN, options, StreamedVoice, wireOf)
 }
 
-function wireOf(
-  options: StreamedVoiceOptions & { readonly model: string; readonly baseUrl: string },
-  context: StageContext,
-): VoiceWire {
-  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1, dictionary } = options
-  const what = `${context.name}: tts elevenlabs`
-  const voice = options.voice ?? context.voice ?? VOICE_DEFAULT
+function wireOf(service: VoiceService, context: StageContext): VoiceWire {
+  const { apiKey, model, baseUrl, dictionary, what } = service
+  const voice = service.voice ?? context.voice ?? VOICE_DEFAULT
   const { languages, legRateHz } = context
-  /** By context: its sound so far, because the times of a message begin with that message's own sound. */
-  const soundsMs = new Map<string, number>()
   return {
-    service: 'elevenlabs',
-    model: pricedModel(model, baseUrl),
     // With `auto_mode` the service speaks each text at once.
     input: 'sentences',
-    timeoutMs,
+    // `RealtimeVoiceSettings` in `@elevenlabs/elevenlabs-js` 2.73.0.
+    speeds: [0.7, 1.2],
     socket: {
       url: socketUrl(baseUrl, `v1/text-to-speech/${encodeURIComponent(voice)}/multi-stream-input`, {
         model_id: model,
@@ -56,8 +39,6 @@ function wireOf(
         ...(languages[0] === undefined ? {} : { language_code: languages[0] }),
       }),
       headers: { 'xi-api-key': apiKey },
-      apiKey,
-      connectTimeoutMs,
       faultOf: ({ error, message }) => {
         if (error === undefined) return null
         const words = [error, message].filter((text) => typeof text === 'string').join(': ')
@@ -72,25 +53,16 @@ function wireOf(
       // A message for a context that is not open would create one.
       messages: (ids) => ids.map((id) => ({ context_id: id, text: '' })),
     },
-    begin: (id, { speed }) => {
-      soundsMs.set(id, 0)
-      return [
-        {
-          context_id: id,
-          text: ' ',
-          ...(own * speed === 1
-            ? {}
-            : { voice_settings: { speed: Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) } }),
-          ...(dictionary === undefined
-            ? {}
-            : {
-                pronunciation_dictionary_locators: [
-                  { pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version },
-                ],
-              }),
-        },
-      ]
-    },
+    begin: (id, { speed }) => [
+      {
+        context_id: id,
+        text: ' ',
+        voice_settings: speed === 1 ? undefined : { speed },
+        pronunciation_dictionary_locators: dictionary && [
+          { pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version },
+        ],
+      },
+    ],
     text: (id, text) => ({ context_id: id, text: `${text.trim()} ` }),
     end: (id) => [
       { context_id: id, text: '', flush: true },
@@ -98,13 +70,10 @@ function wireOf(
     ],
     cancel: (id) => [{ context_id: id, close_context: true }],
     // Its own client has both names for the end.
-    read: ({ contextId: id, audio, alignment, isFinal, is_final: final = isFinal }) => {
+    read: ({ contextId: id, audio, alignment, isFinal, is_final: final = isFinal }, _current, soundMsOf) => {
       if (typeof id !== 'string') return null
-      const fromMs = soundsMs.get(id) ?? 0
-      const sound = typeof audio === 'string' ? audio : ''
-      if (final === true) soundsMs.delete(id)
-      else if (soundsMs.has(id)) soundsMs.set(id, fromMs + (Buffer.byteLength(sound, 'base64') / 2 / legRateHz) * 1000)
-      return { id, audio: sound, marks: marksOf(alignment, fromMs), done: final === true, over: final === true }
+      // The times of a message begin with that message's own sound.
+      return { id, audio, marks: marksOf(alignment, soundMsOf(id)), done: final === true, over: final === true }
     },
   }
 }
@@ -121,13 +90,12 @@ function closeFault(what: string, code: number, words: string): VendorFault | nu
 }
 
 function marksOf(alignment: unknown, fromMs: number): Mark[] {
-  if (typeof alignment !== 'object' || alignment === null) return []
-  const { chars, charStartTimesMs: starts, charDurationsMs: durations } = alignment as Readonly<Record<string, unknown>>
+  const {
+    chars,
+    charStartTimesMs: starts,
+    charDurationsMs: durations,
+  } = Object(alignment) as Readonly<Record<string, unknown>>
   if (!Array.isArray(starts) || !Array.isArray(durations)) return []
   const ends = starts.map((start, i) => Number(start) + Number((durations as readonly unknown[])[i]))
-  return marksAt(chars, starts, ends, 1).map(({ text, fromMs: from, toMs }) => ({
-    text,
-    fromMs: fromMs + from,
-    toMs: fromMs + toMs,
-  }))
+  return marksAt(chars, starts, ends, 1, fromMs)
 }

@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { noUsage } from '../../call/usage.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { given } from '../../core/given.js'
 import { exactJson } from '../../core/json.js'
-import { pricedModel } from '../prices.js'
 import { functionParameters } from '../tool-schema.js'
 import { objectArguments, parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
-import { alternatingTurns, KeptWithCalls, splitInstructions } from './alternating-turns.js'
+import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
-import { eventData, HttpStage } from './http-service.js'
-import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageContext, StageFactory } from './stage.js'
+import { eventData, HttpStage, overHttp } from './http-service.js'
+import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
   /** Without the version; http(s) and ws(s) alike. Default: the public one. */
@@ -89,7 +89,7 @@ const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
 }
 
 /** What the service gave with a call. */
-interface Given {
+interface Kept {
   /** Its own id; it sends none for some models. */
   readonly id?: string
   readonly thoughtSignature?: string
@@ -99,33 +99,27 @@ interface Given {
 export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
   const baseUrl = `${(options.baseUrl ?? PUBLIC_URL).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
   const model = options.model.replace(/^models\//, '')
-  return {
-    service: 'gemini',
-    model: pricedModel(model, baseUrl),
-    make: (context) => new GeminiRequests({ ...options, model, baseUrl }, context),
-  }
+  return overHttp('llm', 'gemini', TIMEOUT_MS, { ...options, model, baseUrl }, GeminiRequests)
 }
 
-class GeminiRequests extends HttpStage implements LanguageModel {
-  readonly #options: GeminiOptions & { readonly baseUrl: string }
-  readonly #context: StageContext
-  readonly #given = new KeptWithCalls<Given>()
+class GeminiRequests extends HttpStage<GeminiOptions & { readonly baseUrl: string }> implements LanguageModel {
+  /** By the id of the call. */
+  readonly #kept = new Map<string, Kept>()
 
-  constructor(options: GeminiOptions & { readonly baseUrl: string }, context: StageContext) {
-    super('llm', options, TIMEOUT_MS, context, (apiKey) => (apiKey === null ? {} : { 'x-goog-api-key': apiKey }))
-    this.#options = options
-    this.#context = context
+  protected override headers(): Readonly<Record<string, string>> {
+    return given({ 'x-goog-api-key': this.options.apiKey })
   }
 
   async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
-    const path = `/models/${encodeURIComponent(this.#options.model)}:streamGenerateContent?alt=sse`
-    const { body } = await this.post(path, this.#body(request), signal)
+    const path = `/models/${encodeURIComponent(this.options.model)}:streamGenerateContent?alt=sse`
+    const body = await this.post(path, this.#body(request), signal)
     // Each event has the figures so far, and an answer that is broken off has cost what came so far.
     let usage: Usage | null = null
     try {
-      for await (const text of eventData(body.pieces(), () => this.#context.malformed())) {
-        const chunk = this.#chunk(text)
-        if (chunk === null) continue
+      for await (const value of this.objects(eventData(body.pieces(), this.context.malformed))) {
+        const { error } = value as { readonly error?: { readonly code?: unknown } | null }
+        if (error != null) throw this.faultInBody(error, typeof error.code === 'number' ? error.code : undefined)
+        const chunk: GeminiChunk = value
         usage = chunk.usageMetadata ?? usage
         const [candidate] = chunk.candidates ?? []
         for (const part of candidate?.content?.parts ?? []) {
@@ -143,119 +137,74 @@ class GeminiRequests extends HttpStage implements LanguageModel {
   #delta({ text, thought, thoughtSignature, functionCall: call }: Part): ModelDelta | null {
     if (call !== undefined) {
       const id = call.id ?? `call-${randomUUID()}`
-      this.#given.set(id, {
-        ...(call.id === undefined ? {} : { id }),
-        ...(thoughtSignature === undefined ? {} : { thoughtSignature }),
-      })
+      this.#kept.set(id, given({ id: call.id, thoughtSignature }))
+      forgetOldest(this.#kept, KEPT_WITH_CALLS_MAX)
       return { calls: [{ id, function: { name: call.name ?? '', arguments: JSON.stringify(call.args ?? {}) } }] }
     }
     return thought === true || typeof text !== 'string' || text === '' ? null : { text }
   }
 
   #body({ messages, tools }: ModelRequest): GeminiRequest {
-    const { temperature, maxTokens, thinkingLevel } = this.#options
-    const { instructions, rest } = splitInstructions(messages)
+    const { temperature, maxTokens, thinkingLevel } = this.options
+    const functionDeclarations = tools.map(({ name, description, parameters }) => {
+      const { schema } = functionParameters(parameters)
+      // An object without properties is refused.
+      return { name, description, ...(schema['properties'] === undefined ? {} : { parametersJsonSchema: schema }) }
+    })
     const names = new Map(
-      rest.flatMap((message) =>
+      messages.flatMap((message) =>
         message.role === 'assistant'
           ? (message.tool_calls ?? []).map(({ id, function: { name } }) => [id, name] as const)
           : [],
       ),
     )
-    const turns = alternatingTurns(
-      rest,
+    const { instructions, turns } = alternatingTurns(
+      messages,
       (message) => this.#parts(message, names),
       (text): Part => ({ text }),
     )
     return {
       ...(instructions.trim() === '' ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
       contents: turns.map(({ role, parts }) => ({ role: role === 'agent' ? 'model' : 'user', parts })),
-      ...(tools.length === 0
-        ? {}
-        : {
-            tools: [
-              {
-                functionDeclarations: tools.map(({ name, description, parameters }) => {
-                  const { schema } = functionParameters(parameters)
-                  // An object without properties is refused.
-                  return {
-                    name,
-                    description,
-                    ...(schema['properties'] === undefined ? {} : { parametersJsonSchema: schema }),
-                  }
-                }),
-              },
-            ],
-          }),
-      generationConfig: {
-        ...(temperature === undefined ? {} : { temperature }),
-        ...(maxTokens === undefined ? {} : { maxOutputTokens: maxTokens }),
-        ...(thinkingLevel === undefined
-          ? {}
-          : { thinkingConfig: { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> } }),
-      },
+      ...(functionDeclarations.length === 0 ? {} : { tools: [{ functionDeclarations }] }),
+      generationConfig: given({
+        temperature,
+        maxOutputTokens: maxTokens,
+        thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
+      }),
     }
   }
 
   #parts(message: ChatMessage, names: ReadonlyMap<string, string>): Part[] {
     if (message.role === 'tool') {
       const { tool_call_id: callId, content } = message
-      const id = this.#given.get(callId)?.id
+      const { id } = this.#kept.get(callId) ?? {}
       return [
-        {
-          functionResponse: {
-            ...(id === undefined ? {} : { id }),
-            name: names.get(callId) ?? callId,
-            response: responseOf(content),
-          },
-        },
+        { functionResponse: { ...given({ id }), name: names.get(callId) ?? callId, response: responseOf(content) } },
       ]
     }
     const text = message.content ?? ''
     const parts: Part[] = text.trim() === '' ? [] : [{ text }]
     if (message.role !== 'assistant') return parts
     for (const [i, { id, function: call }] of (message.tool_calls ?? []).entries()) {
-      const given = this.#given.get(id)
-      // Of calls in parallel the first one has it.
-      const signature = given === undefined && i === 0 ? NO_SIGNATURE : given?.thoughtSignature
+      const kept = this.#kept.get(id)
+      const args = { ...parseArguments(call.arguments).args }
       parts.push({
-        functionCall: {
-          ...(given?.id === undefined ? {} : { id: given.id }),
-          name: call.name,
-          args: { ...parseArguments(call.arguments).args },
-        },
-        ...(signature === undefined ? {} : { thoughtSignature: signature }),
+        functionCall: { ...given({ id: kept?.id }), name: call.name, args },
+        // Of calls in parallel the first one has it.
+        ...given({ thoughtSignature: kept === undefined && i === 0 ? NO_SIGNATURE : kept?.thoughtSignature }),
       })
     }
     return parts
   }
 
   #tokens({ promptTokenCount, cachedContentTokenCount, candidatesTokenCount, thoughtsTokenCount }: Usage): void {
-    this.#context.used({
-      ...noUsage(),
-      model: pricedModel(this.#options.model, this.#options.baseUrl),
+    this.used({
       inputTokens: usageNumber(promptTokenCount),
       inputCachedTokens: usageNumber(cachedContentTokenCount),
       // Thoughts are charged as output, and are not in the candidate.
       outputTokens: usageNumber(candidatesTokenCount) + usageNumber(thoughtsTokenCount),
     })
-  }
-
-  #chunk(text: string): GeminiChunk | null {
-    let value: unknown = null
-    try {
-      value = exactJson(text)
-    } catch {
-      // Counted below.
-    }
-    if (typeof value !== 'object' || value === null) {
-      this.#context.malformed()
-      return null
-    }
-    const { error } = value as { readonly error?: { readonly code?: unknown } | null }
-    if (error != null)
-      throw this.faultInBody(JSON.stringify({ error }), typeof error.code === 'number' ? error.code : 500)
-    return value
   }
 }
 

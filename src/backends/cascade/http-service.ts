@@ -1,10 +1,15 @@
 import { createParser } from 'eventsource-parser'
 import { request } from 'undici'
 import type { Dispatcher } from 'undici'
-import type { Clock } from '../../core/clock.js'
+import type { BackendUsage } from '../../call/backend-events.js'
+import { noUsage } from '../../call/usage.js'
+import { exactJson } from '../../core/json.js'
 import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { pricedModel } from '../prices.js'
 import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
+import { COMMON_HEADERS, PROBE_TIMEOUT_MS } from './http-hosts.js'
 import { StageFault } from './stage-fault.js'
+import type { StageContext, StageFactory } from './stage.js'
 
 /** One HTTP service of a stage. */
 export interface HttpStageOptions {
@@ -17,101 +22,44 @@ export interface HttpStageOptions {
   readonly timeoutMs?: number
 }
 
-const PROBE_TIMEOUT_MS = 2000
-/** Node's HTTP client closes a connection that was idle for 4 s. */
-const COLD_AFTER_MS = 3000
-
-/** The HTTP services of one call: two stages on one host are asked once whether they are there, and opened once. */
-export class HttpHosts {
-  readonly #nowMs: Clock
-  readonly #signal: AbortSignal
-  /** By address and key. */
-  readonly #probes = new Map<string, Promise<void>>()
-  /** When the last request to each host began. */
-  readonly #askedAtMs = new Map<string, number>()
-
-  /** @param signal  aborted when the call ends */
-  constructor(nowMs: Clock, signal: AbortSignal) {
-    this.#nowMs = nowMs
-    this.#signal = signal
-  }
-
-  /** Does `ask` once for each address and key, and again only after it failed. */
-  probe({ baseUrl, apiKey }: HttpStageOptions, ask: () => Promise<void>): Promise<void> {
-    const key = `${baseUrl} ${apiKey ?? ''}`
-    const known = this.#probes.get(key)
-    if (known !== undefined) return known
-    const probe = ask()
-    this.#probes.set(key, probe)
-    probe.catch(() => this.#probes.delete(key))
-    return probe
-  }
-
-  asked(baseUrl: string): void {
-    this.#askedAtMs.set(new URL(baseUrl).host, this.#nowMs())
-  }
-
-  /**
-   * Opens the connection to a service if it was closed in the meantime: while the caller speaks nobody waits for that.
-   * What comes of it does not matter.
-   */
-  warm(baseUrl: string): void {
-    const askedAtMs = this.#askedAtMs.get(new URL(baseUrl).host) ?? -Infinity
-    if (this.#nowMs() - askedAtMs < COLD_AFTER_MS) return
-    this.asked(baseUrl)
-    // Not HEAD, after which Node's client closes the connection.
-    request(baseUrl, {
-      method: 'OPTIONS',
-      headers: COMMON_HEADERS,
-      signal: AbortSignal.any([this.#signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]),
-    })
-      .then(({ body }) => body.dump())
-      .catch(() => undefined)
+/** A service of the list whose stage asks over HTTP. @param timeoutMs  unless the options have one */
+export function overHttp<Options extends HttpStageOptions, Stage>(
+  stage: 'stt' | 'llm' | 'tts',
+  service: string,
+  timeoutMs: number,
+  options: Options,
+  Kind: new (what: string, options: Timed<Options>, context: StageContext) => Stage,
+): StageFactory<Stage> {
+  return {
+    service,
+    model: pricedModel(options.model, options.baseUrl),
+    make: (context) => new Kind(`${context.name}: ${stage}`, { timeoutMs, ...options }, context),
   }
 }
 
-/** Of every request: some hosts refuse one without a name, and answers are read as they come. */
-const COMMON_HEADERS = { 'user-agent': 'mkondo', 'accept-encoding': 'identity' }
-
-/** Headers of each request: the key, and what else a service wants. */
-type HeadersOf = (apiKey: string | null) => Readonly<Record<string, string>>
-
-export const bearer: HeadersOf = (apiKey) => (apiKey === null ? {} : { authorization: `Bearer ${apiKey}` })
+type Timed<Options> = Options & { readonly timeoutMs: number }
 
 /** A stage over HTTP, which is ready when its service answers; the service's faults are StageFaults in the gateway's own terms. */
-export abstract class HttpStage {
+export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOptions> {
+  protected readonly options: Timed<Options>
+  protected readonly context: StageContext
+  /** Begins messages. */
   readonly #what: string
-  readonly #service: HttpStageOptions
-  readonly #timeoutMs: number
-  readonly #hosts: HttpHosts
-  readonly #headersOf: HeadersOf
 
-  /**
-   * @param stage  begins messages, after the name of the cascade
-   * @param timeoutMs  unless the options have one
-   */
-  protected constructor(
-    stage: 'stt' | 'llm' | 'tts',
-    service: HttpStageOptions,
-    timeoutMs: number,
-    { name, http }: { readonly name: string; readonly http: HttpHosts },
-    headersOf: HeadersOf = bearer,
-  ) {
-    this.#what = `${name}: ${stage}`
-    this.#service = service
-    this.#timeoutMs = service.timeoutMs ?? timeoutMs
-    this.#hosts = http
-    this.#headersOf = headersOf
+  constructor(what: string, options: Timed<Options>, context: StageContext) {
+    this.#what = what
+    this.options = options
+    this.context = context
   }
 
   /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws StageFault */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     if (!probe) return
-    await this.#hosts.probe(this.#service, async () => {
-      const timeoutMs = Math.min(this.#timeoutMs, PROBE_TIMEOUT_MS)
-      const { body } = await this.request('/models', { method: 'GET' }, signal, {
+    const { baseUrl, apiKey = null, timeoutMs } = this.options
+    await this.context.http.probe(baseUrl, apiKey, async () => {
+      const body = await this.request('/models', { method: 'GET' }, signal, {
         alsoGood: [404, 405, 501],
-        timeoutMs,
+        timeoutMs: Math.min(timeoutMs, PROBE_TIMEOUT_MS),
       })
       // Read to its end, so that the connection stays open for the greeting.
       await body.text()
@@ -119,11 +67,36 @@ export abstract class HttpStage {
   }
 
   warm(): void {
-    this.#hosts.warm(this.#service.baseUrl)
+    this.context.http.warm(this.options.baseUrl)
   }
 
   close(): void {
     // Each request has a signal of its own.
+  }
+
+  /** Headers of each request: the key, and what else the service wants. */
+  protected headers(): Readonly<Record<string, string>> {
+    const { apiKey = null } = this.options
+    return apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }
+  }
+
+  protected used(units: Partial<BackendUsage>): void {
+    const { model, baseUrl } = this.options
+    this.context.used({ ...noUsage(), model: pricedModel(model, baseUrl), ...units })
+  }
+
+  /** The JSON objects of these texts; others are counted, and left out. */
+  protected async *objects(texts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<object> {
+    for await (const text of texts) {
+      let value: unknown = null
+      try {
+        value = exactJson(text)
+      } catch {
+        // Counted below.
+      }
+      if (typeof value === 'object' && value !== null) yield value
+      else this.context.malformed()
+    }
   }
 
   protected fault(code: 'internal' | 'bad_request', words: string, fatal: boolean): StageFault {
@@ -134,12 +107,13 @@ export abstract class HttpStage {
    * The fault for an error in the body of an answer with status 200.
    * @param status  that this error would have had before the answer began
    */
-  protected faultInBody(body: string, status = 500): StageFault {
-    const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.#service.apiKey ?? null])
+  protected faultInBody(error: unknown, status = 500): StageFault {
+    const body = JSON.stringify({ error })
+    const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.options.apiKey ?? null])
     return new StageFault({ ...fault, fatal: false })
   }
 
-  protected post(path: string, value: unknown, signal: AbortSignal): ReturnType<HttpStage['request']> {
+  protected post(path: string, value: unknown, signal: AbortSignal): Promise<Body> {
     return this.request(
       path,
       { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(value) },
@@ -155,43 +129,48 @@ export abstract class HttpStage {
     path: string,
     init: Pick<Dispatcher.RequestOptions, 'method' | 'body'> & { readonly headers?: Readonly<Record<string, string>> },
     signal: AbortSignal,
-    { alsoGood = [], timeoutMs = this.#timeoutMs }: { alsoGood?: readonly number[]; timeoutMs?: number } = {},
-  ): Promise<{ readonly body: Body; readonly contentType: string }> {
-    const { baseUrl, apiKey = null } = this.#service
-    const silence = new SilenceTimeout(timeoutMs)
+    { alsoGood = [], timeoutMs = this.options.timeoutMs }: { alsoGood?: readonly number[]; timeoutMs?: number } = {},
+  ): Promise<Body> {
+    const { baseUrl, apiKey = null } = this.options
+    const silence = new AbortController()
+    const timer = setTimeout(() => silence.abort(), timeoutMs).unref()
     const faultOf = (error: unknown): unknown => {
       if (signal.aborted || error instanceof StageFault) return error
       if (silence.signal.aborted)
-        return new StageFault(vendorFault('timeout', `${this.#what} was silent for ${silence.ms} ms`, false))
+        return new StageFault(vendorFault('timeout', `${this.#what} was silent for ${timeoutMs} ms`, false))
       return new StageFault(vendorFault('network', `${this.#what}: no connection (${networkCode(error)})`, false))
     }
     let response: Dispatcher.ResponseData
-    this.#hosts.asked(baseUrl)
+    this.context.http.asked(baseUrl)
     try {
       response = await request(`${baseUrl.replace(/\/+$/, '')}${path}`, {
         ...init,
-        headers: { ...COMMON_HEADERS, ...init.headers, ...this.#headersOf(apiKey) },
+        headers: { ...COMMON_HEADERS, ...init.headers, ...this.headers() },
         signal: AbortSignal.any([signal, silence.signal]),
       })
     } catch (error) {
-      silence.end()
+      clearTimeout(timer)
       throw faultOf(error)
     }
     const { statusCode: status } = response
-    const header = (name: string): string | undefined => [response.headers[name] ?? []].flat()[0]
-    const body = new Body(response, silence, faultOf)
-    if ((status >= 200 && status < 300) || alsoGood.includes(status))
-      return { body, contentType: header('content-type') ?? '' }
+    const body = new Body(response, timer, faultOf)
+    if ((status >= 200 && status < 300) || alsoGood.includes(status)) return body
     const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
-    const fault = httpFault(this.#what, { status, body: words, retryAfterMs: retryAfterOf(header, Date.now()) }, [
-      apiKey,
-    ])
+    const retryAfterMs = retryAfterOf((name) => body.header(name), Date.now())
+    const fault = httpFault(this.#what, { status, body: words, retryAfterMs }, [apiKey])
     // A wrong key, an empty account or a wrong address does not change within the call.
-    throw new StageFault({
-      ...fault,
-      fatal: fault.code === 'auth' || fault.code === 'quota' || status === 404,
-    })
+    throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || status === 404 })
   }
+}
+
+/** Starts a request now, although its first piece is consumed later. */
+export function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
+  const first = source.next()
+  // An error is thrown when the first piece is consumed.
+  first.catch(() => undefined)
+  return (async function* () {
+    for (let next = await first; next.done !== true; next = await source.next()) yield next.value
+  })()
 }
 
 /**
@@ -223,51 +202,32 @@ export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: ()
   yield* events
 }
 
-/** Aborts a request whose server sends nothing for `ms`. */
-class SilenceTimeout {
-  readonly ms: number
-  readonly #controller = new AbortController()
-  readonly #timer: NodeJS.Timeout
-
-  constructor(ms: number) {
-    this.ms = ms
-    this.#timer = setTimeout(() => this.#controller.abort(), ms).unref()
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal
-  }
-
-  restart(): void {
-    this.#timer.refresh()
-  }
-
-  end(): void {
-    clearTimeout(this.#timer)
-  }
-}
-
 class Body {
   readonly #response: Dispatcher.ResponseData
-  readonly #silence: SilenceTimeout
+  /** Aborts the request when the server sends nothing for too long. */
+  readonly #silence: NodeJS.Timeout
   readonly #faultOf: (error: unknown) => unknown
 
-  constructor(response: Dispatcher.ResponseData, silence: SilenceTimeout, faultOf: (error: unknown) => unknown) {
+  constructor(response: Dispatcher.ResponseData, silence: NodeJS.Timeout, faultOf: (error: unknown) => unknown) {
     this.#response = response
     this.#silence = silence
     this.#faultOf = faultOf
   }
 
+  header(name: string): string | undefined {
+    return [this.#response.headers[name] ?? []].flat()[0]
+  }
+
   async *pieces(): AsyncGenerator<Uint8Array> {
     try {
       for await (const piece of this.#response.body as AsyncIterable<Uint8Array>) {
-        this.#silence.restart()
+        this.#silence.refresh()
         yield piece
       }
     } catch (error) {
       throw this.#faultOf(error)
     } finally {
-      this.#silence.end()
+      clearTimeout(this.#silence)
     }
   }
 

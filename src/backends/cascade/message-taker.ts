@@ -61,101 +61,91 @@ interface Progress {
  * language, and on another worker.
  */
 export function messageTaker(phrases: MessagePhrases): StageFactory<LanguageModel> {
-  return { service: 'message', model: 'message', make: () => new MessageTaker(phrases) }
+  return {
+    service: 'message',
+    model: 'message',
+    make: () => ({
+      open: () => Promise.resolve(),
+      close: () => undefined,
+      // eslint-disable-next-line @typescript-eslint/require-await -- the contract of a model
+      async *answer(request) {
+        yield next(request, phrases)
+      },
+    }),
+  }
 }
 
-class MessageTaker implements LanguageModel {
-  readonly #phrases: MessagePhrases
+function next({ messages, tools, language = '' }: ModelRequest, phrases: MessagePhrases): ModelDelta {
+  const say = (phrase: Phrase): ModelDelta => ({ text: textIn(phrase, language) })
+  const sayAndEnd = (phrase: Phrase): ModelDelta => ({ ...say(phrase), ...callOf(END_CALL_TOOL, {}) })
+  const { name, about, number, noted, failed, goodbye } = phrases
+  const progress = progressIn(messages, phrases)
+  const { asked, said, numberAsked, unreached } = progress
+  if (unreached === null && tools.some((tool) => tool.name === ESCALATE_TOOL))
+    return callOf(ESCALATE_TOOL, {
+      reason: 'technical problem',
+      summary: 'No language model answers.',
+      takesMessage: true,
+    })
+  if (progress.noted === true) return sayAndEnd(noted)
+  if (progress.noted === false) return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
+  if (asked === null) return { text: `${unreached ?? ''} ${textIn(name, language)}`.trim() }
+  const words = said[asked]
+  if (words === '') return say(phrases[asked])
+  if (asked !== 'number' && (isBackchannel(words, NO) || isClosing(words))) return sayAndEnd(goodbye)
+  if (asked === 'name') return say(about)
+  const note = `${said.name}: ${said.about}`.slice(0, MESSAGE_CHARS_MAX)
+  if (asked === 'about') return callOf(CALLBACK_TOOL, { note })
+  const digits = digitsIn(plainWords(words), 0)
+  if (digits === '') return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
+  return callOf(CALLBACK_TOOL, { note, number: digits })
+}
 
-  constructor(phrases: MessagePhrases) {
-    this.#phrases = phrases
+function progressIn(messages: readonly ChatMessage[], phrases: MessagePhrases): Progress {
+  const progress: Progress = {
+    asked: null,
+    said: { name: '', about: '', number: '' },
+    numberAsked: 0,
+    unreached: null,
+    noted: null,
   }
-
-  open(): Promise<void> {
-    return Promise.resolve()
-  }
-
-  close(): void {
-    // It has no connection.
-  }
-
-  // eslint-disable-next-line @typescript-eslint/require-await -- the contract of a model
-  async *answer(request: ModelRequest): AsyncGenerator<ModelDelta> {
-    yield this.#next(request)
-  }
-
-  #next({ messages, tools, language = '' }: ModelRequest): ModelDelta {
-    const say = (phrase: Phrase): ModelDelta => ({ text: textIn(phrase, language) })
-    const sayAndEnd = (phrase: Phrase): ModelDelta => ({ ...say(phrase), ...callOf(END_CALL_TOOL, {}) })
-    const { name, about, number, noted, failed, goodbye } = this.#phrases
-    const progress = this.#progress(messages)
-    const { asked, said, numberAsked, unreached } = progress
-    if (unreached === null && tools.some((tool) => tool.name === ESCALATE_TOOL))
-      return callOf(ESCALATE_TOOL, {
-        reason: 'technical problem',
-        summary: 'No language model answers.',
-        takesMessage: true,
-      })
-    if (progress.noted === true) return sayAndEnd(noted)
-    if (progress.noted === false) return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
-    if (asked === null) return { text: `${unreached ?? ''} ${textIn(name, language)}`.trim() }
-    const words = said[asked]
-    if (words === '') return say(this.#phrases[asked])
-    if (asked !== 'number' && (isBackchannel(words, NO) || isClosing(words))) return sayAndEnd(goodbye)
-    if (asked === 'name') return say(about)
-    const note = `${said.name}: ${said.about}`.slice(0, MESSAGE_CHARS_MAX)
-    if (asked === 'about') return callOf(CALLBACK_TOOL, { note })
-    const digits = digitsIn(plainWords(words), 0)
-    if (digits === '') return numberAsked < NUMBER_ASKED_MAX ? say(number) : sayAndEnd(failed)
-    return callOf(CALLBACK_TOOL, { note, number: digits })
-  }
-
-  #progress(messages: readonly ChatMessage[]): Progress {
-    const progress: Progress = {
-      asked: null,
-      said: { name: '', about: '', number: '' },
-      numberAsked: 0,
-      unreached: null,
-      noted: null,
-    }
-    const called = new Map<string, string>()
-    for (const message of messages) {
-      if (message.role === 'user' && progress.asked !== null) {
-        const before = progress.said[progress.asked]
-        progress.said[progress.asked] = `${before} ${message.content}`.trim()
-      } else if (message.role === 'tool') {
-        const { error, say } = resultIn(message.content)
-        const name = called.get(message.tool_call_id)
-        if (name === CALLBACK_TOOL) progress.noted = error === undefined
-        else if (name === ESCALATE_TOOL && typeof say === 'string') progress.unreached = say
-      } else if (message.role === 'system' && message.content.startsWith(LATE)) {
-        // What was asked while somebody was being rung, nobody has heard.
-        const { say } = resultIn(message.content.slice(LATE.length))
-        if (typeof say === 'string') progress.unreached = say
-        progress.asked = null
-      } else if (message.role === 'assistant') {
-        for (const call of message.tool_calls ?? []) {
-          called.set(call.id, call.function.name)
-          if (call.function.name === ESCALATE_TOOL) progress.unreached ??= ''
-        }
-        const question = this.#questionIn(message.content ?? '')
-        if (question === null) continue
-        progress.asked = question
-        progress.said[question] = ''
-        progress.noted = null
-        if (question === 'number') progress.numberAsked++
+  const called = new Map<string, string>()
+  for (const message of messages) {
+    if (message.role === 'user' && progress.asked !== null) {
+      const before = progress.said[progress.asked]
+      progress.said[progress.asked] = `${before} ${message.content}`.trim()
+    } else if (message.role === 'tool') {
+      const { error, say } = resultIn(message.content)
+      const name = called.get(message.tool_call_id)
+      if (name === CALLBACK_TOOL) progress.noted = error === undefined
+      else if (name === ESCALATE_TOOL && typeof say === 'string') progress.unreached = say
+    } else if (message.role === 'system' && message.content.startsWith(LATE)) {
+      // What was asked while somebody was being rung, nobody has heard.
+      const { say } = resultIn(message.content.slice(LATE.length))
+      if (typeof say === 'string') progress.unreached = say
+      progress.asked = null
+    } else if (message.role === 'assistant') {
+      for (const call of message.tool_calls ?? []) {
+        called.set(call.id, call.function.name)
+        if (call.function.name === ESCALATE_TOOL) progress.unreached ??= ''
       }
+      const question = questionIn(message.content ?? '', phrases)
+      if (question === null) continue
+      progress.asked = question
+      progress.said[question] = ''
+      progress.noted = null
+      if (question === 'number') progress.numberAsked++
     }
-    return progress
   }
+  return progress
+}
 
-  /** Which question a text of the agent is, or the heard part of. */
-  #questionIn(content: string): Question | null {
-    const heard = plainText(content.replace('[the caller interrupted]', ''))
-    if (heard.length < HEARD_CHARS_MIN) return null
-    const is = (phrase: string): boolean => heard.includes(phrase) || phrase.startsWith(heard)
-    return QUESTIONS.find((one) => textsOf(this.#phrases[one]).map(plainText).some(is)) ?? null
-  }
+/** Which question a text of the agent is, or the heard part of. */
+function questionIn(content: string, phrases: MessagePhrases): Question | null {
+  const heard = plainText(content.replace('[the caller interrupted]', ''))
+  if (heard.length < HEARD_CHARS_MIN) return null
+  const is = (phrase: string): boolean => heard.includes(phrase) || phrase.startsWith(heard)
+  return QUESTIONS.find((one) => textsOf(phrases[one]).map(plainText).some(is)) ?? null
 }
 
 /** The result of one of the gateway's own tools. */

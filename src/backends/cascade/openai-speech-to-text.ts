@@ -1,41 +1,29 @@
+import { given } from '../../core/given.js'
 import { HINTED } from '../../agents/backend-options.js'
 import { OPENAI_BASE_URL, OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
 import { transcriptionUsage } from '../openai-realtime/usage.js'
 import { closeFault, isRace, wireFault } from '../openai-realtime/wire.js'
 import type { WireTranscription } from '../openai-realtime/wire.js'
-import { pricedModel } from '../prices.js'
 import { vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { wordIn } from './recogniser-turns.js'
 import type { RecogniserTurns, SessionTurn } from './recogniser-turns.js'
-import { serviceFault, socketUrl } from './stage-socket.js'
+import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
 import { termsOf } from '../vocabulary.js'
 import type { SpeechToText, StageContext, StageFactory } from './stage.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
-import type { RecogniserWire } from './streamed-recogniser.js'
+import type { RecogniserOptions, RecogniserService, RecogniserWire } from './streamed-recogniser.js'
 
-interface OpenAiSttOptions {
-  /** `https://api.openai.com/v1` when not given; http(s) and ws(s) alike, with or without `/realtime` at its end. */
-  readonly baseUrl?: string
-  /** Null: no `Authorization` header. Never logged. */
-  readonly apiKey: string | null
-  /** `gpt-live-transcribe` when not given. */
-  readonly model?: string
-  /** Words and names that callers are likely to say. */
-  readonly terms?: readonly string[]
-  /** What the calls are about. */
-  readonly context?: string
+/** `baseUrl` may have `/realtime` at its end. */
+interface OpenAiOptions extends RecogniserOptions {
   /** `vllm`: vLLM's own messages at the same path. `openai` when not given. */
   readonly dialect?: 'openai' | 'vllm'
   /** In faults and counters; `openai` when not given. */
   readonly service?: string
-  readonly connectTimeoutMs?: number
 }
 
-type Options = OpenAiSttOptions & { readonly model: string; readonly baseUrl: string; readonly service: string }
-
-const MODEL = 'gpt-live-transcribe'
+const OWN = { baseUrl: OPENAI_BASE_URL, model: 'gpt-live-transcribe' }
 const PCM_RATE_HZ = 24_000
 const VLLM_RATE_HZ = 16_000
 /** A commit is acknowledged; then the words so far are the text when no more come for this long. */
@@ -58,20 +46,20 @@ export interface TranscriptionSession {
 }
 
 /** OpenAI's realtime transcription, servers with its protocol (speaches), and vLLM. */
-export function openAiSpeechToText(options: OpenAiSttOptions): StageFactory<SpeechToText> {
-  const { model = MODEL, baseUrl = OPENAI_BASE_URL, service = 'openai', dialect } = options
-  const wireOf = dialect === 'vllm' ? vllm : openAi
+export function openAiSpeechToText({
+  dialect,
+  service: name = 'openai',
+  ...options
+}: OpenAiOptions): StageFactory<SpeechToText> {
   return {
-    service,
-    model: pricedModel(model, baseUrl),
+    ...overSocket('stt', name, OWN, options, StreamedRecogniser, dialect === 'vllm' ? vllm : openAi),
     rates: dialect === 'vllm' ? [VLLM_RATE_HZ] : [8000, PCM_RATE_HZ],
-    make: (context) => new StreamedRecogniser(() => wireOf({ ...options, model, baseUrl, service }, context), context),
   }
 }
 
-function openAi(options: Options, context: StageContext): RecogniserWire {
-  const { baseUrl, model, context: about = '' } = options
-  const terms = termsOf(options.terms, context.vocabulary)
+function openAi(service: RecogniserService, context: StageContext): RecogniserWire {
+  const { baseUrl, model, priced, context: about = '' } = service
+  const terms = termsOf(service.terms, context.vocabulary)
   const { languages, inputRateHz } = context
   const [language, ...others] = languages
   const hinted = HINTED.includes(model)
@@ -93,7 +81,6 @@ function openAi(options: Options, context: StageContext): RecogniserWire {
       },
     },
   }
-  const priced = pricedModel(model, baseUrl)
   const items = new Map<string, SessionTurn>()
   /** Items come in the order of the turns, each of which is committed once. */
   const turnOf = (item: unknown, turns: RecogniserTurns): SessionTurn | null => {
@@ -105,12 +92,11 @@ function openAi(options: Options, context: StageContext): RecogniserWire {
   }
   return {
     // Some servers take the model in the address only.
-    ...common(options, context, { intent: 'transcription', ...(own ? { model } : {}) }),
+    ...common(service, { intent: 'transcription', ...(own ? { model } : {}) }),
     audio: { ...APPEND, law: mulaw ? 'mulaw' : 'pcm16' },
-    hello: [{ type: 'session.update', session }],
-    finalize: () => [{ type: 'input_audio_buffer.commit' }],
-    abandon: [{ type: 'input_audio_buffer.commit' }],
-    sessionMs: own ? null : OPENAI_SESSION_MS,
+    hello: { type: 'session.update', session },
+    finalize: () => ({ type: 'input_audio_buffer.commit' }),
+    ...(own ? {} : { sessionMs: OPENAI_SESSION_MS }),
     charges: own ? 'audio' : 'reported',
     read: (message, turns) => {
       const { type, item_id: item, delta, transcript, usage } = message
@@ -135,18 +121,14 @@ function openAi(options: Options, context: StageContext): RecogniserWire {
 }
 
 /** vLLM: a first commit begins a transcription, a last one ends it. What came between two of them would be lost. */
-function vllm(options: Options, context: StageContext): RecogniserWire {
-  const { model } = options
+function vllm(service: RecogniserService): RecogniserWire {
   return {
-    ...common(options, context, {}),
+    ...common(service, {}),
     audio: { ...APPEND, law: 'pcm16' },
-    hello: [{ type: 'session.update', model }],
-    begin: [{ type: 'input_audio_buffer.commit', final: false }],
-    finalize: () => [{ type: 'input_audio_buffer.commit', final: true }],
-    abandon: [],
+    hello: { type: 'session.update', model: service.model },
+    begin: { type: 'input_audio_buffer.commit', final: false },
+    finalize: () => ({ type: 'input_audio_buffer.commit', final: true }),
     oneTurn: true,
-    sessionMs: null,
-    charges: 'audio',
     read: ({ type, delta, text }, turns) => {
       const turn = turns.oldest
       if (turn === null) return
@@ -159,21 +141,12 @@ function vllm(options: Options, context: StageContext): RecogniserWire {
   }
 }
 
-function common(
-  { apiKey, baseUrl, model, service, connectTimeoutMs }: Options,
-  { name }: StageContext,
-  query: Readonly<Record<string, string>>,
-) {
-  const what = `${name}: stt ${service}`
+function common({ apiKey, baseUrl, what }: RecogniserService, query: Readonly<Record<string, string>>) {
   let configured = false
   return {
-    service,
-    model: pricedModel(model, baseUrl),
     socket: {
       url: socketUrl(baseUrl.replace(/\/realtime\/*$/, ''), 'realtime', query),
       headers: apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` },
-      apiKey,
-      connectTimeoutMs,
       faultOf: (message: StageMessage): VendorFault | null => {
         if (message['type'] === 'session.updated') configured = true
         if (message['type'] !== 'error' || isRace(errorOf(message))) return null
@@ -181,11 +154,9 @@ function common(
       },
       closeFault: (code: number, words: string) => (code === 1000 ? null : serviceFault(closeFault(what, code, words))),
     },
-    keepalive: null,
-    finalizes: 'acknowledged',
     finalizeMs: FINALIZE_MS,
     answerMs: ANSWER_MS,
-  } as const
+  }
 }
 
 /** OpenAI's `error` is an object, vLLM's a text beside its code. */
@@ -194,14 +165,11 @@ function errorOf({ error, code }: StageMessage): {
   readonly type?: string
   readonly message?: string
 } {
-  const given = (typeof error === 'object' && error !== null ? error : { message: error, code }) as Record<
-    string,
-    unknown
-  >
-  const { code: word, type, message } = given
-  return {
-    ...(vendorWord(word) === '' ? {} : { code: vendorWord(word) }),
-    ...(vendorWord(type) === '' ? {} : { type: vendorWord(type) }),
-    ...(typeof message === 'string' ? { message } : {}),
-  }
+  const told: object = typeof error === 'object' && error !== null ? error : { message: error, code }
+  const { code: word, type, message } = told as Readonly<Record<string, unknown>>
+  return given({
+    code: vendorWord(word) || null,
+    type: vendorWord(type) || null,
+    message: typeof message === 'string' ? message : null,
+  })
 }

@@ -2,6 +2,7 @@ import { textIn } from '../../call/phrase.js'
 import type { Phrase as Words } from '../../call/phrase.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import { joined } from '../../media/pcm.js'
 import { PHRASE_MS_MAX, PhraseStore } from '../../speech/phrase-store.js'
 import type { Phrase } from '../../speech/phrase-store.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
@@ -29,14 +30,8 @@ interface OwnVoiceOptions {
   readonly voice: Words | null
   readonly legRateHz: LegRateHz
   readonly pronunciations: readonly Pronunciation[]
-  /** What the agent's file says word for word. Nothing else is ever kept, no text about a caller. */
-  readonly texts: readonly FixedText[]
-}
-
-/** Words of the agent's file, and their language: `sw`. */
-interface FixedText {
-  readonly text: string
-  readonly language: string
+  /** What the agent's file says word for word, and its language: `sw`. Nothing else is ever kept, no text about a caller. */
+  readonly texts: readonly { readonly text: string; readonly language: string }[]
 }
 
 /** How a voice of the agent's speaks that language. */
@@ -84,7 +79,7 @@ export class OwnVoice {
   find(text: string): Phrase | null {
     const language = this.#texts.get(text.trim())
     if (language === undefined) return null
-    const phrase = this.#options.store.find(this.#key(text, language))
+    const phrase = this.store.find(this.#key(text, language))
     if (phrase === null) this.misses++
     else this.hits++
     return phrase
@@ -101,7 +96,7 @@ export class OwnVoice {
    * @param busy  somebody needs the service now
    */
   async render(context: StageContext, signal: AbortSignal, busy: () => boolean): Promise<void> {
-    const { store } = this.#options
+    const { store } = this
     const voiceKey = this.#key('', '')
     if (rendering || Date.now() < (restsUntilMs.get(voiceKey) ?? 0)) return
     rendering = true
@@ -112,13 +107,7 @@ export class OwnVoice {
         if (await store.has(key)) continue
         while (busy() && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, BUSY_MS).unref())
         if (signal.aborted) return
-        voices ??= new Candidates(
-          [this.#options.factory()],
-          context,
-          signal,
-          () => undefined,
-          () => undefined,
-        )
+        voices ??= new Candidates([this.#options.factory()], context, signal)
         await voices.open(false)
         const phrase = await this.#speak(text, language, voices, signal)
         if (phrase === null) continue
@@ -139,13 +128,7 @@ export class OwnVoice {
    * @returns null for speech that is too long @throws StageFault, or the reason of the signal
    */
   async say(text: string, language: string, context: StageContext, signal: AbortSignal): Promise<Phrase | null> {
-    const voices = new Candidates(
-      [this.#options.factory()],
-      context,
-      signal,
-      () => undefined,
-      () => undefined,
-    )
+    const voices = new Candidates([this.#options.factory()], context, signal)
     try {
       await voices.open(false)
       return await this.#speak(text, language, voices, signal)
@@ -177,27 +160,20 @@ export class OwnVoice {
       },
       sounds: () => undefined,
     })
-    let abort = (): void => undefined
-    const aborted = new Promise<never>((_resolve, reject) => {
-      abort = () => reject(signal.reason as Error)
-    })
-    signal.addEventListener('abort', abort, { once: true })
+    const cancel = (): void => speaking.cancel(null)
+    signal.addEventListener('abort', cancel, { once: true })
     speaking.write(text)
     speaking.end()
     try {
-      await Promise.race([speaking.done, aborted])
+      await speaking.done
     } catch (error) {
-      speaking.cancel(null)
+      cancel()
+      signal.throwIfAborted()
       throw error
     } finally {
-      signal.removeEventListener('abort', abort)
+      signal.removeEventListener('abort', cancel)
     }
-    const pcm = new Int16Array(pieces.reduce((sum, { length }) => sum + length, 0))
-    let at = 0
-    for (const piece of pieces) {
-      pcm.set(piece, at)
-      at += piece.length
-    }
+    const pcm = joined(pieces)
     const ms = samplesToMs(pcm.length, rateHz)
     return ms === 0 || ms > PHRASE_MS_MAX ? null : { pcm, sampleRateHz: rateHz }
   }

@@ -1,4 +1,6 @@
-import type { Heard, TurnSound, Word } from './stage.js'
+import { given } from '../../core/given.js'
+import type { Heard } from './stage.js'
+import type { KeptSound } from './turn-sound.js'
 
 /** Turns of one connection that are remembered, so that their late words are known as such. */
 const TURNS_MAX = 16
@@ -8,23 +10,19 @@ const UNANSWERED_MAX = 64
 /** Recognised text with its own leading space; a word, or a piece of one. */
 export interface Piece {
   readonly text: string
-  /** When it sounds, since the beginning of the connection's audio; absent: the service does not tell. */
-  readonly fromMs?: number
-  readonly toMs?: number
-  /** 0 to 1. */
-  readonly confidence?: number
+  /** When it sounds, since the beginning of the connection's audio; undefined: the service does not tell. */
+  readonly fromMs?: number | undefined
   /** `sw` */
-  readonly language?: string
+  readonly language?: string | undefined
 }
 
 /** A turn of the caller as one connection knows it. */
 export interface SessionTurn {
   readonly number: number
-  readonly sound: TurnSound
+  readonly sound: KeptSound
   sentSamples: number
-  /** Where its audio lies in that of the connection; NaN before any was sent, Infinity while the caller speaks. */
+  /** Where its audio begins in that of the connection; NaN before any was sent. */
   fromMs: number
-  toMs: number
   /** What the service is to be told after its audio; null while the caller speaks. */
   ending: { readonly silenceMs: number } | 'abandon' | null
   /** When it was told; NaN before. */
@@ -37,7 +35,7 @@ export interface SessionTurn {
   tentative: readonly Piece[]
   /** The newest words that were not empty. */
   best: readonly Piece[]
-  timer: NodeJS.Timeout | null
+  timer: NodeJS.Timeout | undefined
 }
 
 interface TurnsListener {
@@ -61,13 +59,12 @@ export class RecogniserTurns {
     this.#listener = listener
   }
 
-  add(number: number, sound: TurnSound): SessionTurn {
-    const turn: SessionTurn = {
+  add(number: number, sound: KeptSound): void {
+    this.all.push({
       number,
       sound,
       sentSamples: 0,
       fromMs: NaN,
-      toMs: Infinity,
       ending: null,
       askedAtMs: NaN,
       answered: false,
@@ -75,13 +72,11 @@ export class RecogniserTurns {
       stable: [],
       tentative: [],
       best: [],
-      timer: null,
-    }
-    this.all.push(turn)
+      timer: undefined,
+    })
     const [oldest] = this.all
     const answered = oldest?.over === true && oldest.answered
     if (this.all.length > (answered ? TURNS_MAX : UNANSWERED_MAX)) this.all.shift()
-    return turn
   }
 
   /** The caller speaks. */
@@ -112,22 +107,24 @@ export class RecogniserTurns {
    * tentative ones stay, because an empty text is more often a fault than the truth
    */
   heard(stable: readonly Piece[], tentative: readonly Piece[], settles = false): void {
-    const before = new Map(this.all.map((turn) => [turn, turn.tentative]))
-    const changed = new Set(this.all.filter((turn) => turn.tentative.length > 0))
-    for (const turn of this.all) turn.tentative = []
-    const each = (piece: Piece, add: (turn: SessionTurn) => void): void => {
-      const turn = this.at(piece.fromMs ?? Infinity)
-      if (turn === null) return
-      add(turn)
-      changed.add(turn)
+    const untimed = this.at(Infinity)
+    const [settled, open] = [this.byTurn(stable, untimed), this.byTurn(tentative, untimed)]
+    const changed = this.all.filter((turn) => turn.tentative.length > 0 || settled.has(turn) || open.has(turn))
+    for (const turn of changed) {
+      turn.stable.push(...(settles && stable.length === 0 ? turn.tentative : (settled.get(turn) ?? [])))
+      turn.tentative = open.get(turn) ?? []
     }
-    for (const piece of stable) each(piece, ({ stable }) => stable.push(piece))
-    for (const piece of tentative)
-      each(piece, (turn) => {
-        turn.tentative = [...turn.tentative, piece]
-      })
-    if (settles && stable.length === 0) for (const [turn, kept] of before) turn.stable.push(...kept)
     for (const turn of changed) this.#changed(turn)
+  }
+
+  /** The pieces of each turn. @param untimed  whose pieces those without a time are */
+  byTurn(pieces: readonly Piece[], untimed: SessionTurn | null): Map<SessionTurn, Piece[]> {
+    const found = new Map<SessionTurn, Piece[]>()
+    for (const piece of pieces) {
+      const turn = piece.fromMs === undefined ? untimed : this.at(piece.fromMs)
+      if (turn !== null) found.set(turn, [...(found.get(turn) ?? []), piece])
+    }
+    return found
   }
 
   /** All words of a turn, of services that say which turn they are of. */
@@ -168,47 +165,25 @@ export class RecogniserTurns {
 }
 
 /** What was understood of a turn; an empty text of the service does not wipe out the words before it. */
-export function heardIn({ best: pieces, fromMs }: SessionTurn): Heard {
-  const words: Word[] = []
-  const letters = new Map<string, number>()
-  let timed = true
-  for (const piece of pieces) {
-    const { text, confidence, language, fromMs: from, toMs: to } = piece
-    if (language !== undefined) letters.set(language, (letters.get(language) ?? 0) + text.trim().length)
-    if (from === undefined || to === undefined) {
-      timed = false
-      continue
-    }
+export function heardIn({ best: pieces }: SessionTurn): Heard {
+  const words: { text: string; readonly language?: string }[] = []
+  for (const { text, language } of pieces) {
     const last = words.at(-1)
     // A piece without a space before it goes on with the word, unless none has begun.
-    if (last !== undefined && !/^\s/.test(text)) {
-      words[words.length - 1] = { ...last, text: last.text + text.trimEnd(), toMs: Math.max(0, to - fromMs) }
-      continue
-    }
-    if (text.trim() === '') continue
-    words.push({
-      text: text.trim(),
-      fromMs: Math.max(0, from - fromMs),
-      toMs: Math.max(0, to - fromMs),
-      ...(confidence === undefined ? {} : { confidence }),
-      ...(language === undefined ? {} : { language }),
-    })
+    if (last !== undefined && !/^\s/.test(text)) last.text += text.trimEnd()
+    else if (text.trim() !== '') words.push({ text: text.trim(), ...given({ language }) })
   }
-  const [language] = [...letters].toSorted((a, b) => b[1] - a[1])[0] ?? []
+  const text = pieces.map((piece) => piece.text).join('')
   return {
-    text: pieces
-      .map(({ text }) => text)
-      .join('')
-      .replace(/\s+/g, ' ')
-      .trim(),
-    ...(timed && pieces.length > 0 ? { words } : {}),
-    ...(language === undefined ? {} : { language }),
+    text: text.replace(/\s+/g, ' ').trim(),
+    // Services that tell no times tell texts, which are not words.
+    ...(pieces.length > 0 && pieces.every(({ fromMs }) => fromMs !== undefined) ? { words } : {}),
   }
 }
 
-/** The number in a service's message; undefined for anything else. */
-export function numberIn(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) ? value : undefined
+/** The number in a service's message, in units of `unit`; undefined for anything else. */
+export function numberIn(value: unknown, unit = 1): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) ? value * unit : undefined
 }
 
 /** The word in a service's message; undefined for an empty one and anything else. */

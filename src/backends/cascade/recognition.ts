@@ -3,13 +3,15 @@ import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { PreRoll } from '../pre-roll.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { faultOf } from './candidates.js'
 import type { Candidates } from './candidates.js'
+import { faultOf } from './stage-fault.js'
 import type { Heard, SpeechToText } from './stage.js'
 import { KeptSound } from './turn-sound.js'
 
 /** Turns whose text is awaited at the same time; a further one is dropped and counted as noise. */
 const AWAITED_MAX = 4
+/** An utterance with less voice than this is noise. */
+const UTTERANCE_MS_MIN = 250
 
 interface Turn {
   readonly number: number
@@ -27,11 +29,11 @@ interface Turn {
 
 interface RecognitionListener {
   /** The words of the turn that is being spoken. */
-  words(turn: number, heard: Heard): void
+  words(heard: Heard): void
   /** A part of that turn has this text; the whole text follows when the turn is over. */
   part(text: string): void
   /** In the order of the turns. `unless` is what `end` was given; `voicedMs` is without the silence at the end. */
-  understood(turn: number, heard: Heard, unless: readonly string[], voicedMs: number): void
+  understood(heard: Heard, unless: readonly string[], voicedMs: number): void
   /** The turn is lost: no service of the list has understood it. */
   failed(fault: VendorFault): void
   /** Nothing is lost, but no service is left. */
@@ -74,15 +76,18 @@ export class Recognition {
 
   /** Each stage is told to report here. */
   made(stage: SpeechToText): void {
+    const turnAt = (number: number): Turn | undefined =>
+      this.#turns.find((turn) => turn.number === number && turn.stage === stage)
     stage.listen({
-      words: (turn, heard) => {
-        if (this.#isOpenAt(stage, turn)) this.#listener.words(turn, heard)
+      words: (number, heard) => {
+        if (turnAt(number) === this.#open) this.#listener.words(heard)
       },
-      part: (turn, text) => {
-        if (this.#isOpenAt(stage, turn)) this.#listener.part(text)
+      part: (number, text) => {
+        if (turnAt(number) === this.#open) this.#listener.part(text)
       },
-      final: (turn, heard) => {
-        if (this.#turns.some((one) => one.number === turn && one.stage === stage)) this.#settle(turn, heard)
+      final: (number, heard) => {
+        const turn = turnAt(number)
+        if (turn !== undefined) this.#settle(turn, heard)
       },
       failed: (turn, fault) => this.#failedAt(stage, turn, fault),
     })
@@ -123,13 +128,13 @@ export class Recognition {
     this.#feed(turn)
   }
 
-  /** @returns false if the turn was noise: it had less voice than `voicedMsMin`, or too many others are awaited */
-  end(silenceMs: number, unless: readonly string[], voicedMsMin: number): boolean {
+  /** @returns false if the turn was noise: it had less voice than UTTERANCE_MS_MIN, or too many others are awaited */
+  end(silenceMs: number, unless: readonly string[]): boolean {
     const turn = this.#open
     if (turn === null) return false
     this.#open = null
     const voicedMs = samplesToMs(turn.sound.samples - turn.voiceFrom, this.#rateHz)
-    if (voicedMs < voicedMsMin || this.#turns.length > AWAITED_MAX) {
+    if (voicedMs < UTTERANCE_MS_MIN || this.#turns.length > AWAITED_MAX) {
       this.#turns.pop()
       turn.stage?.abandon(turn.number)
       return false
@@ -149,10 +154,6 @@ export class Recognition {
     this.#open = null
   }
 
-  #isOpenAt(stage: SpeechToText, number: number): boolean {
-    return this.#open?.number === number && this.#open.stage === stage
-  }
-
   #failedAt(stage: SpeechToText, number: number | null, fault: VendorFault): void {
     const candidates = this.#candidates
     if (candidates === null) return
@@ -168,7 +169,7 @@ export class Recognition {
         this.resent++
         this.#feed(turn)
       } else {
-        this.#settle(turn.number, fault)
+        this.#settle(turn, fault)
       }
     }
     if (lost.length === 0 && !more) this.#listener.gone(fault)
@@ -192,22 +193,20 @@ export class Recognition {
         this.ready()
       },
       (error: unknown) => {
-        if (turn.stage === null) this.#settle(turn.number, faultOf(error))
+        if (turn.stage === null) this.#settle(turn, faultOf(error))
       },
     )
   }
 
-  #settle(number: number, result: Heard | VendorFault): void {
-    const turn = this.#turns.find((one) => one.number === number)
-    if (turn === undefined || turn.result !== null) return
+  #settle(turn: Turn, result: Heard | VendorFault): void {
+    if (turn.result !== null) return
     turn.result = result
     // While the caller speaks, a turn that failed is over too: the rest of it would not be understood.
     if (this.#open === turn) this.#open = null
     for (let head = this.#turns[0]; head?.result != null; head = this.#turns[0]) {
       this.#turns.shift()
       if ('code' in head.result) this.#listener.failed(head.result)
-      else
-        this.#listener.understood(head.number, head.result, head.ended?.unless ?? [], head.ended?.voicedMs ?? Infinity)
+      else this.#listener.understood(head.result, head.ended?.unless ?? [], head.ended?.voicedMs ?? Infinity)
     }
   }
 }

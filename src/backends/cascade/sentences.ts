@@ -42,14 +42,6 @@ export class Sentences {
     return this.#first && (this.#reasoning || !isSpeakable(this.#text))
   }
 
-  /** As if nothing had been written. */
-  reset(): void {
-    this.#text = ''
-    this.#first = true
-    this.#lineStart = true
-    this.#reasoning = false
-  }
-
   /**
    * The text is complete.
    * @param cut  it broke off: words behind the last whole clause are left out, unless they are all there is

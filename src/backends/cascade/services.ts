@@ -1,18 +1,17 @@
 import { stageEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
+import { given } from '../../core/given.js'
 import type { CascadeOptions } from './cascade-backend.js'
 import { anthropic } from './anthropic-requests.js'
 import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
 import { chat } from './chat-requests.js'
-import { deepgramSpeechToText } from './deepgram-speech-to-text.js'
-import { deepgramTextToSpeech } from './deepgram-text-to-speech.js'
+import { deepgramSpeechToText, deepgramTextToSpeech } from './deepgram.js'
 import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
 import { gemini } from './gemini-requests.js'
 import { openAiSpeechToText } from './openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from './own-server-speech-to-text.js'
-import { sonioxSpeechToText } from './soniox-speech-to-text.js'
-import { sonioxTextToSpeech } from './soniox-text-to-speech.js'
+import { sonioxSpeechToText, sonioxTextToSpeech } from './soniox.js'
 import { speech } from './speech-requests.js'
 import { OwnVoice } from './own-voice.js'
 import type { LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
@@ -25,142 +24,114 @@ export interface ServiceSettings {
   readonly model: string
 }
 
-interface VoiceSettings {
-  readonly apiKey: string | null
-  readonly ttsUrl: string | null
+/** A vendor's service, at its public address when none is given. */
+interface VendorSettings {
+  readonly apiKey: string
+  readonly baseUrl?: string
 }
 
-/** Keys and addresses of the stages' services; null where unset. Plain data. */
+/** Null for a service that lacks the setting that it needs. */
+type Settings<Name extends string, Own> = Readonly<Record<Name, Own | null>>
+
+/** Keys and addresses of the stages' services. Plain data. */
 export interface CascadeSettings {
-  /** `/audio/transcriptions`, `/chat/completions`, `/audio/speech`. */
-  readonly stt: ServiceSettings | null
-  readonly llm: ServiceSettings | null
-  readonly tts: ServiceSettings | null
-  readonly anthropic: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
-  readonly gemini: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
-  readonly soniox: { readonly apiKey: string | null; readonly sttUrl: string | null; readonly ttsUrl: string | null }
-  readonly deepgram: VoiceSettings & { readonly sttUrl: string | null }
-  readonly cartesia: VoiceSettings
-  readonly openai: { readonly apiKey: string | null; readonly baseUrl: string | null }
-  /** OpenAI's realtime transcription, or vLLM's, on one's own machines. */
-  readonly sttRealtime: ServiceSettings | null
-  readonly voskUrl: string | null
-  readonly sherpaUrl: string | null
-  readonly elevenlabs: VoiceSettings
+  /** `realtime`: OpenAI's realtime transcription, or vLLM's, on one's own machines. */
+  readonly stt: Settings<'whisper' | 'realtime', ServiceSettings> &
+    Settings<'soniox' | 'deepgram' | 'openai', VendorSettings> &
+    Settings<'vosk' | 'sherpa', { readonly baseUrl: string }>
+  readonly llm: Settings<'chat', ServiceSettings> &
+    Settings<'anthropic' | 'gemini', VendorSettings & { readonly model: string }>
+  readonly tts: Settings<'speech', ServiceSettings> &
+    Settings<'soniox' | 'deepgram' | 'cartesia' | 'elevenlabs', VendorSettings>
 }
 
 type Own = NonNullable<BackendOptions['cascade']>
-type StageName = 'stt' | 'llm' | 'tts'
+type StageName = keyof Stages
 type EntryOf<Name extends StageName> = NonNullable<ReturnType<typeof stageEntries<Name>>>[number]
 
-/** A service of one stage: which setting it lacks, and how it is made. */
-interface Service<Name extends StageName, Stage> {
+interface Stages {
+  readonly stt: SpeechToText
+  readonly llm: LanguageModel
+  readonly tts: TextToSpeech
+}
+
+/** A service of one stage. */
+interface Service<Options, Stage> {
+  /** The setting without which it cannot be used. */
+  readonly needs: string
   /** What callers will miss with it; absent: nothing. */
   readonly lacks?: string
-  readonly missing: (settings: CascadeSettings) => string | null
-  readonly make: (own: EntryOf<Name>, settings: CascadeSettings) => StageFactory<Stage>
+  readonly make: (options: Options) => StageFactory<Stage>
 }
 
-const soniox = { missing: ({ soniox: { apiKey } }: CascadeSettings) => (apiKey === null ? 'SONIOX_API_KEY' : null) }
-
-const STT: Readonly<Record<string, Service<'stt', SpeechToText>>> = {
-  whisper: {
-    lacks: 'has no words before the turn is over, so that the model is asked later',
-    missing: ({ stt }) => (stt === null ? 'STT_URL' : null),
-    make: (own, { stt }) => whisper({ ...set(stt), ...own }),
-  },
-  soniox: {
-    ...soniox,
-    make: (own, { soniox: { apiKey, sttUrl } }) =>
-      sonioxSpeechToText({ apiKey: apiKey ?? '', ...(sttUrl === null ? {} : { baseUrl: sttUrl }), ...own }),
-  },
-  deepgram: {
-    lacks: 'does not understand Swahili',
-    missing: ({ deepgram: { apiKey } }) => (apiKey === null ? 'DEEPGRAM_API_KEY' : null),
-    make: (own, { deepgram: { apiKey, sttUrl } }) =>
-      deepgramSpeechToText({ apiKey: apiKey ?? '', ...(sttUrl === null ? {} : { baseUrl: sttUrl }), ...own }),
-  },
-  realtime: {
-    lacks: 'does not tell which language the caller speaks',
-    missing: ({ sttRealtime }) => (sttRealtime === null ? 'STT_REALTIME_URL' : null),
-    make: (own, { sttRealtime }) => openAiSpeechToText({ ...set(sttRealtime), ...own, service: 'realtime' }),
-  },
-  vosk: {
-    lacks: 'does not tell which language the caller speaks, and takes no terms',
-    missing: ({ voskUrl }) => (voskUrl === null ? 'VOSK_URL' : null),
-    make: (_own, { voskUrl }) => voskSpeechToText({ baseUrl: voskUrl ?? '' }),
-  },
-  sherpa: {
-    lacks: 'does not tell which language the caller speaks, and takes no terms',
-    missing: ({ sherpaUrl }) => (sherpaUrl === null ? 'SHERPA_URL' : null),
-    make: (_own, { sherpaUrl }) => sherpaSpeechToText({ baseUrl: sherpaUrl ?? '' }),
-  },
-  openai: {
-    lacks: 'does not tell which language the caller speaks',
-    missing: ({ openai: { apiKey } }) => (apiKey === null ? 'OPENAI_API_KEY' : null),
-    make: (own, { openai: { apiKey, baseUrl } }) =>
-      openAiSpeechToText({ apiKey, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
-  },
-}
-const LLM: Readonly<Record<string, Service<'llm', LanguageModel>>> = {
-  chat: {
-    missing: ({ llm }) => (llm === null ? 'LLM_URL' : null),
-    make: (own, { llm }) => chat({ ...set(llm), ...own }),
-  },
-  anthropic: {
-    missing: ({ anthropic: { apiKey } }) => (apiKey === null ? 'ANTHROPIC_API_KEY' : null),
-    make: (own, { anthropic: { baseUrl, ...rest } }) =>
-      anthropic({ ...rest, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
-  },
-  gemini: {
-    missing: ({ gemini: { apiKey } }) => (apiKey === null ? 'GEMINI_API_KEY' : null),
-    make: (own, { gemini: { baseUrl, ...rest } }) =>
-      gemini({ ...rest, ...(baseUrl === null ? {} : { baseUrl }), ...own }),
-  },
-}
-const TTS: Readonly<Record<string, Service<'tts', TextToSpeech>>> = {
-  speech: {
-    lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
-    missing: ({ tts }) => (tts === null ? 'TTS_URL' : null),
-    make: (own, { tts }) => speech({ ...set(tts), ...own }),
-  },
-  soniox: {
-    ...soniox,
-    make: (own, { soniox: { apiKey, ttsUrl } }) =>
-      sonioxTextToSpeech({ apiKey: apiKey ?? '', ...(ttsUrl === null ? {} : { baseUrl: ttsUrl }), ...own }),
-  },
-  deepgram: voiceOf('deepgram', 'DEEPGRAM_API_KEY', deepgramTextToSpeech, 'speaks English only'),
-  cartesia: voiceOf('cartesia', 'CARTESIA_API_KEY', cartesiaTextToSpeech, 'does not speak Swahili'),
-  elevenlabs: voiceOf(
-    'elevenlabs',
-    'ELEVENLABS_API_KEY',
-    elevenLabsTextToSpeech,
-    'speaks Swahili with model eleven_v3_conversational only',
-  ),
-}
-/** A voice that needs its key, and has an address of its own unless the settings say otherwise. */
-function voiceOf(
-  name: 'deepgram' | 'cartesia' | 'elevenlabs',
-  key: string,
-  make: (
-    options: EntryOf<'tts'> & { readonly apiKey: string; readonly baseUrl?: string },
-  ) => StageFactory<TextToSpeech>,
-  lacks: string,
-): Service<'tts', TextToSpeech> {
-  return {
-    lacks,
-    missing: (settings) => (settings[name].apiKey === null ? key : null),
-    make: (own, { [name]: { apiKey, ttsUrl } }) =>
-      make({ apiKey: apiKey ?? '', ...(ttsUrl === null ? {} : { baseUrl: ttsUrl }), ...own }),
+/** The first one of a stage that is set up is used where the agent names none. */
+const SERVICES: {
+  readonly [Name in StageName]: {
+    readonly [One in keyof CascadeSettings[Name]]: Service<
+      NonNullable<CascadeSettings[Name][One]> & EntryOf<Name>,
+      Stages[Name]
+    >
   }
+} = {
+  stt: {
+    whisper: {
+      needs: 'STT_URL',
+      lacks: 'has no words before the turn is over, so that the model is asked later',
+      make: whisper,
+    },
+    soniox: { needs: 'SONIOX_API_KEY', make: sonioxSpeechToText },
+    deepgram: { needs: 'DEEPGRAM_API_KEY', lacks: 'does not understand Swahili', make: deepgramSpeechToText },
+    realtime: {
+      needs: 'STT_REALTIME_URL',
+      lacks: 'does not tell which language the caller speaks',
+      make: openAiSpeechToText,
+    },
+    vosk: {
+      needs: 'VOSK_URL',
+      lacks: 'does not tell which language the caller speaks, and takes no terms',
+      make: voskSpeechToText,
+    },
+    sherpa: {
+      needs: 'SHERPA_URL',
+      lacks: 'does not tell which language the caller speaks, and takes no terms',
+      make: sherpaSpeechToText,
+    },
+    openai: {
+      needs: 'OPENAI_API_KEY',
+      lacks: 'does not tell which language the caller speaks',
+      make: openAiSpeechToText,
+    },
+  },
+  llm: {
+    chat: { needs: 'LLM_URL', make: chat },
+    anthropic: { needs: 'ANTHROPIC_API_KEY', make: anthropic },
+    gemini: { needs: 'GEMINI_API_KEY', make: gemini },
+  },
+  tts: {
+    speech: {
+      needs: 'TTS_URL',
+      lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
+      make: speech,
+    },
+    soniox: { needs: 'SONIOX_API_KEY', make: sonioxTextToSpeech },
+    deepgram: { needs: 'DEEPGRAM_API_KEY', lacks: 'speaks English only', make: deepgramTextToSpeech },
+    cartesia: { needs: 'CARTESIA_API_KEY', lacks: 'does not speak Swahili', make: cartesiaTextToSpeech },
+    elevenlabs: {
+      needs: 'ELEVENLABS_API_KEY',
+      lacks: 'speaks Swahili with model eleven_v3_conversational only',
+      make: elevenLabsTextToSpeech,
+    },
+  },
+}
+const STAGES = ['stt', 'llm', 'tts'] as const
+
+/** A service by its name in an agent's file; undefined for a module. */
+function serviceOf<Name extends StageName>(stage: Name, name: string): Service<never, Stages[Name]> | undefined {
+  return (SERVICES[stage] as Readonly<Record<string, Service<never, Stages[Name]>>>)[name]
 }
 
-const SERVICES = { stt: STT, llm: LLM, tts: TTS }
-
-/** @throws GatewayError BACKEND_KEY_MISSING: `missing` was not asked first */
-function set(service: ServiceSettings | null): ServiceSettings {
-  if (service === null) throw new GatewayError('BACKEND_KEY_MISSING', 'a stage of the cascade has no address')
-  return service
+function settingsOf(settings: CascadeSettings, stage: StageName, name: string): object | null {
+  return (settings[stage] as Readonly<Record<string, object | null>>)[name] ?? null
 }
 
 /** The agent's services for a stage; without any, the one with an address of its own, or else one that has a key. */
@@ -168,14 +139,21 @@ function entriesOf<Name extends StageName>(stage: Name, settings: CascadeSetting
   const listed = stageEntries(stage, own)
   if (listed !== null) return listed
   const names = Object.keys(SERVICES[stage])
-  const usable = names.find((name) => SERVICES[stage][name]?.missing(settings) === null) ?? names[0] ?? ''
-  return [{ service: usable } as EntryOf<Name>]
+  const service = names.find((name) => settingsOf(settings, stage, name) !== null) ?? names[0] ?? ''
+  return [{ service } as EntryOf<Name>]
+}
+
+/** The services of all stages that the agent uses. */
+function servicesOf(settings: CascadeSettings, own: Own) {
+  return STAGES.flatMap((stage) =>
+    entriesOf<StageName>(stage, settings, own).map((entry) => ({ stage, entry, ...serviceOf(stage, entry.service) })),
+  )
 }
 
 /** The settings that a cascade of this agent lacks; null when it can be used. */
 export function missingForStages(settings: CascadeSettings, own: Own): string | null {
-  const missing = (['stt', 'llm', 'tts'] as const).flatMap((stage) =>
-    entriesOf(stage, settings, own).flatMap(({ service }) => SERVICES[stage][service]?.missing(settings) ?? []),
+  const missing = servicesOf(settings, own).flatMap(({ stage, entry, needs = [] }) =>
+    settingsOf(settings, stage, entry.service) === null ? needs : [],
   )
   const names = [...new Set(missing)]
   return names.length === 0 ? null : names.join(', ').replace(/, ([^,]*)$/, ' and $1')
@@ -183,20 +161,15 @@ export function missingForStages(settings: CascadeSettings, own: Own): string | 
 
 /** The models of all stages, as they are priced; null for a module. */
 export function stageModels(settings: CascadeSettings, own: Own): readonly (string | null)[] {
-  return (['stt', 'llm', 'tts'] as const).flatMap((stage) =>
-    entriesOf<StageName>(stage, settings, own).map((entry) =>
-      isModule(entry.service) ? null : (SERVICES[stage][entry.service]?.make(entry as never, settings).model ?? null),
-    ),
+  return servicesOf(settings, own).map(({ stage, entry }) =>
+    isModule(entry.service) ? null : factoryOf(stage, entry, settings).model,
   )
 }
 
 /** What the agent's services cannot do, one line each: `stt whisper has no …`. */
 export function stageLacks(settings: CascadeSettings, own: Own): readonly string[] {
-  return (['stt', 'llm', 'tts'] as const).flatMap((stage) =>
-    entriesOf<StageName>(stage, settings, own).flatMap(({ service }) => {
-      const lacks = SERVICES[stage][service]?.lacks
-      return lacks === undefined ? [] : [`${stage} ${service} ${lacks}`]
-    }),
+  return servicesOf(settings, own).flatMap(({ stage, entry, lacks }) =>
+    lacks === undefined ? [] : [`${stage} ${entry.service} ${lacks}`],
   )
 }
 
@@ -208,16 +181,17 @@ export function ownVoiceOf(
 ): OwnVoice | null {
   const [entry] = entriesOf('tts', settings, own)
   if (entry === undefined) return null
-  const factory = (): StageFactory<TextToSpeech> => factoryOf('tts', entry, TTS, settings)
-  const model = isModule(entry.service) ? entry.service : (TTS[entry.service]?.make(entry, settings).model ?? '')
+  const factory = (): StageFactory<TextToSpeech> => factoryOf('tts', entry, settings)
+  const model = isModule(entry.service) ? entry.service : factory().model
   return new OwnVoice({ ...phrases, factory, settings: { ...entry, model } })
 }
 
 /** The text model of an agent, for work after its calls; null where none is set. */
 export function textModelOf(settings: CascadeSettings, own: Own): StageFactory<LanguageModel> | null {
   const [entry] = entriesOf('llm', settings, own)
-  if (entry === undefined || isModule(entry.service) || LLM[entry.service]?.missing(settings) !== null) return null
-  return factoryOf('llm', entry, LLM, settings)
+  return entry === undefined || settingsOf(settings, 'llm', entry.service) === null
+    ? null
+    : factoryOf('llm', entry, settings)
 }
 
 /** The stages of one call. The modules among them were loaded. */
@@ -225,37 +199,36 @@ export function stagesOf(
   settings: CascadeSettings,
   own: Own,
 ): Pick<CascadeOptions, 'stt' | 'llm' | 'tts' | 'artefacts' | 'languages' | 'speculate'> {
+  const factories = <Name extends StageName>(stage: Name): readonly StageFactory<Stages[Name]>[] =>
+    entriesOf(stage, settings, own).map((entry) => factoryOf(stage, entry, settings))
   const { artefacts, languages, speculate } = own
   return {
-    stt: entriesOf('stt', settings, own).map((entry) => factoryOf('stt', entry, STT, settings)),
-    llm: entriesOf('llm', settings, own).map((entry) => factoryOf('llm', entry, LLM, settings)),
-    tts: entriesOf('tts', settings, own).map((entry) => factoryOf('tts', entry, TTS, settings)),
-    ...(artefacts === undefined ? {} : { artefacts }),
-    ...(languages === undefined ? {} : { languages }),
-    ...(speculate === undefined ? {} : { speculate }),
+    stt: factories('stt'),
+    llm: factories('llm'),
+    tts: factories('tts'),
+    ...given({ artefacts, languages, speculate }),
   }
 }
 
-function factoryOf<Name extends StageName, Stage>(
+/** @throws GatewayError BACKEND_KEY_MISSING for a service that is not set up: `missingForStages` was not asked first */
+function factoryOf<Name extends StageName>(
   stage: Name,
   entry: EntryOf<Name>,
-  services: Readonly<Record<string, Service<Name, Stage>>>,
   settings: CascadeSettings,
-): StageFactory<Stage> {
-  const { service: name, ...own } = entry as { readonly service: string }
+): StageFactory<Stages[Name]> {
+  const { service: name, options = {} } = entry as {
+    readonly service: string
+    readonly options?: Readonly<Record<string, unknown>>
+  }
   if (isModule(name)) {
-    const create = modules.get(name)?.[EXPORTS[stage]] as StageModule<Stage> | undefined
+    const create = modules.get(name)?.[EXPORTS[stage]] as StageModule<Stages[Name]> | undefined
     if (create === undefined) throw new GatewayError('AGENT_INVALID', `${stage}: ${name} was not loaded`)
-    const { options = {} } = own as { readonly options?: Readonly<Record<string, unknown>> }
     return { service: name, model: name, make: (context) => create(context, options) }
   }
-  const service = services[name]
-  if (service === undefined)
-    throw new GatewayError(
-      'AGENT_INVALID',
-      `${stage}: there is no service ${name}; allowed: ${Object.keys(services).join(', ')}`,
-    )
-  return service.make(own as EntryOf<Name>, settings)
+  const set = settingsOf(settings, stage, name)
+  const made = set === null ? undefined : serviceOf(stage, name)?.make({ ...set, ...(entry as object) } as never)
+  if (made === undefined) throw new GatewayError('BACKEND_KEY_MISSING', `${stage}: ${name} is not set up`)
+  return made
 }
 
 // --- stages from modules --------------------------------------------------------------------------------------
@@ -275,7 +248,7 @@ function isModule(service: string): boolean {
 
 /** Imports the modules among an agent's stages in this thread. @throws GatewayError AGENT_INVALID */
 export async function loadStageModules(own: Own): Promise<void> {
-  for (const stage of ['stt', 'llm', 'tts'] as const) {
+  for (const stage of STAGES) {
     for (const { service } of (stageEntries<StageName>(stage, own) ?? []).filter((entry) => isModule(entry.service))) {
       let loaded = modules.get(service)
       try {

@@ -23,13 +23,13 @@ interface SpeakingListener {
  * being written. If the service fails in the middle, the next one goes on with the words that were not spoken yet.
  */
 export class Speaking {
-  /** Resolves when all was delivered; rejects with StageFault. */
+  /** Resolves when all was delivered; rejects with StageFault, after `cancel` with any error. */
   readonly done: Promise<void>
   audioMs = 0
   readonly #voices: Candidates<TextToSpeech>
   readonly #manner: SpeechManner
   readonly #listener: SpeakingListener
-  readonly #sentences = new Sentences()
+  #sentences = new Sentences()
   /** Written before there was a service to speak it. */
   #written = ''
   #ended = false
@@ -68,7 +68,9 @@ export class Speaking {
   /** As if nothing had been written. */
   reset(): void {
     this.#written = ''
-    this.#sentences.reset()
+    const { unit } = this.#sentences
+    this.#sentences = new Sentences()
+    this.#sentences.unit = unit
   }
 
   /** No text follows. @param cut  it broke off, and ends at its last whole clause */
@@ -79,12 +81,13 @@ export class Speaking {
   }
 
   /**
-   * At once: nothing of it is delivered any more, and `done` stays open unless all was delivered.
+   * At once: nothing of it is delivered any more, and `done` rejects unless all was delivered.
    * @param playedMs  how much of its sound the caller heard; null where that is not known
    * @param heard  told later which words of its last sentence those are, by a voice that knows
    */
   cancel(playedMs: number | null, heard?: (sentence: SpokenSentence, words: string) => void): void {
     this.#cancelled = true
+    this.#reject(new Error('cancelled'))
     const run = this.#run ?? this.#delivered
     this.#run = null
     this.#delivered = null
@@ -109,20 +112,18 @@ export class Speaking {
 
   #use(stage: TextToSpeech): void {
     this.#sentences.unit = stage.input === 'words' ? 'words' : 'sentences'
-    const run = new Run(stage, this.#manner.language)
+    const run = new Run(stage, this.#manner.language, this.#listener)
     this.#run = run
     const over = (): boolean => this.#run !== run
     run.speech = stage.begin(this.#manner, {
       clause: (index) => {
-        if (!over() && run.begin(index)) this.#listener.sounds(run.current as SpokenSentence)
+        if (!over()) run.begin(index)
       },
       audio: (pcm, sampleRateHz) => {
         if (over()) return
-        if (run.begins()) this.#listener.sounds(run.current as SpokenSentence)
         const ms = samplesToMs(pcm.length, sampleRateHz)
-        if (run.current !== null) run.current.ms += ms
+        run.sounds(ms)
         this.audioMs += ms
-        run.audioMs += ms
         this.#listener.audio(pcm, sampleRateHz)
       },
       marks: (marks) => {
@@ -152,8 +153,7 @@ export class Speaking {
     for (const piece of pieces) {
       const { language, pronunciations = [] } = this.#manner
       const spoken = spokenForm(pronounced(piece, pronunciations, language), language)
-      const sounding = run.add(piece, spoken)
-      if (sounding !== null) this.#listener.sounds(sounding)
+      run.add(piece, spoken)
       run.speech.text(piece.endsWith(' ') ? `${spoken} ` : spoken)
       if (this.#run !== run) return
     }
@@ -175,6 +175,7 @@ export class Speaking {
 class Run {
   readonly stage: TextToSpeech
   readonly #language: string
+  readonly #listener: SpeakingListener
   speech: Utterance | null = null
   ended = false
   audioMs = 0
@@ -188,36 +189,36 @@ class Run {
   readonly #given: SpokenSentence[] = []
   #at = -1
 
-  constructor(stage: TextToSpeech, language: string) {
+  constructor(stage: TextToSpeech, language: string, listener: SpeakingListener) {
     this.stage = stage
     this.#language = language
+    this.#listener = listener
     this.#flow = stage.input === 'clauses' ? null : { text: '', ms: 0, open: true }
     this.current = this.#flow
   }
 
-  /** @returns the sentence that sounds and has grown, if there is one */
-  add(piece: string, spoken: string): SpokenSentence | null {
+  add(piece: string, spoken: string): void {
     this.#pieces.push({ written: wordsOf(piece), spoken: wordsOf(spoken) })
-    if (this.#flow === null) {
-      this.#given.push({ text: piece, ms: 0 })
-      return null
-    }
+    if (this.#flow === null) return void this.#given.push({ text: piece, ms: 0 })
     this.#flow.text += /\S$/.test(this.#flow.text) ? ` ${piece}` : piece
-    return this.#flows ? this.#flow : null
+    if (this.#flows) this.#listener.sounds(this.#flow)
   }
 
   /** The clause with this number begins to sound. */
-  begin(index: number): boolean {
+  begin(index: number): void {
     this.#at = index
     this.current = this.#given[index] ?? null
-    return this.current !== null
+    if (this.current !== null) this.#listener.sounds(this.current)
   }
 
-  /** @returns true with the first samples of a flow */
-  begins(): boolean {
-    if (this.#flow === null || this.#flows) return false
-    this.#flows = true
-    return true
+  /** So much more of what sounds is delivered. */
+  sounds(ms: number): void {
+    if (this.#flow !== null && !this.#flows) {
+      this.#flows = true
+      this.#listener.sounds(this.#flow)
+    }
+    if (this.current !== null) this.current.ms += ms
+    this.audioMs += ms
   }
 
   /** Words of the text whose spoken form begins with so many words; a number that was cut counts as not spoken. */

@@ -1,5 +1,6 @@
 import { isSampleRateHz } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { joined } from '../../media/pcm.js'
 import { RateConverter } from '../../media/resample/rate-converter.js'
 import { channelOf, decodeSamples, wavHead, type SampleFormat } from '../../media/wav.js'
 
@@ -68,10 +69,7 @@ export class SpeechBody {
    * @throws UnplayableSpeech for one that was no sound, or held none
    */
   end(): Int16Array {
-    const parts = [this.#read(true), this.#inner?.end() ?? this.#converter?.flush() ?? new Int16Array(0)]
-    const samples = new Int16Array(parts.reduce((sum, part) => sum + part.length, 0))
-    samples.set(parts[0] ?? [])
-    samples.set(parts[1] ?? [], parts[0]?.length)
+    const samples = joined([this.#read(true), this.#inner?.end() ?? this.#converter?.flush() ?? new Int16Array(0)])
     if (this.#samples === 0 && samples.length === 0) throw new UnplayableSpeech('it answers with no sound')
     return samples
   }

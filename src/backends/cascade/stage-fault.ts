@@ -1,3 +1,4 @@
+import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
 /** The error of a stage. An aborted request throws the reason of its signal instead. */
@@ -8,4 +9,11 @@ export class StageFault extends Error {
     super(fault.message)
     this.fault = fault
   }
+}
+
+/** The fault of an error that a stage threw. */
+export function faultOf(error: unknown): VendorFault {
+  if (error instanceof StageFault) return error.fault
+  const name = error instanceof Error ? error.name : typeof error
+  return vendorFault('internal', `a fault of the gateway's own: ${name}`, false)
 }

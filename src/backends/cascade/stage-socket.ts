@@ -1,9 +1,11 @@
 import { BACKEND_CONNECT_MS, BACKEND_PING_MS } from '../../core/limits.js'
+import { pricedModel } from '../prices.js'
 import { httpFault, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { RealtimeSocket } from '../transport/vendor-connection.js'
 import type { SocketFailure } from '../transport/vendor-connection.js'
 import { StageFault } from './stage-fault.js'
+import type { StageContext, StageFactory } from './stage.js'
 
 /** A connection that replaces another in mid-call. */
 const RECONNECT_MS = 2500
@@ -13,30 +15,73 @@ const CLOSE_ABNORMAL = 1006
 /** A message of the service that was parsed; none of its fields is to be trusted. One that is no JSON is `unparsed`. */
 export type StageMessage = Readonly<Record<string, unknown>>
 
-export interface StageSocketOptions {
+/** What every stage over a WebSocket is set to. */
+export interface SocketStageOptions {
+  /** The service's own (`BASE_URL` in its file) when not given; http(s) and ws(s) alike, with or without a path. */
+  readonly baseUrl?: string
+  /** Never logged, and removed from messages of faults; null where there is none. */
+  readonly apiKey: string | null
+  readonly model?: string
+  readonly connectTimeoutMs?: number
+}
+
+/** One service in one call: what it is set to, with its own defaults. */
+export type SocketService<Options> = Options & {
+  readonly baseUrl: string
+  readonly model: string
+  /** Its model as it is priced. */
+  readonly priced: string
   /** Begins messages of faults. */
   readonly what: string
+}
+
+/** How a service's connection is opened and understood. */
+export interface SocketWire {
   /** Of `socketUrl`. */
   readonly url: string
   /** Hold the key, where it does not go in a message; none when not given. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Removed from messages of faults; null where there is none. */
-  readonly apiKey: string | null
-  readonly connectTimeoutMs?: number | undefined
-  readonly message: (message: StageMessage) => void
-  /** A binary message, whose memory is valid only during the call. Without this they are dropped. */
-  readonly bytes?: (data: Buffer) => void
   /** The fault of a message that ends the connection; null for any other message. */
   readonly faultOf: (message: StageMessage) => VendorFault | null
   /** The fault of a close by the service. `words` are safe to show. `session_expired` when not given, or null. */
   readonly closeFault?: (code: number, words: string) => VendorFault | null
+}
+
+interface StageSocketListener {
+  message(message: StageMessage): void
+  /** A binary message, whose memory is valid only during the call. Without this they are dropped. */
+  bytes?(data: Buffer): void
   /** The connection is over, after it was open; once. Not after `close`. */
-  readonly lost: (fault: VendorFault) => void
+  lost(fault: VendorFault): void
+}
+
+/**
+ * A service of the list whose stage is a WebSocket.
+ * @param own  what it is where the options do not say otherwise
+ * @param wireOf  what differs from one service to the next; made anew for each connection
+ */
+export function overSocket<Options extends SocketStageOptions, Wire, Stage>(
+  stage: 'stt' | 'tts',
+  name: string,
+  own: { readonly baseUrl: string; readonly model: string },
+  options: Options,
+  Kind: new (service: SocketService<Options>, wire: () => Wire, context: StageContext) => Stage,
+  wireOf: (service: SocketService<Options>, context: StageContext) => Wire,
+): StageFactory<Stage> {
+  const { baseUrl, model } = { ...own, ...options }
+  const priced = pricedModel(model, baseUrl)
+  return {
+    service: name,
+    model: priced,
+    make: (context) => {
+      const service = { ...options, baseUrl, model, priced, what: `${context.name}: ${stage} ${name}` }
+      return new Kind(service, () => wireOf(service, context), context)
+    },
+  }
 }
 
 /**
  * The URL of a service's WebSocket.
- * @param baseUrl  http(s) and ws(s) alike, with or without a path
  * @param query  a list repeats its key
  */
 export function socketUrl(
@@ -53,21 +98,25 @@ export function socketUrl(
 
 /** The connection of a recogniser or a voice: JSON, audio, and errors that end the session. */
 export class StageSocket {
-  readonly #options: StageSocketOptions
+  readonly #service: SocketService<SocketStageOptions>
+  readonly #wire: SocketWire
+  readonly #listener: StageSocketListener
   readonly #socket: RealtimeSocket
   #state: 'connecting' | 'open' | 'over' = 'connecting'
   #settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | null = null
   readonly #opened: Promise<void>
 
-  constructor(options: StageSocketOptions) {
-    this.#options = options
+  constructor(service: SocketService<SocketStageOptions>, wire: SocketWire, listener: StageSocketListener) {
+    this.#service = service
+    this.#wire = wire
+    this.#listener = listener
     this.#opened = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
     this.#opened.catch(() => undefined)
     this.#socket = new RealtimeSocket(
-      options.url,
-      { headers: options.headers ?? {}, pingMs: BACKEND_PING_MS },
+      wire.url,
+      { headers: wire.headers ?? {}, pingMs: BACKEND_PING_MS },
       {
         opened: () => {
           if (this.#state !== 'connecting') return
@@ -76,7 +125,7 @@ export class StageSocket {
         },
         message: (data, binary) => {
           if (this.#state !== 'open') return
-          if (binary) options.bytes?.(data)
+          if (binary) listener.bytes?.(data)
           else this.#message(data)
         },
         closed: (code, reason, failure) => this.fail(this.#closeFault(code, reason, failure)),
@@ -89,9 +138,9 @@ export class StageSocket {
    * @throws StageFault, or the reason of the signal
    */
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    const timeoutMs = this.#options.connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
+    const timeoutMs = this.#service.connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
     const timer = setTimeout(
-      () => this.fail(vendorFault('timeout', `${this.#options.what}: no connection after ${timeoutMs} ms`, false)),
+      () => this.fail(vendorFault('timeout', `${this.#service.what}: no connection after ${timeoutMs} ms`, false)),
       timeoutMs,
     )
     const abort = (): void => this.#settle?.reject(signal.reason)
@@ -128,11 +177,11 @@ export class StageSocket {
     this.#state = 'over'
     this.#socket.close(1000)
     if (state === 'connecting') this.#settle?.reject(new StageFault(fault))
-    else this.#options.lost(fault)
+    else this.#listener.lost(fault)
   }
 
   close(): void {
-    const fault = vendorFault('network', `${this.#options.what}: closed before it was open`, false)
+    const fault = vendorFault('network', `${this.#service.what}: closed before it was open`, false)
     if (this.#state === 'connecting') this.#settle?.reject(new StageFault(fault))
     this.#state = 'over'
     this.#socket.close(1000)
@@ -141,7 +190,7 @@ export class StageSocket {
   #takesAudio(): boolean {
     if (this.#state !== 'open') return false
     if (!this.#socket.congested) return true
-    this.fail(vendorFault('network', `${this.#options.what} takes no audio`, false))
+    this.fail(vendorFault('network', `${this.#service.what} takes no audio`, false))
     return false
   }
 
@@ -154,20 +203,20 @@ export class StageSocket {
     } catch {
       message = { unparsed: text }
     }
-    const fault = this.#options.faultOf(message)
+    const fault = this.#wire.faultOf(message)
     if (fault !== null) this.fail(fault)
-    else this.#options.message(message)
+    else this.#listener.message(message)
   }
 
   #closeFault(code: number, reason: string, failure: SocketFailure | null): VendorFault {
-    const { what, apiKey, closeFault } = this.#options
+    const { what, apiKey } = this.#service
     if (failure?.kind === 'refused')
       return serviceFault(httpFault(`${what} refused the connection`, failure.refusal, [apiKey]))
     if (failure?.kind === 'broken') return vendorFault('network', `${what}: no connection (${failure.detail})`, false)
     if (failure !== null) return vendorFault('network', `${what}: the connection is dead`, false)
     if (code === CLOSE_ABNORMAL) return vendorFault('network', `${what}: the connection broke`, false)
     return (
-      closeFault?.(code, vendorText(reason, [apiKey])) ??
+      this.#wire.closeFault?.(code, vendorText(reason, [apiKey])) ??
       vendorFault('session_expired', `${what} closed the session with ${code}`, false)
     )
   }

@@ -4,7 +4,8 @@ import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import type { ToolSpec } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { HttpHosts } from './http-service.js'
+import type { HttpHosts } from './http-hosts.js'
+import type { KeptSound } from './turn-sound.js'
 
 /**
  * The contracts of a cascade's three stages: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade owns turns,
@@ -59,13 +60,8 @@ export interface StageLife {
   close(): void
 }
 
-/** A recognised word; times since the beginning of its turn's audio. */
 export interface Word {
   readonly text: string
-  readonly fromMs: number
-  readonly toMs: number
-  /** 0 to 1. */
-  readonly confidence?: number
   /** `sw` */
   readonly language?: string
 }
@@ -84,18 +80,9 @@ export interface Evidence {
 export interface Heard {
   /** All words, the uncertain ones too. */
   readonly text: string
-  /** Of services that tell the times. */
+  /** The same word by word, of services that tell. */
   readonly words?: readonly Word[]
-  /** The language of most words, of services that tell. */
-  readonly language?: string
   readonly evidence?: Evidence
-}
-
-/** The caller's audio of one turn, from shortly before its beginning; grows while the caller speaks. */
-export interface TurnSound {
-  readonly samples: number
-  /** A copy of the samples from `fromSample` on. */
-  since(fromSample: number): Int16Array
 }
 
 export interface SttListener {
@@ -115,7 +102,7 @@ export interface SttListener {
 export interface SpeechToText extends StageLife {
   listen(listener: SttListener): void
   /** The caller speaks. `sound` holds what `audio` is given, for services that want it at once. */
-  begin(turn: number, sound: TurnSound): void
+  begin(turn: number, sound: KeptSound): void
   /** Samples of the turn that began last; copied before return. Nothing comes between turns. */
   audio(pcm: Int16Array): void
   /**

@@ -4,12 +4,13 @@ import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
 import { MESSAGE_MS } from '../transport/caller-uplink.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { faultOf } from './candidates.js'
 import { heardIn, RecogniserTurns } from './recogniser-turns.js'
 import type { SessionTurn } from './recogniser-turns.js'
+import { faultOf } from './stage-fault.js'
 import { StageSocket } from './stage-socket.js'
-import type { StageMessage, StageSocketOptions } from './stage-socket.js'
-import type { SpeechToText, StageContext, SttListener, TurnSound } from './stage.js'
+import type { SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
+import type { SpeechToText, StageContext, SttListener } from './stage.js'
+import type { KeptSound } from './turn-sound.js'
 
 /** A session is replaced this long before the service would end it, in the first pause of the caller. */
 const RENEW_BEFORE_MS = 5 * 60_000
@@ -19,85 +20,90 @@ const SILENCE_MS = 100
 /** JSON, or a text that is sent as it is. */
 type RecogniserMessage = Readonly<Record<string, unknown>> | string
 
+/** What every service of this kind is set to. */
+export interface RecogniserOptions extends SocketStageOptions {
+  /** Words and names that callers are likely to say. Not of vosk and sherpa-onnx. */
+  readonly terms?: readonly string[]
+  /** What the calls are about, in a sentence or two. Of Soniox and OpenAI. */
+  readonly context?: string
+  /** The service ends a session after this time; its own limit when not given. Of Soniox. */
+  readonly sessionMs?: number
+}
+
+export type RecogniserService = SocketService<RecogniserOptions>
+
 /** What differs from one streaming recogniser to the next. Made anew for each connection. */
 export interface RecogniserWire {
-  readonly service: string
-  /** As it is priced. */
-  readonly model: string
-  readonly socket: Omit<StageSocketOptions, 'what' | 'message' | 'lost'>
+  readonly socket: SocketWire
   /** How samples are written; base64 is put between two parts of a message. */
   readonly audio:
     'mulaw' | 'pcm16' | 'float32' | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
   /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given: words come up to 40 ms later. */
   readonly messageMs?: number
   /** Sent first. */
-  readonly hello: readonly RecogniserMessage[]
-  /** What keeps the connection open while nobody speaks: a message, or with null a little silence. Null: nothing is needed. */
-  readonly keepalive: { readonly everyMs: number; readonly message: RecogniserMessage | null } | null
+  readonly hello?: RecogniserMessage
+  /** What keeps the connection open while nobody speaks: a message, or with null a little silence. Absent: nothing is needed. */
+  readonly keepalive?: { readonly everyMs: number; readonly message: RecogniserMessage | null }
   /** Sent before the audio of a turn. */
-  readonly begin?: readonly RecogniserMessage[]
-  /** @param silenceMs  between the caller's last word and the end of the audio */
-  readonly finalize: (silenceMs: number) => readonly RecogniserMessage[]
-  /** So that the words of a turn that was noise are out of the way before those of the next one. */
-  readonly abandon: readonly RecogniserMessage[]
-  /** `acknowledged`: the service always answers `finalize`. `unsure`: not where it has little audio. */
-  readonly finalizes: 'acknowledged' | 'unsure'
+  readonly begin?: RecogniserMessage
+  /**
+   * Sent after the audio of a turn; without `oneTurn` also after that of noise, so that its words are out of the way before
+   * those of the next turn.
+   * @param silenceMs  between the caller's last word and the end of the audio
+   */
+  readonly finalize: (silenceMs: number) => RecogniserMessage
+  /** The service does not answer `finalize` where it has little audio. Absent: it always does. */
+  readonly unsure?: true
   /** After `finalize`, and then without news for this long, the words so far are the text. */
   readonly finalizeMs: number
   /** The longest wait after `finalize`, while more words come or none have come; `finalizeMs` when not given. */
   readonly answerMs?: number
   /** The service ends the connection with the turn. */
   readonly oneTurn?: true
-  /** The service ends a session after this time; null: never. */
-  readonly sessionMs: number | null
-  /** What is charged for: the time the session is open, the audio that was sent, or what `read` reports. */
-  readonly charges: 'session' | 'audio' | 'reported'
+  /** The service ends a session after this time; absent: never. */
+  readonly sessionMs?: number
+  /** What is charged for: the time the session is open, the audio that was sent (the default), or what `read` reports. */
+  readonly charges?: 'session' | 'audio' | 'reported'
   /** Puts what a message says into the turns. */
   readonly read: (message: StageMessage, turns: RecogniserTurns) => void
 }
 
-interface SessionListener {
-  words(turn: SessionTurn): void
-  final(turn: SessionTurn): void
-  failed(turn: SessionTurn, fault: VendorFault): void
-  lost(session: Session, fault: VendorFault): void
-}
-
 /** A recogniser over a WebSocket. The gateway's VAD ends the turns: the service's own detection of their end is off. */
 export class StreamedRecogniser implements SpeechToText {
+  /** Null before `listen`, and once nothing is to be reported any more. */
+  listener: SttListener | null = null
+  readonly service: RecogniserService
+  readonly context: StageContext
   readonly #wire: () => RecogniserWire
-  readonly #context: StageContext
   #signal = AbortSignal.abort()
-  #listener: SttListener | null = null
   #current: Session | null = null
   /** Sessions that were replaced, until the text of their last turn is there. */
   readonly #draining = new Set<Session>()
 
-  /** @param wire  makes that of one connection */
-  constructor(wire: () => RecogniserWire, context: StageContext) {
+  constructor(service: RecogniserService, wire: () => RecogniserWire, context: StageContext) {
+    this.service = service
+    this.context = context
     this.#wire = wire
-    this.#context = context
   }
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     this.#signal = signal
-    const session = this.#make()
-    this.#current = session
-    await session.open(signal, probe)
+    this.#current = new Session(this, this.#wire())
+    await this.#current.open(signal, probe)
   }
 
   listen(listener: SttListener): void {
-    this.#listener = listener
+    this.listener = listener
   }
 
   warm(): void {
     // One that was closed while nobody spoke, of a service whose connections are for one turn.
-    if (this.#current?.over === true) this.#replace()
+    if (this.#current?.state === 'over') this.#replace()
   }
 
-  begin(turn: number, sound: TurnSound): void {
+  begin(turn: number, sound: KeptSound): void {
     this.warm()
-    this.#current?.begin(turn, sound)
+    this.#current?.turns.add(turn, sound)
   }
 
   audio(): void {
@@ -116,71 +122,50 @@ export class StreamedRecogniser implements SpeechToText {
     for (const session of [...this.#draining, this.#current]) session?.close()
     this.#draining.clear()
     this.#current = null
-    this.#listener = null
+    this.listener = null
+  }
+
+  /** A session has aged, or one of its turns is over. */
+  changed(session: Session): void {
+    if (session === this.#current && session.isSpent) this.#replace()
+    if (!this.#draining.has(session) || session.turns.awaited) return
+    this.#draining.delete(session)
+    session.close()
+  }
+
+  lost(session: Session, fault: VendorFault): void {
+    const needed = session.turns.awaited || (session === this.#current && session.wire.oneTurn !== true)
+    this.#draining.delete(session)
+    if (needed) this.listener?.failed(null, fault)
   }
 
   #end(number: number, ending: SessionTurn['ending']): void {
     const sessions = [...this.#draining, this.#current].filter((session) => session !== null)
     const session = sessions.find((one) => one.end(number, ending))
-    if (session === undefined || session !== this.#current) return
     // A caller who begins at once finds a connection.
-    if (session.isSpent) this.#replace()
-  }
-
-  #make(): Session {
-    const session: Session = new Session(this.#wire(), this.#context, {
-      words: (turn) => this.#listener?.words(turn.number, heardIn(turn)),
-      final: (turn) => {
-        this.#listener?.final(turn.number, heardIn(turn))
-        this.#drained(session)
-      },
-      failed: (turn, fault) => {
-        this.#listener?.failed(turn.number, fault)
-        this.#drained(session)
-      },
-      lost: (lost, fault) => this.#lost(lost, fault),
-    })
-    session.agedOut = () => {
-      if (session === this.#current && session.isSpent) this.#replace()
-    }
-    return session
+    if (session !== undefined) this.changed(session)
   }
 
   /** A fresh connection takes the turns from here on. */
   #replace(): void {
     const before = this.#current
-    const session = this.#make()
+    const session = new Session(this, this.#wire())
     this.#current = session
-    session.open(this.#signal, false).catch((error: unknown) => this.#lost(session, faultOf(error)))
+    session.open(this.#signal, false).catch((error: unknown) => this.lost(session, faultOf(error)))
     if (before === null) return
     this.#draining.add(before)
-    this.#drained(before)
-  }
-
-  #drained(session: Session): void {
-    if (!this.#draining.has(session) || session.isAwaited) return
-    this.#draining.delete(session)
-    session.close()
-  }
-
-  #lost(session: Session, fault: VendorFault): void {
-    const needed = session.isAwaited || (session === this.#current && !session.oneTurn)
-    this.#draining.delete(session)
-    if (needed) this.#listener?.failed(null, fault)
+    this.changed(before)
   }
 }
 
 /** One connection. */
 class Session {
-  /** Told once when the session is to be replaced; it is then `isSpent` as soon as nobody speaks. */
-  agedOut: () => void = () => undefined
-  readonly #wire: RecogniserWire
+  state: 'opening' | 'open' | 'over' = 'opening'
+  readonly wire: RecogniserWire
+  readonly #owner: StreamedRecogniser
   readonly #context: StageContext
-  readonly #listener: SessionListener
   readonly #socket: StageSocket
-  readonly #what: string
-  readonly #turns: RecogniserTurns
-  #state: 'opening' | 'open' | 'over' = 'opening'
+  readonly turns: RecogniserTurns
   #aged = false
   #sentMs = 0
   #heardAtMs = -Infinity
@@ -188,20 +173,20 @@ class Session {
   #unheard = 0
   #chargedFromMs = NaN
   #unchargedMs = 0
-  #keepalive: NodeJS.Timeout | null = null
-  #age: NodeJS.Timeout | null = null
+  #keepalive: NodeJS.Timeout | undefined
+  #age: NodeJS.Timeout | undefined
   #bytes = Buffer.alloc(0)
 
-  constructor(wire: RecogniserWire, context: StageContext, listener: SessionListener) {
-    this.#wire = wire
+  constructor(owner: StreamedRecogniser, wire: RecogniserWire) {
+    const { service, context } = owner
+    this.#owner = owner
+    this.wire = wire
     this.#context = context
-    this.#listener = listener
-    this.#what = `${context.name}: stt ${wire.service}`
-    this.#turns = new RecogniserTurns({
+    this.turns = new RecogniserTurns({
       words: (turn) => {
         this.#unheard = 0
         if (!Number.isNaN(turn.askedAtMs)) this.#await(turn)
-        listener.words(turn)
+        owner.listener?.words(turn.number, heardIn(turn))
       },
       answered: (turn) => {
         this.#unheard = 0
@@ -209,36 +194,23 @@ class Session {
       },
       failed: (turn, reason) => {
         this.#over(turn)
-        listener.failed(turn, vendorFault('internal', `${this.#what}: ${reason}`, false))
+        owner.listener?.failed(turn.number, vendorFault('internal', `${service.what}: ${reason}`, false))
+        owner.changed(this)
       },
     })
-    this.#socket = new StageSocket({
-      ...wire.socket,
-      what: this.#what,
+    this.#socket = new StageSocket(service, wire.socket, {
       message: (message) => {
         this.#heardAtMs = context.nowMs()
-        if (wire.finalizes === 'unsure') this.#unheard = 0
-        wire.read(message, this.#turns)
+        if (wire.unsure === true) this.#unheard = 0
+        wire.read(message, this.turns)
       },
       lost: (fault) => this.#lost(fault),
     })
   }
 
-  get over(): boolean {
-    return this.#state === 'over'
-  }
-
-  get oneTurn(): boolean {
-    return this.#wire.oneTurn === true
-  }
-
-  get isAwaited(): boolean {
-    return this.#turns.awaited
-  }
-
   /** It takes no further turn, and nobody speaks. */
   get isSpent(): boolean {
-    return (this.#aged || (this.oneTurn && this.#turns.all.length > 0)) && !this.#turns.open
+    return (this.#aged || (this.wire.oneTurn === true && this.turns.all.length > 0)) && !this.turns.open
   }
 
   /** @throws StageFault */
@@ -249,31 +221,27 @@ class Session {
       this.close()
       throw error
     }
-    if (this.#state !== 'opening') return
-    this.#state = 'open'
-    const { hello, keepalive, sessionMs } = this.#wire
-    this.#send(hello)
+    if (this.state !== 'opening') return
+    this.state = 'open'
+    const { hello, keepalive, sessionMs } = this.wire
+    if (hello !== undefined) this.#socket.send(hello)
     this.#chargedFromMs = this.#context.nowMs()
-    if (keepalive !== null)
+    if (keepalive !== undefined)
       this.#keepalive = setInterval(() => this.#keepAlive(keepalive.message), keepalive.everyMs).unref()
-    if (sessionMs !== null)
+    if (sessionMs !== undefined)
       this.#age = setTimeout(
         () => {
           this.#aged = true
-          this.agedOut()
+          this.#owner.changed(this)
         },
         sessionMs - Math.min(RENEW_BEFORE_MS, sessionMs / 2),
       ).unref()
     this.pump()
   }
 
-  begin(number: number, sound: TurnSound): void {
-    this.#turns.add(number, sound)
-  }
-
   /** @returns false if the turn is none of this session */
   end(number: number, ending: SessionTurn['ending']): boolean {
-    const turn = this.#turns.all.find((one) => one.number === number)
+    const turn = this.turns.all.find((one) => one.number === number)
     if (turn === undefined) return false
     turn.ending ??= turn.over ? 'abandon' : ending
     if (ending === 'abandon') turn.over = true
@@ -283,8 +251,8 @@ class Session {
 
   /** Sends what was not sent yet, in the order in which it was spoken. */
   pump(): void {
-    if (this.#state !== 'open') return
-    for (const turn of this.#turns.all) {
+    if (this.state !== 'open') return
+    for (const turn of this.turns.all) {
       if (!Number.isNaN(turn.askedAtMs)) continue
       this.#sendSound(turn)
       if (turn.ending === null) return
@@ -293,7 +261,7 @@ class Session {
   }
 
   close(): void {
-    if (this.#state === 'over') return
+    if (this.state === 'over') return
     this.#end()
     this.#socket.close()
   }
@@ -301,11 +269,11 @@ class Session {
   #sendSound(turn: SessionTurn): void {
     const { inputRateHz } = this.#context
     const fresh = turn.sound.samples - turn.sentSamples
-    if (fresh <= 0 || (turn.ending === null && fresh < msToSamples(this.#wire.messageMs ?? MESSAGE_MS, inputRateHz)))
+    if (fresh <= 0 || (turn.ending === null && fresh < msToSamples(this.wire.messageMs ?? MESSAGE_MS, inputRateHz)))
       return
     if (Number.isNaN(turn.fromMs)) {
       turn.fromMs = this.#sentMs
-      this.#send(this.#wire.begin ?? [])
+      if (this.wire.begin !== undefined) this.#socket.send(this.wire.begin)
     }
     const pcm = turn.sound.since(turn.sentSamples)
     turn.sentSamples += pcm.length
@@ -315,23 +283,22 @@ class Session {
   #ask(turn: SessionTurn): void {
     const { ending } = turn
     turn.askedAtMs = this.#context.nowMs()
-    turn.toMs = this.#sentMs
     if (Number.isNaN(turn.fromMs)) {
       // None of it was sent, and the service is not asked.
       turn.answered = true
       if (!turn.over) this.#final(turn)
     } else if (ending === 'abandon') {
-      this.#send(this.#wire.abandon)
+      if (this.wire.oneTurn !== true) this.#socket.send(this.wire.finalize(0))
       this.#charge()
     } else {
-      this.#send(this.#wire.finalize(ending?.silenceMs ?? 0))
+      this.#socket.send(this.wire.finalize(ending?.silenceMs ?? 0))
       this.#await(turn)
     }
   }
 
   #await(turn: SessionTurn): void {
-    const { finalizeMs, answerMs = finalizeMs } = this.#wire
-    if (turn.timer !== null) clearTimeout(turn.timer)
+    const { finalizeMs, answerMs = finalizeMs } = this.wire
+    clearTimeout(turn.timer)
     const leftMs = answerMs - (this.#context.nowMs() - turn.askedAtMs)
     const waitMs = turn.best.length === 0 ? leftMs : Math.min(finalizeMs, leftMs)
     turn.timer = setTimeout(() => this.#late(turn), Math.max(0, waitMs))
@@ -339,29 +306,30 @@ class Session {
 
   #late(turn: SessionTurn): void {
     if (turn.best.length === 0 && this.#isDeaf(turn))
-      this.#socket.fail(vendorFault('timeout', `${this.#what} does not answer`, false))
+      this.#socket.fail(vendorFault('timeout', `${this.#owner.service.what} does not answer`, false))
     else this.#final(turn)
   }
 
   /** A service that said nothing at all, although there was voice, is out of order. */
   #isDeaf(turn: SessionTurn): boolean {
-    if (this.#wire.finalizes === 'acknowledged' && this.#heardAtMs < turn.askedAtMs) return true
+    if (this.wire.unsure !== true && this.#heardAtMs < turn.askedAtMs) return true
     return ++this.#unheard > 1
   }
 
   #final(turn: SessionTurn): void {
     this.#over(turn)
     this.#charge()
-    this.#listener.final(turn)
+    this.#owner.listener?.final(turn.number, heardIn(turn))
+    this.#owner.changed(this)
   }
 
   #over(turn: SessionTurn): void {
-    if (turn.timer !== null) clearTimeout(turn.timer)
+    clearTimeout(turn.timer)
     turn.over = true
   }
 
   #sendSamples(pcm: Int16Array): void {
-    const { audio } = this.#wire
+    const { audio } = this.wire
     const ms = samplesToMs(pcm.length, this.#context.inputRateHz)
     this.#sentMs += ms
     this.#unchargedMs += ms
@@ -381,36 +349,32 @@ class Session {
 
   #keepAlive(message: RecogniserMessage | null): void {
     if (message === null) this.#sendSamples(new Int16Array(msToSamples(SILENCE_MS, this.#context.inputRateHz)))
-    else this.#send([message])
-  }
-
-  #send(messages: readonly RecogniserMessage[]): void {
-    for (const message of messages) this.#socket.send(message)
+    else this.#socket.send(message)
   }
 
   #charge(): void {
-    const { charges, model } = this.#wire
+    const { charges = 'audio' } = this.wire
     const nowMs = this.#context.nowMs()
     const ms = charges === 'session' ? nowMs - this.#chargedFromMs : this.#unchargedMs
     this.#chargedFromMs = nowMs
     this.#unchargedMs = 0
     if (charges === 'reported' || Number.isNaN(ms) || ms <= 0) return
-    this.#context.used({ ...noUsage(), model, sessionSeconds: ms / 1000 })
+    this.#context.used({ ...noUsage(), model: this.#owner.service.priced, sessionSeconds: ms / 1000 })
   }
 
   #lost(fault: VendorFault): void {
     this.#end()
-    const last = this.#turns.all.at(-1)
+    const last = this.turns.all.at(-1)
     // A service whose connections are for one turn closes when it has said all.
-    if (this.oneTurn && fault.code === 'session_expired' && last !== undefined) this.#turns.answered(last)
-    this.#listener.lost(this, fault)
+    if (this.wire.oneTurn === true && fault.code === 'session_expired' && last !== undefined) this.turns.answered(last)
+    this.#owner.lost(this, fault)
   }
 
   #end(): void {
     this.#charge()
-    this.#state = 'over'
-    if (this.#keepalive !== null) clearInterval(this.#keepalive)
-    if (this.#age !== null) clearTimeout(this.#age)
-    for (const { timer } of this.#turns.all) if (timer !== null) clearTimeout(timer)
+    this.state = 'over'
+    clearInterval(this.#keepalive)
+    clearTimeout(this.#age)
+    for (const { timer } of this.turns.all) clearTimeout(timer)
   }
 }

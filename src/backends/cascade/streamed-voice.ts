@@ -1,4 +1,5 @@
 import { noUsage } from '../../call/usage.js'
+import { given } from '../../core/given.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { readSamples } from '../../media/pcm.js'
@@ -7,7 +8,7 @@ import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Mark, SpeechListener, SpeechManner, StageContext, TextToSpeech, Utterance } from './stage.js'
 import { StageSocket } from './stage-socket.js'
-import type { StageMessage, StageSocketOptions } from './stage-socket.js'
+import type { SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
 
 /** A service that owes sound, and sends none for this long, is out of order; unless its options say otherwise. */
 const SILENT_MS = 5000
@@ -22,55 +23,46 @@ const WAITING_MAX = 8
 
 type Json = Readonly<Record<string, unknown>>
 
-/** What a message of the service says about one utterance. */
+/** What a message of the service says about one utterance; `unknown` is as the service wrote it. */
 interface VoiceNews {
   readonly id: string
   /** Base64 of samples, s16le at the leg's rate. */
-  readonly audio?: string
+  readonly audio?: unknown
   readonly marks?: readonly Mark[]
   /** All of its sound has come. */
   readonly done?: boolean
   /** The service has forgotten it, and its place is free. Without `done`: as it was asked to, or for the fault. */
   readonly over?: boolean
-  readonly fault?: VendorFault
+  readonly fault?: VendorFault | null
   /** The words that were heard of a cancelled utterance. */
-  readonly heard?: string
+  readonly heard?: unknown
   /** The sound of this connection that the service takes for played. */
-  readonly playedMs?: number
+  readonly playedMs?: unknown
   /** What the service needs now. */
   readonly send?: readonly Json[]
 }
 
 /** What every service of this kind is set to. */
-export interface StreamedVoiceOptions {
-  /** The service's own (`BASE_URL` in its file) when not given; http(s) and ws(s) alike. */
-  readonly baseUrl?: string
-  /** Never logged. */
+export interface StreamedVoiceOptions extends SocketStageOptions {
   readonly apiKey: string
-  readonly model?: string
   /** The name or id of a voice. Goes before the voice that the agent names; not for Deepgram, whose model has one voice. */
   readonly voice?: string
-  /** Within the service's `SPEED_MIN` and `SPEED_MAX`; 1 when not given. */
+  /** Within the service's `speeds`; 1 when not given. */
   readonly speed?: number
   /** A pronunciation dictionary in the account there; ElevenLabs' has a version. Of Cartesia and ElevenLabs. */
   readonly dictionary?: { readonly id: string; readonly version?: string }
-  /** How long the service may owe sound; 5 s when not given. */
+  /** How long the service may owe sound; SILENT_MS when not given. */
   readonly timeoutMs?: number
-  readonly connectTimeoutMs?: number
 }
+
+export type VoiceService = SocketService<StreamedVoiceOptions>
 
 /** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
 export interface VoiceWire {
-  readonly service: string
-  /** As it is priced. */
-  readonly model: string
   readonly input: 'sentences' | 'words'
-  /** How long the service may owe sound; SILENT_MS when not given. */
-  readonly timeoutMs?: number | undefined
-  readonly socket: Pick<
-    StageSocketOptions,
-    'url' | 'headers' | 'apiKey' | 'connectTimeoutMs' | 'faultOf' | 'closeFault'
-  >
+  /** The slowest and the fastest; a faster one is cut to it. */
+  readonly speeds: readonly [number, number]
+  readonly socket: SocketWire
   /** Utterances that the service speaks at the same time; the others wait. */
   readonly placesMax: number
   /** A cancelled utterance keeps its place until the service has ended it. */
@@ -78,6 +70,7 @@ export interface VoiceWire {
   /** Only an utterance finds out whether the key is good. */
   readonly probes?: true
   readonly keepalive?: { readonly everyMs: number; readonly messages: (ids: readonly string[]) => readonly Json[] }
+  /** @param manner  with the voice and the speed that it comes to, of options, agent and call together */
   begin(id: string, manner: SpeechManner): readonly Json[]
   text(id: string, text: string): Json
   /** No text follows. */
@@ -87,8 +80,11 @@ export interface VoiceWire {
    * @returns nothing where the service knows of no utterance
    */
   cancel(id: string, atMs: number | null): readonly Json[]
-  /** @param current  the utterance that has had its place for the longest time; null without one */
-  read(message: StageMessage, current: string | null): VoiceNews | null
+  /**
+   * @param current  the utterance that has had its place for the longest time; null without one
+   * @param soundMsOf  the sound of an utterance before this message
+   */
+  read(message: StageMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
 }
 
 interface Stream {
@@ -110,7 +106,7 @@ interface Stream {
   ended: boolean
   /** Nothing of it is delivered any more. */
   over: boolean
-  timer: NodeJS.Timeout | null
+  timer: NodeJS.Timeout | undefined
 }
 
 /**
@@ -125,9 +121,9 @@ interface Stream {
  */
 export class StreamedVoice implements TextToSpeech {
   readonly input: 'sentences' | 'words'
+  readonly #service: VoiceService
   readonly #wire: VoiceWire
   readonly #context: StageContext
-  readonly #what: string
   #socket: StageSocket | null = null
   #lostListener: ((fault: VendorFault) => void) | null = null
   /** By id, the oldest first; until the service has ended them. */
@@ -137,20 +133,18 @@ export class StreamedVoice implements TextToSpeech {
   #clockMs = 0
   /** Who wants to know which words were heard of the utterance that was cancelled last. */
   #asked: { readonly id: string; readonly heard: (text: string) => void } | null = null
-  #keepalive: NodeJS.Timeout | null = null
+  #keepalive: NodeJS.Timeout | undefined
 
-  constructor(wire: VoiceWire, context: StageContext) {
-    this.#wire = wire
+  constructor(service: VoiceService, wire: () => VoiceWire, context: StageContext) {
+    this.#service = service
+    this.#wire = wire()
     this.#context = context
-    this.input = wire.input
-    this.#what = `${context.name}: tts ${wire.service}`
+    this.input = this.#wire.input
   }
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    const { socket: options, keepalive, probes } = this.#wire
-    const socket = new StageSocket({
-      ...options,
-      what: this.#what,
+    const { socket: wire, keepalive, probes } = this.#wire
+    const socket = new StageSocket(this.#service, wire, {
       message: (message) => this.#message(message),
       bytes: (data) => this.#bytes(data),
       lost: (fault) => this.#lost(fault),
@@ -183,16 +177,22 @@ export class StreamedVoice implements TextToSpeech {
       fromMs: 0,
       ended: false,
       over: false,
-      timer: null,
+      timer: undefined,
     }
-    const waiting = [...this.#streams.values()].filter((one) => one.waiting !== null)
-    if (waiting.length >= WAITING_MAX) {
-      const [oldest] = waiting as [Stream, ...Stream[]]
+    const [oldest, ...others] = [...this.#streams.values()].filter((one) => one.waiting !== null)
+    if (oldest !== undefined && others.length + 1 >= WAITING_MAX) {
       this.#streams.delete(oldest.id)
-      this.#fail(oldest, vendorFault('rate_limit', `${this.#what}: too many utterances at the same time`, false), false)
+      this.#fail(
+        oldest,
+        vendorFault('rate_limit', `${this.#service.what}: too many utterances at the same time`, false),
+        false,
+      )
     }
     this.#streams.set(id, stream)
-    this.#send(stream, this.#wire.begin(id, manner))
+    const { voice = manner.voice ?? this.#context.voice, speed = 1 } = this.#service
+    const [slowest, fastest] = this.#wire.speeds
+    const ownSpeed = Math.min(fastest, Math.max(slowest, speed * manner.speed))
+    this.#send(stream, this.#wire.begin(id, { ...manner, ...given({ voice }), speed: ownSpeed }))
     this.#advance()
     return {
       text: (text) => {
@@ -218,7 +218,7 @@ export class StreamedVoice implements TextToSpeech {
   }
 
   close(): void {
-    if (this.#keepalive !== null) clearInterval(this.#keepalive)
+    clearInterval(this.#keepalive)
     for (const stream of this.#streams.values()) {
       this.#charge(stream)
       quiet(stream)
@@ -255,14 +255,15 @@ export class StreamedVoice implements TextToSpeech {
 
   /** The service owes sound, or the end of it. */
   #expect(stream: Stream): void {
-    if (stream.timer !== null) clearTimeout(stream.timer)
-    stream.timer = null
-    if (stream.over || stream.waiting !== null) return
-    const { timeoutMs = SILENT_MS } = this.#wire
-    stream.timer = setTimeout(
-      () => this.#socket?.fail(vendorFault('timeout', `${this.#what} sends no sound for ${timeoutMs} ms`, false)),
-      timeoutMs,
-    ).unref()
+    const { timeoutMs = SILENT_MS } = this.#service
+    if (stream.over || stream.waiting !== null) clearTimeout(stream.timer)
+    else this.#failAfter(timeoutMs, stream, `sends no sound for ${timeoutMs} ms`)
+  }
+
+  #failAfter(ms: number, stream: Stream, words: string): void {
+    clearTimeout(stream.timer)
+    const fault = vendorFault('timeout', `${this.#service.what} ${words}`, false)
+    stream.timer = setTimeout(() => this.#socket?.fail(fault), ms).unref()
   }
 
   #cancel(stream: Stream, playedMs: number | null, heard: ((text: string) => void) | null): void {
@@ -277,40 +278,39 @@ export class StreamedVoice implements TextToSpeech {
     const messages = this.#wire.cancel(stream.id, atMs)
     this.#send(stream, messages)
     if (!kept) return
-    const { acknowledges, placesMax, timeoutMs = Infinity } = this.#wire
+    const { timeoutMs = Infinity } = this.#service
+    const { acknowledges, placesMax } = this.#wire
     if (!acknowledges || messages.length === 0) return this.#over(stream)
-    stream.timer = setTimeout(
-      () => this.#socket?.fail(vendorFault('timeout', `${this.#what} does not end a cancelled utterance`, false)),
-      Math.min(timeoutMs, placesMax === 1 ? ACKNOWLEDGE_ONLY_PLACE_MS : ACKNOWLEDGE_MS),
-    ).unref()
+    const ms = Math.min(timeoutMs, placesMax === 1 ? ACKNOWLEDGE_ONLY_PLACE_MS : ACKNOWLEDGE_MS)
+    this.#failAfter(ms, stream, 'does not end a cancelled utterance')
   }
 
   #message(message: StageMessage): void {
     const current = this.#running()[0] ?? null
-    const news = this.#wire.read(message, current?.id ?? null)
+    const news = this.#wire.read(message, current?.id ?? null, (id) => this.#streams.get(id)?.soundMs ?? 0)
     if (news === null) return
-    const { fault, marks = [], audio = '', done = false, heard, playedMs, send = [] } = news
+    const { fault = null, marks = [], audio, done = false, heard, playedMs, send = [] } = news
     for (const answer of send) this.#socket?.send(answer)
-    if (playedMs !== undefined) this.#clockMs = playedMs
-    if (heard !== undefined && this.#asked?.id === news.id) {
+    if (typeof playedMs === 'number') this.#clockMs = playedMs
+    if (typeof heard === 'string' && this.#asked?.id === news.id) {
       this.#asked.heard(heard)
       this.#asked = null
     }
     const stream = this.#streams.get(news.id)
     if (stream === undefined) return
-    if (fault !== undefined) {
+    if (fault !== null) {
       this.#over(stream)
       return this.#fail(stream, fault, false)
     }
     if (!stream.over && marks.length > 0) stream.listener.marks(marks)
-    if (!stream.over && audio !== '') {
+    if (!stream.over && typeof audio === 'string' && audio !== '') {
       if (!stream.audio.decode(audio, (pcm) => this.#deliver(stream, pcm))) this.#context.malformed()
     }
     // Before its listener is told, who may begin the next one at once.
     if (news.over === true) this.#over(stream)
     if (done && !stream.over) this.#done(stream)
     else if (news.over === true && !stream.over)
-      this.#fail(stream, vendorFault('internal', `${this.#what} ended an utterance too early`, false), false)
+      this.#fail(stream, vendorFault('internal', `${this.#service.what} ended an utterance too early`, false), false)
   }
 
   /** Sound without an id is of the utterance that has had its place for the longest time. */
@@ -333,10 +333,7 @@ export class StreamedVoice implements TextToSpeech {
     stream.soundMs += ms
     this.#clockMs += ms
     if (stream.ended) this.#expect(stream)
-    else if (stream.timer !== null) {
-      clearTimeout(stream.timer)
-      stream.timer = null
-    }
+    else clearTimeout(stream.timer)
     stream.listener.audio(pcm, rateHz)
   }
 
@@ -345,14 +342,13 @@ export class StreamedVoice implements TextToSpeech {
     quiet(stream)
     // Text that was silently not spoken is a failed answer, not a short one.
     if (stream.soundMs === 0 && stream.words)
-      stream.listener.failed(vendorFault('internal', `${this.#what} did not speak a text`, false), false)
+      stream.listener.failed(vendorFault('internal', `${this.#service.what} did not speak a text`, false), false)
     else stream.listener.done()
   }
 
   #over(stream: Stream): void {
     this.#charge(stream)
-    if (stream.timer !== null) clearTimeout(stream.timer)
-    stream.timer = null
+    clearTimeout(stream.timer)
     this.#streams.delete(stream.id)
     this.#advance()
   }
@@ -365,12 +361,12 @@ export class StreamedVoice implements TextToSpeech {
 
   #charge(stream: Stream): void {
     if (stream.characters > 0)
-      this.#context.used({ ...noUsage(), model: this.#wire.model, speechCharacters: stream.characters })
+      this.#context.used({ ...noUsage(), model: this.#service.priced, speechCharacters: stream.characters })
     stream.characters = 0
   }
 
   #lost(fault: VendorFault): void {
-    if (this.#keepalive !== null) clearInterval(this.#keepalive)
+    clearInterval(this.#keepalive)
     const streams = [...this.#streams.values()]
     this.#streams.clear()
     const speaking = streams.filter(({ over }) => !over)
@@ -393,19 +389,19 @@ const UNHEARD: SpeechListener = {
 
 function quiet(stream: Stream): void {
   stream.over = true
-  if (stream.timer !== null) clearTimeout(stream.timer)
-  stream.timer = null
+  clearTimeout(stream.timer)
 }
 
 /**
  * Texts and when they begin and end, from three lists of a service; empty for lists that are not.
  * @param unitMs  what a time of 1 is
+ * @param sinceMs  what a time of 0 is
  */
-export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: number): Mark[] {
+export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: number, sinceMs = 0): Mark[] {
   if (!Array.isArray(texts) || !Array.isArray(starts) || !Array.isArray(ends)) return []
   return (texts as readonly unknown[]).flatMap((text, i) => {
     const [from, to] = [(starts as readonly unknown[])[i], (ends as readonly unknown[])[i]]
     if (typeof text !== 'string' || typeof from !== 'number' || typeof to !== 'number') return []
-    return [{ text, fromMs: from * unitMs, toMs: to * unitMs }]
+    return [{ text, fromMs: sinceMs + from * unitMs, toMs: sinceMs + to * unitMs }]
   })
 }

@@ -1,11 +1,13 @@
 import { UNDERSTOOD_SPEECH_MS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
-import type { TurnSound } from './stage.js'
 
 const BLOCK_MS = 1000
 
-/** The caller's speech of one turn, kept until its text is there, at most UNDERSTOOD_SPEECH_MS_MAX of it. */
-export class KeptSound implements TurnSound {
+/**
+ * The caller's speech of one turn, from shortly before its beginning, kept until its text is there, at most
+ * UNDERSTOOD_SPEECH_MS_MAX of it. It grows while the caller speaks.
+ */
+export class KeptSound {
   readonly #blockSamples: number
   readonly #samplesMax: number
   readonly #blocks: Int16Array[] = []
@@ -20,6 +22,7 @@ export class KeptSound implements TurnSound {
     return this.#samples
   }
 
+  /** A copy of the samples from `fromSample` on. */
   since(fromSample: number): Int16Array {
     const pcm = new Int16Array(Math.max(0, this.#samples - fromSample))
     for (const [i, block] of this.#blocks.entries()) {

@@ -1,12 +1,13 @@
 import { FormData } from 'undici'
-import { noUsage } from '../../call/usage.js'
+import { given } from '../../core/given.js'
+import { jsonOrNull, objectsIn } from '../../core/json.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
-import { pricedModel } from '../prices.js'
-import { faultOf } from './candidates.js'
-import { HttpStage } from './http-service.js'
+import { HttpStage, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
-import type { Evidence, Heard, SpeechToText, StageContext, StageFactory, SttListener, TurnSound } from './stage.js'
+import { faultOf } from './stage-fault.js'
+import type { Evidence, Heard, SpeechToText, StageFactory, SttListener } from './stage.js'
+import type { KeptSound } from './turn-sound.js'
 
 interface WhisperOptions extends HttpStageOptions {
   /** Words that callers are likely to say, such as names of products. */
@@ -21,64 +22,38 @@ const PART_MS = 4000
 
 /** A recogniser on `/audio/transcriptions`: each turn is one request, when it is over. */
 export function whisper(options: WhisperOptions): StageFactory<SpeechToText> {
-  return {
-    service: 'whisper',
-    model: pricedModel(options.model, options.baseUrl),
-    rates: RATES,
-    make: (context) => new WhisperRequests(options, context),
-  }
+  return { ...overHttp('stt', 'whisper', TIMEOUT_MS, options, WhisperRequests), rates: RATES }
 }
 
-interface Transcript {
-  readonly text?: unknown
-  readonly segments?: readonly {
-    readonly no_speech_prob?: unknown
-    readonly avg_logprob?: unknown
-    readonly compression_ratio?: unknown
-  }[]
-}
-
-/** The means over the segments. */
-function evidenceOf({ segments }: Transcript): Evidence {
-  const mean = (key: 'no_speech_prob' | 'avg_logprob' | 'compression_ratio'): number | undefined => {
-    const told = (Array.isArray(segments) ? segments : []).map(
-      (segment) => (segment as Readonly<Record<string, unknown>> | null)?.[key],
-    )
+/** The means over the segments of a transcript. */
+function evidenceOf(segments: unknown): Evidence {
+  const mean = (key: string): number | undefined => {
+    const told = objectsIn(segments).map((segment) => segment[key])
     const values = told.filter((value): value is number => typeof value === 'number' && Number.isFinite(value))
     return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0) / values.length
   }
-  const [noSpeech, logprob, compression] = [mean('no_speech_prob'), mean('avg_logprob'), mean('compression_ratio')]
-  return {
-    ...(noSpeech === undefined ? {} : { noSpeech }),
-    ...(logprob === undefined ? {} : { logprob }),
-    ...(compression === undefined ? {} : { compression }),
-  }
+  return given({
+    noSpeech: mean('no_speech_prob'),
+    logprob: mean('avg_logprob'),
+    compression: mean('compression_ratio'),
+  })
 }
 
-class WhisperRequests extends HttpStage implements SpeechToText {
-  readonly #options: WhisperOptions
-  readonly #context: StageContext
+class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText {
   readonly #abort = new AbortController()
   #listener: SttListener | null = null
   /** Turns without a final, and their audio. */
-  readonly #turns = new Map<number, TurnSound>()
+  readonly #turns = new Map<number, KeptSound>()
   /** `verbose_json` tells how sure the model is; some servers refuse it, and OpenAI's newer models. */
-  #format: 'verbose_json' | 'json'
+  #format: 'verbose_json' | 'json' = this.options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
   /** Of the turn that began last: samples that its parts cover. */
   #partSamples = 0
-
-  constructor(options: WhisperOptions, context: StageContext) {
-    super('stt', options, TIMEOUT_MS, context)
-    this.#options = options
-    this.#format = options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
-    this.#context = context
-  }
 
   listen(listener: SttListener): void {
     this.#listener = listener
   }
 
-  begin(turn: number, sound: TurnSound): void {
+  begin(turn: number, sound: KeptSound): void {
     this.#turns.set(turn, sound)
     this.#partSamples = 0
   }
@@ -86,7 +61,7 @@ class WhisperRequests extends HttpStage implements SpeechToText {
   audio(): void {
     const [turn, sound] = [...this.#turns].at(-1) ?? []
     if (turn === undefined || sound === undefined) return
-    if (sound.samples - this.#partSamples < msToSamples(PART_MS, this.#context.inputRateHz)) return
+    if (sound.samples - this.#partSamples < msToSamples(PART_MS, this.context.inputRateHz)) return
     const pcm = sound.since(this.#partSamples)
     this.#partSamples = sound.samples
     this.#transcribe(pcm).then(
@@ -121,35 +96,27 @@ class WhisperRequests extends HttpStage implements SpeechToText {
   }
 
   async #transcribe(pcm: Int16Array): Promise<Heard> {
-    const { model, baseUrl, prompt } = this.#options
+    const { model, prompt } = this.options
     const form = new FormData()
     // Every recogniser takes a WAV file.
-    const wav = writeWav({ sampleRateHz: this.#context.inputRateHz, channels: 1, samples: pcm })
+    const wav = writeWav({ sampleRateHz: this.context.inputRateHz, channels: 1, samples: pcm })
     form.set('file', new Blob([wav], { type: 'audio/wav' }), 'turn.wav')
     form.set('model', model)
     form.set('response_format', this.#format)
     // It takes one language; with several it is better to let it find out.
-    const [language, ...others] = this.#context.languages
+    const [language, ...others] = this.context.languages
     if (language !== undefined && others.length === 0) form.set('language', language)
     if (prompt !== undefined) form.set('prompt', prompt)
-    const text = await this.#post(form)
-    this.#context.used({
-      ...noUsage(),
-      model: pricedModel(model, baseUrl),
-      sessionSeconds: samplesToMs(pcm.length, this.#context.inputRateHz) / 1000,
-    })
-    try {
-      const parsed = JSON.parse(text) as Transcript | null
-      if (typeof parsed?.text === 'string') return { text: parsed.text.trim(), evidence: evidenceOf(parsed) }
-    } catch {
-      // Reported below.
-    }
+    const answer = await this.#post(form)
+    this.used({ sessionSeconds: samplesToMs(pcm.length, this.context.inputRateHz) / 1000 })
+    const { text, segments } = Object(jsonOrNull(answer)) as Readonly<Record<string, unknown>>
+    if (typeof text === 'string') return { text: text.trim(), evidence: evidenceOf(segments) }
     throw this.fault('internal', 'answers with something else than a transcript', false)
   }
 
   async #post(form: FormData): Promise<string> {
     const send = async (): Promise<string> => {
-      const { body } = await this.request('/audio/transcriptions', { method: 'POST', body: form }, this.#abort.signal)
+      const body = await this.request('/audio/transcriptions', { method: 'POST', body: form }, this.#abort.signal)
       return body.text()
     }
     try {

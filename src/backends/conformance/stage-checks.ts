@@ -1,5 +1,5 @@
 import { commonRateHz } from '../cascade/candidates.js'
-import { HttpHosts } from '../cascade/http-service.js'
+import { stageContext } from '../cascade/stage-context.js'
 import { StageFault } from '../cascade/stage-fault.js'
 import type {
   Heard,
@@ -7,7 +7,6 @@ import type {
   Mark,
   ModelDelta,
   SpeechToText,
-  StageContext,
   StageFactory,
   TextToSpeech,
 } from '../cascade/stage.js'
@@ -72,20 +71,14 @@ function opened<Stage extends Openable>(
     run: async (make) => {
       const setup = await make()
       const ended = new AbortController()
-      const nowMs = (): number => performance.now()
       const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
-      const context: StageContext = {
-        name: 'conformance',
-        languages: ['en'],
-        voice: null,
-        inputRateHz,
-        legRateHz: RATE_HZ,
-        nowMs,
-        used: () => undefined,
-        malformed: () => undefined,
-        http: new HttpHosts(nowMs, ended.signal),
-      }
-      const stage = setup.factory.make(context)
+      const stage = setup.factory.make(
+        stageContext('conformance', () => performance.now(), ended.signal, {
+          languages: ['en'],
+          inputRateHz,
+          legRateHz: RATE_HZ,
+        }),
+      )
       try {
         await stage.open(ended.signal, true)
         await work({ stage, setup, rateHz: inputRateHz })
@@ -152,10 +145,6 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
       for (const { heard } of listening.finals) {
         if (heard.words === undefined) continue
         expectEqual(heard.words.map(({ text }) => text).join(' '), heard.text, 'words')
-        expect(
-          heard.words.every(({ fromMs, toMs }) => fromMs >= 0 && toMs >= fromMs && toMs < 2000),
-          'times since the beginning of the turn',
-        )
       }
     },
   ),

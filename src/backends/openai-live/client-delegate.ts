@@ -1,12 +1,13 @@
 import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
+import { given } from '../../core/given.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { ToolReply } from '../backend.js'
 import { chat } from '../cascade/chat-requests.js'
 import type { ChatOptions } from '../cascade/chat-requests.js'
 import type { Conversation } from '../cascade/conversation.js'
-import { HttpHosts } from '../cascade/http-service.js'
 import { Sentences } from '../cascade/sentences.js'
+import { stageContext } from '../cascade/stage-context.js'
 import { StageFault } from '../cascade/stage-fault.js'
 import type { LanguageModel } from '../cascade/stage.js'
 import { WrittenCalls } from '../cascade/written-calls.js'
@@ -54,18 +55,8 @@ export class ClientDelegate implements Delegate {
     const { service: name, nowMs } = host
     this.#host = host
     this.#conversation = conversation
-    conversation.instructions = delegateInstructions(conversation.instructions)
-    this.#model = chat(llm).make({
-      name,
-      languages: [],
-      voice: null,
-      inputRateHz: 16_000,
-      legRateHz: 16_000,
-      nowMs,
-      used: (usage) => host.usage(usage),
-      malformed: () => undefined,
-      http: new HttpHosts(nowMs, this.#closed.signal),
-    })
+    this.updateSession(conversation.session)
+    this.#model = chat(llm).make(stageContext(name, nowMs, this.#closed.signal, { used: (usage) => host.usage(usage) }))
   }
 
   created(delegationId: string): void {
@@ -84,19 +75,19 @@ export class ClientDelegate implements Delegate {
     const call = this.#calls.get(callId)
     if (call === undefined) return
     this.#calls.delete(callId)
-    const state = this.#conversation.answered(callId, replyText(reply))
+    const last = this.#conversation.answered(callId, replyText(reply))
     if (this.#run !== null || this.#host.nowMs() - call.atMs > STALE_RESULT_MS) {
       this.#host.stats.staleQuiet++
       this.#host.context('thinking', lateToolText(call.name, reply), call.delegationId)
-    } else if (state === 'complete') {
+    } else if (last) {
       this.#ask(call.delegationId)
     }
   }
 
   updateSession({ instructions, tools, forget = false }: Parameters<Delegate['updateSession']>[0]): void {
     if (forget) this.#conversation.forget()
-    if (instructions !== undefined) this.#conversation.instructions = delegateInstructions(instructions)
-    if (tools !== undefined) this.#conversation.tools = tools
+    const told = instructions === undefined ? undefined : delegateInstructions(instructions)
+    this.#conversation.session = { ...this.#conversation.session, ...given({ instructions: told, tools }) }
   }
 
   close(): void {

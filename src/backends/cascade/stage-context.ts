@@ -1,0 +1,27 @@
+import type { Clock } from '../../core/clock.js'
+import { HttpHosts } from './http-hosts.js'
+import type { StageContext } from './stage.js'
+
+/**
+ * A context without a caller, where `own` does not say otherwise.
+ * @param signal  ends the requests that only open connections
+ */
+export function stageContext(
+  name: string,
+  nowMs: Clock,
+  signal: AbortSignal,
+  own: Partial<StageContext> = {},
+): StageContext {
+  return {
+    name,
+    languages: [],
+    voice: null,
+    inputRateHz: 16_000,
+    legRateHz: 16_000,
+    nowMs,
+    used: () => undefined,
+    malformed: () => undefined,
+    http: new HttpHosts(nowMs, signal),
+    ...own,
+  }
+}
