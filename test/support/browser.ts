@@ -1,10 +1,8 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { chromium } from 'playwright-core'
-import type { BrowserContext, Page } from 'playwright-core'
+import t from 'tap'
 import type { Test } from 'tap'
+import { chromium } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
 
 /** Debian's package `chromium`. */
 const CHROMIUM = '/usr/bin/chromium'
@@ -19,16 +17,9 @@ export function hasChromium(t: Test): boolean {
   return false
 }
 
-/**
- * A browser with an empty profile; closed when the test ends. What its pages could not run, or were not allowed to, is a
- * failure of the test.
- * @param microphone  a WAV file that its microphone plays once from the moment at which it is opened
- */
-export async function openBrowser(t: Test, microphone?: string): Promise<BrowserContext> {
-  const profile = await mkdtemp(join(tmpdir(), 'mkondo-browser-'))
-  const context = await chromium.launchPersistentContext(profile, {
+const launch = (microphone?: string): Promise<Browser> =>
+  chromium.launch({
     executablePath: CHROMIUM,
-    viewport: { width: 1280, height: 900 },
     args: [
       '--headless',
       '--no-sandbox',
@@ -48,6 +39,26 @@ export async function openBrowser(t: Test, microphone?: string): Promise<Browser
           ]),
     ],
   })
+
+let browserOfFile: Promise<Browser> | null = null
+
+/** One browser without a microphone for all tests of a file: a start takes seconds of processor time. */
+function sharedBrowser(): Promise<Browser> {
+  if (browserOfFile === null) {
+    browserOfFile = launch()
+    t.teardown(async () => (await browserOfFile)?.close())
+  }
+  return browserOfFile
+}
+
+/**
+ * An empty profile of a browser; closed when the test ends. What its pages could not run, or were not allowed to, is a
+ * failure of the test.
+ * @param microphone  a WAV file that its microphone plays once from the moment at which it is opened
+ */
+export async function openBrowser(t: Test, microphone?: string): Promise<BrowserContext> {
+  const browser = await (microphone === undefined ? sharedBrowser() : launch(microphone))
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } })
   context.setDefaultTimeout(PAGE_MS)
   const watch = (page: Page): void => {
     page.on('pageerror', (error) => t.fail(`the page threw: ${error.message}`))
@@ -59,7 +70,7 @@ export async function openBrowser(t: Test, microphone?: string): Promise<Browser
   context.pages().forEach(watch)
   t.teardown(async () => {
     await context.close()
-    await rm(profile, { recursive: true, force: true })
+    if (microphone !== undefined) await browser.close()
   })
   return context
 }
