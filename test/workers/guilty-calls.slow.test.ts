@@ -7,19 +7,19 @@ import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 // A deadly call kills two workers, and the watch takes two seconds for some.
 t.setTimeout(300_000)
 
-t.test('a call whose backend exits in a timer of its own ends alone, and the others are moved once', (t) =>
-  endsAlone(t, 'exit', 'exit'),
-)
-t.test('a call whose backend spins in a timer ends alone, and the others are moved once', (t) =>
-  endsAlone(t, 'spin', 'silent'),
-)
-t.test('a call whose backend fills the heap in one go ends alone, and the others are moved once', (t) =>
-  endsAlone(t, 'heap', 'heap', 'silent'),
-)
-t.test(
-  'a call whose backend fills the memory beside the heap bit by bit ends alone, and the others are moved once',
-  (t) => endsAlone(t, 'buffers', 'buffers'),
-)
+for (const [does, mistake, ...causes] of [
+  ['exits in a timer of its own', 'exit', 'exit'],
+  ['exits in the tick', 'tickexit', 'exit'],
+  ['spins in a timer', 'spin', 'silent'],
+  ['spins in promises', 'promises', 'silent'],
+  ['fills the heap in one go', 'heap', 'heap', 'silent'],
+  ['fills the heap bit by bit', 'leak', 'heap', 'silent'],
+  ['fills the memory beside the heap in one go', 'flood', 'silent'],
+  ['fills the memory beside the heap bit by bit', 'buffers', 'buffers'],
+] as const)
+  t.test(`a call whose backend ${does} ends alone, and the others are moved once`, (t) =>
+    endsAlone(t, mistake, ...causes),
+  )
 
 t.test('where it is not known whose code it was, all go on alone, and the second death is its own', async (t) => {
   const test = await poisonHost()
@@ -55,20 +55,6 @@ t.test('where it is not known whose code it was, all go on alone, and the second
     await test.recordOf(line.call.callSid)
   }
 })
-
-t.test('a call whose backend exits in the tick ends alone, and the others are moved once', (t) =>
-  endsAlone(t, 'tickexit', 'exit'),
-)
-t.test('a call whose backend spins in promises ends alone, and the others are moved once', (t) =>
-  endsAlone(t, 'promises', 'silent'),
-)
-t.test('a call whose backend fills the heap bit by bit ends alone, and the others are moved once', (t) =>
-  endsAlone(t, 'leak', 'heap', 'silent'),
-)
-t.test(
-  'a call whose backend fills the memory beside the heap in one go ends alone, and the others are moved once',
-  (t) => endsAlone(t, 'flood', 'silent'),
-)
 
 t.test(
   'more suspects than there are workers for them: the rest goes among the others, and nobody is dropped',
