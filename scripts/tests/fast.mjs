@@ -13,7 +13,7 @@ const ALONE = new RegExp(
   `^test/(${[
     'cli/(call-out|check-offline|demo|doctor|killed|serve|descriptors)',
     'console/.*',
-    'fleet/(fleet|redis-store|supervisor)',
+    'fleet/(redis-store|supervisor)',
     'grafana/.*',
     'security/secrets',
   ].join('|')})[.]test[.]ts$`,

@@ -25,10 +25,8 @@ import {
 } from '../../src/fleet/channel-store.js'
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
-import { connectRedis } from '../../src/fleet/redis-store.js'
 import type { StoreOp } from '../../src/fleet/relayed-store.js'
-import { createLog } from '../../src/telemetry/log.js'
-import { hasRedis, startRedis } from '../support/redis.js'
+import { hasRedis } from '../support/redis.js'
 import {
   bytes,
   channelHome,
@@ -41,9 +39,7 @@ import {
   owner,
   PATIENCE_MS,
   redisHome,
-  SECRETS,
 } from './store-homes.js'
-import { succeeds, until } from '../support/until.js'
 
 const SID = 'CA00000000000000000000000000000001'
 
@@ -532,33 +528,6 @@ t.test('a store that is down at once needs no rest; one that refuses an entry is
   t.notOk(store.up)
   await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', message: /its supervisor is gone/ })
   t.same(store.counters.read, { ok: 0, 'lost-deadline': 0, refused: 2, skipped: 0 })
-})
-
-t.test('a Redis that is frozen, behind the guard', async (t) => {
-  if (!hasRedis(t)) return
-  const server = await startRedis()
-  const redis = await connectRedis({
-    url: server.url,
-    prefix: 'fleet:',
-    secrets: SECRETS,
-    log: createLog({ level: 'silent' }),
-  })
-  const store = new GuardedStore(redis, { clock: () => performance.now(), onOp: () => undefined })
-  t.teardown(async () => {
-    await store.close()
-    await server.close()
-  })
-  await until(() => succeeds(store.read('CA1')), 15_000, 'the store to answer')
-  const before = { ...store.counters.read }
-  server.freeze()
-  await t.rejects(store.read('CA1'), silent, 'the deadline is the one of the guard, and not that of ioredis')
-  await t.rejects(store.read('CA1'), rests)
-  t.same(store.counters.read, {
-    ...before,
-    'lost-deadline': before['lost-deadline'] + 1,
-    skipped: before.skipped + 1,
-  })
-  server.thaw()
 })
 
 t.test('a process waits for a bounded number of answers, and late ones are dropped', async (t) => {

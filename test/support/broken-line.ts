@@ -100,10 +100,7 @@ interface Line {
   readonly gateway: Gateway
   readonly records: readonly CallRecord[]
   readonly recordOf: (callSid: string) => Promise<CallRecord>
-  readonly call: (
-    afterStream: AfterStream,
-    from?: string,
-  ) => LiveSimulatedCall & {
+  readonly call: (afterStream: AfterStream) => LiveSimulatedCall & {
     readonly streams: () => number
     /** Streams that are closed, of which the carrier has told the gateway, or tried to. */
     readonly told: () => number
@@ -183,7 +180,7 @@ export async function startLine(
       await until(() => found() !== undefined, 10_000, 'the record')
       return found() as CallRecord
     },
-    call: (afterStream, from) => {
+    call: (afterStream) => {
       let streams = 0
       let told = 0
       const verbs: string[] = []
@@ -191,7 +188,7 @@ export async function startLine(
         ...CARRIER,
         voiceUrl: `${origin}/voice/fleet`,
         eventsUrl: `${origin}/events`,
-        from: from ?? `+2547000${String(++last).padStart(3, '0')}01`,
+        from: `+2547000${String(++last).padStart(3, '0')}01`,
         to: OUR_NUMBER,
         afterStream,
         giveUpMs: 30_000,

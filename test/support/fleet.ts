@@ -57,9 +57,8 @@ export interface FleetOptions {
 /** What a test or a bench does with a fleet, and what it sees of it from outside: as the carrier, and as the shop. */
 export interface Fleet {
   readonly nodes: readonly FleetNode[]
-  /** Where the carrier reaches it, and what it signs with. */
+  /** Where the carrier reaches it. */
   readonly origin: string
-  readonly secret: string
   /** The master, where there is a Sentinel. */
   readonly redis: RedisServer
   readonly sentinel: RedisSentinel | null
@@ -89,12 +88,9 @@ export interface Fleet {
 interface FleetCallOptions {
   /** Its last two digits say what the agent does: tone-backend.ts. Default: it speaks. */
   readonly from?: string
-  readonly callSid?: string
   readonly afterStream?: AfterStream
   /** The node that gets a webhook; the balancer's choice where it is undefined. */
   readonly to?: (state: string) => FleetNode | undefined
-  /** How long the caller waits in silence after the stream. */
-  readonly giveUpMs?: number
   /** After this the carrier tries a refused connection once more. */
   readonly connectRetryMs?: number
 }
@@ -195,7 +191,7 @@ async function started(
         ...options.env,
       }),
   )
-  for (const node of nodes) later(() => node.end())
+  for (const node of nodes) later(() => node.kill())
   const dns = await startDns((name) => {
     if (name === DOMAIN) return names.map(addressOf)
     const node = name.endsWith(`.${DOMAIN}`) ? name.slice(0, -DOMAIN.length - 1) : ''
@@ -232,8 +228,7 @@ async function started(
       from: given.from ?? `+2547000${String(last).padStart(3, '0')}01`,
       to: OUR_NUMBER,
       afterStream: given.afterStream ?? 'continues',
-      giveUpMs: given.giveUpMs ?? 30_000,
-      ...(given.callSid === undefined ? {} : { callSid: given.callSid }),
+      giveUpMs: 30_000,
       ...(given.connectRetryMs === undefined ? {} : { connectRetryMs: given.connectRetryMs }),
       route: (url, state) => {
         const node = given.to?.(state)
@@ -259,7 +254,6 @@ async function started(
   return {
     nodes,
     origin,
-    secret: WEBHOOK_SECRET,
     redis,
     sentinel,
     redisProxy,
@@ -409,11 +403,6 @@ export class FleetNode {
   /** SIGCONT. */
   resume(): void {
     this.#run?.child.kill('SIGCONT')
-  }
-
-  /** Ends it in any state. */
-  end(): Promise<void> {
-    return this.kill()
   }
 
   /** A page of its ops port. */

@@ -19,8 +19,6 @@ export interface RedisServer {
   readonly url: string
   readonly port: number
   readonly password: string | null
-  /** Of the process that runs now. */
-  readonly pid: number
   /** Sends one command on a connection of its own, as `redis-cli` would, and returns the answer's texts. */
   command(...words: readonly string[]): Promise<unknown>
   /** SIGKILL: connections break, the port refuses. What was not on its disk is gone. Idempotent. */
@@ -224,10 +222,6 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
     url,
     port,
     password,
-    get pid() {
-      if (child?.pid === undefined) throw new Error('this redis-server does not run')
-      return child.pid
-    },
     command,
     kill,
     freeze: () => {
