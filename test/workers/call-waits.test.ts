@@ -2,7 +2,6 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import type { KeptWait } from '../../src/call/documents/kept-call.js'
 import { WAIT_GRACE_MS } from '../../src/core/limits.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
@@ -15,10 +14,11 @@ import { until } from '../support/until.js'
 type CallWaitsOptions = ConstructorParameters<typeof CallWaits>[0]
 type ToolInput = NonNullable<AgentInput['tools']>[number]
 
+const INTENT = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
+
 /** The waits of a call whose agent has one tool, `pay`, on a clock that the test moves. */
 function rig(
   t: Test,
-  kept: readonly KeptWait[] = [],
   tool: Partial<ToolInput> = {},
   saved: CallWaitsOptions['saved'] = () => Promise.resolve(true),
 ): {
@@ -28,6 +28,9 @@ function rig(
   toSession: unknown[]
   settled: unknown[]
   unheard: WaitUnheard[]
+  /** The tool is asked. @returns what its URL ends with */
+  open: () => string
+  /** And says that its outcome comes later. */
   pending: () => void
   id: () => string
 } {
@@ -71,13 +74,17 @@ function rig(
       changed: () => undefined,
     },
     shared,
-    kept,
+    [],
   )
+  const open = (): string => {
+    waits.begun(null)
+    return waits.open(INTENT, (id) => id).continueUrl ?? ''
+  }
   return {
     ...{ waits, shared, clock, toSession, settled, unheard },
+    open,
     pending: () => {
-      waits.begun(null)
-      waits.open({ type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} }, (id) => `https://gw/${id}`)
+      open()
       waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: 'ws_1' })
     },
     id: () => waits.kept()[0]?.id ?? '',
@@ -105,10 +112,8 @@ t.test('an outcome is taken once: the same is answered as before, another is ref
 })
 
 t.test("an outcome that comes before the API's own answer waits for it", async (t) => {
-  const { waits, toSession } = rig(t)
-  waits.begun(null)
-  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
-  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  const { waits, toSession, open } = rig(t)
+  const continueUrl = open()
   t.equal(await waits.news(continueUrl, PAID), 'taken')
   t.same(toSession, [], 'the session does not know of a wait yet')
   waits.pending({ type: 'tool-pending', key: 'k', waitMs: 90_000, id: '' })
@@ -116,14 +121,13 @@ t.test("an outcome that comes before the API's own answer waits for it", async (
 })
 
 t.test('a tool that answers at once waits for nothing', async (t) => {
-  const { waits } = rig(t)
-  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
-  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  const { waits, open } = rig(t)
+  const continueUrl = open()
   waits.answered('k')
   t.equal(await waits.news(continueUrl, PAID), 'late')
   t.same(waits.records(), [])
   t.same(
-    waits.open({ ...intent, tool: 'look_up' }, (id) => id),
+    waits.open({ ...INTENT, tool: 'look_up' }, (id) => id),
     {},
     'and another tool gets no URL',
   )
@@ -177,33 +181,9 @@ t.test('nothing for as long as it is worth waiting is an outcome of its own; wha
   t.match(unheard, [{ status: 'expired', result: null }])
 })
 
-t.test('another node goes on from what is kept, and gives the new session what nobody has heard', async (t) => {
-  const before = rig(t)
-  before.pending()
-  const pendingKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
-  await before.waits.news(before.id(), PAID)
-  const settledKept = JSON.parse(JSON.stringify(before.waits.kept())) as KeptWait[]
-
-  const after = rig(t, pendingKept)
-  after.waits.begun(null)
-  t.equal(await after.waits.news(after.id(), PAID), 'taken')
-  t.match(after.toSession, [{ status: 'succeeded' }])
-
-  const told = rig(t, settledKept)
-  t.notOk(told.waits.active)
-  told.waits.begun(null)
-  t.match(told.toSession, [{ status: 'succeeded' }])
-  t.equal(await told.waits.news(told.id(), PAID), 'repeated')
-})
-
 t.test('an outcome is answered for when it is kept; its caller does not wait for that', async (t) => {
   const asked: ((kept: boolean) => void)[] = []
-  const { waits, clock, toSession, unheard, pending, id } = rig(
-    t,
-    [],
-    {},
-    () => new Promise((tell) => asked.push(tell)),
-  )
+  const { waits, clock, toSession, unheard, pending, id } = rig(t, {}, () => new Promise((tell) => asked.push(tell)))
   pending()
   const first = waits.news(id(), PAID)
   t.match(toSession, [{ status: 'succeeded' }], 'the session has it at once')
@@ -227,8 +207,8 @@ t.test('an outcome that nobody posts again is kept when the store is back, or go
   let down = true
   let asked = 0
   const saved = (): Promise<boolean> => Promise.resolve((asked++, !down))
-  const one = rig(t, [], {}, saved)
-  const other = rig(t, [], {}, saved)
+  const one = rig(t, {}, saved)
+  const other = rig(t, {}, saved)
   for (const { waits, pending, id } of [one, other]) {
     pending()
     waits.ended()
@@ -249,7 +229,7 @@ t.test('an outcome that nobody posts again is kept when the store is back, or go
 })
 
 t.test('an API that asks again after the end of the call gets the same answer', async (t) => {
-  const { waits, shared, pending, id } = rig(t, [], { result: { fields: { receipt: 'receipt' } } })
+  const { waits, shared, pending, id } = rig(t, { result: { fields: { receipt: 'receipt' } } })
   pending()
   const waitId = id()
   await waits.news(waitId, PAID)
@@ -260,10 +240,8 @@ t.test('an API that asks again after the end of the call gets the same answer', 
 })
 
 t.test('a worker dies before the API has answered: something may have begun, and its outcome is told', async (t) => {
-  const { waits, toSession, clock } = rig(t)
-  waits.begun(null)
-  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
-  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  const { waits, toSession, clock, open } = rig(t)
+  const continueUrl = open()
   t.notOk(waits.active)
   clock.ms += 2000
   const running = { callId: 't1', name: 'pay', args: {}, startMs: 5000 }
@@ -278,10 +256,8 @@ t.test('a worker dies before the API has answered: something may have begun, and
 })
 
 t.test('a caller hangs up before the API has answered: the outcome goes out all the same', async (t) => {
-  const { waits, unheard } = rig(t)
-  waits.begun(null)
-  const intent = { type: 'tool-intent', key: 'k', tool: 'pay', callId: 't1', args: {} } as const
-  const { continueUrl = '' } = waits.open(intent, (id) => id)
+  const { waits, unheard, open } = rig(t)
+  const continueUrl = open()
   waits.ended()
   t.ok(waits.active)
   t.equal(await waits.news(continueUrl, PAID), 'taken')
@@ -307,7 +283,7 @@ t.test('an API that cannot reach the gateway is polled until it knows', async (t
     const [body, status] = answers[asked++] ?? [{}, 500]
     json(response, body, status)
   })
-  const { waits, clock, toSession, pending } = rig(t, [], {
+  const { waits, clock, toSession, pending } = rig(t, {
     http: { method: 'POST', url: `${server.url}/p`, headers: { authorization: 'Bearer b' } },
     waits: { for: '90s', poll: { url: `${server.url}/p/{{pending.id}}`, everyS: 10 } },
     result: { fields: { code: 'code' } },

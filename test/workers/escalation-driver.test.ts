@@ -227,19 +227,6 @@ t.test('a call back may be requested without an escalation', async (t) => {
   )
 })
 
-t.test('the watchdog fires 3 s after the stream, to the tick', async (t) => {
-  const { escalation, clock, did } = rig(['after-stream-dial', 'callback'])
-  escalation.escalate(packet)
-  escalation.handle({ type: 'stream-closed' })
-  const closedMs = clock.nowMs
-  while (!did.includes('callback.requested') && clock.nowMs < closedMs + 10_000) {
-    clock.nowMs += 10
-    escalation.wake(clock.nowMs)
-  }
-  t.equal(clock.nowMs - closedMs, 3000)
-  t.match(escalation.history, { outcome: 'failed', callback: { asked: 'nobody-reached' } })
-})
-
 /** Until all promises that are under way have settled. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
