@@ -1,27 +1,52 @@
+import { readFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
+import { replayJournal } from '../../src/call/journal/replay.js'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
-import { ordersAreHeard } from './spoken-orders.js'
+import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
 t.setTimeout(300_000)
 
-t.test(
-  'three callers hear the right status of the right order, and the journal of their calls runs again',
-  async (t) => {
-    const { relies, interrupts } = await ordersAreHeard(t, {
-      knows: ['--from', '+254700000009', '--order', '4127'],
-      relies: ['--from', '+254700000001', '--voice', 'awb'],
-      interrupts: ['--from', '+254700000001', '--order', '4127', '--interrupt'],
-    })
-    t.equal(
-      interrupts?.bargeIns.some((bargeIn) => bargeIn.committed === true),
-      true,
-      'the agent was interrupted',
-    )
-    t.match(relies?.toolCalls[0]?.args, { callerNumber: /…/ }, "the caller's number is masked in what an operator sees")
-  },
-)
+// Callers whom the gateway does not know: echo-lines.slow.test.ts and spoken-callers.slow.test.ts.
+const CALLERS = [
+  ['--from', '+254700000001', '--voice', 'awb'],
+  ['--from', '+254700000001', '--order', '4127', '--interrupt'],
+]
+
+t.test('two callers hear the right status of the right order, and the journal of their calls runs again', async (t) => {
+  const dataDir = t.testdir()
+  const { gateway, at, close } = await whole({ JOURNAL_CALLS: 'true', DATA_DIR: dataDir, SPEECH_DECODERS: '2' })
+  t.teardown(close)
+  const runs = await Promise.all(CALLERS.map((args) => simulateOneCall({ ...at, args })))
+  for (const [i, run] of runs.entries()) {
+    const caller = CALLERS[i]?.join(' ') ?? ''
+    t.equal(run.code, 0, `${caller}: ${run.calls[0]?.goal.why ?? run.output}`)
+    t.equal(run.calls[0]?.outcome, 'contained', caller)
+    t.same(run.calls[0]?.complaints, [], `${caller}: nothing a carrier would stumble over`)
+  }
+  const [relies, interrupts] = runs.map(({ calls }) => calls[0])
+  t.ok(
+    interrupts?.bargeIns.some(({ committed }) => committed),
+    'the agent was interrupted',
+  )
+  t.match(relies?.toolCalls[0]?.args, { callerNumber: /…/ }, "the caller's number is masked in what an operator sees")
+
+  const journals = await readdir(join(dataDir, 'journals'))
+  t.equal(journals.length, CALLERS.length)
+  for (const name of journals) {
+    const lines = (await readFile(join(dataDir, 'journals', name), 'utf8')).split('\n')
+    t.equal(replayJournal(lines).outputs.at(-1)?.output.type, 'ended', `${name} runs again to its end`)
+  }
+  const opsUrl = `http://127.0.0.1:${at.opsPort}`
+  const metrics = await (await fetch(`${opsUrl}/metrics`)).text()
+  t.match(metrics, /mkondo_calls_total\{agent="order-status",backend="embedded",outcome="contained"\} 2/)
+  t.match(metrics, /mkondo_turn_response_seconds_bucket\{[^}]*\} \d+ # \{call_sid="HD_/, 'exemplars name calls')
+
+  t.match(await command(['drain', '--ops-url', opsUrl]), { code: 0, err: '' })
+  await gateway.stopped // an idle gateway that is drained ends
+})
 
 t.test('a caller who goes from Swahili to English is answered in both, in the voice of each', async (t) => {
   const { code, out } = await command(['demo', '--languages', '--json', '-'], {})
@@ -29,12 +54,4 @@ t.test('a caller who goes from Swahili to English is answered in both, in the vo
   t.same(missing, [])
   t.equal(transcript.map(({ language }) => language).join(' '), 'en sw sw sw sw sw sw sw sw en en en en')
   t.equal(code, 0)
-})
-
-t.test('an idle gateway that is drained by a command answers it, and ends', async (t) => {
-  const { gateway, at, close } = await whole()
-  t.teardown(close)
-  const drained = await command(['drain', '--ops-url', `http://127.0.0.1:${at.opsPort}`])
-  t.match(drained, { code: 0, err: '' })
-  await gateway.stopped
 })

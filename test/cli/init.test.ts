@@ -8,7 +8,7 @@ import { findScenarios } from '../../src/simulator/scenarios/scenario.js'
 import { command } from '../support/command.js'
 
 t.test(
-  'each template becomes an agent of the chosen name that loads with no variable set, and a scenario of it',
+  'each template becomes an agent of the chosen name, which check and simulate pass with no variable set',
   async (t) => {
     const folder = t.testdir()
     for (const template of Object.keys(TEMPLATES)) {
@@ -32,6 +32,12 @@ t.test(
         t.match(out, file)
       }
       t.notMatch(readFileSync(join(made, 'agents', `my-${template}.yaml`), 'utf8'), /SCHEMA/)
+      const [agentsDir, dataDir] = [join(made, 'agents'), join(made, 'data')]
+      const env = { PORT: '0', OPS_PORT: '0', AGENTS_DIR: agentsDir, DATA_DIR: dataDir }
+      const check = await command(['check'], { env })
+      t.match(check, { code: 0, out: new RegExp(`ok +agents: my-${template} on embedded`) })
+      const simulated = await command(['simulate', join(made, 'scenarios'), '--agents', agentsDir])
+      t.match(simulated, { code: 0, out: new RegExp(`ok +my-${template}/first-call text[^]*\\d passed`) })
     }
   },
 )

@@ -10,7 +10,6 @@ import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { AnalystDouble } from '../../src/simulator/vendors/analyst-double.js'
 import { command } from '../support/command.js'
-import { KEYPAD_AGENTS, KEYS_AND_WORDS } from '../support/keypad-agent.js'
 import { freePort } from '../support/free-ports.js'
 import { portOf } from '../support/port-of.js'
 
@@ -120,10 +119,29 @@ t.test('a claim that no tool made true fails the call', async (t) => {
   )
 })
 
+/** Too few keys, then the number in two ways, then the code. */
+const KEYS_AND_WORDS = `version: 1
+agent: parcel
+caller:
+  steps:
+    - { press: '82#', heard: say or key in your parcel number }
+    - { press: '8214#', heard: did not get all }
+    - { press: '1', heard: I have 8 }
+    - { press: '4127', heard: key in your secret code }
+    - { say: Goodbye., heard: Your parcel is }
+expect:
+  said: ['Parcel 8214.', 'Your parcel is']
+  called:
+    - { tool: collect_digits, with: { name: parcel-number } }
+    - { tool: open_parcel, with: { code: '••••' } }
+    - { tool: collect_digits, with: { name: code } }
+  neverSaid: '4127'
+`
+
 t.test('a caller keys one number in, says the other, and no report has the one that is secret', async (t) => {
   const file = await scenarioFile('keys-and-words', KEYS_AND_WORDS)
-  const json = join(folder, 'keys.json')
-  const { code, out } = await simulate([file, '--mode', 'text', '--agents', KEYPAD_AGENTS, '--json', json])
+  const [json, keypad] = [join(folder, 'keys.json'), join(packageRoot(), 'test/agents/keypad')]
+  const { code, out } = await simulate([file, '--mode', 'text', '--agents', keypad, '--json', json])
   t.equal(code, 0, out)
   t.notMatch(await readFile(json, 'utf8'), /4127/)
 })

@@ -15,6 +15,9 @@ t.setTimeout(300_000)
 const RATE_HZ = 8000
 const GAP_MS = 250
 
+const { at, close } = await whole()
+t.teardown(close)
+
 t.test('`mkondo call --wav` plays what a person was recorded saying, and the agent understands it', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   const gap = new Int16Array((RATE_HZ * GAP_MS) / 1000)
@@ -22,8 +25,6 @@ t.test('`mkondo call --wav` plays what a person was recorded saying, and the age
   const file = join(t.testdir(), 'digits.wav')
   const samples = Int16Array.from(digits.flatMap((digit) => [...digit, ...gap]))
   await writeFile(file, writeWav({ sampleRateHz: RATE_HZ, channels: 1, samples }))
-  const { at, close } = await whole()
-  t.teardown(close)
   const { code, output } = await simulateOneCall({
     ...at,
     args: ['--wav', file, '--expect', 'Order 4127. Is that right'],
@@ -32,8 +33,6 @@ t.test('`mkondo call --wav` plays what a person was recorded saying, and the age
 })
 
 t.test('callers who say hello while the call is set up hear the whole greeting, and are answered', async (t) => {
-  const { at, close } = await whole()
-  t.teardown(close)
   const json = join(t.testdir({}), 'calls.json')
   const { code, out, err } = await command(
     ['call', '--calls', '3', '--order', '4127', '--opening-burst', '1200', '--json', json],

@@ -3,13 +3,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
-import { DOUBLES } from '../../src/simulator/choices.js'
 import { until } from '../support/until.js'
 
-// The blocks of docs/QUICKSTART.md as they stand there, for each double. Calls on the doubles are in
-// test/cli/doubles.slow.test.ts and scripts/first-hour.mjs.
+// The blocks of docs/QUICKSTART.md as they stand there, for the double that needs the most variables. That each block has the
+// address of its double is in test/documents/blocks.test.ts, calls on the doubles in test/cli/doubles.slow.test.ts.
 t.setTimeout(300_000)
-t.jobs = 3
 
 /** For a command to end, or to say what it is waited for: the machine may be busy. */
 const WAIT_MS = 110_000
@@ -49,20 +47,18 @@ function shell(text: string, env: Readonly<Record<string, string>>): Shell {
   return one
 }
 
-for (const name of Object.keys(DOUBLES)) {
-  t.test(`the blocks with a double of ${name} start it, and lead to it`, { buffered: true }, async (t) => {
-    const env = { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir() }
-    const block = blockWith(`npx mkondo double ${name} &\n`)
-    const [command = '', ...settings] = block.split('\n')
-    const exports = settings.join('\n')
-    const double = shell(command.replace(/ &$/, ''), {})
-    t.teardown(double.end)
-    await until(() => double.printed.includes('export ') || double.code !== null, WAIT_MS, 'the double')
-    t.equal(double.code, null, double.printed)
+t.test('the blocks with a double start it, and lead to it', async (t) => {
+  const env = { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir() }
+  const block = blockWith('npx mkondo double cascade &\n')
+  const [command = '', ...settings] = block.split('\n')
+  const exports = settings.join('\n')
+  const double = shell(command.replace(/ &$/, ''), {})
+  t.teardown(double.end)
+  await until(() => double.printed.includes('export ') || double.code !== null, WAIT_MS, 'the double')
+  t.equal(double.code, null, double.printed)
 
-    const check = shell(`${exports}\n${blockWith('npx mkondo check\n')}`, env)
-    await until(() => check.code !== null, WAIT_MS, 'mkondo check')
-    t.equal(check.code, 0, check.printed)
-    t.match(check.printed, /backend .* is ready/)
-  })
-}
+  const check = shell(`${exports}\n${blockWith('npx mkondo check\n')}`, env)
+  await until(() => check.code !== null, WAIT_MS, 'mkondo check')
+  t.equal(check.code, 0, check.printed)
+  t.match(check.printed, /backend .* is ready/)
+})
