@@ -60,14 +60,6 @@ t.test('an echo that leaves frames out has no speed', async (t) => {
   t.ok((result.truth?.framesLost ?? 0) >= 8)
 })
 
-t.test('processes that share a port take all calls between them, each on its own socket', async (t) => {
-  const result = await runCase(subjectOf('mkondo'), { ...options, processes: 2 })
-  t.equal(result.callsOpen, 8, result.reasons.join('; '))
-  t.ok((result.truth?.markersSeen ?? 0) > 8)
-  // Two main threads and two workers were accounted for, where the run counts.
-  if (result.speed !== null) t.ok(result.speed.server.cores > result.speed.server.mainCores)
-})
-
 t.test('a server that does not start is reported with its own words', async (t) => {
   const broken: Subject = {
     ...liar,
