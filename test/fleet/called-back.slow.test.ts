@@ -145,11 +145,11 @@ async function promised(
   })
   t.teardown(() => fleet.close())
   const call = fleet.call({ from: ASKER })
-  await until(() => [...told.values()].some(({ type }) => type === 'callback.requested'), 30_000, 'the promise')
+  await until(() => [...told.values()].some(({ type }) => type === 'callback.requested'), 60_000, 'the promise')
   call.hangUp()
   await call.done
   const opened = () => fleet.placedEvents.flatMap((event) => (event.type === 'stream-opened' ? [event.path] : []))
-  await until(() => opened().length > 0, 30_000, 'the human to be asked')
+  await until(() => opened().length > 0, 60_000, 'the human to be asked')
   return {
     fleet,
     get told() {
