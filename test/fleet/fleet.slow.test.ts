@@ -166,7 +166,7 @@ row(
     const buys = fleet.call({ from: '+254700000002' })
     const requests = () => fleet.shop.requests.filter(({ callSid }) => callSid === buys.callSid)
     await until(() => requests().length === 1, 20_000, "the tool's request")
-    const calls = [...started, ...(await fleet.calls(CALLS, { afterStream: 'reposts' }))]
+    const calls = [...started, ...(await fleet.calls(4, { afterStream: 'reposts' }))]
     const victim = ownerOf(fleet, buys)
     const isLost = ({ owners }: FleetCall): boolean => owners[0] === victim.name
     const lost = calls.filter(isLost)
