@@ -135,7 +135,7 @@ function openAiTurns(
   return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
 }
 
-/** What all realtime services get of the settings. */
+/** What the services that can detect turns get of the settings. */
 function realtime({ clock, settings: { messageMs, streamSilence } }: BackendContext) {
   return { nowMs: clock, streamSilence, ...given({ messageMs }) }
 }

@@ -628,7 +628,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
         this.#audioPart(mimeType, text === '' ? this.#reader.audioOf(message, data) : text)
       } else if (typeof part.text === 'string' && part.text !== '') this.#agentTranscript(part.text)
     }
-    if (typeof outputTranscription?.text === 'string') this.#agentTranscript(outputTranscription.text)
+    const spoken = outputTranscription?.text
+    if (typeof spoken === 'string' && spoken !== '') this.#agentTranscript(spoken)
     if (content.interrupted === true) this.#interrupted()
     if (content.generationComplete === true) this.#end('completed', undefined)
     if (content.turnComplete === true)

@@ -115,8 +115,8 @@ export class MessageReader<Event extends object, Unread extends string = never> 
   }
 
   #parse(text: string): ReturnType<MessageFormat<Event, Unread>['parse']> {
-    const { parse, json = JSON.parse } = this.#format
-    return parse(json(text))
+    const format = this.#format
+    return format.parse((format.json ?? JSON.parse)(text))
   }
 
   /** Reads a message whose base64 can go past the parser; null for any other. */
