@@ -41,15 +41,20 @@ type Timed<Options> = Options & { readonly timeoutMs: number }
 
 /** A stage over HTTP, which is ready when its service answers; the service's faults are StageFaults in the gateway's own terms. */
 export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOptions> {
-  protected readonly options: Timed<Options>
   protected readonly context: StageContext
   /** Begins messages. */
   readonly #what: string
+  /** Not in sight of whoever prints a stage: the key is in it. */
+  readonly #options: Timed<Options>
 
   constructor(what: string, options: Timed<Options>, context: StageContext) {
     this.#what = what
-    this.options = options
+    this.#options = options
     this.context = context
+  }
+
+  protected get options(): Timed<Options> {
+    return this.#options
   }
 
   /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws StageFault */

@@ -1,6 +1,6 @@
 import { given } from '../../core/given.js'
 import type { Heard } from './stage.js'
-import type { KeptSound } from './turn-sound.js'
+import type { TurnSound } from './turn-sound.js'
 
 /** Turns of one connection that are remembered, so that their late words are known as such. */
 const TURNS_MAX = 16
@@ -19,7 +19,7 @@ export interface Piece {
 /** A turn of the caller as one connection knows it. */
 export interface SessionTurn {
   readonly number: number
-  readonly sound: KeptSound
+  readonly sound: TurnSound
   sentSamples: number
   /** Where its audio begins in that of the connection; NaN before any was sent. */
   fromMs: number
@@ -59,7 +59,7 @@ export class RecogniserTurns {
     this.#listener = listener
   }
 
-  add(number: number, sound: KeptSound): void {
+  add(number: number, sound: TurnSound): void {
     this.all.push({
       number,
       sound,
@@ -117,7 +117,7 @@ export class RecogniserTurns {
     for (const turn of changed) this.#changed(turn)
   }
 
-  /** The pieces of each turn. @param untimed  whose pieces those without a time are */
+  /** The pieces of each turn. @param untimed  the turn that pieces without a time belong to */
   byTurn(pieces: readonly Piece[], untimed: SessionTurn | null): Map<SessionTurn, Piece[]> {
     const found = new Map<SessionTurn, Piece[]>()
     for (const piece of pieces) {

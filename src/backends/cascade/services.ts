@@ -210,7 +210,10 @@ export function stagesOf(
   }
 }
 
-/** @throws GatewayError BACKEND_KEY_MISSING for a service that is not set up: `missingForStages` was not asked first */
+/**
+ * @throws GatewayError AGENT_INVALID for a service that there is not; BACKEND_KEY_MISSING for one that is not set up:
+ * `missingForStages` was not asked first
+ */
 function factoryOf<Name extends StageName>(
   stage: Name,
   entry: EntryOf<Name>,
@@ -225,10 +228,14 @@ function factoryOf<Name extends StageName>(
     if (create === undefined) throw new GatewayError('AGENT_INVALID', `${stage}: ${name} was not loaded`)
     return { service: name, model: name, make: (context) => create(context, options) }
   }
+  const service = serviceOf(stage, name)
+  if (service === undefined) {
+    const allowed = Object.keys(SERVICES[stage]).join(', ')
+    throw new GatewayError('AGENT_INVALID', `${stage}: there is no service ${name}; allowed: ${allowed}`)
+  }
   const set = settingsOf(settings, stage, name)
-  const made = set === null ? undefined : serviceOf(stage, name)?.make({ ...set, ...(entry as object) } as never)
-  if (made === undefined) throw new GatewayError('BACKEND_KEY_MISSING', `${stage}: ${name} is not set up`)
-  return made
+  if (set === null) throw new GatewayError('BACKEND_KEY_MISSING', `${stage}: ${name} is not set up`)
+  return service.make({ ...set, ...(entry as object) } as never)
 }
 
 // --- stages from modules --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ export type StageMessage = Readonly<Record<string, unknown>>
 
 /** What every stage over a WebSocket is set to. */
 export interface SocketStageOptions {
-  /** The service's own (`BASE_URL` in its file) when not given; http(s) and ws(s) alike, with or without a path. */
+  /** The service's own when not given; http(s) and ws(s) alike, with or without a path. */
   readonly baseUrl?: string
   /** Never logged, and removed from messages of faults; null where there is none. */
   readonly apiKey: string | null

@@ -5,7 +5,7 @@ import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import type { ToolSpec } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { HttpHosts } from './http-hosts.js'
-import type { KeptSound } from './turn-sound.js'
+import type { TurnSound } from './turn-sound.js'
 
 /**
  * The contracts of a cascade's three stages: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade owns turns,
@@ -80,7 +80,7 @@ export interface Evidence {
 export interface Heard {
   /** All words, the uncertain ones too. */
   readonly text: string
-  /** The same word by word, of services that tell. */
+  /** The same word by word; absent where the service does not tell. Each word has a language, or none has. */
   readonly words?: readonly Word[]
   readonly evidence?: Evidence
 }
@@ -102,7 +102,7 @@ export interface SttListener {
 export interface SpeechToText extends StageLife {
   listen(listener: SttListener): void
   /** The caller speaks. `sound` holds what `audio` is given, for services that want it at once. */
-  begin(turn: number, sound: KeptSound): void
+  begin(turn: number, sound: TurnSound): void
   /** Samples of the turn that began last; copied before return. Nothing comes between turns. */
   audio(pcm: Int16Array): void
   /**

@@ -10,7 +10,7 @@ import { faultOf } from './stage-fault.js'
 import { StageSocket } from './stage-socket.js'
 import type { SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
 import type { SpeechToText, StageContext, SttListener } from './stage.js'
-import type { KeptSound } from './turn-sound.js'
+import type { TurnSound } from './turn-sound.js'
 
 /** A session is replaced this long before the service would end it, in the first pause of the caller. */
 const RENEW_BEFORE_MS = 5 * 60_000
@@ -72,18 +72,23 @@ export interface RecogniserWire {
 export class StreamedRecogniser implements SpeechToText {
   /** Null before `listen`, and once nothing is to be reported any more. */
   listener: SttListener | null = null
-  readonly service: RecogniserService
   readonly context: StageContext
   readonly #wire: () => RecogniserWire
+  /** Not in sight of whoever prints a stage: the key is in it. */
+  readonly #service: RecogniserService
   #signal = AbortSignal.abort()
   #current: Session | null = null
   /** Sessions that were replaced, until the text of their last turn is there. */
   readonly #draining = new Set<Session>()
 
   constructor(service: RecogniserService, wire: () => RecogniserWire, context: StageContext) {
-    this.service = service
+    this.#service = service
     this.context = context
     this.#wire = wire
+  }
+
+  get service(): RecogniserService {
+    return this.#service
   }
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
@@ -101,7 +106,7 @@ export class StreamedRecogniser implements SpeechToText {
     if (this.#current?.state === 'over') this.#replace()
   }
 
-  begin(turn: number, sound: KeptSound): void {
+  begin(turn: number, sound: TurnSound): void {
     this.warm()
     this.#current?.turns.add(turn, sound)
   }

@@ -60,7 +60,7 @@ export type VoiceService = SocketService<StreamedVoiceOptions>
 /** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
 export interface VoiceWire {
   readonly input: 'sentences' | 'words'
-  /** The slowest and the fastest; a faster one is cut to it. */
+  /** The slowest and the fastest; what is beyond is cut to them. */
   readonly speeds: readonly [number, number]
   readonly socket: SocketWire
   /** Utterances that the service speaks at the same time; the others wait. */

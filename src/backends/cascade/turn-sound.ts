@@ -49,3 +49,6 @@ export class KeptSound {
     return 0
   }
 }
+
+/** What a recogniser sees of it. */
+export type TurnSound = Pick<KeptSound, 'samples' | 'since'>

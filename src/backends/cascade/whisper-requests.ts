@@ -7,7 +7,7 @@ import { HttpStage, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { faultOf } from './stage-fault.js'
 import type { Evidence, Heard, SpeechToText, StageFactory, SttListener } from './stage.js'
-import type { KeptSound } from './turn-sound.js'
+import type { TurnSound } from './turn-sound.js'
 
 interface WhisperOptions extends HttpStageOptions {
   /** Words that callers are likely to say, such as names of products. */
@@ -43,7 +43,7 @@ class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText 
   readonly #abort = new AbortController()
   #listener: SttListener | null = null
   /** Turns without a final, and their audio. */
-  readonly #turns = new Map<number, KeptSound>()
+  readonly #turns = new Map<number, TurnSound>()
   /** `verbose_json` tells how sure the model is; some servers refuse it, and OpenAI's newer models. */
   #format: 'verbose_json' | 'json' = this.options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
   /** Of the turn that began last: samples that its parts cover. */
@@ -53,7 +53,7 @@ class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText 
     this.#listener = listener
   }
 
-  begin(turn: number, sound: KeptSound): void {
+  begin(turn: number, sound: TurnSound): void {
     this.#turns.set(turn, sound)
     this.#partSamples = 0
   }

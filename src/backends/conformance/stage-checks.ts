@@ -145,6 +145,8 @@ export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
       for (const { heard } of listening.finals) {
         if (heard.words === undefined) continue
         expectEqual(heard.words.map(({ text }) => text).join(' '), heard.text, 'words')
+        const told = heard.words.filter(({ language }) => language !== undefined).length
+        expect(told === 0 || told === heard.words.length, 'a language of every word, or of none')
       }
     },
   ),
