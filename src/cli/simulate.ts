@@ -202,6 +202,7 @@ async function analysed(record: CallRecord, { opsUrl, opsToken }: GatewayAddress
   for (let waitedMs = 0; waitedMs < ANALYSIS_WAIT_MS; waitedMs += ANALYSIS_LOOK_MS) {
     const seen = (await view.call(record.callSid))?.record
     if (seen?.analysis != null) return seen
+    if (view.fault !== null) throw new GatewayError('CALL_FAULT', view.fault)
     await sleep(ANALYSIS_LOOK_MS)
   }
   return record

@@ -55,6 +55,7 @@ export class CallerSpeech {
   readonly hearsAtHz: LegRateHz = RECOGNISER_RATE_HZ
   readonly #pool: Piscina
   readonly #spoken = new Map<string, Promise<Int16Array>>()
+  #closed = false
 
   /**
    * Starts the thread and waits until the voices are loaded (0.1 s), with a vocabulary the recogniser too (0.5-1 s).
@@ -91,8 +92,11 @@ export class CallerSpeech {
     const known = this.#spoken.get(key)
     if (known !== undefined) return known
     const request: SpeakRequest = { text, voice, sampleRateHz, pace }
-    const spoken = this.#pool.run(request, { name: 'speak' }) as Promise<Int16Array>
-    if (this.#spoken.size < SPOKEN_KEPT_MAX) this.#spoken.set(key, spoken)
+    const spoken = this.#run<Int16Array>('speak', request)
+    if (this.#spoken.size < SPOKEN_KEPT_MAX) {
+      this.#spoken.set(key, spoken)
+      spoken.catch(() => this.#spoken.delete(key))
+    }
     return spoken
   }
 
@@ -102,10 +106,17 @@ export class CallerSpeech {
    */
   hear(pcm: Int16Array): Promise<string> {
     if (this.#pool.queueSize >= REQUESTS_WAITING_MAX) return Promise.resolve('')
-    return this.#pool.run(pcm, { name: 'hear', transferList: [pcm.buffer as ArrayBuffer] }) as Promise<string>
+    return this.#run<string>('hear', pcm, [pcm.buffer as ArrayBuffer])
+  }
+
+  async #run<Result>(name: 'speak' | 'hear', task: unknown, transferList: ArrayBuffer[] = []): Promise<Result> {
+    // A pool that was ended would start another thread.
+    if (this.#closed) throw new GatewayError('SPEECH_FAULT', 'the speech thread has ended')
+    return (await this.#pool.run(task, { name, transferList })) as Result
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     await this.#pool.destroy()
   }
 }

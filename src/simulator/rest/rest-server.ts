@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { text as bodyOf } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jsonObject } from '../../core/json.js'
 import type { ApiPath } from '../../sautikit-api/api-paths.js'
@@ -29,7 +28,7 @@ interface RestSeen {
   readonly atMs: number
 }
 
-const BODY_CHARS_MAX = 64 * 1024
+const BODY_BYTES_MAX = 64 * 1024
 const SEEN_KEPT_MAX = 1000
 const FAULTS_MAX = 100
 const IDEMPOTENCY_KEYS_MAX = 10_000
@@ -66,9 +65,9 @@ export class RestServer extends HttpDouble {
     const url = new URL(request.url ?? '/', this.origin)
     const body = await bodyOf(request)
     const fault = [...this.faults].find(
-      ({ match, times = 1 }) => times > 0 && `${method} ${url.pathname}`.startsWith(match),
+      ({ match, times }) => (times ?? 1) > 0 && `${method} ${url.pathname}`.startsWith(match),
     )
-    if (fault?.times !== undefined) fault.times--
+    if (fault?.times != null) fault.times--
     if (fault?.delayMs !== undefined) await sleep(fault.delayMs)
     if (fault?.cut === true) {
       request.socket.destroy()
@@ -89,13 +88,12 @@ export class RestServer extends HttpDouble {
     write(response, answer)
   }
 
-  #answer(request: IncomingMessage, method: string, url: URL, text: string): RestAnswer {
+  #answer(request: IncomingMessage, method: string, url: URL, text: string | null): RestAnswer {
     const stored = method === 'GET' ? storedRecording(this.workspace, url.pathname) : null
     if (stored !== null) return stored
     const scopes = this.#scopesOf(request.headers.authorization)
     if (scopes === undefined) return refusal(401, 'api_key.invalid', 'the API key is not known')
-    if (text.length > BODY_CHARS_MAX)
-      return refusal(413, 'request.too_large', `a body has ${BODY_CHARS_MAX} characters at most`)
+    if (text === null) return refusal(413, 'request.too_large', `a body has ${BODY_BYTES_MAX} bytes at most`)
     if (url.pathname === '/simulator/faults') return this.#faultsRoute(method, text)
     const here = this.#routes.filter((route) => route.path.test(url.pathname))
     const route = here.find((one) => one.method === method)
@@ -181,6 +179,17 @@ function write(response: ServerResponse, answer: RestAnswer): void {
   const headers: Record<string, string> = { ...answer.headers }
   if (answer.json !== undefined) headers['content-type'] = 'application/json'
   response.writeHead(answer.status, headers).end(answer.json === undefined ? answer.bytes : JSON.stringify(answer.json))
+}
+
+/** The body; null if it is too long. */
+async function bodyOf(request: IncomingMessage): Promise<string | null> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.byteLength
+    if (bytes <= BODY_BYTES_MAX) chunks.push(chunk)
+  }
+  return bytes > BODY_BYTES_MAX ? null : Buffer.concat(chunks).toString()
 }
 
 /** A fault of the REST API, on demand. */

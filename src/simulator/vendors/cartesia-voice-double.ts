@@ -59,7 +59,7 @@ class CartesiaVoiceSession extends VoiceSession {
     if (context.timer !== null) clearTimeout(context.timer)
     const bufferMs = Number(message['max_buffer_delay_ms'] ?? BUFFER_MS)
     if (!more || bufferMs === 0 || message['flush'] === true) speak()
-    else context.timer = setTimeout(speak, bufferMs)
+    else context.timer = setTimeout(speak, bufferMs).unref()
   }
 
   #open(id: string, message: Json): Context {

@@ -160,7 +160,7 @@ export class DialogueModel implements DoubleModel {
   readonly #options: DialogueModelOptions
   readonly #dialogue: ModelDialogue
   readonly #preRoll = new PreRoll(PRE_ROLL_MS, RECOGNISER_RATE_HZ)
-  #converter: RateConverter | null = null
+  #converter: { readonly sampleRateHz: number; readonly to: RateConverter } | null = null
   #utterance: Utterance | null = null
   #utteranceSamples = 0
   /** Resolves when the dialogue has taken everything that was said, pressed and returned so far. */
@@ -183,11 +183,17 @@ export class DialogueModel implements DoubleModel {
   }
 
   hear(pcm: Int16Array, sampleRateHz: number): void {
-    this.#converter ??= new RateConverter(sampleRateHz, RECOGNISER_RATE_HZ)
-    const samples = sampleRateHz === RECOGNISER_RATE_HZ ? pcm : this.#converter.process(pcm)
+    const samples = sampleRateHz === RECOGNISER_RATE_HZ ? pcm : this.#converted(pcm, sampleRateHz)
     if (this.#utterance === null) this.#preRoll.push(samples)
     else this.#utterance.push(samples)
     this.#utteranceSamples += samples.length
+  }
+
+  /** A client may send sound before it sets the rate of its session. */
+  #converted(pcm: Int16Array, sampleRateHz: number): Int16Array {
+    if (this.#converter?.sampleRateHz !== sampleRateHz)
+      this.#converter = { sampleRateHz, to: new RateConverter(sampleRateHz, RECOGNISER_RATE_HZ) }
+    return this.#converter.to.process(pcm)
   }
 
   callerStarted(): void {
@@ -328,6 +334,7 @@ export function soundOf(chunks: readonly SpeechChunk[]): SpokenText {
 /** A tool's result as a client wrote it: JSON as text or parsed; an object with `error` is a failure. */
 function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
   // A text that is not JSON is the result itself.
-  const value = typeof output === 'string' ? (jsonOrNull(output) ?? output) : output
+  const ofText = (text: string): unknown => (text === 'null' ? null : (jsonOrNull(text) ?? text))
+  const value = typeof output === 'string' ? ofText(output) : output
   return { ok: typeof value !== 'object' || value === null || !('error' in value), value }
 }

@@ -316,7 +316,7 @@ export abstract class SocketDouble<Session extends DoubleSession> extends HttpDo
     this.#clients = sockets.clients
     this.server.on('upgrade', (request, socket, head) => {
       this.connections++
-      // A client whose base URL ends with a slash may send two.
+      // A client whose base URL ends with a slash may send two: Gemini takes them, and here all services do.
       const url = new URL((request.url ?? '').replace(/^\/+/, '/'), 'http://double')
       const refusal = this.refuse ?? this.refusalOf?.(url, request.headers) ?? null
       if (refusal === 'never') return
@@ -397,7 +397,7 @@ export abstract class DoubleSession {
     if (ms <= 0) return work()
     setTimeout(() => {
       if (!this.stopped) work()
-    }, ms)
+    }, ms).unref()
   }
 }
 

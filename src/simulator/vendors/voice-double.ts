@@ -98,7 +98,7 @@ export class VoiceSpeech {
 
   #later(ms: number, work: () => void): void {
     if (ms <= 0) return work()
-    setTimeout(work, ms)
+    setTimeout(work, ms).unref()
   }
 
   #next(): void {
