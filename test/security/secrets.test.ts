@@ -167,8 +167,8 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     t.notMatch(found, MARK, "nor does a backend of one's own")
     t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
 
-    // The speech worker starts with the first call, and what starts is not listed before it runs. A test runner may have
-    // threads of its own.
+    // The speech worker starts with the first call, and what starts is not listed before it runs. Under `npx tap` the
+    // loaders of these threads are threads too, with the same environment.
     let environments: Record<string, string>[] = []
     const ours = (): Record<string, string>[] => environments.filter((one) => one['CRM_TOKEN'] !== undefined)
     const allSeen = async (): Promise<boolean> => {
@@ -176,7 +176,6 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
       return ours().length >= 3
     }
     await until(allSeen, 30_000, 'a media worker, a speech worker, and the thread that keeps records')
-    t.equal(ours().length, 3)
     for (const environment of ours()) {
       t.notMatch(JSON.stringify(environment), MARK)
       for (const name of secretNames) t.notOk(name in environment, name)
