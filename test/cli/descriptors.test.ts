@@ -92,7 +92,10 @@ t.test(
     t.ok(cores < CORES_MAX, `it does not spin (${cores.toFixed(2)} cores)`)
     t.ok(refused > 0, 'the rest is refused by the kernel')
     t.equal(said('file descriptors run out'), 1)
-    t.equal(said('EMFILE'), 0)
+    t.same(
+      lines.filter((line) => line.includes('EMFILE')),
+      [],
+    )
 
     for (const stranger of strangers.splice(0)) stranger.destroy()
     await until(() => said('available again') > 0, 20_000, 'the gateway to take connections again')
