@@ -8,7 +8,7 @@ import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
 import { UsageError } from './exit-codes.js'
-import { fleetCalls, opsClientOf, printed, refusalOf } from './ops-client.js'
+import { CALL_COLUMNS, callCells, fleetCalls, opsClientOf, printed, refusalOf } from './ops-client.js'
 import type { OpsOptions } from './ops-client.js'
 import { money, shown, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
@@ -213,15 +213,9 @@ async function listGateway(options: ListOptions, terminal: Terminal): Promise<nu
   const all = (outcome === undefined ? [...live, ...ended] : ended).slice(0, limit)
   const text = () =>
     table(
-      ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'],
+      [...CALL_COLUMNS, 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'],
       all.map((call) => [
-        call.callSid,
-        call.node ?? '-',
-        call.state,
-        call.agent,
-        call.backend,
-        call.direction,
-        call.from,
+        ...callCells(call),
         call.to,
         call.startedAt,
         (call.durationMs / 1000).toFixed(1),

@@ -1,4 +1,4 @@
-import type { ListedCall } from '../call/documents/call-view.js'
+import type { FleetRow } from '../call/documents/call-view.js'
 import { jsonObject } from '../core/json.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
@@ -130,23 +130,24 @@ export class OpsClient {
   }
 }
 
-/** A call as `GET /api/fleet/calls` has it; ended ones have an outcome. */
-interface FleetCall extends ListedCall {
-  /** Null where the gateway is no node. */
-  readonly node: string | null
-}
-
 /** The newest calls of all nodes, and the names of the nodes that did not answer. */
 export async function fleetCalls(
   ops: OpsClient,
   query: string,
-): Promise<Readonly<Record<'live' | 'ended', readonly FleetCall[]>> & { readonly silent: readonly string[] }> {
+): Promise<Readonly<Record<'live' | 'ended', readonly FleetRow[]>> & { readonly silent: readonly string[] }> {
   const { nodes, ...calls } = await ops.ask<
-    Readonly<Record<'live' | 'ended', readonly FleetCall[]>> & {
+    Readonly<Record<'live' | 'ended', readonly FleetRow[]>> & {
       readonly nodes: readonly { readonly name: string; readonly answered: boolean }[]
     }
   >(`/api/fleet/calls?${query}`)
   return { ...calls, silent: nodes.filter(({ answered }) => !answered).map(({ name }) => name) }
+}
+
+/** Of which call a row is: the first columns of every table of a gateway's calls. */
+export const CALL_COLUMNS = ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM'] as const
+
+export function callCells({ callSid, node, state, agent, backend, direction, from }: FleetRow): string[] {
+  return [callSid, node ?? '-', state, agent, backend, direction, from]
 }
 
 /** The gateway's refusal as an error. */

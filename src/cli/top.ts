@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
-import { fleetCalls, opsClientOf } from './ops-client.js'
+import { CALL_COLUMNS, callCells, fleetCalls, opsClientOf } from './ops-client.js'
 import type { OpsClient, OpsOptions } from './ops-client.js'
 import { painted, shown, table, untilSignal } from './terminal.js'
 import type { Terminal } from './terminal.js'
@@ -107,17 +107,8 @@ export function topScreen(
   const longest = [...live].sort((a, b) => b.durationMs - a.durationMs)
   const visible = rows === null ? longest : longest.slice(0, Math.max(0, rows - head.length - 3))
   const calls = table(
-    ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'SECONDS'],
-    visible.map((call) => [
-      call.callSid,
-      call.node ?? '-',
-      call.state,
-      call.agent,
-      call.backend,
-      call.direction,
-      call.from,
-      (call.durationMs / 1000).toFixed(0),
-    ]),
+    [...CALL_COLUMNS, 'SECONDS'],
+    visible.map((call) => [...callCells(call), (call.durationMs / 1000).toFixed(0)]),
     'no live calls',
   )
   const more = longest.length > visible.length ? `and ${longest.length - visible.length} more\n` : ''
