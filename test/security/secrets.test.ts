@@ -83,13 +83,17 @@ t.test('an agent file that sends a secret of the gateway to an API is refused', 
   t.notMatch(JSON.stringify(env), MARK, 'and a template that got past the loader finds nothing')
 })
 
-/** `process.env` of each worker thread of this process, as its debugger sees it. */
+/**
+ * `process.env` of each worker thread of this process, as its debugger sees it; not of those in which Node runs the loaders
+ * of `npx tap`.
+ */
 async function workersEnvironments(): Promise<Record<string, string>[]> {
   const session = new Session()
   session.connect()
   const found: Record<string, string>[] = []
   const asked: string[] = []
   session.on('NodeWorker.attachedToWorker', ({ params }) => {
+    if (params.workerInfo.url.startsWith('node:')) return
     asked.push(params.workerInfo.workerId)
     const message = JSON.stringify({
       id: 1,
@@ -167,8 +171,7 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     t.notMatch(found, MARK, "nor does a backend of one's own")
     t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
 
-    // The speech worker starts with the first call, and what starts is not listed before it runs. Under `npx tap` the
-    // loaders of these threads are threads too, with the same environment.
+    // The speech worker starts with the first call, and what starts is not listed before it runs.
     let environments: Record<string, string>[] = []
     const ours = (): Record<string, string>[] => environments.filter((one) => one['CRM_TOKEN'] !== undefined)
     const allSeen = async (): Promise<boolean> => {
@@ -176,6 +179,7 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
       return ours().length >= 3
     }
     await until(allSeen, 30_000, 'a media worker, a speech worker, and the thread that keeps records')
+    t.equal(ours().length, 3)
     for (const environment of ours()) {
       t.notMatch(JSON.stringify(environment), MARK)
       for (const name of secretNames) t.notOk(name in environment, name)
