@@ -51,6 +51,10 @@ export const TICK_MS = 5
 export const CALLS_PER_WORKER_MAX = 2000
 /** How often a call may go on after its node was lost: one that ends its nodes must not go through the fleet. */
 export const RESUMES_MAX = 3
+/** A shorter stream counts as lost with its node, whatever ended it: its caller has not heard the agent again. */
+export const HEARD_STREAM_MS_MIN = 3000
+/** Parts of a call in all, each with a stream and a recording of its own. */
+export const CALL_PARTS_MAX = 16
 /** Interval at which the main thread checks the workers' heartbeats. */
 export const WORKER_WATCH_MS = 250
 /** Records of ended calls that the process can still show. */

@@ -6,11 +6,10 @@ import type { EscalationPacket } from '../call/documents/handoff.js'
 import { KEPT_CALL_VERSION } from '../call/documents/kept-call.js'
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { TimelineMark } from '../call/documents/record.js'
-import { RESUMES_MAX } from '../core/limits.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
-import { goesOnWith } from './kept-call.js'
+import { goesOnWith, mayGoOn, partsOf } from './kept-call.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
@@ -43,6 +42,7 @@ export type KeptNow = Omit<
   | 'from'
   | 'to'
   | 'placed'
+  | 'moves'
   | 'preparedWallMs'
   | 'elapsedMs'
 >
@@ -80,6 +80,8 @@ export class CallContinuity {
   #cut: Cut | null = null
   /** The carrier has said that the caller's leg is over. */
   #leftAs: CarrierState | null = null
+  /** Its node is being stopped, and gives it away. */
+  #moves = false
   /** Another one in this process goes on with the call. */
   #replaced = false
 
@@ -147,6 +149,7 @@ export class CallContinuity {
               joins: placed.joins,
             },
       budgetStep,
+      moves: this.#moves,
       preparedWallMs: this.#preparedWallMs,
       elapsedMs: this.#context.clock() - this.preparedAtMs,
       ...this.#options.now(),
@@ -220,7 +223,12 @@ export class CallContinuity {
 
   /** Whether it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
   goesOn(kept = this.#keptNow()): boolean {
-    return this.#leftAs === null && kept.resumed.length < RESUMES_MAX && goesOnWith(kept) === 'agent'
+    return this.#leftAs === null && mayGoOn(partsOf({ how: 'stream-lost', kept })) && goesOnWith(kept) === 'agent'
+  }
+
+  /** Its node is being stopped: what ends its stream now is no fault. */
+  moves(): void {
+    this.#moves = true
   }
 
   /** Its stream is lost while its session ran. @returns whether it is cut: not where it could not go on */

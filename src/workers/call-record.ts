@@ -28,6 +28,7 @@ import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
 import type { LogFields } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
+import { partsOf } from './kept-call.js'
 import type { FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
 import type { MainThreadContext } from './main-thread-context.js'
@@ -107,7 +108,7 @@ export class CallRecordBuilder {
     this.timeline.take(before?.marks ?? [])
     this.timeline.dropped += before?.kept.timelineDropped ?? 0
     this.#sessions = [...(before?.kept.sessions ?? [])]
-    this.#resumed = before === null ? [] : partsOf(before.kept)
+    this.#resumed = before === null ? [] : partsOf(before)
     this.#recoveredFrom = before?.kept.recoveredFrom ?? null
     this.#rootSid = before?.kept.rootSid ?? call.rootSid ?? call.callSid
     this.#masksNumbers = masksNumbers
@@ -472,11 +473,6 @@ export function recordOfLost(
   }
   const endDetail = `its node ${kept.node} was lost; what is here was kept at ${new Date(preparedWallMs + elapsedMs).toISOString()}`
   return { ...builder.part(end), outcome: 'failed', endReason: 'process-died', endDetail, resumed: kept.resumed }
-}
-
-/** The call's parts before this one, the newest last. */
-function partsOf({ resumed, node, streamMs, recording }: KeptCall): ResumedRecord[] {
-  return [...resumed, { node, streamMs: Math.round(streamMs), recording: recording.announced ? recording.file : null }]
 }
 
 /** Error codes of tool calls that ended without an answer; the others have a code of their own. */

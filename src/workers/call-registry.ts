@@ -17,7 +17,7 @@ import { unrefTimer } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { RateLimit } from '../core/rate-limit.js'
-import { ENDED_CALLS_KEPT, RESUMES_MAX, TICK_MS } from '../core/limits.js'
+import { CALL_PARTS_MAX, ENDED_CALLS_KEPT, HEARD_STREAM_MS_MIN, RESUMES_MAX, TICK_MS } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
@@ -34,7 +34,7 @@ import type { BackendView } from './backend-status.js'
 import { CallMemoryPool } from './call-memory.js'
 import { Effects } from './effects.js'
 import type { EffectGate } from './effects.js'
-import { goesOnWith } from './kept-call.js'
+import { goesOnWith, mayGoOn, partsOf } from './kept-call.js'
 import { Waits } from './call-waits.js'
 import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
 import { KnownLines } from './known-lines.js'
@@ -664,15 +664,16 @@ function withGreeting(agent: AgentDefinition, { placed }: NewCall): AgentDefinit
 }
 
 /** @throws GatewayError KEPT_CALL_INVALID or CALL_REFUSED */
-function checkResume(call: NewCall, { kept }: KeptState): void {
+function checkResume(call: NewCall, state: KeptState): void {
+  const { kept } = state
   if (kept.callSid !== call.callSid || kept.agent !== call.agent)
     throw new GatewayError('KEPT_CALL_INVALID', 'the kept call is another call, or has another agent')
   if (goesOnWith(kept) === 'nobody')
     throw new GatewayError('CALL_REFUSED', 'this call was ending when its node was lost: it is not resumed')
-  if (kept.resumed.length >= RESUMES_MAX)
+  if (!mayGoOn(partsOf(state)))
     throw new GatewayError(
       'CALL_REFUSED',
-      `this call was resumed ${RESUMES_MAX} times already; allowed: at most ${RESUMES_MAX}`,
+      `this call was resumed ${kept.resumed.length} times already; allowed: ${RESUMES_MAX} after a lost node or a stream under ${HEARD_STREAM_MS_MIN} ms, ${CALL_PARTS_MAX - 1} in all`,
     )
 }
 

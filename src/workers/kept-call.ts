@@ -1,6 +1,8 @@
 import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
 import { noUsage } from '../call/usage.js'
+import type { ResumedRecord } from '../call/documents/record.js'
 import { parseCallSid } from '../core/ids.js'
+import { CALL_PARTS_MAX, HEARD_STREAM_MS_MIN, RESUMES_MAX } from '../core/limits.js'
 import type { NewCall } from './live-call.js'
 
 /**
@@ -28,6 +30,25 @@ export function goesOnWith({ escalation, session, result, waits }: KeptCall): 'a
   const ending = result !== null || machine?.terminal === true || (session !== null && session.ending !== null)
   if (!ending && session?.state !== 'closing' && session?.state !== 'bridged') return 'agent'
   return waits.some(({ phase, told, sent }) => phase !== 'settled' || (!told && !sent)) ? 'outcome' : 'nobody'
+}
+
+/** The parts of a call that goes on, the newest last. */
+export function partsOf({ how, kept }: Pick<KeptState, 'how' | 'kept'>): readonly ResumedRecord[] {
+  const { resumed, node, moves, streamMs, recording } = kept
+  const why = how === 'call-back' ? 'called-back' : moves ? 'moved' : (how ?? 'node-lost')
+  const file = recording.announced ? recording.file : null
+  return [...resumed, { node, why, streamMs: Math.round(streamMs), recording: file }]
+}
+
+/**
+ * Whether a call with these parts may have another. Only lost nodes count against it: a node that is stopped, or a network,
+ * does not fail because of the call. One whose streams are over before anybody has heard anything ends all the same.
+ */
+export function mayGoOn(parts: readonly ResumedRecord[]): boolean {
+  const counted = parts.filter(({ why, streamMs }, i) => {
+    return why === 'node-lost' || streamMs - (parts[i - 1]?.streamMs ?? 0) < HEARD_STREAM_MS_MIN
+  })
+  return counted.length <= RESUMES_MAX && parts.length < CALL_PARTS_MAX
 }
 
 /** A call of which only what its tools wait for goes on; null where they wait for nothing. */
@@ -98,6 +119,7 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       from,
       to,
       placed: null,
+      moves: false,
       streamOpenedMs: null,
       afterStreamUrl: null,
       humanUrl: null,

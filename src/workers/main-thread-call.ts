@@ -482,6 +482,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const sink = this.#sink
     if (sink === null || this.#state !== 'streaming' || !this.#hasSession() || !this.#continuity.goesOn()) return false
     const detail = 'this node is being stopped'
+    this.#continuity.moves()
     this.#mark('moves', detail)
     this.#context.afterStream.closed(this.callSid, this.#context.clock())
     this.detach(1001, { reason: 'socket-lost', detail })

@@ -201,7 +201,7 @@ t.test('what is kept of a number is copied from every node into one file, which 
     ...record,
     recording: 'recordings/7d/HD_a0.2.wav',
     recordingState: 'ready',
-    resumed: [{ node: 'gw-0', streamMs: 1000, recording: 'recordings/7d/HD_a0.wav' }],
+    resumed: [{ node: 'gw-0', why: 'node-lost', streamMs: 1000, recording: 'recordings/7d/HD_a0.wav' }],
     carrier: { ...CARRIER, recording: 'carrier-recordings/7d/HD_a0.mp3', recordingState: 'ready' },
   })
   const { code, out, err } = await run(it, ['-', '--to', to], `${CALLER}\n`, 'export')

@@ -246,6 +246,37 @@ row(
 )
 
 row(
+  'calls that outlast five restarts go on at the next node each time',
+  { env: { ...ASKS, DRAIN_TIMEOUT: '1s' } },
+  async (t, fleet, calls) => {
+    for (let restart = 1; restart <= 5; restart++) {
+      const node = fleet.nodes[restart % 2] as FleetNode
+      const moving = calls.filter(({ owners }) => owners.at(-1) === node.name)
+      const streams = moving.map(({ owners }) => owners.length)
+      await node.drain()
+      const moved = (): boolean => moving.every(({ owners }, i) => owners.length > (streams[i] as number))
+      await until(moved, 10_000, 'the next streams').catch(() => undefined)
+      await node.start()
+      await until(() => calls.every(({ owners, closes }) => owners.length > closes), 10_000, 'streams').catch(
+        () => undefined,
+      )
+    }
+    // Each is heard at its last node.
+    await sleep(4000)
+    const results = await over(calls)
+    t.same(judge(results).failed, [], 'every webhook was answered')
+    t.ok(
+      results.every(({ streams }) => streams.length > 4),
+      results.map(({ streams }) => streams.length).join(),
+    )
+    for (const { callSid, streams } of results) {
+      t.equal(streams.at(-1)?.closedBy, 'carrier', `${callSid} lasts until its caller hangs up`)
+      t.ok((streams.at(-1)?.samplesHeard ?? 0) > 8000, 'and its agent is heard')
+    }
+  },
+)
+
+row(
   'the balancer is killed and started again: every caller hears the agent again',
   { env: ASKS },
   async (t, fleet, calls) => {

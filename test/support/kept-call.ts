@@ -21,6 +21,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     legRateHz: 16000,
     preparedWallMs: 1_790_000_000_000,
     elapsedMs: 20_000,
+    moves: false,
     streamOpenedMs: 400,
     streamMs: 19_600,
     afterStreamUrl: null,

@@ -11,7 +11,8 @@ import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { GatewayError } from '../../src/core/errors.js'
-import { RESUMES_MAX } from '../../src/core/limits.js'
+import type { ResumedRecord } from '../../src/call/documents/record.js'
+import { CALL_PARTS_MAX, RESUMES_MAX } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
 import { StoredEffects } from '../../src/fleet/effects.js'
@@ -23,7 +24,7 @@ import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { LiveCall, NewCall } from '../../src/workers/live-call.js'
 import type { WaitUnheard } from '../../src/workers/wait-news.js'
-import { callOf, calledBack, goesOnWith, lostResult, withoutAgent } from '../../src/workers/kept-call.js'
+import { callOf, calledBack, goesOnWith, lostResult, mayGoOn, withoutAgent } from '../../src/workers/kept-call.js'
 import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
@@ -720,12 +721,27 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   refused({ session: { ...session, state: 'closing' } }, 'CALL_REFUSED')
   refused({ session: { ...session, ending: { reason: 'agent-goodbye', detail: '' } } }, 'CALL_REFUSED')
   refused({ session: { ...session, state: 'bridged' } }, 'CALL_REFUSED')
-  const part = { node: 'n', streamMs: 1, recording: null }
-  refused({ resumed: Array.from({ length: RESUMES_MAX }, () => part) }, 'CALL_REFUSED')
+  const parts = (count: number, why: ResumedRecord['why'], ms = 60_000): ResumedRecord[] =>
+    Array.from({ length: count }, (_, i) => ({ node: 'n', why, streamMs: (i + 1) * ms, recording: null }))
+  refused({ resumed: parts(RESUMES_MAX, 'node-lost'), streamMs: 900_000 }, 'CALL_REFUSED')
+  for (const why of ['moved', 'stream-lost'] as const) {
+    refused({ resumed: parts(RESUMES_MAX, why, 1000), streamMs: 900_000 }, 'CALL_REFUSED')
+    refused({ resumed: parts(CALL_PARTS_MAX - 1, why), streamMs: 3_600_000 }, 'CALL_REFUSED')
+  }
   refused({ callSid: 'HD_other' }, 'KEPT_CALL_INVALID')
   refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
   t.equal(host.free, free)
   t.equal(host.find(call.callSid), undefined)
+})
+
+t.test('a call that was moved often by restarts may still lose its node as often as any other', (t) => {
+  const after = (...whys: readonly ResumedRecord['why'][]): boolean =>
+    mayGoOn(whys.map((why, i) => ({ node: 'n', why, streamMs: (i + 1) * 10_000, recording: null })))
+  t.ok(after('moved', 'moved', 'moved', 'moved', 'moved'))
+  t.ok(after('stream-lost', 'moved', 'stream-lost', 'stream-lost', 'moved', 'called-back'))
+  t.ok(after('moved', 'node-lost', 'moved', 'node-lost', 'moved', 'node-lost', 'moved'))
+  t.notOk(after('moved', 'node-lost', 'moved', 'node-lost', 'moved', 'node-lost', 'moved', 'node-lost'))
+  t.end()
 })
 
 t.test('a call that had ended goes on with the agent who calls back, and asks first who answers', (t) => {

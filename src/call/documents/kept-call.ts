@@ -170,6 +170,8 @@ const keptCallSchema = z.object({
   elapsedMs: z.number().min(0),
   /** From the webhook to the opening of the first stream; null before it. */
   streamOpenedMs: z.number().nullable(),
+  /** Its node is being stopped, and has closed its stream so that another goes on with it. */
+  moves: z.boolean().default(false),
   /** How long the call has had a stream, all streams together. */
   streamMs: z.number().min(0),
   afterStreamUrl: z.string().nullable(),

@@ -244,6 +244,12 @@ export const backendSessionSchema = z.object({
 /** A part of the call whose node or stream was lost. Of a lost node the last second may be in no record. */
 export const resumedSchema = z.object({
   node: z.string().describe('The node that had the call before.'),
+  why: z
+    .enum(['node-lost', 'stream-lost', 'moved', 'called-back'])
+    .default('node-lost')
+    .describe(
+      'Why it ended. moved: its node was being stopped. called-back: that call was cut off, and its caller is rung. node-lost also in records of earlier builds.',
+    ),
   streamMs: wholeMs.describe('How long the call had had a stream when its state was last stored.'),
   recording: z
     .string()

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
 import type { CallSid } from '../../core/ids.js'
-import { RESUMES_MAX } from '../../core/limits.js'
+import { CALL_PARTS_MAX } from '../../core/limits.js'
 import type { Log } from '../log.js'
 import type {
   ArchiveFault,
@@ -469,7 +469,7 @@ export class Archive {
 
 /** Names of a call's recording, the newest part first. @param part  null: any */
 export function recordingNames(callSid: CallSid, part: number | null): string[] {
-  const parts = part === null ? Array.from({ length: 1 + RESUMES_MAX }, (_, index) => 1 + RESUMES_MAX - index) : [part]
+  const parts = part === null ? Array.from({ length: CALL_PARTS_MAX }, (_, index) => CALL_PARTS_MAX - index) : [part]
   return parts.map((each) => `${partName(callSid, each)}.wav`)
 }
 
