@@ -44,10 +44,11 @@ export class DescriptorGuard {
   readonly #pauseAt: number
   /** From here on each new connection replaces an old one that has sent nothing; below it the port is opened again. */
   readonly #resumeAt: number
-  /** Open descriptors at the last count. */
+  /** Open descriptors at the last count, and the connections that were opened and closed since. */
   #open = 0
-  /** Connections opened since then, minus those that were closed. */
-  #since = 0
+  /** Connections that were opened and closed during a count, which has seen some of them. */
+  #opened = 0
+  #closed = 0
   #low = false
   #looking = false
   #resumeFailed = false
@@ -67,12 +68,12 @@ export class DescriptorGuard {
 
   /** Whether so many descriptors are in use that one address gets no more than its share. */
   get scarce(): boolean {
-    return this.#open + this.#since >= (this.#options.source.limit ?? Infinity) * DESCRIPTORS_SCARCE_SHARE
+    return this.#open >= (this.#options.source.limit ?? Infinity) * DESCRIPTORS_SCARCE_SHARE
   }
 
   /** Why connections are not accepted, with the figures that decided it. */
   get why(): string {
-    return `${this.#open + this.#since} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; ${this.#pauseAt} may be`
+    return `${this.#open} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; ${this.#pauseAt} may be`
   }
 
   /**
@@ -80,9 +81,11 @@ export class DescriptorGuard {
    * `look`. The end of an audio socket is not reported; the next `look` corrects that.
    */
   connection(change: number): void {
-    this.#since += change
-    if (change > 0 && this.#open + this.#since >= this.#resumeAt) this.#options.evict()
-    if (this.#open + this.#since >= this.#pauseAt) this.#pause()
+    this.#open += change
+    if (change > 0) this.#opened += change
+    else this.#closed -= change
+    if (change > 0 && this.#open >= this.#resumeAt) this.#options.evict()
+    if (this.#open >= this.#pauseAt) this.#pause()
   }
 
   /** Counts the open descriptors; called by the edge's one timer. */
@@ -90,12 +93,12 @@ export class DescriptorGuard {
     if (this.#looking || this.#pauseAt === Infinity) return
     this.#looking = true
     try {
-      // What opened before the count stays in the sum until the count, which includes it, is here.
-      const before = this.#since
-      this.#open = await this.#count()
-      this.#since -= before
+      this.#opened = this.#closed = 0
+      const counted = await this.#count()
+      // The sum that was kept decides within what the count leaves open, so that no connection counts twice.
+      this.#open = Math.min(Math.max(this.#open, counted - this.#closed), counted + this.#opened)
       if (this.#open >= this.#pauseAt) this.#pause()
-      else if (this.#low && this.#open + this.#since < this.#resumeAt) await this.#resume()
+      else if (this.#low && this.#open < this.#resumeAt) await this.#resume()
     } finally {
       this.#looking = false
     }
@@ -118,7 +121,7 @@ export class DescriptorGuard {
     this.pauses++
     this.#options.pause()
     this.#options.log.error(
-      { open: this.#open + this.#since, limit: this.#options.source.limit, paused_at: this.#pauseAt },
+      { open: this.#open, limit: this.#options.source.limit, paused_at: this.#pauseAt },
       'file descriptors run out: the public port is closed to new connections',
     )
   }

@@ -111,6 +111,43 @@ t.test('connections that come while the open descriptors are counted close the p
   await looks
 })
 
+t.test('connections that come while the open descriptors are counted are not counted twice', async (t) => {
+  const { state, guard } = guarded()
+  await guard.look()
+  for (const seen of [true, false]) {
+    state.open = 10
+    await guard.look()
+    // The count is answered later, with those that came meanwhile or without them.
+    if (seen) state.open = 50
+    const looks = guard.look()
+    for (let i = 0; i < 40; i++) guard.connection(1)
+    await looks
+    for (let i = 0; i < 37; i++) guard.connection(1)
+    t.equal(guard.low, false, `87 are open, ${seen ? 'with' : 'without'} those that came in the count`)
+    t.match(guard.why, /^87 of 100 file descriptors are open/)
+    for (let i = 0; i < 77; i++) guard.connection(-1)
+  }
+  state.open = 50
+  const looks = guard.look()
+  for (let i = 0; i < 40; i++) guard.connection(1)
+  await looks
+  t.match(guard.why, /^50 of 100 /, 'none of them is left out, either')
+})
+
+t.test('connections that go while the open descriptors are counted are not taken away twice', async (t) => {
+  const { state, guard } = guarded()
+  state.open = 80
+  await guard.look()
+  state.open = 40
+  const looks = guard.look()
+  for (let i = 0; i < 40; i++) guard.connection(-1)
+  await looks
+  for (let i = 0; i < 47; i++) guard.connection(1)
+  t.equal(guard.low, false)
+  guard.connection(1)
+  t.equal(guard.low, true, 'the 88th')
+})
+
 t.test(
   'a count that fails because no descriptor is left closes the port; any other failure changes nothing',
   async (t) => {
