@@ -176,7 +176,8 @@ async function runningGateway(
   const opsToken = env['OPS_TOKEN'] ?? null
   await reachable('--url', gateway.url, null)
   await reachable('--ops-url', `${gateway.opsUrl}/api/calls`, opsToken)
-  const address: GatewayAddress = { ...gateway, opsToken, shopUrl: env['SHOP_API_URL'] ?? null }
+  const shopUrl = env['SHOP_API_URL'] ?? (await new GatewayView(gateway.opsUrl, opsToken).shopUrl())
+  const address: GatewayAddress = { ...gateway, opsToken, shopUrl }
   const folder = options.agents ?? env['AGENTS_DIR'] ?? SHIPPED_AGENTS
   return {
     agents: [],

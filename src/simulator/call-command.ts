@@ -100,8 +100,8 @@ export async function placeCalls(args: CallOptions, io: CallCommandIo): Promise<
   const gateway = new GatewayView(args.opsUrl, env['OPS_TOKEN'] ?? null)
   await reachable(args, gateway)
   const { from, to, seed, voice, noise, openingBurst, echo, jitter, apiPort, apiKey } = args
-  const shopUrl = args.shopUrl ?? env['SHOP_API_URL']
-  const inShop = shopUrl === undefined || kind !== 'order' ? [] : await ordersInShop(shopUrl, script.order, from)
+  const shopUrl = kind === 'order' ? (args.shopUrl ?? env['SHOP_API_URL'] ?? (await gateway.shopUrl())) : null
+  const inShop = shopUrl === null ? [] : await ordersInShop(shopUrl, script.order, from)
   const expected: Expectation = {
     kind,
     order: script.order,

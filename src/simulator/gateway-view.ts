@@ -59,6 +59,13 @@ export class GatewayView {
     return (await this.#json(`/api/calls/${callSid}/handoff`)) as EscalationPacket | null
   }
 
+  /** `GET /api/settings`: the orders API of the gateway's agents; null if it has none or the request fails. */
+  async shopUrl(): Promise<string | null> {
+    const { settings } = ((await this.#json('/api/settings')) ?? {}) as { readonly settings?: unknown }
+    const { SHOP_API_URL: url } = (settings ?? {}) as { readonly SHOP_API_URL?: unknown }
+    return typeof url === 'string' && URL.canParse(url) ? url : null
+  }
+
   /** `GET /readyz`: why the gateway takes no calls; null if it takes calls or the request fails. */
   async notReady(): Promise<NotReady | null> {
     const body = await this.#json('/readyz', 503)

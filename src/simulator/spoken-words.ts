@@ -109,17 +109,22 @@ export function factsIn(text: string, vocabulary: Pick<AgentVocabulary, 'statuse
   return { order: orderIn(words), status: statusIn(spoken, vocabulary.statuses), eta: ETA.exec(spoken)?.[0] ?? null }
 }
 
-/** The last run of digits: an agent that corrects itself says the right one last. */
+/** The last number: an agent that corrects itself says the right one last. */
 export function orderIn(words: readonly string[]): string | null {
+  return ordersIn(words).at(-1) ?? null
+}
+
+/** Runs of digits that are long enough for an order's number. */
+export function ordersIn(words: readonly string[]): string[] {
   let run = ''
-  let found: string | null = null
+  const found: string[] = []
   for (const word of [...words, '']) {
     const digit = DIGIT_OF.get(word)
     if (digit !== undefined) {
       run += digit
       continue
     }
-    if (run.length >= ORDER_DIGITS_MIN) found = run
+    if (run.length >= ORDER_DIGITS_MIN) found.push(run)
     run = ''
   }
   return found

@@ -212,6 +212,55 @@ void t.test('the goal needs the right status of the right order', (t) => {
   t.end()
 })
 
+void t.test('without the truth the goal needs the order that was asked about, and a status of it', (t) => {
+  const expected: Expectation = { ...NOTHING_MORE, kind: 'order', order: '4127', statuses: new Map() }
+  const status = 'out_for_delivery'
+  const said = 'order four one two seven is out for delivery'
+  const misheard = `${said} one three five should be with you eight three five six`
+  t.match(goalOf(result({ order: '1358356', status, text: ['order 4127', misheard] }), UNSEEN, expected), {
+    reached: true,
+    why: 'the caller heard "out_for_delivery" for order 4127; which status is right is not known (--shop-url)',
+  })
+  t.match(goalOf(result({ order: '41270', status, text: ['order 41270'] }), UNSEEN, expected), {
+    reached: false,
+    why: /asked about 4127 and heard 41270/,
+  })
+  t.match(goalOf(result({ order: '4127', text: ['order 4127'] }), UNSEEN, expected), { reached: false })
+  const known = { ...expected, statuses: new Map([['4127', status]]) }
+  t.match(
+    goalOf(result({ order: '1358', status, text: [said, 'order one three five eight'] }), UNSEEN, known),
+    { reached: false, why: /heard 1358/ },
+    'where the truth is known, the number that the agent corrects itself to counts',
+  )
+  t.end()
+})
+
+void t.test("the caller finds the right answer where the gateway's agents do, unless told otherwise", async (t) => {
+  const asked: string[] = []
+  const shop = createServer((request, response) => {
+    asked.push(`${request.headers.host ?? ''}${request.url ?? ''}`)
+    response.writeHead(404).end('{}')
+  })
+  const port = await portOf(t, shop)
+  const settings = { status: 200, body: { settings: { SHOP_API_URL: `http://127.0.0.1:${port}` } } }
+  const opsPort = await opsDouble(t, { '/api/settings': settings })
+  const double = await GatewayDouble.start({ answer: () => '<Response><Hangup/></Response>' })
+  t.teardown(() => {
+    double.close()
+  })
+  const call = (...more: readonly string[]) =>
+    run(['--url', double.origin, '--from', '+254700000001', ...more], { OPS_PORT: opsPort })
+  await call('--order', '4127')
+  t.same(asked.splice(0), [
+    `127.0.0.1:${port}/api/orders?order_number=4127`,
+    `127.0.0.1:${port}/api/orders?phone=%2B254700000001`,
+  ])
+  await call('--order', '4127', '--shop-url', `http://localhost:${port}`)
+  t.match(asked.splice(0), [/^localhost:/, /^localhost:/])
+  await call('--human')
+  t.same(asked, [], 'nobody who asks for no order')
+})
+
 const UNSEEN: GatewaySays = { call: null, notReady: null }
 const NOTHING_MORE = { texts: [], tools: [], outcomes: [] } as const
 const TALK: Expectation = { ...NOTHING_MORE, kind: 'talk', order: null, statuses: new Map() }

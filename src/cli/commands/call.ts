@@ -64,7 +64,7 @@ export const defineCall: Define = (program, terminal, ends) => {
         origin,
       ),
     )
-    .option('--shop-url <url>', 'orders API that has the right answer (default: SHOP_API_URL)')
+    .option('--shop-url <url>', "orders API that has the right answer (default: SHOP_API_URL, or the gateway's)")
     .option(
       '--agent-file <file>',
       'file of the agent, for the words to recognise (default: NAME.yaml in AGENTS_DIR or agents/)',
