@@ -24,7 +24,7 @@ const layers = [
 ]
 const PURE = '^src/(core|media|sautikit|call|escalation)/'
 // npm packages that do no I/O and that a pure layer may use.
-const PURE_PACKAGES = 'node_modules/(xmlbuilder2|lru-cache|diff|zod|libphonenumber-js|lossless-json)/'
+const PURE_PACKAGES = 'node_modules/(lru-cache|diff|zod|libphonenumber-js|lossless-json)/'
 
 module.exports = {
   forbidden: [

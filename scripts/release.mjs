@@ -13,8 +13,8 @@ import { fileURLToPath } from 'node:url'
 
 /** The versions of Node that Mkondo runs on and `uws-pack` has binaries for, by the number in the binaries' names. */
 const NODE_OF_ABI = { 115: 20, 127: 22 }
-/** Loaded only where a setting or an agent asks for it (src/gateway/on-demand.ts); who does installs it. */
-const ON_DEMAND = /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|bullmq$)/
+/** Loaded only where a setting, an agent or a command asks for it (src/gateway/on-demand.ts); who does installs it. */
+const ON_DEMAND = /^(@opentelemetry\/|@modelcontextprotocol\/|@aws-sdk\/|bullmq$|soundswallower$|@echogarden\/)/
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const [out, ...flags] = process.argv.slice(2)
@@ -86,16 +86,13 @@ function publishedMkondo(binaries) {
   run('tar', ['-xzf', archive], work)
   const folder = join(work, 'package')
   const manifest = json(join(folder, 'package.json'))
-  const { 'uWebSockets.js': _, ...dependencies } = manifest.dependencies
+  const { 'uWebSockets.js': _, ...dependencies } = { ...manifest.dependencies, ...manifest.optionalDependencies }
   const onDemand = Object.keys(dependencies).filter((name) => ON_DEMAND.test(name))
   const only = (names) => Object.fromEntries(names.map((name) => [name, dependencies[name]]))
   write(join(folder, 'package.json'), {
     ...manifest,
     dependencies: only(Object.keys(dependencies).filter((name) => !onDemand.includes(name))),
-    optionalDependencies: {
-      ...manifest.optionalDependencies,
-      ...Object.fromEntries(binaries.map(({ name, version }) => [name, version])),
-    },
+    optionalDependencies: Object.fromEntries(binaries.map(({ name, version }) => [name, version])),
     peerDependencies: only(onDemand),
     peerDependenciesMeta: Object.fromEntries(onDemand.map((name) => [name, { optional: true }])),
   })

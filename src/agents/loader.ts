@@ -45,8 +45,11 @@ interface AgentSet {
   readonly defaultAgent: string | null
 }
 
-/** What offline dialogues are checked against, loaded when an agent has one. Absent: their words are not checked. */
-export type SpeechSource = () => Promise<OfflineSpeech>
+/**
+ * What offline dialogues are checked against, loaded when an agent has one. Without it, or where it is not installed
+ * (null), their words are not checked.
+ */
+export type SpeechSource = () => Promise<OfflineSpeech | null>
 
 let schema: Readonly<Record<string, unknown>> | null = null
 

@@ -26,7 +26,7 @@ import {
 } from '../gateway/hosted-agents.js'
 import type { Unpriced } from '../gateway/hosted-agents.js'
 import { carrierApi } from '../gateway/carrier-side.js'
-import { findS3Client, loadTraceExport } from '../gateway/on-demand.js'
+import { findS3Client, findSpeech, loadTraceExport } from '../gateway/on-demand.js'
 import { trialSession } from '../gateway/trial-session.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { priceList } from '../backends/prices.js'
@@ -130,6 +130,7 @@ async function agentsFindings(
           (one) => `the budget of a number does not count the models of ${one.agent} on ${one.backend}: ${lackOf(one)}`,
         ),
       ].map(lookAt),
+      ...speechFindings(hosted),
       ...(await backendFindings(config, hosted)),
       ...(await serverFindings(hosted, env)),
       ...(tools ? await toolFindings(hosted, env, [...numbers.businesses.values()]) : []),
@@ -137,6 +138,16 @@ async function agentsFindings(
     return { findings, definitions: hosted.map(({ definition }) => definition) }
   } catch (thrown) {
     return { findings: [bad(`agents: ${messageOf(thrown)}`)], definitions: [] }
+  }
+}
+
+/** That the offline recogniser and voice are there, if somebody needs them. */
+function speechFindings(agents: readonly HostedAgent[]): Finding[] {
+  try {
+    const lack = findSpeech(agents)
+    return lack === null ? [] : [lookAt(`the gateway's own phrases are not spoken: ${lack}`)]
+  } catch (thrown) {
+    return [bad(messageOf(thrown))]
   }
 }
 

@@ -30,6 +30,7 @@ import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
 import { Script } from '../simulator/vendors/double.js'
+import { requireSpeech } from '../speech/speech-packages.js'
 import { createLog } from '../telemetry/log.js'
 import { waterfall } from './calls.js'
 import { Conversations, conversation } from './conversation.js'
@@ -53,8 +54,10 @@ export interface DemoOptions {
   readonly json: string | null
 }
 
-/** `mkondo demo`. */
-export function demo(options: DemoOptions, terminal: Terminal): Promise<number> {
+/** `mkondo demo`. @throws GatewayError CONFIG_INVALID where the offline recogniser and voice are not installed */
+export async function demo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  // Its callers and agents speak.
+  requireSpeech()
   if (options.agent === 'support') return supportDemo(options, terminal)
   if (options.failover === true) return failoverDemo(options, terminal)
   if (options.cascade === true) return cascadeDemo(options, terminal)

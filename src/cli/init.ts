@@ -5,6 +5,7 @@ import { basename, join, relative, resolve } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { GatewayError } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
+import { whySpeechIsMissing } from '../speech/speech-packages.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
@@ -77,6 +78,7 @@ export async function init(folder: string, options: InitOptions, terminal: Termi
   const chosen = await answers(options, terminal)
   const written = await writeFolder(target, name, chosen)
   const inFolder = relative(process.cwd(), target) || '.'
+  const unspoken = whySpeechIsMissing()
   terminal.out(
     [
       ...written.map((file) => `  ${join(inFolder, file)}`),
@@ -88,6 +90,7 @@ export async function init(folder: string, options: InitOptions, terminal: Termi
       '  npx mkondo serve                  # takes calls until Ctrl-C',
       '',
       `README.md has the next steps${AUTOMATIC.includes(chosen.backend) ? '' : `, and how to switch to ${chosen.backend}`}.`,
+      ...(unspoken === null ? [] : ['', `For spoken calls: ${unspoken}`]),
       '',
     ].join('\n'),
   )

@@ -13,7 +13,7 @@ import type { CallRecord } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, EXPORT_CALLS_MAX } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
-import { loadTraceExport } from './on-demand.js'
+import { findSpeech, loadTraceExport } from './on-demand.js'
 import { shownSettings } from '../config/shown-settings.js'
 import { publicTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
@@ -165,6 +165,13 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
     log.warn(
       { ...unpriced },
       'a budget does not count models without a price: set one in PRICES_FILE, or in budget.prices of the agent',
+    )
+  const unspoken = findSpeech(agents.values())
+  // The log would take the versions in the command for addresses of mail.
+  if (unspoken !== null)
+    log.warn(
+      {},
+      "the offline recogniser and voice are not installed: the gateway's own phrases are not spoken (`mkondo check` names the command)",
     )
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
@@ -434,7 +441,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
           },
         }),
       env,
-      speech,
+      speech: unspoken === null ? speech : null,
       clock,
       metrics,
       maxCalls: config.maxCalls,

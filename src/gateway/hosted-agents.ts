@@ -28,7 +28,7 @@ import type { Phrase } from '../call/phrase.js'
 import { carrierSay } from '../workers/escalation-driver.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
-import { findMcpClient } from './on-demand.js'
+import { findMcpClient, findSpeech } from './on-demand.js'
 import { Numbers } from './numbers.js'
 
 /** The default agent where none is set: a shipped one that needs no settings. */
@@ -229,7 +229,9 @@ export async function followAgents(options: {
         try {
           const lacking = numbers.lacking(agent)
           if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
-          agents.set(name, hosted(agent, assets, config, only))
+          const edited = hosted(agent, assets, config, only)
+          findSpeech([edited])
+          agents.set(name, edited)
         } catch (thrown) {
           refused.set(name, messageOf(thrown))
         }

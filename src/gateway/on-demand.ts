@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { packageRoot } from '../config/package-root.js'
+import { usesRecogniser } from '../backends/split.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { installCommand, whySpeechIsMissing } from '../speech/speech-packages.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
+import type { HostedAgent } from '../workers/main-thread-context.js'
 
 /**
  * Loads what needs packages that most gateways do without. A clone and the image have them; of a release they are
@@ -14,15 +14,10 @@ export async function onDemand<T>(asker: string, packages: RegExp, load: () => P
   try {
     return await load()
   } catch (thrown) {
-    const manifest = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as {
-      readonly peerDependencies?: Readonly<Record<string, string>>
-    }
-    const wanted = Object.entries(manifest.peerDependencies ?? {})
-      .filter(([name]) => packages.test(name))
-      .map(([name, version]) => `${name}@${version}`)
+    const command = installCommand((name) => packages.test(name))
     throw new GatewayError(
       'CONFIG_INVALID',
-      `${asker}: its packages do not load: npm install ${wanted.join(' ')} (${messageOf(thrown).split('\n')[0] ?? ''})`,
+      `${asker}: its packages do not load: ${command} (${messageOf(thrown).split('\n')[0] ?? ''})`,
     )
   }
 }
@@ -40,3 +35,20 @@ export const findMcpClient = (): Promise<string> =>
 /** That the thread of the object storage can load the client of S3, 17 MB of memory and 11 of disk; this thread does not. */
 export const findS3Client = (): Promise<string> =>
   onDemand('STORAGE_BUCKET', /^@aws-sdk\//, () => Promise.resolve(import.meta.resolve('@aws-sdk/client-s3')))
+
+/**
+ * Whether the offline recogniser and voice are installed.
+ * @returns null; else that they are not, with the command. The gateway's own phrases are then not spoken, and no agent
+ *   goes on without its model.
+ * @throws GatewayError CONFIG_INVALID where one of the agents is answered by the embedded backend, which needs them
+ */
+export function findSpeech(agents: Iterable<Pick<HostedAgent, 'definition' | 'shares'>>): string | null {
+  const why = whySpeechIsMissing()
+  if (why === null) return null
+  const asker = [...agents].find(({ shares }) => shares.some(usesRecogniser))
+  if (asker === undefined) return why
+  throw new GatewayError(
+    'CONFIG_INVALID',
+    `the agent ${asker.definition.name} is answered by the embedded backend: ${why}`,
+  )
+}

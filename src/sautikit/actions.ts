@@ -1,6 +1,6 @@
-import { create } from 'xmlbuilder2'
 import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
+import { type XmlElement, xmlDocument, xmlText } from '../core/xml.js'
 
 /** Actions in one document; the carrier refuses more. docs/PROTOCOL.md 3. */
 const VOICE_ACTIONS_MAX = 50
@@ -97,9 +97,6 @@ export type VoiceAction =
 /** The document that changes nothing: the answer to every lifecycle event. */
 export const EMPTY_RESPONSE = '<Response></Response>'
 
-type XmlNode = ReturnType<typeof create>
-type Attributes = Readonly<Record<string, string | number | boolean | undefined>>
-
 /**
  * Writes voice actions as the XML that the carrier hands to its PBX (docs/PROTOCOL.md 3). Every text and
  * attribute is escaped; characters that XML 1.0 cannot hold are left out. The carrier does not validate the
@@ -116,44 +113,39 @@ export function voiceXml(actions: readonly VoiceAction[]): string {
       `document has ${actions.length} actions; the carrier takes at most ${VOICE_ACTIONS_MAX}`,
     )
   }
-  const response = create({ version: '1.0', encoding: 'UTF-8' }).ele('Response')
-  actions.forEach((action, i) => {
-    write(response, action, `action ${i + 1} (${action.verb})`)
-  })
-  return response.doc().end()
+  const content = actions.map((action, i) => elementOf(action, `action ${i + 1} (${action.verb})`))
+  return xmlDocument({ name: 'Response', content })
 }
 
-function write(parent: XmlNode, action: VoiceAction, at: string): void {
+function elementOf(action: VoiceAction, at: string): XmlElement {
   switch (action.verb) {
     case 'say':
-      return writeSay(parent, action, at)
+      return sayElement(action, at)
     case 'stream':
-      return writeStream(parent, action, at)
+      return streamElement(action, at)
     case 'dial':
-      return writeDial(parent, action, at)
+      return dialElement(action, at)
     case 'get-digits':
-      return writeGetDigits(parent, action, at)
+      return getDigitsElement(action, at)
     case 'conference':
-      return writeConference(parent, action, at)
+      return conferenceElement(action, at)
     case 'redirect':
-      return writeRedirect(parent, action, at)
+      return redirectElement(action, at)
     case 'reject':
-      element(parent, 'Reject', { reason: action.reason })
-      return
+      return { name: 'Reject', attributes: { reason: action.reason } }
     case 'hangup':
-      element(parent, 'Hangup', {})
-      return
+      return { name: 'Hangup' }
     default:
       return assertNever(action)
   }
 }
 
-function writeSay(parent: XmlNode, action: SayAction, at: string): void {
+function sayElement(action: SayAction, at: string): XmlElement {
   const { voice, language } = action
-  element(parent, 'Say', { voice, language }, words(action.text, { at, name: 'text' }))
+  return { name: 'Say', attributes: { voice, language }, content: words(action.text, { at, name: 'text' }) }
 }
 
-function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
+function streamElement(action: StreamAction, at: string): XmlElement {
   const headerMetadata =
     action.headerMetadata === undefined || Object.keys(action.headerMetadata).length === 0
       ? undefined
@@ -163,7 +155,7 @@ function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
   if (metadataBytes > STREAM_METADATA_BYTES_MAX) {
     throw invalid(at, `metadata is ${metadataBytes} bytes; at most ${STREAM_METADATA_BYTES_MAX} fit the first frame`)
   }
-  element(parent, 'Stream', {
+  const attributes = {
     name: action.name,
     url: streamUrl(action.url, at),
     track: action.track,
@@ -175,10 +167,11 @@ function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
     headerMetadata,
     statusCallback: optionalUrl(action.statusCallback, { at, name: 'statusCallback' }),
     statusEvents: action.statusEvents?.join(' ') || undefined,
-  })
+  }
+  return { name: 'Stream', attributes }
 }
 
-function writeDial(parent: XmlNode, action: DialAction, at: string): void {
+function dialElement(action: DialAction, at: string): XmlElement {
   const [only, ...others] = action.numbers
   if (only === undefined) throw invalid(at, 'has no number to ring')
   action.numbers.forEach((number, i) => {
@@ -189,58 +182,32 @@ function writeDial(parent: XmlNode, action: DialAction, at: string): void {
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
   }
   // Several numbers ring at once, and the first to answer gets the call.
-  if (others.length > 0) element(parent, 'Dial', { ...attributes, phoneNumbers: action.numbers.join(',') })
-  else element(element(parent, 'Dial', attributes), 'Number', {}, only)
+  return others.length > 0
+    ? { name: 'Dial', attributes: { ...attributes, phoneNumbers: action.numbers.join(',') } }
+    : { name: 'Dial', attributes, content: [{ name: 'Number', content: only }] }
 }
 
-function writeGetDigits(parent: XmlNode, action: GetDigitsAction, at: string): void {
+function getDigitsElement(action: GetDigitsAction, at: string): XmlElement {
   if (action.nested.length > VOICE_ACTIONS_MAX) {
     throw invalid(at, `has ${action.nested.length} prompts; at most ${VOICE_ACTIONS_MAX}`)
   }
-  const prompts = element(parent, 'GetDigits', {
+  const attributes = {
     maxDigits: whole(action.numDigits, { at, name: 'numDigits', min: 0 }),
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
-  })
-  action.nested.forEach((prompt, i) => {
-    write(prompts, prompt, `${at} prompt ${i + 1} (${prompt.verb})`)
-  })
-}
-
-function writeConference(parent: XmlNode, action: ConferenceAction, at: string): void {
-  const { startOnEnter, endOnExit, beep } = action
-  element(parent, 'Conference', { startOnEnter, endOnExit, beep }, words(action.name, { at, name: 'name' }))
-}
-
-function writeRedirect(parent: XmlNode, action: RedirectAction, at: string): void {
-  element(parent, 'Redirect', { method: action.method }, httpUrl(action.url, { at, name: 'url' }))
-}
-
-/** Adds `<name …>text</name>` and returns it; attributes that are undefined are left out. */
-function element(parent: XmlNode, name: string, attributes: Attributes, text?: string): XmlNode {
-  const node = parent.ele(name)
-  for (const [attribute, value] of Object.entries(attributes)) {
-    if (value !== undefined) node.att(attribute, escapeForBuilder(xmlText(String(value)), true))
   }
-  if (text !== undefined) node.txt(escapeForBuilder(xmlText(text), false))
-  return node
+  const content = action.nested.map((prompt, i) => elementOf(prompt, `${at} prompt ${i + 1} (${prompt.verb})`))
+  return { name: 'GetDigits', attributes, content }
 }
 
-/** `text` without what XML 1.0 cannot hold: control characters, lone surrogates, U+FFFE and U+FFFF. */
-function xmlText(text: string): string {
-  return text.replace(FORBIDDEN, '')
+function conferenceElement(action: ConferenceAction, at: string): XmlElement {
+  const { startOnEnter, endOnExit, beep } = action
+  const attributes = { startOnEnter, endOnExit, beep }
+  return { name: 'Conference', attributes, content: words(action.name, { at, name: 'name' }) }
 }
 
-// With the `u` flag \p{Cs} matches a surrogate only where it has no partner.
-const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|\p{Cs}/gu
-
-/**
- * Escapes what xmlbuilder2 handles wrongly: it does not escape text that looks like an entity, so that the words
- * `&lt;` would become `<` and `&nbsp;` an undefined entity, and it writes line ends bare, which a parser turns into
- * spaces (attributes) or other line ends (text). Decimal references pass through it untouched; it escapes the rest.
- */
-function escapeForBuilder(text: string, attribute: boolean): string {
-  const escaped = text.replaceAll('&', '&amp;').replaceAll('\r', '&#13;')
-  return attribute ? escaped.replaceAll('\n', '&#10;').replaceAll('\t', '&#9;') : escaped
+function redirectElement(action: RedirectAction, at: string): XmlElement {
+  const { method, url } = action
+  return { name: 'Redirect', attributes: { method }, content: httpUrl(url, { at, name: 'url' }) }
 }
 
 interface Place {

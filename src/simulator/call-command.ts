@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { CallOutcome } from '../call/documents/record.js'
 import { packageRoot } from '../config/package-root.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { requireSpeech } from '../speech/speech-packages.js'
 import type { TrackLayout } from './audio-fork.js'
 import { CALL_DEFAULTS, SIMULATOR_KEY, type AfterStream, type CallerVoice, type HumanOutcome } from './choices.js'
 import type { SimulatedCallResult, SimulatorEvent } from './call-options.js'
@@ -89,9 +90,10 @@ const CONNECT_MS_MAX = 5000
 /**
  * Places the calls of `mkondo call` and prints each as it happens.
  * @returns what came of each; the command succeeds when each reached its goal
- * @throws GatewayError CALL_FAULT without a gateway, SCRIPT_INVALID or WAV_INVALID for a file that cannot be used
+ * @throws GatewayError CALL_FAULT without a gateway, CONFIG_INVALID without the voices, SCRIPT_INVALID or WAV_INVALID for a file that cannot be used
  */
 export async function placeCalls(args: CallOptions, io: CallCommandIo): Promise<CallReport[]> {
+  requireSpeech()
   const texts = patterns(args.expect ?? [])
   const { script, kind } = await callerOf(args)
   const files = new Map<string, CallerFile>()

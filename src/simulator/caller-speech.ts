@@ -3,6 +3,7 @@ import { Piscina } from 'piscina'
 import { GatewayError } from '../core/errors.js'
 import type { LegRateHz } from '../core/units.js'
 import type { Flite } from '../speech/flite.js'
+import { requireSpeech } from '../speech/speech-packages.js'
 import { RECOGNISER_RATE_HZ } from '../speech/speech-protocol.js'
 import type { CallerVoice } from './choices.js'
 import type { AgentVocabulary } from './vocabulary.js'
@@ -60,9 +61,10 @@ export class CallerSpeech {
   /**
    * Starts the thread and waits until the voices are loaded (0.1 s), with a vocabulary the recogniser too (0.5-1 s).
    * @param vocabulary null: nothing is recognised
-   * @throws GatewayError SPEECH_FAULT
+   * @throws GatewayError SPEECH_FAULT, or CONFIG_INVALID when the voices are not installed
    */
   static async start(vocabulary: AgentVocabulary | null): Promise<CallerSpeech> {
+    requireSpeech()
     const speech = new CallerSpeech(vocabulary)
     try {
       await speech.hear(new Int16Array(0))

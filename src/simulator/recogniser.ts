@@ -1,7 +1,7 @@
 import createSoundSwallower, { type Decoder } from 'soundswallower'
 import { GatewayError } from '../core/errors.js'
 import { recognisedBy } from '../speech/decoder-set.js'
-import { MODEL_BASE } from '../speech/dictionary.js'
+import { modelBase } from '../speech/dictionary.js'
 import { RECOGNISER_RATE_HZ } from '../speech/speech-protocol.js'
 import { digitWords, guessPhones, orderIn, spokenWords } from './spoken-words.js'
 import type { AgentVocabulary } from './vocabulary.js'
@@ -34,7 +34,9 @@ interface Recogniser {
 
 /** Loads model and grammar: 0.2-0.5 s and about 30 MB, twice that when order numbers are known. */
 export async function loadRecogniser(vocabulary: AgentVocabulary): Promise<Recogniser> {
-  const recogniser = await createSoundSwallower({ modelBase: MODEL_BASE } as Parameters<typeof createSoundSwallower>[0])
+  const recogniser = await createSoundSwallower({ modelBase: modelBase() } as Parameters<
+    typeof createSoundSwallower
+  >[0])
   const anyOrder = await loadDecoder(recogniser, agentGrammar(vocabulary, 'any-order'), {})
   const knownOrders =
     vocabulary.orders.length === 0

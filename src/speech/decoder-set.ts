@@ -1,7 +1,7 @@
 import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallower'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
-import { MODEL_BASE } from './dictionary.js'
+import { modelBase } from './dictionary.js'
 import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
 
 /** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
@@ -358,7 +358,7 @@ async function makeSlot(): Promise<Slot> {
   const listenersBefore = new Set(process.listeners('uncaughtException'))
   const rejectionsBefore = new Set(process.listeners('unhandledRejection'))
   try {
-    const module = await createSoundSwallower({ modelBase: MODEL_BASE } as Parameters<typeof createSoundSwallower>[0])
+    const module = await createSoundSwallower({ modelBase: modelBase() } as Parameters<typeof createSoundSwallower>[0])
     const decoder = new module.Decoder({
       samprate: RECOGNISER_RATE_HZ,
       wip: WORD_INSERTION_PENALTY,

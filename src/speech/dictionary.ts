@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { speechPackage } from './speech-packages.js'
 
 /**
  * Folder of the recogniser's models, with a trailing slash. The package's default is relative to the working directory.
+ * @throws GatewayError CONFIG_INVALID when it is not installed
  */
-export const MODEL_BASE = join(dirname(createRequire(import.meta.url).resolve('soundswallower')), 'model/')
+export const modelBase = (): string => join(dirname(speechPackage('soundswallower')), 'model/')
 /** The recogniser's default model. */
 const MODEL = 'en-us'
 /** 134,784 lines; twice as many slots, a power of two. */
@@ -29,8 +30,9 @@ export class Dictionary {
 
   /** @throws GatewayError SPEECH_FAULT when the model's files cannot be read */
   static async load(): Promise<Dictionary> {
+    const path = join(modelBase(), MODEL, 'dict.txt')
     try {
-      return new Dictionary(await readFile(join(MODEL_BASE, MODEL, 'dict.txt')))
+      return new Dictionary(await readFile(path))
     } catch (cause) {
       throw new GatewayError('SPEECH_FAULT', `the recogniser's dictionary cannot be read: ${messageOf(cause)}`, {
         cause,
@@ -83,11 +85,9 @@ export class Dictionary {
 
 /** The phones of the model, ARPAbet without stress digits. @throws GatewayError SPEECH_FAULT */
 export async function modelPhones(): Promise<readonly string[]> {
+  const path = join(modelBase(), MODEL, 'phoneset.json')
   try {
-    const phones = JSON.parse(await readFile(join(MODEL_BASE, MODEL, 'phoneset.json'), 'utf8')) as Record<
-      string,
-      string
-    >
+    const phones = JSON.parse(await readFile(path, 'utf8')) as Record<string, string>
     // The others are silence and noise.
     return Object.keys(phones).filter((phone) => /^[A-Z]{1,2}$/.test(phone))
   } catch (cause) {

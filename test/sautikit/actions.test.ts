@@ -1,69 +1,21 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { SaxesParser } from 'saxes'
 import { GatewayError } from '../../src/core/errors.js'
 import { EMPTY_RESPONSE, voiceXml } from '../../src/sautikit/actions.js'
 import type { SayAction, StreamAction, VoiceAction } from '../../src/sautikit/actions.js'
-
-/** An element as another parser sees it; text is all the text directly inside. */
-interface Tree {
-  readonly name: string
-  readonly attributes: Readonly<Record<string, string>>
-  readonly children: readonly Tree[]
-  readonly text: string
-}
-
-/** Parses with a strict, independent parser. @throws Error when the document is not well-formed. */
-function parse(xml: string): Tree {
-  interface Open {
-    name: string
-    attributes: Record<string, string>
-    children: Open[]
-    text: string
-  }
-  const root: Open = { name: '', attributes: {}, children: [], text: '' }
-  const stack: Open[] = [root]
-  const top = (): Open => stack[stack.length - 1] ?? root
-  const parser = new SaxesParser()
-  parser.on('error', (error) => {
-    throw error
-  })
-  parser.on('opentag', (tag) => {
-    const open: Open = {
-      name: tag.name,
-      attributes: { ...(tag.attributes as Record<string, string>) },
-      children: [],
-      text: '',
-    }
-    top().children.push(open)
-    stack.push(open)
-  })
-  parser.on('text', (text) => {
-    top().text += text
-  })
-  parser.on('cdata', () => {
-    throw new Error('no CDATA expected')
-  })
-  parser.on('closetag', () => {
-    stack.pop()
-  })
-  parser.write(xml).close()
-  const [document, ...others] = root.children
-  if (document === undefined || others.length > 0) throw new Error('expected one root')
-  return document
-}
+import { parseXml, type XmlTree } from '../support/xml-tree.js'
 
 function node(
   name: string,
   attributes: Readonly<Record<string, string>> = {},
   text = '',
-  children: readonly Tree[] = [],
-): Tree {
+  children: readonly XmlTree[] = [],
+): XmlTree {
   return { name, attributes, children, text }
 }
 
-function only(action: VoiceAction): Tree {
-  const response = parse(voiceXml([action]))
+function only(action: VoiceAction): XmlTree {
+  const response = parseXml(voiceXml([action]))
   const [child] = response.children
   if (response.name !== 'Response' || response.children.length !== 1 || child === undefined) {
     throw new Error('expected one action')
@@ -80,7 +32,7 @@ const STREAM: StreamAction = {
 }
 
 t.test('every action is written with the attributes that the carrier knows', (t) => {
-  const cases: readonly (readonly [VoiceAction, Tree])[] = [
+  const cases: readonly (readonly [VoiceAction, XmlTree])[] = [
     [
       { verb: 'say', text: 'Karibu', voice: 'woman', language: 'sw-KE' },
       node('Say', { voice: 'woman', language: 'sw-KE' }, 'Karibu'),
@@ -185,7 +137,7 @@ t.test('the usual document reads as the carrier prints its own', (t) => {
 t.test('the order of the actions is kept', (t) => {
   const actions = Array.from({ length: 50 }, (_, i): SayAction => ({ verb: 'say', text: `sentence ${i}` }))
   t.strictSame(
-    parse(voiceXml(actions)).children.map((child) => child.text),
+    parseXml(voiceXml(actions)).children.map((child) => child.text),
     actions.map((action) => action.text),
   )
   t.end()
@@ -341,7 +293,7 @@ t.test('no text or attribute gets out of its place, whatever is in it', (t) => {
           }),
           node('Conference', {}, representable(`x${metadata}`)),
         ]
-        const parsed = parse(voiceXml(actions))
+        const parsed = parseXml(voiceXml(actions))
         return JSON.stringify(parsed) === JSON.stringify(node('Response', {}, '', expected))
       },
     ),

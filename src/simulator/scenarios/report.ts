@@ -1,5 +1,5 @@
-import { create } from 'xmlbuilder2'
 import { z } from 'zod'
+import { type XmlElement, xmlDocument } from '../../core/xml.js'
 import { maskNumbersIn } from '../../sautikit/phone.js'
 import type { ScenarioResult } from './run-scenarios.js'
 
@@ -211,23 +211,30 @@ function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`
 }
 
-/** Characters that XML 1.0 cannot represent. */
-const UNWRITABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g
-
 /** The results as JUnit XML: one suite for each agent, one case for each run. Times are real durations. */
 export function junitXml(report: ScenarioReport): string {
-  const root = create({ version: '1.0', encoding: 'UTF-8' }).ele('testsuites', {
-    name: 'mkondo simulate',
-    tests: report.results.length,
-    failures: report.failed,
-    skipped: report.skipped,
-    errors: 0,
-    time: xmlSeconds(report.realMs),
-  })
-  for (const agent of new Set(report.results.map((result) => result.agent))) {
-    const results = report.results.filter((result) => result.agent === agent)
-    const count = (status: Result['status']): number => results.filter((result) => result.status === status).length
-    const suite = root.ele('testsuite', {
+  const agents = new Set(report.results.map((result) => result.agent))
+  const root: XmlElement = {
+    name: 'testsuites',
+    attributes: {
+      name: 'mkondo simulate',
+      tests: report.results.length,
+      failures: report.failed,
+      skipped: report.skipped,
+      errors: 0,
+      time: xmlSeconds(report.realMs),
+    },
+    content: [...agents].map((agent) => suiteOf(agent, report)),
+  }
+  return xmlDocument(root, 'lines')
+}
+
+function suiteOf(agent: string, report: ScenarioReport): XmlElement {
+  const results = report.results.filter((result) => result.agent === agent)
+  const count = (status: Result['status']): number => results.filter((result) => result.status === status).length
+  return {
+    name: 'testsuite',
+    attributes: {
       name: agent,
       tests: results.length,
       failures: count('failed'),
@@ -235,51 +242,42 @@ export function junitXml(report: ScenarioReport): string {
       errors: 0,
       timestamp: report.startedAt,
       time: xmlSeconds(results.reduce((sum, result) => sum + result.realMs, 0)),
-    })
-    for (const result of results) addCase(suite, result)
+    },
+    content: results.map(caseOf),
   }
-  return `${root.end({ prettyPrint: true })}\n`
 }
 
-function addCase(suite: ReturnType<ReturnType<typeof create>['ele']>, result: Result): void {
+function caseOf(result: Result): XmlElement {
   const again = result.repetition > 1 ? ` #${result.repetition}` : ''
-  const testCase = suite.ele('testcase', {
-    name: `${result.name}${again} (${result.mode})`,
-    classname: result.agent,
-    file: result.file,
-    time: xmlSeconds(result.realMs),
-  })
-  testCase.ele('properties').ele('property', { name: 'seed', value: result.seed })
-  if (result.status === 'skipped') testCase.ele('skipped', { message: writable(result.skipped ?? '') })
+  const seed = { name: 'property', attributes: { name: 'seed', value: result.seed } }
+  const content: XmlElement[] = [{ name: 'properties', content: [seed] }]
+  if (result.status === 'skipped') content.push({ name: 'skipped', attributes: { message: result.skipped ?? '' } })
   // All findings go into one element, because readers of the format ignore further failures of a case.
   if (result.findings.length > 0) {
     const text = result.findings
       .map((finding) => [finding.what, ...around(result, finding.nearMs).map((line) => `  ${line}`)].join('\n'))
       .join('\n\n')
-    testCase
-      .ele('failure', {
-        type: 'expectation',
-        message: writable(result.findings.map((finding) => finding.what).join('; ')),
-      })
-      .txt(writable(text))
+    const message = result.findings.map((finding) => finding.what).join('; ')
+    content.push({ name: 'failure', attributes: { type: 'expectation', message }, content: text })
   }
   const { call } = result
   if (call !== null && result.status === 'failed') {
-    testCase
-      .ele('system-out')
-      .txt(
-        writable(
-          [
-            `call ${call.callSid}: ${call.outcome ?? 'no record'}, ${call.ended}`,
-            ...call.transcript.map(lineText),
-          ].join('\n'),
-        ),
-      )
+    const lines = [
+      `call ${call.callSid}: ${call.outcome ?? 'no record'}, ${call.ended}`,
+      ...call.transcript.map(lineText),
+    ]
+    content.push({ name: 'system-out', content: lines.join('\n') })
   }
-}
-
-function writable(text: string): string {
-  return text.replace(UNWRITABLE, '')
+  return {
+    name: 'testcase',
+    attributes: {
+      name: `${result.name}${again} (${result.mode})`,
+      classname: result.agent,
+      file: result.file,
+      time: xmlSeconds(result.realMs),
+    },
+    content,
+  }
 }
 
 function xmlSeconds(ms: number): string {
