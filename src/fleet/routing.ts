@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.js'
@@ -68,7 +69,7 @@ interface Forwarded {
   readonly webhook: ProvenWebhook
   /** The receiving node's ownership of the call; null: it may have the call, and no store can tell. */
   readonly token: OwnerToken | null
-  /** A receiver that does not have the call opens it. */
+  /** A receiver that does not have the call opens it; without a token it claims it later. */
   readonly opens: boolean
 }
 
@@ -185,14 +186,14 @@ export class WebhookRouting<Answer extends object> {
     } catch (thrown) {
       // Nobody else knows of the call of a lost node.
       const refused = thrown instanceof GatewayError && thrown.code === 'STORE_REFUSED'
-      if (refused || !asks || clock() >= untilMs) return this.#withoutStore(webhook, callSid)
+      if (refused || !asks || clock() >= untilMs) return this.#withoutStore(webhook, callSid, untilMs)
       const answered = await this.#atLiveNode(webhook, callSid)
       if (answered !== null) return answered
       await sleep(STORE_AGAIN_MS)
       return this.route(webhook, untilMs)
     }
     if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs, asked)
-    if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid)
+    if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid, untilMs)
     // A call that was opened while the store was down may not have been claimed yet. A ringing one is new almost always.
     const ask = order === null && !asked && this.#mayBeUnclaimed(webhook)
     const answered = ask ? await this.#askAll(webhook) : null
@@ -309,7 +310,7 @@ export class WebhookRouting<Answer extends object> {
       try {
         entry = await node.store.claim(callSid, claim, epoch)
       } catch {
-        return this.#withoutStore(webhook, callSid)
+        return this.#withoutStore(webhook, callSid, untilMs)
       }
       if (entry.owner.nonce !== claim.nonce) {
         this.counters['claim-lost']++
@@ -344,7 +345,7 @@ export class WebhookRouting<Answer extends object> {
     try {
       owner = (await node.store.claim(callSid, claim, epoch)).owner
     } catch {
-      return this.#withoutStore(webhook, callSid)
+      return this.#withoutStore(webhook, callSid, this.#options.clock() + PLACE_ANSWER_MS)
     }
     if (owner.nonce !== claim.nonce) return this.#options.answer(webhook, 'late')
     const routed = await this.#open(webhook, callSid, owner, 'open')
@@ -409,6 +410,7 @@ export class WebhookRouting<Answer extends object> {
     if (call !== undefined) return answered(await this.#ofCall(webhook, call))
     if (token === null && (turnedAway(callSid) || (calls.known(callSid) && !node.gaveUp(callSid))))
       return answered(await this.#options.answer(webhook, 'known'))
+    if (token === null && opens) return this.#openUnclaimed(webhook, callSid)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
     // Taken over here by another evidence, while the carrier asked there.
     if (recovery.has(callSid)) {
@@ -435,16 +437,47 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /**
-   * The store cannot be asked. A live call's owner is found by asking all nodes; a new call is opened here, and claimed
-   * when the store is back.
+   * The store cannot be asked. A live call's owner is found by asking all nodes; a new call is opened here, or where there
+   * is room, and claimed when the store is back.
    */
-  async #withoutStore(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer> {
-    const { node, calls } = this.#options
-    const answered = await this.#atLiveNode(webhook, callSid)
-    if (answered !== null) return answered
-    const answer = await this.#options.answer(webhook, 'owner-unknown')
+  async #withoutStore(webhook: ProvenWebhook, callSid: CallSid, untilMs: number): Promise<Answer> {
+    const { answer, clock } = this.#options
+    const found = await this.#atLiveNode(webhook, callSid)
+    if (found !== null) return found
+    // A call that ends is not a new one, where nobody can say whether it was known.
+    if (webhook.route !== 'voice' || stateOf(webhook) === 'completed') return answer(webhook, 'owner-unknown')
+    let routed = await this.#openUnclaimed(webhook, callSid)
+    for (const other of routed.is === 'no-room' ? this.#withRoom(callSid) : []) {
+      if (clock() >= untilMs) break
+      routed = await this.#ask({ ...other, node: other.name }, webhook, null, true, PLACE_ANSWER_MS)
+      if (routed.is === 'answered') break
+      if (routed.is === 'no-room') this.counters.passed++
+    }
+    return routed.is === 'answered' ? routed.answer : answer(webhook, 'owner-unknown')
+  }
+
+  /** Opens a new call without the store, which no node has; it is claimed later. */
+  async #openUnclaimed(webhook: ProvenWebhook, callSid: CallSid): Promise<Routed<Answer>> {
+    const { node, calls, answer } = this.#options
+    const offered = await answer(webhook, 'open-or-decline')
     if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
-    return answer
+    return 'noRoom' in offered ? { is: 'no-room' } : answered(offered)
+  }
+
+  /**
+   * The other nodes by their last heartbeats, for a new call that no claim leads to one of them. Their order is the call's
+   * own (rendezvous hashing with the free slots as weights), so that its webhooks lead to one node, wherever they come;
+   * those that did not answer come last, and before them those that were full.
+   */
+  #withRoom(callSid: CallSid): readonly NodeRecord[] {
+    const open = this.#options.node.alive().filter(({ state }) => state === 'open')
+    const ranked = open.map((record) => {
+      const drawn = createHash('sha256').update(`${callSid} ${record.name}`).digest().readUInt32BE() / 2 ** 32
+      const rank = -Math.log(drawn) / record.free
+      return { record, silent: this.#unanswered.has(record.incarnation), rank }
+    })
+    ranked.sort((a, b) => Number(a.silent) - Number(b.silent) || a.rank - b.rank)
+    return ranked.map(({ record }) => record)
   }
 
   async #atLiveNode(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {

@@ -62,6 +62,25 @@ t.test('a store that answers late, or stands still, cuts no call', async (t) => 
   t.same(judge(await Promise.all(before.map(({ done }) => done))).cut, [], 'those that were live before')
 })
 
+t.test(
+  'Redis stands still while one node gets all new calls: those that it has no slot for go to the other',
+  async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const fleet = await startFleet({ env: { MAX_CALLS: '12' } })
+    t.teardown(() => fleet.close())
+    const before = await fleet.calls(4)
+    fleet.redis.freeze()
+    const calls = [...before, ...(await arrivals(fleet, 18))]
+    fleet.redis.thaw()
+    await until(() => calls.every(({ owners }) => owners.length > 0), 10_000, 'streams').catch(() => undefined)
+    await sleep(5000)
+    for (const call of calls) call.hangUp()
+    const { cut, failed } = judge(await Promise.all(calls.map(({ done }) => done)))
+    t.same({ cut, failed }, { cut: [], failed: [] })
+    t.same([...new Set(calls.map(({ owners }) => owners[0]))].sort(), ['gw-1', 'gw-2'])
+  },
+)
+
 for (const when of ['afterwards', 'meanwhile'])
   t.test(
     `Redis was 400 ms slow both ways while callers came: when a node dies ${when}, they hear the agent again`,

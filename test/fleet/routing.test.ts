@@ -375,6 +375,54 @@ t.test('without the store the call goes on at its node, and a new one is opened 
   t.ok(two.call(fresh).states.includes('answered'))
 })
 
+t.test(
+  'a full node that cannot ask the store gives new callers to nodes with free slots, each call once',
+  async (t) => {
+    const four = await fleet(t, 4)
+    const [first, second] = [at(four, 0), at(four, 1)]
+    for (const { calls } of [first, second]) calls.fill()
+    at(four, 2).calls.capacity = 2
+    at(four, 3).calls.capacity = 10
+    await four.look()
+    four.storeDown = true
+    const sids = Array.from({ length: 12 }, newSid)
+    for (const sid of sids) {
+      // The carrier repeats itself, at both full nodes at once.
+      const answers = await Promise.all([first, second, first].map((gateway) => voice(gateway, ringing(sid))))
+      for (const { text } of answers) t.match(text, /<Stream/)
+    }
+    t.same(
+      four.gateways.map(({ calls }) => calls.calls.size),
+      [0, 0, 2, 10],
+      'each free slot has one call',
+    )
+    const late = newSid()
+    t.match((await voice(first, ringing(late))).text, /All lines are busy/, 'with no free slot anywhere: the fallback')
+    t.equal(four.gateways.flatMap(({ calls }) => calls.refusedCalls).length, 1, 'refused by one node')
+    const completed = { ...ringing(newSid()), callSessionState: 'Completed' }
+    t.notMatch((await voice(first, completed)).text, /<Stream|busy/, 'the end of a call opens nothing anywhere')
+
+    four.storeDown = false
+    const owned = async (): Promise<boolean> => {
+      const entries = await Promise.all(sids.map((sid) => four.store.read(sid)))
+      return entries.every((entry, i) => entry?.owner.node === `gw-${four.ownerOf(sids[i] as string)}`)
+    }
+    await until(owned, 10_000, 'the claims of the nodes that have them')
+  },
+)
+
+t.test('a node that becomes full while a new call is claimed gives it away as well', async (t) => {
+  const three = await fleet(t, 3)
+  three.storeFault = (op) => {
+    if (op !== 'claim') return null
+    at(three, 0).calls.fill()
+    return { unanswered: true }
+  }
+  const sid = newSid()
+  t.match((await voice(at(three, 0), ringing(sid))).text, /<Stream/)
+  t.ok(three.ownerOf(sid) > 0)
+})
+
 /** Opens the stream of a document at its node; the carrier sends silence. */
 async function streamOf(gateway: Gateway, document: string) {
   const { search } = new URL(attribute(document, 'url'))
