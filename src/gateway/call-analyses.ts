@@ -15,6 +15,7 @@ import type { CallAnalysis, CallCost, CallRecord, TranscriptEntry } from '../cal
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import { RateLimit } from '../core/rate-limit.js'
+import type { Held } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
@@ -152,13 +153,28 @@ export class CallAnalyses {
     const { owed, lookMs = OWED_LOOK_MS } = this.#options
     const { signal } = this.#closing
     while (owed !== null && !signal.aborted) {
-      if (this.#waiting.size < WAITING_MAX) for (const record of await owed.claim()) this.#wait(record)
+      if (this.#waiting.size < WAITING_MAX)
+        for (const record of await owed.claim(this.#held)) await this.#claimed(owed, record)
       for (const record of [...this.#elsewhere.values()].slice(0, OWED_LOOK_MAX)) {
         this.#elsewhere.delete(record.callSid)
         if (!(await this.#isSettled(record))) this.#elsewhere.set(record.callSid, record)
       }
       await sleep(lookMs, undefined, { ref: false, signal }).catch(() => undefined)
     }
+  }
+
+  /** What this node owes. */
+  get #held(): Held {
+    const [waiting, taken] = [this.#waiting, this.#taken]
+    return { size: waiting.size + taken.size, has: (callSid) => waiting.has(callSid) || taken.has(callSid) }
+  }
+
+  /** One that was analysed by a node that could not say that its message is on the way: nobody is asked again. */
+  async #claimed(owed: Pick<OwedAnalyses, 'known' | 'done'>, record: CallRecord): Promise<void> {
+    const found = await owed.known(record.callSid)
+    if (found === null) return this.#wait(record)
+    await this.#options.done(record, found, false)
+    await owed.done(record.callSid)
   }
 
   async forget(callSids: readonly string[]): Promise<void> {

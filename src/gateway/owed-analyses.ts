@@ -2,7 +2,7 @@ import type { CallAnalysis, CallRecord } from '../call/documents/record.js'
 import { callAnalysisSchema, callRecordSchema } from '../call/documents/record.js'
 import { messageOf } from '../core/errors.js'
 import type { CallStore } from '../fleet/call-store.js'
-import type { Entry, SharedOutbox } from '../messages/shared-outbox.js'
+import type { Entry, Held, SharedOutbox } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'
 
 /** How long a fleet knows that a call was analysed, and how late one is analysed at all. */
@@ -48,10 +48,14 @@ export class OwedAnalyses {
     return added === 'known'
   }
 
-  /** Records that runs owed which are gone. */
-  async claim(): Promise<readonly CallRecord[]> {
+  /**
+   * Records that runs owed which are gone, and those that this run owes without knowing it.
+   * @param held  calls whose analyses this node is about to make
+   */
+  async claim(held: Held): Promise<readonly CallRecord[]> {
+    const keys: Held = { size: held.size, has: (key) => held.has(callSidOf(key)) }
     const claimed = await this.#safely(async () =>
-      (await this.#options.stream.claim()).flatMap(({ entry }) => {
+      (await this.#options.stream.claim(keys)).flatMap(({ entry }) => {
         const read = callRecordSchema.safeParse(JSON.parse(entry.body))
         return read.success ? [read.data] : []
       }),
@@ -68,7 +72,8 @@ export class OwedAnalyses {
   async settle(callSid: string, analysis: CallAnalysis): Promise<CallAnalysis> {
     const sealed = Buffer.from(this.#options.seal(callSid, JSON.stringify(analysis))).toString('base64')
     const standing = await this.#safely(() => this.#options.store.once(markOf(callSid), sealed, OWED_MS_MAX))
-    return this.#opened(callSid, standing) ?? analysis
+    // Its answer may be lost, and another node may have been first.
+    return this.#opened(callSid, standing) ?? (await this.known(callSid)) ?? analysis
   }
 
   /** Its message is in the outbox. */
@@ -103,6 +108,10 @@ export class OwedAnalyses {
 
 function keyOf(callSid: string): string {
   return `${callSid}.analysis`
+}
+
+function callSidOf(key: string): string {
+  return key.slice(0, key.lastIndexOf('.'))
 }
 
 function markOf(callSid: string): string {

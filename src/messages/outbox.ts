@@ -13,7 +13,7 @@ import type { Message } from './message.js'
 import { HANDOFF_RECEIVER, NUMBERS_LABEL, wants } from './receivers.js'
 import type { Receiver } from './receivers.js'
 import { entrySchema } from './shared-outbox.js'
-import type { Entry, SharedEntry, SharedOutbox } from './shared-outbox.js'
+import type { Entry, Held, SharedEntry, SharedOutbox } from './shared-outbox.js'
 
 /** Messages that wait, of all receivers; one more is dropped and counted. A thousand calls a minute for an hour and a half. */
 const WAITING_MAX = 100_000
@@ -24,6 +24,8 @@ const READ_AT_ONCE = 64
 /** How often this node looks for messages in the fleet's store, and, each fifth time, for those of nodes that are gone. */
 const SHARED_LOOK_MS = 1000
 const CLAIM_EACH = 5
+/** A store that has been away for this long is waited for no more: messages go out from the disk, and may pass older ones. */
+const ALONE_AFTER_MS = 10_000
 /** Messages that are on the way to one receiver at once. */
 const SENDING_MAX = 8
 const TRY_TIMEOUT_MS = 10_000
@@ -49,11 +51,15 @@ type Home = { readonly folder: string } | 'fleet' | null
 /** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
 interface Waiting extends Omit<Entry, 'body' | 'version'> {
   home: Home
+  /** Whether the store of the fleet has it as taken by this node; `perhaps`: its answer was lost, or came too late. */
+  stored: 'yes' | 'no' | 'perhaps'
   /** The beginning of the file's name, which never changes. */
   readonly key: string
   tries: number
   /** Calendar time of the next try. */
   dueMs: number
+  /** Calendar time of the next look, where disk or store did not answer, or an older message is not sent yet. In no file's name. */
+  restsUntilMs: number
   /** Why it is tried no more; null while it is. */
   dead: string | null
   /** The body, where it is in memory alone. */
@@ -104,6 +110,8 @@ export interface OutboxOptions {
   readonly disk?: Disk
   /** For tests. @defaultValue 1 s */
   readonly lookMs?: number
+  /** For tests. @defaultValue ALONE_AFTER_MS */
+  readonly aloneAfterMs?: number
 }
 
 /** Results that are counted. */
@@ -162,6 +170,10 @@ export class Outbox {
   #looking: Promise<void> | null = null
   #looksAgain = false
   #looks = 0
+  /** Since when the store of the fleet has not answered; calendar time. */
+  #downSinceMs: number | null = null
+  /** What this node took last may be more than it knows. */
+  #missed = false
   #lookTimer: NodeJS.Timeout | null = null
 
   private constructor(options: OutboxOptions) {
@@ -264,6 +276,7 @@ export class Outbox {
     }
     const waiting = this.#waiting.get(key)
     if (waiting === undefined) return this.#revive(key)
+    waiting.restsUntilMs = 0
     await this.#move(waiting, { dueMs: this.#options.wallClock() })
     this.#enqueueIfHead(waiting)
     return true
@@ -314,6 +327,8 @@ export class Outbox {
       const entry: Waiting = {
         ...rest,
         home: { folder },
+        stored: this.#shared === null ? 'no' : 'perhaps',
+        restsUntilMs: 0,
         key,
         tries: Number(tries),
         dueMs: Number(dueMs),
@@ -343,10 +358,22 @@ export class Outbox {
     const [folder] = folders
     this.#order = Math.max(nowMs, this.#order + 0.001)
     const fixed = { id, receiver, url, type, callSid, order: this.#order, contentType }
-    const entry: Waiting = { ...fixed, key, home: null, tries: 0, dueMs: nowMs, dead: null, body }
+    const entry: Waiting = {
+      ...fixed,
+      key,
+      home: null,
+      stored: 'no',
+      restsUntilMs: 0,
+      tries: 0,
+      dueMs: nowMs,
+      dead: null,
+      body,
+    }
     if (this.#closing.signal.aborted) return this.#lost(entry, 'the process ends')
     const whole: Entry = { version: 1, ...fixed, body }
-    if (this.#shared !== null) {
+    // What waits here for the same receiver is older, and the store does not know of it.
+    const older = this.#queues.get(queueOf(entry, this.#urlOf(entry)))
+    if (this.#shared !== null && older?.some(({ home }) => home !== 'fleet') !== true) {
       const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
       if (added === 'full') return this.#lost(entry, 'too many wait')
       // Whoever looks first sends it, most often this node at once.
@@ -354,6 +381,7 @@ export class Outbox {
       if (this.#waiting.has(key)) return
     }
     if (this.#waiting.size >= WAITING_MAX) return this.#lost(entry, 'too many wait')
+    if (this.#shared !== null) entry.stored = 'perhaps'
     this.#waiting.set(key, entry)
     if (folder !== undefined) {
       try {
@@ -375,8 +403,11 @@ export class Outbox {
   async #ofFleet<T>(ask: (shared: SharedOutbox) => Promise<T>): Promise<T | null> {
     if (this.#shared === null) return null
     try {
-      return await ask(this.#shared)
+      const answer = await ask(this.#shared)
+      this.#downSinceMs = null
+      return answer
     } catch (thrown) {
+      this.#downSinceMs ??= this.#options.wallClock()
       this.#fault(thrown)
       return null
     }
@@ -392,21 +423,38 @@ export class Outbox {
   }
 
   async #lookOnce(): Promise<void> {
-    const claims = this.#looks++ % CLAIM_EACH === 0
-    let taken = (claims ? await this.#ofFleet((shared) => shared.claim()) : null) ?? []
+    let claims = this.#looks++ % CLAIM_EACH === 0 || this.#missed
     while (this.#looksAgain && !this.#closing.signal.aborted && this.#waiting.size < WAITING_MAX) {
       this.#looksAgain = false
-      const fresh = (await this.#ofFleet((shared) => shared.take())) ?? []
-      for (const each of [...taken, ...fresh]) {
-        const entry = waitingOf(each)
-        if (this.#waiting.has(entry.key)) continue
-        this.#waiting.set(entry.key, entry)
-        this.#enqueue(entry)
-      }
-      taken = []
+      const claimed = claims ? await this.#ofFleet((shared) => shared.claim(this.#held)) : []
+      const fresh = await this.#ofFleet((shared) => shared.take())
+      // One that failed may have taken messages all the same.
+      this.#missed = claimed === null || fresh === null
+      for (const each of [...(claimed ?? []), ...(fresh ?? [])]) await this.#taken(waitingOf(each))
       // There may be more.
-      if (fresh.length > 0) this.#looksAgain = true
+      claims = (claimed ?? []).length > 0
+      if (claims || (fresh ?? []).length > 0) this.#looksAgain = true
     }
+  }
+
+  async #taken(entry: Waiting): Promise<void> {
+    const { key } = entry
+    const here = this.#waiting.get(key)
+    if (here === undefined && !this.#dead.has(key)) {
+      this.#waiting.set(key, entry)
+      return this.#enqueue(entry)
+    }
+    // It is on the disk of this node too: that one is sent, and both are removed.
+    if (here === undefined) await this.#ofFleet((shared) => shared.remove(key, sharedQueueOf(entry)))
+    else here.stored = 'yes'
+  }
+
+  /** What this node has of the store. */
+  get #held(): Held {
+    const [waiting, dead] = [this.#waiting, this.#dead]
+    let size = 0
+    for (const { stored } of waiting.values()) if (stored === 'yes') size++
+    return { size, has: (key) => waiting.has(key) || dead.has(key) }
   }
 
   #enqueue(entry: Waiting): void {
@@ -425,7 +473,7 @@ export class Outbox {
   #enqueueIfHead(entry: Waiting): void {
     const isHead = (): boolean => this.#queues.get(queueOf(entry, this.#urlOf(entry)))?.[0] === entry
     if (!isHead()) return
-    const waitMs = entry.dueMs - this.#options.wallClock()
+    const waitMs = Math.max(entry.dueMs, entry.restsUntilMs) - this.#options.wallClock()
     const ready = (): void => {
       const line = this.#line(entry)
       if (!isHead() || line.sending.has(entry)) return
@@ -469,18 +517,24 @@ export class Outbox {
 
   /** @returns `kept` where the process ends, and the next run goes on */
   async #result(entry: Waiting, line: Line): Promise<'over' | 'again' | 'kept'> {
-    const { wallClock } = this.#options
+    const { wallClock, lookMs = SHARED_LOOK_MS } = this.#options
     const url = this.#urlOf(entry)
     let body: string | null
     try {
       if (entry.home === 'fleet' && (await this.#shared?.first(entry.key, sharedQueueOf(entry))) === false) {
-        entry.dueMs = wallClock() + (this.#options.lookMs ?? SHARED_LOOK_MS)
+        entry.restsUntilMs = wallClock() + lookMs
         return 'again'
       }
       body = await this.#body(entry)
     } catch (thrown) {
       this.#fault(thrown)
-      entry.dueMs = wallClock() + (PAUSES_MS[0] ?? 0)
+      entry.restsUntilMs = wallClock() + (entry.home === 'fleet' ? lookMs : (PAUSES_MS[0] ?? 0))
+      return 'again'
+    }
+    const belongs = entry.home !== 'fleet' && entry.stored !== 'no' && entry.tries === 0
+    if (body !== null && belongs && (await this.#givenBack(entry, body))) return 'over'
+    if (body !== null && belongs && !this.#alone) {
+      entry.restsUntilMs = wallClock() + lookMs
       return 'again'
     }
     // Erased, older than what is kept, or sent by another node.
@@ -505,6 +559,24 @@ export class Outbox {
     const dueMs = Math.round(wallClock() + Math.max(spreadMs, fault.retryAfterMs))
     await this.#move(entry, { tries: entry.tries + 1, dueMs })
     return 'again'
+  }
+
+  /** The store knows the order of the call's messages: what could not be added goes there as soon as it answers. */
+  async #givenBack(entry: Waiting, body: string): Promise<boolean> {
+    const { id, receiver, url, type, callSid, order, contentType, key, home } = entry
+    const whole: Entry = { version: 1, ...{ id, receiver, url, type, callSid, order, contentType, body } }
+    const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
+    if (added === null || added === 'full') return false
+    if (home !== null && home !== 'fleet') await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
+    // This node may have taken it already.
+    this.#missed = true
+    setImmediate(() => void this.#look())
+    return true
+  }
+
+  get #alone(): boolean {
+    const { wallClock, aloneAfterMs = ALONE_AFTER_MS } = this.#options
+    return this.#downSinceMs !== null && wallClock() - this.#downSinceMs >= aloneAfterMs
   }
 
   async #post(url: string, { id, receiver, contentType }: Waiting, body: string): Promise<Fault | null> {
@@ -575,6 +647,7 @@ export class Outbox {
       for (let i = 0; i < (dropped ?? 0); i++) this.#count(entry, 'dropped')
       return 'over'
     }
+    if (entry.stored !== 'no') await this.#ofFleet((shared) => shared.remove(entry.key, sharedQueueOf(entry)))
     await this.#move(entry, { dead: why })
     this.#dead.set(entry.key, entry)
     const [oldest] = this.#dead.values()
@@ -626,9 +699,9 @@ export class Outbox {
   }
 
   async #remove(entry: Waiting): Promise<void> {
-    const { home, key } = entry
-    if (home === 'fleet') await this.#ofFleet((shared) => shared.remove(key, sharedQueueOf(entry)))
-    else if (home !== null) await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
+    const { home, stored, key } = entry
+    if (stored !== 'no') await this.#ofFleet((shared) => shared.remove(key, sharedQueueOf(entry)))
+    if (home !== null && home !== 'fleet') await this.#onDisk(this.#disk.remove(pathOf(home.folder, entry)))
   }
 
   /** A file that is gone was erased: no fault. */
@@ -731,7 +804,7 @@ function sharedQueueOf({ callSid, receiver, url }: Pick<Entry, 'callSid' | 'rece
 
 function waitingOf({ key, entry, tries, dueMs, dead }: SharedEntry): Waiting {
   const { version: _, body: __, ...rest } = entry
-  return { ...rest, key, home: 'fleet', tries, dueMs, dead, body: null }
+  return { ...rest, key, home: 'fleet', stored: 'yes', restsUntilMs: 0, tries, dueMs, dead, body: null }
 }
 
 function viewOf(entry: Waiting): MessageView {

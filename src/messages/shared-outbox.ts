@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { forgetOldest } from '../core/forget-oldest.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
 
@@ -14,6 +15,10 @@ const ORDER_TTL_MS = 8 * 86_400_000
 const GONE_AFTER_MS = 10_000
 /** A message that another node has just claimed is not claimed again. */
 const CLAIMED_MS = 2000
+/** How long after a fault this node looks for what it took without knowing: what it gave up may still be done. */
+const DOUBT_MS = 30_000
+/** Own messages whose keys one step of a search for lost ones reads. */
+const OWN_KEYS_MAX = 1000
 /** Calls whose messages one erasure looks for at once. */
 const SCAN_COUNT = 1000
 
@@ -34,6 +39,13 @@ export const entrySchema = z.object({
   body: z.string(),
 })
 export type Entry = z.output<typeof entrySchema>
+
+/** What this node knows that it has. */
+export interface Held {
+  has(key: string): boolean
+  /** How many of them the store has as taken by this node. */
+  readonly size: number
+}
 
 /** An entry of the fleet, with what is said of its tries. */
 export interface SharedEntry {
@@ -77,11 +89,37 @@ for _, message in ipairs(got and got[1][2] or {}) do
   out[#out + 1] = d
 end
 return out`,
-  /** ARGV: none. Answers the names of the consumers. */
+  /** ARGV: none. Answers the name of each consumer, and how many it has taken. */
   consumers: `
 redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
 local out = {}
-for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], 'nodes')) do out[#out + 1] = consumer[2] end
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], 'nodes')) do
+  out[#out + 1] = consumer[2]
+  out[#out + 1] = tostring(consumer[4])
+end
+return out`,
+  /** ARGV: consumer, where to begin, count. Answers id and key of each that this consumer has taken. */
+  own: `
+redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+local out = {}
+for _, each in ipairs(redis.call('XPENDING', KEYS[1], 'nodes', ARGV[2], '+', ARGV[3], ARGV[1])) do
+  local found = redis.call('XRANGE', KEYS[1], each[1], each[1])
+  out[#out + 1] = each[1]
+  out[#out + 1] = found[1] and found[1][2][2] or ''
+end
+return out`,
+  /** ARGV: keys. Answers as `take`, those that are still there. */
+  fetch: `
+local out = {}
+for _, key in ipairs(ARGV) do
+  local id = redis.call('HGET', KEYS[1] .. ':ids', key)
+  local found = id and redis.call('XRANGE', KEYS[1], id, id) or {}
+  if found[1] then
+    out[#out + 1] = key
+    out[#out + 1] = redis.call('HGET', KEYS[1] .. ':tries', key) or ''
+    out[#out + 1] = found[1][2][4]
+  end
+end
 return out`,
   /** ARGV: consumer, the one that is gone, count, least idle time. Answers as `take`; a consumer without any is deleted. */
   claim: `
@@ -203,11 +241,21 @@ export interface SharedOutboxOptions {
  * consumer. A message is in it before `add` resolves, sealed, and until a receiver has taken it or no more is tried. Any
  * node takes what is new; what a run that is gone had taken, another one claims. Two nodes that claim or send the same
  * message at once send the same id. All its methods throw while the store cannot be reached.
+ *
+ * An operation that threw may have been done, or be done late. What was taken without this node learning of it stands
+ * there as taken by this node: `claim` compares it with what the node holds. What was sent and could not be removed is
+ * remembered here, and removed before anything else is taken.
  */
 export class SharedOutbox {
   readonly #options: SharedOutboxOptions
   /** Since when a consumer has not been among the live nodes. */
   readonly #missing = new Map<string, number>()
+  /** Removals that threw: arguments of `remove`, by key. At most SHARED_MAX; one that is forgotten is sent again. */
+  readonly #unremoved = new Map<string, readonly (string | number)[]>()
+  /** Calendar time. */
+  #doubtUntilMs = 0
+  /** Keys of what this node took and cannot open. At most SHARED_MAX. */
+  readonly #sealed = new Set<string>()
   readonly #unread: LimitedLog<'unread'>
 
   constructor(options: SharedOutboxOptions) {
@@ -231,13 +279,20 @@ export class SharedOutbox {
 
   /** What is new, and at most TAKEN_MAX of it. From here on it is this node's to send. */
   async take(): Promise<readonly SharedEntry[]> {
+    await this.#removeAgain()
     return this.#opened(await this.#run('take', [this.#consumer, TAKEN_MAX]), 'tries')
   }
 
-  /** Takes what runs had that are gone. */
-  async claim(): Promise<readonly SharedEntry[]> {
+  /**
+   * Takes what runs had that are gone, and what this run had taken without knowing it, because the answer was lost.
+   * @param held  what this node has in its hands already
+   */
+  async claim(held: Held): Promise<readonly SharedEntry[]> {
+    await this.#removeAgain()
     const { isGone, wallClock, node, goneAfterMs = GONE_AFTER_MS } = this.#options
-    const consumers = (await this.#run('consumers', [])).map(String)
+    const counted = (await this.#run('consumers', [])).map(String)
+    const consumers = counted.filter((_, i) => i % 2 === 0)
+    const own = Number(counted[counted.indexOf(this.#consumer) + 1] ?? 0)
     const missing = consumers.filter((consumer) => {
       const [name = '', incarnation = ''] = consumer.split(' ')
       // An earlier run under our name is over.
@@ -245,6 +300,11 @@ export class SharedOutbox {
     })
     for (const known of this.#missing.keys()) if (!missing.includes(known)) this.#missing.delete(known)
     const claimed: SharedEntry[] = []
+    if (
+      consumers.includes(this.#consumer) &&
+      (wallClock() < this.#doubtUntilMs || own !== held.size + this.#sealed.size)
+    )
+      claimed.push(...(await this.#own(held)))
     for (const consumer of missing) {
       const sinceMs = this.#missing.get(consumer) ?? wallClock()
       this.#missing.set(consumer, sinceMs)
@@ -253,6 +313,25 @@ export class SharedOutbox {
       claimed.push(...this.#opened(await this.#run('claim', [this.#consumer, consumer, TAKEN_MAX, idleMs]), 'tries'))
     }
     return claimed
+  }
+
+  /** At most TAKEN_MAX that stand as taken by this run, and that it does not hold. */
+  async #own(held: Held): Promise<readonly SharedEntry[]> {
+    const lost: string[] = []
+    let from = '-'
+    while (lost.length < TAKEN_MAX) {
+      const found = (await this.#run('own', [this.#consumer, from, OWN_KEYS_MAX])).map(String)
+      for (let i = 0; i + 1 < found.length; i += 2) {
+        const [id = '', key = ''] = [found[i], found[i + 1]]
+        if (key !== '' && !held.has(key) && !this.#unremoved.has(key) && !this.#sealed.has(key)) lost.push(key)
+        from = `(${id}`
+      }
+      if (found.length < 2 * OWN_KEYS_MAX) break
+    }
+    if (lost.length === 0) return []
+    const fetched = this.#opened(await this.#run('fetch', lost.slice(0, TAKEN_MAX)), 'tries')
+    // One that was removed meanwhile is not sent again.
+    return fetched.filter(({ key }) => !held.has(key))
   }
 
   /** Null where it was erased, or another node has sent it. */
@@ -271,14 +350,30 @@ export class SharedOutbox {
     await this.#run('tried', [key, `${tries} ${dueMs}`])
   }
 
+  /** It is over. Where this throws, it is done again before anything else is taken. */
   async remove(key: string, queue: string): Promise<void> {
-    await this.#run('remove', [key, queue])
+    await this.#remove(key, [key, queue])
   }
 
-  /** It is tried no more. @returns how many dead ones were dropped for it */
+  /** It is tried no more; otherwise as `remove`. @returns how many dead ones were dropped for it */
   async bury(key: string, queue: string, why: string): Promise<number> {
-    const [dropped] = await this.#run('remove', [key, queue, why, this.#options.wallClock(), SHARED_DEAD_MAX])
-    return Number(String(dropped ?? '0'))
+    return this.#remove(key, [key, queue, why, this.#options.wallClock(), SHARED_DEAD_MAX])
+  }
+
+  async #remove(key: string, args: readonly (string | number)[]): Promise<number> {
+    try {
+      const [dropped] = await this.#run('remove', args)
+      this.#unremoved.delete(key)
+      return Number(String(dropped ?? '0'))
+    } catch (thrown) {
+      this.#unremoved.set(key, args)
+      forgetOldest(this.#unremoved, SHARED_MAX)
+      throw thrown
+    }
+  }
+
+  async #removeAgain(): Promise<void> {
+    for (const [key, args] of this.#unremoved) await this.#remove(key, args)
   }
 
   /** What is tried no more, at any node; oldest first. */
@@ -291,6 +386,7 @@ export class SharedOutbox {
     const [sealed] = await this.#run('readDead', [key])
     const entry = sealed === undefined ? null : this.#entry(key, sealed)
     if (entry === null) return null
+    this.#unremoved.delete(key)
     await this.#run('exhume', [key, queueOf(entry), ORDER_TTL_MS])
     return entry
   }
@@ -346,7 +442,11 @@ export class SharedOutbox {
     for (let i = 0; i + 2 < answer.length; i += 3) {
       const [key, said] = [String(answer[i]), String(answer[i + 1])]
       const entry = this.#entry(key, answer[i + 2] as Buffer)
-      if (entry === null) continue
+      if (entry === null) {
+        if (second === 'tries') this.#sealed.add(key)
+        forgetOldest(this.#sealed, SHARED_MAX)
+        continue
+      }
       const [tries = '0', dueMs = '0'] = second === 'tries' ? said.split(' ') : []
       found.push({ key, entry, tries: Number(tries), dueMs: Number(dueMs), dead: second === 'why' ? said : null })
     }
@@ -363,7 +463,12 @@ export class SharedOutbox {
     }
   }
 
-  #run(name: SharedScript, args: readonly (string | number | Uint8Array)[]): Promise<readonly Buffer[]> {
-    return this.#options.run(name, SCRIPTS[name], `{${this.#options.stream}}`, args)
+  async #run(name: SharedScript, args: readonly (string | number | Uint8Array)[]): Promise<readonly Buffer[]> {
+    try {
+      return await this.#options.run(name, SCRIPTS[name], `{${this.#options.stream}}`, args)
+    } catch (thrown) {
+      this.#doubtUntilMs = this.#options.wallClock() + DOUBT_MS
+      throw thrown
+    }
   }
 }

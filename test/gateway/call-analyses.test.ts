@@ -204,54 +204,76 @@ t.test(
   },
 )
 
+type Lost = 'request' | 'answer' | null
+type Factory = Awaited<ReturnType<typeof model>>['factory']
+
+/** Nodes that share what they owe. @param loses  what a node loses of this step; how often it was taken before */
+async function owing(
+  t: Test,
+  url: string,
+  factory: Factory,
+  loses: (script: string, before: number) => Lost = () => null,
+) {
+  const log = createLog({ level: 'silent' })
+  const secrets = ['a-token-secret-of-the-test-of-analyses']
+  const store = await connectRedis({ url, prefix: 'mkondo:', secrets, log, deadlineMs: 10_000 })
+  t.teardown(() => store.close())
+  const dead = new Set<string>()
+  const told: string[] = []
+  const asked: Record<string, number> = {}
+  const node = (name: string, modelOf = () => factory, agents?: Parameters<typeof analyses>[0]['agents']) => {
+    const seal = (callSid: string, text: string) => new SealedCall(callSid, secrets).seal('message', text)
+    const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, secrets).open('message', sealed)
+    const [host = '', incarnation = ''] = name.split('/')
+    const owed = new OwedAnalyses({
+      stream: new SharedOutbox({
+        stream: 'analyses',
+        run: async (script, lua, key, args) => {
+          const before = asked[script] ?? 0
+          asked[script] = before + 1
+          const lost = loses(script, before)
+          const answer = lost === 'request' ? [] : await store.evaluate(`outbox-${script}`, lua, key, args)
+          if (lost !== null) throw new Error('the connection is lost')
+          return answer
+        },
+        seal,
+        open,
+        node: { name: host, incarnation },
+        isGone: (other, run) => dead.has(`${other}/${run}`),
+        wallClock: Date.now,
+        log,
+        goneAfterMs: 0,
+      }),
+      store,
+      seal,
+      open,
+      log,
+    })
+    const found = new Map<string, CallAnalysis>()
+    const rig = analyses({
+      ...(agents === undefined ? {} : { agents }),
+      modelOf,
+      owed,
+      lookMs: 20,
+      done: ({ callSid }, analysis, isTold) => {
+        if (!isTold) told.push(`${name} ${callSid}`)
+        found.set(callSid, analysis)
+      },
+    })
+    t.teardown(() => rig.all.close())
+    return { ...rig, found, owed }
+  }
+  return { node, told, dead }
+}
+
 t.test(
   'what a dead node owes is analysed once, by another node or its own next run, and its record gets it',
   async (t) => {
     if (!hasRedis(t)) return
     const server = await startRedis()
     t.teardown(() => server.close())
-    const log = createLog({ level: 'silent' })
-    const secrets = ['a-token-secret-of-the-test-of-analyses']
-    const store = await connectRedis({ url: server.url, prefix: 'mkondo:', secrets, log, deadlineMs: 10_000 })
-    t.teardown(() => store.close())
-    const dead = new Set<string>()
     const { asked, factory } = await model(t, () => GOOD)
-    const told: string[] = []
-    const node = (name: string, modelOf = () => factory, agents?: Parameters<typeof analyses>[0]['agents']) => {
-      const seal = (callSid: string, text: string) => new SealedCall(callSid, secrets).seal('message', text)
-      const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, secrets).open('message', sealed)
-      const [host = '', incarnation = ''] = name.split('/')
-      const owed = new OwedAnalyses({
-        stream: new SharedOutbox({
-          stream: 'analyses',
-          run: (script, lua, key, args) => store.evaluate(`outbox-${script}`, lua, key, args),
-          seal,
-          open,
-          node: { name: host, incarnation },
-          isGone: (other, run) => dead.has(`${other}/${run}`),
-          wallClock: Date.now,
-          log,
-          goneAfterMs: 0,
-        }),
-        store,
-        seal,
-        open,
-        log,
-      })
-      const found = new Map<string, CallAnalysis>()
-      const rig = analyses({
-        ...(agents === undefined ? {} : { agents }),
-        modelOf,
-        owed,
-        lookMs: 20,
-        done: ({ callSid }, analysis, isTold) => {
-          if (!isTold) told.push(`${name} ${callSid}`)
-          found.set(callSid, analysis)
-        },
-      })
-      t.teardown(() => rig.all.close())
-      return { ...rig, found, owed }
-    }
+    const { node, told, dead } = await owing(t, server.url, factory)
     // It dies while its model is asked.
     const { factory: silent } = await model(t, () => 503)
     const first = node('gw-1/a', () => silent)
@@ -291,5 +313,64 @@ t.test(
     without.all.look()
     await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'no more of it')
     t.equal(without.found.size, 0, 'a node whose agent asks for no analysis makes none')
+  },
+)
+
+t.test(
+  'the answer of any one step is lost: a call is analysed once, its message goes out, and nothing stays owed',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const steps = ['add', 'consumers', 'claim', 'remove'] as const
+    for (const step of steps)
+      for (const what of ['request', 'answer'] as const) {
+        await server.command('FLUSHALL')
+        const { asked, factory } = await model(t, () => GOOD)
+        const loses = (script: string, before: number): Lost => (script === step && before === 0 ? what : null)
+        const { node, told, dead } = await owing(t, server.url, factory, loses)
+        const startedAt = new Date().toISOString()
+        const gone = (await owing(t, server.url, factory)).node('gw-0/a')
+        await gone.owed.owe(record({ callSid: 'HD_lost0000003', startedAt }))
+        dead.add('gw-0/a')
+        const one = node('gw-1/a')
+        for (const callSid of ['HD_lost0000001', 'HD_lost0000002']) one.all.take(record({ callSid, startedAt }))
+        one.all.look()
+        await until(() => new Set(told).size === 3, 10_000, `the analyses, ${step} ${what}`)
+        const owes = async (): Promise<boolean> => (await server.command('XLEN', 'mkondo:{analyses}')) !== 0
+        await until(async () => !(await owes()), 10_000, `nothing owed, ${step} ${what}`)
+        t.equal(asked.length, 3, `the model is asked once, ${step} ${what}`)
+        t.equal(told.length, 3)
+        await one.all.close()
+      }
+  },
+)
+
+t.test(
+  'a node dies between its analysis and the message: another one sends the message, and asks no model',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const { asked, factory } = await model(t, () => GOOD)
+    const { node, told, dead } = await owing(t, server.url, factory)
+    const one = node('gw-1/a')
+    const left = record({ callSid: 'HD_owed0000004', startedAt: new Date().toISOString() })
+    await one.owed.owe(left)
+    await one.owed.settle(left.callSid, {
+      model: 'm',
+      language: null,
+      summary: 'S',
+      fields: {},
+      fault: null,
+      cost: null,
+    })
+    dead.add('gw-1/a')
+    const two = node('gw-2/a')
+    two.all.look()
+    await until(() => told.length === 1, 10_000, 'the message')
+    await until(async () => (await server.command('XLEN', 'mkondo:{analyses}')) === 0, 10_000, 'nothing to be owed')
+    t.equal(asked.length, 0)
+    t.equal(two.found.get(left.callSid)?.summary, 'S')
   },
 )

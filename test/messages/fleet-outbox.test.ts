@@ -12,6 +12,7 @@ import { SharedOutbox } from '../../src/messages/shared-outbox.js'
 import type { SharedOutboxOptions } from '../../src/messages/shared-outbox.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
+import { startRedisProxy } from '../support/redis-proxy.js'
 import { succeeds, until } from '../support/until.js'
 import { unrefTimer } from '../../src/core/clock.js'
 import { portOf } from '../support/port-of.js'
@@ -48,18 +49,33 @@ const message = (n: number, callSid = 'HD_message00001'): Message => ({
   data: { said: 'order five zebra' },
 })
 
+type Lost = 'request' | 'answer' | null
+
 /** Nodes of one fleet on a real Redis. A node that is dead does nothing any more: what it waits for never comes. */
-async function fleet(t: Test, url: string) {
-  const store = await connectRedis({ url, prefix: `m${prefixes++}:`, secrets: SECRETS, log, deadlineMs: 10_000 })
+async function fleet(t: Test, url: string, deadlineMs = 10_000) {
+  const store = await connectRedis({ url, prefix: `m${prefixes++}:`, secrets: SECRETS, log, deadlineMs })
   t.teardown(() => store.close())
   const dead = new Set<string>()
-  /** @param steps  how many things it does with the store before it dies; absent: it lives */
-  const node = async (name: string, options: Partial<OutboxOptions>, steps = Infinity) => {
+  /**
+   * @param steps  how many things it does with the store before it dies; absent: it lives
+   * @param loses  what it loses of this step; how often it was taken before
+   */
+  const node = async (
+    name: string,
+    options: Partial<OutboxOptions>,
+    steps = Infinity,
+    loses: (script: string, before: number) => Lost = () => null,
+  ) => {
     let left = steps
+    const asked: Record<string, number> = {}
     const run: SharedOutboxOptions['run'] = async (script, lua, key, args) => {
       // What it asked for last is done, and it does not learn of it.
       if (left-- <= 0) return new Promise(() => undefined)
-      const answer = await store.evaluate(`outbox-${script}`, lua, key, args)
+      const before = asked[script] ?? 0
+      asked[script] = before + 1
+      const lost = loses(script, before)
+      const answer = lost === 'request' ? [] : await store.evaluate(`outbox-${script}`, lua, key, args)
+      if (lost !== null) throw new Error('the connection is lost')
       return left < 0 ? new Promise(() => undefined) : answer
     }
     const shared = new SharedOutbox({
@@ -126,6 +142,96 @@ t.test(
   },
 )
 
+const EMPTY = /ids|tries|:of:/
+
+t.test(
+  'the answer of any one step is lost, or of all for a while: each message arrives once, in order, and none stays',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const of = (what: string, when: (script: string, before: number) => boolean) =>
+      (['request', 'answer'] as const).map((lost) => ({
+        what: `the ${lost} of ${what}`,
+        loses: (script: string, before: number) => (when(script, before) ? lost : null),
+      }))
+    const losses = [
+      ...['add', 'take', 'consumers', 'first', 'read', 'remove'].flatMap((lost) =>
+        [0, 1, 2].flatMap((n) => of(`${lost} ${n}`, (script, before) => script === lost && before === n)),
+      ),
+      ...of('2 to 5 of all', (_, before) => before >= 2 && before <= 5),
+      ...of('each third', (_, before) => before % 3 === 0 && before < 30),
+    ]
+    for (const { what, loses } of losses) {
+      const { node, keys } = await fleet(t, server.url)
+      const { ids, receivers } = await receiver(t)
+      const folders = [join(t.testdir(), 'outbox')]
+      const { outbox } = await node('one', { receivers, folders }, Infinity, loses)
+      const wanted = [1, 2, 3, 4].map((n) => message(n))
+      for (const each of wanted) await outbox.add(each)
+      await until(() => outbox.waiting === 0 && ids.length >= 4, 10_000, `all messages, ${what}: ${ids.join()}`)
+      await until(async () => !(await keys()).some((key) => EMPTY.test(key)), 10_000, `an empty store, ${what}`)
+      t.same(
+        ids,
+        wanted.map(({ id }) => id),
+        what,
+      )
+      await outbox.close(1000)
+    }
+  },
+)
+
+t.test('connections are cut while answers are on their way: a node that lives sends all of it, in order', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const proxy = await startRedisProxy(server.url)
+  t.teardown(() => proxy.close())
+  const { node, keys } = await fleet(t, proxy.url)
+  const { ids, receivers } = await receiver(t)
+  const { outbox } = await node('one', { receivers, folders: [join(t.testdir(), 'outbox')] })
+  const wanted = Array.from({ length: 60 }, (_, n) => message(n, `HD_cut0000000${n % 5}`))
+  for (const [n, each] of wanted.entries()) {
+    if (n % 10 === 9) proxy.loseAnswer()
+    await outbox.add(each)
+  }
+  await until(() => new Set(ids).size === 60 && outbox.waiting === 0, 20_000, 'all of it')
+  await until(async () => !(await keys()).some((key) => EMPTY.test(key)), 10_000, 'an empty store')
+  const first = [...new Set(ids)]
+  for (const callSid of new Set(wanted.map((each) => each.callSid)))
+    t.same(
+      first.filter((id) => id.startsWith(callSid)),
+      wanted.filter((each) => each.callSid === callSid).map(({ id }) => id),
+    )
+  await outbox.close(1000)
+})
+
+t.test('Redis stands still, and gives messages to a node that does not wait any more: they are sent', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { node, keys } = await fleet(t, server.url, 100)
+  const { ids, receivers } = await receiver(t)
+  const { outbox } = await node('one', { receivers, folders: [join(t.testdir(), 'outbox')] })
+  const wanted = Array.from({ length: 12 }, (_, n) => message(n))
+  for (const [n, each] of wanted.entries()) {
+    if (n % 4 === 3) {
+      const { faults } = outbox
+      server.freeze()
+      void outbox.add(each)
+      await until(() => outbox.faults > faults + 1, 10_000, 'a fault')
+      server.thaw()
+    } else await outbox.add(each)
+  }
+  await until(() => new Set(ids).size === wanted.length && outbox.waiting === 0, 20_000, 'all of it')
+  await until(async () => !(await keys()).some((key) => EMPTY.test(key)), 10_000, 'an empty store')
+  t.same(
+    [...new Set(ids)],
+    wanted.map(({ id }) => id),
+  )
+  await outbox.close(1000)
+})
+
 t.test('two nodes share the work, one call has one order, and nobody who reads Redis reads a word', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
@@ -149,7 +255,7 @@ t.test('two nodes share the work, one call has one order, and nobody who reads R
       'in the order in which they were added, at either node',
     )
   }
-  await until(async () => (await keys()).every((key) => !/ids|tries|:of:/.test(key)), 5000, 'an empty store')
+  await until(async () => (await keys()).every((key) => !EMPTY.test(key)), 5000, 'an empty store')
   const down = await receiver(t, () => 500)
   const three = await node('three', { receivers: down.receivers, later: () => undefined })
   await one.outbox.close(1000)
@@ -197,7 +303,7 @@ t.test('while Redis is away messages are on the disk, and are sent', async (t) =
   t.teardown(() => server.close())
   const { node, store } = await fleet(t, server.url)
   const { ids, receivers } = await receiver(t)
-  const one = await node('one', { receivers, folders: [join(t.testdir(), 'outbox')] })
+  const one = await node('one', { receivers, folders: [join(t.testdir(), 'outbox')], aloneAfterMs: 50 })
   await server.kill()
   await until(async () => !(await succeeds(store.read('nobody'))), 10_000, 'the loss')
   await one.outbox.add(message(1))

@@ -16,6 +16,8 @@ export interface RedisProxy {
   claimAnswerMs: number
   /** How long claims, and what is behind them, wait before Redis gets them. */
   claimWaitsMs: number
+  /** What Redis answers next does not come: its connection is cut instead. */
+  loseAnswer(): void
   close(): Promise<void>
 }
 
@@ -38,6 +40,7 @@ function inOrder(to: Socket): (bytes: Buffer, atMs: number) => void {
 export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
   const { hostname, port } = new URL(redisUrl)
   const sockets = new Set<Socket>()
+  let loses = false
   const server = createServer((client) => {
     const redis = connect(Number(port), hostname)
     for (const socket of [client, redis]) {
@@ -61,7 +64,12 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
       }
       toRedis(bytes, Math.max(requestsFromMs, nowMs + proxy.eachWayMs))
     })
-    redis.on('data', (bytes: Buffer) => toClient(bytes, Math.max(answersFromMs, performance.now() + proxy.eachWayMs)))
+    redis.on('data', (bytes: Buffer) => {
+      if (!loses) return toClient(bytes, Math.max(answersFromMs, performance.now() + proxy.eachWayMs))
+      loses = false
+      client.destroy()
+      redis.destroy()
+    })
     client.on('end', () => redis.end())
     redis.on('end', () => client.end())
   })
@@ -72,6 +80,9 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
     eachWayMs: 0,
     claimAnswerMs: 0,
     claimWaitsMs: 0,
+    loseAnswer: () => {
+      loses = true
+    },
     close: () => {
       for (const socket of sockets) socket.destroy()
       return new Promise((resolve) => server.close(() => resolve()))
