@@ -7,7 +7,7 @@ import { codeOf } from '../call/phrase.js'
 import { isAgentName } from '../core/ids.js'
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
 import { numberReceiversSchema } from '../messages/receivers.js'
-import { BUSINESS_HUMANS, e164, hoursSchema } from './definition.js'
+import { BUSINESS_HUMANS, calledNumber, hoursSchema } from './definition.js'
 import type { AgentDefinition } from './definition.js'
 import { businessFactsIn, sourcesOf, withBusiness } from './template.js'
 import type { BusinessValues } from './template.js'
@@ -52,7 +52,12 @@ const factsSchema = z
       .describe(
         "By name or code, the first one first: of the agent's languages a call begins in the one that comes first here.",
       ),
-    humans: z.array(e164).min(1).max(ESCALATION_NUMBERS_MAX).optional().describe('Numbers of humans, in their order.'),
+    humans: z
+      .array(calledNumber)
+      .min(1)
+      .max(ESCALATION_NUMBERS_MAX)
+      .optional()
+      .describe('Numbers of humans, in their order.'),
     voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for say.voice."),
   })
   .catchall(

@@ -6,6 +6,7 @@ import { SPAN, WEEKDAYS, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { factsSchema, stagesSchema } from '../call/stage-definition.js'
 import { isAgentName } from '../core/ids.js'
+import { numberToCall } from '../sautikit/phone.js'
 import { commonIn } from '../speech/spoken/common-words.js'
 import { keyOf } from '../speech/spoken/pronunciations.js'
 import { ESCALATION_NUMBERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
@@ -227,6 +228,10 @@ const languageTag = z
 export const e164 = z
   .string()
   .regex(/^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' })
+/** Somebody's number, who is called. */
+export const calledNumber = e164.refine((number) => 'number' in numberToCall(number), {
+  error: 'must be a number that exists in its country, with all its digits, such as +254720000010, in quotes',
+})
 const httpUrl = z.url({ protocol: /^https?$/ })
 const spansSchema = z.array(z.string().regex(SPAN, { error: 'must be a span such as 08:00-17:30' })).max(6)
 
@@ -688,15 +693,15 @@ export const BUSINESS_HUMANS = '{{business.humans}}'
 
 const humanSchema = z.union(
   [
-    e164,
+    calledNumber,
     z.literal(BUSINESS_HUMANS),
     z.strictObject({
-      number: e164,
+      number: calledNumber,
       hours: hoursSchema.optional().describe('When this number can be called. Default: during escalation.hours.'),
     }),
   ],
   {
-    error: `must be a number in E.164 form, such as +254720000010, in quotes, or ${BUSINESS_HUMANS}, or { number, hours }`,
+    error: `must be a number in E.164 form that exists in its country, such as +254720000010, in quotes, or ${BUSINESS_HUMANS}, or { number, hours }`,
   },
 )
 

@@ -36,6 +36,7 @@ import { FILLER_POLL_MS, Fillers } from './fillers.js'
 import { EscalationRules, YES_DIGIT } from './escalation-rules.js'
 import type { CallInput, CallOutput, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
+import { numberToCall } from '../sautikit/phone.js'
 import type { EscalationPacket } from './documents/handoff.js'
 import {
   CALLBACK_TOOL,
@@ -224,8 +225,6 @@ const RESUMED_WORDS_MAX = 100
 const RESUMED_TOOLS_MAX = 20
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
-const PHONE_DIGITS_MIN = 7
-const PHONE_DIGITS_MAX = 15
 /** A date and a time of the clock. */
 const WANTED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/
 
@@ -3026,16 +3025,12 @@ export class CallSession {
     if (callback === null || callback === undefined) return 'This line does not call back.'
     if (number === null && !callback.numberKnown)
       return "The caller's number is withheld; ask for it and give it as number."
-    const digits = number?.replace(/[ ().-]/g, '') ?? null
-    if (
-      digits !== null &&
-      !(/^\+?\d+$/.test(digits) && digits.length >= PHONE_DIGITS_MIN && digits.length <= PHONE_DIGITS_MAX + 1)
-    ) {
-      return 'number must be a phone number, digits only.'
-    }
+    // They are promised a call: a number that cannot be called is asked for again.
+    const read = number === null ? null : numberToCall(number)
+    if (read !== null && 'fault' in read) return `number is one that ${read.fault}; ask the caller for it again.`
     if (wantedAt !== null && !(WANTED_AT.test(wantedAt) && Number.isFinite(Date.parse(`${wantedAt}:00Z`))))
       return 'at must be a date and a time, as 2026-11-27T15:00.'
-    this.#noteCallback('words', digits, note, wantedAt)
+    this.#noteCallback('words', number?.replace(/[ ().-]/g, '') ?? null, note, wantedAt)
     return null
   }
 

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { variablesReadBy } from '../agents/call-variables.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { GatewayError } from '../core/errors.js'
-import { maskNumber, sameNumber, subscriberNumber } from '../sautikit/phone.js'
+import { maskNumber, numberToCall, sameNumber, subscriberNumber } from '../sautikit/phone.js'
 import type { WallClock } from '../core/clock.js'
 import { CALL_BACKS, campaignOrderSchema, campaignSchema, readWindow } from './campaign.js'
 import type { Campaign, CampaignCommand, CampaignState, CampaignView, Row } from './campaign.js'
@@ -220,9 +220,14 @@ export class CampaignDesk {
 
   async doNotCall(number: string, wanted: boolean): Promise<boolean> {
     const { doNotCall, wallClock } = this.#options
-    if (subscriberNumber(number) === null) throw invalid('number: is none; allowed: such as +254712345678')
-    if (!wanted) return doNotCall.remove(number, wallClock())
-    await doNotCall.add(number, 'operator', wallClock())
+    if (!wanted) {
+      if (subscriberNumber(number) === null) throw invalid('number: is none; allowed: such as +254712345678')
+      return doNotCall.remove(number, wallClock())
+    }
+    // One that could not be called protects nobody: whoever adds it is to know.
+    const read = numberToCall(number)
+    if ('fault' in read) throw invalid(`number: is one that ${read.fault}`)
+    await doNotCall.add(read.number, 'operator', wallClock())
     return true
   }
 

@@ -10,7 +10,7 @@ import { wallOfLocal } from '../core/local-time.js'
 import { WEEKDAYS } from '../escalation/hunt-group.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
-import { countryZone, subscriberNumber } from '../sautikit/phone.js'
+import { countryZone, numberToCall, subscriberNumber } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import { CALL_BACKS, policyOf } from './campaign.js'
@@ -130,8 +130,10 @@ export class Campaigns {
     const { callback } = kept.escalation?.history ?? {}
     const definition = agent(kept.agent)
     if (callback == null || definition?.callbacks == null) return
-    const to = subscriberNumber(callback.number)
-    if (to === null) return
+    const read = numberToCall(callback.number)
+    if ('fault' in read)
+      return log.error({ call_sid: kept.callSid }, 'a promised call back cannot be made: its number does not exist')
+    const to = read.number
     const ours = subscriberNumber(kept.direction === 'inbound' ? kept.to : kept.from)
     const timeZone = countryZone(to)
     const zone = timeZone ?? contextZone(definition)

@@ -54,8 +54,9 @@ export class FileDoNotCall implements DoNotCall {
       const read = entrySchema.safeParse(jsonOrNull(line))
       if (!read.success) continue
       const { removed, ...entry } = read.data
-      if (removed) list.#entries.delete(entry.number)
-      else list.#entries.set(entry.number, entry)
+      const number = keyOf(entry.number)
+      if (removed) list.#entries.delete(number)
+      else list.#entries.set(number, { ...entry, number })
     }
     return list
   }
@@ -96,6 +97,12 @@ export class FileDoNotCall implements DoNotCall {
     this.#writing = mine.catch(() => undefined)
     return mine
   }
+}
+
+/** The `partyKey` of an entry, also where somebody wrote it into the file in another form. */
+function keyOf(number: string): string {
+  const key = /^[1-9]/.test(number) ? partyKey(`+${number}`) : partyKey(number)
+  return key === '' ? partyKey(number) || number : key
 }
 
 /** As a fleet keeps one entry: by a keyed hash of the number, encrypted. */

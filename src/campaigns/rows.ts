@@ -3,7 +3,7 @@ import { parse } from 'csv-parse/sync'
 import { callVariablesSchema } from '../agents/call-variables.js'
 import { codeOf } from '../call/phrase.js'
 import { isTimeZone } from '../core/local-time.js'
-import { digitsOf, partyKey, subscriberNumber } from '../sautikit/phone.js'
+import { digitsOf, numberToCall, partyKey } from '../sautikit/phone.js'
 import { ROWS_MAX } from './campaign.js'
 import type { Row } from './campaign.js'
 
@@ -42,51 +42,45 @@ interface ReadRows {
 export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
   const faults: string[] = []
   const fault = (text: string): void => void faults.push(text)
-  let records: Record<string, string>[] = []
-  let columns: string[] = []
-  try {
-    records = parse(csv, {
-      bom: true,
-      trim: true,
-      skip_empty_lines: true,
-      delimiter: [',', ';', '\t'],
-      columns: (header: string[]) => (columns = header.map(nameOf)),
-    })
-  } catch (thrown) {
-    const { code = 'CSV', lines } = thrown as { readonly code?: string; readonly lines?: number }
-    return {
-      rows: [],
-      faults: [`line ${lines ?? 1}: is no CSV (${code}); allowed: columns as in its first line`],
-      more: 0,
-    }
-  }
+  const table = readTable(csv)
+  if ('fault' in table) return { rows: [], faults: [table.fault], more: 0 }
+  const { columns, records } = table
   const numberColumn = NUMBER_COLUMNS.find((name) => columns.includes(name))
   if (numberColumn === undefined)
     return { rows: [], faults: [`there is no column for the number; allowed: ${NUMBER_COLUMNS.join(', ')}`], more: 0 }
   const idColumn = ID_COLUMNS.find((name) => columns.includes(name))
   const zoneColumn = ZONE_COLUMNS.find((name) => columns.includes(name))
   const special = [numberColumn, idColumn, zoneColumn]
-  const twice = columns.filter((name, index) => columns.indexOf(name) !== index)
-  if (twice.length > 0) fault(`line 1: has a column twice: ${[...new Set(twice)].join(', ')}`)
+  const head = `line ${table.line}`
+  const twice = columns.filter((name, index) => name !== '' && columns.indexOf(name) !== index)
+  if (twice.length > 0) fault(`${head}: has a column twice: ${[...new Set(twice)].join(', ')}`)
   const missing = [...options.reads].filter((name) => !columns.includes(nameOf(name)))
-  if (missing.length > 0) fault(`line 1: lacks ${missing.join(', ')}, which the agent reads`)
+  if (missing.length > 0) fault(`${head}: lacks ${missing.join(', ')}, which the agent reads`)
   if (records.length === 0) fault('there is no row')
   if (records.length > ROWS_MAX) fault(`there are ${records.length} rows; allowed: at most ${ROWS_MAX}`)
   const lines = new Map<string, number>()
   const rows: Row[] = []
-  for (const [index, record] of records.slice(0, ROWS_MAX).entries()) {
-    const at = `line ${index + 2}`
+  for (const { line, cells } of records.slice(0, ROWS_MAX)) {
+    const at = `line ${line}`
+    const unnamed = cells.findIndex((cell, index) => cell !== '' && (columns[index] ?? '') === '')
+    if (unnamed >= 0) fault(`${at}: has a value in column ${unnamed + 1}, which has no name in ${head}`)
+    if (cells.some((cell) => cell.includes('\ufffd')))
+      fault(`${at}: has characters that were lost when it was saved; allowed: UTF-8, as "CSV UTF-8" of a spreadsheet`)
+    const record = Object.fromEntries(
+      columns.map((name, index): [string, string] => [name, cells[index] ?? '']).filter(([name]) => name !== ''),
+    )
     const written = record[numberColumn] ?? ''
-    const to = subscriberNumber(written)
-    if (to === null) {
-      fault(`${at}: ${wrongNumber(written)}`)
+    const read = numberToCall(written)
+    if ('fault' in read) {
+      fault(`${at}: ${written === '' ? 'has no number' : `has a number that ${read.fault}`}`)
       continue
     }
+    const { number: to } = read
     if (options.prefixes.length > 0 && !options.prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix))))
       fault(`${at}: the number may not be called; allowed: ${options.prefixes.join(', ')}`)
     const before = lines.get(partyKey(to))
     if (before !== undefined) fault(`${at}: has the number of line ${before}`)
-    lines.set(partyKey(to), index + 2)
+    lines.set(partyKey(to), line)
     const timeZone = blankless(zoneColumn === undefined ? '' : record[zoneColumn])
     if (timeZone !== null && !isTimeZone(timeZone))
       fault(`${at}: has a time zone that is none; allowed: such as Africa/Nairobi`)
@@ -97,9 +91,9 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
     const variables = Object.fromEntries(
       named.map(([name, value]) => [[...options.reads].find((one) => nameOf(one) === name) ?? name, value]),
     )
-    const read = callVariablesSchema.safeParse(variables)
-    if (!read.success) {
-      const [issue] = read.error.issues
+    const values = callVariablesSchema.safeParse(variables)
+    if (!values.success) {
+      const [issue] = values.error.issues
       fault(`${at}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`)
     }
     const { language } = variables
@@ -116,7 +110,7 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
       agent: options.agent,
       to,
       from: options.from,
-      variables: read.success ? read.data : {},
+      variables: values.success ? values.data : {},
       externalId,
       timeZone,
       dueMs: 0,
@@ -133,16 +127,82 @@ export function readRows(csv: string, options: ReadRowsOptions): ReadRows {
   }
 }
 
-function wrongNumber(written: string): string {
-  if (written === '') return 'has no number'
-  if (/^\d([.,]\d+)?E\+?\d+$/i.test(written))
-    return 'has a number that a spreadsheet has shortened; format the column as text before it is saved'
-  return 'has a number that is none; allowed: such as +254712345678 or 0712345678'
+/** Lines above the header in which a table may begin: `sep=;` of Excel, and blank ones. */
+const SEPARATOR_LINE = /^sep=(.)$/i
+/** What stands between the columns of a file. */
+const DELIMITERS = [',', ';', '\t'] as const
+
+interface Table {
+  /** As `nameOf`, by place; empty for one without a name. */
+  readonly columns: readonly string[]
+  /** The line of the header in the file. */
+  readonly line: number
+  /** The rows that have anything, each with the line at which it begins. */
+  readonly records: readonly Line[]
+}
+
+interface Line {
+  readonly line: number
+  readonly cells: readonly string[]
+}
+
+/**
+ * The cells of a file. One delimiter holds for all of it: that of `sep=`, else the one by which the header has most columns,
+ * so that a comma in a file with semicolons is part of a value.
+ */
+function readTable(csv: string): Table | { readonly fault: string } {
+  if (csv.includes('\0')) return { fault: 'line 1: is no text; allowed: CSV in UTF-8, as "CSV UTF-8" of a spreadsheet' }
+  // The parser counts a \r\n within quotes as two lines.
+  const text = csv.replace(/^\ufeff/, '').replace(/\r\n?/g, '\n')
+  const first = text.slice(0, text.indexOf('\n')).trim()
+  const separator = SEPARATOR_LINE.exec(first)?.[1]
+  const body = separator === undefined ? text : text.slice(text.indexOf('\n'))
+  try {
+    const [header, ...records] = linesOf(body, separator ?? delimiterOf(body))
+    if (header === undefined) return { fault: 'there is no row' }
+    return { columns: header.cells.map(nameOf), line: header.line, records }
+  } catch (thrown) {
+    const { code = 'CSV', lines = 1 } = thrown as { readonly code?: string; readonly lines?: number }
+    return { fault: `line ${lines}: is no CSV (${code}); allowed: columns as in its first line` }
+  }
+}
+
+/** By which the header has most columns. */
+function delimiterOf(text: string): string {
+  const [header = ''] = /(?:"[^"]*"|[^"\n])+/.exec(text.trimStart()) ?? []
+  const columns = (delimiter: string): number => {
+    try {
+      return linesOf(header, delimiter)[0]?.cells.length ?? 0
+    } catch {
+      return 0
+    }
+  }
+  const [best = ','] = [...DELIMITERS].sort((a, b) => columns(b) - columns(a))
+  return best
+}
+
+/** The lines that are not empty, each with its first line of the text. */
+function linesOf(text: string, delimiter: string): readonly Line[] {
+  const found: Line[] = []
+  let line = 1
+  parse(text, {
+    delimiter,
+    record_delimiter: '\n',
+    trim: true,
+    relax_column_count: true,
+    on_record: (cells, { lines }) => {
+      if (cells.some((cell) => cell !== '')) found.push({ line, cells })
+      line = lines + 1
+      return null
+    },
+  })
+  return found
 }
 
 /** `First name` is `first_name`: a variable has letters, digits and _. */
 function nameOf(header: string): string {
   return header
+    .replace(/\p{Cf}/gu, '')
     .trim()
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '_')

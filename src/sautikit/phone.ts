@@ -64,7 +64,8 @@ export function digitsOf(value: string): string {
 /** True when both are the same subscriber's number, however each is written. A withheld number equals no number. */
 export function sameNumber(a: string, b: string): boolean {
   // Completing a number leaves its end as it is. This spares an archive of other numbers the parser.
-  if (digitsOf(a).slice(-E164_DIGITS_MIN + 1) !== digitsOf(b).slice(-E164_DIGITS_MIN + 1)) return false
+  const ends = [a, b].map((raw) => digitsOf(bareText(raw)).slice(-E164_DIGITS_MIN + 1))
+  if (ends[0] !== ends[1]) return false
   const number = normaliseNumber(a)
   return isDigits(number) && number === normaliseNumber(b)
 }
@@ -79,21 +80,45 @@ function isDigits(party: string): boolean {
  * E.164 does not allow is no number: an unassigned country code, too few or too many digits, one digit over and over.
  */
 export function normaliseNumber(raw: string): string {
-  let text = raw
-    .slice(0, 4 * PARTY_CHARS_MAX)
-    .replace(/[\u0000-\u001f\u007f]/g, '')
-    .trim()
-  // sip:+254700000001@host;user=phone and tel:+254700000001
-  const uri = /^(?:sips?|tel):([^@;>]*)/i.exec(text.replace(/^[^<]*</, ''))
-  if (uri !== null) text = (uri[1] ?? '').trim()
-  if (!/^\+?[0-9 ().\/\u00a0\u2010-\u2015-]*$/.test(text)) return browserUser(text)
+  const text = bareText(raw)
+  if (!NUMBER_TEXT.test(text)) return browserUser(text)
+  if (hasSomethingBehind(text)) return ''
   const digits = digitsOf(text)
   if (isPlaceholder(digits)) return ''
   const signed = text.startsWith('+')
   if (!signed && digits.length < E164_DIGITS_MIN) return digits
-  const number = completed(digits, signed)
+  const number = bestOf(readings(digits, signed))
   if (number === null || isPlaceholder(number.nationalNumber)) return ''
   return number.number.length - 1 <= E164_DIGITS_MAX ? number.number : ''
+}
+
+/** What a number is written with. */
+const NUMBER_TEXT = /^\+?[0-9 ().\/\u2010-\u2015\u2212-]*$/
+
+/**
+ * A text as it is meant: without marks that nobody sees, without the quotes, the apostrophe and the `.0` of a spreadsheet,
+ * with common digits for full-width ones, and of a URI (sip:+254700000001@host;user=phone, tel:+254700000001) its number.
+ */
+function bareText(raw: string): string {
+  const text = raw
+    .slice(0, 4 * PARTY_CHARS_MAX)
+    .replace(/[\uff01-\uff5e]/g, (wide) => String.fromCharCode(wide.charCodeAt(0) - 0xfee0))
+    .replace(/\p{Cf}/gu, '')
+    .replace(/[\p{Z}\p{Cc}]+/gu, ' ')
+    .replace(/^ ?=?["'`´‘’“” ]+|["'`´‘’“” ]+$/g, '')
+    .trim()
+  const uri = /^(?:sips?|tel):([^@;>]*)/i.exec(text.replace(/^[^<]*</, ''))
+  return (uri?.[1] ?? text).trim().replace(/^(\+?[0-9][0-9 ]*)[.,]0{1,2}$/, '$1')
+}
+
+/**
+ * Whether digits stand behind a number that are not of it: `0712345678 (2)`, `071234567/8`. The last group of a number is no
+ * bracket, and has two digits or more; three where it is one of two.
+ */
+function hasSomethingBehind(text: string): boolean {
+  if (/\)$/.test(text) || /[()]/.test(text.replace(/\([^()]*\)/g, ''))) return true
+  const groups = text.match(/[0-9]+/g) ?? []
+  return groups.length > 1 && (groups.at(-1)?.length ?? 0) < (groups.length > 2 ? 2 : 3)
 }
 
 function browserUser(text: string): string {
@@ -107,15 +132,46 @@ function isPlaceholder(digits: string): boolean {
   return digits.length >= E164_DIGITS_MIN && /^(\d)\1*$/.test(digits)
 }
 
-/** @param signed there was a `+`. Some senders put it before a national number: no country code begins with 0. */
-function completed(digits: string, signed: boolean): PhoneNumber | null {
-  const bare = digits.replace(/^0+/, '')
-  if (digits.startsWith('00')) return parsed(`+${bare}`) ?? parsed(digits)
-  if (digits.startsWith('0')) return parsed(digits)
-  if (signed) return parsed(`+${digits}`)
+/**
+ * Kenya, Tanzania and Uganda dial each other by a code of their own, from the plan that they shared until 1999; 000 is the
+ * prefix of all other countries (numbering plans of TCRA and UCC, wtng.info for Kenya). libphonenumber lists the codes as
+ * international prefixes, without their countries.
+ */
+const NEIGHBOURS: ReadonlyMap<CountryCode, string> = new Map([
+  ['KE', '005'],
+  ['UG', '006'],
+  ['TZ', '007'],
+])
+
+/**
+ * The numbers that a text can mean, the likeliest first.
+ * @param signed  there was a `+`. Some senders put it before a national number: no country code begins with 0
+ */
+function readings(digits: string, signed: boolean): readonly PhoneNumber[] {
+  const found = (...numbers: readonly (PhoneNumber | null)[]): readonly PhoneNumber[] =>
+    numbers.filter((number) => number !== null)
+  if (digits.startsWith('00')) {
+    // 00 is what most of the world dials, and what people write; Kenya dials 000.
+    const [, abroad = ''] = /^00?0([1-9].*)$/.exec(digits) ?? []
+    return found(ofNeighbour(digits), parsed(`+${abroad}`), parsed(digits))
+  }
+  if (digits.startsWith('0')) return found(parsed(digits))
+  if (signed) return found(parsed(`+${digits}`))
   const international = digits.length >= INTERNATIONAL_DIGITS_MIN ? parsed(`+${digits}`) : null
-  if (digits.startsWith(getCountryCallingCode(country)) && international !== null) return international
-  return international?.isValid() === true ? international : (parsed(digits) ?? international)
+  if (digits.startsWith(getCountryCallingCode(country)) && international !== null) return [international]
+  return international?.isValid() === true ? found(international, parsed(digits)) : found(parsed(digits), international)
+}
+
+/** The number of Kenya, Uganda or Tanzania that these digits dial where the home country is one of them; null for none. */
+function ofNeighbour(digits: string): PhoneNumber | null {
+  const [neighbour] = [...NEIGHBOURS].find(([, prefix]) => digits.startsWith(prefix)) ?? []
+  if (neighbour === undefined || !NEIGHBOURS.has(country)) return null
+  const number = parsed(`+${getCountryCallingCode(neighbour)}${digits.slice(3)}`)
+  return number?.isValid() === true ? number : null
+}
+
+function bestOf(numbers: readonly PhoneNumber[]): PhoneNumber | null {
+  return numbers.find((number) => number.isValid()) ?? numbers[0] ?? null
 }
 
 /** Null for what is too short, or is in no country. Too long is left to E.164: numbering plans grow. */
@@ -141,6 +197,46 @@ export function subscriberNumber(raw: string): string | null {
   return number.startsWith('+') ? number : null
 }
 
+/** The form of the number is what a spreadsheet makes of a long one: 2.54712E+11. Its last digits are lost. */
+const SHORTENED = /^[0-9](?:[.,][0-9]+)?e\+?[0-9]+$/i
+
+/**
+ * The number that a text means, as somebody may be called at it; or what is wrong, to be read after "a number that".
+ *
+ * Stricter than `normaliseNumber`, which names a caller who is there anyway: the number exists in the plan of its country,
+ * the text means no other one, and nothing stands beside it. A plan is the general pattern of libphonenumber's `min`
+ * metadata: how many digits, and which may be first. Its `max` metadata also knows ranges that are handed out, as of its
+ * release; a range that is newer would be refused there, and one that nobody has rings nobody.
+ */
+export function numberToCall(raw: string): { readonly number: string } | { readonly fault: string } {
+  const text = bareText(raw)
+  if (SHORTENED.test(text))
+    return { fault: 'a spreadsheet has shortened; format the column as text before it is saved' }
+  if (raw.length > 4 * PARTY_CHARS_MAX || !NUMBER_TEXT.test(text) || !/[0-9]/.test(text))
+    return { fault: 'is none; allowed: such as +254712345678 or 0712345678' }
+  const digits = digitsOf(text)
+  if (hasSomethingBehind(text) || hasSomethingBefore(text))
+    return { fault: 'has something else beside it; allowed: the number alone, such as +254712345678' }
+  const numbers = digits.length < E164_DIGITS_MIN || isPlaceholder(digits) ? [] : readings(digits, text.startsWith('+'))
+  const valid = new Set(numbers.filter((number) => number.isValid()).map(({ number }) => number))
+  const [number] = valid
+  // Where it dials a neighbour, what follows 00 is no country code.
+  const dialsNeighbour = NEIGHBOURS.has(country) && [...NEIGHBOURS.values()].some((code) => digits.startsWith(code))
+  if (valid.size > 1 || (number !== undefined && dialsNeighbour && ofNeighbour(digits) === null))
+    return { fault: 'can be read as two numbers; write it with + and its country code' }
+  if (number === undefined)
+    return { fault: 'does not exist in its country; allowed: such as +254712345678 or 0712345678, with all its digits' }
+  return { number }
+}
+
+/** Whether a number of its own, such as that of a list, stands before one of the home country: `4. 0712345678`. */
+function hasSomethingBefore(text: string): boolean {
+  if (/^[0-9]{1,4}[.)] /.test(text)) return true
+  const [, before, number = ''] = /^([1-9][0-9]{0,3})[^0-9]+(.*)$/.exec(text) ?? []
+  if (before === undefined || before === getCountryCallingCode(country)) return false
+  return number.startsWith('0') && parsed(digitsOf(number))?.isValid() === true
+}
+
 /**
  * A number of the home country as it is dialled there, `0712345678`; null for any other, and for digits without a leading 0
  * or the country's code, which may be anything.
@@ -148,7 +244,7 @@ export function subscriberNumber(raw: string): string | null {
 export function dialledAtHome(raw: string): string | null {
   const digits = digitsOf(raw)
   if (!digits.startsWith('0') && !digits.startsWith(getCountryCallingCode(country))) return null
-  const number = completed(digits, raw.startsWith('+'))
+  const number = bestOf(readings(digits, raw.startsWith('+')))
   return number?.country === country && number.isValid() ? `0${number.nationalNumber}` : null
 }
 

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
 import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { homeCountry } from '../sautikit/phone.js'
 import { requireSpeech } from './speech-packages.js'
 import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
 
@@ -89,6 +90,7 @@ export class SpeechPool {
     const workerData: SpeechWorkerOptions = {
       decoders: decodersPerThread ?? SPEECH_DECODERS_DEFAULT,
       promptCacheBytes: promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
+      country: homeCountry(),
     }
     this.#workers = new Piscina<SpeechTask, SpeechTaskResult>({
       filename: fileURLToPath(new URL('./start-speech-worker.js', import.meta.url)),

@@ -105,6 +105,8 @@ export interface SpeechWorkerOptions {
   readonly decoders: number
   /** Samples that the prompt cache may hold, in bytes. */
   readonly promptCacheBytes: number
+  /** `homeCountry` of the main thread. */
+  readonly country: string
 }
 
 /**

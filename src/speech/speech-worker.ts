@@ -5,6 +5,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
 import { samplesToMs } from '../core/units.js'
 import { joined } from '../media/pcm.js'
+import { useCountry } from '../sautikit/phone.js'
 import { DecoderSet } from './decoder-set.js'
 import type { DecoderRequest, LeasedDecoder } from './decoder-set.js'
 import { loadFlite } from './flite.js'
@@ -31,6 +32,7 @@ import { Synthesiser } from './synthesiser.js'
 
 // Set by SpeechPool.
 const options = workerData as SpeechWorkerOptions
+useCountry(options.country)
 const loading = load()
 // Every task reports a failure of `loading`. Without a handler here the failure would end the thread before the first
 // task.

@@ -9,6 +9,7 @@ import { PhraseStore } from '../speech/phrase-store.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import { messageOf } from '../core/errors.js'
 import { ResamplerBank } from '../media/resample/resampler.js'
+import { useCountry } from '../sautikit/phone.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart } from './call-messages.js'
@@ -35,6 +36,7 @@ const WORKER_BEAT_MS = 100
  * (code that exits, spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
  */
 const data = workerData as WorkerData
+useCountry(data.country)
 const phrases = data.phrasesFolder === null ? null : new PhraseStore(data.phrasesFolder)
 void phrases?.load()
 const memory = claimWorkerMemory(data.memories, threadId)

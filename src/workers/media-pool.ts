@@ -5,6 +5,7 @@ import { assert } from '../core/assert.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, WORKER_WATCH_MS } from '../core/limits.js'
+import { homeCountry } from '../sautikit/phone.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { LookupCounts } from '../http/name-lookup.js'
 import type { Log } from '../telemetry/log.js'
@@ -37,7 +38,7 @@ interface MediaPoolOptions {
   /** Media worker threads. */
   readonly workers: number
   /** `memoryMb`: limit of one worker's heap, and of its memory outside the heap. */
-  readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead'>
+  readonly workerData: Omit<WorkerData, 'memories' | 'lookups' | 'socketsRead' | 'country'>
   /** `process.env` of the workers; this process's own when absent. The agents' own code can read it. */
   readonly workerEnv?: Readonly<Record<string, string>>
 }
@@ -108,6 +109,7 @@ export class MediaPool {
           recordTiming: false,
           workerData: {
             ...workerData,
+            country: homeCountry(),
             memories,
             lookups: lookups.memory,
             socketsRead: this.socketsRead.memory,

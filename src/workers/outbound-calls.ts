@@ -13,7 +13,7 @@ import type { CallSid } from '../core/ids.js'
 import { perMinute } from '../core/rate-limit.js'
 import type { RateLimit } from '../core/rate-limit.js'
 import { isTerminal } from '../sautikit/carrier-state.js'
-import { digitsOf } from '../sautikit/phone.js'
+import { digitsOf, numberToCall } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { EffectGate } from './effects.js'
 import type { KeptState } from '../call/documents/kept-call.js'
@@ -34,7 +34,7 @@ const label = z.string().min(1).max(LABEL_CHARS_MAX)
 /** A call to place, as `POST /api/calls` takes it. */
 export const outboundOrderSchema = z.strictObject({
   agent: z.string(),
-  /** E.164. Never logged. */
+  /** E.164, as `numberToCall` takes it. Never logged. */
   to: z.string(),
   /** Default: the agent's `outbound.from`. */
   from: z.string().optional(),
@@ -195,7 +195,7 @@ export class OutboundCalls {
 
   async #place(order: OutboundOrder): Promise<OutboundPlaced> {
     const { carrier, clock, wallClock, log, schedule = unrefTimer } = this.#options
-    const { agent, from, url } = this.#check(order)
+    const { agent, to, from, url } = this.#check(order)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const { recovers } = order
     // Also the idempotency key: whoever rings this caller back, the carrier does it once.
@@ -207,7 +207,7 @@ export class OutboundCalls {
       clientRequestId,
       agent: order.agent,
       from,
-      to: order.to,
+      to,
       ringMs: agent.ringMs,
       variables: order.variables ?? {},
       externalId: order.externalId ?? null,
@@ -224,7 +224,7 @@ export class OutboundCalls {
     // Before the request: the first webhook may arrive before its answer.
     this.#waiting.set(clientRequestId, waiting)
     try {
-      const created = await carrier.createCall({ from, to: order.to, voiceCallbackUrl: url, clientRequestId })
+      const created = await carrier.createCall({ from, to, voiceCallbackUrl: url, clientRequestId })
       this.counters.placed++
       if (isCallSid(created.callSid)) waiting.callSid = created.callSid
       waiting.callId = created.callId
@@ -275,19 +275,27 @@ export class OutboundCalls {
 
   // --- before a call is placed ------------------------------------------------------------------------------
 
-  #check(order: OutboundOrder): { readonly agent: OutboundAgent; readonly from: string; readonly url: string } {
+  #check(order: OutboundOrder): {
+    readonly agent: OutboundAgent
+    readonly to: string
+    readonly from: string
+    readonly url: string
+  } {
     const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining, agentFull } = this.#options
     const agent = agentOf(order.agent)
     if (agent === undefined)
       throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; allowed: ${agentNames().join(', ')}`)
     if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
+    const read = numberToCall(order.to)
+    if ('fault' in read) throw refusal(`to is a number that ${read.fault}`)
+    const { number: to } = read
     const from = order.from ?? agent.from
     const lacking = [...(agent.variables ?? [])].filter((name) => order.variables?.[name] === undefined)
     if (lacking.length > 0 && order.recovers === undefined && order.joins === undefined)
       throw refusal(`variables lacks ${lacking.join(', ')}, which the agent reads`)
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
-    const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
+    const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(to).startsWith(digitsOf(prefix)))
     if (!mayRing) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
     // A caller who was cut off is rung back all the same.
     const recovers = order.recovers !== undefined && order.clientRequestId === undefined
@@ -306,7 +314,7 @@ export class OutboundCalls {
       : [this.#orders, this.#options.perMinute, 'OUTBOUND_PER_MINUTE']
     if (limit.take('', this.#options.clock()) > 0)
       throw new GatewayError('RATE_LIMITED', `more than ${allowed} calls a minute (${setting})`, { retryable: true })
-    return { agent, from, url }
+    return { agent, to, from, url }
   }
 
   // --- while it rings ---------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ export interface WorkerData {
   readonly socketsRead: SharedArrayBuffer
   /** Limit of the worker's heap, and of its memory outside the heap, MiB. */
   readonly memoryMb: number
+  /** `homeCountry` of the main thread. */
+  readonly country: string
 }
 
 /**

@@ -238,8 +238,12 @@ t.test('a wrong value is shown with what is allowed', async (t) => {
     ['voice:\n  embedded: marin\n', /voice\.embedded is marin; allowed: slt, rms, awb, kal$/],
     [
       'escalation:\n  numbers: [0720000010]\n',
-      /escalation\.numbers\[0\] must be a number in E\.164 form, .*, in quotes, or \{\{business\.humans\}\}, or \{ number, hours \}$/,
+      /escalation\.numbers\[0\] must be a number in E\.164 form that exists in its country, .*, in quotes, or \{\{business\.humans\}\}, or \{ number, hours \}$/,
     ],
+    ...['"+2547200000100"', '"+25472000001"', '{ number: "+2547200000100" }'].map((human): [string, RegExp] => [
+      `escalation:\n  numbers: [${human}]\n`,
+      /escalation\.numbers\[0\](\.number)? must be a number .*that exists in its country/,
+    ]),
     ['escalation:\n  numbers: ["0720000010"]\n', /escalation\.numbers\[0\] must be a number in E\.164 form/],
     ['bargeIn:\n  onsetMs: 250\n', /bargeIn\.commitMs/],
     ['greeting: ""\n', /greeting has 0 characters; at least 1 characters is needed$/],

@@ -223,7 +223,8 @@ t.test('the answer may come in words through the model, also for another number 
   t.match(own.only('callback').wish, { asked: 'words', number: null, packet: { summary: 'wants a call' } })
 
   for (const [args, offered, why] of [
-    [{ number: 'tomorrow' }, callsBack, /digits only/],
+    [{ number: 'tomorrow' }, callsBack, /number is one that is none; allowed: such as .*; ask the caller for it again/],
+    [{ number: '07000000020' }, callsBack, /does not exist in its country.*ask the caller for it again/],
     [{}, { ...callsBack, callback: { ...callsBack.callback, numberKnown: false } }, /withheld/],
     [{}, escalation, /does not call back/],
     [{}, null, /No human/],

@@ -594,6 +594,53 @@ secret,e,Kamau,
   t.match(await office.create({ ...order, csv: 'number,firstName,time\n' }), { faults: ['there is no row'] })
 })
 
+t.test('a file is read as the spreadsheet that wrote it meant it, and a fault has its line in the file', async (t) => {
+  const { office, order } = await officeOf(t)
+  const faultsOf = async (csv: string) => (await office.create({ ...order, csv, dryRun: true })).faults
+  const NO_NUMBER =
+    'has a number that does not exist in its country; allowed: such as +254712345678 or 0712345678, with all its digits'
+  for (const [what, csv, line] of [
+    ['a decimal comma between semicolons', 'phone;firstName;time\n0712345678;Asha, K;1,5\n071;a;b', 3],
+    ['quoted commas and trailing empty columns', 'phone,firstName,time,,\n0712345678,"a, b","1;2",,\n071,a,b,,', 3],
+    [
+      'a line break in quotes, and Windows line ends',
+      'phone,firstName,time\r\n0712345678,"a\r\nb",c\r\n071,a,b\r\n',
+      4,
+    ],
+    ['blank lines, and rows of empty cells', 'phone,firstName,time\n\n0712345678,a,b\n,,\n \n071,a,b\n\n,,\n', 6],
+    ['the separator line of Excel', 'sep=;\r\nphone;firstName;time\r\n0712345678;a;b\r\n071;a;b', 4],
+    [
+      'tabs, old line ends, invisible marks in the header',
+      '\ufeff\u200bphone\tfirstName\ttime\r0712345678\ta\tb\r071\ta\tb',
+      3,
+    ],
+    ['a quoted header with commas', '"phone";"firstName";"time";"a, b, c, d"\n0712345678;a;b;c\n071;a;b;c', 3],
+  ] as const)
+    t.same(await faultsOf(csv), [`line ${line}: ${NO_NUMBER}`], what)
+  t.same(await faultsOf('phone,firstName,time\n0712345678,a,1,5\n'), [
+    'line 2: has a value in column 4, which has no name in line 1',
+  ])
+  t.match(await faultsOf('phone,firstName,time\n0712345678,\ufffd,b\n'), [/^line 2: has characters that were lost/])
+  t.match(await faultsOf('p\0h\0o\0n\0e\0'), [/^line 1: is no text; allowed: CSV in UTF-8/])
+})
+
+t.test('whoever wants no calls gets none, however their number is written in the list and in the file', async (t) => {
+  const { office, order } = await officeOf(t)
+  for (const number of ['254712345678.0', '\u202a0712 345 679\u202c'])
+    t.equal(await office.doNotCall(number, true), true)
+  await t.rejects(office.doNotCall('0712345678 (2)', true), {
+    message: /number: is one that has something else beside it/,
+  })
+  await t.rejects(office.doNotCall('07123456789', true), {
+    message: /number: is one that does not exist in its country/,
+  })
+  const csv = 'phone,firstName,time\n00254712345678,a,b\n712345679.0,c,d\n0712345670,e,f\n'
+  t.match(await office.create({ ...order, csv }), {
+    added: 3,
+    campaign: { waiting: 1, results: { 'do-not-call': 2 } },
+  })
+})
+
 t.test('a campaign is made, started, paused, stopped and reported; its rows are there once', async (t) => {
   const { office, order, placed, pass, over, doNotCall, queue } = await officeOf(t)
   await doNotCall.add('+254700000102', 'operator', 0)
@@ -643,6 +690,17 @@ t.test('the do-not-call list survives a restart, and a line that was cut off', a
   await again.add('+254700000003', 'caller', 2)
   const third = await FileDoNotCall.open(path)
   t.same(await Promise.all(['1', '2', '3'].map((last) => third.has(`070000000${last}`))), [true, false, true])
+})
+
+t.test('a number that somebody wrote into the do-not-call file in another form is on the list', async (t) => {
+  const path = join(await folderOf(t), 'list.jsonl')
+  const written = ['0712345678', '+254 712 345 679', '712345670', '4512345678', '254712345671.0']
+  const line = (number: string): string => `${JSON.stringify({ number, at: '2026-11-27T00:00:00Z', by: 'operator' })}\n`
+  await appendFile(path, written.map(line).join(''))
+  const list = await FileDoNotCall.open(path)
+  for (const number of ['+254712345678', '+254712345679', '+254712345670', '+4512345678', '+254712345671'])
+    t.equal(await list.has(number), true, number)
+  t.equal(await list.remove('0712345678', 1), true)
 })
 
 const ids = (all: readonly Campaign[]): string[] => all.map(({ id }) => id).sort()

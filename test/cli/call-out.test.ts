@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -167,8 +167,36 @@ t.test('what the carrier wrote of a call is joined to its record, with its recor
 
 t.test('what may not be called is refused with words', async (t) => {
   const refused = async (to: string, ...more: readonly string[]): Promise<string> => (await place(to, ...more)).err
-  t.match(await refused('+15550000001'), /CALL_REFUSED: numbers that begin so may not be called; allowed: \+254/)
+  t.match(await refused('+12025550143'), /CALL_REFUSED: numbers that begin so may not be called; allowed: \+254/)
   t.match(await refused('0700000001'), /CALL_REFUSED: to is not a number in E\.164 form/)
+  t.match(
+    await refused('+2547000000010'),
+    /CALL_REFUSED: to is a number that does not exist in its country; allowed: such as/,
+  )
   t.match(await refused('+254700000001', '--from', '+254711111111'), /CARRIER_API: .*calls\.from_not_owned/)
   t.match(await refused('+254700000001', '--agent', 'nobody'), /AGENT_UNKNOWN/)
+})
+
+t.test('a file of numbers is read in the encodings of spreadsheets, and refused in others', async (t) => {
+  const csv = '\ufeffphone\tname\r\n0700000001\tMwãnzĩ\r\n071\tb\r\n'
+  const wide = Buffer.from(csv, 'utf16le')
+  const create = async (bytes: Uint8Array): Promise<string> => {
+    const file = join(folder, 'list.csv')
+    writeFileSync(file, bytes)
+    const { out, err } = await command([
+      ...['campaign', 'create', file, '--agent', 'order-status', '--dry-run', '--window', 'Mon 09:00-18:00'],
+      ...['--time-zone', 'Africa/Nairobi', '--ops-url', `http://127.0.0.1:${gateway.at.opsPort}`],
+    ])
+    return out + err
+  }
+  for (const [encoding, bytes] of [
+    ['UTF-8', Buffer.from(csv)],
+    ['UTF-16, as "Unicode text"', wide],
+    ['UTF-16, the other way round', Buffer.from(wide).swap16()],
+  ] as const)
+    t.match(await create(bytes), /list\.csv:\n {2}line 3: has a number that does not exist in its country/, encoding)
+  t.match(
+    await create(Buffer.from('phone,name\n0700000001,caf\xe9\n', 'latin1')),
+    /is neither UTF-8 nor UTF-16; allowed: .*CSV UTF-8/,
+  )
 })

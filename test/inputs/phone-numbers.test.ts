@@ -9,6 +9,7 @@ import {
   maskNumber,
   maskNumbersIn,
   normaliseNumber,
+  numberToCall,
   partyKey,
   sameNumber,
   subscriberNumber,
@@ -78,6 +79,100 @@ t.test("a national number is completed by the workspace's country, and equals it
   }
   t.notOk(isCountry('ZZ'))
   t.throws(() => useCountry('ke'), { message: "'ke' is not a country; allowed: such as KE" })
+  t.end()
+})
+
+/** What is called, or why nobody is. */
+const called = (raw: string): string => {
+  const read = numberToCall(raw)
+  return 'number' in read ? read.number : read.fault.replace(/[;,].*/, '')
+}
+
+t.test('nobody is called at a number that a spreadsheet, a note or a lost digit has made of another one', (t) => {
+  t.teardown(() => useCountry('KE'))
+  const NONE = 'does not exist in its country'
+  const BESIDE = 'has something else beside it'
+  const cases: readonly (readonly [wanted: string, ...written: string[]])[] = [
+    ['+254712345678', '254712345678.0', '254712345678.00', '254712345678,0', '712345678.0', '0712 345 678'],
+    ['+254712345678', "'0712345678", '="0712345678"', '"0712345678"', '\u201c+254712345678\u201d', 'tel:+254712345678'],
+    [
+      '+254712345678',
+      '\ufeff0712345678',
+      '\u202a+254712345678\u202c',
+      '\u200e0712\u200b345678',
+      '0712\u00a0345\u202f678',
+    ],
+    [
+      '+254712345678',
+      '\uff10\uff17\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18',
+      '\uff0b254712345678',
+      '0712\u2011345678\r\n',
+    ],
+    [
+      '+254712345678',
+      '+254 (0)712 345 678',
+      '254 0712345678',
+      '00254712345678',
+      '00254 0712 345 678',
+      '+00254712345678',
+    ],
+    [NONE, '2025550123.0', '07123456789', '071234567', '25471234567', '+2547123456780', '0254712345678', '1042', '+0'],
+    [NONE, '254712345678.000', '0722000001 0722000002', '0000712345678', '0812345678', '7125550123'],
+    [BESIDE, '0712345678 (2)', '071234567 (8)', '071234567/8', '071234567-8', '0712345678 2', '0712345678\n2'],
+    [BESIDE, '2. 0712345678', '4. 0712345678', '4 0712 345 678', '1) 0712345678', '40 - 0712345678', '254712345678.5'],
+    [
+      'is none',
+      '',
+      'n/a',
+      '0712345678 home',
+      '0712345678x2',
+      '0712345678, 0722000001',
+      '254,712,345,678',
+      '0712345678\u00b2',
+    ],
+    ['a spreadsheet has shortened', '2.54712E+11', '2,54712E+11', '2.54712345678E+11', '3E11'],
+  ]
+  for (const [wanted, ...written] of cases) for (const raw of written) t.equal(called(raw), wanted, JSON.stringify(raw))
+  useCountry('DE')
+  t.equal(called('15123456789'), 'can be read as two numbers', 'of Germany, and of Texas')
+  t.equal(called('+15123456789'), '+15123456789')
+  t.end()
+})
+
+t.test('Kenya, Uganda and Tanzania reach each other by their own codes, and no island that they resemble', (t) => {
+  t.teardown(() => useCountry('KE'))
+  for (const home of ['KE', 'UG', 'TZ']) {
+    useCountry(home)
+    for (const [written, number] of [
+      ['005 712345678', '+254712345678'],
+      ['006 772123456', '+256772123456'],
+      ['006 0772 123456', '+256772123456'],
+      ['007754111222', '+255754111222'],
+      ['000256772123456', '+256772123456'],
+      ['000 44 20 7946 0958', '+442079460958'],
+      ['0044 20 7946 0958', '+442079460958'],
+      ['006256772123456', 'can be read as two numbers'],
+      ['0065 6123 4567', 'can be read as two numbers'],
+      ['006 77212345', 'does not exist in its country'],
+    ] as const) {
+      t.equal(called(written), number, `${written} in ${home}`)
+      if (number.startsWith('+')) t.ok(sameNumber(written, number), `${written} in ${home} is that number everywhere`)
+    }
+  }
+  useCountry('GB')
+  t.equal(called('0065 6123 4567'), '+6561234567', 'elsewhere 00 is followed by the code of the country')
+  t.end()
+})
+
+t.test('numbers of every range that Kenya, Uganda and Tanzania hand out can be called', (t) => {
+  // Mobile and fixed ranges of the regulators (CA, UCC, TCRA), newer ones too.
+  const ranges: Readonly<Record<string, readonly string[]>> = {
+    '254': ['100', '108', '110', '115', '119', '120', '122', '124', '130', '141', '700', '729', '730', '747', '763', '770', '799', '202', '412', '512', '572', '622'],
+    '256': ['700', '703', '709', '712', '720', '726', '729', '730', '740', '752', '760', '769', '772', '789', '790', '799', '200', '204', '207', '312', '392', '393', '414', '417', '434', '464', '485'],
+    '255': ['611', '621', '629', '639', '652', '655', '668', '678', '682', '688', '692', '699', '713', '719', '732', '743', '754', '769', '773', '777', '784', '799', '222', '232', '242', '252', '262', '272', '282', '411'],
+  } // prettier-ignore
+  for (const [code, starts] of Object.entries(ranges))
+    for (const start of starts) t.equal(called(`+${code}${start}123456`), `+${code}${start}123456`)
   t.end()
 })
 

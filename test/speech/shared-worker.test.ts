@@ -4,6 +4,7 @@ import { EmbeddedBackend } from '../../src/backends/embedded/embedded-backend.js
 import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
+import { useCountry } from '../../src/sautikit/phone.js'
 import { captureWorkers } from '../backends/embedded/capture-workers.js'
 import { Line, ONE_ORDER, openCall, type OpenCall, session, TWO_ORDERS } from '../backends/embedded/order-line.js'
 
@@ -56,6 +57,26 @@ t.test('without another speech worker the session ends with a network error', as
     { status: 'failed' },
   )
   await backend.close('lost')
+})
+
+t.test("a number of the gateway's country is spoken as it is dialled there, in the speech thread too", async (t) => {
+  useCountry('UG')
+  t.teardown(() => useCountry('KE'))
+  const ugandan = new SpeechPool({})
+  t.teardown(() => ugandan.close())
+  const said = async (text: string): Promise<readonly number[]> => {
+    const speech = new SpeechClient({ port: ugandan.openSession() })
+    const samples: number[] = []
+    await speech.speak(text, 'slt', ({ pcm }) => samples.push(pcm.length)).done
+    speech.close()
+    return samples
+  }
+  t.same(await said('Call +256772123456.'), await said('Call 0772123456.'))
+  t.not(
+    (await said('Call +254712123456.'))[0],
+    (await said('Call 0712123456.'))[0],
+    'one of another country has its code',
+  )
 })
 
 t.test('five callers at once share one speech worker, and two decoders', async (t) => {

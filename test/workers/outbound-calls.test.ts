@@ -200,9 +200,10 @@ t.test('what may not be called is refused before the carrier is asked', async (t
   const { outbound, created } = desk({ prefixes: ['+254'] })
   const refused: [object, object][] = [
     [{ to: '0700000001' }, { code: 'CALL_REFUSED' }],
+    [{ to: '+2547000000010' }, { code: 'CALL_REFUSED', message: /a number that does not exist in its country/ }],
     [{ from: 'me' }, { code: 'CALL_REFUSED' }],
     [{ from: undefined }, { code: 'CALL_REFUSED' }],
-    [{ to: '+15550000001' }, { code: 'CALL_REFUSED', message: /allowed: \+254/ }],
+    [{ to: '+12025550143' }, { code: 'CALL_REFUSED', message: /allowed: \+254/ }],
     [{ agent: 'nobody' }, { code: 'AGENT_UNKNOWN', message: /order-status/ }],
   ]
   for (const [change, error] of refused)
