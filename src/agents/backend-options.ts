@@ -413,7 +413,8 @@ export const backendOptionsSchema = z
     'self-hosted': selfHosted.exactOptional(),
     cascade: cascade.exactOptional(),
   })
-  .catchall(z.record(z.string(), z.unknown()))
+  // Optional, as the keys above are to a program that is compiled without exactOptionalPropertyTypes.
+  .catchall(z.record(z.string(), z.unknown()).optional())
 
 /** What is wrong with a key of the `backends:` block that is no backend with options; null for one that is. */
 export function strangeOptions(name: string, agent: Parameters<typeof isOwnBackend>[1]): string | null {

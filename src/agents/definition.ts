@@ -1033,7 +1033,8 @@ const voiceSchema = z
     embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
     'openai-live': z.enum(LIVE_VOICES).exactOptional().describe('Voice of openai-live. Default: marin.'),
   })
-  .catchall(voiceName.or(z.record(languageCode, voiceName)))
+  // Optional, as the keys above are to a program that is compiled without exactOptionalPropertyTypes.
+  .catchall(voiceName.or(z.record(languageCode, voiceName)).optional())
   .describe(
     "Voice by backend: slt, rms, awb or kal for embedded; for any other the vendor's name, or one for each language.",
   )

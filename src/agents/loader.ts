@@ -19,7 +19,7 @@ import { stageFaults } from './stage-check.js'
 import { offlineFaults } from './offline-check.js'
 import type { CallableTool, OfflineSpeech } from './offline-check.js'
 import { offlineShape } from './offline.js'
-import { findOwnBackends } from './own-backends.js'
+import { findOwnBackends, isOwnModule } from './own-backends.js'
 import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
@@ -302,7 +302,7 @@ async function loadFile(dir: string, name: string, env: Environment, speech: Spe
 
 /**
  * An agent in code: the default export of a module. Its tools in code are its own.
- * @returns null for a module with a backend, which lies beside the agents that name it
+ * @returns null for a module with a backend or a stage of the cascade, which lies beside the agents that name it
  */
 async function loadModule(
   dir: string,
@@ -315,7 +315,7 @@ async function loadModule(
   try {
     const { exports } = await importFile(file)
     const written = exports['default']
-    if (written === undefined && typeof exports['createBackend'] === 'function') return null
+    if (written === undefined && isOwnModule(exports)) return null
     if (typeof written !== 'object' || written === null || isCodeTool(written)) {
       return refuse('has no default export made by defineAgent; move a module that only has tools to a subfolder')
     }

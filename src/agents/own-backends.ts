@@ -6,6 +6,18 @@ import type { Fault } from './faults.js'
 const MODULE_PREFIX = 'module:'
 const IS_RELATIVE = /^module:\.\.?\//
 
+/** What a module exports that is a stage of the cascade, by stage. */
+export const STAGE_EXPORTS = {
+  stt: 'createSpeechToText',
+  llm: 'createLanguageModel',
+  tts: 'createTextToSpeech',
+} as const
+
+/** Whether a module is a backend or a stage, which may lie beside the agents that name it. */
+export function isOwnModule(exports: Readonly<Record<string, unknown>>): boolean {
+  return ['createBackend', ...Object.values(STAGE_EXPORTS)].some((name) => typeof exports[name] === 'function')
+}
+
 /** Backends for a share of the calls: `use` as `backend` without a split, `percent` 0 to 100. */
 interface Share {
   readonly use: string | readonly string[]

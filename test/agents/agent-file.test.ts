@@ -1,5 +1,6 @@
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import type { BackendCapabilities } from '../../src/backends/backend.js'
@@ -730,6 +731,22 @@ t.test('a fault of a tool in code is an answer without its data', async (t) => {
   t.match(await run('huge'), { ok: false, code: 'TOOL_RESPONSE' })
   t.match(await run('odd'), { ok: false, code: 'TOOL_RESPONSE' })
   t.same(await run('nothing'), { ok: true, value: null })
+})
+
+t.test('a backend and stages of a cascade may lie beside the agent that names them', async (t) => {
+  for (const [names, exported] of [
+    ["backend: 'module:./mine.mjs'", 'createBackend'],
+    ["backends: { cascade: { stt: 'module:./mine.mjs' } }", 'createSpeechToText'],
+    ["backends: { cascade: { llm: { service: 'module:./mine.mjs' } } }", 'createLanguageModel'],
+    ["backends: { cascade: { tts: { service: 'module:./mine.mjs', options: { speaker: 4 } } } }", 'createTextToSpeech'],
+  ] as const) {
+    const dir = t.testdir({
+      'a.yaml': `version: 1\nname: a\ninstructions: x\n${names}\n`,
+      'mine.mjs': `export const ${exported} = () => ({})`,
+    })
+    const { agents } = await loadAgents(dir, {})
+    t.match(JSON.stringify(agents.get('a')), `"module:${pathToFileURL(join(dir, 'mine.mjs')).href}"`, exported)
+  }
 })
 
 t.test('mistakes are named with their file', async (t) => {

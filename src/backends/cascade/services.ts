@@ -1,5 +1,6 @@
 import { stageEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
+import { STAGE_EXPORTS } from '../../agents/own-backends.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { given } from '../../core/given.js'
 import type { CascadeOptions } from './cascade-backend.js'
@@ -224,7 +225,7 @@ function factoryOf<Name extends StageName>(
     readonly options?: Readonly<Record<string, unknown>>
   }
   if (isModule(name)) {
-    const create = modules.get(name)?.[EXPORTS[stage]] as StageModule<Stages[Name]> | undefined
+    const create = modules.get(name)?.[STAGE_EXPORTS[stage]] as StageModule<Stages[Name]> | undefined
     if (create === undefined) throw new GatewayError('AGENT_INVALID', `${stage}: ${name} was not loaded`)
     return { service: name, model: name, make: (context) => create(context, options) }
   }
@@ -239,9 +240,6 @@ function factoryOf<Name extends StageName>(
 }
 
 // --- stages from modules --------------------------------------------------------------------------------------
-
-/** What a module with a stage exports, by stage. */
-const EXPORTS = { stt: 'createSpeechToText', llm: 'createLanguageModel', tts: 'createTextToSpeech' } as const
 
 /** @param options  the `options` of the module's entry in the agent's file; empty without them */
 type StageModule<Stage> = (context: StageContext, options: Readonly<Record<string, unknown>>) => Stage
@@ -263,10 +261,10 @@ export async function loadStageModules(own: Own): Promise<void> {
       } catch (cause) {
         throw new GatewayError('AGENT_INVALID', `${stage}: ${service} cannot be loaded: ${messageOf(cause)}`, { cause })
       }
-      if (typeof loaded[EXPORTS[stage]] !== 'function')
+      if (typeof loaded[STAGE_EXPORTS[stage]] !== 'function')
         throw new GatewayError(
           'AGENT_INVALID',
-          `${stage}: ${service} does not export a function ${EXPORTS[stage]}(context, options)`,
+          `${stage}: ${service} does not export a function ${STAGE_EXPORTS[stage]}(context, options)`,
         )
       modules.set(service, loaded)
     }
