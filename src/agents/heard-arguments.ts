@@ -5,7 +5,9 @@ import { subscriberNumber } from '../sautikit/phone.js'
 import { english } from '../speech/spoken/english.js'
 import { swahili } from '../speech/spoken/swahili.js'
 import type { JsonSchema } from './json-schema.js'
-import { patternOf, typesOf } from './json-schema.js'
+import { typesOf } from './json-schema.js'
+import { patternOf } from './patterns.js'
+import type { Pattern } from './patterns.js'
 
 /** What a caller's words are as a value of a tool: it, or those that it may be, with how each is asked for. */
 type HeardValue = { readonly value: unknown } | { readonly choices: readonly string[] }
@@ -24,8 +26,8 @@ export function heardValue(schema: JsonSchema, text: string, today: string): Hea
   const types = typesOf(schema) ?? []
   if (types.includes('string')) {
     const { pattern, format } = schema
-    const form = typeof pattern === 'string' ? patternOf(pattern, 'u') : format === 'date' ? /^\d{4}-\d\d-\d\d$/ : null
-    return form === null || form.test(text) ? null : heardText(text, form, today)
+    const form = typeof pattern === 'string' ? patternOf(pattern) : format === 'date' ? /^\d{4}-\d\d-\d\d$/ : null
+    return form === null || 'fault' in form || form.test(text) ? null : heardText(text, form, today)
   }
   const whole = types.includes('integer')
   if ((!whole && !types.includes('number')) || !isAmountInWords(text)) return null
@@ -34,11 +36,11 @@ export function heardValue(schema: JsonSchema, text: string, today: string): Hea
 }
 
 /** Digits that a pattern asks for: of `^\d{4}$` 4; 0 where it does not say. */
-function digitsOf({ source }: RegExp): number {
+function digitsOf({ source }: Pick<Pattern, 'source'>): number {
   return Number(/^\^(?:\\d|\[0-9\])\{(\d+)\}\$$/.exec(source)?.[1] ?? 0)
 }
 
-function heardText(text: string, form: RegExp, today: string): HeardValue | null {
+function heardText(text: string, form: Pick<Pattern, 'source' | 'test'>, today: string): HeardValue | null {
   const digits = digitsIn(plainWords(text), digitsOf(form))
   const choices = [
     ...[digits, subscriberNumber(digits) ?? ''].map((value) => [value, value] as const),

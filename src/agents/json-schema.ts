@@ -4,6 +4,8 @@ import ajvFormats from 'ajv-formats'
 import { z } from 'zod'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import { faultIn } from './faults.js'
+import { patternOf } from './patterns.js'
+import { spendSteps, TooManySteps, withinSteps } from './steps.js'
 
 /**
  * The schemas of tools' arguments: JSON Schema 2020-12, as people, pydantic, zod, OpenAPI and MCP servers write it. Where
@@ -21,6 +23,8 @@ export interface ToolParameters extends JsonSchema {
 /** Arguments of one tool, and how deep their schema may be, `$defs` included. */
 const TOOL_PARAMETERS_MAX = 100
 const SCHEMA_DEPTH_MAX = 32
+/** Schemas in the schema of one tool: the validator needs a tenth of a millisecond to compile each. */
+const SCHEMAS_MAX = 1000
 /** `$ref` to `$ref`, followed in one place. */
 const REF_HOPS_MAX = 16
 
@@ -99,16 +103,32 @@ function closed(schema: JsonSchema, keyword: string): JsonSchema {
   return open || inherited || schema['properties'] === undefined ? schema : { ...schema, additionalProperties: false }
 }
 
+/** What each schema of a root stands for: a `$ref` that many places share is followed once. */
+const stoodFor = new WeakMap<JsonSchema, WeakMap<JsonSchema, JsonSchema>>()
+
 /** The schema that a schema stands for: `$ref` is followed, and what `allOf` adds is joined. */
 export function resolved(schema: unknown, root: JsonSchema): JsonSchema {
-  let current: JsonSchema = isSchema(schema) ? schema : {}
+  if (!isSchema(schema)) return {}
+  let found = stoodFor.get(root)
+  if (found === undefined) stoodFor.set(root, (found = new WeakMap()))
+  const before = found.get(schema)
+  if (before !== undefined) return before
+  // A schema in its own `allOf` adds nothing.
+  found.set(schema, {})
+  const joined = withJoined(schema, root)
+  found.set(schema, joined)
+  return joined
+}
+
+function withJoined(schema: JsonSchema, root: JsonSchema): JsonSchema {
+  let current = schema
   for (let hop = 0; hop < REF_HOPS_MAX && typeof current['$ref'] === 'string'; hop++) {
     const { $ref, ...rest } = current
     current = { ...(pointed(root, $ref) ?? {}), ...rest }
   }
   const { allOf } = current
   if (!Array.isArray(allOf)) return current
-  return [current, ...allOf.map((one) => (one === schema ? {} : resolved(one, root)))].reduce<JsonSchema>(
+  return [current, ...allOf.map((one) => resolved(one, root))].reduce<JsonSchema>(
     (joined, one) => ({
       ...one,
       ...joined,
@@ -125,11 +145,19 @@ function pointed(root: JsonSchema, ref: string): JsonSchema | null {
   if (ref !== '#' && !ref.startsWith('#/')) return null
   let at: unknown = root
   for (const part of ref.split('/').slice(1)) {
-    const name = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+    const name = percentDecoded(part).replaceAll('~1', '/').replaceAll('~0', '~')
     if (typeof at !== 'object' || at === null || !Object.hasOwn(at, name)) return null
     at = (at as Readonly<Record<string, unknown>>)[name]
   }
   return isSchema(at) ? at : null
+}
+
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text // it leads nowhere, which the validator says
+  }
 }
 
 export function requiredOf({ required }: JsonSchema): readonly string[] {
@@ -159,9 +187,30 @@ export function typeOf(value: unknown): string {
   return typeof value
 }
 
+/** In each schema of a compiled check: how many steps a visit of it is. */
+const STEPS = 'x-mkondo-steps'
+
+/** Pairs of a list's items that are compared in the time of one step. */
+const PAIRS_PER_STEP = 10
+
+interface Visit {
+  /** Of the schema itself, and of what it compares a value with. */
+  readonly steps: number
+  /** Each item of a list is compared with the others. */
+  readonly pairs: boolean
+}
+
+function counted(schema: JsonSchema): JsonSchema {
+  return mapSchema(schema, (one) => {
+    const values = Object.values(one).map((value) => (typeof value === 'object' && value !== null ? value : {}))
+    const steps = values.reduce((sum, value) => sum + Object.keys(value).length, 1)
+    return { ...one, [STEPS]: { steps, pairs: one['uniqueItems'] === true } satisfies Visit }
+  })
+}
+
 /**
- * The compiled check of a schema; a few milliseconds.
- * @throws Error for a reference that leads nowhere, or a pattern that is no regular expression
+ * The compiled check of a schema; a few milliseconds. It spends steps (`withinSteps`).
+ * @throws Error for a reference that leads nowhere, or a pattern that cannot be used
  */
 export function compiled(schema: JsonSchema): ValidateFunction {
   const ajv = new Ajv2020({
@@ -170,22 +219,29 @@ export function compiled(schema: JsonSchema): ValidateFunction {
     logger: false,
     meta: false,
     validateSchema: false,
-    code: { regExp: patternOf },
+    // What many places refer to would be written out in each of them.
+    inlineRefs: false,
+    code: { regExp },
   })
   ajvFormats['default'](ajv)
-  return ajv.compile(schema)
+  ajv.addKeyword({
+    keyword: STEPS,
+    errors: false,
+    validate: ({ steps, pairs }: Visit, data: unknown) => {
+      spendSteps(steps + (pairs && Array.isArray(data) ? data.length ** 2 / PAIRS_PER_STEP : 0))
+      return true
+    },
+  })
+  return ajv.compile(counted(schema))
 }
 
-/** As unicode mode reads it, or as the older mode does, which allows needless backslashes. */
-export const patternOf = Object.assign(
-  (pattern: string, flags: string): RegExp => {
-    try {
-      return new RegExp(pattern, flags)
-    } catch {
-      return new RegExp(pattern)
-    }
+const regExp = Object.assign(
+  (source: string) => {
+    const pattern = patternOf(source)
+    if ('fault' in pattern) throw new Error(`the pattern ${source} ${pattern.fault}`)
+    return pattern
   },
-  { code: 'new RegExp' },
+  { code: 'patternOf' },
 )
 
 let metaSchema: Ajv2020 | null = null
@@ -204,9 +260,10 @@ function faultsOf(schema: JsonSchema): readonly SchemaFault[] {
   metaSchema ??= new Ajv2020({ strict: false, allErrors: true, logger: false })
   if (metaSchema.validateSchema(schema) === true) {
     try {
-      compiled(schema)
+      compiled(schema)({})
       return []
     } catch (thrown) {
+      if (thrown instanceof TooManySteps || thrown instanceof RangeError) throw thrown
       return [
         { path: [], message: `is no usable JSON Schema: ${thrown instanceof Error ? thrown.message : 'unknown'}` },
       ]
@@ -229,12 +286,8 @@ function wrongPatterns(value: unknown, path: readonly string[]): SchemaFault[] {
   if (typeof value !== 'object' || value === null) return []
   return Object.entries(value).flatMap(([key, inner]: [string, unknown]): SchemaFault[] => {
     if (key !== 'pattern' || typeof inner !== 'string') return wrongPatterns(inner, [...path, key])
-    try {
-      patternOf(inner, 'u')
-      return []
-    } catch {
-      return [{ path: [...path, key], message: 'is not a regular expression (ECMAScript)' }]
-    }
+    const pattern = patternOf(inner)
+    return 'fault' in pattern ? [{ path: [...path, key], message: pattern.fault }] : []
   })
 }
 
@@ -276,22 +329,59 @@ export function unknownKeywords(schema: JsonSchema): readonly string[] {
   return [...found]
 }
 
-function depthOf(value: unknown): number {
-  if (typeof value !== 'object' || value === null) return 0
-  return 1 + Math.max(0, ...Object.values(value).map(depthOf))
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
+}
+
+/** Without the patterns that have no certain bound on their time. */
+function withoutOpenPatterns(schema: JsonSchema): JsonSchema {
+  const { pattern: source, ...rest } = schema
+  if (typeof source !== 'string') return schema
+  const pattern = patternOf(source)
+  return 'fault' in pattern && pattern.open ? rest : schema
 }
 
 /** The `parameters` of a tool, read into 2020-12 with closed objects. */
-export const toolParametersSchema = z.record(z.string(), z.unknown()).transform((given, context): ToolParameters => {
+export const toolParametersSchema = parametersSchema((schema) => schema)
+
+/** The same of a server that checks arguments itself: a `pattern` that we cannot run within a bound is left to it. */
+export const foreignParametersSchema = parametersSchema(withoutOpenPatterns)
+
+function parametersSchema(change: (schema: JsonSchema) => JsonSchema) {
+  return z.record(z.string(), z.unknown()).transform((given, context) => {
+    try {
+      return withinSteps(() => parametersOf(given, change, context))
+    } catch (thrown) {
+      if (!(thrown instanceof TooManySteps)) throw thrown
+      faultIn(context)([], 'takes too many steps to check: its anyOf, oneOf, $ref and patterns multiply')
+      return z.NEVER
+    }
+  })
+}
+
+function parametersOf(
+  given: JsonSchema,
+  change: (schema: JsonSchema) => JsonSchema,
+  context: z.RefinementCtx,
+): ToolParameters {
   const fault = faultIn(context)
-  if (depthOf(given) > SCHEMA_DEPTH_MAX || JSON.stringify(given).length > 4 * TOOL_TEXT_CHARS_MAX) {
+  if (isDeeper(given, SCHEMA_DEPTH_MAX) || JSON.stringify(given).length > 4 * TOOL_TEXT_CHARS_MAX) {
     fault(
       [],
       `is nested deeper than ${SCHEMA_DEPTH_MAX} levels, or has more than ${4 * TOOL_TEXT_CHARS_MAX} characters`,
     )
     return z.NEVER
   }
-  const whole = mapSchema(given, modern)
+  let schemas = 0
+  const whole = mapSchema(given, (one) => {
+    schemas++
+    return change(modern(one))
+  })
+  if (schemas > SCHEMAS_MAX) {
+    fault([], `has ${schemas} schemas in it; at most ${SCHEMAS_MAX} are allowed`)
+    return z.NEVER
+  }
   const { allOf: _joined, ...root } = resolved(whole, whole)
   const type = root['type'] ?? 'object'
   if (type !== 'object') fault(['type'], 'must be object: the parameters of a tool are always type: object')
@@ -313,4 +403,4 @@ export const toolParametersSchema = z.record(z.string(), z.unknown()).transform(
         fault(['required', index], `${name} is not one of the properties: ${names.join(', ') || '(none)'}`)
     })
   return schema as ToolParameters
-})
+}

@@ -1,13 +1,15 @@
 import { AsyncResource } from 'node:async_hooks'
+import { setImmediate } from 'node:timers/promises'
 import type { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import type { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX, TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
+import { StreamBudget } from '../core/stream-budget.js'
 import { policyFor } from '../http/address-guard.js'
 import { networkReason } from '../http/http-client.js'
 import type { HttpClient } from '../http/http-client.js'
-import { toolParametersSchema } from './json-schema.js'
+import { foreignParametersSchema } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'
 import { mcpToolName } from './mcp-definition.js'
 import type { McpServerDefinition, McpToolDefinition } from './mcp-definition.js'
@@ -30,6 +32,22 @@ const IDLE_MS = 10 * 60_000
 const MESSAGE_BYTES_MAX = 1024 * 1024
 /** Pages of a list. */
 const LIST_PAGES_MAX = 8
+/** What all offered tools of a server may say to a model: names, descriptions and schemas. Forty tools of the largest servers have 60,000. */
+const OFFERED_CHARS_MAX = 64 * 1024
+/**
+ * What a server may send in one connection. A whole list comes at once, and answers of tools are small; of those who send more, the worker would
+ * read nothing else.
+ */
+const SERVER_RATES = {
+  bytesPerS: MESSAGE_BYTES_MAX,
+  bytesAtOnce: 2 * LIST_PAGES_MAX * MESSAGE_BYTES_MAX,
+  messagesPerS: 100,
+  messagesAtOnce: 500,
+}
+
+const OVERRUN = `it sent more than ${SERVER_RATES.messagesPerS} messages or ${SERVER_RATES.bytesPerS} bytes a second, and is left out`
+
+type ListedTool = Awaited<ReturnType<Client['listTools']>>['tools'][number]
 
 /** One connection serves all calls. */
 const NO_CALL = { from: '', to: '', sid: '', agent: '', language: '' }
@@ -63,6 +81,7 @@ export interface McpNews {
  *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS--> up, with the new list
  *     connecting, up --failure, closed--> down, without tools --RETRY_MS_MIN, doubled up to RETRY_MS_MAX--> connecting
  *     up, down --IDLE_MS without a call--> idle
+ *     connecting, up --it sent more than SERVER_RATES allow--> out, for as long as the worker lives and the agent's file stays as it is
  */
 export class McpServer {
   readonly name: string
@@ -73,8 +92,10 @@ export class McpServer {
   /** What goes on between calls belongs to none of them. */
   #scope: AsyncResource | null = null
   #tools: ReadonlyMap<string, McpTool> = new Map()
+  /** What was made of each tool that the server described, usable or not, as long as it describes it so. */
+  readonly #read = new Map<string, { readonly described: string; readonly tool: McpTool | null }>()
   #missing: readonly string[] = []
-  #state: 'idle' | 'connecting' | 'up' | 'down' = 'idle'
+  #state: 'idle' | 'connecting' | 'up' | 'down' | 'out' = 'idle'
   #client: Client | null = null
   #firstList: Promise<void> = Promise.resolve()
   #timer: NodeJS.Timeout | null = null
@@ -152,12 +173,19 @@ export class McpServer {
         { name: 'mkondo', version: '1' },
         {
           listMaxPages: LIST_PAGES_MAX,
+          // Only the model reads what a tool answers. A check of it would run the server's patterns on the server's texts.
+          jsonSchemaValidator: {
+            getValidator: () => (data) => ({ valid: true, data: data as never, errorMessage: undefined }),
+          },
           listChanged: { tools: { autoRefresh: false, onChanged: () => void this.#refresh() } },
         },
       )
       const mine = client
       mine.onclose = () => this.#lost(mine, 'the connection was closed')
-      await mine.connect(await this.#transport(sdk.StreamableHTTPClientTransport), { timeout: CONNECT_MS })
+      await mine.connect(
+        await this.#transport(sdk.StreamableHTTPClientTransport, () => void mine.close().catch(() => undefined)),
+        { timeout: CONNECT_MS },
+      )
       if (this.#state !== 'connecting') return void (await mine.close())
       this.#client = mine
       await this.#list(mine)
@@ -169,6 +197,7 @@ export class McpServer {
 
   async #transport(
     Http: typeof StreamableHTTPClientTransport,
+    close: () => void,
   ): Promise<StreamableHTTPClientTransport | StdioClientTransport> {
     const { url: urlText, command = [], headers, env, allowPrivate } = this.#definition
     const filled = (texts: Readonly<Record<string, string>>): Record<string, string> =>
@@ -176,11 +205,47 @@ export class McpServer {
     if (urlText === undefined) {
       const { StdioClientTransport: Stdio } = await import('@modelcontextprotocol/client/stdio')
       const [program = '', ...args] = command
-      return new Stdio({ command: program, args, env: filled(env), stderr: 'ignore', maxBufferSize: MESSAGE_BYTES_MAX })
+      const local = new Stdio({
+        command: program,
+        args,
+        env: filled(env),
+        stderr: 'ignore',
+        maxBufferSize: MESSAGE_BYTES_MAX,
+      })
+      // Its own close reads on for two seconds.
+      const arrived = this.#arrivals(() => {
+        if (local.pid !== null) process.kill(local.pid, 'SIGKILL')
+        close()
+      })
+      local.onmessage = (message) => void arrived(JSON.stringify(message).length, 1)
+      local.onerror = () => void arrived(0, 1)
+      return local
     }
     const url = new URL(this.#filled(urlText))
-    const send = this.#http.fetcher(policyFor(url.hostname, allowPrivate), MESSAGE_BYTES_MAX)
-    return new Http(url, { fetch: send as typeof fetch, requestInit: { headers: filled(headers) } })
+    const arrived = this.#arrivals(close)
+    const send = this.#http.fetcher(policyFor(url.hostname, allowPrivate), MESSAGE_BYTES_MAX, (bytes) =>
+      arrived(bytes, 0),
+    )
+    const remote = new Http(url, { fetch: send as typeof fetch, requestInit: { headers: filled(headers) } })
+    remote.onmessage = () => void arrived(0, 1)
+    remote.onerror = () => void arrived(0, 1)
+    return remote
+  }
+
+  /**
+   * Counts what comes over one connection, and ends it where that is too much.
+   * @returns whether it may be read
+   */
+  #arrivals(end: () => void): (bytes: number, messages: number) => boolean {
+    const budget = new StreamBudget(SERVER_RATES)
+    let over = false
+    return (bytes, messages) => {
+      if (over || budget.take(bytes, messages, performance.now())) return !over
+      over = true
+      this.#leaveOut(OVERRUN)
+      end()
+      return false
+    }
   }
 
   /** @throws GatewayError CONFIG_INVALID where a variable is not set */
@@ -195,23 +260,18 @@ export class McpServer {
     if (this.#client !== client) return
     const tools = new Map<string, McpTool>()
     const missing: string[] = []
+    let chars = 0
     for (const definition of this.#definition.tools) {
       const found = listed.find(({ name }) => name === definition.name)
-      const parameters = toolParametersSchema.safeParse(found?.inputSchema ?? null)
-      const bound = Object.keys(definition.bind)
-      if (found === undefined || !parameters.success || bound.some((one) => !(one in parameters.data.properties))) {
-        missing.push(definition.name)
-        continue
-      }
-      const name = mcpToolName(this.name, definition.name)
-      tools.set(name, {
-        tool: { name, timeoutMs: definition.timeoutMs, run: (args, context) => this.#call(definition, args, context) },
-        definition,
-        description: definition.description ?? found.description ?? found.title ?? definition.name,
-        parameters: parameters.data,
-      })
+      const tool = found === undefined ? null : this.#usable(definition, found)
+      chars += tool === null ? 0 : describe([tool]).length
+      if (tool === null || chars > OFFERED_CHARS_MAX) missing.push(definition.name)
+      else tools.set(tool.tool.name, tool)
+      // To read a schema may take tenths of a second, and calls wait.
+      await setImmediate()
+      if (this.#client !== client) return
     }
-    const before = this.#state === 'up' ? describe(this.#tools) : ''
+    const before = this.#state === 'up' ? describe(this.#tools.values()) : ''
     const event = this.#state === 'up' ? 'changed' : 'up'
     this.#state = 'up'
     this.#retryMs = RETRY_MS_MIN
@@ -219,7 +279,36 @@ export class McpServer {
     this.#tools = tools
     this.#missing = missing
     this.#after(REFRESH_MS, () => void this.#refresh())
-    if (describe(tools) !== before) this.#tell(event)
+    if (describe(tools.values()) !== before) this.#tell(event)
+  }
+
+  /** The tool as models get it; null where it cannot be used. */
+  #usable(definition: McpToolDefinition, found: ListedTool): McpTool | null {
+    const description = definition.description ?? found.description ?? found.title ?? definition.name
+    const described = JSON.stringify([description, found.inputSchema])
+    const before = this.#read.get(definition.name)
+    if (before?.described === described) return before.tool
+    const parameters = foreignParametersSchema.safeParse(found.inputSchema)
+    const bound = Object.keys(definition.bind)
+    const isUsable =
+      description.length <= TOOL_TEXT_CHARS_MAX &&
+      parameters.success &&
+      bound.every((one) => one in parameters.data.properties)
+    const name = mcpToolName(this.name, definition.name)
+    const tool: McpTool | null = isUsable
+      ? {
+          tool: {
+            name,
+            timeoutMs: definition.timeoutMs,
+            run: (args, context) => this.#call(definition, args, context),
+          },
+          definition,
+          description,
+          parameters: parameters.data,
+        }
+      : null
+    this.#read.set(definition.name, { described, tool })
+    return tool
   }
 
   async #refresh(): Promise<void> {
@@ -253,6 +342,19 @@ export class McpServer {
       if (this.#listeners.size === 0 && performance.now() - this.#usedAtMs > IDLE_MS) void this.close()
       else void this.#connect()
     })
+  }
+
+  /** Without another attempt, which would end as this one did. */
+  #leaveOut(reason: string): void {
+    const client = this.#client
+    this.#client = null
+    this.#state = 'out'
+    this.#tools = new Map()
+    this.#reason = reason
+    this.#failures++
+    this.#after(null, () => undefined)
+    this.#tell('down')
+    void client?.close().catch(() => undefined)
   }
 
   #tell(event: McpNews['event']): void {
@@ -326,6 +428,6 @@ function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.name : messageOf(thrown)
 }
 
-function describe(tools: ReadonlyMap<string, McpTool>): string {
-  return JSON.stringify([...tools].map(([name, { description, parameters }]) => [name, description, parameters]))
+function describe(tools: Iterable<McpTool>): string {
+  return JSON.stringify([...tools].map(({ tool, description, parameters }) => [tool.name, description, parameters]))
 }

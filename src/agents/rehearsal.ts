@@ -219,6 +219,9 @@ const SAMPLES: Readonly<Record<string, string>> = {
 }
 /** How deep a sample of a recursive schema is. */
 const SAMPLE_DEPTH_MAX = 8
+/** Items of a list in a sample, and characters of a text, whatever the schema wants. */
+const SAMPLE_ITEMS_MAX = 10
+const SAMPLE_CHARS_MAX = 1000
 
 function sampleOf(schema: unknown, root: JsonSchema, depth: number): unknown {
   const one = resolved(schema, root)
@@ -242,7 +245,9 @@ function sampleOf(schema: unknown, root: JsonSchema, depth: number): unknown {
     case 'boolean':
       return true
     case 'array':
-      return Array.from({ length: count('minItems', 0) }, () => sampleOf(one['items'], root, depth + 1))
+      return Array.from({ length: Math.min(count('minItems', 0), SAMPLE_ITEMS_MAX) }, () =>
+        sampleOf(one['items'], root, depth + 1),
+      )
     case 'object':
       return sampleObject(one, root, depth)
     case undefined:
@@ -250,7 +255,7 @@ function sampleOf(schema: unknown, root: JsonSchema, depth: number): unknown {
     default:
       return (
         SAMPLES[String(one['format'])] ??
-        'sample'.padEnd(count('minLength', 0), 'x').slice(0, count('maxLength', Infinity))
+        'sample'.padEnd(Math.min(count('minLength', 0), SAMPLE_CHARS_MAX), 'x').slice(0, count('maxLength', Infinity))
       )
   }
 }

@@ -3,6 +3,7 @@ import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import { heardValue } from './heard-arguments.js'
 import { compiled, isSchema, propertiesOf, requiredOf, resolved, typeOf, typesOf } from './json-schema.js'
 import type { JsonSchema, ToolParameters } from './json-schema.js'
+import { spendSteps, TooManySteps, withinSteps } from './steps.js'
 
 type Arguments = Readonly<Record<string, unknown>>
 
@@ -43,7 +44,7 @@ export function argumentChecker(
   today: (wallMs: number) => string = (wallMs) => new Date(wallMs).toISOString().slice(0, 10),
 ): (args: Arguments, wallMs?: number) => CheckedArguments {
   let valid: ReturnType<typeof compiled> | null = null
-  return (given, wallMs = Date.now()) => {
+  const check = (given: Arguments, wallMs: number): CheckedArguments => {
     const text = JSON.stringify(given)
     if (text.length > TOOL_TEXT_CHARS_MAX)
       return { ok: false, why: `the arguments are longer than ${TOOL_TEXT_CHARS_MAX} characters` }
@@ -58,6 +59,7 @@ export function argumentChecker(
       return { ok: true, args, coerced: JSON.stringify(args, (_, value: unknown) => plain(value)) !== text }
     const faults = new Map<string, string>()
     for (const error of valid.errors ?? []) {
+      if (faults.size >= FAULTS_MAX) break
       const { instancePath, keyword, params, message } = error
       const missing = (params as { readonly missingProperty?: string }).missingProperty
       const path = [...instancePath.split('/').slice(1), ...(missing === undefined ? [] : [missing])].map((part) =>
@@ -68,7 +70,15 @@ export function argumentChecker(
       const what = missing !== undefined ? `is missing; send ${wanted}` : `${message ?? keyword}; send ${wanted}`
       if (!faults.has(name)) faults.set(name, `${name}: ${what}`)
     }
-    return { ok: false, why: [...faults.values()].slice(0, FAULTS_MAX).join('. ') }
+    return { ok: false, why: [...faults.values()].join('. ') }
+  }
+  return (given, wallMs = Date.now()) => {
+    try {
+      return withinSteps(() => check(given, wallMs))
+    } catch (thrown) {
+      if (!(thrown instanceof TooManySteps)) throw thrown
+      return { ok: false, why: 'the arguments take too many steps to check; send fewer and less deep ones' }
+    }
   }
 }
 
@@ -124,6 +134,7 @@ function parsedJson(text: string): unknown {
 /** The value as the schema wants it where that is certain; otherwise as it is, for the validator to refuse. */
 function coerced(schema: unknown, value: unknown, root: JsonSchema, depth: number): unknown {
   if (depth > DEPTH_MAX) return value
+  spendSteps(1)
   const wanted = resolved(schema, root)
   const variants = variantsOf(wanted, root)
   if (variants !== null) {
@@ -159,6 +170,7 @@ function isType(type: string, value: unknown): boolean {
 
 /** Whether a value is plainly meant for a schema: its type, its listed values, and an object's required members. */
 function fits(schema: JsonSchema, value: unknown, root: JsonSchema): boolean {
+  spendSteps(1)
   const variants = variantsOf(schema, root)
   if (variants !== null) return variants.some((variant) => fits(variant, value, root))
   const types = typesOf(schema)
@@ -242,6 +254,7 @@ function toArray(schema: JsonSchema, value: unknown, root: JsonSchema, depth: nu
 function toListed(schema: JsonSchema, value: unknown): unknown {
   const listed = listedIn(schema)
   if (listed === null || listed.includes(value) || typeof value === 'object') return value
+  spendSteps(listed.length)
   const alike = listed.filter(
     (one) => one !== null && typeof one !== 'object' && bare(jsonText(one)) === bare(jsonText(value)),
   )
@@ -287,7 +300,9 @@ function isAbsent(schema: JsonSchema, value: unknown, root: JsonSchema): boolean
 
 /** The property that a misspelt name means, if it is one and was not given itself. */
 function alias(written: string, properties: Readonly<Record<string, unknown>>, given: Arguments): string | null {
-  const alike = Object.keys(properties).filter((name) => bare(name) === bare(written))
+  const names = Object.keys(properties)
+  spendSteps(names.length)
+  const alike = names.filter((name) => bare(name) === bare(written))
   const [name] = alike
   return alike.length === 1 && name !== undefined && !Object.hasOwn(given, name) ? name : null
 }
@@ -304,6 +319,7 @@ function wantedAt(root: ToolParameters, path: readonly string[]): string {
 }
 
 function wanted(schema: JsonSchema, root: JsonSchema): string {
+  spendSteps(1)
   const listed = listedIn(schema)
   if (listed !== null)
     return `one of ${listed

@@ -1,3 +1,4 @@
+import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import { propertiesOf, resolved, typesOf } from '../agents/json-schema.js'
 import type { JsonSchema } from '../agents/json-schema.js'
 
@@ -24,6 +25,10 @@ export function functionParameters(schema: JsonSchema): VendorSchema {
 
 /** How deep a schema is written out for Gemini, which knows no `$ref`. A recursive one ends there. */
 const GEMINI_DEPTH_MAX = 6
+/** Characters that are written out for one tool: a few references in each other make any number of them. */
+const GEMINI_CHARS_MAX = 8 * TOOL_TEXT_CHARS_MAX
+/** Those of a schema without words. */
+const GEMINI_SCHEMA_CHARS = 40
 /** Keywords of Gemini's `Schema` that say the same as those of JSON Schema. */
 const GEMINI_SAME: readonly string[] = [
   'title',
@@ -73,9 +78,15 @@ const GEMINI_SILENT: readonly string[] = [
 
 /** The `Schema` of Gemini's `parameters`: a subset of OpenAPI 3.0, with everything written out. */
 export function geminiParameters(schema: JsonSchema): VendorSchema {
-  const dropped: string[] = []
-  const translated = gemini(schema, schema, 'the arguments', 0, dropped)
-  return { schema: translated, dropped: [...new Set(dropped)] }
+  const written: Written = { chars: 0, dropped: new Set() }
+  const translated = gemini(schema, schema, 'the arguments', 0, written)
+  return { schema: translated, dropped: [...written.dropped] }
+}
+
+/** What was made of a tool so far. */
+interface Written {
+  chars: number
+  readonly dropped: Set<string>
 }
 
 function gemini(
@@ -83,10 +94,11 @@ function gemini(
   root: JsonSchema,
   name: string,
   depth: number,
-  dropped: string[],
+  soFar: Written,
 ): Record<string, unknown> {
+  const { dropped } = soFar
   const schema = resolved(given, root)
-  const inner = (one: unknown, at: string): Record<string, unknown> => gemini(one, root, at, depth + 1, dropped)
+  const inner = (one: unknown, at: string): Record<string, unknown> => gemini(one, root, at, depth + 1, soFar)
   const listed = [schema['anyOf'], schema['oneOf']].find(Array.isArray) as readonly unknown[] | undefined
   const variants = (listed ?? []).map((one) => resolved(one, root))
   const types = typesOf(schema) ?? []
@@ -95,6 +107,8 @@ function gemini(
   const own = types.filter((type) => type !== 'null')
   const real = variants.filter((one) => !isNull(one))
   const common = Object.fromEntries(Object.entries(schema).filter(([keyword]) => GEMINI_SAME.includes(keyword)))
+  soFar.chars += GEMINI_SCHEMA_CHARS + JSON.stringify([common, schema['enum'], schema['required']]).length
+  const isLong = soFar.chars > GEMINI_CHARS_MAX
   const notes: string[] = []
   const end = (more: Record<string, unknown>): Record<string, unknown> => {
     const description = common['description'] ?? more['description']
@@ -106,20 +120,24 @@ function gemini(
       ...(nullable ? { nullable } : {}),
     }
   }
-  if (depth >= GEMINI_DEPTH_MAX && (own.includes('object') || own.includes('array') || real.length > 0)) {
-    dropped.push(`what is deeper than ${GEMINI_DEPTH_MAX} levels in ${name}`)
+  if ((isLong || depth >= GEMINI_DEPTH_MAX) && (own.includes('object') || own.includes('array') || real.length > 0)) {
+    dropped.add(
+      isLong
+        ? `what is over ${GEMINI_CHARS_MAX} characters`
+        : `what is deeper than ${GEMINI_DEPTH_MAX} levels in ${name}`,
+    )
     notes.push('JSON text.')
     return end({ type: 'STRING' })
   }
   for (const keyword of Object.keys(schema)) {
     if (GEMINI_SAME.includes(keyword) || GEMINI_SILENT.includes(keyword) || keyword.startsWith('x-')) continue
     if (keyword === 'additionalProperties' && schema[keyword] === false) continue
-    dropped.push(`${keyword} of ${name}`)
+    dropped.add(`${keyword} of ${name}`)
   }
   const [single] = real
   if (real.length === 1 && single !== undefined && own.length === 0) return end(inner(single, name))
   if (real.length > 1 && propertiesOf(schema) === null) return end({ anyOf: real.map((one) => inner(one, name)) })
-  if (real.length > 0) dropped.push(`alternatives of ${name}`)
+  if (real.length > 0) dropped.add(`alternatives of ${name}`)
   if (own.length > 1) return end({ anyOf: own.map((type) => inner({ ...schema, type, description: undefined }, name)) })
   const type = (own[0] ?? 'string').toUpperCase()
   const written: Record<string, unknown> = { type }
@@ -153,7 +171,7 @@ function limits(
   type: string,
   name: string,
   written: Record<string, unknown>,
-  dropped: string[],
+  dropped: Set<string>,
 ): void {
   for (const [inclusive, exclusive, step] of [
     ['minimum', 'exclusiveMinimum', 1],
@@ -163,6 +181,6 @@ function limits(
     if (typeof schema[inclusive] === 'number') written[inclusive] = schema[inclusive]
     if (typeof limit !== 'number') continue
     if (type === 'INTEGER') written[inclusive] = Math.trunc(limit) + step
-    else dropped.push(`${exclusive} of ${name}`)
+    else dropped.add(`${exclusive} of ${name}`)
   }
 }

@@ -90,8 +90,9 @@ export class HttpClient {
   /**
    * `fetch` for a library: over the same sockets, with the same check of addresses; a redirect is refused.
    * @param messageBytesMax  bytes of a body, or of one event of a stream, after which reading it fails
+   * @param arrived  called with the bytes of each piece; false: too much has come, and reading it fails
    */
-  fetcher(policy: AddressPolicy, messageBytesMax: number): typeof fetch {
+  fetcher(policy: AddressPolicy, messageBytesMax: number, arrived: (bytes: number) => boolean): typeof fetch {
     return async (input, init) => {
       const response = await fetch(input, { ...init, dispatcher: this.#agent(policy), redirect: 'manual' })
       const { status, headers, body } = response
@@ -99,7 +100,9 @@ export class HttpClient {
         await body?.cancel()
         throw new GatewayError('TOOL_FORBIDDEN_HOST', 'the server redirects, which is not followed')
       }
-      return body === null ? response : new Response(body.pipeThrough(bounded(messageBytesMax)), { status, headers })
+      return body === null
+        ? response
+        : new Response(body.pipeThrough(bounded(messageBytesMax, arrived)), { status, headers })
     }
   }
 
@@ -149,10 +152,14 @@ function within(connectMs: number | undefined, connector: buildConnector.connect
 }
 
 /** Passes a body on; fails once more bytes have come than `bytesMax` without an empty line, which ends an event. */
-function bounded(bytesMax: number): TransformStream<Uint8Array, Uint8Array> {
+function bounded(bytesMax: number, arrived: (bytes: number) => boolean): TransformStream<Uint8Array, Uint8Array> {
   let bytes = 0
   return new TransformStream({
     transform(chunk: Uint8Array, controller) {
+      if (!arrived(chunk.byteLength)) {
+        controller.error(new GatewayError('TOOL_RESPONSE', 'the server sends too much'))
+        return
+      }
       const ends = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).lastIndexOf('\n\n')
       bytes = ends < 0 ? bytes + chunk.byteLength : chunk.byteLength - ends
       if (bytes > bytesMax)

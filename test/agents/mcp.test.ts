@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -256,6 +257,86 @@ t.test('no server leads to an address that no tool may reach, and none sends mor
     t.match(runner.serverFaults, [{ fault }], url)
     t.same(runner.serverTools(), [])
   }
+})
+
+/** A server whose list is this, and which may go on with `more` after it. */
+async function listing(t: Test, tools: readonly unknown[], more: (response: ServerResponse) => void = () => undefined) {
+  const at = await api(t, (request, response) => {
+    if (request.method !== 'POST') return response.writeHead(405).end()
+    const { id, method } = JSON.parse(at.bodies.at(-1) ?? '') as { id?: number; method: string }
+    if (id === undefined) return response.writeHead(202).end()
+    const result =
+      method === 'tools/list'
+        ? { tools }
+        : { protocolVersion: '2025-06-18', capabilities: { tools: {} }, serverInfo: { name: 'x', version: '1' } }
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    if (method === 'tools/list') more(response)
+    return response.end(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result })}\n\n`)
+  })
+  return at
+}
+
+t.test('a server whose schemas never come to an end costs its own tools only, and they are named', async (t) => {
+  const $defs: Record<string, unknown> = { a40: { type: 'object' } }
+  for (let at = 0; at < 40; at++) {
+    const next = { $ref: `#/$defs/a${at + 1}` }
+    $defs[`a${at}`] = { anyOf: [next, next] }
+  }
+  const object = { type: 'object', properties: { x: { type: 'string', pattern: '^(?=a)a+$' } } }
+  const at = await listing(t, [
+    { name: 'good', description: 'Good.', inputSchema: object },
+    { name: 'endless', inputSchema: { type: 'object', anyOf: [{ $ref: '#/$defs/a0' }], $defs } },
+    { name: 'wordy', description: 'w'.repeat(900_000), inputSchema: { type: 'object' } },
+    { name: 'other', inputSchema: { type: 'object' } },
+  ])
+  const runner = runnerOf(t, { name: 'x', url: at.url, tools: ['good', 'endless', 'wordy', 'other'] })
+  await runner.useServers(20_000)
+  t.same(
+    runner.serverTools().map(({ name }) => name),
+    ['x_good', 'x_other'],
+  )
+  t.match(runner.serverFaults, [{ fault: 'has no usable endless, wordy' }])
+})
+
+t.test('what the tools of a server say to a model has a bound, and those beyond it are named', async (t) => {
+  const names = Array.from({ length: 12 }, (_, at) => `tool${at}`)
+  const at = await listing(
+    t,
+    names.map((name) => ({ name, description: 'w'.repeat(8000), inputSchema: { type: 'object' } })),
+  )
+  const runner = runnerOf(t, { name: 'x', url: at.url, tools: names })
+  await runner.useServers(20_000)
+  t.equal(runner.serverTools().length, 8)
+  t.match(runner.serverFaults, [{ fault: 'has no usable tool8, tool9, tool10, tool11' }])
+})
+
+t.test('a server that never stops sending is left out, and is not asked again', async (t) => {
+  let asked = 0
+  const endless = await listing(t, [{ name: 'echo', inputSchema: { type: 'object' } }], (response) => {
+    asked++
+    for (let at = 0; at < 5000; at++)
+      response.write(
+        `data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":${at}}}\n\n`,
+      )
+  })
+  const local = fileURLToPath(new URL('./endless-mcp-server.js', import.meta.url))
+  for (const server of [
+    { name: 'x', url: endless.url, tools: ['echo'] },
+    { name: 'x', command: [process.execPath, local], tools: ['echo'] },
+  ]) {
+    const runner = runnerOf(t, server)
+    const news: McpNews[] = []
+    t.teardown(runner.watchServers((one) => news.push(one)))
+    await runner.useServers(20_000)
+    await until(() => news.length > 0, 20_000, 'the news')
+    t.match(runner.serverFaults, [{ fault: /^it sent more than 100 messages or .* is left out$/ }])
+    await runner.useServers(20_000)
+    t.same(runner.serverTools(), [])
+    t.match(news, [{ event: 'down', reason: /left out/ }])
+    t.equal(news.length, 1)
+    t.match(await runner.run('x_echo', {}, context()), { ok: false, code: 'TOOL_HTTP' })
+  }
+  t.equal(asked, 1)
 })
 
 t.test('what is wrong in the file is said', (t) => {

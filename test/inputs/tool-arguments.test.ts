@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { parse } from 'yaml'
-import { toolParametersSchema, unknownKeywords } from '../../src/agents/json-schema.js'
+import { foreignParametersSchema, toolParametersSchema, unknownKeywords } from '../../src/agents/json-schema.js'
+import { patternOf } from '../../src/agents/patterns.js'
 import { argumentChecker } from '../../src/agents/tool-arguments.js'
 import { functionOf, traitsOf } from '../../src/backends/gemini-live/setup.js'
 import { functionParameters, geminiParameters } from '../../src/backends/tool-schema.js'
@@ -501,5 +502,195 @@ t.test('every JSON is read as before where no digit is at stake', (t) => {
     jsonText({ a: 12345678901234567890n, b: [undefined], c: new Date(0) }),
     '{"a":12345678901234567890,"b":[null],"c":"1970-01-01T00:00:00.000Z"}',
   )
+  t.end()
+})
+
+/** Names `a0`, `a1`, …, each of which stands for two of the next. */
+function doubled(applicator: string, depth = 40): Args {
+  const $defs: Record<string, unknown> = { [`a${depth}`]: { type: 'object', properties: { x: { type: 'string' } } } }
+  for (let at = 0; at < depth; at++) {
+    const next = { $ref: `#/$defs/a${at + 1}` }
+    $defs[`a${at}`] = { [applicator]: [next, next] }
+  }
+  return $defs
+}
+
+t.test('a schema of 1 KB whose references multiply is refused when it is read, and holds up nobody', (t) => {
+  for (const applicator of ['anyOf', 'oneOf']) {
+    const $defs = doubled(applicator)
+    for (const schema of [
+      { $ref: '#/$defs/a0', $defs },
+      { [applicator]: [{ $ref: '#/$defs/a0' }, { $ref: '#/$defs/a0' }], $defs },
+    ])
+      t.match(
+        toolParametersSchema.safeParse(schema).error?.issues,
+        [{ message: /^takes too many steps to check/ }],
+        applicator,
+      )
+  }
+  const joined = toolParametersSchema.parse({ $ref: '#/$defs/a0', $defs: doubled('allOf') })
+  t.match(
+    argumentChecker(joined)({ x: 5 }),
+    { ok: true, args: { x: '5' } },
+    'at the top allOf is joined, each schema once',
+  )
+  t.same(toolParametersSchema.parse({ allOf: [{ $ref: '#' }] }).properties, {}, 'and may name itself')
+  for (const schema of [{ anyOf: [{ $ref: '#/$defs/a' }], $defs: { a: { anyOf: [{ $ref: '#/$defs/a' }] } } }])
+    t.match(
+      toolParametersSchema.safeParse(schema).error?.issues,
+      [{ message: /too many steps/ }],
+      JSON.stringify(schema),
+    )
+  for (const $ref of ['#/%', '#/$defs/%E0%A4%A', '#/$defs/none'])
+    t.match(toolParametersSchema.safeParse({ properties: { x: { $ref } } }).error?.issues, [
+      { message: /^is no usable JSON Schema/ },
+    ])
+  t.match(toolParametersSchema.safeParse({ anyOf: Array.from({ length: 1001 }, () => ({})) }).error?.issues, [
+    { message: /^has 1002 schemas in it; at most 1000 are allowed$/ },
+  ])
+  const heavy = { allOf: Array.from({ length: 100 }, (_, at) => ({ pattern: `^\\p{L}{1,${900 - at}}$` })) }
+  t.match(foreignParametersSchema.safeParse({ properties: { x: heavy } }).error?.issues, [
+    { message: /too many steps/ },
+  ])
+  let deep: unknown = 'x'
+  for (let level = 0; level < 100_000; level++) deep = [deep]
+  t.match(toolParametersSchema.safeParse({ default: deep }).error?.issues, [{ message: /nested deeper than 32/ }])
+  t.end()
+})
+
+t.test('below an argument such a schema costs the model a refusal, and what many references share is no fault', (t) => {
+  for (const applicator of ['allOf', 'anyOf', 'oneOf']) {
+    const check = argumentChecker(
+      toolParametersSchema.parse({ properties: { x: { $ref: '#/$defs/a0' } }, $defs: doubled(applicator) }),
+    )
+    t.match(check({ x: { x: 1 } }), { ok: false, why: /too many steps to check/ }, applicator)
+  }
+  let nested: Args = { type: 'string' }
+  for (let level = 0; level < 28; level++) nested = { type: 'array', items: nested }
+  t.match(
+    checkerOf({ x: nested })({ x: 5 }),
+    { ok: false, why: /too many steps/ },
+    'a value that could be any list of lists',
+  )
+  const pairs = checkerOf({ x: { type: 'array', uniqueItems: true } })
+  t.match(pairs({ x: Array.from({ length: 2000 }, () => ({})).map((_, at) => at % 10) }), {
+    ok: false,
+    why: /too many/,
+  })
+  t.match(pairs({ x: [1, 2, 3] }), { ok: true })
+  const money = { type: 'object', properties: { amount: { type: 'number' }, currency: { enum: ['KES', 'TZS'] } } }
+  const shared = argumentChecker(
+    toolParametersSchema.parse({
+      properties: Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`m${at}`, { $ref: '#/$defs/money' }])),
+      $defs: { money },
+    }),
+  )
+  const given = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`m${at}`, { amount: at, currency: 'KES' }]))
+  t.match(shared(given), { ok: true, coerced: false })
+  const tree = argumentChecker(
+    toolParametersSchema.parse({
+      properties: { filter: { $ref: '#/$defs/filter' } },
+      $defs: {
+        filter: {
+          anyOf: [
+            {
+              type: 'object',
+              properties: { op: { const: 'and' }, of: { type: 'array', items: { $ref: '#/$defs/filter' } } },
+            },
+            {
+              type: 'object',
+              properties: { op: { const: 'or' }, of: { type: 'array', items: { $ref: '#/$defs/filter' } } },
+            },
+            { type: 'object', properties: { op: { const: 'is' }, field: { type: 'string' } }, required: ['field'] },
+          ],
+        },
+      },
+    }),
+  )
+  const is = { op: 'is', field: 'city' }
+  t.match(tree({ filter: { op: 'and', of: [is, { op: 'or', of: [is, is, { op: 'and', of: [is, is] }] }] } }), {
+    ok: true,
+  })
+  t.end()
+})
+
+t.test('for Gemini, which knows no references, a schema is written out up to a bound', (t) => {
+  const $defs: Record<string, unknown> = {}
+  const wide = (next: Args): Args =>
+    Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`p${at}`, { ...next, description: 'w'.repeat(50) }]))
+  for (let at = 0; at < 6; at++) $defs[`a${at}`] = { type: 'object', properties: wide({ $ref: `#/$defs/a${at + 1}` }) }
+  $defs['a6'] = { type: 'string' }
+  const { schema, dropped } = geminiParameters({ ...($defs['a0'] as Args), $defs })
+  t.match(dropped, [/^what is over \d+ characters$/])
+  t.ok(JSON.stringify(schema).length < 200_000)
+  t.end()
+})
+
+t.test('a pattern never holds up a thread, whatever the caller says and whoever wrote it', (t) => {
+  const words = 'a'.repeat(5000)
+  for (const pattern of ['^(a+)+$', '^(a|aa)+$', '^(a|a?)+$', '^(.*)*x$', '(x+x+)+y', '^(\\w+\\s?)*$'])
+    t.match(
+      checkerOf({ x: { type: 'string', pattern } })({ x: `${words}!` }),
+      { ok: false, why: /must match pattern/ },
+      pattern,
+    )
+  t.match(
+    checkerOf({ x: { type: 'object', patternProperties: { '^(a+)+$': { type: 'integer' } } } })({
+      x: { [`${words}!`]: 'x' },
+    }),
+    { ok: true },
+  )
+  for (const pattern of [
+    '^(?=.*\\d)a',
+    '^(?!x)',
+    '(?<=a)b',
+    '^(a)\\1$',
+    'a{2000}',
+    '(a{900}){900}',
+    'a'.repeat(1001),
+  ]) {
+    const issues = toolParametersSchema.safeParse({ properties: { x: { pattern } } }).error?.issues
+    t.match(issues, [{ path: ['properties', 'x', 'pattern'] }], pattern)
+    const foreign = foreignParametersSchema.parse({ properties: { x: { type: 'string', pattern } } })
+    t.same(foreign.properties['x'], { type: 'string' }, 'a server checks its own')
+  }
+  t.match(foreignParametersSchema.safeParse({ properties: { x: { pattern: '(' } } }).error?.issues, [
+    { message: /not a regular expression/ },
+  ])
+  const size = checkerOf({ x: { type: 'array', items: { type: 'string', pattern: '^(a|b|ab){1,200}$' } } })
+  t.match(size({ x: Array.from({ length: 8 }, () => 'ab'.repeat(500)) }), { ok: false, why: /too many steps/ })
+  t.end()
+})
+
+t.test('a pattern means what it means in ECMAScript', (t) => {
+  const patterns =
+    '\\s|\\S|.|$|^a$|\\w|\\b|[\\s]|[^\\s]|\\d|[^]|[]|a[]|\\cA|\\0|[\\b]|\\x41|\\u0041|\\p{L}|\\p{Script=Latin}|\\p{sc=Greek}|\\P{L}|[\\p{L}\\d]|(?<n>a)|\\/|\\-|[a\\-z]|a{2,}|a??|\\t|\\v|[\\w-]|^\\S+@\\S+\\.\\S+$|\\u{1F600}|\\ud83d\\ude00|\\u2028|^.$|[^a]|[.]|[[]|[[a]|[^[]|\\B|x*|^[A-Z]{2}-\\d{4}$|\\@|\\Q|\\z|\\A|\\a'.split(
+      '|',
+    )
+  const texts = [
+    ...'aA \u00a0\ufeff\u2028\n\ré😀_-\b\x01\0/1\t\v\f@.αb[]&xQz',
+    '',
+    'ab\n',
+    'aaa',
+    'a@b.c',
+    'KE-2030',
+    '𝔸',
+  ]
+  const different: unknown[] = []
+  for (const source of [...patterns, 'a|', '(|a)', '(?:a|b)*?c']) {
+    const pattern = patternOf(source)
+    if ('fault' in pattern) {
+      t.fail(`${source} ${pattern.fault}`)
+      continue
+    }
+    let native: RegExp
+    try {
+      native = new RegExp(source, 'u')
+    } catch {
+      native = new RegExp(source)
+    }
+    for (const text of texts) if (pattern.test(text) !== native.test(text)) different.push([source, text])
+  }
+  t.same(different, [])
   t.end()
 })
