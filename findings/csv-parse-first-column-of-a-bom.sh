@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Versions: csv-parse 7.0.3.
+# One would guess: that a byte order mark, with which spreadsheets save UTF-8, is no part of the name of the first
+#   column; and that a second column of the same name is an error.
+# It does: the name has the mark as its first character, which no terminal shows, so that the column is missing; `bom`
+#   is off by default. Of two columns with one name the last wins without a word.
+# Source: the package's documentation of the options bom and columns.
+# It matters here: lists of people to call come from spreadsheets, and their first column is the number.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+npm install --silent --no-audit --no-fund --ignore-scripts csv-parse@7.0.3 >/dev/null
+cat >probe.mjs <<'EOF'
+import { parse } from 'csv-parse/sync'
+const file = Buffer.from('\ufeffnumber,name\n0711000000,Amina\n')
+const [row] = parse(file, { columns: true })
+const [known] = parse(file, { columns: true, bom: true })
+const [twice] = parse('name,name\nAmina,Otieno\n', { columns: true })
+console.log(`as saved by a spreadsheet: ${JSON.stringify(row)}, row.number is ${row.number}`)
+console.log(`with bom: true: ${JSON.stringify(known)}`)
+console.log(`two columns of one name: ${JSON.stringify(twice)}`)
+process.exit(row.number === undefined && known.number === '0711000000' && twice.name === 'Otieno' ? 0 : 1)
+EOF
+node probe.mjs

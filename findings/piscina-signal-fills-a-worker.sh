@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Versions: piscina 5.3.2.
+# One would guess: that `signal` only says how a task may be cancelled, and that a worker with
+#   `concurrentTasksPerWorker: 10` runs ten tasks.
+# It does: a worker that has a task with a signal takes no other task until that one ends, because an abort ends the
+#   whole worker. Its nine other slots stay empty.
+# Source: src/index.ts and src/worker_pool of piscina (a task that is abortable makes its worker busy).
+# It matters here: calls are tasks: with a signal each, a pool of 8 workers would take 8 calls instead of 200.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+npm install --silent --no-audit --no-fund --ignore-scripts piscina@5.3.2 >/dev/null
+cat >probe.mjs <<'EOF'
+import { writeFileSync } from 'node:fs'
+import { Piscina } from 'piscina'
+writeFileSync('worker.mjs', "import { setTimeout } from 'node:timers/promises'\nexport default (ms) => setTimeout(ms)\n")
+const filename = new URL('worker.mjs', import.meta.url).href
+const pool = new Piscina({ filename, minThreads: 1, maxThreads: 1, concurrentTasksPerWorker: 10 })
+await pool.run(1)
+const tookBeside = async (options) => {
+  const long = pool.run(600, options)
+  const fromMs = performance.now()
+  await pool.run(1)
+  const ms = performance.now() - fromMs
+  await long
+  return ms
+}
+const [plain, abortable] = [await tookBeside({}), await tookBeside({ signal: new AbortController().signal })]
+console.log(`a task of 1 ms in a worker of ten slots took ${plain.toFixed(0)} ms beside a task without a signal`)
+console.log(`and ${abortable.toFixed(0)} ms beside one with a signal, which nobody aborted`)
+await pool.destroy()
+process.exit(plain < 300 && abortable > 400 ? 0 : 1)
+EOF
+node probe.mjs

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Versions: n2words 4.0.0, to-words 5.7.0, each with the locale sw-KE.
+# One would guess: that a locale which a library lists is right for whole numbers below a million.
+# It does: n2words gives 10,001 and 11,000 the same words (elfu kumi na moja), as it does 1,701 pairs. to-words puts the
+#   count before its scale as English does ("Moja Mia Moja", "Mbili Elfu") where Swahili has it behind (mia moja na
+#   moja, elfu mbili).
+# Source: n2words/sw-KE; locales/sw-KE of to-words.
+# It matters here: amounts of money are spoken and read back in Swahili.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+npm install --silent --no-audit --no-fund --ignore-scripts n2words@4.0.0 to-words@5.7.0 >/dev/null
+cat >probe.mjs <<'EOF'
+import { toCardinal } from 'n2words/sw-KE'
+import { ToWords } from 'to-words'
+const toWords = new ToWords({ localeCode: 'sw-KE' })
+const seen = []
+for (const [name, say] of [['n2words', toCardinal], ['to-words', (n) => toWords.convert(n)]])
+  for (const n of [21, 101, 1100, 2000, 10_001, 11_000]) {
+    seen.push(say(n).toLowerCase())
+    console.log(`${name.padEnd(8)} ${String(n).padStart(6)}  ${say(n)}`)
+  }
+const same = toCardinal(10_001) === toCardinal(11_000)
+const misplaced = seen.includes('moja mia moja') && seen.includes('mbili elfu')
+process.exit(same && misplaced ? 0 : 1)
+EOF
+node probe.mjs
