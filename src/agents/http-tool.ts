@@ -210,7 +210,11 @@ export class HttpTool implements Tool {
 
   #requestHeaders(values: TemplateValues, context: ToolContext): Record<string, string> {
     const { http } = this.#definition
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'mkondo' }
+    const { traceparent } = context
+    const headers: Record<string, string> = {
+      ...{ accept: 'application/json', 'user-agent': 'mkondo' },
+      ...(traceparent === undefined ? {} : { traceparent }),
+    }
     for (const [name, template] of this.#headers) {
       const value = this.#fillOptional(template, values)
       if (value === undefined) continue

@@ -374,11 +374,12 @@ export class McpServer {
   async #call(
     { name, timeoutMs }: McpToolDefinition,
     args: Readonly<Record<string, unknown>>,
-    { signal, idempotencyKey }: ToolContext,
+    { signal, idempotencyKey, traceparent }: ToolContext,
   ): Promise<unknown> {
     const client = this.#client
     if (client === null) throw new GatewayError('TOOL_HTTP', `the MCP server ${this.name} is not connected`)
-    const request = { name, arguments: { ...args }, _meta: { 'mkondo/idempotency-key': idempotencyKey } }
+    const meta = { 'mkondo/idempotency-key': idempotencyKey, ...(traceparent === undefined ? {} : { traceparent }) }
+    const request = { name, arguments: { ...args }, _meta: meta }
     const answer = await client.callTool(request, { signal, timeout: 2 * timeoutMs }).catch((thrown: unknown) => {
       signal.throwIfAborted()
       const code = thrown instanceof Error ? codeOf(thrown) : undefined

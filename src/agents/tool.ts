@@ -118,6 +118,8 @@ export interface ToolContext {
   readonly continueUrl?: string | undefined
   /** Of a poll: what its API waits for. */
   readonly pendingId?: string | undefined
+  /** The W3C trace context of the call; absent where no trace is exported. */
+  readonly traceparent?: string | undefined
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal
 }

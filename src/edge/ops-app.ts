@@ -6,6 +6,7 @@ import { BodyReader, Exchange, NO_CONTENT, errorReply, jsonReply, textReply } fr
 import type { Reply } from './http-exchange.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import { ScrapePage } from '../telemetry/metrics.js'
+import { pageFor } from '../telemetry/text-format.js'
 import type { Admission } from './admission.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import { FleetApi, NODE_COMMANDS, queryOf } from './ops-fleet.js'
@@ -40,6 +41,8 @@ interface Admitted {
   /** Of the path, in their order. */
   readonly params: readonly string[]
   readonly query: OpsQuery
+  /** The header; empty without one. */
+  readonly accept: string
   /** Empty for a GET. */
   readonly body: Uint8Array
   readonly operator: Operator
@@ -161,8 +164,15 @@ export class OpsApp {
     this.#stream(app, '/api/calls/:sid/live', (exchange, req) => this.#live.watchCall(exchange, req.getParameter(0)))
     const nodePage = this.#page('fleet', () => metrics.render())
     const calls = this.#page('calls', () => callSeries.renderInSlices())
-    this.#get(app, '/metrics', async () => textReply(await nodePage.get(), metrics.contentType), 'metrics')
-    this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'metrics')
+    const scraped = (path: string, page: ScrapePage, contentType: string): void => {
+      const answer: Answer = async ({ accept }) => {
+        const { body, contentType: type } = pageFor(accept, { body: await page.get(), contentType })
+        return textReply(body, type)
+      }
+      this.#get(app, path, answer, 'metrics')
+    }
+    scraped('/metrics', nodePage, metrics.contentType)
+    scraped('/metrics/calls', calls, callSeries.contentType)
     const [api, fleet, agents, campaigns, erase] = [this.#api, this.#fleet, this.#agents, this.#campaigns, this.#erase]
     const get = (path: string, answer: Answer): void => this.#get(app, path, answer)
     const post = (path: string, answer: Answer): void => this.#post(app, path, answer)
@@ -386,6 +396,7 @@ export class OpsApp {
     return {
       params: [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index) ?? ''),
       query: queryOf((name) => req.getQuery(name) ?? ''),
+      accept: req.getHeader('accept'),
       body: NO_BODY,
       operator: this.#operator(res, req),
       numbers: this.#guard.numbersOf(headOf(res, req)),

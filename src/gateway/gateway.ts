@@ -187,6 +187,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       : new (await loadTraceExport()).TraceExport({
           endpoint: config.otlpEndpoint,
           version,
+          instance: config.nodeName,
           log: log.component('telemetry'),
         })
   const metrics = new Metrics({

@@ -1,14 +1,28 @@
-import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
 import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
-import { resourceFromAttributes } from '@opentelemetry/resources'
+import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
 import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
-import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions'
+import { ATTR_ERROR_TYPE, ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions'
+import {
+  ATTR_GEN_AI_AGENT_NAME,
+  ATTR_GEN_AI_AGENT_VERSION,
+  ATTR_GEN_AI_CONVERSATION_ID,
+  ATTR_GEN_AI_OPERATION_NAME,
+  ATTR_GEN_AI_OUTPUT_TYPE,
+  ATTR_GEN_AI_PROVIDER_NAME,
+  ATTR_GEN_AI_REQUEST_MODEL,
+  ATTR_GEN_AI_TOOL_NAME,
+  ATTR_GEN_AI_TOOL_TYPE,
+  ATTR_GEN_AI_USAGE_INPUT_TOKENS,
+  ATTR_GEN_AI_USAGE_OUTPUT_TOKENS,
+  ATTR_SERVICE_INSTANCE_ID,
+} from '@opentelemetry/semantic-conventions/incubating'
 import type { CallRecord, TimelineMark } from '../call/documents/record.js'
 import type { Log } from './log.js'
+import { CALL_SPAN, spanIdOf, traceIdOf } from './trace-id.js'
 
 /** Spans of one call: they are made at its end, between two ticks. */
 const SPANS_PER_CALL_MAX = 256
@@ -26,14 +40,6 @@ const SPANS_LAST_MS = 2000
 const OTHER_SPANS = 5
 
 const SCOPE = { name: 'mkondo' } as const
-
-/**
- * The trace id of a call, derived from its SID: logs and exemplars name it while the call lives, the spans follow at
- * its end, and every process of a fleet derives the same one. 32 hex digits.
- */
-function traceIdOf(callSid: string): string {
-  return createHash('sha256').update(`mkondo call ${callSid}`).digest('hex').slice(0, 32)
-}
 
 /** Timeline steps whose detail holds only our own words and figures; others may quote a model or a caller. */
 const PLAIN_DETAILS: ReadonlySet<string> = new Set([
@@ -67,11 +73,20 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'bridged',
 ])
 
+/** The names that the semantic conventions have for the providers of backends; any other is its own. */
+const PROVIDERS: Readonly<Record<string, string>> = {
+  openai: 'openai',
+  'openai-live': 'openai',
+  gemini: 'gcp.gemini',
+}
+
 /** What a span of a call says; times since the webhook. */
 interface Span {
   readonly name: string
-  /** Of its id, which every exporter derives from it, so that all make the same spans of a call. */
+  /** Of its id (`spanIdOf`). */
   readonly key: string
+  /** The key of the span that it is a part of. Default: that of the call. */
+  readonly parent?: string
   readonly fromMs: number
   readonly tookMs: number
   readonly attributes?: Attributes
@@ -80,34 +95,33 @@ interface Span {
 }
 
 /**
- * The spans of one ended call: the call itself, and below it its set-up, each turn, tool, barge-in, the escalation and
- * each connection of a backend. Timeline steps are events of the call's span. No words of caller or agent, no
+ * The spans of one ended call: the call itself, below it its set-up, each turn, the escalation and each connection of a
+ * backend, and below a turn the tools and barge-ins that came before the next one. Timeline steps are events of the call's span. No words of caller or agent, no
  * arguments.
  */
 function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
   const traceId = traceIdOf(record.callSid)
   const contextOf = (key: string): SpanContext => ({
     traceId,
-    spanId: createHash('sha256').update(`${traceId} ${key}`).digest('hex').slice(0, 16),
+    spanId: spanIdOf(traceId, key),
     traceFlags: TraceFlags.SAMPLED,
   })
   const startedWallMs = Date.parse(record.startedAt)
   const time = (ms: number): HrTime => hrTime(startedWallMs + ms)
-  const root = contextOf('call')
-  const made = ({ name, key, fromMs, tookMs, attributes, ok = true }: Span): ReadableSpan => {
-    const isRoot = key === 'call'
-    const context = isRoot ? root : contextOf(key)
+  const made = ({ name, key, parent = CALL_SPAN, fromMs, tookMs, attributes, ok = true }: Span): ReadableSpan => {
+    const isRoot = key === CALL_SPAN
+    const context = contextOf(key)
     return {
       name,
       kind: isRoot ? SpanKind.SERVER : SpanKind.INTERNAL,
       spanContext: () => context,
-      ...(isRoot ? {} : { parentSpanContext: root }),
+      ...(isRoot ? {} : { parentSpanContext: contextOf(parent) }),
       startTime: time(fromMs),
       endTime: time(fromMs + tookMs),
       duration: hrTime(tookMs),
       ended: true,
       status: { code: ok ? SpanStatusCode.UNSET : SpanStatusCode.ERROR },
-      attributes: { 'call.sid': record.callSid, ...attributes },
+      attributes: { 'call.sid': record.callSid, [ATTR_GEN_AI_CONVERSATION_ID]: record.callSid, ...attributes },
       links: [],
       events: isRoot ? record.timeline.map((mark) => eventOf(mark, time(mark.atMs))) : [],
       resource,
@@ -123,11 +137,13 @@ function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
 
 /** @param streamMs  zero of turns and tools */
 function wholeCall(record: CallRecord, streamMs: number): Span {
-  const { turns, toolCalls, bargeIns, timeline, usage } = record
+  const { turns, toolCalls, bargeIns, timeline, usage, backend } = record
+  const models = record.cost?.models ?? []
+  const model = (models.find((one) => one.backend === backend) ?? models[0])?.model ?? null
   const spans = turns.length + toolCalls.length + bargeIns.length + OTHER_SPANS
   return {
     name: 'call',
-    key: 'call',
+    key: CALL_SPAN,
     fromMs: 0,
     tookMs: Math.max(streamMs + record.durationMs, ...timeline.map(({ atMs }) => atMs)),
     attributes: {
@@ -138,10 +154,14 @@ function wholeCall(record: CallRecord, streamMs: number): Span {
       'mkondo.turns': turns.length,
       'mkondo.marks_dropped': record.timelineDropped,
       'mkondo.spans_left_out': Math.max(0, spans - SPANS_PER_CALL_MAX),
-      'gen_ai.operation.name': 'invoke_agent',
-      'gen_ai.agent.name': record.agent,
-      'gen_ai.usage.input_tokens': usage.inputTokens,
-      'gen_ai.usage.output_tokens': usage.outputTokens,
+      [ATTR_GEN_AI_OPERATION_NAME]: 'invoke_agent',
+      [ATTR_GEN_AI_AGENT_NAME]: record.agent,
+      ...(record.agentVersion === null ? {} : { [ATTR_GEN_AI_AGENT_VERSION]: record.agentVersion }),
+      [ATTR_GEN_AI_PROVIDER_NAME]: PROVIDERS[backend] ?? backend,
+      [ATTR_GEN_AI_OUTPUT_TYPE]: 'speech',
+      ...(model === null ? {} : { [ATTR_GEN_AI_REQUEST_MODEL]: model }),
+      [ATTR_GEN_AI_USAGE_INPUT_TOKENS]: usage.inputTokens,
+      [ATTR_GEN_AI_USAGE_OUTPUT_TOKENS]: usage.outputTokens,
     },
     ok: record.outcome !== 'failed',
   }
@@ -154,6 +174,11 @@ function partsOf(
   const between = (name: string, key: string, fromMs: number | null, toMs: number | null): Span[] =>
     fromMs === null || toMs === null ? [] : [{ name, key, fromMs, tookMs: Math.max(0, toMs - fromMs) }]
   const at = (name: string): number | null => markAt(timeline, name)
+  /** The turn that something after the stream's opening belongs to: the last one that had begun. */
+  const within = (atMs: number): Pick<Span, 'parent'> => {
+    const index = turns.findLastIndex(({ callerStoppedMs }) => callerStoppedMs <= atMs)
+    return index < 0 ? {} : { parent: turnKey(index) }
+  }
   const greetedMs = greetingMs === null ? null : streamMs + greetingMs
   const escalatedMs = at('escalation')
   return [
@@ -162,7 +187,7 @@ function partsOf(
     ...between('backend connect', 'connect', at('backend-connect'), at('backend-ready')),
     ...turns.map(({ callerStoppedMs, firstSoundMs, answerMs, ear }, index) => ({
       name: 'turn',
-      key: `turn ${index}`,
+      key: turnKey(index),
       fromMs: streamMs + callerStoppedMs,
       tookMs: Math.max(0, ear?.answerMs ?? answerMs ?? firstSoundMs ?? 0),
       attributes: {
@@ -173,17 +198,24 @@ function partsOf(
       },
       ok: answerMs !== null,
     })),
-    ...toolCalls.map(({ name, startMs, ms, ok }, index) => ({
-      name: `tool ${name}`,
+    ...toolCalls.map(({ name, startMs, ms, ok, error }, index) => ({
+      name: `execute_tool ${name}`,
       key: `tool ${index}`,
+      ...within(startMs),
       fromMs: streamMs + startMs,
       tookMs: Math.max(0, ms),
-      attributes: { 'gen_ai.tool.name': name },
+      attributes: {
+        [ATTR_GEN_AI_OPERATION_NAME]: 'execute_tool',
+        [ATTR_GEN_AI_TOOL_NAME]: name,
+        [ATTR_GEN_AI_TOOL_TYPE]: 'function',
+        ...(ok ? {} : { [ATTR_ERROR_TYPE]: errorTypeOf(error) }),
+      },
       ok,
     })),
     ...bargeIns.map(({ atMs, stopMs, committed }, index) => ({
       name: 'barge-in',
       key: `barge-in ${index}`,
+      ...within(atMs),
       fromMs: streamMs + atMs,
       tookMs: Math.max(0, stopMs ?? 0),
       attributes: { 'mkondo.committed': committed },
@@ -200,6 +232,13 @@ function partsOf(
       ok: escalation?.outcome === 'answered',
     })),
   ]
+}
+
+const turnKey = (index: number): string => `turn ${index}`
+
+/** A code such as `http` or `TOOL_TIMEOUT`: anything else might be somebody's words. */
+function errorTypeOf(error: string | undefined): string {
+  return error !== undefined && /^[A-Za-z_]{1,40}$/.test(error) ? error : '_OTHER'
 }
 
 function eventOf({ name, detail }: TimelineMark, time: HrTime): TimedEvent {
@@ -224,6 +263,8 @@ interface TraceExportOptions {
   /** Base address of an OTLP/HTTP collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` gives it; `/v1/traces` is added. */
   readonly endpoint: string
   readonly version: string
+  /** The name of this process among those of its fleet. */
+  readonly instance: string
   readonly log: Log
 }
 
@@ -255,7 +296,12 @@ export class TraceExport {
       timeoutMillis: SPAN_EXPORT_TIMEOUT_MS,
       concurrencyLimit: 1,
     })
-    this.#resource = resourceFromAttributes({ [ATTR_SERVICE_NAME]: 'mkondo', [ATTR_SERVICE_VERSION]: options.version })
+    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come after our own.
+    this.#resource = resourceFromAttributes({
+      [ATTR_SERVICE_NAME]: 'mkondo',
+      [ATTR_SERVICE_VERSION]: options.version,
+      [ATTR_SERVICE_INSTANCE_ID]: options.instance,
+    }).merge(detectResources({ detectors: [envDetector] }))
     this.#timer = setInterval(() => this.#pass(), SPAN_EXPORT_EVERY_MS).unref()
   }
 

@@ -32,6 +32,8 @@ export interface CallStart {
   readonly business?: Business | null
   /** Of an outbound call; absent: none. */
   readonly variables?: CallVariables
+  /** The W3C trace context of the call; absent where no trace is exported. */
+  readonly traceparent?: string
   /** False: an answering machine gets no message. Default: what the agent's file says. */
   readonly leaveMessage?: boolean
   /** The call is answered by the taker of messages alone, on the cascade. Default: false. */

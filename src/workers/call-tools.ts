@@ -71,6 +71,7 @@ export class CallTools {
         wallMs,
         business: start.business == null ? undefined : businessValues(start.business, language || 'en', wallMs),
         variables: start.variables,
+        traceparent: start.traceparent,
         caller: this.#caller,
         idempotencyKey: key,
         gate: {

@@ -109,6 +109,7 @@ interface CallWaitsOptions {
   readonly wallClock: () => number
   /** The verified identity, for a poll; null while there is none. */
   readonly identity: () => Readonly<Record<string, unknown>> | null
+  readonly traceContext: Pick<ToolContext, 'traceparent'>
   readonly mark: (name: string, detail: string) => void
   readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
   /** The outcome of an effect is known. */
@@ -452,7 +453,7 @@ export class CallWaits {
   }
 
   async #asked(wait: Wait, signal: AbortSignal): Promise<'outcome' | 'pending' | 'failed'> {
-    const { callSid, business, from, to, wallClock, identity, variables } = this.#options
+    const { callSid, business, from, to, wallClock, identity, variables, traceContext } = this.#options
     const agent = this.#options.agent()
     const definition = this.#options.toolOf(wait.tool)
     const url = definition?.waits?.poll?.url
@@ -465,7 +466,7 @@ export class CallWaits {
     const context: ToolContext = {
       ...{ callSid, from, to, agent: agent.name, idempotencyKey: wait.key, pendingId: wait.pendingId },
       business: business === null ? undefined : businessValues(business, language || 'en', wallClock()),
-      ...{ language, variables },
+      ...{ language, variables, ...traceContext },
       caller: new CallerIdentity(identity()),
       signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
     }

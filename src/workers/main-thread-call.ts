@@ -46,6 +46,7 @@ import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
+import { traceparentOf } from '../telemetry/trace-id.js'
 
 /** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
 const REHOMES_MAX = 5
@@ -233,6 +234,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         variables: this.#continuity.call.placed?.variables ?? {},
         wallClock: context.wallClock,
         identity: () => this.#saved?.checkpoint.identity ?? null,
+        traceContext: this.#traceContext,
         mark: (name, detail) => this.#mark(name, detail),
         toSession: (news) => this.#send(news),
         settled: (key, outcome) => this.#effects.settle(key, outcome),
@@ -738,6 +740,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       agent: this.#hosted.definition,
       business: this.#hosted.serves?.business ?? null,
       variables: this.#continuity.call.placed?.variables ?? {},
+      ...this.#traceContext,
       leaveMessage: this.#continuity.call.placed?.leaveMessage ?? true,
       messagesOnly: this.#hosted.messagesOnly ?? false,
       assets: this.#hosted.assets ?? NO_ASSETS,
@@ -1118,6 +1121,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       default:
         assertNever(message)
     }
+  }
+
+  /** What the requests of its tools say of the call. */
+  get #traceContext(): Pick<CallStart, 'traceparent'> {
+    return this.#context.traces == null ? {} : { traceparent: traceparentOf(this.callSid) }
   }
 
   async #doNotCall(callId: string): Promise<void> {

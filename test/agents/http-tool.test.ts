@@ -31,6 +31,24 @@ t.test('the model gets the mapped answer, and the API gets an encoded request', 
   t.notOk(request?.headers['idempotency-key'])
 })
 
+t.test('an API is told the trace of the call, where one is exported, unless the author sends another', async (t) => {
+  const shop = await api(t, (_, response) => {
+    json(response, {})
+  })
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const own = '00-11111111111111111111111111111111-2222222222222222-01'
+  const env = { SHOP: shop.url }
+  const plain = runner(t, { http: { url: '{{env.SHOP}}/orders' } }, env)
+  await plain.run('look_up', {}, context({ traceparent }))
+  await plain.run('look_up', {}, context())
+  const other = runner(t, { http: { url: '{{env.SHOP}}/orders', headers: { Traceparent: own } } }, env)
+  await other.run('look_up', {}, context({ traceparent }))
+  t.same(
+    shop.requests.map(({ headers }) => headers['traceparent']),
+    [traceparent, undefined, own],
+  )
+})
+
 t.test('no argument of a model can leave the path and the host that the author wrote', async (t) => {
   const shop = await api(t, (_, response) => {
     json(response, {})

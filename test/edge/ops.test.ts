@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process'
 import { rmSync, truncateSync } from 'node:fs'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { get, newSid, post, rawRequest, ring, ringing, startGateway, upgradeStatus } from './gateway.js'
+import { installed } from '../grafana/prometheus.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { storedFile } from '../support/stored-file.js'
@@ -57,6 +59,44 @@ t.test("the metrics pages are OpenMetrics with the contract's names", async (t) 
     calls.text,
     `mkondo_call_turn_response_last_seconds{call_sid="${SID}",agent="order-status",backend="embedded"} 0.64\n`,
   )
+})
+
+t.test('a scraper that asks for the text format gets it, with the names that OpenMetrics has', async (t) => {
+  const gateway = await startGateway(t)
+  const { metrics } = gateway
+  metrics.calls({ agent: 'support', backend: 'openai', outcome: 'failed' }).inc(1, 'HD_3')
+  metrics.turnResponse({ agent: 'support', backend: 'openai' }).observe(0.7, 'HD_1')
+  const page = (accept: string) => get(`${gateway.opsUrl}/metrics`, { headers: { accept } })
+  const open = await page('application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1')
+  t.match(open.headers.get('content-type'), /^application\/openmetrics-text/)
+  t.match(open.text, ' # {call_sid="HD_3"} 1 ')
+  const text = await page('text/plain;version=0.0.4')
+  t.equal(text.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
+  t.match(text.text, '# TYPE mkondo_calls_total counter\n')
+  t.match(text.text, 'mkondo_calls_total{agent="support",backend="openai",outcome="failed"} 1\n')
+  t.notMatch(text.text, / # \{|^# (EOF|UNIT)/m, 'without what only OpenMetrics has')
+  const series = (body: string): string[] =>
+    [...body.matchAll(/^[a-z]\S* \S+/gm)].map(([line]) => line.split(' ')[0] ?? '')
+  t.strictSame(series(text.text), series(open.text))
+  for (const accept of [
+    'application/openmetrics-text;q=0.5, text/plain',
+    'text/plain, application/openmetrics-text;q=0',
+  ])
+    t.match((await page(accept)).headers.get('content-type'), /^text\/plain/, accept)
+  for (const accept of ['', '*/*', 'application/openmetrics-text, text/plain'])
+    t.match((await page(accept)).headers.get('content-type'), /^application\/openmetrics-text/, accept)
+  const numbers = gateway.callSeries.open(SID, 'order-status', 'embedded')
+  numbers.turnResponseLastMs = 640
+  const calls = await get(`${gateway.opsUrl}/metrics/calls`, { headers: { accept: 'text/plain' } })
+  for (const body of [text.text, calls.text]) {
+    if (!installed('promtool')) {
+      t.comment("NOT CHECKED: Debian's package prometheus is not installed")
+      continue
+    }
+    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: body, encoding: 'utf8' })
+    // 3: it would name a metric otherwise; 1: it cannot read the page.
+    t.ok(status === 0 || status === 3, `promtool ended with ${status}: ${stdout}${stderr.slice(0, 2000)}`)
+  }
 })
 
 t.test('live and ended calls can be listed and looked at', async (t) => {

@@ -134,7 +134,7 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   await until(() => collector.spans.some((span) => span.name === 'call'), 10_000, 'the trace')
   t.ok(collector.spans.every((span) => span.traceId === live.traceId))
   t.same(
-    ['call', 'set-up', 'greeting', 'tool lookup_order', 'turn'].filter(
+    ['call', 'set-up', 'greeting', 'execute_tool lookup_order', 'turn'].filter(
       (name) => !collector.spans.some((span) => span.name === name),
     ),
     [],

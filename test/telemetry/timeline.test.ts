@@ -10,6 +10,7 @@ import { CallerLatency, EAR_WAIT_MS } from '../../src/workers/caller-latency.js'
 import { startCollector } from '../support/collector.js'
 import { loadVads } from '../support/media-modules.js'
 import { endedCall } from '../support/record.js'
+import { traceparentOf } from '../../src/telemetry/trace-id.js'
 
 t.test('of any number of marks the first and the newest are kept, in order, and the rest counted', async (t) => {
   fc.assert(
@@ -140,6 +141,15 @@ t.test('sound without a voice is marked with its length and level, every five se
   )
 })
 
+/** Attributes of a span or a resource by name. */
+function attributesOf(
+  of:
+    | { readonly attributes: readonly { readonly key: string; readonly value: Readonly<Record<string, unknown>> }[] }
+    | undefined,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries((of?.attributes ?? []).map(({ key, value }) => [key, Object.values(value)[0]]))
+}
+
 const quiet = createLog({ level: 'silent' })
 
 function record(): CallRecord {
@@ -176,7 +186,7 @@ function record(): CallRecord {
 t.test('an ended call reaches the collector as one trace, which its SID leads to', async (t) => {
   const { url, spans, bodies, close } = await startCollector()
   t.teardown(close)
-  const traces = new TraceExport({ endpoint: `${url}/`, version: '0.1.0', log: quiet })
+  const traces = new TraceExport({ endpoint: `${url}/`, version: '0.1.0', instance: 'a', log: quiet })
   traces.add(record())
   await traces.close()
   t.equal(traces.exported, spans.length)
@@ -190,10 +200,20 @@ t.test('an ended call reaches the collector as one trace, which its SID leads to
     spans.filter((span) => span.parentSpanId === undefined || span.parentSpanId === '').map((span) => span.name),
     ['call'],
   )
-  t.ok(spans.every((span) => span === root || span.parentSpanId === root?.spanId))
+  const parents = Object.fromEntries(
+    spans.map(({ name, parentSpanId }) => [name, spans.find(({ spanId }) => spanId === parentSpanId)?.name]),
+  )
+  t.strictSame(
+    parents,
+    {
+      ...{ call: undefined, 'set-up': 'call', 'backend connect': 'call', turn: 'call' },
+      ...{ 'execute_tool lookup_order': 'turn', 'barge-in': 'turn' },
+    },
+    'tools and barge-ins are parts of the turn that they came in',
+  )
   t.same(
     spans.map((span) => span.name).sort(),
-    ['backend connect', 'barge-in', 'call', 'set-up', 'tool lookup_order', 'turn'].sort(),
+    ['backend connect', 'barge-in', 'call', 'set-up', 'execute_tool lookup_order', 'turn'].sort(),
   )
   const turn = spans.find((span) => span.name === 'turn')
   const zeroNs = BigInt(Date.parse('2026-11-20T10:00:00.000Z')) * 1_000_000n
@@ -201,10 +221,45 @@ t.test('an ended call reaches the collector as one trace, which its SID leads to
   t.equal(BigInt(turn?.endTimeUnixNano ?? 0) - zeroNs, 4_190_000_000n, 'and ends when the answer was at the ear')
   t.equal(root?.events.length, 7, 'every mark is an event')
   t.notMatch(bodies.join(''), /Wanjiru|4127|all was well/, "and nobody's words")
+  t.match(attributesOf(root), { 'gen_ai.operation.name': 'invoke_agent', 'gen_ai.conversation.id': record().callSid })
+  t.match(attributesOf(spans.find(({ name }) => name.startsWith('execute_tool'))), {
+    'gen_ai.operation.name': 'execute_tool',
+    'gen_ai.tool.name': 'lookup_order',
+    'error.type': 'http',
+  })
+  t.equal(root?.spanId, traceparentOf(record().callSid).split('-')[2], 'whom a tool asks is a part of the call')
+})
+
+t.test('a collector sees which service and which of its processes, as OTEL_* says it', async (t) => {
+  const { url, bodies, close } = await startCollector()
+  t.teardown(close)
+  const exported = async (): Promise<unknown> => {
+    const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'node-7', log: quiet })
+    traces.add(record())
+    await traces.close()
+    const body = JSON.parse(bodies.at(-1) ?? '') as {
+      resourceSpans: { resource: Parameters<typeof attributesOf>[0] }[]
+    }
+    return attributesOf(body.resourceSpans[0]?.resource)
+  }
+  t.match(await exported(), { 'service.name': 'mkondo', 'service.version': '0.1.0', 'service.instance.id': 'node-7' })
+  const set = {
+    OTEL_SERVICE_NAME: 'order-line',
+    OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=staging,service.instance.id=desk%201',
+  }
+  Object.assign(process.env, set)
+  t.teardown(() => {
+    for (const name of Object.keys(set)) Reflect.deleteProperty(process.env, name)
+  })
+  t.match(await exported(), {
+    'service.name': 'order-line',
+    'deployment.environment.name': 'staging',
+    'service.instance.id': 'desk 1',
+  })
 })
 
 t.test('a collector that is gone costs spans and nothing else', async (t) => {
-  const traces = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '0.1.0', log: quiet })
+  const traces = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '0.1.0', instance: 'a', log: quiet })
   traces.add(record())
   const beganMs = performance.now()
   await traces.close()
@@ -216,7 +271,7 @@ t.test('a collector that is gone costs spans and nothing else', async (t) => {
 t.test('a storm of calls fills the queue to its bound and is counted', async (t) => {
   const { url, close } = await startCollector(() => 400)
   t.teardown(close)
-  const traces = new TraceExport({ endpoint: url, version: '0.1.0', log: quiet })
+  const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'a', log: quiet })
   const one = record()
   for (let calls = 0; calls < 2000; calls++) traces.add(one)
   t.equal(traces.queued, SPANS_QUEUED_MAX)
@@ -227,8 +282,8 @@ t.test('a storm of calls fills the queue to its bound and is counted', async (t)
 })
 
 t.test('every process names the trace of a call alike', async (t) => {
-  const a = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '1', log: quiet })
-  const b = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '2', log: quiet })
+  const a = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '1', instance: 'a', log: quiet })
+  const b = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '2', instance: 'b', log: quiet })
   t.equal(a.traceId('HD_1'), b.traceId('HD_1'))
   t.match(a.traceId('HD_1'), /^[0-9a-f]{32}$/)
   t.not(a.traceId('HD_1'), a.traceId('HD_2'))

@@ -61,6 +61,7 @@ function rig(
       callSid: 'HD_000000000001',
       agent: () => agent,
       toolOf: (name) => agent.tools.find((one) => one.name === name),
+      traceContext: {},
       business: null,
       from: '+254700000001',
       to: '+254700000002',
