@@ -1,4 +1,6 @@
 #!/usr/bin/env node
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { run } from './program.js'
 import { PROCESS_TERMINAL } from './terminal.js'
 
@@ -6,6 +8,8 @@ import { PROCESS_TERMINAL } from './terminal.js'
 // (src/http/name-lookup.ts). Node 20 has made its threads by now: there it holds for the processes of `serve --processes`,
 // and otherwise the environment sets it, as deploy/ does.
 process.env['UV_THREADPOOL_SIZE'] ??= '64'
+
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 
 // `mkondo check | head -1`: nobody reads the rest. The command still ends as it would, with its own exit code.
 for (const stream of [process.stdout, process.stderr])

@@ -95,6 +95,19 @@ export const CLAIMS_MAX = 100
  * counted.
  */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+/**
+ * What a model's, recogniser's or voice's service may send over one connection. Audio of 24 kHz as base64 at 60 times real time, four minutes of
+ * it at once, and each word of an answer as a message of its own from the fastest models, stay below. A service that sends more fails alone: the worker
+ * would read nothing else, and its other calls would be silent.
+ */
+export const BACKEND_RATES = {
+  bytesPerS: 4 * 1024 * 1024,
+  bytesAtOnce: 16 * 1024 * 1024,
+  messagesPerS: 2000,
+  messagesAtOnce: 5000,
+}
+/** One answer over HTTP: ten minutes of sound. */
+export const BACKEND_ANSWER_BYTES_MAX = 32 * 1024 * 1024
 /** Caller audio that waits for a backend that is not ready or not taking any; the oldest goes. */
 export const BACKEND_WAITING_AUDIO_MS = 10_000
 /** Texts that wait for a backend that is not ready. */
@@ -145,6 +158,13 @@ export const SPEECH_GRAMMAR_CHARS_MAX = 64 * 1024
 // --- embedded dialogue ------------------------------------------------------------------------------------
 /** DTMF digits that are kept while a caller enters a number. */
 export const DIALOGUE_KEYS_MAX = 20
+
+// --- connections ------------------------------------------------------------------------------------------
+/**
+ * How long Node tries one address of a service before the next, which it gives up for good; by itself 250 ms. A round trip by satellite takes 700 ms, and
+ * what was lost on the way is sent again after 1 s. A service whose IPv6 is dead costs each new connection this time.
+ */
+export const CONNECT_ATTEMPT_MS = 1500
 
 // --- edge -------------------------------------------------------------------------------------------------
 /** Calls of which the edge remembers what it answered. */

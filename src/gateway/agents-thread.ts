@@ -1,3 +1,5 @@
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { agentView, contentOf, masked } from '../agents/agent-view.js'
@@ -98,6 +100,7 @@ async function serverTools(
 }
 
 assert(parentPort !== null, 'this is a worker thread')
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const task = workerData as AgentsTask
 parentPort.postMessage(
   task.what === 'view'

@@ -1,3 +1,4 @@
+import { getDefaultAutoSelectFamilyAttemptTimeout, setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { join } from 'node:path'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +12,7 @@ import { namesIn, usesRecogniser } from '../backends/split.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
-import { CALLS_PER_WORKER_MAX, EXPORT_CALLS_MAX } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, CONNECT_ATTEMPT_MS, EXPORT_CALLS_MAX } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
 import { findSpeech, loadTraceExport } from './on-demand.js'
 import { shownSettings } from '../config/shown-settings.js'
@@ -196,6 +197,8 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
   })
   const lookups = new LookupCounts()
   const uninstallNameLookup = installNameLookup(lookups)
+  const attemptMsBefore = getDefaultAutoSelectFamilyAttemptTimeout()
+  setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
   metrics.nameLookupsFrom(lookups.all)
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
   const journals = config.journalCalls !== 'off' ? new JournalFiles(config.dataDir, log, clock) : null
@@ -700,6 +703,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       await fleet.close()
       await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
       uninstallNameLookup()
+      setDefaultAutoSelectFamilyAttemptTimeout(attemptMsBefore)
       metrics.close()
       log.info({}, 'stopped')
       tellStopped()

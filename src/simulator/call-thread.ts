@@ -1,4 +1,6 @@
 /** The thread that runs all calls of one simulation on one 20 ms clock; speech has a thread of its own. */
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { assert } from '../core/assert.js'
@@ -89,4 +91,5 @@ async function startRest(
 }
 
 assert(parentPort !== null, 'the call thread is started as a worker')
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 await main(parentPort, workerData as SimulateOptions)

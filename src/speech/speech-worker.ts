@@ -1,8 +1,14 @@
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import { workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
+import {
+  CONNECT_ATTEMPT_MS,
+  SPEECH_SAYINGS_MAX,
+  SPEECH_UTTERANCES_PER_CALL_MAX,
+  SPEECH_UTTERANCE_SAMPLES_MAX,
+} from '../core/limits.js'
 import { samplesToMs } from '../core/units.js'
 import { joined } from '../media/pcm.js'
 import { useCountry } from '../sautikit/phone.js'
@@ -32,6 +38,7 @@ import { Synthesiser } from './synthesiser.js'
 
 // Set by SpeechPool.
 const options = workerData as SpeechWorkerOptions
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 useCountry(options.country)
 const loading = load()
 // Every task reports a failure of `loading`. Without a handler here the failure would end the thread before the first

@@ -1,3 +1,5 @@
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { getHeapStatistics } from 'node:v8'
 import { threadId } from 'node:worker_threads'
@@ -56,6 +58,7 @@ const loop = new TickLoop(
   new FrameHistogram(memory.tickBusy),
 )
 installNameLookup(new LookupCounts(data.lookups))
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const transport = new HttpClient()
 const context: WorkerContext = {
   clock,

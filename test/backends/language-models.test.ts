@@ -257,6 +257,25 @@ t.test('Anthropic: an answer that is cut, an error in its middle and lines that 
   t.equal(used.length, 4, 'what was broken off is charged too')
 })
 
+t.test('a model that writes without an end is cut off, and is not asked again in this call', async (t) => {
+  const double = await AnthropicDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { stage, malformed } = stageOf(anthropic({ apiKey: KEY, baseUrl: double.baseUrl, model: 'm' }))
+  const lines = 100_000
+  const endless = Array.from({ length: lines / 100 }, () => 'data: 7\n\n'.repeat(100))
+  const long = Array.from({ length: 40 }, () => `: ${'x'.repeat(1024 * 1024)}\n\n`)
+  for (const garbage of [endless, long]) {
+    double.garbage = garbage
+    t.match(await faultOf(answered(stage, { messages: [ASKS], tools: [] })), {
+      code: 'internal',
+      message: /sends too much: at most 2000 messages and 4194304 bytes a second/,
+      fatal: true,
+      retryable: false,
+    })
+  }
+  t.ok(malformed() < lines / 2, `${malformed()} were read`)
+})
+
 t.test('Anthropic: a refused request is a fault of its kind, without the key', async (t) => {
   const double = await AnthropicDouble.start({ key: KEY })
   t.teardown(() => double.close())

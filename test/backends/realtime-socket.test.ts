@@ -233,3 +233,34 @@ t.test('a service that sends messages but no pongs is not taken for dead', async
   await until(() => recorder.messages.length > 20, 5000, 'some talk')
   t.equal(recorder.closed, null)
 })
+
+t.test('a service that sends without an end is cut off, long before all of it was read', async (t) => {
+  const sent = 200_000
+  for (const say of [
+    (peer: WebSocket) => peer.send('{"type":"delta","delta":"a"}'),
+    (peer: WebSocket) => peer.ping(),
+  ]) {
+    const url = await serve(t, (peer) => {
+      for (let at = 0; at < sent; at++) say(peer)
+    })
+    const { recorder } = open(t, url)
+    await until(() => recorder.closed !== null, 60_000, 'the end')
+    t.match(recorder.closed, { failure: { kind: 'overrun' } })
+    t.ok(recorder.messages.length < sent / 2, `${recorder.messages.length} were read`)
+  }
+})
+
+t.test(
+  'a minute of speech at once in frames of 20 ms, and three more in long messages, are read to the end',
+  async (t) => {
+    const frames = 3000
+    const long = 12
+    const url = await serve(t, (peer) => {
+      for (let at = 0; at < frames; at++) peer.send('a'.repeat(1300))
+      for (let at = 0; at < long; at++) peer.send('b'.repeat(MIB))
+    })
+    const { recorder } = open(t, url)
+    await until(() => recorder.messages.length === frames + long || recorder.closed !== null, 60_000, 'all of it')
+    t.equal(recorder.closed, null)
+  },
+)

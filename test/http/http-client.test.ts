@@ -1,8 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, readdirSync } from 'node:fs'
 import dns, { type lookup, type LookupAddress } from 'node:dns'
 import { createServer as createHttp } from 'node:http'
-import { createServer as createTcp } from 'node:net'
+import { connect, createServer as createTcp, setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -11,7 +15,11 @@ import { type AddressPolicy, guardedLookup, policyFor } from '../../src/http/add
 import { HttpClient, readAtMost } from '../../src/http/http-client.js'
 import { installNameLookup, LookupCounts, NameLookup } from '../../src/http/name-lookup.js'
 import { FakeTimers, settled } from '../backends/failover/scripted.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { CONNECT_ATTEMPT_MS } from '../../src/core/limits.js'
+import { freePort } from '../support/free-ports.js'
 import { portOf } from '../support/port-of.js'
+import { until } from '../support/until.js'
 
 function clientOf(
   t: Test,
@@ -315,4 +323,66 @@ t.test('a model whose name never resolves does not stop the tools', async (t) =>
   t.match(bare, { asked: 20, tool: 'TimeoutError' }, 'without it: all threads of libuv wait')
   t.match(installed, { asked: 1, tool: 200, results: { fresh: 1 } })
   t.comment(`the tool's answer took ${Math.round(installed.toolMs)} ms`)
+})
+
+/** A stopped listener, whose queue is full: nothing there answers until it goes on (SIGCONT). */
+async function silentAt(t: Test, host: string, port: number): Promise<ChildProcess> {
+  const file = fileURLToPath(new URL('../support/full-listener.js', import.meta.url))
+  const child = spawn(process.execPath, [file, host, String(port)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  child.kill('SIGSTOP')
+  const waiting = Array.from({ length: 8 }, () => connect({ host, port }).on('error', () => undefined))
+  t.teardown(() => waiting.forEach((socket) => socket.destroy()))
+  // Two fit into the queue; the others show that it is full.
+  await until(() => waiting.filter(({ connecting }) => !connecting).length >= 2, 10_000, 'a full queue')
+  return child
+}
+
+t.test(
+  'a service is reached whose first address is slow and whose second is dead, and the other way round',
+  async (t) => {
+    setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
+    const port = await freePort()
+    const slow = await silentAt(t, '127.0.0.2', port)
+    await silentAt(t, '127.0.0.3', port)
+    for (const addresses of [
+      ['127.0.0.2', '127.0.0.3'],
+      ['127.0.0.3', '127.0.0.2'],
+    ]) {
+      const resolve = ((_: string, __: object, answered: (error: null, found: LookupAddress[]) => void) =>
+        answered(
+          null,
+          addresses.map((address) => ({ address, family: 4 })),
+        )) as unknown as typeof lookup
+      const socket = connect({ host: 'service.test', port, lookup: guardedLookup('private', resolve) })
+      t.teardown(() => socket.destroy())
+      // What is lost is sent again after a second.
+      await until(() => socket.connecting, 5000, 'the attempt')
+      await setImmediate()
+      slow.kill('SIGCONT')
+      await once(socket, 'connect')
+      t.equal(socket.remoteAddress, '127.0.0.2')
+    }
+  },
+)
+
+t.test('every thread waits for slow addresses', (t) => {
+  const folder = join(packageRoot(), 'src')
+  const sources = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => ({ name, text: readFileSync(join(folder, name), 'utf8') }))
+  const threads = sources.flatMap(({ text }) =>
+    [
+      ...text.matchAll(
+        /(?:new Worker\(|filename: fileURLToPath\()\s*new URL\('(?:[./\w-]*\/)?(?:start-)?([\w-]+)\.js'/g,
+      ),
+    ].map(([, file]) => `${file ?? ''}.ts`),
+  )
+  t.ok(threads.length >= 8, threads.join(' '))
+  for (const thread of [...threads, 'main.ts', 'gateway.ts']) {
+    const source = sources.find(({ name, text }) => name.endsWith(`/${thread}`) && !text.includes('createRoot'))
+    t.match(source?.text, /setDefaultAutoSelectFamilyAttemptTimeout\(CONNECT_ATTEMPT_MS\)/, thread)
+  }
+  t.end()
 })

@@ -4,9 +4,15 @@ import type { Dispatcher } from 'undici'
 import type { BackendUsage } from '../../call/backend-events.js'
 import { noUsage } from '../../call/usage.js'
 import { exactJson } from '../../core/json.js'
-import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import {
+  BACKEND_ANSWER_BYTES_MAX,
+  BACKEND_FAULT_BYTES_MAX,
+  BACKEND_MESSAGE_BYTES_MAX,
+  BACKEND_RATES,
+} from '../../core/limits.js'
+import { StreamBudget } from '../../core/stream-budget.js'
 import { pricedModel } from '../prices.js'
-import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
+import { httpFault, overrunFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import { COMMON_HEADERS, PROBE_TIMEOUT_MS } from './http-hosts.js'
 import { StageFault } from './stage-fault.js'
 import type { StageContext, StageFactory } from './stage.js'
@@ -92,7 +98,9 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
 
   /** The JSON objects of these texts; others are counted, and left out. */
   protected async *objects(texts: AsyncIterable<string> | Iterable<string>): AsyncGenerator<object> {
+    const budget = new StreamBudget(BACKEND_RATES)
     for await (const text of texts) {
+      if (!budget.take(0, 1, performance.now())) throw new StageFault(overrunFault(this.#what))
       let value: unknown = null
       try {
         value = exactJson(text)
@@ -158,7 +166,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
       throw faultOf(error)
     }
     const { statusCode: status } = response
-    const body = new Body(response, timer, faultOf)
+    const body = new Body(this.#what, response, timer, faultOf)
     if ((status >= 200 && status < 300) || alsoGood.includes(status)) return body
     const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
     const retryAfterMs = retryAfterOf((name) => body.header(name), Date.now())
@@ -208,12 +216,19 @@ export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: ()
 }
 
 class Body {
+  readonly #what: string
   readonly #response: Dispatcher.ResponseData
   /** Aborts the request when the server sends nothing for too long. */
   readonly #silence: NodeJS.Timeout
   readonly #faultOf: (error: unknown) => unknown
 
-  constructor(response: Dispatcher.ResponseData, silence: NodeJS.Timeout, faultOf: (error: unknown) => unknown) {
+  constructor(
+    what: string,
+    response: Dispatcher.ResponseData,
+    silence: NodeJS.Timeout,
+    faultOf: (error: unknown) => unknown,
+  ) {
+    this.#what = what
     this.#response = response
     this.#silence = silence
     this.#faultOf = faultOf
@@ -223,10 +238,16 @@ class Body {
     return [this.#response.headers[name] ?? []].flat()[0]
   }
 
+  /** @throws StageFault where more comes than BACKEND_RATES and BACKEND_ANSWER_BYTES_MAX allow; the connection is closed then */
   async *pieces(): AsyncGenerator<Uint8Array> {
+    const budget = new StreamBudget(BACKEND_RATES)
+    let bytes = 0
     try {
       for await (const piece of this.#response.body as AsyncIterable<Uint8Array>) {
         this.#silence.refresh()
+        bytes += piece.length
+        if (bytes > BACKEND_ANSWER_BYTES_MAX || !budget.take(piece.length, 0, performance.now()))
+          throw new StageFault(overrunFault(this.#what))
         yield piece
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 import { BACKEND_CONNECT_MS, BACKEND_PING_MS } from '../../core/limits.js'
 import { pricedModel } from '../prices.js'
-import { httpFault, vendorFault, vendorText } from '../transport/vendor-fault.js'
+import { httpFault, overrunFault, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { RealtimeSocket } from '../transport/vendor-connection.js'
 import type { SocketFailure } from '../transport/vendor-connection.js'
@@ -213,6 +213,7 @@ export class StageSocket {
     if (failure?.kind === 'refused')
       return serviceFault(httpFault(`${what} refused the connection`, failure.refusal, [apiKey]))
     if (failure?.kind === 'broken') return vendorFault('network', `${what}: no connection (${failure.detail})`, false)
+    if (failure?.kind === 'overrun') return serviceFault(overrunFault(what))
     if (failure !== null) return vendorFault('network', `${what}: the connection is dead`, false)
     if (code === CLOSE_ABNORMAL) return vendorFault('network', `${what}: the connection broke`, false)
     return (

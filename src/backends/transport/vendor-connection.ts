@@ -7,12 +7,22 @@ import {
   BACKEND_CONNECT_MS,
   BACKEND_FAULT_BYTES_MAX,
   BACKEND_PING_MS,
+  BACKEND_RATES,
   BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
+import { StreamBudget } from '../../core/stream-budget.js'
 import type { BackendSink } from '../backend.js'
 import { MessageLane } from './message-lane.js'
 import { TlsClient } from './tls-client.js'
-import { faultError, faultEvent, httpFault, retryAfterOf, vendorFault, vendorText } from './vendor-fault.js'
+import {
+  faultError,
+  faultEvent,
+  httpFault,
+  overrunFault,
+  retryAfterOf,
+  vendorFault,
+  vendorText,
+} from './vendor-fault.js'
 import type { HttpRefusal, VendorFault } from './vendor-fault.js'
 
 /** Largest message that is accepted at all; the socket is closed on more. */
@@ -247,6 +257,8 @@ function socketFault(service: string, failure: SocketFailure, secrets: readonly 
       return httpFault(`${service} refused the connection`, failure.refusal, secrets)
     case 'half-open':
       return vendorFault('network', `${service}: the connection is dead, nothing came back`, true)
+    case 'overrun':
+      return overrunFault(service)
     case 'broken':
       return vendorFault('network', `${service}: no connection (${failure.detail})`, true)
     default: {
@@ -263,6 +275,8 @@ export type SocketFailure =
   | { readonly kind: 'broken'; readonly detail: string }
   /** Nothing came, not even a pong. */
   | { readonly kind: 'half-open' }
+  /** More came than BACKEND_RATES allow. */
+  | { readonly kind: 'overrun' }
 
 interface SocketListener {
   opened(): void
@@ -294,6 +308,7 @@ export class RealtimeSocket {
   readonly #listener: SocketListener
   readonly #lane = new MessageLane((data, binary) => this.#receive(data, binary))
   readonly #aliveTimer: NodeJS.Timeout
+  readonly #budget = new StreamBudget(BACKEND_RATES)
   #failure: SocketFailure | null = null
   #silentChecks = 0
   #closeTimer: NodeJS.Timeout | null = null
@@ -322,6 +337,7 @@ export class RealtimeSocket {
     })
     // With the default binaryType a message is one Buffer.
     this.#socket.on('message', (data, binary) => this.#receive(data as Buffer, binary))
+    this.#socket.on('ping', () => this.#mayRead(0))
     this.#socket.on('pong', () => {
       this.#silentChecks = 0
     })
@@ -367,7 +383,16 @@ export class RealtimeSocket {
 
   #receive(data: Buffer, binary: boolean): void {
     this.#silentChecks = 0
-    if (!this.#over) this.#listener.message(data, binary)
+    if (!this.#over && this.#mayRead(data.length)) this.#listener.message(data, binary)
+  }
+
+  /** Counts a message. One that is too much ends the connection at once: a close with a handshake would read on. */
+  #mayRead(bytes: number): boolean {
+    if (this.#failure !== null) return false
+    if (this.#budget.take(bytes, 1, performance.now())) return true
+    this.#failure = { kind: 'overrun' }
+    this.#socket.terminate()
+    return false
   }
 
   #checkAlive(): void {

@@ -1,4 +1,5 @@
 import { GatewayError } from '../../core/errors.js'
+import { BACKEND_RATES } from '../../core/limits.js'
 import { maskText } from '../../telemetry/redact.js'
 import type { BackendErrorCode, BackendEvent } from '../backend.js'
 
@@ -25,6 +26,17 @@ const RETRYABLE: Readonly<Record<BackendErrorCode, boolean>> = {
 /** A fault whose `retryable` follows from its code. */
 export function vendorFault(code: BackendErrorCode, message: string, fatal: boolean): VendorFault {
   return { code, message, fatal, retryable: RETRYABLE[code] }
+}
+
+/** The fault of a service that sends more than BACKEND_RATES allow. It would do so again. */
+export function overrunFault(what: string): VendorFault {
+  const { messagesPerS, bytesPerS } = BACKEND_RATES
+  return {
+    code: 'internal',
+    message: `${what} sends too much: at most ${messagesPerS} messages and ${bytesPerS} bytes a second are read`,
+    fatal: true,
+    retryable: false,
+  }
 }
 
 /** Has these fields only: what else a backend of one's own puts into an error does not reach a journal. */

@@ -1,9 +1,10 @@
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { existsSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
-import { ENDED_CALLS_KEPT } from '../../core/limits.js'
+import { CONNECT_ATTEMPT_MS, ENDED_CALLS_KEPT } from '../../core/limits.js'
 import type {
   ArchiveFault,
   ArchiveStart,
@@ -34,6 +35,7 @@ const UPKEEP_TICKS = 600
 
 const { limits, first } = workerData as ArchiveStart
 assert(parentPort !== null, 'the archive is a worker thread')
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const port = parentPort
 const post = (message: FromArchive): void => port.postMessage(message)
 

@@ -1,3 +1,5 @@
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../../core/limits.js'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
@@ -11,6 +13,7 @@ import { StoredObjects } from './stored-objects.js'
 const CLOSE_MS = 3000
 
 assert(parentPort !== null, 'the object storage is a worker thread')
+setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
 const port = parentPort
 const post = (message: FromStorage): void => port.postMessage(message)
 const { bucket, everyMs, ...options } = workerData as StorageStart
