@@ -96,13 +96,13 @@ export const CLAIMS_MAX = 100
  */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 /**
- * What a model's, recogniser's or voice's service may send over one connection. Audio of 24 kHz as base64 at 60 times real time, four minutes of
- * it at once, and each word of an answer as a message of its own from the fastest models, stay below. A service that sends more fails alone: the worker
+ * What a model's, recogniser's or voice's service may send over one connection. Audio of 24 kHz as base64 at 60 times real time, the longest message that
+ * is dropped (32 MiB) at once, and each word of an answer as a message of its own from the fastest models, stay below. A service that sends more fails alone: the worker
  * would read nothing else, and its other calls would be silent.
  */
 export const BACKEND_RATES = {
   bytesPerS: 4 * 1024 * 1024,
-  bytesAtOnce: 16 * 1024 * 1024,
+  bytesAtOnce: 40 * 1024 * 1024,
   messagesPerS: 2000,
   messagesAtOnce: 5000,
 }
