@@ -45,6 +45,7 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
+import { familiesFinding } from './families.js'
 import { bad, findingLine, good, json, lookAt } from './terminal.js'
 import type { Finding, Terminal } from './terminal.js'
 
@@ -450,6 +451,7 @@ export async function carrierFindings(
     const without = "the gateway cannot hang up calls or add a human through the carrier's API"
     return [good(`SAUTIKIT_API_KEY is not set: ${without}`)]
   }
+  const families = await familiesFinding("carrier's API", new URL(config.apiUrl))
   const numbers = await asked(
     'numbers and their routing cannot be shown or changed',
     async () => {
@@ -463,9 +465,10 @@ export async function carrierFindings(
     },
     [403],
   )
-  if (numbers.ok === false) return [numbers]
+  const first = families === null ? [numbers] : [families, numbers]
+  if (numbers.ok === false) return first
   const findings = [
-    numbers,
+    ...first,
     await asked("records have no duration, cost and hang-up cause of the carrier's", async () => {
       await api.calls.listCalls({ limit: 1 })
       return 'may read calls: their duration, cost and hang-up cause are added to the records'

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { certificateFinding } from '../../src/cli/doctor/reach.js'
+import { familiesFinding } from '../../src/cli/families.js'
 import { formOf, formsOfText, questionsOf, settingsOf } from '../../src/cli/doctor/wire-facts.js'
 import type { CallFacts, PostFacts } from '../../src/cli/doctor/wire-facts.js'
 import { withVariables } from '../../src/cli/env-file.js'
@@ -342,4 +343,19 @@ t.test('variables are set in an environment file where they are, and all else st
   t.equal(withVariables('# A=0\nexport A=0\n', { A: '1' }), '# A=0\nA=1\n', 'a line that counts comes before a comment')
   t.equal(withVariables('# A=learn\nAB=0\n', { A: '1' }), 'A=1\nAB=0\n')
   t.end()
+})
+
+t.test('of a service with IPv4 and IPv6 both are tried, and the dead one is named with its time', async (t) => {
+  const port = await portOf(t, createServer())
+  const url = new URL(`http://service.test:${port}`)
+  const at =
+    (...addresses: readonly string[]) =>
+    () =>
+      Promise.resolve(addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })))
+  t.match(await familiesFinding('api', url, at('::1', '127.0.0.1')), {
+    ok: null,
+    what: /^api: service\.test answers over one family only: IPv4 in \d+ ms, IPv6 not \([A-Z]+\); .* 1500 ms/,
+  })
+  t.equal(await familiesFinding('api', url, at('127.0.0.1')), null)
+  t.equal(await familiesFinding('api', url, () => Promise.reject(new Error('no such name'))), null)
 })

@@ -1,0 +1,54 @@
+import { lookup } from 'node:dns/promises'
+import { connect } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
+import { networkReason } from '../http/http-client.js'
+import { bad, good, lookAt } from './terminal.js'
+import type { Finding } from './terminal.js'
+
+/** Finds a host's addresses. */
+type Lookup = (host: string) => Promise<readonly { readonly address: string; readonly family: number }[]>
+
+/**
+ * Connects to a service that we call at one address of each family, and names what took how long. Node tries one address after the other:
+ * a family that is dead costs each new connection CONNECT_ATTEMPT_MS.
+ * @returns null where it has addresses of one family only
+ */
+export async function familiesFinding(
+  name: string,
+  { hostname, port, protocol }: URL,
+  find: Lookup = (host) => lookup(host, { all: true }),
+): Promise<Finding | null> {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  // A name without an address is the finding of whoever asks the service.
+  const addresses = await find(host).catch(() => [])
+  const portNumber = port !== '' ? Number(port) : protocol === 'https:' ? 443 : 80
+  const tried = await Promise.all(
+    [4, 6].flatMap((family) => {
+      const first = addresses.find((one) => one.family === family)
+      return first === undefined ? [] : [attempt(`IPv${family}`, first.address, portNumber)]
+    }),
+  )
+  if (tried.length < 2) return null
+  const shown = tried.map(({ said }) => said).join(', ')
+  const dead = tried.filter(({ ok }) => !ok)
+  if (dead.length === 0) return good(`${name}: ${host} answers over ${shown}`)
+  if (dead.length === tried.length) return bad(`${name}: ${host} cannot be reached: ${shown}`)
+  return lookAt(
+    `${name}: ${host} answers over one family only: ${shown}; a new connection may wait ${CONNECT_ATTEMPT_MS} ms for the other, until its route is mended or switched off`,
+  )
+}
+
+function attempt(family: string, host: string, port: number): Promise<{ readonly ok: boolean; readonly said: string }> {
+  const startedMs = performance.now()
+  return new Promise((resolve) => {
+    const socket = connect({ host, port })
+    const end = (ok: boolean, said: string): void => {
+      clearTimeout(timer)
+      socket.destroy()
+      resolve({ ok, said: `${family} ${said}` })
+    }
+    const timer = setTimeout(() => end(false, `not within ${CONNECT_ATTEMPT_MS} ms`), CONNECT_ATTEMPT_MS)
+    socket.once('connect', () => end(true, `in ${Math.round(performance.now() - startedMs)} ms`))
+    socket.once('error', (thrown) => end(false, `not (${networkReason(thrown)})`))
+  })
+}
