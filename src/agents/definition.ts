@@ -318,6 +318,15 @@ const saySchema = z.strictObject({
       "Spoken by the carrier's own voice to a caller who has too many calls, and where too many callers have been sent to " +
         'a human in this minute. Nobody is rung.',
     ),
+  hold: spoken
+    .default({
+      en: 'One moment please, I am connecting you again.',
+      sw: 'Tafadhali subiri kidogo, ninakuunganisha tena.',
+    })
+    .describe(
+      "Spoken by the carrier's own voice, every few seconds, to a caller whose gateway was lost, while no other can read " +
+        'how the call goes on.',
+    ),
   voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for example alice, man, woman."),
   language: z
     .string()

@@ -57,6 +57,7 @@ function otherPhrases(agent: AgentDefinition): PathOfPhrase[] {
     ...digits.map(({ confirm }, index) => [`digits.${index}.confirm`, confirm] as const),
     ['say.fallback', say.fallback],
     ['say.busy', say.busy],
+    ['say.hold', say.hold],
     ['afterCall.say', afterCall.say],
     ['escalation.whisper', escalation?.whisper],
     ['recovery.callbackGreeting', recovery.callback ? recovery.callbackGreeting : null],

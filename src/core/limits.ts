@@ -244,6 +244,16 @@ export const PEER_ANSWER_MS = 500
 /** How long the nodes may take to find an owner for a new call; then its caller hears the fallback. */
 export const FALLBACK_AFTER_MS = 1000
 /**
+ * The same for a carrier that asks how a call goes on whose node may be lost; then it is told to ask again. A balancer gives a
+ * node 2 s.
+ */
+export const ASK_ANSWER_MS = 1750
+/**
+ * How long a caller is asked to wait because the store does not say how the call goes on, from the first time on. A replica
+ * that takes the place of its master takes 3 to 10 s.
+ */
+export const CALLER_HELD_MS = 20_000
+/**
  * The internal port unless INTERNAL_PORT says another. With the default ports it is none of those that
  * GATEWAY_PROCESSES_MAX processes and the spare place count up to.
  */

@@ -41,6 +41,8 @@ export interface WebhookHead {
   readonly agent: string | null
   /** The `clientRequestId` of the query: identifies a call that we placed. */
   readonly clientRequestId: string | null
+  /** The `since` of the query: `heldSinceMs` of the webhook. */
+  readonly since: string | undefined
   /** The `Host` header. */
   readonly host: string
   readonly address: string
@@ -251,7 +253,7 @@ export class WebhookGuard {
     if (news.success)
       return {
         ...{ route: 'continue', callSid, content: { waitId, news: news.data } },
-        ...{ agent: null, host: head.host, clientRequestId: null },
+        ...{ agent: null, host: head.host, clientRequestId: null, heldSinceMs: null },
       }
     const [issue] = news.error.issues
     const fault = issue === undefined ? 'the body is wrong' : faultOf(issue)
@@ -401,7 +403,8 @@ function parsed(
   tokenSid: CallSid | null,
 ): ProvenWebhook | Rejection {
   const { route, contentType, agent, host } = head
-  const common = { agent, host, clientRequestId: null }
+  const heldSinceMs = /^\d{1,15}$/.test(head.since ?? '') ? Number(head.since) : null
+  const common = { agent, host, clientRequestId: null, heldSinceMs }
   switch (route) {
     case 'voice': {
       const content = parseVoicePost(contentType, body)

@@ -4,7 +4,7 @@ import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRefusal } from '../call/documents/record.js'
-import { ANSWERED_CALLS_MAX, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
+import { ANSWERED_CALLS_MAX, CALLER_HELD_MS, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
@@ -68,6 +68,7 @@ type WebhookOptions = Pick<
   | 'callerLimits'
   | 'humanCalls'
   | 'clock'
+  | 'wallClock'
   | 'log'
   | 'metrics'
 > & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
@@ -392,6 +393,30 @@ export class Webhooks {
   }
 
   /**
+   * Words, and the same question again: how a call goes on cannot be said yet. Does not throw.
+   * @returns null once its caller has waited for CALLER_HELD_MS
+   */
+  hold(webhook: ProvenWebhook): Reply | null {
+    const { route, callSid, agent, host, content } = webhook
+    const { calls, wallClock, fleet } = this.#options
+    const nowMs = Math.round(wallClock() - (fleet?.node.clockAheadMs ?? 0))
+    const sinceMs = webhook.heldSinceMs ?? nowMs
+    const origins = this.#originsOf(host)
+    if (callSid === null || origins === null || Math.abs(nowMs - sinceMs) >= CALLER_HELD_MS) return null
+    const party = content !== null && 'from' in content ? content : null
+    const facts = this.#agentOf(callSid, agent, party === null ? '' : oursOf(party))
+    const language = calls.languageOf((party?.direction === 'outbound' ? party.to : party?.from) ?? '')
+    const path = route === 'human' ? 'human' : 'after-stream'
+    const named = facts === undefined ? '' : `&agent=${facts.name}`
+    const url = `${origins.webhooks}/${path}?t=${this.#tokens.mint(callSid, path)}${named}&since=${sinceMs}`
+    const { noAgent } = this.#options
+    // A carrier that does not follow a Redirect goes on with what is behind it.
+    const instead = facts?.busy(language) ?? noAgent
+    const actions = [...(facts?.hold(language) ?? []), { verb: 'redirect', method: 'POST', url } as const, ...instead]
+    return xmlReply(this.#write(callSid, actions, instead))
+  }
+
+  /**
    * Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent.
    * They are in the language of the call, else in that of the caller's last one.
    */
@@ -676,6 +701,6 @@ function dials(actions: readonly VoiceAction[]): boolean {
 }
 
 /** Our own number in a call: the one that was called, or that calls. */
-function oursOf({ direction, from, to }: Webhook): string {
+function oursOf({ direction, from, to }: Pick<Webhook, 'direction' | 'from' | 'to'>): string {
   return direction === 'outbound' ? from : to
 }

@@ -33,6 +33,8 @@ interface ProvenHead {
   readonly clientRequestId: string | null
   /** The agent that the URL names. */
   readonly agent: string | null
+  /** When the carrier was first asked to come back later, as its URL says: milliseconds of the fleet's time; null: not yet. */
+  readonly heldSinceMs: number | null
   /** The `Host` header: without PUBLIC_URL, the URLs in a document use it. */
   readonly host: string
 }

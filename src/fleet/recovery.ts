@@ -70,6 +70,8 @@ export interface RecoveryOptions<Answer extends object> {
   readonly document: (callSid: CallSid, host: string) => Answer
   /** Makes the record of a call that nobody goes on with, where its node has made none. Must not throw. */
   readonly lost: (kept: KeptState) => void
+  /** As in `WebhookRouting`. */
+  readonly held: (webhook: ProvenWebhook) => Answer | null
   /** Answers with the fallback of the agent that the call had. Must not throw. */
   readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
   /** Takes note of a webhook of a call that is not here. Must not throw. */
@@ -193,7 +195,7 @@ export class Recovery<Answer extends object> {
    * @returns `not-here` when the call is open meanwhile, here or at another node: the webhook is routed again
    */
   async recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Routed<Answer>> {
-    const { node, noted, words } = this.#options
+    const { node, noted, words, held } = this.#options
     try {
       const news = newsOf(webhook)
       // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
@@ -203,7 +205,8 @@ export class Recovery<Answer extends object> {
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
-      return answered(newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : await noted(webhook))
+      if (newsOf(webhook) !== 'asks') return answered(await noted(webhook))
+      return answered((isUnanswered(thrown) ? held(webhook) : null) ?? words(webhook, webhook.agent))
     }
   }
 
@@ -447,8 +450,7 @@ export class Recovery<Answer extends object> {
       try {
         return await operation()
       } catch (thrown) {
-        const unanswered = thrown instanceof GatewayError && thrown.code === 'STORE_DOWN'
-        if (!unanswered || clock() >= untilMs) throw thrown
+        if (!isUnanswered(thrown) || clock() >= untilMs) throw thrown
         await sleep(RECOVERY_AGAIN_MS)
       }
     }
@@ -480,6 +482,11 @@ export class Recovery<Answer extends object> {
   #log(callSid: CallSid): Log {
     return this.#options.log.call(callSid)
   }
+}
+
+/** An operation of the store has no answer, and may have been carried out. */
+function isUnanswered(thrown: unknown): boolean {
+  return thrown instanceof GatewayError && thrown.code === 'STORE_DOWN'
 }
 
 export function stateOf({ content }: ProvenWebhook): CarrierState {

@@ -6,6 +6,7 @@ import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import {
+  ASK_ANSWER_MS,
   CALL_TTL_MS,
   FALLBACK_AFTER_MS,
   NODES_MAX,
@@ -79,6 +80,8 @@ interface WebhookRoutingOptions<Answer extends object> {
   readonly answer: AnswerWebhook<Answer>
   /** Whether `answer` has given a call's first webhook the fallback in place of a stream. */
   readonly turnedAway: (callSid: CallSid) => boolean
+  /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
+  readonly held: (webhook: ProvenWebhook) => Answer | null
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
   readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned' | 'recover' | 'moved'>
   readonly clock: Clock
@@ -105,6 +108,8 @@ export class WebhookRouting<Answer extends object> {
     'without-store': 0,
     /** Of calls whose owner is gone. */
     orphaned: 0,
+    /** Questions after a stream that the carrier is to ask again, because the store has not said how the call goes on. */
+    held: 0,
   }
   readonly #options: WebhookRoutingOptions<Answer>
   /** New calls that are being placed: a repeated first webhook waits for the first. */
@@ -120,7 +125,24 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /** Returns a promise unless the call is here. */
-  route(webhook: ProvenWebhook, untilMs = this.#options.clock() + FALLBACK_AFTER_MS): Answer | Promise<Answer> {
+  route(webhook: ProvenWebhook): Answer | Promise<Answer> {
+    const answer = this.#route(webhook)
+    return answer instanceof Promise && newsOf(webhook) === 'asks' ? this.#inTime(webhook, answer) : answer
+  }
+
+  /** What is done for a call meanwhile goes on: the next question finds it. */
+  async #inTime(webhook: ProvenWebhook, answering: Promise<Answer>): Promise<Answer> {
+    const late = sleep(ASK_ANSWER_MS, null, { ref: false })
+    return (await Promise.race([answering, late])) ?? this.#held(webhook) ?? answering
+  }
+
+  #held(webhook: ProvenWebhook): Answer | null {
+    const held = this.#options.held(webhook)
+    if (held !== null) this.counters.held++
+    return held
+  }
+
+  #route(webhook: ProvenWebhook, untilMs = this.#options.clock() + FALLBACK_AFTER_MS): Answer | Promise<Answer> {
     const { node, calls } = this.#options
     const { callSid } = webhook
     const call = callSid === null ? undefined : calls.find(callSid)
@@ -141,7 +163,7 @@ export class WebhookRouting<Answer extends object> {
   /** The stream of a call could not be opened, and before it is offered again, the call may turn out to be elsewhere. */
   async #beforeOffer(webhook: ProvenWebhook, call: LiveCall): Promise<Answer> {
     const [confirmed] = await Promise.all([this.#options.node.confirm(call.callSid), sleep(STREAM_AGAIN_MS)])
-    return confirmed === 'lost' ? this.route(webhook) : this.#here(webhook)
+    return confirmed === 'lost' ? this.#route(webhook) : this.#here(webhook)
   }
 
   /**
@@ -186,11 +208,12 @@ export class WebhookRouting<Answer extends object> {
     } catch (thrown) {
       // Nobody else knows of the call of a lost node.
       const refused = thrown instanceof GatewayError && thrown.code === 'STORE_REFUSED'
-      if (refused || !asks || clock() >= untilMs) return this.#withoutStore(webhook, callSid, untilMs)
+      if (refused || !asks) return this.#withoutStore(webhook, callSid, untilMs)
       const answered = await this.#atLiveNode(webhook, callSid)
       if (answered !== null) return answered
+      if (clock() >= untilMs) return this.#held(webhook) ?? this.#options.answer(webhook, 'owner-unknown')
       await sleep(STORE_AGAIN_MS)
-      return this.route(webhook, untilMs)
+      return this.#route(webhook, untilMs)
     }
     if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs, asked)
     if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid, untilMs)
@@ -202,7 +225,7 @@ export class WebhookRouting<Answer extends object> {
     if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook)
     if (turnedAway(callSid) || hasTalked(webhook)) return this.#options.answer(webhook, 'known')
     const before = this.#placing.get(callSid)
-    if (before !== undefined) return before.then(() => this.route(webhook))
+    if (before !== undefined) return before.then(() => this.#route(webhook))
     const placing = this.#place(webhook, callSid, 0, untilMs, order?.owner ?? null).finally(() =>
       this.#placing.delete(callSid),
     )
@@ -433,7 +456,7 @@ export class WebhookRouting<Answer extends object> {
   /** What recovery answers; a webhook of a call that is open meanwhile is routed again. */
   async #again(webhook: ProvenWebhook, recovered: Promise<Routed<Answer>>): Promise<Answer> {
     const routed = await recovered
-    return routed.is === 'answered' ? routed.answer : this.route(webhook)
+    return routed.is === 'answered' ? routed.answer : this.#route(webhook)
   }
 
   /**

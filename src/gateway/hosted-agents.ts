@@ -292,6 +292,7 @@ export function agentFacts(
     // Which numbers it rings depends on the hour.
     fallback: (language) => [spoken(say.fallback, language), ...human(), { verb: 'hangup' }],
     busy: (language) => [spoken(say.busy, language), { verb: 'hangup' }],
+    hold: (language) => [spoken(say.hold, language)],
     conference: carrier && escalation?.strategies.includes('conference') === true,
     afterCall: (language) => [
       ...(afterCall.say === undefined ? [] : [spoken(afterCall.say, language)]),

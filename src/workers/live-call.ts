@@ -42,6 +42,8 @@ export interface AgentFacts {
   readonly fallback: (language?: string) => readonly VoiceAction[]
   /** The document for a caller who has too many calls, and in place of a fallback that may not ring a human now; as it. */
   readonly busy: (language?: string) => readonly VoiceAction[]
+  /** Words for a caller whose call can neither go on nor end yet; as `fallback`. */
+  readonly hold: (language?: string) => readonly VoiceAction[]
   readonly outbound: {
     /** Default caller number of outbound calls. */
     readonly from: string | null

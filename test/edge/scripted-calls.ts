@@ -239,6 +239,7 @@ export const ORDER_STATUS: AgentFacts = {
     { verb: 'say', text: language === 'sw' ? 'Simu nyingi.' : 'Too many calls.' },
     { verb: 'hangup' },
   ],
+  hold: (language) => [{ verb: 'say', text: language === 'sw' ? 'Subiri.' : 'Please hold.' }],
   outbound: { from: null, ringMs: 30_000, openOn: 'answered' },
   conference: false,
   afterCall: () => [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],

@@ -246,6 +246,31 @@ row(
 )
 
 row(
+  'a gateway and the Redis master are lost together: its callers hear words, and then the agent of the other gateway',
+  { env: ASKS, sentinel: true },
+  async (t, fleet, started) => {
+    const calls = [...started, ...(await fleet.calls(2, { afterStream: 'reposts' }))]
+    const victim = ownerOf(fleet, calls[0])
+    const isLost = ({ owners }: FleetCall): boolean => owners[0] === victim.name
+    const lost = calls.filter(isLost)
+    await sleep(1500)
+    await Promise.all([victim.kill(), fleet.redis.kill()])
+    await until(() => lost.every(({ owners }) => owners.length > 1), 25_000, 'new streams').catch(() => undefined)
+    await sleep(4000)
+    const results = await over(calls)
+    const ofVictim = results.filter((_, i) => isLost(calls[i] as FleetCall))
+    t.ok(ofVictim.length > 3)
+    t.same(judge(results).failed, [], 'every webhook was answered')
+    for (const result of ofVictim) t.type(resumedMs(result), 'number', `${result.callSid} hears the agent again`)
+    unconcerned(
+      t,
+      results.filter((_, i) => !isLost(calls[i] as FleetCall)),
+      'callers of the other node',
+    )
+  },
+)
+
+row(
   'calls that outlast five restarts go on at the next node each time',
   { env: { ...ASKS, DRAIN_TIMEOUT: '1s' } },
   async (t, fleet, calls) => {

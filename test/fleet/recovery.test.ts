@@ -18,7 +18,7 @@ import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import { lostResult } from '../../src/workers/kept-call.js'
 import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
 import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
-import type { Gateway } from '../edge/gateway.js'
+import type { Gateway, Posted } from '../edge/gateway.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
@@ -41,6 +41,21 @@ t.test('what becomes of a call whose node is gone', (t) => {
     t.equal(recoveryPlan(kept, asked), plan, `${kept?.session?.state ?? 'unreadable'} ${asked}`)
   t.end()
 })
+
+/** Where a held caller's carrier asks next; null for any other answer. */
+const heldAt = ({ text }: { readonly text: string }, { url }: Gateway): string | null => {
+  if (!/<Say>Please hold\.<\/Say><Redirect/.test(text)) return null
+  const { pathname, search } = new URL(redirectUrl(text))
+  return `${url}${pathname}${search}`
+}
+
+/** What a caller who is asked to wait gets in the end. */
+async function untilHeldNoMore(answer: Posted, gateway: Gateway, sid: string): Promise<Posted> {
+  let last = answer
+  for (let url = heldAt(last, gateway); url !== null; url = heldAt(last, gateway))
+    last = await post(url, { form: ringing(sid) })
+  return last
+}
 
 const recoveryOf = (recovery: unknown) =>
   agentSchema.parse({ version: 1, name: 'a', instructions: 'x', recovery }).recovery
@@ -541,19 +556,22 @@ t.test('a call of a lost node that nobody goes on with has one record, made wher
   t.same(records, [], 'once')
 })
 
-t.test('a call whose node and store are gone: completed opens nothing, and an after-stream gets words', async (t) => {
-  const one = await fleet(t, 1)
-  const gateway = one.gateways[0] as Gateway
-  const sid = newSid()
-  const document = (await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })).text
-  const url = new URL(redirectUrl(document))
-  gateway.calls.calls.delete(sid)
-  one.storeDown = true
-  const completed = { ...ringing(sid), callSessionState: 'Completed' }
-  const answer = await post(`${gateway.url}/voice/order-status`, { form: completed })
-  t.notMatch(answer.text, /<Stream/)
-  t.match((await post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(sid) })).text, /All lines are busy/)
-})
+t.test(
+  'a call whose node and store are gone: completed opens nothing, and an after-stream is asked again later',
+  async (t) => {
+    const one = await fleet(t, 1)
+    const gateway = one.gateways[0] as Gateway
+    const sid = newSid()
+    const document = (await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })).text
+    const url = new URL(redirectUrl(document))
+    gateway.calls.calls.delete(sid)
+    one.storeDown = true
+    const completed = { ...ringing(sid), callSessionState: 'Completed' }
+    const answer = await post(`${gateway.url}/voice/order-status`, { form: completed })
+    t.notMatch(answer.text, /<Stream/)
+    t.type(heldAt(await post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(sid) }), gateway), 'string')
+  },
+)
 
 t.test(
   'a node dies while the store does not answer: a carrier that asks waits for it, and its call goes on',
@@ -578,6 +596,89 @@ t.test(
 )
 
 t.test(
+  'a node and the store are lost together: callers are asked to wait, and their calls go on when it is back',
+  async (t) => {
+    const three = await fleet(t, 3, {}, { kept: stateOf })
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    const calls: { readonly sid: string; readonly state: string; readonly url: string }[] = []
+    for (const state of ['after-stream', 'StreamStopped', 'in between']) {
+      const sid = newSid()
+      const { text } = await post(`${second.url}/voice/order-status`, { form: ringing(sid) })
+      calls.push({ sid, state, url: redirectUrl(text) })
+    }
+    await three.kill(1)
+    for (const { sid, state, url } of calls) {
+      const { pathname, search } = new URL(url)
+      three.storeDown = state !== 'in between'
+      three.storeFault = (op) => (state === 'in between' && op === 'claim' ? { unanswered: true, afterMs: 3000 } : null)
+      const form = ringing(sid)
+      let answer =
+        state === 'StreamStopped'
+          ? await post(`${first.url}/voice/order-status`, { form: { ...form, callSessionState: state } })
+          : await post(`${first.url}${pathname}${search}`, { form })
+      for (const gateway of [third, first]) {
+        const again = heldAt(answer, gateway)
+        t.type(again, 'string', `${state}: words, and the question again`)
+        t.match(answer.text, /<\/Redirect><Say>Too many calls\./, 'a carrier that does not follow it says this')
+        three.storeDown &&= gateway === third
+        if (gateway === first) three.storeFault = () => null
+        answer = await post(again as string, { form })
+      }
+      t.match((await untilHeldNoMore(answer, first, sid)).text, /<Stream/, state)
+    }
+  },
+)
+
+t.test(
+  'a store that never comes back: after 20 s its caller hears the fallback; an outcome is to be sent again',
+  async (t) => {
+    let aheadMs = 0
+    const two = await fleet(t, 2, { wallClock: () => Date.now() + aheadMs }, { kept: stateOf })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    const outcome = new URL(first.calls.get(sid).continueUrl?.('id-of-one-tool-call-22', 90) ?? '')
+    await two.kill(0)
+    two.storeDown = true
+    const { pathname, search } = new URL(redirectUrl(document))
+    let url: string | null = `${second.url}${pathname}${search}`
+    let text = ''
+    for (let questions = 0; questions < 4; questions++, aheadMs += 6000) {
+      const answer: { readonly text: string } = await post(url, { form: ringing(sid) })
+      url = heldAt(answer, second)
+      text = answer.text
+      if (url === null) break
+      t.ok(aheadMs < 20_000, `held after ${aheadMs} ms`)
+    }
+    t.equal(url, null)
+    t.match(text, /All lines are busy/)
+    t.ok(aheadMs >= 15_000 && aheadMs < 30_000, `${aheadMs} ms`)
+    const forged = new URL(redirectUrl(document))
+    for (const since of ['0', '-1', '1e400', 'x', String(Date.now() + 86_400_000)])
+      t.notMatch(
+        (await post(`${second.url}${forged.pathname}${forged.search}&since=${since}`, { form: ringing(newSid()) }))
+          .text,
+        /NaN|Infinity/,
+        `since=${since}`,
+      )
+    t.match(
+      await post(`${second.url}${outcome.pathname}${outcome.search}`, { json: { status: 'failed', result: 1 } }),
+      {
+        status: 503,
+        code: 'MOVING',
+      },
+    )
+    const event = { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } }
+    t.equal((await post(`${second.url}/events`, { json: event })).status, 204)
+    t.match(
+      (await post(`${second.url}/voice/order-status`, { form: ringing(newSid()) })).text,
+      /<Stream/,
+      'a new caller',
+    )
+  },
+)
+
+t.test(
   'a node dies while the store takes 800 ms for everything: a call of before, and one of meanwhile, go on',
   async (t) => {
     const two = await fleet(t, 2, {}, { kept: stateOf })
@@ -587,7 +688,8 @@ t.test(
       post(`${first.url}/voice/order-status`, { form: ringing(sid) })
     const asks = async (document: { text: string }, sid: string): Promise<string> => {
       const { pathname, search } = new URL(redirectUrl(document.text))
-      return (await post(`${second.url}${pathname}${search}`, { form: ringing(sid) })).text
+      const answer = await post(`${second.url}${pathname}${search}`, { form: ringing(sid) })
+      return (await untilHeldNoMore(answer, second, sid)).text
     }
     const document = await rings(before)
     two.storeMs = 800

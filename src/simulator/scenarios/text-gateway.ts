@@ -156,6 +156,7 @@ export class TextGateway implements CallEnvironment {
       ...{ route: route as (typeof WEBHOOK_ROUTES)[number], contentType, agent, host, address: '' },
       ...{ signature: undefined, standard: {}, clientRequestId: null },
       token: searchParams.get('t') ?? undefined,
+      since: searchParams.get('since') ?? undefined,
     }
     const judged = this.#guard.judgeHead(head)
     if (typeof judged === 'string') throw new Error('a call of its own was taken for a stranger')
