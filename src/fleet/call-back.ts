@@ -15,7 +15,14 @@ const CALLBACK_AGE_MS_MAX = KEEP_RENEW_MS + 60_000
 
 /** Why a caller whose call was cut off is not rung back. */
 type CallBackRefusal =
-  'off' | 'not-inbound' | 'number-withheld' | 'not-in-conversation' | 'not-begun' | 'too-late' | 'outside-hours'
+  | 'off'
+  | 'do-not-call'
+  | 'not-inbound'
+  | 'number-withheld'
+  | 'not-in-conversation'
+  | 'not-begun'
+  | 'too-late'
+  | 'outside-hours'
 
 const E164 = /^\+[1-9]\d{6,14}$/
 
@@ -41,6 +48,8 @@ export function callBackRefusal(
 
 interface CallBackOptions {
   readonly recovery: (agent: string) => AgentDefinition['recovery'] | undefined
+  /** Whether a number is on the do-not-call list. One that cannot be asked for is taken for one that is. */
+  readonly isDoNotCall: (number: string) => Promise<boolean>
   /** Refuses by OUTBOUND_PREFIXES, RECOVERY_PER_MINUTE and capacity. */
   readonly place: (order: OutboundOrder) => Promise<unknown>
   readonly wallClock: () => number
@@ -51,7 +60,9 @@ interface CallBackOptions {
 export async function callBack(state: KeptState, options: CallBackOptions): Promise<boolean> {
   const { callSid, agent, from, to } = state.kept
   const log = options.log.call(parseCallSid(callSid), { agent })
-  const refusal = callBackRefusal(state.kept, options.recovery(agent), options.wallClock())
+  const refusal =
+    callBackRefusal(state.kept, options.recovery(agent), options.wallClock()) ??
+    ((await options.isDoNotCall(from).catch(() => true)) ? 'do-not-call' : null)
   if (refusal !== null) {
     log.info({ why: refusal }, 'the caller of a call that was cut off is not called back')
     return false

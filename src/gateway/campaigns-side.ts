@@ -42,6 +42,8 @@ interface CampaignsSide {
   readonly desk: CampaignDesk
   /** A person says in a call that they want no more of them. @returns whether that is written. Does not reject */
   readonly callNoMore: (number: string) => Promise<boolean>
+  /** Rejects where the list cannot be read. */
+  readonly isDoNotCall: (number: string) => Promise<boolean>
 }
 
 /** What receivers are told of a campaign: a row is about its call, where it had one. */
@@ -143,7 +145,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
       return false
     }
   }
-  return { campaigns, desk, callNoMore }
+  return { campaigns, desk, callNoMore, isDoNotCall: (number) => doNotCall.has(number) }
 }
 
 async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {

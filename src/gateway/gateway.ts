@@ -557,6 +557,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
         callBack: (state) =>
           callBack(state, {
             recovery: (agent) => agents.get(agent)?.definition.recovery,
+            isDoNotCall: (number) => placing?.isDoNotCall(number) ?? Promise.resolve(false),
             place: (order) => outbound.place(order),
             wallClock: Date.now,
             log: log.component('fleet'),

@@ -96,10 +96,33 @@ t.test(
     const orders: OutboundOrder[] = []
     const log = createLog({ level: 'silent' })
     const state = keptState(TALKING)
-    const options = { recovery: () => ON, wallClock: () => NOW_MS, log }
+    const isDoNotCall = (): Promise<boolean> => Promise.resolve(false)
+    const options = { recovery: () => ON, isDoNotCall, wallClock: () => NOW_MS, log }
     t.equal(await callBack(state, { ...options, place: (order) => Promise.resolve(orders.push(order)) }), true)
     t.match(orders, [{ to: TALKING.from, from: TALKING.to, recovers: state }])
     t.equal(await callBack(state, { ...options, place: () => Promise.reject(new Error('too many')) }), false)
+  },
+)
+
+t.test(
+  'a caller who is on the do-not-call list is not rung back after a lost node, nor where the list cannot be read',
+  async (t) => {
+    const orders: OutboundOrder[] = []
+    const options = {
+      recovery: () => ON,
+      place: (order: OutboundOrder) => Promise.resolve(orders.push(order)),
+      wallClock: () => NOW_MS,
+      log: createLog({ level: 'silent' }),
+    }
+    const listed: string[] = []
+    const isDoNotCall = (number: string): Promise<boolean> => Promise.resolve(listed.push(number) > 0)
+    t.equal(await callBack(keptState(TALKING), { ...options, isDoNotCall }), false)
+    t.same(listed, [TALKING.from])
+    t.equal(
+      await callBack(keptState(TALKING), { ...options, isDoNotCall: () => Promise.reject(new Error('down')) }),
+      false,
+    )
+    t.same(orders, [])
   },
 )
 
