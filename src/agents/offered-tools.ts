@@ -121,9 +121,11 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     ...addedTools(agent, assets).map((tool) => ({ ...tool, bind: {}, fields: null })),
   ]) {
     const required = parameters.required.filter((one) => !Object.hasOwn(bind, one))
-    tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
+    const secret = getsDigits(agent, name) ? { getsDigits: true } : {}
+    tools.set(name, { arguments: Object.keys(parameters.properties), required, fields, ...secret })
   }
-  for (const name of mcpToolNames(agent.mcp)) tools.set(name, { arguments: null, required: [], fields: null })
+  for (const name of mcpToolNames(agent.mcp))
+    tools.set(name, { arguments: null, required: [], fields: null, getsDigits: getsDigits(agent, name) })
   if (agent.stages !== null) {
     const told = Object.entries(agent.facts).flatMap(([name, { ask }]) => (ask === undefined ? [] : [name]))
     tools.set(STAGE_TOOL, { arguments: ['stage', 'summary', ...told], required: ['stage'], fields: ['stage'] })

@@ -1,6 +1,6 @@
 import { textsOf } from '../call/phrase.js'
 import type { Phrase } from '../call/phrase.js'
-import { END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL } from '../call/gateway-tools.js'
+import { COLLECT_TOOL, END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
@@ -39,6 +39,8 @@ export interface CallableTool {
   readonly required: readonly string[]
   /** Fields that an answer may have; null: any. */
   readonly fields: readonly string[] | null
+  /** It gets sensitive digits: `collect_digits` alone calls it. */
+  readonly getsDigits?: boolean
 }
 
 interface OfflineFault {
@@ -309,6 +311,8 @@ class Check {
       )
       return
     }
+    if (tool.getsDigits === true)
+      this.#fault([...at, 'tool'], `is ${name}, which gets sensitive digits: call ${COLLECT_TOOL}, which calls it`)
     for (const argument of Object.keys(args)) {
       if (tool.arguments !== null && !tool.arguments.includes(argument))
         this.#fault(

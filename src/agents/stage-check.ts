@@ -1,6 +1,7 @@
 import { COLLECT_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { VERIFIED_FACT } from '../call/stage-definition.js'
+import { offersTool } from '../call/stages.js'
 import type { AgentDefinition } from './definition.js'
 import { allowedNames, pathText } from './faults.js'
 import type { Fault } from './faults.js'
@@ -83,6 +84,26 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
   }
   if (faults.length > 0) return faults
 
+  const digitTools = agent.digits.flatMap(({ tool }) => tool ?? [])
+  agent.digits.forEach(({ tool }, i) => {
+    const asks = tool === undefined ? digitTools : [tool]
+    if (Object.values(stages).some((stage) => offersTool(stage, COLLECT_TOOL, asks))) return
+    const ways = [COLLECT_TOOL, ...(tool === undefined ? [] : [tool])].join(' or ')
+    fault(['digits', i], `is never asked for: no stage has ${ways} among its tools`)
+  })
+  for (const [state, { stage: name, steps }] of Object.entries(agent.offline?.states ?? {})) {
+    const stage = name === undefined ? undefined : stages[name]
+    if (stage === undefined) continue
+    steps.forEach((step, i) => {
+      const kind = 'call' in step ? 'call' : 'start'
+      const tool = 'call' in step ? step.call.tool : 'start' in step ? step.start.tool : null
+      // Those of the gateway are offered everywhere; names that are no tool's are the dialogue's own fault.
+      if (tool === null || !tools.includes(tool) || offersTool(stage, tool, digitTools)) return
+      const what = `is ${tool}, which the stage ${name} of this state does not offer; ${allowedNames(tool, stage.tools ?? [])}`
+      fault(['offline', 'states', state, 'steps', i, kind, 'tool'], what)
+    })
+  }
+
   /** Each stage with those from which it is reached, itself included. */
   const before = new Map(names.map((name) => [name, new Set(reaching(stages, name))]))
   const [first = ''] = names
@@ -96,8 +117,18 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
       return (
         ask !== undefined ||
         [...earlier].some((one) => {
-          const stage = stages[one]?.tools
-          return stage === undefined || sources.flatMap(calledBy).some((tool) => stage.includes(tool))
+          const stage = stages[one]
+          return sources.some((tool) =>
+            calledBy(tool).some(
+              (by) =>
+                stage !== undefined &&
+                offersTool(
+                  stage,
+                  by,
+                  digitTools.filter((name) => name === tool),
+                ),
+            ),
+          )
         })
       )
     }

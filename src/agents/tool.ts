@@ -51,21 +51,25 @@ export class CallerIdentity {
     this.gate = gate
   }
 
-  /** Restores the state after the death of the call's worker, so that the caller gets no new attempts. */
+  /**
+   * Restores the state after the death of the call's worker, so that the caller gets no new attempts.
+   * @param handedAtMs  when another agent handed the call over: what was answered before is no answer to this one's questions
+   */
   static restored(
     identity: Readonly<Record<string, unknown>> | null,
     tools: readonly LoggedToolCall[],
     gate: AttemptGate = OPEN_GATE,
+    handedAtMs = -Infinity,
   ): CallerIdentity {
     let right: readonly string[] = []
     let wrong = 0
     for (const {
-      record: { name, ok },
+      record: { name, ok, startMs },
       result,
     } of tools) {
       if (name !== VERIFY_TOOL || typeof result !== 'object' || result === null) continue
       const { answered } = result as Partial<VerificationAnswer> // an answer of `verify_caller`, or an error without `answered`
-      if (Array.isArray(answered)) right = answered.filter((id) => typeof id === 'string')
+      if (Array.isArray(answered) && startMs > handedAtMs) right = answered.filter((id) => typeof id === 'string')
       if (!ok && 'wrong' in result) wrong++
     }
     return new CallerIdentity(identity, right, wrong, gate)

@@ -76,8 +76,15 @@ export const backendEventSchema = z
      * number of words grows. A backend that sends partial transcripts does not need it.
      */
     z.object({ type: z.literal('understood') }),
-    /** What the caller will most likely say now; it decides how long a pause ends the turn. Until the next of these. */
-    z.object({ type: z.literal('expects'), what: z.enum(CALLER_EXPECTATIONS) }),
+    /**
+     * What the caller will most likely say now; it decides how long a pause ends the turn. Until the next of these. `keys`: of a
+     * backend that takes keys without a model, so that it gets secret ones too; nothing else of the call does.
+     */
+    z.object({
+      type: z.literal('expects'),
+      what: z.enum(CALLER_EXPECTATIONS),
+      keys: z.enum(['open', 'secret']).exactOptional(),
+    }),
     /** The backend cancelled its own response because the caller spoke. */
     z.object({ type: z.literal('interrupted'), generation: z.number() }),
     /**

@@ -65,6 +65,7 @@ import type {
 } from './documents/record.js'
 import { textIn } from './phrase.js'
 import type { Phrase } from './phrase.js'
+import { KEYS_PRIVATE_MS, SecretNumbers } from './private-keys.js'
 import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { PendingTools, outcomeText, pendingAnswer } from './pending-tools.js'
@@ -260,7 +261,8 @@ export class CallSession {
     filler: (session) => session.#fillerDue(),
     'tool-limit': (session) => session.#toolLimitDue(),
     digits: (session) => session.#digitsDue(),
-    private: (session) => session.#setPrivate(false),
+    private: (session) => session.#privateOver(),
+    'private-keys': (session) => session.#guardKeys(false),
     waits: (session) => session.#waitsDue(),
     claims: (session) => session.#claimsDue(),
     stage: (session) => session.#stageDue(),
@@ -365,7 +367,7 @@ export class CallSession {
   /** Something that the backend said was played to the caller. */
   #backendSpoke: boolean
   /** Progress of the announcement that the call is recorded, where one is set. */
-  #consent: 'due' | 'saying' | 'answer' | 'said' = 'due'
+  #consent: 'due' | 'saying' | 'answer' | 'said'
   /** The backend does not know yet that the caller does not want to be recorded. */
   #refusalUntold = false
   #consentItemId: string | null = null
@@ -434,6 +436,13 @@ export class CallSession {
   #collection: DigitCollection | null = null
   /** Digits that only a tool may get are being entered: nothing of the caller is heard. */
   #private = false
+  /** Such digits were just asked for: keys are private, and what the caller says is heard. */
+  #keysGuarded = false
+  /** What a dialogue without a model does with keys; null: a model has the call, and gets none that are private. */
+  #dialogueKeys: 'open' | 'secret' | null = null
+  /** Private keys came that nothing collects. */
+  #keyedUnasked = false
+  readonly #secretNumbers: SecretNumbers
   #terminator = ''
   #collectedAtMs = -Infinity
   /** The agent that gets the call as soon as the words so far are heard. */
@@ -473,6 +482,9 @@ export class CallSession {
     this.#newStream = resume?.newStream ?? null
     this.#resumeOwed = checkpoint === null ? 'nothing' : owedBy(checkpoint, this.#newStream)
     this.#gapMs = checkpoint?.gapMs ?? 0
+    // Who had the call before has said it, where it had to be said.
+    const told = this.#newStream?.consented ?? (checkpoint !== null && checkpoint.untold !== true)
+    this.#consent = told ? 'said' : 'due'
     this.#unconfirmed = null
     this.usage = { ...(checkpoint?.usage ?? noUsage()) }
     this.log = new CallLog(resume?.log)
@@ -518,7 +530,9 @@ export class CallSession {
             },
             checkpoint?.identity != null,
             checkpoint?.callBack === 'asks',
+            options.collections.flatMap(({ secretFor }) => secretFor?.tool ?? []),
           )
+    this.#secretNumbers = new SecretNumbers(options.collections)
     this.#identity = checkpoint?.identity ?? null
     this.#greeted = checkpoint?.greeted ?? false
     this.#greetingMs = checkpoint?.greetingMs ?? null
@@ -529,9 +543,10 @@ export class CallSession {
       if (text !== '') this.#record({ kind: 'transcript', record: { ...entry, text } })
     }
     if (checkpoint?.callBack === 'asks') this.#unconfirmed = this.log.transcript.length
+    // Also with an agent that takes no such digits: the one before it has asked. Who is rung back is asked anew.
+    this.#keysGuarded = checkpoint?.privateKeys !== undefined && checkpoint.callBack !== 'asks'
     // The caller may be entering them at this moment.
-    if (checkpoint?.toolsRunning.some(({ name, args }) => this.#collectionOf(name, args)?.secretFor != null) === true)
-      this.#setPrivate(true)
+    if (this.#keysGuarded && checkpoint?.privateKeys === 'pressed') this.#setPrivate(true)
   }
 
   get state(): CallState {
@@ -541,6 +556,12 @@ export class CallSession {
   /** Nobody but a tool may have what the caller enters or says now. */
   get private(): boolean {
     return this.#private
+  }
+
+  /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */
+  get privateKeys(): boolean {
+    const asks = this.#offer !== null || this.#consenting || this.#unconfirmed !== null
+    return this.#private || (this.#keysGuarded && !asks)
   }
 
   /** From the opened stream to the first agent sound; null before that sound. */
@@ -666,6 +687,8 @@ export class CallSession {
       usage: { ...this.usage },
       gapMs: this.#gapMs,
       ...(this.#openClaims.length === 0 ? {} : { openClaims: this.#openClaims }),
+      ...(this.#consent === 'said' || this.#text(this.#options.consentText) === '' ? {} : { untold: true as const }),
+      ...(this.privateKeys ? { privateKeys: this.#private ? ('pressed' as const) : ('asked' as const) } : {}),
       ...(this.#resume?.callBack === undefined
         ? {}
         : { callBack: this.#unconfirmed === null ? ('confirmed' as const) : ('asks' as const) }),
@@ -825,6 +848,7 @@ export class CallSession {
     const itemId = `${ANNOUNCEMENT}${this.#nextAnnouncement++}`
     this.#agentSpeech.add(itemId, kind, null)
     this.#transcript.agentWords(itemId, text, true, this.#streamMs)
+    this.#guardKeysAfter(text, false)
     this.#out({ type: 'announce', itemId, text, kind })
     this.#checkpointDue = true
     return itemId
@@ -908,6 +932,7 @@ export class CallSession {
     this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#gapMs + this.#options.duration.maxMs)
     this.#agentHeardAtMs = this.#nowMs
     if (this.#private) this.#in('private', this.#options.backendReadyTimeoutMs + PRIVATE_AFTER_TAKEOVER_MS)
+    if (this.#keysGuarded) this.#guardKeys(true)
     const asks = this.#unconfirmed !== null && this.#newStream !== null
     if (newStream !== null && !asks) {
       if (this.#greeted) this.#cutOffItemId = this.#announce(this.#text(this.#options.cutOffText), 'prompt')
@@ -955,8 +980,7 @@ export class CallSession {
   /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   #converse(): void {
     const consentText = this.#text(this.#options.consentText)
-    const toldBefore = this.#resume !== null && this.#newStream?.consented !== false
-    if (consentText !== '' && !toldBefore && this.#consent === 'due') {
+    if (consentText !== '' && this.#consent === 'due') {
       this.#consent = 'saying'
       this.#consentItemId = this.#announce(consentText, 'prompt')
       this.#in('consent', this.#wordsMs(consentText))
@@ -1285,6 +1309,7 @@ export class CallSession {
         this.#level.understood()
         return this.#understood(!this.#putOnHold.suspected)
       case 'expects':
+        if (event.keys !== undefined) this.#dialogueExpects(event.keys)
         return this.#callerSpeech.expect(event.what)
       case 'interrupted':
         return this.#backendInterrupted(event.generation)
@@ -1310,6 +1335,7 @@ export class CallSession {
       case 'failover':
         this.#mark('backend-failover', `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`)
         this.#callerSpeech.expect('open')
+        this.#dialogueKeys = null
         // The new backend was asked only now.
         if (this.#deadlines.isSet('answer')) this.#in('answer', this.#options.answerTimeoutMs)
         return
@@ -1498,6 +1524,7 @@ export class CallSession {
     }
     this.#fillers.modelSays(event.text)
     this.#transcript.agentWords(event.itemId, event.text, event.final, this.#streamMs)
+    this.#guardKeysAfter(event.text, true)
   }
 
   /** The backend is dead. The caller hears an apology, then gets a human or the end of the call. */
@@ -2173,6 +2200,11 @@ export class CallSession {
   //     collected, secret                    --> the tool that is named runs; what it answers is the result
   //     failed, abandoned for another reason --> an error as result
   //     secret: private from before the question until PRIVATE_TAIL_MS after the last key
+  //
+  // Keys alone are private, and the first of them makes the line private:
+  //
+  //     open    --the agent's words ask for a secret number; collect_digits ends or is refused without it-->  guarded
+  //     guarded --the number has reached its tool; another number or key is asked for; KEYS_PRIVATE_MS-->     open
 
   #collectionOf(tool: string, { name }: Readonly<Record<string, unknown>>): Collection | null {
     if (tool !== COLLECT_TOOL) return null
@@ -2184,6 +2216,8 @@ export class CallSession {
     if (spec === null) return
     this.#collection = new DigitCollection(spec, callId, { ...(args['with'] as object | undefined) }, this.#nowMs)
     this.#terminator = spec.terminator
+    this.#keyedUnasked = false
+    this.#guardKeys(spec.secretFor !== null)
     this.#setPrivate(spec.secretFor !== null)
     this.#clear('answer', 'filler', 'closing-cue')
     this.#agentSpeech.close()
@@ -2217,8 +2251,8 @@ export class CallSession {
     const collection = this.#collection
     const late = digit === this.#terminator && this.#nowMs - this.#collectedAtMs < TERMINATOR_LATE_MS
     if (collection === null || collection.running || this.#state !== 'live') {
-      if (this.#deadlines.isSet('private')) this.#in('private', PRIVATE_TAIL_MS)
-      return this.#private || late
+      if (this.privateKeys) this.#privateKey()
+      return this.#dialogueKeys === 'secret' && collection === null ? false : this.#private || late
     }
     this.#callerActive()
     this.#understood()
@@ -2226,6 +2260,66 @@ export class CallSession {
     collection.itemId = null
     this.#collectionStep(collection.key(digit))
     return true
+  }
+
+  /** A key that nobody may have. */
+  #privateKey(): void {
+    if (this.#collection === null && this.#keysGuarded) {
+      this.#keyedUnasked = this.#dialogueKeys === null
+      if (this.#options.bargeIn.onDtmf && this.#interruptible) this.#commitBargeIn('a digit', this.#agentSpeech.latest)
+      this.#callerActive()
+      this.#understood()
+      this.#guardKeys(true)
+      if (!this.#private) this.#setPrivate(true)
+      this.#in('private', PRIVATE_TAIL_MS)
+    } else if (this.#deadlines.isSet('private')) this.#in('private', PRIVATE_TAIL_MS)
+  }
+
+  /** A dialogue says itself which of its questions are secret. */
+  #dialogueExpects(keys: 'open' | 'secret'): void {
+    const before = this.#dialogueKeys
+    this.#dialogueKeys = keys
+    if (keys === 'secret' || before === 'secret') this.#guardKeys(keys === 'secret')
+  }
+
+  /** Keys are private from now on, for KEYS_PRIVATE_MS, or are not. */
+  #guardKeys(on: boolean): void {
+    if (on && this.#dialogueKeys === 'open') return
+    if (on) this.#in('private-keys', KEYS_PRIVATE_MS)
+    else this.#clear('private-keys')
+    if (this.#keysGuarded === on) return
+    this.#keysGuarded = on
+    this.#mark('private-keys', on ? 'on' : 'off')
+    this.#checkpointDue = true
+  }
+
+  /** @param opens  the model's words: what the gateway says of itself, such as that nobody is heard, leaves a question open */
+  #guardKeysAfter(words: string, opens: boolean): void {
+    if (this.#secretNumbers.none && !this.#keysGuarded) return
+    const asked = this.#secretNumbers.asked(words)
+    if (asked === 'secret') this.#guardKeys(true)
+    else if (asked === 'other' && opens && !this.#private) this.#guardKeys(false)
+  }
+
+  /** The line is open again. The model, which has heard nothing of the keys, must know that there were some. */
+  #privateOver(): void {
+    this.#setPrivate(false)
+    if (!this.#keyedUnasked) return
+    this.#keyedUnasked = false
+    if (this.#state !== 'live' || !this.#backendUsable) return
+    const names = this.#options.collections.flatMap(({ name, secretFor }) => (secretFor === null ? [] : [name]))
+    const next =
+      names.length === 0
+        ? 'Go on without them.'
+        : `They are lost: where you need ${names.join(' or ')}, call ${COLLECT_TOOL}, which asks the caller and has your tool get them.`
+    const respond = !this.#agentTalking && !this.#callerSpeech.speaking && this.#tools.running === 0
+    this.#out({
+      type: 'backend-text',
+      text: `The caller has keyed in digits that are secret, so that you do not get them. ${next}`,
+      role: 'system',
+      respond,
+    })
+    if (respond) this.#in('answer', this.#options.answerTimeoutMs)
   }
 
   #collectWords(text: string): void {
@@ -2301,6 +2395,8 @@ export class CallSession {
     this.#collection = null
     this.#clear('digits')
     if (this.#private) this.#in('private', PRIVATE_TAIL_MS)
+    // A caller who was too slow, or cut short, goes on keying.
+    this.#guardKeys(collection.spec.secretFor !== null && !collection.running)
     this.#agentSpeech.open()
     this.#toolResult(collection.callId, ok, value, error, 'answered', recorded)
   }
@@ -2536,6 +2632,11 @@ export class CallSession {
   #refuseTool({ callId, name, args, background }: ToolCallEvent, error: string): void {
     const shortName = name.slice(0, TOOL_NAME_CHARS_MAX)
     this.counters.toolCallsRefused++
+    // The model was about to ask for a secret number, and may do so in words.
+    const secret = this.#options.collections.some(
+      (one) => one.secretFor !== null && (one === this.#collectionOf(name, args) || one.secretFor.tool === name),
+    )
+    if (secret) this.#guardKeys(true)
     this.#tools.refused(callId, shortName, args, this.#streamMs, error)
     this.#mark('tool-refused', `${shortName}: ${error}`)
     this.#out({ type: 'backend-tool-result', callId, ok: false, value: { error } })

@@ -19,6 +19,8 @@ const COLLECTION_MS_MAX = 180_000
 export const PRIVATE_TAIL_MS = 2000
 /** A key pressed by habit after an entry that was complete without it. */
 export const TERMINATOR_LATE_MS = 2000
+/** Fewer digits are everywhere: they are not looked for to be masked. */
+export const REPEATED_DIGITS_MIN = 3
 /** Stands for a digit that the session must not know. */
 export const SECRET_DIGIT = 'x'
 /** Stands for a digit in a record. */

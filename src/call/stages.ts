@@ -3,7 +3,7 @@ import type { CallLog } from './call-log.js'
 import type { EscalationPacket } from './documents/handoff.js'
 import type { FactRecord, StageRecord, TranscriptEntry } from './documents/record.js'
 import { isFailure } from './escalation-rules.js'
-import { SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
+import { COLLECT_TOOL, SPEECH_RATE_TOOL, STAGE_TOOL, VERIFY_TOOL } from './gateway-tools.js'
 import type { GatewayTool } from './gateway-tools.js'
 import { VERIFIED_FACT } from './stage-definition.js'
 import type { Stage, StageOptions } from './stage-definition.js'
@@ -50,6 +50,7 @@ export class Stages {
   /** Not before `begin`. */
   #begun = false
   readonly #anew: boolean
+  readonly #digitTools: readonly string[]
   #moved = false
   #changed = false
 
@@ -58,6 +59,7 @@ export class Stages {
    * @param emit  takes each move and each fact as an entry of the log
    * @param verified  the caller has proved who they are
    * @param anew  the call begins again, with nothing known: it is not certain who is on the line
+   * @param digitTools  those that get secret digits: where one may be called, so may `collect_digits`
    */
   constructor(
     options: StageOptions,
@@ -65,11 +67,13 @@ export class Stages {
     emit: (entry: StageEntry) => void,
     verified: boolean,
     anew: boolean,
+    digitTools: readonly string[],
   ) {
     this.#options = options
     this.#log = log
     this.#emit = emit
     this.#anew = anew
+    this.#digitTools = digitTools
     const beganAtMs = log.stages.findLast(({ why }) => why === 'begin')?.atMs ?? -Infinity
     if (!anew) for (const { name, value, atMs } of log.facts) if (atMs >= beganAtMs) this.#facts.set(name, value)
     if (!verified) this.#facts.delete(VERIFIED_FACT)
@@ -123,15 +127,15 @@ export class Stages {
   /** @returns why this tool may not be called now; null when it may */
   refusal(tool: string): string | null {
     if (this.offers(tool)) return null
-    const where = Object.entries(this.#options.stages).flatMap(([name, { tools }]) =>
-      tools?.includes(tool) !== false ? [name] : [],
+    const where = Object.entries(this.#options.stages).flatMap(([name, stage]) =>
+      offersTool(stage, tool, this.#digitTools) ? [name] : [],
     )
     return `${tool} cannot be called in the stage ${this.#now}. It can be called in: ${where.join(', ') || 'none'}. ${this.#ways()}`
   }
 
   /** Whether the model may call this tool of the agent now. */
   offers(tool: string): boolean {
-    return tool === SPEECH_RATE_TOOL || this.stage.tools?.includes(tool) !== false
+    return offersTool(this.stage, tool, this.#digitTools)
   }
 
   /** Something is known now. A value that says nothing (null, false, an empty text) changes nothing. */
@@ -329,6 +333,15 @@ export function remembered({
       transcript.findLastIndex(({ role, startMs }) => role === 'caller' && startMs <= movedAtMs),
     ),
   )
+}
+
+/**
+ * Whether a tool of the agent may be called in a stage.
+ * @param digitTools  those that get secret digits, by way of `collect_digits`
+ */
+export function offersTool({ tools }: Pick<Stage, 'tools'>, tool: string, digitTools: readonly string[]): boolean {
+  if (tools === undefined || tool === SPEECH_RATE_TOOL || tools.includes(tool)) return true
+  return tool === COLLECT_TOOL && digitTools.some((one) => tools.includes(one))
 }
 
 function firstStage({ stages }: StageOptions): string {

@@ -73,7 +73,7 @@ export function lastQuestion(text: string): string | null {
   return sentencesOf(text).findLast((sentence) => sentence.endsWith('?')) ?? null
 }
 
-function sentencesOf(text: string): readonly string[] {
+export function sentencesOf(text: string): readonly string[] {
   return text.trim().split(/(?<=[.!?…])\s+|\n/)
 }
 

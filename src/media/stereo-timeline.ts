@@ -92,6 +92,12 @@ export class StereoTimeline {
     this.#agentEnd = Math.min(this.#agentEnd, from)
   }
 
+  /** Silence in place of what the caller has said since then, in rows that were not taken. */
+  callerUnheard(fromMs: number): void {
+    const from = Math.max(this.#base, this.#frames(fromMs - this.#zeroMs))
+    for (let at = from; at < (this.#callerEnd ?? 0); at++) this.#rows[this.#slot(at)] = 0
+  }
+
   /** Rows that are final at `nowMs`. */
   ready(nowMs: number): number {
     return Math.max(0, this.#frames(nowMs - this.#holdMs - this.#zeroMs) - this.#base)

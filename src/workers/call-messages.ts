@@ -108,16 +108,11 @@ export type FromCall =
       CallOutput,
       {
         type:
-          | 'end-stream'
-          | 'escalate'
-          | 'callback'
-          | 'do-not-call'
-          | 'recording-announced'
-          | 'recording-refused'
-          | 'private'
-          | 'wait'
+          'end-stream' | 'escalate' | 'callback' | 'do-not-call' | 'recording-announced' | 'recording-refused' | 'wait'
       }
     >
+  /** `fromMs`: what the caller has sent since then is private too, by the time of its arrival. */
+  | (Extract<CallOutput, { type: 'private' }> & { readonly fromMs: number })
   /** Whether the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**

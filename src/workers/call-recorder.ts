@@ -92,6 +92,11 @@ export class CallRecorder {
     this.#place(bytes, arrivalMs)
   }
 
+  /** What the caller has sent since then is not for ears, as far as it is not written yet. */
+  callerUnheard(fromMs: number): void {
+    if (!this.#over) this.#timeline.callerUnheard(fromMs)
+  }
+
   /** Samples that were sent to the carrier, which plays them from `playedAtMs` on. */
   agent(samples: Int16Array, playedAtMs: number): void {
     if (!this.#over) this.#timeline.agent(samples, playedAtMs)

@@ -3,7 +3,7 @@ import { CallerIdentity } from '../agents/tool.js'
 import type { EffectAnswer, PendingAnswer, ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
-import { maskedDigits } from '../call/digit-collection.js'
+import { REPEATED_DIGITS_MIN, maskedDigits } from '../call/digit-collection.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { messageOf } from '../core/errors.js'
 import { subscriberNumber } from '../sautikit/phone.js'
@@ -48,7 +48,13 @@ export class CallTools {
     const { resume } = options.start
     this.#gate = new MainThreadGate(options.post)
     this.#effects = new MainThreadEffects(options.post)
-    this.#caller = CallerIdentity.restored(resume?.checkpoint.identity ?? null, resume?.log.toolCalls ?? [], this.#gate)
+    const { toolCalls = [], handovers = [] } = resume?.log ?? {}
+    this.#caller = CallerIdentity.restored(
+      resume?.checkpoint.identity ?? null,
+      toolCalls,
+      this.#gate,
+      handovers.at(-1)?.atMs,
+    )
     this.#identified = this.#caller.verified !== null
   }
 
@@ -165,9 +171,7 @@ class MainThreadEffects {
   }
 }
 
-/** A service may repeat what it got: the model and the records are not to have it. Shorter texts are everywhere. */
-const REPEATED_DIGITS_MIN = 3
-
+/** A service may repeat what it got: the model and the records are not to have it. */
 function withoutDigits<T>(value: T, digits: string): T {
   if (digits.length < REPEATED_DIGITS_MIN) return value
   const masked = maskedDigits(digits)

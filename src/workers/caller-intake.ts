@@ -5,7 +5,7 @@ import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
 import { plainFrame } from '../call/frame-figures.js'
 import { smallArray } from '../core/small-arrays.js'
-import { frameSamples, samplesToMs } from '../core/units.js'
+import { FRAME_MS, frameSamples, samplesToMs } from '../core/units.js'
 import { CallerPath } from '../media/caller-path.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import type { StreamResampler } from '../media/resample/resampler.js'
@@ -20,6 +20,8 @@ import type { SharedCall } from './shared-call.js'
 
 /** A tone below this level is line hum. */
 const TONE_DBFS_MIN = -45
+/** A key is recognised 30 to 50 ms after its tone began: where keys are private, frames wait so long for the model. */
+const KEY_FRAMES = 4
 
 interface CallerIntakeOptions {
   readonly start: CallStart
@@ -49,6 +51,8 @@ export class CallerIntake {
   readonly #referenceFrame: Int16Array
   #referenced: number
   #agentHeardAtMs = -Infinity
+  /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
+  readonly #held: { readonly frame: Int16Array; voiced: boolean }[] = []
   /** Answering-machine detection; null once it has decided. */
   #answerGuard: AnswerGuard | null
 
@@ -101,7 +105,7 @@ export class CallerIntake {
     // Before the packets, which may already contain the echo.
     this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
-      journal?.packet(packet, inbound.arrivalMs, session.private)
+      journal?.packet(packet, inbound.arrivalMs, session.privateKeys)
       this.#path.push(packet, inbound.arrivalMs)
       inbound.release()
     }
@@ -120,7 +124,7 @@ export class CallerIntake {
 
   /** Gives the session the frame's voice decision, and the backend its samples. */
   attend(nowMs: number): void {
-    const { journal, session, turnDecider, digit, backend, context, start } = this.#options
+    const { journal, session, turnDecider, digit, context, start } = this.#options
     const path = this.#path
     const unheard = session.private
     if (unheard) path.frame.fill(0)
@@ -129,9 +133,7 @@ export class CallerIntake {
     session.callerFrame(path, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
-    // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
-    const pcm = this.#toBackend.convert(path.frame)
-    if (this.#answerGuard === null) backend.pushAudio(pcm, path.voiced && !unheard)
+    this.#pass(path.voiced && !unheard)
     const waitedMs = nowMs - path.arrivalMs
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)
@@ -140,6 +142,35 @@ export class CallerIntake {
       this.#agentHeardAtMs = path.agentHeardAtMs
       this.#options.callerLatency.onset(this.#agentHeardAtMs)
     }
+  }
+
+  /** Gives the backend the frame that was taken; where keys are private, one of a little before. */
+  #pass(voiced: boolean): void {
+    const { session } = this.#options
+    const { frame } = this.#path
+    const waits = session.privateKeys
+    if (!waits && this.#held.length === 0) return this.#toModel(frame, voiced)
+    this.#held.push({ frame: frame.slice(), voiced })
+    if (session.private)
+      for (const held of this.#held) {
+        held.frame.fill(0)
+        held.voiced = false
+      }
+    while (this.#held.length > (waits ? KEY_FRAMES : 0)) {
+      const held = this.#held.shift()
+      if (held !== undefined) this.#toModel(held.frame, held.voiced)
+    }
+  }
+
+  #toModel(frame: Int16Array, voiced: boolean): void {
+    // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
+    const pcm = this.#toBackend.convert(frame)
+    if (this.#answerGuard === null) this.#options.backend.pushAudio(pcm, voiced)
+  }
+
+  /** When a key may have begun that was recognised now, by the arrival of its audio. */
+  keyFromMs(nowMs: number): number {
+    return Math.min(nowMs, this.#path.arrivalMs || nowMs) - KEY_FRAMES * FRAME_MS
   }
 
   /** The carrier's first packet may hold what the caller said before this. */

@@ -16,7 +16,10 @@ import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import type { CallLogEntry } from '../call/call-log.js'
+import type { CallLogEntry, CallLogRecords, LoggedToolCall } from '../call/call-log.js'
+import type { CallCheckpoint } from '../call/documents/checkpoint.js'
+import { VERIFY_TOOL } from '../call/gateway-tools.js'
+import { hasFields } from '../core/json.js'
 import type { CallSid } from '../core/ids.js'
 import { SOCKET_WAIT_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
@@ -65,7 +68,7 @@ const LISTEN_DELAY_MS = 300
 const LISTEN_BATCH_MS = 100
 
 /** What takes in both voices of a call. */
-type Hearer = Pick<CallRecorder, 'caller' | 'agent' | 'agentCut' | 'pump'>
+type Hearer = Pick<CallRecorder, 'caller' | 'callerUnheard' | 'agent' | 'agentCut' | 'pump'>
 
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -340,7 +343,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.afterStreamUrl = kept.afterStreamUrl
     this.humanUrl = kept.humanUrl
     const checkpoint = this.#continuity.checkpoint(before)
-    if (checkpoint !== null) this.#saved = { checkpoint, backendState: kept.backendState }
+    const proven = checkpoint === null ? null : this.#provenTo(before.log, checkpoint)
+    if (proven !== null) this.#saved = { checkpoint: proven, backendState: kept.backendState }
     if (this.#lockRule !== null && this.#caller !== '') locks.restore(this.#caller, kept.wrongAnswers, this.#lockRule)
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
@@ -655,6 +659,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     caller: (bytes, nowMs, isPrivate) => this.#eachHearer((one) => one.caller(bytes, nowMs, isPrivate)),
     agent: (samples, playedAtMs) => this.#eachHearer((one) => one.agent(samples, playedAtMs)),
     agentCut: (nowMs) => this.#eachHearer((one) => one.agentCut(nowMs)),
+    callerUnheard: (fromMs) => this.#eachHearer((one) => one.callerUnheard(fromMs)),
     pump: (nowMs) => this.#eachHearer((one) => one.pump(nowMs)),
   }
 
@@ -728,6 +733,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { direction, from, to } = this.#continuity.call
     const saved = this.#saved
     const { newStream } = this.#continuity
+    // Else the session that goes on does not know that the line is private, and never opens it.
+    if (saved?.checkpoint.privateKeys !== 'pressed') this.#private = false
     this.#port = port1
     const checkpoint = this.#waits.begun(saved?.checkpoint ?? null)
     const start: CallStart = {
@@ -811,6 +818,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#state === 'ended' || this.#state === 'cut')
       return this.#taskEnded(null, 'it ended while it was handed over')
     const before = this.#hosted
+    const told = this.#consent
     const next = this.#context.agent(name, before.serves?.business ?? null, this.#budgetStep)
     if (next === null)
       this.#log.warn({ to_agent: name }, 'the agent to hand over to is gone: the call stays with its agent')
@@ -818,11 +826,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
     const saved = this.#saved
     if (next !== null && saved !== null) {
-      const same = JSON.stringify(next.definition.verification) === JSON.stringify(before.definition.verification)
-      const { checkpoint } = saved
-      // What proves the identity for one agent may be too little for another.
+      const { untold: _, ...checkpoint } = this.#provenTo(this.#record.log, saved.checkpoint)
+      // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
+      const untold = consentOf(next.definition) !== null && told !== 'told' && told !== 'refused'
+      if (untold) this.#recordingAnnounced = false
+      if (!next.definition.recording.enabled) this.#recorder?.end(this.#context.clock())
       this.#saved = {
-        checkpoint: same ? checkpoint : { ...checkpoint, identity: null },
+        checkpoint: { ...checkpoint, ...(untold ? { untold: true as const } : {}) },
         backendState: snapshotForAnother(saved.backendState),
       }
     }
@@ -830,6 +840,21 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#playout.letGo()
     this.#start(false)
     if (this.#attached && this.#sink === null) this.#send(streamClosed(1006, this.#streamFault))
+  }
+
+  /** What proves the identity for one agent may be too little for the one that has the call now. */
+  #provenTo(
+    { handovers, toolCalls }: Pick<CallLogRecords, 'handovers' | 'toolCalls'>,
+    checkpoint: CallCheckpoint,
+  ): CallCheckpoint {
+    const last = handovers.at(-1)
+    const since = (startMs: number): boolean => last === undefined || startMs > last.atMs
+    const here = ({ record, result }: LoggedToolCall): boolean =>
+      record.name === VERIFY_TOOL && since(record.startMs) && hasFields(result, { verified: true })
+    if (last === undefined || toolCalls.some(here)) return checkpoint
+    const from = this.#context.agent(last.from, this.#hosted.serves?.business ?? null, this.#budgetStep)
+    const verification = (agent: HostedAgent | null): string => JSON.stringify(agent?.definition.verification)
+    return verification(from) === verification(this.#hosted) ? checkpoint : { ...checkpoint, identity: null }
   }
 
   /**
@@ -1101,6 +1126,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'private':
         this.#private = message.on
+        // The first key was heard before it was recognised.
+        if (message.on) this.#hearer?.callerUnheard(message.fromMs)
         return
       case 'recording-announced':
         this.#recordingAnnounced = true

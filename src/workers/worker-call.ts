@@ -14,7 +14,7 @@ import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import { remembered } from '../call/stages.js'
 import type { CallLogEntry } from '../call/call-log.js'
-import { COLLECTED_DIGITS_MAX, SECRET_DIGIT } from '../call/digit-collection.js'
+import { COLLECTED_DIGITS_MAX, REPEATED_DIGITS_MIN, SECRET_DIGIT, maskedDigits } from '../call/digit-collection.js'
 import { parseResume } from '../call/documents/checkpoint.js'
 import type { SessionResume } from '../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
@@ -126,6 +126,9 @@ export class WorkerCall implements BackendSink {
   #digits = 0
   /** Digits that only a tool may get, the newest COLLECTED_DIGITS_MAX; they are nowhere else. */
   #secret = ''
+  /** Those that a dialogue on this worker was given, and the tool call by which it passes them on. */
+  #keyed = ''
+  #keyedArgument: { readonly callId: string; readonly argument: string; readonly digits: string } | null = null
   /** The model may call tools; else it has called too many, and is offered none. */
   #toolsOffered = true
   #over = false
@@ -374,7 +377,10 @@ export class WorkerCall implements BackendSink {
       }
       if (event.type === 'turn-start') this.#marks.add('backend-response', this.#context.clock())
       this.#backendFailed ||= event.type === 'error' && event.fatal
-      this.#handle({ type: 'backend', event: event.type === 'tool-call' ? withPlainArguments(event) : event })
+      this.#handle({
+        type: 'backend',
+        event: event.type === 'tool-call' ? this.#withoutKeys(withPlainArguments(event)) : event,
+      })
     })
   }
 
@@ -445,7 +451,7 @@ export class WorkerCall implements BackendSink {
   #digit(digit: string): void {
     this.#intake.digitCame()
     this.#digits++
-    const secret = this.#session.private && /^\d$/.test(digit)
+    const secret = this.#session.privateKeys && /^\d$/.test(digit)
     if (secret) this.#secret = `${this.#secret}${digit}`.slice(-COLLECTED_DIGITS_MAX)
     this.#handle({ type: 'dtmf', digit: secret ? SECRET_DIGIT : digit })
   }
@@ -524,7 +530,7 @@ export class WorkerCall implements BackendSink {
       case 'backend-text':
         return this.#backend.sendText(output.text, output)
       case 'backend-dtmf':
-        return this.#backend.dtmf(output.digit)
+        return this.#backend.dtmf(output.digit === SECRET_DIGIT ? this.#dialogueKey() : output.digit)
       case 'backend-tool-result':
         return this.#backend.toolResult(output.callId, replyOf(output))
       case 'backend-tool-outcome': {
@@ -561,13 +567,12 @@ export class WorkerCall implements BackendSink {
       case 'announce-cancel':
         return this.#announceCancel(output.itemId)
       case 'run-tool':
-        if (output.name !== SPEECH_RATE_TOOL)
-          return this.#tools.run(output, this.#takeSecret(output.secret?.digits ?? 0))
+        if (output.name !== SPEECH_RATE_TOOL) return this.#runTool(output)
         // The session is not entered again while it is left.
         return queueMicrotask(() => this.#guard(() => this.#rateAsked(output.callId, output.args['rate'])))
       case 'private':
-        this.#secret = ''
-        return this.#post(output)
+        if (!output.on) this.#secret = ''
+        return this.#post({ ...output, fromMs: this.#intake.keyFromMs(nowMs) })
       case 'cancel-tools':
         return this.#tools.cancel(output.callIds)
       case 'wait':
@@ -592,6 +597,32 @@ export class WorkerCall implements BackendSink {
       default:
         return assertNever(output)
     }
+  }
+
+  #runTool(run: Extract<CallOutput, { type: 'run-tool' }>): void {
+    const keyed = this.#keyedArgument
+    if (keyed?.callId !== run.callId) return this.#tools.run(run, this.#takeSecret(run.secret?.digits ?? 0))
+    const { argument, digits } = keyed
+    this.#keyedArgument = null
+    this.#tools.run({ ...run, secret: { argument, digits: digits.length } }, digits)
+  }
+
+  /** The newest key of a private line, for a dialogue that has asked for it and is no model. */
+  #dialogueKey(): string {
+    const key = this.#secret.slice(-1)
+    this.#keyed = `${this.#keyed}${key}`.slice(-COLLECTED_DIGITS_MAX)
+    return key
+  }
+
+  /** A dialogue has a tool get what was keyed in: session, journal and records get dots. */
+  #withoutKeys(event: ToolCallEvent): ToolCallEvent {
+    for (const [argument, value] of Object.entries(event.args)) {
+      if (typeof value !== 'string' || value.length < REPEATED_DIGITS_MIN || !this.#keyed.includes(value)) continue
+      this.#keyedArgument = { callId: event.callId, argument, digits: value }
+      this.#keyed = ''
+      return { ...event, args: { ...event.args, [argument]: maskedDigits(value) } }
+    }
+    return event
   }
 
   /** The newest digits of a private line, which are then forgotten. */

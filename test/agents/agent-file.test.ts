@@ -425,6 +425,27 @@ digits: [{name: pin, description: x, say: x, length: 4, sensitive: true, tool: v
         [],
         `who is asked is verified by ${tool}`,
       )
+    const BANK = `tools:
+  - {name: check_pin, description: x, parameters: {properties: {pin: {type: string}}}, http: {url: "https://a.example"}}
+digits: [{name: pin, description: x, say: x, length: 4, sensitive: true, tool: check_pin, argument: pin}]
+facts:
+  paid: {from: check_pin}
+`
+    const bank = (first: string): string =>
+      `${BANK}stages:
+  ask: {instructions: x, ${first}, next: {end: done}}
+  end: {instructions: x, tools: [], final: true}
+`
+    t.same(
+      await faultsOf(minimal(bank('tools: [check_pin], needs: [paid]'))),
+      [],
+      'a PIN is keyed in where its tool is',
+    )
+    t.match(
+      await faultsOf(minimal(bank('tools: []'))),
+      [/digits\[0\] is never asked for: no stage has collect_digits or check_pin among its tools$/],
+      'and nowhere else',
+    )
     t.match(await faultsOf(minimal('facts:\n  order: {}\n')), [/facts\.order needs from or ask/])
     const MAYA = 'stages:\n  a: {instructions: x, final: true, voice: {cascade: Maya}}\n'
     t.same(await faultsOf(stages(MAYA)), [], 'auto may be a cascade')

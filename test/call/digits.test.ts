@@ -4,6 +4,8 @@ import type { Collection } from '../../src/call/digit-collection.js'
 import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
+import { KEYS_PRIVATE_MS, SecretNumbers } from '../../src/call/private-keys.js'
+import { stagesSchema } from '../../src/call/stage-definition.js'
 import { Rig } from './rig.js'
 
 const order: Collection = {
@@ -21,7 +23,13 @@ const order: Collection = {
   maskAllBut: null,
   secretFor: null,
 }
-const pin: Collection = { ...order, name: 'pin', speech: false, secretFor: { tool: 'refund', argument: 'pin' } }
+const pin: Collection = {
+  ...order,
+  name: 'pin',
+  say: 'Your PIN, please.',
+  speech: false,
+  secretFor: { tool: 'refund', argument: 'pin' },
+}
 
 function asked(spec: Partial<Collection> = {}, base = order): Rig {
   const rig = Rig.talking({ collections: [{ ...base, ...spec }] })
@@ -168,4 +176,146 @@ t.test('after a takeover the line stays private until the model has asked again'
   rig.run(1300)
   press(rig, 'xxxx')
   t.equal(rig.only('run-tool').name, 'refund')
+})
+
+const says = (rig: Rig, text: string, generation = 2): void => {
+  rig.answer(generation, `a${generation}`, 1500, text)
+  rig.run(1700)
+}
+
+t.test(
+  'a stage that has the tool for a PIN takes the PIN from the keypad, without naming collect_digits',
+  async (t) => {
+    const stages = stagesSchema.parse({
+      pay: { instructions: 'Take the PIN.', tools: ['refund'], next: { rest: 'paid' } },
+      rest: { instructions: 'Say goodbye.', tools: [], final: true },
+    })
+    const rig = Rig.talking({ collections: [pin], stages: { stages, facts: {} } })
+    rig.toolCall('t1', 'collect_digits', { name: 'pin' })
+    t.ok(rig.session.private)
+    rig.run(1300)
+    press(rig, 'xxxx')
+    rig.in({ type: 'tool-result', callId: rig.only('run-tool').callId, ok: true, value: { right: true } })
+    t.match(result(rig), { callId: 't1', ok: true, value: { right: true } })
+    rig.toolCall('t2', 'go_to_stage', { stage: 'rest' })
+    rig.toolCall('t3', 'collect_digits', { name: 'pin' })
+    t.match(result(rig), {
+      ok: false,
+      value: { error: /cannot be called in the stage rest. It can be called in: pay\./ },
+    })
+    t.ok(rig.session.privateKeys, 'and what the model asks for in words is private all the same')
+  },
+)
+
+t.test(
+  'keys are private after the agent has asked for a PIN in words, and the model hears only that there were some',
+  async (t) => {
+    const rig = Rig.talking({ collections: [order, pin] })
+    t.notOk(rig.session.privateKeys)
+    says(rig, 'Right. Please key in your PIN.')
+    t.ok(rig.session.privateKeys, 'before the first key')
+    t.notOk(rig.session.private, 'and the caller is heard')
+    rig.speak(600)
+    rig.heardWords('Which one?')
+    press(rig, 'xxx')
+    t.ok(rig.session.private, 'from the first key on the line is private')
+    press(rig, 'x')
+    rig.run(PRIVATE_TAIL_MS + 100)
+    t.notOk(rig.session.private)
+    t.same(rig.all('backend-dtmf'), [])
+    const told = rig.all('backend-text').filter(({ text }) => text.includes('keyed in digits that are secret'))
+    t.match(told, [{ role: 'system', text: /call collect_digits/ }])
+    press(rig, 'x')
+    t.same(rig.all('backend-dtmf'), [], 'a key that comes late is private too')
+    const { outputs, recorded } = replayJournal(rig.journal)
+    t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+  },
+)
+
+t.test(
+  'keys are open again once the PIN has reached its tool, another number is asked for, or a minute has passed',
+  async (t) => {
+    const paid = asked({}, pin)
+    press(paid, 'xxxx')
+    paid.in({ type: 'tool-result', callId: paid.only('run-tool').callId, ok: true, value: {} })
+    paid.run(PRIVATE_TAIL_MS + 100)
+    t.notOk(paid.session.privateKeys)
+    const other = Rig.talking({ collections: [order, pin] })
+    says(other, 'What is your PIN?')
+    says(other, 'Then key in your order number.', 3)
+    t.notOk(other.session.privateKeys)
+    const waited = Rig.talking({ collections: [pin] })
+    says(waited, 'Please enter your PIN.')
+    says(waited, 'It is only for this payment. Is that okay?', 3)
+    t.ok(waited.session.privateKeys, 'not by a question of another kind')
+    for (let at = 0; at < KEYS_PRIVATE_MS; at += 5000) {
+      waited.run(5000)
+      waited.speak(300)
+      waited.heardWords('I look for it', `c${at + 10}`)
+    }
+    t.notOk(waited.session.privateKeys)
+  },
+)
+
+t.test('keys are private where the model could not, or did not, use the keypad for a PIN', async (t) => {
+  const late = asked({ retries: 0 }, pin)
+  late.run(15_000)
+  t.match(late.toolCalls, [{ name: 'collect_digits', ok: false }])
+  t.ok(late.session.privateKeys, 'a caller who was too slow')
+  const direct = Rig.talking({ collections: [pin], toolNames: ['find_order'] })
+  direct.toolCall('t1', 'refund', { pin: '1234' })
+  t.ok(direct.session.privateKeys, 'a model that calls the tool itself')
+  const busy = Rig.talking({ collections: [order, pin] })
+  busy.toolCall('t1', 'collect_digits', { name: 'order' })
+  busy.toolCall('t2', 'collect_digits', { name: 'pin' })
+  t.notOk(busy.session.private, 'the order number is being asked for')
+})
+
+t.test(
+  'after a takeover, and with an agent that takes no digits, keys stay private that the one before asked for',
+  async (t) => {
+    const before = Rig.talking({ collections: [pin] })
+    says(before, 'Please key in your PIN.')
+    const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
+    const next = new Rig({ collections: [] }, resume)
+    next.open()
+    next.ready()
+    t.ok(next.session.privateKeys)
+    t.notOk(next.session.private)
+    press(next, 'xxxx')
+    t.same(next.all('backend-dtmf'), [])
+    const keying = parseResume(JSON.parse(JSON.stringify(next.resume)))
+    const last = new Rig({ collections: [] }, keying)
+    t.ok(last.session.private, 'and in the middle of it the whole line')
+  },
+)
+
+t.test('an offer that is answered by key can be accepted after a PIN was asked for', async (t) => {
+  const rig = Rig.talking({ collections: [pin] })
+  says(rig, 'Please enter your PIN.')
+  says(rig, 'Or press 1 to speak to a colleague.', 3)
+  t.notOk(rig.session.privateKeys)
+})
+
+t.test('words that ask for a secret number are told from words that ask for another, in both languages', async (t) => {
+  const idNumber = { ...pin, name: 'id-number', say: 'Please key in the last four digits of your ID number.' }
+  const secret = { ...pin, name: 'code', say: { en: 'Key in your code.', sw: 'Bonyeza namba yako ya siri.' } }
+  const numbers = new SecretNumbers([order, idNumber, secret])
+  for (const text of [
+    'Could you give me the last digits of your ID?',
+    'Tafadhali ingiza namba yako ya siri.',
+    'Nipe PIN yako.',
+    'Thank you. Your code, please. I wait.',
+    'Now enter it.',
+  ])
+    t.equal(numbers.asked(text), 'secret', text)
+  for (const text of [
+    'What is your order number?',
+    'Press 2 to hear it again.',
+    'Key in your ticket number.',
+    'Bonyeza moja.',
+  ])
+    t.equal(numbers.asked(text), 'other', text)
+  for (const text of ['Your ID was found.', 'Anything else?', 'I have sent it.', 'Is that right?'])
+    t.equal(numbers.asked(text), 'nothing', text)
 })

@@ -22,6 +22,7 @@ tools:
     http: { url: 'https://shop.example.com/orders', query: { number: '{{args.number}}', who: '{{args.who}}' } }
     result: { fields: { status: status } }
 escalation: { numbers: ['+254720000010'] }
+stages: { ask: { instructions: Ask., tools: [lookup], final: true } }
 offline:
   version: 1
   words: { pikipiki: P IH K IY P IH K IY }
@@ -46,6 +47,7 @@ offline:
         - say: Which number?
         - listen: { slots: [order], on: { order: tell } }
     tell:
+      stage: ask
       steps:
         - start: { tool: lookup, args: { number: '{{slots.order}}' }, save: found }
         - await: found
@@ -93,6 +95,19 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'K IY P IH K QQ',
     'words:',
     /^offline\.words\.pikipiki has an unknown sound QQ; allowed: AA, AE, .*ZH$/,
+  ],
+  // Tools that a caller's secret, or a stage, keeps from the dialogue.
+  'a tool that gets a PIN, called by the dialogue': [
+    'escalation: {',
+    'digits: [{ name: pin, description: x, say: x, length: 4, sensitive: true, tool: lookup, argument: number }]\nescalation: {',
+    '- start: {',
+    /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookup, which gets sensitive digits: call collect_digits, which calls it$/,
+  ],
+  'a tool that the stage of its state does not offer': [
+    'tools: [lookup]',
+    'tools: []',
+    '- start: {',
+    /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookup, which the stage ask of this state does not offer/,
   ],
   'one word for two digits': [
     'words: {',

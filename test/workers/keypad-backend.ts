@@ -3,8 +3,8 @@ import { TestBackend } from '../support/test-backend.js'
 
 /**
  * A backend for calls in which the caller enters digits, loaded into a media worker by its URL. On the digits 9 and 8 it calls
- * `collect_digits` for a PIN and an ID number, and says what came back and how many loud samples and digits
- * it got meanwhile.
+ * `collect_digits` for a PIN and an ID number, on 7 it asks for the PIN in words, and it says what came back and how many loud
+ * samples and digits it got meanwhile. On 6 it hands over to the agent "next", on 5 it asks for a human.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new KeypadBackend(sink, 'keypad')
@@ -14,19 +14,26 @@ class KeypadBackend extends TestBackend {
   #loud = 0
   #digits = 0
 
-  override sendText(_text: string, { respond }: TextOptions): void {
-    if (respond) this.say('Welcome.', 200)
+  override sendText(text: string, { respond }: TextOptions): void {
+    if (respond) this.say(text.includes('secret') ? `Keys: ${this.#got}` : 'Welcome.', 200)
   }
 
   override dtmf(digit: string): void {
     const name = { 9: 'pin', 8: 'id-number' }[digit]
+    if (digit === '7' || name !== undefined) this.#loud = this.#digits = 0
+    if (digit === '7') return this.say('Please key in your PIN.', 200)
+    if (digit === '6') return void this.call('hand_over', { agent: 'next' })
+    if (digit === '5') return void this.call('escalate_to_human', { reason: 'a person' })
     if (name === undefined) return void this.#digits++
-    this.#loud = 0
     this.call('collect_digits', { name, with: name === 'pin' ? {} : { question: name } })
   }
 
   override toolResult(_callId: string, { value }: ToolReply): void {
-    this.say(`${JSON.stringify(value)}; ${this.#loud} loud samples, ${this.#digits} digits`, 200)
+    this.say(`${JSON.stringify(value)}; ${this.#got}`, 200)
+  }
+
+  get #got(): string {
+    return `${this.#loud} loud samples, ${this.#digits} digits`
   }
 
   override pushAudio(pcm: Int16Array): void {

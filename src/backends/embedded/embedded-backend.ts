@@ -161,6 +161,7 @@ export class EmbeddedBackend implements Backend {
   #utteranceSamples = 0
   /** What the call was told last. */
   #expected: CallerExpectation = 'open'
+  #expectedKeys: 'open' | 'secret' | null = null
   #interruptedSinceSpeech = false
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
@@ -522,9 +523,11 @@ export class EmbeddedBackend implements Backend {
   }
 
   #expect(what: CallerExpectation): void {
-    if (what === this.#expected) return
+    const keys = this.#engine?.hidesDigits === true ? 'secret' : 'open'
+    if (what === this.#expected && keys === this.#expectedKeys) return
     this.#expected = what
-    this.#sink.event({ type: 'expects', what })
+    this.#expectedKeys = keys
+    this.#sink.event({ type: 'expects', what, keys })
   }
 
   #setKeyTimer(ms: number | null): void {

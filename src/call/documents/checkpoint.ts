@@ -84,6 +84,10 @@ export const checkpointSchema = z
     callBack: z.enum(['asks', 'confirmed']).exactOptional(),
     /** What the agent claimed and nobody has judged yet; absent: nothing. */
     openClaims: z.array(openClaimSchema).exactOptional(),
+    /** The caller has still to hear that the call is recorded, or written down; absent: not, or they have. */
+    untold: z.literal(true).exactOptional(),
+    /** A number that only a tool may get was asked for, or is being keyed in; absent: none is. */
+    privateKeys: z.enum(['asked', 'pressed']).exactOptional(),
   })
   .meta({ id: 'checkpoint' })
 export type CallCheckpoint = DocumentOf<typeof checkpointSchema>

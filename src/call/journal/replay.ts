@@ -208,7 +208,7 @@ class Replayer {
     if (this.#path === null) return recorded
     const frame = this.#pulled.shift()
     // The journal has silence where the caller entered what only a tool may get.
-    if (this.#session?.private === true) return recorded
+    if (this.#session?.privateKeys === true) return recorded
     if (frame?.voiced !== recorded.voiced) this.#differ(recorded.atMs, recorded.voiced, frame?.voiced ?? null)
     if (frame === undefined) return recorded
     if (frame.digit !== null) this.#digits.push(frame.digit)

@@ -126,6 +126,10 @@ export const en: Language = {
     digits: [],
     code: [],
   },
+  polite: ['please'],
+  keying: words('key_in key_it key_them enter type_in type_it press keypad'),
+  secrets: words('pin pins passcode password secret security_code one_time_code one_time_password otp cvv'),
+  numberNouns: ['number', 'numbers', 'code', 'date', 'year'],
   listening: words(
     'mm mmm mhm mm-hm hm uh-huh ah aha oh okay ok right yes yeah sure alright all_right i_see got_it fine great',
   ),

@@ -130,6 +130,14 @@ export interface Language {
   readonly requests: readonly string[]
   /** What a question for a number names; with how many digits it has, empty where nobody knows. */
   readonly numbersAsked: Readonly<Record<string, readonly number[]>>
+  /** Makes a sentence a request. */
+  readonly polite: readonly string[]
+  /** Asks for keys: "key in", "press". */
+  readonly keying: readonly string[]
+  /** Names a number that nobody else may know. */
+  readonly secrets: readonly string[]
+  /** Single words for a number of any kind: what stands before them says which. */
+  readonly numberNouns: readonly string[]
   /** Said by who listens. */
   readonly listening: readonly string[]
   /** Asks for a moment: the agent says nothing until the caller goes on. */

@@ -123,6 +123,10 @@ export const sw: Language = {
     namba: [],
     tarakimu: [],
   },
+  polite: ['tafadhali'],
+  keying: words('bonyeza ingiza andika keypad'),
+  secrets: words('pin pini siri nywila otp'),
+  numberNouns: ['namba', 'nambari', 'tarehe', 'mwaka'],
   listening: words('sawa sawa_sawa sawa_asante ndio ndiyo haya eeh ee eh ehe naam poa kweli'),
   wait: words(
     'subiri subiri_kidogo ngoja ngoja_kidogo ngoja_kwanza dakika_moja sekunde_moja nisubiri ningoje nipe_dakika ' +
