@@ -2,9 +2,10 @@ import type { Backend, BackendSink, TextOptions, ToolReply } from '../../src/bac
 import { TestBackend } from '../support/test-backend.js'
 
 /**
- * A backend for calls in which the caller enters digits, loaded into a media worker by its URL. On the digits 9 and 8 it calls
- * `collect_digits` for a PIN and an ID number, on 7 it asks for the PIN in words, and it says what came back and how many loud
- * samples and digits it got meanwhile. On 6 it hands over to the agent "next", on 5 it asks for a human.
+ * A backend for calls in which the caller enters digits, loaded into a media worker by its URL. On the digits 9, 8 and 1 it calls
+ * `collect_digits` for a PIN, an ID number and a customer number, on 7 it asks for the PIN in words, and it says what came back and how many loud
+ * samples and digits it got meanwhile. On 6 it hands over to the agent "next", on 5 it asks for a human, and on 4 it
+ * looks an account up. On 3 and 2 it asks for the PIN in words, and ends the call, as at the end of its budget, or hands over.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new KeypadBackend(sink, 'keypad')
@@ -19,10 +20,13 @@ class KeypadBackend extends TestBackend {
   }
 
   override dtmf(digit: string): void {
-    const name = { 9: 'pin', 8: 'id-number' }[digit]
+    const name = { 9: 'pin', 8: 'id-number', 1: 'customer-number' }[digit]
     if (digit === '7' || name !== undefined) this.#loud = this.#digits = 0
-    if (digit === '7') return this.say('Please key in your PIN.', 200)
-    if (digit === '6') return void this.call('hand_over', { agent: 'next' })
+    if (['7', '3', '2'].includes(digit)) this.say('Please key in your PIN.', 200)
+    if (digit === '7') return
+    if (digit === '6' || digit === '2') return void this.call('hand_over', { agent: 'next' })
+    if (digit === '4') return void this.call('account', {})
+    if (digit === '3') return void this.call('end_call', { reason: 'the budget of this call is used up' })
     if (digit === '5') return void this.call('escalate_to_human', { reason: 'a person' })
     if (name === undefined) return void this.#digits++
     this.call('collect_digits', { name, with: name === 'pin' ? {} : { question: name } })

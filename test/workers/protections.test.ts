@@ -1,0 +1,262 @@
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { loadAgents } from '../../src/agents/loader.js'
+import { toolSchema } from '../../src/agents/tool-definition.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { keptCall, keptState } from '../support/kept-call.js'
+import { TestLine, inbound, pass, startHost, until } from '../support/host.js'
+import type { HostChanges } from '../support/host.js'
+
+t.setTimeout(200_000)
+
+// Features that change who has a call, and with which tools, against what protects its caller. A row is a call.
+// Pairs without a call here:
+// - stage, budget and own number: they change neither the list of humans nor who the caller is;
+// - stage, offline and consent: the consent text is said before the first stage and the first step;
+// - stage, handover, offline and do-not-call: do_not_call is the gateway's own tool, by no stage or agent left out (call-setup.ts);
+// - takeover and do-not-call: fleet/recovery.test.ts, "a caller who is on the do-not-call list …";
+// - budget and do-not-call: whose budget is used up places no campaign call (outbound-calls.ts, `budgetSpent`);
+// - budget and consent: the definition that a budget's step changes keeps `recording`;
+// - budget, offline and verification: answers are compared by the same `verify_caller`, whatever asks;
+// - offline and own number: a dialogue reaches humans by escalate_to_human, as a model does;
+// - stage and masked digits, as sound: workers/keypad.test.ts; takeover of the worker: call/digits.test.ts.
+
+const BACKEND = `module:${new URL('./keypad-backend.js', import.meta.url).href}`
+const PIN = '7386'
+
+const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
+const SUPPORT = agents.get('support') as AgentDefinition
+if (SUPPORT.verification === null || SUPPORT.escalation === null) throw new Error('the support line verifies nobody')
+/** The support line without stages and recording: a right ID number verifies its caller, who may ask for an account. */
+const FIRST: AgentDefinition = {
+  ...SUPPORT,
+  name: 'first',
+  stages: null,
+  facts: {},
+  offline: null,
+  fillers: { ...SUPPORT.fillers, phrases: [] },
+  recording: { enabled: false, consent: null, notice: null, refusal: null },
+  verification: { ...SUPPORT.verification, required: 1 },
+  handoverTo: { next: 'they want the other desk' },
+  tools: [
+    toolSchema.parse({
+      name: 'account',
+      description: 'The account.',
+      requires: 'verified',
+      http: { url: '{{env.SHOP_API_URL}}/api/orders', allowPrivate: true },
+    }),
+  ],
+}
+const NEXT: AgentDefinition = { ...FIRST, name: 'next', handoverTo: {}, digits: [], verification: null }
+
+interface Rest {
+  readonly backend?: string
+  readonly next?: AgentDefinition
+  readonly host?: HostChanges
+  readonly resume?: ReturnType<typeof keptState>
+}
+
+async function open(
+  t: Test,
+  callSid: string,
+  first: AgentDefinition,
+  { backend = BACKEND, next = NEXT, host = {}, resume }: Rest = {},
+) {
+  const journal: string[] = []
+  const hosted = (definition: AgentDefinition) =>
+    [definition.name, { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }] as const
+  const test = await startHost({
+    agents: new Map([hosted(first), hosted(next)]),
+    journal: { build: 'test', audio: false },
+    keepJournal: (_sid, lines) => journal.push(...lines),
+    ...host,
+  })
+  t.teardown(() => test.close())
+  const live = test.host.prepare(inbound(callSid, { agent: 'first' }), resume)
+  const line = new TestLine(live)
+  const said = (): string[] => live.view().transcript.map(({ text }) => text)
+  const hears = (text: RegExp): Promise<void> => until(() => said().some((one) => text.test(one)), 20_000, String(text))
+  const press = (keys: string): void => [...keys].forEach((digit) => live.text([{ type: 'dtmf', digit }]))
+  line.start()
+  const over = async () => {
+    line.stop()
+    live.detach(1000)
+    return test.recordOf(callSid)
+  }
+  return { test, live, line, said, hears, press, over, journal }
+}
+
+const keysIn = (journal: readonly string[]): string =>
+  journal.flatMap((text) => /"type":"dtmf","digit":"(.)"/.exec(text)?.[1] ?? []).join('')
+
+t.test('handover, masked digits: a PIN that the first agent asked for is not heard by the next', async (t) => {
+  const { hears, press, over, said, journal } = await open(t, 'HD_protect00001', FIRST)
+  await hears(/Welcome/)
+  press('2')
+  await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+  await pass(1000)
+  press(PIN)
+  await hears(/^Keys: 0 loud samples, 0 digits/)
+  const record = await over()
+  t.match(record.handovers, [{ to: 'next' }])
+  t.equal(keysIn(journal), '2xxxx')
+})
+
+t.test('takeover by a supervisor, masked digits: who is taken over while keying has keyed for nobody', async (t) => {
+  const { live, hears, press, over, journal } = await open(t, 'HD_protect00002', FIRST)
+  await hears(/Welcome/)
+  press('7')
+  await hears(/your PIN/)
+  await pass(500)
+  press(PIN.slice(0, 2))
+  live.escalate('a supervisor takes over')
+  await pass(3000)
+  press(PIN.slice(2))
+  await pass(500)
+  await over()
+  t.equal(keysIn(journal), '7xxxx')
+})
+
+t.test('budget, masked digits: a goodbye over a PIN that is keyed in leaves it private', async (t) => {
+  const { hears, press, over, journal } = await open(t, 'HD_protect00003', FIRST)
+  await hears(/Welcome/)
+  press('3')
+  await hears(/your PIN/)
+  press(PIN)
+  await pass(3000)
+  t.match((await over()).toolCalls.at(-1), { name: 'end_call' })
+  t.equal(keysIn(journal), '3xxxx')
+})
+
+t.test(
+  'offline dialogue, masked digits: its secret slot is verified, and nothing that is kept has the digits',
+  async (t) => {
+    const embedded = { ...SUPPORT, name: 'first', fillers: { ...SUPPORT.fillers, phrases: [] } }
+    const { test, line, hears, press, over, journal } = await open(t, 'HD_protect00004', embedded, {
+      backend: 'embedded',
+    })
+    await line.agentQuiet(500)
+    await test.say(line, 'what is my balance')
+    await hears(/ID number/)
+    await pass(500)
+    press(PIN)
+    await hears(/customer number/)
+    await pass(2000)
+    const record = await over()
+    t.match(
+      record.toolCalls.find(({ name }) => name === 'verify_caller'),
+      { ok: true },
+    )
+    t.equal(keysIn(journal), 'xxxx')
+    t.notMatch(journal.join(''), new RegExp(`"${PIN}"`))
+    t.notMatch(JSON.stringify(record), new RegExp(`"${PIN}"`))
+  },
+)
+
+t.test(
+  'handover, verification: a right answer to one agent is none to another, who verifies in another way',
+  async (t) => {
+    const verification = FIRST.verification as NonNullable<AgentDefinition['verification']>
+    const first = { ...FIRST, verification: { ...verification, required: 2 } }
+    const next = { ...FIRST, name: 'next', handoverTo: {}, verification: { ...verification, required: 2, attempts: 2 } }
+    const { hears, press, over, said } = await open(t, 'HD_protect00005', first, { next })
+    await hears(/Welcome/)
+    press('8')
+    await hears(/last four digits of your ID number/)
+    press(PIN)
+    await hears(/"answered":\["id-number"\]/)
+    await pass(2500)
+    press('6')
+    await until(() => said().filter((text) => text.includes('Welcome')).length === 2, 20_000, 'the next agent')
+    await pass(500)
+    press('1')
+    await hears(/last four digits of your customer number/)
+    press('5291')
+    await hears(/"answered":\["customer-number"\]/)
+    t.match(said().at(-1), /"verified":false/)
+    const record = await over()
+    t.equal(record.toolCalls.filter(({ name }) => name === 'verify_caller').length, 2)
+  },
+)
+
+t.test('takeover of the node in a handover, verification: the next agent has no proof of the first', async (t) => {
+  const kept = keptCall({ callSid: 'HD_protect00006', agent: 'first', streamOpenedMs: 400 })
+  const session = { ...(kept.session as NonNullable<typeof kept.session>), identity: { accountId: 'ACC-1' } }
+  const resume = keptState(
+    { ...kept, session },
+    { handovers: [{ atMs: 9000, from: 'first', to: 'next', summary: '' }] },
+  )
+  const { hears, press, over } = await open(t, 'HD_protect00006', FIRST, { resume })
+  await hears(/cut off/)
+  await pass(3000)
+  press('4')
+  await hears(/not verified/)
+  t.match((await over()).toolCalls.at(-1), { name: 'account', ok: false })
+})
+
+t.test('handover, consent: the next agent says that it records before it says anything else', async (t) => {
+  const next = { ...NEXT, recording: { enabled: true, consent: 'This call is recorded.', notice: null, refusal: null } }
+  const { hears, press, over, said } = await open(t, 'HD_protect00007', FIRST, { next })
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await hears(/This call is recorded/)
+  await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+  const record = await over()
+  t.same(said().slice(-2), ['This call is recorded.', 'Welcome.'])
+  t.match(record, { consent: 'told', recording: null })
+})
+
+t.test('handover, consent: a recording ends with the agent whose caller has agreed to it', async (t) => {
+  const first = {
+    ...FIRST,
+    recording: { enabled: true, consent: 'This call is recorded.', notice: null, refusal: null },
+  }
+  let ended = 0
+  const record = () => ({
+    ...{ path: 'recordings/x.wav', failed: false, announced: () => undefined, discard: () => undefined },
+    end: () => ended++,
+    write: () => true,
+  })
+  const { hears, press, over, said } = await open(t, 'HD_protect00008', first, { host: { record } })
+  await hears(/This call is recorded/)
+  await hears(/Welcome/)
+  await pass(500)
+  press('6')
+  await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+  t.equal(ended, 1, 'while the call goes on')
+  await over()
+  t.equal(ended, 1)
+})
+
+t.test(
+  'handover, own number: a caller who is a colleague of the next agent is not connected to themselves',
+  async (t) => {
+    const escalation = {
+      ...(SUPPORT.escalation as NonNullable<typeof SUPPORT.escalation>),
+      numbers: ['+254700000001', '+254720000011'],
+      strategies: ['after-stream-dial' as const],
+      hours: null,
+    }
+    const { live, hears, press, over, said } = await open(t, 'HD_protect00009', FIRST, {
+      next: { ...NEXT, escalation },
+    })
+    await hears(/Welcome/)
+    await pass(500)
+    press('6')
+    await until(() => said().filter((text) => text === 'Welcome.').length === 2, 20_000, 'the next agent')
+    await pass(500)
+    press('5')
+    await until(() => live.escalating, 20_000, 'the escalation')
+    await pass(4000)
+    const document = JSON.stringify(live.continuation('after-stream'))
+    t.match(document, /254720000011/)
+    t.notMatch(document, /254700000001/)
+    live.carrierState('completed')
+    await over()
+  },
+)
