@@ -158,9 +158,10 @@ export function fleet(): DashboardBuilder {
           ),
           perSecond(
             'Takeovers and conflicts',
-            'Nodes and calls taken over, by evidence; entries of Redis that were not believed; calls given up, by reason; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
+            'Nodes and calls taken over, by evidence; entries of Redis that were not believed, and what it lost; calls given up, by reason; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
             rates('mkondo_takeovers_total', 'evidence', 'taken over: {{evidence}}'),
             rates('mkondo_store_ignored_total', 'what', 'not believed: {{what}}'),
+            rates('mkondo_store_lost_total', 'what', 'lost by Redis: {{what}}'),
             rates('mkondo_calls_given_up_total', 'why', 'given up: {{why}}'),
             total('mkondo_store_conflicts_total', 'conflicts'),
             total('mkondo_calls_unclaimed_total', 'unclaimed'),

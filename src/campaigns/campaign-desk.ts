@@ -111,6 +111,7 @@ export class CampaignDesk {
     const before = all.find((one) => one.id === id)
     if (before !== undefined && !sameOrder(before, campaignOrderSchema.parse(order)))
       throw refused('there is a campaign of that name with other settings; allowed: another name, or the same settings')
+    if (before?.state === 'lost') throw refused(lostText(before))
     if (before?.state === 'stopped') throw refused('the campaign of that name was stopped; allowed: another name')
     if (before === undefined && all.length >= CAMPAIGNS_MAX)
       throw refused(
@@ -160,14 +161,17 @@ export class CampaignDesk {
   async remove(id: string): Promise<void> {
     const campaign = await this.#campaign(id)
     const { stands, calling } = await this.#view(campaign)
-    if (!['draft', 'stopped', 'done'].includes(stands) || calling > 0)
-      throw refused(`the campaign is ${stands}; remove is allowed from: draft, stopped, done, without a live call`)
+    if (!['draft', 'stopped', 'done', 'lost'].includes(stands) || calling > 0)
+      throw refused(
+        `the campaign is ${stands}; remove is allowed from: draft, stopped, done, lost, without a live call`,
+      )
     await this.#options.campaigns.remove(id)
   }
 
   /** CSV, a line for each row. */
   async report(id: string): Promise<string> {
     const campaign = id === CALL_BACKS ? null : await this.#campaign(id)
+    if (campaign?.state === 'lost') throw refused(lostText(campaign))
     const rows = await this.#options.queue.rows(campaign?.id ?? CALL_BACKS)
     const header = ['number', 'id', 'state', 'result', 'tries', 'last_try_at', 'duration_s', 'call_sid', 'next_try_at']
     const lines = rows.map((row) => {
@@ -259,6 +263,10 @@ export class CampaignDesk {
       results,
     }
   }
+}
+
+function lostText({ id, why }: Campaign): string {
+  return `the campaign is lost (${why ?? ''}); whom it called is in the records of calls whose label begins with row-${id}-; allowed: another name, without those numbers`
 }
 
 function stateOf(row: Row): 'waiting' | 'calling' | 'done' {

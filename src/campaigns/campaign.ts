@@ -144,14 +144,15 @@ export const campaignOrderSchema = z.strictObject({
 })
 export type CampaignOrder = z.output<typeof campaignOrderSchema>
 
-const CAMPAIGN_STATES = ['draft', 'running', 'paused', 'stopped'] as const
+/** `lost`: Redis came back without its rows, so nobody knows who was called. */
+const CAMPAIGN_STATES = ['draft', 'running', 'paused', 'stopped', 'lost'] as const
 export type CampaignState = (typeof CAMPAIGN_STATES)[number]
 
 export const campaignSchema = campaignOrderSchema.extend({
   version: z.literal(1),
   id: z.string(),
   state: z.enum(CAMPAIGN_STATES),
-  /** Why it paused itself; null: it did not. */
+  /** Why it paused itself, or what is lost of it; null: neither. */
   why: z.string().nullable(),
   createdAt: z.iso.datetime(),
   /** How many rows it was made with. */
@@ -160,6 +161,11 @@ export const campaignSchema = campaignOrderSchema.extend({
   endedAt: z.iso.datetime().nullable().default(null),
 })
 export type Campaign = z.output<typeof campaignSchema>
+
+/** A campaign whose rows are gone. It is never begun again by itself. */
+export function lostCampaign(campaign: Campaign): Campaign {
+  return { ...campaign, state: 'lost', why: `Redis came back without its ${campaign.rows} rows` }
+}
 
 /** What operators ask of one. */
 export const CAMPAIGN_COMMANDS = ['start', 'pause', 'resume', 'stop'] as const

@@ -13,7 +13,7 @@ import { CarrierApiError } from '../sautikit-api/http.js'
 import { countryZone, numberToCall, subscriberNumber } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
-import { CALL_BACKS, policyOf } from './campaign.js'
+import { CALL_BACKS, lostCampaign, policyOf } from './campaign.js'
 import type { Campaign, Policy, Row, Try, TryResult } from './campaign.js'
 import type { DoNotCall } from './do-not-call.js'
 import type { Next, RowQueue } from './row-queue.js'
@@ -433,8 +433,9 @@ export class Campaigns {
   /** Goes on with what earlier runs and other nodes have left, and looks for it again and again. */
   async look(): Promise<void> {
     if (this.#closed) return
-    const { queue, perMinute, wallClock } = this.#options
+    const { queue, doNotCall, perMinute, wallClock } = this.#options
     try {
+      await doNotCall.look()
       if (!this.#served.has(CALL_BACKS)) {
         await queue.serve(CALL_BACKS, { atOnce: CALL_BACKS_AT_ONCE, perMinute }, this.#work)
         this.#served.add(CALL_BACKS)
@@ -476,6 +477,11 @@ export class Campaigns {
       const { id, state, endedAt } = campaign
       if (state === 'draft' || state === 'paused') continue
       const { rows, calling, results } = await queue.counts(id)
+      if (rows === 0 && campaign.rows > 0 && state === 'running') {
+        log.error({ campaign: id, rows: campaign.rows }, 'a campaign has lost all its rows: it is not begun again')
+        await this.keep(lostCampaign(campaign))
+        continue
+      }
       const over = state === 'stopped' ? calling === 0 : Object.values(results).reduce((sum, n) => sum + n, 0) >= rows
       if (!over) continue
       if (endedAt === null) await this.keep({ ...campaign, endedAt: new Date(wallClock()).toISOString() })

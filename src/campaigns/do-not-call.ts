@@ -17,7 +17,12 @@ const entrySchema = z.object({
   /** True: taken off again. */
   removed: z.boolean().default(false),
 })
-export type DoNotCallEntry = Omit<z.output<typeof entrySchema>, 'removed'>
+export type KeptEntry = z.output<typeof entrySchema>
+export type DoNotCallEntry = Omit<KeptEntry, 'removed'>
+
+/** Up to which change of which list of a fleet a file has it. */
+const syncedSchema = z.object({ synced: z.object({ list: z.string(), version: z.number() }) })
+type Synced = z.output<typeof syncedSchema>['synced']
 
 /** Who wants no calls from us. An erasure leaves it as it is: it is how their wish is kept. */
 export interface DoNotCall {
@@ -28,16 +33,27 @@ export interface DoNotCall {
   remove(number: string, wallMs: number): Promise<boolean>
   /** The newest first. */
   list(max: number): Promise<readonly DoNotCallEntry[]>
+  /** Follows what other nodes have changed. */
+  look(): Promise<void>
 }
 
-/** The list of one process: a file, a line for each change; all of it is in memory too. */
+/**
+ * The list of one process, or a node's copy of the list of its fleet: a file, a line for each change; all of it is in
+ * memory too, and numbers that were taken off again.
+ */
 export class FileDoNotCall implements DoNotCall {
-  readonly #path: string
-  readonly #entries = new Map<string, DoNotCallEntry>()
+  readonly #path: string | null
+  readonly #entries = new Map<string, KeptEntry>()
+  #synced: Synced | null = null
   #writing: Promise<unknown> = Promise.resolve()
 
-  private constructor(path: string) {
+  private constructor(path: string | null) {
     this.#path = path
+  }
+
+  /** One that dies with the process. */
+  static inMemory(): FileDoNotCall {
+    return new FileDoNotCall(null)
   }
 
   /** @throws what the file system throws */
@@ -51,49 +67,82 @@ export class FileDoNotCall implements DoNotCall {
     // A line that a death cut off stays alone on its line.
     if (text !== '' && !text.endsWith('\n')) await appendFile(path, '\n')
     for (const line of text.split('\n')) {
-      const read = entrySchema.safeParse(jsonOrNull(line))
-      if (!read.success) continue
-      const { removed, ...entry } = read.data
-      const number = keyOf(entry.number)
-      if (removed) list.#entries.delete(number)
-      else list.#entries.set(number, { ...entry, number })
+      const json = jsonOrNull(line)
+      const { data: entry } = entrySchema.safeParse(json)
+      if (entry === undefined) list.#synced = syncedSchema.safeParse(json).data?.synced ?? list.#synced
+      else {
+        const number = keyOf(entry.number)
+        list.#entries.set(number, { ...entry, number })
+      }
     }
     return list
   }
 
+  look(): Promise<void> {
+    return Promise.resolve()
+  }
+
   has(number: string): Promise<boolean> {
-    return Promise.resolve(this.#entries.has(partyKey(number)))
+    return Promise.resolve(this.#isOn(partyKey(number)))
+  }
+
+  /** All of it, and what was taken off again. */
+  entries(): Iterable<KeptEntry> {
+    return this.#entries.values()
+  }
+
+  /** Null: it was never a copy of a fleet's list. */
+  get synced(): Synced | null {
+    return this.#synced
+  }
+
+  /** Takes entries as the list of the fleet has them, and notes how far they go. */
+  async follow(entries: readonly KeptEntry[], synced: Synced): Promise<void> {
+    const lines: object[] = entries.filter((entry) => !same(entry, this.#entries.get(entry.number)))
+    for (const entry of entries) this.#entries.set(entry.number, entry)
+    this.#synced = synced
+    await this.#append(...lines, { synced })
+  }
+
+  #isOn(key: string): boolean {
+    return this.#entries.get(key)?.removed === false
   }
 
   async add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void> {
     const key = partyKey(number)
-    if (key === '' || this.#entries.has(key)) return
+    if (key === '' || this.#isOn(key)) return
+    const before = this.#entries.get(key)
     if (this.#entries.size >= DO_NOT_CALL_MAX) throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
-    const entry: DoNotCallEntry = { number: key, at: new Date(wallMs).toISOString(), by }
+    const entry: KeptEntry = { number: key, at: new Date(wallMs).toISOString(), by, removed: false }
     this.#entries.set(key, entry)
     try {
       await this.#append(entry)
     } catch (thrown) {
       // Who asks again is written then.
-      this.#entries.delete(key)
+      if (before === undefined) this.#entries.delete(key)
+      else this.#entries.set(key, before)
       throw thrown
     }
   }
 
   async remove(number: string, wallMs: number): Promise<boolean> {
     const entry = this.#entries.get(partyKey(number))
-    if (entry === undefined) return false
-    this.#entries.delete(entry.number)
-    await this.#append({ ...entry, at: new Date(wallMs).toISOString(), removed: true })
+    if (entry === undefined || entry.removed) return false
+    const removed: KeptEntry = { ...entry, at: new Date(wallMs).toISOString(), removed: true }
+    this.#entries.set(entry.number, removed)
+    await this.#append(removed)
     return true
   }
 
   list(max: number): Promise<readonly DoNotCallEntry[]> {
-    return Promise.resolve([...this.#entries.values()].reverse().slice(0, max))
+    return Promise.resolve(shownOf([...this.#entries.values()]).slice(0, max))
   }
 
-  #append(line: object): Promise<void> {
-    const mine = this.#writing.then(() => appendFile(this.#path, `${JSON.stringify(line)}\n`, { mode: 0o600 }))
+  #append(...lines: readonly object[]): Promise<void> {
+    const path = this.#path
+    if (path === null) return Promise.resolve()
+    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
+    const mine = this.#writing.then(() => appendFile(path, text, { mode: 0o600 }))
     this.#writing = mine.catch(() => undefined)
     return mine
   }
@@ -105,8 +154,20 @@ function keyOf(number: string): string {
   return key === '' ? partyKey(number) || number : key
 }
 
+/** Those that are on the list, the newest first. */
+export function shownOf(entries: readonly KeptEntry[]): readonly DoNotCallEntry[] {
+  return entries
+    .flatMap(({ removed, ...entry }) => (removed ? [] : [entry]))
+    .reverse()
+    .sort((a, b) => b.at.localeCompare(a.at))
+}
+
+function same(one: KeptEntry, other: KeptEntry | undefined): boolean {
+  return one.at === other?.at && one.removed === other.removed
+}
+
 /** As a fleet keeps one entry: by a keyed hash of the number, encrypted. */
-export function readEntry(text: string): DoNotCallEntry | null {
-  const read = entrySchema.safeParse(jsonOrNull(text))
-  return read.success ? read.data : null
+export function readEntry(text: string): KeptEntry | null {
+  const { data } = entrySchema.safeParse(jsonOrNull(text))
+  return data === undefined ? null : { ...data, number: keyOf(data.number) }
 }

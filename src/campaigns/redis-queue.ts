@@ -1,21 +1,25 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, randomUUID } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DelayedError, Queue, Worker } from 'bullmq'
 import type { Job } from 'bullmq'
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
-import { GatewayError } from '../core/errors.js'
+import { z } from 'zod'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { jsonOrNull } from '../core/json.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log, LogFields } from '../telemetry/log.js'
 import { SealedCall } from '../fleet/sealed-call.js'
 import { derivedKey } from '../fleet/secrets.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { RedisAddress } from '../fleet/redis-url.js'
-import { ROW_RESULTS, campaignSchema, rowSchema } from './campaign.js'
+import { CALL_BACKS, ROW_RESULTS, campaignSchema, lostCampaign, rowSchema } from './campaign.js'
 import type { Campaign, Row } from './campaign.js'
-import { DO_NOT_CALL_MAX, readEntry } from './do-not-call.js'
-import type { DoNotCall, DoNotCallEntry } from './do-not-call.js'
-import type { Limits, RowCounts, RowQueue, RowWork } from './row-queue.js'
+import { DO_NOT_CALL_MAX, FileDoNotCall, readEntry, shownOf } from './do-not-call.js'
+import type { DoNotCall, DoNotCallEntry, KeptEntry } from './do-not-call.js'
+import type { Limits, LostRows, RowCounts, RowQueue, RowWork } from './row-queue.js'
 
 /** Rows that are written or read in one go. */
 const PAGE = 500
@@ -43,6 +47,9 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if before then redis.call('HINCRBY', KEYS[2], before, -1) end
 redis.call('HINCRBY', KEYS[2], ARGV[2], 1)`
 
+/** The field of a hash that says which one it is: a Redis that came back empty has another one. No id and no name has a `!`. */
+const LIST = '!list'
+
 interface Sealed {
   readonly sealed: string
 }
@@ -54,7 +61,14 @@ interface RedisQueueOptions {
   /** TOKEN_SECRET: rows are encrypted. */
   readonly secrets: readonly string[]
   readonly log: Log
+  /** Where this node keeps which campaigns it has seen; null: in memory alone. */
+  readonly seenFile?: string | null
+  readonly onLost?: (lost: LostRows) => void
 }
+
+/** What a node has seen in Redis, and in which one: an empty Redis is another one. */
+const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
+type Seen = z.output<typeof seenSchema>
 
 /**
  * Campaigns of a fleet, in Redis: a BullMQ queue for each. A row is a job, and its id is the row's, so that it is there
@@ -71,6 +85,7 @@ export class RedisQueue implements RowQueue {
   /** BullMQ's own, for commands that block; without Redis it never ends them. */
   readonly #duplicates: (Redis | Cluster)[] = []
   readonly #faults: LimitedLog<'redis'>
+  #seen: Seen | null = null
 
   constructor(options: RedisQueueOptions) {
     this.#options = options
@@ -82,17 +97,59 @@ export class RedisQueue implements RowQueue {
   }
 
   async campaigns(): Promise<readonly Campaign[]> {
-    const all = await this.redis.hvals(`${this.prefix}:all`)
-    return all
-      .flatMap((text) => {
-        const read = campaignSchema.safeParse(JSON.parse(text))
-        return read.success ? [read.data] : []
-      })
-      .sort((a, b) => a.createdAt.localeCompare(b.createdAt))
+    const key = `${this.prefix}:all`
+    let all = await this.redis.hgetall(key)
+    if (all[LIST] === undefined) {
+      // As JSON: nodes of an earlier build read each field.
+      await this.redis.hsetnx(key, LIST, JSON.stringify(randomUUID()))
+      all = await this.redis.hgetall(key)
+    }
+    const list = all[LIST] ?? ''
+    let found = readCampaigns(all)
+    const seen = await this.#lastSeen()
+    if (seen !== null && seen.list !== list) {
+      const campaigns: Campaign[] = []
+      for (const campaign of seen.campaigns) {
+        if (campaign.state === 'lost' || (await this.counts(campaign.id)).rows > 0) continue
+        campaigns.push(lostCampaign(campaign))
+        await this.redis.hset(key, campaign.id, JSON.stringify(lostCampaign(campaign)))
+      }
+      this.#options.onLost?.({ campaigns, callBacks: seen.callBacks })
+      found = readCampaigns(await this.redis.hgetall(key))
+    }
+    const { rows, results } = await this.counts(CALL_BACKS)
+    const over = Object.values(results).reduce((sum, count) => sum + count, 0)
+    await this.#saw({ list, campaigns: [...found], callBacks: Math.max(0, rows - over) })
+    return found
+  }
+
+  async #lastSeen(): Promise<Seen | null> {
+    const { seenFile = null } = this.#options
+    if (this.#seen !== null || seenFile === null) return this.#seen
+    // Without it this node has seen nothing.
+    const text = await readFile(seenFile, 'utf8').catch(() => '')
+    this.#seen = seenSchema.safeParse(jsonOrNull(text)).data ?? null
+    return this.#seen
+  }
+
+  async #saw(seen: Seen): Promise<void> {
+    const { seenFile = null } = this.#options
+    const isNew = JSON.stringify(seen) !== JSON.stringify(this.#seen)
+    this.#seen = seen
+    if (seenFile === null || !isNew) return
+    try {
+      await mkdir(dirname(seenFile), { recursive: true, mode: 0o700 })
+      await writeFile(`${seenFile}.part`, JSON.stringify(seen), { mode: 0o600 })
+      await rename(`${seenFile}.part`, seenFile)
+    } catch (thrown) {
+      this.#options.log.warn({ reason: messageOf(thrown) }, 'which campaigns there are could not be kept on the disk')
+    }
   }
 
   async keep(campaign: Campaign): Promise<void> {
     await this.redis.hset(`${this.prefix}:all`, campaign.id, JSON.stringify(campaign))
+    // From here on this node knows it.
+    await this.campaigns()
   }
 
   async add(campaign: string, rows: readonly Row[]): Promise<number> {
@@ -304,57 +361,230 @@ export class RedisQueue implements RowQueue {
   }
 }
 
-/** The list of a fleet, in a hash: by a keyed hash of the number, encrypted. */
+/** How often the do-not-call list was changed. */
+const VERSION = '!version'
+/** What stands before an entry that was taken off again. */
+const OFF = '-'
+/** Changes that a node which was away can follow without reading the whole list. */
+const CHANGES_MAX = 10_000
+/** A removal that Redis gets to later than this is not made: somebody may have asked again to be on the list. */
+const REMOVAL_MS_MAX = 10_000
+
+/** KEYS: the list, its changes. Writes one entry, and counts it. */
+const WRITE = `
+local function write(name, value)
+  redis.call('HSET', KEYS[1], name, value)
+  redis.call('ZADD', KEYS[2], redis.call('HINCRBY', KEYS[1], '${VERSION}', 1), name)
+  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -${CHANGES_MAX + 1})
+end
+local function stands(name)
+  local value = redis.call('HGET', KEYS[1], name)
+  return value and string.sub(value, 1, 1) ~= '${OFF}' and value or false
+end`
+/** ARGV: DO_NOT_CALL_MAX, entry, names. */
+const ADD = `${WRITE}
+for i = 3, #ARGV do if stands(ARGV[i]) then return 'known' end end
+if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1]) + 2 then return 'full' end
+write(ARGV[3], ARGV[2])
+return 'added'`
+/** ARGV: until when, in ms, name and entry of each. */
+const REMOVE = `${WRITE}
+local time = redis.call('TIME')
+if time[1] * 1000 > tonumber(ARGV[1]) then return 'late' end
+local found = 'unknown'
+for i = 2, #ARGV, 2 do
+  if stands(ARGV[i]) then
+    write(ARGV[i], ARGV[i + 1])
+    found = 'removed'
+  end
+end
+return found`
+/** ARGV: name and entry of each. One that is on the list stays, and one that was taken off does not come back as off. */
+const RESTORE = `${WRITE}
+local restored = 0
+for i = 1, #ARGV, 2 do
+  local off = string.sub(ARGV[i + 1], 1, 1) == '${OFF}'
+  if (off and redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0) or (not off and not stands(ARGV[i])) then
+    write(ARGV[i], ARGV[i + 1])
+    restored = restored + 1
+  end
+end
+return restored`
+
+interface RedisDoNotCallOptions {
+  /** Of TOKEN_SECRET; while one is replaced, both are looked for. */
+  readonly secrets: readonly string[]
+  /** This node's copy. @defaultValue one that dies with the process */
+  readonly copy?: FileDoNotCall
+  /** Redis has lost the list, and this node has put so many entries back. */
+  readonly onRestored?: (entries: number) => void
+}
+
+/**
+ * The list of a fleet, in a hash: by a keyed hash of the number, encrypted. Each node has a copy. The hash says which list
+ * it is: where it says another one, or none, Redis has lost it, and a node asks it nothing before its own copy is put back.
+ */
 export class RedisDoNotCall implements DoNotCall {
   readonly #redis: Redis | Cluster
   readonly #key: string
-  readonly #secrets: readonly string[]
+  readonly #changes: string
+  readonly #options: RedisDoNotCallOptions
+  readonly #copy: FileDoNotCall
+  #looking: Promise<void> | null = null
 
-  /** @param queue  whose connection it uses @param secrets  of TOKEN_SECRET; while one is replaced, both are looked for */
-  constructor({ redis, prefix }: Pick<RedisQueue, 'redis' | 'prefix'>, secrets: readonly string[]) {
+  /** @param queue  whose connection it uses */
+  constructor({ redis, prefix }: Pick<RedisQueue, 'redis' | 'prefix'>, options: RedisDoNotCallOptions) {
     this.#redis = redis
     this.#key = `${prefix}:do-not-call`
-    this.#secrets = secrets
+    this.#changes = `${this.#key}:changes`
+    this.#options = options
+    this.#copy = options.copy ?? FileDoNotCall.inMemory()
   }
 
   async has(number: string): Promise<boolean> {
-    const found = await this.#redis.hmget(this.#key, ...this.#names(number))
-    return found.some((value) => value !== null)
+    for (let looks = 0; ; looks++) {
+      const [list, ...found] = await this.#redis.hmget(this.#key, LIST, ...this.#names(number))
+      if (list != null && list === this.#copy.synced?.list)
+        return found.some((value) => value !== null && !value.startsWith(OFF))
+      if (looks > 1)
+        throw new GatewayError('STORE_DOWN', 'the do-not-call list is lost again and again: nobody is called')
+      await this.look()
+    }
   }
 
   async add(number: string, by: DoNotCallEntry['by'], wallMs: number): Promise<void> {
-    const [name] = this.#names(number)
+    const names = this.#names(number)
+    const [name] = names
     if (partyKey(number) === '' || name === undefined) return
-    if ((await this.#redis.hlen(this.#key)) >= DO_NOT_CALL_MAX)
+    await this.look()
+    const entry = { number: partyKey(number), at: new Date(wallMs).toISOString(), by, removed: false }
+    if ((await this.#run(ADD, DO_NOT_CALL_MAX, this.#sealed(entry, name), ...names)) === 'full')
       throw new RangeError(`the list has ${DO_NOT_CALL_MAX} numbers already`)
-    const entry: DoNotCallEntry = { number: partyKey(number), at: new Date(wallMs).toISOString(), by }
-    const sealed = new SealedCall(name, this.#secrets).seal('state', JSON.stringify(entry))
-    await this.#redis.hsetnx(this.#key, name, Buffer.from(sealed).toString('base64'))
+    await this.look()
   }
 
-  async remove(number: string): Promise<boolean> {
-    return (await this.#redis.hdel(this.#key, ...this.#names(number))) > 0
+  async remove(number: string, wallMs: number): Promise<boolean> {
+    await this.look()
+    const entry = {
+      number: partyKey(number),
+      at: new Date(wallMs).toISOString(),
+      by: 'operator' as const,
+      removed: true,
+    }
+    const [seconds = '0'] = (await this.#redis.time()).map(String)
+    const untilMs = Number(seconds) * 1000 + REMOVAL_MS_MAX
+    const names = this.#names(number)
+    const answer = await this.#run(REMOVE, untilMs, ...names.flatMap((name) => [name, this.#sealed(entry, name)]))
+    if (answer === 'late')
+      throw new GatewayError('STORE_DOWN', 'Redis did not answer in time: the number is still on the list', {
+        retryable: true,
+      })
+    await this.look()
+    return answer === 'removed'
   }
 
   async list(max: number): Promise<readonly DoNotCallEntry[]> {
-    const all = await this.#redis.hgetall(this.#key)
-    const entries = Object.entries(all).flatMap(([name, sealed]) => {
-      try {
-        const text = new SealedCall(name, this.#secrets).open('state', Buffer.from(sealed, 'base64'))
-        const entry = readEntry(text)
-        return entry === null ? [] : [entry]
-      } catch {
-        return [] // of another TOKEN_SECRET: its number is kept all the same
-      }
+    await this.look()
+    return shownOf([...this.#copy.entries()]).slice(0, max)
+  }
+
+  look(): Promise<void> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = null
     })
-    return entries.sort((a, b) => b.at.localeCompare(a.at)).slice(0, max)
+    return this.#looking
+  }
+
+  async #look(): Promise<void> {
+    let [list, version] = await this.#redis.hmget(this.#key, LIST, VERSION)
+    if (list == null) {
+      await this.#redis.hsetnx(this.#key, LIST, randomUUID())
+      ;[list, version] = await this.#redis.hmget(this.#key, LIST, VERSION)
+    }
+    const { synced } = this.#copy
+    const now = { list: list ?? '', version: Number(version ?? 0) }
+    if (synced?.list === now.list && synced.version === now.version) return
+    // Another list, an older state of this one after a failover, or a file of the time before the fleet.
+    const isLost = synced?.list !== now.list || synced.version > now.version
+    if (isLost) {
+      const restored = await this.#restore()
+      if (restored > 0 && synced !== null) this.#options.onRestored?.(restored)
+    }
+    const entries = (isLost ? null : await this.#changedSince(synced?.version ?? 0)) ?? (await this.#all())
+    // What was restored is a change; the next look sees it.
+    await this.#copy.follow(entries, now)
+    if (isLost) await this.#look()
+  }
+
+  async #restore(): Promise<number> {
+    let restored = 0
+    const pairs = [...this.#copy.entries()].map((entry) => {
+      const [name = ''] = this.#namesOf(entry.number)
+      return [name, this.#sealed(entry, name)]
+    })
+    for (let from = 0; from < pairs.length; from += PAGE)
+      restored += Number(await this.#run(RESTORE, ...pairs.slice(from, from + PAGE).flat()))
+    return restored
+  }
+
+  /** Null where they are not known any more. */
+  async #changedSince(version: number): Promise<readonly KeptEntry[] | null> {
+    const [, oldest] = await this.#redis.zrange(this.#changes, '0', '0', 'WITHSCORES')
+    if (oldest === undefined || Number(oldest) > version + 1) return null
+    const names = await this.#redis.zrangebyscore(this.#changes, `(${version}`, '+inf')
+    const values = names.length === 0 ? [] : await this.#redis.hmget(this.#key, ...names)
+    return values.flatMap((value, i) => this.#opened(names[i] ?? '', value ?? ''))
+  }
+
+  async #all(): Promise<readonly KeptEntry[]> {
+    const entries: KeptEntry[] = []
+    let cursor = '0'
+    do {
+      const [next, found] = await this.#redis.hscan(this.#key, cursor, 'COUNT', PAGE)
+      for (let i = 0; i + 1 < found.length; i += 2) entries.push(...this.#opened(found[i] ?? '', found[i + 1] ?? ''))
+      cursor = next
+    } while (cursor !== '0')
+    return entries
+  }
+
+  /** Empty for what was written with another TOKEN_SECRET: its number is kept all the same. */
+  #opened(name: string, value: string): readonly KeptEntry[] {
+    if (name.startsWith('!')) return []
+    try {
+      const bytes = Buffer.from(value.startsWith(OFF) ? value.slice(OFF.length) : value, 'base64')
+      const entry = readEntry(new SealedCall(name, this.#options.secrets).open('state', bytes))
+      return entry === null ? [] : [{ ...entry, removed: value.startsWith(OFF) }]
+    } catch {
+      return []
+    }
+  }
+
+  #sealed(entry: KeptEntry, name: string): string {
+    const sealed = new SealedCall(name, this.#options.secrets).seal('state', JSON.stringify(entry))
+    return `${entry.removed ? OFF : ''}${Buffer.from(sealed).toString('base64')}`
+  }
+
+  #run(lua: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#redis.eval(lua, 2, this.#key, this.#changes, ...args.map(String))
   }
 
   #names(number: string): string[] {
-    return this.#secrets.map((secret) =>
-      createHmac('sha256', derivedKey(secret, 'do-not-call')).update(partyKey(number)).digest('base64url'),
+    return this.#namesOf(partyKey(number))
+  }
+
+  /** @param key  a `partyKey`, which is no number that could be read again */
+  #namesOf(key: string): string[] {
+    return this.#options.secrets.map((secret) =>
+      createHmac('sha256', derivedKey(secret, 'do-not-call')).update(key).digest('base64url'),
     )
   }
+}
+
+/** Oldest first. */
+function readCampaigns(all: Readonly<Record<string, string>>): readonly Campaign[] {
+  return Object.values(all)
+    .flatMap((text) => campaignSchema.safeParse(JSON.parse(text)).data ?? [])
+    .sort((a, b) => a.createdAt.localeCompare(b.createdAt))
 }
 
 /** Commands of a queue wait for Redis as long as it takes. */

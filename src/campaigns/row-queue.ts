@@ -28,6 +28,12 @@ export interface RowCounts {
   readonly results: Readonly<Partial<Record<RowResult, number>>>
 }
 
+/** What a queue finds to be lost: campaigns, which are kept as `lost`, and the number of call backs that were promised. */
+export interface LostRows {
+  readonly campaigns: readonly Campaign[]
+  readonly callBacks: number
+}
+
 /**
  * Campaigns and their rows, which outlive the process: in Redis, or in files of one process. What may be called now is
  * decided in `scheduler.ts`; a queue keeps rows, gives each to one worker at a time when it is due, and keeps the limits.

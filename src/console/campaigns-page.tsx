@@ -18,6 +18,7 @@ const ALLOWED: Readonly<Record<CampaignView['stands'], readonly Asked[]>> = {
   paused: ['resume', 'stop'],
   stopped: ['remove'],
   done: ['remove'],
+  lost: ['remove'],
 }
 /** What cannot be undone, or rings people, is asked for twice. */
 const SURE: readonly Asked[] = ['start', 'stop', 'remove']
@@ -28,6 +29,7 @@ const KINDS: Readonly<Record<CampaignView['stands'], string>> = {
   paused: 'bad',
   stopped: 'ended',
   done: 'ended',
+  lost: 'bad',
 }
 
 /** The lists that this gateway calls: how far each is, and what an operator may ask of it. */

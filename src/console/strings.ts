@@ -404,7 +404,7 @@ export const T = {
     why: 'Pause: no more calls begin, and those that are live go on. Stop is for good. Remove forgets all rows; a campaign that is over does so by itself (RECORDS_KEEP_DAYS).',
     over: (over: number, rows: number, calling: number): string =>
       `${over} of ${rows}${calling === 0 ? '' : `, ${calling} on the line`}`,
-    states: { draft: 'draft', running: 'running', paused: 'paused', stopped: 'stopped', done: 'done' },
+    states: { draft: 'draft', running: 'running', paused: 'paused', stopped: 'stopped', done: 'done', lost: 'lost' },
     commands: { start: 'Start', pause: 'Pause', resume: 'Resume', stop: 'Stop', remove: 'Remove' },
     resultOf: {
       person: 'reached',

@@ -11,7 +11,7 @@ import { FileQueue } from '../campaigns/file-queue.js'
 import type { RowQueue } from '../campaigns/row-queue.js'
 import type { Config } from '../config/settings.js'
 import type { CallStore } from '../fleet/call-store.js'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, messageOf } from '../core/errors.js'
 import { STORE_PATIENCE_MS } from '../core/limits.js'
 import { parseRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
@@ -59,6 +59,8 @@ export function campaignMessage(news: CampaignNews): MessageNews {
 
 /** Where campaigns are kept below DATA_DIR. */
 const FOLDER = 'campaigns'
+/** Which campaigns a node of a fleet has seen in Redis. */
+const SEEN_FILE = 'campaigns-seen.json'
 
 /**
  * Opens what earlier runs have left: in Redis, where there is one, or below DATA_DIR, which this process holds.
@@ -80,7 +82,17 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     metrics,
   } = options
   const log = options.log.component('campaigns')
-  const { queue, doNotCall } = await opened(config, log)
+  const lost = metrics.defineCounter(
+    'store_lost',
+    'What Redis had, and had no more when it came back; do-not-call: put back by a node',
+    ['what'],
+  )
+  for (const what of ['campaigns', 'call-backs', 'do-not-call']) lost({ what })
+  const { queue, doNotCall } = await opened(config, log, (what, count) => {
+    if (count === 0) return
+    log.error({ what, count }, LOST_LINES[what])
+    lost({ what }).inc(count)
+  })
   const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
     'agent',
     'result',
@@ -148,7 +160,20 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   return { campaigns, desk, callNoMore, isDoNotCall: (number) => doNotCall.has(number) }
 }
 
-async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
+type Lost = 'campaigns' | 'call-backs' | 'do-not-call'
+
+const LOST_LINES: Readonly<Record<Lost, string>> = {
+  campaigns: 'Redis came back without the rows of campaigns: they are not begun again',
+  'call-backs': 'Redis came back without the call backs that callers were promised',
+  'do-not-call': 'Redis came back without numbers of the do-not-call list: this node has put them back',
+}
+
+async function opened(
+  config: Config,
+  log: Log,
+  lost: (what: Lost, count: number) => void,
+): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
+  const list = join(config.dataDir, 'do-not-call.jsonl')
   const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
   if (address !== undefined) {
     const { RedisDoNotCall, RedisQueue } = await onDemand(
@@ -157,12 +182,23 @@ async function opened(config: Config, log: Log): Promise<{ readonly queue: RowQu
       () => import('../campaigns/redis-queue.js'),
     )
     const secrets = config.tokenSecrets
-    const queue = new RedisQueue({ address, prefix: config.redisPrefix, secrets, log })
-    return { queue, doNotCall: new RedisDoNotCall(queue, secrets) }
+    const queue = new RedisQueue({
+      ...{ address, prefix: config.redisPrefix, secrets, log, seenFile: join(config.dataDir, SEEN_FILE) },
+      onLost: ({ campaigns, callBacks }) => {
+        lost('campaigns', campaigns.length)
+        lost('call-backs', callBacks)
+      },
+    })
+    const copy = await FileDoNotCall.open(list).catch((thrown: unknown) => {
+      log.warn({ reason: messageOf(thrown) }, 'this node keeps its copy of the do-not-call list in memory alone')
+      return FileDoNotCall.inMemory()
+    })
+    const onRestored = (entries: number): void => lost('do-not-call', entries)
+    return { queue, doNotCall: new RedisDoNotCall(queue, { secrets, copy, onRestored }) }
   }
   const folder = join(config.dataDir, FOLDER)
   return {
     queue: await FileQueue.start({ folder, wallClock: Date.now, log }),
-    doNotCall: await FileDoNotCall.open(join(config.dataDir, 'do-not-call.jsonl')),
+    doNotCall: await FileDoNotCall.open(list),
   }
 }

@@ -14,6 +14,7 @@ import { Campaigns } from '../../src/campaigns/campaigns.js'
 import type { CampaignNews } from '../../src/campaigns/campaigns.js'
 import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
+import type { LostRows } from '../../src/campaigns/row-queue.js'
 import { FileQueue } from '../../src/campaigns/file-queue.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
 import { wallOfLocal } from '../../src/core/local-time.js'
@@ -760,7 +761,7 @@ t.test(
     const office = new CampaignDesk({
       campaigns: { keep: (one) => queue.keep(one), remove: (id) => queue.remove(id) },
       queue: blind,
-      doNotCall: new RedisDoNotCall(queue, secrets),
+      doNotCall: new RedisDoNotCall(queue, { secrets }),
       agent: () => READER,
       agentNames: () => [READER.name],
       prefixes: [],
@@ -835,4 +836,141 @@ t.test('the human hears what it is about, and is put through to the caller with 
   const declined = await call({ type: 'say', text: 'Not now.' }, 'answered')
   t.equal(declined.record?.escalation, null)
   t.match(declined.record, { outbound: { result: /person|silence/ }, endReason: 'agent-goodbye' })
+})
+
+/** Nodes of a fleet that keep the do-not-call list, each with its copy below `folder`. */
+async function listed(t: Test, url: string) {
+  const address = parseRedisUrl(url)
+  if (address === undefined) throw new Error('no Redis')
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-list-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const secrets = ['token-secret-of-a-test']
+  return async (name: string) => {
+    const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log: createLog({ level: 'silent' }) })
+    t.teardown(() => queue.close(0))
+    const restored: number[] = []
+    const copy = await FileDoNotCall.open(join(folder, `${name}.jsonl`))
+    const list = new RedisDoNotCall(queue, { secrets, copy, onRestored: (entries) => restored.push(entries) })
+    return { list, restored, queue }
+  }
+}
+
+const [ASKED, OTHER, NOBODY] = ['+254700000001', '+254700000002', '+254700000003']
+
+t.test(
+  'Redis comes back empty: who wants no calls is still on the list, also after the nodes were restarted',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const node = await listed(t, server.url)
+    const [one, two] = [await node('one'), await node('two')]
+    await one.list.add(ASKED, 'caller', 1000)
+    await one.list.add(OTHER, 'caller', 1000)
+    t.ok(await two.list.has(ASKED))
+    t.ok(await one.list.remove(OTHER, 2000))
+    await two.list.look()
+    await server.command('FLUSHALL')
+    t.ok(await two.list.has(ASKED), 'a node that did not write it has it')
+    t.notOk(await two.list.has(OTHER), 'and what was taken off again')
+    t.notOk(await two.list.has(NOBODY))
+    t.same(two.restored, [2], 'and says so')
+    await server.command('FLUSHALL')
+    const again = await node('one')
+    t.ok(await again.list.has(ASKED), 'from the disk')
+    t.same(again.restored, [2])
+    await server.command('HDEL', '{mkondo:campaigns}:do-not-call', '!list')
+    t.ok(await two.list.has(ASKED), 'a list that lost its mark is another one')
+    t.same(
+      (await two.list.list(10)).map(({ number }) => number),
+      [ASKED.slice(1)],
+    )
+  },
+)
+
+t.test('a list that was kept by one process is that of the fleet when it joins one', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-list-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const path = join(folder, 'do-not-call.jsonl')
+  await (await FileDoNotCall.open(path)).add(ASKED, 'caller', 1000)
+  const { queue, list: other } = await (await listed(t, server.url))('other')
+  const list = new RedisDoNotCall(queue, { secrets: ['token-secret-of-a-test'], copy: await FileDoNotCall.open(path) })
+  await list.look()
+  t.ok(await other.has(ASKED))
+})
+
+t.test('a removal that Redis gets to late is not made: somebody may have asked again', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { list, queue } = await (await listed(t, server.url))('one')
+  await list.add(ASKED, 'caller', 1000)
+  const evaluate = queue.redis.eval.bind(queue.redis) as (...args: unknown[]) => Promise<unknown>
+  // As if its request had waited for an hour.
+  queue.redis.eval = ((...args: unknown[]) => {
+    if (String(args[0]).includes("return 'late'")) args[4] = String(Number(args[4]) - 3_600_000)
+    return evaluate(...args)
+  }) as typeof queue.redis.eval
+  await t.rejects(list.remove(ASKED, 2000), { code: 'STORE_DOWN' })
+  t.ok(await list.has(ASKED))
+})
+
+t.test('Redis comes back empty: campaigns are lost in sight of everybody, and begin again by nothing', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const address = parseRedisUrl(server.url)
+  if (address === undefined) throw new Error('no address')
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-seen-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const secrets = ['a-secret-of-the-tests-of-32-characters']
+  const log = createLog({ level: 'silent' })
+  const node = (name: string) => {
+    const lost: LostRows[] = []
+    const queue = new RedisQueue({
+      ...{ address, prefix: 'mkondo:', secrets, log, seenFile: join(folder, `${name}.json`) },
+      onLost: (one) => lost.push(one),
+    })
+    t.teardown(() => queue.close(0))
+    const office = new CampaignDesk({
+      campaigns: { keep: (one) => queue.keep(one), remove: (id) => queue.remove(id) },
+      queue,
+      doNotCall: FileDoNotCall.inMemory(),
+      agent: () => READER,
+      agentNames: () => [READER.name],
+      prefixes: [],
+      wallClock: Date.now,
+    })
+    return { queue, lost, office }
+  }
+  const [one, two] = [node('one'), node('two')]
+  const order = { name: 'visits', agent: READER.name, from: '+254700000000', window: '09:00-18:00', timeZone: NAIROBI }
+  const csv = 'number,firstName,time\n+254712345678,Achieng,nine\n'
+  await one.office.create({ ...order, csv })
+  await one.office.command('visits', 'start')
+  await one.queue.add(CALL_BACKS, [row(7, { campaign: CALL_BACKS })])
+  t.match(await two.office.list(), [{ id: 'visits', stands: 'running', waiting: 1 }])
+  await server.command('FLUSHALL')
+  t.match(await two.office.list(), [
+    { id: 'visits', stands: 'lost', why: 'Redis came back without its 1 rows', rows: 1 },
+  ])
+  t.match(two.lost, [{ campaigns: [{ id: 'visits' }], callBacks: 1 }])
+  for (const asked of [
+    () => one.office.create({ ...order, csv }),
+    () => one.office.command('visits', 'resume'),
+    () => one.office.command('visits', 'start'),
+    () => one.office.report('visits'),
+  ])
+    await t.rejects(asked() as Promise<unknown>, { code: 'CALL_REFUSED', message: /lost/ })
+  t.equal((await one.queue.counts('visits')).rows, 0, 'nobody is called again')
+  await one.office.remove('visits')
+  t.same(await two.office.list(), [], 'one that was removed is not lost')
+  await one.office.create({ ...order, name: 'more visits', csv })
+  await server.command('FLUSHALL')
+  const again = node('one')
+  t.match(await again.office.list(), [{ id: 'more-visits', stands: 'lost' }], 'a node that was restarted knows it too')
+  t.same(again.lost.length, 1)
 })

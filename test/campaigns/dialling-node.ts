@@ -58,7 +58,7 @@ const outbound: OutboundCalls = new OutboundCalls({
 const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets, log })
 const campaigns: Campaigns = new Campaigns({
   queue,
-  doNotCall: new RedisDoNotCall(queue, secrets),
+  doNotCall: new RedisDoNotCall(queue, { secrets }),
   place: (order) => outbound.place(order),
   claims: store,
   agent: () => agent,

@@ -44,7 +44,7 @@ t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on
   if (address === undefined) throw new Error('no Redis')
   const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets: SECRETS, log: createLog({ level: 'silent' }) })
   t.teardown(() => queue.close(0))
-  const list = new RedisDoNotCall(queue, SECRETS)
+  const list = new RedisDoNotCall(queue, { secrets: SECRETS })
   await list.add('+254710000000', 'caller', Date.now())
   const rows = Array.from({ length: ROWS }, (_, n): Row => ({
     id: `r${n}`,

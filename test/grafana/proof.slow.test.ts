@@ -117,6 +117,7 @@ const IDLE = [
   'mkondo_tool_wait_seconds_count{outcome="expired"}',
   'mkondo_campaign_tries_total{result="failed"}',
   'mkondo_campaigns_paused_total',
+  'mkondo_store_lost_total',
 ]
 
 t.test(
