@@ -41,6 +41,12 @@ const CALL_BACKS_AT_ONCE = 100
 /** Words of the caller that a call back's greeting has. */
 const NOTE_CHARS_MAX = 300
 
+/** How often it is tried to keep a promised call back, and the pause between: half an hour in all. */
+const PROMISE_TRIES = 180
+const PROMISE_PAUSE_MS = 10_000
+/** Promised call backs that are on their way into the queue; one more is lost, and said to be. */
+const PROMISES_MAX = 1000
+
 const CALLING = 'calling'
 const FREE = 'free'
 
@@ -107,6 +113,8 @@ export class Campaigns {
   readonly #outcomes = new Map<string, (outcome: Outcome) => void>()
   /** The newest results of each campaign at this node, oldest first. */
   readonly #newest = new Map<string, TryResult[]>()
+  /** Call backs that were promised and are not in the queue yet. At most PROMISES_MAX. */
+  #promising = 0
   #sweepAtMs = 0
   #closed = false
 
@@ -125,7 +133,7 @@ export class Campaigns {
 
   /** A caller was promised a call back: it is kept, with the conversation as it is now; again, with the newest. */
   async promise(state: KeptState): Promise<void> {
-    const { agent, queue, wallClock, log } = this.#options
+    const { agent, wallClock, log } = this.#options
     const { kept } = state
     const { callback } = kept.escalation?.history ?? {}
     const definition = agent(kept.agent)
@@ -157,15 +165,32 @@ export class Campaigns {
       withoutHuman: false,
       recovers: state,
     }
+    if (this.#promising >= PROMISES_MAX)
+      return log.error(
+        { call_sid: kept.callSid },
+        'a promised call back could not be kept: too many wait for the store',
+      )
+    this.#promising++
+    // Again, it is the same row: an answer that was lost does no harm.
+    for (let tries = 1; !(await this.#kept(row, wantedMs !== null)) && tries < PROMISE_TRIES; tries++)
+      await this.#pause(PROMISE_PAUSE_MS)
+    this.#promising--
+  }
+
+  /** @param wanted  the caller named a time @returns whether the row is in the queue */
+  async #kept(row: Row, wanted: boolean): Promise<boolean> {
+    const { queue, log } = this.#options
     try {
-      if ((await queue.add(CALL_BACKS, [row])) > 0) return
+      if ((await queue.add(CALL_BACKS, [row])) > 0) return true
       await queue.change(CALL_BACKS, (before) =>
         before.id === row.id && before.tries.length === 0 && before.result === null
-          ? { ...row, dueMs: wantedMs === null ? before.dueMs : row.dueMs }
+          ? { ...row, dueMs: wanted ? row.dueMs : before.dueMs }
           : null,
       )
+      return true
     } catch (thrown) {
-      log.error({ err: thrown, call_sid: kept.callSid }, 'a promised call back could not be kept')
+      log.error({ err: thrown, call_sid: row.id.replace(/^back-/, '') }, 'a promised call back could not be kept')
+      return false
     }
   }
 

@@ -509,6 +509,31 @@ const CSV = `\ufeffPhone;ID;First name;Time
 +254 700 000 102;row-2;"Otieno; J";10:00
 `.replace('First name', 'firstName')
 
+t.test('a promised call back whose row was not kept, or without anybody learning of it, is there once', async (t) => {
+  for (const lost of ['request', 'answer'] as const) {
+    const { campaigns, queue, pass } = await desk(t)
+    const add = queue.add.bind(queue)
+    let fails = 2
+    queue.add = async (...rows) => {
+      const added = lost === 'answer' || fails === 0 ? await add(...rows) : 0
+      if (fails === 0) return added
+      fails--
+      throw new Error('Command aborted due to connection close')
+    }
+    const kept = keptCall({ agent: 'appointments', from: '+254700000101', to: '+254700000000' })
+    const callback = { asked: 'words' as const, number: kept.from, note: 'x', at: new Date(FRIDAY_10).toISOString() }
+    const history = {
+      ...{ reason: 'a call back', strategy: 'callback' as const, outcome: 'answered' as const, attempts: [], callback },
+    }
+    const escalation = { history, packet: null, newsSent: { settled: 0, callbacks: 1 }, machine: null }
+    const promised = campaigns.promise(keptState({ ...kept, escalation }))
+    await pass(25_000)
+    await promised
+    t.match(await queue.rows(CALL_BACKS), [{ to: kept.from, tries: [], result: null }], lost)
+    t.equal((await queue.rows(CALL_BACKS)).length, 1, lost)
+  }
+})
+
 t.test('a human is rung first where the agent says so, and the agent calls where they do not take it', async (t) => {
   const { queue, placed, facts, pass, over, refuse } = await desk(t)
   const HUMAN = '+254720000010'

@@ -3,9 +3,16 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
 import { campaignSchema } from '../../src/campaigns/campaign.js'
 import type { Row } from '../../src/campaigns/campaign.js'
 import { RedisDoNotCall, RedisQueue } from '../../src/campaigns/redis-queue.js'
+import { Campaigns } from '../../src/campaigns/campaigns.js'
+import { unrefTimer } from '../../src/core/clock.js'
+import { parseCallSid } from '../../src/core/ids.js'
+import { connectRedis } from '../../src/fleet/redis-store.js'
+import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.js'
+import { startRedisProxy } from '../support/redis-proxy.js'
 import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
@@ -19,6 +26,47 @@ const ROWS = 3000
 /** A campaign has at most 6,000 calls a minute, so there are three of them. */
 const CAMPAIGNS = ['reminders-1', 'reminders-2', 'reminders-3']
 const SECRETS = ['token-secret-of-a-test']
+
+const AGENT = agentSchema.parse({
+  version: 1,
+  name: 'appointments',
+  instructions: 'Remind.',
+  outbound: { from: '+254700000000' },
+})
+
+const rowsOf = (count: number): Row[] =>
+  Array.from({ length: count }, (_, n) => ({
+    id: `r${n}`,
+    campaign: CAMPAIGNS[n % CAMPAIGNS.length] ?? '',
+    agent: 'appointments',
+    to: `+2547${String(10_000_000 + n)}`,
+    from: null,
+    variables: { name: 'Wanjiru' },
+    externalId: null,
+    timeZone: null,
+    dueMs: 0,
+    tries: [],
+    result: null,
+    withoutHuman: false,
+    recovers: null,
+  }))
+
+const runningCampaign = (id: string, rows: number) =>
+  campaignSchema.parse({
+    version: 1,
+    id,
+    name: id,
+    agent: 'appointments',
+    window: '00:00-24:00',
+    timeZone: 'Africa/Nairobi',
+    atOnce: 50,
+    perMinute: 6000,
+    tries: 1,
+    state: 'running',
+    why: null,
+    createdAt: new Date().toISOString(),
+    rows,
+  })
 
 t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on the way', async (t) => {
   if (!hasRedis(t)) return
@@ -46,42 +94,12 @@ t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on
   t.teardown(() => queue.close(0))
   const list = new RedisDoNotCall(queue, { secrets: SECRETS })
   await list.add('+254710000000', 'caller', Date.now())
-  const rows = Array.from({ length: ROWS }, (_, n): Row => ({
-    id: `r${n}`,
-    campaign: CAMPAIGNS[n % CAMPAIGNS.length] ?? '',
-    agent: 'appointments',
-    to: `+2547${String(10_000_000 + n)}`,
-    from: null,
-    variables: { name: 'Wanjiru' },
-    externalId: null,
-    timeZone: null,
-    dueMs: 0,
-    tries: [],
-    result: null,
-    withoutHuman: false,
-    recovers: null,
-  }))
+  const rows = rowsOf(ROWS)
   for (const id of CAMPAIGNS) {
     const own = rows.filter(({ campaign }) => campaign === id)
     t.equal(await queue.add(id, own), own.length)
     t.equal(await queue.add(id, own.slice(0, 100)), 0, 'a row is there once')
-    await queue.keep(
-      campaignSchema.parse({
-        version: 1,
-        id,
-        name: id,
-        agent: 'appointments',
-        window: '00:00-24:00',
-        timeZone: 'Africa/Nairobi',
-        atOnce: 50,
-        perMinute: 6000,
-        tries: 1,
-        state: 'running',
-        why: null,
-        createdAt: new Date().toISOString(),
-        rows: own.length,
-      }),
-    )
+    await queue.keep(runningCampaign(id, own.length))
   }
   const nodes: ChildProcess[] = []
   t.teardown(() => nodes.forEach((node) => node.kill('SIGKILL')))
@@ -116,4 +134,71 @@ t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on
   t.ok(uncertain <= 100, 'only what was on its way when a node was killed may be uncertain')
   const seen = JSON.stringify(await redis.command('HVALS', '{mkondo:campaigns}:do-not-call'))
   t.notMatch(seen, /710000000/, 'Redis has no number in clear')
+})
+
+t.test('answers of Redis are lost while rows are called: each row is called once and comes to its end', async (t) => {
+  if (!hasRedis(t)) return
+  const redis = await startRedis()
+  t.teardown(() => redis.close())
+  const proxy = await startRedisProxy(redis.url)
+  t.teardown(() => proxy.close())
+  const log = createLog({ level: 'silent' })
+  const address = parseRedisUrl(proxy.url)
+  if (address === undefined) throw new Error('no Redis')
+  const claims = await connectRedis({ url: proxy.url, prefix: 'mkondo:', secrets: SECRETS, log })
+  t.teardown(() => claims.close())
+  const queue = new RedisQueue({ address, prefix: 'mkondo:', secrets: SECRETS, log })
+  const rung = new Map<string, number>()
+  const labels = new Set<string>()
+  const campaigns: Campaigns = new Campaigns({
+    ...{ queue, claims, log, doNotCall: new RedisDoNotCall(queue, { secrets: SECRETS }) },
+    // As the carrier does: one label rings once.
+    place: ({ clientRequestId = '', to }) => {
+      if (!labels.has(clientRequestId)) rung.set(to, (rung.get(to) ?? 0) + 1)
+      labels.add(clientRequestId)
+      const one = {
+        ...{ agent: 'appointments', to, from: '+254700000000', clientRequestId, orderedAtMs: 0, ringMs: 0 },
+        ...{ variables: {}, externalId: null, leaveMessage: true, promised: false, joins: null },
+      }
+      const end = { streamOpened: false, endReason: null, lastState: 'busy' as const, ringMs: 0 }
+      unrefTimer(20, () =>
+        campaigns.ended(
+          unreachedRecord(one, parseCallSid('HD_row000000001'), outboundRecord(one, end), Date.now(), ''),
+        ),
+      )
+      return Promise.resolve({ callSid: null })
+    },
+    agent: () => AGENT,
+    humanFirst: () => null,
+    slots: () => ({ capacity: 100, free: 100 }),
+    walletMinor: () => null,
+    walletEmpty: () => undefined,
+    budgetSpent: () => false,
+    keepMs: 90 * 86_400_000,
+    perMinute: 6000,
+    wallClock: Date.now,
+    random: Math.random,
+    counted: () => undefined,
+    told: () => undefined,
+  })
+  t.teardown(() => campaigns.close(0))
+  await queue.add(
+    'reminders-1',
+    rowsOf(60).map((row) => ({ ...row, campaign: 'reminders-1' })),
+  )
+  await queue.keep(runningCampaign('reminders-1', 60))
+  await campaigns.look()
+  for (let cuts = 1; cuts <= 8; cuts++) {
+    await until(() => rung.size >= cuts * 6, 60_000, `${cuts * 6} rows`)
+    proxy.loseAnswer()
+  }
+  const over = async (): Promise<number> =>
+    Object.values((await queue.counts('reminders-1')).results).reduce((sum, count) => sum + count, 0)
+  await until(async () => (await over()) === 60, 120_000, 'all rows')
+  t.equal(rung.size, 60)
+  t.same(
+    [...rung.values()].filter((times) => times > 1),
+    [],
+    'nobody is called twice',
+  )
 })

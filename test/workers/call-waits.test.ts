@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { KeptWait } from '../../src/call/documents/kept-call.js'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
@@ -21,6 +22,7 @@ function rig(
   t: Test,
   tool: Partial<ToolInput> = {},
   saved: CallWaitsOptions['saved'] = () => Promise.resolve(true),
+  kept: readonly KeptWait[] = [],
 ): {
   waits: CallWaits
   shared: Waits
@@ -75,7 +77,7 @@ function rig(
       changed: () => undefined,
     },
     shared,
-    [],
+    kept,
   )
   const open = (): string => {
     waits.begun(null)
@@ -203,6 +205,21 @@ t.test('an outcome is answered for when it is kept; its caller does not wait for
   waits.wake()
   t.same(asked, [], 'and nothing more is to be kept')
 })
+
+t.test(
+  'an outcome is kept and its answer lost, and its node dies: the same post gets 200 of another, and one message goes',
+  async (t) => {
+    const first = rig(t, {}, () => Promise.resolve(false))
+    first.pending()
+    t.equal(await first.waits.news(first.id(), PAID), 'unkept', 'the store has it all the same')
+    const second = rig(t, {}, () => Promise.resolve(true), first.waits.kept())
+    t.equal(await second.waits.news(first.id(), PAID), 'repeated')
+    second.waits.ended()
+    t.equal(await second.waits.news(first.id(), PAID), 'repeated')
+    t.equal(second.unheard.length, 1)
+    t.same(first.unheard, [])
+  },
+)
 
 t.test('an outcome that nobody posts again is kept when the store is back, or goes out at the last', async (t) => {
   let down = true
