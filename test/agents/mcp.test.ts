@@ -18,7 +18,7 @@ import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { freePort } from '../support/free-ports.js'
-import { succeeds, until } from '../support/until.js'
+import { comesUp, succeeds, until } from '../support/until.js'
 import { api, context } from './tool-rig.js'
 
 t.setTimeout(150_000)
@@ -65,9 +65,8 @@ async function overHttp(port: number): Promise<ChildProcess> {
   })
   let said = ''
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  let up = false
-  while (!up && child.exitCode === null) up = await succeeds(fetch(`http://127.0.0.1:${port}/mcp`))
-  if (!up) throw new Error(said)
+  const answers = (): Promise<boolean> => succeeds(fetch(`http://127.0.0.1:${port}/mcp`))
+  await comesUp(child, answers, 60_000, 'the server of everything', () => said)
   return child
 }
 

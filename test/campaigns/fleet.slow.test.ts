@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
@@ -18,7 +17,7 @@ import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 
 t.setTimeout(300_000)
 
@@ -109,7 +108,9 @@ t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     nodes.push(node)
-    await once(node.stdout as NodeJS.ReadableStream, 'data')
+    let isUp = false
+    node.stdout.once('data', () => (isUp = true))
+    await comesUp(node, () => isUp, 60_000, `node ${name}`)
   }
   for (const [index, share] of [0.15, 0.4].entries()) {
     await until(() => rung.size >= ROWS * share, 400_000, `${share} of the rows`)

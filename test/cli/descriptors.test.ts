@@ -8,7 +8,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { attribute, get, openSocket, post, ringing } from '../edge/gateway.js'
 import { lightGateway } from '../grafana/light-gateway.js'
 import { until } from '../support/until.js'
-import { mkondo } from './mkondo-process.js'
+import { mkondo, takesCalls } from './mkondo-process.js'
 
 t.setTimeout(120_000)
 
@@ -26,7 +26,7 @@ t.test(
     const agents = t.testdir({
       'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n`,
     })
-    const { child, lines } = mkondo(
+    const run = mkondo(
       ['serve', '--with-shop'],
       {
         PORT: '0',
@@ -39,13 +39,10 @@ t.test(
       },
       LIMIT,
     )
+    const { child, lines } = run
     t.teardown(() => child.kill('SIGKILL'))
     const said = (words: string): number => lines.filter((line) => line.includes(words)).length
-    await until(() => said('taking calls') > 0, 60_000, 'the gateway to start')
-    const { port, ops_port: opsPort } = JSON.parse(lines.find((line) => line.includes('taking calls')) ?? '{}') as {
-      port: number
-      ops_port: number
-    }
+    const { port, ops_port: opsPort } = await takesCalls(run)
     const ops = `http://127.0.0.1:${opsPort}`
 
     const answer = await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine') })

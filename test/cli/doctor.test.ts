@@ -14,7 +14,7 @@ import { withVariables } from '../../src/cli/env-file.js'
 import { PROGRAMS, hasProgram, repositoryFile } from '../deploy/deploy-files.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 import { command } from '../support/command.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 import { freePort } from '../support/free-ports.js'
 import { portOf } from '../support/port-of.js'
@@ -247,7 +247,13 @@ t.test('behind the shipped haproxy, with TLS, all of PUBLIC_URL leads to the doc
     PUBLIC_URL: `https://localhost:${port}`,
     NODE_EXTRA_CA_CERTS: cert,
   })
-  await until(() => doctor.lines.some((line) => line.startsWith('Now call')), 20_000, 'the doctor to wait for the call')
+  await comesUp(
+    doctor.child,
+    () => doctor.lines.some((line) => line.startsWith('Now call')),
+    20_000,
+    'a doctor that waits for the call',
+    () => doctor.lines.join('\n'),
+  )
   doctor.child.kill('SIGTERM')
   t.equal(await doctor.exit, 1)
   const text = doctor.lines.join('\n')

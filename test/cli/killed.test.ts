@@ -8,7 +8,7 @@ import type { CallRecord } from '../../src/call/documents/record.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { command } from '../support/command.js'
 import { until } from '../support/until.js'
-import { mkondo } from './mkondo-process.js'
+import { mkondo, takesCalls } from './mkondo-process.js'
 import type { Run } from './mkondo-process.js'
 import { SAME_CALLER } from '../support/same-caller.js'
 
@@ -59,14 +59,7 @@ interface Serving extends Run {
 
 async function serving(env: Readonly<Record<string, string>> = {}): Promise<Serving> {
   const run = here(['serve'], env)
-  const ready = (): string | undefined => run.lines.find((line) => line.includes('"msg":"taking calls"'))
-  await Promise.race([
-    until(() => ready() !== undefined, 60_000, 'the gateway to start'),
-    run.exit.then((code) => {
-      throw new Error(`it ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`)
-    }),
-  ])
-  const { port, ops_port: opsPort } = JSON.parse(ready() ?? '{}') as { port: number; ops_port: number }
+  const { port, ops_port: opsPort } = await takesCalls(run)
   return { ...run, url: `http://127.0.0.1:${port}`, get: (path) => fetch(`http://127.0.0.1:${opsPort}${path}`) }
 }
 

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { comesUp } from '../support/until.js'
 
 /** The built command. */
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
@@ -42,4 +43,23 @@ export function mkondo(
     stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
   }
   return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
+}
+
+/** What the line of a gateway that takes calls says. */
+interface TakesCalls {
+  readonly port: number
+  readonly ops_port: number
+}
+
+/** Resolves when the gateway takes calls. @throws Error with its last lines when it ends before */
+export async function takesCalls(run: Run, limitMs = 60_000): Promise<TakesCalls> {
+  const line = (): string | undefined => run.lines.find((each) => each.includes('"msg":"taking calls"'))
+  await comesUp(
+    run.child,
+    () => line() !== undefined,
+    limitMs,
+    'a gateway that takes calls',
+    () => run.lines.join('\n'),
+  )
+  return JSON.parse(line() ?? '') as TakesCalls
 }

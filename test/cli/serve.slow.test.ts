@@ -1,6 +1,6 @@
 import t from 'tap'
 import { until } from '../support/until.js'
-import { mkondo } from './mkondo-process.js'
+import { mkondo, takesCalls } from './mkondo-process.js'
 import { silentCall } from './two-processes.js'
 
 // The drain and the end of the call take real time.
@@ -16,8 +16,7 @@ t.test('SIGTERM lets the call that is under way come to its end, and then the pr
   })
   t.teardown(() => run.child.kill('SIGKILL'))
   const logs = (msg: string): string | undefined => run.lines.find((line) => line.includes(msg))
-  await until(() => logs('taking calls') !== undefined, 20_000, 'the gateway to start')
-  const ready = JSON.parse(logs('taking calls') ?? '{}') as { port: number; ops_port: number }
+  const ready = await takesCalls(run)
   const opsUrl = `http://127.0.0.1:${ready.ops_port}`
   const call = silentCall(`http://127.0.0.1:${ready.port}`, 'continues', null)
   await until(() => call.streams() === 1, 10_000, 'the stream')

@@ -8,7 +8,7 @@ import { parseCallSid } from '../../src/core/ids.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
-import { mkondo } from './mkondo-process.js'
+import { mkondo, takesCalls } from './mkondo-process.js'
 import { portOf } from '../support/port-of.js'
 
 t.setTimeout(150_000)
@@ -68,7 +68,7 @@ t.test('a single process that is told to reload goes on', async (t) => {
     OPS_PORT: '0',
     LOG_LEVEL: 'info',
   })
-  await until(() => run.lines.some((line) => line.includes('"msg":"taking calls"')), 60_000, 'it to take calls')
+  await takesCalls(run)
   run.child.kill('SIGHUP')
   await until(() => run.lines.some((line) => line.includes('SIGHUP has no effect')), 10_000, 'the line that says so')
   run.child.kill('SIGTERM')

@@ -10,7 +10,7 @@ import { startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 import { mkondo, type Run } from './mkondo-process.js'
 import { freePorts } from '../support/free-ports.js'
 import { SAME_CALLER } from '../support/same-caller.js'
@@ -117,17 +117,14 @@ export async function startTwo(
     await run.exit
     rmSync(folder, { recursive: true, force: true })
   })
-  await Promise.race([
+  await comesUp(
+    run.child,
     // Three processes write to one log, each in its own time.
-    until(
-      () => run.logged('taking calls').length === 1 && run.logged('process takes calls').length === 2,
-      60_000,
-      'the gateway to start',
-    ),
-    run.exit.then((code) => {
-      throw new Error(`the gateway ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`)
-    }),
-  ])
+    () => run.logged('taking calls').length === 1 && run.logged('process takes calls').length === 2,
+    60_000,
+    'a gateway of two processes',
+    () => run.lines.join('\n'),
+  )
   const { ops_ports: opsPorts } = run.logged('taking calls')[0] as { ops_ports: readonly number[] }
   const get = async (index: number, path: string): Promise<Record<string, unknown>> =>
     (await (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}${path}`)).json()) as Record<string, unknown>

@@ -11,7 +11,7 @@ import { SETTINGS } from '../../src/config/settings.js'
 import { startDns } from '../support/dns-server.js'
 import { fleetBalancer } from '../support/fleet.js'
 import { freePort } from '../support/free-ports.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 import { PROGRAMS, hasProgram, repositoryFile, settingValue } from './deploy-files.js'
 
 // Calls through it: test/fleet.
@@ -82,7 +82,7 @@ t.test('a carrier that asks while the gateways are being started again gets an a
   })
   const asks = async (): Promise<number> =>
     (await fetch(`http://127.0.0.1:${ports.balancer}/after-stream`, { method: 'POST', body: 'sessionId=HD_1' })).status
-  await until(async () => (await asks().catch(() => 0)) === 401, 10_000, 'the balancer')
+  await comesUp(haproxy, async () => (await asks().catch(() => 0)) === 401, 10_000, 'the balancer')
   await stop()
   const asked = Promise.all([asks(), asks()])
   await until(async () => (await retries(statsPort)) >= 2, 10_000, 'haproxy to try again, in vain')
@@ -123,14 +123,15 @@ t.test('a webhook that comes before HAProxy knows a gateway waits for the DNS se
     gateway.close()
   })
   let status = 0
-  await until(
+  await comesUp(
+    haproxy,
     async () => {
       const asked = fetch(`http://127.0.0.1:${ports.balancer}/events`, { method: 'POST', body: '{}' })
       status = await asked.then(({ status }) => status).catch(() => 0)
       return status !== 0
     },
     20_000,
-    'haproxy to listen',
+    'haproxy that listens',
   )
   t.equal(status, 401, "the gateway's answer")
 })

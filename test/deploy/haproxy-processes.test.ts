@@ -8,7 +8,7 @@ import { processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { fleet } from '../fleet/nodes.js'
 import { SUBPROTOCOL, attribute, get, newSid, post, ringing } from '../edge/gateway.js'
-import { until } from '../support/until.js'
+import { comesUp } from '../support/until.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 import { freePort } from '../support/free-ports.js'
 
@@ -62,20 +62,12 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
   const child = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
   t.teardown(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${front}`
-  let listens = false
-  await until(
-    () => {
-      void get(`${url}/nothing`).then(
-        ({ status }) => {
-          listens = status === 404
-        },
-        () => undefined,
-      )
-      return listens
-    },
-    10_000,
-    'haproxy to listen',
-  )
+  const listens = (): Promise<boolean> =>
+    get(`${url}/nothing`).then(
+      ({ status }) => status === 404,
+      () => false,
+    )
+  await comesUp(child, listens, 10_000, 'haproxy that listens')
 
   for (const owner of [0, 1]) {
     const sid = newSid()

@@ -11,7 +11,7 @@ import { SUBPROTOCOL, attribute, closeOf, get, newSid, post, ringing, startGatew
 import type { Gateway } from '../edge/gateway.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 import { freePort } from '../support/free-ports.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 
 const shipped = repositoryFile('deploy/haproxy.cfg')
 const directives = shipped
@@ -93,7 +93,7 @@ async function behindHaproxy(
       ({ status }) => status === 404,
       () => false,
     )
-  await until(listens, 10_000, 'haproxy to listen')
+  await comesUp(child, listens, 10_000, 'haproxy that listens')
   return { url, gateways, log: () => log }
 }
 

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../support/free-ports.js'
-import { until } from '../support/until.js'
+import { comesUp } from '../support/until.js'
 
 /** Whether a program of Debian's package prometheus is there. */
 export function installed(program: 'prometheus' | 'promtool'): boolean {
@@ -71,18 +71,16 @@ export class Prometheus {
       await gone
       await rm(folder, { recursive: true, force: true })
     }
-    const ready = async (): Promise<boolean> => {
-      if (child.exitCode !== null) throw new Error('it ended')
-      return fetch(`${url}/-/ready`).then(
+    const ready = (): Promise<boolean> =>
+      fetch(`${url}/-/ready`).then(
         (answer) => answer.ok,
         () => false,
       )
-    }
     try {
-      await until(ready, 20_000, 'Prometheus to become ready')
+      await comesUp(child, ready, 20_000, 'a Prometheus that is ready', () => said)
     } catch (thrown) {
       await stop()
-      throw new Error(`${String(thrown)}: ${said}`)
+      throw thrown
     }
     return new Prometheus(url, stop)
   }

@@ -3,7 +3,7 @@ import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
-import { until } from '../support/until.js'
+import { comesUp, until } from '../support/until.js'
 
 const root = packageRoot()
 
@@ -36,7 +36,13 @@ t.test('an edit of a source file is built and served again; one that does not bu
       Number(/"ops_port":(\d+)/.exec(line)?.[1]),
     )
   const health = async (): Promise<string> => (await fetch(`http://127.0.0.1:${ports().at(-1) ?? 0}/healthz`)).text()
-  await until(() => ports().length === 1, 120_000, 'the gateway to start')
+  await comesUp(
+    child,
+    () => ports().length === 1,
+    120_000,
+    'a gateway that takes calls',
+    () => log,
+  )
   t.equal(await health(), 'ok\n')
 
   const source = join(folder, 'src', 'edge', 'ops-api.ts')

@@ -17,11 +17,11 @@ import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
 import { messageOf } from '../../src/core/errors.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
-import { mkondo } from '../cli/mkondo-process.js'
+import { mkondo, takesCalls } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
 import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
 import { startDns } from './dns-server.js'
-import { until } from './until.js'
+import { comesUp, until } from './until.js'
 import { startRedis, startSentinel } from './redis.js'
 import type { RedisSentinel, RedisServer } from './redis.js'
 import { startRedisProxy } from './redis-proxy.js'
@@ -347,15 +347,7 @@ export class FleetNode {
   /** Resolves when it takes calls. @throws Error with its last lines when it ends before */
   async start(): Promise<void> {
     this.#logged = [...this.lines]
-    const run = (this.#run = mkondo(['serve'], this.#env))
-    let code: number | null | undefined
-    void run.exit.then((exit) => {
-      code = exit
-    })
-    const takesCalls = (): boolean => run.lines.some((line) => line.includes('"msg":"taking calls"'))
-    await until(() => code !== undefined || takesCalls(), START_MS, `${this.name} to start`)
-    if (!takesCalls())
-      throw new Error(`${this.name} ended with ${code ?? 'a signal'}: ${run.lines.slice(-5).join(' / ')}`)
+    await takesCalls((this.#run = mkondo(['serve'], this.#env)), START_MS)
   }
 
   /** SIDs of the records in its folder, as often as they are there. */
@@ -461,12 +453,11 @@ class Balancer {
   async start(): Promise<void> {
     const child = (this.#child = spawn('haproxy', ['-db', '-f', this.#file], { stdio: 'ignore', env: PROGRAMS }))
     const finds = async (): Promise<boolean> => {
-      if (child.exitCode !== null) throw new Error(`haproxy ended with code ${child.exitCode}`)
       // An unsigned webhook: the gateway refuses it, and HAProxy would with 503.
       const answer = await fetch(`http://127.0.0.1:${this.#port}/events`, { method: 'POST', body: '{}' })
       return answer.status === 401
     }
-    await until(() => finds().catch(() => false), START_MS, 'haproxy to find a gateway')
+    await comesUp(child, () => finds().catch(() => false), START_MS, 'haproxy that finds a gateway')
   }
 
   /** SIGKILL: every connection through it breaks. */

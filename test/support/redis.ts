@@ -8,7 +8,7 @@ import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { freePort } from './free-ports.js'
-import { until } from './until.js'
+import { comesUp, until } from './until.js'
 
 /** How long a server may take to answer, to end, or to hand over to another. */
 const WAIT_MS = 15_000
@@ -201,11 +201,9 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
   const start = async (): Promise<void> => {
     const started = spawn('redis-server', [file, ...mode], { stdio: 'ignore' })
     child = started
-    await until(
-      async () => {
-        if (started.exitCode !== null) throw new Error(`redis-server ended with code ${started.exitCode}`)
-        return (await command('PING').catch(() => null)) === 'PONG'
-      },
+    await comesUp(
+      started,
+      async () => (await command('PING').catch(() => null)) === 'PONG',
       WAIT_MS,
       `redis-server on port ${port}`,
     )

@@ -1,3 +1,6 @@
+import type { ChildProcess } from 'node:child_process'
+import { messageOf } from '../../src/core/errors.js'
+
 /** The longest pause between two looks. The first ones are shorter: what a test waits for is mostly nearly there. */
 const PAUSE_MS_MAX = 10
 
@@ -10,6 +13,37 @@ export async function until(condition: () => boolean | Promise<boolean>, limitMs
   for (let pauseMs = 1; !(await condition()); pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX)) {
     if (performance.now() > deadlineMs) throw new Error(`waited ${limitMs} ms for ${what}`)
     await new Promise((resolve) => setTimeout(resolve, pauseMs))
+  }
+}
+
+/** How much of what a program said its failure names. */
+const SAID_CHARS = 2000
+
+/**
+ * As `until`, for a program: fails at once when it ends before it is up.
+ * @param said  what the program printed
+ * @throws Error with `what`, how the program ended, and the last that it said
+ */
+export async function comesUp(
+  child: ChildProcess,
+  isUp: () => boolean | Promise<boolean>,
+  limitMs: number,
+  what: string,
+  said: () => string = () => '',
+): Promise<void> {
+  let ended = child.exitCode !== null || child.signalCode !== null
+  const looks = async (): Promise<boolean> => {
+    if (await isUp()) return true
+    const { exitCode, signalCode } = child
+    // What it printed last comes after its end.
+    if (ended) throw new Error(`${what}: it ended with ${exitCode ?? signalCode ?? 'nothing'}`)
+    ended = exitCode !== null || signalCode !== null
+    return false
+  }
+  try {
+    await until(looks, limitMs, what)
+  } catch (thrown) {
+    throw new Error(`${messageOf(thrown)}: ${said().slice(-SAID_CHARS)}`, { cause: thrown })
   }
 }
 

@@ -35,6 +35,7 @@ import { writeUpload } from '../../src/telemetry/archive/uploads.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
+import { comesUp } from '../support/until.js'
 
 const DAY_MS = 86_400_000
 const NOW_MS = Date.parse('2026-11-20T12:00:00Z')
@@ -366,15 +367,24 @@ interface Holder {
 }
 
 function hold(folder: string, uid?: number): Holder {
-  const child = spawn(process.execPath, [HOLD, folder], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    ...(uid === undefined ? {} : { uid }),
+  const child = spawn(process.execPath, [HOLD, folder, ...(uid === undefined ? [] : [String(uid)])], {
+    stdio: ['ignore', 'pipe', 'pipe'],
   })
   t.teardown(() => child.kill('SIGKILL'))
-  const said = new Promise<string>((resolve) =>
-    child.stdout.once('data', (text: Buffer) => resolve(text.toString().trim())),
-  )
-  return { child, said, exit: new Promise((resolve) => child.once('exit', () => resolve())) }
+  let text = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (part: string) => (text += part))
+  return {
+    child,
+    said: comesUp(
+      child,
+      () => text.includes('\n'),
+      60_000,
+      'a process with the folder',
+      () => text,
+    ).then(() => text.trim()),
+    exit: new Promise((resolve) => child.once('exit', () => resolve())),
+  }
 }
 
 /** Sockets want a short path; tap's own folders are long, which has a test of its own. */
