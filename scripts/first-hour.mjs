@@ -1,19 +1,19 @@
 // The first hour of somebody who is new to mkondo, as the README, docs/QUICKSTART.md and docs/RELEASES.md write it, each
-// command as a process of its own in an empty folder: clone, `npm ci`, demo, an agent of one's own, edited, checked,
-// simulated and called on a model; then the package, installed in an empty project, and the same again there. Prints
-// when what was done, and how long the first answer of one's own agent took. Ends with 0 when everything passed.
+// command as a process of its own in an empty folder: clone, `npm ci`, an agent of one's own, edited, checked, simulated
+// and called on a model; then every command of the pages as it stands there (pages-as-written.mjs); then the package,
+// installed in an empty project, and the agent again there. Prints when what was done, and how long the first answer of
+// one's own agent took. Ends with 0 when everything passed.
 //
 //   node scripts/first-hour.mjs
-import { spawn } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { elapsed, failed, killAll, run, seconds, stays, stop } from './processes.mjs'
+import { runPages } from './pages-as-written.mjs'
 
 /** From `npm ci` to the first answer of one's own agent; said, and not a failure, because it depends on the machine. */
 const HEARD_WITHIN_MS = 180_000
-/** Longest command, and longest wait for a line of one that stays. */
-const COMMAND_MS = 170_000
 const GREETING = 'Hello, this is the line of the bookshop. What is your order number?'
 const ANSWER = 'Order 4127 is packed'
 
@@ -21,83 +21,6 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-first-hour-'))
 const clone = join(folder, 'mkondo')
 const elsewhere = join(folder, 'elsewhere')
-/** Nothing of this shell but what finds programs, and the way to the registry. */
-const kept =
-  /^(PATH|HOME|LANG|TMPDIR|CI|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|\w+_proxy|npm_config_(cache|registry|\w*proxy))$/i
-const shell = Object.fromEntries(Object.entries(process.env).filter(([name]) => kept.test(name)))
-
-const startedMs = performance.now()
-const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`
-const running = new Set()
-
-/** A process in a group of its own, so that what it starts ends with it. */
-function start(cwd, line, env = {}) {
-  const child = spawn('bash', ['-c', line], {
-    cwd,
-    env: { ...shell, ...env },
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const one = { line, output: '', closed: false, onOutput: () => undefined }
-  running.add(child)
-  for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (chunk) => {
-      one.output += chunk.toString()
-      one.onOutput()
-    })
-  one.code = new Promise((done) => {
-    child.once('close', (code, signal) => {
-      running.delete(child)
-      one.closed = true
-      one.onOutput()
-      done(code ?? signal)
-    })
-  })
-  one.signal = (signal) => end(child, signal)
-  return one
-}
-
-function end(child, signal) {
-  try {
-    process.kill(-child.pid, signal)
-  } catch {
-    // It has ended.
-  }
-}
-
-function failed(what, output) {
-  return new Error(`${what}\n--- its output:\n${output}\n---`)
-}
-
-/** Runs a command to its end; fails if that is not one of `codes`. Gives what it printed. */
-async function run(cwd, line, { env, codes = [0], expected = /(?:)/, onOutput = () => undefined } = {}) {
-  const beganMs = performance.now()
-  const one = start(cwd, line, env)
-  one.onOutput = () => onOutput(one.output)
-  const timer = setTimeout(() => one.signal('SIGKILL'), COMMAND_MS)
-  const code = await one.code
-  clearTimeout(timer)
-  if (!codes.includes(code)) throw failed(`${line}: ended with ${code}`, one.output)
-  if (!expected.test(one.output)) throw failed(`${line}: did not print ${expected}`, one.output)
-  const nowMs = performance.now()
-  console.log(`${seconds(nowMs - startedMs).padStart(8)}  ${seconds(nowMs - beganMs).padStart(7)}  ${line}`)
-  return one.output
-}
-
-/** Starts a command that stays, and waits until it has printed that. */
-async function stays(cwd, line, expected, env) {
-  const one = start(cwd, line, env)
-  await new Promise((done, fail) => {
-    const timer = setTimeout(() => fail(failed(`${line}: has not printed ${expected}`, one.output)), COMMAND_MS)
-    one.onOutput = () => {
-      if (!expected.test(one.output) && !one.closed) return
-      clearTimeout(timer)
-      if (expected.test(one.output)) done()
-      else fail(failed(`${line}: ended before it printed ${expected}`, one.output))
-    }
-  })
-  return one
-}
 
 /** Replaces what has to be there. */
 function edit(file, from, to) {
@@ -149,13 +72,11 @@ async function callOwnAgent(made, name) {
     },
   })
   if (heardMs === null) throw failed(`${line}: the edited greeting was not heard`, output)
-  gateway.signal('SIGTERM')
   // npx ends by the signal itself; what the gateway says counts.
-  await gateway.code
+  await stop(gateway, 'SIGTERM')
   if (!gateway.output.includes('"msg":"stopped"'))
     throw failed('npx mkondo serve: did not stop after SIGTERM', gateway.output)
-  double.signal('SIGTERM')
-  await double.code
+  await stop(double, 'SIGTERM')
   return heardMs
 }
 
@@ -230,14 +151,15 @@ async function firstHour() {
   }
   const newMs = performance.now()
   await run(clone, 'npm ci --prefer-offline --no-audit --no-fund')
-  await run(clone, 'npm run demo', { expected: /3 of 3 callers heard the right status/ })
   const made = await ownAgent(clone, 'my-line')
   const heardMs = (await callOwnAgent(made, 'my-line')) - newMs
   const late = heardMs > HEARD_WITHIN_MS ? `; NOT MET, at most ${seconds(HEARD_WITHIN_MS)}` : ''
   console.log(`From npm ci to the first heard answer of one's own agent: ${seconds(heardMs)}${late}`)
 
-  // Somebody else, with the package alone.
   rmSync(made, { recursive: true })
+  await runPages(clone)
+
+  // Somebody else, with the package alone.
   await run(clone, `node scripts/release.mjs '${join(folder, 'release')}'`)
   mkdirSync(elsewhere)
   writeFileSync(join(elsewhere, 'package.json'), '{ "name": "shop", "version": "1.0.0", "type": "module" }\n')
@@ -263,11 +185,11 @@ async function firstHour() {
     callOwnAgent(another, 'my-other-line'),
     run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ }),
   ])
-  console.log(`The first hour took ${seconds(performance.now() - startedMs)}`)
+  console.log(`The first hour took ${elapsed()}`)
 }
 
 function clear() {
-  for (const child of running) end(child, 'SIGKILL')
+  killAll()
   rmSync(folder, { recursive: true, force: true })
 }
 for (const signal of ['SIGINT', 'SIGTERM'])

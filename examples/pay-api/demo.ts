@@ -33,7 +33,7 @@ export function payerOf(phone: string): Payer {
 /** The code that this API sends, which `scenarios/proves-the-number.yaml` keys in. */
 export const DEMO_CODE = '135790'
 
-/** The pay API before a double of Daraja, on free loopback ports. */
+/** The pay API before a double of Daraja, on loopback: free ports where none is given. */
 export async function startPayDemo({
   pinMs = 4000,
   payer = payerOf,
@@ -46,6 +46,9 @@ export async function startPayDemo({
   readonly payer?: (phone: string) => Payer
   readonly sms?: (phone: string, text: string) => void
   readonly newCode?: () => string
+  readonly port?: number
+  readonly host?: string
+  readonly continueSecret?: string
 } = {}): Promise<{ readonly url: string; readonly prompts: readonly string[]; close(): Promise<void> }> {
   const double = await startDarajaDouble({ payer, pinMs })
   const daraja = { url: double.url, key: 'k', secret: 's', shortCode: '174379', passKey: 'p' }
