@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 # Mkondo as an image: `docker build -t mkondo .`; how to run it, and what it needs of the host, is in deploy/README.md.
 #
-# The base can be swapped (--build-arg BASE=...) for any image with npm and Node 20.19 to 22 (glibc >= 2.27), or Node 24 or
-# 25 (glibc >= 2.38): the binaries of uWebSockets.js are not built for musl, so Alpine will not do. Pin it by digest where
-# builds must repeat.
+# The base can be swapped (--build-arg BASE=...) for any image with npm and Node 22 (glibc >= 2.27) or 24 (glibc >= 2.38):
+# the packages of uWebSockets.js that npm has are not built for musl, so Alpine will not do. Pin it by digest where builds
+# must repeat.
 ARG BASE=node:24-trixie-slim
 
 FROM ${BASE} AS build
@@ -17,7 +17,7 @@ COPY examples examples
 # Tests and benches stay outside, and source maps would point at sources that are not in the image.
 RUN npm run -s build && find dist -name '*.js.map' -delete
 # Packages that run, and of uWebSockets.js the one binary that this Node can load, from the package that has it: the lock's
-# for Node 20 and 22, this one for Node 24 and 25 (docs/adr/0023-two-packages-of-uwebsockets.md). The import at the end
+# for Node 22, this one for Node 24 (docs/adr/0023-two-packages-of-uwebsockets.md). The import at the end
 # fails the build, and not the first start, when there is none.
 ARG UWS=@btc-vision/uwebsockets.js@20.57.0
 ARG UWS_INTEGRITY=sha512-SuPpEjSKZ7P58L/27BXXsrGsMwLmPupfYny8oJsOmFZ4+zX7Ca97nBPtZ3ngKbfeDZzTyi7rXri74INGerhugg==

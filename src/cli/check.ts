@@ -15,6 +15,7 @@ import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import { readReceivers } from '../config/messages-file.js'
+import { nodeFault } from '../config/node-version.js'
 import type { Config } from '../config/settings.js'
 import {
   backendSettings,
@@ -79,6 +80,8 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   // A call to `mkondo check` may be the first import of either.
   if (config.messagesFile !== null)
     findings.push(await receiversFinding(config.messagesFile, terminal.env, config.numbersFile !== null))
+  const fault = nodeFault(process.versions.node)
+  if (fault !== null) findings.push(lookAt(fault))
   findings.push(await loadFinding(`uWebSockets.js for Node ${process.versions.node}`, () => import('../edge/uws.js')))
   if (config.otlpEndpoint !== null) findings.push(await loadFinding('OTEL_EXPORTER_OTLP_ENDPOINT', loadTraceExport))
   if (wantsShop && options.withShop !== true)

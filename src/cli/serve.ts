@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { exposureOf } from '../config/exposure.js'
 import { opsUrlOf } from './ops-client.js'
+import { nodeFault } from '../config/node-version.js'
 import type { Config } from '../config/settings.js'
 import { assert } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
@@ -72,6 +73,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
     )
   }
   const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
+  warnOfNode(log)
   log.info(
     {
       port: gateway.publicPort,
@@ -132,6 +134,7 @@ async function serveTogether(
   )
   const ready = await supervisor.start()
   if (ready !== null) {
+    warnOfNode(log)
     log.info(
       {
         port: config.port,
@@ -151,6 +154,12 @@ async function serveTogether(
   const { code, reason } = await supervisor.ended
   if (reason !== null) console.error(`mkondo: ${reason}`)
   return code
+}
+
+/** Once it has started: a start that fails says in one line why. */
+function warnOfNode(log: Log): void {
+  const fault = nodeFault(process.versions.node)
+  if (fault !== null) log.warn({ node: process.versions.node }, fault)
 }
 
 /** Runs `work` now, or once more after the run that is under way. It must not reject. */

@@ -33,7 +33,7 @@ import { runTextCall } from '../simulator/scenarios/text-call.js'
 import { openTextMedia, type TextMedia } from '../simulator/scenarios/text-gateway.js'
 import { createLog } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
-import { startGateway, type Gateway } from '../gateway/gateway.js'
+import type { Gateway } from '../gateway/gateway.js'
 import { SCENARIO_JOBS_MAX } from '../core/limits.js'
 import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
@@ -109,7 +109,7 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     if (options.record !== undefined) await mkdir(options.record, { recursive: true })
     const plan = planOf(scenarios, {
       mode: options.mode ?? null,
-      unavailable: ground.unavailable,
+      unavailable: { ...ground.unavailable, ...(await spokenUnavailable(options, scenarios)) },
       repeat: options.repeat,
       seed: options.seed,
     })
@@ -149,6 +149,23 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     return report.failed === 0 && !io.signal.aborted ? 0 : 1
   } finally {
     await ground.close()
+  }
+}
+
+/**
+ * Spoken calls go through a gateway, whose ports need a native module. On a Node that has none, scenarios that need it are
+ * skipped, unless spoken calls were asked for.
+ */
+async function spokenUnavailable(
+  { gateway, mode }: SimulateOptions,
+  scenarios: readonly Scenario[],
+): Promise<Ground['unavailable']> {
+  if (gateway !== null || mode !== undefined || scenarios.every((one) => one.mode !== 'audio')) return {}
+  try {
+    await import('../edge/uws.js')
+    return {}
+  } catch (thrown) {
+    return { audio: messageOf(thrown) }
   }
 }
 
@@ -351,7 +368,11 @@ class OwnGround implements Ground {
         },
       },
     })
-    this.#gateway ??= startGateway({ config: this.#parts.config, env: this.#parts.env, log, onlyBackend: BACKEND })
+    const { config, env } = this.#parts
+    // Imported only here: scenarios in text run on any Node, without the native module of the ports.
+    this.#gateway ??= import('../gateway/gateway.js').then(({ startGateway }) =>
+      startGateway({ config, env, log, onlyBackend: BACKEND }),
+    )
     const gateway = await this.#gateway
     return runAudioCall({
       gateway: {

@@ -7,6 +7,10 @@ import { portFault, whyNotFree } from '../http/port-use.js'
 
 /** Largest block of request headers: `headerMetadata` may travel there; uWebSockets.js stops at 4 KiB unless told. */
 const HTTP_HEADERS_BYTES_MAX = 16 * 1024
+/** uWebSockets.js itself: its releases are on GitHub only; this one has Node 22, 24 and 26. */
+const UPSTREAM = 'uNetworking/uWebSockets.js#v20.67.0'
+/** Of npm, for Node 24 and 25 where glibc is 2.38 or later. */
+const REPACKED = '@btc-vision/uwebsockets.js@20.57.0'
 /** Certificates of the public port of which connections are still open; those of an older one are closed. */
 const PUBLIC_APPS_MAX = 4
 
@@ -29,17 +33,18 @@ process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = String(HTTP_HEADERS_BYTES_MAX)
 const uws = await loadUws()
 
 /**
- * uWebSockets.js from whichever package has a binary for this Node and this C library: for Node 20 and 22 (glibc 2.27 and
- * later) `uws-pack` in a clone, and the package with one of its binaries where Mkondo was installed from a release; for Node
- * 24 and 25 (glibc 2.38 and later) one that the image brings, and others install. Their functions are the same
+ * uWebSockets.js from the first package that has a binary for this Node and this C library. `uWebSockets.js` is upstream's
+ * own where somebody has installed it, and `uws-pack` in a clone; an installed release has a package with one binary of
+ * `uws-pack`. The image brings the last one. Their functions are the same
  * (docs/adr/0023-two-packages-of-uwebsockets.md).
  * @throws GatewayError CONFIG_INVALID when none loads
  */
 async function loadUws(): Promise<typeof Uws> {
   const { platform, arch, versions } = process
-  const released = `mkondo-uws-${platform}-${arch}-node${versions.node.split('.')[0] ?? ''}` // scripts/release.mjs
+  const major = versions.node.split('.')[0] ?? ''
+  const released = `mkondo-uws-${platform}-${arch}-node${major}` // scripts/release.mjs
   const why: string[] = []
-  for (const name of ['uWebSockets.js', released, '@btc-vision/uwebsockets.js']) {
+  for (const name of ['uWebSockets.js', released, 'uws-pack', '@btc-vision/uwebsockets.js']) {
     try {
       return (await import(name)) as typeof Uws
     } catch (error) {
@@ -47,10 +52,28 @@ async function loadUws(): Promise<typeof Uws> {
       why.push(`${name}: ${/^.*(?:Cannot find|GLIBC).*$/m.exec(message)?.[0] ?? message}`)
     }
   }
+  const glibc = glibcVersion()
+  const repacked = ['24', '25'].includes(major) && glibc !== null && isFrom(glibc, 38)
+  const install =
+    ['20', '22'].includes(major) && glibc !== null && isFrom(glibc, 27)
+      ? 'npm install --include=optional'
+      : `npm install ${repacked ? REPACKED : UPSTREAM}`
   throw new GatewayError(
     'CONFIG_INVALID',
-    `no uWebSockets.js for Node ${versions.node} on this machine. Mkondo's own packages, which npm leaves out with --omit=optional, and uws-pack have Node 20 and 22; for Node 24 and 25, with glibc 2.38 or later, npm install @btc-vision/uwebsockets.js@20.57.0 (${why.join('; ')})`,
+    `no uWebSockets.js for Node ${versions.node} and ${glibc === null ? 'a system without glibc' : `glibc ${glibc}`}; type: ${install} (${why.join('; ')})`,
   )
+}
+
+/** Of the system; null where there is none: musl, macOS, Windows. */
+function glibcVersion(): string | null {
+  const { header } = process.report.getReport() as { readonly header: { readonly glibcVersionRuntime?: string } }
+  return header.glibcVersionRuntime ?? null
+}
+
+/** Whether it is 2.`minor` or later. */
+function isFrom(glibc: string, minor: number): boolean {
+  const [major = 0, own = 0] = glibc.split('.').map(Number)
+  return major > 2 || own >= minor
 }
 
 /** Value of `WebSocketBehavior.compression`: audio does not compress, and the carrier never offers it. */

@@ -28,7 +28,13 @@ async function check(
 }
 
 /** The same in a process of its own. */
-function checkWith(
+const checkWith = (
+  nodeOptions: readonly string[],
+  env: Readonly<Record<string, string>>,
+  ...args: string[]
+): Promise<{ code: number; output: string }> => commandWith(nodeOptions, env, 'check', ...args)
+
+function commandWith(
   nodeOptions: readonly string[],
   env: Readonly<Record<string, string>>,
   ...args: string[]
@@ -36,7 +42,7 @@ function checkWith(
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [...nodeOptions, ...MKONDO, 'check', ...args],
+      [...nodeOptions, ...MKONDO, ...args],
       { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: dataDir(), ...env } },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
@@ -91,7 +97,41 @@ t.test('a bucket is written to, read and deleted from, and the days of its objec
 t.test('a Node for which there is no native module is found before a start', async (t) => {
   const { code, output } = await checkWith(await onlyUws([]), { PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 2, output)
-  t.match(output, /NOT OK +no uWebSockets\.js for Node [\d.]+ .*npm install @btc-vision/)
+  t.match(output, /NOT OK +no uWebSockets\.js for Node [\d.]+ and glibc \S+; type: npm install /)
+})
+
+t.test('only what takes calls needs the native module: agents are made and simulated on any Node', async (t) => {
+  const none = await onlyUws([])
+  const folder = join(t.testdir(), 'my-line')
+  t.match(await commandWith(none, {}, 'init', folder, '--yes'), { code: 0 })
+  t.match(await commandWith(none, {}, 'simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents')), {
+    code: 0,
+    output: /^2 passed/m,
+  })
+  const spoken = ['--agents', join(folder, 'agents'), '--mode', 'audio']
+  t.match(
+    await commandWith(none, {}, 'simulate', join(folder, 'scenarios/first-call.yaml'), ...spoken),
+    { code: 1, output: /no uWebSockets\.js for Node/ },
+    'a spoken call goes through a gateway',
+  )
+  const shipped = await commandWith(none, {}, 'simulate', '--filter', 'order-status/relies-on-caller-id')
+  t.match(shipped, { code: 0, output: /skipped .*no uWebSockets\.js for Node/ }, 'what needs one is skipped')
+  for (const name of ['double', 'call', 'replay', 'calls'])
+    t.match(await commandWith(none, {}, name, '--help'), { code: 0 })
+})
+
+t.test('a Node that is no longer safe is named, and stops nothing', async (t) => {
+  const node = (version: string): readonly string[] => [
+    '--import',
+    `data:text/javascript,${encodeURIComponent(`Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`)}`,
+  ]
+  const env = { PORT: '0', OPS_PORT: '0' }
+  const old = await checkWith(node('22.23.3'), env, '--with-shop')
+  t.match(old, {
+    code: 0,
+    output: /LOOK AT Node 22\.23\.3 trusts certificates of eight CA keys .*use 22\.23\.4 or later/,
+  })
+  t.notMatch((await checkWith(node('22.23.4'), env, '--with-shop')).output, /LOOK AT Node/)
 })
 
 t.test('each tool is tried with its sample: what reads is sent, what acts is not', async (t) => {

@@ -67,8 +67,13 @@ t.test('a single process that is told to reload goes on', async (t) => {
     PORT: '0',
     OPS_PORT: '0',
     LOG_LEVEL: 'info',
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent("Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '24.22.0' } })")}`,
   })
   await takesCalls(run)
+  t.ok(
+    run.lines.some((line) => line.includes('Node 24.22.0 trusts certificates of eight CA keys')),
+    'on a Node that is no longer safe it starts, and says so',
+  )
   run.child.kill('SIGHUP')
   await until(() => run.lines.some((line) => line.includes('SIGHUP has no effect')), 10_000, 'the line that says so')
   run.child.kill('SIGTERM')

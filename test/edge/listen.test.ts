@@ -94,7 +94,7 @@ t.test('a URL that is not an origin stops the start', async (t) => {
 const edge = new URL('../../src/edge/uws.js', import.meta.url).href
 
 /** What a process says that imports the edge where these packages load. */
-async function importWith(loads: readonly string[]): Promise<string> {
+async function importWith(loads: readonly string[], options: readonly string[] = []): Promise<string> {
   const script = `const said = await import(${JSON.stringify(edge)}).then(
       ({ createApp }) => typeof createApp(),
       ({ code, message }) => code + ': ' + message)
@@ -102,6 +102,7 @@ async function importWith(loads: readonly string[]): Promise<string> {
     process.exit(0)`
   const { stdout } = await promisify(execFile)(process.execPath, [
     ...(await onlyUws(loads)),
+    ...options,
     '--input-type=module',
     '-e',
     script,
@@ -110,19 +111,38 @@ async function importWith(loads: readonly string[]): Promise<string> {
 }
 
 t.test('uWebSockets.js comes from the package that loads here; with none the start names all', async (t) => {
-  const [clone, release, image, none] = await Promise.all([
+  const [clone, release, pack, image, none] = await Promise.all([
     importWith(['uWebSockets.js']),
     importWith([RELEASED_UWS]),
+    importWith(['uws-pack']),
     importWith(['@btc-vision/uwebsockets.js']),
     importWith([]),
   ])
-  t.strictSame([clone, release, image], ['object', 'object', 'object'])
-  t.match(none, /^CONFIG_INVALID: no uWebSockets\.js for Node [\d.]+ .*npm install @btc-vision\/uwebsockets\.js@20/)
+  t.strictSame([clone, release, pack, image], ['object', 'object', 'object', 'object'])
+  t.match(none, /^CONFIG_INVALID: no uWebSockets\.js for Node [\d.]+ and glibc 2\.\d+; type: npm install \S+ \(/)
   t.match(
     none,
-    `uWebSockets.js: Cannot find module ./bin/uWebSockets.js; ${RELEASED_UWS}: Cannot find module ./bin/${RELEASED_UWS}; @btc`,
+    `uWebSockets.js: Cannot find module ./bin/uWebSockets.js; ${RELEASED_UWS}: Cannot find module ./bin/${RELEASED_UWS}; uws-pack: Cannot find module ./bin/uws-pack; @btc`,
     'and why',
   )
+})
+
+t.test('without a native module the start names the command for this Node and this C library', async (t) => {
+  for (const [node, glibc, command] of [
+    ['20.20.2', '2.36', 'npm install --include=optional'],
+    ['22.23.4', '2.27', 'npm install --include=optional'],
+    ['22.23.4', undefined, 'npm install uNetworking/uWebSockets.js#v20.67.0'],
+    ['24.22.1', '2.38', 'npm install @btc-vision/uwebsockets.js@20.57.0'],
+    ['24.22.1', '2.36', 'npm install uNetworking/uWebSockets.js#v20.67.0'],
+    ['26.12.1', '2.41', 'npm install uNetworking/uWebSockets.js#v20.67.0'],
+  ] as const) {
+    const played = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${node}' } })
+      process.report.getReport = () => ({ header: { glibcVersionRuntime: ${JSON.stringify(glibc)} } })`
+    const said = await importWith([], ['--import', `data:text/javascript,${encodeURIComponent(played)}`])
+    const system = glibc === undefined ? 'a system without glibc' : `glibc ${glibc}`
+    t.match(said, `no uWebSockets.js for Node ${node} and ${system}; type: ${command} (`)
+    t.notMatch(said, '\n', 'one line')
+  }
 })
 
 interface Files {

@@ -81,14 +81,23 @@ t.test('a package with another licence, or none, is named', (t) => {
 t.test('the hosted CI runs .ci/run, and builds the site of the documents', (t) => {
   const { jobs } = parse(readFileSync(join(root, '.github', 'workflows', 'ci.yml'), 'utf8')) as {
     readonly jobs: Readonly<
-      Record<string, { readonly steps: readonly { readonly run?: string }[]; readonly container: string }>
+      Record<
+        string,
+        {
+          readonly steps: readonly { readonly run?: string }[]
+          readonly container: string
+          readonly strategy?: {
+            readonly matrix: { readonly include: readonly { readonly image: string; readonly uws: string }[] }
+          }
+        }
+      >
     >
   }
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     readonly engines: { readonly node: string }
   }
   const commandsOf = (job: string): unknown => jobs[job]?.steps.flatMap(({ run }) => run ?? [])
-  t.same(Object.keys(jobs), ['ci', 'docs'])
+  t.same(Object.keys(jobs), ['ci', 'node', 'docs'])
   t.same(commandsOf('ci'), ['.ci/run', 'npm run -s sbom -- sbom.cdx.json'])
   t.same(
     commandsOf('docs'),
@@ -99,8 +108,23 @@ t.test('the hosted CI runs .ci/run, and builds the site of the documents', (t) =
     ],
     'the site is a package of its own',
   )
-  t.match(engines.node, /^\^20\./)
-  t.match(jobs['ci']?.container, /^node:20-bookworm$/, 'a Node that the package allows, and Debian for its packages')
+  t.match(jobs['ci']?.container, /^node:22-bookworm$/, 'a Node that the package allows, and Debian for its packages')
+  const others = jobs['node']?.strategy?.matrix.include ?? []
+  t.equal(engines.node, '^20.19 || ^22 || ^24 || ^26', 'Node 20 still works, and is warned about')
+  t.same(
+    others.map(({ image }) => /^node:(\d+)-/.exec(image)?.[1]),
+    ['24', '26'],
+    'each other Node that is recommended',
+  )
+  for (const { uws } of others) {
+    t.match(readFileSync(join(root, 'src/edge/uws.ts'), 'utf8'), `'${uws}'`, 'what serve has one type')
+    t.match(readFileSync(join(root, 'docs/RELEASES.md'), 'utf8'), `npm install ${uws}\n`, 'and the page on versions')
+  }
+  t.same(commandsOf('node'), [
+    'npm ci --no-audit --no-fund',
+    "npm install --no-save --no-audit --no-fund '${{ matrix.uws }}'",
+    'npm test',
+  ])
   t.end()
 })
 

@@ -2,7 +2,7 @@ const { platform, arch, versions } = process
 /** The package that a release has for this machine. */
 export const RELEASED_UWS = `mkondo-uws-${platform}-${arch}-node${versions.node.split('.')[0] ?? ''}`
 /** The packages that may hold uWebSockets.js (docs/adr/0023-two-packages-of-uwebsockets.md). */
-const PACKAGES = ['uWebSockets.js', RELEASED_UWS, '@btc-vision/uwebsockets.js']
+const PACKAGES = ['uWebSockets.js', RELEASED_UWS, 'uws-pack', '@btc-vision/uwebsockets.js']
 
 /**
  * Options for `node` with which only these packages of uWebSockets.js load; the one that this machine has plays each.
