@@ -208,7 +208,7 @@ async function cut(journal: readonly string[], file: string, name: string, optio
     cutJournal(journal, { untilS, withWords: options.withWords === true, withAudio: options.withAudio === true }),
   )
   const target = join(options.to, `${name}.jsonl.gz`)
-  await mkdir(options.to, { recursive: true })
+  await mkdir(options.to, { recursive: true, mode: 0o700 })
   await writeFile(target, gzipSync(`${lines.join('\n')}\n`, { level: 9 }), { flag: 'wx' }).catch((thrown: unknown) => {
     throw wrong(`--cut: ${target} cannot be written: ${messageOf(thrown)}`)
   })

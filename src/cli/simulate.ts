@@ -106,7 +106,7 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     options.gateway === null ? await OwnGround.open(options, io) : await runningGateway(options.gateway, options, io)
   try {
     ground.check(scenarios)
-    if (options.record !== undefined) await mkdir(options.record, { recursive: true })
+    if (options.record !== undefined) await mkdir(options.record, { recursive: true, mode: 0o700 })
     const plan = planOf(scenarios, {
       mode: options.mode ?? null,
       unavailable: { ...ground.unavailable, ...(await spokenUnavailable(options, scenarios)) },

@@ -605,7 +605,7 @@ export const SETTINGS = named({
     env: 'SAUTIKIT_TOKEN_ONLY',
     kind: oneOf('learn', 'refuse', 'accept'),
     fallback: 'learn',
-    help: 'Whether, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human is accepted for the token in its URL alone, without a valid signature. With `learn` it is, on each route, until the first post with a valid signature has come there.',
+    help: 'Whether, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human is accepted for the token in its URL alone, without a valid signature. With `learn` it is, on each route, until the first post with a valid signature has come there. A post that says that a call is over always needs one.',
   }),
   continueSecrets: define<readonly string[]>({
     kind: secret(

@@ -4,6 +4,7 @@ import { ANSWERED_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
+import { isTerminal } from '../sautikit/carrier-state.js'
 import { mayVerify, verifySignature } from '../sautikit/signature.js'
 import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
 import type { Webhook as CarrierWebhook } from '../sautikit/webhook.js'
@@ -52,6 +53,8 @@ export interface WebhookHead {
 interface Proof {
   readonly callSid: CallSid | null
   readonly waitId?: string
+  /** Secrets are set, and no valid signature came with the token. */
+  readonly unsigned?: true
 }
 
 type GuardOptions = Pick<
@@ -230,7 +233,10 @@ export class WebhookGuard {
     if ('reply' in proof) return proof
     try {
       if (head.route === 'continue') return this.#continuation(head, proof, body)
-      return parsed({ ...head, route: head.route }, body, proof.callSid)
+      const webhook = parsed({ ...head, route: head.route }, body, proof.callSid)
+      return proof.unsigned === true && !('reply' in webhook) && saysOver(webhook)
+        ? tokenAlone('the token in the URL is good, but an end is believed only with a valid signature')
+        : webhook
     } catch (error) {
       return badBody(error)
     }
@@ -294,16 +300,13 @@ export class WebhookGuard {
     const { webhookSecrets, tokenOnly, metrics } = this.#options
     if (webhookSecrets.length === 0) return proof
     if (tokenOnly === 'refuse' || (tokenOnly === 'learn' && this.#signedRoutes.has(route)))
-      return rejection(
-        'token-only',
-        401,
-        'WEBHOOK_UNSIGNED',
+      return tokenAlone(
         tokenOnly === 'refuse'
           ? 'the token in the URL is good, but no valid signature comes with it'
           : 'the token in the URL is good, but no valid signature comes with it, as the carrier sends on this route (SAUTIKIT_TOKEN_ONLY)',
       )
     metrics.webhooksTokenOnly({ route }).inc()
-    return proof
+    return { ...proof, unsigned: true }
   }
 
   /** Proof is a token for the route, or a valid signature, also beside a token that is refused. */
@@ -394,6 +397,19 @@ function isSigned(secret: string, text: string, headers: WebhookHead['standard']
 
 function faultOf({ path, message }: { readonly path: readonly PropertyKey[]; readonly message: string }): string {
   return path.length === 0 ? 'the body is no JSON object' : `${path.join('.')} ${message}`
+}
+
+function tokenAlone(message: string): Rejection {
+  return rejection('token-only', 401, 'WEBHOOK_UNSIGNED', message)
+}
+
+/**
+ * Whether a post says that a call, or the leg of a human, is over: whoever can read a proxy's log could end it. The carrier's
+ * own end of a call comes to /voice too, or with the close of the audio socket.
+ */
+function saysOver(webhook: ProvenWebhook): boolean {
+  const { route, content } = webhook
+  return (route === 'after-stream' || route === 'human') && content !== null && isTerminal(content.state)
 }
 
 /** @throws GatewayError of the parsers */

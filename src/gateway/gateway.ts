@@ -175,6 +175,14 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       "the offline recogniser and voice are not installed: the gateway's own phrases are not spoken (`mkondo check` names the command)",
     )
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
+  const access = folder?.close() ?? 'closed'
+  if (access === 'closes')
+    log.info({ data_dir: config.dataDir }, 'DATA_DIR was open to other users: its mode is 0700 now')
+  if (access === 'open')
+    log.warn(
+      { data_dir: config.dataDir },
+      'DATA_DIR is open to other users, and has records and recordings: make it readable by this user alone (chmod 700)',
+    )
   if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
     log.warn(
       { data_dir: config.dataDir },

@@ -33,7 +33,7 @@ export class JournalFiles {
   #offUntilMs = -Infinity
 
   constructor(dataFolder: string, log: Log, clock: Clock) {
-    mkdirSync(keptFolder(dataFolder, 'journals'), { recursive: true })
+    mkdirSync(keptFolder(dataFolder, 'journals'), { recursive: true, mode: 0o700 })
     this.#dataFolder = dataFolder
     this.#log = log
     this.#clock = clock

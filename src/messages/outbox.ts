@@ -193,7 +193,7 @@ export class Outbox {
   static async open(options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options)
     for (const folder of options.folders) {
-      await mkdir(folder, { recursive: true })
+      await mkdir(folder, { recursive: true, mode: 0o700 })
       const names = await readdir(folder)
       for (let i = 0; i < names.length; i += READ_AT_ONCE)
         await Promise.all(names.slice(i, i + READ_AT_ONCE).map((name) => outbox.#found(folder, name)))

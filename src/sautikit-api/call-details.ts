@@ -339,7 +339,7 @@ export async function saveRecording(
       discard(response)
       throw new CarrierApiError('recording: the answer is no audio', { status })
     }
-    await mkdir(folder, { recursive: true })
+    await mkdir(folder, { recursive: true, mode: 0o700 })
     let bytes = 0
     const bound = new Transform({
       transform(chunk: Buffer, _encoding, done): void {

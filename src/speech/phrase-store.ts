@@ -89,8 +89,8 @@ export class PhraseStore {
     // Another thread may write the same phrase at the same time.
     const part = `${path}.${process.pid}-${Math.random().toString(36).slice(2)}.part`
     try {
-      await mkdir(this.#folder, { recursive: true })
-      await writeFile(part, writeWav({ sampleRateHz, channels: 1, samples: pcm }))
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+      await writeFile(part, writeWav({ sampleRateHz, channels: 1, samples: pcm }), { mode: 0o600 })
       await rename(part, path)
     } catch {
       await rm(part, { force: true }).catch(() => undefined)

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -30,6 +30,8 @@ outbound:
     message: This is the order line. We will call you again.
 `
 
+// What the gateway keeps is closed to others whatever the umask is.
+process.umask(0)
 const speech = await CallerSpeech.start(null)
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-out-'))
 const workspace = new Workspace({
@@ -64,7 +66,13 @@ const api = await simulatedApi(t, {
   }),
 })
 const gateway = await whole(
-  { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, DATA_DIR: folder, OUTBOUND_PREFIXES: '+254' },
+  {
+    SAUTIKIT_API_URL: api.server.origin,
+    SAUTIKIT_API_KEY: KEY,
+    DATA_DIR: folder,
+    OUTBOUND_PREFIXES: '+254',
+    JOURNAL_CALLS: 'audio',
+  },
   (yaml) => yaml + OUTBOUND,
 )
 // The carrier says there when a recording can be fetched.
@@ -199,4 +207,20 @@ t.test('a file of numbers is read in the encodings of spreadsheets, and refused 
     await create(Buffer.from('phone,name\n0700000001,caf\xe9\n', 'latin1')),
     /is neither UTF-8 nor UTF-16; allowed: .*CSV UTF-8/,
   )
+})
+
+t.test('no other user of the machine can read what is kept of calls', async (t) => {
+  await recordOf('+254700000001')
+  const kept = readdirSync(folder, { recursive: true, withFileTypes: true }).filter(
+    (entry) => (entry.isFile() || entry.isDirectory()) && entry.name !== 'list.csv',
+  )
+  for (const name of ['records', 'carrier-recordings', 'journals'])
+    t.ok(
+      kept.some((entry) => entry.name === name),
+      name,
+    )
+  const open = kept
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((path) => (statSync(path).mode & 0o077) !== 0)
+  t.same(open, [])
 })

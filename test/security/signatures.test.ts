@@ -189,6 +189,35 @@ t.test(
 )
 
 t.test(
+  'a token from a log ends no call and no leg of a human, also before the carrier has signed a post',
+  async (t) => {
+    for (const tokenOnly of ['learn', 'accept'] as const) {
+      const { gateway, ring } = await call(t, { tokenOnly })
+      const { sid, live, after, human } = await ring()
+      for (const url of [after, human])
+        for (const state of ['Completed', 'Hangup', 'Failed', 'Busy', 'NoAnswer', 'Rejected', 'NORMAL_CLEARING'])
+          for (const by of [{}, { sign: { secret: 'another secret' } }, { sign: { secret: SECRET, ageS: 400 } }])
+            t.match(
+              await post(url, { form: { sessionId: sid, callSessionState: state }, ...by }),
+              { status: 401, code: 'WEBHOOK_UNSIGNED', text: /an end is believed only with a valid signature/ },
+              `${state}, ${tokenOnly}`,
+            )
+      t.same(live.states, [])
+      t.same(live.humans, [])
+      t.same(live.askers, [], 'the Dial waits for the carrier')
+      t.equal(gateway.calls.get(sid), live)
+      t.match(
+        (await post(after, { form: { sessionId: sid } })).text,
+        /254700000009/,
+        'a carrier that does not sign goes on',
+      )
+      await post(after, { form: { sessionId: sid, callSessionState: 'Completed' }, sign })
+      t.same(live.states, ['completed'], 'with a signature the end is believed')
+    }
+  },
+)
+
+t.test(
   'a signature of another secret is no proof that the carrier signs, and a token beside it is enough until then',
   async (t) => {
     const { ring } = await call(t, { tokenOnly: 'learn' })

@@ -435,6 +435,27 @@ t.test('within one process too, however many try at once', async (t) => {
   }
 })
 
+t.test('a folder that other users may read is closed to them where it is ours, and else said to be open', async (t) => {
+  const modeOf = (folder: string): number => statSync(folder).mode & 0o7777
+  const closed = async (folder: string, mode: number): Promise<string> => {
+    chmodSync(folder, mode)
+    const held = await holdDataFolder(folder)
+    t.equal(modeOf(folder), mode, 'who only looks at it changes nothing')
+    const did = held.close()
+    held.release()
+    return `${did} ${modeOf(folder).toString(8)}`
+  }
+  const folder = folderOf(t)
+  t.equal(await closed(folder, 0o755), 'closes 700', 'an empty one')
+  t.equal(await closed(folder, 0o700), 'closed 700')
+  writeFileSync(join(folder, 'record'), '')
+  t.equal(await closed(folder, 0o2770), 'closes 700', 'one with a lock of an earlier run')
+  t.equal(await closed(folder, 0o1777), 'open 1777', 'such as /tmp')
+  const shared = folderOf(t)
+  writeFileSync(join(shared, 'report.pdf'), '')
+  t.equal(await closed(shared, 0o755), 'open 755', 'somebody else keeps files there')
+})
+
 t.test('a path that is too long for a socket, and folders that are missing', async (t) => {
   const folder = join(folderOf(t), 'x'.repeat(100), 'y'.repeat(100), 'data')
   const held = await holdDataFolder(folder)

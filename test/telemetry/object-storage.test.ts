@@ -315,7 +315,7 @@ t.test('a bucket without a master key, or with half of its credentials, stops th
   const begin = (env: Record<string, string>) =>
     openCallArchive(
       loadConfig({ DATA_DIR: dataDir, STORAGE_BUCKET: 'calls', ...env }, null),
-      { locked: true, release: () => undefined, undo: () => undefined },
+      { locked: true, close: () => 'closed', release: () => undefined, undo: () => undefined },
       createLog({ level: 'silent' }),
       new Metrics({ version: 'test', processMetrics: false }),
       { left: [], spare: null },

@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, linkSync, mkdirSync, openSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+} from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { Server } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
@@ -15,6 +26,11 @@ const DATA_FOLDER_LOCK_ATTEMPTS_MAX = 20
 export interface DataFolder {
   /** False where the file system has no sockets or links: another gateway on the folder is not noticed. */
   readonly locked: boolean
+  /**
+   * Makes it readable by this user alone, where it was empty or a gateway's, is this user's, and is no public one such as /tmp.
+   * @returns what it did: nothing, because it is `closed` already; it `closes` it; or it stays `open` to other users
+   */
+  close(): 'closed' | 'closes' | 'open'
   release(): void
   /** As `release`, and deletes the folders that were created for it, if they are empty. */
   undo(): void
@@ -35,6 +51,9 @@ const WITHOUT_SOCKETS: ReadonlySet<string> = new Set([
   'ENAMETOOLONG',
   'EMLINK',
 ])
+/** Bits of a mode: what the group and others may do, and that of /tmp. */
+const FOR_OTHERS = 0o077
+const STICKY = 0o1000
 const LOCK = /^gateway-(\d{1,15})\.lock$/
 const OWN = /^\.gateway-[0-9a-f]{16}$/
 
@@ -53,6 +72,8 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
   const folder = resolve(path)
   const made: string[] = []
   attempt(path, () => makeFolder(folder, made))
+  const ours = isOurs(folder)
+  const close = (): 'closed' | 'closes' | 'open' => closeToOthers(folder, ours)
   const own = `.gateway-${randomBytes(8).toString('hex')}`
   let server: Server | null = null
   try {
@@ -65,6 +86,7 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
     attempt(path, () => probe(folder))
     return {
       locked: false,
+      close,
       release: () => undefined,
       undo: () => {
         removeMade(made)
@@ -83,11 +105,35 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
   }
   return {
     locked: true,
+    close,
     release,
     undo: () => {
       release()
       removeMade(made)
     },
+  }
+}
+
+/** Whether a folder is empty, as a new volume is, or has a gateway's lock: nobody else keeps files in it. */
+function isOurs(folder: string): boolean {
+  try {
+    const names = readdirSync(folder).filter((name) => name !== 'lost+found')
+    return names.length === 0 || names.some((name) => LOCK.test(name))
+  } catch {
+    // One that cannot be read is reported by `take`.
+    return false
+  }
+}
+
+function closeToOthers(folder: string, ours: boolean): 'closed' | 'closes' | 'open' {
+  const { mode, uid } = statSync(folder)
+  if ((mode & FOR_OTHERS) === 0) return 'closed'
+  if (!ours || uid !== process.getuid?.() || (mode & STICKY) !== 0) return 'open'
+  try {
+    chmodSync(folder, mode & ~FOR_OTHERS & 0o777)
+    return (statSync(folder).mode & FOR_OTHERS) === 0 ? 'closes' : 'open'
+  } catch {
+    return 'open'
   }
 }
 

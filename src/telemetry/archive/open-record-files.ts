@@ -67,7 +67,7 @@ export class OpenRecordFiles {
     try {
       if (replace) return replaceFile(path, Buffer.concat(pieces), sync)
       if (!existsSync(path)) return
-      const handle = openSync(path, 'a')
+      const handle = openSync(path, 'a', 0o600)
       try {
         writeFileSync(handle, Buffer.concat(pieces))
         if (sync) fdatasyncSync(handle)
