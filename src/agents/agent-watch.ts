@@ -26,6 +26,8 @@ interface AgentWatchOptions {
   /** Gets one line for each change and one for each fault. */
   readonly onChange: (names: readonly string[]) => void
   readonly onFault: (what: string) => void
+  /** Gets how many errors the folder has, after each reading. */
+  readonly onCount?: ((faults: number) => void) | undefined
 }
 
 /**
@@ -88,6 +90,7 @@ export class AgentWatch {
       faults.push(messageOf(error))
     }
     if (changed.length > 0) onChange(changed)
+    this.#options.onCount?.(faults.length)
     const fault = faults.join('\n')
     // A fault is reported once, also when another file causes a second read.
     if (fault !== '' && fault !== this.#lastFault) this.#options.onFault(fault)

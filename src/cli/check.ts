@@ -120,6 +120,7 @@ async function agentsFindings(
   const env = agentEnvironment(terminalEnv, config.shopApiUrl)
   try {
     const { agents, numbers } = await hostedAgents(config, env)
+    if (numbers.fault !== '') throw new GatewayError('AGENT_INVALID', numbers.fault)
     const { size } = numbers.businesses
     const numberless = withoutNumbers(agents, numbers)
     const hosted = [...agents.values()]

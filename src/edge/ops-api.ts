@@ -80,8 +80,15 @@ export class OpsApi {
   ready(): Reply {
     const { free, capacity } = this.#options.calls
     const why = this.notReady
+    const fileFaults = this.#options.fileFaults?.() ?? 0
     return jsonReply(
-      { ready: why === null, ...(why === null ? {} : { reason: why }), free, capacity },
+      {
+        ready: why === null,
+        ...(why === null ? {} : { reason: why }),
+        free,
+        capacity,
+        ...(fileFaults === 0 ? {} : { fileFaults }),
+      },
       why === null ? 200 : 503,
     )
   }

@@ -144,6 +144,9 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
   }
   const tokenSecrets = config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets
   const { agents, defaultAgent, numbers } = await hostedAgents(config, env, onlyBackend)
+  if (numbers.fault !== '')
+    log.error({ fault: numbers.fault }, 'NUMBERS_FILE has errors: the gateway starts without these numbers')
+  let agentFaults = 0
   const unreplaced = withoutReplacement(agents)
   if (unreplaced.length > 0) {
     log.warn(
@@ -208,6 +211,14 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
   const attemptMsBefore = getDefaultAutoSelectFamilyAttemptTimeout()
   setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
   metrics.nameLookupsFrom(lookups.all)
+  const faults = metrics.defineLabelledGauge(
+    'file_faults',
+    'Errors in the files of agents and numbers; what has one is not in use, or in its version before',
+    ['file'],
+    'max',
+  )
+  faults.from({ file: 'agents' }, () => agentFaults)
+  faults.from({ file: 'numbers' }, () => numbers.faults)
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
   const journals = config.journalCalls !== 'off' ? new JournalFiles(config.dataDir, log, clock) : null
   const listeners: ((record: CallRecord) => void)[] = []
@@ -547,6 +558,7 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       opsReadToken: config.opsReadToken,
       opsListenToken: config.opsListenToken,
       opsNumberTokens: numbers.opsTokens,
+      fileFaults: () => numbers.faults + agentFaults,
       shared: one !== undefined,
       publicUrl: config.publicUrl,
       tls: publicTls(config),
@@ -646,7 +658,11 @@ export async function startGateway({ config, env, log, process: one, onlyBackend
       phone,
       version,
     })
-    if (config.agentsWatch) unfollow = await followAgents({ config, env, log, agents, numbers, only: onlyBackend })
+    if (config.agentsWatch)
+      unfollow = await followAgents({
+        ...{ config, env, log, agents, numbers, only: onlyBackend },
+        onCount: (faults) => (agentFaults = faults),
+      })
     await fleet.node.start()
     // Redis may be away: calls come in all the same.
     void placing?.campaigns.look()

@@ -216,6 +216,8 @@ export async function followAgents(options: {
   readonly agents: Map<string, HostedAgent>
   readonly numbers: Numbers
   readonly only?: string | undefined
+  /** Gets how many errors the agents folder has. */
+  readonly onCount?: (faults: number) => void
 }): Promise<() => Promise<void>> {
   const { config, env, agents, numbers, only } = options
   const log = options.log.component('agents')
@@ -223,6 +225,7 @@ export async function followAgents(options: {
     dir: agentsDirOf(config),
     env,
     speech: offlineSpeech,
+    onCount: options.onCount,
     apply: (folder) => {
       const refused = new Map<string, string>()
       for (const [name, { agent, assets }] of folder) {

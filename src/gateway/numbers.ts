@@ -23,6 +23,9 @@ export class Numbers {
   readonly opsTokens = new Map<string, ReadonlySet<string>>()
   readonly #file: NumbersFile | null
   readonly #faultOf: FaultOf
+  /** What is wrong with the file now, one a line, and how many errors that is; empty and 0 for none. */
+  fault = ''
+  faults = 0
   #agents: () => ReadonlyMap<string, AgentDefinition> = () => new Map()
 
   private constructor(path: string | null, env: Environment, faultOf: FaultOf) {
@@ -33,7 +36,8 @@ export class Numbers {
   /**
    * @param path  null: no number has a business
    * @param agents  what calls get, whenever numbers are read
-   * @throws GatewayError AGENT_INVALID with every fault, one a line
+   * One that has a mistake is left out, and named in `fault`.
+   * @throws GatewayError AGENT_INVALID with every fault, one a line, where no number can be used
    */
   static async open(
     path: string | null,
@@ -43,8 +47,8 @@ export class Numbers {
   ): Promise<Numbers> {
     const numbers = new Numbers(path, env, faultOf)
     numbers.#agents = agents
-    const { fault } = await numbers.#read()
-    if (fault !== '') throw new GatewayError('AGENT_INVALID', fault)
+    await numbers.#read()
+    if (numbers.fault !== '' && numbers.businesses.size === 0) throw new GatewayError('AGENT_INVALID', numbers.fault)
     return numbers
   }
 
@@ -67,9 +71,10 @@ export class Numbers {
   /** Follows edits: new calls get the new facts. Resolves when edits are seen. @returns ends that */
   async follow(log: Log): Promise<() => Promise<void>> {
     if (this.#file === null) return () => Promise.resolve()
-    let lastFault = ''
+    let lastFault = this.fault
     const read = async (): Promise<void> => {
-      const { changed, fault } = await this.#read()
+      const changed = await this.#read()
+      const { fault } = this
       if (changed > 0) log.info({ numbers: changed }, 'numbers were edited: new calls use the new facts')
       if (fault !== '' && fault !== lastFault)
         log.error({ fault }, 'an edit of NUMBERS_FILE has errors: calls use the previous version')
@@ -82,8 +87,9 @@ export class Numbers {
     return () => watch.close()
   }
 
-  async #read(): Promise<{ readonly changed: number; readonly fault: string }> {
-    if (this.#file === null) return { changed: 0, fault: '' }
+  /** @returns how many numbers have changed */
+  async #read(): Promise<number> {
+    if (this.#file === null) return 0
     try {
       const { entries, faults } = await this.#file.read(this.#agents())
       let changed = 0
@@ -101,9 +107,13 @@ export class Numbers {
       }
       this.opsTokens.clear()
       for (const [digest, numbers] of tokens) this.opsTokens.set(digest, numbers)
-      return { changed, fault: faultsText(faults) }
+      this.fault = faultsText(faults)
+      this.faults = faults.length
+      return changed
     } catch (thrown) {
-      return { changed: 0, fault: messageOf(thrown) }
+      this.fault = messageOf(thrown)
+      this.faults = 1
+      return 0
     }
   }
 }

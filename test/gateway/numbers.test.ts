@@ -21,6 +21,7 @@ import { callOf } from '../../src/workers/kept-call.js'
 import type { CallKeeping, KeptSource } from '../../src/workers/main-thread-context.js'
 import { api, context, json, runner } from '../agents/tool-rig.js'
 import { inbound, sid, startHost, TestLine } from '../support/host.js'
+import { whole } from '../support/gateway.js'
 import { until } from '../support/until.js'
 
 const AGENT = `version: 1
@@ -64,6 +65,12 @@ async function folder(t: Test, files: Readonly<Record<string, string>>): Promise
 }
 
 const open = (env: Readonly<Record<string, string>>) => hostedAgents(loadConfig(env, null), env)
+
+/** As `mkondo check`, which takes no mistake. */
+const checked = async (env: Readonly<Record<string, string>>): Promise<void> => {
+  const { numbers } = await open(env)
+  if (numbers.fault !== '') throw new Error(numbers.fault)
+}
 
 /** Wednesday, 10:00 in Nairobi. */
 const WEDNESDAY_MS = Date.parse('2026-11-25T07:00:00Z')
@@ -130,7 +137,10 @@ t.test('whatever is wrong with a number is named with its line, and no number is
     'a.yaml': fileOf(entryOf(1), lacking, other, odd, token),
     'b.yaml': fileOf(entryOf(1)),
   })
-  const why = await open(env).then(() => '', String)
+  const { numbers } = await open(env)
+  const why = numbers.fault
+  t.same([...numbers.businesses.keys()], [numberOf(1)], 'the others are served')
+  t.equal(numbers.faults, why.split('\n').length)
   t.match(why, /a\.yaml:17:3: facts lacks location, which the agent desk reads/)
   t.match(why, /a\.yaml:30:3: agent is dest, which is none; .*desk/)
   t.match(why, /a\.yaml:\d+:\d+: numbers\.\+2547…04\.facts\.openNow is computed from hours/)
@@ -143,6 +153,37 @@ t.test('whatever is wrong with a number is named with its line, and no number is
   const unset = await hostedAgents(loadConfig({ AGENTS_DIR: env['AGENTS_DIR'] ?? '' }, null), {})
   t.same(withoutNumbers(unset.agents, unset.numbers), ['desk'], 'what the start and mkondo check warn of')
 })
+
+t.test(
+  'a gateway starts without the numbers that have a mistake, says so, and takes them when they are mended',
+  async (t) => {
+    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2).replace('agent: desk', 'agent: dest')) })
+    const lines: string[] = []
+    const gateway = await whole(env, null, { write: (line: string) => void lines.push(line) }, env['AGENTS_DIR'])
+    t.teardown(() => gateway.close())
+    t.match(
+      lines.join(''),
+      /"level":"error".*all\.yaml:\d+:3: agent is dest, which is none.*the gateway starts without these numbers/,
+    )
+    const ready = async () => {
+      const answer = await fetch(`http://127.0.0.1:${gateway.at.opsPort}/readyz`)
+      return { status: answer.status, body: await answer.json() }
+    }
+    t.match(await ready(), { status: 200, body: { ready: true, fileFaults: 1 } })
+    const metrics = await (await fetch(`http://127.0.0.1:${gateway.at.opsPort}/metrics`)).text()
+    t.match(metrics, /mkondo_file_faults\{[^}]*file="numbers"[^}]*\} 1\b/)
+    t.match(metrics, /mkondo_file_faults\{[^}]*file="agents"[^}]*\} 0\b/)
+    await writeFile(join(env['NUMBERS_FILE'] ?? '', 'all.yaml'), fileOf(entryOf(1), entryOf(2)))
+    await until(
+      async () => JSON.stringify((await ready()).body).includes('fileFaults') === false,
+      10_000,
+      'the mended number',
+    )
+    await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), AGENT.replace('version: 1', 'version: 2'))
+    await until(async () => JSON.stringify((await ready()).body).includes('"fileFaults":1'), 30_000, 'the broken agent')
+    t.equal((await ready()).status, 200, 'its version before takes calls')
+  },
+)
 
 t.test('an agent speaks, dials and thinks with the facts of the number that was called', async (t) => {
   const { agents, numbers } = await open(await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2)) }))
@@ -192,7 +233,7 @@ t.test(
     )
     t.equal(businessValues(business, 'sw', WEDNESDAY_MS)['nextOpening_restaurant'], '18:00')
     await writeFile(file, asks.replace('openNow_restaurant', 'openNow_spa'))
-    await t.rejects(open(env), { message: /facts lacks serviceHours\.spa, which the agent desk reads/ })
+    await t.rejects(checked(env), { message: /facts lacks serviceHours\.spa, which the agent desk reads/ })
   },
 )
 
@@ -240,20 +281,20 @@ t.test('a budget that could not be counted, or would leave callers without an an
   const { env } = await cascadeFolder(t)
   await open(env)
   const { PRICES_FILE: _, ...unrated } = env
-  await t.rejects(open(unrated), { message: /all\.yaml:3:3: budget: .* no exchange rate from USD to KES/ })
+  await t.rejects(checked(unrated), { message: /all\.yaml:3:3: budget: .* no exchange rate from USD to KES/ })
   const { STT_URL: __, ...deaf } = env
-  await t.rejects(open(deaf), { message: /budget: agent desk uses backend cascade, but STT_URL is not set/ })
+  await t.rejects(checked(deaf), { message: /budget: agent desk uses backend cascade, but STT_URL is not set/ })
   const agent = join(env['AGENTS_DIR'] ?? '', 'desk.yaml')
   await writeFile(agent, AGENT.replace("'+254720000099']", "'+254720000099'], message: null"))
-  await t.rejects(open(env), { message: /the agent desk takes no messages.*; allowed: an agent with callback/ })
+  await t.rejects(checked(env), { message: /the agent desk takes no messages.*; allowed: an agent with callback/ })
   await writeFile(agent, AGENT)
   const file = join(env['NUMBERS_FILE'] ?? '', 'all.yaml')
   await writeFile(file, fileOf(entryOf(1, BUDGET.replace('cascade', 'openay'))))
-  await t.rejects(open(env), { message: /unknown backend openay; allowed: auto, openai/ })
+  await t.rejects(checked(env), { message: /unknown backend openay; allowed: auto, openai/ })
   await writeFile(file, fileOf(entryOf(1, BUDGET.replace('cascade', 'embedded'))))
-  await t.rejects(open(env), { message: /the agent desk has no offline dialogue/ })
+  await t.rejects(checked(env), { message: /the agent desk has no offline dialogue/ })
   await writeFile(file, fileOf(entryOf(1, BUDGET.replace('1000', '0'))))
-  await t.rejects(open(env), { message: /budget\.perDay/ })
+  await t.rejects(checked(env), { message: /budget\.perDay/ })
 })
 
 t.test('a call keeps the backend that the budget of its number gave it, wherever it goes on', async (t) => {
@@ -517,7 +558,7 @@ t.test(
     const more = (name: string): string =>
       `    messages: [{ name: ${name}, url: 'https://example.com/hook', unsigned: true, headers: { x-key: '{{env.KEY}}' } }]\n`
     const env = await folder(t, { 'all.yaml': fileOf(entryOf(1, more('owner')), entryOf(2)) })
-    await t.rejects(open(env), { message: /all\.yaml:.*the receiver owner: \{\{env\.KEY\}\} is not set/ })
+    await t.rejects(checked(env), { message: /all\.yaml:.*the receiver owner: \{\{env\.KEY\}\} is not set/ })
     const { numbers } = await open({ ...env, KEY: 'k' })
     t.match(numbers.receivers.get(numberOf(1)), [{ name: 'owner', headers: { 'x-key': 'k' }, events: ['*'] }])
     t.equal(numbers.receivers.get(numberOf(2)), undefined)

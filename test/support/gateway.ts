@@ -36,14 +36,15 @@ export async function whole(
   env: Readonly<Record<string, string>> = {},
   change: ((yaml: string) => string) | null = null,
   logTo: DestinationStream | null = null,
+  agents: string | null = null,
 ): Promise<WholeGateway> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  const agentsDir = change === null ? null : await changedAgents(change)
+  const changed = change === null ? null : await changedAgents(change)
   // Each gateway needs its own data folder.
   const dataDir = env['DATA_DIR'] ?? (await mkdtemp(join(tmpdir(), 'mkondo-data-')))
   const config = {
     ...loadConfig({ SPEECH_DECODERS: '1', ...SAME_CALLER, ...env }, null),
-    agentsDir,
+    agentsDir: agents ?? changed,
     dataDir,
     port: 0,
     opsPort: 0,
@@ -61,7 +62,7 @@ export async function whole(
     close: async () => {
       await gateway.stop(0)
       await shop.close()
-      if (agentsDir !== null) await rm(agentsDir, { recursive: true, force: true })
+      if (changed !== null) await rm(changed, { recursive: true, force: true })
       if (env['DATA_DIR'] === undefined) await rm(dataDir, { recursive: true, force: true })
     },
   }
