@@ -17,6 +17,7 @@ const STATE_CHIPS = { used: 'good', unused: 'waiting', faulty: 'bad' } as const
 export function AgentsPage({ name, act }: { readonly name: string; readonly act: boolean }): JSX.Element {
   const { value, fault, again } = useJson<AgentsView>('/api/agents')
   const agent = value?.agents.find((one) => one.name === name) ?? value?.agents[0]
+  const { instructions = '' } = (agent?.definition ?? {}) as { readonly instructions?: string }
   return (
     <section aria-labelledby="agents-title">
       <div class="bar">
@@ -52,6 +53,13 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
             </span>
           </div>
           {agent.description !== '' && <p class="muted explain">{agent.description}</p>}
+          {instructions !== '' && (
+            <Panel title={T.agents.instructions}>
+              <div class="wrapped" tabIndex={0} role="region" aria-label={T.agents.instructions}>
+                {instructions}
+              </div>
+            </Panel>
+          )}
           {act && <SayIt key={agent.name} agent={agent.name} />}
           {agent.tools.length === 0 && <p class="muted explain">{T.agents.noTools}</p>}
           {agent.tools.map((tool) => (

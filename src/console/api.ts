@@ -14,10 +14,13 @@ export interface Session {
 /** An answer of the gateway that is no success; `status` 0: it did not answer. */
 export class ApiFault extends Error {
   readonly status: number
+  /** The gateway's own; null for an answer that is none of its. */
+  readonly code: string | null
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, code: string | null = null) {
     super(message)
     this.status = status
+    this.code = code
   }
 }
 
@@ -36,17 +39,19 @@ async function ask(path: string, init: RequestInit): Promise<Response> {
   }
   if (response.ok) return response
   if (response.status === 401 && path !== '/api/login') onSessionOver()
-  throw new ApiFault(response.status, await messageOf(response))
+  throw await faultOf(response)
 }
 
-async function messageOf(response: Response): Promise<string> {
+async function faultOf(response: Response): Promise<ApiFault> {
+  const { status } = response
   try {
-    const body = (await response.json()) as { error?: { message?: unknown } }
-    if (typeof body.error?.message === 'string') return body.error.message
+    const { error } = (await response.json()) as { error?: { message?: unknown; code?: unknown } }
+    if (typeof error?.message === 'string')
+      return new ApiFault(status, error.message, typeof error.code === 'string' ? error.code : null)
   } catch {
     // a proxy's page, or nothing: the status says what there is to say
   }
-  return `the gateway answered ${response.status}`
+  return new ApiFault(status, `the gateway answered ${status}`)
 }
 
 /** @throws ApiFault */
@@ -80,13 +85,15 @@ export function callPath(sid: string, rest = ''): string {
 export interface Loaded<T> {
   readonly value: T | null
   readonly fault: string | null
+  /** The code of `fault`; null where it has none. */
+  readonly code: string | null
   readonly again: () => void
 }
 
 /** Fetches JSON, and again when asked to. */
 export function useJson<T>(path: string): Loaded<T> {
   const [value, setValue] = useState<T | null>(null)
-  const [fault, setFault] = useState<string | null>(null)
+  const [fault, setFault] = useState<unknown>(null)
   const [asked, setAsked] = useState(0)
   useEffect(() => {
     let current = true
@@ -97,14 +104,19 @@ export function useJson<T>(path: string): Loaded<T> {
         setFault(null)
       },
       (thrown: unknown) => {
-        if (current) setFault(thrown instanceof Error ? thrown.message : String(thrown))
+        if (current) setFault(thrown)
       },
     )
     return () => {
       current = false
     }
   }, [path, asked])
-  return { value, fault, again: () => setAsked((n) => n + 1) }
+  return {
+    value,
+    fault: fault === null ? null : fault instanceof Error ? fault.message : String(fault),
+    code: fault instanceof ApiFault ? fault.code : null,
+    again: () => setAsked((n) => n + 1),
+  }
 }
 
 const RECONNECT_MS = 1500

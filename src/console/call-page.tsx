@@ -432,7 +432,7 @@ function Cost({ record }: { readonly record: CallRecord }): JSX.Element {
   const { cost, wholeCost = null } = record
   if (cost === null) return <p class="empty">{T.call.noCost}</p>
   return (
-    <ul class="reasons">
+    <ul class="reasons costs">
       {wholeCost !== null && (
         <li>
           <b>

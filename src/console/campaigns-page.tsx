@@ -34,7 +34,7 @@ const KINDS: Readonly<Record<CampaignView['stands'], string>> = {
 
 /** The lists that this gateway calls: how far each is, and what an operator may ask of it. */
 export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
-  const { value, fault, again } = useJson<{ readonly campaigns: readonly CampaignView[] }>('/api/campaigns')
+  const { value, fault, code, again } = useJson<{ readonly campaigns: readonly CampaignView[] }>('/api/campaigns')
   const [failed, setFailed] = useState<string | null>(null)
   useEffect(() => {
     const timer = setInterval(() => {
@@ -56,11 +56,13 @@ export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
       <div class="bar">
         <h1 id="campaigns-title">{T.campaigns.title}</h1>
         <span class="gap" />
-        <a href="/api/campaigns/call-backs/report.csv" download="call-backs.csv">
-          {T.campaigns.callBacks}
-        </a>
+        {value !== null && (
+          <a href="/api/campaigns/call-backs/report.csv" download="call-backs.csv">
+            {T.campaigns.callBacks}
+          </a>
+        )}
       </div>
-      <Pending value={value} fault={fault} />
+      {code === 'CALL_REFUSED' ? <p class="empty">{T.campaigns.noKey}</p> : <Pending value={value} fault={fault} />}
       {failed !== null && <Notice kind="fault">{failed}</Notice>}
       {value?.campaigns.length === 0 && <p class="empty">{T.campaigns.none}</p>}
       {value !== null && value.campaigns.length > 0 && (

@@ -1,3 +1,4 @@
+import { Fragment } from 'preact'
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { FleetStatus } from '../fleet/fleet-status.js'
@@ -169,7 +170,9 @@ export function SettingsPage(): JSX.Element {
             <tbody>
               {shown.map(([name, held]) => (
                 <tr key={name}>
-                  <td class="mono">{name}</td>
+                  <td class="mono">
+                    <Words of={name} />
+                  </td>
                   <td class="mono">{textOf(held)}</td>
                 </tr>
               ))}
@@ -178,6 +181,20 @@ export function SettingsPage(): JSX.Element {
         </div>
       )}
     </section>
+  )
+}
+
+/** A name such as `RECORDS_KEEP_DAYS`, which may go on in the next line where one of its words begins. */
+function Words({ of: name }: { readonly of: string }): JSX.Element {
+  return (
+    <>
+      {name.split(/(?<=_)/).map((word, index) => (
+        <Fragment key={index}>
+          {index > 0 && <wbr />}
+          {word}
+        </Fragment>
+      ))}
+    </>
   )
 }
 

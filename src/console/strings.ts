@@ -363,6 +363,7 @@ export const T = {
     where: (method: string, host: string, bodyChars: number): string =>
       `${method} ${host}${bodyChars === 0 ? '' : `, ${bodyChars} characters of JSON`}`,
     answer: 'What the model would get',
+    instructions: 'Instructions',
     definition: 'Definition',
     redacted: 'With its defaults. Numbers are masked, and … replaces what is not shown.',
     show: 'Show',
@@ -400,6 +401,7 @@ export const T = {
     actions: 'Actions',
     report: 'Report',
     callBacks: 'Promised call backs (CSV)',
+    noKey: 'This gateway places no calls: set SAUTIKIT_API_KEY, and campaigns are listed here.',
     none: 'There is no campaign. Make one from a terminal: npx mkondo campaign create FILE.csv --agent NAME --window HOURS',
     why: 'Pause: no more calls begin, and those that are live go on. Stop is for good. Remove forgets all rows; a campaign that is over does so by itself (RECORDS_KEEP_DAYS).',
     over: (over: number, rows: number, calling: number): string =>

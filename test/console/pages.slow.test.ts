@@ -10,7 +10,9 @@ import { campaignSchema } from '../../src/campaigns/campaign.js'
 import type { CampaignView } from '../../src/campaigns/campaign.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import { shownSettings } from '../../src/config/shown-settings.js'
 import { writeWav } from '../../src/media/wav.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { ring, startGateway } from '../edge/gateway.js'
@@ -654,6 +656,51 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
       t.ok(wider <= 0, `nothing is wider than the window, ${width}`)
     }
   }
+})
+
+t.test('a narrow page breaks no amount and no word of a name, and says what is there without a click', async (t) => {
+  if (!hasChromium(t)) return
+  const config = loadConfig({ PUBLIC_URL: `https://${'voice.'.repeat(12)}example.com` }, null)
+  const gateway = await startGateway(t, { console: consoleFiles(), settings: shownSettings(config) })
+  const amount = 1234.56
+  const usage = { ...WHOLE.usage }
+  const models = [{ backend: 'openai', model: 'gpt-realtime', amount, unknown: null, usage }]
+  gateway.calls.records.set(WHOLE.callSid, {
+    ...WHOLE,
+    cost: { currency: 'KES', amount, known: amount, unknown: null, models },
+  })
+  const agents = await shippedAgents(t)
+  const page = await (await openBrowser(t)).newPage()
+  /** The words, by this pattern, of what the selector finds that are on more than one line. */
+  const broken = (selector: string, words: RegExp): Promise<string[]> =>
+    page.evaluate(`[...document.querySelectorAll(${JSON.stringify(selector)})].flatMap((element) => {
+      const walk = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
+      const found = []
+      for (let node = walk.nextNode(); node !== null; node = walk.nextNode())
+        for (const match of node.data.matchAll(${words})) {
+          const range = document.createRange()
+          range.setStart(node, match.index)
+          range.setEnd(node, match.index + match[0].length)
+          if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) found.push(match[0])
+        }
+      return found
+    })`)
+  for (const width of [390, 1280]) {
+    await page.setViewportSize({ width, height: 800 })
+    await page.goto(`${gateway.opsUrl}/#/settings`)
+    await page.getByText('webhook', { exact: false }).first().waitFor()
+    t.same(await broken('table.settings td:first-child', /[A-Z0-9]+_?/g), [], `names of settings, ${width}`)
+    await page.goto(`${gateway.opsUrl}/#/calls/${WHOLE.callSid}`)
+    await page.locator('.reasons.costs b').first().waitFor()
+    t.match(await page.locator('.reasons.costs').innerText(), '1,234.56')
+    t.same(await broken('.reasons.costs b', /\S+/g), [], `amounts, ${width}`)
+    await page.goto(`${agents.opsUrl}/#/agents/order-status`)
+    await page.getByRole('region', { name: 'Instructions' }).waitFor()
+    t.match(await page.getByRole('region', { name: 'Instructions' }).innerText(), /order/)
+  }
+  await page.goto(`${gateway.opsUrl}/#/campaigns`)
+  await page.getByText('This gateway places no calls: set SAUTIKIT_API_KEY').waitFor()
+  t.equal(await page.getByRole('alert').count(), 0, 'and that is no fault')
 })
 
 t.test('a gateway that goes away is said to be gone, and is found again when it comes back', async (t) => {
