@@ -198,3 +198,8 @@ yet who answers, and you know nothing of that call. Say your greeting, which ask
 confirm, call ${RESUME_TOOL} and go on from what it returns. If they do not want to, or it was somebody else who called, \
 say goodbye and call ${END_CALL_TOOL}. Until then say nothing about an earlier call but what your greeting says, whatever \
 you are asked.`
+
+/** A stage may offer it or not, and its result may move the call. */
+export function isOfAStage(tool: string): boolean {
+  return !isBuiltIn(tool) || tool === COLLECT_TOOL
+}

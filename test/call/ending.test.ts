@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { CallState } from '../../src/call/call-session.js'
+import type { CallState } from '../../src/call/call-feature.js'
 import { isClosing } from '../../src/call/closing-cues.js'
 import { outcomeOf } from '../../src/call/outcome.js'
 import { escalation, Rig } from './rig.js'

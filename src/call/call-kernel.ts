@@ -1,0 +1,887 @@
+import { AFTER_KILL_SILENCE_MS } from '../core/limits.js'
+import { FRAME_MS } from '../core/units.js'
+import { AgentSpeech } from './agent-speech.js'
+import { isBackchannel } from './backchannel.js'
+import { BargeIn } from './barge-in.js'
+import type { BargeInStart } from './barge-in.js'
+import { DEADLINES, WORDS_HEARD_MS_MAX } from './call-feature.js'
+import type { CallFeature, CallState, DeadlineName } from './call-feature.js'
+import { CallLanguage } from './call-language.js'
+import { CallLog } from './call-log.js'
+import type { CallLogEntry } from './call-log.js'
+import type { CallSessionOptions } from './call-options.js'
+import { CallerLevel } from './caller-level.js'
+import { CallerSpeech } from './caller-speech.js'
+import { Deadlines } from './deadlines.js'
+import type { CallCheckpoint, NewStream, SessionResume } from './documents/checkpoint.js'
+import type { TurnRecord } from './documents/record.js'
+import type { TurnDecider } from './end-of-turn.js'
+import type { CallInput, CallOutput, PlayoutView, SpeechKind } from './events.js'
+import { BackendLink } from './features/backend-link.js'
+import { CallBackOffer } from './features/call-back-offer.js'
+import { Claims } from './features/claims.js'
+import { Consent } from './features/consent.js'
+import { Digits } from './features/digits.js'
+import { Ending } from './features/ending.js'
+import { EscalationSide } from './features/escalation-side.js'
+import { Greeting } from './features/greeting.js'
+import { Handover } from './features/handover.js'
+import { Opening } from './features/opening.js'
+import { Presence } from './features/presence.js'
+import { RingBack } from './features/ring-back.js'
+import { StageChanges } from './features/stage-changes.js'
+import { ToolCalls } from './features/tool-calls.js'
+import { Waits } from './features/waits.js'
+import { Words } from './features/words.js'
+import type { CallerFrame } from './frame-figures.js'
+import { textIn } from './phrase.js'
+import type { Phrase } from './phrase.js'
+import { ToolLedger } from './tool-ledger.js'
+import { Transcript } from './transcript.js'
+import { Turns } from './turns.js'
+import { noUsage } from './usage.js'
+import type { UsageSums } from './usage.js'
+
+/** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */
+export const CALL_OUTPUTS_QUEUED_MAX = 256
+
+/** Normally frames end a segment. The clock ends it when no frame has come for this long past its end. */
+const FRAMES_STOPPED_MS = 500
+/** Words of a short sound over the agent come this long after its end, or there are none. */
+const WORDS_WAIT_MS = 300
+/** A short sound over what the agent says last is its answer, not a backchannel. */
+const MORE_TO_SAY_MS = 1500
+/** A paused agent checks again after this whether the caller is quiet. */
+const RESUME_POLL_MS = 60
+/** After this much quiet a backend with its own turn detection may have found the end of the caller's turn. */
+const EARLY_ANSWER_QUIET_MS = 100
+/** The backend reports the end of speech late; our own last voiced sample is used if it is not older than this. */
+const OWN_CLOCK_MS_MAX = 3000
+/** Begin of the item ids of the gateway's own phrases. */
+const ANNOUNCEMENT = 'gw-'
+/** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
+const WORDS_MS_PER_CHAR = 90
+const WORDS_START_MS = 3000
+
+/** Words of speech from before the stream opened come this long after it, or there are none. */
+const EARLY_WORDS_MS = 3000
+/** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
+const EARLY_GOES_ON_MS = 100
+
+/**
+ * The kernel of a call: frames, turns, barge-in, what is played, deadlines and outputs. What else a call can be about is in
+ * `features/`; each calls what it needs of the kernel and of the others.
+ *
+ *     caller's onset, agent silent         --> backend-speech-start (backends without their own VAD)
+ *     caller's onset, agent talking        --> playout-pause; the backend gets nothing: it may be a false one
+ *     enough voice | words | backend decides --> playout-clear, backend-interrupt, backend-speech-start from the onset
+ *     commitMs of what may be a backchannel --> backend-speech-start, where the backend can weigh it; no interrupt
+ *     no commit, caller quiet              --> playout-resume; the backend gets nothing more
+ *     caller's onset over protected speech --> backend-speech-start, the agent continues
+ *     caller stopped                       --> backend-speech-end, a turn begins
+ *     long sound that nobody understands   --> the same, see `UnrecognisedSpeech`
+ *     backend speech-stopped (its own VAD) --> a turn begins, on our clock
+ *
+ * There is no pause when only the playout lead is left (nothing pending, response over): it would stop nothing, and
+ * the caller is answering, not interrupting.
+ */
+export class CallKernel {
+  /** What happened so far; each entry was an output. */
+  readonly log: CallLog
+  readonly usage: UsageSums
+  readonly counters = {
+    /** Chunks of audio of a dead response, dropped. */
+    lateAudioDropped: 0,
+    /** Transcripts and tool calls of a dead response, dropped. */
+    lateEventsDropped: 0,
+    /** Tool calls answered without running: unknown, invalid, too many, or made before in this turn. */
+    toolCallsRefused: 0,
+    /** Results that came after their call was cancelled, timed out or answered. */
+    toolResultsLate: 0,
+    silencePrompts: 0,
+    /** Times that the caller's segment was ended because nobody understood it. */
+    notUnderstood: 0,
+    /** Times that the agent began to wait because the caller had put us on hold. */
+    putOnHold: 0,
+    /** Short sounds over the agent that were taken for listening. */
+    backchannels: 0,
+    /** Times that the caller asked for a moment, and got no answer. */
+    askedToWait: 0,
+    /** Marks and checkpoint notices that nobody drained in time. */
+    outputsDropped: 0,
+  }
+  readonly options: CallSessionOptions
+  readonly language: CallLanguage
+  readonly playout: PlayoutView
+  readonly deadlines = new Deadlines(DEADLINES)
+  readonly callerSpeech: CallerSpeech
+  readonly agentSpeech = new AgentSpeech()
+  readonly bargeIn: BargeIn
+  readonly turns = new Turns()
+  readonly transcript: Transcript
+  readonly ledger: ToolLedger
+  readonly level: CallerLevel
+  /** Outputs from `#outputsHead` on wait to be drained. */
+  readonly #outputs: CallOutput[] = []
+  #outputsHead = 0
+  /** The state differs from the last checkpoint; at most one notice per input. */
+  #checkpointDue = false
+  /** The previous worker's checkpoint; null for a new call. */
+  readonly resume: CallCheckpoint | null
+  /** Null unless the call goes on with a new stream. */
+  readonly newStream: NewStream | null
+  /** When the stream of a call that goes on here was opened, on the clock of the inputs; of a new call when it was announced. */
+  readonly zeroMs: number
+  state: CallState = 'waiting'
+  nowMs: number
+  streamOpenedAtMs: number | null = null
+  /** Time since `#streamOpenedAtMs` in which the call had no stream. */
+  gapMs: number
+  identity: Readonly<Record<string, unknown>> | null
+  nextAnnouncement: number
+  // Who speaks.
+  /** The start of the caller's current segment was reported, where the backend wants such reports. */
+  #speechStartSent = false
+  /** Last voiced sample of a turn that the backend answered before our own clock found its end; NaN before any. */
+  #answeredFromMs = NaN
+  /** The last frame is from before the stream opened. */
+  #frameEarly = false
+  /** Until then what comes of such speech, words or a service's report, interrupts nothing. */
+  #earlyUntilMs = -Infinity
+  /** Voice since the opening in a segment that began before it. */
+  #goesOnMs = 0
+  /** The current segment may not be meant for the agent: the backend answers it only if it holds words. */
+  #uncertain = false
+  /** Such a segment was sent, and no words of it came so far. */
+  wordsMayCome = false
+  /**
+   * A service that detects turns heard speech over the agent, and the gateway decides what interrupts: the newest response
+   * at that time. NaN: none, or it is decided.
+   */
+  #overlapGeneration = NaN
+  /** That speech is over for the service, so that words that come now are its words. */
+  overlapEnded = false
+  /** A paused agent waits until then for words of the segment that paused it; NaN when it waits for none. */
+  #wordsDueMs = NaN
+  agentHeardAtMs = -Infinity
+  /** The agent spoke after the caller last spoke. */
+  agentSpokeLast = false
+  /** The caller's segment began over the agent. */
+  spokenOver = false
+
+  readonly due = {
+    'end-of-speech': () => this.#endOfSpeechDue(),
+    'barge-in-resume': () => this.#resumeDue(),
+    'barge-in-settle': () => this.settleBargeIn(),
+  }
+
+  // The features of the call; see `features`.
+  readonly opening: Opening
+  readonly greeting: Greeting
+  readonly consent: Consent
+  readonly backend: BackendLink
+  readonly words: Words
+  readonly tools: ToolCalls
+  readonly digits: Digits
+  readonly stages: StageChanges
+  readonly handover: Handover
+  readonly claims: Claims
+  readonly ringBack: RingBack
+  readonly waits: Waits
+  readonly presence: Presence
+  readonly escalation: EscalationSide
+  readonly callBack: CallBackOffer
+  readonly ending: Ending
+  /**
+   * An input goes to the first of them that takes it: a key to an open question of consent, then to an entry of digits, to
+   * the offer of a call back, to a caller who is rung back, and else to the backend. Everything else has one taker.
+   */
+  readonly features: readonly CallFeature[]
+
+  /**
+   * @param resume      state of the same call from its previous worker: the session continues and does not greet again
+   * @param turnDecider in place of the one that the options ask for
+   */
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
+    const checkpoint = resume?.checkpoint ?? null
+    this.options = options
+    this.playout = playout
+    this.resume = checkpoint
+    this.newStream = resume?.newStream ?? null
+    this.language = new CallLanguage(options.languages, checkpoint?.language)
+    this.nowMs = options.preparedAtMs
+    this.gapMs = checkpoint?.gapMs ?? 0
+    this.identity = checkpoint?.identity ?? null
+    this.nextAnnouncement = checkpoint?.nextAnnouncement ?? 1
+    this.usage = { ...(checkpoint?.usage ?? noUsage()) }
+    this.log = new CallLog(resume?.log)
+    const openedWallMs = checkpoint?.streamOpenedWallMs ?? null
+    this.zeroMs = openedWallMs === null ? options.preparedAtMs : openedWallMs - options.wallOffsetMs
+    this.callerSpeech = new CallerSpeech(options.speech, turnDecider)
+    this.bargeIn = new BargeIn(options.bargeIn)
+    this.level = new CallerLevel(options.bargeIn.quieterDb)
+    this.transcript = new Transcript((record, itemId, playedMs) => {
+      const spoken = options.languages.length > 1 ? { ...record, language: this.language.now } : record
+      this.record({ kind: 'transcript', record: spoken })
+      if (record.role === 'agent') this.claims.agentSaid(record, itemId, playedMs)
+    })
+    this.ledger = new ToolLedger(
+      this.log,
+      (call) => this.record({ kind: 'tool-call', ...call }),
+      () => ({ nowMs: this.nowMs, zeroMs: this.streamZeroMs }),
+      resume,
+      this.zeroMs,
+    )
+    this.consent = new Consent(this)
+    this.callBack = new CallBackOffer(this)
+    this.opening = new Opening(this)
+    this.greeting = new Greeting(this)
+    this.backend = new BackendLink(this)
+    this.words = new Words(this)
+    this.tools = new ToolCalls(this)
+    this.waits = new Waits(this)
+    this.stages = new StageChanges(this)
+    this.handover = new Handover(this)
+    this.claims = new Claims(this)
+    this.presence = new Presence(this)
+    this.escalation = new EscalationSide(this, resume)
+    this.ending = new Ending(this)
+    for (const entry of checkpoint?.openTranscript ?? []) {
+      const text = entry.text.trim()
+      if (text !== '') this.record({ kind: 'transcript', record: { ...entry, text } })
+    }
+    this.ringBack = new RingBack(this)
+    this.digits = new Digits(this)
+    this.features = [
+      this.consent,
+      this.digits,
+      this.callBack,
+      this.ringBack,
+      this.opening,
+      this.greeting,
+      this.backend,
+      this.words,
+      this.tools,
+      this.waits,
+      this.stages,
+      this.handover,
+      this.claims,
+      this.presence,
+      this.escalation,
+      this.ending,
+    ]
+  }
+
+  /** Time zero of transcript, turns and barge-ins, on the clock of the inputs. */
+  get streamZeroMs(): number {
+    return this.streamOpenedAtMs ?? this.options.preparedAtMs
+  }
+
+  get streamMs(): number {
+    return this.nowMs - this.streamZeroMs
+  }
+
+  /** The stream is open and the session has not closed it. */
+  get streaming(): boolean {
+    return this.streamOpenedAtMs !== null && this.state !== 'closed' && this.state !== 'ended'
+  }
+
+  /** Agent sound is being played to the caller or waits to be played. */
+  get sounding(): boolean {
+    return this.playout.audible(this.nowMs) || this.playout.pendingMs() > 0
+  }
+
+  /** Agent sound is played or waits, or the backend is still giving a response. */
+  get agentTalking(): boolean {
+    return this.sounding || this.agentSpeech.responding !== null
+  }
+
+  /** When the queue is full, only informative outputs are dropped, never actions. */
+  out(output: CallOutput): void {
+    if (asksBackend(output)) {
+      this.greeting.settled()
+      this.words.waitedFor()
+    }
+    if (output.type === 'backend-text') this.claims.audit?.given(output.text, output.role === 'caller')
+    if (output.type === 'backend-dtmf') this.claims.audit?.given(output.digit, true)
+    const informs = output.type === 'mark' || output.type === 'checkpoint-due'
+    if (informs && this.#outputs.length - this.#outputsHead >= CALL_OUTPUTS_QUEUED_MAX) this.counters.outputsDropped++
+    else this.#outputs.push(output)
+  }
+
+  takeOutput(): CallOutput | null {
+    const output = this.#outputs[this.#outputsHead]
+    if (output === undefined) return null
+    this.#outputsHead++
+    if (this.#outputsHead === this.#outputs.length) {
+      this.#outputs.length = 0
+      this.#outputsHead = 0
+    }
+    return output
+  }
+
+  /** The state that a takeover needs has changed. */
+  changed(): void {
+    this.#checkpointDue = true
+  }
+
+  noticeCheckpoint(): void {
+    if (!this.#checkpointDue) return
+    this.#checkpointDue = false
+    if (this.state !== 'ended') this.out({ type: 'checkpoint-due' })
+  }
+
+  /** The time of an input; it never goes back. */
+  clockTo(nowMs: number): void {
+    this.nowMs = Math.max(nowMs, this.nowMs)
+  }
+
+  /** Every change of the state is here. */
+  enter(state: CallState): void {
+    this.state = state
+  }
+
+  /** The quiet after the agent is counted from now. */
+  agentQuietFromNow(): void {
+    this.agentHeardAtMs = this.nowMs
+  }
+
+  mark(name: string, detail?: string): void {
+    this.out(detail === undefined ? { type: 'mark', name } : { type: 'mark', name, detail })
+  }
+
+  /** Appends to the call log and emits the entry. */
+  record(entry: CallLogEntry): void {
+    this.log.append(entry)
+    this.out({ type: 'log', entry })
+    this.changed()
+  }
+
+  recordTurn(record: TurnRecord | null): void {
+    if (record !== null) this.record({ kind: 'turn', record })
+  }
+
+  in(name: DeadlineName, afterMs: number): void {
+    this.deadlines.set(name, this.nowMs + afterMs)
+  }
+
+  clear(...names: readonly DeadlineName[]): void {
+    for (const name of names) this.deadlines.clear(name)
+  }
+
+  /** The words of a phrase in the call's language; empty where there is none. */
+  text(phrase: Phrase | null | undefined): string {
+    return phrase == null ? '' : textIn(phrase, this.language.now)
+  }
+
+  get goodbye(): string {
+    return this.text(this.options.goodbyeText)
+  }
+
+  /** Queues a phrase of the gateway behind everything that playout holds. @returns its item id */
+  announce(text: string, kind: SpeechKind): string {
+    const itemId = `${ANNOUNCEMENT}${this.nextAnnouncement++}`
+    this.agentSpeech.add(itemId, kind, null)
+    this.transcript.agentWords(itemId, text, true, this.streamMs)
+    this.digits.agentSays(text, false)
+    this.out({ type: 'announce', itemId, text, kind })
+    this.changed()
+    return itemId
+  }
+
+  isAnnouncement(itemId: string): boolean {
+    return itemId.startsWith(ANNOUNCEMENT)
+  }
+
+  /** Time limit for `text` to be heard: everything that waits before it, and a slow reading of it. */
+  wordsMs(text: string): number {
+    return Math.min(WORDS_HEARD_MS_MAX, this.playout.pendingMs() + WORDS_START_MS + text.length * WORDS_MS_PER_CHAR)
+  }
+
+  /**
+   * Discards everything that the agent was saying or would still say: empties playout, rejects late audio, records the
+   * words as interrupted and tells the backend how much was heard.
+   */
+  #cutAgent(heard: { readonly itemId: string | null; readonly playedMs: number }, fence: number): void {
+    const item = this.agentSpeech.item(heard.itemId)
+    // The backend does not know an item of the gateway, and cannot truncate one of a finished response.
+    const known =
+      this.options.truncate &&
+      item !== undefined &&
+      item.generation !== null &&
+      (item.over === 'no' || item.generation === this.agentSpeech.responding)
+    const backendSpoke = this.agentSpeech.cut(fence)
+    this.out({ type: 'playout-clear' })
+    if (backendSpoke && this.backend.usable) {
+      this.out({
+        type: 'backend-interrupt',
+        itemId: known ? heard.itemId : null,
+        playedMs: known ? Math.max(0, Math.round(heard.playedMs)) : 0,
+      })
+    }
+    this.transcript.cut(this.streamMs, (itemId) =>
+      itemId === heard.itemId ? heard.playedMs : this.playout.playedMs(itemId, this.nowMs),
+    )
+    this.waits.outcomeHeard(this.waits.pending.interrupted(heard.itemId, heard.playedMs))
+    this.changed()
+  }
+
+  /** Stops the agent now, if there is something to stop. */
+  stopAgent(): void {
+    if (this.bargeIn.paused) {
+      this.bargeIn.abandon()
+      this.clear('barge-in-resume')
+    } else if (!this.agentTalking && !this.agentSpeech.anyOpen) {
+      return
+    }
+    const itemId = this.playout.currentItem(this.nowMs)
+    const playedMs = itemId === null ? 0 : this.playout.playedMs(itemId, this.nowMs)
+    this.#cutAgent({ itemId, playedMs }, this.agentSpeech.latest)
+  }
+
+  /** Takes an input that no feature has taken. @throws TypeError for an input that nobody knows */
+  input(input: CallInput): void {
+    switch (input.type) {
+      case 'stream-metadata':
+        return this.mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
+      case 'dtmf':
+        return this.#digit(input.digit)
+      case 'item-started':
+        return this.#itemStarted(input.itemId, input.sentAtMs)
+      case 'item-heard':
+        return this.#itemOver(input.itemId, 'heard')
+      case 'announce-failed':
+        return this.#announceFailed(input.itemId)
+      case 'timer':
+        return
+      default:
+        throw new TypeError(`no such input: ${input.type}`)
+    }
+  }
+
+  #itemStarted(itemId: string, sentAtMs: number): void {
+    const item = this.agentSpeech.item(itemId)
+    if (item?.over === 'cut' || item?.started === true) return
+    if (item !== undefined) item.started = true
+    const kind = item?.kind ?? 'answer'
+    this.transcript.started(itemId, sentAtMs - this.streamZeroMs)
+    this.greeting.agentSounds(sentAtMs - this.streamZeroMs)
+    if (kind === 'answer') {
+      this.clear('answer', 'greeting')
+      this.backend.answers()
+      this.waits.pending.itemStarted(itemId, item?.generation ?? null)
+    }
+    if (itemId === this.greeting.itemId && this.state === 'live') this.greeting.tell()
+    if (kind !== 'filler') {
+      this.agentSpokeLast = true
+      this.ledger.answered()
+    }
+    this.mark('agent-sound', kind)
+    if (itemId === this.opening.cutOffItemId) this.opening.cutOffAnnounced()
+    this.presence.agentSounds()
+    // The goodbye after `end_call`, what a tool asks, and the announcement of an escalation, are answers of the backend's in
+    // the gateway's words.
+    const asked = kind === 'escalation' || kind === 'tool' || this.ending.isAgentsGoodbye(itemId)
+    this.#endTurnBeforeAnswer(asked ? this.agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
+    this.recordTurn(this.turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
+  }
+
+  #itemOver(itemId: string, over: 'heard' | 'cut'): void {
+    const item = this.agentSpeech.item(itemId)
+    if (item !== undefined) {
+      if (item.over !== 'no') return
+      item.over = over
+    }
+    this.agentQuietFromNow()
+    if (over === 'heard') this.waits.outcomeHeard(this.waits.pending.itemHeard(itemId))
+    if (over === 'heard') this.transcript.heard(itemId, this.streamMs)
+    else this.transcript.unheard(itemId)
+    for (const feature of this.features) feature.itemOver?.(itemId, over)
+  }
+
+  /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */
+  #announceFailed(itemId: string): void {
+    this.mark('announce-failed')
+    this.tools.announceFailed(itemId)
+    this.greeting.announceFailed(itemId)
+    this.#itemOver(itemId, 'cut')
+  }
+
+  /** Takes one frame of the caller, whose last sample has the time `atMs`. @returns true when something changed */
+  callerFrame(frame: CallerFrame, atMs: number): boolean {
+    this.#frameEarly = frame.early
+    const voiced = frame.early ? frame.voiced : this.#isCallersVoice(frame)
+    const onHold = !frame.early && this.state === 'live' && this.presence.heard(voiced)
+    return this.#frame(frame, voiced, atMs) || onHold
+  }
+
+  #frame(frame: CallerFrame, voiced: boolean, atMs: number): boolean {
+    const { doubtful } = frame
+    const speech = this.callerSpeech
+    const bargeIn = this.bargeIn
+    if (
+      this.presence.unrecognised.ignoring &&
+      this.presence.unrecognised.ignores(voiced, this.agentTalking || this.agentSpeech.anyOpen)
+    )
+      return false
+    if (voiced) this.#dateVoice(frame.early, atMs)
+    const edge = speech.frame(frame, atMs, voiced, voiced && this.#pausable)
+    if (edge === 'none' && !voiced) return false
+    if (edge === 'end') {
+      this.#segmentEnded()
+      return true
+    }
+    let changed = false
+    if (edge === 'onset') {
+      this.spokenOver = this.playout.audible(this.nowMs)
+      this.words.waitedFor()
+      this.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
+      this.#speechStartSent = false
+      this.mark('caller-speech')
+    }
+    if (bargeIn.paused) {
+      if (speech.speaking) bargeIn.heard(edge === 'onset' ? speech.voicedMs : FRAME_MS, doubtful)
+    } else if (speech.speaking) {
+      changed = this.#callerSpeaks(edge === 'onset', doubtful, atMs)
+    }
+    if (this.#early) return changed || edge !== 'none'
+    if (speech.real && !this.presence.unrecognised.timing && !this.agentTalking && !this.agentSpeech.anyOpen) {
+      this.deadlines.set(
+        'not-understood',
+        this.presence.unrecognised.begin(Math.max(speech.firstVoicedMs, this.agentHeardAtMs)),
+      )
+    }
+    if (speech.real && edge !== 'none') {
+      this.callerActive()
+      changed = true
+    }
+    if (bargeIn.shouldCommit) {
+      this.commitBargeIn(`${bargeIn.figures}, ${bargeIn.neededMs} needed`, this.agentSpeech.latest)
+      return true
+    }
+    if (bargeIn.wordsDecide && !this.#speechStartSent && this.#weighsSpeech) {
+      this.#wordsDueMs = Infinity
+      if (this.#sendSpeechStart(Math.max(bargeIn.start?.firstVoicedMs ?? atMs, speech.firstVoicedMs), true))
+        changed = true
+    }
+    return changed || edge !== 'none'
+  }
+
+  /** Speech from before the stream opened interrupts nothing; what the caller says from then on does. */
+  #dateVoice(early: boolean, atMs: number): void {
+    if (early) {
+      this.#earlyUntilMs = atMs + EARLY_WORDS_MS
+      this.#goesOnMs = 0
+    } else if (!this.callerSpeech.speaking || (this.#goesOnMs += FRAME_MS) >= EARLY_GOES_ON_MS)
+      this.#earlyUntilMs = -Infinity
+  }
+
+  get #early(): boolean {
+    return this.#frameEarly || this.nowMs < this.#earlyUntilMs
+  }
+
+  /** Takes a frame of caller speech, possibly while the agent talks. @returns true when something changed */
+  #callerSpeaks(onset: boolean, doubtful: boolean, atMs: number): boolean {
+    // Speech starts later than the onset only when the segment began as a false interruption.
+    const fromMs = onset ? this.callerSpeech.firstVoicedMs : atMs - FRAME_MS
+    const suspected = this.presence.putOnHold.suspected
+    // What has gone on without words for so long is not the caller who interrupts.
+    if (suspected && this.agentTalking) return false
+    if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected || (this.#early && this.#weighsSpeech))
+    const responding = this.agentSpeech.responding !== null
+    const start = this.#bargeInStart(fromMs)
+    const moreToSay = responding || this.playout.pendingMs() >= MORE_TO_SAY_MS
+    this.bargeIn.pause(start, start.audible && moreToSay && !this.words.questionOpen)
+    this.bargeIn.heard(onset ? this.callerSpeech.voicedMs : FRAME_MS, doubtful)
+    this.out({ type: 'playout-pause' })
+    this.in('barge-in-resume', this.options.bargeIn.resumeAfterMs)
+    this.mark(
+      'barge-in-pause',
+      `${this.bargeIn.figures} over the agent, ${this.callerSpeech.onsetNeededMs} needed${this.levelFigures}`,
+    )
+    return true
+  }
+
+  /** There is speech of the agent that an onset would keep back. */
+  get #pausable(): boolean {
+    return this.interruptible && (this.playout.pendingMs() > 0 || this.agentSpeech.responding !== null)
+  }
+
+  #bargeInStart(firstVoicedMs: number): BargeInStart {
+    const itemId = this.playout.currentItem(this.nowMs)
+    const playedMs = itemId === null ? 0 : this.playout.playedMs(itemId, this.nowMs)
+    return { firstVoicedMs, itemId, playedMs, audible: this.playout.audible(this.nowMs) }
+  }
+
+  /** Whether a frame has the caller's own voice. */
+  #isCallersVoice({ voiced, doubtful, levelDbfs }: CallerFrame): boolean {
+    const level = this.level
+    const refusedMs = level.refusedMs
+    const own = level.takes(voiced, doubtful, levelDbfs, this.agentSpeech.anyOpen)
+    if (level.refusedMs === refusedMs) return own
+    if (refusedMs === 0) this.mark('quieter-voice', level.figures)
+    if (level.answers) this.learnLevelAnew('it answers us')
+    return own
+  }
+
+  /** The caller may have moved away from the phone. */
+  learnLevelAnew(why: string): void {
+    this.mark('level-forgotten', `${why}: ${this.level.refusedMs} ms of voice, ${this.level.figures}`)
+    this.level.forget()
+  }
+
+  get levelFigures(): string {
+    return this.level.learnt ? `; ${this.level.figures}` : ''
+  }
+
+  /** A sign that the caller is present. */
+  callerActive(): void {
+    this.presence.clock.callerSpoke(this.nowMs)
+    this.level.callerHeard()
+  }
+
+  /** @param uncertain  it may not be meant for the agent, so that the backend answers only words; null where it cannot */
+  #sendSpeechStart(atMs: number, uncertain: boolean): boolean {
+    if (this.#speechStartSent) return false
+    if (uncertain && !this.#weighsSpeech) return false
+    this.#speechStartSent = true
+    this.#uncertain = uncertain
+    if (uncertain)
+      this.mark(
+        'speech-uncertain',
+        this.#early
+          ? 'from before the stream opened'
+          : this.bargeIn.paused
+            ? this.bargeIn.figures
+            : `after ${this.presence.putOnHold.voiceMs} ms of voice without words`,
+      )
+    this.wordsMayCome = false
+    const listening =
+      this.state === 'live' ||
+      this.state === 'connecting' ||
+      this.state === 'escalating' ||
+      (this.state === 'closing' && this.ending.cancellable)
+    if (this.options.serverVad || !this.backend.usable || !listening) return false
+    this.out({ type: 'backend-speech-start', atMs })
+    return true
+  }
+
+  /** Ends the segment although its sound goes on. @param uncertain  nothing is asked of the backend */
+  giveUpSegment(uncertain: boolean): void {
+    this.#uncertain ||= uncertain
+    this.callerSpeech.giveUp()
+    this.#segmentEnded()
+  }
+
+  #segmentEnded(): void {
+    const { lastVoicedMs, real } = this.callerSpeech
+    this.clear('end-of-speech')
+    this.mark('caller-speech-end', this.callerSpeech.endedBecause(this.nowMs))
+    if (!this.#speechStartSent) return // a false interruption needs no answer
+    this.#speechStartSent = false
+    if (this.#uncertain) return this.#uncertainSpeechEnded(lastVoicedMs)
+    // A backend that detects turns may have answered before our own clock found the end.
+    if (this.agentHeardAtMs <= lastVoicedMs) this.agentSpokeLast = false
+    if (this.options.serverVad) return
+    if (this.backend.usable) this.out({ type: 'backend-speech-end', atMs: lastVoicedMs })
+    // The answer may have begun already.
+    if (lastVoicedMs !== this.#answeredFromMs) this.callerStopped(lastVoicedMs, real)
+  }
+
+  /** A segment that may not have been meant for the agent is over: without words nothing comes of it. */
+  #uncertainSpeechEnded(lastVoicedMs: number): void {
+    this.#uncertain = false
+    this.wordsMayCome = !this.options.serverVad
+    if (!Number.isNaN(this.#wordsDueMs)) this.#wordsDueMs = this.nowMs + WORDS_WAIT_MS
+    const unless = this.bargeIn.paused ? (this.options.bargeIn.backchannel?.words ?? []) : []
+    if (!this.options.serverVad && this.backend.usable)
+      this.out({ type: 'backend-speech-end', atMs: lastVoicedMs, unless })
+  }
+
+  /** Words of such a segment came: it was meant for the agent. */
+  uncertainSpeechHadWords(): void {
+    this.wordsMayCome = false
+    if (this.bargeIn.paused || this.interruptible)
+      this.commitBargeIn(`words in ${this.bargeIn.figures}`, this.agentSpeech.latest)
+    this.agentSpokeLast = false
+    if (!this.callerSpeech.speaking) this.callerStopped(this.callerSpeech.lastVoicedMs, true)
+  }
+
+  /** Words that a service recognised in speech over the agent: another than a backchannel interrupts after all. */
+  overlapWords(text: string): void {
+    const before = this.#overlapGeneration
+    this.settleOverlap()
+    if (isBackchannel(text, this.options.bargeIn.backchannel?.words ?? [])) return
+    // A service that had finished its answer has answered these words too.
+    if (this.agentSpeech.latest > before) return this.callerStopped(this.callerSpeech.lastVoicedMs, true, before)
+    if (this.bargeIn.paused || this.interruptible)
+      this.commitBargeIn(`words in ${this.bargeIn.figures}`, this.agentSpeech.latest)
+    else if (this.backend.usable) this.out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
+    if (!this.callerSpeech.speaking) this.callerStopped(this.callerSpeech.lastVoicedMs, true)
+  }
+
+  settleOverlap(): void {
+    this.#overlapGeneration = NaN
+    this.overlapEnded = false
+  }
+
+  callerStopped(atMs: number, real: boolean, generation = this.agentSpeech.latest): void {
+    this.tools.turn(atMs)
+    this.recordTurn(this.turns.callerStopped(atMs, real, generation, this.streamZeroMs))
+  }
+
+  /**
+   * Agent sound came while our own clock still waits for the end of the caller's turn. A backend that detects turns
+   * itself has found the end first, and this is its answer.
+   * @param generation  generation of the response; null for an item of the gateway
+   */
+  #endTurnBeforeAnswer(generation: number | null, sentAtMs: number): void {
+    const { speaking, lastVoicedMs, real } = this.callerSpeech
+    if (!speaking || generation === null || this.options.serverVad || sentAtMs - lastVoicedMs < EARLY_ANSWER_QUIET_MS)
+      return
+    this.#answeredFromMs = lastVoicedMs
+    this.callerStopped(lastVoicedMs, real, generation - 1)
+  }
+
+  /** Ends a segment whose frames stopped coming. */
+  #endOfSpeechDue(): void {
+    const speech = this.callerSpeech
+    if (!speech.speaking) return
+    if (speech.overdue(this.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
+    else this.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
+  }
+
+  /** The backend takes speech that our own detector heard and that may not be meant for it. */
+  get #weighsSpeech(): boolean {
+    return this.options.weighsSpeech && !this.options.serverVad
+  }
+
+  /** There is agent speech, and the caller may interrupt it. */
+  get interruptible(): boolean {
+    const { protectGreeting, protectEscalation } = this.options.bargeIn
+    const open =
+      this.state === 'live' ||
+      this.state === 'connecting' ||
+      (this.state === 'closing' && this.ending.cancellable) ||
+      (this.state === 'escalating' && !protectEscalation)
+    if (!open || !this.agentTalking || this.#early || this.consent.saying) return false
+    if (!protectGreeting && !protectEscalation) return true
+    const itemId = this.playout.currentItem(this.nowMs)
+    const item = this.agentSpeech.item(itemId)
+    if (item === undefined || item.over !== 'no') return true
+    const greeting = itemId === this.greeting.itemId || this.agentSpeech.greets(item)
+    return !(protectGreeting && greeting) && !(protectEscalation && item.kind === 'escalation')
+  }
+
+  /** Discards the agent's speech because the caller interrupts. */
+  commitBargeIn(why: string, fence: number): void {
+    const speech = this.callerSpeech
+    this.settleBargeIn()
+    const start = this.bargeIn.start ?? this.#bargeInStart(speech.speaking ? speech.firstVoicedMs : this.nowMs)
+    this.clear('barge-in-resume')
+    const paused = this.bargeIn.paused
+    this.bargeIn.commit(start, why)
+    this.mark('barge-in', `${why}; ${Math.round(start.playedMs)} ms of it heard`)
+    this.#cutAgent(start, fence)
+    this.ending.cancelGoodbye()
+    this.agentHeardAtMs = this.nowMs
+    this.agentSpokeLast = false
+    this.#uncertain = false
+    this.#wordsDueMs = NaN
+    this.settleOverlap()
+    this.callerActive()
+    // The announcement of an escalation was cut: continue without it.
+    if (this.state === 'escalating') this.in('words-heard', 0)
+    if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs), false)
+    // After a pause the last sample has left already; without a pause it is leaving now.
+    if (paused) this.settleBargeIn()
+    else this.in('barge-in-settle', AFTER_KILL_SILENCE_MS)
+  }
+
+  /** The last agent sample before a commit has been sent, so the barge-in record is complete. */
+  settleBargeIn(): void {
+    const record = this.bargeIn.settle(this.playout.lastSentAtMs(), this.streamZeroMs)
+    if (record !== null) this.record({ kind: 'barge-in', record })
+  }
+
+  /** No commit came: the interruption was false, so the agent continues. */
+  #resumeDue(): void {
+    if (!this.bargeIn.paused) return
+    if (!this.bargeIn.mayResume(this.callerSpeech.quietMs(this.nowMs)) || this.nowMs < this.#wordsDueMs)
+      return this.in('barge-in-resume', RESUME_POLL_MS)
+    this.#wordsDueMs = NaN
+    if (this.bargeIn.wordsDecide) this.counters.backchannels++
+    const record = this.bargeIn.resume(this.nowMs, this.playout.lastSentAtMs(), this.streamZeroMs)
+    this.out({ type: 'playout-resume' })
+    if (record !== null) this.record({ kind: 'barge-in', record })
+    this.mark('barge-in-resume', record?.why)
+  }
+
+  /** The backend's own VAD heard speech. */
+  backendHeardSpeech(): void {
+    this.mark('backend-speech-started')
+    this.greeting.settled()
+    this.words.waitedFor()
+    this.presence.unrecognised.backendHeardSpeech()
+    // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
+    this.settleOverlap()
+    if (!this.options.serverInterrupts && this.interruptible) {
+      this.#overlapGeneration = this.agentSpeech.latest
+      return
+    }
+    if (this.interruptible) this.commitBargeIn('the backend heard speech', this.agentSpeech.latest)
+    if (!this.#early) this.callerActive()
+  }
+
+  backendHeardStop(): void {
+    // Nobody has interrupted and the agent goes on: it was listening, until words say something else.
+    if (!Number.isNaN(this.#overlapGeneration) && (this.bargeIn.paused || this.interruptible)) {
+      this.overlapEnded = true
+      const { weighsSpeech, bargeIn } = this.options
+      // A service that has finished its answer answers this too: only words should have that.
+      if (weighsSpeech && this.backend.usable && this.playout.pendingMs() >= MORE_TO_SAY_MS)
+        this.out({ type: 'backend-speech-end', atMs: this.nowMs, unless: bargeIn.backchannel?.words ?? [] })
+      return this.mark('backend-speech-over-agent', this.bargeIn.paused ? this.bargeIn.figures : undefined)
+    }
+    this.settleOverlap()
+    const own = this.callerSpeech.quietMs(this.nowMs)
+    this.callerStopped(own <= OWN_CLOCK_MS_MAX ? this.callerSpeech.lastVoicedMs : this.nowMs, true)
+    this.agentSpokeLast = false
+  }
+
+  backendInterrupted(generation: number): void {
+    if (this.agentSpeech.isDead(generation)) return
+    if (this.interruptible) this.commitBargeIn('the backend gave its answer up', generation)
+    else this.agentSpeech.raiseFence(generation)
+  }
+
+  #digit(digit: string): void {
+    if (!this.backend.usable || (this.state !== 'live' && this.state !== 'connecting' && this.state !== 'closing'))
+      return
+    if (!this.#frameEarly) this.#earlyUntilMs = -Infinity
+    // A caller who enters "4127#" may hear the answer begin before the #. It only ends an entry, so it interrupts
+    // nothing.
+    if (digit === '#' && this.interruptible) return this.out({ type: 'backend-dtmf', digit })
+    if (this.options.bargeIn.onDtmf && this.interruptible) this.commitBargeIn('a digit', this.agentSpeech.latest)
+    this.presence.understood()
+    this.callerActive()
+    this.agentSpokeLast = false
+    this.out({ type: 'backend-dtmf', digit })
+    this.callerStopped(this.nowMs, true)
+  }
+}
+
+/** The backend is expected to answer this. */
+function asksBackend(output: CallOutput): boolean {
+  switch (output.type) {
+    case 'backend-speech-end':
+    case 'backend-dtmf':
+    case 'backend-tool-result':
+    case 'backend-tool-outcome':
+      return true
+    case 'backend-text':
+      return output.respond
+    default:
+      return false
+  }
+}

@@ -1,0 +1,160 @@
+import type { CallFeature } from '../call-feature.js'
+import type { CallKernel } from '../call-kernel.js'
+import { YES_DIGIT } from '../escalation-rules.js'
+import type { CallCheckpoint } from '../documents/checkpoint.js'
+import type { CallInput } from '../events.js'
+import { isSmallTalk, isYesNo, saysNo } from '../turn-words.js'
+
+/**
+ * The words of a caller who has spoken come this long after the voice; how long one who goes on is heard out, beyond
+ * `refusal.waitMs`; and how often that is looked at.
+ */
+const CONSENT_WORDS_MS = 2000
+const CONSENT_SPEECH_MS = 4000
+
+const CONSENT_POLL_MS = 100
+/** A no by key; YES_DIGIT is a yes. */
+const NO_DIGIT = '2'
+/** To the model: nothing that it says has to come back to it. */
+const REFUSED_TEXT =
+  'The caller has just said that they do not want to be recorded, and was told that nothing of this call is kept. Do not ask why.'
+
+/**
+ * The announcement that the call is recorded, or written down, and the caller's answer to it.
+ *
+ *     due    --the consent text begins--> saying
+ *     saying --heard, and a no is waited for--> answer; otherwise--> said; not heard: nothing of the recording is kept
+ *     saying, answer --a no--> said: nothing is kept
+ *     answer --other words; nothing for `refusal.waitMs`--> said
+ */
+export class Consent implements CallFeature {
+  readonly due = { consent: () => this.#due() }
+
+  /** Progress of the announcement that the call is recorded, where one is set. */
+  #progress: 'due' | 'saying' | 'answer' | 'said'
+  /** The backend does not know yet that the caller does not want to be recorded. */
+  #refusalUntold = false
+  #itemId: string | null = null
+  /** When it was heard. */
+  #heardAtMs = Infinity
+  /** The backend began to answer before it was known what the caller had said, and was interrupted. */
+  interrupted = false
+
+  readonly #call: CallKernel
+
+  constructor(call: CallKernel) {
+    this.#call = call
+    // Who had the call before has said it, where it had to be said.
+    const told = call.newStream?.consented ?? (call.resume !== null && call.resume.untold !== true)
+    this.#progress = told ? 'said' : 'due'
+  }
+
+  checkpoint(): Pick<CallCheckpoint, 'untold'> {
+    return this.#progress === 'said' || this.#call.text(this.#call.options.consentText) === '' ? {} : { untold: true }
+  }
+
+  input(input: CallInput): boolean {
+    return input.type === 'dtmf' && this.#digit(input.digit)
+  }
+
+  itemOver(itemId: string, over: 'heard' | 'cut'): void {
+    if (itemId === this.#itemId) this.#textOver(over === 'heard')
+  }
+
+  /** Says the text. @returns false when it was said before */
+  ask(text: string): boolean {
+    if (this.#progress !== 'due') return false
+    this.#progress = 'saying'
+    this.#itemId = this.#call.announce(text, 'prompt')
+    this.#call.in('consent', this.#call.wordsMs(text))
+    return true
+  }
+
+  /** The text is being said, and the caller cannot interrupt it. */
+  get saying(): boolean {
+    return this.#progress === 'saying'
+  }
+
+  /** Only an answer to the text is waited for. */
+  get awaitsAnswer(): boolean {
+    return this.#progress === 'answer'
+  }
+
+  /** The backend is ready: it learns of a refusal. */
+  tellRefusal(): void {
+    if (!this.#refusalUntold) return
+    this.#refusalUntold = false
+    this.#call.out({ type: 'backend-text', text: REFUSED_TEXT, role: 'system', respond: false })
+  }
+
+  /** The conversation waits for it. */
+  get waiting(): boolean {
+    return this.#progress === 'saying' || this.#progress === 'answer'
+  }
+
+  /** The consent text was heard, or cannot be heard; in the second case nothing of the recording is kept. */
+  #textOver(heard: boolean): void {
+    if (this.#progress !== 'saying') return
+    const { refusal } = this.#call.options
+    this.#call.clear('consent')
+    this.#call.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
+    if (!heard || refusal === null || this.#call.state !== 'connecting') return this.#settled(heard)
+    this.#progress = 'answer'
+    // A backend that ends turns of itself answers before the words are known: not yet. Others answer what is known.
+    if (this.#call.options.serverVad) this.#call.agentSpeech.close()
+    this.#heardAtMs = this.#call.nowMs
+    this.#call.in('consent', refusal.waitMs)
+  }
+
+  /** No answer yet: who speaks is heard out, and the words come a while after the voice. */
+  #due(): void {
+    if (this.#progress === 'saying') return this.#textOver(false)
+    const { speaking, lastVoicedMs } = this.#call.callerSpeech
+    const untilMs = this.#heardAtMs + (this.#call.options.refusal?.waitMs ?? 0) + CONSENT_SPEECH_MS
+    const spoke = lastVoicedMs > this.#heardAtMs && this.#call.nowMs < lastVoicedMs + CONSENT_WORDS_MS
+    if ((speaking || spoke) && this.#call.nowMs < untilMs) return this.#call.in('consent', CONSENT_POLL_MS)
+    this.#answered(false)
+  }
+
+  /** A no counts while the text is said, anything else after it. */
+  words(text: string): void {
+    const refused = saysNo(text)
+    if (!refused && this.#progress !== 'answer') return
+    // One that ends turns of itself was interrupted: it is asked to greet, unless there is more to answer than a greeting.
+    const asks = !refused && !isYesNo(text) && !isSmallTalk(text)
+    this.#call.opening.answersFirst = asks || !this.#call.options.serverVad
+    this.#answered(refused)
+  }
+
+  /** @returns whether the digit was an answer */
+  #digit(digit: string): boolean {
+    const refused = digit === NO_DIGIT
+    if (!(refused && this.waiting) && !(digit === YES_DIGIT && this.#progress === 'answer')) return false
+    return this.#answered(refused)
+  }
+
+  /** @returns false where no answer is waited for */
+  #answered(refused: boolean): boolean {
+    const { refusal } = this.#call.options
+    if (!this.waiting || refusal === null) return false
+    this.#call.clear('consent')
+    if (this.#call.options.serverVad) {
+      this.#call.agentSpeech.raiseFence(this.#call.agentSpeech.latest)
+      if (this.#call.state === 'connecting') this.#call.agentSpeech.open()
+    }
+    if (refused) {
+      this.#call.mark('recording', 'the caller said no')
+      this.#call.out({ type: 'recording-refused' })
+      this.#refusalUntold = true
+      this.#call.announce(this.#call.text(refusal.text), 'prompt')
+    }
+    this.#settled(!refused)
+    return true
+  }
+
+  #settled(announced: boolean): void {
+    this.#progress = 'said'
+    if (announced) this.#call.out({ type: 'recording-announced' })
+    if (this.#call.state === 'connecting') this.#call.opening.converse()
+  }
+}

@@ -1,0 +1,299 @@
+import { assertNever } from '../../core/assert.js'
+import { TRANSCRIPT_ENTRIES_MAX } from '../../core/limits.js'
+import type { CallFeature } from '../call-feature.js'
+import type { CallKernel } from '../call-kernel.js'
+import type { CallCheckpoint, SessionResume } from '../documents/checkpoint.js'
+import type { EscalationPacket } from '../documents/handoff.js'
+import type { EscalationHistory, EscalationOutcome, EscalationStrategy } from '../documents/record.js'
+import { EscalationRules } from '../escalation-rules.js'
+import type { CallInput, EscalationStep } from '../events.js'
+import { ESCALATE_TOOL } from '../gateway-tools.js'
+
+export type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
+
+interface EscalationRequest {
+  readonly reason: string
+  readonly summary: string
+  readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
+  /** The tool call that asked; it is answered only if the escalation fails. */
+  readonly toolCallId: string | null
+  /** The backend that asks tells the caller itself that nobody can come, and takes a message: no call back is offered by key. */
+  readonly takesMessage?: boolean
+}
+
+/**
+ * The session's side of an escalation to a human.
+ *
+ * `Escalation` decides how to reach a human, because it must outlive the stream. The session tells the caller, and
+ * holds, closes or resumes the stream. It announces nothing before the first step says that there is somebody to try.
+ *
+ *     live       --asked for-->                       escalating  packet out
+ *     escalating --step close-stream-->               closed      once the announcement was heard
+ *     escalating --step hold-->                       holding     announced, then silent, stream kept
+ *     escalating | holding --step bridged-->          bridged     backend closed, no time limits any more
+ *     escalating | holding --step offer-->            live | escalating   the caller is asked about a call back
+ *     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller is told
+ *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
+ */
+export class EscalationSide implements CallFeature {
+  readonly due = {
+    'escalation-step': () => this.#unreached('failed', 'no step from the escalation machine', false, false),
+    hold: () => this.#unreached('no-answer', 'held too long', false, false),
+  }
+
+  readonly #rules: EscalationRules | null
+  asked: EscalationAsked | null = null
+  #request: EscalationRequest | null = null
+  /** The announcement that must be heard before the stream may close. */
+  #transferItemId: string | null = null
+  #transferAnnounced = false
+  #closeForTransfer = false
+
+  readonly #call: CallKernel
+
+  constructor(call: CallKernel, resume: SessionResume | undefined) {
+    this.#call = call
+    const { rules } = call.options
+    this.#rules = rules === null ? null : new EscalationRules(rules, resume)
+  }
+
+  input(input: CallInput): boolean {
+    if (input.type === 'escalate-requested') this.#operatorAsks(input.reason)
+    else if (input.type === 'escalation') this.#step(input.step)
+    else return false
+    return true
+  }
+
+  itemOver(itemId: string): void {
+    if (itemId === this.#transferItemId) this.transferAnnouncementOver()
+  }
+
+  checkpoint(): Pick<CallCheckpoint, 'escalation'> {
+    const request = this.#request
+    return { escalation: request === null ? null : { reason: request.reason, summary: request.summary } }
+  }
+
+  /** A call back is the outcome: asked for, or accepted. */
+  calledBack(reason: string): void {
+    this.asked = { reason, strategy: 'callback', outcome: 'answered' }
+  }
+
+  /** The call goes on here in the middle of an escalation. */
+  resume(request: EscalationRequest, holding: boolean): void {
+    this.#enter(request)
+    this.#transferAnnounced = true
+    if (holding) this.#hold()
+  }
+
+  /** The agent's escalation rules, independent of the backend. */
+  applyRules(input: CallInput): void {
+    const reason = this.#rules?.applies(input, this.#call.identity) ?? null
+    if (reason !== null && this.#call.state === 'live')
+      this.escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
+    this.#call.stages.escalates()
+  }
+
+  #operatorAsks(reason: string): void {
+    const possible =
+      this.#call.state === 'live' ||
+      this.#call.state === 'connecting' ||
+      this.#call.state === 'escalating' ||
+      this.#call.state === 'holding'
+    const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
+    if (!possible || !this.escalate(request)) this.#call.mark('escalation-refused', this.#call.state)
+  }
+
+  /** @returns false when this agent cannot escalate. A second request during an escalation changes nothing. */
+  escalate(request: EscalationRequest): boolean {
+    if (this.#call.options.escalation === null) return false
+    if (this.#call.state === 'escalating' || this.#call.state === 'holding' || this.#call.state === 'bridged')
+      return true
+    this.#enter(request)
+    if (request.toolCallId === null) this.#call.claims.audit?.arranged(ESCALATE_TOOL)
+    this.#transferAnnounced = false
+    if (request.origin === 'operator' || request.origin === 'rule') this.#call.stopAgent()
+    if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.#call.text(this.#call.options.apologyText))
+    return true
+  }
+
+  #enter(request: EscalationRequest): void {
+    const { reason, summary, origin } = request
+    this.#call.callBack.withdraw()
+    this.#call.digits.abandon()
+    this.#request = request
+    this.#call.enter('escalating')
+    this.#call.agentSpeech.close()
+    this.#call.clear('silence', 'filler', 'answer', 'backend-ready')
+    this.asked = { reason, strategy: null, outcome: null }
+    this.#call.in('escalation-step', this.#call.options.escalation?.stepTimeoutMs ?? 0)
+    this.#call.mark('escalation', origin)
+    this.#call.out({ type: 'escalate', packet: this.packet(reason, summary) })
+    this.#call.changed()
+  }
+
+  packet(reason: string, summary: string): EscalationPacket {
+    const { callSid, agent, wallOffsetMs } = this.#call.options
+    return {
+      version: 1,
+      callSid,
+      agent,
+      language: this.#call.language.now,
+      reason,
+      summary,
+      identity: this.#call.identity,
+      tried:
+        this.#call.ringBack.unconfirmed === null
+          ? this.#call.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args }))
+          : [],
+      ...(this.#call.stages.machine === null || this.#call.ringBack.unconfirmed !== null
+        ? {}
+        : this.#call.stages.machine.left),
+      transcript: [
+        ...this.#call.log.transcript.slice(this.#call.ringBack.unconfirmed ?? 0),
+        ...this.#call.transcript.open,
+      ].slice(-TRANSCRIPT_ENTRIES_MAX),
+      // Only formats a number and reads no clock.
+      at: new Date(this.#call.nowMs + wallOffsetMs).toISOString(),
+    }
+  }
+
+  #step(step: EscalationStep): void {
+    if (!this.#call.streaming || this.#call.state === 'closing') return
+    const under = this.#call.state === 'escalating' || this.#call.state === 'holding'
+    switch (step.type) {
+      case 'close-stream':
+        if (!under) return this.#call.mark('escalation-step-late', step.type)
+        this.#call.clear('escalation-step', 'hold')
+        this.#announceTransfer(step.mayBeSilent)
+        this.#closeForTransfer = true
+        if (this.#transferItemId === null) this.#closeStreamForTransfer()
+        return
+      case 'hold':
+        if (!under) return this.#call.mark('escalation-step-late', step.type)
+        this.#announceTransfer(false)
+        return this.#hold()
+      case 'bridged':
+        return this.bridged(step.strategy)
+      case 'offer':
+      case 'failed':
+        return under ? this.#unreached(step.outcome, step.detail, step.closed, step.type === 'offer') : undefined
+      default:
+        return assertNever(step)
+    }
+  }
+
+  /** Tells the caller that they are being connected. */
+  #announceTransfer(mayBeSilent: boolean): void {
+    const { announceText = null, silentLineText = null } = this.#call.options.escalation ?? {}
+    const texts = [this.#transferAnnounced ? null : announceText, mayBeSilent ? silentLineText : null]
+    this.#sayBeforeTransfer(
+      texts
+        .map((text) => this.#call.text(text))
+        .join(' ')
+        .trim(),
+    )
+    this.#transferAnnounced = true
+  }
+
+  #sayBeforeTransfer(text: string): void {
+    if (text === '') return
+    this.#transferItemId = this.#call.announce(text, 'escalation')
+    this.#call.in('words-heard', this.#call.wordsMs(text))
+  }
+
+  /** The announcement was heard, or cannot be heard: continue. */
+  transferAnnouncementOver(): void {
+    this.#transferItemId = null
+    this.#call.clear('words-heard')
+    if (this.#closeForTransfer) this.#closeStreamForTransfer()
+  }
+
+  #closeStreamForTransfer(): void {
+    this.#closeForTransfer = false
+    this.#call.ending.endNow('escalated', this.#request?.reason ?? 'operator', false)
+  }
+
+  #hold(): void {
+    this.#call.clear('escalation-step', 'silence', 'filler', 'answer')
+    if (this.#call.state === 'holding' || this.#call.state === 'bridged') return
+    this.#call.enter('holding')
+    this.#call.agentSpeech.close()
+    this.#call.in('hold', this.#call.options.escalation?.holdTimeoutMs ?? 0)
+    this.#call.mark('hold')
+    this.#call.changed()
+  }
+
+  bridged(strategy: EscalationStrategy): void {
+    if (this.#call.state === 'bridged') return
+    this.#call.stopAgent()
+    this.#call.enter('bridged')
+    this.#call.agentSpeech.close()
+    this.#call.digits.abandon()
+    this.#call.deadlines.clearAll()
+    this.#call.digits.bridged()
+    this.asked = { reason: this.asked?.reason ?? 'operator', strategy, outcome: 'answered' }
+    this.#call.mark('bridged', strategy)
+    this.#call.tools.cancelAll()
+    this.#call.backend.close('bridged')
+    this.#call.changed()
+    // A conference holds the call without our stream, which would only cost. Other legs end with their stream.
+    if (strategy === 'conference') this.#call.ending.endNow('escalated', 'a human joined the conference', false)
+  }
+
+  /**
+   * Tells the caller and the backend that nobody can be reached. With `offer` the caller is asked about a call back.
+   */
+  #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offer: boolean): void {
+    const request = this.#request
+    const options = this.#call.options.escalation
+    this.#call.clear('escalation-step', 'hold', 'words-heard')
+    if (this.asked !== null) this.asked = { ...this.asked, outcome }
+    this.#call.mark('escalation-failed', detail)
+    this.#request = null
+    this.#transferItemId = null
+    this.#closeForTransfer = false
+    const words = this.#call.text(closed ? options?.closedText : options?.failedText)
+    const takesMessage = request?.takesMessage === true && !this.#call.backend.dead
+    if (!offer && this.#call.callBack.endsAfterFailure && !takesMessage) {
+      const text = `${words} ${this.#call.goodbye}`.trim()
+      this.#call.ending.speakThenEnd(this.#call.callBack.reasonAfterFailure, `escalation failed: ${detail}`, text, true)
+      return
+    }
+    // What the backend said meanwhile was not played; its rest must not be played either.
+    this.#call.stopAgent()
+    this.#call.agentSpeech.raiseFence(this.#call.agentSpeech.latest)
+    this.#call.changed()
+    this.#call.agentQuietFromNow()
+    if (takesMessage) this.#call.callBack.withdraw()
+    else if (offer) this.#call.callBack.make(words, request)
+    else if (words !== '') this.#call.announce(words, 'escalation')
+    if (this.#call.backend.dead) return
+    this.#call.agentSpeech.open()
+    this.#call.enter('live')
+    this.#tellBackendUnreached(request, outcome, closed, offer, takesMessage ? words : null)
+    this.#call.in('silence', this.#call.options.silence.afterMs)
+    if (this.#call.ledger.running > 0) this.#call.in('filler', this.#call.options.filler.afterMs)
+  }
+
+  /** @param say  what the backend is to tell the caller itself; null: the caller has been told */
+  #tellBackendUnreached(
+    request: EscalationRequest | null,
+    outcome: EscalationOutcome,
+    closed: boolean,
+    offer: boolean,
+    say: string | null,
+  ): void {
+    const toolCallId = request?.toolCallId ?? null
+    const why = closed ? 'No human is there at this hour.' : 'No human could be reached.'
+    const next = offer
+      ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say ' +
+        'yes in words, call request_callback.'
+      : 'The caller has been told. Go on helping.'
+    const note = `${why} ${next}`
+    if (toolCallId === null) return this.#call.out({ type: 'backend-text', text: note, role: 'system', respond: false })
+    const value = say === null ? { error: note, outcome } : { error: why, outcome, say }
+    this.#call.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
+    const answer = this.#call.ledger.result(toolCallId, { ok: false, value, error: outcome })
+    if (answer !== null) this.#call.mark('tool-end', answer.name)
+  }
+}

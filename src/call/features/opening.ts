@@ -1,0 +1,198 @@
+import { assertNever } from '../../core/assert.js'
+import type { CallFeature } from '../call-feature.js'
+import type { CallKernel } from '../call-kernel.js'
+import type { CallCheckpoint, NewStream, OwedAnswer } from '../documents/checkpoint.js'
+import type { CallInput } from '../events.js'
+
+/**
+ * A caller who has heard nothing of the agent for this long gets the greeting from the gateway. Models that work greet within 2 s;
+ * callers say "hello?" after 3 to 4.
+ */
+const GREETING_DUE_MS = 3000
+/** To the model, whose own answer was cut off. */
+const ANSWER_FIRST_TEXT = 'Greet the caller in a word or two, and answer what they have just said.'
+
+/** With the stream the speech was lost that waited in shared memory or was on its way. */
+function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream | null): OwedAnswer {
+  if (newStream === null || owed !== 'nothing') return owed
+  return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
+}
+
+/**
+ * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or goes on.
+ */
+export class Opening implements CallFeature {
+  readonly due = {
+    'backend-ready': () =>
+      this.#call.backend.failed(`not ready ${this.#call.options.backendReadyTimeoutMs} ms after the stream opened`),
+  }
+
+  /** What the caller still waits for from the previous worker. */
+  readonly owed: OwedAnswer
+  /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
+  cutOffItemId: string | null = null
+  /** The caller has asked for something already: it is answered, and takes the place of the greeting. */
+  answersFirst = false
+  /** It is not yet known who took the outbound call: the agent is silent and does not listen. */
+  amd = false
+
+  readonly #call: CallKernel
+
+  constructor(call: CallKernel) {
+    this.#call = call
+    const { resume, newStream } = call
+    this.owed = resume === null ? 'nothing' : owedBy(resume, newStream)
+  }
+
+  input(input: CallInput): boolean {
+    if (input.type === 'stream-opened') this.#streamOpened(input.openedAtMs)
+    else if (input.type === 'screened') this.#screened(input.who, input.why)
+    else return false
+    return true
+  }
+
+  itemOver(itemId: string): void {
+    if (itemId === this.cutOffItemId) this.cutOffAnnounced()
+  }
+
+  #streamOpened(atMs: number | undefined): void {
+    if (this.#call.streamOpenedAtMs !== null || this.#call.state !== 'waiting') return
+    const openedAtMs = atMs ?? this.#call.nowMs
+    const resume = this.#call.resume
+    const openedWallMs = resume?.streamOpenedWallMs ?? null
+    this.#call.streamOpenedAtMs =
+      openedWallMs === null ? openedAtMs : Math.min(openedAtMs, openedWallMs - this.#call.options.wallOffsetMs)
+    this.#call.enter('connecting')
+    const newStream = openedWallMs === null ? null : this.#call.newStream
+    if (newStream !== null)
+      this.#call.gapMs = Math.max(0, openedAtMs - this.#call.streamOpenedAtMs - newStream.streamMs)
+    if (newStream !== null) this.#call.mark('resumed', `${Math.round(newStream.streamMs)} ms of stream before`)
+    else if (openedWallMs !== null) this.#call.mark('taken-over')
+    else if (atMs === undefined) this.#call.mark('stream-opened')
+    else this.#call.out({ type: 'mark', name: 'stream-opened', atMs })
+    this.#call.changed()
+    this.#call.deadlines.set(
+      'duration',
+      this.#call.streamOpenedAtMs + this.#call.gapMs + this.#call.options.duration.maxMs,
+    )
+    this.#call.agentQuietFromNow()
+    this.#call.digits.streamOpens()
+    const asks = this.#call.ringBack.unconfirmed !== null && this.#call.newStream !== null
+    if (newStream !== null && !asks) {
+      if (this.#call.greeting.done)
+        this.cutOffItemId = this.#call.announce(this.#call.text(this.#call.options.cutOffText), 'prompt')
+      return this.converse()
+    }
+    if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
+    if (this.#call.options.amd !== null && (resume === null || asks)) {
+      this.amd = true
+      this.#call.mark('amd')
+      return
+    }
+    this.converse()
+  }
+
+  /** Continues a taken-over call that was not in conversation. @returns false when it was in conversation */
+  #resumeElsewhere(resume: CallCheckpoint): boolean {
+    switch (resume.state) {
+      case 'closing':
+        this.#call.ending.endNow(
+          resume.ending?.reason ?? 'call-fault',
+          resume.ending?.detail ?? 'taken over while it was ending',
+        )
+        return true
+      case 'escalating':
+      case 'holding': {
+        const { reason, summary } = resume.escalation ?? { reason: '', summary: '' }
+        this.#call.escalation.resume(
+          {
+            reason,
+            summary,
+            origin: this.#call.backend.dead ? 'backend-failed' : 'agent',
+            toolCallId: null,
+          },
+          resume.state === 'holding',
+        )
+        return true
+      }
+      case 'bridged':
+        this.#call.escalation.bridged('supervision')
+        return true
+      case 'waiting':
+      case 'live':
+        return false
+      default:
+        return assertNever(resume.state)
+    }
+  }
+
+  /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
+  converse(): void {
+    const consentText = this.#call.text(this.#call.options.consentText)
+    if (consentText !== '' && this.#call.consent.ask(consentText)) return
+    if (!this.#call.greeting.done) this.#call.in('greeting', GREETING_DUE_MS)
+    if (this.#call.backend.dead) return this.#call.backend.failed('died before the stream opened')
+    if (this.#call.backend.ready) return this.begin()
+    this.#call.in('backend-ready', this.#call.options.backendReadyTimeoutMs)
+  }
+
+  /** The verdict on who took a call that we placed. */
+  #screened(who: 'human' | 'machine' | 'silence', why: string): void {
+    const { amd } = this.#call.options
+    if (!this.amd || amd === null) return
+    this.amd = false
+    this.#call.mark('answered-by', `${who}: ${why}`)
+    if (this.#call.state !== 'connecting') return
+    this.#call.agentQuietFromNow()
+    if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) return this.converse()
+    if (who === 'silence') return this.#call.ending.endNow('nobody-there', why)
+    if (amd.message === null) return this.#call.ending.endNow('answering-machine', why)
+    this.#call.ending.speakThenEnd('answering-machine', why, this.#call.text(amd.message), false)
+  }
+
+  /** Stream open and backend ready: the conversation begins, or goes on. */
+  begin(): void {
+    this.#call.clear('backend-ready')
+    this.#call.enter('live')
+    this.#call.consent.tellRefusal()
+    this.#call.in('silence', this.#call.options.silence.afterMs)
+    this.#call.digits.conversationBegins()
+    this.#call.claims.await()
+    this.#call.waits.watch()
+    this.#call.stages.begin()
+    for (const { callId, value } of this.#call.ledger.takeLost())
+      if (this.#call.ringBack.unconfirmed === null)
+        this.#call.out({ type: 'backend-tool-result', callId, ok: false, value })
+    if (this.#call.greeting.done) {
+      this.#call.agentSpeech.greetingOver()
+      if (this.#call.agentSpeech.item(this.#call.greeting.itemId)?.started === true) this.#call.greeting.tell()
+      return this.#askForOwedResponse()
+    }
+    this.#call.greeting.done = true
+    if (this.answersFirst) {
+      this.#call.mark('answers-first')
+      this.#call.agentSpeech.greetingOver()
+      // Otherwise it answers what it has just heard of itself.
+      if (this.#call.consent.interrupted)
+        this.#call.out({ type: 'backend-text', text: ANSWER_FIRST_TEXT, role: 'system', respond: true })
+      return this.#call.in('answer', this.#call.options.answerTimeoutMs)
+    }
+    this.#call.mark('kick-off')
+    this.#call.out({ type: 'backend-text', text: this.#call.options.kickOffText, role: 'system', respond: true })
+    this.#call.in('answer', this.#call.options.answerTimeoutMs)
+  }
+
+  /** Asks the backend for what the one of the previous worker owed. */
+  #askForOwedResponse(): void {
+    if (this.#call.greeting.itemId !== null || this.cutOffItemId !== null || this.owed === 'nothing') return
+    this.#call.mark('resume', this.owed)
+    this.#call.out({ type: 'backend-text', text: this.#call.options.resumeText, role: 'system', respond: true })
+    this.#call.in('answer', this.#call.options.answerTimeoutMs)
+  }
+
+  /** The words that the line was cut off have begun, or cannot be said. */
+  cutOffAnnounced(): void {
+    this.cutOffItemId = null
+    if (this.#call.state === 'live') this.#askForOwedResponse()
+  }
+}
