@@ -17,6 +17,8 @@ export interface Fault {
   readonly breaks: 'resumed' | 'rung' | null
   /** The fleet takes `--calls` and no more; three quarters of them are live before. */
   readonly full?: true
+  /** Each node takes so many calls more than its share of `--calls`. */
+  readonly room?: number
   /** How long its callers may wait for the agent, and the carrier for an answer; absent: as for any other fault. */
   readonly backMsMax?: number
   /**
@@ -98,6 +100,21 @@ export const FAULTS: readonly Fault[] = [
       return [...moved]
     },
   },
+  {
+    name: 'five restarts of two nodes in turn, calls longer than DRAIN_TIMEOUT',
+    fleet: { nodes: 2, env: { SAUTIKIT_AFTER_STREAM: 'continues', DRAIN_TIMEOUT: '1s' } },
+    afterStream: 'continues',
+    breaks: 'resumed',
+    happens: async ({ nodes }, calls) => {
+      for (let restart = 0; restart < 5; restart++) {
+        const node = nodes[restart % nodes.length] as FleetNode
+        await node.drain()
+        await node.start()
+        await sleep(2000)
+      }
+      return calls.filter(({ owners }) => owners.length > 1)
+    },
+  },
   { ...killed('continues', 'resumed', {}), name: 'a node killed, SAUTIKIT_AFTER_STREAM=learn' },
   restarted('one gateway without Redis killed and started after 2 s', { alone: true }),
   balancerAway('HAProxy killed and started again', 0),
@@ -131,6 +148,41 @@ export const FAULTS: readonly Fault[] = [
       },
     ),
   ),
+  ...[1500, 3000].map((ms) => ({
+    ...steady(
+      `redis-server frozen for ${ms / 1000} s, calls come to one node until it is full`,
+      CONTINUES,
+      async ({ nodes, redis }, _calls, _everyone, arrive) => {
+        redis.freeze()
+        await arrive(ms, nodes[0])
+        redis.thaw()
+        await sleep(5000)
+      },
+    ),
+    room: ms / 150,
+  })),
+  steady('redis-server back after 2 s, empty', CONTINUES, async ({ redis }) => {
+    await redis.command('FLUSHALL')
+    await away(redis, 2000)
+    await sleep(5000)
+  }),
+  {
+    name: 'the Redis master and a node killed at once',
+    // Not the fleet of the failover below: its master is then gone.
+    fleet: { sentinel: true },
+    afterStream: 'continues',
+    breaks: 'resumed',
+    // The Sentinel's own time is a part of it.
+    backMsMax: 20_000,
+    happens: async ({ nodes, redis }, calls) => {
+      const [victim] = nodes as readonly [FleetNode]
+      const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+      await Promise.all([victim.kill(), redis.kill()])
+      await cameBack(lost)
+      await victim.start()
+      return lost
+    },
+  },
   ...[true, false].map((isOver) => ({
     name: `Redis 400 ms slow both ways, a node killed ${isOver ? 'afterwards' : 'meanwhile'}`,
     fleet: CONTINUES,
