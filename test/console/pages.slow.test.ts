@@ -607,7 +607,7 @@ t.test('a tool is tried from its form, with the answer that a model would get', 
   const { opsUrl } = await shippedAgents(t)
   const page = await (await openBrowser(t)).newPage()
   await page.goto(`${opsUrl}/#/agents/order-status`)
-  const tool = page.locator('section.card').filter({ hasText: 'lookup_order' }).first()
+  const tool = page.locator('section.card').filter({ has: page.getByRole('heading', { name: 'lookup_order' }) })
   await tool.getByLabel('orderNumber').fill('4127')
   await tool.getByRole('button', { name: 'Try' }).click()
   await tool.getByText(/answered in \d+ ms/).waitFor()
