@@ -34,6 +34,7 @@ const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) =>
   '--flood': async () => (await import('./flood/main.js')).floodBench,
   '--messages': async () => (await import('./messages/main.js')).messagesBench,
   '--fleet': async () => (await import('./fleet/main.js')).fleetBench,
+  '--soak': async () => (await import('./soak/main.js')).soakBench,
   '--store': async () => (await import('./fleet/store-scale.js')).storeBench,
 }
 

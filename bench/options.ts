@@ -19,6 +19,7 @@ What (none: everything, about 40 minutes)
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --store                 what a large fleet asks of Redis; has options of its own (--store --help)
+  --soak                  two nodes for an hour, with a fault a minute; has options of its own (--soak --help)
   --flood                 live calls while strangers flood the ports; has options of its own (--flood --help)
   --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
   --vad                   how well the caller's voice is told from noise, people, music; has options of its own (--vad --help)

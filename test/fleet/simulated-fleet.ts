@@ -3,6 +3,8 @@ import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredCall } 
 import { Ownership } from '../../src/fleet/ownership.js'
 import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership.js'
 import { seededRandom } from '../../src/simulator/random.js'
+import { EventQueue } from './model/event-queue.js'
+import type { Due } from './model/event-queue.js'
 
 /**
  * A fleet of 1 to 5 nodes, each with the real `Ownership` and the real `MemoryStore` behind a network that delays and
@@ -36,9 +38,7 @@ export class Tally {
   }
 }
 
-interface Event {
-  readonly atMs: number
-  readonly order: number
+interface Event extends Due {
   readonly happen: () => unknown
 }
 
@@ -87,7 +87,7 @@ export class SimulatedFleet {
   /** Pairs `a|b` of node addresses, or `store|address`, whose messages are lost. */
   readonly #cut = new Map<string, number>()
   #store: CallStore
-  readonly #heap: Event[] = []
+  readonly #events = new EventQueue<Event>()
   #order = 0
   readonly #delayMs: number
   readonly #loss: number
@@ -119,7 +119,7 @@ export class SimulatedFleet {
     const faults = this.between(1, 5)
     for (let i = 0; i < faults; i++) this.at(4000 + this.random() * 45_000, () => this.#fault())
     this.at(HEAL_MS, () => this.#heal())
-    for (let event = this.#next(); event !== null && event.atMs <= SETTLED_MS; event = this.#next()) {
+    for (let event = this.#events.pop(); event !== null && event.atMs <= SETTLED_MS; event = this.#events.pop()) {
       this.nowMs = event.atMs
       const done = event.happen()
       if (done instanceof Promise) await done
@@ -143,40 +143,11 @@ export class SimulatedFleet {
   }
 
   at(atMs: number, happen: () => unknown): void {
-    const event = { atMs, order: this.#order++, happen }
-    const heap = this.#heap
-    let i = heap.push(event) - 1
-    while (i > 0) {
-      const parent = (i - 1) >> 1
-      if (!before(event, heap[parent] as Event)) break
-      heap[i] = heap[parent] as Event
-      i = parent
-    }
-    heap[i] = event
+    this.#events.push({ atMs, order: this.#order++, happen })
   }
 
   after(ms: number, happen: () => unknown): void {
     this.at(this.nowMs + ms, happen)
-  }
-
-  #next(): Event | null {
-    const heap = this.#heap
-    const first = heap[0]
-    if (first === undefined) return null
-    const last = heap.pop() as Event
-    if (heap.length > 0) {
-      let i = 0
-      for (;;) {
-        let child = 2 * i + 1
-        if (child >= heap.length) break
-        if (child + 1 < heap.length && before(heap[child + 1] as Event, heap[child] as Event)) child++
-        if (!before(heap[child] as Event, last)) break
-        heap[i] = heap[child] as Event
-        i = child
-      }
-      heap[i] = last
-    }
-    return first
   }
 
   log(line: () => string): void {
@@ -674,10 +645,6 @@ export class SimulatedFleet {
       }
     }
   }
-}
-
-function before(a: Event, b: Event): boolean {
-  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 }
 
 /** One run of a node: the machine, and the least of a gateway around it. */

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -395,6 +395,12 @@ export class FleetNode {
   /** SIGCONT. */
   resume(): void {
     this.#run?.child.kill('SIGCONT')
+  }
+
+  /** Whether its disk takes writes: a file that would grow beyond its present size is refused otherwise (Debian's `prlimit`). */
+  disk(takes: boolean): void {
+    const pid = this.#run?.child.pid
+    if (pid !== undefined) execFileSync('prlimit', [`--pid=${pid}`, `--fsize=${takes ? 'unlimited' : '0'}:`])
   }
 
   /** A page of its ops port. */

@@ -1,0 +1,62 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { SimulatedGateways } from './simulated-gateways.js'
+import { Tally } from './simulated-fleet.js'
+
+/**
+ * One seed, with all that happens in it:
+ *
+ *     GATEWAYS_SEED=17 npm run test:one test/fleet/gateway-simulation.test.ts
+ *
+ * More of them: GATEWAYS_SEEDS=10000.
+ */
+const REPLAY = process.env['GATEWAYS_SEED']
+const SEEDS = Number(process.env['GATEWAYS_SEEDS'] ?? 40)
+const TRACE_LINES = 250
+/** What must have happened among the seeds, or they prove nothing. */
+const MUST_HAPPEN = [
+  'answer lost',
+  'answered late',
+  'charged',
+  'died',
+  'failover',
+  'host died',
+  'node stands still',
+  'redis and a node died together',
+  'redis lost its data',
+  'redis stands still',
+  'row rung',
+  'slots moved',
+  'stopped in order',
+]
+
+async function violationOf(seed: number, tally: Tally, trace: string[] | null): Promise<string | null> {
+  try {
+    await new SimulatedGateways(seed, tally, trace).run()
+    return null
+  } catch (error) {
+    return error instanceof Error ? (error.stack ?? error.message) : String(error)
+  }
+}
+
+async function replay(t: Test, seed: number, lines: number): Promise<void> {
+  const trace: string[] = []
+  const violation = await violationOf(seed, new Tally(), trace)
+  for (const line of trace.slice(-lines)) t.comment(line)
+  t.equal(violation, null, `GATEWAYS_SEED=${seed}`)
+}
+
+t.test(
+  'through all faults nothing is lost, nobody is rung or charged twice, and no caller is let go within 15 s',
+  async (t) => {
+    if (REPLAY !== undefined) return replay(t, Number(REPLAY), Infinity)
+    const tally = new Tally()
+    for (let seed = 1; seed <= SEEDS; seed++)
+      if ((await violationOf(seed, tally, null)) !== null) return replay(t, seed, TRACE_LINES)
+    t.strictSame(
+      MUST_HAPPEN.filter((what) => !tally.counts.has(what)),
+      [],
+    )
+    return undefined
+  },
+)
