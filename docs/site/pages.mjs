@@ -94,6 +94,7 @@ const GROUPS = [
       'docs/STORAGE.md',
       'docs/ANALYSIS.md',
       'docs/METRICS.md',
+      'docs/ERRORS.md',
       'docs/RELEASES.md',
       'SECURITY.md',
       'CHANGELOG.md',

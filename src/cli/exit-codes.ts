@@ -1,24 +1,14 @@
 import type { Command } from 'commander'
+import { ERRORS } from '../core/error-codes.js'
 import { GatewayError } from '../core/errors.js'
-
-/** Errors of what the operator gave us: they end with exit code 2, everything else with 1. */
-const USAGE_CODES: ReadonlySet<string> = new Set([
-  'CONFIG_INVALID',
-  'AGENT_INVALID',
-  'AGENT_UNKNOWN',
-  'BACKEND_KEY_MISSING',
-  'PORT_IN_USE',
-  'SCRIPT_INVALID',
-  'WAV_INVALID',
-  'JOURNAL_INVALID',
-])
 
 /** A command line that cannot be understood. The message is one line and names the option. */
 export class UsageError extends Error {}
 
 /** 2 for what the operator has to change before the command can do anything, 1 for a command that failed. */
 export function exitCodeOf(thrown: unknown): 1 | 2 {
-  const usage = thrown instanceof UsageError || (thrown instanceof GatewayError && USAGE_CODES.has(thrown.code))
+  const usage =
+    thrown instanceof UsageError || (thrown instanceof GatewayError && Object.hasOwn(ERRORS.usage, thrown.code))
   return usage ? 2 : 1
 }
 

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.js'
+import type { HTTP_ERRORS } from '../core/error-codes.js'
 import type { ErrorCode } from '../core/errors.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
@@ -47,26 +48,8 @@ const STATUS_LINES = {
 
 export type HttpStatus = keyof typeof STATUS_LINES
 
-/** Codes of the HTTP layer itself; all others are the gateway's. */
-export type HttpErrorCode =
-  | ErrorCode
-  | 'NOT_FOUND'
-  | 'METHOD_NOT_ALLOWED'
-  | 'BODY_TOO_SLOW'
-  | 'UNAUTHORIZED'
-  | 'FORBIDDEN'
-  | 'BUSY'
-  | 'UPGRADE_REQUIRED'
-  | 'BAD_REQUEST'
-  | 'RANGE'
-  | 'NODE_SILENT'
-  | 'OTHER_NODE'
-  | 'CALL_LIVE'
-  | 'CONFLICT'
-  | 'GONE'
-  | 'MOVING'
-  | 'NOT_KEPT'
-  | 'INTERNAL'
+/** The gateway's codes, and those of the HTTP ports alone. */
+export type HttpErrorCode = ErrorCode | keyof typeof HTTP_ERRORS
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */
 export interface Reply<Content extends string | Uint8Array | StoredFile = string | Uint8Array | StoredFile> {

@@ -6,6 +6,7 @@ import t from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { packageRoot } from '../../src/config/package-root.js'
 import { SETTINGS } from '../../src/config/settings.js'
+import { ERRORS, HTTP_ERRORS } from '../../src/core/error-codes.js'
 import { startGateway } from '../edge/gateway.js'
 import {
   AFTER_DRAIN_MS,
@@ -143,9 +144,9 @@ function titlesOf(path: string): string[] {
 }
 
 t.test('each row of the closures names tests that are there', async (t) => {
-  const rows = ['docs/CLOSURES.md', 'docs/REFUSALS.md']
-    .map(repositoryFile)
-    .join('\n')
+  const [, refused = ''] = repositoryFile('docs/ERRORS.md').split('\n## Refused requests\n')
+  t.match(refused, /^\| /m)
+  const rows = `${repositoryFile('docs/CLOSURES.md')}\n${refused}`
     .split('\n')
     .filter((line, i, lines) => /^\| /.test(line) && !/^\|---/.test(lines[i + 1] ?? ''))
   t.ok(rows.length >= 30, `${rows.length} rows`)
@@ -179,7 +180,7 @@ t.test('each file and folder that the documents name is there', async (t) => {
     'docs/ARCHITECTURE.md',
     'docs/FLEET.md',
     'docs/CLOSURES.md',
-    'docs/REFUSALS.md',
+    'docs/ERRORS.md',
   ]
   // Paths are given from the repository, from src/, or from the folder of the document.
   const bases = ['', 'src', 'docs', 'deploy', 'src/backends', 'test']
@@ -217,8 +218,11 @@ t.test('the layers of the architecture are the folders of src/, in the order tha
   for (const folder of folders) t.ok(layers.includes(folder), `${folder} has its row`)
 })
 
-t.test('each setting that the documents name is one', async (t) => {
-  const known = new Set<string>(Object.values(SETTINGS).map(({ env }) => env))
+t.test('each setting and error code that the documents name is one', async (t) => {
+  const known = new Set<string>([
+    ...Object.values(SETTINGS).map(({ env }) => env),
+    ...[...Object.values(ERRORS), HTTP_ERRORS].flatMap(Object.keys),
+  ])
   // Named to say that they are not served, or belonging to others.
   const others = new Set([
     'NODE_URL',
@@ -245,11 +249,10 @@ t.test('each setting that the documents name is one', async (t) => {
     'docs/ARCHITECTURE.md',
     'docs/FLEET.md',
     'docs/CLOSURES.md',
-    'docs/REFUSALS.md',
+    'docs/ERRORS.md',
   ]) {
     for (const [, name = ''] of repositoryFile(document).matchAll(/`([A-Z][A-Z_]{3,})(?:=[^`]*)?`/g)) {
-      // Error codes of tools are no settings.
-      t.ok(known.has(name) || others.has(name) || name.startsWith('TOOL_'), `${document} names ${name}`)
+      t.ok(known.has(name) || others.has(name), `${document} names ${name}`)
     }
   }
 })

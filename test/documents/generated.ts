@@ -10,6 +10,7 @@ import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
 import { scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
 import { configurationPage } from './configuration-page.js'
+import { errorsPage } from './errors-page.js'
 
 /** What is written from the sources, by its file in the repository. `npm run documents` writes it. */
 export function generated(): Readonly<Record<string, string>> {
@@ -47,6 +48,7 @@ export function generated(): Readonly<Record<string, string>> {
   return {
     '.env.example': envExample(null),
     'docs/CONFIGURATION.md': configurationPage(),
+    'docs/ERRORS.md': errorsPage(),
     ...Object.fromEntries(
       Object.entries(schemas).map(([name, schema]) => [
         `schema/${name}.schema.json`,
