@@ -1,11 +1,15 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { GoogleGenAI } from '@google/genai'
+import { text as textOf } from 'node:stream/consumers'
 import t from 'tap'
+import type { Test } from 'tap'
 import { anthropic } from '../../src/backends/cascade/anthropic-requests.js'
+import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { gemini } from '../../src/backends/cascade/gemini-requests.js'
 import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import { StageFault } from '../../src/backends/cascade/stage-fault.js'
 import type {
+  CallPiece,
   ChatMessage,
   LanguageModel,
   ModelDelta,
@@ -16,6 +20,7 @@ import { WrittenCalls } from '../../src/backends/cascade/written-calls.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
 import { GeminiTextDouble } from '../../src/simulator/vendors/gemini-text-double.js'
+import { HttpDouble } from '../../src/simulator/http-double.js'
 
 const KEY = 'model-0123456789abcdef'
 const TOOLS = ['lookup_order', 'opening_hours'].map((name) => ({
@@ -35,16 +40,19 @@ function stageOf(factory: StageFactory<LanguageModel>): {
   readonly stage: LanguageModel
   readonly used: BackendUsage[]
   readonly malformed: () => number
+  readonly shortened: () => number
 } {
   const used: BackendUsage[] = []
   let malformed = 0
+  let shortened = 0
   const stage = factory.make(
     stageContext('cascade', () => 0, new AbortController().signal, {
       used: (usage) => used.push(usage),
       malformed: () => malformed++,
+      shortened: () => shortened++,
     }),
   )
-  return { stage, used, malformed: () => malformed }
+  return { stage, used, malformed: () => malformed, shortened: () => shortened }
 }
 
 interface Answer {
@@ -464,4 +472,291 @@ t.test('Gemini: an answer that is cut, refused or broken off, and a wrong key', 
   const fault = await faultOf(wrong.open(new AbortController().signal, true))
   t.match(fault, { code: 'auth', fatal: true, message: /API key not valid/ })
   t.notMatch(fault.message, /a-wrong-key/)
+})
+
+/** A service that answers each request with what the test says, and keeps what it was asked. */
+class Service extends HttpDouble {
+  readonly asked: string[] = []
+  next: { readonly status?: number; readonly body: string }[] = []
+
+  constructor() {
+    super({}, (request, response) => {
+      void textOf(request).then((body) => {
+        this.asked.push(body)
+        const { status = 200, body: answer } = this.next.shift() ?? { body: '' }
+        response.writeHead(status, { 'content-type': status === 200 ? 'text/event-stream' : 'application/json' })
+        response.end(answer)
+      })
+    })
+  }
+}
+
+type Piece = object | string
+function events(pieces: readonly Piece[]): { readonly body: string } {
+  return {
+    body: pieces.map((piece) => `data: ${typeof piece === 'string' ? piece : JSON.stringify(piece)}\n\n`).join(''),
+  }
+}
+
+/** A dialect of language models: the same answers in its own words. */
+interface Dialect {
+  readonly name: string
+  readonly make: (baseUrl: string) => StageFactory<LanguageModel>
+  /** Two whole calls, numbered as the service numbers them, with what it wants back in later requests. */
+  readonly calls: readonly Piece[]
+  readonly wantsBack: readonly string[]
+  /** An answer of three pieces, each with the usage so far: 20 in, 3 out at the end. */
+  readonly counted: readonly Piece[]
+  /** Refusals of a conversation that is too long. */
+  readonly full: readonly { readonly status: number; readonly body: string }[]
+  readonly says: (text: string) => readonly Piece[]
+}
+
+const ARGS = '{"orderNumber":"4711"}'
+const chatDelta = (delta: object, usage?: object): object => ({
+  choices: [{ index: 0, delta }],
+  ...(usage && { usage }),
+})
+const refusal = (status: number, error: object): { readonly status: number; readonly body: string } => ({
+  status,
+  body: JSON.stringify({ error }),
+})
+const geminiParts = (parts: object[], usageMetadata?: object): object => ({
+  candidates: [{ content: { parts, role: 'model' } }],
+  ...(usageMetadata && { usageMetadata }),
+})
+const block = (index: number, content_block: object): object => ({ type: 'content_block_start', index, content_block })
+const blockDelta = (index: number, delta: object): object => ({ type: 'content_block_delta', index, delta })
+const chatSays = (text: string): Piece[] => [chatDelta({ content: text }), '[DONE]']
+const chatCounted = [1, 2, 3].map((count) =>
+  chatDelta({ content: 'Yes. ' }, { prompt_tokens: 20, completion_tokens: count, total_tokens: 20 + count }),
+)
+
+const DIALECTS: readonly Dialect[] = [
+  {
+    name: 'chat, as Gemini speaks it',
+    make: (baseUrl) => chat({ baseUrl: `${baseUrl}/v1`, apiKey: KEY, model: 'm' }),
+    calls: [
+      chatDelta({
+        tool_calls: [
+          {
+            index: 0,
+            id: 'c1',
+            type: 'function',
+            function: { name: 'lookup_order', arguments: ARGS },
+            extra_content: { google: { thought_signature: 'c2lnbmVk' } },
+          },
+        ],
+      }),
+      chatDelta({
+        tool_calls: [{ index: 0, id: 'c2', type: 'function', function: { name: 'opening_hours', arguments: '{}' } }],
+      }),
+      '[DONE]',
+    ],
+    wantsBack: ['"extra_content":{"google":{"thought_signature":"c2lnbmVk"}}'],
+    counted: chatCounted,
+    full: [
+      refusal(400, { message: 'The input token count (9000) exceeds the maximum number of tokens allowed (8192).' }),
+    ],
+    says: chatSays,
+  },
+  {
+    name: 'chat, as DeepSeek and Kimi speak it',
+    make: (baseUrl) => chat({ baseUrl: `${baseUrl}/v1`, apiKey: KEY, model: 'm' }),
+    calls: [
+      chatDelta({ reasoning_content: 'They ask ' }),
+      chatDelta({ reasoning_content: 'for an order.' }),
+      chatDelta({ tool_calls: [{ index: 0, id: 'c1', function: { name: 'lookup_order', arguments: '' } }] }),
+      chatDelta({ tool_calls: [{ index: 0, function: { arguments: ARGS } }] }),
+      chatDelta({ tool_calls: [{ index: 1, id: 'c2', function: { name: 'opening_hours', arguments: '{}' } }] }),
+      '[DONE]',
+    ],
+    wantsBack: ['"reasoning_content":"They ask for an order."'],
+    counted: chatCounted,
+    full: [
+      refusal(400, { message: "This model's maximum context length is 8192 tokens.", code: 'context_length_exceeded' }),
+      refusal(400, { type: 'exceed_context_size_error', message: 'the request exceeds the available context size' }),
+    ],
+    says: chatSays,
+  },
+  {
+    name: 'anthropic',
+    make: (baseUrl) => anthropic({ baseUrl, apiKey: KEY, model: 'm' }),
+    calls: [
+      block(0, { type: 'thinking', thinking: '', signature: '' }),
+      blockDelta(0, { type: 'thinking_delta', thinking: 'They ask for an order.' }),
+      blockDelta(0, { type: 'signature_delta', signature: 'c2lnbmVk' }),
+      block(1, { type: 'tool_use', id: 'c1', name: 'lookup_order' }),
+      blockDelta(1, { type: 'input_json_delta', partial_json: ARGS }),
+      block(2, { type: 'tool_use', id: 'c2', name: 'opening_hours' }),
+      blockDelta(2, { type: 'input_json_delta', partial_json: '{}' }),
+    ],
+    wantsBack: ['"thinking":"They ask for an order.","signature":"c2lnbmVk"'],
+    counted: [
+      { type: 'message_start', message: { usage: { input_tokens: 20, output_tokens: 1 } } },
+      block(0, { type: 'text', text: 'Yes.' }),
+      { type: 'message_delta', delta: {}, usage: { output_tokens: 2 } },
+      { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { input_tokens: 20, output_tokens: 3 } },
+    ],
+    full: [
+      refusal(400, { type: 'invalid_request_error', message: 'prompt is too long: 208310 tokens > 200000 maximum' }),
+      refusal(413, { type: 'request_too_large', message: 'Request exceeds the maximum size' }),
+    ],
+    says: (text) => [block(0, { type: 'text', text })],
+  },
+  {
+    name: 'gemini',
+    make: (baseUrl) => gemini({ baseUrl, apiKey: KEY, model: 'm' }),
+    calls: [
+      geminiParts([
+        {
+          functionCall: { id: 'c1', name: 'lookup_order', args: JSON.parse(ARGS) as object },
+          thoughtSignature: 'c2lnbmVk',
+        },
+        { functionCall: { id: 'c2', name: 'opening_hours', args: {} } },
+      ]),
+    ],
+    wantsBack: ['"thoughtSignature":"c2lnbmVk"'],
+    counted: [1, 2, 3].map((count) =>
+      geminiParts([{ text: 'Yes. ' }], { promptTokenCount: 20, candidatesTokenCount: count }),
+    ),
+    full: [
+      refusal(400, {
+        code: 400,
+        status: 'INVALID_ARGUMENT',
+        message: 'The input token count (9000) exceeds the maximum number of tokens allowed (8192).',
+      }),
+    ],
+    says: (text) => [geminiParts([{ text }])],
+  },
+]
+
+/** What every dialect does alike. */
+const CHECKS: Readonly<
+  Record<string, (t: Test, dialect: Dialect, service: Service, make: () => ReturnType<typeof stageOf>) => Promise<void>>
+> = {
+  'two whole calls are two calls, and what came with a call goes back with it in each later request': async (
+    t,
+    { calls, says, wantsBack },
+    service,
+    make,
+  ) => {
+    const { stage } = make()
+    service.next = [events(calls), events(says('Sent.')), events(says('Yes.'))]
+    const first = await answered(stage, { messages: [SYSTEM, ASKS], tools: TOOLS })
+    t.same(
+      first.calls.map(({ id, name, argumentsText }) => [id, name, argumentsText]),
+      [
+        ['c1', 'lookup_order', ARGS],
+        ['c2', 'opening_hours', '{}'],
+      ],
+    )
+    const messages = first.next(['{"status":"sent"}', '{}'])
+    t.equal((await answered(stage, { messages, tools: TOOLS })).text, 'Sent.')
+    const later: ChatMessage[] = [...messages, { role: 'assistant', content: 'Sent.' }, ASKS]
+    t.equal((await answered(stage, { messages: later, tools: TOOLS })).text, 'Yes.')
+    for (const body of service.asked.slice(1))
+      for (const words of wantsBack) t.equal(body.split(words).length, 2, words)
+  },
+  'usage that is told in each event counts once, also of an answer that is broken off': async (
+    t,
+    { counted },
+    service,
+    make,
+  ) => {
+    const { stage, used } = make()
+    service.next = [events(counted), events(counted)]
+    await answered(stage, { messages: [ASKS], tools: [] })
+    t.match(used.splice(0), [{ inputTokens: 20, outputTokens: 3 }])
+    for await (const delta of stage.answer({ messages: [ASKS], tools: [] }, new AbortController().signal))
+      if (delta.text !== undefined) break
+    t.equal(used.length, 1)
+  },
+  'a conversation that is too long is sent once more without its oldest half, results of tools first': async (
+    t,
+    { full, says },
+    service,
+    make,
+  ) => {
+    const call = (id: string): ChatMessage => ({
+      role: 'assistant',
+      content: null,
+      tool_calls: [{ id, type: 'function', function: { name: 'lookup_order', arguments: '{}' } }],
+    })
+    const withResult: ChatMessage[] = [
+      SYSTEM,
+      { role: 'user', content: 'The first question' },
+      call('a'),
+      { role: 'tool', tool_call_id: 'a', content: JSON.stringify({ old: 'x'.repeat(4000) }) },
+      { role: 'assistant', content: 'The first answer' },
+      ASKS,
+    ]
+    const long: ChatMessage[] = [
+      SYSTEM,
+      ...Array.from({ length: 20 }, (_, i): ChatMessage[] => [
+        { role: 'user', content: `Question ${i}.` },
+        call(`c${i}`),
+        { role: 'tool', tool_call_id: `c${i}`, content: '{}' },
+        { role: 'assistant', content: `Answer ${i}.` },
+      ]).flat(),
+      ASKS,
+    ]
+    for (const refused of full) {
+      const { stage, shortened } = make()
+      service.asked.length = 0
+      service.next = [refused, events(says('Yes.')), events(says('No.'))]
+      t.equal((await answered(stage, { messages: withResult, tools: TOOLS })).text, 'Yes.')
+      const [, again = ''] = service.asked
+      t.notMatch(again, /xxxx/)
+      for (const kept of ['Be brief.', 'The first question', 'The first answer', 'Where is my order?'])
+        t.ok(again.includes(kept), kept)
+      t.equal((await answered(stage, { messages: withResult, tools: TOOLS })).text, 'No.')
+      t.equal(service.asked.length, 3, 'a later request is shortened before it is sent')
+      t.notMatch(service.asked[2], /xxxx/)
+      t.equal(shortened(), 2)
+
+      const other = make()
+      service.asked.length = 0
+      service.next = [refused, events(says('Yes.'))]
+      t.equal((await answered(other.stage, { messages: long, tools: TOOLS })).text, 'Yes.')
+      t.notMatch(service.asked[1], /Question 4\./)
+      t.match(service.asked[1], /Be brief\..*Question 19\..*Answer 19\..*Where is my order/s)
+      service.next = [refused, refused, events(says('Yes.'))]
+      t.match(await faultOf(answered(make().stage, { messages: long, tools: TOOLS })), {
+        code: 'bad_request',
+      })
+      t.equal(service.next.length, 1, 'once more, and no further')
+    }
+  },
+}
+
+for (const dialect of DIALECTS)
+  for (const [check, run] of Object.entries(CHECKS))
+    t.test(`every language model: ${check}: ${dialect.name}`, async (t) => {
+      const service = await Service.start()
+      t.teardown(() => service.close())
+      const make = (): ReturnType<typeof stageOf> => stageOf(dialect.make(service.baseUrl))
+      await run(t, dialect, service, make)
+    })
+
+t.test('calls of servers that give no ids, or another one with each piece, stay apart', (t) => {
+  const collected = (...pieces: readonly CallPiece[]): (readonly [string, string])[] => {
+    const calls = new WrittenCalls('own')
+    for (const piece of pieces) calls.collect([piece])
+    return calls.all.map(({ name, argumentsText }) => [name, argumentsText])
+  }
+  const piece = (id: string, name: string | undefined, text: string): CallPiece => ({
+    index: 0,
+    id,
+    function: { ...(name === undefined ? {} : { name }), arguments: text },
+  })
+  t.same(collected(piece('', 'a', '{}'), piece('', 'b', '{}')), [
+    ['a', '{}'],
+    ['b', '{}'],
+  ])
+  t.same(collected(piece('x1', 'a', ''), piece('x2', undefined, '{"n":'), piece('x3', undefined, '1}')), [
+    ['a', '{"n":1}'],
+  ])
+  t.same(collected(piece('x1', 'a', '{"n":'), piece('x1', 'a', '1}')), [['a', '{"n":1}']])
+  t.end()
 })

@@ -28,6 +28,8 @@ export function noCascadeStats() {
     /** Arguments that were not a plain JSON object, but certainly meant one. */
     mendedToolArguments: 0,
     malformedChunks: 0,
+    /** Times that the oldest half of the conversation was left out, because it was too long for the model. */
+    conversationsShortened: 0,
     /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
     draftsUsed: 0,
     draftsDropped: 0,

@@ -4,7 +4,8 @@ import { parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
 import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
-import { eventData, HttpStage, overHttp } from './http-service.js'
+import { eventData, overHttp } from './http-service.js'
+import { ModelRequests } from './model-requests.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 /** The protocol has no temperature since its version 2026-10-21. */
@@ -115,7 +116,7 @@ export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel
   return overHttp('llm', 'anthropic', TIMEOUT_MS, { ...options, baseUrl }, AnthropicRequests)
 }
 
-class AnthropicRequests extends HttpStage<ChatOptions> implements LanguageModel {
+class AnthropicRequests extends ModelRequests<ChatOptions> {
   /** By the first call after them. */
   readonly #thoughts = new Map<string, readonly Thought[]>()
 
@@ -124,7 +125,7 @@ class AnthropicRequests extends HttpStage<ChatOptions> implements LanguageModel 
     return { 'anthropic-version': VERSION, ...super.headers() }
   }
 
-  async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
+  protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     const body = await this.post('/messages', this.#body(request), signal)
     // Figures of later events replace those of earlier ones, and an answer that is broken off has cost what came so far.
     let usage: Usage | null = null

@@ -359,6 +359,9 @@ export class CascadeBackend implements Backend {
       malformed: () => {
         this.stats.malformedChunks++
       },
+      shortened: () => {
+        this.stats.conversationsShortened++
+      },
     })
     const replaced = (fault: VendorFault): void => this.#replaced(fault)
     const tts: Candidates<TextToSpeech> = new Candidates(options.tts, context, signal, replaced, (stage) =>

@@ -1,8 +1,13 @@
+import { randomUUID } from 'node:crypto'
 import { functionParameters } from '../tool-schema.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
 import { given } from '../../core/given.js'
+import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { usageNumber } from '../watch.js'
-import { eventData, HttpStage, overHttp } from './http-service.js'
+import { KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
+import { eventData, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
+import { ModelRequests } from './model-requests.js'
 import type { CallPiece, ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 export interface ChatOptions extends HttpStageOptions {
@@ -17,7 +22,7 @@ const TIMEOUT_MS = 8000
 
 export interface ChatRequest {
   readonly model: string
-  readonly messages: ChatMessage[]
+  readonly messages: SentMessage[]
   readonly stream: true
   readonly stream_options: { readonly include_usage: true }
   readonly tools?: {
@@ -31,6 +36,18 @@ export interface ChatRequest {
   readonly tool_choice?: 'auto'
   readonly temperature?: number
   readonly max_tokens?: number
+}
+
+/** A message of the conversation, with what the service wants back with its calls. */
+type SentMessage = ChatMessage & { readonly [field in ReasoningField]?: string }
+
+/** Reasoning before a call. DeepSeek and Kimi refuse every later request without it; Groq, Ollama and vLLM have the second name. */
+type ReasoningField = 'reasoning_content' | 'reasoning'
+
+/** What came with a call. */
+interface Kept {
+  readonly extra_content?: Readonly<Record<string, unknown>>
+  readonly reasoning?: { readonly [field in ReasoningField]?: string }
 }
 
 /** A piece of a streamed answer; a whole one has `message` in place of `delta`. */
@@ -54,6 +71,8 @@ interface ChatDelta {
   /** In place of an answer; words for the caller like any other. */
   readonly refusal?: string | null
   readonly tool_calls?: readonly CallPiece[]
+  readonly reasoning_content?: string | null
+  readonly reasoning?: string | null
 }
 
 const CUT: Readonly<Record<string, 'length' | 'filter'>> = { length: 'length', content_filter: 'filter' }
@@ -75,27 +94,77 @@ export function chat(options: ChatOptions): StageFactory<LanguageModel> {
   return overHttp('llm', 'chat', TIMEOUT_MS, options, ChatRequests)
 }
 
-class ChatRequests extends HttpStage<ChatOptions> implements LanguageModel {
-  async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
+class ChatRequests extends ModelRequests<ChatOptions> {
+  /** By the id of the call. */
+  readonly #kept = new Map<string, Kept>()
+
+  protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     const body = await this.post('/chat/completions', this.#body(request), signal)
     // A server that does not stream answers with one JSON document.
     const texts = body.header('content-type')?.includes('application/json')
       ? [await body.text()]
       : eventData(body.pieces(), this.context.malformed)
-    for await (const { error, usage, choices } of this.objects(texts) as AsyncGenerator<ChatChunk>) {
-      if (error !== undefined) throw this.faultInBody(error)
-      if (usage != null)
+    // Some servers tell the figures so far in each event, and an answer that is broken off has cost what came so far.
+    let used: ChatChunk['usage'] = null
+    const reasoning: { [field in ReasoningField]?: string } = {}
+    try {
+      for await (const { error, usage, choices } of this.objects(texts) as AsyncGenerator<ChatChunk>) {
+        if (error !== undefined) throw this.faultInBody(error)
+        used = usage ?? used
+        const choice = choices?.[0]
+        const delta = choice?.delta ?? choice?.message
+        const cut = choice?.finish_reason == null ? undefined : CUT[choice.finish_reason]
+        if (delta == null && cut === undefined) continue
+        for (const field of ['reasoning_content', 'reasoning'] as const) {
+          const { [field]: before = '' } = reasoning
+          const { [field]: text } = delta ?? {}
+          if (typeof text === 'string' && before.length + text.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
+            reasoning[field] = before + text
+        }
+        const calls = Array.isArray(delta?.tool_calls)
+          ? (delta.tool_calls as readonly CallPiece[]).map((piece) => this.#keptWith(piece, reasoning))
+          : null
+        yield given({ text: textOf(delta ?? {}) || null, cut, calls })
+      }
+    } finally {
+      if (used !== null)
         this.used({
-          inputTokens: usageNumber(usage.prompt_tokens),
-          inputCachedTokens: usageNumber(usage.prompt_tokens_details?.cached_tokens),
-          outputTokens: usageNumber(usage.completion_tokens),
+          inputTokens: usageNumber(used.prompt_tokens),
+          inputCachedTokens: usageNumber(used.prompt_tokens_details?.cached_tokens),
+          outputTokens: usageNumber(used.completion_tokens),
         })
-      const choice = choices?.[0]
-      const delta = choice?.delta ?? choice?.message
-      const cut = choice?.finish_reason == null ? undefined : CUT[choice.finish_reason]
-      if (delta == null && cut === undefined) continue
-      const calls = Array.isArray(delta?.tool_calls) ? (delta.tool_calls as readonly CallPiece[]) : null
-      yield given({ text: textOf(delta ?? {}) || null, cut, calls })
+    }
+  }
+
+  /** The reasoning so far belongs to the first call after it. @returns the piece; one that begins a call has an id */
+  #keptWith(piece: CallPiece, reasoning: { [field in ReasoningField]?: string }): CallPiece {
+    const { id: own = '', function: call, extra_content: extra } = piece
+    const begins = own !== '' || (typeof call?.name === 'string' && call.name !== '')
+    const thought = Object.keys(reasoning).length > 0
+    if (!begins || (extra === undefined && !thought)) return piece
+    const id = own === '' ? `call-${randomUUID()}` : own
+    const before = this.#kept.get(id) ?? {}
+    this.#kept.set(id, {
+      ...before,
+      ...(extra === undefined ? {} : { extra_content: extra }),
+      ...(thought ? { reasoning: { ...reasoning } } : {}),
+    })
+    forgetOldest(this.#kept, KEPT_WITH_CALLS_MAX)
+    for (const field of Object.keys(reasoning)) delete reasoning[field as ReasoningField]
+    return { ...piece, id }
+  }
+
+  /** The message with what the service gave with its calls. */
+  #sent(message: ChatMessage): SentMessage {
+    if (message.role !== 'assistant' || message.tool_calls === undefined) return message
+    const kept = message.tool_calls.map(({ id }) => this.#kept.get(id))
+    return {
+      ...message,
+      ...kept.find((one) => one?.reasoning !== undefined)?.reasoning,
+      tool_calls: message.tool_calls.map((call, i) => ({
+        ...call,
+        ...given({ extra_content: kept[i]?.extra_content }),
+      })),
     }
   }
 
@@ -107,7 +176,7 @@ class ChatRequests extends HttpStage<ChatOptions> implements LanguageModel {
     }))
     return {
       model,
-      messages,
+      messages: messages.map((message) => this.#sent(message)),
       stream: true,
       stream_options: { include_usage: true },
       ...(functions.length === 0 ? {} : { tools: functions, tool_choice: 'auto' }),

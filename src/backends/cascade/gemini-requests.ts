@@ -7,7 +7,8 @@ import { objectArguments, parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
 import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
-import { eventData, HttpStage, overHttp } from './http-service.js'
+import { eventData, overHttp } from './http-service.js'
+import { ModelRequests } from './model-requests.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
@@ -102,7 +103,7 @@ export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
   return overHttp('llm', 'gemini', TIMEOUT_MS, { ...options, model, baseUrl }, GeminiRequests)
 }
 
-class GeminiRequests extends HttpStage<GeminiOptions & { readonly baseUrl: string }> implements LanguageModel {
+class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: string }> {
   /** By the id of the call. */
   readonly #kept = new Map<string, Kept>()
 
@@ -110,7 +111,7 @@ class GeminiRequests extends HttpStage<GeminiOptions & { readonly baseUrl: strin
     return given({ 'x-goog-api-key': this.options.apiKey })
   }
 
-  async *answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
+  protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
     const path = `/models/${encodeURIComponent(this.options.model)}:streamGenerateContent?alt=sse`
     const body = await this.post(path, this.#body(request), signal)
     // Each event has the figures so far, and an answer that is broken off has cost what came so far.

@@ -17,6 +17,15 @@ import { COMMON_HEADERS, PROBE_TIMEOUT_MS } from './http-hosts.js'
 import { StageFault } from './stage-fault.js'
 import type { StageContext, StageFactory } from './stage.js'
 
+/**
+ * How services refuse a conversation that is longer than the model's context: OpenAI, DeepSeek, vLLM, Mistral and OpenRouter
+ * (`maximum context length`, `context_length_exceeded`), llama.cpp (`exceed_context_size_error`), Anthropic (`prompt is too
+ * long`, `exceed context limit`), Gemini (`input token count … exceeds`), LM Studio and LiteLLM (`context window`).
+ */
+const CONTEXT_FULL =
+  /context[ _-]?(?:length|size|window|limit)|maximum (?:model|context) length|prompt is too long|token count\b.{0,40}\bexceeds|request_too_large/i
+const CONTEXT_FULL_STATUS: readonly number[] = [400, 413, 422]
+
 /** One HTTP service of a stage. */
 export interface HttpStageOptions {
   /** Up to and including the version: `http://10.0.0.5:8000/v1`. */
@@ -123,7 +132,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
   protected faultInBody(error: unknown, status = 500): StageFault {
     const body = JSON.stringify({ error })
     const fault = httpFault(`${this.#what} failed in the middle`, { status, body }, [this.options.apiKey ?? null])
-    return new StageFault({ ...fault, fatal: false })
+    return new StageFault({ ...fault, fatal: false }, CONTEXT_FULL.test(body))
   }
 
   protected post(path: string, value: unknown, signal: AbortSignal): Promise<Body> {
@@ -172,7 +181,10 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
     const retryAfterMs = retryAfterOf((name) => body.header(name), Date.now())
     const fault = httpFault(this.#what, { status, body: words, retryAfterMs }, [apiKey])
     // A wrong key, an empty account or a wrong address does not change within the call.
-    throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || status === 404 })
+    throw new StageFault(
+      { ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || status === 404 },
+      CONTEXT_FULL_STATUS.includes(status) && CONTEXT_FULL.test(words),
+    )
   }
 }
 

@@ -21,6 +21,7 @@ export function stageContext(
     nowMs,
     used: () => undefined,
     malformed: () => undefined,
+    shortened: () => undefined,
     http: new HttpHosts(nowMs, signal),
     ...own,
   }

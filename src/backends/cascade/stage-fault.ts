@@ -4,10 +4,13 @@ import type { VendorFault } from '../transport/vendor-fault.js'
 /** The error of a stage. An aborted request throws the reason of its signal instead. */
 export class StageFault extends Error {
   readonly fault: VendorFault
+  /** The conversation is longer than the model's context. */
+  readonly contextFull: boolean
 
-  constructor(fault: VendorFault) {
+  constructor(fault: VendorFault, contextFull = false) {
     super(fault.message)
     this.fault = fault
+    this.contextFull = contextFull
   }
 }
 

@@ -31,6 +31,8 @@ export interface StageContext {
   readonly used: (usage: BackendUsage) => void
   /** Counts a message of the service that could not be read. */
   readonly malformed: () => void
+  /** Counts a conversation whose oldest half was left out, because it was too long for the model. */
+  readonly shortened: () => void
   /** The HTTP services of this call. */
   readonly http: HttpHosts
 }
@@ -140,6 +142,8 @@ export interface CallPiece {
   readonly index?: number
   readonly id?: string
   readonly function?: { readonly name?: string; readonly arguments?: string }
+  /** What the service wants back with the call: signatures of its reasoning. */
+  readonly extra_content?: Readonly<Record<string, unknown>>
 }
 
 /** A piece of a model's answer, as it arrives. */

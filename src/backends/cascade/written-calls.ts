@@ -10,8 +10,24 @@ interface WrittenCall {
   /** The server's number of the call, from 0 or from 1; null where it gives none. */
   readonly index: number | null
   id: string
+  /** The id is the server's. */
+  named: boolean
   name: string
   argumentsText: string
+}
+
+/**
+ * Some servers number each whole call 0 (Gemini's and Ollama's `/chat/completions`): another id or, without ids, another name after
+ * whole arguments begins another call. An id alone does not: vLLM before 0.8 makes a new one for each piece.
+ */
+function beginsAnother(
+  call: WrittenCall,
+  { id = '', function: { name = '', arguments: text } = {} }: CallPiece,
+): boolean {
+  if (typeof name !== 'string' || name === '') return false
+  if (typeof id === 'string' && id !== '' && call.named) return id !== call.id
+  const isWhole = call.argumentsText.trim() !== '' && parseArguments(call.argumentsText).invalid === undefined
+  return isWhole && text !== undefined && (text as unknown) !== ''
 }
 
 /** The tool calls of one answer of a language model, as they arrive. */
@@ -27,18 +43,22 @@ export class WrittenCalls {
   /** Arguments come in fragments, by index; some servers send complete calls without an index. */
   collect(pieces: readonly CallPiece[]): void {
     for (const piece of pieces) {
-      let call = this.all.find((one) => one.index === piece.index && one.index !== null)
-      if (call === undefined) {
+      let call = this.all.findLast((one) => one.index === piece.index && one.index !== null)
+      if (call === undefined || beginsAnother(call, piece)) {
         if (this.all.length >= CALLS_MAX) continue
         call = {
           index: typeof piece.index === 'number' ? piece.index : null,
           id: `${this.#idPrefix}-${this.all.length}`,
+          named: false,
           name: '',
           argumentsText: '',
         }
         this.all.push(call)
       }
-      if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
+      if (typeof piece.id === 'string' && piece.id !== '' && !call.named) {
+        call.id = piece.id
+        call.named = true
+      }
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments
       // Some servers write the object itself.
