@@ -12,6 +12,12 @@ const DESCRIPTORS_RESERVED_MAX = 256
 /** Share of the file descriptors in use from which each address may have no more than its own share. */
 const DESCRIPTORS_SCARCE_SHARE = 1 / 2
 
+/**
+ * The open descriptors are counted this often while less than that share is in use, and at each look from there on: a count
+ * reads a whole folder of /proc.
+ */
+export const DESCRIPTORS_COUNT_MS = 1000
+
 /** What the guard reads of the process; tests give their own. */
 export interface DescriptorSource {
   /** Most descriptors that the process may have open; null where the system does not report it. */
@@ -49,6 +55,7 @@ export class DescriptorGuard {
   /** Connections that were opened and closed during a count, which has seen some of them. */
   #opened = 0
   #closed = 0
+  #countedAtMs = -Infinity
   #low = false
   #looking = false
   #resumeFailed = false
@@ -88,9 +95,11 @@ export class DescriptorGuard {
     if (this.#open >= this.#pauseAt) this.#pause()
   }
 
-  /** Counts the open descriptors; called by the edge's one timer. */
-  async look(): Promise<void> {
+  /** Counts the open descriptors if it is time to; called by the edge's one timer. */
+  async look(nowMs: number): Promise<void> {
     if (this.#looking || this.#pauseAt === Infinity) return
+    if (!this.#low && !this.scarce && nowMs - this.#countedAtMs < DESCRIPTORS_COUNT_MS) return
+    this.#countedAtMs = nowMs
     this.#looking = true
     try {
       this.#opened = this.#closed = 0

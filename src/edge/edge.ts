@@ -160,7 +160,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     publicRoutes.sweep(nowMs)
     opsRoutes.sweep(nowMs)
     unsent.sweep(nowMs)
-    void descriptors.look()
+    void descriptors.look(nowMs)
   }, EDGE_SWEEP_MS).unref()
 
   const certificate =

@@ -221,8 +221,7 @@ export class MediaPool {
 
   #lookAtWorkers(): void {
     const nowMs = this.#options.clock()
-    const rssBytes = process.memoryUsage.rss()
-    for (const group of this.#groups) group.look(nowMs, rssBytes)
+    for (const group of this.#groups) group.look(nowMs)
   }
 
   /** For each dead worker, once: finds which call's code ran there, and notes the error for each of its calls. */
@@ -273,7 +272,7 @@ class WorkerGroup {
   constructor(options: PiscinaOptions, memories: WorkerMemories, memoryBytes: number) {
     this.pool = new Piscina<CallStart | null, CallEnd | null>(options)
     this.#memories = memories
-    this.#watchdog = new WorkerWatchdog(memoryBytes)
+    this.#watchdog = new WorkerWatchdog(memoryBytes, process.memoryUsage.rss)
   }
 
   get ticks(): readonly TickHistograms[] {
@@ -288,8 +287,8 @@ class WorkerGroup {
   }
 
   /** Ends the workers that the watchdog names; piscina rejects their tasks and starts others. */
-  look(nowMs: number, rssBytes: number): void {
-    for (const verdict of this.#watchdog.look(nowMs, rssBytes, workersWithMemory(this.#memories))) {
+  look(nowMs: number): void {
+    for (const verdict of this.#watchdog.look(nowMs, workersWithMemory(this.#memories))) {
       const worker = this.pool.threads.find(({ threadId }) => threadId === verdict.thread)
       if (worker === undefined) continue
       this.#verdicts.set(verdict.thread, verdict)

@@ -11,6 +11,9 @@ export const WORKER_SILENT_MS = 2000
  */
 export const WORKER_GROWTH_SILENT_MS = 500
 
+/** Resident memory is read at most this often while all workers beat: a reading opens a file of /proc. */
+export const WORKER_RSS_MS = 1000
+
 /** One worker as the watchdog sees it. A worker whose beat time is 0 has not started yet and is not watched. */
 interface WatchedWorker {
   readonly thread: number
@@ -31,7 +34,7 @@ interface Silence {
   beatAtMs: number
   /** Its counted length; see `WorkerWatchdog`. */
   ms: number
-  /** Resident memory of the whole process at that beat. */
+  /** Resident memory of the whole process at that beat, or up to `WORKER_RSS_MS` before it. */
   rssBytes: number
   /**
    * For each call, the number of looks since then at which its code ran. One look is not enough: code that runs through
@@ -53,40 +56,56 @@ export class WorkerWatchdog {
   /** By thread. */
   readonly #silences = new Map<number, Silence>()
   #lookedAtMs: number | null = null
+  readonly #readRss: () => number
+  #rssBytes = 0
+  #rssAtMs = -Infinity
 
-  /** @param memoryBytes  limit of one worker's memory outside its heap */
-  constructor(memoryBytes: number) {
+  /**
+   * @param memoryBytes  limit of one worker's memory outside its heap
+   * @param readRss  reads the resident memory of the whole process, bytes
+   */
+  constructor(memoryBytes: number, readRss: () => number) {
     this.#memoryBytes = memoryBytes
+    this.#readRss = readRss
   }
 
   /**
    * Must be called every `WORKER_WATCH_MS`.
-   * @param rssBytes  resident memory of the whole process
    * @returns the workers to end, each once
    */
-  look(nowMs: number, rssBytes: number, workers: readonly WatchedWorker[]): WorkerVerdict[] {
+  look(nowMs: number, workers: readonly WatchedWorker[]): WorkerVerdict[] {
     const countsMs = Math.min(WORKER_WATCH_MS, nowMs - (this.#lookedAtMs ?? nowMs))
     this.#lookedAtMs = nowMs
     const here = new Set(workers.map(({ thread }) => thread))
     for (const thread of this.#silences.keys()) if (!here.has(thread)) this.#silences.delete(thread)
     return workers.flatMap((worker) => {
-      const verdict = worker.pulse.beatAtMs === 0 ? null : this.#verdictOn(worker, countsMs, rssBytes)
+      const verdict = worker.pulse.beatAtMs === 0 ? null : this.#verdictOn(worker, nowMs, countsMs)
       return verdict === null ? [] : [verdict]
     })
   }
 
-  #verdictOn({ thread, pulse }: WatchedWorker, countsMs: number, rssBytes: number): WorkerVerdict | null {
+  #verdictOn({ thread, pulse }: WatchedWorker, nowMs: number, countsMs: number): WorkerVerdict | null {
     const { beatAtMs, bufferBytes, running } = pulse
     const known = this.#silences.get(thread)
     if (known?.hasVerdict === true) return null
-    const silence: Silence =
-      known?.beatAtMs === beatAtMs ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), hasVerdict: false }
+    const isSilent = known?.beatAtMs === beatAtMs
+    const rssBytes = this.#rss(nowMs, isSilent ? 0 : WORKER_RSS_MS)
+    const silence: Silence = isSilent ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), hasVerdict: false }
     this.#silences.set(thread, silence)
     silence.ms += countsMs
     silence.ran.set(running, (silence.ran.get(running) ?? 0) + 1)
     const fault = this.#faultOf(silence.ms, rssBytes - silence.rssBytes, bufferBytes)
     silence.hasVerdict = fault !== null
     return fault === null ? null : { thread, ...fault, ran: mostSeen(silence.ran) }
+  }
+
+  /** @param maxAgeMs  how old the reading may be; 0: of this look */
+  #rss(nowMs: number, maxAgeMs: number): number {
+    if (nowMs - this.#rssAtMs > maxAgeMs) {
+      this.#rssAtMs = nowMs
+      this.#rssBytes = this.#readRss()
+    }
+    return this.#rssBytes
   }
 
   #faultOf(silentMs: number, grownBytes: number, bufferBytes: number): Pick<WorkerVerdict, 'cause' | 'why'> | null {

@@ -2,7 +2,7 @@ import { Agent, request } from 'node:http'
 import t from 'tap'
 import type { Test } from 'tap'
 import { EDGE_SWEEP_MS } from '../../src/core/limits.js'
-import { DescriptorGuard } from '../../src/edge/descriptors.js'
+import { DESCRIPTORS_COUNT_MS, DescriptorGuard } from '../../src/edge/descriptors.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/until.js'
 import { get, newSid, ringing, startGateway } from './gateway.js'
@@ -12,15 +12,25 @@ import { get, newSid, ringing, startGateway } from './gateway.js'
  * port again.
  */
 function guarded() {
-  const state = { evictions: 0, open: 10, fault: null as string | null, resumes: 0, listening: true, refuses: false }
+  const state = {
+    evictions: 0,
+    open: 10,
+    counts: 0,
+    fault: null as string | null,
+    resumes: 0,
+    listening: true,
+    refuses: false,
+  }
   const lines: string[] = []
   const guard = new DescriptorGuard({
     source: {
       limit: 100,
-      count: () =>
-        state.fault === null
+      count: () => {
+        state.counts++
+        return state.fault === null
           ? Promise.resolve(state.open)
-          : Promise.reject(Object.assign(new Error('no'), { code: state.fault })),
+          : Promise.reject(Object.assign(new Error('no'), { code: state.fault }))
+      },
     },
     log: createLog({ destination: { write: (line: string) => void lines.push(line) } }),
     evict: () => {
@@ -36,7 +46,10 @@ function guarded() {
       return Promise.resolve()
     },
   })
-  return { state, guard, said: () => lines.map((line) => (JSON.parse(line) as { msg: string }).msg) }
+  let nowMs = 0
+  /** The next look at which it is counted. */
+  const look = (): Promise<void> => guard.look((nowMs += DESCRIPTORS_COUNT_MS))
+  return { state, guard, look, said: () => lines.map((line) => (JSON.parse(line) as { msg: string }).msg) }
 }
 
 /** A balancer keeps its connections: webhooks come by one that is open. */
@@ -66,8 +79,8 @@ function keptConnection(t: Test, url: string): () => Promise<string> {
 t.test(
   'connections that come between two looks close the port before the descriptors are gone, and it is said once',
   async (t) => {
-    const { state, guard, said } = guarded()
-    await guard.look()
+    const { state, guard, look, said } = guarded()
+    await look()
     for (let i = 0; i < 77; i++) guard.connection(1)
     t.equal(guard.low, false)
     guard.connection(-1)
@@ -79,30 +92,30 @@ t.test(
     t.ok(state.evictions >= 12, 'from twice the reserve on, each new one was to replace an old one that sent nothing')
     guard.connection(1)
     state.open = 95
-    for (let i = 0; i < 5; i++) await guard.look()
+    for (let i = 0; i < 5; i++) await look()
     t.same(said(), ['file descriptors run out: the public port is closed to new connections'])
 
     state.open = 80
-    await guard.look()
+    await look()
     t.equal(guard.low, true, 'a few that are free do not open and close it in turns')
     state.open = 75
-    await guard.look()
+    await look()
     t.equal(guard.low, false)
     t.equal(state.listening, true)
     t.match(said().at(-1), /available again/)
     state.open = 90
-    await guard.look()
+    await look()
     t.equal(said().length, 3, 'and it is said again after a recovery')
     t.equal(guard.pauses, 2)
   },
 )
 
 t.test('connections that come while the open descriptors are counted close the port, too', async (t) => {
-  const { state, guard } = guarded()
-  await guard.look()
+  const { state, guard, look } = guarded()
+  await look()
   for (let i = 0; i < 40; i++) guard.connection(1)
   state.open = 50
-  const looks = guard.look()
+  const looks = look()
   for (let i = 0; i < 37; i++) guard.connection(1)
   t.equal(guard.low, false)
   guard.connection(1)
@@ -112,14 +125,14 @@ t.test('connections that come while the open descriptors are counted close the p
 })
 
 t.test('connections that come while the open descriptors are counted are not counted twice', async (t) => {
-  const { state, guard } = guarded()
-  await guard.look()
+  const { state, guard, look } = guarded()
+  await look()
   for (const seen of [true, false]) {
     state.open = 10
-    await guard.look()
+    await look()
     // The count is answered later, with those that came meanwhile or without them.
     if (seen) state.open = 50
-    const looks = guard.look()
+    const looks = look()
     for (let i = 0; i < 40; i++) guard.connection(1)
     await looks
     for (let i = 0; i < 37; i++) guard.connection(1)
@@ -128,18 +141,18 @@ t.test('connections that come while the open descriptors are counted are not cou
     for (let i = 0; i < 77; i++) guard.connection(-1)
   }
   state.open = 50
-  const looks = guard.look()
+  const looks = look()
   for (let i = 0; i < 40; i++) guard.connection(1)
   await looks
   t.match(guard.why, /^50 of 100 /, 'none of them is left out, either')
 })
 
 t.test('connections that go while the open descriptors are counted are not taken away twice', async (t) => {
-  const { state, guard } = guarded()
+  const { state, guard, look } = guarded()
   state.open = 80
-  await guard.look()
+  await look()
   state.open = 40
-  const looks = guard.look()
+  const looks = look()
   for (let i = 0; i < 40; i++) guard.connection(-1)
   await looks
   for (let i = 0; i < 47; i++) guard.connection(1)
@@ -151,29 +164,49 @@ t.test('connections that go while the open descriptors are counted are not taken
 t.test(
   'a count that fails because no descriptor is left closes the port; any other failure changes nothing',
   async (t) => {
-    const { state, guard } = guarded()
+    const { state, guard, look } = guarded()
     state.fault = 'EACCES'
-    await guard.look()
+    await look()
     t.equal(guard.low, false)
     state.fault = 'EMFILE'
-    await guard.look()
+    await look()
     t.equal(guard.low, true)
   },
 )
 
 t.test('a port that cannot be opened again is tried at each look, and that is said once', async (t) => {
-  const { state, guard, said } = guarded()
+  const { state, guard, look, said } = guarded()
   state.open = 95
-  await guard.look()
+  await look()
   state.open = 10
   state.refuses = true
-  for (let i = 0; i < 4; i++) await guard.look()
+  for (let i = 0; i < 4; i++) await look()
   t.equal(state.resumes, 4)
   t.equal(said().length, 2)
   t.equal(guard.low, true)
   state.refuses = false
-  await guard.look()
+  await look()
   t.equal(guard.low, false)
+})
+
+t.test('the open descriptors are counted once a second, and at each look while half of them are in use', async (t) => {
+  const { state, guard } = guarded()
+  let nowMs = 0
+  const countsIn = async (ms: number): Promise<number> => {
+    const before = state.counts
+    for (const untilMs = nowMs + ms; nowMs < untilMs; nowMs += EDGE_SWEEP_MS) await guard.look(nowMs)
+    return state.counts - before
+  }
+  t.equal(await countsIn(10_000), 10)
+  for (let i = 0; i < 40; i++) guard.connection(1)
+  state.open = 50
+  t.equal(await countsIn(10_000), 10_000 / EDGE_SWEEP_MS, 'connections that come are reason to look at once')
+  state.open = 95
+  await countsIn(EDGE_SWEEP_MS)
+  t.equal(guard.low, true)
+  state.open = 10
+  await countsIn(EDGE_SWEEP_MS)
+  t.equal(guard.low, false, 'a closed port is open again at the next look')
 })
 
 t.test('on a system that does not report its limit nothing is guarded', async (t) => {
@@ -190,7 +223,7 @@ t.test('on a system that does not report its limit nothing is guarded', async (t
     resume: () => Promise.resolve(),
   })
   for (let i = 0; i < 10_000; i++) guard.connection(1)
-  await guard.look()
+  await guard.look(0)
   t.equal(guard.low, false)
 })
 

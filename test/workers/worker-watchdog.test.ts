@@ -19,8 +19,11 @@ const MEMORY = 100 * MIB
 
 /** Two workers and a clock. Worker 1 beats at each look unless it is stuck. */
 function machine() {
-  const watchdog = new WorkerWatchdog(MEMORY)
-  const state = { nowMs: 1000, rss: 500 * MIB, stuck: new Set<number>(), buffers: 0, running: 0 }
+  const state = { nowMs: 1000, rss: 500 * MIB, rssReads: 0, stuck: new Set<number>(), buffers: 0, running: 0 }
+  const watchdog = new WorkerWatchdog(MEMORY, () => {
+    state.rssReads++
+    return state.rss
+  })
   const beats = new Map([
     [1, 1000],
     [2, 1000],
@@ -33,7 +36,7 @@ function machine() {
     }))
     // After the look: a worker that was paused with the main thread beats only once that has looked.
     for (const thread of beats.keys()) if (!state.stuck.has(thread)) beats.set(thread, state.nowMs)
-    return watchdog.look(state.nowMs, state.rss, workers)
+    return watchdog.look(state.nowMs, workers)
   }
   const looks = (ms: number, everyMs = WORKER_WATCH_MS): WorkerVerdict[] => {
     const verdicts: WorkerVerdict[] = []
@@ -91,10 +94,13 @@ t.test(
 )
 
 t.test('a worker that has not started, or is gone, is not watched', (t) => {
-  const watchdog = new WorkerWatchdog(MEMORY)
+  const watchdog = new WorkerWatchdog(MEMORY, () => {
+    t.fail('the memory of the process was read for no worker')
+    return 0
+  })
   for (let nowMs = 0; nowMs < 10_000; nowMs += WORKER_WATCH_MS) {
     t.same(
-      watchdog.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []),
+      watchdog.look(nowMs, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []),
       [],
     )
   }
@@ -121,6 +127,19 @@ t.test('memory: buffers beyond the bound, and a process that grows while a worke
   grows.state.rss += MEMORY + MIB
   t.match(grows.looks(WORKER_GROWTH_SILENT_MS), [{ thread: 1, cause: 'silent', why: /grew by 101 MB/ }])
   t.same(grows.looks(10_000), [])
+  t.end()
+})
+
+t.test('the memory of the process is read once a second, and at each look only while a worker is silent', (t) => {
+  const { state, looks } = machine()
+  looks(60_000)
+  t.ok(state.rssReads <= 60, `${state.rssReads} readings in a minute`)
+  state.rssReads = 0
+  state.stuck.add(1)
+  looks(WORKER_WATCH_MS)
+  state.rss += MEMORY + MIB
+  t.match(looks(WORKER_GROWTH_SILENT_MS), [{ thread: 1, why: /grew by 101 MB/ }])
+  t.ok(state.rssReads >= WORKER_GROWTH_SILENT_MS / WORKER_WATCH_MS, 'growth is seen in half a second')
   t.end()
 })
 
