@@ -31,7 +31,7 @@ export const ERRORS = {
     },
     AGENT_UNKNOWN: {
       cause: 'no agent of the agents folder has the name that a setting, a path, an order or an option gives',
-      action: 'use one of the names in the message, or add the file `NAME.yaml` to `AGENTS_DIR`',
+      action: 'use one of the names in the message, or add a file for it to `AGENTS_DIR`',
     },
     BACKEND_KEY_MISSING: {
       cause: 'an agent asks for a backend or a service whose key or address is not set',

@@ -135,10 +135,10 @@ t.test('each kernel setting is one that this kernel has, and explained', async (
 
 const root = packageRoot()
 
-/** Titles of a test file's tests, as they stand in its source; a `${…}` in one matches anything. */
+/** Titles of the tests and of the table rows of a test file, as its source writes them; a `${…}` in one matches anything. */
 function titlesOf(path: string): string[] {
   const source = readFileSync(join(root, path), 'utf8')
-  return [...source.matchAll(/\bt\.test\(\s*(['"`])((?:\\.|(?!\1).)+)\1/gs)].map(([, , title = '']) =>
+  return [...source.matchAll(/\b(?:t\.test|row)\(\s*(['"`])((?:\\.|(?!\1).)+)\1/gms)].map(([, , title = '']) =>
     title.replace(/\\(.)/g, '$1'),
   )
 }
@@ -237,6 +237,8 @@ t.test('each setting and error code that the documents name is one', async (t) =
     'YAML',
     'OTEL_EXPORTER_OTLP_HEADERS',
     'NO_COLOR',
+    'OTEL_SERVICE_NAME',
+    'OTEL_RESOURCE_ATTRIBUTES',
     'HEAD',
     'UV_THREADPOOL_SIZE',
     'GRAFANA_PASSWORD',
