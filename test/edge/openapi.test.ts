@@ -109,7 +109,12 @@ t.test('every route of the ops port is documented, and every documented one is a
       return app
     }
   const app = { get: note('get'), post: note('post'), head: () => app, any: () => app, ws: note('get') }
-  const options = { metrics: new Metrics({ version: 'x', processMetrics: false }), opsToken: null, console: new Map() }
+  const options = {
+    metrics: new Metrics({ version: 'x', processMetrics: false }),
+    callSeries: { contentType: '' },
+    opsToken: null,
+    console: new Map(),
+  }
   const ops = new OpsApp(options as unknown as EdgeOptions, undefined as never, undefined as never, undefined as never)
   ops.routes(app as unknown as Parameters<typeof ops.routes>[0])
   t.same([...routes].sort(), [...documented].sort())

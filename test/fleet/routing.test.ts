@@ -24,9 +24,14 @@ import type { OutboundCarrier } from '../../src/workers/outbound-calls.js'
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
 const voice = (gateway: Gateway, form: Readonly<Record<string, string>>, more = {}): Promise<Posted> =>
   post(`${gateway.url}/voice/order-status`, { form, ...more })
-const after = (gateway: Gateway, document: string, form: Readonly<Record<string, string>>): Promise<Posted> => {
+const after = (
+  gateway: Gateway,
+  document: string,
+  form: Readonly<Record<string, string>>,
+  sign?: Parameters<typeof post>[1],
+): Promise<Posted> => {
   const url = new URL(redirectUrl(document))
-  return post(`${gateway.url}${url.pathname}${url.search}`, { form })
+  return post(`${gateway.url}${url.pathname}${url.search}`, { form, ...sign })
 }
 const routed = (gateway: Gateway, result: string): Promise<number> =>
   gateway.metric(`mkondo_webhooks_routed_total{result="${result}"}`)
@@ -153,7 +158,10 @@ t.test('a webhook is proven and parsed where it arrives, once: its owner could d
     json: { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } },
     ...sign,
   })
-  t.equal((await after(at(two, 0), document.text, { ...ringing(sid), callSessionState: 'Completed' })).status, 200)
+  t.equal(
+    (await after(at(two, 0), document.text, { ...ringing(sid), callSessionState: 'Completed' }, sign)).status,
+    200,
+  )
   t.same(two.call(sid).states.slice(-2), ['answered', 'completed'])
   t.equal(two.sent.length, 2)
   for (const webhook of two.sent) t.notMatch(webhook, /signature|v1=|[?&]t=/, 'neither signature nor token travels')
