@@ -1,0 +1,79 @@
+// `npm run -s house`: how large the parts of src are, beside what is aimed at. It informs and never fails.
+// `npm run -s house -- --all` prints every file whose class starts late.
+import { readFileSync, readdirSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import ts from 'typescript'
+
+/** Aims, in lines. */
+const CLASS_LINES = 900
+const FUNCTION_LINES = 150
+const SERVE_LINES = 70_000
+/** A class begins at most this far below the top of its file. */
+const CLASS_START_LINE = 60
+/** Modules that `mkondo serve` runs on its main thread: the second is imported on demand by the first. */
+const SERVE = ['src/cli/serve.ts', 'src/gateway/gateway.ts']
+
+const parsed = new Map(
+  readdirSync('src', { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
+    .map((file) => [file, ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest, true)]),
+)
+
+const linesOf = (source) => source.text.split('\n').length - 1
+const lineAt = (source, position) => source.getLineAndCharacterOfPosition(position).line + 1
+
+const classes = []
+const functions = []
+for (const [file, source] of parsed) {
+  const visit = (node) => {
+    const begin = lineAt(source, node.getStart())
+    const found = { file, begin, lines: lineAt(source, node.end) - begin + 1, name: node.name?.getText() ?? '(none)' }
+    if (ts.isClassLike(node)) classes.push(found)
+    if (ts.isFunctionLike(node) && node.body !== undefined) functions.push(found)
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+}
+
+/** Files that a file imports as values: not types, and not what it loads on demand. */
+function importsOf(file, source) {
+  const found = source.statements.filter((statement) => {
+    if (ts.isExportDeclaration(statement)) return statement.moduleSpecifier !== undefined && !statement.isTypeOnly
+    if (!ts.isImportDeclaration(statement)) return false
+    const { importClause: clause } = statement
+    if (clause === undefined) return true
+    const names = clause.namedBindings
+    const onlyTypes = names !== undefined && ts.isNamedImports(names) && names.elements.every((one) => one.isTypeOnly)
+    return !clause.isTypeOnly && (clause.name !== undefined || !onlyTypes)
+  })
+  return found.flatMap(({ moduleSpecifier: { text } }) => {
+    if (!text.startsWith('.')) return []
+    const path = normalize(join(dirname(file), text))
+    return ['.ts', '.tsx'].map((ending) => path.replace(/\.js$/, ending)).filter((one) => parsed.has(one))
+  })
+}
+
+const reached = new Set(SERVE)
+for (const file of reached) for (const one of importsOf(file, parsed.get(file))) reached.add(one)
+
+const sum = (files) => [...files].reduce((lines, file) => lines + linesOf(parsed.get(file)), 0)
+const largest = (all) => all.toSorted((a, b) => b.lines - a.lines).slice(0, 5)
+const late = classes
+  .filter(({ begin }, i) => begin > CLASS_START_LINE && classes[i - 1]?.file !== classes[i].file)
+  .toSorted((a, b) => b.begin - a.begin)
+
+const row = ({ lines, name, file, begin }) => `  ${String(lines).padStart(6)}  ${name}  ${file}:${begin}`
+const aim = (is, most) => `${is.toLocaleString('en')} (aim: at most ${most.toLocaleString('en')})`
+const [firstClass] = largest(classes)
+const [firstFunction] = largest(functions)
+console.log(`largest class, lines: ${aim(firstClass.lines, CLASS_LINES)}`)
+for (const found of largest(classes)) console.log(row(found))
+console.log(`largest function, lines: ${aim(firstFunction.lines, FUNCTION_LINES)}`)
+for (const found of largest(functions)) console.log(row(found))
+console.log(`lines of src: ${sum(parsed.keys()).toLocaleString('en')} in ${parsed.size} files`)
+console.log(`lines that serve reaches by value imports: ${aim(sum(reached), SERVE_LINES)}, ${reached.size} files`)
+console.log(`files whose first class starts below line ${CLASS_START_LINE}: ${late.length}`)
+for (const { file, begin, name } of process.argv.includes('--all') ? late : late.slice(0, 10))
+  console.log(`  ${String(begin).padStart(6)}  ${name}  ${file}`)

@@ -1,0 +1,24 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
+
+t.test('the house shows its largest class and function, and what serve reaches without types', async (t) => {
+  const lines = (count: number, text: string): string => `${text}\n`.repeat(count)
+  const cwd = t.testdir({
+    src: {
+      cli: { 'serve.ts': "import { a } from './a.js'\nimport type { B } from './b.js'\n", 'a.ts': lines(10, '//') },
+      gateway: { 'gateway.ts': `import { type B } from '../cli/b.js'\n${lines(70, '//')}class Late {\n}\n` },
+      unread: { 'c.ts': `class Large {\n${lines(899, '//')}}\nfunction long() {\n${lines(149, '//')}}\n` },
+    },
+  })
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(packageRoot(), 'scripts/house.mjs')], {
+    cwd,
+    encoding: 'utf8',
+  })
+  t.equal(status, 0, stderr)
+  t.match(stdout, 'largest class, lines: 901 (aim: at most 900)\n     901  Large  src/unread/c.ts:1\n')
+  t.match(stdout, 'largest function, lines: 151 (aim: at most 150)\n     151  long  src/unread/c.ts:902\n')
+  t.match(stdout, 'lines that serve reaches by value imports: 85 (aim: at most 70,000), 3 files\n')
+  t.match(stdout, 'files whose first class starts below line 60: 1\n      72  Late  src/gateway/gateway.ts\n')
+})
