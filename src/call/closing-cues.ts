@@ -2,7 +2,7 @@ import { hasPhrase, phraseSet, plainText, saysOnly } from './backchannel.js'
 import { wordsOf } from './words/languages.js'
 
 const ENDS = wordsOf('ends')
-const BESIDE = wordsOf('besideEnds')
+const BESIDE = wordsOf('besideEnds', 'thanks')
 const FAREWELLS = phraseSet(wordsOf('farewells'))
 
 /**

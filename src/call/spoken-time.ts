@@ -391,7 +391,8 @@ function dayIn(tokens: readonly Token[]): number | null {
     const number = Number(token.number ?? ordinalOf(token.word))
     if (!(number >= 1 && number <= 31)) continue
     const marked = LANGUAGES.some(({ dayNumber }) => phraseAt(tokens, at, dayNumber, true) !== null)
-    if (marked || tokens[at - 1]?.word === 'the') return number
+    const offered = LANGUAGES.some((language) => language.offered.includes(tokens[at + 1]?.word ?? ''))
+    if (marked || (tokens[at - 1]?.word === 'the' && !offered)) return number
   }
   return null
 }

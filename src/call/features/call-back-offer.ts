@@ -27,6 +27,8 @@ export class CallBackOffer implements CallFeature {
   offer: { readonly reason: string; readonly summary: string } | null = null
   /** The call ends when the offer is not accepted: nobody may be there. */
   #endsAfterOffer = false
+  /** Noted by key: the yes in words that comes with it is the same wish. */
+  #keyed = false
 
   readonly #call: CallKernel
 
@@ -122,6 +124,7 @@ export class CallBackOffer implements CallFeature {
     if (read !== null && 'fault' in read) return `number is one that ${read.fault}; ask the caller for it again.`
     if (wantedAt !== null && !(WANTED_AT.test(wantedAt) && Number.isFinite(Date.parse(`${wantedAt}:00Z`))))
       return 'at must be a date and a time, as 2026-11-27T15:00.'
+    if (this.#keyed && number === null && wantedAt === null) return null
     this.note('words', number?.replace(/[ ().-]/g, '') ?? null, note, wantedAt)
     return null
   }
@@ -148,6 +151,7 @@ export class CallBackOffer implements CallFeature {
   note(asked: CallbackAsk, number: string | null, note: string, wantedAt: string | null = null): void {
     const { reason, summary } = this.offer ?? { reason: 'a call back', summary: note }
     this.withdraw()
+    this.#keyed = asked === 'key'
     this.#call.escalation.calledBack(reason)
     this.#call.claims.audit?.arranged(CALLBACK_TOOL)
     this.#call.out({

@@ -291,7 +291,8 @@ export class EscalationSide implements CallFeature {
       : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`
     if (toolCallId === null) return this.#call.out({ type: 'backend-text', text: note, role: 'system', respond: false })
-    const value = say === null ? { error: note, outcome } : { error: why, outcome, say }
+    const told = offer ? { error: note, outcome, callBackOffered: true } : { error: note, outcome }
+    const value = say === null ? told : { error: why, outcome, say }
     this.#call.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
     const answer = this.#call.ledger.result(toolCallId, { ok: false, value, error: outcome })
     if (answer !== null) this.#call.mark('tool-end', answer.name)

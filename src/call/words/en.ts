@@ -47,6 +47,7 @@ export const en: Language = {
   monthNumber: [],
   dayNumber: [],
   ordinals: {},
+  offered: 'one option choice slot time'.split(' '),
   weekdays: 'sunday monday tuesday wednesday thursday friday saturday'.split(' '),
   shortWeekdays: { ...numbered('sun mon tue wed thu fri sat', 0), tues: 2, weds: 3, thur: 4, thurs: 4 },
   through: ['to', 'through', 'until', 'till'],
@@ -162,10 +163,13 @@ export const en: Language = {
       'have_a_good_day have_a_nice_day have_a_good_one talk_to_you_later',
   ),
   besideEnds: words(
-    'thank_you_very_much thank_you_so_much thank_you thanks_a_lot thanks cheers no nope ok okay alright all_right great ' +
-      "fine good perfect well so then for_now for_today i_think i_guess you_too you_have_been_very_helpful i'm_good and " +
-      'oh yes yeah sir madam',
+    'no nope ok okay alright all_right great fine good perfect well so then for_now for_today i_think i_guess you_too ' +
+      "you_have_been_very_helpful i'm_good and oh yes yeah sir madam",
   ),
+  thanks: words(
+    'thanks thank_you thank_you_very_much thank_you_so_much thanks_a_lot thanks_so_much thanks_very_much many_thanks cheers',
+  ),
+  acknowledges: words("ok okay alright all_right fine great good perfect very_well that's_fine"),
   farewells: words('goodbye good_bye bye'),
   common: words(
     'the is are was my your it its that this what where when who how which why i you we they do does did can could would ' +

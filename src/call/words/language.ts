@@ -73,6 +73,8 @@ export interface Language {
   readonly dayNumber: readonly string[]
   /** Numbers that are only these. */
   readonly ordinals: Readonly<Record<string, number>>
+  /** After an ordinal: what was offered, and no day of a month. */
+  readonly offered: readonly string[]
   /** From Sunday on. */
   readonly weekdays: readonly string[]
   /** Days as tables of hours have them, 0 for Sunday. */
@@ -108,7 +110,7 @@ export interface Language {
   readonly hesitations: readonly string[]
   /** A caller who ends with one of these has not yet said what they want. */
   readonly stems: readonly string[]
-  /** Of this list, `no`, `human`, `slower`, `wait`, `again` and `ends` the first is the plainest: an intent of an offline
+  /** Of this list, `no`, `human`, `slower`, `wait`, `again`, `ends` and `thanks` the first is the plainest: an intent of an offline
    * dialogue that has it is meant by all of the list. */
   readonly yes: readonly string[]
   readonly no: readonly string[]
@@ -156,8 +158,12 @@ export interface Language {
   readonly oneMoment: readonly string[]
   /** Said by callers who are done. */
   readonly ends: readonly string[]
-  /** What may stand beside them. Alone none of these ends anything: "thank you" may be a pause, and "no" an answer. */
+  /** What may stand beside them, with thanks. Alone none of these ends anything: "no" may be an answer. */
   readonly besideEnds: readonly string[]
+  /** In the middle of a call they may be a pause. */
+  readonly thanks: readonly string[]
+  /** A yes to a question of yes or no; to "anything else?" they are none. */
+  readonly acknowledges: readonly string[]
   /** An agent says goodbye with these. */
   readonly farewells: readonly string[]
   /** Words that make a sentence one of this language: what nearly every sentence has. */

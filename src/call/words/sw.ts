@@ -41,6 +41,7 @@ export const sw: Language = {
   monthNumber: words('mwezi_wa mwezi'),
   dayNumber: words('tarehe tarehe_ya'),
   ordinals: { mosi: 1, kwanza: 1, pili: 2 },
+  offered: [],
   weekdays: 'jumapili jumatatu jumanne jumatano alhamisi ijumaa jumamosi'.split(' '),
   shortWeekdays: {},
   through: ['hadi', 'mpaka'],
@@ -155,9 +156,10 @@ export const sw: Language = {
       'kwa_heri baadaye tutaonana siku_njema usiku_mwema',
   ),
   besideEnds: words(
-    'asante_sana asante ahsante asanteni shukran shukrani sawa poa haya hapana la ni basi kwa_sasa kwa_leo ndiyo ndio ' +
-      'eeh na_wewe_pia nawe_pia na tu bwana mama',
+    'sawa poa haya hapana la ni basi kwa_sasa kwa_leo ndiyo ndio eeh na_wewe_pia nawe_pia na tu bwana mama',
   ),
+  thanks: words('asante asante_sana ahsante ahsante_sana asanteni nashukuru shukran shukrani'),
+  acknowledges: words('sawa sawa_sawa poa haya fiti vizuri iko_sawa ni_sawa basi'),
   farewells: words('kwaheri kwa_heri tutaonana siku_njema'),
   common: words(
     'ni ya wa za la cha vya kwa na je hii hiyo hilo huyo yangu wangu langu zangu yako wako lako yake wake gani wapi lini ' +

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { z } from 'zod'
 import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline.js'
 import { DialogueEngine, type AnsweredCall } from '../../../src/backends/embedded/dialogue/engine.js'
 import type { DialogueEvent, DialogueState } from '../../../src/backends/embedded/dialogue/engine.js'
@@ -6,7 +7,7 @@ import { DecoderSet } from '../../../src/speech/decoder-set.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { framesOf, overThePhone } from './phone-line.js'
 import { isNumberSaid, withFirstDigit, withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
-import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
+import { agentFile, lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const orderLine = offlineSchema.parse(ORDER_LINE.offline)
 
@@ -948,3 +949,95 @@ t.test('a state of another stage moves the call before its steps run, and goes o
       )
   t.end()
 })
+
+for (const words of [
+  'Thanks.',
+  'Thank you very much.',
+  'Okay, thanks.',
+  'Sawa, asante.',
+  'Asante.',
+  'Poa, asante sana.',
+])
+  t.test(`thanks after "anything else?" end the call, whatever their words: ${words}`, async (t) => {
+    const { input, calls } = drive()
+    input('where is my order')
+    t.match(input(words).join(' '), /^Thank you for calling\. Goodbye\.$/)
+    t.match(calls.at(-1), /^end_call/)
+  })
+
+for (const words of ['Okay.', 'Sawa.', 'Alright.', 'Poa.'])
+  t.test(`an acknowledgement is no yes to "anything else?", and ends nothing: ${words}`, async (t) => {
+    const { input, calls } = drive()
+    input('where is my order')
+    t.same(input(words), ['Sorry, I did not catch that. Is there anything else?'])
+    t.notMatch(calls.join(' '), /end_call/)
+  })
+
+t.test('thanks end nothing elsewhere, nor beside a question, and a yes with thanks is a yes', async (t) => {
+  const { input, calls } = drive()
+  t.match(input('thank you').join(' '), /did not catch that/, 'nothing was told yet')
+  input('where is my order')
+  t.match(input('thanks, where is my order').join(' '), /^Order 4127/)
+  t.match(input('thank you, and who was it that brought it yesterday').join(' '), /did not catch/)
+  t.match(input('yes, thank you').join(' '), /another order number/)
+  t.notMatch(calls.join(' '), /end_call/)
+  const { input: delayed } = drive({ from: TWO_ORDERS })
+  delayed('where is my order')
+  t.match(delayed('eight two one four').join(' '), /Is that right/)
+  t.match(delayed('sawa').join(' '), /Shall I connect you/, 'to a question of yes or no it is a yes')
+})
+
+const appointments = z.object({ offline: offlineSchema }).parse(agentFile('templates/appointments/agent.yaml')).offline
+
+for (const { words, chosen } of [
+  { words: 'the second one', chosen: '11:00' },
+  { words: 'The second one, please.', chosen: '11:00' },
+  { words: 'the second', chosen: '11:00' },
+  { words: 'the first one', chosen: '09:00' },
+  { words: 'ile ya pili', chosen: '11:00' },
+  { words: 'eleven', chosen: '11:00' },
+  { words: 'saa tano asubuhi', chosen: '11:00' },
+])
+  t.test(`a choice that was offered takes its own words, not a date or time within them: ${words}`, async (t) => {
+    const { input, said, calls } = drive({
+      dialogue: appointments,
+      tool: (name) => ({
+        ok: true,
+        value: name === 'free_times' ? { first: '09:00', second: '11:00' } : { booked: true },
+      }),
+    })
+    input('on tuesday')
+    t.equal(said.at(-1), 'Tuesday, 1 December: 09:00 or 11:00?')
+    input(words)
+    input('Wanjiru')
+    t.equal(
+      calls.find((call) => call.startsWith('book_slot')),
+      `book_slot {"date":"2026-12-01","time":"${chosen}","name":"Wanjiru"}`,
+    )
+  })
+
+t.test('a choice with another day beside it is of that day', async (t) => {
+  const { input, calls } = drive({
+    dialogue: appointments,
+    tool: (name) => ({
+      ok: true,
+      value: name === 'free_times' ? { first: '09:00', second: '11:00' } : { booked: true },
+    }),
+  })
+  input('on tuesday')
+  input('no, on the second of December')
+  t.equal(calls.at(-1), 'free_times {"date":"2026-12-02"}')
+})
+
+for (const yes of ['Ndiyo', 'ndiyo, asante', 'yes please', 'Yes.'])
+  t.test(`a yes in words is taken where the gateway has offered a key: ${yes}`, async (t) => {
+    const { input, calls } = drive({
+      tool: (name) =>
+        name === 'escalate_to_human'
+          ? { ok: false, value: { error: 'No human could be reached.', outcome: 'no-answer', callBackOffered: true } }
+          : { ok: true, value: {} },
+    })
+    t.same(input('i want to speak to a human'), [], 'the gateway has asked')
+    t.match(input(yes).join(' '), /We will call you back/)
+    t.match(calls.at(-1), /^request_callback {"note":"The caller asked for a colleague\."}/)
+  })

@@ -21,11 +21,16 @@ function packageRoot(from: string): string {
   return packageRoot(dirname(from))
 }
 
-const file = join(packageRoot(dirname(fileURLToPath(import.meta.url))), 'agents/order-status.yaml')
-/** The shipped order line: the tests run what callers get. */
+const root = packageRoot(dirname(fileURLToPath(import.meta.url)))
+
+/** An agent that is shipped: the tests run what callers get. */
+export function agentFile(path: string): unknown {
+  return parse(readFileSync(join(root, path), 'utf8'))
+}
+
 export const ORDER_LINE = z
   .object({ greeting: z.string(), offline: z.unknown() })
-  .parse(parse(readFileSync(file, 'utf8')))
+  .parse(agentFile('agents/order-status.yaml'))
 
 interface Order {
   orderNumber: string

@@ -9,27 +9,36 @@ import { LANGUAGES, wordsOf } from '../../../call/words/languages.js'
 
 /** Lists of words whose first one makes an intent theirs, and what may stand beside them. */
 const MEANINGS = [
-  ['yes', 'besideYesNo'],
-  ['no', 'besideYesNo'],
-  ['again', 'besideWait'],
-  ['wait', 'besideWait'],
-  ['ends', 'besideEnds'],
-  ['human', 'besideHuman'],
-  ['slower', 'besideWait'],
+  ['thanks', ['acknowledges', 'besideYesNo']],
+  ['yes', ['besideYesNo']],
+  ['no', ['besideYesNo']],
+  ['again', ['besideWait']],
+  ['wait', ['besideWait']],
+  ['ends', ['besideEnds', 'thanks']],
+  ['human', ['besideHuman']],
+  ['slower', ['besideWait']],
 ] as const
 
 type MeaningName = (typeof MEANINGS)[number][0]
 
-const TABLES = MEANINGS.map(([name, beside]) => ({ name, words: wordsOf(name), beside: wordsOf(beside) }))
+const TABLES = MEANINGS.map(([name, beside]) => ({ name, words: wordsOf(name), beside: wordsOf(...beside) }))
+const ACKNOWLEDGES = wordsOf('acknowledges')
+const BESIDE_ACKNOWLEDGES = wordsOf('besideYesNo', 'thanks')
 
 /** What an intent means everywhere, by the plainest word for it: `yes`, `ndiyo`. */
 export function plainestWords(): readonly (readonly [name: MeaningName, words: readonly string[]])[] {
   return MEANINGS.map(([name]) => [name, LANGUAGES.flatMap((language) => language[name].slice(0, 1))])
 }
 
-/** What a text means in any language, and nothing else. */
-export function meaningsOf(text: string): readonly MeaningName[] {
-  return TABLES.filter(({ words, beside }) => saysOnly(text, words, beside)).map(({ name }) => name)
+/**
+ * What a text means in any language, and nothing else.
+ * @param thanksEnd  thanks are listened for: who only acknowledges what was told has not said yes
+ */
+export function meaningsOf(text: string, thanksEnd: boolean): readonly MeaningName[] {
+  const noYes = thanksEnd && saysOnly(text, ACKNOWLEDGES, BESIDE_ACKNOWLEDGES)
+  return TABLES.filter(({ name, words, beside }) => !(noYes && name === 'yes') && saysOnly(text, words, beside)).map(
+    ({ name }) => name,
+  )
 }
 
 /**

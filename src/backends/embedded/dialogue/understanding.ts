@@ -1,7 +1,7 @@
 import { clockText } from '../../../agents/heard-arguments.js'
 import { parsePhrase, wordsOf as phraseWords, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
-import { datesIn, timesIn } from '../../../call/spoken-time.js'
+import { datesIn, saidDate, timesIn } from '../../../call/spoken-time.js'
 import { en } from '../../../call/words/en.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import { meaningsOf, plainestWords, withOwnCorrections, withOwnDigits } from './typed-words.js'
@@ -320,25 +320,38 @@ export class Understanding {
   meaningOf(text: string, expected: Expectation): Meaning | null {
     const words = this.#ownWords(text, expected.number)
     if (words.length === 0) return null
-    let best: { readonly meaning: Meaning; readonly score: number } | null = null
+    let best: { readonly meaning: Meaning; readonly score: number; readonly words: string } | null = null
     const typed = this.#intentsOf(expected, 'typed')
     for (const { name, phrase, corrects } of [...this.#phrasesOf(expected), ...typed]) {
       for (let start = 0; start < words.length; start++) {
         for (const { end, slots } of this.#match(phrase, words, start)) {
           const whole = isFiller(words.slice(0, start), this.#lead) && isFiller(words.slice(end), this.#tail)
           if (!this.#isLongEnough(slots, whole ? expected.number : null)) continue
+          // "Thanks, and who brought it?" is no end.
+          if (!whole && this.#means(name, 'thanks')) continue
           const score = (whole ? 1000 : 0) + (end - start)
-          if (best === null || score > best.score) best = { meaning: { name, slots, corrects }, score }
+          if (best === null || score > best.score)
+            best = { meaning: { name, slots, corrects }, score, words: words.slice(start, end).join(' ') }
         }
       }
     }
-    const moments = this.momentsIn(text, expected.slots)
+    // "The second one" of what was offered is no day; "the second of December" is one.
+    const named = saidDate(text, {}, {}) !== null
+    const own = best === null || !expected.intents.includes(best.meaning.name) ? '' : best.words
+    const inOwn = named ? {} : this.momentsIn(own, expected.slots)
+    const moments = Object.fromEntries(
+      Object.entries(this.momentsIn(text, expected.slots)).filter(([slot, value]) => inOwn[slot] !== value),
+    )
     const [moment] = Object.keys(moments)
     // "No, on Friday" says another day.
-    if (best !== null && (moment === undefined || !this.#isYesOrNo(best.meaning.name)))
+    if (
+      best !== null &&
+      (moment === undefined || !((named && this.#datesIn(own).length > 0) || this.#isYesOrNo(best.meaning.name)))
+    )
       return { ...best.meaning, slots: { ...moments, ...best.meaning.slots } }
     if (moment !== undefined) return { name: moment, slots: moments, corrects: false }
-    const meanings: readonly string[] = meaningsOf(text)
+    const thanksEnd = expected.intents.some((intent) => this.#means(intent, 'thanks'))
+    const meanings: readonly string[] = meaningsOf(text, thanksEnd)
     const name = expected.intents.find((intent) => this.#meanings.get(intent)?.some((one) => meanings.includes(one)))
     if (name !== undefined) return { name, slots: {}, corrects: false }
     const anyWords = expected.slots.find((slot) => this.#slots.get(slot)?.definition.type === 'text')
@@ -370,7 +383,11 @@ export class Understanding {
   }
 
   #isYesOrNo(intent: string): boolean {
-    return this.#meanings.get(intent)?.some((meaning) => meaning === 'yes' || meaning === 'no') ?? false
+    return this.#means(intent, 'yes') || this.#means(intent, 'no')
+  }
+
+  #means(intent: string, meaning: string): boolean {
+    return this.#meanings.get(intent)?.includes(meaning) ?? false
   }
 
   /** The words of a text, with the digits and corrections of all languages in the dialogue's own. */
