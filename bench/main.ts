@@ -27,6 +27,7 @@ const BUSY_LOAD_PER_CORE = 0.5
 
 /** Benches with options of their own, by the option that names them. */
 const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) => Promise<number>>>> = {
+  '--against': async () => (await import('./against/main.js')).againstBench,
   '--turns': async () => (await import('./turns/main.js')).turnsBench,
   '--endpointing': async () => (await import('./endpointing/main.js')).endpointingBench,
   '--recognition': async () => (await import('./recognition/main.js')).recognitionBench,
