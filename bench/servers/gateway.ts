@@ -8,7 +8,7 @@ import { loadConfig } from '../../src/config/load-config.js'
 import { optionsFromEnvironment } from '../kit/process.js'
 import { type ServerOptions, isProduction } from '../protocol.js'
 import { benchAgent, edgeParts, serve } from './serve.js'
-import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/gateway/gateway.js'
+import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/gateway/parts/calls-part.js'
 import { HumanCalls } from '../../src/escalation/human-calls.js'
 
 /**

@@ -119,6 +119,10 @@ export async function openCallArchive(
       { data_dir: config.dataDir },
       'DATA_DIR cannot be locked: a second gateway that uses it would not be noticed',
     )
+  const receivers =
+    config.messagesFile === null
+      ? []
+      : readReceivers(config.messagesFile, { ...process.env, ...env }, config.numbersFile !== null)
   const left = await holdLeftFolders(idle.left)
   const folders = folder === null ? [] : [config.dataDir, ...left.map(({ path }) => path)]
   const storage = await openObjectStorage(
@@ -129,10 +133,7 @@ export async function openCallArchive(
   )
   const outbox = await Outbox.open({
     folders: folders.map((path) => keptFolder(path, 'outbox')),
-    receivers:
-      config.messagesFile === null
-        ? []
-        : readReceivers(config.messagesFile, { ...process.env, ...env }, config.numbersFile !== null),
+    receivers,
     ofNumber: receiversOfNumber,
     shared: sharedOutbox,
     handoff: { url: config.handoffUrl, secret: config.handoffSecret },

@@ -37,7 +37,7 @@ interface CampaignsSideOptions {
 }
 
 /** Campaigns and promised call backs of this process, and the list of who wants no calls. */
-interface CampaignsSide {
+export interface CampaignsSide {
   readonly campaigns: Campaigns
   readonly desk: CampaignDesk
   /** A person says in a call that they want no more of them. @returns whether that is written. Does not reject */

@@ -50,7 +50,7 @@ interface FleetSideOptions {
 }
 
 /** This gateway as a node: alone with its own memory, or one of several. */
-interface FleetSide {
+export interface FleetSide {
   readonly node: FleetNode
   readonly store: GuardedStore
   readonly storeHome: StoreHome
@@ -97,7 +97,12 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   })
   const incarnation = newNonce()
   let heard: (node: string, incarnation: string) => void = () => undefined
-  const network = await openNetwork(config, tokenSecrets, incarnation, clock, log, (node, run) => heard(node, run))
+  const network = await openNetwork(config, tokenSecrets, incarnation, clock, log, (node, run) =>
+    heard(node, run),
+  ).catch(async (thrown: unknown) => {
+    await store.close()
+    throw thrown
+  })
   const node: FleetNode = new FleetNode({
     name: config.nodeName,
     incarnation,

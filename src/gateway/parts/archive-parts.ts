@@ -1,0 +1,38 @@
+import { openCallArchive } from '../call-archive.js'
+import { idleFolders } from '../process-plan.js'
+import { retentionOf } from './inputs.js'
+import type { Part } from './part.js'
+import type { Shared } from './shared.js'
+
+/** What is kept of calls, and the messages about them. */
+export function archivePart(shared: Shared<'inputs' | 'metrics' | 'folder' | 'fleet' | 'idle' | 'kept'>): Part {
+  const { inputs } = shared
+  const { config, log, env, numbers, workerEnv, process: one } = inputs
+  return {
+    name: 'archive',
+    start: async () => {
+      shared.idle =
+        one === undefined || one.plan.index === 0
+          ? idleFolders(config.dataDir, one?.plan.count ?? 1)
+          : { left: [], spare: null }
+      shared.kept = await openCallArchive(
+        config,
+        shared.folder,
+        log,
+        shared.metrics,
+        shared.idle,
+        workerEnv,
+        (number) => numbers.receivers.get(number) ?? [],
+        shared.fleet.outbox,
+        env,
+        (agent) => retentionOf(inputs, agent)?.recordsDays ?? null,
+      )
+    },
+    stop: () => shared.kept.close(),
+  }
+}
+
+/** The end of the messages: while the fleet's store can still be told which of them receivers have taken. */
+export function messagesPart(shared: Shared<'kept'>): Part {
+  return { name: 'messages', start: () => undefined, stop: () => shared.kept.closeMessages() }
+}

@@ -1,0 +1,208 @@
+import { join } from 'node:path'
+import { usesRecogniser } from '../../backends/split.js'
+import type { CallRecord } from '../../call/documents/record.js'
+import { isCallSid } from '../../core/ids.js'
+import type { CallSid } from '../../core/ids.js'
+import { HumanCalls } from '../../escalation/human-calls.js'
+import { recordAt } from '../../edge/ops-fleet.js'
+import { CallRegistry } from '../../workers/call-registry.js'
+import type { CallRegistryOptions } from '../../workers/call-registry.js'
+import { loadMediaAssets } from '../../workers/media-assets.js'
+import type { MediaAssets } from '../../workers/media-assets.js'
+import { MediaPool } from '../../workers/media-pool.js'
+import { carrierControl } from '../carrier-side.js'
+import { LeftCalls } from '../left-calls.js'
+import { retentionOf } from './inputs.js'
+import type { Part } from './part.js'
+import type { Shared } from './shared.js'
+
+/**
+ * Memory bound of one media worker, for the heap and for the buffers outside it each: a base, and an allowance per
+ * call. A call was measured at 0.27 MB, two thirds of it outside the heap (bench L2-prod).
+ */
+export const WORKER_MEMORY_BASE_MB = 256
+export const WORKER_MEMORY_CALL_MB = 1
+
+type CallsShared = Shared<
+  | 'inputs'
+  | 'metrics'
+  | 'callSeries'
+  | 'traces'
+  | 'folder'
+  | 'speech'
+  | 'journals'
+  | 'fleet'
+  | 'kept'
+  | 'humanCalls'
+  | 'leftCalls'
+  | 'calls'
+  | 'costs'
+  | 'budgets'
+  | 'analyses'
+  | 'details'
+  | 'placing'
+  | 'edge'
+  | 'recordListeners'
+>
+
+/** The calls, and the media workers that carry them. What follows from a call's end is here too. */
+export function callsPart(shared: CallsShared): Part {
+  const { config, log, agents } = shared.inputs
+  return {
+    name: 'calls',
+    start: async () => {
+      const { metrics, kept, fleet, speech } = shared
+      const humanCalls = new HumanCalls({
+        perNumberPerMinute: config.humanCallsPerMinute,
+        fallbacksPerMinute: config.fallbackDialsPerMinute,
+      })
+      shared.humanCalls = humanCalls
+      metrics.countEach(
+        'human_calls_refused',
+        'Calls to a human that were not begun, because of too many in a minute',
+        'by',
+        humanCalls.refused,
+      )
+      shared.leftCalls = new LeftCalls({
+        earlier: kept.left.map(({ callSid }) => callSid),
+        isHere: (callSid, record) => {
+          const known = calls.record(callSid)
+          return calls.find(callSid) !== undefined || (known !== undefined && known !== record)
+        },
+        recordAt: (callSid) => recordAt(fleet.node, callSid),
+        log: log.component('workers'),
+      })
+      const calls = new CallRegistry(registryOptions(shared, await loadMediaAssets()))
+      shared.calls = calls
+      const recognises = [...agents.values()].some(({ shares }) => shares.some(usesRecogniser))
+      try {
+        // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
+        await Promise.all([recognises ? speech.ready() : null, calls.ready()])
+      } catch (thrown) {
+        await calls.close()
+        throw thrown
+      }
+    },
+    stop: () => shared.calls.close(),
+  }
+}
+
+function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistryOptions {
+  const { inputs, kept, fleet, metrics, journals, speech, callSeries, traces, humanCalls } = shared
+  const { config, env, log, agents, defaultAgent, numbers, api, speaks, clock, version } = inputs
+  return {
+    agents,
+    defaultAgent,
+    businesses: numbers.businesses,
+    openPool: (pooled) => new MediaPool({ ...pooled, ...poolOptions(shared, assets) }),
+    env,
+    speech: speaks ? speech : null,
+    clock,
+    metrics,
+    maxCalls: config.maxCalls,
+    recordsKeepMs: (agent) => (retentionOf(inputs, agent)?.recordsDays ?? config.recordsKeepDays) * 86_400_000,
+    cordoned: () => fleet.node.state === 'cordoned',
+    carrier: api === null ? null : carrierControl(api),
+    humanCalls,
+    wallClock: Date.now,
+    log: log.component('workers'),
+    callSeries,
+    traces,
+    keepJournal: journals === null ? null : (callSid, lines, days) => journals.append(callSid, lines, days),
+    ...(journals === null ? {} : { discardJournal: (callSid) => journals.discard(callSid) }),
+    journal: { build: version, audio: config.journalCalls === 'audio' },
+    record: kept.record,
+    openRecords: kept.openRecords,
+    withCost: (record) => shared.costs.withCost(record),
+    budgetStep: (number) => shared.budgets.step(number),
+    privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
+    ended: kept.ended,
+    afterStream: config.afterStream === 'learn' ? null : config.afterStream,
+    onHandoff: (news) => kept.handoff(news),
+    onStarted: (started) => {
+      const { callSid, agent, number = null } = started
+      kept.tell({ type: 'call.started', callSid, agent, number, data: started })
+    },
+    onPromise: (state) => void shared.placing?.campaigns.promise(state),
+    onDoNotCall: (number) => shared.placing?.callNoMore(number) ?? Promise.resolve(false),
+    onWaitUnheard: ({ id, ...data }) => {
+      const { callSid, agent, to: number } = data
+      const type = 'tool.waiting.done'
+      kept.tell({ type, id: `${callSid}:${type}:${id}`, callSid, agent, number, data })
+    },
+    keeper: fleet.keeper,
+    effects: fleet.effects,
+    sharedAttempts: fleet.attempts,
+    onStreamLost: (state, cut) => shared.edge.streamLost(state, cut),
+    leaveWaits: (callSid) => leaveWaits(shared, callSid),
+    elsewhere: () => fleet.node.alive().some(({ free, state }) => free > 0 && state === 'open'),
+    onRefused: (record, packet) => kept.keepRefused(record, packet),
+    onGoneElsewhere: (callSid, part) => goneElsewhere(shared, callSid, part),
+    onRecord: (record, told) => ended(shared, record, told),
+  }
+}
+
+function poolOptions(
+  { inputs, folder }: CallsShared,
+  assets: MediaAssets,
+): Pick<ConstructorParameters<typeof MediaPool>[0], 'workers' | 'workerEnv' | 'workerData'> {
+  const { config, env, backends, workerEnv } = inputs
+  return {
+    workers: config.mediaWorkers,
+    workerEnv,
+    workerData: {
+      assets,
+      env,
+      backends,
+      // No caller's words are in these files: they are none of the kinds that retention and erasure go through.
+      phrasesFolder: folder === null ? null : join(config.dataDir, 'voices'),
+      // Every worker could carry all calls: when one is down the others take them.
+      memoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
+    },
+  }
+}
+
+/** This node stops, and a call only waits for outcomes of tools: its state goes to who can go on with it. */
+async function leaveWaits(
+  { inputs, fleet, edge }: CallsShared,
+  callSid: CallSid,
+): ReturnType<NonNullable<CallRegistryOptions['leaveWaits']>> {
+  if (!(await fleet.keeper.saved(callSid))) return 'nowhere'
+  if (await edge.give(callSid)) return 'moved'
+  if (fleet.storeHome.home === 'redis') fleet.node.leaveBehind()
+  return fleet.storeHome.home === 'redis' || inputs.keepsAlone ? 'kept' : 'nowhere'
+}
+
+/** Another node goes on with a call of this one. @param part  the record of the part that was here */
+function goneElsewhere({ fleet, journals, leftCalls, calls, kept }: CallsShared, sid: CallSid, part: CallRecord): void {
+  fleet.node.released(sid)
+  journals?.close(sid)
+  void leftCalls.settle([part], (record, callSid, isRecord) => {
+    if (isRecord) calls.enter(record)
+    else kept.openRecords?.gone(callSid)
+  })
+}
+
+/** A call is over. @param told  what the store said of whose it is; null: it is this node's */
+function ended(shared: CallsShared, record: CallRecord, told: Promise<'ok' | 'lost'> | null): void {
+  const { fleet, journals, costs, analyses, kept, leftCalls, calls, details, placing } = shared
+  const { callSid } = record
+  fleet.node.released(callSid)
+  journals?.close(callSid)
+  costs.count(record)
+  if (told === null) {
+    analyses.take(record)
+    kept.over(record)
+  } else {
+    const isOurs = told.then((answer) => answer === 'ok' || leftCalls.isOurs(record))
+    kept.keepIfOurs(record, isOurs, () => calls.record(callSid))
+    void isOurs.then((ours) => {
+      const newest = calls.record(callSid)
+      if (!ours && isCallSid(callSid)) calls.forget(callSid)
+      else if (newest !== undefined) analyses.take(newest)
+    })
+  }
+  if (isCallSid(callSid)) details?.follow(callSid, record.consent !== 'refused')
+  placing?.campaigns.ended(record)
+  for (const listener of shared.recordListeners) listener(record)
+}

@@ -1,0 +1,206 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { shownSettings } from '../../config/shown-settings.js'
+import { publicTls } from '../../config/tls-files.js'
+import { EXPORT_CALLS_MAX } from '../../core/limits.js'
+import { startEdge } from '../../edge/edge.js'
+import type { EdgeOptions } from '../../edge/options.js'
+import { callBack } from '../../fleet/call-back.js'
+import { PhraseStore } from '../../speech/phrase-store.js'
+import { liveCount } from '../../workers/live-call.js'
+import { AgentInspector } from '../agent-inspector.js'
+import { CallErasure } from '../call-erasure.js'
+import { consoleFiles } from '../console-files.js'
+import { agentsDirOf } from '../hosted-agents.js'
+import { findJournal } from '../journal-files.js'
+import { said } from '../said.js'
+import { BrowserPhone } from '../softphone.js'
+import type { Part } from './part.js'
+import type { Shared } from './shared.js'
+
+/** After the last call of a drain, for the carrier's webhooks about its end, and for the answer to whoever commanded it. */
+const LAST_WEBHOOKS_MS = 500
+
+type EdgeShared = Shared<
+  | 'inputs'
+  | 'agentFaults'
+  | 'metrics'
+  | 'callSeries'
+  | 'speech'
+  | 'fleet'
+  | 'idle'
+  | 'kept'
+  | 'humanCalls'
+  | 'leftCalls'
+  | 'calls'
+  | 'analyses'
+  | 'details'
+  | 'outbound'
+  | 'placing'
+  | 'edge'
+>
+
+/**
+ * The ports. They close when the live calls are over.
+ * @param onDrain  an operator commands a drain
+ */
+export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
+  const { config, log, numbers, process: one } = shared.inputs
+  const phone = new BrowserPhone({
+    config,
+    log: log.component('gateway'),
+    publicPort: () => shared.edge.publicPort,
+    mediaOrigin: config.nodeUrl ?? config.publicUrl,
+    mediaPort: () => one?.plan.ownPort ?? shared.edge.publicPort,
+    numberOf: (agent) => numbers.firstOf(agent),
+  })
+  return {
+    name: 'edge',
+    start: async () => {
+      shared.edge = await startEdge({ ...settingsOf(shared), ...servicesOf(shared), phone, onDrain })
+    },
+    stop: async ({ drainTimeoutMs, byCommand }) => {
+      const carried = liveCount(shared.calls)
+      await shared.calls.drain(drainTimeoutMs)
+      // The carrier posts a call's end after the call, and whoever gave the command has to get its answer.
+      if (carried > 0 || byCommand) await sleep(LAST_WEBHOOKS_MS)
+      shared.edge.stopAccepting()
+      await shared.edge.close()
+      await phone.close()
+    },
+  }
+}
+
+/** Of its options, those that only say what the settings say. */
+function settingsOf({ inputs }: EdgeShared) {
+  const { config, numbers, tokenSecrets, version, process: one } = inputs
+  return {
+    host: config.host,
+    port: config.port,
+    opsHost: config.opsHost,
+    opsPort: config.opsPort,
+    opsToken: config.opsToken,
+    opsReadToken: config.opsReadToken,
+    opsListenToken: config.opsListenToken,
+    opsNumberTokens: numbers.opsTokens,
+    shared: one !== undefined,
+    publicUrl: config.publicUrl,
+    tls: publicTls(config),
+    nodeUrl: config.nodeUrl,
+    ...(one === undefined ? {} : { nodePort: one.plan.ownPort }),
+    webhookSecrets: config.webhookSecrets,
+    continueSecrets: config.continueSecrets,
+    insecure: config.insecure,
+    bareSignatures: config.bareSignatures,
+    tokenOnly: config.tokenOnly,
+    tokenSecrets,
+    ownedNumbers: [],
+    noAgent: [...config.noAgentSay, { verb: 'hangup' }],
+    callerLimits: {
+      calls: config.callerCalls,
+      perMinute: config.callerCallsPerMinute,
+      withheldPercent: config.withheldCallsPercent,
+      exempt: config.callerLimitsExempt,
+    },
+    trustedProxies: config.trustedProxies,
+    settings: shownSettings(config),
+    version,
+  } satisfies Partial<EdgeOptions>
+}
+
+/** Of its options, those that lead to the other parts. */
+function servicesOf(shared: EdgeShared) {
+  const { inputs, metrics, callSeries, calls, outbound, humanCalls, kept, placing, speech } = shared
+  const { config, env, log, agents, numbers, backends, clock, workerEnv } = inputs
+  return {
+    fileFaults: () => numbers.faults + shared.agentFaults,
+    fleet: fleetOptions(shared),
+    humanCalls,
+    clock,
+    wallClock: Date.now,
+    log: log.component('edge'),
+    metrics,
+    callSeries,
+    calls,
+    outbound,
+    onRecordingReady: (callSid) => shared.details?.recordingReady(callSid),
+    erasure: callErasure(shared),
+    outbox: kept.outbox,
+    ...(placing === null ? {} : { campaigns: placing.desk }),
+    recording: (callSid, part) => kept.recording(callSid, part),
+    carrierRecording: (callSid) => kept.carrierRecording(callSid),
+    kept: (kind, callSid) => kept.find(kind, callSid),
+    journal: (callSid) => findJournal(config.dataDir, callSid),
+    agents: new AgentInspector({
+      agents,
+      dir: agentsDirOf(config),
+      watched: config.agentsWatch,
+      env,
+      workerEnv,
+      say: (agent, text) =>
+        said(agent, text, { speech, settings: backends, store: new PhraseStore(join(config.dataDir, 'voices')) }),
+      speech: true,
+    }),
+    console: consoleFiles(),
+  } satisfies Partial<EdgeOptions>
+}
+
+function fleetOptions({
+  inputs,
+  fleet,
+  leftCalls,
+  calls,
+  placing,
+  outbound,
+}: EdgeShared): NonNullable<EdgeOptions['fleet']> {
+  const { log, agents, api } = inputs
+  return {
+    node: fleet.node,
+    storeHome: fleet.storeHome,
+    kept: (callSid, entry) => fleet.keeper.opened(callSid, entry),
+    // The call of an earlier run of this node has its record on the disk.
+    lost: (state) => {
+      const { callSid, node } = state.kept
+      if (node !== fleet.node.name || !leftCalls.has(callSid)) calls.enterLost(state)
+    },
+    carrier: api === null ? null : api.calls,
+    callBack: (state) =>
+      callBack(state, {
+        recovery: (agent) => agents.get(agent)?.definition.recovery,
+        isDoNotCall: (number) => placing?.isDoNotCall(number) ?? Promise.resolve(false),
+        place: (order) => outbound.place(order),
+        wallClock: Date.now,
+        log: log.component('fleet'),
+      }),
+  }
+}
+
+function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fleet }: EdgeShared): CallErasure {
+  const { config, api, workerEnv } = inputs
+  return new CallErasure({
+    folders: [config.dataDir, ...kept.leftFolders],
+    spareFolder: idle.spare,
+    calls,
+    forgetWaiting: async (callSids) => {
+      await analyses.forget(callSids)
+      await kept.forget(callSids)
+    },
+    eraseObjects: (callSids) => kept.eraseObjects(callSids),
+    forgetDetail: (callSid) => details?.forget(callSid),
+    messagesOf: (callSids) => kept.outbox.list(EXPORT_CALLS_MAX, new Set(callSids)),
+    // An id of its own: messages about the erased calls are gone.
+    told: (callSids) =>
+      kept.tell({ type: 'caller.erased', callSid: `erasure-${randomUUID()}`, agent: '', data: { callSids } }),
+    ...(placing === null
+      ? {}
+      : {
+          forgetRows: (number: string) => placing.desk.reached(() => placing.desk.forget(number)),
+          campaignsOf: (number: string) => placing.desk.reached(() => placing.desk.ofNumber(number)),
+        }),
+    store: fleet.store,
+    keeper: fleet.keeper,
+    carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),
+    workerEnv,
+  })
+}

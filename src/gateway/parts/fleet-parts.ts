@@ -1,0 +1,55 @@
+import { restoreRun } from '../../fleet/earlier-run.js'
+import type { CallRegistry } from '../../workers/call-registry.js'
+import { openFleet } from '../fleet-side.js'
+import type { Part } from './part.js'
+import type { Shared } from './shared.js'
+
+/**
+ * The store of calls and the way to other nodes.
+ * @param onNameTaken  another live node has this one's name
+ */
+export function fleetPart(
+  shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'calls' | 'budgets'>,
+  onNameTaken: (name: string) => void,
+): Part {
+  const { config, log, clock, version, tokenSecrets, keepsAlone, process: one } = shared.inputs
+  return {
+    name: 'fleet',
+    start: async () => {
+      shared.fleet = await openFleet({
+        config,
+        tokenSecrets,
+        store: one?.store ?? null,
+        states: keepsAlone
+          ? {
+              keep: (changes) => shared.kept.states?.keep(changes) ?? Promise.resolve(false),
+              gone: (callSid) => shared.kept.states?.gone(callSid),
+              value: (value) => shared.kept.states?.value(value),
+            }
+          : null,
+        version,
+        clock,
+        log,
+        metrics: shared.metrics,
+        // Another node may ask before the calls can be taken.
+        calls: () => (shared.calls as CallRegistry | undefined) ?? null,
+        liveCosts: () => shared.budgets.liveCosts,
+        onNameTaken: () => onNameTaken(shared.fleet.node.name),
+      })
+    },
+    stop: () => shared.fleet.close(),
+  }
+}
+
+/**
+ * The calls of this node as the fleet knows them: those that an earlier run left are given back to it. At the end the
+ * newest states are written and the node leaves, while the workers of its calls still run.
+ */
+export function membershipPart(shared: Shared<'inputs' | 'fleet' | 'kept'>): Part {
+  const { log } = shared.inputs
+  return {
+    name: 'membership',
+    start: () => restoreRun(shared.kept, shared.fleet.node, Date.now(), log.component('fleet')),
+    stop: () => shared.fleet.close(),
+  }
+}

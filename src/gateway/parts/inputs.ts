@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto'
+import type { AgentDefinition } from '../../agents/definition.js'
+import type { Environment } from '../../agents/template.js'
+import type { BackendSettings } from '../../backends/registry.js'
+import { namesIn } from '../../backends/split.js'
+import { packageVersion } from '../../config/package-root.js'
+import type { Config } from '../../config/settings.js'
+import type { Clock } from '../../core/clock.js'
+import { GatewayError } from '../../core/errors.js'
+import { CALLS_PER_WORKER_MAX } from '../../core/limits.js'
+import type { CallStore } from '../../fleet/call-store.js'
+import { useCountry } from '../../sautikit/phone.js'
+import type { Log } from '../../telemetry/log.js'
+import type { HostedAgent } from '../../workers/main-thread-context.js'
+import { processClock } from '../../workers/ticker.js'
+import { workerEnvironment } from '../agent-environment.js'
+import { resumesAlone } from '../call-archive.js'
+import { carrierApi } from '../carrier-side.js'
+import type { CarrierApi } from '../carrier-side.js'
+import {
+  backendSettings,
+  hostedAgents,
+  uncountedByBudgets,
+  unpricedOf,
+  withoutNumbers,
+  withoutReplacement,
+} from '../hosted-agents.js'
+import type { Numbers } from '../numbers.js'
+import { findSpeech } from '../on-demand.js'
+import type { ProcessPlan } from '../process-plan.js'
+
+export interface GatewayOptions {
+  readonly config: Config
+  /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
+  readonly env: Environment
+  readonly log: Log
+  /** Set for one of several processes on one public port. */
+  readonly process?: GatewayProcess
+  /** Of all agents, whatever their files name. */
+  readonly onlyBackend?: string
+}
+
+/** What one of several processes gets beside its share of the settings. */
+interface GatewayProcess {
+  readonly plan: ProcessPlan
+  /** How often it was started again after it had died. */
+  readonly restarts: number
+  /** What it shares with the others where REDIS_URL is not set. */
+  readonly store: CallStore
+}
+
+/** What a gateway runs with: its settings, and what they name, read and checked. Nothing of it is to be closed. */
+export interface GatewayInputs extends GatewayOptions {
+  /** By name. Edits of their files change it in place, as they do `numbers`. */
+  readonly agents: Map<string, HostedAgent>
+  readonly defaultAgent: string | null
+  readonly numbers: Numbers
+  readonly backends: BackendSettings
+  /** Null without SAUTIKIT_API_KEY. */
+  readonly api: CarrierApi | null
+  /** Whether the gateway's own phrases are spoken: the offline recogniser and voice are installed. */
+  readonly speaks: boolean
+  /** At least one. */
+  readonly tokenSecrets: readonly string[]
+  /** `process.env` of worker threads. */
+  readonly workerEnv: Readonly<Record<string, string>>
+  /** Whether the calls of a process that dies go on in its next run, without other nodes. */
+  readonly keepsAlone: boolean
+  readonly clock: Clock
+  readonly version: string
+}
+
+/** @throws GatewayError for settings, agents and keys that cannot be used */
+export async function readInputs(options: GatewayOptions): Promise<GatewayInputs> {
+  const { config, env, log, onlyBackend } = options
+  useCountry(config.country)
+  if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: ` +
+        `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`,
+    )
+  }
+  const hosted = await hostedAgents(config, env, onlyBackend)
+  const { agents, numbers } = hosted
+  warnOfAgents(agents, numbers, log)
+  const backends = backendSettings(config)
+  warnOfPrices(agents, numbers, backends, log)
+  const unspoken = findSpeech(agents.values())
+  // The log would take the versions in the command for addresses of mail.
+  if (unspoken !== null)
+    log.warn(
+      {},
+      "the offline recogniser and voice are not installed: the gateway's own phrases are not spoken (`mkondo check` names the command)",
+    )
+  const api = carrierApi(config)
+  if (api === null)
+    log.info(
+      {},
+      "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
+    )
+  if (config.tokenSecrets.length === 0)
+    log.info(
+      {},
+      'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends, and if it dies its calls do not go on',
+    )
+  return {
+    ...options,
+    ...hosted,
+    backends,
+    api,
+    speaks: unspoken === null,
+    tokenSecrets: config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets,
+    workerEnv: workerEnvironment(process.env, config.shopApiUrl),
+    keepsAlone: resumesAlone(config) && options.process === undefined,
+    clock: processClock(),
+    version: packageVersion(),
+  }
+}
+
+/** How long the agent's calls are kept; null: as long as the settings say. */
+export function retentionOf({ agents }: GatewayInputs, agent: string): AgentDefinition['retention'] | null {
+  return agents.get(agent)?.definition.retention ?? null
+}
+
+function warnOfAgents(agents: ReadonlyMap<string, HostedAgent>, numbers: Numbers, log: Log): void {
+  if (numbers.fault !== '')
+    log.error({ fault: numbers.fault }, 'NUMBERS_FILE has errors: the gateway starts without these numbers')
+  const unreplaced = withoutReplacement(agents)
+  if (unreplaced.length > 0)
+    log.warn(
+      { agents: unreplaced },
+      'agents with `backend: auto` have no `offline:` block: while the model cannot be reached, their callers are sent to a human',
+    )
+  const numberless = withoutNumbers(agents, numbers)
+  if (numberless.length > 0)
+    log.warn(
+      { agents: numberless },
+      'agents read facts of a business, and no number in NUMBERS_FILE leads to them: their callers are refused',
+    )
+}
+
+function warnOfPrices(
+  agents: ReadonlyMap<string, HostedAgent>,
+  numbers: Numbers,
+  backends: BackendSettings,
+  log: Log,
+): void {
+  const limited = [...agents.values()].filter(({ definition }) => definition.budget?.maxCost !== undefined)
+  for (const unpriced of [
+    ...uncountedByBudgets(backends, agents, numbers.businesses.values()),
+    ...limited.flatMap(({ definition, shares }) => unpricedOf(backends, definition, namesIn(shares))),
+  ])
+    log.warn(
+      { ...unpriced },
+      'a budget does not count models without a price: set one in PRICES_FILE, or in budget.prices of the agent',
+    )
+}

@@ -1,0 +1,144 @@
+import { getDefaultAutoSelectFamilyAttemptTimeout, setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
+import { CONNECT_ATTEMPT_MS } from '../../core/limits.js'
+import { LookupCounts, installNameLookup } from '../../http/name-lookup.js'
+import { SpeechPool } from '../../speech/speech-pool.js'
+import { holdDataFolder } from '../../telemetry/archive/data-folder.js'
+import { KEPT_KINDS, keptNames } from '../../telemetry/archive/kept-files.js'
+import { CallSeries } from '../../telemetry/call-series.js'
+import { Metrics } from '../../telemetry/metrics.js'
+import { usesDataFolder } from '../call-archive.js'
+import { JournalFiles } from '../journal-files.js'
+import { loadTraceExport } from '../on-demand.js'
+import type { Part } from './part.js'
+import type { Shared } from './shared.js'
+
+/** DATA_DIR, which one process writes to at a time. */
+export function dataFolderPart(shared: Shared<'inputs' | 'folder'>): Part {
+  const { config, log } = shared.inputs
+  return {
+    name: 'data folder',
+    start: async () => {
+      const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
+      shared.folder = folder
+      const access = folder?.close() ?? 'closed'
+      if (access === 'closes')
+        log.info({ data_dir: config.dataDir }, 'DATA_DIR was open to other users: its mode is 0700 now')
+      if (access === 'open')
+        log.warn(
+          { data_dir: config.dataDir },
+          'DATA_DIR is open to other users, and has records and recordings: make it readable by this user alone (chmod 700)',
+        )
+      if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
+        log.warn(
+          { data_dir: config.dataDir },
+          'DATA_DIR has files of earlier calls, which nobody deletes: with these settings no call is kept',
+        )
+    },
+    stop: () => shared.folder?.release(),
+  }
+}
+
+/** How this process looks up names, and how long it tries each address of one. */
+export function connectionsPart(shared: Shared<'lookups'>): Part {
+  const attemptMsBefore = getDefaultAutoSelectFamilyAttemptTimeout()
+  let uninstall = (): void => undefined
+  return {
+    name: 'connections',
+    start: () => {
+      shared.lookups = new LookupCounts()
+      uninstall = installNameLookup(shared.lookups)
+      setDefaultAutoSelectFamilyAttemptTimeout(CONNECT_ATTEMPT_MS)
+    },
+    stop: () => {
+      uninstall()
+      setDefaultAutoSelectFamilyAttemptTimeout(attemptMsBefore)
+    },
+  }
+}
+
+/** Metrics and traces. */
+export function telemetryPart(
+  shared: Shared<'inputs' | 'agentFaults' | 'lookups' | 'metrics' | 'callSeries' | 'traces'>,
+): Part {
+  const { config, log, version, clock, numbers } = shared.inputs
+  return {
+    name: 'telemetry',
+    start: async () => {
+      const traces =
+        config.otlpEndpoint === null
+          ? null
+          : new (await loadTraceExport()).TraceExport({
+              endpoint: config.otlpEndpoint,
+              version,
+              instance: config.nodeName,
+              log: log.component('telemetry'),
+            })
+      const metrics = new Metrics({
+        version,
+        ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }),
+      })
+      shared.traces = traces
+      shared.metrics = metrics
+      metrics.nameLookupsFrom(shared.lookups.all)
+      shared.callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
+      const spans = metrics.defineCounter('trace_spans', 'Spans of ended calls, by result', ['result'])
+      metrics.countFrom(spans({ result: 'exported' }), () => traces?.exported ?? 0)
+      metrics.countFrom(spans({ result: 'failed' }), () => traces?.failed ?? 0)
+      metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)
+      const faults = metrics.defineLabelledGauge(
+        'file_faults',
+        'Errors in the files of agents and numbers; what has one is not in use, or in its version before',
+        ['file'],
+        'max',
+      )
+      faults.from({ file: 'agents' }, () => shared.agentFaults)
+      faults.from({ file: 'numbers' }, () => numbers.faults)
+    },
+    stop: async () => {
+      await shared.traces?.close()
+      shared.metrics.close()
+    },
+  }
+}
+
+/** Offline recogniser and voice. Their threads start with the first call, or with the workers of calls. */
+export function speechPart(shared: Shared<'inputs' | 'metrics' | 'speech'>): Part {
+  const { config, log, workerEnv } = shared.inputs
+  return {
+    name: 'speech',
+    start: () => {
+      const { metrics } = shared
+      // From 0, so that rates include the first death.
+      for (const pool of ['media', 'speech']) metrics.workerDeaths({ pool })
+      const speech = new SpeechPool({
+        workerEnv,
+        threads: config.speechWorkers,
+        decodersPerThread: config.speechDecoders,
+        onFault: (error) => {
+          metrics.workerDeaths({ pool: 'speech' }).inc()
+          log.component('speech').error({ err: error }, 'a speech worker died')
+        },
+      })
+      shared.speech = speech
+      metrics.workers.from({ pool: 'speech' }, () => speech.threads)
+      metrics.workerTasks.from({ pool: 'speech' }, () => speech.stats.sessions)
+    },
+    stop: () => shared.speech.close(),
+  }
+}
+
+export function journalsPart(shared: Shared<'inputs' | 'metrics' | 'journals'>): Part {
+  const { config, log, clock } = shared.inputs
+  return {
+    name: 'journals',
+    start: () => {
+      shared.journals = config.journalCalls === 'off' ? null : new JournalFiles(config.dataDir, log, clock)
+      shared.metrics.countOne(
+        'recording_lines_dropped',
+        'Lines of journals that could not be written',
+        () => shared.journals?.dropped ?? 0,
+      )
+    },
+    stop: () => shared.journals?.closeAll(),
+  }
+}
