@@ -324,3 +324,95 @@ t.test('raw samples that begin with silence, loud, or in odd pieces are played a
   }
   t.equal(new SpeechBody(24_000).push(bytesOf(SOUND).subarray(0, 640)).length, 320, 'at once')
 })
+
+const SAID = ['Your order is on its way.', 'Have a good day.']
+/** Forms that models, servers and prompts were reported to write beside the speech, all around the same words. */
+const UNSPOKEN: Readonly<Record<string, string>> = {
+  'reasoning, DeepSeek and Qwen': '<think>They want. Their order.</think>A Have a good day.',
+  'reasoning in the middle': 'A <thinking>Now say goodbye.</thinking> Have a good day.',
+  'reasoning, Kimi': '◁think▷They want it.◁/think▷A Have a good day.',
+  'reasoning, Magistral': '[THINK]They want it.[/THINK]A Have a good day.',
+  'reasoning, Gemma': '<unused94>thought They want it.<unused95>A Have a good day.',
+  'reasoning of an agent of prompts': 'Thought: They want it.\nAction: end_call\nFinal Answer: A Have a good day.',
+  'channels, gpt-oss':
+    '<|channel|>analysis<|message|>They want it.<|end|><|start|>assistant<|channel|>final<|message|>A Have a good day.<|return|>',
+  'a call in a channel, gpt-oss':
+    '<|channel|>final<|message|>A Have a good day.<|end|><|start|>assistant<|channel|>commentary to=functions.end_call <|constrain|>json<|message|>{"a":1}<|call|>',
+  'channels without their marks': 'analysisThey want it.assistantfinalA Have a good day.',
+  'a call, Hermes and Qwen':
+    'A <tool_call>\n{"name": "end_call", "arguments": {"why": "done }"}}\n</tool_call> Have a good day.',
+  'a call, Llama': 'A Have a good day. <|python_tag|>{"name": "end_call", "parameters": {}}<|eom_id|>',
+  'a call, Llama in a tag': 'A <function=end_call>{"a": 1}</function> Have a good day.',
+  'a call, bare': 'A {"name": "end_call", "arguments": {"text": "a } in \\"it\\""}} Have a good day.',
+  'calls, bare': '[{"name": "end_call", "arguments": {}}] A Have a good day.',
+  'a call, Mistral': 'A Have a good day. [TOOL_CALLS]end_call[ARGS]{"why": "done"}',
+  'a call, LM Studio': 'A [TOOL_REQUEST]{"name": "end_call"}[END_TOOL_REQUEST] Have a good day.',
+  'calls, DeepSeek':
+    'A Have a good day. <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>end_call\n{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+  'calls, Kimi':
+    'A <|tool_calls_section_begin|><|tool_call_begin|>functions.end_call:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|> Have a good day.',
+  'a call in tags within tags': 'A <function_calls><p name="a">1</p></function_calls> Have a good day.',
+  'a call in tags of a name space': 'A <minimax:tool_call><p>1</p></minimax:tool_call> Have a good day.',
+  'a call as code, Gemini': 'A ```tool_code\nprint(default_api.end_call(why="done"))\n``` Have a good day.',
+  'a call as code without a fence': 'A print(default_api.end_call(why="done (now)")) Have a good day.',
+  'a call as words': 'A end_call(order_number="4711") Have a good day.',
+  'a call, named': 'A functions.end({"a": [1]}) Have a good day.',
+  JSON: 'A ```json\n{"a": 1}\n``` Have a good day.',
+  'an answer in a fence': '```\nA Have a good day.\n```',
+  'a turn that was not ended': 'A Have a good day.<|im_end|>',
+  'a turn that was begun': '<|im_start|>assistant\nA Have a good day.<|eot_id|>',
+  'a label': 'Assistant: A Have a good day.',
+  SSML: '<speak><prosody rate="slow">A</prosody> <break time="500ms"/> Have a <emphasis>good</emphasis> day.</speak>',
+  HTML: '<p>A</p><!-- say goodbye --><br>Have a <b>good</b>&nbsp;day.',
+  'stage directions between stars': '*smiles warmly* A *clears throat* Have a good day. *nods* ',
+  'stage directions in brackets': '(laughs) A (in a warm tone) Have a good day. (pause)',
+  'stage directions in square brackets': '[cheerful] A [pause 1s] Have a good day. [end of call]',
+  'stage directions in Swahili': '*anacheka* A (kwa upole) Have a good day.',
+  "the gateway's own note": 'A Have a good day. [the caller interrupted]',
+  'a link, a picture and a reference':
+    '[Your order](https://x.co/a_b(c) is on its way.【4:0†source】 ![map](m.png) Have a good day. [1]',
+  Markdown: '### **Your order** is _on_ its ~~way~~.\n\n---\n\n> Have a *good* day.',
+  'a table': '| Your order | is on its way. |\n|---|---|\n| Have a good | day. |',
+  pictures: 'A 😊👍🏽 Have a good day. 🎉',
+}
+
+t.test('what is no speech is not spoken, in any form, whatever the pieces in which it arrives', async (t) => {
+  for (const [form, written] of Object.entries(UNSPOKEN)) {
+    const text = written.replace(/A(?= |\n|<\/|$)/, SAID[0] ?? '')
+    for (const step of [1, 3, 7, 1000])
+      for (const unit of ['sentences', 'words'] as const) {
+        const sentences = new Sentences()
+        sentences.unit = unit
+        const characters = [...text]
+        const out: string[] = []
+        for (let at = 0; at < characters.length; at += step)
+          out.push(...sentences.push(characters.slice(at, at + step).join('')))
+        out.push(...sentences.flush())
+        t.equal(out.map((piece) => piece.trim()).join(' '), SAID.join(' '), `${form}, ${unit}, ${step} at a time`)
+      }
+  }
+})
+
+t.test('what only looks like it is spoken', async (t) => {
+  for (const text of [
+    'It costs 500 shillings (about 4 dollars), or less.',
+    'It is *very* important, and _this_ too.',
+    'Temperatures are below 5 < 10 degrees.',
+    'Write to jane_doe at once (or call us).',
+    'We open at nine (speaking of Monday the 1st).',
+    'You get 3 * 4 = 12 of them!',
+    'I think it is on its way. Action is needed.',
+  ]) {
+    const sentences = new Sentences()
+    const out = [...[...text].flatMap((char) => sentences.push(char)), ...sentences.flush()]
+    t.equal(out.join(' '), text.replace(/[*_](?=very|this)|(?<=very|this)[*_]/g, ''))
+  }
+})
+
+t.test('a model that goes on after one that died in its reasoning is heard', async (t) => {
+  const sentences = new Sentences()
+  t.equal(sentences.add('It left Nairobi. <think>And now'), 'It left Nairobi. ')
+  sentences.goOn()
+  sentences.add('It arrives today.')
+  t.same([...sentences.pieces(), ...sentences.flush()], ['It left Nairobi.', 'It arrives today.'])
+})

@@ -123,7 +123,7 @@ export class Answer {
     const { generation } = this
     const kept = fixed === null ? null : this.#context.kept(fixed)
     if (fixed !== null && kept !== null) return this.#play(fixed, kept)
-    const writing = fixed === null ? this.#write(draft) : Promise.resolve(this.#speaking.write(fixed))
+    const writing = fixed === null ? this.#write(draft) : Promise.resolve(void this.#speaking.write(fixed))
     try {
       await Promise.all([writing.then(() => this.#speaking.end(this.cut !== null)), this.#speaking.done])
     } catch (error) {
@@ -181,10 +181,7 @@ export class Answer {
         for await (const { text, calls, cut } of deltas ?? model.answer(request, signal)) {
           signal.throwIfAborted()
           if (cut !== undefined) this.cut = cut
-          if (text !== undefined && text !== '') {
-            written += text
-            this.#speaking.write(text)
-          }
+          if (text !== undefined && text !== '') written += this.#speaking.write(text)
           if (calls !== undefined) this.#calls.collect(calls)
         }
         if (this.#calls.all.length > 0 || !this.#speaking.wordless) break
@@ -192,6 +189,7 @@ export class Answer {
       } catch (error) {
         signal.throwIfAborted()
         if (empty) throw error
+        this.#speaking.goOn()
         // A draft that died while nobody needed it is no fault of the answer.
         if (deltas !== null && written === '' && this.#calls.all.length === 0) {
           deltas = null

@@ -1,5 +1,6 @@
 import { isSpeakable, sentenceEnd } from '../../speech/spoken/sentences.js'
 import { formsMayGoOn } from '../../speech/spoken/spoken-form.js'
+import { UnspokenText } from './unspoken-text.js'
 
 /** From this length on the first piece may end at a comma, so that the caller hears something soon. */
 const FIRST_CLAUSE_CHARS = 60
@@ -9,8 +10,8 @@ const PIECE_WORDS_MIN = 3
 const SENTENCE_CHARS_MAX = 300
 
 /**
- * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a
- * model's reasoning between `<think>` and `</think>`.
+ * Cuts a growing text into the pieces that are synthesised one after the other. What is no speech is removed: Markdown, and
+ * all that `UnspokenText` knows.
  */
 export class Sentences {
   /** `words`: pieces as short as possible, for a voice that makes one flow of them; each but the last ends with a space. */
@@ -18,15 +19,31 @@ export class Sentences {
   #text = ''
   #first = true
   #lineStart = true
-  #reasoning = false
+  #unspoken = new UnspokenText()
 
   /** @returns the sentences that are complete now */
   push(text: string): string[] {
-    this.#text += text
-    if (!this.#skipReasoning()) return []
+    this.add(text)
+    return this.pieces()
+  }
+
+  /** @returns what of it and of what was held is spoken */
+  add(text: string): string {
+    const speech = this.#unspoken.push(text)
+    this.#text += speech
+    return speech
+  }
+
+  /** The sentences that are complete now. */
+  pieces(): string[] {
     const out: string[] = []
     for (let end = this.#end(); end > 0; end = this.#end()) this.#take(end, out)
     return out
+  }
+
+  /** Another model goes on with the text: what the first one had only begun is left out. */
+  goOn(): void {
+    this.#unspoken = new UnspokenText()
   }
 
   /** This is to be cut once more, before what follows. */
@@ -39,7 +56,7 @@ export class Sentences {
 
   /** Nothing was written that can be spoken. */
   get wordless(): boolean {
-    return this.#first && (this.#reasoning || !isSpeakable(this.#text))
+    return this.#first && !isSpeakable(this.#text + this.#unspoken.rest)
   }
 
   /**
@@ -47,9 +64,10 @@ export class Sentences {
    * @param cut  it broke off: words behind the last whole clause are left out, unless they are all there is
    */
   flush(cut = false): string[] {
+    this.#text += this.#unspoken.flush()
     const out: string[] = []
     const clause = cut ? (/^.*[.,;:!?…]/su.exec(this.#text)?.[0].length ?? 0) : this.#text.length
-    if (!this.#reasoning) this.#take(clause === 0 && this.#first ? this.#text.length : clause, out)
+    this.#take(clause === 0 && this.#first ? this.#text.length : clause, out)
     this.#text = ''
     return out
   }
@@ -87,30 +105,9 @@ export class Sentences {
   #wordsEnd(): number {
     const end = this.#text.search(/\s\S*$/) + 1
     const piece = this.#text.slice(0, end)
-    // Half a link is no words, and the first piece is long enough to begin with.
-    const link = piece.lastIndexOf('[')
-    if (link >= 0 && !piece.includes(')', link) && this.#text.length <= SENTENCE_CHARS_MAX) return 0
+    // The first piece is long enough to begin with.
     const ready = formsMayGoOn(piece)
     return this.#first && wordsIn(piece.slice(0, ready)) < PIECE_WORDS_MIN ? 0 : ready
-  }
-
-  /** @returns false while the text may still turn out to be reasoning */
-  #skipReasoning(): boolean {
-    if (this.#reasoning) {
-      const end = this.#text.indexOf('</think>')
-      // The closing tag may arrive in two pieces.
-      this.#text = end < 0 ? this.#text.slice(-8) : this.#text.slice(end + 8)
-      if (end < 0) return false
-      this.#reasoning = false
-    }
-    const start = this.#text.trimStart()
-    if (!this.#first || start === '') return true
-    if (start.startsWith('<think>')) {
-      this.#reasoning = true
-      this.#text = start.slice(7)
-      return this.#skipReasoning()
-    }
-    return !'<think>'.startsWith(start)
   }
 }
 
@@ -126,20 +123,25 @@ function wordsIn(text: string): number {
     .filter((word) => /[\p{L}\p{N}]/u.test(word)).length
 }
 
+const ENTITIES: Readonly<Record<string, string>> = { '&amp;': '&', '&quot;': '"', '&apos;': "'", '&#39;': "'" }
+
 /**
  * The text without Markdown, on one line.
  * @param lineStart  it is the beginning of a line
  */
 function spoken(text: string, lineStart: boolean): string {
   const plain = text
-    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
     .replace(/\n\s*[-•*]\s+/g, ' ')
-    .replace(/`+|(?<!\d)#{1,6}\s+|[*_]{2,}|(?<![\p{L}\d*])[*_](?=\p{L})|(?<=[\p{L}.,!?])[*_](?![\p{L}\d])/gu, '')
+    .replace(/&(?:amp|nbsp|quot|apos|#39|lt|gt);/g, (entity) => ENTITIES[entity] ?? ' ')
+    .replace(/\|+/g, ' ')
+    .replace(/(?<=^|\s)(?:[-=_*]{3,}|(?<=\n\s*)>+)(?=\s|$)/g, '')
+    .replace(/~~|(?<!\d)#{1,6}\s+|[*_]{2,}|(?<![\p{L}\d*])[*_](?=\p{L})|(?<=[\p{L}.,!?])[*_](?![\p{L}\d])/gu, '')
   return (
     (lineStart ? plain.replace(/^\s*[-•*]\s+/, '') : plain)
       // What stands alone between the words and is none: a rule of a table, a dash, a picture.
       .replace(/^\s*(?:[^\p{L}\p{N}\p{Sc}\s*#]+\s+)+(?=\S)/u, '')
       .replace(/\s+/g, ' ')
+      .replace(/ (?=[,.;?!](?:\s|$))/g, '')
       .trim()
   )
 }

@@ -1,7 +1,6 @@
 import { SPEECH_MS_PER_CHARACTER } from '../../call/transcript.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { isSpeakable } from '../../speech/spoken/sentences.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -30,8 +29,6 @@ export class Speaking {
   readonly #manner: SpeechManner
   readonly #listener: SpeakingListener
   #sentences = new Sentences()
-  /** Written before there was a service to speak it. */
-  #written = ''
   #ended = false
   #cut = false
   #cancelled = false
@@ -55,19 +52,25 @@ export class Speaking {
     this.#begin()
   }
 
-  write(text: string): void {
-    this.#written += text
+  /** @returns what of it, and of what was held before, is speech */
+  write(text: string): string {
+    const speech = this.#sentences.add(text)
     this.#pass()
+    return speech
+  }
+
+  /** Another model goes on with the text. */
+  goOn(): void {
+    this.#sentences.goOn()
   }
 
   /** Nothing was written that can be spoken. */
   get wordless(): boolean {
-    return this.#sentences.wordless && !isSpeakable(this.#written)
+    return this.#sentences.wordless
   }
 
   /** As if nothing had been written. */
   reset(): void {
-    this.#written = ''
     const { unit } = this.#sentences
     this.#sentences = new Sentences()
     this.#sentences.unit = unit
@@ -147,8 +150,7 @@ export class Speaking {
   #pass(): void {
     const run = this.#run
     if (run?.speech == null) return
-    const pieces = this.#sentences.push(this.#written)
-    this.#written = ''
+    const pieces = this.#sentences.pieces()
     if (this.#ended) pieces.push(...this.#sentences.flush(this.#cut))
     for (const piece of pieces) {
       const { language, pronunciations = [] } = this.#manner

@@ -185,4 +185,11 @@ export const en: Language = {
       'message account till paybill bob service phone online offer size shop email data bundle pin sms am pm hello sorry',
   ),
   oftenNoise: words('thank_you_very_much thank_you thanks you bye okay oh so yeah hmm'),
+  stageDirections: words(
+    'laughs laughing laughter laugh chuckles chuckling chuckle giggles giggling sighs sighing sigh smiles smiling grins nods ' +
+      'nodding shrugs winks waves pauses pausing pause silence whispers whispering whisper coughs coughing gasps sniffs ' +
+      'groans yawns hums sings claps cheers breathes inhales exhales clears_throat clearing_throat clears_his clears_her ' +
+      'typing types speaking softly gently warmly cheerfully excitedly enthusiastically sympathetically apologetically ' +
+      'reassuringly calmly beep music applause short_pause long_pause brief_pause pensive_pause slight_pause',
+  ),
 }

@@ -174,6 +174,8 @@ export interface Language {
   readonly borrowed: readonly string[]
   /** What models write for noise, and callers say too. */
   readonly oftenNoise: readonly string[]
+  /** First words of what an actor does beside the text: models write them between stars or brackets. */
+  readonly stageDirections: readonly string[]
 }
 
 /** A list of words and phrases; `_` is the space within a phrase. */

@@ -176,4 +176,8 @@ export const sw: Language = {
   form: /^(?:(?:ni|u|a|tu|m|mu|wa|i|li|ya|ki|vi|zi|hu|pa|ku)(?:na|li|ta|me|nge)\p{L}{2,}a|(?:ha(?:i|u|li|ya|ki|vi|zi|tu|m|wa)?|si)(?:\p{L}{3,}i|(?:ku|ja)\p{L}{2,}a)|ku\p{L}{2,}a|ni\p{L}{2,}ie)$/u,
   borrowed: words('america amelia imelda safari karibu sawa poa matatu boda duka shamba jambo pole mpesa pesa'),
   oftenNoise: words('asante sawa'),
+  stageDirections: words(
+    'anacheka akicheka kicheko anatabasamu akitabasamu tabasamu anapumua anahema kimya ananyamaza anasita anakohoa kikohozi ' +
+      "ananong’ona ananong'ona anaguna anaandika kwa_upole kwa_furaha kwa_huruma muziki",
+  ),
 }
