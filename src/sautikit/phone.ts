@@ -248,6 +248,14 @@ export function dialledAtHome(raw: string): string | null {
   return number?.country === country && number.isValid() ? `0${number.nationalNumber}` : null
 }
 
+/** How landlines begin where mobile numbers and the areas of landlines are told apart by it. */
+const LANDLINES: Readonly<Partial<Record<CountryCode, RegExp>>> = { KE: /^0[2456]/, TZ: /^02/ }
+
+/** Whether a number of `dialledAtHome` has an area code of three digits; false in countries where this is not known. */
+export function isLandlineAtHome(dialled: string): boolean {
+  return LANDLINES[country]?.test(dialled) ?? false
+}
+
 /** Fewer digits than this are not a subscriber's number: they are hidden whole, and not searched for in texts. */
 const PERSONAL_DIGITS_MIN = 7
 

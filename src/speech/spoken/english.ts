@@ -52,6 +52,13 @@ function year(value: number): string {
   return `${cardinal(century)} ${rest < 10 ? `oh ${ONES[rest]}` : cardinal(rest)}`
 }
 
+/** "The 1990s", "the 90s". */
+function decade([century = '', tens = '']: readonly (string | undefined)[]): string | null {
+  if (century === '' && tens === '00') return null
+  const words = century === '' ? cardinal(Number(tens)) : year(Number(century + tens))
+  return words.endsWith('y') ? `${words.slice(0, -1)}ies` : `${words}s`
+}
+
 function withHalf({ hour, half }: ClockTime): { readonly hour: number; readonly half: string } {
   // "18:05" is five past six in the evening; "9:00" may be either.
   const written = half ?? (hour >= 13 ? (hour === 24 ? 'a' : 'p') : hour === 0 ? 'a' : null)
@@ -153,6 +160,7 @@ export const english: SpokenLanguage = {
     about: 'about',
     times: '# times',
     by: 'by',
+    per: 'per',
     allDay: 'twenty four seven',
     million: 'million',
     billion: 'billion',
@@ -242,6 +250,7 @@ export const english: SpokenLanguage = {
   abbreviations: {
     'e.g': 'for example',
     'i.e': 'that is',
+    'p.a': 'per annum',
     etc: 'and so on',
     vs: 'versus',
     approx: 'approximately',
@@ -256,6 +265,7 @@ export const english: SpokenLanguage = {
     'w/': 'with ',
     ASAP: 'as soon as possible',
   },
+  rules: [[/\b((?:1[1-9]|2[0-9])?)([0-9]0)['’]?s\b/g, decade]],
   codeWords: [
     'order', 'account', 'acc', 'a/c', 'paybill', 'reference', 'ref', 'code', 'ticket', 'invoice', 'receipt', 'tracking',
     'parcel', 'booking', 'meter', 'policy', 'pin', 'id', 'extension',
@@ -265,6 +275,7 @@ export const english: SpokenLanguage = {
     'in', 'since', 'until', 'till', 'by', 'of', 'year', 'from', 'before', 'after', 'during', 'early', 'late',
     ...Object.keys(en.months).slice(0, 12),
   ], // prettier-ignore
+  otherWords: ['between', 'flat', 'plot', 'house', 'room', 'unit'],
   countedWords: [
     'people', 'customers', 'orders', 'items', 'pieces', 'units', 'points', 'bundles', 'bags', 'boxes', 'litres',
     'seconds', 'minutes', 'hours', 'days', 'weeks', 'months', 'years', 'times', 'words', 'members', 'shops',

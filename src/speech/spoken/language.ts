@@ -34,6 +34,8 @@ export interface SpokenLanguage {
   readonly numberWords: readonly string[]
   /** A number of four digits after one of these is a year. */
   readonly yearWords: readonly string[]
+  /** Other words after which a number is read in a way of its own: ghorofa ya 2. */
+  readonly otherWords: readonly string[]
   /** A number before one of these counts something. */
   readonly countedWords: readonly string[]
   /** What only this language writes: tried first. */
@@ -64,6 +66,8 @@ interface Words {
   /** `#` is how often. */
   readonly times: string
   readonly by: string
+  /** For each: per kilometre. */
+  readonly per: string
   readonly allDay: string
   readonly million: string
   readonly billion: string

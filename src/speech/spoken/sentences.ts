@@ -4,7 +4,7 @@ const SEGMENTER = new Intl.Segmenter('en', { granularity: 'sentence' })
 const SHORT_FORM =
   /(?:^|[\s(])(?:mr|mrs|ms|dr|prof|eng|hon|rev|bw|dkt|st|no|nos|na|nr|vs|e\.g|i\.e|k\.m|approx|opp|tel|ext|kshs?|kes|shs?|tshs?|ushs?|ugx|tzs|fig|p\.o)\.\s*$/i
 /** "9 a.m." ends one only before a capital letter. */
-const MAYBE_SHORT = /(?:^|[\s\d(])(?:[ap]\.m|etc|n\.k|ltd|co|hrs|mins?)\.\s*$/i
+const MAYBE_SHORT = /(?:^|[\s\d(])(?:[ap]\.m|p\.a|etc|n\.k|ltd|co|hrs|mins?)\.\s*$/i
 /** The number of an item belongs to it. */
 const ITEM_NUMBER = /(?:^|\n)\s*\d{1,3}[.)]\s*$/
 /** An end that nothing that follows can take back. */

@@ -1,6 +1,6 @@
 import { dateFormat } from '../../core/date-format.js'
 import { english } from './english.js'
-import { dialledAtHome } from '../../sautikit/phone.js'
+import { dialledAtHome, isLandlineAtHome } from '../../sautikit/phone.js'
 import { CARDINAL_MAX } from './language.js'
 import type { CalendarDate, ClockTime, Currency, Money, SpokenLanguage } from './language.js'
 import { swahili } from './swahili.js'
@@ -12,8 +12,9 @@ import { swahili } from './swahili.js'
 
 const LANGUAGES: Readonly<Record<string, SpokenLanguage>> = { en: english, sw: swahili }
 
-/** Groups of a number as it is dialled: 0712, 345, 678. */
+/** Groups of a number as it is dialled: 0712, 345, 678; of a landline 020, 271, 2345. */
 const DIALLED = /^\d{4}|\d{3}(?!\d$)|\d+$/g
+const DIALLED_LANDLINE = /^\d{3}|\d{3}(?!\d{1,2}$)|\d+$/g
 /** From this length on digits are said in groups of three, with a pause between them. */
 const GROUPED_DIGITS_MIN = 6
 /** Digits from which a bare number is read as a code. */
@@ -40,7 +41,7 @@ const CODES: Readonly<Record<string, Currency>> = {
   euro: 'EUR', euros: 'EUR', naira: 'NGN', rand: 'ZAR',
   ...Object.fromEntries(Object.keys(english.currencies).map((code) => [code.toLowerCase(), code as Currency])),
 } // prettier-ignore
-const CURRENCY_BEFORE = String.raw`(?:(?<![\p{L}\d])(us\$|kshs?|shs?|tshs?|ushs?|${Object.keys(english.currencies).join('|')})\.?|([$€£₦₵₹]))`
+const CURRENCY_BEFORE = String.raw`(?:(?<![\p{L}\d])(us\$|kshs?|shs?|tshs?|ushs?|bob|${Object.keys(english.currencies).join('|')})\.?|([$€£₦₵₹]))`
 const CURRENCY_AFTER = String.raw`(\/[-=](?!\d)|\s?(?:kshs?|shs|tshs?|ushs?|shillings?|shilingi|bob|dollars?|dola|euros?|naira|rand|${Object.keys(english.currencies).join('|')})\b)`
 
 const MONEY_BEFORE = new RegExp(
@@ -63,15 +64,20 @@ const WEEKDAY = String.raw`((?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)(?:da
 const ISO_DATE =
   /(?<![\d-])(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:T(\d{2}):(\d{2})(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])/g
 const FIGURE_DATE = /(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/]|[.-]\d)/g
+/** A day and a month, where one of them is no month or both have two digits; of a flat or a plot it is none. */
+const SHORT_DATE =
+  /(?<![\d./-]|\b(?:flat|plot|house|room|unit|no|nyumba|chumba)[.\s]\s?)(?:\b(?:the|tarehe)\s+)?\b(\d{1,2})\/(\d{1,2})(?![\d/%]|[.-]\d)/giu
 const PHONE = /(?<![\p{L}\d])\+\d(?:[\s().-]{0,2}\d){6,14}(?!\d)/gu
 const LOCAL_PHONE =
-  /(?<![\p{L}\d.,/-])(?:\d{9,13}|\(0\d{1,3}\)[\s-]?\d{3}[\s-]?\d{3,4}|\d{3,4}(?:[ -]\d{3,4}){2,4})(?![\d-])/gu
+  /(?<![\p{L}\d.,/-])(?:\d{9,13}|\(0\d{1,3}\)[\s-]?\d{3}[\s-]?\d{3,4}|0\d{2}[ -]\d{7}|\d{3,4}(?:[ -]\d{3,4}){2,4})(?![\d-])/gu
 const USSD = /(?<![\p{L}\d])[*#]\d+(?:[*#]\d+)*#?/gu
 const TIME_RANGE = new RegExp(
   String.raw`(?<![\d.:])${CLOCK}${HALF}?\s*(-|to\b|hadi\b|and\b|na\b)\s*${CLOCK}${HALF}?(?:\s?h(?:rs?|ours)\b)?(?![\d:]|\.\d)`,
   'gi',
 )
 const TIME = new RegExp(String.raw`(?<![\d.:])${CLOCK}(?:${HALF}|(\s?h(?:rs?|ours)\b))?(?![\d:]|\.\d)`, 'gi')
+const BETWEEN =
+  /(\b(?:between|kati ya)\s(?:[^\s\d]{1,6}\s?)?\d[\d,.:]*(?:\s?[ap]\.?m\b\.?)?)\s*(?:-|\bto\b|\bhadi\b)\s*(?=(?:[^\s\d]{1,6}\s?)?\d)/giu
 /** 1630 hrs. */
 const MILITARY = /(?<![\d.,:])([01]\d|2[0-3])([0-5]\d)\s?h(?:rs|ours)\b/gi
 const PLATE = /\b(K[A-Z]{2})[ -]?(\d{3})[ -]?([A-Z])\b/g
@@ -134,12 +140,14 @@ const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
     ...of.codeWords,
     ...of.numberWords,
     ...of.yearWords,
+    ...of.otherWords,
     of.words.to,
     of.words.and,
   ]),
   'saa',
   'tarehe',
   'the',
+  'per',
 ])
 
 /** A word that is spoken as it is written: most of them, so that few need their spoken form. */
@@ -198,15 +206,15 @@ class Speller {
       .replace(USSD, (found) => (found.length < 3 || /^#\d+$/.test(found) ? found : this.#keypad(found)))
     for (const [pattern, spoken] of this.#of.rules ?? [])
       said = said.replace(pattern, (found: string, ...rest: unknown[]) => spoken(groupsOf(rest)) ?? found)
+    // Before the dates: it is none.
+    said = said.replace(/\b(?:(?:ma)?saa\s+)?24\/7\b/gi, words.allDay)
+    said = this.#between(said)
     said = this.#dates(said)
     said = this.#money(said)
-    said = said
-      .replace(PHONE, (found) => this.#phone(found))
-      .replace(LOCAL_PHONE, (found) => this.#phone(found))
-      .replace(/\b24\/7\b/g, words.allDay)
+    said = said.replace(PHONE, (found) => this.#phone(found)).replace(LOCAL_PHONE, (found) => this.#phone(found))
     said = this.#times(said)
     said = this.#codes(said)
-    said = this.#quantities(said)
+    said = this.#bareUnits(this.#quantities(said))
     said = this.#abbreviations(said)
     return this.#numbers(said)
   }
@@ -248,9 +256,9 @@ class Speller {
 
   #phone(written: string): string {
     const digits = written.replace(/\D/g, '')
-    // "(020) 123 4567" has its own groups.
-    const dialled = written.startsWith('(') ? null : dialledAtHome(written)
-    if (dialled !== null) return this.#groups(dialled.match(DIALLED) ?? [dialled])
+    const dialled = dialledAtHome(written)
+    if (dialled !== null)
+      return this.#groups(dialled.match(isLandlineAtHome(dialled) ? DIALLED_LANDLINE : DIALLED) ?? [dialled])
     if (/^\d+$/.test(written)) return written
     const groups = written
       .replace(/^\+/, '')
@@ -275,10 +283,15 @@ class Speller {
       : this.#groups(digits.match(/\d{3}(?!\d$)|\d+$/g) ?? [digits])
   }
 
+  /** "Between 4-6 PM": the mark is an "and". */
+  #between(text: string): string {
+    return text.replace(BETWEEN, (_found, from: string) => `${from} ${this.#of.words.and} `)
+  }
+
   // --- dates and times ---------------------------------------------------------------------------------------
 
   #dates(text: string): string {
-    const { figureDate, dayFirst, monthFirst, monthYear, weekdays, weekday } = this.#patterns
+    const { figureDate, dayFirst, monthFirst, monthYear, weekdays, weekday, beside } = this.#patterns
     return text
       .replace(ISO_DATE, (found, year: string, month: string, day: string, hour?: string, minute?: string) => {
         const date = this.#date(Number(day), Number(month), Number(year))
@@ -292,6 +305,12 @@ class Speller {
         const [day, month] = Number(second) > 12 ? [Number(second), Number(first)] : [Number(first), Number(second)]
         const full = year.length === 4 ? Number(year) : Number(year) + (Number(year) > 60 ? 1900 : 2000)
         return this.#date(day, month, full) ?? found
+      })
+      .replace(SHORT_DATE, (found, first: string, second: string) => {
+        const numbers = [Number(first), Number(second)]
+        if (Math.max(...numbers) <= 12 && !(first.length === 2 && second.length === 2)) return found
+        const [day = 0, month = 0] = Number(second) > 12 ? numbers.toReversed() : numbers
+        return this.#date(day, month, 0) ?? found
       })
       .replace(dayFirst, (found, ...[weekday, day, toDay, month, year]: (string | undefined)[]) =>
         this.#named(found, { weekday, day, toDay, month, year }, false),
@@ -308,6 +327,7 @@ class Speller {
         return first === null || last === null ? found : `${first} ${this.#of.words.to} ${last}`
       })
       .replace(weekday, (found, day: string) => this.#day(day) ?? found)
+      .replace(beside, (found) => this.#day(found.replace('.', '')) ?? found)
   }
 
   #date(day: number, month: number, year: number): string | null {
@@ -396,6 +416,8 @@ class Speller {
       .replace(/(?<![\p{L}\d])-(?=(?:us\$|kshs?|kes|[$€£₦])\s?\d)/giu, `${this.#of.words.minus} `)
       .replace(MONEY_BEFORE, (found, ...groups: (string | undefined)[]) => {
         const [code, sign, minus, from, fromScale, , , to, toScale] = groups
+        // "Bob" is a name.
+        if (code === 'Bob') return found
         const currency = code === undefined ? SIGNS[sign ?? ''] : CODES[code.toLowerCase()]
         // "500-800k": the scale belongs to both.
         const scale = fromScale ?? (to === undefined ? undefined : toScale)
@@ -479,6 +501,18 @@ class Speller {
             to === undefined && (Number(from) === 1 || from.includes('/')),
           ) + end
         )
+      })
+  }
+
+  /** "Per km", "/km" behind an amount, and units that are no words of their own. */
+  #bareUnits(text: string): string {
+    const { units, words } = this.#of
+    const { perUnit, unitAlone } = this.#patterns
+    return text
+      .replace(perUnit, (_found, name: string) => ` ${words.per} ${units[name.toLowerCase()]?.[0] ?? name}`)
+      .replace(unitAlone, (found, one: string | undefined, name: string) => {
+        const [single, many] = units[name] ?? [name, name]
+        return one === undefined ? many : `${one}${single}`
       })
   }
 
@@ -631,6 +665,9 @@ function groupsOf(rest: readonly unknown[]): (string | undefined)[] {
   return rest.slice(0, offset) as (string | undefined)[]
 }
 
+/** Units, in small letters, that are read out even without a number. */
+const UNITS_ALONE = ['km', 'kms', 'kg', 'kgs', 'cm', 'mm', 'sqm', 'sqft', 'hrs', 'mins', 'secs', 'kwh']
+
 /** What is written of one language, compiled once. */
 type Patterns = Readonly<
   Record<
@@ -640,7 +677,10 @@ type Patterns = Readonly<
     | 'monthYear'
     | 'weekdays'
     | 'weekday'
+    | 'beside'
     | 'unit'
+    | 'perUnit'
+    | 'unitAlone'
     | 'after'
     | 'before'
     | 'short'
@@ -672,9 +712,19 @@ function patternsOf(of: SpokenLanguage, months: readonly string[]): Patterns {
     monthYear: new RegExp(String.raw`\b${month},?\s+(\d{4})\b`, 'giu'),
     weekdays: new RegExp(String.raw`\b${WEEKDAY}\.?\s*-\s*${WEEKDAY}\b\.?`, 'giu'),
     weekday: new RegExp(String.raw`\b${WEEKDAY}\.?(?=,?\s+\d)`, 'giu'),
+    // "The Sun is out" has no weekday.
+    beside: new RegExp(
+      String.raw`\b${WEEKDAY}\b(?=\s*(?:,|&|:|\b(?:and|or|na|au)\b)\s*${WEEKDAY}\b|:)|(?<=\b(?:${WEEKDAY},?\s*(?:&|\b(?:and|or|na|au)\b)?|on|every|next|last|until|closed|open|kila)\s)${WEEKDAY}\b`,
+      'giu',
+    ),
     unit: new RegExp(
       String.raw`(?<![\p{L}\d.,])(-)?(\d\/\d|${NUMBER})(?:\s*-\s*(${NUMBER}))?\s?(${units})(?![\p{L}\d/²])\.?(?=$|[\s,;:!?)\]-]|\.)`,
       'giu',
+    ),
+    perUnit: new RegExp(String.raw`(?:\s*\bper\s|(?<=[\p{L}\d])\s?\/)(${units})(?![\p{L}\d])`, 'giu'),
+    unitAlone: new RegExp(
+      String.raw`(?<![\p{L}\d])((?:a|one|each|every|kwa|kila)\s)?(${longestFirst(UNITS_ALONE.filter((name) => name in of.units))})(?![\p{L}\d])`,
+      'gu',
     ),
     after: new RegExp(
       String.raw`(?<=\p{Lu}[\p{L}'’]+ )(${longestFirst(Object.keys(of.afterNames))})(\.?)(?![\p{L}\d])(?=(.?))`,

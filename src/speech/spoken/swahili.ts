@@ -53,13 +53,27 @@ function year(value: number): string {
     .replaceAll(',', '')
 }
 
-/** Nouns whose numbers agree with them, by class. */
-const CLASSES = [
-  'watu|wateja|watoto|wafanyakazi|wanachama|wageni|wasafiri',
-  'mizigo|mifuko|miezi|miaka|mikoba|miguu|mitaa|mitungi|mikate',
-  'maombi|maagizo|maduka|masanduku|makosa|magari|malipo|mayai|matunda',
-  'vifurushi|vitu|viatu|vipande|vitabu|vyumba|viti|vikombe',
-].map((nouns, index) => ({ nouns, units: agreed(AGREED[index] ?? []) }))
+/** Nouns whose numbers agree with them, by class: several, and one. */
+const CLASSES = (
+  [
+    [
+      'watu|wateja|watoto|wazazi|wanafunzi|wanaume|wanawake|wagonjwa|wafanyakazi|wanachama|wageni|wasafiri',
+      'mtu|mteja|mtoto|mzazi|mwanafunzi|mwanamume|mwanamke|mgonjwa|mfanyakazi|mwanachama|mgeni|msafiri',
+    ],
+    [
+      'mizigo|mifuko|miezi|miaka|mikoba|miguu|mitaa|mitungi|mikate',
+      'mzigo|mfuko|mwezi|mwaka|mkoba|mguu|mtaa|mtungi|mkate',
+    ],
+    [
+      'maombi|maagizo|maduka|masanduku|makosa|magari|malipo|mayai|matunda',
+      'ombi|agizo|duka|sanduku|kosa|gari|yai|tunda',
+    ],
+    [
+      'vifurushi|vitu|viatu|vipande|vitabu|vyumba|viti|vikombe',
+      'kifurushi|kitu|kiatu|kipande|kitabu|chumba|kiti|kikombe',
+    ],
+  ] as const
+).map(([nouns, one], index) => ({ nouns, one, units: agreed(AGREED[index] ?? []) }))
 
 function agreed(forms: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(AGREED_NUMBERS.map((unit, index) => [UNITS[unit] ?? '', forms[index] ?? '']))
@@ -70,6 +84,12 @@ function counted([noun = '', written = '']: readonly (string | undefined)[]): st
   const units = CLASSES.find(({ nouns }) => nouns.split('|').includes(noun.toLowerCase()))?.units
   if (units === undefined || value > CARDINAL_MAX) return null
   return `${noun} ${cardinal(value).replace(/\p{L}+$/u, (last) => (value % 10 === 0 ? last : (units[last] ?? last)))}`
+}
+
+/** "Mtoto 1": only the number one stands behind a noun of one. */
+function countedOne([noun = '']: readonly (string | undefined)[]): string | null {
+  const units = CLASSES.find(({ one }) => one.split('|').includes(noun.toLowerCase()))?.units
+  return units === undefined ? null : `${noun} ${units[UNITS[1] ?? ''] ?? ''}`
 }
 
 const PARTS: readonly (readonly [from: number, name: string])[] = [
@@ -215,6 +235,7 @@ export const swahili: SpokenLanguage = {
     about: 'karibu',
     times: 'mara #',
     by: 'kwa',
+    per: 'kwa',
     allDay: 'saa ishirini na nne, siku saba',
     million: 'milioni',
     billion: 'bilioni',
@@ -284,6 +305,7 @@ export const swahili: SpokenLanguage = {
     'n.k': 'na kadhalika',
     'e.g': 'kwa mfano',
     'i.e': 'yaani',
+    'p.a': 'kwa mwaka',
     etc: 'na kadhalika',
     'S.L.P': 'sanduku la posta',
     approx: 'karibu',
@@ -298,6 +320,10 @@ export const swahili: SpokenLanguage = {
     'mwaka', 'tangu', 'hadi', 'kabla', 'baada',
     ...Object.keys(sw.months),
   ], // prettier-ignore
+  otherWords: [
+    ...['kati', 'ya', 'wa', 'za', 'la', 'cha', 'vya', 'pa', 'masaa', 'km', 'kg'],
+    ...CLASSES.flatMap(({ nouns, one }) => `${nouns}|${one}`.split('|')),
+  ],
   countedWords: ['watu', 'wateja', 'vipande', 'sekunde', 'dakika', 'siku', 'wiki', 'miezi', 'miaka', 'mara', 'pointi'],
   rules: [
     [
@@ -311,6 +337,20 @@ export const swahili: SpokenLanguage = {
       ),
       counted,
     ],
+    [
+      new RegExp(String.raw`\b(${CLASSES.map(({ one }) => one).join('|')})\s+1\b(?![.,:/-]?\d|\s?%)`, 'giu'),
+      countedOne,
+    ],
+    // "Ghorofa ya 2", but not "umbali wa 2 km".
+    [
+      /\b([ywlz]a|[cp]ha|vya|cha|pa)\s+([12])(?![\d%]|[.,:/-]\d|\s*(?:-|hadi\b|milioni|bilioni|[kKMG][BbMm]?\b|km|kg|cm|mm|ml|[gl]\b|lita|kilo|asilimia|KES|bob))/gu,
+      ([joint = '', number]) => `${joint} ${ordinal(Number(number))}`,
+    ],
+    [
+      /(?:\bmiaka\s+ya\s+)?\b((?:19|20)\d0)['’]?s\b|\bmiaka\s+ya\s+((?:19|20)\d0)\b/gi,
+      ([short, long]) => `miaka ya ${year(Number(short ?? long))}`,
+    ],
+    [/(?<!\d\s?)\b(km|kg)\s+(?=\d)(\d+)\b(?![.,:/-]?\d|\s?(?:km|kg))/gi, ([name = '', number]) => `${number}${name}`],
     // "Tarehe 1" alone: with a month it is a date.
     [/\btarehe\s+(?:1|mosi)\b(?![\d/.-])/gi, () => 'tarehe mosi'],
     // The noun or the unit stands before the number already: "shilingi 500", "dakika 30".
