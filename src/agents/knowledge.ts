@@ -169,7 +169,8 @@ export class KnowledgeIndex {
     const index = new MiniSearch<Indexed>({
       fields: ['title', 'other', 'text'],
       idField: 'id',
-      processTerm: plainTerm,
+      tokenize: plainTerms,
+      processTerm: (term) => term,
     })
     const counts = new Map<string, number>()
     for (let at = 0; at < passages.length; at += INDEXED_AT_ONCE) {
@@ -199,11 +200,7 @@ export class KnowledgeIndex {
    * @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur
    */
   search(query: string, language = ''): FoundPassage[] {
-    const words = query
-      .slice(0, KNOWLEDGE_QUERY_CHARS_MAX)
-      .split(SPACES)
-      .map(plainTerm)
-      .filter((word) => word !== '' && !this.#common.has(word))
+    const words = plainTerms(query.slice(0, KNOWLEDGE_QUERY_CHARS_MAX)).filter((word) => !this.#common.has(word))
     if (words.length === 0) return []
     const found = this.#index.search(words.join(' '), {
       boost: { title: 3, other: 3 },
@@ -222,16 +219,23 @@ export class KnowledgeIndex {
   }
 }
 
-const SPACES = /[\n\r\p{Z}\p{P}]+/u
+const SPACES = /[\n\r\p{Z}\p{P}`´]+/u
+/** Within a word, as typists, phones and word processors write it: ng'ombe. Modifier letters are letters of their own. */
+const APOSTROPHE = /(?<=[\p{L}\p{M}])['’‘‛`´′＇ʼʻʹˈ](?=\p{L})/gu
 
-function plainTerm(term: string): string {
-  return term.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
+/** The words of a text as they are compared: ng'ombe, ng’ombe and ngombe are one. */
+function plainTerms(text: string): string[] {
+  return text
+    .replace(APOSTROPHE, '')
+    .split(SPACES)
+    .map((term) => term.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase())
+    .filter((term) => term !== '')
 }
 
 /** Adds in how many of the passages each word occurs. */
 function countWords(passages: readonly Passage[], counts: Map<string, number>): void {
   for (const { title, also, text } of passages) {
-    for (const word of new Set([title, ...also, ...textsOf(text)].join(' ').split(SPACES).map(plainTerm)))
+    for (const word of new Set(plainTerms([title, ...also, ...textsOf(text)].join(' '))))
       counts.set(word, (counts.get(word) ?? 0) + 1)
   }
 }

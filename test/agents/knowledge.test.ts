@@ -150,3 +150,25 @@ t.test('while knowledge of any size is indexed, the other calls of the worker go
     else t.same(result.search('anything'), [])
   }
 })
+
+for (const asked of ['ngombe', "ng'ombe", 'ng’ombe', 'ng‘ombe', 'ngʼombe', 'ng´ombe', 'ng`ombe', 'NG’OMBE', 'ng＇ombe'])
+  for (const written of ["ng'ombe", 'ng’ombe', 'ngombe'])
+    t.test(`a word with an apostrophe is one word, however it is written: ${asked} finds ${written}`, async (t) => {
+      const index = await KnowledgeIndex.of([
+        { title: `Dawa ya ${written}`, also: [], text: 'Inapatikana dukani.' },
+        { title: 'Chakula cha kuku', also: [], text: 'Ombe ni neno lingine, na ng ni herufi.' },
+      ])
+      t.same(
+        index.search(`dawa za ${asked}`).map(({ title }) => title),
+        [`Dawa ya ${written}`],
+      )
+      t.same(
+        index.search(asked).map(({ title }) => title),
+        [`Dawa ya ${written}`],
+      )
+    })
+
+t.test('quotation marks around a word are no part of it', async (t) => {
+  const index = await KnowledgeIndex.of([{ title: "The 'bonus' and the customers' day", also: [], text: 'On Friday.' }])
+  for (const asked of ['bonus', '‘bonus’', "customers'", 'customer’s']) t.equal(index.search(asked).length, 1, asked)
+})

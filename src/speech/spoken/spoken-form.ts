@@ -510,7 +510,7 @@ class Speller {
     const { perUnit, unitAlone } = this.#patterns
     return text
       .replace(perUnit, (_found, name: string) => ` ${words.per} ${units[name.toLowerCase()]?.[0] ?? name}`)
-      .replace(unitAlone, (found, one: string | undefined, name: string) => {
+      .replace(unitAlone, (_found, one: string | undefined, name: string) => {
         const [single, many] = units[name] ?? [name, name]
         return one === undefined ? many : `${one}${single}`
       })
