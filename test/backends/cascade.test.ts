@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import type { BackendSession } from '../../src/backends/backend.js'
+import type { BackendFactory, BackendSession } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { heardOf } from '../../src/backends/cascade/conversation.js'
 import { messageTaker } from '../../src/backends/cascade/message-taker.js'
@@ -257,6 +257,71 @@ t.test('a wrong key that only shows in mid-call ends it', async (t) => {
   ask(backend)
   t.match(await recorder.next('error'), { code: 'auth', fatal: true, retryable: false })
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
+})
+
+const REFUSED = (id: number): { status: number; body: string } => ({
+  status: 400,
+  body: JSON.stringify({ error: { message: `Invalid 'tools': unknown field (request 4f2a99${id}0-aa)` } }),
+})
+
+t.test('a refusal that comes a second time is no passing one: the caller is not asked to say it again', async (t) => {
+  const model = await line(t)
+  model.double.refuse.llm = REFUSED(11)
+  ask(model.backend)
+  t.match(await model.recorder.next('error'), { code: 'bad_request', fatal: false })
+  t.match(model.recorder.all('turn-done').at(-1), { status: 'failed' })
+  model.double.refuse.llm = REFUSED(22)
+  ask(model.backend)
+  t.match(await model.recorder.next('error', 2), { code: 'bad_request', fatal: true, message: /HTTP 400/ })
+  await model.recorder.next('closed')
+  t.equal(model.recorder.all('turn-done').length, 1)
+
+  const recogniser = await line(t)
+  recogniser.double.refuse.stt = REFUSED(11)
+  await speakTo(recogniser.backend, 600)
+  t.match(await recogniser.recorder.next('error'), { code: 'bad_request', fatal: false })
+  await speakTo(recogniser.backend, 600)
+  t.match(await recogniser.recorder.next('error', 2), { code: 'bad_request', fatal: true })
+  t.equal(recogniser.recorder.all('turn-done').length, 1)
+})
+
+t.test('a refusal of one answer, and of another one later, ends no call', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  for (const count of [1, 2]) {
+    double.refuse.llm = REFUSED(count)
+    ask(backend)
+    t.match(await recorder.next('error', count), { code: 'bad_request', fatal: false })
+    delete double.refuse.llm
+    ask(backend)
+    t.match(await recorder.next('turn-done', 2 * count), { status: 'completed' })
+  }
+})
+
+t.test('a call with another backend goes on there after the second refusal, with the same question', async (t) => {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const other = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const recorder = new Recorder()
+  const named = (name: string, at: CascadeDouble): { readonly create: BackendFactory } => ({
+    create: (sink) => new CascadeBackend(sink, { ...cascadeOptions(at), name }),
+  })
+  const backend = new CallBackend(recorder, {
+    timers: clockTimers(() => performance.now()),
+    candidates: [named('cascade', double), named('other', other)],
+  })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    await double.close()
+    await other.close()
+  })
+  await backend.connect(conformanceSession({ greeting: null }), new AbortController().signal)
+  double.refuse.llm = REFUSED(1)
+  ask(backend as unknown as CascadeBackend)
+  await recorder.next('turn-done')
+  ask(backend as unknown as CascadeBackend)
+  t.match(await recorder.next('failover'), { from: 'cascade', to: 'other' })
+  await recorder.next('audio-done')
+  t.equal(recorder.all('turn-done').filter(({ status }) => status === 'failed').length, 1)
+  t.match(JSON.stringify(other.chats[0]?.messages), /Hello/)
 })
 
 /** A call whose only backend is a cascade, with the taker of messages behind it. */

@@ -184,6 +184,7 @@ export class Answer {
           if (text !== undefined && text !== '') written += this.#speaking.write(text)
           if (calls !== undefined) this.#calls.collect(calls)
         }
+        models.worked(model)
         if (this.#calls.all.length > 0 || !this.#speaking.wordless) break
         if (empty) throw new StageFault(vendorFault('internal', `${models.model} answered without words`, false))
       } catch (error) {

@@ -28,6 +28,8 @@ interface Candidate<Stage> {
   restsUntilMs: number
   /** Open, also while another one is in use; null before, and once it was lost. */
   stage: Stage | null
+  /** How it has refused its work since it last did some; null: it has not. */
+  refusal: string | null
 }
 
 /**
@@ -62,7 +64,7 @@ export class Candidates<Stage extends StageLife> {
     failed: (fault: VendorFault) => void = () => undefined,
     made: (stage: Stage) => void = () => undefined,
   ) {
-    this.#candidates = factories.map((factory) => ({ factory, restsUntilMs: -Infinity, stage: null }))
+    this.#candidates = factories.map((factory) => ({ factory, restsUntilMs: -Infinity, stage: null, refusal: null }))
     this.#context = context
     this.#signal = signal
     this.#failed = failed
@@ -82,6 +84,11 @@ export class Candidates<Stage extends StageLife> {
   /** The open stage; null while there is none. */
   get current(): Stage | null {
     return this.#current?.stage ?? null
+  }
+
+  /** No service of the list will do its work again in this call. */
+  get exhausted(): boolean {
+    return this.#candidates.every(({ restsUntilMs }) => restsUntilMs === Infinity)
   }
 
   /** @throws StageFault of the last service that was tried, or the reason of the call's end */
@@ -114,6 +121,12 @@ export class Candidates<Stage extends StageLife> {
     if (more || candidate.restsUntilMs === Infinity) this.#current = null
     if (more) this.#failed(fault)
     return more
+  }
+
+  /** The stage has done its work. */
+  worked(stage: Stage): void {
+    const candidate = this.#candidates.find((one) => one.stage === stage)
+    if (candidate !== undefined) candidate.refusal = null
   }
 
   close(): void {
@@ -161,7 +174,13 @@ export class Candidates<Stage extends StageLife> {
 
   #rest(candidate: Candidate<Stage>, fault: VendorFault): void {
     // A wrong key, an empty account or a wrong address does not change within the call.
-    const stays = !fault.retryable && (fault.fatal || fault.code === 'auth' || fault.code === 'quota')
+    let stays = !fault.retryable && (fault.fatal || fault.code === 'auth' || fault.code === 'quota')
+    if (fault.code === 'bad_request') {
+      // A refusal that comes a second time comes every time. Ids and counts of requests differ.
+      const refusal = fault.message.replace(/[\da-f-]{8,}|\d{4,}/gi, '')
+      stays ||= candidate.refusal === refusal
+      candidate.refusal = refusal
+    }
     candidate.restsUntilMs = stays ? Infinity : this.#context.nowMs() + REST_MS
   }
 

@@ -443,6 +443,7 @@ export class CascadeBackend implements Backend {
   #notUnderstood(fault: VendorFault): void {
     this.stats.sttFaults++
     this.#forgetWords()
+    if (this.#connected?.stt.exhausted === true) return this.#fail({ ...fault, fatal: true })
     // A failed answer makes the session ask the caller again.
     const generation = ++this.#generation
     this.#sink.event({ type: 'turn-start', generation })
@@ -568,6 +569,9 @@ export class CascadeBackend implements Backend {
     } else {
       const fault = faultOf(error)
       this.stats.answersFailed++
+      const { llm, tts } = this.#connected ?? {}
+      // The caller is not asked again where that is of no use.
+      if (llm?.exhausted === true || tts?.exhausted === true) return this.#fail({ ...fault, fatal: true })
       this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: fault.code })
       this.#fail(fault)
     }

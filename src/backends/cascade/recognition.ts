@@ -87,6 +87,7 @@ export class Recognition {
       },
       final: (number, heard) => {
         const turn = turnAt(number)
+        this.#candidates?.worked(stage)
         if (turn !== undefined) this.#settle(turn, heard)
       },
       failed: (turn, fault) => this.#failedAt(stage, turn, fault),

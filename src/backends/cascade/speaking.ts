@@ -135,6 +135,7 @@ export class Speaking {
       done: () => {
         if (over()) return
         if (run.current !== null) run.current.open = false
+        this.#voices.worked(stage)
         this.#run = null
         this.#delivered = run
         this.#resolve()
