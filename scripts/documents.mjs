@@ -1,5 +1,5 @@
-// Writes what is made from the sources: .env.example, docs/CONFIGURATION.md, the codes of docs/ERRORS.md and the schemas.
-// test/documents/blocks.test.ts holds them to it.
+// Writes what is made from the sources: .env.example, docs/CONFIGURATION.md, the tables of docs/ERRORS.md and
+// docs/AGENT-FILE.md, and the schemas. test/documents/blocks.test.ts holds them to it.
 //
 //   node scripts/documents.mjs
 import { writeFileSync } from 'node:fs'

@@ -7,22 +7,23 @@ const VALUES_MAX = 40
 /** What the gateway knows of a call without asking a model. */
 const KNOWN = ['outcome', 'escalated', 'callback', 'tools'] as const
 
-const description = z.string().trim().min(1).max(500).optional()
+const description = z.string().trim().min(1).max(500).optional().describe('What it is, for the model that fills it.')
 const fieldSchema = z
   .union([
     z.strictObject({
-      type: z.enum(['string', 'number', 'integer', 'boolean']),
+      type: z.enum(['string', 'number', 'integer', 'boolean']).describe('Type of its value.'),
       description,
       enum: z
         .array(z.union([z.string().min(1).max(100), z.number()]))
         .min(1)
         .max(VALUES_MAX)
-        .optional(),
-      format: z.enum(['date', 'time', 'date-time', 'email', 'uri']).optional(),
-      pattern: z.string().max(200).optional(),
-      minimum: z.number().optional(),
-      maximum: z.number().optional(),
-      maxLength: z.int().min(1).max(2000).optional(),
+        .optional()
+        .describe('The values that it may have. Default: any.'),
+      format: z.enum(['date', 'time', 'date-time', 'email', 'uri']).optional().describe('Form of a text.'),
+      pattern: z.string().max(200).optional().describe('Regular expression that a text matches.'),
+      minimum: z.number().optional().describe('Smallest number.'),
+      maximum: z.number().optional().describe('Largest number.'),
+      maxLength: z.int().min(1).max(2000).optional().describe('Most characters of a text.'),
     }),
     z.strictObject({
       known: z.enum(KNOWN).describe('The gateway fills it, and no model is asked.'),

@@ -6,6 +6,7 @@ const model = z
   .string()
   .regex(/^\S{1,200}$/, { error: 'must be the name of a model, without spaces' })
   .exactOptional()
+  .describe("The service's name of the model. Default: from the settings.")
 const messageMs = z
   .int()
   .min(20)
@@ -19,7 +20,15 @@ const streamSilence = z
     'Whether a service that detects turns gets the silence between them too. Default: BACKEND_STREAM_SILENCE. ' +
       'Always true with idleTimeoutMs.',
   )
-const temperature = z.number().min(0).max(2).exactOptional()
+const temperature = z
+  .number()
+  .min(0)
+  .max(2)
+  .exactOptional()
+  .describe("How freely the model chooses its words. Default: the service's.")
+const LONGEST = "Longest answer, in tokens. Default: the service's."
+const maxOutputTokens = z.int().min(1).max(65_536).exactOptional().describe(LONGEST)
+const GATEWAY_TURNS = 'Who detects it: the gateway, or the service in one of its ways.'
 const transcription = z
   .string()
   .regex(/^\S{1,200}$/, { error: 'must be the name of a model, or null' })
@@ -42,7 +51,7 @@ const openAiTurns = (defaults: string) =>
     .discriminatedUnion(
       'by',
       [
-        z.strictObject({ by: z.literal('gateway') }),
+        z.strictObject({ by: z.literal('gateway').describe(GATEWAY_TURNS) }),
         z.strictObject({
           by: z.literal('server_vad'),
           threshold: z
@@ -102,9 +111,12 @@ const openAiShaped = (defaults: string) => ({
     .exactOptional()
     .describe('pcmu and pcma are the two laws of G.711: 8 kHz, a sixth of the bytes.'),
   transcription: transcription.describe('The model that transcribes the caller; null for none.'),
-  noiseReduction: z.enum(['near_field', 'far_field']).exactOptional(),
-  speed: z.number().min(0.25).max(1.5).exactOptional(),
-  maxOutputTokens: z.int().min(1).max(4096).exactOptional(),
+  noiseReduction: z
+    .enum(['near_field', 'far_field'])
+    .exactOptional()
+    .describe('Noise reduction of the service: for a handset, or for a loudspeaker. Default: none.'),
+  speed: z.number().min(0.25).max(1.5).exactOptional().describe('Speed of the voice. Default: 1.'),
+  maxOutputTokens: z.int().min(1).max(4096).exactOptional().describe(LONGEST),
   messageMs,
   streamSilence,
 })
@@ -170,11 +182,21 @@ const gemini = z.strictObject({
     .discriminatedUnion(
       'by',
       [
-        z.strictObject({ by: z.literal('gateway') }),
+        z.strictObject({ by: z.literal('gateway').describe(GATEWAY_TURNS) }),
         z.strictObject({
           by: z.literal('server'),
-          silenceMs: z.int().min(100).max(5000).exactOptional(),
-          prefixPaddingMs: z.int().min(0).max(2000).exactOptional(),
+          silenceMs: z
+            .int()
+            .min(100)
+            .max(5000)
+            .exactOptional()
+            .describe("Silence that ends the turn. Default: the service's."),
+          prefixPaddingMs: z
+            .int()
+            .min(0)
+            .max(2000)
+            .exactOptional()
+            .describe("Speech that has to come before the turn begins. Default: the service's."),
         }),
       ],
       { error: 'must have by: gateway or by: server' },
@@ -182,7 +204,7 @@ const gemini = z.strictObject({
     .exactOptional()
     .describe('Who detects the end of a turn. Default: GEMINI_TURNS.'),
   temperature,
-  maxOutputTokens: z.int().min(1).max(65_536).exactOptional(),
+  maxOutputTokens,
   texts: z
     .enum(['content', 'realtime'])
     .exactOptional()
@@ -241,16 +263,21 @@ const openaiLive = z.strictObject({
       'by',
       [
         z.strictObject({
-          by: z.literal('responses'),
+          by: z
+            .literal('responses')
+            .describe('Who runs it: the service (responses), or the gateway by LLM_URL (client).'),
           model,
-          reasoningEffort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh']).exactOptional(),
-          maxOutputTokens: z.int().min(16).max(65_536).exactOptional(),
+          reasoningEffort: z
+            .enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh'])
+            .exactOptional()
+            .describe("How much it thinks. Default: the service's."),
+          maxOutputTokens: z.int().min(16).max(65_536).exactOptional().describe(LONGEST),
         }),
         z.strictObject({
           by: z.literal('client'),
           model,
           temperature,
-          maxTokens: z.int().min(1).max(65_536).exactOptional(),
+          maxTokens: maxOutputTokens,
         }),
       ],
       { error: 'must have by: responses or by: client' },
@@ -367,7 +394,7 @@ const cascade = z.strictObject({
   llm: stageOf('llm', {
     ...stage,
     temperature,
-    maxTokens: z.int().min(1).max(65_536).exactOptional(),
+    maxTokens: maxOutputTokens,
     thinkingLevel: z
       .enum(['low', 'medium', 'high'])
       .exactOptional()
@@ -386,7 +413,10 @@ const cascade = z.strictObject({
       ),
     sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
     dictionary: z
-      .strictObject({ id: vendorId, version: vendorId.exactOptional().describe('ElevenLabs: required.') })
+      .strictObject({
+        id: vendorId.describe('Its id in your account.'),
+        version: vendorId.exactOptional().describe('ElevenLabs: required.'),
+      })
       .exactOptional()
       .describe("A pronunciation dictionary of the vendor's, stored in your account there. Default: none."),
   }),

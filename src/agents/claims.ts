@@ -45,7 +45,12 @@ export const claimsSchema = z
       .record(language, claimWordsSchema)
       .default({})
       .describe('Words of other languages than English and Swahili that keep a phrase from being a claim.'),
-    rules: z.array(ruleSchema).min(1).max(CLAIM_RULES_MAX).default([]),
+    rules: z
+      .array(ruleSchema)
+      .min(1)
+      .max(CLAIM_RULES_MAX)
+      .default([])
+      .describe('Claims in words, and the tools that make them true.'),
     facts: z
       .enum(['off', 'mark', 'correct'])
       .default('mark')

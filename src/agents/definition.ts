@@ -58,7 +58,8 @@ const rulesSchema = z.strictObject({
       times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences must contain one of them."),
     })
     .nullable()
-    .default(null),
+    .default(null)
+    .describe('Words of the caller after which the call escalates to a human.'),
   vip: vipField
     .nullable()
     .default(null)
@@ -82,7 +83,10 @@ const word = z.string().min(1).max(40)
 
 const questionSchema = z
   .strictObject({
-    id: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' }),
+    id: z
+      .string()
+      .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
+      .describe('Its name for the model.'),
     ask: spoken.describe('The question as the model may ask it.'),
     field: fieldPath.describe('Path of the right answer in the account.'),
     kind: z
@@ -100,9 +104,13 @@ const questionSchema = z
 const verificationSchema = z
   .strictObject({
     account: z
-      .strictObject({ http: httpSchema })
+      .strictObject({ http: httpSchema.describe('Its request: as of a tool, with {{call.…}} and {{env.…}} only.') })
       .describe('The request that fetches the account with the right answers, by {{call.…}}.'),
-    questions: z.array(questionSchema).min(1).max(VERIFICATION_QUESTIONS_MAX),
+    questions: z
+      .array(questionSchema)
+      .min(1)
+      .max(VERIFICATION_QUESTIONS_MAX)
+      .describe('What the model asks; a caller who knows enough of the answers is verified.'),
     required: z
       .int()
       .min(1)
@@ -683,10 +691,14 @@ export const hoursSchema = z.strictObject({
     .describe('IANA name of the time zone of the hours.'),
   week: z
     .strictObject(
-      Object.fromEntries(WEEKDAYS.map((day) => [day, spansSchema.optional()])) as Record<
-        Weekday,
-        z.ZodOptional<typeof spansSchema>
-      >,
+      Object.fromEntries(
+        WEEKDAYS.map((day) => [
+          day,
+          spansSchema
+            .optional()
+            .describe('Spans such as 08:00-17:30; one that ends before it begins goes past midnight.'),
+        ]),
+      ) as Record<Weekday, z.ZodOptional<typeof spansSchema>>,
     )
     .describe('Time spans of each day; a day that is left out has none.'),
   holidays: z.array(dayKey).max(HOURS_DAYS_MAX).default([]).describe('Days without hours.'),
@@ -705,7 +717,7 @@ const humanSchema = z.union(
     calledNumber,
     z.literal(BUSINESS_HUMANS),
     z.strictObject({
-      number: calledNumber,
+      number: calledNumber.describe('In E.164 form.'),
       hours: hoursSchema.optional().describe('When this number can be called. Default: during escalation.hours.'),
     }),
   ],
@@ -1054,9 +1066,11 @@ const voiceSchema = z
  */
 export const agentSchema = z
   .strictObject({
-    version: z.literal(AGENT_VERSION, {
-      error: `must be ${AGENT_VERSION}, the only version of agent files that this gateway reads`,
-    }),
+    version: z
+      .literal(AGENT_VERSION, {
+        error: `must be ${AGENT_VERSION}, the only version of agent files that this gateway reads`,
+      })
+      .describe('Version of this format.'),
     name: z
       .string()
       .refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
@@ -1133,7 +1147,7 @@ export const agentSchema = z
     recovery: recoverySchema
       .prefault({})
       .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),
-    tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
+    tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]).describe('Tools that call an API over HTTP.'),
     mcp: mcpSchema.default([]).describe('Servers whose tools the agent may use (docs/MCP.md).'),
     digits: digitsSchema.default([]).describe('What callers enter on the keypad: collect_digits (docs/KEYPAD.md).'),
     modules: z
@@ -1287,8 +1301,12 @@ export function handoversOf({ name, handoverTo, stages }: AgentDefinition): stri
 /** The published JSON Schema (`schema/agent.schema.json`); editors check agent files with it. */
 export function agentJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(agentSchema, { io: 'input', unrepresentable: 'any' })
-  const properties = schema.properties as Record<string, unknown>
-  properties['recovery'] = { anyOf: [{ const: 'callback' }, properties['recovery']] }
+  const properties = schema.properties as Record<string, Readonly<Record<string, unknown>> | undefined>
+  const { description, ...recovery } = properties['recovery'] ?? {}
+  properties['recovery'] = {
+    ...(description === undefined ? {} : { description }),
+    anyOf: [{ const: 'callback' }, recovery],
+  }
   return {
     ...schema,
     title: 'Mkondo agent',

@@ -34,9 +34,12 @@ export const digitsSchema = z
           .default({ en: 'I did not get all the digits.', sw: 'Sijapata tarakimu zote.' })
           .describe('Said before `say` when the digits were too few, or none came.'),
         length: z
-          .union([count, z.strictObject({ min: count, max: count })], {
-            error: `must be a number of 1 to ${COLLECTED_DIGITS_MAX}, or { min, max }`,
-          })
+          .union(
+            [count, z.strictObject({ min: count.describe('Fewest digits.'), max: count.describe('Most digits.') })],
+            {
+              error: `must be a number of 1 to ${COLLECTED_DIGITS_MAX}, or { min, max }`,
+            },
+          )
           .describe('How many digits it has. An entry of `max` digits ends by itself.'),
         terminator: z.enum(['#', '*']).default('#').describe('Ends an entry; the other one of # and * clears it.'),
         firstS: z.number().min(2).max(60).default(10).describe('Silence after the question, before it is asked again.'),

@@ -8,12 +8,12 @@ const amount = z.number().min(0).max(1_000_000).exactOptional()
  */
 const modelPrice = z.strictObject({
   inputPerMillionTokens: amount.describe('Of text, and of each kind of token without a price of its own.'),
-  inputAudioPerMillionTokens: amount,
-  cachedPerMillionTokens: amount,
-  cachedAudioPerMillionTokens: amount,
+  inputAudioPerMillionTokens: amount.describe('Of audio.'),
+  cachedPerMillionTokens: amount.describe('Of text from the cache.'),
+  cachedAudioPerMillionTokens: amount.describe('Of audio from the cache.'),
   cacheWritePerMillionTokens: amount.describe('Of text that is written to the cache, where that costs more.'),
   outputPerMillionTokens: amount.describe('Of text, and of audio without a price of its own.'),
-  outputAudioPerMillionTokens: amount,
+  outputAudioPerMillionTokens: amount.describe('Of audio.'),
   perMinute: amount.describe('Of a connected session, or of audio transcribed.'),
   audioInPerMinute: amount.describe('Of caller audio sent.'),
   audioOutPerMinute: amount.describe('Of agent audio received.'),
@@ -26,7 +26,7 @@ const currency = z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters,
 
 /** Prices of one's own: an agent's `budget.prices`, and the file of PRICES_FILE. */
 export const pricesSchema = z.strictObject({
-  currency,
+  currency: currency.describe('Currency of all these prices, such as USD.'),
   backends: z.record(z.string(), modelPrice).default({}).describe('By backend: for all that it uses.'),
   models: z.record(z.string(), modelPrice).default({}).describe('By model; before the price of its backend.'),
 })

@@ -246,7 +246,7 @@ const waitsSchema = z.strictObject({
 /** One HTTP tool of an agent. */
 export const toolSchema = z
   .strictObject({
-    name: toolName,
+    name: toolName.describe('Name of the tool, for the model and in metrics.'),
     description: z
       .string()
       .min(1)

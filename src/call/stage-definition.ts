@@ -119,8 +119,11 @@ const stageSchema = z.strictObject({
     .describe('Language of the stage, one of languages. Default: that of the call.'),
   voice: z
     .strictObject({
-      cascade: z.union([voiceName, z.record(languageCode, voiceName)]).exactOptional(),
-      embedded: z.enum(['slt', 'rms', 'awb', 'kal']).exactOptional(),
+      cascade: z
+        .union([voiceName, z.record(languageCode, voiceName)])
+        .exactOptional()
+        .describe('Of a cascade.'),
+      embedded: z.enum(['slt', 'rms', 'awb', 'kal']).exactOptional().describe('Of the embedded backend.'),
     })
     .exactOptional()
     .describe(

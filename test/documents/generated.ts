@@ -9,6 +9,7 @@ import { envExample } from '../../src/config/env-example.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
 import { scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
+import { agentFilePage } from './agent-keys.js'
 import { configurationPage } from './configuration-page.js'
 import { errorsPage } from './errors-page.js'
 
@@ -47,6 +48,7 @@ export function generated(): Readonly<Record<string, string>> {
   }
   return {
     '.env.example': envExample(null),
+    'docs/AGENT-FILE.md': agentFilePage(),
     'docs/CONFIGURATION.md': configurationPage(),
     'docs/ERRORS.md': errorsPage(),
     ...Object.fromEntries(
