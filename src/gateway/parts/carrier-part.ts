@@ -32,6 +32,11 @@ export function carrierPart(shared: CarrierShared): Part {
   return {
     name: 'carrier',
     start: () => {
+      if (api === null)
+        log.info(
+          {},
+          "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
+        )
       const { calls, metrics } = shared
       shared.details =
         api === null

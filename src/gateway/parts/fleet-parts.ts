@@ -16,6 +16,11 @@ export function fleetPart(
   return {
     name: 'fleet',
     start: async () => {
+      if (config.tokenSecrets.length === 0)
+        log.info(
+          {},
+          'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends, and if it dies its calls do not go on',
+        )
       shared.fleet = await openFleet({
         config,
         tokenSecrets,

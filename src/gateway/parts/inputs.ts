@@ -93,22 +93,11 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
       {},
       "the offline recogniser and voice are not installed: the gateway's own phrases are not spoken (`mkondo check` names the command)",
     )
-  const api = carrierApi(config)
-  if (api === null)
-    log.info(
-      {},
-      "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
-    )
-  if (config.tokenSecrets.length === 0)
-    log.info(
-      {},
-      'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends, and if it dies its calls do not go on',
-    )
   return {
     ...options,
     ...hosted,
     backends,
-    api,
+    api: carrierApi(config),
     speaks: unspoken === null,
     tokenSecrets: config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets,
     workerEnv: workerEnvironment(process.env, config.shopApiUrl),
