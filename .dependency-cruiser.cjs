@@ -17,6 +17,7 @@ const layers = [
   'campaigns',
   'edge',
   'config',
+  'carrier',
   'simulator',
   'gateway',
   'cli',
@@ -49,6 +50,19 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/sautikit/(signature|token)\\.ts$' },
       to: { dependencyTypes: ['core', 'npm'], pathNot: '^(node:)?crypto$' },
+    },
+    {
+      // The same mistake on both sides of the protocol would hide itself.
+      name: 'carrier-shares-no-protocol-code',
+      severity: 'error',
+      from: { path: '^src/carrier/' },
+      to: { path: '^src/(?!(carrier|core|media|speech)/)' },
+    },
+    {
+      name: 'gateway-runs-without-the-simulator',
+      severity: 'error',
+      from: { path: '^src/gateway/' },
+      to: { path: '^src/simulator/' },
     },
     {
       name: 'edge-speaks-through-workers',

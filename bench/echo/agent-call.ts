@@ -4,8 +4,8 @@ import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import { Playout, type SampleSource } from '../../src/media/playout/playout.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { PlayoutQueue } from '../../src/carrier/playout-queue.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { TalkingAgent } from '../vad/interruptions.js'
 
 /** Something that the agent says. */

@@ -1,4 +1,4 @@
-import type { EchoPhone } from '../../src/simulator/line.js'
+import type { EchoPhone } from '../../src/carrier/line.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 import { type Options, command, oneOf } from '../kit/command.js'
 import { missingMaterial } from '../material.js'

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { AfterStream } from '../../src/simulator/choices.js'
+import type { AfterStream } from '../../src/carrier/choices.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { until } from '../../test/support/until.js'
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { messageOf } from '../../src/core/errors.js'
-import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
 import { judged } from '../kit/command.js'

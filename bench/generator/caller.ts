@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { FRAME_MS } from '../../src/core/units.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { machineMs } from '../kit/process.js'
 import { type Histogram, recordMs } from '../kit/histogram.js'
 import { CountedFrames } from './counted-frames.js'

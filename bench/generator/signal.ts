@@ -1,9 +1,9 @@
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { loadFlite } from '../../src/speech/flite.js'
-import type { CallerVoice } from '../../src/simulator/choices.js'
-import { speakAs } from '../../src/simulator/caller-speech.js'
-import { voicedExtent } from '../../src/simulator/speech-spans.js'
+import type { CallerVoice } from '../../src/carrier/choices.js'
+import { speakAs } from '../../src/carrier/caller-voices.js'
+import { voicedExtent } from '../../src/carrier/speech-spans.js'
 
 /**
  * What bench callers say. Tone and marker have a whole number of periods in a frame (21 and 41), so that every frame of

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 
 /**
  * What the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and

@@ -1,7 +1,7 @@
 import { loadFlite } from '../../src/speech/flite.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { G711 } from '../../src/media/pcm.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { music } from './music.js'
 import {
   type Extent,

@@ -1,6 +1,6 @@
 import { assert } from '../../src/core/assert.js'
 import { GROUPS, SQUASH_LIMIT } from '../../src/media/vad/detection-limits.js'
-import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
+import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
 import { FIRST_NUMBERS, GROUP_NUMBERS, INPUTS, MEMORY_INPUTS, UNITS, layerNumbers, squashed } from './voice-features.js'
 
 /** Frames to learn from: `INPUTS` numbers each, the label, and the weight. */

@@ -1,4 +1,4 @@
-import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
+import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
 import { type Extent, samplesOf } from './sounds.js'
 
 /** What kind of piece is played: held chords, a bass, a tune and a beat, each with its own loudness and decay. */

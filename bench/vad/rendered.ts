@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { parseWav } from '../../src/media/wav.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 
 /** Debian's package of sampled instruments, General MIDI. */
 const SOUNDFONT = '/usr/share/sounds/sf2/TimGM6mb.sf2'

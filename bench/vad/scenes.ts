@@ -1,5 +1,5 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { type Album, type Crowd, albumPieces, readRecording, recordings } from '../material.js'
 import {
   UTTERANCES_PER_CALL,

@@ -1,6 +1,6 @@
 import type { LegRateHz } from '../../src/core/units.js'
-import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
-import { dtmfTones } from '../../src/simulator/line.js'
+import { nearlyNormal, seededRandom } from '../../src/carrier/random.js'
+import { dtmfTones } from '../../src/carrier/line.js'
 import { type MusicStyle, music } from './music.js'
 
 /** Sounds that are made, not recorded: the same on every machine. All return samples as floats in s16 units. */

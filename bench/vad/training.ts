@@ -2,7 +2,7 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import {
   comesAndGoes,
   joined,

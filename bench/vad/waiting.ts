@@ -1,6 +1,6 @@
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
+import { SPEECH_LEVEL_DBFS } from '../../src/carrier/line.js'
 import { albumPieces, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
 import { atLevel, noiseOf, powerOf, throughLine, type Utterances } from './corpus.js'
 import { namesOf, peopleOf, quantile, SPEAKERS } from './floor.js'

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto'
 import type { Config } from '../config/settings.js'
 import type { Softphone } from '../edge/ops-phone.js'
 import type { Log } from '../telemetry/log.js'
-import type { BrowserCaller } from '../simulator/browser-caller.js'
-import type { CallerSpeech } from '../simulator/caller-speech.js'
+import type { BrowserCaller } from '../carrier/browser-caller.js'
+import type { CallerVoices } from '../carrier/caller-voices.js'
 
 interface SoftphoneOptions {
   readonly config: Config
@@ -22,14 +22,14 @@ interface SoftphoneOptions {
 const CALLED_NUMBER = '+254700000000'
 
 /**
- * The softphone's side of the carrier. Each call is one of the simulator's: it posts a signed webhook to the public
- * port, runs the document that comes back, and opens its audio socket, so the gateway cannot tell it from the
- * carrier's. Only the caller is at a browser. The simulator is loaded with the first call.
+ * The softphone's side of the carrier. Each call is carried as the simulator's are: it posts a signed webhook to the
+ * public port, runs the document that comes back, and opens its audio socket, so the gateway cannot tell it from the
+ * carrier's. Only the caller is at a browser. What carries it is loaded with the first call.
  */
 export class BrowserPhone implements Softphone {
   readonly #options: SoftphoneOptions
   /** Voices of typed sentences, of the carrier's words and of the people who are rung. */
-  #speech: Promise<CallerSpeech> | null = null
+  #speech: Promise<CallerVoices> | null = null
 
   constructor(options: SoftphoneOptions) {
     this.#options = options
@@ -37,13 +37,13 @@ export class BrowserPhone implements Softphone {
 
   place: Softphone['place'] = (order, events) => {
     const callSid = `HD_${randomBytes(6).toString('hex')}`
-    // Sound and commands may come before the simulator is loaded: those are lost, as on a line that still rings.
+    // Sound and commands may come before what carries the call is loaded: those are lost, as on a line that still rings.
     let caller: BrowserCaller | null = null
     let hungUp = false
     const run = async (): Promise<void> => {
       const [{ BrowserCaller }, { startCall }] = await Promise.all([
-        import('../simulator/browser-caller.js'),
-        import('../simulator/carrier.js'),
+        import('../carrier/browser-caller.js'),
+        import('../carrier/carrier-call.js'),
       ])
       if (hungUp) return
       caller = new BrowserCaller({ speak: async (...words) => (await this.#voices()).speak(...words) }, events.heard)
@@ -116,8 +116,8 @@ export class BrowserPhone implements Softphone {
     return `ws://${this.#host}:${mediaPort()}${pathname}${search}`
   }
 
-  #voices(): Promise<CallerSpeech> {
-    this.#speech ??= import('../simulator/caller-speech.js').then(({ CallerSpeech }) => CallerSpeech.start(null))
+  #voices(): Promise<CallerVoices> {
+    this.#speech ??= import('../carrier/caller-voices.js').then(({ CallerVoices }) => CallerVoices.load())
     this.#speech.catch(() => {
       this.#speech = null // the next sentence tries again
     })

@@ -5,10 +5,11 @@ import type {
   TranscriptEntry,
   TurnRecord,
 } from '../call/documents/record.js'
-import type { SimulatedCallResult } from './call-options.js'
-import type { CallerLatency } from './caller-leg.js'
+import type { SimulatedCallResult } from '../carrier/call-options.js'
+import type { CallerLatency } from '../carrier/caller-leg.js'
 import type { GatewayCall, NotReady } from './gateway-view.js'
-import { hasPattern, type OrderFacts, ordersIn, spokenWords, type TextPattern } from './spoken-words.js'
+import { hasPattern, ordersIn, spokenWords, type TextPattern } from './spoken-words.js'
+import type { OrderFacts } from '../carrier/caller-end.js'
 
 /** What a call has to reach. */
 export interface Expectation {

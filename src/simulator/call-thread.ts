@@ -4,12 +4,13 @@ import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { assert } from '../core/assert.js'
-import { startCall, type LiveSimulatedCall } from './carrier.js'
+import { startCall, type LiveSimulatedCall } from '../carrier/carrier-call.js'
+import { simulatedPerson } from './caller.js'
 import { sentencesOf } from './caller-script.js'
 import type { CallThreadMessage, SimulateOptions } from './simulate.js'
 import { callee, ringCallees } from './rest/callees.js'
 import { RestServer } from './rest/rest-server.js'
-import { Workspace } from './rest/workspace.js'
+import { Workspace } from '../carrier/workspace.js'
 import { CallerSpeech } from './caller-speech.js'
 
 async function main(port: MessagePort, options: SimulateOptions): Promise<void> {
@@ -36,14 +37,14 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
       startCall({
         ...options.carrier,
         ...{ callSid, from, to },
-        caller: {
+        caller: simulatedPerson({
           ...person,
           speech,
           vocabulary: options.vocabulary,
           files: options.files,
           record: options.record,
           timeoutMs: options.timeoutMs,
-        },
+        }),
         onEvent: (event) => {
           report({ type: 'event', event })
         },

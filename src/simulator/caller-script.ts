@@ -1,4 +1,5 @@
-import { factsIn, type OrderFacts, spokenWords } from './spoken-words.js'
+import { factsIn, spokenWords } from './spoken-words.js'
+import type { OrderFacts } from '../carrier/caller-end.js'
 
 /** What a simulated caller does: steps in order, and rules that react to what was heard. */
 export interface CallerScript {

@@ -1,5 +1,5 @@
-import { BABBLE_SENTENCES, convertRate, dtmfTones, type LineOptions, noiseBed } from './line.js'
-import { type CallClock, type CallerFile, CallerLeg, type Utterance } from './caller-leg.js'
+import { BABBLE_SENTENCES, convertRate, dtmfTones, type LineOptions, noiseBed } from '../carrier/line.js'
+import { type CallClock, type CallerFile, CallerLeg, type Utterance } from '../carrier/caller-leg.js'
 import {
   CallerModel,
   type CallerMove,
@@ -9,11 +9,13 @@ import {
   sentencesOf,
 } from './caller-script.js'
 import type { AgentVocabulary } from './vocabulary.js'
-import { factsIn, type OrderFacts } from './spoken-words.js'
-import { CALLER_VOICES, type CallerVoice } from './choices.js'
-import { fitToLeg, type PeopleSpeech } from './caller-speech.js'
-import { partsOf } from './speech-spans.js'
-import type { Span } from './speech-spans.js'
+import { factsIn } from './spoken-words.js'
+import type { CallerEnd, CallerEvents, CallingPerson, HeardPiece, OrderFacts } from '../carrier/caller-end.js'
+import { CALLER_VOICES, type CallerVoice } from '../carrier/choices.js'
+import { fitToLeg } from '../carrier/caller-voices.js'
+import type { PeopleSpeech } from './caller-speech.js'
+import { partsOf } from '../carrier/speech-spans.js'
+import type { Span } from '../carrier/speech-spans.js'
 
 /** The voices pause for 280 ms between two sentences, and for 200 at a comma. */
 const SENTENCE_PAUSE_MS = 240
@@ -38,26 +40,9 @@ export interface CallerOptions {
   readonly timeoutMs: number
 }
 
-export interface CallerEvents {
-  onSaid?(text: string): void
-  onHeard?(text: string): void
-  onDigits?(digits: string): void
-  onHungUp(why: string): void
-}
-
-/** A piece of speech and its words. The text is empty if the recogniser was not sure. */
-export interface HeardPiece extends Span {
-  readonly text: string
-}
-
-/** Whoever is at the caller's end of a call: a simulated person, or somebody at a browser. */
-export interface CallerEnd {
-  readonly leg: CallerLeg
-  readonly heard: readonly HeardPiece[]
-  /** What the agent told the caller. */
-  facts(): OrderFacts
-  /** Ends the leg, whichever side hung up. Resolves when nothing more is heard. */
-  end(nowMs: number): Promise<void>
+/** A simulated person who calls, or is called. */
+export function simulatedPerson(options: CallerOptions): CallingPerson {
+  return { speech: options.speech, open: (clock, events) => Caller.ready(options, clock, events) }
 }
 
 /** One simulated person on the phone. */

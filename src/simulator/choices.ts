@@ -1,18 +1,3 @@
-/** What the carrier does when the gateway ends the media socket. Each value was documented or observed. */
-export const AFTER_STREAM = ['continues', 'reposts', 'holds'] as const
-export type AfterStream = (typeof AFTER_STREAM)[number]
-
-/** What becomes of a human who is rung. */
-export const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
-export type HumanOutcome = (typeof HUMAN_OUTCOMES)[number]
-
-/**
- * Voices of simulated people: the synthesiser's voices other than the agent's (slt). rms and awb are recorded people
- * at 16 kHz, kal is an old 8 kHz diphone voice and stands for a bad phone.
- */
-export const CALLER_VOICES = ['rms', 'awb', 'kal'] as const
-export type CallerVoice = (typeof CALLER_VOICES)[number]
-
 /** Who answers at a called number. */
 export const CALLEE_KINDS = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined'] as const
 export type CalleeKind = (typeof CALLEE_KINDS)[number]

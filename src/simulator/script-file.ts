@@ -10,7 +10,7 @@ import {
   type CallerScript,
   type CallerStep,
 } from './caller-script.js'
-import { areDtmfDigits } from './line.js'
+import { areDtmfDigits } from '../carrier/line.js'
 
 /** Version of the script format; docs/SIMULATOR.md explains every key. */
 const SCRIPT_VERSION = 1

@@ -2,9 +2,9 @@
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { SIMULATED_CALLS_MAX } from '../core/limits.js'
-import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from './call-options.js'
+import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../carrier/call-options.js'
 import type { CallerOptions } from './caller.js'
-import type { CallerFile } from './caller-leg.js'
+import type { CallerFile } from '../carrier/caller-leg.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
 /** What differs between the calls of one simulation. */

@@ -1,6 +1,6 @@
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { FRAME_MS } from '../core/units.js'
-import type { CallClock } from './caller-leg.js'
+import type { CallClock } from '../carrier/caller-leg.js'
 
 /** Half a frame. Calls need no finer clock, and each step costs two turns of the event loop. */
 const STEP_MS = FRAME_MS / 2

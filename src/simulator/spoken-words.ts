@@ -1,4 +1,5 @@
 import { maskNumbersIn } from '../sautikit/phone.js'
+import type { OrderFacts } from '../carrier/caller-end.js'
 import { english, ONES } from '../speech/spoken/english.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
 
@@ -79,15 +80,6 @@ export function guessPhones(word: string): string {
     at += letters.length
   }
   return phones.join(' ')
-}
-
-/** What an order line told its caller; null for what was not heard. */
-export interface OrderFacts {
-  readonly order: string | null
-  /** The status by its name in the shop's API, such as `out_for_delivery`. */
-  readonly status: string | null
-  /** The time as heard, such as `today between four and six p m`. */
-  readonly eta: string | null
 }
 
 /** Fewer digits in a row are a time or a count, not an order number. */

@@ -21,7 +21,7 @@ import {
 } from '../../bench/generator/signal.js'
 import { percentilesMs } from '../../bench/kit/histogram.js'
 import { machineMs } from '../../bench/kit/process.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { until } from '../support/until.js'
 
 const tone = toneFrame(16000, TONE_HZ)

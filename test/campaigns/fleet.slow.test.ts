@@ -14,7 +14,7 @@ import { outboundRecord, unreachedRecord } from '../../src/workers/call-record.j
 import { startRedisProxy } from '../support/redis-proxy.js'
 import { parseRedisUrl } from '../../src/fleet/redis-url.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
-import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { Workspace } from '../../src/carrier/workspace.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
 import { comesUp, until } from '../support/until.js'

@@ -7,7 +7,7 @@ import type { FromProcess, ProcessReady, ToProcess } from '../../src/fleet/super
 import { processPlans } from '../../src/gateway/process-plan.js'
 import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
-import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import { freePorts } from '../support/free-ports.js'
 import { until } from '../support/until.js'
 import { SECRET, lastStart, silentCall, startTwo, streaming } from './two-processes.js'

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 import { lastStart, silentCall, startTwo, streaming } from './two-processes.js'

@@ -5,7 +5,7 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { loadVads } from '../support/media-modules.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import {

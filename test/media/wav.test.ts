@@ -6,7 +6,7 @@ import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { encodeMuLaw } from '../../src/media/pcm.js'
 import { channelOf, parseWav, wavHeader, writeWav } from '../../src/media/wav.js'
-import { readWavFile } from '../../src/simulator/caller-leg.js'
+import { readWavFile } from '../../src/carrier/caller-leg.js'
 import { wavFile } from '../inputs/wav-file.js'
 import { bytesOf, concatenate, sweep } from '../support/tones.js'
 

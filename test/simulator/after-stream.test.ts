@@ -1,8 +1,9 @@
 import t from 'tap'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
-import { startCall } from '../../src/simulator/carrier.js'
-import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
+import { startCall } from '../../src/carrier/carrier-call.js'
+import type { PlaceCallOptions } from '../../src/carrier/call-options.js'
 import type { CallerStep } from '../../src/simulator/caller-script.js'
+import { simulatedPerson } from '../../src/simulator/caller.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { until } from '../support/until.js'
 import { GatewayDouble } from './support/gateway-double.js'
@@ -25,7 +26,7 @@ function optionsFor(
     to: '+254700000000',
     giveUpMs: 400,
     human: { outcome: 'answered', ringMs: 100, talkMs: 100, greeting: null },
-    caller: {
+    caller: simulatedPerson({
       script: {
         name: 'silent',
         rules: [],
@@ -41,7 +42,7 @@ function optionsFor(
       record: false,
       timeoutMs: 10_000,
       vocabulary: vocabularyOf(null),
-    },
+    }),
     ...more,
   }
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { run as mkondo } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
-import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import {
   type Expectation,
   expectationsOf,
@@ -13,7 +13,7 @@ import {
   goalOf,
   reportOf,
 } from '../../src/simulator/call-report.js'
-import { readWavFile } from '../../src/simulator/caller-leg.js'
+import { readWavFile } from '../../src/carrier/caller-leg.js'
 import type { GatewayCall } from '../../src/simulator/gateway-view.js'
 import { textPattern } from '../../src/simulator/spoken-words.js'
 import { command } from '../support/command.js'

@@ -2,7 +2,7 @@ import t from 'tap'
 import { loadFlite } from '../../src/speech/flite.js'
 import { COMMON_STATUSES, type AgentVocabulary } from '../../src/simulator/vocabulary.js'
 import { loadRecogniser, soundsLike } from '../../src/simulator/recogniser.js'
-import { convertRate, throughPhoneCodec } from '../../src/simulator/line.js'
+import { convertRate, throughPhoneCodec } from '../../src/carrier/line.js'
 import { factsIn } from '../../src/simulator/spoken-words.js'
 
 const VOCABULARY: AgentVocabulary = {

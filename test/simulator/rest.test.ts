@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { saveRecording } from '../../src/sautikit-api/call-details.js'
-import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
-import { startCall } from '../../src/simulator/carrier.js'
+import type { PlaceCallOptions } from '../../src/carrier/call-options.js'
+import { startCall } from '../../src/carrier/carrier-call.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import type { CalleeKind } from '../../src/simulator/choices.js'
-import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { Workspace } from '../../src/carrier/workspace.js'
+import { simulatedPerson } from '../../src/simulator/caller.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { until } from '../support/until.js'
@@ -35,11 +36,11 @@ function callInto(double: GatewayDouble, workspace: Workspace, more: Partial<Pla
     from: '+254700000001',
     to: OUR_NUMBER,
     workspace,
-    caller: {
+    caller: simulatedPerson({
       ...person,
       script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 12_000, order: null },
       files: new Map(),
-    },
+    }),
     human: { outcome: 'answered', ringMs: 100, talkMs: 200, greeting: null },
     ...more,
   })
@@ -203,12 +204,12 @@ t.test('a recorded call can be fetched when it is ready, by a link that needs no
     state === 'Ringing' ? '<Response><Say>Good morning.</Say></Response>' : EMPTY,
   )
   const call = callInto(double, api.workspace, {
-    caller: {
+    caller: simulatedPerson({
       ...person,
       record: true,
       script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 9000, order: null },
       files: new Map(),
-    },
+    }),
   })
   await call.done
   t.match(await api.calls.recording(call.callSid), { state: 'pending', retryAfterS: 1 })

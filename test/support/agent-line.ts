@@ -3,7 +3,7 @@ import { callWithAgent, type Disturbance, type Heard } from '../../bench/echo/ag
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
-import { HalfBand } from '../../src/simulator/line.js'
+import { HalfBand } from '../../src/carrier/line.js'
 import { loadVads } from './media-modules.js'
 import { concatenate, framesOf, pinkNoise, silence } from './tones.js'
 

@@ -8,12 +8,13 @@ import type { CallRecord } from '../../src/call/documents/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import type { Gateway } from '../../src/gateway/gateway.js'
-import { resetConnection } from '../../src/simulator/audio-fork.js'
-import type { AfterStream } from '../../src/simulator/choices.js'
+import { resetConnection } from '../../src/carrier/audio-fork.js'
+import type { AfterStream } from '../../src/carrier/choices.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
+import { simulatedPerson } from '../../src/simulator/caller.js'
 import type { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { startCall } from '../../src/simulator/carrier.js'
-import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import { startCall } from '../../src/carrier/carrier-call.js'
+import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { API_KEY, CARRIER, OUR_NUMBER, SILENT, WEBHOOK_SECRET, agentFile, person, startCarrier } from './fleet.js'
 import { until } from './until.js'
@@ -193,7 +194,7 @@ export async function startLine(
         afterStream,
         giveUpMs: 30_000,
         workspace: carrier.rest.workspace,
-        caller: { ...person(speech), script: SILENT, files: new Map() },
+        caller: simulatedPerson({ ...person(speech), script: SILENT, files: new Map() }),
         onEvent: (event) => {
           if (event.type === 'stream-opened') streams++
           if (event.type === 'verb') verbs.push(event.name)

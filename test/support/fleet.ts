@@ -6,15 +6,16 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { AfterStream } from '../../src/simulator/choices.js'
-import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../../src/simulator/call-options.js'
+import type { AfterStream } from '../../src/carrier/choices.js'
+import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../../src/carrier/call-options.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
+import { simulatedPerson } from '../../src/simulator/caller.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { signBody, startCall } from '../../src/simulator/carrier.js'
-import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import { signBody, startCall } from '../../src/carrier/carrier-call.js'
+import type { LiveSimulatedCall } from '../../src/carrier/carrier-call.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
-import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { Workspace } from '../../src/carrier/workspace.js'
 import { messageOf } from '../../src/core/errors.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { mkondo, takesCalls } from '../cli/mkondo-process.js'
@@ -235,7 +236,7 @@ async function started(
         return node === undefined ? url : url.replace(origin, node.url)
       },
       workspace: carrier.rest.workspace,
-      caller: { ...person(speech), script: SILENT, files: new Map() },
+      caller: simulatedPerson({ ...person(speech), script: SILENT, files: new Map() }),
       onEvent: (event) => {
         if (event.type === 'stream-opened') owners.push(event.path.split('/')[2] ?? event.path)
         if (event.type === 'stream-closed') closes += 1

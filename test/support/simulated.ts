@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { CallerOptions } from '../../src/simulator/caller.js'
+import type { CallingPerson } from '../../src/carrier/caller-end.js'
+import { type CallerOptions, simulatedPerson } from '../../src/simulator/caller.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { MKONDO } from '../cli/mkondo-process.js'
@@ -29,8 +30,8 @@ export function carrierComplaints(call: CallReport | undefined): readonly string
 }
 
 /** A caller who is on the line and says nothing. */
-export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
-  return {
+export function silentCaller(speech: CallerOptions['speech']): CallingPerson {
+  return simulatedPerson({
     script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
     voice: 'rms',
     line: { sampleRateHz: 8000 },
@@ -39,7 +40,7 @@ export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
     record: false,
     timeoutMs: 30_000,
     vocabulary: vocabularyOf(null),
-  }
+  })
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Seeded signals for tests: the same on every machine. Amplitudes are in s16 units, times in milliseconds. */
 import { joined } from '../../src/media/pcm.js'
-import { seededRandom } from '../../src/simulator/random.js'
+import { seededRandom } from '../../src/carrier/random.js'
 
 export { seededRandom }
 

@@ -14,7 +14,7 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
-import { dtmfTones } from '../../src/simulator/line.js'
+import { dtmfTones } from '../../src/carrier/line.js'
 import { inbound, TestLine, orderStatusAgent, pass, sid, startHost, until } from '../support/host.js'
 import { portOf } from '../support/port-of.js'
 

@@ -1,12 +1,7 @@
 import { SIMULATED_CALLS_MAX } from '../../core/limits.js'
 import type { CallOptions } from '../../simulator/call-command.js'
-import {
-  AFTER_STREAM,
-  CALL_DEFAULTS,
-  CALLER_VOICES,
-  HUMAN_OUTCOMES,
-  INBOUND_OUTCOMES,
-} from '../../simulator/choices.js'
+import { AFTER_STREAM, CALLER_VOICES, HUMAN_OUTCOMES } from '../../carrier/choices.js'
+import { CALL_DEFAULTS, INBOUND_OUTCOMES } from '../../simulator/choices.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import {
   agentName,

@@ -1,12 +1,13 @@
-import type { CallerOptions } from '../caller.js'
-import type { CallerFile } from '../caller-leg.js'
-import { startCall } from '../carrier.js'
-import { type CalleeKind, HUMAN_OUTCOMES, type HumanOutcome } from '../choices.js'
-import type { PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
+import { type CallerOptions, simulatedPerson } from '../caller.js'
+import type { CallerFile } from '../../carrier/caller-leg.js'
+import { startCall } from '../../carrier/carrier-call.js'
+import type { CalleeKind } from '../choices.js'
+import { HUMAN_OUTCOMES, type HumanOutcome } from '../../carrier/choices.js'
+import type { PlaceCallOptions, SimulatedCallResult } from '../../carrier/call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
-import { beep } from '../line.js'
+import { beep } from '../../carrier/line.js'
 import type { OutboundRequest } from './rest-server.js'
-import type { Workspace } from './workspace.js'
+import type { Workspace } from '../../carrier/workspace.js'
 
 /** Who answers at a called number, and how. */
 interface Callee {
@@ -80,7 +81,7 @@ export function ringCallees(options: CalleeSwitchOptions): (request: OutboundReq
       eventsUrl: request.eventsUrl,
       from: request.from,
       to: request.to,
-      caller: { ...options.person, script, files },
+      caller: simulatedPerson({ ...options.person, script, files }),
       workspace: options.workspace,
       outbound: { outcome, ringMs, clientRequestId: request.clientRequestId },
     })

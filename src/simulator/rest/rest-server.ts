@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { jsonObject } from '../../core/json.js'
 import type { ApiPath } from '../../sautikit-api/api-paths.js'
 import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
-import type { CallEntry, OwnedNumber, Workspace } from './workspace.js'
+import type { CallEntry, OwnedNumber, Workspace } from '../../carrier/workspace.js'
 
 /** Scopes of an API key; `all` for a key without limits. */
 type Scopes = 'all' | readonly string[]

@@ -4,7 +4,7 @@ import { vocabularyOf } from '../vocabulary.js'
 import type { CalleeKind } from '../choices.js'
 import { callee, ringCallees } from './callees.js'
 import { RestServer } from './rest-server.js'
-import { type OwnedNumber, Workspace } from './workspace.js'
+import { type OwnedNumber, Workspace } from '../../carrier/workspace.js'
 
 interface SimulatorIo {
   readonly out: (text: string) => unknown

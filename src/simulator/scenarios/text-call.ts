@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { startCall } from '../carrier.js'
-import type { SimulatorEvent } from '../call-options.js'
+import { startCall } from '../../carrier/carrier-call.js'
+import type { SimulatorEvent } from '../../carrier/call-options.js'
+import { simulatedPerson } from '../caller.js'
 import { START_MS } from '../simulated-clock.js'
 import type { AgentVocabulary } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
@@ -52,7 +53,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
     from,
     to,
     ...(placed === null ? {} : { outbound: { outcome: 'answered', ringMs: 0, clientRequestId } }),
-    caller: {
+    caller: simulatedPerson({
       script: scenario.script,
       voice: 'rms',
       pace: scenario.pace,
@@ -62,7 +63,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
       files: new Map(),
       record: false,
       timeoutMs,
-    },
+    }),
     // The echo of coded sound means nothing.
     trackLayout: 'mono',
     afterStream: scenario.afterStream,

@@ -9,9 +9,9 @@ import type { LegRateHz } from '../../core/units.js'
 import type { SpeechReply, SpeechRequest } from '../../speech/speech-protocol.js'
 import { sentencesOf } from '../../speech/spoken/sentences.js'
 import type { PeopleSpeech } from '../caller-speech.js'
-import { CARRIER_VOICE } from '../carrier.js'
-import type { CallerVoice } from '../choices.js'
-import { seededRandom } from '../random.js'
+import { CARRIER_VOICE } from '../../carrier/carrier-call.js'
+import type { CallerVoice } from '../../carrier/choices.js'
+import { seededRandom } from '../../carrier/random.js'
 import { spokenWords } from '../spoken-words.js'
 
 /** Sample rate of the agent's sound: that of the embedded voices. */

@@ -10,7 +10,7 @@ import {
   ForkBuffer,
   type ForkClosed,
   HandshakeRefused,
-} from '../../src/simulator/audio-fork.js'
+} from '../../src/carrier/audio-fork.js'
 import { until } from '../support/until.js'
 
 const FRAME = new Int16Array(320).fill(500)

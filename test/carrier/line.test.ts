@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { measureCaller, SharedTicker, UtterancePlayer } from '../../src/simulator/caller-leg.js'
-import { convertRate, dtmfTones, PhoneLine, rmsOf } from '../../src/simulator/line.js'
+import { measureCaller, SharedTicker, UtterancePlayer } from '../../src/carrier/caller-leg.js'
+import { convertRate, dtmfTones, PhoneLine, rmsOf } from '../../src/carrier/line.js'
 import {
   HOLD_BACK_FIRST_SAMPLES,
   HOLD_BACK_SAMPLES,
   MARKS_WAITING_MAX,
   PlayoutQueue,
-} from '../../src/simulator/playout-queue.js'
-import { type Span, SpeechSpans, partsOf } from '../../src/simulator/speech-spans.js'
+} from '../../src/carrier/playout-queue.js'
+import { type Span, SpeechSpans, partsOf } from '../../src/carrier/speech-spans.js'
 
 function sine(frequencyHz: number, samples: number, rateHz: number, peak = 10_000): Int16Array {
   return Int16Array.from({ length: samples }, (_, i) =>

@@ -1,11 +1,9 @@
 import type { ConnectFork, TrackLayout } from './audio-fork.js'
-import type { BrowserCaller } from './browser-caller.js'
 import type { AfterStream, HumanOutcome } from './choices.js'
-import type { CallerOptions, HeardPiece } from './caller.js'
+import type { CallingPerson, HeardPiece, OrderFacts } from './caller-end.js'
 import type { CallClock, CallerLatency, LegRecording, Said } from './caller-leg.js'
 import type { Stall } from './line.js'
-import type { Workspace } from './rest/workspace.js'
-import type { OrderFacts } from './spoken-words.js'
+import type { Workspace } from './workspace.js'
 
 /** Format of a webhook's body. The carrier was observed to use `form`. */
 type BodyEncoding = 'form' | 'json'
@@ -56,7 +54,7 @@ export interface PlaceCallOptions {
   readonly callSid?: string
   readonly from: string
   readonly to: string
-  readonly caller: CallerOptions | BrowserCaller
+  readonly caller: CallingPerson
   readonly encoding?: BodyEncoding
   readonly secret?: string | null
   readonly signature?: SignatureForm

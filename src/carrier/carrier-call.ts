@@ -1,6 +1,6 @@
 /**
  * The carrier's side of one call: posts the webhooks, runs the documents verb by verb, holds the media socket, and has
- * a simulated person as the caller. It shares no protocol code with the gateway, so that the same mistake on both sides
+ * somebody as the caller: a simulated person, or one at a browser. It shares no protocol code with the gateway, so that the same mistake on both sides
  * cannot hide itself.
  */
 import { createHmac, randomBytes } from 'node:crypto'
@@ -22,12 +22,10 @@ import type {
   WebhookRecord,
 } from './call-options.js'
 import { type CallClock, callWav, measureCaller, sharedTicker } from './caller-leg.js'
-import { BrowserCaller } from './browser-caller.js'
-import { Caller } from './caller.js'
-import type { CallerEnd, CallerEvents } from './caller.js'
+import type { CallerEnd, CallerEvents } from './caller-end.js'
 import { beep, ringingTone } from './line.js'
 import { seededRandom } from './random.js'
-import type { CarrierCall, LegEnd } from './rest/workspace.js'
+import type { CarrierCall, LegEnd } from './workspace.js'
 import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
 /** Without an answer within this time the carrier plays its downtime message. */
@@ -158,8 +156,7 @@ class SimulatedCall implements CarrierCall {
       onDigits: (digits) => this.#digits.push(...digits),
       onHungUp: (why) => this.end(who, why),
     }
-    this.caller =
-      caller instanceof BrowserCaller ? caller.open(this.clock, events) : await Caller.ready(caller, this.clock, events)
+    this.caller = await caller.open(this.clock, events)
   }
 
   /** Rings the called phone. @returns true if it is answered */

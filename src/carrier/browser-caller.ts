@@ -1,8 +1,8 @@
 import { msToSamples } from '../core/units.js'
-import type { CallerEnd, CallerEvents } from './caller.js'
+import type { CallerEnd, CallerEvents, CallingPerson } from './caller-end.js'
 import { CallerLeg, UtterancePlayer } from './caller-leg.js'
 import type { CallClock, Utterance } from './caller-leg.js'
-import type { CallerSpeech } from './caller-speech.js'
+import type { CallerVoices } from './caller-voices.js'
 import { clamp, dtmfTones } from './line.js'
 import { SampleBytes } from './playout-queue.js'
 
@@ -22,9 +22,9 @@ const RATE_HZ = 16_000
  * Somebody who calls from a browser: the microphone's samples come from there, and what the caller hears goes there.
  * Typed sentences are spoken by a synthesised voice, so that they too are sound on the line.
  */
-export class BrowserCaller {
+export class BrowserCaller implements CallingPerson {
   /** Speaks typed sentences, and for the carrier and the people that it rings. */
-  readonly speech: Pick<CallerSpeech, 'speak'>
+  readonly speech: Pick<CallerVoices, 'speak'>
   readonly #onHeard: (bytes: Uint8Array) => void
   readonly #microphone = new Microphone(RATE_HZ)
   #events: CallerEvents | null = null
@@ -32,7 +32,7 @@ export class BrowserCaller {
   #over = false
 
   /** @param onHeard  gets 20 ms of s16le at 16 kHz, valid during the call only */
-  constructor(speech: Pick<CallerSpeech, 'speak'>, onHeard: (bytes: Uint8Array) => void) {
+  constructor(speech: Pick<CallerVoices, 'speak'>, onHeard: (bytes: Uint8Array) => void) {
     this.speech = speech
     this.#onHeard = onHeard
   }
