@@ -21,7 +21,7 @@ export interface HttpRequest {
 }
 
 /** The body must be read (`readAtMost`) or discarded (`discard`). */
-type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
+export type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
 
 interface HttpClientOptions {
   /** A connection that takes longer fails; undici's own 10 s when absent. */

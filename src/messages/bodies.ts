@@ -9,11 +9,42 @@ const TEXT_CHARS_MAX = 4000
 
 /** `{{data.from}}`, `{{data.direction | upper}}`. */
 const PLACEHOLDER = /\{\{\s*([a-zA-Z][\w.-]*?)\s*(?:\|\s*(\w+)\s*)?\}\}/g
+/** Of one text block of Slack, which refuses longer ones; of a parameter of a WhatsApp template. */
+const SLACK_CHARS_MAX = 3000
+const WHATSAPP_CHARS_MAX = 1024
+const SLACK_ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
+
 const FILTERS: Readonly<Record<string, (text: string) => string>> = {
   upper: (text) => text.toUpperCase(),
   /** A number without its plus, as some services want it. */
   digits: (text) => text.replace(/\D/g, ''),
+  /** For subjects, parameters and cells. */
+  line: oneLine,
+  /** Nothing in it is a link or a mention, and it is not longer than a block's text. */
+  slack: (text) =>
+    shortened(
+      [...text].map((character) => SLACK_ENTITIES[character] ?? character),
+      SLACK_CHARS_MAX,
+    ),
+  /** One line, never empty, and not longer than a template's body. */
+  whatsapp: (text) => shortened([...oneLine(text)], WHATSAPP_CHARS_MAX) || '-',
 }
+
+function oneLine(text: string): string {
+  return text.replace(/[\s\p{Zl}\p{Zp}\p{Cc}]+/gu, ' ').trim()
+}
+
+/** The first pieces that fit, with a mark where some are left out. */
+function shortened(pieces: readonly string[], charsMax: number): string {
+  if (pieces.reduce((sum, { length }) => sum + length, 0) <= charsMax) return pieces.join('')
+  let text = ''
+  for (const piece of pieces) {
+    if (text.length + piece.length >= charsMax) break
+    text += piece
+  }
+  return `${text}…`
+}
+
 /** What a placeholder may begin with. */
 const SCOPES = [
   'id',

@@ -6,7 +6,9 @@ import { z } from 'zod'
 import type { DocumentOf } from '../call/documents/document.js'
 import { unrefTimer } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
-import { HttpClient, discard, headerOf, networkReason } from '../http/http-client.js'
+import { valueAt } from '../core/json.js'
+import { HttpClient, discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
+import type { HttpResponse } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
 import { bodyOf } from './bodies.js'
 import type { Message } from './message.js'
@@ -41,6 +43,32 @@ const CIRCUIT_PAUSE_MS = 30_000
 const RETRY_STATUSES: readonly number[] = [408, 425, 429]
 /** The receiver will not take anything any more. */
 const GONE = 410
+
+/** Refusals of the body itself: the answer may have a code that says what is wrong with it. */
+const BODY_STATUSES: readonly number[] = [400, 422]
+const ANSWER_BYTES_MAX = 16_384
+/** Where services have that code: WhatsApp, HubSpot, Zendesk and others. */
+const CODE_PATHS = [
+  [],
+  ['error', 'code'],
+  ['error', 'type'],
+  ['errors', '0', 'code'],
+  ['code'],
+  ['error'],
+  ['category'],
+]
+/** Codes, and nobody's words or number: `invalid_blocks`, `132018`, `VALIDATION_ERROR`. */
+const CODE = /^(?:\d{1,6}|[A-Za-z]{2,24}(?:[_-][A-Za-z]{1,16}){1,4}|[A-Z][a-z]{2,16}(?:[A-Z][a-z]{1,16}){1,3})$/
+/** What codes of Slack and WhatsApp mean for a template, by the filter that helps. */
+const FILTER_FOR: Readonly<Record<string, string>> = {
+  invalid_blocks: 'slack',
+  no_text: 'slack',
+  msg_too_long: 'slack',
+  '131008': 'whatsapp',
+  '131009': 'whatsapp',
+  '132005': 'whatsapp',
+  '132018': 'whatsapp',
+}
 
 /** Version of the body that HANDOFF_URL gets; `schema/handoff.schema.json` describes the handoff in it. */
 const HANDOFF_POST_VERSION = 1
@@ -598,10 +626,11 @@ export class Outbox {
       })
       const { statusCode: status } = response
       const retryAfterMs = this.#retryAfterMs(headerOf(response, 'retry-after'))
+      const code = BODY_STATUSES.includes(status) ? await codeIn(response) : null
       discard(response) // an unread body would hold the socket
       if (status >= 200 && status < 300) return null
       const final = status < 500 && !RETRY_STATUSES.includes(status)
-      return { why: `answered ${status}`, status, final, retryAfterMs }
+      return { why: `answered ${status}${code === null ? '' : `: ${code}`}`, status, final, retryAfterMs }
     } catch (thrown) {
       return { why: networkReason(thrown), status: null, final: false, retryAfterMs: 0 }
     }
@@ -760,6 +789,24 @@ export class Outbox {
     this.#lines.set(url, line)
     return line
   }
+}
+
+/** Why a service refuses a body, as its own code; null where it has none. */
+async function codeIn(response: HttpResponse): Promise<string | null> {
+  const text = (await readAtMost(response, ANSWER_BYTES_MAX).catch(() => null))?.toString().trim() ?? ''
+  let answer: unknown = text
+  try {
+    answer = JSON.parse(text)
+  } catch {
+    // Slack answers in plain text.
+  }
+  for (const path of CODE_PATHS) {
+    const found = valueAt(answer, path)
+    const code = typeof found === 'string' || typeof found === 'number' ? String(found) : ''
+    const filter = FILTER_FOR[code]
+    if (CODE.test(code)) return filter === undefined ? code : `${code} (filter ${filter})`
+  }
+  return null
 }
 
 interface Fault {

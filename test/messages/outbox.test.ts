@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import type { IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import { Webhook } from 'standardwebhooks'
+import fc from 'fast-check'
 import t from 'tap'
 import type { Test } from 'tap'
 import { parse } from 'yaml'
@@ -12,6 +13,7 @@ import { z } from 'zod'
 import { readReceivers } from '../../src/config/messages-file.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { wants } from '../../src/messages/receivers.js'
+import { bodyOf } from '../../src/messages/bodies.js'
 import { Outbox } from '../../src/messages/outbox.js'
 import type { Disk, OutboxOptions } from '../../src/messages/outbox.js'
 import type { Message } from '../../src/messages/message.js'
@@ -395,7 +397,7 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
   for (const pattern of [
     /bodies\.yaml:2 .*secrets are in headers alone/,
     /bodies\.yaml:3 .*has \{\{caller\}\}; allowed: \{\{data\.KEY\}\}/,
-    /bodies\.yaml:4 .*allowed after \|: upper, digits/,
+    /bodies\.yaml:4 .*allowed after \|: upper, digits, line, slack, whatsapp/,
     /bodies\.yaml:5 .*only one of json, form and flat/,
     /bodies\.yaml:6 .*any name but handoff/,
     /bodies\.yaml:6 .*any header but webhook/,
@@ -404,6 +406,65 @@ t.test('a receiver gets what it asked for, and a mistake in the file is named wi
     t.throws(read('bodies.yaml'), { message: pattern })
   t.throws(read('none.yaml'), { message: /MESSAGES_FILE is .*ENOENT/ })
 })
+
+t.test('filters give a text the form that a service takes: one line, Slack, WhatsApp', async (t) => {
+  const filtered = (filter: string, text: string): string => {
+    const { body } = bodyOf({ json: { it: `{{data.said | ${filter}}}` } }, message(1, { data: { said: text } }), 'test')
+    return z.object({ it: z.string() }).parse(JSON.parse(body)).it
+  }
+  t.equal(filtered('line', ' one\ntwo\r\n\tthree \u2028 four      five '), 'one two three four five')
+  t.equal(filtered('slack', '<!channel> a & b\n<https://x|y>'), '&lt;!channel&gt; a &amp; b\n&lt;https://x|y&gt;')
+  const long = filtered('slack', '<'.repeat(2000))
+  t.ok(long.length <= 3000)
+  t.match(long, /^(?:&lt;)+…$/, 'no entity is cut')
+  t.equal(filtered('whatsapp', 'Order 4127\n\n- late\t\tand     wet'), 'Order 4127 - late and wet')
+  t.equal(filtered('whatsapp', ' \n '), '-', 'an empty parameter is refused')
+  t.equal(filtered('whatsapp', '😊'.repeat(900)).length, 1023, 'no character is cut in half')
+  await fc.assert(
+    fc.asyncProperty(fc.string({ unit: 'binary', maxLength: 2500 }), async (text) => {
+      const parameter = filtered('whatsapp', text)
+      t.ok(parameter !== '' && parameter.length <= 1024 && !/[\n\t\r]| {5}/.test(parameter))
+      t.notMatch(filtered('slack', text), /[<>]|&(?!amp;|lt;|gt;)/)
+    }),
+    { numRuns: 50 },
+  )
+})
+
+for (const { service, status, body, reason } of [
+  { service: 'Slack', status: 400, body: 'invalid_blocks', reason: 'answered 400: invalid_blocks (filter slack)' },
+  { service: 'Slack', status: 400, body: 'no_text\n', reason: 'answered 400: no_text (filter slack)' },
+  {
+    service: 'WhatsApp',
+    status: 400,
+    body: '{"error":{"message":"(#132018) zebra +254712345678","type":"OAuthException","code":132018}}',
+    reason: 'answered 400: 132018 (filter whatsapp)',
+  },
+  {
+    service: 'HubSpot',
+    status: 400,
+    body: '{"status":"error","category":"VALIDATION_ERROR"}',
+    reason: 'answered 400: VALIDATION_ERROR',
+  },
+  { service: 'Zendesk', status: 422, body: '{"error":"RecordInvalid"}', reason: 'answered 422: RecordInvalid' },
+  { service: 'words', status: 400, body: '{"error":"order five zebra"}', reason: 'answered 400' },
+  { service: 'a number', status: 400, body: '254712345678', reason: 'answered 400' },
+  { service: 'too much', status: 400, body: `no_text${' '.repeat(20_000)}`, reason: 'answered 400' },
+])
+  t.test(`what a service calls wrong in a body is named to the operator by its code: ${service}`, async (t) => {
+    const server = createServer((request, response) => {
+      request.resume().on('end', () => response.writeHead(status).end(body))
+    })
+    const folder = t.testdir()
+    const open400 = () => open({ folders: [folder], receivers: [receiver(`http://127.0.0.1:${port}/hook`)] })
+    const port = await portOf(t, server)
+    const outbox = await open400()
+    await outbox.add(message(1))
+    await drained(outbox)
+    t.match(await outbox.list(1), [{ reason, nextTryAt: null }])
+    await outbox.close(100)
+    t.match(await (await open400()).list(1), [{ reason }], 'it is kept across a restart')
+    t.notMatch(lines.join(), /zebra|254712345678/)
+  })
 
 t.test('an operator lists what was not taken, looks at one, and has it tried again', async (t) => {
   const { url, received } = await listener(t, 404, 200)
