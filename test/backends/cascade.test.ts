@@ -5,6 +5,7 @@ import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { heardOf } from '../../src/backends/cascade/conversation.js'
 import { messageTaker } from '../../src/backends/cascade/message-taker.js'
 import { Sentences } from '../../src/backends/cascade/sentences.js'
+import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
 import { RateConverter } from '../../src/media/resample/rate-converter.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
@@ -131,6 +132,20 @@ t.test('noise is not answered', async (t) => {
   await recorder.until('both', () => backend.stats.noises === 2)
   t.equal(double.requests.stt, 1, 'speech that is too short is not transcribed')
   t.equal(double.chats.length, 0)
+})
+
+t.test('a recogniser that returns its own prompt is not the caller', async (t) => {
+  const prompt = 'Calls to Sokoni, a shop in Nairobi.'
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  t.teardown(() => double.close())
+  const stage = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, model: 'whisper' }
+  const { backend, recorder } = await line(t, { stt: [whisper({ ...stage, prompt })] })
+  double.script.callerSays(prompt, 'Where is my order?')
+  await speakTo(backend, 1500)
+  await recorder.until('noise', () => backend.stats.noises === 1)
+  await speakTo(backend, 800)
+  await recorder.next('transcript')
+  t.equal(recorder.all('transcript')[0]?.text, 'Where is my order?')
 })
 
 t.test('a caller who cuts an answer off and is not understood is asked again', async (t) => {

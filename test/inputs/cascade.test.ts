@@ -2,10 +2,10 @@ import { createServer } from 'node:http'
 import t, { type Test } from 'tap'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
-import { isNoiseText } from '../../src/backends/cascade/noise-text.js'
+import { isNoiseText, isTold } from '../../src/backends/cascade/noise-text.js'
 import { Sentences } from '../../src/backends/cascade/sentences.js'
 import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
-import type { Evidence } from '../../src/backends/cascade/stage.js'
+import type { Evidence, Told } from '../../src/backends/cascade/stage.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
 import { writeWav } from '../../src/media/wav.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
@@ -221,6 +221,32 @@ t.test('what a caller said is answered', async (t) => {
     ['music is too loud, can you repeat?', 2000],
   ] as readonly (readonly [string, number, Evidence?])[])
     t.notOk(isNoiseText(text, voicedMs, evidence), text)
+})
+
+t.test('what a recogniser was told before it heard anything is not the caller', async (t) => {
+  const about = 'Calls to Sokoni, a shop in Nairobi. Callers ask for their orders.'
+  const terms = ['Sokoni', 'Kisumu Road', 'sukuma wiki', 'Lipa na M-PESA', 'Wanjiru']
+  for (const [text, told] of [
+    [about, { text: about }],
+    ['Callers ask for their orders', { text: about }],
+    ['calls to sokoni a shop in nairobi', { text: about }],
+    ['Callers ask for their orders. Calls to Sokoni, a shop in Nairobi.', { text: about }],
+    ['The assistant is called Mkondo. The assistant is called Mkondo.', { text: 'The assistant is called Mkondo.' }],
+    [terms.join(', '), { terms }],
+    ['Kisumu Road, Sukuma Wiki, Lipa na M-PESA, Wanjiru.', { terms }],
+  ] as readonly (readonly [string, Told])[])
+    t.ok(isTold(text, told), text)
+  for (const [text, told] of [
+    ['', { text: about, terms }],
+    ['Sokoni', { text: about, terms }],
+    ['Sokoni?', { text: 'Sokoni', terms: ['Sokoni'] }],
+    ['their orders', { text: about }],
+    ['I call about my orders', { text: about, terms }],
+    ['Sukuma wiki, Lipa na M-PESA', { terms }],
+    ['I want sukuma wiki and Wanjiru', { terms }],
+    ['Where is my order?', {}],
+  ] as readonly (readonly [string, Told])[])
+    t.notOk(isTold(text, told), text)
 })
 
 // What voices answer to `/audio/speech` where raw samples were asked for.

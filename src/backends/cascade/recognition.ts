@@ -4,6 +4,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import { PreRoll } from '../pre-roll.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Candidates } from './candidates.js'
+import { isTold } from './noise-text.js'
 import { faultOf } from './stage-fault.js'
 import type { Heard, SpeechToText } from './stage.js'
 import { KeptSound } from './turn-sound.js'
@@ -78,17 +79,18 @@ export class Recognition {
   made(stage: SpeechToText): void {
     const turnAt = (number: number): Turn | undefined =>
       this.#turns.find((turn) => turn.number === number && turn.stage === stage)
+    const isOwn = (text: string): boolean => isTold(text, stage.told ?? {})
     stage.listen({
       words: (number, heard) => {
-        if (turnAt(number) === this.#open) this.#listener.words(heard)
+        if (turnAt(number) === this.#open && !isOwn(heard.text)) this.#listener.words(heard)
       },
       part: (number, text) => {
-        if (turnAt(number) === this.#open) this.#listener.part(text)
+        if (turnAt(number) === this.#open && !isOwn(text)) this.#listener.part(text)
       },
       final: (number, heard) => {
         const turn = turnAt(number)
         this.#candidates?.worked(stage)
-        if (turn !== undefined) this.#settle(turn, heard)
+        if (turn !== undefined) this.#settle(turn, isOwn(heard.text) ? { text: '' } : heard)
       },
       failed: (turn, fault) => this.#failedAt(stage, turn, fault),
     })

@@ -100,8 +100,18 @@ export interface SttListener {
   failed(turn: number | null, fault: VendorFault): void
 }
 
+/** What a recogniser was given before it heard anything. Some return it for sound without words. */
+export interface Told {
+  /** A prompt, or what the calls are about. */
+  readonly text?: string
+  /** Words and names to expect. */
+  readonly terms?: readonly string[]
+}
+
 /** Turns are numbered upwards and do not overlap, but one may begin before the final of the one before has come. */
 export interface SpeechToText extends StageLife {
+  /** A text of nothing else is not the caller's. Absent: nothing. */
+  readonly told?: Told
   listen(listener: SttListener): void
   /** The caller speaks. `sound` holds what `audio` is given, for services that want it at once. */
   begin(turn: number, sound: TurnSound): void

@@ -1,15 +1,17 @@
 import { noUsage } from '../../call/usage.js'
+import { given } from '../../core/given.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
 import { MESSAGE_MS } from '../transport/caller-uplink.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import { termsOf } from '../vocabulary.js'
 import { heardIn, RecogniserTurns } from './recogniser-turns.js'
 import type { SessionTurn } from './recogniser-turns.js'
 import { faultOf } from './stage-fault.js'
 import { StageSocket } from './stage-socket.js'
 import type { SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
-import type { SpeechToText, StageContext, SttListener } from './stage.js'
+import type { SpeechToText, StageContext, SttListener, Told } from './stage.js'
 import type { TurnSound } from './turn-sound.js'
 
 /** A session is replaced this long before the service would end it, in the first pause of the caller. */
@@ -85,6 +87,11 @@ export class StreamedRecogniser implements SpeechToText {
     this.#service = service
     this.context = context
     this.#wire = wire
+  }
+
+  get told(): Told {
+    const { context: text, terms } = this.#service
+    return { ...given({ text }), terms: termsOf(terms, this.context.vocabulary) }
   }
 
   get service(): RecogniserService {

@@ -6,7 +6,7 @@ import { writeWav } from '../../media/wav.js'
 import { HttpStage, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { faultOf } from './stage-fault.js'
-import type { Evidence, Heard, SpeechToText, StageFactory, SttListener } from './stage.js'
+import type { Evidence, Heard, SpeechToText, StageFactory, SttListener, Told } from './stage.js'
 import type { TurnSound } from './turn-sound.js'
 
 interface WhisperOptions extends HttpStageOptions {
@@ -48,6 +48,10 @@ class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText 
   #format: 'verbose_json' | 'json' = this.options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
   /** Of the turn that began last: samples that its parts cover. */
   #partSamples = 0
+
+  get told(): Told {
+    return given({ text: this.options.prompt })
+  }
 
   listen(listener: SttListener): void {
     this.#listener = listener
