@@ -15,6 +15,7 @@ import { useCountry } from '../sautikit/phone.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart } from './call-messages.js'
+import { AgentParts } from './agent-parts.js'
 import { CallOpener } from './call-opener.js'
 import type { WorkerCall } from './worker-call.js'
 import type { WorkerContext } from './worker-context.js'
@@ -69,6 +70,7 @@ const context: WorkerContext = {
   latencyOut: new FrameHistogram(memory.latencyOut),
 }
 
+const agentParts = new AgentParts()
 const runners = new ToolRunners(data.env, transport)
 const opener = new CallOpener({
   context,
@@ -137,9 +139,11 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
   wordsOf(start.shared.buffer, start.shared.at)[Word.worker] = threadId
   if (hasForeignCode(start)) running.followCallbacks()
   const code = new CallCode(start.number)
+  const { agent, release } = agentParts.share(start.agent)
   const carried = owner.run(code, () =>
-    carry(start, code).catch((thrown: unknown): CallEnd => ({ type: 'fault', fault: messageOf(thrown) })),
+    carry({ ...start, agent }, code).catch((thrown: unknown): CallEnd => ({ type: 'fault', fault: messageOf(thrown) })),
   )
+  void carried.finally(release)
   return await Promise.race([carried, code.failedEarly])
 }
 

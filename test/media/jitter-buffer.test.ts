@@ -260,13 +260,13 @@ t.test('more than it may hold is counted, and the newest stays', (t) => {
   t.end()
 })
 
-t.test('the memory of a burst is given back', (t) => {
+t.test('the memory of a burst is given back within a second', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   t.equal(buffer.capacity, JITTER_SLOTS)
   for (let i = 0; i < 100; i++) push(buffer, new Int16Array(N), 20, false)
   t.equal(buffer.capacity, 128)
   for (let now = 20; buffer.waiting > 0; now += 10) buffer.pull(now)
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 50; i++) {
     push(buffer, new Int16Array(N), 3000 + i * 20, false)
     while (buffer.pull(3000 + i * 20) !== 'none') {
       /* drained */

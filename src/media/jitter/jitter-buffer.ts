@@ -319,9 +319,9 @@ export class JitterBuffer {
   }
 }
 
-// After five seconds with almost nothing waiting, the memory of a burst is released.
+// After a second with almost nothing waiting, the memory of a burst is released: up to 115 KB.
 const RING_CALM_FRAMES = 4
-const RING_SHRINK_AFTER = 250
+const RING_SHRINK_AFTER = 50
 // Eight half seconds: longer than bursts and their pauses, and 200 ppm of drift move it by under 1 ms.
 const BASELINE_BUCKETS = 8
 const BASELINE_BUCKET_FRAMES = 25
