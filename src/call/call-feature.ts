@@ -63,8 +63,8 @@ export const QUIET_POLL_MS = 100
  * for, when it acts by itself, and what it keeps. It changes the call through methods of the kernel and of other features only.
  */
 export interface CallFeature {
-  /** What happens at each of its deadlines. */
-  readonly due?: Partial<Readonly<Record<DeadlineName, () => void>>>
+  /** A deadline is over; each is one feature's, or the kernel's. A method and no table, which each call would have a copy of. */
+  due?(name: DeadlineName): void
   /** The caller waits for it, or answers it: silence is no reason for a prompt. */
   readonly busy?: boolean
   /** Takes an input. @returns true: no other feature gets it */

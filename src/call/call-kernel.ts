@@ -169,12 +169,6 @@ export class CallKernel {
   /** The caller's segment began over the agent. */
   spokenOver = false
 
-  readonly due = {
-    'end-of-speech': () => this.#endOfSpeechDue(),
-    'barge-in-resume': () => this.#resumeDue(),
-    'barge-in-settle': () => this.settleBargeIn(),
-  }
-
   // The features of the call; see `features`.
   readonly opening: Opening
   readonly greeting: Greeting
@@ -270,6 +264,12 @@ export class CallKernel {
       this.escalation,
       this.ending,
     ]
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'end-of-speech') this.#endOfSpeechDue()
+    else if (name === 'barge-in-resume') this.#resumeDue()
+    else if (name === 'barge-in-settle') this.settleBargeIn()
   }
 
   /** Time zero of transcript, turns and barge-ins, on the clock of the inputs. */

@@ -1,6 +1,6 @@
 import type { Wake } from '../core/clock.js'
 import { DEADLINES } from './call-feature.js'
-import type { CallFeature, CallState } from './call-feature.js'
+import type { CallState } from './call-feature.js'
 import { CallKernel } from './call-kernel.js'
 import type { CallLog } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
@@ -40,7 +40,6 @@ const UNHEARD = plainFrame(false)
  */
 export class CallSession {
   readonly #call: CallKernel
-  readonly #due: NonNullable<CallFeature['due']>
 
   /**
    * @param resume      state of the same call from its previous worker: the session continues and does not greet again
@@ -48,7 +47,6 @@ export class CallSession {
    */
   constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
     this.#call = new CallKernel(options, playout, resume, turnDecider)
-    this.#due = this.#call.features.reduce((all, { due }) => ({ ...all, ...due }), this.#call.due)
   }
 
   /** What happened so far; each entry was an output. */
@@ -212,7 +210,8 @@ export class CallSession {
     for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
       const due = this.#call.deadlines.takeDue(this.#call.nowMs)
       if (due === null) break
-      this.#due[due]?.()
+      this.#call.due(due)
+      for (const feature of this.#call.features) feature.due?.(due)
     }
     this.#call.noticeCheckpoint()
   }

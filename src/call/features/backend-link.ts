@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import type { BackendEvent } from '../backend-events.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallInput } from '../events.js'
 import { addUsage } from '../usage.js'
@@ -19,8 +19,6 @@ const ANSWERS_MISSING_MAX = 2
  *     backend   --no sound in answerTimeoutMs, twice in a row, or once before the greeting--> dead
  */
 export class BackendLink implements CallFeature {
-  readonly due = { answer: () => this.#answerDue() }
-
   /** Something that the backend said was played to the caller. */
   spoke: boolean
   // The backend.
@@ -37,6 +35,10 @@ export class BackendLink implements CallFeature {
   constructor(call: CallKernel) {
     this.#call = call
     this.spoke = call.resume?.greetingMs != null
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'answer') this.#answerDue()
   }
 
   input(input: CallInput): boolean {

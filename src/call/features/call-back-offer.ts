@@ -1,6 +1,6 @@
 import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
 import { numberToCall } from '../../sautikit/phone.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { isClosing } from '../closing-cues.js'
 import type { CallbackAsk, EndReason } from '../documents/record.js'
@@ -21,8 +21,6 @@ const WANTED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/
  *     offer  --OFFER_ANSWER_MS, or another digit when the backend is dead--> output `callback`, perhaps a goodbye
  */
 export class CallBackOffer implements CallFeature {
-  readonly due = { offer: () => this.#declined() }
-
   /** The call back that the caller is being asked about; null while nothing is asked. */
   offer: { readonly reason: string; readonly summary: string } | null = null
   /** The call ends when the offer is not accepted: nobody may be there. */
@@ -34,6 +32,10 @@ export class CallBackOffer implements CallFeature {
 
   constructor(call: CallKernel) {
     this.#call = call
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'offer') this.#declined()
   }
 
   get busy(): boolean {

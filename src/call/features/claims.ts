@@ -1,4 +1,4 @@
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { ClaimAudit, correctionOf } from '../claim-audit.js'
 import type { CallCheckpoint, OpenClaim } from '../documents/checkpoint.js'
@@ -16,8 +16,6 @@ const CLAIM_CORRECTIONS_MAX = 3
  *     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
  */
 export class Claims implements CallFeature {
-  readonly due = { claims: () => this.#due() }
-
   readonly audit: ClaimAudit | null
   #corrections = 0
 
@@ -27,6 +25,10 @@ export class Claims implements CallFeature {
     this.#call = call
     const { claims } = call.options
     this.audit = claims === null ? null : new ClaimAudit(claims, call.log, call.resume?.openClaims)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'claims') this.#due()
   }
 
   checkpoint(): Pick<CallCheckpoint, 'openClaims'> {

@@ -1,4 +1,4 @@
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
@@ -28,8 +28,6 @@ const REFUSED_TEXT =
  *     answer --other words; nothing for `refusal.waitMs`--> said
  */
 export class Consent implements CallFeature {
-  readonly due = { consent: () => this.#due() }
-
   /** Progress of the announcement that the call is recorded, where one is set. */
   #progress: 'due' | 'saying' | 'answer' | 'said'
   /** The backend does not know yet that the caller does not want to be recorded. */
@@ -47,6 +45,10 @@ export class Consent implements CallFeature {
     // Who had the call before has said it, where it had to be said.
     const told = call.newStream?.consented ?? (call.resume !== null && call.resume.untold !== true)
     this.#progress = told ? 'said' : 'due'
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'consent') this.#due()
   }
 
   checkpoint(): Pick<CallCheckpoint, 'untold'> {

@@ -1,5 +1,5 @@
 import { assertNever } from '../../core/assert.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { DigitCollection, maskedDigits, PRIVATE_TAIL_MS, readBack, TERMINATOR_LATE_MS } from '../digit-collection.js'
 import type { Collection, CollectionStep } from '../digit-collection.js'
@@ -31,12 +31,6 @@ const PRIVATE_AFTER_TAKEOVER_MS = 8000
  *     guarded --the number has reached its tool; another number or key is asked for; KEYS_PRIVATE_MS-->     open
  */
 export class Digits implements CallFeature {
-  readonly due = {
-    digits: () => this.#due(),
-    private: () => this.#privateOver(),
-    'private-keys': () => this.#guardKeys(false),
-  }
-
   // Digits that `collect_digits` takes.
   collection: DigitCollection | null = null
   /** Digits that only a tool may get are being entered: nothing of the caller is heard. */
@@ -61,6 +55,12 @@ export class Digits implements CallFeature {
     this.#keysGuarded = privateKeys !== undefined && callBack !== 'asks'
     // The caller may be entering them at this moment.
     if (this.#keysGuarded && privateKeys === 'pressed') this.#setPrivate(true)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'digits') this.#due()
+    else if (name === 'private') this.#privateOver()
+    else if (name === 'private-keys') this.#guardKeys(false)
   }
 
   /** Nobody but a tool may have the keys that the caller presses now. The gateway's own questions by key are newer. */

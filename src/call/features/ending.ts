@@ -1,7 +1,7 @@
 import { assertNever } from '../../core/assert.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
 import { OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { isClosing, saysGoodbye } from '../closing-cues.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
@@ -46,16 +46,6 @@ const QUIET_WHILE_RESPONDING_MS = 1500
  *     waiting  --end-->              ended    there is no stream to close
  */
 export class Ending implements CallFeature {
-  readonly due = {
-    'closing-cue': () => this.#closingCueDue(),
-    duration: () => this.#durationDue(),
-    'words-heard': () =>
-      this.#call.state === 'closing' ? this.endAsPlanned() : this.#call.escalation.transferAnnouncementOver(),
-    'quiet-goodbye': () => this.#quietGoodbyeDue(),
-    'quiet-goodbye-limit': () => this.endAsPlanned(),
-    'stream-close': () => this.#streamCloseOverdue(),
-  }
-
   streamClosedAtMs: number | null = null
   // The end.
   #plan: EndPlan | null = null
@@ -66,6 +56,20 @@ export class Ending implements CallFeature {
 
   constructor(call: CallKernel) {
     this.#call = call
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'closing-cue') this.#closingCueDue()
+    else if (name === 'duration') this.#durationDue()
+    else if (name === 'words-heard') this.#wordsHeardDue()
+    else if (name === 'quiet-goodbye') this.#quietGoodbyeDue()
+    else if (name === 'quiet-goodbye-limit') this.endAsPlanned()
+    else if (name === 'stream-close') this.#streamCloseOverdue()
+  }
+
+  #wordsHeardDue(): void {
+    if (this.#call.state === 'closing') this.endAsPlanned()
+    else this.#call.escalation.transferAnnouncementOver()
   }
 
   input(input: CallInput): boolean {

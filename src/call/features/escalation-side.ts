@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import { TRANSCRIPT_ENTRIES_MAX } from '../../core/limits.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint, SessionResume } from '../documents/checkpoint.js'
 import type { EscalationPacket } from '../documents/handoff.js'
@@ -36,11 +36,6 @@ interface EscalationRequest {
  *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
  */
 export class EscalationSide implements CallFeature {
-  readonly due = {
-    'escalation-step': () => this.#unreached('failed', 'no step from the escalation machine', false, false),
-    hold: () => this.#unreached('no-answer', 'held too long', false, false),
-  }
-
   readonly #rules: EscalationRules | null
   asked: EscalationAsked | null = null
   #request: EscalationRequest | null = null
@@ -55,6 +50,11 @@ export class EscalationSide implements CallFeature {
     this.#call = call
     const { rules } = call.options
     this.#rules = rules === null ? null : new EscalationRules(rules, resume)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'escalation-step') this.#unreached('failed', 'no step from the escalation machine', false, false)
+    else if (name === 'hold') this.#unreached('no-answer', 'held too long', false, false)
   }
 
   input(input: CallInput): boolean {

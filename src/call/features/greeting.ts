@@ -1,4 +1,4 @@
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 
@@ -8,8 +8,6 @@ const GREETING_POLL_MS = 100
  * The greeting: the backend gives it, or the gateway where that comes too late.
  */
 export class Greeting implements CallFeature {
-  readonly due = { greeting: () => this.#due() }
-
   // The beginning.
   startedMs: number | null
   /** The greeting that the gateway says because the backend does not. */
@@ -25,6 +23,10 @@ export class Greeting implements CallFeature {
     this.#call = call
     this.done = call.resume?.greeted ?? false
     this.startedMs = call.resume?.greetingMs ?? null
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'greeting') this.#due()
   }
 
   checkpoint(): Pick<CallCheckpoint, 'greeted' | 'greetingMs'> {

@@ -1,5 +1,5 @@
 import { OF_THE_CONVERSATION, QUIET_POLL_MS, WORDS_HEARD_MS_MAX } from '../call-feature.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 
 /** Handovers between agents in one call; then they stay with the one that they have. */
@@ -15,8 +15,6 @@ const SUMMARY_CHARS_MAX = 300
  * Another worker's half of the call goes on from the checkpoint, as after a worker's death, with the other agent.
  */
 export class Handover implements CallFeature {
-  readonly due = { handover: () => this.#due() }
-
   /** The agent that gets the call as soon as the words so far are heard. */
   to: string | null = null
   #limitMs = 0
@@ -25,6 +23,10 @@ export class Handover implements CallFeature {
 
   constructor(call: CallKernel) {
     this.#call = call
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'handover') this.#due()
   }
 
   /** @returns why the call stays with this agent; null when it goes */

@@ -1,5 +1,5 @@
 import { assertNever } from '../../core/assert.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint, NewStream, OwedAnswer } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
@@ -22,11 +22,6 @@ function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream |
  * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or goes on.
  */
 export class Opening implements CallFeature {
-  readonly due = {
-    'backend-ready': () =>
-      this.#call.backend.failed(`not ready ${this.#call.options.backendReadyTimeoutMs} ms after the stream opened`),
-  }
-
   /** What the caller still waits for from the previous worker. */
   readonly owed: OwedAnswer
   /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
@@ -42,6 +37,11 @@ export class Opening implements CallFeature {
     this.#call = call
     const { resume, newStream } = call
     this.owed = resume === null ? 'nothing' : owedBy(resume, newStream)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'backend-ready')
+      this.#call.backend.failed(`not ready ${this.#call.options.backendReadyTimeoutMs} ms after the stream opened`)
   }
 
   input(input: CallInput): boolean {

@@ -1,6 +1,6 @@
 import { assertNever } from '../../core/assert.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { PutOnHold } from '../put-on-hold.js'
@@ -13,12 +13,6 @@ const PARTIAL_ALIVE_MS = 10_000
  * The caller's presence: silence prompts, sound that nobody understands, a caller who has put us on hold.
  */
 export class Presence implements CallFeature {
-  readonly due = {
-    'not-understood': () => this.#notUnderstoodDue(),
-    silence: () => this.#silenceDue(),
-    'put-on-hold': () => this.#heldTooLong(),
-  }
-
   readonly clock: Silence
   readonly unrecognised: UnrecognisedSpeech
   readonly putOnHold: PutOnHold
@@ -39,6 +33,12 @@ export class Presence implements CallFeature {
     )
     this.unrecognised = new UnrecognisedSpeech(options)
     this.putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'not-understood') this.#notUnderstoodDue()
+    else if (name === 'silence') this.#silenceDue()
+    else if (name === 'put-on-hold') this.#heldTooLong()
   }
 
   checkpoint(): Pick<CallCheckpoint, 'silencePrompts'> {

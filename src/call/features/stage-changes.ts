@@ -1,4 +1,4 @@
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import { isOfAStage } from '../gateway-tools.js'
 import { Stages } from '../stages.js'
@@ -14,8 +14,6 @@ const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was
  * `Stages` decides in which stage the call is. The session has the model told, and acts where a stage leads to a human.
  */
 export class StageChanges implements CallFeature {
-  readonly due = { stage: () => this.#due() }
-
   /** The stages of the call; null: it has none. */
   readonly machine: Stages | null
   /** The call has come into a stage that leads to a human, for this reason. */
@@ -42,6 +40,10 @@ export class StageChanges implements CallFeature {
             resume?.callBack === 'asks',
             options.collections.flatMap(({ secretFor }) => secretFor?.tool ?? []),
           )
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'stage') this.#due()
   }
 
   begin(): void {

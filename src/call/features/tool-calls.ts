@@ -1,7 +1,7 @@
 import { assertNever } from '../../core/assert.js'
 import { waitOf } from '../backend-events.js'
 import type { BackendEvent } from '../backend-events.js'
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
@@ -24,8 +24,6 @@ const TOOL_NAME_CHARS_MAX = 64
  *     tool-call --the session's own--> see `TOOL_HANDLERS`
  */
 export class ToolCalls implements CallFeature {
-  readonly due = { filler: () => this.#fillerDue(), 'tool-limit': () => this.#limitDue() }
-
   /** The model has called tools for too long, and has to answer without them. */
   #withheld = false
   readonly fillers: Fillers
@@ -37,6 +35,11 @@ export class ToolCalls implements CallFeature {
   constructor(call: CallKernel) {
     this.#call = call
     this.fillers = new Fillers(call.options.filler)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'filler') this.#fillerDue()
+    else if (name === 'tool-limit') this.#limitDue()
   }
 
   get busy(): boolean {

@@ -1,4 +1,4 @@
-import type { CallFeature } from '../call-feature.js'
+import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
@@ -14,8 +14,6 @@ const PAUSE_MS = 300
  * Tools whose outcome comes later: the wait in the conversation, and the outcome once there is a pause.
  */
 export class Waits implements CallFeature {
-  readonly due = { waits: () => this.#due() }
-
   readonly pending: PendingTools
 
   readonly #call: CallKernel
@@ -23,6 +21,10 @@ export class Waits implements CallFeature {
   constructor(call: CallKernel) {
     this.#call = call
     this.pending = new PendingTools(call.resume?.waits ?? [], call.zeroMs)
+  }
+
+  due(name: DeadlineName): void {
+    if (name === 'waits') this.#due()
   }
 
   get busy(): boolean {
