@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION } from '../call/call-options.js'
-import { codeOf, languageCode, spokenSchema as spoken } from '../call/phrase.js'
+import { codeOf, languageCode, spokenSchema as spoken } from '../call/localized-text.js'
 import { isTimeZone } from '../core/local-time.js'
 import { SPAN, WEEKDAYS, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'

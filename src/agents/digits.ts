@@ -3,8 +3,8 @@ import { COLLECTED_DIGITS_MAX, COLLECTION_RETRIES_MAX } from '../call/digit-coll
 import type { Collection } from '../call/digit-collection.js'
 import { COLLECT_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
-import { spokenSchema as spoken, textsOf } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { spokenSchema as spoken, textsOf } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { ToolParameters } from './json-schema.js'
 
 /** Entries that one agent may ask for. */
@@ -12,7 +12,7 @@ const COLLECTIONS_MAX = 12
 
 const count = z.int().min(1).max(COLLECTED_DIGITS_MAX)
 
-const CONFIRM: Phrase = {
+const CONFIRM: LocalizedText = {
   en: 'I have {{digits}}. Press 1 if that is right, or 2 to enter it again.',
   sw: 'Nimepata {{digits}}. Bonyeza moja kama ni sahihi, au mbili kuingiza tena.',
 }

@@ -2,8 +2,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import MiniSearch from 'minisearch'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import { codeOf, languageCode, textIn, textsOf } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { codeOf, languageCode, textIn, textsOf } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import { WORDS } from '../call/words/languages.js'
 import { KNOWLEDGE_PASSAGES_MAX, KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 
@@ -17,7 +17,7 @@ export interface Passage {
   /** Other words that callers use for it. */
   readonly also: readonly string[]
   /** One text, or one for each language. */
-  readonly text: Phrase
+  readonly text: LocalizedText
 }
 
 /** What a search found, best first. */

@@ -62,7 +62,7 @@ export interface McpTool {
 }
 
 /** What became of a server; for the log and the metrics. */
-export interface McpNews {
+export interface McpStatus {
   readonly server: string
   readonly event: 'up' | 'down' | 'changed'
   /** Attempts to connect that failed since the last news. */
@@ -88,7 +88,7 @@ export class McpServer {
   readonly #definition: McpServerDefinition
   readonly #env: Environment
   readonly #http: HttpClient
-  readonly #listeners = new Set<(news: McpNews, first: boolean) => void>()
+  readonly #listeners = new Set<(news: McpStatus, first: boolean) => void>()
   /** What goes on between calls belongs to none of them. */
   #scope: AsyncResource | null = null
   #tools: ReadonlyMap<string, McpTool> = new Map()
@@ -140,7 +140,7 @@ export class McpServer {
   }
 
   /** Calls `listener` when its tools change; `first` for one of all listeners, which reports it. @returns stops it */
-  watch(listener: (news: McpNews, first: boolean) => void): () => void {
+  watch(listener: (news: McpStatus, first: boolean) => void): () => void {
     this.#listeners.add(listener)
     return () => {
       this.#usedAtMs = performance.now()
@@ -357,8 +357,8 @@ export class McpServer {
     void client?.close().catch(() => undefined)
   }
 
-  #tell(event: McpNews['event']): void {
-    const news: McpNews = {
+  #tell(event: McpStatus['event']): void {
+    const news: McpStatus = {
       server: this.name,
       event,
       failures: this.#failures,

@@ -1,5 +1,5 @@
-import { textsOf } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { textsOf } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import { COLLECT_TOOL, END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
@@ -227,7 +227,7 @@ class Check {
   // --- texts ------------------------------------------------------------------------------------------------------
 
   /** Words that are spoken, with placeholders. */
-  #text(at: Path, phrase: Phrase): void {
+  #text(at: Path, phrase: LocalizedText): void {
     for (const text of textsOf(phrase)) {
       this.#template(at, text)
       // A spoken value counts as text.

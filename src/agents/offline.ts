@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
-import { spokenSchema as spoken } from '../call/phrase.js'
+import { spokenSchema as spoken } from '../call/localized-text.js'
 import { allowedNames } from './faults.js'
 
 /** States, steps of a state, and phrases of an `offline:` block. */

@@ -1,10 +1,10 @@
-import { codeOf, textsOf } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { codeOf, textsOf } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { AgentDefinition } from './definition.js'
 import type { Passage } from './knowledge.js'
 import { offlineShape } from './offline.js'
 
-type PathOfPhrase = readonly [path: string, phrase: Phrase]
+type PathOfPhrase = readonly [path: string, phrase: LocalizedText]
 
 /** Beginning of the paths of phrases that are said only where the agent's voice works. */
 export const LIVE = 'escalation.message.'
@@ -65,7 +65,9 @@ function otherPhrases(agent: AgentDefinition): PathOfPhrase[] {
   ])
 }
 
-function present(phrases: readonly (readonly [path: string, phrase: Phrase | null | undefined])[]): PathOfPhrase[] {
+function present(
+  phrases: readonly (readonly [path: string, phrase: LocalizedText | null | undefined])[],
+): PathOfPhrase[] {
   return phrases.flatMap(([path, phrase]) => (phrase == null ? [] : [[path, phrase] as const]))
 }
 

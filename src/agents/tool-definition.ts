@@ -11,7 +11,7 @@ import {
   HANDOVER_TOOL,
   VERIFY_TOOL,
 } from '../call/gateway-tools.js'
-import { spokenSchema as spoken } from '../call/phrase.js'
+import { spokenSchema as spoken } from '../call/localized-text.js'
 import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS, WAIT_MS_MAX } from '../core/limits.js'
 import { toolParametersSchema, typesOf } from './json-schema.js'
 import type { ToolParameters } from './json-schema.js'

@@ -1,4 +1,4 @@
-import type { Phrase } from '../call/phrase.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
@@ -13,7 +13,7 @@ import type { FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
 import { McpServer, McpToolError } from './mcp-server.js'
-import type { McpNews, McpTool } from './mcp-server.js'
+import type { McpStatus, McpTool } from './mcp-server.js'
 import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment, Template } from './template.js'
@@ -92,7 +92,7 @@ export class ToolRunner {
   /** What was made of a server's tool, as long as the server keeps it as it is. */
   readonly #serverEntries = new WeakMap<McpTool, Entry>()
 
-  readonly #questions: readonly { readonly question: string; readonly ask: Phrase }[]
+  readonly #questions: readonly { readonly question: string; readonly ask: LocalizedText }[]
 
   /** A runner with the agent's assets: modules are imported now, and knowledge begins to be indexed. */
   static async open(
@@ -186,7 +186,7 @@ export class ToolRunner {
   }
 
   /** Calls `listener` when that changes. @returns stops it */
-  watchServers(listener: (news: McpNews, first: boolean) => void): () => void {
+  watchServers(listener: (news: McpStatus, first: boolean) => void): () => void {
     const stops = this.#servers.map((server) => server.watch(listener))
     return () => stops.forEach((stop) => stop())
   }

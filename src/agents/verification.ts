@@ -1,7 +1,7 @@
 import { valueAt } from '../core/json.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import { GatewayError } from '../core/errors.js'
-import type { Phrase } from '../call/phrase.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import { plainWords } from '../call/spoken-numbers.js'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { ErrorCode } from '../core/errors.js'
@@ -17,7 +17,7 @@ import type { Verification } from './definition.js'
 import type { Verdict } from './verification-lock.js'
 
 /** `"What is your name?"`, or `en "What is your name?", sw "Jina lako ni nani?"`. */
-function quoted(question: Phrase): string {
+function quoted(question: LocalizedText): string {
   if (typeof question === 'string') return `"${question}"`
   return Object.entries(question)
     .map(([language, text]) => `${language} "${text}"`)

@@ -1,6 +1,6 @@
 import type { BackendEvent } from '../call/backend-events.js'
 import type { GatewayTool as ToolSpec } from '../call/gateway-tools.js'
-import type { Phrase } from '../call/phrase.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Pronunciation } from '../speech/spoken/pronunciations.js'
 
@@ -98,7 +98,7 @@ export interface BackendSession {
    * Voices by backend that differ from the agent's now (`SessionUpdate.voices`).
    * @defaultValue none
    */
-  readonly voices?: Readonly<Record<string, Phrase>>
+  readonly voices?: Readonly<Record<string, LocalizedText>>
   /**
    * Times the speed that the voice is set to, 0.7 to 1.3: what the caller has asked for.
    * @defaultValue 1
@@ -148,7 +148,7 @@ export interface SessionUpdate {
    * ignores them.
    * @defaultValue unchanged
    */
-  readonly voices?: Readonly<Record<string, Phrase>>
+  readonly voices?: Readonly<Record<string, LocalizedText>>
   /**
    * What was said and done before the caller's last words is no longer needed, because the instructions have what matters
    * of it. A service that can take it out of the model's memory does.

@@ -24,14 +24,14 @@ import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js
 import type { VendorFault } from './transport/vendor-fault.js'
 import type { SessionRole } from './watch.js'
 import { CallHistory, isSilent } from './failover/call-history.js'
-import { Candidates, servingIn } from './failover/candidates.js'
+import { BackendList, servingIn } from './failover/backend-list.js'
 import type {
   Candidate,
   CandidateListener,
   CandidateOptions,
   CandidateSession,
   ServingSnapshot,
-} from './failover/candidates.js'
+} from './failover/backend-list.js'
 import { DeafWatch } from './failover/deaf-watch.js'
 import { StallWatch } from './failover/stall-watch.js'
 import type { StallState } from './failover/stall-watch.js'
@@ -177,7 +177,7 @@ export class CallBackend implements Backend, CandidateListener {
   readonly #sink: BackendSink
   readonly #budget: Budget | null
   readonly #options: CallBackendOptions
-  readonly #candidates: Candidates
+  readonly #candidates: BackendList
   readonly #history: CallHistory
   readonly #stall: StallWatch
   readonly #deaf: DeafWatch
@@ -222,7 +222,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#budget = options.budget === undefined ? null : new Budget(sink, this, timers, options.budget)
     this.#sink = this.#budget ?? sink
     this.#options = options
-    this.#candidates = new Candidates(options, this)
+    this.#candidates = new BackendList(options, this)
     const { inputRateHz, serverVad } = this.#candidates.capabilities
     this.#history = new CallHistory(timers, inputRateHz, serverVad)
     this.#stall = new StallWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, (state) => this.#stalled(state))

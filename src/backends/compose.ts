@@ -1,4 +1,4 @@
-import type { Phrase } from '../call/phrase.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import type { BackendFactory } from './backend.js'
@@ -29,7 +29,7 @@ export interface CompositionOptions {
   /** Resolved names in the order in which they are tried, one or more. */
   readonly names: readonly string[]
   /** The agent's voice by backend name; it may be one a language. */
-  readonly voices: Readonly<Record<string, Phrase | undefined>>
+  readonly voices: Readonly<Record<string, LocalizedText | undefined>>
   readonly standby: boolean
   /** How long silence after a question lasts until it counts as a fault. */
   readonly stallMs: number

@@ -1,8 +1,8 @@
-import type { Phrase } from '../call/phrase.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { BackendOptions, OpenAiTurns } from '../agents/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { given } from '../core/given.js'
+import { omitNullish } from '../core/omit-nullish.js'
 import type { LegRateHz } from '../core/units.js'
 import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { CascadeBackend } from './cascade/cascade-backend.js'
@@ -79,7 +79,7 @@ export interface BackendContext {
   /** The agent's `backends:` block. */
   readonly options: BackendOptions
   /** The agent's voice for this backend, where it may be one a language. */
-  readonly voices?: Phrase
+  readonly voices?: LocalizedText
   /** The agent's fixed phrases in the voice of its cascade; absent for an agent whose first backend is another. */
   readonly ownVoice?: OwnVoice
   /** The cascade takes a message, without a language model; absent: it is the agent. */
@@ -137,7 +137,7 @@ function openAiTurns(
 
 /** What the services that can detect turns get of the settings. */
 function realtime({ clock, settings: { messageMs, streamSilence } }: BackendContext) {
-  return { nowMs: clock, streamSilence, ...given({ messageMs }) }
+  return { nowMs: clock, streamSilence, ...omitNullish({ messageMs }) }
 }
 
 const REGISTRY: Readonly<Record<string, Registered>> = {
@@ -246,7 +246,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
         legRateHz,
         timers: clockTimers(clock, after),
-        ...given({ ownVoice, voices }),
+        ...omitNullish({ ownVoice, voices }),
       }),
   },
   embedded: {

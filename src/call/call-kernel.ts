@@ -34,8 +34,8 @@ import { ToolCalls } from './features/tool-calls.js'
 import { Waits } from './features/waits.js'
 import { Words } from './features/words.js'
 import type { CallerFrame } from './frame-figures.js'
-import { textIn } from './phrase.js'
-import type { Phrase } from './phrase.js'
+import { textIn } from './localized-text.js'
+import type { LocalizedText } from './localized-text.js'
 import { ToolLedger } from './tool-ledger.js'
 import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
@@ -370,7 +370,7 @@ export class CallKernel {
   }
 
   /** The words of a phrase in the call's language; empty where there is none. */
-  text(phrase: Phrase | null | undefined): string {
+  text(phrase: LocalizedText | null | undefined): string {
     return phrase == null ? '' : textIn(phrase, this.language.now)
   }
 

@@ -1,4 +1,4 @@
-import { codeOf } from './phrase.js'
+import { codeOf } from './localized-text.js'
 import { WORDS } from './words/languages.js'
 
 /** Words of one language that make a sentence of it: whoever says one switches at once. */

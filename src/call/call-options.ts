@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { collectionSchema } from './digit-collection.js'
 import type { DocumentOf } from './documents/document.js'
 import { claimWordsSchema } from './words/language.js'
-import { phraseSchema } from './phrase.js'
+import { phraseSchema } from './localized-text.js'
 import { stageOptionsSchema } from './stage-definition.js'
 import { LISTENING_WORDS } from './turn-words.js'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { hasPhrase, isBackchannel, phraseSet, plainText } from './backchannel.js'
 import type { DocumentOf } from './documents/document.js'
-import { phraseSchema } from './phrase.js'
+import { phraseSchema } from './localized-text.js'
 import { digitsIn, plainWords } from './spoken-numbers.js'
 import { LISTENING_WORDS, asksToRepeat, asksToWait } from './turn-words.js'
 import { wordsOf } from './words/languages.js'

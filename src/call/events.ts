@@ -64,7 +64,7 @@ export const callInputSchema = z
     z.object({ type: z.literal('stream-closed'), code: z.number(), fault: streamFaultSchema.exactOptional() }),
     /** A lifecycle event from a webhook. */
     z.object({ type: z.literal('carrier-state'), state: z.enum(CARRIER_STATES) }),
-    /** Who took a call that we placed (`AnswerGuard`); only when the options ask for it. */
+    /** Who took a call that we placed (`AnsweringMachineDetector`); only when the options ask for it. */
     z.object({ type: z.literal('screened'), who: z.enum(['human', 'machine', 'silence']), why: z.string() }),
     /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
     z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),

@@ -1,5 +1,5 @@
 import type { CallSessionOptions } from './call-options.js'
-import type { Phrase } from './phrase.js'
+import type { LocalizedText } from './localized-text.js'
 import { saysOneMoment } from './turn-words.js'
 
 type FillerOptions = CallSessionOptions['filler']
@@ -43,7 +43,7 @@ export class Fillers {
   }
 
   /** @returns the next one; null where the agent has none */
-  take(): Phrase | null {
+  take(): LocalizedText | null {
     const { texts } = this.#options
     const text = texts[this.#next % texts.length]
     if (text === undefined) return null

@@ -1,7 +1,7 @@
 import { ANSWER_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import type { CallSessionOptions, SilenceOptions } from './call-options.js'
-import type { Phrase } from './phrase.js'
+import type { LocalizedText } from './localized-text.js'
 
 /** If the backend has not answered by then (ANSWER_UNHEARD_MS), the gateway asks, and has one second left to speak. */
 const ASK_UNHEARD_MS = 7000
@@ -11,7 +11,7 @@ const BUSY_POLL_MS = 500
 
 type SilenceDecision =
   | { readonly type: 'wait'; readonly untilMs: number }
-  | { readonly type: 'prompt'; readonly text: Phrase; readonly detail: string }
+  | { readonly type: 'prompt'; readonly text: LocalizedText; readonly detail: string }
   | { readonly type: 'end'; readonly detail: string }
 
 /**
@@ -137,7 +137,7 @@ type UnrecognisedDecision =
   | { readonly type: 'wait'; readonly untilMs: number }
   /** End the current segment although its sound continues. */
   | { readonly type: 'give-up'; readonly unrecognisedMs: number; readonly untilMs: number }
-  | { readonly type: 'ask'; readonly text: Phrase; readonly untilMs: number }
+  | { readonly type: 'ask'; readonly text: LocalizedText; readonly untilMs: number }
   | { readonly type: 'end'; readonly detail: string }
 
 /**

@@ -78,13 +78,13 @@ interface CampaignsOptions {
   /** A try is over, or a row waits: for metrics. */
   readonly counted: (agent: string, what: TryResult | 'held', why?: WaitReason) => void
   /** A row is over, or a campaign changed. Does not wait. */
-  readonly told: (news: CampaignNews) => void
+  readonly told: (news: CampaignStatus) => void
   /** For tests; real timers, which keep no process alive, otherwise. */
   readonly later?: (ms: number, run: () => void) => void
 }
 
 /** What receivers are told of campaigns. */
-export type CampaignNews =
+export type CampaignStatus =
   | { readonly type: 'campaign.row'; readonly row: Row }
   | { readonly type: 'campaign.paused'; readonly campaign: Campaign }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { parse } from 'csv-parse/sync'
 import { callVariablesSchema } from '../agents/call-variables.js'
-import { codeOf } from '../call/phrase.js'
+import { codeOf } from '../call/localized-text.js'
 import { isTimeZone } from '../core/local-time.js'
 import { digitsOf, numberToCall, partyKey } from '../sautikit/phone.js'
 import { ROWS_MAX } from './campaign.js'

@@ -107,7 +107,7 @@ interface Setting {
  * Runs a demo on a gateway of its own, with the demo's orders API, and frees everything at the end.
  * @returns the exit code: 0 when it has shown what it should
  */
-async function onStage(
+async function withDemoGateway(
   { json }: DemoOptions,
   terminal: Terminal,
   { backend, voice, agentsDir, prepare, services = [], ...setting }: Setting,
@@ -235,7 +235,7 @@ const CALLERS: readonly DemoCaller[] = [
 ]
 
 function orderDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  return onStage(options, terminal, {}, async (stage) => {
+  return withDemoGateway(options, terminal, {}, async (stage) => {
     const { reached, calls } = await threeCalls(stage, true, options, terminal)
     return { ok: reached === CALLERS.length, result: { calls }, verdict: '' }
   })
@@ -298,22 +298,27 @@ async function cascadeDemo(options: DemoOptions, terminal: Terminal): Promise<nu
   }
   const backend =
     'backend: cascade\nbackends: { cascade: { stt: { service: whisper, timeoutMs: 20000 }, tts: [soniox, deepgram] } }'
-  return onStage(options, terminal, { env, backend, services: [services, voice, spare, models] }, async (stage) => {
-    const unwatch = once(
-      () => voice.spoken.some((text) => text !== ''),
-      () => (voice.faults.breaksAfterSoundMs = BREAKS_AFTER_MS),
-    )
-    try {
-      const { reached, calls } = await threeCalls(stage, false, options, terminal)
-      const broke = spare.spoken.length > 0
-      const verdict = broke
-        ? `A voice broke off in mid-sentence; the other one went on with: ${spare.spoken[0] ?? ''}\n`
-        : 'No voice broke off, so nothing was shown.\n'
-      return { ok: reached === CALLERS.length && broke, result: { calls }, verdict }
-    } finally {
-      unwatch()
-    }
-  })
+  return withDemoGateway(
+    options,
+    terminal,
+    { env, backend, services: [services, voice, spare, models] },
+    async (stage) => {
+      const unwatch = once(
+        () => voice.spoken.some((text) => text !== ''),
+        () => (voice.faults.breaksAfterSoundMs = BREAKS_AFTER_MS),
+      )
+      try {
+        const { reached, calls } = await threeCalls(stage, false, options, terminal)
+        const broke = spare.spoken.length > 0
+        const verdict = broke
+          ? `A voice broke off in mid-sentence; the other one went on with: ${spare.spoken[0] ?? ''}\n`
+          : 'No voice broke off, so nothing was shown.\n'
+        return { ok: reached === CALLERS.length && broke, result: { calls }, verdict }
+      } finally {
+        unwatch()
+      }
+    },
+  )
 }
 
 /** Asked of the ops port, as `mkondo calls timeline` does. */
@@ -393,7 +398,7 @@ async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<n
     GEMINI_MODEL: 'double',
   }
   const setting = { env, backend: 'backend: [openai, gemini]', services: [primary, standby] }
-  return onStage(options, terminal, setting, async (stage) => {
+  return withDemoGateway(options, terminal, setting, async (stage) => {
     const { gateway, folder, print } = stage
     const write = conversation(print, terminal)
     const kill = (): void => {
@@ -491,7 +496,7 @@ function longestGapMs(heard: HeardSound, faultAtMs: number): number {
  * @returns 0 when all of that happened
  */
 function supportDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  return onStage(options, terminal, {}, async (stage) => {
+  return withDemoGateway(options, terminal, {}, async (stage) => {
     const { print, elapsed, gateway } = stage
     const call = await callsAlone(stage, 'support', { agent: 'support', record: options.record }, terminal)
     const packet = await new GatewayView(`http://127.0.0.1:${gateway.opsPort}`, null).handoff(call.callSid)
@@ -523,21 +528,26 @@ const PIN_MS = 8000
 async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
   const pay = await startDemoPay(PIN_MS)
   const agentsDir = join(packageRoot(), 'examples/pay-api/agents')
-  return onStage(options, terminal, { env: { PAY_API_URL: pay.url }, agentsDir, services: [pay] }, async (stage) => {
-    const { elapsed, folder, gateway } = stage
-    const script = join(folder, 'pays.yaml')
-    await writeFile(script, PAYS)
-    const caller = { agent: 'pay', agentFile: join(agentsDir, 'pay.yaml'), script, from: '+254700000001' }
-    const call = await callsAlone(stage, 'payment', { ...caller, record: options.record }, terminal)
-    const [wait] = gateway.calls.record(call.callSid)?.waits ?? []
-    const said = call.transcript.find(({ text }) => text.includes('has been received'))
-    const ok = wait?.status === 'succeeded' && wait.told && said !== undefined && pay.prompts.length === 1
-    const verdict = ok
-      ? `One prompt, the PIN after ${PIN_MS / 1000} s, and the caller heard that it is paid`
-      : `NOT paid as it should be: ${pay.prompts.length} prompts, outcome ${wait?.status ?? 'none'}`
-    const result = { calls: [call], waits: wait === undefined ? [] : [wait] }
-    return { ok, result, verdict: `\n${verdict} (${elapsed()} in all).\n` }
-  })
+  return withDemoGateway(
+    options,
+    terminal,
+    { env: { PAY_API_URL: pay.url }, agentsDir, services: [pay] },
+    async (stage) => {
+      const { elapsed, folder, gateway } = stage
+      const script = join(folder, 'pays.yaml')
+      await writeFile(script, PAYS)
+      const caller = { agent: 'pay', agentFile: join(agentsDir, 'pay.yaml'), script, from: '+254700000001' }
+      const call = await callsAlone(stage, 'payment', { ...caller, record: options.record }, terminal)
+      const [wait] = gateway.calls.record(call.callSid)?.waits ?? []
+      const said = call.transcript.find(({ text }) => text.includes('has been received'))
+      const ok = wait?.status === 'succeeded' && wait.told && said !== undefined && pay.prompts.length === 1
+      const verdict = ok
+        ? `One prompt, the PIN after ${PIN_MS / 1000} s, and the caller heard that it is paid`
+        : `NOT paid as it should be: ${pay.prompts.length} prompts, outcome ${wait?.status ?? 'none'}`
+      const result = { calls: [call], waits: wait === undefined ? [] : [wait] }
+      return { ok, result, verdict: `\n${verdict} (${elapsed()} in all).\n` }
+    },
+  )
 }
 
 // --- a caller who speaks Swahili and English ------------------------------------------------------------------
@@ -617,7 +627,7 @@ async function languagesDemo(options: DemoOptions, terminal: Terminal): Promise<
   const backend = 'backend: cascade\nbackends: { cascade: { stt: soniox, tts: soniox } }'
   const voice = `cascade: ${JSON.stringify(VOICES)}`
   const setting = { env, backend, voice, services: [services, soniox, models] }
-  return onStage(options, terminal, setting, async (stage) => {
+  return withDemoGateway(options, terminal, setting, async (stage) => {
     const { print, elapsed } = stage
     const script = join(stage.folder, 'mixed.yaml')
     const steps = MIXED_TURNS.map(({ says }) => ({ say: says }))
@@ -764,7 +774,7 @@ async function afterDemo(options: DemoOptions, terminal: Terminal): Promise<numb
     return { MESSAGES_FILE: file, DEMO_WEBHOOK_SECRET: secret, LLM_URL: analyst.baseUrl, LLM_MODEL: 'analyst' }
   }
   const setting = { prepare, backend: ANALYSED_AGENT, services: [analyst, receiver] }
-  return onStage(options, terminal, setting, async (stage) => {
+  return withDemoGateway(options, terminal, setting, async (stage) => {
     const caller = { agent: 'order-status', order: '4127', from: '+254700000009' }
     const call = await placeCall(stage, caller, conversation(print, terminal))
     const analysed = (): AnalysedEvent | undefined => receiver.events.find(({ type }) => type === 'call.analysed')

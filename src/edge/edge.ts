@@ -220,7 +220,8 @@ function fleetSide(
     open: (kept) => webhooks.reopen(kept),
     document: (callSid, host) => webhooks.newStream(callSid, host),
     held: (webhook) => webhooks.hold(webhook),
-    words: ({ callSid }, agent) => (callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.lastWords(callSid, agent)),
+    words: ({ callSid }, agent) =>
+      callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.fallbackReply(callSid, agent),
     noted: (webhook) => webhooks.offer(webhook, webhook.route === 'continue' ? 'owner-unknown' : 'known'),
     log,
     clock,

@@ -43,7 +43,7 @@ type WebhookOf<Route extends WebhookRoute> = Extract<ProvenWebhook, { readonly r
 const TURNED_AWAY_MAX = 10_000
 
 /** For a human whose caller has left. */
-const LEFT: readonly VoiceAction[] = [{ verb: 'hangup' }]
+const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
 const LATE = errorReply(410, 'GONE', 'nothing waits for this outcome any more')
 const AGAIN = { headers: [['Retry-After', '2']] } as const
@@ -351,7 +351,7 @@ export class Webhooks {
       }
     }
     call.continuation('after-stream')
-    return this.lastWords(callSid, agent)
+    return this.fallbackReply(callSid, agent)
   }
 
   /** The carrier asks how a call goes on whose stream it could not open. */
@@ -359,7 +359,7 @@ export class Webhooks {
     const { callSid, agent, streamOffers } = call
     if (streamOffers < STREAM_OFFERS_MAX) return this.newStream(callSid, host)
     call.streamRefused()
-    return this.lastWords(callSid, agent)
+    return this.fallbackReply(callSid, agent)
   }
 
   /**
@@ -377,18 +377,18 @@ export class Webhooks {
     const call = this.#options.calls.find(callSid)
     const agent = call === undefined ? undefined : this.#agentOf(callSid, call.agent)
     const origins = this.#originsOf(host)
-    if (call === undefined || agent === undefined || origins === null) return this.lastWords(callSid, null)
+    if (call === undefined || agent === undefined || origins === null) return this.fallbackReply(callSid, null)
     try {
       return this.#streamReply(call, agent, origins, this.#answered.get(callSid)?.number ?? '')
     } catch (error) {
       this.#options.log.call(callSid).error({ err: error }, 'the new stream of a call cannot be written')
       call.hangup('call-fault', 'its document could not be written', false)
-      return this.lastWords(callSid, agent.name)
+      return this.fallbackReply(callSid, agent.name)
     }
   }
 
   /** The fallback of an agent, for a call that cannot go on with it. Does not throw. */
-  lastWords(callSid: CallSid, agent: string | null): Reply {
+  fallbackReply(callSid: CallSid, agent: string | null): Reply {
     return this.#wordsFor(callSid, agent, 'fallback')
   }
 
@@ -482,7 +482,7 @@ export class Webhooks {
     const { calls } = this.#options
     const died = calls.record(callSid)?.endReason === 'process-died'
     if (call === undefined && (how === 'owner-unknown' || died || !(how === 'known' || calls.known(callSid))))
-      return this.lastWords(callSid, named)
+      return this.fallbackReply(callSid, named)
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
     // While a human is being called, the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))
@@ -520,14 +520,14 @@ export class Webhooks {
   #human({ callSid, content: { callSid: leg, state, kind } }: WebhookOf<'human'>): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
     // Read before the call gets the event: the call may end when the human is there.
-    const document = call?.humanDocument() ?? LEFT
+    const document = call?.humanDocument() ?? HANG_UP
     const event = humanLeg(state)
     if (event !== null) call?.human(event)
     if (kind !== null || isTerminal(state)) return xmlReply(EMPTY_RESPONSE)
     // Later states of a leg that is in the room: another document would take it out again.
     if (!this.#isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
     // Without a call the caller has gone: the human must not join an empty conference.
-    return xmlReply(this.#write(callSid, document, LEFT))
+    return xmlReply(this.#write(callSid, document, HANG_UP))
   }
 
   // --- POST /stream-status ------------------------------------------------------------------------------------

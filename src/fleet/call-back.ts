@@ -3,7 +3,7 @@ import { parseCallSid } from '../core/ids.js'
 import { KEEP_RENEW_MS } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import type { Log } from '../telemetry/log.js'
-import { goesOnWith } from '../workers/kept-call.js'
+import { continuationOf } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 
@@ -40,7 +40,7 @@ export function callBackRefusal(
   // A call that rang somebody back is not inbound: nobody is rung twice.
   if (kept.direction !== 'inbound') return 'not-inbound'
   if (!E164.test(kept.from)) return 'number-withheld'
-  if (goesOnWith(kept) !== 'agent') return 'not-in-conversation'
+  if (continuationOf(kept) !== 'agent') return 'not-in-conversation'
   if (kept.session === null || kept.streamOpenedMs === null) return 'not-begun'
   if (wallMs - kept.preparedWallMs - kept.elapsedMs > CALLBACK_AGE_MS_MAX) return 'too-late'
   return recovery.hours === null || isOpen(recovery.hours, wallMs) ? null : 'outside-hours'

@@ -29,7 +29,7 @@ const ACT_WAIT_MS = 500
 const RESERVED_CALLS_MAX = 10_000
 
 /** What a node tells the others of itself with each heartbeat. */
-export interface NodeNews extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
+export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
   /** Live calls by caller, as `CallDirectory.liveByCaller`. */
   readonly callsByCaller: ReadonlyMap<string, number>
   readonly liveCosts?: Readonly<Record<string, number>>
@@ -53,7 +53,7 @@ interface FleetNodeOptions {
   /** The name of a caller in heartbeats: the other nodes compute the same one, and nobody else can. */
   readonly callerTag: (caller: string) => string
   readonly opsUrl: string | null
-  readonly news: () => NodeNews
+  readonly news: () => NodeStatus
   /** What the heartbeats of all nodes say. */
   readonly onView: (view: FleetView) => void
   readonly clock: Clock

@@ -1,6 +1,6 @@
 import type { CallSid } from '../core/ids.js'
 import type { CarrierEvent, StreamStatus, Webhook } from '../sautikit/webhook.js'
-import type { WaitNews } from '../workers/wait-news.js'
+import type { WaitStatus } from '../workers/wait-status.js'
 import type { Overload } from '../workers/load-gate.js'
 
 /**
@@ -22,7 +22,7 @@ export type ProvenWebhook = ProvenHead &
     | {
         readonly route: 'continue'
         readonly callSid: CallSid
-        readonly content: { readonly waitId: string; readonly news: WaitNews }
+        readonly content: { readonly waitId: string; readonly news: WaitStatus }
       }
   )
 

@@ -10,7 +10,7 @@ import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import type { Log } from '../telemetry/log.js'
-import { goesOnWith, withoutAgent } from '../workers/kept-call.js'
+import { continuationOf, withoutAgent } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import { isOwner } from './call-store.js'
@@ -46,7 +46,7 @@ type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
  *   it was seen to do before, and whatever SAUTIKIT_AFTER_STREAM says
  */
 export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPlan {
-  const onward = kept === null ? 'nobody' : goesOnWith(kept)
+  const onward = kept === null ? 'nobody' : continuationOf(kept)
   if (onward === 'human' || onward === 'outcome') return 'escalation'
   if (!asked) return 'hang-up'
   return onward === 'agent' ? 'resume' : 'words'
@@ -376,7 +376,7 @@ export class Recovery<Answer extends object> {
   async #ringBack(state: KeptState): Promise<void> {
     const { node, callBack } = this.#options
     const { rootSid } = state.kept
-    if (goesOnWith(state.kept) !== 'agent') return
+    if (continuationOf(state.kept) !== 'agent') return
     if ((await node.store.patient.once(`recover:${rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
     if (await callBack(state)) this.counters['called-back']++
     else this.counters['not-called-back']++

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentDefinition } from '../agents/definition.js'
 import { CampaignDesk } from '../campaigns/campaign-desk.js'
 import { Campaigns } from '../campaigns/campaigns.js'
-import type { CampaignNews } from '../campaigns/campaigns.js'
+import type { CampaignStatus } from '../campaigns/campaigns.js'
 import { TRY_RESULTS } from '../campaigns/campaign.js'
 import { FileDoNotCall } from '../campaigns/do-not-call.js'
 import type { DoNotCall } from '../campaigns/do-not-call.js'
@@ -31,7 +31,7 @@ interface CampaignsSideOptions {
   readonly walletMinor: () => number | null
   readonly walletEmpty: () => void
   readonly budgetSpent: (number: string) => boolean
-  readonly told: (news: CampaignNews) => void
+  readonly told: (news: CampaignStatus) => void
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -47,7 +47,7 @@ export interface CampaignsSide {
 }
 
 /** What receivers are told of a campaign: a row is about its call, where it had one. */
-export function campaignMessage(news: CampaignNews): MessageNews {
+export function campaignMessage(news: CampaignStatus): MessageNews {
   if (news.type === 'campaign.paused') {
     const { campaign } = news
     return { type: news.type, callSid: campaign.id, agent: campaign.agent, data: campaign }

@@ -10,7 +10,7 @@ import { DurableStore } from '../fleet/durable-store.js'
 import type { StatesOnDisk } from '../fleet/durable-store.js'
 import { StoredEffects } from '../fleet/effects.js'
 import { FleetNode, newNonce } from '../fleet/fleet-node.js'
-import type { NodeNetwork, NodeNews } from '../fleet/fleet-node.js'
+import type { NodeNetwork, NodeStatus } from '../fleet/fleet-node.js'
 import { callerTags } from '../fleet/secrets.js'
 import type { StoreHome } from '../fleet/fleet-status.js'
 import { GuardedStore } from '../fleet/guarded-store.js'
@@ -64,7 +64,7 @@ export interface FleetSide {
   close(): Promise<void>
 }
 
-const NOTHING_YET: NodeNews = { capacity: 0, free: 0, callsByAgent: {}, callsByCaller: new Map(), afterStream: null }
+const NOTHING_YET: NodeStatus = { capacity: 0, free: 0, callsByAgent: {}, callsByCaller: new Map(), afterStream: null }
 
 /**
  * Connects to the store, and opens the way to other nodes. `node.start` joins the fleet.
@@ -243,7 +243,7 @@ async function openNetwork(
   return { peers: new Peers(shared), listener, url }
 }
 
-function newsOf(calls: CallRegistry, nowMs: number): NodeNews {
+function newsOf(calls: CallRegistry, nowMs: number): NodeStatus {
   const observed = calls.behaviour.observed(nowMs)
   return {
     capacity: calls.capacity,

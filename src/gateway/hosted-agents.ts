@@ -20,11 +20,11 @@ import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { given } from '../core/given.js'
+import { omitNullish } from '../core/omit-nullish.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
-import type { Phrase } from '../call/phrase.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import { carrierSay } from '../workers/escalation-driver.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
@@ -268,7 +268,7 @@ export function agentFacts(
   { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },
 ): AgentFacts {
   const { stream, say, escalation, afterCall } = agent
-  const spoken = (phrase: Phrase, language?: string): VoiceAction => carrierSay(phrase, agent, language)
+  const spoken = (phrase: LocalizedText, language?: string): VoiceAction => carrierSay(phrase, agent, language)
   const human = (): VoiceAction[] => {
     const numbers = numbersOpen(escalation, wallClock())
     if (escalation === null || numbers.length === 0) return []
@@ -309,7 +309,7 @@ export function backendSettings(config: Config): BackendSettings {
   const service = (baseUrl: string | null, apiKey: string | null, model: string): ServiceSettings | null =>
     baseUrl === null ? null : { baseUrl, apiKey, model }
   const vendor = <More extends object>(apiKey: string | null, baseUrl: string | null, more = {} as More) =>
-    apiKey === null ? null : { apiKey, ...given({ baseUrl }), ...more }
+    apiKey === null ? null : { apiKey, ...omitNullish({ baseUrl }), ...more }
   const llm = service(config.llmUrl, config.llmApiKey, config.llmModel)
   return {
     auto: config.autoBackend,

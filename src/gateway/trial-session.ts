@@ -1,8 +1,8 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import type { BackendSession } from '../backends/backend.js'
 import type { BackendContext, BackendSettings } from '../backends/registry.js'
-import { textIn } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { textIn } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { LegRateHz } from '../core/units.js'
 
 /**
@@ -18,7 +18,7 @@ export function trialSession(
   legRateHz: LegRateHz,
   language = definition.languages[0] ?? '',
 ): { readonly context: BackendContext; readonly session: BackendSession } {
-  const voice: Phrase | undefined = definition.voice[name]
+  const voice: LocalizedText | undefined = definition.voice[name]
   return {
     context: {
       speech: null,

@@ -147,7 +147,7 @@ export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased'] as 
 type Result = (typeof RESULTS)[number]
 
 /** State of one URL: its failures, and the messages under way to it. */
-interface Line {
+interface ReceiverState {
   /** Messages of which each is the oldest of its call, and due. */
   readonly ready: Set<Waiting>
   readonly sending: Set<Waiting>
@@ -185,7 +185,7 @@ export class Outbox {
   readonly #later: (ms: number, run: () => void) => void
   readonly #disk: Disk
   /** By URL. */
-  readonly #lines = new Map<string, Line>()
+  readonly #lines = new Map<string, ReceiverState>()
   /** Of one call to one URL, oldest first. */
   readonly #queues = new Map<string, Waiting[]>()
   /** All that waits, by key. At most WAITING_MAX. */
@@ -512,7 +512,7 @@ export class Outbox {
     else this.#later(waitMs, ready)
   }
 
-  #send(line: Line): void {
+  #send(line: ReceiverState): void {
     for (const entry of line.ready) {
       if (this.#closing.signal.aborted) return
       const broken = line.failures >= CIRCUIT_FAILURES
@@ -536,7 +536,7 @@ export class Outbox {
     }
   }
 
-  async #try(entry: Waiting, line: Line): Promise<void> {
+  async #try(entry: Waiting, line: ReceiverState): Promise<void> {
     const next = await this.#result(entry, line)
     line.sending.delete(entry)
     if (next === 'again') this.#enqueueIfHead(entry)
@@ -544,7 +544,7 @@ export class Outbox {
   }
 
   /** @returns `kept` where the process ends, and the next run goes on */
-  async #result(entry: Waiting, line: Line): Promise<'over' | 'again' | 'kept'> {
+  async #result(entry: Waiting, line: ReceiverState): Promise<'over' | 'again' | 'kept'> {
     const { wallClock, lookMs = SHARED_LOOK_MS } = this.#options
     const url = this.#urlOf(entry)
     let body: string | null
@@ -774,11 +774,11 @@ export class Outbox {
     return this.#options.ofNumber?.(number).find((receiver) => receiver.name === own)
   }
 
-  #line(entry: Pick<Waiting, 'url' | 'receiver'>): Line {
+  #line(entry: Pick<Waiting, 'url' | 'receiver'>): ReceiverState {
     const url = this.#urlOf(entry) ?? ''
     const known = this.#lines.get(url)
     if (known !== undefined) return known
-    const line: Line = {
+    const line: ReceiverState = {
       ready: new Set(),
       sending: new Set(),
       failures: 0,

@@ -15,13 +15,13 @@ export const PHRASE_MS_MAX = 30_000
 const TOUCH_MS = 3_600_000
 
 /** Speech that was synthesised once. */
-export interface Phrase {
+export interface PhraseAudio {
   readonly pcm: Int16Array
   readonly sampleRateHz: SampleRateHz
 }
 
 interface Kept {
-  readonly phrase: Phrase
+  readonly phrase: PhraseAudio
   touchedAtMs: number
 }
 
@@ -61,7 +61,7 @@ export class PhraseStore {
   }
 
   /** At once; null where it is not in memory. If there is a file, the next question finds it. */
-  find(key: string): Phrase | null {
+  find(key: string): PhraseAudio | null {
     const kept = this.#memory.get(key)
     if (kept === undefined) {
       void this.#read(key)
@@ -82,7 +82,7 @@ export class PhraseStore {
   }
 
   /** Never rejects: a full disk costs the phrase, not the call. */
-  async keep(key: string, phrase: Phrase): Promise<void> {
+  async keep(key: string, phrase: PhraseAudio): Promise<void> {
     this.#remember(key, phrase)
     const { pcm, sampleRateHz } = phrase
     const path = this.#path(key)
@@ -103,7 +103,7 @@ export class PhraseStore {
     return join(this.#folder, `${key}.wav`)
   }
 
-  #remember(key: string, phrase: Phrase): void {
+  #remember(key: string, phrase: PhraseAudio): void {
     const before = this.#memory.get(key)
     if (before !== undefined) this.#memoryBytes -= before.phrase.pcm.byteLength
     this.#memory.delete(key)

@@ -9,7 +9,7 @@ import type { TimelineMark } from '../call/documents/record.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
-import { goesOnWith, mayGoOn, partsOf } from './kept-call.js'
+import { continuationOf, mayGoOn, partsOf } from './kept-call.js'
 import type { NewCall } from './live-call.js'
 import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
 
@@ -165,10 +165,10 @@ export class CallContinuity {
   // --- a call whose node or stream was lost ---------------------------------------------------------------
 
   /** Enters into log, timeline and metrics that the call goes on here, and with whom. */
-  resume(before: KeptState): ReturnType<typeof goesOnWith> {
+  resume(before: KeptState): ReturnType<typeof continuationOf> {
     const { kept } = before
     const { how = 'node-lost' } = before
-    const goesOn = goesOnWith(kept)
+    const goesOn = continuationOf(kept)
     const { log, mark } = this.#options
     log.warn(
       { from_node: kept.node, why: how, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) },
@@ -223,7 +223,7 @@ export class CallContinuity {
 
   /** Whether it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
   goesOn(kept = this.#keptNow()): boolean {
-    return this.#leftAs === null && mayGoOn(partsOf({ how: 'stream-lost', kept })) && goesOnWith(kept) === 'agent'
+    return this.#leftAs === null && mayGoOn(partsOf({ how: 'stream-lost', kept })) && continuationOf(kept) === 'agent'
   }
 
   /** Its node is being stopped: what ends its stream now is no fault. */

@@ -3,7 +3,7 @@ import type { AgentAssets } from '../agents/assets.js'
 import type { Business } from '../agents/business.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallVariables } from '../agents/template.js'
-import type { McpNews } from '../agents/mcp-server.js'
+import type { McpStatus } from '../agents/mcp-server.js'
 import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
 import type { BackendEvent, RateLimit } from '../backends/backend.js'
@@ -131,7 +131,7 @@ export type FromCall =
       readonly frameLatencyP99Ms: number | null
     }
   /** An MCP server of the agent is up or down, or has other tools; one call of the worker says so. */
-  | { readonly type: 'mcp'; readonly news: McpNews }
+  | { readonly type: 'mcp'; readonly news: McpStatus }
   /** The arguments of a tool call were changed to fit its schema. */
   | { readonly type: 'tool-coerced'; readonly tool: string }
   /** Marks since the last message of this kind. */

@@ -34,10 +34,10 @@ import type { BackendView } from './backend-status.js'
 import { CallMemoryPool } from './call-memory.js'
 import { Effects } from './effects.js'
 import type { EffectGate } from './effects.js'
-import { goesOnWith, mayGoOn, partsOf } from './kept-call.js'
+import { continuationOf, mayGoOn, partsOf } from './kept-call.js'
 import { Waits } from './call-waits.js'
-import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
-import { KnownLines } from './known-lines.js'
+import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
+import { CallerProfiles } from './caller-profiles.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
@@ -233,7 +233,7 @@ export class CallRegistry implements CallDirectory {
         unheard: (news) => this.#options.onWaitUnheard?.(news),
       }),
       locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc(), sharedAttempts ?? null),
-      lines: new KnownLines(clock, metrics),
+      lines: new CallerProfiles(clock, metrics),
       openRecords:
         openRecords == null
           ? null
@@ -258,7 +258,7 @@ export class CallRegistry implements CallDirectory {
         this.#ticker.periodMs = TICK_MS
       },
       over: (call, record, told) => this.#over(call, record, told),
-      goesOnElsewhere: (callSid, part) => {
+      onTakenOver: (callSid, part) => {
         this.#gone(callSid)
         this.#options.onGoneElsewhere?.(callSid, this.#kept(part))
       },
@@ -347,7 +347,7 @@ export class CallRegistry implements CallDirectory {
     const known = resume === null ? this.known(call.callSid) : lost !== undefined && !replaces
     if (known) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (resume !== null) checkResume(call, resume)
-    const withAgent = resume === null || goesOnWith(resume.kept) === 'agent'
+    const withAgent = resume === null || continuationOf(resume.kept) === 'agent'
     // A caller who was talking is not turned away for one who calls now.
     if (withAgent && this.#slotsFree === 0 && !replaces)
       throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
@@ -375,7 +375,7 @@ export class CallRegistry implements CallDirectory {
     return this.#calls.get(callSid)
   }
 
-  lateWaitNews(id: string, news: WaitNews): WaitAnswer {
+  lateWaitNews(id: string, news: WaitStatus): WaitAnswer {
     return this.#context.waits.late(id, news)
   }
 
@@ -441,7 +441,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   /** Enters the record of a call of a lost node that nobody goes on with. */
-  enterLost(state: KeptState): void {
+  addLostCall(state: KeptState): void {
     const { callSid } = state.kept
     if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
       this.enter({ ...this.#kept(recordOfLost(state, this.#context)), ...this.#numberOf(state.kept) })
@@ -449,7 +449,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */
-  enterLeft(record: CallRecord): void {
+  addRecoveredCall(record: CallRecord): void {
     if (this.#calls.has(record.callSid) || this.#ended.has(record.callSid)) return
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
@@ -668,7 +668,7 @@ function checkResume(call: NewCall, state: KeptState): void {
   const { kept } = state
   if (kept.callSid !== call.callSid || kept.agent !== call.agent)
     throw new GatewayError('KEPT_CALL_INVALID', 'the kept call is another call, or has another agent')
-  if (goesOnWith(kept) === 'nobody')
+  if (continuationOf(kept) === 'nobody')
     throw new GatewayError('CALL_REFUSED', 'this call was ending when its node was lost: it is not resumed')
   if (!mayGoOn(partsOf(state)))
     throw new GatewayError(

@@ -10,8 +10,8 @@ import { LIVE, phrasesOf } from '../agents/phrases.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import { withBusiness } from '../agents/template.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
-import { codeOf, textIn } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { codeOf, textIn } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions, EscalationOptions, ClaimOptions } from '../call/call-options.js'
 import { CLAIM_LANGUAGES } from '../call/claim-phrases.js'
@@ -270,13 +270,13 @@ export function fixedPhrases(agent: AgentDefinition, language: string): readonly
 
 const FIRST_PROMPT = { en: DEFAULT_CALL_OPTIONS.silence.firstPrompt, sw: 'Naweza kukusaidia vipi?' }
 
-function firstPromptOf({ languages, silence: { firstPrompt, prompts } }: AgentDefinition): Phrase | null {
+function firstPromptOf({ languages, silence: { firstPrompt, prompts } }: AgentDefinition): LocalizedText | null {
   if (firstPrompt !== undefined) return firstPrompt
   return prompts.length > 0 && languages.every((tag) => codeOf(tag) in FIRST_PROMPT) ? FIRST_PROMPT : null
 }
 
 /** The backend speaks it, in its own voice; the gateway only where the backend does not. */
-function greetingOf({ agent, resume }: CallStart): Phrase | null {
+function greetingOf({ agent, resume }: CallStart): LocalizedText | null {
   return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
 }
 
@@ -318,7 +318,7 @@ export function backendSession(
   const { agent, resume } = start
   const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
   const greeting = greetingOf(start)
-  const voice: Phrase | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
+  const voice: LocalizedText | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
   return {

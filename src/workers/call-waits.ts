@@ -16,8 +16,8 @@ import { WAIT_GRACE_MS } from '../core/limits.js'
 import type { HttpClient } from '../http/http-client.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { FromCall, ToCall } from './call-messages.js'
-import { waitNewsSchema } from './wait-news.js'
-import type { WaitAnswer, WaitNews, WaitUnheard } from './wait-news.js'
+import { waitNewsSchema } from './wait-status.js'
+import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
 
 /** Waits of one call that are remembered, those that are over included; beyond, the oldest is forgotten. */
 const WAITS_KEPT_MAX = 64
@@ -71,7 +71,7 @@ export class Waits {
   }
 
   /** What is posted for a call that is over. */
-  late(id: string, news: WaitNews): WaitAnswer {
+  late(id: string, news: WaitStatus): WaitAnswer {
     const outcome = this.#outcomes.get(id)
     const answer = outcome === undefined || news.status === 'progress' ? 'late' : compared(outcome, news)
     this.posts({ result: answer }).inc()
@@ -89,7 +89,7 @@ interface Outcome {
 
 type ResultShape = Parameters<typeof fieldsOf>[1]
 
-function compared({ status, result, fields }: Outcome, news: WaitNews): 'repeated' | 'conflict' {
+function compared({ status, result, fields }: Outcome, news: WaitStatus): 'repeated' | 'conflict' {
   const same = status === news.status && canonicalJson(result) === canonicalJson(fieldsOf(news.result, fields))
   return same ? 'repeated' : 'conflict'
 }
@@ -221,7 +221,7 @@ export class CallWaits {
   }
 
   /** An outcome was posted. Resolves within the time of `saved`; what it brings is given to the session at once. */
-  async news(id: string, news: WaitNews): Promise<WaitAnswer> {
+  async news(id: string, news: WaitStatus): Promise<WaitAnswer> {
     const took = this.#news(id, news)
     const wait = this.#waits.get(id)
     const kept = took === 'conflict' || took === 'late' || wait === undefined || (await this.#keep(wait))
@@ -230,7 +230,7 @@ export class CallWaits {
     return answer
   }
 
-  #news(id: string, { status, result }: WaitNews): 'taken' | 'repeated' | 'conflict' | 'late' {
+  #news(id: string, { status, result }: WaitStatus): 'taken' | 'repeated' | 'conflict' | 'late' {
     const wait = this.#waits.get(id)
     if (wait === undefined) return 'late'
     const fields = this.#fieldsOf(wait)
@@ -306,7 +306,7 @@ export class CallWaits {
     if (wait.status !== 'expired') this.#toSession(wait, wait.status, wait.result)
   }
 
-  #toSession({ callId }: Wait, status: WaitNews['status'], value: unknown): void {
+  #toSession({ callId }: Wait, status: WaitStatus['status'], value: unknown): void {
     this.#options.toSession({ type: 'tool-outcome', callId, status, value })
   }
 

@@ -1,6 +1,6 @@
 import type { Backend } from '../backends/backend.js'
-import { AnswerGuard } from '../call/answer-guard.js'
-import type { AnswerGuardOptions, AnswerVerdict } from '../call/answer-guard.js'
+import { AnsweringMachineDetector } from '../call/answering-machine-detector.js'
+import type { AnswerGuardOptions, AnswerVerdict } from '../call/answering-machine-detector.js'
 import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
 import { plainFrame } from '../call/frame-figures.js'
@@ -54,7 +54,7 @@ export class CallerIntake {
   /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
   readonly #held: { readonly frame: Int16Array; voiced: boolean }[] = []
   /** Answering-machine detection; null once it has decided. */
-  #answerGuard: AnswerGuard | null
+  #answerGuard: AnsweringMachineDetector | null
 
   constructor(options: CallerIntakeOptions) {
     const {
@@ -72,7 +72,7 @@ export class CallerIntake {
     this.#referenced = shared.outbound.taken
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
-    this.#answerGuard = amd === null ? null : new AnswerGuard(amd)
+    this.#answerGuard = amd === null ? null : new AnsweringMachineDetector(amd)
   }
 
   /** No frame is due before this time, unless a packet comes. */
@@ -197,7 +197,7 @@ export class CallerIntake {
    * Before a person is known to have answered, the backend gets no audio: a model would answer the voicemail's
    * greeting.
    */
-  #screen(guard: AnswerGuard): void {
+  #screen(guard: AnsweringMachineDetector): void {
     const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
     const verdict = guard.frame(
       voiced,

@@ -1,7 +1,7 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { humansOf } from '../agents/definition.js'
-import { eachText, languageOfText, textIn } from '../call/phrase.js'
-import type { Phrase } from '../call/phrase.js'
+import { eachText, languageOfText, textIn } from '../call/localized-text.js'
+import type { LocalizedText } from '../call/localized-text.js'
 import type { CallbackWish, EscalationStep } from '../call/events.js'
 import type { EscalationPacket, Handoff } from '../call/documents/handoff.js'
 import type { CallbackAsk, EscalationHistory } from '../call/documents/record.js'
@@ -79,7 +79,7 @@ const OFFER_WAIT_S = 6
  *   one where the agent's file says `say.language`
  */
 export function carrierSay(
-  phrase: Phrase,
+  phrase: LocalizedText,
   { say, languages: [first = ''], pronunciations }: Pick<AgentDefinition, 'say' | 'languages' | 'pronunciations'>,
   wanted = first,
 ): SayAction {
@@ -278,7 +278,7 @@ export class EscalationDriver {
     return this.#packet?.language ?? this.#options.agent().languages[0] ?? ''
   }
 
-  #spoken(phrase: Phrase): SayAction {
+  #spoken(phrase: LocalizedText): SayAction {
     return carrierSay(phrase, this.#options.agent(), this.#language)
   }
 

@@ -15,7 +15,12 @@ import type { NewCall } from './live-call.js'
  *   the record and out as a message;
  * - `nobody`: the call was ending.
  */
-export function goesOnWith({ escalation, session, result, waits }: KeptCall): 'agent' | 'human' | 'outcome' | 'nobody' {
+export function continuationOf({
+  escalation,
+  session,
+  result,
+  waits,
+}: KeptCall): 'agent' | 'human' | 'outcome' | 'nobody' {
   const machine = escalation?.machine ?? null
   switch (machine?.state) {
     case 'pending':
@@ -55,7 +60,7 @@ export function mayGoOn(parts: readonly ResumedRecord[]): boolean {
 export function withoutAgent(state: KeptState): KeptState | null {
   const { kept } = state
   const ended = { ...kept, escalation: null, result: kept.result ?? lostResult(kept, 'outcome') }
-  return goesOnWith(ended) === 'outcome' ? { ...state, kept: { ...ended, escalation: kept.escalation } } : null
+  return continuationOf(ended) === 'outcome' ? { ...state, kept: { ...ended, escalation: kept.escalation } } : null
 }
 
 /** Of a session that ended with its node. @param goesOn  what it was that went on without it */

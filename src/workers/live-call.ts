@@ -2,8 +2,8 @@ import type { CallVariables } from '../agents/template.js'
 import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
-import type { WaitAnswer, WaitNews } from './wait-news.js'
-import type { WantedRate } from './known-lines.js'
+import type { WaitAnswer, WaitStatus } from './wait-status.js'
+import type { WantedRate } from './caller-profiles.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/documents/call-view.js'
 import type { CallRecord, CallRefusal, EndReason } from '../call/documents/record.js'
 import type { StreamFault } from '../call/events.js'
@@ -175,7 +175,7 @@ export interface LiveCall {
    */
   continueUrl: ((id: string, ttlS: number) => string) | null
   /** An outcome was posted. Resolves within SAVED_WITHIN_MS. @param id  of the wait, from its token */
-  waitNews(id: string, news: WaitNews): Promise<WaitAnswer>
+  waitNews(id: string, news: WaitStatus): Promise<WaitAnswer>
   /** @throws GatewayError DUPLICATE_CALL when the call already has or had a socket. */
   attach(sink: MediaSink): void
   /** Bytes of one binary frame, any number; copied before return. What does not fit is dropped and counted. */
@@ -270,7 +270,7 @@ export interface CallDirectory {
   find(callSid: string): LiveCall | undefined
   live(): Iterable<LiveCall>
   /** An outcome was posted for a call that is over here, or was never here. @param id  of the wait, from its token */
-  lateWaitNews(id: string, news: WaitNews): WaitAnswer
+  lateWaitNews(id: string, news: WaitStatus): WaitAnswer
   /** True when this process has answered that call, live or ended (bounded memory). */
   known(callSid: string): boolean
   /** Records of ended calls, bounded, newest last. */

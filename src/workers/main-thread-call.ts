@@ -10,7 +10,7 @@ import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { BudgetStep, EndReason, OutboundRecord } from '../call/documents/record.js'
 import { usedIn } from '../backends/budget.js'
-import { snapshotForAnother } from '../backends/failover/candidates.js'
+import { snapshotForAnother } from '../backends/failover/backend-list.js'
 import { usesLegRate } from '../backends/registry.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -37,13 +37,13 @@ import { lostResult } from './kept-call.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
-import { widestRateHz } from './known-lines.js'
+import { widestRateHz } from './caller-profiles.js'
 import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
 import { CallWaits } from './call-waits.js'
-import type { WaitAnswer, WaitNews } from './wait-news.js'
+import type { WaitAnswer, WaitStatus } from './wait-status.js'
 import { EscalationDriver } from './escalation-driver.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
@@ -584,7 +584,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#continuity.over()
   }
 
-  waitNews(id: string, news: WaitNews): Promise<WaitAnswer> {
+  waitNews(id: string, news: WaitStatus): Promise<WaitAnswer> {
     return this.#waits.news(id, news)
   }
 
@@ -923,7 +923,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#taken) {
       this.#waits.release()
       this.#record.drop()
-      this.#context.goesOnElsewhere(this.callSid, this.#record.part(this.#ending()))
+      this.#context.onTakenOver(this.callSid, this.#record.part(this.#ending()))
       return this.#context.memory.give(this.#memory)
     }
     if (this.#escalation.history?.callback != null) this.#context.onPromise?.(this.#promise())

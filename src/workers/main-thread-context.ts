@@ -23,7 +23,7 @@ import type { CallEnd, CallStart } from './call-messages.js'
 import type { Effects } from './effects.js'
 import type { HandoffNews } from '../messages/message.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
-import type { KnownLines } from './known-lines.js'
+import type { CallerProfiles } from './caller-profiles.js'
 import type { AgentFacts, CallStarted } from './live-call.js'
 import type { Waits } from './call-waits.js'
 
@@ -163,7 +163,7 @@ export interface MainThreadContext extends MainThreadServices {
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
   /** What callers' lines carry, and in which language. */
-  readonly lines: KnownLines
+  readonly lines: CallerProfiles
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
@@ -189,5 +189,5 @@ export interface MainThreadContext extends MainThreadServices {
     told: Promise<'ok' | 'lost'> | null,
   ): void
   /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
-  goesOnElsewhere(callSid: CallSid, record: CallRecord): void
+  onTakenOver(callSid: CallSid, record: CallRecord): void
 }

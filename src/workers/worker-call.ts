@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import type { McpNews } from '../agents/mcp-server.js'
+import type { McpStatus } from '../agents/mcp-server.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -9,7 +9,7 @@ import type {
   BackendSink,
   ToolReply,
 } from '../backends/backend.js'
-import type { Phrase as KeptPhrase } from '../speech/phrase-store.js'
+import type { PhraseAudio as KeptPhrase } from '../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import { remembered } from '../call/stages.js'
@@ -247,7 +247,7 @@ export class WorkerCall implements BackendSink {
   }
 
   /** An MCP server is up or down, or has other tools. */
-  #serverChanged(news: McpNews, reports: boolean): void {
+  #serverChanged(news: McpStatus, reports: boolean): void {
     if (this.#over) return
     if (reports) this.#post({ type: 'mcp', news })
     if (this.#toolsOffered) this.#backend.updateSession({ tools: this.#told.tools })

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
-import { textIn } from '../../src/call/phrase.js'
-import type { Phrase } from '../../src/call/phrase.js'
+import { textIn } from '../../src/call/localized-text.js'
+import type { LocalizedText } from '../../src/call/localized-text.js'
 import { DecoderSet } from '../../src/speech/decoder-set.js'
 import { askedFirst } from '../../src/backends/embedded/dialogue/call-back.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
@@ -17,7 +17,7 @@ t.teardown(() => line.close())
 function textsIn(value: unknown, language: string): string[] {
   if (typeof value === 'string') return /\s/.test(value) ? [value] : []
   if (typeof value !== 'object' || value === null) return []
-  if (language in value) return [textIn(value as Phrase, language)]
+  if (language in value) return [textIn(value as LocalizedText, language)]
   return Object.values(value).flatMap((one) => textsIn(one, language))
 }
 

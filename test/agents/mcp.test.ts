@@ -7,7 +7,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import type { McpNews } from '../../src/agents/mcp-server.js'
+import type { McpStatus } from '../../src/agents/mcp-server.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import { rehearse } from '../../src/agents/rehearsal.js'
 import { allCallsOn } from '../../src/backends/split.js'
@@ -204,7 +204,7 @@ t.test('a server that is down takes its tools away, and puts them back', async (
   const port = await freePort()
   const first = await overHttp(port)
   const runner = runnerOf(t, { name: 'every', url: `http://127.0.0.1:${port}/mcp`, tools: ['echo'] })
-  const news: McpNews[] = []
+  const news: McpStatus[] = []
   t.teardown(runner.watchServers((one) => news.push(one)))
   await runner.useServers(20_000)
   t.match(await runner.run('every_echo', { message: 'Jambo' }, context()), { ok: true, value: /Jambo/ })
@@ -230,7 +230,7 @@ t.test('a server that is down takes its tools away, and puts them back', async (
 t.test('a server that says that its list has changed is asked for it', async (t) => {
   const file = fileURLToPath(new URL('./changing-mcp-server.js', import.meta.url))
   const runner = runnerOf(t, { name: 'x', command: [process.execPath, file], tools: ['show', 'later'] })
-  const news: McpNews[] = []
+  const news: McpStatus[] = []
   t.teardown(runner.watchServers((one) => news.push(one)))
   await runner.useServers(20_000)
   const names = (): string[] => runner.serverTools().map(({ name }) => name)
@@ -324,7 +324,7 @@ t.test('a server that never stops sending is left out, and is not asked again', 
     { name: 'x', command: [process.execPath, local], tools: ['echo'] },
   ]) {
     const runner = runnerOf(t, server)
-    const news: McpNews[] = []
+    const news: McpStatus[] = []
     t.teardown(runner.watchServers((one) => news.push(one)))
     await runner.useServers(20_000)
     await until(() => news.length > 0, 20_000, 'the news')

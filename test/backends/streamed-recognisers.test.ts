@@ -1,6 +1,6 @@
 import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import t from 'tap'
-import { commonRateHz } from '../../src/backends/cascade/candidates.js'
+import { commonRateHz } from '../../src/backends/cascade/service-list.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram.js'
 import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'

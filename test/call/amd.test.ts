@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { AnswerGuard, type AnswerVerdict } from '../../src/call/answer-guard.js'
+import { AnsweringMachineDetector, type AnswerVerdict } from '../../src/call/answering-machine-detector.js'
 import { Rig } from './rig.js'
 
 const SCREENED = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
@@ -80,7 +80,7 @@ const LEVELS = { voice: -18, drone: -20, quiet: -60, tone: -15 }
 
 /** What a line says, in order: [sound, milliseconds]. @returns the verdict and when it came */
 function listen(line: readonly (readonly [Sound, number])[]): { verdict: AnswerVerdict | null; atMs: number } {
-  const guard = new AnswerGuard(OPTIONS)
+  const guard = new AnsweringMachineDetector(OPTIONS)
   let atMs = 0
   for (const [sound, ms] of line) {
     for (let passed = 0; passed < ms; passed += 20) {

@@ -11,7 +11,7 @@ import type { AgentInput } from '../../src/agents/definition.js'
 import { CALL_BACKS, campaignSchema, policyOf, readWindow } from '../../src/campaigns/campaign.js'
 import type { Campaign, Row, TryResult } from '../../src/campaigns/campaign.js'
 import { Campaigns } from '../../src/campaigns/campaigns.js'
-import type { CampaignNews } from '../../src/campaigns/campaigns.js'
+import type { CampaignStatus } from '../../src/campaigns/campaigns.js'
 import { CampaignDesk } from '../../src/campaigns/campaign-desk.js'
 import { FileDoNotCall } from '../../src/campaigns/do-not-call.js'
 import type { LostRows } from '../../src/campaigns/row-queue.js'
@@ -203,7 +203,7 @@ async function desk(
   const queue = await FileQueue.start({ folder: join(folder, 'campaigns'), wallClock: () => time.nowMs, log, later })
   const doNotCall = await FileDoNotCall.open(join(folder, 'do-not-call.jsonl'))
   const carrier = more.carrier ?? new Carrier()
-  const news: CampaignNews[] = []
+  const news: CampaignStatus[] = []
   const held: string[] = []
   const refuse: { with: Error | null } = { with: null }
   const facts = {

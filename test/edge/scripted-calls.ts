@@ -1,4 +1,4 @@
-import type { WaitAnswer, WaitNews } from '../../src/workers/wait-news.js'
+import type { WaitAnswer, WaitStatus } from '../../src/workers/wait-status.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/documents/call-view.js'
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
@@ -37,7 +37,7 @@ export class ScriptedCall implements LiveCall {
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
   /** What was posted for its tools, and how it answers. */
-  readonly waitsNews: { readonly id: string; readonly news: WaitNews }[] = []
+  readonly waitsNews: { readonly id: string; readonly news: WaitStatus }[] = []
   waitAnswer: WaitAnswer = 'taken'
   escalating = false
   sink: MediaSink | null = null
@@ -133,7 +133,7 @@ export class ScriptedCall implements LiveCall {
     this.#changed()
   }
 
-  waitNews(id: string, news: WaitNews): Promise<WaitAnswer> {
+  waitNews(id: string, news: WaitStatus): Promise<WaitAnswer> {
     this.waitsNews.push({ id, news })
     return Promise.resolve(this.waitAnswer)
   }

@@ -15,7 +15,7 @@ import type { HostedAgent } from '../../src/workers/main-thread-context.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
-import { said } from '../../src/gateway/said.js'
+import { renderPhrase } from '../../src/gateway/render-phrase.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { PhraseStore } from '../../src/speech/phrase-store.js'
@@ -268,7 +268,7 @@ t.test("a phrase is heard in the voice of the agent's first backend, said as its
     env: {},
     workerEnv: {},
     speech: false,
-    say: (agent, text) => said(agent, text, { speech, settings, store }),
+    say: (agent, text) => renderPhrase(agent, text, { speech, settings, store }),
   })
   const gateway = await startGateway(t, { agents: desk })
   const say = (agent: string, json: unknown) => post(`${gateway.opsUrl}/api/agents/${agent}/say`, { json })

@@ -71,7 +71,7 @@ t.test('a call of a lost node that nobody goes on with gets one record, from wha
   const lost = keptCall({ callSid: 'HD_lostnode0001', node: 'gw-9' })
   const kept = { ...lost, session: lost.session === null ? null : { ...lost.session, language: 'sw' } }
   const entry = { role: 'caller' as const, text: 'where is it', startMs: 900, endMs: 1700 }
-  for (let i = 0; i < 2; i++) test.host.enterLost(keptState(kept, { transcript: [entry] }))
+  for (let i = 0; i < 2; i++) test.host.addLostCall(keptState(kept, { transcript: [entry] }))
   t.match(test.records, [{ endReason: 'process-died', outcome: 'failed', durationMs: 19_600, transcript: [entry] }])
   t.equal(test.records.length, 1)
   t.equal(test.records[0]?.resumed.length, 0)
@@ -430,7 +430,7 @@ t.test('neither one caller nor all of them fill the disk with records, and what 
 
 t.test('refused calls do not drive the records of others out of memory', async (t) => {
   const { host, later } = await registry(t)
-  host.enterLeft(endedCall({ callSid: 'HD_ended00000001' }))
+  host.addRecoveredCall(endedCall({ callSid: 'HD_ended00000001' }))
   const first = refusal({ from: '+254700999999' })
   host.refused(first)
   for (let caller = 0; caller < ENDED_CALLS_KEPT; caller++) {

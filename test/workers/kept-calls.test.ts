@@ -23,8 +23,8 @@ import { channelOf, parseWav } from '../../src/media/wav.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { LiveCall, NewCall } from '../../src/workers/live-call.js'
-import type { WaitUnheard } from '../../src/workers/wait-news.js'
-import { callOf, calledBack, goesOnWith, lostResult, mayGoOn, withoutAgent } from '../../src/workers/kept-call.js'
+import type { WaitUnheard } from '../../src/workers/wait-status.js'
+import { callOf, calledBack, continuationOf, lostResult, mayGoOn, withoutAgent } from '../../src/workers/kept-call.js'
 import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
@@ -194,23 +194,27 @@ const inState = (state: typeof session.state, ending: typeof session.ending = nu
 const RESULT = { type: 'result' } as NonNullable<KeptCall['result']>
 
 t.test('who goes on with a call follows from its escalation, and from whether it was ending', async (t) => {
-  t.equal(goesOnWith(keptCall()), 'agent')
-  t.equal(goesOnWith(keptCall({ session: null })), 'agent', 'it was only prepared')
-  t.equal(goesOnWith(inState('waiting')), 'agent')
-  t.equal(goesOnWith(escalated({ state: 'offering' })), 'agent', 'who was asked about a call back may ask again')
-  t.equal(goesOnWith(escalated({ state: 'failed' })), 'agent', 'who was told that nobody came goes on with the agent')
+  t.equal(continuationOf(keptCall()), 'agent')
+  t.equal(continuationOf(keptCall({ session: null })), 'agent', 'it was only prepared')
+  t.equal(continuationOf(inState('waiting')), 'agent')
+  t.equal(continuationOf(escalated({ state: 'offering' })), 'agent', 'who was asked about a call back may ask again')
+  t.equal(
+    continuationOf(escalated({ state: 'failed' })),
+    'agent',
+    'who was told that nobody came goes on with the agent',
+  )
 
   for (const state of ['pending', 'dialing', 'bridged'] as const) {
-    t.equal(goesOnWith(escalated({ state })), 'human', state)
-    t.equal(goesOnWith(escalated({ state }, { result: RESULT })), 'human', state)
+    t.equal(continuationOf(escalated({ state })), 'human', state)
+    t.equal(continuationOf(escalated({ state }, { result: RESULT })), 'human', state)
   }
-  t.equal(goesOnWith(escalated({ state: 'failed', owesFarewell: true }, { result: RESULT })), 'human', 'to be told')
+  t.equal(continuationOf(escalated({ state: 'failed', owesFarewell: true }, { result: RESULT })), 'human', 'to be told')
 
-  t.equal(goesOnWith(inState('closing')), 'nobody')
-  t.equal(goesOnWith(inState('live', { reason: 'agent-goodbye', detail: '' })), 'nobody')
-  t.equal(goesOnWith(inState('bridged')), 'nobody', 'without an escalation to ask')
-  t.equal(goesOnWith(keptCall({ result: RESULT })), 'nobody')
-  t.equal(goesOnWith(escalated({ state: 'failed', owesFarewell: true, terminal: true })), 'nobody', 'hung up')
+  t.equal(continuationOf(inState('closing')), 'nobody')
+  t.equal(continuationOf(inState('live', { reason: 'agent-goodbye', detail: '' })), 'nobody')
+  t.equal(continuationOf(inState('bridged')), 'nobody', 'without an escalation to ask')
+  t.equal(continuationOf(keptCall({ result: RESULT })), 'nobody')
+  t.equal(continuationOf(escalated({ state: 'failed', owesFarewell: true, terminal: true })), 'nobody', 'hung up')
 })
 
 t.test('a kept call is read as it was written, and nothing else is', async (t) => {
@@ -747,7 +751,7 @@ t.test('a call that was moved often by restarts may still lose its node as often
 t.test('a call that had ended goes on with the agent who calls back, and asks first who answers', (t) => {
   const ended = { ...inState('closing', { reason: 'caller-hung-up', detail: '' }) }
   const kept = { ...ended, result: lostResult(ended, 'human') }
-  t.equal(goesOnWith(kept), 'nobody')
+  t.equal(continuationOf(kept), 'nobody')
   const placed = {
     callSid: sid('HD_calledback01'),
     agent: kept.agent,
@@ -756,7 +760,7 @@ t.test('a call that had ended goes on with the agent who calls back, and asks fi
     to: kept.from,
   } as const
   const back = calledBack(keptState(kept), placed).kept
-  t.equal(goesOnWith(back), 'agent')
+  t.equal(continuationOf(back), 'agent')
   t.match(back, { recoveredFrom: kept.callSid, session: { callBack: 'asks', identity: null, greeted: false } })
   t.end()
 })
@@ -769,10 +773,10 @@ t.test('a call that was ending while a tool waits goes on for the outcome alone'
     ...{ told: false, sent: false },
   }
   const live = keptCall({ waits: [wait] })
-  t.equal(goesOnWith(live), 'agent')
-  t.equal(goesOnWith(keptCall({ waits: [wait], result: RESULT })), 'outcome')
+  t.equal(continuationOf(live), 'agent')
+  t.equal(continuationOf(keptCall({ waits: [wait], result: RESULT })), 'outcome')
   const ending = (changes: Partial<KeptWait>): string =>
-    goesOnWith(keptCall({ waits: [{ ...wait, ...changes }], result: RESULT }))
+    continuationOf(keptCall({ waits: [{ ...wait, ...changes }], result: RESULT }))
   t.equal(ending({ phase: 'asked' }), 'outcome', 'its API may have begun')
   t.equal(ending({ phase: 'settled', status: 'succeeded' }), 'outcome', 'nobody has been told')
   t.equal(ending({ phase: 'settled', status: 'succeeded', told: true }), 'nobody')

@@ -3,10 +3,10 @@ import { noUsage } from '../../call/usage.js'
 import type { Clock } from '../../core/clock.js'
 import type { BackendSink } from '../backend.js'
 import { samplesToMs } from '../../core/units.js'
-import type { Phrase } from '../../speech/phrase-store.js'
+import type { PhraseAudio } from '../../speech/phrase-store.js'
 import { parseArguments } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import type { Candidates } from './candidates.js'
+import type { ServiceList } from './service-list.js'
 import type { AgentEntry, Conversation } from './conversation.js'
 import { Speaking } from './speaking.js'
 import { faultOf, StageFault } from './stage-fault.js'
@@ -48,13 +48,13 @@ export interface Draft {
 
 interface AnswerContext {
   readonly sink: BackendSink
-  readonly models: Candidates<LanguageModel>
-  readonly voices: Candidates<TextToSpeech>
+  readonly models: ServiceList<LanguageModel>
+  readonly voices: ServiceList<TextToSpeech>
   readonly conversation: Conversation
   readonly stats: CascadeStats
   readonly manner: SpeechManner
   /** A fixed text that was spoken before, in the agent's own voice. */
-  readonly kept: (text: string) => Phrase | null
+  readonly kept: (text: string) => PhraseAudio | null
   readonly nowMs: Clock
   /** Caller audio since the last answer; called once, at the end. */
   readonly takeAudioInMs: () => number
@@ -153,7 +153,7 @@ export class Answer {
   }
 
   /** Delivers a text whose sound is there. */
-  #play(text: string, { pcm, sampleRateHz }: Phrase): void {
+  #play(text: string, { pcm, sampleRateHz }: PhraseAudio): void {
     const { sink, nowMs } = this.#context
     const { generation, itemId, entry } = this
     this.#speaking.cancel(null)

@@ -1,5 +1,5 @@
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { parseArguments } from '../tool-text.js'
 import { usageNumber } from '../watch.js'
 import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
@@ -150,7 +150,7 @@ class AnthropicRequests extends ModelRequests<ChatOptions> {
       const { id = '', name = '' } = block
       if (thoughts.length > 0) this.#thoughts.set(id, thoughts.splice(0))
       forgetOldest(this.#thoughts, KEPT_WITH_CALLS_MAX)
-      return { calls: [{ ...given({ index }), id, function: { name, arguments: '' } }] }
+      return { calls: [{ ...omitNullish({ index }), id, function: { name, arguments: '' } }] }
     }
     if (type === 'content_block_start' && block?.type === 'thinking')
       thoughts.push({ type: 'thinking', thinking: '', signature: '' })

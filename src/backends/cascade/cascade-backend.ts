@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
@@ -15,8 +15,8 @@ import type {
 } from '../backend.js'
 import type { BackendEvent } from '../../call/backend-events.js'
 import { isBackchannel } from '../../call/backchannel.js'
-import { codeOf } from '../../call/phrase.js'
-import type { Phrase } from '../../call/phrase.js'
+import { codeOf } from '../../call/localized-text.js'
+import type { LocalizedText } from '../../call/localized-text.js'
 import { asksToRepeat, endsUnfinished } from '../../call/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
@@ -29,7 +29,7 @@ import { Alarm, clockTimers } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 import { Answer, noCascadeStats } from './answer.js'
 import type { CascadeStats, Draft } from './answer.js'
-import { Candidates, commonRateHz } from './candidates.js'
+import { ServiceList, commonRateHz } from './service-list.js'
 import { Conversation } from './conversation.js'
 import { ahead } from './http-service.js'
 import { isNoiseText } from './noise-text.js'
@@ -62,7 +62,7 @@ export interface CascadeOptions {
   /** Languages that callers speak, the most likely first; that of the session when not given. */
   readonly languages?: readonly string[]
   /** The agent's voice, which may be one a language; that of the session when not given. */
-  readonly voices?: Phrase
+  readonly voices?: LocalizedText
   /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
   readonly speculate?: boolean
   /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
@@ -77,10 +77,10 @@ export interface CascadeOptions {
 interface Connected {
   readonly conversation: Conversation
   readonly context: StageContext
-  readonly stt: Candidates<SpeechToText>
-  readonly llm: Candidates<LanguageModel>
-  readonly tts: Candidates<TextToSpeech>
-  readonly stages: readonly Pick<Candidates<StageLife>, 'warm' | 'close'>[]
+  readonly stt: ServiceList<SpeechToText>
+  readonly llm: ServiceList<LanguageModel>
+  readonly tts: ServiceList<TextToSpeech>
+  readonly stages: readonly Pick<ServiceList<StageLife>, 'warm' | 'close'>[]
 }
 
 const CLOSE_NORMAL = 1000
@@ -219,7 +219,7 @@ export class CascadeBackend implements Backend {
   }
 
   /** A voice that is out of order for now is no reason not to begin, where the greeting is there in it: it is tried again. */
-  async #openVoice(tts: Candidates<TextToSpeech>, { greeting, history }: BackendSession): Promise<void> {
+  async #openVoice(tts: ServiceList<TextToSpeech>, { greeting, history }: BackendSession): Promise<void> {
     try {
       await tts.open(true)
     } catch (error) {
@@ -301,7 +301,7 @@ export class CascadeBackend implements Backend {
   updateSession({ instructions, tools, language, speed, voices, forget = false }: SessionUpdate): void {
     const conversation = this.#connected?.conversation
     if (conversation === undefined) return
-    conversation.session = { ...conversation.session, ...given({ instructions, tools, language, speed, voices }) }
+    conversation.session = { ...conversation.session, ...omitNullish({ instructions, tools, language, speed, voices }) }
     if (forget) conversation.forget()
     if (instructions !== undefined || tools !== undefined) this.#dropDraft()
   }
@@ -349,10 +349,10 @@ export class CascadeBackend implements Backend {
     const { signal } = this.#abort
     const context = stageContext(this.capabilities.name, this.#nowMs, signal, {
       languages: options.languages ?? session.languages.map(codeOf).filter((language) => language !== ''),
-      ...given({ vocabulary: session.vocabulary }),
+      ...omitNullish({ vocabulary: session.vocabulary }),
       voice: session.voice,
       inputRateHz: this.#rateHz,
-      ...given({ legRateHz: options.legRateHz }),
+      ...omitNullish({ legRateHz: options.legRateHz }),
       used: (usage) => {
         if (this.#state !== 'closed') this.#sink.event({ type: 'usage', usage })
       },
@@ -364,13 +364,13 @@ export class CascadeBackend implements Backend {
       },
     })
     const replaced = (fault: VendorFault): void => this.#replaced(fault)
-    const tts: Candidates<TextToSpeech> = new Candidates(options.tts, context, signal, replaced, (stage) =>
+    const tts: ServiceList<TextToSpeech> = new ServiceList(options.tts, context, signal, replaced, (stage) =>
       stage.lost?.((fault) => {
         if (!tts.failed(stage, fault, true)) this.#fail({ ...fault, fatal: true })
       }),
     )
-    const stt = new Candidates(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage))
-    const llm = new Candidates(options.llm, context, signal, replaced)
+    const stt = new ServiceList(options.stt, context, signal, replaced, (stage) => this.#recognition.made(stage))
+    const llm = new ServiceList(options.llm, context, signal, replaced)
     return { conversation: new Conversation(session), context, stt, llm, tts, stages: [stt, llm, tts] }
   }
 
@@ -565,7 +565,7 @@ export class CascadeBackend implements Backend {
     const { generation } = answer
     if (error === null) {
       this.#spoken = answer
-      this.#sink.event({ type: 'turn-done', generation, status: 'completed', ...given({ cut: answer.cut }) })
+      this.#sink.event({ type: 'turn-done', generation, status: 'completed', ...omitNullish({ cut: answer.cut }) })
     } else {
       const fault = faultOf(error)
       this.stats.answersFailed++

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { functionParameters } from '../tool-schema.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { usageNumber } from '../watch.js'
 import { KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
@@ -124,7 +124,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
         const calls = Array.isArray(delta?.tool_calls)
           ? (delta.tool_calls as readonly CallPiece[]).map((piece) => this.#keptWith(piece, reasoning))
           : null
-        yield given({ text: textOf(delta ?? {}) || null, cut, calls })
+        yield omitNullish({ text: textOf(delta ?? {}) || null, cut, calls })
       }
     } finally {
       if (used !== null)
@@ -163,7 +163,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
       ...kept.find((one) => one?.reasoning !== undefined)?.reasoning,
       tool_calls: message.tool_calls.map((call, i) => ({
         ...call,
-        ...given({ extra_content: kept[i]?.extra_content }),
+        ...omitNullish({ extra_content: kept[i]?.extra_content }),
       })),
     }
   }
@@ -180,7 +180,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
       stream: true,
       stream_options: { include_usage: true },
       ...(functions.length === 0 ? {} : { tools: functions, tool_choice: 'auto' }),
-      ...given({ temperature, max_tokens: maxTokens }),
+      ...omitNullish({ temperature, max_tokens: maxTokens }),
     }
   }
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { exactJson } from '../../core/json.js'
 import { functionParameters } from '../tool-schema.js'
 import { objectArguments, parseArguments } from '../tool-text.js'
@@ -108,7 +108,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
   readonly #kept = new Map<string, Kept>()
 
   protected override headers(): Readonly<Record<string, string>> {
-    return given({ 'x-goog-api-key': this.options.apiKey })
+    return omitNullish({ 'x-goog-api-key': this.options.apiKey })
   }
 
   protected async *deltas(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta> {
@@ -138,7 +138,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
   #delta({ text, thought, thoughtSignature, functionCall: call }: Part): ModelDelta | null {
     if (call !== undefined) {
       const id = call.id ?? `call-${randomUUID()}`
-      this.#kept.set(id, given({ id: call.id, thoughtSignature }))
+      this.#kept.set(id, omitNullish({ id: call.id, thoughtSignature }))
       forgetOldest(this.#kept, KEPT_WITH_CALLS_MAX)
       return { calls: [{ id, function: { name: call.name ?? '', arguments: JSON.stringify(call.args ?? {}) } }] }
     }
@@ -168,7 +168,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       ...(instructions.trim() === '' ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
       contents: turns.map(({ role, parts }) => ({ role: role === 'agent' ? 'model' : 'user', parts })),
       ...(functionDeclarations.length === 0 ? {} : { tools: [{ functionDeclarations }] }),
-      generationConfig: given({
+      generationConfig: omitNullish({
         temperature,
         maxOutputTokens: maxTokens,
         thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
@@ -181,7 +181,13 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       const { tool_call_id: callId, content } = message
       const { id } = this.#kept.get(callId) ?? {}
       return [
-        { functionResponse: { ...given({ id }), name: names.get(callId) ?? callId, response: responseOf(content) } },
+        {
+          functionResponse: {
+            ...omitNullish({ id }),
+            name: names.get(callId) ?? callId,
+            response: responseOf(content),
+          },
+        },
       ]
     }
     const text = message.content ?? ''
@@ -191,9 +197,9 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       const kept = this.#kept.get(id)
       const args = { ...parseArguments(call.arguments).args }
       parts.push({
-        functionCall: { ...given({ id: kept?.id }), name: call.name, args },
+        functionCall: { ...omitNullish({ id: kept?.id }), name: call.name, args },
         // Of calls in parallel the first one has it.
-        ...given({ thoughtSignature: kept === undefined && i === 0 ? NO_SIGNATURE : kept?.thoughtSignature }),
+        ...omitNullish({ thoughtSignature: kept === undefined && i === 0 ? NO_SIGNATURE : kept?.thoughtSignature }),
       })
     }
     return parts

@@ -1,8 +1,8 @@
 import { isBackchannel, plainText } from '../../call/backchannel.js'
 import { isClosing } from '../../call/closing-cues.js'
 import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL } from '../../call/gateway-tools.js'
-import { textIn, textsOf } from '../../call/phrase.js'
-import type { Phrase } from '../../call/phrase.js'
+import { textIn, textsOf } from '../../call/localized-text.js'
+import type { LocalizedText } from '../../call/localized-text.js'
 import { digitsIn, plainWords } from '../../call/spoken-numbers.js'
 import { wordsOf } from '../../call/words/languages.js'
 import { MESSAGE_CHARS_MAX } from '../../core/limits.js'
@@ -18,17 +18,17 @@ const HEARD_CHARS_MIN = 8
 /** What the taker of messages says. */
 export interface MessagePhrases {
   /** Says why, and asks for the name. */
-  readonly name: Phrase
+  readonly name: LocalizedText
   /** Asks what it is about. */
-  readonly about: Phrase
+  readonly about: LocalizedText
   /** Asks a caller whose number is withheld for one. */
-  readonly number: Phrase
+  readonly number: LocalizedText
   /** The message is saved: promises a call back, and says goodbye. */
-  readonly noted: Phrase
+  readonly noted: LocalizedText
   /** It could not be saved. */
-  readonly failed: Phrase
+  readonly failed: LocalizedText
   /** To a caller who wants to leave none. */
-  readonly goodbye: Phrase
+  readonly goodbye: LocalizedText
 }
 
 /** Nobody came, and the caller had spoken meanwhile. */
@@ -76,8 +76,8 @@ export function messageTaker(phrases: MessagePhrases): StageFactory<LanguageMode
 }
 
 function next({ messages, tools, language = '' }: ModelRequest, phrases: MessagePhrases): ModelDelta {
-  const say = (phrase: Phrase): ModelDelta => ({ text: textIn(phrase, language) })
-  const sayAndEnd = (phrase: Phrase): ModelDelta => ({ ...say(phrase), ...callOf(END_CALL_TOOL, {}) })
+  const say = (phrase: LocalizedText): ModelDelta => ({ text: textIn(phrase, language) })
+  const sayAndEnd = (phrase: LocalizedText): ModelDelta => ({ ...say(phrase), ...callOf(END_CALL_TOOL, {}) })
   const { name, about, number, noted, failed, goodbye } = phrases
   const progress = progressIn(messages, phrases)
   const { asked, said, numberAsked, unreached } = progress

@@ -1,4 +1,4 @@
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { HINTED } from '../../agents/backend-options.js'
 import { OPENAI_BASE_URL, OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
 import { transcriptionUsage } from '../openai-realtime/usage.js'
@@ -167,7 +167,7 @@ function errorOf({ error, code }: StageMessage): {
 } {
   const told: object = typeof error === 'object' && error !== null ? error : { message: error, code }
   const { code: word, type, message } = told as Readonly<Record<string, unknown>>
-  return given({
+  return omitNullish({
     code: vendorWord(word) || null,
     type: vendorWord(type) || null,
     message: typeof message === 'string' ? message : null,

@@ -1,14 +1,14 @@
-import { textIn } from '../../call/phrase.js'
-import type { Phrase as Words } from '../../call/phrase.js'
+import { textIn } from '../../call/localized-text.js'
+import type { LocalizedText as Words } from '../../call/localized-text.js'
 import { samplesToMs } from '../../core/units.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { joined } from '../../media/pcm.js'
 import { PHRASE_MS_MAX, PhraseStore } from '../../speech/phrase-store.js'
-import type { Phrase } from '../../speech/phrase-store.js'
+import type { PhraseAudio } from '../../speech/phrase-store.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
 import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
-import { Candidates } from './candidates.js'
+import { ServiceList } from './service-list.js'
 import { Speaking } from './speaking.js'
 import type { SpeechManner, StageContext, StageFactory, TextToSpeech } from './stage.js'
 
@@ -76,7 +76,7 @@ export class OwnVoice {
   }
 
   /** At once; null for a text that was not spoken before, or is not one of the agent's fixed ones. */
-  find(text: string): Phrase | null {
+  find(text: string): PhraseAudio | null {
     const language = this.#texts.get(text.trim())
     if (language === undefined) return null
     const phrase = this.store.find(this.#key(text, language))
@@ -100,14 +100,14 @@ export class OwnVoice {
     const voiceKey = this.#key('', '')
     if (rendering || Date.now() < (restsUntilMs.get(voiceKey) ?? 0)) return
     rendering = true
-    let voices: Candidates<TextToSpeech> | null = null
+    let voices: ServiceList<TextToSpeech> | null = null
     try {
       for (const [text, language] of this.#texts) {
         const key = this.#key(text, language)
         if (await store.has(key)) continue
         while (busy() && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, BUSY_MS).unref())
         if (signal.aborted) return
-        voices ??= new Candidates([this.#options.factory()], context, signal)
+        voices ??= new ServiceList([this.#options.factory()], context, signal)
         await voices.open(false)
         const phrase = await this.#speak(text, language, voices, signal)
         if (phrase === null) continue
@@ -127,8 +127,8 @@ export class OwnVoice {
    * Speaks any text, and keeps nothing.
    * @returns null for speech that is too long @throws StageFault, or the reason of the signal
    */
-  async say(text: string, language: string, context: StageContext, signal: AbortSignal): Promise<Phrase | null> {
-    const voices = new Candidates([this.#options.factory()], context, signal)
+  async say(text: string, language: string, context: StageContext, signal: AbortSignal): Promise<PhraseAudio | null> {
+    const voices = new ServiceList([this.#options.factory()], context, signal)
     try {
       await voices.open(false)
       return await this.#speak(text, language, voices, signal)
@@ -148,9 +148,9 @@ export class OwnVoice {
   async #speak(
     text: string,
     language: string,
-    voices: Candidates<TextToSpeech>,
+    voices: ServiceList<TextToSpeech>,
     signal: AbortSignal,
-  ): Promise<Phrase | null> {
+  ): Promise<PhraseAudio | null> {
     const pieces: Int16Array[] = []
     let rateHz: SampleRateHz = this.#options.legRateHz
     const speaking = new Speaking(voices, mannerIn(language, this.#options.voice, this.#options.pronunciations), {

@@ -1,4 +1,4 @@
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import type { Heard } from './stage.js'
 import type { TurnSound } from './turn-sound.js'
 
@@ -171,7 +171,7 @@ export function heardIn({ best: pieces }: SessionTurn): Heard {
     const last = words.at(-1)
     // A piece without a space before it goes on with the word, unless none has begun.
     if (last !== undefined && !/^\s/.test(text)) last.text += text.trimEnd()
-    else if (text.trim() !== '') words.push({ text: text.trim(), ...given({ language }) })
+    else if (text.trim() !== '') words.push({ text: text.trim(), ...omitNullish({ language }) })
   }
   const text = pieces.map((piece) => piece.text).join('')
   return {

@@ -3,7 +3,7 @@ import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { PreRoll } from '../pre-roll.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { Candidates } from './candidates.js'
+import type { ServiceList } from './service-list.js'
 import { isTold } from './noise-text.js'
 import { faultOf } from './stage-fault.js'
 import type { Heard, SpeechToText } from './stage.js'
@@ -58,7 +58,7 @@ export class Recognition {
   readonly #listener: RecognitionListener
   readonly #rateHz: SampleRateHz
   readonly #preRoll: PreRoll
-  #candidates: Candidates<SpeechToText> | null = null
+  #candidates: ServiceList<SpeechToText> | null = null
   /** In the order in which they were spoken; the last one may be open. */
   readonly #turns: Turn[] = []
   #open: Turn | null = null
@@ -71,7 +71,7 @@ export class Recognition {
   }
 
   /** Set before anything else; what was spoken before that waits for a stage. */
-  use(candidates: Candidates<SpeechToText>): void {
+  use(candidates: ServiceList<SpeechToText>): void {
     this.#candidates = candidates
   }
 

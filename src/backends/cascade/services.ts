@@ -2,7 +2,7 @@ import { stageEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { STAGE_EXPORTS } from '../../agents/own-backends.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import type { CascadeOptions } from './cascade-backend.js'
 import { anthropic } from './anthropic-requests.js'
 import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
@@ -207,7 +207,7 @@ export function stagesOf(
     stt: factories('stt'),
     llm: factories('llm'),
     tts: factories('tts'),
-    ...given({ artefacts, languages, speculate }),
+    ...omitNullish({ artefacts, languages, speculate }),
   }
 }
 

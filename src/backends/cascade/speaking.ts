@@ -4,7 +4,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { Candidates } from './candidates.js'
+import type { ServiceList } from './service-list.js'
 import { markedText } from './conversation.js'
 import type { SpokenSentence } from './conversation.js'
 import { Sentences } from './sentences.js'
@@ -25,7 +25,7 @@ export class Speaking {
   /** Resolves when all was delivered; rejects with StageFault, after `cancel` with any error. */
   readonly done: Promise<void>
   audioMs = 0
-  readonly #voices: Candidates<TextToSpeech>
+  readonly #voices: ServiceList<TextToSpeech>
   readonly #manner: SpeechManner
   readonly #listener: SpeakingListener
   #sentences = new Sentences()
@@ -39,7 +39,7 @@ export class Speaking {
   #resolve: () => void = () => undefined
   #reject: (error: unknown) => void = () => undefined
 
-  constructor(voices: Candidates<TextToSpeech>, manner: SpeechManner, listener: SpeakingListener) {
+  constructor(voices: ServiceList<TextToSpeech>, manner: SpeechManner, listener: SpeakingListener) {
     this.#voices = voices
     this.#manner = manner
     this.#listener = listener

@@ -1,5 +1,5 @@
 import { noUsage } from '../../call/usage.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { readSamples } from '../../media/pcm.js'
@@ -192,7 +192,7 @@ export class StreamedVoice implements TextToSpeech {
     const { voice = manner.voice ?? this.#context.voice, speed = 1 } = this.#service
     const [slowest, fastest] = this.#wire.speeds
     const ownSpeed = Math.min(fastest, Math.max(slowest, speed * manner.speed))
-    this.#send(stream, this.#wire.begin(id, { ...manner, ...given({ voice }), speed: ownSpeed }))
+    this.#send(stream, this.#wire.begin(id, { ...manner, ...omitNullish({ voice }), speed: ownSpeed }))
     this.#advance()
     return {
       text: (text) => {

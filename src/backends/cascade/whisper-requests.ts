@@ -1,5 +1,5 @@
 import { FormData } from 'undici'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { jsonOrNull, objectsIn } from '../../core/json.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
@@ -32,7 +32,7 @@ function evidenceOf(segments: unknown): Evidence {
     const values = told.filter((value): value is number => typeof value === 'number' && Number.isFinite(value))
     return values.length === 0 ? undefined : values.reduce((sum, value) => sum + value, 0) / values.length
   }
-  return given({
+  return omitNullish({
     noSpeech: mean('no_speech_prob'),
     logprob: mean('avg_logprob'),
     compression: mean('compression_ratio'),

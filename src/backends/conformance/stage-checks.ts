@@ -1,4 +1,4 @@
-import { commonRateHz } from '../cascade/candidates.js'
+import { commonRateHz } from '../cascade/service-list.js'
 import { stageContext } from '../cascade/stage-context.js'
 import { StageFault } from '../cascade/stage-fault.js'
 import type {

@@ -14,7 +14,7 @@ import type { BackendEvent, BackendSession, HistoryEntry, ToolLedgerEntry, ToolR
 import { lateToolText, openingText, recapText } from '../prompts.js'
 import type { BackendTimers } from '../timers.js'
 import { CallerAudio } from './caller-audio.js'
-import type { CandidateSession } from './candidates.js'
+import type { CandidateSession } from './backend-list.js'
 
 /** The most unanswered caller audio that is kept for another backend. */
 const INPUT_REPLAY_MS = 10_000

@@ -1,5 +1,5 @@
 import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { ToolReply } from '../backend.js'
@@ -87,7 +87,7 @@ export class ClientDelegate implements Delegate {
   updateSession({ instructions, tools, forget = false }: Parameters<Delegate['updateSession']>[0]): void {
     if (forget) this.#conversation.forget()
     const told = instructions === undefined ? undefined : delegateInstructions(instructions)
-    this.#conversation.session = { ...this.#conversation.session, ...given({ instructions: told, tools }) }
+    this.#conversation.session = { ...this.#conversation.session, ...omitNullish({ instructions: told, tools }) }
   }
 
   close(): void {

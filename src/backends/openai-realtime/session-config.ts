@@ -1,4 +1,4 @@
-import { codeOf } from '../../call/phrase.js'
+import { codeOf } from '../../call/localized-text.js'
 import { functionParameters } from '../tool-schema.js'
 import { termsOf } from '../vocabulary.js'
 import { HINTED } from '../../agents/backend-options.js'

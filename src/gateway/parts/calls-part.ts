@@ -11,7 +11,7 @@ import { loadMediaAssets } from '../../workers/media-assets.js'
 import type { MediaAssets } from '../../workers/media-assets.js'
 import { MediaPool } from '../../workers/media-pool.js'
 import { carrierControl } from '../carrier-side.js'
-import { LeftCalls } from '../left-calls.js'
+import { UnsettledCalls } from '../unsettled-calls.js'
 import { retentionOf } from './inputs.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
@@ -34,7 +34,7 @@ type CallsShared = Shared<
   | 'fleet'
   | 'kept'
   | 'humanCalls'
-  | 'leftCalls'
+  | 'unsettledCalls'
   | 'calls'
   | 'costs'
   | 'budgets'
@@ -63,7 +63,7 @@ export function callsPart(shared: CallsShared): Part {
         'by',
         humanCalls.refused,
       )
-      shared.leftCalls = new LeftCalls({
+      shared.unsettledCalls = new UnsettledCalls({
         earlier: kept.left.map(({ callSid }) => callSid),
         isHere: (callSid, record) => {
           const known = calls.record(callSid)
@@ -174,10 +174,14 @@ async function leaveWaits(
 }
 
 /** Another node goes on with a call of this one. @param part  the record of the part that was here */
-function goneElsewhere({ fleet, journals, leftCalls, calls, kept }: CallsShared, sid: CallSid, part: CallRecord): void {
+function goneElsewhere(
+  { fleet, journals, unsettledCalls, calls, kept }: CallsShared,
+  sid: CallSid,
+  part: CallRecord,
+): void {
   fleet.node.released(sid)
   journals?.close(sid)
-  void leftCalls.settle([part], (record, callSid, isRecord) => {
+  void unsettledCalls.settle([part], (record, callSid, isRecord) => {
     if (isRecord) calls.enter(record)
     else kept.openRecords?.gone(callSid)
   })
@@ -185,7 +189,7 @@ function goneElsewhere({ fleet, journals, leftCalls, calls, kept }: CallsShared,
 
 /** A call is over. @param told  what the store said of whose it is; null: it is this node's */
 function ended(shared: CallsShared, record: CallRecord, told: Promise<'ok' | 'lost'> | null): void {
-  const { fleet, journals, costs, analyses, kept, leftCalls, calls, details, placing } = shared
+  const { fleet, journals, costs, analyses, kept, unsettledCalls, calls, details, placing } = shared
   const { callSid } = record
   fleet.node.released(callSid)
   journals?.close(callSid)
@@ -194,7 +198,7 @@ function ended(shared: CallsShared, record: CallRecord, told: Promise<'ok' | 'lo
     analyses.take(record)
     kept.over(record)
   } else {
-    const isOurs = told.then((answer) => answer === 'ok' || leftCalls.isOurs(record))
+    const isOurs = told.then((answer) => answer === 'ok' || unsettledCalls.isOurs(record))
     kept.keepIfOurs(record, isOurs, () => calls.record(callSid))
     void isOurs.then((ours) => {
       const newest = calls.record(callSid)

@@ -14,7 +14,7 @@ import { CallErasure } from '../call-erasure.js'
 import { consoleFiles } from '../console-files.js'
 import { agentsDirOf } from '../hosted-agents.js'
 import { findJournal } from '../journal-files.js'
-import { said } from '../said.js'
+import { renderPhrase } from '../render-phrase.js'
 import { BrowserPhone } from '../softphone.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
@@ -32,7 +32,7 @@ type EdgeShared = Shared<
   | 'idle'
   | 'kept'
   | 'humanCalls'
-  | 'leftCalls'
+  | 'unsettledCalls'
   | 'calls'
   | 'analyses'
   | 'details'
@@ -139,7 +139,11 @@ function servicesOf(shared: EdgeShared) {
       env,
       workerEnv,
       say: (agent, text) =>
-        said(agent, text, { speech, settings: backends, store: new PhraseStore(join(config.dataDir, 'voices')) }),
+        renderPhrase(agent, text, {
+          speech,
+          settings: backends,
+          store: new PhraseStore(join(config.dataDir, 'voices')),
+        }),
       speech: true,
     }),
     console: consoleFiles(),
@@ -149,7 +153,7 @@ function servicesOf(shared: EdgeShared) {
 function fleetOptions({
   inputs,
   fleet,
-  leftCalls,
+  unsettledCalls,
   calls,
   placing,
   outbound,
@@ -162,7 +166,7 @@ function fleetOptions({
     // The call of an earlier run of this node has its record on the disk.
     lost: (state) => {
       const { callSid, node } = state.kept
-      if (node !== fleet.node.name || !leftCalls.has(callSid)) calls.enterLost(state)
+      if (node !== fleet.node.name || !unsettledCalls.has(callSid)) calls.addLostCall(state)
     },
     carrier: api === null ? null : api.calls,
     callBack: (state) =>

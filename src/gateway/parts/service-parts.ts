@@ -28,7 +28,7 @@ export function newCallsPart(
     | 'metrics'
     | 'fleet'
     | 'kept'
-    | 'leftCalls'
+    | 'unsettledCalls'
     | 'calls'
     | 'costs'
     | 'analyses'
@@ -62,7 +62,7 @@ export function newCallsPart(
     },
     stop: () => {
       shared.fleet.node.state = 'draining'
-      shared.leftCalls.close()
+      shared.unsettledCalls.close()
       shared.wallet?.close()
       shared.outbound.close()
     },
@@ -72,17 +72,17 @@ export function newCallsPart(
 /** Decides on the calls that were live when an earlier process died. */
 function settleLeft({
   kept,
-  leftCalls,
+  unsettledCalls,
   calls,
   costs,
   analyses,
   details,
-}: Shared<'kept' | 'leftCalls' | 'calls' | 'costs' | 'analyses' | 'details'>): void {
+}: Shared<'kept' | 'unsettledCalls' | 'calls' | 'costs' | 'analyses' | 'details'>): void {
   const left = kept.left.map(({ record }) => record)
-  void leftCalls.settle(left, (record, callSid, isRecord) => {
+  void unsettledCalls.settle(left, (record, callSid, isRecord) => {
     kept.settleLeft(callSid, isRecord)
     if (!isRecord) return
-    calls.enterLeft(record)
+    calls.addRecoveredCall(record)
     costs.count(record)
     void analyses.takeLeft([record])
     details?.follow(callSid, record.consent !== 'refused')

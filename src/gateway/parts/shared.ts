@@ -18,7 +18,7 @@ import type { CampaignsSide } from '../campaigns-side.js'
 import type { DailyBudgets } from '../daily-budgets.js'
 import type { FleetSide } from '../fleet-side.js'
 import type { JournalFiles } from '../journal-files.js'
-import type { LeftCalls } from '../left-calls.js'
+import type { UnsettledCalls } from '../unsettled-calls.js'
 import type { IdleFolders } from '../process-plan.js'
 import type { GatewayInputs } from './inputs.js'
 
@@ -51,7 +51,7 @@ export class GatewayShared {
   idle!: IdleFolders
   kept!: CallArchive
   humanCalls!: HumanCalls
-  leftCalls!: LeftCalls
+  unsettledCalls!: UnsettledCalls
   calls!: CallRegistry
   costs!: CallCosts
   budgets!: DailyBudgets

@@ -1,12 +1,12 @@
-import { codeOf } from '../../call/phrase.js'
-import type { Phrase } from '../../call/phrase.js'
+import { codeOf } from '../../call/localized-text.js'
+import type { LocalizedText } from '../../call/localized-text.js'
 
 /** How one name is said: in place of `match`, voices get `say`. */
 export interface Pronunciation {
   /** Whole words, as they are written; case does not count. */
   readonly match: string
   /** One for all languages, or one a language: in others the name stays as it is written. */
-  readonly say: Phrase
+  readonly say: LocalizedText
 }
 
 interface Compiled {

@@ -254,7 +254,7 @@ export class GatewayNode implements Sending {
       fleet: {
         ...{ node, storeHome: fleet.storeHome, carrier: this.world.carrier },
         kept: fleet.keeper.opened.bind(fleet.keeper),
-        lost: (state: Parameters<CallRegistry['enterLost']>[0]) => calls.enterLost(state),
+        lost: (state: Parameters<CallRegistry['addLostCall']>[0]) => calls.addLostCall(state),
         callBack: () => Promise.resolve(false),
       },
     }
@@ -270,7 +270,7 @@ export class GatewayNode implements Sending {
       takes: () => node.state === 'open' && !calls.draining && calls.free > 0,
       open: (kept) => webhooks.reopen(kept),
       document: (callSid, host) => webhooks.newStream(callSid, host),
-      words: ({ callSid }, name) => webhooks.lastWords(callSid as never, name),
+      words: ({ callSid }, name) => webhooks.fallbackReply(callSid as never, name),
       held: (webhook) => webhooks.hold(webhook),
       noted: (webhook) => webhooks.offer(webhook, webhook.route === 'continue' ? 'owner-unknown' : 'known'),
       log,

@@ -1,4 +1,4 @@
-import { textIn, type Phrase } from '../../../call/phrase.js'
+import { textIn, type LocalizedText } from '../../../call/localized-text.js'
 import { STAGE_TOOL, isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
 import { sameJson } from '../../../call/tool-ledger.js'
@@ -564,7 +564,7 @@ export class DialogueEngine {
   }
 
   /** The text of a phrase in the dialogue's language, with its values. */
-  #worded(phrase: Phrase, values = this.#values()): string {
+  #worded(phrase: LocalizedText, values = this.#values()): string {
     return fill(textIn(phrase, this.language), values, this.#dialogue.maps, this.language) ?? ''
   }
 

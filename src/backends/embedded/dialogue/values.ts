@@ -3,7 +3,7 @@ import { valueAt as fieldAt } from '../../../core/json.js'
 import { bothClocks } from '../../../agents/heard-arguments.js'
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
-import { textIn, type Phrase } from '../../../call/phrase.js'
+import { textIn, type LocalizedText } from '../../../call/localized-text.js'
 
 /** JSON values by name: results of tools, answers of the caller, values that the dialogue set. */
 export type Values = Readonly<Record<string, unknown>>
@@ -82,7 +82,7 @@ export function picked(
     )
 }
 
-type Maps = Readonly<Record<string, Readonly<Record<string, Phrase>>>>
+type Maps = Readonly<Record<string, Readonly<Record<string, LocalizedText>>>>
 
 /** Elements of a list that are spoken. */
 const LISTED_MAX = 6

@@ -1,5 +1,5 @@
-import { textIn } from '../../call/phrase.js'
-import type { Phrase } from '../../call/phrase.js'
+import { textIn } from '../../call/localized-text.js'
+import type { LocalizedText } from '../../call/localized-text.js'
 import { GatewayError } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_ITEMS_KEPT } from '../../core/limits.js'
@@ -39,7 +39,7 @@ interface FailoverCandidate {
    */
   readonly scripted?: boolean
   /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
-  readonly voice?: Phrase | null
+  readonly voice?: LocalizedText | null
   /** Less than what the call was to be: tried only when no other candidate is left. Default: false. */
   readonly lastResort?: boolean
 }
@@ -111,7 +111,7 @@ export class CandidateSession implements BackendSink {
   /** Something may have been said since it was connected: a takeover sends it a recap. */
   stale = false
   readonly #listener: CandidateListener
-  readonly #owner: Candidates
+  readonly #owner: BackendList
   readonly #abort = new AbortController()
   #resampler: StreamResampler | null = null
   #resampled = new Int16Array(0)
@@ -121,7 +121,7 @@ export class CandidateSession implements BackendSink {
   #audioItem = ''
   #audioItemOut = ''
 
-  constructor(candidate: Candidate, listener: CandidateListener, owner: Candidates) {
+  constructor(candidate: Candidate, listener: CandidateListener, owner: BackendList) {
     this.candidate = candidate
     this.#listener = listener
     this.#owner = owner
@@ -245,7 +245,7 @@ export class Candidate {
   /** Not tried again on this call: a wrong key, an empty account, or a request that it does not accept. */
   out = false
 
-  constructor(given: FailoverCandidate, circuits: Circuits, listener: CandidateListener, owner: Candidates) {
+  constructor(given: FailoverCandidate, circuits: Circuits, listener: CandidateListener, owner: BackendList) {
     this.given = given
     this.scripted = given.scripted === true
     this.lastResort = given.lastResort === true
@@ -263,7 +263,7 @@ export class Candidate {
  * The backends of a list and their sessions. A search tries each candidate once, in the order of the list: first those
  * whose circuit allows a try and that have not just failed, then the others, before the call is given up.
  */
-export class Candidates {
+export class BackendList {
   readonly capabilities: BackendCapabilities
   readonly watch: BackendWatch
   /** The highest generation in the call, over all its sessions. */

@@ -2,7 +2,7 @@ import { z } from 'zod'
 
 /** Words of the gateway: one text whatever the language of the call, or one a language, by its code (`en`, `sw`). */
 export const phraseSchema = z.union([z.string(), z.record(z.string(), z.string())])
-export type Phrase = string | Readonly<Record<string, string>>
+export type LocalizedText = string | Readonly<Record<string, string>>
 
 export const languageCode = z
   .string()
@@ -20,12 +20,12 @@ export function codeOf(language: string): string {
 }
 
 /** The text in that language; a phrase that has none for it is said in the first that it has. */
-export function textIn(phrase: Phrase, language: string): string {
+export function textIn(phrase: LocalizedText, language: string): string {
   return typeof phrase === 'string' ? phrase : (phrase[codeOf(language)] ?? Object.values(phrase)[0] ?? '')
 }
 
 /** The language of the text that `textIn` gives. @param first  the agent's, in which a text without a language is */
-export function languageOfText(phrase: Phrase, language: string, first: string): string {
+export function languageOfText(phrase: LocalizedText, language: string, first: string): string {
   if (typeof phrase === 'string') return first
   const [other = first] = Object.keys(phrase)
   const said = Object.hasOwn(phrase, codeOf(language)) ? language : other
@@ -33,12 +33,12 @@ export function languageOfText(phrase: Phrase, language: string, first: string):
 }
 
 /** The same phrase with each of its texts changed. */
-export function eachText(phrase: Phrase, change: (text: string) => string): Phrase {
+export function eachText(phrase: LocalizedText, change: (text: string) => string): LocalizedText {
   if (typeof phrase === 'string') return change(phrase)
   return Object.fromEntries(Object.entries(phrase).map(([code, text]) => [code, change(text)]))
 }
 
 /** Its texts in all languages, that of the language which comes first first. */
-export function textsOf(phrase: Phrase): readonly string[] {
+export function textsOf(phrase: LocalizedText): readonly string[] {
   return typeof phrase === 'string' ? [phrase] : Object.values(phrase)
 }

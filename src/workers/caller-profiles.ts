@@ -21,7 +21,7 @@ export function widestRateHz(wanted: WantedRate): LegRateHz {
  * What earlier calls of this process have learnt of callers' lines: which carry no more than a telephone's band, and
  * which language is spoken there.
  */
-export class KnownLines {
+export class CallerProfiles {
   readonly #narrow: LRUCache<string, boolean>
   readonly #languages: LRUCache<string, string>
   readonly #legs: CounterOf<'rate'>

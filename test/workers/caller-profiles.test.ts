@@ -5,7 +5,7 @@ import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import { convertRate } from '../../src/carrier/line.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { KnownLines } from '../../src/workers/known-lines.js'
+import { CallerProfiles } from '../../src/workers/caller-profiles.js'
 import { says } from '../support/agent-line.js'
 import { hasMaterial } from '../support/material.js'
 import { loadVads } from '../support/media-modules.js'
@@ -28,7 +28,7 @@ async function bandOf(pcm: Int16Array): Promise<boolean | null> {
 t.test('a call at the rate of the telephone: only for a number whose line is known to be narrow', async (t) => {
   let nowMs = 1000
   const metrics = new Metrics({ version: 'test', processMetrics: false })
-  const lines = new KnownLines(() => nowMs, metrics)
+  const lines = new CallerProfiles(() => nowMs, metrics)
   const [narrow, wide] = ['254700000001', '254700000002']
   t.equal(lines.rateHz('auto', narrow, true), 16_000, 'nothing is known yet')
   lines.heard(narrow, true)

@@ -3,7 +3,7 @@ import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { recordAt } from '../../src/edge/ops-fleet.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
-import { LEFT_CALL_LOOKS_MAX, LeftCalls } from '../../src/gateway/left-calls.js'
+import { LEFT_CALL_LOOKS_MAX, UnsettledCalls } from '../../src/gateway/unsettled-calls.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { endedCall } from '../support/record.js'
 
@@ -13,7 +13,7 @@ const records = ['HD_elsewhere001', 'HD_here00000001', 'HD_lost00000001', 'HD_la
 
 t.test('of a call that ended here and went on elsewhere, the record there is the only one', async (t) => {
   let waits = 0
-  const left = new LeftCalls({
+  const left = new UnsettledCalls({
     earlier: [],
     isHere: (callSid) => callSid === 'HD_here00000001',
     recordAt: (callSid) =>
@@ -45,7 +45,7 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
 t.test('a call ended here while another node had it: one record, whichever of the two makes it', async (t) => {
   const found = { HD_frozen000001: 'elsewhere', HD_frozen000002: 'nowhere' } as Record<string, 'elsewhere' | 'nowhere'>
   const [taken, late] = Object.keys(found).map((callSid) => endedCall({ callSid })) as [CallRecord, CallRecord]
-  const left = new LeftCalls({
+  const left = new UnsettledCalls({
     earlier: [],
     // As in the gateway: its own record does not decide.
     isHere: (_, record) => record !== taken && record !== late,
@@ -67,7 +67,7 @@ t.test('a node that was just started does not know of the others before it has s
 })
 
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
-  const left: LeftCalls = new LeftCalls({
+  const left: UnsettledCalls = new UnsettledCalls({
     earlier: [],
     isHere: () => false,
     recordAt: () => Promise.resolve('unknown'),

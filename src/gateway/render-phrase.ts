@@ -2,7 +2,7 @@ import { callContext } from '../agents/call-context.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { Backend } from '../backends/backend.js'
 import { CallLanguage } from '../call/call-language.js'
-import { codeOf } from '../call/phrase.js'
+import { codeOf } from '../call/localized-text.js'
 import { ownVoiceOf } from '../backends/cascade/services.js'
 import { stageContext } from '../backends/cascade/stage-context.js'
 import { loadBackend } from '../backends/registry.js'
@@ -37,7 +37,7 @@ interface SaidOptions {
  * greeting.
  * @throws GatewayError CALL_FAULT where its voice failed
  */
-export async function said(
+export async function renderPhrase(
   { definition, shares }: Pick<HostedAgent, 'definition' | 'shares'>,
   text: string,
   options: SaidOptions,

@@ -34,7 +34,7 @@ const WORD_MS_MIN = 100
  * Distinguishes a person from an answering machine: people say a short word and wait, recordings keep talking, then
  * beep. It counts frames, so its clock is the line's own.
  */
-export class AnswerGuard {
+export class AnsweringMachineDetector {
   readonly #options: AnswerGuardOptions
   #atMs = 0
   #voiceFromMs: number | null = null

@@ -40,7 +40,7 @@ interface Candidate<Stage> {
  *
  * What failed once is not returned to by itself: a voice that changes twice in a call is worse than one that changed.
  */
-export class Candidates<Stage extends StageLife> {
+export class ServiceList<Stage extends StageLife> {
   /** Times that another service took the place of the one in use. */
   failovers = 0
   readonly #candidates: readonly Candidate<Stage>[]

@@ -26,7 +26,7 @@ interface LeftCallsOptions {
  * Calls that ended here with their process or their ownership. Where another node went on with one, its record there is
  * the record of the whole call, and the part of this node is not a lost call: so each counts once.
  */
-export class LeftCalls {
+export class UnsettledCalls {
   readonly #options: LeftCallsOptions
   readonly #undecided: Set<string>
   #closed = false

@@ -19,7 +19,7 @@ export const waitNewsSchema = z.object({
       error: `is longer than ${TOOL_RESULT_CHARS_MAX} characters`,
     }),
 })
-export type WaitNews = z.output<typeof waitNewsSchema>
+export type WaitStatus = z.output<typeof waitNewsSchema>
 
 /**
  * What became of a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node
