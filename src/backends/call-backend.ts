@@ -145,7 +145,7 @@ const REAL_SPEECH_MS = 200
  *
  *     idle    --connect--> seeking
  *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
- *     seeking --it failed, or is too slow and there is another--> seeking the next of `Candidates`
+ *     seeking --it failed, or is too slow and there is another--> seeking the next of `BackendList`
  *     seeking --every candidate failed, and the last one to connect--> seeking  after a pause, until the search takes too long
  *     seeking --every candidate failed--> seeking                     a last resort, if there is one
  *     seeking --this one failed too--> over                           one fatal `error`, `closed`, `connect` rejects

@@ -382,7 +382,7 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     try {
       return createBackend(sink, context, options)
     } catch (cause) {
-      // `Candidates` leaves out a backend that fails with a GatewayError; any other error would end the call.
+      // `BackendList` leaves out a backend that fails with a GatewayError; any other error would end the call.
       if (cause instanceof GatewayError) throw cause
       throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be made: ${messageOf(cause)}`, { cause })
     }

@@ -1,5 +1,5 @@
 import { noUsage } from '../../call/usage.js'
-import { given } from '../../core/given.js'
+import { omitNullish } from '../../core/omit-nullish.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
 import { MESSAGE_MS } from '../transport/caller-uplink.js'
@@ -91,7 +91,7 @@ export class StreamedRecogniser implements SpeechToText {
 
   get told(): Told {
     const { context: text, terms } = this.#service
-    return { ...given({ text }), terms: termsOf(terms, this.context.vocabulary) }
+    return { ...omitNullish({ text }), terms: termsOf(terms, this.context.vocabulary) }
   }
 
   get service(): RecogniserService {
