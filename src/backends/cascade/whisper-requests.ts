@@ -50,7 +50,7 @@ class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText 
   #partSamples = 0
 
   get told(): Told {
-    return given({ text: this.options.prompt })
+    return omitNullish({ text: this.options.prompt })
   }
 
   listen(listener: SttListener): void {
