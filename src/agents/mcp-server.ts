@@ -64,7 +64,8 @@ export interface McpTool {
 /** What became of a server; for the log and the metrics. */
 export interface McpStatus {
   readonly server: string
-  readonly event: 'up' | 'down' | 'changed'
+  /** `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. */
+  readonly event: 'up' | 'down' | 'changed' | 'session-lost'
   /** Attempts to connect that failed since the last news. */
   readonly failures: number
   /** Tools of the agent's list that the server does not have, or not in a form that can be used. */
@@ -80,6 +81,7 @@ export interface McpStatus {
  *
  *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS--> up, with the new list
  *     connecting, up --failure, closed--> down, without tools --RETRY_MS_MIN, doubled up to RETRY_MS_MAX--> connecting
+ *     up --a request is answered with 404: the session is lost--> up, with a new session, in which the request is sent again
  *     up, down --IDLE_MS without a call--> idle
  *     connecting, up --it sent more than SERVER_RATES allow--> out, for as long as the worker lives and the agent's file stays as it is
  */
@@ -98,6 +100,8 @@ export class McpServer {
   #state: 'idle' | 'connecting' | 'up' | 'down' | 'out' = 'idle'
   #client: Client | null = null
   #firstList: Promise<void> = Promise.resolve()
+  /** A new session in place of a lost one, while it is being opened. */
+  #renewal: Promise<Client | null> | null = null
   #timer: NodeJS.Timeout | null = null
   #retryMs = RETRY_MS_MIN
   #failures = 0
@@ -168,6 +172,20 @@ export class McpServer {
     this.#after(null, () => undefined)
     let client: Client | null = null
     try {
+      client = await this.#opened()
+      if (this.#state !== 'connecting') return void (await client.close())
+      this.#client = client
+      await this.#list(client)
+    } catch (thrown) {
+      await client?.close().catch(() => undefined)
+      if (this.#state === 'connecting') this.#down(reasonOf(thrown))
+    }
+  }
+
+  /** A connection after its handshake. @throws what the client throws */
+  async #opened(): Promise<Client> {
+    let client: Client | null = null
+    try {
       const sdk = await import('@modelcontextprotocol/client')
       client = new sdk.Client(
         { name: 'mkondo', version: '1' },
@@ -186,13 +204,41 @@ export class McpServer {
         await this.#transport(sdk.StreamableHTTPClientTransport, () => void mine.close().catch(() => undefined)),
         { timeout: CONNECT_MS },
       )
-      if (this.#state !== 'connecting') return void (await mine.close())
-      this.#client = mine
-      await this.#list(mine)
+      return mine
     } catch (thrown) {
       await client?.close().catch(() => undefined)
-      if (this.#state === 'connecting') this.#down(reasonOf(thrown))
+      throw thrown
     }
+  }
+
+  /**
+   * A new session in place of one that the server has forgotten, once for all who have noticed.
+   * @returns null where none can be had: the server is down then
+   */
+  #renewed(lost: Client): Promise<Client | null> {
+    if (this.#client !== lost) return this.#renewal ?? Promise.resolve(this.#client)
+    this.#client = null
+    this.#tell('session-lost')
+    this.#renewal = this.#opened()
+      .then(async (client) => {
+        if (this.#state !== 'up') {
+          await client.close()
+          return null
+        }
+        this.#client = client
+        await this.#list(client)
+        return this.#client
+      })
+      .catch((thrown: unknown) => {
+        if (this.#state === 'up') this.#down(reasonOf(thrown))
+        return null
+      })
+      .finally(() => {
+        this.#renewal = null
+        // Not before: others are about to learn that their requests were refused too.
+        void lost.close().catch(() => undefined)
+      })
+    return this.#renewal
   }
 
   async #transport(
@@ -318,7 +364,8 @@ export class McpServer {
     try {
       await this.#list(client)
     } catch (thrown) {
-      this.#lost(client, reasonOf(thrown))
+      if (isSessionLost(thrown, client)) await this.#renewed(client)
+      else this.#lost(client, reasonOf(thrown))
     }
   }
 
@@ -365,7 +412,7 @@ export class McpServer {
       missing: this.#missing,
       reason: this.#reason,
     }
-    if (event !== 'down') this.#failures = 0
+    if (event === 'up' || event === 'changed') this.#failures = 0
     const [first] = this.#listeners
     for (const listener of this.#listeners) listener(news, listener === first)
   }
@@ -376,18 +423,28 @@ export class McpServer {
     args: Readonly<Record<string, unknown>>,
     { signal, idempotencyKey, traceparent }: ToolContext,
   ): Promise<unknown> {
-    const client = this.#client
+    const client = this.#client ?? (await this.#renewal)
     if (client === null) throw new GatewayError('TOOL_HTTP', `the MCP server ${this.name} is not connected`)
     const meta = { 'mkondo/idempotency-key': idempotencyKey, ...(traceparent === undefined ? {} : { traceparent }) }
     const request = { name, arguments: { ...args }, _meta: meta }
-    const answer = await client.callTool(request, { signal, timeout: 2 * timeoutMs }).catch((thrown: unknown) => {
+    const options = { signal, timeout: 2 * timeoutMs }
+    let asked = client
+    const answered = client.callTool(request, options).catch(async (thrown: unknown) => {
+      // The server did not look at the request, so it is sent again, once.
+      const renewed = isSessionLost(thrown, client) ? await this.#renewed(client) : null
+      if (renewed === null) throw thrown
+      signal.throwIfAborted()
+      asked = renewed
+      return renewed.callTool(request, options)
+    })
+    const answer = await answered.catch((thrown: unknown) => {
       signal.throwIfAborted()
       const code = thrown instanceof Error ? codeOf(thrown) : undefined
       // A number is the server's own answer; anything else leaves open whether the tool ran.
       if (typeof code === 'number') throw new McpToolError(this.name, messageOf(thrown))
       if (code === 'INVALID_RESULT')
         throw new GatewayError('TOOL_RESPONSE', `${this.name} gave an answer that is no result of a tool`)
-      this.#lost(client, reasonOf(thrown))
+      this.#lost(asked, reasonOf(thrown))
       throw new GatewayError('TOOL_HTTP', `the MCP server ${this.name} failed`, { retryable: true, cause: thrown })
     })
     const texts = answer.content.map((part) => (part.type === 'text' ? part.text : `(${part.type}, not shown)`))
@@ -415,6 +472,11 @@ export class McpToolError extends GatewayError {
 
 function codeOf(thrown: Error): unknown {
   return 'code' in thrown ? thrown.code : undefined
+}
+
+/** 404 to a request of a session: the server has no such session, and has done nothing (MCP, Streamable HTTP, "Session Management"). */
+function isSessionLost(thrown: unknown, { transport }: Client): boolean {
+  return transport?.sessionId !== undefined && thrown instanceof Error && 'status' in thrown && thrown.status === 404
 }
 
 /** Without addresses, paths and bodies, which may hold secrets. */

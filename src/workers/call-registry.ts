@@ -692,7 +692,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
       if (tool.waits !== undefined)
         for (const outcome of ['succeeded', 'failed', 'expired']) waits.seconds({ tool: tool.name, outcome })
     for (const { name: server } of definition.mcp) {
-      for (const event of ['up', 'down', 'changed']) metrics.mcpServerEvents({ agent, server, event })
+      for (const event of ['up', 'down', 'changed', 'session-lost']) metrics.mcpServerEvents({ agent, server, event })
       metrics.mcpConnectFailures({ agent, server })
     }
     for (const backend of namesIn(shares)) {

@@ -1096,7 +1096,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         const usable = event !== 'down' && missing.length === 0
         this.#log[usable ? 'info' : 'warn'](
           { server, event, failures, missing, detail: reason },
-          'an MCP server has changed',
+          event === 'session-lost' ? 'session lost: an MCP server gets a new one' : 'an MCP server has changed',
         )
         return
       }

@@ -338,6 +338,50 @@ t.test('a server that never stops sending is left out, and is not asked again', 
   t.equal(asked, 1)
 })
 
+t.test('a server that has forgotten the session gets a new one, and the tool runs once', async (t) => {
+  let sessions = 0
+  let good = ''
+  const ran: string[] = []
+  const at = await api(t, (request, response) => {
+    if (request.method !== 'POST') return response.writeHead(405).end()
+    const { id, method, params } = JSON.parse(at.bodies.at(-1) ?? '') as {
+      id?: number
+      method: string
+      params?: { arguments?: { message?: string } }
+    }
+    if (method === 'initialize') good = `session-${++sessions}`
+    else if (request.headers['mcp-session-id'] !== good) return response.writeHead(404).end()
+    if (id === undefined) return response.writeHead(202).end()
+    if (method === 'tools/call') ran.push(params?.arguments?.message ?? '')
+    const result =
+      method === 'tools/list'
+        ? { tools: [{ name: 'echo', inputSchema: { type: 'object', properties: { message: { type: 'string' } } } }] }
+        : method === 'tools/call'
+          ? { content: [{ type: 'text', text: 'said' }] }
+          : { protocolVersion: '2025-06-18', capabilities: { tools: {} }, serverInfo: { name: 'x', version: '1' } }
+    response.writeHead(200, { 'content-type': 'application/json', 'mcp-session-id': good })
+    return response.end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+  })
+  const runner = runnerOf(t, { name: 'x', url: at.url, tools: ['echo'] })
+  const news: McpStatus[] = []
+  t.teardown(runner.watchServers((one) => news.push(one)))
+  await runner.useServers(20_000)
+  t.match(await runner.run('x_echo', { message: 'a' }, context()), { ok: true })
+  good = 'none'
+  const both = await Promise.all(['b', 'c'].map((message) => runner.run('x_echo', { message }, context())))
+  t.match(both, [
+    { ok: true, value: 'said' },
+    { ok: true, value: 'said' },
+  ])
+  t.same(ran.toSorted(), ['a', 'b', 'c'])
+  t.equal(sessions, 2, 'one new session for both')
+  t.same(
+    news.map(({ event }) => event),
+    ['up', 'session-lost'],
+  )
+  t.equal(runner.serverTools().length, 1)
+})
+
 t.test('what is wrong in the file is said', (t) => {
   const faults = (server: ServerInput): string =>
     agentSchema
