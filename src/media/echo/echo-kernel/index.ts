@@ -184,8 +184,12 @@ export function levelsOfHeard(block: usize): f64 {
  * @returns the sum of their powers, 1 for a band of 0 dB
  */
 function levelsAt(at: usize): f64 {
-  transform(at)
-  binPowers()
+  // The transform of digital silence is zero in every bin.
+  if (isSilent(at)) memory.fill(BINS, 0, 8 * HALF)
+  else {
+    transform(at)
+    binPowers()
+  }
   let total: f64 = 0
   let bin: usize = load<u8>(EDGES)
   for (let band: usize = 0; band < <usize>BANDS; band++) {
@@ -200,6 +204,16 @@ function levelsAt(at: usize): f64 {
     v128.store64_lane(LEVELS + (band << 2), f32x4.demote_f64x2_zero(dbOfBits(bits)), 0)
   }
   return total
+}
+
+/** All samples of the window are zero: the caller's line in a pause of its codec, or ours between two sentences. */
+function isSilent(samples: usize): bool {
+  for (let at: usize = 0; at < <usize>(4 * WINDOW); at += 64) {
+    const near = v128.or(v128.load(samples + at), v128.load(samples + at, 16))
+    const far = v128.or(v128.load(samples + at, 32), v128.load(samples + at, 48))
+    if (v128.any_true(v128.or(near, far))) return false
+  }
+  return true
 }
 
 /**
