@@ -10,11 +10,13 @@ export interface AnswerGuardOptions {
   readonly silenceMs: number
 }
 
-/** Who took the call: a person, an answering machine that is ready for a message, or nobody (no voice). */
-export type AnswerVerdict =
-  | { readonly who: 'human'; readonly why: string }
-  | { readonly who: 'machine'; readonly why: string }
-  | { readonly who: 'silence'; readonly why: string }
+/** What took the call; see `AnsweringMachineDetector`. */
+export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const
+
+export interface AnswerVerdict {
+  readonly who: (typeof ANSWERED_BY)[number]
+  readonly why: string
+}
 
 /** A voicemail's beep is 200 to 1000 ms of one pure tone; shorter is a click, longer a dial tone or a fax. */
 const BEEP_MS_MIN = 160
@@ -29,10 +31,19 @@ const MACHINE_GREETING_MS_MAX = 45_000
 const PAUSE_DROP_DB = 18
 /** Voice shorter than this is a click or comfort noise. */
 const WORD_MS_MIN = 100
+/** A mailbox may say a name, pause, and go on with its greeting: for this long after the first verdict it is corrected. */
+const CORRECTED_MS = 15_000
+/** Voice that follows the last one by more than this is an answer to the agent, however long it is. */
+const GOES_ON_MS = 2000
 
 /**
  * Distinguishes a person from an answering machine: people say a short word and wait, recordings keep talking, then
  * beep. It counts frames, so its clock is the line's own.
+ *
+ *     (open)         --a word and a pause--> human; no voice--> silence; long speech--> (recording); a beep--> machine
+ *     human, silence --long speech that goes on at once, within CORRECTED_MS--> recording
+ *                    --a beep, within CORRECTED_MS--> machine
+ *     recording      --a beep, or quiet--> machine, ready for a message
  */
 export class AnsweringMachineDetector {
   readonly #options: AnswerGuardOptions
@@ -46,9 +57,21 @@ export class AnsweringMachineDetector {
   /** When a beep ended; null before one. */
   #beepEndedMs: number | null = null
   #machine: string | null = null
+  /** When a person, or nobody, was taken for there; null before. */
+  #verdictAtMs: number | null = null
+  /** There was a voice before the last pause. */
+  #spoke = false
+  /** The voice goes on from that before the pause. */
+  #goesOn = true
+  #over = false
 
   constructor(options: AnswerGuardOptions) {
     this.#options = options
+  }
+
+  /** Nothing follows any more. */
+  get over(): boolean {
+    return this.#over
   }
 
   /**
@@ -56,19 +79,25 @@ export class AnsweringMachineDetector {
    * @param voiced  speech, not a tone
    * @param tone  one or two pure tones
    * @param levelDbfs  of the frame
-   * @returns the verdict; null while it is open
+   * @returns a verdict when it falls; null otherwise
    */
   frame(voiced: boolean, tone: boolean, levelDbfs: number): AnswerVerdict | null {
     this.#atMs += FRAME_MS
     this.#tone(tone)
     if (voiced) this.#voice(levelDbfs)
     // The detector takes a long voice without a breath for noise after a while. Sound as loud as that voice is not a
-    // pause.
-    else if (!tone && this.#voiceFromMs !== null && levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB)
+    // pause. Once the agent speaks it may be its echo.
+    else if (
+      this.#verdictAtMs === null &&
+      !tone &&
+      this.#voiceFromMs !== null &&
+      levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB
+    )
       this.#talking(this.#voiceFromMs)
     if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS)
-      return machine(this.#machine ?? 'a beep')
-    return this.#machine === null ? this.#person() : this.#recording(this.#machine)
+      return this.#machineNow(this.#machine ?? 'a beep')
+    if (this.#machine !== null) return this.#recording(this.#machine)
+    return this.#verdictAtMs === null ? this.#person() : this.#correction(this.#verdictAtMs)
   }
 
   #tone(tone: boolean): void {
@@ -77,7 +106,8 @@ export class AnsweringMachineDetector {
       return
     }
     // A tone without a word before it comes from the line: ringing, or a fax.
-    const beep = this.#toneMs >= BEEP_MS_MIN && this.#toneMs <= BEEP_MS_MAX && this.#voiceFromMs !== null
+    const beep =
+      this.#toneMs >= BEEP_MS_MIN && this.#toneMs <= BEEP_MS_MAX && (this.#spoke || this.#voiceFromMs !== null)
     if (beep) this.#beepEndedMs = this.#atMs - FRAME_MS
     this.#toneMs = 0
   }
@@ -86,6 +116,7 @@ export class AnsweringMachineDetector {
     // A tone is not the beep if somebody talks after it.
     this.#beepEndedMs = null
     this.#voiceDbfs = Math.max(this.#voiceDbfs, levelDbfs)
+    if (this.#voiceFromMs === null) this.#goesOn = !this.#spoke || this.#atMs - this.#voiceToMs <= GOES_ON_MS
     this.#voiceFromMs ??= this.#atMs - FRAME_MS
     this.#voicedMs += FRAME_MS
     this.#talking(this.#voiceFromMs)
@@ -94,14 +125,14 @@ export class AnsweringMachineDetector {
   #talking(fromMs: number): void {
     this.#voiceToMs = this.#atMs
     const spokenMs = this.#voiceToMs - fromMs
-    if (spokenMs > this.#options.machineSpeechMs)
+    if (spokenMs > this.#options.machineSpeechMs && this.#goesOn)
       this.#machine ??= `${this.#options.machineSpeechMs} ms of speech without a pause`
   }
 
   #person(): AnswerVerdict | null {
     const { pauseMs, silenceMs } = this.#options
     if (this.#voiceFromMs === null) {
-      return this.#atMs >= silenceMs ? { who: 'silence', why: `no voice in ${silenceMs} ms` } : null
+      return this.#atMs >= silenceMs ? this.#first('silence', `no voice in ${silenceMs} ms`) : null
     }
     const quietMs = this.#atMs - this.#voiceToMs
     // The tone that runs may turn out to be a beep.
@@ -113,17 +144,41 @@ export class AnsweringMachineDetector {
       this.#voiceDbfs = -Infinity
       return null
     }
-    return { who: 'human', why: `${this.#voiceToMs - this.#voiceFromMs} ms of speech, then a pause` }
+    return this.#first('human', `${this.#voiceToMs - this.#voiceFromMs} ms of speech, then a pause`)
+  }
+
+  #first(who: 'human' | 'silence', why: string): AnswerVerdict {
+    this.#verdictAtMs = this.#atMs
+    this.#pause()
+    return { who, why }
+  }
+
+  /** What follows is measured on its own. */
+  #pause(): void {
+    this.#spoke ||= this.#voiceFromMs !== null
+    this.#voiceFromMs = null
+  }
+
+  #correction(verdictAtMs: number): null {
+    if (this.#voiceFromMs !== null && this.#atMs - this.#voiceToMs >= this.#options.pauseMs) this.#pause()
+    const beepMayCome = this.#toneMs > 0 || this.#beepEndedMs !== null
+    this.#over = this.#atMs - verdictAtMs >= CORRECTED_MS && !beepMayCome
+    return null
+  }
+
+  #machineNow(why: string): AnswerVerdict {
+    this.#over = true
+    return { who: 'machine', why }
   }
 
   #recording(why: string): AnswerVerdict | null {
+    if (this.#verdictAtMs !== null) {
+      this.#verdictAtMs = null
+      return { who: 'recording', why }
+    }
     const inBeep = this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX
     const quietMs = inBeep ? 0 : this.#atMs - this.#voiceToMs
-    if (quietMs >= MACHINE_QUIET_MS) return machine(`${why}, then no beep`)
-    return this.#atMs >= MACHINE_GREETING_MS_MAX ? machine(`${why}, still talking`) : null
+    if (quietMs >= MACHINE_QUIET_MS) return this.#machineNow(`${why}, then no beep`)
+    return this.#atMs >= MACHINE_GREETING_MS_MAX ? this.#machineNow(`${why}, still talking`) : null
   }
-}
-
-function machine(why: string): AnswerVerdict {
-  return { who: 'machine', why }
 }

@@ -1,3 +1,4 @@
+import { ANSWERED_BY } from './answering-machine-detector.js'
 import { z } from 'zod'
 import { CARRIER_STATES } from '../sautikit/carrier-state.js'
 import { backendEventSchema } from './backend-events.js'
@@ -64,8 +65,8 @@ export const callInputSchema = z
     z.object({ type: z.literal('stream-closed'), code: z.number(), fault: streamFaultSchema.exactOptional() }),
     /** A lifecycle event from a webhook. */
     z.object({ type: z.literal('carrier-state'), state: z.enum(CARRIER_STATES) }),
-    /** Who took a call that we placed (`AnsweringMachineDetector`); only when the options ask for it. */
-    z.object({ type: z.literal('screened'), who: z.enum(['human', 'machine', 'silence']), why: z.string() }),
+    /** Who took a call that we placed (`AnsweringMachineDetector`), and what corrects it; only when the options ask for it. */
+    z.object({ type: z.literal('screened'), who: z.enum(ANSWERED_BY), why: z.string() }),
     /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
     z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
     /** An operator wants a human on the call. */

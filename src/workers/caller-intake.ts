@@ -1,6 +1,6 @@
 import type { Backend } from '../backends/backend.js'
 import { AnsweringMachineDetector } from '../call/answering-machine-detector.js'
-import type { AnswerGuardOptions, AnswerVerdict } from '../call/answering-machine-detector.js'
+import type { AnsweringMachineDetectorOptions, AnswerVerdict } from '../call/answering-machine-detector.js'
 import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
 import { plainFrame } from '../call/frame-figures.js'
@@ -34,7 +34,7 @@ interface CallerIntakeOptions {
   readonly journal: CallJournal | null
   readonly callerLatency: CallerLatency
   /** Answering-machine detection of an outbound call; null for any other. */
-  readonly amd: AnswerGuardOptions | null
+  readonly amd: AnsweringMachineDetectorOptions | null
   readonly digit: (digit: string) => void
   readonly screened: (verdict: AnswerVerdict) => void
 }
@@ -53,8 +53,10 @@ export class CallerIntake {
   #agentHeardAtMs = -Infinity
   /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
   readonly #held: { readonly frame: Int16Array; voiced: boolean }[] = []
-  /** Answering-machine detection; null once it has decided. */
+  /** Answering-machine detection; null once nothing can change its verdict. */
   #answerGuard: AnsweringMachineDetector | null
+  /** It is not known that a person is there: the backend gets no audio. */
+  #screening: boolean
 
   constructor(options: CallerIntakeOptions) {
     const {
@@ -73,6 +75,7 @@ export class CallerIntake {
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
     this.#answerGuard = amd === null ? null : new AnsweringMachineDetector(amd)
+    this.#screening = amd !== null
   }
 
   /** No frame is due before this time, unless a packet comes. */
@@ -165,7 +168,7 @@ export class CallerIntake {
   #toModel(frame: Int16Array, voiced: boolean): void {
     // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
     const pcm = this.#toBackend.convert(frame)
-    if (this.#answerGuard === null) this.#options.backend.pushAudio(pcm, voiced)
+    if (!this.#screening) this.#options.backend.pushAudio(pcm, voiced)
   }
 
   /** When a key may have begun that was recognised now, by the arrival of its audio. */
@@ -180,7 +183,8 @@ export class CallerIntake {
 
   /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
   digitCame(): void {
-    if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a DTMF digit' })
+    if (this.#screening) this.#screened({ who: 'human', why: 'a DTMF digit' })
+    this.#answerGuard = null
   }
 
   /** Playout discarded its waiting samples: they will never be played, so no echo of them will come. */
@@ -205,10 +209,11 @@ export class CallerIntake {
       levelDbfs,
     )
     if (verdict !== null) this.#screened(verdict)
+    if (guard.over) this.#answerGuard = null
   }
 
   #screened(verdict: AnswerVerdict): void {
-    this.#answerGuard = null
+    this.#screening = verdict.who === 'recording' || verdict.who === 'machine'
     this.#options.screened(verdict)
   }
 

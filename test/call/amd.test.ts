@@ -78,18 +78,29 @@ const OPTIONS = { machineSpeechMs: 3000, pauseMs: 600, silenceMs: 5000 }
 type Sound = 'voice' | 'drone' | 'quiet' | 'tone'
 const LEVELS = { voice: -18, drone: -20, quiet: -60, tone: -15 }
 
-/** What a line says, in order: [sound, milliseconds]. @returns the verdict and when it came */
-function listen(line: readonly (readonly [Sound, number])[]): { verdict: AnswerVerdict | null; atMs: number } {
-  const guard = new AnsweringMachineDetector(OPTIONS)
+interface Fallen {
+  readonly verdict: AnswerVerdict
+  readonly atMs: number
+}
+
+/** What a line says, in order: [sound, milliseconds]. @returns the verdicts, and when they came */
+function verdictsOn(line: readonly (readonly [Sound, number])[], options = OPTIONS): readonly Fallen[] {
+  const guard = new AnsweringMachineDetector(options)
+  const fallen: Fallen[] = []
   let atMs = 0
   for (const [sound, ms] of line) {
-    for (let passed = 0; passed < ms; passed += 20) {
+    for (let passed = 0; passed < ms && !guard.over; passed += 20) {
       atMs += 20
       const verdict = guard.frame(sound === 'voice', sound === 'tone', LEVELS[sound])
-      if (verdict !== null) return { verdict, atMs }
+      if (verdict !== null) fallen.push({ verdict, atMs })
     }
   }
-  return { verdict: null, atMs }
+  return fallen
+}
+
+/** The first of them. */
+function listen(line: readonly (readonly [Sound, number])[]): { verdict: AnswerVerdict | null; atMs: number } {
+  return verdictsOn(line)[0] ?? { verdict: null, atMs: line.reduce((sum, [, ms]) => sum + ms, 0) }
 }
 
 t.test('"hello?" and a pause is a person, and they wait no longer than the pause', async (t) => {
@@ -205,7 +216,7 @@ t.test('a line without a voice is silence, and a click is not a word', async (t)
   )
 })
 
-t.test('whatever a line says, there is one verdict within a minute', async () => {
+t.test('whatever a line says, there is a verdict within a minute, and a recording ends', async () => {
   const sounds = fc.array(
     fc.tuple(fc.constantFrom<Sound>('voice', 'drone', 'quiet', 'tone'), fc.integer({ min: 20, max: 9000 })),
     { minLength: 1, maxLength: 30 },
@@ -213,9 +224,110 @@ t.test('whatever a line says, there is one verdict within a minute', async () =>
   fc.assert(
     fc.property(sounds, (line) => {
       // A line that ends falls silent.
-      const { verdict, atMs } = listen([...line, ['quiet', 60_000]])
-      return verdict !== null && (verdict.who !== 'machine' || atMs <= 47_000)
+      const fallen = verdictsOn([...line, ['quiet', 60_000]])
+      const [first] = fallen
+      const last = fallen.at(-1)
+      if (first === undefined || last === undefined || first.atMs > 47_000) return false
+      // Only a machine comes after a recording, and nothing after a machine.
+      return fallen.length <= 3 && last.verdict.who !== 'recording' && last.atMs <= 62_000
     }),
     { numRuns: 300 },
   )
+})
+
+const NAME = [
+  ['quiet', 400],
+  ['voice', 900],
+  ['quiet', 700],
+] as const
+
+t.test(
+  'a first verdict is corrected by what follows: a mailbox with a name, a pause, a greeting and a beep',
+  async (t) => {
+    const fallen = verdictsOn([...NAME, ['voice', 6000], ['quiet', 300], ['tone', 500], ['quiet', 1000]])
+    t.same(
+      fallen.map(({ verdict }) => verdict.who),
+      ['human', 'recording', 'machine'],
+    )
+    t.equal(fallen[1]?.atMs, 2000 + 3020, 'the agent is silent as soon as the speech is too long for a person')
+    t.equal(fallen[2]?.atMs, 2000 + 6300 + 500 + 100, 'and the message comes after the beep')
+  },
+)
+
+t.test('a first verdict is corrected by what follows: sentences that are short, and a beep within 15 s', async (t) => {
+  const short = [...NAME, ['voice', 2000], ['quiet', 800], ['voice', 2500], ['quiet', 700]] as const
+  t.same(
+    verdictsOn([...short, ['tone', 400], ['quiet', 1000]]).map(({ verdict }) => verdict),
+    [
+      { who: 'human', why: '900 ms of speech, then a pause' },
+      { who: 'machine', why: 'a beep' },
+    ],
+  )
+  t.same(
+    verdictsOn([...short, ['quiet', 12_000], ['tone', 400], ['quiet', 1000]]).map(({ verdict }) => verdict.who),
+    ['human'],
+    'later it is a key, or the line',
+  )
+})
+
+t.test('a first verdict is corrected by what follows: a mailbox that is slow to speak was no silence', async (t) => {
+  t.same(
+    verdictsOn([
+      ['quiet', 6000],
+      ['voice', 5000],
+      ['quiet', 300],
+      ['tone', 500],
+      ['quiet', 500],
+    ]).map(({ verdict }) => verdict.who),
+    ['silence', 'recording', 'machine'],
+  )
+})
+
+t.test('a person who answers the agent at length stays one, and so does one who says hello twice', async (t) => {
+  t.same(
+    verdictsOn([...NAME, ['quiet', 3000], ['voice', 7000], ['quiet', 9000]]).map(({ verdict }) => verdict.who),
+    ['human'],
+  )
+  t.same(
+    verdictsOn([...NAME, ['voice', 1500], ['quiet', 2500], ['voice', 4000], ['quiet', 9000]]).map(
+      ({ verdict }) => verdict.who,
+    ),
+    ['human'],
+  )
+})
+
+t.test(
+  'the agent stops within the greeting of a mailbox that was taken for a person, and leaves the message',
+  async (t) => {
+    const rig = new Rig(SCREENED)
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+    rig.answer(1, 'pitch', 4000)
+    rig.run(500)
+    rig.in({ type: 'screened', who: 'recording', why: '3000 ms of speech without a pause' })
+    t.ok(rig.all('playout-clear').length > 0, 'what it says is cut')
+    rig.speak(2000)
+    rig.run(15_000)
+    t.same(rig.all('backend-speech-start'), [], 'and the recording is not listened to')
+    t.same(rig.all('announce'), [], 'nor asked whether it is still there')
+    rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+    t.equal(rig.only('announce').text, 'We will call again.')
+    rig.run(3000)
+    t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
+  },
+)
+
+t.test('a beep alone corrects a verdict too, with and without a message', async (t) => {
+  for (const message of ['We will call again.', null]) {
+    const rig = new Rig({ amd: { message, onSilence: 'speak' } })
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+    rig.answer(1, 'pitch', 4000)
+    rig.run(500)
+    rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+    rig.run(4000)
+    t.match(rig.only('end-stream'), { reason: 'answering-machine' })
+  }
 })

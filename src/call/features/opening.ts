@@ -1,4 +1,6 @@
 import { assertNever } from '../../core/assert.js'
+import type { AnswerVerdict } from '../answering-machine-detector.js'
+import { OF_THE_CONVERSATION } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint, NewStream, OwedAnswer } from '../documents/checkpoint.js'
@@ -28,7 +30,7 @@ export class Opening implements CallFeature {
   cutOffItemId: string | null = null
   /** The caller has asked for something already: it is answered, and takes the place of the greeting. */
   answersFirst = false
-  /** It is not yet known who took the outbound call: the agent is silent and does not listen. */
+  /** It is not yet known who took the outbound call, or it is a recording: the agent is silent and does not listen. */
   amd = false
 
   readonly #call: CallKernel
@@ -136,18 +138,32 @@ export class Opening implements CallFeature {
     this.#call.in('backend-ready', this.#call.options.backendReadyTimeoutMs)
   }
 
-  /** The verdict on who took a call that we placed. */
-  #screened(who: 'human' | 'machine' | 'silence', why: string): void {
+  /** The verdict on who took a call that we placed, or what corrects it. */
+  #screened(who: AnswerVerdict['who'], why: string): void {
     const { amd } = this.#call.options
-    if (!this.amd || amd === null) return
-    this.amd = false
+    const { state } = this.#call
+    const first = this.amd && state !== 'live'
+    if (amd === null || (!first && who !== 'recording' && who !== 'machine')) return
     this.#call.mark('answered-by', `${who}: ${why}`)
-    if (this.#call.state !== 'connecting') return
+    if (state !== 'connecting' && state !== 'live') {
+      this.amd = false
+      return
+    }
+    if (who === 'recording') return this.#hearOut()
+    this.amd = false
     this.#call.agentQuietFromNow()
     if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) return this.converse()
     if (who === 'silence') return this.#call.ending.endNow('nobody-there', why)
     if (amd.message === null) return this.#call.ending.endNow('answering-machine', why)
-    this.#call.ending.speakThenEnd('answering-machine', why, this.#call.text(amd.message), false)
+    this.#call.ending.speakThenEnd('answering-machine', why, this.#call.text(amd.message), state === 'live' || !first)
+  }
+
+  /** A recording was taken for a person: the agent is silent until its end. */
+  #hearOut(): void {
+    this.amd = true
+    this.#call.stopAgent()
+    this.#call.agentSpeech.close()
+    this.#call.clear(...OF_THE_CONVERSATION)
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
