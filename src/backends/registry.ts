@@ -84,6 +84,8 @@ export interface BackendContext {
   readonly ownVoice?: OwnVoice
   /** The cascade takes a message, without a language model; absent: it is the agent. */
   readonly message?: MessagePhrases
+  /** The agent's `turn.waitWords`; absent: false. */
+  readonly waitWords?: boolean
   /**
    * The gateway marks the caller's turns, because another backend of the list cannot detect them. A backend with its
    * own turn detection then switches it off, unless the agent's file sets it, so that no turn is timed twice.
@@ -240,13 +242,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
     // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
     usesLegRate: () => true,
-    make: (sink, { settings: { cascade }, options, clock, after, legRateHz, ownVoice, voices, message }) =>
+    make: (sink, { settings: { cascade }, options, clock, after, legRateHz, ownVoice, voices, message, waitWords }) =>
       new CascadeBackend(sink, {
         ...stagesOf(cascade, options.cascade ?? {}),
         ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
         legRateHz,
         timers: clockTimers(clock, after),
-        ...omitNullish({ ownVoice, voices }),
+        ...omitNullish({ ownVoice, voices, waitWords }),
       }),
   },
   embedded: {

@@ -78,6 +78,7 @@ export class CallOpener {
         resamplers: context.resamplers,
         options: agent.backends,
         ...(ownVoice === null ? {} : { ownVoice }),
+        waitWords: agent.turn.waitWords,
         gatewayInterrupts: agent.bargeIn.backchannel !== null,
         instructionsNow: () => call.instructions,
         watch: {

@@ -1,6 +1,6 @@
 import type { Backend } from '../backends/backend.js'
 import { AnsweringMachineDetector } from '../call/answering-machine-detector.js'
-import type { AnsweringMachineDetectorOptions, AnswerVerdict } from '../call/answering-machine-detector.js'
+import type { AnswerGuardOptions, AnswerVerdict } from '../call/answering-machine-detector.js'
 import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
 import { plainFrame } from '../call/frame-figures.js'
@@ -34,7 +34,7 @@ interface CallerIntakeOptions {
   readonly journal: CallJournal | null
   readonly callerLatency: CallerLatency
   /** Answering-machine detection of an outbound call; null for any other. */
-  readonly amd: AnsweringMachineDetectorOptions | null
+  readonly amd: AnswerGuardOptions | null
   readonly digit: (digit: string) => void
   readonly screened: (verdict: AnswerVerdict) => void
 }

@@ -175,6 +175,36 @@ t.test('a caller who cuts an answer off and is not understood is asked again', a
   t.equal(recorder.all('turn-start').length, 3, 'noise that cut nothing off is not answered')
 })
 
+for (const words of ['Subiri kidogo.', 'Ngoja kidogo tafadhali', 'Wait, please.', 'Hold on a second.'])
+  t.test(`who asks for a moment costs no model request, over the agent or not: ${words}`, async (t) => {
+    const { double, backend, recorder } = await line(t, { waitWords: true })
+    double.script.reply({ say: 'We are open from eight to six.', paceMs: 20 })
+    ask(backend)
+    await recorder.until('sound', () => recorder.audioPieces.length > 0)
+    double.script.callerSays(words)
+    backend.speechStart(0)
+    backend.interrupt({ itemId: 'cascade-1', playedMs: 100 })
+    await speakTo(backend, 800)
+    await recorder.until('the words', () => recorder.all('transcript').some(({ role }) => role === 'caller'))
+    await recorder.until('the wait', () => backend.stats.waitsUnanswered === 1)
+    double.script.callerSays(words)
+    await speakTo(backend, 800)
+    await recorder.until('the wait', () => backend.stats.waitsUnanswered === 2)
+    t.equal(double.chats.length, 1)
+    double.script.callerSays('Where is my order?')
+    await speakTo(backend, 800)
+    await recorder.until('the answer', () => double.chats.length === 2)
+    t.match(JSON.stringify(double.chats[1]?.messages), new RegExp(words.replace('.', '')), 'the model knows of it')
+  })
+
+t.test('an agent that answers "wait" itself is asked', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('Subiri kidogo.')
+  await speakTo(backend, 800)
+  await recorder.until('the request', () => double.chats.length === 1)
+  t.equal(backend.stats.waitsUnanswered, 0)
+})
+
 t.test('the model learns of a tool that is still running, and of its answer when it arrives', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('are you there?')

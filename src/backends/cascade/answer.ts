@@ -35,6 +35,8 @@ export function noCascadeStats() {
     draftsDropped: 0,
     /** Questions of the agent that the caller had not heard, and that were said again without the model. */
     questionsRepeated: 0,
+    /** Turns of callers who only asked for a moment: the model is not asked. */
+    waitsUnanswered: 0,
   }
 }
 export type CascadeStats = ReturnType<typeof noCascadeStats>

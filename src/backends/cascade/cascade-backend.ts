@@ -17,7 +17,7 @@ import type { BackendEvent } from '../../call/backend-events.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { codeOf } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
-import { asksToRepeat, endsUnfinished } from '../../call/turn-words.js'
+import { asksToRepeat, asksToWait, endsUnfinished } from '../../call/turn-words.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'
@@ -65,6 +65,8 @@ export interface CascadeOptions {
   readonly voices?: LocalizedText
   /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
   readonly speculate?: boolean
+  /** A caller who asks for a moment, and says nothing else, is not answered: the agent's `turn.waitWords`; false when not given. */
+  readonly waitWords?: boolean
   /** More transcripts that the recogniser returns for noise, compared in lower case without punctuation. */
   readonly artefacts?: readonly string[]
   /** The agent's fixed phrases in its own voice; none are kept when not given. */
@@ -394,7 +396,7 @@ export class CascadeBackend implements Backend {
     this.#callerSaid(text, partial.itemId, false)
     this.#unripe()
     // The answer to half a sentence would be thrown away.
-    if (this.#options.speculate !== false && !endsUnfinished(text))
+    if (this.#options.speculate !== false && !endsUnfinished(text) && !this.#asksToWait(text, true))
       this.#stable.set(STABLE_MS, () => this.#speculate(text))
   }
 
@@ -411,8 +413,10 @@ export class CascadeBackend implements Backend {
     this.#unripe()
     const words = isBackchannel(heard.text, unless) ? '' : heard.text
     if (this.#isNoise(words, voicedMs, heard.evidence)) return this.#wordless()
-    this.#interrupted = false
     this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true, heard.words)
+    // The call may have cut the answer off just now, by these words.
+    const waits = this.#asksToWait(words, this.#interrupted)
+    this.#interrupted = false
     this.#partial = null
     if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
     const conversation = this.#connected?.conversation
@@ -422,7 +426,14 @@ export class CascadeBackend implements Backend {
       this.#dropDraft()
       this.stats.questionsRepeated++
     }
-    this.#answerDue(question)
+    if (!waits) return this.#answerDue(question)
+    this.#dropDraft()
+    this.stats.waitsUnanswered++
+    this.#startAnswer()
+  }
+
+  #asksToWait(words: string, overAgent: boolean): boolean {
+    return this.#options.waitWords === true && asksToWait(words, overAgent)
   }
 
   /** The caller's turn had no words. One that has cut an answer off is followed by silence, unless the agent asks again. */
