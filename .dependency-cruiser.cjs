@@ -64,6 +64,17 @@ module.exports = {
       from: { path: '^src/gateway/' },
       to: { path: '^src/simulator/' },
     },
+    // A call's two halves meet in shared memory and messages alone.
+    ...[
+      ['main', 'worker'],
+      ['worker', 'main'],
+      ['shared', '(main|worker)'],
+    ].map(([from, to]) => ({
+      name: `workers-${from}-imports-nothing-of-${to.replace(/\W+/g, '-').replace(/^-|-$/g, '')}`,
+      severity: 'error',
+      from: { path: `^src/workers/${from}/` },
+      to: { path: `^src/workers/${to}/` },
+    })),
     {
       name: 'edge-speaks-through-workers',
       severity: 'error',

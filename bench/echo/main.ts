@@ -1,5 +1,5 @@
 import type { EchoPhone } from '../../src/carrier/line.js'
-import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { loadVoiceDetectors } from '../../src/workers/shared/media-assets.js'
 import { type Options, command, oneOf } from '../kit/command.js'
 import { missingMaterial } from '../material.js'
 import { DISTURBED } from './agent-call.js'

@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { loadVoiceDetectors } from '../../src/workers/shared/media-assets.js'
 import { type Options, WrongOption, command } from '../kit/command.js'
 import { benchProgress } from '../kit/progress.js'
 import { missingCrowds, missingMaterial } from '../material.js'

@@ -3,7 +3,7 @@ import type { LegRateHz, SampleRateHz } from '../../src/core/units.js'
 import { G711, bytesOfSamples, samplesOf } from '../../src/media/pcm.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { seededRandom } from '../../src/carrier/random.js'
-import { loadMediaAssets } from '../../src/workers/media-assets.js'
+import { loadMediaAssets } from '../../src/workers/shared/media-assets.js'
 import type { Coding } from '../protocol.js'
 import { MARKER_HZ, TALK_EVERY_FRAMES, TALK_FRAMES, TALK_PEAK, TONE_PEAK, speechFrames, toneFrame } from './signal.js'
 

@@ -6,8 +6,8 @@ import { LoudspeakerEcho } from '../../src/media/echo/loudspeaker-echo.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { ComposedDetector, type VadBank } from '../../src/media/vad/vad.js'
-import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
-import { SharedCall, allocateSharedCall } from '../../src/workers/shared-call.js'
+import { loadMediaAssets, voiceDetectors } from '../../src/workers/shared/media-assets.js'
+import { SharedCall, allocateSharedCall } from '../../src/workers/shared/shared-call.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { FRAME_MS } from '../../src/core/units.js'
 import type { SampleRateHz } from '../../src/core/units.js'
@@ -67,7 +67,7 @@ function packetRing(): Stage {
   const rings = calls(() => new SharedCall(allocateSharedCall()).inbound)
   const packet = new Uint8Array(640).fill(7)
   return {
-    name: 'workers/shared-call: packet in and out of the ring',
+    name: 'workers/shared/shared-call: packet in and out of the ring',
     frame: () => {
       for (const ring of rings) {
         ring.write(packet, 1)
@@ -83,7 +83,7 @@ function sampleRing(): Stage {
   const samples = new Int16Array(320).fill(7)
   const out = new Int16Array(320)
   return {
-    name: 'workers/shared-call: samples in and out of the ring',
+    name: 'workers/shared/shared-call: samples in and out of the ring',
     frame: () => {
       for (const ring of rings) {
         ring.write(samples)

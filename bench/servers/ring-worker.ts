@@ -1,8 +1,8 @@
 import { parentPort } from 'node:worker_threads'
 import { CARRIER_FRAME_BYTES_MAX, TICK_MS } from '../../src/core/limits.js'
 import { Views } from '../../src/core/views.js'
-import { processClock, Ticker } from '../../src/workers/ticker.js'
-import { SharedCall, Word } from '../../src/workers/shared-call.js'
+import { processClock, Ticker } from '../../src/workers/shared/ticker.js'
+import { SharedCall, Word } from '../../src/workers/shared/shared-call.js'
 import { answerProbe } from './isolate-probe.js'
 import type { ToRingWorker } from './ring-echo.js'
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { loadVoiceModels } from '../../src/workers/media-assets.js'
+import { loadVoiceModels } from '../../src/workers/shared/media-assets.js'
 import { type Crowd, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
 import { fit, fitMemory } from './fit.js'
 import { missingInstruments } from './rendered.js'
@@ -51,7 +51,9 @@ async function main(argv: readonly string[]): Promise<number> {
   if (check) return compare(models, built)
   const bytes = modelBytes(models)
   writeFileSync(file as string, bytes)
-  console.log(`VOICE_MODEL_SHA256 (src/workers/media-assets.ts): ${createHash('sha256').update(bytes).digest('hex')}`)
+  console.log(
+    `VOICE_MODEL_SHA256 (src/workers/shared/media-assets.ts): ${createHash('sha256').update(bytes).digest('hex')}`,
+  )
   return 0
 }
 

@@ -2,7 +2,7 @@ import { RateLimit } from '../core/rate-limit.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { CallRefusal } from '../call/documents/record.js'
-import type { CallDirectory } from '../workers/live-call.js'
+import type { CallDirectory } from '../workers/main/live-call.js'
 
 /** Callers whose calls of the last minute are remembered; of more, those not seen for longest start anew. */
 const CALLERS_MAX = 50_000

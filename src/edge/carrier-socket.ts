@@ -4,7 +4,7 @@ import { BYTES_PER_SAMPLE } from '../core/units.js'
 import type { StreamFault } from '../call/events.js'
 import type { EndReason } from '../call/documents/record.js'
 import { parseStreamText } from '../sautikit/stream-messages.js'
-import type { LiveCall, MediaSink } from '../workers/live-call.js'
+import type { LiveCall, MediaSink } from '../workers/main/live-call.js'
 import type { WebSocket } from './uws.js'
 
 /** The carrier's byte rate is measured over this time. docs/PROTOCOL.md. */

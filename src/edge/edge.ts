@@ -9,7 +9,7 @@ import { xmlReply, Exchange, aroundRequests, refuseAmbiguousRequests } from './h
 import type { WebhookAnswer } from './rejections.js'
 import { NOT_READY } from '../fleet/ownership.js'
 import { WebhookRouting } from '../fleet/routing.js'
-import { OVERLOADS } from '../workers/load-gate.js'
+import { OVERLOADS } from '../workers/main/load-gate.js'
 import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { Admission } from './admission.js'

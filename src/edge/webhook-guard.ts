@@ -10,7 +10,7 @@ import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../
 import type { Webhook as CarrierWebhook } from '../sautikit/webhook.js'
 import type { TokenPurpose } from '../sautikit/token.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
-import { waitNewsSchema } from '../workers/wait-status.js'
+import { waitNewsSchema } from '../workers/main/wait-status.js'
 import type { Client } from './client-address.js'
 import { atOnce, errorReply } from './http-exchange.js'
 import type { Exchange } from './http-exchange.js'

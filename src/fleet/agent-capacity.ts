@@ -1,4 +1,4 @@
-import type { AgentFacts, CallDirectory } from '../workers/live-call.js'
+import type { AgentFacts, CallDirectory } from '../workers/main/live-call.js'
 import type { FleetNode } from './fleet-node.js'
 
 /**

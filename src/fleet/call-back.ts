@@ -3,9 +3,9 @@ import { parseCallSid } from '../core/ids.js'
 import { KEEP_RENEW_MS } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import type { Log } from '../telemetry/log.js'
-import { continuationOf } from '../workers/kept-call.js'
+import { continuationOf } from '../workers/main/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
-import type { OutboundOrder } from '../workers/outbound-calls.js'
+import type { OutboundOrder } from '../workers/main/outbound-calls.js'
 
 /**
  * A caller is not rung back when the state of their call is older. It is stored with each change and at least every

@@ -9,7 +9,7 @@ import { KEEP_RENEW_MS, SAVED_WITHIN_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { foldLog, logChunk, parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
-import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
+import type { CallKeeping, KeptSource } from '../workers/main/main-thread-context.js'
 import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './call-store.js'
 import { SealedCall } from './sealed-call.js'
 

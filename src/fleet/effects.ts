@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import type { ToolOutcome } from '../agents/tool.js'
 import { messageOf } from '../core/errors.js'
 import type { Log } from '../telemetry/log.js'
-import type { EffectGate } from '../workers/effects.js'
+import type { EffectGate } from '../workers/shared/effects.js'
 import type { CallStore } from './call-store.js'
 import { derivedKey, openedWith, sealedWith } from './secrets.js'
 

@@ -1,7 +1,7 @@
 import type { CallSid } from '../core/ids.js'
 import type { CarrierEvent, StreamStatus, Webhook } from '../sautikit/webhook.js'
-import type { WaitStatus } from '../workers/wait-status.js'
-import type { Overload } from '../workers/load-gate.js'
+import type { WaitStatus } from '../workers/main/wait-status.js'
+import type { Overload } from '../workers/main/load-gate.js'
 
 /**
  * A webhook whose sender is proven and whose body is parsed. The node that receives a webhook does both, once. The

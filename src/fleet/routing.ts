@@ -17,8 +17,8 @@ import {
   STORE_REWRITTEN_MS,
   SUSPECT_MS,
 } from '../core/limits.js'
-import type { CallDirectory, LiveCall } from '../workers/live-call.js'
-import type { OutboundCarrier } from '../workers/outbound-calls.js'
+import type { CallDirectory, LiveCall } from '../workers/main/live-call.js'
+import type { OutboundCarrier } from '../workers/main/outbound-calls.js'
 import { orderKey } from './call-store.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'

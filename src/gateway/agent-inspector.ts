@@ -11,7 +11,7 @@ import { GatewayError } from '../core/errors.js'
 import { RateLimit } from '../core/rate-limit.js'
 import type { AgentsHere } from '../edge/options.js'
 import { namesIn } from '../backends/split.js'
-import type { HostedAgent } from '../workers/main-thread-context.js'
+import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import type { AgentsTask } from './agents-thread.js'
 
 /**

@@ -18,7 +18,7 @@ import { RateLimit } from '../core/rate-limit.js'
 import type { Held } from '../messages/shared-outbox.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import type { HostedAgent } from '../workers/main-thread-context.js'
+import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { OWED_MS_MAX } from './owed-analyses.js'
 import type { OwedAnalyses } from './owed-analyses.js'
 

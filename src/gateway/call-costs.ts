@@ -3,7 +3,7 @@ import { CARRIER_RATES, exchangeRate } from '../backends/prices.js'
 import type { CallRecord, CostPart, WholeCost } from '../call/documents/record.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import type { Spending } from '../workers/live-call.js'
+import type { Spending } from '../workers/main/live-call.js'
 
 const MINUTE_S = 60
 const MINOR_PER_UNIT = 100

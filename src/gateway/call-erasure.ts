@@ -15,7 +15,7 @@ import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { eachErased, isOfNumber } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive/erasure.js'
 import type { ErasedObjects } from '../telemetry/archive/object-storage.js'
-import type { CallRegistry } from '../workers/call-registry.js'
+import type { CallRegistry } from '../workers/main/call-registry.js'
 
 /** Calls of a masked number about which one erasure asks the carrier. */
 const ERASE_CARRIER_ASKS_MAX = 200

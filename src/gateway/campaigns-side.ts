@@ -18,7 +18,7 @@ import type { Log } from '../telemetry/log.js'
 import { onDemand } from './on-demand.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { MessageNews } from '../messages/message.js'
-import type { OutboundCalls } from '../workers/outbound-calls.js'
+import type { OutboundCalls } from '../workers/main/outbound-calls.js'
 
 interface CampaignsSideOptions {
   readonly config: Config

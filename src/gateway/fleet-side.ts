@@ -26,8 +26,8 @@ import type { RedisAddress } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import { countFleet } from './fleet-metrics.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import type { CallRegistry } from '../workers/call-registry.js'
-import type { EffectGate } from '../workers/effects.js'
+import type { CallRegistry } from '../workers/main/call-registry.js'
+import type { EffectGate } from '../workers/shared/effects.js'
 
 interface FleetSideOptions {
   /** Of this process. `internalPort` is null where it has no other nodes. */

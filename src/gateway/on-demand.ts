@@ -2,7 +2,7 @@ import { usesRecogniser } from '../backends/split.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { installCommand, whySpeechIsMissing } from '../speech/speech-packages.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
-import type { HostedAgent } from '../workers/main-thread-context.js'
+import type { HostedAgent } from '../workers/main/main-thread-context.js'
 
 /**
  * Loads what needs packages that most gateways do without. A clone and the image have them; of a release they are

@@ -17,7 +17,7 @@ import { PHRASE_MS_MAX } from '../speech/phrase-store.js'
 import type { PhraseStore } from '../speech/phrase-store.js'
 import { SpeechClient } from '../speech/speech-client.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
-import type { HostedAgent } from '../workers/main-thread-context.js'
+import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { trialSession } from './trial-session.js'
 
 /** How long one phrase may take to be spoken. */

@@ -1,5 +1,5 @@
 /**
- * What piscina loads for a speech worker, as `workers/start-call-worker.ts` for a media worker. Piscina tries `require`
+ * What piscina loads for a speech worker, as `workers/worker/start-call-worker.ts` for a media worker. Piscina tries `require`
  * first, which would load all modules of the worker in one piece; Node 20 aborts the whole process where a stop ends the
  * worker meanwhile. `require` gives up at an `await`, here before anything is loaded, and then piscina imports this.
  */

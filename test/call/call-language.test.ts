@@ -5,8 +5,8 @@ import { agentSchema } from '../../src/agents/definition.js'
 import { CallLanguage } from '../../src/call/call-language.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { askedRate, speedOf } from '../../src/call/speech-rate.js'
-import type { CallStart } from '../../src/workers/call-messages.js'
-import { toolSpecs } from '../../src/workers/call-setup.js'
+import type { CallStart } from '../../src/workers/shared/call-messages.js'
+import { toolSpecs } from '../../src/workers/worker/call-setup.js'
 import { Rig, escalation } from './rig.js'
 
 /** The language after each of the caller's turns, with an answer of the agent between them. */

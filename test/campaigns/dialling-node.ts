@@ -10,7 +10,7 @@ import { connectRedis } from '../../src/fleet/redis-store.js'
 import { SautikitClient } from '../../src/sautikit-api/client.js'
 import { CarrierHttp } from '../../src/sautikit-api/http.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { OutboundCalls } from '../../src/workers/outbound-calls.js'
+import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
 
 const [url = '', carrier = '', name = ''] = process.argv.slice(2)
 const address = parseRedisUrl(url)

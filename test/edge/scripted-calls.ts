@@ -1,4 +1,4 @@
-import type { WaitAnswer, WaitStatus } from '../../src/workers/wait-status.js'
+import type { WaitAnswer, WaitStatus } from '../../src/workers/main/wait-status.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/documents/call-view.js'
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
@@ -11,8 +11,8 @@ import type { VoiceAction } from '../../src/sautikit/actions.js'
 import { partyKey } from '../../src/sautikit/phone.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type { KeptState } from '../../src/call/documents/kept-call.js'
-import type { BackendView } from '../../src/workers/backend-status.js'
-import type { Overload } from '../../src/workers/load-gate.js'
+import type { BackendView } from '../../src/workers/main/backend-status.js'
+import type { Overload } from '../../src/workers/main/load-gate.js'
 import type {
   AgentFacts,
   CallDirectory,
@@ -21,7 +21,7 @@ import type {
   MediaSink,
   NewCall,
   RefusedCall,
-} from '../../src/workers/live-call.js'
+} from '../../src/workers/main/live-call.js'
 
 /** A call that records what the edge does with it and answers as the test says. */
 export class ScriptedCall implements LiveCall {

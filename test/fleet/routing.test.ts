@@ -19,7 +19,7 @@ import {
 } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
 import { claimedOrders } from '../../src/fleet/routing.js'
-import type { OutboundCarrier } from '../../src/workers/outbound-calls.js'
+import type { OutboundCarrier } from '../../src/workers/main/outbound-calls.js'
 
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
 const voice = (gateway: Gateway, form: Readonly<Record<string, string>>, more = {}): Promise<Posted> =>

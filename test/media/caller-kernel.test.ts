@@ -5,7 +5,7 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { ComposedDetector, type FrameDetector } from '../../src/media/vad/vad.js'
-import { loadVoiceModels } from '../../src/workers/media-assets.js'
+import { loadVoiceModels } from '../../src/workers/shared/media-assets.js'
 import {
   INPUTS,
   JsVoiceKernel,

@@ -4,7 +4,7 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
 import { DtmfDetector } from '../../src/media/dtmf.js'
 import { decodeMuLaw, encodeMuLaw, levelDbfs } from '../../src/media/pcm.js'
-import { loadVoiceModels } from '../../src/workers/media-assets.js'
+import { loadVoiceModels } from '../../src/workers/shared/media-assets.js'
 import {
   concatenate,
   framesOf,

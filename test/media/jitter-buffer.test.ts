@@ -1,7 +1,7 @@
 import t from 'tap'
 import { JITTER_SLOTS } from '../../src/core/limits.js'
 import { JITTER_FRAMES_MAX, JitterBuffer } from '../../src/media/jitter/jitter-buffer.js'
-import { SocketsRead } from '../../src/workers/worker-memory.js'
+import { SocketsRead } from '../../src/workers/shared/worker-memory.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import { toneLevelDb } from '../support/tones.js'
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
 import { BLOCK_SAMPLES, ResamplerBank, type StreamResampler } from '../../src/media/resample/resampler.js'
-import { loadMediaAssets } from '../../src/workers/media-assets.js'
+import { loadMediaAssets } from '../../src/workers/shared/media-assets.js'
 import type { PolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 import {

@@ -8,7 +8,7 @@ import { startGateway } from '../../src/gateway/gateway.js'
 import type { Gateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { LoadGate } from '../../src/workers/load-gate.js'
+import { LoadGate } from '../../src/workers/main/load-gate.js'
 import { SAME_CALLER } from './same-caller.js'
 
 // That a gateway without time refuses calls is load-gate.test.ts's; here other tests may take the processors.

@@ -21,10 +21,10 @@ import { TextSpeech, TextVoices } from '../../src/simulator/scenarios/text-speec
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { CallRegistry, type CallRegistryOptions } from '../../src/workers/call-registry.js'
-import type { LiveCall, MediaSink, NewCall } from '../../src/workers/live-call.js'
-import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
-import type { PoolCalls } from '../../src/workers/media-pool.js'
+import { CallRegistry, type CallRegistryOptions } from '../../src/workers/main/call-registry.js'
+import type { LiveCall, MediaSink, NewCall } from '../../src/workers/main/live-call.js'
+import { loadMediaAssets, voiceDetectors } from '../../src/workers/shared/media-assets.js'
+import type { PoolCalls } from '../../src/workers/main/media-pool.js'
 
 const clock = new SimulatedClock()
 const startedWallMs = Date.now()

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { loadMediaAssets, loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { loadMediaAssets, loadVoiceDetectors } from '../../src/workers/shared/media-assets.js'
 
 // What the gateway loads for the pure `media` layer, loaded for tests.
 

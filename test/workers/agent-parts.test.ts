@@ -1,7 +1,7 @@
 import { deserialize, serialize } from 'node:v8'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
-import { AgentParts } from '../../src/workers/agent-parts.js'
+import { AgentParts } from '../../src/workers/worker/agent-parts.js'
 import { orderStatusAgent } from '../support/host.js'
 
 /** As a worker gets it with the start of a call. */

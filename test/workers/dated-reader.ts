@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { SharedCall, Time, Word } from '../../src/workers/shared-call.js'
+import { SharedCall, Time, Word } from '../../src/workers/shared/shared-call.js'
 
 export interface DatedReaderData {
   readonly call: SharedArrayBuffer

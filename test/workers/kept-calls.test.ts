@@ -22,9 +22,16 @@ import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
-import type { LiveCall, NewCall } from '../../src/workers/live-call.js'
-import type { WaitUnheard } from '../../src/workers/wait-status.js'
-import { callOf, calledBack, continuationOf, lostResult, mayGoOn, withoutAgent } from '../../src/workers/kept-call.js'
+import type { LiveCall, NewCall } from '../../src/workers/main/live-call.js'
+import type { WaitUnheard } from '../../src/workers/main/wait-status.js'
+import {
+  callOf,
+  calledBack,
+  continuationOf,
+  lostResult,
+  mayGoOn,
+  withoutAgent,
+} from '../../src/workers/main/kept-call.js'
 import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'

@@ -5,10 +5,10 @@ import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import { KILL_AUDIO } from '../../src/sautikit/stream-messages.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
-import { CallSpeech, SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/call-speech.js'
-import type { MediaSink } from '../../src/workers/live-call.js'
-import { PlayoutClock } from '../../src/workers/playout-clock.js'
-import { PLAYOUT_BACKLOG_MS_MAX, PlayoutFeed } from '../../src/workers/playout-feed.js'
+import { CallSpeech, SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/worker/call-speech.js'
+import type { MediaSink } from '../../src/workers/main/live-call.js'
+import { PlayoutClock } from '../../src/workers/main/playout-clock.js'
+import { PLAYOUT_BACKLOG_MS_MAX, PlayoutFeed } from '../../src/workers/worker/playout-feed.js'
 import {
   allocateSharedCall,
   OUTBOUND_RING_SAMPLES,
@@ -16,7 +16,7 @@ import {
   SharedCall,
   Time,
   Word,
-} from '../../src/workers/shared-call.js'
+} from '../../src/workers/shared/shared-call.js'
 import { loadResamplers } from '../support/media-modules.js'
 import type { DatedReaderData } from './dated-reader.js'
 

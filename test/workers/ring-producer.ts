@@ -1,5 +1,5 @@
 import { workerData } from 'node:worker_threads'
-import { SharedCall } from '../../src/workers/shared-call.js'
+import { SharedCall } from '../../src/workers/shared/shared-call.js'
 
 /** Writes 2,000,000 samples, each the low 16 bits of its own count, in pieces of changing length. */
 const { outbound } = new SharedCall(workerData as SharedArrayBuffer)

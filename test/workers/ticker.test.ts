@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import t from 'tap'
 import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
-import { CALL_SLAB_CALLS, CallMemoryPool } from '../../src/workers/call-memory.js'
+import { CALL_SLAB_CALLS, CallMemoryPool } from '../../src/workers/shared/call-memory.js'
 import {
   allocateSharedCall,
   INBOUND_RING_BYTES,
@@ -11,8 +11,8 @@ import {
   type SampleRing,
   SharedCall,
   Word,
-} from '../../src/workers/shared-call.js'
-import { Ticker } from '../../src/workers/ticker.js'
+} from '../../src/workers/shared/shared-call.js'
+import { Ticker } from '../../src/workers/shared/ticker.js'
 
 /**
  * A clock that stands still until it is moved, and the timers that tickers set on it: a step goes to when the next one

@@ -9,7 +9,7 @@ import {
   WORKER_SILENT_MS,
   type WorkerVerdict,
   WorkerWatchdog,
-} from '../../src/workers/worker-watchdog.js'
+} from '../../src/workers/main/worker-watchdog.js'
 import { inbound, orderStatusAgent, TestLine } from '../support/host.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'
 import { until } from '../support/until.js'
@@ -219,7 +219,7 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
 
 t.test('piscina, which tries `require` first, loads no module of a worker with it', (t) => {
   const require = createRequire(import.meta.url)
-  for (const entry of ['workers/start-call-worker.js', 'speech/start-speech-worker.js'])
+  for (const entry of ['workers/worker/start-call-worker.js', 'speech/start-speech-worker.js'])
     t.throws(() => void require(`../../src/${entry}`), { code: /ERR_REQUIRE_(ASYNC_MODULE|ESM)/ })
   t.end()
 })

@@ -1,5 +1,5 @@
 import { restoreRun } from '../../fleet/earlier-run.js'
-import type { CallRegistry } from '../../workers/call-registry.js'
+import type { CallRegistry } from '../../workers/main/call-registry.js'
 import { openFleet } from '../fleet-side.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'

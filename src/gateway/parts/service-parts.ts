@@ -1,4 +1,4 @@
-import { releaseStartMemory } from '../../workers/start-memory.js'
+import { releaseStartMemory } from '../../workers/shared/start-memory.js'
 import { resumeDetails } from '../carrier-side.js'
 import { followAgents } from '../hosted-agents.js'
 import type { Part } from './part.js'

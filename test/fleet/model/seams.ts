@@ -6,8 +6,8 @@ import type { HttpRequest } from '../../../src/http/http-client.js'
 import { PeerListener } from '../../../src/fleet/peer-listener.js'
 import { Peers } from '../../../src/fleet/peers.js'
 import type { PeerResult } from '../../../src/fleet/peers.js'
-import { CallMemoryPool } from '../../../src/workers/call-memory.js'
-import { LoadWatch } from '../../../src/workers/load-watch.js'
+import { CallMemoryPool } from '../../../src/workers/shared/call-memory.js'
+import { LoadWatch } from '../../../src/workers/main/load-watch.js'
 import type { VirtualTime } from './virtual-time.js'
 
 const require = createRequire(import.meta.url)

@@ -1,0 +1,491 @@
+import { createHash } from 'node:crypto'
+import { businessValues } from '../../agents/business.js'
+import type { Business } from '../../agents/business.js'
+import type { AgentDefinition } from '../../agents/definition.js'
+import { HttpTool, fieldsOf } from '../../agents/http-tool.js'
+import type { CallVariables, Environment } from '../../agents/template.js'
+import { CallerIdentity } from '../../agents/tool.js'
+import type { ToolContext, ToolOutcome } from '../../agents/tool.js'
+import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
+import type { KeptWait } from '../../call/documents/kept-call.js'
+import type { WaitRecord } from '../../call/documents/record.js'
+import { LRUCache } from 'lru-cache'
+import { atMost } from '../../core/at-most.js'
+import { canonicalJson } from '../../core/json.js'
+import { WAIT_GRACE_MS } from '../../core/limits.js'
+import type { HttpClient } from '../../http/http-client.js'
+import type { Metrics } from '../../telemetry/metrics.js'
+import type { FromCall, ToCall } from '../shared/call-messages.js'
+import { waitNewsSchema } from './wait-status.js'
+import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
+
+/** Waits of one call that are remembered, those that are over included; beyond, the oldest is forgotten. */
+const WAITS_KEPT_MAX = 64
+/** `progress` posts of one wait that the conversation gets. */
+const PROGRESS_MAX = 20
+/** How often it is tried to keep an outcome that nobody has posted again. */
+const KEEP_AGAIN_MS = 1000
+/** Outcomes of calls that are over, of one process: their APIs may not have had their answer. The oldest is forgotten. */
+const OUTCOMES_KEPT_MAX = 10_000
+const WAIT_BOUNDS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600]
+
+/** What the waits of all calls share. */
+export class Waits {
+  readonly client: HttpClient
+  readonly env: Environment
+  readonly unheard: (news: WaitUnheard) => void
+  /** Tool calls whose outcome is not known, live calls and those whose caller has left. */
+  pending = 0
+  readonly seconds: ReturnType<Metrics['defineHistogram']>
+  readonly posts: ReturnType<Metrics['defineCounter']>
+  readonly polls: ReturnType<Metrics['defineCounter']>
+  /** Of calls that are over. */
+  readonly #outcomes = new LRUCache<string, Outcome>(atMost(OUTCOMES_KEPT_MAX))
+
+  constructor(
+    options: Pick<Waits, 'client' | 'env' | 'unheard'> & {
+      readonly metrics: Pick<Metrics, 'defineHistogram' | 'defineCounter' | 'defineGauge'>
+    },
+  ) {
+    const { client, env, unheard, metrics } = options
+    this.client = client
+    this.env = env
+    this.unheard = unheard
+    metrics.defineGauge('tool_waits_pending', 'Tool calls whose outcome is not known yet').from(() => this.pending)
+    this.seconds = metrics.defineHistogram(
+      'tool_wait_seconds',
+      'Tools that wait, from their request to the outcome; expired ones to the end of the wait',
+      ['tool', 'outcome'],
+      WAIT_BOUNDS,
+    )
+    this.posts = metrics.defineCounter('tool_continuations', 'Posts to continuation URLs, by result', ['result'])
+    this.polls = metrics.defineCounter('tool_polls', 'Polls for outcomes, by result', ['result'])
+    for (const result of ['taken', 'progress', 'repeated', 'conflict', 'late', 'unkept', 'dropped'])
+      this.posts({ result })
+    for (const result of ['outcome', 'pending', 'failed']) this.polls({ result })
+  }
+
+  /** The call of a wait is over. */
+  over(id: string, outcome: Outcome): void {
+    this.#outcomes.set(id, outcome)
+  }
+
+  /** What is posted for a call that is over. */
+  late(id: string, news: WaitStatus): WaitAnswer {
+    const outcome = this.#outcomes.get(id)
+    const answer = outcome === undefined || news.status === 'progress' ? 'late' : compared(outcome, news)
+    this.posts({ result: answer }).inc()
+    return answer
+  }
+}
+
+/** A final outcome as it was taken. */
+interface Outcome {
+  readonly status: WaitRecord['status']
+  readonly result: unknown
+  /** Of the tool: which parts of a result count. */
+  readonly fields: ResultShape
+}
+
+type ResultShape = Parameters<typeof fieldsOf>[1]
+
+function compared({ status, result, fields }: Outcome, news: WaitStatus): 'repeated' | 'conflict' {
+  const same = status === news.status && canonicalJson(result) === canonicalJson(fieldsOf(news.result, fields))
+  return same ? 'repeated' : 'conflict'
+}
+
+interface CallWaitsOptions {
+  readonly callSid: string
+  /** The agent that has the call now. */
+  readonly agent: () => AgentDefinition
+  /** A tool of that agent, or of one that had the call before; undefined: none has it any more. */
+  readonly toolOf: (name: string) => AgentDefinition['tools'][number] | undefined
+  /** Whose number was called; null: nobody's. */
+  readonly business: Business | null
+  /** Of the person on the line: E.164, empty when withheld. */
+  readonly from: string
+  readonly to: string
+  readonly variables: CallVariables
+  readonly wallClock: () => number
+  /** The verified identity, for a poll; null while there is none. */
+  readonly identity: () => Readonly<Record<string, unknown>> | null
+  readonly traceContext: Pick<ToolContext, 'traceparent'>
+  readonly mark: (name: string, detail: string) => void
+  readonly toSession: (news: Extract<ToCall, { type: 'tool-outcome' }>) => void
+  /** The outcome of an effect is known. */
+  readonly settled: (key: string, outcome: ToolOutcome) => void
+  /** Keeps the call as it is now: see `CallKeeping.saved`. Does not reject. */
+  readonly saved: () => Promise<boolean>
+  /** Something that is kept has changed, and perhaps nothing waits any more. */
+  readonly changed: () => void
+}
+
+/** A wait, and what is no part of its kept form. */
+type Wait = { -readonly [Key in keyof KeptWait]: KeptWait[Key] } & { readonly here: WaitHere }
+
+class WaitHere {
+  progress = 0
+  nextPollWallMs = 0
+  poll: AbortController | null = null
+  /** Its outcome, if there is one, survives this process, or is given up to do so. */
+  safe = true
+  keeping: Promise<boolean> | null = null
+  nextKeepWallMs = 0
+}
+
+/**
+ * The tools of one call whose answers come later, on the main thread: here an outcome outlives the media worker, the
+ * stream and, with the kept state, the node.
+ *
+ *     asked   --its API answers 202--> pending     until then an outcome is only kept: it may come before that answer
+ *     asked   --any other answer--> forgotten
+ *     asked   --its worker, its node or its session ends before the answer--> pending: something may have begun
+ *     pending --outcome, by post or poll--> settled, given to the session until the caller has heard it
+ *     pending --waitMs and WAIT_GRACE_MS--> expired
+ *     settled, expired --no session, not heard--> goes out as a message, once it is kept
+ *
+ * Who posts an outcome is told that it was taken when the call's state with it is kept: a death in between loses nothing,
+ * because who has no answer posts it again. A caller does not wait for that.
+ *
+ * Times are calendar times, as in the tokens that belong to them.
+ */
+export class CallWaits {
+  readonly #options: CallWaitsOptions
+  readonly #shared: Waits
+  readonly #waits = new Map<string, Wait>()
+  /** A session runs, which tells the caller. */
+  #inSession = false
+  #over = false
+
+  constructor(options: CallWaitsOptions, shared: Waits, kept: readonly KeptWait[]) {
+    this.#options = options
+    this.#shared = shared
+    for (const wait of kept) {
+      this.#waits.set(wait.id, { ...wait, here: new WaitHere() })
+      if (wait.phase === 'pending') shared.pending++
+    }
+  }
+
+  /** Something is waited for whose outcome is not known, or is not kept. */
+  get active(): boolean {
+    for (const { phase, here } of this.#waits.values()) if (phase === 'pending' || !here.safe) return true
+    return false
+  }
+
+  /**
+   * The tool of an intent is about to run.
+   * @param urlOf  makes the URL for an id, good for so many seconds; null where no URL leads here
+   * @returns what its request may read; null for a tool that does not wait
+   */
+  open(
+    { key, tool, callId, args }: Extract<FromCall, { type: 'tool-intent' }>,
+    urlOf: ((id: string, ttlS: number) => string) | null,
+  ): { readonly continueUrl?: string } {
+    const { waits } = this.#options.toolOf(tool) ?? {}
+    if (waits === undefined) return {}
+    const id = createHash('sha256').update(key).digest('base64url').slice(0, 22)
+    const nowMs = this.#options.wallClock()
+    const lastMs = waits.for + WAIT_GRACE_MS
+    this.#waits.set(id, {
+      ...{ id, key, tool, callId, args, pendingId: '', phase: 'asked', startedWallMs: nowMs },
+      ...{ waitUntilWallMs: nowMs + waits.for, untilWallMs: nowMs + lastMs },
+      ...{ status: null, result: null, settledWallMs: null, told: false, sent: false },
+      here: new WaitHere(),
+    })
+    this.#forgetOldest()
+    return urlOf === null ? {} : { continueUrl: urlOf(id, Math.ceil(lastMs / 1000)) }
+  }
+
+  /** The API has answered otherwise: nothing is waited for. */
+  answered(key: string): void {
+    for (const wait of this.#waits.values()) if (wait.key === key && wait.phase === 'asked') this.#waits.delete(wait.id)
+  }
+
+  /** The API has begun something. */
+  pending({ key, waitMs, id: pendingId }: Extract<FromCall, { type: 'tool-pending' }>): void {
+    const wait = [...this.#waits.values()].find((one) => one.key === key && one.phase === 'asked')
+    if (wait === undefined) return
+    const nowMs = this.#options.wallClock()
+    wait.pendingId = pendingId
+    wait.waitUntilWallMs = nowMs + waitMs
+    wait.untilWallMs = Math.min(wait.untilWallMs, wait.waitUntilWallMs + WAIT_GRACE_MS)
+    this.#pends(wait)
+    this.#options.changed()
+  }
+
+  #pends(wait: Wait): void {
+    wait.phase = 'pending'
+    wait.here.nextPollWallMs = this.#options.wallClock() + this.#pollMs(wait)
+    this.#shared.pending++
+    if (wait.status !== null) this.#settle(wait) // the outcome came before the answer
+  }
+
+  /** An outcome was posted. Resolves within the time of `saved`; what it brings is given to the session at once. */
+  async news(id: string, news: WaitStatus): Promise<WaitAnswer> {
+    const took = this.#news(id, news)
+    const wait = this.#waits.get(id)
+    const kept = took === 'conflict' || took === 'late' || wait === undefined || (await this.#keep(wait))
+    const answer = kept ? took : 'unkept'
+    this.#shared.posts({ result: answer === 'taken' && news.status === 'progress' ? 'progress' : answer }).inc()
+    return answer
+  }
+
+  #news(id: string, { status, result }: WaitStatus): 'taken' | 'repeated' | 'conflict' | 'late' {
+    const wait = this.#waits.get(id)
+    if (wait === undefined) return 'late'
+    const fields = this.#fieldsOf(wait)
+    if (wait.status !== null && wait.status !== 'expired')
+      return compared({ status: wait.status, result: wait.result, fields }, { status, result })
+    const value = fieldsOf(result, fields)
+    if (wait.status === 'expired' || this.#options.wallClock() > wait.untilWallMs) return 'late'
+    if (status === 'progress') {
+      if (++wait.here.progress > PROGRESS_MAX) this.#shared.posts({ result: 'dropped' }).inc()
+      else if (wait.phase === 'pending') this.#toSession(wait, status, value)
+      return 'taken'
+    }
+    this.#take(wait, status, value)
+    return 'taken'
+  }
+
+  #take(wait: Wait, status: 'succeeded' | 'failed', value: unknown): void {
+    wait.status = status
+    wait.result = value
+    wait.here.safe = false
+    if (wait.phase === 'pending') this.#settle(wait)
+    void this.#keep(wait)
+  }
+
+  /** @returns whether the outcome of that wait, if there is one, survives this process */
+  #keep(wait: Wait): Promise<boolean> {
+    const { here } = wait
+    if (here.safe) return Promise.resolve(true)
+    here.nextKeepWallMs = this.#options.wallClock() + KEEP_AGAIN_MS
+    here.keeping ??= this.#options.saved().then((kept) => {
+      here.keeping = null
+      if (kept) this.#isSafe(wait)
+      return kept
+    })
+    return here.keeping
+  }
+
+  #isSafe(wait: Wait): void {
+    wait.here.safe = true
+    if (!this.#inSession) this.#give(wait)
+    this.#options.changed()
+  }
+
+  #fieldsOf({ tool }: Wait): ResultShape {
+    return this.#options.toolOf(tool)?.result ?? {}
+  }
+
+  /** Its outcome is known. */
+  #settle(wait: Wait): void {
+    const { key, tool, status, result, startedWallMs } = wait
+    const nowMs = this.#options.wallClock()
+    const ms = nowMs - startedWallMs
+    this.#ends(wait, nowMs)
+    this.#options.mark('tool-settled', `${tool}: ${String(status)} after ${ms} ms`)
+    this.#options.settled(key, { ok: status === 'succeeded', value: result })
+    this.#give(wait)
+  }
+
+  #ends(wait: Wait, nowMs: number): void {
+    wait.phase = 'settled'
+    wait.settledWallMs = nowMs
+    wait.here.poll?.abort()
+    this.#shared.pending--
+    this.#shared
+      .seconds({ tool: wait.tool, outcome: wait.status ?? 'expired' })
+      .observe((nowMs - wait.startedWallMs) / 1000)
+  }
+
+  /** Tells the session, or where none runs whoever gets messages. */
+  #give(wait: Wait): void {
+    if (wait.told || wait.phase !== 'settled' || wait.status === null) return
+    if (!this.#inSession) return wait.here.safe ? this.#send(wait) : undefined
+    if (wait.status !== 'expired') this.#toSession(wait, wait.status, wait.result)
+  }
+
+  #toSession({ callId }: Wait, status: WaitStatus['status'], value: unknown): void {
+    this.#options.toSession({ type: 'tool-outcome', callId, status, value })
+  }
+
+  #send(wait: Wait): void {
+    if (wait.sent || this.#over) return
+    wait.sent = true
+    const { callSid, agent, from, to } = this.#options
+    const { id, tool, status, result, startedWallMs, settledWallMs } = wait
+    this.#shared.unheard({
+      ...{ id, callSid, agent: agent().name, from, to, tool, status: status ?? 'expired', result },
+      startedAt: new Date(startedWallMs).toISOString(),
+      ms: (settledWallMs ?? startedWallMs) - startedWallMs,
+    })
+  }
+
+  /** What the session says of a wait. */
+  session({ callId, state }: Extract<FromCall, { type: 'wait' }>): void {
+    if (state !== 'told') return
+    for (const wait of this.#waits.values())
+      if (wait.callId === callId && wait.phase === 'settled') {
+        wait.told = true
+        this.#options.changed()
+      }
+  }
+
+  /**
+   * A session begins, perhaps after another: it gets what its caller has not heard.
+   * @param checkpoint  from which it goes on; null: from nothing
+   * @returns the same, with the tools as waiting that had no answer yet
+   */
+  begun<Checkpoint extends CallCheckpoint | null>(checkpoint: Checkpoint): Checkpoint {
+    this.#inSession = true
+    this.#unanswered()
+    for (const wait of this.#waits.values()) this.#give(wait)
+    return checkpoint === null ? checkpoint : { ...checkpoint, ...this.#waitingIn(checkpoint) }
+  }
+
+  /** No session runs any more. */
+  ended(): void {
+    this.#inSession = false
+    this.#unanswered()
+    for (const wait of this.#waits.values()) this.#give(wait)
+  }
+
+  /** Whoever would have got the answers of these APIs is gone. */
+  #unanswered(): void {
+    for (const wait of this.#waits.values()) if (wait.phase === 'asked') this.#pends(wait)
+  }
+
+  #waitingIn({ toolsRunning, waits = [] }: CallCheckpoint): Pick<CallCheckpoint, 'toolsRunning' | 'waits'> {
+    const added = toolsRunning.flatMap((tool) => {
+      const wait = [...this.#waits.values()].find(({ callId }) => callId === tool.callId)
+      if (wait === undefined) return []
+      const untilMs = tool.startMs + wait.waitUntilWallMs - wait.startedWallMs
+      return [{ ...tool, untilMs, state: 'waiting' as const }]
+    })
+    if (added.length === 0) return { toolsRunning }
+    const left = toolsRunning.filter(({ callId }) => added.every((wait) => wait.callId !== callId))
+    return { toolsRunning: left, waits: [...waits, ...added] }
+  }
+
+  /** Ends waits whose time is over, polls, and keeps what could not be kept. */
+  wake(): void {
+    if (this.#waits.size === 0) return
+    const nowMs = this.#options.wallClock()
+    for (const wait of this.#waits.values()) {
+      if (!wait.here.safe && wait.here.keeping === null && nowMs >= wait.here.nextKeepWallMs) {
+        // Whoever gets messages has waited long enough for a store that is down.
+        if (nowMs > wait.untilWallMs) this.#isSafe(wait)
+        else void this.#keep(wait)
+      }
+      if (wait.phase !== 'pending') continue
+      if (nowMs > wait.untilWallMs) this.#expire(wait, nowMs)
+      else if (nowMs >= wait.here.nextPollWallMs && wait.here.poll === null) void this.#poll(wait)
+    }
+  }
+
+  #expire(wait: Wait, nowMs: number): void {
+    wait.status = 'expired'
+    this.#ends(wait, nowMs)
+    this.#options.mark('tool-settled', `${wait.tool}: no outcome`)
+    this.#give(wait)
+    this.#options.changed()
+  }
+
+  /** The call is forced to its end: nobody learns here how its waits end. @param sends  whoever gets messages is told so */
+  abandon(sends: boolean): void {
+    this.#inSession = false
+    const nowMs = this.#options.wallClock()
+    for (const wait of this.#waits.values())
+      if (!sends) break
+      else if (wait.phase === 'pending') this.#expire(wait, nowMs)
+      else if (!wait.here.safe) this.#isSafe(wait)
+    this.release()
+  }
+
+  /** Another one goes on with this call, or it is over. */
+  release(): void {
+    if (this.#over) return
+    this.#over = true
+    for (const wait of this.#waits.values()) {
+      wait.here.poll?.abort()
+      if (wait.phase === 'pending') this.#shared.pending--
+      const { id, status, result } = wait
+      if (status !== null && status !== 'expired')
+        this.#shared.over(id, { status, result, fields: this.#fieldsOf(wait) })
+    }
+    this.#waits.clear()
+  }
+
+  records(): WaitRecord[] {
+    return [...this.#waits.values()]
+      .filter(({ phase }) => phase !== 'asked')
+      .map(({ tool, startedWallMs, settledWallMs, waitUntilWallMs, status, told }) => ({
+        tool,
+        startedAt: new Date(startedWallMs).toISOString(),
+        status: status ?? 'pending',
+        ms: settledWallMs === null ? null : settledWallMs - startedWallMs,
+        late: settledWallMs !== null && settledWallMs > waitUntilWallMs,
+        told,
+      }))
+  }
+
+  kept(): KeptWait[] {
+    return [...this.#waits.values()].map(({ here: _, ...kept }) => kept)
+  }
+
+  // --- an API that cannot reach the gateway ---------------------------------------------------------------
+
+  #pollMs({ tool }: Wait): number {
+    const { poll } = this.#options.toolOf(tool)?.waits ?? {}
+    return poll === undefined ? Infinity : poll.everyS * 1000
+  }
+
+  async #poll(wait: Wait): Promise<void> {
+    const pollMs = this.#pollMs(wait)
+    wait.here.nextPollWallMs = this.#options.wallClock() + pollMs
+    if (pollMs === Infinity) return
+    const abort = new AbortController()
+    wait.here.poll = abort
+    const result = await this.#asked(wait, abort.signal)
+    wait.here.poll = null
+    this.#shared.polls({ result }).inc()
+  }
+
+  async #asked(wait: Wait, signal: AbortSignal): Promise<'outcome' | 'pending' | 'failed'> {
+    const { callSid, business, from, to, wallClock, identity, variables, traceContext } = this.#options
+    const agent = this.#options.agent()
+    const definition = this.#options.toolOf(wait.tool)
+    const url = definition?.waits?.poll?.url
+    if (definition === undefined || url === undefined) return 'failed'
+    const { allowPrivate, allowHosts, timeoutMs, maxResponseBytes, headers } = definition.http
+    const http = { method: 'GET', url, headers, allowPrivate, allowHosts, timeoutMs, maxResponseBytes } as const
+    const { waits: _, ...plain } = definition
+    const tool = new HttpTool({ ...plain, http, result: {}, idempotent: false }, this.#shared.env, this.#shared.client)
+    const language = agent.languages[0] ?? ''
+    const context: ToolContext = {
+      ...{ callSid, from, to, agent: agent.name, idempotencyKey: wait.key, pendingId: wait.pendingId },
+      business: business === null ? undefined : businessValues(business, language || 'en', wallClock()),
+      ...{ language, variables, ...traceContext },
+      caller: new CallerIdentity(identity()),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    }
+    try {
+      const news = waitNewsSchema.safeParse(await tool.run(wait.args, context))
+      if (signal.aborted || !news.success || news.data.status === 'progress') return 'pending'
+      this.#news(wait.id, news.data)
+      return 'outcome'
+    } catch {
+      return 'failed' // it is asked again
+    }
+  }
+
+  #forgetOldest(): void {
+    if (this.#waits.size <= WAITS_KEPT_MAX) return
+    for (const { id, phase } of this.#waits.values())
+      if (phase !== 'pending') {
+        this.#waits.delete(id)
+        return
+      }
+  }
+}

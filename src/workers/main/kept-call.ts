@@ -1,0 +1,161 @@
+import type { CallResult, KeptCall, KeptState } from '../../call/documents/kept-call.js'
+import { noUsage } from '../../call/usage.js'
+import type { ResumedRecord } from '../../call/documents/record.js'
+import { parseCallSid } from '../../core/ids.js'
+import { CALL_PARTS_MAX, HEARD_STREAM_MS_MIN, RESUMES_MAX } from '../../core/limits.js'
+import type { NewCall } from './live-call.js'
+
+/**
+ * Who goes on with a kept call on another node:
+ * - `agent`: the conversation goes on, with a new stream. No human was asked for; or the escalation has failed; or the
+ *   caller was being asked about a call back, which counts as no answer: the agent goes on and they may ask again;
+ * - `human`: no agent speaks to this caller again. A human was being rung or is on the line (`pending`, `dialing`,
+ *   `bridged`), or the caller still has to hear that nobody came. Only the escalation goes on, without a stream;
+ * - `outcome`: the call was ending, and a tool still waits for its outcome, or its outcome has not gone out yet: it goes into
+ *   the record and out as a message;
+ * - `nobody`: the call was ending.
+ */
+export function continuationOf({
+  escalation,
+  session,
+  result,
+  waits,
+}: KeptCall): 'agent' | 'human' | 'outcome' | 'nobody' {
+  const machine = escalation?.machine ?? null
+  switch (machine?.state) {
+    case 'pending':
+    case 'dialing':
+    case 'bridged':
+      return 'human'
+    case 'failed':
+      if (machine.owesFarewell && !machine.terminal) return 'human'
+      break
+    default:
+  }
+  const ending = result !== null || machine?.terminal === true || (session !== null && session.ending !== null)
+  if (!ending && session?.state !== 'closing' && session?.state !== 'bridged') return 'agent'
+  return waits.some(({ phase, told, sent }) => phase !== 'settled' || (!told && !sent)) ? 'outcome' : 'nobody'
+}
+
+/** The parts of a call that goes on, the newest last. */
+export function partsOf({ how, kept }: Pick<KeptState, 'how' | 'kept'>): readonly ResumedRecord[] {
+  const { resumed, node, moves, streamMs, recording } = kept
+  const why = how === 'call-back' ? 'called-back' : moves ? 'moved' : (how ?? 'node-lost')
+  const file = recording.announced ? recording.file : null
+  return [...resumed, { node, why, streamMs: Math.round(streamMs), recording: file }]
+}
+
+/**
+ * Whether a call with these parts may have another. Only lost nodes count against it: a node that is stopped, or a network,
+ * does not fail because of the call. One whose streams are over before anybody has heard anything ends all the same.
+ */
+export function mayGoOn(parts: readonly ResumedRecord[]): boolean {
+  const counted = parts.filter(({ why, streamMs }, i) => {
+    return why === 'node-lost' || streamMs - (parts[i - 1]?.streamMs ?? 0) < HEARD_STREAM_MS_MIN
+  })
+  return counted.length <= RESUMES_MAX && parts.length < CALL_PARTS_MAX
+}
+
+/** A call of which only what its tools wait for goes on; null where they wait for nothing. */
+export function withoutAgent(state: KeptState): KeptState | null {
+  const { kept } = state
+  const ended = { ...kept, escalation: null, result: kept.result ?? lostResult(kept, 'outcome') }
+  return continuationOf(ended) === 'outcome' ? { ...state, kept: { ...ended, escalation: kept.escalation } } : null
+}
+
+/** Of a session that ended with its node. @param goesOn  what it was that went on without it */
+export function lostResult({ streamMs, session, sessions }: KeptCall, goesOn: 'human' | 'outcome'): CallResult {
+  return {
+    type: 'result',
+    ...(goesOn === 'human'
+      ? {
+          outcome: 'escalated',
+          endReason: 'escalated',
+          endDetail: 'its node was lost while a human was being reached',
+        }
+      : { outcome: 'failed', endReason: 'process-died', endDetail: 'its node was lost while a tool waited' }),
+    backend: sessions.at(-1)?.backend ?? 'none',
+    durationMs: streamMs,
+    greetingMs: session?.greetingMs ?? null,
+    language: session?.language ?? null,
+    usage: session?.usage ?? noUsage(),
+    report: { failover: null, irregular: {}, cost: null, budget: null },
+    toolCallsRefused: 0,
+    framesIn: 0,
+    framesConcealed: 0,
+    framesDropped: 0,
+    agentFramesDropped: 0,
+    dtmf: 0,
+  }
+}
+
+/**
+ * The call to give to `CallDirectory.prepare` with the state.
+ * @param nowMs  of the clock that is monotonic here
+ * @throws GatewayError WEBHOOK_MALFORMED for a bad SID
+ */
+export function callOf({ callSid, rootSid, agent, from, to, direction, placed }: KeptCall, nowMs: number): NewCall {
+  return {
+    callSid: parseCallSid(callSid),
+    agent,
+    from,
+    to,
+    direction,
+    ...(rootSid === callSid ? {} : { rootSid: parseCallSid(rootSid) }),
+    ...(placed === null ? {} : { placed: { ...placed, agent, from, to, orderedAtMs: nowMs - placed.orderedMs } }),
+  }
+}
+
+/**
+ * A call as the agent that rings its caller back gets it: the log goes on, but it is not known who will answer. So the
+ * new call knows no identity and no state of the backend, and asks before it says anything of the other.
+ * @param call  the new call
+ */
+export function calledBack({ kept, log, marks }: KeptState, call: NewCall): KeptState {
+  const { callSid, direction, from, to } = call
+  return {
+    how: 'call-back',
+    log,
+    marks,
+    kept: {
+      ...kept,
+      callSid,
+      direction,
+      from,
+      to,
+      placed: null,
+      moves: false,
+      streamOpenedMs: null,
+      afterStreamUrl: null,
+      humanUrl: null,
+      recording: { ...kept.recording, announced: false, refused: false },
+      session:
+        kept.session === null
+          ? null
+          : {
+              ...kept.session,
+              callSid,
+              state: 'live',
+              greeted: false,
+              greetingMs: null,
+              owed: 'nothing',
+              heard: null,
+              silencePrompts: 0,
+              identity: null,
+              escalation: null,
+              ending: null,
+              openTranscript: [],
+              toolsRunning: [],
+              waits: [],
+              callBack: 'asks',
+            },
+      backendState: null,
+      escalation: null,
+      result: null,
+      // Their outcomes go to the call that asked for them.
+      waits: [],
+      rehomes: 0,
+      recoveredFrom: kept.callSid,
+    },
+  }
+}

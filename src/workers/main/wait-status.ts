@@ -1,0 +1,46 @@
+import { z } from 'zod'
+import { jsonDepth } from '../../agents/tool-definition.js'
+import type { WaitRecord } from '../../call/documents/record.js'
+import { TOOL_RESULT_CHARS_MAX } from '../../core/limits.js'
+
+/** How deep the JSON of an outcome may be. */
+const RESULT_DEPTH_MAX = 32
+
+/** What is posted to a continuation URL, and what a poll answers. */
+export const waitNewsSchema = z.object({
+  status: z.enum(['progress', 'succeeded', 'failed'], { error: 'must be progress, succeeded or failed' }),
+  result: z
+    .unknown()
+    .default(null)
+    .refine((result) => jsonDepth(result) <= RESULT_DEPTH_MAX, {
+      error: `is nested deeper than ${RESULT_DEPTH_MAX} levels`,
+    })
+    .refine((result) => JSON.stringify(result).length <= TOOL_RESULT_CHARS_MAX, {
+      error: `is longer than ${TOOL_RESULT_CHARS_MAX} characters`,
+    }),
+})
+export type WaitStatus = z.output<typeof waitNewsSchema>
+
+/**
+ * What became of a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node
+ * has it and the caller hears it, but no other node could know of it yet: it has to be posted again.
+ */
+export type WaitAnswer = 'taken' | 'repeated' | 'conflict' | 'late' | 'unkept'
+
+/** An outcome that its caller has not heard. */
+export interface WaitUnheard {
+  readonly id: string
+  readonly callSid: string
+  readonly agent: string
+  /** The caller's number in E.164, empty when withheld: for a text to them. */
+  readonly from: string
+  /** Our own number. */
+  readonly to: string
+  readonly tool: string
+  /** `expired`: nobody has told how it ended. */
+  readonly status: WaitRecord['status']
+  readonly result: unknown
+  /** Calendar time, ISO 8601. */
+  readonly startedAt: string
+  readonly ms: number
+}

@@ -1,0 +1,395 @@
+import { assert } from '../../core/assert.js'
+import { Views } from '../../core/views.js'
+
+/**
+ * The shared memory of one call. Through it the main thread ("main") and the call's media worker exchange audio and
+ * whatever changes with every frame, without messages. Everything else goes through the call's MessagePort.
+ *
+ *     bytes      0 ..  63   words that main writes (Int32)
+ *               64 .. 127   words that the worker writes with each frame
+ *              128 .. 191   words that the worker writes seldom
+ *              192 .. 255   times (Float64, written by main, read by the worker)
+ *              256 ..       inbound packets   (main -> worker, `PacketRing`)
+ *                   ..      outbound samples  (worker -> main, `SampleRing`)
+ *
+ * Each word has one writer, which may read it without Atomics; the rings publish with Atomics. The words of each writer
+ * have a cache line of their own: a line that both sides write moves between the cores with every frame, which cost
+ * more than the copies. The memory outlives a worker: a call that changes its worker keeps it, with all speech not yet
+ * played.
+ */
+export const Word = {
+  // --- main's line ---
+  inHead: 0,
+  inSkip: 1,
+  outTail: 2,
+  /**
+   * Count of the speech samples that the times describe. Main writes it after the times. While main sends, `outTail` is
+   * ahead of it: a reader that used `outTail` could take the times of one sentence for those of the next.
+   */
+  dated: 3,
+  /** Not 0: the call must end, whatever state its session is in (`HANGUP_*`). */
+  hangup: 4,
+  /** Packets that did not fit. */
+  inDropped: 5,
+
+  // --- the worker's line ---
+  inTail: 16,
+  outHead: 17,
+  outSkip: 18,
+  /** Count of the sample at the first place of the outbound ring. Written while that ring is empty. */
+  outBase: 19,
+
+  // --- the worker's second line: words that main reads at every tick and that seldom change ---
+  /** Counts the flushes of the carrier's buffer. */
+  clears: 32,
+  /** 1 while a barge-in that is not committed yet pauses the agent. */
+  paused: 33,
+  /** 1 while the worker has, or expects, more samples of the item that plays now. */
+  more: 34,
+  /** Thread of the worker that has the call, 0 for none. Main clears it before it gives the call to another worker. */
+  worker: 35,
+} as const
+
+export const Time = {
+  /** When everything sent so far will have been played. */
+  playoutEndMs: 0,
+  /** When the last speech sample was given to the socket. */
+  lastSentAtMs: 1,
+  /**
+   * When sample 0 would have been played if all speech had been one run with the one that plays now. So it stays the
+   * same for a whole run, whenever it is read.
+   */
+  sampleZeroMs: 2,
+} as const
+
+/** Values of the `hangup` word. */
+export const HANGUP_NONE = 0
+export const HANGUP_NOW = 1
+
+const TIMES_OFFSET = 192
+const RINGS_OFFSET = 256
+/** Bytes before the rings; zero in the memory of a new call. */
+export const SHARED_CALL_HEAD_BYTES = RINGS_OFFSET
+
+/** Holds a frame of the largest size and a burst; memory pages that were never touched cost nothing. */
+export const INBOUND_RING_BYTES = 256 * 1024
+/** Speech that continues to play when a worker dies: 2 s at 16 kHz, 4 s at 8 kHz. */
+export const OUTBOUND_RING_SAMPLES = 32 * 1024
+/** Samples of the outbound ring that stay readable after main has taken them: enough for one tick and a long delay. */
+export const RECALLED_SAMPLES = 4096
+
+/** Bytes of one call's shared memory. */
+export const SHARED_CALL_BYTES = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
+
+/** Memory for a single call; a gateway uses a `CallMemoryPool`. */
+export function allocateSharedCall(): SharedArrayBuffer {
+  return new SharedArrayBuffer(SHARED_CALL_BYTES)
+}
+
+/** Views of one call's shared memory; each side makes its own. */
+export class SharedCall {
+  readonly words: Int32Array
+  readonly times: Float64Array
+  readonly inbound: PacketRing
+  readonly outbound: SampleRing
+
+  /** @param at  where the call's memory begins: a multiple of 16 */
+  constructor(memory: SharedArrayBuffer, at = 0) {
+    assert(memory.byteLength >= at + SHARED_CALL_BYTES, `shared call memory of ${memory.byteLength - at} bytes`)
+    this.words = wordsOf(memory, at)
+    this.times = new Float64Array(memory, at + TIMES_OFFSET, (RINGS_OFFSET - TIMES_OFFSET) / 8)
+    this.inbound = new PacketRing(this.words, new Uint8Array(memory, at + RINGS_OFFSET, INBOUND_RING_BYTES))
+    this.outbound = new SampleRing(
+      this.words,
+      new Int16Array(memory, at + RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES),
+    )
+  }
+}
+
+/** The words alone, without views of the rings. */
+export function wordsOf(memory: SharedArrayBuffer, at: number): Int32Array {
+  return new Int32Array(memory, at, TIMES_OFFSET / Int32Array.BYTES_PER_ELEMENT)
+}
+
+/** Bytes before each packet: its length and its time of arrival. Packets begin at multiples of it. */
+const PACKET_HEADER_BYTES = 16
+
+/** A packet that wraps around the ring's end is joined here. */
+let joined = new Uint8Array(0)
+
+/**
+ * Packets with their time of arrival, from one producer to one consumer. Counts run modulo 2^32 and are masked
+ * into the ring. When the consumer has taken everything, the producer starts again at the ring's first byte (the
+ * `inSkip` word tells the consumer). So a call on a steady line touches only one page of its ring, and the consumer
+ * reads its packets in place, without a copy.
+ */
+export class PacketRing {
+  readonly #words: Int32Array
+  readonly #bytes: Uint8Array
+  /** The same memory as numbers: for each packet its length, then its time of arrival. */
+  readonly #heads: Float64Array
+  readonly #views: Views<Uint8Array>
+  readonly #mask: number
+  /** Where the packet that `next` returned ends. */
+  #nextTail = 0
+  /** Time of arrival of the packet that `next` returned last, on the common clock. */
+  arrivalMs = 0
+
+  constructor(words: Int32Array, bytes: Uint8Array) {
+    assert((bytes.length & (bytes.length - 1)) === 0, 'the bytes of a ring must be a power of two')
+    this.#words = words
+    this.#bytes = bytes
+    this.#heads = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / Float64Array.BYTES_PER_ELEMENT)
+    this.#views = new Views(bytes)
+    this.#mask = bytes.length - 1
+  }
+
+  /** Packets that did not fit, ever. */
+  get dropped(): number {
+    return Atomics.load(this.#words, Word.inDropped)
+  }
+
+  /** Share of the ring that waits to be taken, 0 to 1. */
+  get fill(): number {
+    const head = Atomics.load(this.#words, Word.inHead) >>> 0
+    const tail = Atomics.load(this.#words, Word.inTail) >>> 0
+    const skip = Atomics.load(this.#words, Word.inSkip) >>> 0
+    const from = ((skip - tail) | 0) > 0 ? skip : tail
+    return ((head - from) >>> 0) / this.#bytes.length
+  }
+
+  /** Copies `packet` in. @returns false when it does not fit (counted in the `inDropped` word). */
+  write(packet: Uint8Array, arrivalMs: number): boolean {
+    const words = this.#words
+    const capacity = this.#bytes.length
+    const need = bytesInRing(packet.length)
+    if (need > capacity) return this.#drop()
+    // The producer's own words need no Atomics. The consumer's word does: then its packets have been read.
+    let head = (words[Word.inHead] as number) >>> 0
+    const tail = Atomics.load(words, Word.inTail) >>> 0
+    const skip = (words[Word.inSkip] as number) >>> 0
+    const from = ((skip - tail) | 0) > 0 ? skip : tail
+    if (from === head && (head & this.#mask) !== 0 && tail === head) {
+      head = (head + capacity - (head & this.#mask)) >>> 0
+      words[Word.inSkip] = head | 0 // published with the head that follows
+    } else if (((head - from) >>> 0) + need > capacity) {
+      return this.#drop()
+    }
+    const at = head & this.#mask
+    this.#heads[at >> 3] = packet.length
+    this.#heads[(at >> 3) + 1] = arrivalMs
+    const offset = (at + PACKET_HEADER_BYTES) & this.#mask
+    const first = capacity - offset
+    if (packet.length <= first) {
+      this.#bytes.set(packet, offset)
+    } else {
+      this.#bytes.set(packet.subarray(0, first), offset)
+      this.#bytes.set(packet.subarray(first), 0)
+    }
+    Atomics.store(words, Word.inHead, (head + need) | 0)
+    return true
+  }
+
+  #drop(): false {
+    this.#words[Word.inDropped] = ((this.#words[Word.inDropped] as number) + 1) | 0
+    return false
+  }
+
+  /** Consumer: whether packets wait. Read without Atomics, so it may miss the newest one until the next tick. */
+  get waits(): boolean {
+    return this.#words[Word.inHead] !== this.#words[Word.inTail]
+  }
+
+  /**
+   * The next packet, in place: valid until `release`, which must come before another `next`. Sets `arrivalMs`.
+   * @returns null when there is none
+   */
+  next(): Uint8Array | null {
+    const words = this.#words
+    if (!this.waits) return null
+    let tail = (words[Word.inTail] as number) >>> 0 // our own
+    const head = Atomics.load(words, Word.inHead) >>> 0
+    const skip = (words[Word.inSkip] as number) >>> 0
+    if (((skip - tail) | 0) > 0) tail = skip
+    if (tail === head) return null
+    const at = tail & this.#mask
+    const length = this.#heads[at >> 3] as number
+    this.arrivalMs = this.#heads[(at >> 3) + 1] as number
+    this.#nextTail = tail + bytesInRing(length)
+    const offset = (at + PACKET_HEADER_BYTES) & this.#mask
+    return offset + length <= this.#bytes.length ? this.#views.at(offset, length) : this.#join(offset, length)
+  }
+
+  /** Consumer: the packet that `next` returned was read, and may be overwritten. */
+  release(): void {
+    Atomics.store(this.#words, Word.inTail, this.#nextTail | 0)
+  }
+
+  /** Joins a packet that begins at the ring's end and continues at its start; rare. */
+  #join(offset: number, length: number): Uint8Array {
+    if (joined.length < length) joined = new Uint8Array(length)
+    const first = this.#bytes.length - offset
+    joined.set(this.#bytes.subarray(offset))
+    joined.set(this.#bytes.subarray(0, length - first), first)
+    return joined.subarray(0, length)
+  }
+}
+
+function bytesInRing(packetBytes: number): number {
+  return (2 * PACKET_HEADER_BYTES - 1 + packetBytes) & -PACKET_HEADER_BYTES
+}
+
+/**
+ * Samples at the leg's rate from the worker to the main thread, which sends them at the right time. Counts are absolute
+ * numbers of samples modulo 2^32 (74 h at 16 kHz), so that a count names the same sample on both sides.
+ *
+ * Like `PacketRing` it starts again at its first place whenever the consumer has taken everything, so that short
+ * answers touch little of it. The `outBase` word is the count of the sample there. It does not start again while taken
+ * samples must still be recalled.
+ */
+export class SampleRing {
+  /** Producer: count of the first sample that must still be recalled; null where nothing is recalled. */
+  recallFrom: number | null = null
+  readonly #words: Int32Array
+  readonly #samples: Int16Array
+  readonly #views: Views<Int16Array>
+  readonly #mask: number
+  /** Count of the first sample that was peeked. */
+  #peekedAt = 0
+
+  constructor(words: Int32Array, samples: Int16Array) {
+    assert((samples.length & (samples.length - 1)) === 0, 'the samples of a ring must be a power of two')
+    this.#words = words
+    this.#samples = samples
+    this.#views = new Views(samples)
+    this.#mask = samples.length - 1
+  }
+
+  /** Share of the ring that waits to be taken, 0 to 1. */
+  get fill(): number {
+    return this.available() / this.#samples.length
+  }
+
+  /** Producer: how many samples fit now. */
+  get free(): number {
+    return this.#samples.length - this.available()
+  }
+
+  /** Samples ever written. */
+  get written(): number {
+    return Atomics.load(this.#words, Word.outHead) >>> 0
+  }
+
+  /** Samples ever taken or discarded. */
+  get taken(): number {
+    return this.#behind(Atomics.load(this.#words, Word.outTail) >>> 0)
+  }
+
+  /**
+   * Producer: samples ever taken or discarded, as far as the times of the shared memory describe them. Read it before
+   * the times.
+   */
+  get dated(): number {
+    return this.#behind(Atomics.load(this.#words, Word.dated) >>> 0)
+  }
+
+  /** Consumer: samples that it has taken, without those that were discarded after them. */
+  get consumed(): number {
+    return (this.#words[Word.outTail] as number) >>> 0
+  }
+
+  /** Consumer: `written`, read without Atomics, so it may miss the newest. */
+  get writtenGlance(): number {
+    return (this.#words[Word.outHead] as number) >>> 0
+  }
+
+  /**
+   * Producer: whether the consumer has taken any since `dated` was `seen`. Read without Atomics, so it may miss the
+   * newest.
+   */
+  takenSince(seen: number): boolean {
+    const tail = (this.#words[Word.outTail] as number) >>> 0
+    const skip = (this.#words[Word.outSkip] as number) >>> 0
+    return (((skip - tail) | 0) > 0 ? skip : tail) !== seen
+  }
+
+  /** Producer: copies all of `source`; the caller has checked `free`. */
+  write(source: Int16Array): void {
+    const words = this.#words
+    const head = (words[Word.outHead] as number) >>> 0 // our own
+    const tail = Atomics.load(words, Word.outTail) >>> 0
+    assert(
+      source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0),
+      'more samples than fit into the ring',
+    )
+    // The consumer's own count, without what was discarded since: the consumer may still be reading.
+    if (tail === head && (this.recallFrom ?? head) === head) words[Word.outBase] = head | 0 // published with the head that follows
+    const at = this.#place(head)
+    const first = this.#samples.length - at
+    if (source.length <= first) {
+      this.#samples.set(source, at)
+    } else {
+      this.#samples.set(source.subarray(0, first), at)
+      this.#samples.set(source.subarray(first), 0)
+    }
+    Atomics.store(words, Word.outHead, (head + source.length) | 0)
+  }
+
+  /** Producer: everything written so far will not be played. */
+  discard(): void {
+    Atomics.store(this.#words, Word.outSkip, this.#words[Word.outHead] as number)
+  }
+
+  /** Samples that wait. */
+  available(): number {
+    // In this order: after a discard between the two reads, `taken` must not be more than `written`.
+    const taken = this.taken
+    return (this.written - taken) >>> 0
+  }
+
+  /** Consumer: copies up to `samples` waiting samples without taking them. @returns how many */
+  peek(out: Int16Array, samples: number): number {
+    const tail = this.#behind((this.#words[Word.outTail] as number) >>> 0) // our own
+    const count = Math.min(samples, (this.written - tail) >>> 0)
+    this.#peekedAt = tail
+    this.#copy(tail, out, count)
+    return count
+  }
+
+  /**
+   * Producer: copies samples that were written before, even if they were taken since. They stay in the ring until
+   * others overwrite them. @returns false when they are already gone or not yet written
+   */
+  recall(position: number, out: Int16Array, count: number): boolean {
+    const behind = (this.written - position) >>> 0
+    if (behind < count || behind > this.#samples.length) return false
+    // Before the count at which the ring started again, its samples belong to other counts.
+    if (((position - (this.#words[Word.outBase] as number)) | 0) < 0) return false
+    this.#copy(position, out, count)
+    return true
+  }
+
+  /** Consumer: takes samples that were peeked; samples discarded since are already counted as taken. */
+  consume(samples: number): void {
+    Atomics.store(this.#words, Word.outTail, (this.#peekedAt + samples) | 0)
+  }
+
+  #copy(position: number, out: Int16Array, count: number): void {
+    if (count === 0) return
+    const at = this.#place(position)
+    const first = Math.min(count, this.#samples.length - at)
+    out.set(this.#views.at(at, first))
+    if (first < count) out.set(this.#samples.subarray(0, count - first), first)
+  }
+
+  /** Call it after loading the producer's count, which publishes the base. */
+  #place(position: number): number {
+    return (position - (this.#words[Word.outBase] as number)) & this.#mask
+  }
+
+  /** The consumer's count, or the count of discarded samples if that is further. */
+  #behind(tail: number): number {
+    const skip = Atomics.load(this.#words, Word.outSkip) >>> 0
+    return ((skip - tail) | 0) > 0 ? skip : tail
+  }
+}

@@ -1,0 +1,347 @@
+import type { AgentDefinition } from '../../agents/definition.js'
+import { amdSchema, consentOf } from '../../agents/definition.js'
+import { businessValues, vocabularyOf } from '../../agents/business.js'
+import { collectionOf } from '../../agents/digits.js'
+import { callContext, contextZone } from '../../agents/call-context.js'
+import { localTime } from '../../core/local-time.js'
+import { mcpToolNames } from '../../agents/mcp-definition.js'
+import { getsDigits, offeredTools } from '../../agents/offered-tools.js'
+import { LIVE, phrasesOf } from '../../agents/phrases.js'
+import { isOpen } from '../../escalation/hunt-group.js'
+import { withBusiness } from '../../agents/template.js'
+import type { BackendCapabilities, BackendSession, ToolSpec } from '../../backends/backend.js'
+import { codeOf, textIn } from '../../call/localized-text.js'
+import type { LocalizedText } from '../../call/localized-text.js'
+import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../call/call-options.js'
+import type { CallSessionOptions, EscalationOptions, ClaimOptions } from '../../call/call-options.js'
+import { CLAIM_LANGUAGES } from '../../call/claim-phrases.js'
+import {
+  CALLBACK_TOOL,
+  CALL_BACK_INSTRUCTIONS,
+  DO_NOT_CALL_TOOL_SPEC,
+  ESCALATE_TOOL,
+  GATEWAY_TOOLS,
+  handoverToolSpec,
+  languageToolSpec,
+  RESUME_TOOL_SPEC,
+} from '../../call/gateway-tools.js'
+import type { TranscriptEntry } from '../../call/documents/record.js'
+import type { Stages } from '../../call/stages.js'
+import { KnownFacts } from '../../call/spoken-facts.js'
+import { speedOf } from '../../call/speech-rate.js'
+import { resumedTools } from '../../call/tool-ledger.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { RING_GRACE_MS } from '../../escalation/escalation.js'
+import type { CallStart } from '../shared/call-messages.js'
+
+/** The session's options from the agent's definition and the backend's capabilities. */
+export function sessionOptions(
+  start: CallStart,
+  capabilities: BackendCapabilities,
+  wallOffsetMs: number,
+): CallSessionOptions {
+  const { agent } = start
+  return {
+    ...DEFAULT_CALL_OPTIONS,
+    callSid: start.callSid,
+    agent: agent.name,
+    languages: agent.languages,
+    preparedAtMs: start.preparedAtMs,
+    wallOffsetMs,
+    serverVad: capabilities.serverVad,
+    serverInterrupts: capabilities.serverInterrupts ?? capabilities.serverVad,
+    truncate: capabilities.truncate,
+    weighsSpeech: capabilities.weighsSpeech ?? false,
+    toolNames: [
+      ...offeredTools(agent, start.assets).map((tool) => tool.name),
+      ...mcpToolNames(agent.mcp).filter((name) => !getsDigits(agent, name)),
+    ],
+    collections: agent.digits.map(collectionOf),
+    waits: Object.fromEntries(
+      agent.tools.flatMap(({ name, waits }) => {
+        if (waits === undefined) return []
+        const { say, still, every, onTimeout } = waits
+        const words = { ...(say === undefined ? {} : { say }), ...(onTimeout === undefined ? {} : { onTimeout }) }
+        return [[name, { ...words, still, everyMs: every }]]
+      }),
+    ),
+    greeting: greetingOf(start),
+    responseFailedText: agent.tryAgain,
+    apologyText: agent.apology,
+    cutOffText: agent.recovery.text,
+    rules: agent.rules,
+    claims: agent.claims === null ? null : claimOptions(start, agent.claims, Date.now()),
+    resumeText: handoverText(start) ?? DEFAULT_CALL_OPTIONS.resumeText,
+    handoverTo: agent.handoverTo,
+    stages: agent.stages === null ? null : { stages: agent.stages, facts: agent.facts },
+    goodbyeText: agent.goodbye,
+    speech: {
+      ...DEFAULT_CALL_OPTIONS.speech,
+      onsetMs: agent.bargeIn.onsetMs,
+      doubtfulOnsetMs: agent.bargeIn.doubtfulOnsetMs,
+      endOfSpeechMs: agent.turn.endOfSpeechMs,
+      adaptive: agent.turn.adaptive,
+      words: agent.turn.words,
+    },
+    onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
+    bargeIn: {
+      ...DEFAULT_CALL_OPTIONS.bargeIn,
+      commitMs: agent.bargeIn.commitMs,
+      doubtfulCommitMs: Math.max(agent.bargeIn.commitMs, agent.bargeIn.doubtfulCommitMs),
+      backchannel: agent.bargeIn.backchannel,
+      waitWords: agent.turn.waitWords,
+      quieterDb: agent.bargeIn.quieterDb,
+      resumeAfterMs: agent.bargeIn.resumeAfterMs,
+      onDtmf: agent.bargeIn.onDtmf,
+      protectGreeting: agent.bargeIn.protectGreeting,
+    },
+    silence: { ...agent.silence, firstPrompt: firstPromptOf(agent) },
+    closing: agent.closing,
+    putOnHold:
+      agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
+    duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
+    filler: {
+      texts: agent.fillers.phrases,
+      afterMs: agent.fillers.afterMs,
+      everyMs: agent.fillers.everyMs,
+      answerAfterMs: agent.fillers.answerAfterMs,
+    },
+    amd: pick(amdOf(start)),
+    consentText: consentOf(agent),
+    refusal: agent.recording.refusal,
+    escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
+  }
+}
+
+function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>, wallMs: number): ClaimOptions {
+  const { correct, rules, words, languages, facts } = claims
+  const used = new Set(rules.flatMap(({ phrases }) => Object.keys(phrases)))
+  const known = Object.entries({ ...CLAIM_LANGUAGES, ...languages })
+  return {
+    correct,
+    rules,
+    words,
+    languages: Object.fromEntries(known.filter(([name]) => used.has(name))),
+    facts:
+      facts === 'off'
+        ? null
+        : {
+            correct: facts === 'correct',
+            given: `${factsOf(start.agent)}; ${businessText(start, wallMs)}; ${callContext({ ...start, backends: [] }, wallMs)}; ${start.from}; ${start.to}`,
+            timeZone: start.agent.context.timeZone ?? start.agent.escalation?.hours?.timeZone ?? null,
+          },
+  }
+}
+
+/** What the facts of a business add to the agent's own texts. */
+function businessText({ business, agent }: Pick<CallStart, 'business' | 'agent'>, wallMs: number): string {
+  return business == null ? '' : Object.values(businessValues(business, agent.languages[0] ?? 'en', wallMs)).join('; ')
+}
+
+/** The facts of the newest agents, by their texts. */
+const factsRead = new Map<string, string>()
+const FACTS_READ_MAX = 20
+
+/** The numbers and weekdays in the texts of an agent's file. Its settings are none. */
+function factsOf({ claims: _, ...agent }: AgentDefinition): string {
+  const text = JSON.stringify(agent, (_key, value: unknown) => (typeof value === 'number' ? undefined : value))
+  const known = factsRead.get(text)
+  if (known !== undefined) return known
+  const facts = new KnownFacts()
+  facts.learn(text)
+  factsRead.set(text, String(facts))
+  forgetOldest(factsRead, FACTS_READ_MAX)
+  return String(facts)
+}
+
+/** What the model of an agent that has just got the call is asked for; null where no agent has handed over to it. */
+function handoverText({ agent, resume }: CallStart): string | null {
+  const { handovers = [], transcript = [], facts = [] } = resume?.log ?? {}
+  const last = handovers.at(-1)
+  const begun = transcript.some(({ role, startMs }) => role === 'agent' && startMs > (last?.atMs ?? 0))
+  if (last === undefined || last.to !== agent.name || begun) return null
+  const known = [...new Map(facts.map(({ name, value }) => [name, value]))].map(
+    ([name, value]) => `${name} = ${String(value)}`,
+  )
+  return [
+    `The agent ${last.from} of this company has just handed this caller over to you, and has told them so.`,
+    ...(last.summary === '' ? [] : [`It says: ${last.summary}`]),
+    ...(known.length === 0 ? [] : [`Known: ${known.join('; ')}.`]),
+    'Say in a few words who you are and go on from what the caller wants. Do not ask again for what is known.',
+  ].join(' ')
+}
+
+type Amd = NonNullable<AgentDefinition['outbound']['amd']>
+
+const AMD_DEFAULT: Amd = amdSchema.parse({})
+
+/**
+ * Answering-machine detection of a call that the gateway placed; null for any other. A caller who is rung back did not
+ * ask for it, so an agent cannot leave it out there.
+ */
+export function amdOf({ agent, direction, resume, leaveMessage = true }: CallStart): Amd | null {
+  if (direction !== 'outbound') return null
+  if (resume === null) {
+    const { amd } = agent.outbound
+    return amd === null || leaveMessage ? amd : { ...amd, message: null }
+  }
+  const asks = resume.newStream !== undefined && resume.checkpoint.callBack === 'asks'
+  return asks ? (agent.outbound.amd ?? AMD_DEFAULT) : null
+}
+
+function pick(amd: Amd | null): CallSessionOptions['amd'] {
+  return amd === null ? null : { message: amd.message, onSilence: amd.onSilence }
+}
+
+/** Added to a number's ringing time: the escalation machine's grace, and 2 s for messages between the threads. */
+const RING_MARGIN_MS = RING_GRACE_MS + 2000
+
+function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): EscalationOptions {
+  const callsBack = escalation.strategies.includes('callback')
+  return {
+    ...DEFAULT_ESCALATION_OPTIONS,
+    announceText: escalation.announce,
+    failedText: escalation.failed,
+    closedText: escalation.closed,
+    silentLineText:
+      escalation.silentLine ??
+      (callsBack
+        ? {
+            en: 'If the line stays silent, please hang up and we will call you back.',
+            sw: 'Simu ikinyamaza, tafadhali ikate nasi tutakupigia.',
+          }
+        : {
+            en: DEFAULT_ESCALATION_OPTIONS.silentLineText,
+            sw: 'Simu ikinyamaza, tafadhali ikate na utupigie tena.',
+          }),
+    callback: callsBack
+      ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' }
+      : null,
+    afterFailure: escalation.afterFailure,
+    // Two strategies hold the stream; each may call every number.
+    holdTimeoutMs: Math.max(
+      DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs,
+      2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS),
+    ),
+  }
+}
+
+/**
+ * The tools that a model is offered: the agent's own, then those that the session runs itself.
+ * @param fromServers  those of the MCP servers that are up
+ * @param changesTools  false: the service keeps the tools that it begins with, so that it gets those of all stages
+ */
+export function toolSpecs(
+  { agent, assets, resume, direction, messagesOnly = false }: CallStart,
+  fromServers: readonly ToolSpec[] = [],
+  stages: Stages | null = null,
+  changesTools = true,
+): readonly ToolSpec[] {
+  const { escalation } = agent
+  const gateway = GATEWAY_TOOLS.filter(({ name }) => {
+    if (name === ESCALATE_TOOL) return escalation !== null && !messagesOnly
+    return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
+  })
+  const asks = resume?.checkpoint.callBack === 'asks'
+  const placed = direction === 'outbound' ? [DO_NOT_CALL_TOOL_SPEC] : []
+  const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
+  const own = [...offeredTools(agent, assets), ...fromServers].filter(
+    ({ name }) => stages === null || !changesTools || stages.offers(name),
+  )
+  const stage = stages?.tool(!changesTools) ?? null
+  const handover = Object.keys(agent.handoverTo).length === 0 ? [] : [handoverToolSpec(agent.handoverTo)]
+  return [
+    ...own,
+    ...gateway,
+    ...placed,
+    ...languages,
+    ...(stage === null ? [] : [stage]),
+    ...handover,
+    ...(asks ? [RESUME_TOOL_SPEC] : []),
+  ]
+}
+
+/** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
+export function fixedPhrases(agent: AgentDefinition, language: string): readonly string[] {
+  const kept = phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE))
+  const phrases = [agent.greeting, firstPromptOf(agent), ...kept.map(([, phrase]) => phrase)]
+  return [...new Set(phrases.filter((phrase) => phrase !== null).map((phrase) => textIn(phrase, language)))]
+}
+
+const FIRST_PROMPT = { en: DEFAULT_CALL_OPTIONS.silence.firstPrompt, sw: 'Naweza kukusaidia vipi?' }
+
+function firstPromptOf({ languages, silence: { firstPrompt, prompts } }: AgentDefinition): LocalizedText | null {
+  if (firstPrompt !== undefined) return firstPrompt
+  return prompts.length > 0 && languages.every((tag) => codeOf(tag) in FIRST_PROMPT) ? FIRST_PROMPT : null
+}
+
+/** The backend speaks it, in its own voice; the gateway only where the backend does not. */
+function greetingOf({ agent, resume }: CallStart): LocalizedText | null {
+  return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
+}
+
+/** The instructions of a call's model, with what is true now. @param wallMs calendar time @param stages  null: none */
+export function instructionsOf(
+  start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume' | 'backends'>,
+  wallMs: number,
+  stages: Stages | null = null,
+): string {
+  const { agent, business, resume } = start
+  const instructions =
+    business == null
+      ? agent.instructions
+      : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
+  const parts = [instructions, ...(stages === null ? [] : [stages.text]), callContext(start, wallMs)]
+  return [...parts, ...(resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : [])].join('\n\n')
+}
+
+/** The voices of the stage that the call is in; nothing where no stage has one of its own. */
+export function stageVoices(
+  { voice, stages }: Pick<AgentDefinition, 'voice' | 'stages'>,
+  now: Stages | null,
+): Pick<BackendSession, 'voices'> {
+  const differ = now !== null && Object.values(stages ?? {}).some((stage) => stage.voice !== undefined)
+  return differ ? { voices: { ...voice, ...now.stage.voice } } : {}
+}
+
+/**
+ * What a call's backend gets when it connects.
+ * @param history  what of the transcript its model still needs
+ * @param wallMs calendar time
+ */
+export function backendSession(
+  start: CallStart,
+  { instructions, tools, voices }: Pick<BackendSession, 'instructions' | 'tools' | 'voices'>,
+  history: readonly TranscriptEntry[],
+  wallMs: number,
+): BackendSession {
+  const { agent, resume } = start
+  const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
+  const greeting = greetingOf(start)
+  const voice: LocalizedText | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
+  // Who answers is not known yet.
+  const asks = resume?.checkpoint.callBack === 'asks'
+  return {
+    callSid: start.callSid,
+    agent: agent.name,
+    from: start.from,
+    to: start.to,
+    instructions,
+    greeting: greeting === null ? null : textIn(greeting, language),
+    tools,
+    language,
+    languages: agent.languages,
+    voice: voice === undefined ? null : textIn(voice, language),
+    ...(voices === undefined ? {} : { voices }),
+    pronunciations: agent.pronunciations,
+    vocabulary: vocabularyOf(agent, start.business),
+    speed: speedOf(resume?.log.toolCalls ?? []),
+    history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
+    // Tools that still ran when the worker died are answered with an error: they may have had their effect.
+    toolLedger: resume === null || asks ? [] : resumedTools(resume),
+    offline: agent.offline ?? null,
+    today: localTime(contextZone(agent), wallMs).date,
+    humansThere: agent.escalation?.hours == null || isOpen(agent.escalation.hours, wallMs),
+    resume: resume?.backendState ?? null,
+  }
+}

@@ -1,0 +1,229 @@
+import { businessValues } from '../../agents/business.js'
+import { CallerIdentity } from '../../agents/tool.js'
+import type { EffectAnswer, PendingAnswer, ToolOutcome } from '../../agents/tool.js'
+import type { ToolRunner } from '../../agents/tool-runner.js'
+import type { AttemptGate, Verdict } from '../../agents/verification-lock.js'
+import { REPEATED_DIGITS_MIN, maskedDigits } from '../../call/digit-collection.js'
+import type { CallInput, CallOutput } from '../../call/events.js'
+import { messageOf } from '../../core/errors.js'
+import { subscriberNumber } from '../../sautikit/phone.js'
+import { plainJson } from '../../core/json.js'
+import type { CallStart, FromCall } from '../shared/call-messages.js'
+import { effectKey } from '../shared/effects.js'
+
+type ToolResult = Extract<CallInput, { type: 'tool-result' }>
+type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
+
+/** What a call needs of the runner of its agent's tools. */
+export type CallToolRunner = Pick<ToolRunner, 'run' | 'serverTools' | 'watchServers'>
+
+interface CallToolsOptions {
+  readonly start: CallStart
+  readonly tools: CallToolRunner
+  readonly post: (message: FromCall) => void
+  /** Tag of the language that the call is in now. */
+  readonly language: () => string
+  /** Calendar time. */
+  readonly wallMs: () => number
+  /** Runs work of this call outside the tick; a fault in it fails this call alone. */
+  readonly guard: (work: () => void) => void
+  /**
+   * The caller's identity was verified. Called before the answer of the tool that verified it, because rules need it.
+   */
+  readonly identified: (identity: Readonly<Record<string, unknown>>) => void
+  readonly answered: (result: ToolResult | Extract<CallInput, { type: 'tool-pending' }>) => void
+}
+
+/** The running tools of one call, and the caller's identity that they share. */
+export class CallTools {
+  readonly #options: CallToolsOptions
+  readonly #running = new Map<string, AbortController>()
+  readonly #gate: MainThreadGate
+  readonly #effects: MainThreadEffects
+  readonly #caller: CallerIdentity
+  #identified: boolean
+
+  constructor(options: CallToolsOptions) {
+    this.#options = options
+    const { resume } = options.start
+    this.#gate = new MainThreadGate(options.post)
+    this.#effects = new MainThreadEffects(options.post)
+    const { toolCalls = [], handovers = [] } = resume?.log ?? {}
+    this.#caller = CallerIdentity.restored(
+      resume?.checkpoint.identity ?? null,
+      toolCalls,
+      this.#gate,
+      handovers.at(-1)?.atMs,
+    )
+    this.#identified = this.#caller.verified !== null
+  }
+
+  /** @param digits  the value of the run's secret argument, which nothing else gets; empty: it has none */
+  run(run: ToolRun, digits = ''): void {
+    const { start, tools, guard, answered } = this.#options
+    const language = this.#options.language()
+    const args = run.secret === undefined ? run.args : { ...run.args, [run.secret.argument]: digits }
+    const wallMs = this.#options.wallMs()
+    const abort = new AbortController()
+    const key = effectKey(start.rootSid, run.name, run.args, run.occurrence)
+    this.#running.set(run.callId, abort)
+    tools
+      .run(run.name, args, {
+        callSid: start.callSid,
+        from: subscriberNumber(start.from) ?? '',
+        to: start.to,
+        agent: start.agent.name,
+        language,
+        wallMs,
+        business: start.business == null ? undefined : businessValues(start.business, language || 'en', wallMs),
+        variables: start.variables,
+        traceparent: start.traceparent,
+        caller: this.#caller,
+        idempotencyKey: key,
+        gate: {
+          intend: () => this.#effects.intend(key, run),
+          settle: this.#effects.settle,
+        },
+        signal: abort.signal,
+        coerced: () => this.#options.post({ type: 'tool-coerced', tool: run.name }),
+      })
+      .then(
+        (outcome) =>
+          guard(() => {
+            this.#noteIdentity()
+            const running = this.#running.delete(run.callId)
+            // The main thread waits also where the call went on without it.
+            if (outcome.pending !== undefined) return this.#pends(run, key, outcome.pending, running)
+            if (!running) return
+            const result = resultOf(run, outcome)
+            answered({ ...result, value: withoutDigits(result.value, digits) })
+          }),
+        (thrown: unknown) =>
+          guard(() => {
+            throw thrown
+          }),
+      )
+  }
+
+  #pends({ callId, name }: ToolRun, key: string, { id, expiresInMs }: PendingAnswer, running: boolean): void {
+    const { start, post, answered } = this.#options
+    const { waits } = start.agent.tools.find((tool) => tool.name === name) ?? {}
+    const waitMs = Math.min(waits?.for ?? 0, expiresInMs ?? Infinity)
+    post({ type: 'tool-pending', key, waitMs, id })
+    if (running) answered({ type: 'tool-pending', callId, waitMs })
+  }
+
+  /** The main thread's answer: attempts that the caller's number still has. */
+  attemptsLeft(left: number): void {
+    this.#gate.answered(left)
+  }
+
+  /** The main thread's answer: whether a tool with an effect may run. */
+  intended(key: string, answer: EffectAnswer): void {
+    this.#effects.answered(key, answer)
+  }
+
+  cancel(callIds: readonly string[]): void {
+    for (const callId of callIds) this.#running.get(callId)?.abort()
+  }
+
+  /** Cancels all tools; none of them answers after this. */
+  release(): void {
+    for (const abort of this.#running.values()) abort.abort()
+    this.#running.clear()
+  }
+
+  #noteIdentity(): void {
+    const { verified } = this.#caller
+    if (verified === null || this.#identified) return
+    this.#identified = true
+    this.#options.identified(plainJson(verified, 'an identity') as typeof verified)
+  }
+}
+
+/**
+ * Asks the main thread before each effect: what was intended must outlive this worker, and the fleet's store is there.
+ */
+class MainThreadEffects {
+  readonly #post: (message: FromCall) => void
+  readonly #waiting = new Map<string, (answer: EffectAnswer) => void>()
+
+  constructor(post: (message: FromCall) => void) {
+    this.#post = post
+  }
+
+  /** Never settles once the call is over. At most TOOLS_RUNNING_MAX wait. */
+  intend(key: string, { callId, name, args }: ToolRun): Promise<EffectAnswer> {
+    return new Promise((resolve) => {
+      this.#waiting.set(key, resolve)
+      this.#post({ type: 'tool-intent', key, tool: name, callId, args })
+    })
+  }
+
+  readonly settle = (key: string, outcome: ToolOutcome): void => {
+    this.#post({ type: 'tool-settled', key, outcome })
+  }
+
+  /** The answer of the main thread. */
+  answered(key: string, answer: EffectAnswer): void {
+    this.#waiting.get(key)?.(answer)
+    this.#waiting.delete(key)
+  }
+}
+
+/** A service may repeat what it got: the model and the records are not to have it. */
+function withoutDigits<T>(value: T, digits: string): T {
+  if (digits.length < REPEATED_DIGITS_MIN) return value
+  const masked = maskedDigits(digits)
+  const visit = (part: unknown): unknown => {
+    if (typeof part === 'string') return part.replaceAll(digits, masked)
+    if (typeof part === 'number') return String(part).includes(digits) ? masked : part
+    if (Array.isArray(part)) return part.map(visit)
+    if (typeof part !== 'object' || part === null) return part
+    return Object.fromEntries(
+      Object.entries(part).map(([key, entry]) => [key.replaceAll(digits, masked), visit(entry)]),
+    )
+  }
+  return visit(value) as T
+}
+
+/** Makes a tool's answer plain JSON, because it goes into the session and its checkpoint. */
+function resultOf({ callId }: ToolRun, outcome: ToolOutcome): ToolResult {
+  const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
+  try {
+    return { type: 'tool-result', callId, ok: outcome.ok, value: plainJson(outcome.value, 'the result'), ...error }
+  } catch (thrown) {
+    return { type: 'tool-result', callId, ok: false, value: { error: messageOf(thrown) }, error: 'TOOL_RESPONSE' }
+  }
+}
+
+/**
+ * Asks the main thread for each verification attempt: it counts the wrong answers of a number over the calls of all
+ * media workers. One attempt at a time, as `VerifyTool` takes them.
+ */
+class MainThreadGate implements AttemptGate {
+  readonly #post: (message: FromCall) => void
+  #waiting: ((left: number) => void) | null = null
+
+  constructor(post: (message: FromCall) => void) {
+    this.#post = post
+  }
+
+  /** Never settles once the call is over: its tools are cancelled by their own signal. */
+  take(): Promise<number> {
+    return new Promise((resolve) => {
+      this.#waiting = resolve
+      this.#post({ type: 'verification-attempt' })
+    })
+  }
+
+  /** The answer of the main thread. */
+  answered(left: number): void {
+    this.#waiting?.(left)
+    this.#waiting = null
+  }
+
+  judged(verdict: Verdict): void {
+    this.#post({ type: 'verification-verdict', verdict })
+  }
+}
