@@ -31,6 +31,23 @@ const words = {
   },
 }
 
+/** Beginnings and phrases of comments that have to be read twice (docs/GLOSSARY.md), each with a way out. */
+const UNCLEAR = [
+  [/^[\s*]*Whether\b/, 'A comment does not begin with "Whether": "True if …", or a verb.'],
+  [/\bso many\b/i, 'Not "so many": name the number, such as "this number of".'],
+  [/\bit is looked whether\b/i, 'Not "it is looked whether": name what is checked.'],
+]
+const comments = {
+  create: (context) => ({
+    Program() {
+      for (const comment of context.sourceCode.getAllComments()) {
+        const text = comment.value.replace(/\s*\n\s*\*\s*/g, ' ')
+        for (const [found, message] of UNCLEAR) if (found.test(text)) context.report({ node: comment, message })
+      }
+    },
+  }),
+}
+
 /** An option of a public type that may be absent has its default in its comment. */
 const defaults = {
   create: (context) => ({
@@ -63,7 +80,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    plugins: { mkondo: { rules: { words, defaults } } },
+    plugins: { mkondo: { rules: { words, comments, defaults } } },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -86,6 +103,10 @@ export default tseslint.config(
     // What other packages import.
     files: ['src/backends/backend.ts', 'src/agents/code-tool.ts'],
     rules: { 'mkondo/defaults': 'error' },
+  },
+  {
+    files: ['src/**'],
+    rules: { 'mkondo/comments': 'error' },
   },
   {
     // A log line: a static message in lower case, its values in fields in snake_case.

@@ -152,7 +152,7 @@ export function triable(agent: AgentDefinition, assets: AgentAssets): GatewayToo
   return offeredTools(agent, assets).filter(({ name }) => own.includes(name) || name === SEARCH_TOOL)
 }
 
-/** Whether a tool may change something. Nobody can know it of one in code, or of one of an MCP server. */
+/** True if a tool may change something. Nobody can know it of one in code, or of one of an MCP server. */
 export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: string): boolean {
   const http = agent.tools.find((tool) => tool.name === name)
   if (http !== undefined) return http.http.method !== 'GET'

@@ -201,7 +201,7 @@ const verificationSchema = z
 
 export type Verification = z.output<typeof verificationSchema>
 
-/** Whether two paths name one fact: the same field, or a field inside the other. */
+/** True if two paths name one fact: the same field, or a field inside the other. */
 export function sameField(a: string, b: string): boolean {
   return a === b || a.startsWith(`${b}.`) || b.startsWith(`${a}.`)
 }

@@ -68,7 +68,7 @@ function weekdayOf(date: string): string {
   return dateFormat('en', { weekday: 'long', timeZone: 'UTC' }).format(Date.parse(date))
 }
 
-/** Whether a text is nothing but number words and money: figures with marks in them are of no certain value. */
+/** True if a text is nothing but number words and money: figures with marks in them are of no certain value. */
 function isAmountInWords(text: string): boolean {
   const { money, parts, and } = SPOKEN
   return plainWords(text).every((word) => isNumberWord(word) || money.has(word) || parts.has(word) || and.has(word))

@@ -101,7 +101,7 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
   ]
 }
 
-/** Whether an HTTP tool changes something, and may run only once for one call of the model. */
+/** True if an HTTP tool changes something, and may run only once for one call of the model. */
 export function hasEffect({
   http,
   waits,
@@ -153,7 +153,7 @@ function fieldsOf({ fields, notFound }: AgentDefinition['tools'][number]['result
   return [...Object.keys(fields), ...(typeof notFound === 'object' && notFound !== null ? Object.keys(notFound) : [])]
 }
 
-/** Whether a tool gets sensitive digits, and therefore is called by the gateway alone. `verify_caller` has other questions too. */
+/** True if a tool gets sensitive digits, and therefore is called by the gateway alone. `verify_caller` has other questions too. */
 export function getsDigits({ digits }: Pick<AgentDefinition, 'digits'>, name: string): boolean {
   return name !== VERIFY_TOOL && digits.some(({ tool }) => tool === name)
 }

@@ -21,7 +21,7 @@ import {
 
 /** What the recogniser and the synthesiser support. They are a layer below, so the composition root passes this in. */
 export interface OfflineSpeech {
-  /** Whether the recogniser's dictionary has a word in small letters. */
+  /** True if the recogniser's dictionary has a word in small letters. */
   readonly knowsWord: (word: string) => boolean
   /** The phones that the dialogue may use for its own words. */
   readonly phones: readonly string[]

@@ -248,7 +248,7 @@ export type OfflineSlot = z.infer<typeof slot>
 /** What a step `set` gives a name. */
 export type SetValue = Extract<OfflineStep, { set: unknown }>['set'][string]
 
-/** Whether a value is the one at a path, and no text in several languages. */
+/** True if a value is the one at a path, and no text in several languages. */
 export function isPathValue(value: object): value is { readonly path: string } {
   return 'path' in value
 }

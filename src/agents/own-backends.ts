@@ -13,7 +13,7 @@ export const STAGE_EXPORTS = {
   tts: 'createTextToSpeech',
 } as const
 
-/** Whether a module is a backend or a stage, which may lie beside the agents that name it. */
+/** True if a module is a backend or a stage, which may lie beside the agents that name it. */
 export function isOwnModule(exports: Readonly<Record<string, unknown>>): boolean {
   return ['createBackend', ...Object.values(STAGE_EXPORTS)].some((name) => typeof exports[name] === 'function')
 }
@@ -54,7 +54,7 @@ function shortName(module: string): string {
   return /([^/:]+?)(?:\.[cm]?[jt]s)?(?:\?[^/]*)?$/.exec(module)?.[1] ?? module
 }
 
-/** Whether `name`, a key of the `backends:` block, is one of the agent's modules, by its whole or its short name. */
+/** True if `name`, a key of the `backends:` block, is one of the agent's modules, by its whole or its short name. */
 export function isOwnBackend(name: string, agent: Pick<Backends, 'backend'>): boolean {
   return name.startsWith(MODULE_PREFIX) || modulesOf(agent).some((module) => shortName(module) === name)
 }

@@ -21,7 +21,7 @@ const NOTHING = '[^\\x00-\\x{10FFFF}]'
 /** A pattern of a schema. */
 export interface Pattern {
   readonly source: string
-  /** Whether a text has a match; ajv calls it by this name. @throws TooManySteps within `withinSteps` */
+  /** True if a text has a match; ajv calls it by this name. @throws TooManySteps within `withinSteps` */
   readonly test: (text: string) => boolean
   readonly toString: () => string
 }

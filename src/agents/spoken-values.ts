@@ -23,7 +23,7 @@ export interface AnswerRule {
 
 const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
 
-/** Whether a caller's answer is the expected value, as `rule` compares them. */
+/** True if a caller's answer is the expected value, as `rule` compares them. */
 export function sameAnswer(
   answer: string,
   expected: string,
@@ -51,7 +51,7 @@ export function sameAnswer(
 }
 
 /**
- * Whether one expected answer reveals another one: the year of a date, the last digits of a number, a name that is
+ * True if one expected answer reveals another one: the year of a date, the last digits of a number, a name that is
  * part of a longer one.
  */
 export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: AnswerRule): boolean {

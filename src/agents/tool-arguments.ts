@@ -168,7 +168,7 @@ function isType(type: string, value: unknown): boolean {
   return is === type || (type === 'number' && is === 'integer')
 }
 
-/** Whether a value is plainly meant for a schema: its type, its listed values, and an object's required members. */
+/** True if a value is plainly meant for a schema: its type, its listed values, and an object's required members. */
 function fits(schema: JsonSchema, value: unknown, root: JsonSchema): boolean {
   spendSteps(1)
   const variants = variantsOf(schema, root)
@@ -287,7 +287,7 @@ function members(schema: JsonSchema, given: Arguments, root: JsonSchema, depth: 
   return result
 }
 
-/** Whether the value of an optional argument says that there is none. */
+/** True if the value of an optional argument says that there is none. */
 function isAbsent(schema: JsonSchema, value: unknown, root: JsonSchema): boolean {
   if (value === '') return true
   const takes = (type: string): boolean =>

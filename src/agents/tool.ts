@@ -76,7 +76,7 @@ export class CallerIdentity {
   }
 }
 
-/** Whether a tool with an effect may run. */
+/** Says whether a tool with an effect may run. */
 export type EffectAnswer =
   /** `continueUrl`: where the outcome of a tool that waits is to be sent; absent for any other tool. */
   | { readonly type: 'run'; readonly continueUrl?: string }

@@ -167,7 +167,7 @@ export class VerifyTool implements Tool {
     return { kind, last, dateOrder: this.#verification.dateOrder }
   }
 
-  /** Whether the answer to one question of this account reveals the other's, by its field or by its value. */
+  /** True if the answer to one question of this account reveals the other's, by its field or by its value. */
   #oneFact(account: unknown, a: Question, b: Question): boolean {
     if (sameField(a.field, b.field)) return true
     const [textA, textB] = [textAt(account, a.field), textAt(account, b.field)]

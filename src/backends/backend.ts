@@ -121,7 +121,7 @@ export interface BackendSession {
   readonly offline: unknown
   /** The day where the callers are, as `2026-11-25`. @defaultValue none: no day is understood */
   readonly today?: string
-  /** Whether the human colleagues are there now, by their opening hours. @defaultValue true */
+  /** True if the human colleagues are there now, by their opening hours. @defaultValue true */
   readonly humansThere?: boolean
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown

@@ -50,7 +50,7 @@ export function keysItem(number: number): string {
   return `keys-${number}`
 }
 
-/** Whether a transcript of the caller is of pressed keys; `itemId` may have a prefix. */
+/** True if a transcript of the caller is of pressed keys; `itemId` may have a prefix. */
 export function isKeysItem(itemId: string): boolean {
   return /(^|[^a-z])keys-\d+$/.test(itemId)
 }

@@ -102,9 +102,9 @@ export interface BackendContext {
 interface Registered {
   /** The setting that is missing; null when the backend can be used. */
   readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
-  /** Whether, with these settings, the backend itself detects when the caller has stopped. */
+  /** True if, with these settings, the backend itself detects when the caller has stopped. */
   readonly detectsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
-  /** Whether the agent's options leave it free to work at 8 kHz on a leg of 8 kHz; it does not where absent. */
+  /** True if the agent's options leave it free to work at 8 kHz on a leg of 8 kHz; it does not where absent. */
   readonly usesLegRate?: (options: BackendOptions) => boolean
   /** The models that it uses, as they are priced. Where there are several, its usage names them. */
   readonly models: (settings: BackendSettings, options: BackendOptions) => readonly (string | null)[]
@@ -332,14 +332,14 @@ export function resolveBackends(
 }
 
 /**
- * Whether backend `name` (resolved), with these settings, itself detects when the caller has stopped. This is not known
+ * True if backend `name` (resolved), with these settings, itself detects when the caller has stopped. This is not known
  * for a module, so a list with a module uses the gateway's turns; a module that is alone may ignore them.
  */
 export function detectsTurns(name: string, settings: BackendSettings, options: BackendOptions): boolean {
   return REGISTRY[name]?.detectsTurns(settings, options) ?? false
 }
 
-/** Whether backend `name` (resolved) works at 8 kHz on a leg of 8 kHz, with these options. Not known for a module. */
+/** True if backend `name` (resolved) works at 8 kHz on a leg of 8 kHz, with these options. Not known for a module. */
 export function usesLegRate(name: string, options: BackendOptions): boolean {
   return REGISTRY[name]?.usesLegRate?.(options) ?? false
 }

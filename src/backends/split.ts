@@ -57,7 +57,7 @@ export function shareOf(shares: readonly BackendShare[], callSid: string): Backe
 }
 
 /**
- * Whether calls of this share are heard by the offline recogniser from the start. The embedded backend behind `auto`
+ * True if calls of this share are heard by the offline recogniser from the start. The embedded backend behind `auto`
  * gets it when it takes over: most calls never need its memory. */
 export function usesRecogniser({ auto, names }: BackendShare): boolean {
   return (auto ? names.slice(0, 1) : names).includes('embedded')

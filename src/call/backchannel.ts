@@ -1,12 +1,12 @@
 /**
- * Whether words are only backchannels, such as "okay, yes". Marks and case do not count.
+ * True if words are only backchannels, such as "okay, yes". Marks and case do not count.
  * @param backchannels  words or phrases; empty: nothing is one
  */
 export function isBackchannel(words: string, backchannels: readonly string[]): boolean {
   return saysOnly(words, backchannels)
 }
 
-/** Whether words are one of some phrases or several, and nothing else but what may stand beside them. */
+/** True if words are one of some phrases or several, and nothing else but what may stand beside them. */
 export function saysOnly(words: string, phrases: readonly string[], beside: readonly string[] = []): boolean {
   const { left, taken } = withoutPhrases(words, phrases)
   return taken > 0 && withoutPhrases(left, beside).left === ''
@@ -44,7 +44,7 @@ export function phraseSet(phrases: readonly string[]): ReadonlySet<string> {
   return new Set(phrases.map(plainText))
 }
 
-/** Whether one of the phrases is somewhere in a text of `plainText`. */
+/** True if one of the phrases is somewhere in a text of `plainText`. */
 export function hasPhrase(plain: string, phrases: ReadonlySet<string>): boolean {
   for (const phrase of phrases) if (` ${plain} `.includes(` ${phrase} `)) return true
   return false

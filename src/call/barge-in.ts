@@ -76,7 +76,7 @@ export class BargeIn {
     )
   }
 
-  /** Whether there is enough voice since the onset to discard the agent's speech. */
+  /** True if there is enough voice since the onset to discard the agent's speech. */
   get shouldCommit(): boolean {
     return this.start !== null && this.voice.voiceMs >= this.neededMs
   }
@@ -93,7 +93,7 @@ export class BargeIn {
     return `${voiceMs} ms of voice${doubt}`
   }
 
-  /** Whether the caller is quiet enough to resume. Checked from `resumeAfterMs` after the pause on. */
+  /** True if the caller is quiet enough to resume. Checked from `resumeAfterMs` after the pause on. */
   mayResume(quietMs: number): boolean {
     return quietMs >= this.#options.quietMs
   }

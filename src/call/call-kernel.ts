@@ -613,7 +613,7 @@ export class CallKernel {
     return { firstVoicedMs, itemId, playedMs, audible: this.playout.audible(this.nowMs) }
   }
 
-  /** Whether a frame has the caller's own voice. */
+  /** True if a frame has the caller's own voice. */
   #isCallersVoice({ voiced, doubtful, levelDbfs }: CallerFrame): boolean {
     const level = this.level
     const refusedMs = level.refusedMs

@@ -138,7 +138,7 @@ export class CallSession {
     if (call.callerFrame(frame, nowMs)) this.#afterwards()
   }
 
-  /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */
+  /** True if audio of that item may be played. False: it belongs to a dead response; drop it. */
   acceptAudio(itemId: string, generation: number, nowMs: number): boolean {
     const call = this.#call
     const known = call.agentSpeech.item(itemId)

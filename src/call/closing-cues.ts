@@ -6,14 +6,14 @@ const BESIDE = wordsOf('besideEnds', 'thanks')
 const FAREWELLS = phraseSet(wordsOf('farewells'))
 
 /**
- * Whether a caller's words say that the call is over: nothing but closing words, and at least two, because one word never
+ * True if a caller's words say that the call is over: nothing but closing words, and at least two, because one word never
  * ends a call.
  */
 export function isClosing(words: string): boolean {
   return saysOnly(words, ENDS, BESIDE) && /\S\s+\S/.test(words.trim())
 }
 
-/** Whether an agent's words are a goodbye already. */
+/** True if an agent's words are a goodbye already. */
 export function saysGoodbye(words: string): boolean {
   return hasPhrase(plainText(words), FAREWELLS)
 }

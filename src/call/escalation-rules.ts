@@ -76,7 +76,7 @@ export class EscalationRules {
   }
 }
 
-/** Whether a tool's result, or a fix that did not help, shows that the caller could not be helped. */
+/** True if a tool's result, or a fix that did not help, shows that the caller could not be helped. */
 export function isFailure({
   ok,
   value,

@@ -5,7 +5,7 @@ export interface GatewayTool {
   /** JSON Schema of the arguments object. */
   readonly parameters: Readonly<Record<string, unknown>>
   /**
-   * Whether the model waits for the result, where its service can do both.
+   * True if the model waits for the result, where its service can do both.
    * @defaultValue what suits the model
    */
   readonly blocking?: boolean

@@ -122,7 +122,7 @@ const SENTENCE_END_MS_MAX = (ANSWER_UNHEARD_MS + ASK_UNHEARD_MS) / 2
 /** State of the session that a decision about unrecognised speech needs. */
 interface SpeechNow {
   readonly nowMs: number
-  /** Whether a caller segment runs, when it began, and how long the caller has been quiet. */
+  /** The caller's segment: whether one runs, when it began, and how long the caller has been quiet. */
   readonly speaking: boolean
   readonly firstVoicedMs: number
   readonly quietMs: number

@@ -108,7 +108,7 @@ function isNumber(piece: Piece | undefined): boolean {
   return piece !== undefined && (piece.kind === 'figure' || (piece.kind === 'word' && isNumberWord(piece.word)))
 }
 
-/** Whether the numbers before and after a piece may be one number. */
+/** True if the numbers before and after a piece may be one number. */
 function joins(pieces: readonly Piece[], at: number): boolean {
   const [before, { kind, word }, after] = [pieces[at - 1], pieces[at] as Piece, pieces[at + 1]]
   const spoken = before?.kind === 'word' && after?.kind === 'word'

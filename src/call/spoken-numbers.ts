@@ -46,7 +46,7 @@ function merged(key: 'numbers' | 'repeats' | 'months' | 'days' | 'shortWeekdays'
 /** Number words that an agent's file adds: `moja: 1`. */
 type MoreNumbers = Readonly<Record<string, number>>
 
-/** Whether a word is a number, or says how often the next one is repeated. */
+/** True if a word is a number, or says how often the next one is repeated. */
 export function isNumberWord(word: string): boolean {
   return NUMBERS.has(word) || REPEATS.has(word)
 }
@@ -55,7 +55,7 @@ export function numberOf(word: string): number | undefined {
   return NUMBERS.get(word)
 }
 
-/** Whether a word is a scale, such as a thousand, that is said alone for an indefinite number. */
+/** True if a word is a scale, such as a thousand, that is said alone for an indefinite number. */
 export function isScale(word: string): boolean {
   return (NUMBERS.get(word) ?? 0) >= 100
 }

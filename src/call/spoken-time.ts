@@ -251,7 +251,7 @@ function readingsOf(
   return [...read(later).filter((hour) => parts.every(([, [from, to]]) => isNear(hour, from, to))), ...fit(read(0))]
 }
 
-/** Whether an hour of the day is one from `from` up to `to`, which may be in the next day. */
+/** True if an hour of the day is one from `from` up to `to`, which may be in the next day. */
 export function isWithin(hour: number, from: number, to: number): boolean {
   return (hour >= from && hour < to) || (hour + 24 >= from && hour + 24 < to)
 }

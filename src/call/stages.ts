@@ -133,7 +133,7 @@ export class Stages {
     return `${tool} cannot be called in the stage ${this.#now}. It can be called in: ${where.join(', ') || 'none'}. ${this.#ways()}`
   }
 
-  /** Whether the model may call this tool of the agent now. */
+  /** True if the model may call this tool of the agent now. */
   offers(tool: string): boolean {
     return offersTool(this.stage, tool, this.#digitTools)
   }
@@ -336,7 +336,7 @@ export function remembered({
 }
 
 /**
- * Whether a tool of the agent may be called in a stage.
+ * True if a tool of the agent may be called in a stage.
  * @param digitTools  those that get secret digits, by way of `collect_digits`
  */
 export function offersTool({ tools }: Pick<Stage, 'tools'>, tool: string, digitTools: readonly string[]): boolean {

@@ -193,7 +193,7 @@ export interface Policy {
   readonly retryMinutes: Readonly<Partial<Record<TryResult, readonly number[]>>>
   readonly walletBelowMinor: number
   readonly keepFreePercent: number
-  /** Whether an answering machine gets the agent's `outbound.amd.message`. */
+  /** True if an answering machine gets the agent's `outbound.amd.message`. */
   readonly leaveMessage: boolean
 }
 

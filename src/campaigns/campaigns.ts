@@ -64,7 +64,7 @@ interface CampaignsOptions {
   readonly walletMinor: () => number | null
   /** The carrier refused a call for want of money. */
   readonly walletEmpty: () => void
-  /** Whether the number that calls has used up its budget of the day. */
+  /** True if the number that calls has used up its budget of the day. */
   readonly budgetSpent: (number: string) => boolean
   /** OUTBOUND_PER_MINUTE. */
   readonly perMinute: number
@@ -92,7 +92,7 @@ interface Outcome {
   readonly result: TryResult
   readonly callSid: string | null
   readonly durationMs: number
-  /** Whether who answered was put through to somebody else; null, or absent in one of an earlier build: nobody was asked for. */
+  /** True if who answered was put through to somebody else; null, or absent in one of an earlier build: nobody was asked for. */
   readonly joined?: boolean | 'unknown' | null
 }
 

@@ -416,7 +416,7 @@ interface RedisDoNotCallOptions {
   readonly secrets: readonly string[]
   /** This node's copy. @defaultValue one that dies with the process */
   readonly copy?: FileDoNotCall
-  /** Redis has lost the list, and this node has put so many entries back. */
+  /** Redis has lost the list, and this node has put this number of entries back. */
   readonly onRestored?: (entries: number) => void
 }
 

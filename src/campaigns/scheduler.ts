@@ -34,7 +34,7 @@ type Verdict =
   | { readonly do: 'end'; readonly result: RowResult }
 
 /**
- * Whether a row may be called now. Both queues ask this and nothing else; how many at once and in a minute is theirs.
+ * Says whether a row may be called now. Both queues ask this and nothing else; how many at once and in a minute is theirs.
  * @param nowMs calendar time
  */
 export function verdictOf(policy: Policy, row: Row, facts: Facts, nowMs: number): Verdict {
@@ -74,7 +74,7 @@ export function afterTry(policy: Policy, row: Row, result: TryResult, nowMs: num
   return { ...row, dueMs: Math.round(nowMs + pauseMs) }
 }
 
-/** Whether too many of the newest tries failed. @param newest  oldest first */
+/** True if too many of the newest tries failed. @param newest  oldest first */
 export function tooManyErrors(newest: readonly TryResult[], errorPercent: number): boolean {
   const last = newest.slice(-ERRORS_OF)
   if (last.length < ERRORS_OF) return false

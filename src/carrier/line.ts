@@ -383,7 +383,7 @@ const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const KEYS = ['123A', '456B', '789C', '*0#D'] as const
 const FADE_S = 0.002
 
-/** Whether `text` consists of DTMF digits only. */
+/** True if `text` consists of DTMF digits only. */
 export function areDtmfDigits(text: string): boolean {
   return /^[0-9*#A-D]+$/.test(text)
 }

@@ -175,7 +175,7 @@ async function toolFindings(
 /** Longest wait for an MCP server and its list. */
 const MCP_CHECK_MS = 6000
 
-/** Whether each MCP server answers, and has the tools that its agent wants of it. */
+/** Says whether each MCP server answers, and has the tools that its agent wants of it. */
 async function serverFindings(agents: readonly HostedAgent[], env: Environment): Promise<Finding[]> {
   const transport = new HttpClient()
   const findings = agents.map(async ({ definition, assets }): Promise<Finding[]> => {
@@ -204,12 +204,12 @@ async function tried(work: () => string | Promise<string>, faultOf = messageOf):
   }
 }
 
-/** Whether what this needs is installed, and loads on this machine. */
+/** Says whether what this needs is installed, and loads on this machine. */
 function loadFinding(what: string, load: () => Promise<unknown>): Promise<Finding> {
   return tried(() => load().then(() => what))
 }
 
-/** Whether the receivers of messages and their secrets can be read. */
+/** True if the receivers of messages and their secrets can be read. */
 function receiversFinding(path: string, env: Environment, hasNumbers: boolean): Promise<Finding> {
   return tried(() => {
     const names = readReceivers(path, env, hasNumbers).map(({ name }) => name)
@@ -217,7 +217,7 @@ function receiversFinding(path: string, env: Environment, hasNumbers: boolean): 
   })
 }
 
-/** Whether each process could write to its folder: tried as at a start, then undone. */
+/** Says whether each process could write to its folder: tried as at a start, then undone. */
 async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]> {
   const findings: Finding[] = []
   const held: DataFolder[] = []
@@ -248,7 +248,7 @@ function noticeFindings({ keepCalls, recordsTranscript }: Config, definitions: r
   return [lookAt(`callers of ${names} are not told that their words are kept (recording.notice)`)]
 }
 
-/** Whether the bucket takes an object, gives it back and deletes it; and for how many days its objects are kept. */
+/** Says whether the bucket takes an object, gives it back and deletes it; and for how many days its objects are kept. */
 function storageFinding(config: Config, definitions: readonly AgentDefinition[]): Promise<Finding> {
   const work = async (): Promise<string> => {
     const storage = objectStorageOf(config, [])
@@ -271,7 +271,7 @@ function storageFinding(config: Config, definitions: readonly AgentDefinition[])
   )
 }
 
-/** Whether a gateway could listen there now. */
+/** Says whether a gateway could listen there now. */
 async function portFinding(use: PortUse): Promise<Finding> {
   const why = await whyNotFree(use)
   const what = `${use.setting} ${use.host}:${use.port}`
@@ -442,7 +442,7 @@ function oddities(config: Config, { definition, assets = NO_ASSETS, shares }: Ho
 const NO_CALL = 'HD_mkondo_check'
 
 /**
- * Whether the carrier's API is there, which numbers lead here, and whether its key has the scope of each feature that is
+ * Says whether the carrier's API is there, which numbers lead here, and whether its key has the scope of each feature that is
  * used. Changes nothing.
  * @param definitions  the agents that use the key; null: any agent
  */

@@ -9,7 +9,7 @@ export interface DemoShop {
 }
 
 /**
- * Whether the demo's orders API takes the place of SHOP_API_URL: where that is asked for, and where the shipped agents
+ * True if the demo's orders API takes the place of SHOP_API_URL: where that is asked for, and where the shipped agents
  * are tried out, which need one. A gateway that a carrier reaches never gets it unasked: its callers would hear of
  * orders that do not exist.
  */

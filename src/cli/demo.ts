@@ -451,7 +451,7 @@ function heardBy(file: Uint8Array): HeardSound {
 }
 
 /**
- * Whether the status reached the caller after the failover: the answer is in the gateway's transcript, which has only
+ * True if the status reached the caller after the failover: the answer is in the gateway's transcript, which has only
  * what was sent, and made a sound at the caller's end while it was played.
  * @param failedOverMs since the stream opened, as the transcript's times are; Infinity without a failover
  */
@@ -463,7 +463,7 @@ export function wasAnswered(transcript: CallReport['transcript'], failedOverMs: 
   })
 }
 
-/** Whether there is a sound, for each 20 ms between two times. */
+/** True if there is a sound, for each 20 ms between two times. */
 function soundsOf({ samples, sampleRateHz }: HeardSound, fromMs: number, toMs: number): boolean[] {
   const block = (sampleRateHz * FRAME_MS) / 1000
   const to = Math.min(samples.length, Math.floor(toMs / FRAME_MS) * block)

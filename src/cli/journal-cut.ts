@@ -9,9 +9,9 @@ import { outputName } from './replay-report.js'
 interface CutOptions {
   /** Seconds of the call that are kept; null: all of it. */
   readonly untilS: number | null
-  /** Whether what was said stays readable; else every letter and digit of it is replaced. */
+  /** True if what was said stays readable; else every letter and digit of it is replaced. */
   readonly withWords: boolean
-  /** Whether the caller's audio stays, with its words. */
+  /** True if the caller's audio stays, with its words. */
   readonly withAudio: boolean
 }
 

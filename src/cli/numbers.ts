@@ -140,7 +140,7 @@ async function available(api: CarrierNumbers, wanted: string): Promise<string> {
   return found.inventoryId
 }
 
-/** Whether a number is the wanted one, given by its id or in any spelling. */
+/** True if a number is the wanted one, given by its id or in any spelling. */
 function isNumber(wanted: string): (number: CarrierNumber) => boolean {
   return ({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted))
 }

@@ -17,7 +17,7 @@ export interface ReplayVerdict {
   readonly tookMs: number
   /** When the call was prepared, on the clock of the journal: time zero of what is shown. */
   readonly startMs: number
-  /** Whether the journal holds the caller's audio. */
+  /** True if the journal holds the caller's audio. */
   readonly audio: boolean
   /** The replay was identical to the recording. */
   readonly same: boolean

@@ -6,11 +6,11 @@ export interface Terminal {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Whether standard output is a terminal that shows colours. */
+  /** True if standard output is a terminal that shows colours. */
   readonly colours: boolean
   /** Width of standard output where it is a terminal, else null. */
   readonly columns: () => number | null
-  /** Whether standard error is a terminal: progress is shown there. */
+  /** True if standard error is a terminal: progress is shown there. */
   readonly showsProgress: boolean
   /** All of standard input. */
   readonly input: () => Promise<string>

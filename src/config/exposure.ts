@@ -25,19 +25,19 @@ type ExposureSettings = Pick<
 >
 
 /**
- * Whether only this machine reaches a port at this address. A name other than localhost counts as reachable by others,
+ * True if only this machine reaches a port at this address. A name other than localhost counts as reachable by others,
  * because its addresses are not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) count as IPv4.
  */
 export function isLoopback(host: string): boolean {
   return isIP(host) === 0 ? /^(?:.+\.)?localhost$/i.test(host) : ipaddr.process(host).range() === 'loopback'
 }
 
-/** Whether a listener at this address takes connections to any address of the machine. */
+/** True if a listener at this address takes connections to any address of the machine. */
 export function isWildcard(host: string): boolean {
   return isIP(host) !== 0 && ipaddr.process(host).range() === 'unspecified'
 }
 
-/** Whether strangers could place calls or use the ops port. For `serve` and `check`. */
+/** Says whether strangers could place calls or use the ops port. For `serve` and `check`. */
 export function exposureOf(config: ExposureSettings): Exposure {
   const {
     host,

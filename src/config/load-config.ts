@@ -197,7 +197,7 @@ function mistypedVariables(
     })
 }
 
-/** Whether `given` is `known` with one typing error. */
+/** True if `given` is `known` with one typing error. */
 function isOneSlip(given: string, known: string): boolean {
   if (given.length < SLIP_CHARS_MIN || known.length < SLIP_CHARS_MIN) return false
   if (bare(given) === bare(known)) return true

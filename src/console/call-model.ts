@@ -300,7 +300,7 @@ export function isUnheard(name: string, detail: string | undefined): boolean {
   return name === 'carrier-stall' && detail?.endsWith(', 0 frames made up') === true
 }
 
-/** Whether a mark tells a decision. */
+/** True if a mark tells a decision. */
 export function isDecision({ name, detail }: TimelineMark): boolean {
   return DECISIONS.has(name) && !isUnheard(name, detail)
 }

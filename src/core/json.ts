@@ -102,7 +102,7 @@ export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return found
 }
 
-/** Whether each field is somewhere in `value` with its value. A tool's result has 16 KiB at most. */
+/** True if each field is somewhere in `value` with its value. A tool's result has 16 KiB at most. */
 export function hasFields(value: unknown, fields: Readonly<Record<string, string | number | boolean>>): boolean {
   return Object.entries(fields).every(([name, wanted]) => hasField(value, name, wanted))
 }

@@ -32,7 +32,7 @@ export function localTime(timeZone: string, wallMs: number): LocalTime {
   }
 }
 
-/** Whether the runtime knows the zone. */
+/** True if the runtime knows the zone. */
 export function isTimeZone(name: string): boolean {
   try {
     dateFormat('en-US', { timeZone: name })

@@ -64,7 +64,7 @@ export class RateLimit {
   }
 }
 
-/** So many a minute of each key, and a minute's worth at once. */
+/** A number a minute of each key, and a minute's worth at once. */
 export function perMinute(count: number, keysMax = 1): RateLimit {
   return new RateLimit({ perSecond: count / 60, burst: count, keysMax })
 }

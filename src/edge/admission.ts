@@ -4,7 +4,7 @@ import type { EdgeOptions } from './options.js'
 
 type AdmissionOptions = Pick<EdgeOptions, 'calls' | 'fleet'>
 
-/** Whether this node takes a new call; the webhooks and `/readyz` ask the same. */
+/** Decides whether this node takes a new call; the webhooks and `/readyz` ask the same. */
 export class Admission {
   readonly #options: AdmissionOptions
   readonly #descriptors: Pick<DescriptorGuard, 'low' | 'why'>

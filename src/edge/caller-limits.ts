@@ -49,7 +49,7 @@ export class CallerLimits {
     this.#rate = new RateLimit({ perSecond: limits.perMinute / 60, burst: limits.perMinute, keysMax: CALLERS_MAX })
   }
 
-  /** Whether a new call of this caller is refused; null when it may be taken. Counts nothing. */
+  /** Says whether a new call of this caller is refused; null when it may be taken. Counts nothing. */
   refusal(from: string, nowMs: number): CallerRefusal | null {
     const caller = partyKey(from)
     if (this.#exempt.has(caller)) return null

@@ -73,7 +73,7 @@ export class DescriptorGuard {
     return this.#low
   }
 
-  /** Whether so many descriptors are in use that one address gets no more than its share. */
+  /** True if descriptors are scarce, so that one address gets no more than its share. */
   get scarce(): boolean {
     return this.#open >= (this.#options.source.limit ?? Infinity) * DESCRIPTORS_SCARCE_SHARE
   }

@@ -200,7 +200,7 @@ export class OpsApi {
     return record === undefined ? noCall() : jsonReply(record)
   }
 
-  /** Whether this node has a call, live or ended. */
+  /** True if this node has a call, live or ended. */
   async has(callSid: CallSid): Promise<boolean> {
     return this.#live(callSid) !== undefined || (await this.#record(callSid)) !== undefined
   }
@@ -372,7 +372,7 @@ function aboutOf({ summary, fields }: CallAnalysis): Required<Pick<ListedCall, '
 }
 
 /**
- * Whether a call is about what is searched for: `intent:refund` is a field with that value, anything else a part of the
+ * True if a call is about what is searched for: `intent:refund` is a field with that value, anything else a part of the
  * summary or of a value. Small and capital letters are alike.
  */
 export function isFound(

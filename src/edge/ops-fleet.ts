@@ -394,7 +394,7 @@ export class FleetApi {
 }
 
 /**
- * Whether another node has a call, live or as a record. A live owner that is a run of this node that is gone may still be
+ * Says whether another node has a call, live or as a record. A live owner that is a run of this node that is gone may still be
  * taken over.
  */
 export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'elsewhere' | 'nowhere' | 'unknown'> {

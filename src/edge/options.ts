@@ -145,7 +145,7 @@ export interface EdgeOptions {
   readonly continueSecrets?: readonly string[]
   /** Errors in the files of agents and numbers now, which `/readyz` says. Absent: none. */
   readonly fileFaults?: () => number
-  /** Whether the token in our URLs proves a post without a signature, where there are secrets. */
+  /** Says whether the token in our URLs proves a post without a signature, where there are secrets. */
   readonly tokenOnly: 'learn' | 'refuse' | 'accept'
   /** Unsigned webhooks from strangers are accepted. Absent: no. */
   readonly insecure?: boolean

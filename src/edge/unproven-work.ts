@@ -67,18 +67,18 @@ export class UnprovenWork {
     this.#known.set(address, this.#clock())
   }
 
-  /** Whether a request of this address was proven just now, so that its answer may not have left yet. */
+  /** True if a request of this address was proven just now, so that its answer may not have left yet. */
   wasProvenJustNow(address: string): boolean {
     return this.#clock() - (this.#known.get(address) ?? -Infinity) < JUST_NOW_MS
   }
 
-  /** Whether a request of this address was proven lately. */
+  /** True if a request of this address was proven lately. */
   isKnown(address: string): boolean {
     const provenAtMs = this.#known.get(address)
     return provenAtMs !== undefined && this.#clock() - provenAtMs < KNOWN_MS
   }
 
-  /** Whether nothing unproven may be done any more in this tick. */
+  /** True if nothing unproven may be done any more in this tick. */
   get spent(): boolean {
     return this.#left() < REQUEST_MS_MAX
   }

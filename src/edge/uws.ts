@@ -70,7 +70,7 @@ function glibcVersion(): string | null {
   return header.glibcVersionRuntime ?? null
 }
 
-/** Whether it is 2.`minor` or later. */
+/** True if it is 2.`minor` or later. */
 function isFrom(glibc: string, minor: number): boolean {
   const [major = 0, own = 0] = glibc.split('.').map(Number)
   return major > 2 || own >= minor

@@ -153,12 +153,12 @@ export class WebhookGuard {
     this.refusals = new Refusals(options.wallClock)
   }
 
-  /** Whether an address has failed too often. */
+  /** True if an address has failed too often. */
   exhausted(address: string): boolean {
     return this.#failures.waitS(address, this.#options.clock()) > 0
   }
 
-  /** Whether nothing proves the sender of a rejected request, so that it counts against its address. */
+  /** True if nothing proves the sender of a rejected request, so that it counts against its address. */
   isUnproven({ reason }: Rejection): boolean {
     return UNPROVEN.includes(reason) || (this.#open && CONTENT_FAULTS.includes(reason))
   }
@@ -404,7 +404,7 @@ function tokenAlone(message: string): Rejection {
 }
 
 /**
- * Whether a post says that a call, or the leg of a human, is over: whoever can read a proxy's log could end it. The carrier's
+ * True if a post says that a call, or the leg of a human, is over: whoever can read a proxy's log could end it. The carrier's
  * own end of a call comes to /voice too, or with the close of the audio socket.
  */
 function saysOver(webhook: ProvenWebhook): boolean {

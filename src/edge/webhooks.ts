@@ -113,7 +113,7 @@ export class Webhooks {
     return this.#answered.get(callSid)?.answeredAtMs
   }
 
-  /** Whether the caller of a new call got the fallback here in place of a stream. */
+  /** True if the caller of a new call got the fallback here in place of a stream. */
   turnedAway(callSid: string): boolean {
     return this.#turnedAway.has(callSid)
   }

@@ -173,7 +173,7 @@ export class Escalation {
 
   snapshot(nowMs: number): EscalationSnapshot {
     const deadlines = this.#deadlines.left(nowMs)
-    // Whether that hang-up reached the carrier is not known elsewhere: it is asked for again.
+    // Nobody else knows whether that hang-up reached the carrier: it is asked for again.
     if (this.#openRequest?.type === 'hangup') deadlines['hangup-retry'] ??= HANGUP_RETRY_MS
     return {
       state: this.state,

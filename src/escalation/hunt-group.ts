@@ -129,7 +129,7 @@ function spansOf(hours: OpeningHours, day: LocalTime): (readonly [number, number
 }
 
 /**
- * Whether these hours are open, and when that changes next.
+ * Says whether these hours are open, and when that changes next.
  * @param wallMs calendar time
  * @returns `changesAtMs` calendar time of the full minute; null: not within NEXT_OPENING_DAYS_MAX
  */

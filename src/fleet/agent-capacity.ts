@@ -2,7 +2,7 @@ import type { AgentFacts, CallDirectory } from '../workers/main/live-call.js'
 import type { FleetNode } from './fleet-node.js'
 
 /**
- * Whether an agent has as many calls as its file allows: our live ones, and those in the last heartbeats of the other
+ * True if an agent has as many calls as its file allows: our live ones, and those in the last heartbeats of the other
  * nodes. Nothing is counted up and down, so nothing can leak; calls of the last two seconds may be missing.
  */
 export function agentIsFull(

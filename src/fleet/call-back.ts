@@ -27,7 +27,7 @@ type CallBackRefusal =
 const E164 = /^\+[1-9]\d{6,14}$/
 
 /**
- * Whether the caller of a call that was cut off may be rung back, as far as the call and its agent decide it.
+ * Says whether the caller of a call that was cut off may be rung back, as far as the call and its agent decide it.
  * @param wallMs  calendar time
  * @returns null when they may
  */
@@ -48,7 +48,7 @@ export function callBackRefusal(
 
 interface CallBackOptions {
   readonly recovery: (agent: string) => AgentDefinition['recovery'] | undefined
-  /** Whether a number is on the do-not-call list. One that cannot be asked for is taken for one that is. */
+  /** True if a number is on the do-not-call list. One that cannot be asked for is taken for one that is. */
   readonly isDoNotCall: (number: string) => Promise<boolean>
   /** Refuses by OUTBOUND_PREFIXES, RECOVERY_PER_MINUTE and capacity. */
   readonly place: (order: OutboundOrder) => Promise<unknown>

@@ -190,7 +190,7 @@ export interface FleetView {
   readonly storeTimeMs: number
 }
 
-/** Whether `token` proves what `owner` says: the same node, incarnation, epoch and claim. */
+/** True if `token` proves what `owner` says: the same node, incarnation, epoch and claim. */
 export function isOwner(token: OwnerToken, owner: OwnerToken): boolean {
   return (
     token.nonce === owner.nonce &&

@@ -78,9 +78,9 @@ const BUSY_CALLERS_MAX = 64
 export interface TakeOverPermit {
   /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
   readonly mayAsk: boolean
-  /** Whether the evidence is about this owner. */
+  /** True if the evidence is about this owner. */
   readonly isLost: (owner: OwnerToken) => boolean
-  /** Whether a claim may still be sent: the evidence gets old. */
+  /** True if a claim may still be sent: the evidence gets old. */
   readonly mayClaim: () => boolean
 }
 
@@ -190,7 +190,7 @@ export class FleetNode {
     return this.#state
   }
 
-  /** Whether this node gets new calls; the others learn of it at once. */
+  /** Decides whether this node gets new calls; the others learn of it at once. */
   set state(state: NodeRecord['state']) {
     this.#state = state
     void this.#sendNextBeat()
@@ -312,7 +312,7 @@ export class FleetNode {
     return token === null || token.epoch === 0 ? null : token
   }
 
-  /** Whether this node has had a call without a break since it owned it in `epoch`. */
+  /** True if this node has had a call without a break since it owned it in `epoch`. */
   heldIn(callSid: string, epoch: number): boolean {
     const now = this.token(callSid)?.epoch ?? 0
     return epoch <= now && epoch >= (this.#epochs.get(callSid) ?? now)
@@ -430,7 +430,7 @@ export class FleetNode {
   }
 
   /**
-   * Whether the store has lost what it held, within the last `withinMs` and as far as this node has seen: Redis was
+   * True if the store has lost what it held, within the last `withinMs` and as far as this node has seen: Redis was
    * emptied, or an empty one took over. What it does not know may then be known all the same.
    */
   forgotten(withinMs: number): boolean {
@@ -443,7 +443,7 @@ export class FleetNode {
     return this.forgotten(withinMs)
   }
 
-  /** Whether the store did not answer this node within the last `withinMs`: other nodes may have calls unclaimed. */
+  /** True if the store did not answer this node within the last `withinMs`: other nodes may have calls unclaimed. */
   storeWasDown(withinMs: number): boolean {
     return this.#options.clock() - this.#storeDownMs <= withinMs
   }
@@ -514,7 +514,7 @@ export class FleetNode {
   }
 
   /**
-   * Whether this node may act outside for a call.
+   * True if this node may act outside for a call.
    * @param confirm  the store must say so now
    */
   async mayAct(callSid: string, confirm: boolean): Promise<boolean> {

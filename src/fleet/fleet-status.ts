@@ -52,7 +52,7 @@ type NodeStatus = FleetStatus['nodes'][number]
 export interface StoreHome {
   readonly home: FleetStatus['store']['home']
   readonly url: string | null
-  /** Whether it answered when it was last asked. */
+  /** True if it answered when it was last asked. */
   readonly up: () => boolean
 }
 

@@ -61,7 +61,7 @@ export class GuardedStore extends RelayedStore {
     this.patient = new PatientStore(this, (op, args) => this.#timed(op, args, STORE_PATIENCE_MS))
   }
 
-  /** Whether the store answered when it was last asked; true before the first time. */
+  /** True if the store answered when it was last asked; true before the first time. */
   get up(): boolean {
     return this.#up
   }

@@ -331,7 +331,7 @@ export class Ownership {
   }
 
   /**
-   * Whether an effect outside (a tool, a REST call, a handoff) may happen for a call of this node now.
+   * Says whether an effect outside (a tool, a REST call, a handoff) may happen for a call of this node now.
    * `confirm-first`: after a `save` that returned `ok`, given as `confirmed`, ask again at once; while the answer stays
    * `confirm-first`, the effect waits.
    */
@@ -382,7 +382,7 @@ export class Ownership {
     return call.openedMs === -Infinity ? 'later' : 'no'
   }
 
-  /** Whether the audio socket of a call of this node is open. */
+  /** True if the audio socket of a call of this node is open. */
   streams(callSid: string): boolean {
     return this.#calls.get(callSid)?.streaming === true
   }

@@ -117,7 +117,7 @@ export class Peers {
     return this.#send(peer, 'POST', name, JSON.stringify(body ?? null), answerMs)
   }
 
-  /** Whether this run of the node answers. Does not reject. */
+  /** Says whether this run of the node answers. Does not reject. */
   ping(peer: PeerAddress, answerMs = PEER_ANSWER_MS): Promise<PeerResult> {
     return this.#send(peer, 'GET', 'ping', null, answerMs)
   }

@@ -62,7 +62,7 @@ export interface RecoveryOptions<Answer extends object> {
   readonly node: FleetNode
   /** The state of a call as its owner kept it; null when there is none. Throws when it cannot be read. */
   readonly kept: (callSid: CallSid, entry: StoredCall) => KeptState | null
-  /** Whether this node can open a call now. */
+  /** True if this node can open a call now. */
   readonly takes: () => boolean
   /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
   readonly open: (kept: KeptState) => void
@@ -141,7 +141,7 @@ export class Recovery<Answer extends object> {
     options.node.onRequest('take-over', (given) => this.#given(given as GivenCall))
   }
 
-  /** Whether this node has taken over that call without opening it, or is about to. */
+  /** True if this node has taken over that call without opening it, or is about to. */
   has(callSid: string): boolean {
     return this.#taken.has(callSid) || this.#claiming.has(callSid)
   }
@@ -218,7 +218,7 @@ export class Recovery<Answer extends object> {
     if (!(await this.#lives(webhook, owner))) this.#options.node.streamOver(callSid, owner)
   }
 
-  /** Whether an owner that did not answer is only busy: it is asked once more, with more time. Does not reject. */
+  /** True if an owner that did not answer is only busy: it is asked once more, with more time. Does not reject. */
   async #lives(webhook: ProvenWebhook, owner: OwnerToken): Promise<boolean> {
     const { node } = this.#options
     if (node.isThisRun(owner)) return false

@@ -78,7 +78,7 @@ interface WebhookRoutingOptions<Answer extends object> {
   readonly node: FleetNode
   readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
   readonly answer: AnswerWebhook<Answer>
-  /** Whether `answer` has given a call's first webhook the fallback in place of a stream. */
+  /** True if `answer` has given a call's first webhook the fallback in place of a stream. */
   readonly turnedAway: (callSid: CallSid) => boolean
   /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
   readonly held: (webhook: ProvenWebhook) => Answer | null
@@ -261,7 +261,7 @@ export class WebhookRouting<Answer extends object> {
     const wasLive = entry.state !== null && !calls.known(callSid)
     if (isHere && (recovery.has(callSid) || wasLive))
       return this.#again(webhook, recovery.orphaned(webhook, callSid, entry))
-    // Whether a claim still stands is known to the node that sent it alone: where its answer came late, that node has
+    // Only the node that sent a claim knows whether it still stands: where its answer came late, that node has
     // opened the call itself. So nobody else opens a call that is only claimed.
     const claimed = phase === 'claimed'
     let routed: Routed<Answer> = NOT_HERE

@@ -39,7 +39,7 @@ interface AgentInspectorOptions {
   readonly workerEnv: Readonly<Record<string, string>>
   /** A phrase in an agent's voice, as a WAV file; absent: none can be heard (tests). */
   readonly say?: (agent: Pick<HostedAgent, 'definition' | 'shares'>, text: string) => Promise<Uint8Array>
-  /** Whether words of offline dialogues are checked. */
+  /** True if words of offline dialogues are checked. */
   readonly speech: boolean
 }
 

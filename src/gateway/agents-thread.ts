@@ -44,7 +44,7 @@ export type AgentsTask = { readonly env: Environment } & (
       readonly dir: string
       readonly watched: boolean
       readonly loaded: readonly LoadedAgent[]
-      /** Whether words of offline dialogues are checked. */
+      /** True if words of offline dialogues are checked. */
       readonly speech: boolean
     }
 )

@@ -188,7 +188,7 @@ export class CallAnalyses {
     await Promise.all([...this.#asking, this.#looking])
   }
 
-  /** Whether its analysis is still to be made. */
+  /** True if its analysis is still to be made. */
   #lacks(record: CallRecord): boolean {
     const { outcome, analysis } = record
     return analysis === null && outcome !== 'refused' && outcome !== 'unreached' && this.#analysisOf(record) !== null

@@ -299,12 +299,12 @@ export async function openCallArchive(
   }
 }
 
-/** Whether a gateway without other nodes that dies and is started again goes on with its calls, with these settings. */
+/** True if a gateway without other nodes that dies and is started again goes on with its calls, with these settings. */
 export function resumesAlone({ keepCalls, redisUrl, tokenSecrets }: Config): boolean {
   return keepCalls && redisUrl === null && tokenSecrets.length > 0
 }
 
-/** Whether a gateway with these settings writes anything below DATA_DIR. */
+/** True if a gateway with these settings writes anything below DATA_DIR. */
 export function usesDataFolder(config: Config): boolean {
   return (
     config.keepCalls ||

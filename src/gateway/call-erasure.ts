@@ -164,7 +164,7 @@ export class CallErasure implements ErasureHere {
     return { sids: [...exact], uncertain }
   }
 
-  /** Whether the carrier's record of a call has that number; null where it does not say. */
+  /** True if the carrier's record of a call has that number; null where it does not say. */
   async #carrierSays(callSid: string, number: string): Promise<boolean | null> {
     const { carrierCall } = this.#options
     if (carrierCall === null || !isCallSid(callSid)) return null

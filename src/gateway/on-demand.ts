@@ -37,7 +37,7 @@ export const findS3Client = (): Promise<string> =>
   onDemand('STORAGE_BUCKET', /^@aws-sdk\//, () => Promise.resolve(import.meta.resolve('@aws-sdk/client-s3')))
 
 /**
- * Whether the offline recogniser and voice are installed.
+ * Says whether the offline recogniser and voice are installed.
  * @returns null; else that they are not, with the command. The gateway's own phrases are then not spoken, and no agent
  *   goes on without its model.
  * @throws GatewayError CONFIG_INVALID where one of the agents is answered by the embedded backend, which needs them

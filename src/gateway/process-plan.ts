@@ -269,7 +269,7 @@ function checkFleet(config: Config, count: number): void {
     )
 }
 
-/** Whether each process gets a URL of its own. */
+/** True if each process gets a URL of its own. */
 function tellsApart(url: string): boolean {
   return url.includes(PROCESS_PLACE) || url.includes(NODE_PLACE)
 }

@@ -14,9 +14,9 @@ export const LEFT_CALL_LOOKS_MAX = 12
 interface LeftCallsOptions {
   /** SIDs of calls of earlier runs; each is given to `settle` too. */
   readonly earlier: readonly string[]
-  /** Whether this process has the call again, or another record of it. */
+  /** True if this process has the call again, or another record of it. */
   readonly isHere: (callSid: CallSid, record: CallRecord) => boolean
-  /** Whether another node has it, live or as a record. */
+  /** Says whether another node has it, live or as a record. */
   readonly recordAt: (callSid: CallSid) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
   readonly log: Log
   readonly sleep?: (ms: number) => Promise<void>
@@ -36,7 +36,7 @@ export class UnsettledCalls {
     this.#undecided = new Set(options.earlier)
   }
 
-  /** Whether it is a call of an earlier run, of which it is still to be decided what becomes of its part here. */
+  /** True if it is a call of an earlier run, of which it is still to be decided what becomes of its part here. */
   has(callSid: string): boolean {
     return this.#undecided.has(callSid)
   }
@@ -70,7 +70,7 @@ export class UnsettledCalls {
   }
 
   /**
-   * Whether the record of a call that has just ended here is the call's, though the store says that the call is another
+   * True if the record of a call that has just ended here is the call's, though the store says that the call is another
    * node's. Stays open when this process ends first.
    */
   isOurs(record: CallRecord): Promise<boolean> {

@@ -165,7 +165,7 @@ export class CallerPath {
     return this.#jitter.arrivalMs
   }
 
-  /** Whether the caller's line carries no more than a telephone's band; null while it is not known, and on legs of 8 kHz. */
+  /** True if the caller's line carries no more than a telephone's band; null while it is not known, and on legs of 8 kHz. */
   get narrowBand(): boolean | null {
     return this.#band?.narrow ?? null
   }

@@ -8,7 +8,7 @@ export const LEVEL_DBFS_MIN = -96
 /** The highest peak of silence, which nobody hears: -60 dBFS. A vendor was seen to send 11 s of it before it spoke. */
 const SILENT_PEAK_MAX = 32
 
-/** Whether a sample is above SILENT_PEAK_MAX; looks no further than the first. */
+/** True if a sample is above SILENT_PEAK_MAX; looks no further than the first. */
 export function hasSound(samples: Int16Array, from = 0, to = samples.length): boolean {
   for (let i = from; i < to; i++) {
     const sample = samples[i] as number

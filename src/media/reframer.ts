@@ -105,7 +105,7 @@ export class Reframer {
     left.set(this.#wholeSamples as Int16Array)
   }
 
-  /** Whether the bytes can be read as samples without a copy. The view is made once. */
+  /** True if the bytes can be read as samples without a copy. The view is made once. */
   #isSamples(packet: Uint8Array): boolean {
     if (packet !== this.#whole) {
       this.#whole = packet

@@ -241,7 +241,7 @@ const ENCODINGS: Readonly<Record<number, SampleFormat['encoding']>> = {
   [FORMAT_MU_LAW]: 'pcmu',
 }
 
-/** Whether a chunk may begin here: four letters, and a size. */
+/** True if a chunk may begin here: four letters, and a size. */
 function isChunk(bytes: Uint8Array, at: number): boolean {
   return at + 8 <= bytes.length && /^[A-Za-z][A-Za-z0-9_ ]{3}$/.test(textAt(bytes, at))
 }

@@ -100,7 +100,7 @@ export const neededValue = z.string().refine((path) => isKnown(path), {
   error: 'allowed: a value that a body may have, such as data.from',
 })
 
-/** Whether a message has a value: a withheld or masked number is none. */
+/** True if a message has a value: a withheld or masked number is none. */
 export function hasValue(message: Message, path: string): boolean {
   const value = valueAt(valuesOf(message), path.split('.')) ?? ''
   return value !== '' && !(typeof value === 'string' && MASKED.test(value))

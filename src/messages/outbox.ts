@@ -79,7 +79,7 @@ type Home = { readonly folder: string } | 'fleet' | null
 /** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
 interface Waiting extends Omit<Entry, 'body' | 'version'> {
   home: Home
-  /** Whether the store of the fleet has it as taken by this node; `perhaps`: its answer was lost, or came too late. */
+  /** Says whether the store of the fleet has it as taken by this node; `perhaps`: its answer was lost, or came too late. */
   stored: 'yes' | 'no' | 'perhaps'
   /** The beginning of the file's name, which never changes. */
   readonly key: string
@@ -250,7 +250,7 @@ export class Outbox {
     return oldest.done === true ? 0 : Math.max(0, this.#options.wallClock() - oldest.value.order)
   }
 
-  /** Whether somebody is to be told. */
+  /** True if somebody is to be told. */
   wanted(message: Message): boolean {
     return this.#receiversOf(message).length > 0
   }

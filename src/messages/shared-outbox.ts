@@ -227,7 +227,7 @@ export interface SharedOutboxOptions {
   readonly open: (callSid: string, sealed: Uint8Array) => string
   /** This run of this node: two words. */
   readonly node: { readonly name: string; readonly incarnation: string }
-  /** Whether that run of another node is over, as far as the fleet knows. */
+  /** True if that run of another node is over, as far as the fleet knows. */
   readonly isGone: (name: string, incarnation: string) => boolean
   /** Calendar time. */
   readonly wallClock: () => number
@@ -340,7 +340,7 @@ export class SharedOutbox {
     return sealed === undefined ? null : (this.#entry(key, sealed)?.body ?? null)
   }
 
-  /** Whether it is the oldest of its call to its receiver: the others wait, whichever node has them. */
+  /** True if it is the oldest of its call to its receiver: the others wait, whichever node has them. */
   async first(key: string, queue: string): Promise<boolean> {
     const [answer] = await this.#run('first', [key, queue])
     return String(answer) === 'yes'

@@ -31,7 +31,7 @@ interface CallDetailsOptions {
   readonly client: Pick<SautikitClient, 'getCall' | 'recording'>
   /** Where the carrier's recordings are kept, and for how many days those of a call are; null keeps none. */
   readonly recordings: { readonly dataFolder: string; readonly daysOf: (callSid: CallSid) => number | null } | null
-  /** Whether recordings may come without TLS: only where the API itself does. */
+  /** True if recordings may come without TLS: only where the API itself does. */
   readonly allowHttp: boolean
   readonly log: Log
   /** Called with the carrier's record of a call, and again when its recording has been fetched. */

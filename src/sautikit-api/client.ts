@@ -122,7 +122,7 @@ interface CallFilter {
   readonly limit?: number
 }
 
-/** Whether the carrier has recorded a call. */
+/** Says whether the carrier has recorded a call. */
 export type CarrierRecording =
   | { readonly state: 'ready'; readonly url: string }
   | { readonly state: 'pending'; readonly retryAfterS: number | null }

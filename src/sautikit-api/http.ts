@@ -129,7 +129,7 @@ interface CarrierRequest {
   /** Sent as `Idempotency-Key`, the same with every attempt. */
   readonly idempotencyKey?: string | undefined
   /**
-   * Whether the request may be repeated when its answer is lost. Default: GET, PUT, DELETE, or with an idempotency key.
+   * True if the request may be repeated when its answer is lost. Default: GET, PUT, DELETE, or with an idempotency key.
    */
   readonly retry?: boolean
   /** Statuses besides 2xx that are an answer and not an error. */

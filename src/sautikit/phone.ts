@@ -36,7 +36,7 @@ export const COUNTRY_DEFAULT = 'KE'
 
 let country: CountryCode = COUNTRY_DEFAULT
 
-/** Whether national numbers of this country can be completed. @param code ISO 3166-1 alpha-2, such as `KE` */
+/** True if national numbers of this country can be completed. @param code ISO 3166-1 alpha-2, such as `KE` */
 export function isCountry(code: string): boolean {
   return isSupportedCountry(code)
 }
@@ -112,7 +112,7 @@ function bareText(raw: string): string {
 }
 
 /**
- * Whether digits stand behind a number that are not of it: `0712345678 (2)`, `071234567/8`. The last group of a number is no
+ * True if digits stand behind a number that are not of it: `0712345678 (2)`, `071234567/8`. The last group of a number is no
  * bracket, and has two digits or more; three where it is one of two.
  */
 function hasSomethingBehind(text: string): boolean {
@@ -229,7 +229,7 @@ export function numberToCall(raw: string): { readonly number: string } | { reado
   return { number }
 }
 
-/** Whether a number of its own, such as that of a list, stands before one of the home country: `4. 0712345678`. */
+/** True if a number of its own, such as that of a list, stands before one of the home country: `4. 0712345678`. */
 function hasSomethingBefore(text: string): boolean {
   if (/^[0-9]{1,4}[.)] /.test(text)) return true
   const [, before, number = ''] = /^([1-9][0-9]{0,3})[^0-9]+(.*)$/.exec(text) ?? []
@@ -251,7 +251,7 @@ export function dialledAtHome(raw: string): string | null {
 /** How landlines begin where mobile numbers and the areas of landlines are told apart by it. */
 const LANDLINES: Readonly<Partial<Record<CountryCode, RegExp>>> = { KE: /^0[2456]/, TZ: /^02/ }
 
-/** Whether a number of `dialledAtHome` has an area code of three digits; false in countries where this is not known. */
+/** True if a number of `dialledAtHome` has an area code of three digits; false in countries where this is not known. */
 export function isLandlineAtHome(dialled: string): boolean {
   return LANDLINES[country]?.test(dialled) ?? false
 }

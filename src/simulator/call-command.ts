@@ -44,7 +44,7 @@ export interface CallOptions {
   readonly noise?: number
   /** In ms. */
   readonly jitter?: number
-  /** The caller speaks for so many ms before the stream opens, which the carrier sends first; absent: a quiet line. */
+  /** The caller speaks for this time before the stream opens, which the carrier sends first; absent: a quiet line. */
   readonly openingBurst?: number
   /** In dB below what was sent. */
   readonly echo?: number

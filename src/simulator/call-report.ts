@@ -78,7 +78,7 @@ export interface CallReport {
   readonly source: 'gateway' | 'caller'
 }
 
-/** Whether the call did what was asked: the agent took it, it did not fail, and the caller got what they called for. */
+/** Says whether the call did what was asked: the agent took it, it did not fail, and the caller got what they called for. */
 export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expected: Expectation): Goal {
   const untaken = whyUntaken(result, gateway)
   if (untaken !== null) return { reached: false, why: untaken }

@@ -98,7 +98,7 @@ function decode(decoder: Decoder, samples: Float32Array): string {
 const ALIKE = new Set(['19', '91', '45', '54', '59', '95', '20', '02', '15', '51'])
 
 /**
- * Whether `heard` may be a mishearing of `known`: at most two digits differ and sound alike, or one digit differs and
+ * True if `heard` may be a mishearing of `known`: at most two digits differ and sound alike, or one digit differs and
  * does not. People on a phone line confuse the same digits.
  */
 export function soundsLike(known: string, heard: string): boolean {

@@ -155,7 +155,7 @@ export function textPattern(source: string): TextPattern {
 }
 
 /**
- * Whether `text` contains the pattern. Words are compared as they are spoken: without case and punctuation, and `4127`
+ * True if `text` contains the pattern. Words are compared as they are spoken: without case and punctuation, and `4127`
  * is `four one two seven`. Phone numbers are masked on both sides, because records mask them.
  */
 export function hasPattern(text: string, pattern: TextPattern): boolean {
@@ -165,7 +165,7 @@ export function hasPattern(text: string, pattern: TextPattern): boolean {
   return ` ${spokenWords(masked).join(' ')} `.includes(` ${wanted} `)
 }
 
-/** Whether the pattern matches the whole `value`. Masked and unmasked phone numbers are equal. */
+/** True if the pattern matches the whole `value`. Masked and unmasked phone numbers are equal. */
 export function isPattern(value: unknown, pattern: TextPattern): boolean {
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return false
   const text = String(value)

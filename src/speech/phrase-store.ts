@@ -76,7 +76,7 @@ export class PhraseStore {
     return kept.phrase
   }
 
-  /** Whether it was kept, in memory or on disk. */
+  /** True if it was kept, in memory or on disk. */
   async has(key: string): Promise<boolean> {
     return this.#memory.has(key) || (await this.#read(key))
   }

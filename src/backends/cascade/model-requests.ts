@@ -12,7 +12,7 @@ export abstract class ModelRequests<Options extends HttpStageOptions>
   extends HttpStage<Options>
   implements LanguageModel
 {
-  /** A conversation of so many characters was refused as too long. */
+  /** Length in characters of a conversation that was refused as too long. */
   #refusedChars = Infinity
 
   /** The answer to exactly this request. @throws StageFault */

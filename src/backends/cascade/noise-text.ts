@@ -28,7 +28,7 @@ const CREDITS = [
 const TOLD_SOUND = /\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|<[^>]*>|[♪♫][^♪♫]*[♪♫]?/gu
 
 /**
- * Whether a recogniser wrote this for sound without words. What a caller may say ("Thank you.", "Bye.") is decided by
+ * True if a recogniser wrote this for sound without words. What a caller may say ("Thank you.", "Bye.") is decided by
  * evidence: how much voice there was for the words, and how sure the recogniser is, where it tells.
  * @param voicedMs  voice in the turn
  */
@@ -48,11 +48,11 @@ export function isNoiseText(text: string, voicedMs: number, evidence: Evidence =
   return words.length > CHARACTERS_SLACK + (voicedMs / 1000) * CHARACTERS_PER_S_MAX
 }
 
-/** So many words of a prompt in a row, or all of a shorter one, are the prompt and not the caller; likewise so many terms. */
+/** This number of words of a prompt in a row, or all of a shorter one, are the prompt and not the caller; the same holds for terms. */
 const TOLD_WORDS = { least: 3, enough: 5 }
 const TOLD_TERMS = { least: 3, enough: 4 }
 
-/** Whether a recogniser returns what it was told before it heard anything, instead of what it heard. */
+/** True if a recogniser returns what it was told before it heard anything, instead of what it heard. */
 export function isTold(text: string, { text: about = '', terms = [] }: Told): boolean {
   const words = plainWords(text)
   if (words.length === 0) return false

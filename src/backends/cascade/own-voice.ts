@@ -17,7 +17,7 @@ const TEXTS_MAX = 60
 const TEXT_CHARS_MAX = 400
 /** A voice that could not speak the phrases is asked again after this. */
 const REST_MS = 60_000
-/** How often it is looked whether nobody speaks in the call that pays for the phrases. */
+/** Interval at which the call that pays for the phrases is checked for speech. */
 const BUSY_MS = 200
 
 interface OwnVoiceOptions {
@@ -85,7 +85,7 @@ export class OwnVoice {
     return phrase
   }
 
-  /** Whether `find` gives it. */
+  /** True if `find` gives it. */
   async has(text: string): Promise<boolean> {
     const language = this.#texts.get(text.trim())
     return language !== undefined && (await this.store.has(this.#key(text, language)))

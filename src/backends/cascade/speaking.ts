@@ -224,7 +224,7 @@ class Run {
     this.audioMs += ms
   }
 
-  /** Words of the text whose spoken form begins with so many words; a number that was cut counts as not spoken. */
+  /** Words of the text whose spoken form begins with that number of words; a number that was cut counts as not spoken. */
   #written(spoken: number): number {
     let [written, left] = [0, spoken]
     for (const piece of this.#flow === null ? this.#pieces.slice(this.#at, this.#at + 1) : this.#pieces) {

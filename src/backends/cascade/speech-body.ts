@@ -11,7 +11,7 @@ export const TTS_RATE_HZ = 24_000
 const HEADER_BYTES_MAX = 4096
 /** Longest JSON document: a minute of speech at 24 kHz in base64, and its frame. */
 const DOCUMENT_CHARS_MAX = 4 * 1024 * 1024
-/** What a body is shows in so many bytes: no raw speech is printable text for that long. */
+/** First bytes that show which kind a body is: no raw speech is printable text for that long. */
 const SNIFFED_BYTES = 48
 const RATE_HZ_MIN = 8000
 const RATE_HZ_MAX = 48_000

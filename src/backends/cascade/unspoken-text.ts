@@ -16,7 +16,7 @@ const UNSPOKEN_TAG =
 const APART_TAG = /^(?:br|p|div|li|ul|ol|h\d|t[rdh]|table|hr|break|s|sentence)$/
 /** Ends nothing: all that follows is dropped. */
 const NEVER = /(?!)/
-/** The end of what is dropped may arrive in parts of at most so many characters. */
+/** Longest end of what is dropped, in characters: it may arrive in parts. */
 const END_CHARS_MAX = 64
 const TAG_CHARS_MAX = 300
 const BRACKET_CHARS_MAX = 200
@@ -30,7 +30,7 @@ const DIRECTION = new RegExp(
   'iu',
 )
 
-/** The beginning of the text: so many characters of it are dropped, or replaced, and perhaps all up to an end. */
+/** The beginning of the text: this number of characters is dropped, or replaced, and perhaps all up to an end. */
 interface Verdict {
   readonly drop: number
   readonly say?: string

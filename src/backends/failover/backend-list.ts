@@ -375,7 +375,7 @@ export class BackendList {
     return candidate.circuit.exhaustedForMs(this.#timers.nowMs())
   }
 
-  /** Whether another candidate than this is worth trying. @param anyAtAll  the last resort too */
+  /** True if another candidate than this is worth trying. @param anyAtAll  the last resort too */
   hasBetterThan(candidate: Candidate, anyAtAll = false): boolean {
     return (anyAtAll ? this.#all : this.#regular).some((one) => one !== candidate && this.#isGood(one))
   }
@@ -395,7 +395,7 @@ export class BackendList {
     return candidate.scripted ? 0 : candidate.circuit.turnMs(this.#timers.nowMs())
   }
 
-  /** Whether any candidate, tried or not, may be tried again by then. */
+  /** True if any candidate, tried or not, may be tried again by then. */
   anyBy(untilMs: number): boolean {
     return this.#regular.some(
       (candidate) => !candidate.out && this.#timers.nowMs() + this.closedForMs(candidate) <= untilMs,

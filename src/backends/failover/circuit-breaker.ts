@@ -128,7 +128,7 @@ export class CircuitBreaker {
     return Math.max(0, this.#exhaustedUntilMs - nowMs)
   }
 
-  /** Whether a new session should be tried. Changes nothing. */
+  /** True if a new session should be tried. Changes nothing. */
   allows(nowMs: number): boolean {
     if (this.exhaustedForMs(nowMs) > 0) return false
     const state = this.state(nowMs)

@@ -84,7 +84,7 @@ export function traitsOf({ model, url }: Pick<GeminiLiveOptions, 'model' | 'url'
 const ASYNCHRONOUS_FROM = 3.08
 
 /**
- * Whether the model waits for the tool's result. On a model that works asynchronously a tool with an effect does not
+ * True if the model waits for the tool's result. On a model that works asynchronously a tool with an effect does not
  * block unless the agent's file says so, because any sound of the caller would cancel it in the middle.
  */
 export function blocks(tool: ToolSpec, traits: ModelTraits): boolean {

@@ -55,7 +55,7 @@ export class AnswerInDoubt {
     return this.#itemId === null || this.#itemId === itemId
   }
 
-  /** Whether the words need an answer. */
+  /** True if the words need an answer. */
   counts(words: string): boolean {
     return words.trim() !== '' && !isBackchannel(words, this.#unless)
   }

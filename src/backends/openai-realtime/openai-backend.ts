@@ -79,7 +79,7 @@ const COMMIT_MS_MIN = 100
 /** Of deletions. */
 const FORGET_EVENT = 'mk-forget'
 const SPEED_EVENT = 'mk-speed'
-/** A change of the speed is tried between so many responses. */
+/** Number of responses between which a change of the speed is tried. */
 const SPEED_TRIES_MAX = 3
 
 /**

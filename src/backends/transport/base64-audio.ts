@@ -128,7 +128,7 @@ export class AudioCut {
     this.#idTo = id < 0 ? 0 : this.#before.indexOf(QUOTE, this.#idFrom)
   }
 
-  /** Whether a message differs from the kept one in audio and id only. Then its audio is found as by `find`. */
+  /** True if a message differs from the kept one in audio and id only. Then its audio is found as by `find`. */
   alike(message: Buffer): boolean {
     const before = this.#before
     const after = this.#after

@@ -251,7 +251,7 @@ export class CallerUplink {
     return bytes
   }
 
-  /** Whether the service may end the caller's turn with this frame. */
+  /** True if the service may end the caller's turn with this frame. */
   #turnMayEnd(samples: number, voiced: boolean | undefined): boolean {
     const { turnEnd, sampleRateHz } = this.#options
     if (turnEnd === null) return false

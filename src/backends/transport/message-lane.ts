@@ -231,7 +231,7 @@ export class FrameScanner {
     return this.#stopped ? end : at
   }
 
-  /** Whether a whole message begins at `at` and ends before `end`. */
+  /** True if a whole message begins at `at` and ends before `end`. */
   #plain(bytes: Uint8Array, at: number, end: number): boolean {
     if (end - at < 2) return false
     const first = bytes[at]
@@ -278,7 +278,7 @@ export class FrameScanner {
     return true
   }
 
-  /** Whether a frame may follow here, and what it means for the next one. */
+  /** True if a frame may follow here. Notes what it means for the next one. */
   #follows(firstByte: number): boolean {
     const final = (firstByte & FINAL) !== 0
     switch (firstByte & ~FINAL) {
@@ -323,7 +323,7 @@ class FrameWriter {
   #words: Int32Array = new Int32Array(0)
   #views = new Views(this.#frame)
 
-  /** Whether a payload of this length has a 16-bit length field, the only form of header that is written here. */
+  /** True if a payload of this length has a 16-bit length field, the only form of header that is written here. */
   static takes(bytes: number): boolean {
     return bytes >= LENGTH_16 && bytes < LENGTH_16_END
   }

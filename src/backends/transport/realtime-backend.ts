@@ -166,7 +166,7 @@ export abstract class RealtimeBackend<
     return false
   }
 
-  /** Whether the service takes the caller's audio now, where it is ready. */
+  /** True if the service takes the caller's audio now, where it is ready. */
   protected takesAudio(): boolean {
     return true
   }

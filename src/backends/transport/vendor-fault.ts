@@ -11,7 +11,7 @@ type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
 /** A fault of a model's service in the gateway's own terms, and for an operator. */
 export type VendorFault = Omit<BackendErrorEvent, 'type'>
 
-/** Whether another attempt may succeed: a wrong key, an empty account or a bad request stays one. */
+/** True if another attempt may succeed: a wrong key, an empty account or a bad request stays one. */
 const RETRYABLE: Readonly<Record<BackendErrorCode, boolean>> = {
   auth: false,
   rate_limit: true,
@@ -123,7 +123,7 @@ function wordsOf(body: string): string {
   }
 }
 
-/** Whether a fault's text is about an empty account, not about too many requests. */
+/** True if a fault's text is about an empty account, not about too many requests. */
 export function speaksOfQuota(text: string): boolean {
   return QUOTA_WORDS.test(text)
 }

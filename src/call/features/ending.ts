@@ -28,7 +28,7 @@ interface EndPlan {
 
 /** Interval at which the duration limit is checked again during an escalation or a goodbye. */
 const DURATION_POLL_MS = 5000
-/** Interval at which it is looked whether the answer to a caller's goodbye is over. */
+/** Interval at which the answer to a caller's goodbye is checked for its end. */
 const CLOSING_POLL_MS = 250
 /** Quiet after the agent's last words before an agreed end; longer while the backend may still send words. */
 const QUIET_MS = 400

@@ -16,7 +16,7 @@ type Arguments = Readonly<Record<string, unknown>>
 /** A tool that the session performs itself. */
 export interface ToolHandler {
   /**
-   * Whether this call has it.
+   * True if this call has it.
    * @defaultValue it does
    */
   readonly offered?: (call: CallKernel) => boolean

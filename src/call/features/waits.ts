@@ -5,7 +5,7 @@ import type { CallInput } from '../events.js'
 import { outcomeText, pendingAnswer, PendingTools } from '../pending-tools.js'
 import type { Wait } from '../pending-tools.js'
 
-/** Interval at which it is looked whether a pending tool's wait is over, and whether there is a pause to tell its outcome. */
+/** Interval at which pending tools are checked: for the end of their wait, and for a pause in which to say the outcome. */
 const WAITS_POLL_MS = 200
 /** A pause in which nobody is interrupted. */
 const PAUSE_MS = 300

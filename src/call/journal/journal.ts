@@ -24,7 +24,7 @@ export type JournalEntry =
   | (Entry & { readonly type: 'identity'; readonly atMs: number; readonly identity: Readonly<Record<string, unknown>> })
   | { readonly type: 'media'; readonly events: readonly MediaEvent[] }
 
-/** Whether an output is kept and compared: all but requests for a checkpoint. */
+/** True if an output is kept and compared: all but requests for a checkpoint. */
 export function isJournalled(output: CallOutput): boolean {
   return output.type !== 'checkpoint-due'
 }

@@ -306,7 +306,7 @@ function toneOf(ms: number): Int16Array {
   return pcm
 }
 
-/** Whether most of a frame's power is at TONE_HZ (one Goertzel filter over the frame). */
+/** True if most of a frame's power is at TONE_HZ (one Goertzel filter over the frame). */
 function isTone(frame: Int16Array): boolean {
   if (levelDbfs(frame) < TONE_DBFS_MIN) return false
   const coefficient = 2 * Math.cos((2 * Math.PI * TONE_HZ) / RATE_HZ)

@@ -58,13 +58,13 @@ export interface GatewayInputs extends GatewayOptions {
   readonly backends: BackendSettings
   /** Null without SAUTIKIT_API_KEY. */
   readonly api: CarrierApi | null
-  /** Whether the gateway's own phrases are spoken: the offline recogniser and voice are installed. */
+  /** True if the gateway's own phrases are spoken: the offline recogniser and voice are installed. */
   readonly speaks: boolean
   /** At least one. */
   readonly tokenSecrets: readonly string[]
   /** `process.env` of worker threads. */
   readonly workerEnv: Readonly<Record<string, string>>
-  /** Whether the calls of a process that dies go on in its next run, without other nodes. */
+  /** True if the calls of a process that dies go on in its next run, without other nodes. */
   readonly keepsAlone: boolean
   readonly clock: Clock
   readonly version: string

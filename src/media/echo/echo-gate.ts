@@ -96,7 +96,7 @@ export class EchoGate {
   }
 
   /**
-   * Whether a frame is no louder than an echo of the loudest slot that we sent in the last 2.5 s. For a stream that is
+   * True if a frame is no louder than an echo of the loudest slot that we sent in the last 2.5 s. For a stream that is
    * known to hold our speech, at a delay that is not known.
    */
   couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {

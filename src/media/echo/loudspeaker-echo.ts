@@ -44,7 +44,7 @@ export class LoudspeakerEcho {
   /** What the kernel knows of this call: levels, and what was learnt of the bands and delays. */
   readonly #block: number
   readonly #wide: 0 | 1
-  /** Whether what was sent is loud, by slot. Slots are numbered by time. */
+  /** Loudness of what was sent, by slot: 1 for loud. Slots are numbered by time. */
   readonly #sentLoud = smallArray(Uint8Array, SLOTS)
   #newestSlot = -Infinity
   #loudSlot = -Infinity
@@ -170,7 +170,7 @@ export class LoudspeakerEcho {
     if (loud === 1) this.#loudSlot = slot
   }
 
-  /** Whether an echo of something loud may come at `slot`. Else the frame says nothing about echoes. */
+  /** True if an echo of something loud may come at `slot`. Else the frame says nothing about echoes. */
   #awaits(slot: number): boolean {
     const delays = this.#delay === null ? DELAYS : DELAYS_MOVED
     if (this.#loudSlot <= slot - DELAY_MIN - delays) return false

@@ -81,7 +81,7 @@ export class Playout {
   #tailLeft = 0
   #fadeInDue = false
   #fadeOutDue = false
-  /** Whether the pause broke into speech. */
+  /** True if the pause broke into speech. */
   #brokenOff = false
   /** End of the wait in `dry` and in `flushed`. */
   #waitUntilMs = 0

@@ -51,7 +51,7 @@ export const ODDS_BEGIN = 0.8472978603872037
 export const ODDS_ON = 0.4054651081081644
 /** What the second stage is told of these odds: e^6 is as sure as it gets. */
 export const ODDS_LIMIT = 6
-/** The second stage has so many groups of units. They were fitted apart, and their mean errs less than either. */
+/** Number of groups of units in the second stage. They were fitted apart, and their mean errs less than either. */
 export const GROUPS = 2
 /** Where a unit of the second stage is as sure as it gets (`squashed` in bench/vad/voice-features.ts). */
 export const SQUASH_LIMIT = 3

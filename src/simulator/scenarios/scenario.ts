@@ -363,7 +363,7 @@ export function scenarioJsonSchema(): Record<string, unknown> {
   }
 }
 
-/** Whether the scenario can only be spoken: it has noise, a faulty line, or a recording to play. */
+/** True if the scenario can only be spoken: it has noise, a faulty line, or a recording to play. */
 function needsSound({
   noise,
   line,

@@ -28,14 +28,14 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   readonly faults = {
     /** It neither reports nor answers what the caller says. */
     deaf: false,
-    /** So many of the next turns end without anything in them. */
+    /** Number of the next turns that end without anything in them. */
     emptyTurns: 0,
     /** Parallel tool calls come one message each, and each comes twice. */
     callsApart: false,
     /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it, or never. */
     callAfterMs: null as number | null,
     restOfWord: true,
-    /** The state of a resumed session lacks so many of the newest messages. */
+    /** Number of the newest messages that the state of a resumed session lacks. */
     messagesBehind: 0,
     /** It does not know transparent resumption, as the Developer API before Gemini 3.8. */
     refusesTransparent: false,
@@ -65,7 +65,7 @@ const VERTEX_PATH = /^\/ws\/google\.cloud\.aiplatform\.v1(beta1)?\.LlmBidiServic
 type NewServerMessage = Partial<Omit<LiveServerMessage, 'text' | 'data'>>
 
 const PIECE_MS = 100
-/** While the caller's audio comes, every so many messages can be resumed from; the vendor says no interval. */
+/** While the caller's audio comes, one message in this number can be resumed from; the vendor says no interval. */
 const UPDATE_EVERY = 50
 const INPUT_RATE_HZ = 16_000
 const OUTPUT_RATE_HZ = 24_000

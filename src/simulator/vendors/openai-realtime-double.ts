@@ -44,7 +44,7 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   readonly faults = {
     /** It neither reports nor answers what the caller says. */
     deaf: false,
-    /** So many of the next responses complete without anything in them. */
+    /** Number of the next responses that complete without anything in them. */
     emptyAnswers: 0,
     /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it. */
     callAfterMs: null as number | null,

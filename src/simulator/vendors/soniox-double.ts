@@ -34,7 +34,7 @@ export class SonioxDouble extends StageDouble<ListenSession | SpeakSession> {
     return pathname.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, searchParams, this)
   }
 
-  /** Whether the service does not begin a session with this key, and ends it. */
+  /** True if the service does not begin a session with this key, and ends it. */
   refuses(key: unknown, client: WebSocket): boolean {
     // The service repeats the given key in its error, and so does the double.
     const wrong =

@@ -56,7 +56,7 @@ function pushSentence(sentences: string[], raw: string): void {
   if (isSpeakable(rest)) sentences.push(rest)
 }
 
-/** Whether there is anything in it that a voice could say: no "😊", "…" or "---". */
+/** True if there is anything in it that a voice could say: no "😊", "…" or "---". */
 export function isSpeakable(text: string): boolean {
   return /[\p{L}\p{N}]/u.test(text)
 }

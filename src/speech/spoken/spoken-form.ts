@@ -645,7 +645,7 @@ function isYear4(written: string): boolean {
   return /^(?:19|20)\d\d$/.test(written)
 }
 
-/** Whether two numbers with a dash between them are "from … to …", and no code. */
+/** True if two numbers with a dash between them are "from … to …", and no code. */
 function isSpan(from: string, to: string): boolean {
   if (from.startsWith('0') || to.startsWith('0')) return from === '0'
   return to.length - from.length <= 1 && Number(to) > Number(from) && from.length <= 4

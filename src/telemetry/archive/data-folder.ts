@@ -114,7 +114,7 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
   }
 }
 
-/** Whether a folder is empty, as a new volume is, or has a gateway's lock: nobody else keeps files in it. */
+/** True if a folder is empty, as a new volume is, or has a gateway's lock: nobody else keeps files in it. */
 function isOurs(folder: string): boolean {
   try {
     const names = readdirSync(folder).filter((name) => name !== 'lost+found')

@@ -130,7 +130,7 @@ interface NumberedDocument {
   readonly escalation?: { readonly callback?: { readonly number?: unknown } | null } | null | undefined
 }
 
-/** Whether a record or handoff packet is of a call of this number. `alike`: it is masked, and may be. */
+/** Says whether a record or handoff packet is of a call of this number. `alike`: it is masked, and may be. */
 export function isOfNumber(document: NumberedDocument, number: string): 'exact' | 'alike' | 'other' {
   // In a handoff packet, `from` is the caller, whoever called.
   const theirs = document.direction === 'outbound' ? document.to : document.from

@@ -70,7 +70,7 @@ export class S3Store {
     await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: name }), { abortSignal: signal })
   }
 
-  /** Whether the bucket takes an object, gives it back and deletes it. @throws when it does not */
+  /** Checks that the bucket takes an object, gives it back and deletes it. @throws when it does not */
   async probe(name: string, signal: AbortSignal): Promise<void> {
     const bytes = Buffer.from('mkondo check')
     const md5 = createHash('md5').update(bytes).digest('base64')

@@ -221,7 +221,7 @@ export class CallContinuity {
     return { ...state, kept: { ...state.kept, waits: this.#options.now().waits } }
   }
 
-  /** Whether it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
+  /** True if it could go on if its stream were lost now: not when it is ending, or nobody would ask. */
   goesOn(kept = this.#keptNow()): boolean {
     return this.#leftAs === null && mayGoOn(partsOf({ how: 'stream-lost', kept })) && continuationOf(kept) === 'agent'
   }

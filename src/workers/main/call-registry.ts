@@ -93,7 +93,7 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
   readonly sharedAttempts?: SharedAttempts | null
-  /** Whether another node takes calls now; absent: there is none. */
+  /** True if another node takes calls now; absent: there is none. */
   readonly elsewhere?: () => boolean
   /**
    * The process ends while a tool of a call that has no caller any more still waits. @returns where its outcome is awaited

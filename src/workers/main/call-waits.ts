@@ -174,7 +174,7 @@ export class CallWaits {
 
   /**
    * The tool of an intent is about to run.
-   * @param urlOf  makes the URL for an id, good for so many seconds; null where no URL leads here
+   * @param urlOf  makes the URL for an id, good for that number of seconds; null where no URL leads here
    * @returns what its request may read; null for a tool that does not wait
    */
   open(

@@ -46,7 +46,7 @@ export function partsOf({ how, kept }: Pick<KeptState, 'how' | 'kept'>): readonl
 }
 
 /**
- * Whether a call with these parts may have another. Only lost nodes count against it: a node that is stopped, or a network,
+ * True if a call with these parts may have another. Only lost nodes count against it: a node that is stopped, or a network,
  * does not fail because of the call. One whose streams are over before anybody has heard anything ends all the same.
  */
 export function mayGoOn(parts: readonly ResumedRecord[]): boolean {

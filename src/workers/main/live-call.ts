@@ -170,7 +170,7 @@ export interface LiveCall {
    */
   humanUrl: string | null
   /**
-   * Makes the URL at which the outcome of a tool is to be posted, good for so many seconds; set by the edge with the
+   * Makes the URL at which the outcome of a tool is to be posted, good for that number of seconds; set by the edge with the
    * document.
    */
   continueUrl: ((id: string, ttlS: number) => string) | null
@@ -221,7 +221,7 @@ export interface LiveCall {
   listen(heard: (rows: Int16Array<ArrayBuffer>) => void, over: () => void): Listening | null
   /** Cheap: for lists of many calls. */
   row(): LiveCallRow
-  /** Whether its other party has this number (E.164). */
+  /** True if its other party has this number (E.164). */
   isOf(number: string): boolean
   view(): LiveCallView
   timeline(): CallTimelineView

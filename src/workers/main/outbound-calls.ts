@@ -100,7 +100,7 @@ export interface OutboundCallsOptions {
   readonly free: () => number
   /** True while this node takes no new calls: it drains, or is cordoned. */
   readonly draining: () => boolean
-  /** Whether an agent has as many calls as its file allows. */
+  /** True if an agent has as many calls as its file allows. */
   readonly agentFull: (agent: string) => boolean
   /** Calls that may be placed in one minute. */
   readonly perMinute: number
@@ -108,9 +108,9 @@ export interface OutboundCallsOptions {
   readonly recoveryPerMinute: number
   /** Prefixes of the numbers that may be called, such as +254; empty for all. */
   readonly prefixes: readonly string[]
-  /** Whether NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
+  /** True if NUMBERS_FILE has one of our numbers: records show it. Absent: it has none. */
   readonly isOurs?: (number: string) => boolean
-  /** Whether one of our numbers has used up its budget of the day. Absent: none has one. */
+  /** True if one of our numbers has used up its budget of the day. Absent: none has one. */
   readonly budgetSpent?: (number: string) => boolean
   readonly clock: Clock
   readonly wallClock: WallClock

@@ -7,7 +7,7 @@ import { JournalWriter } from '../../call/journal/journal-writer.js'
 export interface JournalKept {
   /** Version of the gateway. */
   readonly build: string
-  /** Whether the caller's audio is kept too, so that the caller's path can be run again. */
+  /** True if the caller's audio is kept too, so that the caller's path can be run again. */
   readonly audio: boolean
 }
 

@@ -113,7 +113,7 @@ export type FromCall =
     >
   /** `fromMs`: what the caller has sent since then is private too, by the time of its arrival. */
   | (Extract<CallOutput, { type: 'private' }> & { readonly fromMs: number })
-  /** Whether the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
+  /** True if the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**
    * What happened since the last message of this kind, and the session's state after it. They come together, so that

@@ -17,7 +17,7 @@ const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
  */
 export interface EffectGate {
   /**
-   * Whether this node may act for a call.
+   * True if this node may act for a call.
    * @param call  its SID, or the clientRequestId of a call that this node places and that is not answered yet
    * @param confirm  true: the store must confirm the ownership now, because nothing else shows it (the call has no
    *   socket); false: it is enough that nothing speaks against it

@@ -112,7 +112,7 @@ export class CallSpeech {
     this.#options.ledger.cleared(this.#options.shared.outbound.written, nowMs)
   }
 
-  /** Whether speech waits for `refill`. */
+  /** True if speech waits for `refill`. */
   get waits(): boolean {
     return this.#feed.waits
   }

@@ -88,7 +88,7 @@ export class CallerIntake {
     return this.#path.stats
   }
 
-  /** Whether the caller's line carries no more than a telephone's band; null while it is not known. */
+  /** True if the caller's line carries no more than a telephone's band; null while it is not known. */
   get narrowBand(): boolean | null {
     return this.#path.narrowBand
   }

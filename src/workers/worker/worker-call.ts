@@ -282,7 +282,7 @@ export class WorkerCall implements BackendSink {
   // --- stages of the tick ---------------------------------------------------------------------------------
 
   /**
-   * Whether the tick at `nowMs` has anything to do: most calls have nothing to do in three of four ticks. The words are
+   * True if the tick at `nowMs` has anything to do: most calls have nothing to do in three of four ticks. The words are
    * read without Atomics; what this misses is found at the next tick.
    */
   due(nowMs: number): boolean {

@@ -139,7 +139,7 @@ const DIGITS_FIT_MS = 330
 const DIGITS_FIT_SLOPE = 0.11
 
 /**
- * Whether two digits or more fit well enough for how fast they were said; true for anything else.
+ * True if two digits or more fit well enough for how fast they were said; true for anything else.
  * @param text    what was recognised, all of it
  * @param fit     how well all of it fits, 0 to 1
  * @param wordMs  how long each word lasts; where that is not known any number counts as said
