@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { WebSocket } from 'ws'
 import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -53,6 +55,10 @@ const VOICES: Readonly<Record<string, Voice>> = {
   deepgram: { start: (options) => DeepgramVoiceDouble.start(options), make: deepgramTextToSpeech },
   cartesia: { start: (options) => CartesiaVoiceDouble.start(options), make: cartesiaTextToSpeech },
   elevenlabs: { start: (options) => ElevenLabsVoiceDouble.start(options), make: elevenLabsTextToSpeech },
+  'elevenlabs, eleven_v3_conversational': {
+    start: (options) => ElevenLabsVoiceDouble.start(options),
+    make: (service) => elevenLabsTextToSpeech({ ...service, model: 'eleven_v3_conversational' }),
+  },
 }
 
 interface Line {
@@ -332,3 +338,35 @@ t.test("a dictionary of the account goes with each utterance, as the vendors' ow
   t.ok(pieces.length > 0)
   for (const piece of pieces) t.match(piece, { pronunciation_dict_id: 'dict2' })
 })
+
+t.test(
+  'doubles as strict as the service: ElevenLabs closes no context before it speaks, and has another socket for eleven_v3',
+  async (t) => {
+    const { voice, double, backend, recorder } = await line(t, VOICES['elevenlabs'] as Voice)
+    const { session } = voice as ElevenLabsVoiceDouble
+    double.script.reply({ say: 'It is on its way.' })
+    ask(backend)
+    t.match(await recorder.next('turn-done'), { status: 'completed' })
+    const kinds = session.messages.map((message) =>
+      'close_context' in message ? 'close' : 'flush' in message ? 'flush' : 'text',
+    )
+    t.same(kinds.slice(-2), ['flush', 'close'])
+    const other = await line(t, VOICES['elevenlabs, eleven_v3_conversational'] as Voice)
+    other.double.script.reply({ say: 'Mzigo wako uko njiani.' })
+    ask(other.backend)
+    t.match(await other.recorder.next('turn-done'), { status: 'completed' })
+    const dialogue = (other.voice as ElevenLabsVoiceDouble).session.messages
+    const [begin] = dialogue
+    t.match(serialization.TextToDialogueWebsocketClientMessageMulti.parseOrThrow(begin), { voices: [String] })
+    t.notOk(
+      dialogue.some((message) => 'text' in message || 'voice_settings' in message),
+      'no message of the other socket',
+    )
+    const refused = new WebSocket(
+      `${voice.baseUrl}/v1/text-to-speech/x/multi-stream-input?model_id=eleven_v3_conversational`,
+      { headers: { 'xi-api-key': CASCADE_TEST_KEY } },
+    )
+    const [error] = (await once(refused, 'error')) as [Error]
+    t.match(error.message, /403/)
+  },
+)

@@ -17,7 +17,49 @@ const KEEPALIVE_MS = 60_000
 
 /** ElevenLabs' voice over a WebSocket with several contexts: each answer is one, and tells when each character sounds. */
 export function elevenLabsTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
-  return overSocket('tts', 'elevenlabs', OWN, options, StreamedVoice, wireOf)
+  return overSocket('tts', 'elevenlabs', OWN, options, StreamedVoice, (service, context) =>
+    (DIALOGUE_MODEL.test(service.model) ? dialogueWire : wireOf)(service, context),
+  )
+}
+
+/** The socket for speech refuses these models with 403; that for dialogues speaks them. */
+const DIALOGUE_MODEL = /^eleven_v3/
+/** A context of a dialogue that gets nothing for 20 s is closed. */
+const DIALOGUE_KEEPALIVE_MS = 10_000
+
+/** `TextToDialogueWebsocketClientMessageMulti` in `@elevenlabs/elevenlabs-js` 2.73.0: one voice, without a speed. */
+function dialogueWire(service: VoiceService, context: StageContext): VoiceWire {
+  const { model, baseUrl, dictionary } = service
+  const voice = service.voice ?? context.voice ?? VOICE_DEFAULT
+  return {
+    ...wireOf(service, context),
+    speeds: [1, 1],
+    socket: {
+      ...wireOf(service, context).socket,
+      url: socketUrl(baseUrl, 'v1/text-to-dialogue/multi-stream-input', {
+        model_id: model,
+        output_format: `pcm_${context.legRateHz}`,
+        sync_alignment: true,
+      }),
+    },
+    keepalive: {
+      everyMs: DIALOGUE_KEEPALIVE_MS,
+      messages: (ids) => ids.map((id) => ({ context_id: id, keep_alive: true })),
+    },
+    begin: (id) => [
+      {
+        context_id: id,
+        voices: [voice],
+        pronunciation_dictionary_locators: locatorsOf(dictionary),
+      },
+    ],
+    text: (id, text) => ({ context_id: id, inputs: [{ text: `${text.trim()} `, voice_id: voice }] }),
+    end: (id) => [{ context_id: id, flush: true }],
+  }
+}
+
+function locatorsOf(dictionary: VoiceService['dictionary']): readonly object[] | undefined {
+  return dictionary && [{ pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version }]
 }
 
 function wireOf(service: VoiceService, context: StageContext): VoiceWire {
@@ -58,19 +100,17 @@ function wireOf(service: VoiceService, context: StageContext): VoiceWire {
         context_id: id,
         text: ' ',
         voice_settings: speed === 1 ? undefined : { speed },
-        pronunciation_dictionary_locators: dictionary && [
-          { pronunciation_dictionary_id: dictionary.id, version_id: dictionary.version },
-        ],
+        pronunciation_dictionary_locators: locatorsOf(dictionary),
       },
     ],
     text: (id, text) => ({ context_id: id, text: `${text.trim()} ` }),
-    end: (id) => [
-      { context_id: id, text: '', flush: true },
-      { context_id: id, close_context: true },
-    ],
+    end: (id) => [{ context_id: id, text: '', flush: true }],
+    // A flush has no end of its own, and a context that is closed before it speaks may stay silent (pipecat-ai/pipecat#4681).
+    close: (id) => [{ context_id: id, close_context: true }],
     cancel: (id) => [{ context_id: id, close_context: true }],
     // Its own client has both names for the end.
-    read: ({ contextId: id, audio, alignment, isFinal, is_final: final = isFinal }, _current, soundMsOf) => {
+    read: (message, _current, soundMsOf) => {
+      const { context_id: named, contextId: id = named, audio, alignment, isFinal, is_final: final = isFinal } = message
       if (typeof id !== 'string') return null
       // The times of a message begin with that message's own sound.
       return { id, audio, marks: marksOf(alignment, soundMsOf(id)), done: final === true, over: final === true }
@@ -92,8 +132,10 @@ function closeFault(what: string, code: number, words: string): VendorFault | nu
 function marksOf(alignment: unknown, fromMs: number): Mark[] {
   const {
     chars,
-    charStartTimesMs: starts,
-    charDurationsMs: durations,
+    char_start_times_ms: ownStarts,
+    charStartTimesMs: starts = ownStarts,
+    char_durations_ms: ownDurations,
+    charDurationsMs: durations = ownDurations,
   } = Object(alignment) as Readonly<Record<string, unknown>>
   if (!Array.isArray(starts) || !Array.isArray(durations)) return []
   const ends = starts.map((start, i) => Number(start) + Number((durations as readonly unknown[])[i]))

@@ -18,6 +18,8 @@ const SILENT_MS = 5000
  */
 const ACKNOWLEDGE_MS = 5000
 const ACKNOWLEDGE_ONLY_PLACE_MS = 1500
+/** An utterance that sounded before its end may get no sound after it: its end is asked for after this time. */
+const CLOSE_AFTER_MS = 500
 /** Utterances that wait for a place at the service; the oldest one fails. */
 const WAITING_MAX = 8
 
@@ -75,6 +77,8 @@ export interface VoiceWire {
   text(id: string, text: string): Json
   /** No text follows. */
   end(id: string): readonly Json[]
+  /** Asks for the end of the utterance, once sound has come after `end`. Absent: `end` does. */
+  close?(id: string): readonly Json[]
   /**
    * @param atMs  the sound of this connection that the caller has heard; null where it is not known
    * @returns nothing where the service knows of no utterance
@@ -107,6 +111,9 @@ interface Stream {
   /** Nothing of it is delivered any more. */
   over: boolean
   timer: NodeJS.Timeout | undefined
+  /** `VoiceWire.close` is to be sent. */
+  closing: boolean
+  closes: NodeJS.Timeout | undefined
 }
 
 /**
@@ -178,6 +185,8 @@ export class StreamedVoice implements TextToSpeech {
       ended: false,
       over: false,
       timer: undefined,
+      closing: false,
+      closes: undefined,
     }
     const [oldest, ...others] = [...this.#streams.values()].filter((one) => one.waiting !== null)
     if (oldest !== undefined && others.length + 1 >= WAITING_MAX) {
@@ -208,6 +217,9 @@ export class StreamedVoice implements TextToSpeech {
         // An utterance without text has nothing to say, and no sound would end it.
         if (stream.characters > 0) {
           this.#send(stream, this.#wire.end(id))
+          stream.closing = this.#wire.close !== undefined
+          if (stream.closing && stream.soundMs > 0)
+            stream.closes = setTimeout(() => this.#close(stream), CLOSE_AFTER_MS).unref()
           return this.#expect(stream)
         }
         this.#cancel(stream, null, null)
@@ -264,6 +276,13 @@ export class StreamedVoice implements TextToSpeech {
     clearTimeout(stream.timer)
     const fault = vendorFault('timeout', `${this.#service.what} ${words}`, false)
     stream.timer = setTimeout(() => this.#socket?.fail(fault), ms).unref()
+  }
+
+  /** Where the service is to be asked for the end of an utterance only once it speaks the end of its text. */
+  #close(stream: Stream): void {
+    clearTimeout(stream.closes)
+    stream.closing = false
+    if (!stream.over) this.#send(stream, this.#wire.close?.(stream.id) ?? [])
   }
 
   #cancel(stream: Stream, playedMs: number | null, heard: ((text: string) => void) | null): void {
@@ -332,6 +351,7 @@ export class StreamedVoice implements TextToSpeech {
     const ms = samplesToMs(pcm.length, rateHz)
     stream.soundMs += ms
     this.#clockMs += ms
+    if (stream.closing) this.#close(stream)
     if (stream.ended) this.#expect(stream)
     else clearTimeout(stream.timer)
     stream.listener.audio(pcm, rateHz)
@@ -390,6 +410,7 @@ const UNHEARD: SpeechListener = {
 function quiet(stream: Stream): void {
   stream.over = true
   clearTimeout(stream.timer)
+  clearTimeout(stream.closes)
 }
 
 /**

@@ -1,30 +1,37 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { WebSocket } from 'ws'
+import { objectsIn } from '../../core/json.js'
 import type { Refusal } from './double.js'
 import { StageDouble } from './stage-double.js'
 import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-double.js'
 
 const CONTEXTS_MAX = 5
 const POLICY = 1008
+const DIALOGUE_PATH = '/v1/text-to-dialogue/multi-stream-input'
 /** Text that is collected before it is spoken, without `auto_mode`; the first entry of the service's schedule. */
 const SCHEDULE_CHARS = 120
 
 /**
  * ElevenLabs' voice with several contexts on loopback, written from the types and serialisers of
- * `@elevenlabs/elevenlabs-js` 2.73.0: at most five contexts, times that begin with each message, and `isFinal`.
+ * `@elevenlabs/elevenlabs-js` 2.73.0: at most five contexts, times that begin with each message, and `isFinal`. Models from
+ * `eleven_v3` on are spoken on the socket for dialogues only; a context that is closed before it speaks stays silent.
  */
 export class ElevenLabsVoiceDouble extends StageDouble<ElevenLabsVoiceSession> {
   /** Contexts beyond the fifth, each of which ended its connection. */
   refusedContexts = 0
 
-  protected override refusalOf({ pathname }: URL, headers: IncomingHttpHeaders): Refusal | null {
+  protected override refusalOf({ pathname, searchParams }: URL, headers: IncomingHttpHeaders): Refusal | null {
     const refusal = (status: number, message: string): Refusal => ({
       status,
       body: JSON.stringify({ detail: { status: 'refused', message } }),
     })
-    if (!/^\/v1\/text-to-speech\/[^/]+\/multi-stream-input$/.test(pathname)) return refusal(404, 'Not found.')
+    const isDialogue = pathname === DIALOGUE_PATH
+    if (!isDialogue && !/^\/v1\/text-to-speech\/[^/]+\/multi-stream-input$/.test(pathname))
+      return refusal(404, 'Not found.')
     const given = headers['xi-api-key']
     if (this.key !== null && given !== this.key) return refusal(401, `Invalid API key: ${String(given)}`)
+    const model = searchParams.get('model_id') ?? ''
+    if (isDialogue !== model.startsWith('eleven_v3')) return refusal(403, `${model} is not available here.`)
     return null
   }
 
@@ -37,6 +44,7 @@ interface Context {
   readonly speech: VoiceSpeech
   text: string
   closing: boolean
+  sounded: boolean
 }
 
 class ElevenLabsVoiceSession extends VoiceSession {
@@ -50,20 +58,27 @@ class ElevenLabsVoiceSession extends VoiceSession {
     this.url = url
   }
 
+  get #isDialogue(): boolean {
+    return this.url.pathname === DIALOGUE_PATH
+  }
+
   protected receive(message: Json): void {
     const id = textIn(message['context_id']) || 'default'
     if (message['close_socket'] === true) return this.client.close(1000)
     const known = this.#contexts.get(id)
     if (message['close_context'] === true) return known === undefined ? undefined : this.#close(id, known)
+    if (this.#isDialogue && known === undefined && !Array.isArray(message['voices']))
+      return this.client.close(POLICY, 'voices: required in the first message of a context')
     const context = known ?? this.#open(id)
     if (context === null) return
-    const text = textIn(message['text'])
+    const text = this.#isDialogue ? inputsIn(message['inputs']) : textIn(message['text'])
     if (text === '' && message['flush'] !== true) {
+      if (this.#isDialogue && message['keep_alive'] !== true) return
       this.double.keepalives++
       return
     }
     context.text += text === ' ' ? '' : text
-    const auto = this.url.searchParams.get('auto_mode') === 'true'
+    const auto = this.#isDialogue || this.url.searchParams.get('auto_mode') === 'true'
     if (context.text === '' || (!auto && message['flush'] !== true && context.text.length < SCHEDULE_CHARS)) return
     context.speech.say(context.text)
     context.text = ''
@@ -85,11 +100,16 @@ class ElevenLabsVoiceSession extends VoiceSession {
           charStartTimesMs: chars.map((_, i) => Math.round(i * each)),
           charDurationsMs: chars.map(() => Math.floor(each)),
         }
-        this.sendJson({ audio: bytes.toString('base64'), alignment, normalizedAlignment: alignment, contextId: id })
+        context.sounded = true
+        const audio = bytes.toString('base64')
+        const { charStartTimesMs: char_start_times_ms, charDurationsMs: char_durations_ms } = alignment
+        if (this.#isDialogue)
+          this.sendJson({ audio, alignment: { chars, char_start_times_ms, char_durations_ms }, context_id: id })
+        else this.sendJson({ audio, alignment, normalizedAlignment: alignment, contextId: id })
       },
       done: () => this.#final(id),
     })
-    const context = { speech, text: '', closing: false }
+    const context: Context = { speech, text: '', closing: false, sounded: false }
     this.#contexts.set(id, context)
     return context
   }
@@ -98,6 +118,10 @@ class ElevenLabsVoiceSession extends VoiceSession {
   #close(id: string, context: Context): void {
     const flushed = this.messages.some((message) => message['context_id'] === id && message['flush'] === true)
     const { faults } = this.double
+    if (flushed && !context.closing && !context.sounded && this.double.faults.mute !== true) {
+      context.speech.stop()
+      return void this.#contexts.delete(id)
+    }
     if (flushed && !context.closing) {
       context.closing = true
       return context.speech.end()
@@ -111,6 +135,13 @@ class ElevenLabsVoiceSession extends VoiceSession {
 
   #final(id: string): void {
     this.#contexts.delete(id)
-    this.sendJson({ isFinal: true, contextId: id })
+    this.sendJson(this.#isDialogue ? { is_final: true, context_id: id } : { isFinal: true, contextId: id })
   }
+}
+
+/** The text of a message of a dialogue. */
+function inputsIn(inputs: unknown): string {
+  return objectsIn(inputs)
+    .map(({ text }) => textIn(text))
+    .join('')
 }
