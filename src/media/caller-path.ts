@@ -4,6 +4,7 @@ import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
 import { LoudspeakerEcho } from './echo/loudspeaker-echo.js'
 import { JitterBuffer } from './jitter/jitter-buffer.js'
+import { KeyPresses } from './key-presses.js'
 import { LineBand } from './line-band.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { PitchTracker } from './pitch.js'
@@ -129,6 +130,7 @@ export class CallerPath {
   /** Only on a leg that could carry more than a telephone's band. */
   readonly #band: LineBand | null
   #digits = 0
+  readonly #keys: KeyPresses
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array; readonly arrivalMs: number }[] = []
   #tags = 0
@@ -145,6 +147,7 @@ export class CallerPath {
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
     this.#detector =
       vadBank.openDetector?.(sampleRateHz) ?? new ComposedDetector({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
+    this.#keys = new KeyPresses(sampleRateHz)
     this.#pitch = new PitchTracker({ sampleRateHz })
     this.#band = sampleRateHz === 16_000 ? new LineBand() : null
     this.#jitter = new JitterBuffer({ sampleRateHz, slots: this.#detector.slots })
@@ -259,7 +262,7 @@ export class CallerPath {
       this.pitchHz = this.#pitch.pitchHz()
       if (!this.doubtful) this.#band?.take(this.frame)
     }
-    this.digit = this.#detector.digit
+    this.digit = this.#keys.press(this.frame, this.#detector.digit)
     if (this.digit !== null) this.#digits++
     this.#weighNoise()
   }

@@ -23,6 +23,11 @@ export function digitOf(place: number): string {
   return DIGITS.charAt(place)
 }
 
+/** The place of a digit: row x 4 + column. */
+export function placeOf(digit: string): number {
+  return DIGITS.indexOf(digit)
+}
+
 // Blocks are of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.
 const RATE_HZ = 8000
 const BLOCK = 80

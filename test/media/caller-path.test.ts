@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import t from 'tap'
@@ -382,4 +383,103 @@ t.test("the caller's path costs no more than its budget, in echoes of the same r
       `${name}: ${us.toFixed(1)} us a frame, ${(us / echoUs).toFixed(2)} echoes of ${echoUs.toFixed(1)} us`,
     )
   }
+})
+
+const keyOf = (rate: LegRateHz, row: number, column: number, ms: number): Int16Array =>
+  mix(
+    tone([row], { sampleRateHz: rate, ms, amplitude: 4000 }),
+    tone([column], { sampleRateHz: rate, ms, amplitude: 4000 }),
+  )
+
+for (const rate of [8000, 16000] as const)
+  t.test(
+    `${rate} Hz: a key that comes again within 60 ms of its own end is one press, and a later one another`,
+    (t) => {
+      const five = keyOf(rate, 770, 1336, 200)
+      for (let offsetMs = 0; offsetMs < 20; offsetMs += 3)
+        for (const [gapMs, digits] of [
+          [10, '5'],
+          [20, '5'],
+          [40, '5'],
+          [50, '5'],
+          [60, '5'],
+          [80, '55'],
+          [100, '55'],
+          [200, '55'],
+        ] as const) {
+          const audio = concatenate(
+            silence(rate, 100 + offsetMs),
+            ...[five, silence(rate, gapMs), five, silence(rate, 300 - offsetMs)],
+          )
+          const heard = carry(audio, 1, { sampleRateHz: rate })
+          t.equal(heard.digits, digits, `${gapMs} ms, at ${offsetMs} ms`)
+          t.equal(heard.path.stats.digits, digits.length)
+        }
+      const other = keyOf(rate, 852, 1209, 200)
+      const two = concatenate(
+        silence(rate, 100),
+        five,
+        silence(rate, 50),
+        other,
+        silence(rate, 50),
+        five,
+        silence(rate, 200),
+      )
+      t.equal(carry(two, 1, { sampleRateHz: rate }).digits, '575', 'another key is another press at once')
+      t.end()
+    },
+  )
+
+/** @returns `input` through one of ffmpeg's formats */
+function ffmpeg(input: Uint8Array, ...args: string[]): Buffer {
+  const { status, stdout, stderr } = spawnSync('ffmpeg', ['-hide_banner', '-loglevel', 'error', ...args], {
+    input,
+    maxBuffer: 1 << 26,
+  })
+  if (status !== 0) throw new Error(stderr.toString())
+  return stdout
+}
+const PCM_8K = ['-f', 's16le', '-ar', '8000', '-ac', '1', '-i', 'pipe:0']
+const pcmOf = (bytes: Buffer): Int16Array =>
+  new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length - (bytes.length % 2)))
+
+t.test('a key held over two packets that a GSM line lost is one press', (t) => {
+  const packet = 33
+  for (const [row, column, key] of [
+    [697, 1209, '1'],
+    [770, 1336, '5'],
+    [941, 1336, '0'],
+    [852, 1477, '9'],
+  ] as const) {
+    const held = concatenate(silence(8000, 400), keyOf(8000, row, column, 400), silence(8000, 400))
+    const coded = ffmpeg(bytesOf(held), ...PCM_8K, '-f', 'gsm', '-c:a', 'libgsm', 'pipe:1')
+    for (let lost = 22; lost < 38; lost += 3) {
+      const parts = [coded.subarray(0, lost * packet), coded.subarray((lost + 2) * packet)]
+      const [before, after] = parts.map((part) =>
+        pcmOf(ffmpeg(part, '-f', 'gsm', '-i', 'pipe:0', '-f', 's16le', 'pipe:1')),
+      )
+      if (before === undefined || after === undefined) throw new Error('nothing decoded')
+      const line = concatenate(before, silence(8000, 40), after)
+      t.equal(carry(line, 1, { sampleRateHz: 8000 }).digits, key, `${key}, packets ${lost} and ${lost + 1}`)
+    }
+  }
+  t.end()
+})
+
+t.test('a key held over Opus with DTX is one press', (t) => {
+  for (const [row, column, key] of [
+    [697, 1209, '1'],
+    [770, 1336, '5'],
+    [941, 1336, '0'],
+    [852, 1477, '9'],
+  ] as const) {
+    const held = concatenate(silence(8000, 1000), keyOf(8000, row, column, 800), silence(8000, 1000))
+    const coded = ffmpeg(
+      bytesOf(held),
+      ...[...PCM_8K, '-c:a', 'libopus', '-dtx', '1', '-application', 'voip', '-b:a', '8k', '-f', 'ogg', 'pipe:1'],
+    )
+    const line = pcmOf(ffmpeg(coded, '-f', 'ogg', '-i', 'pipe:0', '-ar', '8000', '-ac', '1', '-f', 's16le', 'pipe:1'))
+    t.equal(carry(line, 1, { sampleRateHz: 8000 }).digits, key)
+  }
+  t.end()
 })
