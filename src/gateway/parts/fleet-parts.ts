@@ -9,7 +9,7 @@ import type { Shared } from './shared.js'
  * @param onNameTaken  another live node has this one's name
  */
 export function fleetPart(
-  shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'calls' | 'budgets'>,
+  shared: Shared<'inputs' | 'metrics' | 'fleet' | 'kept' | 'budgets'> & { readonly calls?: CallRegistry },
   onNameTaken: (name: string) => void,
 ): Part {
   const { config, log, clock, version, tokenSecrets, keepsAlone, process: one } = shared.inputs
@@ -37,7 +37,7 @@ export function fleetPart(
         log,
         metrics: shared.metrics,
         // Another node may ask before the calls can be taken.
-        calls: () => (shared.calls as CallRegistry | undefined) ?? null,
+        calls: () => shared.calls ?? null,
         liveCosts: () => shared.budgets.liveCosts,
         onNameTaken: () => onNameTaken(shared.fleet.node.name),
       })
