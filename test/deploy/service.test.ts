@@ -215,7 +215,14 @@ t.test('the layers of the architecture are the folders of src/, in the order tha
   const folders = readdirSync(join(root, 'src'), { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name)
-  for (const folder of folders) t.ok(layers.includes(folder), `${folder} has its row`)
+  for (const folder of folders) {
+    t.ok(layers.includes(folder), `${folder} has its row`)
+    const [, imports = ''] = /\*\*May import\*\*: ([^(\n]*)/.exec(repositoryFile(`src/${folder}/README.md`)) ?? []
+    const named = [...imports.matchAll(/`([\w-]+)`/g)].map(([, layer = '']) => layer).filter((name) => name !== 'src')
+    const closed = folder === 'edge' ? ['agents', 'backends'] : []
+    const above = layers.slice(0, layers.indexOf(folder)).filter((layer) => !closed.includes(layer))
+    t.same(named, above, `src/${folder}/README.md says what it may import`)
+  }
 })
 
 t.test('each setting and error code that the documents name is one', async (t) => {
