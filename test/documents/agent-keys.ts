@@ -28,7 +28,7 @@ interface Schema {
 }
 
 /** A key of an agent's file. */
-export interface AgentKey {
+interface AgentKey {
   /** `escalation.numbers[].hours`, `backends.openai.model`; `NAME` is a name that the author chooses. */
   readonly path: string
   readonly schema: Schema
