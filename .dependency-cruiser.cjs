@@ -29,7 +29,19 @@ const PURE_PACKAGES = 'node_modules/(lru-cache|diff|zod|libphonenumber-js|lossle
 
 module.exports = {
   forbidden: [
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: { pathNot: '^src/call/(call-kernel\\.ts|features/)' },
+      to: { circular: true },
+    },
+    // The kernel makes the features of a call, and each knows the kernel that it is made for (ADR 0025): as a type.
+    {
+      name: 'features-know-the-kernel-as-a-type',
+      severity: 'error',
+      from: { path: '^src/call/features/' },
+      to: { path: '^src/call/call-kernel\\.ts$', dependencyTypesNot: ['type-only'] },
+    },
     ...layers.slice(0, -1).map((layer, i) => ({
       name: `${layer}-imports-from-layers-above-only`,
       severity: 'error',

@@ -93,7 +93,7 @@ export interface Loaded<T> {
 /** Fetches JSON, and again when asked to. */
 export function useJson<T>(path: string): Loaded<T> {
   const [value, setValue] = useState<T | null>(null)
-  const [fault, setFault] = useState<unknown>(null)
+  const [fault, setFault] = useState<Error | null>(null)
   const [asked, setAsked] = useState(0)
   useEffect(() => {
     let current = true
@@ -104,7 +104,7 @@ export function useJson<T>(path: string): Loaded<T> {
         setFault(null)
       },
       (thrown: unknown) => {
-        if (current) setFault(thrown)
+        if (current) setFault(thrown instanceof Error ? thrown : new Error(String(thrown)))
       },
     )
     return () => {
@@ -113,7 +113,7 @@ export function useJson<T>(path: string): Loaded<T> {
   }, [path, asked])
   return {
     value,
-    fault: fault === null ? null : fault instanceof Error ? fault.message : String(fault),
+    fault: fault?.message ?? null,
     code: fault instanceof ApiFault ? fault.code : null,
     again: () => setAsked((n) => n + 1),
   }

@@ -11,7 +11,7 @@ t.test('calls of one worker hold the parts of their agent once, and each call th
   const agent = await orderStatusAgent()
   const parts = new AgentParts()
   const one = parts.share(copyOf(agent))
-  const other = parts.share(copyOf({ ...agent, greeting: { en: 'Good morning, Asha.' } } as AgentDefinition))
+  const other = parts.share(copyOf({ ...agent, greeting: { en: 'Good morning, Asha.' } }))
   t.same(one.agent, agent)
   t.equal(one.agent.tools, other.agent.tools, 'the tools of both are one object')
   t.equal(one.agent.say, other.agent.say)

@@ -272,7 +272,7 @@ class WorkerGroup {
   constructor(options: PiscinaOptions, memories: WorkerMemories, memoryBytes: number) {
     this.pool = new Piscina<CallStart | null, CallEnd | null>(options)
     this.#memories = memories
-    this.#watchdog = new WorkerWatchdog(memoryBytes, process.memoryUsage.rss)
+    this.#watchdog = new WorkerWatchdog(memoryBytes, () => process.memoryUsage.rss())
   }
 
   get ticks(): readonly TickHistograms[] {

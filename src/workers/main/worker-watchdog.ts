@@ -12,7 +12,7 @@ export const WORKER_SILENT_MS = 2000
 export const WORKER_GROWTH_SILENT_MS = 500
 
 /** Resident memory is read at most this often while all workers beat: a reading opens a file of /proc. */
-export const WORKER_RSS_MS = 1000
+const WORKER_RSS_MS = 1000
 
 /** One worker as the watchdog sees it. A worker whose beat time is 0 has not started yet and is not watched. */
 interface WatchedWorker {

@@ -56,7 +56,7 @@ export class CallerIntake {
   /** Answering-machine detection; null once nothing can change its verdict. */
   #answerGuard: AnsweringMachineDetector | null
   /** It is not known that a person is there: the backend gets no audio. */
-  #screening: boolean
+  #amdRuns: boolean
 
   constructor(options: CallerIntakeOptions) {
     const {
@@ -75,7 +75,7 @@ export class CallerIntake {
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
     this.#answerGuard = amd === null ? null : new AnsweringMachineDetector(amd)
-    this.#screening = amd !== null
+    this.#amdRuns = amd !== null
   }
 
   /** No frame is due before this time, unless a packet comes. */
@@ -168,7 +168,7 @@ export class CallerIntake {
   #toModel(frame: Int16Array, voiced: boolean): void {
     // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
     const pcm = this.#toBackend.convert(frame)
-    if (!this.#screening) this.#options.backend.pushAudio(pcm, voiced)
+    if (!this.#amdRuns) this.#options.backend.pushAudio(pcm, voiced)
   }
 
   /** When a key may have begun that was recognised now, by the arrival of its audio. */
@@ -183,7 +183,7 @@ export class CallerIntake {
 
   /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
   digitCame(): void {
-    if (this.#screening) this.#screened({ who: 'human', why: 'a DTMF digit' })
+    if (this.#amdRuns) this.#screened({ who: 'human', why: 'a DTMF digit' })
     this.#answerGuard = null
   }
 
@@ -213,7 +213,7 @@ export class CallerIntake {
   }
 
   #screened(verdict: AnswerVerdict): void {
-    this.#screening = verdict.who === 'recording' || verdict.who === 'machine'
+    this.#amdRuns = verdict.who === 'recording' || verdict.who === 'machine'
     this.#options.screened(verdict)
   }
 
