@@ -46,7 +46,7 @@ export function simulatedPerson(options: CallerOptions): CallingPerson {
 }
 
 /** One simulated person on the phone. */
-export class Caller implements CallerEnd {
+class Caller implements CallerEnd {
   readonly leg: CallerLeg
   readonly heard: HeardPiece[] = []
   readonly #options: CallerOptions

@@ -39,8 +39,8 @@ import type { ModelRedis, Sending } from './redis.js'
 import { ModelRowQueue } from './row-queue.js'
 import type { VirtualTime } from './virtual-time.js'
 
-export const SECRET = 'the-secret-of-a-simulated-fleet-0123456789'
-export const RECEIVER_URL = 'http://10.9.9.9/messages'
+const SECRET = 'the-secret-of-a-simulated-fleet-0123456789'
+const RECEIVER_URL = 'http://10.9.9.9/messages'
 /** In which the media workers' side of a call, and the main thread's tick, are looked at. */
 const TICK_MS = 250
 /** As DRAIN_TIMEOUT, and how long a stop waits for messages. */
@@ -48,7 +48,7 @@ const DRAIN_MS = 3000
 const CLOSE_MS = 2000
 /** In which the carrier posts the ends of the last calls. */
 const LAST_WEBHOOKS_MS = 1000
-export const WAITING_TOOL = 'charge'
+const WAITING_TOOL = 'charge'
 
 /** Metrics that nobody reads: anything that is asked of them is there. */
 const noMetrics: unknown = new Proxy(() => undefined, {
@@ -345,7 +345,7 @@ export class GatewayNode implements Sending {
 }
 
 /** The media worker's half of a call: a conversation that goes on until somebody ends it. */
-export class Session {
+class Session {
   readonly over: Promise<never>
   readonly callSid: string
   readonly #node: GatewayNode

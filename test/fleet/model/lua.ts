@@ -6,10 +6,10 @@
 
 export type LuaValue = string | number | boolean | undefined | LuaTable | LuaError
 /** A list, from 0 here and from 1 in Lua. */
-export interface LuaTable {
+interface LuaTable {
   readonly list: LuaValue[]
 }
-export interface LuaError {
+interface LuaError {
   readonly err: string
 }
 /** Several results of one call. */

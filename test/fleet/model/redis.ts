@@ -11,10 +11,10 @@ const slotOf = require('cluster-key-slot') as (key: string) => number
 
 const SLOTS = 16_384
 /** Ports of its servers: one, or the two of a cluster. */
-export const PORTS = [6379, 6380] as const
+const PORTS = [6379, 6380] as const
 const HOST = '10.0.0.1'
 
-export type AnswerFault = 'answer lost' | 'answered late' | null
+type AnswerFault = 'answer lost' | 'answered late' | null
 
 /**
  * One Redis for all nodes, at the other end of the sockets of the real client: a server, or a cluster of two that share the

@@ -12,10 +12,10 @@ import type { VirtualTime } from './virtual-time.js'
 
 const require = createRequire(import.meta.url)
 
-export type PeerHandler = (body: unknown, from: { readonly node: string; readonly incarnation: string }) => unknown
+type PeerHandler = (body: unknown, from: { readonly node: string; readonly incarnation: string }) => unknown
 
 /** What stands at the ends of the real code, in place of sockets, threads and the disk. */
-export interface Seams {
+interface Seams {
   /** A node listens for others. */
   readonly listens: (listener: object) => string
   readonly ask: (url: string, to: string, name: string | null, body: unknown, answerMs: number) => Promise<PeerResult>
