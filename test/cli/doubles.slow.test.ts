@@ -33,7 +33,7 @@ async function double(t: Test, service: string): Promise<Record<string, string>>
   )
 }
 
-/** Proves who they are on the keypad, and hears their balance. */
+/** Proves who they are, aloud because what is keyed reaches no model, and hears their balance. */
 const BALANCE = `
 version: 1
 name: balance
@@ -42,8 +42,8 @@ rules:
   - { heard: did not catch, repeat: true }
 steps:
   - { say: What is my balance?, heard: report a problem }
-  - { press: '7386#', heard: last four digits of your ID }
-  - { press: '5291#', heard: customer number }
+  - { say: seven three eight six, heard: last four digits of your ID }
+  - { say: five two nine one, heard: customer number }
   - { hangup: true, heard: anything else }
 `
 
