@@ -935,10 +935,10 @@ t.test('a removal that Redis gets to late is not made: somebody may have asked a
   await list.add(ASKED, 'caller', 1000)
   const evaluate = queue.redis.eval.bind(queue.redis) as (...args: unknown[]) => Promise<unknown>
   // As if its request had waited for an hour.
-  queue.redis.eval = ((...args: unknown[]) => {
+  queue.redis.eval = (...args: unknown[]) => {
     if (String(args[0]).includes("return 'late'")) args[4] = String(Number(args[4]) - 3_600_000)
     return evaluate(...args)
-  })
+  }
   await t.rejects(list.remove(ASKED, 2000), { code: 'STORE_DOWN' })
   t.ok(await list.has(ASKED))
 })
