@@ -6,7 +6,7 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
-import { isOfAStage } from '../gateway-tools.js'
+import { ESCALATE_TOOL, isOfAStage } from '../gateway-tools.js'
 import { TOOL_HANDLERS } from './tool-handlers.js'
 import type { ToolHandler } from './tool-handlers.js'
 
@@ -146,6 +146,10 @@ export class ToolCalls implements CallFeature {
     if (!offered) return `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
     const elsewhere = isOfAStage(name) ? (this.#call.stages.machine?.refusal(name) ?? null) : null
     if (elsewhere !== null || handler === undefined) return elsewhere
+    for (const key of ['reason', 'summary', 'number', 'note']) {
+      const required = name === ESCALATE_TOOL && key === 'reason'
+      if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
+    }
     const fault = handler.fault?.(this.#call, args) ?? null
     if (fault !== null) return fault
     if (this.#call.state !== 'live' && this.#call.state !== 'connecting')

@@ -30,7 +30,7 @@ export interface ToolHandler {
 export const TOOL_HANDLERS: Readonly<Record<string, ToolHandler>> = {
   /** Answered only when nobody can be reached. */
   [ESCALATE_TOOL]: {
-    fault: (call, args) => notText(args, 'reason', true) ?? notText(args, 'summary') ?? noHuman(call),
+    fault: noHuman,
     run: (call, callId, args) =>
       void call.escalation.escalate({
         reason: String(args['reason']),
@@ -42,14 +42,13 @@ export const TOOL_HANDLERS: Readonly<Record<string, ToolHandler>> = {
   },
   /** Answered only when the caller speaks up. */
   [END_CALL_TOOL]: {
-    fault: (_, args) => notText(args, 'reason'),
     run: (call, callId, args) => {
       const silent = !call.agentSpokeLast && !call.sounding
       call.ending.endAfterSpeech(textOf(args['reason']), callId, silent ? call.goodbye : '')
     },
   },
   [CALLBACK_TOOL]: {
-    fault: (call, args) => notText(args, 'number') ?? notText(args, 'note') ?? noHuman(call),
+    fault: noHuman,
     run: (call, callId, args) => {
       const { number, at } = args
       const wantedAt = textOf(at).trim()
@@ -78,15 +77,13 @@ export const TOOL_HANDLERS: Readonly<Record<string, ToolHandler>> = {
   },
   [STAGE_TOOL]: {
     offered: (call) => call.stages.machine !== null,
-    fault: (_, args) => notText(args, 'summary'),
     run: (call, callId, args) => call.stages.asked(callId, args),
   },
   [HANDOVER_TOOL]: {
     offered: ({ options }) => Object.keys(options.handoverTo).length > 0,
     fault: ({ options }, args) => {
       const agents = Object.keys(options.handoverTo)
-      if (!agents.includes(String(args['agent']))) return `agent must be one of ${agents.join(', ')}.`
-      return notText(args, 'summary')
+      return agents.includes(String(args['agent'])) ? null : `agent must be one of ${agents.join(', ')}.`
     },
     run: (call, callId, args) => {
       const value = { agent: args['agent'] }
@@ -113,10 +110,6 @@ function answer(call: CallKernel, callId: string, value: unknown, refusal: strin
 
 function noHuman({ options }: CallKernel): string | null {
   return options.escalation === null ? 'No human can be reached from this line.' : null
-}
-
-function notText(args: Arguments, key: string, required = false): string | null {
-  return (args[key] === undefined && !required) || typeof args[key] === 'string' ? null : `${key} must be a text.`
 }
 
 /** An argument that is a text; empty where the model gave something else. */
