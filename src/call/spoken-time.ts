@@ -31,6 +31,9 @@ interface Token {
 /** A time, a date in figures, a number with its ending, a word. */
 const PIECE = /(\d{1,2})[:.](\d{2})(?![\d:])(?::\d\d)?|\d+(?=(?:st|nd|rd|th)\b)|\d+|[\p{L}]+/gu
 
+/** Between the two times of a span in figures: 4-6 pm, 9:00 - 17:00; a date has more than one such mark. */
+const SPAN_DASH = /((?<![\d./–-])\d{1,2}(?:[:.]\d\d)?(?: ?[ap]m)?) *[–-] *(?=\d{1,2}(?:[:.]\d\d)?(?![\d./–-]))/g
+
 /** @param more  number words that an agent's file adds */
 function tokensOf(text: string, more: MoreWords = {}): Token[] {
   const isNumber = (word: string): boolean => Object.hasOwn(more, word) || languageOf(word) !== null
@@ -41,6 +44,7 @@ function tokensOf(text: string, more: MoreWords = {}): Token[] {
     .toLowerCase()
     .replace(/\b([ap])\.?\s?m\b\.?/g, ' $1m ')
     .replace(/(\d)h(?:rs|ours)?\b/g, '$1 ')
+    .replace(SPAN_DASH, '$1 until ')
   const pieces = [...plain.matchAll(PIECE)].slice(0, TOKENS_MAX)
   const tokens: Token[] = []
   for (let at = 0; at < pieces.length; at++) {
@@ -106,22 +110,25 @@ interface Hour {
   readonly readings: readonly number[]
   readonly from: number
   readonly to: number
+  /** The second time of a span: from four to six. */
+  readonly endsSpan?: boolean
 }
 
 /**
  * The times of day that a text may mean, in minutes of the day, smallest first: empty for none, one where it is certain.
  * Times that follow each other in a text mean one time where one reading fits all of them ("saa nne, ten AM"); else the
- * last one counts where a word takes back the others, and several are no answer.
+ * last one counts where a word takes back the others, and several are no answer: "from four to six" is two.
  */
 export function timesIn(text: string): readonly number[] {
   const tokens = tokensOf(text)
   const hours = hoursIn(tokens, true)
   let [times] = hours.map(({ readings }) => readings)
-  for (const [index, { readings, from }] of hours.entries()) {
+  for (const [index, { readings, from, endsSpan = false }] of hours.entries()) {
     if (index === 0 || times === undefined) continue
-    const common = times.filter((time) => readings.includes(time))
+    const common = endsSpan ? [] : times.filter((time) => readings.includes(time))
     const between = tokens.slice(hours[index - 1]?.to ?? 0, from)
-    if (common.length > 0) times = common
+    if (endsSpan) times = []
+    else if (common.length > 0) times = common
     else if (LANGUAGES.some(({ corrects }) => between.some((_, at) => phraseAt(between, at, corrects) !== null)))
       times = readings
     else return []
@@ -136,17 +143,50 @@ function hoursIn(tokens: readonly Token[], bare: boolean): Hour[] {
     tokens.some(({ word }) => word === part),
   )
   for (let at = 0; at < tokens.length; at++) {
-    const named = LANGUAGES.map(({ clock }) => clock.named[tokens[at]?.word ?? '']).find((time) => time !== undefined)
-    const hour = named === undefined ? hourAt(tokens, at, parts) : { readings: [named], from: at, to: at + 1 }
-    if (hour === null) continue
-    hours.push(hour)
-    at = hour.to - 1
+    const span = spanAt(tokens, at, parts, bare)
+    const hour = span === null ? timeAt(tokens, at, parts) : null
+    const found = span ?? (hour === null ? [] : [hour])
+    hours.push(...found)
+    at = (found.at(-1)?.to ?? at + 1) - 1
   }
   const numbers = tokens.filter(({ number }) => number !== null)
   if (hours.length > 0 || !bare || numbers.length === 0 || numbers.length > 2) return hours
   const at = tokens.findIndex(({ number }) => number !== null)
   const hour = hourAt(tokens, at, parts, true)
   return hour === null || numbers.some((_, index) => index > 0 && hour.to - hour.from < 2) ? [] : [hour]
+}
+
+/** The two times of a span whose first number is at `at`: "from four to six", "kati ya saa nne na sita", "9 AM until noon". */
+function spanAt(tokens: readonly Token[], at: number, parts: readonly Part[], bare: boolean): Hour[] | null {
+  // A part of the day may be of one of them: nine to four in the afternoon.
+  const first = timeAt(tokens, at, [], true)
+  if (first === null) return null
+  const opened = LANGUAGES.some(({ clock }) => phraseAt(tokens, first.from, clock.from, true) !== null)
+  const joins = LANGUAGES.flatMap(({ through, and }) => (opened ? [...through, and] : through))
+  // "Saa tatu asubuhi hadi saa tisa", "four in the afternoon until six".
+  const part = tokens.slice(first.to, first.to + 3).findIndex(({ word }) => parts.some(([name]) => name === word))
+  const end = first.to + part + 1
+  const join = phraseAt(tokens, end, joins)
+  if (join === null) return null
+  // "Ten to six" is one time; "four to six" is two.
+  const counted = LANGUAGES.some(({ clock }) => clock.to.includes(join.phrase))
+  if (!opened && counted && end - first.from === 1 && Number(tokens[at]?.number) % COUNTED_MINUTES === 0) return null
+  const start = end + join.words
+  const rest = tokens.slice(start)
+  const second = [...rest.keys()].map((at) => timeAt(rest, at, [], true)).find((hour) => hour !== null)
+  if (second?.from !== 0) return null
+  const alone = bare && tokens.filter(({ number }) => number !== null).length === 2
+  if (!opened && !counted && !alone && timeAt(tokens, at, parts) === null && timeAt(rest, 0, parts) === null)
+    return null
+  return [first, { ...second, from: start, to: start + second.to, endsSpan: true }]
+}
+
+/** Minutes before an hour are said in such steps: twenty to six. */
+const COUNTED_MINUTES = 5
+
+function timeAt(tokens: readonly Token[], at: number, parts: readonly Part[], alone = false): Hour | null {
+  const named = LANGUAGES.map(({ clock }) => clock.named[tokens[at]?.word ?? '']).find((time) => time !== undefined)
+  return named === undefined ? hourAt(tokens, at, parts, alone) : { readings: [named], from: at, to: at + 1 }
 }
 
 type Part = readonly [name: string, hours: readonly [number, number]]
@@ -322,7 +362,7 @@ function monthIn(
 export function datesIn(text: string, today: string): readonly string[] {
   const iso = /\b(\d{4})-(\d{2})-(\d{2})\b/.exec(text)
   if (iso !== null) return dateText(Number(iso[1]), Number(iso[2]), Number(iso[3]))
-  const figures = /(?<!\d)(\d{1,2})[/.-](\d{1,2})(?:[/.-](\d{4}|\d{2}))?(?!\d|[:.]\d)/.exec(text)
+  const figures = /(?<!\d)(\d{1,2})[/.-](\d{1,2})(?:[/.-](\d{4}|\d{2}))?(?!\d|[:.]\d|\s?[ap]\.?\s?m\b)/i.exec(text)
   const base = new Date(`${today}T00:00:00Z`)
   const [thisYear, thisMonth] = [base.getUTCFullYear(), base.getUTCMonth() + 1]
   const whole = (day: number, month: number, year: string): readonly string[] => {

@@ -205,6 +205,8 @@ t.test('no text makes it fail', async () => {
         'ten',
         'past',
         'to',
+        'from',
+        'hadi',
         '10:30',
         'am',
         '5/12',

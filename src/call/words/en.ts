@@ -65,6 +65,7 @@ export const en: Language = {
     before: { 'half past': 30, 'quarter past': 15, 'a quarter past': 15, 'quarter to': -15, 'a quarter to': -15 },
     past: words('past minutes_past after'),
     to: words('to minutes_to before'),
+    from: words('from between'),
     named: { noon: 720, midday: 720, midnight: 0 },
     parts: { morning: [4, 12], afternoon: [12, 18], evening: [16, 22], night: [18, 30], tonight: [18, 30] },
   },

@@ -42,6 +42,8 @@ interface ClockWords {
   /** Between minutes and the hour after which, or before which, they are. */
   readonly past: readonly string[]
   readonly to: readonly string[]
+  /** Before the first time of a span: from four to six, kati ya saa nne na saa sita. */
+  readonly from: readonly string[]
   /** Whole times, in minutes of the day. */
   readonly named: Readonly<Record<string, number>>
   /** Parts of the day: the hours from, and up to, which they are said of; borders differ by speaker. */
@@ -79,7 +81,7 @@ export interface Language {
   readonly weekdays: readonly string[]
   /** Days as tables of hours have them, 0 for Sunday. */
   readonly shortWeekdays: Readonly<Record<string, number>>
-  /** Between the first and the last day of several. */
+  /** Between the first and the last of several days, or of a span of time. */
   readonly through: readonly string[]
   /** All days of the week. */
   readonly daily: readonly string[]

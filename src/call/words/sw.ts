@@ -62,6 +62,7 @@ export const sw: Language = {
     before: {},
     past: [],
     to: [],
+    from: words('kuanzia kutoka toka tangu kati_ya baina_ya'),
     named: {},
     parts: {
       alfajiri: [3, 7],
