@@ -49,6 +49,11 @@ t.test('the shipped scenarios that need no sound pass, in far less time than the
   const callMs = report.results.reduce((sum, result) => sum + (result.call?.durationMs ?? 0), 0)
   t.ok(report.realMs < callMs / 2, `${report.realMs} ms for ${callMs} ms of calls`)
   t.notMatch(text, /2547000000\d\d/, 'no number of a caller is in the report')
+  // What was asked of the shop before their first word is used by nothing, and kept nowhere.
+  const strangers = report.results.filter(({ name }) => /^(wrong-number-known-caller|nimekosea-namba)$/.test(name))
+  t.equal(strangers.length, 2)
+  for (const { name, call } of strangers)
+    t.notMatch(JSON.stringify(call), /4127|PikiPiki|out_for/, `${name}: nothing of the order of a known wrong number`)
   t.match(report.results.find((result) => result.skipped !== null)?.skipped, 'it needs mode audio')
   const suites = parseXml(await readFile(junit, 'utf8'))
   t.match(suites.attributes, { tests: String(files), failures: '0', skipped: '4' })
