@@ -183,7 +183,8 @@ class Soak {
   readonly #fleet: Fleet
   readonly #atOnce: number
   readonly #random: () => number
-  readonly #live = new Set<FleetCall>()
+  /** Those who are on the line, each with what makes them leave. */
+  readonly #live = new Map<FleetCall, () => void>()
   readonly #over = new Set<Promise<void>>()
   /** The fault that began last. */
   #fault = 'none yet'
@@ -216,7 +217,7 @@ class Soak {
     }
     await happening
     memory.push(...(await this.#memory(elapsedMs())))
-    for (const call of this.#live) call.hangUp()
+    for (const leave of this.#live.values()) leave()
     await Promise.all(this.#over)
     return memory
   }
@@ -240,15 +241,13 @@ class Soak {
     const caller = CALLERS.find(({ share }) => (left -= share) < 0) ?? CALLERS[0]
     const from = `+2547${String(++this.#number).padStart(6, '0')}${caller.digits}`
     const call = this.#fleet.call({ from })
-    this.#live.add(call)
     let leaves = false
-    const timer = setTimeout(
-      () => {
-        leaves = true
-        call.hangUp()
-      },
-      CALL_MS_MIN + this.#random() * (CALL_MS_MAX - CALL_MS_MIN),
-    )
+    const leave = (): void => {
+      leaves = true
+      call.hangUp()
+    }
+    this.#live.set(call, leave)
+    const timer = setTimeout(leave, CALL_MS_MIN + this.#random() * (CALL_MS_MAX - CALL_MS_MIN))
     const over = call.done
       .then((result) => {
         this.#live.delete(call)
