@@ -166,6 +166,21 @@ export const FAULTS: readonly Fault[] = [
     await away(redis, 2000)
     await sleep(5000)
   }),
+  steady(
+    'connections to Redis cut while it stands still for 2.5 s, three times, and calls end',
+    CONTINUES,
+    async ({ redis, redisProxy }, calls) => {
+      for (let round = 0; round < 3; round++) {
+        redis.freeze()
+        for (const call of calls.slice((round * calls.length) / 4, ((round + 1) * calls.length) / 4)) call.hangUp()
+        await sleep(500)
+        redisProxy.cut()
+        await sleep(2000)
+        redis.thaw()
+        await sleep(3000)
+      }
+    },
+  ),
   {
     name: 'the Redis master and a node killed at once',
     // Not the fleet of the failover below: its master is then gone.

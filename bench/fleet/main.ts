@@ -5,6 +5,8 @@ import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
 import { judged } from '../kit/command.js'
+import { messagesOf, startReceiver } from '../kit/receiver.js'
+import type { CountingReceiver } from '../kit/receiver.js'
 import { until } from '../../test/support/until.js'
 import { columns } from '../terminal.js'
 import { CONTINUES, FAULTS } from './faults.js'
@@ -29,6 +31,8 @@ const RESUMED_MS_MAX = 3000
 const RUNG_MS_MAX = 15_000
 /** How long a record of a call that is over may take, also where its node has just been started again. */
 const RECORDS_MS_MAX = 20_000
+/** How long its messages may take: those whose node was lost with them wait for another one to take them up. */
+const MESSAGES_MS_MAX = 30_000
 const WEBHOOK_P99_MS_MAX = 1000
 /** How long a new caller may ring while a node stands still. */
 const RINGING_P99_MS_MAX = 800
@@ -62,6 +66,8 @@ interface Row {
   readonly ghosts: number
   /** Final records of these calls, in the folders of all nodes: calls without one, and calls with several. */
   readonly records: { readonly missing: number; readonly several: number }
+  /** Messages of these calls that their receiver did not get. */
+  readonly messagesMissing: number
   /** Each target that was missed, in words; none: all were met. */
   readonly missed: readonly string[]
 }
@@ -78,7 +84,8 @@ export const fleetBench = judged(
       show(what)
     }
     begins('without a fault')
-    const fleets = new Fleets(nodes)
+    const receiver = await startReceiver()
+    const fleets = new Fleets(nodes, receiver)
     const rows: Row[] = []
     let load: StoreLoad
     let fromMs = performance.now()
@@ -91,7 +98,7 @@ export const fleetBench = judged(
     }
     const wanted = texts.split(',')
     try {
-      const quiet = await withoutFault(await fleets.with(CONTINUES), nodes, calls, seconds)
+      const quiet = await withoutFault(await fleets.with(CONTINUES), receiver, nodes, calls, seconds)
       load = quiet.load
       add(quiet.row)
       for (const fault of FAULTS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
@@ -101,7 +108,7 @@ export const fleetBench = judged(
             const room = fault.full === true ? 0 : fault.room
             const env = room === undefined ? {} : { MAX_CALLS: String(Math.ceil(calls / nodes) + room) }
             const options = { ...fault.fleet, env: { ...fault.fleet.env, ...env } }
-            return underFault(fault, await fleets.with(options), calls, quiet.row.gapMs)
+            return underFault(fault, await fleets.with(options), receiver, calls, quiet.row.gapMs)
           }
           add(await within(run(), RUN_MS_MAX))
         } catch (thrown) {
@@ -111,6 +118,7 @@ export const fleetBench = judged(
       }
     } finally {
       await fleets.close()
+      receiver.close()
     }
     const sizes = [1000, 10_000].map((size) => forFleetOf(size, load))
     const lines = [
@@ -139,16 +147,22 @@ const AWAY_SHOWN_MAX = 3
 /** The fleet of the moment. Faults that want the same one share it, because a start takes longer than most faults. */
 class Fleets {
   readonly #nodes: number
+  readonly #receiver: CountingReceiver
   #running: { readonly options: FleetOptions; readonly fleet: Fleet } | null = null
 
-  constructor(nodes: number) {
+  constructor(nodes: number, receiver: CountingReceiver) {
     this.#nodes = nodes
+    this.#receiver = receiver
   }
 
   async with(options: FleetOptions): Promise<Fleet> {
     if (this.#running !== null && isDeepStrictEqual(this.#running.options, options)) return this.#running.fleet
     await this.close()
-    const fleet = await startFleet({ nodes: this.#nodes, ...options })
+    const fleet = await startFleet({
+      nodes: this.#nodes,
+      ...options,
+      env: { ...options.env, MESSAGES_FILE: this.#receiver.file },
+    })
     this.#running = { options, fleet }
     return fleet
   }
@@ -162,6 +176,7 @@ class Fleets {
 
 async function withoutFault(
   fleet: Fleet,
+  receiver: CountingReceiver,
   nodes: number,
   count: number,
   seconds: number,
@@ -178,13 +193,14 @@ async function withoutFault(
   const results = await ended(calls)
   await sleep(1000)
   await meter.mark('over')
-  const records = await recordsOf(fleet, results)
-  return { row: rowOf('none', null, results, [], null, [], [], records), load: meter.load(nodes, count) }
+  const kept = await keptOf(fleet, receiver, results)
+  return { row: rowOf('none', null, results, [], null, [], [], kept), load: meter.load(nodes, count) }
 }
 
 async function underFault(
   fault: Fault,
   fleet: Fleet,
+  receiver: CountingReceiver,
   count: number,
   quietGapMs: number,
 ): Promise<Omit<Row, 'seconds'>> {
@@ -224,8 +240,8 @@ async function underFault(
   for (const { callSid } of away.slice(0, AWAY_SHOWN_MAX))
     for (const { name, lines } of fleet.nodes)
       for (const line of lines.filter((one) => one.includes(callSid))) console.log(`    ${name}: ${line}`)
-  const records = await recordsOf(fleet, results)
-  return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results, records, arrived, fault.backMsMax)
+  const kept = await keptOf(fleet, receiver, results)
+  return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results, kept, arrived, fault.backMsMax)
 }
 
 /** Callers without a stream whom a node has as a call. */
@@ -246,8 +262,12 @@ async function ghostsOf({ nodes }: Fleet, refused: readonly SimulatedCallResult[
   return refused.filter(({ callSid }) => lists.flat().includes(callSid)).length
 }
 
-/** Final records of calls that had a stream; it may take a while until a record is written. */
-async function recordsOf({ nodes }: Fleet, results: readonly SimulatedCallResult[]): Promise<Row['records']> {
+/** Final records and messages of calls that had a stream; it may take a while until they are there. */
+async function keptOf(
+  { nodes }: Fleet,
+  receiver: CountingReceiver,
+  results: readonly SimulatedCallResult[],
+): Promise<Pick<Row, 'records' | 'messagesMissing'>> {
   const taken = results.filter(({ streams }) => streams.length > 0)
   let written = new Map<string, string[]>()
   const complete = (): boolean => {
@@ -264,7 +284,9 @@ async function recordsOf({ nodes }: Fleet, results: readonly SimulatedCallResult
     for (const { name, lines } of nodes)
       for (const line of lines.filter((one) => one.includes(callSid))) console.log(`    ${name}: ${line}`)
   }
-  return { missing: missing.length, several: several.length }
+  const unsent = await receiver.missing(messagesOf(taken.map(({ callSid }) => callSid)), MESSAGES_MS_MAX)
+  for (const id of unsent.slice(0, AWAY_SHOWN_MAX)) console.log(`    ${id}: no message`)
+  return { records: { missing: missing.length, several: several.length }, messagesMissing: unsent.length }
 }
 
 async function ended(calls: readonly FleetCall[]): Promise<readonly SimulatedCallResult[]> {
@@ -288,7 +310,7 @@ function rowOf(
   quietGapMs: number | null,
   rungMs: readonly number[],
   all: readonly SimulatedCallResult[],
-  records: Row['records'],
+  { records, messagesMissing }: Pick<Row, 'records' | 'messagesMissing'>,
   arrived: Pick<Row, 'ringingP99Ms' | 'refused' | 'ghosts'> = { ringingP99Ms: 0, refused: 0, ghosts: 0 },
   backMsMax?: number,
 ): Omit<Row, 'seconds'> {
@@ -325,6 +347,7 @@ function rowOf(
       : []),
     ...(records.missing > 0 ? [`${records.missing} calls without a record`] : []),
     ...(records.several > 0 ? [`${records.several} calls with several records`] : []),
+    ...(messagesMissing > 0 ? [`${messagesMissing} messages are missing`] : []),
     ...(slowest > limitMs ? [`a caller was brought back after ${slowest} ms`] : []),
   ]
   return {
@@ -339,6 +362,7 @@ function rowOf(
     webhooks,
     ...arrived,
     records,
+    messagesMissing,
     missed,
   }
 }
@@ -372,6 +396,7 @@ function failed(fault: Fault, thrown: unknown): Omit<Row, 'seconds'> {
     refused: 0,
     ghosts: 0,
     records: { missing: 0, several: 0 },
+    messagesMissing: 0,
     missed: [`the run failed: ${messageOf(thrown)}`],
   }
 }
@@ -418,6 +443,7 @@ function tableOf(rows: readonly Row[]): string[] {
     ['ghosts', ({ ghosts }) => ghosts],
     ['no record', ({ records }) => records.missing],
     ['several', ({ records }) => records.several],
+    ['no message', ({ messagesMissing }) => messagesMissing],
   )
 }
 

@@ -1,8 +1,3 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../../src/core/errors.js'
 import type { SimulatedCallResult } from '../../src/carrier/call-options.js'
@@ -11,6 +6,8 @@ import type { Fleet, FleetCall, FleetNode } from '../../test/support/fleet.js'
 import { resumedMs, startFleet } from '../../test/support/fleet.js'
 import { until } from '../../test/support/until.js'
 import { judged } from '../kit/command.js'
+import { messagesOf, startReceiver } from '../kit/receiver.js'
+import type { CountingReceiver } from '../kit/receiver.js'
 import { columns } from '../terminal.js'
 
 const HELP = `npm run bench -- --soak [--minutes N] [--calls N] [--seed N] [--json FILE]
@@ -132,10 +129,7 @@ export const soakBench = judged(
   {},
   { minutes: [60, 3, 1440], calls: [40, 1, 200], seed: [1, 0, 1_000_000] },
   async ({ minutes, calls, seed }, { say, show }) => {
-    const folder = mkdtempSync(join(tmpdir(), 'mkondo-soak-'))
     const receiver = await startReceiver()
-    const file = join(folder, 'messages.yaml')
-    writeFileSync(file, `receivers: [{ name: crm, url: '${receiver.url}', unsigned: true }]\n`)
     show('the fleet starts')
     const fleet = await startFleet({
       nodes: 2,
@@ -144,7 +138,7 @@ export const soakBench = judged(
         SAUTIKIT_AFTER_STREAM: 'continues',
         DRAIN_TIMEOUT: '10s',
         MAX_CALLS: String(2 * calls),
-        MESSAGES_FILE: file,
+        MESSAGES_FILE: receiver.file,
         OUTBOUND_PREFIXES: '+254',
       },
     })
@@ -152,11 +146,8 @@ export const soakBench = judged(
       const soak = new Soak(fleet, calls, seed)
       const memory = await soak.run(minutes, say, show)
       show('the last messages')
-      const expected = soak.ended.flatMap(({ callSid, streams }) =>
-        streams === 0 ? [] : [`${callSid}:call.started`, `${callSid}:call.ended`],
-      )
-      const missing = (): string[] => expected.filter((id) => !receiver.ids.has(id))
-      await until(() => missing().length === 0, MESSAGES_WITHIN_MS, 'the messages').catch(() => undefined)
+      const expected = messagesOf(soak.ended.flatMap(({ callSid, streams }) => (streams === 0 ? [] : callSid)))
+      const missing = await receiver.missing(expected, MESSAGES_WITHIN_MS)
       return report({
         minutes,
         calls,
@@ -164,13 +155,12 @@ export const soakBench = judged(
         faults: soak.faults,
         memory,
         expected,
-        missing: missing(),
+        missing,
         receiver,
       })
     } finally {
       await fleet.close()
       receiver.close()
-      rmSync(folder, { recursive: true, force: true })
     }
   },
 )
@@ -295,34 +285,6 @@ class Soak {
       }
     }
     return (await Promise.all(this.#fleet.nodes.map(read))).flat()
-  }
-}
-
-interface CountingReceiver {
-  readonly url: string
-  /** How often each came. */
-  readonly ids: ReadonlyMap<string, number>
-  close(): void
-}
-
-async function startReceiver(): Promise<CountingReceiver> {
-  const ids = new Map<string, number>()
-  const server = createServer((request, response) => {
-    request.resume()
-    request.on('end', () => {
-      const id = String(request.headers['webhook-id'])
-      ids.set(id, (ids.get(id) ?? 0) + 1)
-      response.end()
-    })
-  })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
-    ids,
-    close: () => {
-      server.closeAllConnections()
-      server.close()
-    },
   }
 }
 

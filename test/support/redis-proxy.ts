@@ -18,6 +18,8 @@ export interface RedisProxy {
   claimWaitsMs: number
   /** What Redis answers next does not come: its connection is cut instead. */
   loseAnswer(): void
+  /** Cuts every connection of the nodes. Redis gets what was on its way, and its answers do not come. */
+  cut(): void
   close(): Promise<void>
 }
 
@@ -40,6 +42,7 @@ function inOrder(to: Socket): (bytes: Buffer, atMs: number) => void {
 export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
   const { hostname, port } = new URL(redisUrl)
   const sockets = new Set<Socket>()
+  const clients = new Set<Socket>()
   let loses = false
   const server = createServer((client) => {
     const redis = connect(Number(port), hostname)
@@ -52,6 +55,11 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
         redis.destroy()
       })
     }
+    clients.add(client)
+    client.on('close', () => {
+      clients.delete(client)
+      redis.end()
+    })
     let requestsFromMs = 0
     let answersFromMs = 0
     const toRedis = inOrder(redis)
@@ -82,6 +90,9 @@ export async function startRedisProxy(redisUrl: string): Promise<RedisProxy> {
     claimWaitsMs: 0,
     loseAnswer: () => {
       loses = true
+    },
+    cut: () => {
+      for (const client of clients) client.destroy()
     },
     close: () => {
       for (const socket of sockets) socket.destroy()
