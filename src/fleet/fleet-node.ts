@@ -101,6 +101,9 @@ interface YieldAnswer {
 /** Reads of an entry that changes each time before it can be claimed, because late claims arrive one after the other. */
 const SETTLE_TRIES = 3
 
+/** After this without another node there is none: one that restarts, or is cut off from the store, is back before. */
+const COMPANY_MS = 120_000
+
 /** A random name of a run or of a claim. */
 export function newNonce(): string {
   return randomBytes(9).toString('base64url')
@@ -142,6 +145,8 @@ export class FleetNode {
   #viewWallMs = 0
   #forgottenMs = -Infinity
   #storeDownMs = -Infinity
+  /** When the store last knew another node. */
+  #companyMs = -Infinity
   #state: NodeRecord['state'] = 'open'
   #notReady: string | null = 'starting'
   #beat = 0
@@ -266,6 +271,12 @@ export class FleetNode {
   /** The other nodes that can take a call. */
   alive(): readonly NodeRecord[] {
     return this.#ownership.aliveNodes()
+  }
+
+  /** Another node takes calls now, is likely to in some seconds (it restarts, or the store fails over), or never. */
+  get takesCallsElsewhere(): 'now' | 'soon' | 'never' {
+    if (this.alive().some(({ free, state }) => free > 0 && state === 'open')) return 'now'
+    return this.#options.clock() - this.#companyMs <= COMPANY_MS ? 'soon' : 'never'
   }
 
   /** Handles the requests of other nodes by that name. Once for each name. @param handler  gets the sender's name */
@@ -625,6 +636,7 @@ export class FleetNode {
       if (this.#viewWallMs !== 0 && !stored.nodes.some(({ name }) => name === this.name)) void this.#claimAllAgain()
       const view = this.forgotten(STORE_REWRITTEN_MS) ? withEarlier(stored, this.#view) : stored
       this.#view = view
+      if (this.others().length > 0) this.#companyMs = clock()
       this.#viewWallMs = wallMs
       this.#options.onView(view)
       this.#handle({ type: 'beat-done', askedMs, view, wallMs })

@@ -273,6 +273,26 @@ t.test('a node that is late to find an owner becomes the owner itself, or it ope
   t.match(at(two, 0).calls.refusedCalls, [{ callSid: lost, reason: 'no-owner' }])
 })
 
+t.test('a node that drains knows for two minutes that another one was there, and is likely to come back', async (t) => {
+  const lone = await fleet(t, 1)
+  t.equal(lone.nodes[0]?.takesCallsElsewhere, 'never')
+  const it = await fleet(t, 2)
+  const [here, other] = it.nodes as readonly [FleetNode, FleetNode]
+  t.equal(here.takesCallsElsewhere, 'now')
+  await other.stop()
+  await until(
+    () => {
+      here.state = 'open' // a heartbeat
+      return here.others().length === 0
+    },
+    10_000,
+    'the other node to be forgotten',
+  )
+  t.equal(here.takesCallsElsewhere, 'soon')
+  it.aheadMs += 121_000
+  t.equal(here.takesCallsElsewhere, 'never')
+})
+
 t.test('a call of a node that died is not taken for a new one', async (t) => {
   const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
   const sign = { sign: { secret: SECRET } }

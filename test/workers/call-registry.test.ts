@@ -175,7 +175,7 @@ t.test(
   async (t) => {
     const gone: string[] = []
     const test = await startHost({
-      elsewhere: () => true,
+      elsewhere: () => 'now',
       onGoneElsewhere: (callSid) => void gone.push(callSid),
     })
     t.teardown(() => test.close())
@@ -207,9 +207,46 @@ t.test(
 )
 
 t.test(
+  'at the limit of a drain calls wait for another node that restarts, or that the store does not show',
+  async (t) => {
+    let elsewhere: 'now' | 'soon' | 'never' = 'soon'
+    const test = await startHost({ elsewhere: () => elsewhere, afterStream: 'continues' })
+    t.teardown(() => test.close())
+    const calls = ['HD_later0000001', 'HD_later0000002'].map((sid) => test.host.prepare(inbound(sid)))
+    const lines = calls.map((one) => new TestLine(one))
+    for (const line of lines) line.start()
+    await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
+    const drained = test.host.drain(200)
+    await pass(10_000)
+    const states = (): unknown => calls.map(({ state }) => state)
+    t.same(states(), ['streaming', 'streaming'], 'their callers still talk')
+    elsewhere = 'now'
+    await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the calls to be closed')
+    for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
+    await settled(drained)
+    t.same(
+      lines.map(({ closedWith }) => closedWith),
+      [1001, 1001],
+    )
+    t.equal(test.records.length, 0, 'their records are made elsewhere')
+  },
+)
+
+t.test('at the limit of a drain calls hear the goodbye where no other node comes back', async (t) => {
+  const test = await startHost({ elsewhere: () => 'soon', afterStream: 'continues' })
+  t.teardown(() => test.close())
+  const live = test.host.prepare(inbound('HD_later0000003'))
+  const line = new TestLine(live)
+  line.start()
+  await until(() => line.frames.length > 0, 10_000, 'the greeting')
+  await settled(test.host.drain(200))
+  t.equal((await test.recordOf(live.callSid)).endReason, 'drain-limit')
+})
+
+t.test(
   'at the limit of a drain, and the carrier is seen to ask nothing: the other calls hear the goodbye',
   async (t) => {
-    const test = await startHost({ elsewhere: () => true })
+    const test = await startHost({ elsewhere: () => 'now' })
     t.teardown(() => test.close())
     const calls = ['HD_stays0000001', 'HD_stays0000002'].map((sid) => test.host.prepare(inbound(sid)))
     const lines = calls.map((one) => new TestLine(one))

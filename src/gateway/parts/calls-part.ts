@@ -135,7 +135,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     sharedAttempts: fleet.attempts,
     onStreamLost: (state, cut) => shared.edge.streamLost(state, cut),
     leaveWaits: (callSid) => leaveWaits(shared, callSid),
-    elsewhere: () => fleet.node.alive().some(({ free, state }) => free > 0 && state === 'open'),
+    elsewhere: () => fleet.node.takesCallsElsewhere,
     onRefused: (record, packet) => kept.keepRefused(record, packet),
     onGoneElsewhere: (callSid, part) => goneElsewhere(shared, callSid, part),
     onRecord: (record, told) => ended(shared, record, told),

@@ -93,8 +93,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly effects?: EffectGate | null
   /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
   readonly sharedAttempts?: SharedAttempts | null
-  /** True if another node takes calls now; absent: there is none. */
-  readonly elsewhere?: () => boolean
+  /** When another node takes calls; absent: never. */
+  readonly elsewhere?: () => 'now' | 'soon' | 'never'
   /**
    * The process ends while a tool of a call that has no caller any more still waits. @returns where its outcome is awaited
    * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
@@ -131,6 +131,8 @@ const REFUSED_KEPT = ENDED_CALLS_KEPT / 2
 
 /** How often is looked whether the carrier has asked how a call goes on whose stream was closed. */
 const ASKED_LOOK_MS = 50
+/** Calls that have reached the limit of a drain are given this long for another node that is not there just now. */
+const ELSEWHERE_WITHIN_MS = 15_000
 /** How long a call may take to end after it was asked to; then it is ended by force. */
 const FORCE_AFTER_MS = 8000
 
@@ -567,12 +569,15 @@ export class CallRegistry implements CallDirectory {
    * asks after a stream, one call shows it: a carrier that holds a caller in silence would hold all of them.
    */
   async #leave(): Promise<void> {
-    const { clock, elsewhere } = this.#options
+    const { clock, elsewhere = () => 'never' } = this.#options
     this.#leaving = true
     let moved = 0
+    const waitUntilMs = clock() + ELSEWHERE_WITHIN_MS
     for (const call of [...this.#calls.values()]) {
       const known = this.behaviour.known(clock())
-      if (known === 'holds' || elsewhere?.() !== true) break
+      if (known === 'holds') break
+      while (elsewhere() === 'soon' && this.#calls.size > 0 && clock() < waitUntilMs) await this.#wait(ASKED_LOOK_MS)
+      if (elsewhere() !== 'now') break
       if (!call.leave()) continue
       moved++
       const untilMs = clock() + ASKS_WITHIN_MS

@@ -221,7 +221,7 @@ export class GatewayNode implements Sending {
       keeper: fleet.keeper,
       effects: fleet.effects,
       sharedAttempts: fleet.attempts,
-      elsewhere: () => node.alive().some(({ free, state }) => free > 0 && state === 'open'),
+      elsewhere: () => node.takesCallsElsewhere,
       onStreamLost: (state, cut) => this.#recovery?.streamLost(state, cut) ?? Promise.resolve(),
       leaveWaits: async (sid) => {
         if (!(await fleet.keeper.saved(sid))) return 'nowhere'
