@@ -8,6 +8,7 @@ import { run, stays, stop } from './processes.mjs'
 const STAYS = [
   [/^npm start$|(^| )npx mkondo serve$/, /"msg":"taking calls"/],
   [/^npx mkondo double \w/, /^export \w+=/m],
+  [/^npx mkondo simulator /, /http:\/\/\S+:4010/],
   [/^node dist\/examples\/\S+\/main\.js\b/, / API on http/],
 ]
 

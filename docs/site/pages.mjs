@@ -24,10 +24,9 @@ const FILES = [
   'bench/peers/README.md',
   'bench/recognition/README.md',
   'bench/vad/README.md',
-  'examples/own-backend/README.md',
-  'examples/shop-api/README.md',
-  'examples/pay-api/README.md',
-  'examples/two-agents/README.md',
+  ...readdirSync(join(repository, 'examples'))
+    .sort()
+    .map((name) => `examples/${name}/README.md`),
 ]
 
 /** Where a file is on the site: `README.md` is its folder's page, docs/ is the root. */

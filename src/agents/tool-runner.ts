@@ -487,4 +487,10 @@ export class ToolRunners {
     }
     return runner
   }
+
+  /** Closes the connections to MCP servers, and ends the local ones. */
+  async close(): Promise<void> {
+    const opened = await Promise.allSettled([...this.#runners.values()])
+    await Promise.all(opened.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)))
+  }
 }

@@ -328,7 +328,7 @@ class OwnGround implements Ground {
     const gateway = await this.#gateway?.catch(() => null)
     await gateway?.stop(0)
     const media = await this.#media?.catch(() => null)
-    media?.close()
+    await media?.close()
     await this.#parts.shop?.close()
     await rm(this.#parts.config.dataDir, { recursive: true, force: true })
   }

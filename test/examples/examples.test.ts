@@ -162,10 +162,32 @@ t.test('the dialogues with M-Pesa pass in English and Swahili', async (t) => {
   t.notOk(out.includes(DEMO_CODE), 'the code is in no report')
 })
 
-t.test('a call is handed over to another agent, in English and Swahili', async (t) => {
-  const folder = join(packageRoot(), 'examples/two-agents')
-  const argv = ['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents'), '--json', '-']
-  const { code, out, err } = await command(argv)
+for (const [what, name] of [
+  ['a call is handed over to another agent, in English and Swahili', 'two-agents'],
+  ['a call comes to its next stage when the device is known, and to a human when it is not', 'stages'],
+  ['a PIN is keyed in, and no report has it', 'keypad'],
+  ['a book is found with the tool of a local MCP server, which ends with the run', 'mcp'],
+  ['people of a list are called, and may want no more calls', 'campaigns'],
+] as const)
+  t.test(what, async (t) => {
+    const folder = join(packageRoot(), 'examples', name)
+    const argv = ['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents'), '--json', '-']
+    const { code, out, err } = await command(argv)
+    t.equal(code, 0, err)
+    t.match(JSON.parse(out), { passed: (await readdir(join(folder, 'scenarios'))).length, failed: 0 })
+    t.notMatch(out, /\b4831\b/)
+    t.notOk(process.getActiveResourcesInfo().includes('ProcessWrap'), 'no other process is left')
+  })
+
+t.test('a courier who accepts later is announced when they do, and nobody is promised before', async (t) => {
+  const folder = join(packageRoot(), 'examples/waits')
+  const api = createServer((_, response) => {
+    response.writeHead(202, { 'content-type': 'application/json' })
+    response.end('{"pending":"p1","expiresInS":60}')
+  })
+  const env = { COURIER_API_URL: `http://127.0.0.1:${await portOf(t, api)}` }
+  const { code, err } = await command(['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents')], {
+    env,
+  })
   t.equal(code, 0, err)
-  t.match(JSON.parse(out), { passed: (await readdir(join(folder, 'scenarios'))).length, failed: 0 })
 })

@@ -223,18 +223,20 @@ export interface TextMedia {
   readonly resamplers: ResamplerBank
   readonly backends: BackendSettings
   readonly tools: ToolRunners
-  close(): void
+  close(): Promise<void>
 }
 
 /** Loads the shared parts; takes about 0.2 s. @param env  what tools may read */
 export async function openTextMedia(backends: BackendSettings, env: Environment): Promise<TextMedia> {
   const assets = await loadMediaAssets()
   const transport = new HttpClient()
+  const tools = new ToolRunners(env, transport)
   return {
     resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
     backends,
-    tools: new ToolRunners(env, transport),
-    close: () => {
+    tools,
+    close: async () => {
+      await tools.close()
       transport.close()
     },
   }
