@@ -1,7 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { createServer } from 'node:http'
+import { connect, createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -10,7 +11,10 @@ import { SETTINGS } from '../../src/config/settings.js'
 import { SUBPROTOCOL, attribute, closeOf, get, newSid, post, ringing, startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
+import { startDns } from '../support/dns-server.js'
+import { fleetBalancer } from '../support/fleet.js'
 import { freePort } from '../support/free-ports.js'
+import { portOf } from '../support/port-of.js'
 import { comesUp, until } from '../support/until.js'
 
 const shipped = repositoryFile('deploy/haproxy.cfg')
@@ -80,6 +84,11 @@ async function behindHaproxy(
     // Each has an ops port of its own here, where two gateways share a machine.
     .replace(/(server gw-1 127\S+)\n/, `$1 port ${first?.opsPort ?? 0} inter 100ms\n`)
     .replace(/(server gw-2 127\S+)\n/, `$1 port ${second?.opsPort ?? 0} inter 100ms\n`)
+  return { gateways, ...(await startHaproxy(t, config, port)) }
+}
+
+/** `log`: what it has logged so far. */
+async function startHaproxy(t: Test, config: string, port: number): Promise<{ url: string; log: () => string }> {
   const child = spawn('haproxy', ['-db', '-f', check(t, config)], {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: PROGRAMS,
@@ -94,7 +103,7 @@ async function behindHaproxy(
       () => false,
     )
   await comesUp(child, listens, 10_000, 'haproxy that listens')
-  return { url, gateways, log: () => log }
+  return { url, log: () => log }
 }
 
 /** Its health check comes from another machine by a name: such an ops port has a token. */
@@ -222,3 +231,50 @@ t.test('the log of each balancer file has paths, and no tokens', async (t) => {
   t.match(log(), /"POST \/after-stream HTTP\/1\.1"/)
   t.notMatch(log(), /token/)
 })
+
+for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg'])
+  t.test(`${file}: a webhook that a dying gateway has read is asked once more`, async (t) => {
+    if (!hasProgram(t, 'haproxy', 'haproxy')) return
+    const BODY = 'sessionId=HD_1'
+    let deaths = 0
+    const gateway = createTcpServer((socket) => {
+      let read = ''
+      socket.on('error', () => undefined)
+      socket.setEncoding('latin1').on('data', (text: string) => {
+        read += text
+        if (!read.endsWith(BODY)) return
+        if (deaths++ % 2 === 0) socket.resetAndDestroy()
+        else socket.end('HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n')
+      })
+    })
+    const ready = createServer((_request, response) => response.end())
+    const ports = { public: await portOf(t, gateway), ops: await portOf(t, ready), balancer: await freePort() }
+    const dns = await startDns(() => ['127.0.0.1'])
+    t.teardown(() => dns.close())
+    const config =
+      file === 'haproxy-fleet.cfg'
+        ? fleetBalancer(ports, dns.port)
+        : repositoryFile(`deploy/${file}`)
+            .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
+            .replace(/maxconn \d+/, 'maxconn 200')
+            .replaceAll(/(?:10\.0\.0\.1[12]|127\.0\.0\.1):8080/g, `127.0.0.1:${ports.public}`)
+            .replace('check port 9464', `check port ${ports.ops}`)
+    const { log } = await startHaproxy(t, config, ports.balancer)
+    const status = async (host: string): Promise<string> => {
+      const socket = connect(ports.balancer, '127.0.0.1').setNoDelay(true)
+      socket.write(
+        `POST /after-stream HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${BODY.length}\r\nConnection: close\r\n\r\n`,
+      )
+      // HAProxy has read the head by now.
+      await get(`http://127.0.0.1:${ports.balancer}/nothing`)
+      socket.write(BODY)
+      let answer = ''
+      for await (const piece of socket) answer += String(piece)
+      return answer.slice(9, 12)
+    }
+    await until(async () => (await status('voice.example.com')) !== '503', 10_000, 'a gateway that HAProxy knows')
+    deaths = 0
+    t.equal(await status('voice.example.com'), '204', log())
+    t.equal(await status('gw-1.voice.example.com'), '204', log())
+    t.equal(deaths, 4, 'each was read twice')
+  })
