@@ -19,6 +19,7 @@ const SPOKEN = [
   'cli/spoken-callers',
   'console/softphone',
   'fleet/alone',
+  'fleet/called-back',
   'workers/echo-lines',
   'workers/number-in-parts-recorded',
   'workers/openai-calls',

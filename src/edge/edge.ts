@@ -210,7 +210,7 @@ const NOT_READY_REASONS = ['full', 'draining', 'cordoned', 'file-descriptors', .
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
 function fleetSide(
-  { calls, clock, log, metrics }: EdgeOptions,
+  { calls, outbound, clock, log, metrics }: EdgeOptions,
   fleet: NonNullable<EdgeOptions['fleet']>,
   webhooks: Webhooks,
 ): { readonly handler: WebhookHandler } & Pick<Edge, 'streamLost' | 'give'> {
@@ -232,6 +232,8 @@ function fleetSide(
     calls,
     answer: webhooks.offer.bind(webhooks),
     turnedAway: (callSid) => webhooks.turnedAway(callSid),
+    placed: ({ callSid, clientRequestId }) =>
+      callSid !== null && outbound?.find(callSid, clientRequestId) !== undefined,
     held: (webhook) => webhooks.hold(webhook),
     recovery,
     clock,

@@ -25,6 +25,9 @@ import type { PeerResult, Peers } from './peers.js'
 const GIVEN_UP_CALLS_MAX = 10_000
 /** How long an effect waits until this node may act for its call. */
 const ACT_WAIT_MS = 500
+/** The same of one that may come late, and how often it is asked for meanwhile: an outage of Redis is over by then. */
+const PATIENT_ACT_WAIT_MS = 10 * 60_000
+const PATIENT_ACT_PAUSE_MS = 250
 /** Orders and calls that this node has placed and that have not opened a stream. */
 const RESERVED_CALLS_MAX = 10_000
 
@@ -515,6 +518,7 @@ export class FleetNode {
   /** Another node has taken a call of this one, as it was asked to. */
   handedOver(callSid: string): void {
     this.#gaveUp.set(callSid, true)
+    this.#reserved.delete(callSid)
     this.released(callSid)
     this.#options.onGivenUp([callSid], 'lost')
   }
@@ -527,22 +531,23 @@ export class FleetNode {
   /**
    * True if this node may act outside for a call.
    * @param confirm  the store must say so now
+   * @param patient  a store that cannot say it now is asked again, for at most 10 minutes
    */
-  async mayAct(callSid: string, confirm: boolean): Promise<boolean> {
+  async mayAct(callSid: string, confirm: boolean, patient = false): Promise<boolean> {
     const { clock } = this.#options
     if (this.#reserved.has(callSid) && !this.#tokens.has(callSid)) return true
-    const untilMs = clock() + ACT_WAIT_MS
+    const [waitMs, pauseMs] = patient ? [PATIENT_ACT_WAIT_MS, PATIENT_ACT_PAUSE_MS] : [ACT_WAIT_MS, ACT_WAIT_MS / 10]
+    const untilMs = clock() + waitMs
     for (let first = true; ; first = false) {
       const may = this.#ownership.mayAct(callSid, clock())
       // What a call asked for before its end, as its last handoff post, may follow it: nobody takes a call that is over.
       if (may === 'no') return this.#endedHere.has(callSid)
       if (may === 'yes' && !(confirm && first)) return true
       const result = await this.confirm(callSid)
-      if (result === 'lost') return false
-      if (result === 'store-down' || result === 'unknown') return result === 'store-down' && !confirm && may === 'yes'
-      if (this.#ownership.mayAct(callSid, clock()) === 'yes') return true
-      if (clock() >= untilMs) return false
-      await sleep(ACT_WAIT_MS / 10)
+      if (result === 'lost' || (result !== 'ok' && !patient)) return false
+      if (result === 'ok' && this.#ownership.mayAct(callSid, clock()) === 'yes') return true
+      if (clock() >= untilMs || this.#stopped) return false
+      await sleep(pauseMs, undefined, { ref: !patient })
     }
   }
 
@@ -671,6 +676,7 @@ export class FleetNode {
     for (const callSid of callSids) {
       this.#gaveUp.set(callSid, true)
       if (why !== 'lost') continue
+      this.#reserved.delete(callSid)
       this.#tokens.delete(callSid)
       this.#epochs.delete(callSid)
     }

@@ -80,6 +80,8 @@ interface WebhookRoutingOptions<Answer extends object> {
   readonly answer: AnswerWebhook<Answer>
   /** True if `answer` has given a call's first webhook the fallback in place of a stream. */
   readonly turnedAway: (callSid: CallSid) => boolean
+  /** True if this node has placed the call of a webhook, and nobody has opened it yet: only this node knows the order. */
+  readonly placed: (webhook: ProvenWebhook) => boolean
   /** Asks the carrier to come back with its question, after words for the caller; null where they have waited long enough. */
   readonly held: (webhook: ProvenWebhook) => Answer | null
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
@@ -187,7 +189,7 @@ export class WebhookRouting<Answer extends object> {
 
   /** @param asked  all nodes were asked for the call just now */
   async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number, asked = false): Promise<Answer> {
-    const { node, turnedAway, clock } = this.#options
+    const { node, turnedAway, placed, clock } = this.#options
     let entry: StoredCall | null
     let order: StoredCall | null = null
     const asks = newsOf(webhook) === 'asks'
@@ -218,7 +220,8 @@ export class WebhookRouting<Answer extends object> {
     if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs, asked)
     if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid, untilMs)
     // A call that was opened while the store was down may not have been claimed yet. A ringing one is new almost always.
-    const ask = order === null && !asked && this.#mayBeUnclaimed(webhook)
+    const here = placed(webhook)
+    const ask = order === null && !here && !asked && this.#mayBeUnclaimed(webhook)
     const answered = ask ? await this.#askAll(webhook) : null
     if (answered !== null) return answered
     // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
@@ -226,9 +229,8 @@ export class WebhookRouting<Answer extends object> {
     if (turnedAway(callSid) || hasTalked(webhook)) return this.#options.answer(webhook, 'known')
     const before = this.#placing.get(callSid)
     if (before !== undefined) return before.then(() => this.#route(webhook))
-    const placing = this.#place(webhook, callSid, 0, untilMs, order?.owner ?? null).finally(() =>
-      this.#placing.delete(callSid),
-    )
+    const first = here ? node.claimFor(null) : (order?.owner ?? null)
+    const placing = this.#place(webhook, callSid, 0, untilMs, first).finally(() => this.#placing.delete(callSid))
     this.#placing.set(callSid, placing)
     return placing
   }
@@ -243,6 +245,8 @@ export class WebhookRouting<Answer extends object> {
   }
 
   #mayBeUnclaimed(webhook: ProvenWebhook): boolean {
+    // The node that placed a call may not have reached the store to say so.
+    if (isOutbound(webhook)) return true
     return stateOf(webhook) !== 'ringing' || this.#options.node.storeWasDown(STORE_REWRITTEN_MS)
   }
 
@@ -253,7 +257,7 @@ export class WebhookRouting<Answer extends object> {
     untilMs: number,
     asked = false,
   ): Promise<Answer> {
-    const { node, calls, recovery, clock } = this.#options
+    const { node, calls, recovery, placed, clock } = this.#options
     const { owner, phase } = entry
     if (phase === 'over') return this.#afterEnd(webhook, owner)
     const isHere = node.isThisRun(owner)
@@ -268,7 +272,7 @@ export class WebhookRouting<Answer extends object> {
     if (isHere) {
       const call = calls.find(callSid)
       if (call !== undefined) return this.#ofCall(webhook, call)
-      if (!claimed) {
+      if (!claimed || placed(webhook)) {
         routed = await this.#open(webhook, callSid, owner, 'open')
         if (routed.is === 'not-here') return this.#options.answer(webhook, 'known')
       }
@@ -424,15 +428,16 @@ export class WebhookRouting<Answer extends object> {
     return this.#options.answer(webhook, 'open')
   }
 
-  /** A forwarded webhook: this node has the call, or is to open it. */
-  async #forwarded({ webhook, token, opens }: Forwarded): Promise<Routed<Answer>> {
-    const { calls, node, recovery, turnedAway } = this.#options
+  /** A forwarded webhook: this node has the call, or is to open it, as also one that it has placed. */
+  async #forwarded({ webhook, token, opens: asked }: Forwarded): Promise<Routed<Answer>> {
+    const { calls, node, recovery, turnedAway, placed } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
     const call = calls.find(callSid)
     if (call !== undefined) return answered(await this.#ofCall(webhook, call))
     if (token === null && (turnedAway(callSid) || (calls.known(callSid) && !node.gaveUp(callSid))))
       return answered(await this.#options.answer(webhook, 'known'))
+    const opens = asked || placed(webhook)
     if (token === null && opens) return this.#openUnclaimed(webhook, callSid)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
     // Taken over here by another evidence, while the carrier asked there.
@@ -545,6 +550,12 @@ export class WebhookRouting<Answer extends object> {
 
 /** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */
 const NEARLY_EQUAL = 0.05
+
+/** The carrier says so, or leaves it out where it names an order. */
+function isOutbound({ content, clientRequestId }: ProvenWebhook): boolean {
+  if (content === null || !('direction' in content)) return false
+  return content.direction === 'outbound' || (content.direction === null && clientRequestId !== null)
+}
 
 /** The end of a call in which somebody talked: it is not new. Some carriers' first post says Completed as well. */
 function hasTalked({ content }: ProvenWebhook): boolean {

@@ -179,7 +179,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     keeper,
     attempts,
     effects: {
-      mayAct: (call, confirm) => node.mayAct(call, confirm),
+      mayAct: (call, confirm, patient) => node.mayAct(call, confirm, patient),
       intend: (key) => effects.intend(key),
       settle: (key, result) => effects.settle(key, result),
     },

@@ -19,6 +19,8 @@ import {
 } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
 import { claimedOrders } from '../../src/fleet/routing.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
 import type { OutboundCarrier } from '../../src/workers/main/outbound-calls.js'
 
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
@@ -374,6 +376,104 @@ t.test('a call that a node placed comes back to it', async (t) => {
   const sid = newSid()
   t.match((await voice(at(two, 0), { ...ringing(sid), clientRequestId: 'mkondo-order-1' })).text, /<Stream/)
   t.equal(two.ownerOf(sid), 1)
+})
+
+/** A node that places calls with a carrier whose calls have these SIDs, and says so to nobody. */
+function placing(sids: readonly string[]): OutboundCalls {
+  const left = [...sids]
+  return new OutboundCalls({
+    carrier: {
+      createCall: () => Promise.resolve({ callSid: left.shift() ?? null, callId: null, status: 'ringing' }),
+      hangup: () => Promise.resolve(),
+      getCall: () => Promise.resolve({ status: 'ringing', answeredAt: null }),
+    },
+    agent: () => ({ from: '+254709000000', ringMs: 30_000 }),
+    agentNames: () => ['order-status'],
+    voiceUrl: () => 'https://voice.example.com/voice/order-status',
+    free: () => 100,
+    draining: () => false,
+    agentFull: () => false,
+    perMinute: 60,
+    recoveryPerMinute: 30,
+    prefixes: [],
+    clock: () => performance.now(),
+    wallClock: Date.now,
+    log: createLog({ level: 'silent' }),
+    onUnreached: () => undefined,
+    schedule: () => () => undefined,
+  })
+}
+
+t.test('a call whose node could not say to the store that it placed it is opened by that node', async (t) => {
+  const sids = [newSid(), newSid(), newSid(), newSid()]
+  const outbound = placing(sids)
+  const two = await fleet(t, 2, (index) => (index === 1 ? { outbound } : {}))
+  const cases: readonly (readonly [string, number, () => unknown])[] = [
+    ['the store is away', 0, () => (two.storeDown = true)],
+    ['the store is back', 0, () => (two.storeDown = false)],
+    [
+      'only its claim came through',
+      0,
+      () => two.store.claim(sids[2] as string, (two.nodes[1] as FleetNode).claimFor(null), 0),
+    ],
+    [
+      'the same, at the node itself',
+      1,
+      () => two.store.claim(sids[3] as string, (two.nodes[1] as FleetNode).claimFor(null), 0),
+    ],
+  ]
+  // The other one has more room.
+  at(two, 1).calls.capacity = 5
+  for (const [i, [what, index, happens]] of cases.entries()) {
+    const sid = sids[i] as string
+    await outbound.place({ agent: 'order-status', to: '+254700000001' })
+    await happens()
+    const form = { ...ringing(sid), direction: 'outbound' }
+    t.notMatch((await voice(at(two, index), form)).text, /<Stream/, `${what}: it rings`)
+    t.match((await voice(at(two, index), { ...form, callSessionState: 'Answered' })).text, /<Stream/, what)
+    t.equal(two.ownerOf(sid), 1, what)
+    t.match(at(two, 1).calls.started.at(-1), { callSid: sid, placed: { to: '+254700000001' } }, 'with its order')
+  }
+})
+
+t.test('a node whose placed call another node has by now does nothing more for it', async (t) => {
+  const two = await fleet(t, 2)
+  const [first, second] = two.nodes as [FleetNode, FleetNode]
+  const sid = newSid()
+  await first.reserve(sid)
+  t.equal(await first.mayAct(sid, false), true, 'it may hang up while it rings')
+  t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
+  const token = first.token(sid)
+  if (token === null) throw new Error('the call has no owner')
+  // The other one has its stream.
+  const { owner } = await two.store.claim(sid, second.claimFor(null), token.epoch)
+  await two.store.save(sid, owner, {})
+  second.expect(sid, owner)
+  await second.streamOpened(sid, 'nonce-of-its-stream')
+  first.lost(sid, token)
+  await until(() => first.counters.givenUp.lost === 1, 10_000, 'the loss')
+  t.equal(await first.mayAct(sid, false), false)
+  t.equal(first.token(sid), null)
+})
+
+t.test('what may come late waits until the store says whose a call is', async (t) => {
+  const two = await fleet(t, 2)
+  const node = two.nodes[0] as FleetNode
+  two.storeDown = true
+  const sids = [newSid(), newSid()]
+  for (const sid of sids) await voice(at(two, 0), ringing(sid))
+  t.equal(await node.mayAct(sids[0] as string, false), false, 'a tool is refused')
+  const said: boolean[] = []
+  const late = sids.map((sid) => node.mayAct(sid, false, true).then((may) => said.push(may)))
+  t.equal(await node.mayAct(sids[0] as string, false), false)
+  t.same(said, [])
+  // The second is over before the store is back.
+  at(two, 0).calls.calls.delete(sids[1] as string)
+  node.released(sids[1] as string)
+  await late[1]
+  two.storeDown = false
+  await late[0]
+  t.same(said, [true, true])
 })
 
 t.test('without the store the call goes on at its node, and a new one is opened where it comes', async (t) => {

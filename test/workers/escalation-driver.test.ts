@@ -293,6 +293,30 @@ t.test('a call that another node has sends no request and no post, and says so',
   t.match(await metrics.render(), /mkondo_effects_refused_total\{kind="handoff"\} 2\b/)
 })
 
+t.test('posts wait for a store that is away, and keep their order; requests do not', async (t) => {
+  const waiting: (() => void)[] = []
+  const slow = gate((_, __, patient) =>
+    patient === true ? new Promise((resolve) => waiting.push(() => resolve(true))) : Promise.resolve(false),
+  )
+  const { escalation, did, news } = rig(['conference'], 'https://gw.example/human?t=h.1', {}, { gate: slow })
+  escalation.escalate(packet)
+  await settled()
+  t.same(news, [])
+  t.same(
+    did.filter((line) => line.startsWith('call ')),
+    [],
+    'a human who is rung late meets nobody',
+  )
+  for (const answer of waiting.reverse()) {
+    answer()
+    await settled()
+  }
+  t.same(
+    news.map(({ kind }) => kind),
+    ['handoff.requested', 'handoff.settled'],
+  )
+})
+
 t.test('what the carrier does after a stream is learnt from the calls that end', async (t) => {
   const behaviour = new AfterStreamBehaviour(null)
   t.equal(behaviour.known(0), 'unknown')

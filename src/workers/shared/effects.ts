@@ -21,8 +21,10 @@ export interface EffectGate {
    * @param call  its SID, or the clientRequestId of a call that this node places and that is not answered yet
    * @param confirm  true: the store must confirm the ownership now, because nothing else shows it (the call has no
    *   socket); false: it is enough that nothing speaks against it
+   * @param patient  true: what is to be done may come late, so a fleet that cannot say it now is asked again, for at most 10
+   *   minutes; false, the default: then the answer is false
    */
-  mayAct(call: string, confirm: boolean): Promise<boolean>
+  mayAct(call: string, confirm: boolean, patient?: boolean): Promise<boolean>
   /**
    * Stores the intent of an effect, if its key is not there yet.
    * @returns `new`: stored now; `result`: it was done before; `uncertain`: an intent without a result stands there;
@@ -115,6 +117,8 @@ interface CallEffectsOptions {
 export class CallEffects {
   readonly #options: CallEffectsOptions
   readonly #effects: Effects
+  /** Handoffs keep their order. At most those of one call. */
+  #handoffs = Promise.resolve()
 
   constructor(options: CallEffectsOptions, effects: Effects) {
     this.#options = options
@@ -122,14 +126,18 @@ export class CallEffects {
   }
 
   /**
-   * Does `work` if this node has the call: at once without a fleet, otherwise when the fleet has answered.
+   * Does `work` if this node has the call: at once without a fleet, otherwise when the fleet has answered. A handoff, which
+   * nobody posts again, waits for a store that is away.
    * @param what  names it for log and timeline
    * @param confirm  see `EffectGate.mayAct`
    * @param refused  called instead of `work` when another node has the call
    */
   act(kind: 'rest' | 'handoff', what: string, confirm: boolean, work: () => void, refused?: () => void): void {
     if (this.#effects.gate === null) return work()
-    void this.#mayAct(kind, what, confirm).then((may) => (may ? work() : refused?.()))
+    const asked = this.#mayAct(kind, what, confirm)
+    const before = kind === 'handoff' ? this.#handoffs : undefined
+    const acted = Promise.all([asked, before]).then(([may]) => (may ? work() : refused?.()))
+    if (kind === 'handoff') this.#handoffs = acted
   }
 
   /** Asked before a tool with an effect runs. */
@@ -153,7 +161,7 @@ export class CallEffects {
   async #mayAct(kind: 'tool' | 'rest' | 'handoff', what: string, confirm: boolean): Promise<boolean> {
     const { callSid, log, mark } = this.#options
     const { gate, metrics } = this.#effects
-    if (gate === null || (await gate.mayAct(callSid, confirm))) return true
+    if (gate === null || (await gate.mayAct(callSid, confirm, kind === 'handoff'))) return true
     metrics.effectsRefused({ kind }).inc(1, callSid)
     log.warn({ kind, what }, 'an action is not carried out: this node no longer owns the call')
     mark('not-owner', `${kind}: ${what}`)

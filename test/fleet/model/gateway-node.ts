@@ -283,6 +283,7 @@ export class GatewayNode implements Sending {
       answer: webhooks.offer.bind(webhooks),
       held: (webhook) => webhooks.hold(webhook),
       turnedAway: (callSid) => webhooks.turnedAway(callSid),
+      placed: () => false,
     })
     const redisQueue = new RedisQueue({
       address: parseRedisUrl(redis.url) as RedisAddress,
