@@ -85,6 +85,12 @@ export function fleet(): DashboardBuilder {
           rates('mkondo_legs_total', 'rate', '{{rate}} Hz'),
           total('mkondo_lines_forgotten_total', 'forgotten'),
         ),
+        perSecond(
+          'Callers looked up',
+          'By what became of it: late ones were greeted without it. docs/CALLERS.md.',
+          rates('mkondo_caller_lookups_total', 'state'),
+          total('mkondo_callers_forgotten_total', 'forgotten early'),
+        ),
         seconds(
           'Webhook answer, p95',
           'Received to answered; the carrier times out after seconds.',

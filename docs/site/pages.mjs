@@ -67,6 +67,7 @@ const GROUPS = [
     [
       'docs/AGENTS.md',
       'docs/AGENT-FILE.md',
+      'docs/CALLERS.md',
       'docs/NUMBERS.md',
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',

@@ -24,6 +24,8 @@ export interface Account {
   readonly status: 'active' | 'suspended'
   /** Handed to a person at once. */
   readonly vip: boolean
+  /** What they want to be spoken to in; absent: nobody has asked. */
+  readonly language?: 'en' | 'sw'
   /** What a caller is asked to prove who they are; answered by `/api/accounts/verification` alone. */
   readonly security: { readonly birthDate: string; readonly idNumber: string; readonly customerNumber: string }
   readonly area: string
@@ -189,6 +191,7 @@ export const DEMO_DATA: ShopData = {
       accountId: 'AC-1002',
       phone: MANY_ORDERS,
       name: 'Brian Mwangi',
+      language: 'sw',
       plan: 'Home 50',
       balanceKes: -1200,
       status: 'suspended',

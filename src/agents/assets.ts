@@ -4,6 +4,8 @@ import { isAbsolute, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { messageOf } from '../core/errors.js'
 import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../core/limits.js'
+import { readCallers } from './caller.js'
+import type { CallerRows } from './caller.js'
 import { codeToolsOf } from './code-tool.js'
 import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
@@ -26,9 +28,11 @@ export interface AgentAssets {
   /** Modules with code tools, as URLs with a hash of their content, so that an edited module is imported again. */
   readonly modules: readonly string[]
   readonly codeTools: readonly CodeToolSpec[]
+  /** The file of `caller`; null: none. */
+  readonly callers: CallerRows | null
 }
 
-export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [] }
+export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [], callers: null }
 
 type LoadedAssets =
   | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
@@ -66,6 +70,18 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       what: `has ${passages.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed`,
     })
   }
+  let callers: CallerRows | null = null
+  if (agent.caller?.file !== undefined) {
+    const { file: name, key } = agent.caller
+    try {
+      const file = inside(dir, name)
+      files.push(file)
+      callers = await readCallers(file, key)
+      digest.update(new Uint8Array(callers.lines))
+    } catch (error) {
+      faults.push({ path: ['caller', 'file'], what: `${name}: ${reasonOf(error)}` })
+    }
+  }
   const modules: string[] = []
   const codeTools: CodeToolSpec[] = []
   for (const [index, name] of [...agent.modules, ...(own === null ? [] : [own])].entries()) {
@@ -89,7 +105,11 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
   }
   if (faults.length > 0) return { ok: false, faults, files }
   const knowledge = passages.length === 0 ? null : shared(JSON.stringify(passages))
-  return { ok: true, files, assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools } }
+  return {
+    ok: true,
+    files,
+    assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers },
+  }
 }
 
 /** The passages of an agent, on any thread. */

@@ -13,6 +13,7 @@ import { ESCALATION_NUMBERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { analysisSchema } from './analysis.js'
+import { callerSchema } from './caller.js'
 import { claimsSchema } from './claims.js'
 import { digitsSchema } from './digits.js'
 import { mcpSchema, mcpToolName } from './mcp-definition.js'
@@ -1170,6 +1171,10 @@ export const agentSchema = z
       .max(KNOWLEDGE_FILES_MAX)
       .default([])
       .describe('Files of this folder with knowledge for the agent; the model searches them with search_knowledge.'),
+    caller: callerSchema
+      .nullable()
+      .default(null)
+      .describe('What is known of a caller before the greeting: {{caller.NAME}} (docs/CALLERS.md). Default: nothing.'),
     verification: verificationSchema
       .nullable()
       .default(null)

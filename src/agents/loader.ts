@@ -5,6 +5,7 @@ import { isAgentName } from '../core/ids.js'
 import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
+import { callerFaults, callerFields } from './caller-check.js'
 import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema, handoversOf } from './definition.js'
@@ -98,7 +99,8 @@ async function examine(
       faultAt(['digits', ...path], ` is ${what}`),
     ),
     ...(loaded.ok ? stageFaults(agent, offeredTools(agent, loaded.assets)) : []),
-    ...(await dialogueFaults(agent.offline, tools, speech)),
+    ...(loaded.ok ? callerFaults(agent, loaded.assets) : []),
+    ...(await dialogueFaults(agent.offline, tools, speech, loaded.ok ? callerFields(agent, loaded.assets) : null)),
   ]
   return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
 }
@@ -123,10 +125,11 @@ async function dialogueFaults(
   block: unknown,
   tools: ReadonlyMap<string, CallableTool> | null,
   speech: SpeechSource | null,
+  ofCaller: readonly string[] | null = null,
 ): Promise<Fault[]> {
   const parsed = offlineShape.safeParse(block)
   if (!parsed.success) return [] // none, or its shape was reported by the agent's schema
-  const faults = offlineFaults(parsed.data, tools, speech === null ? null : await speech())
+  const faults = offlineFaults(parsed.data, tools, speech === null ? null : await speech(), ofCaller)
   return faults.map(({ path, key, what }) => ({ ...faultAt(path, ` ${what}`), key }))
 }
 

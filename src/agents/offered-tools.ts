@@ -73,8 +73,8 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
 }
 
 /**
- * The tools that a model is offered, without those for escalation, the end and the language. A tool that gets sensitive digits is
- * called by the gateway alone.
+ * The tools that a model is offered, without those for escalation, the end and the language. A tool that gets sensitive digits, or
+ * looks the caller up, is called by the gateway alone.
  */
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
   const own = [
@@ -83,7 +83,7 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
   ]
   const added = addedTools(agent, assets)
   const offered = own
-    .filter(({ name }) => !getsDigits(agent, name))
+    .filter(({ name }) => !getsDigits(agent, name) && name !== agent.caller?.tool)
     .map(({ name, description, parameters, blocking, scheduling, once }) => ({
       name,
       description,
@@ -120,6 +120,7 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     ...assets.codeTools.map((tool) => ({ ...tool, fields: null })),
     ...addedTools(agent, assets).map((tool) => ({ ...tool, bind: {}, fields: null })),
   ]) {
+    if (name === agent.caller?.tool) continue
     const required = parameters.required.filter((one) => !Object.hasOwn(bind, one))
     const secret = getsDigits(agent, name) ? { getsDigits: true } : {}
     tools.set(name, { arguments: Object.keys(parameters.properties), required, fields, ...secret })

@@ -56,7 +56,6 @@ type Scalar = string | number | boolean | null
 
 /** Values that every dialogue has, and their fields; null: any. `slots` and `visits` have those of the dialogue. */
 const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
-  caller: ['number'],
   greeting: [],
   humans: ['there'],
   part: [],
@@ -74,13 +73,15 @@ const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL, HANDOVER_TOOL]
  * spoken, unused parts, and dead ends. Reports all faults at once.
  * @param tools  by name; null when they are not known, because another part of the agent is broken
  * @param speech  null without recogniser and synthesiser: words are not checked
+ * @param callerFields  what a look-up may say of the caller; null: anything
  */
 export function offlineFaults(
   dialogue: OfflineDialogue,
   tools: ReadonlyMap<string, CallableTool> | null,
   speech: OfflineSpeech | null,
+  callerFields: readonly string[] | null = [],
 ): OfflineFault[] {
-  const check = new Check(dialogue, tools, speech)
+  const check = new Check(dialogue, tools, speech, callerFields)
   check.run()
   return check.faults
 }
@@ -90,6 +91,7 @@ class Check {
   readonly #dialogue: OfflineDialogue
   readonly #tools: ReadonlyMap<string, CallableTool> | null
   readonly #speech: OfflineSpeech | null
+  readonly #given: typeof GIVEN
   /** The names under which values are saved, and their possible fields; null: any. */
   readonly #kept = new Map<string, { readonly path: Path; fields: readonly string[] | null }>()
   /** Names of values that the dialogue reads or waits for. */
@@ -100,7 +102,9 @@ class Check {
     dialogue: OfflineDialogue,
     tools: ReadonlyMap<string, CallableTool> | null,
     speech: OfflineSpeech | null,
+    callerFields: readonly string[] | null,
   ) {
+    this.#given = { ...GIVEN, caller: callerFields === null ? null : ['number', ...callerFields] }
     this.#dialogue = dialogue
     this.#tools = tools
     this.#speech = speech
@@ -202,8 +206,8 @@ class Check {
     if (head === 'visits') return fieldFault(Object.keys(states))
     const kept = this.#kept.get(head)
     if (kept !== undefined) return fieldFault(kept.fields === null || kept.fields.length === 0 ? null : kept.fields)
-    if (Object.hasOwn(GIVEN, head)) return fieldFault(GIVEN[head] ?? null)
-    return `no value has the name ${head}: ${allowed(head, [...Object.keys(GIVEN), 'slots', 'visits', ...this.#kept.keys()])}`
+    if (Object.hasOwn(this.#given, head)) return fieldFault(this.#given[head] ?? null)
+    return `no value has the name ${head}: ${allowed(head, [...Object.keys(this.#given), 'slots', 'visits', ...this.#kept.keys()])}`
   }
 
   #condition(at: Path, condition: OfflineCondition | undefined): void {

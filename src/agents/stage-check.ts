@@ -1,3 +1,4 @@
+import { CALLER_SOURCE } from '../call/caller-data.js'
 import { COLLECT_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { VERIFIED_FACT } from '../call/stage-definition.js'
@@ -21,6 +22,8 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     faults.push({ path, key, what: `${pathText(path)} ${what}` })
   }
   const tools = [...offered.map(({ name }) => name), ...mcpToolNames(agent.mcp)]
+  /** What the gateway itself knows of the caller is there in every stage. */
+  const isCaller = (name: string): boolean => name === CALLER_SOURCE && agent.caller !== null
   /** A tool that gets secret digits is called by way of another; `verify_caller` by itself too. */
   const calledBy = (tool: string): string[] => [
     ...(agent.digits.some((one) => one.tool === tool) ? [COLLECT_TOOL] : []),
@@ -38,7 +41,10 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
   }
 
   for (const [name, { from = [] }] of Object.entries(facts))
-    from.forEach((source, i) => isTool(['facts', name, 'from', i], source.split('.')[0] ?? ''))
+    from.forEach((source, i) => {
+      const [tool = ''] = source.split('.')
+      if (!isCaller(tool)) isTool(['facts', name, 'from', i], tool)
+    })
   const names = Object.keys(stages ?? {})
   for (const [state, { stage }] of Object.entries(agent.offline?.states ?? {}))
     if (stage !== undefined && !names.includes(stage))
@@ -75,7 +81,7 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
         fault(way, 'needs when, for the model, or on, for the gateway')
       next.needs?.forEach((need, i) => isFact([...way, 'needs', i], need))
       next.on?.facts?.forEach((need, i) => isFact([...way, 'on', 'facts', i], need))
-      if (next.on?.tool !== undefined) isTool([...way, 'on', 'tool'], next.on.tool)
+      if (next.on?.tool !== undefined && !isCaller(next.on.tool)) isTool([...way, 'on', 'tool'], next.on.tool)
     }
     if (stage.handoverTo === agent.name) fault([...at, 'handoverTo'], 'is the agent itself')
     const ends = stage.final || stage.escalate !== undefined || stage.handoverTo !== undefined
@@ -116,6 +122,7 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
       const sources = fact === VERIFIED_FACT ? [VERIFY_TOOL] : from.map((source) => source.split('.')[0] ?? '')
       return (
         ask !== undefined ||
+        sources.some(isCaller) ||
         [...earlier].some((one) => {
           const stage = stages[one]
           return sources.some((tool) =>

@@ -1,4 +1,5 @@
 import type { BackendEvent } from '../call/backend-events.js'
+import type { CallerValues } from '../call/caller-data.js'
 import type { GatewayTool as ToolSpec } from '../call/gateway-tools.js'
 import type { LocalizedText } from '../call/localized-text.js'
 import type { SampleRateHz } from '../core/units.js'
@@ -121,6 +122,8 @@ export interface BackendSession {
   readonly offline: unknown
   /** The day where the callers are, as `2026-11-25`. @defaultValue none: no day is understood */
   readonly today?: string
+  /** What is known of the caller, and may be said, by field: for a script; a model has it in its instructions. @defaultValue nothing */
+  readonly caller?: CallerValues
   /** True if the human colleagues are there now, by their opening hours. @defaultValue true */
   readonly humansThere?: boolean
   /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
@@ -138,6 +141,13 @@ export interface SessionUpdate {
   readonly news?: string
   /** @defaultValue unchanged */
   readonly tools?: readonly ToolSpec[]
+  /**
+   * What to greet with, where that is still to come: more is known of the caller.
+   * @defaultValue unchanged
+   */
+  readonly greeting?: string | null
+  /** @defaultValue unchanged */
+  readonly caller?: CallerValues
   /**
    * Tag of the language that the caller speaks now: of a voice's texts.
    * @defaultValue unchanged

@@ -8,6 +8,7 @@ export type CallState =
 /** Every deadline of a call. Of two that are due at the same time the first in this list comes first. */
 export const DEADLINES = [
   'backend-ready',
+  'caller',
   'greeting',
   'answer',
   'end-of-speech',
@@ -48,6 +49,7 @@ export const OF_THE_CONVERSATION: readonly DeadlineName[] = [
   'answer',
   'greeting',
   'backend-ready',
+  'caller',
   'escalation-step',
   'hold',
   'words-heard',

@@ -6,6 +6,7 @@ import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
 import { DEADLINES, WORDS_HEARD_MS_MAX } from './call-feature.js'
 import type { CallFeature, CallState, DeadlineName } from './call-feature.js'
+import { withCaller } from './caller-data.js'
 import { CallLanguage } from './call-language.js'
 import { CallLog } from './call-log.js'
 import type { CallLogEntry } from './call-log.js'
@@ -19,6 +20,7 @@ import type { TurnDecider } from './end-of-turn.js'
 import type { CallInput, CallOutput, PlayoutView, SpeechKind } from './events.js'
 import { BackendLink } from './features/backend-link.js'
 import { CallBackOffer } from './features/call-back-offer.js'
+import { Caller } from './features/caller.js'
 import { Claims } from './features/claims.js'
 import { Consent } from './features/consent.js'
 import { Digits } from './features/digits.js'
@@ -171,6 +173,7 @@ export class CallKernel {
 
   // The features of the call; see `features`.
   readonly opening: Opening
+  readonly caller: Caller
   readonly greeting: Greeting
   readonly consent: Consent
   readonly backend: BackendLink
@@ -229,6 +232,7 @@ export class CallKernel {
     this.consent = new Consent(this)
     this.callBack = new CallBackOffer(this)
     this.opening = new Opening(this)
+    this.caller = new Caller(this)
     this.greeting = new Greeting(this)
     this.backend = new BackendLink(this)
     this.words = new Words(this)
@@ -252,6 +256,7 @@ export class CallKernel {
       this.callBack,
       this.ringBack,
       this.opening,
+      this.caller,
       this.greeting,
       this.backend,
       this.words,
@@ -369,9 +374,9 @@ export class CallKernel {
     for (const name of names) this.deadlines.clear(name)
   }
 
-  /** The words of a phrase in the call's language; empty where there is none. */
+  /** The words of a phrase in the call's language, with what is known of the caller; empty where there is none. */
   text(phrase: LocalizedText | null | undefined): string {
-    return phrase == null ? '' : textIn(phrase, this.language.now)
+    return phrase == null ? '' : withCaller(textIn(phrase, this.language.now), this.caller.values)
   }
 
   get goodbye(): string {

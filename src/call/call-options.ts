@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { callerOptionsSchema } from './caller-data.js'
 import { collectionSchema } from './digit-collection.js'
 import type { DocumentOf } from './documents/document.js'
 import { claimWordsSchema } from './words/language.js'
@@ -242,6 +243,8 @@ export const sessionOptionsSchema = z
     rules: rulesSchema.nullable(),
     /** What the agent may claim to have done; null: nothing is judged. */
     claims: claimsSchema.nullable().default(null),
+    /** How callers are known before the greeting; null: they are not. */
+    caller: callerOptionsSchema.nullable().default(null),
     /** The stages of the call and what can be known in it; null: one conversation without stages. */
     stages: stageOptionsSchema.nullable().default(null),
     /** Agents to whom the model may hand the call over, with when. */
@@ -342,6 +345,7 @@ export const DEFAULT_CALL_OPTIONS = {
   amd: null,
   rules: null,
   claims: null,
+  caller: null,
   stages: null,
   handoverTo: {},
   consentText: null,

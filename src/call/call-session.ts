@@ -8,6 +8,7 @@ import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
 import type { CallCheckpoint, OwedAnswer, SessionResume } from './documents/checkpoint.js'
 import type { TurnDecider } from './end-of-turn.js'
 import type { CallInput, CallOutput, PlayoutView } from './events.js'
+import type { Caller } from './features/caller.js'
 import type { EscalationAsked } from './features/escalation-side.js'
 import { plainFrame } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
@@ -62,6 +63,11 @@ export class CallSession {
     return this.#call.counters
   }
 
+  /** What is known of the caller. */
+  get caller(): Pick<Caller, 'open' | 'values'> {
+    return this.#call.caller
+  }
+
   /** The stages of the call; null: it has none. */
   get stages(): Stages | null {
     return this.#call.stages.machine
@@ -111,6 +117,7 @@ export class CallSession {
   setIdentity(identity: Readonly<Record<string, unknown>>): void {
     this.#call.identity = identity
     this.stages?.know(VERIFIED_FACT, true, this.#call.streamMs, VERIFY_TOOL)
+    this.#call.caller.identified()
     this.#call.changed()
   }
 

@@ -2,6 +2,7 @@ import { ANSWERED_BY } from './answering-machine-detector.js'
 import { z } from 'zod'
 import { CARRIER_STATES } from '../sautikit/carrier-state.js'
 import { backendEventSchema } from './backend-events.js'
+import { callerAnswerSchema } from './caller-data.js'
 import type { CallLogEntry } from './call-log.js'
 import type { DocumentOf } from './documents/document.js'
 import type { EscalationPacket } from './documents/handoff.js'
@@ -76,6 +77,8 @@ export const callInputSchema = z
     /** What the escalation machine asks the session to do. */
     z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
     z.object({ type: z.literal('dtmf'), digit: z.string() }),
+    /** The look-up of the caller has answered. */
+    callerAnswerSchema.extend({ type: z.literal('caller-known') }),
     z.object({ type: z.literal('backend'), event: backendEventSchema }),
     z.object({
       type: z.literal('tool-result'),
@@ -194,6 +197,8 @@ export type CallOutput =
     }
   /** The caller speaks another language of the agent's: what is said from here on is in that one. */
   | { readonly type: 'language'; readonly language: string }
+  /** More is known of the caller, or more of it may be said: greeting and instructions follow from `CallSession.caller`. */
+  | { readonly type: 'caller' }
   /** The stage is another, or more is known: instructions and tools of the model follow from `CallSession.stages`. */
   | {
       readonly type: 'stage'

@@ -47,6 +47,7 @@ export interface DemoOptions {
   readonly after?: true
   readonly pay?: true
   readonly languages?: true
+  readonly knownCaller?: true
   readonly timeline?: true
   /** Where the recording of the call is kept. */
   readonly record?: string
@@ -64,6 +65,7 @@ export async function demo(options: DemoOptions, terminal: Terminal): Promise<nu
   if (options.after === true) return afterDemo(options, terminal)
   if (options.pay === true) return payDemo(options, terminal)
   if (options.languages === true) return languagesDemo(options, terminal)
+  if (options.knownCaller === true) return knownCallerDemo(options, terminal)
   return orderDemo(options, terminal)
 }
 
@@ -548,6 +550,33 @@ async function payDemo(options: DemoOptions, terminal: Terminal): Promise<number
       return { ok, result, verdict: `\n${verdict} (${elapsed()} in all).\n` }
     },
   )
+}
+
+// --- a caller who is known before the greeting ----------------------------------------------------------------
+
+const ASKS_FOR_PLAN = 'version: 1\nsteps: [{ say: yes please }, { say: no thank you }]\n'
+
+/**
+ * One call to the line of `examples/known-caller`, whose customer is looked up in the demo's API while the phone rings.
+ * @returns 0 when the greeting had the customer's name, and the dialogue the plan
+ */
+function knownCallerDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const agentsDir = join(packageRoot(), 'examples/known-caller/agents')
+  return withDemoGateway(options, terminal, { agentsDir }, async (stage) => {
+    const { elapsed, folder, gateway } = stage
+    const script = join(folder, 'asks-for-plan.yaml')
+    await writeFile(script, ASKS_FOR_PLAN)
+    const caller = { agent: 'known-caller', script, from: '+254700000001' }
+    const call = await callsAlone(stage, 'support', { ...caller, record: options.record }, terminal)
+    const { caller: lookUp = null, greetingMs = null } = gateway.calls.record(call.callSid) ?? {}
+    const said = call.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text)
+    const greeted = said[0]?.includes('Amina Odhiambo') === true
+    const ok = greeted && lookUp?.state === 'found' && said.some((text) => text.includes('Your plan is Home 20'))
+    const verdict = ok
+      ? `Looked up in ${lookUp.ms} ms after the webhook, and greeted by name ${greetingMs ?? 0} ms after the stream opened`
+      : `NOT known as the caller should be: ${lookUp?.state ?? 'no look-up'}, greeted with ${said[0] ?? 'nothing'}`
+    return { ok, result: { calls: [call], caller: lookUp }, verdict: `\n${verdict} (${elapsed()} in all).\n` }
+  })
 }
 
 // --- a caller who speaks Swahili and English ------------------------------------------------------------------

@@ -295,6 +295,15 @@ export class Metrics {
     'Numbers whose line was forgotten early, because too many are known',
     [],
   )({})
+  readonly callersForgotten = this.defineCounter(
+    'callers_forgotten',
+    'Callers whose looked-up data was forgotten early, because too many are known',
+    [],
+  )({})
+  readonly callerLookups = this.defineCounter('caller_lookups', 'Look-ups of a caller before the greeting', [
+    'agent',
+    'state',
+  ])
   readonly escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])
   readonly playoutUnderruns = this.defineCounter(
     'playout_underruns',

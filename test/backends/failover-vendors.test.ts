@@ -264,6 +264,22 @@ t.test('a warm standby of another vendor takes over within the same turn of the 
   t.ok(b.session.texts.some((text) => text.includes('You take over this call now')))
 })
 
+t.test('a caller who becomes known while the model connects is greeted by it with the new words', async (t) => {
+  const [a, b] = [await openAi(t), await gemini(t)]
+  const models = [
+    { double: a, candidate: toOpenAi(a, 'openai'), told: () => JSON.stringify([a.session.items, a.session.received]) },
+    { double: b, candidate: toGemini(b), told: () => b.session.texts.join() },
+  ]
+  for (const { double, candidate, told } of models) {
+    double.script.reply({ say: 'Hello Amina.', audioMs: 300 })
+    const { recorder, backend } = await line(t, [candidate])
+    backend.updateSession({ greeting: 'Hello Amina.', caller: { name: 'Amina' } })
+    backend.sendText('', { role: 'system', respond: true })
+    await recorder.next('turn-done')
+    t.match(told(), /exactly these words, and nothing else: Hello Amina\./)
+  }
+})
+
 t.test("after Gemini's goAway the next connection resumes the session", async (t) => {
   const a = await gemini(t)
   const { recorder, backend } = await line(t, [toGemini(a)])

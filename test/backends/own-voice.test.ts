@@ -192,3 +192,11 @@ t.test('the least recently used files go first, and no part of a file is left', 
     [],
   )
 })
+
+t.test('a caller who becomes known while the services connect is greeted by name', async (t) => {
+  const { backend, recorder } = await line(t, t.testdir({}))
+  backend.updateSession({ greeting: 'Hello Amina.' })
+  backend.sendText('', { role: 'system', respond: true })
+  await recorder.next('turn-done')
+  t.match(recorder.all('transcript').at(-1), { text: 'Hello Amina.', final: true })
+})

@@ -164,6 +164,7 @@ t.test('the dialogues with M-Pesa pass in English and Swahili', async (t) => {
 
 for (const [what, name] of [
   ['a call is handed over to another agent, in English and Swahili', 'two-agents'],
+  ['customers are greeted by name, in English and Swahili', 'known-caller'],
   ['a call comes to its next stage when the device is known, and to a human when it is not', 'stages'],
   ['a PIN is keyed in, and no report has it', 'keypad'],
   ['a book is found with the tool of a local MCP server, which ends with the run', 'mcp'],

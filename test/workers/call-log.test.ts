@@ -108,6 +108,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
           packetsDropped: 0,
           underruns: 0,
           outbound: null,
+          caller: null,
         })
         same('the transcript of view and record', view.transcript, record.transcript)
         same('the tool calls of view and record', view.toolCalls, record.toolCalls)

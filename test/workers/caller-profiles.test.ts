@@ -62,6 +62,25 @@ t.test('a call at the rate of the telephone: only for a number whose line is kno
   t.notMatch(text, /mkondo_lines_forgotten_total 0\n/)
 })
 
+t.test('what a look-up found is remembered for an hour, by number and agent, and the oldest go first', async (t) => {
+  let nowMs = 1000
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const callers = new CallerProfiles(() => nowMs, metrics)
+  callers.found('254700000001', 'orders 1', { name: 'Amina' })
+  callers.found('254700000001', 'support 1', { plan: 'Home 20' })
+  callers.found('', 'orders 1', { name: 'Nobody' })
+  t.same(callers.foundOf('254700000001', 'orders 1'), { name: 'Amina' })
+  t.same(callers.foundOf('254700000001', 'support 1'), { plan: 'Home 20' })
+  t.equal(callers.foundOf('254700000001', 'orders 2'), null, 'the agent was edited')
+  t.equal(callers.foundOf('', 'orders 1'), null, 'withheld numbers have nothing in common')
+  nowMs += 3_600_001
+  t.equal(callers.foundOf('254700000001', 'orders 1'), null)
+  for (let i = 0; i <= 2000; i++) callers.found(String(i), 'orders 1', {})
+  t.match(await metrics.render(), /mkondo_callers_forgotten_total 1\n/)
+  callers.forget('2000')
+  t.equal(callers.foundOf('2000', 'orders 1'), null, 'its owner was erased')
+})
+
 t.test(
   'the backends of OpenAI work at the rate of a narrow leg, unless the agent asks for something else, and so does a cascade',
   (t) => {

@@ -300,10 +300,13 @@ export class CascadeBackend implements Backend {
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({ instructions, tools, language, speed, voices, forget = false }: SessionUpdate): void {
+  updateSession({ instructions, tools, greeting, language, speed, voices, forget = false }: SessionUpdate): void {
     const conversation = this.#connected?.conversation
     if (conversation === undefined) return
-    conversation.session = { ...conversation.session, ...omitNullish({ instructions, tools, language, speed, voices }) }
+    conversation.session = {
+      ...conversation.session,
+      ...omitNullish({ instructions, tools, greeting, language, speed, voices }),
+    }
     if (forget) conversation.forget()
     if (instructions !== undefined || tools !== undefined) this.#dropDraft()
   }

@@ -135,6 +135,7 @@ export class EmbeddedBackend implements Backend {
   #engine: DialogueEngine | null = null
   /** The words for the digits 0 to 9. */
   #digits: readonly string[] = []
+  #callerNumber = ''
   /** Another backend carried the call before. */
   #takeover = false
   /** From a checkpoint; used when the call asks to continue. */
@@ -366,10 +367,16 @@ export class EmbeddedBackend implements Backend {
   }
 
   /** The dialogue is the agent's `offline:` block and does not change within a call; its language and voice do. */
-  updateSession({ language, voices = {} }: SessionUpdate): void {
+  updateSession({ language, greeting, caller, voices = {} }: SessionUpdate): void {
     const voice = voices[this.capabilities.name]
     if (typeof voice === 'string') this.#responses.voice = voice
-    if (this.#engine !== null && language !== undefined) this.#engine.language = language
+    if (this.#engine === null) return
+    if (language !== undefined) this.#engine.language = language
+    this.#engine.know({
+      ...(greeting === undefined ? {} : { greeting: greeting ?? '' }),
+      ...(caller === undefined ? {} : { caller: { ...caller, number: this.#callerNumber } }),
+    })
+    if (greeting != null && !this.#engine.started) this.#speech.prepare(greeting, this.#responses.voice)
   }
 
   snapshot(): EmbeddedSnapshot | null {
@@ -415,13 +422,14 @@ export class EmbeddedBackend implements Backend {
     }
     this.#responses.voice = voice
     this.#digits = dialogue.digits
+    this.#callerNumber = session.from
     this.#resumed = parseSnapshot(session.resume)
     this.#takeover = session.history.length > 0
     if (this.#resumed !== null) this.#responses.generation = this.#resumed.generation
     this.#engine = new DialogueEngine({
       dialogue,
       values: {
-        caller: { number: session.from },
+        caller: { ...session.caller, number: session.from },
         greeting: session.greeting ?? '',
         humans: { there: session.humansThere ?? true },
       },

@@ -299,7 +299,8 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
     this.sink.event({ type: 'turn-done', generation: turn.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({ instructions, news = instructions, tools }: SessionUpdate): void {
+  updateSession({ instructions, news = instructions, tools, greeting }: SessionUpdate): void {
+    this.greetWith(greeting)
     if (instructions === undefined && tools === undefined) return
     if (this.capabilities.changesTools === false) {
       if (news !== undefined) this.sendText(newInstructions(news), { role: 'system', respond: false })

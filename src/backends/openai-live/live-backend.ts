@@ -160,6 +160,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
 
   updateSession(update: SessionUpdate): void {
     const { instructions, news = instructions, tools } = update
+    this.greetWith(update.greeting)
     if (instructions === undefined && tools === undefined) return
     this.connection.whenReady(() => {
       this.#delegate?.updateSession(update)

@@ -249,7 +249,8 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     this.#requestResponse()
   }
 
-  updateSession({ instructions, tools, speed, forget = false }: SessionUpdate): void {
+  updateSession({ instructions, tools, greeting, speed, forget = false }: SessionUpdate): void {
+    this.greetWith(greeting)
     if (forget)
       this.connection.whenReady(() => {
         for (const item_id of this.#conversation.forget((callId) => this.#calls.isOpen(callId)))

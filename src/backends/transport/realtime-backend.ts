@@ -215,6 +215,11 @@ export abstract class RealtimeBackend<
     this.connection.sendAudio(before, audio, length, after)
   }
 
+  /** What to greet with, where that is still to come. */
+  protected greetWith(greeting: string | null | undefined): void {
+    if (greeting !== undefined && this.session !== null) this.session = { ...this.session, greeting }
+  }
+
   /** The session ends after `sessionMs`: says so before. */
   protected expiresAfter(sessionMs: number): void {
     const inMs = Math.min(this.options.expiringLeadMs ?? EXPIRING_LEAD_MS, sessionMs)

@@ -3,6 +3,7 @@ import { GatewayError } from '../../core/errors.js'
 import { usageSchemaOf } from '../backend-events.js'
 import { callLogSchema, loggedTranscriptSchema } from '../call-log.js'
 import { claimResultSchema } from '../call-options.js'
+import { knownCallerSchema } from '../caller-data.js'
 import type { DocumentOf } from './document.js'
 import { endReasonSchema } from './record.js'
 
@@ -88,6 +89,8 @@ export const checkpointSchema = z
     untold: z.literal(true).exactOptional(),
     /** A number that only a tool may get was asked for, or is being keyed in; absent: none is. */
     privateKeys: z.enum(['asked', 'pressed']).exactOptional(),
+    /** What the look-up of the caller came to; absent: nothing was looked up, or it has no answer. */
+    caller: knownCallerSchema.exactOptional(),
   })
   .meta({ id: 'checkpoint' })
 export type CallCheckpoint = DocumentOf<typeof checkpointSchema>

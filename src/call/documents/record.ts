@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { usageSchemaOf } from '../backend-events.js'
+import { CALLER_STATES } from '../caller-data.js'
 import type { DocumentOf } from './document.js'
 
 /**
@@ -408,6 +409,21 @@ export const callRecordSchema = z.object({
     .array(handover(wholeMs))
     .default([])
     .describe('Agents that took the call over from `agent`, in order; the last of them had it at its end.'),
+  caller: z
+    .object({
+      source: z.string().describe('The tool, or file.'),
+      from: z.enum(['tool', 'file', 'cache']).describe('cache: an earlier call of the hour had found it.'),
+      state: z
+        .enum(CALLER_STATES)
+        .describe('late: the greeting did not wait for it. unknown: it answered, and knows nothing of this number.'),
+      ms: wholeMs.describe('From the webhook to the answer.'),
+      fields: z.array(z.string()).describe('What it found, by name; the values are not kept.'),
+    })
+    .nullable()
+    .default(null)
+    .describe(
+      'What was looked up of the caller before the greeting (docs/CALLERS.md); null: nothing, or no answer came.',
+    ),
   escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),

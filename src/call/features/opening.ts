@@ -169,6 +169,7 @@ export class Opening implements CallFeature {
   /** Stream open and backend ready: the conversation begins, or goes on. */
   begin(): void {
     this.#call.clear('backend-ready')
+    if (!this.#call.greeting.done && !this.answersFirst && this.#call.caller.holdsGreeting()) return
     this.#call.enter('live')
     this.#call.consent.tellRefusal()
     this.#call.in('silence', this.#call.options.silence.afterMs)
@@ -176,6 +177,7 @@ export class Opening implements CallFeature {
     this.#call.claims.await()
     this.#call.waits.watch()
     this.#call.stages.begin()
+    if (this.#call.caller.tell()) return
     for (const { callId, value } of this.#call.ledger.takeLost())
       if (this.#call.ringBack.unconfirmed === null)
         this.#call.out({ type: 'backend-tool-result', callId, ok: false, value })

@@ -31,6 +31,7 @@ export const defineDemo: Define = (program, terminal, ends) => {
       '--languages',
       'one call instead, of a caller who goes from Swahili to English, on a cascade of local doubles (docs/LANGUAGES.md)',
     )
+    .option('--known-caller', 'one call instead, of a customer who is greeted by name (docs/CALLERS.md)')
     .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',

@@ -5,6 +5,7 @@ import { CALL_RECORD_VERSION, callRecordSchema } from '../../call/documents/reco
 import { CallLog } from '../../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../../call/call-log.js'
 import type { CarrierState } from '../../sautikit/carrier-state.js'
+import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import { noUsage } from '../../call/usage.js'
 import type {
@@ -60,12 +61,20 @@ export interface CallEnding
       | 'recordingState'
       | 'outbound'
       | 'waits'
+      | 'caller'
     >,
     Pick<CallRecord['audio'], 'underruns'> {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
   readonly fault: string | null
   readonly packetsDropped: number
+}
+
+/** Of a look-up only the names of what it found: the values are the company's, and personal. */
+export function lookUpOf(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
+  if (checkpoint?.caller === undefined) return null
+  const { values, ms, ...how } = checkpoint.caller
+  return { ...how, ms: Math.round(ms), fields: Object.keys(values) }
 }
 
 /**
@@ -351,6 +360,7 @@ export class CallRecordBuilder {
       stages: wholeNumbers(this.log.stages),
       facts: this.log.facts.map((fact) => ({ ...fact, atMs: Math.round(fact.atMs) })),
       handovers: wholeNumbers(this.log.handovers),
+      caller: end.caller,
       escalation: this.#escalation(escalation),
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
@@ -402,6 +412,7 @@ export class CallRecordBuilder {
     const { callSid, agent } = this.#call
     this.#series.end(this.#numbers)
     this.#metrics.callEnded(record)
+    if (record.caller !== null) this.#metrics.callerLookups({ agent, state: record.caller.state }).inc(1, callSid)
     const stage = record.stages.at(-1)?.stage
     const last = record.handovers.at(-1)?.to ?? agent
     if (stage !== undefined) this.#metrics.stageEnds({ agent: last, stage, outcome: record.outcome }).inc(1, callSid)
@@ -458,6 +469,7 @@ export function recordOfLost(
     waits: [],
     recording: null,
     recordingState: kept.recording.file === null || kept.recording.refused ? 'off' : 'missing',
+    caller: lookUpOf(kept.session),
     consent: kept.recording.refused ? 'refused' : kept.recording.announced ? 'told' : null,
     packetsDropped: 0,
     underruns: 0,

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import type { CallerValues } from '../../call/caller-data.js'
 import { atMost } from '../../core/at-most.js'
 import type { Clock } from '../../core/clock.js'
 import type { LegRateHz } from '../../core/units.js'
@@ -9,6 +10,10 @@ const LINES_MAX = 20_000
 /** After this a line is heard at 16 kHz again: its owner may have another telephone by now. */
 const KNOWN_FOR_MS = 7 * 24 * 3_600_000
 
+/** Callers of whom a look-up's answer is remembered, at most 12 KB each, and for how long. */
+const FOUND_MAX = 2000
+const FOUND_FOR_MS = 3_600_000
+
 /** The rate that an agent's file asks for. */
 export type WantedRate = LegRateHz | 'auto'
 
@@ -18,15 +23,24 @@ export function widestRateHz(wanted: WantedRate): LegRateHz {
 }
 
 /**
- * What earlier calls of this process have learnt of callers' lines: which carry no more than a telephone's band, and
- * which language is spoken there.
+ * What earlier calls of this process have learnt of callers: which lines carry no more than a telephone's band, which
+ * language is spoken there, and what a look-up has found.
  */
 export class CallerProfiles {
   readonly #narrow: LRUCache<string, boolean>
   readonly #languages: LRUCache<string, string>
+  /** By caller, then by agent with its version. */
+  readonly #found: LRUCache<string, ReadonlyMap<string, CallerValues>>
   readonly #legs: CounterOf<'rate'>
 
-  constructor(clock: Clock, metrics: { readonly legs: CounterOf<'rate'>; readonly linesForgotten: CounterHandle }) {
+  constructor(
+    clock: Clock,
+    metrics: {
+      readonly legs: CounterOf<'rate'>
+      readonly linesForgotten: CounterHandle
+      readonly callersForgotten: CounterHandle
+    },
+  ) {
     this.#legs = metrics.legs
     const bounds = {
       ...atMost(LINES_MAX),
@@ -39,6 +53,15 @@ export class CallerProfiles {
     }
     this.#narrow = new LRUCache<string, boolean>(bounds)
     this.#languages = new LRUCache<string, string>(bounds)
+    this.#found = new LRUCache({
+      ...atMost(FOUND_MAX),
+      ttl: FOUND_FOR_MS,
+      ttlResolution: 0,
+      perf: { now: clock },
+      dispose: (_value, _key, reason) => {
+        if (reason === 'evict') metrics.callersForgotten.inc()
+      },
+    })
   }
 
   /**
@@ -68,9 +91,20 @@ export class CallerProfiles {
     return this.#languages.get(key)
   }
 
+  /** An agent's look-up has found this of the caller. @param agent  with its version */
+  found(key: string, agent: string, values: CallerValues): void {
+    if (key !== '') this.#found.set(key, new Map([...(this.#found.get(key) ?? []), [agent, values]]))
+  }
+
+  /** What the agent's look-up found within the hour; null: nothing. */
+  foundOf(key: string, agent: string): CallerValues | null {
+    return this.#found.get(key)?.get(agent) ?? null
+  }
+
   /** The owner of this number wants to be forgotten. */
   forget(key: string): void {
     this.#narrow.delete(key)
     this.#languages.delete(key)
+    this.#found.delete(key)
   }
 }

@@ -1,6 +1,7 @@
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../call/documents/call-view.js'
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
+import { agentVersion } from '../../agents/agent-view.js'
 import { NO_ASSETS } from '../../agents/assets.js'
 import { consentOf } from '../../agents/definition.js'
 import type { AgentDefinition } from '../../agents/definition.js'
@@ -34,7 +35,7 @@ import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { CallContinuity, packetOf } from './call-continuity.js'
 import type { KeptNow } from './call-continuity.js'
 import { lostResult } from './kept-call.js'
-import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
+import { CallRecordBuilder, callSummary, lookUpOf, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
 import { widestRateHz } from './caller-profiles.js'
@@ -747,6 +748,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       agent: this.#hosted.definition,
       business: this.#hosted.serves?.business ?? null,
       variables: this.#continuity.call.placed?.variables ?? {},
+      knownCaller: this.#context.lines.foundOf(partyKey(this.#caller), this.#agentKey),
       ...this.#traceContext,
       leaveMessage: this.#continuity.call.placed?.leaveMessage ?? true,
       messagesOnly: this.#hosted.messagesOnly ?? false,
@@ -945,6 +947,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #ending(): CallEnding {
     return {
       outbound: this.#outbound(),
+      caller: lookUpOf(this.#saved?.checkpoint),
       ...this.#now(),
       result: this.#continuity.shown(this.#result),
       language: this.language ?? null,
@@ -1124,6 +1127,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'line-band':
         this.#context.lines.heard(partyKey(this.#caller), message.narrow)
         return
+      case 'caller-found':
+        return this.#context.lines.found(partyKey(this.#caller), this.#agentKey, message.values)
       case 'private':
         this.#private = message.on
         // The first key was heard before it was recognised.
@@ -1165,6 +1170,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
   get #caller(): string {
     return this.#continuity.call.direction === 'inbound' ? this.#continuity.call.from : this.#continuity.call.to
+  }
+
+  /** The agent that has the call now, as its file is. */
+  get #agentKey(): string {
+    const { definition, serves, assets = NO_ASSETS } = this.#hosted
+    return `${definition.name} ${agentVersion(serves?.file ?? definition, assets)}`
   }
 
   get #lockRule(): LockRule | null {

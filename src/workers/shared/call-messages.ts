@@ -9,6 +9,7 @@ import type { Verdict } from '../../agents/verification-lock.js'
 import type { BackendEvent, RateLimit } from '../../backends/backend.js'
 import type { CircuitReport } from '../../backends/failover/circuit-breaker.js'
 import type { BackendFaultNews, SessionOpened } from '../../backends/watch.js'
+import type { CallerValues } from '../../call/caller-data.js'
 import type { CallLogEntry } from '../../call/call-log.js'
 import type { CallResult, KeptCall } from '../../call/documents/kept-call.js'
 import type { SessionResume } from '../../call/documents/checkpoint.js'
@@ -32,6 +33,8 @@ export interface CallStart {
   readonly business?: Business | null
   /** Of an outbound call; absent: none. */
   readonly variables?: CallVariables
+  /** What an earlier call of this hour has found of the caller; absent or null: nothing. */
+  readonly knownCaller?: CallerValues | null
   /** The W3C trace context of the call; absent where no trace is exported. */
   readonly traceparent?: string
   /** False: an answering machine gets no message. Default: what the agent's file says. */
@@ -134,6 +137,8 @@ export type FromCall =
   | { readonly type: 'mcp'; readonly news: McpStatus }
   /** The arguments of a tool call were changed to fit its schema. */
   | { readonly type: 'tool-coerced'; readonly tool: string }
+  /** The look-up of the caller has found something: for their next call. */
+  | { readonly type: 'caller-found'; readonly values: CallerValues }
   /** Marks since the last message of this kind. */
   | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
   | { readonly type: 'journal'; readonly lines: readonly string[] }

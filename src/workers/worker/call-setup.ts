@@ -9,7 +9,9 @@ import { getsDigits, offeredTools } from '../../agents/offered-tools.js'
 import { LIVE, phrasesOf } from '../../agents/phrases.js'
 import { isOpen } from '../../escalation/hunt-group.js'
 import { withBusiness } from '../../agents/template.js'
-import type { BackendCapabilities, BackendSession, ToolSpec } from '../../backends/backend.js'
+import type { BackendCapabilities, BackendSession, SessionUpdate, ToolSpec } from '../../backends/backend.js'
+import { callerFieldsIn, withCaller } from '../../call/caller-data.js'
+import type { CallerValues } from '../../call/caller-data.js'
 import { codeOf, textIn } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../call/call-options.js'
@@ -74,6 +76,7 @@ export function sessionOptions(
     resumeText: handoverText(start) ?? DEFAULT_CALL_OPTIONS.resumeText,
     handoverTo: agent.handoverTo,
     stages: agent.stages === null ? null : { stages: agent.stages, facts: agent.facts },
+    caller: callerOptions(agent),
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
@@ -111,6 +114,12 @@ export function sessionOptions(
     refusal: agent.recording.refusal,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
+}
+
+function callerOptions({ caller }: AgentDefinition): CallSessionOptions['caller'] {
+  if (caller === null) return null
+  const { tool = 'file', withinMs, personal, language = null } = caller
+  return { source: tool, withinMs, personal, language }
 }
 
 function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>, wallMs: number): ClaimOptions {
@@ -265,7 +274,9 @@ export function toolSpecs(
 export function fixedPhrases(agent: AgentDefinition, language: string): readonly string[] {
   const kept = phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE))
   const phrases = [agent.greeting, firstPromptOf(agent), ...kept.map(([, phrase]) => phrase)]
-  return [...new Set(phrases.filter((phrase) => phrase !== null).map((phrase) => textIn(phrase, language)))]
+  // As they are for a caller of whom nothing is known.
+  const texts = phrases.filter((phrase) => phrase !== null).map((phrase) => withCaller(textIn(phrase, language), {}))
+  return [...new Set(texts)]
 }
 
 const FIRST_PROMPT = { en: DEFAULT_CALL_OPTIONS.silence.firstPrompt, sw: 'Naweza kukusaidia vipi?' }
@@ -280,11 +291,39 @@ function greetingOf({ agent, resume }: CallStart): LocalizedText | null {
   return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
 }
 
-/** The instructions of a call's model, with what is true now. @param wallMs calendar time @param stages  null: none */
+/** The words with which a call's backend greets. */
+export function greetingText(start: CallStart, language: string, caller: CallerValues): string | null {
+  const greeting = greetingOf(start)
+  return greeting === null ? null : withCaller(textIn(greeting, language), caller)
+}
+
+/** What a model is told when more is known of the caller; nothing where its instructions do not read it. */
+export function callerNews(
+  { agent }: Pick<CallStart, 'agent'>,
+  caller: CallerValues,
+  instructions: string,
+): Pick<SessionUpdate, 'instructions' | 'news'> {
+  const { instructions: own, outbound, context, stages } = agent
+  const reads = callerFieldsIn(JSON.stringify({ own, outbound, context, stages }))
+  const known = Object.entries(caller).filter(([name]) => reads.includes(name))
+  if (known.length === 0) return {}
+  return {
+    instructions,
+    news: `Known of the caller: ${known.map(([name, value]) => `${name} = ${value}`).join('; ')}.`,
+  }
+}
+
+/**
+ * The instructions of a call's model, with what is true now.
+ * @param wallMs calendar time
+ * @param stages  null: none
+ * @param caller  what is known of the caller, and may be said
+ */
 export function instructionsOf(
   start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume' | 'backends'>,
   wallMs: number,
   stages: Stages | null = null,
+  caller: CallerValues = {},
 ): string {
   const { agent, business, resume } = start
   const instructions =
@@ -292,7 +331,8 @@ export function instructionsOf(
       ? agent.instructions
       : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
   const parts = [instructions, ...(stages === null ? [] : [stages.text]), callContext(start, wallMs)]
-  return [...parts, ...(resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : [])].join('\n\n')
+  const asks = resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : []
+  return withCaller([...parts, ...asks].join('\n\n'), caller)
 }
 
 /** The voices of the stage that the call is in; nothing where no stage has one of its own. */
@@ -306,18 +346,19 @@ export function stageVoices(
 
 /**
  * What a call's backend gets when it connects.
+ * @param caller  what is known of the caller, and may be said
  * @param history  what of the transcript its model still needs
  * @param wallMs calendar time
  */
 export function backendSession(
   start: CallStart,
   { instructions, tools, voices }: Pick<BackendSession, 'instructions' | 'tools' | 'voices'>,
+  caller: CallerValues,
   history: readonly TranscriptEntry[],
   wallMs: number,
 ): BackendSession {
   const { agent, resume } = start
   const language = resume?.checkpoint.language ?? agent.languages[0] ?? ''
-  const greeting = greetingOf(start)
   const voice: LocalizedText | undefined = (voices ?? agent.voice)[start.backends[0] ?? '']
   // Who answers is not known yet.
   const asks = resume?.checkpoint.callBack === 'asks'
@@ -327,7 +368,8 @@ export function backendSession(
     from: start.from,
     to: start.to,
     instructions,
-    greeting: greeting === null ? null : textIn(greeting, language),
+    greeting: greetingText(start, language, caller),
+    caller,
     tools,
     language,
     languages: agent.languages,

@@ -1,6 +1,6 @@
 import { businessValues } from '../../agents/business.js'
 import { CallerIdentity } from '../../agents/tool.js'
-import type { EffectAnswer, PendingAnswer, ToolOutcome } from '../../agents/tool.js'
+import type { EffectAnswer, PendingAnswer, ToolContext, ToolOutcome } from '../../agents/tool.js'
 import type { ToolRunner } from '../../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../../agents/verification-lock.js'
 import { REPEATED_DIGITS_MIN, maskedDigits } from '../../call/digit-collection.js'
@@ -61,30 +61,17 @@ export class CallTools {
   /** @param digits  the value of the run's secret argument, which nothing else gets; empty: it has none */
   run(run: ToolRun, digits = ''): void {
     const { start, tools, guard, answered } = this.#options
-    const language = this.#options.language()
     const args = run.secret === undefined ? run.args : { ...run.args, [run.secret.argument]: digits }
-    const wallMs = this.#options.wallMs()
     const abort = new AbortController()
     const key = effectKey(start.rootSid, run.name, run.args, run.occurrence)
     this.#running.set(run.callId, abort)
     tools
       .run(run.name, args, {
-        callSid: start.callSid,
-        from: subscriberNumber(start.from) ?? '',
-        to: start.to,
-        agent: start.agent.name,
-        language,
-        wallMs,
-        business: start.business == null ? undefined : businessValues(start.business, language || 'en', wallMs),
-        variables: start.variables,
-        traceparent: start.traceparent,
-        caller: this.#caller,
-        idempotencyKey: key,
+        ...this.#context(key, abort),
         gate: {
           intend: () => this.#effects.intend(key, run),
           settle: this.#effects.settle,
         },
-        signal: abort.signal,
         coerced: () => this.#options.post({ type: 'tool-coerced', tool: run.name }),
       })
       .then(
@@ -103,6 +90,34 @@ export class CallTools {
             throw thrown
           }),
       )
+  }
+
+  /** Runs the tool that looks the caller up, with what the gateway itself binds; none of the model's calls. */
+  lookUp(name: string): Promise<ToolOutcome> {
+    const abort = new AbortController()
+    const key = effectKey(this.#options.start.rootSid, name, {}, 0)
+    this.#running.set(key, abort)
+    return this.#options.tools.run(name, {}, this.#context(key, abort)).finally(() => this.#running.delete(key))
+  }
+
+  #context(idempotencyKey: string, { signal }: AbortController): ToolContext {
+    const { start, ...options } = this.#options
+    const language = options.language()
+    const wallMs = options.wallMs()
+    return {
+      callSid: start.callSid,
+      from: subscriberNumber(start.from) ?? '',
+      to: start.to,
+      agent: start.agent.name,
+      language,
+      wallMs,
+      business: start.business == null ? undefined : businessValues(start.business, language || 'en', wallMs),
+      variables: start.variables,
+      traceparent: start.traceparent,
+      caller: this.#caller,
+      idempotencyKey,
+      signal,
+    }
   }
 
   #pends({ callId, name }: ToolRun, key: string, { id, expiresInMs }: PendingAnswer, running: boolean): void {

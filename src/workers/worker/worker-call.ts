@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
+import { callerAnswer, findCaller } from '../../agents/caller.js'
 import type { McpStatus } from '../../agents/mcp-server.js'
 import type {
   Backend,
@@ -12,6 +13,7 @@ import type {
 import type { PhraseAudio as KeptPhrase } from '../../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../../speech/speech-client.js'
 import { CallSession } from '../../call/call-session.js'
+import type { CallerAnswer } from '../../call/caller-data.js'
 import { remembered } from '../../call/stages.js'
 import type { CallLogEntry } from '../../call/call-log.js'
 import { COLLECTED_DIGITS_MAX, REPEATED_DIGITS_MIN, SECRET_DIGIT, maskedDigits } from '../../call/digit-collection.js'
@@ -25,13 +27,22 @@ import { askedRate, speedOf } from '../../call/speech-rate.js'
 import { assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import { plainJson } from '../../core/json.js'
+import { subscriberNumber } from '../../sautikit/phone.js'
 import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import type { CallResult } from '../../call/documents/kept-call.js'
 import { CallJournal } from '../shared/call-journal.js'
 import { CallSpeech } from './call-speech.js'
-import { backendSession, amdOf, instructionsOf, stageVoices, toolSpecs } from './call-setup.js'
+import {
+  amdOf,
+  backendSession,
+  callerNews,
+  greetingText,
+  instructionsOf,
+  stageVoices,
+  toolSpecs,
+} from './call-setup.js'
 import { contextZone, untilMidnightMs } from '../../agents/call-context.js'
 import { CallTools } from './call-tools.js'
 import type { CallToolRunner } from './call-tools.js'
@@ -226,7 +237,9 @@ export class WorkerCall implements BackendSink {
       ),
     )
     const { tools } = this.#parts
-    const session = backendSession(this.#start, this.#told, remembered(this.#session.log), this.#wallMs())
+    this.#lookUpCaller()
+    const { caller, log } = this.#session
+    const session = backendSession(this.#start, this.#told, caller.values, remembered(log), this.#wallMs())
     const unwatch = tools.watchServers((news, first) => this.#guard(() => this.#serverChanged(news, first)))
     this.#abort.signal.addEventListener('abort', unwatch, { once: true })
     this.#renewAtMidnight()
@@ -255,7 +268,38 @@ export class WorkerCall implements BackendSink {
 
   /** The instructions of a session that begins now. */
   get instructions(): string {
-    return instructionsOf(this.#start, this.#wallMs(), this.#session.stages)
+    return instructionsOf(this.#start, this.#wallMs(), this.#session.stages, this.#session.caller.values)
+  }
+
+  /** Beside the backend's connection; what is known already is there before it. */
+  #lookUpCaller(): void {
+    const { agent, assets, from, knownCaller = null } = this.#start
+    if (!this.#session.caller.open) return
+    const { tool } = agent.caller ?? {}
+    if (assets.callers !== null && tool === undefined) return this.#callerKnown(findCaller(assets.callers, from))
+    if (subscriberNumber(from) === null) return this.#callerKnown({ state: 'withheld', from: 'tool', values: {} })
+    if (knownCaller !== null) return this.#callerKnown({ state: 'found', from: 'cache', values: knownCaller })
+    void this.#tools.lookUp(tool ?? '').then((outcome) =>
+      this.#guard(() => {
+        const answer = callerAnswer(outcome)
+        if (answer.state === 'found') this.#post({ type: 'caller-found', values: answer.values })
+        this.#callerKnown(answer)
+      }),
+    )
+  }
+
+  #callerKnown(answer: CallerAnswer): void {
+    this.#handle({ type: 'caller-known', ...answer })
+  }
+
+  /** The backend gets what is known of the caller now. */
+  #tellCaller(): void {
+    const { caller, language } = this.#session
+    this.#backend.updateSession({
+      greeting: greetingText(this.#start, language, caller.values),
+      caller: caller.values,
+      ...callerNews(this.#start, caller.values, this.instructions),
+    })
   }
 
   /** What the model is to have now. */
@@ -550,6 +594,8 @@ export class WorkerCall implements BackendSink {
           news: this.#session.stages?.text ?? '',
           ...(output.forget === true ? { forget: true } : {}),
         })
+      case 'caller':
+        return this.#tellCaller()
       case 'language':
         return this.#backend.updateSession({ language: output.language })
       case 'backend-interrupt':

@@ -211,7 +211,7 @@ export class DialogueEngine {
   language: string
   readonly #dialogue: OfflineDialogue
   readonly #understanding: Understanding
-  readonly #given: Values
+  #given: Values
   #answered: AnsweredCall[]
   readonly #words: readonly DictionaryEntry[]
   #state: DialogueState
@@ -231,6 +231,11 @@ export class DialogueEngine {
     this.#lost = new Set(this.#state.pending.map((call) => call.callId))
     // The dialogue may have been edited since the checkpoint. If its place no longer exists, the dialogue starts again.
     if (this.#state.waiting.for !== 'start' && this.#step() === undefined) this.#state = fresh(options.dialogue)
+  }
+
+  /** More is known of the call than at its beginning. */
+  know(values: Values): void {
+    this.#given = { ...this.#given, ...values }
   }
 
   get started(): boolean {

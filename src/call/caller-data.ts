@@ -1,0 +1,60 @@
+import { z } from 'zod'
+import type { DocumentOf } from './documents/document.js'
+
+/** Name under which facts and stages read what is known of the caller: `caller.tier`. No tool may have it. */
+export const CALLER_SOURCE = 'caller'
+
+const valuesSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+
+/** What is known of a caller, by field. */
+export type CallerValues = DocumentOf<typeof valuesSchema>
+
+/** What a look-up of the caller came to. `late`: it had not answered when the greeting was due. */
+export const CALLER_STATES = ['found', 'unknown', 'failed', 'withheld', 'late'] as const
+
+/** The answer of a look-up. */
+export const callerAnswerSchema = z.object({
+  /** `withheld`: there was no number to look up. */
+  state: z.enum(CALLER_STATES).exclude(['late']),
+  /** `cache`: an earlier call of this hour had found it. */
+  from: z.enum(['tool', 'file', 'cache']),
+  values: valuesSchema,
+})
+export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
+
+/** An answer as the call keeps it. */
+export const knownCallerSchema = callerAnswerSchema.extend({
+  state: z.enum(CALLER_STATES),
+  /** The tool, or the file: another agent's look-up says nothing of this one's. */
+  source: z.string(),
+  /** From the webhook to the answer. */
+  ms: z.number(),
+})
+export type KnownCaller = DocumentOf<typeof knownCallerSchema>
+
+/** How a call's agent knows its callers. */
+export const callerOptionsSchema = z.object({
+  source: z.string(),
+  /** The greeting waits for the look-up until then, from the webhook on. */
+  withinMs: z.number(),
+  /** Fields that only a verified caller hears, and the model too has only then. */
+  personal: z.array(z.string()),
+  /** Field with the tag of the caller's language; null: none has it. */
+  language: z.string().nullable(),
+})
+
+/** `{{caller.NAME}}` in words, with the space before it. */
+const FIELD = /[ \t]*\{\{\s*caller\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
+
+/** The fields of the caller that a text reads. */
+export function callerFieldsIn(text: string): string[] {
+  return [...text.matchAll(FIELD)].map(([, name = '']) => name)
+}
+
+/** A text with what is known of the caller in it; a field that is not known is left out, with the space before it. */
+export function withCaller(text: string, values: CallerValues): string {
+  if (!text.includes('{{')) return text
+  return text.replace(FIELD, (whole: string, name: string) =>
+    Object.hasOwn(values, name) ? `${/^[ \t]*/.exec(whole)?.[0] ?? ''}${String(values[name])}` : '',
+  )
+}

@@ -1,0 +1,159 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { callerAnswer, findCaller, readCallers } from '../../src/agents/caller.js'
+import { faultsText, readAgents } from '../../src/agents/loader.js'
+import { offeredTools } from '../../src/agents/offered-tools.js'
+
+const TOOL = `tools:
+  - name: lookup_customer
+    description: Looks the caller up.
+    parameters: { properties: { phone: { type: string } }, required: [phone] }
+    bind: { phone: "{{call.from}}" }
+    http: { url: "http://127.0.0.1:1/customers", query: { phone: "{{args.phone}}" }, allowPrivate: true }
+    result: { fields: { name: name, tier: tier } }
+`
+const AGENT = `version: 1
+name: a
+instructions: "Serve {{caller.name}}."
+`
+
+async function load(t: Test, yaml: string, files: Record<string, string> = {}) {
+  const dir = t.testdir()
+  await mkdir(dir, { recursive: true })
+  for (const [name, text] of Object.entries({ ...files, 'a.yaml': yaml })) await writeFile(join(dir, name), text)
+  const [read] = await readAgents(dir, {})
+  if (read === undefined) throw new Error('no file was read')
+  return read.ok
+    ? { ...read, faults: [] }
+    : { faults: faultsText(read.faults).replaceAll(`${dir}/`, '').split('\n'), agent: null, assets: null }
+}
+
+t.test('callers of a file are found by number, in whichever form it was written', async (t) => {
+  const csv = [
+    'phone;name;tier;note',
+    '0712 345 678;Amina;gold;"two words"',
+    '+254722000001;Juma;;',
+    '254733000002;Neema;silver;',
+  ].join('\r\n')
+  const { agent, assets, faults } = await load(t, `${AGENT}caller: { file: customers.csv }\n`, {
+    'customers.csv': `\ufeff${csv}`,
+  })
+  t.same(faults, [])
+  t.equal(agent?.caller?.withinMs, 800)
+  const rows = assets?.callers
+  if (rows == null) throw new Error('the file was not read')
+  t.same(rows.fields, ['name', 'tier', 'note'])
+  t.same(findCaller(rows, '+254712345678'), {
+    state: 'found',
+    from: 'file',
+    values: { name: 'Amina', tier: 'gold', note: 'two words' },
+  })
+  t.same(findCaller(rows, '+254722000001').values, { name: 'Juma' }, 'an empty cell is not known')
+  t.match(findCaller(rows, '+254733000002').values, { name: 'Neema' })
+  for (const stranger of ['+254711111111', '+254799999999', '+254700000000'])
+    t.match(findCaller(rows, stranger), { state: 'unknown', values: {} })
+  t.match(findCaller(rows, 'anonymous'), { state: 'withheld' })
+  t.match(findCaller(rows, ''), { state: 'withheld', values: {} })
+})
+
+t.test('of 5,000 rows each is found, and an empty file has none', async (t) => {
+  const dir = t.testdir({
+    'many.json': JSON.stringify(
+      Array.from({ length: 5000 }, (_, i) => ({
+        msisdn: `+2547${String(10_000_000 + i * 17)}`,
+        n: i,
+        vip: i % 2 === 0,
+      })),
+    ),
+    'none.csv': 'phone,name\n',
+  })
+  const rows = await readCallers(join(dir, 'many.json'), 'msisdn')
+  const wrong = Array.from({ length: 5000 }, (_, i) => i).filter(
+    (i) => findCaller(rows, `+2547${String(10_000_000 + i * 17)}`).values['n'] !== i,
+  )
+  t.same(wrong, [])
+  t.match(findCaller(rows, '+254710000001'), { state: 'unknown' })
+  t.match(findCaller(await readCallers(join(dir, 'none.csv'), 'phone'), '+254712345678'), { state: 'unknown' })
+})
+
+t.test('a file that cannot be used is refused by its row, and no number or name of it is in the message', async (t) => {
+  const faultOf = async (name: string, text: string) =>
+    (await load(t, `${AGENT}caller: { file: ${name} }\n`, { [name]: text })).faults.join('\n')
+  t.match(
+    await faultOf('c.csv', 'phone,name\n0712,Amina\n'),
+    /caller\.file: c\.csv: row 1: has in phone a number that does not exist/,
+  )
+  t.match(
+    await faultOf('c.csv', 'phone,name\n0712345678,A\n+254712345678,B\n'),
+    /row 2: has in phone the number of an earlier row/,
+  )
+  t.match(await faultOf('c.csv', 'phone,name\n0712345678,Amina,more\n'), /is no CSV with a line of names/)
+  t.match(await faultOf('c.json', '{"Amina": 0712'), /is no JSON list of objects/)
+  t.match(await faultOf('c.json', '[1]'), /is no JSON list of objects/)
+  for (const text of ['phone,name\n0777665544,Amina,more\n', 'phone,name\n9977665544,Amina\n'])
+    t.notMatch(await faultOf('c.csv', text), /Amina|77665544/)
+  const missing = await load(t, `${AGENT}caller: { file: nowhere.csv }\n`)
+  t.match(missing.faults, [/caller\.file: nowhere\.csv: cannot be read/])
+})
+
+t.test('check refuses words that read what nobody can know of a caller', async (t) => {
+  const faultsOf = async (more: string) => (await load(t, `${AGENT}${more}`)).faults
+  t.match(await faultsOf(''), [/instructions reads \{\{caller\.name\}\}, but the agent has no caller section/])
+  t.same(await faultsOf(`${TOOL}caller: { tool: lookup_customer }\n`), [])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer }\ngreeting: "Hi {{caller.nam}}"\n`), [
+    /greeting reads \{\{caller\.nam\}\}, which is no field of the caller; .*name/,
+  ])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, fields: [tier] }\n`), [
+    /instructions reads \{\{caller\.name\}\}/,
+  ])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer }\napology: "Sorry {{caller.name}}"\n`), [
+    /apology reads \{\{caller\.name\}\}; it is filled in in greeting, instructions/,
+  ])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, language: tongue }\n`), [
+    /caller\.language is tongue, which is no field of the caller/,
+  ])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, personal: [tier] }\n`), [
+    /caller\.personal needs a verification section/,
+  ])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, file: c.csv }\n`), [/caller needs tool or file/])
+  const declared = await load(t, `${AGENT}caller: { file: c.csv }\ngreeting: "Hi {{caller.nickname}}"\n`, {
+    'c.csv': 'phone,name\n0712345678,Amina\n',
+  })
+  t.match(declared.faults, [/greeting reads \{\{caller\.nickname\}\}, which is no field of the caller/])
+})
+
+t.test('a look-up only reads, needs nothing of the model, and is not offered to it', async (t) => {
+  const faultsOf = async (tool: string, caller = 'tool: lookup_customer') =>
+    (await load(t, `${AGENT}${tool}caller: { ${caller} }\n`)).faults
+  t.match(await faultsOf(TOOL, 'tool: look_up'), [
+    /caller\.tool is look_up, which is not a tool of this agent; .*lookup_customer/,
+  ])
+  t.match(await faultsOf(TOOL.replace('{ url:', '{ method: POST, url:')), [
+    /caller\.tool is lookup_customer, which changes something/,
+  ])
+  t.match(await faultsOf(TOOL.replace(/    bind:.*\n/, '')), [/needs phone: bind it, as to \{\{call\.from\}\}/])
+  const { agent, assets } = await load(t, `${AGENT}${TOOL}caller: { tool: lookup_customer }\n`)
+  if (agent === null) throw new Error('the agent has a fault')
+  t.notOk(offeredTools(agent, assets).some(({ name }) => name === 'lookup_customer'))
+})
+
+t.test('of a tool’s answer the scalars of its top level are kept, in one line and cut to size', async (t) => {
+  const value = {
+    name: 'A\nmina  ',
+    tier: '',
+    n: 5,
+    vip: true,
+    list: [1],
+    nested: { a: 1 },
+    'no name': 1,
+    long: 'x'.repeat(500),
+  }
+  const { state, values } = callerAnswer({ ok: true, value })
+  t.equal(state, 'found')
+  t.same(Object.keys(values), ['name', 'n', 'vip', 'long'])
+  t.equal(values['name'], 'A mina')
+  t.equal(String(values['long']).length, 200)
+  t.match(callerAnswer({ ok: true, value: null }), { state: 'unknown', values: {} })
+  t.match(callerAnswer({ ok: false, value: { error: 'the tool failed' } }), { state: 'failed', values: {} })
+})

@@ -1,0 +1,236 @@
+import t from 'tap'
+import type { CallSessionOptions } from '../../src/call/call-options.js'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
+import type { CallInput } from '../../src/call/events.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { escalation, Rig } from './rig.js'
+
+const LOOK_UP = { source: 'lookup_customer', withinMs: 800, personal: [], language: null }
+const KNOWN: Partial<CallSessionOptions> = {
+  caller: LOOK_UP,
+  greeting: 'Hello {{caller.name}}, welcome.',
+  goodbyeText: 'Bye {{ caller.name }}.',
+}
+const AMINA: CallInput = {
+  type: 'caller-known',
+  state: 'found',
+  from: 'tool',
+  values: { name: 'Amina', tier: 'gold', balance: 120, language: 'sw-KE' },
+}
+
+t.test('a caller whose look-up answers in time is greeted by name, and nobody waits once it is there', async (t) => {
+  const rig = new Rig(KNOWN)
+  rig.run(100)
+  rig.in(AMINA)
+  rig.open()
+  rig.ready()
+  t.equal(rig.session.state, 'live', 'at once')
+  t.equal(rig.all('backend-text').length, 1)
+  t.match(rig.session.caller.values, { name: 'Amina' })
+  t.equal(rig.all('caller').length, 1)
+  t.match(rig.session.checkpoint().caller, { state: 'found', source: 'lookup_customer', ms: 100 })
+})
+
+t.test('the greeting waits for the look-up, never beyond its time', async (t) => {
+  const rig = new Rig(KNOWN)
+  rig.run(200)
+  rig.open()
+  rig.ready()
+  rig.run(400)
+  t.same([rig.session.state, rig.all('backend-text')], ['connecting', []])
+  rig.in(AMINA)
+  t.equal(rig.session.state, 'live', 'the answer came')
+
+  const late = new Rig(KNOWN)
+  late.run(200)
+  late.open()
+  late.ready()
+  late.run(580)
+  t.equal(late.session.state, 'connecting')
+  late.run(40)
+  t.equal(late.session.state, 'live', '800 ms after the webhook')
+  t.equal(late.all('backend-text').length, 1)
+  late.run(2000)
+  late.in(AMINA)
+  t.match(late.session.checkpoint().caller, { state: 'late', values: { name: 'Amina' } })
+  t.equal(late.all('backend-text').filter(({ text }) => text === 'greet').length, 1, 'no second greeting')
+  t.equal(late.all('caller').length, 1, 'the model learns it all the same')
+})
+
+t.test('a look-up that fails, finds nobody or has no number lets the greeting begin at once, without it', async (t) => {
+  for (const state of ['failed', 'unknown', 'withheld'] as const) {
+    const rig = new Rig(KNOWN)
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'caller-known', state, from: 'tool', values: {} })
+    t.equal(rig.session.state, 'live', state)
+    t.match(rig.session.checkpoint().caller, { state })
+    t.same(rig.all('caller'), [], 'there is nothing to learn')
+    rig.run(3100)
+    t.same(rig.texts(), ['Hello, welcome.'], state)
+  }
+})
+
+t.test('what the gateway itself says has what is known in it, and what is not known is left out', async (t) => {
+  const rig = new Rig(KNOWN)
+  rig.open()
+  rig.ready()
+  rig.in(AMINA)
+  rig.run(3100)
+  t.same(rig.texts(), ['Hello Amina, welcome.'])
+  rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: true })
+  t.equal(rig.texts().at(-1), 'Bye Amina.')
+})
+
+t.test('personal fields are said to nobody before they have proved who they are', async (t) => {
+  const rig = new Rig({
+    ...KNOWN,
+    caller: { ...LOOK_UP, personal: ['balance'] },
+    goodbyeText: 'You owe {{caller.balance}}.',
+  })
+  rig.open()
+  rig.ready()
+  rig.in(AMINA)
+  t.same(Object.keys(rig.session.caller.values), ['name', 'tier', 'language'])
+  t.equal(rig.all('caller').length, 1)
+  rig.identity({ account: 'A-1' })
+  t.equal(rig.session.caller.values['balance'], 120)
+  t.equal(rig.all('caller').length, 2, 'the model gets it now')
+})
+
+t.test('a call begins in the language of its caller, where the agent speaks it', async (t) => {
+  const languages = { languages: ['en', 'sw'], greeting: { en: 'Hello.', sw: 'Hujambo {{caller.name}}.' } }
+  const rig = new Rig({ ...KNOWN, ...languages, caller: { ...LOOK_UP, language: 'language' } })
+  rig.open()
+  rig.ready()
+  rig.in(AMINA)
+  t.equal(rig.session.language, 'sw')
+  t.same(
+    rig.types().filter((type) => type === 'language' || type === 'caller'),
+    ['language', 'caller'],
+  )
+  rig.run(3100)
+  t.same(rig.texts(), ['Hujambo Amina.'])
+
+  const late = new Rig({ ...KNOWN, ...languages, caller: { ...LOOK_UP, language: 'language' } })
+  late.open()
+  late.ready()
+  late.run(900)
+  late.in(AMINA)
+  t.equal(late.session.language, 'en', 'not in the middle of a greeting')
+})
+
+const STAGES: Partial<CallSessionOptions> = {
+  caller: LOOK_UP,
+  stages: {
+    facts: { tier: { from: ['caller.tier'] } },
+    stages: {
+      first: {
+        instructions: 'Begin.',
+        needs: [],
+        final: false,
+        next: { vip: { on: { tool: 'caller', result: { tier: 'gold' } } } },
+      },
+      vip: { instructions: 'Serve.', needs: [], next: {}, final: true },
+    },
+  },
+}
+
+t.test('what is known of a caller decides in which stage the call begins', async (t) => {
+  const rig = new Rig(STAGES)
+  rig.in(AMINA)
+  rig.open()
+  rig.ready()
+  t.equal(rig.session.stages?.name, 'vip')
+  t.match(rig.session.log.facts, [{ name: 'tier', value: 'gold', from: 'caller' }])
+  const silver = new Rig(STAGES)
+  silver.in({ ...AMINA, values: { tier: 'silver' } })
+  silver.open()
+  silver.ready()
+  t.equal(silver.session.stages?.name, 'first')
+})
+
+t.test('a caller who is to have a human, or another agent, gets no greeting of this one', async (t) => {
+  const to = (vip: object): Rig => {
+    const { stages, facts } = STAGES.stages as NonNullable<CallSessionOptions['stages']>
+    const rig = new Rig({
+      ...STAGES,
+      escalation,
+      stages: {
+        facts,
+        stages: { ...stages, vip: { ...(stages['vip'] as NonNullable<(typeof stages)[string]>), ...vip } },
+      },
+    })
+    rig.in(AMINA)
+    rig.open()
+    rig.ready()
+    rig.run(300)
+    return rig
+  }
+  const human = to({ escalate: 'a gold customer' })
+  t.equal(human.session.state, 'escalating')
+  t.same(human.all('backend-text'), [])
+  const agent = to({ handoverTo: 'vip-desk' })
+  t.match(agent.only('handover'), { agent: 'vip-desk' })
+  t.same(agent.all('backend-text'), [])
+  t.notOk(agent.session.checkpoint().greeted, 'the next agent greets')
+})
+
+t.test('a call that another worker or node goes on with keeps what is known, of the same look-up only', async (t) => {
+  const before = new Rig(KNOWN)
+  before.open()
+  before.ready()
+  before.in(AMINA)
+  before.answer(1, 'a1', 500, 'Hello Amina, welcome.')
+  before.run(1000)
+  const resume = parseResume(JSON.parse(JSON.stringify(before.resume)))
+  const after = new Rig({ ...KNOWN, preparedAtMs: 500_000 }, resume)
+  t.notOk(after.session.caller.open, 'nothing is looked up again')
+  t.equal(after.session.caller.values['name'], 'Amina')
+  const other = new Rig({ ...KNOWN, caller: { ...LOOK_UP, source: 'file' }, preparedAtMs: 500_000 }, resume)
+  t.ok(other.session.caller.open, 'an agent with another look-up asks its own')
+  other.nowMs = 500_000
+  other.open()
+  other.ready()
+  t.equal(other.session.state, 'live', 'and greets nobody again, so nobody waits')
+})
+
+t.test('consent, answering machines and a dead backend: a look-up begins nothing before them, or after', async (t) => {
+  const consent = new Rig({ ...KNOWN, consentText: 'This call is recorded.' })
+  consent.open()
+  consent.ready()
+  t.same(consent.texts(), ['This call is recorded.'])
+  consent.in(AMINA)
+  t.same(consent.all('backend-text'), [], 'the text is heard first')
+  consent.run(2000)
+  t.equal(consent.all('backend-text').filter(({ text }) => text === 'greet').length, 1)
+
+  const placed = new Rig({ ...KNOWN, amd: { message: null, onSilence: 'speak' } })
+  placed.open()
+  placed.ready()
+  placed.run(900)
+  placed.in(AMINA)
+  t.same(placed.all('backend-text'), [], 'nobody knows who took the call')
+  placed.in({ type: 'screened', who: 'human', why: 'a pause' })
+  t.equal(placed.all('backend-text').length, 1)
+
+  const dead = new Rig({ ...KNOWN, apologyText: 'Sorry.' })
+  dead.open()
+  dead.ready()
+  dead.backend({ type: 'error', code: 'internal', message: 'gone', fatal: true, retryable: false })
+  dead.in(AMINA)
+  t.same(dead.all('backend-text'), [])
+  t.equal(dead.session.state, 'closing')
+})
+
+t.test('a recorded call replays with what was known of its caller', async (t) => {
+  const rig = new Rig(KNOWN)
+  rig.open()
+  rig.ready()
+  rig.run(300)
+  rig.in(AMINA)
+  rig.run(4000)
+  const replay = replayJournal(rig.journal)
+  t.same(diffOutputs(replay.recorded, replay.outputs, { toleranceMs: 0 }), [])
+})
