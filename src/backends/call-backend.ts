@@ -272,13 +272,13 @@ export class CallBackend implements Backend, CandidateListener {
 
   pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (this.#over) return
-    // Nobody takes over from one that is alone.
-    if (!this.#alone) this.#history.audio(pcm, voiced ?? true)
     const primary = this.#primary
+    // Nobody takes over from one that is alone: nothing is kept for another, and nothing watches it.
+    if (this.#alone) return primary?.feed(pcm, voiced)
+    this.#history.audio(pcm, voiced ?? true)
     if (primary === null) return
     primary.feed(pcm, voiced)
-    if (this.#candidates.capabilities.serverVad)
-      this.#deaf.frame(voiced ?? true, this.#options.timers.nowMs() < this.#history.speaksUntilMs + ECHO_MS)
+    if (this.#candidates.capabilities.serverVad) this.#deaf.frame(voiced ?? true, this.#history.speaksUntilMs + ECHO_MS)
   }
 
   speechStart(atMs: number): void {
@@ -412,20 +412,31 @@ export class CallBackend implements Backend, CandidateListener {
     generation: number,
   ): void {
     if (session !== this.#primary) return this.late()
-    const ms = samplesToMs(pcm.length, sampleRateHz)
-    // What follows the first sound of an answer is a pause in it, and is played; and so is all of one that is alone.
-    if (!this.#alone && this.#history.answer(generation).soundMs === 0 && !hasSound(pcm))
-      return this.#history.silence(generation, itemId, ms)
-    this.#primaryLives = true
-    this.#history.sound(generation, itemId, ms)
-    this.#stall.sounding()
-    this.#candidates.reportToCircuit(session, null)
+    if (!this.#alone && !this.#sounds(pcm, sampleRateHz, itemId, generation)) return
+    if (!session.hasSounded) {
+      session.hasSounded = true
+      this.#candidates.reportToCircuit(session, null)
+    }
     if (!Number.isNaN(this.#holdFromMs)) {
       this.stats.soundMsLast = this.#options.timers.nowMs() - this.#holdFromMs
       this.#holdFromMs = NaN
       this.#holdAlarm.clear()
     }
     this.#sink.audio(pcm, sampleRateHz, itemId, generation)
+  }
+
+  /** Keeps what a takeover must know of a piece of an answer. @returns false for silence before its first sound, which is not played */
+  #sounds(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): boolean {
+    const ms = samplesToMs(pcm.length, sampleRateHz)
+    // What follows the first sound of an answer is a pause in it, and is played.
+    if (this.#history.answer(generation).soundMs === 0 && !hasSound(pcm)) {
+      this.#history.silence(generation, itemId, ms)
+      return false
+    }
+    this.#primaryLives = true
+    this.#history.sound(generation, itemId, ms)
+    this.#stall.sounding()
+    return true
   }
 
   sessionEvent(session: CandidateSession, event: BackendEvent): void {

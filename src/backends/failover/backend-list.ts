@@ -110,6 +110,8 @@ export class CandidateSession implements BackendSink {
   activityKnown = 0
   /** Something may have been said since it was connected: a takeover sends it a recap. */
   stale = false
+  /** It has made a sound, and its circuit knows. */
+  hasSounded = false
   readonly #listener: CandidateListener
   readonly #owner: BackendList
   readonly #abort = new AbortController()

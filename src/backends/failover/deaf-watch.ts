@@ -17,6 +17,7 @@ const FRAME_MS = 20
  *     unheard --stallMs after the end of the speech--> (quiet), calls `deaf`
  */
 export class DeafWatch {
+  readonly #timers: BackendTimers
   readonly #alarm: Alarm
   readonly #stallMs: number
   readonly #deaf: () => void
@@ -26,14 +27,17 @@ export class DeafWatch {
   #reportedOnce = false
 
   constructor(timers: BackendTimers, stallMs: number, deaf: () => void) {
+    this.#timers = timers
     this.#alarm = new Alarm(timers)
     this.#stallMs = stallMs
     this.#deaf = deaf
   }
 
-  /** One frame of the caller. */
-  frame(voiced: boolean, agentSounds: boolean): void {
-    if (agentSounds) {
+  /** One frame of the caller. @param agentUntilMs  until when the agent is heard */
+  frame(voiced: boolean, agentUntilMs: number): void {
+    // Most frames: the clock need not be asked.
+    if (!voiced && this.#voicedMs === 0) return
+    if (this.#timers.nowMs() < agentUntilMs) {
       this.#voicedMs = 0
       return
     }
@@ -42,7 +46,6 @@ export class DeafWatch {
       this.#quietMs = 0
       return
     }
-    if (this.#voicedMs === 0) return
     this.#quietMs += FRAME_MS
     if (this.#quietMs < QUIET_MS) return
     const spoke = this.#voicedMs >= UTTERANCE_MS

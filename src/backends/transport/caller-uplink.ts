@@ -123,7 +123,11 @@ export class CallerUplink {
   messages = 0
   /** Silence that was not sent because no turn was open. */
   silenceMs = 0
-  readonly #options: CallerUplinkOptions
+  // Each in a field of its own: objects that were made by spreading others have a shape each, which reads slowly.
+  readonly #messageMs: number
+  readonly #sampleRateHz: number
+  readonly #turnEnd: TurnEnd | null
+  readonly #send: CallerUplinkOptions['send']
   readonly #batchBytes: number
   readonly #waitingMax: number
   readonly #preRollMax: number
@@ -148,7 +152,10 @@ export class CallerUplink {
   #turnOver = false
 
   constructor(options: CallerUplinkOptions) {
-    this.#options = options
+    this.#messageMs = options.messageMs
+    this.#sampleRateHz = options.sampleRateHz
+    this.#turnEnd = options.turnEnd
+    this.#send = options.send
     this.#batchBytes = msToSamples(options.messageMs, options.sampleRateHz) * BYTES_PER_SAMPLE
     this.#waitingMax = Math.ceil(options.waitingMsMax / options.messageMs)
     this.#preRollMax = Math.ceil(options.preRollMs / options.messageMs)
@@ -160,14 +167,14 @@ export class CallerUplink {
 
   /** Audio sent since the last call of this method. */
   takeSentMs(): number {
-    const ms = samplesToMs(this.#sentBytes / BYTES_PER_SAMPLE, this.#options.sampleRateHz)
+    const ms = samplesToMs(this.#sentBytes / BYTES_PER_SAMPLE, this.#sampleRateHz)
     this.#sentBytes = 0
     return ms
   }
 
   /** Sends the newest `keptMs` of the kept audio, in whole messages, and from now on each full message. */
   open(keptMs = Infinity): void {
-    const kept = Math.ceil(keptMs / this.#options.messageMs)
+    const kept = Math.ceil(keptMs / this.#messageMs)
     if (!this.#open) while (this.#waiting.length > kept) this.#recycle(this.#waiting.shift())
     this.#open = true
     this.#paused = false
@@ -253,19 +260,19 @@ export class CallerUplink {
 
   /** True if the service may end the caller's turn with this frame. */
   #turnMayEnd(samples: number, voiced: boolean | undefined): boolean {
-    const { turnEnd, sampleRateHz } = this.#options
+    const turnEnd = this.#turnEnd
     if (turnEnd === null) return false
     if (voiced !== false) {
       this.#quietMs = 0
       return voiced === undefined
     }
-    this.#quietMs += samplesToMs(samples, sampleRateHz)
+    this.#quietMs += samplesToMs(samples, this.#sampleRateHz)
     return this.#quietMs > turnEnd.fromMs && (this.#turnOpen || this.#quietMs <= turnEnd.toMs)
   }
 
   #countSilence(samples: number, voiced: boolean | undefined): void {
     if (voiced === false) {
-      this.#silentMs += samplesToMs(samples, this.#options.sampleRateHz)
+      this.#silentMs += samplesToMs(samples, this.#sampleRateHz)
     } else {
       this.#silentMs = 0
       this.#turnOver = false
@@ -317,7 +324,7 @@ export class CallerUplink {
     while (this.#waiting.length > max) {
       const oldest = this.#waiting.shift()
       if (oldest !== undefined) {
-        const ms = samplesToMs(oldest.length / BYTES_PER_SAMPLE, this.#options.sampleRateHz)
+        const ms = samplesToMs(oldest.length / BYTES_PER_SAMPLE, this.#sampleRateHz)
         if (this.#open) this.droppedMs += ms
         else if (this.#paused) this.silenceMs += ms
       }
@@ -336,7 +343,7 @@ export class CallerUplink {
   }
 
   #offer(bytes: Buffer, length: number): boolean {
-    if (!this.#options.send(bytes, length)) return false
+    if (!this.#send(bytes, length)) return false
     this.messages++
     this.#sentBytes += length
     return true

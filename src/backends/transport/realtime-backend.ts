@@ -81,7 +81,6 @@ export function noRealtimeStats() {
     invalidToolArguments: 0,
     /** Arguments that were not a plain JSON object, but certainly meant one. */
     mendedToolArguments: 0,
-    audioDroppedMs: 0,
   }
 }
 type RealtimeStats = ReturnType<typeof noRealtimeStats>
@@ -184,7 +183,6 @@ export abstract class RealtimeBackend<
 
   pushAudio(pcm: Int16Array, voiced?: boolean): void {
     this.uplink.push(pcm, voiced)
-    this.stats.audioDroppedMs = this.uplink.droppedMs
   }
 
   dtmf(digit: string): void {
@@ -193,7 +191,7 @@ export abstract class RealtimeBackend<
 
   counters(): Readonly<Record<string, number>> {
     const { messagesIn: _, ...irregular }: RealtimeStats & Readonly<Record<string, number>> = this.stats
-    return irregular
+    return { ...irregular, audioDroppedMs: this.uplink.droppedMs }
   }
 
   close(reason: string): Promise<void> {
