@@ -654,60 +654,88 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
   const last = min<i32>(DELAY_MIN + DELAYS_MOVED - 1, known + REACH_SLOTS_MAX)
   const back = MOVED_FRAMES_MAX * FRAME_SLOTS + last
   const slots = back - first + 1
-  expectSlots(block, index - back, age + back, slots, either, gainDb)
   for (let band: usize = 0; band < <usize>BANDS; band++) {
     const from = <f64>load<f32>(block + NOISE + (band << 2)) + AUDIBLE_DB
     const rounded = <f32>from
     // Levels are f32: one that is under `from` is under the next f32 from there on.
     store<f32>(AUDIBLE_FROM + (band << 2), <f64>rounded < from ? nextUp(rounded) : rounded)
   }
+  let oldest = slot
   for (let k = 1; k <= frames; k++) {
-    const from = block + HEARD + <usize>((heardFrames - k) % HEARD_FRAMES) * BANDS
+    const place = <usize>((heardFrames - k) % HEARD_FRAMES)
+    oldest = min<f64>(oldest, load<f64>(block + HEARD_SLOTS + (place << 3)))
+    const from = block + HEARD + place * BANDS
     const to = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
     for (let band: usize = 0; band < <usize>BANDS; band++) store<f32>(to + (band << 2), <f32>load<u8>(from + band) * 0.5 + <f32>BAND_DB_MIN)
   }
-  let best = known
-  let leastDb = f64.MAX_VALUE, knownDb = f64.MAX_VALUE, bestOverDb = f64.MAX_VALUE
+  // What was sent before the oldest of these frames could be heard is not looked at.
+  expectSlots(block, index - back, age + back, max<i32>(0, <i32>(oldest - slot) + back - last), slots, either, gainDb)
+  const knownDb = offAt(block, slot, back - known, frames, heardFrames, f64.MAX_VALUE)
+  // Of the delays only the best is asked for, and it must be better than this.
+  let leastDb = min<f64>(MOVED_OFF_DB, MOVED_OFF_SHARE * knownDb)
+  let best = UNSURE
+  let bestOverDb: f64 = 0
   for (let delay = first; delay <= last; delay++) {
-    let counts = i32x4.splat(0), offs = i32x4.splat(0), overs = i32x4.splat(0)
-    for (let k = 1; k <= frames; k++) {
-      const heardSlot = load<f64>(block + HEARD_SLOTS + (<usize>((heardFrames - k) % HEARD_FRAMES) << 3))
-      const sent = <i32>(heardSlot - slot) + back - delay
-      if (sent < 0) break
-      const echoes = ECHOES + <usize>sent * (4 * BANDS)
-      const heard = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
-      for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) {
-        const db = v128.load(heard + at), echoDb = v128.load(echoes + at)
-        const audible = f32x4.ge(f32x4.max(db, echoDb), v128.load(AUDIBLE_FROM + at))
-        const excess = f32x4.sub(db, echoDb)
-        counts = i32x4.sub(counts, audible)
-        const off = f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), f32x4.abs(excess))
-        const over = f32x4.sub(f32x4.max(f32x4.splat(<f32>OVER_DB), f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), excess)), f32x4.splat(<f32>OVER_DB))
-        // Such sums are exact: a level has no bits below.
-        offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
-        overs = i32x4.add(overs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(over, f32x4.splat(<f32>PARTS_OF_DB)))))
-      }
-    }
-    const bands = max<f64>(sumOf(counts), AUDIBLE_BANDS_MIN * <f64>frames)
-    const offDb = sumOf(offs) / PARTS_OF_DB / bands
-    if (delay === known) knownDb = offDb
-    if (offDb >= leastDb) continue
+    const offDb = offAt(block, slot, back - delay, frames, heardFrames, leastDb)
+    if (best === UNSURE ? offDb > leastDb : offDb >= leastDb) continue
     leastDb = offDb
     best = delay
-    bestOverDb = sumOf(overs) / PARTS_OF_DB / bands
+    bestOverDb = overDb
   }
-  return leastDb > MOVED_OFF_DB || leastDb > MOVED_OFF_SHARE * knownDb || bestOverDb > MOVED_OVER_DB ? UNSURE : best
+  return bestOverDb > MOVED_OVER_DB ? UNSURE : best
 }
 
-/** Fills `ECHOES` for `slots` slots from `index` on. Neighbours often have the same level, so that much is a copy. */
-function expectSlots(block: usize, index: i32, age: i32, slots: i32, either: i32, gainDb: f64): void {
+/** What `offAt` found too: by how much that is over what is expected beyond `OVER_DB`. */
+let overDb: f64 = 0
+
+/**
+ * By how much what was heard is over or under what is expected of one delay, mean of the audible bands.
+ * @param place from the slot of the frame to that of `ECHOES`
+ * @returns it, or more than `mostDb` as soon as it is known to be more
+ */
+function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i32, mostDb: f64): f64 {
+  let counts = i32x4.splat(0), offs = i32x4.splat(0), overs = i32x4.splat(0)
+  for (let k = 1; k <= frames; k++) {
+    const heardSlot = load<f64>(block + HEARD_SLOTS + (<usize>((heardFrames - k) % HEARD_FRAMES) << 3))
+    const sent = <i32>(heardSlot - slot) + place
+    if (sent < 0) break
+    const echoes = ECHOES + <usize>sent * (4 * BANDS)
+    const heard = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
+    for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) {
+      const db = v128.load(heard + at), echoDb = v128.load(echoes + at)
+      const audible = f32x4.ge(f32x4.max(db, echoDb), v128.load(AUDIBLE_FROM + at))
+      const excess = f32x4.sub(db, echoDb)
+      counts = i32x4.sub(counts, audible)
+      const off = f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), f32x4.abs(excess))
+      const over = f32x4.sub(f32x4.max(f32x4.splat(<f32>OVER_DB), f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), excess)), f32x4.splat(<f32>OVER_DB))
+      // Such sums are exact: a level has no bits below.
+      offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
+      overs = i32x4.add(overs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(over, f32x4.splat(<f32>PARTS_OF_DB)))))
+    }
+    // The frames that are left can add this many bands, and to no sum less than nothing.
+    const bandsMax = max<f64>(sumOf(counts) + <f64>((frames - k) * BANDS), AUDIBLE_BANDS_MIN * <f64>frames)
+    if (sumOf(offs) / PARTS_OF_DB > mostDb * bandsMax * ROUNDED_UP) return f64.MAX_VALUE
+  }
+  const bands = max<f64>(sumOf(counts), AUDIBLE_BANDS_MIN * <f64>frames)
+  overDb = sumOf(overs) / PARTS_OF_DB / bands
+  return sumOf(offs) / PARTS_OF_DB / bands
+}
+
+/** A product that is rounded is no further off than this. */
+const ROUNDED_UP = 1.000001
+
+/**
+ * Fills `ECHOES` from `first` to `slots`; its first place is that of the slot at `index`. Neighbours often have the same level,
+ * so that much is a copy.
+ */
+function expectSlots(block: usize, index: i32, age: i32, first: i32, slots: i32, either: i32, gainDb: f64): void {
   let beforeLow = i8x16.splat(0), beforeHigh = i8x16.splat(0)
-  for (let i = 0; i < slots; i++) {
+  for (let i = first; i < slots; i++) {
     loudestNear(block, index + i, age - i, 0, either)
     const to = ECHOES + <usize>i * (4 * BANDS)
     const low = v128.load(HALVES), high = v128.load(HALVES, 16)
     let same = <u32>i8x16.bitmask(i8x16.eq(low, beforeLow)) | <u32>i8x16.bitmask(i8x16.eq(high, beforeHigh)) << 16
-    if (i === 0) same = 0
+    if (i === first) same = 0
     else memory.copy(to, to - 4 * BANDS, 4 * BANDS)
     for (let other = ~same; other !== 0; other &= other - 1) {
       const band = <usize>ctz(other)
