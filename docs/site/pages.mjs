@@ -10,6 +10,7 @@ export const repository = fileURLToPath(new URL('../..', import.meta.url)).repla
 const FOLDERS = [
   'docs',
   'docs/adr',
+  'docs/closures',
   'docs/runbooks',
   ...['', '/api', '/api/backends'].map((at) => `docs/site/reference${at}`),
 ]
@@ -100,6 +101,7 @@ const GROUPS = [
       'CHANGELOG.md',
     ],
   ],
+  ['Closures', (file) => file === 'docs/CLOSURES.md' || file.startsWith('docs/closures/')],
   ['Runbooks', (file) => file.startsWith('docs/runbooks/')],
   ['Reference', (file) => file.startsWith('docs/site/reference/')],
   ['Decisions', (file) => file.startsWith('docs/adr/')],

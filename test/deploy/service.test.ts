@@ -134,43 +134,7 @@ t.test('each kernel setting is one that this kernel has, and explained', async (
 })
 
 const root = packageRoot()
-
-/** Titles of the tests and of the table rows of a test file, as its source writes them; a `${…}` in one matches anything. */
-function titlesOf(path: string): string[] {
-  const source = readFileSync(join(root, path), 'utf8')
-  return [...source.matchAll(/\b(?:t\.test|row)\(\s*(['"`])((?:\\.|(?!\1).)+)\1/gms)].map(([, , title = '']) =>
-    title.replace(/\\(.)/g, '$1'),
-  )
-}
-
-t.test('each row of the closures names tests that are there', async (t) => {
-  const [, refused = ''] = repositoryFile('docs/ERRORS.md').split('\n## Refused requests\n')
-  t.match(refused, /^\| /m)
-  const rows = `${repositoryFile('docs/CLOSURES.md')}\n${refused}`
-    .split('\n')
-    .filter((line, i, lines) => /^\| /.test(line) && !/^\|---/.test(lines[i + 1] ?? ''))
-  t.ok(rows.length >= 30, `${rows.length} rows`)
-  for (const row of rows) {
-    const [what = '', ...cells] = row
-      .split(/(?<!\\)\|/)
-      .map((cell) => cell.trim())
-      .filter((cell) => cell !== '')
-    const named = [...(cells.at(-1) ?? '').matchAll(/`([\w/.-]+\.test\.ts)`((?:,? "[^"]+")*)/g)]
-    t.ok(named.length > 0, `${what}: has a test`)
-    for (const [, file = '', quotes = ''] of named) {
-      const path = `test/${file}`
-      if (!t.ok(existsSync(join(root, path)), `${what}: ${path}`)) continue
-      const titles = titlesOf(path)
-      for (const [, quote = ''] of quotes.matchAll(/"([^"]+)"/g)) {
-        const begin = quote.replace(/ ?…$/, '')
-        t.ok(
-          titles.some((title) => title.startsWith(begin)),
-          `${what}: ${path} has "${begin}"`,
-        )
-      }
-    }
-  }
-})
+const closures = readdirSync(join(root, 'docs/closures')).map((name) => `docs/closures/${name}`)
 
 t.test('each file and folder that the documents name is there', async (t) => {
   const documents = [
@@ -180,6 +144,7 @@ t.test('each file and folder that the documents name is there', async (t) => {
     'docs/ARCHITECTURE.md',
     'docs/FLEET.md',
     'docs/CLOSURES.md',
+    ...closures,
     'docs/ERRORS.md',
   ]
   // Paths are given from the repository, from src/, or from the folder of the document.
@@ -258,6 +223,7 @@ t.test('each setting and error code that the documents name is one', async (t) =
     'docs/ARCHITECTURE.md',
     'docs/FLEET.md',
     'docs/CLOSURES.md',
+    ...closures,
     'docs/ERRORS.md',
   ]) {
     for (const [, name = ''] of repositoryFile(document).matchAll(/`([A-Z][A-Z_]{3,})(?:=[^`]*)?`/g)) {

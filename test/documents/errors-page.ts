@@ -1,7 +1,9 @@
 import { ERRORS, HTTP_ERRORS } from '../../src/core/error-codes.js'
 import type { ErrorExplanation } from '../../src/core/error-codes.js'
+import { withTestsOf } from './closure-pages.js'
 import { tableRow, withMadeSection } from './made-section.js'
 
+const REFUSED = '\n## Refused requests\n'
 const HEADINGS: Readonly<Record<keyof typeof ERRORS, string>> = {
   usage: 'Settings, files and start: a command ends with exit code 2',
   carrier: 'Webhooks, sockets and documents',
@@ -19,7 +21,9 @@ export function errorsPage(): string {
     section(heading, ERRORS[group as keyof typeof ERRORS]),
   )
   const http = section('HTTP ports alone; each of the codes above may come there too', HTTP_ERRORS)
-  return withMadeSection('docs/ERRORS.md', 'codes', [...groups, http].join(''))
+  const page = withMadeSection('docs/ERRORS.md', 'codes', [...groups, http].join(''))
+  const [codes = '', refused = ''] = page.split(REFUSED)
+  return `${codes}${REFUSED}${withTestsOf(refused, 'docs/ERRORS.md')}`
 }
 
 function section(heading: string, codes: Readonly<Record<string, ErrorExplanation>>): string {
