@@ -26,7 +26,8 @@ interface OwnCall {
   readonly over: string | null
 }
 
-export function PhonePage({ session, visible }: { readonly session: Session; readonly visible: boolean }): JSX.Element {
+/** The call from this page, as the page shows it, and the ways to change it. */
+function usePhone(usable: boolean, visible: boolean, level: (who: 'you' | 'them', level: number) => void) {
   const [phase, setPhase] = useState<Phase>('idle')
   const [call, setCall] = useState<OwnCall | null>(null)
   const [model, setModel] = useState<CallModel | null>(null)
@@ -37,8 +38,6 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
   const [muted, setMuted] = useState(false)
   const line = useRef<PhoneLine | null>(null)
   const wanted = useRef(false)
-  const meters = { you: useRef<HTMLMeterElement>(null), them: useRef<HTMLMeterElement>(null) }
-  const usable = session.rights !== 'read' && session.phone === true
   const [used, setUsed] = useState(visible)
   useEffect(() => {
     if (visible) setUsed(true)
@@ -47,7 +46,8 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
   const over = (why: string): void => {
     wanted.current = false
     line.current?.closeSound()
-    for (const meter of [meters.you.current, meters.them.current]) if (meter !== null) meter.value = 0
+    level('you', 0)
+    level('them', 0)
     setPhase('idle')
     setCall((before) => before && { ...before, over: before.over ?? why })
   }
@@ -98,10 +98,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
         else if (connected && before) setNotice(T.phone.reconnected)
         before = true
       },
-      level: (who, level) => {
-        const meter = meters[who].current
-        if (meter !== null) meter.value = level
-      },
+      level,
     })
     line.current = opened
     return () => opened.close()
@@ -139,6 +136,18 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
     if (line.current !== null) line.current.muted = !muted
     setMuted(!muted)
   }
+  const send = (order: Readonly<Record<string, unknown>>): void => line.current?.send(order)
+  return { phase, call, model, carrier, notice, microphone, lost, muted, place, mute, send }
+}
+
+export function PhonePage({ session, visible }: { readonly session: Session; readonly visible: boolean }): JSX.Element {
+  const meters = { you: useRef<HTMLMeterElement>(null), them: useRef<HTMLMeterElement>(null) }
+  const usable = session.rights !== 'read' && session.phone === true
+  const phone = usePhone(usable, visible, (who, level) => {
+    const meter = meters[who].current
+    if (meter !== null) meter.value = level
+  })
+  const { phase, call, model, carrier, notice, microphone, lost, muted, place, mute, send } = phone
   if (!usable) return <Notice>{session.rights !== 'read' ? T.phone.noPhone : T.phone.readOnly}</Notice>
   const busy = phase !== 'idle'
   return (
@@ -151,7 +160,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
             phase={phase}
             disabled={lost}
             onCall={(form, withMicrophone) => void place(form, withMicrophone)}
-            onHangUp={() => line.current?.send({ type: 'hang-up' })}
+            onHangUp={() => send({ type: 'hang-up' })}
           />
           <p class="status" role="status">
             {statusOf(phase, call)}
@@ -177,13 +186,13 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
                 key={key}
                 type="button"
                 aria-label={T.phone.key(key)}
-                onClick={() => line.current?.send({ type: 'press', keys: key })}
+                onClick={() => send({ type: 'press', keys: key })}
               >
                 {key}
               </button>
             ))}
           </fieldset>
-          <TypeInstead disabled={phase !== 'talking'} onSay={(text) => line.current?.send({ type: 'say', text })} />
+          <TypeInstead disabled={phase !== 'talking'} onSay={(text) => send({ type: 'say', text })} />
           {call?.over != null && (
             <a class="button" href={`#/calls/${call.sid}`}>
               {T.phone.openCall}

@@ -18,7 +18,7 @@ import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-mes
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
-import type { ErasedObjects } from '../telemetry/archive/object-storage.js'
+import type { ErasedObjects, ObjectStorage } from '../telemetry/archive/object-storage.js'
 import { findKept } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
@@ -26,21 +26,12 @@ import type { IdleFolders } from './process-plan.js'
 import { objectStorageOf, openObjectStorage } from './storage-side.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
-/** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
-const MESSAGES_CLOSE_MS = 3000
-
-/** What is kept after a call: its record, its handoff packet, its recording; and the messages about it. */
-export interface CallArchive {
+/** The record of a call, its handoff packet, its recording, and the messages about it. */
+export class CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
   /** Of calls that were live when an earlier process died, and that may go on, here or at another node. */
   readonly left: readonly (LeftCall & { readonly record: CallRecord })[]
-  /** Data folders of processes that are gone, held by this one. */
-  readonly leftFolders: readonly string[]
-  /** What earlier runs wrote once. */
-  readonly values: readonly StoredValue[]
-  /** Decides on one of `left`. @param isRecord  false: the call goes on, or another node has its record */
-  settleLeft(callSid: CallSid, isRecord: boolean): void
   /** Null where nothing is kept. */
   readonly record: RecordCall | null
   /** Null where nothing is kept. */
@@ -49,51 +40,238 @@ export interface CallArchive {
   readonly states: StatesOnDisk | null
   /** Messages to receivers. */
   readonly outbox: Outbox
+  readonly #opened: Opened
+  readonly #archive: Archive | null
+  readonly #telling = new Set<Promise<void>>()
+
+  constructor(opened: Opened) {
+    const { config, retention, outbox, log } = opened
+    const archive = config.keepCalls ? retention : null
+    this.#opened = opened
+    this.#archive = archive
+    this.outbox = outbox
+    this.ended = recordsOf(archive?.newest ?? [])
+    this.left = (archive?.died ?? []).flatMap(({ document, atWallMs, sealed }) =>
+      recordsOf([document]).flatMap((record) => {
+        const { callSid, endReason } = record
+        return isCallSid(callSid) ? [{ callSid, record, atWallMs, sealed, ended: endReason !== 'process-died' }] : []
+      }),
+    )
+    for (const { record } of this.left.filter(({ ended }) => !ended))
+      log
+        .component('workers')
+        .warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
+    this.record =
+      archive === null
+        ? null
+        : (callSid, rateHz, announced, part, days) => archive.record(callSid, rateHz, announced, part, days)
+    this.openRecords =
+      archive === null
+        ? null
+        : {
+            open: (callSid, compose) => archive.openRecord(callSid, compose),
+            changed: (callSid) => archive.openRecordChanged(callSid),
+            gone: (callSid) => archive.openRecordGone(callSid),
+          }
+    this.states =
+      archive === null
+        ? null
+        : {
+            keep: (changes) => archive.keepSealed(changes),
+            value: (value) => archive.keepValue(value),
+            gone: (callSid) => {
+              if (isCallSid(callSid)) archive.sealedGone(callSid)
+            },
+          }
+  }
+
+  /** Values that earlier runs wrote once. */
+  get values(): readonly StoredValue[] {
+    return this.#archive?.values ?? []
+  }
+
+  /** Data folders of processes that are gone, held by this one. */
+  get leftFolders(): readonly string[] {
+    return this.#opened.left.map(({ path }) => path)
+  }
+
+  /** Decides on one of `left`. @param isRecord  false: the call goes on, or another node has its record */
+  settleLeft(callSid: CallSid, isRecord: boolean): void {
+    const record = isRecord ? this.left.find((each) => each.callSid === callSid)?.record : undefined
+    const days = this.#opened.recordsDaysOf(record?.agent ?? '')
+    const settle = (): void => this.#archive?.settleLeft(callSid, isRecord, days)
+    if (record === undefined) settle()
+    else this.#post(recordNews('call.ended', record), settle)
+  }
+
   /** Tells receivers that a call is over, then stores its record. */
-  over(record: CallRecord): void
+  over(record: CallRecord): void {
+    this.#post(recordNews('call.ended', record), () => this.#keep(record))
+  }
+
   /** Stores the record of an ended call again, to which the carrier's details were added, and tells receivers. */
-  joined(record: CallRecord): void
+  joined(record: CallRecord): void {
+    if ((record.carrier?.recording ?? null) === null) return this.#keep(record)
+    this.#post(recordNews('recording.ready', record), () => this.#keep(record))
+  }
+
   /**
    * The same with what the call was about. Resolves when receivers will be told.
    * @param part  `record`: another node has told receivers; `message`: another node has the record
    */
-  analysed(record: CallRecord, part: 'record' | 'message' | 'both'): Promise<void>
+  analysed(record: CallRecord, part: 'record' | 'message' | 'both'): Promise<void> {
+    return new Promise((resolve) => {
+      const then = (): void => {
+        if (part !== 'message') this.#keep(record)
+        resolve()
+      }
+      if (part === 'record') then()
+      else this.#post(recordNews('call.analysed', record), then)
+    })
+  }
+
   /**
    * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
    * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
    * @param newest  its record then; undefined when it was erased meanwhile
    */
-  keepIfOurs(record: CallRecord, isOurs: Promise<boolean>, newest: () => CallRecord | undefined): void
-  handoff(news: HandoffNews): void
+  keepIfOurs(record: CallRecord, isOurs: Promise<boolean>, newest: () => CallRecord | undefined): void {
+    const { callSid } = record
+    if (!isCallSid(callSid)) return
+    this.#archive?.recordEnded(callSid, record)
+    void isOurs.then((ours) => {
+      const now = newest()
+      if (!ours) this.#archive?.openRecordGone(callSid)
+      else if (now !== undefined) this.over(now)
+    })
+  }
+
+  handoff({ kind, handoff, url, id }: HandoffNews): void {
+    this.#keepHandoff(handoff)
+    const type =
+      kind === 'callback.requested'
+        ? kind
+        : (`escalation.${kind === 'handoff.requested' ? 'requested' : 'settled'}` as const)
+    const { callSid, agent, to } = handoff
+    const message = messageAbout({ type, id, callSid, agent, number: to, data: handoff })
+    void this.outbox.addHandoff(message, url)
+    void this.outbox.add(message)
+  }
+
   /** Tells receivers of an event. */
-  tell(news: MessageNews): void
+  tell(news: MessageNews): void {
+    void this.outbox.add(messageAbout(news))
+  }
+
   /** Tells receivers of a refused call; stores its record, and the packet for whoever calls back, which is posted to nobody. */
-  keepRefused(record: CallRecord, packet: Handoff | null): void
+  keepRefused(record: CallRecord, packet: Handoff | null): void {
+    const data = { ...record, from: packet?.from ?? '' }
+    this.#post({ ...recordNews('call.refused', record), data }, () => this.#keep(record))
+    if (packet !== null) this.#keepHandoff(packet)
+  }
+
   /** On the disk, or else in the object storage; undefined when it is nowhere. @throws as `recording` */
-  find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
+  async find(kind: DocumentKind, callSid: CallSid): Promise<unknown> {
+    return (await this.#archive?.find(kind, callSid)) ?? this.#opened.storage?.document(kind, callSid)
+  }
+
   /**
    * The same of a recording. @param part  from 1; null: the newest
    * @throws GatewayError STORAGE when the object storage does not answer
    */
-  recording(callSid: string, part: number | null): Promise<StoredFile | null>
+  async recording(callSid: string, part: number | null): Promise<StoredFile | null> {
+    if (this.#archive === null || !isCallSid(callSid)) return null
+    return (await this.#archive.recording(callSid, part)) ?? this.#opened.storage?.recording(callSid, part) ?? null
+  }
+
   /** The carrier's. @throws as `recording` */
-  carrierRecording(callSid: string): Promise<StoredFile | null>
+  async carrierRecording(callSid: string): Promise<StoredFile | null> {
+    if (!isCallSid(callSid)) return null
+    const { config, storage } = this.#opened
+    const names = CARRIER_SUFFIXES.map((suffix) => `${callSid}.${suffix}`)
+    const here = await findKept(config.dataDir, 'carrierRecordings', names)
+    return here ?? storage?.carrierRecording(callSid, names) ?? null
+  }
+
   /** Forgets the keys of what the object storage has of calls; null where there is none. */
-  eraseObjects(callSids: readonly CallSid[]): Promise<ErasedObjects | null>
+  async eraseObjects(callSids: readonly CallSid[]): Promise<ErasedObjects | null> {
+    return this.#opened.storage?.erase(callSids) ?? null
+  }
+
   /** See `Archive.forget`. */
-  forget(callSids: readonly CallSid[]): Promise<void>
+  async forget(callSids: readonly CallSid[]): Promise<void> {
+    await this.outbox.forget(callSids)
+    await this.#archive?.forget(callSids)
+  }
+
   /** No more messages come: waits for those that are on their way. */
-  closeMessages(): Promise<void>
-  close(): Promise<void>
+  async closeMessages(): Promise<void> {
+    await Promise.all(this.#telling)
+    await this.outbox.close(MESSAGES_CLOSE_MS)
+  }
+
+  async close(): Promise<void> {
+    await this.closeMessages()
+    await closeOpened(this.#opened)
+    this.#opened.folder?.release()
+  }
+
+  #keep(record: CallRecord): void {
+    if (isCallSid(record.callSid))
+      this.#archive?.keepRecord(record.callSid, record, this.#opened.recordsDaysOf(record.agent))
+  }
+
+  #keepHandoff(packet: Handoff): void {
+    if (isCallSid(packet.callSid))
+      this.#archive?.keepHandoff(packet.callSid, packet, this.#opened.recordsDaysOf(packet.agent))
+  }
+
+  /** The message is in the outbox before the record is final: a process that dies between them tells it again. */
+  #post(news: MessageNews, then: () => void): void {
+    const message = messageAbout(news)
+    if (!this.outbox.wanted(message)) return then()
+    const adding = this.outbox.add(message).then(() => {
+      this.#telling.delete(adding)
+      then()
+    })
+    this.#telling.add(adding)
+  }
 }
 
+/** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
+const MESSAGES_CLOSE_MS = 3000
 const MB = 1024 * 1024
 /** Of the carrier's recordings. */
 const CARRIER_SUFFIXES = ['wav', 'mp3', 'ogg'] as const
 
+/** A folder of a process that is gone. */
+interface HeldFolder {
+  readonly path: string
+  readonly folder: DataFolder
+}
+
+interface Opened {
+  readonly config: Config
+  readonly log: Log
+  readonly recordsDaysOf: (agent: string) => number | null
+  /** DATA_DIR; null where nothing is written to it. */
+  readonly folder: DataFolder | null
+  readonly left: readonly HeldFolder[]
+  readonly storage: ObjectStorage | null
+  readonly outbox: Outbox
+  readonly retention: Archive | null
+}
+
+async function closeOpened({ left, storage, retention }: Partial<Opened>): Promise<void> {
+  await retention?.close()
+  await storage?.close()
+  for (const held of left ?? []) held.folder.release()
+}
+
 /**
  * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
- * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
+ * @param folder  DATA_DIR, which is released at the end, and stays held where this throws; null where nothing is
+ *   written to it
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
@@ -101,6 +279,7 @@ const CARRIER_SUFFIXES = ['wav', 'mp3', 'ogg'] as const
  * @param sharedOutbox  the fleet's; null: messages are on this node's disk alone
  * @param recordsDaysOf  how long the records of an agent's calls are kept; null: as long as the settings say
  * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
+ * @throws GatewayError where a setting is wrong or a folder cannot be used; nothing that it opened stays open
  */
 export async function openCallArchive(
   config: Config,
@@ -125,177 +304,51 @@ export async function openCallArchive(
       : readReceivers(config.messagesFile, { ...process.env, ...env }, config.numbersFile !== null)
   const left = await holdLeftFolders(idle.left)
   const folders = folder === null ? [] : [config.dataDir, ...left.map(({ path }) => path)]
-  const storage = await openObjectStorage(
-    folder === null ? null : objectStorageOf(config, folders),
-    log,
-    metrics,
-    workerEnv,
-  )
-  const outbox = await Outbox.open({
-    folders: folders.map((path) => keptFolder(path, 'outbox')),
-    receivers,
-    ofNumber: receiversOfNumber,
-    shared: sharedOutbox,
-    handoff: { url: config.handoffUrl, secret: config.handoffSecret },
-    source: `urn:mkondo:${config.nodeName}`,
-    wallClock: Date.now,
-    log: log.component('messages'),
-  })
-  // Without KEEP_CALLS there may be journals, recordings of the carrier, and what earlier runs kept.
-  const retention =
-    folder === null
-      ? null
-      : await Archive.start(
-          {
-            folder: config.dataDir,
-            retainOnly: !config.keepCalls,
-            leftFolders: left.map(({ path }) => path),
-            spareFolder: idle.spare,
-            alone: folder?.locked === true,
-            uploads: storage !== null,
-            fsync: config.recordsFsync,
-            fileBytes: config.recordsFileMb * MB,
-            recordsKeepDays: config.recordsKeepDays,
-            recordsKeepBytes: config.recordsKeepMb * MB,
-            recordingsKeepDays: config.recordingsKeepDays,
-            recordingsKeepBytes: config.recordingsKeepMb * MB,
-          },
-          log.component('telemetry'),
-          workerEnv,
-        )
-  const archive = config.keepCalls ? retention : null
-  count(metrics, retention, outbox)
-  const died = (archive?.died ?? []).flatMap(({ document, atWallMs, sealed }) =>
-    recordsOf([document]).flatMap((record) => {
-      const { callSid, endReason } = record
-      return isCallSid(callSid) ? [{ callSid, record, atWallMs, sealed, ended: endReason !== 'process-died' }] : []
-    }),
-  )
-  for (const { record } of died.filter(({ ended }) => !ended))
-    log
-      .component('workers')
-      .warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
-  const keep = (record: CallRecord): void => {
-    if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record, recordsDaysOf(record.agent))
-  }
-  const keepHandoff = (packet: Handoff): void => {
-    if (isCallSid(packet.callSid)) archive?.keepHandoff(packet.callSid, packet, recordsDaysOf(packet.agent))
-  }
-  const telling = new Set<Promise<void>>()
-  /** The message is in the outbox before the record is final: a process that dies between them tells it again. */
-  const told = (message: Message, then: () => void): void => {
-    if (!outbox.wanted(message)) return then()
-    const adding = outbox.add(message).then(() => {
-      telling.delete(adding)
-      then()
+  let storage: ObjectStorage | null = null
+  let retention: Archive | null = null
+  try {
+    storage = await openObjectStorage(
+      folder === null ? null : objectStorageOf(config, folders),
+      log,
+      metrics,
+      workerEnv,
+    )
+    // Without KEEP_CALLS there may be journals, recordings of the carrier, and what earlier runs kept.
+    if (folder !== null)
+      retention = await Archive.start(
+        {
+          folder: config.dataDir,
+          retainOnly: !config.keepCalls,
+          leftFolders: left.map(({ path }) => path),
+          spareFolder: idle.spare,
+          alone: folder.locked,
+          uploads: storage !== null,
+          fsync: config.recordsFsync,
+          fileBytes: config.recordsFileMb * MB,
+          recordsKeepDays: config.recordsKeepDays,
+          recordsKeepBytes: config.recordsKeepMb * MB,
+          recordingsKeepDays: config.recordingsKeepDays,
+          recordingsKeepBytes: config.recordingsKeepMb * MB,
+        },
+        log.component('telemetry'),
+        workerEnv,
+      )
+    // Last: from here on it sends.
+    const outbox = await Outbox.open({
+      folders: folders.map((path) => keptFolder(path, 'outbox')),
+      receivers,
+      ofNumber: receiversOfNumber,
+      shared: sharedOutbox,
+      handoff: { url: config.handoffUrl, secret: config.handoffSecret },
+      source: `urn:mkondo:${config.nodeName}`,
+      wallClock: Date.now,
+      log: log.component('messages'),
     })
-    telling.add(adding)
-  }
-  const closeMessages = async (): Promise<void> => {
-    await Promise.all(telling)
-    await outbox.close(MESSAGES_CLOSE_MS)
-  }
-  const ended = (record: CallRecord): void => told(messageAbout(recordNews('call.ended', record)), () => keep(record))
-  return {
-    outbox,
-    ended: recordsOf(archive?.newest ?? []),
-    left: died,
-    values: archive?.values ?? [],
-    leftFolders: left.map(({ path }) => path),
-    settleLeft: (callSid, isRecord) => {
-      const record = isRecord ? died.find((each) => each.callSid === callSid)?.record : undefined
-      const settle = (): void => archive?.settleLeft(callSid, isRecord, recordsDaysOf(record?.agent ?? ''))
-      if (record === undefined) settle()
-      else told(messageAbout(recordNews('call.ended', record)), settle)
-    },
-    record:
-      archive === null
-        ? null
-        : (callSid, rateHz, announced, part, days) => archive.record(callSid, rateHz, announced, part, days),
-    openRecords:
-      archive === null
-        ? null
-        : {
-            open: (callSid, compose) => archive.openRecord(callSid, compose),
-            changed: (callSid) => archive.openRecordChanged(callSid),
-            gone: (callSid) => archive.openRecordGone(callSid),
-          },
-    states:
-      archive === null
-        ? null
-        : {
-            keep: (changes) => archive.keepSealed(changes),
-            value: (value) => archive.keepValue(value),
-            gone: (callSid) => {
-              if (isCallSid(callSid)) archive.sealedGone(callSid)
-            },
-          },
-    over: ended,
-    joined: (record) => {
-      if ((record.carrier?.recording ?? null) === null) return keep(record)
-      told(messageAbout(recordNews('recording.ready', record)), () => keep(record))
-    },
-    analysed: (record, part) =>
-      new Promise((resolve) => {
-        const then = (): void => {
-          if (part !== 'message') keep(record)
-          resolve()
-        }
-        if (part === 'record') then()
-        else told(messageAbout(recordNews('call.analysed', record)), then)
-      }),
-    keepIfOurs: (record, isOurs, newest) => {
-      const { callSid } = record
-      if (!isCallSid(callSid)) return
-      archive?.recordEnded(callSid, record)
-      void isOurs.then((ours) => {
-        const now = newest()
-        if (!ours) archive?.openRecordGone(callSid)
-        else if (now !== undefined) ended(now)
-      })
-    },
-    handoff: (news) => {
-      const { kind, handoff, url } = news
-      keepHandoff(handoff)
-      const type =
-        kind === 'callback.requested'
-          ? kind
-          : (`escalation.${kind === 'handoff.requested' ? 'requested' : 'settled'}` as const)
-      const { callSid, agent, to } = handoff
-      const message = messageAbout({ type, id: news.id, callSid, agent, number: to, data: handoff })
-      void outbox.addHandoff(message, url)
-      void outbox.add(message)
-    },
-    tell: (news) => void outbox.add(messageAbout(news)),
-    keepRefused: (record, packet) => {
-      const data = { ...record, from: packet?.from ?? '' }
-      told(messageAbout({ ...recordNews('call.refused', record), data }), () => keep(record))
-      if (packet !== null) keepHandoff(packet)
-    },
-    find: async (kind, callSid) => (await archive?.find(kind, callSid)) ?? storage?.document(kind, callSid),
-    recording: async (callSid, part) => {
-      if (archive === null || !isCallSid(callSid)) return null
-      return (await archive.recording(callSid, part)) ?? storage?.recording(callSid, part) ?? null
-    },
-    carrierRecording: async (callSid) => {
-      if (!isCallSid(callSid)) return null
-      const names = CARRIER_SUFFIXES.map((suffix) => `${callSid}.${suffix}`)
-      const here = await findKept(config.dataDir, 'carrierRecordings', names)
-      return here ?? storage?.carrierRecording(callSid, names) ?? null
-    },
-    eraseObjects: async (callSids) => storage?.erase(callSids) ?? null,
-    forget: async (callSids) => {
-      await outbox.forget(callSids)
-      await archive?.forget(callSids)
-    },
-    closeMessages,
-    close: async () => {
-      await closeMessages()
-      await retention?.close()
-      await storage?.close()
-      for (const held of left) held.folder.release()
-      folder?.release()
-    },
+    count(metrics, retention, outbox)
+    return new CallArchive({ config, log, recordsDaysOf, folder, left, storage, outbox, retention })
+  } catch (thrown) {
+    await closeOpened({ left, storage, retention })
+    throw thrown
   }
 }
 
@@ -317,9 +370,7 @@ export function usesDataFolder(config: Config): boolean {
 }
 
 /** Locks the folders that no process uses; a process of an earlier start may still be finishing its calls. */
-async function holdLeftFolders(
-  paths: readonly string[],
-): Promise<{ readonly path: string; readonly folder: DataFolder }[]> {
+async function holdLeftFolders(paths: readonly string[]): Promise<HeldFolder[]> {
   const held = await Promise.all(
     paths.map(async (path) => {
       try {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
@@ -70,6 +70,29 @@ t.test('a process of an earlier start that still has calls keeps them; once it i
   t.match(third.archive.ended, [{ callSid: SID }])
   t.same(third.archive.left, [], 'once')
   await third.archive.close()
+})
+
+t.test('a start that fails leaves the folders of earlier processes to the next one', async (t) => {
+  const dataDir = t.testdir({ 'process-1': {} })
+  const left = join(dataDir, 'process-1')
+  const held = await holdDataFolder(dataDir)
+  const begin = (env: Record<string, string>) =>
+    openCallArchive(
+      loadConfig({ DATA_DIR: dataDir, ...env }, null),
+      held,
+      log,
+      new Metrics({ version: 'test', processMetrics: false }),
+      { left: [left], spare: null },
+      {},
+    )
+  await t.rejects(begin({ STORAGE_BUCKET: 'calls' }), { code: 'CONFIG_INVALID', message: /STORAGE_KEYS/ })
+  writeFileSync(join(left, 'outbox'), 'no folder')
+  await t.rejects(begin({}), { code: 'EEXIST' }, 'the messages cannot be read')
+  rmSync(join(left, 'outbox'))
+
+  const archive = await begin({})
+  t.same(archive.leftFolders, [left])
+  await archive.close()
 })
 
 t.test('a process that dies between the end of a call and its record: it has one, with its true end', async (t) => {
