@@ -118,6 +118,16 @@ export class CallContinuity {
     return this.#cut?.state ?? this.#options.logNow()
   }
 
+  /** The state that a call back goes on from. @param refused  the caller does not want the words to be kept */
+  promised(refused: boolean): KeptState {
+    const { log, marks } = this.logKept()
+    const kept = this.kept()
+    if (!refused) return { kept, log, marks: [...marks] }
+    // It may wait for days.
+    const session = kept.session === null ? null : { ...kept.session, openTranscript: [] }
+    return { kept: { ...kept, session }, log: { ...log, transcript: [] }, marks: [...marks] }
+  }
+
   /** What is logged of the end of a session whose stream was lost is not kept: the call goes on from before it. */
   append(entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
     if (this.#cut === null && !this.#replaced) this.#context.keeper?.append(this.call.callSid, entries, marks)

@@ -1,3 +1,4 @@
+import type { CallLogEntry } from '../../call/call-log.js'
 import { LRUCache } from 'lru-cache'
 import type { CallerValues } from '../../call/caller-data.js'
 import { atMost } from '../../core/at-most.js'
@@ -84,6 +85,13 @@ export class CallerProfiles {
   /** The caller has spoken in a call of this language: `sw-KE`. */
   spoke(key: string, language: string): void {
     if (key !== '') this.#languages.set(key, language)
+  }
+
+  /** The same, from the log of a call; of agents with one language the entries have none. */
+  logged(key: string, entries: readonly CallLogEntry[]): void {
+    for (const entry of entries)
+      if (entry.kind === 'transcript' && entry.record.role === 'caller' && entry.record.language !== undefined)
+        this.spoke(key, entry.record.language)
   }
 
   /** The language of the last call in which this caller spoke; undefined: not known. */

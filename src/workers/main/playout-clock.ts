@@ -24,6 +24,7 @@ export class PlayoutClock {
   #pausedSeen = false
   #moreSeen = 0
   #writtenSeen = 0
+  #underrunsSeen = 0
   /** Nothing is due before this time, unless one of the words above has changed. */
   #playAtMs = -Infinity
 
@@ -36,6 +37,13 @@ export class PlayoutClock {
   /** Underruns within an item, ever. */
   get underruns(): number {
     return this.#playout.underruns
+  }
+
+  /** Those since this was asked last. */
+  newUnderruns(): number {
+    const before = this.#underrunsSeen
+    this.#underrunsSeen = this.underruns
+    return this.underruns - before
   }
 
   /** The session is gone, and its pause with it: the samples in the ring are played. */
