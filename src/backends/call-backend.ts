@@ -760,7 +760,9 @@ export class CallBackend implements Backend, CandidateListener {
     session.activityKnown = this.#history.activity
     const { instructionsNow } = this.#options
     const base = this.#session as BackendSession
-    const renewed = instructionsNow === undefined ? base : { ...base, instructions: instructionsNow() }
+    const instructions = instructionsNow?.() ?? base.instructions
+    // Mostly they are still the same words: two kilobytes that the call need not keep twice.
+    const renewed = instructions === base.instructions ? base : { ...base, instructions }
     this.#candidates.connect(session, role, { ...renewed, ...this.#history.known }, state)
   }
 

@@ -338,6 +338,24 @@ t.test(
   },
 )
 
+t.test('a ring whose samples are recalled only after the next have come touches little of itself', (t) => {
+  const memory = allocateSharedCall()
+  const { outbound } = new SharedCall(memory)
+  const answerOf = (i: number): Int16Array => Int16Array.from({ length: 960 }, (_, at) => 1000 * (i % 30) + at + 1)
+  const out = new Int16Array(960)
+  outbound.recallFrom = 0
+  for (let i = 0; i < 200; i++) {
+    take(outbound, answerOf(i))
+    if (i === 0) continue
+    t.ok(outbound.recall((i - 1) * 960, out, 960))
+    t.same(out, answerOf(i - 1), 'as they were written, wherever they lie now')
+    outbound.recallFrom = i * 960
+  }
+  const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
+  t.ok(ring.findLastIndex((sample) => sample !== 0) < 4096, 'two pages of sixteen')
+  t.end()
+})
+
 t.test('a ring that plays short answers touches as much of itself as they are long', (t) => {
   const memory = allocateSharedCall()
   const { outbound } = new SharedCall(memory)

@@ -79,7 +79,7 @@ export class CallHistory {
   readonly #rateHz: SampleRateHz
   readonly #serverVad: boolean
   readonly #audio: CallerAudio
-  readonly #frame: Int16Array
+  readonly #frameSamples: number
   readonly #marginSamples: number
   readonly #preRollSamples: number
   readonly #inputs: OpenInput[] = []
@@ -104,7 +104,7 @@ export class CallHistory {
     this.#timers = timers
     this.#rateHz = rateHz
     this.#serverVad = serverVad
-    this.#frame = new Int16Array(frameSamples(rateHz))
+    this.#frameSamples = frameSamples(rateHz)
     this.#marginSamples = msToSamples(INPUT_REPLAY_MARGIN_MS, rateHz)
     this.#preRollSamples = msToSamples(BACKEND_PRE_ROLL_MS, rateHz)
     this.#audio = new CallerAudio(rateHz, INPUT_REPLAY_MS)
@@ -398,17 +398,18 @@ export class CallHistory {
     // Audio that comes while this runs reaches the session as live audio.
     const to = this.#audio.written
     let position = from
+    const frame = new Int16Array(this.#frameSamples)
     const feedTo = (until: number): void => {
       while (position < until && session.phase === 'ready') {
         const samples = this.#audio.read(
           position,
-          until - position < this.#frame.length ? this.#frame.subarray(0, until - position) : this.#frame,
+          until - position < frame.length ? frame.subarray(0, until - position) : frame,
         )
         if (samples === 0) return
         position += samples
         // Long messages, but nothing is left behind: the next frame of the call may be long in coming.
         const voiced = position < to ? true : undefined
-        session.feed(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples), voiced)
+        session.feed(samples === frame.length ? frame : frame.subarray(0, samples), voiced)
       }
     }
     const steps: { readonly at: number; readonly act: () => void }[] = []
@@ -456,7 +457,7 @@ export class CallHistory {
   }
 
   #frameStart(position: number): number {
-    return Math.floor(position / this.#frame.length) * this.#frame.length
+    return Math.floor(position / this.#frameSamples) * this.#frameSamples
   }
 
   #isOpen(order: number): boolean {

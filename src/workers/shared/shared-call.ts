@@ -239,13 +239,16 @@ function bytesInRing(packetBytes: number): number {
   return (2 * PACKET_HEADER_BYTES - 1 + packetBytes) & -PACKET_HEADER_BYTES
 }
 
+/** Samples in a page of memory. */
+const PAGE_SAMPLES = 2048
+
 /**
  * Samples at the leg's rate from the worker to the main thread, which sends them at the right time. Counts are absolute
  * numbers of samples modulo 2^32 (74 h at 16 kHz), so that a count names the same sample on both sides.
  *
  * Like `PacketRing` it starts again at its first place whenever the consumer has taken everything, so that short
- * answers touch little of it. The `outBase` word is the count of the sample there. It does not start again while taken
- * samples must still be recalled.
+ * answers touch little of it. The `outBase` word is the count of the sample there. Taken samples that must still be recalled
+ * move to the first place with it.
  */
 export class SampleRing {
   /** Producer: count of the first sample that must still be recalled; null where nothing is recalled. */
@@ -323,7 +326,7 @@ export class SampleRing {
       'more samples than fit into the ring',
     )
     // The consumer's own count, without what was discarded since: the consumer may still be reading.
-    if (tail === head && (this.recallFrom ?? head) === head) words[Word.outBase] = head | 0 // published with the head that follows
+    if (tail === head) this.#startAgain(head)
     const at = this.#place(head)
     const first = this.#samples.length - at
     if (source.length <= first) {
@@ -333,6 +336,22 @@ export class SampleRing {
       this.#samples.set(source.subarray(first), 0)
     }
     Atomics.store(words, Word.outHead, (head + source.length) | 0)
+  }
+
+  /**
+   * Producer, while the consumer has nothing to read: the next samples are written to the first place, behind those that must
+   * still be recalled. There are mostly none or a few; they are moved only once a page is full.
+   */
+  #startAgain(head: number): void {
+    const first = this.recallFrom ?? head
+    const kept = (head - first) | 0
+    if (kept !== 0) {
+      const from = this.#place(first)
+      const isHeld = ((first - (this.#words[Word.outBase] as number)) | 0) >= 0
+      if (!isHeld || kept < 0 || from < PAGE_SAMPLES || from + kept > this.#samples.length) return
+      this.#samples.copyWithin(0, from, from + kept)
+    }
+    this.#words[Word.outBase] = first | 0 // published with the head that follows
   }
 
   /** Producer: everything written so far will not be played. */

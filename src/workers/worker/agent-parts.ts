@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { serialize } from 'node:v8'
 import type { AgentDefinition } from '../../agents/definition.js'
 
-/** A smaller part costs more to find than to keep. */
-const PART_BYTES_MIN = 512
+/** A smaller part, a number or a word, costs more to find than to keep. */
+const PART_BYTES_MIN = 48
 
 interface Part {
   readonly value: unknown
