@@ -90,6 +90,7 @@ export function fleet(): DashboardBuilder {
           'By what became of it: late ones were greeted without it. docs/CALLERS.md.',
           rates('mkondo_caller_lookups_total', 'state'),
           total('mkondo_callers_forgotten_total', 'forgotten early'),
+          total('mkondo_caller_memory_lost_total', 'memory not reached'),
         ),
         seconds(
           'Webhook answer, p95',

@@ -1,4 +1,4 @@
-import { CALLER_SOURCE, callerFieldsIn } from '../call/caller-data.js'
+import { CALLER_SOURCE, callerFieldsIn, earlierFields } from '../call/caller-data.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { allowedNames, pathText } from './faults.js'
@@ -20,11 +20,14 @@ const READ_IN: readonly string[] = [
 ]
 
 /** The fields of a caller that the agent's words can read; null: any, because nothing says which there are. */
-export function callerFields({ caller, tools }: AgentDefinition, assets: AgentAssets): readonly string[] | null {
+export function callerFields({ caller, facts, tools }: AgentDefinition, assets: AgentAssets): readonly string[] | null {
   if (caller === null) return []
-  if (caller.file !== undefined) return assets.callers?.fields ?? []
+  const earlier = caller.memory ? earlierFields(Object.keys(facts)) : []
+  if (caller.file !== undefined) return [...(assets.callers?.fields ?? []), ...earlier]
+  if (caller.tool === undefined) return earlier
   const fields = tools.find(({ name }) => name === caller.tool)?.result.fields
-  return caller.fields ?? (fields === undefined ? null : Object.keys(fields))
+  const known = caller.fields ?? (fields === undefined ? null : Object.keys(fields))
+  return known === null ? null : [...known, ...earlier]
 }
 
 /** What is wrong with how an agent knows its callers: its tool, the fields, and the words that read them. */

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { parse as parseCsv } from 'csv-parse/sync'
 import { z } from 'zod'
-import type { CallerAnswer, CallerValues } from '../call/caller-data.js'
+import { earlierValues } from '../call/caller-data.js'
+import type { CallerAnswer, CallerValues, EarlierCall } from '../call/caller-data.js'
 import { jsonText } from '../core/json.js'
 import { numberToCall, partyKey } from '../sautikit/phone.js'
 
@@ -51,9 +52,18 @@ export const callerSchema = z
     language: field
       .exactOptional()
       .describe("Field with the caller's language, such as sw. Default: the call begins as it does without."),
+    memory: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Whether the facts and the outcome of a caller's last call are known in their next: last_NAME, said to verified callers only.",
+      ),
   })
-  .refine(({ tool, file }) => (tool === undefined) !== (file === undefined), {
-    error: 'needs tool or file, one of them',
+  .refine(({ tool, file }) => tool === undefined || file === undefined, {
+    error: 'has tool and file; allowed: one of them',
+  })
+  .refine(({ tool, file, memory }) => memory || tool !== undefined || file !== undefined, {
+    error: 'needs tool, file or memory: true',
   })
 
 /** What of a result is kept of a caller: the scalars of its top level. */
@@ -76,6 +86,11 @@ export function callerAnswer(outcome: { readonly ok: boolean; readonly value: un
   const values = outcome.ok ? valuesOf(outcome.value) : {}
   const known = Object.keys(values).length > 0
   return { state: known ? 'found' : outcome.ok ? 'unknown' : 'failed', from: 'tool', values }
+}
+
+/** A look-up's answer with what the caller's last call left. @param wallMs calendar time */
+export function withEarlier(answer: CallerAnswer, earlier: EarlierCall, wallMs: number): CallerAnswer {
+  return { ...answer, state: 'found', values: { ...earlierValues(earlier, wallMs), ...answer.values } }
 }
 
 /** Rows of a file by the number of the caller, as lines of `KEY TAB JSON` in the order of their keys. */

@@ -64,7 +64,7 @@ export class CallSession {
   }
 
   /** What is known of the caller. */
-  get caller(): Pick<Caller, 'open' | 'values'> {
+  get caller(): Pick<Caller, 'open' | 'values' | 'earlier' | 'confirmed'> {
     return this.#call.caller
   }
 

@@ -12,12 +12,47 @@ export type CallerValues = DocumentOf<typeof valuesSchema>
 /** What a look-up of the caller came to. `late`: it had not answered when the greeting was due. */
 export const CALLER_STATES = ['found', 'unknown', 'failed', 'withheld', 'late'] as const
 
+/** What an agent with `caller.memory` keeps of a caller's last call. */
+export const earlierCallSchema = z.object({
+  /** Calendar time at which it ended. */
+  endedWallMs: z.number(),
+  outcome: z.string(),
+  facts: valuesSchema,
+})
+export type EarlierCall = DocumentOf<typeof earlierCallSchema>
+
+/** Begin of the fields that an earlier call left: `last_outcome`, `last_days`, and `last_NAME` of each fact. */
+const EARLIER = 'last_'
+
+/** The fields of an earlier call. @param facts  names of the agent's facts */
+export function earlierFields(facts: readonly string[]): string[] {
+  return ['outcome', 'days', ...facts].map((name) => `${EARLIER}${name}`)
+}
+
+/** What an earlier call left. @param wallMs calendar time */
+export function earlierValues({ endedWallMs, outcome, facts }: EarlierCall, wallMs: number): CallerValues {
+  const days = Math.max(0, Math.floor((wallMs - endedWallMs) / 86_400_000))
+  const values = Object.entries({ outcome, days, ...facts })
+  return Object.fromEntries(values.map(([name, value]) => [`${EARLIER}${name}`, value]))
+}
+
+/** What may be said of the caller now, and what a model may know and not say. */
+export interface CallerNow {
+  readonly values: CallerValues
+  /** Of earlier calls from this number. */
+  readonly earlier: CallerValues
+  /** The caller has proved who they are. */
+  readonly confirmed: boolean
+}
+
+export const UNKNOWN_CALLER: CallerNow = { values: {}, earlier: {}, confirmed: false }
+
 /** The answer of a look-up. */
 export const callerAnswerSchema = z.object({
   /** `withheld`: there was no number to look up. */
   state: z.enum(CALLER_STATES).exclude(['late']),
   /** `cache`: an earlier call of this hour had found it. */
-  from: z.enum(['tool', 'file', 'cache']),
+  from: z.enum(['tool', 'file', 'cache', 'memory']),
   values: valuesSchema,
 })
 export type CallerAnswer = DocumentOf<typeof callerAnswerSchema>
@@ -39,6 +74,8 @@ export const callerOptionsSchema = z.object({
   withinMs: z.number(),
   /** Fields that only a verified caller hears, and the model too has only then. */
   personal: z.array(z.string()),
+  /** Fields that earlier calls leave: a model has them, and says them to nobody who is not verified. */
+  earlier: z.array(z.string()),
   /** Field with the tag of the caller's language; null: none has it. */
   language: z.string().nullable(),
 })

@@ -34,6 +34,8 @@ interface CallErasureOptions {
   readonly forgetDetail: (callSid: CallSid) => void
   /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
   readonly forgetRows?: (number: string) => Promise<number>
+  /** Forgets what is remembered of a caller's last calls. Absent: nothing is. */
+  readonly forgetCaller?: (number: string) => Promise<void>
   /** What a number's rows of campaigns have of it. Absent: there are none. */
   readonly campaignsOf?: ErasureHere['campaignsOf']
   /** Messages about calls that no receiver has taken yet. Absent: there are none. */
@@ -111,6 +113,7 @@ export class CallErasure implements ErasureHere {
     if ('number' in target) {
       calls.forgetLine(target.number)
       await this.#options.forgetRows?.(target.number)
+      await this.#options.forgetCaller?.(target.number)
     }
     const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
     // One that has begun since is not erased in part.

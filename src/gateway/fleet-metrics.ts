@@ -1,3 +1,4 @@
+import type { CallerMemory } from '../fleet/caller-memory.js'
 import type { CallKeeper } from '../fleet/call-keeper.js'
 import type { StoredEffects } from '../fleet/effects.js'
 import type { FleetNode, NodeNetwork } from '../fleet/fleet-node.js'
@@ -17,6 +18,7 @@ interface Fleet {
   readonly keeper: CallKeeper
   readonly effects: StoredEffects
   readonly attempts: StoredAttempts
+  readonly callerMemory: CallerMemory
   /** Null where there are no other nodes. */
   readonly network: NodeNetwork | null
 }
@@ -24,7 +26,7 @@ interface Fleet {
 /** What the nodes of a fleet count, from plain fields, and 0 from the start. */
 export function countFleet(
   metrics: Metrics,
-  { node, store, ignored, keeper, effects, attempts, network }: Fleet,
+  { node, store, ignored, keeper, effects, attempts, callerMemory, network }: Fleet,
 ): void {
   metrics.defineGauge('store_up', '1 while the call store answers').from(() => (store.up ? 1 : 0))
   const operations = metrics.defineCounter('store_operations', 'Operations of the call store, by outcome', [
@@ -59,6 +61,11 @@ export function countFleet(
     'verification_attempts_unshared',
     'Verification attempts and verdicts that the call store did not take: the memory of this process decided',
     () => attempts.unshared,
+  )
+  metrics.countOne(
+    'caller_memory_lost',
+    'Last calls of callers that the call store did not keep, give or forget',
+    () => callerMemory.lost,
   )
 
   const nodes = metrics.defineLabelledGauge('nodes', 'Nodes of the fleet as this one sees them', ['state'], 'max')

@@ -6,6 +6,7 @@ import { internalTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
 import { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/call-store.js'
+import { CallerMemory } from '../fleet/caller-memory.js'
 import { DurableStore } from '../fleet/durable-store.js'
 import type { StatesOnDisk } from '../fleet/durable-store.js'
 import { StoredEffects } from '../fleet/effects.js'
@@ -57,6 +58,7 @@ export interface FleetSide {
   readonly keeper: CallKeeper
   readonly effects: EffectGate
   readonly attempts: StoredAttempts
+  readonly callerMemory: CallerMemory
   /** The messages of the fleet; null without Redis. */
   readonly outbox: SharedOutbox | null
   /** The analyses that its nodes owe; null without Redis. */
@@ -148,7 +150,17 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   })
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
   const attempts = new StoredAttempts({ store, secrets: tokenSecrets, log })
-  countFleet(metrics, { node, store, ignored: redis?.ignored ?? null, keeper, effects, attempts, network })
+  const callerMemory = new CallerMemory({ store, secrets: tokenSecrets, wallClock: Date.now, log })
+  countFleet(metrics, {
+    node,
+    store,
+    ignored: redis?.ignored ?? null,
+    keeper,
+    effects,
+    attempts,
+    callerMemory,
+    network,
+  })
   const seal = (callSid: string, text: string) => new SealedCall(callSid, tokenSecrets).seal('message', text)
   const open = (callSid: string, sealed: Uint8Array) => new SealedCall(callSid, tokenSecrets).open('message', sealed)
   const streamOf = (stream: string) =>
@@ -178,6 +190,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     },
     keeper,
     attempts,
+    callerMemory,
     effects: {
       mayAct: (call, confirm, patient) => node.mayAct(call, confirm, patient),
       intend: (key) => effects.intend(key),

@@ -116,11 +116,27 @@ t.test('check refuses words that read what nobody can know of a caller', async (
   t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, personal: [tier] }\n`), [
     /caller\.personal needs a verification section/,
   ])
-  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, file: c.csv }\n`), [/caller needs tool or file/])
+  t.match(await faultsOf(`${TOOL}caller: { tool: lookup_customer, file: c.csv }\n`), [
+    /caller has tool and file; allowed: one of them/,
+  ])
   const declared = await load(t, `${AGENT}caller: { file: c.csv }\ngreeting: "Hi {{caller.nickname}}"\n`, {
     'c.csv': 'phone,name\n0712345678,Amina\n',
   })
   t.match(declared.faults, [/greeting reads \{\{caller\.nickname\}\}, which is no field of the caller/])
+})
+
+t.test('an agent that remembers its callers can read the last value of each of its facts, and no other', async (t) => {
+  const stages = 'facts: { device: { ask: what is broken } }\nstages: { only: { instructions: Help., final: true } }\n'
+  const faultsOf = async (greeting: string) =>
+    (
+      await load(
+        t,
+        `version: 1\nname: a\ninstructions: Help.\n${stages}caller: { memory: true }\ngreeting: "${greeting}"\n`,
+      )
+    ).faults
+  t.same(await faultsOf('Hello. {{caller.last_device}} {{caller.last_outcome}} {{caller.last_days}}'), [])
+  t.match(await faultsOf('Hello. {{caller.last_order}}'), [/greeting reads \{\{caller\.last_order\}\}.*last_device/])
+  t.match((await load(t, `${AGENT}caller: {}\n`)).faults, [/caller needs tool, file or memory: true/])
 })
 
 t.test('a look-up only reads, needs nothing of the model, and is not offered to it', async (t) => {

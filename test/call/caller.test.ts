@@ -6,7 +6,7 @@ import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { escalation, Rig } from './rig.js'
 
-const LOOK_UP = { source: 'lookup_customer', withinMs: 800, personal: [], language: null }
+const LOOK_UP = { source: 'lookup_customer', withinMs: 800, personal: [], earlier: [], language: null }
 const KNOWN: Partial<CallSessionOptions> = {
   caller: LOOK_UP,
   greeting: 'Hello {{caller.name}}, welcome.',
@@ -98,6 +98,27 @@ t.test('personal fields are said to nobody before they have proved who they are'
   t.equal(rig.session.caller.values['balance'], 120)
   t.equal(rig.all('caller').length, 2, 'the model gets it now')
 })
+
+t.test(
+  'what an earlier call left is for the model alone, as unconfirmed, until the caller has proved who they are',
+  async (t) => {
+    const earlier = ['last_outcome', 'last_device']
+    const rig = new Rig({
+      ...KNOWN,
+      caller: { ...LOOK_UP, earlier },
+      goodbyeText: 'Bye, owner of {{caller.last_device}}.',
+    })
+    rig.open()
+    rig.ready()
+    rig.in({ ...AMINA, values: { name: 'Amina', last_outcome: 'escalated', last_device: 'router' } })
+    t.same(rig.session.caller.values, { name: 'Amina' })
+    t.same(rig.session.caller.earlier, { last_outcome: 'escalated', last_device: 'router' })
+    t.equal(rig.session.caller.confirmed, false)
+    rig.identity({ account: 'A-1' })
+    t.match(rig.session.caller, { confirmed: true, values: { last_device: 'router' } })
+    t.equal(rig.all('caller').length, 2, 'the model learns that it is confirmed')
+  },
+)
 
 t.test('a call begins in the language of its caller, where the agent speaks it', async (t) => {
   const languages = { languages: ['en', 'sw'], greeting: { en: 'Hello.', sw: 'Hujambo {{caller.name}}.' } }

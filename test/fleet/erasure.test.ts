@@ -48,12 +48,14 @@ async function nodes(
   readonly folders: readonly string[]
   /** Numbers whose lines each node was told to forget. */
   readonly linesForgotten: readonly string[][]
+  readonly callersForgotten: readonly string[][]
   /** Calls of which each node told its receivers that they are erased. */
   readonly told: readonly string[][]
   /** Calls of which each node forgot the keys of what the bucket has. */
   readonly objects: readonly string[][]
 }> {
   const linesForgotten: string[][] = [[], [], []]
+  const callersForgotten: string[][] = [[], [], []]
   const told: string[][] = [[], [], []]
   const objects: string[][] = [[], [], []]
   const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
@@ -78,6 +80,7 @@ async function nodes(
         return Promise.resolve(null)
       },
       forgetDetail: () => undefined,
+      forgetCaller: (number) => Promise.resolve(void callersForgotten[index]?.push(number)),
       campaignsOf: (number) =>
         Promise.resolve({ rows: number === CALLER ? [{ campaign: 'dues', result: null }] : [], doNotCall: true }),
       messagesOf: (callSids) =>
@@ -93,7 +96,7 @@ async function nodes(
       workerEnv: {},
     }),
   }))
-  return { it, folders, linesForgotten, told, objects }
+  return { it, folders, linesForgotten, callersForgotten, told, objects }
 }
 
 function at(it: Nodes, index: number): Gateway {
@@ -123,7 +126,7 @@ const run = (it: Nodes, argv: readonly string[], input = '', name = 'erase') =>
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
 t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
-  const { it, folders, linesForgotten, told, objects } = await nodes(t)
+  const { it, folders, linesForgotten, callersForgotten, told, objects } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
     keep(folders[index] as string, `HD_b${index}`, OTHER)
@@ -143,6 +146,7 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   }
   t.equal(at(it, 1).calls.record('HD_a1'), undefined, 'also from memory')
   t.same(linesForgotten, [[CALLER], [CALLER], [CALLER]], 'also what is known of the line')
+  t.same(callersForgotten, [[CALLER], [CALLER], [CALLER]], 'and of their last calls')
   t.same(objects, [['HD_a0'], ['HD_a1'], ['HD_a2']], 'each node forgets the keys of its own calls')
   t.ok(
     told.every((sids) => sids.length > 0 && sids.every((one) => one.startsWith('HD_a'))),

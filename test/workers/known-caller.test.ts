@@ -2,9 +2,12 @@ import { createServer } from 'node:http'
 import t from 'tap'
 import { agentSchema, type AgentDefinition } from '../../src/agents/definition.js'
 import { allCallsOn } from '../../src/backends/split.js'
+import { CallerMemory } from '../../src/fleet/caller-memory.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { createLog } from '../../src/telemetry/log.js'
 import { portOf } from '../support/port-of.js'
-import { TestLine, inbound, orderStatusAgent, startHost, until } from '../support/host.js'
+import { TestLine, inbound, orderStatusAgent, startHost, time, until } from '../support/host.js'
 
 t.test('a caller is looked up once an hour, whichever worker has the call, and forgotten when erased', async (t) => {
   let asked = 0
@@ -32,7 +35,7 @@ t.test('a caller is looked up once an hour, whichever worker has the call, and f
         ],
       }).tools,
     ],
-    caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [] },
+    caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [], memory: false },
   }
   // The API is a service behind a socket.
   const test = await startHost({
@@ -67,3 +70,60 @@ t.test('a caller is looked up once an hour, whichever worker has the call, and f
   t.match(withheld.record.caller, { state: 'withheld', fields: [] })
   t.equal(asked, 2, 'no number, no request')
 })
+
+t.test(
+  'what the last call left is there at the next, and nothing of a call that its caller wants nobody to keep',
+  async (t) => {
+    const order = await orderStatusAgent()
+    const log = createLog({ level: 'silent' })
+    const store = new MemoryStore(time.wallClock)
+    const callerMemory = new CallerMemory({
+      store,
+      secrets: ['a secret of more than 32 characters'],
+      wallClock: time.wallClock,
+      log,
+    })
+    const definition: AgentDefinition = {
+      ...order,
+      greeting: 'Hi.',
+      caller: { key: 'phone', withinMs: 800, personal: [], memory: true },
+      recording: {
+        enabled: false,
+        consent: null,
+        notice: 'This is written down. Press 2 if you do not want that.',
+        refusal: { waitMs: 1000, text: 'Nothing is kept.' },
+      },
+    }
+    const test = await startHost({
+      agents: new Map([
+        ['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }],
+      ]),
+      callerMemory,
+      recordsKeepMs: () => 86_400_000,
+    })
+    t.teardown(() => test.close())
+    const call = async (callSid: string, from: string, refuses = false) => {
+      const live = test.host.prepare(inbound(callSid, { from }))
+      const line = new TestLine(live)
+      line.start()
+      const heard = (text: string) => () => live.view().transcript.some((entry) => entry.text.startsWith(text))
+      await until(heard('This is written'), 20_000, 'the notice')
+      if (refuses) live.text([{ type: 'dtmf', digit: '2' }])
+      await until(heard('Hi.'), 20_000, 'the greeting')
+      line.stop()
+      live.detach(1000)
+      return test.recordOf(callSid)
+    }
+    const [keeps, refuses] = ['+254700000001', '+254700000002']
+    t.match((await call('HD_earlier0001', keeps)).caller, { source: 'memory', state: 'unknown', fields: [] })
+    t.match((await call('HD_earlier0002', keeps)).caller, {
+      from: 'memory',
+      state: 'found',
+      fields: ['last_outcome', 'last_days'],
+    })
+    t.equal((await call('HD_earlier0003', refuses, true)).consent, 'refused')
+    t.match((await call('HD_earlier0004', refuses)).caller, { state: 'unknown' })
+    await callerMemory.forget(keeps)
+    t.match((await call('HD_earlier0005', keeps)).caller, { state: 'unknown' }, 'its owner was erased')
+  },
+)

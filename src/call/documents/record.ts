@@ -411,8 +411,10 @@ export const callRecordSchema = z.object({
     .describe('Agents that took the call over from `agent`, in order; the last of them had it at its end.'),
   caller: z
     .object({
-      source: z.string().describe('The tool, or file.'),
-      from: z.enum(['tool', 'file', 'cache']).describe('cache: an earlier call of the hour had found it.'),
+      source: z.string().describe('The tool, file or memory.'),
+      from: z
+        .enum(['tool', 'file', 'cache', 'memory'])
+        .describe('cache: an earlier call of the hour had found it. memory: nothing is looked up but earlier calls.'),
       state: z
         .enum(CALLER_STATES)
         .describe('late: the greeting did not wait for it. unknown: it answered, and knows nothing of this number.'),

@@ -51,8 +51,18 @@ export class Caller implements CallFeature {
     const { options, identity } = this.#call
     if (this.known === null) return NOTHING
     if (identity !== null || options.caller === null) return this.known.values
-    const { personal } = options.caller
-    return Object.fromEntries(Object.entries(this.known.values).filter(([name]) => !personal.includes(name)))
+    const { personal, earlier } = options.caller
+    return only(this.known.values, (name) => !personal.includes(name) && !earlier.includes(name))
+  }
+
+  /** Of earlier calls: a model may have it before it may be said. */
+  get earlier(): CallerValues {
+    const { earlier = [] } = this.#call.options.caller ?? {}
+    return earlier.length === 0 ? NOTHING : only(this.known?.values ?? NOTHING, (name) => earlier.includes(name))
+  }
+
+  get confirmed(): boolean {
+    return this.#call.identity !== null
   }
 
   /** Whether the greeting waits; then it begins by itself. */
@@ -76,13 +86,14 @@ export class Caller implements CallFeature {
 
   /** The caller has proved who they are, and more may be said. Stages act on it with the result of that tool. */
   identified(): void {
-    if (this.#call.options.caller?.personal.length === 0 || !this.#given()) return
+    const { personal = [], earlier = [] } = this.#call.options.caller ?? {}
+    if ((personal.length === 0 && earlier.length === 0) || !this.#given()) return
     this.#call.out({ type: 'caller' })
     this.#call.stages.machine?.result({ tool: CALLER_SOURCE, ok: true, value: this.values }, this.#call.streamMs)
   }
 
   #given(): boolean {
-    const values = Object.values(this.values)
+    const values = Object.values({ ...this.earlier, ...this.values })
     this.#call.claims.audit?.given(values.join('; '), false)
     return values.length > 0
   }
@@ -120,4 +131,8 @@ export class Caller implements CallFeature {
     const { state, backend, opening } = this.#call
     if (state === 'connecting' && backend.usable && !opening.amd) opening.begin()
   }
+}
+
+function only(values: CallerValues, wanted: (name: string) => boolean): CallerValues {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => wanted(name)))
 }

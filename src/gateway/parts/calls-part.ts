@@ -133,6 +133,7 @@ function registryOptions(shared: CallsShared, assets: MediaAssets): CallRegistry
     keeper: fleet.keeper,
     effects: fleet.effects,
     sharedAttempts: fleet.attempts,
+    callerMemory: fleet.callerMemory,
     onStreamLost: (state, cut) => shared.edge.streamLost(state, cut),
     leaveWaits: (callSid) => leaveWaits(shared, callSid),
     elsewhere: () => fleet.node.takesCallsElsewhere,

@@ -245,6 +245,7 @@ export class CallRegistry implements CallDirectory {
               gone: (callSid) => openRecords.gone(callSid),
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
+      recordsKeptMs: (agent) => this.#options.recordsKeepMs?.(agent) ?? 0,
       agent: (name, business, step) =>
         (business === null ? this.#options.agents.get(name) : this.#hosted(name, business.number, step)) ?? null,
       callNumber: () => {

@@ -6,7 +6,7 @@ import type { AgentDefinition } from '../../agents/definition.js'
 import type { StreamFault } from '../../call/events.js'
 import type { CarrierState, HumanEvent } from '../../sautikit/carrier-state.js'
 import type { Handoff } from '../../call/documents/handoff.js'
-import type { EndReason, OutboundRecord } from '../../call/documents/record.js'
+import type { CallRecord, EndReason, OutboundRecord } from '../../call/documents/record.js'
 import { usedIn } from '../../backends/budget.js'
 import { snapshotForAnother } from '../../backends/failover/backend-list.js'
 import { usesLegRate } from '../../backends/registry.js'
@@ -778,6 +778,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#escalation.history?.callback != null)
       this.#context.onPromise?.(this.#continuity.promised(this.#hearers.refused))
     const record = this.#record.close(this.#ending())
+    this.#remember(record)
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
@@ -905,6 +906,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'line-band':
         this.#context.lines.heard(partyKey(this.#caller), message.narrow)
         return
+      case 'caller-recall':
+        return void this.#recall()
       case 'caller-found':
         return this.#context.lines.found(partyKey(this.#caller), agentKeyOf(this.#hosted), message.values)
       case 'private':
@@ -934,6 +937,29 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   async #doNotCall(callId: string): Promise<void> {
     const kept = this.#caller !== '' && (await this.#context.onDoNotCall?.(this.#caller)) === true
     this.#port.send({ type: 'do-not-call', callId, kept })
+  }
+
+  /** What is remembered of a caller is that of one line: no other business has it. */
+  get #line(): string {
+    const { direction, from, to } = this.#continuity.call
+    return `${direction === 'inbound' ? to : from} ${this.#hosted.definition.name}`
+  }
+
+  async #recall(): Promise<void> {
+    const earlier = (await this.#context.callerMemory?.recall(this.#caller, this.#line)) ?? null
+    this.#port.send({ type: 'caller-recalled', earlier })
+  }
+
+  /** Their next call knows its facts and its outcome, where the caller has not said no. */
+  #remember({ outcome, facts }: CallRecord): void {
+    const { name, caller } = this.#hosted.definition
+    if (caller?.memory !== true || this.#hearers.refused || this.#stream.openedMs === null) return
+    const call = {
+      endedWallMs: this.#context.wallClock(),
+      outcome,
+      facts: Object.fromEntries(facts.map((fact) => [fact.name, fact.value])),
+    }
+    void this.#context.callerMemory?.remember(this.#caller, this.#line, call, this.#context.recordsKeptMs(name))
   }
 
   /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */

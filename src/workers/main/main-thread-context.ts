@@ -5,6 +5,7 @@ import type { AgentDefinition } from '../../agents/definition.js'
 import type { VerificationLocks } from '../../agents/verification-lock.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { Handoff } from '../../call/documents/handoff.js'
+import type { EarlierCall } from '../../call/caller-data.js'
 import type { CallLogEntry } from '../../call/call-log.js'
 import type { BudgetStep, CallRecord, TimelineMark } from '../../call/documents/record.js'
 import type { Clock, WallClock } from '../../core/clock.js'
@@ -38,6 +39,13 @@ export type RecordCall = (
   part: number,
   days: number | null,
 ) => RecordingSink
+
+/** The last call of each caller to each line. No method rejects. */
+export interface CallerMemories {
+  /** @param line  our own number and the agent */
+  recall(caller: string, line: string): Promise<EarlierCall | null>
+  remember(caller: string, line: string, call: EarlierCall, keptMs: number): Promise<void>
+}
 
 /** A live call as its keeper asks for it; both are its state at that moment. */
 export interface KeptSource {
@@ -132,6 +140,8 @@ export interface MainThreadServices {
   readonly record?: RecordCall | null
   /** Receives the records of live calls; absent or null: they are not kept. */
   readonly openRecords?: OpenCallRecords | null
+  /** What agents with `caller.memory` know of a caller's last call; absent or null: nothing. */
+  readonly callerMemory?: CallerMemories | null
   /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
   readonly keeper?: CallKeeping | null
   /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
@@ -182,6 +192,8 @@ export interface MainThreadContext extends MainThreadServices {
   taskOver(): void
   /** A call has got its stream. */
   streams(): void
+  /** How long records of that agent's calls are kept. */
+  recordsKeptMs(agent: string): number
   /** Nothing more will happen to this call. @param told  see `CallKeeping.over`; null without a keeper */
   over(
     call: { readonly callSid: CallSid; readonly handoff: Handoff | null },

@@ -9,7 +9,7 @@ import type { Verdict } from '../../agents/verification-lock.js'
 import type { BackendEvent, RateLimit } from '../../backends/backend.js'
 import type { CircuitReport } from '../../backends/failover/circuit-breaker.js'
 import type { BackendFaultNews, SessionOpened } from '../../backends/watch.js'
-import type { CallerValues } from '../../call/caller-data.js'
+import type { CallerValues, EarlierCall } from '../../call/caller-data.js'
 import type { CallLogEntry } from '../../call/call-log.js'
 import type { CallResult, KeptCall } from '../../call/documents/kept-call.js'
 import type { SessionResume } from '../../call/documents/checkpoint.js'
@@ -93,6 +93,8 @@ export type ToCall =
   | { readonly type: 'verification-attempts'; readonly left: number }
   /** Answers `do-not-call`. `kept`: their number is on the list. */
   | { readonly type: 'do-not-call'; readonly callId: string; readonly kept: boolean }
+  /** Answers `caller-recall`. Null: nothing is remembered. */
+  | { readonly type: 'caller-recalled'; readonly earlier: EarlierCall | null }
   /** Answers `tool-intent`. */
   | { readonly type: 'tool-intent'; readonly key: string; readonly answer: EffectAnswer }
   /** Answers `speech-lost` with a port to another speech worker. */
@@ -137,6 +139,8 @@ export type FromCall =
   | { readonly type: 'mcp'; readonly news: McpStatus }
   /** The arguments of a tool call were changed to fit its schema. */
   | { readonly type: 'tool-coerced'; readonly tool: string }
+  /** Asks what is remembered of the caller's last call. */
+  | { readonly type: 'caller-recall' }
   /** The look-up of the caller has found something: for their next call. */
   | { readonly type: 'caller-found'; readonly values: CallerValues }
   /** Marks since the last message of this kind. */

@@ -10,8 +10,8 @@ import { LIVE, phrasesOf } from '../../agents/phrases.js'
 import { isOpen } from '../../escalation/hunt-group.js'
 import { withBusiness } from '../../agents/template.js'
 import type { BackendCapabilities, BackendSession, SessionUpdate, ToolSpec } from '../../backends/backend.js'
-import { callerFieldsIn, withCaller } from '../../call/caller-data.js'
-import type { CallerValues } from '../../call/caller-data.js'
+import { UNKNOWN_CALLER, callerFieldsIn, earlierFields, withCaller } from '../../call/caller-data.js'
+import type { CallerNow, CallerValues } from '../../call/caller-data.js'
 import { codeOf, textIn } from '../../call/localized-text.js'
 import type { LocalizedText } from '../../call/localized-text.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../call/call-options.js'
@@ -116,10 +116,11 @@ export function sessionOptions(
   }
 }
 
-function callerOptions({ caller }: AgentDefinition): CallSessionOptions['caller'] {
+function callerOptions({ caller, facts }: AgentDefinition): CallSessionOptions['caller'] {
   if (caller === null) return null
-  const { tool = 'file', withinMs, personal, language = null } = caller
-  return { source: tool, withinMs, personal, language }
+  const { tool, file, memory, withinMs, personal, language = null } = caller
+  const source = tool ?? (file === undefined ? 'memory' : 'file')
+  return { source, withinMs, personal, earlier: memory ? earlierFields(Object.keys(facts)) : [], language }
 }
 
 function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>, wallMs: number): ClaimOptions {
@@ -300,17 +301,30 @@ export function greetingText(start: CallStart, language: string, caller: CallerV
 /** What a model is told when more is known of the caller; nothing where its instructions do not read it. */
 export function callerNews(
   { agent }: Pick<CallStart, 'agent'>,
-  caller: CallerValues,
+  caller: CallerNow,
   instructions: string,
 ): Pick<SessionUpdate, 'instructions' | 'news'> {
   const { instructions: own, outbound, context, stages } = agent
   const reads = callerFieldsIn(JSON.stringify({ own, outbound, context, stages }))
-  const known = Object.entries(caller).filter(([name]) => reads.includes(name))
-  if (known.length === 0) return {}
-  return {
-    instructions,
-    news: `Known of the caller: ${known.map(([name, value]) => `${name} = ${value}`).join('; ')}.`,
-  }
+  const known = Object.fromEntries(Object.entries(caller.values).filter(([name]) => reads.includes(name)))
+  const lookedUp = Object.keys(known).length === 0 ? [] : [`Known of the caller: ${listed(known)}.`]
+  const news = [...lookedUp, ...earlierText(caller)]
+  return news.length === 0 ? {} : { instructions, news: news.join('\n') }
+}
+
+/** What a model is told of earlier calls. */
+function earlierText({ earlier, confirmed }: CallerNow): string[] {
+  if (Object.keys(earlier).length === 0) return []
+  const caution = confirmed
+    ? 'The caller has proved to be its owner.'
+    : 'Somebody else may have the phone now: say nothing of it before the caller has proved who they are, or has said it themselves.'
+  return [`From the last call of this number: ${listed(earlier)}. ${caution}`]
+}
+
+function listed(values: CallerValues): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name} = ${value}`)
+    .join('; ')
 }
 
 /**
@@ -323,7 +337,7 @@ export function instructionsOf(
   start: Pick<CallStart, 'agent' | 'business' | 'from' | 'resume' | 'backends'>,
   wallMs: number,
   stages: Stages | null = null,
-  caller: CallerValues = {},
+  caller: CallerNow = UNKNOWN_CALLER,
 ): string {
   const { agent, business, resume } = start
   const instructions =
@@ -331,8 +345,9 @@ export function instructionsOf(
       ? agent.instructions
       : withBusiness(agent.instructions, businessValues(business, agent.languages[0] ?? 'en', wallMs))
   const parts = [instructions, ...(stages === null ? [] : [stages.text]), callContext(start, wallMs)]
-  const asks = resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : []
-  return withCaller([...parts, ...asks].join('\n\n'), caller)
+  // Who is called back has not said yet who they are.
+  const more = resume?.checkpoint.callBack === 'asks' ? [CALL_BACK_INSTRUCTIONS] : earlierText(caller)
+  return withCaller([...parts, ...more].join('\n\n'), caller.values)
 }
 
 /** The voices of the stage that the call is in; nothing where no stage has one of its own. */

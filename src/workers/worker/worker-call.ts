@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import { callerAnswer, findCaller } from '../../agents/caller.js'
+import { callerAnswer, findCaller, withEarlier } from '../../agents/caller.js'
 import type { McpStatus } from '../../agents/mcp-server.js'
 import type {
   Backend,
@@ -13,7 +13,7 @@ import type {
 import type { PhraseAudio as KeptPhrase } from '../../speech/phrase-store.js'
 import type { SpeechClient, Speaking } from '../../speech/speech-client.js'
 import { CallSession } from '../../call/call-session.js'
-import type { CallerAnswer } from '../../call/caller-data.js'
+import type { CallerAnswer, EarlierCall } from '../../call/caller-data.js'
 import { remembered } from '../../call/stages.js'
 import type { CallLogEntry } from '../../call/call-log.js'
 import { COLLECTED_DIGITS_MAX, REPEATED_DIGITS_MIN, SECRET_DIGIT, maskedDigits } from '../../call/digit-collection.js'
@@ -144,6 +144,7 @@ export class WorkerCall implements BackendSink {
   #toolsOffered = true
   #over = false
   #settle!: (end: CallEnd) => void
+  #recalled: (earlier: EarlierCall | null) => void = () => undefined
 
   constructor(start: CallStart, context: WorkerContext, parts: CallParts) {
     this.#start = start
@@ -268,24 +269,38 @@ export class WorkerCall implements BackendSink {
 
   /** The instructions of a session that begins now. */
   get instructions(): string {
-    return instructionsOf(this.#start, this.#wallMs(), this.#session.stages, this.#session.caller.values)
+    return instructionsOf(this.#start, this.#wallMs(), this.#session.stages, this.#session.caller)
   }
 
   /** Beside the backend's connection; what is known already is there before it. */
   #lookUpCaller(): void {
-    const { agent, assets, from, knownCaller = null } = this.#start
+    const { agent, from } = this.#start
     if (!this.#session.caller.open) return
-    const { tool } = agent.caller ?? {}
-    if (assets.callers !== null && tool === undefined) return this.#callerKnown(findCaller(assets.callers, from))
-    if (subscriberNumber(from) === null) return this.#callerKnown({ state: 'withheld', from: 'tool', values: {} })
-    if (knownCaller !== null) return this.#callerKnown({ state: 'found', from: 'cache', values: knownCaller })
-    void this.#tools.lookUp(tool ?? '').then((outcome) =>
-      this.#guard(() => {
-        const answer = callerAnswer(outcome)
-        if (answer.state === 'found') this.#post({ type: 'caller-found', values: answer.values })
-        this.#callerKnown(answer)
-      }),
+    const answer = this.#callerAnswer()
+    if (agent.caller?.memory !== true || subscriberNumber(from) === null) {
+      if (!(answer instanceof Promise)) return this.#callerKnown(answer)
+      return void answer.then((known) => this.#guard(() => this.#callerKnown(known)))
+    }
+    const recalled = new Promise<EarlierCall | null>((resolve) => (this.#recalled = resolve))
+    this.#post({ type: 'caller-recall' })
+    void Promise.all([answer, recalled]).then(([known, earlier]) =>
+      this.#guard(() => this.#callerKnown(earlier === null ? known : withEarlier(known, earlier, this.#wallMs()))),
     )
+  }
+
+  #callerAnswer(): CallerAnswer | Promise<CallerAnswer> {
+    const { agent, assets, from, knownCaller = null } = this.#start
+    const { tool, file } = agent.caller ?? {}
+    if (file !== undefined && assets.callers !== null) return findCaller(assets.callers, from)
+    const at = tool === undefined ? 'memory' : 'tool'
+    if (subscriberNumber(from) === null) return { state: 'withheld', from: at, values: {} }
+    if (tool === undefined) return { state: 'unknown', from: at, values: {} }
+    if (knownCaller !== null) return { state: 'found', from: 'cache', values: knownCaller }
+    return this.#tools.lookUp(tool).then((outcome) => {
+      const answer = callerAnswer(outcome)
+      if (answer.state === 'found' && !this.#over) this.#post({ type: 'caller-found', values: answer.values })
+      return answer
+    })
   }
 
   #callerKnown(answer: CallerAnswer): void {
@@ -298,7 +313,7 @@ export class WorkerCall implements BackendSink {
     this.#backend.updateSession({
       greeting: greetingText(this.#start, language, caller.values),
       caller: caller.values,
-      ...callerNews(this.#start, caller.values, this.instructions),
+      ...callerNews(this.#start, caller, this.instructions),
     })
   }
 
@@ -460,6 +475,8 @@ export class WorkerCall implements BackendSink {
         return
       case 'verification-attempts':
         return this.#tools.attemptsLeft(message.left)
+      case 'caller-recalled':
+        return this.#recalled(message.earlier)
       case 'tool-intent':
         return this.#tools.intended(message.key, message.answer)
       case 'do-not-call':

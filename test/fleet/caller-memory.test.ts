@@ -1,0 +1,76 @@
+import t from 'tap'
+import { CallerMemory } from '../../src/fleet/caller-memory.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { createLog } from '../../src/telemetry/log.js'
+
+const DAY_MS = 24 * 3_600_000
+const CALLER = '+254712345678'
+const LINE = '+254709000000 support'
+const LAST = { endedWallMs: 1_700_000_000_000, outcome: 'contained', facts: { device: 'router', ticket: 7 } }
+
+function open(secrets = ['a secret of more than 32 characters'], store?: MemoryStore) {
+  const now = { ms: LAST.endedWallMs }
+  const wallClock = (): number => now.ms
+  const lines: string[] = []
+  const log = createLog({ level: 'debug', destination: { write: (line) => lines.push(line) } })
+  const kept = store ?? new MemoryStore(wallClock)
+  return { now, lines, store: kept, memory: new CallerMemory({ store: kept, secrets, wallClock, log }) }
+}
+
+t.test('a caller’s last call is known at the next, by that line alone, for as long as records are kept', async (t) => {
+  const { memory, now } = open()
+  t.equal(await memory.recall(CALLER, LINE), null)
+  await memory.remember(CALLER, LINE, LAST, 30 * DAY_MS)
+  t.same(await memory.recall('254712345678', LINE), LAST, 'in whichever form the carrier gives the number')
+  t.equal(await memory.recall(CALLER, '+254709000001 support'), null, 'another business knows nothing of it')
+  t.equal(await memory.recall('+254712345679', LINE), null)
+  await memory.remember(CALLER, '+254709000001 support', { ...LAST, outcome: 'failed' }, DAY_MS)
+  t.match(await memory.recall(CALLER, LINE), { outcome: 'contained' })
+  await memory.remember(CALLER, LINE, { ...LAST, outcome: 'escalated' }, 30 * DAY_MS)
+  t.match(await memory.recall(CALLER, LINE), { outcome: 'escalated' }, 'the last one counts')
+  now.ms += 2 * DAY_MS
+  t.equal(await memory.recall(CALLER, '+254709000001 support'), null, 'that line keeps less')
+  t.match(await memory.recall(CALLER, LINE), { outcome: 'escalated' })
+  now.ms += 29 * DAY_MS
+  t.equal(await memory.recall(CALLER, LINE), null)
+})
+
+t.test(
+  'withheld numbers have nothing in common, an erased number has nothing, and ten lines are the most',
+  async (t) => {
+    const { memory } = open()
+    await memory.remember('', LINE, LAST, DAY_MS)
+    t.equal(await memory.recall('', LINE), null)
+    for (let i = 0; i < 12; i++) await memory.remember(CALLER, `line ${i}`, LAST, DAY_MS)
+    t.equal(await memory.recall(CALLER, 'line 1'), null)
+    t.same(await memory.recall(CALLER, 'line 2'), LAST)
+    t.same(await memory.recall(CALLER, 'line 11'), LAST)
+    await memory.forget('0712 345 678')
+    t.equal(await memory.recall(CALLER, 'line 11'), null)
+  },
+)
+
+t.test('the store has neither number nor words, and a secret that is replaced still opens them', async (t) => {
+  const { store, memory } = open(['the old secret of more than 32 characters'])
+  const written: string[] = []
+  const { once } = store
+  store.once = (key, value, ttlMs) => {
+    written.push(key, value)
+    return once.call(store, key, value, ttlMs)
+  }
+  await memory.remember(CALLER, LINE, LAST, DAY_MS)
+  t.equal(written.length, 2)
+  t.notMatch(written.join(), /712345678|router|contained|support/)
+  const both = ['the new secret of more than 32 characters', 'the old secret of more than 32 characters']
+  t.same(await open(both, store).memory.recall(CALLER, LINE), LAST)
+})
+
+t.test('a store that does not answer makes it a first call, is counted, and leaves no number in the log', async (t) => {
+  const { memory, store, lines } = open()
+  store.standing = () => Promise.reject(new Error('the store is away'))
+  t.equal(await memory.recall(CALLER, LINE), null)
+  await memory.remember(CALLER, LINE, LAST, DAY_MS)
+  t.equal(memory.lost, 2)
+  t.match(lines.join(''), /the memory of callers is not reached/)
+  t.notMatch(lines.join(''), /712345678/)
+})
