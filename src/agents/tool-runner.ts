@@ -490,7 +490,7 @@ export class ToolRunners {
 
   /** Closes the connections to MCP servers, and ends the local ones. */
   async close(): Promise<void> {
-    const opened = await Promise.allSettled([...this.#runners.values()])
-    await Promise.all(opened.map((one) => (one.status === 'fulfilled' ? one.value.close() : undefined)))
+    for (const opened of await Promise.allSettled([...this.#runners.values()]))
+      if (opened.status === 'fulfilled') await opened.value.close()
   }
 }

@@ -177,7 +177,8 @@ for (const [what, name] of [
     t.equal(code, 0, err)
     t.match(JSON.parse(out), { passed: (await readdir(join(folder, 'scenarios'))).length, failed: 0 })
     t.notMatch(out, /\b4831\b/)
-    t.notOk(process.getActiveResourcesInfo().includes('ProcessWrap'), 'no other process is left')
+    const isAlone = (): boolean => !process.getActiveResourcesInfo().includes('ProcessWrap')
+    await until(isAlone, 10_000, 'the end of every process that the run started')
   })
 
 t.test('a courier who accepts later is announced when they do, and nobody is promised before', async (t) => {
