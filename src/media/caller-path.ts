@@ -64,6 +64,8 @@ const RESIDUE_SHARE = 0.004
 const RESIDUE_SHARE_LEARNT = 0.001
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
 const AGENT_DBFS_MIN = -45
+// The detector and the canceller of echoes have forgotten a key's tones after this.
+const KEY_TAIL_MS = 500
 // Most gaps within speech are shorter than this; the gap between a filler and its answer is longer.
 const AGENT_GAP_MS = 160
 
@@ -256,13 +258,15 @@ export class CallerPath {
     // caller's.
     if ((this.#tags & TAG_LEARNT) !== 0) return
     this.#detector.detect(this.frame, this.levelDbfs)
-    this.voiced = this.#detector.voiced && !this.echo
-    this.doubtful = this.voiced && this.#detector.doubtful
+    this.digit = this.#keys.press(this.frame, this.#detector.digit)
+    // With noise or an echo of ours beside it, a key that is still held may look like voice, and so may what it leaves behind.
+    const sinceKeyMs = this.#keys.sinceMs
+    this.voiced = this.#detector.voiced && !this.echo && sinceKeyMs >= FRAME_MS
+    this.doubtful = this.voiced && (this.#detector.doubtful || sinceKeyMs < KEY_TAIL_MS)
     if (this.voiced) {
       this.pitchHz = this.#pitch.pitchHz()
       if (!this.doubtful) this.#band?.take(this.frame)
     }
-    this.digit = this.#keys.press(this.frame, this.#detector.digit)
     if (this.digit !== null) this.#digits++
     this.#weighNoise()
   }

@@ -1,4 +1,4 @@
-import type { LegRateHz } from '../core/units.js'
+import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { DTMF_TONES_HZ, placeOf } from './dtmf.js'
 
 /** A gap of one or two packets that the caller's network lost, or that its codec fell silent in, with what smears at its edges. */
@@ -17,6 +17,8 @@ export class KeyPresses {
   #key: string | null = null
   /** Since it sounded last. */
   #quietMs = 0
+  /** Since a key sounded, to the end of the last frame. */
+  sinceMs = Infinity
 
   constructor(sampleRateHz: LegRateHz) {
     this.#rateHz = sampleRateHz
@@ -28,7 +30,8 @@ export class KeyPresses {
    * @returns the digit where it is a new press; null otherwise
    */
   press(frame: Int16Array, digit: string | null): string | null {
-    const held = this.#key !== null && this.#sounds(this.#key, frame)
+    const held = this.#key !== null && this.#stillHeld(this.#key, frame)
+    this.sinceMs = digit !== null ? 0 : held ? this.#quietMs : this.sinceMs + FRAME_MS
     if (digit === null) {
       if (!held) this.#key = null
       return null
@@ -40,7 +43,7 @@ export class KeyPresses {
   }
 
   /** @returns false once the key has been quiet for too long to be the same press */
-  #sounds(key: string, frame: Int16Array): boolean {
+  #stillHeld(key: string, frame: Int16Array): boolean {
     const place = placeOf(key)
     const tones = [DTMF_TONES_HZ[place >> 2] ?? 0, DTMF_TONES_HZ[4 + (place % 4)] ?? 0]
     let within = true

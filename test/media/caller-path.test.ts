@@ -8,6 +8,7 @@ import { levelDbfs } from '../../src/media/pcm.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { seededRandom } from '../../src/carrier/random.js'
 import { loadVads } from '../support/media-modules.js'
+import { BARGE_IN, Rig } from '../call/rig.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import {
   bytesOf,
@@ -440,6 +441,14 @@ function ffmpeg(input: Uint8Array, ...args: string[]): Buffer {
   return stdout
 }
 const PCM_8K = ['-f', 's16le', '-ar', '8000', '-ac', '1', '-i', 'pipe:0']
+const hasFfmpeg = spawnSync('ffmpeg', ['-version']).status === 0
+const gsm = (line: Int16Array): Int16Array =>
+  pcmOf(
+    ffmpeg(
+      ffmpeg(bytesOf(line), ...PCM_8K, '-f', 'gsm', '-c:a', 'libgsm', 'pipe:1'),
+      ...['-f', 'gsm', '-i', 'pipe:0', '-f', 's16le', 'pipe:1'],
+    ),
+  )
 const pcmOf = (bytes: Buffer): Int16Array =>
   new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length - (bytes.length % 2)))
 
@@ -465,6 +474,56 @@ t.test('a key held over two packets that a GSM line lost is one press', (t) => {
   }
   t.end()
 })
+
+/** The caller's line while the agent speaks: 16 keys, their network's noise, and our own speech that comes back. */
+function keysOverTheAgent(code: (line: Int16Array) => Int16Array) {
+  const keys = [697, 770, 852, 941].flatMap((row) => [1209, 1336, 1477, 1633].map((column) => [row, column] as const))
+  const keyed = concatenate(
+    silence(8000, 3000),
+    ...keys.flatMap(([row, column], at) => [
+      silence(8000, (at * 7) % 20),
+      keyOf(8000, row, column, 100),
+      silence(8000, 1500),
+    ]),
+  )
+  const ms = Math.floor(keyed.length / 8)
+  const agent = speechLike({ sampleRateHz: 8000, ms, amplitude: 9000 }, 5)
+  const echo = concatenate(
+    silence(8000, 120),
+    agent.map((sample) => sample / 10),
+  )
+  const line = code(
+    mix(mix(keyed, pinkNoise({ sampleRateHz: 8000, ms, amplitude: 30 }, 2)), echo.subarray(0, keyed.length)),
+  )
+  const path = new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank })
+  const rig = Rig.talking({ bargeIn: { ...BARGE_IN, onDtmf: false, protectGreeting: false } })
+  const sent = framesOf(agent, 160)
+  let digits = ''
+  for (const [at, frame] of framesOf(line, 160).entries()) {
+    if (at % 100 === 0) rig.answer(2 + at / 100, `answer-${at}`, 2000)
+    path.playedReference(sent[at] as Int16Array, at * 20)
+    path.push(bytesOf(frame), at * 20)
+    while (path.pull(at * 20)) {
+      const { digit, voiced, doubtful, levelDbfs: level, pitchHz } = path
+      digits += digit ?? ''
+      if (digit !== null) rig.in({ type: 'dtmf', digit })
+      rig.speak(20, { voiced, doubtful, levelDbfs: level, pitchHz })
+    }
+  }
+  path.release()
+  return { digits, turns: rig.logged('barge-in').filter(({ committed }) => committed).length }
+}
+
+for (const [line, code, skip] of [
+  ['a GSM line', gsm, hasFfmpeg ? false : 'ffmpeg is not installed'],
+  ['a plain line', (pcm: Int16Array) => pcm, false],
+] as const)
+  t.test(`keys over the agent and its echo on ${line} take no turn where they must not interrupt`, { skip }, (t) => {
+    const { digits, turns } = keysOverTheAgent(code)
+    t.ok(digits.length >= 15, digits)
+    t.equal(turns, 0)
+    t.end()
+  })
 
 t.test('a key held over Opus with DTX is one press', (t) => {
   for (const [row, column, key] of [
