@@ -86,7 +86,7 @@ export class CallAnalyses {
   /** Those that another node works on, oldest first; with `#waiting` at most WAITING_MAX. */
   readonly #elsewhere = new Map<string, CallRecord>()
   /** Those that are being analysed; one that is erased meanwhile is none of them any more. */
-  readonly #taken = new Set<string>()
+  readonly #taken = new Map<string, CallRecord>()
   readonly #budget: RateLimit
   readonly #closing = new AbortController()
   readonly #asking = new Set<Promise<void>>()
@@ -142,6 +142,15 @@ export class CallAnalyses {
       if ((await owed?.owe(record)) === true) this.#elsewhere.set(record.callSid, record)
       else this.#wait(record)
     }
+  }
+
+  /** The store has lost what it held: what this node owes is put there again. @returns how many */
+  oweAgain(): number {
+    const { owed } = this.#options
+    if (owed === null) return 0
+    const records = [...this.#waiting.values(), ...this.#taken.values()]
+    for (const record of records) void owed.owe(record)
+    return records.length
   }
 
   /** From here on asks what nodes that died owe, and what others have found out. Once. */
@@ -202,7 +211,7 @@ export class CallAnalyses {
     // Of another node, whose agents have other files.
     if (analysis === null) return void this.#options.owed?.done(callSid)
     if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX) {
-      this.#taken.add(callSid)
+      this.#taken.set(callSid, record)
       return void this.#settle(record, this.#known(analysis, record), 'full').finally(() => this.#taken.delete(callSid))
     }
     this.#waiting.set(callSid, record)
@@ -229,7 +238,7 @@ export class CallAnalyses {
     for (const [callSid, record] of this.#waiting) {
       if (this.#asking.size >= ASKED_AT_ONCE || this.#closing.signal.aborted) return
       this.#waiting.delete(callSid)
-      this.#taken.add(callSid)
+      this.#taken.set(callSid, record)
       const asking = this.#analyse(record).finally(() => {
         this.#taken.delete(callSid)
         this.#asking.delete(asking)

@@ -3,6 +3,7 @@ import type { Handoff } from '../call/documents/handoff.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
+import { STORE_REWRITTEN_MS } from '../core/limits.js'
 import { readReceivers } from '../config/messages-file.js'
 import type { Config } from '../config/settings.js'
 import type { StatesOnDisk } from '../fleet/durable-store.js'
@@ -10,7 +11,6 @@ import type { LeftCall } from '../fleet/earlier-run.js'
 import { Outbox, RESULTS } from '../messages/outbox.js'
 import type { HandoffNews, Message, MessageNews } from '../messages/message.js'
 import type { Receiver } from '../messages/receivers.js'
-import type { SharedOutbox } from '../messages/shared-outbox.js'
 import type { OpenCallRecords, RecordCall } from '../workers/main/main-thread-context.js'
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
@@ -22,6 +22,7 @@ import type { ErasedObjects, ObjectStorage } from '../telemetry/archive/object-s
 import { findKept } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
+import type { FleetSide } from './fleet-side.js'
 import type { IdleFolders } from './process-plan.js'
 import { objectStorageOf, openObjectStorage } from './storage-side.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -276,7 +277,7 @@ async function closeOpened({ left, storage, retention }: Partial<Opened>): Promi
  *   old
  * @param workerEnv  `process.env` of the thread that writes
  * @param env  has secrets of receivers, as the environment of the process does
- * @param sharedOutbox  the fleet's; null: messages are on this node's disk alone
+ * @param fleet  has the messages of its nodes; null, or without Redis: messages are on this node's disk alone
  * @param recordsDaysOf  how long the records of an agent's calls are kept; null: as long as the settings say
  * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
  * @throws GatewayError where a setting is wrong or a folder cannot be used; nothing that it opened stays open
@@ -289,7 +290,7 @@ export async function openCallArchive(
   idle: IdleFolders,
   workerEnv: Readonly<Record<string, string>>,
   receiversOfNumber: (number: string) => readonly Receiver[] = () => [],
-  sharedOutbox: SharedOutbox | null = null,
+  fleet: Pick<FleetSide, 'outbox' | 'node' | 'storeLost' | 'onForgotten'> | null = null,
   env: Environment = {},
   recordsDaysOf: (agent: string) => number | null = () => null,
 ): Promise<CallArchive> {
@@ -338,12 +339,15 @@ export async function openCallArchive(
       folders: folders.map((path) => keptFolder(path, 'outbox')),
       receivers,
       ofNumber: receiversOfNumber,
-      shared: sharedOutbox,
+      shared: fleet?.outbox ?? null,
+      forgotten: async () => (await fleet?.node.forgottenNow(STORE_REWRITTEN_MS)) === true,
+      onLost: (count) => fleet?.storeLost('messages', count),
       handoff: { url: config.handoffUrl, secret: config.handoffSecret },
       source: `urn:mkondo:${config.nodeName}`,
       wallClock: Date.now,
       log: log.component('messages'),
     })
+    fleet?.onForgotten(() => outbox.storeForgot())
     count(metrics, retention, outbox)
     return new CallArchive({ config, log, recordsDaysOf, folder, left, storage, outbox, retention })
   } catch (thrown) {

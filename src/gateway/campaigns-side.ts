@@ -15,6 +15,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { STORE_PATIENCE_MS } from '../core/limits.js'
 import { parseRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
+import type { FleetSide } from './fleet-side.js'
 import { onDemand } from './on-demand.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { MessageNews } from '../messages/message.js'
@@ -32,6 +33,7 @@ interface CampaignsSideOptions {
   readonly walletEmpty: () => void
   readonly budgetSpent: (number: string) => boolean
   readonly told: (news: CampaignStatus) => void
+  readonly storeLost: FleetSide['storeLost']
   readonly metrics: Metrics
   readonly log: Log
 }
@@ -82,17 +84,7 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
     metrics,
   } = options
   const log = options.log.component('campaigns')
-  const lost = metrics.defineCounter(
-    'store_lost',
-    'What Redis had, and had no more when it came back; do-not-call: put back by a node',
-    ['what'],
-  )
-  for (const what of ['campaigns', 'call-backs', 'do-not-call']) lost({ what })
-  const { queue, doNotCall } = await opened(config, log, (what, count) => {
-    if (count === 0) return
-    log.error({ what, count }, LOST_LINES[what])
-    lost({ what }).inc(count)
-  })
+  const { queue, doNotCall } = await opened(config, log, options.storeLost)
   const tries = metrics.defineCounter('campaign_tries', 'Calls of campaigns and call backs that are over, by result', [
     'agent',
     'result',
@@ -160,18 +152,10 @@ export async function openCampaigns(options: CampaignsSideOptions): Promise<Camp
   return { campaigns, desk, callNoMore, isDoNotCall: (number) => doNotCall.has(number) }
 }
 
-type Lost = 'campaigns' | 'call-backs' | 'do-not-call'
-
-const LOST_LINES: Readonly<Record<Lost, string>> = {
-  campaigns: 'Redis came back without the rows of campaigns: they are not begun again',
-  'call-backs': 'Redis came back without the call backs that callers were promised',
-  'do-not-call': 'Redis came back without numbers of the do-not-call list: this node has put them back',
-}
-
 async function opened(
   config: Config,
   log: Log,
-  lost: (what: Lost, count: number) => void,
+  lost: CampaignsSideOptions['storeLost'],
 ): Promise<{ readonly queue: RowQueue; readonly doNotCall: DoNotCall }> {
   const list = join(config.dataDir, 'do-not-call.jsonl')
   const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)

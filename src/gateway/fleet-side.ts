@@ -63,8 +63,21 @@ export interface FleetSide {
   readonly outbox: SharedOutbox | null
   /** The analyses that its nodes owe; null without Redis. */
   readonly owedAnalyses: OwedAnalyses | null
+  /** Redis came back without so much of what it had: counted, and said in the log. */
+  readonly storeLost: (what: StoreLost, count: number) => void
+  /** Runs each time that the store has lost what it held. */
+  readonly onForgotten: (work: () => void) => void
   close(): Promise<void>
 }
+
+const LOST_LINES = {
+  campaigns: 'Redis came back without the rows of campaigns: they are not begun again',
+  'call-backs': 'Redis came back without the call backs that callers were promised',
+  'do-not-call': 'Redis came back without numbers of the do-not-call list: this node has put them back',
+  messages: 'Redis came back without messages that this node had taken: no receiver gets them',
+  analyses: 'Redis came back without the analyses that this node owes: it has put them back',
+} as const
+type StoreLost = keyof typeof LOST_LINES
 
 const NOTHING_YET: NodeStatus = { capacity: 0, free: 0, callsByAgent: {}, callsByCaller: new Map(), afterStream: null }
 
@@ -93,6 +106,13 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     ['op'],
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25],
   )
+  const lost = metrics.defineCounter(
+    'store_lost',
+    'What Redis had, and had no more when it came back; do-not-call and analyses: put back by a node',
+    ['what'],
+  )
+  for (const what of Object.keys(LOST_LINES)) lost({ what })
+  const whenForgotten: (() => void)[] = []
   const store = new GuardedStore(inner, {
     clock,
     onOp: (op, durationMs) => seconds({ op }).observe(durationMs / 1000),
@@ -134,7 +154,10 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
         calls()?.giveUp(callSid, why)
       }
     },
-    onForgotten: () => keeper.rewrite(),
+    onForgotten: () => {
+      keeper.rewrite()
+      for (const work of whenForgotten) work()
+    },
     onNameTaken,
   })
   heard = (name, run) => node.heard(name, run)
@@ -183,6 +206,12 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     store,
     outbox: streamOf('outbox'),
     owedAnalyses: owed === null ? null : new OwedAnalyses({ stream: owed, store: store.patient, seal, open, log }),
+    storeLost: (what, count) => {
+      if (count === 0) return
+      log.error({ what, count }, LOST_LINES[what])
+      lost({ what }).inc(count)
+    },
+    onForgotten: (work) => void whenForgotten.push(work),
     storeHome: {
       home,
       url: address === undefined ? null : shownRedisUrl(address),

@@ -129,6 +129,10 @@ export interface OutboxOptions {
   readonly handoff: { readonly url: string | null; readonly secret: string | null }
   /** `source` of the CloudEvents: which gateway speaks. */
   readonly source: string
+  /** Whether the store of the fleet has just lost what it held. Absent: it has not. */
+  readonly forgotten?: () => Promise<boolean>
+  /** Messages that only the store had are lost with it. */
+  readonly onLost?: (count: number) => void
   /** Calendar time, in ms. */
   readonly wallClock: () => number
   readonly log: Log
@@ -143,7 +147,7 @@ export interface OutboxOptions {
 }
 
 /** Results that are counted. */
-export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased'] as const
+export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost'] as const
 type Result = (typeof RESULTS)[number]
 
 /** State of one URL: its failures, and the messages under way to it. */
@@ -212,7 +216,7 @@ export class Outbox {
     this.counts = new Map(
       [...this.#receivers.keys(), HANDOFF_RECEIVER, NUMBERS_LABEL].map((name) => [
         name,
-        { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0 },
+        { delivered: 0, retried: 0, dead: 0, dropped: 0, erased: 0, lost: 0 },
       ]),
     )
   }
@@ -565,6 +569,10 @@ export class Outbox {
       entry.restsUntilMs = wallClock() + lookMs
       return 'again'
     }
+    if (body === null && entry.home === 'fleet' && (await this.#options.forgotten?.()) === true) {
+      this.#options.onLost?.(1)
+      return this.#settle(entry, 'lost')
+    }
     // Erased, older than what is kept, or sent by another node.
     if (body === null) return this.#settle(entry, 'erased')
     if (url === null) return this.#giveUp(entry, 'no receiver of that name')
@@ -658,7 +666,22 @@ export class Outbox {
     return Number.isFinite(ms) ? Math.min(Math.max(0, ms), RETRY_AFTER_MS_MAX) : 0
   }
 
-  async #settle(entry: Waiting, result: 'delivered' | 'erased'): Promise<'over'> {
+  /** The store has lost what it held: what only it had is not waited for any more. */
+  storeForgot(): void {
+    // One that is being sent may have been read before.
+    const lost = [...this.#waiting.values()].filter(
+      (entry) => entry.home === 'fleet' && !this.#line(entry).sending.has(entry),
+    )
+    for (const entry of lost) {
+      this.#count(entry, 'lost')
+      this.#line(entry).ready.delete(entry)
+    }
+    const left = lost.map((entry) => this.#drop(entry))
+    for (const next of left) if (next !== undefined && this.#waiting.has(next.key)) this.#enqueueIfHead(next)
+    this.#options.onLost?.(lost.length)
+  }
+
+  async #settle(entry: Waiting, result: 'delivered' | 'erased' | 'lost'): Promise<'over'> {
     this.#count(entry, result)
     await this.#remove(entry)
     return 'over'
@@ -690,6 +713,12 @@ export class Outbox {
 
   /** The next message of the same call may go. */
   #next(entry: Waiting): void {
+    const next = this.#drop(entry)
+    if (next !== undefined) this.#enqueueIfHead(next)
+  }
+
+  /** @returns the next message of the same call */
+  #drop(entry: Waiting): Waiting | undefined {
     this.#waiting.delete(entry.key)
     const name = queueOf(entry, this.#urlOf(entry))
     const queue = this.#queues.get(name)
@@ -697,7 +726,7 @@ export class Outbox {
     if (at >= 0) queue?.splice(at, 1)
     const [next] = queue ?? []
     if (next === undefined) this.#queues.delete(name)
-    else this.#enqueueIfHead(next)
+    return next
   }
 
   #lost(entry: Waiting, why: string): void {

@@ -316,6 +316,28 @@ t.test(
   },
 )
 
+t.test('what a node owes is in a Redis that came back empty again, and outlasts the node', async (t) => {
+  if (!hasRedis(t)) return
+  const server = await startRedis()
+  t.teardown(() => server.close())
+  const { factory } = await model(t, () => GOOD)
+  const { node, told, dead } = await owing(t, server.url, factory)
+  const { factory: silent } = await model(t, () => 503)
+  const first = node('gw-1/a', () => silent)
+  first.all.take(record({ callSid: 'HD_owed0000001', startedAt: new Date().toISOString() }))
+  const isOwed = async (): Promise<boolean> => (await server.command('XLEN', 'mkondo:{analyses}')) === 1
+  await until(isOwed, 10_000, 'what is owed')
+  await server.command('FLUSHALL')
+  t.equal(first.all.oweAgain(), 1)
+  await until(isOwed, 10_000, 'what is owed, again')
+  await first.all.close()
+  dead.add('gw-1/a')
+  const second = node('gw-2/a')
+  second.all.look()
+  await until(() => told.length > 0, 10_000, 'the analysis')
+  t.same(told, ['gw-2/a HD_owed0000001'])
+})
+
 t.test(
   'the answer of any one step is lost: a call is analysed once, its message goes out, and nothing stays owed',
   async (t) => {

@@ -297,6 +297,51 @@ t.test('what is tried no more is seen and tried again at any node', async (t) =>
   await two.outbox.close(0)
 })
 
+t.test(
+  'messages that were in a Redis which comes back empty are counted as lost, each once, and others go on',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const server = await startRedis()
+    t.teardown(() => server.close())
+    const { node } = await fleet(t, server.url)
+    let isDown = true
+    const { ids, receivers } = await receiver(t, () => (isDown ? 500 : 200))
+    const lost: number[] = []
+    const due: (() => void)[] = []
+    let forgotten = false
+    const { outbox } = await node('one', {
+      receivers,
+      later: (_, run) => due.push(run),
+      forgotten: () => Promise.resolve(forgotten),
+      onLost: (count) => lost.push(count),
+    })
+    const counted = (): number | undefined => outbox.counts.get('crm')?.lost
+    const waits = (): boolean => outbox.waiting === 3 && due.length >= 2
+    for (const one of [message(1), message(2), message(1, 'HD_message00002')]) await outbox.add(one)
+    await until(waits, 5000, 'the first tries')
+    await server.command('FLUSHALL')
+    outbox.storeForgot()
+    t.equal(outbox.waiting, 0)
+    t.same([lost, counted()], [[3], 3])
+    for (const run of due.splice(0)) run()
+
+    // It is due before the loss was noticed.
+    await outbox.add(message(3))
+    await until(() => outbox.waiting === 1 && due.length > 0, 5000, 'its first try')
+    await server.command('FLUSHALL')
+    forgotten = true
+    for (const run of due.splice(0)) run()
+    await until(() => outbox.waiting === 0, 5000, 'its end')
+    t.same([lost, counted()], [[3, 1], 4])
+
+    isDown = false
+    await outbox.add(message(4))
+    await until(() => ids.length === 1, 5000, 'what is new')
+    t.same(ids, [message(4).id])
+    await outbox.close(0)
+  },
+)
+
 t.test('while Redis is away messages are on the disk, and are sent', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()

@@ -31,6 +31,7 @@ export function analysesPart(
           for (const listener of shared.joinedListeners) listener(joined)
         },
       })
+      fleet.onForgotten(() => fleet.storeLost('analyses', shared.analyses.oweAgain()))
     },
     stop: () => shared.analyses.close(),
   }

@@ -23,7 +23,7 @@ export function archivePart(shared: Shared<'inputs' | 'metrics' | 'folder' | 'fl
         shared.idle,
         workerEnv,
         (number) => numbers.receivers.get(number) ?? [],
-        shared.fleet.outbox,
+        shared.fleet,
         env,
         (agent) => retentionOf(inputs, agent)?.recordsDays ?? null,
       )

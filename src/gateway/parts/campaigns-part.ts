@@ -29,6 +29,7 @@ export function campaignsPart(
               config,
               outbound,
               store: fleet.store,
+              storeLost: fleet.storeLost,
               agent: (name) => agents.get(name)?.definition,
               agentNames: () => [...agents.keys()],
               humanFirst,
