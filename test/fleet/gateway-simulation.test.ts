@@ -8,10 +8,12 @@ import { Tally } from './simulated-fleet.js'
  *
  *     GATEWAYS_SEED=17 npm run test:one test/fleet/gateway-simulation.test.ts
  *
- * More of them: GATEWAYS_SEEDS=10000.
+ * More of them: GATEWAYS_SEEDS=10000. These are enough for what was once wrong: messages that stay at a node that lives (21, 24, 32),
+ * callers who are let go while Redis and a node are lost together (22, 27), calls that end at a planned move (34, 37 to 40).
  */
 const REPLAY = process.env['GATEWAYS_SEED']
-const SEEDS = Number(process.env['GATEWAYS_SEEDS'] ?? 40)
+const FIRST = 17
+const SEEDS = Number(process.env['GATEWAYS_SEEDS'] ?? 24)
 const TRACE_LINES = 250
 /** What must have happened among the seeds, or they prove nothing. */
 const MUST_HAPPEN = [
@@ -51,7 +53,7 @@ t.test(
   async (t) => {
     if (REPLAY !== undefined) return replay(t, Number(REPLAY), Infinity)
     const tally = new Tally()
-    for (let seed = 1; seed <= SEEDS; seed++)
+    for (let seed = FIRST; seed < FIRST + SEEDS; seed++)
       if ((await violationOf(seed, tally, null)) !== null) return replay(t, seed, TRACE_LINES)
     t.strictSame(
       MUST_HAPPEN.filter((what) => !tally.counts.has(what)),
