@@ -234,9 +234,10 @@ export class WebhookGuard {
     try {
       if (head.route === 'continue') return this.#continuation(head, proof, body)
       const webhook = parsed({ ...head, route: head.route }, body, proof.callSid)
-      return proof.unsigned === true && !('reply' in webhook) && saysOver(webhook)
+      if (proof.unsigned !== true || 'reply' in webhook) return webhook
+      return saysOver(webhook)
         ? tokenAlone('the token in the URL is good, but an end is believed only with a valid signature')
-        : webhook
+        : { ...webhook, unsigned: true }
     } catch (error) {
       return badBody(error)
     }
@@ -399,7 +400,7 @@ function faultOf({ path, message }: { readonly path: readonly PropertyKey[]; rea
   return path.length === 0 ? 'the body is no JSON object' : `${path.join('.')} ${message}`
 }
 
-function tokenAlone(message: string): Rejection {
+export function tokenAlone(message: string): Rejection {
   return rejection('token-only', 401, 'WEBHOOK_UNSIGNED', message)
 }
 

@@ -29,6 +29,7 @@ import type { EdgeOptions } from './options.js'
 import { rejection } from './rejections.js'
 import type { WebhookAnswer } from './rejections.js'
 import type { StreamTokens } from './stream-tokens.js'
+import { tokenAlone } from './webhook-guard.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
 /** Event ids that are remembered, to notice repetitions; a minute's worth of a large installation. */
@@ -469,10 +470,13 @@ export class Webhooks {
   // --- POST /after-stream -------------------------------------------------------------------------------------
 
   #afterStream(
-    { callSid, agent: named, content: webhook, host }: WebhookOf<'after-stream'>,
+    { callSid, agent: named, content: webhook, host, unsigned }: WebhookOf<'after-stream'>,
     how: AnswerHow,
   ): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
+    // The end of the socket was waited for, and sound still comes: it is not the carrier that asks how the call goes on.
+    if (unsigned === true && call?.state === 'streaming')
+      return tokenAlone('the token in the URL is good, but while the stream is open only a signed post is answered')
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone

@@ -35,6 +35,8 @@ interface ProvenHead {
   readonly agent: string | null
   /** When the carrier was first asked to come back later, as its URL says: milliseconds of the fleet's time; null: not yet. */
   readonly heldSinceMs: number | null
+  /** Secrets are set, and a token in the URL alone proved it: its sender may be a reader of a proxy's log. */
+  readonly unsigned?: true
   /** The `Host` header: without PUBLIC_URL, the URLs in a document use it. */
   readonly host: string
 }

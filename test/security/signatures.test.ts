@@ -188,6 +188,29 @@ t.test(
   },
 )
 
+t.test('a token from a log learns no number while the audio of its call still comes', async (t) => {
+  for (const tokenOnly of ['learn', 'accept'] as const) {
+    const { ring } = await call(t, { tokenOnly })
+    const { sid, live, after } = await ring()
+    live.state = 'streaming'
+    for (const callSessionState of ['Answered', 'StreamStopped', 'DialCompleted'])
+      for (const by of [{}, { sign: { secret: 'another secret' } }])
+        t.match(
+          await post(after, { form: { sessionId: sid, callSessionState }, ...by }),
+          { status: 401, code: 'WEBHOOK_UNSIGNED', text: /while the stream is open/ },
+          `${callSessionState}, ${tokenOnly}`,
+        )
+    t.same(live.states, [], 'its state is believed no more than its question')
+    t.same(live.askers, [], 'the Dial waits for the carrier')
+    live.state = 'after'
+    t.match(
+      (await post(after, { form: { sessionId: sid } })).text,
+      /254700000009/,
+      'a carrier that does not sign goes on',
+    )
+  }
+})
+
 t.test(
   'a token from a log ends no call and no leg of a human, also before the carrier has signed a post',
   async (t) => {
