@@ -36,7 +36,9 @@ const MESSAGES_WITHIN_MS = 120_000
 /** When memory is read first. */
 const SETTLED_MS = 600_000
 const SHOWN_MAX = 20
-/** The memory of a node that lived through all of it may be so much more at the end. */
+/** After this without calls V8 has given back what it had for them. */
+const IDLE_MS = 60_000
+/** The memory of a node that lived through all of it may be so much more then. */
 const RSS_MORE_MAX = 0.25
 
 /** By the last two digits of the caller's number (`test/support/tone-backend.ts`): what they want, and how often. */
@@ -209,6 +211,8 @@ class Soak {
     memory.push(...(await this.#memory(elapsedMs())))
     for (const leave of this.#live.values()) leave()
     await Promise.all(this.#over)
+    await sleep(IDLE_MS)
+    memory.push(...(await this.#memory(elapsedMs())))
     return memory
   }
 
