@@ -967,6 +967,12 @@ const outboundSchema = z.strictObject({
     .max(8000)
     .optional()
     .describe('Added to instructions in those calls: why the agent calls. Default: nothing.'),
+  sendDigits: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether the agent may press keys in those calls, for extensions and recorded menus: its model gets the tool send_digits.',
+    ),
   ringTimeoutS: z.int().min(5).max(50).default(30).describe('How long a called number may ring.'),
   openOn: z
     .enum(['first-webhook', 'answered'])

@@ -6,6 +6,7 @@ import {
   HANDOVER_TOOL,
   NOTE_FIX_TOOL,
   SEARCH_TOOL,
+  SEND_DIGITS_TOOL,
   SPEECH_RATE_TOOL_SPEC,
   STAGE_TOOL,
   VERIFY_TOOL,
@@ -135,6 +136,8 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     tools.set(HANDOVER_TOOL, { arguments: ['agent', 'summary'], required: ['agent'], fields: null })
   if (agent.digits.length > 0)
     tools.set(COLLECT_TOOL, { arguments: ['name', 'with'], required: ['name'], fields: null })
+  if (agent.outbound.sendDigits)
+    tools.set(SEND_DIGITS_TOOL, { arguments: ['digits', 'sensitive'], required: ['digits'], fields: ['sent'] })
   tools.set(DO_NOT_CALL_TOOL, { arguments: [], required: [], fields: null })
   for (const { name, parameters } of GATEWAY_TOOLS) {
     // The other tools escalate.

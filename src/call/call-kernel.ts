@@ -31,6 +31,7 @@ import { Handover } from './features/handover.js'
 import { Opening } from './features/opening.js'
 import { Presence } from './features/presence.js'
 import { RingBack } from './features/ring-back.js'
+import { SentDigits } from './features/sent-digits.js'
 import { StageChanges } from './features/stage-changes.js'
 import { ToolCalls } from './features/tool-calls.js'
 import { Waits } from './features/waits.js'
@@ -180,6 +181,7 @@ export class CallKernel {
   readonly words: Words
   readonly tools: ToolCalls
   readonly digits: Digits
+  readonly sentDigits: SentDigits
   readonly stages: StageChanges
   readonly handover: Handover
   readonly claims: Claims
@@ -190,7 +192,7 @@ export class CallKernel {
   readonly callBack: CallBackOffer
   readonly ending: Ending
   /**
-   * An input goes to the first of them that takes it: a key to an open question of consent, then to an entry of digits, to
+   * An input goes to the first of them that takes it: a key to none where it is the echo of our own, else to an open question of consent, then to an entry of digits, to
    * the offer of a call back, to a caller who is rung back, and else to the backend. Everything else has one taker.
    */
   readonly features: readonly CallFeature[]
@@ -250,7 +252,9 @@ export class CallKernel {
     }
     this.ringBack = new RingBack(this)
     this.digits = new Digits(this)
+    this.sentDigits = new SentDigits(this)
     this.features = [
+      this.sentDigits,
       this.consent,
       this.digits,
       this.callBack,
@@ -390,6 +394,15 @@ export class CallKernel {
     this.transcript.agentWords(itemId, text, true, this.streamMs)
     this.digits.agentSays(text, false)
     this.out({ type: 'announce', itemId, text, kind })
+    this.changed()
+    return itemId
+  }
+
+  /** Queues the tones of keys behind everything that playout holds. @returns their item id */
+  tones(digits: string): string {
+    const itemId = `${ANNOUNCEMENT}${this.nextAnnouncement++}`
+    this.agentSpeech.add(itemId, 'tones', null)
+    this.out({ type: 'tones', itemId, digits })
     this.changed()
     return itemId
   }
@@ -769,7 +782,7 @@ export class CallKernel {
       this.state === 'connecting' ||
       (this.state === 'closing' && this.ending.cancellable) ||
       (this.state === 'escalating' && !protectEscalation)
-    if (!open || !this.agentTalking || this.#early || this.consent.saying) return false
+    if (!open || !this.agentTalking || this.#early || this.consent.saying || this.sentDigits.busy) return false
     if (!protectGreeting && !protectEscalation) return true
     const itemId = this.playout.currentItem(this.nowMs)
     const item = this.agentSpeech.item(itemId)

@@ -257,6 +257,8 @@ export const sessionOptionsSchema = z
         onSilence: z.enum(['speak', 'hang-up']),
       })
       .nullable(),
+    /** The agent may press keys (`send_digits`). */
+    sendsDigits: z.boolean().default(false),
     /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
     consentText: phraseSchema.nullable(),
     /** Then the caller may say no: how long that is waited for, and what is said to it. Null: nothing is waited for. */
@@ -343,6 +345,7 @@ export const DEFAULT_CALL_OPTIONS = {
   },
   toolLimitMs: 30_000,
   amd: null,
+  sendsDigits: false,
   rules: null,
   claims: null,
   caller: null,

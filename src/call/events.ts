@@ -111,7 +111,7 @@ export const callInputSchema = z
 export type CallInput = DocumentOf<typeof callInputSchema>
 
 /** Kind of speech of an item; only some kinds count as an answer (`Turns`). `tool`: what a tool asks of the caller. */
-export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation' | 'tool'
+export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation' | 'tool' | 'tones'
 
 /** Everything that a session can request. Drained with `pollOutput()` after every input. */
 export type CallOutput =
@@ -159,6 +159,8 @@ export type CallOutput =
   | { readonly type: 'playout-clear' }
   /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
+  /** Send the tones of these keys; they go through the same playout as item `itemId`. */
+  | { readonly type: 'tones'; readonly itemId: string; readonly digits: string }
   /** That phrase is not wanted any more, and has not begun to sound. */
   | { readonly type: 'announce-cancel'; readonly itemId: string }
   | {

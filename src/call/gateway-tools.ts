@@ -42,6 +42,9 @@ export const NOTE_FIX_TOOL = 'note_fix'
 export const SPEECH_RATE_TOOL = 'set_speech_rate'
 export const SPEECH_RATES: readonly string[] = ['slower', 'normal', 'faster']
 
+/** Offered in calls that we place, where the agent's file has `outbound.sendDigits`. */
+export const SEND_DIGITS_TOOL = 'send_digits'
+
 /** Offered to agents whose file has `digits:`. */
 export const COLLECT_TOOL = 'collect_digits'
 
@@ -53,6 +56,7 @@ const BUILT_IN = [
   LANGUAGE_TOOL,
   COLLECT_TOOL,
   DO_NOT_CALL_TOOL,
+  SEND_DIGITS_TOOL,
   STAGE_TOOL,
   HANDOVER_TOOL,
 ]
@@ -62,14 +66,15 @@ export function isBuiltIn(name: string): boolean {
   return BUILT_IN.includes(name)
 }
 
-/** Tools that end the conversation: they are called only after the speech before them was delivered. */
-export const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL, HANDOVER_TOOL]
+/** Tools that end the conversation, or make a sound: they are called only after the speech before them was delivered. */
+export const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL, HANDOVER_TOOL, SEND_DIGITS_TOOL]
 
-/** Arguments for records, logs and humans: without the answer that proves the caller's identity. */
+/** Arguments for records, logs and humans: without the answer that proves the caller's identity, and keys that nobody is to read. */
 export function recordedArguments(
   name: string,
   args: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
+  if (name === SEND_DIGITS_TOOL && args['sensitive'] === true) return { ...args, digits: '…' }
   return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
 }
 
@@ -140,6 +145,23 @@ export const DO_NOT_CALL_TOOL_SPEC: GatewayTool = {
     'Puts the number on the list of those who are never called again. Call it as soon as the person says that they want ' +
     'no (more) calls ("do not call me again", "sitaki", "msinipigie tena"), then say that it is done, and goodbye.',
   parameters: { type: 'object', additionalProperties: false, properties: {} },
+}
+
+export const SEND_DIGITS_TOOL_SPEC: GatewayTool = {
+  name: SEND_DIGITS_TOOL,
+  description:
+    'Presses keys on the phone: an extension, or what a recorded menu asks for. Listen to the whole menu first. It is answered ' +
+    'when the tones were sent; then listen to what follows.',
+  parameters: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['digits'],
+    properties: {
+      digits: { type: 'string', description: 'Of 0-9, *, # and A-D; w is a pause of half a second: 2w104#.' },
+      sensitive: { type: 'boolean', description: 'True for a PIN or an account number, which no record is to have.' },
+    },
+  },
+  once: true,
 }
 
 export const SPEECH_RATE_TOOL_SPEC: GatewayTool = {

@@ -14,8 +14,9 @@ import {
   TWIST_MAX,
 } from './vad/detection-limits.js'
 
-const ROWS_HZ = [697, 770, 852, 941] as const
-const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
+/** Frequencies of the keys, ITU-T Q.23. */
+export const ROWS_HZ = [697, 770, 852, 941] as const
+export const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const DIGITS = '123A456B789C*0#D'
 
 /** The digit at row x 4 + column. */

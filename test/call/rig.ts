@@ -271,6 +271,8 @@ export class Rig {
         this.#announced.splice(at, 1)
         this.in({ type: 'announce-failed', itemId: output.itemId })
       }
+      if (output.type === 'tones')
+        this.#announced.push({ itemId: output.itemId, samples: (output.digits.length * RATE_HZ) / 5 })
       if (output.type === 'announce' && this.announceMs !== null) {
         this.#announced.push({ itemId: output.itemId, samples: (this.announceMs * RATE_HZ) / 1000 })
       }

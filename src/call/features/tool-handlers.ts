@@ -8,6 +8,7 @@ import {
   HANDOVER_TOOL,
   LANGUAGE_TOOL,
   RESUME_TOOL,
+  SEND_DIGITS_TOOL,
   STAGE_TOOL,
 } from '../gateway-tools.js'
 
@@ -74,6 +75,12 @@ export const TOOL_HANDLERS: Readonly<Record<string, ToolHandler>> = {
       call.mark('do-not-call')
       call.out({ type: 'do-not-call', callId })
     },
+  },
+  /** Answered when the tones were sent. */
+  [SEND_DIGITS_TOOL]: {
+    offered: ({ options }) => options.sendsDigits,
+    fault: (call, args) => call.sentDigits.fault(args),
+    run: (call, callId, { digits }) => call.sentDigits.send(callId, textOf(digits)),
   },
   [STAGE_TOOL]: {
     offered: (call) => call.stages.machine !== null,

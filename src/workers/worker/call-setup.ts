@@ -26,6 +26,7 @@ import {
   handoverToolSpec,
   languageToolSpec,
   RESUME_TOOL_SPEC,
+  SEND_DIGITS_TOOL_SPEC,
 } from '../../call/gateway-tools.js'
 import type { TranscriptEntry } from '../../call/documents/record.js'
 import type { Stages } from '../../call/stages.js'
@@ -110,6 +111,7 @@ export function sessionOptions(
       answerAfterMs: agent.fillers.answerAfterMs,
     },
     amd: pick(amdOf(start)),
+    sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
     consentText: consentOf(agent),
     refusal: agent.recording.refusal,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
@@ -253,7 +255,8 @@ export function toolSpecs(
     return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
   })
   const asks = resume?.checkpoint.callBack === 'asks'
-  const placed = direction === 'outbound' ? [DO_NOT_CALL_TOOL_SPEC] : []
+  const keys = agent.outbound.sendDigits ? [SEND_DIGITS_TOOL_SPEC] : []
+  const placed = direction === 'outbound' ? [DO_NOT_CALL_TOOL_SPEC, ...keys] : []
   const languages = agent.languages.length > 1 ? [languageToolSpec(agent.languages)] : []
   const own = [...offeredTools(agent, assets), ...fromServers].filter(
     ({ name }) => stages === null || !changesTools || stages.offers(name),

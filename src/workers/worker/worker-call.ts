@@ -30,6 +30,7 @@ import { plainJson } from '../../core/json.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
 import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { dtmfTones } from '../../media/dtmf-tones.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import type { CallResult } from '../../call/documents/kept-call.js'
 import { CallJournal } from '../shared/call-journal.js'
@@ -627,6 +628,8 @@ export class WorkerCall implements BackendSink {
         return this.#clear(nowMs)
       case 'announce':
         return this.#announce(output.itemId, output.text)
+      case 'tones':
+        return this.#sendTones(output.itemId, output.digits)
       case 'announce-cancel':
         return this.#announceCancel(output.itemId)
       case 'run-tool':
@@ -756,6 +759,13 @@ export class WorkerCall implements BackendSink {
           if (finished()) failed()
         }),
     )
+  }
+
+  #sendTones(itemId: string, keys: string): void {
+    const { legRateHz } = this.#start
+    this.#speech.append('gateway', itemId, dtmfTones(keys, legRateHz), legRateHz, this.#context.clock())
+    this.#speech.finish('gateway', itemId)
+    this.#wake()
   }
 
   /** A phrase of which samples are on their way to the caller is said to its end. */

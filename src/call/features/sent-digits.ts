@@ -1,0 +1,68 @@
+import type { CallFeature } from '../call-feature.js'
+import type { CallKernel } from '../call-kernel.js'
+import type { CallInput } from '../events.js'
+
+/** Keys of one tool call; a longer number is none that a menu asks for. */
+const KEYS_MAX = 40
+/** Our tones come back over a line with an echo for this long after they were heard. */
+const ECHO_MS = 1000
+
+/**
+ * Keys that the agent presses in a call that it placed: tones in its own voice's place, behind what it says.
+ *
+ *     waiting --all tones sent and heard--> the tool call is answered
+ *     waiting --the agent's speech is discarded--> the tool call has failed
+ *
+ * Nobody interrupts them: a menu goes on speaking while its keys are pressed.
+ */
+export class SentDigits implements CallFeature {
+  /** Tool calls by the item of their tones. */
+  readonly #waiting = new Map<string, { readonly callId: string; readonly keys: string }>()
+  #newest = ''
+  #overAtMs = -Infinity
+
+  readonly #call: CallKernel
+
+  constructor(call: CallKernel) {
+    this.#call = call
+  }
+
+  get busy(): boolean {
+    return this.#waiting.size > 0
+  }
+
+  /** @returns why they cannot be sent; null when they can */
+  fault({ digits }: Readonly<Record<string, unknown>>): string | null {
+    const usable = typeof digits === 'string' && /^[0-9*#A-Dw]+$/.test(digits) && /[^w]/.test(digits)
+    if (!usable || digits.length > KEYS_MAX)
+      return `digits must be 1 to ${KEYS_MAX} of 0-9, *, #, A-D, and w for a pause of half a second.`
+    return null
+  }
+
+  send(callId: string, keys: string): void {
+    this.#newest = keys
+    this.#waiting.set(this.#call.tones(keys), { callId, keys })
+    this.#call.mark('digits-sent', `${keys.replaceAll('w', '').length} keys`)
+  }
+
+  input(input: CallInput): boolean {
+    if (input.type !== 'dtmf' || !this.#isOwn(input.digit)) return false
+    this.#call.mark('own-digit')
+    return true
+  }
+
+  itemOver(itemId: string, over: 'heard' | 'cut'): void {
+    const sent = this.#waiting.get(itemId)
+    if (sent === undefined) return
+    this.#waiting.delete(itemId)
+    this.#overAtMs = this.#call.nowMs
+    if (over === 'heard') return this.#call.tools.result(sent.callId, true, { sent: true }, undefined)
+    const error = 'The keys were not sent, or not all of them.'
+    this.#call.tools.result(sent.callId, false, { error }, error)
+  }
+
+  /** The echo of a tone of our own. */
+  #isOwn(digit: string): boolean {
+    return (this.busy || this.#call.nowMs - this.#overAtMs < ECHO_MS) && this.#newest.includes(digit)
+  }
+}

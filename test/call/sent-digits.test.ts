@@ -1,0 +1,75 @@
+import t from 'tap'
+import { recordedArguments } from '../../src/call/gateway-tools.js'
+import { Rig } from './rig.js'
+
+const PLACED = { sendsDigits: true }
+
+t.test('keys go out behind what the agent says, and the model learns when they are sent', async (t) => {
+  const rig = Rig.talking(PLACED)
+  rig.backend({ type: 'turn-start', generation: 2 })
+  rig.audio(2, 'a2', 400)
+  rig.toolCall('t1', 'send_digits', { digits: '104#' }, 2)
+  rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+  t.match(rig.only('tones'), { digits: '104#' })
+  t.same(rig.all('backend-tool-result'), [])
+  rig.run(1000)
+  t.same(rig.all('backend-tool-result'), [], 'the tones take 800 ms behind 400 ms of speech')
+  rig.run(600)
+  t.match(rig.only('backend-tool-result'), { callId: 't1', ok: true, value: { sent: true } })
+  t.match(rig.toolCalls, [{ name: 'send_digits', ok: true, args: { digits: '104#' } }])
+})
+
+t.test('a menu that speaks while its keys are pressed does not stop them', async (t) => {
+  const rig = Rig.talking({ ...PLACED, serverVad: true, serverInterrupts: true })
+  rig.toolCall('t1', 'send_digits', { digits: '1234567890' }, 1)
+  rig.run(200)
+  rig.backend({ type: 'speech-started' })
+  rig.speak(1000)
+  t.same(rig.all('playout-pause'), [])
+  t.same(rig.all('playout-clear'), [])
+  rig.run(1500)
+  t.match(rig.only('backend-tool-result'), { ok: true })
+})
+
+t.test('the echo of our own tones is no key of theirs; other keys are, and the same ones later', async (t) => {
+  const rig = Rig.talking(PLACED)
+  rig.toolCall('t1', 'send_digits', { digits: '12' }, 1)
+  rig.run(200)
+  rig.in({ type: 'dtmf', digit: '1' })
+  rig.run(700)
+  rig.in({ type: 'dtmf', digit: '2' })
+  t.same(rig.all('backend-dtmf'), [], 'also shortly after the last tone')
+  rig.in({ type: 'dtmf', digit: '9' })
+  t.match(rig.only('backend-dtmf'), { digit: '9' })
+  rig.run(1500)
+  rig.in({ type: 'dtmf', digit: '2' })
+  t.equal(rig.all('backend-dtmf').length, 2)
+})
+
+t.test('keys that no menu has, and calls that came in, are refused with what is allowed', async (t) => {
+  const rig = Rig.talking(PLACED)
+  for (const digits of ['', 'ww', '12 34', '+254', 'x', '1'.repeat(41), 5])
+    rig.toolCall(`t-${String(digits)}`, 'send_digits', { digits }, 1)
+  t.same(rig.all('tones'), [])
+  for (const { ok, value } of rig.all('backend-tool-result')) {
+    t.notOk(ok)
+    t.match(value, { error: /digits must be 1 to 40 of 0-9, \*, #, A-D, and w/ })
+  }
+  const inbound = Rig.talking()
+  inbound.toolCall('t1', 'send_digits', { digits: '1' }, 1)
+  t.match(inbound.only('backend-tool-result'), { ok: false, value: { error: /There is no tool named send_digits/ } })
+})
+
+t.test('tones that were discarded are no success', async (t) => {
+  const rig = Rig.talking(PLACED)
+  rig.toolCall('t1', 'send_digits', { digits: '12345' }, 1)
+  rig.run(100)
+  rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
+  t.notOk(rig.all('backend-tool-result').some(({ ok }) => ok))
+})
+
+t.test('keys that nobody is to read are in no record', (t) => {
+  t.same(recordedArguments('send_digits', { digits: '7386', sensitive: true }), { digits: '…', sensitive: true })
+  t.same(recordedArguments('send_digits', { digits: '104' }), { digits: '104' })
+  t.end()
+})
