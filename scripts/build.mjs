@@ -150,7 +150,7 @@ if (process.argv.includes('--types')) {
     'index.ts',
     'backends/backend.ts',
     'backends/transport.ts',
-    'backends/registry.ts',
+    'backends/load-backend.ts',
     'backends/conformance.ts',
     'core/webassembly.d.ts',
   ].map((file) => join(root, 'src', file))

@@ -1,5 +1,5 @@
 import type { Backend, BackendSink } from '../../src/backends/backend.js'
-import type { BackendContext } from '../../src/backends/registry.js'
+import type { BackendContext } from '../../src/backends/load-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { optionsFromEnvironment } from '../kit/process.js'
 import type { ServerOptions } from '../protocol.js'

@@ -17,7 +17,7 @@ const app = await Application.bootstrapWithPlugins({
     'src/index.ts',
     'src/backends/backend.ts',
     'src/backends/transport.ts',
-    'src/backends/registry.ts',
+    'src/backends/load-backend.ts',
     'src/backends/conformance.ts',
   ].map((file) => join(repository, file)),
   tsconfig: join(repository, 'tsconfig.json'),

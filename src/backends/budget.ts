@@ -255,9 +255,3 @@ export class Budget implements BackendSink {
     void this.#backend.close('the budget of this call is used up')
   }
 }
-
-/** What `CallBackend.snapshot` said of the budget; null for anything else. */
-export function usedIn(resume: unknown): UsedBudget | null {
-  const { used } = (resume ?? {}) as { readonly used?: Partial<UsedBudget> | null }
-  return typeof used?.usedMs === 'number' && Array.isArray(used.models) ? (used as UsedBudget) : null
-}

@@ -15,8 +15,10 @@ import type {
   TextOptions,
   SessionUpdate,
 } from './backend.js'
-import { Budget, usedIn } from './budget.js'
-import type { BudgetOptions, UsedBudget } from './budget.js'
+import { Budget } from './budget.js'
+import type { BudgetOptions } from './budget.js'
+import { servingIn, usedIn } from './call-snapshot.js'
+import type { CallBackendSnapshot } from './call-snapshot.js'
 import { isKeysItem } from './key-entry.js'
 import { lateToolText } from './prompts.js'
 import { Alarm } from './timers.js'
@@ -24,14 +26,8 @@ import { faultError, faultEvent, vendorFault } from './transport/vendor-fault.js
 import type { VendorFault } from './transport/vendor-fault.js'
 import type { SessionRole } from './watch.js'
 import { CallHistory, isSilent } from './failover/call-history.js'
-import { BackendList, servingIn } from './failover/backend-list.js'
-import type {
-  Candidate,
-  CandidateListener,
-  CandidateOptions,
-  CandidateSession,
-  ServingSnapshot,
-} from './failover/backend-list.js'
+import { BackendList } from './failover/backend-list.js'
+import type { Candidate, CandidateListener, CandidateOptions, CandidateSession } from './failover/backend-list.js'
 import { DeafWatch } from './failover/deaf-watch.js'
 import { StallWatch } from './failover/stall-watch.js'
 import type { StallState } from './failover/stall-watch.js'
@@ -80,14 +76,6 @@ export interface CallBackendOptions extends CandidateOptions {
   readonly failoversMax?: number
   /** What the call may use, and the meter of its cost; without it neither is counted. */
   readonly budget?: BudgetOptions
-}
-
-/** What another worker or node goes on from. JSON. */
-interface CallBackendSnapshot {
-  readonly version: 2
-  readonly used: UsedBudget | null
-  /** Null: no backend serves the call, and its history is enough. */
-  readonly serving: ServingSnapshot | null
 }
 
 /** Counters of one call; plain fields. */

@@ -1,27 +1,12 @@
-import type { LocalizedText } from '../call/localized-text.js'
-import type { BackendOptions, OpenAiTurns } from '../agents/backend-options.js'
-import type { Clock } from '../core/clock.js'
-import { GatewayError, messageOf } from '../core/errors.js'
-import { omitNullish } from '../core/omit-nullish.js'
-import type { LegRateHz } from '../core/units.js'
-import type { Backend, BackendFactory, BackendSink } from './backend.js'
-import { CascadeBackend } from './cascade/cascade-backend.js'
-import { loadStageModules, missingForStages, stageLacks, stageModels, stagesOf } from './cascade/services.js'
+import type { BackendOptions } from '../agents/backend-options.js'
+import { GatewayError } from '../core/errors.js'
+import { missingForStages, stageLacks, stageModels } from './cascade/services.js'
 import type { CascadeSettings, ServiceSettings } from './cascade/services.js'
-import { messageTaker } from './cascade/message-taker.js'
-import type { MessagePhrases } from './cascade/message-taker.js'
-import type { OwnVoice } from './cascade/own-voice.js'
-import { EmbeddedBackend } from './embedded/embedded-backend.js'
-import type { SpeechClient } from '../speech/speech-client.js'
-import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
-import { OpenAiLiveBackend } from './openai-live/live-backend.js'
-import { audioOfLeg, delegateModel } from './openai-live/session-start.js'
+import { delegateModel } from './openai-live/session-start.js'
 import type { DelegateOptions } from './openai-live/session-start.js'
-import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 import { traitsOf } from './gemini-live/setup.js'
 import { functionParameters, geminiParameters } from './tool-schema.js'
 import { pricedModel } from './prices.js'
-import { clockTimers, type BackendTimers } from './timers.js'
 import type { PriceFile } from '../agents/prices.js'
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
@@ -68,37 +53,7 @@ export interface BackendSettings {
   readonly reconnectsPerSecond: number
 }
 
-/** What the backends of one call may use. */
-export interface BackendContext {
-  readonly speech: SpeechClient | null
-  readonly clock: Clock
-  /** Calls `work` once after `ms` of that clock. @defaultValue timers of Node */
-  readonly after?: BackendTimers['after']
-  readonly settings: BackendSettings
-  readonly legRateHz: LegRateHz
-  /** The agent's `backends:` block. */
-  readonly options: BackendOptions
-  /** The agent's voice for this backend, where it may be one a language. */
-  readonly voices?: LocalizedText
-  /** The agent's fixed phrases in the voice of its cascade; absent for an agent whose first backend is another. */
-  readonly ownVoice?: OwnVoice
-  /** The cascade takes a message, without a language model; absent: it is the agent. */
-  readonly message?: MessagePhrases
-  /** The agent's `turn.waitWords`; absent: false. */
-  readonly waitWords?: boolean
-  /**
-   * The gateway marks the caller's turns, because another backend of the list cannot detect them. A backend with its
-   * own turn detection then switches it off, unless the agent's file sets it, so that no turn is timed twice.
-   */
-  readonly gatewayTurns: boolean
-  /**
-   * The agent's file tells listening from interrupting (`bargeIn.backchannel`), so the gateway decides what interrupts. A
-   * service that interrupts its own answers is then told not to, where it can be told, unless the agent's file sets that.
-   */
-  readonly gatewayInterrupts: boolean
-}
-
-/** A backend of this version: which settings it needs, and how it is made. */
+/** A backend of this version: which settings it needs, and its traits. `load-backend.ts` makes it, where calls run. */
 interface Registered {
   /** The setting that is missing; null when the backend can be used. */
   readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
@@ -108,14 +63,10 @@ interface Registered {
   readonly usesLegRate?: (options: BackendOptions) => boolean
   /** The models that it uses, as they are priced. Where there are several, its usage names them. */
   readonly models: (settings: BackendSettings, options: BackendOptions) => readonly (string | null)[]
-  readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
-const unusable = (name: string): GatewayError =>
-  new GatewayError('BACKEND_KEY_MISSING', `backend ${name} is not set up`)
-
 /** Who uses the tools for a live model; null where that is a language model that is not set up. */
-function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions): DelegateOptions | null {
+export function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions): DelegateOptions | null {
   const { delegateModel, llm } = openaiLive
   const usual: { readonly by: 'responses' } | { readonly by: 'client' } = { by: openaiLive.delegate }
   const own = options['openai-live']?.delegate ?? usual
@@ -124,45 +75,12 @@ function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions):
   return llm === null ? null : { by, llm: { ...llm, ...changed } }
 }
 
-/**
- * Turn detection by a service with OpenAI's API. Where the gateway decides what interrupts, the service does not.
- * @param by  as the settings have it, where the agent's file says nothing
- */
-function openAiTurns(
-  { gatewayTurns, gatewayInterrupts }: BackendContext,
-  own: OpenAiTurns | undefined,
-  by: OpenAiTurns['by'],
-): OpenAiTurns {
-  const turns = own ?? { by: gatewayTurns ? 'gateway' : by }
-  return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
-}
-
-/** What the services that can detect turns get of the settings. */
-function realtime({ clock, settings: { messageMs, streamSilence } }: BackendContext) {
-  return { nowMs: clock, streamSilence, ...omitNullish({ messageMs }) }
-}
-
-const REGISTRY: Readonly<Record<string, Registered>> = {
+const FACTS = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
     detectsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
     usesLegRate: ({ openai: own }) => own?.audio !== 'pcm',
     models: ({ openai }, { openai: own }) => [own?.model ?? openai.model],
-    make: (sink, context) => {
-      const { openai } = context.settings
-      const own = context.options.openai
-      return new OpenAiRealtimeBackend(sink, {
-        apiKey: openai.apiKey,
-        model: openai.model,
-        ...realtime(context),
-        ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
-        // G.711 has all that an 8 kHz leg carries, and saves both resamplings. A line that was A-law before, as outside of
-        // North America and Japan, loses nothing by it.
-        audio: context.legRateHz === 8000 ? 'pcma' : 'pcm',
-        ...own,
-        turns: openAiTurns(context, own?.turns, openai.turns),
-      })
-    },
   },
   'openai-live': {
     missing: (settings, options) =>
@@ -181,59 +99,17 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         ...(delegate === null ? [] : [delegateModel(delegate)]),
       ]
     },
-    make: (sink, { settings, options, clock, legRateHz }) => {
-      const { apiKey, baseUrl, model } = settings.openaiLive
-      const delegate = liveDelegate(settings, options)
-      if (delegate === null) throw unusable('openai-live')
-      return new OpenAiLiveBackend(sink, {
-        apiKey,
-        model,
-        nowMs: clock,
-        ...(settings.messageMs === null ? {} : { messageMs: settings.messageMs }),
-        ...(baseUrl === null ? {} : { baseUrl }),
-        audio: audioOfLeg(legRateHz),
-        ...options['openai-live'],
-        delegate,
-      })
-    },
   },
   gemini: {
     missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
-    make: (sink, context) => {
-      const { gemini } = context.settings
-      const own = context.options.gemini
-      return new GeminiLiveBackend(sink, {
-        apiKey: gemini.apiKey,
-        model: gemini.model,
-        ...realtime(context),
-        ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
-        turns: { by: context.gatewayTurns ? 'gateway' : gemini.turns },
-        ...own,
-      })
-    },
   },
   'self-hosted': {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),
     detectsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
     models: ({ selfHosted }, { 'self-hosted': own }) =>
       selfHosted === null ? [] : [pricedModel(own?.model ?? selfHosted.model, selfHosted.baseUrl)],
-    make: (sink, context) => {
-      const { selfHosted } = context.settings
-      const own = context.options['self-hosted']
-      if (selfHosted === null) throw unusable('self-hosted')
-      const { rateHz, turns: by, ...server } = selfHosted
-      return new OpenAiRealtimeBackend(sink, {
-        ...server,
-        inputRateHz: rateHz,
-        outputRateHz: rateHz,
-        name: 'self-hosted',
-        ...realtime(context),
-        ...own,
-        turns: openAiTurns(context, own?.turns, by),
-      })
-    },
   },
   cascade: {
     missing: ({ cascade }, { cascade: own = {} }) => missingForStages(cascade, own),
@@ -242,32 +118,21 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
     // Its voice does, and every recogniser that can; one that takes 16 kHz alone hears no less of a narrow line.
     usesLegRate: () => true,
-    make: (sink, { settings: { cascade }, options, clock, after, legRateHz, ownVoice, voices, message, waitWords }) =>
-      new CascadeBackend(sink, {
-        ...stagesOf(cascade, options.cascade ?? {}),
-        ...(message === undefined ? {} : { name: 'message', llm: [messageTaker(message)], speculate: false }),
-        legRateHz,
-        timers: clockTimers(clock, after),
-        ...omitNullish({ ownVoice, voices, waitWords }),
-      }),
   },
   embedded: {
     missing: () => null,
     detectsTurns: () => false,
     models: () => [null],
-    make: (sink, { speech, clock, after }) => {
-      if (speech === null) {
-        throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', {
-          retryable: true,
-        })
-      }
-      return new EmbeddedBackend(sink, { speech, ...clockTimers(clock, after) })
-    },
   },
-}
+} satisfies Readonly<Record<string, Registered>>
+
+/** The name of a backend of this version. */
+export type BackendName = keyof typeof FACTS
+
+const REGISTRY: Readonly<Record<string, Registered>> = FACTS
 
 /** Names that an agent may ask for. */
-const BACKENDS: readonly string[] = Object.keys(REGISTRY)
+export const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 
 /** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
@@ -342,53 +207,6 @@ export function detectsTurns(name: string, settings: BackendSettings, options: B
 /** True if backend `name` (resolved) works at 8 kHz on a leg of 8 kHz, with these options. Not known for a module. */
 export function usesLegRate(name: string, options: BackendOptions): boolean {
   return REGISTRY[name]?.usesLegRate?.(options) ?? false
-}
-
-/** What a module with a backend exports. */
-interface BackendModule {
-  /** @param options  the module's entry in the agent's `backends:` block, unchanged; empty without one */
-  createBackend(sink: BackendSink, context: BackendContext, options: Readonly<Record<string, unknown>>): Backend
-}
-
-/**
- * The factory of backend `name` (resolved). A module is imported in this thread first: its name is `module:` and a
- * specifier, such as `module:file:///opt/agents/own-backend.js` or the name of a package. (`module:./own-backend.js` in an
- * agent's file has become such a URL when the file was loaded.)
- * @throws GatewayError AGENT_INVALID for an unknown name, or a module that cannot be used
- */
-export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {
-  if (!name.startsWith(MODULE_PREFIX)) {
-    const registered = REGISTRY[name]
-    if (registered === undefined)
-      throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
-    if (name === 'cascade') await loadStageModules(context.options.cascade ?? {})
-    return (sink) => registered.make(sink, context)
-  }
-  const specifier = name.slice(MODULE_PREFIX.length)
-  let loaded: Partial<BackendModule>
-  try {
-    loaded = (await import(specifier)) as Partial<BackendModule>
-  } catch (cause) {
-    throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be loaded: ${messageOf(cause)}`, { cause })
-  }
-  const { createBackend } = loaded
-  if (typeof createBackend !== 'function') {
-    throw new GatewayError(
-      'AGENT_INVALID',
-      `backend ${name} does not export a function createBackend(sink, context, options)`,
-    )
-  }
-  const options =
-    (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}
-  return (sink) => {
-    try {
-      return createBackend(sink, context, options)
-    } catch (cause) {
-      // `BackendList` leaves out a backend that fails with a GatewayError; any other error would end the call.
-      if (cause instanceof GatewayError) throw cause
-      throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be made: ${messageOf(cause)}`, { cause })
-    }
-  }
 }
 
 /** The models of the backend `name`, as they are priced; null in it: one without a name. */

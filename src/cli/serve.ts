@@ -11,8 +11,6 @@ import { agentEnvironment } from '../gateway/agent-environment.js'
 import { needsDemoShop, startDemoShop } from './demo-shop.js'
 import { freePorts, processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
-import { MemoryStore } from '../fleet/memory-store.js'
-import { Supervisor } from '../fleet/supervisor.js'
 import { environmentOf, planAnew, planned, processEntry, startableConfig } from './serve-plans.js'
 import type { PlanRequest } from './serve-plans.js'
 
@@ -103,6 +101,9 @@ async function serveTogether(
   const { plans, spare } = start
   await freePorts([...plans, spare])
   const entry = processEntry()
+  // Only here: a gateway of one process needs neither.
+  const { Supervisor } = await import('../fleet/supervisor.js')
+  const { MemoryStore } = await import('../fleet/memory-store.js')
   const supervisor = new Supervisor({
     entry,
     start: { ...start, env: process.env },

@@ -1,7 +1,6 @@
 import type { Config } from '../config/settings.js'
 import { GatewayError } from '../core/errors.js'
-import { ObjectStorage } from '../telemetry/archive/object-storage.js'
-import type { ObjectStorageOptions } from '../telemetry/archive/object-storage.js'
+import type { ObjectStorage, ObjectStorageOptions } from '../telemetry/archive/object-storage.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { findS3Client } from './on-demand.js'
@@ -45,8 +44,12 @@ export async function openObjectStorage(
   metrics: Metrics,
   workerEnv: Readonly<Record<string, string>>,
 ): Promise<ObjectStorage | null> {
-  if (options !== null) await findS3Client()
-  const storage = options === null ? null : new ObjectStorage(options, log.component('telemetry'), workerEnv)
+  let storage: ObjectStorage | null = null
+  if (options !== null) {
+    await findS3Client()
+    const { ObjectStorage } = await import('../telemetry/archive/object-storage.js')
+    storage = new ObjectStorage(options, log.component('telemetry'), workerEnv)
+  }
   const objects = metrics.defineCounter('storage_objects', 'Objects of the object storage, by what became of them', [
     'result',
   ])

@@ -1,6 +1,7 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import type { BackendSession } from '../backends/backend.js'
-import type { BackendContext, BackendSettings } from '../backends/registry.js'
+import type { BackendContext } from '../backends/load-backend.js'
+import type { BackendSettings } from '../backends/registry.js'
 import { textIn } from '../call/localized-text.js'
 import type { LocalizedText } from '../call/localized-text.js'
 import type { LegRateHz } from '../core/units.js'

@@ -1,4 +1,5 @@
 import { textIn } from '../../call/localized-text.js'
+import type { ServingSnapshot } from '../call-snapshot.js'
 import type { LocalizedText } from '../../call/localized-text.js'
 import { GatewayError } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
@@ -58,17 +59,6 @@ export interface CandidateOptions {
   readonly watch?: BackendWatch
   /** There is one candidate, and no other session ever takes its place (`CallBackend`). Default: false. */
   readonly alone?: boolean
-}
-
-/** What a call's next media worker goes on from: which backend serves the call, and its own state. */
-export interface ServingSnapshot {
-  /** Name of the backend that serves the call. */
-  readonly member: string
-  /** Number of its session: ids of unanswered tool calls begin with it. */
-  readonly serial: number
-  /** The highest generation of an answer so far. */
-  readonly generation: number
-  readonly state: unknown
 }
 
 /** Receives a session's events, with the generations and ids of the call. */
@@ -549,28 +539,6 @@ export class BackendList {
     if (usable.length === 0) throw first
     return usable
   }
-}
-
-/** What `CallBackend.snapshot` said of the backend that served the call; null: then only the history is used. */
-export function servingIn(resume: unknown): ServingSnapshot | null {
-  const { serving } = (resume ?? {}) as { readonly serving?: Partial<ServingSnapshot> | null }
-  const good = typeof serving?.member === 'string' && isCount(serving.serial) && isCount(serving.generation)
-  return good ? (serving as ServingSnapshot) : null
-}
-
-/**
- * What of a snapshot of `CallBackend` holds for the backends of another agent too: what the call has used, and its numbers, so
- * that no id or generation comes twice.
- */
-export function snapshotForAnother(snapshot: unknown): unknown {
-  const serving = servingIn(snapshot)
-  return typeof snapshot !== 'object' || serving === null
-    ? snapshot
-    : { ...snapshot, serving: { ...serving, member: '', state: null } }
-}
-
-function isCount(value: unknown): boolean {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
 function highest(rates: readonly SampleRateHz[]): SampleRateHz {

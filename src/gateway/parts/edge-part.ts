@@ -14,7 +14,6 @@ import { CallErasure } from '../call-erasure.js'
 import { consoleFiles } from '../console-files.js'
 import { agentsDirOf } from '../hosted-agents.js'
 import { findJournal } from '../journal-files.js'
-import { renderPhrase } from '../render-phrase.js'
 import { BrowserPhone } from '../softphone.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
@@ -138,12 +137,12 @@ function servicesOf(shared: EdgeShared) {
       watched: config.agentsWatch,
       env,
       workerEnv,
-      say: (agent, text) =>
-        renderPhrase(agent, text, {
-          speech,
-          settings: backends,
-          store: new PhraseStore(join(config.dataDir, 'voices')),
-        }),
+      say: async (agent, text) => {
+        // Only here: on this thread nothing else speaks.
+        const { renderPhrase } = await import('../render-phrase.js')
+        const store = new PhraseStore(join(config.dataDir, 'voices'))
+        return renderPhrase(agent, text, { speech, settings: backends, store })
+      },
       speech: true,
     }),
     console: consoleFiles(),
