@@ -33,11 +33,8 @@ export class EchoGate {
   /** Gain that an echo has at most, dB, for each `BIN_SLOTS` of delay. */
   readonly #bounds: Float32Array
   readonly #sent = smallArray(Float32Array, SLOTS).fill(SILENT_DBFS)
-  /** The newest slot that was written; slots are numbered by time. */
-  #newestSlot = -Infinity
-  #newestPower = 0
-  /** End of what was sent, when the frames are laid one after the other. */
-  #sentEndMs = -Infinity
+  /** As `NEWEST_SLOT` and what follows it say. In an array, because V8 makes an object for each fraction that a field gets. */
+  readonly #newest = smallArray(Float64Array, NEWEST_VALUES)
   readonly #meanDb = smallArray(Float32Array, LAGS)
   readonly #variance = smallArray(Float32Array, LAGS).fill(VARIANCE_AT_START)
   #framesLearnt = 0
@@ -47,6 +44,7 @@ export class EchoGate {
   constructor(options: EchoGateOptions) {
     this.#boundDbMax = options.assumeEcho ? 0 : GAIN_DB_EXPECTED
     this.#bounds = smallArray(Float32Array, BINS).fill(this.#boundDbMax)
+    this.#newest[NEWEST_SLOT] = this.#newest[SENT_END_MS] = -Infinity
   }
 
   /**
@@ -55,8 +53,10 @@ export class EchoGate {
    * @returns when they are played
    */
   reference(frame: Int16Array, sentAtMs: number): number {
-    const startMs = Math.min(Math.max(sentAtMs, this.#sentEndMs), sentAtMs + AHEAD_MS_MAX)
-    this.#sentEndMs = startMs + FRAME_MS
+    const newest = this.#newest
+    const endMs = newest[SENT_END_MS] as number
+    const startMs = Math.min(Math.max(sentAtMs, endMs), sentAtMs + AHEAD_MS_MAX)
+    newest[SENT_END_MS] = startMs + FRAME_MS
     this.referenceAt(frame, startMs)
     return startMs
   }
@@ -66,13 +66,14 @@ export class EchoGate {
     const slot = Math.round(startMs / SLOT_MS)
     const half = frame.length / 2
     if (frame.length === WIDE_FRAME) echoKernel.takes(frame)
-    this.#write(slot, telephonePower(frame, 0, half))
-    this.#write(slot + 1, telephonePower(frame, half, frame.length))
+    powers[0] = telephonePower(frame, 0, half)
+    powers[1] = telephonePower(frame, half, frame.length)
+    this.#write(slot)
   }
 
   /** False when no echo can come any more: usually the caller talks and we are silent. */
   awaits(capturedAtMs: number): boolean {
-    return slotOf(capturedAtMs) - this.#newestSlot <= LAGS + 1
+    return slotOf(capturedAtMs) - (this.#newest[NEWEST_SLOT] as number) <= LAGS + 1
   }
 
   /**
@@ -191,21 +192,28 @@ export class EchoGate {
   }
 
   #level(slot: number): number {
-    if (slot > this.#newestSlot || slot <= this.#newestSlot - SLOTS) return SILENT_DBFS
+    const newestSlot = this.#newest[NEWEST_SLOT] as number
+    if (slot > newestSlot || slot <= newestSlot - SLOTS) return SILENT_DBFS
     return this.#sent[indexOf(slot)] as number
   }
 
-  /** Notes the power of 10 ms. Slots hold the level of the 20 ms that begin with them, to compare frames with. */
-  #write(slot: number, power: number): void {
-    if (slot <= this.#newestSlot) return
-    const previous = slot === this.#newestSlot + 1 ? this.#newestPower : 0
-    for (let skipped = Math.max(this.#newestSlot + 1, slot - SLOTS); skipped < slot; skipped++) {
-      this.#sent[indexOf(skipped)] = SILENT_DBFS
+  /** Notes the `powers` of two times 10 ms. Slots hold the level of the 20 ms that begin with them, to compare frames with. */
+  #write(from: number): void {
+    const newest = this.#newest
+    const sent = this.#sent
+    for (let i = 0; i < powers.length; i++) {
+      const slot = from + i
+      const newestSlot = newest[NEWEST_SLOT] as number
+      if (slot <= newestSlot) continue
+      const power = powers[i] as number
+      const previous = slot === newestSlot + 1 ? (newest[NEWEST_POWER] as number) : 0
+      for (let skipped = Math.max(newestSlot + 1, slot - SLOTS); skipped < slot; skipped++)
+        sent[indexOf(skipped)] = SILENT_DBFS
+      sent[indexOf(slot - 1)] = slotDbfs(previous + power)
+      sent[indexOf(slot)] = slotDbfs(power)
+      newest[NEWEST_SLOT] = slot
+      newest[NEWEST_POWER] = power
     }
-    this.#sent[indexOf(slot - 1)] = slotDbfs(previous + power)
-    this.#sent[indexOf(slot)] = slotDbfs(power)
-    this.#newestSlot = slot
-    this.#newestPower = power
   }
 }
 
@@ -239,6 +247,12 @@ function slotDbfs(power: number): number {
   return Math.max(SILENT_DBFS, dbfsOfEnergy(power, 2))
 }
 
+// Places in `#newest`: the newest slot that was written, slots being numbered by time; its power; the end of what was sent, when
+// the frames are laid one after the other.
+const NEWEST_SLOT = 0
+const NEWEST_POWER = 1
+const SENT_END_MS = 2
+const NEWEST_VALUES = 3
 const SLOT_MS = 10
 const WIDE_FRAME = frameSamples(16000)
 // 2.56 s: after a stall of 2 s its frames are still compared with what was sent when they were taken.
@@ -273,5 +287,7 @@ const BOUND_UP_DB = 0.05
 // Softer than any echo that the voice detector takes for speech.
 const BOUND_DB_MIN = -45
 
+// Scratch of all calls of a thread: the power of each half of a frame that was sent.
+const powers = new Float64Array(2)
 // Scratch of all calls of a thread: what was sent, from `NEAR_SLOTS` after the frame back to the longest delay.
 const recent = new Float32Array((BINS - 1) * BIN_SLOTS + BIN_REACH)

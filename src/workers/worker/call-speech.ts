@@ -128,6 +128,8 @@ export class CallSpeech {
   }
 
   #item(source: SpeechSource, itemId: string, nowMs: number): Item {
+    const [first] = this.#items
+    if (first?.itemId === itemId) return first
     const known = this.#items.find((item) => item.itemId === itemId)
     if (known !== undefined) return known
     // A source that begins its next item has ended the previous one, even if it did not say so.

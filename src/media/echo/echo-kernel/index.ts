@@ -642,6 +642,10 @@ const ECHOES = memory.data(4 * 32 * 87, 16)
 /** The same by frame and band of what was heard, the newest frame first; and from which level on a band is audible. */
 const HEARD_DB = memory.data(4 * 32 * 12, 16)
 const AUDIBLE_FROM = memory.data(4 * 32, 16)
+/** f32 by band: the least and the most that is expected in any slot; and i32 by frame, how many bands the frames behind it can have audible. */
+const ECHOES_LEAST = memory.data(4 * 32, 16)
+const ECHOES_MOST = memory.data(4 * 32, 16)
+const BANDS_LEFT = memory.data(4 * 13, 16)
 
 /**
  * Whether all that is heard fits another delay, and not the known one; a caller fits none.
@@ -670,9 +674,18 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
   }
   // What was sent before the oldest of these frames could be heard is not looked at.
   expectSlots(block, index - back, age + back, max<i32>(0, <i32>(oldest - slot) + back - last), slots, either, gainDb)
+  store<i32>(BANDS_LEFT + (<usize>frames << 2), 0)
+  for (let k = frames; k > 0; k--) {
+    const heard = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
+    let counts = i32x4.splat(0)
+    for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16)
+      counts = i32x4.sub(counts, f32x4.ge(f32x4.max(v128.load(heard + at), v128.load(ECHOES_MOST + at)), v128.load(AUDIBLE_FROM + at)))
+    store<i32>(BANDS_LEFT + (<usize>(k - 1) << 2), load<i32>(BANDS_LEFT + (<usize>k << 2)) + <i32>sumOf(counts))
+  }
   const knownDb = offAt(block, slot, back - known, frames, heardFrames, f64.MAX_VALUE)
   // Of the delays only the best is asked for, and it must be better than this.
   let leastDb = min<f64>(MOVED_OFF_DB, MOVED_OFF_SHARE * knownDb)
+  if (offAtLeast(block, slot, back - last, frames, heardFrames) > leastDb * max<f64>(<f64>load<i32>(BANDS_LEFT), AUDIBLE_BANDS_MIN * <f64>frames) * ROUNDED_UP) return UNSURE
   let best = UNSURE
   let bestOverDb: f64 = 0
   for (let delay = first; delay <= last; delay++) {
@@ -712,13 +725,34 @@ function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i3
       offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
       overs = i32x4.add(overs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(over, f32x4.splat(<f32>PARTS_OF_DB)))))
     }
-    // The frames that are left can add this many bands, and to no sum less than nothing.
-    const bandsMax = max<f64>(sumOf(counts) + <f64>((frames - k) * BANDS), AUDIBLE_BANDS_MIN * <f64>frames)
+    // The frames that are left can add so many bands at most, and nothing below zero.
+    const bandsMax = max<f64>(sumOf(counts) + <f64>load<i32>(BANDS_LEFT + (<usize>k << 2)), AUDIBLE_BANDS_MIN * <f64>frames)
     if (sumOf(offs) / PARTS_OF_DB > mostDb * bandsMax * ROUNDED_UP) return f64.MAX_VALUE
   }
   const bands = max<f64>(sumOf(counts), AUDIBLE_BANDS_MIN * <f64>frames)
   overDb = sumOf(overs) / PARTS_OF_DB / bands
   return sumOf(offs) / PARTS_OF_DB / bands
+}
+
+/**
+ * What `offAt` sums up at any delay, at least: on a steady tone all delays are alike, and none need be looked at.
+ * @param place as for `offAt`, of the longest delay: frames that it does not reach may count at none
+ */
+function offAtLeast(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i32): f64 {
+  let offs = i32x4.splat(0)
+  for (let k = 1; k <= frames; k++) {
+    const heardSlot = load<f64>(block + HEARD_SLOTS + (<usize>((heardFrames - k) % HEARD_FRAMES) << 3))
+    if (<i32>(heardSlot - slot) + place < 0) break
+    const heard = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
+    for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) {
+      const db = v128.load(heard + at), least = v128.load(ECHOES_LEAST + at)
+      const audible = f32x4.ge(f32x4.max(db, least), v128.load(AUDIBLE_FROM + at))
+      const apart = f32x4.max(f32x4.sub(db, v128.load(ECHOES_MOST + at)), f32x4.sub(least, db))
+      const off = f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), f32x4.max(f32x4.splat(0), apart))
+      offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
+    }
+  }
+  return sumOf(offs) / PARTS_OF_DB
 }
 
 /** A product that is rounded is no further off than this. */
@@ -741,6 +775,11 @@ function expectSlots(block: usize, index: i32, age: i32, first: i32, slots: i32,
       const band = <usize>ctz(other)
       const echoDb = <f64>load<u8>(HALVES + band) / 2 + BAND_DB_MIN + <f64>load<f32>(block + COUPLING + (band << 2)) + gainDb
       store<f32>(to + (band << 2), <f32>sumOfDb(echoDb, <f64>load<f32>(block + NOISE + (band << 2))))
+    }
+    for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) {
+      const is = v128.load(to + at)
+      v128.store(ECHOES_LEAST + at, i === first ? is : f32x4.min(v128.load(ECHOES_LEAST + at), is))
+      v128.store(ECHOES_MOST + at, i === first ? is : f32x4.max(v128.load(ECHOES_MOST + at), is))
     }
     beforeLow = low
     beforeHigh = high
