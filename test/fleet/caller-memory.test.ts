@@ -53,10 +53,10 @@ t.test(
 t.test('the store has neither number nor words, and a secret that is replaced still opens them', async (t) => {
   const { store, memory } = open(['the old secret of more than 32 characters'])
   const written: string[] = []
-  const { once } = store
+  const once = store.once.bind(store)
   store.once = (key, value, ttlMs) => {
     written.push(key, value)
-    return once.call(store, key, value, ttlMs)
+    return once(key, value, ttlMs)
   }
   await memory.remember(CALLER, LINE, LAST, DAY_MS)
   t.equal(written.length, 2)

@@ -65,7 +65,7 @@ export class Caller implements CallFeature {
     return this.#call.identity !== null
   }
 
-  /** Whether the greeting waits; then it begins by itself. */
+  /** True if the greeting waits; then it begins by itself. */
   holdsGreeting(): boolean {
     const { caller, preparedAtMs } = this.#call.options
     if (!this.open || caller === null || this.#call.nowMs >= preparedAtMs + caller.withinMs) return false

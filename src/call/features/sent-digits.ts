@@ -1,3 +1,4 @@
+import { TONES } from '../../media/dtmf-tones.js'
 import type { CallFeature } from '../call-feature.js'
 import type { CallKernel } from '../call-kernel.js'
 import type { CallInput } from '../events.js'
@@ -33,7 +34,7 @@ export class SentDigits implements CallFeature {
 
   /** @returns why they cannot be sent; null when they can */
   fault({ digits }: Readonly<Record<string, unknown>>): string | null {
-    const usable = typeof digits === 'string' && /^[0-9*#A-Dw]+$/.test(digits) && /[^w]/.test(digits)
+    const usable = typeof digits === 'string' && TONES.test(digits) && /[^w]/.test(digits)
     if (!usable || digits.length > KEYS_MAX)
       return `digits must be 1 to ${KEYS_MAX} of 0-9, *, #, A-D, and w for a pause of half a second.`
     return null

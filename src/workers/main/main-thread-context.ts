@@ -41,7 +41,7 @@ export type RecordCall = (
 ) => RecordingSink
 
 /** The last call of each caller to each line. No method rejects. */
-export interface CallerMemories {
+interface CallerMemories {
   /** @param line  our own number and the agent */
   recall(caller: string, line: string): Promise<EarlierCall | null>
   remember(caller: string, line: string, call: EarlierCall, keptMs: number): Promise<void>
