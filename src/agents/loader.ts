@@ -206,8 +206,13 @@ export async function readAgents(
     const what = `name ${one.agent.name} is already used by ${earlier}; names must be unique`
     read.push({ ok: false, file, faults: [{ file, line: one.line, col: one.col, what }] })
   }
+  return withoutStrangers(read)
+}
+
+/** An agent that hands over to one that cannot be used cannot be used either. */
+function withoutStrangers(read: readonly AgentFile[]): readonly AgentFile[] {
   const known = read.flatMap((one) => (one.ok ? [one.agent.name] : []))
-  return read.map((one) => {
+  const left = read.map((one): AgentFile => {
     const strangers = one.ok ? handoversOf(one.agent).filter((agent) => !known.includes(agent)) : []
     if (strangers.length === 0) return one
     const { file } = one
@@ -219,6 +224,33 @@ export async function readAgents(
     }))
     return { ok: false, file, faults }
   })
+  return left.every((one, at) => one === read[at]) ? left : withoutStrangers(left)
+}
+
+/**
+ * Loads the agents of `dir` that have no fault, and names the faults of the others.
+ * @throws GatewayError AGENT_INVALID where no agent can be used, with every fault
+ */
+export async function loadUsableAgents(
+  dir: string,
+  env: Environment,
+  speech: SpeechSource | null = null,
+): Promise<AgentSet & { readonly faults: readonly AgentFault[] }> {
+  const read = await readAgents(dir, env, speech)
+  const usable = read.flatMap((one) => (one.ok ? [one] : []))
+  const faults = read.flatMap((one) => (one.ok ? [] : one.faults))
+  if (usable.length === 0)
+    throw new GatewayError(
+      'AGENT_INVALID',
+      faults.length > 0 ? faultsText(faults) : `${dir} has no agent; put a .yaml file there (docs/AGENTS.md)`,
+    )
+  const [only] = usable
+  return {
+    agents: new Map(usable.map(({ agent }) => [agent.name, agent])),
+    assets: new Map(usable.map(({ agent, assets }) => [agent.name, assets])),
+    defaultAgent: read.length === 1 && only !== undefined ? only.agent.name : null,
+    faults,
+  }
 }
 
 /**
@@ -226,23 +258,9 @@ export async function readAgents(
  * @throws GatewayError AGENT_INVALID with every fault of every file, one a line, as `file:line:col: what`
  */
 export async function loadAgents(dir: string, env: Environment, speech: SpeechSource | null = null): Promise<AgentSet> {
-  const agents = new Map<string, AgentDefinition>()
-  const assets = new Map<string, AgentAssets>()
-  const faults: AgentFault[] = []
-  for (const one of await readAgents(dir, env, speech)) {
-    if (!one.ok) {
-      faults.push(...one.faults)
-      continue
-    }
-    agents.set(one.agent.name, one.agent)
-    assets.set(one.agent.name, one.assets)
-  }
+  const { faults, ...set } = await loadUsableAgents(dir, env, speech)
   if (faults.length > 0) throw new GatewayError('AGENT_INVALID', faultsText(faults))
-  if (agents.size === 0) {
-    throw new GatewayError('AGENT_INVALID', `${dir} has no agent; put a .yaml file there (docs/AGENTS.md)`)
-  }
-  const [only] = agents.keys()
-  return { agents, assets, defaultAgent: agents.size === 1 && only !== undefined ? only : null }
+  return set
 }
 
 /**

@@ -19,7 +19,7 @@ import { nodeFault } from '../config/node-version.js'
 import type { Config } from '../config/settings.js'
 import {
   backendSettings,
-  hostedAgents,
+  faultlessAgents,
   uncountedByBudgets,
   unpricedOf,
   unratedCurrencies,
@@ -120,8 +120,7 @@ async function agentsFindings(
 ): Promise<{ readonly findings: readonly Finding[]; readonly definitions: readonly AgentDefinition[] }> {
   const env = agentEnvironment(terminalEnv, config.shopApiUrl)
   try {
-    const { agents, numbers } = await hostedAgents(config, env)
-    if (numbers.fault !== '') throw new GatewayError('AGENT_INVALID', numbers.fault)
+    const { agents, numbers } = await faultlessAgents(config, env)
     const { size } = numbers.businesses
     const numberless = withoutNumbers(agents, numbers)
     const hosted = [...agents.values()]

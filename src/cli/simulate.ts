@@ -35,7 +35,7 @@ import { createLog } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import type { Gateway } from '../gateway/gateway.js'
 import { SCENARIO_JOBS_MAX } from '../core/limits.js'
-import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
+import { backendSettings, faultlessAgents } from '../gateway/hosted-agents.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
 import { Progress } from './progress.js'
 import { json, untilSignal, type Terminal } from './terminal.js'
@@ -270,7 +270,7 @@ class OwnGround implements Ground {
         numbersFile: io.env['NUMBERS_FILE'] ?? ofFolder.numbersFile,
       }
       const env = agentEnvironment(io.env, shopApiUrl)
-      const { agents, numbers } = await hostedAgents(config, env, BACKEND)
+      const { agents, numbers } = await faultlessAgents(config, env, BACKEND)
       return new OwnGround({ options, io, shop, config, env, agents, businesses: numbers.businesses })
     } catch (thrown) {
       await shop?.close()

@@ -7,7 +7,8 @@ import type { PriceFile } from '../agents/prices.js'
 import { AgentWatch } from '../agents/agent-watch.js'
 import { numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
-import { loadAgents } from '../agents/loader.js'
+import { faultsText, loadUsableAgents } from '../agents/loader.js'
+import type { AgentFault } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { CARRIER_RATES, exchangeRate, priceList } from '../backends/prices.js'
@@ -112,21 +113,28 @@ export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices
 }
 
 /**
- * The agents of the settings' folder with their backends resolved.
+ * The agents of the settings' folder that have no fault, with their backends resolved.
  * @param only  the backend of all of them, whatever their files name
- * @throws GatewayError that names everything that is wrong with them
+ * @returns `faults`: those of the other files
+ * @throws GatewayError where no agent can be used, or with what is wrong with the settings
  */
 export async function hostedAgents(
   config: Config,
   env: Environment,
   only?: string,
-): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null; numbers: Numbers }> {
-  const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
+): Promise<{
+  agents: Map<string, HostedAgent>
+  defaultAgent: string | null
+  numbers: Numbers
+  faults: readonly AgentFault[]
+}> {
+  const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents)
     agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only))
   if ([...set.agents.values()].some(({ mcp }) => mcp.length > 0)) await findMcpClient()
-  if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
+  // It may be one that has a fault, and answers once that is mended.
+  if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && set.faults.length === 0) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
       `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
@@ -140,7 +148,19 @@ export async function hostedAgents(
     (business, agent) => budgetFault(business, agent, config, settings),
   )
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
-  return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped }
+  return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped, faults: set.faults }
+}
+
+/** As `hostedAgents`. @throws GatewayError AGENT_INVALID also where one file of agents or one number has a fault */
+export async function faultlessAgents(
+  config: Config,
+  env: Environment,
+  only?: string,
+): ReturnType<typeof hostedAgents> {
+  const hosted = await hostedAgents(config, env, only)
+  if (hosted.faults.length > 0) throw new GatewayError('AGENT_INVALID', faultsText(hosted.faults))
+  if (hosted.numbers.fault !== '') throw new GatewayError('AGENT_INVALID', hosted.numbers.fault)
+  return hosted
 }
 
 function definitionsOf(agents: ReadonlyMap<string, HostedAgent>): Map<string, AgentDefinition> {
@@ -244,7 +264,11 @@ export async function followAgents(options: {
       }
       return refused
     },
-    onChange: (names) => log.info({ agents: names }, 'agents were edited: new calls use the new version'),
+    onChange: (names) => {
+      log.info({ agents: names }, 'agents were edited: new calls use the new version')
+      // A number may lead to one that could not be used before.
+      void numbers.look(log)
+    },
     onFault: (what) =>
       log.error({ fault: what }, 'an edit of the agents folder has errors: calls use the previous version'),
   })

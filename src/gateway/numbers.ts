@@ -71,20 +71,21 @@ export class Numbers {
   /** Follows edits: new calls get the new facts. Resolves when edits are seen. @returns ends that */
   async follow(log: Log): Promise<() => Promise<void>> {
     if (this.#file === null) return () => Promise.resolve()
-    let lastFault = this.fault
-    const read = async (): Promise<void> => {
-      const changed = await this.#read()
-      const { fault } = this
-      if (changed > 0) log.info({ numbers: changed }, 'numbers were edited: new calls use the new facts')
-      if (fault !== '' && fault !== lastFault)
-        log.error({ fault }, 'an edit of NUMBERS_FILE has errors: calls use the previous version')
-      lastFault = fault
-    }
     const { path } = this.#file
     const onError = (error: unknown): void => log.error({ err: error }, 'NUMBERS_FILE cannot be watched')
-    const watch = new EditWatch({ path, depth: 1, read, onError })
+    const watch = new EditWatch({ path, depth: 1, read: () => this.look(log), onError })
     await watch.ready
     return () => watch.close()
+  }
+
+  /** Reads the file again: it, or an agent that its numbers lead to, was edited. */
+  async look(log: Log): Promise<void> {
+    const before = this.fault
+    const changed = await this.#read()
+    const { fault } = this
+    if (changed > 0) log.info({ numbers: changed }, 'numbers were edited: new calls use the new facts')
+    if (fault !== '' && fault !== before)
+      log.error({ fault }, 'an edit of NUMBERS_FILE has errors: calls use the previous version')
   }
 
   /** @returns how many numbers have changed */

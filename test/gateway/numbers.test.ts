@@ -12,7 +12,13 @@ import { parseKeptCall } from '../../src/call/documents/kept-call.js'
 import type { BudgetStep } from '../../src/call/documents/record.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { DailyBudgets } from '../../src/gateway/daily-budgets.js'
-import { backendSettings, followAgents, hostedAgents, withoutNumbers } from '../../src/gateway/hosted-agents.js'
+import {
+  backendSettings,
+  followAgents,
+  faultlessAgents,
+  hostedAgents,
+  withoutNumbers,
+} from '../../src/gateway/hosted-agents.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { CallStart } from '../../src/workers/shared/call-messages.js'
@@ -182,6 +188,48 @@ t.test(
     await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), AGENT.replace('version: 1', 'version: 2'))
     await until(async () => JSON.stringify((await ready()).body).includes('"fileFaults":1'), 30_000, 'the broken agent')
     t.equal((await ready()).status, 200, 'its version before takes calls')
+  },
+)
+
+t.test(
+  'a gateway starts without an agent whose file is broken and the numbers that lead to it, and takes both when it is mended',
+  async (t) => {
+    const env = await folder(t, { 'all.yaml': fileOf(entryOf(1), entryOf(2).replace('agent: desk', 'agent: front')) })
+    const front = join(env['AGENTS_DIR'] ?? '', 'front.yaml')
+    const back = join(env['AGENTS_DIR'] ?? '', 'back.yaml')
+    const named = (name: string): string => AGENT.replace('name: desk', `name: ${name}`)
+    await writeFile(front, `${named('front')}\nno-such-key: 1\n`)
+    await writeFile(back, `${named('back')}\nhandoverTo: { front: they ask for it }\n`)
+    const settings = loadConfig({ ...env, DEFAULT_AGENT: 'front' }, null)
+    const { agents, numbers, defaultAgent, faults } = await hostedAgents(settings, env)
+    t.same([...agents.keys()], ['desk'])
+    t.match(
+      faults.map(({ what }) => what).join('\n'),
+      /hands over to front, which is no agent.*[^]*no-such-key/,
+      'nor is one that hands over to it',
+    )
+    t.equal(defaultAgent, 'front', 'which answers once it is mended')
+    t.same([...numbers.businesses.keys()], [numberOf(1)])
+    t.match(numbers.fault, /agent is front, which is none/)
+    await t.rejects(faultlessAgents(settings, env), /no-such-key/, 'mkondo check and simulate refuse it')
+
+    const lines: string[] = []
+    const gateway = await whole(env, null, { write: (line: string) => void lines.push(line) }, env['AGENTS_DIR'])
+    t.teardown(() => gateway.close())
+    t.match(lines.join(''), /"level":"error".*front\.yaml:\d+.*no-such-key.*the gateway starts without these agents/)
+    const ready = async () => await (await fetch(`http://127.0.0.1:${gateway.at.opsPort}/readyz`)).json()
+    t.match(await ready(), { ready: true, fileFaults: 3 })
+    await writeFile(front, named('front'))
+    await until(async () => !JSON.stringify(await ready()).includes('fileFaults'), 20_000, 'the mended agent')
+
+    await writeFile(front, 'version: [')
+    await writeFile(back, 'version: [')
+    await writeFile(join(env['AGENTS_DIR'] ?? '', 'desk.yaml'), 'version: [')
+    await t.rejects(
+      hostedAgents(settings, env),
+      /desk\.yaml[^]*front\.yaml/,
+      'where no agent can be used, nothing starts',
+    )
   },
 )
 

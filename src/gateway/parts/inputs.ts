@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { AgentDefinition } from '../../agents/definition.js'
+import { faultsText } from '../../agents/loader.js'
+import type { AgentFault } from '../../agents/loader.js'
 import type { Environment } from '../../agents/template.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import { namesIn } from '../../backends/split.js'
@@ -55,6 +57,8 @@ export interface GatewayInputs extends GatewayOptions {
   readonly agents: Map<string, HostedAgent>
   readonly defaultAgent: string | null
   readonly numbers: Numbers
+  /** Of the agents' files that could not be used at the start. */
+  readonly faults: readonly AgentFault[]
   readonly backends: BackendSettings
   /** Null without SAUTIKIT_API_KEY. */
   readonly api: CarrierApi | null
@@ -83,6 +87,11 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   }
   const hosted = await hostedAgents(config, env, onlyBackend)
   const { agents, numbers } = hosted
+  if (hosted.faults.length > 0)
+    log.error(
+      { fault: faultsText(hosted.faults) },
+      'files of AGENTS_DIR have errors: the gateway starts without these agents',
+    )
   warnOfAgents(agents, numbers, log)
   const backends = backendSettings(config)
   warnOfPrices(agents, numbers, backends, log)

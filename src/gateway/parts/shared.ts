@@ -34,7 +34,7 @@ export class GatewayShared {
   /** Each gets the record of an ended call again, when the carrier's detail or the analysis has been joined to it. */
   readonly joinedListeners: ((record: CallRecord) => void)[] = []
   /** Errors in agent files, as the last look found them. */
-  agentFaults = 0
+  agentFaults: number
 
   lookups!: LookupCounts
   metrics!: Metrics
@@ -65,6 +65,7 @@ export class GatewayShared {
 
   constructor(inputs: GatewayInputs) {
     this.inputs = inputs
+    this.agentFaults = inputs.faults.length
   }
 }
 
