@@ -1,7 +1,7 @@
 import { FRAME_MS } from '../core/units.js'
 
 /** Limits for answering-machine detection on an outbound call. Milliseconds. */
-export interface AnswerGuardOptions {
+export interface AnsweringMachineOptions {
   /** Longer speech without a pause is a recording: people say "hello?" and wait. */
   readonly machineSpeechMs: number
   /** Quiet that ends a person's first words. */
@@ -46,7 +46,7 @@ const GOES_ON_MS = 2000
  *     recording      --a beep, or quiet--> machine, ready for a message
  */
 export class AnsweringMachineDetector {
-  readonly #options: AnswerGuardOptions
+  readonly #options: AnsweringMachineOptions
   #atMs = 0
   #voiceFromMs: number | null = null
   #voiceToMs = 0
@@ -65,7 +65,7 @@ export class AnsweringMachineDetector {
   #goesOn = true
   #over = false
 
-  constructor(options: AnswerGuardOptions) {
+  constructor(options: AnsweringMachineOptions) {
     this.#options = options
   }
 

@@ -59,11 +59,14 @@ const BUILT_IN = [
   SEND_DIGITS_TOOL,
   STAGE_TOOL,
   HANDOVER_TOOL,
-]
+] as const
+
+/** A tool that the session performs itself; `TOOL_HANDLERS` has each. */
+export type BuiltInTool = (typeof BUILT_IN)[number]
 
 /** The session performs it itself; no tool runs. */
-export function isBuiltIn(name: string): boolean {
-  return BUILT_IN.includes(name)
+export function isBuiltIn(name: string): name is BuiltInTool {
+  return (BUILT_IN as readonly string[]).includes(name)
 }
 
 /** Tools that end the conversation, or make a sound: they are called only after the speech before them was delivered. */

@@ -6,7 +6,7 @@ import type { CallKernel } from '../call-kernel.js'
 import type { CallCheckpoint } from '../documents/checkpoint.js'
 import type { CallInput } from '../events.js'
 import { FILLER_POLL_MS, Fillers } from '../fillers.js'
-import { ESCALATE_TOOL, isOfAStage } from '../gateway-tools.js'
+import { ESCALATE_TOOL, isBuiltIn, isOfAStage } from '../gateway-tools.js'
 import { TOOL_HANDLERS } from './tool-handlers.js'
 import type { ToolHandler } from './tool-handlers.js'
 
@@ -239,5 +239,5 @@ export class ToolCalls implements CallFeature {
 }
 
 function handlerOf(name: string): ToolHandler | undefined {
-  return Object.hasOwn(TOOL_HANDLERS, name) ? TOOL_HANDLERS[name] : undefined
+  return isBuiltIn(name) ? TOOL_HANDLERS[name] : undefined
 }

@@ -11,6 +11,7 @@ import {
   SEND_DIGITS_TOOL,
   STAGE_TOOL,
 } from '../gateway-tools.js'
+import type { BuiltInTool } from '../gateway-tools.js'
 
 type Arguments = Readonly<Record<string, unknown>>
 
@@ -28,7 +29,7 @@ export interface ToolHandler {
 }
 
 /** Every gateway tool that the session performs itself, by name. */
-export const TOOL_HANDLERS: Readonly<Record<string, ToolHandler>> = {
+export const TOOL_HANDLERS: Readonly<Record<BuiltInTool, ToolHandler>> = {
   /** Answered only when nobody can be reached. */
   [ESCALATE_TOOL]: {
     fault: noHuman,

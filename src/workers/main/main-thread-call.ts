@@ -6,7 +6,7 @@ import type { AgentDefinition } from '../../agents/definition.js'
 import type { StreamFault } from '../../call/events.js'
 import type { CarrierState, HumanEvent } from '../../sautikit/carrier-state.js'
 import type { Handoff } from '../../call/documents/handoff.js'
-import type { CallRecord, EndReason, OutboundRecord } from '../../call/documents/record.js'
+import type { CallRecord, EndReason } from '../../call/documents/record.js'
 import { snapshotForAnother, usedIn } from '../../backends/call-snapshot.js'
 import { usesLegRate } from '../../backends/registry.js'
 import { shareOf, usesRecogniser } from '../../backends/split.js'
@@ -777,7 +777,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#escalation.history?.callback != null)
       this.#context.onPromise?.(this.#continuity.promised(this.#hearers.refused))
     const record = this.#record.close(this.#ending())
-    this.#remember(record)
+    if (!this.#hearers.refused && this.#stream.openedMs !== null)
+      remember(record, this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#hosted, this.#context)
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
@@ -786,8 +787,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #ending(): CallEnding {
+    const { placed } = this.#continuity.call
     return {
-      outbound: this.#outbound(),
+      outbound:
+        placed === undefined
+          ? null
+          : outboundRecord(placed, {
+              streamOpened: this.#stream.openedMs !== null,
+              endReason: this.#result?.endReason ?? null,
+              lastState: this.#lastState,
+              ringMs: this.#stream.awaitedUntilMs - placed.orderedAtMs,
+            }),
       caller: lookUpOf(this.#saved?.checkpoint),
       ...this.#now(),
       result: this.#continuity.shown(this.#result),
@@ -799,18 +809,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
     }
-  }
-
-  /** How a call that we placed was answered; null for any other. */
-  #outbound(): OutboundRecord | null {
-    const { placed } = this.#continuity.call
-    if (placed === undefined) return null
-    return outboundRecord(placed, {
-      streamOpened: this.#stream.openedMs !== null,
-      endReason: this.#result?.endReason ?? null,
-      lastState: this.#lastState,
-      ringMs: this.#stream.awaitedUntilMs - placed.orderedAtMs,
-    })
   }
 
   #closeSink(code: number): void {
@@ -903,10 +901,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#attempts.judge(message.verdict)
         return
       case 'line-band':
-        this.#context.lines.heard(partyKey(this.#caller), message.narrow)
-        return
+        return this.#context.lines.heard(partyKey(this.#caller), message.narrow)
       case 'caller-recall':
-        return void this.#recall()
+        return void recalled(this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#context).then((earlier) =>
+          this.#port.send({ type: 'caller-recalled', earlier }),
+        )
       case 'caller-found':
         return this.#context.lines.found(partyKey(this.#caller), agentKeyOf(this.#hosted), message.values)
       case 'private':
@@ -936,29 +935,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   async #doNotCall(callId: string): Promise<void> {
     const kept = this.#caller !== '' && (await this.#context.onDoNotCall?.(this.#caller)) === true
     this.#port.send({ type: 'do-not-call', callId, kept })
-  }
-
-  /** What is remembered of a caller is that of one line: no other business has it. */
-  get #line(): string {
-    const { direction, from, to } = this.#continuity.call
-    return `${direction === 'inbound' ? to : from} ${this.#hosted.definition.name}`
-  }
-
-  async #recall(): Promise<void> {
-    const earlier = (await this.#context.callerMemory?.recall(this.#caller, this.#line)) ?? null
-    this.#port.send({ type: 'caller-recalled', earlier })
-  }
-
-  /** Their next call knows its facts and its outcome, where the caller has not said no. */
-  #remember({ outcome, facts }: CallRecord): void {
-    const { name, caller } = this.#hosted.definition
-    if (caller?.memory !== true || this.#hearers.refused || this.#stream.openedMs === null) return
-    const call = {
-      endedWallMs: this.#context.wallClock(),
-      outcome,
-      facts: Object.fromEntries(facts.map((fact) => [fact.name, fact.value])),
-    }
-    void this.#context.callerMemory?.remember(this.#caller, this.#line, call, this.#context.recordsKeptMs(name))
   }
 
   /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
@@ -996,6 +972,30 @@ const REHOMES_MAX = 5
 const SUSPICIONS_MAX = 1
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 const STREAM_QUIET_MS = 300
+
+/** The line of a call: what is remembered of a caller there, no other business has. */
+function lineOf({ direction, from, to }: NewCall, { definition }: HostedAgent): string {
+  return `${direction === 'inbound' ? to : from} ${definition.name}`
+}
+
+/** The next call of this caller on this line knows the facts and the outcome of this one, where its agent asks for that. */
+function remember(
+  { outcome, facts }: CallRecord,
+  caller: string,
+  line: string,
+  { definition }: HostedAgent,
+  context: MainThreadContext,
+): void {
+  if (definition.caller?.memory !== true) return
+  const known = Object.fromEntries(facts.map((fact) => [fact.name, fact.value]))
+  const call = { endedWallMs: context.wallClock(), outcome, facts: known }
+  void context.callerMemory?.remember(caller, line, call, context.recordsKeptMs(definition.name))
+}
+
+/** The last call of a caller on a line; null where nothing is remembered. */
+async function recalled(caller: string, line: string, { callerMemory }: MainThreadContext) {
+  return (await callerMemory?.recall(caller, line)) ?? null
+}
 
 /** Names an agent as its file is. */
 function agentKeyOf({ definition, serves, assets = NO_ASSETS }: HostedAgent): string {

@@ -1,6 +1,6 @@
 import type { Backend } from '../../backends/backend.js'
 import { AnsweringMachineDetector } from '../../call/answering-machine-detector.js'
-import type { AnswerGuardOptions, AnswerVerdict } from '../../call/answering-machine-detector.js'
+import type { AnsweringMachineOptions, AnswerVerdict } from '../../call/answering-machine-detector.js'
 import type { TurnDecider } from '../../call/end-of-turn.js'
 import type { CallSession } from '../../call/call-session.js'
 import { plainFrame } from '../../call/frame-figures.js'
@@ -34,7 +34,7 @@ interface CallerIntakeOptions {
   readonly journal: CallJournal | null
   readonly callerLatency: CallerLatency
   /** Answering-machine detection of an outbound call; null for any other. */
-  readonly amd: AnswerGuardOptions | null
+  readonly amd: AnsweringMachineOptions | null
   readonly digit: (digit: string) => void
   readonly screened: (verdict: AnswerVerdict) => void
 }
@@ -54,7 +54,7 @@ export class CallerIntake {
   /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
   readonly #held: { readonly frame: Int16Array; voiced: boolean }[] = []
   /** Answering-machine detection; null once nothing can change its verdict. */
-  #answerGuard: AnsweringMachineDetector | null
+  #amdDetector: AnsweringMachineDetector | null
   /** It is not known that a person is there: the backend gets no audio. */
   #amdRuns: boolean
 
@@ -74,7 +74,7 @@ export class CallerIntake {
     this.#referenced = shared.outbound.taken
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
-    this.#answerGuard = amd === null ? null : new AnsweringMachineDetector(amd)
+    this.#amdDetector = amd === null ? null : new AnsweringMachineDetector(amd)
     this.#amdRuns = amd !== null
   }
 
@@ -134,7 +134,7 @@ export class CallerIntake {
     journal?.writer.frame(unheard ? { ...plainFrame(false), early: path.early } : path, nowMs)
     turnDecider?.hear?.(path.frame)
     session.callerFrame(path, nowMs)
-    if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
+    if (this.#amdDetector !== null) this.#screen(this.#amdDetector)
     if (path.digit !== null) digit(path.digit)
     this.#pass(path.voiced && !unheard)
     const waitedMs = nowMs - path.arrivalMs
@@ -184,7 +184,7 @@ export class CallerIntake {
   /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
   digitCame(): void {
     if (this.#amdRuns) this.#screened({ who: 'human', why: 'a DTMF digit' })
-    this.#answerGuard = null
+    this.#amdDetector = null
   }
 
   /** Playout discarded its waiting samples: they will never be played, so no echo of them will come. */
@@ -209,7 +209,7 @@ export class CallerIntake {
       levelDbfs,
     )
     if (verdict !== null) this.#screened(verdict)
-    if (guard.over) this.#answerGuard = null
+    if (guard.over) this.#amdDetector = null
   }
 
   #screened(verdict: AnswerVerdict): void {
