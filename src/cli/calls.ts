@@ -1,4 +1,6 @@
-import type { CallTimelineView } from '../call/documents/call-view.js'
+import { CALL_SEARCH_KEYS } from '../call/documents/call-search.js'
+import type { CallSearch } from '../call/documents/call-search.js'
+import type { CallTimelineView, FleetRow } from '../call/documents/call-view.js'
 import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
@@ -24,6 +26,11 @@ export interface ListOptions extends CallsOptions {
   readonly outcome?: CallOutcome
   /** One of our own. */
   readonly number?: string
+}
+
+export interface FindOptions extends CallsOptions, Partial<Readonly<Record<keyof CallSearch, string>>> {
+  readonly limit: number
+  readonly cursor?: string
 }
 
 // --- timeline -----------------------------------------------------------------------------------------------
@@ -257,6 +264,54 @@ async function listCarrier(options: ListOptions, terminal: Terminal): Promise<nu
 /** Callers' numbers are masked on the operator's screen too. */
 function masked(call: CarrierCall): CarrierCall {
   return { ...call, remoteNumber: call.remoteNumber === null ? null : maskNumber(call.remoteNumber) }
+}
+
+// --- find ---------------------------------------------------------------------------------------------------
+
+/** `mkondo calls find`: pages of `GET /api/find`, until there are `--limit` calls. */
+export async function findCalls(options: FindOptions, terminal: Terminal): Promise<number> {
+  const ops = opsClientOf(options, terminal)
+  const calls: FleetRow[] = []
+  let cursor: string | null = options.cursor ?? ''
+  let nodes: FoundCalls['nodes'] = []
+  while (cursor !== null && calls.length < options.limit) {
+    const query = new URLSearchParams({ limit: String(Math.min(OPS_LIST_MAX, options.limit - calls.length)), cursor })
+    for (const key of CALL_SEARCH_KEYS) if (options[key] !== undefined) query.set(key, options[key])
+    // The gateway reads a plus as it is written.
+    const page: FoundCalls = await ops.ask<FoundCalls>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
+    calls.push(...page.calls)
+    cursor = page.cursor
+    nodes = page.nodes
+  }
+  const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
+  const text = () =>
+    table(
+      ['SID', 'NODE', 'AGENT', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON', 'COST'],
+      calls.map((call) => [
+        ...[call.callSid, call.node ?? '-', call.agent, call.direction, call.from, call.to, call.startedAt],
+        ...[(call.durationMs / 1000).toFixed(1), call.outcome ?? '-', call.endReason ?? '-'],
+        call.cost === null || call.cost === undefined ? '-' : `${call.cost.amount} ${call.cost.currency}`,
+      ]),
+      'no such calls',
+    ) +
+    (cursor === null ? '' : `there are more: --cursor ${cursor}\n`) +
+    nodes
+      .filter(({ answered, current }) => answered && !current)
+      .map(
+        ({ name }) =>
+          `${name === null ? 'the gateway' : `node ${name}`} still indexes its records: there may be more\n`,
+      )
+      .join('') +
+    silent.map((name) => `node ${name ?? ''} did not answer\n`).join('')
+  shown(options, terminal, { calls, cursor, nodes }, text)
+  return silent.length > 0 ? 1 : 0
+}
+
+/** `GET /api/find`. */
+interface FoundCalls {
+  readonly calls: readonly FleetRow[]
+  readonly cursor: string | null
+  readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
 }
 
 // --- show ---------------------------------------------------------------------------------------------------

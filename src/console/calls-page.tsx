@@ -288,7 +288,6 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
   const { value, fault, again } = useJson<{ ended: readonly EndedRow[] }>(
     `/api/fleet/calls?limit=${RECENT_MAX}&${query}`,
   )
-  const isAbout = value?.ended.some(({ fields }) => fields !== undefined) === true
   useEffect(() => {
     if (leftCount === 0) return undefined
     const timer = setTimeout(again, RECORD_MS)
@@ -329,65 +328,76 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
           {search !== '' ? T.calls.noneFound : outcome === '' ? T.calls.noRecent : T.calls.noneOfOutcome}
         </p>
       )}
-      {value !== null && value.ended.length > 0 && (
-        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="recent-title">
-          <table class="calls">
-            <thead>
-              <tr>
-                <th scope="col">{T.calls.columns.startedAt}</th>
-                <th scope="col" class="wide">
-                  {T.calls.columns.callSid}
-                </th>
-                <th scope="col">{T.calls.columns.outcome}</th>
-                <th scope="col" class="wide">
-                  {T.calls.columns.endReason}
-                </th>
-                {isAbout && <th scope="col">{T.calls.about}</th>}
-                <th scope="col">{T.calls.columns.agent}</th>
-                <th scope="col" class="wide">
-                  {T.calls.columns.from}
-                </th>
-                <th scope="col" class="wide">
-                  {T.calls.columns.backend}
-                </th>
-                <th scope="col" class="wide number">
-                  {T.calls.columns.durationMs}
-                </th>
-                <th scope="col" class="wide number">
-                  {T.calls.columns.turns}
-                </th>
-                <th scope="col" class="wide">
-                  {T.calls.columns.node}
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {value.ended.map((call) => (
-                <tr key={call.callSid}>
-                  <td>
-                    <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
-                  </td>
-                  <td class="wide mono">
-                    <a href={`#/calls/${call.callSid}`}>{call.callSid}</a>
-                  </td>
-                  <td>
-                    <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
-                  </td>
-                  <td class="wide">{call.endReason ?? '–'}</td>
-                  {isAbout && <td title={call.summary ?? ''}>{aboutText(call)}</td>}
-                  <td>{call.agent}</td>
-                  <td class="wide mono">{call.from}</td>
-                  <td class="wide">{call.backend}</td>
-                  <td class="wide number">{clockOf(call.durationMs)}</td>
-                  <td class="wide number">{call.turns ?? '–'}</td>
-                  <td class="wide">{call.node ?? '–'}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      {value !== null && value.ended.length > 0 && <EndedTable calls={value.ended} labelledBy="recent-title" />}
     </section>
+  )
+}
+
+export function EndedTable({
+  calls,
+  labelledBy,
+}: {
+  readonly calls: readonly EndedRow[]
+  readonly labelledBy: string
+}): JSX.Element {
+  const isAbout = calls.some(({ fields }) => fields !== undefined)
+  return (
+    <div class="scroller all" tabIndex={0} role="region" aria-labelledby={labelledBy}>
+      <table class="calls">
+        <thead>
+          <tr>
+            <th scope="col">{T.calls.columns.startedAt}</th>
+            <th scope="col" class="wide">
+              {T.calls.columns.callSid}
+            </th>
+            <th scope="col">{T.calls.columns.outcome}</th>
+            <th scope="col" class="wide">
+              {T.calls.columns.endReason}
+            </th>
+            {isAbout && <th scope="col">{T.calls.about}</th>}
+            <th scope="col">{T.calls.columns.agent}</th>
+            <th scope="col" class="wide">
+              {T.calls.columns.from}
+            </th>
+            <th scope="col" class="wide">
+              {T.calls.columns.backend}
+            </th>
+            <th scope="col" class="wide number">
+              {T.calls.columns.durationMs}
+            </th>
+            <th scope="col" class="wide number">
+              {T.calls.columns.turns}
+            </th>
+            <th scope="col" class="wide">
+              {T.calls.columns.node}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {calls.map((call) => (
+            <tr key={call.callSid}>
+              <td>
+                <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
+              </td>
+              <td class="wide mono">
+                <a href={`#/calls/${call.callSid}`}>{call.callSid}</a>
+              </td>
+              <td>
+                <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
+              </td>
+              <td class="wide">{call.endReason ?? '–'}</td>
+              {isAbout && <td title={call.summary ?? ''}>{aboutText(call)}</td>}
+              <td>{call.agent}</td>
+              <td class="wide mono">{call.from}</td>
+              <td class="wide">{call.backend}</td>
+              <td class="wide number">{clockOf(call.durationMs)}</td>
+              <td class="wide number">{call.turns ?? '–'}</td>
+              <td class="wide">{call.node ?? '–'}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   )
 }
 
@@ -399,6 +409,6 @@ function aboutText({ fields = {} }: EndedRow): string {
     .join(' · ')
 }
 
-interface EndedRow extends FleetRow {
+export interface EndedRow extends FleetRow {
   readonly turns?: number
 }

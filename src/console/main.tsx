@@ -7,6 +7,7 @@ import type { Session } from './api.js'
 import { CallPage } from './call-page.js'
 import { CampaignsPage } from './campaigns-page.js'
 import { CallsPage } from './calls-page.js'
+import { FindPage } from './find-page.js'
 import { useLiveCalls } from './live-calls.js'
 import type { LiveCalls } from './live-calls.js'
 import { Login } from './login.js'
@@ -18,6 +19,7 @@ import './style.css'
 
 const PAGES = [
   ['calls', T.nav.calls],
+  ['find', T.nav.find],
   ['campaigns', T.nav.campaigns],
   ['phone', T.nav.phone],
   ['agents', T.nav.agents],
@@ -105,6 +107,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
           <PhonePage session={session} visible={shown === 'phone'} />
         </div>
         {shown === 'agents' && <AgentsPage name={decodeURIComponent(sid)} act={act} />}
+        {shown === 'find' && <FindPage />}
         {shown === 'campaigns' && <CampaignsPage act={act} />}
         {shown === 'fleet' && <FleetPage act={act} />}
         {shown === 'settings' && <SettingsPage />}

@@ -2,12 +2,12 @@ import { extname } from 'node:path'
 import { z } from 'zod'
 import { jsonObject, jsonOrNull } from '../core/json.js'
 import type { CallTimelineView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
-import { timelineOf } from '../call/documents/call-view.js'
+import { endedRow, timelineOf } from '../call/documents/call-view.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import type { CallAnalysis, CallOutcome, CallRecord } from '../call/documents/record.js'
+import type { CallOutcome, CallRecord } from '../call/documents/record.js'
 import { liveCount } from '../workers/main/live-call.js'
 import type { LiveCall } from '../workers/main/live-call.js'
 import { errorReply, fileReply, jsonReply, textReply } from './http-exchange.js'
@@ -144,26 +144,10 @@ export class OpsApi {
       .ended()
       .filter((record) => outcome === null || record.outcome === outcome)
       .filter(({ number }) => numbers === null || numbers.includes(number ?? ''))
-      .filter(({ analysis }) => search === null || (analysis !== null && isFound(aboutOf(analysis), search)))
+      .filter((record) => search === null || (record.analysis !== null && isFound(endedRow(record), search)))
       .slice(-limit)
       .reverse()
-      .map((record) => ({
-        callSid: record.callSid,
-        agent: record.agent,
-        backend: record.backend,
-        state: 'ended',
-        direction: record.direction,
-        from: record.from,
-        to: record.to,
-        ...(record.number === undefined ? {} : { number: record.number }),
-        startedAt: record.startedAt,
-        durationMs: record.durationMs,
-        outcome: record.outcome,
-        endReason: record.endReason,
-        turns: record.turns.length,
-        recording: record.recording !== null,
-        ...(record.analysis === null ? {} : aboutOf(record.analysis)),
-      }))
+      .map(endedRow)
   }
 
   /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */
@@ -365,10 +349,6 @@ function readOrder(body: Uint8Array): { readonly reason: string; readonly speak:
 /** `GET /healthz`: the process runs and answers; independent of backends and stores. */
 export function healthy(): Reply {
   return textReply('ok\n', 'text/plain; charset=utf-8')
-}
-
-function aboutOf({ summary, fields }: CallAnalysis): Required<Pick<ListedCall, 'summary' | 'fields'>> {
-  return { summary, fields: Object.fromEntries(Object.entries(fields).map(([name, { value }]) => [name, value])) }
 }
 
 /**

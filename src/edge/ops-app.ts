@@ -208,6 +208,7 @@ export class OpsApp {
     post('/api/do-not-call', ({ body, operator }) => campaigns.doNotCall(body, operator))
     get('/api/fleet', () => fleet.status())
     this.#get(app, '/api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers), 'calls')
+    this.#get(app, '/api/find', ({ query, numbers }) => fleet.find(query, numbers), 'calls')
     this.#get(
       app,
       '/api/calls/:sid',

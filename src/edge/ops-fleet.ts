@@ -1,5 +1,7 @@
 import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, ListedCall, LiveCallView } from '../call/documents/call-view.js'
+import { CALL_SEARCH_KEYS, callSearchSchema } from '../call/documents/call-search.js'
+import type { FoundCalls } from '../telemetry/archive/call-finder.js'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
@@ -24,12 +26,14 @@ import type { EdgeOptions } from './options.js'
 /** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
 const OPS_LIVE_ROWS_MAX = 10_000
 
-type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
+type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'finder' | 'log'>
 
 /** Numbers of ours to whose calls a list may be limited. */
 const LISTED_NUMBERS_MAX = 5000
 
 const SEARCH_CHARS_MAX = 200
+/** The first search of a node starts the thread of its index, and indexes what is new. */
+const FIND_PEER_MS = 5000
 /** Listeners of whom it is known which node has their call; beyond, it is looked for again. */
 const LISTENERS_KNOWN_MAX = 64
 
@@ -37,8 +41,8 @@ const LISTENERS_KNOWN_MAX = 64
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
 
-/** What may be in a query: of a list of calls, and `part` of a recording. */
-const QUERIES = ['limit', 'outcome', 'number', 'search', 'format', 'part'] as const
+/** What may be in a query: of a list of calls, of a search for ended ones, and `part` of a recording. */
+const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', ...CALL_SEARCH_KEYS] as const
 /** Each is empty where the query does not have it. */
 export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
 
@@ -57,6 +61,13 @@ const requestSchema = z.discriminatedUnion('what', [
     outcome: outcomeSchema.default(null),
     numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable().default(null),
     search: z.string().max(SEARCH_CHARS_MAX).nullable().default(null),
+  }),
+  z.object({
+    what: z.literal('find'),
+    search: callSearchSchema,
+    cursor: z.object({ id: z.int(), node: z.string().max(200) }).nullable(),
+    limit: z.int().min(1).max(OPS_LIST_MAX),
+    numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
   }),
   z.object({ what: z.literal('call'), callSid }),
   z.object({
@@ -186,9 +197,8 @@ export class FleetApi {
       return errorReply(400, 'BAD_REQUEST', `search has at most ${SEARCH_CHARS_MAX} characters`)
     if (!['', 'json', 'csv'].includes(query.format)) return errorReply(400, 'BAD_REQUEST', 'format is json or csv')
     const search = query.search.trim() === '' ? null : query.search
-    const limit = query.limit === '' ? LIST_DEFAULT : Number(query.limit)
-    if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
-      return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
+    const limit = limitOf(query)
+    if (limit === null) return BAD_LIMIT
     const named = outcomeSchema.safeParse(query.outcome === '' ? null : query.outcome)
     if (!named.success) return errorReply(400, 'BAD_REQUEST', `outcome is one of ${CALL_OUTCOMES.join(', ')}`)
     const outcome = named.data
@@ -219,6 +229,38 @@ export class FleetApi {
       ended: newest('ended'),
       nodes: lists.map(([name, calls]) => ({ name, answered: calls !== null })),
     })
+  }
+
+  /**
+   * `GET /api/find`: ended calls of all nodes, of this run and earlier ones, newest first. A page goes as far back as every
+   * node that answers has looked.
+   * @param allowed  to whose calls the token is limited; null: to none
+   */
+  async find(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
+    if (this.#options.finder === undefined) return NOTHING_TO_FIND
+    const given = CALL_SEARCH_KEYS.filter((key) => query[key] !== '').map((key) => [key, query[key]])
+    const read = callSearchSchema.safeParse(Object.fromEntries(given))
+    if (!read.success) {
+      const [issue] = read.error.issues
+      return errorReply(400, 'BAD_REQUEST', `${issue?.path.join('.') ?? 'the query'}: ${issue?.message ?? ''}`)
+    }
+    const limit = limitOf(query)
+    if (limit === null) return BAD_LIMIT
+    const [, id = '', node = ''] = /^([0-9]{1,16})(?::(.{1,200}))?$/.exec(query.cursor) ?? []
+    if (id === '' && query.cursor !== '')
+      return errorReply(400, 'BAD_REQUEST', 'cursor is what the answer before says, as it is')
+    const cursor = id === '' ? null : { id: Number(id), node: node === '' ? BEYOND_ALL : node }
+    const numbers = allowed === null ? null : [...allowed]
+    const request: OpsRequest = { what: 'find', search: read.data, cursor, limit, numbers }
+    const own = await this.#answer(request)
+    if (own.status !== 200) return own
+    const asked = await this.#askOthers(request)
+    const pages: readonly (readonly [string | null, FoundCalls | null])[] = [
+      [this.#options.fleet?.node.name ?? null, jsonOf(own) as FoundCalls],
+      ...asked.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as FoundCalls) : null] as const),
+    ]
+    const nodes = pages.map(([name, page]) => ({ name, answered: page !== null, current: page?.current ?? false }))
+    return jsonReply({ ...pageOf(pages, limit), nodes })
   }
 
   /** The live calls of all nodes for the console: what a list needs, each with its node. */
@@ -339,7 +381,8 @@ export class FleetApi {
   // --- between nodes ------------------------------------------------------------------------------------------
 
   async #ask(node: FleetNode, { name, incarnation }: NodeRecord, request: OpsRequest): Promise<PeerReply | null> {
-    const asked = await node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+    const answerMs = request.what === 'find' ? FIND_PEER_MS : OPS_PEER_MS
+    const asked = await node.ask({ node: name, incarnation }, 'ops', request, answerMs)
     // Both ends are authenticated, and run this program.
     return asked.result === 'answered' ? (asked.answer as PeerReply) : null
   }
@@ -371,6 +414,14 @@ export class FleetApi {
         return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet.node))
       case 'list':
         return jsonReply(here.newest(request.limit, request.outcome, request.numbers, request.search))
+      case 'find': {
+        const { finder, fleet } = this.#options
+        if (finder === undefined) return NOTHING_TO_FIND
+        const { search, cursor, limit, numbers } = request
+        // Calls with the same id are in the order of their nodes.
+        const before = cursor === null ? null : cursor.id + ((fleet?.node.name ?? '') > cursor.node ? 1 : 0)
+        return jsonReply((await finder.find(search, before, limit, numbers)) satisfies FoundCalls)
+      }
       case 'call':
         return here.call(request.callSid)
       case 'view': {
@@ -435,6 +486,39 @@ interface NodeCalls {
 }
 
 const LIST_DEFAULT = 50
+
+/** @returns null for one that is not allowed */
+function limitOf({ limit }: OpsQuery): number | null {
+  const asked = limit === '' ? LIST_DEFAULT : Number(limit)
+  return Number.isInteger(asked) && asked >= 1 && asked <= OPS_LIST_MAX ? asked : null
+}
+
+const BAD_LIMIT: Reply = errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
+
+/** In the order of nodes after all of them. */
+const BEYOND_ALL = '\uffff'
+
+const NOTHING_TO_FIND: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls (KEEP_CALLS)')
+
+/**
+ * The newest of what the nodes have found, down to where each of them has looked.
+ * @returns `cursor` for the page after it; null: there is none
+ */
+function pageOf(
+  pages: readonly (readonly [string | null, FoundCalls | null])[],
+  limit: number,
+): { readonly calls: readonly FleetRow[]; readonly cursor: string | null } {
+  const lookedTo = Math.max(0, ...pages.map(([, page]) => page?.next ?? 0))
+  const found = pages
+    .flatMap(([node, page]) => (page?.hits ?? []).map((hit) => ({ ...hit, node })))
+    .filter(({ id }) => id >= lookedTo)
+    .sort((a, b) => b.id - a.id || ((a.node ?? '') < (b.node ?? '') ? -1 : 1))
+  const shown = found.slice(0, limit)
+  const last = shown.at(-1)
+  const cursor = found.length > limit && last !== undefined ? `${last.id}:${last.node ?? ''}` : String(lookedTo)
+  const calls = shown.map(({ row, node }) => ({ ...row, node }))
+  return { calls, cursor: cursor === '0' ? null : cursor }
+}
 
 const NOT_ITS_NUMBER: Reply = errorReply(
   403,

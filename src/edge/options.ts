@@ -7,6 +7,7 @@ import type { CallDirectory } from '../workers/main/live-call.js'
 import type { CampaignDesk } from '../campaigns/campaign-desk.js'
 import type { OutboundCalls } from '../workers/main/outbound-calls.js'
 import type { MessageView, Outbox } from '../messages/outbox.js'
+import type { CallFinder } from '../telemetry/archive/call-finder.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { CallSeries } from '../telemetry/call-series.js'
@@ -177,6 +178,8 @@ export interface EdgeOptions {
   readonly onDrain: () => void
   /** A stored document of a call of an earlier run; undefined when there is none. Absent: nothing is stored. */
   readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
+  /** Finds ended calls of any run. Absent: nothing is kept. */
+  readonly finder?: Pick<CallFinder, 'find'>
   /** Absent: this process keeps nothing of its calls (tests). */
   readonly erasure?: ErasureHere
   /** Messages to receivers, of this process. Absent: none. */

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import type { Environment } from '../agents/template.js'
 import type { Handoff } from '../call/documents/handoff.js'
 import type { CallRecord } from '../call/documents/record.js'
@@ -14,6 +15,7 @@ import type { Receiver } from '../messages/receivers.js'
 import type { OpenCallRecords, RecordCall } from '../workers/main/main-thread-context.js'
 import { callRecordSchema } from '../call/documents/record.js'
 import { Archive } from '../telemetry/archive/archive.js'
+import { CallFinder } from '../telemetry/archive/call-finder.js'
 import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { KEPT_KINDS, keptFolder } from '../telemetry/archive/kept-files.js'
@@ -41,6 +43,8 @@ export class CallArchive {
   readonly states: StatesOnDisk | null
   /** Messages to receivers. */
   readonly outbox: Outbox
+  /** Finds ended calls; null where nothing is kept. */
+  readonly finder: CallFinder | null
   readonly #opened: Opened
   readonly #archive: Archive | null
   readonly #telling = new Set<Promise<void>>()
@@ -51,6 +55,7 @@ export class CallArchive {
     this.#opened = opened
     this.#archive = archive
     this.outbox = outbox
+    this.finder = opened.finder
     this.ended = recordsOf(archive?.newest ?? [])
     this.left = (archive?.died ?? []).flatMap(({ document, atWallMs, sealed }) =>
       recordsOf([document]).flatMap((record) => {
@@ -173,7 +178,11 @@ export class CallArchive {
 
   /** On the disk, or else in the object storage; undefined when it is nowhere. @throws as `recording` */
   async find(kind: DocumentKind, callSid: CallSid): Promise<unknown> {
-    return (await this.#archive?.find(kind, callSid)) ?? this.#opened.storage?.document(kind, callSid)
+    return (
+      (await this.#archive?.find(kind, callSid)) ??
+      (kind === 'record' ? await this.finder?.record(callSid) : undefined) ??
+      this.#opened.storage?.document(kind, callSid)
+    )
   }
 
   /**
@@ -261,10 +270,12 @@ interface Opened {
   readonly storage: ObjectStorage | null
   readonly outbox: Outbox
   readonly retention: Archive | null
+  readonly finder: CallFinder | null
 }
 
-async function closeOpened({ left, storage, retention }: Partial<Opened>): Promise<void> {
+async function closeOpened({ left, storage, retention, finder }: Partial<Opened>): Promise<void> {
   await retention?.close()
+  await finder?.close()
   await storage?.close()
   for (const held of left ?? []) held.folder.release()
 }
@@ -348,8 +359,14 @@ export async function openCallArchive(
       log: log.component('messages'),
     })
     fleet?.onForgotten(() => outbox.storeForgot())
-    count(metrics, retention, outbox)
-    return new CallArchive({ config, log, recordsDaysOf, folder, left, storage, outbox, retention })
+    // An index of a folder whose process is gone, or of records that nobody asks for, is of no use any more.
+    for (const path of config.keepCalls ? folders.slice(1) : folders)
+      rmSync(keptFolder(path, 'index'), { recursive: true, force: true })
+    const found: readonly [string, ...string[]] = [config.dataDir, ...left.map(({ path }) => path)]
+    const finder =
+      config.keepCalls && folder !== null ? new CallFinder(found, log.component('telemetry'), workerEnv) : null
+    count(metrics, retention, outbox, finder)
+    return new CallArchive({ config, log, recordsDaysOf, folder, left, storage, outbox, retention, finder })
   } catch (thrown) {
     await closeOpened({ left, storage, retention })
     throw thrown
@@ -405,7 +422,13 @@ function recordsOf(documents: readonly unknown[]): CallRecord[] {
 }
 
 /** Copied once a second. */
-function count(metrics: Metrics, archive: Archive | null, outbox: Outbox): void {
+function count(metrics: Metrics, archive: Archive | null, outbox: Outbox, finder: CallFinder | null): void {
+  metrics.countOne('call_index_faults', 'Times that records could not be indexed', () => finder?.faults ?? 0)
+  metrics.countOne(
+    'call_index_refused',
+    'Searches for ended calls that were refused because too many waited',
+    () => finder?.refused ?? 0,
+  )
   const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by result', ['result'])
   metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
   metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)

@@ -30,6 +30,8 @@ interface CallErasureOptions {
   readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets the keys of what the object storage has. Absent, or null: there is none. */
   readonly eraseObjects?: (callSids: readonly CallSid[]) => Promise<ErasedObjects | null>
+  /** Forgets by what ended calls are found. */
+  readonly forgetIndexed: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets what is still to be fetched from the carrier. */
   readonly forgetDetail: (callSid: CallSid) => void
   /** Forgets whom a number's rows of campaigns are about. Absent: there are none. */
@@ -109,7 +111,7 @@ export class CallErasure implements ErasureHere {
   }
 
   async #eraseFrom(folders: readonly string[], target: ErasureTarget): ReturnType<ErasureHere['erase']> {
-    const { calls, forgetDetail, forgetWaiting } = this.#options
+    const { calls, forgetDetail, forgetIndexed, forgetWaiting } = this.#options
     if ('number' in target) {
       calls.forgetLine(target.number)
       await this.#options.forgetRows?.(target.number)
@@ -127,6 +129,8 @@ export class CallErasure implements ErasureHere {
       callSids.length === 0
         ? eachErased(() => 0)
         : ((await inThread({ folders, number: null, callSids }, this.#options)) as ErasedCounts)
+    // After their records: before, the index might read them again.
+    if (callSids.length > 0) await forgetIndexed(callSids)
     if (callSids.length > 0) this.#options.told?.(callSids)
     return {
       erased: {

@@ -41,7 +41,7 @@ t.test('what is typed wrongly is one line with what was meant, and exit code 2',
   const cases: readonly (readonly [string, RegExp])[] = [
     ['serv', /^mkondo: unknown command 'serv'; did you mean serve\? \(see mkondo --help\)$/],
     ['calls lis', /^mkondo calls: unknown command 'lis'; did you mean list\?/],
-    ['calls', /^mkondo calls: needs a command; allowed: list, show, timeline, hangup, escalate/],
+    ['calls', /^mkondo calls: needs a command; allowed: list, find, show, timeline, hangup, escalate/],
     ['calls show', /^mkondo calls show: missing required argument 'sid' \(see mkondo calls show --help\)$/],
     ['check --tolls', /^mkondo check: unknown option '--tolls'; did you mean --tools\?/],
     ['call --rate 44100', /^mkondo call: --rate is "44100"; allowed: one of 8000, 16000/],
@@ -114,6 +114,7 @@ t.test('each shell completes commands, options and values from the same definiti
     t.notOk(existsSync(join(folder, 'ran')), `${shell} runs nothing of the line`)
     if (shell !== 'bash') continue // what is proposed does not depend on the shell
     await has(['calls', ''], ['list', 'timeline'], ['serve'])
+    await has(['calls', 'find', '--'], ['--text', '--agent-version', '--min-cost'], ['--goodbye'])
     await has(['completion', ''], ['bash', 'zsh', 'fish'], ['serve'])
     await has(['help', ''], ['settings', 'serve'], ['list'])
   }

@@ -8,6 +8,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { packageRoot } from '../../src/config/package-root.js'
 import { OpsApp } from '../../src/edge/ops-app.js'
+import { endedRow } from '../../src/call/documents/call-view.js'
 import type { EdgeOptions } from '../../src/edge/options.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { deskOf } from '../support/agent-inspector.js'
@@ -173,6 +174,14 @@ t.test('what the port answers is what the document says, key for key', async (t)
       doNotCallList: () => Promise.resolve([{ number: '+2547…01', at: '2026-11-27T06:00:00.000Z', by: 'caller' }]),
     },
     settings: { MAX_CALLS: 7 },
+    finder: {
+      find: () =>
+        Promise.resolve({
+          hits: [{ id: 1, row: { ...endedRow(endedCall()), cost: { amount: 1.5, currency: 'KES' } } }],
+          next: null,
+          current: true,
+        }),
+    },
     agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
     recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
     carrierRecording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),

@@ -79,6 +79,7 @@ async function nodes(
         objects[index]?.push(...callSids)
         return Promise.resolve(null)
       },
+      forgetIndexed: () => Promise.resolve(),
       forgetDetail: () => undefined,
       forgetCaller: (number) => Promise.resolve(void callersForgotten[index]?.push(number)),
       campaignsOf: (number) =>

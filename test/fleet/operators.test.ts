@@ -1,8 +1,12 @@
 import { once } from 'node:events'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { opsOrigin } from '../../src/gateway/fleet-side.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
+import { CallFinder } from '../../src/telemetry/archive/call-finder.js'
+import { createLog } from '../../src/telemetry/log.js'
 import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { ORDER_STATUS } from '../edge/scripted-calls.js'
@@ -78,6 +82,73 @@ t.test('a session of the console that ends at one node ends at all that answer',
   for (const index of [0, 1, 2]) t.equal(await read(index, left), 200)
   await post(`${at(it, 1).opsUrl}/api/logout`, { json: {}, headers: { cookie: left } })
   for (const index of [0, 1, 2]) t.same([await read(index, left), await read(index, kept)], [401, 200])
+})
+
+t.test('any node finds the ended calls of all, page by page, and names a node that does not answer', async (t) => {
+  // Each hour from 0 to 23 has a call at both nodes.
+  const data = t.testdir({ 0: {}, 1: {} })
+  const folders = ['0', '1'].map((node) => {
+    const folder = join(data, node)
+    const hours = Array.from({ length: 24 }, (_, hour) => String(hour).padStart(2, '0'))
+    const records = hours.map((hour) =>
+      endedCall({
+        callSid: `HD_n${node}at${hour}`,
+        startedAt: `2026-11-20T${hour}:00:00.000Z`,
+        agent: `agent-${node}`,
+      }),
+    )
+    mkdirSync(join(folder, 'records'))
+    const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('')
+    writeFileSync(join(folder, 'records', 'calls-2026-11-20-0001.jsonl'), lines)
+    return folder
+  })
+  const log = createLog({ level: 'silent' })
+  const finders = folders.map((folder) => new CallFinder([folder], log, {}))
+  t.teardown(() => Promise.all(finders.map((finder) => finder.close())))
+  // Each node answers at once from here on.
+  await Promise.all(finders.map((finder) => finder.find({}, null, 1, null)))
+  const it = await fleet(t, 2, (node) => ({ finder: finders[node] as CallFinder }))
+  const page = async (node: number, query: string) => {
+    const { text } = await get(`${at(it, node).opsUrl}/api/find?${query}`)
+    return json(text) as {
+      readonly calls: readonly { readonly callSid: string; readonly node: string; readonly startedAt: string }[]
+      readonly cursor: string | null
+      readonly nodes: readonly { readonly name: string; readonly answered: boolean }[]
+    }
+  }
+  const seen: string[] = []
+  for (let cursor: string | null = '', pages = 0; cursor !== null && pages < 20; pages++) {
+    const answer = await page(pages % 2, `limit=7&cursor=${encodeURIComponent(cursor)}`)
+    seen.push(...answer.calls.map(({ callSid, node, startedAt }) => `${startedAt} ${callSid} ${node}`))
+    cursor = answer.cursor
+  }
+  t.equal(seen.length, 48)
+  t.equal(new Set(seen).size, 48, 'each once')
+  const times = seen.map((each) => each.slice(0, 24))
+  t.same(times, [...times].sort().reverse(), 'the newest first')
+  t.match(seen.at(-1), /^2026-11-20T00.* HD_n[01]at00 gw-[01]$/)
+  const other = await page(0, 'agent=agent-1&from=2026-11-20T22:00:00Z')
+  t.same(
+    other.calls.map(({ callSid, node }) => [callSid, node]),
+    [
+      ['HD_n1at23', 'gw-1'],
+      ['HD_n1at22', 'gw-1'],
+    ],
+  )
+  const found = await command(['calls', 'find', '--agent', 'agent-1', '--limit', '5', '--ops-url', at(it, 0).opsUrl])
+  t.equal(found.code, 0, found.err)
+  t.match(found.out, /HD_n1at23.*\n.*HD_n1at22/)
+  t.match(found.out, /there are more: --cursor \d+/)
+  await it.kill(1)
+  const alone = await page(0, 'limit=500')
+  t.equal(alone.calls.length, 24)
+  t.match(alone.nodes, [
+    { name: 'gw-0', answered: true },
+    { name: 'gw-1', answered: false },
+  ])
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?limit=501`), { status: 400, text: /limit is a whole number/ })
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?outcome=fine`), { status: 400, text: /outcome: .*contained/ })
+  t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=x`), { status: 400, text: /cursor is what/ })
 })
 
 t.test('a recording is fetched from its own node, which says where that is', async (t) => {

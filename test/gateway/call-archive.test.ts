@@ -8,6 +8,7 @@ import { openCallArchive, usesDataFolder } from '../../src/gateway/call-archive.
 import { JournalFiles } from '../../src/gateway/journal-files.js'
 import { receiverOf } from '../../src/messages/receivers.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
+import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
@@ -189,6 +190,40 @@ t.test(
       'call.refused +254712345601',
       'escalation.requested +254712345699',
     ])
+  },
+)
+
+t.test(
+  'a call of long ago is found, and nothing of it once it is erased; without KEEP_CALLS the index goes',
+  async (t) => {
+    const dataDir = t.testdir()
+    const begin = async (keepCalls: boolean) =>
+      openCallArchive(
+        loadConfig({ DATA_DIR: dataDir, KEEP_CALLS: String(keepCalls), SAUTIKIT_API_KEY: 'tsk_0123456789' }, null),
+        await holdDataFolder(dataDir),
+        log,
+        new Metrics({ version: 'test', processMetrics: false }),
+        { left: [], spare: null },
+        {},
+      )
+    const archive = await begin(true)
+    const sid = parseCallSid('HD_found00001')
+    archive.over(endedCall({ callSid: sid, agent: 'support' }))
+    await archive.forget([]) // all before it is on the disk
+    const found = async (): Promise<number | undefined> =>
+      (await archive.finder?.find({ agent: 'support' }, null, 10, null))?.hits.length
+    t.equal(await found(), 1)
+    t.match(await archive.finder?.record(sid), { agent: 'support' })
+    eraseCalls([dataDir], [sid])
+    await archive.finder?.forget([sid])
+    t.equal(await found(), 0)
+    t.equal(await archive.finder?.record(sid), undefined)
+    t.ok(existsSync(join(dataDir, 'index')))
+    await archive.close()
+    const without = await begin(false)
+    t.equal(without.finder, null)
+    t.notOk(existsSync(join(dataDir, 'index')))
+    await without.close()
   },
 )
 

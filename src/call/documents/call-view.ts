@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { DocumentOf } from './document.js'
+import type { WrittenRecord } from './call-search.js'
 import { callRecordSchema, measuredMs, timelineMark } from './record.js'
 import type { CallRecord, TimelineMark } from './record.js'
 
@@ -35,6 +36,28 @@ export interface ListedCall extends Omit<LiveCallRow, 'state' | 'direction' | 'l
   /** What the call was about, where its agent asks for it. */
   readonly summary?: string | null
   readonly fields?: Readonly<Record<string, string | number | boolean | null>>
+  /** What it cost as far as it is known, where it was searched for (`GET /api/find`). */
+  readonly cost?: { readonly amount: number; readonly currency: string } | null
+}
+
+/** The row of an ended call. */
+export function endedRow(record: WrittenRecord): ListedCall {
+  const { callSid, agent = '', backend = '', direction = '', from = '', to = '', number, startedAt } = record
+  const { durationMs = 0, outcome, endReason, analysis } = record
+  return {
+    ...{ callSid, agent, backend, state: 'ended', direction, from, to },
+    ...(number === undefined ? {} : { number }),
+    ...{ startedAt, durationMs },
+    ...(outcome === undefined ? {} : { outcome }),
+    ...(endReason === undefined ? {} : { endReason }),
+    ...{ turns: record.turns?.length ?? 0, recording: (record.recording ?? null) !== null },
+    ...(analysis === null || analysis === undefined
+      ? {}
+      : {
+          summary: analysis.summary,
+          fields: Object.fromEntries(Object.entries(analysis.fields).map(([name, { value }]) => [name, value])),
+        }),
+  }
 }
 
 /** A call in a list over all nodes. */

@@ -1,11 +1,20 @@
+import { Option } from 'commander'
+import { CALL_FILTERS, CALL_RANGES } from '../../call/documents/call-search.js'
 import { CALL_OUTCOMES } from '../../call/documents/record.js'
-import type { CallsOptions, ListOptions } from '../calls.js'
+import type { CallsOptions, FindOptions, ListOptions } from '../calls.js'
 import { withExitCodes } from '../exit-codes.js'
 import { callSid, chosen, valued, whole } from '../options.js'
 import { actionsWith, asksGateway, type Define } from './define.js'
 
 const LIMIT_DEFAULT = 50
 const LIMIT_MAX = 10_000
+/** What stands for the value of an option of `find`. */
+const VALUES: Readonly<Record<string, string>> = {
+  ...{ caller: 'number', agentVersion: 'version', field: 'name:value' },
+  ...{ text: 'words', minCost: 'amount', maxCost: 'amount' },
+}
+/** `minCost` is `--min-cost`. */
+const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 
 export const defineCalls: Define = (program, terminal, ends) => {
   const calls = asksGateway(program.command('calls').helpCommand(false))
@@ -30,6 +39,19 @@ Calls of all nodes of a running gateway (over the ops port of any node), and the
     .addOption(chosen('--outcome <outcome>', 'only ended calls with this outcome', CALL_OUTCOMES))
     .option('--number <number>', 'only calls of this number of ours, which NUMBERS_FILE has')
     .action(run((it, options: ListOptions) => it.listCalls(options, terminal)))
+  const find = verb('find', 'ended calls of all nodes, also of long ago, by what is known of them; all of it must fit')
+  for (const [name, { help }] of Object.entries(CALL_FILTERS))
+    find.addOption(
+      name === 'outcome'
+        ? chosen('--outcome <outcome>', help, CALL_OUTCOMES)
+        : new Option(`${flagOf(name)} <${VALUES[name] ?? name}>`, help),
+    )
+  for (const [name, help] of Object.entries(CALL_RANGES))
+    find.option(`${flagOf(name)} <${VALUES[name] ?? 'time'}>`, help)
+  find
+    .addOption(valued('--limit <n>', 'maximum number of calls', whole(1, LIMIT_MAX)).default(LIMIT_DEFAULT))
+    .option('--cursor <cursor>', 'go on where an answer before ended, which says how')
+    .action(run((it, options: FindOptions) => it.findCalls(options, terminal)))
   verb('show', "one call: the gateway's record, and the carrier's if SAUTIKIT_API_KEY is set")
     .argument('<sid>', 'call SID', callSid)
     .option('--carrier', "only the carrier's record")

@@ -130,6 +130,7 @@ function servicesOf(shared: EdgeShared) {
     recording: (callSid, part) => kept.recording(callSid, part),
     carrierRecording: (callSid) => kept.carrierRecording(callSid),
     kept: (kind, callSid) => kept.find(kind, callSid),
+    ...(kept.finder === null ? {} : { finder: kept.finder }),
     journal: (callSid) => findJournal(config.dataDir, callSid),
     agents: new AgentInspector({
       agents,
@@ -190,6 +191,7 @@ function callErasure({ inputs, kept, idle, calls, analyses, details, placing, fl
       await kept.forget(callSids)
     },
     eraseObjects: (callSids) => kept.eraseObjects(callSids),
+    forgetIndexed: async (callSids) => kept.finder?.forget(callSids),
     forgetDetail: (callSid) => details?.forget(callSid),
     messagesOf: (callSids) => kept.outbox.list(EXPORT_CALLS_MAX, new Set(callSids)),
     // An id of its own: messages about the erased calls are gone.

@@ -60,6 +60,7 @@ const COUNTED: Readonly<Record<KeptFile, ErasedKind | null>> = {
   outbox: 'messages',
   journals: 'journals',
   uploads: null,
+  index: null,
   fetched: null,
   recordKeys: null,
   recordingKeys: null,
@@ -78,6 +79,8 @@ export function eraseCalls(folders: readonly string[], callSids: readonly string
   const wanted = new Set(callSids)
   const erased = eachErased(() => 0)
   const touched = new Set<string>()
+  // No process runs in the others; that of the first forgets the calls itself.
+  for (const folder of folders.slice(1)) rmSync(keptFolder(folder, 'index'), { recursive: true, force: true })
   for (const folder of folders) {
     for (const kind of ['recordKeys', 'recordingKeys'] as const)
       for (const callSid of callSids) {

@@ -25,7 +25,7 @@ interface FileKind {
    * its name begins with the call's SID.
    */
   readonly log: string | null
-  /** True: too small to be deleted for its size. */
+  /** True: not deleted for its size. */
   readonly small?: boolean
 }
 
@@ -54,6 +54,8 @@ export const KEPT_FILES = {
   // Keys of what is in the object storage: without its key an object is nothing.
   recordKeys: { folder: join('keys', 'records'), name: ANY, keptAs: 'records', log: null, small: true },
   recordingKeys: { folder: join('keys', 'recordings'), name: ANY, keptAs: 'recordings', log: null, small: true },
+  // Terms by which ended calls are found. It counts for the size, and is deleted for its age alone.
+  index: { folder: 'index', name: /^index\.sqlite/, keptAs: 'records', log: null, small: true },
   // What was read back from there, for minutes.
   fetched: { folder: 'fetched', name: ANY, keptAs: 'recordings', log: null },
 } as const satisfies Readonly<Record<string, FileKind>>

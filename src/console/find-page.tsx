@@ -1,0 +1,106 @@
+import type { JSX } from 'preact'
+import { useState } from 'preact/hooks'
+import { ApiFault, getJson } from './api.js'
+import { EndedTable } from './calls-page.js'
+import type { EndedRow } from './calls-page.js'
+import { Notice } from './parts.js'
+import { T } from './strings.js'
+
+/** `GET /api/find`. */
+interface Found {
+  readonly calls: readonly EndedRow[]
+  readonly cursor: string | null
+  readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
+}
+
+const DATES = ['from', 'to']
+const AMOUNTS = ['minCost', 'maxCost']
+
+/** Ended calls of any time, by what is known of them; all of it must fit. */
+export function FindPage(): JSX.Element {
+  const [query, setQuery] = useState('')
+  const [found, setFound] = useState<Found | null>(null)
+  const [fault, setFault] = useState<string | null>(null)
+  const [asking, setAsking] = useState(false)
+  const ask = (asked: string, before: readonly EndedRow[], cursor: string): void => {
+    setAsking(true)
+    getJson<Found>(`/api/find?${asked}&cursor=${encodeURIComponent(cursor)}`)
+      .then(
+        (page) => {
+          setFound({ ...page, calls: [...before, ...page.calls] })
+          setFault(null)
+        },
+        (thrown: unknown) =>
+          setFault(thrown instanceof ApiFault && thrown.status === 404 ? T.find.noKept : T.failed(String(thrown))),
+      )
+      .finally(() => setAsking(false))
+  }
+  const submit = (form: HTMLFormElement): void => {
+    const asked = [...new FormData(form)]
+      .flatMap(([name, value]) =>
+        typeof value === 'string' && value !== '' ? [`${name}=${encodeURIComponent(value)}`] : [],
+      )
+      .join('&')
+    setQuery(asked)
+    ask(asked, [], '')
+  }
+  const silent = (found?.nodes ?? []).filter(({ answered }) => !answered).map(({ name }) => name ?? '')
+  return (
+    <section aria-labelledby="find-title">
+      <div class="bar">
+        <h1 id="find-title">{T.find.title}</h1>
+        {found !== null && (
+          <span class="muted" role="status">
+            {T.find.found(found.calls.length, found.cursor !== null)}
+          </span>
+        )}
+      </div>
+      <form
+        class="find"
+        onSubmit={(event) => {
+          event.preventDefault()
+          submit(event.currentTarget)
+        }}
+      >
+        {Object.entries(T.find.fields).map(([name, label]) => (
+          <label key={name}>
+            {label}
+            {DATES.includes(name) ? (
+              <input name={name} type="date" />
+            ) : AMOUNTS.includes(name) ? (
+              <input name={name} type="number" min={0} step="any" />
+            ) : (
+              <input name={name} type="text" maxLength={200} autocomplete="off" />
+            )}
+          </label>
+        ))}
+        <label>
+          {T.find.outcome}
+          <select name="outcome">
+            <option value="">{T.find.anyOutcome}</option>
+            {Object.entries(T.calls.outcomes).map(([name, words]) => (
+              <option key={name} value={name}>
+                {words}
+              </option>
+            ))}
+          </select>
+        </label>
+        <button type="submit" disabled={asking}>
+          {T.find.submit}
+        </button>
+      </form>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      {silent.length > 0 && <Notice>{T.find.silent(silent.join(', '))}</Notice>}
+      {found?.nodes.some(({ answered, current }) => answered && !current) === true && (
+        <Notice>{T.find.indexing}</Notice>
+      )}
+      {found !== null && found.calls.length === 0 && <p class="empty">{T.find.none}</p>}
+      {found !== null && found.calls.length > 0 && <EndedTable calls={found.calls} labelledBy="find-title" />}
+      {found !== null && found.cursor !== null && (
+        <button type="button" disabled={asking} onClick={() => ask(query, found.calls, found.cursor ?? '')}>
+          {T.find.older}
+        </button>
+      )}
+    </section>
+  )
+}

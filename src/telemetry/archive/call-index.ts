@@ -1,0 +1,417 @@
+import { closeSync, mkdirSync, openSync, readSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { basename, dirname, join, relative } from 'node:path'
+import type * as Sqlite from 'node-sqlite3-wasm'
+import type { Database, SQLiteValue, Statement } from 'node-sqlite3-wasm'
+import { costOf, indexedTerms, searchExpression } from '../../call/documents/call-search.js'
+import type { CallSearch, WrittenRecord } from '../../call/documents/call-search.js'
+import { endedRow } from '../../call/documents/call-view.js'
+import type { ListedCall } from '../../call/documents/call-view.js'
+import { jsonObject } from '../../core/json.js'
+import { keptFolder, keptNames } from './kept-files.js'
+
+// The package's module has no named exports.
+const sqlite = createRequire(import.meta.url)('node-sqlite3-wasm') as typeof Sqlite
+
+/** Raised with what the index has of a call: one of another version is made anew. */
+const INDEX_VERSION = 1
+/** Memory of the engine for pages of the file. */
+const CACHE_KB = 4096
+/** Records are read and indexed in pieces of this size, each in one transaction; a longer record is read whole. */
+const PIECE_BYTES = 256 * 1024
+/** Longest record. */
+const LINE_BYTES_MAX = 8 * 1024 * 1024
+/** The index does not grow where less than this is free: records and recordings need it. */
+const FREE_BYTES_MIN = 256 * 1024 * 1024
+/** Pages of the index that one step of a purge writes anew. */
+const PURGE_PAGES = 256
+/** Records that are read for one page: some may be gone. */
+const READ_MAX = 2000
+/** Calls of one millisecond that are told apart in an id: 2^53 is reached in the year 2255. */
+const IDS_PER_MS = 1000
+
+const NEWLINE = 0x0a
+const ERASED = 0x20
+
+const SCHEMA = `
+  CREATE TABLE files(id INTEGER PRIMARY KEY, path TEXT UNIQUE, bytes INTEGER NOT NULL);
+  CREATE TABLE calls(id INTEGER PRIMARY KEY, sid TEXT UNIQUE, file INTEGER NOT NULL, at INTEGER NOT NULL, bytes INTEGER NOT NULL, cost REAL);
+  CREATE VIRTUAL TABLE words USING fts5(terms, content='', contentless_delete=1, detail='none', tokenize='unicode61 remove_diacritics 2');
+  PRAGMA user_version = ${INDEX_VERSION};`
+
+/** A page of hits, newest first. */
+export interface FoundPage {
+  readonly hits: readonly { readonly id: number; readonly row: ListedCall }[]
+  /** Where to go on: with calls of a smaller id. Null: there are no older ones. */
+  readonly next: number | null
+}
+
+interface IndexedFile {
+  readonly id: number
+  readonly path: string
+  /** As far as it is indexed. */
+  readonly bytes: number
+}
+
+/**
+ * By what ended calls are found: an SQLite file that follows the logs of records. It has where each record is and the
+ * terms that it is found by, no record and no text; a hit is read from its log. The logs are the truth: whatever is wrong
+ * with the index, it is deleted and made again from them (docs/adr/0026-an-index-of-calls.md).
+ *
+ * Synchronous, for a thread that has nothing else to do. Methods throw what the file system and the engine throw.
+ */
+export class CallIndex {
+  readonly #dataFolders: readonly string[]
+  readonly #path: string
+  #db: Database
+  /** Prepared once. */
+  readonly #statements = new Map<string, Statement>()
+
+  /** @param dataFolders  the index is in the first */
+  constructor(dataFolders: readonly [string, ...string[]]) {
+    this.#dataFolders = dataFolders
+    this.#path = join(keptFolder(dataFolders[0], 'index'), 'index.sqlite')
+    this.#db = this.#opened()
+  }
+
+  /** Indexes what is new, one piece of it. @returns whether there is more */
+  follow(): boolean {
+    return this.#repaired(() => {
+      const onDisk = this.#logs()
+      const known = this.#all<IndexedFile>('SELECT id, path, bytes FROM files')
+      const gone = known.find(({ path }) => !onDisk.has(path))
+      if (gone !== undefined) {
+        this.#forgetFile(gone)
+        return true
+      }
+      const bytesOf = new Map(known.map((file) => [file.path, file]))
+      // Newest first: they are looked for first.
+      for (const [path, size] of onDisk) {
+        const file = bytesOf.get(path)
+        if (size <= (file?.bytes ?? 0)) continue
+        if (freeBytes(this.#path) < FREE_BYTES_MIN) throw new Error('the index does not grow: the disk is nearly full')
+        if (this.#indexPiece(path, file, size)) return true
+      }
+      return this.#purge()
+    }, true)
+  }
+
+  /**
+   * @param before  only calls with a smaller id; null: from the newest on
+   * @param numbers  of ours, to whose calls it is limited; null: any
+   */
+  find(search: CallSearch, before: number | null, limit: number, numbers: readonly string[] | null): FoundPage {
+    return this.#repaired(
+      () => {
+        const hits: { id: number; row: ListedCall }[] = []
+        const expression = searchExpression(search, numbers)
+        const from = search.from === undefined ? 0 : Date.parse(search.from) * IDS_PER_MS
+        const to = search.to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(search.to) * IDS_PER_MS
+        let next = Math.min(before ?? Number.MAX_SAFE_INTEGER, to)
+        for (let read = 0; hits.length < limit && read < READ_MAX;) {
+          const ids = this.#ids(search, expression, from, next, limit - hits.length)
+          for (const id of ids) {
+            const record = this.#recordAt('id', id)
+            if (record !== undefined) hits.push({ id, row: { ...endedRow(record), cost: costOf(record) } })
+            next = id
+          }
+          if (ids.length === 0) return { hits, next: null }
+          read += ids.length
+        }
+        return { hits, next }
+      },
+      { hits: [], next: null },
+    )
+  }
+
+  /** The newest record of a call; undefined where the index knows of none. */
+  record(callSid: string): WrittenRecord | undefined {
+    return this.#repaired(() => this.#recordAt('sid', callSid), undefined)
+  }
+
+  /** Erases what is known of calls. @returns how many of them were known */
+  forget(callSids: readonly string[]): number {
+    return this.#repaired(() => {
+      let known = 0
+      this.#transaction(() => {
+        for (const callSid of callSids) {
+          const id = this.#one('SELECT id FROM calls WHERE sid = ?', callSid)?.['id']
+          if (id === undefined) continue
+          this.#run('DELETE FROM words WHERE rowid = ?', id)
+          this.#run('DELETE FROM calls WHERE id = ?', id)
+          known++
+        }
+        if (known > 0) this.#db.exec(purgeIs(true))
+      })
+      return known
+    }, 0)
+  }
+
+  close(): void {
+    for (const statement of this.#statements.values())
+      try {
+        statement.finalize()
+      } catch {
+        // It says again why it failed.
+      }
+    this.#statements.clear()
+    this.#db.close()
+  }
+
+  /** Deletes the index; `follow` makes it again. */
+  drop(): void {
+    this.close()
+    rmSync(dirname(this.#path), { recursive: true, force: true })
+    this.#db = this.#opened()
+  }
+
+  #opened(): Database {
+    const folder = dirname(this.#path)
+    try {
+      const db = this.#connected()
+      if (db.get('PRAGMA user_version')?.['user_version'] === INDEX_VERSION) return db
+      db.close()
+    } catch (thrown) {
+      if (!(thrown instanceof sqlite.SQLite3Error)) throw thrown
+      // Not a database, or a torn one.
+    }
+    rmSync(folder, { recursive: true, force: true })
+    const db = this.#connected()
+    db.exec(`BEGIN; ${SCHEMA} COMMIT`)
+    return db
+  }
+
+  #connected(): Database {
+    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
+    // Of a process that died: DATA_DIR has a lock of its own.
+    rmSync(`${this.#path}.lock`, { recursive: true, force: true })
+    const db = new sqlite.Database(this.#path)
+    // Nobody else opens it: a lock for each statement would take longer than the statement.
+    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE')
+    db.exec(`PRAGMA cache_size = -${CACHE_KB}; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON`)
+    return db
+  }
+
+  /** Logs of records with their sizes, the newest first; paths are relative to the first data folder. */
+  #logs(): Map<string, number> {
+    const [home] = this.#dataFolders
+    const paths = this.#dataFolders.flatMap((folder) =>
+      keptNames(folder, 'records').map((name) => join(keptFolder(folder, 'records'), name)),
+    )
+    paths.sort((a, b) => (basename(a) < basename(b) ? 1 : -1))
+    return new Map(
+      paths.flatMap((path) => {
+        const size = statSync(path, { throwIfNoEntry: false })?.size
+        return size === undefined ? [] : [[relative(home ?? '', path), size]]
+      }),
+    )
+  }
+
+  /** @returns false where there is only a line that is still being written */
+  #indexPiece(path: string, file: IndexedFile | undefined, size: number): boolean {
+    const from = file?.bytes ?? 0
+    const read = (bytes: number): Buffer => this.#read(path, from, Math.min(bytes, size - from))
+    let piece = read(PIECE_BYTES)
+    if (!piece.includes(NEWLINE)) piece = read(LINE_BYTES_MAX)
+    // A line that is longer than any record is none.
+    const end = piece.length === LINE_BYTES_MAX ? piece.length : piece.lastIndexOf(NEWLINE) + 1
+    if (end === 0) return false
+    this.#transaction(() => {
+      const id = file?.id ?? Number(this.#run('INSERT INTO files(path, bytes) VALUES(?, 0)', path).lastInsertRowid)
+      for (let at = 0; at < end;) {
+        const next = piece.indexOf(NEWLINE, at)
+        const lineEnd = next === -1 ? end : next
+        if (piece[at] !== ERASED) this.#indexLine(piece.subarray(at, lineEnd), { file: id, path, at: from + at })
+        at = lineEnd + 1
+      }
+      this.#run('UPDATE files SET bytes = ? WHERE id = ?', from + end, id)
+    })
+    return true
+  }
+
+  #indexLine(line: Buffer, place: { readonly file: number; readonly path: string; readonly at: number }): void {
+    const known = termsOf(line)
+    if (known === null) return
+    const { callSid, startedAtMs, terms, cost } = known
+    const before = this.#one(
+      'SELECT calls.id, files.path, at FROM calls JOIN files ON files.id = file WHERE sid = ?',
+      callSid,
+    )
+    if (before !== null) {
+      const [older, newer] = [basename(place.path), basename(String(before['path']))]
+      if (newer > older || (newer === older && Number(before['at']) > place.at)) return
+      this.#run('DELETE FROM words WHERE rowid = ?', before['id'] ?? null)
+      this.#run('DELETE FROM calls WHERE id = ?', before['id'] ?? null)
+    }
+    let id = startedAtMs * IDS_PER_MS + (hashOf(callSid) % IDS_PER_MS)
+    while (this.#one('SELECT 1 FROM calls WHERE id = ?', id) !== null) id++
+    this.#run(
+      'INSERT INTO calls(id, sid, file, at, bytes, cost) VALUES(?, ?, ?, ?, ?, ?)',
+      ...[id, callSid, place.file, place.at, line.length, cost],
+    )
+    this.#run('INSERT INTO words(rowid, terms) VALUES(?, ?)', id, terms)
+  }
+
+  /** Retention has deleted a log. */
+  #forgetFile({ id }: IndexedFile): void {
+    this.#transaction(() => {
+      this.#run('DELETE FROM words WHERE rowid IN (SELECT id FROM calls WHERE file = ?)', id)
+      this.#run('DELETE FROM calls WHERE file = ?', id)
+      this.#run('DELETE FROM files WHERE id = ?', id)
+      this.#db.exec(purgeIs(true))
+    })
+  }
+
+  /** The engine keeps the words of a deleted row until it merges. Does one step of it. @returns whether there is more */
+  #purge(): boolean {
+    if (this.#one('PRAGMA application_id')?.['application_id'] !== PURGE) return false
+    const changes = (): number => Number(this.#one('SELECT total_changes() AS n')?.['n'])
+    const before = changes()
+    // A negative number of pages begins to merge all into one.
+    this.#run("INSERT INTO words(words, rank) VALUES('merge', ?)", -PURGE_PAGES)
+    if (changes() - before >= 2) return true
+    this.#db.exec(purgeIs(false))
+    return false
+  }
+
+  #ids(
+    { minCost, maxCost }: CallSearch,
+    expression: string | null,
+    from: number,
+    below: number,
+    limit: number,
+  ): number[] {
+    const range = 'ORDER BY rowid DESC LIMIT ?'
+    const isAnyCost = minCost === undefined && maxCost === undefined
+    const rows =
+      expression === null
+        ? this.#all(`SELECT id FROM calls WHERE rowid >= ? AND rowid < ? ${range}`, from, below, limit)
+        : isAnyCost
+          ? this.#all(
+              `SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? ${range}`,
+              ...[expression, from, below, limit],
+            )
+          : // The terms of a cost are coarser.
+            this.#all(
+              `SELECT words.rowid AS id FROM words CROSS JOIN calls ON calls.id = words.rowid WHERE words MATCH ?
+                AND words.rowid >= ? AND words.rowid < ? AND cost BETWEEN ? AND ? ORDER BY words.rowid DESC LIMIT ?`,
+              ...[expression, from, below, minCost ?? 0, maxCost ?? Number.MAX_VALUE, limit],
+            )
+    return rows.map(({ id }) => Number(id))
+  }
+
+  #recordAt(by: 'id' | 'sid', value: SQLiteValue): WrittenRecord | undefined {
+    const place = this.#one(
+      `SELECT path, at, calls.bytes FROM calls JOIN files ON files.id = file WHERE calls.${by} = ?`,
+      value,
+    )
+    if (place === null) return undefined
+    const { path, at, bytes } = place
+    try {
+      const line = this.#read(String(path), Number(at), Number(bytes))
+      // Erased, or replaced by a newer one, since it was indexed.
+      return line[0] === ERASED ? undefined : ((jsonObject(line) ?? undefined) as WrittenRecord | undefined)
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw thrown
+    }
+  }
+
+  #read(path: string, at: number, bytes: number): Buffer {
+    const handle = openSync(join(this.#dataFolders[0] ?? '', path), 'r')
+    try {
+      const read = Buffer.allocUnsafe(bytes)
+      let from = 0
+      for (let got = -1; from < bytes && got !== 0; from += got)
+        got = readSync(handle, read, from, bytes - from, at + from)
+      return read.subarray(0, from)
+    } finally {
+      closeSync(handle)
+    }
+  }
+
+  #transaction(work: () => void): void {
+    this.#db.exec('BEGIN')
+    try {
+      work()
+      this.#db.exec('COMMIT')
+    } catch (thrown) {
+      if (this.#db.inTransaction) this.#db.exec('ROLLBACK')
+      throw thrown
+    }
+  }
+
+  /** Where the file is torn, it is made again. @param otherwise  the answer then */
+  #repaired<T>(work: () => T, otherwise: T): T {
+    try {
+      return work()
+    } catch (thrown) {
+      if (!(thrown instanceof sqlite.SQLite3Error)) throw thrown
+      // A word of a script that the engine splits where we do not.
+      if (thrown.message.includes('phrase queries')) return otherwise
+      if (!TORN.test(thrown.message)) throw thrown
+      this.drop()
+      return otherwise
+    }
+  }
+
+  #statement(sql: string): Statement {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)))
+    return statement
+  }
+
+  #run(sql: string, ...values: SQLiteValue[]): ReturnType<Statement['run']> {
+    return this.#statement(sql).run(values)
+  }
+
+  #one(sql: string, ...values: SQLiteValue[]): Readonly<Record<string, SQLiteValue>> | null {
+    // To its end: a statement that is not holds its lock.
+    return this.#all(sql, ...values)[0] ?? null
+  }
+
+  #all<T = Readonly<Record<string, SQLiteValue>>>(sql: string, ...values: SQLiteValue[]): T[] {
+    return this.#statement(sql).all(values) as T[]
+  }
+}
+
+/** How the engine says that the file is none of its, or torn. */
+const TORN = /malformed|not a database|corrupt|no such table/
+
+/** In the header of the file: words of deleted calls are still to be purged. */
+const PURGE = 1
+function purgeIs(due: boolean): string {
+  return `PRAGMA application_id = ${due ? PURGE : 0}`
+}
+
+interface IndexedRecord {
+  readonly callSid: string
+  readonly startedAtMs: number
+  readonly terms: string
+  readonly cost: number | null
+}
+
+/** Null for a line that is no record. */
+function termsOf(line: Buffer): IndexedRecord | null {
+  const record = jsonObject(line) as WrittenRecord | null
+  const startedAtMs = Date.parse(String(record?.startedAt))
+  if (record === null || typeof record.callSid !== 'string' || Number.isNaN(startedAtMs)) return null
+  try {
+    const { callSid } = record
+    return { callSid, startedAtMs, terms: indexedTerms(record), cost: costOf(record)?.amount ?? null }
+  } catch {
+    return null // another program's line
+  }
+}
+
+/** FNV-1a. */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193)
+  return hash >>> 0
+}
+
+function freeBytes(path: string): number {
+  const { bavail, bsize } = statfsSync(dirname(path))
+  return bavail * bsize
+}

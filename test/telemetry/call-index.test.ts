@@ -1,0 +1,333 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import t, { type Test } from 'tap'
+import { callSearchSchema } from '../../src/call/documents/call-search.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
+import { maskNumber } from '../../src/sautikit/phone.js'
+import { CallFinder } from '../../src/telemetry/archive/call-finder.js'
+import { CallIndex } from '../../src/telemetry/archive/call-index.js'
+import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { endedCall } from '../support/record.js'
+import { until } from '../support/until.js'
+
+const [WANJIRU, OTIENO, SHOP] = ['+254712345601', '+254733000144', '+254720000101']
+const log = createLog({ level: 'silent' })
+
+const said = (...texts: readonly string[]): CallRecord['transcript'] =>
+  texts.map((text, index) => ({ role: index % 2 === 0 ? 'caller' : 'agent', text, startMs: index, endMs: index + 1 }))
+
+const about = (fields: Readonly<Record<string, string | boolean>>, summary: string): CallRecord['analysis'] => ({
+  ...{ model: 'm', language: 'en', summary, fault: null, cost: null },
+  fields: Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, { value, quote: null }])),
+})
+
+const costing = (known: number): CallRecord['cost'] => ({
+  ...{ currency: 'KES', amount: known, known, unknown: null, models: [] },
+})
+
+/** Three calls, one an hour from 9 o'clock. */
+const CALLS: readonly CallRecord[] = [
+  endedCall({
+    ...{ callSid: 'HD_find0001', startedAt: '2026-11-20T09:00:00.000Z', from: WANJIRU, to: SHOP, number: SHOP },
+    ...{
+      agent: 'order-status',
+      agentVersion: 'a1',
+      transcript: said('Habari, mzigo wangu uko wapi?'),
+      cost: costing(3),
+    },
+  }),
+  endedCall({
+    ...{
+      callSid: 'HD_find0002',
+      startedAt: '2026-11-20T10:00:00.000Z',
+      from: maskNumber(WANJIRU),
+      to: maskNumber(SHOP),
+    },
+    ...{ agent: 'support', agentVersion: 'b1', outcome: 'escalated', endReason: 'escalated', cost: costing(12.5) },
+    stages: [{ atMs: 0, from: null, stage: 'pay', why: 'begin' }],
+    analysis: about({ intent: 'Refund', resolved: false }, 'A late parcel that was paid twice.'),
+  }),
+  endedCall({
+    ...{ callSid: 'HD_find0003', startedAt: '2026-11-20T11:00:00.000Z', direction: 'outbound', from: SHOP, to: OTIENO },
+    ...{
+      agent: 'support',
+      agentVersion: 'b2',
+      transcript: said('Hello', 'Your café order is here'),
+      cost: costing(12.6),
+    },
+    handovers: [{ atMs: 0, from: 'support', to: 'payments', summary: '' }],
+  }),
+]
+
+const lines = (records: readonly unknown[]): string => records.map((each) => `${JSON.stringify(each)}\n`).join('')
+
+/** A data folder with records, in files by their names below `records`. */
+function dataFolder(
+  t: Test,
+  files: Readonly<Record<string, readonly unknown[]>> = { 'calls-2026-11-20-0001.jsonl': CALLS },
+): string {
+  const folder = t.testdir()
+  for (const [name, records] of Object.entries(files)) write(folder, name, records)
+  return folder
+}
+
+function write(folder: string, name: string, records: readonly unknown[]): void {
+  const path = join(folder, 'records', name)
+  mkdirSync(dirname(path), { recursive: true })
+  appendFileSync(path, lines(records))
+}
+
+function opened(t: Test, folder: string): CallIndex {
+  const index = new CallIndex([folder])
+  t.teardown(() => index.close())
+  return index
+}
+
+/** The last digits of the SIDs that are found, after what is new has been indexed. */
+function found(
+  index: CallIndex,
+  search: Readonly<Record<string, unknown>> = {},
+  numbers: readonly string[] | null = null,
+): string {
+  while (index.follow());
+  const { hits } = index.find(callSearchSchema.parse(search), null, 50, numbers)
+  return hits.map(({ row }) => row.callSid.slice(-1)).join('')
+}
+
+t.test('a call is found by each thing that is known of it', (t) => {
+  const index = opened(t, dataFolder(t))
+  const cases: readonly (readonly [Readonly<Record<string, unknown>>, string])[] = [
+    [{}, '321'],
+    [{ caller: WANJIRU }, '21'],
+    [{ caller: '0712 345 601' }, '21'],
+    [{ caller: maskNumber(WANJIRU) }, '21'],
+    [{ caller: OTIENO }, '3'],
+    // Masked, it looks the same as Wanjiru's: of the record that has it masked alone, it may be the caller.
+    [{ caller: '+254711111101' }, '2'],
+    [{ number: SHOP }, '321'],
+    [{ agent: 'SUPPORT' }, '32'],
+    [{ agent: 'payments' }, '3'],
+    [{ agentVersion: 'b1' }, '2'],
+    [{ outcome: 'escalated' }, '2'],
+    [{ outcome: 'contained', agent: 'support' }, '3'],
+    [{ reason: 'agent-goodbye' }, '31'],
+    [{ stage: 'pay' }, '2'],
+    [{ field: 'intent:refund' }, '2'],
+    [{ field: 'resolved:false' }, '2'],
+    [{ field: 'intent:refunds' }, ''],
+    [{ text: 'MZIGO wapi' }, '1'],
+    [{ text: 'cafe' }, '3'],
+    [{ text: 'parcel' }, '2'],
+    [{ text: 'mzigo cafe' }, ''],
+    [{ minCost: '12.55' }, '3'],
+    [{ minCost: 3, maxCost: 12.5 }, '21'],
+    [{ maxCost: 2.99 }, ''],
+    [{ from: '2026-11-20T10:00:00Z' }, '32'],
+    [{ to: '2026-11-20T13:00:00+03:00' }, '1'],
+    [{ from: '2026-11-20', to: '2026-11-21' }, '321'],
+    [{ from: '2026-11-21' }, ''],
+  ]
+  for (const [search, sids] of cases) t.equal(found(index, search), sids, JSON.stringify(search))
+  t.equal(found(index, {}, [SHOP]), '1', 'a token of a number sees the calls that are known to be its own')
+  t.equal(found(index, {}, []), '')
+  t.end()
+})
+
+t.test('pages of a search have each call once, the newest first, also calls of one millisecond', (t) => {
+  const records = Array.from({ length: 25 }, (_, at) =>
+    endedCall({ callSid: `HD_page${String(at).padStart(4, '0')}`, startedAt: `2026-11-20T09:00:0${at >> 3}.000Z` }),
+  )
+  const index = opened(t, dataFolder(t, { 'calls-2026-11-20-0001.jsonl': records }))
+  while (index.follow());
+  const seen: string[] = []
+  for (let next: number | null = null, pages = 0; pages < 10; pages++) {
+    const page = index.find({ agent: 'order-status' }, next, 4, null)
+    seen.push(...page.hits.map(({ row }) => `${row.startedAt} ${row.callSid}`))
+    next = page.next
+    if (next === null) break
+  }
+  t.equal(seen.length, 25)
+  t.equal(new Set(seen).size, 25)
+  const times = seen.map((each) => each.slice(0, 24))
+  t.same(times, [...times].sort().reverse())
+  t.end()
+})
+
+t.test('a record that was written again is found once, by what it says now', (t) => {
+  const [first, ...others] = CALLS as [CallRecord, ...CallRecord[]]
+  const folder = dataFolder(t, { 'calls-2026-11-20-0001.jsonl': [first, ...others] })
+  const index = opened(t, folder)
+  t.equal(found(index, { outcome: 'contained' }), '31')
+  write(folder, 'calls-2026-11-21-0001.jsonl', [
+    { ...first, analysis: about({ intent: 'thanks' }, ''), outcome: 'abandoned' },
+  ])
+  t.equal(found(index, { field: 'intent:thanks' }), '1')
+  t.equal(found(index, { outcome: 'contained' }), '3')
+  t.equal(found(index), '321')
+  t.match(index.record('HD_find0001'), { outcome: 'abandoned' })
+  index.drop()
+  t.equal(found(index, { outcome: 'abandoned' }), '1', 'also where the index is made anew, from the newest file on')
+  t.equal(found(index), '321')
+  t.end()
+})
+
+t.test('a line that is still being written waits for its end', (t) => {
+  const folder = dataFolder(t, {})
+  const [whole = '', half = ''] = [lines(CALLS.slice(0, 1)), lines(CALLS.slice(1, 2))]
+  mkdirSync(join(folder, 'records'))
+  const log = join(folder, 'records', 'calls-2026-11-20-0001.jsonl')
+  writeFileSync(log, whole + half.slice(0, 40))
+  const index = opened(t, folder)
+  t.equal(found(index), '1')
+  writeFileSync(log, whole + half)
+  t.equal(found(index), '21')
+  t.end()
+})
+
+t.test('lines that are no records, and records of earlier builds, do not stop the index', (t) => {
+  const { callSid, startedAt } = CALLS[0] as CallRecord
+  const index = opened(
+    t,
+    dataFolder(t, {
+      'calls-2026-11-20-0001.jsonl': [
+        7,
+        {},
+        { callSid, startedAt: 'x' },
+        { callSid, startedAt, stages: 3 },
+        { callSid, startedAt },
+      ],
+    }),
+  )
+  t.equal(found(index), '1')
+  t.equal(found(index, { agent: 'support' }), '')
+  t.end()
+})
+
+t.test('of an erased call nothing is found, and no word of it stays in the file', (t) => {
+  const folder = dataFolder(t)
+  const index = opened(t, folder)
+  t.equal(found(index, { text: 'mzigo' }), '1')
+  const file = (): string => readFileSync(join(folder, 'index', 'index.sqlite'), 'latin1')
+  t.match(file(), 'mzigo')
+  t.equal(index.forget(['HD_find0001', 'HD_unknown01']), 1)
+  eraseCalls([folder], ['HD_find0001'])
+  t.equal(found(index), '32')
+  t.equal(found(index, { text: 'mzigo' }), '')
+  t.equal(index.record('HD_find0001'), undefined)
+  t.notMatch(file(), /mzigo|HD_find0001/)
+  t.equal(found(index, { text: 'parcel' }), '2')
+  t.end()
+})
+
+t.test('a call whose record is erased is not shown, whatever the index has', (t) => {
+  const folder = dataFolder(t)
+  const index = opened(t, folder)
+  while (index.follow());
+  eraseCalls([folder], ['HD_find0002'])
+  t.equal(found(index), '31')
+  t.equal(index.record('HD_find0002'), undefined)
+  t.end()
+})
+
+t.test('what retention deletes is not found any more, and leaves the file', (t) => {
+  const folder = dataFolder(t, {
+    'calls-2026-11-19-0001.jsonl': CALLS.slice(0, 1),
+    'calls-2026-11-20-0001.jsonl': CALLS.slice(1),
+  })
+  write(folder, '../records/calls-2026-11-20-0002.jsonl', [])
+  const index = opened(t, folder)
+  t.equal(found(index), '321')
+  rmSync(join(folder, 'records', 'calls-2026-11-19-0001.jsonl'))
+  t.equal(found(index), '32')
+  t.notMatch(readFileSync(join(folder, 'index', 'index.sqlite'), 'latin1'), /mzigo|HD_find0001/)
+  t.end()
+})
+
+t.test('records of an agent with a retention of its own, and of folders of processes that are gone, are found', (t) => {
+  const folder = dataFolder(t, { 'calls-2026-11-20-0001.jsonl': CALLS.slice(0, 1) })
+  write(folder, '7d/calls-2026-11-20-0001.jsonl', CALLS.slice(1, 2))
+  write(join(folder, 'process-1'), 'calls-2026-11-20-0001.jsonl', CALLS.slice(2))
+  const index = new CallIndex([folder, join(folder, 'process-1')])
+  t.teardown(() => index.close())
+  t.equal(found(index), '321')
+  t.end()
+})
+
+t.test('an index that is lost, torn, or of another version is made again; its folder is for its owner alone', (t) => {
+  const folder = dataFolder(t)
+  const file = join(folder, 'index', 'index.sqlite')
+  const spoil: Readonly<Record<string, () => void>> = {
+    lost: () => rmSync(join(folder, 'index'), { recursive: true }),
+    'not a database': () => writeFileSync(file, 'x'.repeat(9000)),
+    empty: () => writeFileSync(file, ''),
+    torn: () => writeFileSync(file, readFileSync(file).fill(0xff, 4096)),
+    'of another version': () => writeFileSync(file, readFileSync(file).fill(9, 60, 64)),
+    'left locked by a process that died': () => mkdirSync(`${file}.lock`),
+  }
+  for (const [how, work] of Object.entries(spoil)) {
+    const before = new CallIndex([folder])
+    found(before)
+    before.close()
+    work()
+    const index = new CallIndex([folder])
+    found(index)
+    t.equal(found(index, { text: 'mzigo' }), '1', how)
+    t.equal(found(index), '321', how)
+    index.close()
+  }
+  t.equal(statSync(file).mode & 0o777, 0o600)
+  t.equal(statSync(join(folder, 'index')).mode & 0o777, 0o700)
+  t.end()
+})
+
+t.test('who waits for the index is few: more searches are refused at once, and counted', async (t) => {
+  const finder = new CallFinder([dataFolder(t)], log, {})
+  t.teardown(() => finder.close())
+  const answers = await Promise.allSettled(
+    Array.from({ length: 40 }, () => finder.find({ agent: 'support' }, null, 10, null)),
+  )
+  const fine = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  t.equal(fine.length, 32)
+  t.ok(fine.every(({ hits }) => hits.length === 2))
+  t.equal(finder.refused, 8)
+  t.match(answers.at(-1), { reason: { code: 'STORAGE' } })
+})
+
+t.test('an index that cannot be written is an error of the search alone; it answers once the disk does', async (t) => {
+  const folder = dataFolder(t)
+  writeFileSync(join(folder, 'index'), 'a file in the place of the folder')
+  const finder = new CallFinder([folder], log, {})
+  t.teardown(() => finder.close())
+  await t.rejects(finder.find({}, null, 10, null), { code: 'STORAGE' })
+  rmSync(join(folder, 'index'))
+  const hits = async (): Promise<number> => {
+    const answer = await finder.find({}, null, 10, null).catch(() => null)
+    return answer?.hits.length ?? 0
+  }
+  await until(async () => (await hits()) === 3, 10_000, 'the index')
+  await finder.forget(['HD_find0001'])
+  t.equal((await finder.find({}, null, 10, null)).hits.length, 2)
+})
+
+t.test('what may not be asked for is named, without what was asked', (t) => {
+  const issue = (search: object): string => JSON.stringify(callSearchSchema.safeParse(search).error?.issues ?? 'fine')
+  t.match(issue({ outcome: 'fine' }), /outcome.*contained/)
+  t.match(issue({ minCost: 'much' }), 'minCost')
+  t.match(issue({ from: 'yesterday' }), 'from')
+  t.match(issue({ text: '?!' }), 'at least one word')
+  t.match(issue({ text: 'a '.repeat(21) }), 'at most 20 words')
+  t.notMatch(issue({ caller: '+254712345601'.repeat(20) }), '254712')
+  t.equal(issue({ caller: '+254712345601' }), '"fine"')
+  t.ok(existsSync(t.testdir()) && readdirSync(t.testdirName).length === 0)
+  t.end()
+})
