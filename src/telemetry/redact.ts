@@ -39,7 +39,8 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/(\b(?:https?|wss?|rediss?):\/\/[^\s?#"']*|\/[a-z][\w/-]{0,200})\?[^\s"']+/gi, `$1?${REDACTED}`],
   [/\b(bearer|basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`],
   [/\b(sips?:)[^\s@"']+@/gi, `$1${REDACTED}@`],
-  [/[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/g, '[email]'],
+  // Not the version of a package: name@1.2.3.
+  [/[\w.+-]{1,64}@(?!\d+\.\d+\.\d+(?![\w.]))[\w-]+(?:\.[\w-]+)+/g, '[email]'],
   // keys that name themselves: OpenAI, Sautikit, webhook secrets, Google, JSON Web Tokens
   [/\b(?:sk|pk|tsk|tskey|whsec|rk)[-_][\w-]{6,}/g, REDACTED],
   [/\bAIza[\w-]{20,}/g, REDACTED],

@@ -195,7 +195,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     '{{greeting |',
     '{{greating |',
     "- say: '{{greeting",
-    /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, humans, part, heard, failure, slots, visits, found, /,
+    /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: greeting, humans, part, heard, failure, caller, slots, visits, found, /,
   ],
   'a field that the tool does not give': [
     'exists: found.status',

@@ -18,6 +18,16 @@ function written(options: LogOptions = {}) {
   }
 }
 
+t.test('the version of a package is no address of mail', (t) => {
+  for (const [text, masked] of [
+    ['npm install soundswallower@0.6.1', 'npm install soundswallower@0.6.1'],
+    ['uws-pack@20.51.0-rc.1 does not load', 'uws-pack@20.51.0-rc.1 does not load'],
+    ['amina@10.0.0.1, amina@3.example.co.ke', '[email], [email]'],
+  ] as const)
+    t.equal(maskText(text), masked)
+  t.end()
+})
+
 t.test("a line with a caller's number comes out redacted, wherever the number is", (t) => {
   const { log, text, lines } = written()
   log.info(

@@ -96,7 +96,6 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   const backends = backendSettings(config)
   warnOfPrices(agents, numbers, backends, log)
   const unspoken = findSpeech(agents.values())
-  // The log would take the versions in the command for addresses of mail.
   if (unspoken !== null)
     log.warn(
       {},
