@@ -10,6 +10,7 @@ import { campaignSchema } from '../../src/campaigns/campaign.js'
 import type { CampaignView } from '../../src/campaigns/campaign.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
+import { endedRow } from '../../src/call/documents/call-view.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { shownSettings } from '../../src/config/shown-settings.js'
@@ -637,6 +638,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
     `${gateway.opsUrl}/#/phone`,
     `${nodes.gateways[0]?.opsUrl}/#/fleet`,
     `${(await campaignGateway(t)).opsUrl}/#/campaigns`,
+    `${gateway.opsUrl}/#/find`,
     `${gateway.opsUrl}/#/settings`,
     `${agents.opsUrl}/#/agents`,
     `${gateway.opsUrl}/#/calls/HD_markup000001`,
@@ -656,6 +658,36 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
       t.ok(wider <= 0, `nothing is wider than the window, ${width}`)
     }
   }
+})
+
+t.test('a call is found from its page, and who looks further gets older ones', async (t) => {
+  if (!hasChromium(t)) return
+  const rows = Array.from({ length: 3 }, (_, at) => ({
+    id: 3 - at,
+    row: endedRow(endedCall({ callSid: `HD_found00000${at}`, agent: 'support' })),
+  }))
+  const asked: object[] = []
+  const gateway = await startGateway(t, {
+    console: consoleFiles(),
+    finder: {
+      find: (search, before) => {
+        asked.push(search)
+        const [hits, next] = before === null ? [rows.slice(0, 2), 2] : [rows.slice(2), null]
+        return Promise.resolve({ hits, next, current: true })
+      },
+    },
+  })
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${gateway.opsUrl}/#/find`)
+  await page.getByLabel('Words that were said').fill('paid twice & late')
+  await page.getByLabel('Caller').fill('+254712345601')
+  await page.getByLabel('Outcome').selectOption('contained')
+  await page.getByRole('button', { name: 'Find', exact: true }).click()
+  await page.getByText('2 and more found').waitFor()
+  t.same(asked, [{ caller: '+254712345601', outcome: 'contained', text: 'paid twice & late' }])
+  await page.getByRole('button', { name: 'Older calls' }).click()
+  await page.getByText('3 found').waitFor()
+  t.equal(await page.getByRole('link', { name: /^HD_found/ }).count(), 3)
 })
 
 t.test('a narrow page breaks no amount and no word of a name, and says what is there without a click', async (t) => {
