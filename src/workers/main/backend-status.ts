@@ -2,9 +2,10 @@ import type { CircuitReport } from '../../backends/failover/circuit-breaker.js'
 import type { BackendShare } from '../../backends/split.js'
 import type { BackendFaultNews, SessionOpened } from '../../backends/watch.js'
 import { CIRCUITS_MAX } from '../../core/limits.js'
+import type { Clock, WallClock } from '../../core/clock.js'
 import type { Log } from '../../telemetry/log.js'
+import type { Metrics } from '../../telemetry/metrics.js'
 import type { FromCall } from '../shared/call-messages.js'
-import type { MainThreadContext } from './main-thread-context.js'
 
 /** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
@@ -125,6 +126,13 @@ export class BackendStatus {
   }
 }
 
+interface NotingContext {
+  readonly backendStatus: BackendStatus
+  readonly metrics: Metrics
+  readonly clock: Clock
+  readonly wallClock: WallClock
+}
+
 type ServiceNews = Extract<
   FromCall,
   { readonly type: 'backend-error' | 'backend-session' | 'circuit' | 'backend-limits' | 'failover' | 'mcp' }
@@ -134,12 +142,7 @@ type ServiceNews = Extract<
 export function noteServices(
   news: ServiceNews,
   log: Log,
-  {
-    backendStatus,
-    metrics,
-    clock,
-    wallClock,
-  }: Pick<MainThreadContext, 'backendStatus' | 'metrics' | 'clock' | 'wallClock'>,
+  { backendStatus, metrics, clock, wallClock }: NotingContext,
 ): void {
   switch (news.type) {
     case 'backend-error': {
