@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from './vendor-urls.js'
 import type { CarrierRates, ModelPrice, PriceFile, Prices } from '../agents/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
 
@@ -278,13 +279,9 @@ function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): M
 }
 
 /** Hosts of vendors whose models are in `LIST_PRICES`. */
-const LISTED_HOSTS: readonly string[] = [
-  'api.openai.com',
-  'api.deepgram.com',
-  'api.anthropic.com',
-  'generativelanguage.googleapis.com',
-  'api.elevenlabs.io',
-]
+const LISTED_HOSTS: readonly string[] = (['openai', 'deepgram', 'anthropic', 'gemini', 'elevenlabs'] as const).map(
+  (vendor) => new URL(VENDOR_URLS[vendor]).host,
+)
 
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the

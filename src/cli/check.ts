@@ -47,7 +47,7 @@ import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { objectStorageOf } from '../gateway/storage-side.js'
-import { familiesFinding } from './families.js'
+import { familiesFinding, serviceFamilies } from './families.js'
 import { bad, findingLine, good, json, lookAt } from './terminal.js'
 import type { Finding, Terminal } from './terminal.js'
 
@@ -88,7 +88,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   if (wantsShop && options.withShop !== true)
     findings.push(good("SHOP_API_URL is not set: the shipped agents use the demo's orders API"))
   const agents = await agentsFindings(config, terminal.env, tools)
-  findings.push(...agents.findings)
+  findings.push(...agents.findings, ...(await serviceFamilies(backendSettings(config))))
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
   const places = count === 1 ? plans : [...plans, sparePlan(config, count)]

@@ -1,6 +1,9 @@
 import { lookup } from 'node:dns/promises'
 import { connect } from 'node:net'
+import type { BackendSettings } from '../backends/registry.js'
+import { VENDOR_URLS } from '../backends/vendor-urls.js'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
+import { omitNullish } from '../core/omit-nullish.js'
 import { networkReason } from '../http/http-client.js'
 import { bad, good, lookAt } from './terminal.js'
 import type { Finding } from './terminal.js'
@@ -19,9 +22,11 @@ export async function familiesFinding(
   find: Lookup = (host) => lookup(host, { all: true }),
 ): Promise<Finding | null> {
   const host = hostname.replace(/^\[|\]$/g, '')
+  // No route lies between: what does not listen refuses at once.
+  if (host === 'localhost') return null
   // A name without an address is the finding of whoever asks the service.
   const addresses = await find(host).catch(() => [])
-  const portNumber = port !== '' ? Number(port) : protocol === 'https:' ? 443 : 80
+  const portNumber = port !== '' ? Number(port) : /^(?:https|wss):$/.test(protocol) ? 443 : 80
   const tried = await Promise.all(
     [4, 6].flatMap((family) => {
       const first = addresses.find((one) => one.family === family)
@@ -36,6 +41,39 @@ export async function familiesFinding(
   return lookAt(
     `${name}: ${host} answers over one family only: ${shown}; a new connection may wait ${CONNECT_ATTEMPT_MS} ms for the other, until its route is mended or switched off`,
   )
+}
+
+/** The same of each service that is set up for backends, once for each host. */
+export async function serviceFamilies(
+  { openai, openaiLive, gemini, selfHosted, cascade }: BackendSettings,
+  find?: Lookup,
+): Promise<readonly Finding[]> {
+  const stages = (['stt', 'llm', 'tts'] as const).flatMap((stage) =>
+    Object.entries<{ readonly baseUrl?: string } | null>(cascade[stage]).map(
+      ([name, own]) => [name === 'soniox' ? `soniox ${stage}` : name, own] as const,
+    ),
+  )
+  const keyed = [
+    ['openai', openai],
+    ['openai', openaiLive],
+    ['gemini', gemini],
+  ] as const
+  const services = [
+    ...keyed.map(
+      ([name, own]) => [name, own.apiKey === null ? null : { ...omitNullish({ baseUrl: own.baseUrl }) }] as const,
+    ),
+    ['realtime', selfHosted] as const,
+    ...stages,
+  ]
+  const hosts = new Map<string, readonly [name: string, url: URL]>()
+  for (const [name, own] of services) {
+    const address = own === null ? undefined : (own.baseUrl ?? (VENDOR_URLS as Readonly<Record<string, string>>)[name])
+    if (address === undefined) continue
+    const url = new URL(address)
+    if (!hosts.has(url.host)) hosts.set(url.host, [name, url])
+  }
+  const findings = await Promise.all([...hosts.values()].map(([name, url]) => familiesFinding(name, url, find)))
+  return findings.filter((finding) => finding !== null)
 }
 
 function attempt(family: string, host: string, port: number): Promise<{ readonly ok: boolean; readonly said: string }> {

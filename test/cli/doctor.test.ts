@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { certificateFinding } from '../../src/cli/doctor/reach.js'
-import { familiesFinding } from '../../src/cli/families.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { backendSettings } from '../../src/gateway/hosted-agents.js'
+import { familiesFinding, serviceFamilies } from '../../src/cli/families.js'
 import { formOf, formsOfText, questionsOf, settingsOf } from '../../src/cli/doctor/wire-facts.js'
 import type { CallFacts, PostFacts } from '../../src/cli/doctor/wire-facts.js'
 import { withVariables } from '../../src/cli/env-file.js'
@@ -364,4 +366,28 @@ t.test('of a service with IPv4 and IPv6 both are tried, and the dead one is name
   })
   t.equal(await familiesFinding('api', url, at('127.0.0.1')), null)
   t.equal(await familiesFinding('api', url, () => Promise.reject(new Error('no such name'))), null)
+  t.equal(await familiesFinding('api', new URL(`http://localhost:${port}`), at('::1', '127.0.0.1')), null)
+})
+
+t.test('the services of models, voices and recognisers are tried over both families too, each host once', async (t) => {
+  const port = await portOf(t, createServer())
+  const settings = backendSettings(
+    loadConfig(
+      {
+        REALTIME_URL: `http://models.test:${port}/v1`,
+        LLM_URL: `http://models.test:${port}/v1`,
+        OPENAI_API_KEY: 'a-key-of-a-test-and-of-nothing-else',
+        SONIOX_API_KEY: 'a-key-of-a-test-and-of-nothing-else',
+      },
+      null,
+    ),
+  )
+  const asked: string[] = []
+  const findings = await serviceFamilies(settings, (host) => {
+    asked.push(host)
+    const addresses = host === 'models.test' ? ['::1', '127.0.0.1'] : []
+    return Promise.resolve(addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })))
+  })
+  t.same(asked.toSorted(), ['api.openai.com', 'models.test', 'stt-rt.soniox.com', 'tts-rt.soniox.com'])
+  t.match(findings, [{ ok: null, what: /^realtime: models\.test answers over one family only/ }])
 })

@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { parseArguments } from '../tool-text.js'
@@ -14,7 +15,6 @@ interface AnthropicOptions extends Omit<ChatOptions, 'baseUrl' | 'temperature'> 
   readonly baseUrl?: string
 }
 
-const PUBLIC_URL = 'https://api.anthropic.com'
 /** The version of the protocol, as the vendor's own client names it (@anthropic-ai/sdk 1.14.0). */
 const VERSION = '2026-10-21'
 const TIMEOUT_MS = 8000
@@ -112,7 +112,7 @@ const STATUS: Readonly<Record<string, number>> = {
 
 /** A language model on Anthropic's Messages API, with tools and instructions from its prompt cache. */
 export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel> {
-  const baseUrl = `${(options.baseUrl ?? PUBLIC_URL).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
+  const baseUrl = `${(options.baseUrl ?? VENDOR_URLS.anthropic).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
   return overHttp('llm', 'anthropic', TIMEOUT_MS, { ...options, baseUrl }, AnthropicRequests)
 }
 

@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { httpFault } from '../transport/vendor-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
@@ -6,7 +7,7 @@ import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
 /** The newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0, whose protocol VERSION is. */
-const OWN = { baseUrl: 'wss://api.cartesia.ai', model: 'sonic-3.5' }
+const OWN = { baseUrl: VENDOR_URLS.cartesia, model: 'sonic-3.5' }
 const VERSION = '2026-08-14'
 /** The one of the client's own examples. */
 const VOICE_DEFAULT = 'e07c00bc-4134-4eae-9ea4-1a55fb45746b'

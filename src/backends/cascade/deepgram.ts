@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { objectsIn } from '../../core/json.js'
 import { vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -12,8 +13,7 @@ import type { RecogniserOptions, RecogniserService, RecogniserWire } from './str
 import { StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const BASE_URL = 'wss://api.deepgram.com'
-const RECOGNISER = { baseUrl: BASE_URL, model: 'nova-3' }
+const RECOGNISER = { baseUrl: VENDOR_URLS.deepgram, model: 'nova-3' }
 /** The service closes a connection that gets nothing for 10 s. */
 const KEEPALIVE_MS = 4000
 /** With little audio `Finalize` is answered by nothing (deepgram-js-sdk#343). */
@@ -159,7 +159,7 @@ function piecesOf(words: unknown, { malformed }: StageContext, spoken?: string):
 type DeepgramVoiceOptions = Omit<StreamedVoiceOptions, 'voice'>
 
 /** The model is the example of `SpeakV2Model` in `@deepgram/sdk` 5.13.0. */
-const VOICE = { baseUrl: BASE_URL, model: 'flux-alexis-en' }
+const VOICE = { baseUrl: VENDOR_URLS.deepgram, model: 'flux-alexis-en' }
 /** Other speeds are refused. */
 const SPEED_STEP = 0.05
 /** Warnings after which an Interrupt has done nothing. */

@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
@@ -5,7 +6,7 @@ import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const OWN = { baseUrl: 'wss://api.elevenlabs.io', model: 'eleven_flash_v2_5' }
+const OWN = { baseUrl: VENDOR_URLS.elevenlabs, model: 'eleven_flash_v2_5' }
 /** The one of the client's own examples. */
 const VOICE_DEFAULT = 'JBFqnCBsd6RMkjVDRZzb'
 /** A sixth context of a connection is refused; closed ones count until their `isFinal` has come. */

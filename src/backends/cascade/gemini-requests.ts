@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { randomUUID } from 'node:crypto'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { omitNullish } from '../../core/omit-nullish.js'
@@ -20,7 +21,6 @@ interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
 
 type ThinkingLevel = 'low' | 'medium' | 'high'
 
-const PUBLIC_URL = 'https://generativelanguage.googleapis.com'
 const TIMEOUT_MS = 8000
 /** In place of the signature of a call that another model made: without any, models from 3 on refuse the request. */
 const NO_SIGNATURE = 'skip_thought_signature_validator'
@@ -98,7 +98,7 @@ interface Kept {
 
 /** A language model on Gemini's `generateContent`, with tools; the service caches what requests have in common. */
 export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
-  const baseUrl = `${(options.baseUrl ?? PUBLIC_URL).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
+  const baseUrl = `${(options.baseUrl ?? VENDOR_URLS.gemini).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
   const model = options.model.replace(/^models\//, '')
   return overHttp('llm', 'gemini', TIMEOUT_MS, { ...options, model, baseUrl }, GeminiRequests)
 }

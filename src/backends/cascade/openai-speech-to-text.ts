@@ -1,6 +1,7 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { HINTED } from '../../agents/backend-options.js'
-import { OPENAI_BASE_URL, OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
+import { OPENAI_SESSION_MS } from '../openai-realtime/session-config.js'
 import { transcriptionUsage } from '../openai-realtime/usage.js'
 import { closeFault, isRace, wireFault } from '../openai-realtime/wire.js'
 import type { WireTranscription } from '../openai-realtime/wire.js'
@@ -23,7 +24,7 @@ interface OpenAiOptions extends RecogniserOptions {
   readonly service?: string
 }
 
-const OWN = { baseUrl: OPENAI_BASE_URL, model: 'gpt-live-transcribe' }
+const OWN = { baseUrl: VENDOR_URLS.openai, model: 'gpt-live-transcribe' }
 const PCM_RATE_HZ = 24_000
 const VLLM_RATE_HZ = 16_000
 /** A commit is acknowledged; then the words so far are the text when no more come for this long. */
@@ -64,7 +65,7 @@ function openAi(service: RecogniserService, context: StageContext): RecogniserWi
   const [language, ...others] = languages
   const hinted = HINTED.includes(model)
   const mulaw = inputRateHz === 8000
-  const own = new URL(baseUrl).host !== new URL(OPENAI_BASE_URL).host
+  const own = new URL(baseUrl).host !== new URL(VENDOR_URLS.openai).host
   const session: TranscriptionSession = {
     type: 'transcription',
     audio: {

@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { objectsIn } from '../../core/json.js'
 import { httpFault, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -12,7 +13,7 @@ import type { RecogniserOptions, RecogniserService, RecogniserWire } from './str
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const RECOGNISER = { baseUrl: 'wss://stt-rt.soniox.com', model: 'stt-rt-v4' }
+const RECOGNISER = { baseUrl: VENDOR_URLS['soniox stt'], model: 'stt-rt-v4' }
 /** The recogniser closes a session that gets nothing for 20 s, the voice a connection after 30 s. */
 const KEEPALIVE_MS = 10_000
 const VOICE_KEEPALIVE_MS = 15_000
@@ -81,7 +82,7 @@ function recogniserWire(service: RecogniserService, context: StageContext): Reco
 
 // --- the voice ---------------------------------------------------------------------------------------------
 
-const VOICE = { baseUrl: 'wss://tts-rt.soniox.com', model: 'tts-rt-v2' }
+const VOICE = { baseUrl: VENDOR_URLS['soniox tts'], model: 'tts-rt-v2' }
 const VOICE_DEFAULT = 'Adrian'
 /** For a session without a language. */
 const LANGUAGE_DEFAULT = 'en'

@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import type { GeminiOptions } from '../../agents/backend-options.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
@@ -23,7 +24,6 @@ export type GeminiLiveOptions = RealtimeOptions &
     readonly url?: string
   }
 
-const GEMINI_BASE_URL = 'https://generativelanguage.googleapis.com'
 /** The service ends a connection after about ten minutes and announces it a minute before. */
 export const GEMINI_CONNECTION_MS = 10 * 60_000
 export const GEMINI_INPUT_RATE_HZ = 16_000
@@ -96,7 +96,7 @@ export function blocks(tool: ToolSpec, traits: ModelTraits): boolean {
 /** The address of a session. It holds the key: do not keep or log it. */
 export function liveUrl(options: GeminiLiveOptions): string {
   if (options.url !== undefined) return options.url
-  const { apiKey, baseUrl = GEMINI_BASE_URL, apiVersion = 'v1beta' } = options
+  const { apiKey, baseUrl = VENDOR_URLS.gemini, apiVersion = 'v1beta' } = options
   const url = new URL(baseUrl)
   url.protocol = url.protocol.replace('http', 'ws')
   const ephemeral = apiKey?.startsWith('auth_tokens/') === true

@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { noUsage } from '../../call/usage.js'
 import { BACKEND_CLOSE_MS, BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
@@ -5,7 +6,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendSession, BackendSink, SessionUpdate, ToolReply, TextOptions } from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
 import type { ToolCall } from '../openai-realtime/responses.js'
-import { OPENAI_BASE_URL, doneItems, headersOf, lawOf } from '../openai-realtime/session-config.js'
+import { doneItems, headersOf, lawOf } from '../openai-realtime/session-config.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
 import { newInstructions, saidText } from '../prompts.js'
 import { Alarm } from '../timers.js'
@@ -84,7 +85,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
       options,
       secrets: delegate.by === 'client' ? [delegate.llm.apiKey ?? ''] : [],
       target: () => ({
-        url: socketUrl(options.baseUrl ?? OPENAI_BASE_URL, '/live/sessions').toString(),
+        url: socketUrl(options.baseUrl ?? VENDOR_URLS.openai, '/live/sessions').toString(),
         headers: headersOf(options),
       }),
       closeFault,

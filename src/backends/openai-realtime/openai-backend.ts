@@ -1,3 +1,4 @@
+import { VENDOR_URLS } from '../vendor-urls.js'
 import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -15,7 +16,6 @@ import { AnswerInDoubt, WORDS_WAIT_MS } from './answer-in-doubt.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ServiceConversation, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
-  OPENAI_BASE_URL,
   OPENAI_SESSION_MS,
   betaSessionConfig,
   changesSpeed,
@@ -136,7 +136,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     super(sink, {
       options,
       target: () => ({
-        url: realtimeUrl(options.baseUrl ?? OPENAI_BASE_URL, options.model),
+        url: realtimeUrl(options.baseUrl ?? VENDOR_URLS.openai, options.model),
         // Selects the beta's event names on a server that supports both.
         headers: { ...(options.dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}), ...headersOf(options) },
       }),

@@ -41,7 +41,6 @@ export type OpenAiRealtimeOptions = RealtimeOptions &
     readonly maxSessionMs?: number
   }
 
-export const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 const OPENAI_TRANSCRIPTION = 'gpt-transcribe'
 /** openai 7.55.0, RealtimeAudioFormats.AudioPCM: the one rate of `audio/pcm`. */
 const OPENAI_PCM_RATE_HZ = 24_000

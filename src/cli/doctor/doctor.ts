@@ -6,11 +6,13 @@ import { publicTls } from '../../config/tls-files.js'
 import type { Config } from '../../config/settings.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { requiredCarrierApi } from '../../gateway/carrier-side.js'
+import { backendSettings } from '../../gateway/hosted-agents.js'
 import type { CarrierApi } from '../../gateway/carrier-side.js'
 import { loadFlite } from '../../speech/flite.js'
 import type { CarrierNumber } from '../../sautikit-api/numbers.js'
 import { readEnvFile, withVariables, writeEnvFile } from '../env-file.js'
 import { carrierFindings } from '../check.js'
+import { serviceFamilies } from '../families.js'
 import { pickNumber, routeOf } from '../numbers.js'
 import { Progress } from '../progress.js'
 import { bad, findingLine, good, json, lookAt } from '../terminal.js'
@@ -84,6 +86,7 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
     if (options.reach) for (const finding of await reachFindings(publicUrl, server)) found(finding)
     const isFit = (): boolean => findings.every(({ ok }) => ok !== false)
     if (api !== null && isFit()) for (const finding of await carrierFindings(config)) found(finding)
+    if (isFit()) for (const finding of await serviceFamilies(backendSettings(config))) found(finding)
     const calls = isFit() ? await calledBack(options, plan, server, { say, found, progress, signal, terminal }) : []
     const variables = settingsOf(calls, api === null ? [] : otherSpellings(api))
     const questions = questionsOf(calls)
