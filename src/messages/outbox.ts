@@ -129,7 +129,7 @@ export interface OutboxOptions {
   readonly handoff: { readonly url: string | null; readonly secret: string | null }
   /** `source` of the CloudEvents: which gateway speaks. */
   readonly source: string
-  /** Whether the store of the fleet has just lost what it held. Absent: it has not. */
+  /** True when the store of the fleet has just lost what it held. Absent: it has not. */
   readonly forgotten?: () => Promise<boolean>
   /** Messages that only the store had are lost with it. */
   readonly onLost?: (count: number) => void

@@ -119,7 +119,7 @@ t.test('an unknown call, and a gateway or carrier that does not answer, are repo
     err: /no gateway answers at http:\/\/127\.0\.0\.1:1/,
   })
   const wrong: [readonly string[], RegExp][] = [
-    [[], /list, show/],
+    [[], /list, find, show/],
     [['show'], /missing required argument 'sid'/],
     [['show', 'a b'], /the SID is not valid/],
     [['list', '--limit', '0'], /--limit/],

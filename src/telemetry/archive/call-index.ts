@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, readSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { chmodSync, closeSync, mkdirSync, openSync, readSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative } from 'node:path'
 import type * as Sqlite from 'node-sqlite3-wasm'
@@ -187,7 +187,9 @@ export class CallIndex {
     rmSync(`${this.#path}.lock`, { recursive: true, force: true })
     const db = new sqlite.Database(this.#path)
     // Nobody else opens it: a lock for each statement would take longer than the statement.
-    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE')
+    db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE; BEGIN EXCLUSIVE; COMMIT')
+    // The lock is a folder that it makes for everyone to read.
+    chmodSync(`${this.#path}.lock`, 0o700)
     db.exec(`PRAGMA cache_size = -${CACHE_KB}; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON`)
     return db
   }
