@@ -14,11 +14,12 @@ export type AgentParts = Partial<AgentInput>
 
 /**
  * Two agents on the scripted backend, one of which hears both tracks, the shipped order line, which nobody calls, and
- * those of `more`: as the others, but for what it has of them, with its tools beside theirs.
+ * those of `more`: as the others, but for what it has of them, with its tools beside theirs. All look their callers up.
  */
 async function agentsFolder(more: Readonly<Record<string, AgentParts>>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
   await copyFile(join(packageRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
+  await writeFile(join(folder, 'callers.json'), JSON.stringify([{ phone: '+254700000001', name: 'Amina' }]))
   const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
   const agents: Readonly<Record<string, AgentParts>> = {
     light: {},
@@ -34,6 +35,7 @@ async function agentsFolder(more: Readonly<Record<string, AgentParts>>): Promise
         instructions: 'Beep.',
         backend: [module('scripted-backend'), module('relief-backend')],
         greeting: 'Beep.',
+        caller: { file: 'callers.json' },
         turn: { endOfSpeechMs: 300 },
         escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
         // "Beep" is what the scripted backend says: true in a call whose order was looked up.
