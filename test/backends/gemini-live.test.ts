@@ -287,6 +287,15 @@ t.test('what a model refuses is not sent, and what helps it to write down the ca
   for (const model of [LIVE, THINKING, OLDER]) await line38(t, { model, thinkingLevel: 'high', transcription })
 })
 
+t.test('a transcription that returns the terms it was given is not the caller', async (t) => {
+  const { double, recorder } = await line38(t, { transcription: { vocabulary: ['M-Pesa', 'Nakuru', 'Kisumu'] } })
+  const heard = (text: string): void =>
+    double.session.send({ serverContent: { inputTranscription: { text, finished: true } } })
+  heard('M-Pesa, Nakuru, Kisumu.')
+  await recorder.next('transcript')
+  t.equal(recorder.all('transcript')[0]?.text, '')
+})
+
 t.test('a turn goes on at a call that does not block, and each answer goes at once', async (t) => {
   const { double, backend, recorder } = await line38(t)
   double.script.reply(

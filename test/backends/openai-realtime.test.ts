@@ -59,6 +59,19 @@ t.test('events of hosted MCP tools and of SIP calls are ignored by name', async 
   t.equal(recorder.all('error').length, 0)
 })
 
+t.test('a transcription that returns the terms it was given is not the caller', async (t) => {
+  const { double, recorder } = await line(t, { keywords: ['M-Pesa', 'Nakuru', 'Kisumu'] })
+  const heard = (item_id: string, transcript: string): void =>
+    double.session.send({ type: 'conversation.item.input_audio_transcription.completed', item_id, transcript })
+  heard('i1', 'M-Pesa, Nakuru, Kisumu.')
+  heard('i2', 'I paid by M-Pesa in Nakuru')
+  await recorder.next('transcript', 2)
+  t.same(
+    recorder.all('transcript').map(({ text }) => text),
+    ['', 'I paid by M-Pesa in Nakuru'],
+  )
+})
+
 t.test('audio whose base64 has escapes is decoded', async (t) => {
   const { double, recorder } = await line(t)
   const delta = Buffer.alloc(3000, 0xff).toString('base64')

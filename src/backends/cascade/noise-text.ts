@@ -1,7 +1,8 @@
 import { isBackchannel } from '../../call/backchannel.js'
 import { wordsOf } from '../../call/words/languages.js'
 import { isSpeakable } from '../../speech/spoken/sentences.js'
-import type { Evidence, Told } from './stage.js'
+import { plainWords } from '../told.js'
+import type { Evidence } from './stage.js'
 
 /** Nobody says more characters in a second of voice; some words may have been too soft for the detector. */
 const CHARACTERS_PER_S_MAX = 30
@@ -46,43 +47,6 @@ export function isNoiseText(text: string, voicedMs: number, evidence: Evidence =
   )
     return true
   return words.length > CHARACTERS_SLACK + (voicedMs / 1000) * CHARACTERS_PER_S_MAX
-}
-
-/** This number of words of a prompt in a row, or all of a shorter one, are the prompt and not the caller; the same holds for terms. */
-const TOLD_WORDS = { least: 3, enough: 5 }
-const TOLD_TERMS = { least: 3, enough: 4 }
-
-/** True if a recogniser returns what it was told before it heard anything, instead of what it heard. */
-export function isTold(text: string, { text: about = '', terms = [] }: Told): boolean {
-  const words = plainWords(text)
-  if (words.length === 0) return false
-  const told = plainWords(about)
-  const spoken = (
-    from: readonly string[],
-    { least, enough }: typeof TOLD_WORDS,
-    joined: readonly string[],
-  ): boolean => {
-    const needed = Math.max(least, Math.min(enough, from.length))
-    // Again and again, from any of them on.
-    return from.some((_, start) => {
-      let at = 0
-      let count = 0
-      for (; at < joined.length; count++) {
-        const next = plainWords(from[(start + count) % from.length] ?? '')
-        if (next.length === 0 || next.some((word, i) => joined[at + i] !== word)) return false
-        at += next.length
-      }
-      return count >= needed
-    })
-  }
-  return spoken(told, TOLD_WORDS, words) || spoken(terms, TOLD_TERMS, words)
-}
-
-function plainWords(text: string): string[] {
-  return text
-    .toLowerCase()
-    .split(/[^\p{L}\p{N}'’]+/u)
-    .filter((word) => word !== '')
 }
 
 /** One phrase of at least two words again and again: "Thank you. Thank you. Thank you. Thank you. Thank you." */

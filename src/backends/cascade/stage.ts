@@ -3,6 +3,7 @@ import type { Clock } from '../../core/clock.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import type { Pronunciation } from '../../speech/spoken/pronunciations.js'
 import type { ToolSpec } from '../backend.js'
+import type { Told } from '../told.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { HttpHosts } from './http-hosts.js'
 import type { TurnSound } from './turn-sound.js'
@@ -98,14 +99,6 @@ export interface SttListener {
    * @param turn  the turn that will have no final; null: the stage is lost, and all its open turns
    */
   failed(turn: number | null, fault: VendorFault): void
-}
-
-/** What a recogniser was given before it heard anything. Some return it for sound without words. */
-export interface Told {
-  /** A prompt, or what the calls are about. */
-  readonly text?: string
-  /** Words and names to expect. */
-  readonly terms?: readonly string[]
 }
 
 /** Turns are numbered upwards and do not overlap, but one may begin before the final of the one before has come. */

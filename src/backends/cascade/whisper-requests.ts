@@ -3,10 +3,11 @@ import { omitNullish } from '../../core/omit-nullish.js'
 import { jsonOrNull, objectsIn } from '../../core/json.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
+import type { Told } from '../told.js'
 import { HttpStage, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { faultOf } from './stage-fault.js'
-import type { Evidence, Heard, SpeechToText, StageFactory, SttListener, Told } from './stage.js'
+import type { Evidence, Heard, SpeechToText, StageFactory, SttListener } from './stage.js'
 import type { TurnSound } from './turn-sound.js'
 
 interface WhisperOptions extends HttpStageOptions {

@@ -16,6 +16,7 @@ import { RealtimeBackend } from '../transport/realtime-backend.js'
 import { preRollMs } from '../pre-roll.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { newInstructions, saidText } from '../prompts.js'
+import type { Told } from '../told.js'
 import { objectArguments } from '../tool-text.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import {
@@ -29,6 +30,7 @@ import {
   setupOf,
   traitsOf,
   turnEndOf,
+  hintedTerms,
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
@@ -823,6 +825,10 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
     turn.final = final
     const { text, itemId, generation } = turn
     this.sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
+  }
+
+  protected override get told(): Told {
+    return this.session === null ? {} : { terms: hintedTerms(this.options, this.session) }
   }
 
   #callerTranscript(words: string, finished: boolean): void {

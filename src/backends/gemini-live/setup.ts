@@ -115,6 +115,12 @@ export function turnEndOf({ turns = { by: 'gateway' } }: GeminiLiveOptions): Tur
   return turns.silenceMs === undefined ? UNKNOWN_TURN_END : turnEndAfter(turns.silenceMs)
 }
 
+/** Terms that the model which transcribes the caller is given: only where the agent's file has some, as not every model takes them. */
+export function hintedTerms({ transcription }: GeminiLiveOptions, session: BackendSession): string[] {
+  const { vocabulary: own } = transcription ?? {}
+  return own === undefined ? [] : termsOf(own, session.vocabulary)
+}
+
 /** The first message of a session. `handle` is that of the session to resume. */
 export function setupOf(
   options: GeminiLiveOptions,
@@ -127,9 +133,7 @@ export function setupOf(
   const { turns = { by: 'gateway' }, transcription, thinkingLevel = 'low' } = options
   const traits = traitsOf(options)
   const languages = transcription?.languages ?? (traits.asynchronous ? [...session.languages] : [])
-  // Only where the agent's file has hints: not every model takes them.
-  const { vocabulary: own } = transcription ?? {}
-  const vocabulary = own === undefined ? [] : termsOf(own, session.vocabulary)
+  const vocabulary = hintedTerms(options, session)
   return {
     model: options.model.includes('/') ? options.model : `models/${options.model}`,
     generationConfig: {

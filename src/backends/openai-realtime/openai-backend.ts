@@ -10,6 +10,7 @@ import { preRollMs } from '../pre-roll.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { pricedModel } from '../prices.js'
 import { Alarm } from '../timers.js'
+import type { Told } from '../told.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import { AnswerInDoubt, WORDS_WAIT_MS } from './answer-in-doubt.js'
@@ -21,6 +22,7 @@ import {
   changesSpeed,
   functionTool,
   headersOf,
+  keywordsOf,
   lawOf,
   pauseOf,
   ratesOf,
@@ -386,7 +388,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
       case 'response.function_call_arguments.done':
         return this.#argumentsDone(event)
       case 'conversation.item.input_audio_transcription.delta':
-        return this.#callerTranscript(event.item_id, event.delta ?? '', false)
+        return void this.#callerTranscript(event.item_id, event.delta ?? '', false)
       case 'conversation.item.input_audio_transcription.completed':
         this.#transcriptionUsed(event.usage)
         return this.#callerSaid(event.item_id, event.transcript)
@@ -484,12 +486,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
 
   #callerSaid(itemId: string, transcript: string): void {
     const doubt = this.#doubt
-    if (doubt?.isAbout(itemId) !== true) return this.#callerTranscript(itemId, transcript, true)
+    if (doubt?.isAbout(itemId) !== true) return void this.#callerTranscript(itemId, transcript, true)
     doubt.deciding = true
     // The call interrupts for words that count.
-    this.#callerTranscript(itemId, transcript, true)
+    const heard = this.#callerTranscript(itemId, transcript, true)
     doubt.deciding = false
-    if (this.#doubt === doubt) this.#doubtOver(doubt.counts(transcript))
+    if (this.#doubt === doubt) this.#doubtOver(doubt.counts(heard))
   }
 
   /** @param wanted  the answer in doubt is to be heard */
@@ -650,11 +652,12 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
     this.sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
   }
 
-  #callerTranscript(itemId: string, words: string, final: boolean): void {
-    const text = this.#transcripts.take(itemId, words, final)
-    // The transcript belongs to the response that it causes. That response may not have started yet.
-    const generation = this.generation + 1
-    this.sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
+  protected override get told(): Told {
+    return this.session === null ? {} : { terms: keywordsOf(this.options, this.session) }
+  }
+
+  #callerTranscript(itemId: string, words: string, final: boolean): string {
+    return this.heard(itemId, this.#transcripts.take(itemId, words, final), final)
   }
 
   #transcriptionUsed(usage: WireUsage | undefined): void {

@@ -242,13 +242,19 @@ export function transcriptionModel({ transcription: set }: OpenAiRealtimeOptions
   return set === undefined ? OPENAI_TRANSCRIPTION : set
 }
 
+/** Terms that the model which transcribes the caller is given. */
+export function keywordsOf(options: OpenAiRealtimeOptions, session: BackendSession): string[] {
+  const model = transcriptionModel(options)
+  return model !== null && HINTED.includes(model) ? termsOf(options.keywords, session.vocabulary) : []
+}
+
 function transcription(
   options: OpenAiRealtimeOptions,
   session: BackendSession,
 ): { readonly transcription?: WireTranscription } {
   const codes = session.languages.map(codeOf).filter((code) => code !== '')
-  const { languages = codes.length > 1 ? codes : undefined, keywords } = options
-  const terms = termsOf(keywords, session.vocabulary)
+  const { languages = codes.length > 1 ? codes : undefined } = options
+  const keywords = keywordsOf(options, session)
   const model = transcriptionModel(options)
   if (model === null) return {}
   // The service takes the language alone, not `en-KE`; of several it is better to let it find out.
@@ -261,7 +267,7 @@ function transcription(
         : language === undefined
           ? {}
           : { language }),
-      ...(terms.length > 0 && HINTED.includes(model) ? { keywords: terms } : {}),
+      ...(keywords.length > 0 ? { keywords } : {}),
     },
   }
 }

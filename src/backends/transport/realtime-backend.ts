@@ -5,6 +5,8 @@ import type { BackendCapabilities, BackendSession, BackendSink, BackendUsage, Te
 import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
+import { isTold } from '../told.js'
+import type { Told } from '../told.js'
 import { Alarm } from '../timers.js'
 import type { ParsedArguments } from '../tool-text.js'
 import { Base64Audio } from './base64-audio.js'
@@ -253,11 +255,22 @@ export abstract class RealtimeBackend<
   }
 
   protected emitCaller(final: boolean): void {
-    const itemId = `caller-${this.#callerItems}`
-    const text = this.callerText.trim()
-    // The transcript belongs to the answer that it causes.
+    this.heard(`caller-${this.#callerItems}`, this.callerText, final)
+  }
+
+  /** What its transcription was given before it heard anything. */
+  protected get told(): Told {
+    return {}
+  }
+
+  /** @returns the caller's words: none where the service returns what its transcription was given */
+  protected heard(itemId: string, words: string, final: boolean): string {
+    const said = words.trim()
+    const text = isTold(said, this.told) ? '' : said
+    // The transcript belongs to the answer that it causes, which may not have started yet.
     const generation = this.generation + 1
     this.sink.event({ type: 'transcript', role: 'caller', text, final, itemId, generation })
+    return text
   }
 
   #append(pcm: Buffer, length: number): boolean {
