@@ -62,7 +62,10 @@ t.test('events of hosted MCP tools and of SIP calls are ignored by name', async 
 t.test('a transcription that returns the terms it was given is not the caller', async (t) => {
   const { double, recorder } = await line(t, { keywords: ['M-Pesa', 'Nakuru', 'Kisumu'] })
   const heard = (item_id: string, transcript: string): void =>
-    double.session.send({ type: 'conversation.item.input_audio_transcription.completed', item_id, transcript })
+    double.session.send({
+      type: 'conversation.item.input_audio_transcription.completed',
+      ...{ item_id, transcript, content_index: 0, usage: { type: 'duration', seconds: 2 } },
+    })
   heard('i1', 'M-Pesa, Nakuru, Kisumu.')
   heard('i2', 'I paid by M-Pesa in Nakuru')
   await recorder.next('transcript', 2)

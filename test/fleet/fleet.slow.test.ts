@@ -27,7 +27,7 @@ const GAP_MS_MAX = 2000
 
 // Each row has a fleet of its own, and mostly waits.
 t.setTimeout(600_000)
-t.jobs = 4
+t.jobs = 2
 
 /** One row: a fleet with six calls, on both nodes. */
 function row(
