@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
-import { parse as parseCsv } from 'csv-parse/sync'
 import { z } from 'zod'
 import { earlierValues } from '../call/caller-data.js'
 import type { CallerAnswer, CallerValues, EarlierCall } from '../call/caller-data.js'
 import { jsonText } from '../core/json.js'
 import { numberToCall, partyKey } from '../sautikit/phone.js'
+import { readTable } from './spreadsheet.js'
 
 /** Fields of one caller, and characters of a value: they stand in a prompt, or in a sentence. */
 const FIELDS_MAX = 40
@@ -131,19 +131,26 @@ export async function readCallers(file: string, key: string): Promise<CallerRows
   return { lines: shared, fields: [...fields] }
 }
 
-const CSV = { columns: true, bom: true, trim: true, skip_empty_lines: true, delimiter: [',', ';', '\t'] }
-
 function rowsOf(text: string, csv: boolean): readonly Readonly<Record<string, unknown>>[] {
   let rows: unknown
   try {
-    rows = csv ? parseCsv(text, CSV) : JSON.parse(text)
+    rows = csv ? recordsOf(text) : JSON.parse(text)
   } catch {
-    // The parsers' own messages quote the file.
+    // The parser's own message quotes the file.
   }
   const list = z.array(z.record(z.string(), z.unknown())).safeParse(rows)
   if (list.success) return list.data
   throw new SyntaxError(
     `is no ${csv ? 'CSV with a line of names and as many cells in each row' : 'JSON list of objects'}`,
+  )
+}
+
+/** Null: a row has more or fewer cells than the line of names, or there is no such line. */
+function recordsOf(text: string): readonly Readonly<Record<string, string>>[] | null {
+  const table = readTable(text)
+  if ('fault' in table || table.records.some(({ cells }) => cells.length !== table.columns.length)) return null
+  return table.records.map(({ cells }) =>
+    Object.fromEntries(table.columns.map((name, place) => [name, cells[place] ?? ''])),
   )
 }
 

@@ -57,6 +57,17 @@ t.test('callers of a file are found by number, in whichever form it was written'
   t.match(findCaller(rows, ''), { state: 'withheld', values: {} })
 })
 
+t.test('a file of callers has one delimiter, by which a comma or a tab in a value is no other column', async (t) => {
+  const dir = t.testdir({
+    'semicolons.csv': 'sep=;\nphone;name;balance\n0712345678;Amina, Wanjiru;1.250,50\n',
+    'tabs.csv': 'phone\tname\n0712345678\tAmina; Wanjiru, Nakuru\n',
+  })
+  const found = async (file: string): Promise<unknown> =>
+    findCaller(await readCallers(join(dir, file), 'phone'), '+254712345678').values
+  t.same(await found('semicolons.csv'), { name: 'Amina, Wanjiru', balance: '1.250,50' })
+  t.same(await found('tabs.csv'), { name: 'Amina; Wanjiru, Nakuru' })
+})
+
 t.test('of 5,000 rows each is found, and an empty file has none', async (t) => {
   const dir = t.testdir({
     'many.json': JSON.stringify(
