@@ -68,6 +68,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly agent: string
   /** `partyKey` of who called us; null in a call that we placed. */
   readonly callerKey: string | null
+  /** `partyKey` of the person on the line. */
+  readonly #partyKey: string
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
@@ -115,7 +117,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.callSid = call.callSid
     this.number = context.callNumber()
     this.agent = call.agent
-    this.callerKey = call.direction === 'inbound' ? partyKey(call.from) : null
+    this.#partyKey = partyKey(call.direction === 'inbound' ? call.from : call.to)
+    this.callerKey = call.direction === 'inbound' ? this.#partyKey : null
     this.#hosted = handedTo(before, hosted, context)
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
@@ -338,7 +341,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (before !== null)
       return stream.samplingRateHz === 'auto' && before.legRateHz === 8000 ? 8000 : widestRateHz(stream.samplingRateHz)
     const atLegRate = usesLegRate(this.#share.names[0] ?? '', this.#hosted.definition.backends)
-    return this.#context.lines.rateHz(stream.samplingRateHz, partyKey(this.#caller), atLegRate)
+    return this.#context.lines.rateHz(stream.samplingRateHz, this.#partyKey, atLegRate)
   }
 
   #keptNow(): KeptNow {
@@ -638,7 +641,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       agent: this.#hosted.definition,
       business: this.#hosted.serves?.business ?? null,
       variables: this.#continuity.call.placed?.variables ?? {},
-      knownCaller: this.#context.lines.foundOf(partyKey(this.#caller), agentKeyOf(this.#hosted)),
+      knownCaller: this.#context.lines.foundOf(this.#partyKey, agentKeyOf(this.#hosted)),
       ...this.#traceContext,
       leaveMessage: this.#continuity.call.placed?.leaveMessage ?? true,
       messagesOnly: this.#hosted.messagesOnly ?? false,
@@ -843,7 +846,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'log':
         this.#saved = message.saved ?? this.#saved
-        this.#context.lines.logged(partyKey(this.#caller), message.entries)
+        this.#context.lines.logged(this.#partyKey, message.entries)
         this.#continuity.append(message.entries, [])
         return this.#changed()
       case 'marks':
@@ -901,13 +904,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#attempts.judge(message.verdict)
         return
       case 'line-band':
-        return this.#context.lines.heard(partyKey(this.#caller), message.narrow)
+        return this.#context.lines.heard(this.#partyKey, message.narrow)
       case 'caller-recall':
         return void recalled(this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#context).then((earlier) =>
           this.#port.send({ type: 'caller-recalled', earlier }),
         )
       case 'caller-found':
-        return this.#context.lines.found(partyKey(this.#caller), agentKeyOf(this.#hosted), message.values)
+        return this.#context.lines.found(this.#partyKey, agentKeyOf(this.#hosted), message.values)
       case 'private':
         return this.#hearers.take(message)
       case 'recording-announced':
