@@ -168,8 +168,7 @@ export class CallContinuity {
 
   /** Of the definition that this node has. */
   get agentVersion(): string {
-    const { definition, serves, assets = NO_ASSETS } = this.#options.hosted
-    return agentVersion(serves?.file ?? definition, assets)
+    return versionOf(this.#options.hosted)
   }
 
   // --- a call whose node or stream was lost ---------------------------------------------------------------
@@ -299,6 +298,11 @@ export class CallContinuity {
     if (result?.endReason !== 'socket-lost' || this.#leftAs === null) return result
     return { ...result, endReason: 'caller-hung-up', endDetail: `carrier says ${this.#leftAs}` }
   }
+}
+
+/** The version of an agent's file, whichever business or call the agent is adapted to. */
+export function versionOf({ definition, serves, assets = NO_ASSETS }: HostedAgent): string {
+  return agentVersion(serves?.file ?? definition, assets)
 }
 
 /** How it was ordered, on this node's clock. */

@@ -1,5 +1,4 @@
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../call/documents/call-view.js'
-import { agentVersion } from '../../agents/agent-view.js'
 import { NO_ASSETS } from '../../agents/assets.js'
 import { consentOf } from '../../agents/definition.js'
 import type { AgentDefinition } from '../../agents/definition.js'
@@ -26,7 +25,7 @@ import type { Log } from '../../telemetry/log.js'
 import type { CallResult, KeptCall, KeptState } from '../../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import { noteServices } from './backend-status.js'
-import { CallContinuity, packetOf } from './call-continuity.js'
+import { CallContinuity, packetOf, versionOf } from './call-continuity.js'
 import { CallHearers } from './call-hearers.js'
 import type { KeptNow } from './call-continuity.js'
 import { lostResult } from './kept-call.js'
@@ -1001,8 +1000,8 @@ async function recalled(caller: string, line: string, { callerMemory }: MainThre
 }
 
 /** Names an agent as its file is. */
-function agentKeyOf({ definition, serves, assets = NO_ASSETS }: HostedAgent): string {
-  return `${definition.name} ${agentVersion(serves?.file ?? definition, assets)}`
+function agentKeyOf(hosted: HostedAgent): string {
+  return `${hosted.definition.name} ${versionOf(hosted)}`
 }
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
