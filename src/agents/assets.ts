@@ -12,6 +12,7 @@ import type { AgentDefinition } from './definition.js'
 import type { Fault } from './faults.js'
 import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
+import { sharedText } from './shared-text.js'
 
 /** All bytes of an agent's knowledge files. */
 const KNOWLEDGE_BYTES_MAX = 1024 * 1024
@@ -104,7 +105,7 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
     if (names.indexOf(name) !== index) faults.push({ path: ['modules'], what: `${name} is the name of two tools` })
   }
   if (faults.length > 0) return { ok: false, faults, files }
-  const knowledge = passages.length === 0 ? null : shared(JSON.stringify(passages))
+  const knowledge = passages.length === 0 ? null : sharedText(JSON.stringify(passages))
   return {
     ok: true,
     files,
@@ -151,11 +152,4 @@ function reasonOf(error: unknown): string {
   if (error instanceof TypeError && 'code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA')
     return 'is not UTF-8 text'
   return `cannot be read: ${messageOf(error).split('\n')[0] ?? ''}`
-}
-
-function shared(text: string): SharedArrayBuffer {
-  const bytes = new TextEncoder().encode(text)
-  const memory = new SharedArrayBuffer(bytes.length)
-  new Uint8Array(memory).set(bytes)
-  return memory
 }

@@ -4,6 +4,7 @@ import { earlierValues } from '../call/caller-data.js'
 import type { CallerAnswer, CallerValues, EarlierCall } from '../call/caller-data.js'
 import { jsonText } from '../core/json.js'
 import { numberToCall, partyKey } from '../sautikit/phone.js'
+import { sharedText } from './shared-text.js'
 import { readTable } from './spreadsheet.js'
 
 /** Fields of one caller, and characters of a value: they stand in a prompt, or in a sentence. */
@@ -125,10 +126,7 @@ export async function readCallers(file: string, key: string): Promise<CallerRows
   const lines = [...byKey]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([party, values]) => `${party}\t${JSON.stringify(values)}\n`)
-  const encoded = new TextEncoder().encode(lines.join(''))
-  const shared = new SharedArrayBuffer(encoded.length)
-  new Uint8Array(shared).set(encoded)
-  return { lines: shared, fields: [...fields] }
+  return { lines: sharedText(lines.join('')), fields: [...fields] }
 }
 
 function rowsOf(text: string, csv: boolean): readonly Readonly<Record<string, unknown>>[] {
