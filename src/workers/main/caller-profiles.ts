@@ -43,26 +43,21 @@ export class CallerProfiles {
     },
   ) {
     this.#legs = metrics.legs
-    const bounds = {
-      ...atMost(LINES_MAX),
-      ttl: KNOWN_FOR_MS,
+    const bounds = (entries: number, ttl: number, forgotten: CounterHandle) => ({
+      ...atMost(entries),
+      ttl,
       ttlResolution: 0,
       perf: { now: clock },
       dispose: (_value: unknown, _key: string, reason: LRUCache.DisposeReason): void => {
-        if (reason === 'evict') metrics.linesForgotten.inc()
-      },
-    }
-    this.#narrow = new LRUCache<string, boolean>(bounds)
-    this.#languages = new LRUCache<string, string>(bounds)
-    this.#found = new LRUCache({
-      ...atMost(FOUND_MAX),
-      ttl: FOUND_FOR_MS,
-      ttlResolution: 0,
-      perf: { now: clock },
-      dispose: (_value, _key, reason) => {
-        if (reason === 'evict') metrics.callersForgotten.inc()
+        if (reason === 'evict') forgotten.inc()
       },
     })
+    const ofLines = bounds(LINES_MAX, KNOWN_FOR_MS, metrics.linesForgotten)
+    this.#narrow = new LRUCache<string, boolean>(ofLines)
+    this.#languages = new LRUCache<string, string>(ofLines)
+    this.#found = new LRUCache<string, ReadonlyMap<string, CallerValues>>(
+      bounds(FOUND_MAX, FOUND_FOR_MS, metrics.callersForgotten),
+    )
   }
 
   /**
