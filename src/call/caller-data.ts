@@ -81,17 +81,17 @@ export const callerOptionsSchema = z.object({
 })
 
 /** `{{caller.NAME}}` in words, with the space before it. */
-const FIELD = /[ \t]*\{\{\s*caller\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
+const FIELD = /([ \t]*)\{\{\s*caller\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}/g
 
 /** The fields of the caller that a text reads. */
 export function callerFieldsIn(text: string): string[] {
-  return [...text.matchAll(FIELD)].map(([, name = '']) => name)
+  return [...text.matchAll(FIELD)].map(([, , name = '']) => name)
 }
 
 /** A text with what is known of the caller in it; a field that is not known is left out, with the space before it. */
 export function withCaller(text: string, values: CallerValues): string {
   if (!text.includes('{{')) return text
-  return text.replace(FIELD, (whole: string, name: string) =>
-    Object.hasOwn(values, name) ? `${/^[ \t]*/.exec(whole)?.[0] ?? ''}${String(values[name])}` : '',
+  return text.replace(FIELD, (_, space: string, name: string) =>
+    Object.hasOwn(values, name) ? `${space}${String(values[name])}` : '',
   )
 }
