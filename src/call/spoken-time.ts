@@ -125,7 +125,7 @@ export function timesIn(text: string): readonly number[] {
   let [times] = hours.map(({ readings }) => readings)
   for (const [index, { readings, from, endsSpan = false }] of hours.entries()) {
     if (index === 0 || times === undefined) continue
-    const common = endsSpan ? [] : times.filter((time) => readings.includes(time))
+    const common = times.filter((time) => readings.includes(time))
     const between = tokens.slice(hours[index - 1]?.to ?? 0, from)
     if (endsSpan) times = []
     else if (common.length > 0) times = common
