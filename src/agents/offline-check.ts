@@ -79,7 +79,7 @@ export function offlineFaults(
   dialogue: OfflineDialogue,
   tools: ReadonlyMap<string, CallableTool> | null,
   speech: OfflineSpeech | null,
-  callerFields: readonly string[] | null = [],
+  callerFields: readonly string[] | null,
 ): OfflineFault[] {
   const check = new Check(dialogue, tools, speech, callerFields)
   check.run()
