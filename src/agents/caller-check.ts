@@ -35,10 +35,10 @@ export function callerFaults(agent: AgentDefinition, assets: AgentAssets): Fault
   const { caller } = agent
   const fields = callerFields(agent, assets)
   const fault = (path: readonly PropertyKey[], what: string): Fault => ({ path, what: `${pathText(path)} ${what}` })
-  const known = (path: readonly PropertyKey[], name: string): Fault[] =>
+  const known = (path: readonly PropertyKey[], name: string, verb = `is ${name}`): Fault[] =>
     fields === null || fields.includes(name)
       ? []
-      : [fault(path, `is ${name}, which is no field of the caller; ${allowedNames(name, fields)}`)]
+      : [fault(path, `${verb}, which is no field of the caller; ${allowedNames(name, fields)}`)]
   const read = textsIn(agent, []).flatMap(({ path, text }) =>
     callerFieldsIn(text).flatMap((name) => {
       const place = pathText(path)
@@ -46,8 +46,7 @@ export function callerFaults(agent: AgentDefinition, assets: AgentAssets): Fault
         return [fault(path, `reads {{caller.${name}}}; it is filled in in ${READ_IN.join(', ')} only`)]
       if (place.startsWith('offline')) return [] // checked with the dialogue, which reads more of a caller
       if (caller === null) return [fault(path, `reads {{caller.${name}}}, but the agent has no caller section`)]
-      if (fields === null || fields.includes(name)) return []
-      return [fault(path, `reads {{caller.${name}}}, which is no field of the caller; ${allowedNames(name, fields)}`)]
+      return known(path, name, `reads {{caller.${name}}}`)
     }),
   )
   if (caller === null) return read
