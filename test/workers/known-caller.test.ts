@@ -1,13 +1,11 @@
 import { createServer } from 'node:http'
 import t from 'tap'
-import { agentSchema, type AgentDefinition } from '../../src/agents/definition.js'
-import { allCallsOn } from '../../src/backends/split.js'
+import { agentSchema } from '../../src/agents/definition.js'
 import { CallerMemory } from '../../src/fleet/caller-memory.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
-import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { portOf } from '../support/port-of.js'
-import { TestLine, inbound, orderStatusAgent, startHost, time, until } from '../support/host.js'
+import { TestLine, inbound, startHost, time, until } from '../support/host.js'
 
 t.test('a caller is looked up once an hour, whichever worker has the call, and forgotten when erased', async (t) => {
   let asked = 0
@@ -16,8 +14,8 @@ t.test('a caller is looked up once an hour, whichever worker has the call, and f
     response.end(JSON.stringify({ name: 'Amina' }))
   })
   const port = await portOf(t, api)
-  const order = await orderStatusAgent()
-  const definition: AgentDefinition = {
+  // The API is a service behind a socket.
+  const test = await startHost({ paced: true }, (order) => ({
     ...order,
     greeting: 'Hi {{caller.name}}.',
     tools: [
@@ -36,12 +34,7 @@ t.test('a caller is looked up once an hour, whichever worker has the call, and f
       }).tools,
     ],
     caller: { tool: 'lookup_customer', key: 'phone', withinMs: 2000, personal: [], memory: false },
-  }
-  // The API is a service behind a socket.
-  const test = await startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }]]),
-    paced: true,
-  })
+  }))
   t.teardown(() => test.close())
   const call = async (callSid: string, changes: Parameters<typeof inbound>[1] = {}) => {
     const live = test.host.prepare(inbound(callSid, changes))
@@ -74,7 +67,6 @@ t.test('a caller is looked up once an hour, whichever worker has the call, and f
 t.test(
   'what the last call left is there at the next, and nothing of a call that its caller wants nobody to keep',
   async (t) => {
-    const order = await orderStatusAgent()
     const log = createLog({ level: 'silent' })
     const store = new MemoryStore(time.wallClock)
     const callerMemory = new CallerMemory({
@@ -83,7 +75,7 @@ t.test(
       wallClock: time.wallClock,
       log,
     })
-    const definition: AgentDefinition = {
+    const test = await startHost({ callerMemory, recordsKeepMs: () => 86_400_000 }, (order) => ({
       ...order,
       greeting: 'Hi.',
       caller: { key: 'phone', withinMs: 800, personal: [], memory: true },
@@ -93,14 +85,7 @@ t.test(
         notice: 'This is written down. Press 2 if you do not want that.',
         refusal: { waitMs: 1000, text: 'Nothing is kept.' },
       },
-    }
-    const test = await startHost({
-      agents: new Map([
-        ['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }],
-      ]),
-      callerMemory,
-      recordsKeepMs: () => 86_400_000,
-    })
+    }))
     t.teardown(() => test.close())
     const call = async (callSid: string, from: string, refuses = false) => {
       const live = test.host.prepare(inbound(callSid, { from }))
