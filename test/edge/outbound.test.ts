@@ -2,9 +2,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
-import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
 import type { OutboundCallsOptions } from '../../src/workers/main/outbound-calls.js'
-import { createLog } from '../../src/telemetry/log.js'
+import { outboundCalls } from '../support/outbound-calls.js'
 import { get, newSid, post, startGateway } from './gateway.js'
 
 const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
@@ -15,33 +14,15 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
   const labels: string[] = []
   const records: CallRecord[] = []
   const recorded: string[] = []
-  const outbound = new OutboundCalls({
-    carrier: {
+  const outbound = outboundCalls(
+    {
       createCall: ({ clientRequestId }) => {
         labels.push(clientRequestId)
         return Promise.resolve({ callSid: sid, callId: null, status: 'ringing' })
       },
-      hangup: () => Promise.resolve(),
-      getCall: () => Promise.resolve({ status: 'ringing', answeredAt: null }),
     },
-    agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
-    agentNames: () => ['order-status'],
-    voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
-    free: () => 100,
-    draining: () => false,
-    agentFull: () => false,
-    perMinute: 60,
-    recoveryPerMinute: 30,
-    prefixes: [],
-    clock: () => performance.now(),
-    wallClock: Date.now,
-    log: createLog({ level: 'silent' }),
-    onUnreached: (record) => {
-      records.push(record)
-    },
-    schedule: () => () => undefined,
-    ...changes,
-  })
+    { onUnreached: (record) => void records.push(record), ...changes },
+  )
   const gateway = await startGateway(t, {
     outbound,
     onRecordingReady: (callSid) => {

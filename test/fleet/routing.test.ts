@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { orderKey } from '../../src/fleet/call-store.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
+import { outboundCalls } from '../support/outbound-calls.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
@@ -19,8 +20,6 @@ import {
 } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
 import { claimedOrders } from '../../src/fleet/routing.js'
-import { createLog } from '../../src/telemetry/log.js'
-import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
 import type { OutboundCarrier } from '../../src/workers/main/outbound-calls.js'
 
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
@@ -378,35 +377,13 @@ t.test('a call that a node placed comes back to it', async (t) => {
   t.equal(two.ownerOf(sid), 1)
 })
 
-/** A node that places calls with a carrier whose calls have these SIDs, and says so to nobody. */
-function placing(sids: readonly string[]): OutboundCalls {
-  const left = [...sids]
-  return new OutboundCalls({
-    carrier: {
-      createCall: () => Promise.resolve({ callSid: left.shift() ?? null, callId: null, status: 'ringing' }),
-      hangup: () => Promise.resolve(),
-      getCall: () => Promise.resolve({ status: 'ringing', answeredAt: null }),
-    },
-    agent: () => ({ from: '+254709000000', ringMs: 30_000 }),
-    agentNames: () => ['order-status'],
-    voiceUrl: () => 'https://voice.example.com/voice/order-status',
-    free: () => 100,
-    draining: () => false,
-    agentFull: () => false,
-    perMinute: 60,
-    recoveryPerMinute: 30,
-    prefixes: [],
-    clock: () => performance.now(),
-    wallClock: Date.now,
-    log: createLog({ level: 'silent' }),
-    onUnreached: () => undefined,
-    schedule: () => () => undefined,
-  })
-}
-
 t.test('a call whose node could not say to the store that it placed it is opened by that node', async (t) => {
   const sids = [newSid(), newSid(), newSid(), newSid()]
-  const outbound = placing(sids)
+  const left = [...sids]
+  // The node says to nobody that it places calls.
+  const outbound = outboundCalls({
+    createCall: () => Promise.resolve({ callSid: left.shift() ?? null, callId: null, status: 'ringing' }),
+  })
   const two = await fleet(t, 2, (index) => (index === 1 ? { outbound } : {}))
   const cases: readonly (readonly [string, number, () => unknown])[] = [
     ['the store is away', 0, () => (two.storeDown = true)],
@@ -426,7 +403,7 @@ t.test('a call whose node could not say to the store that it placed it is opened
   at(two, 1).calls.capacity = 5
   for (const [i, [what, index, happens]] of cases.entries()) {
     const sid = sids[i] as string
-    await outbound.place({ agent: 'order-status', to: '+254700000001' })
+    await outbound.place({ agent: 'order-status', to: '+254700000001', from: '+254709000000' })
     await happens()
     const form = { ...ringing(sid), direction: 'outbound' }
     t.notMatch((await voice(at(two, index), form)).text, /<Stream/, `${what}: it rings`)

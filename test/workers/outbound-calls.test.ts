@@ -2,11 +2,11 @@ import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
-import { OutboundCalls } from '../../src/workers/main/outbound-calls.js'
 import type { OutboundCallsOptions } from '../../src/workers/main/outbound-calls.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { keptState } from '../support/kept-call.js'
+import { outboundCalls } from '../support/outbound-calls.js'
 
 const SID = parseCallSid('HD_0a8d5911d055')
 const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
@@ -25,8 +25,8 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
   const logged: string[] = []
   const due: { readonly atMs: number; readonly work: () => void }[] = []
   const time = { nowMs: 0 }
-  const outbound = new OutboundCalls({
-    carrier: {
+  const outbound = outboundCalls(
+    {
       createCall: (call) => {
         created.push(call)
         return Promise.resolve({ callSid: SID, callId: 'c-1', status: 'ringing' })
@@ -35,32 +35,23 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
         hungUp.push(callSid)
         return Promise.resolve()
       },
-      getCall: notTaken,
     },
-    agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
-    agentNames: () => ['order-status'],
-    voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
-    free: () => 5,
-    draining: () => false,
-    agentFull: () => false,
-    perMinute: 60,
-    recoveryPerMinute: 30,
-    prefixes: [],
-    clock: () => time.nowMs,
-    wallClock: () => 0,
-    log: createLog({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
-    onUnreached: (record) => {
-      records.push(record)
+    {
+      free: () => 5,
+      clock: () => time.nowMs,
+      wallClock: () => 0,
+      log: createLog({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
+      onUnreached: (record) => void records.push(record),
+      schedule: (ms, work) => {
+        const entry = { atMs: time.nowMs + ms, work }
+        due.push(entry)
+        return () => {
+          due.splice(due.indexOf(entry), 1)
+        }
+      },
+      ...changes,
     },
-    schedule: (ms, work) => {
-      const entry = { atMs: time.nowMs + ms, work }
-      due.push(entry)
-      return () => {
-        due.splice(due.indexOf(entry), 1)
-      }
-    },
-    ...changes,
-  })
+  )
   return {
     outbound,
     records,
