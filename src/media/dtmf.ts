@@ -15,8 +15,8 @@ import {
 } from './vad/detection-limits.js'
 
 /** Frequencies of the keys, ITU-T Q.23. */
-export const ROWS_HZ = [697, 770, 852, 941] as const
-export const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
+const ROWS_HZ = [697, 770, 852, 941] as const
+const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const DIGITS = '123A456B789C*0#D'
 
 /** The digit at row x 4 + column. */
@@ -24,9 +24,10 @@ export function digitOf(place: number): string {
   return DIGITS.charAt(place)
 }
 
-/** The place of a digit: row x 4 + column. */
-export function placeOf(digit: string): number {
-  return DIGITS.indexOf(digit)
+/** Frequencies of a digit's two tones: that of its row, then that of its column. */
+export function tonesOf(digit: string): readonly [number, number] {
+  const place = DIGITS.indexOf(digit)
+  return [ROWS_HZ[place >> 2] ?? 0, COLUMNS_HZ[place & 3] ?? 0]
 }
 
 // Blocks are of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.

@@ -1,5 +1,5 @@
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
-import { DTMF_TONES_HZ, placeOf } from './dtmf.js'
+import { tonesOf } from './dtmf.js'
 
 /** A gap of one or two packets that the caller's network lost, or that its codec fell silent in, with what smears at its edges. */
 const SAME_PRESS_MS = 60
@@ -44,8 +44,7 @@ export class KeyPresses {
 
   /** @returns false once the key has been quiet for too long to be the same press */
   #stillHeld(key: string, frame: Int16Array): boolean {
-    const place = placeOf(key)
-    const tones = [DTMF_TONES_HZ[place >> 2] ?? 0, DTMF_TONES_HZ[4 + (place % 4)] ?? 0]
+    const tones = tonesOf(key)
     let within = true
     for (let from = 0; from < frame.length; from += this.#blockSamples) {
       const block = frame.subarray(from, from + this.#blockSamples)
