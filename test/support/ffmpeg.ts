@@ -1,0 +1,19 @@
+import { spawnSync } from 'node:child_process'
+
+const BYTES_MAX = 1 << 26
+
+/** The input is PCM of 8 kHz. */
+export const PCM_8K = ['-f', 's16le', '-ar', '8000', '-ac', '1', '-i', 'pipe:0']
+
+/** @returns what the program makes of `input`. @throws Error with what it said, or that it is not installed */
+export function piped(input: Uint8Array, program: string, ...args: string[]): Buffer {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { input, maxBuffer: BYTES_MAX })
+  if (error !== undefined) throw error
+  if (status !== 0) throw new Error(stderr.toString())
+  return stdout
+}
+
+/** @returns `input` through one of ffmpeg's formats */
+export function ffmpeg(input: Uint8Array, ...args: string[]): Buffer {
+  return piped(input, 'ffmpeg', '-hide_banner', '-loglevel', 'error', ...args)
+}
