@@ -93,6 +93,9 @@ export interface CallStore {
   close(): Promise<void>
 }
 
+/** The shortest time that `once` and `settle` take: what is settled for it is gone. */
+export const GONE_MS = 1
+
 /** The key of a call that a node has ordered and the carrier has not named yet. No call SID has a colon. */
 export function orderKey(clientRequestId: string): string {
   return `order:${clientRequestId}`

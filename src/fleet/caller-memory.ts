@@ -7,13 +7,12 @@ import { messageOf } from '../core/errors.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { WallClock } from '../core/clock.js'
+import { GONE_MS } from './call-store.js'
 import type { CallStore } from './call-store.js'
 import { derivedKey, openedWith, sealedWith } from './secrets.js'
 
 /** Lines of one caller that are remembered: what one business knows of them, another does not. The oldest goes. */
 const LINES_OF_CALLER_MAX = 10
-/** The shortest time that the store takes: what is written for it is gone. */
-const GONE_MS = 1
 
 const linesSchema = z.record(z.string(), z.object({ untilMs: z.number(), call: earlierCallSchema }))
 

@@ -3,6 +3,7 @@ import type { LockRule, SharedAttempt, SharedAttempts, Verdict } from '../agents
 import { messageOf } from '../core/errors.js'
 import { digitsOf } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
+import { GONE_MS } from './call-store.js'
 import type { CallStore } from './call-store.js'
 import { derivedKey } from './secrets.js'
 
@@ -11,8 +12,6 @@ import { derivedKey } from './secrets.js'
  * because a store that answers late may reserve one that nobody knows of.
  */
 const RESERVED_MS = 120_000
-/** The shortest time that the store takes: what is written for it is gone. */
-const FREED_MS = 1
 
 interface StoredAttemptsOptions {
   readonly store: Pick<CallStore, 'once' | 'settle'>
@@ -72,7 +71,7 @@ export class StoredAttempts implements SharedAttempts {
       const standing = await Promise.all(names.map((name) => store.once(name, 'open', RESERVED_MS)))
       if (standing.every((value) => value === null)) return place
       // Known under one secret only: what was written under the other is not kept.
-      await Promise.all(names.filter((_, i) => standing[i] === null).map((name) => store.settle(name, '', FREED_MS)))
+      await Promise.all(names.filter((_, i) => standing[i] === null).map((name) => store.settle(name, '', GONE_MS)))
     }
     return null
   }
@@ -83,7 +82,7 @@ export class StoredAttempts implements SharedAttempts {
     const names = places.flatMap((each) => this.#names(number, each))
     await Promise.all(
       names.map((name) =>
-        verdict === 'wrong' ? store.settle(name, 'wrong', minutes * 60_000) : store.settle(name, '', FREED_MS),
+        verdict === 'wrong' ? store.settle(name, 'wrong', minutes * 60_000) : store.settle(name, '', GONE_MS),
       ),
     )
   }
