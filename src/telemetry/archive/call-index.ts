@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, mkdirSync, openSync, readSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative } from 'node:path'
 import type * as Sqlite from 'node-sqlite3-wasm'
@@ -9,6 +9,7 @@ import { endedRow } from '../../call/documents/call-view.js'
 import type { ListedCall } from '../../call/documents/call-view.js'
 import { jsonObject } from '../../core/json.js'
 import { keptFolder, keptNames } from './kept-files.js'
+import { ARCHIVE_LINE_BYTES_MAX, bytesAt, ERASED, linesOf, NEWLINE } from './line-log.js'
 
 // The package's module has no named exports.
 const sqlite = createRequire(import.meta.url)('node-sqlite3-wasm') as typeof Sqlite
@@ -19,8 +20,6 @@ const INDEX_VERSION = 1
 const CACHE_KB = 4096
 /** Records are read and indexed in pieces of this size, each in one transaction; a longer record is read whole. */
 const PIECE_BYTES = 256 * 1024
-/** Longest record. */
-const LINE_BYTES_MAX = 8 * 1024 * 1024
 /** The index does not grow where less than this is free: records and recordings need it. */
 const FREE_BYTES_MIN = 256 * 1024 * 1024
 /** Pages of the index that one step of a purge writes anew. */
@@ -29,9 +28,6 @@ const PURGE_PAGES = 256
 const READ_MAX = 2000
 /** Calls of one millisecond that are told apart in an id: 2^53 is reached in the year 2255. */
 const IDS_PER_MS = 1000
-
-const NEWLINE = 0x0a
-const ERASED = 0x20
 
 const SCHEMA = `
   CREATE TABLE files(id INTEGER PRIMARY KEY, path TEXT UNIQUE, bytes INTEGER NOT NULL);
@@ -214,18 +210,13 @@ export class CallIndex {
     const from = file?.bytes ?? 0
     const read = (bytes: number): Buffer => this.#read(path, from, Math.min(bytes, size - from))
     let piece = read(PIECE_BYTES)
-    if (!piece.includes(NEWLINE)) piece = read(LINE_BYTES_MAX)
+    if (!piece.includes(NEWLINE)) piece = read(ARCHIVE_LINE_BYTES_MAX)
     // A line that is longer than any record is none.
-    const end = piece.length === LINE_BYTES_MAX ? piece.length : piece.lastIndexOf(NEWLINE) + 1
+    const end = piece.length === ARCHIVE_LINE_BYTES_MAX ? piece.length : piece.lastIndexOf(NEWLINE) + 1
     if (end === 0) return false
     this.#transaction(() => {
       const id = file?.id ?? Number(this.#run('INSERT INTO files(path, bytes) VALUES(?, 0)', path).lastInsertRowid)
-      for (let at = 0; at < end;) {
-        const next = piece.indexOf(NEWLINE, at)
-        const lineEnd = next === -1 ? end : next
-        if (piece[at] !== ERASED) this.#indexLine(piece.subarray(at, lineEnd), { file: id, path, at: from + at })
-        at = lineEnd + 1
-      }
+      for (const { line, at } of linesOf(piece)) this.#indexLine(line, { file: id, path, at: from + at })
       this.#run('UPDATE files SET bytes = ? WHERE id = ?', from + end, id)
     })
     return true
@@ -320,16 +311,7 @@ export class CallIndex {
   }
 
   #read(path: string, at: number, bytes: number): Buffer {
-    const handle = openSync(join(this.#dataFolders[0] ?? '', path), 'r')
-    try {
-      const read = Buffer.allocUnsafe(bytes)
-      let from = 0
-      for (let got = -1; from < bytes && got !== 0; from += got)
-        got = readSync(handle, read, from, bytes - from, at + from)
-      return read.subarray(0, from)
-    } finally {
-      closeSync(handle)
-    }
+    return bytesAt(join(this.#dataFolders[0] ?? '', path), at, bytes)
   }
 
   #transaction(work: () => void): void {

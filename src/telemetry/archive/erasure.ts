@@ -4,6 +4,7 @@ import { jsonObject } from '../../core/json.js'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
 import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
 import type { KeptFile } from './kept-files.js'
+import { ERASED, linesOf } from './line-log.js'
 import { forgetKeys } from './object-keys.js'
 
 const ERASED_KINDS = [
@@ -65,9 +66,6 @@ const COUNTED: Readonly<Record<KeptFile, ErasedKind | null>> = {
   recordKeys: null,
   recordingKeys: null,
 }
-
-const NEWLINE = 0x0a
-const SPACE = 0x20
 
 /**
  * Erases all that data folders hold of calls. Lines of records are overwritten with spaces in their place, so that a log
@@ -163,7 +161,7 @@ function blankLines(path: string, wanted: ReadonlySet<string>, touched: Set<stri
   const file = openSync(path, 'r+')
   try {
     for (const { at, bytes, callSid } of places) {
-      const blank = Buffer.alloc(bytes, SPACE)
+      const blank = Buffer.alloc(bytes, ERASED)
       for (let from = 0; from < bytes;) from += writeSync(file, blank, from, bytes - from, at + from)
       touched.add(callSid)
     }
@@ -172,14 +170,4 @@ function blankLines(path: string, wanted: ReadonlySet<string>, touched: Set<stri
     closeSync(file)
   }
   return places.length
-}
-
-/** Whole lines; one that is still being written has no end yet. */
-function* linesOf(bytes: Buffer): Generator<{ readonly line: Buffer; readonly at: number }> {
-  for (let at = 0; at < bytes.length;) {
-    const end = bytes.indexOf(NEWLINE, at)
-    if (end === -1) return
-    if (bytes[at] !== SPACE) yield { line: bytes.subarray(at, end), at }
-    at = end + 1
-  }
 }

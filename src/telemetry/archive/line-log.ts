@@ -19,7 +19,7 @@ import { logFiles } from './kept-files.js'
 /** Calls of the archive that are found by their SID without reading its files: 150 bytes each. */
 const ARCHIVE_INDEX_MAX = 100_000
 /** Largest document of the archive: a transcript at its bounds has 1.6 MB. */
-const ARCHIVE_LINE_BYTES_MAX = 8 * 1024 * 1024
+export const ARCHIVE_LINE_BYTES_MAX = 8 * 1024 * 1024
 
 /** The file system functions that a log writes with; a test replaces them to simulate a full disk. */
 export interface LogDisk {
@@ -54,9 +54,9 @@ interface Place {
 
 /** Another process may still be writing an unfinished line that is younger than this. */
 const TORN_AFTER_MS = 5000
-const NEWLINE = 0x0a
+export const NEWLINE = 0x0a
 /** An erased or replaced line is all spaces (`erasure.ts`); no document begins with one. */
-const ERASED = 0x20
+export const ERASED = 0x20
 const DISK: LogDisk = {
   // Exclusive: no two processes ever write into one file.
   open: (path) => openSync(path, 'ax', 0o600),
@@ -208,14 +208,10 @@ export class LineLog {
   }
 
   #read(file: LogFile, bytes: Buffer): void {
-    for (let at = 0; at < bytes.length;) {
-      const end = bytes.indexOf(NEWLINE, at)
-      if (bytes[at] !== ERASED) {
-        const key = keyOf(bytes.subarray(at, end))
-        if (key === null) this.unreadable++
-        else this.#place(key, { file, at, bytes: end - at })
-      }
-      at = end + 1
+    for (const { line, at } of linesOf(bytes)) {
+      const key = keyOf(line)
+      if (key === null) this.unreadable++
+      else this.#place(key, { file, at, bytes: line.length })
     }
   }
 
@@ -249,19 +245,33 @@ export class LineLog {
   #readAt({ file, at, bytes }: Place): unknown {
     const path = join(this.#options.folder, file.name)
     if (!existsSync(path)) return undefined
-    const handle = openSync(path, 'r')
-    try {
-      const line = Buffer.allocUnsafe(bytes)
-      let from = 0
-      while (from < bytes) {
-        const got = readSync(handle, line, from, bytes - from, at + from)
-        if (got === 0) throw new Error(`${file.name} is shorter than it was`)
-        from += got
-      }
-      return line[0] === ERASED ? undefined : (JSON.parse(line.toString()) as unknown)
-    } finally {
-      closeSync(handle)
-    }
+    const line = bytesAt(path, at, bytes)
+    if (line.length < bytes) throw new Error(`${file.name} is shorter than it was`)
+    return line[0] === ERASED ? undefined : (JSON.parse(line.toString()) as unknown)
+  }
+}
+
+/** Whole lines that are not erased; one that is still being written has no end yet. */
+export function* linesOf(bytes: Buffer): Generator<{ readonly line: Buffer; readonly at: number }> {
+  for (let at = 0; at < bytes.length;) {
+    const end = bytes.indexOf(NEWLINE, at)
+    if (end === -1) return
+    if (bytes[at] !== ERASED) yield { line: bytes.subarray(at, end), at }
+    at = end + 1
+  }
+}
+
+/** Bytes of a file from a place on; fewer where it ends before. @throws what the file system throws */
+export function bytesAt(path: string, at: number, bytes: number): Buffer {
+  const handle = openSync(path, 'r')
+  try {
+    const read = Buffer.allocUnsafe(bytes)
+    let from = 0
+    for (let got = -1; from < bytes && got !== 0; from += got)
+      got = readSync(handle, read, from, bytes - from, at + from)
+    return read.subarray(0, from)
+  } finally {
+    closeSync(handle)
   }
 }
 
