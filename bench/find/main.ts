@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CallSearch } from '../../src/call/documents/call-search.js'
 import { CALL_OUTCOMES } from '../../src/call/documents/record.js'
+import { seededRandom } from '../../src/carrier/random.js'
 import { CallFinder } from '../../src/telemetry/archive/call-finder.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { exitCodeOf, parsed } from '../kit/command.js'
+import { command } from '../kit/command.js'
 
 const HELP = `npm run bench -- --find [how]
 
@@ -30,18 +31,7 @@ const WORDS =
   )
 
 /** `npm run bench -- --find`. */
-export function findBench(argv: readonly string[]): Promise<number> {
-  return exitCodeOf(HELP, async () => {
-    const options = parsed(
-      argv.filter((each) => each !== '--find'),
-      {},
-      WHOLES,
-    )
-    return options === null ? null : run(options.records, options.seed)
-  })
-}
-
-async function run(records: number, seed: number): Promise<number> {
+export const findBench = command(HELP, { find: { type: 'boolean' } }, WHOLES, async ({ records, seed }) => {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-find-'))
   try {
     make(folder, records, seed)
@@ -49,11 +39,11 @@ async function run(records: number, seed: number): Promise<number> {
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
-}
+})
 
 function make(folder: string, records: number, seed: number): void {
-  let state = seed + 1
-  const upTo = (n: number): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+  const random = seededRandom(seed)
+  const upTo = (n: number): number => Math.floor(random() * n)
   const firstMs = Date.parse('2026-08-20T00:00:00Z')
   mkdirSync(join(folder, 'records'), { recursive: true })
   for (let from = 0; from < records; from += FILE_RECORDS) {
