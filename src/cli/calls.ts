@@ -1,6 +1,6 @@
 import { CALL_SEARCH_KEYS } from '../call/documents/call-search.js'
 import type { CallSearch } from '../call/documents/call-search.js'
-import type { CallTimelineView, FleetRow } from '../call/documents/call-view.js'
+import type { CallTimelineView, FleetRow, FoundView } from '../call/documents/call-view.js'
 import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
@@ -273,12 +273,12 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
   const ops = opsClientOf(options, terminal)
   const calls: FleetRow[] = []
   let cursor: string | null = options.cursor ?? ''
-  let nodes: FoundCalls['nodes'] = []
+  let nodes: FoundView['nodes'] = []
   while (cursor !== null && calls.length < options.limit) {
     const query = new URLSearchParams({ limit: String(Math.min(OPS_LIST_MAX, options.limit - calls.length)), cursor })
     for (const key of CALL_SEARCH_KEYS) if (options[key] !== undefined) query.set(key, options[key])
     // The gateway reads a plus as it is written.
-    const page: FoundCalls = await ops.ask<FoundCalls>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
+    const page: FoundView = await ops.ask<FoundView>(`/api/find?${query.toString().replaceAll('+', '%20')}`)
     calls.push(...page.calls)
     cursor = page.cursor
     nodes = page.nodes
@@ -305,13 +305,6 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
     silent.map((name) => `node ${name ?? ''} did not answer\n`).join('')
   shown(options, terminal, { calls, cursor, nodes }, text)
   return silent.length > 0 ? 1 : 0
-}
-
-/** `GET /api/find`. */
-interface FoundCalls {
-  readonly calls: readonly FleetRow[]
-  readonly cursor: string | null
-  readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
 }
 
 // --- show ---------------------------------------------------------------------------------------------------

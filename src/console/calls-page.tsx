@@ -285,7 +285,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
   const [outcome, setOutcome] = useState('')
   const [search, setSearch] = useState('')
   const query = `outcome=${outcome}&search=${encodeURIComponent(search)}`
-  const { value, fault, again } = useJson<{ ended: readonly EndedRow[] }>(
+  const { value, fault, again } = useJson<{ ended: readonly FleetRow[] }>(
     `/api/fleet/calls?limit=${RECENT_MAX}&${query}`,
   )
   useEffect(() => {
@@ -337,7 +337,7 @@ export function EndedTable({
   calls,
   labelledBy,
 }: {
-  readonly calls: readonly EndedRow[]
+  readonly calls: readonly FleetRow[]
   readonly labelledBy: string
 }): JSX.Element {
   const isAbout = calls.some(({ fields }) => fields !== undefined)
@@ -402,13 +402,9 @@ export function EndedTable({
 }
 
 /** `refund · yes`: the values of a call's fields, in the order of the agent's file. */
-function aboutText({ fields = {} }: EndedRow): string {
+function aboutText({ fields = {} }: FleetRow): string {
   const known = Object.entries(fields).filter(([, value]) => value !== null && value !== '')
   return known
     .map(([name, value]) => (typeof value === 'boolean' ? `${value ? '' : 'not '}${name}` : value))
     .join(' · ')
-}
-
-export interface EndedRow extends FleetRow {
-  readonly turns?: number
 }

@@ -1,17 +1,10 @@
+import type { FleetRow, FoundView } from '../call/documents/call-view.js'
 import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiFault, getJson } from './api.js'
 import { EndedTable } from './calls-page.js'
-import type { EndedRow } from './calls-page.js'
 import { Notice } from './parts.js'
 import { T } from './strings.js'
-
-/** `GET /api/find`. */
-interface Found {
-  readonly calls: readonly EndedRow[]
-  readonly cursor: string | null
-  readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
-}
 
 const DATES = ['from', 'to']
 const AMOUNTS = ['minCost', 'maxCost']
@@ -19,12 +12,12 @@ const AMOUNTS = ['minCost', 'maxCost']
 /** Ended calls of any time, by what is known of them; all of it must fit. */
 export function FindPage(): JSX.Element {
   const [query, setQuery] = useState('')
-  const [found, setFound] = useState<Found | null>(null)
+  const [found, setFound] = useState<FoundView | null>(null)
   const [fault, setFault] = useState<string | null>(null)
   const [asking, setAsking] = useState(false)
-  const ask = (asked: string, before: readonly EndedRow[], cursor: string): void => {
+  const ask = (asked: string, before: readonly FleetRow[], cursor: string): void => {
     setAsking(true)
-    getJson<Found>(`/api/find?${asked}&cursor=${encodeURIComponent(cursor)}`)
+    getJson<FoundView>(`/api/find?${asked}&cursor=${encodeURIComponent(cursor)}`)
       .then(
         (page) => {
           setFound({ ...page, calls: [...before, ...page.calls] })

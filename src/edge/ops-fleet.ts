@@ -1,5 +1,5 @@
 import { jsonObject } from '../core/json.js'
-import type { CallTimelineView, FleetRow, ListedCall, LiveCallView } from '../call/documents/call-view.js'
+import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { CALL_SEARCH_KEYS, callSearchSchema } from '../call/documents/call-search.js'
 import type { FoundCalls } from '../telemetry/archive/call-finder.js'
 import { LRUCache } from 'lru-cache'
@@ -260,7 +260,7 @@ export class FleetApi {
       ...asked.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as FoundCalls) : null] as const),
     ]
     const nodes = pages.map(([name, page]) => ({ name, answered: page !== null, current: page?.current ?? false }))
-    return jsonReply({ ...pageOf(pages, limit), nodes })
+    return jsonReply({ ...pageOf(pages, limit), nodes } satisfies FoundView)
   }
 
   /** The live calls of all nodes for the console: what a list needs, each with its node. */
@@ -507,7 +507,7 @@ const NOTHING_TO_FIND: Reply = errorReply(404, 'NOT_FOUND', 'this process keeps 
 function pageOf(
   pages: readonly (readonly [string | null, FoundCalls | null])[],
   limit: number,
-): { readonly calls: readonly FleetRow[]; readonly cursor: string | null } {
+): Omit<FoundView, 'nodes'> {
   const lookedTo = Math.max(0, ...pages.map(([, page]) => page?.next ?? 0))
   const found = pages
     .flatMap(([node, page]) => (page?.hits ?? []).map((hit) => ({ ...hit, node })))

@@ -33,6 +33,8 @@ export interface ListedCall extends Omit<LiveCallRow, 'state' | 'direction' | 'l
   /** Of ended calls. */
   readonly outcome?: string
   readonly endReason?: string
+  readonly turns?: number
+  readonly recording?: boolean
   /** What the call was about, where its agent asks for it. */
   readonly summary?: string | null
   readonly fields?: Readonly<Record<string, string | number | boolean | null>>
@@ -64,6 +66,16 @@ export function endedRow(record: WrittenRecord): ListedCall {
 export interface FleetRow extends ListedCall {
   /** Null where the gateway is no node. */
   readonly node: string | null
+}
+
+/** A page of `GET /api/find`. */
+export interface FoundView {
+  /** Newest first. */
+  readonly calls: readonly FleetRow[]
+  /** Of the next page; null: there is none. */
+  readonly cursor: string | null
+  /** All nodes, and whether all records of each are indexed. */
+  readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
 }
 
 /** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
