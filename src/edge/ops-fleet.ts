@@ -209,11 +209,7 @@ export class FleetApi {
     const numbers = number !== null ? [number] : allowed === null ? null : [...allowed]
     // Before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
     const own = this.#here.newest(limit, outcome, numbers, search)
-    const asked = await this.#askOthers({ what: 'list', limit, outcome, numbers, search })
-    const lists: readonly (readonly [string | null, NodeCalls | null])[] = [
-      [this.#options.fleet?.node.name ?? null, own],
-      ...asked.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as NodeCalls) : null] as const),
-    ]
+    const lists = await this.#ofAllNodes<NodeCalls>(own, { what: 'list', limit, outcome, numbers, search })
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
       lists
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
@@ -254,11 +250,7 @@ export class FleetApi {
     const request: OpsRequest = { what: 'find', search: read.data, cursor, limit, numbers }
     const own = await this.#answer(request)
     if (own.status !== 200) return own
-    const asked = await this.#askOthers(request)
-    const pages: readonly (readonly [string | null, FoundCalls | null])[] = [
-      [this.#options.fleet?.node.name ?? null, jsonOf(own) as FoundCalls],
-      ...asked.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as FoundCalls) : null] as const),
-    ]
+    const pages = await this.#ofAllNodes(jsonOf(own) as FoundCalls, request)
     const nodes = pages.map(([name, page]) => ({ name, answered: page !== null, current: page?.current ?? false }))
     return jsonReply({ ...pageOf(pages, limit), nodes } satisfies FoundView)
   }
@@ -392,6 +384,15 @@ export class FleetApi {
     const node = this.#options.fleet?.node
     if (node === undefined) return []
     return Promise.all(node.others().map(async (other) => [other.name, await this.#ask(node, other, request)] as const))
+  }
+
+  /** The answers of all nodes by their names, beginning with this one's own; null for one that did not answer. */
+  async #ofAllNodes<T>(own: T, request: OpsRequest): Promise<readonly (readonly [string | null, T | null])[]> {
+    const others = await this.#askOthers(request)
+    return [
+      [this.#options.fleet?.node.name ?? null, own],
+      ...others.map(([name, reply]) => [name, reply?.status === 200 ? (reply.body as T) : null] as const),
+    ]
   }
 
   async #asked(body: unknown, from: string): Promise<PeerReply> {
