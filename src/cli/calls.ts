@@ -220,19 +220,23 @@ async function listGateway(options: ListOptions, terminal: Terminal): Promise<nu
   const all = (outcome === undefined ? [...live, ...ended] : ended).slice(0, limit)
   const text = () =>
     table(
-      [...CALL_COLUMNS, 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'],
-      all.map((call) => [
-        ...callCells(call),
-        call.to,
-        call.startedAt,
-        (call.durationMs / 1000).toFixed(1),
-        call.outcome ?? '-',
-        call.endReason ?? '-',
-      ]),
+      [...CALL_COLUMNS, ...END_COLUMNS],
+      all.map((call) => [...callCells(call), ...endCells(call)]),
       'no calls yet',
-    ) + silent.map((name) => `node ${name} did not answer\n`).join('')
+    ) + unanswered(silent)
   shown(options, terminal, { calls: all, silent }, text)
   return silent.length > 0 ? 1 : 0
+}
+
+/** The last columns of a gateway's calls. */
+const END_COLUMNS = ['TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'] as const
+
+function endCells({ to, startedAt, durationMs, outcome, endReason }: FleetRow): string[] {
+  return [to, startedAt, (durationMs / 1000).toFixed(1), outcome ?? '-', endReason ?? '-']
+}
+
+function unanswered(nodes: readonly (string | null)[]): string {
+  return nodes.map((name) => `node ${name ?? ''} did not answer\n`).join('')
 }
 
 async function listCarrier(options: ListOptions, terminal: Terminal): Promise<number> {
@@ -286,10 +290,9 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
   const text = () =>
     table(
-      ['SID', 'NODE', 'AGENT', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON', 'COST'],
+      ['SID', 'NODE', 'AGENT', 'WAY', 'FROM', ...END_COLUMNS, 'COST'],
       calls.map((call) => [
-        ...[call.callSid, call.node ?? '-', call.agent, call.direction, call.from, call.to, call.startedAt],
-        ...[(call.durationMs / 1000).toFixed(1), call.outcome ?? '-', call.endReason ?? '-'],
+        ...[call.callSid, call.node ?? '-', call.agent, call.direction, call.from, ...endCells(call)],
         call.cost === null || call.cost === undefined ? '-' : `${call.cost.amount} ${call.cost.currency}`,
       ]),
       'no such calls',
@@ -302,7 +305,7 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
           `${name === null ? 'the gateway' : `node ${name}`} still indexes its records: there may be more\n`,
       )
       .join('') +
-    silent.map((name) => `node ${name ?? ''} did not answer\n`).join('')
+    unanswered(silent)
   shown(options, terminal, { calls, cursor, nodes }, text)
   return silent.length > 0 ? 1 : 0
 }
