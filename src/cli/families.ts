@@ -3,7 +3,6 @@ import { connect } from 'node:net'
 import type { BackendSettings } from '../backends/registry.js'
 import { VENDOR_URLS } from '../backends/vendor-urls.js'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
-import { omitNullish } from '../core/omit-nullish.js'
 import { networkReason } from '../http/http-client.js'
 import { bad, good, lookAt } from './terminal.js'
 import type { Finding } from './terminal.js'
@@ -53,15 +52,11 @@ export async function serviceFamilies(
       ([name, own]) => [name === 'soniox' ? `soniox ${stage}` : name, own] as const,
     ),
   )
-  const keyed = [
-    ['openai', openai],
-    ['openai', openaiLive],
-    ['gemini', gemini],
-  ] as const
+  const keyed = <T extends { readonly apiKey: string | null }>(own: T): T | null => (own.apiKey === null ? null : own)
   const services = [
-    ...keyed.map(
-      ([name, own]) => [name, own.apiKey === null ? null : { ...omitNullish({ baseUrl: own.baseUrl }) }] as const,
-    ),
+    ['openai', keyed(openai)] as const,
+    ['openai', keyed(openaiLive)] as const,
+    ['gemini', keyed(gemini)] as const,
     ['realtime', selfHosted] as const,
     ...stages,
   ]
