@@ -9,8 +9,14 @@ import { T } from './strings.js'
 
 type Column = 'callSid' | 'state' | 'agent' | 'from' | 'backend' | 'durationMs' | 'lastResponseMs' | 'node'
 
-/** `wide`: left out on a narrow screen. */
-const COLUMNS: readonly { readonly name: Column; readonly wide?: true; readonly number?: true }[] = [
+interface Head<Name> {
+  readonly name: Name
+  /** Left out on a narrow screen. */
+  readonly wide?: true
+  readonly number?: true
+}
+
+const COLUMNS: readonly Head<Column>[] = [
   { name: 'callSid', wide: true },
   { name: 'state' },
   { name: 'agent' },
@@ -20,6 +26,24 @@ const COLUMNS: readonly { readonly name: Column; readonly wide?: true; readonly 
   { name: 'lastResponseMs', number: true },
   { name: 'node', wide: true },
 ]
+/** Of ended calls; `about` where one of them has fields. */
+const ENDED_COLUMNS: readonly Head<keyof typeof T.calls.columns>[] = [
+  { name: 'startedAt' },
+  { name: 'callSid', wide: true },
+  { name: 'outcome' },
+  { name: 'endReason', wide: true },
+  { name: 'about' },
+  { name: 'agent' },
+  { name: 'from', wide: true },
+  { name: 'backend', wide: true },
+  { name: 'durationMs', wide: true, number: true },
+  { name: 'turns', wide: true, number: true },
+  { name: 'node', wide: true },
+]
+
+function headClass({ wide, number }: Omit<Head<unknown>, 'name'>): string {
+  return `${wide === true ? 'wide' : ''} ${number === true ? 'number' : ''}`
+}
 
 /** Height of a row in the style sheet, px; rows outside the window are not drawn. */
 const ROW_PX = 40
@@ -99,11 +123,11 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
         <table class="calls" aria-rowcount={shown.length + 1}>
           <thead>
             <tr>
-              {COLUMNS.map(({ name, wide, number }) => (
+              {COLUMNS.map(({ name, ...head }) => (
                 <th
                   key={name}
                   scope="col"
-                  class={`${wide === true ? 'wide' : ''} ${number === true ? 'number' : ''}`}
+                  class={headClass(head)}
                   aria-sort={sorting.by === name ? (sorting.up ? 'ascending' : 'descending') : undefined}
                 >
                   <button type="button" class="sort" onClick={() => sortBy(name)}>
@@ -346,31 +370,13 @@ export function EndedTable({
       <table class="calls">
         <thead>
           <tr>
-            <th scope="col">{T.calls.columns.startedAt}</th>
-            <th scope="col" class="wide">
-              {T.calls.columns.callSid}
-            </th>
-            <th scope="col">{T.calls.columns.outcome}</th>
-            <th scope="col" class="wide">
-              {T.calls.columns.endReason}
-            </th>
-            {isAbout && <th scope="col">{T.calls.about}</th>}
-            <th scope="col">{T.calls.columns.agent}</th>
-            <th scope="col" class="wide">
-              {T.calls.columns.from}
-            </th>
-            <th scope="col" class="wide">
-              {T.calls.columns.backend}
-            </th>
-            <th scope="col" class="wide number">
-              {T.calls.columns.durationMs}
-            </th>
-            <th scope="col" class="wide number">
-              {T.calls.columns.turns}
-            </th>
-            <th scope="col" class="wide">
-              {T.calls.columns.node}
-            </th>
+            {ENDED_COLUMNS.map((column) =>
+              column.name === 'about' && !isAbout ? null : (
+                <th key={column.name} scope="col" class={headClass(column)}>
+                  {T.calls.columns[column.name]}
+                </th>
+              ),
+            )}
           </tr>
         </thead>
         <tbody>

@@ -63,7 +63,6 @@ export const T = {
     noneFound: 'No ended call is about that.',
     search: 'Search what calls were about',
     searchHint: 'intent:refund, or words of the summary',
-    about: 'About',
     csv: 'CSV',
     outcome: 'Outcome',
     anyOutcome: 'Any outcome',
@@ -81,6 +80,7 @@ export const T = {
       outcome: 'Outcome',
       endReason: 'Reason',
       turns: 'Turns',
+      about: 'About',
     },
     states: {
       waiting: 'ringing',
