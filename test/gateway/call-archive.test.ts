@@ -33,6 +33,14 @@ const handoffOf = (callSid: string) => ({
   escalation: null,
 })
 
+type Opening = Parameters<typeof openCallArchive>
+
+/** @param left  folders of processes that are gone */
+function openArchive(config: Opening[0], folder: Opening[1], left: readonly string[] = [], ofNumber?: Opening[6]) {
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  return openCallArchive(config, folder, log, metrics, { left, spare: null }, {}, ofNumber)
+}
+
 t.test('a process of an earlier start that still has calls keeps them; once it is gone they are closed', async (t) => {
   const dataDir = t.testdir()
   const config = loadConfig({ DATA_DIR: dataDir }, null)
@@ -42,18 +50,7 @@ t.test('a process of an earlier start that still has calls keeps them; once it i
   writeFileSync(open, JSON.stringify(endedCall({ callSid: SID, outcome: 'failed', endReason: 'process-died' })))
   const drains = await holdDataFolder(left)
 
-  const begin = async () => {
-    const metrics = new Metrics({ version: 'test', processMetrics: false })
-    const archive = await openCallArchive(
-      config,
-      await holdDataFolder(dataDir),
-      log,
-      metrics,
-      { left: [left], spare: null },
-      {},
-    )
-    return { archive }
-  }
+  const begin = async () => ({ archive: await openArchive(config, await holdDataFolder(dataDir), [left]) })
   const first = await begin()
   t.same(first.archive.ended, [])
   t.ok(existsSync(open), 'its calls are live')
@@ -78,14 +75,7 @@ t.test('a start that fails leaves the folders of earlier processes to the next o
   const left = join(dataDir, 'process-1')
   const held = await holdDataFolder(dataDir)
   const begin = (env: Record<string, string>) =>
-    openCallArchive(
-      loadConfig({ DATA_DIR: dataDir, ...env }, null),
-      held,
-      log,
-      new Metrics({ version: 'test', processMetrics: false }),
-      { left: [left], spare: null },
-      {},
-    )
+    openArchive(loadConfig({ DATA_DIR: dataDir, ...env }, null), held, [left])
   await t.rejects(begin({ STORAGE_BUCKET: 'calls' }), { code: 'CONFIG_INVALID', message: /STORAGE_KEYS/ })
   writeFileSync(join(left, 'outbox'), 'no folder')
   await t.rejects(begin({}), { code: 'EEXIST' }, 'the messages cannot be read')
@@ -101,9 +91,8 @@ t.test('a process that dies between the end of a call and its record: it has one
   const dataDir = t.testdir()
   const config = loadConfig({ DATA_DIR: dataDir }, null)
   const begin = async () => {
-    const metrics = new Metrics({ version: 'test', processMetrics: false })
     const folder = await holdDataFolder(dataDir)
-    return { folder, archive: await openCallArchive(config, folder, log, metrics, { left: [], spare: null }, {}) }
+    return { folder, archive: await openArchive(config, folder) }
   }
   const record = endedCall({ callSid: sid, endReason: 'agent-goodbye' })
   const first = await begin()
@@ -161,9 +150,7 @@ t.test(
     })
     const dataDir = join(folder, 'data')
     const config = loadConfig({ DATA_DIR: dataDir, MESSAGES_FILE: join(folder, 'messages.yaml') }, null)
-    const metrics = new Metrics({ version: 'test', processMetrics: false })
-    const held = await holdDataFolder(dataDir)
-    const archive = await openCallArchive(config, held, log, metrics, { left: [], spare: null }, {}, (number) =>
+    const archive = await openArchive(config, await holdDataFolder(dataDir), [], (number) =>
       number === '+254720000101'
         ? [receiverOf({ name: 'owner', url, unsigned: true, events: ['call.refused'] }, {})]
         : [],
@@ -198,13 +185,9 @@ t.test(
   async (t) => {
     const dataDir = t.testdir()
     const begin = async (keepCalls: boolean) =>
-      openCallArchive(
+      openArchive(
         loadConfig({ DATA_DIR: dataDir, KEEP_CALLS: String(keepCalls), SAUTIKIT_API_KEY: 'tsk_0123456789' }, null),
         await holdDataFolder(dataDir),
-        log,
-        new Metrics({ version: 'test', processMetrics: false }),
-        { left: [], spare: null },
-        {},
       )
     const archive = await begin(true)
     const sid = parseCallSid('HD_found00001')
