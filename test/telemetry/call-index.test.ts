@@ -194,6 +194,15 @@ t.test('a line that is still being written waits for its end', (t) => {
   t.end()
 })
 
+t.test('each of many long records is found', (t) => {
+  const records = Array.from({ length: 31 }, (_, at) =>
+    endedCall({ callSid: `HD_long${String(at).padStart(4, '0')}`, transcript: said('a'.repeat(300_000)) }),
+  )
+  const index = opened(t, dataFolder(t, { 'calls-2026-11-20-0001.jsonl': records }))
+  t.equal(found(index).length, 31)
+  t.end()
+})
+
 t.test('lines that are no records, and records of earlier builds, do not stop the index', (t) => {
   const { callSid, startedAt } = CALLS[0] as CallRecord
   const index = opened(

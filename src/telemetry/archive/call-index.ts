@@ -211,8 +211,9 @@ export class CallIndex {
     const read = (bytes: number): Buffer => this.#read(path, from, Math.min(bytes, size - from))
     let piece = read(PIECE_BYTES)
     if (!piece.includes(NEWLINE)) piece = read(ARCHIVE_LINE_BYTES_MAX)
+    const whole = piece.lastIndexOf(NEWLINE) + 1
     // A line that is longer than any record is none.
-    const end = piece.length === ARCHIVE_LINE_BYTES_MAX ? piece.length : piece.lastIndexOf(NEWLINE) + 1
+    const end = whole === 0 && piece.length === ARCHIVE_LINE_BYTES_MAX ? piece.length : whole
     if (end === 0) return false
     this.#transaction(() => {
       const id = file?.id ?? Number(this.#run('INSERT INTO files(path, bytes) VALUES(?, 0)', path).lastInsertRowid)
