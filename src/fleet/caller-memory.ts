@@ -36,7 +36,7 @@ export class CallerMemory {
 
   constructor(options: CallerMemoryOptions) {
     this.#options = options
-    this.#keys = options.secrets.map((secret) => derivedKey(secret, 'callers'))
+    this.#keys = options.secrets.map((secret) => derivedKey(secret, 'caller-memory'))
   }
 
   /** @param line  our own number and the agent */

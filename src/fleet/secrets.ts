@@ -2,7 +2,8 @@ import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } f
 import { assert } from '../core/assert.js'
 
 /** What a key is for; each purpose has keys of its own. */
-type KeyPurpose = 'peers' | 'stored-calls' | 'effects' | 'callers' | 'verification' | 'node-records' | 'do-not-call'
+type KeyPurpose =
+  'peers' | 'stored-calls' | 'effects' | 'callers' | 'caller-memory' | 'verification' | 'node-records' | 'do-not-call'
 
 const KEY_BYTES = 32
 
