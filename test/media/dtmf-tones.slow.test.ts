@@ -1,6 +1,7 @@
 import t from 'tap'
 import { dtmfTones } from '../../src/media/dtmf-tones.js'
-import { PCM_8K, ffmpeg, piped } from '../support/ffmpeg.js'
+import { hasProgram } from '../deploy/deploy-files.js'
+import { PCM_8K, ffmpeg, hasFfmpeg, piped } from '../support/ffmpeg.js'
 import { bytesOf, concatenate, silence } from '../support/tones.js'
 
 const KEYS = '123A456B789C*0#D11'
@@ -14,6 +15,7 @@ const LINES: Readonly<Record<string, readonly string[] | null>> = {
 // Of Debian's package multimon-ng: it shares nothing with our tones and our detector.
 for (const [name, format] of Object.entries(LINES))
   t.test(`multimon-ng hears each key once, ${name}`, (t) => {
+    if (!hasFfmpeg(t) || !hasProgram(t, 'multimon-ng', 'multimon-ng')) return t.end()
     const sent = bytesOf(concatenate(silence(8000, 500), dtmfTones(KEYS, 8000), silence(8000, 500)))
     const [kind = '', ...read] = format ?? []
     const line =

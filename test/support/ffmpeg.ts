@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process'
+import type { Test } from 'tap'
+import { hasProgram } from '../deploy/deploy-files.js'
 
 const BYTES_MAX = 1 << 26
 
@@ -11,6 +13,11 @@ export function piped(input: Uint8Array, program: string, ...args: string[]): Bu
   if (error !== undefined) throw error
   if (status !== 0) throw new Error(stderr.toString())
   return stdout
+}
+
+/** True when ffmpeg is installed; otherwise the test is skipped, loudly. */
+export function hasFfmpeg(t: Test): boolean {
+  return hasProgram(t, 'ffmpeg', 'ffmpeg')
 }
 
 /** @returns `input` through one of ffmpeg's formats */
