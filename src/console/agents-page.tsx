@@ -2,7 +2,7 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import type { AgentsView } from '../agents/agent-view.js'
 import type { TrialResult } from '../agents/rehearsal.js'
-import { post, postForBytes, useJson } from './api.js'
+import { post, postForBytes, useJson, messageOf } from './api.js'
 import { Panel } from './call-page.js'
 import { Chip, Notice, Pending, SureButton, fieldOf } from './parts.js'
 import { T } from './strings.js'
@@ -98,7 +98,7 @@ function SayIt({ agent }: { readonly agent: string }): JSX.Element {
         setBusy(true)
         setFault(null)
         say(fieldOf(event.currentTarget, 'phrase'))
-          .catch((thrown: unknown) => setFault(T.failed(thrown instanceof Error ? thrown.message : String(thrown))))
+          .catch((thrown: unknown) => setFault(T.failed(messageOf(thrown))))
           .finally(() => setBusy(false))
       }}
     >
@@ -180,7 +180,7 @@ function ToolPanel({ agent, tool, act }: ToolPanelProps): JSX.Element {
     })
       .then(
         (got) => setResult(got as TrialResult),
-        (thrown: unknown) => setFault(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+        (thrown: unknown) => setFault(T.failed(messageOf(thrown))),
       )
       .finally(() => setTrying(false))
   }

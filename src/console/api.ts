@@ -11,6 +11,9 @@ export interface Session {
   readonly phone?: boolean
 }
 
+/** The words of a fault, for a note on the page. */
+export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown))
+
 /** An answer of the gateway that is no success; `status` 0: it did not answer. */
 export class ApiFault extends Error {
   readonly status: number

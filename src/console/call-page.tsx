@@ -2,7 +2,7 @@ import type { CallTimelineView, LiveCallView } from '../call/documents/call-view
 import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import type { CallRecord } from '../call/documents/record.js'
-import { callPath, getJson, post, useEvents, useJson } from './api.js'
+import { callPath, getJson, post, useEvents, useJson, messageOf } from './api.js'
 import { isUnheard, linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
 import type { CallEvent, CallModel, TurnSteps } from './call-model.js'
 import { clockOf, medianOf, moneyOf, placeOf, tookOf, whenOf } from './format.js'
@@ -70,7 +70,7 @@ export function CallPage({
   const command = (name: 'hangup' | 'escalate'): void => {
     post(callPath(sid, `/${name}`)).then(
       () => setNote(name === 'hangup' ? T.call.hungUp : T.call.escalated),
-      (thrown: unknown) => setNote(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+      (thrown: unknown) => setNote(T.failed(messageOf(thrown))),
     )
   }
   const call = state.type === 'ended' ? state.call : state.type === 'live' ? live : null

@@ -1,7 +1,7 @@
 import type { FleetRow } from '../call/documents/call-view.js'
 import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { callPath, post, useJson } from './api.js'
+import { callPath, post, useJson, messageOf } from './api.js'
 import { clockOf, tookOf, whenOf } from './format.js'
 import type { LiveCalls, LiveRow } from './live-calls.js'
 import { Chip, Notice, Pending, SureButton } from './parts.js'
@@ -76,7 +76,7 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
   const command = (sid: string, name: 'hangup' | 'escalate'): void => {
     post(callPath(sid, `/${name}`)).then(
       () => setFault(null),
-      (thrown: unknown) => setFault(T.failed(String(thrown instanceof Error ? thrown.message : thrown))),
+      (thrown: unknown) => setFault(T.failed(messageOf(thrown))),
     )
   }
   const rows = shown.slice(range.from, range.to)

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { CampaignCommand, CampaignView } from '../campaigns/campaign.js'
-import { post, useJson } from './api.js'
+import { post, useJson, messageOf } from './api.js'
 import { whenOf } from './format.js'
 import { Chip, Notice, Pending, SureButton } from './parts.js'
 import { T } from './strings.js'
@@ -48,7 +48,7 @@ export function CampaignsPage({ act }: { readonly act: boolean }): JSX.Element {
         setFailed(null)
         again()
       },
-      (thrown: unknown) => setFailed(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+      (thrown: unknown) => setFailed(T.failed(messageOf(thrown))),
     )
   }
   return (

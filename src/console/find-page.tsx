@@ -1,7 +1,7 @@
 import type { FleetRow, FoundView } from '../call/documents/call-view.js'
 import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
-import { ApiFault, getJson } from './api.js'
+import { ApiFault, getJson, messageOf } from './api.js'
 import { EndedTable } from './calls-page.js'
 import { Notice } from './parts.js'
 import { T } from './strings.js'
@@ -24,7 +24,7 @@ export function FindPage(): JSX.Element {
           setFault(null)
         },
         (thrown: unknown) =>
-          setFault(thrown instanceof ApiFault && thrown.status === 404 ? T.find.noKept : T.failed(String(thrown))),
+          setFault(thrown instanceof ApiFault && thrown.status === 404 ? T.find.noKept : T.failed(messageOf(thrown))),
       )
       .finally(() => setAsking(false))
   }

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import { callPath, post } from './api.js'
+import { callPath, post, messageOf } from './api.js'
 import { fieldOf } from './parts.js'
 import { T } from './strings.js'
 
@@ -76,7 +76,7 @@ export function Supervise({
         form.reset()
         onNote(T.supervise.whispered)
       },
-      (thrown: unknown) => onNote(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+      (thrown: unknown) => onNote(T.failed(messageOf(thrown))),
     )
   }
   return (

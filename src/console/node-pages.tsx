@@ -2,7 +2,7 @@ import { Fragment } from 'preact'
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { FleetStatus } from '../fleet/fleet-status.js'
-import { post, useJson } from './api.js'
+import { post, useJson, messageOf } from './api.js'
 import { whenOf } from './format.js'
 import { Chip, Notice, Pending, SureButton } from './parts.js'
 import { T } from './strings.js'
@@ -28,7 +28,7 @@ export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
         setNote(T.fleet.asked(T.fleet[name], node))
         again()
       },
-      (thrown: unknown) => setNote(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+      (thrown: unknown) => setNote(T.failed(messageOf(thrown))),
     )
   }
   return (

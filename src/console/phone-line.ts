@@ -1,3 +1,4 @@
+import { messageOf } from './api.js'
 import workletUrl from './phone-worklet.ts?worker&url'
 
 /** Why there is no microphone. */
@@ -166,7 +167,7 @@ function faultOf(thrown: unknown): MicrophoneFault {
   if (name === 'NotAllowedError' || name === 'SecurityError') return 'denied'
   if (name === 'NotFoundError' || name === 'OverconstrainedError') return 'missing'
   if (name === 'NotReadableError' || name === 'AbortError') return 'busy'
-  return { other: thrown instanceof Error ? thrown.message : String(thrown) }
+  return { other: messageOf(thrown) }
 }
 
 /** 0 at -60 dBFS and below, 1 at full scale. */

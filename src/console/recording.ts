@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { callPath, getBytes } from './api.js'
+import { callPath, getBytes, messageOf } from './api.js'
 
 /** A stereo recording: the caller left, the agent right. Time zero is the opening of the stream. */
 export interface Recording {
@@ -78,7 +78,7 @@ export function useRecording(sid: string, automatic: boolean): Player {
         }
         setFault(null)
       })
-      .catch((thrown: unknown) => setFault(thrown instanceof Error ? thrown.message : String(thrown)))
+      .catch((thrown: unknown) => setFault(messageOf(thrown)))
       .finally(() => setLoading(false))
   }
   useEffect(() => {
