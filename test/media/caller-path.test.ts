@@ -436,7 +436,7 @@ const fromGsm = (coded: Uint8Array): Int16Array =>
   samplesOf(ffmpeg(coded, '-f', 'gsm', '-i', 'pipe:0', '-f', 's16le', 'pipe:1'))
 
 t.test('a key held over two packets that a GSM line lost is one press', (t) => {
-  if (!hasFfmpeg(t)) return t.end()
+  if (!hasFfmpeg(t)) return void t.end()
   const packet = 33
   for (const [row, column, key] of [
     [697, 1209, '1'],
@@ -501,7 +501,7 @@ for (const [line, code] of [
   ['a plain line', (pcm: Int16Array) => pcm],
 ] as const)
   t.test(`keys over the agent and its echo on ${line} take no turn where they must not interrupt`, (t) => {
-    if (line === 'a GSM line' && !hasFfmpeg(t)) return t.end()
+    if (line === 'a GSM line' && !hasFfmpeg(t)) return void t.end()
     const { digits, turns } = keysOverTheAgent(code)
     t.ok(digits.length >= 15, digits)
     t.equal(turns, 0)
@@ -509,7 +509,7 @@ for (const [line, code] of [
   })
 
 t.test('a key held over Opus with DTX is one press', (t) => {
-  if (!hasFfmpeg(t)) return t.end()
+  if (!hasFfmpeg(t)) return void t.end()
   for (const [row, column, key] of [
     [697, 1209, '1'],
     [770, 1336, '5'],
