@@ -98,7 +98,7 @@ const versions = new WeakMap<AgentDefinition, string>()
 
 /**
  * A hash that names this version of an agent: another one where its definition, its knowledge or its code differs.
- * @param agent  as its file has it
+ * @param agent  as its file defines it
  * @param assets  those that were read with it
  */
 export function agentVersion(agent: AgentDefinition, assets: AgentAssets): string {

@@ -4,7 +4,7 @@ import { z } from 'zod'
 const FIELDS_MAX = 20
 const VALUES_MAX = 40
 
-/** What the gateway knows of a call without asking a model. */
+/** Results that the gateway knows of a call without asking a model. */
 const KNOWN = ['outcome', 'escalated', 'callback', 'tools'] as const
 
 const description = z.string().trim().min(1).max(500).optional().describe('What it is, for the model that fills it.')

@@ -18,8 +18,8 @@ import { sharedText } from './shared-text.js'
 const KNOWLEDGE_BYTES_MAX = 1024 * 1024
 
 /**
- * What an agent needs besides its definition. Plain data; the knowledge is in shared memory, so
- * that the start of a call does not copy it.
+ * Data that an agent needs besides its definition. It is plain; the knowledge is in shared memory, so that the start of
+ * a call does not copy it.
  */
 export interface AgentAssets {
   /** A hash of the content: workers cache what they build from it under this key. */

@@ -446,7 +446,7 @@ export const backendOptionsSchema = z
   // Optional, as the keys above are to a program that is compiled without exactOptionalPropertyTypes.
   .catchall(z.record(z.string(), z.unknown()).optional())
 
-/** What is wrong with a key of the `backends:` block that is no backend with options; null for one that is. */
+/** Fault of a key of the `backends:` block that is no backend with options; null for one that is. */
 export function strangeOptions(name: string, agent: Parameters<typeof isOwnBackend>[1]): string | null {
   if (WITH_OPTIONS.includes(name) || isOwnBackend(name, agent)) return null
   return `${name} has no options; allowed: ${WITH_OPTIONS.join(', ')}, or the name of a module that the agent lists`

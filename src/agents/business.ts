@@ -27,7 +27,7 @@ const FACT_CHARS_MAX = 2000
 const fact = z.string().trim().min(1).max(FACT_CHARS_MAX)
 const list = z.array(z.string().trim().min(1).max(200)).min(1).max(LIST_MAX)
 
-/** What a business is, for the agents that answer its numbers. */
+/** Facts of a business, for the agents that answer its numbers. */
 const factsSchema = z
   .object({
     name: fact.describe('Name of the business, as it is said.'),
@@ -79,7 +79,7 @@ const factsSchema = z
 /** Made from `hours`, or those of a service, each time that they are read. */
 const COMPUTED = /^(?:openNow|nextOpening)(?:_(\w+))?$/
 
-/** What the calls of a number may cost on one day, and what they get when little or nothing of it is left. */
+/** Cost limit of a number's calls on one day, and the service that they get when little or nothing of it is left. */
 const dayBudgetSchema = z.strictObject({
   perDay: z
     .number()
@@ -132,7 +132,7 @@ export function factsReadBy(agent: AgentDefinition): ReadonlySet<string> {
   ])
 }
 
-/** Of the facts that an agent reads, those that a business lacks. Where a computed one is read, its hours. */
+/** Facts that an agent reads and a business lacks. Where it reads a computed one, the hours of the business. */
 export function missingFacts(reads: ReadonlySet<string>, { facts }: Business): string[] {
   const missing = [...reads].flatMap((name) => {
     const computed = COMPUTED.exec(name)
@@ -145,8 +145,8 @@ export function missingFacts(reads: ReadonlySet<string>, { facts }: Business): s
 }
 
 /**
- * What templates read of a business: texts, with lists joined by commas.
- * @param language  of the computed ones: Swahili, or English for any other
+ * Values of a business for templates: texts, with lists joined by commas.
+ * @param language  language of the computed values: Swahili, or English for any other
  * @param wallMs calendar time
  */
 export function businessValues(business: Business, language: string, wallMs: number): BusinessValues {
@@ -174,7 +174,7 @@ export function businessValues(business: Business, language: string, wallMs: num
   return values
 }
 
-/** What is open now, one sentence each, for a model: `Hoteli Baraka is open now, until 22:00.` */
+/** Opening state now, one sentence each, for a model: `Hoteli Baraka is open now, until 22:00.` */
 export function openingSentences(business: Business, wallMs: number): string[] {
   const values = businessValues(business, 'en', wallMs)
   const { name, hours, serviceHours = {} } = business.facts
@@ -262,7 +262,7 @@ export function agentFor(agent: AgentDefinition, business: Business, wallMs: num
   const { tools, instructions, verification, escalation, ...words } = agent
   const first = codeOf(agent.languages[0] ?? '')
   const said = filled(words, values, first)
-  // `say.language` is how the carrier is told of the first language of the file.
+  // `say.language` gives the carrier the first language of the file.
   const { language: _ofFile, ...say } = said.say
   return {
     ...said,

@@ -20,8 +20,9 @@ interface ContextCall {
 }
 
 /**
- * What a model cannot know by itself, for the end of its instructions: day and time where the callers are, the language,
- * whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no number.
+ * Facts that a model cannot know by itself, for the end of its instructions: day and time where the callers are, the
+ * language, whether the human colleagues are there, what is known of the caller, and the agent's own facts. It names no
+ * number.
  * @param wallMs calendar time
  */
 export function callContext({ agent, business, from, backends = [] }: ContextCall, wallMs: number): string {
@@ -72,7 +73,7 @@ const SWAHILI_CLOCK =
 
 /** Backends whose texts the gateway puts into words before a voice gets them. */
 const SPOKEN_FOR: readonly string[] = ['cascade', 'embedded']
-/** Names whose sound a model is told: the first ones, because instructions are sent with each turn. */
+/** Names whose pronunciation a model gets: the first ones, because instructions are sent with each turn. */
 const NAMES_TOLD_MAX = 50
 /** How figures are spoken (`speech/spoken`), for a model that speaks by itself. */
 const SPOKEN =

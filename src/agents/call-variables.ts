@@ -26,7 +26,7 @@ const readBy = new WeakMap<AgentDefinition, ReadonlySet<string>>()
 export function variablesReadBy(agent: AgentDefinition): ReadonlySet<string> {
   const known = readBy.get(agent)
   if (known !== undefined) return known
-  // What a call back says of itself is always there.
+  // The texts of a call back are always present.
   const { tools, verification, callbacks: _, ...words } = agent
   const requests = [...tools, ...(verification === null ? [] : [verification.account])]
   const names = new Set([

@@ -5,7 +5,7 @@ import { allowedNames, pathText } from './faults.js'
 import type { Fault } from './faults.js'
 import { getsDigits, hasEffect } from './offered-tools.js'
 
-/** What is said and written where `{{caller.NAME}}` is filled in. */
+/** Keys whose texts are said or written with `{{caller.NAME}}` filled in. */
 const READ_IN: readonly string[] = [
   'greeting',
   'instructions',
@@ -30,7 +30,7 @@ export function callerFields({ caller, facts, tools }: AgentDefinition, assets: 
   return known === null ? null : [...known, ...earlier]
 }
 
-/** What is wrong with how an agent knows its callers: its tool, the fields, and the words that read them. */
+/** Faults in how an agent knows its callers: its tool, the fields, and the texts that read them. */
 export function callerFaults(agent: AgentDefinition, assets: AgentAssets): Fault[] {
   const { caller } = agent
   const fields = callerFields(agent, assets)

@@ -67,7 +67,7 @@ export const callerSchema = z
     error: 'needs tool, file or memory: true',
   })
 
-/** What of a result is kept of a caller: the scalars of its top level. */
+/** Part of a result that is kept of a caller: the scalars of its top level. */
 function valuesOf(result: unknown): CallerValues {
   if (typeof result !== 'object' || result === null || Array.isArray(result)) return {}
   const kept = Object.entries(result as Readonly<Record<string, unknown>>).flatMap(
@@ -82,7 +82,7 @@ function valuesOf(result: unknown): CallerValues {
   return Object.fromEntries(kept.slice(0, FIELDS_MAX))
 }
 
-/** What a tool's answer says of the caller. */
+/** Caller values in a tool's answer. */
 export function callerAnswer(outcome: { readonly ok: boolean; readonly value: unknown }): CallerAnswer {
   const values = outcome.ok ? valuesOf(outcome.value) : {}
   const known = Object.keys(values).length > 0

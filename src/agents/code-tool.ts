@@ -18,7 +18,7 @@ export interface CodeToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** Tag of the language that the call is in, as the agent's file has it: `sw`. */
+  /** Tag of the language that the call is in, as in the agent's file: `sw`. */
   readonly language: string
   /** The verified identity (`verification.identity`); null until the caller has proved it. */
   readonly identity: Readonly<Record<string, unknown>> | null

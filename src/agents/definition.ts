@@ -666,7 +666,7 @@ const fillersSchema = z.strictObject({
     .describe('Spoken one after the other; an empty list means silence.'),
 })
 
-/** What the context of a call says beyond date, time, language and caller. */
+/** Contents of a call's context beyond date, time, language and caller. */
 const contextSchema = z.strictObject({
   timeZone: z
     .string()
@@ -727,7 +727,7 @@ const humanSchema = z.union(
   },
 )
 
-/** What a cascade says when no language model answers and no human can come; see `MessagePhrases`. */
+/** Phrases of a cascade when no language model answers and no human can come; see `MessagePhrases`. */
 const messageSchema = z.strictObject({
   name: spoken
     .default({
@@ -1259,7 +1259,7 @@ export const agentSchema = z
     const { verification, rules } = agent
     const known = Object.keys(verification?.identity ?? {})
     const allowed = `verification.identity has: ${known.join(', ') || '(nothing)'}`
-    /** What only a verified caller has, where no caller can be verified. */
+    /** Parts that need a verified caller, in an agent that can verify none. */
     const unverifiable = (
       at: readonly PropertyKey[],
       requires: 'verified' | undefined,
@@ -1293,14 +1293,14 @@ export const agentSchema = z
 /** An agent with every default filled in. Plain data: it crosses threads by structured clone. */
 export type AgentDefinition = z.output<typeof agentSchema>
 
-/** What a caller hears first about the recording, or about what is written down; null: nothing. */
+/** First words to a caller about the recording or the transcript; null: none. */
 export function consentOf({
   recording: { enabled, consent, notice },
 }: AgentDefinition): AgentDefinition['recording']['consent'] {
   return enabled ? consent : notice
 }
 
-/** What an author writes: everything with a default may be left out. */
+/** An agent as its author writes it: everything with a default may be left out. */
 export type AgentInput = z.input<typeof agentSchema>
 
 /** The agents to whom this one may hand a call over. */

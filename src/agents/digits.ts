@@ -17,7 +17,7 @@ const CONFIRM: LocalizedText = {
   sw: 'Nimepata {{digits}}. Bonyeza moja kama ni sahihi, au mbili kuingiza tena.',
 }
 
-/** What an agent takes from its callers digit by digit, with the tool `collect_digits`. */
+/** Values that an agent takes from its callers digit by digit, with the tool `collect_digits`. */
 export const digitsSchema = z
   .array(
     z

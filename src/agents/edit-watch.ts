@@ -7,7 +7,7 @@ const SETTLE_MS = 300
 const UNREAD_MS_MAX = 3000
 
 interface EditWatchOptions {
-  /** Of a file, or of a folder. */
+  /** A file or a folder. */
   readonly path: string
   /** Levels of folders below it. */
   readonly depth: number

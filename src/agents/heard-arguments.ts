@@ -9,7 +9,7 @@ import { typesOf } from './json-schema.js'
 import { patternOf } from './patterns.js'
 import type { Pattern } from './patterns.js'
 
-/** What a caller's words are as a value of a tool: it, or those that it may be, with how each is asked for. */
+/** A caller's words as the value of a tool: the value, or the candidates with the question for each. */
 type HeardValue = { readonly value: unknown } | { readonly choices: readonly string[] }
 
 /** Longer texts are nothing that was said for one value. */

@@ -86,7 +86,7 @@ export class HttpTool implements Tool {
   }
 
   /**
-   * What `run` would send.
+   * The request that `run` would send.
    * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where
    *   one that limits the request to the caller's own data is missing
    */
@@ -371,12 +371,12 @@ async function valueIn(response: Answer, bytesMax: number): Promise<unknown> {
   return value ?? { status: response.status }
 }
 
-/** What the model gets of an answer. */
+/** The part of an answer that the model gets. */
 export function fieldsOf(value: unknown, { fields }: ToolDefinition['result']): unknown {
   return fields === undefined ? value : pick(value, fields)
 }
 
-/** Of `{ "pending": id, "expiresInS": 90 }`; an API may leave out either. */
+/** Reads `{ "pending": id, "expiresInS": 90 }`; an API may leave out either. */
 function pendingOf(value: unknown): PendingAnswer {
   const { pending, expiresInS } = z.looseObject(PENDING_BODY).catch({}).parse(value)
   return new PendingAnswer(String(pending ?? ''), expiresInS === undefined ? null : expiresInS * 1000)

@@ -28,7 +28,7 @@ const SCHEMAS_MAX = 1000
 /** `$ref` to `$ref`, followed in one place. */
 const REF_HOPS_MAX = 16
 
-/** What a template can name: no space, no brace. MCP servers and OpenAPI have names such as `order-id` and `$filter`. */
+/** Names that a template can use: no space, no brace. MCP servers and OpenAPI have names such as `order-id` and `$filter`. */
 const ARGUMENT_NAME = /^[^\s{}\p{Cc}]{1,64}$/u
 
 /** Keywords whose value is a map of schemas, a list of schemas, or one schema. */
@@ -103,7 +103,7 @@ function closed(schema: JsonSchema, keyword: string): JsonSchema {
   return open || inherited || schema['properties'] === undefined ? schema : { ...schema, additionalProperties: false }
 }
 
-/** What each schema of a root stands for: a `$ref` that many places share is followed once. */
+/** The resolved schema of each schema of a root: a `$ref` that many places share is followed once. */
 const stoodFor = new WeakMap<JsonSchema, WeakMap<JsonSchema, JsonSchema>>()
 
 /** The schema that a schema stands for: `$ref` is followed, and what `allOf` adds is joined. */
@@ -194,7 +194,7 @@ const STEPS = 'x-mkondo-steps'
 const PAIRS_PER_STEP = 10
 
 interface Visit {
-  /** Of the schema itself, and of what it compares a value with. */
+  /** Steps for the schema itself, and for the values that it compares with. */
   readonly steps: number
   /** Each item of a list is compared with the others. */
   readonly pairs: boolean
@@ -219,7 +219,7 @@ export function compiled(schema: JsonSchema): ValidateFunction {
     logger: false,
     meta: false,
     validateSchema: false,
-    // What many places refer to would be written out in each of them.
+    // Inlining would repeat a shared schema at each place that refers to it.
     inlineRefs: false,
     code: { regExp },
   })
@@ -249,11 +249,11 @@ let metaSchema: Ajv2020 | null = null
 interface SchemaFault {
   readonly path: readonly string[]
   readonly message: string
-  /** What would be allowed there. */
+  /** Values that are allowed there. */
   readonly allowed?: readonly string[]
 }
 
-/** What is wrong with a schema, by place. */
+/** Faults of a schema, by place. */
 function faultsOf(schema: JsonSchema): readonly SchemaFault[] {
   const patterns = wrongPatterns(schema, [])
   if (patterns.length > 0) return patterns

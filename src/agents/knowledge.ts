@@ -20,7 +20,7 @@ export interface Passage {
   readonly text: LocalizedText
 }
 
-/** What a search found, best first. */
+/** A passage that a search found; results are ordered best first. */
 interface FoundPassage {
   readonly title: string
   readonly text: string
@@ -196,7 +196,7 @@ export class KnowledgeIndex {
 
   /**
    * @param query     in any language that the passages have
-   * @param language  of the texts that come back, where a passage has it
+   * @param language  of the returned texts, where a passage is written in this language
    * @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur
    */
   search(query: string, language = ''): FoundPassage[] {

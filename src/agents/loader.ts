@@ -33,7 +33,7 @@ const AGENT_ERRORS_MAX = 100
 /** One fault in an agent file. */
 export interface AgentFault extends SourcePosition {
   readonly file: string
-  /** What is wrong, and what is allowed. */
+  /** The fault, and the allowed values. */
   readonly what: string
 }
 
@@ -47,7 +47,7 @@ interface AgentSet {
 }
 
 /**
- * What offline dialogues are checked against, loaded when an agent has one. Without it, or where it is not installed
+ * Vocabulary for the check of offline dialogues, loaded when an agent has one. Without it, or where it is not installed
  * (null), their words are not checked.
  */
 export type SpeechSource = () => Promise<OfflineSpeech | null>

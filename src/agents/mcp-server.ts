@@ -32,11 +32,11 @@ const IDLE_MS = 10 * 60_000
 const MESSAGE_BYTES_MAX = 1024 * 1024
 /** Pages of a list. */
 const LIST_PAGES_MAX = 8
-/** What all offered tools of a server may say to a model: names, descriptions and schemas. Forty tools of the largest servers have 60,000. */
+/** Characters that a model gets of a server's tools: names, descriptions and schemas. Forty tools of the largest servers have 60,000. */
 const OFFERED_CHARS_MAX = 64 * 1024
 /**
- * What a server may send in one connection. A whole list comes at once, and answers of tools are small; of those who send more, the worker would
- * read nothing else.
+ * Limits for one connection to a server. A whole list comes at once, and answers of tools are small; a server that sends more would occupy
+ * the worker.
  */
 const SERVER_RATES = {
   bytesPerS: MESSAGE_BYTES_MAX,
@@ -57,11 +57,11 @@ export interface McpTool {
   readonly tool: Tool
   readonly definition: McpToolDefinition
   readonly description: string
-  /** Of all arguments, the bound ones too. */
+  /** All arguments, with the bound ones. */
   readonly parameters: ToolParameters
 }
 
-/** What became of a server; for the log and the metrics. */
+/** Status of a server, for the log and the metrics. */
 export interface McpStatus {
   readonly server: string
   /** `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. */
@@ -91,10 +91,10 @@ export class McpServer {
   readonly #env: Environment
   readonly #http: HttpClient
   readonly #listeners = new Set<(news: McpStatus, first: boolean) => void>()
-  /** What goes on between calls belongs to none of them. */
+  /** Work between calls belongs to no call. */
   #scope: AsyncResource | null = null
   #tools: ReadonlyMap<string, McpTool> = new Map()
-  /** What was made of each tool that the server described, usable or not, as long as it describes it so. */
+  /** Result of reading each tool, usable or not; valid while the server's description stays the same. */
   readonly #read = new Map<string, { readonly described: string; readonly tool: McpTool | null }>()
   #missing: readonly string[] = []
   #state: 'idle' | 'connecting' | 'up' | 'down' | 'out' = 'idle'
@@ -125,7 +125,7 @@ export class McpServer {
     return this.#definition.tools.some((tool) => mcpToolName(this.name, tool.name) === name)
   }
 
-  /** What is wrong with it now; null: nothing. */
+  /** Its present fault; null: none. */
   get fault(): string | null {
     if (this.#state !== 'up') return this.#reason === '' ? 'is not connected' : this.#reason
     return this.#missing.length === 0 ? null : `has no usable ${this.#missing.join(', ')}`

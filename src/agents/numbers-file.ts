@@ -38,7 +38,7 @@ interface NumberEntry {
   readonly business: Business
   /** A bearer token of the ops port that is limited to this number; null: none. */
   readonly opsToken: string | null
-  /** Who is told of its calls. */
+  /** Receivers of the messages about its calls. */
   readonly receivers: readonly Receiver[]
   readonly fault: (what: string) => AgentFault
 }
@@ -60,7 +60,7 @@ export class NumbersFile {
   readonly #env: Environment
   readonly #faultOf: (business: Business, agent: AgentDefinition) => string | null
   #files = new Map<string, ReadNumbersFile>()
-  /** What `read` returned last, and the file that it is from. */
+  /** Last result of `read`, and its file. */
   #used = new Map<string, NumberEntry & { readonly file: string }>()
 
   /** @param faultOf  why a business cannot be served with the gateway's settings; null: it can */

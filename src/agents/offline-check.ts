@@ -19,7 +19,7 @@ import {
   wordsOf,
 } from './offline.js'
 
-/** What the recogniser and the synthesiser support. They are a layer below, so the composition root passes this in. */
+/** Abilities of the recogniser and the synthesiser. They are a layer below, so the composition root passes this in. */
 export interface OfflineSpeech {
   /** True if the recogniser's dictionary has a word in small letters. */
   readonly knowsWord: (word: string) => boolean

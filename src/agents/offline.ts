@@ -150,7 +150,7 @@ const slot = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('text'), phrases: z.array(z.never()).max(0).default([]) }),
 ])
 
-/** What means one answer: phrases, or as those of an intent. */
+/** Words that mean one answer: phrases, or the phrases of an intent. */
 const answer = z.union([phrases, z.strictObject({ phrases, typed })], {
   error: 'must be a list of phrases, or { phrases, typed }',
 })
@@ -165,7 +165,7 @@ export function pathOfAnswer({ callBack }: OfflineDialogue, said: 'yes' | 'no'):
   return ['callBack', said, ...(Array.isArray(callBack[said]) ? [] : ['phrases'])]
 }
 
-/** What the embedded backend hears and says when it rings a caller back whose call was cut off, and asks them first. */
+/** Dialogue of the embedded backend when it rings a caller back whose call was cut off, and asks them first. */
 const callBack = z.strictObject({
   yes: answer.default({
     phrases: ['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on'],
@@ -181,7 +181,7 @@ const callBack = z.strictObject({
   goodbye: spoken.default({ en: 'All right. Goodbye.', sw: 'Sawa. Kwaheri.' }),
 })
 
-/** What is said about a number that is too short or too long, unless the dialogue has its own words. */
+/** Phrases about a number that is too short or too long, unless the dialogue defines its own. */
 export const NUMBER_TEXTS = {
   more: {
     en: '{{part | spell | default:Yes}}, and then?',
@@ -245,7 +245,7 @@ export type OfflineStep = z.infer<typeof step>
 export type OfflineListen = z.infer<typeof listen>
 export type OfflineSlot = z.infer<typeof slot>
 
-/** What a step `set` gives a name. */
+/** Value that a step `set` gives to a name. */
 export type SetValue = Extract<OfflineStep, { set: unknown }>['set'][string]
 
 /** True if a value is the one at a path, and no text in several languages. */
@@ -488,8 +488,8 @@ export function wordsOf(phrase: Phrase): string[] {
 export const PLACEHOLDER = /\{\{\s*([^{}|]*?)\s*((?:\|[^{}]*)?)\}\}/g
 
 /**
- * What may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words. `day` says a
- * date with its weekday, `clocks` a time as it is said in Swahili and in English.
+ * Filters that may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words.
+ * `day` says a date with its weekday, `clocks` a time in the Swahili and the English way.
  */
 export const FILTERS = ['map', 'list', 'count', 'spell', 'default', 'day', 'clocks'] as const
 

@@ -6,7 +6,7 @@ import type { Fault } from './faults.js'
 const MODULE_PREFIX = 'module:'
 const IS_RELATIVE = /^module:\.\.?\//
 
-/** What a module exports that is a stage of the cascade, by stage. */
+/** Name of the export of a module for each stage of the cascade. */
 export const STAGE_EXPORTS = {
   stt: 'createSpeechToText',
   llm: 'createLanguageModel',
@@ -36,7 +36,7 @@ export function sharesOf(choice: BackendChoice): readonly Share[] {
   return isSplit(choice) ? choice : [{ use: choice, percent: 100 }]
 }
 
-/** What an agent names its backends by, before and after its modules are found. */
+/** Names of an agent's backends, before and after its modules are found. */
 interface Backends {
   readonly backend: BackendChoice
   readonly backends: Readonly<Record<string, unknown>>

@@ -8,7 +8,7 @@ const PATTERNS_KEPT = 256
 const PATTERN_CHARS_MAX = 1000
 /** Instructions of one compiled pattern: `\p{L}{1,400}` has 800. */
 const PATTERN_INSTRUCTIONS_MAX = 2000
-/** Of the work on one instruction: when it is made, and each time it looks at a character. */
+/** Steps that one instruction costs: when it is compiled, and each time it looks at a character. */
 const STEPS_TO_COMPILE = 3
 const INSTRUCTIONS_PER_STEP = 10
 

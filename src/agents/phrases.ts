@@ -9,7 +9,7 @@ type PathOfPhrase = readonly [path: string, phrase: LocalizedText]
 /** Beginning of the paths of phrases that are said only where the agent's voice works. */
 export const LIVE = 'escalation.message.'
 
-/** What the agent itself says word for word during a call, with its place in the file. None of it is about a caller. */
+/** Phrases that the agent itself says word for word during a call, with their place in the file. None of it is about a caller. */
 export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
   const { escalation, silence, fillers, recording, recovery, limits, callbacks } = agent
   return present([
@@ -48,8 +48,8 @@ export function phrasesOf(agent: AgentDefinition): PathOfPhrase[] {
 }
 
 /**
- * What others say of it: the carrier's voice to a caller whose language is known from this call or one before, and to a
- * human; and the model, which asks who the caller is. And what has the caller's own digits in it.
+ * Phrases that others say: the carrier's voice to a caller whose language is known from this call or one before, and to
+ * a human; and the model, which asks who the caller is. Also phrases with the caller's own digits.
  */
 function otherPhrases(agent: AgentDefinition): PathOfPhrase[] {
   const { say, afterCall, escalation, recovery, verification, digits } = agent
@@ -93,8 +93,8 @@ function dialoguePhrases(agent: AgentDefinition): PathOfPhrase[] {
 }
 
 /**
- * What opens a call. It is said in the first language, which a number's business may choose; one text for all greets in
- * all of them.
+ * Phrases that open a call. They are in the first language, which a number's business may choose; one text for all
+ * greets in all of them.
  */
 function openingPhrases({ greeting, say, outbound }: AgentDefinition): PathOfPhrase[] {
   const opening = [
@@ -107,8 +107,8 @@ function openingPhrases({ greeting, say, outbound }: AgentDefinition): PathOfPhr
 }
 
 /**
- * What has no text in a language of the agent, by that language. A caller may speak each of them by the
- * time that it is said. One text for all is in the first; what opens a call may be one for all.
+ * Phrases without a text in a language of the agent, by that language: by then a caller may speak any of the languages.
+ * One text for all is in the first; a phrase that opens a call may be one for all.
  * @param passages  of its knowledge
  */
 export function untranslated(

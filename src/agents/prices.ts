@@ -3,8 +3,8 @@ import { z } from 'zod'
 const amount = z.number().min(0).max(1_000_000).exactOptional()
 
 /**
- * What a model charges. It is charged in the units that are named here: a model by tokens needs no price for minutes.
- * Prices are for a million tokens or characters, or for a minute, in the currency of the list.
+ * Prices of a model. It charges for the units that are named here: a model by tokens needs no price for minutes. Prices
+ * are for a million tokens or characters, or for a minute, in the currency of the list.
  */
 const modelPrice = z.strictObject({
   inputPerMillionTokens: amount.describe('Of text, and of each kind of token without a price of its own.'),
@@ -33,7 +33,7 @@ export const pricesSchema = z.strictObject({
 
 export type Prices = z.infer<typeof pricesSchema>
 
-/** What the carrier charges, and what it charges it in. */
+/** Prices of the carrier, and their currency. */
 const carrierRates = z.strictObject({
   currency,
   inboundPerMinute: z.number().min(0).max(1_000_000).describe('Of a call that came in.'),

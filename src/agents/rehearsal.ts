@@ -83,7 +83,7 @@ export async function rehearse(
   return rehearsed
 }
 
-/** What an operator asks to be tried. */
+/** An operator's order to try a tool. */
 export interface TrialOrder {
   readonly tool: string
   /** As a model would give them; checked like those. */
@@ -96,16 +96,16 @@ export interface TrialOrder {
   readonly send: boolean
 }
 
-/** What came of it. */
+/** Result of the trial. */
 export interface TrialResult {
   /** Nothing was sent: the request was only built. */
   readonly dry: boolean
   /** Null: it was not tried, and nothing speaks against it. */
   readonly ok: boolean | null
-  /** Of what was sent, or would be; null for a tool that is no request, or where it could not be built. */
+  /** The request that was sent, or would be; null for a tool that is no request, or where it could not be built. */
   readonly request: { readonly method: string; readonly host: string; readonly bodyChars: number } | null
   readonly ms: number
-  /** What a model would get. */
+  /** Value that a model would get. */
   readonly value: unknown
   readonly code: ErrorCode | null
   readonly error: string | null

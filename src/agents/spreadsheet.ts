@@ -2,7 +2,7 @@ import { parse } from 'csv-parse/sync'
 
 /** Lines above the header in which a table may begin: `sep=;` of Excel, and blank ones. */
 const SEPARATOR_LINE = /^sep=(.)$/i
-/** What stands between the columns of a file. */
+/** Delimiters between the columns of a file. */
 const DELIMITERS = [',', ';', '\t'] as const
 
 interface Table {

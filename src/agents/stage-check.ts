@@ -11,8 +11,8 @@ import { getsDigits } from './offered-tools.js'
 import { sharesOf } from './own-backends.js'
 
 /**
- * What is wrong with stages that their schema cannot say: names of tools, facts and stages that do not exist, stages that
- * no call reaches or leaves, and needs that nothing in this stage, or in one before it, gives.
+ * Faults of stages that the schema cannot find: names of tools, facts and stages that do not exist, stages that no call
+ * reaches or leaves, and needs that nothing in this stage, or in one before it, gives.
  * @param offered  the tools that the agent's model may be offered
  */
 export function stageFaults(agent: AgentDefinition, offered: readonly GatewayTool[]): Fault[] {
@@ -22,7 +22,7 @@ export function stageFaults(agent: AgentDefinition, offered: readonly GatewayToo
     faults.push({ path, key, what: `${pathText(path)} ${what}` })
   }
   const tools = [...offered.map(({ name }) => name), ...mcpToolNames(agent.mcp)]
-  /** What the gateway itself knows of the caller is there in every stage. */
+  /** Facts that the gateway itself knows of the caller are known in every stage. */
   const isCaller = (name: string): boolean => name === CALLER_SOURCE && agent.caller !== null
   /** A tool that gets secret digits is called by way of another; `verify_caller` by itself too. */
   const calledBy = (tool: string): string[] => [

@@ -50,14 +50,14 @@ export interface TemplateValues {
   readonly pendingId?: string | undefined
 }
 
-/** What whoever orders an outbound call says of it, by name. */
+/** Values that an order for an outbound call passes on, by name. */
 export type CallVariables = Readonly<Record<string, string>>
 
 /** The facts of one business as templates read them. */
 export type BusinessValues = Readonly<Record<string, string | number | boolean>>
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
-/** What a tool that waits may read beside: `continue.url` in its request, `pending.id` in its polls. */
+/** More values that a tool that waits may read: `continue.url` in its request, `pending.id` in its polls. */
 const WAITING = /^\s*(?:(continue)\.url|(pending)\.id)\s*$/
 /** An argument may have any name without spaces and braces (`ARGUMENT_NAME`). */
 const REFERENCE =
@@ -130,7 +130,7 @@ export function missingSources(template: Template, values: TemplateValues): read
   return sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
 }
 
-/** What an agent does for a withheld caller. The number that a caller says limits no request to their own data. */
+/** Advice for a caller who withholds the number. The number that a caller says limits no request to their own data. */
 const ASK_NUMBER = ', ask for a number by which they can be reached or for a reference that another tool takes'
 
 /**

@@ -20,7 +20,7 @@ export type CheckedArguments =
 
 /** How deep values are changed; schemas may be recursive. */
 const DEPTH_MAX = 32
-/** Mistakes that a model is told at once. */
+/** Maximum number of faults that one answer lists for the model. */
 const FAULTS_MAX = 5
 /** Values that a sentence names. */
 const NAMED_MAX = 20
@@ -307,7 +307,7 @@ function alias(written: string, properties: Readonly<Record<string, unknown>>, g
   return alike.length === 1 && name !== undefined && !Object.hasOwn(given, name) ? name : null
 }
 
-/** What to send at a place, in words. */
+/** Description of the value to send at a place. */
 function wantedAt(root: ToolParameters, path: readonly string[]): string {
   let schema: JsonSchema = root
   for (const part of path) {

@@ -325,7 +325,7 @@ export const toolSchema = z
     }
   })
 
-/** What is wrong with how a tool waits, or with what only one that waits may read. */
+/** Faults in how a tool waits, or in values that only a tool that waits may read. */
 function* waitFaults(tool: Pick<ToolDefinition, 'http' | 'bind' | 'waits'>): Generator<{
   readonly path: (string | number)[]
   readonly what: string

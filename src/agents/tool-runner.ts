@@ -40,7 +40,7 @@ interface Entry {
   readonly waits: boolean
 }
 
-/** What the gateway sees to before a tool runs. */
+/** Checks of the gateway before a tool runs. */
 interface Restrictions {
   readonly parameters: ToolParameters
   readonly bind: Readonly<Record<string, string>>
@@ -89,7 +89,7 @@ export class ToolRunner {
   readonly #agent: Pick<AgentDefinition, 'digits'>
   readonly #zone: string
   readonly #servers: readonly McpServer[]
-  /** What was made of a server's tool, as long as the server keeps it as it is. */
+  /** Entry of a server's tool; valid while the server keeps the tool unchanged. */
   readonly #serverEntries = new WeakMap<McpTool, Entry>()
 
   readonly #questions: readonly { readonly question: string; readonly ask: LocalizedText }[]
@@ -179,7 +179,7 @@ export class ToolRunner {
     await Promise.all(this.#servers.map((server) => server.use(waitMs)))
   }
 
-  /** What models are offered of the MCP servers that are up. */
+  /** Tools of the connected MCP servers that models are offered. */
   serverTools(): GatewayTool[] {
     const tools = this.#servers.flatMap((server) => [...server.tools.values()])
     return offeredMcpTools(tools.filter(({ tool }) => !getsDigits(this.#agent, tool.name)))
@@ -267,7 +267,7 @@ export class ToolRunner {
   }
 
   /**
-   * What `run` would send to an API, without sending it; null for a tool that sends nothing.
+   * The request that `run` would send to an API; null for a tool that sends nothing.
    * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNBOUND, TOOL_UNVERIFIED, CONFIG_INVALID
    */
   request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest | null {

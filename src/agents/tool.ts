@@ -102,11 +102,11 @@ export interface ToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** Tag of the language that the call is in, as the agent's file has it. */
+  /** Tag of the language that the call is in, as in the agent's file. */
   readonly language: string
   /** Calendar time of the run. @defaultValue that of the machine */
   readonly wallMs?: number
-  /** Of an outbound call; absent: none. */
+  /** Variables of an outbound call; absent: none. */
   readonly variables?: CallVariables | undefined
   /** Facts of the business whose number this is; absent where it has none. */
   readonly business?: BusinessValues | undefined
@@ -118,9 +118,9 @@ export interface ToolContext {
   readonly gate?: ToolGate
   /** The verification of the caller; only `verify_caller` changes it. */
   readonly caller: CallerIdentity
-  /** Of a tool that waits. */
+  /** Address that continues a tool that waits. */
   readonly continueUrl?: string | undefined
-  /** Of a poll: what its API waits for. */
+  /** Identifier in a poll: the pending answer at the API. */
   readonly pendingId?: string | undefined
   /** The W3C trace context of the call; absent where no trace is exported. */
   readonly traceparent?: string | undefined
@@ -128,12 +128,12 @@ export interface ToolContext {
   readonly signal: AbortSignal
 }
 
-/** What templates read of the call. */
+/** Facts of the call for templates. */
 export function callFacts({ from, to, callSid, agent, language }: ToolContext): TemplateValues['call'] {
   return { from, to, sid: callSid, agent, language }
 }
 
-/** What a tool returns whose answer comes later. */
+/** Result of a tool whose answer comes later. */
 export class PendingAnswer {
   /** As the API gave it; empty where it gave none. */
   readonly id: string

@@ -39,7 +39,7 @@ export interface Attempt {
   judged(verdict: Verdict): boolean
 }
 
-/** What all nodes of a fleet know together of the attempts of a number. */
+/** Attempts of a number that all nodes of a fleet share. */
 export interface SharedAttempts {
   /** Reserves one attempt. @returns null when they cannot be asked now */
   take(number: string, rule: LockRule): Promise<SharedAttempt | null>

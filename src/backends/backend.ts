@@ -8,7 +8,7 @@ import type { Pronunciation } from '../speech/spoken/pronunciations.js'
 export type { BackendErrorCode, BackendEvent, BackendUsage } from '../call/backend-events.js'
 export type { ToolSpec }
 
-/** What a backend can do; fixed before `connect`. */
+/** Abilities of a backend; fixed before `connect`. */
 export interface BackendCapabilities {
   /** The name in metrics and records: `embedded`, `openai`, `gemini`, ... */
   readonly name: string
@@ -80,7 +80,7 @@ export interface ToolLedgerEntry {
   readonly pending?: true
 }
 
-/** What a backend gets in `connect`. Plain data: it crosses threads by structured clone. */
+/** Arguments of a backend's `connect`. Plain data: it crosses threads by structured clone. */
 export interface BackendSession {
   readonly callSid: string
   readonly agent: string
@@ -115,14 +115,14 @@ export interface BackendSession {
    * @defaultValue none
    */
   readonly vocabulary?: readonly string[]
-  /** What was said and done before, when this session replaces another during a call. */
+  /** Words and tool calls from before, when this session replaces another during a call. */
   readonly history: readonly HistoryEntry[]
   readonly toolLedger: readonly ToolLedgerEntry[]
   /** The agent's `offline:` block as loaded, for the embedded backend; null for an agent that has none. */
   readonly offline: unknown
   /** The day where the callers are, as `2026-11-25`. @defaultValue none: no day is understood */
   readonly today?: string
-  /** What is known of the caller, and may be said, by field: for a script; a model has it in its instructions. @defaultValue nothing */
+  /** Values of the caller that may be said, by field: for a script; a model finds them in its instructions. @defaultValue nothing */
   readonly caller?: CallerValues
   /** True if the human colleagues are there now, by their opening hours. @defaultValue true */
   readonly humansThere?: boolean
@@ -130,7 +130,7 @@ export interface BackendSession {
   readonly resume: unknown
 }
 
-/** What may change during a session (`Backend.updateSession`). */
+/** Values that may change during a session (`Backend.updateSession`). */
 export interface SessionUpdate {
   /** @defaultValue unchanged */
   readonly instructions?: string
@@ -142,7 +142,7 @@ export interface SessionUpdate {
   /** @defaultValue unchanged */
   readonly tools?: readonly ToolSpec[]
   /**
-   * What to greet with, where that is still to come: more is known of the caller.
+   * New greeting, if it is still to come: more is known of the caller.
    * @defaultValue unchanged
    */
   readonly greeting?: string | null
@@ -160,8 +160,8 @@ export interface SessionUpdate {
    */
   readonly voices?: Readonly<Record<string, LocalizedText>>
   /**
-   * What was said and done before the caller's last words is no longer needed, because the instructions have what matters
-   * of it. A service that can take it out of the model's memory does.
+   * The conversation before the caller's last words is no longer needed, because the instructions summarise it. A service
+   * that can remove it from the model's memory does so.
    * @defaultValue `false`
    */
   readonly forget?: boolean
@@ -192,7 +192,7 @@ export interface BackendSink {
    * valid only during the call.
    */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
-  /** The service told how much of its limits is left. Optional. */
+  /** The service reported its remaining limits. Optional. */
   rateLimits?(limits: readonly RateLimit[]): void
 }
 
@@ -205,7 +205,7 @@ export interface RateLimit {
   readonly resetMs: number
 }
 
-/** What a text is (`Backend.sendText`), and whether it is to be answered. */
+/** Kind of a text (`Backend.sendText`), and whether it needs an answer. */
 export type TextOptions =
   | { readonly role: 'caller' | 'system'; readonly respond: boolean }
   | { readonly role: 'agent'; readonly respond: false }

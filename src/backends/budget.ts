@@ -9,7 +9,7 @@ import type { BackendTimers } from './timers.js'
 /** A call whose budget is spent has this long for its goodbye. */
 const BUDGET_GOODBYE_MS = 15_000
 
-/** What one call may use; a limit that is not given does not apply. */
+/** Limits of one call; a limit that is not given does not apply. */
 export interface BudgetLimits {
   readonly maxMs?: number
   /** Input and output together. */
@@ -36,11 +36,11 @@ const CALL_ID = 'budget-end-'
 /** How many more goodbyes there are when the caller speaks during one. */
 const GOODBYE_RETRIES_MAX = 2
 
-/** What the call has used, for the worker or node that goes on with it. JSON. */
+/** Usage of the call, for the worker or node that goes on with it. JSON. */
 export interface UsedBudget {
   readonly models: readonly ModelUsage[]
   readonly usedMs: number
-  /** What is known of its price. Absent from an earlier build. */
+  /** Its known price. Absent from an earlier build. */
   readonly cost?: { readonly currency: string; readonly known: number }
 }
 
@@ -130,7 +130,7 @@ export class Budget implements BackendSink {
 
   event(event: BackendEvent): void {
     if (this.#state === 'over' && event.type !== 'closed') return
-    // What the call does in answer to the event may depend on it.
+    // The call's reaction to the event may depend on it.
     switch (event.type) {
       case 'turn-start':
         this.#generation = Math.max(this.#generation, event.generation)
@@ -178,7 +178,7 @@ export class Budget implements BackendSink {
     const { inputTokens, outputTokens } = meter.total()
     if (maxTokens !== undefined && inputTokens + outputTokens >= maxTokens) this.#reached('maxTokens')
     else if (maxOutputTokens !== undefined && outputTokens >= maxOutputTokens) this.#reached('maxOutputTokens')
-    // What is known is a lower bound, and already too much.
+    // The known cost is a lower bound, and already too much.
     else if (maxCost !== undefined && meter.cost().known >= maxCost) this.#reached('maxCost')
   }
 

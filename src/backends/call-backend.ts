@@ -74,7 +74,7 @@ export interface CallBackendOptions extends CandidateOptions {
   /** How long the caller waits before a `holding` event. */
   readonly holdAfterMs?: number
   readonly failoversMax?: number
-  /** What the call may use, and the meter of its cost; without it neither is counted. */
+  /** Limits of the call, and the meter of its cost; without it neither is counted. */
   readonly budget?: BudgetOptions
 }
 
@@ -101,7 +101,7 @@ function noFailovers() {
   }
 }
 
-/** What the backends report about a call, but for the cost. Plain data. */
+/** The backends' report about a call, without the cost. Plain data. */
 export type CallBackendReport = Omit<CallResult['report'], 'cost'>
 
 /**
@@ -363,7 +363,7 @@ export class CallBackend implements Backend, CandidateListener {
     }
   }
 
-  /** What happened so far; a copy. */
+  /** The report so far; a copy. */
   report(): CallBackendReport {
     const { replayedSamples, lostSamples, ...counters } = this.stats
     const { inputRateHz } = this.#candidates.capabilities
@@ -416,7 +416,7 @@ export class CallBackend implements Backend, CandidateListener {
   /** Keeps what a takeover must know of a piece of an answer. @returns false for silence before its first sound, which is not played */
   #sounds(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): boolean {
     const ms = samplesToMs(pcm.length, sampleRateHz)
-    // What follows the first sound of an answer is a pause in it, and is played.
+    // Silence after the first sound of an answer is a pause in it, and is played.
     if (this.#history.answer(generation).soundMs === 0 && !hasSound(pcm)) {
       this.#history.silence(generation, itemId, ms)
       return false
@@ -763,7 +763,7 @@ export class CallBackend implements Backend, CandidateListener {
     this.#next = null
     this.#loss = null
     this.#served = true
-    // What the call sends in reply is stored in the history, and replayed with the rest.
+    // Input that the call sends in reply is stored in the history, and replayed with the rest.
     if (first) this.#emit({ type: 'ready' })
     if (this.#over) return
     this.#primary = session

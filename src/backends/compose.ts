@@ -16,7 +16,7 @@ import { clockTimers } from './timers.js'
 import type { BackendWatch } from './watch.js'
 import type { MessagePhrases } from './cascade/message-taker.js'
 
-/** What the backends of a call share, besides what each of them needs. */
+/** Context that the backends of a call share, beside each one's own. */
 interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
   /** The instructions of a session that begins now: they name the time. */
   readonly instructionsNow: () => string
@@ -36,11 +36,11 @@ export interface CompositionOptions {
   readonly stallMs: number
   /** How long the caller waits for another backend before a filler is spoken. */
   readonly holdAfterMs: number
-  /** What one call may use; null for no limit. */
+  /** Limits of one call; null for none. */
   readonly budget: BudgetLimits | null
   /** The agent's own prices, before those of the settings and the vendors' lists; null for none. */
   readonly prices: Prices | null
-  /** What is said to take a message when no model answers; null: none is taken. */
+  /** Phrases that take a message when no model answers; null: none is taken. */
   readonly message: MessagePhrases | null
   /**
    * No model answers, whatever `names` says: the cascade takes a message. Without `message` it does nothing.

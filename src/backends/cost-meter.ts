@@ -5,7 +5,7 @@ import type { UsageSums } from '../call/usage.js'
 import { costOf } from './prices.js'
 import type { PriceList } from './prices.js'
 
-/** What one model of one backend used. */
+/** Usage of one model of one backend. */
 export interface ModelUsage {
   readonly backend: string
   /** Null: the backend names no model. */
@@ -22,8 +22,8 @@ const ROWS_MAX = 16
 const OTHER = 'other'
 
 /**
- * What a call used, by backend and model, and what that costs. Tokens of different models have different prices, so
- * sums over several models have none.
+ * Usage of a call, by backend and model, and its cost. Tokens of different models have different prices, so sums over
+ * several models have none.
  */
 export class CostMeter {
   readonly #prices: PriceList

@@ -20,7 +20,7 @@ import { BACKENDS, MODULE_PREFIX, liveDelegate } from './registry.js'
 import type { BackendName, BackendSettings } from './registry.js'
 import { clockTimers, type BackendTimers } from './timers.js'
 
-/** What the backends of one call may use. */
+/** Context for the backends of one call. */
 export interface BackendContext {
   readonly speech: SpeechClient | null
   readonly clock: Clock
@@ -44,8 +44,9 @@ export interface BackendContext {
    */
   readonly gatewayTurns: boolean
   /**
-   * The agent's file tells listening from interrupting (`bargeIn.backchannel`), so the gateway decides what interrupts. A
-   * service that interrupts its own answers is then told not to, where it can be told, unless the agent's file sets that.
+   * The agent's file distinguishes listening from interrupting (`bargeIn.backchannel`), so the gateway decides what
+   * interrupts. A service that interrupts its own answers is then set not to, if it can be, unless the agent's file sets
+   * that.
    */
   readonly gatewayInterrupts: boolean
 }
@@ -68,7 +69,7 @@ function openAiTurns(
   return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
 }
 
-/** What the services that can detect turns get of the settings. */
+/** Settings for the services that can detect turns. */
 function realtime({ clock, settings: { messageMs, streamSilence } }: BackendContext) {
   return { nowMs: clock, streamSilence, ...omitNullish({ messageMs }) }
 }
@@ -149,7 +150,7 @@ const MAKERS: Readonly<Record<BackendName, Maker>> = {
   },
 }
 
-/** What a module with a backend exports. */
+/** Exports of a module with a backend. */
 interface BackendModule {
   /** @param options  the module's entry in the agent's `backends:` block, unchanged; empty without one */
   createBackend(sink: BackendSink, context: BackendContext, options: Readonly<Record<string, unknown>>): Backend

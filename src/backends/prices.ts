@@ -29,7 +29,7 @@ const ELEVENLABS = { source: 'https://elevenlabs.io/pricing/api', readOn: '2026-
 const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
   inputPerMillionTokens: input,
   cachedPerMillionTokens: cached,
-  // Of the cache that lasts five minutes, which is the one that requests ask for.
+  // Price of the five-minute cache, which requests ask for.
   cacheWritePerMillionTokens: input * 1.25,
   outputPerMillionTokens: output,
   source: 'https://platform.claude.com/docs/en/about-claude/pricing',
@@ -117,7 +117,7 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   },
 }
 
-/** What the carrier says that it charges: the price of the stream is quoted second-hand from its page of prices. */
+/** The carrier's published charges: the price of the stream is quoted second-hand from its page of prices. */
 export const CARRIER_RATES: CarrierRates & Pick<ListedPrice, 'source'> = {
   currency: 'KES',
   inboundPerMinute: 0,
@@ -147,7 +147,7 @@ const TOKEN_PRICES = [
 ] as const
 
 /**
- * What `usage` costs at `price`. A unit that was used, is charged for and has no price makes the cost unknown, never 0.
+ * Cost of `usage` at `price`. A unit that was used, is charged for and has no price makes the cost unknown, never 0.
  * Tokens that the service counts but reports as neither text nor audio are charged as text.
  */
 export function costOf(usage: BackendUsage, price: ModelPrice): Cost {
@@ -257,7 +257,7 @@ export function priceList(own: readonly (Prices | null)[]): PriceList {
   }
 }
 
-/** What one unit of `from` is in `to`, by the rates of PRICES_FILE; null: it has none. */
+/** Value of one unit of `from` in `to`, by the rates of PRICES_FILE; null: there is no rate. */
 export function exchangeRate(prices: PriceFile | null, from: string, to: string): number | null {
   if (from === to) return 1
   if (prices?.exchange === undefined) return null

@@ -55,7 +55,7 @@ export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLe
   return newest(ledger, ({ args, ok, result }) => JSON.stringify(args).length + replyText({ ok, value: result }).length)
 }
 
-/** What was said and done before a takeover, for a session that was connected earlier, such as a standby. */
+/** Summary of the call before a takeover, for a session that was connected earlier, such as a standby. */
 export function recapText(history: readonly HistoryEntry[], ledger: readonly ToolLedgerEntry[]): string {
   const said = recentHistory(history).map(({ role, text }) => `${role === 'caller' ? 'Caller' : 'You'}: ${text}`)
   const done = recentTools(ledger).map(

@@ -11,7 +11,7 @@ import type { PriceFile } from '../agents/prices.js'
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
-  /** What `auto` stands for; null for the first backend that is set up. */
+  /** Meaning of `auto`; null for the first backend that is set up. */
   readonly auto: string | null
   readonly openai: {
     readonly apiKey: string | null
@@ -214,7 +214,7 @@ export function modelsOf(name: string, settings: BackendSettings, options: Backe
   return REGISTRY[name]?.models(settings, options) ?? [null]
 }
 
-/** What the model of the backend `name` does not see of a tool's schema, such as `not of when`; empty: it sees all of it. */
+/** Parts of a tool's schema that the model of the backend `name` does not see, such as `not of when`; empty: none. */
 export function droppedOf(
   name: string,
   settings: BackendSettings,
@@ -226,7 +226,7 @@ export function droppedOf(
   return (classic ? geminiParameters(parameters) : functionParameters(parameters)).dropped
 }
 
-/** What the services of the backend `name` cannot do, one line each; empty for a backend that is one service. */
+/** Missing abilities of the services of the backend `name`, one line each; empty for a backend that is one service. */
 export function lacksOf(name: string, settings: BackendSettings, options: BackendOptions): readonly string[] {
   return name === 'cascade' ? stageLacks(settings.cascade, options.cascade ?? {}) : []
 }

@@ -23,7 +23,7 @@ export class RepeatedSpeech {
   #holding = false
   #held: Int16Array[] = []
   #heldMs = 0
-  /** What passes on the newest words of the piece, and its end, after its sound. */
+  /** Passes on the newest words of the piece, and its end, after its sound. */
   #heldWords: (() => void) | null = null
   #heldEnd: (() => void) | null = null
 

@@ -10,7 +10,7 @@ export interface Told {
 const TOLD_WORDS = { least: 3, enough: 5 }
 const TOLD_TERMS = { least: 3, enough: 4 }
 
-/** True if a recogniser returns what it was told before it heard anything, instead of what it heard. */
+/** True if a recogniser returns the context that it was given, instead of words that it heard. */
 export function isTold(text: string, { text: about = '', terms = [] }: Told): boolean {
   const words = plainWords(text)
   if (words.length === 0) return false

@@ -8,7 +8,7 @@ import type { JsonSchema } from '../agents/json-schema.js'
  */
 interface VendorSchema {
   readonly schema: Record<string, unknown>
-  /** What the service does not get: `format of when`. Empty: all of it. */
+  /** Parts that the service does not get: `format of when`. Empty: none. */
   readonly dropped: readonly string[]
 }
 
@@ -83,7 +83,7 @@ export function geminiParameters(schema: JsonSchema): VendorSchema {
   return { schema: translated, dropped: [...written.dropped] }
 }
 
-/** What was made of a tool so far. */
+/** Result of writing a tool so far. */
 interface Written {
   chars: number
   readonly dropped: Set<string>

@@ -8,7 +8,7 @@ type ToolArguments = Readonly<Record<string, unknown>>
 export interface ParsedArguments {
   /** A number that a double cannot hold is its text (`exactJson`). */
   readonly args: ToolArguments
-  /** What is wrong with them, in words that the model can use. */
+  /** Their fault, in words that the model can use. */
   readonly invalid?: string
   /** They were not a plain JSON object, but certainly meant one. */
   readonly mended?: true
@@ -32,8 +32,8 @@ export function parseArguments(text: string): ParsedArguments {
 }
 
 /**
- * What a value certainly means: the JSON text in a text, fenced or not; the one object of a list; no arguments for an empty
- * list.
+ * The certain meaning of a value: the JSON text in a text, fenced or not; the one object of a list; no arguments for an
+ * empty list.
  * @throws SyntaxError for a text that is not JSON
  */
 function unnested(value: unknown): unknown {

@@ -1,16 +1,17 @@
 /**
- * What a backend of one's own needs for a service behind a WebSocket: `import { VendorConnection } from
- * 'mkondo/transport'`. Each piece can be used without the others; docs/OWN-BACKEND.md puts them together,
- * and examples/own-backend is a whole backend made of them.
+ * Parts for a custom backend of a service behind a WebSocket: `import { VendorConnection } from 'mkondo/transport'`. Each piece
+ * can be used without the others; docs/OWN-BACKEND.md puts them together, and examples/own-backend is a whole backend made of
+ * them.
  *
  * - **Connection**: `VendorConnection` is its life (deadlines, ready, one `closed`), `vendorFault` and
  *   `httpFault` name what went wrong, `vendorText` makes a service's words safe to show.
- * - **Input buffer**: `CallerUplink` collects the caller's frames into messages, keeps what was said before the start of
- *   speech was known (`preRollMs`), and what cannot be sent yet. `messageLength` says how long a message is.
+ * - **Input buffer**: `CallerUplink` collects the caller's frames into messages, keeps the audio from before the start of
+ *   speech was known (`preRollMs`), and messages that cannot be sent yet. `messageLength` says how long a message is.
  * - **Audio codec**: `Base64Audio` decodes audio that comes as base64 in JSON, `MessageReader` reads such messages without
  *   parsing the audio.
- * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check what a model wrote and write what it is
- *   told; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText`, `saidText` and `recapText` are the gateway's own
+ * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check a model's texts and write the gateway's
+ *   replies; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText`, `saidText` and `recapText` are the gateway's
+ * own
  *   words for a model.
  */
 export { VendorConnection } from './transport/vendor-connection.js'

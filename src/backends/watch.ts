@@ -1,7 +1,7 @@
 import type { BackendErrorCode, RateLimit } from './backend.js'
 import type { CircuitReport } from './failover/circuit-breaker.js'
 
-/** What a session of a backend was opened for. */
+/** Purpose of a backend's session. */
 export type SessionRole = 'first' | 'takeover' | 'standby' | 'rotation'
 
 /** One session of a backend on one call; reported when it is ready or could not be connected. Plain data. */
@@ -29,7 +29,7 @@ export interface BackendWatch {
   fault(fault: BackendFaultNews): void
   /** A circuit opened or closed because of this call. */
   circuit(circuit: CircuitReport): void
-  /** A service told how much of the key's limits is left. */
+  /** A service reported the key's remaining limits. */
   limits(backend: string, limits: readonly RateLimit[]): void
 }
 

@@ -10,7 +10,7 @@ export interface AnsweringMachineOptions {
   readonly silenceMs: number
 }
 
-/** What took the call; see `AnsweringMachineDetector`. */
+/** The party that took the call; see `AnsweringMachineDetector`. */
 export const ANSWERED_BY = ['human', 'silence', 'recording', 'machine'] as const
 
 export interface AnswerVerdict {
@@ -153,7 +153,7 @@ export class AnsweringMachineDetector {
     return { who, why }
   }
 
-  /** What follows is measured on its own. */
+  /** Speech after a pause is measured on its own. */
   #pause(): void {
     this.#spoke ||= this.#voiceFromMs !== null
     this.#voiceFromMs = null

@@ -2,15 +2,15 @@ import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
 
 /**
- * What the agent waits for: a word or two, a number that may be whole, one that is not yet (or has not begun), or
- * anything.
+ * Answers that an agent may expect: a word or two, a number that may be whole, one that is not yet (or has not begun),
+ * or anything.
  */
 export const CALLER_EXPECTATIONS = ['yes-no', 'digits', 'more-digits', 'open'] as const
 export type CallerExpectation = (typeof CALLER_EXPECTATIONS)[number]
 
 /**
- * What a service used since its last report. The token counts are the service's own; a detail that it does not report
- * is absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
+ * Usage of a service since its last report. The token counts are the service's own; a detail that it does not report is
+ * absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
  * voice) reports each in an event of its own, with its `model`.
  */
 export const usageSchemaOf = (figure: z.ZodNumber) =>
@@ -77,8 +77,8 @@ export const backendEventSchema = z
      */
     z.object({ type: z.literal('understood') }),
     /**
-     * What the caller will most likely say now; it decides how long a pause ends the turn. Until the next of these. `keys`: of a
-     * backend that takes keys without a model, so that it gets secret ones too; nothing else of the call does.
+     * The caller's most likely answer now; it decides which pause ends the turn. Valid until the next such event. `keys`: from a
+     * backend that takes keys without a model, so that it alone in the call also gets secret keys.
      */
     z.object({
       type: z.literal('expects'),

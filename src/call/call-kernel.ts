@@ -89,7 +89,7 @@ const EARLY_GOES_ON_MS = 100
  * the caller is answering, not interrupting.
  */
 export class CallKernel {
-  /** What happened so far; each entry was an output. */
+  /** Events so far; each entry was an output. */
   readonly log: CallLog
   readonly usage: UsageSums
   readonly counters = {
@@ -603,7 +603,7 @@ export class CallKernel {
     // Speech starts later than the onset only when the segment began as a false interruption.
     const fromMs = onset ? this.callerSpeech.firstVoicedMs : atMs - FRAME_MS
     const suspected = this.presence.putOnHold.suspected
-    // What has gone on without words for so long is not the caller who interrupts.
+    // Sound that continues this long without words is not an interruption by the caller.
     if (suspected && this.agentTalking) return false
     if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected || (this.#early && this.#weighsSpeech))
     const responding = this.agentSpeech.responding !== null

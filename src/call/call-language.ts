@@ -43,10 +43,10 @@ function toldBy(word: string): string {
  *     current --a sentence of another | second turn in it | the model says so--> changed --the agent answers--> current
  */
 export class CallLanguage {
-  /** As the agent's file has it: `sw-KE`. */
+  /** As in the agent's file: `sw-KE`. */
   now: string
   readonly #languages: readonly string[]
-  /** Of the turn so far: letters and words by language. */
+  /** The turn so far: letters and words by language. */
   #turn = new Map<string, { letters: number; words: number }>()
   #changed = false
   /** The language of the turn before this one, where it was another than the call's. */

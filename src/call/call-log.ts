@@ -27,7 +27,7 @@ import type { DocumentOf } from './documents/document.js'
 /** Turns and barge-ins of one call that are kept in its record, each. */
 const CALL_RECORDS_MAX = 1000
 
-// Of the log, times are as they were measured.
+// Entries of the log keep times as measured.
 export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
 const turnSchema = turn(measuredMs).meta({ id: 'turn' })
 const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
@@ -122,8 +122,8 @@ const NOTHING_DROPPED = {
 }
 
 /**
- * What happened in a call, in order and bounded. The session keeps one log and emits each entry as an output. The main
- * thread builds another log from these outputs; the live view and the call record read that one.
+ * Events of a call, in order and bounded. The session keeps one log and emits each entry as an output. The main thread
+ * builds another log from these outputs; the live view and the call record read that one.
  */
 export class CallLog implements CallLogRecords {
   readonly transcript: TranscriptEntry[]

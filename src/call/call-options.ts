@@ -18,7 +18,7 @@ const speechSchema = z.object({
   adaptive: z.boolean(),
   /** Voice in one segment that makes it speech rather than comfort noise or a click. */
   realSpeechMs: z.number(),
-  /** What the words so far change of an adaptive pause, of backends that deliver them while the caller speaks; null: nothing. */
+  /** Effect of partial words on an adaptive pause, for backends that deliver words while the caller speaks; null: none. */
   words: z
     .object({
       /** Quiet that ends a turn whose words are complete: a yes to a question for it, a whole number, a question. */
@@ -98,18 +98,18 @@ const claimsSchema = z.object({
   /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */
   facts: z
     .object({
-      /** The model is told of one that nothing supports. */
+      /** The model gets a correction for a figure that nothing supports. */
       correct: z.boolean(),
-      /** What the agent's file and the call say (`KnownFacts`). */
+      /** Text of the agent's file and of the call (`KnownFacts`). */
       given: z.string(),
-      /** Of the callers, for "tomorrow, Friday"; null: not known. */
+      /** Time zone of the callers, for "tomorrow, Friday"; null: not known. */
       timeZone: z.string().nullable(),
     })
     .nullable()
     .default(null),
-  /** The model is told of a claim that nothing supports, so that it corrects itself. */
+  /** The model gets each claim that nothing supports, so that it corrects itself. */
   correct: z.boolean(),
-  /** What the agent may claim to have done, and which tool calls make it true. */
+  /** Claims that the agent may make, and the tool calls that make them true. */
   rules: z.array(
     z.object({
       /** One of them must have succeeded in this call; empty: the agent has no tool for it, so that the claim is never true. */
@@ -167,7 +167,7 @@ export const sessionOptionsSchema = z
     wallOffsetMs: z.number(),
     /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
     serverVad: z.boolean(),
-    /** What it takes for speech stops its answer (`capabilities.serverInterrupts`); otherwise the gateway decides that. */
+    /** The service stops its answer when it detects speech (`capabilities.serverInterrupts`); otherwise the gateway decides. */
     serverInterrupts: z.boolean(),
     /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
     truncate: z.boolean(),
@@ -177,7 +177,7 @@ export const sessionOptionsSchema = z
      * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
      */
     toolNames: z.array(z.string()),
-    /** What `collect_digits` can ask a caller for. */
+    /** Values that `collect_digits` can ask a caller for. */
     collections: z.array(collectionSchema).default([]),
     /** Tools whose answers may come later, by name. */
     waits: z
@@ -208,7 +208,7 @@ export const sessionOptionsSchema = z
     answerTimeoutMs: z.number(),
     /** Said when a response failed; after RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
     responseFailedText: phraseSchema,
-    /** What the caller hears when the backend is dead. */
+    /** Phrase for the caller when the backend is dead. */
     apologyText: phraseSchema,
     /** `escalate` falls back to hanging up when no escalation is set. */
     onBackendFailure: z.enum(['escalate', 'hangup']),
@@ -216,7 +216,7 @@ export const sessionOptionsSchema = z
     speech: speechSchema,
     bargeIn: bargeInSchema,
     silence: silenceSchema,
-    /** What follows when the caller has said that this is all, and the agent has answered; null: nothing. */
+    /** Behaviour after the caller has said that this is all, and the agent has answered; null: none. */
     closing: z
       .object({
         /** Quiet of both sides before the goodbye. */
@@ -241,7 +241,7 @@ export const sessionOptionsSchema = z
     toolLimitMs: z.number(),
     /** When the session escalates by itself; null: never. Needs `escalation`. */
     rules: rulesSchema.nullable(),
-    /** What the agent may claim to have done; null: nothing is judged. */
+    /** Claims that the agent may make; null: nothing is judged. */
     claims: claimsSchema.nullable().default(null),
     /** How callers are known before the greeting; null: they are not. */
     caller: callerOptionsSchema.nullable().default(null),
@@ -273,7 +273,7 @@ export type BargeInOptions = CallSessionOptions['bargeIn']
 export type SilenceOptions = CallSessionOptions['silence']
 export type PutOnHoldOptions = NonNullable<CallSessionOptions['putOnHold']>
 export type RuleOptions = NonNullable<CallSessionOptions['rules']>
-/** What the agent may claim to have done, and which tool calls make it true. */
+/** Claims that the agent may make, and the tool calls that make them true. */
 export type ClaimOptions = NonNullable<CallSessionOptions['claims']>
 export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
 

@@ -19,7 +19,7 @@ import type { UsageSums } from './usage.js'
 
 /** Waiting speech beyond this is not in the shared ring, so it is lost when the worker dies. */
 const SURVIVING_SPEECH_MS = 2000
-/** What is heard of a caller who enters secret digits. */
+/** Frame in place of the caller's audio while the caller enters secret digits. */
 const UNHEARD = plainFrame(false)
 
 /**
@@ -50,7 +50,7 @@ export class CallSession {
     this.#call = new CallKernel(options, playout, resume, turnDecider)
   }
 
-  /** What happened so far; each entry was an output. */
+  /** Events so far; each entry was an output. */
   get log(): CallLog {
     return this.#call.log
   }
@@ -63,7 +63,7 @@ export class CallSession {
     return this.#call.counters
   }
 
-  /** What is known of the caller. */
+  /** Data of the caller. */
   get caller(): Pick<Caller, 'open' | 'values' | 'earlier' | 'confirmed'> {
     return this.#call.caller
   }

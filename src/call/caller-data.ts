@@ -6,13 +6,13 @@ export const CALLER_SOURCE = 'caller'
 
 const valuesSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
 
-/** What is known of a caller, by field. */
+/** Values known of a caller, by field. */
 export type CallerValues = DocumentOf<typeof valuesSchema>
 
-/** What a look-up of the caller came to. `late`: it had not answered when the greeting was due. */
+/** Outcome of a look-up of the caller. `late`: it had not answered when the greeting was due. */
 export const CALLER_STATES = ['found', 'unknown', 'failed', 'withheld', 'late'] as const
 
-/** What an agent with `caller.memory` keeps of a caller's last call. */
+/** Memory of a caller's last call, for an agent with `caller.memory`. */
 export const earlierCallSchema = z.object({
   /** Calendar time at which it ended. */
   endedWallMs: z.number(),
@@ -29,17 +29,17 @@ export function earlierFields(facts: readonly string[]): string[] {
   return ['outcome', 'days', ...facts].map((name) => `${EARLIER}${name}`)
 }
 
-/** What an earlier call left. @param wallMs calendar time */
+/** Values that an earlier call left. @param wallMs calendar time */
 export function earlierValues({ endedWallMs, outcome, facts }: EarlierCall, wallMs: number): CallerValues {
   const days = Math.max(0, Math.floor((wallMs - endedWallMs) / 86_400_000))
   const values = Object.entries({ outcome, days, ...facts })
   return Object.fromEntries(values.map(([name, value]) => [`${EARLIER}${name}`, value]))
 }
 
-/** What may be said of the caller now, and what a model may know and not say. */
+/** Values that may be said of the caller now, and those that a model may know and not say. */
 export interface CallerNow {
   readonly values: CallerValues
-  /** Of earlier calls from this number. */
+  /** Values of earlier calls from this number. */
   readonly earlier: CallerValues
   /** The caller has proved who they are. */
   readonly confirmed: boolean
@@ -76,7 +76,7 @@ export const callerOptionsSchema = z.object({
   personal: z.array(z.string()),
   /** Fields that earlier calls leave: a model has them, and says them to nobody who is not verified. */
   earlier: z.array(z.string()),
-  /** Field with the tag of the caller's language; null: none has it. */
+  /** Field with the tag of the caller's language; null: there is no such field. */
   language: z.string().nullable(),
 })
 

@@ -9,9 +9,9 @@ const LEARNT_MS_MIN = 160
 /** Voice that the level remembers: of older voice less and less counts. */
 const LEARNT_MS_MAX = 30_000
 /**
- * Of the voice that waits for its words the older counts less, so that a television that was on before is not learnt
- * with the caller: after each second of voice what came before it has this share left. With 0.8 a first sentence of 1.3 s
- * after 4 s of a television was learnt 3 dB too soft, and the television took seven turns (`bench/vad/main.js --floor`).
+ * Share that older voice keeps after each second of newer voice while it waits for its words, so that a television that
+ * was on before is not learnt with the caller. With 0.8 a first sentence of 1.3 s after 4 s of a television was learnt 3
+ * dB too soft, and the television took seven turns (`bench/vad/main.js --floor`).
  */
 const PENDING_KEPT = 0.7
 const PENDING_KEPT_FRAMES = 1000 / FRAME_MS

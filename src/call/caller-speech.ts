@@ -48,7 +48,6 @@ export class CallerSpeech {
     this.#decider = decider ?? (options.adaptive ? new AdaptivePause(options) : new FixedPause(options))
   }
 
-  /** What the agent waits for. */
   expect(what: CallerExpectation): void {
     this.#decider.expect(what)
   }

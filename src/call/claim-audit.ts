@@ -101,7 +101,7 @@ export class ClaimAudit {
     return this.#open
   }
 
-  /** The model was told it, or the caller heard the gateway say it: the agent may repeat it. */
+  /** A text that the model got, or that the caller heard from the gateway: the agent may repeat it. */
   given(text: string, caller: boolean): void {
     if (this.#facts !== null) this.#known.learn(text, caller)
   }
@@ -210,7 +210,7 @@ function verdictOf({ end, record }: LoggedToolCall): ClaimVerdict {
   return record.error !== undefined && NOT_RUN.includes(record.error) ? 'refused' : 'failed'
 }
 
-/** What the model is told of claims that nothing supports. */
+/** Correction for the model after claims that nothing supports. */
 export function correctionOf(claims: readonly ClaimRecord[]): string {
   const facts = claims.map(({ tool, phrase, verdict }) => `"${phrase}": ${FACTS[verdict](tool ?? '')}`)
   return (

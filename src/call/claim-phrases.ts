@@ -10,7 +10,7 @@ const CLAIM_BRACKETS_MAX = 6
 /** Letters of a word that are compared. */
 const CLAIM_WORD_CHARS_MAX = 40
 
-/** Of the languages which agents need not bring along. */
+/** Claim phrases of the languages that need none in the agent's file. */
 export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimWords>> = Object.fromEntries(
   Object.entries(WORDS).map(([language, { claims }]) => [language, claims]),
 )
@@ -98,7 +98,7 @@ function wordsIn(text: string): number {
   return text.split(' ').length - 1
 }
 
-/** What a token of a phrase is in a regular expression. Any other is a word, or `*`. */
+/** Regular expression of each special token of a phrase. Any other token is a word, or `*`. */
 const SIGNS: ReadonlyMap<string, string> = new Map(
   Object.entries({ '(': '(?:', '[': '(?:', ')': ')', ']': ')?', '|': '|' }),
 )
@@ -137,7 +137,7 @@ function regExpOf(phrase: string, lists: Readonly<Record<string, string>>): RegE
   return new RegExp(` (?:${sources.join('')}${close})`)
 }
 
-/** What is wrong with a phrase; null: nothing. `lists` as for the matcher. */
+/** Fault of a phrase; null: none. `lists` as for the matcher. */
 export function phraseFault(phrase: string, lists: Readonly<Record<string, string>>): string | null {
   try {
     regExpOf(phrase, lists)
@@ -189,7 +189,7 @@ function plain(word: string): string {
     .slice(0, CLAIM_WORD_CHARS_MAX)
 }
 
-/** Of a regular expression: a word in which `*` stands for any letters. */
+/** Regular expression of a word in which `*` stands for any letters. */
 function glob(word: string): string {
   if (word.split('*').length > 3) throw new SyntaxError(`${JSON.stringify(word)} has more than two *`)
   return word.replace(/[\\^$.+?()[\]{}|/]/g, '\\$&').replaceAll('*', '[^ !]*')

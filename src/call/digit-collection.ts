@@ -32,7 +32,7 @@ const NO = phraseSet(wordsOf('no'))
 /** How one entry is taken from the caller; plain data. */
 export const collectionSchema = z.object({
   name: z.string(),
-  /** What the caller is asked. */
+  /** The question to the caller. */
   say: phraseSchema,
   /** Said before that when an entry was not usable, or nothing came. */
   again: phraseSchema,
@@ -56,7 +56,7 @@ export const collectionSchema = z.object({
 })
 export type Collection = DocumentOf<typeof collectionSchema>
 
-/** What follows from a key, from words or from time. */
+/** Step that follows a key, words or a timeout. */
 export type CollectionStep =
   /** Nothing; the deadline stays. */
   | { readonly type: 'nothing' }

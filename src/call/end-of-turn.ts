@@ -25,7 +25,7 @@ export interface TurnDecider {
   readonly waitMs: number
   /** The figures that made `waitMs`, for the timeline. Allocates. */
   readonly why: string
-  /** What the agent waits for; until it is told otherwise. */
+  /** The expected answer, until the next such call. */
   expect(what: CallerExpectation): void
   /** @param frame  the same object each time */
   frame(frame: TurnFrame): void

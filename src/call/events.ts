@@ -13,7 +13,7 @@ const escalationStepSchema = z
   .discriminatedUnion('type', [
     /**
      * Finish what is being said, then close the stream: the carrier will ask how to continue. `mayBeSilent`: the carrier
-     * may hold the caller in silence instead, which we could not end, so the caller is told what to do in that case.
+     * may hold the caller in silence instead, which we could not end, so the caller hears what to do in that case.
      */
     z.object({ type: z.literal('close-stream'), mayBeSilent: z.boolean() }),
     /** Keep the stream open and be silent: the human joins this leg. */
@@ -74,7 +74,7 @@ export const callInputSchema = z
     z.object({ type: z.literal('escalate-requested'), reason: z.string() }),
     /** A supervisor says something to the model, and not to the caller. */
     z.object({ type: z.literal('whisper'), text: z.string() }),
-    /** What the escalation machine asks the session to do. */
+    /** A step that the escalation machine asks of the session. */
     z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
     z.object({ type: z.literal('dtmf'), digit: z.string() }),
     /** The look-up of the caller has answered. */
@@ -145,7 +145,7 @@ export type CallOutput =
       readonly text: string
       readonly respond: boolean
     }
-  /** What has become of a wait in the conversation: `told`: the caller has heard its outcome. */
+  /** Progress of a wait in the conversation. `told`: the caller has heard its outcome. */
   | { readonly type: 'wait'; readonly callId: string; readonly state: 'told' | 'expired' | 'cancelled' }
   /** The model may call the agent's tools, or has to answer without them. */
   | { readonly type: 'backend-tools'; readonly offered: boolean }
@@ -211,7 +211,7 @@ export type CallOutput =
   | { readonly type: 'handover'; readonly agent: string }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
-  /** Of the timeline. `atMs` absent: the time of the input. */
+  /** A mark of the timeline. `atMs` absent: the time of the input. */
   | { readonly type: 'mark'; readonly name: string; readonly detail?: string; readonly atMs?: number }
   /** The state that a takeover needs has changed. Read it with `checkpoint()`. */
   | { readonly type: 'checkpoint-due' }
@@ -229,7 +229,7 @@ export interface CallbackWish {
   readonly packet: EscalationPacket
 }
 
-/** What the session reads about speech on its way to the caller; implemented by `PlayoutLedger`. */
+/** The session's view of speech on its way to the caller; implemented by `PlayoutLedger`. */
 export interface PlayoutView {
   /** True while the caller hears agent sound, or will hear it without another output of the session. */
   audible(nowMs: number): boolean

@@ -3,7 +3,7 @@
  * replay decides the same. A journal has no pitch for frames without voice, so nothing may be decided by theirs.
  */
 
-/** What was detected in one 20 ms frame of the caller. */
+/** Detections in one 20 ms frame of the caller. */
 export interface CallerFrame {
   readonly voiced: boolean
   /** Voiced, but it may be music or somebody else: it may pause the agent, and needs more to interrupt. */

@@ -23,7 +23,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'operator-hangup':
     case 'drain-limit':
     // A broken line, or a caller who hung up on a carrier that sends no close frame, or leaves its socket open: these
-    // cannot be told apart.
+    // look alike.
     case 'socket-lost':
     case 'carrier-silent':
       if (facts.escalated) return 'escalated'

@@ -19,7 +19,7 @@ export interface Wait {
   readonly startedAtMs: number
   readonly untilMs: number
   state: 'waiting' | 'over' | 'settled'
-  /** To be told, or being told. */
+  /** Outcome that the caller has not heard completely. */
   outcome: Outcome | null
   /** The caller has heard how it ended. */
   told: boolean
@@ -27,14 +27,14 @@ export interface Wait {
   tries: number
 }
 
-/** Times that an outcome is told again because the caller interrupted it. */
+/** Maximum number of times that an interrupted outcome is spoken. */
 const TELL_MAX = 3
-/** An interrupted answer of which this much was heard has told the outcome. */
+/** An interrupted answer has conveyed the outcome if the caller heard this much of it. */
 const HEARD_ENOUGH_MS = 2000
 /** Waits that a call remembers, so that a late outcome still finds its call. */
 const WAITS_KEPT_MAX = 16
 
-/** What a model gets as a tool's answer while its outcome is not known. @param said  the gateway's own words to the caller */
+/** A tool's answer for the model while its outcome is not known. @param said  the gateway's own words to the caller */
 export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
   const told =
     said === '' ? 'Tell the caller what they have to do now.' : `The caller hears: "${said}" Add nothing to that.`
@@ -46,7 +46,7 @@ export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
   }
 }
 
-/** What a model without a wait for results is told of an outcome. */
+/** Text of an outcome for a model that does not wait for results. */
 export function outcomeText({ name, outcome, tries }: Wait): string {
   const { status, value, late } = outcome ?? { status: 'expired', value: null, late: false }
   const result = JSON.stringify({ status, result: value })
@@ -62,12 +62,12 @@ export function outcomeText({ name, outcome, tries }: Wait): string {
 /**
  * The tool calls of one call whose answers come later.
  *
- *     waiting --outcome--> settled        told at the next pause
- *     waiting --time is over, or the caller cancels--> over     told too
- *     over    --outcome, late--> settled  told at the next pause
+ *     waiting --outcome--> settled        spoken at the next pause
+ *     waiting --time is over, or the caller cancels--> over     spoken too
+ *     over    --outcome, late--> settled  spoken at the next pause
  *
- * What the caller interrupts before it was heard is told again. An outcome that nobody told goes out as a message, which the
- * main thread knows from the states that are reported to it.
+ * An outcome that the caller interrupts too early is spoken again. An outcome that nobody spoke goes out as a message, which
+ * the main thread knows from the states that are reported to it.
  */
 export class PendingTools {
   readonly #waits: Wait[] = []
@@ -92,7 +92,7 @@ export class PendingTools {
     return this.#waits.filter(({ state }) => state === 'waiting')
   }
 
-  /** Nothing is waited for, and nothing is to be told. */
+  /** True if nothing is waiting, and no outcome is left to speak. */
   get idle(): boolean {
     return this.#waits.every(({ state, outcome, told }) => state !== 'waiting' && (outcome === null || told))
   }
@@ -122,7 +122,7 @@ export class PendingTools {
     return { wait, first: state !== 'settled' } // else another worker has logged it
   }
 
-  /** The conversation waits for it no more; what comes later is told all the same. */
+  /** Ends the conversation's wait; a later outcome is spoken all the same. */
   giveUp(wait: Wait, status: 'expired' | 'cancelled'): void {
     wait.state = 'over'
     this.#queue(wait, { status, value: null, late: false })
@@ -138,7 +138,7 @@ export class PendingTools {
     return this.waiting.filter(({ untilMs }) => nowMs >= untilMs)
   }
 
-  /** The oldest outcome that is to be told now; null while one is being told. */
+  /** The oldest outcome that is still to be spoken; null while another one is being spoken. */
   get untold(): Wait | null {
     if (this.#telling !== null) return null
     return this.#waits.find(({ outcome, told, tries }) => outcome !== null && !told && tries < TELL_MAX) ?? null

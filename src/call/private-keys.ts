@@ -14,7 +14,7 @@ const ASKING = phraseSet(wordsOf('keying', 'requests', 'polite').filter((word) =
 /** A sentence of so few words names only what is wanted: "Your PIN." */
 const BARE_WORDS_MAX = 3
 const SECRETS = phraseSet(wordsOf('secrets'))
-/** What makes a number another one: "order number". */
+/** Nouns that name another kind of number: "order number". */
 const NUMBER_NOUNS = new Set(wordsOf('numberNouns'))
 /** Words that tell no number from another. */
 const PLAIN_WORDS = new Set(
@@ -77,7 +77,7 @@ function isMenu(words: readonly string[]): boolean {
   )
 }
 
-/** By which words a number is told from others: those of its name, or all of what its callers are asked. */
+/** Words that distinguish a number from others: those of its name, or of its whole question. */
 function namesOf({ name, say }: Collection): readonly (readonly string[])[] {
   const wordsIn = (text: string): readonly string[] => [...new Set(plainText(text).split(' '))]
   const telling = (words: readonly string[]): readonly string[] => words.filter((word) => !PLAIN_WORDS.has(word))

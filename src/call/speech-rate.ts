@@ -18,7 +18,7 @@ export function speedOf(toolCalls: readonly LoggedToolCall[]): number {
 /**
  * The answer to a caller who wants the agent to speak slower or faster.
  * @param can  the backend that answers can change its speed in mid-call
- * @returns `speed`: what it is from now on; null: unchanged. `value`: what the model is told
+ * @returns `speed`: what it is from now on; null: unchanged. `value`: the model's answer
  */
 export function askedRate(
   rate: unknown,

@@ -19,8 +19,8 @@ interface SpokenFact {
   /** Characters of the text up to its end. */
   readonly endChar: number
   /**
-   * What it is compared by: `number 1450.5`, `digits 4127` or `day 2`. With commas in it, the whole, and then its parts:
-   * `digits 41274128 4127 4128`. Plain text: it is part of the checkpoint.
+   * Keys for the comparison: `number 1450.5`, `digits 4127` or `day 2`. With commas in it, the whole, and then its
+   * parts: `digits 41274128 4127 4128`. Plain text: it is part of the checkpoint.
    */
   readonly key: string
 }
@@ -134,7 +134,7 @@ function valuesOf({ numbers, parts }: Cluster): string[] {
   return numbers.every(({ kind, word }) => kind === 'word' || /^\d+$/.test(word)) ? numbersIn(parts.flat()) : []
 }
 
-/** What a cluster is read as, as the two parts of a key; null: it may be read in several ways. */
+/** Reading of a cluster, as the two parts of a key; null: it may be read in several ways. */
 function readingOf(
   cluster: Cluster,
 ): { readonly kind: 'number' | 'digits'; readonly values: readonly string[] } | null {

@@ -81,7 +81,7 @@ interface OpenNumber {
   readonly below: number
   /** A scale whose multiplier comes next, or 0. */
   readonly scale: number
-  /** What is below the next scale; null: nothing so far. */
+  /** Value below the next scale; null: none so far. */
   readonly rest: number | null
   /** The next unit counts hundreds: elfu mia moja is 100,000. */
   readonly hundreds: boolean
@@ -112,7 +112,7 @@ export function numbersIn(words: readonly string[], more: MoreNumbers = {}): str
       const before: OpenNumber | null = open
       close()
       const next = words[at + 1] ?? ''
-      // Of the digit behind it, or, where there is none, of the one before.
+      // It belongs to the digit behind it, or, without one, to the digit before.
       if (count > 0 && before !== null && !isNumberWord(next) && !/^\d/.test(next))
         numbers.push((numbers.pop() ?? '').repeat(repeats))
       else repeat = repeats
@@ -271,7 +271,7 @@ function isScaleValue(value: number): boolean {
   return [...NUMBERS.values()].includes(value)
 }
 
-/** What "na nusu" adds: half of the scale before it, or behind it where a number stands between ("two and a half thousand"). */
+/** Value that "na nusu" adds: half of the scale before it, or behind it where a number stands between ("two and a half thousand"). */
 function halfOf(words: readonly string[]): { readonly words: readonly string[]; readonly more: number } {
   for (const phrase of wordsOf('halfMore').map((phrase) => phrase.split(' ')))
     for (let at = 1; at + phrase.length <= words.length; at++) {

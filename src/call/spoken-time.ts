@@ -22,7 +22,7 @@ interface Token {
   readonly word: string
   /** As digits; null for a word. */
   readonly number: string | null
-  /** Of the number's words; null where it is in figures. */
+  /** Language of the number's words; null where it is in figures. */
   readonly language: Language | null
   /** Minutes behind the hour: 10:30. */
   readonly minutes: number | null

@@ -26,7 +26,7 @@ const source = z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}(\.[^.\s]+)*$/, {
   error: 'must be TOOL or TOOL.FIELD, such as open_ticket.ticketId',
 })
 
-/** What can be known in a call. */
+/** Facts that can become known in a call. */
 export const factsSchema = z
   .record(
     factName.refine((name) => !TAKEN.includes(name), {

@@ -36,7 +36,7 @@ type StageEntry =
  * call log, from which another worker or node goes on.
  *
  *     stage --the model's go_to_stage: a way out, and what it needs is known--> next
- *     stage --otherwise--> the same; the model is told what is missing, or which ways there are
+ *     stage --otherwise--> the same; the model hears what is missing, or which ways there are
  *     stage --the gateway: facts are known, a tool has succeeded, tools have failed, time--> next
  */
 export class Stages {
@@ -93,7 +93,7 @@ export class Stages {
     ).length
   }
 
-  /** What has changed since the last time that this was asked. */
+  /** Change since the last call of this method. */
   takeChange(): 'moved' | 'known' | null {
     const change = this.#moved ? 'moved' : this.#changed ? 'known' : null
     this.#moved = this.#changed = false
@@ -119,7 +119,7 @@ export class Stages {
     if (this.#begun) return
     this.#begun = this.#moved = true
     this.#sinceMs = atMs
-    // Of a caller who is rung back, the call begins again whoever had it before.
+    // A call back begins anew, even if another agent had the call before.
     const why = this.#log.handovers.length > 0 && !this.#anew ? 'handover' : 'begin'
     this.#emit({ kind: 'stage', record: { atMs, from: null, stage: this.#now, why } })
   }
@@ -248,7 +248,7 @@ export class Stages {
     return ways.length === 0 ? 'No stage follows this one.' : `From here ${STAGE_TOOL} leads to: ${ways.join('; ')}.`
   }
 
-  /** What the stages have left behind, for a human who takes over. */
+  /** Results of the stages, for a human who takes over. */
   get left(): Pick<EscalationPacket, 'stages' | 'facts'> {
     const been = this.#log.stages
     const stages = been.map(({ stage }, index) => {
@@ -258,7 +258,7 @@ export class Stages {
     return { stages, facts: Object.fromEntries(this.#facts) }
   }
 
-  /** What the model is told of the stage, after the instructions of the agent. */
+  /** Instructions of the stage for the model, after the instructions of the agent. */
   get text(): string {
     const { instructions, next, needs } = this.stage
     const known = [...this.#facts].map(([name, value]) => `${name} = ${String(value)}`)
@@ -316,8 +316,8 @@ export class Stages {
 }
 
 /**
- * What a model still needs of what was said: from the caller's last words before the newest stage to which the one before
- * it has left a line. An agent that has got the call from another gets all of it.
+ * Part of the conversation that a model still needs: from the caller's last words before the newest stage to which the
+ * one before it has left a line. An agent that has got the call from another gets all of it.
  */
 export function remembered({
   transcript,

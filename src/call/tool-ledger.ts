@@ -48,12 +48,11 @@ interface LedgerClock {
   readonly zeroMs: number
 }
 
-/** What a tool came back with. */
 interface ToolResult {
   readonly ok: boolean
   readonly value: unknown
   readonly error: string | undefined
-  /** What the call record has in place of `value`. */
+  /** Replaces `value` in the call record. */
   readonly recorded?: unknown
 }
 
@@ -65,13 +64,13 @@ interface ToolAnswer {
   readonly value: unknown
 }
 
-/** What the next worker's model gets for a call whose outcome is not known yet. */
+/** Result for the next worker's model while the outcome of a call is not known yet. */
 const STILL_PENDING = {
   pending: true,
   note: 'Nobody knows yet how it ends. Do not call it again; you get its outcome as a message of the system.',
 }
 
-/** What the model gets for a tool call whose worker, or whose node, died. It does not say whether the tool has an effect. */
+/** Result for the model when the worker, or the node, of a tool call died. It does not say whether the tool has an effect. */
 const LOST =
   'The connection was lost while this ran. If it only looks something up, call it again. Otherwise it is unknown whether ' +
   'it took effect: say neither that it did nor that it did not, do not repeat it, and offer a human if it matters.'

@@ -37,10 +37,10 @@ const READ_BACK_DIGITS_MIN = 2
 /** Longer texts are judged by their end. */
 const JUDGED_CHARS_MAX = 400
 
-/** What the agent's last words ask for. */
+/** Question in the agent's last words. */
 export interface Asked {
   readonly what: 'nothing' | 'yes-no' | 'number' | 'open'
-  /** Of a number: how many digits it may have; empty where this is not known. */
+  /** Possible digit counts of a number; empty where unknown. */
   readonly digits: readonly number[]
   /** The agent has repeated a number, so that a "no" is followed by the right one. */
   readonly readBack: boolean
@@ -49,8 +49,8 @@ export interface Asked {
 export const NOTHING_ASKED: Asked = { what: 'nothing', digits: [], readBack: false }
 
 /**
- * What a text of the agent asks the caller.
- * @param digits  of numbers whose length the text does not say
+ * Question in a text of the agent.
+ * @param digits  lengths of numbers whose length the text does not say
  */
 export function askedIn(text: string, digits: readonly number[] = []): Asked {
   const sentence = sentencesOf(text).at(-1) ?? ''

@@ -44,7 +44,7 @@ interface CampaignDeskOptions {
   readonly wallClock: WallClock
 }
 
-/** What operators do with campaigns. Refusals are GatewayErrors: CONFIG_INVALID for what was asked, CAMPAIGN_UNKNOWN, CALL_REFUSED. */
+/** Operators' commands for campaigns. Refusals are GatewayErrors: CONFIG_INVALID for a bad request, CAMPAIGN_UNKNOWN, CALL_REFUSED. */
 export class CampaignDesk {
   readonly #options: CampaignDeskOptions
 
@@ -53,8 +53,7 @@ export class CampaignDesk {
   }
 
   /**
-   * What `ask` gives, unless what keeps the campaigns goes away meanwhile: then it is not waited for. It may still be carried
-   * out later.
+   * Result of `ask`, unless the store of the campaigns goes away meanwhile. The request may still be carried out later.
    * @throws GatewayError STORE_DOWN within 2 s
    */
   async reached<T>(ask: () => Promise<T>): Promise<T> {
@@ -213,7 +212,7 @@ export class CampaignDesk {
     return forgotten
   }
 
-  /** What is kept of a number: its rows, each with its campaign, and whether it wants no calls. */
+  /** Stored data of a number: its rows, each with its campaign, and whether it wants no calls. */
   async ofNumber(number: string): Promise<{ readonly rows: readonly object[]; readonly doNotCall: boolean }> {
     const { queue, doNotCall } = this.#options
     const rows: object[] = []

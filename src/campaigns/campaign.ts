@@ -18,7 +18,7 @@ const WINDOWS_MAX = 7
 /** The id of the one that has the promised call backs of all agents. */
 export const CALL_BACKS = 'call-backs'
 
-/** What became of one try: as in a call's record, and `uncertain`, where nobody can say whether it rang. */
+/** Outcome of one try: as in a call's record, and `uncertain`, where nobody can say whether it rang. */
 export const TRY_RESULTS = [
   'person',
   'machine',
@@ -31,7 +31,7 @@ export const TRY_RESULTS = [
 ] as const
 export type TryResult = (typeof TRY_RESULTS)[number]
 
-/** What became of a row: the result of its last try, or why it is not called (any more). */
+/** Outcome of a row: the result of its last try, or why it is not called (any more). */
 export const ROW_RESULTS = [
   ...TRY_RESULTS,
   'expired',
@@ -113,7 +113,7 @@ const instant = z.iso.datetime({
 })
 const pauses = z.array(z.int().min(1).max(10_080)).min(1).max(TRIES_MAX)
 
-/** What a campaign is made of, beside its rows. */
+/** Definition of a campaign, beside its rows. */
 export const campaignOrderSchema = z.strictObject({
   name: z
     .string()
@@ -167,7 +167,7 @@ export function lostCampaign(campaign: Campaign): Campaign {
   return { ...campaign, state: 'lost', why: `Redis came back without its ${campaign.rows} rows` }
 }
 
-/** What operators ask of one. */
+/** Operators' commands for a campaign. */
 export const CAMPAIGN_COMMANDS = ['start', 'pause', 'resume', 'stop'] as const
 export type CampaignCommand = (typeof CAMPAIGN_COMMANDS)[number]
 

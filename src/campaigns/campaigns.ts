@@ -83,7 +83,7 @@ interface CampaignsOptions {
   readonly later?: (ms: number, run: () => void) => void
 }
 
-/** What receivers are told of campaigns. */
+/** Campaign status for receivers. */
 export type CampaignStatus =
   | { readonly type: 'campaign.row'; readonly row: Row }
   | { readonly type: 'campaign.paused'; readonly campaign: Campaign }
@@ -350,7 +350,7 @@ export class Campaigns {
 
   #over(row: Row): Next {
     this.#options.told({ type: 'campaign.row', row })
-    // What was said is not kept longer than it is needed.
+    // The caller's words are not kept longer than needed.
     return { next: 'done', row: { ...row, recovers: null } }
   }
 
@@ -448,7 +448,7 @@ export class Campaigns {
     }
   }
 
-  /** Writes a campaign, and has it noticed here at once. */
+  /** Writes a campaign, and notifies this node at once. */
   async keep(campaign: Campaign): Promise<void> {
     await this.#options.queue.keep(campaign)
     await this.#serve(campaign)
@@ -529,7 +529,7 @@ const UNKNOWN: Outcome = { result: 'uncertain', callSid: null, durationMs: 0 }
 /** The human could not be rung. */
 const NOT_TAKEN: Outcome = { result: 'failed', callSid: null, durationMs: 0 }
 
-/** What became of the caller whom a human was to be put through to. */
+/** Outcome for the caller whom a human was to join. */
 function resultOfJoining(joined: NonNullable<Outcome['joined']> | null): TryResult {
   if (joined === true) return 'person'
   return joined === false ? 'no-answer' : 'uncertain'

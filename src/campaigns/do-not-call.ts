@@ -20,7 +20,7 @@ const entrySchema = z.object({
 export type KeptEntry = z.output<typeof entrySchema>
 export type DoNotCallEntry = Omit<KeptEntry, 'removed'>
 
-/** Up to which change of which list of a fleet a file has it. */
+/** Position in a fleet's list: the list, and the last change that a file contains. */
 const syncedSchema = z.object({ synced: z.object({ list: z.string(), version: z.number() }) })
 type Synced = z.output<typeof syncedSchema>['synced']
 

@@ -38,7 +38,7 @@ interface Open {
   limits: Limits | null
   work: RowWork | null
   heldUntilMs: number
-  /** What is left of this minute's calls, and when that was. */
+  /** Remaining calls of this minute, and the time of that count. */
   budget: number
   budgetAtMs: number
   endTimer: () => void
@@ -164,7 +164,7 @@ export class FileQueue implements RowQueue {
     }
     if (changed === 0) return 0
     this.#sort(entry)
-    // What was there before may have been erased: it is not left in the file.
+    // The earlier row may have been erased: it must not stay in the file.
     await this.#write(() => this.#rewrite(campaign, entry))
     this.#pump(campaign)
     return changed
@@ -312,7 +312,7 @@ export class FileQueue implements RowQueue {
     entry.working.delete(row.id)
     entry.rows.set(row.id, after)
     if (after.result === null) this.#wait(entry, after)
-    // What was said is not left in the file either.
+    // The caller's words must not stay in the file either.
     if (row.recovers !== null && after.recovers === null) await this.#write(() => this.#rewrite(id, entry))
     else if (next.next !== 'hold') await this.#append(id, entry, [after])
   }

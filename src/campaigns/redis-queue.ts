@@ -34,7 +34,7 @@ const FORCED_CLOSE_MS = 1000
 
 const STATES = ['waiting', 'active', 'delayed', 'completed', 'failed', 'prioritized'] as const
 
-/** How long an answer of Redis is waited for before an operator is told that there is none. */
+/** Longest wait for an answer of Redis before the operator gets an error. */
 const REACH_MS_MAX = 1000
 /** Rows that one look forgets; the next one goes on. */
 const PRUNED_MAX = 10_000
@@ -66,14 +66,14 @@ interface RedisQueueOptions {
   readonly onLost?: (lost: LostRows) => void
 }
 
-/** What a node has seen in Redis, and in which one: an empty Redis is another one. */
+/** A node's last view of Redis, and the identity of that Redis: an empty Redis is another one. */
 const seenSchema = z.object({ list: z.string(), campaigns: z.array(campaignSchema), callBacks: z.number() })
 type Seen = z.output<typeof seenSchema>
 
 /**
  * Campaigns of a fleet, in Redis: a BullMQ queue for each. A row is a job, and its id is the row's, so that it is there
  * once. BullMQ keeps the limits over all nodes, gives a row to one node at a time, and gives the rows of a node that died
- * to another. A row has a person's number, so Redis has it encrypted.
+ * to another. A row has a person's number, so it is encrypted in Redis.
  */
 export class RedisQueue implements RowQueue {
   readonly #options: RedisQueueOptions
@@ -363,7 +363,7 @@ export class RedisQueue implements RowQueue {
 
 /** How often the do-not-call list was changed. */
 const VERSION = '!version'
-/** What stands before an entry that was taken off again. */
+/** Prefix of an entry that was taken off again. */
 const OFF = '-'
 /** Changes that a node which was away can follow without reading the whole list. */
 const CHANGES_MAX = 10_000
@@ -412,7 +412,7 @@ end
 return restored`
 
 interface RedisDoNotCallOptions {
-  /** Of TOKEN_SECRET; while one is replaced, both are looked for. */
+  /** Values of TOKEN_SECRET; during a replacement, both are tried. */
   readonly secrets: readonly string[]
   /** This node's copy. @defaultValue one that dies with the process */
   readonly copy?: FileDoNotCall
@@ -511,7 +511,7 @@ export class RedisDoNotCall implements DoNotCall {
       if (restored > 0 && synced !== null) this.#options.onRestored?.(restored)
     }
     const entries = (isLost ? null : await this.#changedSince(synced?.version ?? 0)) ?? (await this.#all())
-    // What was restored is a change; the next look sees it.
+    // A restored entry is a change; the next look sees it.
     await this.#copy.follow(entries, now)
     if (isLost) await this.#look()
   }

@@ -28,7 +28,7 @@ export interface RowCounts {
   readonly results: Readonly<Partial<Record<RowResult, number>>>
 }
 
-/** What a queue finds to be lost: campaigns, which are kept as `lost`, and the number of call backs that were promised. */
+/** Losses that a queue found: campaigns, which are kept as `lost`, and the number of call backs that were promised. */
 export interface LostRows {
   readonly campaigns: readonly Campaign[]
   readonly callBacks: number
@@ -60,7 +60,7 @@ export interface RowQueue {
   serve(campaign: string, limits: Limits, work: RowWork): Promise<void>
   /** Gives the rows of a campaign to nobody here any more. */
   unserve(campaign: string): Promise<void>
-  /** What made a campaign wait may be over: look again. */
+  /** Looks again: the reason for which a campaign waited may be over. */
   wake(campaign: string): Promise<void>
   /** Gives no more rows, and waits for those that are being worked on, at most `waitMs`. */
   close(waitMs: number): Promise<void>

@@ -29,7 +29,7 @@ interface ReadRowsOptions {
 
 interface ReadRows {
   readonly rows: readonly Row[]
-  /** What is wrong, with its line; the file's words are not in it. */
+  /** Faults, with their lines; without the file's words. */
   readonly faults: readonly string[]
   /** Faults beyond those that are listed. */
   readonly more: number

@@ -11,11 +11,11 @@ const PAUSE_RANDOM_SHARE = 0.2
 /** Tries that the share of errors is taken of. */
 export const ERRORS_OF = 20
 
-/** What is true now at the node that asks. */
+/** Present state of the node that asks. */
 export interface Facts {
   /** Its number wants no calls. */
   readonly doNotCall: boolean
-  /** What the carrier's wallet holds, in minor units; null: not known, which is not empty. */
+  /** Balance of the carrier's wallet, in minor units; null: unknown, which does not mean empty. */
   readonly walletMinor: number | null
   /** The number that calls has used up its budget of the day. */
   readonly budgetSpent: boolean

@@ -15,7 +15,7 @@ import { jsonObject } from '../core/json.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
 import { PlayoutQueue } from './playout-queue.js'
 
-/** What a leg's audio looks like on the socket. */
+/** Layout of a leg's audio on the socket. */
 export type TrackLayout = 'mono' | 'mixed' | 'stereo'
 
 export interface AudioForkOptions extends HandshakeOptions {
@@ -202,7 +202,7 @@ export class AudioFork {
   }
 }
 
-/** A WebSocket as the carrier's module has it. */
+/** A WebSocket like that of the carrier's module. */
 class MediaWebSocket implements ForkConnection {
   readonly #socket: Socket
   readonly #head: Buffer
@@ -403,7 +403,7 @@ async function openMediaSocket(options: HandshakeOptions): Promise<ForkConnectio
 interface Upgraded {
   readonly answer: IncomingMessage
   readonly socket: Socket
-  /** What came after the answer's head. */
+  /** Bytes after the answer's head. */
   readonly head: Buffer
 }
 

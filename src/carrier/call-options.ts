@@ -18,7 +18,7 @@ export interface SimulatedHuman {
   readonly ringMs: number
   /** How long they talk, when they answer. */
   readonly talkMs: number
-  /** What they say first; null for nothing. */
+  /** Their first words; null for none. */
   readonly greeting: string | null
 }
 
@@ -29,14 +29,14 @@ export interface OutboundLeg {
   readonly clientRequestId: string | null
 }
 
-/** What the gateway answered to a webhook. */
+/** The gateway's answer to a webhook. */
 export interface WebhookAnswer {
   readonly status: number
   readonly contentType: string
   readonly body: string
 }
 
-/** What connects a call with its gateway, and the time that both have. */
+/** Connection of a call with its gateway, and their common clock. */
 export interface CallEnvironment {
   readonly clock: CallClock
   /** Posts a webhook. Rejects when no answer comes. */
@@ -78,7 +78,7 @@ export interface PlaceCallOptions {
   readonly stalls?: readonly Stall[]
   readonly human?: SimulatedHuman
   /**
-   * What the carrier posts after a Dial. `dial-completed`: this state for every outcome. `outcome`: Busy, NoAnswer or
+   * POST of the carrier after a Dial. `dial-completed`: this state for every outcome. `outcome`: Busy, NoAnswer or
    * Failed where the Dial was not answered. `none`: nothing.
    */
   readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
@@ -171,7 +171,7 @@ export interface SimulatedCallResult {
   readonly heard: OrderFacts & { readonly text: readonly string[] }
   readonly heardPieces: readonly HeardPiece[]
   readonly callerHeard: CallerLatency
-  /** What a real carrier would not have accepted. */
+  /** Faults that a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   readonly audio: LegRecording | null
 }

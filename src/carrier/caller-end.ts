@@ -14,7 +14,7 @@ export interface HeardPiece extends Span {
   readonly text: string
 }
 
-/** What an order line told its caller; null for what was not heard. */
+/** Facts that a caller heard from an order line; null for those not heard. */
 export interface OrderFacts {
   readonly order: string | null
   /** The status by its name in the shop's API, such as `out_for_delivery`. */
@@ -27,7 +27,7 @@ export interface OrderFacts {
 export interface CallerEnd {
   readonly leg: CallerLeg
   readonly heard: readonly HeardPiece[]
-  /** What the agent told the caller. */
+  /** Facts that the caller heard from the agent. */
   facts(): OrderFacts
   /** Ends the leg, whichever side hung up. Resolves when nothing more is heard. */
   end(nowMs: number): Promise<void>

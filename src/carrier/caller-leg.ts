@@ -58,7 +58,7 @@ export class CallerLeg {
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
   /** Stalls at set times on the call's clock, the earliest first. */
   stallsAt: readonly Stall[] = []
-  /** What the caller says before the stream opens; its end is just before that. */
+  /** The caller's sound before the stream opens; its end is just before that. */
   before: Int16Array = new Int16Array(0)
   readonly #line: PhoneLine
   readonly #openingFrames: number
@@ -202,7 +202,7 @@ class Tap {
   readonly #callerUp: Converter
   readonly #playedUp: Converter
   readonly #agentDown: Converter
-  /** What the fork plays, at the leg's rate; kept for both-track layouts. */
+  /** Sound that the fork plays, at the leg's rate; kept for both-track layouts. */
   readonly #played: Int16Array
   readonly #frame: Int16Array
 

@@ -65,7 +65,7 @@ export class CallerVoices {
       ...{ minThreads: 1, maxThreads: 1, idleTimeout: Infinity, recordTiming: false },
       ...{ workerData, execArgv: [] },
     })
-    // Of a thread that died without a request, where another one has started.
+    // Error of a thread that died without a request; another one has started.
     this.#pool.on('error', () => undefined)
   }
 

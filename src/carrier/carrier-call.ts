@@ -502,7 +502,7 @@ type TimedAnswer = { readonly ms: number } & (
 /** The media socket of a call, open or closed. */
 interface CarriedStream {
   readonly fork: AudioFork
-  /** Of its URL. */
+  /** Path of its URL. */
   readonly path: string
   readonly openedAtMs: number
   closedAtMs: number | null
@@ -526,7 +526,7 @@ const DEFAULT_HUMAN: SimulatedHuman = {
   greeting: 'Hello, how can I help you?',
 }
 
-/** What follows a verb: the next one, or another document; one without verbs is the end. */
+/** Continuation after a verb: the next one, or another document; a document without verbs is the end. */
 type Then = readonly Verb[] | null
 const NEXT = null
 const END: readonly Verb[] = []

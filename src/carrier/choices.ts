@@ -1,8 +1,8 @@
-/** What the carrier does when the gateway ends the media socket. Each value was documented or observed. */
+/** After-stream behaviour: the carrier's action when the gateway ends the media socket. Each value was documented or observed. */
 export const AFTER_STREAM = ['continues', 'reposts', 'holds'] as const
 export type AfterStream = (typeof AFTER_STREAM)[number]
 
-/** What becomes of a human who is rung. */
+/** Outcomes of ringing a human. */
 export const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
 export type HumanOutcome = (typeof HUMAN_OUTCOMES)[number]
 

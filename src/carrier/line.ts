@@ -30,7 +30,7 @@ export const OPENING_MS = 1220
 
 /** Packets lost in bursts: the two-state model of Gilbert. */
 interface LineLoss {
-  /** Of all frames, 0 to 0.5. */
+  /** Share of all frames, 0 to 0.5. */
   readonly share: number
   /** How many are lost in a row, on average. */
   readonly burstFrames: number
@@ -44,8 +44,8 @@ export interface Stall {
 }
 
 /**
- * What the agent's voice comes back through: `plain` delays and attenuates it; a `speakerphone` also clips it, moves its
- * delay, reflects it from the walls, and levels all that its microphone picks up.
+ * Phones through which the agent's voice comes back: `plain` delays and attenuates it; a `speakerphone` also clips it,
+ * moves its delay, reflects it from the walls, and levels all that its microphone picks up.
  */
 export const ECHO_PHONES = ['plain', 'speakerphone'] as const
 export type EchoPhone = (typeof ECHO_PHONES)[number]
@@ -106,7 +106,7 @@ export class PhoneLine {
     if (this.#lossUp?.next() === true) frame.fill(0)
   }
 
-  /** What the carrier plays, on its way to the caller: codec. In place. Call it after `up` of the same 20 ms. */
+  /** Passes the carrier's sound to the caller: codec. In place. Call it after `up` of the same 20 ms. */
   down(frame: Int16Array): void {
     if (this.sampleRateHz === 8000) throughPhoneCodec(frame)
     if (this.#lossDown?.next() === true) frame.fill(0)

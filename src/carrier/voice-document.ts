@@ -98,7 +98,7 @@ export interface StreamRequest {
 
 /**
  * Reads a Stream verb.
- * @param complain  is told what the real carrier would not accept
+ * @param complain  called with each fault that the real carrier would not accept
  * @throws DocumentRefused if no stream can be opened
  */
 export function readStream(verb: Verb, complain: (what: string) => void): StreamRequest {

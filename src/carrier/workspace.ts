@@ -19,7 +19,7 @@ interface InventoryNumber {
   readonly monthlyPriceMinor: number
 }
 
-/** What the REST API, the call records and the conference rooms need of a running call. */
+/** A running call, for the REST API, the call records and the conference rooms. */
 export interface CarrierCall {
   readonly callSid: string
   readonly from: string

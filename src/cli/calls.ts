@@ -312,7 +312,7 @@ export async function findCalls(options: FindOptions, terminal: Terminal): Promi
 
 // --- show ---------------------------------------------------------------------------------------------------
 
-/** What the gateway or the carrier has of a call, or why it has nothing. */
+/** Data of the gateway or the carrier about a call, or the reason why there is none. */
 interface Account<T> {
   readonly call: T | null
   readonly why: string | null

@@ -239,7 +239,7 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
   return findings
 }
 
-/** Agents whose callers are not told that their words are kept. */
+/** Agents that keep their callers' words without a notice. */
 function noticeFindings({ keepCalls, recordsTranscript }: Config, definitions: readonly AgentDefinition[]): Finding[] {
   if (!keepCalls || recordsTranscript === 'none') return []
   const silent = definitions.filter((agent) => !agent.recording.enabled && consentOf(agent) === null)
@@ -287,7 +287,7 @@ function reachFinding(name: string, url: string): Promise<Finding> {
   )
 }
 
-/** What strangers can use: allowed on a developer's machine, not in production. */
+/** Endpoints that strangers can use: allowed on a developer's machine, not in production. */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
   if (open.length > 0) return open.map((what) => (refused ? bad(what) : lookAt(`${what} (INSECURE)`)))
@@ -308,7 +308,7 @@ function currencyFindings(config: Config): Finding[] {
   )
 }
 
-/** What a fleet of several machines would notice only at its first request between nodes. */
+/** Faults that a fleet of several machines would notice only at its first request between nodes. */
 function fleetFindings(config: Config, count: number): Finding[] {
   const { redisUrl, internalHost, internalUrl, publicUrl } = config
   if (publicUrl !== null && redisUrl === null && count === 1 && !resumesAlone(config)) {
@@ -343,7 +343,7 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
   ]
 }
 
-/** What limits nothing in the schemas of an agent's tools, and what models are not shown of them. */
+/** Parts of an agent's tool schemas that limit nothing, and parts that models do not see. */
 function schemaRemarks(config: Config, { definition, shares }: HostedAgent): string[] {
   return definition.tools.flatMap(({ name: tool, parameters }) => {
     const unknown = unknownKeywords(parameters)
@@ -397,7 +397,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
 /** Texts without a language that one finding names. */
 const UNTRANSLATED_SHOWN_MAX = 10
 
-/** What a model without a price lacks, and what to set. */
+/** Missing price of a model, and the setting for it. */
 function lackOf({ currency, models }: Unpriced): string {
   return `there is no price in ${currency} for ${models.join(', ')}; allowed: one in PRICES_FILE, or in budget.prices of the agent`
 }

@@ -69,7 +69,7 @@ export async function demo(options: DemoOptions, terminal: Terminal): Promise<nu
   return orderDemo(options, terminal)
 }
 
-/** What a demo runs on. */
+/** Gateway and shop of a demo. */
 interface Stage {
   readonly gateway: Gateway
   readonly shop: DemoShop
@@ -81,12 +81,12 @@ interface Stage {
   readonly print: (text: string) => unknown
 }
 
-/** What a demo has shown. */
+/** Result of a demo. */
 interface Shown {
   readonly ok: boolean
   /** The result as JSON. */
   readonly result: object
-  /** What is said about it at the end; empty: it was said already. */
+  /** Final sentence about it; empty: it was printed already. */
   readonly verdict: string
 }
 
@@ -97,7 +97,7 @@ interface Setting {
   readonly backend?: string
   /** A line that is added to that agent's `voice:`. */
   readonly voice?: string
-  /** Of other agents than the shipped ones. */
+  /** Folder of other agents than the shipped ones. */
   readonly agentsDir?: string
   /** Writes what the gateway reads at its start. @returns more settings */
   readonly prepare?: (folder: string) => Promise<Environment>
@@ -349,7 +349,7 @@ const PACE_MS = 90
 const KILL_AFTER_MS = 1500
 /** Quieter than this is a gap, in the recording of what the caller heard. */
 const GAP_DBFS = -50
-/** What must reach the caller after the failover. */
+/** Sentence that must reach the caller after the failover. */
 const ANSWER = 'Order 4127 is out for delivery.'
 /** The least share of an answer's time that has sound: speech has pauses, and a busy machine adds more. */
 const SOUND_SHARE_MIN = 0.4
@@ -441,7 +441,7 @@ async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<n
   })
 }
 
-/** What the caller heard, in the recording of a call. */
+/** Sound that the caller heard, in the recording of a call. */
 export interface HeardSound {
   readonly samples: Int16Array
   readonly sampleRateHz: number
@@ -513,7 +513,7 @@ function verdictOf(missing: readonly string[], done: string, elapsed: () => stri
   return { ok, verdict: `\n${ok ? `${done} ` : `Missing: ${missing.join('; ')} `}(${elapsed()} in all).\n` }
 }
 
-/** What the caller of `--pay` says. */
+/** Script of the caller of `--pay`. */
 const PAYS = `version: 1
 patienceMs: 60000
 steps:
@@ -581,7 +581,7 @@ function knownCallerDemo(options: DemoOptions, terminal: Terminal): Promise<numb
 
 // --- a caller who speaks Swahili and English ------------------------------------------------------------------
 
-/** What the caller says, in which language, and what the answer has to have, as a voice is given it. */
+/** A caller's sentence, its language, and the parts that the answer must contain, as a voice gets them. */
 interface MixedTurn {
   readonly language: 'en' | 'sw'
   readonly says: string
@@ -590,7 +590,7 @@ interface MixedTurn {
   readonly answer: readonly string[]
 }
 
-// Of the demo shop: +254700000001 has one open order, 4127; the delivery is KES 350, shoes are KES 1,250.
+// Data of the demo shop: +254700000001 has one open order, 4127; the delivery is KES 350, shoes are KES 1,250.
 const MIXED_TURNS: readonly MixedTurn[] = [
   {
     language: 'sw',
@@ -692,13 +692,13 @@ function textOf(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-/** Of the call's record. */
+/** Part of the call's record. */
 interface MixedCall {
   readonly transcript: readonly Pick<TranscriptEntry, 'role' | 'text' | 'language'>[]
   readonly toolCalls: readonly Pick<CallReport['toolCalls'][number], 'name' | 'args' | 'ok'>[]
 }
 
-/** What of the call in two languages was not as it should be. @param days  that "kesho" may be */
+/** Faults of the call in two languages. @param days  that "kesho" may be */
 export function notAsSpoken(
   { transcript, toolCalls }: MixedCall,
   spoken: readonly { readonly language: string; readonly voice: string; readonly text: string }[],

@@ -18,7 +18,7 @@ export interface ExportOptions extends OpsOptions {
   readonly to: string
 }
 
-/** What `POST /api/export` answers. */
+/** Answer of `POST /api/export`. */
 interface Found {
   readonly callSids: readonly string[]
   readonly live: number

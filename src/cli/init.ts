@@ -9,7 +9,7 @@ import { whySpeechIsMissing } from '../speech/speech-packages.js'
 import { UsageError } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
 
-/** What `mkondo init` starts from, and what each is for: the folders of templates/. */
+/** Templates of `mkondo init`, with their purpose: the folders of templates/. */
 export const TEMPLATES = {
   'order-status': 'says where an order is',
   support: 'answers from a knowledge file and opens tickets',
@@ -41,7 +41,7 @@ const BACKENDS = {
 export type BackendName = keyof typeof BACKENDS
 export const BACKEND_NAMES = Object.keys(BACKENDS) as readonly BackendName[]
 
-/** What `backend: auto` takes as soon as their key is there. */
+/** Backends that `backend: auto` takes as soon as their key is set. */
 const AUTOMATIC: readonly BackendName[] = ['embedded', 'openai', 'gemini']
 
 /** Settings that every agent's folder is begun with. */

@@ -85,7 +85,7 @@ function whyNotCut(kept: readonly Line[]): string {
   return `${what}: first ${at}; ${advice}${sameS > 0 ? `, or what came before, with --until ${sameS}` : ''}`
 }
 
-/** What a call did, without what was said. A claim of the agent is said and not done; what is done about it shows. */
+/** Actions of a call, without its words. A claim of the agent is no action; the reaction to it is one. */
 function shape(replay: Replay): string {
   return JSON.stringify(
     replay.outputs.flatMap(({ atMs, output }) => (isAboutClaim(output) ? [] : [[atMs, output.type]])),

@@ -22,7 +22,7 @@ export function opsUrlOf(config: Config): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${config.opsPort}`
 }
 
-/** What every command has that asks a running gateway. */
+/** Options of every command that asks a running gateway. */
 export interface OpsOptions {
   readonly json?: true
   readonly opsUrl?: string
@@ -143,7 +143,7 @@ export async function fleetCalls(
   return { ...calls, silent: nodes.filter(({ answered }) => !answered).map(({ name }) => name) }
 }
 
-/** Of which call a row is: the first columns of every table of a gateway's calls. */
+/** Columns that identify a row's call: the first columns of every table of a gateway's calls. */
 export const CALL_COLUMNS = ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM'] as const
 
 export function callCells({ callSid, node, state, agent, backend, direction, from }: FleetRow): string[] {
@@ -159,7 +159,7 @@ export function refusalOf(body: Readonly<Record<string, unknown>>, status: numbe
 }
 
 /**
- * A file of a call (`CALL_VIEWS`), from the node that has it; or why there is none.
+ * A file of a call (`CALL_VIEWS`), from the node that stores it, or the reason why there is none.
  * @returns `status` 0 when that node does not answer
  * @throws GatewayError when the gateway that is asked first does not answer, or the file is too large
  */

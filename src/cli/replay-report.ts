@@ -28,7 +28,7 @@ export interface ReplayVerdict {
 /** Differences of one call that are shown. */
 const SHOWN_MAX = 40
 
-/** What `mkondo replay` prints. */
+/** Output of `mkondo replay`. */
 export function replayReport(verdicts: readonly ReplayVerdict[], all: boolean): string {
   const lines = verdicts.flatMap((verdict) => callLines(verdict, all))
   if (verdicts.length > 1)

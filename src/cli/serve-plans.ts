@@ -46,12 +46,12 @@ export function startableConfig(env: Env, file: string | null, count: number): C
   return config
 }
 
-/** What stays the same for all processes of one `serve --processes`. Plain data. */
+/** Request that is the same for all processes of one `serve --processes`. Plain data. */
 export interface PlanRequest {
   readonly type: 'plan'
   readonly count: number
   readonly configFile: string | null
-  /** Of the demo's shop; null where SHOP_API_URL counts. */
+  /** URL of the demo's shop; null where SHOP_API_URL counts. */
   readonly shopApiUrl: string | null
   /** Where TOKEN_SECRET is not set: each process may receive the token of another one's call. */
   readonly tokenSecret: string

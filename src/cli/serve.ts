@@ -63,8 +63,8 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
-  // Signals are handled before the log says that the gateway runs.
-  // Whoever closes its terminal ends it; a service that is told to reload goes on.
+  // Signals are handled before the log says that the gateway runs. Whoever closes its terminal ends it; a service that
+  // is asked to reload goes on.
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () =>
       log.warn({}, 'SIGHUP has no effect on a single process: it replaces the processes of --processes 2 or more'),

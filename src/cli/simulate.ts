@@ -347,7 +347,7 @@ class OwnGround implements Ground {
     })
   }
 
-  /** What a text caller makes of an agent's words. */
+  /** Vocabulary with which a text caller reads an agent's words. */
   #vocabularyOf(agent: string): Promise<AgentVocabulary> {
     let vocabulary = this.#vocabularies.get(agent)
     if (vocabulary === undefined) {

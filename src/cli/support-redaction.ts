@@ -3,7 +3,7 @@ import { maskNumber } from '../sautikit/phone.js'
 import { maskText } from '../telemetry/redact.js'
 import { shapeOf } from './journal-cut.js'
 
-/** What was taken out of a document. */
+/** Redacted document. */
 export interface Redacted {
   /** Texts of which only the shape is left. */
   texts: number

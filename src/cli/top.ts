@@ -13,7 +13,7 @@ export interface TopOptions extends OpsOptions {
   readonly interval: number
 }
 
-/** What one look at a fleet shows. */
+/** State of a fleet at one look. */
 export interface Look extends Pick<Awaited<ReturnType<typeof fleetCalls>>, 'live' | 'silent'> {
   readonly fleet: FleetStatus
 }

@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import type { Config } from './settings.js'
 
-/** What these settings expose to strangers. */
+/** Exposure of these settings to strangers. */
 interface Exposure {
   /** One line for each exposure: the setting, its value, the allowed values. Secrets are not shown. */
   readonly open: readonly string[]

@@ -130,8 +130,8 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
 type Written = Pick<FileValue, 'text' | 'value'>
 
 /**
- * What a setting's node holds; null for nothing, undefined for what cannot be a setting's value, such as an alias; `cut`
- * where YAML would read another text than the one that stands there.
+ * Value of a setting's node; null for none, undefined for one that no setting can have, such as an alias; `cut` where
+ * YAML would read a different text than the written one.
  */
 function writtenOf(node: unknown, file: string): Written | null | undefined | 'cut' {
   if (node === null) return null
@@ -162,7 +162,7 @@ const OUR_PREFIXES = ['MKONDO_', 'SAUTIKIT_'] as const
 const SLIP_CHARS_MIN = 7
 /** In a shorter part between underscores one changed letter makes another word: LLM and LM, NODE and CODE. */
 const SLIP_PART_CHARS_MIN = 5
-/** What Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
+/** Variables that Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
 const SERVICE_VARIABLE =
   /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 

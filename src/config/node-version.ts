@@ -10,7 +10,7 @@ const SAFE_FROM: Readonly<Record<number, readonly [minor: number, patch: number]
 /** Majors before the newest that Node no longer maintains are those that are not above. */
 const NEWEST = 26
 
-/** What Mkondo is run on best. */
+/** Recommended versions of Node. */
 const RECOMMENDED_NODE = Object.entries(SAFE_FROM)
   .map(([major, [minor, patch]]) => `${major}.${minor}.${patch}`)
   .join(', ')

@@ -37,7 +37,7 @@ export interface Setting<T> {
   readonly secret?: true
   /** The default in words, where the value depends on the machine or reads badly. */
   readonly defaultText?: string
-  /** What it is for: full sentences. */
+  /** Purpose, in full sentences. */
   readonly help: string
 }
 
@@ -204,7 +204,7 @@ const duration = (maxMs: number): Kind<number> => ({
   },
 })
 
-/** What is kept of each call for `mkondo replay`. */
+/** Stored part of each call for `mkondo replay`. */
 type JournalKind = 'off' | 'decisions' | 'audio'
 
 const journalKind: Kind<JournalKind> = {

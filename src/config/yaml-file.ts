@@ -6,7 +6,7 @@ import { GatewayError } from '../core/errors.js'
 interface YamlFile<S extends z.ZodType> {
   /** The setting that names the file. */
   readonly setting: string
-  /** What the file is: a price list. */
+  /** Kind of file: a price list. */
   readonly noun: string
   /** The document that explains it. */
   readonly manual: string

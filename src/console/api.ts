@@ -27,7 +27,7 @@ export class ApiFault extends Error {
   }
 }
 
-/** Told when an answer says that the session is over. */
+/** Called when an answer says that the session is over. */
 let onSessionOver: () => void = () => undefined
 export function whenSessionIsOver(listener: () => void): void {
   onSessionOver = listener
@@ -84,7 +84,7 @@ export function callPath(sid: string, rest = ''): string {
   return `/api/calls/${encodeURIComponent(sid)}${rest}`
 }
 
-/** What a request brought: nothing yet, a value, or a fault. */
+/** Result of a request: nothing yet, a value, or a fault. */
 export interface Loaded<T> {
   readonly value: T | null
   readonly fault: string | null

@@ -85,7 +85,7 @@ export function ofRecord(record: CallRecord, timeline: CallTimelineView): CallMo
   }
 }
 
-/** What is known after an event; null until the head has come. */
+/** The call after an event; null until the head has come. */
 export function withEvent(before: CallModel | null, sid: string, event: CallEvent): CallModel | null {
   const head = event.head ?? before
   if (head === null || head === undefined) return before

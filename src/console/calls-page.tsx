@@ -26,7 +26,7 @@ const COLUMNS: readonly Head<Column>[] = [
   { name: 'lastResponseMs', number: true },
   { name: 'node', wide: true },
 ]
-/** Of ended calls; `about` where one of them has fields. */
+/** Columns of ended calls; `about` if one of them has fields. */
 const ENDED_COLUMNS: readonly Head<keyof typeof T.calls.columns>[] = [
   { name: 'startedAt' },
   { name: 'callSid', wide: true },

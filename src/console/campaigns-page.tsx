@@ -11,7 +11,7 @@ const CAMPAIGNS_MS = 3000
 
 type Asked = CampaignCommand | 'remove'
 
-/** What each state allows. */
+/** Commands that each state allows. */
 const ALLOWED: Readonly<Record<CampaignView['stands'], readonly Asked[]>> = {
   draft: ['start', 'remove'],
   running: ['pause', 'stop'],
@@ -20,7 +20,7 @@ const ALLOWED: Readonly<Record<CampaignView['stands'], readonly Asked[]>> = {
   done: ['remove'],
   lost: ['remove'],
 }
-/** What cannot be undone, or rings people, is asked for twice. */
+/** Commands that cannot be undone, or that ring people, need a confirmation. */
 const SURE: readonly Asked[] = ['start', 'stop', 'remove']
 
 const KINDS: Readonly<Record<CampaignView['stands'], string>> = {

@@ -48,7 +48,7 @@ function listenTo(sid: string, over: (why: string | null) => void): () => void {
   return () => stop(null)
 }
 
-/** What a supervisor can do with a live call: hear it, and say something to its model. */
+/** Supervisor's controls for a live call: hear it, and say something to its model. */
 export function Supervise({
   sid,
   listens,

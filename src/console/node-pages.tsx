@@ -7,7 +7,7 @@ import { whenOf } from './format.js'
 import { Chip, Notice, Pending, SureButton } from './parts.js'
 import { T } from './strings.js'
 
-/** How often the state of the nodes is asked for while it is looked at. */
+/** Polling interval for the state of the nodes while its page is open. */
 const FLEET_MS = 2000
 
 type Command = 'drain' | 'cordon' | 'uncordon'
@@ -136,7 +136,7 @@ function NodeRow(props: {
   )
 }
 
-/** What this process runs with. Secrets are shown as set or not set. */
+/** Settings of this process. Secrets are shown as set or not set. */
 export function SettingsPage(): JSX.Element {
   const { value, fault } = useJson<{ readonly settings: Readonly<Record<string, unknown>> }>('/api/settings')
   const [filter, setFilter] = useState('')

@@ -77,7 +77,7 @@ export function Notice({
   )
 }
 
-/** What a page shows in place of what it has asked for: that it is coming, or why it does not come. */
+/** Placeholder for requested data: loading, or the reason of the failure. */
 export function Pending({
   value,
   fault,

@@ -5,7 +5,7 @@ import workletUrl from './phone-worklet.ts?worker&url'
 export type MicrophoneFault = 'insecure' | 'unsupported' | 'denied' | 'missing' | 'busy' | { readonly other: string }
 
 export interface LineEvents {
-  /** What the gateway says about the call; plain JSON with a `type`. */
+  /** Messages of the gateway about the call; plain JSON with a `type`. */
   readonly news: (news: Readonly<Record<string, unknown>>) => void
   readonly connected: (connected: boolean) => void
   /** Loudness of the microphone or of what is heard, 0 to 1, each 20 ms. */

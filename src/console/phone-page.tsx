@@ -334,7 +334,7 @@ function LiveTranscript({ model }: { readonly model: CallModel }): JSX.Element {
   return <Transcript call={model} lines={lines} cursorMs={null} onSeek={null} follow />
 }
 
-/** What the gateway took each sound for, newest first, and what the carrier did. */
+/** The gateway's decision about each sound, newest first, and the carrier's actions. */
 function Decisions({
   model,
   carrier,

@@ -14,7 +14,7 @@ interface TranscriptProps {
   readonly follow: boolean
 }
 
-/** What was said, with tools, interruptions and decisions between. Words are text, whatever they look like. */
+/** Spoken words, with tools, interruptions and decisions between. They render as text, whatever they look like. */
 export function Transcript({ call, lines, cursorMs, onSeek, follow }: TranscriptProps): JSX.Element {
   const box = useRef<HTMLOListElement>(null)
   const current = cursorMs === null ? -1 : lines.findLastIndex((line) => line.atMs <= cursorMs && line.type === 'words')

@@ -16,7 +16,7 @@ const LANES: readonly (readonly [Lane, number])[] = [
   ['bargeIn', 18],
   ['marks', 16],
 ]
-/** Of a track, for its words. */
+/** Width of a track's labels. */
 const WORDS_PX = 15
 const RULER_PX = 24
 const GAP_PX = 6

@@ -1,8 +1,8 @@
 /** A code, for the person who meets it: `docs/ERRORS.md` has the table. */
 export interface ErrorExplanation {
-  /** What has happened; a sentence without a subject in front or a full stop. */
+  /** Cause; a sentence without a subject in front or a full stop. */
   readonly cause: string
-  /** What an operator or the author of an agent does about it. */
+  /** Remedy for an operator or the author of an agent. */
   readonly action: string
 }
 
@@ -267,7 +267,7 @@ export const ERRORS = {
       action: 'take one of `mkondo campaign list`',
     },
   },
-  /** What nodes share, and what they store. */
+  /** Shared data of nodes, and their stores. */
   stores: {
     STORE_DOWN: {
       cause: 'the store that the nodes of a fleet share does not answer',

@@ -92,7 +92,7 @@ export function plainJson(value: unknown, what: string): unknown {
   }
 }
 
-/** What lies at that path of fields and indices; undefined where nothing does. */
+/** Value at that path of fields and indices; undefined where there is none. */
 export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   let found = value
   for (const key of path) {

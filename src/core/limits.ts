@@ -35,7 +35,7 @@ export const FADE_MS = 5
 export const TRANSCRIPT_ENTRIES_MAX = 400
 /** Tool calls of one call that are kept in its record. */
 export const TOOL_CALLS_MAX = 200
-/** What a caller says for whoever calls them back; a caller may talk for long. */
+/** Longest message of a caller to the person who calls back; a caller may talk for long. */
 export const MESSAGE_CHARS_MAX = 1000
 /** Speech items (backend's and gateway's) that a session or a playout ledger remembers. */
 export const SPEECH_ITEMS_MAX = 128
@@ -96,9 +96,9 @@ export const CLAIMS_MAX = 100
  */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 /**
- * What a model's, recogniser's or voice's service may send over one connection. Audio of 24 kHz as base64 at 60 times real time, the longest message that
- * is dropped (32 MiB) at once, and each word of an answer as a message of its own from the fastest models, stay below. A service that sends more fails alone: the worker
- * would read nothing else, and its other calls would be silent.
+ * Limits of a model's, recogniser's or voice's service for one connection. Audio of 24 kHz as base64 at 60 times real time, the longest
+ * message that is dropped (32 MiB) at once, and each word of an answer as a message of its own from the fastest models, stay below. A
+ * service that sends more fails alone: the worker would read nothing else, and its other calls would be silent.
  */
 export const BACKEND_RATES = {
   bytesPerS: 4 * 1024 * 1024,
@@ -244,7 +244,7 @@ export const PEER_ANSWER_MS = 500
 /** How long the nodes may take to find an owner for a new call; then its caller hears the fallback. */
 export const FALLBACK_AFTER_MS = 1000
 /**
- * The same for a carrier that asks how a call goes on whose node may be lost; then it is told to ask again. A balancer gives a
+ * The same for a carrier that asks how a call goes on whose node may be lost; then it has to ask again. A balancer gives a
  * node 2 s.
  */
 export const ASK_ANSWER_MS = 1750

@@ -1,12 +1,12 @@
 import { dateFormat } from './date-format.js'
 
-/** What calendar and clock show in a time zone. */
+/** Calendar and clock in a time zone. */
 export interface LocalTime {
   /** 0 for Sunday. */
   readonly weekday: number
   /** `2026-11-20`. */
   readonly date: string
-  /** Of the day. */
+  /** Minute of the day. */
   readonly minute: number
 }
 

@@ -1,4 +1,4 @@
-/** What one piece of memory holds: the small arrays of two or three calls. */
+/** Size of one piece of memory: the small arrays of two or three calls. */
 const PIECE_BYTES = 32 * 1024
 /** V8 keeps the numbers of a shorter array in the array itself. */
 const SMALL_BYTES_MIN = 65

@@ -1,4 +1,4 @@
-/** What a connection may send us. */
+/** Limits for data that a connection sends. */
 interface StreamRates {
   readonly bytesPerS: number
   /** Bytes that may come at once, after a pause. */

@@ -1,5 +1,5 @@
 /**
- * The part of the WebAssembly API that is used here. TypeScript has it only in its browser library, whose other
+ * The part of the WebAssembly API that is used here. TypeScript defines it only in its browser library, whose other
  * globals do not exist in Node.
  */
 declare namespace WebAssembly {

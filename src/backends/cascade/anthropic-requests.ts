@@ -24,7 +24,7 @@ const MAX_TOKENS = 4096
 // The parts of `/v1/messages` that are used. Field names are the vendor's. Checked against the vendor's published types by
 // test/backends/cascade-wire.test.ts.
 
-/** What comes before this mark, in the order tools, system, messages, is read from the cache in the next request. */
+/** The request up to this mark, in the order tools, system, messages, is read from the cache in the next request. */
 interface Cached {
   readonly cache_control?: { readonly type: 'ephemeral' }
 }
@@ -77,7 +77,7 @@ export interface AnthropicEvent {
     readonly text?: string
     readonly data?: string
   }
-  /** Of a block, or of the message at its end. */
+  /** Change of a block, or of the message at its end. */
   readonly delta?: {
     readonly type?: string
     readonly text?: string

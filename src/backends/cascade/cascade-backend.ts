@@ -75,7 +75,7 @@ export interface CascadeOptions {
   readonly timers?: BackendTimers
 }
 
-/** What there is from `connect` on. */
+/** State that exists from `connect` on. */
 interface Connected {
   readonly conversation: Conversation
   readonly context: StageContext
@@ -95,7 +95,7 @@ const QUIET_MS = 100
 const DRAFTS_MAX = 2
 /** An older one may have been given up by its service in the meantime. */
 const DRAFT_MS_MAX = 3000
-/** The longest silence at the end of a turn that a recogniser is told of. */
+/** The longest silence at the end of a turn that a recogniser gets as a value. */
 const SILENCE_MS_MAX = 3000
 /** For the model, where the agent has no question that it could repeat. */
 const SAY_AGAIN = 'The caller spoke over you, and was not understood. In a few words, ask them to say it again.'

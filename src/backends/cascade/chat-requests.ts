@@ -44,7 +44,7 @@ type SentMessage = ChatMessage & { readonly [field in ReasoningField]?: string }
 /** Reasoning before a call. DeepSeek and Kimi refuse every later request without it; Groq, Ollama and vLLM have the second name. */
 type ReasoningField = 'reasoning_content' | 'reasoning'
 
-/** What came with a call. */
+/** Data that came with a call. */
 interface Kept {
   readonly extra_content?: Readonly<Record<string, unknown>>
   readonly reasoning?: { readonly [field in ReasoningField]?: string }

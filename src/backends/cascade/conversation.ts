@@ -8,20 +8,20 @@ import type { ChatMessage, Mark, ModelRequest } from './stage.js'
 export interface SpokenSentence {
   text: string
   ms: number
-  /** What sounds when, of voices that tell; as it is spoken, which may differ from the text. */
+  /** Times of the words, from voices that report them; as spoken, which may differ from the text. */
   marks?: Mark[]
   /** More of it will be delivered. */
   open?: boolean
 }
 
-/** What the agent said in one answer. */
+/** The agent's speech in one answer. */
 export interface AgentEntry {
   readonly kind: 'agent'
   readonly itemId: string
   readonly sentences: SpokenSentence[]
   /** Time of the first sample; NaN before. */
   firstAtMs: number
-  /** What the caller heard of it; null unless it was interrupted. */
+  /** The part that the caller heard; null unless it was interrupted. */
   heard: string | null
 }
 
@@ -165,7 +165,7 @@ export function toolNote(name: string): string {
   return `The tool ${name} has answered: `
 }
 
-/** What a caller says in parts, without an answer that was heard in between, is one message. */
+/** Parts of the caller's speech without a heard answer in between become one message. */
 function addMessage(messages: ChatMessage[], message: ChatMessage): void {
   const last = messages.at(-1)
   if (message.role === 'user' && last?.role === 'user')
@@ -211,7 +211,7 @@ function messagesOf(entry: Entry): ChatMessage[] {
   }
 }
 
-/** What sounds before `playedMs`, in whole words. */
+/** The text that sounds before `playedMs`, in whole words. */
 export function markedText(marks: readonly Mark[], playedMs: number): string {
   const until = marks.findIndex(({ toMs }) => toMs > playedMs)
   if (until < 0) return joinedMarks(marks)

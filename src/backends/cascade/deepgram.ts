@@ -18,7 +18,7 @@ const RECOGNISER = { baseUrl: VENDOR_URLS.deepgram, model: 'nova-3' }
 const KEEPALIVE_MS = 4000
 /** With little audio `Finalize` is answered by nothing (deepgram-js-sdk#343). */
 const FINALIZE_MS = 400
-/** And where it has told no word yet: without words nobody would be answered. */
+/** Also while no word has arrived: without words nobody would get an answer. */
 const ANSWER_MS = 1000
 /** The end of a turn that was forced is acknowledged, unless the service heard no speech. */
 const FORCE_END_MS = 700
@@ -223,7 +223,7 @@ function voiceWire(service: VoiceService, model: string, context: StageContext):
           if (interrupted === null || !IGNORED.test(String(code))) return null
           const ignored = interrupted
           interrupted = null
-          // What it was for is spoken to its end, which nobody hears.
+          // The service speaks the abandoned text to its end, and nobody hears it.
           return ignored === current ? { id: current, send: [{ type: 'Flush' }] } : null
         }
         default:

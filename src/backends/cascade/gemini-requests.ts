@@ -89,7 +89,7 @@ const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
   SPII: 'filter',
 }
 
-/** What the service gave with a call. */
+/** Data that the service gave with a call. */
 interface Kept {
   /** Its own id; it sends none for some models. */
   readonly id?: string
@@ -198,7 +198,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       const args = { ...parseArguments(call.arguments).args }
       parts.push({
         functionCall: { ...omitNullish({ id: kept?.id }), name: call.name, args },
-        // Of calls in parallel the first one has it.
+        // Among parallel calls the first one carries it.
         ...omitNullish({ thoughtSignature: kept === undefined && i === 0 ? NO_SIGNATURE : kept?.thoughtSignature }),
       })
     }

@@ -6,7 +6,7 @@ export const PROBE_TIMEOUT_MS = 2000
 /** Node's HTTP client closes a connection that was idle for 4 s. */
 const COLD_AFTER_MS = 3000
 
-/** Of every request: some hosts refuse one without a name, and answers are read as they come. */
+/** Headers of every request: some hosts refuse one without a name, and answers are read as they come. */
 export const COMMON_HEADERS = { 'user-agent': 'mkondo', 'accept-encoding': 'identity' }
 
 /** The HTTP services of one call: two stages on one host are asked once whether they are there, and opened once. */

@@ -15,7 +15,7 @@ const NUMBER_ASKED_MAX = 2
 /** The least of a question that shows that it was this one. */
 const HEARD_CHARS_MIN = 8
 
-/** What the taker of messages says. */
+/** Phrases of the message taker. */
 export interface MessagePhrases {
   /** Says why, and asks for the name. */
   readonly name: LocalizedText
@@ -39,14 +39,14 @@ type Question = (typeof QUESTIONS)[number]
 
 /** How far the conversation is. */
 interface Progress {
-  /** What was asked last; null: nothing. */
+  /** The last question; null: none. */
   asked: Question | null
-  /** What the caller said to each question since it was asked last. */
+  /** The caller's answer to each question since it was last asked. */
   readonly said: Record<Question, string>
   numberAsked: number
   /** A human was asked for; null: not yet. Else what to say because nobody can come. */
   unreached: string | null
-  /** Of a call back that was asked for after the last question; null: none was. */
+  /** Result of a call back that was requested after the last question; null: none was. */
   noted: boolean | null
 }
 
@@ -120,7 +120,7 @@ function progressIn(messages: readonly ChatMessage[], phrases: MessagePhrases): 
       if (name === CALLBACK_TOOL) progress.noted = error === undefined
       else if (name === ESCALATE_TOOL && typeof say === 'string') progress.unreached = say
     } else if (message.role === 'system' && message.content.startsWith(LATE)) {
-      // What was asked while somebody was being rung, nobody has heard.
+      // Nobody heard the questions that were asked while the human was being rung.
       const { say } = resultIn(message.content.slice(LATE.length))
       if (typeof say === 'string') progress.unreached = say
       progress.asked = null

@@ -7,7 +7,7 @@ import type { Evidence } from './stage.js'
 /** Nobody says more characters in a second of voice; some words may have been too soft for the detector. */
 const CHARACTERS_PER_S_MAX = 30
 const CHARACTERS_SLACK = 40
-/** What models write for noise and callers say too needs as much voice as it takes to say it. */
+/** A word that models write for noise, and that callers also say, needs as much voice as it takes to say it. */
 const OFTEN_NOISE = wordsOf('oftenNoise')
 const SPOKEN_CHARACTERS_PER_S = 18
 const SPOKEN_SLACK_MS = 150
@@ -18,7 +18,7 @@ const LOGPROB_MAX = -1
 const COMPRESSION_MAX = 2.4
 /** The same words so often are a loop of the model, where a caller says "no, no, no". */
 const REPEATS_MAX = 4
-/** What models that were trained on subtitles write for sound without words. No caller says it. */
+/** Texts that models trained on subtitles write for sound without words. No caller says them. */
 const CREDITS = [
   /subtit(?:le|ulo)|untertitel|sous-?titr|sottotitol|legendas?\b|amara\.?org|transcri(?:bed|ption) by|captions? by/,
   /(?:thanks?|thank you)[\w ]* for (?:watching|viewing|listening to this video)|(?:please |don't forget to )?(?:like and )?subscribe/,

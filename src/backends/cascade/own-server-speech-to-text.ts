@@ -15,7 +15,7 @@ interface OwnServerOptions {
 /** The server recognises with the model that it was started with; this is its name in prices. */
 const VOSK_MODEL = 'vosk'
 const SHERPA_MODEL = 'sherpa-onnx'
-/** What sherpa-onnx' server takes unless it was started with another `--input-sample-rate`. */
+/** Rate that sherpa-onnx' server takes unless it was started with another `--input-sample-rate`. */
 const SHERPA_RATE_HZ = 16_000
 /** vosk answers each message. */
 const MESSAGE_MS = 100

@@ -30,7 +30,7 @@ interface OwnVoiceOptions {
   readonly voice: Words | null
   readonly legRateHz: LegRateHz
   readonly pronunciations: readonly Pronunciation[]
-  /** What the agent's file says word for word, and its language: `sw`. Nothing else is ever kept, no text about a caller. */
+  /** Phrases of the agent's file, word for word, with their language: `sw`. Nothing else is ever kept, no text about a caller. */
   readonly texts: readonly { readonly text: string; readonly language: string }[]
 }
 

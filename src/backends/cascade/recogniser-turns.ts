@@ -23,9 +23,9 @@ export interface SessionTurn {
   sentSamples: number
   /** Where its audio begins in that of the connection; NaN before any was sent. */
   fromMs: number
-  /** What the service is to be told after its audio; null while the caller speaks. */
+  /** Message for the service after its audio; null while the caller speaks. */
   ending: { readonly silenceMs: number } | 'abandon' | null
-  /** When it was told; NaN before. */
+  /** Time of that message; NaN before it. */
   askedAtMs: number
   /** The service has said all of it, or will not any more. */
   answered: boolean
@@ -164,7 +164,7 @@ export class RecogniserTurns {
   }
 }
 
-/** What was understood of a turn; an empty text of the service does not wipe out the words before it. */
+/** Recognised words of a turn; an empty text of the service does not wipe out the words before it. */
 export function heardIn({ best: pieces }: SessionTurn): Heard {
   const words: { text: string; readonly language?: string }[] = []
   for (const { text, language } of pieces) {

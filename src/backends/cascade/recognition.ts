@@ -19,7 +19,7 @@ interface Turn {
   readonly sound: KeptSound
   /** Samples of the pre-roll at its beginning. */
   readonly voiceFrom: number
-  /** What it is, and what it holds, when the caller has stopped; null while the caller speaks. */
+  /** Data of the turn after the caller has stopped; null while the caller speaks. */
   ended: { readonly silenceMs: number; readonly unless: readonly string[]; readonly voicedMs: number } | null
   /** The stage that has its audio; null while there is none. */
   stage: SpeechToText | null
@@ -75,7 +75,7 @@ export class Recognition {
     this.#candidates = candidates
   }
 
-  /** Each stage is told to report here. */
+  /** Each stage reports here. */
   made(stage: SpeechToText): void {
     const turnAt = (number: number): Turn | undefined =>
       this.#turns.find((turn) => turn.number === number && turn.stage === stage)

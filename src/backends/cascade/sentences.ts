@@ -138,7 +138,7 @@ function spoken(text: string, lineStart: boolean): string {
     .replace(/~~|(?<!\d)#{1,6}\s+|[*_]{2,}|(?<![\p{L}\d*])[*_](?=\p{L})|(?<=[\p{L}.,!?])[*_](?![\p{L}\d])/gu, '')
   return (
     (lineStart ? plain.replace(/^\s*[-•*]\s+/, '') : plain)
-      // What stands alone between the words and is none: a rule of a table, a dash, a picture.
+      // Standalone signs between the words are no words: a rule of a table, a dash, a picture.
       .replace(/^\s*(?:[^\p{L}\p{N}\p{Sc}\s*#]+\s+)+(?=\S)/u, '')
       .replace(/\s+/g, ' ')
       .replace(/ (?=[,.;?!](?:\s|$))/g, '')

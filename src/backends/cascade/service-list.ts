@@ -54,8 +54,8 @@ export class ServiceList<Stage extends StageLife> {
 
   /**
    * @param signal  aborted when the call ends
-   * @param failed  told of each fault that another service may make good
-   * @param made  told of each stage before it is opened
+   * @param failed  called with each fault that another service may make good
+   * @param made  called with each stage before it is opened
    */
   constructor(
     factories: readonly StageFactory<Stage>[],

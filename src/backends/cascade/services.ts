@@ -60,7 +60,7 @@ interface Stages {
 interface Service<Options, Stage> {
   /** The setting without which it cannot be used. */
   readonly needs: string
-  /** What callers will miss with it; absent: nothing. */
+  /** Features that callers will miss with it; absent: none. */
   readonly lacks?: string
   readonly make: (options: Options) => StageFactory<Stage>
 }
@@ -167,7 +167,7 @@ export function stageModels(settings: CascadeSettings, own: Own): readonly (stri
   )
 }
 
-/** What the agent's services cannot do, one line each: `stt whisper has no …`. */
+/** Missing abilities of the agent's services, one line each: `stt whisper has no …`. */
 export function stageLacks(settings: CascadeSettings, own: Own): readonly string[] {
   return servicesOf(settings, own).flatMap(({ stage, entry, lacks }) =>
     lacks === undefined ? [] : [`${stage} ${entry.service} ${lacks}`],

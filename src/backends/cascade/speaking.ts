@@ -84,9 +84,9 @@ export class Speaking {
   }
 
   /**
-   * At once: nothing of it is delivered any more, and `done` rejects unless all was delivered.
+   * Takes effect at once: no more of it is delivered, and `done` rejects unless all was delivered.
    * @param playedMs  how much of its sound the caller heard; null where that is not known
-   * @param heard  told later which words of its last sentence those are, by a voice that knows
+   * @param heard  called later with the heard words of its last sentence, by a voice that knows
    */
   cancel(playedMs: number | null, heard?: (sentence: SpokenSentence, words: string) => void): void {
     this.#cancelled = true
@@ -95,7 +95,7 @@ export class Speaking {
     this.#run = null
     this.#delivered = null
     const sentence = run?.current ?? null
-    // Of an answer that two services spoke, this one knows the second part.
+    // When two services spoke an answer, this one knows the second part.
     const ownMs = playedMs === null || run === null ? null : Math.max(0, playedMs - (this.audioMs - run.audioMs))
     run?.speech?.cancel(ownMs, (words) => {
       if (sentence !== null) heard?.(sentence, words)
@@ -186,9 +186,9 @@ class Run {
   current: SpokenSentence | null
   readonly #flow: SpokenSentence | null
   #flows = false
-  /** Of a flow: the words of its pieces as they are written, and as they are spoken. */
+  /** Pieces of a flow: the words of its pieces as they are written, and as they are spoken. */
   readonly #pieces: { readonly written: readonly string[]; readonly spoken: readonly string[] }[] = []
-  /** Of a service that speaks clauses: what it was given, and which of it sounds. */
+  /** Clauses that a service was given, and the one that sounds. */
   readonly #given: SpokenSentence[] = []
   #at = -1
 

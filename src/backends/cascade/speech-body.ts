@@ -59,7 +59,7 @@ export class SpeechBody {
         ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
         : Buffer.concat([this.#rest, chunk])
     const samples = this.#read(false)
-    // What is left may be a part of memory that is not ours.
+    // The rest may be a part of memory that is not ours.
     this.#rest = Buffer.from(this.#rest)
     return samples
   }
@@ -98,7 +98,7 @@ export class SpeechBody {
     const mark = head.toString('latin1', 0, 4)
     if (COMPRESSED.test(mark) || head.toString('latin1', 4, 8) === 'ftyp' || isMp3(head))
       throw new UnplayableSpeech('it answers with compressed audio, although raw samples (pcm) were requested')
-    // What is no text needs no more than its first bytes.
+    // Non-text needs no more than its first bytes.
     if (head.length < SNIFFED_BYTES && !complete && (head.length < 12 || isText(head))) return
     if (/^(?:RIFX|FORM|\.snd)$/.test(mark))
       throw new UnplayableSpeech('it answers with a file of big-endian samples; WAV or raw samples (pcm) can be played')

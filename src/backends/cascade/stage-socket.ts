@@ -15,7 +15,7 @@ const CLOSE_ABNORMAL = 1006
 /** A message of the service that was parsed; none of its fields is to be trusted. One that is no JSON is `unparsed`. */
 export type StageMessage = Readonly<Record<string, unknown>>
 
-/** What every stage over a WebSocket is set to. */
+/** Options of every stage over a WebSocket. */
 export interface SocketStageOptions {
   /** The service's own when not given; http(s) and ws(s) alike, with or without a path. */
   readonly baseUrl?: string
@@ -37,7 +37,7 @@ export type SocketService<Options> = Options & {
 
 /** How a service's connection is opened and understood. */
 export interface SocketWire {
-  /** Of `socketUrl`. */
+  /** Address, as for `socketUrl`. */
   readonly url: string
   /** Hold the key, where it does not go in a message; none when not given. */
   readonly headers?: Readonly<Record<string, string>>

@@ -14,7 +14,7 @@ import type { TurnSound } from './turn-sound.js'
  * error codes. A stage never connects anew by itself, and reports no fault by throwing except where it says so.
  */
 
-/** What every stage of one call may use. */
+/** Context of every stage of one call. */
 export interface StageContext {
   /** Begins the text of faults: `cascade`. */
   readonly name: string
@@ -28,7 +28,7 @@ export interface StageContext {
   readonly inputRateHz: SampleRateHz
   readonly legRateHz: LegRateHz
   readonly nowMs: Clock
-  /** Told what a request or a session is charged for. */
+  /** Called with the usage that a request or a session is charged for. */
   readonly used: (usage: BackendUsage) => void
   /** Counts a message of the service that could not be read. */
   readonly malformed: () => void
@@ -44,12 +44,12 @@ export interface StageFactory<Stage> {
   readonly service: string
   /** Its model, as it is priced. */
   readonly model: string
-  /** Of the caller's samples that it takes. Absent: any. */
+  /** Rates of the caller's samples that it takes. Absent: any. */
   readonly rates?: readonly SampleRateHz[]
   make(context: StageContext): Stage
 }
 
-/** What all stages have. */
+/** Methods of all stages. */
 export interface StageLife {
   /**
    * Makes the stage ready; called once, first.
@@ -79,7 +79,7 @@ export interface Evidence {
   readonly compression?: number
 }
 
-/** What was understood of a turn so far. */
+/** Recognised words of a turn so far. */
 export interface Heard {
   /** All words, the uncertain ones too. */
   readonly text: string
@@ -135,7 +135,7 @@ export type ChatMessage =
 export interface ModelRequest {
   readonly messages: ChatMessage[]
   readonly tools: readonly ToolSpec[]
-  /** Of the call: `sw-KE`; absent or empty: not known. */
+  /** Language of the call: `sw-KE`; absent or empty: not known. */
   readonly language?: string
 }
 
@@ -145,7 +145,7 @@ export interface CallPiece {
   readonly index?: number
   readonly id?: string
   readonly function?: { readonly name?: string; readonly arguments?: string }
-  /** What the service wants back with the call: signatures of its reasoning. */
+  /** Data that the service wants back with the call: signatures of its reasoning. */
   readonly extra_content?: Readonly<Record<string, unknown>>
 }
 
@@ -169,7 +169,7 @@ export interface Mark {
   readonly toMs: number
 }
 
-/** Told of one utterance; nothing comes after `done`, `failed` or `cancel`. */
+/** Listener to one utterance; nothing comes after `done`, `failed` or `cancel`. */
 export interface SpeechListener {
   /** The memory is valid only during the call. */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
@@ -190,9 +190,9 @@ export interface Utterance {
   /** No text follows. */
   end(): void
   /**
-   * At once: no event follows. After `done` too, while its sound is being played.
+   * Takes effect at once: no event follows. Also after `done`, while its sound is being played.
    * @param playedMs  how much of its sound the caller heard; null where that is not known
-   * @param heard  told later, of services that know it: the words that sounded until then
+   * @param heard  called later, by services that know them, with the words that sounded until then
    */
   cancel(playedMs: number | null, heard?: (text: string) => void): void
 }
@@ -215,7 +215,7 @@ export interface TextToSpeech extends StageLife {
    * one flow too, but each is to be a whole sentence or clause.
    */
   readonly input: 'clauses' | 'sentences' | 'words'
-  /** Who is told when the connection is lost while nothing is spoken; absent where there is none. */
+  /** Sets the listener for a connection that is lost while nothing is spoken; absent where there is none. */
   lost?(listener: (fault: VendorFault) => void): void
   /** Prepares the utterance, so that its first text is spoken at once. */
   begin(manner: SpeechManner, listener: SpeechListener): Utterance

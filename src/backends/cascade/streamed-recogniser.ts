@@ -23,11 +23,11 @@ const SILENCE_MS = 100
 /** JSON, or a text that is sent as it is. */
 type RecogniserMessage = Readonly<Record<string, unknown>> | string
 
-/** What every service of this kind is set to. */
+/** Options of every service of this kind. */
 export interface RecogniserOptions extends SocketStageOptions {
   /** Words and names that callers are likely to say. Not of vosk and sherpa-onnx. */
   readonly terms?: readonly string[]
-  /** What the calls are about, in a sentence or two. Of Soniox and OpenAI. */
+  /** Subject of the calls, in a sentence or two. Soniox and OpenAI only. */
   readonly context?: string
   /** The service ends a session after this time; its own limit when not given. Of Soniox. */
   readonly sessionMs?: number
@@ -35,7 +35,7 @@ export interface RecogniserOptions extends SocketStageOptions {
 
 export type RecogniserService = SocketService<RecogniserOptions>
 
-/** What differs from one streaming recogniser to the next. Made anew for each connection. */
+/** The part that differs between streaming recognisers. Made anew for each connection. */
 export interface RecogniserWire {
   readonly socket: SocketWire
   /** How samples are written; base64 is put between two parts of a message. */
@@ -45,7 +45,7 @@ export interface RecogniserWire {
   readonly messageMs?: number
   /** Sent first. */
   readonly hello?: RecogniserMessage
-  /** What keeps the connection open while nobody speaks: a message, or with null a little silence. Absent: nothing is needed. */
+  /** Message that keeps the connection open while nobody speaks; null: a little silence. Absent: none is needed. */
   readonly keepalive?: { readonly everyMs: number; readonly message: RecogniserMessage | null }
   /** Sent before the audio of a turn. */
   readonly begin?: RecogniserMessage
@@ -65,7 +65,7 @@ export interface RecogniserWire {
   readonly oneTurn?: true
   /** The service ends a session after this time; absent: never. */
   readonly sessionMs?: number
-  /** What is charged for: the time the session is open, the audio that was sent (the default), or what `read` reports. */
+  /** Basis of the charge: the time the session is open, the audio that was sent (the default), or what `read` reports. */
   readonly charges?: 'session' | 'audio' | 'reported'
   /** Puts what a message says into the turns. */
   readonly read: (message: StageMessage, turns: RecogniserTurns) => void

@@ -25,7 +25,7 @@ const WAITING_MAX = 8
 
 type Json = Readonly<Record<string, unknown>>
 
-/** What a message of the service says about one utterance; `unknown` is as the service wrote it. */
+/** Content of a service's message about one utterance; `unknown` is as the service wrote it. */
 interface VoiceNews {
   readonly id: string
   /** Base64 of samples, s16le at the leg's rate. */
@@ -40,11 +40,11 @@ interface VoiceNews {
   readonly heard?: unknown
   /** The sound of this connection that the service takes for played. */
   readonly playedMs?: unknown
-  /** What the service needs now. */
+  /** Messages that the service needs now. */
   readonly send?: readonly Json[]
 }
 
-/** What every service of this kind is set to. */
+/** Options of every service of this kind. */
 export interface StreamedVoiceOptions extends SocketStageOptions {
   readonly apiKey: string
   /** The name or id of a voice. Goes before the voice that the agent names; not for Deepgram, whose model has one voice. */
@@ -325,7 +325,7 @@ export class StreamedVoice implements TextToSpeech {
     if (!stream.over && typeof audio === 'string' && audio !== '') {
       if (!stream.audio.decode(audio, (pcm) => this.#deliver(stream, pcm))) this.#context.malformed()
     }
-    // Before its listener is told, who may begin the next one at once.
+    // This comes before its listener, which may begin the next one at once.
     if (news.over === true) this.#over(stream)
     if (done && !stream.over) this.#done(stream)
     else if (news.over === true && !stream.over)

@@ -50,5 +50,5 @@ export class KeptSound {
   }
 }
 
-/** What a recogniser sees of it. */
+/** The recogniser's view of it. */
 export type TurnSound = Pick<KeptSound, 'samples' | 'since'>

@@ -9,7 +9,7 @@ const MAY_GO_ON = /[\w.]+$|!$|[\ud800-\udbff]$/
 const LABELS = ['Thought:', 'Action:', 'Action Input:', 'Observation:', 'Final Answer:', 'Assistant:', 'Agent:', 'AI:']
 const LABEL_OF_SPEECH = /^(?:Final|Assistant|Agent|AI)/
 
-/** What stands between tags of these names is no speech: reasoning, calls of tools, and what belongs to no text. */
+/** Text between tags of these names is no speech: reasoning, tool calls, and other non-text. */
 const UNSPOKEN_TAG =
   /^(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratch_?pad|(?:inner_?)?monologue|tool.*|function.*|invoke|parameters?|arg.*|script|style|unused94)$/
 /** Between these tags begins another line or word. */
@@ -52,7 +52,7 @@ export class UnspokenText {
   #until: RegExp | null = null
   /** Open brackets of code that is dropped; null: none is. */
   #brackets: { depth: number; quoted: boolean; escaped: boolean } | null = null
-  /** What came last, for the beginning of a line or a word. */
+  /** The last character, for the beginning of a line or a word. */
   #before = '\n'
 
   /** @returns what is surely spoken */
@@ -66,7 +66,7 @@ export class UnspokenText {
     return this.#pass(true)
   }
 
-  /** What `flush` would return now. */
+  /** The text that `flush` would return now. */
   get rest(): string {
     const copy = new UnspokenText()
     copy.#held = this.#held

@@ -47,7 +47,7 @@ class WhisperRequests extends HttpStage<WhisperOptions> implements SpeechToText 
   readonly #turns = new Map<number, TurnSound>()
   /** `verbose_json` tells how sure the model is; some servers refuse it, and OpenAI's newer models. */
   #format: 'verbose_json' | 'json' = this.options.model.startsWith('gpt-') ? 'json' : 'verbose_json'
-  /** Of the turn that began last: samples that its parts cover. */
+  /** Samples that the parts of the newest turn cover. */
   #partSamples = 0
 
   get told(): Told {

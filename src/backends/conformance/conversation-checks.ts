@@ -11,7 +11,7 @@ const STAGE_TOOLS = {
   help: { name: 'open_ticket', description: 'Opens a ticket.', parameters: { type: 'object', properties: {} } },
 }
 
-/** What the caller hears and what the model receives, turn by turn. */
+/** Checks of the caller's sound and the model's input, turn by turn. */
 export const conversationChecks: readonly ConformanceCheck[] = [
   connected('is ready once, and says so before connect resolves', {}, async ({ recorder }) => {
     expectEqual(recorder.all('ready').length, 1, 'ready events')

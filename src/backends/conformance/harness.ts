@@ -35,9 +35,9 @@ export interface ConformanceVendor {
    * are queued before the backend is made, because a service may need its whole script when it is connected.
    */
   reply(...replies: readonly ScriptedReply[]): void
-  /** What the service will recognise in the caller's next turns; `hello` when none is left. */
+  /** Words that the service will recognise in the caller's next turns; `hello` when none is left. */
   callerSays(...texts: readonly string[]): void
-  /** What the caller will write, for a service that understands only prepared texts. */
+  /** Texts that the caller will write, for a service that understands only prepared texts. */
   callerWrites?(...texts: readonly string[]): void
   /** The next connections fail in this way. `timeout`: the service is never ready. */
   failConnect(code: BackendErrorCode): void
@@ -63,12 +63,12 @@ export interface ConformanceVendor {
   readonly heard: { readonly kind: 'ms'; readonly ms: number } | { readonly kind: 'text'; readonly text: string } | null
 }
 
-/** What the service does in one check; set before the backend is made. */
+/** Behaviour of the service in one check; set before the backend is made. */
 export interface ConformanceScript {
   readonly replies?: readonly ScriptedReply[]
-  /** What the caller says aloud, in order. */
+  /** The caller's spoken words, in order. */
   readonly callerSays?: readonly string[]
-  /** What the caller writes, and the service must understand. */
+  /** Texts that the caller writes, and that the service must understand. */
   readonly callerWrites?: readonly string[]
   /** The service is not ready before this. */
   readonly readyDelayMs?: number
@@ -108,7 +108,7 @@ export type ConformanceFacet =
 export interface ConformanceSetup {
   readonly backend: BackendFactory
   readonly vendor: ConformanceVendor
-  /** What must never appear in an error: the key that the backend was given. */
+  /** The backend's key, which must never appear in an error. */
   readonly secret: string | null
   /** Adds what this service needs in a session; called once, before connecting. */
   session?(session: BackendSession): BackendSession

@@ -181,7 +181,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
   }),
 ]
 
-/** What a connection that is being made fails with; null for one that succeeds. */
+/** Error of a pending connection; null if it succeeds. */
 function rejectionOf(connecting: Promise<void>): Promise<unknown> {
   return connecting.then(
     () => null,

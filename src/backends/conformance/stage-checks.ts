@@ -18,13 +18,13 @@ import type { ScriptedReply } from './harness.js'
 /** A stage of a cascade, wired to a fresh scripted service, for one check. */
 export interface StageSetup<Stage> {
   readonly factory: StageFactory<Stage>
-  /** What the recogniser understands in the next turns. */
+  /** Words that the recogniser understands in the next turns. */
   callerSays(...texts: readonly string[]): void
-  /** What the model answers next. */
+  /** The model's next answers. */
   reply(...replies: readonly ScriptedReply[]): void
   /** Cuts the live connection; false for a service without one. */
   breakOff(): boolean
-  /** What no fault may show. */
+  /** Secret that no fault may show. */
   readonly secret: string
   close(): Promise<void>
 }
@@ -51,7 +51,7 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 
 interface Opened<Stage> {
   readonly stage: Stage
-  /** Of the caller's samples. */
+  /** Sample rate of the caller. */
   readonly rateHz: number
   readonly setup: StageSetup<Stage>
 }
@@ -125,7 +125,7 @@ class Listening {
   }
 }
 
-/** What every recogniser of a cascade must do. */
+/** Checks for every recogniser of a cascade. */
 export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
   opened(
     'reports the text of each finalized turn once, in their order, each turn its own words',
@@ -216,7 +216,7 @@ class Speech {
   }
 }
 
-/** What every voice of a cascade must do. */
+/** Checks for every voice of a cascade. */
 export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
   opened('speaks texts in their order, then is done once; its times follow the sound', async ({ stage }) => {
     const speech = new Speech(stage)
@@ -269,7 +269,7 @@ export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
   }),
 ]
 
-/** What every language model of a cascade must do. */
+/** Checks for every language model of a cascade. */
 export const LLM_CHECKS: readonly StageCheck<LanguageModel>[] = [
   opened('passes text and tool calls on as they come', async ({ stage, setup }) => {
     const args = { orderNumber: '4711' }

@@ -55,7 +55,7 @@ interface EmbeddedBackendOptions extends Partial<BackendTimers> {
   readonly speech: SpeechClient
 }
 
-/** What `snapshot` returns and `BackendSession.resume` takes. JSON, a few KB. */
+/** Result of `snapshot`, and argument of `BackendSession.resume`. JSON, a few KB. */
 export interface EmbeddedSnapshot {
   readonly version: 1
   readonly dialogue: DialogueState
@@ -143,9 +143,9 @@ export class EmbeddedBackend implements Backend {
   #utterance: Utterance | null = null
   /** Hears the same as `#utterance`, at its beginning. */
   #digitListener: Utterance | null = null
-  /** What was said at its beginning, if that was one digit and then nothing. */
+  /** Its first word, if that was one digit and then nothing. */
   #loneDigit: string | null = null
-  /** What was recognised so far of the current utterance. */
+  /** Recognised words of the current utterance so far. */
   #words = ''
   /** Utterances without a result yet, the current one included. */
   #recognising = 0
@@ -160,7 +160,7 @@ export class EmbeddedBackend implements Backend {
   /** The current or last utterance may be any number, not only a known one. */
   #anyNumber = false
   #utteranceSamples = 0
-  /** What the call was told last. */
+  /** The expectation that the call got last. */
   #expected: CallerExpectation = 'open'
   #expectedKeys: 'open' | 'secret' | null = null
   #interruptedSinceSpeech = false
@@ -215,7 +215,7 @@ export class EmbeddedBackend implements Backend {
       this.#start()
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
-    // What the caller said before may be half of a number whose other half this is.
+    // The caller's words before may be the first half of a number, and these the second.
     const { jsgf, words, check, anyNumber } = engine.grammar(this.#recognising > 0)
     this.#keysAtSpeech = this.#keysPressed
     this.#anyNumber = anyNumber

@@ -7,7 +7,7 @@ import { unspokenIn } from '../../speech/spoken/spoken-form.js'
 let loaded: Promise<OfflineSpeech | null> | null = null
 
 /**
- * What the offline recogniser and voice can do, for the check of agents' files; loaded once a process, at the first
+ * Abilities of the offline recogniser and voice, for the check of agents' files; loaded once a process, at the first
  * call. Null where they are not installed: no caller is then answered by them.
  */
 export function offlineSpeech(): Promise<OfflineSpeech | null> {

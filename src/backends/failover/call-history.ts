@@ -48,7 +48,7 @@ export function isSilent({ soundMs, silentMs, toolCalls }: OpenAnswer): boolean 
   return soundMs === 0 && silentMs > 0 && toolCalls === 0
 }
 
-/** What a takeover sent to the new session. */
+/** Input that a takeover sent to the new session. */
 interface Replayed {
   readonly samples: number
   /** Samples of open speech that were too old to be kept. */
@@ -142,7 +142,7 @@ export class CallHistory {
     return { history: this.#words.history((order) => this.#isOpen(order)), toolLedger }
   }
 
-  /** What was said before the caller's last words is not needed any more. */
+  /** Forgets the conversation before the caller's last words. */
   forget(): void {
     this.#words.forget()
   }
@@ -509,8 +509,8 @@ interface Item {
 const CHARS_PER_MS = 0.015
 
 /**
- * What was said on a call, as far as it was heard. The agent's text runs ahead of its sound, so an item that broke off
- * counts only with the words for which its sound was long enough.
+ * Spoken words of a call, as far as they were heard. The agent's text runs ahead of its sound, so an item that broke
+ * off counts only with the words for which its sound was long enough.
  */
 class SpokenWords {
   #before: readonly HistoryEntry[]

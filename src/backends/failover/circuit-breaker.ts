@@ -16,7 +16,7 @@ const RATE_LIMIT_REST_MS_MAX = 120_000
 
 /** Reconnects that may begin at once: one caller whose session broke does not wait. */
 const RECONNECTS_AT_ONCE = 2
-/** Of a worker whose settings say nothing else. */
+/** Default rate of a worker. */
 const RECONNECTS_PER_SECOND = 25
 /** Calls that wait for an open circuit try again within this time after it, each at a moment of its own. */
 const AFTER_OPEN_MS = 1000
@@ -85,7 +85,7 @@ export class CircuitBreaker {
   /** A session has connected since one could not. */
   #connects = true
   #openUntilMs: number | null = null
-  /** The service told that a limit of the key is used up until then. */
+  /** The service reported a limit of the key as used up until then. */
   #exhaustedUntilMs = -Infinity
   #nextOpenMs = CIRCUIT_OPEN_MS
   #inARow = 0
@@ -115,7 +115,7 @@ export class CircuitBreaker {
     }
   }
 
-  /** The service told how much of its limits is left. Live sessions go on; new ones wait until a used-up limit is reset. */
+  /** The service reported its remaining limits. Live sessions go on; new ones wait until a used-up limit is reset. */
   limits(limits: readonly RateLimit[], nowMs: number): void {
     const resetMs = limits
       .filter(({ limit, remaining }) => remaining < Math.max(1, limit * RATE_LIMIT_SPARE_RATIO))

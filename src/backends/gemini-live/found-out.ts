@@ -6,7 +6,7 @@ const GEMINI_HOSTS_MAX = 32
 /** Models of which a worker knows how they take texts. */
 const GEMINI_MODELS_MAX = 64
 
-// What this worker's sessions found out by being refused. Bounded; per worker, so each finds out once.
+// Facts that this worker's sessions learnt from refusals. Bounded; per worker, so each finds out once.
 
 /**
  * Which services take `sessionResumption.transparent`, by the host of their address: a host that refuses the setup with

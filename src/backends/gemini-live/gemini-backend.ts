@@ -51,7 +51,7 @@ import {
 } from './wire.js'
 import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage } from './wire.js'
 
-/** What `snapshot` returns: the handle resumes the session on the service's side. */
+/** Result of `snapshot`: the handle resumes the session on the service's side. */
 interface GeminiSnapshot {
   readonly version: 1
   readonly generation: number
@@ -114,7 +114,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
 
   readonly #reader = new GeminiReader(this.stats)
   readonly #traits: ModelTraits
-  /** Of the service's address. */
+  /** Host of the service's address. */
   readonly #host: string
   readonly #calls = new ToolBatches()
   readonly #repeated = new RepeatedSpeech((samples) => this.#play(samples))
@@ -158,7 +158,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
   #usage = tokensOf({})
   /** Something was asked, and nothing of the answer has come. */
   #owed = false
-  /** What was asked has words: a noise that the gateway took for speech needs no answer. */
+  /** True if the request has words: a noise that the gateway took for speech needs no answer. */
   #wordsAsked = false
   /** When something was asked, the service had not completed its turn: one `turnComplete` belongs to that. */
   #earlierTurnOpen = false
@@ -326,7 +326,7 @@ export class GeminiLiveBackend extends RealtimeBackend<GeminiLiveOptions, Gemini
   continueFrom(previous: Backend): boolean {
     if (!(previous instanceof GeminiLiveBackend) || this.#resumeHandle === null || this.#resumedConsumed === null)
       return false
-    // What it kept in a pause.
+    // Sends the audio that it kept in a pause.
     if (this.capabilities.serverVad) previous.uplink.open()
     previous.uplink.flush()
     const lost = previous.#unconsumed?.after(this.#resumedConsumed) ?? null

@@ -29,7 +29,7 @@ export const GEMINI_CONNECTION_MS = 10 * 60_000
 export const GEMINI_INPUT_RATE_HZ = 16_000
 export const GEMINI_OUTPUT_RATE_HZ = 24_000
 
-/** What differs between the generations of the models, and between the two services. */
+/** Differences between the generations of the models, and between the two services. */
 export interface ModelTraits {
   /**
    * Gemini 3.8 and later: tools do not block unless their declaration says so, and new input cancels a call that does.
@@ -49,7 +49,7 @@ export interface ModelTraits {
   readonly texts: 'content' | 'realtime' | null
 }
 
-/** What was reported of models, by their names. Not in it: the older schema before 3.8, and texts are tried. */
+/** Reported traits of models, by name. Not in it: the older schema before 3.8, and texts are tried. */
 const MODELS: readonly (Pick<ModelTraits, 'jsonSchema' | 'texts'> & { readonly name: RegExp })[] = [
   // Native audio models of 2.5 see no arguments in `parametersJsonSchema`.
   { name: /gemini-(live-)?2\./, jsonSchema: false, texts: 'content' },

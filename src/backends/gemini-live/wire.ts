@@ -242,7 +242,7 @@ export class GeminiReader extends MessageReader<ServerMessage, Unread> {
       parse: parseServerMessage,
       json: exactJson,
       audioKey: 'data',
-      // What was cut out is audio only where exactly one part lacks its data now.
+      // The removed data is audio only if exactly one part lacks its data now.
       audioText: (message) => (partsOf(message).filter(hasNoData).length === 1 ? '' : null),
       unread: (why) => {
         if (why === 'no-member') stats.unknownMessages++

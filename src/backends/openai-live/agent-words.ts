@@ -19,7 +19,7 @@ export interface AgentItem {
   startMs: number
   audioMs: number
   state: 'speaking' | 'ended' | 'cut'
-  /** The model was told how much of it the caller heard. */
+  /** True if the model knows how much of it the caller heard. */
   told: boolean
 }
 

@@ -29,7 +29,7 @@ interface Run {
 }
 
 /**
- * A delegate of our own: a language model on `/v1/chat/completions`, as the cascade has it. A delegation has no text, so
+ * A delegate of our own: a language model on `/v1/chat/completions`, as in the cascade. A delegation has no text, so
  * each request is the whole conversation, with what was said since the last one.
  *
  *     idle      --delegation, text--> asking

@@ -8,7 +8,7 @@ import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
 /** The result of a tool that took longer than this is not spoken: the caller has gone on to something else. */
 export const STALE_RESULT_MS = 30_000
 
-/** What a delegate needs of the session that it works for. */
+/** The session's interface for its delegate. */
 export interface DelegateHost {
   /** Begins messages of faults. */
   readonly service: string
@@ -23,7 +23,7 @@ export interface DelegateHost {
   readonly calls: (calls: readonly ToolCall[], afterSpeech: boolean) => void
   /** Tokens of the delegate, with its model. */
   readonly usage: (usage: BackendUsage) => void
-  /** A delegation came to nothing: the caller has to be told. */
+  /** A delegation failed: the caller must hear about it. */
   readonly failed: (reason: string, fault: VendorFault) => void
 }
 

@@ -15,12 +15,13 @@ import type { WireDelegateEvent } from './wire.js'
 
 /**
  * A delegate that the service runs: a model of the Responses API beside the live one. It calls our tools, and the live
- * model speaks what it writes, without our help.
+ * model speaks its text, without our help.
  *
  *     idle    --delegation, response.create--> working
  *     working --function call--> the tool runs; its result goes at once
  *     working --response over, every call has its result--> `response.create`, when there were calls; else idle
- *     a result after STALE_RESULT_MS --> no request: the delegate has it, and the live model knows it silently
+ *     a result after STALE_RESULT_MS --> no request: the delegate knows the result, and the live model knows it
+ * silently
  *     working --no event for `timeoutMs`, no tool running--> idle, and the delegation is given up
  *
  * All delegations share one conversation, which takes no new request while a call in it has no result.
@@ -36,7 +37,7 @@ export class HostedDelegate implements Delegate {
   #wanted = false
   readonly #openCalls = new Map<string, { readonly name: string; readonly atMs: number }>()
   readonly #seenCalls = new Set<string>()
-  /** What still arrives belongs to delegations that were given up. */
+  /** True if later events belong to delegations that were given up. */
   #givenUp = false
   readonly #silence = new Alarm()
 

@@ -43,12 +43,12 @@ const LAST_USAGE_MS = BACKEND_CLOSE_MS / 2
 /**
  * OpenAI's GPT-Live over a WebSocket: a full-duplex model, which hears and speaks at the same time.
  *
- *     connecting --open--> session.start --session.started--> what was done before --> ready
+ *     connecting --open--> session.start --session.started--> earlier tool calls --> ready
  *     ready      --two hours, or the service's own limit, less the lead--> `expiring`
  *
  * The model owns the floor: it decides when it speaks and when it stops, and nothing here can request, cancel or
  * truncate. So `speechStart` and `speechEnd` send nothing, and `interrupt` is local: the rest of the speech is dropped,
- * and the model is told what the caller heard. `AgentVoice` cuts its continuous sound into speeches, each of them an
+ * and the model learns what the caller heard. `AgentVoice` cuts its continuous sound into speeches, each of them an
  * answer of its own with its generation, and `AgentWords` assigns the words to them. The model has no tools: it
  * delegates, to a model that the service runs (`HostedDelegate`) or to ours (`ClientDelegate`).
  */
@@ -60,7 +60,7 @@ export class OpenAiLiveBackend extends RealtimeBackend<OpenAiLiveOptions, LiveSt
   readonly #voice: AgentVoice
   readonly #words = new AgentWords()
   #delegate: Delegate | null = null
-  /** Of the delegate of our own; null with the hosted one, which hears what is said. */
+  /** Conversation for our own delegate; null with the hosted one, which hears the call. */
   #conversation: Conversation | null = null
   readonly #callerAlarm = new Alarm()
   /** Tool calls that end the conversation, until the speech before them is over. */

@@ -151,7 +151,7 @@ const UNUSED = new Set([
   'decision.item.created',
   'decision.item.deleted',
   'info',
-  // Of SIP calls: they go to observers only. Digits of our callers come from the gateway.
+  // Events of SIP calls: they go to observers only. Digits of our callers come from the gateway.
   'transport.dtmf.received',
   'transport.dtmf.send',
   'transport.dtmf.sent',

@@ -28,7 +28,7 @@ export class AnswerInDoubt {
   /** While the call hears the words. */
   deciding = false
   refused = false
-  /** Of the answer; null until it begins. */
+  /** Response of the answer; null until it begins. */
   responseId: string | null = null
   readonly #itemId: string | null
   readonly #unless: readonly string[]

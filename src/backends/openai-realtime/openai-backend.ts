@@ -74,11 +74,11 @@ const SERVER_ANSWER_MS = 1500
 const TOOL_CALL_CONFIRM_MS = 100
 /** Some servers never end a response. It counts as ended after this time without an event of it. */
 const RESPONSE_QUIET_MS = 2000
-/** What was said over an answer may turn out to interrupt it this long after it ended, when its words are known. */
+/** Speech over an answer may still count as an interruption this long after it ended, when its words are known. */
 const INTERRUPTING_WORDS_MS = 3000
 /** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
-/** Of deletions. */
+/** Event id of deletions. */
 const FORGET_EVENT = 'mk-forget'
 const SPEED_EVENT = 'mk-speed'
 /** Number of responses between which a change of the speed is tried. */
@@ -103,7 +103,7 @@ export class OpenAiRealtimeBackend extends RealtimeBackend<OpenAiRealtimeOptions
   readonly #transcripts = new PartialTranscripts()
   readonly #reader = new EventReader(this.stats)
   readonly #repeated = new RepeatedSpeech((samples) => this.#play(samples))
-  /** What may be the service's answer to a backchannel; null where nothing is in doubt. */
+  /** Possible answer of the service to a backchannel; null where nothing is in doubt. */
   #doubt: AnswerInDoubt | null = null
   readonly #doubtAlarm = new Alarm()
   /** The item of the speech that the service reported last. */

@@ -10,8 +10,8 @@ import type { WireItem } from './wire.js'
 /** How often a request for a response is repeated when the service refuses it because another one runs. */
 const BACKEND_CREATE_TRIES_MAX = 5
 
-// What a session keeps of its responses: which one is under way and when the next may be requested, the tool calls in
-// them, how much audio of each item arrived, and the transcripts so far. Nothing here sends or receives.
+// A session's responses: the one under way and the time of the next request, the tool calls in them, how much audio of
+// each item arrived, and the transcripts so far. Nothing here sends or receives.
 
 /** One response of the service. */
 export interface Response {
@@ -324,7 +324,7 @@ export class ToolCalls {
 /** Items of a conversation that may be deleted; older ones stay with the service. */
 const CONVERSATION_ITEMS_KEPT = 1000
 
-/** What the service has of the conversation, in order. */
+/** The service's copy of the conversation, in order. */
 export class ServiceConversation {
   readonly #items = new Map<string, WireItem>()
 
@@ -385,7 +385,7 @@ export class AudioItems {
   }
 
   /**
-   * What to truncate after an interruption: the item that was being played, and every item received after it. If no
+   * Items to truncate after an interruption: the item that was being played, and every item received after it. If no
    * item was being played: the items of the current response (`generation`, null for none) that cannot have been played
    * to their end yet.
    */

@@ -161,7 +161,7 @@ export function replayItems(session: BackendSession): NewItem[] {
 /** Call ids that the service accepts. Those of another backend may be longer. */
 const CALL_ID = /^[\w-]{1,32}$/
 
-/** What was done before, so that it is not done again. */
+/** Earlier tool calls, so that none is repeated. */
 export function doneItems(session: BackendSession): CallItem[] {
   return recentTools(session.toolLedger).flatMap(({ callId, name, args, ok, result }, i): CallItem[] => {
     const call_id = CALL_ID.test(callId) ? callId : `replayed-${i + 1}`
@@ -177,7 +177,7 @@ export function messageItem(role: TextOptions['role'], text: string): NewItem {
   return { type: 'message', role: role === 'caller' ? 'user' : 'system', content: [{ type: 'input_text', text }] }
 }
 
-/** What the vendor's documentation shows for a limit of one's own. */
+/** Example value of the vendor's documentation for a custom limit. */
 const RETENTION_RATIO = 0.8
 
 function truncation({ retentionRatio, contextTokens }: OpenAiRealtimeOptions): Pick<SessionConfig, 'truncation'> {

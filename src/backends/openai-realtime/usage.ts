@@ -13,7 +13,7 @@ export interface WireUsage {
     readonly cached_tokens_details?: { readonly audio_tokens?: number } | null
   } | null
   readonly output_token_details?: { readonly text_tokens?: number; readonly audio_tokens?: number } | null
-  /** Of a transcript that is charged by time. */
+  /** Length of a transcript that is charged by time. */
   readonly seconds?: number
 }
 
@@ -39,7 +39,7 @@ export function tokensOf(usage: WireUsage | null | undefined): Omit<BackendUsage
   }
 }
 
-/** What the transcription of the caller's words is charged for, apart from the responses. */
+/** Usage of the transcription of the caller's words, which is charged apart from the responses. */
 export function transcriptionUsage(model: string, usage: WireUsage): BackendUsage {
   return { ...noUsage(), ...tokensOf(usage), model }
 }

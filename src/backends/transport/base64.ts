@@ -17,7 +17,7 @@ const OUTPUT_AT = INPUT_AT + AREA_BYTES
 
 const ALPHABET = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', 'latin1')
 const PAD = 0x3d
-/** What a character stands for, also in the alphabet of URLs; negative for any other. */
+/** Value of a character, also in the alphabet of URLs; negative for any other. */
 const VALUES = new Int32Array(256).fill(-1)
 for (let i = 0; i < 64; i++) VALUES[ALPHABET[i] as number] = i
 VALUES[0x2d] = 62

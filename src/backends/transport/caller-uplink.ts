@@ -101,8 +101,8 @@ function sparesOf(batchBytes: number): Batch[] {
  *     open   --close--> closed  only the last `preRollMs` are kept, and nothing is sent
  *     open, and `send` refuses: up to `waitingMsMax` wait; older audio is dropped and counted
  *
- * With a `turnEnd`, what was collected is sent at each frame in which the turn may end. So the service ends it as early
- * as with messages of one frame, and most of the call goes in long messages:
+ * With a `turnEnd`, the collected audio is sent at each frame in which the turn may end. So the service ends it as
+ * early as with messages of one frame, and most of the call goes in long messages:
  *
  *     long  --`turnEnd.fromMs` of frames without voice since the last one with voice--> short
  *     short --a frame with voice, `turnEnded`, or `turnEnd.toMs` after the last voice--> long

@@ -41,7 +41,7 @@ export function socketUrl(baseUrl: string, path: string): URL {
   return url
 }
 
-/** What an agent's file and the settings say of any of these services. Plain data except for the clock. */
+/** Options of these services from an agent's file and the settings. Plain data except for the clock. */
 export interface RealtimeOptions {
   /** Null sends none, for a server of one's own. Never logged. */
   readonly apiKey: string | null
@@ -62,7 +62,7 @@ export interface RealtimeOptions {
   readonly nowMs?: Clock
 }
 
-/** What differs from one service to the next, and is known from the start. */
+/** Traits of a service that are known from the start. */
 interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorConnectionOptions, 'target'> {
   readonly capabilities: BackendCapabilities
   readonly options: Options
@@ -88,8 +88,9 @@ export function noRealtimeStats() {
 type RealtimeStats = ReturnType<typeof noRealtimeStats>
 
 /**
- * What the backends of realtime services share: the life of the connection, the caller's audio on its way out, keys, the
- * end of a session that is near, and how a tool call is reported. A service is a class that extends it with its messages.
+ * Shared base of the backends of realtime services: the life of the connection, the caller's audio on its way out, keys,
+ * the end of a session that is near, and how a tool call is reported. A service is a class that extends it with its
+ * messages.
  */
 export abstract class RealtimeBackend<
   Options extends RealtimeOptions,
@@ -111,7 +112,7 @@ export abstract class RealtimeBackend<
   protected session: BackendSession | null = null
   /** Number of the newest answer. */
   protected generation = 0
-  /** Of the caller's item that is still growing. */
+  /** Text of the caller's item that is still growing. */
   protected callerText = ''
   readonly #service: RealtimeService<Options>
   #keyItems = 0
@@ -178,7 +179,7 @@ export abstract class RealtimeBackend<
     return this.connection.connect(signal)
   }
 
-  /** Of a service that cannot resume a session: a new one gets the history, and only the numbering of answers goes on. */
+  /** A service that cannot resume a session: a new one gets the history, and only the numbering of answers goes on. */
   snapshot(): unknown {
     return { version: 1, generation: this.generation }
   }
@@ -215,7 +216,7 @@ export abstract class RealtimeBackend<
     this.connection.sendAudio(before, audio, length, after)
   }
 
-  /** What to greet with, where that is still to come. */
+  /** Sets the greeting, if it is still to come. */
   protected greetWith(greeting: string | null | undefined): void {
     if (greeting !== undefined && this.session !== null) this.session = { ...this.session, greeting }
   }
@@ -242,7 +243,7 @@ export abstract class RealtimeBackend<
     })
   }
 
-  /** What was used since the last call, and `audioOutMs` of sound. */
+  /** Reports the usage since the last call, and `audioOutMs` of sound. */
   protected used(usage: Omit<BackendUsage, 'audioInMs' | 'audioOutMs'>, audioOutMs: number): void {
     this.sink.event({ type: 'usage', usage: { ...usage, audioInMs: this.uplink.takeSentMs(), audioOutMs } })
   }
@@ -258,7 +259,7 @@ export abstract class RealtimeBackend<
     this.heard(`caller-${this.#callerItems}`, this.callerText, final)
   }
 
-  /** What its transcription was given before it heard anything. */
+  /** Context that its transcription got in advance. */
   protected get told(): Told {
     return {}
   }

@@ -30,7 +30,7 @@ const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
 /** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
 const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
 
-/** What differs from one service to the next. */
+/** Options that differ between services. */
 export interface VendorConnectionOptions {
   /** For messages: `OpenAI`, `Gemini`. */
   readonly service: string

@@ -7,7 +7,7 @@ import type { CallRecord } from './record.js'
 export type WrittenRecord = Partial<CallRecord> & Pick<CallRecord, 'callSid' | 'startedAt'>
 
 interface CallFilter {
-  /** What it limits the calls to, for help and documents. */
+  /** Its limit on the calls, for help and documents. */
   readonly help: string
   /** The values by which a call is found. */
   readonly of: (record: WrittenRecord) => readonly string[]
@@ -16,7 +16,7 @@ interface CallFilter {
 }
 
 /**
- * What ended calls are found by. Each is an option of `mkondo calls find` and a parameter of `GET /api/find`; values are
+ * Filters for ended calls. Each is an option of `mkondo calls find` and a parameter of `GET /api/find`; values are
  * compared whole, small and capital letters alike.
  */
 export const CALL_FILTERS = {

@@ -20,7 +20,7 @@ export interface LiveCallRow extends Pick<
   readonly lastResponseMs: number | null
 }
 
-/** What `GET /api/calls` shows of a live call. */
+/** A live call in `GET /api/calls`. */
 export type LiveCallView = LiveCallRow & Pick<CallRecord, 'transcript' | 'toolCalls' | 'rehomes'>
 
 /** A call in a list of live and ended calls. */
@@ -30,15 +30,15 @@ export interface ListedCall extends Omit<LiveCallRow, 'state' | 'direction' | 'l
   readonly direction: string
   /** Absent in lists of nodes that run an earlier version, and of ended calls. */
   readonly lastResponseMs?: number | null
-  /** Of ended calls. */
+  /** Set for ended calls only. */
   readonly outcome?: string
   readonly endReason?: string
   readonly turns?: number
   readonly recording?: boolean
-  /** What the call was about, where its agent asks for it. */
+  /** Summary of the call, where its agent asks for it. */
   readonly summary?: string | null
   readonly fields?: Readonly<Record<string, string | number | boolean | null>>
-  /** What it cost as far as it is known, where it was searched for (`GET /api/find`). */
+  /** Known cost of the call, in results of a search (`GET /api/find`). */
   readonly cost?: { readonly amount: number; readonly currency: string } | null
 }
 
@@ -72,7 +72,7 @@ export interface FleetRow extends ListedCall {
 export interface FoundView {
   /** Newest first. */
   readonly calls: readonly FleetRow[]
-  /** Of the next page; null: there is none. */
+  /** Cursor of the next page; null: there is none. */
   readonly cursor: string | null
   /** All nodes, and whether all records of each are indexed. */
   readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
@@ -83,7 +83,7 @@ const CALL_TIMELINE_VERSION = 1
 
 const { callSid, agent, agentVersion, turns, bargeIns, stages } = callRecordSchema.shape
 
-/** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. */
+/** Events of a call with their times, live or ended: `GET /api/calls/{sid}/timeline`. */
 export const timelineSchema = z.object({
   version: z.literal(CALL_TIMELINE_VERSION),
   callSid,

@@ -58,7 +58,7 @@ export const checkpointSchema = z
     streamOpenedWallMs: z.number().nullable(),
     greeted: z.boolean(),
     greetingMs: z.number().nullable(),
-    /** What the caller still waits for when the call moves to another worker. */
+    /** Speech that the caller still waits for when the call moves to another worker. */
     owed: z.enum(['nothing', 'answer', 'rest-of-answer']),
     /** The item heard last and how much of it was heard. */
     heard: z.object({ itemId: z.string(), playedMs: z.number() }).nullable(),
@@ -77,30 +77,30 @@ export const checkpointSchema = z
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
     /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
     escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
-    /** What the backends used so far; absent in journals of earlier builds. */
+    /** Usage of the backends so far; absent in journals of earlier builds. */
     usage: usageSchemaOf(z.number()).exactOptional(),
     /** Time since the stream opened in which the call had no stream, because its node was lost; absent: none. */
     gapMs: z.number().exactOptional(),
     /** The caller was rung back after a call that was cut off, and has confirmed or is still to be asked; absent otherwise. */
     callBack: z.enum(['asks', 'confirmed']).exactOptional(),
-    /** What the agent claimed and nobody has judged yet; absent: nothing. */
+    /** Claims that nobody has judged yet; absent: none. */
     openClaims: z.array(openClaimSchema).exactOptional(),
     /** The caller has still to hear that the call is recorded, or written down; absent: not, or they have. */
     untold: z.literal(true).exactOptional(),
     /** A number that only a tool may get was asked for, or is being keyed in; absent: none is. */
     privateKeys: z.enum(['asked', 'pressed']).exactOptional(),
-    /** What the look-up of the caller came to; absent: nothing was looked up, or it has no answer. */
+    /** Result of the look-up of the caller; absent: there was no look-up, or no answer yet. */
     caller: knownCallerSchema.exactOptional(),
   })
   .meta({ id: 'checkpoint' })
 export type CallCheckpoint = DocumentOf<typeof checkpointSchema>
 export type OwedAnswer = CallCheckpoint['owed']
 
-/** What a session continues from after a takeover. */
+/** State from which a session continues after a takeover. */
 export const resumeSchema = z.object({
   checkpoint: checkpointSchema,
   log: callLogSchema,
-  /** Absent where the stream is still open: then the caller is told nothing. */
+  /** Absent where the stream is still open: then the caller hears nothing about it. */
   newStream: z
     .object({
       /** How long the call has had a stream, all streams together. */

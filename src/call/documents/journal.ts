@@ -119,7 +119,7 @@ const mediaEventSchema = z
   .meta({ id: 'media-event' })
 export type MediaEvent = DocumentOf<typeof mediaEventSchema>
 
-/** Every line after the first is one of these, told apart by its key. */
+/** Every line after the first is one of these, distinguished by its key. */
 const journalLineSchemas = {
   input: z.object({ t, in: callInputSchema, view, out }).meta({ id: 'input-line', description: 'Something happened.' }),
   frames: z

@@ -32,7 +32,7 @@ export interface CallResult
     Pick<CallRecord['audio'], 'framesIn' | 'framesConcealed' | 'framesDropped' | 'dtmf'> {
   readonly type: 'result'
   readonly endReason: EndReason
-  /** What the backends report. */
+  /** Figures that the backends report. */
   readonly report: Pick<CallRecord, 'cost' | 'budget'> & Omit<CallRecord['backends'], 'sessions'>
   /** Tool calls that were not run: an unknown name, invalid arguments, or too many. */
   readonly toolCallsRefused: number
@@ -42,7 +42,7 @@ export interface CallResult
 
 const isResult = (value: unknown): boolean => z.looseObject({ type: z.literal('result') }).safeParse(value).success
 
-/** What an escalation waits for. */
+/** Deadlines of an escalation. */
 export const ESCALATION_DEADLINES = [
   'stream-close',
   'continuation',
@@ -102,9 +102,9 @@ export type KeptEscalation = DocumentOf<typeof escalationSchema>
 
 /** A tool call whose answer comes later, as the main thread waits for it (`CallWaits`). */
 const waitSchema = z.object({
-  /** Of its continuation token. */
+  /** Identifier of its continuation token. */
   id: z.string(),
-  /** Of its effect. */
+  /** Key of its effect. */
   key: z.string(),
   tool: z.string(),
   callId: z.string(),
@@ -129,7 +129,7 @@ export type KeptWait = DocumentOf<typeof waitSchema>
 const { callSid, agent, direction, rehomes } = callRecordSchema.shape
 
 /**
- * What another node needs of a live call, beside its log. Plain JSON of a few KB. Only times that people read are
+ * Data of a live call for another node, beside its log. Plain JSON of a few KB. Only times that people read are
  * calendar times; the others are elapsed milliseconds, because the clocks of two nodes may differ. It was written by
  * another process, perhaps of another version, so nothing in it is taken on trust.
  */
@@ -162,7 +162,7 @@ const keptCallSchema = z.object({
     })
     .nullable(),
   legRateHz: z.int(),
-  /** What the call was answered with stays, whatever its number has spent meanwhile. */
+  /** The step of the answer stays, even if its number spends more meanwhile. */
   budgetStep: budgetStepSchema.nullable().default(null),
   /** Calendar time of the webhook. */
   preparedWallMs: z.number(),

@@ -110,7 +110,7 @@ export const bargeIn = (ms: Ms) =>
 
 export type BargeInRecord = DocumentOf<ReturnType<typeof bargeIn>>
 
-/** What the agent claimed to have done, held against the tool calls. */
+/** Claim of the agent, compared with the tool calls. */
 export const claim = (ms: Ms) =>
   z.object({
     atMs: ms.describe("Begin of the agent's words, in milliseconds since the stream opened."),
@@ -198,7 +198,7 @@ const stop = (ms: Ms) =>
 
 export type StopRecord = DocumentOf<ReturnType<typeof stop>>
 
-/** What ended a call. */
+/** Cause of a call's end. */
 export const endReasonSchema = z.enum([
   'caller-hung-up',
   'agent-goodbye',
@@ -313,7 +313,7 @@ const failoverSchema = z.object({
   standbysLost: z.int(),
 })
 
-/** What the models of something cost. */
+/** Cost of the models. */
 const modelCosts = z.object({
   currency: z.string(),
   amount: z.number().nullable().describe('Null when the cost of one of the models is not known.'),
@@ -338,11 +338,11 @@ const costPart = z.object({
   unknown: z.string().nullable().describe('Why it is not known.'),
 })
 
-/** What a number's budget of the day makes of a call that comes in. */
+/** Effect of a number's daily budget on an inbound call. */
 export const budgetStepSchema = z.enum(['cheaper', 'messages'])
 export type BudgetStep = z.output<typeof budgetStepSchema>
 
-/** What a call was about, as the agent's `analysis` asks for it. */
+/** Analysis of a call, in the fields of the agent's `analysis`. */
 export const callAnalysisSchema = z.object({
   model: z.string().nullable().describe('The text model that filled it; null: what the gateway knows alone.'),
   language: z.string().nullable().describe('Tag of the language of the summary; null without one.'),

@@ -98,8 +98,8 @@ export class BackendLink implements CallFeature {
       case 'speech-stopped':
         return this.#call.backendHeardStop()
       case 'understood':
-        // Of what sounds on hold a partial result may be a chance likeness: only the words of a whole segment end the wait,
-        // or the suspicion before it.
+        // A partial result of hold music may resemble words by chance: only the words of a whole segment end the wait, or
+        // the suspicion before it.
         if (this.#call.presence.putOnHold.waiting) return
         this.#call.level.understood()
         return this.#call.presence.understood(!this.#call.presence.putOnHold.suspected)
@@ -113,7 +113,7 @@ export class BackendLink implements CallFeature {
           ? this.#call.words.ofCaller(event.itemId, event.text, event.final, event.languages)
           : this.#call.words.ofAgent(event)
       case 'tool-call':
-        // With a human on the line the backend was told to close: its tool calls are ignored.
+        // With a human on the line the backend is closing: its tool calls are ignored.
         if (this.#call.streaming && this.#call.state !== 'bridged' && this.#call.agentSpeech.wanted(event.generation))
           return this.#call.tools.take(event)
         this.#call.counters.lateEventsDropped++

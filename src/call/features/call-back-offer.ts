@@ -132,8 +132,8 @@ export class CallBackOffer implements CallFeature {
   }
 
   /**
-   * What a caller has said of a message that they did not finish: who gives a name to somebody who takes messages expects a
-   * call. Null: nothing, they did not want to leave one, or it is noted already.
+   * Words of a caller who did not finish a message: a caller who gives a name expects a call. Null: no words, the caller
+   * wanted to leave no message, or it is noted already.
    */
   begunMessage(): string | null {
     const taken = this.#call.log.toolCalls.findLast(({ record: { name } }) => name === ESCALATE_TOOL)?.record

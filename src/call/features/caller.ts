@@ -8,7 +8,7 @@ import type { CallInput } from '../events.js'
 const NOTHING: CallerValues = {}
 
 /**
- * What is known of the caller, from a look-up that runs beside the backend's connection.
+ * Data of the caller, from a look-up that runs beside the backend's connection.
  *
  *     open --answer--> known; a greeting that waited begins
  *     open --withinMs after the webhook--> late; the greeting begins without it, and an answer is still taken
@@ -46,7 +46,7 @@ export class Caller implements CallFeature {
     return this.#call.options.caller !== null && this.known === null
   }
 
-  /** What may be said to this caller now. */
+  /** Values that may be said to this caller now. */
   get values(): CallerValues {
     const { options, identity } = this.#call
     if (this.known === null) return NOTHING
@@ -55,7 +55,7 @@ export class Caller implements CallFeature {
     return only(this.known.values, (name) => !personal.includes(name) && !earlier.includes(name))
   }
 
-  /** Of earlier calls: a model may have it before it may be said. */
+  /** Values of earlier calls: a model may have it before it may be said. */
   get earlier(): CallerValues {
     const { earlier = [] } = this.#call.options.caller ?? {}
     return earlier.length === 0 ? NOTHING : only(this.known?.values ?? NOTHING, (name) => earlier.includes(name))

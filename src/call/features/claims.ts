@@ -46,7 +46,7 @@ export class Claims implements CallFeature {
 
   /** An entry of the agent is complete. The gateway's own phrases claim nothing. */
   agentSaid(entry: TranscriptEntry, itemId: string, playedMs: number | null): void {
-    // Of the greeting it has learnt when that began.
+    // The audit learnt the greeting when it began.
     if (itemId === this.#call.greeting.itemId) return
     if (this.#call.isAnnouncement(itemId)) return this.#call.words.gatewaySaid(entry.text, itemId, playedMs)
     this.#call.language.answered()

@@ -212,7 +212,7 @@ export class Ending implements CallFeature {
     this.#call.changed()
   }
 
-  /** The caller spoke up before an agreed end: the call continues, and the model is told. */
+  /** The caller spoke up before an agreed end: the call continues, and the model learns it. */
   cancelGoodbye(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return

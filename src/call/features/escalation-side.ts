@@ -24,7 +24,7 @@ interface EscalationRequest {
 /**
  * The session's side of an escalation to a human.
  *
- * `Escalation` decides how to reach a human, because it must outlive the stream. The session tells the caller, and
+ * `Escalation` decides how to reach a human, because it must outlive the stream. The session informs the caller, and
  * holds, closes or resumes the stream. It announces nothing before the first step says that there is somebody to try.
  *
  *     live       --asked for-->                       escalating  packet out
@@ -32,7 +32,7 @@ interface EscalationRequest {
  *     escalating --step hold-->                       holding     announced, then silent, stream kept
  *     escalating | holding --step bridged-->          bridged     backend closed, no time limits any more
  *     escalating | holding --step offer-->            live | escalating   the caller is asked about a call back
- *     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller is told
+ *     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller hears it
  *     holding    --step close-stream-->               closed      the next strategy needs the stream gone
  */
 export class EscalationSide implements CallFeature {
@@ -259,7 +259,7 @@ export class EscalationSide implements CallFeature {
       this.#call.ending.speakThenEnd(this.#call.callBack.reasonAfterFailure, `escalation failed: ${detail}`, text, true)
       return
     }
-    // What the backend said meanwhile was not played; its rest must not be played either.
+    // The backend's speech meanwhile was not played; its rest must not be played either.
     this.#call.stopAgent()
     this.#call.agentSpeech.raiseFence(this.#call.agentSpeech.latest)
     this.#call.changed()
@@ -275,7 +275,7 @@ export class EscalationSide implements CallFeature {
     if (this.#call.ledger.running > 0) this.#call.in('filler', this.#call.options.filler.afterMs)
   }
 
-  /** @param say  what the backend is to tell the caller itself; null: the caller has been told */
+  /** @param say  message that the backend gives the caller; null: the caller knows already */
   #tellBackendUnreached(
     request: EscalationRequest | null,
     outcome: EscalationOutcome,

@@ -24,7 +24,7 @@ function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream |
  * The beginning of a call: the stream opens, somebody has taken the call, the conversation starts or goes on.
  */
 export class Opening implements CallFeature {
-  /** What the caller still waits for from the previous worker. */
+  /** Speech that the caller still waits for from the previous worker. */
   readonly owed: OwedAnswer
   /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
   cutOffItemId: string | null = null

@@ -4,7 +4,7 @@ import type { CallCheckpoint } from '../documents/checkpoint.js'
 import { YES_DIGIT } from '../escalation-rules.js'
 import type { CallInput } from '../events.js'
 
-/** What a backend gets of a conversation that was cut off: the newest lines and tool results. */
+/** Limits of a backend's context from a cut-off conversation: the newest entries and tool results. */
 const RESUMED_WORDS_MAX = 100
 const RESUMED_TOOLS_MAX = 20
 

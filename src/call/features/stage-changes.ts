@@ -11,7 +11,7 @@ const STAGE_TIME_TEXT = 'The stage of this call has changed because its time was
 /**
  * The stage that the call is in.
  *
- * `Stages` decides in which stage the call is. The session has the model told, and acts where a stage leads to a human.
+ * `Stages` decides in which stage the call is. The session informs the model, and acts where a stage leads to a human.
  */
 export class StageChanges implements CallFeature {
   /** The stages of the call; null: it has none. */
@@ -89,7 +89,7 @@ export class StageChanges implements CallFeature {
     if (respond) this.#call.in('answer', this.#call.options.answerTimeoutMs)
   }
 
-  /** Has the model told what has changed. @returns whether the stage is another now */
+  /** Informs the model of a change. @returns whether the stage is another now */
   #changed(): boolean {
     const { machine: stages } = this
     const change = stages?.takeChange() ?? null

@@ -131,7 +131,7 @@ export class ToolCalls implements CallFeature {
 
   /** @param filled  a caller who waits for it hears a filler */
   runs(filled: boolean): void {
-    // Of several tools the first counts; a deadline without a tool is that of a late answer.
+    // Among several tools the first counts; a deadline without a tool is that of a late answer.
     if (filled && (this.#call.ledger.running === 1 || !this.#call.deadlines.isSet('filler')))
       this.#call.in('filler', this.#call.options.filler.afterMs)
     if (!this.#call.deadlines.isSet('tool-limit')) this.#call.in('tool-limit', this.#call.options.toolLimitMs)

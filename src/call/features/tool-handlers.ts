@@ -18,7 +18,7 @@ type Arguments = Readonly<Record<string, unknown>>
 /** A tool that the session performs itself. */
 export interface ToolHandler {
   /**
-   * True if this call has it.
+   * True if this call offers it.
    * @defaultValue it does
    */
   readonly offered?: (call: CallKernel) => boolean

@@ -95,7 +95,7 @@ export class Words implements CallFeature {
     if (this.#call.bargeIn.paused) this.#call.bargeIn.heardWords(text)
   }
 
-  /** What the agent's last words ask for, as far as the caller has heard them. */
+  /** Question in the agent's last words, as far as the caller has heard them. */
   get asked(): Asked {
     return askedIn(this.#heardOfAgent, this.#call.options.speech.words?.numberDigits)
   }
@@ -134,7 +134,7 @@ export class Words implements CallFeature {
     this.waitForCaller()
   }
 
-  /** What the backend says is not wanted until the caller goes on, or it is asked for something. */
+  /** Discards the backend's speech until the caller goes on, or until a prompt asks for speech. */
   waitForCaller(): void {
     this.asksToWait = true
     this.#call.agentSpeech.close()

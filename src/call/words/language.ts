@@ -65,7 +65,7 @@ export interface Language {
   readonly times: readonly string[]
   /** Takes back the digits before, for those that follow. */
   readonly corrects: readonly string[]
-  /** What only amounts of money are called, in the usual words: soo, mia. */
+  /** Slang for amounts of money, with the usual words: soo, mia. */
   readonly moneySlang: Readonly<Record<string, string>>
   /** Half of the scale before it, or of the one behind it. */
   readonly halfMore: readonly string[]
@@ -112,17 +112,19 @@ export interface Language {
   readonly hesitations: readonly string[]
   /** A caller who ends with one of these has not yet said what they want. */
   readonly stems: readonly string[]
-  /** Of this list, `no`, `human`, `slower`, `wait`, `again`, `ends` and `thanks` the first is the plainest: an intent of an offline
-   * dialogue that has it is meant by all of the list. */
+  /**
+   * The first word is the plainest here, in `no`, `human`, `slower`, `wait`, `again`, `ends` and `thanks`: an intent of an offline
+   * dialogue that contains it is meant by the whole list.
+   */
   readonly yes: readonly string[]
   readonly no: readonly string[]
   /** Begins like a no, and agrees. */
   readonly noObjection: readonly string[]
-  /** What may stand beside a yes or a no. */
+  /** Words that may accompany a yes or a no. */
   readonly besideYesNo: readonly string[]
   /** Asks for a person. */
   readonly human: readonly string[]
-  /** What may stand beside it. */
+  /** Words that may accompany it. */
   readonly besideHuman: readonly string[]
   /** Asks the agent to speak slower. */
   readonly slower: readonly string[]
@@ -132,7 +134,7 @@ export interface Language {
   readonly questionWords: readonly string[]
   /** A sentence with one of these asks for something, also without a question mark. */
   readonly requests: readonly string[]
-  /** What a question for a number names; with how many digits it has, empty where nobody knows. */
+  /** Kinds of number that a question may name, with their digit counts; empty where unknown. */
   readonly numbersAsked: Readonly<Record<string, readonly number[]>>
   /** Makes a sentence a request. */
   readonly polite: readonly string[]
@@ -148,7 +150,7 @@ export interface Language {
   readonly wait: readonly string[]
   /** Over the agent: it stops, and says nothing either. */
   readonly stop: readonly string[]
-  /** What may stand beside these two. */
+  /** Words that may accompany these two. */
   readonly besideWait: readonly string[]
   /** Said by who does not want to wait any more for what was asked for. */
   readonly cancel: readonly string[]
@@ -160,7 +162,7 @@ export interface Language {
   readonly oneMoment: readonly string[]
   /** Said by callers who are done. */
   readonly ends: readonly string[]
-  /** What may stand beside them, with thanks. Alone none of these ends anything: "no" may be an answer. */
+  /** Words that may accompany them, with thanks. Alone none of these ends anything: "no" may be an answer. */
   readonly besideEnds: readonly string[]
   /** In the middle of a call they may be a pause. */
   readonly thanks: readonly string[]
@@ -174,7 +176,7 @@ export interface Language {
   readonly form: RegExp | null
   /** Words that are said in other languages too: they say nothing about a caller's language. */
   readonly borrowed: readonly string[]
-  /** What models write for noise, and callers say too. */
+  /** Words that models write for noise, and that callers also say. */
   readonly oftenNoise: readonly string[]
   /** First words of what an actor does beside the text: models write them between stars or brackets. */
   readonly stageDirections: readonly string[]

@@ -3,7 +3,7 @@ import type { Language } from './language.js'
 
 /** 1 to 5 and 8 take the class of the noun before them, 6, 7, 9 and 10 never: watu wawili, vifurushi viwili. */
 export const AGREED_NUMBERS: readonly number[] = [1, 2, 3, 4, 5, 8]
-/** Of the classes of people, of mizigo, of maombi and of vifurushi. */
+/** Agreement in the classes of people, of mizigo, of maombi and of vifurushi. */
 export const AGREED = [
   words('mmoja wawili watatu wanne watano wanane'),
   words('mmoja miwili mitatu minne mitano minane'),

@@ -8,7 +8,7 @@ import { actionsWith, asksGateway, type Define } from './define.js'
 
 const LIMIT_DEFAULT = 50
 const LIMIT_MAX = 10_000
-/** What stands for the value of an option of `find`. */
+/** Placeholder for the value of an option of `find`. */
 const VALUES: Readonly<Record<string, string>> = {
   ...{ caller: 'number', agentVersion: 'version', field: 'name:value' },
   ...{ text: 'words', minCost: 'amount', maxCost: 'amount' },

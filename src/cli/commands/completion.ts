@@ -55,7 +55,7 @@ The script asks mkondo at each TAB, so it need not be made again after an upgrad
 /** Names of values and arguments, in `<…>`, that are files or folders. */
 const FILES = /<(?:[a-z]+=)?(?:file|folder|path|journal)\b|\[file\]/
 
-/** What may stand at the cursor. @param before  the words between `mkondo` and the cursor */
+/** Proposals for the word at the cursor. @param before  the words between `mkondo` and the cursor */
 function proposals(program: Command, before: readonly string[], word: string): readonly CompletionItem[] | 'files' {
   let command = program
   for (const name of before) command = command.commands.find((one) => one.name() === name) ?? command

@@ -44,7 +44,7 @@ export interface DoctorOptions {
 
 const VOICE = 'slt'
 
-/** What the options and the settings say, checked before anything is asked of the carrier. */
+/** Plan from the options and the settings, checked before the first request to the carrier. */
 interface Plan {
   readonly config: Config
   readonly publicUrl: string

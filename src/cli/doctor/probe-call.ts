@@ -11,7 +11,7 @@ import { ProbeStream, RATE_HZ, StreamOver } from './probe-stream.js'
 import { FACTS_POSTS_MAX } from './wire-facts.js'
 import type { AfterStreamFacts, CallFacts, PostFacts, PostUrl } from './wire-facts.js'
 
-/** What the caller hears, as 16 kHz samples. */
+/** Phrases for the caller, as 16 kHz samples. */
 export interface Phrases {
   readonly welcome: Int16Array
   readonly tone: Int16Array
@@ -30,7 +30,7 @@ export const PHRASES: Readonly<Record<keyof Phrases, string>> = {
   farewell: 'Thank you. The line now becomes quiet. If it is still quiet after fifteen seconds, please hang up.',
 }
 
-/** What the caller hears from the carrier where it asks how the call goes on. */
+/** Last phrase of the carrier to the caller, when it asks how the call goes on. */
 const LAST_WORDS: readonly VoiceAction[] = [{ verb: 'say', text: 'That was all. Goodbye.' }, { verb: 'hangup' }]
 
 /** A carrier that asks after this time asks too late for anybody; then the call is ended. */
@@ -56,7 +56,7 @@ export interface ProbeCallOptions {
 
 /** One call of the carrier, answered with a script that shows how the carrier behaves. */
 export class ProbeCall {
-  /** What it showed, when it is over or has taken too long. */
+  /** Observed facts, when it is over or has taken too long. */
   readonly done: Promise<CallFacts>
   readonly #options: ProbeCallOptions
   readonly #startedMs = performance.now()

@@ -114,7 +114,7 @@ export class ProbeServer {
     return (this.#server.address() as AddressInfo).port
   }
 
-  /** What the carrier's number has to lead to. */
+  /** URL that the carrier's number has to lead to. */
   get voiceUrl(): string {
     return `${this.#options.publicUrl}/voice/${this.name}`
   }

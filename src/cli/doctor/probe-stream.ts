@@ -11,14 +11,14 @@ import type { AudioFacts, CallFacts, KillFacts, StreamFacts } from './wire-facts
 
 export const RATE_HZ = 16_000
 const FRAME_SAMPLES = msToSamples(FRAME_MS, RATE_HZ)
-/** No harmonic of speech or ringing stays so long so pure, and no DTMF tone has it. */
+/** No harmonic of speech or ringing stays pure for as long, and no DTMF tone contains it. */
 const TONE_HZ = 1000
 const TONE_MS = 3000
 /** When the tone is stopped: the carrier has played some of it by then, and has most of it still to play. */
 const KILL_AFTER_MS = 700
 /**
- * What ends before this has been stopped, a phone's delay included; half-way between the stop and the end. Counted from the
- * tone's beginning: on a busy machine the stop may be late.
+ * A sound that ends before this was stopped, a phone's delay included; half-way between the stop and the end. Counted from
+ * the tone's beginning: on a busy machine the stop may be late.
  */
 const STOPPED_BEFORE_MS = (KILL_AFTER_MS + TONE_MS) / 2
 const TRIES_MAX = 3

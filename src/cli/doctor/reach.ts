@@ -61,7 +61,7 @@ async function dnsFinding({ hostname }: URL): Promise<Finding> {
   }
 }
 
-/** What the errors of a certificate mean for whoever has to mend it. */
+/** Meanings of certificate errors for the person who has to fix them. */
 const TLS_FAULTS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'the certificate has expired',
   ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for another name',
@@ -99,7 +99,7 @@ function tlsFinding({ hostname, port }: URL): Promise<Finding> {
   })
 }
 
-/** Of a certificate that was verified. */
+/** Finding about a verified certificate. */
 export function certificateFinding(
   { valid_to: validTo, issuer }: Pick<PeerCertificate, 'valid_to' | 'issuer'>,
   protocol: string,

@@ -1,7 +1,7 @@
 import { signatureText } from './wire-facts.js'
 import type { CallFacts, PostFacts, Question, StreamFacts } from './wire-facts.js'
 
-/** What the calls have shown, for people. */
+/** Text report of the calls. */
 export function reportText(
   calls: readonly CallFacts[],
   questions: readonly Question[],

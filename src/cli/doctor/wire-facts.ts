@@ -4,7 +4,7 @@ import type { JsonObject } from '../../sautikit/call-fields.js'
 import { JSON_DEPTH_MAX } from '../../core/limits.js'
 
 /**
- * What one call showed of the carrier's protocol, without anything of its caller: names and forms of fields, never
+ * Facts of the carrier's protocol from one call, without anything of its caller: names and forms of fields, never
  * numbers, ids, tokens or words. All times are in ms since the call's first POST.
  */
 export interface CallFacts {
@@ -77,7 +77,7 @@ export interface AudioFacts {
 
 export interface KillFacts {
   readonly seen: 'obeyed' | 'ignored' | 'unknown'
-  /** What showed it: answers to a mark, our own tone in the audio that came back, or a key that the caller pressed. */
+  /** Evidence: answers to a mark, our own tone in the audio that came back, or a key that the caller pressed. */
   readonly by: 'marks' | 'echo' | 'caller' | null
   readonly marks: 'answered' | 'unanswered'
 }
@@ -87,7 +87,7 @@ export interface AfterStreamFacts {
   /** Who asked how the call goes on, and how long after our close. */
   readonly askedBy: PostUrl | null
   readonly askedAfterMs: number | null
-  /** What came of our request to the REST API to end the call; null: there was none. */
+  /** Outcome of our request to the REST API to end the call; null: there was none. */
   readonly hangUp: 'ended' | 'not-ended' | 'refused' | null
 }
 
@@ -180,7 +180,7 @@ const KILL_BY = {
 interface Seen {
   readonly after: AfterStreamFacts | null
   readonly kill: KillFacts | null
-  /** Of the voice POSTs alone; the first that differs from the others counts. */
+  /** Signature of the voice POSTs alone; the first that differs from the others counts. */
   readonly signature: SignatureFacts | null
   readonly bothTracks: AudioFacts | null
   readonly keys: string | null

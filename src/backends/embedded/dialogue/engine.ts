@@ -21,7 +21,6 @@ const DIALOGUE_CALLS_PENDING_MAX = 8
 /** How a caller's answer arrived; `heard.by` of the dialogue's values. */
 export type HeardBy = 'speech' | 'keys' | 'text'
 
-/** What the caller said. */
 export interface HeardEvent {
   readonly type: 'heard'
   /** Empty when nothing was recognised. */
@@ -116,7 +115,7 @@ export interface DialogueState {
   readonly version: 1
   place: Place
   waiting: Waiting
-  /** What an aside interrupted, and where it returns to. */
+  /** The interrupted step of an aside, to which it returns. */
   origin: {
     readonly place: Place
     readonly prompt: readonly string[]
@@ -257,7 +256,7 @@ export class DialogueEngine {
     return this.#digitSlot()?.max ?? null
   }
 
-  /** What the caller will most likely say next. */
+  /** The caller's most likely next answer. */
   get expects(): CallerExpectation {
     const listen = this.#listen()
     if (listen === null) return 'open'
@@ -839,7 +838,7 @@ export class DialogueEngine {
       return
     }
     if (this.#state.keys !== '') {
-      // What was not understood does not take away what was.
+      // An unclear part does not cancel the clear ones.
       this.#askForMore()
       return
     }

@@ -25,14 +25,14 @@ const TABLES = MEANINGS.map(([name, beside]) => ({ name, words: wordsOf(name), b
 const ACKNOWLEDGES = wordsOf('acknowledges')
 const BESIDE_ACKNOWLEDGES = wordsOf('besideYesNo', 'thanks')
 
-/** What an intent means everywhere, by the plainest word for it: `yes`, `ndiyo`. */
+/** Meanings that an intent has everywhere, by the plainest word: `yes`, `ndiyo`. */
 export function plainestWords(): readonly (readonly [name: MeaningName, words: readonly string[]])[] {
   return MEANINGS.map(([name]) => [name, LANGUAGES.flatMap((language) => language[name].slice(0, 1))])
 }
 
 /**
- * What a text means in any language, and nothing else.
- * @param thanksEnd  thanks are listened for: who only acknowledges what was told has not said yes
+ * Meanings of a text in any language, if it has no others.
+ * @param thanksEnd  thanks count as an end: a caller who only acknowledges an answer has not said yes
  */
 export function meaningsOf(text: string, thanksEnd: boolean): readonly MeaningName[] {
   const noYes = thanksEnd && saysOnly(text, ACKNOWLEDGES, BESIDE_ACKNOWLEDGES)

@@ -10,7 +10,7 @@ import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protoco
 /** Known values (a caller's order numbers) that go into one grammar. */
 const DIALOGUE_KNOWN_VALUES_MAX = 50
 
-/** What the caller may say at one moment of the dialogue. */
+/** Answers that the caller may give at one moment of the dialogue. */
 export interface Expectation {
   /** Intents, those of the state first. Of two that fit equally well the first one wins. */
   readonly intents: readonly string[]
@@ -76,7 +76,7 @@ export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [
   phone,
 ])
 
-/** What many say for a zero within a number. As its first word it may be a sigh: "oh, I do not have it". */
+/** Common word for a zero within a number. As its first word it may be a sigh: "oh, I do not have it". */
 const OH = 'oh'
 
 /** The words for a zero that is not the first digit of its number. */
@@ -234,7 +234,7 @@ export class Understanding {
   readonly #correction: readonly string[]
   /** All words of its phrases. */
   readonly #own: ReadonlySet<string>
-  /** What intents mean in every language. */
+  /** Meanings of intents in every language. */
   readonly #meanings: ReadonlyMap<string, readonly string[]>
   readonly #today: string
 
@@ -469,7 +469,7 @@ export class Understanding {
     }
     const whole = digitsJsgf(min, max)
     if (number === null) return whole
-    // Of a number that has begun the rest is as likely as all of it once more.
+    // After the beginning of a number, its rest is as likely as the whole number again.
     if (have !== '') return digitsJsgf(1, max)
     const parts = number.partMin < min ? [digitsJsgf(number.partMin, min - 1)] : []
     // More digits than the number has are heard as what they are; without a place in the grammar the first ones count.
@@ -526,7 +526,7 @@ export class Understanding {
             for (const { end } of this.#match(phrase, words, start)) yield { end, slots: { [name]: option } }
       return
     }
-    // Of the others the whole text is read.
+    // Other slots read the whole text.
     if (slot.definition.type !== 'digits') return
     let value = ''
     let end = start
