@@ -157,6 +157,7 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' 
  * | known   | failed, busy, no-answer otherwise       | empty |
  * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks |
  * | waiting | stream-error                            | offer-again: its stream could not be opened, and the carrier asks |
+ * | waiting | stream-stopped                          | repeat-document: a balancer sends the question again whose answer it lost |
  * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
  * | waiting | ringing or no state; answered, if only events were given the document | repeat-document |
@@ -176,6 +177,7 @@ export function decideVoicePost(post: VoicePost): VoiceDecision {
   if (isTerminal(state)) return escalation === 'dialing' && state !== 'completed' ? 'continue' : 'empty'
   if (post.phase === 'cut' && (state === 'stream-stopped' || state === 'stream-error')) return 'resume-stream'
   if (post.phase === 'waiting' && state === 'stream-error') return 'offer-again'
+  if (post.phase === 'waiting' && state === 'stream-stopped') return 'repeat-document'
   if (state === 'stream-started') return 'empty'
   if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
   const again = state === 'ringing' || state === 'unknown' || (state === 'answered' && !post.served)

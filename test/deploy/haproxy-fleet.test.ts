@@ -106,6 +106,47 @@ t.test('haproxy takes the configuration of a fleet', async (t) => {
   t.notMatch(checked.stderr, /WARNING/, 'and without a warning')
 })
 
+t.test('a question about a call waits for its gateway, and a new caller is given to another', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
+  const posts: string[] = []
+  const times = (post: string): number => posts.filter((one) => one === post).length
+  const rings = ['callSessionState=Ringing&sessionId=HD_1', 'callSessionState=Ringing&sessionId=HD_2']
+  const questions = ['StreamStopped', 'stream-error', 'DialCompleted'].map((state) => `callSessionState=${state}`)
+  const answers: (() => void)[] = []
+  // A new caller's first post has no answer, and questions have theirs after the second caller was given to another.
+  const gateway = createServer((request, response) => {
+    void text(request).then((body) => {
+      posts.push(body)
+      if (questions.includes(body)) answers.push(() => response.writeHead(200).end())
+      else if (!rings.includes(body) || times(body) > 1) response.writeHead(200).end()
+      if (times(rings[1] ?? '') > 1) for (const answer of answers.splice(0)) answer()
+    })
+  })
+  gateway.listen(ports.public, '0.0.0.0')
+  await once(gateway, 'listening')
+  const dns = await startDns(() => ['127.0.1.21', '127.0.1.22'])
+  const file = join(t.testdir({}), 'haproxy.cfg')
+  writeFileSync(file, fleetBalancer(ports, dns.port))
+  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  t.teardown(() => {
+    haproxy.kill('SIGKILL')
+    dns.close()
+    gateway.closeAllConnections()
+    gateway.close()
+  })
+  const voice = async (body: string): Promise<number> => {
+    const asked = fetch(`http://127.0.0.1:${ports.balancer}/voice`, { method: 'POST', body })
+    return asked.then(({ status }) => status).catch(() => 0)
+  }
+  await comesUp(haproxy, async () => (await voice('sessionId=HD_0')) === 200, 20_000, 'the balancer')
+  const asked = Promise.all(questions.map(voice))
+  await until(() => answers.length === questions.length, 10_000, 'the questions')
+  for (const ring of rings) t.equal(await voice(ring), 200)
+  t.same(await asked, [200, 200, 200])
+  t.same([...questions, ...rings].map(times), [1, 1, 1, 2, 2])
+})
+
 t.test('a webhook that comes before HAProxy knows a gateway waits for the DNS server', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }

@@ -224,6 +224,26 @@ t.test('an after-stream at a survivor opens a new stream there, from what the lo
 })
 
 t.test(
+  'a balancer sends the question about the call of a lost node again: each copy gets the same stream',
+  async (t) => {
+    const three = await fleet(t, 3, {}, { kept: stateOf })
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    const sid = newSid()
+    await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+    await three.kill(0)
+    const form = { ...ringing(sid), callSessionState: 'StreamStopped' }
+    const copies = [second, third, second].map(({ url }) => post(`${url}/voice/order-status`, { form }))
+    const documents = (await Promise.all(copies)).map(({ text }) => text)
+    documents.push((await post(`${second.url}/voice/order-status`, { form })).text)
+    for (const document of documents) t.match(document, /<Stream/)
+    t.equal(new Set(documents).size, 1)
+    const socket = await openSocket(attribute(documents[0] ?? '', 'url').replaceAll('&amp;', '&'))
+    t.equal((second.calls.find(sid) ?? third.calls.find(sid))?.state, 'streaming')
+    socket.close()
+  },
+)
+
+t.test(
   'one survivor hears that a stream is over, and the carrier asks another: the stream opens at the first',
   async (t) => {
     const three = await fleet(t, 3, {}, { kept: stateOf })

@@ -89,7 +89,12 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
     [
       'a call that waits for its socket',
       WAITING,
-      { ringing: 'repeat-document', unknown: 'repeat-document', 'stream-error': 'offer-again' },
+      {
+        ringing: 'repeat-document',
+        unknown: 'repeat-document',
+        'stream-stopped': 'repeat-document',
+        'stream-error': 'offer-again',
+      },
     ],
     [
       'a call that waits, and only events were given its document',
@@ -98,6 +103,7 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
         ringing: 'repeat-document',
         answered: 'repeat-document',
         unknown: 'repeat-document',
+        'stream-stopped': 'repeat-document',
         'stream-error': 'offer-again',
       },
     ],
