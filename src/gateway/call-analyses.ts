@@ -3,8 +3,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
 import type { Analysis, AnalysisField } from '../agents/analysis.js'
 import type { PriceFile } from '../agents/prices.js'
-import { textModelOf } from '../backends/cascade/services.js'
-import type { CascadeSettings } from '../backends/cascade/services.js'
+import type { CascadeSettings } from '../backends/cascade/service-facts.js'
 import { stageContext } from '../backends/cascade/stage-context.js'
 import type { LanguageModel, StageFactory } from '../backends/cascade/stage.js'
 import { WrittenCalls } from '../backends/cascade/written-calls.js'
@@ -253,7 +252,7 @@ export class CallAnalyses {
     const analysis = this.#analysisOf(record)
     if (analysis === null) return
     const empty = this.#known(analysis, record)
-    const factory = this.#model(record.agent)
+    const factory = await this.#model(record.agent)
     const asks = analysis.summary !== 'none' || Object.values(analysis.fields).some((field) => !('known' in field))
     if (factory === null || !asks) return this.#settle(record, empty, 'no-model')
     if (!record.transcript.some(({ role }) => role === 'caller')) return this.#settle(record, empty, 'no-transcript')
@@ -289,10 +288,12 @@ export class CallAnalyses {
     }
   }
 
-  #model(agent: string): StageFactory<LanguageModel> | null {
+  async #model(agent: string): Promise<StageFactory<LanguageModel> | null> {
     const { agents, settings, modelOf } = this.#options
     if (modelOf !== undefined) return modelOf(agent)
-    return textModelOf(settings, agents.get(agent)?.definition.backends.cascade ?? {})
+    // On use: without an analysis the main thread needs no service.
+    const own = agents.get(agent)?.definition.backends.cascade ?? {}
+    return import('../backends/cascade/services.js').then(({ textModelOf }) => textModelOf(settings, own))
   }
 
   async #ask(

@@ -1,4 +1,3 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import { parseArguments } from '../tool-text.js'
@@ -7,6 +6,7 @@ import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
 import { eventData, overHttp } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
+import { SERVICES } from './service-facts.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 /** The protocol has no temperature since its version 2026-10-21. */
@@ -112,7 +112,7 @@ const STATUS: Readonly<Record<string, number>> = {
 
 /** A language model on Anthropic's Messages API, with tools and instructions from its prompt cache. */
 export function anthropic(options: AnthropicOptions): StageFactory<LanguageModel> {
-  const baseUrl = `${(options.baseUrl ?? VENDOR_URLS.anthropic).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
+  const baseUrl = `${(options.baseUrl ?? SERVICES.llm.anthropic.own.baseUrl).replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
   return overHttp('llm', 'anthropic', TIMEOUT_MS, { ...options, baseUrl }, AnthropicRequests)
 }
 

@@ -1,13 +1,12 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { httpFault } from '../transport/vendor-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import { SERVICES } from './service-facts.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-/** The newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0, whose protocol VERSION is. */
-const OWN = { baseUrl: VENDOR_URLS.cartesia, model: 'sonic-3.5' }
+/** The protocol of `@cartesia/cartesia-js` 4.2.0. */
 const VERSION = '2026-08-14'
 /** The one of the client's own examples. */
 const VOICE_DEFAULT = 'e07c00bc-4134-4eae-9ea4-1a55fb45746b'
@@ -17,7 +16,7 @@ const CONTEXTS_MAX = 4
 
 /** Cartesia's voice over a WebSocket: each answer is one context, which tells when each word sounds. */
 export function cartesiaTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
-  return overSocket('tts', 'cartesia', OWN, options, StreamedVoice, wireOf)
+  return overSocket('tts', 'cartesia', SERVICES.tts.cartesia.own, options, StreamedVoice, wireOf)
 }
 
 function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, context: StageContext): VoiceWire {

@@ -1,10 +1,10 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { objectsIn } from '../../core/json.js'
 import { vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { termsOf } from '../vocabulary.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece, SessionTurn } from './recogniser-turns.js'
+import { SERVICES } from './service-facts.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { SocketService, SocketStageOptions, StageMessage } from './stage-socket.js'
 import type { SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
@@ -13,7 +13,6 @@ import type { RecogniserOptions, RecogniserService, RecogniserWire } from './str
 import { StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const RECOGNISER = { baseUrl: VENDOR_URLS.deepgram, model: 'nova-3' }
 /** The service closes a connection that gets nothing for 10 s. */
 const KEEPALIVE_MS = 4000
 /** With little audio `Finalize` is answered by nothing (deepgram-js-sdk#343). */
@@ -47,7 +46,7 @@ export interface DeepgramTurnInfo {
 
 /** Deepgram's recognisers: models whose name begins with `flux` (`/v2/listen`), and Nova (`/v1/listen`). */
 export function deepgramSpeechToText(options: RecogniserOptions): StageFactory<SpeechToText> {
-  return overSocket('stt', 'deepgram', RECOGNISER, options, StreamedRecogniser, (service, context) =>
+  return overSocket('stt', 'deepgram', SERVICES.stt.deepgram.own, options, StreamedRecogniser, (service, context) =>
     (service.model.startsWith('flux') ? flux : nova)(service, context),
   )
 }
@@ -158,8 +157,6 @@ function piecesOf(words: unknown, { malformed }: StageContext, spoken?: string):
 /** The voice is part of the model: `flux-alexis-en`. It goes before the voice that the agent names. */
 type DeepgramVoiceOptions = Omit<StreamedVoiceOptions, 'voice'>
 
-/** The model is the example of `SpeakV2Model` in `@deepgram/sdk` 5.13.0. */
-const VOICE = { baseUrl: VENDOR_URLS.deepgram, model: 'flux-alexis-en' }
 /** Other speeds are refused. */
 const SPEED_STEP = 0.05
 /** Warnings after which an Interrupt has done nothing. */
@@ -168,8 +165,8 @@ const IGNORED = /^(NO_AUDIO_GENERATED|INTERRUPT_IN_PROGRESS|INVALID_INTERRUPT_OF
 /** Deepgram's Flux voice, `/v2/speak`: one answer at a time, and the service tells which words were heard of it. */
 export function deepgramTextToSpeech(options: DeepgramVoiceOptions): StageFactory<TextToSpeech> {
   // The voices of a model cost the same, and the agent's is not known yet.
-  return overSocket('tts', 'deepgram', VOICE, options, StreamedVoice, (service, context) =>
-    voiceWire(service, options.model ?? context.voice ?? VOICE.model, context),
+  return overSocket('tts', 'deepgram', SERVICES.tts.deepgram.own, options, StreamedVoice, (service, context) =>
+    voiceWire(service, options.model ?? context.voice ?? SERVICES.tts.deepgram.own.model, context),
   )
 }
 

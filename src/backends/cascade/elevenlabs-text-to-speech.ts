@@ -1,12 +1,11 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import { SERVICES } from './service-facts.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const OWN = { baseUrl: VENDOR_URLS.elevenlabs, model: 'eleven_flash_v2_5' }
 /** The one of the client's own examples. */
 const VOICE_DEFAULT = 'JBFqnCBsd6RMkjVDRZzb'
 /** A sixth context of a connection is refused; closed ones count until their `isFinal` has come. */
@@ -18,7 +17,7 @@ const KEEPALIVE_MS = 60_000
 
 /** ElevenLabs' voice over a WebSocket with several contexts: each answer is one, and tells when each character sounds. */
 export function elevenLabsTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
-  return overSocket('tts', 'elevenlabs', OWN, options, StreamedVoice, (service, context) =>
+  return overSocket('tts', 'elevenlabs', SERVICES.tts.elevenlabs.own, options, StreamedVoice, (service, context) =>
     (DIALOGUE_MODEL.test(service.model) ? dialogueWire : wireOf)(service, context),
   )
 }

@@ -1,4 +1,3 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { randomUUID } from 'node:crypto'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { omitNullish } from '../../core/omit-nullish.js'
@@ -10,6 +9,7 @@ import { alternatingTurns, KEPT_WITH_CALLS_MAX } from './alternating-turns.js'
 import type { ChatOptions } from './chat-requests.js'
 import { eventData, overHttp } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
+import { SERVICES } from './service-facts.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
@@ -98,7 +98,7 @@ interface Kept {
 
 /** A language model on Gemini's `generateContent`, with tools; the service caches what requests have in common. */
 export function gemini(options: GeminiOptions): StageFactory<LanguageModel> {
-  const baseUrl = `${(options.baseUrl ?? VENDOR_URLS.gemini).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
+  const baseUrl = `${(options.baseUrl ?? SERVICES.llm.gemini.own.baseUrl).replace(/^ws/, 'http').replace(/\/+$/, '')}/v1beta`
   const model = options.model.replace(/^models\//, '')
   return overHttp('llm', 'gemini', TIMEOUT_MS, { ...options, model, baseUrl }, GeminiRequests)
 }

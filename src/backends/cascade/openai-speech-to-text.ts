@@ -9,6 +9,7 @@ import { vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { wordIn } from './recogniser-turns.js'
 import type { RecogniserTurns, SessionTurn } from './recogniser-turns.js'
+import { SERVICES } from './service-facts.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { StageMessage } from './stage-socket.js'
 import { termsOf } from '../vocabulary.js'
@@ -24,7 +25,6 @@ interface OpenAiOptions extends RecogniserOptions {
   readonly service?: string
 }
 
-const OWN = { baseUrl: VENDOR_URLS.openai, model: 'gpt-live-transcribe' }
 const PCM_RATE_HZ = 24_000
 const VLLM_RATE_HZ = 16_000
 /** A commit is acknowledged; then the words so far are the text when no more come for this long. */
@@ -53,7 +53,14 @@ export function openAiSpeechToText({
   ...options
 }: OpenAiOptions): StageFactory<SpeechToText> {
   return {
-    ...overSocket('stt', name, OWN, options, StreamedRecogniser, dialect === 'vllm' ? vllm : openAi),
+    ...overSocket(
+      'stt',
+      name,
+      SERVICES.stt.openai.own,
+      options,
+      StreamedRecogniser,
+      dialect === 'vllm' ? vllm : openAi,
+    ),
     rates: dialect === 'vllm' ? [VLLM_RATE_HZ] : [8000, PCM_RATE_HZ],
   }
 }

@@ -2,6 +2,7 @@ import { objectsIn } from '../../core/json.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
+import { SERVICES } from './service-facts.js'
 import type { SpeechToText, StageContext, StageFactory } from './stage.js'
 import { overSocket } from './stage-socket.js'
 import { StreamedRecogniser } from './streamed-recogniser.js'
@@ -12,9 +13,6 @@ interface OwnServerOptions {
   readonly baseUrl: string
 }
 
-/** The server recognises with the model that it was started with; this is its name in prices. */
-const VOSK_MODEL = 'vosk'
-const SHERPA_MODEL = 'sherpa-onnx'
 /** Rate that sherpa-onnx' server takes unless it was started with another `--input-sample-rate`. */
 const SHERPA_RATE_HZ = 16_000
 /** vosk answers each message. */
@@ -27,7 +25,7 @@ const EOF = '{"eof" : 1}'
 
 /** vosk-server: a connection for each turn, because `eof` ends it. */
 export function voskSpeechToText({ baseUrl }: OwnServerOptions): StageFactory<SpeechToText> {
-  return overSocket('stt', 'vosk', { baseUrl, model: VOSK_MODEL }, { apiKey: null }, StreamedRecogniser, vosk)
+  return overSocket('stt', 'vosk', { ...SERVICES.stt.vosk.own, baseUrl }, { apiKey: null }, StreamedRecogniser, vosk)
 }
 
 function vosk(service: RecogniserService, { inputRateHz }: StageContext): RecogniserWire {
@@ -49,7 +47,7 @@ function vosk(service: RecogniserService, { inputRateHz }: StageContext): Recogn
 
 /** The online WebSocket server of sherpa-onnx: after `Done` it sends the rest, and then `Done!`. */
 export function sherpaSpeechToText({ baseUrl }: OwnServerOptions): StageFactory<SpeechToText> {
-  const own = { baseUrl, model: SHERPA_MODEL }
+  const own = { ...SERVICES.stt.sherpa.own, baseUrl }
   const factory = overSocket('stt', 'sherpa', own, { apiKey: null }, StreamedRecogniser, sherpa)
   return { ...factory, rates: [SHERPA_RATE_HZ] }
 }

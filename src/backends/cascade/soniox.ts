@@ -1,10 +1,10 @@
-import { VENDOR_URLS } from '../vendor-urls.js'
 import { objectsIn } from '../../core/json.js'
 import { httpFault, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { termsOf } from '../vocabulary.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
+import { SERVICES } from './service-facts.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { SocketService, SocketStageOptions, StageMessage } from './stage-socket.js'
 import type { SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
@@ -13,7 +13,6 @@ import type { RecogniserOptions, RecogniserService, RecogniserWire } from './str
 import { marksAt, StreamedVoice } from './streamed-voice.js'
 import type { StreamedVoiceOptions, VoiceService, VoiceWire } from './streamed-voice.js'
 
-const RECOGNISER = { baseUrl: VENDOR_URLS['soniox stt'], model: 'stt-rt-v4' }
 /** The recogniser closes a session that gets nothing for 20 s, the voice a connection after 30 s. */
 const KEEPALIVE_MS = 10_000
 const VOICE_KEEPALIVE_MS = 15_000
@@ -24,7 +23,7 @@ const SESSION_MS = 300 * 60_000
 
 /** Soniox's recogniser. */
 export function sonioxSpeechToText(options: RecogniserOptions): StageFactory<SpeechToText> {
-  return overSocket('stt', 'soniox', RECOGNISER, options, StreamedRecogniser, recogniserWire)
+  return overSocket('stt', 'soniox', SERVICES.stt.soniox.own, options, StreamedRecogniser, recogniserWire)
 }
 
 function recogniserWire(service: RecogniserService, context: StageContext): RecogniserWire {
@@ -82,7 +81,6 @@ function recogniserWire(service: RecogniserService, context: StageContext): Reco
 
 // --- the voice ---------------------------------------------------------------------------------------------
 
-const VOICE = { baseUrl: VENDOR_URLS['soniox tts'], model: 'tts-rt-v2' }
 const VOICE_DEFAULT = 'Adrian'
 /** For a session without a language. */
 const LANGUAGE_DEFAULT = 'en'
@@ -91,7 +89,7 @@ const STREAMS_MAX = 5
 
 /** Soniox's voice over a WebSocket: each answer is one stream, which gets its words while they are written. */
 export function sonioxTextToSpeech(options: StreamedVoiceOptions): StageFactory<TextToSpeech> {
-  return overSocket('tts', 'soniox', VOICE, options, StreamedVoice, voiceWire)
+  return overSocket('tts', 'soniox', SERVICES.tts.soniox.own, options, StreamedVoice, voiceWire)
 }
 
 function voiceWire(service: VoiceService, context: StageContext): VoiceWire {

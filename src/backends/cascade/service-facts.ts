@@ -1,0 +1,174 @@
+import { stageEntries } from '../../agents/backend-options.js'
+import type { BackendOptions } from '../../agents/backend-options.js'
+import { pricedModel } from '../prices.js'
+import { VENDOR_URLS } from '../vendor-urls.js'
+
+// Facts of the services of a cascade's stages, without their code: services.ts makes the stages.
+
+/** One service with an API in OpenAI's shape. */
+export interface ServiceSettings {
+  readonly baseUrl: string
+  readonly apiKey: string | null
+  readonly model: string
+}
+
+/** A vendor's service, at its public address when none is given. */
+interface VendorSettings {
+  readonly apiKey: string
+  readonly baseUrl?: string
+}
+
+/** Null for a service that lacks the setting that it needs. */
+type Settings<Name extends string, Own> = Readonly<Record<Name, Own | null>>
+
+/** Keys and addresses of the stages' services. Plain data. */
+export interface CascadeSettings {
+  /** `realtime`: OpenAI's realtime transcription, or vLLM's, on one's own machines. */
+  readonly stt: Settings<'whisper' | 'realtime', ServiceSettings> &
+    Settings<'soniox' | 'deepgram' | 'openai', VendorSettings> &
+    Settings<'vosk' | 'sherpa', { readonly baseUrl: string }>
+  readonly llm: Settings<'chat', ServiceSettings> &
+    Settings<'anthropic' | 'gemini', VendorSettings & { readonly model: string }>
+  readonly tts: Settings<'speech', ServiceSettings> &
+    Settings<'soniox' | 'deepgram' | 'cartesia' | 'elevenlabs', VendorSettings>
+}
+
+export type StageName = keyof CascadeSettings
+export type CascadeOwn = NonNullable<BackendOptions['cascade']>
+export type EntryOf<Name extends StageName> = NonNullable<ReturnType<typeof stageEntries<Name>>>[number]
+
+/** A service of one stage. */
+interface ServiceFacts {
+  /** The setting without which it cannot be used. */
+  readonly needs: string
+  /** Features that callers will miss with it; absent: none. */
+  readonly lacks?: string
+  /** Address and model where neither settings nor agent name them. */
+  readonly own?: { readonly baseUrl?: string; readonly model?: string }
+}
+
+/** The first one of a stage that is set up is used where the agent names none. */
+export const SERVICES = {
+  stt: {
+    whisper: {
+      needs: 'STT_URL',
+      lacks: 'has no words before the turn is over, so that the model is asked later',
+    },
+    soniox: { needs: 'SONIOX_API_KEY', own: { baseUrl: VENDOR_URLS['soniox stt'], model: 'stt-rt-v4' } },
+    deepgram: {
+      needs: 'DEEPGRAM_API_KEY',
+      lacks: 'does not understand Swahili',
+      own: { baseUrl: VENDOR_URLS.deepgram, model: 'nova-3' },
+    },
+    realtime: { needs: 'STT_REALTIME_URL', lacks: 'does not tell which language the caller speaks' },
+    vosk: {
+      needs: 'VOSK_URL',
+      lacks: 'does not tell which language the caller speaks, and takes no terms',
+      // The server recognises with the model that it was started with; this is its name in prices.
+      own: { model: 'vosk' },
+    },
+    sherpa: {
+      needs: 'SHERPA_URL',
+      lacks: 'does not tell which language the caller speaks, and takes no terms',
+      own: { model: 'sherpa-onnx' },
+    },
+    openai: {
+      needs: 'OPENAI_API_KEY',
+      lacks: 'does not tell which language the caller speaks',
+      own: { baseUrl: VENDOR_URLS.openai, model: 'gpt-live-transcribe' },
+    },
+  },
+  llm: {
+    chat: { needs: 'LLM_URL' },
+    anthropic: { needs: 'ANTHROPIC_API_KEY', own: { baseUrl: VENDOR_URLS.anthropic } },
+    gemini: { needs: 'GEMINI_API_KEY', own: { baseUrl: VENDOR_URLS.gemini } },
+  },
+  tts: {
+    speech: {
+      needs: 'TTS_URL',
+      lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
+    },
+    soniox: { needs: 'SONIOX_API_KEY', own: { baseUrl: VENDOR_URLS['soniox tts'], model: 'tts-rt-v2' } },
+    deepgram: {
+      needs: 'DEEPGRAM_API_KEY',
+      lacks: 'speaks English only',
+      // The example of `SpeakV2Model` in `@deepgram/sdk` 5.13.0.
+      own: { baseUrl: VENDOR_URLS.deepgram, model: 'flux-alexis-en' },
+    },
+    cartesia: {
+      needs: 'CARTESIA_API_KEY',
+      lacks: 'does not speak Swahili',
+      // The newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0.
+      own: { baseUrl: VENDOR_URLS.cartesia, model: 'sonic-3.5' },
+    },
+    elevenlabs: {
+      needs: 'ELEVENLABS_API_KEY',
+      lacks: 'speaks Swahili with model eleven_v3_conversational only',
+      own: { baseUrl: VENDOR_URLS.elevenlabs, model: 'eleven_flash_v2_5' },
+    },
+  },
+} as const satisfies {
+  readonly [Name in StageName]: { readonly [One in keyof CascadeSettings[Name]]: ServiceFacts }
+}
+export const STAGES = ['stt', 'llm', 'tts'] as const
+
+export function isModule(service: string): boolean {
+  return service.startsWith('module:')
+}
+
+/** A service by its name in an agent's file; undefined for a module. */
+function factsOf(stage: StageName, name: string): ServiceFacts | undefined {
+  return (SERVICES[stage] as Readonly<Record<string, ServiceFacts>>)[name]
+}
+
+/** Settings of a service; null for one that is not set up. */
+export function settingsOf(settings: CascadeSettings, stage: StageName, name: string): object | null {
+  return (settings[stage] as Readonly<Record<string, object | null>>)[name] ?? null
+}
+
+/** The agent's services for a stage; without any, the one with an address of its own, or else one that has a key. */
+export function entriesOf<Name extends StageName>(
+  stage: Name,
+  settings: CascadeSettings,
+  own: CascadeOwn,
+): readonly EntryOf<Name>[] {
+  const listed = stageEntries(stage, own)
+  if (listed !== null) return listed
+  const names = Object.keys(SERVICES[stage])
+  const service = names.find((name) => settingsOf(settings, stage, name) !== null) ?? names[0] ?? ''
+  return [{ service } as EntryOf<Name>]
+}
+
+/** The services of all stages that the agent uses. */
+function servicesOf(settings: CascadeSettings, own: CascadeOwn) {
+  return STAGES.flatMap((stage) =>
+    entriesOf<StageName>(stage, settings, own).map((entry) => ({ stage, entry, ...factsOf(stage, entry.service) })),
+  )
+}
+
+/** The settings that a cascade of this agent lacks; null when it can be used. */
+export function missingForStages(settings: CascadeSettings, own: CascadeOwn): string | null {
+  const missing = servicesOf(settings, own).flatMap(({ stage, entry, needs = [] }) =>
+    settingsOf(settings, stage, entry.service) === null ? needs : [],
+  )
+  const names = [...new Set(missing)]
+  return names.length === 0 ? null : names.join(', ').replace(/, ([^,]*)$/, ' and $1')
+}
+
+/** The models of all stages, as they are priced; null for a module. All of them are set up. */
+export function stageModels(settings: CascadeSettings, own: CascadeOwn): readonly (string | null)[] {
+  return servicesOf(settings, own).map(({ stage, entry, own: usual }) => {
+    const { model, baseUrl } = { ...usual, ...settingsOf(settings, stage, entry.service), ...entry } as {
+      readonly model?: string
+      readonly baseUrl?: string
+    }
+    return model === undefined || baseUrl === undefined ? null : pricedModel(model, baseUrl)
+  })
+}
+
+/** Missing abilities of the agent's services, one line each: `stt whisper has no …`. */
+export function stageLacks(settings: CascadeSettings, own: CascadeOwn): readonly string[] {
+  return servicesOf(settings, own).flatMap(({ stage, entry, lacks }) =>
+    lacks === undefined ? [] : [`${stage} ${entry.service} ${lacks}`],
+  )
+}
