@@ -764,7 +764,8 @@ export class CallKernel {
   /** Ends a segment whose frames stopped coming. */
   #endOfSpeechDue(): void {
     const speech = this.callerSpeech
-    if (!speech.speaking) return
+    // The frames stopped because a recording is not listened to.
+    if (!speech.speaking || this.opening.amd) return
     if (speech.overdue(this.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
     else this.deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }

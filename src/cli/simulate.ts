@@ -14,6 +14,7 @@ import { CallAnalyses } from '../gateway/call-analyses.js'
 import type { Business } from '../agents/business.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { agentYaml, vocabularyOf, type AgentVocabulary } from '../simulator/vocabulary.js'
+import { SIMULATOR_KEY } from '../simulator/choices.js'
 import { GatewayView } from '../simulator/gateway-view.js'
 import { hasPattern, textPattern } from '../simulator/spoken-words.js'
 import { runAudioCall, type GatewayAddress } from '../simulator/scenarios/audio-call.js'
@@ -194,16 +195,19 @@ async function runningGateway(
   await reachable('--url', gateway.url, null)
   await reachable('--ops-url', `${gateway.opsUrl}/api/calls`, opsToken)
   const shopUrl = env['SHOP_API_URL'] ?? (await new GatewayView(gateway.opsUrl, opsToken).shopUrl())
-  const address: GatewayAddress = { ...gateway, opsToken, shopUrl }
+  const address: GatewayAddress = { ...gateway, opsToken }
   const folder = options.agents ?? env['AGENTS_DIR'] ?? SHIPPED_AGENTS
   return {
     agents: [],
-    unavailable: { text: 'text mode runs without a gateway (leave out --url)' },
+    unavailable: {
+      text: 'text mode runs without a gateway (leave out --url)',
+      placed: 'a gateway that runs rings through its own carrier (leave out --url)',
+    },
     check: () => undefined,
     place: async (run) => {
       const { scenario, seed } = run
       const call = await runAudioCall({
-        ...{ gateway: address, scenario, seed, signal },
+        ...{ gateway: () => Promise.resolve(address), shopUrl, scenario, seed, signal },
         recordTo: recordingOf(options, run),
         agentYaml: await agentYaml([folder], scenario.agent),
       })
@@ -370,24 +374,38 @@ class OwnGround implements Ground {
     })
     const { config, env } = this.#parts
     // Imported only here: scenarios in text run on any Node, without the native module of the ports.
-    this.#gateway ??= import('../gateway/gateway.js').then(({ startGateway }) =>
-      startGateway({ config, env, log, onlyBackend: BACKEND }),
-    )
-    const gateway = await this.#gateway
-    return runAudioCall({
-      gateway: {
-        url: `http://127.0.0.1:${gateway.publicPort}`,
-        opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
-        opsToken: null,
-        secret: null,
-        shopUrl: this.#parts.config.shopApiUrl,
-      },
-      scenario: run.scenario,
-      seed: run.seed,
-      agentYaml: await agentYaml([this.#parts.config.agentsDir ?? SHIPPED_AGENTS], run.scenario.agent),
-      recordTo: recordingOf(this.#parts.options, run),
-      signal: this.#parts.io.signal,
-    })
+    const start = async (settings: Partial<Config> = {}): Promise<Gateway> =>
+      (await import('../gateway/gateway.js')).startGateway({
+        ...{ config: { ...config, ...settings }, env, log, onlyBackend: BACKEND },
+      })
+    // It calls through the carrier of this call alone, and what it keeps of whom it called is no other scenario's.
+    const calling: Gateway[] = []
+    const startCalling = async (apiUrl: string): Promise<Gateway> => {
+      const dataDir = await mkdtemp(join(config.dataDir, 'placed-'))
+      const gateway = await start({ dataDir, apiUrl, apiKey: SIMULATOR_KEY })
+      calling.push(gateway)
+      return gateway
+    }
+    try {
+      return await runAudioCall({
+        gateway: async (carrierUrl) => {
+          const gateway = await (carrierUrl === null ? (this.#gateway ??= start()) : startCalling(carrierUrl))
+          return {
+            url: `http://127.0.0.1:${gateway.publicPort}`,
+            opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
+            ...{ opsToken: null, secret: null },
+          }
+        },
+        shopUrl: config.shopApiUrl,
+        scenario: run.scenario,
+        seed: run.seed,
+        agentYaml: await agentYaml([config.agentsDir ?? SHIPPED_AGENTS], run.scenario.agent),
+        recordTo: recordingOf(this.#parts.options, run),
+        signal: this.#parts.io.signal,
+      })
+    } finally {
+      for (const gateway of calling) await gateway.stop(0)
+    }
   }
 }
 

@@ -1,10 +1,12 @@
 /** The thread that runs all calls of one simulation on one 20 ms clock; speech has a thread of its own. */
+import { EventEmitter } from 'node:events'
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { assert } from '../core/assert.js'
 import { startCall, type LiveSimulatedCall } from '../carrier/carrier-call.js'
+import type { SimulatedCallResult, SimulatorEvent } from '../carrier/call-options.js'
 import { simulatedPerson } from './caller.js'
 import { sentencesOf } from './caller-script.js'
 import type { CallThreadMessage, SimulateOptions } from './simulate.js'
@@ -22,15 +24,24 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   for (const { script, voice, pace, line } of options.calls) {
     await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz, pace)))
   }
-  const rest = options.rest === undefined ? null : await startRest(options.rest, options, speech)
+  const onEvent = (event: SimulatorEvent): void => {
+    report({ type: 'event', event })
+  }
+  const over = new EventEmitter<Record<string, [SimulatedCallResult]>>()
+  const placed = options.rest?.placed === true ? options.calls : []
+  const rung = placed.map(({ to }) => new Promise<SimulatedCallResult>((resolve) => over.once(to, resolve)))
+  const onOver = (result: SimulatedCallResult): boolean => over.emit(result.to, result)
+  const rest = options.rest === undefined ? null : await startRest(options.rest, options, speech, { onEvent, onOver })
+  if (rest !== null) report({ type: 'rest', origin: rest.origin })
 
   const calls: LiveSimulatedCall[] = []
   let hungUp = false
   port.on('message', () => {
     hungUp = true
     for (const call of calls) call.hangUp()
+    for (const { leg } of rest?.workspace.calls() ?? []) leg.hangUp()
   })
-  for (const { callSid, from, to, ...person } of options.calls) {
+  for (const { callSid, from, to, ...person } of placed.length > 0 ? [] : options.calls) {
     if (hungUp) break
     if (calls.length > 0) await sleep(options.staggerMs)
     calls.push(
@@ -45,14 +56,12 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
           record: options.record,
           timeoutMs: options.timeoutMs,
         }),
-        onEvent: (event) => {
-          report({ type: 'event', event })
-        },
+        onEvent,
         ...(rest === null ? {} : { workspace: rest.workspace }),
       }),
     )
   }
-  const results = await Promise.all(calls.map((call) => call.done))
+  const results = await Promise.all([...calls.map((call) => call.done), ...rung])
   await rest?.close()
   await speech.close()
   const audio = results.flatMap(({ audio: kept }) =>
@@ -63,12 +72,17 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
 
 /** The carrier's REST API, on this thread because it acts on its calls. */
 async function startRest(
-  rest: { readonly port: number; readonly key: string },
+  rest: NonNullable<SimulateOptions['rest']>,
   options: SimulateOptions,
   speech: CallerSpeech,
+  events: {
+    readonly onEvent: (event: SimulatorEvent) => void
+    readonly onOver: (result: SimulatedCallResult) => unknown
+  },
 ): Promise<RestServer> {
-  const { carrier, timeoutMs, record, vocabulary } = options
-  const numbers = [...new Set(options.calls.map((plan) => plan.to))]
+  const { carrier, timeoutMs, record, vocabulary, files } = options
+  const placed = new Map(rest.placed === true ? options.calls.map((plan) => [plan.to, plan]) : [])
+  const numbers = [...new Set(options.calls.map(({ from, to }) => (placed.has(to) ? from : to)))]
   const workspace = new Workspace({
     owned: numbers.map((e164, index) => ({
       id: `num_${index + 1}`,
@@ -84,9 +98,10 @@ async function startRest(
     port: rest.port,
     place: ringCallees({
       workspace,
-      callee: () => callee('person'),
-      carrier,
-      person: { voice: 'awb', line: { sampleRateHz: 8000 }, speech, vocabulary, record, timeoutMs },
+      callee: (number) => ({ ...callee('person'), ...placed.get(number) }),
+      carrier: placed.size === 0 ? carrier : { ...carrier, onEvent: events.onEvent },
+      onOver: events.onOver,
+      person: { voice: 'awb', line: { sampleRateHz: 8000 }, speech, vocabulary, files, record, timeoutMs },
     }),
   })
 }

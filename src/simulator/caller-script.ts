@@ -19,6 +19,8 @@ export type CallerAct =
   | { readonly type: 'press'; readonly keys: string }
   /** Plays a WAV file into the line. */
   | { readonly type: 'play'; readonly file: string }
+  /** A mailbox's beep. */
+  | { readonly type: 'beep' }
   /** Puts the agent on hold: an announcer without a pause, for `ms`. */
   | { readonly type: 'hold'; readonly ms: number }
   /** Says `yes` if the order number heard last is the caller's own, or if none was heard; else says `no`. */
@@ -71,7 +73,7 @@ export const HOLD_SENTENCE =
 
 /** What the caller does now: an act with everything resolved that depends on the conversation. */
 export type CallerMove =
-  | Extract<CallerAct, { readonly type: 'say' | 'press' | 'play' | 'hold' }>
+  | Extract<CallerAct, { readonly type: 'say' | 'press' | 'play' | 'beep' | 'hold' }>
   | { readonly type: 'hangup'; readonly why: string }
 
 interface Due {
@@ -210,6 +212,7 @@ export class CallerModel {
       case 'say':
       case 'press':
       case 'play':
+      case 'beep':
       case 'hold':
         return this.#move(act)
       case 'repeat':

@@ -1,4 +1,4 @@
-import { BABBLE_SENTENCES, convertRate, dtmfTones, type LineOptions, noiseBed } from '../carrier/line.js'
+import { BABBLE_SENTENCES, beep, convertRate, dtmfTones, type LineOptions, noiseBed } from '../carrier/line.js'
 import { type CallClock, type CallerFile, CallerLeg, type Utterance } from '../carrier/caller-leg.js'
 import {
   CallerModel,
@@ -142,6 +142,7 @@ class Caller implements CallerEnd {
     if (move.type === 'press') return { text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, this.leg.sampleRateHz) }
     if (move.type === 'hold')
       return { text: '[on hold]', pcm: looped(this.#sounds.get(HOLD) ?? silence, move.ms, this.leg.sampleRateHz) }
+    if (move.type === 'beep') return { text: '[beep]', pcm: beep(this.leg.sampleRateHz) }
     if (move.type === 'play') return { text: `[${move.file}]`, pcm: this.#sounds.get(`file ${move.file}`) ?? silence }
     return { text: move.text, pcm: this.#sounds.get(move.text) ?? silence }
   }

@@ -30,6 +30,7 @@ const acts = {
   say: phrase.optional(),
   press: dtmfDigits.optional(),
   play: z.string().min(1).optional(),
+  beep: z.literal(true).optional().describe('A mailbox has said its greeting, and records.'),
   hold: z
     .int()
     .min(1000)
@@ -144,6 +145,7 @@ function actOf(fields: z.output<z.ZodObject<typeof acts>>): CallerAct {
   if (fields.say !== undefined) return { type: 'say', text: fields.say }
   if (fields.press !== undefined) return { type: 'press', keys: fields.press }
   if (fields.play !== undefined) return { type: 'play', file: fields.play }
+  if (fields.beep !== undefined) return { type: 'beep' }
   if (fields.hold !== undefined) return { type: 'hold', ms: fields.hold }
   if (fields.answer !== undefined) return { type: 'answer', ...fields.answer }
   if (fields.wait !== undefined) return { type: 'wait', ms: fields.wait }

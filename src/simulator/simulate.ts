@@ -29,13 +29,20 @@ export interface SimulateOptions {
   /** Time between the starts of two calls. */
   readonly staggerMs: number
   /** The carrier's REST API beside the calls, on loopback; none when not given. */
-  readonly rest?: { readonly port: number; readonly key: string }
+  readonly rest?: {
+    readonly port: number
+    readonly key: string
+    /** The people of `calls` are called: each when the API is asked to ring their `to`, of which no two have the same. Default: they call. */
+    readonly placed?: true
+  }
 }
 
 interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
   /** Aborting hangs up every call. The results are still returned. */
   readonly signal?: AbortSignal | null
+  /** The REST API listens at this origin, on loopback. A rejection ends the simulation. */
+  readonly onRest?: (origin: string) => Promise<void>
   /** Ends the thread after this time, even if calls are still running. */
   readonly deadlineMs?: number
 }
@@ -43,6 +50,7 @@ interface SimulateControls {
 /** What the thread of calls reports. */
 export type CallThreadMessage =
   | { readonly type: 'event'; readonly event: SimulatorEvent }
+  | { readonly type: 'rest'; readonly origin: string }
   | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[] }
 
 /**
@@ -77,6 +85,7 @@ export async function simulateCalls(
       }
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
+        else if (message.type === 'rest') controls.onRest?.(message.origin).catch(reject)
         else resolve([...message.results])
       })
       worker.on('error', (cause) => {

@@ -318,6 +318,43 @@ t.test(
   },
 )
 
+t.test(
+  'what a mailbox says before its verdict is corrected is answered by nobody, not even with a filler',
+  async (t) => {
+    const rig = new Rig(SCREENED)
+    rig.open()
+    rig.ready()
+    rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+    rig.answer(1, 'pitch', 4000)
+    rig.run(500)
+    rig.speak(3000)
+    rig.in({ type: 'screened', who: 'recording', why: '3000 ms of speech without a pause' })
+    rig.heardWords('after the tone')
+    rig.run(8000)
+    t.same(rig.all('backend-speech-end'), [], 'no model is asked')
+    t.same(rig.all('announce'), [])
+    rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+    t.equal(rig.only('announce').text, 'We will call again.')
+    t.same(rig.mirror.turns, [])
+  },
+)
+
+t.test('a person who was taken for a recording, and presses a key, has the agent again', async (t) => {
+  const rig = new Rig(SCREENED)
+  rig.open()
+  rig.ready()
+  rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+  rig.answer(1, 'pitch', 1000)
+  rig.run(500)
+  rig.in({ type: 'screened', who: 'recording', why: '3000 ms of speech without a pause' })
+  rig.run(1000)
+  rig.in({ type: 'screened', who: 'human', why: 'a DTMF digit' })
+  rig.speak(500)
+  rig.run(1000)
+  t.equal(rig.all('backend-speech-end').length, 1, 'the model is asked')
+  t.ok(rig.audio(2, 'reply', 1000), 'and its answer is heard')
+})
+
 t.test('a beep alone corrects a verdict too, with and without a message', async (t) => {
   for (const message of ['We will call again.', null]) {
     const rig = new Rig({ amd: { message, onSilence: 'speak' } })

@@ -32,6 +32,22 @@ t.test('the shipped scenarios that are spoken pass against a gateway of their ow
   ])
 })
 
+t.test(
+  'a mailbox that says a name, pauses and goes on is no person: the agent is silent, and leaves its message',
+  { buffered: true },
+  async (t) => {
+    const example = join(packageRoot(), 'examples/campaigns')
+    const argv = ['simulate', join(example, 'scenarios'), '--agents', join(example, 'agents'), '--mode', 'audio']
+    const { code, out, err } = await command([...argv, '--jobs', '2', '--json', '-'])
+    t.equal(code, 0, out + err)
+    const { results } = JSON.parse(out) as ScenarioReport
+    t.same(
+      results.filter(({ status }) => status === 'passed').map(({ name }) => name),
+      ['mailbox-with-a-name', 'sanduku-la-sauti'],
+    )
+  },
+)
+
 t.test('a slow tool is waited for in real time: the caller hears that they are not forgotten', async (t) => {
   const shop = createServer((_request, response) => {
     void sleep(3300).then(() => {

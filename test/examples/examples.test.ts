@@ -9,6 +9,7 @@ import type { Payer } from '../../examples/pay-api/daraja-double.js'
 import { DEMO_CODE, orderOf, payerOf, priceOf, startPayDemo } from '../../examples/pay-api/demo.js'
 import { startPayApi } from '../../examples/pay-api/pay.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { command } from '../support/command.js'
 import { until } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
@@ -172,10 +173,13 @@ for (const [what, name] of [
 ] as const)
   t.test(what, async (t) => {
     const folder = join(packageRoot(), 'examples', name)
-    const argv = ['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents'), '--json', '-']
-    const { code, out, err } = await command(argv)
+    // Those that are spoken take their time: simulate.slow.test.ts.
+    const argv = ['simulate', join(folder, 'scenarios'), '--agents', join(folder, 'agents'), '--mode', 'text']
+    const { code, out, err } = await command([...argv, '--json', '-'])
     t.equal(code, 0, err)
-    t.match(JSON.parse(out), { passed: (await readdir(join(folder, 'scenarios'))).length, failed: 0 })
+    const { passed, skipped } = JSON.parse(out) as Pick<ScenarioReport, 'passed' | 'skipped'>
+    t.equal(passed, (await readdir(join(folder, 'scenarios'))).length - skipped)
+    t.ok(passed > 0)
     t.notMatch(out, /\b4831\b/)
     const isAlone = (): boolean => !process.getActiveResourcesInfo().includes('ProcessWrap')
     await until(isAlone, 10_000, 'the end of every process that the run started')

@@ -75,6 +75,7 @@ t.test('what can only be heard makes it a spoken call', (t) => {
   t.equal(parseScenario(scenario('line: { loss: { percent: 3 } }\n'), 'a.yaml').mode, 'audio')
   t.equal(parseScenario(scenario('line: { rateHz: 16000 }\n'), 'a.yaml').mode, null)
   t.equal(parseScenario(scenario('', 'caller:\n  steps: [{ play: hello.wav }]\n'), 'a.yaml').mode, 'audio')
+  t.equal(parseScenario(scenario('placed: {}\n', 'caller:\n  steps: [{ beep: true }]\n'), 'a.yaml').mode, 'audio')
   t.equal(parseScenario(scenario('at: "2026-11-22T03:00:00+03:00"\n'), 'a.yaml').mode, 'text')
   t.end()
 })

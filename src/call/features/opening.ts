@@ -152,15 +152,19 @@ export class Opening implements CallFeature {
     if (who === 'recording') return this.#hearOut()
     this.amd = false
     this.#call.agentQuietFromNow()
-    if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) return this.converse()
+    if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) {
+      this.#call.agentSpeech.open()
+      return this.converse()
+    }
     if (who === 'silence') return this.#call.ending.endNow('nobody-there', why)
     if (amd.message === null) return this.#call.ending.endNow('answering-machine', why)
     this.#call.ending.speakThenEnd('answering-machine', why, this.#call.text(amd.message), state === 'live' || !first)
   }
 
-  /** A recording was taken for a person: the agent is silent until its end. */
+  /** A recording was taken for a person: the agent is silent until its end, as before the first verdict. */
   #hearOut(): void {
     this.amd = true
+    this.#call.enter('connecting')
     this.#call.stopAgent()
     this.#call.agentSpeech.close()
     this.#call.clear(...OF_THE_CONVERSATION)

@@ -1,26 +1,17 @@
 import { type CallerOptions, simulatedPerson } from '../caller.js'
-import type { CallerFile } from '../../carrier/caller-leg.js'
 import { startCall } from '../../carrier/carrier-call.js'
 import type { CalleeKind } from '../choices.js'
-import { HUMAN_OUTCOMES, type HumanOutcome } from '../../carrier/choices.js'
-import type { PlaceCallOptions, SimulatedCallResult } from '../../carrier/call-options.js'
+import { HUMAN_OUTCOMES } from '../../carrier/choices.js'
+import type { OutboundLeg, PlaceCallOptions, SimulatedCallResult } from '../../carrier/call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
-import { beep } from '../../carrier/line.js'
 import type { OutboundRequest } from './rest-server.js'
 import type { Workspace } from '../../carrier/workspace.js'
 
 /** Who answers at a called number, and how. */
-interface Callee {
-  readonly outcome: HumanOutcome
-  readonly ringMs: number
-  readonly script: CallerScript
-  readonly files: ReadonlyMap<string, CallerFile>
-}
+type Callee = Omit<OutboundLeg, 'clientRequestId'> & Pick<CallerOptions, 'script'> & Partial<CallerOptions>
 
 const RING_MS = 1500
 const TALK_MS = 8000
-const BEEP_FILE = 'beep'
-const BEEP_RATE_HZ = 8000
 const MACHINE_WORDS =
   'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
 
@@ -34,7 +25,6 @@ export function callee(
     outcome: HUMAN_OUTCOMES.find((outcome) => outcome === kind) ?? 'answered',
     ringMs,
     script: scriptOf(kind, talkMs, machineWords),
-    files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]),
   }
 }
 
@@ -43,7 +33,7 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
   const stay = [step({ type: 'wait', ms: talkMs }), step({ type: 'hangup' })]
   const steps: Partial<Record<CalleeKind, readonly CallerStep[]>> = {
     person: [step({ type: 'say', text: 'Hello?' }), ...stay],
-    machine: [step({ type: 'say', text: machineWords }), step({ type: 'play', file: BEEP_FILE }), ...stay],
+    machine: [step({ type: 'say', text: machineWords }), step({ type: 'beep' }), ...stay],
     nobody: stay,
   }
   return {
@@ -66,22 +56,22 @@ interface CalleeSwitchOptions {
     PlaceCallOptions,
     'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'
   >
-  readonly person: Omit<CallerOptions, 'script' | 'files'>
+  readonly person: Omit<CallerOptions, 'script' | 'files'> & Partial<CallerOptions>
   /** Called with the result of each call. */
-  readonly onOver?: (result: SimulatedCallResult) => void
+  readonly onOver?: (result: SimulatedCallResult) => unknown
 }
 
 /** Places the outbound calls that the REST API receives. */
 export function ringCallees(options: CalleeSwitchOptions): (request: OutboundRequest) => string {
   return (request) => {
-    const { outcome, ringMs, script, files } = options.callee(request.to)
+    const { outcome, ringMs, ...person } = options.callee(request.to)
     const call = startCall({
       ...options.carrier,
       voiceUrl: request.voiceUrl,
       eventsUrl: request.eventsUrl,
       from: request.from,
       to: request.to,
-      caller: simulatedPerson({ ...options.person, script, files }),
+      caller: simulatedPerson({ files: new Map(), ...options.person, ...person }),
       workspace: options.workspace,
       outbound: { outcome, ringMs, clientRequestId: request.clientRequestId },
     })

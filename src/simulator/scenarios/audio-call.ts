@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
+import { GatewayError } from '../../core/errors.js'
 import type { SimulatorEvent } from '../../carrier/call-options.js'
 import { type CallerFile, callWav, readWavFile } from '../../carrier/caller-leg.js'
+import { SIMULATOR_KEY } from '../choices.js'
 import { filesOf } from '../caller-script.js'
 import { GatewayView } from '../gateway-view.js'
 import { simulateCalls } from '../simulate.js'
@@ -16,12 +18,13 @@ export interface GatewayAddress {
   readonly opsToken: string | null
   /** Signs the webhooks; null for a gateway that accepts unsigned ones. */
   readonly secret: string | null
-  /** The orders API that says which orders exist; null for none. */
-  readonly shopUrl: string | null
 }
 
 interface AudioCallOptions {
-  readonly gateway: GatewayAddress
+  /** Of a call that is placed: the gateway that has this carrier's API. Else it is given null. */
+  readonly gateway: (carrierUrl: string | null) => Promise<GatewayAddress>
+  /** The orders API that says which orders exist; null for none. */
+  readonly shopUrl: string | null
   readonly scenario: Scenario
   readonly seed: number
   /** The agent's file, for the recogniser's vocabulary; null if it is not available. */
@@ -33,25 +36,28 @@ interface AudioCallOptions {
 
 /** How long to wait for the record of an ended call, also on a busy machine. */
 const RECORD_WAIT_MS = 8000
+/** The gateway waits for the carrier's answer. */
+const ORDER_TIMEOUT_MS = 10_000
 /** Beyond the scenario's own time: loading voices and recogniser, hanging up, the last webhooks. */
 const GRACE_MS = 60_000
 
-/** Places one spoken call through the carrier's protocol, and reads its record from the gateway's ops port. */
+/** Runs one spoken call through the carrier's protocol, and reads its record from the gateway's ops port. */
 export async function runAudioCall(options: AudioCallOptions): Promise<ObservedCall> {
-  const { gateway, scenario, seed, signal } = options
-  const { line, noise, script } = scenario
+  const { scenario, seed, signal, shopUrl } = options
+  const { line, noise, script, placed } = scenario
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
-  const shop = gateway.shopUrl === null ? [] : await ordersInShop(gateway.shopUrl, script.order, scenario.from)
+  const shop = shopUrl === null ? [] : await ordersInShop(shopUrl, script.order, scenario.from)
   const events: SimulatorEvent[] = []
+  let gateway = placed === null ? await options.gateway(null) : null
+  // Of a call that is placed, the caller is whom the agent calls.
+  const [from, to] = placed === null ? [scenario.from, scenario.to] : [scenario.to, scenario.from]
   const [result] = await simulateCalls(
     {
       calls: [
         {
           callSid: `HD_${randomBytes(6).toString('hex')}`,
-          from: scenario.from,
-          to: scenario.to,
-          script,
+          ...{ from, to, script },
           voice: scenario.voice,
           pace: scenario.pace,
           line: {
@@ -69,23 +75,28 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
       timeoutMs: scenario.timeoutMs,
       staggerMs: 0,
       carrier: {
-        voiceUrl: `${gateway.url}/voice/${scenario.agent}`,
-        eventsUrl: `${gateway.url}/events`,
-        secret: gateway.secret,
+        voiceUrl: `${gateway?.url ?? ''}/voice/${scenario.agent}`,
+        eventsUrl: gateway === null ? null : `${gateway.url}/events`,
+        secret: gateway?.secret ?? null,
         afterStream: scenario.afterStream,
         honourKill: !scenario.ignoreKill,
         human: scenario.human,
         stalls: line.stalls,
         jitter: line.jitterMs === undefined ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
       },
+      ...(placed === null ? {} : { rest: { port: 0, key: SIMULATOR_KEY, placed: true } }),
     },
     {
       onEvent: (event) => events.push(event),
+      onRest: async (carrierUrl) => {
+        gateway = await options.gateway(carrierUrl)
+        await order(gateway, { agent: scenario.agent, from, to, variables: placed?.variables })
+      },
       deadlineMs: scenario.timeoutMs + GRACE_MS,
       signal,
     },
   )
-  if (result === undefined) throw new Error('one call was placed and none came back')
+  if (result === undefined || gateway === null) throw new Error('one call was placed and none came back')
 
   if (options.recordTo !== null && result.audio !== null) await writeFile(options.recordTo, callWav(result.audio))
   const view = new GatewayView(gateway.opsUrl, gateway.opsToken)
@@ -96,4 +107,15 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
   const packet = record?.escalation == null ? null : await view.handoff(result.callSid)
   const observed = observedCall(result, events, record, packet, scenario.timeoutMs)
   return record === null && view.fault !== null ? { ...observed, ended: view.fault } : observed
+}
+
+/** @throws GatewayError CALL_FAULT if the gateway does not take the order */
+async function order({ opsUrl }: GatewayAddress, call: Readonly<Record<string, unknown>>): Promise<void> {
+  const response = await fetch(`${opsUrl}/api/calls`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(call),
+    signal: AbortSignal.timeout(ORDER_TIMEOUT_MS),
+  })
+  if (response.status !== 201) throw new GatewayError('CALL_FAULT', `the call was not placed: ${await response.text()}`)
 }

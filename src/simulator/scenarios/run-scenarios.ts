@@ -24,8 +24,8 @@ export interface ScenarioResult extends ScenarioRun {
 interface PlanOptions {
   /** Mode for all runs; null: text, or audio for scenarios that need it. */
   readonly mode: CallMode | null
-  /** Why a mode cannot be used, by mode. */
-  readonly unavailable: Readonly<Partial<Record<CallMode, string>>>
+  /** Why a mode cannot be used, by mode; `placed`: why no spoken call can be placed. */
+  readonly unavailable: Readonly<Partial<Record<CallMode | 'placed', string>>>
   readonly repeat: number
   /** Added to every scenario's seed. */
   readonly seed: number
@@ -35,7 +35,9 @@ interface PlanOptions {
 export function planOf(scenarios: readonly Scenario[], options: PlanOptions): ScenarioRun[] {
   return scenarios.flatMap((scenario) => {
     const mode = scenario.mode ?? options.mode ?? (options.unavailable.text === undefined ? 'text' : 'audio')
-    const why = options.mode !== null && mode !== options.mode ? `it needs mode ${mode}` : options.unavailable[mode]
+    const placed = scenario.placed === null ? undefined : options.unavailable.placed
+    const why =
+      options.mode !== null && mode !== options.mode ? `it needs mode ${mode}` : (options.unavailable[mode] ?? placed)
     return Array.from({ length: options.repeat }, (_, index): ScenarioRun => {
       const seed = (scenario.seed + options.seed + index) % 0x8000_0000
       return { scenario, mode, seed, repetition: index + 1, skipped: why ?? null }

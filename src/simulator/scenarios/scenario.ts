@@ -193,7 +193,7 @@ const scenarioSchema = z
     placed: z
       .strictObject({ variables: callVariablesSchema.default({}).describe('Those of the call, as a row has them.') })
       .optional()
-      .describe('The agent calls them, as in a campaign; only in text mode. Default: they call.'),
+      .describe('The agent calls them, as in a campaign. Default: they call.'),
     caller: z.strictObject({
       number: number.prefault(FROM).describe('The number they call from.'),
       calls: number.prefault(TO).describe('The number they call.'),
@@ -286,15 +286,13 @@ const scenarioSchema = z
     const fault = (path: PropertyKey[], message: string): void => {
       issues.push({ code: 'custom', input: scenario, path, message })
     }
-    const { mode, at, placed, settle, caller, expect, timeoutS } = scenario
+    const { mode, at, settle, caller, expect, timeoutS } = scenario
     callerFaults(caller, fault)
     expectFaults(expect, fault)
     const isSpoken = mode === 'audio' || needsSound(scenario)
     if (mode === 'text' && needsSound(scenario))
-      fault(['mode'], 'is text, but noise, a faulty line, ignoreKill or a played recording need mode audio')
+      fault(['mode'], 'is text, but noise, a faulty line, ignoreKill, a played recording or a beep need mode audio')
     else if (isSpoken && at !== undefined) fault(['at'], 'sets the calendar, which only mode text can')
-    else if (isSpoken && placed !== undefined)
-      fault(['placed'], 'needs mode text: in a spoken call the simulated caller calls')
     else if (isSpoken && settle.length > 0)
       fault(['settle'], 'needs mode text: a spoken call gets outcomes from the API of its tool')
     const { call } = expect.withinMs
@@ -363,7 +361,7 @@ export function scenarioJsonSchema(): Record<string, unknown> {
   }
 }
 
-/** True if the scenario can only be spoken: it has noise, a faulty line, or a recording to play. */
+/** True if the scenario can only be spoken: it has noise, a faulty line, or a recording or a beep to play. */
 function needsSound({
   noise,
   line,
@@ -372,7 +370,7 @@ function needsSound({
 }: Pick<ScenarioFile, 'noise' | 'line' | 'carrier' | 'caller'>): boolean {
   const { echo, loss, jitterMs, stalls } = line
   const isFaulty = echo !== undefined || loss !== undefined || jitterMs !== undefined || stalls.length > 0
-  const plays = [...caller.steps, ...caller.rules].some(({ act }) => act.type === 'play')
+  const plays = [...caller.steps, ...caller.rules].some(({ act }) => act.type === 'play' || act.type === 'beep')
   return noise !== undefined || isFaulty || carrier.ignoreKill || plays
 }
 
@@ -389,7 +387,7 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
   const { caller, carrier, human, at, placed = null, settle } = parsed
   const { number: from, calls: to, voice, pace, ...script } = caller
   const name = parsed.name ?? basename(file).replace(/\.ya?ml$/, '')
-  const textMode: CallMode | null = at === undefined && settle.length === 0 && placed === null ? null : 'text'
+  const textMode: CallMode | null = at === undefined && settle.length === 0 ? null : 'text'
   return {
     file,
     name,
