@@ -36,6 +36,7 @@ const OTHERS: Readonly<Record<string, () => Promise<(argv: readonly string[]) =>
   '--messages': async () => (await import('./messages/main.js')).messagesBench,
   '--fleet': async () => (await import('./fleet/main.js')).fleetBench,
   '--soak': async () => (await import('./soak/main.js')).soakBench,
+  '--greeting': async () => (await import('./greeting/main.js')).greetingBench,
   '--find': async () => (await import('./find/main.js')).findBench,
   '--store': async () => (await import('./fleet/store-scale.js')).storeBench,
 }

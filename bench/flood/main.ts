@@ -24,6 +24,7 @@ const HELP = `npm run bench -- --flood [--calls N] [--seconds S] [--flood-kind T
   --flood-kind TEXT  only floods whose name has one of these texts, by commas
   --json FILE        where results go (default bench/results/)`
 
+const TONE = new URL('../../test/support/tone-backend.js', import.meta.url).href
 const SECRET = 'whsec_of_the_bench'
 const OPS_TOKEN = 'ops-token-of-the-bench'
 const STRANGER = '127.0.0.2'
@@ -31,6 +32,9 @@ const CARRIER = '127.0.0.1'
 const FRAME_MS = 20
 const WEBHOOK_EVERY_MS = 100
 const NEW_CALL_EVERY_MS = 500
+const GREETING_WAIT_MS = 10_000
+/** A sample above this is no silence. */
+const LOUD = 200
 /** Before a flood is measured, and after it is over. */
 const SETTLE_MS = 500
 /** The targets of floods from an address of their own. */
@@ -190,14 +194,21 @@ export class Target {
     }, FRAME_MS)
   }
 
-  /** @param more  settings beside those of the flood */
-  static async start(openFiles: number | undefined, more: Readonly<Record<string, string>> = {}): Promise<Target> {
+  /**
+   * @param more  settings beside those of the flood
+   * @param agents  agents beside `tone`, by name: all speak a tone, and have this in their files besides
+   */
+  static async start(
+    openFiles: number | undefined,
+    more: Readonly<Record<string, string>> = {},
+    agents: Readonly<Record<string, string>> = {},
+  ): Promise<Target> {
     const folder = mkdtempSync(join(tmpdir(), 'mkondo-flood-'))
-    const backend = new URL('../../test/support/tone-backend.js', import.meta.url).href
-    writeFileSync(
-      join(folder, 'tone.yaml'),
-      `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${backend}"\n`,
-    )
+    for (const [name, text] of Object.entries({ tone: '', ...agents }))
+      writeFileSync(
+        join(folder, `${name}.yaml`),
+        `version: 1\nname: ${name}\ninstructions: Speak.\nbackend: "module:${TONE}"\n${text}`,
+      )
     const gateway = mkondo(
       ['serve', '--with-shop'],
       {
@@ -289,6 +300,30 @@ export class Target {
     }
   }
 
+  /** Rings `agent`, and hangs up when it is heard. @returns the time from the webhook to its first loud frame */
+  async greetingMs(agent: string): Promise<number> {
+    const sid = this.#newSid()
+    const atMs = performance.now()
+    const socket = await this.#call(sid, agent)
+    if (socket === null) throw new Error(`a call to ${agent} got no stream`)
+    try {
+      return await new Promise<number>((resolve, reject) => {
+        const late = setTimeout(
+          () => reject(new Error(`${agent} was silent for ${GREETING_WAIT_MS} ms`)),
+          GREETING_WAIT_MS,
+        )
+        socket.on('message', (data: Buffer, isBinary) => {
+          if (!isBinary || !isLoud(data)) return
+          clearTimeout(late)
+          resolve(performance.now() - atMs)
+        })
+      })
+    } finally {
+      socket.terminate()
+      await this.#event(sid)
+    }
+  }
+
   async stop(): Promise<void> {
     clearInterval(this.#speaks)
     for (const { socket } of this.#callers) socket.terminate()
@@ -331,9 +366,9 @@ export class Target {
   }
 
   /** Rings a call and opens its audio socket; null when either failed. */
-  async #call(sid = this.#newSid()): Promise<WebSocket | null> {
+  async #call(sid = this.#newSid(), agent = 'tone'): Promise<WebSocket | null> {
     try {
-      const url = `http://${CARRIER}:${this.port}/voice/tone`
+      const url = `http://${CARRIER}:${this.port}/voice/${agent}`
       // Each caller has a number: one number has a few calls only.
       const form = { ...ringing(sid), callerNumber: `+2547${String(this.#sids).padStart(8, '0')}` }
       const answer = await post(url, { form, sign: { secret: SECRET } })
@@ -346,6 +381,11 @@ export class Target {
   #newSid(): string {
     return `HD_${(++this.#sids).toString(16).padStart(12, '0')}`
   }
+}
+
+function isLoud(frame: Buffer): boolean {
+  for (let at = 0; at + 1 < frame.length; at += 2) if (Math.abs(frame.readInt16LE(at)) > LOUD) return true
+  return false
 }
 
 function rssMb(pid: number): number {
