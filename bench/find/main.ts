@@ -1,6 +1,7 @@
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { chartRange } from '../../src/call/documents/call-charts.js'
 import type { CallSearch } from '../../src/call/documents/call-search.js'
 import { CALL_OUTCOMES } from '../../src/call/documents/record.js'
 import { seededRandom } from '../../src/carrier/random.js'
@@ -11,10 +12,10 @@ import { command } from '../kit/command.js'
 const HELP = `npm run bench -- --find [how]
 
 Made records in files, indexed by the thread that a gateway has, and searched: the first page of each search, beside a plain
-scan of the same files.
+scan of the same files; then the charts of a month.
   --records N    1,000 to 2,000,000 records (default 1,000,000)
   --seed N       of what is in them (default 1)
-Exit code: 0, 1 when a first page takes longer than 100 ms, a scan is less than 100 times slower, or the index takes more
+Exit code: 0, 1 when a first page or the charts take longer than 100 ms, a scan is less than 100 times slower, or the index takes more
 than 64 MB of memory; 2 for wrong options.`
 
 const WHOLES = { records: [1_000_000, 1000, 2_000_000], seed: [1, 0, 1_000_000] } as const
@@ -24,6 +25,9 @@ const PAGE_MS_MAX = 100
 const TIMES_MIN = 100
 const MEMORY_MB_MAX = 64
 const TRIES = 5
+/** The calls begin one after the other. */
+const FIRST_MS = Date.parse('2026-08-20T00:00:00Z')
+const EVERY_MS = 7777
 const MB = 1024 * 1024
 const WORDS =
   'order parcel late refund where thanks paid twice Nairobi driver number shop tomorrow cancel mzigo wangu uko wapi pesa rudisha asante leo kesho bei gani nimechelewa'.split(
@@ -44,12 +48,12 @@ export const findBench = command(HELP, { find: { type: 'boolean' } }, WHOLES, as
 function make(folder: string, records: number, seed: number): void {
   const random = seededRandom(seed)
   const upTo = (n: number): number => Math.floor(random() * n)
-  const firstMs = Date.parse('2026-08-20T00:00:00Z')
   mkdirSync(join(folder, 'records'), { recursive: true })
   for (let from = 0; from < records; from += FILE_RECORDS) {
     let text = ''
     for (let at = from; at < Math.min(records, from + FILE_RECORDS); at++) {
       const words = Array.from({ length: 60 }, () => WORDS[Math.min(upTo(WORDS.length), upTo(WORDS.length))])
+      const number = `+25420000${String(upTo(100)).padStart(4, '0')}`
       words.push(`order${upTo(200_000)}`)
       text += `${JSON.stringify({
         ...{
@@ -59,10 +63,10 @@ function make(folder: string, records: number, seed: number): void {
           agentVersion: `v${Math.floor(at / 50_000)}`,
         },
         ...{ backend: 'embedded', direction: 'inbound', from: `+2547${String(upTo(100_000_000)).padStart(8, '0')}` },
-        ...{ to: `+25420000${String(upTo(100)).padStart(4, '0')}`, outcome: CALL_OUTCOMES[upTo(6)] },
+        ...{ to: number, number, outcome: CALL_OUTCOMES[upTo(6)] },
         ...{
           endReason: 'caller-hung-up',
-          startedAt: new Date(firstMs + at * 7777).toISOString(),
+          startedAt: new Date(FIRST_MS + at * EVERY_MS).toISOString(),
           durationMs: upTo(300_000),
         },
         transcript: [0, 1, 2].map((turn) => ({
@@ -72,11 +76,11 @@ function make(folder: string, records: number, seed: number): void {
         stages: [{ stage: `stage-${upTo(9)}` }],
         wholeCost: { currency: 'KES', known: upTo(4000) / 100 },
         analysis: { summary: 'A made call.', fields: { intent: { value: WORDS[upTo(WORDS.length)], quote: null } } },
-        turns: [],
+        turns: [0, 1, 2].map(() => ({ callerStoppedMs: 0, firstSoundMs: 0, answerMs: 300 + upTo(900) + upTo(900) })),
       })}\n`
     }
-    const number = String(from / FILE_RECORDS + 1).padStart(4, '0')
-    appendFileSync(join(folder, 'records', `calls-2026-11-20-${number}.jsonl`), text, { mode: 0o600 })
+    const file = String(from / FILE_RECORDS + 1).padStart(4, '0')
+    appendFileSync(join(folder, 'records', `calls-2026-11-20-${file}.jsonl`), text, { mode: 0o600 })
   }
 }
 
@@ -122,6 +126,21 @@ async function measure(folder: string, records: number): Promise<number> {
     isFine &&= worstMs <= PAGE_MS_MAX
     console.log(
       `${JSON.stringify(search)}: ${hits} calls, first ${took[0]?.toFixed(1)} ms, ` +
+        `median ${took.sort((a, b) => a - b)[TRIES >> 1]?.toFixed(1)} ms, worst ${worstMs.toFixed(1)} ms`,
+    )
+  }
+  const range = chartRange({ over: 'month', by: 'agent' }, FIRST_MS + records * EVERY_MS)
+  for (const number of [null, '+254200000042']) {
+    const took: number[] = []
+    for (let attempt = 0; attempt < TRIES; attempt++) {
+      const startMs = performance.now()
+      await finder.chart(range, number === null ? null : [number])
+      took.push(performance.now() - startMs)
+    }
+    const worstMs = Math.max(...took)
+    isFine &&= worstMs <= PAGE_MS_MAX
+    console.log(
+      `charts of a month${number === null ? '' : ' of one number'}: ` +
         `median ${took.sort((a, b) => a - b)[TRIES >> 1]?.toFixed(1)} ms, worst ${worstMs.toFixed(1)} ms`,
     )
   }

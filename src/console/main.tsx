@@ -6,6 +6,7 @@ import { ApiFault, getJson, post, whenSessionIsOver } from './api.js'
 import type { Session } from './api.js'
 import { CallPage } from './call-page.js'
 import { CampaignsPage } from './campaigns-page.js'
+import { ChartsPage } from './charts-page.js'
 import { CallsPage } from './calls-page.js'
 import { FindPage } from './find-page.js'
 import { useLiveCalls } from './live-calls.js'
@@ -20,6 +21,7 @@ import './style.css'
 const PAGES = [
   ['calls', T.nav.calls],
   ['find', T.nav.find],
+  ['charts', T.nav.charts],
   ['campaigns', T.nav.campaigns],
   ['phone', T.nav.phone],
   ['agents', T.nav.agents],
@@ -108,6 +110,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
         </div>
         {shown === 'agents' && <AgentsPage name={decodeURIComponent(sid)} act={act} />}
         {shown === 'find' && <FindPage />}
+        {shown === 'charts' && <ChartsPage />}
         {shown === 'campaigns' && <CampaignsPage act={act} />}
         {shown === 'fleet' && <FleetPage act={act} />}
         {shown === 'settings' && <SettingsPage />}

@@ -209,6 +209,7 @@ export class OpsApp {
     get('/api/fleet', () => fleet.status())
     this.#get(app, '/api/fleet/calls', ({ query, numbers }) => fleet.list(query, numbers), 'calls')
     this.#get(app, '/api/find', ({ query, numbers }) => fleet.find(query, numbers), 'calls')
+    this.#get(app, '/api/charts', ({ query, numbers }) => fleet.charts(query, numbers), 'calls')
     this.#get(
       app,
       '/api/calls/:sid',

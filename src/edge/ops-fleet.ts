@@ -1,7 +1,15 @@
 import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
+import {
+  CHART_QUERY_KEYS,
+  chartQuerySchema,
+  chartRange,
+  chartRangeSchema,
+  chartsOf,
+} from '../call/documents/call-charts.js'
+import type { ChartsView } from '../call/documents/call-charts.js'
 import { CALL_SEARCH_KEYS, callSearchSchema } from '../call/documents/call-search.js'
-import type { FoundCalls } from '../telemetry/archive/call-finder.js'
+import type { ChartedCalls, FoundCalls } from '../telemetry/archive/call-finder.js'
 import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
@@ -26,7 +34,7 @@ import type { EdgeOptions } from './options.js'
 /** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
 const OPS_LIVE_ROWS_MAX = 10_000
 
-type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'finder' | 'log'>
+type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'finder' | 'log' | 'wallClock'>
 
 /** Numbers of ours to whose calls a list may be limited. */
 const LISTED_NUMBERS_MAX = 5000
@@ -41,8 +49,8 @@ const LISTENERS_KNOWN_MAX = 64
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
 
-/** What may be in a query: of a list of calls, of a search for ended ones, and `part` of a recording. */
-const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', ...CALL_SEARCH_KEYS] as const
+/** What may be in a query: of a list of calls, of a search for ended ones, of charts, and `part` of a recording. */
+const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', 'over', 'by', ...CALL_SEARCH_KEYS] as const
 /** Each is empty where the query does not have it. */
 export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
 
@@ -67,6 +75,11 @@ const requestSchema = z.discriminatedUnion('what', [
     search: callSearchSchema,
     cursor: z.object({ id: z.int(), node: z.string().max(200) }).nullable(),
     limit: z.int().min(1).max(OPS_LIST_MAX),
+    numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
+  }),
+  z.object({
+    what: z.literal('chart'),
+    range: chartRangeSchema,
     numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
   }),
   z.object({ what: z.literal('call'), callSid }),
@@ -202,11 +215,8 @@ export class FleetApi {
     const named = outcomeSchema.safeParse(query.outcome === '' ? null : query.outcome)
     if (!named.success) return errorReply(400, 'BAD_REQUEST', `outcome is one of ${CALL_OUTCOMES.join(', ')}`)
     const outcome = named.data
-    const number = subscriberNumber(query.number)
-    if (number === null && query.number !== '')
-      return errorReply(400, 'BAD_REQUEST', 'number is one of our own, such as +254720000101, with its + as %2B')
-    if (number !== null && allowed?.has(number) === false) return NOT_ITS_NUMBER
-    const numbers = number !== null ? [number] : allowed === null ? null : [...allowed]
+    const numbers = numbersAsked(query, allowed)
+    if (numbers !== null && 'status' in numbers) return numbers
     // Before the others answer: a call that moves meanwhile is then listed twice rather than not at all.
     const own = this.#here.newest(limit, outcome, numbers, search)
     const lists = await this.#ofAllNodes<NodeCalls>(own, { what: 'list', limit, outcome, numbers, search })
@@ -234,12 +244,8 @@ export class FleetApi {
    */
   async find(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
     if (this.#options.finder === undefined) return NOTHING_TO_FIND
-    const given = CALL_SEARCH_KEYS.filter((key) => query[key] !== '').map((key) => [key, query[key]])
-    const read = callSearchSchema.safeParse(Object.fromEntries(given))
-    if (!read.success) {
-      const [issue] = read.error.issues
-      return errorReply(400, 'BAD_REQUEST', `${issue?.path.join('.') ?? 'the query'}: ${issue?.message ?? ''}`)
-    }
+    const read = callSearchSchema.safeParse(given(query, CALL_SEARCH_KEYS))
+    if (!read.success) return badQuery(read.error)
     const limit = limitOf(query)
     if (limit === null) return BAD_LIMIT
     const [, id = '', node = ''] = /^([0-9]{1,16})(?::(.{1,200}))?$/.exec(query.cursor) ?? []
@@ -251,8 +257,27 @@ export class FleetApi {
     const own = await this.#answer(request)
     if (own.status !== 200) return own
     const pages = await this.#ofAllNodes(jsonOf(own) as FoundCalls, request)
-    const nodes = pages.map(([name, page]) => ({ name, answered: page !== null, current: page?.current ?? false }))
-    return jsonReply({ ...pageOf(pages, limit), nodes } satisfies FoundView)
+    return jsonReply({ ...pageOf(pages, limit), nodes: nodesOf(pages) } satisfies FoundView)
+  }
+
+  /**
+   * `GET /api/charts`: figures of the ended calls of all nodes over a day, a week or a month, by agent or version; of
+   * `number`, one of ours, where one is named.
+   * @param allowed  to whose calls the token is limited; null: to none
+   */
+  async charts(query: OpsQuery, allowed: ReadonlySet<string> | null): Promise<Reply> {
+    if (this.#options.finder === undefined) return NOTHING_TO_FIND
+    const read = chartQuerySchema.safeParse(given(query, CHART_QUERY_KEYS))
+    if (!read.success) return badQuery(read.error)
+    const numbers = numbersAsked(query, allowed)
+    if (numbers !== null && 'status' in numbers) return numbers
+    const range = chartRange(read.data, this.#options.wallClock())
+    const request: OpsRequest = { what: 'chart', range, numbers }
+    const own = await this.#answer(request)
+    if (own.status !== 200) return own
+    const answers = await this.#ofAllNodes(jsonOf(own) as ChartedCalls, request)
+    const groups = answers.flatMap(([, answer]) => answer?.groups ?? [])
+    return jsonReply({ ...chartsOf(range, groups), nodes: nodesOf(answers) } satisfies ChartsView)
   }
 
   /** The live calls of all nodes for the console: what a list needs, each with its node. */
@@ -373,7 +398,7 @@ export class FleetApi {
   // --- between nodes ------------------------------------------------------------------------------------------
 
   async #ask(node: FleetNode, { name, incarnation }: NodeRecord, request: OpsRequest): Promise<PeerReply | null> {
-    const answerMs = request.what === 'find' ? FIND_PEER_MS : OPS_PEER_MS
+    const answerMs = ['find', 'chart'].includes(request.what) ? FIND_PEER_MS : OPS_PEER_MS
     const asked = await node.ask({ node: name, incarnation }, 'ops', request, answerMs)
     // Both ends are authenticated, and run this program.
     return asked.result === 'answered' ? (asked.answer as PeerReply) : null
@@ -422,6 +447,11 @@ export class FleetApi {
         // Calls with the same id are in the order of their nodes.
         const before = cursor === null ? null : cursor.id + ((fleet?.node.name ?? '') > cursor.node ? 1 : 0)
         return jsonReply((await finder.find(search, before, limit, numbers)) satisfies FoundCalls)
+      }
+      case 'chart': {
+        const { finder } = this.#options
+        if (finder === undefined) return NOTHING_TO_FIND
+        return jsonReply((await finder.chart(request.range, request.numbers)) satisfies ChartedCalls)
       }
       case 'call':
         return here.call(request.callSid)
@@ -492,6 +522,31 @@ const LIST_DEFAULT = 50
 function limitOf({ limit }: OpsQuery): number | null {
   const asked = limit === '' ? LIST_DEFAULT : Number(limit)
   return Number.isInteger(asked) && asked >= 1 && asked <= OPS_LIST_MAX ? asked : null
+}
+
+/** What a query has of these. */
+function given(query: OpsQuery, keys: readonly (keyof OpsQuery)[]): Partial<OpsQuery> {
+  return Object.fromEntries(keys.filter((key) => query[key] !== '').map((key) => [key, query[key]]))
+}
+
+function badQuery({ issues: [issue] }: z.ZodError): Reply {
+  return errorReply(400, 'BAD_REQUEST', `${issue?.path.join('.') ?? 'the query'}: ${issue?.message ?? ''}`)
+}
+
+/** The numbers of ours to which an answer is limited, as asked for and as allowed; null: to none. */
+function numbersAsked(query: OpsQuery, allowed: ReadonlySet<string> | null): string[] | null | Reply {
+  const number = subscriberNumber(query.number)
+  if (number === null && query.number !== '')
+    return errorReply(400, 'BAD_REQUEST', 'number is one of our own, such as +254720000101, with its + as %2B')
+  if (number !== null && allowed?.has(number) === false) return NOT_ITS_NUMBER
+  return number !== null ? [number] : allowed === null ? null : [...allowed]
+}
+
+/** The nodes that were asked, and whether all of their records are indexed. */
+function nodesOf(
+  answers: readonly (readonly [string | null, { readonly current: boolean } | null])[],
+): FoundView['nodes'] {
+  return answers.map(([name, answer]) => ({ name, answered: answer !== null, current: answer?.current ?? false }))
 }
 
 const BAD_LIMIT: Reply = errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)

@@ -179,7 +179,7 @@ export interface EdgeOptions {
   /** A stored document of a call of an earlier run; undefined when there is none. Absent: nothing is stored. */
   readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
   /** Finds ended calls of any run. Absent: nothing is kept. */
-  readonly finder?: Pick<CallFinder, 'find'>
+  readonly finder?: Pick<CallFinder, 'find' | 'chart'>
   /** Absent: this process keeps nothing of its calls (tests). */
   readonly erasure?: ErasureHere
   /** Messages to receivers, of this process. Absent: none. */

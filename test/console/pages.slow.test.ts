@@ -10,6 +10,8 @@ import { campaignSchema } from '../../src/campaigns/campaign.js'
 import type { CampaignView } from '../../src/campaigns/campaign.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
+import { figuresOf } from '../../src/call/documents/call-charts.js'
+import type { ChartRange } from '../../src/call/documents/call-charts.js'
 import { endedRow } from '../../src/call/documents/call-view.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -639,6 +641,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
     `${nodes.gateways[0]?.opsUrl}/#/fleet`,
     `${(await campaignGateway(t)).opsUrl}/#/campaigns`,
     `${gateway.opsUrl}/#/find`,
+    `${await chartGateway(t)}/#/charts`,
     `${gateway.opsUrl}/#/settings`,
     `${agents.opsUrl}/#/agents`,
     `${gateway.opsUrl}/#/calls/HD_markup000001`,
@@ -660,6 +663,62 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
   }
 })
 
+/** The origin of a gateway with calls of two agents and two versions, and with what its charts were asked for. */
+async function chartGateway(t: Test, asked: ChartRange[] = []): Promise<string> {
+  const points = (names: readonly string[], range: ChartRange) =>
+    names.map((name, place) => ({
+      name,
+      buckets: Array.from({ length: range.buckets }, (_, at) =>
+        at % 5 === 4
+          ? {}
+          : figuresOf({
+              ...endedCall({ outcome: at % 3 === 0 ? 'failed' : 'contained', turns: WHOLE.turns }),
+              cost: { currency: 'KES', amount: at, known: at + place, unknown: null, models: [] },
+            }),
+      ),
+    }))
+  const gateway = await startGateway(t, {
+    console: consoleFiles(),
+    finder: {
+      find: () => Promise.resolve({ hits: [], next: null, current: true }),
+      chart: (range) => {
+        asked.push(range)
+        const names = range.by === 'agent' ? ['support', 'order-status'] : ['3f2c8a71', '90d1e5b4']
+        return Promise.resolve({ groups: range.buckets === 30 ? [] : points(names, range), current: true })
+      },
+    },
+  })
+  return gateway.opsUrl
+}
+
+t.test(
+  'charts show the calls of a day by agent, the versions of an agent side by side, and a time without calls',
+  async (t) => {
+    if (!hasChromium(t)) return
+    const asked: ChartRange[] = []
+    const page = await (await openBrowser(t)).newPage()
+    await page.goto(`${await chartGateway(t, asked)}/#/charts`)
+    await page.getByRole('img', { name: 'Calls, All calls: 40, 26 contained, 14 failed' }).waitFor()
+    await page.getByRole('img', { name: 'Answer time, support: p50 724 ms, p95 724 ms' }).waitFor()
+    await page.getByRole('button', { name: 'Versions of support' }).click()
+    await page.getByRole('heading', { name: '90d1e5b4' }).waitFor()
+    t.equal(await page.getByLabel('Agent', { exact: true }).inputValue(), 'support')
+    await page.getByLabel('Over').selectOption('week')
+    await page.getByRole('img', { name: /^Calls, 3f2c8a71: 23/ }).waitFor()
+    await page.getByLabel('Over').selectOption('month')
+    await page.getByText('No call was begun in this time.').waitFor()
+    await page.getByRole('button', { name: 'Earlier' }).click()
+    await until(() => asked.length === 5, 5000, 'the month before')
+    t.match(asked, [
+      { by: 'agent', buckets: 24, agent: null },
+      { by: 'agentVersion', buckets: 24, agent: 'support' },
+      { bucketHours: 6, buckets: 28 },
+      { bucketHours: 24, buckets: 30 },
+      { fromHour: (asked[3]?.fromHour ?? 0) - 30 * 24 },
+    ])
+  },
+)
+
 t.test('a call is found from its page, and who looks further gets older ones', async (t) => {
   if (!hasChromium(t)) return
   const rows = Array.from({ length: 3 }, (_, at) => ({
@@ -675,6 +734,7 @@ t.test('a call is found from its page, and who looks further gets older ones', a
         const [hits, next] = before === null ? [rows.slice(0, 2), 2] : [rows.slice(2), null]
         return Promise.resolve({ hits, next, current: true })
       },
+      chart: () => Promise.resolve({ groups: [], current: true }),
     },
   })
   const page = await (await openBrowser(t)).newPage()

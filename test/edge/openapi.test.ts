@@ -8,6 +8,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { packageRoot } from '../../src/config/package-root.js'
 import { OpsApp } from '../../src/edge/ops-app.js'
+import { figuresOf } from '../../src/call/documents/call-charts.js'
 import { endedRow } from '../../src/call/documents/call-view.js'
 import type { EdgeOptions } from '../../src/edge/options.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
@@ -179,6 +180,11 @@ t.test('what the port answers is what the document says, key for key', async (t)
         Promise.resolve({
           hits: [{ id: 1, row: { ...endedRow(endedCall()), cost: { amount: 1.5, currency: 'KES' } } }],
           next: null,
+          current: true,
+        }),
+      chart: ({ buckets }) =>
+        Promise.resolve({
+          groups: [{ name: 'support', buckets: Array.from({ length: buckets }, () => figuresOf(endedCall())) }],
           current: true,
         }),
     },

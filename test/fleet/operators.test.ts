@@ -139,6 +139,24 @@ t.test('any node finds the ended calls of all, page by page, and names a node th
   t.equal(found.code, 0, found.err)
   t.match(found.out, /HD_n1at23.*\n.*HD_n1at22/)
   t.match(found.out, /there are more: --cursor \d+/)
+  const charts = async (query: string) => json((await get(`${at(it, 1).opsUrl}/api/charts?${query}`)).text)
+  t.match(await charts('to=2026-11-20T23:30:00Z'), {
+    all: {
+      whole: { calls: 48, outcomes: { contained: 48 } },
+      buckets: Array.from({ length: 24 }, () => ({ calls: 2 })),
+    },
+    groups: [
+      { name: 'agent-0', whole: { calls: 24 } },
+      { name: 'agent-1', whole: { calls: 24 } },
+    ],
+    nodes: [
+      { name: 'gw-1', answered: true },
+      { name: 'gw-0', answered: true },
+    ],
+  })
+  t.match(await charts('to=2026-11-21&agent=agent-1&over=week'), {
+    all: { whole: { calls: 24 }, buckets: { length: 28 } },
+  })
   await it.kill(1)
   const alone = await page(0, 'limit=500')
   t.equal(alone.calls.length, 24)
@@ -149,6 +167,11 @@ t.test('any node finds the ended calls of all, page by page, and names a node th
   t.match(await get(`${at(it, 0).opsUrl}/api/find?limit=501`), { status: 400, text: /limit is a whole number/ })
   t.match(await get(`${at(it, 0).opsUrl}/api/find?outcome=fine`), { status: 400, text: /outcome: .*contained/ })
   t.match(await get(`${at(it, 0).opsUrl}/api/find?cursor=x`), { status: 400, text: /cursor is what/ })
+  t.match(await get(`${at(it, 0).opsUrl}/api/charts?over=year`), {
+    status: 400,
+    text: /over: .*day/,
+  })
+  t.match(await get(`${at(it, 0).opsUrl}/api/charts?number=x`), { status: 400, text: /number is one of our own/ })
 })
 
 t.test('a recording is fetched from its own node, which says where that is', async (t) => {

@@ -99,6 +99,7 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
 t.test('a token of some numbers sees and commands their calls alone', async (t) => {
   const token = 'token-of-one-business-1'
   const [own, others] = ['+254700000002', '+254700000003']
+  const charted: (readonly string[] | null)[] = []
   const calls = new ScriptedCalls()
   for (const number of [own, others]) calls.numbers.set(number, 'order-status')
   const digest = createHash('sha256').update(token).digest('hex')
@@ -106,6 +107,13 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
     calls,
     opsToken: OPS_TOKEN,
     opsNumberTokens: new Map([[digest, new Set([own])]]),
+    finder: {
+      find: () => Promise.resolve({ hits: [], next: null, current: true }),
+      chart: (_, numbers) => {
+        charted.push(numbers)
+        return Promise.resolve({ groups: [], current: true })
+      },
+    },
   })
   const called = async (number: string) => {
     const sid = newSid()
@@ -125,7 +133,10 @@ t.test('a token of some numbers sees and commands their calls alone', async (t) 
     live.map(({ callSid }) => callSid),
     [mine],
   )
-  t.match(await ask(`/api/fleet/calls?number=${encodeURIComponent(others)}`), refused)
+  for (const list of ['fleet/calls', 'charts'])
+    t.match(await ask(`/api/${list}?number=${encodeURIComponent(others)}`), refused, list)
+  t.equal((await ask('/api/charts')).status, 200)
+  t.same(charted, [[own]])
   for (const path of ['/api/calls', '/api/agents', '/api/settings', '/api/refusals', '/metrics', '/api/live'])
     t.match(await ask(path), { ...refused, text: /wants OPS_TOKEN/ }, path)
   const command = (path: string) => post(gateway.opsUrl + path, { json: {}, ...bearer(token) })

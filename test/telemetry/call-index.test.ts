@@ -10,6 +10,8 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
+import { chartQuerySchema, chartRange, chartsOf, figuresOf } from '../../src/call/documents/call-charts.js'
+import type { ChartsView } from '../../src/call/documents/call-charts.js'
 import { callSearchSchema } from '../../src/call/documents/call-search.js'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { maskNumber } from '../../src/sautikit/phone.js'
@@ -296,6 +298,112 @@ t.test('an index that is lost, torn, or of another version is made again; its fo
   }
   t.equal(statSync(file).mode & 0o777, 0o600)
   t.equal(statSync(join(folder, 'index')).mode & 0o777, 0o700)
+  t.end()
+})
+
+/** The charts of what is found, up to a time of the day that the calls are of. */
+function charted(
+  index: CallIndex,
+  query: Readonly<Record<string, unknown>> = {},
+  numbers: readonly string[] | null = null,
+): Omit<ChartsView, 'nodes'> {
+  while (index.follow());
+  const range = chartRange(chartQuerySchema.parse({ to: '2026-11-20T11:30:00Z', ...query }), 0)
+  return chartsOf(range, index.chart(range, numbers))
+}
+
+const answered = (...ms: readonly (number | null)[]): CallRecord['turns'] =>
+  ms.map((answerMs) => ({ callerStoppedMs: 0, firstSoundMs: answerMs, answerMs }))
+
+t.test(
+  'a chart has the calls of each hour with their outcomes and cost, in all and by agent, version or number',
+  (t) => {
+    const index = opened(t, dataFolder(t))
+    const { from, bucketHours, all, groups } = charted(index)
+    t.same([from, bucketHours, all.buckets.length], ['2026-11-19T12:00:00.000Z', 1, 24])
+    t.same(
+      all.buckets.slice(-3).map(({ calls, outcomes, cost }) => [calls, outcomes, cost]),
+      [
+        [1, { contained: 1 }, { KES: 3 }],
+        [1, { escalated: 1 }, { KES: 12.5 }],
+        [1, { contained: 1 }, { KES: 12.6 }],
+      ],
+    )
+    t.match(all.whole, { calls: 3, outcomes: { contained: 2, escalated: 1 }, answers: 0, answerP50Ms: null })
+    t.equal(all.whole.cost['KES'], 28.1, 'to the cent')
+    const calls = (query: object, numbers: readonly string[] | null = null): string =>
+      charted(index, { ...query }, numbers)
+        .groups.map(({ name, whole }) => `${name} ${whole.calls}`)
+        .join(', ')
+    t.same(
+      groups.map(({ name }) => name),
+      ['support', 'order-status'],
+    )
+    t.equal(calls({ by: 'agentVersion', agent: 'support' }), 'b1 1, b2 1')
+    t.equal(calls({ agentVersion: 'b2' }), 'support 1')
+    t.equal(calls({}, [SHOP]), 'order-status 1', 'of a number that its record names')
+    t.equal(calls({}, [OTIENO]), '')
+    t.equal(calls({ to: '2026-11-20T10:00:00Z' }), 'order-status 1', 'what began later is not in it')
+    t.equal(calls({ over: 'week', to: '2026-11-26' }), 'support 2, order-status 1')
+    t.equal(calls({ over: 'month', to: '2026-10-20' }), '')
+    t.end()
+  },
+)
+
+t.test('percentiles of answers are those of the turns of all nodes together, at most 4.5 % off', (t) => {
+  const range = chartRange(chartQuerySchema.parse({ to: '2026-11-20T09:30:00Z' }), 0)
+  const times = Array.from({ length: 100 }, (_, at) => 300 + at * 20)
+  const groups = [times.slice(0, 80), times.slice(80)].map((ofNode) => {
+    const record = endedCall({ startedAt: '2026-11-20T09:00:00.000Z', turns: answered(...ofNode, null) })
+    return { name: 'support', buckets: [...Array.from({ length: 23 }, () => ({})), figuresOf(record)] }
+  })
+  const { answers, answerP50Ms, answerP95Ms } = chartsOf(range, groups).all.whole
+  t.equal(answers, 100, 'turns without an answer are left out')
+  for (const [is, ms] of [
+    [answerP50Ms, times[49]],
+    [answerP95Ms, times[94]],
+  ] as const)
+    t.ok(Math.abs((is ?? 0) / (ms ?? 1) - 1) < 0.045, `${is} for ${ms}`)
+  t.end()
+})
+
+t.test('what is erased, deleted, or written anew is no longer in the charts', (t) => {
+  const folder = dataFolder(t, {
+    'calls-2026-11-19-0001.jsonl': CALLS.slice(0, 1),
+    'calls-2026-11-20-0001.jsonl': CALLS.slice(1),
+  })
+  const index = opened(t, folder)
+  const calls = (): string => {
+    const { all, groups } = charted(index)
+    return `${all.whole.calls}: ${groups.map(({ name, whole }) => `${name} ${JSON.stringify(whole.cost)}`).join(', ')}`
+  }
+  t.equal(calls(), '3: support {"KES":25.1}, order-status {"KES":3}')
+  // The carrier's bill has come.
+  write(folder, 'calls-2026-11-20-0002.jsonl', [{ ...CALLS[1], outcome: 'failed', cost: costing(20) }])
+  t.equal(calls(), '3: support {"KES":32.6}, order-status {"KES":3}')
+  t.match(charted(index).all.whole.outcomes, { contained: 2, failed: 1 })
+  index.forget(['HD_find0003'])
+  eraseCalls([folder], ['HD_find0003'])
+  t.equal(calls(), '2: order-status {"KES":3}, support {"KES":20}')
+  rmSync(join(folder, 'records', 'calls-2026-11-19-0001.jsonl'))
+  t.equal(calls(), '1: support {"KES":20}')
+  t.notMatch(readFileSync(join(folder, 'index', 'index.sqlite'), 'latin1'), /order-status/)
+  t.end()
+})
+
+t.test('of many agents those with the most calls are in the charts, and the others are one', (t) => {
+  const records = Array.from({ length: 60 }, (_, at) =>
+    endedCall({
+      callSid: `HD_many${String(at).padStart(4, '0')}`,
+      startedAt: '2026-11-20T09:00:00.000Z',
+      agent: at < 2 ? 'busy' : `agent-${at}`,
+    }),
+  )
+  const { all, groups } = charted(opened(t, dataFolder(t, { 'calls-2026-11-20-0001.jsonl': records })))
+  t.equal(all.whole.calls, 60)
+  t.equal(groups.length, 13)
+  t.match(groups[0], { name: 'busy', whole: { calls: 2 } })
+  t.match(groups.at(-1), { name: null, whole: { calls: 60 - 2 - 11 } })
   t.end()
 })
 

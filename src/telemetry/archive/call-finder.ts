@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
+import type { ChartGroup, ChartRange } from '../../call/documents/call-charts.js'
 import type { CallSearch, WrittenRecord } from '../../call/documents/call-search.js'
 import { GatewayError } from '../../core/errors.js'
 import { homeCountry } from '../../sautikit/phone.js'
@@ -30,6 +31,7 @@ export type IndexTask =
       readonly limit: number
       readonly numbers: readonly string[] | null
     }
+  | { readonly what: 'chart'; readonly range: ChartRange; readonly numbers: readonly string[] | null }
   | { readonly what: 'record'; readonly callSid: string }
   | { readonly what: 'forget'; readonly callSids: readonly string[] }
 
@@ -42,7 +44,10 @@ interface Followed {
 /** Hits of one node. */
 export type FoundCalls = FoundPage & Pick<Followed, 'current'>
 
-export type IndexAnswer = Followed | FoundCalls | WrittenRecord | undefined
+/** Figures of one node. */
+export type ChartedCalls = { readonly groups: readonly ChartGroup[] } & Pick<Followed, 'current'>
+
+export type IndexAnswer = Followed | FoundCalls | ChartedCalls | WrittenRecord | undefined
 
 /**
  * Finds ended calls of this process and of earlier ones by the index beside their records; the main thread's side. The
@@ -88,6 +93,11 @@ export class CallFinder {
     numbers: readonly string[] | null,
   ): Promise<FoundCalls> {
     return this.#ask<FoundCalls>({ what: 'find', search, before, limit, numbers })
+  }
+
+  /** Figures over time, by agent or version. @throws as `find` */
+  chart(range: ChartRange, numbers: readonly string[] | null): Promise<ChartedCalls> {
+    return this.#ask<ChartedCalls>({ what: 'chart', range, numbers })
   }
 
   /** The record of a call, of any run. @throws as `find` */

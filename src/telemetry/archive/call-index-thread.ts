@@ -40,6 +40,10 @@ export default function run(task: IndexTask): IndexAnswer {
       const { current } = follow(CATCH_UP_MS)
       return { ...index().find(task.search, task.before, task.limit, task.numbers), current }
     }
+    case 'chart': {
+      const { current } = follow(CATCH_UP_MS)
+      return { groups: index().chart(task.range, task.numbers), current }
+    }
     case 'record':
       return index().record(task.callSid)
     case 'forget':

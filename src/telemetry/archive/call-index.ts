@@ -2,20 +2,24 @@ import { chmodSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative } from 'node:path'
 import type * as Sqlite from 'node-sqlite3-wasm'
-import type { Database, SQLiteValue, Statement } from 'node-sqlite3-wasm'
+import type { Database, SQLiteValue } from 'node-sqlite3-wasm'
+import type { ChartGroup, ChartRange } from '../../call/documents/call-charts.js'
 import { costOf, indexedTerms, searchExpression } from '../../call/documents/call-search.js'
 import type { CallSearch, WrittenRecord } from '../../call/documents/call-search.js'
 import { endedRow } from '../../call/documents/call-view.js'
 import type { ListedCall } from '../../call/documents/call-view.js'
 import { jsonObject } from '../../core/json.js'
+import { CallFigures, countedOf, FIGURES_SCHEMA } from './call-figures.js'
 import { keptFolder, keptNames } from './kept-files.js'
 import { ARCHIVE_LINE_BYTES_MAX, bytesAt, ERASED, linesOf, NEWLINE } from './line-log.js'
+import { Sql } from './sql.js'
+import type { SqlRow } from './sql.js'
 
 // The package's module has no named exports.
 const sqlite = createRequire(import.meta.url)('node-sqlite3-wasm') as typeof Sqlite
 
 /** Raised with what the index has of a call: one of another version is made anew. */
-const INDEX_VERSION = 1
+const INDEX_VERSION = 2
 /** Memory of the engine for pages of the file. */
 const CACHE_KB = 4096
 /** Records are read and indexed in pieces of this size, each in one transaction; a longer record is read whole. */
@@ -31,8 +35,10 @@ const IDS_PER_MS = 1000
 
 const SCHEMA = `
   CREATE TABLE files(id INTEGER PRIMARY KEY, path TEXT UNIQUE, bytes INTEGER NOT NULL);
-  CREATE TABLE calls(id INTEGER PRIMARY KEY, sid TEXT UNIQUE, file INTEGER NOT NULL, at INTEGER NOT NULL, bytes INTEGER NOT NULL, cost REAL);
+  CREATE TABLE calls(id INTEGER PRIMARY KEY, sid TEXT UNIQUE, file INTEGER NOT NULL, at INTEGER NOT NULL, bytes INTEGER NOT NULL, cost REAL,
+    counted TEXT NOT NULL);
   CREATE VIRTUAL TABLE words USING fts5(terms, content='', contentless_delete=1, detail='none', tokenize='unicode61 remove_diacritics 2');
+  ${FIGURES_SCHEMA}
   PRAGMA user_version = ${INDEX_VERSION};`
 
 /** A page of hits, newest first. */
@@ -59,22 +65,22 @@ interface IndexedFile {
 export class CallIndex {
   readonly #dataFolders: readonly string[]
   readonly #path: string
-  #db: Database
-  /** Prepared once. */
-  readonly #statements = new Map<string, Statement>()
+  #sql: Sql
+  #figures: CallFigures
 
   /** @param dataFolders  the index is in the first */
   constructor(dataFolders: readonly [string, ...string[]]) {
     this.#dataFolders = dataFolders
     this.#path = join(keptFolder(dataFolders[0], 'index'), 'index.sqlite')
-    this.#db = this.#opened()
+    this.#sql = new Sql(this.#opened())
+    this.#figures = new CallFigures(this.#sql)
   }
 
   /** Indexes what is new, one piece of it. @returns whether there is more */
   follow(): boolean {
     return this.#repaired(() => {
       const onDisk = this.#logs()
-      const known = this.#all<IndexedFile>('SELECT id, path, bytes FROM files')
+      const known = this.#sql.all<IndexedFile>('SELECT id, path, bytes FROM files')
       const gone = known.find(({ path }) => !onDisk.has(path))
       if (gone !== undefined) {
         this.#forgetFile(gone)
@@ -120,6 +126,11 @@ export class CallIndex {
     )
   }
 
+  /** @param numbers  as of `find` */
+  chart(range: ChartRange, numbers: readonly string[] | null): ChartGroup[] {
+    return this.#repaired(() => this.#figures.chart(range, numbers), [])
+  }
+
   /** The newest record of a call; undefined where the index knows of none. */
   record(callSid: string): WrittenRecord | undefined {
     return this.#repaired(() => this.#recordAt('sid', callSid), undefined)
@@ -131,34 +142,27 @@ export class CallIndex {
       let known = 0
       this.#transaction(() => {
         for (const callSid of callSids) {
-          const id = this.#one('SELECT id FROM calls WHERE sid = ?', callSid)?.['id']
-          if (id === undefined) continue
-          this.#run('DELETE FROM words WHERE rowid = ?', id)
-          this.#run('DELETE FROM calls WHERE id = ?', id)
+          const call = this.#sql.one('SELECT id, counted FROM calls WHERE sid = ?', callSid)
+          if (call === null) continue
+          this.#forgetCall(call)
           known++
         }
-        if (known > 0) this.#db.exec(purgeIs(true))
+        if (known > 0) this.#sql.db.exec(purgeIs(true))
       })
       return known
     }, 0)
   }
 
   close(): void {
-    for (const statement of this.#statements.values())
-      try {
-        statement.finalize()
-      } catch {
-        // It says again why it failed.
-      }
-    this.#statements.clear()
-    this.#db.close()
+    this.#sql.close()
   }
 
   /** Deletes the index; `follow` makes it again. */
   drop(): void {
     this.close()
     rmSync(dirname(this.#path), { recursive: true, force: true })
-    this.#db = this.#opened()
+    this.#sql = new Sql(this.#opened())
+    this.#figures = new CallFigures(this.#sql)
   }
 
   #opened(): Database {
@@ -216,9 +220,9 @@ export class CallIndex {
     const end = whole === 0 && piece.length === ARCHIVE_LINE_BYTES_MAX ? piece.length : whole
     if (end === 0) return false
     this.#transaction(() => {
-      const id = file?.id ?? Number(this.#run('INSERT INTO files(path, bytes) VALUES(?, 0)', path).lastInsertRowid)
+      const id = file?.id ?? Number(this.#sql.run('INSERT INTO files(path, bytes) VALUES(?, 0)', path).lastInsertRowid)
       for (const { line, at } of linesOf(piece)) this.#indexLine(line, { file: id, path, at: from + at })
-      this.#run('UPDATE files SET bytes = ? WHERE id = ?', from + end, id)
+      this.#sql.run('UPDATE files SET bytes = ? WHERE id = ?', from + end, id)
     })
     return true
   }
@@ -226,45 +230,53 @@ export class CallIndex {
   #indexLine(line: Buffer, place: { readonly file: number; readonly path: string; readonly at: number }): void {
     const known = termsOf(line)
     if (known === null) return
-    const { callSid, startedAtMs, terms, cost } = known
-    const before = this.#one(
-      'SELECT calls.id, files.path, at FROM calls JOIN files ON files.id = file WHERE sid = ?',
+    const { callSid, startedAtMs, terms, cost, counted } = known
+    const before = this.#sql.one(
+      'SELECT calls.id, counted, files.path, at FROM calls JOIN files ON files.id = file WHERE sid = ?',
       callSid,
     )
     if (before !== null) {
       const [older, newer] = [basename(place.path), basename(String(before['path']))]
       if (newer > older || (newer === older && Number(before['at']) > place.at)) return
-      this.#run('DELETE FROM words WHERE rowid = ?', before['id'] ?? null)
-      this.#run('DELETE FROM calls WHERE id = ?', before['id'] ?? null)
+      this.#forgetCall(before)
     }
     let id = startedAtMs * IDS_PER_MS + (hashOf(callSid) % IDS_PER_MS)
-    while (this.#one('SELECT 1 FROM calls WHERE id = ?', id) !== null) id++
-    this.#run(
-      'INSERT INTO calls(id, sid, file, at, bytes, cost) VALUES(?, ?, ?, ?, ?, ?)',
-      ...[id, callSid, place.file, place.at, line.length, cost],
+    while (this.#sql.one('SELECT 1 FROM calls WHERE id = ?', id) !== null) id++
+    this.#sql.run(
+      'INSERT INTO calls(id, sid, file, at, bytes, cost, counted) VALUES(?, ?, ?, ?, ?, ?, ?)',
+      ...[id, callSid, place.file, place.at, line.length, cost, counted],
     )
-    this.#run('INSERT INTO words(rowid, terms) VALUES(?, ?)', id, terms)
+    this.#figures.count(counted, 1)
+    this.#sql.run('INSERT INTO words(rowid, terms) VALUES(?, ?)', id, terms)
+  }
+
+  #forgetCall({ id = null, counted = null }: SqlRow): void {
+    this.#sql.run('DELETE FROM words WHERE rowid = ?', id)
+    this.#sql.run('DELETE FROM calls WHERE id = ?', id)
+    this.#figures.count(String(counted), -1)
   }
 
   /** Retention has deleted a log. */
   #forgetFile({ id }: IndexedFile): void {
     this.#transaction(() => {
-      this.#run('DELETE FROM words WHERE rowid IN (SELECT id FROM calls WHERE file = ?)', id)
-      this.#run('DELETE FROM calls WHERE file = ?', id)
-      this.#run('DELETE FROM files WHERE id = ?', id)
-      this.#db.exec(purgeIs(true))
+      for (const { counted } of this.#sql.all<{ counted: string }>('SELECT counted FROM calls WHERE file = ?', id))
+        this.#figures.count(counted, -1)
+      this.#sql.run('DELETE FROM words WHERE rowid IN (SELECT id FROM calls WHERE file = ?)', id)
+      this.#sql.run('DELETE FROM calls WHERE file = ?', id)
+      this.#sql.run('DELETE FROM files WHERE id = ?', id)
+      this.#sql.db.exec(purgeIs(true))
     })
   }
 
   /** The engine keeps the words of a deleted row until it merges. Does one step of it. @returns whether there is more */
   #purge(): boolean {
-    if (this.#one('PRAGMA application_id')?.['application_id'] !== PURGE) return false
-    const changes = (): number => Number(this.#one('SELECT total_changes() AS n')?.['n'])
+    if (this.#sql.one('PRAGMA application_id')?.['application_id'] !== PURGE) return false
+    const changes = (): number => Number(this.#sql.one('SELECT total_changes() AS n')?.['n'])
     const before = changes()
     // A negative number of pages begins to merge all into one.
-    this.#run("INSERT INTO words(words, rank) VALUES('merge', ?)", -PURGE_PAGES)
+    this.#sql.run("INSERT INTO words(words, rank) VALUES('merge', ?)", -PURGE_PAGES)
     if (changes() - before >= 2) return true
-    this.#db.exec(purgeIs(false))
+    this.#sql.db.exec(purgeIs(false))
     return false
   }
 
@@ -279,14 +291,14 @@ export class CallIndex {
     const isAnyCost = minCost === undefined && maxCost === undefined
     const rows =
       expression === null
-        ? this.#all(`SELECT id FROM calls WHERE rowid >= ? AND rowid < ? ${range}`, from, below, limit)
+        ? this.#sql.all(`SELECT id FROM calls WHERE rowid >= ? AND rowid < ? ${range}`, from, below, limit)
         : isAnyCost
-          ? this.#all(
+          ? this.#sql.all(
               `SELECT rowid AS id FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? ${range}`,
               ...[expression, from, below, limit],
             )
           : // The terms of a cost are coarser.
-            this.#all(
+            this.#sql.all(
               `SELECT words.rowid AS id FROM words CROSS JOIN calls ON calls.id = words.rowid WHERE words MATCH ?
                 AND words.rowid >= ? AND words.rowid < ? AND cost BETWEEN ? AND ? ORDER BY words.rowid DESC LIMIT ?`,
               ...[expression, from, below, minCost ?? 0, maxCost ?? Number.MAX_VALUE, limit],
@@ -295,7 +307,7 @@ export class CallIndex {
   }
 
   #recordAt(by: 'id' | 'sid', value: SQLiteValue): WrittenRecord | undefined {
-    const place = this.#one(
+    const place = this.#sql.one(
       `SELECT path, at, calls.bytes FROM calls JOIN files ON files.id = file WHERE calls.${by} = ?`,
       value,
     )
@@ -316,12 +328,13 @@ export class CallIndex {
   }
 
   #transaction(work: () => void): void {
-    this.#db.exec('BEGIN')
     try {
-      work()
-      this.#db.exec('COMMIT')
+      this.#sql.transaction(() => {
+        work()
+        this.#figures.flush()
+      })
     } catch (thrown) {
-      if (this.#db.inTransaction) this.#db.exec('ROLLBACK')
+      this.#figures.forgetDue()
       throw thrown
     }
   }
@@ -339,25 +352,6 @@ export class CallIndex {
       return otherwise
     }
   }
-
-  #statement(sql: string): Statement {
-    let statement = this.#statements.get(sql)
-    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)))
-    return statement
-  }
-
-  #run(sql: string, ...values: SQLiteValue[]): ReturnType<Statement['run']> {
-    return this.#statement(sql).run(values)
-  }
-
-  #one(sql: string, ...values: SQLiteValue[]): Readonly<Record<string, SQLiteValue>> | null {
-    // To its end: a statement that is not holds its lock.
-    return this.#all(sql, ...values)[0] ?? null
-  }
-
-  #all<T = Readonly<Record<string, SQLiteValue>>>(sql: string, ...values: SQLiteValue[]): T[] {
-    return this.#statement(sql).all(values) as T[]
-  }
 }
 
 /** How the engine says that the file is none of its, or torn. */
@@ -374,6 +368,8 @@ interface IndexedRecord {
   readonly startedAtMs: number
   readonly terms: string
   readonly cost: number | null
+  /** See `CallFigures`. */
+  readonly counted: string
 }
 
 /** Null for a line that is no record. */
@@ -383,7 +379,8 @@ function termsOf(line: Buffer): IndexedRecord | null {
   if (record === null || typeof record.callSid !== 'string' || Number.isNaN(startedAtMs)) return null
   try {
     const { callSid } = record
-    return { callSid, startedAtMs, terms: indexedTerms(record), cost: costOf(record)?.amount ?? null }
+    const [terms, counted] = [indexedTerms(record), countedOf(record, startedAtMs)]
+    return { callSid, startedAtMs, terms, cost: costOf(record)?.amount ?? null, counted }
   } catch {
     return null // another program's line
   }
