@@ -1,5 +1,5 @@
 /**
- * What agents in code import: `import { defineAgent, defineTool } from 'mkondo'`. Everything else in this package is
+ * Imports for agents in code: `import { defineAgent, defineTool } from 'mkondo'`. Everything else in this package is
  * internal and may change.
  */
 export { defineAgent, defineTool } from './agents/code-tool.js'

@@ -7,7 +7,7 @@ import type { CallDirectory } from '../workers/main/live-call.js'
 /** Callers whose calls of the last minute are remembered; of more, those not seen for longest start anew. */
 const CALLERS_MAX = 50_000
 
-/** What one caller may take of this gateway. */
+/** Limits of one caller at this gateway. */
 export interface CallerLimitSettings {
   /** Live calls of one number, in the whole fleet. */
   readonly calls: number
@@ -27,8 +27,8 @@ interface CallerRefusal {
 
 /**
  * Keeps one caller from taking every slot. Live calls are counted, not added up and down, so nothing can leak. Callers
- * with a withheld number cannot be told apart: they share a part of the slots, and have no rate of their own. Calls that
- * the gateway places do not count.
+ * with a withheld number look alike: they share a part of the slots, and have no rate of their own. Calls that the
+ * gateway places do not count.
  */
 export class CallerLimits {
   readonly #limits: CallerLimitSettings

@@ -18,7 +18,7 @@ const CARRIER_FLUSHED_MS = 1000
 /** Text frames of one socket in one rate window; the carrier sends a handful a call. */
 const TEXT_FRAMES_PER_WINDOW_MAX = 500
 
-/** What uWebSockets.js keeps with a socket. It copies the fields of this object, so the state is behind one of them. */
+/** State that uWebSockets.js keeps with a socket. It copies the fields of this object, so the state is behind one of them. */
 export interface SocketData {
   readonly carrier: CarrierSocket
 }

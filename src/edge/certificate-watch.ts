@@ -22,7 +22,7 @@ interface CertificateWatchOptions {
 export class CertificateWatch {
   readonly #options: CertificateWatchOptions
   readonly #timer: NodeJS.Timeout
-  /** What the files held when they were looked at last; null before that. */
+  /** Content of the files at the last look; null before that. */
   #seen: string | null = null
   #looking = false
   #shut = false

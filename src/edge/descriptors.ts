@@ -18,7 +18,7 @@ const DESCRIPTORS_SCARCE_SHARE = 1 / 2
  */
 export const DESCRIPTORS_COUNT_MS = 1000
 
-/** What the guard reads of the process; tests give their own. */
+/** The guard's view of the process; tests give their own. */
 export interface DescriptorSource {
   /** Most descriptors that the process may have open; null where the system does not report it. */
   readonly limit: number | null

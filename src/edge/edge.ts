@@ -205,7 +205,7 @@ function publicListeners(makeApp: () => TemplatedApp, options: EdgeOptions): Pub
   ])
 }
 
-/** What `/readyz` may say. */
+/** Reasons that `/readyz` may give. */
 const NOT_READY_REASONS = ['full', 'draining', 'cordoned', 'file-descriptors', ...OVERLOADS, ...NOT_READY] as const
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */

@@ -14,7 +14,7 @@ const BODY_DEADLINE_MS = 5000
  * longest.
  */
 export const BODIES_PENDING_MAX = 2000
-/** Of these, bodies of one address that nothing has proven yet. */
+/** Share of one address in these, for bodies that nothing has proven yet. */
 export const BODIES_PER_ADDRESS_MAX = 500
 /**
  * An answer of this size does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once.
@@ -121,7 +121,7 @@ export class Exchange {
   #over = false
   /** The connection is gone: uWebSockets.js allows no use of the response after that. */
   #gone = false
-  /** What is being sent. */
+  /** Sender of the present answer. */
   #sender: BodySender | EventStream | null = null
   #whenOver: (() => void) | null = null
 
@@ -256,10 +256,10 @@ export class Exchange {
   }
 
   /**
-   * Sends an answer, and closes the connection once the kernel has it; nothing that follows on it is answered.
+   * Sends an answer, and closes the connection once the kernel took it; nothing that follows on it is answered.
    *
-   * `end(…, true)` would give the response up, read on while the other side takes nothing, and answer what follows. So
-   * the whole answer is written as its status line, which uWebSockets.js sends as it is, and the response stays
+   * `end(…, true)` would give the response up, read on while the other side takes nothing, and answer later requests.
+   * So the whole answer is written as its status line, which uWebSockets.js sends as it is, and the response stays
    * unfinished until the connection is closed.
    * @param body  null: it is not sent
    * @param bytes  its length
@@ -365,7 +365,7 @@ export type BodyFault = 'too-large' | 'too-slow' | 'busy' | 'evicted'
 interface BodyReading {
   readonly res: HttpResponse
   readonly exchange: Exchange
-  /** Of the request's header; empty when absent. */
+  /** Value of the request's header; empty when absent. */
   readonly contentLength: string
   readonly bytesMax: number
   readonly nowMs: number

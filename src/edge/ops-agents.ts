@@ -79,7 +79,7 @@ export class AgentsApi {
               (thrown: unknown) => refusalOf(thrown),
             )
     const command = order?.send === true ? 'send-tool' : 'try-tool'
-    // Of names that nobody has given to anything no line is made.
+    // A name that belongs to nothing makes no line.
     const tried = reply.status === 200 ? { tool } : {}
     this.#audit({ command, ...(isAgentName(name) ? { agent: name } : {}), ...tried }, reply, operator)
     return reply

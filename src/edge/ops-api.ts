@@ -33,7 +33,7 @@ export const CALL_VIEWS = [
   'carrier-recording',
   'journal.jsonl',
 ] as const
-/** Of what the carrier records. */
+/** Types of the carrier's recordings. */
 const AUDIO_TYPES: Readonly<Record<string, string>> = { '.wav': 'audio/wav', '.mp3': 'audio/mpeg', '.ogg': 'audio/ogg' }
 export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate', 'whisper'] as const
@@ -48,7 +48,7 @@ const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   RATE_LIMITED: 429,
 }
 
-/** What a supervisor may whisper at once. */
+/** Longest whisper of a supervisor at once. */
 const WHISPER_CHARS_MAX = 500
 const whisperSchema = z.strictObject({ text: z.string().trim().min(1).max(WHISPER_CHARS_MAX) })
 

@@ -38,7 +38,7 @@ export const OPS_SLOWED_MAX = 100
 
 /** A request that was admitted. */
 interface Admitted {
-  /** Of the path, in their order. */
+  /** Parameters of the path, in their order. */
   readonly params: readonly string[]
   readonly query: OpsQuery
   /** The header; empty without one. */
@@ -423,7 +423,7 @@ export class OpsApp {
     })
   }
 
-  /** Of a request that was admitted. */
+  /** Operator of an admitted request. */
   #operator(res: HttpResponse, req: HttpRequest): Operator {
     const isLimited = this.#guard.numbersOf(headOf(res, req)) !== null
     return {

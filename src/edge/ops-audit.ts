@@ -23,7 +23,7 @@ interface AuditFields {
   /** How many calls were exported. */
   readonly calls?: number | undefined
   readonly agent?: string
-  /** Of a message. */
+  /** Key of a message. */
   readonly key?: string
   readonly tool?: string
 }

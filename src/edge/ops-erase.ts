@@ -21,7 +21,7 @@ const targetSchema = z.union([
   z.strictObject({ number: z.string().max(64), masked: z.boolean().default(false) }),
 ])
 
-/** What a node asks another. `live`: whether a call that is meant is live there; nothing is erased. `find`: an export. */
+/** Request from node to node. `live`: asks if one of the calls is live there; nothing is erased. `find`: an export. */
 const requestSchema = z.object({
   what: z.enum(['live', 'erase', 'find']),
   target: targetSchema,
@@ -134,7 +134,7 @@ export class EraseApi {
     const uncertain = here.uncertain + sum(there.answers.map((answer) => answer.uncertain))
     const more = sum(found.map((each) => each.more))
     const complete = silent.length === 0 && more === 0
-    // Of a fleet each node has the same dead ones.
+    // All nodes of a fleet list the same dead messages.
     const messages = [...new Map(found.flatMap((each) => each.messages).map((each) => [each.key, each])).values()]
     const answer = { callSids, live, uncertain, more, ...campaigns, messages, complete, silent }
     return done(jsonReply(answer), callSids.length)

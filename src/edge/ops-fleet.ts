@@ -42,14 +42,14 @@ const LISTED_NUMBERS_MAX = 5000
 const SEARCH_CHARS_MAX = 200
 /** The first search of a node starts the thread of its index, and indexes what is new. */
 const FIND_PEER_MS = 5000
-/** Listeners of whom it is known which node has their call; beyond, it is looked for again. */
+/** Most listeners for which the node of their call is remembered; for more, it is searched again. */
 const LISTENERS_KNOWN_MAX = 64
 
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
 
-/** What may be in a query: of a list of calls, of a search for ended ones, of charts, and `part` of a recording. */
+/** Allowed query parameters: for a list of calls, for a search of ended ones, for charts, and `part` of a recording. */
 const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', 'over', 'by', ...CALL_SEARCH_KEYS] as const
 /** Each is empty where the query does not have it. */
 export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
@@ -60,7 +60,7 @@ export function queryOf(read: (name: string) => string): OpsQuery {
 
 const callSid = z.string().max(64)
 const outcomeSchema = z.enum(CALL_OUTCOMES).nullable()
-/** What a node asks another for, on behalf of an operator. */
+/** Request from node to node on behalf of an operator. */
 const requestSchema = z.discriminatedUnion('what', [
   z.object({ what: z.literal('status') }),
   z.object({
@@ -292,7 +292,7 @@ export class FleetApi {
     return { rows, silent: silent.sort() }
   }
 
-  /** A call for those who watch it; null when no node has it. */
+  /** A call for those who watch it; null when it is on no node. */
   async watched(sid: CallSid): Promise<WatchedCall | null> {
     const here = this.#here.watched(sid)
     if (here !== null) return { ...here, elsewhere: false }
@@ -404,7 +404,7 @@ export class FleetApi {
     return asked.result === 'answered' ? (asked.answer as PeerReply) : null
   }
 
-  /** What each other node answers, by its name; null: nothing. */
+  /** Answer of each other node, by name; null: none. */
   async #askOthers(request: OpsRequest): Promise<readonly (readonly [string, PeerReply | null])[]> {
     const node = this.#options.fleet?.node
     if (node === undefined) return []
@@ -506,7 +506,7 @@ interface LiveRows {
 export interface WatchedCall {
   readonly call: LiveCallView | CallRecord
   readonly timeline: CallTimelineView
-  /** Another node has it. */
+  /** True if it is on another node. */
   readonly elsewhere: boolean
 }
 

@@ -21,7 +21,7 @@ export interface OpsHead {
   readonly transferEncoding: string
   readonly origin: string
   readonly fetchSite: string
-  /** Of the socket's other end. */
+  /** Address of the socket's other end. */
   readonly address: string
 }
 
@@ -136,7 +136,7 @@ export class OpsGuard {
       : (this.#ofNumbers.get(digest(given).toString('hex')) ?? null)
   }
 
-  /** What the console's page may do: everything where no token is needed; null without a session. */
+  /** Rights of the console's page: all where no token is needed; null without a session. */
   rights({ cookie }: OpsHead, wallMs: number): SessionRights | null {
     return this.#sessions === null ? 'listen' : this.#sessions.rightsOf(cookie, wallMs)
   }

@@ -29,7 +29,7 @@ interface ListenerData {
   begun: boolean
 }
 
-/** What has come of a call since a listener at another node last asked. */
+/** Audio and events of a call since a listener at another node last asked. */
 const heardSchema = z.object({
   sampleRateHz: z.int(),
   /** s16le as base64, the caller left and the agent right. */

@@ -21,7 +21,7 @@ interface LiveFeedsOptions {
   readonly fleet: FleetApi
   readonly clock: Clock
   readonly log: Log
-  /** What the head of the console shows of this node, beside the calls. */
+  /** This node's data for the head of the console, beside the calls. */
   readonly node: () => unknown
   /** How often each subject on this node is looked at, in place of OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
   readonly everyMs: number | undefined

@@ -17,7 +17,7 @@ const SOFTPHONE_BACKLOG_BYTES_MAX = 64 * 1024
 /** Characters of one typed sentence. */
 const SOFTPHONE_TEXT_CHARS_MAX = 300
 
-/** Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root has it. */
+/** Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root provides it. */
 export interface Softphone {
   /**
    * Begins a call. Never throws: a call that cannot be placed ends.
@@ -33,7 +33,7 @@ interface SoftphoneOrder {
 }
 
 interface SoftphoneEvents {
-  /** What the carrier did, as plain JSON with a `type`; `ended` is the last. */
+  /** Actions of the carrier, as plain JSON with a `type`; `ended` is the last. */
   readonly news: (news: Readonly<Record<string, unknown>>) => void
   /** 20 ms of what the caller hears, s16le at 16 kHz; valid during the call only. */
   readonly heard: (bytes: Uint8Array) => void

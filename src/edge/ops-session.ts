@@ -5,8 +5,8 @@ const CONSOLE_ACT_SESSION_S = 8 * 3600
 const CONSOLE_READ_SESSION_S = 24 * 3600
 
 /**
- * What a session of the console may do: `read` looks at calls, `act` also commands them and calls, `listen` also hears live calls
- * and needs another token.
+ * Rights of a console session: `read` looks at calls, `act` also commands them and calls, `listen` also hears live calls and
+ * needs another token.
  */
 export const SESSION_RIGHTS = ['read', 'act', 'listen'] as const
 export type SessionRights = (typeof SESSION_RIGHTS)[number]

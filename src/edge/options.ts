@@ -26,7 +26,7 @@ export interface ConsoleFile {
   readonly body: string | Uint8Array
 }
 
-/** What the edge needs to lead webhooks to the owners of their calls, and to go on with calls whose node is gone. */
+/** Services with which the edge routes webhooks to the owners of their calls, and goes on with calls whose node is gone. */
 interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'lost' | 'carrier' | 'callBack'> {
   readonly node: FleetNode
   readonly storeHome: StoreHome
@@ -38,7 +38,7 @@ export type ErasureTarget =
   /** `masked`: also the calls whose record has the number masked and looks like it. */
   | { readonly number: string; readonly masked: boolean }
 
-/** What a process has of a number. */
+/** Data of a number in one process. */
 interface FoundHere {
   /** Ended calls, EXPORT_CALLS_MAX at most. */
   readonly callSids: readonly string[]
@@ -50,7 +50,7 @@ interface FoundHere {
   readonly messages: readonly MessageView[]
 }
 
-/** What campaigns have of a number. */
+/** Data of a number in campaigns. */
 interface CampaignsOfNumber {
   readonly rows: readonly object[]
   /** It is on the do-not-call list. */
@@ -114,7 +114,7 @@ export interface EdgeOptions {
   readonly opsToken: string | null
   /** Bearer token that reads metrics only; absent or null: none. Used with an `opsToken` only. */
   readonly opsReadToken?: string | null
-  /** The right to listen to live calls; null: nobody has it where there is an `opsToken`. */
+  /** The right to listen to live calls; null: nobody may listen where there is an `opsToken`. */
   readonly opsListenToken?: string | null
   /**
    * Our numbers to whose calls a token is limited, by the SHA-256 of the token, hex; changed in place. Absent: there is no

@@ -28,7 +28,7 @@ export function rejection(
   return { reason, why: message, reply: errorReply(status, code, message, extra) }
 }
 
-/** What is answered where the body was not read. */
+/** Answers for a body that was not read. */
 export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
   'too-large': rejection(
     'too-large',

@@ -31,7 +31,7 @@ export class UnprovenConnections {
   constructor(descriptors: number | null, guard: WebhookGuard, clock: Clock) {
     this.#guard = guard
     this.#clock = clock
-    // What an address may open at once, and again while uWebSockets.js gives it up: together its share.
+    // Connections that an address may open at once, and again while uWebSockets.js gives them up: together its share.
     const burst = Math.max(ADDRESS_MIN, ((descriptors ?? DESCRIPTORS_USUAL) * ADDRESS_SHARE) / 2)
     this.#opened = new RateLimit({ burst, perSecond: burst / HEAD_S_MAX, keysMax: ADDRESSES_MAX })
   }

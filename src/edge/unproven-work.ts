@@ -3,8 +3,8 @@ import { atMost } from '../core/at-most.js'
 import type { Clock } from '../core/clock.js'
 
 /**
- * What requests and connections that nothing has proven may take of the main thread: a fifth of its time, and this much at
- * once, which the frames that were sent ahead outlast.
+ * Limit of unproven requests and connections on the main thread: a fifth of its time, and this much at once, which the
+ * frames that were sent ahead outlast.
  */
 const SHARE = 1 / 5
 const AT_ONCE_MS = 10

@@ -5,11 +5,11 @@ import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 
-/** Largest block of request headers: `headerMetadata` may travel there; uWebSockets.js stops at 4 KiB unless told. */
+/** Largest block of request headers: `headerMetadata` may travel there; uWebSockets.js stops at 4 KiB by default. */
 const HTTP_HEADERS_BYTES_MAX = 16 * 1024
 /** uWebSockets.js itself: its releases are on GitHub only; this one has Node 22, 24 and 26. */
 const UPSTREAM = 'uNetworking/uWebSockets.js#v20.67.0'
-/** Of npm, for Node 24 and 25 where glibc is 2.38 or later. */
+/** Package of npm, for Node 24 and 25 where glibc is 2.38 or later. */
 const REPACKED = '@btc-vision/uwebsockets.js@20.57.0'
 /** Certificates of the public port of which connections are still open; those of an older one are closed. */
 const PUBLIC_APPS_MAX = 4
@@ -64,7 +64,7 @@ async function loadUws(): Promise<typeof Uws> {
   )
 }
 
-/** Of the system; null where there is none: musl, macOS, Windows. */
+/** Version of the system's glibc; null where there is none: musl, macOS, Windows. */
 function glibcVersion(): string | null {
   const { header } = process.report.getReport() as { readonly header: { readonly glibcVersionRuntime?: string } }
   return header.glibcVersionRuntime ?? null

@@ -29,7 +29,7 @@ const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
 const CALL_WEBHOOKS_PER_S = 5
 const CALL_WEBHOOKS_BURST = 60
 
-/** What is read of a webhook before its body. */
+/** Head of a webhook, read before its body. */
 export interface WebhookHead {
   readonly route: WebhookRoute
   readonly contentType: string | undefined
@@ -104,7 +104,7 @@ export type ClosedUnproven = 'address' | 'tick'
  * itself lately may still have a request read that may verify.
  */
 export class WebhookGuard {
-  /** What unproven requests may cost. */
+  /** Cost limit of unproven requests. */
   readonly work: UnprovenWork
   /** The calls and sockets that this process refused lately. */
   readonly refusals: Refusals

@@ -74,7 +74,7 @@ type WebhookOptions = Pick<
   | 'metrics'
 > & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
 
-/** What a call was answered with. Kept after its end, because webhooks may still come. */
+/** Answer that a call got. Kept after its end, because webhooks may still come. */
 interface AnsweredCall {
   readonly agent: string
   /** Our own number. */
@@ -87,10 +87,7 @@ interface AnsweredCall {
   served: boolean
 }
 
-/**
- * What each of the carrier's webhooks is answered with. No I/O: webhooks come proven and parsed, answers leave as
- * values.
- */
+/** Answers to the carrier's webhooks. No I/O: webhooks come proven and parsed, answers leave as values. */
 export class Webhooks {
   readonly #options: WebhookOptions
   readonly #guard: WebhookGuard
@@ -482,7 +479,7 @@ export class Webhooks {
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     if (call?.state === 'cut') return this.#comeBack(call, host)
     if (call?.state === 'waiting') return this.#offerAgain(call, host)
-    // Its node and its state are gone: it was not ended by its agent, so its caller is not told goodbye.
+    // Its node and its state are gone: it was not ended by its agent, so its caller hears no goodbye.
     const { calls } = this.#options
     const died = calls.record(callSid)?.endReason === 'process-died'
     if (call === undefined && (how === 'owner-unknown' || died || !(how === 'known' || calls.known(callSid))))

@@ -83,7 +83,7 @@ export class DialDocument {
   }
 
   /**
-   * What another request means after this document was served.
+   * Handles another request after this document was served.
    * @returns `repeat`: the answer was lost, serve the same document. `serve-again`: the first asker may not have read
    * it, but
    *   this one surely does. `dial-is-over`: the request is the document's own Redirect

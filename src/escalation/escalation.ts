@@ -15,7 +15,7 @@ import type { HuntGroupOptions } from './hunt-group.js'
 /** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
 const HANGUP_TRIES_MAX = 3
 
-/** What a carrier does with a leg after we close its stream: observed on earlier calls, or configured. */
+/** After-stream behaviour of a carrier: observed on earlier calls, or configured. */
 export type AfterStream = 'continues' | 'holds' | 'unknown'
 
 /** How one call may reach a human. */
@@ -585,7 +585,7 @@ export class Escalation {
   }
 
   #askFailed(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
-    // If the stream was open, the session has told the caller, and a later document is not the escalation's task.
+    // If the stream was open, the session has informed the caller, and a later document is not the escalation's task.
     if (!this.#owesFarewell || this.#hangupTries > 0) return NO_ACTIONS
     if (asker !== 'stream-status') this.#deadlines.clear('farewell')
     const { actions, asks, accepted } = this.#farewell.ask(asker, digits, this.#nowMs)

@@ -69,7 +69,7 @@ export class HuntGroup {
     return human === undefined ? null : this.#humans.indexOf(human) + 1
   }
 
-  /** Of the current number among those that can be rung, from 0. */
+  /** Index of the current number among those that can be rung, from 0. */
   get index(): number {
     return this.#index
   }

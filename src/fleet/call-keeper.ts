@@ -61,7 +61,7 @@ interface KeptEntry {
   busy: boolean
   /** Wait for the next write that begins: those of `saved`, each for SAVED_WITHIN_MS at most. */
   waiting: ((kept: boolean) => void)[]
-  /** Called when the store was told once that the call is over, or is not told at all. */
+  /** Called once the store knows that the call is over, or when it will never know. */
   told: (answer: 'ok' | 'lost') => void
 }
 

@@ -2,17 +2,18 @@ import { z } from 'zod'
 import type { DocumentOf } from '../call/documents/document.js'
 
 /**
- * What the nodes of a fleet share: who owns each call, the state from which another node can continue it, effects that
- * must happen once, and the nodes themselves. Audio never goes here, and no caller waits for it: every operation has a
- * deadline of STORE_DEADLINE_MS, or of STORE_PATIENCE_MS for what no new caller waits for, and rejects with STORE_DOWN
+ * Shared state of a fleet's nodes: the owner of each call, the state from which another node can continue it, effects
+ * that must happen once, and the nodes themselves. Audio never goes here, and no caller waits for it: every operation
+ * has a deadline of STORE_DEADLINE_MS, or of STORE_PATIENCE_MS where no new caller waits, and rejects with STORE_DOWN
  * instead of waiting.
  *
- * It has three homes: the memory of one process, the memory of the supervisor of `--processes`, and Redis.
+ * It has three implementations: the memory of one process, the memory of the supervisor of `--processes`, and Redis.
  *
- * An operation that rejected with STORE_DOWN may have taken effect, or may still do so. Whoever needs to know asks
- * again: a claimant reads the entry and finds its own nonce or another's; the writer of a log saves all of it, with
- * `replace`; `over`, `settle`, `beat` and `leave` do no harm twice; a value given to `once` says who wrote it. Only
- * `attach` cannot be asked again. A `save` or `beat` that takes effect after a later one of its owner changes nothing.
+ * An operation that rejected with STORE_DOWN may have taken effect, or may still do so. A caller that needs to know
+ * asks again: a claimant reads the entry and finds its own nonce or another's; the writer of a log saves all of it,
+ * with `replace`; `over`, `settle`, `beat` and `leave` do no harm twice; a value given to `once` says who wrote it.
+ * Only `attach` cannot be asked again. A `save` or `beat` that takes effect after a later one of its owner changes
+ * nothing.
  *
  * STORE_REFUSED: this one entry cannot be read or written (another program wrote it, or there are too many); the rest
  * of the store can. Bytes that are given or returned are not changed afterwards by either side.
@@ -63,7 +64,7 @@ export interface CallStore {
    */
   once(key: string, value: string, ttlMs: number): Promise<string | null>
 
-  /** What `once` wrote, or `settle` after it; null when nothing stands there. */
+  /** Value that `once` wrote, or `settle` after it; null when there is none. */
   standing(key: string): Promise<string | null>
 
   /** Replaces what `once` wrote; does nothing when that is gone. */
@@ -175,7 +176,7 @@ export const nodeRecordSchema = z.object({
   clockAheadMs: z.number().nullable(),
   /** Live calls of callers who have several here, by a keyed hash of the caller; absent from an older node. */
   busyCallers: z.record(z.string().max(32), count).optional(),
-  /** What its live calls have cost until now, by our number with a budget, in CURRENCY; absent from an older node. */
+  /** Cost of its live calls until now, by our number with a budget, in CURRENCY; absent from an older node. */
   liveCosts: z.record(z.string().max(32), z.number().min(0)).optional(),
   /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
   afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),

@@ -31,7 +31,7 @@ const PATIENT_ACT_PAUSE_MS = 250
 /** Orders and calls that this node has placed and that have not opened a stream. */
 const RESERVED_CALLS_MAX = 10_000
 
-/** What a node tells the others of itself with each heartbeat. */
+/** Status of a node in each of its heartbeats. */
 export interface NodeStatus extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
   /** Live calls by caller, as `CallDirectory.liveByCaller`. */
   readonly callsByCaller: ReadonlyMap<string, number>
@@ -57,7 +57,7 @@ interface FleetNodeOptions {
   readonly callerTag: (caller: string) => string
   readonly opsUrl: string | null
   readonly news: () => NodeStatus
-  /** What the heartbeats of all nodes say. */
+  /** Called with the heartbeats of all nodes. */
   readonly onView: (view: FleetView) => void
   readonly clock: Clock
   readonly wallClock: WallClock
@@ -77,7 +77,7 @@ const BUSY_CALLER_CALLS = 2
 /** And at most this many of them, those with most calls first: about 2 KB. */
 const BUSY_CALLERS_MAX = 64
 
-/** What the evidence allows with calls of another node. */
+/** Permission that the evidence gives for calls of another node. */
 export interface TakeOverPermit {
   /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
   readonly mayAsk: boolean
@@ -87,7 +87,7 @@ export interface TakeOverPermit {
   readonly mayClaim: () => boolean
 }
 
-/** What the store says about a call of this node. */
+/** The store's answer about a call of this node. */
 type Confirmation = 'ok' | 'lost' | 'unknown' | 'store-down'
 
 /** From the node that has a call, to the one that the store names. Plain JSON. */
@@ -221,7 +221,7 @@ export class FleetNode {
       .map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' }))
   }
 
-  /** What the others read of this node. */
+  /** Record of this node for the others. */
   get record(): NodeRecord {
     const { version, opsUrl, network, news } = this.#options
     const { capacity, free, callsByAgent, callsByCaller, liveCosts, afterStream } = news()
@@ -540,7 +540,8 @@ export class FleetNode {
     const untilMs = clock() + waitMs
     for (let first = true; ; first = false) {
       const may = this.#ownership.mayAct(callSid, clock())
-      // What a call asked for before its end, as its last handoff post, may follow it: nobody takes a call that is over.
+      // An effect from before a call's end, such as its last handoff post, may follow it: nobody takes a call that is
+      // over.
       if (may === 'no') return this.#endedHere.has(callSid)
       if (may === 'yes' && !(confirm && first)) return true
       const result = await this.confirm(callSid)

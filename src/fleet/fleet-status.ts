@@ -56,7 +56,7 @@ export interface StoreHome {
   readonly up: () => boolean
 }
 
-/** What a node says of itself when it is asked; a heartbeat does not have it. Plain JSON. */
+/** A node's answer about itself; a heartbeat does not contain it. Plain JSON. */
 export interface OwnStatus {
   /** Why it takes no call; null when it takes one. */
   readonly notReady: string | null
@@ -66,7 +66,7 @@ export interface OwnStatus {
 interface FleetSeen {
   readonly self: NodeRecord
   readonly others: readonly (NodeRecord & { readonly seen: 'alive' | 'suspect' | 'gone' })[]
-  /** Of each node that answered, and of this one. */
+  /** Status of each node that answered, and of this one. */
   readonly own: ReadonlyMap<string, OwnStatus>
   readonly store: StoreHome
   readonly alerts: readonly string[]

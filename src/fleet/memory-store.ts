@@ -25,7 +25,7 @@ import type {
   StoredWrite,
 } from './call-store.js'
 
-/** What a store in a process's memory holds: calls, those that are over too, and values written once. The oldest goes. */
+/** Limits of a store in a process's memory: calls, including ended ones, and values written once. The oldest goes. */
 const MEMORY_CALLS_MAX = 100_000
 const MEMORY_ONCE_MAX = 100_000
 const MEMORY_TALLIES_MAX = 20_000
@@ -47,7 +47,7 @@ interface MemoryBounds {
 
 /** The store in the memory of one process. Entries expire when they are next looked at, without timers. */
 export class MemoryStore implements CallStore {
-  /** What it could not hold; plain fields, copied at each scrape. */
+  /** Counts of entries that it could not hold; plain fields, copied at each scrape. */
   readonly counters = {
     /** Entries that were given up for newer ones. Least recently used first: calls that are over, before live ones. */
     callsDropped: 0,

@@ -1,7 +1,7 @@
 /** Longest name of a node. */
 export const NODE_NAME_CHARS_MAX = 63
 
-/** A node's name, as it stands in the store, in requests between nodes and in URLs. */
+/** A node's name, as in the store, in requests between nodes and in URLs. */
 export const NODE_NAME = /^[A-Za-z0-9._-]{1,63}$/
 
 /** Longest number of a process, with its dash, behind the name of its box. */

@@ -63,10 +63,10 @@ export type OwnershipInput =
   | { readonly type: 'stream'; readonly callSid: string; readonly open: boolean }
   | { readonly type: 'released'; readonly callSid: string }
   /**
-   * What a `save` with this token returned: the answer to `confirm`, or any other save of the call. One that was not
-   * taken is settled first (`settle`): `lost` means that another node has the call or that it is over; `unknown`, that the
-   * store names another node, and that node has not said whether it has the call. A call that was claimed again is given
-   * as `owned`.
+   * Result of a `save` with this token: the answer to `confirm`, or any other save of the call. One that was not taken is
+   * settled first (`settle`): `lost` means that another node owns the call or that it is over; `unknown`, that the store
+   * names another node, and that node has not said whether it owns the call. A call that was claimed again is given as
+   * `owned`.
    */
   | {
       readonly type: 'confirmed'
@@ -84,7 +84,7 @@ type TakeOverEvidence = 'refused' | 'new-incarnation' | 'silent'
 /** Why a node should not get calls. */
 export const NOT_READY = ['starting', 'name-in-doubt', 'name-taken', 'isolated', 'clock-skew'] as const
 type NotReady = (typeof NOT_READY)[number]
-/** What an operator should look at; the node serves all the same. */
+/** Conditions that an operator should look at; the node serves all the same. */
 export const FLEET_ALERTS = ['many-suspects', 'clock-skew'] as const
 type FleetAlert = (typeof FLEET_ALERTS)[number]
 
@@ -144,7 +144,7 @@ const ODD_BEATS = 3
 /** One run of another node, as this node sees it. */
 interface Run {
   record: StoredNode
-  /** The last view has it; otherwise there is a new run under its name. */
+  /** True if the last view contains it; otherwise there is a new run under its name. */
   present: boolean
   /** When its present heartbeat was first seen, or this observation began. */
   movedMs: number
@@ -158,7 +158,7 @@ interface Run {
   refusedMs: number
   /** When it last sent us a request. */
   heardMs: number
-  /** What its last probe showed; true until there is one. */
+  /** Result of its last probe; true until there is one. */
   reachable: boolean
   evidence: 'refused' | 'new-incarnation' | null
   /** How often its calls were given to the others since its heartbeat moved; then it is `gone`. */
@@ -207,7 +207,7 @@ interface OwnedCall {
  *   - In doubt, without an open stream (the carrier's word about the stream is enough for another node), or after a
  *     stall, an owner acts only within STORE_DEADLINE_MS of sending a question that the store answered with `ok`. Who
  *     took a call over waits as long after its claim. So an owner that asked before the claim has acted before the
- *     taker does, and one that asked after it is told `lost`.
+ *     taker does, and one that asked after it gets `lost`.
  *
  * Why a late answer of the store cuts no call. The stream is the claim: of two nodes that have a new call the store is
  * made to agree with the one that has its stream (`settle`, `yields`). Neither acts for the call before the store names
@@ -236,7 +236,7 @@ export class Ownership {
   #storeFails = false
   /** The last heartbeat is not answered yet. */
   #beatPending = false
-  /** What came before is no observation: this node was not there, or has just started. */
+  /** Earlier events are no observations: this node was not there, or has just started. */
   #awakeMs = 0
   /** When this node was last in a condition in which others may take its calls over by evidence. */
   #doubtMs = -Infinity
@@ -345,7 +345,7 @@ export class Ownership {
   }
 
   /**
-   * What to do about a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
+   * Next step for a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
    * not answered may have been carried out, and may still be: the entry may be a claim of ours for another node, which
    * never heard of it. So the store alone does not take a call that has its stream here, or whose document left without
    * the store: the node that the entry names is asked (`yields`).
@@ -360,8 +360,8 @@ export class Ownership {
   }
 
   /**
-   * What that owner's answer, or that there is none, means for the call. A run that is gone has no stream; one that does
-   * not answer may have it.
+   * Consequence of that owner's answer, or of its absence, for the call. A run that is gone has no stream; one that does
+   * not answer may still have one.
    */
   settleAsked(owner: OwnerToken, answer: 'yes' | 'no' | 'later' | 'refused' | 'silent'): 'claim' | 'lost' | 'unknown' {
     if (answer === 'no') return 'lost'
@@ -457,7 +457,7 @@ export class Ownership {
     }
   }
 
-  /** What was seen until now says nothing about who is dead: the store or this node was not there all the time. */
+  /** Observations until now prove no death: the store or this node was not there all the time. */
   #forgetObservation(): void {
     for (const run of this.#runs.values()) {
       run.movedMs = this.#nowMs
@@ -516,10 +516,6 @@ export class Ownership {
 
   // --- the name -------------------------------------------------------------------------------------------
 
-  /**
-   * Of two live nodes with one name the second must leave. The store puts first heartbeats in order: the second is the
-   * one whose first heartbeat replaced the other's. If neither's did, since the store was away, it is the younger one.
-   */
   #settleName(view: FleetView): void {
     const { name, incarnation, startedAtMs } = this.#options
     const record = view.nodes.find((node) => node.name === name && node.incarnation !== incarnation)

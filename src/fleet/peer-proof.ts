@@ -9,7 +9,7 @@ export interface PeerName {
   readonly incarnation: string
 }
 
-/** What a request between nodes says of itself, once its MAC is verified. */
+/** Claims of a request between nodes, once its MAC is verified. */
 export interface PeerClaims {
   /** Calendar time of the sender. */
   readonly timeMs: number
@@ -36,7 +36,7 @@ const ANSWER = /^Mkondo-1 ([\w.-]{1,63}) ([\w-]{1,64}) ([\w-]{43})$/
 interface Answer {
   readonly status: number
   readonly body: Uint8Array
-  /** Of the request. */
+  /** Nonce of the request. */
   readonly nonce: string
 }
 

@@ -33,11 +33,11 @@ const PEER_FAILED = [
 ] as const
 
 /**
- * What came of a request.
+ * Outcome of a request.
  * - `answered`: by the node that was asked, in the run that was asked.
  * - `refused`: that run does not answer there any more: nothing listens, the host is gone, or another run or another
  *   node says so and proves it. Evidence that it is dead.
- * - `silent`: no answer came; whether the node did what it was asked is not known.
+ * - `silent`: no answer came; whether the node carried it out is not known.
  * - `failed`: neither: something is wrong here or between the nodes (TLS, secrets, clocks, versions, a foreign server).
  */
 export type PeerResult =
@@ -236,7 +236,7 @@ function whyOf(thrown: unknown): string {
   return thrown instanceof Failure ? thrown.message : networkReason(thrown)
 }
 
-/** What a listener says about its refusal; a foreign server may say anything, and nothing of it is passed on. */
+/** Reason of a listener's refusal; a foreign server may say anything, and nothing of it is passed on. */
 function refusalOf(body: Buffer): string {
   try {
     const { reason } = JSON.parse(body.toString()) as { readonly reason?: unknown }

@@ -49,7 +49,7 @@ export interface NoRoom {
   readonly noRoom: NoRoomReason
 }
 
-/** What became of a webhook at the node that was asked. Plain JSON: the first three are what that node replies. */
+/** Outcome of a webhook at the node that was asked. Plain JSON: the first three are that node's replies. */
 export type Routed<Answer extends object> =
   | { readonly is: 'answered'; readonly answer: Answer }
   /** It takes no new call. */

@@ -32,7 +32,7 @@ const TAKEN_CALLS_MAX = 10_000
 const CALLBACK_ONCE_MS = 24 * 3_600_000
 
 /**
- * What becomes of a call whose node is gone:
+ * Plan for a call whose node is gone:
  * - `resume`: it gets a new stream, in which its agent goes on;
  * - `escalation`: the escalation, or the wait for a tool's outcome, goes on without a stream, and answers the carrier;
  * - `words`: the caller hears the agent's fallback, which may dial a human;
@@ -297,7 +297,7 @@ export class Recovery<Answer extends object> {
     const entry = await node.store.patient.read(callSid)
     if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
     const taken = await this.#claim(callSid, entry)
-    if (taken === null) return // another survivor has it
+    if (taken === null) return // another survivor took it
     const { token } = taken
     const kept = this.#kept(callSid, taken)
     const plan = recoveryPlan(kept?.kept ?? null, false)
@@ -494,7 +494,7 @@ export function stateOf({ content }: ProvenWebhook): CarrierState {
   return 'state' in content ? content.state : content.event
 }
 
-/** What a webhook says of a call whose stream may be lost. */
+/** Meaning of a webhook for a call whose stream may be lost. */
 export function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' | 'other' {
   const state = stateOf(webhook)
   if (state === 'completed') return 'left'

@@ -1,13 +1,13 @@
 /**
- * What `RedisStore` does in Redis: one script for each operation, so that each is atomic. For Redis from 6.2 on. Each has
- * one key, so that a Redis Cluster can hold the entries.
+ * Scripts of `RedisStore`: one script for each operation, so that each is atomic. For Redis from 6.2 on. Each has one key,
+ * so that a Redis Cluster can hold the entries.
  *
- * A call is one hash (all of it expires together): `format`, the owner (`node`, `incarnation`, `nonce`, `epoch`),
- * `phase`, `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, … (the log), `streams`
- * and `stream:<nonce>` (what has attached). The sorted set of a node has the keys of its calls, by the time at which
- * they expire; what it holds is a hint, and the call's hash decides. The hash of nodes has for each node
- * `<format> <changedAtMs> <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`). The hash of
- * a sum has the part of each who counts it.
+ * A call is one hash (all of it expires together): `format`, the owner (`node`, `incarnation`, `nonce`, `epoch`), `phase`,
+ * `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, … (the log), `streams` and
+ * `stream:<nonce>` (the attached streams). The sorted set of a node has the keys of its calls, by the time at which they
+ * expire; its content is a hint, and the call's hash decides. The hash of nodes has for each node `<format> <changedAtMs>
+ * <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`). The hash of a sum has the part of
+ * each counting node.
  *
  * A script that fails in its middle is not undone. So each looks first, and its first write is one that a full Redis
  * refuses, or that makes room.

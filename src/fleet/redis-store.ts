@@ -53,7 +53,7 @@ interface RedisStoreOptions {
   /** TOKEN_SECRET: the first proves this node's heartbeats, each may have proven another's. */
   readonly secrets: readonly string[]
   readonly log: Log
-  /** Of each operation, and of a connection that owes an answer. Default: STORE_PATIENCE_MS; `GuardedStore` has less. */
+  /** Deadline of each operation, and of a connection that owes an answer. Default: STORE_PATIENCE_MS; `GuardedStore` has less. */
   readonly deadlineMs?: number
 }
 
@@ -86,7 +86,7 @@ type RunScript = (...args: readonly (string | number | Uint8Array)[]) => Promise
 type ScriptName = keyof typeof SCRIPTS
 
 class RedisStore implements CallStore {
-  /** What Redis had and this node does not believe, each time that it is read; plain fields, copied at each scrape. */
+  /** Counts of entries that this node read in Redis and rejected; plain fields, copied at each scrape. */
   readonly ignored = {
     /** Calls and values that another program, or another version of this one, wrote: such an operation fails. */
     entries: 0,
@@ -114,7 +114,7 @@ class RedisStore implements CallStore {
   #storeTimeMs = 0
   /** The entry under our name is not ours, so its beat does not make our next one late. */
   #forged = false
-  /** What the log says of it now. */
+  /** State in the log's last line. */
   #said: string | null = null
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
@@ -186,14 +186,14 @@ class RedisStore implements CallStore {
   async over(key: string, token: OwnerToken): Promise<'ok' | 'lost'> {
     const result = await this.#run('over', this.#call(key), [...ownerArgs(token), OVER_TTL_MS])
     if (result !== 'ok') return 'lost'
-    // What stays there is taken out when it expires, or is read.
+    // A remaining entry is removed when it expires, or is read.
     this.#redis.zrem(this.#callsOf(token.node), key).catch(() => undefined)
     return 'ok'
   }
 
   /**
-   * What the index has of other owners, and of calls that are over, is taken out of it. A call that comes back to this node
-   * in that moment is put there again by its first `save`.
+   * Removes entries of other owners, and of ended calls, from the index. A call that comes back to this node in that moment
+   * is put there again by its first `save`.
    */
   async callsOf(node: string): Promise<readonly OwnedKey[]> {
     if (this.#downReason !== null) throw this.#down(this.#downReason)
@@ -207,7 +207,7 @@ class RedisStore implements CallStore {
       const stale: string[] = []
       for (const [i, key] of keys.entries()) {
         const entry = entries[i]
-        // Of another program; any other error concerns all of them.
+        // An entry of another program; any other error concerns all of them.
         if (entry?.status !== 'fulfilled') {
           if (!messageOf(entry?.reason).includes('WRONGTYPE')) throw entry?.reason
           continue
@@ -417,9 +417,9 @@ class RedisStore implements CallStore {
   #start(): Promise<void> {
     const redis = this.#redis
     const { masterName, cluster, username, password } = this.#address
-    /** What this attempt found that waiting does not repair; null: nothing. */
+    /** Fault of this attempt that waiting does not repair; null: none. */
     let wrong: string | null = null
-    /** What Sentinels answered in this round of asking them. */
+    /** Answers of the Sentinels in this round. */
     let nameUnknown = false
     let passwordAsked = false
     redis.on('connecting', () => {
@@ -440,7 +440,7 @@ class RedisStore implements CallStore {
       } else wrong ??= settingFault(message, 'a Sentinel')
     })
     redis.on('error', ({ message: said, lastNodeError }: Error & { readonly lastNodeError?: Error }) => {
-      // Of a cluster: what the last of its servers that was asked answered.
+      // In a cluster: the answer of the server that was asked last.
       const message = lastNodeError?.message ?? said
       if (passwordAsked) {
         passwordAsked = false
@@ -455,7 +455,7 @@ class RedisStore implements CallStore {
     })
     redis.on('ready', () => {
       if (wrong !== null) return // a database that it does not have; ioredis would go on with another
-      // Of a cluster this opens the connections too: an entry whose server has none is refused.
+      // In a cluster this also opens the connections: an entry whose server has none is refused.
       Promise.all(this.#servers().map((server) => server.info('server'))).then(
         (infos) => {
           wrong = infos.map((info) => serverFault(info, cluster)).find((fault) => fault !== null) ?? null
@@ -619,7 +619,7 @@ function clusterOptions({ tls, username, password }: RedisAddress, deadlineMs: n
     slotsRefreshTimeout: REDIS_CONNECT_MS_MAX,
     // A master that stands still says nothing of its replica, which has taken its place.
     slotsRefreshInterval: CLUSTER_LOOK_MS,
-    // What the loss of a connection leaves unknown is not sent again.
+    // A command whose outcome is unknown after a lost connection is not sent again.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     // Certificates have the names of the servers, which a cluster knows by these names then.
@@ -702,7 +702,7 @@ function meaningOf(message: string): string {
   )
 }
 
-/** What in the settings is wrong, as an error says; null when it does not say so. */
+/** Wrong setting that an error names; null when it names none. */
 function settingFault(message: string, who: string): string | null {
   if (/WRONGPASS|invalid password/.test(message)) return `user or password are wrong for ${who}`
   if (message.includes('NOAUTH')) return `${who} asks for a password, and the URL has none`
@@ -712,7 +712,7 @@ function settingFault(message: string, who: string): string | null {
   return null
 }
 
-/** What in the answer to INFO rules this server out. */
+/** Reason in the answer to INFO that rules this server out. */
 function serverFault(info: string, cluster: boolean): string | null {
   const field = (name: string): string | undefined => new RegExp(`^${name}:(\\S*)`, 'm').exec(info)?.[1]
   const mode = field('redis_mode')

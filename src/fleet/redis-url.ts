@@ -1,7 +1,7 @@
 /** Sentinels of one URL. */
 const REDIS_SENTINELS_MAX = 16
 
-/** What `REDIS_URL` says. */
+/** Content of `REDIS_URL`. */
 export interface RedisAddress {
   readonly tls: boolean
   /** The server; with a `masterName`, the Sentinels that know where the master is; of a cluster, any of its servers. */
@@ -61,7 +61,7 @@ export function shownRedisUrl({ tls, hosts, masterName, cluster, db }: RedisAddr
   return `redis${tls ? 's' : ''}${masterName === null ? '' : '+sentinel'}://${authority}${masterName === null ? '' : `/${masterName}`}/${db}`
 }
 
-/** What is missing of a Redis that is reached over a network: whoever is in between can read, or change, the fleet's state. */
+/** Missing protection of a Redis on a network: a party in between can read, or change, the fleet's state. */
 export function redisExposure(
   { tls, hosts, password }: RedisAddress,
   isLoopback: (host: string) => boolean,

@@ -108,7 +108,7 @@ export class WebhookRouting<Answer extends object> {
     'claim-lost': 0,
     /** Answered by this node because the store could not be asked. */
     'without-store': 0,
-    /** Of calls whose owner is gone. */
+    /** Webhooks of calls whose owner is gone. */
     orphaned: 0,
     /** Questions after a stream that the carrier is to ask again, because the store has not said how the call goes on. */
     held: 0,
@@ -132,7 +132,7 @@ export class WebhookRouting<Answer extends object> {
     return answer instanceof Promise && newsOf(webhook) === 'asks' ? this.#inTime(webhook, answer) : answer
   }
 
-  /** What is done for a call meanwhile goes on: the next question finds it. */
+  /** Work for a call goes on meanwhile: the next question finds its result. */
   async #inTime(webhook: ProvenWebhook, answering: Promise<Answer>): Promise<Answer> {
     const late = sleep(ASK_ANSWER_MS, null, { ref: false })
     return (await Promise.race([answering, late])) ?? this.#held(webhook) ?? answering
@@ -204,7 +204,7 @@ export class WebhookRouting<Answer extends object> {
         if (answered !== null) return answered
         entry = await reading
       } else entry = await node.store.read(callSid)
-      // Of a call that one of the nodes places: only that node knows the order.
+      // A webhook of a call that one of the nodes places: only that node knows the order.
       if (entry === null && webhook.clientRequestId !== null)
         order = await node.store.read(orderKey(webhook.clientRequestId))
     } catch (thrown) {
@@ -458,7 +458,7 @@ export class WebhookRouting<Answer extends object> {
     return answered(await this.#again(webhook, recovery.recover(webhook, callSid, entry)))
   }
 
-  /** What recovery answers; a webhook of a call that is open meanwhile is routed again. */
+  /** Answer of the recovery; a webhook of a call that is open meanwhile is routed again. */
   async #again(webhook: ProvenWebhook, recovered: Promise<Routed<Answer>>): Promise<Answer> {
     const routed = await recovered
     return routed.is === 'answered' ? routed.answer : this.#route(webhook)
@@ -516,7 +516,7 @@ export class WebhookRouting<Answer extends object> {
     return call === undefined ? null : this.#ofCall(webhook, call)
   }
 
-  /** @returns the answer of the node that has this call; null when no other node has it */
+  /** @returns the answer of the node that owns this call; null when no other node does */
   #askAll(webhook: ProvenWebhook): Promise<Answer | null> {
     const asked = this.#options.node.alive().map(async ({ name, incarnation }) => {
       const routed = await this.#ask({ node: name, incarnation }, webhook, null, false, PEER_ANSWER_MS)

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { assert } from '../core/assert.js'
 
-/** What a key is for; each purpose has keys of its own. */
+/** Purpose of a key; each purpose has keys of its own. */
 type KeyPurpose =
   'peers' | 'stored-calls' | 'effects' | 'callers' | 'caller-memory' | 'verification' | 'node-records' | 'do-not-call'
 

@@ -37,11 +37,11 @@ export type FromProcess =
   | { readonly type: 'failed'; readonly message: string; readonly usage: boolean }
   | StoreRequest
 
-/** What the processes of a start run with. Plain data that the supervisor does not read. */
+/** Configuration of the processes of a start. Plain data that the supervisor does not read. */
 export interface Start<Plan> {
   /** The start data of each process, by its index. */
   readonly plans: readonly Plan[]
-  /** Of the spare place, which has a process while the others are replaced one after the other. */
+  /** Plan of the spare place, which has a process while the others are replaced one after the other. */
   readonly spare: Plan
   readonly env: NodeJS.ProcessEnv
   /** How long live calls may take to finish; a process that still runs `stopGraceMs` later is killed. */
@@ -59,7 +59,7 @@ interface SupervisorOptions<Plan> {
   readonly entry: string
   readonly start: Start<Plan>
   readonly stopGraceMs?: number
-  /** What the processes share where they have no store of their own; null where they do. */
+  /** Store that the processes share if they have none of their own; null if they do. */
   readonly store: CallStore | null
   readonly log: Log
 }
@@ -75,7 +75,7 @@ interface Place<Plan> {
   readonly index: number
   plan: Plan
   child: ChildProcess | null
-  /** What the process said when it began to take calls; null before, and without a process. */
+  /** Message of the process when it began to take calls; null before, and without a process. */
   ready: ProcessReady | null
   /** Why it could not start, as it reported. */
   failure: { readonly message: string; readonly usage: boolean } | null
@@ -105,7 +105,7 @@ export class Supervisor<Plan> {
   readonly #places: readonly Place<Plan>[]
   readonly #spare: Place<Plan>
   readonly #stopGraceMs: number
-  /** What a process that is started now runs with. */
+  /** Configuration of a process that is started now. */
   #start: Start<Plan>
   /** The longest drain of the processes that run. */
   #drainTimeoutMs: number

@@ -15,8 +15,8 @@ const SECRET_VARIABLES: readonly string[] = [
 ]
 
 /**
- * What agent files read as `{{env.NAME}}`: the environment, and the orders API of the settings or of `--with-shop`. The
- * gateway's own secrets are removed, because a mistake in an agent file would send them to an API.
+ * Values that agent files read as `{{env.NAME}}`: the environment, and the orders API of the settings or of
+ * `--with-shop`. The gateway's own secrets are removed, because a mistake in an agent file would send them to an API.
  */
 export function agentEnvironment(env: Environment, shopApiUrl: string | null): Environment {
   const withheld = Object.fromEntries(SECRET_VARIABLES.map((name) => [name, undefined]))

@@ -29,7 +29,7 @@ const AGENTS_VIEW_KEPT_MS = 60_000
 const AGENTS_VIEW_FILES_MAX = 2000
 
 interface AgentInspectorOptions {
-  /** What new calls get; changed in place by edits of the folder. */
+  /** Agents of new calls; changed in place by edits of the folder. */
   readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares'>>
   readonly dir: string
   /** Edits of the folder are followed. */
@@ -46,7 +46,7 @@ interface AgentInspectorOptions {
 /** A view, and what it was made from. */
 interface KeptView {
   readonly view: AgentsView
-  /** Of the folder's files. */
+  /** Stamp of the folder's files. */
   readonly stamp: string
   readonly definitions: readonly unknown[]
   readonly madeAtMs: number
@@ -66,7 +66,7 @@ export class AgentInspector implements AgentsHere {
   }
 
   /**
-   * What is loaded and what the folder holds; all who ask meanwhile get the same answer. Reading it takes most of a
+   * Loaded agents and the folder's content; all who ask meanwhile get the same answer. Reading it takes most of a
    * second of CPU, so it is read again only when something has changed, or after a minute: modules may import from
    * elsewhere.
    * @throws GatewayError CALL_FAULT

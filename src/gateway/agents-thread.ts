@@ -82,7 +82,7 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
   return { watched, files, folderFault, agents }
 }
 
-/** What the MCP servers of an agent offer now; nothing of one that is down. */
+/** Present tools of an agent's MCP servers; none from one that is down. */
 async function serverTools(
   definition: AgentDefinition,
   assets: AgentAssets,

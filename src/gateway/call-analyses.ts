@@ -28,7 +28,7 @@ const ASKED_AT_ONCE = 2
 const ASK_TIMEOUT_MS = 30_000
 /** Pauses before a second and a third try. */
 const PAUSES_MS: readonly number[] = [2000, 15_000]
-/** Of a longer conversation the model reads the first quarter of this, and the end. */
+/** From a longer conversation the model reads the first quarter of this length, and the end. */
 const TRANSCRIPT_CHARS_MAX = 24_000
 const SUMMARY_CHARS_MAX = 600
 const VALUE_CHARS_MAX = 2000
@@ -53,7 +53,7 @@ interface CallAnalysesOptions {
   readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition'>>
   /** Where the text models are. */
   readonly settings: CascadeSettings
-  /** Of PRICES_FILE; null: none is set. */
+  /** Content of PRICES_FILE; null: none is set. */
   readonly prices: PriceFile | null
   /** ANALYSES_PER_HOUR: how many calls a model may be asked about. */
   readonly perHour: number
@@ -64,8 +64,8 @@ interface CallAnalysesOptions {
   /** The fleet's; null without Redis: what a node owes is in its own records alone. */
   readonly owed: Pick<OwedAnalyses, 'owe' | 'claim' | 'known' | 'settle' | 'done' | 'forget'> | null
   /**
-   * The call's record gets it, and receivers are told. @param record  as it was at the call's end
-   * @param isTold  by another node already
+   * The call's record and receivers get it. @param record  as it was at the call's end
+   * @param isTold  true if another node has informed receivers already
    */
   readonly done: (record: CallRecord, analysis: CallAnalysis, isTold: boolean) => Promise<void> | void
   /** For tests. @defaultValue OWED_LOOK_MS */
@@ -75,8 +75,8 @@ interface CallAnalysesOptions {
 }
 
 /**
- * What ended calls were about: the fields and the summary that an agent's `analysis` asks for, filled by the text model of
- * its cascade, one request a call, after the call. A value counts only with a quote that is in the transcript.
+ * Analyses of ended calls: the fields and the summary that an agent's `analysis` asks for, filled by the text model of its
+ * cascade, one request a call, after the call. A value counts only with a quote that is in the transcript.
  */
 export class CallAnalyses {
   readonly #options: CallAnalysesOptions
@@ -171,7 +171,7 @@ export class CallAnalyses {
     }
   }
 
-  /** What this node owes. */
+  /** Analyses that this node owes. */
   get #held(): Held {
     const [waiting, taken] = [this.#waiting, this.#taken]
     return { size: waiting.size + taken.size, has: (callSid) => waiting.has(callSid) || taken.has(callSid) }
@@ -192,7 +192,7 @@ export class CallAnalyses {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    // What a look still claims, this run would owe for nothing.
+    // A look that still runs would claim analyses that this run no longer makes.
     await Promise.all([...this.#asking, this.#looking])
   }
 
@@ -207,7 +207,7 @@ export class CallAnalyses {
     this.#elsewhere.delete(callSid)
     if (this.#taken.has(callSid)) return
     const analysis = this.#analysisOf(record)
-    // Of another node, whose agents have other files.
+    // It belongs to another node, whose agents have other files.
     if (analysis === null) return void this.#options.owed?.done(callSid)
     if (this.#waiting.size + this.#elsewhere.size >= WAITING_MAX) {
       this.#taken.set(callSid, record)
@@ -217,7 +217,7 @@ export class CallAnalyses {
     this.#next()
   }
 
-  /** It is too late for it, or another node has analysed it and told receivers: then the record here gets it too. */
+  /** True if it is too late, or if another node has analysed it and informed receivers: then the record here gets it too. */
   async #isSettled(record: CallRecord): Promise<boolean> {
     const { owed, wallClock, done } = this.#options
     if (Date.parse(record.startedAt) <= wallClock() - OWED_MS_MAX) {
@@ -260,7 +260,7 @@ export class CallAnalyses {
       return this.#settle(record, empty, 'budget')
     const { agents, prices } = this.#options
     const own = agents.get(record.agent)?.definition.budget?.prices ?? null
-    // Of all tries: one that fails may have been charged for.
+    // Meter of all tries: a failed one may have been charged.
     const meter = new CostMeter(priceList([own, prices]), () => factory.model)
     for (let tries = 0; ; tries++) {
       try {

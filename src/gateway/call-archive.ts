@@ -33,7 +33,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 export class CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
-  /** Of calls that were live when an earlier process died, and that may go on, here or at another node. */
+  /** Records of calls that were live when an earlier process died, and that may go on, here or at another node. */
   readonly left: readonly (LeftCall & { readonly record: CallRecord })[]
   /** Null where nothing is kept. */
   readonly record: RecordCall | null
@@ -122,8 +122,8 @@ export class CallArchive {
   }
 
   /**
-   * The same with what the call was about. Resolves when receivers will be told.
-   * @param part  `record`: another node has told receivers; `message`: another node has the record
+   * The same with the call's analysis. Resolves when the message to receivers is safe.
+   * @param part  `record`: another node has informed receivers; `message`: another node has the record
    */
   analysed(record: CallRecord, part: 'record' | 'message' | 'both'): Promise<void> {
     return new Promise((resolve) => {
@@ -251,7 +251,7 @@ export class CallArchive {
 /** How long a shutdown waits for messages that are on their way; the others are sent after the next start. */
 const MESSAGES_CLOSE_MS = 3000
 const MB = 1024 * 1024
-/** Of the carrier's recordings. */
+/** Formats of the carrier's recordings. */
 const CARRIER_SUFFIXES = ['wav', 'mp3', 'ogg'] as const
 
 /** A folder of a process that is gone. */
@@ -281,7 +281,8 @@ async function closeOpened({ left, storage, retention, finder }: Partial<Opened>
 }
 
 /**
- * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
+ * Opens the archive that the settings ask for. A disk that fails later is logged and counted; calls are accepted
+ * anyway.
  * @param folder  DATA_DIR, which is released at the end, and stays held where this throws; null where nothing is
  *   written to it
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
@@ -290,7 +291,7 @@ async function closeOpened({ left, storage, retention, finder }: Partial<Opened>
  * @param env  has secrets of receivers, as the environment of the process does
  * @param fleet  has the messages of its nodes; null, or without Redis: messages are on this node's disk alone
  * @param recordsDaysOf  how long the records of an agent's calls are kept; null: as long as the settings say
- * @param receiversOfNumber  `messages` of one of our numbers, as NUMBERS_FILE has it now
+ * @param receiversOfNumber  `messages` of one of our numbers, as in NUMBERS_FILE now
  * @throws GatewayError where a setting is wrong or a folder cannot be used; nothing that it opened stays open
  */
 export async function openCallArchive(

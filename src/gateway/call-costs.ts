@@ -11,7 +11,7 @@ const MINOR_PER_UNIT = 100
 interface CallCostsOptions {
   /** CURRENCY. */
   readonly currency: string
-  /** Of PRICES_FILE; null: none is set. */
+  /** Content of PRICES_FILE; null: none is set. */
   readonly prices: PriceFile | null
   readonly metrics: Metrics
   /** A known part of the cost of a call of one of our numbers, which is over. */
@@ -30,8 +30,8 @@ interface Charge {
 }
 
 /**
- * What a call costs as a whole: the carrier, the models and the analysis after it, in one currency. What is not known
- * makes the whole unknown, and never counts as 0.
+ * Whole cost of a call: the carrier, the models and the analysis after it, in one currency. An unknown part makes the
+ * whole unknown, and never counts as 0.
  */
 export class CallCosts {
   readonly #currency: string
@@ -82,7 +82,7 @@ export class CallCosts {
     if (record.wholeCost?.analysis != null) this.#count(record, 'analysis', record.wholeCost.analysis)
   }
 
-  /** What a live call has cost until now, as far as that is known: no more than it will cost in the end. */
+  /** Known cost of a live call until now: no more than its cost in the end. */
   soFar({ direction, durationMs, models }: Omit<Spending, 'number'>): number {
     const { charges } = this.#carrier({ direction, durationMs, carrier: null, escalation: null })
     return sumOf(

@@ -38,7 +38,7 @@ interface CallErasureOptions {
   readonly forgetRows?: (number: string) => Promise<number>
   /** Forgets what is remembered of a caller's last calls. Absent: nothing is. */
   readonly forgetCaller?: (number: string) => Promise<void>
-  /** What a number's rows of campaigns have of it. Absent: there are none. */
+  /** Data of a number in the rows of campaigns. Absent: there are none. */
   readonly campaignsOf?: ErasureHere['campaignsOf']
   /** Messages about calls that no receiver has taken yet. Absent: there are none. */
   readonly messagesOf?: (callSids: readonly string[]) => Promise<readonly MessageView[]>

@@ -48,7 +48,7 @@ export interface CampaignsSide {
   readonly isDoNotCall: (number: string) => Promise<boolean>
 }
 
-/** What receivers are told of a campaign: a row is about its call, where it had one. */
+/** Message to receivers about a campaign: a row names its call, if it had one. */
 export function campaignMessage(news: CampaignStatus): MessageNews {
   if (news.type === 'campaign.paused') {
     const { campaign } = news

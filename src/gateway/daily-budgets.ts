@@ -35,7 +35,7 @@ interface DailyBudgetsOptions {
   readonly store: Pick<CallStore, 'tally'>
   /** Live calls of our numbers at this node, and what each has cost until now, in CURRENCY. */
   readonly live: () => Iterable<LiveCost>
-  /** What `liveCosts` of the other live nodes said last. */
+  /** Last `liveCosts` of the other live nodes. */
   readonly liveElsewhere: () => Iterable<Readonly<Record<string, number>>>
   /** Where this process keeps its own part; null: it does not survive the process. */
   readonly file: string | null
@@ -51,7 +51,7 @@ interface LiveCost {
   readonly amount: number
 }
 
-/** What a number has spent on one day, in CURRENCY. */
+/** Spending of a number on one day, in CURRENCY. */
 interface Spent {
   readonly day: string
   /** At this node. */
@@ -63,11 +63,11 @@ interface Spent {
 }
 
 /**
- * What the calls of each number have cost today, over all nodes, and how far its budget is used up. Each node counts its
- * own part alone: a part that is written twice does no harm, and one that a store has lost is written again. What live calls
- * have cost until now is in no part: it may move to another node with its call, so each node's heartbeat says it.
+ * Today's cost of each number's calls, over all nodes, and the used part of its budget. Each node counts its own part alone:
+ * a part that is written twice does no harm, and one that a store has lost is written again. The cost of live calls is in no
+ * part: it may move to another node with its call, so each node's heartbeat carries it.
  *
- * While the store is away a node goes on with what it knew last of the others, and counts its own calls.
+ * While the store is away a node goes on with its last values of the others, and counts its own calls.
  */
 export class DailyBudgets {
   readonly #options: DailyBudgetsOptions
@@ -79,7 +79,7 @@ export class DailyBudgets {
   #lookedTo = 0
   #endLook: () => void = () => undefined
   #endLiveLook: () => void = () => undefined
-  /** Of live calls here, by number and call; of all live calls elsewhere, by number. As of the last look. */
+  /** Cost of live calls here, by number and call; of all live calls elsewhere, by number. As of the last look. */
   #live = new Map<string, Map<string, number>>()
   #liveElsewhere = new Map<string, number>()
   #endSave: (() => void) | null = null
@@ -106,7 +106,7 @@ export class DailyBudgets {
     return budgets
   }
 
-  /** What a call of this number gets now; null: what any other call does. */
+  /** Step for a call of this number now; null: the usual service. */
   step(number: string): BudgetStep | null {
     const business = this.#options.businesses.get(number)
     const { budget } = business ?? {}
@@ -126,7 +126,7 @@ export class DailyBudgets {
     return count
   }
 
-  /** What live calls here have cost until now, by number with a budget: for the heartbeat, so at most LOOK_NUMBERS_MAX. */
+  /** Cost of live calls here until now, by number with a budget: for the heartbeat, so at most LOOK_NUMBERS_MAX. */
   get liveCosts(): Readonly<Record<string, number>> {
     const sums = [...this.#live].map(([number, calls]) => [number, sum(calls.values())] as const)
     return Object.fromEntries(sums.sort(([, a], [, b]) => b - a).slice(0, LOOK_NUMBERS_MAX))

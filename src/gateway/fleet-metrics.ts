@@ -23,7 +23,7 @@ interface Fleet {
   readonly network: NodeNetwork | null
 }
 
-/** What the nodes of a fleet count, from plain fields, and 0 from the start. */
+/** Counters of a fleet's nodes, from plain fields, and 0 from the start. */
 export function countFleet(
   metrics: Metrics,
   { node, store, ignored, keeper, effects, attempts, callerMemory, network }: Fleet,

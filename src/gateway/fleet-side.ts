@@ -31,7 +31,7 @@ import type { CallRegistry } from '../workers/main/call-registry.js'
 import type { EffectGate } from '../workers/shared/effects.js'
 
 interface FleetSideOptions {
-  /** Of this process. `internalPort` is null where it has no other nodes. */
+  /** Configuration of this process. `internalPort` is null where it has no other nodes. */
   readonly config: Config
   /** At least one. */
   readonly tokenSecrets: readonly string[]
@@ -45,7 +45,7 @@ interface FleetSideOptions {
   readonly metrics: Metrics
   /** Null until the calls can be taken. */
   readonly calls: () => CallRegistry | null
-  /** What live calls have cost until now, by number with a budget. */
+  /** Cost of live calls until now, by number with a budget. */
   readonly liveCosts: () => Readonly<Record<string, number>>
   readonly onNameTaken: () => void
 }

@@ -58,7 +58,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         ),
       )
   })
-  stopped.catch(() => undefined) // whoever waits for it is told
+  stopped.catch(() => undefined) // a caller that waits for it gets the error
   let stopping: Promise<void> | null = null
   const stop = (order: StopOrder): Promise<void> => {
     stopping ??= (async () => {

@@ -179,12 +179,12 @@ export function withoutNumbers(agents: ReadonlyMap<string, HostedAgent>, numbers
 export interface Unpriced {
   readonly agent: string
   readonly backend: string
-  /** Of the prices that were looked up. */
+  /** Currency of the prices that were looked up. */
   readonly currency: string
   readonly models: readonly string[]
 }
 
-/** Of these backends of an agent, those with models without a price. */
+/** Those of an agent's backends that have models without a price. */
 export function unpricedOf(
   settings: BackendSettings,
   { name, budget, backends: options }: AgentDefinition,
@@ -199,7 +199,7 @@ export function unpricedOf(
   })
 }
 
-/** What the budgets of the day of our numbers do not count. */
+/** Costs that our numbers' daily budgets do not count. */
 export function uncountedByBudgets(
   settings: BackendSettings,
   agents: ReadonlyMap<string, HostedAgent>,
@@ -286,7 +286,7 @@ interface FactsOptions {
   readonly wallClock: WallClock
 }
 
-/** What the edge must know of an agent to answer webhooks. */
+/** Facts of an agent with which the edge answers webhooks. */
 export function agentFacts(
   agent: AgentDefinition,
   { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },

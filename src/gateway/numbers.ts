@@ -17,13 +17,13 @@ type FaultOf = (business: Business, agent: AgentDefinition) => string | null
 export class Numbers {
   /** By number. */
   readonly businesses = new Map<string, Business>()
-  /** Who is told of the calls of a number, by number; those that have any. */
+  /** Receivers of messages about a number's calls, by number; numbers without any are absent. */
   readonly receivers = new Map<string, readonly Receiver[]>()
   /** Our numbers to which a token of the ops port is limited, by the SHA-256 of the token, hex. */
   readonly opsTokens = new Map<string, ReadonlySet<string>>()
   readonly #file: NumbersFile | null
   readonly #faultOf: FaultOf
-  /** What is wrong with the file now, one a line, and how many errors that is; empty and 0 for none. */
+  /** Present errors of the file, one a line, and their count; empty and 0 for none. */
   fault = ''
   faults = 0
   #agents: () => ReadonlyMap<string, AgentDefinition> = () => new Map()

@@ -63,7 +63,7 @@ export class OwedAnalyses {
     return claimed ?? []
   }
 
-  /** What another node has found out; null: nobody has. */
+  /** Analysis that another node has made; null: none has. */
   async known(callSid: string): Promise<CallAnalysis | null> {
     return this.#opened(callSid, await this.#safely(() => this.#options.store.standing(markOf(callSid))))
   }

@@ -104,9 +104,9 @@ function dataFolder(dataDir: string, index: number): string {
 
 /** Data folders below DATA_DIR that no process of a start with `count` processes has all the time. */
 export interface IdleFolders {
-  /** Of processes that an earlier start had. */
+  /** Folders of processes that an earlier start had. */
   readonly left: readonly string[]
-  /** Of the spare place, which has a process during a roll; null where there is none. */
+  /** Folder of the spare place, which has a process during a roll; null where there is none. */
   readonly spare: string | null
 }
 
@@ -163,7 +163,7 @@ type Shared =
   | 'recordingsKeepMb'
   | 'analysesPerHour'
 
-/** Of these, 0 means none, also for each process. */
+/** Limits where 0 means none, also for each process. */
 const MAY_BE_NONE: readonly Shared[] = ['recoveryPerMinute', 'fallbackDialsPerMinute']
 
 /** The remainder goes to the first processes. Where the default is smaller than `count`, each gets 1. */

@@ -7,10 +7,10 @@ import type { LocalizedText } from '../call/localized-text.js'
 import type { LegRateHz } from '../core/units.js'
 
 /**
- * What a backend of an agent gets outside of a call: `mkondo check` opens such a session, and an operator hears a phrase
+ * Session of an agent's backend outside of a call: `mkondo check` opens such a session, and an operator hears a phrase
  * in it.
  * @param name  of the backend
- * @param language  tag of the one that it begins in
+ * @param language  tag of the language in which it begins
  */
 export function trialSession(
   definition: AgentDefinition,

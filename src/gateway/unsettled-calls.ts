@@ -16,7 +16,7 @@ interface LeftCallsOptions {
   readonly earlier: readonly string[]
   /** True if this process has the call again, or another record of it. */
   readonly isHere: (callSid: CallSid, record: CallRecord) => boolean
-  /** Says whether another node has it, live or as a record. */
+  /** Says whether the call is on another node, live or as a record. */
   readonly recordAt: (callSid: CallSid) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
   readonly log: Log
   readonly sleep?: (ms: number) => Promise<void>
@@ -53,7 +53,7 @@ export class UnsettledCalls {
       for (const record of left) {
         const callSid = parseCallSid(record.callSid)
         const found = isHere(callSid, record) ? 'here' : await recordAt(callSid)
-        // That it is here, or that another node has it, is sure, also while this one stops.
+        // A call that is found here, or on another node, is certain, also while this one stops.
         if (this.#closed && (found === 'nowhere' || found === 'unknown')) return
         if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX) {
           undecided.push(record)

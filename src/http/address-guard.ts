@@ -107,8 +107,8 @@ function carried(address: IPv6): IPv4[] {
 }
 
 /**
- * Also inside of IPv6: in the known forms, and in the last four bytes of any address, as a network's own NAT64 prefix
- * has it.
+ * Also inside of IPv6: in the known forms, and in the last four bytes of any address, as in a network's own NAT64
+ * prefix.
  */
 function isMetadata(address: IPv4 | IPv6): boolean {
   const isV4Metadata = (ipv4: IPv4): boolean => METADATA_V4.some((range) => ipv4.match(range))

@@ -32,11 +32,11 @@ const DECOMPRESSORS: Readonly<Record<string, Decompress | undefined>> = {
 }
 
 /**
- * What an answer says: parsed JSON (long numbers as `exactJson` gives them), a text, or undefined where it says nothing.
- * The bytes decide, because many APIs name the wrong type, charset or encoding: JSON is read under any type, and UTF-8 is
+ * Content of an answer: parsed JSON (long numbers as `exactJson` gives them), a text, or undefined where it is empty. The
+ * bytes decide, because many APIs name the wrong type, charset or encoding: JSON is read under any type, and UTF-8 is
  * UTF-8 under any charset.
  * @param bytesMax of the decompressed body
- * @throws GatewayError TOOL_RESPONSE for an HTML page, what is broken or binary, and what is too large. The message has
+ * @throws GatewayError TOOL_RESPONSE for an HTML page, and for broken, binary or too large content. The message has
  *   nothing of the answer but the title of a page.
  */
 export async function contentOf(answer: RawAnswer, bytesMax: number): Promise<unknown> {
@@ -150,7 +150,7 @@ const REASONS = [
   'fault',
   'faultstring',
 ] as const
-/** What a reason is about, where it is one of several. */
+/** Fields that locate a reason, where it is one of several. */
 const PLACES = ['loc', 'field', 'name', 'param', 'pointer', 'source', 'path', 'property'] as const
 const REASONS_DEPTH_MAX = 5
 

@@ -58,8 +58,8 @@ const NOISE_FRAMES_MIN = 8
 const NOISE_FRAMES_MAX = 50
 // Quiet on any line, also on one whose noise is not known yet.
 const QUIET_DBFS = -55
-// Of the power of our own speech, what taking it out leaves, -24 dB; and -30 dB where the loudspeaker's echo is told from
-// the caller, so that this need not be.
+// Share of our own speech's power that cancellation leaves, -24 dB; and -30 dB where the loudspeaker's echo is already
+// distinguished from the caller.
 const RESIDUE_SHARE = 0.004
 const RESIDUE_SHARE_LEARNT = 0.001
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
@@ -429,7 +429,7 @@ class CaptureClock {
     const arrivalOffsetMs = arrivalMs - framesIn * FRAME_MS
     const gapMs = arrivalOffsetMs - this.#arrivalOffsetMs
     this.#arrivalOffsetMs = arrivalOffsetMs
-    // What only waited comes all at once behind the gap.
+    // Audio that only waited comes all at once behind the gap.
     let byMs = gapMs > Math.min(GAP_MS, depthMs + MOVED_MS_MIN) ? gapMs : gapMs > -FRAME_MS / 2 ? this.#gapMs : 0
     this.#gapMs = gapMs > 2 * MOVED_MS_MIN ? gapMs : 0
     if (Math.abs(offsetMs - this.#offsetMs) < 1) {

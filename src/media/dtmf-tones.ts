@@ -14,7 +14,7 @@ const DBM0_BELOW_FULL_SCALE_DB = 3.14
 const ROW_PEAK = peakOfDbm0(-9)
 const COLUMN_PEAK = peakOfDbm0(-7)
 
-/** What `dtmfTones` takes: keys, and `w` for half a second of silence. */
+/** Input of `dtmfTones`: keys, and `w` for half a second of silence. */
 export const TONES = /^[0-9*#A-Dw]+$/
 
 /**

@@ -4,7 +4,7 @@ import { dbfsOfEnergy } from './pcm.js'
 const FRAMES = 150
 /** A wide line has fricatives and breaths above the telephone's band in one frame of six; a narrow one in none. */
 const WIDE_FRAMES_MIN = 4
-/** Of a frame's power: -20 dB. What the filter leaves of a telephone's 3.4 kHz is -33 dB. */
+/** Share of a frame's power: -20 dB. The filter leaves -33 dB of a telephone's 3.4 kHz. */
 const WIDE_SHARE = 0.01
 /** Softer than this it may be the noise of whoever doubled the rate. */
 const WIDE_DBFS_MIN = -65

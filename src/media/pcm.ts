@@ -2,7 +2,7 @@ import { BYTES_PER_SAMPLE } from '../core/units.js'
 
 /** Samples as the gateway handles them: s16, mono unless said otherwise. Levels are in dB against full scale. */
 
-/** What silence reads as: below the smallest rms that s16 can hold. */
+/** Level of silence: below the smallest rms that s16 can hold. */
 export const LEVEL_DBFS_MIN = -96
 
 /** The highest peak of silence, which nobody hears: -60 dBFS. A vendor was seen to send 11 s of it before it spoke. */

@@ -149,7 +149,7 @@ function readStereo(
   }
 }
 
-/** What the carrier was asked to fork: the caller, the callee, or both. */
+/** Track that the carrier was asked to fork: the caller, the callee, or both. */
 export type ForkedTrack = 'inbound_track' | 'outbound_track' | 'both_tracks'
 
 /**

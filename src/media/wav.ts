@@ -45,7 +45,7 @@ export function parseWav(bytes: Uint8Array): WavAudio {
 /** How the samples of a file are written. */
 export interface SampleFormat {
   readonly encoding: 'integer' | 'float' | 'pcma' | 'pcmu'
-  /** Of one sample: 8, 16, 24, 32, or 64 of `float`. */
+  /** Bits of one sample: 8, 16, 24, 32, or 64 for `float`. */
   readonly bits: number
   /** 1 to 8. */
   readonly channels: number
@@ -56,7 +56,7 @@ export interface SampleFormat {
 interface WavHead {
   readonly format: SampleFormat
   readonly dataAt: number
-  /** What the file says, or what is there where that cannot be. */
+  /** Size that the file states, or the present size where that is impossible. */
   readonly dataBytes: number
 }
 

@@ -9,7 +9,7 @@ const TEXT_CHARS_MAX = 4000
 
 /** `{{data.from}}`, `{{data.direction | upper}}`. */
 const PLACEHOLDER = /\{\{\s*([a-zA-Z][\w.-]*?)\s*(?:\|\s*(\w+)\s*)?\}\}/g
-/** Of one text block of Slack, which refuses longer ones; of a parameter of a WhatsApp template. */
+/** Longest text block of Slack, which refuses longer ones; longest parameter of a WhatsApp template. */
 const SLACK_CHARS_MAX = 3000
 const WHATSAPP_CHARS_MAX = 1024
 const SLACK_ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' }
@@ -45,7 +45,7 @@ function shortened(pieces: readonly string[], charsMax: number): string {
   return `${text}…`
 }
 
-/** What a placeholder may begin with. */
+/** Scopes with which a placeholder may begin. */
 const SCOPES = [
   'id',
   'type',
@@ -114,7 +114,7 @@ function isKnown(path: string): boolean {
   return SCOPES.some((known) => known === scope) && (scope === 'data') === (scope !== path)
 }
 
-/** What is wrong with the body that a receiver asks for; null for nothing. */
+/** Fault of the body that a receiver asks for; null for none. */
 export function bodyFault(shape: BodyShape): { readonly path: string[]; readonly message: string } | null {
   const named = (['json', 'form', 'flat'] as const).filter((key) => shape[key] !== undefined)
   const [key] = named

@@ -17,7 +17,7 @@ export const MESSAGE_TYPES = {
 } as const
 type MessageType = keyof typeof MESSAGE_TYPES
 
-/** Something that receivers are told. */
+/** An event for receivers. */
 export interface Message {
   /** The same with every try, and after a restart: a receiver drops what it has had. */
   readonly id: string
@@ -35,7 +35,7 @@ export interface Message {
   readonly data: object
 }
 
-/** An event, as whoever notices it has it. */
+/** An event as its source reports it. */
 export type MessageNews = Pick<Message, 'type' | 'callSid' | 'agent' | 'data'> &
   Partial<Pick<Message, 'id' | 'number' | 'outcome'>>
 

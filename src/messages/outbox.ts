@@ -59,7 +59,7 @@ const CODE_PATHS = [
 ]
 /** Codes, and nobody's words or number: `invalid_blocks`, `132018`, `VALIDATION_ERROR`. */
 const CODE = /^(?:\d{1,6}|[A-Za-z]{2,24}(?:[_-][A-Za-z]{1,16}){1,4}|[A-Z][a-z]{2,16}(?:[A-Z][a-z]{1,16}){1,3})$/
-/** What codes of Slack and WhatsApp mean for a template, by the filter that helps. */
+/** Filter that helps a template, by error code of Slack and WhatsApp. */
 const FILTER_FOR: Readonly<Record<string, string>> = {
   invalid_blocks: 'slack',
   no_text: 'slack',
@@ -79,7 +79,7 @@ type Home = { readonly folder: string } | 'fleet' | null
 /** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
 interface Waiting extends Omit<Entry, 'body' | 'version'> {
   home: Home
-  /** Says whether the store of the fleet has it as taken by this node; `perhaps`: its answer was lost, or came too late. */
+  /** Says whether the store of the fleet lists it as taken by this node; `perhaps`: its answer was lost, or came too late. */
   stored: 'yes' | 'no' | 'perhaps'
   /** The beginning of the file's name, which never changes. */
   readonly key: string
@@ -94,9 +94,9 @@ interface Waiting extends Omit<Entry, 'body' | 'version'> {
   body: string | null
 }
 
-/** What a list of messages shows: nobody's words, nobody's number. */
+/** A message in a list, without words or numbers of anybody. */
 export const messageViewSchema = z.object({
-  /** Of this message to this receiver; `retry` takes it. */
+  /** Key of this message to this receiver; `retry` takes it. */
   key: z.string(),
   id: z.string(),
   type: z.string(),
@@ -190,7 +190,7 @@ export class Outbox {
   readonly #disk: Disk
   /** By URL. */
   readonly #lines = new Map<string, ReceiverState>()
-  /** Of one call to one URL, oldest first. */
+  /** Messages of one call to one URL, oldest first. */
   readonly #queues = new Map<string, Waiting[]>()
   /** All that waits, by key. At most WAITING_MAX. */
   readonly #waiting = new Map<string, Waiting>()
@@ -204,7 +204,7 @@ export class Outbox {
   #looks = 0
   /** Since when the store of the fleet has not answered; calendar time. */
   #downSinceMs: number | null = null
-  /** What this node took last may be more than it knows. */
+  /** True if this node may have taken more last time than it knows. */
   #missed = false
   #lookTimer: NodeJS.Timeout | null = null
 
@@ -254,7 +254,7 @@ export class Outbox {
     return oldest.done === true ? 0 : Math.max(0, this.#options.wallClock() - oldest.value.order)
   }
 
-  /** True if somebody is to be told. */
+  /** True if a receiver wants it. */
   wanted(message: Message): boolean {
     return this.#receiversOf(message).length > 0
   }
@@ -403,7 +403,7 @@ export class Outbox {
     }
     if (this.#closing.signal.aborted) return this.#lost(entry, 'the process ends')
     const whole: Entry = { version: 1, ...fixed, body }
-    // What waits here for the same receiver is older, and the store does not know of it.
+    // A message that waits here for the same receiver is older, and unknown to the store.
     const older = this.#queues.get(queueOf(entry, this.#urlOf(entry)))
     if (this.#shared !== null && older?.some(({ home }) => home !== 'fleet') !== true) {
       const added = await this.#ofFleet((shared) => shared.add(key, sharedQueueOf(entry), whole))
@@ -481,7 +481,7 @@ export class Outbox {
     else here.stored = 'yes'
   }
 
-  /** What this node has of the store. */
+  /** Entries of the store that this node holds. */
   get #held(): Held {
     const [waiting, dead] = [this.#waiting, this.#dead]
     let size = 0
@@ -494,7 +494,7 @@ export class Outbox {
     const queue = this.#queues.get(name)
     if (queue === undefined) this.#queues.set(name, [entry])
     else {
-      // What another node had is older than what came here since.
+      // An entry of another node is older than those that came here since.
       const later = queue.findIndex(({ order }) => order > entry.order)
       queue.splice(later < 0 ? queue.length : later, 0, entry)
     }
@@ -659,7 +659,7 @@ export class Outbox {
     return { ...sign(new Webhook(secret, { format: 'raw' })), 'x-mkondo-signature': `t=${t},v1=${digest}` }
   }
 
-  /** Seconds or a date, as HTTP has it; 0 for none. */
+  /** Reads seconds or an HTTP date; 0 for none. */
   #retryAfterMs(value: string | null): number {
     if (value === null) return 0
     const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - this.#options.wallClock()

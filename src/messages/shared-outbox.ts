@@ -40,7 +40,7 @@ export const entrySchema = z.object({
 })
 export type Entry = z.output<typeof entrySchema>
 
-/** What this node knows that it has. */
+/** Entries that this node knows to hold. */
 export interface Held {
   has(key: string): boolean
   /** How many of them the store has as taken by this node. */
@@ -58,9 +58,9 @@ export interface SharedEntry {
 }
 
 /**
- * What the scripts below share. KEYS[1] is the stream, in which each message is `key` and `d`, the sealed entry. Beside it,
- * under the same hash tag and so in the same slot of a Redis Cluster: `:ids` (key to id in the stream), `:tries` (key to
- * `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why` and `:dead-at`.
+ * Common part of the scripts below. KEYS[1] is the stream, in which each message is `key` and `d`, the sealed entry. Beside
+ * it, under the same hash tag and so in the same slot of a Redis Cluster: `:ids` (key to id in the stream), `:tries` (key
+ * to `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why` and `:dead-at`.
  */
 const SCRIPTS = {
   /** ARGV: key, queue, d, max, ttl of the order; a consumer whose it is at once, or nothing. */
@@ -277,7 +277,7 @@ export class SharedOutbox {
     return this.#add(key, queue, entry, [this.#consumer])
   }
 
-  /** What is new, and at most TAKEN_MAX of it. From here on it is this node's to send. */
+  /** Takes new entries, at most TAKEN_MAX. From here on this node sends them. */
   async take(): Promise<readonly SharedEntry[]> {
     await this.#removeAgain()
     return this.#opened(await this.#run('take', [this.#consumer, TAKEN_MAX]), 'tries')
@@ -376,7 +376,7 @@ export class SharedOutbox {
     for (const [key, args] of this.#unremoved) await this.#remove(key, args)
   }
 
-  /** What is tried no more, at any node; oldest first. */
+  /** Entries that no node tries any more; oldest first. */
   async dead(max: number): Promise<readonly SharedEntry[]> {
     return this.#opened(await this.#run('dead', [max]), 'why')
   }

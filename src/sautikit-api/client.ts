@@ -249,7 +249,7 @@ export class SautikitClient {
   }
 
   /**
-   * What the workspace's wallet holds, in minor units; null where the carrier does not say.
+   * Balance of the workspace's wallet, in minor units; null where the carrier does not say.
    * @throws CarrierApiError
    */
   async walletMinor(): Promise<number | null> {

@@ -15,7 +15,7 @@ interface WalletWatchOptions {
 }
 
 /**
- * What the carrier's prepaid wallet holds. A key that may not read it, an answer without it, and a carrier that is down
+ * Balance of the carrier's prepaid wallet. A key that may not read it, an answer without it, and a carrier that is down
  * leave it unknown, which is not empty: only the carrier's own number, or its refusal of a call (402), says so.
  */
 export class WalletWatch {

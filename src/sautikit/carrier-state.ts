@@ -114,7 +114,7 @@ export function humanLeg(state: CarrierState): HumanEvent | null {
   }
 }
 
-/** What is known when a POST arrives at the voice URL. */
+/** Known facts when a POST arrives at the voice URL. */
 export interface VoicePost {
   readonly state: CarrierState
   /** The envelope's kind; null for the PBX's own bodies. An event's answer may not be read. */

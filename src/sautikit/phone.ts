@@ -92,7 +92,7 @@ export function normaliseNumber(raw: string): string {
   return number.number.length - 1 <= E164_DIGITS_MAX ? number.number : ''
 }
 
-/** What a number is written with. */
+/** Characters with which a number is written. */
 const NUMBER_TEXT = /^\+?[0-9 ().\/\u2010-\u2015\u2212-]*$/
 
 /**
@@ -183,8 +183,8 @@ function parsed(text: string): PhoneNumber | null {
 }
 
 /**
- * What all calls of one party have in common: the digits of its number, or its name where it has no number. Empty for a
- * withheld number: its callers cannot be told apart.
+ * Common key of all calls of one party: the digits of its number, or its name where it has no number. Empty for a
+ * withheld number: its callers look alike.
  */
 export function partyKey(raw: string): string {
   const party = normaliseNumber(raw)
@@ -248,7 +248,7 @@ export function dialledAtHome(raw: string): string | null {
   return number?.country === country && number.isValid() ? `0${number.nationalNumber}` : null
 }
 
-/** How landlines begin where mobile numbers and the areas of landlines are told apart by it. */
+/** How landlines begin in countries that distinguish mobile numbers and landlines by prefix. */
 const LANDLINES: Readonly<Partial<Record<CountryCode, RegExp>>> = { KE: /^0[2456]/, TZ: /^02/ }
 
 /** True if a number of `dialledAtHome` has an area code of three digits; false in countries where this is not known. */

@@ -45,7 +45,7 @@ export function handshakeMetadata(headers: Iterable<readonly [string, string | u
   return own.length === 0 ? null : { type: 'metadata', callSid }
 }
 
-/** What the carrier says of a stream at its beginning. The URL's token decides which call it is; the SID is compared. */
+/** The carrier's data about a stream at its beginning. The URL's token decides which call it is; the SID is compared. */
 interface StreamMetadata {
   readonly type: 'metadata'
   readonly callSid: string | null

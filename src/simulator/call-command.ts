@@ -73,7 +73,7 @@ export interface CallOptions {
 /** Callers say it to a line that is being set up; as long as the longest burst. */
 const EARLY_WORDS = 'Hello? Hello? Hello, is anybody there?'
 
-/** What the command needs of the process it runs in. */
+/** Interface of the command to its process. */
 interface CallCommandIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
@@ -245,7 +245,7 @@ async function saveRecording(args: CallOptions, result: SimulatedCallResult, ind
 }
 
 /**
- * What the caller does, and their goal. With expectations but no behaviour on the command line, the agent can be any agent, so
+ * Script of the caller, and their goal. With expectations but no behaviour on the command line, the agent can be any agent, so
  * no order is expected.
  */
 async function callerOf(args: CallOptions): Promise<{ script: CallerScript; kind: Expectation['kind'] }> {
@@ -307,7 +307,7 @@ function summaryOf(report: CallReport, fault: string | null): string {
 
 const POLL_MS = 250
 
-/** What was printed of a call. */
+/** Printed part of a call. */
 interface Seen {
   printed: number
   callerEndMs: number | null
@@ -391,7 +391,7 @@ class LiveView {
           entry.role === 'agent' && seen.callerEndMs !== null
             ? `   (${((entry.startMs - seen.callerEndMs) / 1000).toFixed(2)} s)`
             : ''
-        // A call that stays in its first language is not told about it.
+        // A call that stays in its first language names no language.
         seen.mixed ||= entry.language !== call.transcript[0]?.language
         const language = seen.mixed && entry.language !== undefined ? `[${entry.language}] ` : ''
         this.#line(callSid, entry.role, `${language}${entry.text}${after}`)

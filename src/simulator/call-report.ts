@@ -11,7 +11,7 @@ import type { GatewayCall, NotReady } from './gateway-view.js'
 import { hasPattern, ordersIn, spokenWords, type TextPattern } from './spoken-words.js'
 import type { OrderFacts } from '../carrier/caller-end.js'
 
-/** What a call has to reach. */
+/** Goal of a call. */
 export interface Expectation {
   /** The caller's goal. `talk`: the agent only has to be heard. */
   readonly kind: 'order' | 'human' | 'talk'
@@ -38,7 +38,7 @@ interface Goal {
   readonly why: string
 }
 
-/** What the gateway reports of one call. */
+/** The gateway's report of one call. */
 export interface GatewaySays {
   readonly call: GatewayCall | null
   /** Why the gateway takes no calls; null if it takes calls or its ops port does not answer. */
@@ -60,19 +60,19 @@ export interface CallReport {
     readonly committed: BargeInRecord['committed'] | null
   }[]
   readonly recording: string | null
-  /** What the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
+  /** Words that the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
   readonly heard: { readonly text: readonly string[] } & Partial<OrderFacts>
   /** Caller-perceived latency: measured at the caller, carrier and line included. */
   readonly callerHeard: CallerLatency
   readonly goal: Goal
-  /** What `--expect`, `--expect-tool` and `--expect-outcome` asked for. */
+  /** Expectations of `--expect`, `--expect-tool` and `--expect-outcome`. */
   readonly expectations: readonly Expected[]
   readonly ended: SimulatedCallResult['ended']
   /** Every webhook with its answer, and the verbs that were run. */
   readonly webhooks: SimulatedCallResult['webhooks']
   readonly verbs: readonly string[]
   readonly dials: SimulatedCallResult['dials']
-  /** What a real carrier would not have accepted. */
+  /** Faults that a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   /** `caller`: the ops port did not answer, so this is only what the caller said and heard. */
   readonly source: 'gateway' | 'caller'
@@ -233,7 +233,7 @@ export function reportOf(
   }
 }
 
-/** What was said on the line and what the caller made out. */
+/** Transcript of the line, with the words that the caller made out. */
 export function spokenTranscript(result: SimulatedCallResult): CallReport['transcript'] {
   const openedMs = result.stream?.openedMs ?? 0
   const said = result.said.map((one) => ({ ...one, role: 'caller' as const }))

@@ -1,7 +1,7 @@
 import { factsIn, spokenWords } from './spoken-words.js'
 import type { OrderFacts } from '../carrier/caller-end.js'
 
-/** What a simulated caller does: steps in order, and rules that react to what was heard. */
+/** Behaviour of a simulated caller: steps in order, and rules that react to heard words. */
 export interface CallerScript {
   readonly name: string
   readonly rules: readonly CallerRule[]
@@ -67,11 +67,11 @@ export function filesOf(script: CallerScript): string[] {
   return [...new Set(files.filter((file) => file !== null))]
 }
 
-/** What an announcer says while the agent is on hold; nothing that an agent waits for. */
+/** Announcement while the agent is on hold, without a word that an agent waits for. */
 export const HOLD_SENTENCE =
   'Thanks for holding we value your business and remember our wonderful summer sale with carpets and curtains for the whole family and a garden full of flowers'
 
-/** What the caller does now: an act with everything resolved that depends on the conversation. */
+/** Present action of the caller: an act with everything resolved that depends on the conversation. */
 export type CallerMove =
   | Extract<CallerAct, { readonly type: 'say' | 'press' | 'play' | 'beep' | 'hold' }>
   | { readonly type: 'hangup'; readonly why: string }
@@ -106,7 +106,7 @@ export class CallerModel {
   readonly #statuses: Readonly<Record<string, readonly string[]>>
   readonly #fired = new Map<CallerRule, number>()
   #step = 0
-  /** What is due, or said, is of a step and not of a rule. */
+  /** True if the due, or current, act belongs to a step and not to a rule. */
   #inStep = false
   #due: Due | null = null
   #state: 'listening' | 'speaking' | 'done' = 'listening'
@@ -168,7 +168,7 @@ export class CallerModel {
     if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
   }
 
-  /** What to do now; null for nothing. Called every 20 ms. */
+  /** Next action; null for none. Called every 20 ms. */
   next(nowMs: number): CallerMove | null {
     if (this.#state !== 'listening') return null
     const step = this.#script.steps[this.#step]

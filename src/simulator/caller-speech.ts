@@ -7,7 +7,7 @@ import type { AgentVocabulary } from './vocabulary.js'
 /** Bound of the requests that wait for the thread. Further pieces of speech are not recognised. */
 const REQUESTS_WAITING_MAX = 400
 
-/** What simulated people speak and hear with. */
+/** Voices and recognisers of simulated people. */
 export type PeopleSpeech = Pick<CallerSpeech, 'hearsAtHz' | 'speak' | 'hear'>
 
 /** Synthesis and recognition for the simulated people of one process, on a thread of its own. */

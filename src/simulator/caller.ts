@@ -101,7 +101,7 @@ class Caller implements CallerEnd {
     })
   }
 
-  /** What the agent told this caller: the last status of all turns, and the order and time that belong to it. */
+  /** Facts that this caller heard from the agent: the last status of all turns, with its order and time. */
   facts(): OrderFacts {
     const facts = this.heard.map((piece) => factsIn(piece.text, this.#options.vocabulary))
     const lastWith = (key: keyof OrderFacts): string | null =>

@@ -5,7 +5,7 @@ export type CalleeKind = (typeof CALLEE_KINDS)[number]
 /** The key of the simulated REST API unless another is set. */
 export const SIMULATOR_KEY = 'sim_key_for_tests'
 
-/** What `mkondo call` does unless an option says otherwise. */
+/** Defaults of `mkondo call`. */
 export const CALL_DEFAULTS = {
   from: '+254700000001',
   to: '+254700000000',

@@ -7,7 +7,7 @@ import type { CallerOptions } from './caller.js'
 import type { CallerFile } from '../carrier/caller-leg.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
-/** What differs between the calls of one simulation. */
+/** The part of a call that differs within one simulation. */
 interface CallPlan extends Pick<CallerOptions, 'script' | 'voice' | 'pace' | 'line' | 'earlyWords'> {
   readonly callSid: string
   readonly from: string
@@ -47,7 +47,7 @@ interface SimulateControls {
   readonly deadlineMs?: number
 }
 
-/** What the thread of calls reports. */
+/** Reports of the thread of calls. */
 export type CallThreadMessage =
   | { readonly type: 'event'; readonly event: SimulatorEvent }
   | { readonly type: 'rest'; readonly origin: string }

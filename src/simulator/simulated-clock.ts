@@ -20,7 +20,7 @@ export class SimulatedClock implements CallClock {
   #nowMs = START_MS
   readonly #waiting = new Set<Timer>()
   #stepping: Promise<void> | null = null
-  /** What it stands still for, and what it keeps to real time for. */
+  /** Counts of work for which it stands still, and for which it keeps to real time. */
   readonly #real = { held: 0, paced: 0 }
   /** When the first of what is paced began. */
   #pacedSince = { realMs: 0, callMs: 0 }
@@ -107,7 +107,7 @@ export class SimulatedClock implements CallClock {
     this.#nowMs = untilMs
   }
 
-  /** Of those that are due at once, the one that was set first. */
+  /** The earliest timer; among equal ones, the one that was set first. */
   #earliest(): Timer | null {
     let earliest: Timer | null = null
     for (const timer of this.#waiting) if (earliest === null || timer.atMs < earliest.atMs) earliest = timer

@@ -9,8 +9,8 @@ import { NUMBER_TEXTS } from '../agents/offline.js'
 import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
 /**
- * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as
- * `{order}`, `{{order.status}}` and `{eta}`. Any other name counts as `{other}`.
+ * Sentences that an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces,
+ * such as `{order}`, `{{order.status}}` and `{eta}`. Any other name counts as `{other}`.
  */
 export interface AgentVocabulary {
   /** Everything the agent may say, as written. */
@@ -153,7 +153,7 @@ export async function ordersInShop(shopUrl: string, order: string | null, phone:
   return found.filter((one, index) => found.findIndex((other) => other.orderNumber === one.orderNumber) === index)
 }
 
-/** What the recogniser needs of these orders. */
+/** Data of these orders for the recogniser. */
 export function knownOrders(orders: readonly ShopOrder[], order: string | null): KnownOrders {
   const numbers = orders.map((one) => one.orderNumber)
   return {

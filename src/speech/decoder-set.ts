@@ -61,7 +61,7 @@ type Beam = keyof typeof BEAMS
 interface Slot {
   decoder: NativeDecoder
   grammar: string
-  /** Of the grammar. */
+  /** Beam of the grammar. */
   beam: Beam
   words: Set<string>
   busy: boolean
@@ -130,7 +130,7 @@ export class DecoderSet {
     while (this.#slots.length < this.#count) {
       this.#slots.push(await makeSlot())
       this.#grant()
-      // What sessions asked for meanwhile, such as a greeting, goes first.
+      // Requests of sessions meanwhile, such as a greeting, go first.
       await new Promise((resolve) => setImmediate(resolve))
     }
   }
@@ -404,7 +404,7 @@ function wordsOf(grammar: string): Set<string> {
   return new Set(body.split(/\s+/).filter((word) => word !== ''))
 }
 
-/** What a decoder has found in the utterance so far. */
+/** Result of a decoder for the utterance so far. */
 export function recognisedBy(decoder: NativeDecoder): Recognised {
   const text = decoder.get_text().trim()
   if (text === '') return { text, fit: 0, wordMs: [] }

@@ -30,7 +30,7 @@ export interface DigitCheck {
   readonly digits: readonly string[]
 }
 
-/** What was recognised of one utterance. */
+/** Recognised words of one utterance. */
 export interface Recognised {
   /** Words of the grammar; empty when nothing was recognised. */
   readonly text: string
@@ -40,7 +40,7 @@ export interface Recognised {
   readonly wordMs?: readonly number[]
 }
 
-/** What was recognised so far. */
+/** Recognised words so far. */
 export interface PartlyRecognised extends Recognised {
   /** How much of the utterance it is of, in milliseconds. */
   readonly ofMs: number
@@ -94,7 +94,7 @@ export type SpeechReply =
       readonly last: boolean
     }
   | { readonly type: 'spoken'; readonly id: number }
-  /** What was recognised so far, about three times in a second of the utterance; before `heard`. */
+  /** Recognised words so far, about three times in a second of the utterance; before `heard`. */
   | ({ readonly type: 'partial'; readonly id: number } & PartlyRecognised)
   | ({ readonly type: 'heard'; readonly id: number } & Recognised)
   | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }

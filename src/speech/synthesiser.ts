@@ -18,7 +18,7 @@ const LEAD_MS = 10
 const TAIL_MS = 160
 /** Slower than the voices' own pace, so that digits are understood over a telephone line. */
 const STRETCH = 1.08
-/** Of all voices, whatever the text. */
+/** Language of all voices, whatever the text. */
 const LANGUAGE = 'en'
 /** Pause before a preparation is tried again while the worker is busy. */
 const PREPARE_RETRY_MS = 40

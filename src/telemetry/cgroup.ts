@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 
-/** What the kernel reports of the CPU limit of this process's control group, since the group was created. */
+/** The kernel's figures for the CPU limit of this process's control group, since the group was created. */
 interface CgroupCpu {
   /** Periods in which it ran at all, and those in which it was throttled. */
   readonly periods: number

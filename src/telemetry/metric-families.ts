@@ -129,7 +129,7 @@ export class MergedHistogram {
     }
   }
 
-  /** What prom-client's registry prints. */
+  /** Metrics as prom-client's registry prints them. */
   get(): Promise<{ name: string; help: string; type: string; aggregator: string; values: Sample[] }> {
     this.flush()
     const values: Sample[] = []

@@ -96,7 +96,7 @@ interface MetricWriter {
 }
 
 interface MetricsOptions {
-  /** Of this gateway, for `build_info`. */
+  /** Version of this gateway, for `build_info`. */
   readonly version: string
   /** False leaves out the process's and Node's own metrics (several registries in one test). */
   readonly processMetrics?: boolean
@@ -272,7 +272,7 @@ export class Metrics {
   readonly effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
     'answer',
   ])
-  /** What a call did not do because another node had it. */
+  /** Effects that a call omitted because another node owned it. */
   readonly effectsRefused = this.defineCounter(
     'effects_refused',
     'Tools, REST requests and handoff posts that were not sent because the node did not have the call',
@@ -562,7 +562,7 @@ export class Metrics {
     return new LabelledGauge(this.registry, { name: PREFIX + name, help, labels, combined })
   }
 
-  /** A service told how much of one of its limits is left. */
+  /** A service reported the rest of one of its limits. */
   backendRateLimit(backend: string, limit: string, leftRatio: number): void {
     const key = `${backend} ${limit}`
     const known = this.#rateLimits.get(key)
@@ -596,7 +596,7 @@ export class Metrics {
     const pages: string[] = []
     let sinceMs = performance.now()
     for (const metric of registry.getMetricsAsArray()) {
-      // What the registry does itself in `metrics()`, which writes all of them without a break.
+      // The registry does the same in `metrics()`, which writes all of them without a break.
       if (String(metric.type) === 'counter') metric.name = metric.name.replace(/_total$/, '')
       pages.push(await (registry as unknown as MetricWriter).getMetricsAsString(metric))
       if (performance.now() - sinceMs < SCRAPE_SLICE_MS) continue

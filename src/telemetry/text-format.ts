@@ -17,7 +17,7 @@ export function pageFor(accept: string, { body, contentType }: Page): Page {
     : { body, contentType }
 }
 
-/** The weight of a type that the header names, 0 to 1; 0 for one that it does not name, also where a wildcard has it. */
+/** The weight of a type that the header names, 0 to 1; 0 for one that it does not name, even if a wildcard covers it. */
 function prefers(accept: string, type: string): number {
   const weights = accept
     .toLowerCase()

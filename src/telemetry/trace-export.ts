@@ -80,10 +80,10 @@ const PROVIDERS: Readonly<Record<string, string>> = {
   gemini: 'gcp.gemini',
 }
 
-/** What a span of a call says; times since the webhook. */
+/** Content of a call's span; times since the webhook. */
 interface Span {
   readonly name: string
-  /** Of its id (`spanIdOf`). */
+  /** Key of its id (`spanIdOf`). */
   readonly key: string
   /** The key of the span that it is a part of. Default: that of the call. */
   readonly parent?: string

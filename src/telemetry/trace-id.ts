@@ -16,7 +16,7 @@ export function spanIdOf(traceId: string, key: string): string {
   return createHash('sha256').update(`${traceId} ${key}`).digest('hex').slice(0, 16)
 }
 
-/** What a request says of the call that it is made for: the span of the call is the parent of the answerer's (W3C Trace Context). */
+/** Trace context of a request for a call: the span of the call is the parent of the answerer's (W3C Trace Context). */
 export function traceparentOf(callSid: string): string {
   const traceId = traceIdOf(callSid)
   return `00-${traceId}-${spanIdOf(traceId, CALL_SPAN)}-01`

@@ -4,7 +4,7 @@ import { retentionOf } from './inputs.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
-/** What is kept of calls, and the messages about them. */
+/** Archive of calls, and the messages about them. */
 export function archivePart(shared: Shared<'inputs' | 'metrics' | 'folder' | 'fleet' | 'idle' | 'kept'>): Part {
   const { inputs } = shared
   const { config, log, env, numbers, workerEnv, process: one } = inputs
@@ -32,7 +32,7 @@ export function archivePart(shared: Shared<'inputs' | 'metrics' | 'folder' | 'fl
   }
 }
 
-/** The end of the messages: while the fleet's store can still be told which of them receivers have taken. */
+/** The end of the messages: while the fleet's store still accepts which of them receivers have taken. */
 export function messagesPart(shared: Shared<'kept'>): Part {
   return { name: 'messages', start: () => undefined, stop: () => shared.kept.closeMessages() }
 }

@@ -188,7 +188,7 @@ function goneElsewhere(
   })
 }
 
-/** A call is over. @param told  what the store said of whose it is; null: it is this node's */
+/** A call is over. @param told  the store's answer about its owner; null: it is this node's */
 function ended(shared: CallsShared, record: CallRecord, told: Promise<'ok' | 'lost'> | null): void {
   const { fleet, journals, costs, analyses, kept, unsettledCalls, calls, details, placing } = shared
   const { callSid } = record

@@ -25,7 +25,7 @@ type CarrierShared = Shared<
   | 'joinedListeners'
 >
 
-/** What the carrier's REST API is used for: calls that we place, its records of ended calls, its wallet. */
+/** Uses of the carrier's REST API: calls that we place, its records of ended calls, its wallet. */
 export function carrierPart(shared: CarrierShared): Part {
   const { inputs } = shared
   const { config, log, api } = inputs

@@ -71,7 +71,7 @@ export function edgePart(shared: EdgeShared, onDrain: () => void): Part {
   }
 }
 
-/** Of its options, those that only say what the settings say. */
+/** Those of its options that only repeat settings. */
 function settingsOf({ inputs }: EdgeShared) {
   const { config, numbers, tokenSecrets, version, process: one } = inputs
   return {
@@ -108,7 +108,7 @@ function settingsOf({ inputs }: EdgeShared) {
   } satisfies Partial<EdgeOptions>
 }
 
-/** Of its options, those that lead to the other parts. */
+/** Those of its options that lead to the other parts. */
 function servicesOf(shared: EdgeShared) {
   const { inputs, metrics, callSeries, calls, outbound, humanCalls, kept, placing, speech } = shared
   const { config, env, log, agents, numbers, backends, clock, workerEnv } = inputs

@@ -38,26 +38,26 @@ export interface GatewayOptions {
   readonly log: Log
   /** Set for one of several processes on one public port. */
   readonly process?: GatewayProcess
-  /** Of all agents, whatever their files name. */
+  /** Backend of all agents, whatever their files name. */
   readonly onlyBackend?: string
 }
 
-/** What one of several processes gets beside its share of the settings. */
+/** Input of one of several processes, beside its share of the settings. */
 interface GatewayProcess {
   readonly plan: ProcessPlan
   /** How often it was started again after it had died. */
   readonly restarts: number
-  /** What it shares with the others where REDIS_URL is not set. */
+  /** Store that it shares with the others if REDIS_URL is not set. */
   readonly store: CallStore
 }
 
-/** What a gateway runs with: its settings, and what they name, read and checked. Nothing of it is to be closed. */
+/** Inputs of a gateway: its settings, and the files that they name, read and checked. None of them needs closing. */
 export interface GatewayInputs extends GatewayOptions {
   /** By name. Edits of their files change it in place, as they do `numbers`. */
   readonly agents: Map<string, HostedAgent>
   readonly defaultAgent: string | null
   readonly numbers: Numbers
-  /** Of the agents' files that could not be used at the start. */
+  /** Faults of agents' files that could not be used at the start. */
   readonly faults: readonly AgentFault[]
   readonly backends: BackendSettings
   /** Null without SAUTIKIT_API_KEY. */

@@ -4,7 +4,7 @@ import { DailyBudgets } from '../daily-budgets.js'
 import type { Part } from './part.js'
 import type { Shared } from './shared.js'
 
-/** What calls cost, and the budget of the day of each number. */
+/** Costs of calls, and the daily budget of each number. */
 export function moneyPart(
   shared: Shared<'inputs' | 'metrics' | 'folder' | 'fleet' | 'calls' | 'costs' | 'budgets'>,
 ): Part {

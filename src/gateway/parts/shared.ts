@@ -23,9 +23,9 @@ import type { IdleFolders } from '../process-plan.js'
 import type { GatewayInputs } from './inputs.js'
 
 /**
- * What the parts of one gateway open for each other. One part sets each field when it starts; those that start before it
- * read the field only when a call needs it, which is after all have started. A part's parameter names the fields that it
- * may touch: `Shared<'inputs' | 'metrics'>`.
+ * Services that the parts of one gateway open for each other. One part sets each field when it starts; those that start
+ * before it read the field only when a call needs it, which is after all have started. A part's parameter names the
+ * fields that it may touch: `Shared<'inputs' | 'metrics'>`.
  */
 export class GatewayShared {
   readonly inputs: GatewayInputs

@@ -10,7 +10,7 @@ const NARROW_FRAME = FRAME_MS * PER_MS
 const SILENT_ENERGY = 16 * 16
 
 /**
- * What a frame of the caller's side is:
+ * Content of a frame of the caller's side:
  * - `clear`: none of our own speech can be in it;
  * - `own`: our own speech and next to nothing else;
  * - `mixed`: our speech was found in it; `foreignShare` is the share of the power that is somebody else's;
@@ -33,25 +33,25 @@ interface Candidate {
 }
 
 /**
- * Finds our own speech, sample for sample, in a stream into which the carrier mixes both parties. What was sent is
+ * Finds our own speech, sample for sample, in a stream into which the carrier mixes both parties. The sent audio is
  * known, so a frame is compared with it: five taps are fitted (1/8 ms apart: level, and a delay that is no whole number
- * of samples), and what they cannot explain is the caller. So a caller is heard over an agent of the same loudness;
- * levels alone cannot do that.
+ * of samples), and the rest, which they cannot explain, is the caller. So a caller is heard over an agent of the same
+ * loudness; levels alone cannot do that.
  *
  * The delay is one number of samples for a whole run of speech, but another for each run: the carrier's hold-back and
  * its tick begin anew. It is found by correlating over all delays. A vowel fits nearly as well a period of its pitch
  * too late, so several candidates are kept until one of them leaves next to nothing over:
  *
- * | state     | what is done with a frame                                          | leaves by                       |
+ * | state     | treatment of a frame                                               | leaves by                       |
  * |-----------|--------------------------------------------------------------------|---------------------------------|
  * | searching | laid beside all candidates, and a new one is looked for            | one holds for 2 frames -> held  |
- * | held      | the same; somebody else's voice is now told from ours              | it holds for longer -> settled  |
+ * | held      | the same; somebody else's voice is now distinguished from ours     | it holds for longer -> settled  |
  * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
  *
- * A new run begins with searching, and so does what follows `disturbed`. Audio that waits only on its way to the caller
- * is not seen from here: then frames do not fit, and another delay leaves next to nothing of them, at the same level. All
- * of this happens at 8 kHz; a frame costs nothing while we are silent, 5 (8 kHz) to 10 us while we talk, half of it to
- * take us out, and a search 25 us; searches are bounded: one in two frames while somebody else is heard over us.
+ * A new run begins with searching, and so does the audio after `disturbed`. Audio that waits only on its way to the
+ * caller is not seen from here: then frames do not fit, and another delay leaves next to nothing of them, at the same
+ * level. All of this happens at 8 kHz; a frame costs nothing while we are silent, 5 (8 kHz) to 10 us while we talk, half
+ * of it to take us out, and a search 25 us; searches are bounded: one in two frames while somebody else is heard over us.
  */
 export class EchoMatcher {
   /** True once our own speech was found in the stream: from then on it is bound to be in it. */
@@ -87,7 +87,7 @@ export class EchoMatcher {
   #missed = 0
   /** Until here the delay may become another one, as in `#heardAt`: `disturbed`. */
   #movesUntil = -Infinity
-  /** What the best left of the frame that was matched last; 0 while the delay is not known. */
+  /** Rest of the last matched frame at the best delay; 0 while the delay is not known. */
   #bestLeaves = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
@@ -121,7 +121,7 @@ export class EchoMatcher {
    * @param ms by how much at most, earlier or later
    */
   disturbed(ms: number): void {
-    // What waited on its way to the caller comes back later than what waited on its way to us.
+    // Audio that waited on its way to the caller comes back later than audio that waited on its way to us.
     this.#movesUntil = this.#heardAt + Math.max(0, this.#candidates[0]?.lag ?? 0) + (ms + MOVES_WITHIN_MS) * PER_MS
     this.#beginRun()
   }
@@ -216,7 +216,7 @@ export class EchoMatcher {
     if (this.#state === 'settled') this.#searchEvery = Math.min(SEARCH_EVERY_MAX, 2 * this.#searchEvery)
     this.#searchesLeft = Math.max(0, this.#searchesLeft - 1)
     this.searches++
-    // What is left over tells them apart far better than their likeness.
+    // The rest distinguishes them far better than their likeness.
     let lag = NaN
     let share = 1
     const count = searchLags(this.#sent, at)
@@ -300,7 +300,7 @@ export class EchoMatcher {
       this.#explains = candidate
       this.#leaves = share
     }
-    // What is left of our speech when a run ends is soft, and fits by accident; so does a vowel at a wrong delay.
+    // The end of our speech in a run is soft, and fits by accident; so does a vowel at a wrong delay.
     const tellsGain = !this.proven || (this.#state !== 'searching' && candidate === this.#candidates[0])
     if (tellsGain && share < (this.proven && this.#isExact ? SURE_SHARE : OWN_SHARE))
       this.gainDb += (gainDb - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
@@ -353,7 +353,7 @@ const TAPS = 5
 const MIDDLE = 2
 // A caller 6 dB below our own speech is heard over it; what a telephone codec and a filter add is 15 dB and more below.
 const OWN_SHARE = 0.2
-// What is left over at the right delay, unless the line is a bad one; a vowel a period too late leaves more.
+// Rest at the right delay, unless the line is a bad one; a vowel a period too late leaves more.
 const SURE_SHARE = 0.02
 // Under the voice of somebody else a delay is believed when the search ends there again and again.
 const DOUBLE_TALK_SHARE = 0.8
@@ -363,7 +363,7 @@ const EXPLAINS_SHARE = 0.5
 const PERIOD_MAX = 20 * PER_MS
 const HELD_FRAMES = 2
 const SETTLED_FRAMES = 5
-// What the carrier and we hold back, after what waited has come.
+// Hold-back of the carrier and of us, after the waiting audio has come.
 const MOVES_WITHIN_MS = 200
 const MISSED_FRAMES_MAX = 100
 const CANDIDATES = 4
@@ -461,7 +461,7 @@ const OWN_DECAY = 0.8
 // --- what was sent -------------------------------------------------------------------------------
 
 /**
- * What we sent in the last 2 s, on the time axis on which the carrier plays it. It comes in runs: within one the
+ * Audio that we sent in the last 2 s, on the time axis on which the carrier plays it. It comes in runs: within one the
  * carrier's delay is one number of samples.
  */
 class SentSpeech {

@@ -14,15 +14,15 @@ interface EchoGateOptions {
 }
 
 /**
- * Tells the echo of our own speech from the caller, by levels. It remembers what was sent for 2.5 s, in slots of 10 ms.
- * For each delay up to half a second it learns the level difference between the caller's side and what was sent, and
- * how steady it is. The delay with the steadiest difference is the echo's delay; the difference is its gain.
+ * Distinguishes the echo of our own speech from the caller, by levels. It remembers the sent audio for 2.5 s, in slots
+ * of 10 ms. For each delay up to half a second it learns the level difference between the caller's side and the sent
+ * audio, and how steady it is. The delay with the steadiest difference is the echo's delay; the difference is its gain.
  *
  * Until then, each frame that is softer than an echo would be lowers the loudest possible echo for that delay
  * (`#bounds`). So after the first half second of our speech, a line without an echo is recognised.
  *
  * A frame is echo when it is no louder than the echo should be, with a margin. So a caller who talks over the agent is
- * heard as soon as he is louder than the echo. A softer caller cannot be told from it by level.
+ * heard as soon as he is louder than the echo. A softer caller cannot be distinguished by level.
  */
 export class EchoGate {
   /** The learnt delay; null while no echo was found. */

@@ -18,7 +18,7 @@ interface Address {
   readonly value: number
 }
 
-/** What echo-kernel/index.ts exports; it says what each does. Addresses are in bytes. */
+/** Exports of echo-kernel/index.ts, which documents each. Addresses are in bytes. */
 interface KernelExports {
   readonly memory: WebAssembly.Memory
   readonly FRAME: Address
@@ -87,11 +87,11 @@ const CACHE_LINE_BYTES = 64
  */
 class EchoKernel {
   readonly exports: KernelExports
-  /** What `exports.compare` found: audible bands, the sum of what is over the expected, the same beyond a limit, power. */
+  /** Result of `exports.compare`: audible bands, the sum of the excess over the expected, the same beyond a limit, power. */
   readonly found: Float64Array
-  /** What was sent, at the leg's rate, as `exports.fit`, `cancel`, `search` and `refine` read it. */
+  /** Sent audio, at the leg's rate, as `exports.fit`, `cancel`, `search` and `refine` read it. */
   readonly sentPart: Int16Array
-  /** What `exports.search` found. */
+  /** Result of `exports.search`. */
   readonly peaks: Int32Array
   /** The samples before the frame, for `exports.matchFrame`, and the frame. */
   readonly history: Int16Array
@@ -207,5 +207,5 @@ const FROM_HZ = 150
 const TO_HZ = 3700
 const NEPERS = Math.LN10 / 10
 
-/** What all calls of a thread use. */
+/** Kernel that all calls of a thread use. */
 export const echoKernel = new EchoKernel()

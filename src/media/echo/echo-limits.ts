@@ -4,7 +4,7 @@
 /** How long after it was sent our own speech may come back. */
 export const ECHO_DELAY_MS_MAX = 500
 
-/** Of equal width by ear from 150 to 3700 Hz: what every telephone carries. */
+/** Number of bands, of equal width by ear, from 150 to 3700 Hz: what every telephone carries. */
 export const BANDS = 32
 /** 32 ms at 8 kHz. */
 export const WINDOW = 256
@@ -23,9 +23,9 @@ export const REACH_SLOTS_MAX = 30
 export const DELAYS_MOVED = 90
 /** Frames of the caller's side that are kept. */
 export const HEARD_FRAMES = 48
-/** Of them, those that are compared with another delay. */
+/** Those of them that are compared with another delay. */
 export const MOVED_FRAMES_MAX = 12
-/** What was sent can be heard from this level of its loudest band on. */
+/** Lowest audible level of sent audio, in its loudest band. */
 export const SENT_LOUD_DB = -55
 /** Fewer bands that are heard over the line's noise say nothing. */
 export const AUDIBLE_BANDS_MIN = 4
@@ -40,5 +40,5 @@ export const SEARCH_PEAKS = 5
 export const DB_MIN = -160
 export const DB_MAX = 80
 export const STEPS_PER_DB = 8
-/** Of two powers that are further apart the softer one adds less than 0.001 dB. */
+/** The softer of two powers that are further apart adds less than 0.001 dB. */
 export const APART_DB_MAX = 40

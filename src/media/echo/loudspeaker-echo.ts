@@ -13,8 +13,9 @@ import {
 import { echoKernel } from './echo-kernel.js'
 
 /**
- * What a frame of the caller's side is: `echo`, our own speech and nobody else's; `caller`, somebody speaks, perhaps
- * over our echo; `unknown`, no echo was learnt, none can come now, or what is heard is too loud for one that was held up.
+ * Verdict about a frame of the caller's side: `echo`, our own speech and nobody else's; `caller`, somebody speaks,
+ * perhaps over our echo; `unknown`, no echo was learnt, none can come now, or the sound is too loud for one that was held
+ * up.
  */
 type Verdict = 'unknown' | 'echo' | 'caller'
 
@@ -41,7 +42,7 @@ export class LoudspeakerEcho {
   /** The frame that was judged last is for the most part echo: it says nothing about the caller's line. */
   dominates = false
   #delay: number | null = null
-  /** What the kernel knows of this call: levels, and what was learnt of the bands and delays. */
+  /** Kernel memory of this call: levels, and the learnt bands and delays. */
   readonly #block: number
   readonly #wide: 0 | 1
   /** Loudness of what was sent, by slot: 1 for loud. Slots are numbered by time. */
@@ -49,7 +50,7 @@ export class LoudspeakerEcho {
   #newestSlot = -Infinity
   #loudSlot = -Infinity
   #runSlot = -Infinity
-  /** Of what was heard of late, for a delay that is found, or found to have moved. */
+  /** Recent frames of the caller's side, for a delay that is found, or found to have moved. */
   #heardFrames = 0
   #agreed = 0
   #agreedFrames = 0
@@ -65,7 +66,7 @@ export class LoudspeakerEcho {
   /** The frame that was heard last, and the one from which on the echo is of what was sent after `disturbed`. */
   #heardSlot = -Infinity
   #echoesSlot = Infinity
-  /** What comes back louder or softer than was learnt, in all bands: telephones level what they hear. */
+  /** Level of the echo above or below the learnt one, in all bands: telephones level what they hear. */
   #gainDb = 0
   #learntFrames = 0
   /** Power of the loudest echo that was expected of late. */
@@ -129,7 +130,7 @@ export class LoudspeakerEcho {
    * time
    */
   judge(frame: Int16Array, capturedAtMs: number, mayMove = true): Verdict {
-    // Nothing was found for long: it is looked for again now and then.
+    // A long search without a result repeats only now and then.
     if (this.#resting) {
       this.#framesLeft += REST_EARNS
       this.#resting = this.#framesLeft < SEARCH_AGAIN_FRAMES
@@ -202,7 +203,7 @@ export class LoudspeakerEcho {
     if (known === null) this.#recall(best)
   }
 
-  /** Learns the coupling from the frames that told the delay: they were echo. Leaves the newest as what is heard. */
+  /** Learns the coupling from the frames that revealed the delay: they were echo. Leaves the newest as the current frame. */
   #recall(delay: number): void {
     for (let i = Math.max(0, this.#heardFrames - HEARD_FRAMES); i < this.#heardFrames; i++) {
       const slot = kernel.recall(this.#block, i % HEARD_FRAMES)
@@ -219,11 +220,11 @@ export class LoudspeakerEcho {
       this.#usualDelay = Math.round(this.#usualDelay + (delay - this.#usualDelay) * USUAL_DELAY_LEARN)
       this.#delay = this.#usualDelay
       this.#beginRun()
-      // What held up the last run is over in this one.
+      // The hold-up of the last run is over in this one.
       this.#reachOfRun = this.#reach
       this.#reach = 0
     }
-    // What waited on its way to the caller comes back only now.
+    // Audio that waited on its way to the caller comes back only now.
     if (slot >= this.#echoesSlot) {
       this.#echoesSlot = Infinity
       this.#reachOfRun = Math.max(this.#reachOfRun, this.#reach)
@@ -267,7 +268,7 @@ export class LoudspeakerEcho {
     this.dominates = ECHO_DOMINATES * echoPower > heardPower
     this.#loudestEcho = Math.max(echoPower, LOUDEST_DECAY * this.#loudestEcho)
     this.overDb += (over / Math.max(AUDIBLE_BANDS_MIN, audible) - this.overDb) * OVER_LEARN
-    // What was learnt in a second or two explains not all that we say: a caller must stand out more.
+    // One or two seconds of learning do not explain all our speech: a caller must stand out more.
     const young = Math.max(0, 1 - this.#learntFrames / YOUNG_FRAMES)
     const learning = young > 0 && !this.#caller
     this.#learntFrames++
@@ -280,7 +281,7 @@ export class LoudspeakerEcho {
         return 'echo'
       }
     }
-    // Of many delays the loudest is expected: that is no measure of what comes back.
+    // With many delays the expectation is the loudest one: that is no measure of the echo.
     if (this.#reachOfRun > 0 && this.#unsureSlots > 0) return this.#caller ? 'caller' : 'echo'
     const share = this.#caller ? CALLER_LEARN_SHARE : 1
     if (audible >= AUDIBLE_BANDS_MIN && !learning) {
@@ -321,7 +322,7 @@ export class LoudspeakerEcho {
     return this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun ? FOLLOW_SLOTS + 1 + this.#reachOfRun : 0
   }
 
-  /** What is expected in `slot`. @returns the loudest */
+  /** Computes the expected echo in `slot`. @returns the loudest */
   #expect(slot: number, delay: number): number {
     return kernel.expect(this.#block, indexOf(slot), this.#newestSlot - slot, delay, this.#unsureSlots)
   }
@@ -373,7 +374,7 @@ const GAIN_DB_MAX = 15
 // --- who it is. Of 128,000 frames of the tuning calls, each alone, this one number tells caller and echo apart as well
 // as a logistic regression on eight such numbers does (area under the curve .994 against .995).
 const OVER_LEARN = 0.12
-// Of the tuning calls' frames that are echo 1 % were over 1.0 to 1.3, before the delay of a run was followed.
+// In the tuning calls, 1 % of the echo frames were over 1.0 to 1.3, before the delay of a run was followed.
 const CALLER_BEGINS_DB = 2
 const CALLER_ENDS_DB = 1
 // 6 dB

@@ -43,7 +43,7 @@ export class JitterBuffer {
   depthMs = 0
   /** The frame that was pulled last, 20 ms: where it lies, until the next `place` or `pull`. */
   frame: Int16Array
-  /** What came with that frame at its `push`. */
+  /** Tags that came with that frame at its `push`. */
   tags = 0
   #state: JitterState = 'empty'
   readonly #samples: number
@@ -91,7 +91,7 @@ export class JitterBuffer {
     return this.#clock[MEDIA_MS] as number
   }
 
-  /** What came with that frame at its `push`. */
+  /** Arrival time that came with that frame at its `push`. */
   get arrivalMs(): number {
     return this.#clock[ARRIVAL_MS] as number
   }

@@ -107,7 +107,7 @@ export class Playout {
     return this.#state === 'pausing' || this.#state === 'paused'
   }
 
-  /** What the carrier still has to play. */
+  /** Audio that the carrier still has to play. */
   aheadMs(nowMs: number): number {
     return Math.max(0, this.playoutEndMs - nowMs)
   }
@@ -153,7 +153,7 @@ export class Playout {
     const ready = available >= this.#frame || (available > 0 && this.speechEnded)
     if (ready && this.#state !== 'playing' && this.#state !== 'pausing') this.#startPlaying()
     if (this.#state === 'idle') return 0
-    // What the carrier played while this clock stood still was silence.
+    // The carrier played silence while this clock stood still.
     if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
 
     let written = this.#fadeOutDue ? this.#sendFadeOut(nowMs, source, out) : 0
@@ -188,7 +188,7 @@ export class Playout {
   }
 
   /**
-   * The carrier was told to throw away what it holds. The caller empties the source; nothing is sent for 60 ms,
+   * The carrier got the command to throw away its buffer. The caller empties the source; nothing is sent for 60 ms,
    * because the carrier would throw that away too, and then the clock starts again.
    */
   clear(nowMs: number): void {
@@ -246,7 +246,7 @@ export class Playout {
     return samples
   }
 
-  /** What an empty source means. */
+  /** Handles an empty source. */
   #whenDry(nowMs: number, source: SampleSource): void {
     if (this.speechEnded) {
       if (source.available() === 0) this.#startTail()

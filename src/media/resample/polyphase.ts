@@ -62,7 +62,7 @@ export interface FixedRows {
   readonly peakTaps: number
   /** Tap that the first high part belongs to. */
   readonly peakAt: number
-  /** What a sum of low parts is shifted right by to count in 2^-OUTPUT_BITS. */
+  /** Right shift of a sum of low parts, so that it counts in 2^-OUTPUT_BITS. */
   readonly lowShift: number
 }
 

@@ -188,7 +188,7 @@ class CopyStream implements StreamResampler {
   }
 }
 
-/** What a resampler runs on: the slots of all streams, and the filter. */
+/** Kernel of a resampler: the slots of all streams, and the filter. */
 interface Kernel {
   /** The slot's memory for a frame of output. */
   frame(slot: number, samples: number): Int16Array

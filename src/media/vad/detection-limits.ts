@@ -49,7 +49,7 @@ export const IMPURITY_MAX = 0.003
 /** Logarithms of odds: 0.7 / 0.3 begins a voice, under 0.6 / 0.4 ends it (bench/vad/README.md). */
 export const ODDS_BEGIN = 0.8472978603872037
 export const ODDS_ON = 0.4054651081081644
-/** What the second stage is told of these odds: e^6 is as sure as it gets. */
+/** Limit of these odds for the second stage: e^6 is as sure as it gets. */
 export const ODDS_LIMIT = 6
 /** Number of groups of units in the second stage. They were fitted apart, and their mean errs less than either. */
 export const GROUPS = 2

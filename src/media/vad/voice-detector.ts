@@ -41,7 +41,7 @@ interface Address {
   readonly value: number
 }
 
-/** What caller-kernel/index.ts exports. Addresses are in bytes, multiples of 16. */
+/** Exports of caller-kernel/index.ts. Addresses are in bytes, multiples of 16. */
 interface KernelExports {
   readonly memory: WebAssembly.Memory
   readonly FRAME: Address

@@ -239,7 +239,7 @@ interface RestAnswer {
 interface Route {
   readonly method: string
   readonly path: RegExp
-  /** What the key must allow. */
+  /** Scope that the key must allow. */
   readonly scope: string
   /** @param id  what the path has in place of `:id`; empty where it has none */
   readonly answer: (request: RestRequest, id: string) => RestAnswer

@@ -30,7 +30,7 @@ export interface ObservedCall {
   /** From the webhook to the end. */
   readonly durationMs: number
   readonly ended: string
-  /** What a real carrier would not have accepted. */
+  /** Faults that a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   /** Why the call had to be ended by force, such as the scenario's time limit; null if it ended by itself. */
   readonly overdue: string | null
@@ -229,7 +229,7 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
   ]
 }
 
-/** As the transcript has it, or as a voice of the call's language says it: KES 350 is "shilingi mia tatu na hamsini" too. */
+/** Matches the text of the transcript, or as a voice of the call's language says it: KES 350 is "shilingi mia tatu na hamsini" too. */
 function says({ text, language }: SpokenLine, pattern: TextPattern): boolean {
   return hasPattern(text, pattern) || (language !== undefined && hasPattern(spokenForm(text, language), pattern))
 }
@@ -331,7 +331,7 @@ interface Timing {
   readonly atMs: number | null
 }
 
-/** What was measured of each kind; a null is something that was waited for and never came. */
+/** Measurements of each kind; null: an awaited event that never came. */
 const TIMINGS: Readonly<
   Record<
     TimedThing,

@@ -107,7 +107,7 @@ export function scenarioReport(
   return masked(report)
 }
 
-/** Of a call without a record. */
+/** Values of a call without a record. */
 const NO_RECORD = {
   ...{ outcome: null, endReason: null, backend: null, greetingMs: null, escalation: null },
   ...{ toolCalls: [], turns: [], bargeIns: [], claims: [] },

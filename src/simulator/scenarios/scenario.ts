@@ -68,10 +68,10 @@ export interface Range {
   readonly min?: number | undefined
   readonly max?: number | undefined
 }
-/** What an argument or a field must be: a text, a /regex/ or a value; null for an absent one. */
+/** Expected value of an argument or a field: a text, a /regex/ or a value; null for an absent one. */
 export type ExpectedValues = z.output<typeof values>
 
-/** What is said, in an entry of the transcript; without a language in any. */
+/** Words in an entry of the transcript; without a language, in any. */
 const expectedWords = z.union([
   pattern.transform((words): ExpectedWords => ({ text: words })),
   z.strictObject({ text: pattern, language: languageCode.describe('In which the call is then, such as sw.') }),
@@ -167,7 +167,7 @@ const expectSchema = z
   })
   .describe('What must come of the call; everything that is set has to hold.')
 
-/** What must come of a call. */
+/** Expected result of a call. */
 export type Expectations = z.output<typeof expectSchema>
 
 /** The keys of a scenario file, and what they may not say together. */
@@ -345,7 +345,7 @@ function expectFaults(expect: Expectations, fault: Fault): void {
 /** A scenario file after its keys were checked. */
 type ScenarioFile = z.output<typeof scenarioSchema>
 
-/** What the world outside makes of a tool that waits. */
+/** Outcome that the world outside gives a waiting tool. */
 export type SettledTool = ScenarioFile['settle'][number]
 
 /** One scenario: who calls, what they do, over what line, and what must come of it. */

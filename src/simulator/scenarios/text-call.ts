@@ -29,7 +29,7 @@ const RECORD_WAIT_MS = 12_000
 export async function runTextCall(media: TextMedia, options: TextCallOptions): Promise<ObservedCall> {
   const { scenario, seed, signal } = options
   const { placed, timeoutMs } = scenario
-  // Of a call that is placed, the caller is whom the agent calls.
+  // In a placed call, the caller is the person whom the agent calls.
   const [from, to] = placed === null ? [scenario.from, scenario.to] : [scenario.to, scenario.from]
   const clientRequestId = `row-${randomBytes(4).toString('hex')}`
   const voices = new TextVoices(scenario.pace, seed)
@@ -71,7 +71,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
     dialEdge: 'outcome',
     onEvent: (event) => {
       events.push(event)
-      // What is no words is in brackets.
+      // Sounds without words are in brackets.
       if (event.type === 'said' && !event.text.startsWith('[')) voices.said(event.text, clock.nowMs())
     },
     environment: gateway,

@@ -38,7 +38,7 @@ const PATH = new RegExp(`^/(${WEBHOOK_ROUTES.join('|')})(?:/([^/]+))?$`)
 export interface TextGatewayOptions {
   readonly agents: ReadonlyMap<string, HostedAgent>
   readonly businesses: ReadonlyMap<string, Business>
-  /** What tools may read. */
+  /** Environment that tools may read. */
   readonly env: Environment
   /** The call that the agent makes; null: one that comes in. */
   readonly placed: PlacedCall | null
@@ -55,7 +55,7 @@ export interface TextGatewayOptions {
  */
 export class TextGateway implements CallEnvironment {
   readonly clock = new SimulatedClock()
-  /** Of the call, once it has ended. */
+  /** Record of the call, once it has ended. */
   record: CallRecord | null = null
   readonly calls: CallRegistry
   readonly #voices: TextVoices
@@ -64,7 +64,7 @@ export class TextGateway implements CallEnvironment {
   readonly #webhooks: Webhooks
   /** Outcomes that no tool waits for yet. */
   readonly #settle: SettledTool[]
-  /** Of the agent that has the call. */
+  /** Speech of the agent that has the call. */
   #speech: TextSpeech | null = null
 
   constructor(media: TextMedia, voices: TextVoices, options: TextGatewayOptions) {
@@ -190,7 +190,7 @@ export class TextGateway implements CallEnvironment {
     }
   }
 
-  /** Of the one call. */
+  /** Closes the one call. */
   close(): Promise<void> {
     this.#speech?.close()
     return this.calls.close()
@@ -218,7 +218,7 @@ export class TextGateway implements CallEnvironment {
   }
 }
 
-/** What all text calls of one run share. */
+/** Media that all text calls of one run share. */
 export interface TextMedia {
   readonly resamplers: ResamplerBank
   readonly backends: BackendSettings

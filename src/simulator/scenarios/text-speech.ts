@@ -89,10 +89,10 @@ function hum(ms: number, rateHz: LegRateHz, seed: number): Int16Array {
   return out
 }
 
-/** What the people of one text call speak and hear with. They understand every word of the agent and of the carrier. */
+/** Voices and recognisers of the people of one text call. They understand every word of the agent and of the carrier. */
 export class TextVoices implements PeopleSpeech {
   readonly hearsAtHz = TEXT_SPEECH_RATE_HZ
-  /** Of the agent and the carrier; the index is the number in their sound. */
+  /** Sentences of the agent and the carrier; the index is the number in their sound. */
   readonly sentences: string[] = []
   readonly #pace: number
   readonly #seed: number

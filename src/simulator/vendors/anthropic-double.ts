@@ -12,11 +12,11 @@ import { ModelDouble } from './model-double.js'
 export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
   /** Why the next answers end; null: `end_turn`, or `tool_use` after calls. */
   stopReason: StopReason | null = null
-  /** What the model thinks before its next answers. */
+  /** Thoughts of the model before its next answers. */
   thinking: string | null = null
   /** Ends the next answers with this error, in place of their last event. */
   failure: string | null = null
-  /** What was marked for the cache. */
+  /** Content that was marked for the cache. */
   readonly #cache = new Set<string>()
 
   protected keyOf({ authorization }: IncomingMessage['headers']): string | null {
@@ -122,7 +122,7 @@ export class AnthropicDouble extends ModelDouble<MessageCreateParamsStreaming> {
     yield event({ type: 'message_stop' })
   }
 
-  /** What is marked is written at the first request, and read at later ones with the same content. */
+  /** Marked content is written at the first request, and read at later ones with the same content. */
   #cached({ system, tools }: MessageCreateParamsStreaming): Partial<Usage> {
     const marked = [...(tools ?? []), ...(typeof system === 'object' ? system : [])]
     if (!marked.some((block) => 'cache_control' in block && block.cache_control != null)) return {}

@@ -6,7 +6,7 @@ import { type Json, textIn, VoiceSession, type VoiceSpeech } from './voice-doubl
 
 /** Contexts that the account's plan allows at the same time. */
 const CONTEXTS_MAX = 8
-/** What the service waits for more text, unless the client says otherwise. */
+/** Time that the service waits for more text, unless the client says otherwise. */
 const BUFFER_MS = 3000
 
 /**
@@ -125,7 +125,7 @@ class CartesiaVoiceSession extends VoiceSession {
     this.double.cancelled++
     context.speech.stop()
     this.#forget(id)
-    // What was being generated goes on.
+    // A running generation goes on.
     if (this.double.faults.lateSound)
       this.sendJson({
         type: 'chunk',

@@ -17,7 +17,7 @@ const CASCADE_DOUBLE_GRAMMARS_MAX = 8
 interface CascadeModelsOptions {
   /** The dialogue that a session with these instructions follows. */
   readonly find: (instructions: string) => Followed
-  /** What every conversation can begin with. */
+  /** Dialogues with which every conversation can begin. */
   readonly dialogues: readonly OfflineDialogue[]
   readonly openSpeech: () => SpeechClient
 }
@@ -35,8 +35,8 @@ const STILL_RUNNING = 'still running'
 
 /**
  * The minds behind the three services of a cascade, without a network. Like those they keep no conversation: the
- * language model goes through the messages of each request with a new dialogue, and the recogniser, which is told
- * nothing but the sound, tries what the conversations that were answered last listen for.
+ * language model goes through the messages of each request with a new dialogue, and the recogniser, which gets only the
+ * sound, tries the words that the last answered conversations listen for.
  */
 export class CascadeModels {
   readonly #options: CascadeModelsOptions

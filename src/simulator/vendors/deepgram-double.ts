@@ -260,7 +260,7 @@ export class DeepgramVoiceDouble extends StageDouble<DeepgramVoiceSession> {
 class DeepgramVoiceSession extends VoiceSession {
   readonly query: URLSearchParams
   #turn: { readonly id: string; readonly speech: VoiceSpeech; readonly fromMs: number } | null = null
-  /** Of all turns; an `Interrupt` sets it to what was played. */
+  /** Sound of all turns; an `Interrupt` sets it to the played duration. */
   #soundMs = 0
   #interruptedAtMs = 0
 

@@ -36,7 +36,7 @@ interface OpenCall {
   readonly args: Readonly<Record<string, unknown>>
 }
 
-/** What an answer consists of. */
+/** Parts of an answer. */
 interface Answer {
   readonly texts: readonly string[]
   readonly calls: readonly OpenCall[]
@@ -113,7 +113,7 @@ export class ModelDialogue {
     if (call !== undefined) this.#take({ type: 'tool-result', callId: call.engineId, ...resultOf(output) })
   }
 
-  /** What is due now; a word for the caller where there is nothing. */
+  /** The answer that is due now; a word for the caller where there is none. */
   next(): Answer {
     let calls = this.#due()
     if (this.texts.length + calls.length === 0) {
@@ -285,7 +285,7 @@ export class DialogueModel implements DoubleModel {
     this.#settled = this.#settled.then(work)
   }
 
-  /** What of the last answer was not heard to its end, and what was on its way, is not known to the caller. */
+  /** The caller does not know the unheard part of the last answer, or anything that was on its way. */
   #interrupted(): void {
     const { unheard, calls } = this.#dialogue
     if (this.#making !== null) {

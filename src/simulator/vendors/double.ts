@@ -8,7 +8,7 @@ import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
-/** What a recogniser of a double writes for speech that it cannot make out. */
+/** Text of a double's recogniser for speech that it cannot make out. */
 export const INAUDIBLE = '[inaudible]'
 
 export interface SpokenText {
@@ -43,7 +43,7 @@ export interface DoubleModel {
   readonly answers: number
   /** The answer that was begun last; null before any. */
   readonly lastReply: ModelReply | null
-  /** What the model says now that it has to answer. */
+  /** The model's reply when it has to answer. */
   nextReply(): ModelReply | Promise<ModelReply>
   /** The caller's words, now that the caller has finished. */
   nextCallerText(): string | Promise<string>
@@ -416,7 +416,7 @@ export abstract class SpokenSession<
     this.detector = new LevelDetector({ sampleRateHz, ...double.turns })
   }
 
-  /** Of the session's configuration. */
+  /** Instructions in the session's configuration. */
   protected abstract get instructions(): string
 
   /** Made with the first message that needs it: the session is configured by then. */

@@ -173,7 +173,7 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
     this.later(this.double.readyDelayMs, () => this.send({ setupComplete: {} }))
   }
 
-  /** What models refuse; the vendor gives no reason. */
+  /** Refusals of models; the vendor gives no reason. */
   #refused(setup: LiveClientSetup): string | null {
     const thinks = setup.model?.includes('extended-thinking') === true
     const config = (setup.generationConfig ?? {}) as {
@@ -218,7 +218,7 @@ class GeminiDoubleSession extends SpokenSession<GeminiDouble> {
         this.#functions.set(declared.name ?? '', declared)
   }
 
-  /** What the model has now. */
+  /** Instructions and tools of the model now. */
   get model(): { readonly instructions: string; readonly tools: readonly string[] } {
     return { instructions: this.#instructions, tools: [...this.#functions.keys()] }
   }

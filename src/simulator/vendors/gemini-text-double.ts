@@ -19,7 +19,7 @@ export class GeminiTextDouble extends ModelDouble<Request> {
   finishReason: `${FinishReason}` | null = null
   /** Refuses to answer the next requests for this reason. */
   blockReason: string | null = null
-  /** What the model thinks before its next answers. */
+  /** Thoughts of the model before its next answers. */
   thinking: string | null = null
   /** Calls have ids, which models of older generations lack. */
   callIds = true
@@ -98,7 +98,7 @@ export class GeminiTextDouble extends ModelDouble<Request> {
     else yield `data: ${errorOf(this.failure, 'UNAVAILABLE', 'It did not work.').body}\r\n\r\n`
   }
 
-  /** What requests have in common is read from the cache from the second one on. */
+  /** The common part of requests is read from the cache from the second one on. */
   #cached({ systemInstruction, tools }: Request): number {
     const text = JSON.stringify([systemInstruction, tools])
     const known = this.#cache.has(text)

@@ -6,7 +6,7 @@ import { type DoubleOptions, type Refusal, Script } from './double.js'
 /** A vendor's language model on loopback: a script that is streamed as server-sent events, and faults on demand. */
 export abstract class ModelDouble<Request> extends HttpDouble {
   readonly script: Script
-  /** What was asked, in order. */
+  /** Requests, in order. */
   readonly asked: Request[] = []
   /** How the next requests are refused, those for the models too. */
   refuse: Refusal | null = null
@@ -26,7 +26,7 @@ export abstract class ModelDouble<Request> extends HttpDouble {
   protected abstract wrongKey(key: string): Refusal
   /** The body of the answer for the list of models; null: the path is another. */
   protected abstract models(path: string): string | null
-  /** What the vendor has against a request; null: nothing, and `events` answers it. */
+  /** The vendor's objection to a request; null: none, and `events` answers it. */
   protected abstract refusalOf(path: string, request: Request, headers: IncomingMessage['headers']): Refusal | null
   /** Writes the next answer's events. */
   protected abstract events(request: Request, path: string): Iterable<string>

@@ -45,7 +45,7 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   refuseSession: RefusedSession | null = null
   /** When the session ends, in seconds of Unix time; two hours from now when null. */
   expiresAt: number | null = null
-  /** Of new sessions: the hosted delegate begins and never ends. */
+  /** In new sessions the hosted delegate begins and never ends. */
   delegateHangs = false
   readonly continuous: boolean
 
@@ -63,7 +63,7 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   }
 }
 
-/** What the model is saying. */
+/** Speech of the model under way. */
 interface Utterance {
   readonly pcm: Int16Array
   readonly words: readonly string[]
@@ -227,7 +227,7 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
     }
   }
 
-  /** What the hosted delegate has now; null where the client has one of its own. */
+  /** Instructions and tools of the hosted delegate now; null where the client runs its own delegate. */
   get hosted(): { readonly instructions: string; readonly tools: readonly string[] } | null {
     const delegation = this.config?.delegation
     if (delegation?.type !== 'responses') return null
@@ -365,7 +365,7 @@ class LiveDoubleSession extends SpokenSession<OpenAiLiveDouble> {
         nested({ type: 'response.function_call_arguments.done', item_id: item.id, arguments: text })
         nested({ type: 'response.output_item.done', item: { ...item, arguments: text, status: 'completed' } })
       }
-      // What was given the live model says itself.
+      // The live model itself says the text that it got.
       if (given === undefined && reply.say !== undefined) {
         nested({ type: 'response.output_text.delta', delta: reply.say })
         this.#stopSpeaking()

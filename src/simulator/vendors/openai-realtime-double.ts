@@ -51,7 +51,7 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
     /** Every tool call comes twice with the same id. */
     callsTwice: false,
   }
-  /** Told at the beginning of each response; null tells nothing. */
+  /** Reported at the beginning of each response; null: no report. */
   limits: RealtimeRateLimits | null = null
   readonly dialect: 'ga' | 'beta'
 

@@ -19,7 +19,7 @@ export interface SpokenWord {
   readonly endMs: number
 }
 
-/** What an ear needs of its double. */
+/** Interface of an ear to its double. */
 type HeardBy = Pick<StageDouble, 'script' | 'options' | 'faults' | 'callerAudioMs' | 'unheardMs'>
 type Understand = NonNullable<StageDoubleOptions['understand']>
 
@@ -30,7 +30,7 @@ interface EarOut {
   readonly broke: () => void
 }
 
-/** What the recogniser of a double makes of the audio of one connection. */
+/** Recogniser of a double for the audio of one connection. */
 export class DoubleEar {
   heardMs = 0
   readonly #double: HeardBy
@@ -42,13 +42,13 @@ export class DoubleEar {
   #voicedMs = 0
   #voicedFromMs = 0
   #turns = 0
-  /** Of one that understands: the turn's audio, and where it was listened to last. */
+  /** The turn's audio, for one that understands, and the position of the last recognition. */
   #pcm: Int16Array[] = []
   #pcmMs = 0
   #partialAtMs = 0
   #busy = false
   readonly #pauses: LevelDetector
-  /** Of what was said before the pause that the caller makes; null while they speak. */
+  /** Words before the caller's present pause; null while they speak. */
   #beforePause: Promise<string> | null = null
 
   constructor(double: HeardBy, rateHz: number, out: EarOut) {
@@ -63,7 +63,7 @@ export class DoubleEar {
     for (let at = 0; at < pcm.length; at += this.#rateHz / 50) this.#hear(pcm.subarray(at, at + this.#rateHz / 50))
   }
 
-  /** The turn is over, unless its end is not heard. @param told  all of its words, at once unless they must be found */
+  /** The turn is over, unless its end is not heard. @param told  called with all of its words, at once unless they must be found */
   end(told: (words: readonly SpokenWord[]) => void): void {
     const { faults, options } = this.#double
     const { understand } = options
@@ -81,7 +81,7 @@ export class DoubleEar {
     if (faults.deaf) return
     const tell = (found: readonly SpokenWord[]): void => told(faults.emptyAnswer ? [] : found)
     if (understand === undefined || voicedMs === 0) return tell(words)
-    // Speech is told even where its words are not; shorter sounds may be a knock.
+    // Speech is reported even without its words; shorter sounds may be a knock.
     const none = voicedMs < PARTIAL_MS ? '' : INAUDIBLE
     void (known ?? understand(pcm, this.#rateHz)).then((text) => tell(spread(text || none, fromMs, voicedMs)))
   }
@@ -189,7 +189,7 @@ export abstract class RecogniserSession extends DoubleSession {
     })
   }
 
-  /** The turn is over; what follows comes after the delay. @param told  not called where its end is not answered */
+  /** The turn is over; what follows comes after the delay. @param told  not called if its end gets no answer */
   protected end(told: (words: readonly SpokenWord[]) => void): void {
     this.ear?.end((words) => {
       if (!this.double.faults.noAnswer) this.afterEnd(() => told(words))

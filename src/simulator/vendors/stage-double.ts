@@ -13,17 +13,17 @@ export interface StageDoubleOptions extends DoubleOptions {
   readonly languageOf?: (word: string) => string
 }
 
-/** What a recogniser or a voice does wrong, on purpose. */
+/** Deliberate faults of a recogniser or a voice. */
 export type StageFaults = typeof NO_STAGE_FAULTS
 
 export const NO_STAGE_FAULTS = {
   /** The end of a turn is not answered, as services do with little audio. */
   noAnswer: false,
-  /** The answer to the end of a turn has no words, although words were told before. */
+  /** The answer to the end of a turn has no words, although words came before. */
   emptyAnswer: false,
   /** The recogniser says nothing at all. */
   deaf: false,
-  /** The connection breaks when this many words of a turn were told; once. */
+  /** The connection breaks when this many words of a turn were reported; once. */
   breaksAfterWords: null as number | null,
   /** The voice's connection breaks after this much sound; once. */
   breaksAfterSoundMs: null as number | null,

@@ -20,7 +20,7 @@ export interface SpokenFrame {
   readonly ms: number
 }
 
-/** Who is told of an utterance's sound. */
+/** Listener to an utterance's sound. */
 interface SpeechOut {
   readonly frame: (frame: SpokenFrame) => void
   /** All of it was spoken. Not after `stop`. */

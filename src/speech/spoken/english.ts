@@ -3,7 +3,7 @@ import { wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage 
 
 /** English words of the numbers 0 to 19. */
 export const ONES: readonly string[] = Array.from({ length: 20 }, (_, value) => wordOf(en.numbers, value))
-/** Of the tens, by their first digit; empty for 0 and 1. */
+/** Words of the tens, by their first digit; empty for 0 and 1. */
 const TENS: readonly string[] = Array.from({ length: 10 }, (_, ten) => (ten < 2 ? '' : wordOf(en.numbers, ten * 10)))
 const SCALES: readonly (readonly [number, string])[] = [
   [1e9, 'billion'],

@@ -1,6 +1,6 @@
 /** How one language says what is written in figures and marks. A new language is one file like `swahili.ts`, and its line in `spoken-form.ts`. */
 export interface SpokenLanguage {
-  /** Of `Intl`, for the names of months and weekdays. */
+  /** Locale of `Intl`, for the names of months and weekdays. */
   readonly locale: string
   /** The digits 0 to 9. */
   readonly digits: readonly string[]
@@ -38,7 +38,7 @@ export interface SpokenLanguage {
   readonly otherWords: readonly string[]
   /** A number before one of these counts something. */
   readonly countedWords: readonly string[]
-  /** What only this language writes: tried first. */
+  /** Rules for forms that only this language writes: tried first. */
   readonly rules?: readonly SpokenRule[]
 }
 
@@ -101,7 +101,7 @@ export interface ClockTime {
   /** 0 to 24. */
   readonly hour: number
   readonly minute: number
-  /** What was written behind it; null: nothing, and the hour says which half it is only from 13 on. */
+  /** Half of the day written behind it; null: none, and the hour implies the half only from 13 on. */
   readonly half: 'a' | 'p' | null
 }
 

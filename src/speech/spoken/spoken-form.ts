@@ -668,7 +668,7 @@ function groupsOf(rest: readonly unknown[]): (string | undefined)[] {
 /** Units, in small letters, that are read out even without a number. */
 const UNITS_ALONE = ['km', 'kms', 'kg', 'kgs', 'cm', 'mm', 'sqm', 'sqft', 'hrs', 'mins', 'secs', 'kwh']
 
-/** What is written of one language, compiled once. */
+/** Patterns of one language's written forms, compiled once. */
 type Patterns = Readonly<
   Record<
     | 'figureDate'

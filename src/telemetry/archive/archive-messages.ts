@@ -3,7 +3,7 @@ import type { DeletedFor, KeptFile } from './kept-files.js'
 /** When written data is synced to the disk: after each line, once a second, or when the system does it. */
 export type FsyncPolicy = 'each' | 'second' | 'never'
 
-/** What is kept under DATA_DIR, and how much of it. Plain data; given to the thread at its start. */
+/** Files kept under DATA_DIR, and their limits. Plain data; given to the thread at its start. */
 export interface ArchiveLimits {
   /** Has `records/` and `recordings/`. */
   readonly folder: string
@@ -37,21 +37,21 @@ export interface KeptDocument {
 /** `record`: of an ended call. `handoff`: the handoff packet of an escalation, and its outcome. */
 export type DocumentKind = 'record' | 'handoff'
 
-/** What the thread is started with. */
+/** Start data of the thread. */
 export interface ArchiveStart {
   readonly limits: ArchiveLimits
   /** False where a thread replaces one that died: the calls whose records are open are live. */
   readonly first: boolean
 }
 
-/** The sealed state of a live call, as the fleet's store has it. */
+/** The sealed state of a live call, as in the fleet's store. */
 export interface SealedState {
   readonly state: Uint8Array
   /** Oldest first. */
   readonly log: readonly Uint8Array[]
 }
 
-/** What the fleet's store has written once. */
+/** Value that the fleet's store has written once. */
 export interface StoredValue {
   readonly key: string
   readonly value: string
@@ -59,7 +59,7 @@ export interface StoredValue {
   readonly untilMs: number
 }
 
-/** What is new of it. */
+/** Its change. */
 export interface SealedChange {
   readonly callSid: string
   /** Replaces the one before. */
@@ -85,7 +85,7 @@ export type ToArchive =
    * cost half as much again to pass. `ended`: the call is over, and this is its record; no state of it is kept any more.
    */
   | { readonly type: 'open-record'; readonly callSid: string; readonly json: string; readonly ended: boolean }
-  /** What is new of the sealed states of live calls. */
+  /** Changes of the sealed states of live calls. */
   | { readonly type: 'sealed'; readonly id: number; readonly changes: readonly SealedChange[] }
   | { readonly type: 'value'; readonly value: StoredValue }
   /** The state of a call is of no use any more. */
@@ -93,7 +93,7 @@ export type ToArchive =
   | ({ readonly type: 'document' } & KeptDocument)
   /** The call is another node's: its record is there. */
   | { readonly type: 'open-record-gone'; readonly callSid: string }
-  /** Of a call that was open when an earlier process died. `isRecord`: the open record becomes its record. */
+  /** Record of a call that was open when an earlier process died. `isRecord`: the open record becomes its record. */
   | { readonly type: 'left-record'; readonly callSid: string; readonly isRecord: boolean; readonly days: number | null }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
   /** `announced`: the caller has been informed. Until then the recording must not be kept. */

@@ -158,7 +158,7 @@ export class Archive {
   newest: readonly unknown[] = []
   /** Calls whose process died, held back until `settleLeft`. */
   died: readonly LeftDocument[] = []
-  /** What `keepValue` kept in earlier runs, as far as it still counts. */
+  /** Values that `keepValue` kept in earlier runs, as far as they still count. */
   values: readonly StoredValue[] = []
   readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits

@@ -15,7 +15,7 @@ const TASKS_WAITING_MAX = 32
 /** A record is garbage as soon as it is indexed: more of it at once would only take memory. */
 const YOUNG_MB = 4
 
-/** What the thread is started with. */
+/** Start data of the thread. */
 export interface IndexStart {
   /** The index is in the first. */
   readonly dataFolders: readonly [string, ...string[]]
@@ -77,7 +77,7 @@ export class CallFinder {
       ...{ execArgv: [], env: { ...workerEnv }, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB } },
       workerData: { dataFolders, country: homeCountry() } satisfies IndexStart,
     })
-    // Of a thread that died without a task; the next task starts another one.
+    // Error of a thread that died without a task; the next task starts another one.
     this.#pool.on('error', () => undefined)
     this.#timer = this.#followIn(FOLLOW_EVERY_MS)
   }

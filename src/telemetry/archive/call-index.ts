@@ -30,7 +30,7 @@ const FREE_BYTES_MIN = 256 * 1024 * 1024
 const PURGE_PAGES = 256
 /** Records that are read for one page: some may be gone. */
 const READ_MAX = 2000
-/** Calls of one millisecond that are told apart in an id: 2^53 is reached in the year 2255. */
+/** Distinct ids for calls of one millisecond: 2^53 is reached in the year 2255. */
 const IDS_PER_MS = 1000
 
 const SCHEMA = `
@@ -183,7 +183,7 @@ export class CallIndex {
 
   #connected(): Database {
     mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 })
-    // Of a process that died: DATA_DIR has a lock of its own.
+    // Lock of a process that died: DATA_DIR has a lock of its own.
     rmSync(`${this.#path}.lock`, { recursive: true, force: true })
     const db = new sqlite.Database(this.#path)
     // Nobody else opens it: a lock for each statement would take longer than the statement.

@@ -39,8 +39,8 @@ export interface DataFolder {
 /** Longest path of a unix socket that every system takes, in bytes. */
 const SOCKET_PATH_BYTES_MAX = 100
 /**
- * What a file system without sockets or hard links answers; a folder that may not be written answers otherwise, or
- * fails the probe.
+ * Errors of a file system without sockets or hard links; a folder that may not be written answers otherwise, or fails
+ * the probe.
  */
 const WITHOUT_SOCKETS: ReadonlySet<string> = new Set([
   'EOPNOTSUPP',
@@ -66,7 +66,7 @@ const OWN = /^\.gateway-[0-9a-f]{16}$/
  * newest. Linking fails when the name exists, older names are deleted only when a newer one exists, and the newest is
  * never deleted; so of two processes that start at once exactly one finds after its link that it has the newest name.
  *
- * @throws GatewayError CONFIG_INVALID when the folder cannot be made or written, or another gateway has it
+ * @throws GatewayError CONFIG_INVALID when the folder cannot be made or written, or another gateway holds it
  */
 export async function holdDataFolder(path: string): Promise<DataFolder> {
   const folder = resolve(path)

@@ -24,7 +24,7 @@ const ERASED_KINDS = [
 ] as const
 type ErasedKind = (typeof ERASED_KINDS)[number]
 
-/** What was erased: of how many calls, and how many of each kind of document. */
+/** Counts of an erasure: calls, and documents of each kind. */
 export type ErasedCounts = Readonly<Record<ErasedKind, number>>
 
 /** An object with a value for each of these counts. */
@@ -51,7 +51,7 @@ export interface ErasureTask {
   readonly country: string
 }
 
-/** What is counted where a file, or a line, is erased. Null: a copy. Keys are counted by what they encrypt. */
+/** Kind that counts where a file, or a line, is erased. Null: a copy. Keys are counted by what they encrypt. */
 const COUNTED: Readonly<Record<KeptFile, ErasedKind | null>> = {
   records: 'records',
   handoffs: 'handoffs',

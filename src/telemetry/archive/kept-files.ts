@@ -56,7 +56,7 @@ export const KEPT_FILES = {
   recordingKeys: { folder: join('keys', 'recordings'), name: ANY, keptAs: 'recordings', log: null, small: true },
   // Terms by which ended calls are found. It counts for the size, and is deleted for its age alone.
   index: { folder: 'index', name: /^index\.sqlite/, keptAs: 'records', log: null, small: true },
-  // What was read back from there, for minutes.
+  // Files read back from there, kept for minutes.
   fetched: { folder: 'fetched', name: ANY, keptAs: 'recordings', log: null },
 } as const satisfies Readonly<Record<string, FileKind>>
 
@@ -159,7 +159,7 @@ export function retain(dataFolder: string, { rules, nowMs, onDeleted, onFault }:
 interface FileOnDisk {
   readonly path: string
   readonly kind: KeptFile
-  /** Of an agent's own retention; null: the settings'. */
+  /** Days of an agent's own retention; null: the settings'. */
   readonly days: number | null
   readonly atMs: number
   readonly bytes: number

@@ -124,7 +124,7 @@ function pathsOf(dataFolder: string, kind: KeyKind, callSid: string): string[] {
   return keptDays(dataFolder, kind).map((days) => join(keptFolder(dataFolder, kind, days), `${callSid}.json`))
 }
 
-/** What an encrypted key is bound to. */
+/** Name to which an encrypted key is bound. */
 function nameOf(kind: KeyKind, callSid: string): string {
   return `${basename(KEPT_FILES[kind].folder)}/${callSid}`
 }

@@ -20,7 +20,7 @@ export interface ObjectStorageOptions extends Omit<StoredObjectsOptions, 'store'
   readonly everyMs?: number
 }
 
-/** What the thread is started with. */
+/** Start data of the thread. */
 export type StorageStart = ObjectStorageOptions & { readonly everyMs: number }
 
 type Question =
@@ -41,7 +41,7 @@ export type FromStorage =
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'fault'; readonly id: number; readonly message: string }
 
-/** What an erasure has done in the bucket. */
+/** Result of an erasure in the bucket. */
 export interface ErasedObjects {
   /** Objects that nobody can read any more. */
   readonly erased: number
@@ -112,7 +112,7 @@ export class ObjectStorage {
     return (await this.#ask({ what: 'erase', callSids })) as ErasedObjects
   }
 
-  /** What is not uploaded waits for the next start. Idempotent. */
+  /** Closes it; remaining uploads wait for the next start. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true

@@ -26,7 +26,7 @@ const RECORD = /^([A-Za-z0-9_-]{1,64})\.json$/
 const SEALED = /^([A-Za-z0-9_-]{1,64})\.kept$/
 const PART = /^[A-Za-z0-9_-]{1,64}\.(?:json|kept)\.part$/
 
-/** What a process that died has left of a live call. */
+/** Record of a live call that a dead process left. */
 export interface LeftRecord {
   readonly callSid: string
   readonly document: Readonly<Record<string, unknown>>
@@ -55,7 +55,7 @@ export class OpenRecordFiles {
     this.#folder = folder
   }
 
-  /** @param sync  whether to wait until the disk has it */
+  /** @param sync  true: waits until it is on disk */
   write(callSid: string, json: string, sync: boolean): void {
     replaceFile(this.#path(callSid), json, sync)
   }
@@ -95,7 +95,7 @@ export class OpenRecordFiles {
     rmSync(`${this.#sealedPath(callSid)}.part`, { force: true })
   }
 
-  /** What dead processes have left, oldest first. What is unreadable, or of a call without a record, is deleted. */
+  /** Records that dead processes left, oldest first. Unreadable ones, and those of a call without a record, are deleted. */
   left(): LeftRecord[] {
     const left: LeftRecord[] = []
     const names = this.#names()
@@ -157,7 +157,7 @@ export class OpenRecordFiles {
 
 /**
  * Puts a file in another's place, so that there is always a whole one; makes its folder.
- * @param sync  whether to wait until the disk has it
+ * @param sync  true: waits until it is on disk
  */
 export function replaceFile(path: string, content: Uint8Array | string, sync: boolean): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })

@@ -41,7 +41,7 @@ export class S3Store {
       // Other servers know Content-MD5, and not the checksums that the SDK adds of itself.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      // It would write to the console what every caller of these methods is told.
+      // The SDK would write errors to the console that every caller of these methods gets.
       logger: SILENT,
       requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout: STALLED_MS },
     })

@@ -95,7 +95,7 @@ export class StoredObjects {
   readonly #keys: ObjectKeys
   readonly #closing = new AbortController()
   readonly #erased = new Set<string>()
-  /** Of objects that failed alone: when they are tried again. Only those that wait. */
+  /** Time of the next try of objects that failed alone. Only waiting ones are in it. */
   #retryAt = new Map<string, number>()
   readonly #uploads = new Map<WaitingFile, AbortController>()
   readonly #fetches = new Map<string, Promise<StoredFile | null>>()
@@ -142,7 +142,7 @@ export class StoredObjects {
     const paths = new Set(waiting.map(({ newest }) => newest.path))
     this.#retryAt = new Map([...this.#retryAt].filter(([path]) => paths.has(path)))
     if (paused) return
-    // What has failed comes last: some that always fail must not end each pass before the others' turn.
+    // Failed ones come last: some that always fail must not end each pass before the others' turn.
     const due = waiting
       .filter(({ newest }) => (this.#retryAt.get(newest.path) ?? 0) <= nowMs)
       .sort((a, b) => Number(this.#retryAt.has(a.newest.path)) - Number(this.#retryAt.has(b.newest.path)))
@@ -284,7 +284,7 @@ export class StoredObjects {
     }
   }
 
-  /** @returns false where the bucket has it no more */
+  /** @returns false where it is no longer in the bucket */
   async #read(
     { name, key }: { name: string; key: Buffer },
     take: (bytes: AsyncGenerator<Uint8Array>) => Promise<void>,
@@ -365,7 +365,7 @@ export class StoredObjects {
     for (const { path, atMs } of this.#fetchedFiles()) if (nowMs - atMs > FETCHED_KEEP_MS) rmSync(path, { force: true })
   }
 
-  /** Whoever reads an older one now still has it open. */
+  /** A reader of an older file keeps it open. */
   #makeRoom(bytes: number): void {
     const whole = this.#fetchedFiles().filter(({ path }) => !path.endsWith('.part'))
     const files = whole.sort((a, b) => a.atMs - b.atMs)
@@ -391,7 +391,7 @@ function isGone(thrown: unknown): boolean {
   return (thrown as NodeJS.ErrnoException).code === 'ENOENT'
 }
 
-/** What the SDK says, without the request: `NoSuchBucket`, `connect ECONNREFUSED 10.0.0.1:9000`. */
+/** The SDK's reason, without the request: `NoSuchBucket`, `connect ECONNREFUSED 10.0.0.1:9000`. */
 function reasonOf(thrown: unknown): string {
   const { name, message } = thrown as Error
   return message === '' || message === 'UnknownError' ? name : `${name}: ${message}`.slice(0, 200)

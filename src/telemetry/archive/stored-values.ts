@@ -18,8 +18,8 @@ import type { StoredValue } from './archive-messages.js'
 const GROWTH_BYTES_MAX = 16 * 1024 * 1024
 
 /**
- * What the fleet's store has written once, as long as it counts: one JSON line each, the last of a key counts. Synchronous,
- * as `OpenRecordFiles`, in whose folder it lies. Methods throw what the file system throws.
+ * Values that the fleet's store has written once, as long as they count: one JSON line each, the last of a key counts.
+ * Synchronous, as `OpenRecordFiles`, in whose folder they lie. Methods throw what the file system throws.
  */
 export class StoredValues {
   readonly #folder: string
@@ -48,7 +48,7 @@ export class StoredValues {
     return counting
   }
 
-  /** @param sync  whether to wait until the disk has it */
+  /** @param sync  true: waits until it is on disk */
   write(value: StoredValue, nowMs: number, sync: boolean): void {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
     const handle = openSync(this.#path(), 'a', 0o600)

@@ -12,7 +12,7 @@ export type ObjectFolder = 'recordings' | 'carrier-recordings' | 'records' | 'ha
 export interface WaitingFile {
   readonly path: string
   readonly folder: ObjectFolder
-  /** Of an agent's own retention; null: the settings'. */
+  /** Days of an agent's own retention; null: the settings'. */
   readonly days: number | null
   readonly callSid: string
   /** `SID.wav`; the same for all versions of a document. */

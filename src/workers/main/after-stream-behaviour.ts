@@ -9,7 +9,7 @@ const AFTER_STREAM_CALLS_MAX = 1000
 export const ASKS_WITHIN_MS = CONTINUATION_MS + 500
 
 /**
- * What the carrier does with a leg after we have closed its stream: it asks how to continue, or holds the leg in
+ * After-stream behaviour: after we have closed a leg's stream, the carrier asks how to continue, or holds the leg in
  * silence. Sources contradict each other (docs/PROTOCOL.md), so it is learnt from every call that ends this way, before
  * an escalation depends on it. The newest observation counts. A call whose caller hung up meanwhile shows nothing.
  */

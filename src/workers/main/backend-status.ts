@@ -7,7 +7,7 @@ import type { Log } from '../../telemetry/log.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import type { FromCall } from '../shared/call-messages.js'
 
-/** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
+/** Status of one backend in this process since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
   readonly backend: string
   /** Agents that use it, for how many of 100 calls, and its place in them: 1 is tried first. */

@@ -28,7 +28,7 @@ interface Cut {
   nobodyAsked: boolean
 }
 
-/** What a call's kept state has beside what the call was prepared with. */
+/** Part of a call's kept state beside the data with which the call was prepared. */
 export type KeptNow = Omit<
   KeptCall,
   | 'version'
@@ -128,7 +128,7 @@ export class CallContinuity {
     return { kept: { ...kept, session }, log: { ...log, transcript: [] }, marks: [...marks] }
   }
 
-  /** What is logged of the end of a session whose stream was lost is not kept: the call goes on from before it. */
+  /** Log entries from the end of a session whose stream was lost are not kept: the call goes on from before them. */
   append(entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
     if (this.#cut === null && !this.#replaced) this.#context.keeper?.append(this.call.callSid, entries, marks)
   }
@@ -166,7 +166,7 @@ export class CallContinuity {
     }
   }
 
-  /** Of the definition that this node has. */
+  /** Version of this node's definition. */
   get agentVersion(): string {
     return versionOf(this.#options.hosted)
   }
@@ -222,7 +222,7 @@ export class CallContinuity {
     return this.#replaced
   }
 
-  /** What a cut call goes on from; null in every other state. */
+  /** State from which a cut call goes on; null in every other state. */
   get lostStream(): KeptState | null {
     if (this.#cut === null) return null
     const { state } = this.#cut

@@ -47,7 +47,7 @@ interface AgentLabels {
 /** The call's present state; `durationMs` is not rounded. */
 type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
 
-/** What the record has besides what its builder kept; `durationMs` counts only where the worker's part is missing. */
+/** Fields of the record besides those that its builder kept; `durationMs` counts only where the worker's part is missing. */
 export interface CallEnding
   extends
     Pick<
@@ -70,7 +70,7 @@ export interface CallEnding
   readonly packetsDropped: number
 }
 
-/** Of a look-up only the names of what it found: the values are the company's, and personal. */
+/** Names of the fields that a look-up found: the values are the company's, and personal. */
 export function lookUpOf(checkpoint: CallCheckpoint | null | undefined): CallRecord['caller'] {
   if (checkpoint?.caller === undefined) return null
   const { values, ms, ...how } = checkpoint.caller
@@ -78,8 +78,8 @@ export function lookUpOf(checkpoint: CallCheckpoint | null | undefined): CallRec
 }
 
 /**
- * What the main thread keeps of a call: its log, its timeline and its backend sessions. It counts them in the metrics
- * as they come. Only this class makes the live view, the timeline and the call record. It masks phone numbers, so that
+ * The main thread's data of a call: its log, its timeline and its backend sessions. It counts them in the metrics as
+ * they come. Only this class makes the live view, the timeline and the call record. It masks phone numbers, so that
  * none of them shows any.
  */
 export class CallRecordBuilder {
@@ -625,7 +625,7 @@ function numberOf({ number }: Pick<NewCall, 'number'>): Pick<CallRecord, 'number
   return number === undefined ? {} : { number }
 }
 
-/** What such a record does not say has the schema's default. */
+/** Absent fields of such a record get the schema's default. */
 const streamlessSchema = callRecordSchema.omit({ outcome: true, endReason: true, endDetail: true, timeline: true })
 
 export function recordWithoutStream(

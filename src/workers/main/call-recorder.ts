@@ -7,7 +7,7 @@ import type { RecordingSink } from '../../telemetry/archive/archive.js'
 /** Audio of one recording in one write: 64 KB at 16 kHz. */
 const RECORDING_BATCH_MS = 1000
 
-/** What hears the agent as the caller does. */
+/** Hears the agent as the caller does. */
 export type AgentHearer = Pick<CallRecorder, 'agent' | 'agentCut'>
 
 interface CallRecorderOptions {
@@ -92,7 +92,7 @@ export class CallRecorder {
     this.#place(bytes, arrivalMs)
   }
 
-  /** What the caller has sent since then is not for ears, as far as it is not written yet. */
+  /** The caller's audio since then, as far as it is not written yet, is replaced by silence. */
   callerUnheard(fromMs: number): void {
     if (!this.#over) this.#timeline.callerUnheard(fromMs)
   }

@@ -73,9 +73,9 @@ export interface CallRegistryOptions extends MainThreadServices {
   /** Variables that tool templates may read. */
   readonly env: Environment
   readonly speech: Pick<SpeechPool, 'openSession'> | null
-  /** Of the clock, for the playout tick and a drain; a real one when absent. */
+  /** Timer of the clock, for the playout tick and a drain; a real one when absent. */
   readonly setTimer?: typeof unrefTimer
-  /** What records keep of phone numbers and words; when absent, masked numbers and all words. */
+  /** Handling of phone numbers and words in records; when absent, masked numbers and all words. */
   readonly privacy?: RecordPrivacy
   /** Adds its `wholeCost` to a record; absent: records have none. */
   readonly withCost?: (record: CallRecord) => CallRecord
@@ -100,14 +100,14 @@ export interface CallRegistryOptions extends MainThreadServices {
    * from now on: at another node that has taken the call, by the next run, which finds what was kept of it, or nowhere
    */
   readonly leaveWaits?: (callSid: CallSid) => Promise<'moved' | 'kept' | 'nowhere'>
-  /** Called with the record of each call that has ended. @param told  until then another node may take it for a live one */
+  /** Called with the record of each call that has ended. @param told  resolves once no other node can take it for a live one */
   readonly onRecord: (record: CallRecord, told: Promise<'ok' | 'lost'> | null) => void
   /**
    * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
    * in memory. @param handoff  null where the number is withheld
    */
   readonly onRefused?: (record: CallRecord, handoff: Handoff | null) => void
-  /** Called when a call has ended here because another node has it. @param part  of the record, kept if the other node makes none */
+  /** Called when a call has ended here because another node took it. @param part  of the record, kept if the other node makes none */
   readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
 }
 
@@ -299,7 +299,7 @@ export class CallRegistry implements CallDirectory {
     return missingFacts(reads, business).length > 0 ? undefined : (agent?.forBusiness?.(business, step) ?? agent)
   }
 
-  /** Our own number in a call, where a business has it. */
+  /** Our own number in a call, if it belongs to a business. */
   #numberOf({ direction, from, to }: Pick<NewCall, 'direction' | 'from' | 'to'>): Pick<NewCall, 'number'> {
     const number = direction === 'outbound' ? from : to
     return this.#options.businesses?.has(number) === true ? { number } : {}
@@ -494,7 +494,7 @@ export class CallRegistry implements CallDirectory {
     this.#context.afterStream[news](callSid, this.#options.clock())
   }
 
-  /** What the carrier does after a stream, as this process knows it. */
+  /** After-stream behaviour, as this process knows it. */
   get behaviour(): AfterStreamBehaviour {
     return this.#context.afterStream
   }
@@ -505,7 +505,7 @@ export class CallRegistry implements CallDirectory {
     return counts
   }
 
-  /** What the live calls of our numbers have used until now. */
+  /** Usage of our numbers' live calls until now. */
   *spending(): Iterable<Spending & { readonly callSid: string; readonly number: string }> {
     for (const [callSid, { spending }] of this.#calls) {
       const { number } = spending

@@ -29,7 +29,7 @@ const KEEP_AGAIN_MS = 1000
 const OUTCOMES_KEPT_MAX = 10_000
 const WAIT_BOUNDS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600]
 
-/** What the waits of all calls share. */
+/** Shared state of the waits of all calls. */
 export class Waits {
   readonly client: HttpClient
   readonly env: Environment
@@ -39,7 +39,7 @@ export class Waits {
   readonly seconds: ReturnType<Metrics['defineHistogram']>
   readonly posts: ReturnType<Metrics['defineCounter']>
   readonly polls: ReturnType<Metrics['defineCounter']>
-  /** Of calls that are over. */
+  /** Outcomes of calls that are over. */
   readonly #outcomes = new LRUCache<string, Outcome>(atMost(OUTCOMES_KEPT_MAX))
 
   constructor(
@@ -70,7 +70,7 @@ export class Waits {
     this.#outcomes.set(id, outcome)
   }
 
-  /** What is posted for a call that is over. */
+  /** Handles a post for a call that is over. */
   late(id: string, news: WaitStatus): WaitAnswer {
     const outcome = this.#outcomes.get(id)
     const answer = outcome === undefined || news.status === 'progress' ? 'late' : compared(outcome, news)
@@ -83,7 +83,7 @@ export class Waits {
 interface Outcome {
   readonly status: WaitRecord['status']
   readonly result: unknown
-  /** Of the tool: which parts of a result count. */
+  /** Parts of a result that count, from the tool. */
   readonly fields: ResultShape
 }
 
@@ -98,11 +98,11 @@ interface CallWaitsOptions {
   readonly callSid: string
   /** The agent that has the call now. */
   readonly agent: () => AgentDefinition
-  /** A tool of that agent, or of one that had the call before; undefined: none has it any more. */
+  /** A tool of that agent, or of one that had the call before; undefined: it no longer exists. */
   readonly toolOf: (name: string) => AgentDefinition['tools'][number] | undefined
   /** Whose number was called; null: nobody's. */
   readonly business: Business | null
-  /** Of the person on the line: E.164, empty when withheld. */
+  /** Number of the person on the line: E.164, empty when withheld. */
   readonly from: string
   readonly to: string
   readonly variables: CallVariables
@@ -144,8 +144,8 @@ class WaitHere {
  *     pending --waitMs and WAIT_GRACE_MS--> expired
  *     settled, expired --no session, not heard--> goes out as a message, once it is kept
  *
- * Who posts an outcome is told that it was taken when the call's state with it is kept: a death in between loses nothing,
- * because who has no answer posts it again. A caller does not wait for that.
+ * A post of an outcome gets its answer once the call's state with it is kept: a death in between loses nothing, because a
+ * sender without an answer posts again. A caller does not wait for that.
  *
  * Times are calendar times, as in the tokens that belong to them.
  */
@@ -322,7 +322,7 @@ export class CallWaits {
     })
   }
 
-  /** What the session says of a wait. */
+  /** Handles the session's report of a wait. */
   session({ callId, state }: Extract<FromCall, { type: 'wait' }>): void {
     if (state !== 'told') return
     for (const wait of this.#waits.values())
@@ -392,7 +392,7 @@ export class CallWaits {
     this.#options.changed()
   }
 
-  /** The call is forced to its end: nobody learns here how its waits end. @param sends  whoever gets messages is told so */
+  /** The call is forced to its end: nobody learns here how its waits end. @param sends  true: receivers get a message about it */
   abandon(sends: boolean): void {
     this.#inSession = false
     const nowMs = this.#options.wallClock()

@@ -24,8 +24,8 @@ export function widestRateHz(wanted: WantedRate): LegRateHz {
 }
 
 /**
- * What earlier calls of this process have learnt of callers: which lines carry no more than a telephone's band, which
- * language is spoken there, and what a look-up has found.
+ * Profiles of callers from earlier calls of this process: the lines that carry no more than a telephone's band, the
+ * language spoken there, and the result of a look-up.
  */
 export class CallerProfiles {
   readonly #narrow: LRUCache<string, boolean>
@@ -99,7 +99,7 @@ export class CallerProfiles {
     if (key !== '') this.#found.set(key, new Map([...(this.#found.get(key) ?? []), [agent, values]]))
   }
 
-  /** What the agent's look-up found within the hour; null: nothing. */
+  /** Result of the agent's look-up within the hour; null: none. */
   foundOf(key: string, agent: string): CallerValues | null {
     return this.#found.get(key)?.get(agent) ?? null
   }

@@ -47,8 +47,8 @@ interface EscalationDriverOptions {
   readonly caller: string
   readonly ours: string
   /**
-   * A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and are
-   * told of no escalation.
+   * A human who was rung before a promised call back is put through to its caller: receivers know of that call back, and
+   * hear of no escalation.
    */
   readonly joinsCallBack: boolean
   /** False once the caller does not want words of the call to be kept: packets have no transcript. */
@@ -74,8 +74,8 @@ type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 const OFFER_WAIT_S = 6
 
 /**
- * What the carrier's own voice says in an agent's place: figures in words, which it reads badly.
- * @param wanted  the caller's language. The carrier's voice is told that of the text which is said, except of the first
+ * Text for the carrier's own voice in an agent's place: figures in words, which it reads badly.
+ * @param wanted  the caller's language. The carrier's voice gets the language of the text, except of the first
  *   one where the agent's file says `say.language`
  */
 export function carrierSay(
@@ -273,7 +273,7 @@ export class EscalationDriver {
     }
   }
 
-  /** Tag of the language in which a human was asked for; of the agent's first where nobody told. */
+  /** Tag of the language in which a human was asked for; by default the agent's first. */
   get #language(): string {
     return this.#packet?.language ?? this.#options.agent().languages[0] ?? ''
   }

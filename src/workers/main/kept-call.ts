@@ -63,7 +63,7 @@ export function withoutAgent(state: KeptState): KeptState | null {
   return continuationOf(ended) === 'outcome' ? { ...state, kept: { ...ended, escalation: kept.escalation } } : null
 }
 
-/** Of a session that ended with its node. @param goesOn  what it was that went on without it */
+/** Result of a session that ended with its node. @param goesOn  the part that went on without it */
 export function lostResult({ streamMs, session, sessions }: KeptCall, goesOn: 'human' | 'outcome'): CallResult {
   return {
     type: 'result',

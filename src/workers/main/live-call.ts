@@ -16,7 +16,7 @@ import type { BudgetStep } from '../../call/documents/record.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
 import type { Overload } from './load-gate.js'
 
-/** What the edge needs of an agent to answer a webhook. */
+/** Facts of an agent with which the edge answers a webhook. */
 export interface AgentFacts {
   readonly name: string
   /** Calls of this agent at once, over all nodes of the fleet; null: as many as there are slots. */
@@ -68,19 +68,19 @@ export interface NewCall {
   readonly rootSid?: CallSid
   /** Set for a call that this gateway placed. */
   readonly placed?: PlacedCall
-  /** Our own number where NUMBERS_FILE has it: records show it. */
+  /** Our own number if it is in NUMBERS_FILE: records show it. */
   readonly number?: string
   /** How far the number's budget of the day is used up; null or absent: it costs what any other call does. */
   readonly budgetStep?: BudgetStep | null
 }
 
-/** What a live call has used until now. */
+/** Usage of a live call until now. */
 export interface Spending {
-  /** Our own number; null where no business has it. */
+  /** Our own number; null if it belongs to no business. */
   readonly number: string | null
   readonly direction: 'inbound' | 'outbound'
   readonly durationMs: number
-  /** What is known of the price of its models, as of its last checkpoint; null: nothing. */
+  /** Known cost of its models, as of its last checkpoint; null: none. */
   readonly models: { readonly currency: string; readonly known: number } | null
 }
 
@@ -108,7 +108,7 @@ export interface PlacedCall {
   readonly joins: string | null
 }
 
-/** Who called whom, as the record has it. */
+/** Parties of the call, as in the record. */
 export type CallStarted = Pick<
   CallRecord,
   'callSid' | 'rootSid' | 'agent' | 'direction' | 'from' | 'to' | 'number' | 'startedAt'
@@ -154,7 +154,7 @@ export interface LiveCall {
   readonly legRateHz: LegRateHz
   /** Tag of the language that the call was in last; undefined before any of it was heard of. */
   readonly language: string | undefined
-  /** What a `cut` call goes on from, given to `CallDirectory.prepare`; null in every other state. */
+  /** State from which a `cut` call goes on, given to `CallDirectory.prepare`; null in every other state. */
   readonly lostStream: KeptState | null
   /** The XML this call was answered with; a repeated first webhook gets it again. */
   document: string | null
@@ -196,7 +196,7 @@ export interface LiveCall {
   detach(code: number, fault?: StreamFault): void
   /** A lifecycle event from any of the carrier's webhooks. */
   carrierState(state: CarrierState): void
-  /** What became of a human who was added to this call. */
+  /** Handles an event of a human who was added to this call. */
   human(event: HumanEvent): void
   /**
    * The document with which the call continues now; empty when there is nothing to do. A `cut` call is over with it.
@@ -233,7 +233,7 @@ export interface CallDirectory {
   readonly defaultAgent: string | null
   /**
    * @param number  our own in the call: the agent then has the facts of its business, and is undefined where it reads one
-   *   that is not known of this number. Absent: as the agent's file has it
+   *   that is not known of this number. Absent: as in the agent's file
    */
   agent(name: string, number?: string): AgentFacts | undefined
   /** The agent that NUMBERS_FILE has for one of our numbers; null: none, the URL decides. */

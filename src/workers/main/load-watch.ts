@@ -17,7 +17,7 @@ export interface TickHistograms {
 }
 
 interface LoadWatchOptions {
-  /** Of each thread that carries calls. */
+  /** Histograms of each thread that carries calls. */
   readonly ticks: readonly TickHistograms[]
   readonly clock: Clock
   readonly log: Log

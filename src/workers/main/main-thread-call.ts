@@ -503,7 +503,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#result?.language ?? this.#saved?.checkpoint.language
   }
 
-  /** What it has used until now, as far as that is known. */
+  /** Its known usage until now. */
   get spending(): Spending {
     const { direction, number = null } = this.#continuity.call
     return {
@@ -929,7 +929,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
   }
 
-  /** What the requests of its tools say of the call. */
+  /** Trace context in the requests of its tools. */
   get #traceContext(): Pick<CallStart, 'traceparent'> {
     return this.#context.traces == null ? {} : { traceparent: traceparentOf(this.callSid) }
   }

@@ -70,8 +70,8 @@ export interface CallKeeping {
    */
   saved(callSid: CallSid): Promise<boolean>
   /**
-   * Nothing more happens to it. Resolves when the store was told once. `lost`: it says that the call is not this node's, so
-   * that another may make its record.
+   * Ends its keeping. Resolves once the store knows. `lost`: the store says that the call is not this node's, so that
+   * another may make its record.
    */
   over(callSid: CallSid): Promise<'ok' | 'lost'>
 }
@@ -114,7 +114,7 @@ export interface HostedAgent {
   readonly forBusiness?: (business: Business, step?: BudgetStep | null) => HostedAgent
   /** It takes messages, and does nothing else. Absent: false. */
   readonly messagesOnly?: boolean
-  /** Set by `forBusiness`, and where the call's variables are in the words. `file`: the agent as its file has it. */
+  /** Set by `forBusiness`, and where the call's variables are in the words. `file`: the agent as in its file. */
   readonly serves?: { readonly business: Business | null; readonly file: AgentDefinition }
 }
 
@@ -140,7 +140,7 @@ export interface MainThreadServices {
   readonly record?: RecordCall | null
   /** Receives the records of live calls; absent or null: they are not kept. */
   readonly openRecords?: OpenCallRecords | null
-  /** What agents with `caller.memory` know of a caller's last call; absent or null: nothing. */
+  /** Memory of a caller's last call, for agents with `caller.memory`; absent or null: nothing. */
   readonly callerMemory?: CallerMemories | null
   /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
   readonly keeper?: CallKeeping | null
@@ -163,7 +163,7 @@ export interface MainThreadServices {
   readonly onStreamLost?: (state: KeptState, cut: () => boolean) => Promise<void>
 }
 
-/** What the main thread's halves of all calls share. */
+/** Context that the main thread's halves of all calls share. */
 export interface MainThreadContext extends MainThreadServices {
   readonly memory: CallMemoryPool
   readonly backendStatus: BackendStatus
@@ -172,7 +172,7 @@ export interface MainThreadContext extends MainThreadServices {
   readonly waits: Waits
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
-  /** What callers' lines carry, and in which language. */
+  /** Bandwidth and language of callers' lines. */
   readonly lines: CallerProfiles
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
@@ -194,7 +194,7 @@ export interface MainThreadContext extends MainThreadServices {
   streams(): void
   /** How long records of that agent's calls are kept. */
   recordsKeptMs(agent: string): number
-  /** Nothing more will happen to this call. @param told  see `CallKeeping.over`; null without a keeper */
+  /** Ends this call. @param told  see `CallKeeping.over`; null without a keeper */
   over(
     call: { readonly callSid: CallSid; readonly handoff: Handoff | null },
     record: CallRecord,

@@ -82,8 +82,8 @@ export class VerificationAttempts {
 }
 
 /**
- * True if the identity that was proven in a call counts for the agent that has it now: it asks what the agent before it
- * asked, or has verified the caller itself.
+ * True if the identity that was proven in a call counts for its present agent: it asks the same as the agent
+ * before it, or has verified the caller itself.
  * @param definitionOf  undefined for an agent that is gone
  */
 export function identityKept(
@@ -102,7 +102,7 @@ export function identityKept(
 interface VerifiedCall {
   readonly callSid: CallSid
   readonly agent: string
-  /** Of the agent that has the call now. */
+  /** Definition of the agent that has the call now. */
   readonly definition: () => AgentDefinition
   /** Number of the person on the line, E.164; empty when withheld. */
   readonly caller: string

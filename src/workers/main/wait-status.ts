@@ -6,7 +6,7 @@ import { TOOL_RESULT_CHARS_MAX } from '../../core/limits.js'
 /** How deep the JSON of an outcome may be. */
 const RESULT_DEPTH_MAX = 32
 
-/** What is posted to a continuation URL, and what a poll answers. */
+/** Body of a post to a continuation URL, and of a poll's answer. */
 export const waitNewsSchema = z.object({
   status: z.enum(['progress', 'succeeded', 'failed'], { error: 'must be progress, succeeded or failed' }),
   result: z
@@ -22,8 +22,8 @@ export const waitNewsSchema = z.object({
 export type WaitStatus = z.output<typeof waitNewsSchema>
 
 /**
- * What became of a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node
- * has it and the caller hears it, but no other node could know of it yet: it has to be posted again.
+ * Answer to a posted outcome: taken; had already; another one was taken; too late, or nothing waits. `unkept`: this node keeps
+ * it and the caller hears it, but no other node could know of it yet: it has to be posted again.
  */
 export type WaitAnswer = 'taken' | 'repeated' | 'conflict' | 'late' | 'unkept'
 
@@ -37,7 +37,7 @@ export interface WaitUnheard {
   /** Our own number. */
   readonly to: string
   readonly tool: string
-  /** `expired`: nobody has told how it ended. */
+  /** `expired`: no outcome came. */
   readonly status: WaitRecord['status']
   readonly result: unknown
   /** Calendar time, ISO 8601. */

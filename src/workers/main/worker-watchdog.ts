@@ -183,8 +183,8 @@ export interface CarriedCall {
 }
 
 /**
- * What a worker's death says about one of its calls. `suspect`: its code ended the worker; `one-of-many`: the code of
- * one of several calls did, and it is not known which; `bystander`: another call did.
+ * Part of a call in its worker's death. `suspect`: its code ended the worker; `one-of-many`: the code of one of several
+ * calls did, and it is not known which; `bystander`: another call did.
  */
 type PartInDeath = 'suspect' | 'one-of-many' | 'bystander'
 

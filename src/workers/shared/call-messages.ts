@@ -21,7 +21,7 @@ import type { StreamText } from '../../sautikit/stream-messages.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemory } from './call-memory.js'
 
-/** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
+/** Start data of a call's task. Plain data; `port` and `speech` travel in the transfer list. */
 export interface CallStart {
   readonly callSid: string
   /** The first call of a caller who was rung back; otherwise this call. Effects have their keys from it. */
@@ -31,9 +31,9 @@ export interface CallStart {
   readonly agent: AgentDefinition
   /** Whose number was called, or calls; absent or null: no business of NUMBERS_FILE. */
   readonly business?: Business | null
-  /** Of an outbound call; absent: none. */
+  /** Variables of an outbound call; absent: none. */
   readonly variables?: CallVariables
-  /** What an earlier call of this hour has found of the caller; absent or null: nothing. */
+  /** Values of the caller from an earlier call of this hour; absent or null: none. */
   readonly knownCaller?: CallerValues | null
   /** The W3C trace context of the call; absent where no trace is exported. */
   readonly traceparent?: string
@@ -106,7 +106,7 @@ export type FromCall =
   | { readonly type: 'backend-error'; readonly fault: BackendFaultNews }
   /** A circuit of this worker, by its thread, opened or closed because of this call. */
   | { readonly type: 'circuit'; readonly worker: number; readonly circuit: CircuitReport }
-  /** A service told how much of the key's limits is left. */
+  /** A service reported the key's remaining limits. */
   | { readonly type: 'backend-limits'; readonly backend: string; readonly limits: readonly RateLimit[] }
   | Extract<BackendEvent, { type: 'failover' }>
   | Extract<
@@ -121,8 +121,8 @@ export type FromCall =
   /** True if the caller's line carries no more than a telephone's band. Once, on a leg of 16 kHz. */
   | { readonly type: 'line-band'; readonly narrow: boolean }
   /**
-   * What happened since the last message of this kind, and the session's state after it. They come together, so that
-   * the main thread's log and checkpoint always match.
+   * Events since the last message of this kind, and the session's state after it. They come together, so that the main
+   * thread's log and checkpoint always match.
    */
   | {
       readonly type: 'log'

@@ -39,7 +39,7 @@ const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {
 const FIRST_SHARE = 0.25
 
 /**
- * What happened in one call and when, kept on the main thread so that it survives a dead worker: the main thread's
+ * Events of one call and their times, kept on the main thread so that it survives a dead worker: the main thread's
  * marks (webhook, socket, worker) and those of the media worker. Phone numbers are masked. Bounded: the first quarter
  * of the marks always stays, then the newest stay, and `dropped` counts those between.
  */

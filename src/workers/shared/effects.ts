@@ -12,8 +12,8 @@ const EFFECT_KEYS_KEPT = 10_000
 const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 
 /**
- * What a node asks of its fleet before it does anything outside: whether it still has the call, and whether an effect
- * has happened before, perhaps on another node. Each answer comes within the deadlines of the store; no promise rejects.
+ * Questions of a node to its fleet before an effect outside: whether it still has the call, and whether an effect has
+ * happened before, perhaps on another node. Each answer comes within the deadlines of the store; no promise rejects.
  */
 export interface EffectGate {
   /**
@@ -56,7 +56,7 @@ export class Effects {
   /** Null without a fleet. */
   readonly gate: EffectGate | null
   readonly metrics: Metrics
-  /** Of the effects that ran here. Null: no outcome is known yet. */
+  /** Outcomes of the effects that ran here. Null: not known yet. */
   readonly #kept = new LRUCache<string, { readonly outcome: ToolOutcome | null }>({
     max: EFFECT_KEYS_KEPT,
     maxSize: EFFECT_CHARS_KEPT,
@@ -113,7 +113,7 @@ interface CallEffectsOptions {
   readonly mark: (name: string, detail: string) => void
 }
 
-/** What one call does outside: only while its node has it, and nothing twice. */
+/** Effects of one call outside: only while its node owns it, and none twice. */
 export class CallEffects {
   readonly #options: CallEffectsOptions
   readonly #effects: Effects

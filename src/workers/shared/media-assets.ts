@@ -5,7 +5,8 @@ import type { VadBank } from '../../media/vad/vad.js'
 import { CallerKernel, FIRST_NUMBERS, VoiceBank, type VoiceModels } from '../../media/vad/voice-detector.js'
 
 /**
- * What every media worker needs and is expensive to make: the main thread makes it once, and each worker gets a clone.
+ * Assets that every media worker needs and that are expensive to make: the main thread makes it once, and each worker
+ * gets a clone.
  */
 export interface MediaAssets {
   readonly rows: readonly PolyphaseRows[]
@@ -14,7 +15,7 @@ export interface MediaAssets {
   readonly voiceModels: VoiceModels
 }
 
-/** Of `voice-model.f32`, as bench/vad/train.ts writes it. */
+/** Hash of `voice-model.f32`, as bench/vad/train.ts writes it. */
 const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
 
 /**

@@ -6,7 +6,7 @@ import { FRAME_HISTOGRAM_BYTES } from '../../telemetry/frame-histogram.js'
 import { SLOWEST_FRAME_BYTES } from '../../telemetry/slowest-frame.js'
 import type { MediaAssets } from './media-assets.js'
 
-/** What piscina passes to each media worker. */
+/** Data that piscina passes to each media worker. */
 export interface WorkerData {
   readonly memories: WorkerMemories
   readonly assets: MediaAssets
@@ -15,9 +15,9 @@ export interface WorkerData {
   readonly backends: BackendSettings
   /** Where fixed phrases in the voices of cascades are kept; null: they are not. */
   readonly phrasesFolder: string | null
-  /** Of `LookupCounts`, shared by all workers. */
+  /** Memory of `LookupCounts`, shared by all workers. */
   readonly lookups: SharedArrayBuffer
-  /** Of `SocketsRead`, shared by all workers. */
+  /** Memory of `SocketsRead`, shared by all workers. */
   readonly socketsRead: SharedArrayBuffer
   /** Limit of the worker's heap, and of its memory outside the heap, MiB. */
   readonly memoryMb: number
@@ -30,12 +30,12 @@ export interface WorkerData {
  * is released, and its successor continues the same series.
  */
 export interface WorkerMemories {
-  /** One Int32 for each memory: the thread that has it, 0 for none. */
+  /** One Int32 for each memory: the thread that owns it, 0 for none. */
   readonly owners: SharedArrayBuffer
   readonly memories: readonly WorkerMemory[]
 }
 
-/** What one worker writes for the main thread: its histograms and its pulse. */
+/** Memory that one worker writes for the main thread: its histograms and its pulse. */
 interface WorkerMemory {
   readonly tickLateness: SharedArrayBuffer
   readonly tickBusy: SharedArrayBuffer

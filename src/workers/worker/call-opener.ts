@@ -129,7 +129,7 @@ function budgetOf(agent: AgentDefinition): CompositionOptions['budget'] {
   }
 }
 
-/** What is said to take a message; null where a call back cannot be promised. */
+/** Phrases that take a message; null where a call back cannot be promised. */
 function messagePhrases({ escalation, goodbye }: AgentDefinition): MessagePhrases | null {
   const message = escalation?.strategies.includes('callback') === true ? escalation.message : null
   return message === null ? null : { ...message, goodbye }

@@ -145,7 +145,7 @@ function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['cla
   }
 }
 
-/** What the facts of a business add to the agent's own texts. */
+/** Text that the facts of a business add to the agent's own. */
 function businessText({ business, agent }: Pick<CallStart, 'business' | 'agent'>, wallMs: number): string {
   return business == null ? '' : Object.values(businessValues(business, agent.languages[0] ?? 'en', wallMs)).join('; ')
 }
@@ -166,7 +166,7 @@ function factsOf({ claims: _, ...agent }: AgentDefinition): string {
   return String(facts)
 }
 
-/** What the model of an agent that has just got the call is asked for; null where no agent has handed over to it. */
+/** Request to the model of an agent that has just got the call; null where no agent has handed over to it. */
 function handoverText({ agent, resume }: CallStart): string | null {
   const { handovers = [], transcript = [], facts = [] } = resume?.log ?? {}
   const last = handovers.at(-1)
@@ -274,7 +274,7 @@ export function toolSpecs(
   ]
 }
 
-/** All that the gateway says in that language word for word as the agent's file has it. None of it is about a caller. */
+/** All phrases of the agent's file that the gateway says word for word in that language. None of it is about a caller. */
 export function fixedPhrases(agent: AgentDefinition, language: string): readonly string[] {
   const kept = phrasesOf(agent).filter(([path]) => !path.startsWith(LIVE))
   const phrases = [agent.greeting, firstPromptOf(agent), ...kept.map(([, phrase]) => phrase)]
@@ -301,7 +301,7 @@ export function greetingText(start: CallStart, language: string, caller: CallerV
   return greeting === null ? null : withCaller(textIn(greeting, language), caller)
 }
 
-/** What a model is told when more is known of the caller; nothing where its instructions do not read it. */
+/** Message to a model when more is known of the caller; none where its instructions do not read it. */
 export function callerNews(
   { agent }: Pick<CallStart, 'agent'>,
   caller: CallerNow,
@@ -315,7 +315,7 @@ export function callerNews(
   return news.length === 0 ? {} : { instructions, news: news.join('\n') }
 }
 
-/** What a model is told of earlier calls. */
+/** Text about earlier calls for a model. */
 function earlierText({ earlier, confirmed }: CallerNow): string[] {
   if (Object.keys(earlier).length === 0) return []
   const caution = confirmed
@@ -363,9 +363,9 @@ export function stageVoices(
 }
 
 /**
- * What a call's backend gets when it connects.
- * @param caller  what is known of the caller, and may be said
- * @param history  what of the transcript its model still needs
+ * Session data for a call's backend when it connects.
+ * @param caller  values of the caller that may be said
+ * @param history  the part of the transcript that its model still needs
  * @param wallMs calendar time
  */
 export function backendSession(

@@ -14,7 +14,7 @@ import { effectKey } from '../shared/effects.js'
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
 
-/** What a call needs of the runner of its agent's tools. */
+/** A call's interface to the runner of its agent's tools. */
 export type CallToolRunner = Pick<ToolRunner, 'run' | 'serverTools' | 'watchServers'>
 
 interface CallToolsOptions {

@@ -65,7 +65,7 @@ interface Phrase {
   readonly failed: () => void
 }
 
-/** What the worker makes for one call, besides its start data. */
+/** Parts that the worker makes for one call, besides its start data. */
 interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
   readonly backend: BackendFactory
@@ -81,10 +81,10 @@ interface CallParts {
   readonly guard: (call: WorkerCall, work: () => void) => void
 }
 
-/** The day has begun on every clock when its model is told. */
+/** The day has begun on every clock when its model hears of it. */
 const MIDNIGHT_MARGIN_MS = 1000
 
-/** What a model gets where the wish of a person to be called no more could not be written. */
+/** Answer to a model when a person's wish for no more calls could not be written. */
 const NOT_NOTED = {
   ok: false,
   value: { error: 'It could not be written down. Say so, say that you are sorry, and try once more.' },
@@ -129,7 +129,7 @@ export class WorkerCall implements BackendSink {
   /** Playout has an item of which no sample was sent yet. */
   #watchesPlayout = true
   #restsUntilMs = -Infinity
-  /** What happened since the last message to the main thread. */
+  /** Log entries since the last message to the main thread. */
   #entries: CallLogEntry[] = []
   #checkpointDue = false
   #logWaits = false
@@ -318,7 +318,7 @@ export class WorkerCall implements BackendSink {
     })
   }
 
-  /** What the model is to have now. */
+  /** Instructions and tools for the model now. */
   get #told(): Pick<BackendSession, 'instructions' | 'tools' | 'voices'> {
     const { changesTools = true } = this.#backend.capabilities
     const fromServers = this.#parts.tools.serverTools()
@@ -326,7 +326,7 @@ export class WorkerCall implements BackendSink {
     return { instructions: this.instructions, tools, ...stageVoices(this.#start.agent, this.#session.stages) }
   }
 
-  /** A new day: the model is told, and so is every session that follows. */
+  /** A new day: the model learns it, and so does every later session. */
   #renewAtMidnight(): void {
     const timer = setTimeout(
       () =>

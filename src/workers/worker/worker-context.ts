@@ -5,7 +5,7 @@ import type { VadBank } from '../../media/vad/vad.js'
 import type { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import type { SlowestFrame } from '../../telemetry/slowest-frame.js'
 
-/** What the calls of one media worker share. */
+/** Context that the calls of one media worker share. */
 export interface WorkerContext {
   readonly clock: Clock
   /** Calendar time. @defaultValue that of the machine */

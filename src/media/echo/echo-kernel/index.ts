@@ -1,5 +1,5 @@
 /**
- * What is done for each band, delay or sample of an echo, in AssemblyScript (ADR 0007). It is compiled to echo-kernel.wasm
+ * Work for each band, delay or sample of an echo, in AssemblyScript (ADR 0007). It is compiled to echo-kernel.wasm
  * and run by ../echo-kernel.ts; what is decided with it is in ../loudspeaker-echo.ts and ../echo-canceller.ts.
  *
  * Addresses are in bytes. Sums are in f64, or of numbers that are exact in i32, so that the order of additions changes no
@@ -10,7 +10,7 @@ import {
   MOVED_FRAMES_MAX, REACH_SLOTS_MAX, SEARCH_PEAKS, SEARCH_SAMPLES, SENT_LOUD_DB, SLOTS, STEPS_PER_DB, WINDOW,
 } from '../echo-limits'
 
-/** Of a band without sound, dB. */
+/** Level of a band without sound, dB. */
 const BAND_DB_MIN = -96
 const FRAME_SLOTS = 2
 /** 20 ms at 8 kHz. */
@@ -504,14 +504,14 @@ function products(whole: v128, changes: usize): v128 {
 
 // --- what is expected -----------------------------------------------------------------------------------
 
-/** What is expected, by band: half decibels over `BAND_DB_MIN`; the same in dB, f32; and by how much the heard is over it, f32. */
+/** Expected level, by band: half decibels over `BAND_DB_MIN`; the same in dB, f32; and the excess of the heard level, f32. */
 const HALVES = memory.data(32, 16)
 const EXPECTED = memory.data(4 * 32, 16)
 const EXCESSES = memory.data(4 * 32, 16)
 /** f64: 10^(dB/10), and what the softer of two powers adds to the louder, in dB; ../echo-kernel.ts writes them. */
 export const POWER_TABLE = memory.data(8 * 1922, 16)
 export const SUM_TABLE = memory.data(8 * 322, 16)
-/** What `compare` found, f64: audible bands, the sums of what they are over the expected in all and beyond `OVER_DB`, power. */
+/** Result of `compare`, f64: audible bands, the sums of their excess over the expected in all and beyond `OVER_DB`, power. */
 export const FOUND = memory.data(8 * 4, 16)
 
 /** Fills `HALVES` with what was sent: the loudest near the delay, and its decay in the room. */
@@ -529,7 +529,7 @@ function loudestNear(block: usize, slot: i32, age: i32, delay: i32, either: i32)
   v128.store(HALVES, high, 16)
 }
 
-/** What is expected at `delay`, which may be another one by `either` slots. @returns the level of the loudest band */
+/** Computes the expected level at `delay`, which may be another one by `either` slots. @returns the level of the loudest band */
 export function expect(block: usize, slot: i32, age: i32, delay: i32, either: i32): f64 {
   loudestNear(block, slot, age, delay, either)
   let most: u32 = 0
@@ -562,7 +562,7 @@ function sumOfDb(a: f64, b: f64): f64 {
   return louder + below + (load<f64>(SUM_TABLE + (<usize>step << 3), 8) - below) * (at - <f64>step)
 }
 
-/** What a band counts that is `excess` dB over what is expected. */
+/** Weight of a band that is `excess` dB over the expected level. */
 // @ts-ignore: decorator
 @inline
 function beyond(excess: f64): f64 {
@@ -672,7 +672,7 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
     const to = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
     for (let band: usize = 0; band < <usize>BANDS; band++) store<f32>(to + (band << 2), <f32>load<u8>(from + band) * 0.5 + <f32>BAND_DB_MIN)
   }
-  // What was sent before the oldest of these frames could be heard is not looked at.
+  // Frames that were sent before the oldest of these could be heard are skipped.
   expectSlots(block, index - back, age + back, max<i32>(0, <i32>(oldest - slot) + back - last), slots, either, gainDb)
   store<i32>(BANDS_LEFT + (<usize>frames << 2), 0)
   for (let k = frames; k > 0; k--) {
@@ -683,7 +683,7 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
     store<i32>(BANDS_LEFT + (<usize>(k - 1) << 2), load<i32>(BANDS_LEFT + (<usize>k << 2)) + <i32>sumOf(counts))
   }
   const knownDb = offAt(block, slot, back - known, frames, heardFrames, f64.MAX_VALUE)
-  // Of the delays only the best is asked for, and it must be better than this.
+  // Only the best delay is asked for, and it must be better than this.
   let leastDb = min<f64>(MOVED_OFF_DB, MOVED_OFF_SHARE * knownDb)
   if (offAtLeast(block, slot, back - last, frames, heardFrames) > leastDb * max<f64>(<f64>load<i32>(BANDS_LEFT), AUDIBLE_BANDS_MIN * <f64>frames) * ROUNDED_UP) return UNSURE
   let best = UNSURE
@@ -698,7 +698,7 @@ export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32,
   return bestOverDb > MOVED_OVER_DB ? UNSURE : best
 }
 
-/** What `offAt` found too: by how much that is over what is expected beyond `OVER_DB`. */
+/** Second result of `offAt`: the excess over the expected level beyond `OVER_DB`. */
 let overDb: f64 = 0
 
 /**
@@ -725,7 +725,7 @@ function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i3
       offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
       overs = i32x4.add(overs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(over, f32x4.splat(<f32>PARTS_OF_DB)))))
     }
-    // The frames that are left can add so many bands at most, and nothing below zero.
+    // The remaining frames can add at most this number of bands, and nothing below zero.
     const bandsMax = max<f64>(sumOf(counts) + <f64>load<i32>(BANDS_LEFT + (<usize>k << 2)), AUDIBLE_BANDS_MIN * <f64>frames)
     if (sumOf(offs) / PARTS_OF_DB > mostDb * bandsMax * ROUNDED_UP) return f64.MAX_VALUE
   }
@@ -735,7 +735,7 @@ function offAt(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i3
 }
 
 /**
- * What `offAt` sums up at any delay, at least: on a steady tone all delays are alike, and none need be looked at.
+ * Least sum of `offAt` at any delay: on a steady tone all delays are alike, and none need be looked at.
  * @param place as for `offAt`, of the longest delay: frames that it does not reach may count at none
  */
 function offAtLeast(block: usize, slot: f64, place: i32, frames: i32, heardFrames: i32): f64 {
@@ -836,7 +836,7 @@ const MOVED_OVER_DB = 0.5
 
 // --- our own speech, sample for sample ------------------------------------------------------------------
 
-/** What was sent is copied here, s16 at the leg's rate: most for a search. */
+/** Copy of the sent audio, s16 at the leg's rate: most for a search. */
 export const SENT_PART = memory.data(2 * (2 * SEARCH_SAMPLES + 8), 16)
 /** f64, as what follows: a frame of the caller's side, and part of what was sent, at 8 kHz. */
 const HEARD_FRAME = memory.data(8 * 160, 16)
@@ -930,7 +930,7 @@ function solve(taps: i32): f64 {
     }
     const root = sqrt<f64>(max<f64>(diagonal, 1))
     store<f64>(FACTOR + row * <usize>taps + row, root)
-    // What is written past the end of a row is below the diagonal of the next, which nobody reads.
+    // Values past the end of a row are below the diagonal of the next, which nobody reads.
     for (let column = row + 8; column < bytes; column += 16) {
       let a = v128.load(NORMAL + row * <usize>taps + column)
       for (let k: usize = 0; k < row; k += 8) {

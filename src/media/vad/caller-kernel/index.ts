@@ -263,7 +263,7 @@ function levelsOf(power: v128): v128 {
   return f32x4.pmax(decibels(f32x4.add(power, f32x4.splat(1e-3))), f32x4.splat(DB_MIN))
 }
 
-/** What is usual is the first frame, or for bands that are above themselves (`begin`) the next number below. */
+/** The usual value is the first frame, or for bands that are above themselves (`begin`) the next number below. */
 function beginLevels(at: usize, db: v128, bandsAbove: i32): void {
   v128.store(at, db, SMOOTH_DB)
   v128.store(at, db, QUICK_DB)
@@ -825,7 +825,7 @@ function fold(block: usize, to: usize): void {
   }
 }
 
-/** Of both blocks the real parts of the eight tones, then the imaginary ones. */
+/** Real parts of the eight tones of both blocks, then the imaginary ones. */
 function sumTones(): void {
   const zero = f32x4.splat(0)
   let rowRe = zero, columnRe = zero, rowIm = zero, columnIm = zero
