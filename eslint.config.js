@@ -32,17 +32,28 @@ const words = {
 }
 
 /** Beginnings and phrases of comments that have to be read twice (docs/GLOSSARY.md), each with a way out. */
+const UNCLEAR_BEGINNING = /^[\s*]*(?:What|Of|Whether)\b/
 const UNCLEAR = [
-  [/^[\s*]*Whether\b/, 'A comment does not begin with "Whether": "True if …", or a verb.'],
   [/\bso many\b/i, 'Not "so many": name the number, such as "this number of".'],
-  [/\bit is looked whether\b/i, 'Not "it is looked whether": name what is checked.'],
+  [/\bit is looked\b/i, 'Not "it is looked whether": name what is checked.'],
+  [/\btold\b/i, 'Not "told": name who gets, knows, reports or distinguishes the thing.'],
+  [/\bhas it\b/i, 'Not "has it": name what contains, owns or keeps the thing.'],
+  [/\bstands in\b/i, 'Not "stands in": name what replaces or contains the thing.'],
 ]
 const comments = {
   create: (context) => ({
     Program() {
-      for (const comment of context.sourceCode.getAllComments()) {
-        const text = comment.value.replace(/\s*\n\s*\*\s*/g, ' ')
-        for (const [found, message] of UNCLEAR) if (found.test(text)) context.report({ node: comment, message })
+      const all = context.sourceCode.getAllComments()
+      for (const [i, comment] of all.entries()) {
+        const report = (message) => context.report({ node: comment, message })
+        // Identifiers and quoted words are no prose.
+        const text = comment.value.replace(/\s*\n\s*\*\s*/g, ' ').replace(/`[^`]*`|"[^"]*"|@param \S+/g, '``')
+        for (const [found, message] of UNCLEAR) if (found.test(text)) report(message)
+        const { type, loc } = all[i - 1] ?? comment
+        const { line, column } = comment.loc.start
+        const continues = type === 'Line' && loc.start.line === line - 1 && loc.start.column === column
+        if (!continues && UNCLEAR_BEGINNING.test(text))
+          report('A comment begins with a noun or a verb: "Outcome of …", "True if …".')
       }
     },
   }),

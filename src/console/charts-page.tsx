@@ -15,7 +15,7 @@ const SPAN_DAYS = { day: 1, week: 7, month: 30 } as const
 type Span = keyof typeof SPAN_DAYS
 /** In this order from the bottom of a bar on. */
 const OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
-/** Of a drawing, in its own units: it is stretched to the width that it gets. */
+/** Size of a drawing, in its own units: it is stretched to the width that it gets. */
 const [WIDTH, HEIGHT] = [300, 80]
 
 const TIME = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })

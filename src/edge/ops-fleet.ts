@@ -524,7 +524,7 @@ function limitOf({ limit }: OpsQuery): number | null {
   return Number.isInteger(asked) && asked >= 1 && asked <= OPS_LIST_MAX ? asked : null
 }
 
-/** What a query has of these. */
+/** The given ones of these parameters in a query. */
 function given(query: OpsQuery, keys: readonly (keyof OpsQuery)[]): Partial<OpsQuery> {
   return Object.fromEntries(keys.filter((key) => query[key] !== '').map((key) => [key, query[key]]))
 }

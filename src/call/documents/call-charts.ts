@@ -9,7 +9,7 @@ import type { CallOutcome } from './record.js'
  * that answer times are counted in steps, and the percentile is read from the sum.
  */
 
-/** What charts cover: the number of their buckets, and the hours of each. */
+/** Spans of charts: the number of their buckets, and the hours of each. */
 const CHART_SPANS = {
   day: { buckets: 24, bucketHours: 1 },
   week: { buckets: 28, bucketHours: 6 },
@@ -26,7 +26,7 @@ const CHART_GROUPS_MAX = 12
 /** An amount of money is counted in whole millionths: a sum of fractions would not come back to zero. */
 const COST_UNITS = 1e6
 
-/** What charts are asked for. */
+/** Query of a chart. */
 export const chartQuerySchema = z.strictObject({
   over: z.enum(SPANS).default('day'),
   /** A chart of its own for each. */
@@ -62,12 +62,12 @@ export function chartRange({ over, by, to, agent, agentVersion }: ChartQuery, no
 /** Names with what each amounts to: `contained` calls, `a72` answers of that step, `cKES` millionths of a currency. */
 export type Figures = Record<string, number>
 
-/** Of a doubling of time: a percentile is at most 4.5 % off. */
+/** Steps in a doubling of time: a percentile is at most 4.5 % off. */
 const ANSWER_STEPS = 8
 /** Shorter and longer answers count as these. */
 const [ANSWER_MS_MIN, ANSWER_MS_MAX] = [64, 32_768]
 
-/** What one call counts for. */
+/** Figures of one call. */
 export function figuresOf(record: WrittenRecord): Figures {
   const { outcome, turns = [] } = record
   const figures: Figures = outcome === undefined ? {} : { [outcome]: 1 }
@@ -135,7 +135,7 @@ export function mergedGroups(groups: readonly ChartGroup[], max: number): ChartG
   ]
 }
 
-/** What a chart shows of a bucket, or of all of them. */
+/** Figures of a bucket in a chart, or of all buckets. */
 interface ChartPoint {
   readonly calls: number
   readonly outcomes: Readonly<Partial<Record<CallOutcome, number>>>
@@ -144,12 +144,12 @@ interface ChartPoint {
   /** From the caller's last voiced sample to the first agent sound that is no filler; null without an answer. */
   readonly answerP50Ms: number | null
   readonly answerP95Ms: number | null
-  /** What is known of the cost, by currency. */
+  /** Known cost, by currency. */
   readonly cost: Readonly<Record<string, number>>
 }
 
 interface ChartSeries {
-  /** Of the agent or the version. Null: of all, or of those that have no series of their own. */
+  /** Name of the agent or the version. Null: all, or those without a series of their own. */
   readonly name: string | null
   readonly whole: ChartPoint
   readonly buckets: readonly ChartPoint[]

@@ -21,7 +21,7 @@ export interface GatewayAddress {
 }
 
 interface AudioCallOptions {
-  /** Of a call that is placed: the gateway that has this carrier's API. Else it is given null. */
+  /** Starts the gateway: with this carrier's API for a placed call, else with null. */
   readonly gateway: (carrierUrl: string | null) => Promise<GatewayAddress>
   /** The orders API that says which orders exist; null for none. */
   readonly shopUrl: string | null
@@ -50,7 +50,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
   const shop = shopUrl === null ? [] : await ordersInShop(shopUrl, script.order, scenario.from)
   const events: SimulatorEvent[] = []
   let gateway = placed === null ? await options.gateway(null) : null
-  // Of a call that is placed, the caller is whom the agent calls.
+  // In a placed call, the caller is the person whom the agent calls.
   const [from, to] = placed === null ? [scenario.from, scenario.to] : [scenario.to, scenario.from]
   const [result] = await simulateCalls(
     {

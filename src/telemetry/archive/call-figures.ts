@@ -18,10 +18,10 @@ export const FIGURES_SCHEMA = `
     UNIQUE(number, agent, version));
   CREATE TABLE hours(series INTEGER, hour INTEGER, figures TEXT NOT NULL, PRIMARY KEY(series, hour)) WITHOUT ROWID;`
 
-/** What one call has been counted for: its number, agent, version, hour and figures. JSON in the index. */
+/** Counted figures of one call: its number, agent, version, hour and figures. JSON in the index. */
 type Counted = readonly [number: string, agent: string, version: string, hour: number, figures: Figures]
 
-/** What a record counts for. @throws for one whose parts are no parts of a record */
+/** Figures of a record. @throws for one whose parts are no parts of a record */
 export function countedOf(record: WrittenRecord, startedAtMs: number): string {
   const { number = '', agent = '', agentVersion } = record
   const hour = Math.floor(startedAtMs / HOUR_MS)
@@ -31,7 +31,7 @@ export function countedOf(record: WrittenRecord, startedAtMs: number): string {
 /** The figures of the hours in the file of the index. */
 export class CallFigures {
   readonly #sql: Sql
-  /** What the hours are still to get, by series and hour: most calls of a transaction are of the same hours. */
+  /** Pending figures of the hours, by series and hour: most calls of a transaction are of the same hours. */
   readonly #due = new Map<string, { readonly of: Counted; readonly figures: Figures }>()
 
   constructor(sql: Sql) {
