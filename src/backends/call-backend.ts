@@ -369,7 +369,7 @@ export class CallBackend implements Backend, CandidateListener {
     const { inputRateHz } = this.#candidates.capabilities
     const failover = {
       ...counters,
-      reFedMs: samplesToMs(replayedSamples, inputRateHz),
+      replayedMs: samplesToMs(replayedSamples, inputRateHz),
       lostMs: samplesToMs(lostSamples, inputRateHz),
     }
     return {

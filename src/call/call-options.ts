@@ -249,7 +249,7 @@ export const sessionOptionsSchema = z
     stages: stageOptionsSchema.nullable().default(null),
     /** Agents to whom the model may hand the call over, with when. */
     handoverTo: z.record(z.string(), z.string()).default({}),
-    /** Set for a call that we placed: nothing is said until the input `screened` says who took it. */
+    /** Set for a call that we placed: nothing is said until the input `amd-result` says who took it. */
     amd: z
       .object({
         /** Said to an answering machine before hanging up; null for nothing. */

@@ -67,7 +67,7 @@ export const callInputSchema = z
     /** A lifecycle event from a webhook. */
     z.object({ type: z.literal('carrier-state'), state: z.enum(CARRIER_STATES) }),
     /** Who took a call that we placed (`AnsweringMachineDetector`), and what corrects it; only when the options ask for it. */
-    z.object({ type: z.literal('screened'), who: z.enum(ANSWERED_BY), why: z.string() }),
+    z.object({ type: z.literal('amd-result'), who: z.enum(ANSWERED_BY), why: z.string() }),
     /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
     z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
     /** An operator wants a human on the call. */

@@ -3,17 +3,17 @@ import t from 'tap'
 import { AnsweringMachineDetector, type AnswerVerdict } from '../../src/call/answering-machine-detector.js'
 import { Rig } from './rig.js'
 
-const SCREENED = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
+const WITH_AMD = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
 
 t.test('a called line is not spoken to, and not heard by the model, until it is known who took it', async (t) => {
-  const rig = new Rig(SCREENED)
+  const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
   rig.speak(1000)
   rig.run(3000)
   t.same(rig.all('backend-text'), [])
   t.same(rig.all('backend-speech-start'), [])
-  rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
   t.equal(rig.only('backend-text').text, 'greet')
   t.equal(rig.session.state, 'live')
   t.match(
@@ -23,10 +23,10 @@ t.test('a called line is not spoken to, and not heard by the model, until it is 
 })
 
 t.test('an answering machine gets the message, then the call ends', async (t) => {
-  const rig = new Rig(SCREENED)
+  const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
-  rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+  rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
   t.equal(rig.only('announce').text, 'We will call again.')
   t.same(rig.all('backend-text'), [], 'and the model says nothing')
   rig.run(3000)
@@ -36,40 +36,40 @@ t.test('an answering machine gets the message, then the call ends', async (t) =>
 t.test('without a message the call to an answering machine ends', async (t) => {
   const rig = new Rig({ amd: { message: null, onSilence: 'speak' } })
   rig.open()
-  rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+  rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
   t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
 })
 
 t.test("where nobody speaks the agent speaks, or the call ends, as the agent's file says", async (t) => {
-  const brave = new Rig(SCREENED)
+  const brave = new Rig(WITH_AMD)
   brave.open()
   brave.ready()
-  brave.in({ type: 'screened', who: 'silence', why: 'no voice' })
+  brave.in({ type: 'amd-result', who: 'silence', why: 'no voice' })
   t.equal(brave.only('backend-text').text, 'greet')
   const shy = new Rig({ amd: { message: null, onSilence: 'hang-up' } })
   shy.open()
   shy.ready()
-  shy.in({ type: 'screened', who: 'silence', why: 'no voice' })
+  shy.in({ type: 'amd-result', who: 'silence', why: 'no voice' })
   t.match(shy.only('end-stream'), { reason: 'nobody-there', hangup: true })
 })
 
 t.test('a backend that dies meanwhile is apologised for when a person is there, and not before', async (t) => {
-  const rig = new Rig(SCREENED)
+  const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
   rig.backend({ type: 'error', code: 'internal', message: 'gone', fatal: true, retryable: false })
   rig.run(1000)
   t.same(rig.all('announce'), [])
-  rig.in({ type: 'screened', who: 'human', why: 'hello' })
+  rig.in({ type: 'amd-result', who: 'human', why: 'hello' })
   t.equal(rig.only('announce').kind, 'apology')
 })
 
 t.test('an operator can end a call that is screened, and a late verdict changes nothing', async (t) => {
-  const rig = new Rig(SCREENED)
+  const rig = new Rig(WITH_AMD)
   rig.open()
   rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
   t.match(rig.only('end-stream'), { reason: 'operator-hangup' })
-  rig.in({ type: 'screened', who: 'human', why: 'hello' })
+  rig.in({ type: 'amd-result', who: 'human', why: 'hello' })
   t.same(rig.all('backend-text'), [])
 })
 
@@ -299,19 +299,19 @@ t.test('a person who answers the agent at length stays one, and so does one who 
 t.test(
   'the agent stops within the greeting of a mailbox that was taken for a person, and leaves the message',
   async (t) => {
-    const rig = new Rig(SCREENED)
+    const rig = new Rig(WITH_AMD)
     rig.open()
     rig.ready()
-    rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
     rig.answer(1, 'pitch', 4000)
     rig.run(500)
-    rig.in({ type: 'screened', who: 'recording', why: '3000 ms of speech without a pause' })
+    rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
     t.ok(rig.all('playout-clear').length > 0, 'what it says is cut')
     rig.speak(2000)
     rig.run(15_000)
     t.same(rig.all('backend-speech-start'), [], 'and the recording is not listened to')
     t.same(rig.all('announce'), [], 'nor asked whether it is still there')
-    rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+    rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
     t.equal(rig.only('announce').text, 'We will call again.')
     rig.run(3000)
     t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
@@ -321,34 +321,34 @@ t.test(
 t.test(
   'what a mailbox says before its verdict is corrected is answered by nobody, not even with a filler',
   async (t) => {
-    const rig = new Rig(SCREENED)
+    const rig = new Rig(WITH_AMD)
     rig.open()
     rig.ready()
-    rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
     rig.answer(1, 'pitch', 4000)
     rig.run(500)
     rig.speak(3000)
-    rig.in({ type: 'screened', who: 'recording', why: '3000 ms of speech without a pause' })
+    rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
     rig.heardWords('after the tone')
     rig.run(8000)
     t.same(rig.all('backend-speech-end'), [], 'no model is asked')
     t.same(rig.all('announce'), [])
-    rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+    rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
     t.equal(rig.only('announce').text, 'We will call again.')
     t.same(rig.mirror.turns, [])
   },
 )
 
 t.test('a person who was taken for a recording, and presses a key, has the agent again', async (t) => {
-  const rig = new Rig(SCREENED)
+  const rig = new Rig(WITH_AMD)
   rig.open()
   rig.ready()
-  rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
   rig.answer(1, 'pitch', 1000)
   rig.run(500)
-  rig.in({ type: 'screened', who: 'recording', why: '3000 ms of speech without a pause' })
+  rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
   rig.run(1000)
-  rig.in({ type: 'screened', who: 'human', why: 'a DTMF digit' })
+  rig.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
   rig.speak(500)
   rig.run(1000)
   t.equal(rig.all('backend-speech-end').length, 1, 'the model is asked')
@@ -360,10 +360,10 @@ t.test('a beep alone corrects a verdict too, with and without a message', async 
     const rig = new Rig({ amd: { message, onSilence: 'speak' } })
     rig.open()
     rig.ready()
-    rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
+    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
     rig.answer(1, 'pitch', 4000)
     rig.run(500)
-    rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+    rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
     rig.run(4000)
     t.match(rig.only('end-stream'), { reason: 'answering-machine' })
   }

@@ -233,7 +233,7 @@ t.test('consent, answering machines and a dead backend: a look-up begins nothing
   placed.run(900)
   placed.in(AMINA)
   t.same(placed.all('backend-text'), [], 'nobody knows who took the call')
-  placed.in({ type: 'screened', who: 'human', why: 'a pause' })
+  placed.in({ type: 'amd-result', who: 'human', why: 'a pause' })
   t.equal(placed.all('backend-text').length, 1)
 
   const dead = new Rig({ ...KNOWN, apologyText: 'Sorry.' })

@@ -284,6 +284,23 @@ t.test('a recorded call runs again, output for output', async (t) => {
   t.same(asJson(replayed(rig)), asJson(traces(rig.session, rig.log)))
 })
 
+t.test('a placed call whose journal an earlier build wrote runs again, output for output', async (t) => {
+  const rig = new Rig({ amd: { message: 'We will call again.', onSilence: 'speak' } })
+  rig.open()
+  rig.ready()
+  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
+  rig.answer(1, 'pitch', 4000)
+  rig.run(500)
+  rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
+  rig.run(3000)
+  rig.writer.flush()
+  const earlier = rig.journal.map((line) => line.replace('"type":"amd-result"', '"type":"screened"'))
+  t.equal(earlier.filter((line) => line.includes('screened')).length, 2)
+  const { outputs, recorded } = replayJournal(earlier)
+  t.ok(recorded.some(({ output }) => output.type === 'announce'))
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [])
+})
+
 t.test('any call runs again, output for output', async () => {
   fc.assert(
     fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), fc.boolean(), (steps, serverVad, weighsSpeech) => {

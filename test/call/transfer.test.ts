@@ -438,7 +438,7 @@ t.test('a human who is asked for before that hears nothing of the call either', 
 t.test('an answering machine is told nothing', (t) => {
   const { rig } = rungBack({ amd: { message: null, onSilence: 'speak' } })
   t.same(rig.all('backend-text'), [], 'not before it is known who answers')
-  rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
+  rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
   t.match(rig.all('end-stream').at(-1), { reason: 'answering-machine' })
   t.end()
 })

@@ -399,6 +399,17 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
   t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'the journal gives the same call, to its end')
 })
 
+t.test('a record of an earlier build keeps how much caller audio was replayed', async (t) => {
+  const { failover } = callRecordSchema.shape.backends.shape
+  const counts = {
+    ...{ failovers: 1, rotations: 0, stalls: 0, gapMsLast: 40, gapMsMax: 40, soundMsLast: 900, lostMs: 0 },
+    ...{ toolsSpared: 0, lateDropped: 0, rotationsAbandoned: 0, standbysLost: 0 },
+  }
+  t.same(failover.parse({ ...counts, reFedMs: 1200 }), { ...counts, replayedMs: 1200 })
+  t.same(failover.parse({ ...counts, replayedMs: 1200 }), { ...counts, replayedMs: 1200 })
+  t.equal(failover.parse(null), null)
+})
+
 t.test('what is not a record, a handoff or a journal line is refused by the published schemas', async (t) => {
   const record = published('call-record.schema.json')
   t.notOk(record.safeParse({ version: 1 }).success)

@@ -298,20 +298,27 @@ export type EscalationHistory = DocumentOf<ReturnType<typeof escalationHistorySc
 export type EscalationAttempt = EscalationHistory['attempts'][number]
 export type CallbackAsk = NonNullable<EscalationHistory['callback']>['asked']
 
-const failoverSchema = z.object({
+const failoverCounts = z.object({
   failovers: z.int().describe('Another backend took over after a fault.'),
   rotations: z.int().describe('The same backend opened a new session, because the old one was about to end.'),
   stalls: z.int().describe('Silence of a backend that counted as a fault.'),
   gapMsLast: z.int().nullable().describe('From the last fault until the next backend had the audio that was replayed.'),
   gapMsMax: z.int().nullable().describe('The longest of them.'),
   soundMsLast: z.int().nullable().describe('From the last fault to the first sound of the new backend.'),
-  reFedMs: z.int().describe('Caller audio that was replayed.'),
+  replayedMs: z.int().describe('Caller audio that was replayed.'),
   lostMs: z.int().describe('Caller audio that was too old to be replayed.'),
   toolsSpared: z.int().describe('Tool calls that got an earlier result and were not run again.'),
   lateDropped: z.int().describe('Audio and events of sessions that were over.'),
   rotationsAbandoned: z.int(),
   standbysLost: z.int(),
 })
+
+/** Records of earlier builds have `reFedMs` for `replayedMs`. */
+const failoverSchema = z.preprocess(
+  (value) =>
+    typeof value === 'object' && value !== null && 'reFedMs' in value ? { replayedMs: value.reFedMs, ...value } : value,
+  failoverCounts,
+)
 
 /** Cost of the models. */
 const modelCosts = z.object({

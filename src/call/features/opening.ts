@@ -48,7 +48,7 @@ export class Opening implements CallFeature {
 
   input(input: CallInput): boolean {
     if (input.type === 'stream-opened') this.#streamOpened(input.openedAtMs)
-    else if (input.type === 'screened') this.#screened(input.who, input.why)
+    else if (input.type === 'amd-result') this.#amdResult(input.who, input.why)
     else return false
     return true
   }
@@ -139,7 +139,7 @@ export class Opening implements CallFeature {
   }
 
   /** The verdict on who took a call that we placed, or what corrects it. */
-  #screened(who: AnswerVerdict['who'], why: string): void {
+  #amdResult(who: AnswerVerdict['who'], why: string): void {
     const { amd } = this.#call.options
     const { state } = this.#call
     const first = this.amd && state !== 'live'

@@ -14,6 +14,9 @@ import type { JournalEntry, JournalFrame, JournalHeader } from './journal.js'
 /** Characters of one journal line that are read back. */
 const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
 
+/** Names of inputs in journals of earlier builds. */
+const EARLIER_INPUTS: ReadonlyMap<string, CallInput['type']> = new Map([['screened', 'amd-result']])
+
 /**
  * Reads one journal, header first. Blank lines are skipped.
  * @throws GatewayError JOURNAL_INVALID that names the line
@@ -91,7 +94,8 @@ function parseEntry(line: Record<string, unknown>, number: number): JournalEntry
   const out = parseOutputs(line['out'], number)
   if (isObject(input)) {
     if (typeof input['type'] !== 'string') throw invalid(number, 'the input has no type')
-    return { type: 'input', atMs, view, out, input: input as unknown as CallInput }
+    const type = EARLIER_INPUTS.get(input['type']) ?? input['type']
+    return { type: 'input', atMs, view, out, input: { ...input, type } as unknown as CallInput }
   }
   if (isObject(identity)) return { type: 'identity', atMs, view, out, identity }
   if (Array.isArray(audio)) {

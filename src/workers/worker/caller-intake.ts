@@ -36,7 +36,7 @@ interface CallerIntakeOptions {
   /** Answering-machine detection of an outbound call; null for any other. */
   readonly amd: AnsweringMachineOptions | null
   readonly digit: (digit: string) => void
-  readonly screened: (verdict: AnswerVerdict) => void
+  readonly amdResult: (verdict: AnswerVerdict) => void
 }
 
 /**
@@ -183,7 +183,7 @@ export class CallerIntake {
 
   /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
   digitCame(): void {
-    if (this.#amdRuns) this.#screened({ who: 'human', why: 'a DTMF digit' })
+    if (this.#amdRuns) this.#amdResult({ who: 'human', why: 'a DTMF digit' })
     this.#amdDetector = null
   }
 
@@ -208,13 +208,13 @@ export class CallerIntake {
       !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz),
       levelDbfs,
     )
-    if (verdict !== null) this.#screened(verdict)
+    if (verdict !== null) this.#amdResult(verdict)
     if (guard.over) this.#amdDetector = null
   }
 
-  #screened(verdict: AnswerVerdict): void {
+  #amdResult(verdict: AnswerVerdict): void {
     this.#amdRuns = verdict.who === 'recording' || verdict.who === 'machine'
-    this.#options.screened(verdict)
+    this.#options.amdResult(verdict)
   }
 
   /**

@@ -196,7 +196,7 @@ export class WorkerCall implements BackendSink {
       callerLatency: this.#callerLatency,
       amd: amdOf(start),
       digit: (digit) => this.#digit(digit),
-      screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
+      amdResult: (verdict) => this.#handle({ type: 'amd-result', ...verdict }),
     })
     this.done = new Promise((resolve) => {
       this.#settle = resolve
