@@ -153,20 +153,24 @@ export class Recovery<Answer extends object> {
   }
 
   /**
-   * The carrier asks for a call of this node that has lost its stream, and this node is being stopped: another goes on.
+   * The carrier asks for a call of this node that has lost its stream, and this node is being stopped: another goes on. Where
+   * that one did not answer, the caller is asked to wait: it may have taken the call, and another is there all the same.
    * Does not reject.
-   * @returns null when none takes it
+   * @returns null when no other node takes calls
    */
   moved(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
-    const moving =
-      this.#moving.get(callSid) ??
-      this.#pass(webhook, callSid, BUSY_ANSWER_MS).then((answer) => {
-        this.#moving.delete(callSid)
-        if (answer !== null) this.#options.node.handedOver(callSid)
-        return answer
-      })
+    const moving = this.#moving.get(callSid) ?? this.#move(webhook, callSid)
     this.#moving.set(callSid, moving)
     return moving
+  }
+
+  async #move(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
+    const { node, held } = this.#options
+    const answer = await this.#pass(webhook, callSid, BUSY_ANSWER_MS)
+    this.#moving.delete(callSid)
+    if (answer === null) return this.#taker() === undefined ? null : held(webhook)
+    node.handedOver(callSid)
+    return answer
   }
 
   /**

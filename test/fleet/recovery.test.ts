@@ -477,6 +477,39 @@ t.test('a node is being stopped and has closed the streams of its calls: another
 })
 
 t.test(
+  'a node is being stopped, and the other one cannot be reached when the carrier asks: its caller waits',
+  async (t) => {
+    const three = await fleet(t, 3, {}, { kept: stateOf })
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    third.calls.failWith = new GatewayError('CAPACITY', 'full')
+    ;(three.nodes[2] as FleetNode).state = 'draining'
+    const sid = newSid()
+    const form = ringing(sid)
+    const url = new URL(redirectUrl((await post(`${first.url}/voice/order-status`, { form })).text))
+    Object.assign(first.calls.get(sid), { state: 'cut', lostStream: stateOf(sid) })
+    first.calls.draining = true
+    first.calls.failWith = new GatewayError('DRAINING', 'this node accepts no new calls')
+    ;(three.nodes[0] as FleetNode).state = 'draining'
+    await three.look()
+    await three.kill(1)
+    const again = heldAt(await post(`${first.url}${url.pathname}${url.search}`, { form }), third)
+    t.type(again, 'string', 'words, and the question again')
+    t.equal(first.calls.get(sid).state, 'cut')
+    third.calls.failWith = null
+    ;(three.nodes[2] as FleetNode).state = 'open'
+    ;(three.nodes[1] as FleetNode).state = 'draining'
+    await until(
+      () => three.nodes[0]?.alive().some(({ name, free }) => name === 'gw-2' && free > 0) === true,
+      10_000,
+      'room',
+    )
+    t.match((await untilHeldNoMore(await post(again as string, { form }), third, sid)).text, /<Stream/)
+    t.equal(third.calls.find(sid)?.callSid, sid)
+    t.equal(second.calls.find(sid), undefined)
+  },
+)
+
+t.test(
   'a node that is stopped gives a call that only waits for an outcome to another, where there is one',
   async (t) => {
     const ended = (sid: string): KeptState => {

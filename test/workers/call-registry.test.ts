@@ -117,11 +117,12 @@ t.test(
   async (t) => {
     const test = await startHost()
     t.teardown(() => test.close())
-    const [unheard, told] = [
+    const [unheard, told, asked] = [
       test.host.prepare(inbound('HD_breaks000001')),
       test.host.prepare(inbound('HD_breaks000002')),
+      test.host.prepare(inbound('HD_breaks000004')),
     ]
-    const lines = [unheard, told].map((one) => new TestLine(one))
+    const lines = [unheard, told, asked].map((one) => new TestLine(one))
     for (const line of lines) line.start()
     await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
     for (const line of lines) {
@@ -129,14 +130,17 @@ t.test(
       line.call.detach(1006, { reason: 'socket-lost', detail: 'no close frame' })
     }
     told.carrierState('stream-stopped')
+    asked.carrierState('stream-stopped')
     await pass(ASKS_WITHIN_MS)
     t.equal(told.state, 'cut')
+    test.host.afterStream(asked.callSid, 'asked')
     await pass(100)
     t.match(test.host.record(told.callSid), { endReason: 'socket-lost' })
     await pass(10_000 - ASKS_WITHIN_MS - 100)
     t.equal(unheard.state, 'cut', 'its balancer may be away')
     await pass(100)
     t.match(test.host.record(unheard.callSid), { endReason: 'socket-lost' })
+    t.equal(asked.state, 'cut', 'its caller was asked to wait')
   },
 )
 

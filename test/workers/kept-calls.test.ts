@@ -14,7 +14,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import type { ResumedRecord } from '../../src/call/documents/record.js'
 import { CALL_PARTS_MAX, RESUMES_MAX } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
-import type { OwnerToken } from '../../src/fleet/call-store.js'
+import type { OwnerToken, StoredCall } from '../../src/fleet/call-store.js'
 import { StoredEffects } from '../../src/fleet/effects.js'
 import { recoveryPlan } from '../../src/fleet/recovery.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
@@ -30,6 +30,7 @@ import {
   continuationOf,
   lostResult,
   mayGoOn,
+  partsOf,
   withoutAgent,
 } from '../../src/workers/main/kept-call.js'
 import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
@@ -300,7 +301,7 @@ const store = new MemoryStore(time.wallClock)
 const shop = await countingShop()
 
 /** A node; its carrier is the test. */
-async function nodeOf(node: string, goodbye: string) {
+async function nodeOf(node: string, goodbye: string, more: Parameters<typeof startHost>[0] = {}) {
   const tokens = new Map<string, OwnerToken>()
   const effects = new StoredEffects({ store, secrets: ['secret'], log: createLog({ level: 'silent' }) })
   const journals = new Map<string, string[]>()
@@ -342,6 +343,7 @@ async function nodeOf(node: string, goodbye: string) {
     journal: { build: 'test', audio: false },
     // The caller is not told what to do in a silence.
     afterStream: 'continues',
+    ...more,
     record: (callSid, _rateHz, _announced, part) => {
       recordings.push({ callSid, part })
       return {
@@ -743,6 +745,38 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
   t.equal(host.free, free)
   t.equal(host.find(call.callSid), undefined)
+})
+
+t.test('the store knows that a call moves before its stream closes, whoever asks for the call then', async (t) => {
+  const d = await nodeOf('node-d', 'Goodbye.', { elsewhere: () => 'now' })
+  const calls = ['HD_planned00001', 'HD_planned00002', 'HD_planned00003'].map((callSid) => inbound(callSid))
+  const entries = new Map<string, Promise<StoredCall | null>>()
+  class ClosedLine extends TestLine {
+    override close(code: number): void {
+      entries.set(this.call.callSid, store.read(this.call.callSid))
+      super.close(code)
+    }
+  }
+  const lines: ClosedLine[] = []
+  for (const call of calls) {
+    await d.own(call.callSid, 0)
+    const line = new ClosedLine(d.test.host.prepare(call))
+    line.start()
+    lines.push(line)
+  }
+  await until(() => lines.every((line) => line.frames.length > 0), 20_000, 'the greetings')
+  await d.keeper.flush()
+  await pass(8000)
+  const drained = d.test.host.drain(100)
+  await until(() => lines.every(({ call }) => call.state === 'cut'), 20_000, 'the streams to close')
+  for (const { callSid } of calls) {
+    const entry = await entries.get(callSid)
+    const state = entry == null ? null : b.keeper.opened(sid(callSid), entry)
+    t.match(state === null ? null : partsOf(state).at(-1), { node: 'node-d', why: 'moved' })
+    t.ok((state?.kept.streamMs ?? 0) > 8000, `the store has ${state?.kept.streamMs ?? 0} ms of the stream`)
+    d.test.host.giveUp(callSid, 'lost')
+  }
+  await settled(drained)
 })
 
 t.test('a call that was moved often by restarts may still lose its node as often as any other', (t) => {

@@ -176,13 +176,11 @@ export class CallContinuity {
   /** Enters into log, timeline and metrics that the call goes on here, and with whom. */
   resume(before: KeptState): ReturnType<typeof continuationOf> {
     const { kept } = before
-    const { how = 'node-lost' } = before
+    const { how } = before
+    const why = partsOf(before).at(-1)?.why ?? 'node-lost'
     const goesOn = continuationOf(kept)
     const { log, mark } = this.#options
-    log.warn(
-      { from_node: kept.node, why: how, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) },
-      'call resumed',
-    )
+    log.warn({ from_node: kept.node, why, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) }, 'call resumed')
     if (kept.agentHash !== this.agentVersion)
       log.warn(
         {},
@@ -191,7 +189,7 @@ export class CallContinuity {
     if (how === 'call-back') {
       mark(how, `after ${kept.recoveredFrom ?? ''}`)
     } else {
-      mark(how, `${kept.node}; goes on with: ${goesOn}`)
+      mark(why, `${kept.node}; goes on with: ${goesOn}`)
       this.#context.metrics.callsResumed.inc(1, this.call.callSid)
     }
     return goesOn
@@ -257,6 +255,11 @@ export class CallContinuity {
   carrierHeard(): void {
     if (this.#cut === null) return
     this.#cut.untilMs = Math.min(this.#cut.untilMs, this.#context.clock() + ASKS_WITHIN_MS)
+  }
+
+  /** The carrier asks how this cut call goes on. Its caller may be asked to wait, and then it asks once more. */
+  asked(): void {
+    if (this.#cut !== null) this.#cut.untilMs = this.#context.clock() + UNHEARD_MS_MAX
   }
 
   /** The carrier says that the caller's leg is over. */

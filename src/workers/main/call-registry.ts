@@ -491,6 +491,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   afterStream(callSid: string, news: 'asked' | 'over'): void {
+    if (news === 'asked') this.#calls.get(callSid)?.asked()
     this.#context.afterStream[news](callSid, this.#options.clock())
   }
 
@@ -574,10 +575,16 @@ export class CallRegistry implements CallDirectory {
     this.#leaving = true
     let moved = 0
     const waitUntilMs = clock() + ELSEWHERE_WITHIN_MS
+    const untilElsewhere = async (): Promise<void> => {
+      while (elsewhere() === 'soon' && this.#calls.size > 0 && clock() < waitUntilMs) await this.#wait(ASKED_LOOK_MS)
+    }
+    await untilElsewhere()
+    if (elsewhere() === 'now' && this.behaviour.known(clock()) !== 'holds')
+      await Promise.all([...this.#calls.values()].map((call) => call.moves()))
     for (const call of [...this.#calls.values()]) {
       const known = this.behaviour.known(clock())
       if (known === 'holds') break
-      while (elsewhere() === 'soon' && this.#calls.size > 0 && clock() < waitUntilMs) await this.#wait(ASKED_LOOK_MS)
+      await untilElsewhere()
       if (elsewhere() !== 'now') break
       if (!call.leave()) continue
       moved++

@@ -425,10 +425,24 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#endWhenDone()
   }
 
+  /**
+   * Its node is being stopped: whoever finds it in the store from now on knows that it moves, and that its node was not lost.
+   * Resolves when that is kept, or cannot be.
+   */
+  async moves(): Promise<void> {
+    if (!this.#canLeave()) return
+    this.#continuity.moves()
+    await this.#context.keeper?.saved(this.callSid)
+  }
+
+  #canLeave(): boolean {
+    return this.#sink !== null && this.#state === 'streaming' && this.#hasSession() && this.#continuity.goesOn()
+  }
+
   /** Its stream closes, and another node goes on with it when the carrier asks. @returns false when that cannot be */
   leave(): boolean {
     const sink = this.#sink
-    if (sink === null || this.#state !== 'streaming' || !this.#hasSession() || !this.#continuity.goesOn()) return false
+    if (sink === null || !this.#canLeave()) return false
     const detail = 'this node is being stopped'
     this.#continuity.moves()
     this.#mark('moves', detail)
@@ -448,6 +462,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   get lostStream(): KeptState | null {
     return this.#continuity.lostStream
+  }
+
+  /** The carrier asks how it goes on after its stream. */
+  asked(): void {
+    this.#continuity.asked()
   }
 
   /** Nobody goes on with this `cut` call. */
