@@ -432,6 +432,9 @@ const cascade = z.strictObject({
     .describe('More texts that the recogniser writes for noise; they are not answered.'),
 })
 
+/** A language model, as `backends.cascade.llm` of an agent names it; of a list only the first is used elsewhere. */
+export const languageModelOptions = cascade.shape.llm
+
 const WITH_OPTIONS: readonly string[] = ['openai', 'openai-live', 'gemini', 'self-hosted', 'cascade']
 
 /** The `backends:` block of an agent: options of the backends that it uses, by name. */

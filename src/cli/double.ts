@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
-import { DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
+import { DOUBLES, SCENARIO_DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
 import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
@@ -12,6 +12,7 @@ import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-dou
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
+import { PeopleDouble } from '../simulator/vendors/people-double.js'
 import { SherpaDouble, VoskDouble } from '../simulator/vendors/own-server-double.js'
 import { SonioxDouble } from '../simulator/vendors/soniox-double.js'
 import type { StageDouble, StageDoubleOptions } from '../simulator/vendors/stage-double.js'
@@ -186,6 +187,17 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
       }
     },
   },
+  people: {
+    faults: ['no-quota'],
+    start: async ({ options, key, faults }) => {
+      const double = await PeopleDouble.start(options)
+      if (faults.includes('no-quota')) double.refuse = NO_QUOTA_REFUSAL
+      return {
+        env: { LLM_URL: double.baseUrl, LLM_API_KEY: key, LLM_MODEL: 'double' },
+        close: () => double.close(),
+      }
+    },
+  },
   soniox: ofCascade('SONIOX_API_KEY', ['STT', 'TTS'], [SonioxDouble, 'SONIOX_STT_URL', 'SONIOX_TTS_URL']),
   deepgram: ofCascade(
     'DEEPGRAM_API_KEY',
@@ -222,7 +234,7 @@ export async function runDouble(
   signal: AbortSignal,
 ): Promise<void> {
   const service = SERVICES[name]
-  const known = { ...DOUBLES, ...STAGE_DOUBLES }[name]
+  const known = { ...DOUBLES, ...STAGE_DOUBLES, ...SCENARIO_DOUBLES }[name]
   const { host, key, thinkMs, silenceMs, breaksAfter, fault: faults = [] } = options
   const unknown = faults.find((fault) => !service.faults.includes(fault))
   if (unknown !== undefined)

@@ -17,12 +17,17 @@ import { agentYaml, vocabularyOf, type AgentVocabulary } from '../simulator/voca
 import { SIMULATOR_KEY } from '../simulator/choices.js'
 import { GatewayView } from '../simulator/gateway-view.js'
 import { hasPattern, textPattern } from '../simulator/spoken-words.js'
+import type { AskCaller } from '../simulator/asked-caller.js'
 import { runAudioCall, type GatewayAddress } from '../simulator/scenarios/audio-call.js'
 import { findScenarios, type CallMode, type Scenario } from '../simulator/scenarios/scenario.js'
+import { BoundedModels } from '../simulator/scenarios/bounded-models.js'
 import type { ObservedCall } from '../simulator/scenarios/judge.js'
+import { ModelConversation } from '../simulator/scenarios/model-caller.js'
+import { judgedBy } from '../simulator/scenarios/model-judge.js'
 import {
   junitXml,
   NO_PAINT,
+  ratesText,
   resultText,
   scenarioReport,
   summaryText,
@@ -56,6 +61,11 @@ export interface SimulateOptions {
   /** File, or `-` for standard output. */
   readonly json: string | null
   readonly record?: string
+  /** Folder of one file for each call. */
+  readonly transcripts?: string
+  /** The most that callers and judges that are models may cost; absent: their scenarios are skipped. */
+  readonly modelCost?: number
+  readonly modelRequests: number
   /** Says which stages, and ways between them, no call took. */
   readonly cover?: true
   readonly list?: true
@@ -103,36 +113,44 @@ function filterOf(source: string): (name: string) => boolean {
 async function run(options: SimulateOptions, scenarios: readonly Scenario[], io: SimulateIo): Promise<number> {
   const startedAt = new Date().toISOString()
   const startedMs = performance.now()
+  const models = modelsOf(options, scenarios, io)
   const ground =
     options.gateway === null ? await OwnGround.open(options, io) : await runningGateway(options.gateway, options, io)
   try {
     ground.check(scenarios)
-    if (options.record !== undefined) await mkdir(options.record, { recursive: true, mode: 0o700 })
+    for (const kept of [options.record, options.transcripts])
+      if (kept !== undefined) await mkdir(kept, { recursive: true, mode: 0o700 })
     const plan = planOf(scenarios, {
       mode: options.mode ?? null,
       unavailable: { ...ground.unavailable, ...(await spokenUnavailable(options, scenarios)) },
+      without: (scenario) => withoutModels(scenario, models),
       repeat: options.repeat,
       seed: options.seed,
     })
     const paint = io.colours && options.json !== '-' ? TERMINAL_PAINT : NO_PAINT
     const print = options.json === '-' ? io.err : io.out
     const reportOf = (results: Parameters<typeof scenarioReport>[0]): ReturnType<typeof scenarioReport> =>
-      scenarioReport(results, { startedAt, realMs: performance.now() - startedMs })
+      scenarioReport(results, { startedAt, realMs: performance.now() - startedMs, models: models?.used ?? null })
     const progress = new Progress(io, 'simulate')
     const calls = plan.filter(({ skipped }) => skipped === null).length
     let finished = 0
     progress.show(`0 of ${calls} calls`)
     const results = await runScenarios(plan, {
       jobs: options.jobs,
-      signal: io.signal,
-      place: (one) => ground.place(one),
-      onResult: (result) => {
+      signal: models === null ? io.signal : AbortSignal.any([io.signal, models.stopped]),
+      place: (one) => placed(one, ground, models),
+      onResult: async (result) => {
         if (result.status !== 'skipped') finished++
-        for (const shown of reportOf([result]).results) progress.print(print, resultText(shown, paint))
+        for (const shown of reportOf([result]).results) {
+          progress.print(print, resultText(shown, paint))
+          if (options.transcripts !== undefined && shown.call !== null)
+            await writePrivate(callFile(options.transcripts, result, 'json'), json(shown))
+        }
         progress.show(`${finished} of ${calls} calls`)
       },
     }).finally(() => progress.end())
     const report = reportOf(results)
+    print(ratesText(report, paint))
     print(summaryText(report, paint))
     if (options.cover === true)
       print(
@@ -146,11 +164,62 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
     if (options.json === '-') io.out(json(report))
     else if (options.json !== null) await writeFile(options.json, json(report))
     if (options.junit !== undefined) await writeFile(options.junit, junitXml(report))
-    if (io.signal.aborted) io.err('mkondo simulate: stopped before all scenarios had run\n')
-    return report.failed === 0 && !io.signal.aborted ? 0 : 1
+    const reached = models?.reached ?? null
+    if (reached !== null) io.err(`mkondo simulate: stopped: ${reached}\n`)
+    else if (io.signal.aborted) io.err('mkondo simulate: stopped before all scenarios had run\n')
+    return report.failed === 0 && reached === null && !io.signal.aborted ? 0 : 1
   } finally {
     await ground.close()
   }
+}
+
+/**
+ * The models of this machine's settings, for callers and judges; null where no cost was allowed.
+ * @throws GatewayError CONFIG_INVALID for a model without a price, whose cost nothing could bound
+ */
+function modelsOf(
+  { modelCost: costMax, modelRequests: requestsMax }: SimulateOptions,
+  scenarios: readonly Scenario[],
+  { env, signal }: SimulateIo,
+): BoundedModels | null {
+  const asked = scenarios.flatMap(({ model, judge }) => [model, judge].filter((one) => one !== null))
+  if (costMax === undefined || asked.length === 0) return null
+  const models = new BoundedModels({ settings: backendSettings(loadConfig(env, null)), costMax, requestsMax, signal })
+  for (const { llm } of asked) {
+    const missing = models.missing(llm)
+    if (missing !== null && 'unpriced' in missing)
+      throw new GatewayError(
+        'CONFIG_INVALID',
+        `the model ${missing.unpriced} has no price, so that --model-cost cannot hold; give it one in PRICES_FILE, 0 for a server of your own (docs/BACKENDS.md)`,
+      )
+  }
+  return models
+}
+
+/** The reason why a scenario whose caller or judge is a model cannot run; null where it can, and for the others. */
+function withoutModels({ model, judge }: Scenario, models: BoundedModels | null): string | null {
+  const asked = [model, judge].filter((one) => one !== null)
+  if (asked.length === 0) return null
+  if (models === null)
+    return 'its caller or its judge is a model, which costs money: --model-cost says how much at most'
+  return asked.some(({ llm }) => models.missing(llm) !== null)
+    ? 'it needs a text model: LLM_URL, ANTHROPIC_API_KEY or GEMINI_API_KEY'
+    : null
+}
+
+/** Places the call, with the model that is its caller, and asks the one that judges it. */
+async function placed(run: ScenarioRun, ground: Ground, models: BoundedModels | null): Promise<ObservedCall> {
+  const { scenario, seed } = run
+  if (models === null || (scenario.model === null && scenario.judge === null)) return ground.place(run)
+  const conversation = scenario.model === null ? null : new ModelConversation(scenario.model, models, seed)
+  const call = await ground.place(run, conversation?.ask)
+  const callerFault = conversation?.fault ?? null
+  // Where nobody called as they should there is nothing to judge.
+  const judged =
+    scenario.judge === null || callerFault !== null
+      ? { judge: null, judgeFault: null, criteria: [] }
+      : await judgedBy(scenario.judge, call, models, seed)
+  return { ...call, models: { callerFault, ...judged } }
 }
 
 /**
@@ -178,7 +247,8 @@ interface Ground {
   check(scenarios: readonly Scenario[]): void
   /** Those whose stages are known. */
   readonly agents: readonly AgentDefinition[]
-  place(run: ScenarioRun): Promise<ObservedCall>
+  /** @param ask  decides what the caller does, in place of the script */
+  place(run: ScenarioRun, ask?: AskCaller): Promise<ObservedCall>
   close(): Promise<void>
 }
 
@@ -204,10 +274,10 @@ async function runningGateway(
       placed: 'a gateway that runs rings through its own carrier (leave out --url)',
     },
     check: () => undefined,
-    place: async (run) => {
+    place: async (run, ask) => {
       const { scenario, seed } = run
       const call = await runAudioCall({
-        ...{ gateway: () => Promise.resolve(address), shopUrl, scenario, seed, signal },
+        ...{ gateway: () => Promise.resolve(address), shopUrl, scenario, seed, signal, ...asking(ask) },
         recordTo: recordingOf(options, run),
         agentYaml: await agentYaml([folder], scenario.agent),
       })
@@ -301,8 +371,8 @@ class OwnGround implements Ground {
     return [...this.#parts.agents.values()].map(({ definition }) => definition)
   }
 
-  async place(run: ScenarioRun): Promise<ObservedCall> {
-    const call = await (run.mode === 'text' ? this.#placeText(run) : this.#placeSpoken(run))
+  async place(run: ScenarioRun, ask?: AskCaller): Promise<ObservedCall> {
+    const call = await (run.mode === 'text' ? this.#placeText(run, ask) : this.#placeSpoken(run, ask))
     if (run.scenario.expect.fields === undefined || call.record === null) return call
     return { ...call, record: { ...call.record, analysis: await this.#analysisOf(call.record) } }
   }
@@ -337,12 +407,13 @@ class OwnGround implements Ground {
     await rm(this.#parts.config.dataDir, { recursive: true, force: true })
   }
 
-  async #placeText({ scenario, seed }: ScenarioRun): Promise<ObservedCall> {
+  async #placeText({ scenario, seed }: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
     this.#media ??= openTextMedia(backendSettings(this.#parts.config), this.#parts.env)
     const media = await this.#media
     return runTextCall(media, {
       scenario,
       seed,
+      ...asking(ask),
       agents: this.#parts.agents,
       businesses: this.#parts.businesses,
       env: this.#parts.env,
@@ -362,7 +433,7 @@ class OwnGround implements Ground {
     return vocabulary
   }
 
-  async #placeSpoken(run: ScenarioRun): Promise<ObservedCall> {
+  async #placeSpoken(run: ScenarioRun, ask: AskCaller | undefined): Promise<ObservedCall> {
     // Not on standard output: a report may go there.
     const log = createLog({
       level: 'error',
@@ -398,7 +469,7 @@ class OwnGround implements Ground {
         },
         shopUrl: config.shopApiUrl,
         scenario: run.scenario,
-        seed: run.seed,
+        ...{ seed: run.seed, ...asking(ask) },
         agentYaml: await agentYaml([config.agentsDir ?? SHIPPED_AGENTS], run.scenario.agent),
         recordTo: recordingOf(this.#parts.options, run),
         signal: this.#parts.io.signal,
@@ -431,8 +502,19 @@ async function reachable(option: string, url: string, token: string | null): Pro
     )
 }
 
-function recordingOf({ record }: SimulateOptions, { scenario, repetition }: ScenarioRun): string | null {
-  if (record === undefined) return null
+const asking = (ask: AskCaller | undefined): { readonly ask?: AskCaller } => (ask === undefined ? {} : { ask })
+
+function recordingOf({ record }: SimulateOptions, run: ScenarioRun): string | null {
+  return record === undefined ? null : callFile(record, run, 'wav')
+}
+
+function callFile(folder: string, { scenario, repetition }: ScenarioRun, extension: string): string {
   const name = `${scenario.agent}-${scenario.name}`.replace(/[^A-Za-z0-9._-]+/g, '-')
-  return join(record, `${name}${repetition > 1 ? `-${repetition}` : ''}.wav`)
+  return join(folder, `${name}${repetition > 1 ? `-${repetition}` : ''}.${extension}`)
+}
+
+/** The file has what people said: only this user may read it, also where another file was there before. */
+async function writePrivate(file: string, text: string): Promise<void> {
+  await rm(file, { force: true })
+  await writeFile(file, text, { mode: 0o600 })
 }

@@ -6,11 +6,10 @@ import type { PriceFile } from '../agents/prices.js'
 import type { CascadeSettings } from '../backends/cascade/service-facts.js'
 import { stageContext } from '../backends/cascade/stage-context.js'
 import type { LanguageModel, StageFactory } from '../backends/cascade/stage.js'
-import { WrittenCalls } from '../backends/cascade/written-calls.js'
+import { formIn, isQuoted, transcriptText, wholeAnswer } from '../backends/cascade/transcript-form.js'
 import { CostMeter } from '../backends/cost-meter.js'
 import { priceList } from '../backends/prices.js'
-import { plainText } from '../call/backchannel.js'
-import type { CallAnalysis, CallCost, CallRecord, TranscriptEntry } from '../call/documents/record.js'
+import type { CallAnalysis, CallCost, CallRecord } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import { RateLimit } from '../core/rate-limit.js'
@@ -28,12 +27,8 @@ const ASKED_AT_ONCE = 2
 const ASK_TIMEOUT_MS = 30_000
 /** Pauses before a second and a third try. */
 const PAUSES_MS: readonly number[] = [2000, 15_000]
-/** From a longer conversation the model reads the first quarter of this length, and the end. */
-const TRANSCRIPT_CHARS_MAX = 24_000
 const SUMMARY_CHARS_MAX = 600
 const VALUE_CHARS_MAX = 2000
-/** A quote with fewer letters and digits proves nothing. */
-const QUOTE_LETTERS_MIN = 2
 /** How often the store is asked for analyses that dead nodes owe and other nodes have made, and for how many calls each time. */
 const OWED_LOOK_MS = 5000
 const OWED_LOOK_MAX = 50
@@ -313,31 +308,17 @@ export class CallAnalyses {
         this.#tokens({ agent, direction: 'output' }).inc(usage.outputTokens, record.callSid)
       },
     })
-    const model = factory.make(context)
-    const calls = new WrittenCalls('analysis')
-    let text = ''
-    try {
-      await model.open(signal, false)
-      for await (const delta of model.answer(requestOf(analysis, record, language), signal)) {
-        text += delta.text ?? ''
-        if (delta.calls !== undefined) calls.collect(delta.calls)
-      }
-    } finally {
-      model.close()
-    }
-    const written = calls.all.find(({ name }) => name === TOOL)?.argumentsText ?? /\{[^]*\}/.exec(text)?.[0] ?? ''
+    const answer = await wholeAnswer(factory, context, requestOf(analysis, record, language), signal)
     return {
       model: factory.model,
       language,
-      ...this.#checked(analysis, record, formIn(written)),
+      ...this.#checked(analysis, record, formIn(answer, TOOL)),
     }
   }
 
   /** Only what fits its schema, and whose quote is in the transcript. */
   #checked(analysis: Analysis, record: CallRecord, answer: unknown): Pick<CallAnalysis, 'summary' | 'fields'> {
     const { summary, fields } = Object(answer) as { readonly summary?: unknown; readonly fields?: unknown }
-    // A model changes marks and capitals when it quotes.
-    const said = record.transcript.map(({ text }) => plainText(text))
     const filled: Record<string, CallAnalysis['fields'][string]> = {}
     for (const [name, field] of Object.entries(analysis.fields)) {
       if ('known' in field) continue
@@ -345,11 +326,10 @@ export class CallAnalyses {
       const given = (Object(fields) as Readonly<Record<string, unknown>>)[name]
       const { value, quote } = Object(given) as { readonly value?: unknown; readonly quote?: unknown }
       if (value === undefined || value === null) continue
-      const words = typeof quote === 'string' ? plainText(quote) : ''
-      const quoted = words.replace(/ /g, '').length >= QUOTE_LETTERS_MIN && said.some((line) => line.includes(words))
       if (!fits(field, value)) this.#values({ agent: record.agent, reason: 'invalid' }).inc(1, record.callSid)
-      else if (!quoted) this.#values({ agent: record.agent, reason: 'unquoted' }).inc(1, record.callSid)
-      else filled[name] = { value, quote: (quote as string).slice(0, VALUE_CHARS_MAX) }
+      else if (!isQuoted(quote, record.transcript))
+        this.#values({ agent: record.agent, reason: 'unquoted' }).inc(1, record.callSid)
+      else filled[name] = { value, quote: quote.slice(0, VALUE_CHARS_MAX) }
     }
     const isSummed = analysis.summary !== 'none' && typeof summary === 'string' && summary.trim() !== ''
     return { summary: isSummed ? summary.trim().slice(0, SUMMARY_CHARS_MAX) : null, fields: filled }
@@ -433,15 +413,6 @@ function fits(field: AnalysisField, value: unknown): value is string | number | 
   return validate(value) && (typeof value !== 'string' || value.length <= VALUE_CHARS_MAX)
 }
 
-/** @throws Error without the words of the answer, which would go to the log */
-function formIn(written: string): unknown {
-  try {
-    return JSON.parse(written)
-  } catch {
-    throw new Error('the model did not fill in the form')
-  }
-}
-
 function requestOf({ fields, summary }: Analysis, record: CallRecord, language: string | null) {
   const asked = Object.entries(fields).filter(([, field]) => !('known' in field))
   const name = language === null ? '' : (new Intl.DisplayNames(['en'], { type: 'language' }).of(language) ?? language)
@@ -490,11 +461,4 @@ function requestOf({ fields, summary }: Analysis, record: CallRecord, language: 
       },
     ],
   }
-}
-
-function transcriptText(transcript: readonly TranscriptEntry[]): string {
-  const text = transcript.map(({ role, text: words }) => `${role}: ${words}`).join('\n')
-  if (text.length <= TRANSCRIPT_CHARS_MAX) return text
-  const head = TRANSCRIPT_CHARS_MAX / 4
-  return `${text.slice(0, head)}\n…\n${text.slice(head - TRANSCRIPT_CHARS_MAX)}`
 }

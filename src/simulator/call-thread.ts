@@ -7,9 +7,10 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { assert } from '../core/assert.js'
 import { startCall, type LiveSimulatedCall } from '../carrier/carrier-call.js'
 import type { SimulatedCallResult, SimulatorEvent } from '../carrier/call-options.js'
-import { simulatedPerson } from './caller.js'
-import { sentencesOf } from './caller-script.js'
-import type { CallThreadMessage, SimulateOptions } from './simulate.js'
+import { type CallerOptions, simulatedPerson } from './caller.js'
+import type { AskCaller } from './asked-caller.js'
+import { type CallerMove, sentencesOf } from './caller-script.js'
+import type { CallPlan, CallThreadMessage, CallThreadRequest, SimulateOptions } from './simulate.js'
 import { callee, ringCallees } from './rest/callees.js'
 import { RestServer } from './rest/rest-server.js'
 import { Workspace } from '../carrier/workspace.js'
@@ -30,18 +31,31 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   const over = new EventEmitter<Record<string, [SimulatedCallResult]>>()
   const placed = options.rest?.placed === true ? options.calls : []
   const rung = placed.map(({ to }) => new Promise<SimulatedCallResult>((resolve) => over.once(to, resolve)))
+  /** By call: a caller asks again only after an answer. */
+  const asking = new Map<string, (moves: readonly CallerMove[]) => void>()
+  const asked = ({ callSid, asks = false }: CallPlan): { readonly ask?: AskCaller } => {
+    const ask: AskCaller = (heard) =>
+      new Promise((resolve) => {
+        asking.set(callSid, resolve)
+        report({ type: 'ask', callSid, heard })
+      })
+    return asks ? { ask } : {}
+  }
   const onOver = (result: SimulatedCallResult): boolean => over.emit(result.to, result)
-  const rest = options.rest === undefined ? null : await startRest(options.rest, options, speech, { onEvent, onOver })
+  const rest =
+    options.rest === undefined ? null : await startRest(options.rest, options, speech, { onEvent, onOver, asked })
   if (rest !== null) report({ type: 'rest', origin: rest.origin })
 
   const calls: LiveSimulatedCall[] = []
   let hungUp = false
-  port.on('message', () => {
+  port.on('message', (request: CallThreadRequest) => {
+    if (request.type === 'moves') return void asking.get(request.callSid)?.(request.moves)
     hungUp = true
     for (const call of calls) call.hangUp()
     for (const { leg } of rest?.workspace.calls() ?? []) leg.hangUp()
   })
-  for (const { callSid, from, to, ...person } of placed.length > 0 ? [] : options.calls) {
+  for (const plan of placed.length > 0 ? [] : options.calls) {
+    const { callSid, from, to, ...person } = plan
     if (hungUp) break
     if (calls.length > 0) await sleep(options.staggerMs)
     calls.push(
@@ -55,6 +69,7 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
           files: options.files,
           record: options.record,
           timeoutMs: options.timeoutMs,
+          ...asked(plan),
         }),
         onEvent,
         ...(rest === null ? {} : { workspace: rest.workspace }),
@@ -78,10 +93,13 @@ async function startRest(
   events: {
     readonly onEvent: (event: SimulatorEvent) => void
     readonly onOver: (result: SimulatedCallResult) => unknown
+    readonly asked: (plan: CallPlan) => Pick<CallerOptions, 'ask'>
   },
 ): Promise<RestServer> {
   const { carrier, timeoutMs, record, vocabulary, files } = options
-  const placed = new Map(rest.placed === true ? options.calls.map((plan) => [plan.to, plan]) : [])
+  const placed = new Map(
+    rest.placed === true ? options.calls.map((plan) => [plan.to, { ...plan, ...events.asked(plan) }]) : [],
+  )
   const numbers = [...new Set(options.calls.map(({ from, to }) => (placed.has(to) ? from : to)))]
   const workspace = new Workspace({
     owned: numbers.map((e164, index) => ({

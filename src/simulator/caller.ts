@@ -8,6 +8,7 @@ import {
   HOLD_SENTENCE,
   sentencesOf,
 } from './caller-script.js'
+import { AskedCaller, type AskCaller } from './asked-caller.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import { factsIn } from './spoken-words.js'
 import type { CallerEnd, CallerEvents, CallingPerson, HeardPiece, OrderFacts } from '../carrier/caller-end.js'
@@ -38,6 +39,8 @@ export interface CallerOptions {
   readonly record: boolean
   /** Longest duration of the call. */
   readonly timeoutMs: number
+  /** Decides in place of the script's rules and steps. Absent: the script decides. */
+  readonly ask?: AskCaller
 }
 
 /** A simulated person who calls, or is called. */
@@ -52,8 +55,8 @@ class Caller implements CallerEnd {
   readonly #options: CallerOptions
   readonly #clock: CallClock
   readonly #events: CallerEvents
-  readonly #model: CallerModel
-  readonly #sounds: ReadonlyMap<string, Int16Array>
+  readonly #model: CallerModel | AskedCaller
+  readonly #sounds: Map<string, Int16Array>
   readonly #untilMs: number
   #turn: Promise<HeardPiece>[] = []
   #listening: Promise<unknown> = Promise.resolve()
@@ -81,7 +84,7 @@ class Caller implements CallerEnd {
   private constructor(
     options: CallerOptions,
     line: LineOptions,
-    sounds: ReadonlyMap<string, Int16Array>,
+    sounds: Map<string, Int16Array>,
     clock: CallClock,
     events: CallerEvents,
   ) {
@@ -91,7 +94,15 @@ class Caller implements CallerEnd {
     this.#sounds = sounds
     this.#events = events
     this.#untilMs = nowMs + options.timeoutMs
-    this.#model = new CallerModel(options.script, options.vocabulary.statuses, nowMs)
+    const { script, ask } = options
+    this.#model =
+      ask === undefined
+        ? new CallerModel(script, options.vocabulary.statuses, nowMs)
+        : new AskedCaller(
+            (heard) => this.#asked(ask, heard),
+            script,
+            () => clock.nowMs(),
+          )
     this.leg = new CallerLeg({ ...line, record: options.record }, clock, {
       onTurnStart: (atMs) => this.#model.agentStarted(atMs),
       onPiece: (piece, pcm) => this.#onPiece(piece, pcm),
@@ -126,6 +137,16 @@ class Caller implements CallerEnd {
     if (nowMs >= this.#untilMs) this.#hangUp(TIME_LIMIT)
     const move = this.#hungUp ? null : this.#model.next(nowMs)
     if (move !== null) this.#perform(move)
+  }
+
+  /** Speech is synthesised before it is due. */
+  async #asked(ask: AskCaller, heard: string): Promise<readonly CallerMove[]> {
+    const moves = await ask(heard)
+    const { speech, voice, pace, line } = this.#options
+    for (const move of moves)
+      if (move.type === 'say')
+        this.#sounds.set(move.text, await speech.speak(move.text, voice, line.sampleRateHz, pace))
+    return moves
   }
 
   #perform(move: CallerMove): void {

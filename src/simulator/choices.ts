@@ -42,7 +42,12 @@ export const STAGE_DOUBLES = {
   cartesia: { what: "Cartesia's voice", port: 7761 },
   elevenlabs: { what: "ElevenLabs' voice", port: 7771 },
 } as const
-export type DoubleName = keyof typeof DOUBLES | keyof typeof STAGE_DOUBLES
+
+/** Not for calls: what `mkondo simulate` asks. */
+export const SCENARIO_DOUBLES = {
+  people: { what: 'a language model that plays callers and judges of scenarios', port: 7781 },
+} as const
+export type DoubleName = keyof typeof DOUBLES | keyof typeof STAGE_DOUBLES | keyof typeof SCENARIO_DOUBLES
 
 /** How a double misbehaves from its first session on. */
 export const DOUBLE_FAULTS = {

@@ -4,14 +4,18 @@ import { GatewayError } from '../core/errors.js'
 import { SIMULATED_CALLS_MAX } from '../core/limits.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../carrier/call-options.js'
 import type { CallerOptions } from './caller.js'
+import type { AskCaller } from './asked-caller.js'
+import type { CallerMove } from './caller-script.js'
 import type { CallerFile } from '../carrier/caller-leg.js'
 import type { AgentVocabulary } from './vocabulary.js'
 
 /** The part of a call that differs within one simulation. */
-interface CallPlan extends Pick<CallerOptions, 'script' | 'voice' | 'pace' | 'line' | 'earlyWords'> {
+export interface CallPlan extends Pick<CallerOptions, 'script' | 'voice' | 'pace' | 'line' | 'earlyWords'> {
   readonly callSid: string
   readonly from: string
   readonly to: string
+  /** `SimulateControls.ask` decides what the caller does, in place of the script. Default: false. */
+  readonly asks?: boolean
 }
 
 /** Plain data: it crosses to another thread. */
@@ -39,6 +43,8 @@ export interface SimulateOptions {
 
 interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
+  /** Decides for calls that ask, by the agent's words as far as they were recognised. Never rejects. */
+  readonly ask?: AskCaller
   /** Aborting hangs up every call. The results are still returned. */
   readonly signal?: AbortSignal | null
   /** The REST API listens at this origin, on loopback. A rejection ends the simulation. */
@@ -52,6 +58,13 @@ export type CallThreadMessage =
   | { readonly type: 'event'; readonly event: SimulatorEvent }
   | { readonly type: 'rest'; readonly origin: string }
   | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[] }
+  /** `callSid` is that of the plan. */
+  | { readonly type: 'ask'; readonly callSid: string; readonly heard: string }
+
+/** The messages to the thread of calls. */
+export type CallThreadRequest =
+  | { readonly type: 'hang-up' }
+  | { readonly type: 'moves'; readonly callSid: string; readonly moves: readonly CallerMove[] }
 
 /**
  * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
@@ -68,8 +81,11 @@ export async function simulateCalls(
     )
   }
   const worker = new Worker(new URL('call-thread.js', import.meta.url), { workerData: options, execArgv: [] })
+  const post = (request: CallThreadRequest): void => {
+    worker.postMessage(request)
+  }
   const abort = (): void => {
-    worker.postMessage('hang-up')
+    post({ type: 'hang-up' })
   }
   controls.signal?.addEventListener('abort', abort)
   let deadline: NodeJS.Timeout | undefined
@@ -86,7 +102,11 @@ export async function simulateCalls(
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
         else if (message.type === 'rest') controls.onRest?.(message.origin).catch(reject)
-        else resolve([...message.results])
+        else if (message.type === 'results') resolve([...message.results])
+        else {
+          const { callSid, heard } = message
+          void controls.ask?.(heard).then((moves) => post({ type: 'moves', callSid, moves }))
+        }
       })
       worker.on('error', (cause) => {
         reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls failed', { cause }))

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import type { MessageCreateParamsStreaming, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages'
-import type { Content, GenerateContentResponse, Tool } from '@google/genai'
+import type { Content, GenerateContentConfig, GenerateContentResponse, Tool } from '@google/genai'
 import type { Deepgram } from '@deepgram/sdk'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
@@ -24,6 +24,7 @@ export type _Types = [
   Fits<RawMessageStreamEvent, AnthropicEvent>,
   Fits<GeminiRequest['contents'][number], Content>,
   Fits<NonNullable<GeminiRequest['tools']>[number], Tool>,
+  Fits<Pick<GeminiRequest['generationConfig'], 'seed'>, GenerateContentConfig>,
   Fits<Pick<GenerateContentResponse, keyof GeminiChunk>, GeminiChunk>,
   Fits<TranscriptionSession, RealtimeTranscriptionSessionCreateRequest>,
   Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,

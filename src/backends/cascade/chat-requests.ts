@@ -36,6 +36,7 @@ export interface ChatRequest {
   readonly tool_choice?: 'auto'
   readonly temperature?: number
   readonly max_tokens?: number
+  readonly seed?: number
 }
 
 /** A message of the conversation, with what the service wants back with its calls. */
@@ -168,7 +169,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
     }
   }
 
-  #body({ messages, tools }: ModelRequest): ChatRequest {
+  #body({ messages, tools, seed }: ModelRequest): ChatRequest {
     const { model, temperature, maxTokens } = this.options
     const functions = tools.map(({ name, description, parameters }) => ({
       type: 'function' as const,
@@ -180,7 +181,7 @@ class ChatRequests extends ModelRequests<ChatOptions> {
       stream: true,
       stream_options: { include_usage: true },
       ...(functions.length === 0 ? {} : { tools: functions, tool_choice: 'auto' }),
-      ...omitNullish({ temperature, max_tokens: maxTokens }),
+      ...omitNullish({ temperature, max_tokens: maxTokens, seed }),
     }
   }
 }

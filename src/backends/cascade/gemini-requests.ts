@@ -55,6 +55,7 @@ export interface GeminiRequest {
   readonly generationConfig: {
     readonly temperature?: number
     readonly maxOutputTokens?: number
+    readonly seed?: number
     readonly thinkingConfig?: { readonly thinkingLevel: Uppercase<ThinkingLevel> }
   }
 }
@@ -145,7 +146,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
     return thought === true || typeof text !== 'string' || text === '' ? null : { text }
   }
 
-  #body({ messages, tools }: ModelRequest): GeminiRequest {
+  #body({ messages, tools, seed }: ModelRequest): GeminiRequest {
     const { temperature, maxTokens, thinkingLevel } = this.options
     const functionDeclarations = tools.map(({ name, description, parameters }) => {
       const { schema } = functionParameters(parameters)
@@ -171,6 +172,7 @@ class GeminiRequests extends ModelRequests<GeminiOptions & { readonly baseUrl: s
       generationConfig: omitNullish({
         temperature,
         maxOutputTokens: maxTokens,
+        seed,
         thinkingConfig: thinkingLevel && { thinkingLevel: thinkingLevel.toUpperCase() as Uppercase<ThinkingLevel> },
       }),
     }

@@ -137,6 +137,8 @@ export interface ModelRequest {
   readonly tools: readonly ToolSpec[]
   /** Language of the call: `sw-KE`; absent or empty: not known. */
   readonly language?: string
+  /** So that the same request has the same answer, as far as the service can; Anthropic's takes none. Absent: none. */
+  readonly seed?: number
 }
 
 /** A piece of a tool call: arguments come in fragments. */

@@ -8,6 +8,8 @@ import type { Define } from './define.js'
 
 /** How often each scenario is repeated. */
 const SCENARIO_REPEATS_MAX = 1000
+const MODEL_REQUESTS_MAX = 100_000
+const MODEL_COST_MAX = 1000
 
 /** As commander gives them. */
 interface Given extends Omit<SimulateOptions, 'gateway' | 'json'> {
@@ -53,6 +55,19 @@ export const defineSimulate: Define = (program, terminal, ends) => {
       ).default(1),
     )
     .addOption(valued('--seed <n>', "added to every scenario's seed", whole(0, 0x7fff_ffff)).default(0))
+    .optionsGroup('Callers and judges that are language models (of LLM_URL, ANTHROPIC_API_KEY or GEMINI_API_KEY):')
+    .addOption(
+      valued(
+        '--model-cost <amount>',
+        'runs their scenarios, for at most this much in the currency of the prices (USD, or that of PRICES_FILE); 0: only models that cost nothing',
+        amount,
+      ),
+    )
+    .addOption(valued('--model-requests <n>', 'requests to models in all', whole(1, MODEL_REQUESTS_MAX)).default(1000))
+    .option(
+      '--transcripts <folder>',
+      'one JSON file for each call, with the conversation and the verdicts, for this user only',
+    )
     .optionsGroup('Results:')
     .option('--junit <file>', 'JUnit XML')
     .addOption(jsonFileOption())
@@ -81,4 +96,10 @@ function gatewayOf({ url, opsUrl, secret, mode, cover }: Given, env: Terminal['e
   if (url === undefined && secret !== undefined)
     throw new UsageError('--secret needs --url: it is for a running gateway')
   return url === undefined || opsUrl === undefined ? null : { url, opsUrl, secret: secret ?? firstSecret(env) }
+}
+
+function amount(value: string, name: string): number {
+  const number = Number(value)
+  if (/^\d+(\.\d+)?$/.test(value) && number <= MODEL_COST_MAX) return number
+  throw new UsageError(`${name} is not an amount; allowed: 0 to ${MODEL_COST_MAX}, such as 0.5`)
 }

@@ -3,8 +3,10 @@ import { writeFile } from 'node:fs/promises'
 import { GatewayError } from '../../core/errors.js'
 import type { SimulatorEvent } from '../../carrier/call-options.js'
 import { type CallerFile, callWav, readWavFile } from '../../carrier/caller-leg.js'
-import { SIMULATOR_KEY } from '../choices.js'
+import { spokenForm } from '../../speech/spoken/spoken-form.js'
+import type { AskCaller } from '../asked-caller.js'
 import { filesOf } from '../caller-script.js'
+import { SIMULATOR_KEY } from '../choices.js'
 import { GatewayView } from '../gateway-view.js'
 import { simulateCalls } from '../simulate.js'
 import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
@@ -31,6 +33,8 @@ interface AudioCallOptions {
   readonly agentYaml: string | null
   /** Where the call is written as WAV; null to record nothing. */
   readonly recordTo: string | null
+  /** Decides what the caller does, in place of the script. Absent: the script decides. */
+  readonly ask?: AskCaller
   readonly signal: AbortSignal | null
 }
 
@@ -43,13 +47,14 @@ const GRACE_MS = 60_000
 
 /** Runs one spoken call through the carrier's protocol, and reads its record from the gateway's ops port. */
 export async function runAudioCall(options: AudioCallOptions): Promise<ObservedCall> {
-  const { scenario, seed, signal, shopUrl } = options
+  const { scenario, seed, signal, shopUrl, ask } = options
   const { line, noise, script, placed } = scenario
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
   const shop = shopUrl === null ? [] : await ordersInShop(shopUrl, script.order, scenario.from)
   const events: SimulatorEvent[] = []
   let gateway = placed === null ? await options.gateway(null) : null
+  const viewOf = ({ opsUrl, opsToken }: GatewayAddress): GatewayView => new GatewayView(opsUrl, opsToken)
   // In a placed call, the caller is the person whom the agent calls.
   const [from, to] = placed === null ? [scenario.from, scenario.to] : [scenario.to, scenario.from]
   const [result] = await simulateCalls(
@@ -57,7 +62,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
       calls: [
         {
           callSid: `HD_${randomBytes(6).toString('hex')}`,
-          ...{ from, to, script },
+          ...{ from, to, script, asks: ask !== undefined },
           voice: scenario.voice,
           pace: scenario.pace,
           line: {
@@ -94,12 +99,13 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
       },
       deadlineMs: scenario.timeoutMs + GRACE_MS,
       signal,
+      ...(ask === undefined ? {} : { ask: heardIn(ask, () => gateway && viewOf(gateway), events) }),
     },
   )
   if (result === undefined || gateway === null) throw new Error('one call was placed and none came back')
 
   if (options.recordTo !== null && result.audio !== null) await writeFile(options.recordTo, callWav(result.audio))
-  const view = new GatewayView(gateway.opsUrl, gateway.opsToken)
+  const view = viewOf(gateway)
   const seen = result.answered
     ? await view.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: true })
     : null
@@ -118,4 +124,22 @@ async function order({ opsUrl }: GatewayAddress, call: Readonly<Record<string, u
     signal: AbortSignal.timeout(ORDER_TIMEOUT_MS),
   })
   if (response.status !== 201) throw new GatewayError('CALL_FAULT', `the call was not placed: ${await response.text()}`)
+}
+
+/**
+ * The recogniser knows the sentences of the agent's file alone. What the agent said since the caller was asked last is read from the
+ * gateway's transcript, as a voice says it; where the gateway does not tell, the caller has what was recognised.
+ */
+function heardIn(ask: AskCaller, view: () => GatewayView | null, events: readonly SimulatorEvent[]): AskCaller {
+  let read = 0
+  return async (recognised) => {
+    const callSid = events.find(({ type }) => type === 'stream-opened')?.callSid
+    const call = callSid === undefined ? null : await view()?.call(callSid)
+    const transcript = call?.transcript ?? []
+    const words = transcript
+      .slice(read)
+      .flatMap(({ role, text, language = 'en' }) => (role === 'agent' ? [spokenForm(text, language)] : []))
+    read = transcript.length
+    return ask(words.length === 0 ? recognised : words.join(' '))
+  }
 }

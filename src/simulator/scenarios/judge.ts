@@ -16,6 +16,28 @@ type SpokenLine = Pick<TranscriptEntry, 'text' | 'startMs' | 'endMs' | 'interrup
   readonly role: TranscriptEntry['role'] | 'carrier'
 }
 
+/** The judge's answer about one criterion. */
+export interface Verdict {
+  readonly name: string
+  readonly verdict: 'pass' | 'fail' | 'unclear'
+  /** Words of the transcript; null: none that are there. */
+  readonly quote: string | null
+  /** The reason why the judge's answer is not taken; null: it is. */
+  readonly why: string | null
+}
+
+/** The part of models in one call. */
+export interface JudgedByModels {
+  /** The fault of the caller's model; null: it has none, or the caller is no model. */
+  readonly callerFault: string | null
+  /** The fault of the judge's model; null: it has none, or nobody judges. */
+  readonly judgeFault: string | null
+  /** The judge's model; null: nobody judges. */
+  readonly judge: string | null
+  /** In the order of the scenario. */
+  readonly criteria: readonly Verdict[]
+}
+
 /** One call of a scenario as seen from outside. The expectations are checked against it. */
 export interface ObservedCall {
   readonly callSid: string
@@ -34,6 +56,8 @@ export interface ObservedCall {
   readonly complaints: readonly string[]
   /** Why the call had to be ended by force, such as the scenario's time limit; null if it ended by itself. */
   readonly overdue: string | null
+  /** The part of models in it. Absent: none called, and none judged. */
+  readonly models?: JudgedByModels
 }
 
 /** A simulated call and what the gateway has of it, as they are judged. */
@@ -80,6 +104,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
   const found = [
     ...(overdue === null ? [] : [finding(overdue)]),
     ...complaints.map((complaint) => finding(`a real carrier would not accept: ${complaint}`)),
+    ...byTheModels(call.models),
   ]
   if (record === null) return [...found, finding(`the gateway has no record of the call (${ended})`)]
   return [
@@ -95,6 +120,21 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
     ...inTheEscalation(call, record, expect),
     ...inTheCounts(record, expect),
     ...inTheTimes(call, record, expect),
+  ]
+}
+
+/** A model that fails, or is unclear, is never a call that passed. */
+function byTheModels(models: JudgedByModels | undefined): Finding[] {
+  if (models === undefined) return []
+  const { callerFault, judgeFault, criteria } = models
+  return [
+    ...(callerFault === null ? [] : [finding(`the caller's model: ${callerFault}`)]),
+    ...(judgeFault === null ? [] : [finding(`the judge's model: ${judgeFault}`)]),
+    ...criteria.flatMap(({ name, verdict, why, quote }) => {
+      if (verdict === 'pass') return []
+      const said = quote === null ? '' : `: "${quote}"`
+      return [finding(`the judge says ${verdict} of ${name}${why === null ? '' : ` (${why})`}${said}`)]
+    }),
   ]
 }
 

@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { type XmlElement, xmlDocument } from '../../core/xml.js'
 import { maskNumbersIn } from '../../sautikit/phone.js'
+import type { ModelsUsed } from './bounded-models.js'
+import { passRate } from './pass-rates.js'
 import type { ScenarioResult } from './run-scenarios.js'
 
 /** Version of the report; docs/FORMATS.md. */
@@ -64,6 +66,31 @@ const resultSchema = z.object({
       dials: z.array(z.string()),
     })
     .nullable(),
+  judged: z
+    .object({
+      judge: z.string().nullable().describe('The model that judged.'),
+      judgeFault: z.string().nullable(),
+      callerFault: z.string().nullable(),
+      criteria: z.array(
+        z.object({
+          name: z.string(),
+          verdict: z.enum(['pass', 'fail', 'unclear']),
+          quote: z.string().nullable().describe('Words of the transcript.'),
+          why: z.string().nullable().describe('Why what the judge said is not taken.'),
+        }),
+      ),
+    })
+    .nullable()
+    .describe('What models made of it; null: none called, and none judged.'),
+})
+
+const rateSchema = z.object({
+  runs: z.int().describe('Without those that were skipped.'),
+  passed: z.int(),
+  undecided: z.int().describe('Of those that failed: a model failed, or its judge was unclear.'),
+  rate: z.number().describe('Share that passed, 0 to 1.'),
+  low: z.number().describe("Of the 95 % interval of the rate, by Wilson's formula."),
+  high: z.number(),
 })
 
 const reportSchema = z.object({
@@ -74,6 +101,17 @@ const reportSchema = z.object({
   failed: z.int(),
   skipped: z.int(),
   results: z.array(resultSchema),
+  rates: z.array(rateSchema.extend({ agent: z.string(), name: z.string() })).describe('By scenario.'),
+  rate: rateSchema.nullable().describe('Of all runs; null: none ran.'),
+  models: z
+    .object({
+      requests: z.int(),
+      currency: z.string(),
+      cost: z.number().nullable().describe('Null: unknown.'),
+      unknown: z.string().nullable(),
+    })
+    .nullable()
+    .describe('What callers and judges that are models have cost; null: none was allowed.'),
 })
 
 export type ScenarioReport = z.output<typeof reportSchema>
@@ -91,7 +129,7 @@ export function scenarioReportJsonSchema(): Record<string, unknown> {
 /** The results as JSON, with every phone number masked. */
 export function scenarioReport(
   results: readonly ScenarioResult[],
-  run: { readonly startedAt: string; readonly realMs: number },
+  run: { readonly startedAt: string; readonly realMs: number; readonly models: ModelsUsed | null },
 ): ScenarioReport {
   const count = (status: ScenarioResult['status']): number =>
     results.filter((result) => result.status === status).length
@@ -103,6 +141,12 @@ export function scenarioReport(
     failed: count('failed'),
     skipped: count('skipped'),
     results: results.map(resultOf),
+    rates: [...new Set(results.map(({ scenario }) => scenario))].flatMap((scenario) => {
+      const rate = passRate(results.filter((result) => result.scenario === scenario))
+      return rate === null ? [] : [{ agent: scenario.agent, name: scenario.name, ...rate }]
+    }),
+    rate: passRate(results),
+    models: run.models,
   }
   return masked(report)
 }
@@ -125,6 +169,7 @@ function resultOf({ scenario, call, realMs, ...run }: ScenarioResult): Result {
       })),
       dials: call.dials.map((dial) => dial.outcome),
     },
+    judged: call?.models ?? null,
   })
 }
 
@@ -139,6 +184,7 @@ function masked<T>(value: T): T {
 }
 
 type Result = ScenarioReport['results'][number]
+type Rate = NonNullable<ScenarioReport['rate']>
 type Line = NonNullable<Result['call']>['transcript'][number]
 
 /** Lines of the conversation shown around a place where something went wrong. */
@@ -191,6 +237,26 @@ export function summaryText(
 ): string {
   const rest = skipped === 0 ? '' : `, ${skipped} skipped`
   return `\n${failed === 0 ? good(`${passed} passed`) : bad(`${failed} failed, ${passed} passed`)}${rest} in ${seconds(realMs)}\n`
+}
+
+/** The share that passed, by scenario, with its interval; empty where each ran once and no model judged. */
+export function ratesText(
+  { rates, rate, results, models }: Pick<ScenarioReport, 'rates' | 'rate' | 'results' | 'models'>,
+  { dim }: Paint,
+): string {
+  const cost = models === null || models.requests === 0 ? '' : `${modelsText(models)}\n`
+  if (rate === null || results.every(({ repetition, judged }) => repetition === 1 && judged === null)) return cost
+  const line = (name: string, { runs, passed, undecided, ...share }: Rate): string => {
+    const [part, low, high] = [share.rate, share.low, share.high].map((one) => Math.round(one * 100))
+    const open = undecided === 0 ? '' : `; ${undecided} undecided`
+    return `  ${passed} of ${runs}, ${part} % (${low} to ${high} %)  ${name}${open}\n`
+  }
+  const lines = [...rates.map((one) => line(`${one.agent}/${one.name}`, one)), line('all', rate)]
+  return `\npassed, with the 95 % interval\n${lines.join('')}${dim(cost)}`
+}
+
+function modelsText({ requests, currency, cost, unknown }: NonNullable<ScenarioReport['models']>): string {
+  return `${requests} requests to models, ${cost === null ? `cost unknown: ${unknown ?? ''}` : `${cost.toFixed(4)} ${currency}`}`
 }
 
 /** The conversation around `atMs`, or its end if `atMs` is null, as lines of text. */

@@ -26,6 +26,8 @@ interface PlanOptions {
   readonly mode: CallMode | null
   /** Why a mode cannot be used, by mode; `placed`: why no spoken call can be placed. */
   readonly unavailable: Readonly<Partial<Record<CallMode | 'placed', string>>>
+  /** The reason why a scenario cannot run here in any mode; null where it can. */
+  readonly without: (scenario: Scenario) => string | null
   readonly repeat: number
   /** Added to every scenario's seed. */
   readonly seed: number
@@ -40,7 +42,7 @@ export function planOf(scenarios: readonly Scenario[], options: PlanOptions): Sc
       options.mode !== null && mode !== options.mode ? `it needs mode ${mode}` : (options.unavailable[mode] ?? placed)
     return Array.from({ length: options.repeat }, (_, index): ScenarioRun => {
       const seed = (scenario.seed + options.seed + index) % 0x8000_0000
-      return { scenario, mode, seed, repetition: index + 1, skipped: why ?? null }
+      return { scenario, mode, seed, repetition: index + 1, skipped: why ?? options.without(scenario) }
     })
   })
 }
@@ -49,7 +51,7 @@ interface RunOptions {
   /** How many calls at once. */
   readonly jobs: number
   readonly place: (run: ScenarioRun) => Promise<ObservedCall>
-  readonly onResult: (result: ScenarioResult) => void
+  readonly onResult: (result: ScenarioResult) => Promise<void> | void
   readonly signal: AbortSignal | null
 }
 
@@ -67,7 +69,7 @@ export async function runScenarios(plan: readonly ScenarioRun[], options: RunOpt
       for (let run = queue.shift(); run !== undefined && options.signal?.aborted !== true; run = queue.shift()) {
         const result = await runOne(run, options.place)
         results.set(run, result)
-        options.onResult(result)
+        await options.onResult(result)
       }
     }
     await Promise.all(Array.from({ length: Math.min(options.jobs, queue.length) }, worker))
@@ -75,7 +77,7 @@ export async function runScenarios(plan: readonly ScenarioRun[], options: RunOpt
   const skipped = plan
     .filter((run) => run.skipped !== null)
     .map((run): ScenarioResult => ({ ...run, status: 'skipped', findings: [], realMs: 0, call: null }))
-  for (const result of skipped) options.onResult(result)
+  for (const result of skipped) await options.onResult(result)
   return [...plan.flatMap((run) => results.get(run) ?? []), ...skipped]
 }
 

@@ -2,6 +2,7 @@ import type { Dirent } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
+import { languageModelOptions } from '../../agents/backend-options.js'
 import { callVariablesSchema } from '../../agents/call-variables.js'
 import { endReasonSchema } from '../../call/documents/record.js'
 import { languageCode } from '../../call/localized-text.js'
@@ -16,6 +17,9 @@ import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
 /** Scenario files of one run, and the size of one. */
 const SCENARIOS_MAX = 1000
 const SCENARIO_FILE_BYTES_MAX = 256 * 1024
+/** Answers of a caller that is a model, and criteria of a judge. */
+const MODEL_TURNS_MAX = 60
+const CRITERIA_MAX = 20
 
 /** How a call is placed: spoken through the carrier's protocol, or as text on its own clock. */
 export type CallMode = 'audio' | 'text'
@@ -93,6 +97,52 @@ const expectedCall = z.strictObject({
 export type ExpectedCall = Pick<z.output<typeof expectedCall>, 'tool' | 'with'>
 
 const oneOf = (names: readonly string[]): string => `must be one of ${names.join(', ')}, or a list of them`
+
+/** The model of a caller or a judge. */
+const llm = languageModelOptions.describe(
+  "The service and its model, as in an agent's `backends.cascade.llm`. Default: the text model of the settings.",
+)
+
+const modelCaller = z.strictObject({
+  persona: z.string().trim().min(1).max(1000).describe('Who calls, how they speak, and in which language.'),
+  goal: z.string().trim().min(1).max(1000).describe('What they want of the call, and when they have it.'),
+  facts: z
+    .record(z.string().min(1).max(60), z.union([z.string().max(300), z.number()]))
+    .default({})
+    .describe('What they know, by name. They know nothing else.'),
+  lines: z
+    .array(z.string().trim().min(1).max(300))
+    .max(MODEL_TURNS_MAX)
+    .default([])
+    .describe(
+      'How such a caller talks: an example of what they say, in order; … is a wait. `mkondo double people` says exactly this.',
+    ),
+  turns: z
+    .int()
+    .min(1)
+    .max(MODEL_TURNS_MAX)
+    .default(12)
+    .describe('A caller who has not hung up after so many answers is hung up, and the call has failed.'),
+  llm,
+})
+/** A caller that is a language model. */
+export type ModelCaller = z.output<typeof modelCaller>
+
+const judge = z.strictObject({
+  criteria: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be a name of a-z 0-9 -' }),
+      z.string().trim().min(1).max(500),
+    )
+    .refine((criteria) => Object.keys(criteria).length > 0, { error: 'has no criterion' })
+    .refine((criteria) => Object.keys(criteria).length <= CRITERIA_MAX, {
+      error: `has more than ${CRITERIA_MAX} criteria`,
+    })
+    .describe('What must be true of the conversation, in plain words, by name.'),
+  llm,
+})
+/** A judge that is a language model. */
+export type Judge = z.output<typeof judge>
 
 const expectSchema = z
   .strictObject({
@@ -199,8 +249,10 @@ const scenarioSchema = z
       calls: number.prefault(TO).describe('The number they call.'),
       voice: z.enum(CALLER_VOICES).default('rms'),
       pace: z.number().min(0.5).max(2).default(1).describe('How fast they speak; 1.2 is a fifth faster.'),
+      model: modelCaller.optional().describe('A language model calls, in place of steps and rules.'),
       ...scriptKeys,
     }),
+    judge: judge.optional().describe('A language model judges the conversation, besides `expect`.'),
     noise: z
       .strictObject({
         kind: z.enum(NOISE_KINDS).default('white'),
@@ -279,7 +331,7 @@ const scenarioSchema = z
       .describe(
         'Outcomes of tools that wait: one for each wait, in order. Text mode only: a spoken call gets them from its API.',
       ),
-    expect: expectSchema,
+    expect: expectSchema.prefault({}),
   })
   .check(({ value: scenario, issues }) => {
     if (issues.length > 0) return
@@ -302,8 +354,10 @@ const scenarioSchema = z
 
 type Fault = (path: PropertyKey[], message: string) => void
 
-function callerFaults({ steps, rules }: z.output<typeof scenarioSchema>['caller'], fault: Fault): void {
-  if (steps.length + rules.length === 0)
+function callerFaults({ steps, rules, model }: z.output<typeof scenarioSchema>['caller'], fault: Fault): void {
+  if (model !== undefined && steps.length + rules.length > 0)
+    fault(['caller', 'model'], 'decides what the caller does; leave out steps and rules, or the model')
+  else if (model === undefined && steps.length + rules.length === 0)
     fault(['caller'], 'has neither steps nor rules; a caller who says nothing has the step wait')
   const end = steps.findIndex(({ act }) => act.type === 'hangup')
   if (end >= 0 && end < steps.length - 1)
@@ -385,7 +439,7 @@ export function parseScenario(text: string, file: string): Scenario {
 
 function scenarioOf(parsed: ScenarioFile, file: string) {
   const { caller, carrier, human, at, placed = null, settle } = parsed
-  const { number: from, calls: to, voice, pace, ...script } = caller
+  const { number: from, calls: to, voice, pace, model = null, ...script } = caller
   const name = parsed.name ?? basename(file).replace(/\.ya?ml$/, '')
   const textMode: CallMode | null = at === undefined && settle.length === 0 ? null : 'text'
   return {
@@ -405,6 +459,9 @@ function scenarioOf(parsed: ScenarioFile, file: string) {
     voice,
     pace,
     script: { name, ...script },
+    /** Decides in place of the script; null: the script does. */
+    model,
+    judge: parsed.judge ?? null,
     line: parsed.line,
     noise: parsed.noise,
     ...carrier,

@@ -3,6 +3,7 @@ import { startCall } from '../../carrier/carrier-call.js'
 import type { SimulatorEvent } from '../../carrier/call-options.js'
 import { simulatedPerson } from '../caller.js'
 import { START_MS } from '../simulated-clock.js'
+import type { AskCaller } from '../asked-caller.js'
 import type { AgentVocabulary } from '../vocabulary.js'
 import { type ObservedCall, observedCall } from './judge.js'
 import type { Scenario } from './scenario.js'
@@ -12,10 +13,12 @@ import { TextVoices } from './text-speech.js'
 interface TextCallOptions extends Omit<TextGatewayOptions, 'placed' | 'settle' | 'startedAtWallMs'> {
   readonly scenario: Omit<
     Scenario,
-    'file' | 'name' | 'mode' | 'seed' | 'expect' | 'voice' | 'line' | 'noise' | 'ignoreKill'
+    'file' | 'name' | 'mode' | 'seed' | 'expect' | 'model' | 'judge' | 'voice' | 'line' | 'noise' | 'ignoreKill'
   >
   readonly vocabulary: AgentVocabulary
   readonly seed: number
+  /** Decides what the caller does, in place of the script. Absent: the script decides. */
+  readonly ask?: AskCaller
   readonly signal: AbortSignal | null
 }
 
@@ -27,7 +30,7 @@ const RECORD_WAIT_MS = 12_000
  * gateway's own call, both on one simulated clock.
  */
 export async function runTextCall(media: TextMedia, options: TextCallOptions): Promise<ObservedCall> {
-  const { scenario, seed, signal } = options
+  const { scenario, seed, signal, ask } = options
   const { placed, timeoutMs } = scenario
   // In a placed call, the caller is the person whom the agent calls.
   const [from, to] = placed === null ? [scenario.from, scenario.to] : [scenario.to, scenario.from]
@@ -63,6 +66,8 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
       files: new Map(),
       record: false,
       timeoutMs,
+      // However long a model takes, the caller answers at once.
+      ...(ask === undefined ? {} : { ask: (heard) => clock.hold(ask(heard)) }),
     }),
     // The echo of coded sound means nothing.
     trackLayout: 'mono',

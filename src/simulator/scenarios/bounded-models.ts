@@ -1,0 +1,118 @@
+import type { BackendOptions } from '../../agents/backend-options.js'
+import { textModelOf } from '../../backends/cascade/services.js'
+import { stageContext } from '../../backends/cascade/stage-context.js'
+import type { LanguageModel, ModelRequest, StageFactory } from '../../backends/cascade/stage.js'
+import { wholeAnswer } from '../../backends/cascade/transcript-form.js'
+import { CostMeter } from '../../backends/cost-meter.js'
+import { priceList, type PriceList } from '../../backends/prices.js'
+import type { BackendSettings } from '../../backends/registry.js'
+
+const ASK_TIMEOUT_MS = 60_000
+/** The backend whose text models are asked; they have its prices. */
+const CASCADE = 'cascade'
+
+type Llm = NonNullable<BackendOptions['cascade']>['llm']
+
+/** The cost of the models of one run. */
+export interface ModelsUsed {
+  readonly requests: number
+  readonly currency: string
+  /** Null: unknown. */
+  readonly cost: number | null
+  readonly unknown: string | null
+}
+
+interface BoundedModelsOptions {
+  readonly settings: Pick<BackendSettings, 'cascade' | 'prices'>
+  /** In the currency of the prices. 0: only models whose price is 0. */
+  readonly costMax: number
+  readonly requestsMax: number
+  readonly signal: AbortSignal
+}
+
+/**
+ * The text models of one run, within its bounds. A bound holds before each request; those that run then are still paid. Once one
+ * is reached nothing more is asked, and `stopped` is aborted.
+ */
+export class BoundedModels {
+  readonly #options: BoundedModelsOptions
+  readonly #prices: PriceList
+  readonly #meter: CostMeter
+  readonly #stopped = new AbortController()
+  #requests = 0
+  /** The bound that was reached; null: none was. */
+  #reached: string | null = null
+
+  constructor(options: BoundedModelsOptions) {
+    this.#options = options
+    this.#prices = priceList([options.settings.prices])
+    this.#meter = new CostMeter(this.#prices, () => null)
+  }
+
+  /** Aborted once a bound is reached. */
+  get stopped(): AbortSignal {
+    return this.#stopped.signal
+  }
+
+  get reached(): string | null {
+    return this.#reached
+  }
+
+  get used(): ModelsUsed {
+    const { currency, amount, unknown } = this.#meter.cost()
+    return { requests: this.#requests, currency, cost: amount, unknown }
+  }
+
+  /** The reason why this model cannot be asked; null where it can. */
+  missing(llm: Llm): { readonly setting: true } | { readonly unpriced: string } | null {
+    const factory = this.#factory(llm)
+    if (factory === null) return { setting: true }
+    return this.#prices.priceOf(CASCADE, factory.model) === null ? { unpriced: factory.model } : null
+  }
+
+  /** The model that this names, as it is priced; null: none is set. */
+  nameOf(llm: Llm): string | null {
+    return this.#factory(llm)?.model ?? null
+  }
+
+  /** @throws Error whose message has none of the words of the conversation */
+  async ask(llm: Llm, request: ModelRequest): ReturnType<typeof wholeAnswer> {
+    const factory = this.#factory(llm)
+    if (factory === null) throw new Error('no text model is set')
+    this.#keepBounds()
+    this.#requests++
+    let charged = false
+    const signal = AbortSignal.any([this.#options.signal, AbortSignal.timeout(ASK_TIMEOUT_MS)])
+    const context = stageContext('simulate', () => performance.now(), signal, {
+      used: (usage) => {
+        charged = usage.inputTokens + usage.outputTokens > 0
+        this.#meter.add(CASCADE, usage)
+      },
+    })
+    const answer = await wholeAnswer(factory, context, request, signal)
+    if (!charged && this.#options.costMax > 0) {
+      this.#stop(`${factory.model} did not report what it charges, so that --model-cost cannot hold`)
+      throw new Error(this.#reached ?? '')
+    }
+    return answer
+  }
+
+  #keepBounds(): void {
+    const { costMax, requestsMax } = this.#options
+    const { currency, known, unknown } = this.#meter.cost()
+    if (this.#requests >= requestsMax) this.#stop(`--model-requests ${requestsMax} is reached`)
+    else if (unknown !== null) this.#stop(`the cost of the models is unknown: ${unknown}`)
+    else if (known > costMax || (known === costMax && known > 0))
+      this.#stop(`--model-cost ${costMax} ${currency} is reached`)
+    if (this.#reached !== null) throw new Error(this.#reached)
+  }
+
+  #stop(why: string): void {
+    this.#reached ??= why
+    this.#stopped.abort()
+  }
+
+  #factory(llm: Llm): StageFactory<LanguageModel> | null {
+    return textModelOf(this.#options.settings.cascade, llm === undefined ? {} : { llm })
+  }
+}

@@ -1,0 +1,66 @@
+/** The shipped set of judged scenarios, against a double of a chat model. */
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
+import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
+import { PeopleDouble } from '../../src/simulator/vendors/people-double.js'
+import { command } from '../support/command.js'
+
+t.setTimeout(120_000)
+t.jobs = 2
+
+const folder = await mkdtemp(join(tmpdir(), 'mkondo-judged-'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
+const prices = join(folder, 'prices.json')
+await writeFile(
+  prices,
+  JSON.stringify({ currency: 'USD', backends: { cascade: { inputPerMillionTokens: 0, outputPerMillionTokens: 0 } } }),
+)
+const double = await PeopleDouble.start({ key: 'sk-double' })
+t.teardown(() => double.close())
+const env = { LLM_URL: double.baseUrl, LLM_API_KEY: 'sk-double', LLM_MODEL: 'people', PRICES_FILE: prices }
+
+t.test(
+  'ten dialogues from the field pass with a caller and a judge that follow a script',
+  { buffered: true },
+  async (t) => {
+    const json = join(folder, 'set.json')
+    const set = join(packageRoot(), 'scenarios', 'judged')
+    const { code, out, err } = await command(['simulate', set, '--model-cost', '0', '--json', json], { env })
+    t.equal(code, 0, out + err)
+    const report = JSON.parse(await readFile(json, 'utf8')) as ScenarioReport
+    t.match(report, { passed: 10, failed: 0, skipped: 0, models: { cost: 0 }, rate: { runs: 10, undecided: 0 } })
+    t.same([...new Set(report.results.map(({ agent }) => agent))].sort(), ['order-status', 'support'])
+  },
+)
+
+t.test(
+  'a caller that is a model is heard in a spoken call, and hears it from the transcript',
+  { buffered: true },
+  async (t) => {
+    // A short greeting, because a spoken call takes as long as a call.
+    const agents = join(folder, 'agents')
+    await cp(join(packageRoot(), 'agents'), agents, { recursive: true })
+    const agent = join(agents, 'order-status.yaml')
+    await writeFile(agent, (await readFile(agent, 'utf8')).replace(/^greeting: .*$/m, 'greeting: Hello.'))
+    const file = join(folder, 'spoken.yaml')
+    await writeFile(
+      file,
+      [
+        'version: 1',
+        'agent: order-status',
+        'mode: audio',
+        'caller:',
+        '  model: { persona: Somebody in a hurry., goal: To end the call., lines: [Goodbye.] }',
+        'judge: { criteria: { says-line: The agent says goodbye. } }',
+        'expect: { understood: goodbye }',
+        '',
+      ].join('\n'),
+    )
+    const { code, out } = await command(['simulate', file, '--model-cost', '0', '--agents', agents], { env })
+    t.equal(code, 0, out)
+    t.ok(double.asked.some(({ messages }) => messages.some(({ content }) => content === 'Hello.')))
+  },
+)
