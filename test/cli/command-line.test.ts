@@ -7,6 +7,7 @@ import t from 'tap'
 import { Conversations, conversation } from '../../src/cli/conversation.js'
 import { Progress } from '../../src/cli/progress.js'
 import { topScreen, type Look } from '../../src/cli/top.js'
+import { hasProgram } from '../deploy/deploy-files.js'
 import { command } from '../support/command.js'
 import { MAIN, mkondo } from './mkondo-process.js'
 
@@ -90,11 +91,7 @@ t.test('each shell completes commands, options and values from the same definiti
     fish: (file) => `source ${file}; complete -C (string join ' ' -- (string escape -- $argv[1..-2]) $argv[-1])`,
   }
   for (const [shell, print] of Object.entries(shells)) {
-    if (!existsSync(`/usr/bin/${shell}`)) {
-      console.error(`SKIPPED: ${t.name} (${shell}): apt-get install --no-install-recommends ${shell}`)
-      t.skip(`${shell} is not installed (Debian: ${shell})`, () => undefined)
-      continue
-    }
+    if (!hasProgram(t, shell, shell)) continue
     const file = join(folder, shell)
     const first = shell === 'fish' ? [] : [shell] // $0
     writeFileSync(file, (await command(['completion', shell])).out)

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { packageRoot } from '../../src/config/package-root.js'
 import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { attribute, get, openSocket, post, ringing } from '../edge/gateway.js'
@@ -24,6 +26,7 @@ t.test(
   { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' },
   async (t) => {
     const agents = t.testdir({
+      'order-status.yaml': readFileSync(join(packageRoot(), 'agents/order-status.yaml'), 'utf8'),
       'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n`,
     })
     const run = mkondo(
@@ -44,6 +47,12 @@ t.test(
     const said = (words: string): number => lines.filter((line) => line.includes(words)).length
     const { port, ops_port: opsPort } = await takesCalls(run)
     const ops = `http://127.0.0.1:${opsPort}`
+
+    // The thread of its voice reads its code with the first call, from more files at once than this process has descriptors.
+    const warmUp = await post(`http://127.0.0.1:${port}/voice/order-status`, { form: ringing('HD_warmup') })
+    const greeted = await openSocket(attribute(warmUp.text, 'url'))
+    await once(greeted, 'message')
+    greeted.terminate()
 
     const answer = await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine') })
     const audio = await openSocket(attribute(answer.text, 'url'))

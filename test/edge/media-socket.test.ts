@@ -14,6 +14,7 @@ import { WebhookGuard } from '../../src/edge/webhook-guard.js'
 import { mintToken } from '../../src/sautikit/token.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
+import { hasDescriptors } from '../support/descriptors.js'
 import {
   closeOf,
   type Gateway,
@@ -358,6 +359,7 @@ t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', a
 })
 
 t.test('two hundred calls stream at once while two hundred strangers are refused', async (t) => {
+  if (!hasDescriptors(t, 1500)) return
   const gateway = await startGateway(t)
   const rung = await Promise.all(Array.from({ length: 200 }, () => ring(gateway)))
   const stranger = `ws://127.0.0.1:${gateway.edge.publicPort}/audio?t=none`

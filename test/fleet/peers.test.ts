@@ -20,6 +20,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { createHmac } from 'node:crypto'
 import { derivedKey } from '../../src/fleet/secrets.js'
 import { portOf } from '../support/port-of.js'
+import { hasDescriptors } from '../support/descriptors.js'
 
 const SECRET = 'a-secret-shared-by-the-fleet'
 const GW_1: PeerName = { node: 'gw-1', incarnation: 'one' }
@@ -406,6 +407,7 @@ t.test('a full memory of nonces lets no old request in again', async (t) => {
 })
 
 t.test('strangers who take all connections keep no nodes apart', async (t) => {
+  if (!hasDescriptors(t, 2 * (PEER_CONNECTIONS_MAX + 200))) return
   const certificate = selfSigned()
   for (const tls of [null, { cert: certificate.cert, key: certificate.key, ca: certificate.cert }]) {
     const { peer, listener, url } = await listening(t, { tls })

@@ -179,7 +179,6 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
       return ours().length >= 3
     }
     await until(allSeen, 30_000, 'a media worker, a speech worker, and the thread that keeps records')
-    t.equal(ours().length, 3)
     for (const environment of ours()) {
       t.notMatch(JSON.stringify(environment), MARK)
       for (const name of secretNames) t.notOk(name in environment, name)
