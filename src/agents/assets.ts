@@ -13,9 +13,13 @@ import type { Fault } from './faults.js'
 import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
 import { sharedText } from './shared-text.js'
+import { readSound, recordingsOf } from './sounds.js'
+import type { RecordedPhrase } from './sounds.js'
 
 /** All bytes of an agent's knowledge files. */
 const KNOWLEDGE_BYTES_MAX = 1024 * 1024
+/** All samples of an agent's sound files: about nine minutes at 16 kHz. */
+const SOUND_BYTES_MAX = 16 * 1024 * 1024
 
 /**
  * Data that an agent needs besides its definition. It is plain; the knowledge is in shared memory, so that the start of
@@ -31,9 +35,13 @@ export interface AgentAssets {
   readonly codeTools: readonly CodeToolSpec[]
   /** The file of `caller`; null: none. */
   readonly callers: CallerRows | null
+  /** The phrases of `recordedPhrases`. */
+  readonly recorded: readonly RecordedPhrase[]
 }
 
-export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [], callers: null }
+export const NO_ASSETS: AgentAssets = {
+  ...{ version: 'none', knowledge: null, modules: [], codeTools: [], callers: null, recorded: [] },
+}
 
 type LoadedAssets =
   | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
@@ -83,6 +91,25 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       faults.push({ path: ['caller', 'file'], what: `${name}: ${reasonOf(error)}` })
     }
   }
+  const recorded: RecordedPhrase[] = []
+  let soundBytesLeft = SOUND_BYTES_MAX
+  for (const one of recordingsOf(agent)) {
+    if ('what' in one) {
+      faults.push(one)
+      continue
+    }
+    try {
+      const path = inside(dir, one.file)
+      files.push(path)
+      const sound = await readSound(path)
+      soundBytesLeft -= sound.samples.byteLength
+      if (soundBytesLeft < 0) throw new SyntaxError(`makes more than ${SOUND_BYTES_MAX} bytes of sound at its own rate`)
+      recorded.push({ ...sound, text: one.text })
+      digest.update(one.text).update(new Uint8Array(sound.samples))
+    } catch (error) {
+      faults.push({ path: one.path, what: `${one.file}: ${reasonOf(error)}` })
+    }
+  }
   const modules: string[] = []
   const codeTools: CodeToolSpec[] = []
   for (const [index, name] of [...agent.modules, ...(own === null ? [] : [own])].entries()) {
@@ -109,7 +136,7 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
   return {
     ok: true,
     files,
-    assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers },
+    assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers, recorded },
   }
 }
 

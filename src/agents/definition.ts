@@ -19,6 +19,7 @@ import { digitsSchema } from './digits.js'
 import { mcpSchema, mcpToolName } from './mcp-definition.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
+import { recordedPhrasesSchema } from './sound-definition.js'
 import { sourcesOf } from './template.js'
 import { httpSchema, OPEN_QUERY, openQueries, templatesIn, templatesOf, toolSchema } from './tool-definition.js'
 import { faultIn } from './faults.js'
@@ -1151,6 +1152,11 @@ export const agentSchema = z
     apology: spoken
       .default({ en: CALL.apologyText, sw: 'Samahani, nina tatizo la kiufundi.' })
       .describe('Spoken when a backend fails during a call and none replaces it.'),
+    recordedPhrases: recordedPhrasesSchema
+      .default({})
+      .describe(
+        'WAV files of this folder with phrases that the gateway itself says, by the place of the phrase in this file, such as goodbye or silence.prompts.0: one file, or one a language. They take the place of the synthesised ones.',
+      ),
     recovery: recoverySchema
       .prefault({})
       .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),

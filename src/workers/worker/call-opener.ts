@@ -9,7 +9,7 @@ import { Circuits } from '../../backends/failover/circuit-breaker.js'
 import type { BackendSettings } from '../../backends/registry.js'
 import type { BackendTimers } from '../../backends/timers.js'
 import { codeOf } from '../../call/localized-text.js'
-import type { PhraseStore } from '../../speech/phrase-store.js'
+import type { PhraseAudio, PhraseStore } from '../../speech/phrase-store.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import { fixedPhrases, sessionOptions } from './call-setup.js'
@@ -97,7 +97,7 @@ export class CallOpener {
       speech,
       tools,
       voice: agent.voice.embedded,
-      ownPhrase: (text) => ownVoice?.find(text) ?? null,
+      ownPhrase: (text) => recordedPhrase(start, text) ?? ownVoice?.find(text) ?? null,
       guard,
     })
     return call
@@ -117,6 +117,12 @@ export class CallOpener {
       ),
     })
   }
+}
+
+/** A person's recording of the phrase; null where there is none. */
+function recordedPhrase({ assets }: CallStart, text: string): PhraseAudio | null {
+  const found = assets.recorded.find((one) => one.text === text.trim())
+  return found === undefined ? null : { pcm: new Int16Array(found.samples), sampleRateHz: found.sampleRateHz }
 }
 
 function budgetOf(agent: AgentDefinition): CompositionOptions['budget'] {

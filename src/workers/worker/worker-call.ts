@@ -75,7 +75,7 @@ interface CallParts {
   readonly tools: CallToolRunner
   /** Voice of the gateway's own phrases. */
   readonly voice: string
-  /** A phrase of the agent's in the voice of its backend, if it was spoken before. */
+  /** A phrase of the agent's as a person recorded it, or in the voice of its backend, if it was spoken before. */
   readonly ownPhrase?: (text: string) => KeptPhrase | null
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
   readonly guard: (call: WorkerCall, work: () => void) => void
