@@ -308,6 +308,7 @@ const STAGE_SERVICES = {
     whisper: ['model', 'timeoutMs', 'prompt'],
     soniox: ['model', 'terms', 'context'],
     deepgram: ['model', 'terms'],
+    azure: ['terms', 'locales'],
     realtime: ['model', 'terms', 'context', 'dialect'],
     vosk: [],
     sherpa: [],
@@ -323,6 +324,7 @@ const STAGE_SERVICES = {
     soniox: ['model', 'timeoutMs', 'voice', 'speed'],
     // The voice is part of the model.
     deepgram: ['model', 'timeoutMs', 'speed'],
+    azure: ['timeoutMs', 'voice', 'speed'],
     cartesia: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
     elevenlabs: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
   },
@@ -389,6 +391,12 @@ const cascade = z.strictObject({
     prompt: z.string().max(1000).exactOptional().describe('Words that are likely.'),
     terms: vocabulary,
     context: z.string().max(2000).exactOptional().describe('What the calls are about.'),
+    locales: z
+      .array(z.string().regex(/^[a-z]{2,3}-[A-Z]{2}$/, { error: 'must be a language and a region, such as sw-TZ' }))
+      .min(1)
+      .max(10)
+      .exactOptional()
+      .describe("Regions of the callers' languages, such as sw-TZ. Default: sw-KE and en-KE."),
     dialect: z.enum(['openai', 'vllm']).exactOptional().describe("Of a realtime server: OpenAI's, or vLLM's own."),
   }),
   llm: stageOf('llm', {
@@ -409,7 +417,7 @@ const cascade = z.strictObject({
       .max(4)
       .exactOptional()
       .describe(
-        '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
+        '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Azure: 0.5 to 2; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
       ),
     sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
     dictionary: z

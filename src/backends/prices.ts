@@ -25,6 +25,12 @@ const DEEPGRAM = { source: 'https://deepgram.com/pricing', readOn: '2026-11-25' 
 /** Second-hand as well. */
 const ELEVENLABS = { source: 'https://elevenlabs.io/pricing/api', readOn: '2026-11-25' }
 
+/** Second-hand: several public projects quote them from Azure's page; some say 16 for the voice. Regions may differ. */
+const AZURE = {
+  source: 'https://azure.microsoft.com/pricing/details/cognitive-services/speech-services/',
+  readOn: '2026-11-27',
+}
+
 /** Prices of prompts up to 100,000 tokens, as several public projects read them on Anthropic's page. */
 const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
   inputPerMillionTokens: input,
@@ -100,6 +106,8 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'nova-3': { perMinute: 0.0077, ...DEEPGRAM },
   'flux-general-en': { perMinute: 0.0065, ...DEEPGRAM },
   'flux-general-multi': { perMinute: 0.0078, ...DEEPGRAM },
+  'azure-speech-to-text': { perMinute: 1 / 60, ...AZURE },
+  'azure-neural-voice': { perMillionCharacters: 15, ...AZURE },
   eleven_v3_conversational: { perMillionCharacters: 20, ...ELEVENLABS },
   eleven_flash_v2_5: { perMillionCharacters: 20, ...ELEVENLABS },
   eleven_flash_v2: { perMillionCharacters: 20, ...ELEVENLABS },
@@ -283,11 +291,14 @@ const LISTED_HOSTS: readonly string[] = (['openai', 'deepgram', 'anthropic', 'ge
   (vendor) => new URL(VENDOR_URLS[vendor]).host,
 )
 
+/** Azure's are those of its regions. */
+const AZURE_HOST = /^[a-z0-9]+\.(?:stt|tts)\.speech\.microsoft\.com$/
+
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the
  * vendor's shape, so the model of any other server has its host after it, such as `tts-1@localhost:8000`.
  */
 export function pricedModel(model: string, baseUrl: string): string {
   const { host } = new URL(baseUrl)
-  return LISTED_HOSTS.includes(host) ? model : `${model}@${host}`
+  return LISTED_HOSTS.includes(host) || AZURE_HOST.test(host) ? model : `${model}@${host}`
 }

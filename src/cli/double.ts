@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { DOUBLES, SCENARIO_DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
+import { AzureSpeechDouble } from '../simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
 import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
@@ -205,6 +206,7 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
     [DeepgramDouble, 'DEEPGRAM_STT_URL'],
     [DeepgramVoiceDouble, 'DEEPGRAM_TTS_URL'],
   ),
+  azure: ofCascade('AZURE_SPEECH_KEY', ['STT', 'TTS'], [AzureSpeechDouble, 'AZURE_STT_URL', 'AZURE_TTS_URL']),
   'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], [TranscriptionDouble, 'OPENAI_BASE_URL']),
   vosk: ofCascade(null, ['STT'], [VoskDouble, 'VOSK_URL']),
   sherpa: ofCascade(null, ['STT'], [SherpaDouble, 'SHERPA_URL']),

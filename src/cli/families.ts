@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises'
-import { connect } from 'node:net'
+import { connect, isIP } from 'node:net'
 import type { BackendSettings } from '../backends/registry.js'
 import { VENDOR_URLS } from '../backends/vendor-urls.js'
 import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
@@ -13,7 +13,7 @@ type Lookup = (host: string) => Promise<readonly { readonly address: string; rea
 /**
  * Connects to a service that we call at one address of each family, and names what took how long. Node tries one address after the other:
  * a family that is dead costs each new connection CONNECT_ATTEMPT_MS.
- * @returns null where it has addresses of one family only
+ * @returns null for an address without a name, and for a name that has none, or one that does not answer: who asks the service says so
  */
 export async function familiesFinding(
   name: string,
@@ -22,7 +22,7 @@ export async function familiesFinding(
 ): Promise<Finding | null> {
   const host = hostname.replace(/^\[|\]$/g, '')
   // No route lies between: what does not listen refuses at once.
-  if (host === 'localhost') return null
+  if (host === 'localhost' || isIP(host) !== 0) return null
   // A name without an address is the finding of whoever asks the service.
   const addresses = await find(host).catch(() => [])
   const portNumber = port !== '' ? Number(port) : /^(?:https|wss):$/.test(protocol) ? 443 : 80
@@ -32,8 +32,8 @@ export async function familiesFinding(
       return first === undefined ? [] : [attempt(`IPv${family}`, first.address, portNumber)]
     }),
   )
-  if (tried.length < 2) return null
   const shown = tried.map(({ said }) => said).join(', ')
+  if (tried.length < 2) return tried[0]?.ok === true ? good(`${name}: ${host} answers over ${shown}`) : null
   const dead = tried.filter(({ ok }) => !ok)
   if (dead.length === 0) return good(`${name}: ${host} answers over ${shown}`)
   if (dead.length === tried.length) return bad(`${name}: ${host} cannot be reached: ${shown}`)

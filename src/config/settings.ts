@@ -800,6 +800,23 @@ export const SETTINGS = named({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Deepgram's voice. When unset, it is the public one.",
   }),
+  azureSpeechKey: optional({
+    kind: apiKey,
+    help: "The key of an Azure Speech resource, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Azure. It holds in the resource's region only.",
+  }),
+  azureSpeechRegion: define({
+    kind: text('the name of an Azure region, such as southafricanorth', /^[a-z0-9]{3,40}$/),
+    fallback: 'southafricanorth',
+    help: 'The region of the Azure Speech resource.',
+  }),
+  azureSttUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
+    help: "The address of Azure's recogniser. When unset, it is that of AZURE_SPEECH_REGION.",
+  }),
+  azureTtsUrl: optional({
+    kind: url('https:', 'http:', 'wss:', 'ws:'),
+    help: "The address of Azure's voice. When unset, it is that of AZURE_SPEECH_REGION.",
+  }),
   cartesiaApiKey: optional({
     kind: apiKey,
     help: 'The API key for Cartesia, a voice of the backend cascade.',

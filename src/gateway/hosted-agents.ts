@@ -334,6 +334,10 @@ export function backendSettings(config: Config): BackendSettings {
     baseUrl === null ? null : { baseUrl, apiKey, model }
   const vendor = <More extends object>(apiKey: string | null, baseUrl: string | null, more = {} as More) =>
     apiKey === null ? null : { apiKey, ...omitNullish({ baseUrl }), ...more }
+  const azure = (stage: 'stt' | 'tts', address: string | null) => {
+    const { azureSpeechKey: apiKey, azureSpeechRegion: region } = config
+    return apiKey === null ? null : { apiKey, baseUrl: address ?? `wss://${region}.${stage}.speech.microsoft.com` }
+  }
   const llm = service(config.llmUrl, config.llmApiKey, config.llmModel)
   return {
     auto: config.autoBackend,
@@ -373,6 +377,7 @@ export function backendSettings(config: Config): BackendSettings {
         whisper: service(config.sttUrl, config.sttApiKey, config.sttModel),
         soniox: vendor(config.sonioxApiKey, config.sonioxSttUrl),
         deepgram: vendor(config.deepgramApiKey, config.deepgramSttUrl),
+        azure: azure('stt', config.azureSttUrl),
         realtime: service(config.sttRealtimeUrl, config.sttApiKey, config.sttModel),
         vosk: config.voskUrl === null ? null : { baseUrl: config.voskUrl },
         sherpa: config.sherpaUrl === null ? null : { baseUrl: config.sherpaUrl },
@@ -387,6 +392,7 @@ export function backendSettings(config: Config): BackendSettings {
         speech: service(config.ttsUrl, config.ttsApiKey, config.ttsModel),
         soniox: vendor(config.sonioxApiKey, config.sonioxTtsUrl),
         deepgram: vendor(config.deepgramApiKey, config.deepgramTtsUrl),
+        azure: azure('tts', config.azureTtsUrl),
         cartesia: vendor(config.cartesiaApiKey, config.cartesiaTtsUrl),
         elevenlabs: vendor(config.elevenLabsApiKey, config.elevenLabsTtsUrl),
       },

@@ -36,6 +36,7 @@ export const DOUBLES = {
 export const STAGE_DOUBLES = {
   soniox: { what: 'recogniser and voice of Soniox', port: 7711 },
   deepgram: { what: "Deepgram's recognisers, Nova and Flux, and its voice", port: 7721 },
+  azure: { what: 'recogniser and voice of Azure Speech', port: 7781 },
   'openai-transcription': { what: "OpenAI's realtime transcription, and vLLM's", port: 7731 },
   vosk: { what: 'vosk-server, a recogniser', port: 7741 },
   sherpa: { what: 'the online WebSocket server of sherpa-onnx, a recogniser', port: 7751 },
@@ -55,7 +56,7 @@ export const DOUBLE_FAULTS = {
   'empty-answers': 'its answers have nothing in them',
   'no-quota': 'refuses sessions: the account is empty',
   'never-ready': 'leaves connections without an answer',
-  mute: 'its voice takes texts and says nothing (soniox, deepgram, cartesia, elevenlabs)',
+  mute: 'its voice takes texts and says nothing (soniox, deepgram, azure, cartesia, elevenlabs)',
   'delegate-hangs': 'its delegate begins and never ends (openai-live)',
 } as const
 export type DoubleFault = keyof typeof DOUBLE_FAULTS

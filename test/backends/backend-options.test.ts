@@ -407,8 +407,9 @@ t.test('a wrong option of a stage is named', async (t) => {
   )
   t.match(
     await faults('stt: deepspeech'),
-    /must be one of whisper, soniox, deepgram, realtime, vosk, sherpa, openai, module:SPECIFIER/,
+    /must be one of whisper, soniox, deepgram, azure, realtime, vosk, sherpa, openai, module:SPECIFIER/,
   )
+  t.match(await faults('stt: { service: azure, locales: [sw] }'), /must be a language and a region, such as sw-TZ/)
   t.match(await faults('llm: []'), /llm/)
   t.match(await faults("tts: 'module:./none.mjs'"), /there is no file/)
   t.equal(await faults('stt: { prompt: x, model: y }, llm: { temperature: 0.1 }, tts: [speech, soniox]'), 'none')

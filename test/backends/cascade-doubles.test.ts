@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { createServer } from 'node:tls'
 import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
 import { DeepgramClient } from '@deepgram/sdk'
+import * as azure from 'microsoft-cognitiveservices-speech-sdk'
 import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
 import { SonioxNodeClient } from '@soniox/node'
 import OpenAI from 'openai'
@@ -10,6 +11,7 @@ import { OpenAIRealtimeWS } from 'openai/realtime/ws'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { selfSigned } from '../../bench/kit/self-signed.js'
+import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { DeepgramDouble, DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
@@ -338,3 +340,88 @@ t.test("ElevenLabs' own serialisers write what the double reads and read what it
     send(InitializeConnectionMulti.jsonOrThrow({ text: ' ', contextId }))
   t.equal(await closed, 'max_active_conversations', 'a sixth context ends the connection')
 })
+
+async function azureDouble(t: Test): Promise<AzureSpeechDouble> {
+  const double = await AzureSpeechDouble.start({
+    key: KEY,
+    script: new Script([], ['habari yako where is my order']),
+    languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
+  })
+  t.teardown(() => double.close())
+  return double
+}
+const azureConfig = (double: AzureSpeechDouble, key = KEY): azure.SpeechConfig =>
+  azure.SpeechConfig.fromHost(new URL(double.baseUrl.replace('http', 'ws')), key)
+
+/** The phrases, and the words that were uncertain, of two seconds of speech at 8 kHz. */
+async function azurePhrases(t: Test, config: azure.SpeechConfig, languages: readonly string[]) {
+  const stream = azure.AudioInputStream.createPushStream(azure.AudioStreamFormat.getWaveFormatPCM(8000, 16, 1))
+  const audio = azure.AudioConfig.fromStreamInput(stream)
+  const recogniser = azure.SpeechRecognizer.FromConfig(
+    config,
+    azure.AutoDetectSourceLanguageConfig.fromLanguages([...languages]),
+    audio,
+  )
+  t.teardown(() => recogniser.close())
+  azure.PhraseListGrammar.fromRecognizer(recogniser).addPhrases(['M-Pesa'])
+  const phrases: string[] = []
+  let uncertain = 0
+  recogniser.recognizing = () => uncertain++
+  recogniser.recognized = (_, { result }) => phrases.push(`${result.language}: ${result.text}`)
+  const over = new Promise<string>((resolve) => {
+    recogniser.sessionStopped = () => resolve('over')
+    recogniser.canceled = (_, { reason, errorDetails }) => {
+      if (reason === azure.CancellationReason.Error) resolve(errorDetails)
+    }
+  })
+  recogniser.startContinuousRecognitionAsync()
+  stream.write(LOUD.slice(0, 16_000).buffer)
+  stream.close()
+  return { end: await over, phrases, uncertain }
+}
+
+t.test("Azure's own client transcribes with the double, and learns the language of each phrase", async (t) => {
+  const double = await azureDouble(t)
+  const config = azureConfig(double)
+  config.setProperty(azure.PropertyId.SpeechServiceConnection_LanguageIdMode, 'Continuous')
+  const { end, phrases, uncertain } = await azurePhrases(t, config, ['sw-KE', 'en-KE'])
+  t.equal(end, 'over')
+  t.same(phrases, ['sw-KE: habari yako where', 'en-KE: is my order'])
+  t.ok(uncertain > 0, 'words that were uncertain came before')
+  t.match(double.listeners[0]?.context, {
+    languageId: { languages: ['sw-KE', 'en-KE'], mode: 'DetectContinuous' },
+    dgi: { groups: [{ items: [{ text: 'M-Pesa' }] }] },
+  })
+})
+
+t.test("Azure's own client is told of a wrong key, and of a language that there is not", async (t) => {
+  const double = await azureDouble(t)
+  t.match((await azurePhrases(t, azureConfig(double, 'another-key'), ['sw-KE'])).end, /401/)
+  t.match((await azurePhrases(t, azureConfig(double), ['sw-XX'])).end, /Unsupported language sw-XX.*1007/)
+})
+
+t.test(
+  "Azure's own client speaks with the double, with the times of words, and is told of an unknown voice",
+  async (t) => {
+    const double = await azureDouble(t)
+    const say = async (voice: string): Promise<{ result: azure.SpeechSynthesisResult; words: string[] }> => {
+      const config = azureConfig(double)
+      config.speechSynthesisOutputFormat = azure.SpeechSynthesisOutputFormat.Raw8Khz16BitMonoPcm
+      config.speechSynthesisVoiceName = voice
+      const synthesizer = new azure.SpeechSynthesizer(config)
+      t.teardown(() => synthesizer.close())
+      const words: string[] = []
+      synthesizer.wordBoundary = (_, { text, audioOffset }) => words.push(`${text} ${Math.round(audioOffset / 10_000)}`)
+      const result = await new Promise<azure.SpeechSynthesisResult>((resolve, reject) =>
+        synthesizer.speakTextAsync('Bei < 500 & zaidi', resolve, reject),
+      )
+      return { result, words }
+    }
+    const { result, words } = await say('sw-KE-ZuriNeural')
+    t.equal(result.reason, azure.ResultReason.SynthesizingAudioCompleted)
+    t.ok(result.audioData.byteLength > 8000, `${result.audioData.byteLength} bytes of sound`)
+    t.same(words, ['Bei 0', '500 350', 'zaidi 700'])
+    t.same(double.spoken, ['Bei < 500 & zaidi'])
+    t.match((await say('sw-KE-NobodyNeural')).result.errorDetails, /Unsupported voice sw-KE-NobodyNeural.*1007/)
+  },
+)

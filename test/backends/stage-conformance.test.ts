@@ -1,5 +1,6 @@
 import t from 'tap'
 import { anthropic } from '../../src/backends/cascade/anthropic-requests.js'
+import { azureSpeechToText, azureTextToSpeech } from '../../src/backends/cascade/azure-speech.js'
 import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { deepgramSpeechToText, deepgramTextToSpeech } from '../../src/backends/cascade/deepgram.js'
@@ -14,6 +15,7 @@ import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from '../../src/backends/conformance.js'
 import type { StageSetup } from '../../src/backends/conformance.js'
 import { AnthropicDouble } from '../../src/simulator/vendors/anthropic-double.js'
+import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { DeepgramDouble, DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
@@ -57,6 +59,7 @@ const STT = {
   soniox: on(SonioxDouble, (url) => sonioxSpeechToText(service(url))),
   'deepgram nova': on(DeepgramDouble, (url) => deepgramSpeechToText(service(url))),
   'deepgram flux': on(DeepgramDouble, (url) => deepgramSpeechToText({ ...service(url), model: 'flux-general-en' })),
+  azure: on(AzureSpeechDouble, (url) => azureSpeechToText(service(url))),
   openai: on(TranscriptionDouble, (url) => openAiSpeechToText(service(url))),
   vllm: on(TranscriptionDouble, (url) => openAiSpeechToText({ ...service(url), model: 'v', dialect: 'vllm' })),
   vosk: on(VoskDouble, (baseUrl) => voskSpeechToText({ baseUrl })),
@@ -71,6 +74,7 @@ const TTS = {
   speech: on(CascadeDouble, (url) => speech({ ...service(url), model: 's' })),
   soniox: on(SonioxDouble, (url) => sonioxTextToSpeech(service(url))),
   deepgram: on(DeepgramVoiceDouble, (url) => deepgramTextToSpeech(service(url))),
+  azure: on(AzureSpeechDouble, (url) => azureTextToSpeech(service(url))),
   cartesia: on(CartesiaVoiceDouble, (url) => cartesiaTextToSpeech(service(url))),
   elevenlabs: on(ElevenLabsVoiceDouble, (url) => elevenLabsTextToSpeech(service(url))),
 }

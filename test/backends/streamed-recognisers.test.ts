@@ -1,6 +1,7 @@
 import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import t from 'tap'
 import { commonRateHz } from '../../src/backends/cascade/service-list.js'
+import { azureSpeechToText } from '../../src/backends/cascade/azure-speech.js'
 import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram.js'
 import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
@@ -12,6 +13,7 @@ import { KeptSound } from '../../src/backends/cascade/turn-sound.js'
 import type { VendorFault } from '../../src/backends/transport/vendor-fault.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import type { SampleRateHz } from '../../src/core/units.js'
+import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
@@ -63,6 +65,11 @@ const SERVICES: Readonly<Record<string, Service>> = {
   vllm: {
     start: (options) => TranscriptionDouble.start(options),
     make: (baseUrl) => openAiSpeechToText({ baseUrl, apiKey: KEY, model: 'voxtral', dialect: 'vllm' }),
+    oneTurn: true,
+  },
+  azure: {
+    start: (options) => AzureSpeechDouble.start(options),
+    make: (baseUrl) => azureSpeechToText({ baseUrl, apiKey: KEY }),
     oneTurn: true,
   },
   vosk: {
@@ -346,6 +353,79 @@ t.test('a session is replaced before its limit, while nobody speaks, and no word
   await line.until(() => line.finals.length === 3)
   t.same(line.texts, ['1 one two three', '2 four five six', '3 seven'])
   t.same(line.failures, [])
+})
+
+t.test(
+  'Azure is asked for the languages of the callers by their regions, and tells the one of each word',
+  async (t) => {
+    const double = await AzureSpeechDouble.start({
+      key: KEY,
+      languageOf: (word) => (word === 'habari' ? 'sw' : 'en'),
+    })
+    const stage = azureSpeechToText({
+      baseUrl: double.baseUrl,
+      apiKey: KEY,
+      locales: ['sw-TZ'],
+      terms: ['M-Pesa'],
+    }).make({
+      ...contextOf(RATE_HZ),
+      languages: ['sw', 'en'],
+      vocabulary: ['Nakuru'],
+    })
+    t.teardown(async () => {
+      stage.close()
+      await double.close()
+    })
+    double.script.callerSays('habari yako bwana my order please')
+    const finals: Heard[] = []
+    stage.listen({
+      words: () => undefined,
+      part: () => undefined,
+      final: (_, heard) => finals.push(heard),
+      failed: (_, { message }) => t.fail(message),
+    })
+    await stage.open(new AbortController().signal, true)
+    const sound = new KeptSound(RATE_HZ)
+    sound.push(Int16Array.from({ length: RATE_HZ * 2 }, (_, i) => Math.round(9000 * Math.sin(i / 8))))
+    stage.begin(1, sound)
+    stage.audio(new Int16Array(0))
+    stage.finalize(1, 0)
+    await until(() => finals.length === 1, 10_000, 'the text')
+    const [sw, en] = ['sw', 'en']
+    t.same(
+      finals[0]?.words?.map(({ language }) => language),
+      [sw, sw, sw, en, en, en],
+      'a phrase has one language, and a turn two phrases',
+    )
+    t.match(double.listeners[0]?.context, {
+      languageId: { languages: ['sw-TZ', 'en-KE'], mode: 'DetectContinuous' },
+      dgi: { groups: [{ items: [{ text: 'M-Pesa' }, { text: 'Nakuru' }] }] },
+    })
+    t.match(double.listeners[0]?.query.get('Ocp-Apim-Subscription-Key'), null, 'the key is in no URL')
+  },
+)
+
+t.test('Azure closes a connection that waits for a turn, and the next turn is heard on another one', async (t) => {
+  const line = await Line.open(SERVICES['azure'] as Service)
+  t.teardown(() => line.close())
+  const double = line.double as AzureSpeechDouble
+  double.idleMs = 1
+  await line.say(1, 'one two')
+  await line.until(() => line.finals.length === 1 && double.closed === 2)
+  double.idleMs = 300_000
+  await line.say(2, 'three four')
+  await line.until(() => line.finals.length === 2)
+  t.same(line.texts, ['1 one two', '2 three four'])
+  t.same(line.failures, [])
+})
+
+t.test('a region in which Azure has no such language is a refusal that names it', async (t) => {
+  const double = await AzureSpeechDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const options = { baseUrl: double.baseUrl, apiKey: KEY, locales: ['en-XX'] }
+  const stage = azureSpeechToText(options).make(contextOf(RATE_HZ))
+  const thrown: unknown = await stage.open(new AbortController().signal, true).catch((error: unknown) => error)
+  t.match(thrown, { fault: { code: 'bad_request', message: /stt azure.*HTTP 400.*Unsupported language en-XX/ } })
 })
 
 function contextOf(inputRateHz: SampleRateHz, used: StageContext['used'] = () => undefined): StageContext {

@@ -5,12 +5,15 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
+import { azureTextToSpeech } from '../../src/backends/cascade/azure-speech.js'
 import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
 import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
 import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox.js'
+import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import type { StageFactory, TextToSpeech } from '../../src/backends/cascade/stage.js'
 import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
+import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
@@ -53,6 +56,7 @@ interface Voice {
 const VOICES: Readonly<Record<string, Voice>> = {
   soniox: { start: (options) => SonioxDouble.start(options), make: sonioxTextToSpeech, probes: true },
   deepgram: { start: (options) => DeepgramVoiceDouble.start(options), make: deepgramTextToSpeech },
+  azure: { start: (options) => AzureSpeechDouble.start(options), make: azureTextToSpeech },
   cartesia: { start: (options) => CartesiaVoiceDouble.start(options), make: cartesiaTextToSpeech },
   elevenlabs: { start: (options) => ElevenLabsVoiceDouble.start(options), make: elevenLabsTextToSpeech },
   'elevenlabs, eleven_v3_conversational': {
@@ -370,3 +374,38 @@ t.test(
     t.match(error.message, /403/)
   },
 )
+
+t.test('Azure speaks what a model writes as text and not as markup, in the voice of its language', async (t) => {
+  const double = await AzureSpeechDouble.start({ key: CASCADE_TEST_KEY })
+  t.teardown(() => double.close())
+  const context = { languages: ['sw', 'en'], legRateHz: 8000 } as const
+  const spoken = async (text: string, language: string, voice?: string): Promise<string> => {
+    const stage = azureTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY }).make(
+      stageContext('cascade', () => performance.now(), new AbortController().signal, context),
+    )
+    t.teardown(() => stage.close())
+    await stage.open(new AbortController().signal, true)
+    await new Promise<void>((done, failed) => {
+      const utterance = stage.begin(
+        { language, speed: 0.85, ...(voice === undefined ? {} : { voice }) },
+        {
+          audio: () => undefined,
+          clause: () => undefined,
+          marks: () => undefined,
+          done,
+          failed: ({ message }) => failed(new Error(message)),
+        },
+      )
+      utterance.text(text)
+      utterance.end()
+    })
+    return double.voices.at(-1)?.documents.at(-1) ?? ''
+  }
+  const text = 'Bei < 500 & "zaidi" ]]> </voice><voice name="x">\u0007'
+  t.match(await spoken(text, 'sw'), /<voice name="sw-KE-ZuriNeural"><prosody rate="-15%">Bei &lt; 500 &amp; /)
+  t.equal(double.spoken.at(-1), text.slice(0, -1), 'whole, but for what XML cannot hold')
+  t.match(await spoken('Hello there.', 'en'), /xml:lang="en-KE"><voice name="en-KE-AsiliaNeural">/)
+  t.match(await spoken('Habari.', 'sw', 'sw-TZ-DaudiNeural'), /xml:lang="sw-TZ"><voice name="sw-TZ-DaudiNeural">/)
+  t.match(await spoken('Bonjour.', 'fr'), /<voice name="en-US-AvaMultilingualNeural"><lang xml:lang="fr-FR">/)
+  await t.rejects(spoken('Habari.', 'sw', 'sw-KE-NobodyNeural'), /1007: Unsupported voice sw-KE-NobodyNeural/)
+})

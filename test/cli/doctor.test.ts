@@ -364,7 +364,11 @@ t.test('of a service with IPv4 and IPv6 both are tried, and the dead one is name
     ok: null,
     what: /^api: service\.test answers over one family only: IPv4 in \d+ ms, IPv6 not \([A-Z]+\); .* 1500 ms/,
   })
-  t.equal(await familiesFinding('api', url, at('127.0.0.1')), null)
+  t.match(await familiesFinding('api', url, at('127.0.0.1')), {
+    ok: true,
+    what: /^api: service\.test answers over IPv4 in \d+ ms$/,
+  })
+  t.equal(await familiesFinding('api', new URL(`http://127.0.0.1:${port}`), at('127.0.0.1')), null)
   t.equal(await familiesFinding('api', url, () => Promise.reject(new Error('no such name'))), null)
   t.equal(await familiesFinding('api', new URL(`http://localhost:${port}`), at('::1', '127.0.0.1')), null)
 })
@@ -378,6 +382,8 @@ t.test('the services of models, voices and recognisers are tried over both famil
         LLM_URL: `http://models.test:${port}/v1`,
         OPENAI_API_KEY: 'a-key-of-a-test-and-of-nothing-else',
         SONIOX_API_KEY: 'a-key-of-a-test-and-of-nothing-else',
+        AZURE_SPEECH_KEY: 'a-key-of-a-test-and-of-nothing-else',
+        AZURE_SPEECH_REGION: 'westeurope',
       },
       null,
     ),
@@ -388,6 +394,13 @@ t.test('the services of models, voices and recognisers are tried over both famil
     const addresses = host === 'models.test' ? ['::1', '127.0.0.1'] : []
     return Promise.resolve(addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })))
   })
-  t.same(asked.toSorted(), ['api.openai.com', 'models.test', 'stt-rt.soniox.com', 'tts-rt.soniox.com'])
+  t.same(asked.toSorted(), [
+    'api.openai.com',
+    'models.test',
+    'stt-rt.soniox.com',
+    'tts-rt.soniox.com',
+    'westeurope.stt.speech.microsoft.com',
+    'westeurope.tts.speech.microsoft.com',
+  ])
   t.match(findings, [{ ok: null, what: /^realtime: models\.test answers over one family only/ }])
 })

@@ -68,6 +68,7 @@ const ENVIRONMENT = {
   STT_REALTIME_URL: 'ws://127.0.0.1:9/v1',
   VOSK_URL: 'ws://127.0.0.1:9',
   DEEPGRAM_API_KEY: 'deepgram-key-of-no-account',
+  AZURE_SPEECH_KEY: 'azure-key-of-no-account',
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',
   PAY_API_URL: 'http://127.0.0.1:9',

@@ -60,7 +60,7 @@ function wireOf({ apiKey, model, baseUrl, dictionary, what }: VoiceService, cont
       return []
     },
     // Texts of a context are joined as they are.
-    text: (id, text) => piece(id, `${text.trim()} `, true),
+    text: (id, text) => [piece(id, `${text.trim()} `, true)],
     end: (id) => [piece(id, '', false)],
     cancel: (id) => {
       manners.delete(id)

@@ -196,7 +196,7 @@ function voiceWire(service: VoiceService, model: string, context: StageContext):
     },
     text: (id, text) => {
       given = id
-      return { type: 'Speak', text }
+      return [{ type: 'Speak', text }]
     },
     end: () => [{ type: 'Flush' }],
     cancel: (id, atMs) => {

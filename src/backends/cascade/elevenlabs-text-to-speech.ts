@@ -53,7 +53,7 @@ function dialogueWire(service: VoiceService, context: StageContext): VoiceWire {
         pronunciation_dictionary_locators: locatorsOf(dictionary),
       },
     ],
-    text: (id, text) => ({ context_id: id, inputs: [{ text: `${text.trim()} `, voice_id: voice }] }),
+    text: (id, text) => [{ context_id: id, inputs: [{ text: `${text.trim()} `, voice_id: voice }] }],
     end: (id) => [{ context_id: id, flush: true }],
   }
 }
@@ -103,7 +103,7 @@ function wireOf(service: VoiceService, context: StageContext): VoiceWire {
         pronunciation_dictionary_locators: locatorsOf(dictionary),
       },
     ],
-    text: (id, text) => ({ context_id: id, text: `${text.trim()} ` }),
+    text: (id, text) => [{ context_id: id, text: `${text.trim()} ` }],
     end: (id) => [{ context_id: id, text: '', flush: true }],
     // A flush has no end of its own, and a context that is closed before it speaks may stay silent (pipecat-ai/pipecat#4681).
     close: (id) => [{ context_id: id, close_context: true }],

@@ -134,7 +134,7 @@ function vllm(service: RecogniserService): RecogniserWire {
     ...common(service, {}),
     audio: { ...APPEND, law: 'pcm16' },
     hello: { type: 'session.update', model: service.model },
-    begin: { type: 'input_audio_buffer.commit', final: false },
+    begin: [{ type: 'input_audio_buffer.commit', final: false }],
     finalize: () => ({ type: 'input_audio_buffer.commit', final: true }),
     oneTurn: true,
     read: ({ type, delta, text }, turns) => {

@@ -26,11 +26,13 @@ export interface CascadeSettings {
   /** `realtime`: OpenAI's realtime transcription, or vLLM's, on one's own machines. */
   readonly stt: Settings<'whisper' | 'realtime', ServiceSettings> &
     Settings<'soniox' | 'deepgram' | 'openai', VendorSettings> &
+    Settings<'azure', Required<VendorSettings>> &
     Settings<'vosk' | 'sherpa', { readonly baseUrl: string }>
   readonly llm: Settings<'chat', ServiceSettings> &
     Settings<'anthropic' | 'gemini', VendorSettings & { readonly model: string }>
   readonly tts: Settings<'speech', ServiceSettings> &
-    Settings<'soniox' | 'deepgram' | 'cartesia' | 'elevenlabs', VendorSettings>
+    Settings<'soniox' | 'deepgram' | 'cartesia' | 'elevenlabs', VendorSettings> &
+    Settings<'azure', Required<VendorSettings>>
 }
 
 export type StageName = keyof CascadeSettings
@@ -60,6 +62,8 @@ export const SERVICES = {
       lacks: 'does not understand Swahili',
       own: { baseUrl: VENDOR_URLS.deepgram, model: 'nova-3' },
     },
+    // Its address is that of a region; the models have no names there, these are for prices.
+    azure: { needs: 'AZURE_SPEECH_KEY', own: { model: 'azure-speech-to-text' } },
     realtime: { needs: 'STT_REALTIME_URL', lacks: 'does not tell which language the caller speaks' },
     vosk: {
       needs: 'VOSK_URL',
@@ -95,6 +99,7 @@ export const SERVICES = {
       // The example of `SpeakV2Model` in `@deepgram/sdk` 5.13.0.
       own: { baseUrl: VENDOR_URLS.deepgram, model: 'flux-alexis-en' },
     },
+    azure: { needs: 'AZURE_SPEECH_KEY', own: { model: 'azure-neural-voice' } },
     cartesia: {
       needs: 'CARTESIA_API_KEY',
       lacks: 'does not speak Swahili',

@@ -4,6 +4,7 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import { omitNullish } from '../../core/omit-nullish.js'
 import type { CascadeOptions } from './cascade-backend.js'
 import { anthropic } from './anthropic-requests.js'
+import { azureSpeechToText, azureTextToSpeech } from './azure-speech.js'
 import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
 import { chat } from './chat-requests.js'
 import { deepgramSpeechToText, deepgramTextToSpeech } from './deepgram.js'
@@ -39,6 +40,7 @@ const MAKERS: {
     whisper,
     soniox: sonioxSpeechToText,
     deepgram: deepgramSpeechToText,
+    azure: azureSpeechToText,
     realtime: openAiSpeechToText,
     vosk: voskSpeechToText,
     sherpa: sherpaSpeechToText,
@@ -49,6 +51,7 @@ const MAKERS: {
     speech,
     soniox: sonioxTextToSpeech,
     deepgram: deepgramTextToSpeech,
+    azure: azureTextToSpeech,
     cartesia: cartesiaTextToSpeech,
     elevenlabs: elevenLabsTextToSpeech,
   },

@@ -120,7 +120,7 @@ function voiceWire(service: VoiceService, context: StageContext): VoiceWire {
         speed: speed === 1 ? undefined : speed,
       },
     ],
-    text: (id, text) => ({ stream_id: id, text, text_end: false }),
+    text: (id, text) => [{ stream_id: id, text, text_end: false }],
     end: (id) => [{ stream_id: id, text: '', text_end: true }],
     cancel: (id) => [{ stream_id: id, cancel: true }],
     read: (message) => {

@@ -15,6 +15,9 @@ const CLOSE_ABNORMAL = 1006
 /** A message of the service that was parsed; none of its fields is to be trusted. One that is no JSON is `unparsed`. */
 export type StageMessage = Readonly<Record<string, unknown>>
 
+/** JSON, or a text or bytes that are sent as they are. */
+export type SentMessage = Readonly<Record<string, unknown>> | string | Uint8Array
+
 /** Options of every stage over a WebSocket. */
 export interface SocketStageOptions {
   /** The service's own when not given; http(s) and ws(s) alike, with or without a path. */
@@ -39,6 +42,8 @@ export type SocketService<Options> = Options & {
 export interface SocketWire {
   /** Address, as for `socketUrl`. */
   readonly url: string
+  /** Reads a text of the service; as JSON when not given. */
+  readonly parse?: (text: string) => StageMessage
   /** Hold the key, where it does not go in a message; none when not given. */
   readonly headers?: Readonly<Record<string, string>>
   /** The fault of a message that ends the connection; null for any other message. */
@@ -154,9 +159,9 @@ export class StageSocket {
     }
   }
 
-  /** @param message  JSON, or a text that is sent as it is */
-  send(message: Readonly<Record<string, unknown>> | string): void {
-    if (this.#state === 'open') this.#socket.send(typeof message === 'string' ? message : JSON.stringify(message))
+  send(message: SentMessage): void {
+    if (message instanceof Uint8Array) this.sendBytes(message)
+    else if (this.#state === 'open') this.#socket.send(typeof message === 'string' ? message : JSON.stringify(message))
   }
 
   sendBytes(bytes: Uint8Array): void {
@@ -196,13 +201,7 @@ export class StageSocket {
 
   #message(data: Buffer): void {
     const text = data.toString('utf8')
-    let message: StageMessage
-    try {
-      const parsed: unknown = JSON.parse(text)
-      message = typeof parsed === 'object' && parsed !== null ? (parsed as StageMessage) : {}
-    } catch {
-      message = { unparsed: text }
-    }
+    const message = (this.#wire.parse ?? readJson)(text)
     const fault = this.#wire.faultOf(message)
     if (fault !== null) this.fail(fault)
     else this.#listener.message(message)
@@ -220,6 +219,15 @@ export class StageSocket {
       this.#wire.closeFault?.(code, vendorText(reason, [apiKey])) ??
       vendorFault('session_expired', `${what} closed the session with ${code}`, false)
     )
+  }
+}
+
+function readJson(text: string): StageMessage {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    return typeof parsed === 'object' && parsed !== null ? (parsed as StageMessage) : {}
+  } catch {
+    return { unparsed: text }
   }
 }
 

@@ -11,7 +11,7 @@ import { heardIn, RecogniserTurns } from './recogniser-turns.js'
 import type { SessionTurn } from './recogniser-turns.js'
 import { faultOf } from './stage-fault.js'
 import { StageSocket } from './stage-socket.js'
-import type { SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
+import type { SentMessage, SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
 import type { SpeechToText, StageContext, SttListener } from './stage.js'
 import type { TurnSound } from './turn-sound.js'
 
@@ -19,9 +19,6 @@ import type { TurnSound } from './turn-sound.js'
 const RENEW_BEFORE_MS = 5 * 60_000
 /** Sent in place of a message where a service wants to hear something. */
 const SILENCE_MS = 100
-
-/** JSON, or a text that is sent as it is. */
-type RecogniserMessage = Readonly<Record<string, unknown>> | string
 
 /** Options of every service of this kind. */
 export interface RecogniserOptions extends SocketStageOptions {
@@ -38,23 +35,27 @@ export type RecogniserService = SocketService<RecogniserOptions>
 /** The part that differs between streaming recognisers. Made anew for each connection. */
 export interface RecogniserWire {
   readonly socket: SocketWire
-  /** How samples are written; base64 is put between two parts of a message. */
+  /** How samples are written: base64 is put between two parts of a message; `framed` makes messages of s16le. */
   readonly audio:
-    'mulaw' | 'pcm16' | 'float32' | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
+    | 'mulaw'
+    | 'pcm16'
+    | 'float32'
+    | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
+    | { readonly framed: (bytes: Uint8Array) => readonly Uint8Array[] }
   /** The least audio of one message, in milliseconds, but for the last one of a turn; `MESSAGE_MS` when not given: words come up to 40 ms later. */
   readonly messageMs?: number
   /** Sent first. */
-  readonly hello?: RecogniserMessage
+  readonly hello?: SentMessage
   /** Message that keeps the connection open while nobody speaks; null: a little silence. Absent: none is needed. */
-  readonly keepalive?: { readonly everyMs: number; readonly message: RecogniserMessage | null }
+  readonly keepalive?: { readonly everyMs: number; readonly message: SentMessage | null }
   /** Sent before the audio of a turn. */
-  readonly begin?: RecogniserMessage
+  readonly begin?: readonly SentMessage[]
   /**
    * Sent after the audio of a turn; without `oneTurn` also after that of noise, so that its words are out of the way before
    * those of the next turn.
    * @param silenceMs  between the caller's last word and the end of the audio
    */
-  readonly finalize: (silenceMs: number) => RecogniserMessage
+  readonly finalize: (silenceMs: number) => SentMessage
   /** The service does not answer `finalize` where it has little audio. Absent: it always does. */
   readonly unsure?: true
   /** After `finalize`, and then without news for this long, the words so far are the text. */
@@ -67,6 +68,8 @@ export interface RecogniserWire {
   readonly sessionMs?: number
   /** Basis of the charge: the time the session is open, the audio that was sent (the default), or what `read` reports. */
   readonly charges?: 'session' | 'audio' | 'reported'
+  /** The message says something of the audio. Absent: each does. */
+  readonly hears?: (message: StageMessage) => boolean
   /** Puts what a message says into the turns. */
   readonly read: (message: StageMessage, turns: RecogniserTurns) => void
 }
@@ -213,7 +216,7 @@ class Session {
     })
     this.#socket = new StageSocket(service, wire.socket, {
       message: (message) => {
-        this.#heardAtMs = context.nowMs()
+        if (wire.hears?.(message) !== false) this.#heardAtMs = context.nowMs()
         if (wire.unsure === true) this.#unheard = 0
         wire.read(message, this.turns)
       },
@@ -286,7 +289,7 @@ class Session {
       return
     if (Number.isNaN(turn.fromMs)) {
       turn.fromMs = this.#sentMs
-      if (this.wire.begin !== undefined) this.#socket.send(this.wire.begin)
+      for (const message of this.wire.begin ?? []) this.#socket.send(message)
     }
     const pcm = turn.sound.since(turn.sentSamples)
     turn.sentSamples += pcm.length
@@ -348,6 +351,7 @@ class Session {
     this.#unchargedMs += ms
     this.#keepalive?.refresh()
     if (typeof audio === 'string') this.#socket.sendBytes(this.#written(pcm, audio))
+    else if ('framed' in audio) for (const message of audio.framed(bytesOfSamples(pcm))) this.#socket.send(message)
     else this.#socket.sendAudio(audio.before, this.#written(pcm, audio.law), audio.after)
   }
 
@@ -360,7 +364,7 @@ class Session {
     return this.#bytes.subarray(0, bytes)
   }
 
-  #keepAlive(message: RecogniserMessage | null): void {
+  #keepAlive(message: SentMessage | null): void {
     if (message === null) this.#sendSamples(new Int16Array(msToSamples(SILENCE_MS, this.#context.inputRateHz)))
     else this.#socket.send(message)
   }

@@ -8,7 +8,7 @@ import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Mark, SpeechListener, SpeechManner, StageContext, TextToSpeech, Utterance } from './stage.js'
 import { StageSocket } from './stage-socket.js'
-import type { SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
+import type { SentMessage, SocketService, SocketStageOptions, SocketWire, StageMessage } from './stage-socket.js'
 
 /** A service that owes sound, and sends none for this long, is out of order; unless its options say otherwise. */
 const SILENT_MS = 5000
@@ -22,8 +22,6 @@ const ACKNOWLEDGE_ONLY_PLACE_MS = 1500
 const CLOSE_AFTER_MS = 500
 /** Utterances that wait for a place at the service; the oldest one fails. */
 const WAITING_MAX = 8
-
-type Json = Readonly<Record<string, unknown>>
 
 /** Content of a service's message about one utterance; `unknown` is as the service wrote it. */
 interface VoiceNews {
@@ -41,7 +39,7 @@ interface VoiceNews {
   /** The sound of this connection that the service takes for played. */
   readonly playedMs?: unknown
   /** Messages that the service needs now. */
-  readonly send?: readonly Json[]
+  readonly send?: readonly SentMessage[]
 }
 
 /** Options of every service of this kind. */
@@ -71,24 +69,29 @@ export interface VoiceWire {
   readonly acknowledges: boolean
   /** Only an utterance finds out whether the key is good. */
   readonly probes?: true
-  readonly keepalive?: { readonly everyMs: number; readonly messages: (ids: readonly string[]) => readonly Json[] }
+  readonly keepalive?: {
+    readonly everyMs: number
+    readonly messages: (ids: readonly string[]) => readonly SentMessage[]
+  }
   /** @param manner  with the voice and the speed that it comes to, of options, agent and call together */
-  begin(id: string, manner: SpeechManner): readonly Json[]
-  text(id: string, text: string): Json
-  /** No text follows. */
-  end(id: string): readonly Json[]
+  begin(id: string, manner: SpeechManner): readonly SentMessage[]
+  text(id: string, text: string): readonly SentMessage[]
+  /** No text follows. @returns null: all of its sound has come */
+  end(id: string): readonly SentMessage[] | null
   /** Asks for the end of the utterance, once sound has come after `end`. Absent: `end` does. */
-  close?(id: string): readonly Json[]
+  close?(id: string): readonly SentMessage[]
   /**
    * @param atMs  the sound of this connection that the caller has heard; null where it is not known
    * @returns nothing where the service knows of no utterance
    */
-  cancel(id: string, atMs: number | null): readonly Json[]
+  cancel(id: string, atMs: number | null): readonly SentMessage[]
   /**
    * @param current  the utterance that has had its place for the longest time; null without one
    * @param soundMsOf  the sound of an utterance before this message
    */
   read(message: StageMessage, current: string | null, soundMsOf: (id: string) => number): VoiceNews | null
+  /** Finds the samples of a binary message, s16le, and whose they are; null: it has none. Absent: it is samples, of `current`. */
+  bytes?(data: Buffer): { readonly id: string; readonly samples: Buffer } | null
 }
 
 interface Stream {
@@ -98,7 +101,7 @@ interface Stream {
   /** Half a sample, of binary messages. */
   rest: Buffer
   /** Messages that wait for a free place; null once it has one. */
-  waiting: Json[] | null
+  waiting: SentMessage[] | null
   /** The service knows of it. */
   begun: boolean
   /** Given to the service, and not charged for yet. */
@@ -208,7 +211,8 @@ export class StreamedVoice implements TextToSpeech {
         if (stream.over || text.trim() === '') return
         stream.characters += text.length
         stream.words ||= /[\p{L}\p{N}]/u.test(text)
-        this.#send(stream, [this.#wire.text(id, text)])
+        this.#send(stream, this.#wire.text(id, text))
+        stream.begun ||= stream.waiting === null
         if (stream.soundMs === 0) this.#expect(stream)
       },
       end: () => {
@@ -216,7 +220,12 @@ export class StreamedVoice implements TextToSpeech {
         stream.ended = true
         // An utterance without text has nothing to say, and no sound would end it.
         if (stream.characters > 0) {
-          this.#send(stream, this.#wire.end(id))
+          const messages = this.#wire.end(id)
+          if (messages === null) {
+            this.#over(stream)
+            return this.#done(stream)
+          }
+          this.#send(stream, messages)
           stream.closing = this.#wire.close !== undefined
           if (stream.closing && stream.soundMs > 0)
             stream.closes = setTimeout(() => this.#close(stream), CLOSE_AFTER_MS).unref()
@@ -244,7 +253,7 @@ export class StreamedVoice implements TextToSpeech {
     return [...this.#streams.values()].filter(({ waiting }) => waiting === null)
   }
 
-  #send(stream: Stream, messages: readonly Json[]): void {
+  #send(stream: Stream, messages: readonly SentMessage[]): void {
     if (stream.waiting !== null) return void stream.waiting.push(...messages)
     stream.begun ||= messages.length > 0
     for (const message of messages) this.#socket?.send(message)
@@ -332,13 +341,16 @@ export class StreamedVoice implements TextToSpeech {
       this.#fail(stream, vendorFault('internal', `${this.#service.what} ended an utterance too early`, false), false)
   }
 
-  /** Sound without an id is of the utterance that has had its place for the longest time. */
   #bytes(data: Buffer): void {
-    const stream = this.#running()[0]
+    // Sound without an id is of the utterance that has had its place for the longest time.
+    const own = this.#wire.bytes?.(data)
+    if (own === null) return
+    const stream = own === undefined ? this.#running()[0] : this.#streams.get(own.id)
     if (stream === undefined) return
+    const samples = own?.samples ?? data
     // The service counts it until it says otherwise.
-    if (stream.over) return void (this.#clockMs += samplesToMs(data.length >> 1, this.#context.legRateHz))
-    const bytes = stream.rest.length === 0 ? data : Buffer.concat([stream.rest, data])
+    if (stream.over) return void (this.#clockMs += samplesToMs(samples.length >> 1, this.#context.legRateHz))
+    const bytes = stream.rest.length === 0 ? samples : Buffer.concat([stream.rest, samples])
     const pcm = new Int16Array(bytes.length >> 1)
     readSamples(bytes, 0, pcm, 0, pcm.length)
     stream.rest = Buffer.from(bytes.subarray(pcm.length * 2))
