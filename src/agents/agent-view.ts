@@ -43,6 +43,8 @@ interface AgentView {
   readonly name: string
   /** `agentVersion` in the records of its calls. */
   readonly version: string
+  /** Its second version, and the share of the calls that gets it; null: there is none. */
+  readonly canary: { readonly version: string; readonly percent: number } | null
   readonly description: string
   readonly languages: readonly string[]
   /** With defaults; numbers masked, secrets and literals of requests left out. */
@@ -51,6 +53,12 @@ interface AgentView {
   readonly knowledgePassages: number
   /** It has a `sample.identity`, as which a tool for verified callers can be tried. */
   readonly hasSampleIdentity: boolean
+}
+
+/** A version of an agent, with the files that it names. */
+export interface FolderVersion {
+  readonly agent: AgentDefinition
+  readonly assets: AgentAssets
 }
 
 /** A file of the agents folder as it is now. */
@@ -75,11 +83,16 @@ export interface AgentsView {
 export function agentView(
   agent: AgentDefinition,
   assets: AgentAssets,
+  canary: FolderVersion | undefined,
   fromServers: readonly GatewayTool[] = [],
 ): AgentView {
   return {
     name: agent.name,
     version: agentVersion(agent, assets),
+    canary:
+      canary === undefined
+        ? null
+        : { version: agentVersion(canary.agent, canary.assets), percent: canary.agent.canary?.percent ?? 0 },
     description: masked(agent.description),
     languages: agent.languages,
     definition: redacted(agent, ''),
@@ -90,7 +103,7 @@ export function agentView(
 }
 
 /** Equal for two agents that do the same. */
-export function contentOf(agent: AgentDefinition, { version }: AgentAssets): string {
+export function contentOf(agent: Omit<AgentDefinition, 'canary'>, { version }: AgentAssets): string {
   return JSON.stringify([agent, version])
 }
 
@@ -104,7 +117,9 @@ const versions = new WeakMap<AgentDefinition, string>()
 export function agentVersion(agent: AgentDefinition, assets: AgentAssets): string {
   let version = versions.get(agent)
   if (version === undefined) {
-    version = createHash('sha256').update(contentOf(agent, assets)).digest('hex').slice(0, 16)
+    // A canary that becomes the agent, or that gets more of the calls, is the same version.
+    const { canary: _, ...rest } = agent
+    version = createHash('sha256').update(contentOf(rest, assets)).digest('hex').slice(0, 16)
     versions.set(agent, version)
   }
   return version

@@ -1,16 +1,15 @@
 import { messageOf } from '../core/errors.js'
 import { contentOf } from './agent-view.js'
-import type { AgentAssets } from './assets.js'
-import type { AgentDefinition } from './definition.js'
+import type { FolderVersion } from './agent-view.js'
 import { EditWatch } from './edit-watch.js'
-import { faultsText, readAgents } from './loader.js'
+import { canariesOf, faultsText, readAgents } from './loader.js'
 import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
 
 /** The form in which new calls get an agent of the folder. */
-export interface FolderAgent {
-  readonly agent: AgentDefinition
-  readonly assets: AgentAssets
+export interface FolderAgent extends FolderVersion {
+  /** Its second version. */
+  readonly canary?: FolderVersion | undefined
 }
 
 interface AgentWatchOptions {
@@ -38,7 +37,7 @@ export class AgentWatch {
   readonly #options: AgentWatchOptions
   readonly #watch: EditWatch
   /** The last valid content by file, kept while an edit is broken. */
-  readonly #files = new Map<string, FolderAgent & { readonly text: string }>()
+  readonly #files = new Map<string, FolderVersion & { readonly text: string }>()
   #lastFault = ''
 
   constructor(options: AgentWatchOptions) {
@@ -80,7 +79,13 @@ export class AgentWatch {
       for (const [file, { agent, text }] of this.#files) if (before.get(file)?.text !== text) changed.push(agent.name)
       for (const [file, { name }] of before) if (!this.#files.has(file)) changed.push(name)
       if (changed.length > 0) {
-        const agents = new Map([...this.#files.values()].map(({ agent, assets }) => [agent.name, { agent, assets }]))
+        const versions = [...this.#files.values()]
+        const canaries = canariesOf(versions)
+        const agents = new Map(
+          versions
+            .filter(({ agent }) => agent.canary === undefined)
+            .map(({ agent, assets }) => [agent.name, { agent, assets, canary: canaries.get(agent.name) }]),
+        )
         for (const [name, what] of apply(agents)) {
           faults.push(`${name}: ${what} (the version before stays)`)
           while (changed.includes(name)) changed.splice(changed.indexOf(name), 1)
@@ -98,6 +103,6 @@ export class AgentWatch {
   }
 }
 
-function keep({ agent, assets }: FolderAgent): FolderAgent & { readonly text: string } {
+function keep({ agent, assets }: FolderVersion): FolderVersion & { readonly text: string } {
   return { agent, assets, text: contentOf(agent, assets) }
 }

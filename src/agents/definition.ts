@@ -1117,6 +1117,18 @@ export const agentSchema = z
       .nullable()
       .default(null)
       .describe('What one call may use before the agent says goodbye. Default: no limit and no estimate.'),
+    canary: z
+      .strictObject({
+        percent: z
+          .number()
+          .min(0)
+          .max(100)
+          .describe("Share of the agent's calls that get this version. A call's SID decides, at every node alike."),
+      })
+      .exactOptional()
+      .describe(
+        'This file is a second version of the agent of the same name (docs/AGENTS.md). Default: it is the agent.',
+      ),
     maxCalls: z
       .int()
       .min(1)

@@ -1,8 +1,10 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
+import type { FolderVersion } from './agent-view.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import { callerFaults, callerFields } from './caller-check.js'
@@ -42,6 +44,8 @@ interface AgentSet {
   readonly agents: ReadonlyMap<string, AgentDefinition>
   /** The assets of each agent. */
   readonly assets: ReadonlyMap<string, AgentAssets>
+  /** Second versions, by the names of their agents. */
+  readonly canaries: ReadonlyMap<string, FolderVersion>
   /** The agent of a path without a name: the only one; null when there are several. */
   readonly defaultAgent: string | null
 }
@@ -197,16 +201,46 @@ export async function readAgents(
     const file = join(dir, name)
     const one = /\.m?js$/.test(name) ? await loadModule(dir, name, env, speech) : await loadFile(dir, name, env, speech)
     if (one === null) continue
-    const earlier = one.ok ? places.get(one.agent.name) : undefined
+    const key = one.ok ? `${one.agent.name} ${one.agent.canary === undefined ? '' : 'canary'}` : ''
+    const earlier = places.get(key)
     if (!one.ok || earlier === undefined) {
       read.push(one)
-      if (one.ok) places.set(one.agent.name, `${file}:${one.line}`)
+      if (one.ok) places.set(key, `${file}:${one.line}`)
       continue
     }
-    const what = `name ${one.agent.name} is already used by ${earlier}; names must be unique`
+    const what =
+      one.agent.canary === undefined
+        ? `name ${one.agent.name} is already used by ${earlier}; names must be unique`
+        : `${earlier} is a canary of ${one.agent.name} already; an agent has one at most`
     read.push({ ok: false, file, faults: [{ file, line: one.line, col: one.col, what }] })
   }
-  return withoutStrangers(read)
+  return withoutStrayCanaries(withoutStrangers(read))
+}
+
+/** What the gateway reads of an agent before it knows which version has a call, or after the call. */
+const SAME_IN_CANARIES: readonly (keyof AgentDefinition)[] = [
+  ...(['stream', 'say', 'outbound', 'maxCalls', 'afterCall', 'escalation', 'verification'] as const),
+  ...(['analysis', 'recovery', 'retention'] as const),
+]
+
+/** A canary whose agent cannot be used, or that differs in what must be the same, cannot be used. */
+function withoutStrayCanaries(read: readonly AgentFile[]): readonly AgentFile[] {
+  const agents = new Map(
+    read.flatMap((one) => (one.ok && one.agent.canary === undefined ? [[one.agent.name, one.agent]] : [])),
+  )
+  return read.map((one): AgentFile => {
+    if (!one.ok || one.agent.canary === undefined) return one
+    const { file, line, agent } = one
+    const of = agents.get(agent.name)
+    const refuse = (what: string): AgentFile => ({ ok: false, file, faults: [{ file, line, col: 1, what }] })
+    if (of === undefined)
+      return refuse(
+        `canary: this folder has no agent ${agent.name} that can be used, of which this is a second version`,
+      )
+    const other = SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
+    if (other.length === 0) return one
+    return refuse(`canary: ${other.join(', ')} must be as in the agent itself: they hold for all of its calls`)
+  })
 }
 
 /** An agent that hands over to one that cannot be used cannot be used either. */
@@ -237,7 +271,8 @@ export async function loadUsableAgents(
   speech: SpeechSource | null = null,
 ): Promise<AgentSet & { readonly faults: readonly AgentFault[] }> {
   const read = await readAgents(dir, env, speech)
-  const usable = read.flatMap((one) => (one.ok ? [one] : []))
+  const versions = read.flatMap((one) => (one.ok ? [one] : []))
+  const usable = versions.filter(({ agent }) => agent.canary === undefined)
   const faults = read.flatMap((one) => (one.ok ? [] : one.faults))
   if (usable.length === 0)
     throw new GatewayError(
@@ -248,7 +283,8 @@ export async function loadUsableAgents(
   return {
     agents: new Map(usable.map(({ agent }) => [agent.name, agent])),
     assets: new Map(usable.map(({ agent, assets }) => [agent.name, assets])),
-    defaultAgent: read.length === 1 && only !== undefined ? only.agent.name : null,
+    canaries: canariesOf(versions),
+    defaultAgent: read.length === 1 + versions.length - usable.length && only !== undefined ? only.agent.name : null,
     faults,
   }
 }
@@ -283,7 +319,14 @@ export async function agentNames(dir: string): Promise<readonly string[]> {
       }
     }),
   )
-  return names.filter(isAgentName)
+  return [...new Set(names.filter(isAgentName))]
+}
+
+/** Second versions, by the names of their agents. */
+export function canariesOf(versions: Iterable<FolderVersion>): ReadonlyMap<string, FolderVersion> {
+  return new Map(
+    [...versions].flatMap(({ agent, assets }) => (agent.canary === undefined ? [] : [[agent.name, { agent, assets }]])),
+  )
 }
 
 async function filesOf(dir: string): Promise<readonly string[]> {

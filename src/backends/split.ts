@@ -49,11 +49,16 @@ export function namesIn(shares: readonly BackendShare[]): readonly string[] {
  * chooses the same one.
  */
 export function shareOf(shares: readonly BackendShare[], callSid: string): BackendShare {
-  const at = (createHash('sha256').update(callSid).digest().readUInt32BE(0) / 2 ** 32) * 100
+  const at = placeOf(callSid)
   let below = 0
   const served = shares.filter(({ percent }) => percent > 0)
   const found = served.find(({ percent }) => at < (below += percent))
   return found ?? (served.at(-1) as BackendShare) // the percents sum to 100 only as exactly as floats do
+}
+
+/** Where a text comes to lie from 0 up to 100, the same in all processes. */
+export function placeOf(text: string): number {
+  return (createHash('sha256').update(text).digest().readUInt32BE(0) / 2 ** 32) * 100
 }
 
 /**

@@ -50,6 +50,12 @@ export function AgentsPage({ name, act }: { readonly name: string; readonly act:
             <span class="muted">
               {T.agents.facts(agent.languages.join(', '), agent.backends.join(', '), agent.knowledgePassages)}{' '}
               <span class="mono">{agent.version}</span>
+              {agent.canary !== null && (
+                <>
+                  {' '}
+                  {T.agents.canary(agent.canary.percent)} <span class="mono">{agent.canary.version}</span>
+                </>
+              )}
             </span>
           </div>
           {agent.description !== '' && <p class="muted explain">{agent.description}</p>}

@@ -383,6 +383,7 @@ export const T = {
     dtmf: 'keypad digits',
   } as Readonly<Record<string, string>>,
   agents: {
+    canary: (percent: number): string => `· ${percent} % of its calls get the version`,
     title: 'Agents',
     watched: 'New calls use edits of the folder at once.',
     notWatched: 'Edits of the folder take effect after a restart (AGENTS_WATCH).',

@@ -30,7 +30,7 @@ const AGENTS_VIEW_FILES_MAX = 2000
 
 interface AgentInspectorOptions {
   /** Agents of new calls; changed in place by edits of the folder. */
-  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares'>>
+  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares' | 'canary'>>
   readonly dir: string
   /** Edits of the folder are followed. */
   readonly watched: boolean
@@ -80,12 +80,17 @@ export class AgentInspector implements AgentsHere {
 
   async #view(): Promise<AgentsView> {
     const { agents, dir, watched, env, workerEnv, speech } = this.#options
-    const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, shares }) => ({
-      definition,
-      assets,
-      backends: namesIn(shares),
+    const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, shares, canary }) => ({
+      ...{ definition, assets, backends: namesIn(shares) },
+      canary:
+        canary === undefined
+          ? undefined
+          : { agent: canary.version.definition, assets: canary.version.assets ?? NO_ASSETS },
     }))
-    const definitions = loaded.map(({ definition }) => definition)
+    const definitions = loaded.flatMap(({ definition, canary }) => [
+      definition,
+      ...(canary === undefined ? [] : [canary.agent]),
+    ])
     const madeAtMs = performance.now()
     const stamp = await stampOf(dir)
     const kept = this.#kept

@@ -3,7 +3,7 @@ import { CONNECT_ATTEMPT_MS } from '../core/limits.js'
 import { relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { agentView, contentOf, masked } from '../agents/agent-view.js'
-import type { AgentFileView, AgentsView } from '../agents/agent-view.js'
+import type { AgentFileView, AgentsView, FolderVersion } from '../agents/agent-view.js'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { readAgents } from '../agents/loader.js'
@@ -29,6 +29,7 @@ interface LoadedAgent {
   readonly definition: AgentDefinition
   readonly assets: AgentAssets
   readonly backends: readonly string[]
+  readonly canary: FolderVersion | undefined
 }
 
 /** Its `workerData`. */
@@ -51,7 +52,12 @@ export type AgentsTask = { readonly env: Environment } & (
 
 async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, { what: 'view' }>): Promise<AgentsView> {
   const source = speech ? (await import('../backends/embedded/offline-speech.js')).offlineSpeech : null
-  const inUse = new Map(loaded.map(({ definition, assets }) => [definition.name, contentOf(definition, assets)]))
+  const inUse = new Set(
+    loaded.flatMap(({ definition, assets, canary }) => [
+      contentOf(definition, assets),
+      ...(canary === undefined ? [] : [contentOf(canary.agent, canary.assets)]),
+    ]),
+  )
   let files: readonly AgentFileView[] = []
   let folderFault: string | null = null
   try {
@@ -65,7 +71,7 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
       return {
         file,
         agent: agent.name,
-        state: inUse.get(agent.name) === contentOf(agent, assets) ? 'used' : 'unused',
+        state: inUse.has(contentOf(agent, assets)) ? 'used' : 'unused',
         faults: [],
       }
     })
@@ -74,9 +80,9 @@ async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, {
     folderFault = masked(thrown.message)
   }
   const agents = await Promise.all(
-    loaded.map(async ({ definition, assets, backends }) => {
+    loaded.map(async ({ definition, assets, backends, canary }) => {
       const fromServers = definition.mcp.length === 0 ? [] : await serverTools(definition, assets, env)
-      return { ...agentView(definition, assets, fromServers), backends }
+      return { ...agentView(definition, assets, canary, fromServers), backends }
     }),
   )
   return { watched, files, folderFault, agents }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
+import type { FolderVersion } from '../agents/agent-view.js'
 import { agentFor, factsReadBy } from '../agents/business.js'
 import type { Business } from '../agents/business.js'
 import type { PriceFile } from '../agents/prices.js'
@@ -25,6 +26,7 @@ import { omitNullish } from '../core/omit-nullish.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
+import { eachVersion } from '../workers/main/canary.js'
 import type { LocalizedText } from '../call/localized-text.js'
 import { carrierSay } from '../workers/main/escalation-driver.js'
 import type { AgentFacts } from '../workers/main/live-call.js'
@@ -45,7 +47,13 @@ export function agentsDirOf(config: Config): string {
  * @param only  the backend of all agents, whatever their files name
  * @throws GatewayError for a backend that is not set up
  */
-function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config, only?: string): HostedAgent {
+function hosted(
+  definition: AgentDefinition,
+  assets: AgentAssets,
+  config: Config,
+  only?: string,
+  canary?: FolderVersion,
+): HostedAgent {
   const settings = backendSettings(config)
   const { name, backend, backends, offline } = definition
   const factsOf = (agent: AgentDefinition): AgentFacts =>
@@ -55,6 +63,14 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
     assets,
     facts: factsOf(definition),
     reads: factsReadBy(definition),
+    ...(canary === undefined
+      ? {}
+      : {
+          canary: {
+            percent: canary.agent.canary?.percent ?? 0,
+            version: hosted(canary.agent, canary.assets, config, only),
+          },
+        }),
     forBusiness: (business, step = null) => {
       const own = agentFor(definition, business, Date.now())
       const bound = step === 'messages' ? takingMessages(own) : own
@@ -131,8 +147,8 @@ export async function hostedAgents(
   const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents)
-    agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only))
-  if ([...set.agents.values()].some(({ mcp }) => mcp.length > 0)) await findMcpClient()
+    agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only, set.canaries.get(name)))
+  if (eachVersion(agents).some(([, { definition }]) => definition.mcp.length > 0)) await findMcpClient()
   // It may be one that has a fault, and answers once that is mended.
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && set.faults.length === 0) {
     throw new GatewayError(
@@ -220,9 +236,10 @@ export function uncountedByBudgets(
 
 /** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */
 export function withoutReplacement(agents: ReadonlyMap<string, HostedAgent>): string[] {
-  return [...agents.values()]
-    .filter(({ shares }) => shares.some(({ auto, names }) => auto && !names.includes('embedded')))
-    .map(({ definition }) => definition.name)
+  const found = eachVersion(agents).filter(([, { shares }]) =>
+    shares.some(({ auto, names }) => auto && !names.includes('embedded')),
+  )
+  return [...new Set(found.map(([name]) => name))]
 }
 
 /**
@@ -248,12 +265,12 @@ export async function followAgents(options: {
     onCount: options.onCount,
     apply: (folder) => {
       const refused = new Map<string, string>()
-      for (const [name, { agent, assets }] of folder) {
+      for (const [name, { agent, assets, canary }] of folder) {
         try {
           const lacking = numbers.lacking(agent)
           if (lacking !== null) throw new GatewayError('AGENT_INVALID', lacking)
-          const edited = hosted(agent, assets, config, only)
-          findSpeech([edited])
+          const edited = hosted(agent, assets, config, only, canary)
+          findSpeech(eachVersion(new Map([[name, edited]])).map(([, version]) => version))
           agents.set(name, edited)
         } catch (thrown) {
           refused.set(name, messageOf(thrown))

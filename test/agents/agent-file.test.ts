@@ -1,5 +1,5 @@
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
@@ -8,8 +8,10 @@ import type { CallStart } from '../../src/workers/shared/call-messages.js'
 import { sessionOptions } from '../../src/workers/worker/call-setup.js'
 import { AgentWatch, type FolderAgent } from '../../src/agents/agent-watch.js'
 import { agentWith, variablesReadBy } from '../../src/agents/call-variables.js'
+import type { AgentDefinition } from '../../src/agents/definition.js'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
-import { loadAgents } from '../../src/agents/loader.js'
+import { agentVersion } from '../../src/agents/agent-view.js'
+import { agentNames, loadAgents, loadUsableAgents } from '../../src/agents/loader.js'
 import { offeredTools } from '../../src/agents/offered-tools.js'
 import { untranslated } from '../../src/agents/phrases.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
@@ -562,6 +564,45 @@ t.setTimeout(150_000)
 const yaml = (name: string, greeting: string): string =>
   `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`
 
+const canary = (greeting: string, more = ''): string => `${yaml('a', greeting)}canary: { percent: 10 }\n${more}`
+
+t.test(
+  'a second file of an agent is a canary of it: one at most, of an agent that is there, like it where it must be',
+  async (t) => {
+    const dir = t.testdir({ 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Two.') })
+    const set = await loadAgents(dir, {})
+    t.equal(set.agents.get('a')?.greeting, 'One.')
+    t.match(set.canaries.get('a')?.agent, { greeting: 'Two.', canary: { percent: 10 } })
+    t.equal(set.defaultAgent, 'a', 'it is the only agent of the folder')
+    t.same(await agentNames(dir), ['a'])
+    const version = (agent: AgentDefinition | undefined): string | null =>
+      agent === undefined ? null : agentVersion(agent, set.assets.get('a') ?? NO_ASSETS)
+    const [main, next] = [version(set.agents.get('a')), version(set.canaries.get('a')?.agent)]
+    t.not(next, main)
+    const faults = async (files: Readonly<Record<string, string>>): Promise<string> => {
+      const { faults: found, agents } = await loadUsableAgents(t.testdir({ 'b.yaml': yaml('b', 'Bee.'), ...files }), {})
+      t.ok(agents.has('b'), 'no other agent is disturbed')
+      return found.map(({ file, what }) => `${basename(file)}: ${what}`).join()
+    }
+    t.match(await faults({ 'a.next.yaml': canary('Two.') }), /^a\.next\.yaml: canary: this folder has no agent a/)
+    const two = { 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Two.'), 'a.x.yaml': canary('Three.') }
+    t.match(await faults(two), /^a\.x\.yaml: .*a\.next\.yaml:2 is a canary of a already/)
+    t.match(
+      await faults({
+        'a.yaml': yaml('a', 'One.'),
+        'a.next.yaml': canary('Two.', 'maxCalls: 3\nretention: { recordsDays: 3 }\n'),
+      }),
+      /^a\.next\.yaml: canary: maxCalls, retention must be as in the agent itself/,
+    )
+    t.equal(
+      (await loadAgents(t.testdir({ 'a.yaml': canary('Two.').replace(/^canary.*\n/m, '') }), {})).canaries.size,
+      0,
+    )
+    const promoted = (await loadAgents(t.testdirName, {})).agents.get('a')
+    t.equal(version(promoted), next, 'it stays the same version when it becomes the agent')
+  },
+)
+
 t.test('edits reach new calls, broken ones do not, and each is reported once', async (t) => {
   const dir = t.testdir({
     'a.yaml': yaml('a', 'One.'),
@@ -632,6 +673,18 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
 
   told = next()
   refuse.clear()
+  await writeFile(join(dir, 'a.next.yaml'), canary('Next.'))
+  await told
+  t.same(changes.splice(0), ['a'])
+  t.match(agents.get('a'), { agent: { greeting: 'Four.' }, canary: { agent: { greeting: 'Next.' } } })
+
+  told = next()
+  await rm(join(dir, 'a.next.yaml'))
+  await told
+  t.same(changes.splice(0), ['a'])
+  t.equal(agents.get('a')?.canary, undefined)
+
+  told = next()
   await rm(join(dir, 'b.yaml'))
   await told
   t.ok(changes.join().includes('b'))

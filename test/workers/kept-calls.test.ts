@@ -3,8 +3,11 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
+import { versionOf } from '../../src/workers/main/call-continuity.js'
+import { versionFor } from '../../src/workers/main/canary.js'
+import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
 import { toolSchema } from '../../src/agents/tool-definition.js'
-import { allCallsOn } from '../../src/backends/split.js'
+import { allCallsOn, shareOf } from '../../src/backends/split.js'
 import { type KeptCall, type KeptState, type KeptWait, parseKeptCall } from '../../src/call/documents/kept-call.js'
 import { callRecordSchema } from '../../src/call/documents/record.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
@@ -300,6 +303,10 @@ async function countingShop() {
 const store = new MemoryStore(time.wallClock)
 const shop = await countingShop()
 
+const hosted = (definition: AgentDefinition): HostedAgent => ({
+  ...{ definition, facts: agentFacts(definition), shares: allCallsOn(BACKEND) },
+})
+
 /** A node; its carrier is the test. */
 async function nodeOf(node: string, goodbye: string, more: Parameters<typeof startHost>[0] = {}) {
   const tokens = new Map<string, OwnerToken>()
@@ -317,16 +324,12 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
     tokenOf: (callSid) => tokens.get(callSid) ?? null,
     lost: () => undefined,
   })
-  const hosted = (definition: AgentDefinition) => ({
-    definition: { ...definition, goodbye },
-    facts: agentFacts(definition),
-    shares: allCallsOn(BACKEND),
-  })
+  const agents = new Map([
+    ['order-status', hosted({ ...AGENT, goodbye, handoverTo: { desk: 'they want a room' } })],
+    ['desk', hosted({ ...DESK, goodbye })],
+  ])
   const test = await startHost({
-    agents: new Map([
-      ['order-status', hosted({ ...AGENT, handoverTo: { desk: 'they want a room' } })],
-      ['desk', hosted(DESK)],
-    ]),
+    agents,
     env: { SHOP_API_URL: shop.url },
     keeper,
     effects: {
@@ -362,6 +365,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
   })
   return {
     test,
+    agents,
     keeper,
     journals,
     recordings,
@@ -565,6 +569,61 @@ t.test('a call goes on that lay in the store as the first version of the format 
   line.call.detach(1000)
   t.match(await b.test.recordOf(call.callSid), { resumed: [{ node: 'node-a' }], toolCalls: [{ name: 'lookup_order' }] })
 })
+
+t.test(
+  'a call stays with its version of the agent at the next node, whatever share a new version has by then',
+  async (t) => {
+    const [main, canary] = [hosted({ ...AGENT, greeting: 'Welcome.' }), hosted({ ...AGENT, greeting: 'Karibu.' })]
+    const share = (node: typeof a, percent: number) => {
+      const before = node.agents.get('order-status') as HostedAgent
+      node.agents.set('order-status', { ...main, canary: { percent, version: canary } })
+      t.teardown(() => node.agents.set('order-status', before))
+    }
+    share(a, 100)
+    share(b, 0)
+    const call = inbound('HD_canary000001')
+    const first = await greeted(call)
+    first.stop()
+    await a.lose(call.callSid)
+    const second = await goesOn(call)
+    await hears(second, 'We were cut off.', 'the words')
+    second.stop()
+    second.call.detach(1000)
+    t.equal((await b.test.recordOf(call.callSid)).agentVersion, versionOf(canary))
+    t.not(versionOf(canary), versionOf(main))
+
+    const next = new TestLine(b.test.host.prepare(inbound('HD_canary000002')))
+    next.start()
+    await hears(next, 'Welcome.', 'the greeting')
+    next.stop()
+    next.call.detach(1000)
+    t.equal((await b.test.recordOf('HD_canary000002')).agentVersion, versionOf(main))
+  },
+)
+
+t.test(
+  'a canary gets its share of the calls, the same ones at every node, whatever share of them its models have',
+  (t) => {
+    const [main, version] = [hosted(AGENT), hosted({ ...AGENT, greeting: 'Karibu.' })]
+    const at = (percent: number, rootSid: string) =>
+      versionFor({ ...main, canary: { percent, version } }, { rootSid, had: null })
+    const sids = Array.from({ length: 2000 }, (_, index) => `HD_share${index}`)
+    const chosen = sids.filter((rootSid) => at(10, rootSid) === version)
+    t.ok(chosen.length > 160 && chosen.length < 240, `${chosen.length} of 2000`)
+    t.ok(
+      chosen.every((rootSid) => at(20, rootSid) === version),
+      'a larger share adds calls, and moves none',
+    )
+    t.ok(sids.every((rootSid) => at(0, rootSid) !== version && at(100, rootSid) === version))
+    const shares = [
+      { percent: 50, auto: false, names: ['a'] },
+      { percent: 50, auto: false, names: ['b'] },
+    ]
+    const first = chosen.filter((rootSid) => shareOf(shares, rootSid).names[0] === 'a').length
+    t.ok(first > 0.3 * chosen.length && first < 0.7 * chosen.length, `${first} of ${chosen.length} on the first model`)
+    t.end()
+  },
+)
 
 t.test('a caller who asked for slower speech has it on the next node too, and can have it slower still', async (t) => {
   const call = inbound('HD_resumed00033')

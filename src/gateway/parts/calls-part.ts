@@ -5,6 +5,7 @@ import { isCallSid } from '../../core/ids.js'
 import type { CallSid } from '../../core/ids.js'
 import { HumanCalls } from '../../escalation/human-calls.js'
 import { recordAt } from '../../edge/ops-fleet.js'
+import { eachVersion } from '../../workers/main/canary.js'
 import { CallRegistry } from '../../workers/main/call-registry.js'
 import type { CallRegistryOptions } from '../../workers/main/call-registry.js'
 import { loadMediaAssets } from '../../workers/shared/media-assets.js'
@@ -74,7 +75,7 @@ export function callsPart(shared: CallsShared): Part {
       })
       const calls = new CallRegistry(registryOptions(shared, await loadMediaAssets()))
       shared.calls = calls
-      const recognises = [...agents.values()].some(({ shares }) => shares.some(usesRecogniser))
+      const recognises = eachVersion(agents).some(([, { shares }]) => shares.some(usesRecogniser))
       try {
         // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
         await Promise.all([recognises ? speech.ready() : null, calls.ready()])

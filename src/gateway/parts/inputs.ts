@@ -13,6 +13,7 @@ import { CALLS_PER_WORKER_MAX } from '../../core/limits.js'
 import type { CallStore } from '../../fleet/call-store.js'
 import { useCountry } from '../../sautikit/phone.js'
 import type { Log } from '../../telemetry/log.js'
+import { eachVersion } from '../../workers/main/canary.js'
 import type { HostedAgent } from '../../workers/main/main-thread-context.js'
 import { processClock } from '../../workers/shared/ticker.js'
 import { workerEnvironment } from '../agent-environment.js'
@@ -95,7 +96,7 @@ export async function readInputs(options: GatewayOptions): Promise<GatewayInputs
   warnOfAgents(agents, numbers, log)
   const backends = backendSettings(config)
   warnOfPrices(agents, numbers, backends, log)
-  const unspoken = findSpeech(agents.values())
+  const unspoken = findSpeech(eachVersion(agents).map(([, version]) => version))
   if (unspoken !== null)
     log.warn(
       {},
@@ -143,10 +144,10 @@ function warnOfPrices(
   backends: BackendSettings,
   log: Log,
 ): void {
-  const limited = [...agents.values()].filter(({ definition }) => definition.budget?.maxCost !== undefined)
+  const limited = eachVersion(agents).filter(([, { definition }]) => definition.budget?.maxCost !== undefined)
   for (const unpriced of [
     ...uncountedByBudgets(backends, agents, numbers.businesses.values()),
-    ...limited.flatMap(({ definition, shares }) => unpricedOf(backends, definition, namesIn(shares))),
+    ...limited.flatMap(([, { definition, shares }]) => unpricedOf(backends, definition, namesIn(shares))),
   ])
     log.warn(
       { ...unpriced },

@@ -39,6 +39,8 @@ import { Waits } from './call-waits.js'
 import type { WaitAnswer, WaitStatus, WaitUnheard } from './wait-status.js'
 import { CallerProfiles } from './caller-profiles.js'
 import type { KeptState } from '../../call/documents/kept-call.js'
+import { eachVersion, versionFor } from './canary.js'
+import type { VersionKey } from './canary.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall, Spending } from './live-call.js'
 import type { HostedAgent, MainThreadContext, MainThreadServices } from './main-thread-context.js'
@@ -246,8 +248,12 @@ export class CallRegistry implements CallDirectory {
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       recordsKeptMs: (agent) => this.#options.recordsKeepMs?.(agent) ?? 0,
-      agent: (name, business, step) =>
-        (business === null ? this.#options.agents.get(name) : this.#hosted(name, business.number, step)) ?? null,
+      agent: (name, business, step, rootSid) => {
+        const key = { rootSid, had: null }
+        if (business !== null) return this.#hosted(name, business.number, step, key) ?? null
+        const agent = this.#options.agents.get(name)
+        return agent === undefined ? null : versionFor(agent, key)
+      },
       callNumber: () => {
         this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
         return this.#numbered
@@ -283,16 +289,20 @@ export class CallRegistry implements CallDirectory {
   // --- the directory --------------------------------------------------------------------------------------
 
   agent(name: string, number?: string): AgentFacts | undefined {
-    return (number === undefined ? this.#options.agents.get(name) : this.#hosted(name, number))?.facts
+    return (number === undefined ? this.#options.agents.get(name) : this.#hosted(name, number, null, null))?.facts
   }
 
   agentOf(number: string): string | null {
     return this.#options.businesses?.get(number)?.agent ?? null
   }
 
-  /** An agent with the facts of the business that has this number; undefined where one that it reads is missing. */
-  #hosted(name: string, number: string, step: BudgetStep | null = null): HostedAgent | undefined {
-    const agent = this.#options.agents.get(name)
+  /**
+   * An agent with the facts of the business that has this number; undefined where one that it reads is missing.
+   * @param key  of the call; null: of none, of what all versions have alike
+   */
+  #hosted(name: string, number: string, step: BudgetStep | null, key: VersionKey | null): HostedAgent | undefined {
+    const named = this.#options.agents.get(name)
+    const agent = named === undefined || key === null ? named : versionFor(named, key)
     const business = this.#options.businesses?.get(number)
     const { reads = new Set<string>() } = agent ?? {}
     if (business === undefined) return reads.size === 0 ? agent : undefined
@@ -339,7 +349,9 @@ export class CallRegistry implements CallDirectory {
     // One that goes on keeps what it was answered with; a promised call back is another call.
     const anew = resume === null || call.placed?.promised === true
     const budgetStep = anew ? (this.#options.budgetStep?.(ours) ?? null) : resume.kept.budgetStep
-    const agent = this.#hosted(call.agent, ours, budgetStep)
+    const rootSid = call.rootSid ?? resume?.kept.rootSid ?? call.callSid
+    const key = { rootSid, had: resume?.kept.agentHash ?? null }
+    const agent = this.#hosted(call.agent, ours, budgetStep, key)
     if (agent === undefined) {
       throw new GatewayError(
         'AGENT_UNKNOWN',
@@ -532,7 +544,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   backends(): readonly BackendView[] {
-    const users = [...this.#options.agents].map(([name, { shares }]) => ({ name, shares }))
+    const users = eachVersion(this.#options.agents).map(([name, { shares }]) => ({ name, shares }))
     return this.#context.backendStatus.view(
       users,
       new Set(this.threads.map((thread) => thread.threadId)),
@@ -695,7 +707,7 @@ function checkResume(call: NewCall, state: KeptState): void {
  * at 1.
  */
 function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], waits: Waits): void {
-  for (const [agent, { shares, definition }] of agents) {
+  for (const [agent, { shares, definition }] of eachVersion(agents)) {
     if (definition.verification !== null)
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const stage of Object.keys(definition.stages ?? {}))

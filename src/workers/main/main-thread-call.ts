@@ -756,7 +756,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** As it answers for this call's business; null where there is none any more. */
   #agentNamed(name: string): HostedAgent | null {
-    return this.#context.agent(name, this.#hosted.serves?.business ?? null, this.#continuity.call.budgetStep ?? null)
+    const { call, rootSid } = this.#continuity
+    return this.#context.agent(name, this.#hosted.serves?.business ?? null, call.budgetStep ?? null, rootSid)
   }
 
   /** The task is over, and no other worker gets the call. Exactly one argument is null. */
@@ -1031,7 +1032,8 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
 function handedTo(before: KeptState | null, hosted: HostedAgent, context: MainThreadContext): HostedAgent {
   const to = before?.log.handovers.at(-1)?.to
   const { business = null } = hosted.serves ?? {}
-  return (to === undefined ? null : context.agent(to, business, before?.kept.budgetStep ?? null)) ?? hosted
+  if (before === null || to === undefined) return hosted
+  return context.agent(to, business, before.kept.budgetStep, before.kept.rootSid) ?? hosted
 }
 
 /** Text for the call's timeline. */

@@ -112,6 +112,8 @@ export interface HostedAgent {
    * @param step  of the budget of its day
    */
   readonly forBusiness?: (business: Business, step?: BudgetStep | null) => HostedAgent
+  /** Its second version, for this share of its calls. Absent: there is none. */
+  readonly canary?: { readonly percent: number; readonly version: HostedAgent }
   /** It takes messages, and does nothing else. Absent: false. */
   readonly messagesOnly?: boolean
   /** Set by `forBusiness`, and where the call's variables are in the words. `file`: the agent as in its file. */
@@ -177,7 +179,7 @@ export interface MainThreadContext extends MainThreadServices {
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
-  agent(name: string, business: Business | null, step: BudgetStep | null): HostedAgent | null
+  agent(name: string, business: Business | null, step: BudgetStep | null, rootSid: string): HostedAgent | null
   /** A number for a new call, unique in this process; never 0. */
   callNumber(): number
   /**

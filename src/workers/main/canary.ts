@@ -1,0 +1,34 @@
+import { placeOf } from '../../backends/split.js'
+import { versionOf } from './call-continuity.js'
+import type { HostedAgent } from './main-thread-context.js'
+
+/** Agents that have a second version, and which of the two serves a call. */
+
+/** What a version is chosen by. */
+export interface VersionKey {
+  /** Of the first call of a chain. */
+  readonly rootSid: string
+  /** The version that had the call before, at another node or before its stream was lost; null: it is new. */
+  readonly had: string | null
+}
+
+/**
+ * The version of an agent that serves a call. It follows from the SID alone, so that all nodes choose the same; a call
+ * that goes on stays with its own, whatever the share is by then.
+ */
+export function versionFor(agent: HostedAgent, { rootSid, had }: VersionKey): HostedAgent {
+  const { canary } = agent
+  if (canary === undefined) return agent
+  const own = [agent, canary.version].find((version) => versionOf(version) === had)
+  // Not the place that a split of the backends has: the versions would have different models.
+  return own ?? (placeOf(`canary ${rootSid}`) < canary.percent ? canary.version : agent)
+}
+
+/** All versions of all agents, by name. */
+export function eachVersion(agents: ReadonlyMap<string, HostedAgent>): (readonly [string, HostedAgent])[] {
+  return [...agents].flatMap(([name, agent]) =>
+    agent.canary === undefined
+      ? [[name, agent] as const]
+      : [[name, agent] as const, [name, agent.canary.version] as const],
+  )
+}
