@@ -64,8 +64,11 @@ export interface McpTool {
 /** Status of a server, for the log and the metrics. */
 export interface McpStatus {
   readonly server: string
-  /** `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. */
-  readonly event: 'up' | 'down' | 'changed' | 'session-lost'
+  /**
+   * `session-lost`: the server has forgotten the session, and a new one is opened; its tools stay. `overrun`: it sent without
+   * an end, and is left out for good.
+   */
+  readonly event: 'up' | 'down' | 'changed' | 'session-lost' | 'overrun'
   /** Attempts to connect that failed since the last news. */
   readonly failures: number
   /** Tools of the agent's list that the server does not have, or not in a form that can be used. */
@@ -107,6 +110,7 @@ export class McpServer {
   #failures = 0
   #usedAtMs = -Infinity
   #reason = ''
+  #untold: McpStatus | null = null
 
   constructor(definition: McpServerDefinition, env: Environment, http: HttpClient) {
     this.name = definition.name
@@ -146,6 +150,9 @@ export class McpServer {
   /** Calls `listener` when its tools change; `first` for one of all listeners, which reports it. @returns stops it */
   watch(listener: (news: McpStatus, first: boolean) => void): () => void {
     this.#listeners.add(listener)
+    const untold = this.#untold
+    this.#untold = null
+    if (untold !== null) queueMicrotask(() => listener(untold, true))
     return () => {
       this.#usedAtMs = performance.now()
       this.#listeners.delete(listener)
@@ -288,7 +295,7 @@ export class McpServer {
     return (bytes, messages) => {
       if (over || budget.take(bytes, messages, performance.now())) return !over
       over = true
-      this.#leaveOut(OVERRUN)
+      this.#leaveOut()
       end()
       return false
     }
@@ -392,15 +399,15 @@ export class McpServer {
   }
 
   /** Without another attempt, which would end as this one did. */
-  #leaveOut(reason: string): void {
+  #leaveOut(): void {
     const client = this.#client
     this.#client = null
     this.#state = 'out'
     this.#tools = new Map()
-    this.#reason = reason
+    this.#reason = OVERRUN
     this.#failures++
     this.#after(null, () => undefined)
-    this.#tell('down')
+    this.#tell('overrun')
     void client?.close().catch(() => undefined)
   }
 
@@ -414,6 +421,8 @@ export class McpServer {
     }
     if (event === 'up' || event === 'changed') this.#failures = 0
     const [first] = this.#listeners
+    // The call that waits for its first list has no listener yet, and nobody connects to this server again.
+    if (event === 'overrun' && first === undefined) this.#untold = news
     for (const listener of this.#listeners) listener(news, listener === first)
   }
 

@@ -121,7 +121,17 @@ export const backendEventSchema = z
     z.object({ type: z.literal('usage'), usage: usageSchemaOf(z.number()), backend: z.string().exactOptional() }),
     z.object({
       type: z.literal('error'),
-      code: z.enum(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal']),
+      code: z.enum([
+        'auth',
+        'rate_limit',
+        'quota',
+        'session_expired',
+        'bad_request',
+        'network',
+        'timeout',
+        'overrun',
+        'internal',
+      ]),
       /** For an operator. It holds no API key, no phone number and no word of a caller. */
       message: z.string(),
       /** The session cannot be used any more. */

@@ -173,8 +173,12 @@ export const ERRORS = {
       cause: 'the service did not answer in time',
       action: "look at the service's status; the runbook backend-errors",
     },
+    BACKEND_OVERRUN: {
+      cause: 'the service sends more than is read of one connection, which was cut off',
+      action: "report it to the service; the calls go on with the next backend of the agent's list",
+    },
     BACKEND_INTERNAL: {
-      cause: 'the service reports a fault of its own, sends too much, or answers something that cannot be read',
+      cause: 'the service reports a fault of its own, or answers something that cannot be read',
       action: "look at the service's status; the runbook backend-errors",
     },
     BACKEND_CLOSED: {

@@ -260,7 +260,7 @@ export class Metrics {
   )
   readonly mcpServerEvents = this.defineCounter(
     'mcp_server_events',
-    'MCP servers that were up, down, had other tools or had forgotten the session, as calls saw it',
+    'MCP servers that were up, down, had other tools, had forgotten the session or sent without an end, as calls saw it',
     ['agent', 'server', 'event'],
   )
   readonly mcpConnectFailures = this.defineCounter(

@@ -331,7 +331,7 @@ t.test('a server that never stops sending is left out, and is not asked again', 
     t.match(runner.serverFaults, [{ fault: /^it sent more than 100 messages or .* is left out$/ }])
     await runner.useServers(20_000)
     t.same(runner.serverTools(), [])
-    t.match(news, [{ event: 'down', reason: /left out/ }])
+    t.match(news, [{ event: 'overrun', reason: /left out/ }])
     t.equal(news.length, 1)
     t.match(await runner.run('x_echo', {}, context()), { ok: false, code: 'TOOL_HTTP' })
   }

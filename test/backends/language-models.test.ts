@@ -275,7 +275,7 @@ t.test('a model that writes without an end is cut off, and is not asked again in
   for (const garbage of [endless, long]) {
     double.garbage = garbage
     t.match(await faultOf(answered(stage, { messages: [ASKS], tools: [] })), {
-      code: 'internal',
+      code: 'overrun',
       message: /sends too much: at most 2000 messages and 4194304 bytes a second/,
       fatal: true,
       retryable: false,

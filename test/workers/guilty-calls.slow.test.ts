@@ -1,8 +1,16 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { inbound, type TestHost, TestLine } from '../support/host.js'
+import { agentSchema } from '../../src/agents/definition.js'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { allCallsOn } from '../../src/backends/split.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
+import { inbound, orderStatusAgent, type TestHost, TestLine } from '../support/host.js'
 import { REAL_TIME, startThreads } from '../support/threads.js'
 import { until } from '../support/until.js'
-import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
+import { counted, endsAlone, lineOf, POISON, poisonHost } from './poison-host.js'
 
 // A deadly call kills two workers, and the watch takes two seconds for some.
 t.setTimeout(300_000)
@@ -20,6 +28,74 @@ for (const [does, mistake, ...causes] of [
   t.test(`a call whose backend ${does} ends alone, and the others are moved once`, (t) =>
     endsAlone(t, mistake, ...causes),
   )
+
+/** One row: a call of that agent, whose service sends without an end, beside three others on one worker. */
+function row(title: string, agent: string, series: string): void {
+  void t.test(title, async (t) => {
+    const service = spawn(process.execPath, [fileURLToPath(new URL('./endless-service.js', import.meta.url))])
+    t.teardown(() => service.kill())
+    const [port] = (await once(service.stdout, 'data')) as [Buffer]
+    const env = { OPENAI_API_KEY: 'key-of-a-test', OPENAI_BASE_URL: `http://127.0.0.1:${String(port).trim()}` }
+    const shipped = await orderStatusAgent()
+    const local = fileURLToPath(new URL('../agents/endless-mcp-server.js', import.meta.url))
+    const { mcp } = agentSchema.parse({
+      ...{ version: 1, name: 'served', instructions: 'x' },
+      mcp: [{ name: 'x', command: [process.execPath, local], tools: ['echo'] }],
+    })
+    const hosted = (definition: AgentDefinition, backend: string) => ({
+      definition,
+      facts: agentFacts(definition),
+      shares: allCallsOn(backend),
+    })
+    const test = await poisonHost({
+      backends: backendSettings(loadConfig(env, null)),
+      agents: new Map([
+        ['order-status', hosted(shipped, POISON)],
+        ['wordy', hosted({ ...shipped, name: 'wordy' }, 'openai')],
+        ['served', hosted({ ...shipped, name: 'served', mcp }, POISON)],
+      ]),
+    })
+    t.teardown(() => test.close())
+    const bystanders = ['HD_fine1', 'HD_fine2', 'HD_fine3'].map((callSid) => lineOf(test, callSid))
+    await until(
+      () => bystanders.every((line) => line.frames.length > 20),
+      10_000,
+      'the bystanders to hear their agents',
+    )
+    const heardMs = bystanders.map(() => performance.now())
+    let gapMs = 0
+    const guilty = lineOf(test, 'HD_finebeside', agent)
+    const overrun = async (): Promise<boolean> => {
+      for (const [i, line] of bystanders.entries())
+        if (line.soundSince(heardMs[i] ?? 0)) {
+          gapMs = Math.max(gapMs, performance.now() - (heardMs[i] ?? 0))
+          heardMs[i] = performance.now()
+        }
+      return (await counted(test, series)) > 0
+    }
+    await until(overrun, 20_000, 'the service to be cut off')
+    const cutMs = performance.now()
+    await until(() => bystanders.every((line) => line.soundSince(cutMs)), 10_000, 'the bystanders to be heard after it')
+    await overrun()
+    t.ok(gapMs < 1500, `a bystander heard nothing for ${Math.round(gapMs)} ms`)
+    for (const line of [...bystanders, guilty]) {
+      t.equal(line.call.view().rehomes, 0, 'the worker lives')
+      line.call.hangup('operator-hangup', 'the test is over', false)
+      line.stop()
+    }
+  })
+}
+
+row(
+  'a model sends without an end and fails alone: the others of its worker hear their agents on',
+  'wordy',
+  'mkondo_backend_errors_total{backend="openai",code="overrun"}',
+)
+row(
+  'an MCP server sends without an end and is left out: all calls of the worker hear their agents on',
+  'served',
+  'mkondo_mcp_server_events_total{agent="served",server="x",event="overrun"}',
+)
 
 t.test('where it is not known whose code it was, all go on alone, and the second death is its own', async (t) => {
   const test = await poisonHost()

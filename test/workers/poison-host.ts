@@ -8,12 +8,13 @@ import { REAL_TIME, startThreads } from '../support/threads.js'
 import { until } from '../support/until.js'
 import type { HostChanges, TestHost } from '../support/host.js'
 
+export const POISON = `module:${new URL('./poison-backend.js', import.meta.url).href}`
+
 /** A gateway without speech whose calls have the poison backend: a call's SID says what the backend does. */
 export async function poisonHost(changes: HostChanges = {}): Promise<TestHost> {
   const definition = await orderStatusAgent()
-  const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   return startThreads({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(POISON) }]]),
     speech: null,
     maxCalls: 16,
     workerMemoryMb: 64,
@@ -21,8 +22,8 @@ export async function poisonHost(changes: HostChanges = {}): Promise<TestHost> {
   })
 }
 
-export function lineOf(test: TestHost, callSid: string): TestLine {
-  const line = new TestLine(test.host.prepare(inbound(callSid)), REAL_TIME)
+export function lineOf(test: TestHost, callSid: string, agent = 'order-status'): TestLine {
+  const line = new TestLine(test.host.prepare(inbound(callSid, { agent })), REAL_TIME)
   line.start()
   return line
 }

@@ -20,6 +20,7 @@ const RETRYABLE: Readonly<Record<BackendErrorCode, boolean>> = {
   bad_request: false,
   network: true,
   timeout: true,
+  overrun: false,
   internal: true,
 }
 
@@ -31,12 +32,11 @@ export function vendorFault(code: BackendErrorCode, message: string, fatal: bool
 /** The fault of a service that sends more than BACKEND_RATES allow. It would do so again. */
 export function overrunFault(what: string): VendorFault {
   const { messagesPerS, bytesPerS } = BACKEND_RATES
-  return {
-    code: 'internal',
-    message: `${what} sends too much: at most ${messagesPerS} messages and ${bytesPerS} bytes a second are read`,
-    fatal: true,
-    retryable: false,
-  }
+  return vendorFault(
+    'overrun',
+    `${what} sends too much: at most ${messagesPerS} messages and ${bytesPerS} bytes a second are read`,
+    true,
+  )
 }
 
 /** Has these fields only: what else a backend of one's own puts into an error does not reach a journal. */

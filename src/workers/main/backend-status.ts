@@ -166,7 +166,7 @@ export function noteServices(
     }
     case 'mcp': {
       const { server, event, failures, missing, reason } = news.news
-      const usable = event !== 'down' && missing.length === 0
+      const usable = event !== 'down' && event !== 'overrun' && missing.length === 0
       log[usable ? 'info' : 'warn'](
         { server, event, failures, missing, detail: reason },
         event === 'session-lost' ? 'session lost: an MCP server gets a new one' : 'an MCP server has changed',
@@ -177,13 +177,14 @@ export function noteServices(
 }
 
 /** Backend faults that need an operator. */
-const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
+const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request', 'overrun'])
 const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
   auth: 'a backend refuses its key',
   quota: 'the account of a backend is empty',
   bad_request: 'a backend refuses how it is set',
   rate_limit: 'a backend limits our requests',
   session_expired: 'a backend ended a session at its time limit',
+  overrun: 'a backend sends without an end, and was cut off',
 }
 
 function newEntry(): Entry {

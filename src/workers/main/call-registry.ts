@@ -717,7 +717,8 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
       if (tool.waits !== undefined)
         for (const outcome of ['succeeded', 'failed', 'expired']) waits.seconds({ tool: tool.name, outcome })
     for (const { name: server } of definition.mcp) {
-      for (const event of ['up', 'down', 'changed', 'session-lost']) metrics.mcpServerEvents({ agent, server, event })
+      for (const event of ['up', 'down', 'changed', 'session-lost', 'overrun'])
+        metrics.mcpServerEvents({ agent, server, event })
       metrics.mcpConnectFailures({ agent, server })
     }
     for (const backend of namesIn(shares)) {
@@ -740,7 +741,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents'], wa
       metrics.turnResponse({ agent, backend })
       metrics.turnAnswer({ agent, backend })
       metrics.backendConnect({ backend, role: 'first' })
-      for (const code of ['auth', 'quota']) metrics.backendErrors({ backend, code })
+      for (const code of ['auth', 'quota', 'overrun']) metrics.backendErrors({ backend, code })
     }
   }
   for (const answer of ['new', 'repeated', 'uncertain', 'store-down', 'refused']) metrics.effectIntents({ answer })
