@@ -325,6 +325,7 @@ const STAGE_SERVICES = {
     // The voice is part of the model.
     deepgram: ['model', 'timeoutMs', 'speed'],
     azure: ['timeoutMs', 'voice', 'speed'],
+    google: ['timeoutMs', 'voice', 'speed'],
     cartesia: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
     elevenlabs: ['model', 'timeoutMs', 'voice', 'speed', 'dictionary'],
   },
@@ -417,7 +418,7 @@ const cascade = z.strictObject({
       .max(4)
       .exactOptional()
       .describe(
-        '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Azure: 0.5 to 2; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
+        '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Azure: 0.5 to 2; Google: 0.25 to 2; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
       ),
     sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
     dictionary: z

@@ -31,6 +31,9 @@ const AZURE = {
   readOn: '2026-11-27',
 }
 
+/** Second-hand: several public projects quote it from Google's page. */
+const GOOGLE_SPEECH = { source: 'https://cloud.google.com/text-to-speech/pricing', readOn: '2026-11-27' }
+
 /** Prices of prompts up to 100,000 tokens, as several public projects read them on Anthropic's page. */
 const anthropic = (input: number, cached: number, output: number): ListedPrice => ({
   inputPerMillionTokens: input,
@@ -108,6 +111,7 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'flux-general-multi': { perMinute: 0.0078, ...DEEPGRAM },
   'azure-speech-to-text': { perMinute: 1 / 60, ...AZURE },
   'azure-neural-voice': { perMillionCharacters: 15, ...AZURE },
+  'chirp3-hd': { perMillionCharacters: 30, ...GOOGLE_SPEECH },
   eleven_v3_conversational: { perMillionCharacters: 20, ...ELEVENLABS },
   eleven_flash_v2_5: { perMillionCharacters: 20, ...ELEVENLABS },
   eleven_flash_v2: { perMillionCharacters: 20, ...ELEVENLABS },
@@ -287,9 +291,9 @@ function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): M
 }
 
 /** Hosts of vendors whose models are in `LIST_PRICES`. */
-const LISTED_HOSTS: readonly string[] = (['openai', 'deepgram', 'anthropic', 'gemini', 'elevenlabs'] as const).map(
-  (vendor) => new URL(VENDOR_URLS[vendor]).host,
-)
+const LISTED_HOSTS: readonly string[] = (
+  ['openai', 'deepgram', 'anthropic', 'gemini', 'elevenlabs', 'google'] as const
+).map((vendor) => new URL(VENDOR_URLS[vendor]).host)
 
 /** Azure's are those of its regions. */
 const AZURE_HOST = /^[a-z0-9]+\.(?:stt|tts)\.speech\.microsoft\.com$/

@@ -5,6 +5,7 @@ export const VENDOR_URLS = {
   deepgram: 'wss://api.deepgram.com',
   elevenlabs: 'wss://api.elevenlabs.io',
   gemini: 'https://generativelanguage.googleapis.com',
+  google: 'https://texttospeech.googleapis.com',
   openai: 'https://api.openai.com/v1',
   'soniox stt': 'wss://stt-rt.soniox.com',
   'soniox tts': 'wss://tts-rt.soniox.com',

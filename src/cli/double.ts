@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { DOUBLES, SCENARIO_DOUBLES, STAGE_DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
+import type { HttpDouble } from '../simulator/http-double.js'
 import { AgentModels, embeddedSpeaker } from '../simulator/vendors/agent-models.js'
 import { AzureSpeechDouble } from '../simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../simulator/vendors/cartesia-voice-double.js'
@@ -11,6 +12,7 @@ import { DeepgramDouble, DeepgramVoiceDouble } from '../simulator/vendors/deepgr
 import type { DoubleOptions } from '../simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../simulator/vendors/elevenlabs-voice-double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
+import { GoogleVoiceDouble } from '../simulator/vendors/google-voice-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { PeopleDouble } from '../simulator/vendors/people-double.js'
@@ -78,7 +80,7 @@ async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> 
 
 /** One server of a service of a cascade, and the settings that have its address. */
 type StageService = readonly [
-  double: { start(options: StageDoubleOptions): Promise<StageDouble> },
+  double: { start(options: StageDoubleOptions): Promise<HttpDouble & Pick<StageDouble, 'faults' | 'refuse'>> },
   ...urlSettings: string[],
 ]
 
@@ -210,6 +212,7 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
   'openai-transcription': ofCascade('OPENAI_API_KEY', ['STT'], [TranscriptionDouble, 'OPENAI_BASE_URL']),
   vosk: ofCascade(null, ['STT'], [VoskDouble, 'VOSK_URL']),
   sherpa: ofCascade(null, ['STT'], [SherpaDouble, 'SHERPA_URL']),
+  google: ofCascade('GOOGLE_SPEECH_API_KEY', ['TTS'], [GoogleVoiceDouble, 'GOOGLE_TTS_URL']),
   cartesia: ofCascade('CARTESIA_API_KEY', ['TTS'], [CartesiaVoiceDouble, 'CARTESIA_TTS_URL']),
   elevenlabs: ofCascade('ELEVENLABS_API_KEY', ['TTS'], [ElevenLabsVoiceDouble, 'ELEVENLABS_TTS_URL']),
 }

@@ -825,6 +825,14 @@ export const SETTINGS = named({
     kind: url('https:', 'http:', 'wss:', 'ws:'),
     help: "The address of Cartesia's voice. When unset, it is the public one.",
   }),
+  googleSpeechApiKey: optional({
+    kind: apiKey,
+    help: 'An API key of a Google Cloud project for Text-to-Speech, a voice of the backend cascade.',
+  }),
+  googleTtsUrl: optional({
+    kind: url('https:', 'http:'),
+    help: "The address of Google Cloud's Text-to-Speech, such as https://eu-texttospeech.googleapis.com. When unset, it is the global one.",
+  }),
   elevenLabsApiKey: optional({
     env: 'ELEVENLABS_API_KEY',
     key: 'elevenLabsApiKey',

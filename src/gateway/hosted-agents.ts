@@ -411,6 +411,7 @@ export function backendSettings(config: Config): BackendSettings {
         deepgram: vendor(config.deepgramApiKey, config.deepgramTtsUrl),
         azure: azure('tts', config.azureTtsUrl),
         cartesia: vendor(config.cartesiaApiKey, config.cartesiaTtsUrl),
+        google: vendor(config.googleSpeechApiKey, config.googleTtsUrl),
         elevenlabs: vendor(config.elevenLabsApiKey, config.elevenLabsTtsUrl),
       },
     },

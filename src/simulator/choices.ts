@@ -40,6 +40,7 @@ export const STAGE_DOUBLES = {
   'openai-transcription': { what: "OpenAI's realtime transcription, and vLLM's", port: 7731 },
   vosk: { what: 'vosk-server, a recogniser', port: 7741 },
   sherpa: { what: 'the online WebSocket server of sherpa-onnx, a recogniser', port: 7751 },
+  google: { what: "Google Cloud's voice", port: 7791 },
   cartesia: { what: "Cartesia's voice", port: 7761 },
   elevenlabs: { what: "ElevenLabs' voice", port: 7771 },
 } as const
@@ -56,7 +57,7 @@ export const DOUBLE_FAULTS = {
   'empty-answers': 'its answers have nothing in them',
   'no-quota': 'refuses sessions: the account is empty',
   'never-ready': 'leaves connections without an answer',
-  mute: 'its voice takes texts and says nothing (soniox, deepgram, azure, cartesia, elevenlabs)',
+  mute: 'its voice takes texts and says nothing (soniox, deepgram, azure, google, cartesia, elevenlabs)',
   'delegate-hangs': 'its delegate begins and never ends (openai-live)',
 } as const
 export type DoubleFault = keyof typeof DOUBLE_FAULTS

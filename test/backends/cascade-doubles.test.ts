@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { createServer } from 'node:tls'
 import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
 import { DeepgramClient } from '@deepgram/sdk'
+import { TextToSpeechClient } from '@google-cloud/text-to-speech'
 import * as azure from 'microsoft-cognitiveservices-speech-sdk'
 import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
 import { SonioxNodeClient } from '@soniox/node'
@@ -11,11 +12,13 @@ import { OpenAIRealtimeWS } from 'openai/realtime/ws'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { selfSigned } from '../../bench/kit/self-signed.js'
+import { parseWav } from '../../src/media/wav.js'
 import { AzureSpeechDouble } from '../../src/simulator/vendors/azure-speech-double.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { DeepgramDouble, DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 import { until as untilWithin } from '../support/until.js'
@@ -425,3 +428,30 @@ t.test(
     t.match((await say('sw-KE-NobodyNeural')).result.errorDetails, /Unsupported voice sw-KE-NobodyNeural.*1007/)
   },
 )
+
+t.test("Google's own client speaks with the double over HTTP, and finds the voices of a language", async (t) => {
+  const double = await GoogleVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { hostname, port } = new URL(double.baseUrl)
+  const client = new TextToSpeechClient({
+    apiKey: KEY,
+    // It would ask the program gcloud for one.
+    projectId: 'a-project',
+    fallback: true,
+    protocol: 'http',
+    apiEndpoint: hostname,
+    port: Number(port),
+  })
+  t.teardown(() => client.close())
+  const [{ voices }] = await client.listVoices({ languageCode: 'sw-KE' })
+  t.match(voices?.[0]?.name, 'sw-KE-Chirp3-HD-Aoede')
+  const [{ audioContent }] = await client.synthesizeSpeech({
+    input: { text: 'Habari <yako> & wewe' },
+    voice: { languageCode: 'sw-KE', name: 'sw-KE-Chirp3-HD-Aoede' },
+    audioConfig: { audioEncoding: 'LINEAR16', sampleRateHertz: 8000 },
+  })
+  const wav = parseWav(audioContent as Uint8Array)
+  t.match(wav, { sampleRateHz: 8000, channels: 1 }, 'samples with a header, although they are called LINEAR16')
+  t.ok(wav.samples.length > 4000, `${wav.samples.length} samples`)
+  t.same(double.spoken, ['Habari <yako> & wewe'])
+})

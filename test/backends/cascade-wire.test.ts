@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import type { MessageCreateParamsStreaming, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages'
 import type { Content, GenerateContentConfig, GenerateContentResponse, Tool } from '@google/genai'
 import type { Deepgram } from '@deepgram/sdk'
+import type { protos } from '@google-cloud/text-to-speech'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
@@ -10,6 +11,7 @@ import type { AnthropicEvent, AnthropicRequest } from '../../src/backends/cascad
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
 import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram.js'
 import type { GeminiChunk, GeminiRequest } from '../../src/backends/cascade/gemini-requests.js'
+import type { GoogleSpeechRequest } from '../../src/backends/cascade/google-text-to-speech.js'
 import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
 import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
@@ -26,6 +28,7 @@ export type _Types = [
   Fits<NonNullable<GeminiRequest['tools']>[number], Tool>,
   Fits<Pick<GeminiRequest['generationConfig'], 'seed'>, GenerateContentConfig>,
   Fits<Pick<GenerateContentResponse, keyof GeminiChunk>, GeminiChunk>,
+  Fits<GoogleSpeechRequest, protos.google.cloud.texttospeech.v1.ISynthesizeSpeechRequest>,
   Fits<TranscriptionSession, RealtimeTranscriptionSessionCreateRequest>,
   Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,
   Fits<Deepgram.listen.ListenV2TurnInfo, DeepgramTurnInfo>,

@@ -6,6 +6,7 @@ import { chat } from '../../src/backends/cascade/chat-requests.js'
 import { deepgramSpeechToText, deepgramTextToSpeech } from '../../src/backends/cascade/deepgram.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
 import { gemini } from '../../src/backends/cascade/gemini-requests.js'
+import { googleTextToSpeech } from '../../src/backends/cascade/google-text-to-speech.js'
 import { openAiSpeechToText } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from '../../src/backends/cascade/own-server-speech-to-text.js'
 import { sonioxSpeechToText, sonioxTextToSpeech } from '../../src/backends/cascade/soniox.js'
@@ -23,6 +24,7 @@ import type { DoubleSession, SocketDouble } from '../../src/simulator/vendors/do
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server-double.js'
 import { GeminiTextDouble } from '../../src/simulator/vendors/gemini-text-double.js'
+import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-double.js'
 import { ModelDouble } from '../../src/simulator/vendors/model-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
@@ -30,7 +32,7 @@ import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-d
 const KEY = 'sk-stage-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
-type Running = CascadeDouble | ModelDouble<unknown> | SocketDouble<DoubleSession>
+type Running = CascadeDouble | GoogleVoiceDouble | ModelDouble<unknown> | SocketDouble<DoubleSession>
 
 /** A stage on one of the doubles; only those with a connection can lose it. */
 const on =
@@ -45,7 +47,7 @@ const on =
       callerSays: (...texts) => running.script.callerSays(...texts),
       reply: (...replies) => running.script.reply(...replies),
       breakOff: () => {
-        if (running instanceof CascadeDouble || running instanceof ModelDouble) return false
+        if ([CascadeDouble, GoogleVoiceDouble, ModelDouble].some((kind) => running instanceof kind)) return false
         running.breakOff()
         return true
       },
@@ -75,6 +77,7 @@ const TTS = {
   soniox: on(SonioxDouble, (url) => sonioxTextToSpeech(service(url))),
   deepgram: on(DeepgramVoiceDouble, (url) => deepgramTextToSpeech(service(url))),
   azure: on(AzureSpeechDouble, (url) => azureTextToSpeech(service(url))),
+  google: on(GoogleVoiceDouble, (url) => googleTextToSpeech(service(url))),
   cartesia: on(CartesiaVoiceDouble, (url) => cartesiaTextToSpeech(service(url))),
   elevenlabs: on(ElevenLabsVoiceDouble, (url) => elevenLabsTextToSpeech(service(url))),
 }

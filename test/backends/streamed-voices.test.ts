@@ -9,6 +9,7 @@ import { azureTextToSpeech } from '../../src/backends/cascade/azure-speech.js'
 import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
 import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
+import { googleTextToSpeech } from '../../src/backends/cascade/google-text-to-speech.js'
 import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox.js'
 import { stageContext } from '../../src/backends/cascade/stage-context.js'
 import type { StageFactory, TextToSpeech } from '../../src/backends/cascade/stage.js'
@@ -18,6 +19,7 @@ import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import type { StageFaults } from '../../src/simulator/vendors/stage-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
@@ -409,3 +411,46 @@ t.test('Azure speaks what a model writes as text and not as markup, in the voice
   t.match(await spoken('Bonjour.', 'fr'), /<voice name="en-US-AvaMultilingualNeural"><lang xml:lang="fr-FR">/)
   await t.rejects(spoken('Habari.', 'sw', 'sw-KE-NobodyNeural'), /1007: Unsupported voice sw-KE-NobodyNeural/)
 })
+
+t.test(
+  'Google speaks each sentence in the voice of its language, and refuses a wrong key before the call begins',
+  async (t) => {
+    const double = await GoogleVoiceDouble.start({ key: CASCADE_TEST_KEY })
+    const cascade = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+    t.teardown(() => Promise.all([double.close(), cascade.close()]))
+    const connected = async (
+      apiKey: string,
+      changed = {},
+    ): Promise<{ recorder: Recorder; backend: CascadeBackend }> => {
+      const recorder = new Recorder()
+      const tts = [googleTextToSpeech({ baseUrl: double.baseUrl, apiKey })]
+      const backend = new CascadeBackend(recorder, {
+        ...cascadeOptions(cascade),
+        languages: ['sw', 'en'],
+        tts,
+        ...changed,
+      })
+      t.teardown(() => backend.close('the test is over'))
+      await backend.connect(conformanceSession(), new AbortController().signal)
+      return { recorder, backend }
+    }
+    const { recorder, backend } = await connected(CASCADE_TEST_KEY)
+    cascade.script.reply({ say: 'Mzigo wako uko njiani leo. It arrives tomorrow at noon.' })
+    ask(backend)
+    t.match(await recorder.next('turn-done'), { status: 'completed' })
+    t.match(
+      double.asked.map(({ voice: { name } }) => name),
+      [/-Chirp3-HD-Aoede$/],
+    )
+    t.equal(double.spoken.join(' '), 'Mzigo wako uko njiani leo. It arrives tomorrow at noon.')
+    double.asked.splice(0)
+    const other = await connected(CASCADE_TEST_KEY, {
+      tts: [googleTextToSpeech({ baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, voice: 'Nobody' })],
+    })
+    cascade.script.reply({ say: 'Hello.' })
+    ask(other.backend)
+    await other.recorder.until('the refusal', () => other.recorder.all('error').length > 0)
+    t.match(other.recorder.all('error')[0]?.message, /tts.*HTTP 400: Voice '[\w-]*-Nobody' does not exist/)
+    await t.rejects(connected('AIza-another-key-of-a-test'), /tts: HTTP 400: API key not valid/)
+  },
+)

@@ -69,6 +69,7 @@ const ENVIRONMENT = {
   VOSK_URL: 'ws://127.0.0.1:9',
   DEEPGRAM_API_KEY: 'deepgram-key-of-no-account',
   AZURE_SPEECH_KEY: 'azure-key-of-no-account',
+  GOOGLE_SPEECH_API_KEY: 'google-key-of-no-account',
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',
   PAY_API_URL: 'http://127.0.0.1:9',

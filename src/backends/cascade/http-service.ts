@@ -77,7 +77,7 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
     if (!probe) return
     const { baseUrl, apiKey = null, timeoutMs } = this.options
     await this.context.http.probe(baseUrl, apiKey, async () => {
-      const body = await this.request('/models', { method: 'GET' }, signal, {
+      const body = await this.request(this.probePath, { method: 'GET' }, signal, {
         alsoGood: [404, 405, 501],
         timeoutMs: Math.min(timeoutMs, PROBE_TIMEOUT_MS),
       })
@@ -92,6 +92,11 @@ export abstract class HttpStage<Options extends HttpStageOptions = HttpStageOpti
 
   close(): void {
     // Each request has a signal of its own.
+  }
+
+  /** Asked to find out whether the key is good. */
+  protected get probePath(): string {
+    return '/models'
   }
 
   /** Headers of each request: the key, and what else the service wants. */

@@ -32,7 +32,8 @@ export interface CascadeSettings {
     Settings<'anthropic' | 'gemini', VendorSettings & { readonly model: string }>
   readonly tts: Settings<'speech', ServiceSettings> &
     Settings<'soniox' | 'deepgram' | 'cartesia' | 'elevenlabs', VendorSettings> &
-    Settings<'azure', Required<VendorSettings>>
+    Settings<'azure', Required<VendorSettings>> &
+    Settings<'google', VendorSettings>
 }
 
 export type StageName = keyof CascadeSettings
@@ -105,6 +106,11 @@ export const SERVICES = {
       lacks: 'does not speak Swahili',
       // The newest model of `TTSModel` in `@cartesia/cartesia-js` 4.2.0.
       own: { baseUrl: VENDOR_URLS.cartesia, model: 'sonic-3.5' },
+    },
+    google: {
+      needs: 'GOOGLE_SPEECH_API_KEY',
+      lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
+      own: { baseUrl: VENDOR_URLS.google, model: 'chirp3-hd' },
     },
     elevenlabs: {
       needs: 'ELEVENLABS_API_KEY',

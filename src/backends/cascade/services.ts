@@ -10,6 +10,7 @@ import { chat } from './chat-requests.js'
 import { deepgramSpeechToText, deepgramTextToSpeech } from './deepgram.js'
 import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
 import { gemini } from './gemini-requests.js'
+import { googleTextToSpeech } from './google-text-to-speech.js'
 import { openAiSpeechToText } from './openai-speech-to-text.js'
 import { sherpaSpeechToText, voskSpeechToText } from './own-server-speech-to-text.js'
 import { OwnVoice } from './own-voice.js'
@@ -53,6 +54,7 @@ const MAKERS: {
     deepgram: deepgramTextToSpeech,
     azure: azureTextToSpeech,
     cartesia: cartesiaTextToSpeech,
+    google: googleTextToSpeech,
     elevenlabs: elevenLabsTextToSpeech,
   },
 }

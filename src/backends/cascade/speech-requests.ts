@@ -26,7 +26,8 @@ interface Piece {
   readonly sampleRateHz: SampleRateHz
 }
 
-const TIMEOUT_MS = 5000
+/** The longest silence of a service that answers with speech. */
+export const SPEECH_TIMEOUT_MS = 5000
 const VOICE_DEFAULT = 'alloy'
 const SPEED_MIN = 0.25
 const SPEED_MAX = 4
@@ -35,10 +36,14 @@ const AT_ONCE_MAX = 2
 
 /** A voice on `/audio/speech`: each clause is one request, whose sound is delivered as it arrives. */
 export function speech(options: SpeechOptions): StageFactory<TextToSpeech> {
-  return overHttp('tts', 'speech', TIMEOUT_MS, options, SpeechRequests)
+  return overHttp('tts', 'speech', SPEECH_TIMEOUT_MS, options, SpeechRequests)
 }
 
-class SpeechRequests extends HttpStage<SpeechOptions> implements TextToSpeech {
+/** A voice whose clauses are a request each. */
+export abstract class ClauseVoice<Options extends HttpStageOptions & { readonly sampleRateHz?: number }>
+  extends HttpStage<Options>
+  implements TextToSpeech
+{
   readonly input = 'clauses'
   readonly #abort = new AbortController()
 
@@ -93,19 +98,13 @@ class SpeechRequests extends HttpStage<SpeechOptions> implements TextToSpeech {
     this.#abort.abort()
   }
 
+  /** Asks for the speech of a clause. */
+  protected abstract ask(input: string, manner: SpeechManner, signal: AbortSignal): ReturnType<HttpStage['post']>
+
   /** The samples of one clause as they arrive. */
   async *#speak(input: string, manner: SpeechManner, signal: AbortSignal): AsyncGenerator<Piece> {
-    const { model, speed = 1, sampleRateHz = TTS_RATE_HZ } = this.options
-    const voice = this.options.voice ?? manner.voice ?? this.context.voice ?? VOICE_DEFAULT
-    const factor = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
-    const request: SpeechRequest = {
-      model,
-      input,
-      voice,
-      response_format: 'pcm',
-      ...(factor === 1 ? {} : { speed: factor }),
-    }
-    const body = await this.post('/audio/speech', request, signal)
+    const { sampleRateHz = TTS_RATE_HZ } = this.options
+    const body = await this.ask(input, manner, signal)
     this.used({ speechCharacters: input.length })
     const sound = new SpeechBody(sampleRateHz)
     try {
@@ -115,6 +114,22 @@ class SpeechRequests extends HttpStage<SpeechOptions> implements TextToSpeech {
       if (!(error instanceof UnplayableSpeech)) throw error
       throw this.fault('bad_request', `cannot be played: ${error.message}`, true)
     }
+  }
+}
+
+class SpeechRequests extends ClauseVoice<SpeechOptions> {
+  protected override ask(input: string, manner: SpeechManner, signal: AbortSignal) {
+    const { model, speed = 1 } = this.options
+    const voice = this.options.voice ?? manner.voice ?? this.context.voice ?? VOICE_DEFAULT
+    const factor = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
+    const request: SpeechRequest = {
+      model,
+      input,
+      voice,
+      response_format: 'pcm',
+      ...(factor === 1 ? {} : { speed: factor }),
+    }
+    return this.post('/audio/speech', request, signal)
   }
 }
 

@@ -1,0 +1,72 @@
+import type { HttpStageOptions } from './http-service.js'
+import { overHttp } from './http-service.js'
+import { SERVICES } from './service-facts.js'
+import { localeOf } from './spoken-locales.js'
+import { ClauseVoice, SPEECH_TIMEOUT_MS } from './speech-requests.js'
+import type { SpeechManner, StageFactory, TextToSpeech } from './stage.js'
+
+interface GoogleOptions extends HttpStageOptions {
+  /** The name of a voice as a whole, or that of a Chirp 3 HD voice alone: `Kore`. Goes before the agent's. */
+  readonly voice?: string
+  readonly speed?: number
+}
+
+/** The request of `text:synthesize`. Checked against the vendor's types by test/backends/cascade-wire.test.ts. */
+export interface GoogleSpeechRequest {
+  readonly input: { readonly text: string }
+  readonly voice: { readonly languageCode: string; readonly name: string }
+  readonly audioConfig: {
+    /** Comes as a WAV file. */
+    readonly audioEncoding: 'LINEAR16'
+    readonly sampleRateHertz: number
+    readonly speakingRate?: number
+  }
+}
+
+const VOICE_DEFAULT = 'Aoede'
+/** No Chirp 3 HD voice speaks the English of Kenya. */
+const LOCALES = ['en-GB']
+const SPEED_MIN = 0.25
+const SPEED_MAX = 2
+
+/** Google Cloud's voices, a request for each sentence. */
+export function googleTextToSpeech(
+  options: Omit<GoogleOptions, 'baseUrl' | 'model'> & Partial<GoogleOptions>,
+): StageFactory<TextToSpeech> {
+  const { baseUrl, model } = { ...SERVICES.tts.google.own, ...options }
+  const versioned = `${baseUrl.replace(/\/*(?:\/v1)?\/*$/, '')}/v1`
+  return overHttp('tts', 'google', SPEECH_TIMEOUT_MS, { ...options, model, baseUrl: versioned }, GoogleRequests)
+}
+
+class GoogleRequests extends ClauseVoice<GoogleOptions> {
+  protected override get probePath(): string {
+    return `/voices?languageCode=${this.#locale(this.context.languages[0] ?? 'en')}`
+  }
+
+  protected override headers(): Readonly<Record<string, string>> {
+    return { 'x-goog-api-key': this.options.apiKey ?? '' }
+  }
+
+  protected override ask(text: string, manner: SpeechManner, signal: AbortSignal) {
+    const language = manner.language === '' ? (this.context.languages[0] ?? 'en') : manner.language
+    const { voice = manner.voice ?? this.context.voice ?? VOICE_DEFAULT, speed = 1 } = this.options
+    // A whole name begins with its locale.
+    const own = /^([a-z]{2,3}-[A-Z]{2})-/.exec(voice)?.[1]
+    const locale = own ?? this.#locale(language)
+    const speakingRate = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
+    const request: GoogleSpeechRequest = {
+      input: { text },
+      voice: { languageCode: locale, name: own === undefined ? `${locale}-Chirp3-HD-${voice}` : voice },
+      audioConfig: {
+        audioEncoding: 'LINEAR16',
+        sampleRateHertz: this.context.legRateHz,
+        ...(speakingRate === 1 ? {} : { speakingRate }),
+      },
+    }
+    return this.post('/text:synthesize', request, signal)
+  }
+
+  #locale(language: string): string {
+    return localeOf(language, LOCALES)
+  }
+}
