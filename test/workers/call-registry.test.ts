@@ -236,6 +236,28 @@ t.test(
   },
 )
 
+t.test('at the limit of a drain calls move one after the other, so that none waits for all the others', async (t) => {
+  const test = await startHost({ elsewhere: () => 'now', afterStream: 'continues' })
+  t.teardown(() => test.close())
+  const closedMs: number[] = []
+  class ClosedLine extends TestLine {
+    override close(code: number): void {
+      closedMs.push(time.nowMs())
+      super.close(code)
+    }
+  }
+  const calls = Array.from({ length: 5 }, (_, i) => test.host.prepare(inbound(`HD_inturn000${i}`)))
+  const lines = calls.map((one) => new ClosedLine(one))
+  for (const line of lines) line.start()
+  await until(() => lines.every(({ frames }) => frames.length > 0), 10_000, 'the greetings')
+  const drained = test.host.drain(200)
+  await until(() => calls.every(({ state }) => state === 'cut'), 5000, 'the calls to be closed')
+  const gapsMs = closedMs.slice(1).map((atMs, i) => atMs - (closedMs[i] ?? 0))
+  t.ok(Math.min(...gapsMs) >= 40, gapsMs.join())
+  for (const { callSid } of calls) test.host.giveUp(callSid, 'lost')
+  await settled(drained)
+})
+
 t.test('at the limit of a drain calls hear the goodbye where no other node comes back', async (t) => {
   const test = await startHost({ elsewhere: () => 'soon', afterStream: 'continues' })
   t.teardown(() => test.close())

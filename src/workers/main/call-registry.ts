@@ -135,6 +135,12 @@ const REFUSED_KEPT = ENDED_CALLS_KEPT / 2
 const ASKED_LOOK_MS = 50
 /** Calls that have reached the limit of a drain are given this long for another node that is not there just now. */
 const ELSEWHERE_WITHIN_MS = 15_000
+/**
+ * At the limit of a drain streams are closed one after the other, and all within this: their callers wait for one node, which
+ * opens a call in some 20 ms.
+ */
+const LEAVE_EVERY_MS = 40
+const LEAVE_WITHIN_MS = 5000
 /** How long a call may take to end after it was asked to; then it is ended by force. */
 const FORCE_AFTER_MS = 8000
 
@@ -593,7 +599,9 @@ export class CallRegistry implements CallDirectory {
     await untilElsewhere()
     if (elsewhere() === 'now' && this.behaviour.known(clock()) !== 'holds')
       await Promise.all([...this.#calls.values()].map((call) => call.moves()))
-    for (const call of [...this.#calls.values()]) {
+    const calls = [...this.#calls.values()]
+    const pauseMs = Math.min(LEAVE_EVERY_MS, LEAVE_WITHIN_MS / calls.length)
+    for (const call of calls) {
       const known = this.behaviour.known(clock())
       if (known === 'holds') break
       await untilElsewhere()
@@ -603,6 +611,7 @@ export class CallRegistry implements CallDirectory {
       const untilMs = clock() + ASKS_WITHIN_MS
       while (known === 'unknown' && this.behaviour.known(clock()) === 'unknown' && clock() <= untilMs)
         await this.#wait(ASKED_LOOK_MS)
+      await this.#wait(pauseMs)
     }
     if (moved > 0) this.#log.info({ calls: moved }, 'the drain timeout has passed: calls move to other nodes')
   }
