@@ -429,29 +429,45 @@ t.test(
   },
 )
 
-t.test("Google's own client speaks with the double over HTTP, and finds the voices of a language", async (t) => {
-  const double = await GoogleVoiceDouble.start({ key: KEY })
-  t.teardown(() => double.close())
-  const { hostname, port } = new URL(double.baseUrl)
-  const client = new TextToSpeechClient({
-    apiKey: KEY,
-    // It would ask the program gcloud for one.
-    projectId: 'a-project',
-    fallback: true,
-    protocol: 'http',
-    apiEndpoint: hostname,
-    port: Number(port),
-  })
-  t.teardown(() => client.close())
-  const [{ voices }] = await client.listVoices({ languageCode: 'sw-KE' })
-  t.match(voices?.[0]?.name, 'sw-KE-Chirp3-HD-Aoede')
-  const [{ audioContent }] = await client.synthesizeSpeech({
-    input: { text: 'Habari <yako> & wewe' },
-    voice: { languageCode: 'sw-KE', name: 'sw-KE-Chirp3-HD-Aoede' },
-    audioConfig: { audioEncoding: 'LINEAR16', sampleRateHertz: 8000 },
-  })
-  const wav = parseWav(audioContent as Uint8Array)
-  t.match(wav, { sampleRateHz: 8000, channels: 1 }, 'samples with a header, although they are called LINEAR16')
-  t.ok(wav.samples.length > 4000, `${wav.samples.length} samples`)
-  t.same(double.spoken, ['Habari <yako> & wewe'])
-})
+t.test(
+  "Google's own client speaks with the double over HTTP, and is told of a wrong key and an unknown voice",
+  async (t) => {
+    const double = await GoogleVoiceDouble.start({ key: KEY })
+    t.teardown(() => double.close())
+    const { hostname, port } = new URL(double.baseUrl)
+    const clientWith = (apiKey: string): TextToSpeechClient => {
+      const client = new TextToSpeechClient({
+        apiKey,
+        // It would ask the program gcloud for one.
+        projectId: 'a-project',
+        fallback: true,
+        protocol: 'http',
+        apiEndpoint: hostname,
+        port: Number(port),
+      })
+      t.teardown(() => client.close())
+      return client
+    }
+    const client = clientWith(KEY)
+    const [{ voices }] = await client.listVoices({ languageCode: 'sw-KE' })
+    t.match(voices?.[0]?.name, 'sw-KE-Chirp3-HD-Aoede')
+    const speechOf = (name: string) => ({
+      input: { text: 'Habari <yako> & wewe' },
+      voice: { languageCode: 'sw-KE', name },
+      audioConfig: { audioEncoding: 'LINEAR16', sampleRateHertz: 8000 } as const,
+    })
+    const known = speechOf('sw-KE-Chirp3-HD-Aoede')
+    const [{ audioContent }] = await client.synthesizeSpeech(known)
+    const wav = parseWav(audioContent as Uint8Array)
+    t.match(wav, { sampleRateHz: 8000, channels: 1 }, 'samples with a header, although they are called LINEAR16')
+    t.ok(wav.samples.length > 4000, `${wav.samples.length} samples`)
+    t.same(double.spoken, ['Habari <yako> & wewe'])
+    const refused = (made: TextToSpeechClient, request: typeof known): Promise<string> =>
+      made.synthesizeSpeech(request).then(
+        () => 'spoken',
+        (error: unknown) => String(error),
+      )
+    t.match(await refused(client, speechOf('sw-KE-Chirp3-HD-Nobody')), /does not exist/)
+    t.match(await refused(clientWith('another-key'), known), /API key not valid/)
+  },
+)
