@@ -13,8 +13,8 @@ import type { Fault } from './faults.js'
 import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
 import { sharedText } from './shared-text.js'
-import { readSound, recordingsOf } from './sounds.js'
-import type { RecordedPhrase } from './sounds.js'
+import { readSound, readWaitingLoop, recordingsOf } from './sounds.js'
+import type { RecordedPhrase, WaitingLoop } from './sounds.js'
 
 /** All bytes of an agent's knowledge files. */
 const KNOWLEDGE_BYTES_MAX = 1024 * 1024
@@ -37,10 +37,12 @@ export interface AgentAssets {
   readonly callers: CallerRows | null
   /** The phrases of `recordedPhrases`. */
   readonly recorded: readonly RecordedPhrase[]
+  /** The sound of `waitingSound`; null: none. */
+  readonly waiting: WaitingLoop | null
 }
 
 export const NO_ASSETS: AgentAssets = {
-  ...{ version: 'none', knowledge: null, modules: [], codeTools: [], callers: null, recorded: [] },
+  ...{ version: 'none', knowledge: null, modules: [], codeTools: [], callers: null, recorded: [], waiting: null },
 }
 
 type LoadedAssets =
@@ -110,6 +112,18 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
       faults.push({ path: one.path, what: `${one.file}: ${reasonOf(error)}` })
     }
   }
+  let waiting: WaitingLoop | null = null
+  if (agent.waitingSound !== null) {
+    const { file: name, gainDb } = agent.waitingSound
+    try {
+      const path = inside(dir, name)
+      files.push(path)
+      waiting = await readWaitingLoop(path, gainDb)
+      digest.update(new Uint8Array(waiting[16_000]))
+    } catch (error) {
+      faults.push({ path: ['waitingSound', 'file'], what: `${name}: ${reasonOf(error)}` })
+    }
+  }
   const modules: string[] = []
   const codeTools: CodeToolSpec[] = []
   for (const [index, name] of [...agent.modules, ...(own === null ? [] : [own])].entries()) {
@@ -136,7 +150,7 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
   return {
     ok: true,
     files,
-    assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers, recorded },
+    assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools, callers, recorded, waiting },
   }
 }
 

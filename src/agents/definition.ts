@@ -19,7 +19,7 @@ import { digitsSchema } from './digits.js'
 import { mcpSchema, mcpToolName } from './mcp-definition.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
-import { recordedPhrasesSchema } from './sound-definition.js'
+import { recordedPhrasesSchema, waitingSoundSchema } from './sound-definition.js'
 import { sourcesOf } from './template.js'
 import { httpSchema, OPEN_QUERY, openQueries, templatesIn, templatesOf, toolSchema } from './tool-definition.js'
 import { faultIn } from './faults.js'
@@ -1164,6 +1164,12 @@ export const agentSchema = z
     apology: spoken
       .default({ en: CALL.apologyText, sw: 'Samahani, nina tatizo la kiufundi.' })
       .describe('Spoken when a backend fails during a call and none replaces it.'),
+    waitingSound: waitingSoundSchema
+      .nullable()
+      .default(null)
+      .describe(
+        'What callers hear in place of silence while a tool runs, while an outcome is awaited, and while a human is rung: music, or a thinking sound. Default: silence.',
+      ),
     recordedPhrases: recordedPhrasesSchema
       .default({})
       .describe(

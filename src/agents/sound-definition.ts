@@ -18,3 +18,9 @@ export const recordedPhrasesSchema = z
     ]),
   )
   .refine((phrases) => Object.keys(phrases).length <= RECORDED_MAX, { error: `has more than ${RECORDED_MAX} phrases` })
+
+export const waitingSoundSchema = z.strictObject({
+  file: file.describe('WAV file of this folder, at most 60 s; it is repeated.'),
+  afterMs: z.int().min(500).max(20_000).default(2000).describe('How long a caller waits before it begins.'),
+  gainDb: z.int().min(-40).max(0).default(-12).describe('How much softer than the file it is played.'),
+})

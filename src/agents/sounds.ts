@@ -1,6 +1,8 @@
 import { readFile, stat } from 'node:fs/promises'
 import { GatewayError } from '../core/errors.js'
-import { samplesToMs, type SampleRateHz } from '../core/units.js'
+import { samplesToMs, type LegRateHz, type SampleRateHz } from '../core/units.js'
+import { joined } from '../media/pcm.js'
+import { RateConverter } from '../media/resample/rate-converter.js'
 import { channelOf, parseWav } from '../media/wav.js'
 import type { AgentDefinition } from './definition.js'
 import { LIVE, phrasesOf } from './phrases.js'
@@ -9,6 +11,9 @@ import { LIVE, phrasesOf } from './phrases.js'
 const SOUND_FILE_BYTES_MAX = 12 * 1024 * 1024
 /** Length of a recorded phrase, as of one that a voice speaks. */
 const RECORDED_MS_MAX = 30_000
+const WAITING_MS_MAX = 60_000
+/** A shorter loop is a buzz. */
+const WAITING_MS_MIN = 200
 
 /** Mono sound of an agent's, s16, in memory that all threads have in common. */
 interface AgentSound {
@@ -76,9 +81,40 @@ export async function readSound(path: string, msMax = RECORDED_MS_MAX): Promise<
   const ms = samplesToMs(samples.length, sampleRateHz)
   if (ms === 0) throw new SyntaxError('has no sound')
   if (ms > msMax) throw new SyntaxError(`lasts ${(ms / 1000).toFixed(1)} s; at most ${msMax / 1000} s are allowed`)
+  return { sampleRateHz, samples: sharedSamples(samples) }
+}
+
+/** The waiting sound of an agent at the rate of each leg, in memory that all threads have in common. */
+export type WaitingLoop = Readonly<Record<LegRateHz, SharedArrayBuffer>>
+
+/** @throws SyntaxError  what is wrong with the file, and what is allowed */
+export async function readWaitingLoop(path: string, gainDb: number): Promise<WaitingLoop> {
+  const { sampleRateHz, samples } = await readSound(path, WAITING_MS_MAX)
+  const gain = 10 ** (gainDb / 20)
+  const softer = new Int16Array(samples).map((sample) => Math.round(sample * gain))
+  const ms = samplesToMs(softer.length, sampleRateHz)
+  if (ms < WAITING_MS_MIN)
+    throw new SyntaxError(`lasts ${Math.round(ms)} ms; at least ${WAITING_MS_MIN} are needed for a loop`)
+  const at = (rateHz: LegRateHz): SharedArrayBuffer => {
+    const converter = new RateConverter(sampleRateHz, rateHz)
+    const parts = rateHz === sampleRateHz ? [softer] : [converter.process(softer), converter.flush()]
+    return sharedSamples(joined(parts))
+  }
+  return { 8000: at(8000), 16_000: at(16_000) }
+}
+
+/** On any thread; null where the agent has no such sound. */
+export function waitingSamples(
+  { waiting }: { readonly waiting: WaitingLoop | null },
+  rateHz: LegRateHz,
+): Int16Array | null {
+  return waiting === null ? null : new Int16Array(waiting[rateHz])
+}
+
+function sharedSamples(samples: Int16Array): SharedArrayBuffer {
   const shared = new SharedArrayBuffer(samples.byteLength)
   new Int16Array(shared).set(samples)
-  return { sampleRateHz, samples: shared }
+  return shared
 }
 
 function monoOf(bytes: Uint8Array): { readonly sampleRateHz: SampleRateHz; readonly samples: Int16Array } {

@@ -21,6 +21,7 @@ export const DEADLINES = [
   'private',
   'private-keys',
   'waits',
+  'waiting-sound',
   'claims',
   'stage',
   'handover',

@@ -34,6 +34,7 @@ import { RingBack } from './features/ring-back.js'
 import { SentDigits } from './features/sent-digits.js'
 import { StageChanges } from './features/stage-changes.js'
 import { ToolCalls } from './features/tool-calls.js'
+import { WaitingSound } from './features/waiting-sound.js'
 import { Waits } from './features/waits.js'
 import { Words } from './features/words.js'
 import type { CallerFrame } from './frame-figures.js'
@@ -187,6 +188,7 @@ export class CallKernel {
   readonly claims: Claims
   readonly ringBack: RingBack
   readonly waits: Waits
+  readonly waitingSound: WaitingSound
   readonly presence: Presence
   readonly escalation: EscalationSide
   readonly callBack: CallBackOffer
@@ -240,6 +242,7 @@ export class CallKernel {
     this.words = new Words(this)
     this.tools = new ToolCalls(this)
     this.waits = new Waits(this)
+    this.waitingSound = new WaitingSound(this)
     this.stages = new StageChanges(this)
     this.handover = new Handover(this)
     this.claims = new Claims(this)
@@ -266,6 +269,7 @@ export class CallKernel {
       this.words,
       this.tools,
       this.waits,
+      this.waitingSound,
       this.stages,
       this.handover,
       this.claims,

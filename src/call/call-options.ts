@@ -237,6 +237,8 @@ export const sessionOptionsSchema = z
       /** From the end of a turn whose words were understood to a filler where no tool runs. Default, and null: none. */
       answerAfterMs: z.number().nullable().exactOptional(),
     }),
+    /** How long a caller waits before the agent's waiting sound begins; absent: it has none. */
+    waitingSoundAfterMs: z.number().exactOptional(),
     /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
     toolLimitMs: z.number(),
     /** When the session escalates by itself; null: never. Needs `escalation`. */

@@ -220,6 +220,7 @@ export class CallSession {
       this.#call.due(due)
       for (const feature of this.#call.features) feature.due?.(due)
     }
+    this.#call.waitingSound.follow()
     this.#call.noticeCheckpoint()
   }
 }

@@ -157,6 +157,8 @@ export type CallOutput =
   | { readonly type: 'playout-resume' }
   /** Barge-in, step two: discard what was not sent and flush the carrier. */
   | { readonly type: 'playout-clear' }
+  /** The caller waits, and hears the agent's waiting sound wherever there is no speech; or not any more. */
+  | { readonly type: 'waiting-sound'; readonly on: boolean }
   /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
   /** Send the tones of these keys; they go through the same playout as item `itemId`. */

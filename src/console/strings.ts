@@ -349,6 +349,8 @@ export const T = {
     'silence-prompt': 'prompted the silent caller',
     'put-on-hold': 'put on hold by the caller',
     'put-on-hold-over': 'taken off hold',
+    'waiting-sound': 'the waiting sound begins',
+    'waiting-sound-over': 'the wait is over',
     hold: 'filler while a tool runs',
     'carrier-stall': 'the carrier’s audio stalled',
     'audio-dropped': 'audio was dropped',

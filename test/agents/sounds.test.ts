@@ -1,4 +1,5 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,8 +8,11 @@ import { allCallsOn } from '../../src/backends/split.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { writeWav } from '../../src/media/wav.js'
+import { TextVoices } from '../../src/simulator/scenarios/text-speech.js'
+import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
 import { command } from '../support/command.js'
-import { TestLine, inbound, pass, startHost, until } from '../support/host.js'
+import { TestLine, inbound, pass, startHost, time, until } from '../support/host.js'
+import { portOf } from '../support/port-of.js'
 
 const ENV = { SHOP_API_URL: 'http://127.0.0.1:1' }
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-sounds-'))
@@ -62,8 +66,15 @@ t.test('check says of each recording what is wrong with it, and what is allowed'
       '  greeting: audio/bye.wav',
       '  tryAgain: { en: audio/long.wav, sw: ../bye.wav }',
       '  escalation.announce: { en: audio/silent.wav }',
+      'waitingSound: { file: audio/short.wav }',
     ].join('\n'),
-    { 'bye.wav': wav(100), 'text.wav': 'not a WAV file', 'long.wav': wav(30_100, 8000), 'silent.wav': wav(0) },
+    {
+      'bye.wav': wav(100),
+      'text.wav': 'not a WAV file',
+      'long.wav': wav(30_100, 8000),
+      'silent.wav': wav(0),
+      'short.wav': wav(100),
+    },
   )
   const { code, out, err } = await command(['check'], { env: { ...ENV, AGENTS_DIR: agents } })
   t.equal(code, 2)
@@ -77,19 +88,26 @@ t.test('check says of each recording what is wrong with it, and what is allowed'
     /recordedPhrases\.tryAgain\.en: audio\/long\.wav: lasts 30\.1 s; at most 30 s are allowed/,
     /recordedPhrases\.tryAgain\.sw: \.\.\/bye\.wav: lies outside of the agents folder/,
     /recordedPhrases\.escalation\.announce\.en: audio\/silent\.wav: has no sound/,
+    /waitingSound\.file: audio\/short\.wav: lasts 100 ms; at least 200 are needed for a loop/,
   ])
     t.match(said, fault)
 })
+
+/** The agent of a folder, as a registry takes it. */
+async function hosted(agentsFolder: string): Promise<ReadonlyMap<string, HostedAgent>> {
+  const loaded = await loadAgents(agentsFolder, ENV)
+  const [definition, assets] = [loaded.agents.get('order-status'), loaded.assets.get('order-status')]
+  if (definition === undefined || assets === undefined) throw new Error('the agent was not loaded')
+  return new Map([
+    ['order-status', { definition, assets, facts: agentFacts(definition), shares: allCallsOn('embedded') }],
+  ])
+}
 
 t.test('a caller hears the recording, and the transcript has its words', async (t) => {
   const folderOfAgent = await agentsWith('recordedPhrases: { silence.firstPrompt: { en: audio/help.wav } }', {
     'help.wav': wav(400, 8000),
   })
-  const loaded = await loadAgents(folderOfAgent, ENV)
-  const [definition, assets] = [loaded.agents.get('order-status'), loaded.assets.get('order-status')]
-  if (definition === undefined || assets === undefined) throw new Error('the agent was not loaded')
-  const agent = { definition, assets, facts: agentFacts(definition), shares: allCallsOn('embedded') }
-  const test = await startHost({ agents: new Map([['order-status', agent]]) })
+  const test = await startHost({ agents: await hosted(folderOfAgent) })
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_recorded0001'))
   const line = new TestLine(live)
@@ -109,3 +127,97 @@ t.test('a caller hears the recording, and the transcript has its words', async (
   const ms = (samples.length * 1000) / live.legRateHz
   t.ok(ms > 380 && ms <= 400, `${ms} ms of it`)
 })
+
+/** A folder with an agent that looks something up for as long as the test wants, and then says "It is here." */
+async function slowAgents(keys: string, files: Readonly<Record<string, Uint8Array>>): Promise<string> {
+  const agents = await agentsWith('', files)
+  const text = `version: 1
+name: order-status
+instructions: Look it up.
+greeting: Hello.
+fillers: { phrases: [] }
+tools:
+  - name: look
+    description: Looks it up.
+    parameters: { type: object, properties: {} }
+    http: { method: GET, url: '{{env.SHOP_API_URL}}/look', timeoutMs: 15000, allowPrivate: true }
+    result: { fields: { found: found } }
+    idempotent: true
+offline:
+  version: 1
+  intents: { where: { phrases: [where is it] } }
+  retry: Pardon?
+  misses: 3
+  missed: begin
+  start: begin
+  states:
+    begin: { steps: [{ say: '{{greeting}}' }, { listen: { on: { where: look } } }] }
+    look: { steps: [{ call: { tool: look, failed: begin } }, { say: It is here. }, { listen: { on: { where: look } } }] }
+${keys}
+`
+  await writeFile(join(agents, 'order-status.yaml'), text)
+  return agents
+}
+
+t.test(
+  'a caller who waits hears the waiting sound until there are words, and its echo is nobody who speaks',
+  async (t) => {
+    let answer = (): void => undefined
+    let asked = 0
+    const server = createServer((_request, response) => {
+      asked++
+      answer = () => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"found":true}')
+    })
+    const url = `http://127.0.0.1:${await portOf(t, server)}`
+    // It is detected as a voice, and so is its echo where nobody knows better.
+    const music = await new TextVoices(1, 1).speak('la la la la la la la la la la la la', 'rms', 16_000)
+    const agents = await slowAgents('waitingSound: { file: audio/music.wav, afterMs: 500, gainDb: -6 }', {
+      'music.wav': writeWav({ sampleRateHz: 16_000, channels: 1, samples: music }),
+    })
+    const test = await startHost({ agents: await hosted(agents), env: { SHOP_API_URL: url } })
+    t.teardown(() => test.close())
+    const live = test.host.prepare(inbound('HD_waiting00001'))
+    const line = new TestLine(live)
+    line.start()
+    await line.agentQuiet(600)
+    await test.say(line, 'Where is it?')
+    await until(() => asked > 0, 10_000, 'the look-up')
+    const askedAtMs = time.nowMs()
+    // The caller's loudspeaker gives all of it back, softer.
+    let echoed = line.frames.length
+    const echo = (): void => {
+      for (const { samples } of line.frames.slice(echoed)) line.say(samples.map((sample) => sample >> 2))
+      echoed = line.frames.length
+    }
+    await until(() => (echo(), time.nowMs() - askedAtMs > 1900), 3000, 'two seconds of waiting')
+    const loud = line.frames.filter(
+      ({ atMs, samples }) => atMs > askedAtMs && samples.some((one) => Math.abs(one) > 200),
+    )
+    const firstMs = (loud[0]?.atMs ?? 0) - askedAtMs
+    t.ok(firstMs > 300 && firstMs < 700, `it begins after ${firstMs} ms`)
+    t.ok(loud.length > 50, `${loud.length} frames of it`)
+    const peak = Math.max(...loud.flatMap(({ samples }) => [...samples]))
+    t.ok(Math.abs(peak / Math.max(...music) - 0.5) < 0.02, `softer, as its file says: ${peak}`)
+    t.same(
+      live.view().transcript.map(({ role }) => role),
+      ['agent', 'caller'],
+    )
+    answer()
+    await until(() => (echo(), live.view().transcript.length > 2), 10_000, 'the answer')
+    await pass(2000)
+    line.stop()
+    live.detach(1000)
+    const record = await test.recordOf('HD_waiting00001')
+    t.same(
+      record.transcript.map(({ role, text }) => `${role}: ${text.toLowerCase()}`),
+      ['agent: hello.', 'caller: where is it', 'agent: it is here.'],
+    )
+    t.same(record.bargeIns, [])
+    t.equal(record.turns.length, 1)
+    const [{ firstSoundMs, answerMs } = { firstSoundMs: 0, answerMs: 0 }] = record.turns
+    t.ok(
+      (firstSoundMs ?? 0) > 1900 && (answerMs ?? 0) > 1900,
+      `the sound is no answer: ${firstSoundMs} ms, ${answerMs} ms`,
+    )
+  },
+)

@@ -289,6 +289,40 @@ t.test('speech that comes during the tail does not wait for its end', (t) => {
   t.end()
 })
 
+t.test('a background fills the silence in order and within the lead, fades before speech, and counts as none', (t) => {
+  const b = bench(16000)
+  const loop = Int16Array.from({ length: 700 }, (_, at) => -1 - at)
+  b.playout.background = loop
+  for (let i = 0; i < 50; i++) {
+    const sent = b.tick()
+    if (sent.length % 320 !== 0) t.fail('not whole frames')
+    if (b.playout.aheadMs(b.nowMs) > 100 + 1e-6) t.fail('above the lead')
+  }
+  t.same(
+    b.sent.slice(80, 1600),
+    Array.from({ length: 1520 }, (_, at) => -1 - ((at + 80) % 700)),
+    'looped, after a fade',
+  )
+  t.equal(b.playout.backgroundSamples, b.sent.length)
+  t.equal(b.playout.sentSamples, 0)
+  t.equal(b.playout.lastSentAtMs, 0)
+  const before = b.sent.length
+  b.speech.add(16 * 40)
+  b.run(30)
+  t.ok(b.playout.aheadMs(b.nowMs) <= 120)
+  const after = b.sent.slice(before)
+  t.equal(after.indexOf(1), 320, 'speech follows one frame that ends in silence')
+  t.same(after.slice(80, 320), new Array(240).fill(0))
+  t.equal(after[639], 320, 'in whole frames')
+  b.run(500)
+  t.ok((b.sent.at(-1) ?? 0) < 0, 'it goes on after the speech')
+  b.playout.background = null
+  b.run(600)
+  t.equal(b.playout.state, 'idle')
+  t.equal(b.playout.dueMs, Infinity)
+  t.end()
+})
+
 t.test('a lead above 200 ms is a mistake', (t) => {
   t.throws(() => new Playout({ sampleRateHz: 16000, leadMs: 240 }), /lead of 240 ms/)
   t.equal(new Playout({ sampleRateHz: 8000, leadMs: 200 }).leadMs, 200)

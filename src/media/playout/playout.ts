@@ -37,7 +37,7 @@ type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' |
  *
  * | state    | what `pump` sends                                      | leaves by                                    |
  * |----------|--------------------------------------------------------|----------------------------------------------|
- * | idle     | nothing                                                | speech in the source -> playing              |
+ * | idle     | nothing, or the background                             | speech in the source -> playing              |
  * | playing  | whole frames up to the lead                            | source dry: speech ended -> tail, else -> dry |
  * | dry      | nothing; the backend is late                           | speech -> playing; 200 ms later -> tail      |
  * | tail     | zeros, so that the carrier's hold-back lets the end out | speech -> playing; tail sent -> idle         |
@@ -57,6 +57,15 @@ export class Playout {
    * late backend. Set it before each `pump`.
    */
   speechEnded = true
+  /**
+   * Looped sound that is sent where there is no speech; null for none. Set it before each `pump`. It begins and ends with a fade and
+   * counts nowhere as speech.
+   */
+  background: Int16Array | null = null
+  /** Samples of it that were sent, ever: the place in the loop. */
+  backgroundSamples = 0
+  #backgroundPlays = false
+  #loop: Int16Array = new Int16Array(1)
   /** Speech samples consumed from the source, ever. Zeros and fade-outs do not count. */
   sentSamples = 0
   /** When everything that was sent will have been played; in the past when nothing plays. */
@@ -119,6 +128,7 @@ export class Playout {
   get dueMs(): number {
     switch (this.#state) {
       case 'idle':
+        return this.background !== null || this.#backgroundPlays ? this.#frameFitsAtMs : Infinity
       case 'paused':
         return Infinity
       case 'flushed':
@@ -151,8 +161,10 @@ export class Playout {
     // Less than a frame waits for more, unless the speech has ended.
     const available = source.available()
     const ready = available >= this.#frame || (available > 0 && this.speechEnded)
+    if (this.#state === 'idle' && this.#backgroundPlays && (ready || this.background === null))
+      return this.#endBackground(out)
     if (ready && this.#state !== 'playing' && this.#state !== 'pausing') this.#startPlaying()
-    if (this.#state === 'idle') return 0
+    if (this.#state === 'idle') return this.background === null ? 0 : this.#sendBackground(nowMs, this.background, out)
     // The carrier played silence while this clock stood still.
     if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
 
@@ -171,6 +183,7 @@ export class Playout {
   /** Falls silent at the next pump with a fade, and takes nothing from the source until `resume`. */
   pause(_nowMs: number): void {
     if (this.paused) return
+    this.#backgroundPlays = false
     this.#brokenOff = this.#state === 'playing' || this.#state === 'dry'
     this.#fadeOutDue = this.#brokenOff
     if (this.#brokenOff) this.#tailLeft = this.#tail
@@ -192,6 +205,7 @@ export class Playout {
    * because the carrier would throw that away too, and then the clock starts again.
    */
   clear(nowMs: number): void {
+    this.#backgroundPlays = false
     this.#fadeOutDue = false
     this.#fadeInDue = false
     this.#restartClock(nowMs)
@@ -244,6 +258,31 @@ export class Playout {
     this.#advance(samples)
     if (this.#tailLeft <= 0) this.#state = this.#state === 'tail' ? 'idle' : 'paused'
     return samples
+  }
+
+  #sendBackground(nowMs: number, loop: Int16Array, out: Int16Array): number {
+    if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
+    const samples = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
+    for (let i = 0; i < samples; i++) out[i] = loop[(this.backgroundSamples + i) % loop.length] as number
+    if (samples > 0 && !this.#backgroundPlays) fadeIn(out, 0, this.#fade)
+    this.#backgroundPlays ||= samples > 0
+    this.#loop = loop
+    this.backgroundSamples += samples
+    this.#advance(samples)
+    return samples
+  }
+
+  /** One frame that is faded to nothing, whatever the lead says; then zeros, unless speech follows. */
+  #endBackground(out: Int16Array): number {
+    const loop = this.#loop
+    this.#backgroundPlays = false
+    for (let i = 0; i < this.#fade; i++) out[i] = loop[(this.backgroundSamples + i) % loop.length] as number
+    fadeOut(out, 0, this.#fade)
+    out.fill(0, this.#fade, this.#frame)
+    this.backgroundSamples += this.#frame
+    this.#advance(this.#frame)
+    this.#startTail()
+    return this.#frame
   }
 
   /** Handles an empty source. */

@@ -1,5 +1,6 @@
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../call/documents/call-view.js'
 import { NO_ASSETS } from '../../agents/assets.js'
+import { waitingSamples } from '../../agents/sounds.js'
 import { consentOf } from '../../agents/definition.js'
 import type { AgentDefinition } from '../../agents/definition.js'
 import type { StreamFault } from '../../call/events.js'
@@ -151,7 +152,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     )
     this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
     this.legRateHz = this.#rateHz(before?.kept ?? null)
-    this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
+    this.#playout = new PlayoutClock(this.#shared, this.legRateHz, () =>
+      waitingSamples(this.#hosted.assets ?? NO_ASSETS, this.legRateHz),
+    )
     this.#hearers = new CallHearers(
       {
         callSid: call.callSid,

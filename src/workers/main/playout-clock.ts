@@ -20,6 +20,8 @@ export class PlayoutClock {
   readonly #shared: SharedCall
   readonly #rateHz: LegRateHz
   readonly #playout: Playout
+  readonly #waitingSound: () => Int16Array | null
+  #waitingSeen = 0
   #clearsSeen = 0
   #pausedSeen = false
   #moreSeen = 0
@@ -28,7 +30,9 @@ export class PlayoutClock {
   /** Nothing is due before this time, unless one of the words above has changed. */
   #playAtMs = -Infinity
 
-  constructor(shared: SharedCall, rateHz: LegRateHz) {
+  /** @param waitingSound  of the agent that has the call, at the leg's rate */
+  constructor(shared: SharedCall, rateHz: LegRateHz, waitingSound: () => Int16Array | null = () => null) {
+    this.#waitingSound = waitingSound
     this.#shared = shared
     this.#rateHz = rateHz
     this.#playout = new Playout({ sampleRateHz: rateHz })
@@ -50,6 +54,7 @@ export class PlayoutClock {
   letGo(): void {
     Atomics.store(this.#shared.words, Word.paused, 0)
     Atomics.store(this.#shared.words, Word.more, 0)
+    Atomics.store(this.#shared.words, Word.waiting, 0)
   }
 
   /** Sends what is due. @returns false when the socket refused it, because too much already waits there */
@@ -75,16 +80,31 @@ export class PlayoutClock {
     // Read before the samples are counted, because the worker publishes the end of speech after its last sample.
     if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
     playout.speechEnded = this.#moreSeen === 0
+    if (words[Word.waiting] !== this.#waitingSeen) {
+      this.#waitingSeen = words[Word.waiting] as number
+      playout.background = this.#waitingSeen === 1 ? this.#waitingSound() : null
+    }
+    const waited = playout.backgroundSamples
     const samples = playout.pump(nowMs, outbound, outgoing)
     this.#playAtMs = playout.dueMs
     if (samples === 0) return true
+    if (playout.backgroundSamples !== waited) {
+      times[Time.waitingZeroMs] = playout.playoutEndMs - samplesToMs(playout.backgroundSamples, this.#rateHz)
+      Atomics.store(words, Word.waitingSent, playout.backgroundSamples | 0)
+      return this.#send(samples, sink, hearer)
+    }
     const sent = outbound.consumed
     times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.#rateHz)
     times[Time.playoutEndMs] = playout.playoutEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs
     Atomics.store(words, Word.dated, sent | 0)
+    return this.#send(samples, sink, hearer)
+  }
+
+  /** The people who listen, and the recording, hear what the caller hears. */
+  #send(samples: number, sink: MediaSink, hearer: AgentHearer | null): boolean {
     const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
-    hearer?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
+    hearer?.agent(outgoing.subarray(0, samples), this.#playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
     return taken
   }
 
@@ -98,6 +118,7 @@ export class PlayoutClock {
       nowMs < this.#playAtMs &&
       words[Word.clears] === this.#clearsSeen &&
       words[Word.more] === this.#moreSeen &&
+      words[Word.waiting] === this.#waitingSeen &&
       (words[Word.paused] === 1) === this.#pausedSeen &&
       (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)
     )

@@ -31,6 +31,8 @@ export const Word = {
   hangup: 4,
   /** Packets that did not fit. */
   inDropped: 5,
+  /** Count of the samples of the waiting sound that were sent. Main writes it after its time. */
+  waitingSent: 6,
 
   // --- the worker's line ---
   inTail: 16,
@@ -46,6 +48,8 @@ export const Word = {
   paused: 33,
   /** 1 while the worker has, or expects, more samples of the item that plays now. */
   more: 34,
+  /** 1 while the caller waits, and hears the waiting sound where there is no speech. */
+  waiting: 36,
   /** Thread of the worker that has the call, 0 for none. Main clears it before it gives the call to another worker. */
   worker: 35,
 } as const
@@ -60,6 +64,8 @@ export const Time = {
    * same for a whole run, whenever it is read.
    */
   sampleZeroMs: 2,
+  /** When sample 0 of the waiting sound would have been played if all of it had been one run with the one that plays now. */
+  waitingZeroMs: 3,
 } as const
 
 /** Values of the `hangup` word. */

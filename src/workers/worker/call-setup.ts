@@ -110,6 +110,7 @@ export function sessionOptions(
       everyMs: agent.fillers.everyMs,
       answerAfterMs: agent.fillers.answerAfterMs,
     },
+    ...(agent.waitingSound === null ? {} : { waitingSoundAfterMs: agent.waitingSound.afterMs }),
     amd: pick(amdOf(start)),
     sendsDigits: start.direction === 'outbound' && agent.outbound.sendDigits,
     consentText: consentOf(agent),

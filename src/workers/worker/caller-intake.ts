@@ -1,3 +1,4 @@
+import { waitingSamples } from '../../agents/sounds.js'
 import type { Backend } from '../../backends/backend.js'
 import { AnsweringMachineDetector } from '../../call/answering-machine-detector.js'
 import type { AnsweringMachineOptions, AnswerVerdict } from '../../call/answering-machine-detector.js'
@@ -50,6 +51,9 @@ export class CallerIntake {
   readonly #latency = new FrameHistogram()
   readonly #referenceFrame: Int16Array
   #referenced: number
+  /** The agent's waiting sound; null: it has none. */
+  readonly #waitingLoop: Int16Array | null
+  #waitingReferenced: number
   #agentHeardAtMs = -Infinity
   /** Frames that the model gets once it is certain that they have no private key, the oldest first. */
   readonly #held: { readonly frame: Int16Array; voiced: boolean }[] = []
@@ -72,6 +76,8 @@ export class CallerIntake {
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
     this.#referenceFrame = smallArray(Int16Array, frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
+    this.#waitingLoop = waitingSamples(options.start.assets, legRateHz)
+    this.#waitingReferenced = (shared.words[Word.waitingSent] as number) >>> 0
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
     this.#amdDetector = amd === null ? null : new AnsweringMachineDetector(amd)
@@ -143,7 +149,8 @@ export class CallerIntake {
     context.slowestIn?.offer(waitedMs, start.callSid)
     if (path.agentHeardAtMs > this.#agentHeardAtMs) {
       this.#agentHeardAtMs = path.agentHeardAtMs
-      this.#options.callerLatency.onset(this.#agentHeardAtMs)
+      // The waiting sound is no answer.
+      if (this.#options.shared.words[Word.waiting] === 0) this.#options.callerLatency.onset(this.#agentHeardAtMs)
     }
   }
 
@@ -226,6 +233,7 @@ export class CallerIntake {
       shared: { words, times, outbound },
       start,
     } = this.#options
+    this.#waitingReference()
     // Read without Atomics, because most ticks find nothing. What this misses is found at the next packet.
     if ((words[Word.dated] as number) >>> 0 === this.#referenced) return
     const frame = this.#referenceFrame
@@ -240,6 +248,20 @@ export class CallerIntake {
         this.#played(frame, sampleZeroMs + samplesToMs(this.#referenced, start.legRateHz))
       }
       this.#referencedTo((this.#referenced + samples) >>> 0)
+    }
+  }
+
+  /** The waiting sound comes back too. It and speech are never sent at once, and the one that ends has been read before. */
+  #waitingReference(): void {
+    const { shared, start } = this.#options
+    const loop = this.#waitingLoop
+    const sent = (shared.words[Word.waitingSent] as number) >>> 0
+    if (loop === null || sent === this.#waitingReferenced) return
+    const frame = this.#referenceFrame
+    const zeroMs = shared.times[Time.waitingZeroMs] as number
+    for (; ((sent - this.#waitingReferenced) | 0) > 0; this.#waitingReferenced += frame.length) {
+      for (let i = 0; i < frame.length; i++) frame[i] = loop[(this.#waitingReferenced + i) % loop.length] as number
+      this.#played(frame, zeroMs + samplesToMs(this.#waitingReferenced, start.legRateHz))
     }
   }
 

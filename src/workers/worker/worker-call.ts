@@ -155,6 +155,8 @@ export class WorkerCall implements BackendSink {
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
+    // A session before this one may have ended in the middle of a wait.
+    Atomics.store(this.#shared.words, Word.waiting, 0)
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
     this.#speech = new CallSpeech({
       shared: this.#shared,
@@ -626,6 +628,8 @@ export class WorkerCall implements BackendSink {
         return this.#speech.resume()
       case 'playout-clear':
         return this.#clear(nowMs)
+      case 'waiting-sound':
+        return void Atomics.store(this.#shared.words, Word.waiting, output.on ? 1 : 0)
       case 'announce':
         return this.#announce(output.itemId, output.text)
       case 'tones':
