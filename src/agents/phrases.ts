@@ -1,7 +1,7 @@
 import { codeOf, textsOf } from '../call/localized-text.js'
 import type { LocalizedText } from '../call/localized-text.js'
 import type { AgentDefinition } from './definition.js'
-import type { Passage } from './knowledge.js'
+import type { Passage } from './knowledge-file.js'
 import { offlineShape } from './offline.js'
 
 type PathOfPhrase = readonly [path: string, phrase: LocalizedText]

@@ -1,4 +1,4 @@
-import type { LoggedToolCall } from '../call/call-log.js'
+import type { LoggedToolCall } from '../call/documents/log-entry.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
 import type { BusinessValues, CallVariables, TemplateValues } from './template.js'

@@ -16,7 +16,8 @@ export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [
   ...lifecycleChecks,
 ]
 
-export { Recorder, conformanceSession, speakTo } from './conformance/harness.js'
+export { conformanceSession, speakTo } from './conformance/harness.js'
+export { Recorder } from './conformance/recorder.js'
 export type {
   ConformanceCheck,
   ConformanceFacet,

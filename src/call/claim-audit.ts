@@ -2,12 +2,13 @@ import { forgetOldest } from '../core/forget-oldest.js'
 import { hasFields } from '../core/json.js'
 import { CLAIMS_MAX } from '../core/limits.js'
 import { localTime } from '../core/local-time.js'
-import type { CallLogRecords, LoggedToolCall } from './call-log.js'
+import type { CallLogRecords, LoggedToolCall } from './documents/log-entry.js'
 import type { ClaimOptions } from './call-options.js'
 import { PhraseMatcher } from './claim-phrases.js'
 import type { OpenClaim } from './documents/checkpoint.js'
 import type { ClaimRecord, ClaimVerdict, TranscriptEntry } from './documents/record.js'
-import { KnownFacts, factsIn } from './spoken-facts.js'
+import { factsIn } from './spoken-facts.js'
+import { KnownFacts } from './known-facts.js'
 
 type ClaimRule = ClaimOptions['rules'][number]
 
@@ -31,25 +32,6 @@ interface Language {
 /** The newest rules that were read: calls of one agent on one thread share them. */
 const read = new Map<string, readonly Language[]>()
 const READ_MAX = 20
-
-function languagesOf({ rules, words, languages }: ClaimOptions): readonly Language[] {
-  const key = JSON.stringify([rules, words, languages])
-  const known = read.get(key)
-  if (known !== undefined) return known
-  const made = Object.entries(languages).flatMap(([name, language]) => {
-    const phrases = rules.flatMap((rule) => (rule.phrases[name] ?? []).map((phrase) => ({ rule, phrase })))
-    if (phrases.length === 0) return []
-    const matcher = new PhraseMatcher(
-      phrases.map(({ phrase }) => phrase),
-      language,
-      words,
-    )
-    return [{ name, matcher, phrases }]
-  })
-  read.set(key, made)
-  forgetOldest(read, READ_MAX)
-  return made
-}
 
 /**
  * Matches what the agent claims to have done with the call's tool calls.
@@ -230,4 +212,23 @@ const FACTS: Readonly<Record<ClaimVerdict, (tool: string) => string>> = {
   cancelled: (tool) => `${tool} was cancelled before it answered; nobody knows whether it took effect`,
   overdue: (tool) => `${tool} did not answer in time; nobody knows whether it took effect`,
   uncertain: (tool) => `nobody knows whether ${tool} took effect: say neither that it did nor that it did not`,
+}
+
+function languagesOf({ rules, words, languages }: ClaimOptions): readonly Language[] {
+  const key = JSON.stringify([rules, words, languages])
+  const known = read.get(key)
+  if (known !== undefined) return known
+  const made = Object.entries(languages).flatMap(([name, language]) => {
+    const phrases = rules.flatMap((rule) => (rule.phrases[name] ?? []).map((phrase) => ({ rule, phrase })))
+    if (phrases.length === 0) return []
+    const matcher = new PhraseMatcher(
+      phrases.map(({ phrase }) => phrase),
+      language,
+      words,
+    )
+    return [{ name, matcher, phrases }]
+  })
+  read.set(key, made)
+  forgetOldest(read, READ_MAX)
+  return made
 }

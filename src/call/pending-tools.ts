@@ -34,31 +34,6 @@ const HEARD_ENOUGH_MS = 2000
 /** Waits that a call remembers, so that a late outcome still finds its call. */
 const WAITS_KEPT_MAX = 16
 
-/** A tool's answer for the model while its outcome is not known. @param said  the gateway's own words to the caller */
-export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
-  const told =
-    said === '' ? 'Tell the caller what they have to do now.' : `The caller hears: "${said}" Add nothing to that.`
-  return {
-    pending: true,
-    note:
-      `It was asked for, and nobody knows yet how it ends. ${told} Do not call it again, and do not say that it is done: only ` +
-      'its outcome counts, which you get as a message of the system. Until then help with other things.',
-  }
-}
-
-/** Text of an outcome for a model that does not wait for results. */
-export function outcomeText({ name, outcome, tries }: Wait): string {
-  const { status, value, late } = outcome ?? { status: 'expired', value: null, late: false }
-  const result = JSON.stringify({ status, result: value })
-  if (tries > 1)
-    return `The caller interrupted you before they heard the outcome of ${name}: ${result}. Say it now, unless they know it.`
-  if (status === 'cancelled')
-    return `The caller does not want to wait for ${name} any more. It is not known how it ends: say neither that it was done nor that it was not.`
-  if (status === 'expired')
-    return `No outcome of ${name} has come in time. That is no failure: say that you have no confirmation yet, and do not call it again.`
-  return `The outcome of ${name} has come${late ? ' after all' : ''}: ${result}. Tell the caller.`
-}
-
 /**
  * The tool calls of one call whose answers come later.
  *
@@ -206,4 +181,29 @@ export class PendingTools {
         state,
       }))
   }
+}
+
+/** A tool's answer for the model while its outcome is not known. @param said  the gateway's own words to the caller */
+export function pendingAnswer(said: string): Readonly<Record<string, unknown>> {
+  const told =
+    said === '' ? 'Tell the caller what they have to do now.' : `The caller hears: "${said}" Add nothing to that.`
+  return {
+    pending: true,
+    note:
+      `It was asked for, and nobody knows yet how it ends. ${told} Do not call it again, and do not say that it is done: only ` +
+      'its outcome counts, which you get as a message of the system. Until then help with other things.',
+  }
+}
+
+/** Text of an outcome for a model that does not wait for results. */
+export function outcomeText({ name, outcome, tries }: Wait): string {
+  const { status, value, late } = outcome ?? { status: 'expired', value: null, late: false }
+  const result = JSON.stringify({ status, result: value })
+  if (tries > 1)
+    return `The caller interrupted you before they heard the outcome of ${name}: ${result}. Say it now, unless they know it.`
+  if (status === 'cancelled')
+    return `The caller does not want to wait for ${name} any more. It is not known how it ends: say neither that it was done nor that it was not.`
+  if (status === 'expired')
+    return `No outcome of ${name} has come in time. That is no failure: say that you have no confirmation yet, and do not call it again.`
+  return `The outcome of ${name} has come${late ? ' after all' : ''}: ${result}. Tell the caller.`
 }

@@ -1,4 +1,4 @@
-import type { LoggedToolCall } from './call-log.js'
+import type { LoggedToolCall } from './documents/log-entry.js'
 import { SPEECH_RATE_TOOL, SPEECH_RATES } from './gateway-tools.js'
 
 /** Speeds of a call in times the voice's own, one step apart. */

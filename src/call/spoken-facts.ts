@@ -27,11 +27,7 @@ interface SpokenFact {
 
 /** Facts of one utterance, and of one call, that are looked at. */
 const FACTS_MAX = 20
-/** Numbers, and characters of digits, that a call remembers; with more of them everything counts as known. */
-const KNOWN_VALUES_MAX = 5000
-const KNOWN_DIGITS_MAX = 50_000
-/** The caller's digits that are read as one number, however many turns they took. */
-const CALLER_DIGITS_MAX = 100
+
 /** Shorter numbers that are written in groups are not a phone number. */
 const PHONE_DIGITS_MIN = 7
 
@@ -44,7 +40,7 @@ type PieceKind = 'time' | 'figure' | 'word' | 'sign' | 'end' | 'mark'
 /** By group of PIECE. */
 const KINDS: readonly (PieceKind | null)[] = [null, 'time', 'figure', null, 'word', 'sign', 'end', 'mark']
 
-interface Piece {
+export interface Piece {
   readonly kind: PieceKind
   /** A word in lower case without accents and apostrophes; else as written, thousands of "k" written out. */
   readonly word: string
@@ -52,7 +48,7 @@ interface Piece {
   readonly end: number
 }
 
-function piecesOf(text: string): Piece[] {
+export function piecesOf(text: string): Piece[] {
   const pieces: Piece[] = []
   for (const found of text.matchAll(PIECE)) {
     const { 0: all, 2: figure = '', 3: k, index } = found
@@ -80,7 +76,7 @@ interface Cluster {
   readonly parts: readonly (readonly string[])[]
 }
 
-function clustersOf(pieces: readonly Piece[]): Cluster[] {
+export function clustersOf(pieces: readonly Piece[]): Cluster[] {
   const clusters: Cluster[] = []
   for (let from = 0; from < pieces.length; from++) {
     if (!isNumber(pieces[from])) continue
@@ -126,7 +122,7 @@ function joins(pieces: readonly Piece[], at: number): boolean {
 }
 
 /** The numbers of a cluster as digits; empty where there are decimals or thousands among several figures. */
-function valuesOf({ numbers, parts }: Cluster): string[] {
+export function valuesOf({ numbers, parts }: Cluster): string[] {
   const [figure, scale] = numbers
   if (numbers.length === 1 && figure?.kind === 'figure') return [figure.word.replaceAll(',', '')]
   if (numbers.length === 2 && figure?.kind === 'figure' && scale?.kind === 'word' && isScale(scale.word))
@@ -135,7 +131,7 @@ function valuesOf({ numbers, parts }: Cluster): string[] {
 }
 
 /** Reading of a cluster, as the two parts of a key; null: it may be read in several ways. */
-function readingOf(
+export function readingOf(
   cluster: Cluster,
 ): { readonly kind: 'number' | 'digits'; readonly values: readonly string[] } | null {
   const { numbers, parts } = cluster
@@ -254,96 +250,4 @@ function daysBefore(pieces: readonly Piece[], at: number): number | null {
   const near = word(at - 1) === ',' || SPOKEN.is.has(word(at - 1)) ? at - 2 : at - 1
   const listed = SPOKEN.lists.has(word(at + 1)) || NOT.has(word(near - 1))
   return listed ? null : (SPOKEN.days.get(word(near)) ?? null)
-}
-
-const ISO_DATE = /(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):\d\d[\d:.]{0,16}(Z)?)?/g
-/** Numbers and days that an agent was given in a call, whatever they are about. */
-export class KnownFacts {
-  readonly #values = new Set<number>()
-  readonly #days = new Set<number>()
-  /** All digits, those of one number together. */
-  #digits = ''
-  #callerDigits = ''
-
-  /** @param caller  the caller's words: a number may go on in the next turn */
-  learn(text: string, caller = false): void {
-    if (this.#full) return
-    const pieces = piecesOf(text)
-    for (const cluster of clustersOf(pieces)) {
-      const values = valuesOf(cluster)
-      for (const { kind, word } of cluster.numbers) if (kind === 'figure') this.#add(word.replaceAll(',', ''))
-      // Digits that are said one by one may be a price: "two four four shillings".
-      for (const value of new Set([...values, ...(readingOf(cluster)?.values ?? [])])) this.#add(value)
-      this.#digits += ` ${values.join('')}`
-      if (caller) this.#callerDigits = `${this.#callerDigits}${values.join('')}`.slice(-CALLER_DIGITS_MAX)
-    }
-    // "14:00" may be said as fourteen hundred hours.
-    for (const { kind, word } of pieces) if (kind === 'time' && word.length <= 5) this.#add(word.replace(':', ''))
-    // Also those within a word, such as KCA123A.
-    for (const [digits] of text.matchAll(/\d+/g)) this.#add(digits)
-    this.#learnDays(pieces, text)
-  }
-
-  /** Everything that is known, as a text that another instance learns it from. */
-  toString(): string {
-    const days = [...this.#days].map((day) => SPOKEN.dayNames[day])
-    return [...this.#values, ...new Set(this.#digits.trim().split(/ +/)), ...days].join('; ')
-  }
-
-  get #full(): boolean {
-    return this.#values.size > KNOWN_VALUES_MAX || this.#digits.length > KNOWN_DIGITS_MAX
-  }
-
-  #add(value: string): void {
-    this.#values
-      .add(Number(value))
-      .add(Math.trunc(Number(value)))
-      .add(Math.round(Number(value)))
-    this.#digits += ` ${value}`
-  }
-
-  #learnDays(pieces: readonly Piece[], text: string): void {
-    let last: number | null = null
-    let through = false
-    for (const { kind, word } of pieces) {
-      const day = dayOf(word)
-      if (day !== undefined) {
-        this.#days.add(day)
-        if (through && last !== null)
-          for (let next: number = last; next !== day; next = (next + 1) % 7) this.#days.add(next)
-        last = day
-        through = false
-      } else if (SPOKEN.daily.has(word)) for (let every = 0; every < 7; every++) this.#days.add(every)
-      else {
-        through = last !== null && (SPOKEN.through.has(word) || word === '-' || word === '\u2013')
-        if (!through && kind !== 'mark') last = null
-      }
-    }
-    for (const [, year, month, date, hour, utc] of text.matchAll(ISO_DATE)) {
-      const day = new Date(Date.UTC(Number(year), Number(month) - 1, Number(date))).getUTCDay()
-      this.#days.add(day)
-      // Where the caller is it may be the day before or after.
-      if (utc !== undefined) this.#days.add((day + (Number(hour) < 12 ? 6 : 1)) % 7)
-    }
-  }
-
-  /** @param key  of a fact */
-  knows(key: string): boolean {
-    if (this.#full) return true
-    const [kind = '', whole = '', ...parts] = key.split(' ')
-    return this.#has(kind, whole) || (parts.length > 0 && parts.every((part) => this.#has(kind, part)))
-  }
-
-  #has(kind: string, value: string): boolean {
-    if (kind === 'day') return this.#days.has(Number(value))
-    // Prices are often in cents.
-    if (this.#values.has(Number(value)) || this.#values.has(Math.round(Number(value) * 100))) return true
-    // A part of a longer number: "ending in 678", or a phone number without its country's code.
-    const digits = value.replace(/^0+/, '')
-    return kind === 'digits' && digits !== '' && `${this.#digits} ${this.#callerDigits}`.includes(digits)
-  }
-}
-
-function dayOf(word: string): number | undefined {
-  return SPOKEN.weekdays.get(word) ?? SPOKEN.weekdays.get(word.replace(/s$/, '')) ?? SPOKEN.shortWeekdays.get(word)
 }

@@ -1,6 +1,7 @@
 import { TOOL_CALLS_MAX } from '../core/limits.js'
 import { asksForAnswer, type ToolWait } from './backend-events.js'
-import type { CallLogRecords, LoggedToolCall, ToolCallEnd } from './call-log.js'
+import type { ToolCallEnd } from './call-log.js'
+import type { CallLogRecords, LoggedToolCall } from './documents/log-entry.js'
 import type { RunningTool, SessionResume } from './documents/checkpoint.js'
 import { secretCallId } from './digit-collection.js'
 import { COLLECT_TOOL, isBuiltIn, recordedArguments } from './gateway-tools.js'
@@ -13,34 +14,6 @@ const ENOUGH_ROUNDS =
   `You have called tools ${TOOL_ROUNDS_MAX} times without an answer for the caller. Call no more: tell the caller what you know, ` +
   'and what you could not find out.'
 const REPEATED = 'You have made this call already since the caller spoke. This is its answer.'
-
-/** One tool call of the model. */
-interface LedgerCall {
-  readonly callId: string
-  readonly name: string
-  readonly args: Readonly<Record<string, unknown>>
-  readonly startedAtMs: number
-  /** Performed by the session itself; no tool runs, and no limit applies. */
-  readonly gateway: boolean
-  readonly waited: ToolWait
-  /** `pending`: the model has an answer for now, and its outcome comes later. */
-  state: 'running' | 'pending' | 'answered'
-  ok: boolean
-  result: unknown
-}
-
-type ToolDecision =
-  /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
-  | { readonly type: 'run'; readonly occurrence: number }
-  | { readonly type: 'refuse'; readonly error: string }
-  /** The same call still runs: its result answers both. */
-  | { readonly type: 'ignore' }
-  /** The same call already has a result. */
-  | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
-  /** As `answer`, of another call that was the same: a model that asks again and again. */
-  | { readonly type: 'repeat'; readonly value: unknown }
-  /** As `refuse`, and the model may call no tool until the caller has said something. */
-  | { readonly type: 'enough'; readonly error: string }
 
 /** The time of the session, and zero of the times of its records. */
 interface LedgerClock {
@@ -76,12 +49,6 @@ const LOST =
   'it took effect: say neither that it did nor that it did not, do not repeat it, and offer a human if it matters.'
 
 const COLLECT_AGAIN = `The line had a gap while the caller entered this, and what they entered is lost. Call ${COLLECT_TOOL} again.`
-
-/** The answer for a tool call that ran when its worker died. */
-function lostAnswer({ callId, name }: RunningTool, running: readonly RunningTool[]): { readonly error: string } {
-  const reached = running.some((other) => other.callId === secretCallId(callId))
-  return { error: name === COLLECT_TOOL && !reached ? COLLECT_AGAIN : LOST }
-}
 
 /**
  * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
@@ -424,4 +391,38 @@ export function sameJson(a: unknown, b: unknown): boolean {
   const left = Object.entries(a)
   const right = new Map(Object.entries(b))
   return left.length === right.size && left.every(([key, value]) => right.has(key) && sameJson(value, right.get(key)))
+}
+
+/** One tool call of the model. */
+interface LedgerCall {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  readonly startedAtMs: number
+  /** Performed by the session itself; no tool runs, and no limit applies. */
+  readonly gateway: boolean
+  readonly waited: ToolWait
+  /** `pending`: the model has an answer for now, and its outcome comes later. */
+  state: 'running' | 'pending' | 'answered'
+  ok: boolean
+  result: unknown
+}
+
+type ToolDecision =
+  /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
+  | { readonly type: 'run'; readonly occurrence: number }
+  | { readonly type: 'refuse'; readonly error: string }
+  /** The same call still runs: its result answers both. */
+  | { readonly type: 'ignore' }
+  /** The same call already has a result. */
+  | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
+  /** As `answer`, of another call that was the same: a model that asks again and again. */
+  | { readonly type: 'repeat'; readonly value: unknown }
+  /** As `refuse`, and the model may call no tool until the caller has said something. */
+  | { readonly type: 'enough'; readonly error: string }
+
+/** The answer for a tool call that ran when its worker died. */
+function lostAnswer({ callId, name }: RunningTool, running: readonly RunningTool[]): { readonly error: string } {
+  const reached = running.some((other) => other.callId === secretCallId(callId))
+  return { error: name === COLLECT_TOOL && !reached ? COLLECT_AGAIN : LOST }
 }

@@ -5,7 +5,7 @@ import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
-import type { CarrierCall } from '../sautikit-api/client.js'
+import type { CarrierCall } from '../sautikit-api/carrier-call.js'
 import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'

@@ -1,4 +1,4 @@
-import type { CallLogEntry } from '../call/call-log.js'
+import type { CallLogEntry } from '../call/documents/log-entry.js'
 import type { CallOutput } from '../call/events.js'
 import type { FrameDifference, TimedOutput } from '../call/journal/replay.js'
 import type { OutputDifference } from '../call/journal/replay-diff.js'

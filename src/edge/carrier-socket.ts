@@ -22,26 +22,6 @@ const TEXT_FRAMES_PER_WINDOW_MAX = 500
 export interface SocketData {
   readonly carrier: CarrierSocket
 }
-
-/** Counts of all sockets together: plain numbers, copied to the metrics at the scrape. */
-export function socketCounters() {
-  return {
-    framesIn: 0,
-    bytesIn: 0,
-    framesOut: 0,
-    bytesOut: 0,
-    /** Sends that the socket kept for later. */
-    sendsDelayed: 0,
-    emptyFrames: 0,
-    oddFrames: 0,
-    textFrames: 0,
-    /** Text frames beyond the bound of one window; not read. */
-    textFramesDropped: 0,
-    /** Pieces of text frames that are neither JSON nor metadata, and JSON of types that are not known. */
-    garbageTexts: 0,
-    unknownTexts: 0,
-  }
-}
 export type SocketCounters = ReturnType<typeof socketCounters>
 
 /**
@@ -51,11 +31,6 @@ export type SocketCounters = ReturnType<typeof socketCounters>
  */
 const LEG_PING_MS = 1000
 const LEG_OVER_MS = 2000
-
-/** Most bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
-function windowBytesMax(bytesPerMs: number, windowMs: number): number {
-  return bytesPerMs * (2 * windowMs + CARRIER_BURST_MS)
-}
 
 interface CarrierSocketOptions {
   readonly call: LiveCall
@@ -351,4 +326,29 @@ export function endOfOurs(cause: CloseCause, code: number): SocketEnd {
 
 function broken(cause: CloseCause, code: number, detail: string): Required<SocketEnd> {
   return { cause, code, fault: { reason: 'carrier-protocol', detail } }
+}
+
+/** Counts of all sockets together: plain numbers, copied to the metrics at the scrape. */
+export function socketCounters() {
+  return {
+    framesIn: 0,
+    bytesIn: 0,
+    framesOut: 0,
+    bytesOut: 0,
+    /** Sends that the socket kept for later. */
+    sendsDelayed: 0,
+    emptyFrames: 0,
+    oddFrames: 0,
+    textFrames: 0,
+    /** Text frames beyond the bound of one window; not read. */
+    textFramesDropped: 0,
+    /** Pieces of text frames that are neither JSON nor metadata, and JSON of types that are not known. */
+    garbageTexts: 0,
+    unknownTexts: 0,
+  }
+}
+
+/** Most bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
+function windowBytesMax(bytesPerMs: number, windowMs: number): number {
+  return bytesPerMs * (2 * windowMs + CARRIER_BURST_MS)
 }

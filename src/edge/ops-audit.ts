@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Log } from '../telemetry/log.js'
-import type { Reply } from './http-exchange.js'
+import type { Reply } from './reply.js'
 
 /** Who gave a command. */
 export const operatorSchema = z.object({

@@ -1,8 +1,8 @@
 import { jsonObject, jsonOrNull } from '../core/json.js'
 import type { CampaignCommand } from '../campaigns/campaign.js'
 import { GatewayError } from '../core/errors.js'
-import { errorReply, jsonReply, textReply } from './http-exchange.js'
-import type { HttpStatus, Reply } from './http-exchange.js'
+import { errorReply, jsonReply, textReply } from './reply.js'
+import type { HttpStatus, Reply } from './reply.js'
 import type { Audit, Operator } from './ops-audit.js'
 import type { EdgeOptions } from './options.js'
 

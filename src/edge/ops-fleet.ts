@@ -1,12 +1,6 @@
 import { jsonObject } from '../core/json.js'
 import type { CallTimelineView, FleetRow, FoundView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
-import {
-  CHART_QUERY_KEYS,
-  chartQuerySchema,
-  chartRange,
-  chartRangeSchema,
-  chartsOf,
-} from '../call/documents/call-charts.js'
+import { CHART_QUERY_KEYS, chartQuerySchema, chartRange, chartsOf } from '../call/documents/call-charts.js'
 import type { ChartsView } from '../call/documents/call-charts.js'
 import { CALL_SEARCH_KEYS, callSearchSchema } from '../call/documents/call-search.js'
 import type { ChartedCalls, FoundCalls } from '../telemetry/archive/call-finder.js'
@@ -20,34 +14,27 @@ import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
-import { errorReply, jsonOf, jsonReply, textReply } from './http-exchange.js'
+import { errorReply, jsonOf, jsonReply, textReply } from './reply.js'
 import { subscriberNumber } from '../sautikit/phone.js'
 import { CALL_OUTCOMES } from '../call/documents/record.js'
-import { operatorSchema } from './ops-audit.js'
 import type { Audit, Operator } from './ops-audit.js'
-import type { Reply } from './http-exchange.js'
-import { CALL_COMMANDS, CALL_VIEWS, isFound } from './ops-api.js'
+import type { Reply } from './reply.js'
+import { isFound } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EndedSession } from './ops-session.js'
 import type { EdgeOptions } from './options.js'
+import { outcomeSchema, requestSchema, SEARCH_CHARS_MAX } from './ops-requests.js'
+import type { NodeCommand, OpsRequest, CallRequest } from './ops-requests.js'
 
 /** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
 const OPS_LIVE_ROWS_MAX = 10_000
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'finder' | 'log' | 'wallClock'>
 
-/** Numbers of ours to whose calls a list may be limited. */
-const LISTED_NUMBERS_MAX = 5000
-
-const SEARCH_CHARS_MAX = 200
 /** The first search of a node starts the thread of its index, and indexes what is new. */
 const FIND_PEER_MS = 5000
 /** Most listeners for which the node of their call is remembered; for more, it is searched again. */
 const LISTENERS_KNOWN_MAX = 64
-
-/** Commands for a whole node. */
-export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
-type NodeCommand = (typeof NODE_COMMANDS)[number]
 
 /** Allowed query parameters: for a list of calls, for a search of ended ones, for charts, and `part` of a recording. */
 const QUERIES = ['limit', 'search', 'format', 'part', 'cursor', 'over', 'by', ...CALL_SEARCH_KEYS] as const
@@ -57,51 +44,6 @@ export type OpsQuery = Readonly<Record<(typeof QUERIES)[number], string>>
 export function queryOf(read: (name: string) => string): OpsQuery {
   return Object.fromEntries(QUERIES.map((name) => [name, read(name)])) as OpsQuery
 }
-
-const callSid = z.string().max(64)
-const outcomeSchema = z.enum(CALL_OUTCOMES).nullable()
-/** Request from node to node on behalf of an operator. */
-const requestSchema = z.discriminatedUnion('what', [
-  z.object({ what: z.literal('status') }),
-  z.object({
-    what: z.literal('list'),
-    limit: z.int().min(1).max(OPS_LIST_MAX),
-    outcome: outcomeSchema.default(null),
-    numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable().default(null),
-    search: z.string().max(SEARCH_CHARS_MAX).nullable().default(null),
-  }),
-  z.object({
-    what: z.literal('find'),
-    search: callSearchSchema,
-    cursor: z.object({ id: z.int(), node: z.string().max(200) }).nullable(),
-    limit: z.int().min(1).max(OPS_LIST_MAX),
-    numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
-  }),
-  z.object({
-    what: z.literal('chart'),
-    range: chartRangeSchema,
-    numbers: z.array(z.string().max(20)).max(LISTED_NUMBERS_MAX).nullable(),
-  }),
-  z.object({ what: z.literal('call'), callSid }),
-  z.object({
-    what: z.literal('view'),
-    callSid,
-    view: z.enum(CALL_VIEWS),
-    part: z.int().min(1).nullable().default(null),
-  }),
-  z.object({
-    what: z.literal('call-command'),
-    callSid,
-    command: z.enum(CALL_COMMANDS),
-    body: z.string(),
-    operator: operatorSchema,
-  }),
-  z.object({ what: z.literal('hear'), callSid, id: z.uuid(), operator: operatorSchema }),
-  z.object({ what: z.literal('session-ended'), id: z.string().max(64), expiresS: z.int().min(0) }),
-  z.object({ what: z.literal('node-command'), command: z.enum(NODE_COMMANDS), operator: operatorSchema }),
-])
-type OpsRequest = z.output<typeof requestSchema>
-type CallRequest = Extract<OpsRequest, { readonly callSid: string }>
 
 /** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
 interface PeerReply {

@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { Log } from '../telemetry/log.js'
-import { errorReply } from './http-exchange.js'
+import { errorReply } from './reply.js'
 import type { EventStream, Exchange } from './http-exchange.js'
 import type { FleetApi, WatchedCall } from './ops-fleet.js'
 

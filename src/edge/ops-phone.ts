@@ -4,7 +4,7 @@ import { isAgentName } from '../core/ids.js'
 import { SOCKET_IDLE_S } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { Audit, Operator } from './ops-audit.js'
-import type { HttpStatus } from './http-exchange.js'
+import type { HttpStatus } from './reply.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
 

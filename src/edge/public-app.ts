@@ -1,6 +1,6 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
-import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import type { WebhookRejection, WebhookRoute } from '../telemetry/metric-labels.js'
 import type { Client, ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange } from './http-exchange.js'
 import type { UnsentReplies } from './reply-writer.js'

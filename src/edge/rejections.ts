@@ -1,8 +1,9 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WallClock } from '../core/clock.js'
-import type { RefusalReason, WebhookRejection } from '../telemetry/metrics.js'
-import { errorReply } from './http-exchange.js'
-import type { BodyFault, HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
+import type { RefusalReason, WebhookRejection } from '../telemetry/metric-labels.js'
+import { errorReply } from './reply.js'
+import type { BodyFault } from './http-exchange.js'
+import type { HttpErrorCode, HttpStatus, Reply } from './reply.js'
 
 /** Refusals that `GET /api/calls` still shows. */
 const REFUSALS_KEPT = 200
@@ -17,16 +18,6 @@ export interface Rejection {
 
 /** The answer to a webhook. */
 export type WebhookAnswer = Reply | Rejection
-
-export function rejection(
-  reason: WebhookRejection,
-  status: HttpStatus,
-  code: HttpErrorCode,
-  message: string,
-  extra: Parameters<typeof errorReply>[3] = {},
-): Rejection {
-  return { reason, why: message, reply: errorReply(status, code, message, extra) }
-}
 
 /** Answers for a body that was not read. */
 export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
@@ -82,4 +73,14 @@ export class Refusals {
   get newest(): readonly Refusal[] {
     return this.#kept.toReversed()
   }
+}
+
+export function rejection(
+  reason: WebhookRejection,
+  status: HttpStatus,
+  code: HttpErrorCode,
+  message: string,
+  extra: Parameters<typeof errorReply>[3] = {},
+): Rejection {
+  return { reason, why: message, reply: errorReply(status, code, message, extra) }
 }

@@ -32,50 +32,6 @@ assert(isMainThread, 'uWebSockets.js is loaded on the main thread only')
 process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = String(HTTP_HEADERS_BYTES_MAX)
 const uws = await loadUws()
 
-/**
- * uWebSockets.js from the first package that has a binary for this Node and this C library. `uWebSockets.js` is upstream's
- * own where somebody has installed it, and `uws-pack` in a clone; an installed release has a package with one binary of
- * `uws-pack`. The image brings the last one. Their functions are the same
- * (docs/adr/0023-two-packages-of-uwebsockets.md).
- * @throws GatewayError CONFIG_INVALID when none loads
- */
-async function loadUws(): Promise<typeof Uws> {
-  const { platform, arch, versions } = process
-  const major = versions.node.split('.')[0] ?? ''
-  const released = `mkondo-uws-${platform}-${arch}-node${major}` // scripts/release.mjs
-  const why: string[] = []
-  for (const name of ['uWebSockets.js', released, 'uws-pack', '@btc-vision/uwebsockets.js']) {
-    try {
-      return (await import(name)) as typeof Uws
-    } catch (error) {
-      const message = messageOf(error)
-      why.push(`${name}: ${/^.*(?:Cannot find|GLIBC).*$/m.exec(message)?.[0] ?? message}`)
-    }
-  }
-  const glibc = glibcVersion()
-  const repacked = ['24', '25'].includes(major) && glibc !== null && isFrom(glibc, 38)
-  const install =
-    ['20', '22'].includes(major) && glibc !== null && isFrom(glibc, 27)
-      ? 'npm install --include=optional'
-      : `npm install ${repacked ? REPACKED : UPSTREAM}`
-  throw new GatewayError(
-    'CONFIG_INVALID',
-    `no uWebSockets.js for Node ${versions.node} and ${glibc === null ? 'a system without glibc' : `glibc ${glibc}`}; type: ${install} (${why.join('; ')})`,
-  )
-}
-
-/** Version of the system's glibc; null where there is none: musl, macOS, Windows. */
-function glibcVersion(): string | null {
-  const { header } = process.report.getReport() as { readonly header: { readonly glibcVersionRuntime?: string } }
-  return header.glibcVersionRuntime ?? null
-}
-
-/** True if it is 2.`minor` or later. */
-function isFrom(glibc: string, minor: number): boolean {
-  const [major = 0, own = 0] = glibc.split('.').map(Number)
-  return major > 2 || own >= minor
-}
-
 /** Value of `WebSocketBehavior.compression`: audio does not compress, and the carrier never offers it. */
 export const NO_COMPRESSION = 0
 
@@ -95,17 +51,6 @@ export interface TlsFiles {
   readonly keyFile: string
 }
 
-/** @throws Error when the files do not fit; the native module does not say why */
-export function createApp(tls: TlsFiles | null = null): TemplatedApp {
-  if (tls === null) return uws.App()
-  return uws.SSLApp({
-    cert_file_name: tls.certFile,
-    key_file_name: tls.keyFile,
-    // Frames are small and come every 20 ms: record buffers that are kept for each connection would be most of its memory.
-    ssl_prefer_low_memory_usage: true,
-  })
-}
-
 /** Listening with a host and options at once works in the native module and is missing from its types. */
 type ListenWithOptions = (
   host: string,
@@ -117,31 +62,6 @@ type ListenWithOptions = (
 /** `LIBUS_LISTEN_DEFAULT` and `LIBUS_LISTEN_EXCLUSIVE_PORT`. */
 const LISTEN_SHARED = 0
 const LISTEN_EXCLUSIVE = 1
-
-/**
- * Starts to accept connections. Exclusively unless `shared`: otherwise uWebSockets.js would silently share a port with
- * another gateway, and each would get half of the calls.
- * @throws GatewayError PORT_IN_USE, or CONFIG_INVALID when the address itself is wrong.
- */
-export async function listen(app: TemplatedApp, options: ListenOptions): Promise<Listener> {
-  const { host, port, shared } = options
-  const listener = await new Promise<Listener | false>((resolve) => {
-    const native = app.listen.bind(app) as unknown as ListenWithOptions
-    native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
-  })
-  if (listener !== false) return listener
-  // The native module reports only that it failed; Node's own listener tells why.
-  throw portFault(options, await whyNotFree(options))
-}
-
-export function portOf(listener: Listener): number {
-  return uws.us_socket_local_port(listener)
-}
-
-/** Accepts no more connections; open ones continue. */
-function closeListener(listener: Listener): void {
-  uws.us_listen_socket_close(listener)
-}
 
 /**
  * The listeners of the public port, which can be closed and opened again at the ports that they had, and the app behind
@@ -236,4 +156,84 @@ export class PublicListeners {
   cut(): void {
     for (const app of this.#apps) app.close()
   }
+}
+
+/**
+ * uWebSockets.js from the first package that has a binary for this Node and this C library. `uWebSockets.js` is upstream's
+ * own where somebody has installed it, and `uws-pack` in a clone; an installed release has a package with one binary of
+ * `uws-pack`. The image brings the last one. Their functions are the same
+ * (docs/adr/0023-two-packages-of-uwebsockets.md).
+ * @throws GatewayError CONFIG_INVALID when none loads
+ */
+async function loadUws(): Promise<typeof Uws> {
+  const { platform, arch, versions } = process
+  const major = versions.node.split('.')[0] ?? ''
+  const released = `mkondo-uws-${platform}-${arch}-node${major}` // scripts/release.mjs
+  const why: string[] = []
+  for (const name of ['uWebSockets.js', released, 'uws-pack', '@btc-vision/uwebsockets.js']) {
+    try {
+      return (await import(name)) as typeof Uws
+    } catch (error) {
+      const message = messageOf(error)
+      why.push(`${name}: ${/^.*(?:Cannot find|GLIBC).*$/m.exec(message)?.[0] ?? message}`)
+    }
+  }
+  const glibc = glibcVersion()
+  const repacked = ['24', '25'].includes(major) && glibc !== null && isFrom(glibc, 38)
+  const install =
+    ['20', '22'].includes(major) && glibc !== null && isFrom(glibc, 27)
+      ? 'npm install --include=optional'
+      : `npm install ${repacked ? REPACKED : UPSTREAM}`
+  throw new GatewayError(
+    'CONFIG_INVALID',
+    `no uWebSockets.js for Node ${versions.node} and ${glibc === null ? 'a system without glibc' : `glibc ${glibc}`}; type: ${install} (${why.join('; ')})`,
+  )
+}
+
+/** Version of the system's glibc; null where there is none: musl, macOS, Windows. */
+function glibcVersion(): string | null {
+  const { header } = process.report.getReport() as { readonly header: { readonly glibcVersionRuntime?: string } }
+  return header.glibcVersionRuntime ?? null
+}
+
+/** True if it is 2.`minor` or later. */
+function isFrom(glibc: string, minor: number): boolean {
+  const [major = 0, own = 0] = glibc.split('.').map(Number)
+  return major > 2 || own >= minor
+}
+
+/** @throws Error when the files do not fit; the native module does not say why */
+export function createApp(tls: TlsFiles | null = null): TemplatedApp {
+  if (tls === null) return uws.App()
+  return uws.SSLApp({
+    cert_file_name: tls.certFile,
+    key_file_name: tls.keyFile,
+    // Frames are small and come every 20 ms: record buffers that are kept for each connection would be most of its memory.
+    ssl_prefer_low_memory_usage: true,
+  })
+}
+
+/**
+ * Starts to accept connections. Exclusively unless `shared`: otherwise uWebSockets.js would silently share a port with
+ * another gateway, and each would get half of the calls.
+ * @throws GatewayError PORT_IN_USE, or CONFIG_INVALID when the address itself is wrong.
+ */
+export async function listen(app: TemplatedApp, options: ListenOptions): Promise<Listener> {
+  const { host, port, shared } = options
+  const listener = await new Promise<Listener | false>((resolve) => {
+    const native = app.listen.bind(app) as unknown as ListenWithOptions
+    native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
+  })
+  if (listener !== false) return listener
+  // The native module reports only that it failed; Node's own listener tells why.
+  throw portFault(options, await whyNotFree(options))
+}
+
+export function portOf(listener: Listener): number {
+  return uws.us_socket_local_port(listener)
+}
+
+/** Accepts no more connections; open ones continue. */
+function closeListener(listener: Listener): void {
+  uws.us_listen_socket_close(listener)
 }

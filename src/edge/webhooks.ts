@@ -20,11 +20,11 @@ import { roomOf } from '../workers/main/live-call.js'
 import { callOf, calledBack } from '../workers/main/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { AgentFacts, LiveCall, NewCall, PlacedCall } from '../workers/main/live-call.js'
-import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
+import type { RefusalReason, WebhookRoute } from '../telemetry/metric-labels.js'
 import type { Admission } from './admission.js'
 import { CallerLimits } from './caller-limits.js'
-import { NO_CONTENT, errorReply, jsonReply, xmlReply } from './http-exchange.js'
-import type { Reply } from './http-exchange.js'
+import { NO_CONTENT, errorReply, jsonReply, xmlReply } from './reply.js'
+import type { Reply } from './reply.js'
 import type { EdgeOptions } from './options.js'
 import { rejection } from './rejections.js'
 import type { WebhookAnswer } from './rejections.js'
@@ -73,19 +73,6 @@ type WebhookOptions = Pick<
   | 'log'
   | 'metrics'
 > & { readonly outbound?: Pick<OutboundCalls, 'find' | 'state' | 'taken'> }
-
-/** Answer that a call got. Kept after its end, because webhooks may still come. */
-interface AnsweredCall {
-  readonly agent: string
-  /** Our own number. */
-  readonly number: string
-  /** When its first webhook was answered, on the monotonic clock. */
-  readonly answeredAtMs: number
-  /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
-  dialServed: boolean
-  /** The document was the answer to a post that is not an event, so its sender has read it. */
-  served: boolean
-}
 
 /** Answers to the carrier's webhooks. No I/O: webhooks come proven and parsed, answers leave as values. */
 export class Webhooks {
@@ -704,4 +691,17 @@ function dials(actions: readonly VoiceAction[]): boolean {
 /** Our own number in a call: the one that was called, or that calls. */
 function oursOf({ direction, from, to }: Pick<Webhook, 'direction' | 'from' | 'to'>): string {
   return direction === 'outbound' ? from : to
+}
+
+/** Answer that a call got. Kept after its end, because webhooks may still come. */
+interface AnsweredCall {
+  readonly agent: string
+  /** Our own number. */
+  readonly number: string
+  /** When its first webhook was answered, on the monotonic clock. */
+  readonly answeredAtMs: number
+  /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
+  dialServed: boolean
+  /** The document was the answer to a post that is not an event, so its sender has read it. */
+  served: boolean
 }

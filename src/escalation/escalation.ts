@@ -5,18 +5,16 @@ import { ESCALATION_DEADLINES } from '../call/documents/kept-call.js'
 import type { EscalationSnapshot } from '../call/documents/kept-call.js'
 import type { EscalationStep } from '../call/events.js'
 import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
-import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrategy } from '../call/documents/record.js'
+import type { EscalationOutcome, EscalationStrategy } from '../call/documents/record.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { CONTINUATION_MS, DialDocument, FarewellDocument, HANG_UP, NO_ACTIONS } from './documents.js'
 import type { ContinuationAsker, DocumentOptions } from './documents.js'
 import { HuntGroup } from './hunt-group.js'
 import type { HuntGroupOptions } from './hunt-group.js'
+import type { AfterStream, EscalationInput, EscalationCommand, EscalationOutput } from './escalation-events.js'
 
 /** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
 const HANGUP_TRIES_MAX = 3
-
-/** After-stream behaviour of a carrier: observed on earlier calls, or configured. */
-export type AfterStream = 'continues' | 'holds' | 'unknown'
 
 /** How one call may reach a human. */
 export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
@@ -35,39 +33,6 @@ export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   /** Asked once before a number is rung. False: too many callers have been sent to it in this minute. */
   readonly mayRing: (number: string, nowMs: number) => boolean
 }
-
-export type EscalationInput =
-  | { readonly type: 'escalate' }
-  | { readonly type: 'stream-closed' }
-  | { readonly type: 'carrier-state'; readonly state: CarrierState }
-  /** Answer to a command. */
-  | { readonly type: 'rest-result'; readonly requestId: string; readonly ok: boolean; readonly detail: string }
-  /** The human's leg, from the carrier's supervision or conference events. */
-  | { readonly type: 'human'; readonly event: HumanEvent }
-  /** The caller's answer to the call back that the session offered. */
-  | { readonly type: 'callback'; readonly accepted: boolean }
-  | { readonly type: 'timer' }
-
-export type EscalationCommand =
-  | { readonly type: 'supervise' | 'create-conference-call'; readonly requestId: string; readonly number: string }
-  | { readonly type: 'hangup'; readonly requestId: string }
-
-export type EscalationOutput =
-  /** For the call session. */
-  | { readonly type: 'step'; readonly step: EscalationStep }
-  /** For the carrier's REST API; answered with `rest-result`. */
-  | { readonly type: 'command'; readonly command: EscalationCommand }
-  /** One strategy with one human, and its outcome. */
-  | { readonly type: 'attempt'; readonly attempt: EscalationAttempt }
-  /** The caller is to be called back. */
-  | { readonly type: 'callback'; readonly asked: CallbackAsk }
-  /** The outcome of the escalation; exactly once. `strategy` is null when none could be tried. */
-  | {
-      readonly type: 'settled'
-      readonly strategy: EscalationStrategy | null
-      readonly outcome: EscalationOutcome
-      readonly detail: string
-    }
 
 /** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
 const STREAM_CLOSE_MS = 30_000

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { CallLogEntry, CallLogRecords } from '../call/call-log.js'
+import type { CallLogRecords, CallLogEntry } from '../call/documents/log-entry.js'
 import type { TimelineMark } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -39,38 +39,6 @@ interface CallKeeperOptions {
   readonly tokenOf: (callSid: CallSid) => OwnerToken | null
   /** The store says that `token` does not own the call any more. */
   readonly lost: (callSid: CallSid, token: OwnerToken) => void
-}
-
-/** One live call, or one that is over and whose entry is still to be deleted. */
-interface KeptEntry {
-  readonly callSid: CallSid
-  readonly source: KeptSource
-  readonly sealed: SealedCall
-  /** The log's new end. Empty while `whole`. */
-  entries: CallLogEntry[]
-  marks: TimelineMark[]
-  /** It is not known what the store has: the next write replaces the log. */
-  whole: boolean
-  /** Bytes of the log in the store. */
-  logBytes: number
-  token: OwnerToken | null
-  /** With this token the call was lost: nothing is written with it any more. */
-  lostToken: OwnerToken | null
-  triedAtMs: number
-  /** It is in a batch, or its deletion is under way. */
-  busy: boolean
-  /** Wait for the next write that begins: those of `saved`, each for SAVED_WITHIN_MS at most. */
-  waiting: ((kept: boolean) => void)[]
-  /** Called once the store knows that the call is over, or when it will never know. */
-  told: (answer: 'ok' | 'lost') => void
-}
-
-/** One call of a batch. */
-interface SealedWrite {
-  readonly entry: KeptEntry
-  readonly write: StoredWrite
-  readonly logBytes: number
-  readonly waiting: KeptEntry['waiting']
 }
 
 /** Most of the state's share; the rest is the log's. */
@@ -490,3 +458,35 @@ function wholeLog(
 }
 
 const LISTS = ['transcript', 'bargeIns', 'turns', 'claims', 'toolCalls'] as const
+
+/** One live call, or one that is over and whose entry is still to be deleted. */
+interface KeptEntry {
+  readonly callSid: CallSid
+  readonly source: KeptSource
+  readonly sealed: SealedCall
+  /** The log's new end. Empty while `whole`. */
+  entries: CallLogEntry[]
+  marks: TimelineMark[]
+  /** It is not known what the store has: the next write replaces the log. */
+  whole: boolean
+  /** Bytes of the log in the store. */
+  logBytes: number
+  token: OwnerToken | null
+  /** With this token the call was lost: nothing is written with it any more. */
+  lostToken: OwnerToken | null
+  triedAtMs: number
+  /** It is in a batch, or its deletion is under way. */
+  busy: boolean
+  /** Wait for the next write that begins: those of `saved`, each for SAVED_WITHIN_MS at most. */
+  waiting: ((kept: boolean) => void)[]
+  /** Called once the store knows that the call is over, or when it will never know. */
+  told: (answer: 'ok' | 'lost') => void
+}
+
+/** One call of a batch. */
+interface SealedWrite {
+  readonly entry: KeptEntry
+  readonly write: StoredWrite
+  readonly logBytes: number
+  readonly waiting: KeptEntry['waiting']
+}

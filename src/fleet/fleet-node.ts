@@ -17,7 +17,7 @@ import { isOwner } from './call-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './call-store.js'
 import type { GuardedStore } from './guarded-store.js'
 import { Ownership } from './ownership.js'
-import type { OwnershipInput, OwnershipOutput } from './ownership.js'
+import type { OwnershipInput, OwnershipOutput } from './ownership-events.js'
 import type { PeerListener } from './peer-listener.js'
 import type { PeerResult, Peers } from './peers.js'
 

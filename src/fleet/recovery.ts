@@ -41,18 +41,6 @@ const CALLBACK_ONCE_MS = 24 * 3_600_000
 type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
 
 /**
- * @param kept  the call's state; null where none can be read
- * @param asked  the carrier asks how the call continues. That it asks is the proof that it continues the call, whatever
- *   it was seen to do before, and whatever SAUTIKIT_AFTER_STREAM says
- */
-export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPlan {
-  const onward = kept === null ? 'nobody' : continuationOf(kept)
-  if (onward === 'human' || onward === 'outcome') return 'escalation'
-  if (!asked) return 'hang-up'
-  return onward === 'agent' ? 'resume' : 'words'
-}
-
-/**
  * How often, and after how long, the store is asked again whether a call is still this node's: it rests in between.
  */
 const ASKS_MAX = 4
@@ -83,19 +71,6 @@ export interface RecoveryOptions<Answer extends object> {
   readonly log: Log
   readonly clock: Clock
   readonly sleep: (ms: number) => Promise<void>
-}
-
-/** From a node that is being stopped, to the one that goes on with its call. Plain JSON. */
-interface GivenCall {
-  readonly callSid: string
-  /** The sender's ownership. */
-  readonly token: OwnerToken
-}
-
-/** A call that this node has taken over, with its entry; null where the store has lost it meanwhile. */
-interface Taken {
-  readonly token: OwnerToken
-  readonly entry: StoredCall | null
 }
 
 /**
@@ -516,4 +491,29 @@ export function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' 
     case 'stream-status':
       return streamOver ? 'stream-over' : 'other'
   }
+}
+
+/**
+ * @param kept  the call's state; null where none can be read
+ * @param asked  the carrier asks how the call continues. That it asks is the proof that it continues the call, whatever
+ *   it was seen to do before, and whatever SAUTIKIT_AFTER_STREAM says
+ */
+export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPlan {
+  const onward = kept === null ? 'nobody' : continuationOf(kept)
+  if (onward === 'human' || onward === 'outcome') return 'escalation'
+  if (!asked) return 'hang-up'
+  return onward === 'agent' ? 'resume' : 'words'
+}
+
+/** From a node that is being stopped, to the one that goes on with its call. Plain JSON. */
+interface GivenCall {
+  readonly callSid: string
+  /** The sender's ownership. */
+  readonly token: OwnerToken
+}
+
+/** A call that this node has taken over, with its entry; null where the store has lost it meanwhile. */
+interface Taken {
+  readonly token: OwnerToken
+  readonly entry: StoredCall | null
 }

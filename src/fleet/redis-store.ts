@@ -57,25 +57,6 @@ interface RedisStoreOptions {
   readonly deadlineMs?: number
 }
 
-/**
- * Connects to the Redis of a fleet. When it only cannot be reached, the store is down, and heals by itself: the
- * connection is tried again for as long as the store is open.
- * @throws GatewayError CONFIG_INVALID when waiting would not help: a URL that is none, a wrong password, user, database
- *   or master name, a Redis before 6.2, a Redis Cluster under the URL of one server
- */
-export async function connectRedis(options: RedisStoreOptions): Promise<RedisStore> {
-  const address = parseRedisUrl(options.url)
-  if (address === undefined) throw new GatewayError('CONFIG_INVALID', `REDIS_URL is not of the form ${REDIS_URL_FORM}`)
-  const store = new RedisStore(address, options)
-  try {
-    await store.started
-  } catch (thrown) {
-    await store.close()
-    throw thrown
-  }
-  return store
-}
-
 export type IgnoredEntries = RedisStore['ignored']
 
 /** A heartbeat as it is proven: with the store's time in the view before it, 0 where there was none. */
@@ -723,4 +704,23 @@ function serverFault(info: string, cluster: boolean): string | null {
   return Number(major) > 6 || (Number(major) === 6 && Number(minor) >= 2)
     ? null
     : `it is Redis ${major === undefined ? 'of an unknown version' : `${major}.${minor ?? ''}`}, and 6.2 or later is needed`
+}
+
+/**
+ * Connects to the Redis of a fleet. When it only cannot be reached, the store is down, and heals by itself: the
+ * connection is tried again for as long as the store is open.
+ * @throws GatewayError CONFIG_INVALID when waiting would not help: a URL that is none, a wrong password, user, database
+ *   or master name, a Redis before 6.2, a Redis Cluster under the URL of one server
+ */
+export async function connectRedis(options: RedisStoreOptions): Promise<RedisStore> {
+  const address = parseRedisUrl(options.url)
+  if (address === undefined) throw new GatewayError('CONFIG_INVALID', `REDIS_URL is not of the form ${REDIS_URL_FORM}`)
+  const store = new RedisStore(address, options)
+  try {
+    await store.started
+  } catch (thrown) {
+    await store.close()
+    throw thrown
+  }
+  return store
 }

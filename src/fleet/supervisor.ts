@@ -64,35 +64,6 @@ interface SupervisorOptions<Plan> {
   readonly log: Log
 }
 
-/** The exit code, and the reason when the code is not 0. */
-interface SupervisorEnd {
-  readonly code: 0 | 1 | 2
-  readonly reason: string | null
-}
-
-/** A place for a process: its ports and its folder. */
-interface Place<Plan> {
-  readonly index: number
-  plan: Plan
-  child: ChildProcess | null
-  /** Message of the process when it began to take calls; null before, and without a process. */
-  ready: ProcessReady | null
-  /** Why it could not start, as it reported. */
-  failure: { readonly message: string; readonly usage: boolean } | null
-  restarts: number
-  shortLives: number
-  /** The roll after which the process was started; 0 before the first. */
-  roll: number
-  /** Monotonic: when it was started; once it takes calls, when it began to. */
-  sinceMs: number
-  /** Set during the pause before a start, until the process takes calls, and while it is replaced. */
-  timer: NodeJS.Timeout | null
-  /** True: it drains, and another one is started in its place. */
-  replaced: boolean
-  /** True: it was drained, and is not started again. */
-  over: boolean
-}
-
 /**
  * Starts the processes of a gateway, keeps them running, and keeps what they share. A process that dies is
  * started again after a pause; the others continue. When one dies PROCESS_SHORT_LIVES_MAX times in a row, all end,
@@ -402,4 +373,33 @@ export class Supervisor<Plan> {
     if (place.timer !== null) clearTimeout(place.timer)
     place.timer = null
   }
+}
+
+/** The exit code, and the reason when the code is not 0. */
+interface SupervisorEnd {
+  readonly code: 0 | 1 | 2
+  readonly reason: string | null
+}
+
+/** A place for a process: its ports and its folder. */
+interface Place<Plan> {
+  readonly index: number
+  plan: Plan
+  child: ChildProcess | null
+  /** Message of the process when it began to take calls; null before, and without a process. */
+  ready: ProcessReady | null
+  /** Why it could not start, as it reported. */
+  failure: { readonly message: string; readonly usage: boolean } | null
+  restarts: number
+  shortLives: number
+  /** The roll after which the process was started; 0 before the first. */
+  roll: number
+  /** Monotonic: when it was started; once it takes calls, when it began to. */
+  sinceMs: number
+  /** Set during the pause before a start, until the process takes calls, and while it is replaced. */
+  timer: NodeJS.Timeout | null
+  /** True: it drains, and another one is started in its place. */
+  replaced: boolean
+  /** True: it was drained, and is not started again. */
+  over: boolean
 }

@@ -76,24 +76,6 @@ const HANDOFF_POST_VERSION = 1
 /** Where an entry is: a folder, the store of the fleet, or in memory alone. */
 type Home = { readonly folder: string } | 'fleet' | null
 
-/** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
-interface Waiting extends Omit<Entry, 'body' | 'version'> {
-  home: Home
-  /** Says whether the store of the fleet lists it as taken by this node; `perhaps`: its answer was lost, or came too late. */
-  stored: 'yes' | 'no' | 'perhaps'
-  /** The beginning of the file's name, which never changes. */
-  readonly key: string
-  tries: number
-  /** Calendar time of the next try. */
-  dueMs: number
-  /** Calendar time of the next look, where disk or store did not answer, or an older message is not sent yet. In no file's name. */
-  restsUntilMs: number
-  /** Why it is tried no more; null while it is. */
-  dead: string | null
-  /** The body, where it is in memory alone. */
-  body: string | null
-}
-
 /** A message in a list, without words or numbers of anybody. */
 export const messageViewSchema = z.object({
   /** Key of this message to this receiver; `retry` takes it. */
@@ -149,20 +131,6 @@ export interface OutboxOptions {
 /** Results that are counted. */
 export const RESULTS = ['delivered', 'retried', 'dead', 'dropped', 'erased', 'lost'] as const
 type Result = (typeof RESULTS)[number]
-
-/** State of one URL: its failures, and the messages under way to it. */
-interface ReceiverState {
-  /** Messages of which each is the oldest of its call, and due. */
-  readonly ready: Set<Waiting>
-  readonly sending: Set<Waiting>
-  failures: number
-  /** Calendar time before which nothing is tried. */
-  closedUntilMs: number
-  /** A timer for that time runs. */
-  paused: boolean
-  /** It answered 410. */
-  gone: boolean
-}
 
 /**
  * Messages to receivers: at least once each, the same id with every try, in order for each call and receiver.
@@ -887,4 +855,36 @@ function viewOf(entry: Waiting): MessageView {
   const { key, id, type, receiver, callSid, tries, dueMs, dead } = entry
   const nextTryAt = dead === null ? new Date(dueMs).toISOString() : null
   return { key, id, type, receiver, callSid, tries, nextTryAt, reason: dead }
+}
+
+/** An entry without its body, in memory, with what its file's name says: `<call>.<hash>.<tries>.<due>.<reason>.json`. */
+interface Waiting extends Omit<Entry, 'body' | 'version'> {
+  home: Home
+  /** Says whether the store of the fleet lists it as taken by this node; `perhaps`: its answer was lost, or came too late. */
+  stored: 'yes' | 'no' | 'perhaps'
+  /** The beginning of the file's name, which never changes. */
+  readonly key: string
+  tries: number
+  /** Calendar time of the next try. */
+  dueMs: number
+  /** Calendar time of the next look, where disk or store did not answer, or an older message is not sent yet. In no file's name. */
+  restsUntilMs: number
+  /** Why it is tried no more; null while it is. */
+  dead: string | null
+  /** The body, where it is in memory alone. */
+  body: string | null
+}
+
+/** State of one URL: its failures, and the messages under way to it. */
+interface ReceiverState {
+  /** Messages of which each is the oldest of its call, and due. */
+  readonly ready: Set<Waiting>
+  readonly sending: Set<Waiting>
+  failures: number
+  /** Calendar time before which nothing is tried. */
+  closedUntilMs: number
+  /** A timer for that time runs. */
+  paused: boolean
+  /** It answered 410. */
+  gone: boolean
 }

@@ -9,8 +9,9 @@ import type { CallSid } from '../core/ids.js'
 import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
 import { keptFolder } from '../telemetry/archive/kept-files.js'
 import type { Log } from '../telemetry/log.js'
-import { isFinal } from './client.js'
-import type { CarrierCall, SautikitClient } from './client.js'
+import { isFinal } from './carrier-call.js'
+import type { SautikitClient } from './client.js'
+import type { CarrierCall } from './carrier-call.js'
 import { CarrierApiError } from './http.js'
 
 /** Calls whose detail record is waited for at once, and requests for them that are under way at once. */
@@ -43,21 +44,6 @@ interface CallDetailsOptions {
   readonly wallClock?: () => number
   /** 0 to 1, for jitter. */
   readonly random?: () => number
-}
-
-interface Job {
-  readonly callSid: CallSid
-  readonly endedAtMs: number
-  readonly log: Log
-  /** The next request. */
-  step: 'detail' | 'recording'
-  tries: number
-  detail: CarrierDetail | null
-  /** The carrier has announced the recording. */
-  recorded: boolean
-  /** Its recording is fetched, where recordings are. */
-  readonly wanted: boolean
-  cancel: (() => void) | null
 }
 
 /** Each wait varies by up to a tenth, so that the calls of one drain do not all send requests at once. */
@@ -360,4 +346,19 @@ export async function saveRecording(
   } finally {
     client.close()
   }
+}
+
+interface Job {
+  readonly callSid: CallSid
+  readonly endedAtMs: number
+  readonly log: Log
+  /** The next request. */
+  step: 'detail' | 'recording'
+  tries: number
+  detail: CarrierDetail | null
+  /** The carrier has announced the recording. */
+  recorded: boolean
+  /** Its recording is fetched, where recordings are. */
+  readonly wanted: boolean
+  cancel: (() => void) | null
 }

@@ -16,36 +16,6 @@ const CARRIER_API_RESPONSE_BYTES_MAX = 1024 * 1024
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** The value as an object; an empty object for any other value. */
-export function objectOf(value: unknown): JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
-}
-
-/** The text under the first of `names` that holds one. */
-export function textIn(object: JsonObject, ...names: readonly string[]): string | null {
-  for (const name of names) {
-    const value = object[name]
-    if (typeof value === 'string' && value !== '') return value
-  }
-  return null
-}
-
-/** The number under the first of `names` that holds one, as a number or as text. */
-export function numberIn(object: JsonObject, ...names: readonly string[]): number | null {
-  for (const name of names) {
-    const value = object[name]
-    if (typeof value === 'number' && Number.isFinite(value)) return value
-    if (typeof value === 'string' && /^-?\d{1,15}(\.\d+)?$/.test(value)) return Number(value)
-  }
-  return null
-}
-
-/** The list of an answer: under the first of `names` that holds one, or the answer itself; null when there is none. */
-export function listIn(body: unknown, ...names: readonly string[]): readonly JsonObject[] | null {
-  const list = Array.isArray(body) ? body : names.map((name) => objectOf(body)[name]).find(Array.isArray)
-  return Array.isArray(list) ? list.map(objectOf) : null
-}
-
 /** Characters of the carrier's own sentence that are kept. */
 const MESSAGE_CHARS_MAX = 300
 
@@ -320,4 +290,34 @@ export async function allPages<T>(
     seen.add(cursor)
   }
   return { items, complete: false }
+}
+
+/** The value as an object; an empty object for any other value. */
+export function objectOf(value: unknown): JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
+}
+
+/** The text under the first of `names` that holds one. */
+export function textIn(object: JsonObject, ...names: readonly string[]): string | null {
+  for (const name of names) {
+    const value = object[name]
+    if (typeof value === 'string' && value !== '') return value
+  }
+  return null
+}
+
+/** The number under the first of `names` that holds one, as a number or as text. */
+export function numberIn(object: JsonObject, ...names: readonly string[]): number | null {
+  for (const name of names) {
+    const value = object[name]
+    if (typeof value === 'number' && Number.isFinite(value)) return value
+    if (typeof value === 'string' && /^-?\d{1,15}(\.\d+)?$/.test(value)) return Number(value)
+  }
+  return null
+}
+
+/** The list of an answer: under the first of `names` that holds one, or the answer itself; null when there is none. */
+export function listIn(body: unknown, ...names: readonly string[]): readonly JsonObject[] | null {
+  const list = Array.isArray(body) ? body : names.map((name) => objectOf(body)[name]).find(Array.isArray)
+  return Array.isArray(list) ? list.map(objectOf) : null
 }

@@ -1,4 +1,5 @@
-import type { CallerMove, CallerScript } from './caller-script.js'
+import type { CallerMove } from './caller-model.js'
+import type { CallerScript } from './caller-script.js'
 
 /** Decides what a caller does after the agent's words; empty words: the line is silent. No move: the caller listens on. */
 export type AskCaller = (heard: string) => Promise<readonly CallerMove[]>

@@ -1,5 +1,4 @@
-import { factsIn, spokenWords } from './spoken-words.js'
-import type { OrderFacts } from '../carrier/caller-end.js'
+import { spokenWords } from './spoken-words.js'
 
 /** Behaviour of a simulated caller: steps in order, and rules that react to heard words. */
 export interface CallerScript {
@@ -48,9 +47,6 @@ export interface CallerRule {
   readonly timesMax: number
 }
 
-export const REACTION_MS = 250
-export const PATIENCE_MS = 5000
-
 /** Every sentence the script may say, so that it can be synthesised before the call. */
 export function sentencesOf(script: CallerScript): string[] {
   const sentences = new Set<string>()
@@ -71,187 +67,11 @@ export function filesOf(script: CallerScript): string[] {
 export const HOLD_SENTENCE =
   'Thanks for holding we value your business and remember our wonderful summer sale with carpets and curtains for the whole family and a garden full of flowers'
 
-/** Present action of the caller: an act with everything resolved that depends on the conversation. */
-export type CallerMove =
-  | Extract<CallerAct, { readonly type: 'say' | 'press' | 'play' | 'beep' | 'hold' }>
-  | { readonly type: 'hangup'; readonly why: string }
-
-interface Due {
-  readonly act: CallerAct
-  readonly atMs: number
-  /** True: does not wait until the agent is silent. */
-  readonly interrupts: boolean
-  readonly why: string
-}
-
-/** A shorter overlap is not an interruption: the agent began just before the caller stopped. */
-const OVERLAP_MS = 300
-
-/** Questions that ask for a yes or a no about digits. */
-const READ_BACK = [' right ', ' correct ', ' you said ', ' i heard ']
-
-/**
- * Decides what the caller does next. It has no timers and no audio: it receives events, and `next` is called every 20
- * ms.
- *
- * | state     | meaning                                        | left by                                       |
- * |-----------|------------------------------------------------|-----------------------------------------------|
- * | listening | waits for the agent, or for its own patience   | a rule, a step, patience, an interruption     |
- * | due       | has decided, and waits for its reaction time   | the time, once the agent is silent            |
- * | speaking  | its own voice is on the line                   | `finishedSpeaking`                            |
- * | done      | has hung up                                    | nothing                                       |
- */
-export class CallerModel {
-  readonly #script: CallerScript
-  readonly #statuses: Readonly<Record<string, readonly string[]>>
-  readonly #fired = new Map<CallerRule, number>()
-  #step = 0
-  /** True if the due, or current, act belongs to a step and not to a rule. */
-  #inStep = false
-  #due: Due | null = null
-  #state: 'listening' | 'speaking' | 'done' = 'listening'
-  #agentSinceMs: number | null = null
-  #spokeDuringTurn = false
-  /** Turns of the agent whose words are not known yet. */
-  #listens = 0
-  #quietSinceMs: number
-  #heardOrder: string | null = null
-  #lastSaid: CallerMove | null = null
-
-  constructor(script: CallerScript, statuses: Readonly<Record<string, readonly string[]>>, nowMs: number) {
-    this.#script = script
-    this.#statuses = statuses
-    this.#quietSinceMs = nowMs
-  }
-
-  agentStarted(nowMs: number): void {
-    this.#agentSinceMs = nowMs
-    this.#spokeDuringTurn = this.#state === 'speaking'
-  }
-
-  /** The agent has been silent for a while. `heard` follows; until then, however long it takes, patience does not end. */
-  agentStopped(nowMs: number): void {
-    this.#agentSinceMs = null
-    this.#listens++
-    this.#quietSinceMs = Math.max(this.#quietSinceMs, nowMs)
-  }
-
-  /** Takes the words of the agent's whole turn; empty if the recogniser is not sure. */
-  heard(text: string, nowMs: number): void {
-    this.#listens = Math.max(0, this.#listens - 1)
-    const facts = factsIn(text, { statuses: this.#statuses })
-    if (facts.order !== null) this.#heardOrder = facts.order
-    // A turn that the caller interrupted needs no second reaction.
-    if (this.#state !== 'listening' || this.#spokeDuringTurn || this.#due !== null) return
-    const words = ` ${spokenWords(text).join(' ')} `
-    const rule =
-      text === '' ? undefined : this.#script.rules.find((candidate) => this.#matches(candidate, words, facts))
-    if (rule !== undefined) {
-      this.#fired.set(rule, (this.#fired.get(rule) ?? 0) + 1)
-      this.#decide(rule.act, nowMs, 'a rule matched what was heard')
-      this.#skipStepsLike(rule.act)
-      return
-    }
-    const next = this.#script.steps[this.#step]
-    if (next === undefined || next.interruptAfterMs !== null) return
-    const wanted =
-      next.heard.length === 0 ? this.#script.rules.length === 0 : next.heard.some((phrase) => contains(words, phrase))
-    if (wanted) this.#takeStep(nowMs, false)
-  }
-
-  finishedSpeaking(nowMs: number): void {
-    if (this.#state === 'speaking') this.#state = 'listening'
-    this.#quietSinceMs = nowMs
-    const pauseMs = this.#inStep ? this.#script.steps[this.#step]?.pauseMs : undefined
-    if (pauseMs !== undefined) this.#takeStep(nowMs, true, pauseMs)
-    // The agent began just before the caller's speech ended (for example during the last DTMF tone), so it answers it.
-    if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
-  }
-
-  /** Next action; null for none. Called every 20 ms. */
-  next(nowMs: number): CallerMove | null {
-    if (this.#state !== 'listening') return null
-    const step = this.#script.steps[this.#step]
-    if (this.#due === null && this.#agentSinceMs !== null) {
-      if (step?.interruptAfterMs != null && nowMs - this.#agentSinceMs >= step.interruptAfterMs)
-        this.#takeStep(nowMs, true)
-    } else if (this.#due === null && this.#listens === 0 && nowMs - this.#quietSinceMs >= this.#script.patienceMs) {
-      if (step === undefined) return this.#move({ type: 'hangup', why: 'nothing left to say' })
-      this.#takeStep(nowMs, false)
-    }
-    if (this.#due === null || nowMs < this.#due.atMs) return null
-    if (this.#agentSinceMs !== null && !this.#due.interrupts) return null
-    const { act, why } = this.#due
-    this.#due = null
-    return this.#perform(act, why, nowMs)
-  }
-
-  #takeStep(nowMs: number, interrupts: boolean, afterMs = interrupts ? 0 : this.#script.reactionMs): void {
-    const step = this.#script.steps[this.#step++]
-    if (step === undefined) return
-    const atMs = nowMs + afterMs
-    this.#inStep = true
-    this.#due = { act: step.act, atMs, interrupts, why: `step ${this.#step} of the script` }
-  }
-
-  #decide(act: CallerAct, nowMs: number, why: string): void {
-    this.#inStep = false
-    this.#due = { act, atMs: nowMs + this.#script.reactionMs, interrupts: false, why }
-  }
-
-  /** Skips the steps that repeat what a rule just did. Such steps serve turns that were not recognised. */
-  #skipStepsLike(act: CallerAct): void {
-    const index = this.#script.steps.findIndex((step, at) => at >= this.#step && sameAct(step.act, act))
-    if (index >= 0) this.#step = index + 1
-  }
-
-  #perform(act: CallerAct, why: string, nowMs: number): CallerMove | null {
-    switch (act.type) {
-      case 'hangup':
-        return this.#move({ type: 'hangup', why })
-      case 'say':
-      case 'press':
-      case 'play':
-      case 'beep':
-      case 'hold':
-        return this.#move(act)
-      case 'repeat':
-        return this.#lastSaid === null ? null : this.#move(this.#lastSaid)
-      case 'answer': {
-        const right =
-          this.#script.order === null || this.#heardOrder === null || this.#heardOrder === this.#script.order
-        return this.#move({ type: 'say', text: right ? act.yes : act.no })
-      }
-      case 'wait':
-        // The step after a wait does not wait for another turn of the agent.
-        this.#takeStep(nowMs, true, act.ms)
-        this.#quietSinceMs = nowMs + act.ms
-        return null
-    }
-  }
-
-  #move(move: CallerMove): CallerMove {
-    this.#state = move.type === 'hangup' ? 'done' : 'speaking'
-    if (this.#agentSinceMs !== null) this.#spokeDuringTurn = true
-    if (move.type !== 'hangup') this.#lastSaid = move
-    return move
-  }
-
-  #matches(rule: CallerRule, words: string, facts: OrderFacts): boolean {
-    if ((this.#fired.get(rule) ?? 0) >= rule.timesMax) return false
-    if (rule.heard === 'status') return facts.status !== null
-    if (rule.heard === 'read-back') {
-      return facts.order !== null && facts.status === null && READ_BACK.some((phrase) => words.includes(phrase))
-    }
-    return rule.heard.some((phrase) => contains(words, phrase))
-  }
-}
-
-function contains(words: string, phrase: string): boolean {
+export function contains(words: string, phrase: string): boolean {
   return words.includes(` ${spokenWords(phrase).join(' ')} `)
 }
 
-function sameAct(a: CallerAct, b: CallerAct): boolean {
+export function sameAct(a: CallerAct, b: CallerAct): boolean {
   if (a.type === 'say' && b.type === 'say') return a.text === b.text
   return a.type === b.type && a.type !== 'say'
 }

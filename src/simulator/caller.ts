@@ -1,13 +1,7 @@
 import { BABBLE_SENTENCES, beep, convertRate, dtmfTones, type LineOptions, noiseBed } from '../carrier/line.js'
 import { type CallClock, type CallerFile, CallerLeg, type Utterance } from '../carrier/caller-leg.js'
-import {
-  CallerModel,
-  type CallerMove,
-  type CallerScript,
-  filesOf,
-  HOLD_SENTENCE,
-  sentencesOf,
-} from './caller-script.js'
+import { CallerModel, type CallerMove } from './caller-model.js'
+import { type CallerScript, filesOf, HOLD_SENTENCE, sentencesOf } from './caller-script.js'
 import { AskedCaller, type AskCaller } from './asked-caller.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import { factsIn } from './spoken-words.js'

@@ -1,4 +1,5 @@
-import { PATIENCE_MS, REACTION_MS, type CallerAct, type CallerScript, type CallerStep } from './caller-script.js'
+import { type CallerAct, type CallerScript, type CallerStep } from './caller-script.js'
+import { PATIENCE_MS, REACTION_MS } from './caller-model.js'
 
 /** When `--interrupt` speaks over the greeting. */
 const INTERRUPT_AFTER_MS = 1200

@@ -2,14 +2,8 @@ import { z } from 'zod'
 import { faultsOf } from '../agents/faults.js'
 import { parseYaml } from '../agents/yaml-source.js'
 import { GatewayError } from '../core/errors.js'
-import {
-  PATIENCE_MS,
-  REACTION_MS,
-  type CallerAct,
-  type CallerRule,
-  type CallerScript,
-  type CallerStep,
-} from './caller-script.js'
+import { type CallerAct, type CallerRule, type CallerScript, type CallerStep } from './caller-script.js'
+import { PATIENCE_MS, REACTION_MS } from './caller-model.js'
 import { areDtmfDigits } from '../carrier/line.js'
 
 /** Version of the script format; docs/SIMULATOR.md explains every key. */

@@ -5,7 +5,7 @@ import { SIMULATED_CALLS_MAX } from '../core/limits.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from '../carrier/call-options.js'
 import type { CallerOptions } from './caller.js'
 import type { AskCaller } from './asked-caller.js'
-import type { CallerMove } from './caller-script.js'
+import type { CallerMove } from './caller-model.js'
 import type { CallerFile } from '../carrier/caller-leg.js'
 import type { AgentVocabulary } from './vocabulary.js'
 

@@ -67,24 +67,6 @@ interface SpeechClientOptions {
   readonly onFault?: () => void
 }
 
-interface SpeakingState {
-  readonly id: number
-  readonly onChunk: (chunk: SpeechChunk) => void
-  readonly resolve: () => void
-  readonly reject: (error: GatewayError) => void
-}
-
-interface UtteranceState {
-  readonly id: number
-  readonly onPartial: (soFar: PartlyRecognised) => void
-  samples: number
-  ended: boolean
-  /** The result, where it arrived before `end` was called. */
-  outcome: Recognised | GatewayError | null
-  resolve: ((heard: Recognised) => void) | null
-  reject: ((error: GatewayError) => void) | null
-}
-
 /**
  * Multiplied by the number of faults so far. A worker is replaced in about a second, and its sessions wait for the
  * models.
@@ -371,4 +353,22 @@ export class SpeechClient {
     this.#adopt(port)
     return true
   }
+}
+
+interface SpeakingState {
+  readonly id: number
+  readonly onChunk: (chunk: SpeechChunk) => void
+  readonly resolve: () => void
+  readonly reject: (error: GatewayError) => void
+}
+
+interface UtteranceState {
+  readonly id: number
+  readonly onPartial: (soFar: PartlyRecognised) => void
+  samples: number
+  ended: boolean
+  /** The result, where it arrived before `end` was called. */
+  outcome: Recognised | GatewayError | null
+  resolve: ((heard: Recognised) => void) | null
+  reject: ((error: GatewayError) => void) | null
 }

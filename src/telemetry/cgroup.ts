@@ -14,50 +14,6 @@ interface CgroupMemory {
   readonly limitBytes: number
 }
 
-/** A cpu.stat of version 2 or 1; null when it holds no limit (a group without one, or not a cpu.stat). */
-export function parseCpuStat(text: string): CgroupCpu | null {
-  const values = numbersOf(text)
-  const periods = values.get('nr_periods')
-  const throttledPeriods = values.get('nr_throttled')
-  if (periods === undefined || throttledPeriods === undefined) return null
-  const usec = values.get('throttled_usec')
-  const nsec = values.get('throttled_time') // version 1
-  return { periods, throttledPeriods, throttledSeconds: usec === undefined ? (nsec ?? 0) / 1e9 : usec / 1e6 }
-}
-
-/**
- * A memory.stat and the limit beside it, of version 2 or 1; null without a limit. File cache does not count: the kernel
- * gives it up before it kills.
- */
-export function parseMemory(stat: string, limit: string): CgroupMemory | null {
-  const limitBytes = /^\d+\n?$/.test(limit) ? Number(limit) : Infinity // `max`
-  // Version 1 writes "no limit" as the largest multiple of a page.
-  if (limitBytes >= 2 ** 62) return null
-  const values = numbersOf(stat)
-  const usedBytes = values.get('anon') ?? values.get('total_rss')
-  return usedBytes === undefined ? null : { usedBytes, limitBytes }
-}
-
-function numbersOf(text: string): ReadonlyMap<string, number> {
-  const values = new Map<string, number>()
-  for (const line of text.split('\n')) {
-    const [name, value] = line.split(' ')
-    if (name !== undefined && value !== undefined && /^\d+$/.test(value)) values.set(name, Number(value))
-  }
-  return values
-}
-
-/**
- * Folders of a control group's files: in a container the group is the root, on a machine its path is in
- * /proc/self/cgroup.
- * @param controllers  folders of version 1
- */
-export function cgroupFolders(procSelfCgroup: string, controllers: readonly string[]): string[] {
-  const own = /^0::(\/[^\n]*)$/m.exec(procSelfCgroup)?.[1]
-  const folders = ['/sys/fs/cgroup', ...controllers.map((controller) => `/sys/fs/cgroup/${controller}`)]
-  return own === undefined || own === '/' || own.includes('..') ? folders : [`/sys/fs/cgroup${own}`, ...folders]
-}
-
 /** A controller of the group, found at the first look. */
 class Controller<T> {
   now: T | null = null
@@ -131,4 +87,48 @@ export class CgroupWatch {
     await Promise.all([this.#cpu.look(), this.#memory.look()])
     this.#looking = false
   }
+}
+
+/** A cpu.stat of version 2 or 1; null when it holds no limit (a group without one, or not a cpu.stat). */
+export function parseCpuStat(text: string): CgroupCpu | null {
+  const values = numbersOf(text)
+  const periods = values.get('nr_periods')
+  const throttledPeriods = values.get('nr_throttled')
+  if (periods === undefined || throttledPeriods === undefined) return null
+  const usec = values.get('throttled_usec')
+  const nsec = values.get('throttled_time') // version 1
+  return { periods, throttledPeriods, throttledSeconds: usec === undefined ? (nsec ?? 0) / 1e9 : usec / 1e6 }
+}
+
+/**
+ * A memory.stat and the limit beside it, of version 2 or 1; null without a limit. File cache does not count: the kernel
+ * gives it up before it kills.
+ */
+export function parseMemory(stat: string, limit: string): CgroupMemory | null {
+  const limitBytes = /^\d+\n?$/.test(limit) ? Number(limit) : Infinity // `max`
+  // Version 1 writes "no limit" as the largest multiple of a page.
+  if (limitBytes >= 2 ** 62) return null
+  const values = numbersOf(stat)
+  const usedBytes = values.get('anon') ?? values.get('total_rss')
+  return usedBytes === undefined ? null : { usedBytes, limitBytes }
+}
+
+function numbersOf(text: string): ReadonlyMap<string, number> {
+  const values = new Map<string, number>()
+  for (const line of text.split('\n')) {
+    const [name, value] = line.split(' ')
+    if (name !== undefined && value !== undefined && /^\d+$/.test(value)) values.set(name, Number(value))
+  }
+  return values
+}
+
+/**
+ * Folders of a control group's files: in a container the group is the root, on a machine its path is in
+ * /proc/self/cgroup.
+ * @param controllers  folders of version 1
+ */
+export function cgroupFolders(procSelfCgroup: string, controllers: readonly string[]): string[] {
+  const own = /^0::(\/[^\n]*)$/m.exec(procSelfCgroup)?.[1]
+  const folders = ['/sys/fs/cgroup', ...controllers.map((controller) => `/sys/fs/cgroup/${controller}`)]
+  return own === undefined || own === '/' || own.includes('..') ? folders : [`/sys/fs/cgroup${own}`, ...folders]
 }

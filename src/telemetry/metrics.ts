@@ -1,6 +1,5 @@
 import { setImmediate as immediate } from 'node:timers/promises'
 import { collectDefaultMetrics, Gauge } from 'prom-client'
-import { CALL_REFUSALS } from '../call/documents/record.js'
 import type { CallRecord } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { CgroupWatch } from './cgroup.js'
@@ -36,44 +35,6 @@ const LOOP_SAMPLE_MS = 50
 const SCRAPE_REUSE_MS = 250
 /** How long a scrape may hold up the main thread in one piece. */
 const SCRAPE_SLICE_MS = 1
-
-/** Values that labels of this gateway's metrics may have, and the bounds of its histograms. */
-
-/** Why a call was not taken, or its socket not opened. */
-export const REFUSAL_REASONS = [
-  ...CALL_REFUSALS,
-  'duplicate',
-  'rate-limit',
-  'subprotocol',
-  'token-missing',
-  'token-invalid',
-  'token-expired',
-  'token-used',
-  'call-unknown',
-] as const
-export type RefusalReason = (typeof REFUSAL_REASONS)[number]
-
-/** Why a webhook was turned away. */
-export const WEBHOOK_REJECTIONS = [
-  'unsigned',
-  'signature',
-  'bare-signature',
-  'token-only',
-  'stale',
-  'token',
-  'too-large',
-  'too-slow',
-  'evicted',
-  'content-type',
-  'malformed',
-  'rate-limit',
-  'method',
-  'not-found',
-] as const
-export type WebhookRejection = (typeof WEBHOOK_REJECTIONS)[number]
-
-export const WEBHOOK_ROUTES = ['voice', 'stream-status', 'after-stream', 'human', 'events', 'continue'] as const
-export type WebhookRoute = (typeof WEBHOOK_ROUTES)[number]
 
 /** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */
 type FrameDirection = 'in' | 'out'

@@ -2,13 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import {
-  KNOWLEDGE_PASSAGE_CHARS_MAX,
-  KNOWLEDGE_RESULTS_MAX,
-  KnowledgeIndex,
-  parseKnowledge,
-  type Passage,
-} from '../../src/agents/knowledge.js'
+import { KNOWLEDGE_RESULTS_MAX, KnowledgeIndex } from '../../src/agents/knowledge.js'
+import { KNOWLEDGE_PASSAGE_CHARS_MAX, parseKnowledge, type Passage } from '../../src/agents/knowledge-file.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { contextOf, openLine } from './support-line.js'
 import { anyText } from '../support/any-text.js'

@@ -10,7 +10,7 @@ import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext, ToolOutcome } from '../../src/agents/tool.js'
 import { offlineSchema } from '../../src/agents/offline.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
-import type { DialogueEvent } from '../../src/backends/embedded/dialogue/engine.js'
+import type { DialogueEvent } from '../../src/backends/embedded/dialogue/dialogue-events.js'
 
 export const AMINA = '+254700000001'
 export const BRIAN = '+254700000002'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CallerIdentity } from '../../src/agents/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
-import type { LoggedToolCall } from '../../src/call/call-log.js'
+import type { LoggedToolCall } from '../../src/call/documents/log-entry.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 

@@ -12,23 +12,16 @@ import type {
   SessionResumptionConfig,
   UsageMetadata,
 } from '@google/genai'
-import {
-  AUDIO_PREFIX,
-  AUDIO_SUFFIX,
-  GeminiReader,
-  durationMs,
-  parseServerMessage,
-  partsOf,
-  rateOf,
-} from '../../src/backends/gemini-live/wire.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, partsOf, rateOf } from '../../src/backends/gemini-live/wire.js'
+import { GeminiReader, parseServerMessage } from '../../src/backends/gemini-live/gemini-reader.js'
 import type {
   ClientMessage,
-  GeminiStats,
   ServerMessage,
   WireFunction,
   WireFunctionResponse,
   WireSetup,
 } from '../../src/backends/gemini-live/wire.js'
+import type { GeminiStats } from '../../src/backends/gemini-live/gemini-reader.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours

@@ -15,13 +15,8 @@ import type {
 } from 'openai/resources/responses/responses'
 import type { LIVE_VOICES } from '../../src/agents/backend-options.js'
 import { contextParts } from '../../src/backends/openai-live/session-start.js'
-import {
-  APPEND_PREFIX,
-  APPEND_SUFFIX,
-  LiveReader,
-  noLiveStats,
-  parseLiveEvent,
-} from '../../src/backends/openai-live/wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-live/wire.js'
+import { LiveReader, noLiveStats, parseLiveEvent } from '../../src/backends/openai-live/live-reader.js'
 import type { ClientEvent, LiveSessionConfig, ServerEvent } from '../../src/backends/openai-live/wire.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */

@@ -5,14 +5,10 @@ import type {
   RealtimeServerEvent,
   RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
-import { APPEND_PREFIX, APPEND_SUFFIX, EventReader, parseServerEvent } from '../../src/backends/openai-realtime/wire.js'
-import type {
-  ClientEvent,
-  OpenAiStats,
-  ServerEvent,
-  SessionConfig,
-  TurnDetection,
-} from '../../src/backends/openai-realtime/wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
+import { EventReader, parseServerEvent } from '../../src/backends/openai-realtime/event-reader.js'
+import type { ClientEvent, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
+import type { OpenAiStats } from '../../src/backends/openai-realtime/event-reader.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours

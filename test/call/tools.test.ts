@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { CallLog, type LoggedToolCall } from '../../src/call/call-log.js'
+import { CallLog } from '../../src/call/call-log.js'
+import { type LoggedToolCall } from '../../src/call/documents/log-entry.js'
 import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
 import { sameJson, TOOL_ROUNDS_MAX, ToolLedger, TOOLS_RUNNING_MAX } from '../../src/call/tool-ledger.js'

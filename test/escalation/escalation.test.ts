@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Escalation } from '../../src/escalation/escalation.js'
-import type { EscalationInput, EscalationOptions, EscalationOutput } from '../../src/escalation/escalation.js'
+import type { EscalationOptions } from '../../src/escalation/escalation.js'
+import type { EscalationInput, EscalationOutput } from '../../src/escalation/escalation-events.js'
 import type { EscalationSnapshot } from '../../src/call/documents/kept-call.js'
 import type { EscalationAttempt } from '../../src/call/documents/record.js'
 

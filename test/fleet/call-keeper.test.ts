@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { CallLog } from '../../src/call/call-log.js'
-import type { CallLogEntry } from '../../src/call/call-log.js'
+import type { CallLogEntry } from '../../src/call/documents/log-entry.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { CALL_TTL_MS, TRANSCRIPT_ENTRIES_MAX } from '../../src/core/limits.js'
 import { CallKeeper, KEEP_EVERY_MS, STORED_CALL_BYTES_MAX } from '../../src/fleet/call-keeper.js'

@@ -1,7 +1,7 @@
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredCall } from '../../src/fleet/call-store.js'
 import { Ownership } from '../../src/fleet/ownership.js'
-import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership.js'
+import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership-events.js'
 import { seededRandom } from '../../src/carrier/random.js'
 import { EventQueue } from './model/event-queue.js'
 import type { Due } from './model/event-queue.js'

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { CallerModel, type CallerMove, type CallerScript } from '../../src/simulator/caller-script.js'
+import { type CallerScript } from '../../src/simulator/caller-script.js'
+import { CallerModel, type CallerMove } from '../../src/simulator/caller-model.js'
 import { orderCaller, recordedCaller } from '../../src/simulator/personas.js'
 import { parseScript } from '../../src/simulator/script-file.js'
 import { Script } from '../../src/simulator/vendors/double.js'

@@ -12,33 +12,6 @@ import { Speaking } from './speaking.js'
 import { faultOf, StageFault } from './stage-fault.js'
 import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeech } from './stage.js'
 import { WrittenCalls } from './written-calls.js'
-
-/** Counters of one call; plain fields. */
-export function noCascadeStats() {
-  return {
-    /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
-    noises: 0,
-    sttFaults: 0,
-    answersFailed: 0,
-    /** Answers without a word that were asked for once more. */
-    emptyAnswers: 0,
-    /** Answers that the service ended early. */
-    answersCut: 0,
-    invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
-    mendedToolArguments: 0,
-    malformedChunks: 0,
-    /** Times that the oldest half of the conversation was left out, because it was too long for the model. */
-    conversationsShortened: 0,
-    /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
-    draftsUsed: 0,
-    draftsDropped: 0,
-    /** Questions of the agent that the caller had not heard, and that were said again without the model. */
-    questionsRepeated: 0,
-    /** Turns of callers who only asked for a moment: the model is not asked. */
-    waitsUnanswered: 0,
-  }
-}
 export type CascadeStats = ReturnType<typeof noCascadeStats>
 
 /** A model's answer that was asked for before it was due. */
@@ -257,5 +230,32 @@ function goingOn(request: ModelRequest, written: string): ModelRequest {
   return {
     ...request,
     messages: [...request.messages, { role: 'assistant', content: written }, { role: 'system', content: GO_ON }],
+  }
+}
+
+/** Counters of one call; plain fields. */
+export function noCascadeStats() {
+  return {
+    /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
+    noises: 0,
+    sttFaults: 0,
+    answersFailed: 0,
+    /** Answers without a word that were asked for once more. */
+    emptyAnswers: 0,
+    /** Answers that the service ended early. */
+    answersCut: 0,
+    invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    mendedToolArguments: 0,
+    malformedChunks: 0,
+    /** Times that the oldest half of the conversation was left out, because it was too long for the model. */
+    conversationsShortened: 0,
+    /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
+    draftsUsed: 0,
+    draftsDropped: 0,
+    /** Questions of the agent that the caller had not heard, and that were said again without the model. */
+    questionsRepeated: 0,
+    /** Turns of callers who only asked for a moment: the model is not asked. */
+    waitsUnanswered: 0,
   }
 }

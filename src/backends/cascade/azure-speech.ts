@@ -205,7 +205,7 @@ function framesOf(requestId: string, bytes: Uint8Array): readonly Uint8Array[] {
   )
 }
 
-/** The words of a phrase. They have one language, which is told where there are several candidates. */
+/** The words of a phrase. They have one language, which the service names where there are several candidates. */
 function piecesOf({ Offset: offset, PrimaryLanguage: primary }: StageMessage, text: unknown): Piece[] {
   const { Language: spoken } = Object(primary) as { readonly Language?: unknown }
   const language = wordIn(spoken)?.split('-')[0]

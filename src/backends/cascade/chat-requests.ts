@@ -9,6 +9,7 @@ import { eventData, overHttp } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
 import type { CallPiece, ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+import type { ChatRequest, SentMessage, ReasoningField, ChatChunk, ChatDelta } from './chat-wire.js'
 
 export interface ChatOptions extends HttpStageOptions {
   readonly temperature?: number
@@ -17,63 +18,10 @@ export interface ChatOptions extends HttpStageOptions {
 
 const TIMEOUT_MS = 8000
 
-// The parts of `/chat/completions` that are used. Field names are the vendor's. Checked against the vendor's published
-// types by test/backends/cascade-wire.test.ts.
-
-export interface ChatRequest {
-  readonly model: string
-  readonly messages: SentMessage[]
-  readonly stream: true
-  readonly stream_options: { readonly include_usage: true }
-  readonly tools?: {
-    readonly type: 'function'
-    readonly function: {
-      readonly name: string
-      readonly description: string
-      readonly parameters: Record<string, unknown>
-    }
-  }[]
-  readonly tool_choice?: 'auto'
-  readonly temperature?: number
-  readonly max_tokens?: number
-  readonly seed?: number
-}
-
-/** A message of the conversation, with what the service wants back with its calls. */
-type SentMessage = ChatMessage & { readonly [field in ReasoningField]?: string }
-
-/** Reasoning before a call. DeepSeek and Kimi refuse every later request without it; Groq, Ollama and vLLM have the second name. */
-type ReasoningField = 'reasoning_content' | 'reasoning'
-
 /** Data that came with a call. */
 interface Kept {
   readonly extra_content?: Readonly<Record<string, unknown>>
   readonly reasoning?: { readonly [field in ReasoningField]?: string }
-}
-
-/** A piece of a streamed answer; a whole one has `message` in place of `delta`. */
-export interface ChatChunk {
-  readonly choices?: readonly {
-    readonly delta?: ChatDelta
-    readonly message?: ChatDelta
-    readonly finish_reason?: string | null
-  }[]
-  readonly usage?: {
-    readonly prompt_tokens?: number
-    readonly completion_tokens?: number
-    readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null
-  } | null
-  readonly error?: { readonly message?: string; readonly code?: unknown } | string
-}
-
-interface ChatDelta {
-  /** Some servers stream parts, as requests have them. */
-  readonly content?: string | readonly (string | { readonly type?: string; readonly text?: unknown })[] | null
-  /** In place of an answer; words for the caller like any other. */
-  readonly refusal?: string | null
-  readonly tool_calls?: readonly CallPiece[]
-  readonly reasoning_content?: string | null
-  readonly reasoning?: string | null
 }
 
 const CUT: Readonly<Record<string, 'length' | 'filter'>> = { length: 'length', content_filter: 'filter' }

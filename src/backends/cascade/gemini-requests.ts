@@ -11,6 +11,7 @@ import { eventData, overHttp } from './http-service.js'
 import { ModelRequests } from './model-requests.js'
 import { SERVICES } from './service-facts.js'
 import type { ChatMessage, LanguageModel, ModelDelta, ModelRequest, StageFactory } from './stage.js'
+import type { ThinkingLevel, Part, GeminiRequest, Usage, GeminiChunk } from './gemini-wire.js'
 
 interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
   /** Without the version; http(s) and ws(s) alike. Default: the public one. */
@@ -19,66 +20,9 @@ interface GeminiOptions extends Omit<ChatOptions, 'baseUrl'> {
   readonly thinkingLevel?: ThinkingLevel
 }
 
-type ThinkingLevel = 'low' | 'medium' | 'high'
-
 const TIMEOUT_MS = 8000
 /** In place of the signature of a call that another model made: without any, models from 3 on refuse the request. */
 const NO_SIGNATURE = 'skip_thought_signature_validator'
-
-// The parts of `streamGenerateContent` that are used. Field names are the vendor's. Checked against the vendor's published
-// types by test/backends/cascade-wire.test.ts.
-
-interface Part {
-  readonly text?: string
-  /** It is reasoning, which is never spoken. */
-  readonly thought?: boolean
-  /** The reasoning that led to a call; the service wants it back with the call. */
-  readonly thoughtSignature?: string
-  readonly functionCall?: { readonly id?: string; readonly name?: string; readonly args?: Record<string, unknown> }
-  readonly functionResponse?: {
-    readonly id?: string
-    readonly name?: string
-    readonly response?: Record<string, unknown>
-  }
-}
-
-export interface GeminiRequest {
-  readonly systemInstruction?: { readonly parts: Part[] }
-  readonly contents: { readonly role: 'user' | 'model'; readonly parts: Part[] }[]
-  readonly tools?: {
-    readonly functionDeclarations: {
-      readonly name: string
-      readonly description: string
-      readonly parametersJsonSchema?: Record<string, unknown>
-    }[]
-  }[]
-  readonly generationConfig: {
-    readonly temperature?: number
-    readonly maxOutputTokens?: number
-    readonly seed?: number
-    readonly thinkingConfig?: { readonly thinkingLevel: Uppercase<ThinkingLevel> }
-  }
-}
-
-interface Usage {
-  /** With what came from the cache. */
-  readonly promptTokenCount?: number
-  readonly cachedContentTokenCount?: number
-  readonly candidatesTokenCount?: number
-  readonly thoughtsTokenCount?: number
-}
-
-/** A piece of a streamed answer. */
-export interface GeminiChunk {
-  readonly candidates?: readonly {
-    readonly content?: { readonly parts?: readonly Part[] }
-    readonly finishReason?: string
-  }[]
-  /** Why the request was not answered at all. */
-  readonly promptFeedback?: { readonly blockReason?: string }
-  /** So far. */
-  readonly usageMetadata?: Usage
-}
 
 const CUT: Readonly<Record<string, 'length' | 'filter'>> = {
   MAX_TOKENS: 'length',

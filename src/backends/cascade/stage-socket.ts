@@ -60,47 +60,6 @@ interface StageSocketListener {
   lost(fault: VendorFault): void
 }
 
-/**
- * A service of the list whose stage is a WebSocket.
- * @param own  what it is where the options do not say otherwise
- * @param wireOf  what differs from one service to the next; made anew for each connection
- */
-export function overSocket<Options extends SocketStageOptions, Wire, Stage>(
-  stage: 'stt' | 'tts',
-  name: string,
-  own: { readonly baseUrl: string; readonly model: string },
-  options: Options,
-  Kind: new (service: SocketService<Options>, wire: () => Wire, context: StageContext) => Stage,
-  wireOf: (service: SocketService<Options>, context: StageContext) => Wire,
-): StageFactory<Stage> {
-  const { baseUrl, model } = { ...own, ...options }
-  const priced = pricedModel(model, baseUrl)
-  return {
-    service: name,
-    model: priced,
-    make: (context) => {
-      const service = { ...options, baseUrl, model, priced, what: `${context.name}: ${stage} ${name}` }
-      return new Kind(service, () => wireOf(service, context), context)
-    },
-  }
-}
-
-/**
- * The URL of a service's WebSocket.
- * @param query  a list repeats its key
- */
-export function socketUrl(
-  baseUrl: string,
-  path: string,
-  query: Readonly<Record<string, string | number | boolean | readonly string[]>> = {},
-): string {
-  const pairs = Object.entries(query).flatMap(([key, value]) =>
-    [value].flat().map((one) => [key, String(one)] as [string, string]),
-  )
-  const text = new URLSearchParams(pairs).toString()
-  return `${baseUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/${path}${text === '' ? '' : `?${text}`}`
-}
-
 /** The connection of a recogniser or a voice: JSON, audio, and errors that end the session. */
 export class StageSocket {
   readonly #service: SocketService<SocketStageOptions>
@@ -234,4 +193,45 @@ function readJson(text: string): StageMessage {
 /** A refusal of one service: it ends the call's use of it only if another attempt cannot succeed. */
 export function serviceFault(fault: VendorFault): VendorFault {
   return { ...fault, fatal: !fault.retryable }
+}
+
+/**
+ * A service of the list whose stage is a WebSocket.
+ * @param own  what it is where the options do not say otherwise
+ * @param wireOf  what differs from one service to the next; made anew for each connection
+ */
+export function overSocket<Options extends SocketStageOptions, Wire, Stage>(
+  stage: 'stt' | 'tts',
+  name: string,
+  own: { readonly baseUrl: string; readonly model: string },
+  options: Options,
+  Kind: new (service: SocketService<Options>, wire: () => Wire, context: StageContext) => Stage,
+  wireOf: (service: SocketService<Options>, context: StageContext) => Wire,
+): StageFactory<Stage> {
+  const { baseUrl, model } = { ...own, ...options }
+  const priced = pricedModel(model, baseUrl)
+  return {
+    service: name,
+    model: priced,
+    make: (context) => {
+      const service = { ...options, baseUrl, model, priced, what: `${context.name}: ${stage} ${name}` }
+      return new Kind(service, () => wireOf(service, context), context)
+    },
+  }
+}
+
+/**
+ * The URL of a service's WebSocket.
+ * @param query  a list repeats its key
+ */
+export function socketUrl(
+  baseUrl: string,
+  path: string,
+  query: Readonly<Record<string, string | number | boolean | readonly string[]>> = {},
+): string {
+  const pairs = Object.entries(query).flatMap(([key, value]) =>
+    [value].flat().map((one) => [key, String(one)] as [string, string]),
+  )
+  const text = new URLSearchParams(pairs).toString()
+  return `${baseUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/${path}${text === '' ? '' : `?${text}`}`
 }

@@ -94,31 +94,6 @@ export interface VoiceWire {
   bytes?(data: Buffer): { readonly id: string; readonly samples: Buffer } | null
 }
 
-interface Stream {
-  readonly id: string
-  readonly listener: SpeechListener
-  readonly audio: Base64Audio
-  /** Half a sample, of binary messages. */
-  rest: Buffer
-  /** Messages that wait for a free place; null once it has one. */
-  waiting: SentMessage[] | null
-  /** The service knows of it. */
-  begun: boolean
-  /** Given to the service, and not charged for yet. */
-  characters: number
-  words: boolean
-  soundMs: number
-  /** Sound of this connection before its own first sample. */
-  fromMs: number
-  ended: boolean
-  /** Nothing of it is delivered any more. */
-  over: boolean
-  timer: NodeJS.Timeout | undefined
-  /** `VoiceWire.close` is to be sent. */
-  closing: boolean
-  closes: NodeJS.Timeout | undefined
-}
-
 /**
  * A voice over a WebSocket. An utterance is one stream of the service:
  *
@@ -437,4 +412,29 @@ export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: 
     if (typeof text !== 'string' || typeof from !== 'number' || typeof to !== 'number') return []
     return [{ text, fromMs: sinceMs + from * unitMs, toMs: sinceMs + to * unitMs }]
   })
+}
+
+interface Stream {
+  readonly id: string
+  readonly listener: SpeechListener
+  readonly audio: Base64Audio
+  /** Half a sample, of binary messages. */
+  rest: Buffer
+  /** Messages that wait for a free place; null once it has one. */
+  waiting: SentMessage[] | null
+  /** The service knows of it. */
+  begun: boolean
+  /** Given to the service, and not charged for yet. */
+  characters: number
+  words: boolean
+  soundMs: number
+  /** Sound of this connection before its own first sample. */
+  fromMs: number
+  ended: boolean
+  /** Nothing of it is delivered any more. */
+  over: boolean
+  timer: NodeJS.Timeout | undefined
+  /** `VoiceWire.close` is to be sent. */
+  closing: boolean
+  closes: NodeJS.Timeout | undefined
 }

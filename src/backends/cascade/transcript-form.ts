@@ -40,7 +40,7 @@ export async function wholeAnswer(
 }
 
 /**
- * What the model gave the tool that is the form; or the JSON in its words, of models that write it there.
+ * Arguments that the model gave the tool that is the form; or the JSON in its words, from models that write it there.
  * @throws Error without the words of the answer, which would go to a log
  */
 export function formIn({ text, calls }: WholeAnswer, tool: string): unknown {

@@ -1,5 +1,6 @@
 import type { BackendEvent } from '../backend.js'
-import type { ConformanceCheck, Recorder, Rig } from './harness.js'
+import type { ConformanceCheck, Rig } from './harness.js'
+import type { Recorder } from './recorder.js'
 import { connected, expect, expectEqual, expectTold, pause } from './harness.js'
 
 const GLAD_REPLY = { say: 'Good to hear from you.', audioMs: 1600 }

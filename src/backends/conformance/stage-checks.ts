@@ -42,13 +42,6 @@ const PATIENCE_MS = 10_000
 /** How long a check waits to see that nothing comes. */
 const QUIET_MS = 60
 
-async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let waitedMs = 0; !condition(); waitedMs += 5) {
-    expect(waitedMs < PATIENCE_MS, what)
-    await pause(5)
-  }
-}
-
 interface Opened<Stage> {
   readonly stage: Stage
   /** Sample rate of the caller. */
@@ -59,36 +52,6 @@ interface Opened<Stage> {
 interface Openable {
   open(signal: AbortSignal, probe: boolean): Promise<void>
   close(): void
-}
-
-/** A check that runs `work` on an open stage, and cleans up after it. */
-function opened<Stage extends Openable>(
-  name: string,
-  work: (opened: Opened<Stage>) => Promise<void>,
-): StageCheck<Stage> {
-  return {
-    name,
-    run: async (make) => {
-      const setup = await make()
-      const ended = new AbortController()
-      const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
-      const stage = setup.factory.make(
-        stageContext('conformance', () => performance.now(), ended.signal, {
-          languages: ['en'],
-          inputRateHz,
-          legRateHz: RATE_HZ,
-        }),
-      )
-      try {
-        await stage.open(ended.signal, true)
-        await work({ stage, setup, rateHz: inputRateHz })
-      } finally {
-        ended.abort()
-        stage.close()
-        await setup.close()
-      }
-    },
-  }
 }
 
 class Listening {
@@ -307,3 +270,40 @@ export const LLM_CHECKS: readonly StageCheck<LanguageModel>[] = [
     expectEqual(text, 'Short.', 'the next answer')
   }),
 ]
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  for (let waitedMs = 0; !condition(); waitedMs += 5) {
+    expect(waitedMs < PATIENCE_MS, what)
+    await pause(5)
+  }
+}
+
+/** A check that runs `work` on an open stage, and cleans up after it. */
+function opened<Stage extends Openable>(
+  name: string,
+  work: (opened: Opened<Stage>) => Promise<void>,
+): StageCheck<Stage> {
+  return {
+    name,
+    run: async (make) => {
+      const setup = await make()
+      const ended = new AbortController()
+      const inputRateHz = commonRateHz([setup.factory], RATE_HZ)
+      const stage = setup.factory.make(
+        stageContext('conformance', () => performance.now(), ended.signal, {
+          languages: ['en'],
+          inputRateHz,
+          legRateHz: RATE_HZ,
+        }),
+      )
+      try {
+        await stage.open(ended.signal, true)
+        await work({ stage, setup, rateHz: inputRateHz })
+      } finally {
+        ended.abort()
+        stage.close()
+        await setup.close()
+      }
+    },
+  }
+}

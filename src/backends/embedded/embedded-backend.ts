@@ -17,15 +17,15 @@ import type {
 import { Alarm, clockTimers, type BackendTimers } from '../timers.js'
 import { RESUME_TOOL } from '../../call/gateway-tools.js'
 import { askedFirst } from './dialogue/call-back.js'
+import { DialogueEngine } from './dialogue/engine.js'
 import {
-  DialogueEngine,
   type DialogueAction,
   type DialogueCall,
   type DialogueEvent,
-  type DialogueState,
   type HeardEvent,
   type HeardBy,
-} from './dialogue/engine.js'
+} from './dialogue/dialogue-events.js'
+import { type DialogueState } from './dialogue/dialogue-state.js'
 import {
   digitsOf,
   isNumberSaid,

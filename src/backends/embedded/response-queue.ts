@@ -3,7 +3,7 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
-import type { DialogueCall } from './dialogue/engine.js'
+import type { DialogueCall } from './dialogue/dialogue-events.js'
 import type { SpeechChunk, SpeechClient, Speaking } from '../../speech/speech-client.js'
 import { sentencesOf } from '../../speech/spoken/sentences.js'
 

@@ -30,31 +30,9 @@ type Input =
 /** One input without a complete answer. `at`, where it begins, and `end` are positions in the caller's audio, in samples. */
 type OpenInput = Input & { readonly order: number; readonly at: number }
 
-/** An answer that a backend has begun and not finished. */
-interface OpenAnswer {
-  /** Its place in the order of inputs and answers. */
-  readonly order: number
-  /** Position in the caller's audio when it began. */
-  readonly at: number
-  soundMs: number
-  /** Audio without a sound, before the first sound. */
-  silentMs: number
-  toolCalls: number
-  readonly itemsOpen: Set<string>
-}
-
 /** Its audio had no sound: it answers nothing. */
 export function isSilent({ soundMs, silentMs, toolCalls }: OpenAnswer): boolean {
   return soundMs === 0 && silentMs > 0 && toolCalls === 0
-}
-
-/** Input that a takeover sent to the new session. */
-interface Replayed {
-  readonly samples: number
-  /** Samples of open speech that were too old to be kept. */
-  readonly lostSamples: number
-  readonly texts: number
-  readonly inputs: number
 }
 
 /**
@@ -599,4 +577,26 @@ class SpokenWords {
     if (this.#items.length > TRANSCRIPT_ENTRIES_MAX) this.#items.shift()
     return item
   }
+}
+
+/** An answer that a backend has begun and not finished. */
+interface OpenAnswer {
+  /** Its place in the order of inputs and answers. */
+  readonly order: number
+  /** Position in the caller's audio when it began. */
+  readonly at: number
+  soundMs: number
+  /** Audio without a sound, before the first sound. */
+  silentMs: number
+  toolCalls: number
+  readonly itemsOpen: Set<string>
+}
+
+/** Input that a takeover sent to the new session. */
+interface Replayed {
+  readonly samples: number
+  /** Samples of open speech that were too old to be kept. */
+  readonly lostSamples: number
+  readonly texts: number
+  readonly inputs: number
 }

@@ -38,18 +38,10 @@ import { takesTexts, takesTransparent } from './found-out.js'
 import type { OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
-import {
-  AUDIO_PREFIX,
-  AUDIO_SUFFIX,
-  GeminiReader,
-  closeFault,
-  durationMs,
-  functionCallsOf,
-  noGeminiStats,
-  partsOf,
-  rateOf,
-} from './wire.js'
-import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage } from './wire.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, closeFault, durationMs, partsOf, rateOf } from './wire.js'
+import { GeminiReader, functionCallsOf, noGeminiStats } from './gemini-reader.js'
+import type { ClientMessage, FunctionCall, ServerMessage } from './wire.js'
+import type { GeminiStats } from './gemini-reader.js'
 
 /** Result of `snapshot`: the handle resumes the session on the service's side. */
 interface GeminiSnapshot {

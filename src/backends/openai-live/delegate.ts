@@ -3,7 +3,8 @@ import type { Clock } from '../../core/clock.js'
 import type { SessionUpdate, ToolReply } from '../backend.js'
 import type { ToolCall } from '../openai-realtime/responses.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
+import type { ClientEvent, ContextKind } from './wire.js'
+import type { LiveStats } from './live-reader.js'
 
 /** The result of a tool that took longer than this is not spoken: the caller has gone on to something else. */
 export const STALE_RESULT_MS = 30_000

@@ -29,8 +29,10 @@ import {
   delegateModel,
 } from './session-start.js'
 import type { OpenAiLiveOptions } from './session-start.js'
-import { APPEND_PREFIX, APPEND_SUFFIX, LiveReader, closedFault, noLiveStats } from './wire.js'
-import type { ClientEvent, ContextKind, LiveStats, ServerEvent, WireWords } from './wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, closedFault } from './wire.js'
+import { LiveReader, noLiveStats } from './live-reader.js'
+import type { ClientEvent, ContextKind, ServerEvent, WireWords } from './wire.js'
+import type { LiveStats } from './live-reader.js'
 
 const MESSAGE_MS = 20
 /** The caller's words are complete when no more of them come for this long. */

@@ -37,27 +37,10 @@ import {
 import type { OpenAiRealtimeOptions } from './session-config.js'
 import { tokensOf, transcriptionUsage } from './usage.js'
 import type { WireUsage } from './usage.js'
-import {
-  APPEND_PREFIX,
-  APPEND_SUFFIX,
-  EventReader,
-  closeFault,
-  isBusy,
-  isRace,
-  noOpenAiStats,
-  rateLimitsOf,
-  wireFault,
-} from './wire.js'
-import type {
-  ClientEvent,
-  NewItem,
-  OfItem,
-  OpenAiStats,
-  ServerEvent,
-  WireError,
-  WireResponse,
-  WireSession,
-} from './wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, closeFault, isBusy, isRace, rateLimitsOf, wireFault } from './wire.js'
+import { EventReader, noOpenAiStats } from './event-reader.js'
+import type { ClientEvent, NewItem, OfItem, ServerEvent, WireError, WireResponse, WireSession } from './wire.js'
+import type { OpenAiStats } from './event-reader.js'
 
 /** The pause before a refused request for a response is repeated. */
 const BACKEND_CREATE_PAUSE_MS = 250

@@ -1,20 +1,5 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from './base64-audio.js'
-
-/** Counters of the messages of one session; plain fields. */
-export function noMessages() {
-  return {
-    messagesIn: 0,
-    /** Longer than BACKEND_MESSAGE_BYTES_MAX. */
-    oversizeMessages: 0,
-    /** No JSON. */
-    malformedMessages: 0,
-    /** An event that is known, without a field that it must have. */
-    malformedEvents: 0,
-    /** An event that is not known. */
-    unknownEvents: 0,
-  }
-}
 export type MessageCounts = ReturnType<typeof noMessages>
 
 /** How the events of a service look: JSON messages, of which one kind carries audio as base64. */
@@ -29,41 +14,6 @@ export interface MessageFormat<Event, Unread extends string> {
   readonly audioText: (event: Event) => string | null
   /** Counts a message that is not read for another reason than those in `MessageCounts`. */
   readonly unread?: (why: Unread) => void
-}
-
-/**
- * A check of events, each of which has a type and must have some fields; the other fields may hold any value.
- * @param required  the fields of each type that is read
- * @param unread  why events of another type are not read
- * @param renamed  current names of types, by older ones
- * @returns `MessageFormat.parse`; it gives an event its current name
- */
-export function eventParser<Event extends { readonly type: string }, Unread extends string = never>(
-  required: { readonly [T in Event['type']]: Readonly<Record<string, 'string' | 'number' | 'object'>> },
-  unread: (type: string) => Unread | 'unknown',
-  renamed: Readonly<Record<string, string>> = {},
-): (value: unknown) => Event | Unread | 'unknown' | 'malformed' {
-  // Lists, so that checking an audio message allocates nothing.
-  const fieldsOf = new Map(
-    Object.entries<Readonly<Record<string, string>>>(required).map(
-      ([type, fields]) => [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const,
-    ),
-  )
-  return (value) => {
-    if (typeof value !== 'object' || value === null) return 'malformed'
-    const event = value as Record<string, unknown>
-    const given = event['type']
-    if (typeof given !== 'string') return 'malformed'
-    const type = Object.hasOwn(renamed, given) ? (renamed[given] as string) : given
-    const fields = fieldsOf.get(type)
-    if (fields === undefined) return unread(type)
-    for (const { field, kind } of fields) {
-      const present = event[field]
-      if (typeof present !== kind || present === null) return 'malformed'
-    }
-    if (type !== given) event['type'] = type
-    return event as unknown as Event
-  }
 }
 
 /**
@@ -128,5 +78,55 @@ export class MessageReader<Event extends object, Unread extends string = never> 
     this.#cut.keep(message)
     this.#kept = event
     return event
+  }
+}
+
+/** Counters of the messages of one session; plain fields. */
+export function noMessages() {
+  return {
+    messagesIn: 0,
+    /** Longer than BACKEND_MESSAGE_BYTES_MAX. */
+    oversizeMessages: 0,
+    /** No JSON. */
+    malformedMessages: 0,
+    /** An event that is known, without a field that it must have. */
+    malformedEvents: 0,
+    /** An event that is not known. */
+    unknownEvents: 0,
+  }
+}
+
+/**
+ * A check of events, each of which has a type and must have some fields; the other fields may hold any value.
+ * @param required  the fields of each type that is read
+ * @param unread  why events of another type are not read
+ * @param renamed  current names of types, by older ones
+ * @returns `MessageFormat.parse`; it gives an event its current name
+ */
+export function eventParser<Event extends { readonly type: string }, Unread extends string = never>(
+  required: { readonly [T in Event['type']]: Readonly<Record<string, 'string' | 'number' | 'object'>> },
+  unread: (type: string) => Unread | 'unknown',
+  renamed: Readonly<Record<string, string>> = {},
+): (value: unknown) => Event | Unread | 'unknown' | 'malformed' {
+  // Lists, so that checking an audio message allocates nothing.
+  const fieldsOf = new Map(
+    Object.entries<Readonly<Record<string, string>>>(required).map(
+      ([type, fields]) => [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const,
+    ),
+  )
+  return (value) => {
+    if (typeof value !== 'object' || value === null) return 'malformed'
+    const event = value as Record<string, unknown>
+    const given = event['type']
+    if (typeof given !== 'string') return 'malformed'
+    const type = Object.hasOwn(renamed, given) ? (renamed[given] as string) : given
+    const fields = fieldsOf.get(type)
+    if (fields === undefined) return unread(type)
+    for (const { field, kind } of fields) {
+      const present = event[field]
+      if (typeof present !== kind || present === null) return 'malformed'
+    }
+    if (type !== given) event['type'] = type
+    return event as unknown as Event
   }
 }

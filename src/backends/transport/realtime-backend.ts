@@ -32,15 +32,6 @@ interface Law {
 /** How long before the end of a session `expiring` is emitted. */
 const EXPIRING_LEAD_MS = 5 * 60_000
 
-/** The address of a service's WebSocket, from an address that ends with `path` or is to. */
-export function socketUrl(baseUrl: string, path: string): URL {
-  const url = new URL(baseUrl)
-  url.protocol = url.protocol.replace('http', 'ws')
-  url.pathname = url.pathname.replace(/\/+$/, '')
-  if (!url.pathname.endsWith(path)) url.pathname += path
-  return url
-}
-
 /** Options of these services from an agent's file and the settings. Plain data except for the clock. */
 export interface RealtimeOptions {
   /** Null sends none, for a server of one's own. Never logged. */
@@ -73,17 +64,6 @@ interface RealtimeService<Options extends RealtimeOptions> extends Pick<VendorCo
   /** The JSON around a piece of the caller's audio. */
   readonly audioMessage: { readonly before: string; readonly after: string }
   readonly law: Law | null
-}
-
-/** Counters that all of these services have; plain fields. */
-export function noRealtimeStats() {
-  return {
-    ...noMessages(),
-    malformedAudio: 0,
-    invalidToolArguments: 0,
-    /** Arguments that were not a plain JSON object, but certainly meant one. */
-    mendedToolArguments: 0,
-  }
 }
 type RealtimeStats = ReturnType<typeof noRealtimeStats>
 
@@ -280,5 +260,25 @@ export abstract class RealtimeBackend<
     if (law === null) this.sendSamples(pcm, length)
     else this.sendSamples(g711, law.encode(samplesOf(pcm.subarray(0, length)), g711))
     return true
+  }
+}
+
+/** The address of a service's WebSocket, from an address that ends with `path` or is to. */
+export function socketUrl(baseUrl: string, path: string): URL {
+  const url = new URL(baseUrl)
+  url.protocol = url.protocol.replace('http', 'ws')
+  url.pathname = url.pathname.replace(/\/+$/, '')
+  if (!url.pathname.endsWith(path)) url.pathname += path
+  return url
+}
+
+/** Counters that all of these services have; plain fields. */
+export function noRealtimeStats() {
+  return {
+    ...noMessages(),
+    malformedAudio: 0,
+    invalidToolArguments: 0,
+    /** Arguments that were not a plain JSON object, but certainly meant one. */
+    mendedToolArguments: 0,
   }
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { GatewayError } from '../../core/errors.js'
 import { usageSchemaOf } from '../backend-events.js'
-import { callLogSchema, loggedTranscriptSchema } from '../call-log.js'
+import { callLogSchema, loggedTranscriptSchema } from './log-entry.js'
 import { claimResultSchema } from '../call-options.js'
 import { knownCallerSchema } from '../caller-data.js'
 import type { DocumentOf } from './document.js'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
-import { callLogEntrySchema } from '../call-log.js'
+import { callLogEntrySchema } from './log-entry.js'
 import { sessionOptionsSchema } from '../call-options.js'
 import { callInputSchema } from '../events.js'
 import { resumeSchema } from './checkpoint.js'

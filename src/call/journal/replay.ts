@@ -64,33 +64,6 @@ interface ReplayOptions {
 }
 
 /**
- * Runs a recorded call again through the same code, without real time. The same journal gives the same outputs; other
- * `options` show what would have been different. Backend, tools and carrier do what was recorded, even if the replayed
- * session asks for something else.
- * @throws GatewayError JOURNAL_INVALID that names the line or entry that cannot be read or run
- */
-export function replayJournal(lines: Iterable<string>, options: ReplayOptions = {}): Replay {
-  const replayer = new Replayer(options)
-  let entries = 0
-  for (const line of readJournal(lines)) {
-    entries++
-    try {
-      if (line.type === 'header') replayer.open(line)
-      else replayer.run(line)
-    } catch (thrown) {
-      const what = `journal entry ${entries} cannot be run: ${messageOf(thrown)}`
-      throw new GatewayError('JOURNAL_INVALID', what, { cause: thrown })
-    }
-  }
-  return replayer.result(entries)
-}
-
-/** A frame from the audio path for which the journal's entry has not come yet. */
-interface PathFrame extends JournalFrame {
-  readonly digit: string | null
-}
-
-/**
  * A worker wakes a session with its next tick, which may be late. A longer wait means that the recording has no
  * wake-up.
  */
@@ -304,4 +277,31 @@ class RecordedPlayout implements PlayoutView {
     const answer = this.#answers.get(question)
     return typeof answer === 'number' ? answer : null
   }
+}
+
+/**
+ * Runs a recorded call again through the same code, without real time. The same journal gives the same outputs; other
+ * `options` show what would have been different. Backend, tools and carrier do what was recorded, even if the replayed
+ * session asks for something else.
+ * @throws GatewayError JOURNAL_INVALID that names the line or entry that cannot be read or run
+ */
+export function replayJournal(lines: Iterable<string>, options: ReplayOptions = {}): Replay {
+  const replayer = new Replayer(options)
+  let entries = 0
+  for (const line of readJournal(lines)) {
+    entries++
+    try {
+      if (line.type === 'header') replayer.open(line)
+      else replayer.run(line)
+    } catch (thrown) {
+      const what = `journal entry ${entries} cannot be run: ${messageOf(thrown)}`
+      throw new GatewayError('JOURNAL_INVALID', what, { cause: thrown })
+    }
+  }
+  return replayer.result(entries)
+}
+
+/** A frame from the audio path for which the journal's entry has not come yet. */
+interface PathFrame extends JournalFrame {
+  readonly digit: string | null
 }

@@ -1,4 +1,4 @@
-import type { DemoOptions } from '../demo.js'
+import type { DemoOptions } from '../demo-gateway.js'
 import { withExitCodes } from '../exit-codes.js'
 import { chosen, jsonFileOption, jsonTarget } from '../options.js'
 import type { Define } from './define.js'

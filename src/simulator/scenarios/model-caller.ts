@@ -2,7 +2,7 @@ import type { ChatMessage } from '../../backends/cascade/stage.js'
 import { parseArguments } from '../../backends/tool-text.js'
 import { messageOf } from '../../core/errors.js'
 import { areDtmfDigits } from '../../carrier/line.js'
-import type { CallerMove } from '../caller-script.js'
+import type { CallerMove } from '../caller-model.js'
 import type { BoundedModels } from './bounded-models.js'
 import type { ModelCaller } from './scenario.js'
 

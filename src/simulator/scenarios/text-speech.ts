@@ -25,38 +25,11 @@ const MS_PER_CHARACTER = 57
 const MS_PER_SENTENCE = 100
 const SPOKEN_MS_MAX = 30_000
 
-/** How long `text` takes to say; `pace` 1.2 is a fifth faster. */
-export function spokenMs(text: string, pace = 1): number {
-  const characters = spokenWords(text).join(' ').length
-  return Math.min(SPOKEN_MS_MAX, Math.round((MS_PER_SENTENCE + characters * MS_PER_CHARACTER) / pace))
-}
-
 /** Distance between two tags in sample values, so that a filter's ripple does not turn one into another. */
 const TAG_STEP = 32
 /** The smallest tag is as loud as the caller's end expects of a voice. */
 const TAG_FROM = 10
 const TAGS_MAX = 1000
-
-/** Sound of the agent and of the carrier: each sample encodes the sentence's number, so that the listener knows the sentence. */
-function taggedSound(sentence: number, text: string, rateHz: LegRateHz = TEXT_SPEECH_RATE_HZ): Int16Array {
-  const samples = Math.round((spokenMs(text) * rateHz) / 1000)
-  return new Int16Array(samples).fill(((sentence % TAGS_MAX) + TAG_FROM) * TAG_STEP)
-}
-
-/** The number of the sentence that at least half of a frame is of; null for silence, a fade, a tone or a hum. */
-function sentenceIn(frame: Int16Array): number | null {
-  const half = frame.length >> 1
-  const tag = tagOf(frame[half] as number)
-  const isTag = (sample: number): boolean => tagOf(sample) === tag
-  return tag !== null && (frame.subarray(0, half).every(isTag) || frame.subarray(half).every(isTag))
-    ? tag - TAG_FROM
-    : null
-}
-
-function tagOf(sample: number): number | null {
-  const tag = Math.round(sample / TAG_STEP)
-  return tag >= TAG_FROM && Math.abs(sample - tag * TAG_STEP) <= TAG_STEP / 4 ? tag : null
-}
 
 /** Syllables a second of quick speech. Their rhythm distinguishes a voice from noise. */
 const SYLLABLES_PER_S = 4
@@ -72,22 +45,6 @@ const VOICE_WAVE = Float32Array.from({ length: 1024 }, (_, at) => {
     sum += Math.sin((2 * Math.PI * harmonic * at) / 1024) / Math.sqrt(harmonic)
   return sum
 })
-
-/** Sound of a person: a hum with the harmonics and the rhythm of speech, which the gateway detects as a voice, without words. */
-function hum(ms: number, rateHz: LegRateHz, seed: number): Int16Array {
-  const out = new Int16Array(Math.round((ms * rateHz) / 1000))
-  const random = seededRandom(seed)
-  const pitchHz = VOICE_HZ * (0.9 + 0.2 * random())
-  for (let i = 0; i < out.length; i++) {
-    const s = i / rateHz
-    const cycles = pitchHz * s * (1 + DECLINATION / 2 - (DECLINATION / 2) * (i / out.length))
-    // Never fully silent within the words, because a pause could end the turn.
-    const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
-    const wave = VOICE_WAVE[Math.floor(cycles * VOICE_WAVE.length) % VOICE_WAVE.length] as number
-    out[i] = Math.round((VOICE_PEAK / 4) * loudness * wave * (0.9 + 0.2 * random()))
-  }
-  return out
-}
 
 /** Voices and recognisers of the people of one text call. They understand every word of the agent and of the carrier. */
 export class TextVoices implements PeopleSpeech {
@@ -234,4 +191,47 @@ export class TextSpeech {
     })
     this.#waiting.set(id, [...(this.#waiting.get(id) ?? []), cancel])
   }
+}
+
+/** How long `text` takes to say; `pace` 1.2 is a fifth faster. */
+export function spokenMs(text: string, pace = 1): number {
+  const characters = spokenWords(text).join(' ').length
+  return Math.min(SPOKEN_MS_MAX, Math.round((MS_PER_SENTENCE + characters * MS_PER_CHARACTER) / pace))
+}
+
+/** Sound of the agent and of the carrier: each sample encodes the sentence's number, so that the listener knows the sentence. */
+function taggedSound(sentence: number, text: string, rateHz: LegRateHz = TEXT_SPEECH_RATE_HZ): Int16Array {
+  const samples = Math.round((spokenMs(text) * rateHz) / 1000)
+  return new Int16Array(samples).fill(((sentence % TAGS_MAX) + TAG_FROM) * TAG_STEP)
+}
+
+/** The number of the sentence that at least half of a frame is of; null for silence, a fade, a tone or a hum. */
+function sentenceIn(frame: Int16Array): number | null {
+  const half = frame.length >> 1
+  const tag = tagOf(frame[half] as number)
+  const isTag = (sample: number): boolean => tagOf(sample) === tag
+  return tag !== null && (frame.subarray(0, half).every(isTag) || frame.subarray(half).every(isTag))
+    ? tag - TAG_FROM
+    : null
+}
+
+function tagOf(sample: number): number | null {
+  const tag = Math.round(sample / TAG_STEP)
+  return tag >= TAG_FROM && Math.abs(sample - tag * TAG_STEP) <= TAG_STEP / 4 ? tag : null
+}
+
+/** Sound of a person: a hum with the harmonics and the rhythm of speech, which the gateway detects as a voice, without words. */
+function hum(ms: number, rateHz: LegRateHz, seed: number): Int16Array {
+  const out = new Int16Array(Math.round((ms * rateHz) / 1000))
+  const random = seededRandom(seed)
+  const pitchHz = VOICE_HZ * (0.9 + 0.2 * random())
+  for (let i = 0; i < out.length; i++) {
+    const s = i / rateHz
+    const cycles = pitchHz * s * (1 + DECLINATION / 2 - (DECLINATION / 2) * (i / out.length))
+    // Never fully silent within the words, because a pause could end the turn.
+    const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
+    const wave = VOICE_WAVE[Math.floor(cycles * VOICE_WAVE.length) % VOICE_WAVE.length] as number
+    out[i] = Math.round((VOICE_PEAK / 4) * loudness * wave * (0.9 + 0.2 * random()))
+  }
+  return out
 }

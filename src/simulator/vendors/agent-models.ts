@@ -10,7 +10,8 @@ import { SpeechPool } from '../../speech/speech-pool.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import { CascadeModels } from './cascade-models.js'
 import { DialogueModel, type Followed } from './dialogue-model.js'
-import type { DoubleModel, Speaker } from './double.js'
+import type { DoubleModel } from './double.js'
+import type { Speaker } from './tone-speaker.js'
 
 interface AgentModelsOptions {
   readonly agentsDir: string

@@ -274,7 +274,7 @@ interface Request {
   readonly rateHz: number
   readonly timed: boolean
   speech: VoiceSpeech | null
-  /** Characters whose words were told. */
+  /** Characters whose words were reported. */
   told: number
 }
 

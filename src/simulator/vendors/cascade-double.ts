@@ -6,7 +6,8 @@ import type { ScriptedReply } from '../../backends/conformance.js'
 import type { CascadeModels } from './cascade-models.js'
 import { wavHeader } from '../../media/wav.js'
 import { HttpDouble } from '../http-double.js'
-import { type DoubleOptions, keyRefusal, partOf, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
+import { type DoubleOptions, keyRefusal, partOf, type Refusal, Script, soundOf } from './double.js'
+import { toneSpeaker } from './tone-speaker.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 

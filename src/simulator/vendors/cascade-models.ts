@@ -9,7 +9,8 @@ import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../..
 import { sentencesOf } from '../../speech/spoken/sentences.js'
 import type { OfflineDialogue } from '../../agents/offline.js'
 import { FIT_MIN, FIT_SURE, type Followed, ModelDialogue, soundOf, spokenChunks } from './dialogue-model.js'
-import { atRate, INAUDIBLE, type SpokenText } from './double.js'
+import { atRate, INAUDIBLE } from './double.js'
+import { type SpokenText } from './tone-speaker.js'
 
 /** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
 const CASCADE_DOUBLE_GRAMMARS_MAX = 8

@@ -1,5 +1,6 @@
 import type { OfflineDialogue } from '../../agents/offline.js'
-import { DialogueEngine, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
+import { DialogueEngine } from '../../backends/embedded/dialogue/engine.js'
+import { type DialogueEvent } from '../../backends/embedded/dialogue/dialogue-events.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { PreRoll } from '../../backends/pre-roll.js'
 import { keysIn } from '../../backends/prompts.js'
@@ -11,7 +12,8 @@ import { joined } from '../../media/pcm.js'
 import { RateConverter } from '../../media/resample/rate-converter.js'
 import type { SpeechChunk, SpeechClient, Utterance } from '../../speech/speech-client.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
-import type { DoubleModel, ModelReply, SpokenText } from './double.js'
+import type { DoubleModel, ModelReply } from './double.js'
+import type { SpokenText } from './tone-speaker.js'
 
 /** A dialogue, with its agent's greeting and languages. */
 export interface Followed {

@@ -7,30 +7,11 @@ import { RateConverter } from '../../media/resample/rate-converter.js'
 import { HttpDouble, type HttpDoubleOptions } from '../http-double.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
+import { SILENCE_MS, toneSpeaker } from './tone-speaker.js'
+import type { SpokenText, Speaker } from './tone-speaker.js'
 
 /** Text of a double's recogniser for speech that it cannot make out. */
 export const INAUDIBLE = '[inaudible]'
-
-export interface SpokenText {
-  readonly pcm: Int16Array
-  readonly sampleRateHz: number
-}
-
-/** Synthesises a text; flite's `speak` fits. */
-export type Speaker = (text: string) => SpokenText
-
-const MS_PER_CHAR = 55
-const SILENCE_MS = 200
-
-/** A tone about as long as the spoken text, for tests that do not recognise the words. */
-export function toneSpeaker(sampleRateHz: number): Speaker {
-  const step = (2 * Math.PI * 220) / sampleRateHz
-  return (text) => {
-    const pcm = new Int16Array(Math.round((Math.max(1, text.length) * MS_PER_CHAR * sampleRateHz) / 1000))
-    for (let i = 0; i < pcm.length; i++) pcm[i] = Math.round(6000 * Math.sin(step * i))
-    return { pcm, sampleRateHz }
-  }
-}
 
 /** An answer, with its sound where that was made already. */
 export interface ModelReply extends ScriptedReply {
@@ -57,38 +38,6 @@ export interface DoubleModel {
   /** The service cancelled these calls. */
   callsTakenBack?(callIds: readonly string[]): void
   close?(): void
-}
-
-/** Goes on with `value`: at once unless it has to be waited for, so that scripted sessions take no extra turns. */
-export function soon<T>(value: T | Promise<T>, work: (value: T) => void): void {
-  if (value instanceof Promise) void value.then(work)
-  else work(value)
-}
-
-/** The sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` where the script says so. */
-export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: number): Int16Array {
-  if (reply.say === undefined || reply.say === '') return new Int16Array(0)
-  const spoken = reply.sound ?? speaker(reply.say)
-  const pcm = atRate(spoken.pcm, spoken.sampleRateHz, sampleRateHz)
-  if (reply.audioMs === undefined) return pcm
-  const exact = new Int16Array(Math.round((reply.audioMs * sampleRateHz) / 1000))
-  for (let i = 0; i < exact.length; i++) exact[i] = pcm[i % pcm.length] ?? 0
-  return exact
-}
-
-/** A part of an answer, as long as its share of the answer's letters. */
-export function partOf({ audioMs, say = '' }: ScriptedReply, text: string): ScriptedReply {
-  const letters = (words: string): number => words.replaceAll(' ', '').length
-  return audioMs === undefined
-    ? { say: text }
-    : { say: text, audioMs: (audioMs * letters(text)) / Math.max(1, letters(say)) }
-}
-
-/** A whole sound at another rate. */
-export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
-  if (fromHz === toHz) return pcm
-  const converter = new RateConverter(fromHz, toHz)
-  return joined([converter.process(pcm), converter.flush()]).subarray(0, Math.floor((pcm.length * toHz) / fromHz))
 }
 
 interface ScriptOptions {
@@ -428,4 +377,36 @@ export abstract class SpokenSession<
     super.stop()
     this.#model?.close?.()
   }
+}
+
+/** Goes on with `value`: at once unless it has to be waited for, so that scripted sessions take no extra turns. */
+export function soon<T>(value: T | Promise<T>, work: (value: T) => void): void {
+  if (value instanceof Promise) void value.then(work)
+  else work(value)
+}
+
+/** The sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` where the script says so. */
+export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: number): Int16Array {
+  if (reply.say === undefined || reply.say === '') return new Int16Array(0)
+  const spoken = reply.sound ?? speaker(reply.say)
+  const pcm = atRate(spoken.pcm, spoken.sampleRateHz, sampleRateHz)
+  if (reply.audioMs === undefined) return pcm
+  const exact = new Int16Array(Math.round((reply.audioMs * sampleRateHz) / 1000))
+  for (let i = 0; i < exact.length; i++) exact[i] = pcm[i % pcm.length] ?? 0
+  return exact
+}
+
+/** A part of an answer, as long as its share of the answer's letters. */
+export function partOf({ audioMs, say = '' }: ScriptedReply, text: string): ScriptedReply {
+  const letters = (words: string): number => words.replaceAll(' ', '').length
+  return audioMs === undefined
+    ? { say: text }
+    : { say: text, audioMs: (audioMs * letters(text)) / Math.max(1, letters(say)) }
+}
+
+/** A whole sound at another rate. */
+export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
+  if (fromHz === toHz) return pcm
+  const converter = new RateConverter(fromHz, toHz)
+  return joined([converter.process(pcm), converter.flush()]).subarray(0, Math.floor((pcm.length * toHz) / fromHz))
 }

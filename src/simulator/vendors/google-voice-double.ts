@@ -3,7 +3,8 @@ import { buffer } from 'node:stream/consumers'
 import type { GoogleSpeechRequest } from '../../backends/cascade/google-text-to-speech.js'
 import { writeWav } from '../../media/wav.js'
 import { HttpDouble } from '../http-double.js'
-import { partOf, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
+import { partOf, type Refusal, Script, soundOf } from './double.js'
+import { toneSpeaker } from './tone-speaker.js'
 import { NO_STAGE_FAULTS, type StageDoubleOptions, type StageFaults } from './stage-double.js'
 
 /** Some of the service's voices. */

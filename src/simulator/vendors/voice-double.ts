@@ -1,6 +1,7 @@
 import type { WebSocket } from 'ws'
 import { Sentences } from '../../backends/cascade/sentences.js'
-import { DoubleSession, partOf, soundOf, toneSpeaker } from './double.js'
+import { DoubleSession, partOf, soundOf } from './double.js'
+import { toneSpeaker } from './tone-speaker.js'
 import type { StageDouble } from './stage-double.js'
 
 const FRAME_MS = 100

@@ -1,6 +1,6 @@
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { CONTINUATION_MS } from '../../escalation/documents.js'
-import type { AfterStream } from '../../escalation/escalation.js'
+import type { AfterStream } from '../../escalation/escalation-events.js'
 
 /** Calls that are observed at once, to learn what the carrier does after a stream. */
 const AFTER_STREAM_CALLS_MAX = 1000

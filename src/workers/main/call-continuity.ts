@@ -1,6 +1,6 @@
 import { agentVersion } from '../../agents/agent-view.js'
 import { NO_ASSETS } from '../../agents/assets.js'
-import type { CallLogEntry } from '../../call/call-log.js'
+import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import type { CallCheckpoint, NewStream } from '../../call/documents/checkpoint.js'
 import type { EscalationPacket } from '../../call/documents/handoff.js'
 import { KEPT_CALL_VERSION } from '../../call/documents/kept-call.js'

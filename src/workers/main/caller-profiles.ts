@@ -1,4 +1,4 @@
-import type { CallLogEntry } from '../../call/call-log.js'
+import type { CallLogEntry } from '../../call/documents/log-entry.js'
 import { LRUCache } from 'lru-cache'
 import type { CallerValues } from '../../call/caller-data.js'
 import { atMost } from '../../core/at-most.js'

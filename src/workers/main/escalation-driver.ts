@@ -9,12 +9,8 @@ import { assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
 import { Escalation } from '../../escalation/escalation.js'
-import type {
-  EscalationCommand,
-  EscalationInput,
-  EscalationOptions,
-  EscalationOutput,
-} from '../../escalation/escalation.js'
+import type { EscalationOptions } from '../../escalation/escalation.js'
+import type { EscalationCommand, EscalationInput, EscalationOutput } from '../../escalation/escalation-events.js'
 import type { SayAction, VoiceAction } from '../../sautikit/actions.js'
 import { pronounced } from '../../speech/spoken/pronunciations.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
@@ -65,33 +61,10 @@ interface EscalationDriverOptions {
   readonly changed: () => void
 }
 
-/** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
-type NewsSent = KeptEscalation['newsSent']
-
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 
 /** How long the carrier waits for a DTMF digit after the words of an offer. */
 const OFFER_WAIT_S = 6
-
-/**
- * Text for the carrier's own voice in an agent's place: figures in words, which it reads badly.
- * @param wanted  the caller's language. The carrier's voice gets the language of the text, except of the first
- *   one where the agent's file says `say.language`
- */
-export function carrierSay(
-  phrase: LocalizedText,
-  { say, languages: [first = ''], pronunciations }: Pick<AgentDefinition, 'say' | 'languages' | 'pronunciations'>,
-  wanted = first,
-): SayAction {
-  const language = languageOfText(phrase, wanted, first)
-  const voiced = language === first ? say.language : language
-  return {
-    verb: 'say',
-    text: spokenForm(pronounced(textIn(phrase, language), pronunciations, language), voiced ?? language),
-    ...(say.voice === undefined ? {} : { voice: say.voice }),
-    ...(voiced === undefined ? {} : { language: voiced }),
-  }
-}
 
 /**
  * Runs the escalation machine of one call: sends its commands to the carrier's API, its steps to the session, and the
@@ -396,4 +369,27 @@ function withoutLog({ transcript: _, tried: __, ...packet }: EscalationPacket): 
 function sentence(text: string): string {
   const trimmed = text.trim().slice(0, 400)
   return trimmed === '' || /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`
+}
+
+/** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
+type NewsSent = KeptEscalation['newsSent']
+
+/**
+ * Text for the carrier's own voice in an agent's place: figures in words, which it reads badly.
+ * @param wanted  the caller's language. The carrier's voice gets the language of the text, except of the first
+ *   one where the agent's file says `say.language`
+ */
+export function carrierSay(
+  phrase: LocalizedText,
+  { say, languages: [first = ''], pronunciations }: Pick<AgentDefinition, 'say' | 'languages' | 'pronunciations'>,
+  wanted = first,
+): SayAction {
+  const language = languageOfText(phrase, wanted, first)
+  const voiced = language === first ? say.language : language
+  return {
+    verb: 'say',
+    text: spokenForm(pronounced(textIn(phrase, language), pronunciations, language), voiced ?? language),
+    ...(say.voice === undefined ? {} : { voice: say.voice }),
+    ...(voiced === undefined ? {} : { language: voiced }),
+  }
 }

@@ -54,18 +54,6 @@ export interface PoolCalls {
   readonly calls: ReadonlyMap<string, PooledCall>
 }
 
-interface PooledCall extends CarriedCall {
-  /** Thread of the worker that runs its task, also when that worker has just died; 0 for none. */
-  readonly workerThread: number
-}
-
-/** A worker that is gone; with a verdict where the watchdog ended it. */
-interface DeadWorker {
-  readonly thread: number
-  readonly pulse: WorkerPulse
-  readonly verdict: WorkerVerdict | null
-}
-
 /**
  * The media workers of this process. They share all calls, but a call suspected of a worker's death gets a worker of
  * its own. The pool ends the workers that its watchdog names, and finds out after each death which call's code ran. It
@@ -308,4 +296,16 @@ class WorkerGroup {
     this.#verdicts.delete(thread)
     releaseWorkerMemory(this.#memories, thread, pulse)
   }
+}
+
+interface PooledCall extends CarriedCall {
+  /** Thread of the worker that runs its task, also when that worker has just died; 0 for none. */
+  readonly workerThread: number
+}
+
+/** A worker that is gone; with a verdict where the watchdog ended it. */
+interface DeadWorker {
+  readonly thread: number
+  readonly pulse: WorkerPulse
+  readonly verdict: WorkerVerdict | null
 }

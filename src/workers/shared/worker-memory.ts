@@ -35,62 +35,6 @@ export interface WorkerMemories {
   readonly memories: readonly WorkerMemory[]
 }
 
-/** Memory that one worker writes for the main thread: its histograms and its pulse. */
-interface WorkerMemory {
-  readonly tickLateness: SharedArrayBuffer
-  readonly tickBusy: SharedArrayBuffer
-  readonly latencyIn: SharedArrayBuffer
-  /** The call of the slowest frame on its way in. */
-  readonly slowestIn: SharedArrayBuffer
-  readonly latencyOut: SharedArrayBuffer
-  readonly pulse: SharedArrayBuffer
-}
-
-export function makeWorkerMemories(workers: number): WorkerMemories {
-  // One more than workers: a successor may start before the memory of its predecessor is released.
-  const count = workers + 1
-  const histogram = (): SharedArrayBuffer => new SharedArrayBuffer(FRAME_HISTOGRAM_BYTES)
-  return {
-    owners: new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT),
-    memories: Array.from({ length: count }, () => ({
-      tickLateness: histogram(),
-      tickBusy: histogram(),
-      latencyIn: histogram(),
-      slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES),
-      latencyOut: histogram(),
-      pulse: new SharedArrayBuffer(PULSE_BYTES),
-    })),
-  }
-}
-
-/** For the worker. With no memory free (two deaths at once) the last one is shared, and its counts are approximate. */
-export function claimWorkerMemory({ owners, memories }: WorkerMemories, thread: number): WorkerMemory {
-  const claims = new Int32Array(owners)
-  let index = 0
-  while (index < claims.length - 1 && Atomics.compareExchange(claims, index, 0, thread) !== 0) index++
-  return memories[index] as WorkerMemory
-}
-
-/** For the main thread: the threads that have a memory, alive or not, and their pulses. */
-export function workersWithMemory({
-  owners,
-  memories,
-}: WorkerMemories): { readonly thread: number; readonly pulse: WorkerPulse }[] {
-  const claims = new Int32Array(owners)
-  return memories.flatMap(({ pulse }, index) => {
-    const thread = Atomics.load(claims, index)
-    return thread === 0 ? [] : [{ thread, pulse: new WorkerPulse(pulse) }]
-  })
-}
-
-/** For the main thread, when that thread is gone. */
-export function releaseWorkerMemory({ owners }: WorkerMemories, thread: number, pulse: WorkerPulse): void {
-  pulse.clear()
-  const claims = new Int32Array(owners)
-  const index = claims.indexOf(thread)
-  if (index !== -1) Atomics.store(claims, index, 0)
-}
-
 /** Int32 words of a pulse. */
 const RUNNING = 0
 const HEAVIEST = 1
@@ -277,4 +221,60 @@ export class RunningCode {
 function inUseBytes(): number {
   const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics()
   return heap + buffers
+}
+
+/** Memory that one worker writes for the main thread: its histograms and its pulse. */
+interface WorkerMemory {
+  readonly tickLateness: SharedArrayBuffer
+  readonly tickBusy: SharedArrayBuffer
+  readonly latencyIn: SharedArrayBuffer
+  /** The call of the slowest frame on its way in. */
+  readonly slowestIn: SharedArrayBuffer
+  readonly latencyOut: SharedArrayBuffer
+  readonly pulse: SharedArrayBuffer
+}
+
+export function makeWorkerMemories(workers: number): WorkerMemories {
+  // One more than workers: a successor may start before the memory of its predecessor is released.
+  const count = workers + 1
+  const histogram = (): SharedArrayBuffer => new SharedArrayBuffer(FRAME_HISTOGRAM_BYTES)
+  return {
+    owners: new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT),
+    memories: Array.from({ length: count }, () => ({
+      tickLateness: histogram(),
+      tickBusy: histogram(),
+      latencyIn: histogram(),
+      slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES),
+      latencyOut: histogram(),
+      pulse: new SharedArrayBuffer(PULSE_BYTES),
+    })),
+  }
+}
+
+/** For the worker. With no memory free (two deaths at once) the last one is shared, and its counts are approximate. */
+export function claimWorkerMemory({ owners, memories }: WorkerMemories, thread: number): WorkerMemory {
+  const claims = new Int32Array(owners)
+  let index = 0
+  while (index < claims.length - 1 && Atomics.compareExchange(claims, index, 0, thread) !== 0) index++
+  return memories[index] as WorkerMemory
+}
+
+/** For the main thread: the threads that have a memory, alive or not, and their pulses. */
+export function workersWithMemory({
+  owners,
+  memories,
+}: WorkerMemories): { readonly thread: number; readonly pulse: WorkerPulse }[] {
+  const claims = new Int32Array(owners)
+  return memories.flatMap(({ pulse }, index) => {
+    const thread = Atomics.load(claims, index)
+    return thread === 0 ? [] : [{ thread, pulse: new WorkerPulse(pulse) }]
+  })
+}
+
+/** For the main thread, when that thread is gone. */
+export function releaseWorkerMemory({ owners }: WorkerMemories, thread: number, pulse: WorkerPulse): void {
+  pulse.clear()
+  const claims = new Int32Array(owners)
+  const index = claims.indexOf(thread)
+  if (index !== -1) Atomics.store(claims, index, 0)
 }

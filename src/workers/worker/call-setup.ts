@@ -30,7 +30,7 @@ import {
 } from '../../call/gateway-tools.js'
 import type { TranscriptEntry } from '../../call/documents/record.js'
 import type { Stages } from '../../call/stages.js'
-import { KnownFacts } from '../../call/spoken-facts.js'
+import { KnownFacts } from '../../call/known-facts.js'
 import { speedOf } from '../../call/speech-rate.js'
 import { resumedTools } from '../../call/tool-ledger.js'
 import { forgetOldest } from '../../core/forget-oldest.js'

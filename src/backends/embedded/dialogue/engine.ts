@@ -5,168 +5,20 @@ import { sameJson } from '../../../call/tool-ledger.js'
 import { endsUnfinished } from '../../../call/turn-words.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
-import type { ToolLedgerEntry } from '../../backend.js'
 import { isPathValue } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep, SetValue } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken/sentences.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 import { digitsOf, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
+import { fresh } from './dialogue-state.js'
+import type { PendingCall, Waiting, DigitSlot, NumberSoFar, DialogueState } from './dialogue-state.js'
+import type { HeardBy, HeardEvent, DialogueEvent, DialogueAction, AnsweredCall } from './dialogue-events.js'
 
 /** Steps that one event may run before the dialogue counts as running in a circle. */
 const DIALOGUE_STEPS_PER_EVENT_MAX = 200
 /** Tool calls of one dialogue that may be unanswered. */
 const DIALOGUE_CALLS_PENDING_MAX = 8
-
-/** How a caller's answer arrived; `heard.by` of the dialogue's values. */
-export type HeardBy = 'speech' | 'keys' | 'text'
-
-export interface HeardEvent {
-  readonly type: 'heard'
-  /** Empty when nothing was recognised. */
-  readonly text: string
-  readonly by: HeardBy
-  /** The sentences that the caller interrupted: they are repeated when nothing was understood. */
-  readonly unheard: readonly string[]
-  /** False for words that fit the sound only moderately. */
-  readonly sure?: boolean
-  /** False for sound that went on and on: nothing is missed, it is only asked again. */
-  readonly attempt?: boolean
-  /** Keys since the caller began to say it: recognition takes longer than a key. */
-  readonly keysAfter?: number
-}
-
-export type DialogueEvent =
-  /** The call begins; `takeover` when another backend carried it so far. */
-  | { readonly type: 'start'; readonly takeover: boolean }
-  | HeardEvent
-  /** The recogniser was not available. */
-  | { readonly type: 'not-heard' }
-  | { readonly type: 'key'; readonly key: string }
-  | { readonly type: 'keys-timeout' }
-  | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
-  /** Asks for the current question again, for example after a long silence. */
-  | { readonly type: 'nudge' }
-
-export type DialogueAction =
-  | { readonly type: 'say'; readonly text: string }
-  | {
-      readonly type: 'call'
-      readonly callId: string
-      readonly name: string
-      readonly args: Readonly<Record<string, unknown>>
-      /** The dialogue goes on without the result. */
-      readonly background: boolean
-    }
-  /** The keys that make up one entry. */
-  | { readonly type: 'keyed'; readonly keys: string }
-  /** A key was pressed: the agent stops speaking. */
-  | { readonly type: 'stop-speaking' }
-  /** Send `keys-timeout` if no key follows within `ms`; null stops the timer. */
-  | { readonly type: 'key-timer'; readonly ms: number | null }
-
-export type DialogueCall = Extract<DialogueAction, { readonly type: 'call' }>
-
-/** A tool call without a result. */
-interface PendingCall extends Pick<DialogueCall, 'callId' | 'name' | 'args'> {
-  readonly save: string | null
-  /** If its result was lost with a worker, the tool is called again once, under another id. */
-  readonly again: boolean
-}
-
-type Waiting =
-  /** Before `start`. */
-  | { readonly for: 'start' }
-  | { readonly for: 'caller' }
-  | { readonly for: 'result'; readonly callId: string }
-  | { readonly for: 'saved'; readonly name: string }
-  /** The call goes to the stage of the state, whose steps have not begun. */
-  | { readonly for: 'stage'; readonly callId: string }
-  | { readonly for: 'nothing' }
-
-interface Place {
-  readonly state: string
-  readonly step: number
-}
-
-/** The number that is listened for. */
-interface DigitSlot {
-  readonly name: string
-  readonly min: number
-  readonly max: number
-  readonly secret: boolean
-}
-
-interface NumberSoFar {
-  /** Keys that no transcript has yet. */
-  typed: string
-  /** Digits that came last: a correction replaces them. */
-  last: number
-  /** Some were said, so the number is read back; `sure` is false if one part fits the sound only moderately. */
-  spoken: boolean
-  sure: boolean
-  parts: number
-  /** The caller was asked to go on. */
-  asked: boolean
-}
-
-/** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so its fields keep their names. */
-export interface DialogueState {
-  readonly version: 1
-  place: Place
-  waiting: Waiting
-  /** The interrupted step of an aside, to which it returns. */
-  origin: {
-    readonly place: Place
-    readonly prompt: readonly string[]
-    /** The wait for a tool; missing if the dialogue was listening to the caller. */
-    readonly waiting?: Waiting
-  } | null
-  /** The agent's texts since the last `listen`. */
-  prompt: readonly string[]
-  misses: number
-  /** Digits of a number so far, keyed or said. */
-  keys: string
-  /** How they came; missing if all were keyed, and without `keys`. */
-  number?: NumberSoFar
-  values: Record<string, unknown>
-  slots: Record<string, string>
-  heardBy: HeardBy | null
-  /** The text that was understood last; missing in checkpoints of older builds. */
-  heardText?: string
-  heardSure?: boolean
-  /** Words for a `text` slot that the caller has not finished. */
-  unfinished?: string
-  visits: Record<string, number>
-  /** The agent's stage that the dialogue went to last; missing before any. */
-  stage?: string
-  widened: readonly string[]
-  pending: readonly PendingCall[]
-  calls: number
-}
-
-/** The state of a dialogue that has not started. */
-function fresh(dialogue: OfflineDialogue): DialogueState {
-  return {
-    version: 1,
-    place: { state: dialogue.start, step: 0 },
-    waiting: { for: 'start' },
-    origin: null,
-    prompt: [],
-    misses: 0,
-    keys: '',
-    values: {},
-    slots: {},
-    heardBy: null,
-    visits: {},
-    widened: [],
-    pending: [],
-    calls: 0,
-  }
-}
-
-/** A tool call that was answered before this dialogue started. */
-export type AnsweredCall = Pick<ToolLedgerEntry, 'name' | 'args' | 'ok' | 'result'>
 
 interface DialogueOptions {
   readonly dialogue: OfflineDialogue

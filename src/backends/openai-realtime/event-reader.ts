@@ -1,0 +1,121 @@
+import { MessageReader, eventParser } from '../transport/message-reader.js'
+import { noRealtimeStats } from '../transport/realtime-backend.js'
+import type { ServerEvent } from './wire.js'
+
+type Unread = 'ignored' | 'hosted-mcp' | 'sip'
+export type OpenAiStats = ReturnType<typeof noOpenAiStats>
+
+/** Reads the messages of one session. */
+export class EventReader extends MessageReader<ServerEvent, Unread> {
+  constructor(stats: OpenAiStats) {
+    super(stats, {
+      parse: parseServerEvent,
+      audioKey: 'delta',
+      audioText: (event) => (event.type === 'response.output_audio.delta' ? event.delta : null),
+      unread: (why) => {
+        if (why === 'hosted-mcp') stats.hostedMcpEvents++
+        else if (why === 'sip') stats.sipEvents++
+      },
+    })
+  }
+}
+
+/** The beta's event names and their current ones. */
+const RENAMED: Readonly<Record<string, string>> = {
+  'response.audio.delta': 'response.output_audio.delta',
+  'response.audio.done': 'response.output_audio.done',
+  'response.audio_transcript.delta': 'response.output_audio_transcript.delta',
+  'response.audio_transcript.done': 'response.output_audio_transcript.done',
+  'response.text.delta': 'response.output_text.delta',
+  'response.text.done': 'response.output_text.done',
+  'conversation.item.created': 'conversation.item.added',
+}
+
+/** Events that are known and not read, because they say nothing that others do not say. */
+const IGNORED: ReadonlySet<string> = new Set([
+  'conversation.created',
+  'conversation.item.deleted',
+  'conversation.item.done',
+  'conversation.item.input_audio_transcription.segment',
+  'conversation.item.retrieved',
+  'conversation.item.truncated',
+  'input_audio_buffer.cleared',
+  'input_audio_buffer.committed',
+  'input_audio_buffer.timeout_triggered',
+  'response.content_part.added',
+  'response.content_part.done',
+  'response.function_call_arguments.delta',
+])
+
+/** Tools that the service itself runs, on servers of the Model Context Protocol. We configure none. */
+const HOSTED_MCP = /^(?:mcp_list_tools|response\.mcp_call(?:_arguments)?)\./
+
+/** Only of calls that reach the service by SIP or WebRTC. */
+const SIP = /^(?:output_audio_buffer\.|input_audio_buffer\.dtmf_event_received$)/
+
+const DELTA = { item_id: 'string', delta: 'string' } as const
+
+/** Checks one event, and gives an event of the beta its current name. */
+export const parseServerEvent = eventParser<ServerEvent, Unread>(
+  {
+    'session.created': {},
+    'session.updated': {},
+    'input_audio_buffer.speech_started': {},
+    'input_audio_buffer.speech_stopped': {},
+    'conversation.item.added': { item: 'object' },
+    'conversation.item.input_audio_transcription.delta': { item_id: 'string' },
+    'conversation.item.input_audio_transcription.completed': { item_id: 'string', transcript: 'string' },
+    'conversation.item.input_audio_transcription.failed': { item_id: 'string' },
+    'response.created': { response: 'object' },
+    'response.done': { response: 'object' },
+    'response.output_item.added': { item: 'object' },
+    'response.output_item.done': { item: 'object' },
+    'response.output_audio.delta': DELTA,
+    'response.output_audio.done': { item_id: 'string' },
+    'response.output_audio_transcript.delta': DELTA,
+    'response.output_audio_transcript.done': { item_id: 'string', transcript: 'string' },
+    'response.output_text.delta': DELTA,
+    'response.output_text.done': { item_id: 'string', text: 'string' },
+    'response.function_call_arguments.done': { call_id: 'string', arguments: 'string' },
+    'rate_limits.updated': { rate_limits: 'object' },
+    error: { error: 'object' },
+  },
+  (type) => {
+    if (IGNORED.has(type)) return 'ignored'
+    return HOSTED_MCP.test(type) ? 'hosted-mcp' : SIP.test(type) ? 'sip' : 'unknown'
+  },
+  RENAMED,
+)
+
+/** Counters of one session; plain fields. */
+export function noOpenAiStats() {
+  return {
+    ...noRealtimeStats(),
+    /** Events of hosted MCP tools and of SIP calls, which are not read. */
+    hostedMcpEvents: 0,
+    sipEvents: 0,
+    lateEvents: 0,
+    toolCallsGivenUp: 0,
+    /** `response.create` that was refused because another response was under way. */
+    createRefusals: 0,
+    /** Responses that completed without sound, words and tool calls, or with silence for their sound. */
+    emptyResponses: 0,
+    /** Answers that the service ended early. */
+    answersCut: 0,
+    /** Speech that was given again before a tool call, and was dropped. */
+    repeatedSpeech: 0,
+    /** Answers to a backchannel over an answer that the caller still heard; they were dropped. */
+    backchannelAnswers: 0,
+    /** Results for calls that are over: answered, dropped, or of another session. */
+    lateToolResults: 0,
+    races: 0,
+    /** Changes of the speed that the service did not take. */
+    speedRefusals: 0,
+    /** Items that a server did not delete. */
+    forgetRefusals: 0,
+    /** Responses whose end the server did not report. */
+    endsMissing: 0,
+    /** Changes of the output rate by the server. */
+    rateChanges: 0,
+  }
+}

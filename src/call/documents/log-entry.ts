@@ -1,0 +1,97 @@
+import { z } from 'zod'
+import {
+  anyArguments,
+  bargeIn,
+  claim,
+  handover,
+  knownFact,
+  measuredMs,
+  playedTimes,
+  stageMove,
+  toolCall,
+  transcriptEntry,
+  turn,
+} from './record.js'
+import type { DocumentOf } from './document.js'
+
+// Entries of the log keep times as measured.
+export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
+export const turnSchema = turn(measuredMs).meta({ id: 'turn' })
+export const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
+export const claimSchema = claim(measuredMs).meta({ id: 'claim' })
+export const stageSchema = stageMove(measuredMs).meta({ id: 'stage' })
+export const factSchema = knownFact(measuredMs).meta({ id: 'fact' })
+export const handoverSchema = handover(measuredMs).meta({ id: 'handover' })
+
+/** A tool call, with the complete arguments and result that its record leaves out. */
+export const loggedToolCallSchema = z
+  .object({
+    callId: z.string(),
+    end: z.enum([
+      /** The tool ran, and the model got its result or error. */
+      'answered',
+      /** The session performed it itself. */
+      'built-in',
+      /** It was not run: unknown name, invalid arguments, too many at once. */
+      'refused',
+      /** The backend cancelled it, or the call ended first. */
+      'cancelled',
+      /** No result came in time. */
+      'overdue',
+      /** The worker died while it ran. */
+      'lost',
+      /** It was pending, and its outcome did not come in time. */
+      'expired',
+      /** It was pending when the caller gave up, or the conversation ended. */
+      'abandoned',
+    ]),
+    record: toolCall(measuredMs).meta({ id: 'tool-call' }),
+    /** As the model gave them; the record leaves out the proof of identity. */
+    args: anyArguments,
+    result: z.unknown().default(null),
+  })
+  .meta({ id: 'logged-tool-call' })
+export type LoggedToolCall = DocumentOf<typeof loggedToolCallSchema>
+
+/** One complete entry of the call log. Plain JSON. */
+export const callLogEntrySchema = z
+  .discriminatedUnion('kind', [
+    z.object({ kind: z.literal('transcript'), record: loggedTranscriptSchema }),
+    loggedToolCallSchema.extend({ kind: z.literal('tool-call') }),
+    z.object({ kind: z.literal('turn'), record: turnSchema }),
+    z.object({ kind: z.literal('barge-in'), record: bargeInSchema }),
+    z.object({ kind: z.literal('claim'), record: claimSchema }),
+    z.object({ kind: z.literal('stage'), record: stageSchema }),
+    z.object({ kind: z.literal('fact'), record: factSchema }),
+    z.object({ kind: z.literal('handover'), record: handoverSchema }),
+    /** Caller-perceived latency of a turn in the log; the worker measures it on the outbound track. */
+    z.object({ kind: z.literal('turn-played'), callerStoppedMs: measuredMs, ear: playedTimes(measuredMs) }),
+  ])
+  .meta({ id: 'call-log-entry' })
+export type CallLogEntry = DocumentOf<typeof callLogEntrySchema>
+
+/** The contents of a log. Plain JSON; another worker gets it with the checkpoint. */
+export const callLogSchema = z
+  .object({
+    transcript: z.array(loggedTranscriptSchema),
+    toolCalls: z.array(loggedToolCallSchema),
+    turns: z.array(turnSchema),
+    bargeIns: z.array(bargeInSchema),
+    claims: z.array(claimSchema).default([]),
+    stages: z.array(stageSchema).default([]),
+    facts: z.array(factSchema).default([]),
+    handovers: z.array(handoverSchema).default([]),
+    /** Number of oldest entries that each list dropped because it was full. */
+    dropped: z.object({
+      transcript: z.int(),
+      toolCalls: z.int(),
+      turns: z.int(),
+      bargeIns: z.int(),
+      claims: z.int().default(0),
+      stages: z.int().default(0),
+      facts: z.int().default(0),
+      handovers: z.int().default(0),
+    }),
+  })
+  .meta({ id: 'call-log' })
+export type CallLogRecords = DocumentOf<typeof callLogSchema>

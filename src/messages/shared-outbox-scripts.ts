@@ -1,0 +1,154 @@
+/**
+ * Common part of the scripts below. KEYS[1] is the stream, in which each message is `key` and `d`, the sealed entry. Beside
+ * it, under the same hash tag and so in the same slot of a Redis Cluster: `:ids` (key to id in the stream), `:tries` (key
+ * to `<tries> <due ms>`), `:of:<queue>` (keys of one call to one receiver, oldest first), `:dead`, `:why` and `:dead-at`.
+ */
+export const SCRIPTS = {
+  /** ARGV: key, queue, d, max, ttl of the order; a consumer whose it is at once, or nothing. */
+  add: `
+if redis.call('HEXISTS', KEYS[1] .. ':dead', ARGV[1]) == 1 then return 'known' end
+if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then return 'known' end
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[4]) then return 'full' end
+local id = redis.call('XADD', KEYS[1], '*', 'key', ARGV[1], 'd', ARGV[3])
+redis.call('HSET', KEYS[1] .. ':ids', ARGV[1], id)
+redis.call('RPUSH', KEYS[1] .. ':of:' .. ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1] .. ':of:' .. ARGV[2], ARGV[5])
+if ARGV[6] then
+  redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+  redis.call('XREADGROUP', 'GROUP', 'nodes', ARGV[6], 'STREAMS', KEYS[1], '>')
+end
+return 'added'`,
+  /** ARGV: consumer, count. Answers key, tries and d of each that is new, to this consumer. */
+  take: `
+redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+local got = redis.call('XREADGROUP', 'GROUP', 'nodes', ARGV[1], 'COUNT', ARGV[2], 'STREAMS', KEYS[1], '>')
+local out = {}
+for _, message in ipairs(got and got[1][2] or {}) do
+  local key, d = message[2][2], message[2][4]
+  out[#out + 1] = key
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. ':tries', key) or ''
+  out[#out + 1] = d
+end
+return out`,
+  /** ARGV: none. Answers the name of each consumer, and how many it has taken. */
+  consumers: `
+redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+local out = {}
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], 'nodes')) do
+  out[#out + 1] = consumer[2]
+  out[#out + 1] = tostring(consumer[4])
+end
+return out`,
+  /** ARGV: consumer, where to begin, count. Answers id and key of each that this consumer has taken. */
+  own: `
+redis.pcall('XGROUP', 'CREATE', KEYS[1], 'nodes', '0', 'MKSTREAM')
+local out = {}
+for _, each in ipairs(redis.call('XPENDING', KEYS[1], 'nodes', ARGV[2], '+', ARGV[3], ARGV[1])) do
+  local found = redis.call('XRANGE', KEYS[1], each[1], each[1])
+  out[#out + 1] = each[1]
+  out[#out + 1] = found[1] and found[1][2][2] or ''
+end
+return out`,
+  /** ARGV: keys. Answers as `take`, those that are still there. */
+  fetch: `
+local out = {}
+for _, key in ipairs(ARGV) do
+  local id = redis.call('HGET', KEYS[1] .. ':ids', key)
+  local found = id and redis.call('XRANGE', KEYS[1], id, id) or {}
+  if found[1] then
+    out[#out + 1] = key
+    out[#out + 1] = redis.call('HGET', KEYS[1] .. ':tries', key) or ''
+    out[#out + 1] = found[1][2][4]
+  end
+end
+return out`,
+  /** ARGV: consumer, the one that is gone, count, least idle time. Answers as `take`; a consumer without any is deleted. */
+  claim: `
+local pending = redis.call('XPENDING', KEYS[1], 'nodes', '-', '+', ARGV[3], ARGV[2])
+if #pending == 0 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], 'nodes', ARGV[2]) end
+local out = {}
+for _, each in ipairs(pending) do
+  local claimed = redis.call('XCLAIM', KEYS[1], 'nodes', ARGV[1], ARGV[4], each[1])
+  local message = claimed[1]
+  if message and message[2] then
+    local key = message[2][2]
+    out[#out + 1] = key
+    out[#out + 1] = redis.call('HGET', KEYS[1] .. ':tries', key) or ''
+    out[#out + 1] = message[2][4]
+  end
+end
+return out`,
+  /** ARGV: key. Answers d; nothing where there is none. */
+  read: `
+local id = redis.call('HGET', KEYS[1] .. ':ids', ARGV[1])
+if not id then return {} end
+local found = redis.call('XRANGE', KEYS[1], id, id)
+return found[1] and { found[1][2][4] } or {}`,
+  /** ARGV: key, queue. Whether it is the oldest of its call to its receiver. */
+  first: `
+local oldest = redis.call('LINDEX', KEYS[1] .. ':of:' .. ARGV[2], 0)
+return (not oldest or oldest == ARGV[1]) and 'yes' or 'no'`,
+  /** ARGV: key, tries and due. */
+  tried: `
+if redis.call('HEXISTS', KEYS[1] .. ':ids', ARGV[1]) == 1 then redis.call('HSET', KEYS[1] .. ':tries', ARGV[1], ARGV[2]) end
+return 'ok'`,
+  /** ARGV: key, queue; to bury it also why, now, max. Answers how many dead ones were dropped. */
+  remove: `
+local id = redis.call('HGET', KEYS[1] .. ':ids', ARGV[1])
+local dropped = 0
+if id and ARGV[3] then
+  local found = redis.call('XRANGE', KEYS[1], id, id)
+  if found[1] then
+    redis.call('HSET', KEYS[1] .. ':dead', ARGV[1], found[1][2][4])
+    redis.call('HSET', KEYS[1] .. ':why', ARGV[1], ARGV[3])
+    redis.call('ZADD', KEYS[1] .. ':dead-at', ARGV[4], ARGV[1])
+    while redis.call('ZCARD', KEYS[1] .. ':dead-at') > tonumber(ARGV[5]) do
+      local oldest = redis.call('ZPOPMIN', KEYS[1] .. ':dead-at')[1]
+      redis.call('HDEL', KEYS[1] .. ':dead', oldest)
+      redis.call('HDEL', KEYS[1] .. ':why', oldest)
+      dropped = dropped + 1
+    end
+  end
+end
+if id then
+  redis.call('XACK', KEYS[1], 'nodes', id)
+  redis.call('XDEL', KEYS[1], id)
+end
+redis.call('HDEL', KEYS[1] .. ':ids', ARGV[1])
+redis.call('HDEL', KEYS[1] .. ':tries', ARGV[1])
+redis.call('LREM', KEYS[1] .. ':of:' .. ARGV[2], 0, ARGV[1])
+return tostring(dropped)`,
+  /** ARGV: count. Answers key, why and d of each that is dead, oldest first. */
+  dead: `
+local out = {}
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1] .. ':dead-at', 0, ARGV[1] - 1)) do
+  out[#out + 1] = key
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. ':why', key) or ''
+  out[#out + 1] = redis.call('HGET', KEYS[1] .. ':dead', key) or ''
+end
+return out`,
+  /** ARGV: key. Answers d of a dead one. */
+  readDead: `
+local d = redis.call('HGET', KEYS[1] .. ':dead', ARGV[1])
+return d and { d } or {}`,
+  /** ARGV: key; to send it again also queue, ttl of the order. A dead one is no more, or new. */
+  exhume: `
+local d = redis.call('HGET', KEYS[1] .. ':dead', ARGV[1])
+if d and ARGV[2] then
+  local id = redis.call('XADD', KEYS[1], '*', 'key', ARGV[1], 'd', d)
+  redis.call('HSET', KEYS[1] .. ':ids', ARGV[1], id)
+  redis.call('RPUSH', KEYS[1] .. ':of:' .. ARGV[2], ARGV[1])
+  redis.call('PEXPIRE', KEYS[1] .. ':of:' .. ARGV[2], ARGV[3])
+end
+redis.call('HDEL', KEYS[1] .. ':dead', ARGV[1])
+redis.call('HDEL', KEYS[1] .. ':why', ARGV[1])
+redis.call('ZREM', KEYS[1] .. ':dead-at', ARGV[1])
+return d and 'yes' or 'no'`,
+  /** ARGV: which hash, cursor, beginning of the keys, count. Answers the next cursor and the keys found. */
+  scan: `
+local found = redis.call('HSCAN', KEYS[1] .. ARGV[1], ARGV[2], 'MATCH', ARGV[3] .. '*', 'COUNT', ARGV[4])
+local out = { found[1] }
+for i = 1, #found[2], 2 do out[#out + 1] = found[2][i] end
+return out`,
+} as const
+export type SharedScript = keyof typeof SCRIPTS

@@ -1,0 +1,243 @@
+import { SpanKind, SpanStatusCode, TraceFlags } from '@opentelemetry/api'
+import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api'
+import type { Resource } from '@opentelemetry/resources'
+import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
+import { ATTR_ERROR_TYPE } from '@opentelemetry/semantic-conventions'
+import {
+  ATTR_GEN_AI_AGENT_NAME,
+  ATTR_GEN_AI_AGENT_VERSION,
+  ATTR_GEN_AI_CONVERSATION_ID,
+  ATTR_GEN_AI_OPERATION_NAME,
+  ATTR_GEN_AI_OUTPUT_TYPE,
+  ATTR_GEN_AI_PROVIDER_NAME,
+  ATTR_GEN_AI_REQUEST_MODEL,
+  ATTR_GEN_AI_TOOL_NAME,
+  ATTR_GEN_AI_TOOL_TYPE,
+  ATTR_GEN_AI_USAGE_INPUT_TOKENS,
+  ATTR_GEN_AI_USAGE_OUTPUT_TOKENS,
+} from '@opentelemetry/semantic-conventions/incubating'
+import type { CallRecord, TimelineMark } from '../call/documents/record.js'
+import { CALL_SPAN, spanIdOf, traceIdOf } from './trace-id.js'
+
+/** Spans of one call: they are made at its end, between two ticks. */
+const SPANS_PER_CALL_MAX = 256
+
+/** The call itself, set-up, greeting, backend and escalation. */
+const OTHER_SPANS = 5
+
+const SCOPE = { name: 'mkondo' } as const
+
+/** Timeline steps whose detail holds only our own words and figures; others may quote a model or a caller. */
+const PLAIN_DETAILS: ReadonlySet<string> = new Set([
+  'webhook',
+  'socket-closed',
+  'first-frame',
+  'barge-in-pause',
+  'barge-in-resume',
+  'barge-in',
+  'speech-uncertain',
+  'backend-speech-over-agent',
+  'quieter-voice',
+  'level-forgotten',
+  'asked-to-wait',
+  'put-on-hold',
+  'put-on-hold-over',
+  'silence-prompt',
+  'carrier-state',
+  'agent-sound',
+  'backend-connect',
+  'backend-error',
+  'backend-failover',
+  'carrier-stall',
+  'audio-dropped',
+  'underrun',
+  'worker-lost',
+  'tool-start',
+  'tool-end',
+  'escalation-step',
+  'escalation',
+  'bridged',
+])
+
+/** The names that the semantic conventions have for the providers of backends; any other is its own. */
+const PROVIDERS: Readonly<Record<string, string>> = {
+  openai: 'openai',
+  'openai-live': 'openai',
+  gemini: 'gcp.gemini',
+}
+
+/** Content of a call's span; times since the webhook. */
+interface Span {
+  readonly name: string
+  /** Key of its id (`spanIdOf`). */
+  readonly key: string
+  /** The key of the span that it is a part of. Default: that of the call. */
+  readonly parent?: string
+  readonly fromMs: number
+  readonly tookMs: number
+  readonly attributes?: Attributes
+  /** Default: true. */
+  readonly ok?: boolean
+}
+
+/**
+ * The spans of one ended call: the call itself, below it its set-up, each turn, the escalation and each connection of a
+ * backend, and below a turn the tools and barge-ins that came before the next one. Timeline steps are events of the call's span. No words of caller or agent, no
+ * arguments.
+ */
+export function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
+  const traceId = traceIdOf(record.callSid)
+  const contextOf = (key: string): SpanContext => ({
+    traceId,
+    spanId: spanIdOf(traceId, key),
+    traceFlags: TraceFlags.SAMPLED,
+  })
+  const startedWallMs = Date.parse(record.startedAt)
+  const time = (ms: number): HrTime => hrTime(startedWallMs + ms)
+  const made = ({ name, key, parent = CALL_SPAN, fromMs, tookMs, attributes, ok = true }: Span): ReadableSpan => {
+    const isRoot = key === CALL_SPAN
+    const context = contextOf(key)
+    return {
+      name,
+      kind: isRoot ? SpanKind.SERVER : SpanKind.INTERNAL,
+      spanContext: () => context,
+      ...(isRoot ? {} : { parentSpanContext: contextOf(parent) }),
+      startTime: time(fromMs),
+      endTime: time(fromMs + tookMs),
+      duration: hrTime(tookMs),
+      ended: true,
+      status: { code: ok ? SpanStatusCode.UNSET : SpanStatusCode.ERROR },
+      attributes: { 'call.sid': record.callSid, [ATTR_GEN_AI_CONVERSATION_ID]: record.callSid, ...attributes },
+      links: [],
+      events: isRoot ? record.timeline.map((mark) => eventOf(mark, time(mark.atMs))) : [],
+      resource,
+      instrumentationScope: SCOPE,
+      droppedAttributesCount: 0,
+      droppedEventsCount: 0,
+      droppedLinksCount: 0,
+    }
+  }
+  const streamMs = markAt(record.timeline, 'stream-opened') ?? 0
+  return [wholeCall(record, streamMs), ...partsOf(record, streamMs)].slice(0, SPANS_PER_CALL_MAX).map(made)
+}
+
+/** @param streamMs  zero of turns and tools */
+function wholeCall(record: CallRecord, streamMs: number): Span {
+  const { turns, toolCalls, bargeIns, timeline, usage, backend } = record
+  const models = record.cost?.models ?? []
+  const model = (models.find((one) => one.backend === backend) ?? models[0])?.model ?? null
+  const spans = turns.length + toolCalls.length + bargeIns.length + OTHER_SPANS
+  return {
+    name: 'call',
+    key: CALL_SPAN,
+    fromMs: 0,
+    tookMs: Math.max(streamMs + record.durationMs, ...timeline.map(({ atMs }) => atMs)),
+    attributes: {
+      'mkondo.agent': record.agent,
+      'mkondo.backend': record.backend,
+      'mkondo.outcome': record.outcome,
+      'mkondo.end_reason': record.endReason,
+      'mkondo.turns': turns.length,
+      'mkondo.marks_dropped': record.timelineDropped,
+      'mkondo.spans_left_out': Math.max(0, spans - SPANS_PER_CALL_MAX),
+      [ATTR_GEN_AI_OPERATION_NAME]: 'invoke_agent',
+      [ATTR_GEN_AI_AGENT_NAME]: record.agent,
+      ...(record.agentVersion === null ? {} : { [ATTR_GEN_AI_AGENT_VERSION]: record.agentVersion }),
+      [ATTR_GEN_AI_PROVIDER_NAME]: PROVIDERS[backend] ?? backend,
+      [ATTR_GEN_AI_OUTPUT_TYPE]: 'speech',
+      ...(model === null ? {} : { [ATTR_GEN_AI_REQUEST_MODEL]: model }),
+      [ATTR_GEN_AI_USAGE_INPUT_TOKENS]: usage.inputTokens,
+      [ATTR_GEN_AI_USAGE_OUTPUT_TOKENS]: usage.outputTokens,
+    },
+    ok: record.outcome !== 'failed',
+  }
+}
+
+function partsOf(
+  { timeline, turns, toolCalls, bargeIns, greetingMs, escalation }: CallRecord,
+  streamMs: number,
+): Span[] {
+  const between = (name: string, key: string, fromMs: number | null, toMs: number | null): Span[] =>
+    fromMs === null || toMs === null ? [] : [{ name, key, fromMs, tookMs: Math.max(0, toMs - fromMs) }]
+  const at = (name: string): number | null => markAt(timeline, name)
+  /** The turn that something after the stream's opening belongs to: the last one that had begun. */
+  const within = (atMs: number): Pick<Span, 'parent'> => {
+    const index = turns.findLastIndex(({ callerStoppedMs }) => callerStoppedMs <= atMs)
+    return index < 0 ? {} : { parent: turnKey(index) }
+  }
+  const greetedMs = greetingMs === null ? null : streamMs + greetingMs
+  const escalatedMs = at('escalation')
+  return [
+    ...between('set-up', 'set-up', 0, at('first-frame')),
+    ...between('greeting', 'greeting', streamMs, greetedMs),
+    ...between('backend connect', 'connect', at('backend-connect'), at('backend-ready')),
+    ...turns.map(({ callerStoppedMs, firstSoundMs, answerMs, ear }, index) => ({
+      name: 'turn',
+      key: turnKey(index),
+      fromMs: streamMs + callerStoppedMs,
+      tookMs: Math.max(0, ear?.answerMs ?? answerMs ?? firstSoundMs ?? 0),
+      attributes: {
+        'mkondo.turn': index + 1,
+        ...(firstSoundMs === null ? {} : { 'mkondo.first_sound_ms': firstSoundMs }),
+        ...(answerMs === null ? {} : { 'mkondo.answer_ms': answerMs }),
+        ...(ear?.answerMs == null ? {} : { 'mkondo.ear_answer_ms': ear.answerMs }),
+      },
+      ok: answerMs !== null,
+    })),
+    ...toolCalls.map(({ name, startMs, ms, ok, error }, index) => ({
+      name: `execute_tool ${name}`,
+      key: `tool ${index}`,
+      ...within(startMs),
+      fromMs: streamMs + startMs,
+      tookMs: Math.max(0, ms),
+      attributes: {
+        [ATTR_GEN_AI_OPERATION_NAME]: 'execute_tool',
+        [ATTR_GEN_AI_TOOL_NAME]: name,
+        [ATTR_GEN_AI_TOOL_TYPE]: 'function',
+        ...(ok ? {} : { [ATTR_ERROR_TYPE]: errorTypeOf(error) }),
+      },
+      ok,
+    })),
+    ...bargeIns.map(({ atMs, stopMs, committed }, index) => ({
+      name: 'barge-in',
+      key: `barge-in ${index}`,
+      ...within(atMs),
+      fromMs: streamMs + atMs,
+      tookMs: Math.max(0, stopMs ?? 0),
+      attributes: { 'mkondo.committed': committed },
+    })),
+    ...(escalation === null
+      ? []
+      : between('escalation', 'escalation', escalatedMs, at('escalation-settled') ?? escalatedMs)
+    ).map((span) => ({
+      ...span,
+      attributes: {
+        'mkondo.strategy': escalation?.strategy ?? 'none',
+        'mkondo.escalation_outcome': escalation?.outcome ?? 'none',
+      },
+      ok: escalation?.outcome === 'answered',
+    })),
+  ]
+}
+
+const turnKey = (index: number): string => `turn ${index}`
+
+/** A code such as `http` or `TOOL_TIMEOUT`: anything else might be somebody's words. */
+function errorTypeOf(error: string | undefined): string {
+  return error !== undefined && /^[A-Za-z_]{1,40}$/.test(error) ? error : '_OTHER'
+}
+
+function eventOf({ name, detail }: TimelineMark, time: HrTime): TimedEvent {
+  const plain = detail !== undefined && PLAIN_DETAILS.has(name)
+  return { name, time, ...(plain ? { attributes: { detail } } : {}) }
+}
+
+function markAt(marks: readonly TimelineMark[], name: string): number | null {
+  return marks.find((mark) => mark.name === name)?.atMs ?? null
+}
+
+/** Seconds and nanoseconds. */
+function hrTime(ms: number): HrTime {
+  const seconds = Math.floor(ms / 1000)
+  return [seconds, Math.round((ms - seconds * 1000) * 1e6)]
+}
