@@ -217,7 +217,7 @@ export async function readAgents(
   return withoutStrayCanaries(withoutStrangers(read))
 }
 
-/** What the gateway reads of an agent before it knows which version has a call, or after the call. */
+/** Keys of an agent that the gateway reads before it knows which version has a call, or after the call. */
 const SAME_IN_CANARIES: readonly (keyof AgentDefinition)[] = [
   ...(['stream', 'say', 'outbound', 'maxCalls', 'afterCall', 'escalation', 'verification'] as const),
   ...(['analysis', 'recovery', 'retention'] as const),

@@ -4,9 +4,9 @@ import type { HostedAgent } from './main-thread-context.js'
 
 /** Agents that have a second version, and which of the two serves a call. */
 
-/** What a version is chosen by. */
+/** Key by which a version is chosen. */
 export interface VersionKey {
-  /** Of the first call of a chain. */
+  /** SID of the first call of a chain. */
   readonly rootSid: string
   /** The version that had the call before, at another node or before its stream was lost; null: it is new. */
   readonly had: string | null
