@@ -8,7 +8,6 @@ import type { CarrierState, HumanEvent } from '../../sautikit/carrier-state.js'
 import type { Handoff } from '../../call/documents/handoff.js'
 import type { CallRecord, EndReason } from '../../call/documents/record.js'
 import { snapshotForAnother, usedIn } from '../../backends/call-snapshot.js'
-import { usesLegRate } from '../../backends/registry.js'
 import { shareOf, usesRecogniser } from '../../backends/split.js'
 import type { BackendShare } from '../../backends/split.js'
 import { assertNever } from '../../core/assert.js'
@@ -23,17 +22,17 @@ import type { VoiceAction } from '../../sautikit/actions.js'
 import { partyKey, sameNumber } from '../../sautikit/phone.js'
 import type { StreamText } from '../../sautikit/stream-messages.js'
 import type { Log } from '../../telemetry/log.js'
-import type { CallResult, KeptCall, KeptState } from '../../call/documents/kept-call.js'
+import type { CallResult, KeptState } from '../../call/documents/kept-call.js'
 import type { CallStart, FromCall, ToCall } from '../shared/call-messages.js'
 import { noteServices } from './backend-status.js'
-import { CallContinuity, packetOf, versionOf } from './call-continuity.js'
+import { CallContinuity, packetOf } from './call-continuity.js'
 import { CallHearers } from './call-hearers.js'
 import type { KeptNow } from './call-continuity.js'
 import { lostResult } from './kept-call.js'
+import { agentKeyOf, callerOf, legRateOf, ownNumberOf, startOf, traceContextOf } from './call-start.js'
 import { CallStream } from './call-stream.js'
 import { CallRecordBuilder, callSummary, lookUpOf, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
-import { widestRateHz } from './caller-profiles.js'
 import type { Listening, LiveCall, MediaSink, NewCall, Spending } from './live-call.js'
 import type { CallMemory } from '../shared/call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
@@ -47,7 +46,6 @@ import { VerificationAttempts, identityKept } from './verification-attempts.js'
 import { WorkerPort } from './worker-port.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
-import { traceparentOf } from '../../telemetry/trace-id.js'
 
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what must outlive a worker:
@@ -117,7 +115,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.callSid = call.callSid
     this.number = context.callNumber()
     this.agent = call.agent
-    this.#partyKey = partyKey(call.direction === 'inbound' ? call.from : call.to)
+    this.#partyKey = partyKey(callerOf(call))
     this.callerKey = call.direction === 'inbound' ? this.#partyKey : null
     this.#hosted = handedTo(before, hosted, context)
     this.#context = context
@@ -151,7 +149,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       context.clock,
     )
     this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
-    this.legRateHz = this.#rateHz(before?.kept ?? null)
+    this.legRateHz = legRateOf(this.#hosted, this.#share, before?.kept ?? null, context.lines, this.#partyKey)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz, () =>
       waitingSamples(this.#hosted.assets ?? NO_ASSETS, this.legRateHz),
     )
@@ -170,7 +168,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         callSid: call.callSid,
         agent: call.agent,
         definition: () => this.#hosted.definition,
-        caller: this.#caller,
+        caller: callerOf(call),
         log: this.#log,
         mark: (name, detail) => this.#mark(name, detail),
         send: (message) => this.#port.send(message),
@@ -207,12 +205,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         agent: () => this.#hosted.definition,
         toolOf: (name) => this.#toolOf(name),
         business: hosted.serves?.business ?? null,
-        from: this.#caller,
-        to: call.direction === 'inbound' ? call.to : call.from,
+        from: callerOf(call),
+        to: ownNumberOf(call),
         variables: this.#continuity.call.placed?.variables ?? {},
         wallClock: context.wallClock,
         identity: () => this.#saved?.checkpoint.identity ?? null,
-        traceContext: this.#traceContext,
+        traceContext: traceContextOf(call, context),
         mark: (name, detail) => this.#mark(name, detail),
         toSession: (news) => this.#port.send(news),
         settled: (key, outcome) => this.#effects.settle(key, outcome),
@@ -231,8 +229,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         rootSid: this.#continuity.rootSid,
         effects: this.#effects,
         agent: () => this.#hosted.definition,
-        caller: this.#caller,
-        ours: call.direction === 'inbound' ? call.to : call.from,
+        caller: callerOf(call),
+        ours: ownNumberOf(call),
         joinsCallBack: this.#continuity.call.placed?.joins != null,
         keepsWords: () => !this.#hearers.refused,
         log: this.#log,
@@ -335,15 +333,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #toolOf(name: string): AgentDefinition['tools'][number] | undefined {
     const before = this.#record.log.handovers.flatMap(({ from }) => this.#agentNamed(from)?.definition ?? [])
     return [this.#hosted.definition, ...before].flatMap(({ tools }) => tools).find((tool) => tool.name === name)
-  }
-
-  /** A call that goes on keeps its rate, where that was learnt. */
-  #rateHz(before: KeptCall | null): LegRateHz {
-    const { stream } = this.#hosted.facts
-    if (before !== null)
-      return stream.samplingRateHz === 'auto' && before.legRateHz === 8000 ? 8000 : widestRateHz(stream.samplingRateHz)
-    const atLegRate = usesLegRate(this.#share.names[0] ?? '', this.#hosted.definition.backends)
-    return this.#context.lines.rateHz(stream.samplingRateHz, this.#partyKey, atLegRate)
   }
 
   #keptNow(): KeptNow {
@@ -568,7 +557,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   isOf(number: string): boolean {
-    return sameNumber(this.#caller, number)
+    return sameNumber(callerOf(this.#continuity.call), number)
   }
 
   /** Its caller has left, and nothing but outcomes of its tools is waited for. */
@@ -619,20 +608,16 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #play(sink: MediaSink, nowMs: number): void {
     const taken = this.#playout.pump(nowMs, sink, this.#hearers.current)
     const underruns = this.#playout.newUnderruns()
-    if (underruns > 0) this.#underrun(underruns)
+    if (underruns > 0) {
+      const times = `${underruns} times no sound was there in the middle of speech`
+      this.#mark('underrun', `${times}, ${this.#playout.underruns} in all`)
+      this.#context.metrics.playoutUnderruns.inc(underruns, this.callSid)
+    }
     if (taken) return
     this.#log.warn({}, 'the carrier does not read its audio: the socket is closed')
     this.#mark('socket-stuck', 'the carrier does not read: more waits than two seconds of sound')
     this.detach(1008)
     sink.close(1008)
-  }
-
-  #underrun(times: number): void {
-    this.#mark(
-      'underrun',
-      `${times} times no sound was there in the middle of speech, ${this.#playout.underruns} in all`,
-    )
-    this.#context.metrics.playoutUnderruns.inc(times, this.callSid)
   }
 
   #mark(name: string, detail?: string): void {
@@ -645,7 +630,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #start(alone: boolean): void {
     const speech = this.#context.openSpeech(usesRecogniser(this.#share))
     const { callSid, number, legRateHz } = this
-    const { direction, from, to } = this.#continuity.call
     const saved = this.#saved
     const { newStream } = this.#continuity
     // Else the session that goes on does not know that the line is private, and never opens it.
@@ -657,20 +641,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       rootSid: this.#continuity.rootSid,
       number,
       legRateHz,
-      direction,
+      ...startOf(this.#continuity.call, this.#hosted, this.#context),
       speech,
-      agent: this.#hosted.definition,
-      business: this.#hosted.serves?.business ?? null,
-      variables: this.#continuity.call.placed?.variables ?? {},
-      knownCaller: this.#context.lines.foundOf(this.#partyKey, agentKeyOf(this.#hosted)),
-      ...this.#traceContext,
-      leaveMessage: this.#continuity.call.placed?.leaveMessage ?? true,
-      messagesOnly: this.#hosted.messagesOnly ?? false,
-      assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#share.names,
-      from: this.#caller,
-      to: direction === 'inbound' ? to : from,
-      track: this.#hosted.facts.stream.track,
       shared: this.#memory,
       port,
       preparedAtMs: this.#continuity.preparedAtMs,
@@ -685,7 +658,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
             },
       streamOpenedAtMs: this.#sink === null ? null : this.#stream.openedAtMs,
       rehomes: this.#rehomes,
-      journal: this.#context.keepJournal === null ? null : this.#context.journal,
     }
     this.#taskRunning = true
     Atomics.store(this.#shared.words, Word.worker, 0) // the previous worker is gone
@@ -735,15 +707,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#share = shareOf(this.#hosted.shares, this.#continuity.rootSid)
     const saved = this.#saved
     if (next !== null && saved !== null) {
-      const { untold: _, ...checkpoint } = this.#provenTo(this.#record.log, saved.checkpoint)
       // The consent to what one agent keeps is asked once; one that keeps less keeps that from now on.
       const untold = consentOf(next.definition) !== null && consent !== 'told' && consent !== 'refused'
       if (untold) this.#hearers.notAnnounced()
       if (!next.definition.recording.enabled) this.#hearers.endRecording(this.#context.clock())
-      this.#saved = {
-        checkpoint: { ...checkpoint, ...(untold ? { untold: true as const } : {}) },
-        backendState: snapshotForAnother(saved.backendState),
-      }
+      this.#saved = handedOver(this.#provenTo(this.#record.log, saved.checkpoint), saved.backendState, untold)
     }
     this.#log.debug({ to_agent: name }, 'call handed over')
     this.#playout.letGo()
@@ -803,7 +771,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.onPromise?.(this.#continuity.promised(this.#hearers.refused))
     const record = this.#record.close(this.#ending())
     if (!this.#hearers.refused && this.#stream.openedMs !== null)
-      remember(record, this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#hosted, this.#context)
+      remember(
+        record,
+        callerOf(this.#continuity.call),
+        lineOf(this.#continuity.call, this.#hosted),
+        this.#hosted,
+        this.#context,
+      )
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
@@ -928,9 +902,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'line-band':
         return this.#context.lines.heard(this.#partyKey, message.narrow)
       case 'caller-recall':
-        return void recalled(this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#context).then((earlier) =>
-          this.#port.send({ type: 'caller-recalled', earlier }),
-        )
+        return void recalled(
+          callerOf(this.#continuity.call),
+          lineOf(this.#continuity.call, this.#hosted),
+          this.#context,
+        ).then((earlier) => this.#port.send({ type: 'caller-recalled', earlier }))
       case 'caller-found':
         return this.#context.lines.found(this.#partyKey, agentKeyOf(this.#hosted), message.values)
       case 'private':
@@ -952,19 +928,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
   }
 
-  /** Trace context in the requests of its tools. */
-  get #traceContext(): Pick<CallStart, 'traceparent'> {
-    return this.#context.traces == null ? {} : { traceparent: traceparentOf(this.callSid) }
-  }
-
   async #doNotCall(callId: string): Promise<void> {
-    const kept = this.#caller !== '' && (await this.#context.onDoNotCall?.(this.#caller)) === true
+    const kept =
+      callerOf(this.#continuity.call) !== '' &&
+      (await this.#context.onDoNotCall?.(callerOf(this.#continuity.call))) === true
     this.#port.send({ type: 'do-not-call', callId, kept })
-  }
-
-  /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
-  get #caller(): string {
-    return this.#continuity.call.direction === 'inbound' ? this.#continuity.call.from : this.#continuity.call.to
   }
 
   row(): LiveCallRow {
@@ -1022,13 +990,16 @@ async function recalled(caller: string, line: string, { callerMemory }: MainThre
   return (await callerMemory?.recall(caller, line)) ?? null
 }
 
-/** Names an agent as its file is. */
-function agentKeyOf(hosted: HostedAgent): string {
-  return `${hosted.definition.name} ${versionOf(hosted)}`
-}
-
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
+}
+
+/** State for the session of another agent. @param untold  the caller has still to hear what it keeps */
+function handedOver({ untold: _, ...checkpoint }: CallCheckpoint, backendState: unknown, untold: boolean) {
+  return {
+    checkpoint: { ...checkpoint, ...(untold ? { untold: true as const } : {}) },
+    backendState: snapshotForAnother(backendState),
+  }
 }
 
 /** The agent that had the call when its node was lost. */

@@ -1,0 +1,66 @@
+import { NO_ASSETS } from '../../agents/assets.js'
+import { usesLegRate } from '../../backends/registry.js'
+import type { BackendShare } from '../../backends/split.js'
+import type { KeptCall } from '../../call/documents/kept-call.js'
+import type { LegRateHz } from '../../core/units.js'
+import { partyKey } from '../../sautikit/phone.js'
+import { traceparentOf } from '../../telemetry/trace-id.js'
+import type { CallStart } from '../shared/call-messages.js'
+import { versionOf } from './call-continuity.js'
+import { widestRateHz } from './caller-profiles.js'
+import type { NewCall } from './live-call.js'
+import type { HostedAgent, MainThreadContext } from './main-thread-context.js'
+
+type Parties = Pick<NewCall, 'direction' | 'from' | 'to'>
+
+/** Part of a call's start data that its order and its agent decide. */
+export function startOf(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
+  return {
+    direction: call.direction,
+    agent: hosted.definition,
+    business: hosted.serves?.business ?? null,
+    variables: call.placed?.variables ?? {},
+    knownCaller: context.lines.foundOf(partyKey(callerOf(call)), agentKeyOf(hosted)),
+    ...traceContextOf(call, context),
+    leaveMessage: call.placed?.leaveMessage ?? true,
+    messagesOnly: hosted.messagesOnly ?? false,
+    assets: hosted.assets ?? NO_ASSETS,
+    from: callerOf(call),
+    to: ownNumberOf(call),
+    track: hosted.facts.stream.track,
+    journal: context.keepJournal === null ? null : context.journal,
+  } satisfies Partial<CallStart>
+}
+
+/** The rate of a call's leg. A call that goes on keeps its rate, where that was learnt. */
+export function legRateOf(
+  { facts: { stream }, definition }: HostedAgent,
+  share: BackendShare,
+  before: KeptCall | null,
+  lines: MainThreadContext['lines'],
+  party: string,
+): LegRateHz {
+  const { samplingRateHz } = stream
+  if (before !== null)
+    return samplingRateHz === 'auto' && before.legRateHz === 8000 ? 8000 : widestRateHz(samplingRateHz)
+  return lines.rateHz(samplingRateHz, party, usesLegRate(share.names[0] ?? '', definition.backends))
+}
+
+/** Trace context in the requests of a call's tools. */
+export function traceContextOf({ callSid }: NewCall, { traces }: MainThreadContext): Pick<CallStart, 'traceparent'> {
+  return traces == null ? {} : { traceparent: traceparentOf(callSid) }
+}
+
+/** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
+export function callerOf({ direction, from, to }: Parties): string {
+  return direction === 'inbound' ? from : to
+}
+
+export function ownNumberOf({ direction, from, to }: Parties): string {
+  return direction === 'inbound' ? to : from
+}
+
+/** Names an agent as its file is. */
+export function agentKeyOf(hosted: HostedAgent): string {
+  return `${hosted.definition.name} ${versionOf(hosted)}`
+}
