@@ -10,6 +10,7 @@ import {
   HEARTBEAT_MS,
   PEER_ANSWER_MS,
   STORE_DEADLINE_MS,
+  STORE_PATIENCE_MS,
   STORE_REWRITTEN_MS,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
@@ -23,9 +24,13 @@ import type { PeerResult, Peers } from './peers.js'
 
 /** Calls that a node gave up, for webhooks that still come to it. */
 const GIVEN_UP_CALLS_MAX = 10_000
-/** How long an effect waits until this node may act for its call. */
-const ACT_WAIT_MS = 500
-/** The same of one that may come late, and how often it is asked for meanwhile: an outage of Redis is over by then. */
+/**
+ * How long an effect waits until this node may act for its call, and how often it is asked for meanwhile: right after a call
+ * has opened, nobody has said yet whose it is.
+ */
+const ACT_WAIT_MS = STORE_PATIENCE_MS
+const ACT_PAUSE_MS = 50
+/** The same of one that may come late: an outage of Redis is over by then. */
 const PATIENT_ACT_WAIT_MS = 10 * 60_000
 const PATIENT_ACT_PAUSE_MS = 250
 /** Orders and calls that this node has placed and that have not opened a stream. */
@@ -536,7 +541,7 @@ export class FleetNode {
   async mayAct(callSid: string, confirm: boolean, patient = false): Promise<boolean> {
     const { clock } = this.#options
     if (this.#reserved.has(callSid) && !this.#tokens.has(callSid)) return true
-    const [waitMs, pauseMs] = patient ? [PATIENT_ACT_WAIT_MS, PATIENT_ACT_PAUSE_MS] : [ACT_WAIT_MS, ACT_WAIT_MS / 10]
+    const [waitMs, pauseMs] = patient ? [PATIENT_ACT_WAIT_MS, PATIENT_ACT_PAUSE_MS] : [ACT_WAIT_MS, ACT_PAUSE_MS]
     const untilMs = clock() + waitMs
     for (let first = true; ; first = false) {
       const may = this.#ownership.mayAct(callSid, clock())
@@ -544,8 +549,8 @@ export class FleetNode {
       // over.
       if (may === 'no') return this.#endedHere.has(callSid)
       if (may === 'yes' && !(confirm && first)) return true
-      const result = await this.confirm(callSid)
-      if (result === 'lost' || (result !== 'ok' && !patient)) return false
+      const result = await this.#confirmPatiently(callSid)
+      if (result === 'lost' || (result === 'unknown' && !patient)) return false
       if (result === 'ok' && this.#ownership.mayAct(callSid, clock()) === 'yes') return true
       if (clock() >= untilMs || this.#stopped) return false
       await sleep(pauseMs, undefined, { ref: !patient })

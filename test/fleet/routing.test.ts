@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import t from 'tap'
+import { STORE_DEADLINE_MS } from '../../src/core/limits.js'
 import { orderKey } from '../../src/fleet/call-store.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { outboundCalls } from '../support/outbound-calls.js'
@@ -36,6 +37,18 @@ const after = (
 }
 const routed = (gateway: Gateway, result: string): Promise<number> =>
   gateway.metric(`mkondo_webhooks_routed_total{result="${result}"}`)
+
+t.test('a tool that is called right after a call has opened waits for a slow store, and is not refused', async (t) => {
+  const one = await fleet(t, 1)
+  const [gateway] = one.gateways as readonly [Gateway]
+  const [node] = one.nodes as readonly [FleetNode]
+  one.storeFault = (op) => (op === 'save' ? { beforeMs: STORE_DEADLINE_MS + 50 } : null)
+  const sid = newSid()
+  const { text } = await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
+  const socket = await openSocket(attribute(text, 'url').replaceAll('&amp;', '&'))
+  t.same(await Promise.all([node.mayAct(sid, false), node.mayAct(sid, true)]), [true, true])
+  socket.close()
+})
 
 t.test('a new call stays where its webhook came, unless another node is clearly emptier', async (t) => {
   const two = await fleet(t, 2)
