@@ -6,7 +6,7 @@ import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { line } from './failover/vendors-line.js'
 
-// What a vendor sees of an outage: real sockets and clients, 60 calls of one worker, 25 reconnects a second.
+// A vendor's view of an outage: real sockets and clients, 60 calls of one worker, 25 reconnects a second.
 
 const CALLS = 60
 const WINDOW_MS = 100

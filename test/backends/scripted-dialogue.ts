@@ -77,7 +77,7 @@ export function dialogueOf(
   }
 }
 
-/** What tools answered, as far as the dialogue kept it. */
+/** Answers of tools, as far as the dialogue kept it. */
 export function toolValuesIn(
   values: Readonly<Record<string, unknown>>,
 ): { readonly callId: string; readonly text: string }[] {

@@ -26,7 +26,7 @@ import { polled } from './socket-peers.js'
 const KEY = 'sk-recogniser-0123456789abcdef'
 const RATE_HZ = 8000
 
-/** What all doubles of recognisers have. */
+/** Common interface of the doubles of recognisers. */
 interface Double {
   readonly script: Script
   readonly faults: StageFaults

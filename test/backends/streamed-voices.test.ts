@@ -228,7 +228,7 @@ t.test('an answer of Deepgram that is cut off before it has a text keeps no plac
   }
   const { voice: service, double, backend, recorder } = await line(t, voice)
   const messages = (): readonly unknown[] => (service as DeepgramVoiceDouble).session.messages.map(({ type }) => type)
-  // Its speed was told, and the model has not written yet.
+  // Its speed is set, and the model has not written yet.
   double.delayMs.llm = 10_000
   ask(backend)
   await recorder.until('the speed', () => messages().length === 1)

@@ -83,7 +83,7 @@ interface Fallen {
   readonly atMs: number
 }
 
-/** What a line says, in order: [sound, milliseconds]. @returns the verdicts, and when they came */
+/** Plays a line's sounds, in order: [sound, milliseconds]. @returns the verdicts, and when they came */
 function verdictsOn(line: readonly (readonly [Sound, number])[], options = OPTIONS): readonly Fallen[] {
   const guard = new AnsweringMachineDetector(options)
   const fallen: Fallen[] = []

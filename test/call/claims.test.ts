@@ -510,7 +510,7 @@ const rules = new Map(
   ['order-status', 'support'].map((agent) => [agent, agentSchema.parse(yaml(`agents/${agent}.yaml`)).claims]),
 )
 
-/** What the rules of a shipped agent find in one utterance that was heard. */
+/** Claims that the rules of a shipped agent find in one heard utterance. */
 function claimsIn(agent: string, text: string): readonly OpenClaim[] {
   const claims = rules.get(agent)
   if (claims == null) throw new Error(`${agent} has no claims`)

@@ -207,7 +207,7 @@ export class Rig {
     return entry.atMs
   }
 
-  /** What the next worker continues from. */
+  /** State from which the next worker continues. */
   get resume(): SessionResume {
     return { checkpoint: this.session.checkpoint(), log: this.mirror.records() }
   }

@@ -156,7 +156,7 @@ t.test('nobody is asked while words come that may still change, however quiet th
   t.same(rig.texts(), ['Are you still there?'], 'a recogniser that never ends its words does not keep the line open')
 })
 
-/** What sounds for 20 s without words, and is answered as a backend answers what it does not understand. */
+/** Sound for 20 s without words, answered as a backend answers speech that it does not understand. */
 function onHold(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
   const rig = Rig.talking(overrides)
   rig.speak(20_000)

@@ -399,7 +399,7 @@ const ARGS = [{ order: 5 }, { order: 5, amount: { kes: 10, cents: [1] } }, {}] a
 const anyCall = fc.record({ tool: fc.constantFrom(...TOOLS), args: fc.constantFrom(...ARGS) })
 type AnyCall = Readonly<{ tool: string; args: Readonly<Record<string, unknown>> }>
 
-/** What happens to a call: its answer, an answer without a known outcome, or its node dies before any. */
+/** Fate of a call: its answer, an answer without a known outcome, or its node dies before any. */
 const step = fc.record({
   call: anyCall,
   end: fc.constantFrom('answered', 'answered', 'uncertain', 'died', 'died-before-checkpoint'),

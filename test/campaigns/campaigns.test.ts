@@ -254,7 +254,7 @@ async function desk(
       const due = timers.filter(({ atMs }) => atMs <= time.nowMs)
       timers = timers.filter((timer) => !due.includes(timer))
       for (const { run } of due) run()
-      // Until the disk has it.
+      // Until it is on disk.
       for (let i = 0; i < 8; i++) {
         await queue.written
         await new Promise((resolve) => setImmediate(resolve))

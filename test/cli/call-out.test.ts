@@ -30,7 +30,7 @@ outbound:
     message: This is the order line. We will call you again.
 `
 
-// What the gateway keeps is closed to others whatever the umask is.
+// The gateway's files are closed to others whatever the umask is.
 process.umask(0)
 const speech = await CallerSpeech.start(null)
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-out-'))

@@ -75,7 +75,7 @@ const lineOf = (begins: string): number => GOOD.split('\n').findIndex((line) => 
 const many = (word: string): string =>
   `[${Array.from({ length: 100 }, () => `${word} `.repeat(300 / (word.length + 1)).trim()).join(', ')}]`
 
-/** What is set wrong, what it replaces, the beginning of the line that is reported, and the report. */
+/** Wrong setting, the part that it replaces, the beginning of the reported line, and the report. */
 const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, line: string, what: RegExp]>> = {
   // Words that the recogniser does not know.
   'a word of a phrase that no dictionary has': [
@@ -377,7 +377,7 @@ t.test('each mistake in an offline dialogue stops the load, with its place and w
     const faults = one?.ok === false ? one.faults : []
     const told = faults.find((fault) => what.test(fault.what))
     t.ok(told, `${mistake}: ${faults.map((fault) => fault.what).join('\n') || 'nothing was told'}`)
-    // What is put in stands in front of the line that it is put to.
+    // An inserted line comes before the line at its place.
     t.ok(
       told !== undefined && Math.abs(told.line - lineOf(line)) <= 1,
       `${mistake}: line ${told?.line ?? 'none'}, near ${lineOf(line)}`,

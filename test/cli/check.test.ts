@@ -341,7 +341,7 @@ t.test('a budget that cannot be counted fails the check, and one that misses a p
   )
 })
 
-/** What people get wrong in their first hour: each is said in one clear line, with exit code 2. */
+/** Mistakes of people in their first hour: each is said in one clear line, with exit code 2. */
 
 const AGENT = 'version: 1\nname: a\ninstructions: Help.\n'
 

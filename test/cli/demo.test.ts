@@ -8,7 +8,7 @@ const FAILED_OVER_MS = 6000
 const STATUS =
   'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 
-/** What the caller heard: silence, and a sound between two times. */
+/** Sound that the caller heard: silence, and a sound between two times. */
 function sound(fromMs: number, toMs: number): HeardSound {
   const shape = { sampleRateHz: RATE, ms: toMs - fromMs, amplitude: 5000 }
   return { samples: concatenate(silence(RATE, fromMs), tone([300], shape), silence(RATE, 2000)), sampleRateHz: RATE }

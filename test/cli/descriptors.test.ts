@@ -118,8 +118,8 @@ t.test(
 )
 
 /**
- * Of all threads of a process; proc(5): utime and stime are its 14th and 15th field, the second is in brackets. Ticks
- * are 10 ms.
+ * CPU time of all threads of a process; proc(5): utime and stime are its 14th and 15th field, the second is in
+ * brackets. Ticks are 10 ms.
  */
 function cpuMs(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []

@@ -288,7 +288,7 @@ for (const { what, tooEarly, obeys, expected } of [
   })
 }
 
-// What a machine does that stands still while the tone should play.
+// Results of a machine that stands still while the tone should play.
 for (const { track, framesBefore } of [
   { track: 'inbound_track', framesBefore: 5 },
   { track: 'both_tracks', framesBefore: 0 },

@@ -123,7 +123,7 @@ t.test('a doctor that is stopped, or whose call does not come, leads the number 
 
 // --- PUBLIC_URL ---------------------------------------------------------------------------------------------
 
-/** What the doctor says of a PUBLIC_URL before it goes on. */
+/** The doctor's finding about a PUBLIC_URL before it goes on. */
 async function reached(t: Test, publicUrl: string): Promise<string> {
   const { server } = await simulatedApi(t)
   const { code, out } = await command(['doctor'], {

@@ -7,8 +7,7 @@ import { comesUp } from '../support/until.js'
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
 /**
- * What Node is given to run it, before its own arguments. V8 is told what it was told of this process
- * (scripts/tests/lane.mjs).
+ * Arguments of Node to run it, before its own. V8 gets the same options as in this process (scripts/tests/lane.mjs).
  */
 export const MKONDO: readonly string[] = [
   ...process.execArgv.filter((option) => option.startsWith('--interrupt-budget=')),
@@ -45,7 +44,7 @@ export function mkondo(
   return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
 }
 
-/** What the line of a gateway that takes calls says. */
+/** Content of the line of a gateway that takes calls. */
 interface TakesCalls {
   readonly port: number
   readonly ops_port: number

@@ -50,7 +50,7 @@ t.test('the shipped scenarios that need no sound pass, in far less time than the
   const callMs = report.results.reduce((sum, result) => sum + (result.call?.durationMs ?? 0), 0)
   t.ok(report.realMs < callMs / 2, `${report.realMs} ms for ${callMs} ms of calls`)
   t.notMatch(text, /2547000000\d\d/, 'no number of a caller is in the report')
-  // What was asked of the shop before their first word is used by nothing, and kept nowhere.
+  // The shop's answer before their first word is used by nothing, and kept nowhere.
   const strangers = report.results.filter(({ name }) => /^(wrong-number-known-caller|nimekosea-namba)$/.test(name))
   t.equal(strangers.length, 2)
   for (const { name, call } of strangers)
@@ -276,7 +276,7 @@ t.test(
   async (t) => {
     const files = await Promise.all(
       ['continues', 'reposts'].flatMap((afterStream) =>
-        // What the human does, and what the record has of it.
+        // The human's action, and its value in the record.
         Object.entries({ answered: 'answered', busy: 'busy', declined: 'failed' }).map(([human, outcome]) =>
           scenarioFile(
             `${afterStream}-${human}`,

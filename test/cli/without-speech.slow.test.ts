@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 
-// What an installation with --omit=optional, or from a release, lacks.
+// Packages that an installation with --omit=optional, or from a release, lacks.
 const HIDDEN = `import Module from 'node:module'
   const resolve = Module._resolveFilename
   Module._resolveFilename = function (name, ...rest) {

@@ -33,7 +33,7 @@ t.setTimeout(300_000)
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** What axe-core calls a serious fault or worse. The page has AXE. */
+/** Faults that axe-core calls serious or worse. The page has AXE. */
 async function seriousFaults(page: Page): Promise<string[]> {
   const { violations } = await page.evaluate<{
     violations: { id: string; impact: string; nodes: { html: string }[] }[]
@@ -365,7 +365,7 @@ t.test('a supervisor hears both sides of a live call in the browser, and stops',
   const call = gateway.calls.get(sid)
   call.state = 'streaming'
   const page = await (await openBrowser(t)).newPage()
-  // What is sent to the loudspeaker is measured on its way, each side by itself.
+  // Measures the sound on its way to the loudspeaker, each side by itself.
   await page.addInitScript(`{
     const connect = AudioNode.prototype.connect
     globalThis.sides = null

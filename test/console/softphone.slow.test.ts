@@ -113,7 +113,7 @@ t.test('a person asks by microphone, hears the right status, interrupts, and han
   await page.getByRole('button', { name: 'Hang up' }).click()
   await page.getByText('The call has ended').waitFor()
 
-  // What the person says last may not have been sent when the call ends.
+  // The person's last words may not have been sent when the call ends.
   const { lostMs, gainDb } = capturedOf(samples.subarray(0, 17 * RATE_HZ), sent.samples())
   t.comment(`what the browser made of the file: ${lostMs} ms of voice lost, ${gainDb.toFixed(1)} dB louder`)
   t.ok(Math.abs(gainDb) < GAIN_DB_MAX, 'the page does not change the caller’s loudness')

@@ -23,7 +23,7 @@ export function settingValue(env: string, text: string): unknown {
   return settings.get(env)?.kind.parse(text)
 }
 
-/** What a secret's name looks like in a file; names of settings that are secret, and the usual words. */
+/** True if a name in a file looks like a secret's: names of settings that are secret, and the usual words. */
 export function isSecretName(name: string): boolean {
   return settings.get(name)?.secret === true || /token|secret|password|passwd|api_?key/i.test(name)
 }
@@ -36,7 +36,7 @@ export async function opsStatus(t: Test, paths: readonly string[]): Promise<Map<
   )
 }
 
-/** Whether a program is installed. If not, the test is skipped with the name of the Debian package that has it. */
+/** True if a program is installed. If not, the test is skipped with the name of its Debian package. */
 export function hasProgram(t: Test, program: string, debianPackage: string): boolean {
   if (spawnSync(program, ['--version'], { env: PROGRAMS }).error === undefined) return true
   console.error(`SKIPPED: ${t.name}: there is no ${program} here; apt-get install ${debianPackage}`)

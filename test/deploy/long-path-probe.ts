@@ -16,7 +16,7 @@ export interface LongPath {
 }
 
 const BURSTS = 3
-/** What a delta of 200 ms has twice over, and 400 ms of pre-roll: more than a connection may send at its start. */
+/** Bytes of two deltas of 200 ms, and 400 ms of pre-roll: more than a connection may send at its start. */
 const BURST_BYTES = 30_000
 const WARM_UP_BYTES = 400_000
 const IDLE_MS = 1500

@@ -28,7 +28,7 @@ interface Block {
   /** `docs/AGENTS.md:14` */
   readonly at: string
   readonly language: string
-  /** What follows the language in the fence: `fragment=offline`. */
+  /** Mark after the language in the fence: `fragment=offline`. */
   readonly mark: string
   readonly text: string
 }
@@ -163,7 +163,7 @@ const WEBHOOK_SECRET = `whsec_${'a'.repeat(43)}=`
 
 type Load = (text: string, folder: string, files: ReadonlyMap<string, string>) => unknown
 
-/** What loads a block of YAML, by the mark of its fence. */
+/** Loader of a block of YAML, by the mark of its fence. */
 const LOADS: Readonly<Record<string, Load>> = {
   '': loadAgent,
   'fragment=agent': (text, folder, files) =>
@@ -198,7 +198,7 @@ const LOADS: Readonly<Record<string, Load>> = {
   'file=scenario': (text) => parseScenario(text, 'scenario.yaml'),
 }
 
-/** What is wrong with a block of YAML; null for nothing. */
+/** Fault of a block of YAML; null for none. */
 async function yamlFault(block: Pick<Block, 'mark' | 'text'>, folder: string): Promise<string | null> {
   const load = LOADS[block.mark]
   if (load === undefined) return `the fence is marked '${block.mark}'; allowed: ${Object.keys(LOADS).join(', ')}`
@@ -227,7 +227,7 @@ const SILENT: Terminal = {
   signal: null,
 }
 
-/** What the command line does not take; null when a command would run now. */
+/** The part that the command line does not take; null when a command would run now. */
 async function usageFault(argv: readonly string[]): Promise<string | null> {
   const parsed = new Error('parsed')
   const program = programOf(SILENT, () => undefined).hook('preAction', () => {
@@ -269,7 +269,7 @@ function variableFault(assignment: string): string | null {
 const FOREIGN_COMMANDS =
   'cd find docker apt-get mkdir mmdebstrap cp printf b() buildah } b install git sysctl systemctl kubectl'.split(' ')
 
-/** What is wrong with a command of a document; null for nothing. */
+/** Fault of a command of a document; null for none. */
 function commandFault(words: readonly string[]): Promise<string | null> | string | null {
   const [head = '', ...rest] = words
   if (/^[A-Z_][A-Z0-9_]*=/.test(head)) return variableFault(head) ?? (rest.length > 0 ? commandFault(rest) : null)

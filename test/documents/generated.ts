@@ -14,7 +14,7 @@ import { closurePages } from './closure-pages.js'
 import { configurationPage } from './configuration-page.js'
 import { errorsPage } from './errors-page.js'
 
-/** What is written from the sources, by its file in the repository. `npm run documents` writes it. */
+/** Documents that are written from the sources, by file in the repository. `npm run documents` writes it. */
 export function generated(): Readonly<Record<string, string>> {
   const schemas = {
     agent: agentJsonSchema(),

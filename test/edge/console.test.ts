@@ -10,7 +10,7 @@ import { get, newSid, post, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 
 const TOKEN = 'ops-token-of-a-test'
-/** What a page watches is looked at this often. */
+/** Interval at which a watched page is read. */
 const LIVE_MS = 20
 
 /** Logs in and returns the `Cookie` header; null when it was refused. */
@@ -36,7 +36,7 @@ function socketAnswer(url: string, headers: Readonly<Record<string, string>>): P
       resolve(response.statusCode ?? 0)
       socket.terminate()
     })
-    socket.on('error', () => undefined) // told by its status
+    socket.on('error', () => undefined) // its status reports it
   })
 }
 

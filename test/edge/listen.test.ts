@@ -93,7 +93,7 @@ t.test('a URL that is not an origin stops the start', async (t) => {
 
 const edge = new URL('../../src/edge/uws.js', import.meta.url).href
 
-/** What a process says that imports the edge where these packages load. */
+/** Output of a process that imports the edge where these packages load. */
 async function importWith(loads: readonly string[], options: readonly string[] = []): Promise<string> {
   const script = `const said = await import(${JSON.stringify(edge)}).then(
       ({ createApp }) => typeof createApp(),

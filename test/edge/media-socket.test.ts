@@ -506,7 +506,7 @@ async function watched(t: Test) {
       return {
         socket,
         call,
-        /** Sends one frame and waits until the call has it. */
+        /** Sends one frame and waits until the call received it. */
         frame: async (bytes = 640) => {
           const before = call.frames
           socket.send(Buffer.alloc(bytes))

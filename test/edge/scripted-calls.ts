@@ -36,7 +36,7 @@ export class ScriptedCall implements LiveCall {
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   continueUrl: LiveCall['continueUrl'] = null
-  /** What was posted for its tools, and how it answers. */
+  /** Posts for its tools, and its answers. */
   readonly waitsNews: { readonly id: string; readonly news: WaitStatus }[] = []
   waitAnswer: WaitAnswer = 'taken'
   escalating = false
@@ -247,7 +247,7 @@ export const ORDER_STATUS: AgentFacts = {
 
 /** An in-memory directory of scripted calls. */
 export class ScriptedCalls implements CallDirectory {
-  /** What is answered to outcomes of calls that are over. */
+  /** Answer to outcomes of calls that are over. */
   lateAnswer: WaitAnswer = 'late'
   defaultAgent: string | null = 'order-status'
   capacity = 1000
@@ -298,7 +298,7 @@ export class ScriptedCalls implements CallDirectory {
     return this.agents.get(name)
   }
 
-  /** The agent of a number, as NUMBERS_FILE has it. */
+  /** The agent of a number, as in NUMBERS_FILE. */
   readonly numbers = new Map<string, string>()
 
   agentOf(number: string): string | null {
@@ -309,14 +309,14 @@ export class ScriptedCalls implements CallDirectory {
     return [...this.agents.keys()]
   }
 
-  /** Of callers who have called before, by their numbers. */
+  /** Languages of callers who have called before, by their numbers. */
   readonly languages = new Map<string, string>()
 
   languageOf(number: string): string | undefined {
     return this.languages.get(number)
   }
 
-  /** What those calls had kept that another node has lost. */
+  /** Kept states of calls that another node has lost. */
   readonly resumed = new Map<string, KeptState>()
 
   prepare(call: NewCall, kept: KeptState | null = null): LiveCall {

@@ -21,7 +21,7 @@ const said = (text: string, at = 0): CallLogEntry => ({
   record: { role: 'caller', text, startMs: at, endMs: at + 1 },
 })
 
-/** What a call has to keep, as its half on the main thread would tell it. */
+/** State that a call has to keep, as from its half on the main thread. */
 class Call {
   readonly log = new CallLog()
   readonly marks: { readonly name: string; readonly atMs: number }[] = []

@@ -220,7 +220,7 @@ for (const [when, dies] of [
         await kill()
       }
       await until(() => talks(fleet), 60_000, 'the human to be put through')
-      // What is written down every second says that they talk.
+      // The log of every second shows that they talk.
       await sleep(2500)
       if (dies === 'talks') await kill()
       await sleep(1000)

@@ -34,7 +34,7 @@ const LIMITS = {
 } as const
 const log = createLog({ level: 'silent' })
 const SECRETS = ['a-secret-that-stays']
-/** What a run with these secrets writes to the disk of a call. */
+/** Files that a run with these secrets writes of a call. */
 async function written(callSid: CallSid, secrets: readonly string[] = SECRETS) {
   const changes: SealedChange[] = []
   const gone: string[] = []

@@ -46,10 +46,10 @@ async function nodes(
 ): Promise<{
   readonly it: Nodes
   readonly folders: readonly string[]
-  /** Numbers whose lines each node was told to forget. */
+  /** Numbers whose lines each node has to forget. */
   readonly linesForgotten: readonly string[][]
   readonly callersForgotten: readonly string[][]
-  /** Calls of which each node told its receivers that they are erased. */
+  /** Calls that each node reported to its receivers as erased. */
   readonly told: readonly string[][]
   /** Calls of which each node forgot the keys of what the bucket has. */
   readonly objects: readonly string[][]

@@ -15,7 +15,7 @@ const REPLAY = process.env['GATEWAYS_SEED']
 const FIRST = 17
 const SEEDS = Number(process.env['GATEWAYS_SEEDS'] ?? 24)
 const TRACE_LINES = 250
-/** What must have happened among the seeds, or they prove nothing. */
+/** Events that must occur among the seeds, or they prove nothing. */
 const MUST_HAPPEN = [
   'answer lost',
   'answered late',

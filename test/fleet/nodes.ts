@@ -36,7 +36,7 @@ export interface Fleet {
   storeMs: number
   /** The same for single ones: before they are carried out, and after it, until their answer is here, or is lost. */
   storeFault: (op: string, args: readonly unknown[]) => StoreFault | null
-  /** What each node forwarded, as JSON. */
+  /** Requests that each node forwarded, as JSON. */
   readonly sent: string[]
   /** The node that has a call; -1 for none. */
   ownerOf(sid: string): number
@@ -51,7 +51,7 @@ export interface Fleet {
   freeze(index: number, ms?: number): void
 }
 
-/** What a node tells the others of its calls. */
+/** A node's message to the others about its calls. */
 const news = (calls: ScriptedCalls) => ({
   capacity: calls.capacity,
   free: calls.draining ? 0 : calls.free,

@@ -19,7 +19,7 @@ import { until } from '../support/until.js'
 
 /** One node's ops port answers for all. */
 
-/** What a page watches is looked at this often. */
+/** Interval at which a watched page is read. */
 const LIVE_MS = 20
 
 const json = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>
@@ -290,7 +290,7 @@ t.test('the console of one node follows the calls of all, and says which node is
   const owner = it.ownerOf(sid)
   const watched = at(it, (owner + 1) % 3)
   const table = await follow(t, `${watched.opsUrl}/api/live`)
-  /** Of the next events, the first that says so. */
+  /** The first of the next events that says so. */
   const says = async (events: typeof table, wanted: (data: Record<string, unknown>) => boolean) => {
     for (;;) {
       const event = await events.next()

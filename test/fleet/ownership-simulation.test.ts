@@ -12,7 +12,7 @@ import { SimulatedFleet, Tally } from './simulated-fleet.js'
 const REPLAY = process.env['OWNERSHIP_SEED']
 const SEEDS = Number(process.env['OWNERSHIP_SEEDS'] ?? 2000)
 const TRACE_LINES = 250
-/** What must have happened among the seeds, or they prove nothing. */
+/** Events that must occur among the seeds, or they prove nothing. */
 const MUST_HAPPEN = [
   'act: hangup',
   'act: tool',

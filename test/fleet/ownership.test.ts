@@ -29,7 +29,7 @@ class Rig {
   answersBeats = true
   viewsTakeMs = 0
   skewMs = 0
-  /** What the store says about calls. */
+  /** The store's answer about calls. */
   confirms: 'ok' | 'lost' | 'store-down' = 'ok'
 
   /** @param peers  nodes that live; a record under the name `a` is of a run before, whose probes end as after the colon */
@@ -72,14 +72,14 @@ class Rig {
     return this
   }
 
-  /** Its record is again one of so many heartbeats before. */
+  /** Its record is again the one of `by` heartbeats before. */
   replays(name: string, by: number): this {
     const node = this.#nodes.get(name)
     if (node !== undefined) node.record = { ...node.record, beat: node.record.beat + by }
     return this
   }
 
-  /** What its next heartbeats say of its clock. */
+  /** Sets its clock in its next heartbeats. */
   clockAhead(name: string, clockAheadMs: number): this {
     const node = this.#nodes.get(name)
     if (node !== undefined) node.record = { ...node.record, clockAheadMs }
@@ -591,7 +591,7 @@ t.test('of two nodes that both served under a name while the store was away the 
 const STEP_MS = 900
 const STEPS = 15
 
-/** A node on its own, after something ordinary has happened in its first minute: nobody may be told that a node is lost. */
+/** A node on its own, after something ordinary has happened in its first minute: nobody may learn that a node is lost. */
 async function quiet(t: Test, happens: (gateway: Gateway, it: Fleet) => Promise<unknown>): Promise<void> {
   const it = await fleet(t, 1)
   const [gateway, node] = [it.gateways[0] as Gateway, it.nodes[0]]

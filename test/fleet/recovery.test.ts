@@ -49,7 +49,7 @@ const heldAt = ({ text }: { readonly text: string }, { url }: Gateway): string |
   return `${url}${pathname}${search}`
 }
 
-/** What a caller who is asked to wait gets in the end. */
+/** Final answer for a caller who is asked to wait. */
 async function untilHeldNoMore(answer: Posted, gateway: Gateway, sid: string): Promise<Posted> {
   let last = answer
   for (let url = heldAt(last, gateway); url !== null; url = heldAt(last, gateway))
@@ -380,7 +380,7 @@ t.test(
   },
 )
 
-/** What a tool waits for. */
+/** Outcome that a tool waits for. */
 const PENDING = {
   ...{ id: 'id-of-one-tool-call-22', key: 'k', tool: 'pay', callId: 't1', args: {}, pendingId: '' },
   ...{ phase: 'pending' as const, startedWallMs: 0, waitUntilWallMs: 90_000, untilWallMs: 210_000, status: null },

@@ -165,7 +165,7 @@ t.test('a URL with credentials, a database, Sentinels and their own password wor
   }
 })
 
-/** What answers as an old Redis or a Cluster would; neither is to be had here. */
+/** Server that answers as an old Redis or a Cluster would; neither is to be had here. */
 async function fakeServer(t: Test, info: string): Promise<number> {
   const server = createServer((socket) => {
     socket.on('data', () => socket.write(`$${info.length}\r\n${info}\r\n`))
@@ -253,7 +253,7 @@ t.test('a write that takes effect only after a later one of its owner changes no
   const { server, store } = await redisStore(t)
   const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
   await store.save('CA1', token, { state: bytes(1), append: [bytes(1)] })
-  // What a server would do with a write of the connection before: take what Redis logged of this one, and send it again.
+  // Repeats a write of an earlier connection, as a server would: takes the line that Redis logged, and sends it again.
   await server.command('CONFIG', 'SET', 'slowlog-log-slower-than', '0')
   await store.save('CA1', token, { append: [bytes(65)] })
   const logged = (await server.command('SLOWLOG', 'GET', '5')) as [number, number, number, string[]][]
@@ -310,7 +310,7 @@ t.test('after a failover by Sentinel the store is the new master, with its calls
   await master.command('WAIT', '1', '5000')
   await sentinel.failover()
   t.equal(await sentinel.masterPort(), replica.port)
-  // What the old master takes in its last moment is lost with it.
+  // A write that the old master takes in its last moment is lost with it.
   await until(
     async () => {
       await store.save('CA1', token, { state: bytes(4) }).catch(() => undefined)

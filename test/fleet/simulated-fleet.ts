@@ -30,7 +30,7 @@ const FIRST_WEBHOOK_MS = 1000
 
 const STORE_FAULTS = ['answered late', 'answer lost', 'carried out late', 'carried out twice'] as const
 
-/** What went on over many seeds: a simulation in which nothing happens proves nothing. */
+/** Counts of events over many seeds: a simulation in which nothing happens proves nothing. */
 export class Tally {
   readonly counts = new Map<string, number>()
   add(what: string): void {
@@ -65,7 +65,7 @@ interface Call {
   rangTwice: boolean
 }
 
-/** What a node knows of a call that it has. */
+/** A node's data of a call that it owns. */
 interface Held {
   readonly call: Call
   token: OwnerToken
@@ -344,7 +344,7 @@ export class SimulatedFleet {
       this.log(() => 'the balancer dies, with all sockets')
       for (const call of this.calls) if (call.streamAt !== null) this.streamLost(call, call.streamAt)
     } else if (kind === 11) {
-      // What waits is carried out afterwards, all of it.
+      // All waiting work is carried out afterwards.
       const stillMs = 300 + this.random() * 3000
       this.tally.add('store stands still')
       this.log(() => `the store stands still for ${Math.round(stillMs)} ms`)
@@ -625,7 +625,7 @@ export class SimulatedFleet {
       if (holders.length > 1) this.fail(`${call.sid} is at ${holders.map(({ id }) => id).join(' and ')}`)
       const at = call.streamAt
       if (at !== null && at.up && at.holds(call)) continue
-      // What the store never knew, or has lost, nobody can know when the owner is gone too.
+      // Nobody can know a state that the store never had, or lost, when the owner is gone too.
       if (call.tainted || !call.saved) continue
       this.fail(`${call.sid} is lost: its stream is at ${at?.id ?? 'no node'}, and nobody has it`)
     }
@@ -680,7 +680,7 @@ class Node {
   /** Calls that it takes over. */
   readonly #recovers = new Set<string>()
   readonly #gaveUp = new Set<string>()
-  /** What is done when a call is confirmed, of those that are asked for now. */
+  /** Callbacks for the confirmation of a call, of those that are asked for now. */
   readonly #confirming = new Map<string, (() => void)[]>()
   #nonces = 0
 

@@ -422,7 +422,7 @@ export class SimulatedGateways {
     this.#time.after(2000 + this.#time.random() * 20_000, null, () => this.#outcome(charge, 40))
   }
 
-  /** The API posts until it is told that its outcome was taken. */
+  /** The API posts until it learns that its outcome was taken. */
   #outcome(charge: Charge, tries: number): void {
     const { callSid, waitId } = charge
     const news = { status: 'succeeded' as const, result: { paid: true } }
@@ -548,7 +548,7 @@ export class SimulatedGateways {
     call.silentMs = null
   }
 
-  /** What the carrier does with an answer. */
+  /** Handles an answer as the carrier does. */
   #document(call: Call, answer: { readonly body: string } | null): void {
     if (call.ended !== null || call.streamAt !== null) return
     if (answer === null) {
@@ -798,7 +798,7 @@ export class SimulatedGateways {
     if (owed !== 0) throw new Violation(`${JSON.stringify(owed)} analyses are owed for ever`)
     for (const charge of this.#charges.values())
       if (charge.taken && !charge.heard) throw new Violation(`the outcome of ${charge.callSid} was taken, and is lost`)
-    // Whoever made it was told that it was not kept.
+    // Its author learnt that it was not kept.
     if (!this.#hasCampaign) return
     const rows = this.#redis.look('HVALS', `{rows:${CAMPAIGN}}:rows`) as string[]
     for (const text of rows) {

@@ -92,7 +92,7 @@ async function start(t: Test) {
   const answer = async (tool: string, json: unknown): Promise<unknown> => JSON.parse((await trying(tool, json)).text)
   const client = new HttpClient()
   t.teardown(() => client.close())
-  /** What the thread of a trial does, without its start. */
+  /** Work of a trial's thread, without its start. */
   const here = (tool: string, order: Partial<TrialOrder>): Promise<TrialResult> => {
     const hosted = agents.get('shop')
     if (hosted === undefined) throw new Error('the agent must load')

@@ -42,7 +42,7 @@ t.test('every panel has an id and a place of its own, a unit and a description',
   }
 })
 
-/** What Grafana itself defines. */
+/** Variables that Grafana itself defines. */
 const BUILT_IN = { __rate_interval: '1m', __url_time_range: 'from=now-1h&to=now', __range: '1h', __value: 'x' }
 
 t.test('every variable that is used is defined, and a hostile SID stays inside of its place', async (t) => {

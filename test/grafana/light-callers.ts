@@ -3,7 +3,7 @@ import { attribute, openSocket, post } from '../edge/gateway.js'
 
 const FRAME_SAMPLES = 320
 const FRAME_MS = 20
-/** What the carrier plays comes back on its other track a little later: frames. */
+/** Frames after which the carrier's sound comes back on its other track. */
 const EAR_FRAMES = 3
 
 interface LightCallerOptions {

@@ -69,7 +69,7 @@ const PAYS = '06'
 /** From the prompt on the payer's phone to the PIN. */
 const PIN_MS = 1000
 
-/** What such a run must have moved; underruns and drops only happen when something is wrong. */
+/** Counters that such a run must have moved; underruns and drops only happen when something is wrong. */
 const FED = [
   'mkondo_calls_total',
   'mkondo_calls_refused_total',
@@ -112,7 +112,7 @@ const FED = [
   'process_cpu_seconds_total',
 ]
 
-/** What such a run must not move. */
+/** Counters that such a run must not move. */
 const IDLE = [
   'mkondo_tool_wait_seconds_count{outcome="expired"}',
   'mkondo_campaign_tries_total{result="failed"}',
@@ -168,7 +168,7 @@ t.test(
     // start.
     const scrapes = async (): Promise<number> =>
       (await prometheus.query('min(sum_over_time(up[1h]))', null))[0]?.values[0] ?? 0 // those that failed are zeros
-    /** What has happened so far is in Prometheus, and in two samples of it. */
+    /** Waits until all events so far are in two samples of Prometheus. */
     const scraped = async (): Promise<void> => {
       const before = await scrapes()
       await until(async () => (await scrapes()) >= before + 2, 60_000, 'two scrapes')

@@ -357,7 +357,7 @@ t.test(
         )) as unknown as typeof lookup
       const socket = connect({ host: 'service.test', port, lookup: guardedLookup('private', resolve) })
       t.teardown(() => socket.destroy())
-      // What is lost is sent again after a second.
+      // A lost message is sent again after a second.
       await until(() => socket.connecting, 5000, 'the attempt')
       await setImmediate()
       slow.kill('SIGCONT')

@@ -16,12 +16,12 @@ import { bytesOf, sweep, sameSamples } from '../support/tones.js'
 import { wavFile } from './wav-file.js'
 import { portOf } from '../support/port-of.js'
 
-// What language models stream in place of plain words.
+// Pieces that language models stream in place of plain words.
 
 type Choice = Readonly<Record<string, unknown>>
 
 interface Outcome {
-  /** What the voice was given. */
+  /** Texts that the voice got. */
   readonly spoken: readonly string[]
   readonly requests: number
   readonly done: { readonly status: string; readonly cut?: string }
@@ -173,7 +173,7 @@ t.test('nothing that cannot be spoken is a piece, and a number stays with its it
     t.same(cut(text), pieces, text)
 })
 
-// What recognisers write for sound without words, and what callers really say.
+// Texts that recognisers write for sound without words, and real words of callers.
 
 t.test('what was written for noise is not answered', async (t) => {
   for (const [text, voicedMs, evidence = {}] of [
@@ -251,7 +251,7 @@ t.test('what a recogniser was told before it heard anything is not the caller', 
     t.notOk(isTold(text, told), text)
 })
 
-// What voices answer to `/audio/speech` where raw samples were asked for.
+// Answers of voices to `/audio/speech` where raw samples were asked for.
 
 const SOUND = sweep(3400, { sampleRateHz: 24_000, ms: 200, amplitude: 9000 })
 

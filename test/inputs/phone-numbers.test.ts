@@ -82,7 +82,7 @@ t.test("a national number is completed by the workspace's country, and equals it
   t.end()
 })
 
-/** What is called, or why nobody is. */
+/** The number that is called, or why none is. */
 const called = (raw: string): string => {
   const read = numberToCall(raw)
   return 'number' in read ? read.number : read.fault.replace(/[;,].*/, '')

@@ -53,7 +53,7 @@ const KEYS_HZ = [
   [941, 1336],
 ] as const
 
-/** What a line may carry, each for some seconds, by name. */
+/** Sounds that a line may carry, each for some seconds, by name. */
 function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
   const shape = { sampleRateHz, ms: 5000, amplitude: 9000 }
   const short = { ...shape, ms: 90 }

@@ -296,9 +296,9 @@ t.test('frames that a stall held up are not from before the opening', async (t) 
   path.release()
 })
 
-// What the caller's path may cost, in echoes of the same run: a frame to a bare TCP server and back. A busy or slow machine
-// makes both dearer. Each budget is two and a half times what was measured when it was set (0.6, 0.5 and 1.0), so only
-// what makes the path itself dearer is seen.
+// Budget of the caller's path, in echoes of the same run: a frame to a bare TCP server and back. A busy or slow machine
+// makes both dearer. Each budget is two and a half times what was measured when it was set (0.6, 0.5 and 1.0), so only what
+// makes the path itself dearer is seen.
 const CALLS = 16
 const FRAMES = 100
 const F = 320

@@ -11,7 +11,7 @@ interface Watched {
   decidedAfterAudioMs: number | null
 }
 
-/** Sends `ms` of a stream with so many channels; packets that arrive together are one. */
+/** Sends `ms` of a stream with `channels` channels; packets that arrive together are one. */
 function watch(
   track: ForkedTrack,
   sampleRateHz: LegRateHz,

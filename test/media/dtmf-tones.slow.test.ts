@@ -12,7 +12,7 @@ const LINES: Readonly<Record<string, readonly string[] | null>> = {
   'over GSM': ['gsm'],
 }
 
-// Of Debian's package multimon-ng: it shares nothing with our tones and our detector.
+// The detector is Debian's package multimon-ng: it shares nothing with our tones and our detector.
 for (const [name, format] of Object.entries(LINES))
   t.test(`multimon-ng hears each key once, ${name}`, (t) => {
     if (!hasFfmpeg(t) || !hasProgram(t, 'multimon-ng', 'multimon-ng')) return void t.end()

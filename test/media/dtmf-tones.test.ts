@@ -28,7 +28,7 @@ function powerDbm0(samples: Int16Array, hz: number, rateHz: number): number {
 }
 
 const TO_PCM = ['-ar', '8000', '-ac', '1', '-f', 's16le', 'pipe:1']
-/** What is on the way to a telephone: how it is coded, and read again. */
+/** Codecs on the way to a telephone: coding, and decoding. */
 const CODECS: Readonly<Record<string, readonly [coded: readonly string[], read: readonly string[]]>> = {
   'G.711': [
     ['-f', 'mulaw'],

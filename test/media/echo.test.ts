@@ -21,7 +21,7 @@ const RATE = 8000
 const F = 160
 
 interface Scene {
-  /** What we send, from time 0 on. */
+  /** Audio that we send, from time 0 on. */
   readonly agent: Int16Array
   readonly caller?: Int16Array
   readonly delayMs: number
@@ -66,7 +66,7 @@ function talk(ms: number, seed: number): Int16Array {
   return made
 }
 
-/** Of the frames that are loud, how many are taken for echo, from `fromMs` on. */
+/** Share of the loud frames that are taken for echo, from `fromMs` on. */
 function share({ echo, frames }: { echo: boolean[]; frames: Int16Array[] }, fromMs: number, toMs = Infinity): number {
   let loud = 0
   let taken = 0

@@ -27,7 +27,7 @@ import { sentences } from '../support/voices.js'
 
 const bank = await loadVads()
 
-/** What a call decides of each frame. */
+/** A call's decision about each frame. */
 function decide(samples: Int16Array, sampleRateHz: LegRateHz, vadBank: VadBank = bank): boolean[] {
   const path = new CallerPath({ sampleRateHz, track: 'inbound_track', vadBank })
   const decisions: boolean[] = []
@@ -111,7 +111,7 @@ for (const rate of [8000, 16000] as const) {
       truthOf(voice, rate).forEach((speaks, frame) => {
         if (!speaks || frame < 20) return
         spoken++
-        // A gap of up to 100 ms is a word's, as the session has it.
+        // A gap of up to 100 ms is a word's, as in the session.
         if (decisions.slice(frame - 4, frame + 1).includes(true)) heard++
       })
     })
@@ -180,7 +180,7 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-/** As docs/VAD.md has it: a detector that answers later, here by a rule that is easy to follow. */
+/** As in docs/VAD.md: a detector that answers later, here by a rule that is easy to follow. */
 class LateBank implements VadBank {
   opened = 0
   released = 0

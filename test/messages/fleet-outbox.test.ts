@@ -69,7 +69,7 @@ async function fleet(t: Test, url: string, deadlineMs = 10_000) {
     let left = steps
     const asked: Record<string, number> = {}
     const run: SharedOutboxOptions['run'] = async (script, lua, key, args) => {
-      // What it asked for last is done, and it does not learn of it.
+      // Its last request is done, and it does not learn of it.
       if (left-- <= 0) return new Promise(() => undefined)
       const before = asked[script] ?? 0
       asked[script] = before + 1

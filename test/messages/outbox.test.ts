@@ -486,7 +486,7 @@ t.test('an operator lists what was not taken, looks at one, and has it tried aga
   t.match(JSON.parse((await messages('list', '--json')).out), { waiting: 0, dead: 0, messages: [] })
 })
 
-/** What the services of docs/MESSAGES.md publish of their requests: those that are not so are refused. */
+/** Published form of requests to the services of docs/MESSAGES.md: other requests are refused. */
 const text = z.string().min(1)
 const phone = z.string().regex(/^\+\d{7,15}$/)
 const SERVICES: Readonly<Record<string, { readonly header?: [string, RegExp]; readonly body: z.ZodType }>> = {

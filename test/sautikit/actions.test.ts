@@ -198,7 +198,7 @@ t.test('what the carrier would choke on is refused with the place and the rule',
   t.end()
 })
 
-/** What must come back of a text: everything but what XML 1.0 cannot hold. */
+/** Part of a text that must come back: everything that XML 1.0 can hold. */
 function representable(text: string): string {
   let kept = ''
   for (const character of text) {

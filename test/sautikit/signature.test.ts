@@ -311,7 +311,7 @@ t.test('the offered subprotocol is found in its list and echoed as it is', (t) =
 })
 
 t.test('a handshake without metadata has none', (t) => {
-  // What the PBX's own client sends, and nothing else.
+  // Headers that the PBX's own client sends, and no others.
   const headers: readonly (readonly [string, string])[] = [
     ['pragma', 'no-cache'],
     ['cache-control', 'no-cache'],

@@ -17,7 +17,7 @@ function run(
   ...args: readonly string[]
 ): { readonly code: number | null; readonly out: string; readonly last: string } {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-lanes-'))
-  // What tap leaves to its own end may still be written.
+  // Files that tap writes at its own end may still come.
   t.teardown(() => rmSync(folder, { recursive: true, maxRetries: 10 }))
   for (const path of ['scripts/tests', '.taprc']) cpSync(join(root, path), join(folder, path), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))

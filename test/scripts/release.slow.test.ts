@@ -21,7 +21,7 @@ import { portOf } from '../support/port-of.js'
 // Fourteen archives are packed, and an installation is made.
 t.setTimeout(240_000)
 
-/** What an installation may take on the disk, with all its packages. */
+/** Limit of an installation on disk, with all its packages. */
 const INSTALLED_BYTES_MAX = 80e6
 const ROOT = packageRoot()
 
@@ -43,7 +43,7 @@ interface Manifest {
   readonly version: string
 }
 
-/** What a registry has of a package version: its manifest, and how its archive is read. */
+/** A registry's data of a package version: its manifest, and how its archive is read. */
 interface Stored {
   readonly manifest: Manifest
   readonly archive: () => NodeJS.ReadableStream

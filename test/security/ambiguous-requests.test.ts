@@ -6,7 +6,7 @@ import { SECRET, newSid, rawRequest, refusalOf, ring, ringing, startGateway } fr
 
 const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'
 
-/** What is wrong with the head of each, and what it holds after `Host: a`; the body is `hello`. */
+/** Fault in the head of each, and its content after `Host: a`; the body is `hello`. */
 const AMBIGUOUS: readonly (readonly [string, string, body?: string])[] = [
   ['two Content-Lengths that differ', `Content-Length: 5\r\nContent-Length: ${5 + SMUGGLED.length}\r\n`],
   ['two that differ, the long one first', `Content-Length: ${5 + SMUGGLED.length}\r\nContent-Length: 5\r\n`],

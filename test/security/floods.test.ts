@@ -132,7 +132,7 @@ t.test('half-open heads, of one address or of many, make room for the carrier', 
 })
 
 const MB = 1024 * 1024
-/** What may come and go in this process beside an attack; without a bound each attack here takes more than twice this. */
+/** Memory that may come and go in this process beside an attack; without a bound each attack here takes more than twice this. */
 const MEMORY_BYTES_MAX = 120 * MB
 
 /** How far the memory of this process has grown at most since now, whoever looks when: the kernel keeps the peak. */

@@ -209,7 +209,7 @@ const pod =
       .find(({ kind }) => kind === 'StatefulSet') as PodSpec
   ).spec.template.spec.containers[0]?.env ?? []
 
-/** What each shipped way to deploy sets by itself, without its secrets. */
+/** Settings of each shipped way to deploy, without its secrets. */
 const SHIPPED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   Dockerfile: pairs(/^ENV (.*HOST.*)$/m.exec(repositoryFile('Dockerfile'))?.[1] ?? ''),
   'mkondo.service': pairs(/^Environment=(.*)$/m.exec(repositoryFile('deploy/systemd/mkondo.service'))?.[1] ?? ''),

@@ -26,7 +26,7 @@ async function leakyApi(t: Test): Promise<{ url: string; requests: string[] }> {
   return { url, requests }
 }
 
-/** What makes `requires: verified` possible; its account is never asked for here. */
+/** Questions that make `requires: verified` possible; its account is never asked for here. */
 const verification = {
   account: { http: { url: 'http://127.0.0.1:1', query: { phone: '{{call.from}}' } } },
   required: 1,

@@ -23,7 +23,7 @@ t.setTimeout(120_000)
 t.jobs = 2
 
 interface Told {
-  /** Of a CloudEvent. */
+  /** Type of a CloudEvent. */
   readonly type?: string
   readonly subject?: string
   readonly kind: string

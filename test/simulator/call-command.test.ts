@@ -302,7 +302,7 @@ function result(heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResu
   }
 }
 
-/** What the gateway has of it. */
+/** The gateway's record of it. */
 function seen(outcome: 'contained' | 'failed' | 'refused', more: Partial<GatewayCall> = {}): GatewaySays {
   const record = {
     outcome,

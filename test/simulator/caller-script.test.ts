@@ -15,7 +15,7 @@ class Conversation {
     this.model = new CallerModel(script, COMMON_STATUSES, 0)
   }
 
-  /** What the caller does until `forMs` have gone by; null for nothing. */
+  /** The caller's action until `forMs` have gone by; null for none. */
   wait(forMs: number): CallerMove | null {
     for (const untilMs = this.nowMs + forMs; this.nowMs < untilMs; this.nowMs += 20) {
       const move = this.model.next(this.nowMs)

@@ -27,7 +27,7 @@ t.teardown(() => {
   recogniser.close()
 })
 
-/** What the recogniser makes of an agent's sentence over a phone line. */
+/** Recognised words of an agent's sentence over a phone line. */
 function overThePhone(text: string): string {
   const speech = flite.speak(text, 'slt')
   const pcm = convertRate(speech.pcm, speech.sampleRateHz, 8000).slice()

@@ -14,9 +14,8 @@ import { SherpaDouble, VoskDouble } from '../../src/simulator/vendors/own-server
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { NO_STAGE_FAULTS } from '../../src/simulator/vendors/stage-double.js'
 
-// What `mkondo double soniox` and the others are made of: the embedded recogniser and voice over the services' protocols.
-
-// The client takes the global one, which Node has since version 22.
+// Parts of `mkondo double soniox` and the others: the embedded recogniser and voice over the services' protocols. The
+// client takes the global one, which Node has since version 22.
 globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket
 
 const KEY = 'spoken-0123456789abcdef'
@@ -33,7 +32,7 @@ const speaker = await embeddedSpeaker()
 const options = { key: KEY, speaker, understand: (pcm: Int16Array, rateHz: number) => models.understand(pcm, rateHz) }
 const flite = await loadFlite()
 const NUMBER = flite.speak('four one two seven', 'rms').pcm
-/** Of no conversation. */
+/** Words of no conversation. */
 const STRANGE = flite.speak('purple elephants enjoy philosophy', 'rms').pcm
 const bytesOf = (pcm: Int16Array): Buffer => Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)
 

@@ -20,7 +20,7 @@ const LEVELS_DBFS = [-12, -40, -50]
 const NUMBERS = ['4127', '8214', '3056', '6403', '9638', '2750', '1895', '7361']
 
 const dialogue = offlineSchema.parse(ORDER_LINE.offline)
-/** What the shipped order line listens for in a call from somebody with these orders. */
+/** Vocabulary of the shipped order line in a call from somebody with these orders. */
 const understanding = new Understanding(dialogue)
 const grammarOf = (numbers: readonly string[]): string =>
   understanding.grammar({

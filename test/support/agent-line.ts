@@ -50,7 +50,7 @@ const SENTENCES = [
 interface Line {
   readonly track: ForkedTrack
   readonly rate: LegRateHz
-  /** Of a leg of 16 kHz: what comes back went through a telephone of 8 kHz. */
+  /** On a leg of 16 kHz, the returning sound went through a telephone of 8 kHz. */
   readonly telephone?: boolean
   readonly gainDb: number
   /** The carrier's delay, for each piece of speech; between them there are pauses. */

@@ -96,14 +96,14 @@ interface Line {
   readonly breaks: () => void
   /** As `breaks`, but the gateway learns nothing of it. */
   readonly vanishes: () => void
-  /** The next so many audio sockets are answered with 503. */
+  /** Answers this number of the next audio sockets with 503. */
   readonly refuses: (sockets: number) => void
   readonly gateway: Gateway
   readonly records: readonly CallRecord[]
   readonly recordOf: (callSid: string) => Promise<CallRecord>
   readonly call: (afterStream: AfterStream) => LiveSimulatedCall & {
     readonly streams: () => number
-    /** Streams that are closed, of which the carrier has told the gateway, or tried to. */
+    /** Streams that are closed, which the carrier has reported to the gateway, or tried to. */
     readonly told: () => number
     /** The verbs that the carrier has begun. */
     readonly verbs: readonly string[]
@@ -136,7 +136,7 @@ export async function startLine(
   }
   const carrier = await startCarrier(speech, more.callee)
   t.teardown(() => carrier.rest.close())
-  // Of those who were rung some may not have answered yet when the test hung up.
+  // Some of the rung people may not have answered yet when the test hung up.
   t.teardown(() => {
     for (const { leg } of carrier.rest.workspace.calls()) leg.hangUp()
   })

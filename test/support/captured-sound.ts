@@ -11,14 +11,14 @@ const SHIFT_FRAMES_MAX = 100
 const DRIFT_FRAMES_MAX = 3
 
 interface Captured {
-  /** Of the voice in the file. */
+  /** Lost part of the voice in the file. */
   readonly lostMs: number
   readonly gainDb: number
 }
 
 /**
- * What a browser's microphone made of the file that it played, both at 16 kHz. Compares loudness frame by frame: the
- * browser moves phases, and its clock is not the file's.
+ * Comparison of a browser's microphone with the file that it played, both at 16 kHz. Compares loudness frame by frame:
+ * the browser moves phases, and its clock is not the file's.
  */
 export function capturedOf(file: Int16Array, got: Int16Array): Captured {
   const [wanted, heard] = [powersOf(file), powersOf(got)]

@@ -14,7 +14,7 @@ interface OtlpSpan {
 interface Collector {
   readonly url: string
   readonly spans: OtlpSpan[]
-  /** What was sent, as text. */
+  /** Sent bodies, as text. */
   readonly bodies: string[]
   readonly close: () => void
 }

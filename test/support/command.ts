@@ -3,7 +3,7 @@ import type { Terminal } from '../../src/cli/terminal.js'
 
 interface CommandResult {
   readonly code: number
-  /** What the command wrote, to standard output and to standard error. */
+  /** Output of the command, to standard output and to standard error. */
   readonly out: string
   readonly err: string
 }

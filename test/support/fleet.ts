@@ -55,7 +55,7 @@ export interface FleetOptions {
   readonly callee?: CallerScript
 }
 
-/** What a test or a bench does with a fleet, and what it sees of it from outside: as the carrier, and as the shop. */
+/** Controls of a fleet for a test or a bench, and its view from outside: as the carrier, and as the shop. */
 export interface Fleet {
   readonly nodes: readonly FleetNode[]
   /** Where the carrier reaches it. */
@@ -71,7 +71,7 @@ export interface Fleet {
   readonly carrier: RestServer
   /** Calls that the fleet has placed, as the carrier had them; complete once they are over. */
   readonly placed: readonly SimulatedCallResult[]
-  /** What happened in them so far. */
+  /** Their events so far. */
   readonly placedEvents: readonly SimulatorEvent[]
   /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
   call(options?: FleetCallOptions): FleetCall
@@ -297,7 +297,7 @@ async function started(
 }
 
 /**
- * Resolves when each call has had so many streams.
+ * Resolves when each call has had this number of streams.
  * @throws Error with the webhooks of a call that has not: a fallback, a refusal, silence
  */
 export async function untilStreams(calls: readonly FleetCall[], count: number, limitMs: number): Promise<void> {
@@ -340,7 +340,7 @@ export class FleetNode {
     this.#env = env
   }
 
-  /** What it has logged since its first start. */
+  /** Its log lines since its first start. */
   get lines(): readonly string[] {
     return [...this.#logged, ...(this.#run?.lines ?? [])]
   }
@@ -603,7 +603,7 @@ export function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Rec
   }
 }
 
-/** What callers met with, in one line each for calls that were cut, webhooks that failed or were slow. */
+/** Callers' troubles, in one line each for calls that were cut, webhooks that failed or were slow. */
 interface Judgement {
   /** Calls of which a stream ended before its caller had hung up. */
   readonly cut: readonly string[]
@@ -646,7 +646,7 @@ export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult):
   const silence = silences.find(({ startMs, endMs }) => startMs <= brokeMs + FORK_HELD_MS && endMs > brokeMs)
   if (asked === undefined) return null
   if (silence !== undefined) return silence.endMs - asked.atMs
-  // What the carrier still had to play covered the gap.
+  // Audio that the carrier still had to play covered the gap.
   const next = streams[1]
   return next === undefined || next.samplesHeard === 0 ? null : Math.max(0, next.openedMs - asked.atMs)
 }

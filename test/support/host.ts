@@ -102,7 +102,7 @@ export function orderStatusAgent(): Promise<AgentDefinition> {
 
 let assets: ReturnType<typeof loadMediaAssets> | null = null
 
-/** What a pool of a test is made with. */
+/** Parts of a test's pool. */
 interface PoolParts {
   readonly assets: Awaited<ReturnType<typeof loadMediaAssets>>
   readonly env: Environment

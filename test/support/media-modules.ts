@@ -4,7 +4,7 @@ import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadMediaAssets, loadVoiceDetectors } from '../../src/workers/shared/media-assets.js'
 
-// What the gateway loads for the pure `media` layer, loaded for tests.
+// Modules of the pure `media` layer, loaded for tests.
 
 /** The library from which the resampler's rows come, and with which its output is compared. */
 export function createSincMedium(inRateHz: number, outRateHz: number) {

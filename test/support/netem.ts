@@ -1,6 +1,6 @@
 import { seededRandom } from './tones.js'
 
-/** What happens to frames between the carrier's clock and our socket. Times in milliseconds. */
+/** Conditions for frames between the carrier's clock and our socket. Times in milliseconds. */
 export interface LineConditions {
   readonly seed: number
   /** When the carrier takes the first frame. */

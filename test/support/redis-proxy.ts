@@ -16,7 +16,7 @@ export interface RedisProxy {
   claimAnswerMs: number
   /** How long claims, and what is behind them, wait before Redis gets them. */
   claimWaitsMs: number
-  /** What Redis answers next does not come: its connection is cut instead. */
+  /** Loses the next answer of Redis: its connection is cut instead. */
   loseAnswer(): void
   /** Cuts every connection of the nodes. Redis gets what was on its way, and its answers do not come. */
   cut(): void

@@ -12,7 +12,7 @@ import { MKONDO } from '../cli/mkondo-process.js'
 interface SimulatedRun {
   readonly code: number
   readonly calls: readonly CallReport[]
-  /** What the command printed. */
+  /** Output of the command. */
   readonly output: string
 }
 

@@ -14,7 +14,7 @@ export function storedFile(t: Test, bytes: Uint8Array): StoredFile {
   return { path, bytes: bytes.length }
 }
 
-/** What is in it; nothing where there is none. */
+/** Its content; empty where there is no file. */
 export function bytesOf(file: StoredFile | null): Uint8Array {
   return file === null ? new Uint8Array(0) : readFileSync(file.path)
 }

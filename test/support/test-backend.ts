@@ -21,13 +21,13 @@ export function tone(ms: number, hz = 400, fromMs = 0): Int16Array {
 }
 
 /**
- * What the backends of tests have in common, which a media worker loads by their URL: it is ready at once, hears and remembers
- * nothing, and its turns are a tone with words, or a tool call. Each overrides what it does.
+ * Base of the tests' backends, which a media worker loads by their URL: it is ready at once, hears and remembers nothing, and
+ * its turns are a tone with words, or a tool call. Each overrides what it does.
  */
 export class TestBackend implements Backend {
   readonly capabilities: BackendCapabilities
   protected readonly sink: BackendSink
-  /** Of its newest turn. */
+  /** Generation of its newest turn. */
   protected generation = 0
   protected open = true
 

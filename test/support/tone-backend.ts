@@ -8,7 +8,7 @@ import { TestBackend, tone } from './test-backend.js'
  * say what it does first: 02 opens a ticket by a tool, 03 wants a human,
  * 04 wants to be called back, at a time that has passed: at once.
  *
- * In a call that goes on after a crash it opens the ticket again, as a model does that forgets what it was told.
+ * In a call that goes on after a crash it opens the ticket again, as a model does that forgets its context.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new ToneBackend(sink, 'tone', { serverVad: false })

@@ -35,7 +35,7 @@ export async function comesUp(
   const looks = async (): Promise<boolean> => {
     if (await isUp()) return true
     const { exitCode, signalCode } = child
-    // What it printed last comes after its end.
+    // Its last output comes after its end.
     if (ended) throw new Error(`${what}: it ended with ${exitCode ?? signalCode ?? 'nothing'}`)
     ended = exitCode !== null || signalCode !== null
     return false

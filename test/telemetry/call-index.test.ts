@@ -114,7 +114,7 @@ t.test('a call is found by each thing that is known of it', (t) => {
     [{ caller: '0712 345 601' }, '21'],
     [{ caller: maskNumber(WANJIRU) }, '21'],
     [{ caller: OTIENO }, '3'],
-    // Masked, it looks the same as Wanjiru's: of the record that has it masked alone, it may be the caller.
+    // Masked, it looks the same as Wanjiru's: by a record with the masked number alone, it may be the caller.
     [{ caller: '+254711111101' }, '2'],
     [{ number: SHOP }, '321'],
     [{ agent: 'SUPPORT' }, '32'],

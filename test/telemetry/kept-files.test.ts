@@ -65,7 +65,7 @@ const WRITERS: Readonly<Record<KeptFile, (folder: string, archive: Archive) => v
     archive.record(SID, 8000).end()
     archive.record(SID, 8000, true, 2).end()
     archive.record(DEAD, 8000) // its process dies
-    archive.record(HELD, 8000, false) // and nobody was told of this one
+    archive.record(HELD, 8000, false) // and nobody heard about this one
   },
   carrierRecordings: async (folder) => {
     const server = createServer((_request, response) => response.setHeader('content-type', 'audio/mpeg').end('sound'))
@@ -364,7 +364,7 @@ const IN_USE = /^DATA_DIR is '.*', which another gateway is using; allowed: a fo
 
 interface Holder {
   readonly child: ChildProcess
-  /** What it said: `held`, or why not. */
+  /** Its answer: `held`, or why not. */
   readonly said: Promise<string>
   readonly exit: Promise<void>
 }

@@ -74,7 +74,7 @@ t.test('after a crash the open record of a live call is its record, kept as long
   said = 'hello'
   dead.openRecordChanged(sid(1))
   dead.record(sid(2), 16_000)
-  // A caller who has not been told yet: a crash keeps nothing.
+  // A caller who has not heard the notice yet: a crash keeps nothing.
   dead.record(sid(3), 16_000, false)
   dead.keepRecord(sid(4), { callSid: sid(4), over: true })
   await until(

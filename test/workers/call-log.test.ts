@@ -68,7 +68,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
           play(rig, step)
           pass()
           if (i !== moveAt || rig.session.state === 'ended') continue
-          // What another process reads is what this one wrote.
+          // Another process reads the data that this one wrote.
           const resume = { checkpoint: rig.session.checkpoint(), log: builder.log.records() }
           same('what the next worker reads', parseResume(JSON.parse(JSON.stringify(resume))), resume)
           assert.deepStrictEqual(plainJson(resume, 'the call'), resume)

@@ -12,7 +12,7 @@ import { loadVads } from '../support/media-modules.js'
 
 const DAY_MS = 24 * 3_600_000
 
-/** What a caller's path finds of a line on which somebody says this over and over, at 16 kHz. */
+/** Band that a caller's path finds on a line on which somebody says this over and over, at 16 kHz. */
 async function bandOf(pcm: Int16Array): Promise<boolean | null> {
   const path = new CallerPath({ sampleRateHz: 16_000, track: 'inbound_track', vadBank: await loadVads() })
   for (let n = 0; n < 1000 && path.narrowBand === null; n++) {

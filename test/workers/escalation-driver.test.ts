@@ -27,7 +27,7 @@ const packet: EscalationPacket = {
 const agent = await orderStatusAgent()
 type Strategies = NonNullable<typeof agent.escalation>['strategies']
 
-/** What the driver did, in order, on a clock that the test moves. */
+/** Actions of the driver, in order, on a clock that the test moves. */
 function rig(
   strategies: Strategies,
   humanUrl: string | null = null,

@@ -127,7 +127,7 @@ t.test('a carrier that stops reading is the reason of the end, not a caller who 
   const test = await startHost()
   t.teardown(() => test.close())
   const live = test.host.prepare(inbound('HD_stuck000001'))
-  /** As the edge's socket: the call is told why, and gets false. */
+  /** As the edge's socket: the call hears the reason, and gets false. */
   class StuckLine extends TestLine {
     override sendAudio(bytes: Uint8Array): boolean {
       if (this.frames.length < 20) return super.sendAudio(bytes)
@@ -299,7 +299,7 @@ async function countingShop() {
   }
 }
 
-/** What the nodes of this file share. */
+/** Store that the nodes of this file share. */
 const store = new MemoryStore(time.wallClock)
 const shop = await countingShop()
 
@@ -344,7 +344,7 @@ async function nodeOf(node: string, goodbye: string, more: Parameters<typeof sta
     },
     keepJournal: (callSid, lines) => journals.set(callSid, [...(journals.get(callSid) ?? []), ...lines]),
     journal: { build: 'test', audio: false },
-    // The caller is not told what to do in a silence.
+    // The caller hears no advice for a silence.
     afterStream: 'continues',
     ...more,
     record: (callSid, _rateHz, _announced, part) => {

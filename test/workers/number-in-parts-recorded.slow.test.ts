@@ -51,7 +51,7 @@ t.test('who reads an order number from a card, one digit after the other, gets i
       const lines = transcript.map(({ role, text }) => `${role}: ${text}`)
       const said = lines
         .slice(lines.findIndex((one) => one.startsWith('caller')))
-        // A busy machine recognises late, and the caller is told that it takes a moment.
+        // A busy machine recognises late, and the caller hears that it takes a moment.
         .filter((one) => !one.includes('One moment'))
         .join('\n')
         // A lone digit may be known too late: then it is a part of its own, of the same number.

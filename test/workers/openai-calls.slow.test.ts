@@ -21,7 +21,7 @@ t.jobs = 2
 interface OpenAiCall {
   readonly line: TestLine
   readonly double: OpenAiDouble
-  /** What the caller says now, and how the service writes it down. */
+  /** Speaks the caller's words, and sets the service's transcript. */
   say(words: string): Promise<void>
   /** The caller has heard the second answer for a second. */
   answers(): Promise<void>

@@ -43,7 +43,7 @@ t.test(
       shared.outbound.write(FRAME)
       ledger.appended(item, FRAME.length)
     }
-    // What the worker's tick makes of the shared memory, at the worst of times: in the middle of main's.
+    // Reads the shared memory as the worker's tick does, at the worst of times: in the middle of main's.
     const look = (nowMs: number) => {
       ledger.report(
         {

@@ -15,10 +15,10 @@ import { TestBackend } from '../support/test-backend.js'
  * - on the digit 1: it looks order 4127 up, always by the same tool call, and says what it is;
  * - on the digit 2: "A long answer.", for five seconds;
  * - on the digit 3: it is asked to speak slower, and says at what speed it then does;
- * - on the digit 4: it asks for a payment, as the agent `desk` for a booking, says nothing until it is told how that ended,
+ * - on the digit 4: it asks for a payment, as the agent `desk` for a booking, says nothing until it learns how that ended,
  *   and then says so;
  * - on the digit 5: it hands over to the agent `desk`; who has got a call says their name and how much they were given of it;
- * - when it is told to go on: "I go on." and how much it was given of the call.
+ * - when it is asked to go on: "I go on." and how much it was given of the call.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new ResumableBackend(sink, 'resumable', { changesSpeed: true })

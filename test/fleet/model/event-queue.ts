@@ -4,7 +4,7 @@ export interface Due {
   readonly order: number
 }
 
-/** What happens next: a binary heap. */
+/** Queue of the next events: a binary heap. */
 export class EventQueue<Event extends Due> {
   readonly #heap: Event[] = []
 

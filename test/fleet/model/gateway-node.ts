@@ -77,7 +77,7 @@ export function simulatedAgent(): Promise<AgentDefinition> {
   return agent
 }
 
-/** What a node tells the world around it. Each is an effect outside. */
+/** Messages of a node to the world around it. Each is an effect outside. */
 export interface World {
   readonly time: VirtualTime
   readonly redis: ModelRedis
@@ -103,7 +103,7 @@ export class GatewayNode implements Sending {
   ready = false
   readySinceMs = Infinity
   stops = false
-  /** It dies at the end of so many sends; Infinity: it does not. */
+  /** Sends after which it dies; Infinity: it does not. */
   diesAfterSends = Infinity
   onDeath: () => void = () => undefined
   routing: WebhookRouting<WebhookAnswer> | null = null

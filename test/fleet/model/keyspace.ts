@@ -1,7 +1,7 @@
 import { ScriptError, compiled } from './lua.js'
 import type { LuaScript, LuaValue } from './lua.js'
 
-/** What Redis answers; bytes as text, one a character. */
+/** Answer of Redis; bytes as text, one a character. */
 export type Reply = string | number | null | readonly Reply[] | Failure | Status
 export class Failure {
   readonly message: string

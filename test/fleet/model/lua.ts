@@ -318,7 +318,7 @@ function patternOf(pattern: string): RegExp {
   return known
 }
 
-/** What the scripts call, by the names that the compiler writes. */
+/** Functions that the scripts call, by the names that the compiler writes. */
 const LIBRARY = {
   truth,
   one,

@@ -23,12 +23,12 @@ type AnswerFault = 'answer lost' | 'answered late' | null
 export class ModelRedis {
   readonly #time: VirtualTime
   readonly #cluster: boolean
-  /** What becomes of the answer to a command that was carried out. */
+  /** Fate of the answer to a command that was carried out. */
   readonly #fault: () => AnswerFault
   readonly #log: (line: () => string) => void
   readonly #sockets = new Set<ModelSocket>()
   #keyspace: Keyspace
-  /** What will be there when it comes back. */
+  /** Content when it comes back. */
   #waiting: Keyspace | null = null
   /** `refuses`: nothing listens. `silent`: the machine is gone, and nobody says so. */
   #is: 'up' | 'refuses' | 'silent' = 'up'
@@ -201,7 +201,7 @@ function encoded(reply: Reply): string {
   return `*${reply.length}\r\n${reply.map(encoded).join('')}`
 }
 
-/** A process that has sockets: it may be told to die at its next but n-th write. */
+/** A process that has sockets: it may be set to die at its next but n-th write. */
 export interface Sending extends Process {
   readonly id: string
   /** It has made its first connection. */
@@ -210,7 +210,7 @@ export interface Sending extends Process {
   sends(): boolean
 }
 
-/** What ioredis uses of a `net.Socket`. */
+/** The part of a `net.Socket` that ioredis uses. */
 class ModelSocket extends EventEmitter {
   readonly process: Sending
   readonly port: number
@@ -248,7 +248,7 @@ class ModelSocket extends EventEmitter {
     const commands: string[][] = []
     for (let command = this.#take(); command !== null; command = this.#take()) commands.push(command)
     this.#arrivesMs = Math.max(this.#arrivesMs, this.#time.nowMs + this.delayMs())
-    // What was sent arrives, although its sender may be dead by then.
+    // A sent command arrives, although its sender may be dead by then.
     for (const command of commands) this.#time.at(this.#arrivesMs, null, () => this.#redis.receive(this, command))
     return true
   }

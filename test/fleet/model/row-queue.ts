@@ -19,7 +19,7 @@ return {}`
 const RENEW = `
 if redis.call('GET', KEYS[1] .. ':lock:' .. ARGV[1]) ~= ARGV[2] then return 0 end
 return redis.call('PEXPIRE', KEYS[1] .. ':lock:' .. ARGV[1], ${LOCK_MS})`
-/** ARGV: row, what it is now. As in BullMQ, whoever has it. */
+/** ARGV: row, its present value. As in BullMQ, whoever owns it. */
 const UPDATE = `
 if redis.call('HEXISTS', KEYS[1] .. ':rows', ARGV[1]) == 0 then return 0 end
 return redis.call('HSET', KEYS[1] .. ':rows', ARGV[1], ARGV[2])`

@@ -14,7 +14,7 @@ const require = createRequire(import.meta.url)
 
 type PeerHandler = (body: unknown, from: { readonly node: string; readonly incarnation: string }) => unknown
 
-/** What stands at the ends of the real code, in place of sockets, threads and the disk. */
+/** Doubles at the ends of the real code, in place of sockets, threads and the disk. */
 interface Seams {
   /** A node listens for others. */
   readonly listens: (listener: object) => string

@@ -18,7 +18,7 @@ const WALL_START_MS = 1_800_000_000_000
 const require = createRequire(import.meta.url)
 const promises = require('node:timers/promises') as { setTimeout: unknown }
 const realTurn = globalThis.setImmediate
-/** What repeats more often is looked at this often: as on a machine that is busy. */
+/** Shortest interval of a repetition: as on a machine that is busy. */
 const REPEAT_MS_MIN = 100
 
 /**
