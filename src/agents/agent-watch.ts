@@ -2,7 +2,7 @@ import { messageOf } from '../core/errors.js'
 import { contentOf } from './agent-view.js'
 import type { FolderVersion } from './agent-view.js'
 import { EditWatch } from './edit-watch.js'
-import { canariesOf, faultsText, readAgents } from './loader.js'
+import { canariesOf, canaryFault, faultsText, readAgents } from './loader.js'
 import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
 
@@ -62,9 +62,23 @@ export class AgentWatch {
     return this.#watch.close()
   }
 
+  /** Of a canary not even the version before may stay where its agent was edited in what holds for all of its calls. */
+  #dropStrayCanaries(): void {
+    const agents = [...this.#files.values()].flatMap(({ agent }) => (agent.canary === undefined ? [agent] : []))
+    for (const [file, { agent }] of this.#files)
+      if (
+        agent.canary !== undefined &&
+        canaryFault(
+          agent,
+          agents.find(({ name }) => name === agent.name),
+        ) !== null
+      )
+        this.#files.delete(file)
+  }
+
   async #read(): Promise<void> {
     const { dir, env, speech, apply, onChange } = this.#options
-    const changed: string[] = []
+    const changed = new Set<string>()
     const faults: string[] = []
     try {
       const read = await readAgents(dir, env, speech)
@@ -72,13 +86,15 @@ export class AgentWatch {
       for (const file of [...this.#files.keys()]) {
         if (!read.some((one) => one.file === file)) this.#files.delete(file)
       }
+      for (const one of read) if (one.ok) this.#files.set(one.file, keep(one))
+      this.#dropStrayCanaries()
       for (const one of read) {
-        if (one.ok) this.#files.set(one.file, keep(one))
-        else faults.push(`${faultsText(one.faults)}${this.#files.has(one.file) ? ' (the version before stays)' : ''}`)
+        if (!one.ok)
+          faults.push(`${faultsText(one.faults)}${this.#files.has(one.file) ? ' (the version before stays)' : ''}`)
       }
-      for (const [file, { agent, text }] of this.#files) if (before.get(file)?.text !== text) changed.push(agent.name)
-      for (const [file, { name }] of before) if (!this.#files.has(file)) changed.push(name)
-      if (changed.length > 0) {
+      for (const [file, { agent, text }] of this.#files) if (before.get(file)?.text !== text) changed.add(agent.name)
+      for (const [file, { name }] of before) if (!this.#files.has(file)) changed.add(name)
+      if (changed.size > 0) {
         const versions = [...this.#files.values()]
         const canaries = canariesOf(versions)
         const agents = new Map(
@@ -88,13 +104,13 @@ export class AgentWatch {
         )
         for (const [name, what] of apply(agents)) {
           faults.push(`${name}: ${what} (the version before stays)`)
-          while (changed.includes(name)) changed.splice(changed.indexOf(name), 1)
+          changed.delete(name)
         }
       }
     } catch (error) {
       faults.push(messageOf(error))
     }
-    if (changed.length > 0) onChange(changed)
+    if (changed.size > 0) onChange([...changed])
     this.#options.onCount?.(faults.length)
     const fault = faults.join('\n')
     // A fault is reported once, also when another file causes a second read.

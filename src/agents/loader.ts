@@ -7,6 +7,7 @@ import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
 import type { FolderVersion } from './agent-view.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
+import { factsReadBy } from './business.js'
 import { callerFaults, callerFields } from './caller-check.js'
 import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
@@ -220,8 +221,22 @@ export async function readAgents(
 /** Keys of an agent that the gateway reads before it knows which version has a call, or after the call. */
 const SAME_IN_CANARIES: readonly (keyof AgentDefinition)[] = [
   ...(['stream', 'say', 'outbound', 'maxCalls', 'afterCall', 'escalation', 'verification'] as const),
-  ...(['analysis', 'recovery', 'retention'] as const),
+  ...(['analysis', 'callbacks', 'recovery', 'retention'] as const),
 ]
+
+/** The reason why this cannot be a canary of `of`; null: it can. @param of  undefined: none can be used */
+export function canaryFault(agent: AgentDefinition, of: AgentDefinition | undefined): string | null {
+  if (of === undefined)
+    return `canary: this folder has no agent ${agent.name} that can be used, of which this is a second version`
+  const other = SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
+  if (other.length > 0)
+    return `canary: ${other.join(', ')} must be as in the agent itself: they hold for all of its calls`
+  const known = factsReadBy(of)
+  const facts = [...factsReadBy(agent)].flatMap((name) => (known.has(name) ? [] : [`{{business.${name}}}`]))
+  return facts.length === 0
+    ? null
+    : `canary: reads ${facts.join(', ')}, which the agent itself does not: its numbers are checked for what that one reads`
+}
 
 /** A canary whose agent cannot be used, or that differs in what must be the same, cannot be used. */
 function withoutStrayCanaries(read: readonly AgentFile[]): readonly AgentFile[] {
@@ -231,21 +246,14 @@ function withoutStrayCanaries(read: readonly AgentFile[]): readonly AgentFile[] 
   return read.map((one): AgentFile => {
     if (!one.ok || one.agent.canary === undefined) return one
     const { file, line, agent } = one
-    const of = agents.get(agent.name)
-    const refuse = (what: string): AgentFile => ({ ok: false, file, faults: [{ file, line, col: 1, what }] })
-    if (of === undefined)
-      return refuse(
-        `canary: this folder has no agent ${agent.name} that can be used, of which this is a second version`,
-      )
-    const other = SAME_IN_CANARIES.filter((key) => !isDeepStrictEqual(agent[key], of[key]))
-    if (other.length === 0) return one
-    return refuse(`canary: ${other.join(', ')} must be as in the agent itself: they hold for all of its calls`)
+    const what = canaryFault(agent, agents.get(agent.name))
+    return what === null ? one : { ok: false, file, faults: [{ file, line, col: 1, what }] }
   })
 }
 
 /** An agent that hands over to one that cannot be used cannot be used either. */
 function withoutStrangers(read: readonly AgentFile[]): readonly AgentFile[] {
-  const known = read.flatMap((one) => (one.ok ? [one.agent.name] : []))
+  const known = read.flatMap((one) => (one.ok && one.agent.canary === undefined ? [one.agent.name] : []))
   const left = read.map((one): AgentFile => {
     const strangers = one.ok ? handoversOf(one.agent).filter((agent) => !known.includes(agent)) : []
     if (strangers.length === 0) return one

@@ -594,6 +594,28 @@ t.test(
       }),
       /^a\.next\.yaml: canary: maxCalls, retention must be as in the agent itself/,
     )
+    t.match(
+      await faults({ 'a.yaml': yaml('a', 'One.'), 'a.next.yaml': canary('Welcome to {{business.name}}.') }),
+      /^a\.next\.yaml: canary: reads \{\{business\.name\}\}, which the agent itself does not/,
+      'no number was checked for it',
+    )
+    const desk = 'escalation: { numbers: ["+254700000100"], strategies: [callback] }\n'
+    t.match(
+      await faults({
+        'a.yaml': `${yaml('a', 'One.')}${desk}`,
+        'a.next.yaml': canary('Two.', `${desk}callbacks: {}\n`),
+      }),
+      /^a\.next\.yaml: canary: callbacks must be as in the agent itself/,
+      'call backs are made as the agent itself says',
+    )
+    t.match(
+      await faults({
+        'a.next.yaml': canary('Two.'),
+        'c.yaml': `${yaml('c', 'See.')}handoverTo: { a: For orders. }\n`,
+      }),
+      /c\.yaml: hands over to a, which is no agent of this folder/,
+      'a canary without its agent takes no call',
+    )
     t.equal(
       (await loadAgents(t.testdir({ 'a.yaml': canary('Two.').replace(/^canary.*\n/m, '') }), {})).canaries.size,
       0,
@@ -677,6 +699,19 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
   await told
   t.same(changes.splice(0), ['a'])
   t.match(agents.get('a'), { agent: { greeting: 'Four.' }, canary: { agent: { greeting: 'Next.' } } })
+
+  told = next()
+  await writeFile(join(dir, 'a.yaml'), `${yaml('a', 'Five.')}retention: { recordsDays: 3 }\n`)
+  await told
+  t.same(changes.splice(0), ['a'])
+  t.match(agents.get('a'), { agent: { greeting: 'Five.' }, canary: undefined }, 'what holds for all calls does at once')
+  t.match(faults.at(-1), /canary: retention must be as in the agent itself: they hold for all of its calls$/)
+
+  told = next()
+  await writeFile(join(dir, 'a.yaml'), yaml('a', 'Four.'))
+  await told
+  t.match(agents.get('a'), { agent: { greeting: 'Four.' }, canary: { agent: { greeting: 'Next.' } } })
+  changes.splice(0)
 
   told = next()
   await rm(join(dir, 'a.next.yaml'))
