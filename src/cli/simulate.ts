@@ -175,7 +175,7 @@ async function run(options: SimulateOptions, scenarios: readonly Scenario[], io:
 
 /**
  * The models of this machine's settings, for callers and judges; null where no cost was allowed.
- * @throws GatewayError CONFIG_INVALID for a model without a price, whose cost nothing could bound
+ * @throws GatewayError CONFIG_INVALID for a model whose cost is beyond the bound, or that nothing could bound
  */
 function modelsOf(
   { modelCost: costMax, modelRequests: requestsMax }: SimulateOptions,
@@ -187,10 +187,10 @@ function modelsOf(
   const models = new BoundedModels({ settings: backendSettings(loadConfig(env, null)), costMax, requestsMax, signal })
   for (const { llm } of asked) {
     const missing = models.missing(llm)
-    if (missing !== null && 'unpriced' in missing)
+    if (missing !== null && 'bound' in missing)
       throw new GatewayError(
         'CONFIG_INVALID',
-        `the model ${missing.unpriced} has no price, so that --model-cost cannot hold; give it one in PRICES_FILE, 0 for a server of your own (docs/BACKENDS.md)`,
+        `${missing.bound}; PRICES_FILE may give it another price, 0 for a server of your own (docs/BACKENDS.md)`,
       )
   }
   return models

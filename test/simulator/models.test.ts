@@ -141,12 +141,22 @@ t.test('models are asked no more often than was allowed, nor when they do not re
   t.equal(double.asked.length, 3)
 })
 
-t.test('a model without a price is refused before the first call', async (t) => {
-  const { code, err, asked } = await judged(['--model-cost', '1'], [ASKS], { PRICES_FILE: '' })
-  t.equal(code, 2)
-  t.match(err, /people@127\.0\.0\.1:\d+ has no price, so that --model-cost cannot hold.*PRICES_FILE/)
-  t.equal(asked.length, 0)
-})
+t.test(
+  'a model without a price, and with nothing to spend one that has one, is refused before the first call',
+  async (t) => {
+    const free = await judged(['--model-cost', '0'])
+    t.equal(free.code, 2)
+    t.match(
+      free.err,
+      /people@127\.0\.0\.1:\d+ costs money, and --model-cost is 0; PRICES_FILE may give it another price/,
+    )
+    t.equal(free.asked.length, 0)
+    const { code, err, asked } = await judged(['--model-cost', '1'], [ASKS], { PRICES_FILE: '' })
+    t.equal(code, 2)
+    t.match(err, /people@127\.0\.0\.1:\d+ has no price, so that --model-cost cannot hold.*PRICES_FILE/)
+    t.equal(asked.length, 0)
+  },
+)
 
 t.test('a model that lies, refuses, answers nothing or never ends makes no call that has passed', async (t) => {
   const scripted = `  steps: [{ say: 'Where is my order?' }, { say: 'No, thank you.' }]\n`

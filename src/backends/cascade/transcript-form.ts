@@ -61,9 +61,9 @@ export function isQuoted(quote: unknown, transcript: readonly { readonly text: s
   )
 }
 
-/** The transcript as a model reads it, one line for each entry. */
+/** The transcript as a model reads it, one line for each entry: a line break in somebody's words makes no line of another speaker. */
 export function transcriptText(transcript: readonly { readonly role: string; readonly text: string }[]): string {
-  const text = transcript.map(({ role, text: words }) => `${role}: ${words}`).join('\n')
+  const text = transcript.map(({ role, text: words }) => `${role}: ${words.replace(/\s+/g, ' ')}`).join('\n')
   if (text.length <= TRANSCRIPT_CHARS_MAX) return text
   const head = TRANSCRIPT_CHARS_MAX / 4
   return `${text.slice(0, head)}\n…\n${text.slice(head - TRANSCRIPT_CHARS_MAX)}`

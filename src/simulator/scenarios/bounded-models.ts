@@ -63,11 +63,16 @@ export class BoundedModels {
     return { requests: this.#requests, currency, cost: amount, unknown }
   }
 
-  /** The reason why this model cannot be asked; null where it can. */
-  missing(llm: Llm): { readonly setting: true } | { readonly unpriced: string } | null {
+  /** The reason why this model cannot be asked within the bounds; null where it can. */
+  missing(llm: Llm): { readonly setting: true } | { readonly bound: string } | null {
     const factory = this.#factory(llm)
     if (factory === null) return { setting: true }
-    return this.#prices.priceOf(CASCADE, factory.model) === null ? { unpriced: factory.model } : null
+    const price = this.#prices.priceOf(CASCADE, factory.model)
+    if (price === null) return { bound: `the model ${factory.model} has no price, so that --model-cost cannot hold` }
+    return this.#options.costMax === 0 &&
+      Object.values(price).some((amount) => typeof amount === 'number' && amount > 0)
+      ? { bound: `the model ${factory.model} costs money, and --model-cost is 0` }
+      : null
   }
 
   /** The model that this names, as it is priced; null: none is set. */
