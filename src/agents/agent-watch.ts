@@ -62,7 +62,7 @@ export class AgentWatch {
     return this.#watch.close()
   }
 
-  /** Of a canary not even the version before may stay where its agent was edited in what holds for all of its calls. */
+  /** Drops canaries, also in their version before, whose agent was edited in what holds for all of its calls. */
   #dropStrayCanaries(): void {
     const agents = [...this.#files.values()].flatMap(({ agent }) => (agent.canary === undefined ? [agent] : []))
     for (const [file, { agent }] of this.#files)
