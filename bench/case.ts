@@ -44,7 +44,7 @@ const WARM_UP_MS = 2500
 const TALK_WARM_UP_MS = 3000
 /** With ten calls, V8 still compiles after half a minute: a third of their processor time in the first ten seconds. */
 const STEADY_WARM_UP_MS = 40_000
-/** What starting, opening and settling may take beside the measuring. */
+/** Time for starting, opening and settling, beside the measuring. */
 const OVERHEAD_MS = 90_000
 const OPEN_TIMEOUT_MS = 60_000
 

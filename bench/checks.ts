@@ -46,7 +46,7 @@ function cpu(cases: readonly CaseResult[], subject: string, level: string): numb
  */
 const L2_ECHOES_MAX = 1.2 / (50 * 0.0067)
 
-/** What is wanted of a figure. */
+/** Bound of a figure. */
 interface Bound {
   readonly wanted: string
   readonly unit: string
@@ -71,7 +71,7 @@ const under = (max: number, unit: string): Bound => ({
 })
 const shown = (unit: string): Bound => ({ wanted: 'for comparison', unit, ok: null })
 
-/** What this run says about the figures that the design sets itself. */
+/** Result of this run for the figures that the design sets itself. */
 export function check(
   cases: readonly CaseResult[],
   capacities: readonly Capacity[],

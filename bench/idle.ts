@@ -9,7 +9,7 @@ import type { IdleResult } from './results.js'
 
 /** How long a gateway may take to start on a busy machine. */
 const START_MS_MAX = 60_000
-/** What a start leaves to be done, such as compiling, is over by then. */
+/** Work after a start, such as compiling, is over by then. */
 const SETTLE_MS = 3000
 
 const AGENT = (backend: string): string => `version: 1

@@ -64,7 +64,7 @@ const PIECE_LEAST_S = 32
 const QUIET_PEAK = 80
 const PCM_BYTES_MAX = 64 * 1024 * 1024
 
-/** What `apt-get install` needs for these, or null when all of it is here. */
+/** Packages that `apt-get install` needs for these, or null when all are here. */
 export function missingMaterial(...wanted: readonly Material[]): string | null {
   const missing = wanted
     .map((name) => MATERIAL[name])

@@ -30,7 +30,7 @@ const QUICK_BEGIN_MS_MAX = 150_000
 
 type Say = (line: string) => void
 
-/** What is left of the time of a run; a run that is not quick takes what it takes. */
+/** Remaining time of a run; a run that is not quick takes what it takes. */
 export class TimeLeft {
   readonly leftOut: string[] = []
   readonly #endsAtMs: number
@@ -322,7 +322,7 @@ export async function measureFew(
   return { idle, few }
 }
 
-/** What is said to be a slope has to be seen at these. */
+/** Calls at which a slope has to show. */
 const GROWTH_CALLS = [500, 1000, 2000] as const
 const GROWTH_LEVELS = ['L0', 'L1', 'L2'] as const
 const GROWTH_GENERATORS = 2

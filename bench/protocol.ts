@@ -2,8 +2,8 @@ import type { CaseOptions } from './results.js'
 import type { Subject } from './subjects.js'
 
 /**
- * What the processes of a bench tell each other over IPC. Every process measures with CLOCK_MONOTONIC
- * (`process.hrtime`), which is one clock for all processes of a machine.
+ * Messages between the processes of a bench over IPC. Every process measures with CLOCK_MONOTONIC (`process.hrtime`),
+ * which is one clock for all processes of a machine.
  */
 
 /**
@@ -48,7 +48,7 @@ export type Coding = 'pcm' | 'pcmu' | 'pcma'
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
-/** What a subject's line is like. */
+/** Line of a subject. */
 type Leg = Pick<Subject, 'legRateHz' | 'coding'>
 
 /** Options of a server under test, in its environment as `BENCH_SERVER`. */
@@ -104,7 +104,7 @@ export interface GeneratorOptions
   readonly answerAfterMs: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean
-  /** The generator ends by itself after this, whatever it was told. */
+  /** The generator ends by itself after this, whatever its commands. */
   readonly lifeMs: number
 }
 
@@ -116,7 +116,7 @@ export type FromGenerator =
   | { readonly type: 'opened'; readonly calls: number; readonly failures: readonly string[] }
   | { readonly type: 'result'; readonly result: GeneratorResult }
 
-/** What one generator saw in its measuring window; times in milliseconds, histograms as HDR base64 in microseconds. */
+/** Results of one generator in its measuring window; times in milliseconds, histograms as HDR base64 in microseconds. */
 export interface GeneratorResult {
   readonly calls: number
   /** Calls whose socket the other side closed before the end. */
@@ -146,7 +146,7 @@ export interface GeneratorResult {
   readonly truth: TruthFacts
 }
 
-/** What the generator found in the audio itself. */
+/** Findings of the generator in the audio itself. */
 export interface TruthFacts {
   /** Sent in the window and never heard, or still missing at the end; by numbers in the frames, or by markers. */
   readonly framesLost: number

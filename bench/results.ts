@@ -107,10 +107,10 @@ export interface MemoryOfCase {
 
 /** A gateway without calls. */
 export interface IdleResult {
-  /** Of its agent. */
+  /** Backend of its agent. */
   readonly backend: string
   readonly rssBytes: number
-  /** Of all threads. */
+  /** CPU time of all threads. */
   readonly cpuMsPerSecond: number
 }
 
@@ -122,7 +122,7 @@ export interface Capacity {
   /** Most calls with p99 added latency under `limitMs` and true audio. */
   readonly calls: number
   readonly limitMs: number
-  /** What the next step failed by. */
+  /** Reason for which the next step failed. */
   readonly beyond: string
   readonly steps: readonly CaseResult[]
   /** The same subject at 80 % of the capacity. */

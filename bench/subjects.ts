@@ -12,7 +12,7 @@ export interface Subject {
   readonly levels: readonly Level[]
   readonly opening: Opening
   readonly legRateHz: LegRateHz
-  /** Of its audio to the model. */
+  /** Coding of its audio to the model. */
   readonly coding: Coding
   /**
    * Least SNR of the tone through the whole path: 60 for linear samples, what mu-law allows for the one that uses it.

@@ -104,7 +104,7 @@ function caseTables({ cases }: BenchResults): string[] {
   return lines
 }
 
-/** What was wrong with the runs that did not hold. */
+/** Faults of the runs that did not hold. */
 function notHeld(cases: readonly CaseResult[], nameOf: (options: CaseResult['options']) => string): string[] {
   return cases
     .filter(({ speed }) => speed === null)

@@ -55,7 +55,7 @@ export function framesInMessage(
   return messageMs === null || !hasBackend(level) ? subject.messageFrames(level) : messageMs / FRAME_MS
 }
 
-/** What is wrong with the audio of a run; empty when it is true. */
+/** Faults in the audio of a run; empty when it is true. */
 export function untruths(
   subject: Subject,
   options: CaseOptions,

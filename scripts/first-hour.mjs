@@ -65,7 +65,7 @@ async function callOwnAgent(made, name) {
   const line = `npx mkondo call --agent ${name} --order 4127 --expect '${ANSWER}' --expect-tool lookup_order`
   const output = await run(made, line, {
     env: ports,
-    // What the agent said and did counts, not what the caller understood of it: on a busy machine digits get lost.
+    // The agent's words and actions count, not the caller's understanding of them: on a busy machine digits get lost.
     codes: [0, 1],
     expected: /outcome contained.* backend openai\b[^]*expected "Order 4127 is packed": yes[^]*tool lookup_order: yes/,
     onOutput: (text) => {
@@ -93,7 +93,7 @@ function installsWhatWasTested() {
     throw new Error(`not as tested: ${others.map(([path, { version }]) => `${path} ${version}`).join(', ')}`)
 }
 
-/** What an agent in TypeScript needs of the package: each entry, and its types for both ways of finding modules. */
+/** Entries that an agent in TypeScript needs of the package: each entry, and its types for both ways of finding modules. */
 async function useTypes() {
   const { exports: exported } = JSON.parse(readFileSync(join(clone, 'package.json'), 'utf8'))
   const entries = Object.keys(exported)

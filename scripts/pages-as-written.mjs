@@ -12,12 +12,12 @@ const STAYS = [
   [/^node dist\/examples\/\S+\/main\.js\b/, / API on http/],
 ]
 
-/** What first-hour.mjs has done, with the same lock file. */
+/** Installation that first-hour.mjs has done, with the same lock file. */
 const INSTALL = 'npm ci'
 
 const A_KEY = 'needs a key'
 const AN_ACCOUNT = 'needs a number of the carrier'
-/** What cannot run here, by the first line of its block or by the command, and why. */
+/** Blocks that cannot run here, by their first line or by the command, with the reason. */
 const NOT_RUN = {
   'README.md': {
     'export AUTO_BACKEND=openai OPENAI_API_KEY=sk-…': A_KEY,
@@ -88,7 +88,7 @@ function skipped(notRun, line) {
   return true
 }
 
-/** What a reader of one page types, in as many terminals as its commands need. */
+/** Commands of a reader of one page, in as many terminals as its commands need. */
 class Terminal {
   #cwd
   #env = {}
@@ -104,7 +104,7 @@ class Terminal {
     return 'AUTO_BACKEND' in this.#env
   }
 
-  /** What `mkondo check` prints; the embedded backend needs nothing that could be away. */
+  /** Checks the output of `mkondo check`; the embedded backend needs nothing that could be away. */
   get modelIsReady() {
     return this.#env.AUTO_BACKEND === 'embedded' ? /on embedded/ : /backend .* is ready/
   }

@@ -13,7 +13,7 @@ const PAIRS = RATES_HZ.flatMap((from) => RATES_HZ.filter((to) => to !== from).ma
 // Half the distance between two impulses, in input samples. The longest response, MEDIUM at 24 to 8 kHz, is 275
 // samples long, 137 to a side; 3 x 2 divides it for every downBy.
 const REACH_SAMPLES = 240
-// What a row may lose at its ends: sums to at most 0.13 LSB at full scale, below the rounding to s16.
+// Loss of a row at its ends: sums to at most 0.13 LSB at full scale, below the rounding to s16.
 const TRIM_ABS_SUM_MAX = 4e-6
 const TAP_GROUP = 16
 

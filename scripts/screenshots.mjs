@@ -100,7 +100,7 @@ const origin = `http://127.0.0.1:${gateway.opsPort}`
 for (let nodes = []; !nodes.some(({ current }) => current);)
   ({ nodes } = await (await fetch(`${origin}/api/charts`)).json())
 
-/** What is done on a page before its picture is taken. */
+/** Actions on a page before its picture is taken. */
 const PAGES = {
   find: async (page) => {
     await page.goto(`${origin}/#/find`)
@@ -127,7 +127,7 @@ try {
       [390, 844],
     ])
       for (const colorScheme of ['light', 'dark']) {
-        // Of two versions side by side one picture says enough.
+        // One picture of two versions side by side is enough.
         if (name === 'versions' && (width < 1000 || colorScheme === 'dark')) continue
         const size = { viewport: { width, height }, colorScheme }
         const page = await browser.newPage({ ...size, locale: 'en-GB', timezoneId: 'Africa/Nairobi' })

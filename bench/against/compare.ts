@@ -31,7 +31,7 @@ const FIGURES: readonly (readonly [key: Figure, title: string, digits: number])[
   ['heapBytesPerFrame', 'heap B/frame', 0],
 ]
 
-/** What keeps the comparison from being one: empty where it counts. */
+/** Reasons that make the comparison void: empty where it counts. */
 export function voidBecause(pairs: readonly Pair[], cores: number): readonly string[] {
   const runs = pairs.flatMap(({ here, there }, i) => [
     { name: `run ${i + 1} here`, run: here },

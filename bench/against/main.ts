@@ -23,7 +23,7 @@ Exit code: 0, 1 when the comparison is void (it says why), 2 for wrong options.`
 
 const OPTIONS = { against: { type: 'string' }, level: { type: 'string', default: 'L2' } } as const
 const WHOLES = { calls: [100, 1, 5000], seconds: [8, 2, 600], repeat: [3, 1, 20] } as const
-/** What a run takes beside measuring; it looks for a number of calls that holds when the asked one does not. */
+/** Time of a run beside measuring; it looks for a number of calls that holds when the asked one does not. */
 const RUN_OVERHEAD_MS = 600_000
 const BUILD_MS_MAX = 900_000
 /** Clock ticks of /proc a second, on every Linux that Node runs on. */

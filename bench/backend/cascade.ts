@@ -17,7 +17,7 @@ import { TurnListener } from './turn-listener.js'
 const { tls } = optionsFromEnvironment<BackendOptions>('BENCH_BACKEND')
 endWithParent()
 
-/** What a caller says in a turn of 2 s: one more word after each piece of it, and the last before its end. */
+/** Words of a caller in a turn of 2 s: one more word after each piece of it, and the last before its end. */
 const QUESTION = 'Hello, where is my order?'.split(' ')
 const WORD_MS = 350
 /** Between two words of the language model. */
@@ -39,7 +39,7 @@ interface Recogniser {
 interface HeardWords {
   /** Where the turn began. */
   readonly fromMs: number
-  /** Words of it that were told. */
+  /** Words of it that were reported. */
   told: number
   readonly run: number
 }
@@ -283,7 +283,7 @@ app
     '/v1/models',
     (res) => void res.writeHeader('content-type', 'application/json').end('{"object":"list","data":[]}'),
   )
-  // What the gateway asks in order to have a connection.
+  // Request of the gateway to open a connection.
   .options('/*', (res) => void res.writeStatus('204 No Content').end())
   .listen('127.0.0.1', 0, (listener) => {
     if (listener === false) throw new Error('the stand-in services cannot listen on loopback')

@@ -27,7 +27,7 @@ interface Session {
   /** Not before this may a new response begin, or one that is paused go on. */
   quietUntilMs: number
   paused: boolean
-  /** What the client asked for. */
+  /** Coding that the client asked for. */
   coding: Coding
   prefix: string
   /** In a conversation, from the first message on. */
@@ -184,7 +184,7 @@ function answer(ws: Socket, session: Session, pieces: readonly string[]): void {
   say(0)
 }
 
-/** What was heard and is not said back yet, oldest first: `answerAfterMs` of all calls. */
+/** Audio that is not said back yet, oldest first: `answerAfterMs` of all calls. */
 const heard: Heard[] = []
 
 function sayDue(): void {

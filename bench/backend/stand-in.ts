@@ -5,7 +5,7 @@ import type { BackendFacts, FromBackend, ToBackend } from '../protocol.js'
 /** Samples that a turn may lack, in milliseconds: what a filter makes of its first and last ones. */
 const TURN_MS_OFF_MAX = 2
 
-/** What a stand-in counts of all its calls, and how it tells the bench. */
+/** Counts of a stand-in over all its calls, and their report to the bench. */
 export class StandInFacts {
   readonly counts = {
     sessions: 0,

@@ -372,7 +372,7 @@ function backAfterMs(result: SimulatedCallResult): number | null {
   return result.streams.at(-1)?.closedBy === 'carrier' ? resumedMs(result) : null
 }
 
-/** What the carrier did for a caller who did not hear the agent again. */
+/** The carrier's actions for a caller who did not hear the agent again. */
 function example(lost: readonly SimulatedCallResult[], breaks: Fault['breaks']): string {
   const one = lost.find((result) => breaks === 'rung' || backAfterMs(result) === null)
   const webhooks = one?.webhooks.map(

@@ -9,13 +9,13 @@ interface Load {
   readonly cpuMs: number
 }
 
-/** What a fleet asks of Redis. */
+/** Load of a fleet on Redis. */
 export interface StoreLoad {
-  /** Of each node in a second, without calls. */
+  /** Load of each node in a second, without calls. */
   readonly idle: Load
-  /** Of each live call in a second. */
+  /** Load of each live call in a second. */
   readonly live: Load
-  /** Of each call, once. */
+  /** Load of each call, once. */
   readonly arrival: Load
   readonly end: Load
   /** Memory of Redis that a live call takes. */
@@ -53,7 +53,7 @@ export class StoreMeter {
     })
   }
 
-  /** What was asked, a node, a call and a second at a time. All phases must have been marked. */
+  /** The requests, a node, a call and a second at a time. All phases must have been marked. */
   load(nodes: number, calls: number): StoreLoad {
     const idle = this.#between('idle', 'arriving')
     const live = this.#between('live', 'ending')

@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import { optionsFromEnvironment, tellParent } from '../kit/process.js'
 
-/** What a stranger sends, and how fast. */
+/** A stranger's requests, and their rate. */
 export interface FloodOptions {
   readonly kind: FloodKind
   readonly port: number

@@ -75,7 +75,7 @@ const FLOODS: readonly Flood[] = [
 interface Row {
   readonly flood: string
   readonly mbit: number
-  /** What the flooder could write, and the connections that it needed. */
+  /** Mbit that the flooder could write, and the connections that it needed. */
   readonly sentMbit: number
   readonly connections: number
   /** Frames that callers got, of those that the run's time has. */
@@ -407,7 +407,7 @@ function tableOf(rows: readonly Row[]): string[] {
   )
 }
 
-/** What callers and the carrier met with. */
+/** Results for callers and the carrier. */
 export function measuredColumns() {
   return [
     ['frames kept', ({ framesKept }: Measured) => `${(framesKept * 100).toFixed(1)} %`],

@@ -10,7 +10,7 @@ import type { LineEcho } from './line-echo.js'
 import { FrameReader, type Line, maskedFrame, OPCODE } from './lines.js'
 import { MARKER_EVERY_FRAMES, TALK_FRAMES, placeInPeriod, talkFrame } from './signal.js'
 
-/** What all callers of a generator share. */
+/** Context that all callers of a generator share. */
 export interface SharedByCallers {
   readonly line: Line
   readonly counts: AudioCounts
@@ -20,9 +20,9 @@ export interface SharedByCallers {
   readonly marker: Int16Array
   /** Masked frames of the caller's speech, in order. */
   readonly speech: readonly Buffer[]
-  /** What a caller says by schedule (`talkFrame`), as samples; empty where callers say nothing. */
+  /** Speech of a caller by schedule (`talkFrame`), as samples; empty where callers say nothing. */
   readonly talk: readonly Int16Array[]
-  /** What is said comes back this much later. */
+  /** Speech comes back this much later. */
   readonly answerAfterMs: number
   readonly conversation: {
     /** A period of masked frames; all callers have the same. */
@@ -289,7 +289,7 @@ export class Interruptions {
   }
 }
 
-/** What the wheel carries: called once in each turn, when its slot is due. */
+/** An item on the wheel: called once in each turn, when its slot is due. */
 interface Spoke {
   due(dueMs: number): void
 }

@@ -24,7 +24,7 @@ export const ANSWER_MS = 2000
  */
 export const DELTA_MS = 200
 export const DELTA_EVERY_MS = 50
-/** What a caller's turn lasts, as the model hears it. */
+/** Duration of a caller's turn, as the model hears it. */
 export const TURN_MS = TALK_FRAMES * FRAME_MS
 
 const MODEL_RATE_HZ = 24_000

@@ -1,10 +1,10 @@
 import { FRAME_MS, frameSamples, msToSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 
-/** What the line gives back of our speech: 20 dB softer, this long after it was played. */
+/** The line's echo of our speech: 20 dB softer, this long after it was played. */
 const ECHO_GAIN = 0.1
 const ECHO_DELAY_MS = 180
-/** What a server may send ahead of time; more is not played. */
+/** Audio that a server may send ahead of time; more is not played. */
 const AHEAD_MS_MAX = 500
 
 /** Whether caller number `caller` has an echo, when `percent` of the callers have one: spread evenly. */
@@ -43,7 +43,7 @@ export class LineEcho {
     for (let i = 0; i < Math.min(count, room); i++) this.#put(samples[i] as number)
   }
 
-  /** What is not played yet is thrown away. */
+  /** Throws audio away that is not played yet. */
   cleared(): void {
     this.#written = this.#played
   }

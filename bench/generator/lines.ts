@@ -222,7 +222,7 @@ export class FrameReader {
       this.#onFrame(first & 0x0f, data, at + header, at + header + length)
       at += header + length
     }
-    // What is left is copied: the socket's buffer is used again.
+    // The rest is copied: the socket's buffer is used again.
     this.#rest = at === data.length ? Buffer.alloc(0) : Buffer.from(data.subarray(at))
   }
 }

@@ -84,7 +84,7 @@ async function open(wanted: number): Promise<void> {
   tellParent({ type: 'opened', calls: callers.length, failures } satisfies FromGenerator)
 }
 
-/** What comes back of the gateway's speech on a call; null for nothing. */
+/** Echo of the gateway's speech on a call; null for none. */
 function farEnd(index: number): LineEcho | null {
   const echoes = hasLineEcho(index, options.lineEchoPercent)
   const isMixed = options.track === 'both_tracks'

@@ -111,7 +111,7 @@ export class ReceivedAudio {
   #togetherWholeMs = 0
   /** More frames of that message, which come later because the carrier had no room. */
   #heldBack = 0
-  /** What the caller had to play when the last frame came. */
+  /** Audio that the caller had to play when the last frame came. */
   #leftMs = 0
   /** End of the audio that the caller has to play. */
   #playEndMs = NaN
@@ -167,7 +167,7 @@ export class ReceivedAudio {
     }
   }
 
-  /** The carrier was told to throw away what it holds. */
+  /** The carrier got the command to throw away its buffer. */
   cleared(nowMs: number): void {
     if (Number.isNaN(this.#interruptedAtMs)) return
     this.#counts.bargeIns.cleared++

@@ -6,8 +6,8 @@ import { speakAs } from '../../src/carrier/caller-voices.js'
 import { voicedExtent } from '../../src/carrier/speech-spans.js'
 
 /**
- * What bench callers say. Tone and marker have a whole number of periods in a frame (21 and 41), so that every frame of
- * one kind is the same and phases meet; and a number without a common factor with the samples of a frame, so that
+ * Sounds of bench callers. Tone and marker have a whole number of periods in a frame (21 and 41), so that every frame
+ * of one kind is the same and phases meet; and a number without a common factor with the samples of a frame, so that
  * rounding is noise and not a part of the tone. A marker frame tells where in the stream a sample belongs.
  */
 export const TONE_HZ = 1050
@@ -28,7 +28,7 @@ export function toneFrame(rateHz: LegRateHz, hz: number): Int16Array {
   return Int16Array.from({ length: frameSamples(rateHz) }, (_, i) => Math.round(TONE_PEAK * Math.sin(step * i)))
 }
 
-/** What a caller says who interrupts. */
+/** Words of a caller who interrupts. */
 const WORDS = 'No, no, wait, wait a moment please.'
 
 /**
@@ -83,7 +83,7 @@ export async function talkFrames(rateHz: LegRateHz, tone: Int16Array): Promise<I
   return frames.map((frame) => frame.map((sample, i) => sample + (tone[i] as number)))
 }
 
-/** What a piece of received audio holds. */
+/** Content of a piece of received audio. */
 export type Heard = 'silence' | 'tone' | 'marker' | 'other'
 
 /** Under this a piece counts as silence: 20 dB below the tone. */

@@ -80,13 +80,13 @@ export function command<const O extends Options, const W extends Wholes>(
     })
 }
 
-/** What a bench with targets has measured. */
+/** Measurements of a bench with targets. */
 interface Judged {
   /** All targets were met. */
   readonly ok: boolean
   /** The report, below the machine's lines. */
   readonly lines: readonly string[]
-  /** What is written as JSON. */
+  /** Results that are written as JSON. */
   readonly results: object
 }
 

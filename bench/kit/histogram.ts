@@ -3,7 +3,7 @@ import type { Histogram } from 'hdr-histogram-js'
 
 export type { Histogram } from 'hdr-histogram-js'
 
-/** Highest value that is told apart: a minute. */
+/** Highest distinct value: a minute. */
 const HIGHEST_US = 60_000_000
 
 /** A histogram of microseconds with three significant digits. */

@@ -4,7 +4,7 @@ import { Progress } from '../../src/cli/progress.js'
 export interface BenchProgress {
   /** Prints a line that stays. */
   readonly say: (line: string) => void
-  /** What is measured now. */
+  /** Shows the present measurement. */
   readonly show: (what: string) => void
   /** Clears the line; before anything is printed to standard output. */
   readonly end: () => void

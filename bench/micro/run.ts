@@ -7,7 +7,7 @@ import { Child } from '../kit/process.js'
 import type { MicroResult } from '../results.js'
 import type { FromMicro, MicroOptions, MicroTimes } from './main.js'
 
-/** What others offer for the work of a stage, each in a process of its own. */
+/** Peers for the work of a stage, each in a process of its own. */
 const PEERS: readonly {
   readonly name: string
   readonly file: string

@@ -41,7 +41,7 @@ interface Cost {
 }
 
 /**
- * What a caller's frame costs on its way to a realtime service, and the answer's on its way back: socket, kernel, JSON
+ * Cost of a caller's frame on its way to a realtime service, and of the answer's on its way back: socket, kernel, JSON
  * and base64.
  */
 export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<readonly MicroTimes[]> {

@@ -1,4 +1,4 @@
-// What all peers share with the bench: options in, "ready" and memory out. The measured work is in each peer's own file.
+// Interface of all peers to the bench: options in, "ready" and memory out. The measured work is in each peer's own file.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 

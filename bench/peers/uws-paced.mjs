@@ -1,4 +1,4 @@
-// What pacing costs by itself: uWebSockets.js and one clock. A frame is copied when it comes and goes back at the next of the
+// Cost of pacing by itself: uWebSockets.js and one clock. A frame is copied when it comes and goes back at the next of the
 // ticks that the gateway's main thread keeps, in place of the callback that brought it.
 import { App, us_socket_local_port } from 'uWebSockets.js'
 import { ready } from './peer.mjs'

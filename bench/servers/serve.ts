@@ -80,7 +80,7 @@ function askWorkers(): Promise<readonly ProbeAnswer[]> {
   })
 }
 
-/** What a server of the bench has in common with the gateway's own composition. */
+/** Parts that a server of the bench shares with the gateway's own composition. */
 export interface EdgeParts {
   readonly clock: Clock
   readonly log: Log

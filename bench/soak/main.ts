@@ -112,7 +112,7 @@ interface Ended {
   /** From the carrier's question to the agent's sound, of a call whose stream broke. */
   readonly backMs: number | null
   readonly webhooksFailed: number
-  /** What went wrong, with the fault of that moment; null: nothing. */
+  /** Fault, with the injected fault of that moment; null: none. */
   readonly cause: string | null
 }
 

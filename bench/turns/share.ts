@@ -19,7 +19,7 @@ export interface ShareOptions {
   readonly seconds: number
 }
 
-/** What the gateway added to the caller's wait, in milliseconds. */
+/** Share of the gateway in the caller's wait, in milliseconds. */
 export interface ShareResult extends ShareOptions {
   /** Turns that were answered, and that were not. */
   readonly answered: number

@@ -30,7 +30,7 @@ interface TakeoverResult extends TakeoverOptions {
 const RATE_HZ = 16_000
 const FRAME = frameSamples(RATE_HZ)
 const DELAY_MS = 200
-/** What a connection to a far service costs. */
+/** Cost of a connection to a far service. */
 const READY_MS = 150
 const UTTERANCE_MS = 900
 const TAKEOVER_MS_MAX = 8000

@@ -19,7 +19,7 @@ export class XiaozhiDouble {
   readonly callerTexts: string[] = []
   readonly texts: string[] = []
   readonly toolAnswers: { readonly callId: string; readonly text: string }[] = []
-  /** What the client listed as its tools. */
+  /** Tools that the client listed. */
   tools: readonly { readonly name: string }[] = []
   answers = 0
   connections = 0

@@ -38,7 +38,7 @@ export interface XiaozhiOptions {
   /** `ws://HOST:8000/xiaozhi/v1/` */
   readonly url: string
   readonly token: string | null
-  /** What the server knows this client by; it has a prompt, a voice and a memory for each. */
+  /** Identifier of this client at the server; it has a prompt, a voice and a memory for each. */
   readonly deviceId: string
   /** Default: 8 s. */
   readonly connectTimeoutMs?: number
@@ -84,7 +84,7 @@ class XiaozhiBackend implements Backend {
     name: 'xiaozhi',
     inputRateHz: RATE_HZ,
     outputRateHz: RATE_HZ,
-    // In its manual mode the server is told when the caller begins and ends.
+    // In its manual mode the server learns when the caller begins and ends.
     serverVad: false,
     truncate: false,
     maxSessionMs: null,
@@ -113,7 +113,7 @@ class XiaozhiBackend implements Backend {
   #listening = false
   /** Calls without a result yet: the gateway's id, and the server's. */
   readonly #calls = new Map<string, unknown>()
-  /** What the model should know; it goes with the next text, because the server answers each text that it gets. */
+  /** Text that the model should know; it goes with the next text, because the server answers each text that it gets. */
   readonly #untold: string[] = []
   /** Texts that were sent, without punctuation: the server sends them back as if they had been said. */
   readonly #echoes: string[] = []
@@ -226,7 +226,7 @@ class XiaozhiBackend implements Backend {
     if (id === undefined || !this.#calls.delete(callId)) return
     const text = replyText(reply)
     const content = [{ type: 'text', text }]
-    // Of a call that failed, the server reads `error` only.
+    // For a failed call, the server reads `error` only.
     this.#reply(id, reply.ok ? { content, isError: false } : { content, isError: true, error: text })
   }
 
@@ -378,14 +378,14 @@ class XiaozhiBackend implements Backend {
     this.#calls.set(callId, id)
     const { generation } = this.#open()
     this.#sink.event({ type: 'tool-call', callId, name, generation, ...objectArguments(written) })
-    // What the model says next, it says when it has the result.
+    // The model speaks next when it gets the result.
     this.#end('completed')
   }
 
   #closeFault(code: number, words: string): VendorFault {
     const what = `Xiaozhi closed the connection (${code})${words === '' ? '' : `: ${words}`}`
     const polite = code === 1000 || code === 1005
-    // A client that it does not let in is told so in a sentence, and the connection ends in good order.
+    // A client that it does not let in gets a sentence, and the connection ends in good order.
     if (polite && !this.#greeted) return vendorFault('auth', `${what}, before its greeting: is the token right?`, true)
     if (polite) return vendorFault('session_expired', what, true)
     return vendorFault(code === 1011 ? 'internal' : 'network', what, true)

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** What the payer does at the prompt, or what becomes of it. */
+/** The payer's action at the prompt, or its outcome. */
 export type Payer =
   | 'pays'
   | 'cancels'

@@ -2,7 +2,7 @@ import { startDarajaDouble } from './daraja-double.js'
 import type { Payer } from './daraja-double.js'
 import { startPayApi } from './pay.js'
 
-/** What an invented order costs, in whole shillings. */
+/** Price of an invented order, in whole shillings. */
 export function priceOf(order: string): number | undefined {
   return /^41\d\d$/.test(order) ? 2000 : undefined
 }
@@ -12,7 +12,7 @@ export function orderOf(phone: string): string | undefined {
   return /^\+2547000000\d\d$/.test(phone) ? `41${phone.slice(-2)}` : undefined
 }
 
-/** What the owner of an invented number does, by its last digit. */
+/** Action of the owner of an invented number, by its last digit. */
 const PAYERS: readonly Payer[] = [
   'pays',
   'pays',

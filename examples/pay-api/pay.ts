@@ -10,7 +10,7 @@ const PAYMENTS_MAX = 10_000
 const CODES_MAX = 10_000
 /** How long a prompt may be answered; the phone drops it after about a minute. */
 const PROMPT_S = 90
-/** How long the gateway is told an outcome, until it says what became of it, and the pause between two tries at least. */
+/** Longest time of posting an outcome, until the gateway answers, and the shortest pause between two tries. */
 const TELL_WITHIN_MS = 15 * 60_000
 const TELL_AGAIN_MS = 2000
 /** SMS codes. */
@@ -31,7 +31,7 @@ interface PayApiOptions {
     readonly shortCode: string
     readonly passKey: string
   }
-  /** What an order costs, in whole shillings; undefined: there is no such order. The model does not choose it. */
+  /** Price of an order, in whole shillings; undefined: there is no such order. The model does not choose it. */
   readonly priceOf: (order: string) => number | undefined
   /** The open order of a number; undefined: there is none. */
   readonly orderOf: (phone: string) => string | undefined

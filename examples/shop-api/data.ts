@@ -24,21 +24,21 @@ export interface Account {
   readonly status: 'active' | 'suspended'
   /** Handed to a person at once. */
   readonly vip: boolean
-  /** What they want to be spoken to in; absent: nobody has asked. */
+  /** Language that they want; absent: nobody has asked. */
   readonly language?: 'en' | 'sw'
-  /** What a caller is asked to prove who they are; answered by `/api/accounts/verification` alone. */
+  /** Answers with which a caller proves who they are; checked by `/api/accounts/verification` alone. */
   readonly security: { readonly birthDate: string; readonly idNumber: string; readonly customerNumber: string }
   readonly area: string
 }
 
-/** What a customer pays for. */
+/** Plan that a customer pays for. */
 export interface Plan {
   readonly name: string
   readonly speedMbps: number
   readonly priceKes: number
 }
 
-/** What the shop sells, and what it charges for bringing it. */
+/** Product of the shop, and the charge for its delivery. */
 export interface Product {
   readonly name: string
   /** Other words that callers use for it. */

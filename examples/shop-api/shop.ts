@@ -21,7 +21,7 @@ function digitsOf(phone: string): string {
 
 /** An account as its owner may see it. */
 interface AccountView extends Omit<Account, 'security'> {
-  /** What is owed, 0 when nothing is. */
+  /** Owed amount, 0 when there is none. */
   readonly owedKes: number
   readonly openTickets: readonly Ticket[]
   /** An outage that this customer notices, or null. */

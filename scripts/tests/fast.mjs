@@ -7,7 +7,7 @@ import { spawn, testFiles } from './lane.mjs'
 const JOBS = 4
 /** Files that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
 const PER_PROCESS = 12
-/** What takes longest begins first, so that the last to end is a short one. */
+/** The longest begins first, so that the last to end is a short one. */
 const FIRST = ['workers', 'alone', 'cli', 'backends', 'media', 'gateway', 'security']
 const ALONE = new RegExp(
   `^test/(${[

@@ -2,12 +2,12 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** Of a process: a hung one is ended and is a failure. */
+/** Limit of a process: a hung one is ended and is a failure. */
 const PROCESS_TIMEOUT_MS = 600_000
 
 /**
  * V8 optimises code after it has run eight times as much as usual: most of what runs here runs too seldom to pay for that.
- * Programs that tests start are told the same (test/cli/mkondo-process.ts). Newer Nodes than 20 do not start with it.
+ * Programs that tests start get the same (test/cli/mkondo-process.ts). Newer Nodes than 20 do not start with it.
  */
 const V8_OPTIONS = process.versions.node.startsWith('20.') ? ['--interrupt-budget=1000000'] : []
 

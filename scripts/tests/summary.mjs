@@ -39,7 +39,7 @@ export default class Summary extends Transform {
       return
     }
     this.#diagnosis = 'none'
-    // What a test prints itself may look like anything.
+    // Output of a test itself may look like anything.
     if (!Number.isInteger(depth) || depth > this.#open.length) return
     const point = POINT.exec(text)
     if (point !== null) this.#tell(depth, ...point.slice(1))

@@ -40,7 +40,7 @@ const done = files.map((file) => {
   })
 })
 
-/** What a test has left open, such as one that ran out of time, is a failure and does not keep the process. */
+/** A handle that a test has left open, such as one that ran out of time, is a failure and does not keep the process. */
 const LEFT_OPEN_MS = 10_000
 await Promise.allSettled(done)
 setTimeout(() => {

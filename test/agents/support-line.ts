@@ -94,7 +94,7 @@ export async function textCall(
       const { name, args, callId } = action
       const call: TextCall['calls'][number] = { name, args, outcome: null }
       calls.push(call)
-      // What the session carries out ends the dialogue.
+      // A tool that the session carries out ends the dialogue.
       if (name === 'escalate_to_human' || name === 'end_call') continue
       const ran = line.tools
         .run(name, args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${++keys}` }))

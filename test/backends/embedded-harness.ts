@@ -46,7 +46,7 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
   readonly #flite: Flite
   readonly #replies: ScriptedReply[] = []
   readonly #phrases: string[] = []
-  /** What the agent said in full, one text for each answer. */
+  /** Complete texts of the agent, one for each answer. */
   readonly #said: string[] = []
   #pool: SpeechPool
   #ownPool: SpeechPool | null = null

@@ -631,7 +631,7 @@ const DIALECTS: readonly Dialect[] = [
   },
 ]
 
-/** What every dialect does alike. */
+/** Checks that every dialect passes alike. */
 const CHECKS: Readonly<
   Record<string, (t: Test, dialect: Dialect, service: Service, make: () => ReturnType<typeof stageOf>) => Promise<void>>
 > = {

@@ -80,7 +80,7 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
   }
 }
 
-/** What makes the next connections to a double of OpenAI's fail so. */
+/** Makes the next connections to a double of OpenAI's fail in this way. */
 export function stageFault(double: OpenAiDouble | OpenAiLiveDouble, code: BackendErrorCode): void {
   const body = (message: string, word: string): string =>
     JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })

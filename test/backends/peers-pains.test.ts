@@ -12,9 +12,8 @@ import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double
 import { until } from '../support/until.js'
 import { FakeTimers } from './failover/scripted.js'
 
-// What users of other projects complain about, each with a double that does it.
-
-// The checks mostly wait for a double, so they run side by side; those whose backend waits no longer than a moment for something, alone.
+// Complaints of users of other projects, each with a double that does it. The checks mostly wait for a double, so they run side by side;
+// those whose backend waits no longer than a moment for something, alone.
 t.jobs = 32
 const check = (name: string, run: (t: Test) => Promise<void>): unknown => t.test(name, { buffered: true }, run)
 const checkAlone = (name: string, run: (t: Test) => Promise<void>): unknown => t.test(name, run)

@@ -245,7 +245,7 @@ t.test('a stage of another voice and language is spoken in them, from its first 
       event: (event) => {
         line.event(event)
         if (event.type !== 'tool-call') return
-        // As the session does: the stage is told before the result that led to it.
+        // As the session does: the stage comes before the result that led to it.
         backend.updateSession({ language: 'sw', voices: { embedded: 'rms', cascade: 'Maya' } })
         backend.toolResult(event.callId, { ok: true, value: { stage: 'help' } })
       },
@@ -284,7 +284,7 @@ function rungBack(): Promise<OpenCall> {
 
 const toolsOf = ({ line }: OpenCall): string[] => line.calls.map(({ name }) => name)
 
-/** What the session does with the call of its tool. */
+/** Confirms a call of its tool as the session does. */
 function confirm(call: OpenCall): void {
   const event = call.line.events.find((one) => one.type === 'tool-call' && one.name === RESUME_TOOL)
   if (event?.type === 'tool-call')

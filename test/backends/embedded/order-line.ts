@@ -96,7 +96,7 @@ export function session(overrides: Partial<BackendSession> = {}): BackendSession
 /** The call around a backend: keeps what it says and answers its tool calls as the shop would. */
 export class Line implements BackendSink {
   readonly events: BackendEvent[] = []
-  /** What the agent said, one text for each response. */
+  /** Texts of the agent, one for each response. */
   readonly said: string[] = []
   readonly heard: string[] = []
   readonly calls: { name: string; args: Readonly<Record<string, unknown>> }[] = []
