@@ -122,7 +122,7 @@ export interface ToolContext {
   readonly continueUrl?: string | undefined
   /** Identifier in a poll: the pending answer at the API. */
   readonly pendingId?: string | undefined
-  /** The W3C trace context of the call; absent where no trace is exported. */
+  /** The W3C trace context of the tool call; absent where no trace is exported. */
   readonly traceparent?: string | undefined
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal

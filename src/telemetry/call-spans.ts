@@ -16,8 +16,9 @@ import {
   ATTR_GEN_AI_USAGE_INPUT_TOKENS,
   ATTR_GEN_AI_USAGE_OUTPUT_TOKENS,
 } from '@opentelemetry/semantic-conventions/incubating'
+import type { LoggedToolCall } from '../call/documents/log-entry.js'
 import type { CallRecord, TimelineMark } from '../call/documents/record.js'
-import { CALL_SPAN, spanIdOf, traceIdOf } from './trace-id.js'
+import { CALL_SPAN, spanIdOf, toolSpanKey, traceIdOf } from './trace-id.js'
 
 /** Spans of one call: they are made at its end, between two ticks. */
 const SPANS_PER_CALL_MAX = 256
@@ -85,7 +86,7 @@ interface Span {
  * backend, and below a turn the tools and barge-ins that came before the next one. Timeline steps are events of the call's span. No words of caller or agent, no
  * arguments.
  */
-export function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
+export function callSpans(record: CallRecord, log: ToolCallLog, resource: Resource): ReadableSpan[] {
   const traceId = traceIdOf(record.callSid)
   const contextOf = (key: string): SpanContext => ({
     traceId,
@@ -118,7 +119,9 @@ export function callSpans(record: CallRecord, resource: Resource): ReadableSpan[
     }
   }
   const streamMs = markAt(record.timeline, 'stream-opened') ?? 0
-  return [wholeCall(record, streamMs), ...partsOf(record, streamMs)].slice(0, SPANS_PER_CALL_MAX).map(made)
+  return [wholeCall(record, streamMs), ...partsOf(record, toolKeys(log), streamMs)]
+    .slice(0, SPANS_PER_CALL_MAX)
+    .map(made)
 }
 
 /** @param streamMs  zero of turns and tools */
@@ -155,6 +158,7 @@ function wholeCall(record: CallRecord, streamMs: number): Span {
 
 function partsOf(
   { timeline, turns, toolCalls, bargeIns, greetingMs, escalation }: CallRecord,
+  keys: readonly string[],
   streamMs: number,
 ): Span[] {
   const between = (name: string, key: string, fromMs: number | null, toMs: number | null): Span[] =>
@@ -186,7 +190,7 @@ function partsOf(
     })),
     ...toolCalls.map(({ name, startMs, ms, ok, error }, index) => ({
       name: `execute_tool ${name}`,
-      key: `tool ${index}`,
+      key: keys[index] ?? `tool ${index}`,
       ...within(startMs),
       fromMs: streamMs + startMs,
       tookMs: Math.max(0, ms),
@@ -221,6 +225,21 @@ function partsOf(
 }
 
 const turnKey = (index: number): string => `turn ${index}`
+
+/** The tool calls of a record, as the call's log has them, in the same order. */
+export type ToolCallLog = readonly Pick<LoggedToolCall, 'callId' | 'end'>[]
+
+/** The keys that were named to whom the tools asked. */
+function toolKeys(log: ToolCallLog): string[] {
+  const uses = new Map<string, number>()
+  return log.map(({ callId, end }, index) => {
+    // No tool ran.
+    if (end === 'refused') return `refused ${index}`
+    const use = uses.get(callId) ?? 0
+    uses.set(callId, use + 1)
+    return toolSpanKey(callId, use)
+  })
+}
 
 /** A code such as `http` or `TOOL_TIMEOUT`: anything else might be somebody's words. */
 function errorTypeOf(error: string | undefined): string {

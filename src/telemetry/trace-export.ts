@@ -8,7 +8,7 @@ import { ATTR_SERVICE_INSTANCE_ID } from '@opentelemetry/semantic-conventions/in
 import type { CallRecord } from '../call/documents/record.js'
 import type { Log } from './log.js'
 import { traceIdOf } from './trace-id.js'
-import { callSpans } from './call-spans.js'
+import { callSpans, type ToolCallLog } from './call-spans.js'
 
 /** Spans that wait for the trace collector; more are dropped and counted. */
 export const SPANS_QUEUED_MAX = 8192
@@ -80,8 +80,8 @@ export class TraceExport {
   }
 
   /** Takes an ended call. */
-  add(record: CallRecord): void {
-    for (const span of callSpans(record, this.#resource)) {
+  add(record: CallRecord, tools: ToolCallLog): void {
+    for (const span of callSpans(record, tools, this.#resource)) {
       if (this.#queue.length >= SPANS_QUEUED_MAX) this.dropped++
       else this.#queue.push(span)
     }

@@ -16,8 +16,16 @@ export function spanIdOf(traceId: string, key: string): string {
   return createHash('sha256').update(`${traceId} ${key}`).digest('hex').slice(0, 16)
 }
 
-/** Trace context of a request for a call: the span of the call is the parent of the answerer's (W3C Trace Context). */
-export function traceparentOf(callSid: string): string {
+/**
+ * The key of the span of a tool call.
+ * @param use  how many tool calls of this id have run before: some models begin to count anew with each answer
+ */
+export function toolSpanKey(callId: string, use: number): string {
+  return `tool ${callId} ${use}`
+}
+
+/** Trace context of a request for a call: the span of that key is the parent of the answerer's (W3C Trace Context). */
+export function traceparentOf(callSid: string, key = CALL_SPAN): string {
   const traceId = traceIdOf(callSid)
-  return `00-${traceId}-${spanIdOf(traceId, CALL_SPAN)}-01`
+  return `00-${traceId}-${spanIdOf(traceId, key)}-01`
 }

@@ -1,5 +1,7 @@
 import type { CallTimelineView } from '../../src/call/documents/call-view.js'
+import { subscribe } from 'node:diagnostics_channel'
 import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -15,6 +17,13 @@ import { lightGateway } from './light-gateway.js'
 t.setTimeout(150_000)
 
 const SID = 'HD_0000000071ee'
+
+/** Trace contexts that the orders API was given, on this process's own HTTP server. */
+const parents: unknown[] = []
+subscribe('http.server.request.start', (message) => {
+  const { request } = message as { readonly request: IncomingMessage }
+  if (request.url?.startsWith('/api/orders') === true) parents.push(request.headers['traceparent'])
+})
 
 t.test('one call can be followed live, in its record, in the log, by exemplars and as a trace', async (t) => {
   const collector = await startCollector()
@@ -139,4 +148,6 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
     ),
     [],
   )
+  const tool = collector.spans.find((span) => span.name === 'execute_tool lookup_order')
+  t.same(parents, [`00-${live.traceId ?? ''}-${tool?.spanId ?? ''}-01`], "the API's spans are below that of the tool")
 })

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { CallRecord, TimelineMark } from '../../src/call/documents/record.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { createLog } from '../../src/telemetry/log.js'
+import type { ToolCallLog } from '../../src/telemetry/call-spans.js'
 import { SPANS_QUEUED_MAX, TraceExport } from '../../src/telemetry/trace-export.js'
 import { callSummary } from '../../src/workers/main/call-record.js'
 import { CallMarks, CallTimeline } from '../../src/workers/shared/call-timeline.js'
@@ -10,7 +11,7 @@ import { CallerLatency, EAR_WAIT_MS } from '../../src/workers/worker/caller-late
 import { startCollector } from '../support/collector.js'
 import { loadVads } from '../support/media-modules.js'
 import { endedCall } from '../support/record.js'
-import { traceparentOf } from '../../src/telemetry/trace-id.js'
+import { toolSpanKey, traceparentOf } from '../../src/telemetry/trace-id.js'
 
 t.test('of any number of marks the first and the newest are kept, in order, and the rest counted', async (t) => {
   fc.assert(
@@ -151,6 +152,8 @@ function attributesOf(
 }
 
 const quiet = createLog({ level: 'silent' })
+/** Of its one tool call. */
+const LOG: ToolCallLog = [{ callId: 'call_0', end: 'answered' }]
 
 function record(): CallRecord {
   return endedCall({
@@ -187,7 +190,7 @@ t.test('an ended call reaches the collector as one trace, which its SID leads to
   const { url, spans, bodies, close } = await startCollector()
   t.teardown(close)
   const traces = new TraceExport({ endpoint: `${url}/`, version: '0.1.0', instance: 'a', log: quiet })
-  traces.add(record())
+  traces.add(record(), LOG)
   await traces.close()
   t.equal(traces.exported, spans.length)
   t.ok(
@@ -235,7 +238,7 @@ t.test('a collector sees which service and which of its processes, as OTEL_* say
   t.teardown(close)
   const exported = async (): Promise<unknown> => {
     const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'node-7', log: quiet })
-    traces.add(record())
+    traces.add(record(), LOG)
     await traces.close()
     const body = JSON.parse(bodies.at(-1) ?? '') as {
       resourceSpans: { resource: Parameters<typeof attributesOf>[0] }[]
@@ -258,9 +261,37 @@ t.test('a collector sees which service and which of its processes, as OTEL_* say
   })
 })
 
+t.test(
+  'tool calls of a model that counts anew with each answer have spans of their own, as whom they ask was told',
+  async (t) => {
+    const { url, spans, close } = await startCollector()
+    t.teardown(close)
+    const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'a', log: quiet })
+    const [call] = record().toolCalls
+    const toolCalls = ['first', 'refused', 'second', 'other'].map((name) => ({ ...call, name }) as typeof call & object)
+    traces.add({ ...record(), toolCalls }, [
+      { callId: 'call_0', end: 'answered' },
+      { callId: 'call_0', end: 'refused' },
+      { callId: 'call_0', end: 'answered' },
+      { callId: 'call_1', end: 'answered' },
+    ])
+    await traces.close()
+    t.equal(new Set(spans.map((span) => span.spanId)).size, spans.length, 'no two spans have one id')
+    for (const [name, callId, use] of [
+      ['first', 'call_0', 0],
+      ['second', 'call_0', 1],
+      ['other', 'call_1', 0],
+    ] as const)
+      t.equal(
+        spans.find((span) => span.name === `execute_tool ${name}`)?.spanId,
+        traceparentOf(record().callSid, toolSpanKey(callId, use)).split('-')[2],
+      )
+  },
+)
+
 t.test('a collector that is gone costs spans and nothing else', async (t) => {
   const traces = new TraceExport({ endpoint: 'http://127.0.0.1:9', version: '0.1.0', instance: 'a', log: quiet })
-  traces.add(record())
+  traces.add(record(), LOG)
   const beganMs = performance.now()
   await traces.close()
   t.ok(performance.now() - beganMs < 8000, 'the end does not wait for it')
@@ -273,7 +304,7 @@ t.test('a storm of calls fills the queue to its bound and is counted', async (t)
   t.teardown(close)
   const traces = new TraceExport({ endpoint: url, version: '0.1.0', instance: 'a', log: quiet })
   const one = record()
-  for (let calls = 0; calls < 2000; calls++) traces.add(one)
+  for (let calls = 0; calls < 2000; calls++) traces.add(one, LOG)
   t.equal(traces.queued, SPANS_QUEUED_MAX)
   t.equal(traces.dropped, 2000 * 6 - SPANS_QUEUED_MAX)
   await traces.close()

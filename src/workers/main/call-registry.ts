@@ -649,7 +649,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   #over(
-    call: Pick<MainThreadCall, 'callSid' | 'handoff'>,
+    call: Pick<MainThreadCall, 'callSid' | 'handoff' | 'toolCallLog'>,
     whole: CallRecord,
     told: Promise<'ok' | 'lost'> | null,
   ): void {
@@ -658,7 +658,7 @@ export class CallRegistry implements CallDirectory {
     const { handoff } = call
     if (handoff !== null) this.#handoffs.set(call.callSid, handoff, this.#keptFor(handoff))
     this.#gone(call.callSid)
-    this.#options.traces?.add(record)
+    this.#options.traces?.add(record, call.toolCallLog)
     this.#options.onRecord(record, told)
   }
 

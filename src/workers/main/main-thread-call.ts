@@ -46,6 +46,7 @@ import { VerificationAttempts, identityKept } from './verification-attempts.js'
 import { WorkerPort } from './worker-port.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
+import type { ToolCallLog } from '../../telemetry/call-spans.js'
 
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what must outlive a worker:
@@ -279,6 +280,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   get outboundFill(): number {
     return this.#shared.outbound.fill
+  }
+
+  /** The tool calls so far, in the order of the record. */
+  get toolCallLog(): ToolCallLog {
+    return this.#record.log.toolCalls
   }
 
   /** The handoff packet; null while no human was requested. */

@@ -13,6 +13,7 @@ import type { CallSid } from '../../core/ids.js'
 import type { HumanCalls } from '../../escalation/human-calls.js'
 import type { RecordingSink } from '../../telemetry/archive/archive.js'
 import type { CallSeries } from '../../telemetry/call-series.js'
+import type { ToolCallLog } from '../../telemetry/call-spans.js'
 import type { Log } from '../../telemetry/log.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import type { TraceExport } from '../../telemetry/trace-export.js'
@@ -198,7 +199,7 @@ export interface MainThreadContext extends MainThreadServices {
   recordsKeptMs(agent: string): number
   /** Ends this call. @param told  see `CallKeeping.over`; null without a keeper */
   over(
-    call: { readonly callSid: CallSid; readonly handoff: Handoff | null },
+    call: { readonly callSid: CallSid; readonly handoff: Handoff | null; readonly toolCallLog: ToolCallLog },
     record: CallRecord,
     told: Promise<'ok' | 'lost'> | null,
   ): void

@@ -6,8 +6,11 @@ import type { AttemptGate, Verdict } from '../../agents/verification-lock.js'
 import { REPEATED_DIGITS_MIN, maskedDigits } from '../../call/digit-collection.js'
 import type { CallInput, CallOutput } from '../../call/events.js'
 import { messageOf } from '../../core/errors.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { TOOL_CALLS_MAX } from '../../core/limits.js'
 import { subscriberNumber } from '../../sautikit/phone.js'
 import { plainJson } from '../../core/json.js'
+import { toolSpanKey, traceparentOf } from '../../telemetry/trace-id.js'
 import type { CallStart, FromCall } from '../shared/call-messages.js'
 import { effectKey } from '../shared/effects.js'
 
@@ -38,6 +41,8 @@ interface CallToolsOptions {
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
+  /** How often each id has run. */
+  readonly #uses = new Map<string, number>()
   readonly #gate: MainThreadGate
   readonly #effects: MainThreadEffects
   readonly #caller: CallerIdentity
@@ -68,6 +73,7 @@ export class CallTools {
     tools
       .run(run.name, args, {
         ...this.#context(key, abort),
+        traceparent: this.#traceparentOf(run.callId),
         gate: {
           intend: () => this.#effects.intend(key, run),
           settle: this.#effects.settle,
@@ -98,6 +104,16 @@ export class CallTools {
     const key = effectKey(this.#options.start.rootSid, name, {}, 0)
     this.#running.set(key, abort)
     return this.#options.tools.run(name, {}, this.#context(key, abort)).finally(() => this.#running.delete(key))
+  }
+
+  /** The tool's span, by the key that its export has; undefined where none is exported. */
+  #traceparentOf(callId: string): string | undefined {
+    const { callSid, traceparent } = this.#options.start
+    if (traceparent === undefined) return undefined
+    const use = this.#uses.get(callId) ?? 0
+    this.#uses.set(callId, use + 1)
+    forgetOldest(this.#uses, TOOL_CALLS_MAX)
+    return traceparentOf(callSid, toolSpanKey(callId, use))
   }
 
   #context(idempotencyKey: string, { signal }: AbortController): ToolContext {
