@@ -3,6 +3,7 @@ import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.j
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { forgetOldest } from '../core/forget-oldest.js'
 import { exactJson, jsonText } from '../core/json.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
 import { localTime } from '../core/local-time.js'
@@ -477,14 +478,14 @@ export class ToolRunners {
 
   of(agent: AgentDefinition, assets: AgentAssets): Promise<ToolRunner> {
     const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.mcp, agent.verification])}`
-    let runner = this.#runners.get(key)
-    if (runner === undefined) {
-      if (this.#runners.size >= RUNNERS_MAX) this.#runners.clear()
-      runner = ToolRunner.open(agent, assets, this.#env, this.#client)
-      // A failed load is forgotten, so that the next call tries again.
-      runner.catch(() => this.#runners.delete(key))
-      this.#runners.set(key, runner)
-    }
+    const known = this.#runners.get(key)
+    const runner = known ?? ToolRunner.open(agent, assets, this.#env, this.#client)
+    // Who is used again is the last to be forgotten. Connections of a forgotten one end a while after its last call.
+    this.#runners.delete(key)
+    this.#runners.set(key, runner)
+    forgetOldest(this.#runners, RUNNERS_MAX)
+    // A failed load is forgotten, so that the next call tries again.
+    if (known === undefined) runner.catch(() => this.#runners.delete(key))
     return runner
   }
 

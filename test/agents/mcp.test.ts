@@ -14,7 +14,7 @@ import { allCallsOn } from '../../src/backends/split.js'
 import { AgentInspector } from '../../src/gateway/agent-inspector.js'
 import { CallerIdentity } from '../../src/agents/tool.js'
 import type { ToolContext } from '../../src/agents/tool.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { ToolRunner, ToolRunners } from '../../src/agents/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { freePort } from '../support/free-ports.js'
@@ -337,6 +337,22 @@ t.test('a server that never stops sending is left out, and is not asked again', 
   }
   t.equal(asked, 1)
 })
+
+t.test(
+  'with more agents than a worker keeps, those that have calls keep their servers, and what is known of them',
+  async (t) => {
+    const client = new HttpClient()
+    const runners = new ToolRunners({}, client)
+    t.teardown(() => runners.close().then(() => client.close()))
+    const of = (name: string) => runners.of(agentSchema.parse({ version: 1, name, instructions: 'x' }), NO_ASSETS)
+    const [busy, idle] = await Promise.all([of('busy'), of('idle')])
+    for (let i = 0; i < 100; i++) {
+      await of(`other${i}`)
+      t.equal(await of('busy'), busy)
+    }
+    t.not(await of('idle'), idle)
+  },
+)
 
 t.test('a server that has forgotten the session gets a new one, and the tool runs once', async (t) => {
   let sessions = 0
