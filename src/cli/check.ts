@@ -36,6 +36,7 @@ import { detectsTurns, lacksOf, droppedOf } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
 import { widestRateHz } from '../workers/main/caller-profiles.js'
+import { eachVersion } from '../workers/main/canary.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { needsDemoShop, startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../http/port-use.js'
@@ -123,8 +124,11 @@ async function agentsFindings(
     const { agents, numbers } = await faultlessAgents(config, env)
     const { size } = numbers.businesses
     const numberless = withoutNumbers(agents, numbers)
-    const hosted = [...agents.values()]
-    const ways = hosted.map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`)
+    const hosted = eachVersion(agents).map(([, version]) => version)
+    const ways = hosted.map(({ definition: { name, canary }, shares }) => {
+      const share = canary === undefined ? '' : ` (a canary, ${canary.percent} % of its calls)`
+      return `${name}${share} on ${sharesText(shares)}`
+    })
     const uncounted = uncountedByBudgets(backendSettings(config), agents, numbers.businesses.values())
     const findings = [
       good(`agents: ${ways.join(', ')}`),

@@ -63,7 +63,8 @@ function hosted(
     assets,
     facts: factsOf(definition),
     reads: factsReadBy(definition),
-    ...(canary === undefined
+    // A run with another backend is one that is compared with others: all of its calls get the same version.
+    ...(canary === undefined || only !== undefined
       ? {}
       : {
           canary: {
@@ -221,17 +222,14 @@ export function uncountedByBudgets(
   agents: ReadonlyMap<string, HostedAgent>,
   businesses: Iterable<Business>,
 ): Unpriced[] {
-  const backends = new Map<string, Set<string>>()
-  for (const { agent, budget } of businesses) {
-    const hosted = agents.get(agent)
-    if (hosted === undefined || budget === undefined) continue
-    const names = [...namesIn(hosted.shares), ...(budget.cheaper === undefined ? [] : [budget.cheaper.backend])]
-    backends.set(agent, new Set([...(backends.get(agent) ?? []), ...names]))
-  }
-  return [...backends].flatMap(([agent, names]) => {
-    const definition = agents.get(agent)?.definition
-    return definition === undefined ? [] : unpricedOf(settings, definition, [...names])
+  const budgets = [...businesses].filter(({ budget }) => budget !== undefined)
+  const found = eachVersion(agents).flatMap(([name, { definition, shares }]) => {
+    const own = budgets.filter(({ agent }) => agent === name)
+    const cheaper = own.flatMap(({ budget }) => budget?.cheaper?.backend ?? [])
+    return own.length === 0 ? [] : unpricedOf(settings, definition, [...new Set([...namesIn(shares), ...cheaper])])
   })
+  // Both versions of an agent may lack the same.
+  return [...new Map(found.map((one) => [JSON.stringify(one), one])).values()]
 }
 
 /** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */

@@ -3,11 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
+import type { Business } from '../../src/agents/business.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { allCallsOn, usesRecogniser } from '../../src/backends/split.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import { agentFacts, backendSettings, hostedAgents, withoutReplacement } from '../../src/gateway/hosted-agents.js'
+import {
+  agentFacts,
+  backendSettings,
+  hostedAgents,
+  uncountedByBudgets,
+  withoutReplacement,
+} from '../../src/gateway/hosted-agents.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { toneSpeaker } from '../../src/simulator/vendors/tone-speaker.js'
@@ -66,6 +73,30 @@ t.test('behind `auto` comes the embedded backend, for agents that have a dialogu
   t.same(withoutReplacement(embedded), [])
   t.ok([...embedded.values()].some(({ shares }) => shares.some(usesRecogniser)))
 })
+
+t.test(
+  'a canary has backends of its own; a budget counts them, and a run on one backend leaves the canary out',
+  async (t) => {
+    const dir = t.testdir({
+      'plain.yaml': plain.concat('backend: openai\n'),
+      'plain.next.yaml': plain.concat('backend: gemini\ncanary: { percent: 20 }\n'),
+    })
+    const config = loadConfig({ AGENTS_DIR: dir, ...KEY, GEMINI_API_KEY: 'another-key-of-the-tests' }, null)
+    const { agents } = await hostedAgents(config, {})
+    t.match(agents.get('plain'), {
+      shares: [{ names: ['openai'] }],
+      canary: { percent: 20, version: { shares: [{ names: ['gemini'] }] } },
+    })
+    const settings = {
+      ...backendSettings(config),
+      gemini: { ...backendSettings(config).gemini, model: 'a-model-without-price' },
+    }
+    const business: Business = { number: '+254720000101', agent: 'plain', facts: {}, budget: { perDay: 100 } } as never
+    t.match(uncountedByBudgets(settings, agents, [business]), [{ agent: 'plain', backend: 'gemini' }])
+    const { agents: onOne } = await hostedAgents(config, {}, 'embedded')
+    t.equal(onOne.get('plain')?.canary, undefined)
+  },
+)
 
 t.test('a share may be a list, or `auto`; each is resolved by itself', async (t) => {
   await writeFile(
