@@ -1,5 +1,5 @@
 import type { SimulatorEvent } from '../carrier/call-options.js'
-import { GatewayView } from './gateway-view.js'
+import type { GatewayView } from './gateway-view.js'
 
 const POLL_MS = 250
 

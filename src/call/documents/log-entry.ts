@@ -16,15 +16,15 @@ import type { DocumentOf } from './document.js'
 
 // Entries of the log keep times as measured.
 export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
-export const turnSchema = turn(measuredMs).meta({ id: 'turn' })
-export const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
-export const claimSchema = claim(measuredMs).meta({ id: 'claim' })
-export const stageSchema = stageMove(measuredMs).meta({ id: 'stage' })
-export const factSchema = knownFact(measuredMs).meta({ id: 'fact' })
-export const handoverSchema = handover(measuredMs).meta({ id: 'handover' })
+const turnSchema = turn(measuredMs).meta({ id: 'turn' })
+const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
+const claimSchema = claim(measuredMs).meta({ id: 'claim' })
+const stageSchema = stageMove(measuredMs).meta({ id: 'stage' })
+const factSchema = knownFact(measuredMs).meta({ id: 'fact' })
+const handoverSchema = handover(measuredMs).meta({ id: 'handover' })
 
 /** A tool call, with the complete arguments and result that its record leaves out. */
-export const loggedToolCallSchema = z
+const loggedToolCallSchema = z
   .object({
     callId: z.string(),
     end: z.enum([
