@@ -9,8 +9,8 @@ import { LIVE, phrasesOf } from './phrases.js'
 
 /** Bytes of one sound file, before its rate and channels are converted: a minute of stereo at 48 kHz. */
 const SOUND_FILE_BYTES_MAX = 12 * 1024 * 1024
-/** Length of a recorded phrase, as of one that a voice speaks. */
-const RECORDED_MS_MAX = 30_000
+/** Length of a recorded phrase: one that waits for other speech to end fits whole into SPEECH_WAITING_SAMPLES_MAX. */
+const RECORDED_MS_MAX = 20_000
 const WAITING_MS_MAX = 60_000
 /** A shorter loop is a buzz. */
 const WAITING_MS_MIN = 200

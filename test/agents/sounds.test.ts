@@ -10,6 +10,7 @@ import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { writeWav } from '../../src/media/wav.js'
 import { TextVoices } from '../../src/simulator/scenarios/text-speech.js'
 import type { HostedAgent } from '../../src/workers/main/main-thread-context.js'
+import { SPEECH_WAITING_SAMPLES_MAX } from '../../src/workers/worker/call-speech.js'
 import { command } from '../support/command.js'
 import { TestLine, inbound, pass, startHost, time, until } from '../support/host.js'
 import { portOf } from '../support/port-of.js'
@@ -57,6 +58,15 @@ t.test('a recorded phrase is read at any rate and mixed to one channel, for each
   t.equal(new Int16Array(recorded[0]?.samples ?? new SharedArrayBuffer(0))[6000], 2000, 'the mean of both channels')
 })
 
+t.test('the longest recording waits whole while something else is said', async (t) => {
+  const agents = await agentsWith('recordedPhrases: { goodbye: { en: audio/bye.wav } }', {
+    'bye.wav': wav(20_000, 48_000),
+  })
+  const [recorded] = (await loadAgents(agents, ENV)).assets.get('order-status')?.recorded ?? []
+  t.match(recorded, { sampleRateHz: 24_000 })
+  t.ok((recorded?.samples.byteLength ?? Infinity) / 2 <= SPEECH_WAITING_SAMPLES_MAX)
+})
+
 t.test('check says of each recording what is wrong with it, and what is allowed', async (t) => {
   const agents = await agentsWith(
     [
@@ -71,7 +81,7 @@ t.test('check says of each recording what is wrong with it, and what is allowed'
     {
       'bye.wav': wav(100),
       'text.wav': 'not a WAV file',
-      'long.wav': wav(30_100, 8000),
+      'long.wav': wav(20_100, 8000),
       'silent.wav': wav(0),
       'short.wav': wav(100),
     },
@@ -85,7 +95,7 @@ t.test('check says of each recording what is wrong with it, and what is allowed'
     /recordedPhrases\.apology\.sw: audio\/text\.wav: cannot read this WAV file: .*allowed are PCM of 8 to 32 bits/,
     /recordedPhrases\.apology\.fr: has no text in that language/,
     /recordedPhrases\.greeting: is no phrase that the gateway says for this agent; allowed: apology, tryAgain, goodbye/,
-    /recordedPhrases\.tryAgain\.en: audio\/long\.wav: lasts 30\.1 s; at most 30 s are allowed/,
+    /recordedPhrases\.tryAgain\.en: audio\/long\.wav: lasts 20\.1 s; at most 20 s are allowed/,
     /recordedPhrases\.tryAgain\.sw: \.\.\/bye\.wav: lies outside of the agents folder/,
     /recordedPhrases\.escalation\.announce\.en: audio\/silent\.wav: has no sound/,
     /waitingSound\.file: audio\/short\.wav: lasts 100 ms; at least 200 are needed for a loop/,

@@ -215,6 +215,7 @@ t.test('lines that are no records, and records of earlier builds, do not stop th
         {},
         { callSid, startedAt: 'x' },
         { callSid, startedAt, stages: 3 },
+        { callSid, startedAt, agentVersion: {} },
         { callSid, startedAt },
       ],
     }),

@@ -25,7 +25,8 @@ type Counted = readonly [number: string, agent: string, version: string, hour: n
 export function countedOf(record: WrittenRecord, startedAtMs: number): string {
   const { number = '', agent = '', agentVersion } = record
   const hour = Math.floor(startedAtMs / HOUR_MS)
-  return JSON.stringify([number, agent, agentVersion ?? '', hour, figuresOf(record)] satisfies Counted)
+  const version = typeof agentVersion === 'string' ? agentVersion : ''
+  return JSON.stringify([number, agent, version, hour, figuresOf(record)] satisfies Counted)
 }
 
 /** The figures of the hours in the file of the index. */
