@@ -222,6 +222,9 @@ const VOICES: Readonly<Record<string, string>> = { sw: 'sw-KE-ZuriNeural', en: '
 const VOICE_DEFAULT = 'en-US-AvaMultilingualNeural'
 const SPEEDS = [0.5, 2] as const
 
+/** Utterances whose sentences wait for each other here; more wait as at every service. */
+const UTTERANCES_MAX = 5
+
 /** A sentence that the service is given when the one before it was spoken. */
 interface Sentence {
   readonly id: string
@@ -270,8 +273,7 @@ function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languag
       faultOf: () => null,
       closeFault: (code, words) => closeFault(what, code, words),
     },
-    // They wait for each other here, sentence by sentence.
-    placesMax: Infinity,
+    placesMax: UTTERANCES_MAX,
     acknowledges: true,
     begin: (id, { language, speed, voice }) => {
       const code = language === '' ? (languages[0] ?? 'en') : language

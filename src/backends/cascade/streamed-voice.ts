@@ -274,8 +274,13 @@ export class StreamedVoice implements TextToSpeech {
     // Its sound was all delivered: nothing is to be stopped, but the service may know how much of it was heard.
     if (kept ? stream.over : playedMs === null || heard === null || this.#running().length > 0) return
     quiet(stream)
+    const without = stream.characters === 0
     this.#charge(stream)
-    if (kept && (stream.waiting !== null || !stream.begun)) return this.#over(stream)
+    if (kept && (stream.waiting !== null || !stream.begun)) {
+      // One without text: the wire forgets how it was to be spoken, and the service knows nothing of it.
+      if (without) this.#wire.cancel(stream.id, null)
+      return this.#over(stream)
+    }
     const atMs = playedMs === null ? null : Math.round(stream.fromMs + playedMs)
     if (heard !== null) this.#asked = { id: stream.id, heard }
     const messages = this.#wire.cancel(stream.id, atMs)
