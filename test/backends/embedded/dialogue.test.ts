@@ -386,6 +386,24 @@ t.test('a dialogue speaks the language that the call is in, and no grammar has i
   t.match(input('mzigo wangu uko wapi').join(' '), /^Order 4127/, 'the first, where there is none')
 })
 
+t.test("a wrong number ('Is this the clinic?') looks nothing up, also from a known number", async (t) => {
+  for (const [language, words, calls] of [
+    ['en', 'Is this the clinic?', ''],
+    ['sw', 'Hii ni kliniki?', ''],
+    ['en', 'Wrong number.', 'end_call'],
+    ['sw', 'Nimekosea namba.', 'end_call'],
+  ] as const) {
+    const line = drive({ from: ONE_ORDER, language })
+    // The look-up beside the greeting, for the numbers that the recogniser listens for first.
+    const beside = line.calls.splice(0)
+    t.match(beside, ['lookup_order {"callerNumber"'], 'the only one')
+    const answer = line.input(words).join(' ')
+    t.equal(line.calls.map((call) => call.split(' ')[0]).join(' '), calls, words)
+    t.match(answer, language === 'en' ? /order line|wrong|problem|bye|day/i : /duka|Hakuna|Kwaheri|siku/i, words)
+    t.notMatch(answer, /4127|PikiPiki|njiani|delivery/, `${words}: nothing of the order is said`)
+  }
+})
+
 t.test("the recogniser listens for the caller's own numbers first, then for any", async (t) => {
   const { engine, input } = drive({ from: TWO_ORDERS })
   t.match(
