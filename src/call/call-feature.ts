@@ -8,6 +8,7 @@ export type CallState =
 /** Every deadline of a call. Of two that are due at the same time the first in this list comes first. */
 export const DEADLINES = [
   'backend-ready',
+  'amd-final',
   'caller',
   'greeting',
   'answer',

@@ -70,12 +70,10 @@ export const TOOL_HANDLERS: Readonly<Record<BuiltInTool, ToolHandler>> = {
       answer(call, callId, { language: call.language.now }, null)
     },
   },
-  /** Answered once it is written, or could not be. */
+  /** Answered once it is written, or could not be; in a call that a recording may have taken, once that is known. */
   [DO_NOT_CALL_TOOL]: {
-    run: (call, callId) => {
-      call.mark('do-not-call')
-      call.out({ type: 'do-not-call', callId })
-    },
+    fault: ({ opening }) => (opening.amd ? 'It is not known that a person has taken the call.' : null),
+    run: (call, callId) => call.opening.doNotCall(callId),
   },
   /** Answered when the tones were sent. */
   [SEND_DIGITS_TOOL]: {
