@@ -7,7 +7,7 @@ import type { AgentDefinition } from './definition.js'
 import { propertiesOf, resolved, typesOf } from './json-schema.js'
 import type { JsonSchema } from './json-schema.js'
 import { mcpToolOf } from './mcp-definition.js'
-import { offeredTools } from './offered-tools.js'
+import { addedTools, getsDigits } from './offered-tools.js'
 import { SEARCH_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 
@@ -161,10 +161,13 @@ function argumentView(schema: JsonSchema, root: JsonSchema): ArgumentView {
   }
 }
 
-/** Own tools, those in code, and the search; the other tools of the gateway do nothing outside of a call. */
+/**
+ * Own tools, that which looks callers up too, those in code, and the search; the other tools of the gateway do nothing outside of a
+ * call, and what a caller keys in is for nobody to type.
+ */
 export function triable(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
-  const own = [...agent.tools, ...assets.codeTools].map(({ name }) => name)
-  return offeredTools(agent, assets).filter(({ name }) => own.includes(name) || name === SEARCH_TOOL)
+  const own = [...agent.tools, ...assets.codeTools].filter(({ name }) => !getsDigits(agent, name))
+  return [...own, ...addedTools(agent, assets).filter(({ name }) => name === SEARCH_TOOL)]
 }
 
 /** True if a tool may change something. Nobody can know it of one in code, or of one of an MCP server. */

@@ -1,17 +1,5 @@
 import { z } from 'zod'
-import {
-  COLLECT_TOOL,
-  GATEWAY_TOOLS,
-  DO_NOT_CALL_TOOL,
-  SEND_DIGITS_TOOL,
-  LANGUAGE_TOOL,
-  NOTE_FIX_TOOL,
-  SEARCH_TOOL,
-  SPEECH_RATE_TOOL,
-  STAGE_TOOL,
-  HANDOVER_TOOL,
-  VERIFY_TOOL,
-} from '../call/gateway-tools.js'
+import { GATEWAY_TOOL_NAMES } from '../call/gateway-tools.js'
 import { spokenSchema as spoken } from '../call/localized-text.js'
 import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS, WAIT_MS_MAX } from '../core/limits.js'
 import { toolParametersSchema, typesOf } from './json-schema.js'
@@ -22,21 +10,6 @@ import { faultIn } from './faults.js'
 
 /** Largest answer of a tool's API that is read. */
 const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
-
-/** Tools that the gateway itself carries out; an agent's own may not take their names. */
-const TAKEN: readonly string[] = [
-  ...GATEWAY_TOOLS.map((tool) => tool.name),
-  VERIFY_TOOL,
-  SEARCH_TOOL,
-  NOTE_FIX_TOOL,
-  LANGUAGE_TOOL,
-  DO_NOT_CALL_TOOL,
-  SEND_DIGITS_TOOL,
-  SPEECH_RATE_TOOL,
-  COLLECT_TOOL,
-  STAGE_TOOL,
-  HANDOVER_TOOL,
-]
 
 /** Headers that belong to the HTTP client. */
 const CLIENT_HEADERS: readonly string[] = [
@@ -178,7 +151,9 @@ const resultSchema = z.strictObject({
 export const toolName = z
   .string()
   .regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z A-Z 0-9 _, beginning with a letter' })
-  .refine((name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(', ')} are taken` })
+  .refine((name) => !GATEWAY_TOOL_NAMES.includes(name), {
+    error: `is a tool of the gateway itself; ${GATEWAY_TOOL_NAMES.join(', ')} are taken`,
+  })
 
 /** An argument that the gateway sets. */
 export const bindSchema = z

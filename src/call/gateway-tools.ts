@@ -64,6 +64,15 @@ const BUILT_IN = [
 /** A tool that the session performs itself; `TOOL_HANDLERS` has each. */
 export type BuiltInTool = (typeof BUILT_IN)[number]
 
+/** Every tool that the gateway itself carries out; an agent's own may not take their names. */
+export const GATEWAY_TOOL_NAMES: readonly string[] = [
+  ...BUILT_IN,
+  VERIFY_TOOL,
+  SEARCH_TOOL,
+  NOTE_FIX_TOOL,
+  SPEECH_RATE_TOOL,
+]
+
 /** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): name is BuiltInTool {
   return (BUILT_IN as readonly string[]).includes(name)

@@ -510,7 +510,8 @@ function recordingOf({ record }: SimulateOptions, run: ScenarioRun): string | nu
 
 function callFile(folder: string, { scenario, repetition }: ScenarioRun, extension: string): string {
   const name = `${scenario.agent}-${scenario.name}`.replace(/[^A-Za-z0-9._-]+/g, '-')
-  return join(folder, `${name}${repetition > 1 ? `-${repetition}` : ''}.${extension}`)
+  // No name of a scenario has this sign: `x-2` is another one than the second call of `x`.
+  return join(folder, `${name}${repetition > 1 ? `~${repetition}` : ''}.${extension}`)
 }
 
 /** The file has what people said: only this user may read it, also where another file was there before. */

@@ -140,14 +140,16 @@ export class OpsApi {
     numbers: readonly string[] | null = null,
     search: string | null = null,
   ): readonly ListedCall[] {
-    return this.#options.calls
+    const records = this.#options.calls
       .ended()
       .filter((record) => outcome === null || record.outcome === outcome)
       .filter(({ number }) => numbers === null || numbers.includes(number ?? ''))
-      .filter((record) => search === null || (record.analysis !== null && isFound(endedRow(record), search)))
+    if (search === null) return records.slice(-limit).reverse().map(endedRow)
+    const rows = records.filter(({ analysis }) => analysis !== null).map(endedRow)
+    return rows
+      .filter((row) => isFound(row, search))
       .slice(-limit)
       .reverse()
-      .map(endedRow)
   }
 
   /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */

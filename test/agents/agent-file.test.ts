@@ -339,12 +339,16 @@ t.test('tools are checked as a whole', async (t) => {
   ]
   for (const [tool, expected] of cases)
     t.match((await faultsOf(withTool(tool), { SHOP: 'shop.example' })).join('\n'), expected)
-  t.match(
-    (
-      await faultsOf(minimal('tools:\n  - name: end_call\n    description: x\n    http: {url: "https://a.example"}\n'))
-    )[0],
-    /tools\[0\]\.name is a tool of the gateway itself/,
-  )
+  for (const taken of ['end_call', 'resume_conversation', 'set_speech_rate'])
+    t.match(
+      (
+        await faultsOf(
+          minimal(`tools:\n  - name: ${taken}\n    description: x\n    http: {url: "https://a.example"}\n`),
+        )
+      )[0],
+      /tools\[0\]\.name is a tool of the gateway itself/,
+      taken,
+    )
   const twice = '  - name: a\n    description: x\n    http: {url: "https://a.example"}\n'
   t.match(
     (await faultsOf(minimal(`tools:\n${twice}${twice}`)))[0],

@@ -14,6 +14,7 @@ import type { GeminiChunk, GeminiRequest } from '../../src/backends/cascade/gemi
 import type { GoogleSpeechRequest } from '../../src/backends/cascade/google-text-to-speech.js'
 import type { TranscriptionSession } from '../../src/backends/cascade/openai-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
+import { localeOf } from '../../src/backends/cascade/spoken-locales.js'
 import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
@@ -66,4 +67,12 @@ t.test('a line and an event that never end are given up, and the next event is r
     { data: ['7'], oversize: 1 },
     'an event of many lines',
   )
+})
+
+t.test('a service gets each language with one region: that of its tag, of the agent, or of most callers', (t) => {
+  const locales = ['sw', 'sw-KE', 'sw-TZ', 'en', 'fr', 'fr-CA'].map((tag) => localeOf(tag))
+  t.same(locales, ['sw-KE', 'sw-KE', 'sw-TZ', 'en-KE', 'fr-FR', 'fr-CA'])
+  t.equal(localeOf('en', ['sw-TZ', 'en-GB']), 'en-GB')
+  t.equal(localeOf('en-KE', ['en-GB']), 'en-GB')
+  t.end()
 })

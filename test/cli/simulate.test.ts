@@ -231,6 +231,21 @@ t.test('a call that does not end is ended and has failed', async (t) => {
   t.ok(performance.now() - startedMs < 30_000)
 })
 
+t.test("the second call of one scenario and another's first are kept in files of their own", async (t) => {
+  const yaml = `version: 1\nagent: order-status\ncaller: { steps: [{ say: 'Wrong number.' }] }\n`
+  const files = [await scenarioFile('kept', yaml), await scenarioFile('kept-2', yaml)]
+  const kept = join(folder, 'transcripts')
+  const { code, out } = await simulate([...files, '--repeat', '2', '--transcripts', kept])
+  t.equal(code, 0, out)
+  const names = [
+    'order-status-kept.json',
+    'order-status-kept-2.json',
+    'order-status-kept-2~2.json',
+    'order-status-kept~2.json',
+  ]
+  t.same((await readdir(kept)).sort(), names.sort())
+})
+
 t.test('a filter chooses, a repetition goes on with the next seed, and a list runs nothing', async (t) => {
   const json = join(folder, 'repeated.json')
   const { code } = await simulate([

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { allCallsOn } from '../../src/backends/split.js'
-import { agentVersion } from '../../src/agents/agent-view.js'
+import { agentVersion, triable } from '../../src/agents/agent-view.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import { readAgents } from '../../src/agents/loader.js'
 import { tryTool } from '../../src/agents/rehearsal.js'
@@ -195,6 +195,27 @@ t.test('a tool is tried with the checks, bindings and answers of a call, and not
   t.match(lines[0], { command: 'try-tool', agent: 'shop', tool: 'look_up', outcome: 'done', call_sid: null })
   t.equal(lines.length, 1)
   for (const hidden of ['4127', '254700000001', 'on its way']) t.notOk(JSON.stringify(lines).includes(hidden), hidden)
+})
+
+t.test('the tool that looks callers up is offered for a trial as any other', async (t) => {
+  const dir = t.testdir({
+    'shop.yaml': `${SHOP}  - name: who_calls
+    description: Finds a caller.
+    parameters: { properties: { phone: { type: string } }, required: [phone] }
+    bind: { phone: '{{call.from}}' }
+    http: { url: '{{env.SHOP}}/callers', query: { phone: '{{args.phone}}' } }
+    result: { fields: { status: order.status } }
+caller: { tool: who_calls }
+`,
+    tools: { 'clock.mjs': CLOCK },
+  })
+  const [one] = await readAgents(dir, { SHOP: 'http://127.0.0.1:1', SHOP_KEY: SECRET })
+  t.match(one, { ok: true })
+  if (one?.ok !== true) return
+  t.same(
+    triable(one.agent, one.assets).map(({ name }) => name),
+    ['look_up', 'cancel', 'who_calls', 'clock'],
+  )
 })
 
 t.test('what may change something is built and not sent, until the operator says so', async (t) => {

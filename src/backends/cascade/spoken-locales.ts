@@ -4,11 +4,14 @@ import { codeOf } from '../../call/localized-text.js'
 const REGIONS: Readonly<Record<string, string>> = { sw: 'KE', en: 'KE' }
 
 /**
- * The language and region that a service wants where the call knows the language alone: `sw-KE` for `sw`.
+ * The language and region that a service wants where the call may know the language alone: `sw-KE` for `sw`.
+ * @param tag  a language, also one that names its region: `sw-TZ` stays as it is
  * @param preferred  locales that the agent names; the first of the language counts
  */
-export function localeOf(code: string, preferred: readonly string[] = []): string {
+export function localeOf(tag: string, preferred: readonly string[] = []): string {
+  const code = codeOf(tag)
   const named = preferred.find((locale) => codeOf(locale) === code)
-  const region = REGIONS[code] ?? new Intl.Locale(code).maximize().region
+  const own = new Intl.Locale(tag)
+  const region = own.region ?? REGIONS[code] ?? own.maximize().region
   return named ?? (region === undefined ? code : `${code}-${region}`)
 }

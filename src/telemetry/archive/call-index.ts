@@ -19,7 +19,7 @@ import type { SqlRow } from './sql.js'
 const sqlite = createRequire(import.meta.url)('node-sqlite3-wasm') as typeof Sqlite
 
 /** Raised with what the index has of a call: one of another version is made anew. */
-const INDEX_VERSION = 2
+const INDEX_VERSION = 3
 /** Memory of the engine for pages of the file. */
 const CACHE_KB = 4096
 /** Records are read and indexed in pieces of this size, each in one transaction; a longer record is read whole. */
@@ -378,6 +378,8 @@ function termsOf(line: Buffer): IndexedRecord | null {
   const startedAtMs = Date.parse(String(record?.startedAt))
   if (record === null || typeof record.callSid !== 'string' || Number.isNaN(startedAtMs)) return null
   try {
+    // A search shows it.
+    endedRow(record)
     const { callSid } = record
     const [terms, counted] = [indexedTerms(record), countedOf(record, startedAtMs)]
     return { callSid, startedAtMs, terms, cost: costOf(record)?.amount ?? null, counted }
