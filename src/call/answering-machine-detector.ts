@@ -33,8 +33,6 @@ const PAUSE_DROP_DB = 18
 const WORD_MS_MIN = 100
 /** A mailbox may say a name, pause, and go on with its greeting: for this long after the first verdict it is corrected. */
 const CORRECTED_MS = 15_000
-/** After this nothing corrects a first verdict any more: a beep may have begun within that time. */
-export const VERDICT_FINAL_MS = CORRECTED_MS + BEEP_MS_MAX + AFTER_BEEP_MS
 /** Voice that follows the last one by more than this is an answer to the agent, however long it is. */
 const GOES_ON_MS = 2000
 

@@ -8,7 +8,6 @@ export type CallState =
 /** Every deadline of a call. Of two that are due at the same time the first in this list comes first. */
 export const DEADLINES = [
   'backend-ready',
-  'amd-final',
   'caller',
   'greeting',
   'answer',

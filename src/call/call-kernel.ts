@@ -258,11 +258,11 @@ export class CallKernel {
     this.sentDigits = new SentDigits(this)
     this.features = [
       this.sentDigits,
-      this.opening,
       this.consent,
       this.digits,
       this.callBack,
       this.ringBack,
+      this.opening,
       this.caller,
       this.greeting,
       this.backend,

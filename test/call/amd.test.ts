@@ -339,54 +339,6 @@ t.test(
   },
 )
 
-/** A person seems to have taken the call, and to want no more calls. */
-function refusesCalls(): Rig {
-  const rig = new Rig(WITH_AMD)
-  rig.open()
-  rig.ready()
-  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
-  rig.answer(1, 'pitch', 1000)
-  rig.run(1500)
-  rig.heardWords('Cannot take your call now.')
-  rig.toolCall('n1', 'do_not_call')
-  return rig
-}
-
-t.test('no number comes on the do-not-call list for what a mailbox says before its verdict is corrected', async (t) => {
-  for (const who of ['recording', 'machine'] as const) {
-    const rig = refusesCalls()
-    rig.run(3000)
-    rig.in({ type: 'amd-result', who, why: 'a beep' })
-    rig.toolCall('n2', 'do_not_call')
-    rig.run(20_000)
-    if (who === 'recording') rig.in({ type: 'stream-closed', code: 1000 })
-    t.same(rig.all('do-not-call'), [], who)
-    t.match(rig.toolCalls[0], { name: 'do_not_call', ok: false }, 'the record says that it was not done')
-  }
-})
-
-t.test(
-  'a person is on the do-not-call list once no recording can be there, with a key, or by hanging up',
-  async (t) => {
-    const patient = refusesCalls()
-    patient.run(12_000)
-    t.same(patient.all('do-not-call'), [], 'a beep may still come')
-    patient.run(5000)
-    t.match(patient.only('do-not-call'), { callId: 'n1' })
-    patient.in({ type: 'tool-result', callId: 'n1', ok: true, value: { noted: true } })
-    t.match(patient.only('backend-tool-result'), { callId: 'n1', ok: true, value: { noted: true } })
-    patient.toolCall('n2', 'do_not_call', { again: true })
-    t.equal(patient.all('do-not-call').length, 2, 'then at once')
-    const keyed = refusesCalls()
-    keyed.in({ type: 'dtmf', digit: '9' })
-    t.match(keyed.only('do-not-call'), { callId: 'n1' })
-    const gone = refusesCalls()
-    gone.in({ type: 'stream-closed', code: 1000 })
-    t.match(gone.only('do-not-call'), { callId: 'n1' })
-    t.ok(gone.types().indexOf('do-not-call') < gone.types().indexOf('ended'))
-  },
-)
-
 t.test('a person who was taken for a recording, and presses a key, has the agent again', async (t) => {
   const rig = new Rig(WITH_AMD)
   rig.open()

@@ -306,8 +306,6 @@ export class Ending implements CallFeature {
     })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.#call.digits.drop()
-    // Who wants no more calls often hangs up with these words.
-    this.#call.opening.verdictIsFinal()
     this.#call.ledger.close(asAsked)
     this.#call.settleBargeIn()
     this.#call.bargeIn.abandon()

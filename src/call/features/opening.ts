@@ -1,5 +1,4 @@
 import { assertNever } from '../../core/assert.js'
-import { VERDICT_FINAL_MS } from '../answering-machine-detector.js'
 import type { AnswerVerdict } from '../answering-machine-detector.js'
 import { OF_THE_CONVERSATION } from '../call-feature.js'
 import type { CallFeature, DeadlineName } from '../call-feature.js'
@@ -33,10 +32,6 @@ export class Opening implements CallFeature {
   answersFirst = false
   /** It is not yet known who took the outbound call, or it is a recording: the agent is silent and does not listen. */
   amd = false
-  /** A recording may still be found to have taken the call; -Infinity: that is out of the question. */
-  #verdictFinalAtMs = -Infinity
-  /** Calls of `do_not_call` that wait for it: the words of a mailbox are nobody's wish. */
-  #wishes: string[] = []
 
   readonly #call: CallKernel
 
@@ -49,45 +44,17 @@ export class Opening implements CallFeature {
   due(name: DeadlineName): void {
     if (name === 'backend-ready')
       this.#call.backend.failed(`not ready ${this.#call.options.backendReadyTimeoutMs} ms after the stream opened`)
-    else if (name === 'amd-final') this.verdictIsFinal()
   }
 
   input(input: CallInput): boolean {
     if (input.type === 'stream-opened') this.#streamOpened(input.openedAtMs)
     else if (input.type === 'amd-result') this.#amdResult(input.who, input.why)
-    else {
-      // No recording presses keys.
-      if (input.type === 'dtmf') this.#personIsThere()
-      return false
-    }
+    else return false
     return true
   }
 
   itemOver(itemId: string): void {
     if (itemId === this.cutOffItemId) this.cutOffAnnounced()
-  }
-
-  /** Puts the person on the do-not-call list, once it is certain that it is one. */
-  doNotCall(callId: string): void {
-    this.#wishes.push(callId)
-    if (this.#call.nowMs >= this.#verdictFinalAtMs) return this.verdictIsFinal()
-    this.#call.deadlines.set('amd-final', this.#verdictFinalAtMs)
-    this.#call.tools.runs(true)
-  }
-
-  /** No recording was found to have taken the call, also where it ends before that could be. */
-  verdictIsFinal(): void {
-    this.#call.clear('amd-final')
-    for (const callId of this.#wishes.splice(0)) {
-      this.#call.mark('do-not-call')
-      this.#call.out({ type: 'do-not-call', callId })
-    }
-  }
-
-  #personIsThere(): void {
-    if (this.amd) return
-    this.#verdictFinalAtMs = -Infinity
-    this.verdictIsFinal()
   }
 
   #streamOpened(atMs: number | undefined): void {
@@ -178,9 +145,6 @@ export class Opening implements CallFeature {
     const first = this.amd && state !== 'live'
     if (amd === null || (!first && who !== 'recording' && who !== 'machine')) return
     this.#call.mark('answered-by', `${who}: ${why}`)
-    const machine = who === 'recording' || who === 'machine'
-    if (machine) this.#recordingSaid()
-    this.#verdictFinalAtMs = machine ? -Infinity : this.#call.nowMs + VERDICT_FINAL_MS
     if (state !== 'connecting' && state !== 'live') {
       this.amd = false
       return
@@ -195,13 +159,6 @@ export class Opening implements CallFeature {
     if (who === 'silence') return this.#call.ending.endNow('nobody-there', why)
     if (amd.message === null) return this.#call.ending.endNow('answering-machine', why)
     this.#call.ending.speakThenEnd('answering-machine', why, this.#call.text(amd.message), state === 'live' || !first)
-  }
-
-  /** It was a recording whose words were taken for a wish. */
-  #recordingSaid(): void {
-    this.#call.clear('amd-final')
-    const error = 'A recording has taken the call.'
-    for (const callId of this.#wishes.splice(0)) this.#call.tools.result(callId, false, { error }, error)
   }
 
   /** A recording was taken for a person: the agent is silent until its end, as before the first verdict. */

@@ -70,10 +70,12 @@ export const TOOL_HANDLERS: Readonly<Record<BuiltInTool, ToolHandler>> = {
       answer(call, callId, { language: call.language.now }, null)
     },
   },
-  /** Answered once it is written, or could not be; in a call that a recording may have taken, once that is known. */
+  /** Answered once it is written, or could not be. */
   [DO_NOT_CALL_TOOL]: {
-    fault: ({ opening }) => (opening.amd ? 'It is not known that a person has taken the call.' : null),
-    run: (call, callId) => call.opening.doNotCall(callId),
+    run: (call, callId) => {
+      call.mark('do-not-call')
+      call.out({ type: 'do-not-call', callId })
+    },
   },
   /** Answered when the tones were sent. */
   [SEND_DIGITS_TOOL]: {
