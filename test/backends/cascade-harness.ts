@@ -110,6 +110,7 @@ function stage(double: CascadeDouble, code: BackendErrorCode): void {
     case 'internal':
       return refuse(500, 'oops')
     case 'session_expired':
+    case 'overrun': // found here; no service says it
       return
   }
 }

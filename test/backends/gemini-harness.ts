@@ -87,5 +87,7 @@ function stage(double: GeminiDouble, code: BackendErrorCode): void {
       return
     case 'internal':
       return close(1011, 'Internal error encountered.')
+    case 'overrun': // found here; no service says it
+      return
   }
 }

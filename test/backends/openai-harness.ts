@@ -120,5 +120,7 @@ export function stageFault(double: OpenAiDouble | OpenAiLiveDouble, code: Backen
     case 'internal':
       double.refuse = { status: 503, body: 'upstream connect error' }
       return
+    case 'overrun': // found here; no service says it
+      return
   }
 }
