@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import { useJson } from './api.js'
 import { Panel } from './call-page.js'
 import { moneyOf, tookOf } from './format.js'
-import { fieldOf, Notice, Pending } from './parts.js'
+import { fieldOf, MissingCalls, Pending } from './parts.js'
 import { T } from './strings.js'
 
 type ChartSeries = ChartsView['all']
@@ -50,7 +50,6 @@ export function ChartsPage(): JSX.Element {
     setPath(pathOf(next))
   }
   const { value, fault, code } = useJson<ChartsView>(path)
-  const silent = (value?.nodes ?? []).filter(({ answered }) => !answered).map(({ name }) => name ?? '')
   return (
     <section aria-labelledby="charts-title">
       <div class="bar">
@@ -93,10 +92,7 @@ export function ChartsPage(): JSX.Element {
           </button>
         </div>
       </form>
-      {silent.length > 0 && <Notice>{T.find.silent(silent.join(', '))}</Notice>}
-      {value?.nodes.some(({ answered, current }) => answered && !current) === true && (
-        <Notice>{T.find.indexing}</Notice>
-      )}
+      <MissingCalls nodes={value?.nodes ?? []} />
       {value === null || fault !== null ? (
         <Pending value={value} fault={code === 'NOT_FOUND' ? T.find.noKept : fault} />
       ) : value.all.whole.calls === 0 ? (

@@ -3,7 +3,7 @@ import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiFault, getJson, messageOf } from './api.js'
 import { EndedTable } from './calls-page.js'
-import { Notice } from './parts.js'
+import { MissingCalls, Notice } from './parts.js'
 import { T } from './strings.js'
 
 const DATES = ['from', 'to']
@@ -37,7 +37,6 @@ export function FindPage(): JSX.Element {
     setQuery(asked)
     ask(asked, [], '')
   }
-  const silent = (found?.nodes ?? []).filter(({ answered }) => !answered).map(({ name }) => name ?? '')
   return (
     <section aria-labelledby="find-title">
       <div class="bar">
@@ -83,10 +82,7 @@ export function FindPage(): JSX.Element {
         </button>
       </form>
       {fault !== null && <Notice kind="fault">{fault}</Notice>}
-      {silent.length > 0 && <Notice>{T.find.silent(silent.join(', '))}</Notice>}
-      {found?.nodes.some(({ answered, current }) => answered && !current) === true && (
-        <Notice>{T.find.indexing}</Notice>
-      )}
+      <MissingCalls nodes={found?.nodes ?? []} />
       {found !== null && found.calls.length === 0 && <p class="empty">{T.find.none}</p>}
       {found !== null && found.calls.length > 0 && <EndedTable calls={found.calls} labelledBy="find-title" />}
       {found !== null && found.cursor !== null && (

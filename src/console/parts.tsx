@@ -1,3 +1,4 @@
+import type { FoundView } from '../call/documents/call-view.js'
 import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { T } from './strings.js'
@@ -74,6 +75,17 @@ export function Notice({
     <p class={`notice notice-${kind}`} role={kind === 'fault' ? 'alert' : 'status'}>
       {children}
     </p>
+  )
+}
+
+/** Says which nodes did not answer, and that some still index: calls may be missing. */
+export function MissingCalls({ nodes }: Pick<FoundView, 'nodes'>): JSX.Element {
+  const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name ?? '')
+  return (
+    <>
+      {silent.length > 0 && <Notice>{T.find.silent(silent.join(', '))}</Notice>}
+      {nodes.some(({ answered, current }) => answered && !current) && <Notice>{T.find.indexing}</Notice>}
+    </>
   )
 }
 

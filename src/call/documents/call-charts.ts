@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { costOf } from './call-search.js'
 import type { WrittenRecord } from './call-search.js'
+import type { FoundView } from './call-view.js'
 import { CALL_OUTCOMES } from './record.js'
 import type { CallOutcome } from './record.js'
 
@@ -163,7 +164,7 @@ export interface ChartsView {
   readonly all: ChartSeries
   /** Those with the most calls first; the last has no name where there are more. */
   readonly groups: readonly ChartSeries[]
-  readonly nodes: readonly { readonly name: string | null; readonly answered: boolean; readonly current: boolean }[]
+  readonly nodes: FoundView['nodes']
 }
 
 /** The answers of all nodes as one. */
