@@ -9,7 +9,7 @@ import { termsOf } from '../vocabulary.js'
 import { numberIn, wordIn } from './recogniser-turns.js'
 import type { Piece } from './recogniser-turns.js'
 import { SERVICES } from './service-facts.js'
-import { localeOf } from './spoken-locales.js'
+import { localeOf, localeOfVoice } from './spoken-locales.js'
 import type { Mark, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { overSocket, serviceFault, socketUrl } from './stage-socket.js'
 import type { SentMessage, StageMessage } from './stage-socket.js'
@@ -278,8 +278,7 @@ function voiceWire({ what, apiKey, baseUrl }: VoiceService, { legRateHz, languag
     begin: (id, { language, speed, voice }) => {
       const code = language === '' ? (languages[0] ?? 'en') : language
       const name = voice ?? VOICES[code] ?? VOICE_DEFAULT
-      const locale =
-        name === VOICE_DEFAULT ? localeOf(code) : (/^[a-z]{2,3}-[A-Z]{2}/.exec(name)?.[0] ?? localeOf(code))
+      const locale = (name === VOICE_DEFAULT ? undefined : localeOfVoice(name)) ?? localeOf(code)
       speeches.set(id, { voice: name, locale, speed, soundMs: 0, ended: false })
       return []
     },

@@ -1,7 +1,7 @@
 import type { HttpStageOptions } from './http-service.js'
 import { overHttp } from './http-service.js'
 import { SERVICES } from './service-facts.js'
-import { localeOf } from './spoken-locales.js'
+import { localeOf, localeOfVoice } from './spoken-locales.js'
 import { ClauseVoice, SPEECH_TIMEOUT_MS } from './speech-requests.js'
 import type { SpeechManner, StageFactory, TextToSpeech } from './stage.js'
 
@@ -50,8 +50,7 @@ class GoogleRequests extends ClauseVoice<GoogleOptions> {
   protected override ask(text: string, manner: SpeechManner, signal: AbortSignal) {
     const language = manner.language === '' ? (this.context.languages[0] ?? 'en') : manner.language
     const { voice = manner.voice ?? this.context.voice ?? VOICE_DEFAULT, speed = 1 } = this.options
-    // A whole name begins with its locale.
-    const own = /^([a-z]{2,3}-[A-Z]{2})-/.exec(voice)?.[1]
+    const own = localeOfVoice(voice)
     const locale = own ?? this.#locale(language)
     const speakingRate = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * manner.speed))
     const request: GoogleSpeechRequest = {

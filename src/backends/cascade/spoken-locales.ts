@@ -3,6 +3,11 @@ import { codeOf } from '../../call/localized-text.js'
 /** Regions of the languages that callers here speak; other languages have that of most of their speakers. */
 const REGIONS: Readonly<Record<string, string>> = { sw: 'KE', en: 'KE' }
 
+/** The locale with which a voice's whole name begins, `sw-KE` in `sw-KE-ZuriNeural`; undefined: it names none. */
+export function localeOfVoice(voice: string): string | undefined {
+  return /^([a-z]{2,3}-[A-Z]{2})-/.exec(voice)?.[1]
+}
+
 /**
  * The language and region that a service wants where the call may know the language alone: `sw-KE` for `sw`.
  * @param tag  a language, also one that names its region: `sw-TZ` stays as it is
