@@ -563,7 +563,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   isOf(number: string): boolean {
-    return sameNumber(callerOf(this.#continuity.call), number)
+    return sameNumber(this.#caller, number)
   }
 
   /** Its caller has left, and nothing but outcomes of its tools is waited for. */
@@ -777,13 +777,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#context.onPromise?.(this.#continuity.promised(this.#hearers.refused))
     const record = this.#record.close(this.#ending())
     if (!this.#hearers.refused && this.#stream.openedMs !== null)
-      remember(
-        record,
-        callerOf(this.#continuity.call),
-        lineOf(this.#continuity.call, this.#hosted),
-        this.#hosted,
-        this.#context,
-      )
+      remember(record, this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#hosted, this.#context)
     this.#waits.release()
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record, told)
@@ -908,11 +902,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'line-band':
         return this.#context.lines.heard(this.#partyKey, message.narrow)
       case 'caller-recall':
-        return void recalled(
-          callerOf(this.#continuity.call),
-          lineOf(this.#continuity.call, this.#hosted),
-          this.#context,
-        ).then((earlier) => this.#port.send({ type: 'caller-recalled', earlier }))
+        return void recalled(this.#caller, lineOf(this.#continuity.call, this.#hosted), this.#context).then((earlier) =>
+          this.#port.send({ type: 'caller-recalled', earlier }),
+        )
       case 'caller-found':
         return this.#context.lines.found(this.#partyKey, agentKeyOf(this.#hosted), message.values)
       case 'private':
@@ -934,10 +926,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
   }
 
+  get #caller(): string {
+    return callerOf(this.#continuity.call)
+  }
+
   async #doNotCall(callId: string): Promise<void> {
-    const kept =
-      callerOf(this.#continuity.call) !== '' &&
-      (await this.#context.onDoNotCall?.(callerOf(this.#continuity.call))) === true
+    const kept = this.#caller !== '' && (await this.#context.onDoNotCall?.(this.#caller)) === true
     this.#port.send({ type: 'do-not-call', callId, kept })
   }
 
