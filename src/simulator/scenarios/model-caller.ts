@@ -1,4 +1,5 @@
 import type { ChatMessage } from '../../backends/cascade/stage.js'
+import { UnspokenText } from '../../backends/cascade/unspoken-text.js'
 import { parseArguments } from '../../backends/tool-text.js'
 import { messageOf } from '../../core/errors.js'
 import { areDtmfDigits } from '../../carrier/line.js'
@@ -104,12 +105,10 @@ export class ModelConversation {
   }
 }
 
-/** Without directions such as "[sighs]" or "*laughs*", and on one line. */
+/** Without directions such as "[sighs]" or "*laughs*", without marks of emphasis, and on one line. */
 function spokenWordsOf(text: string): string {
-  return text
-    .replace(/\[[^\]]*\]|\*[^*]*\*/g, ' ')
-    .replace(/\s+/g, ' ')
-    .trim()
+  const unspoken = new UnspokenText()
+  return (unspoken.push(text) + unspoken.flush()).replace(/[*\s]+/g, ' ').trim()
 }
 
 function instructionsOf({ persona, goal, facts, lines }: ModelCaller): string {
