@@ -5,6 +5,17 @@ import { Rig } from './rig.js'
 
 const WITH_AMD = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
 
+/** A placed call half a second into what the agent says to whoever it takes for a person. */
+function inItsPitch(options: ConstructorParameters<typeof Rig>[0], pitchMs: number): Rig {
+  const rig = new Rig(options)
+  rig.open()
+  rig.ready()
+  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
+  rig.answer(1, 'pitch', pitchMs)
+  rig.run(500)
+  return rig
+}
+
 t.test('a called line is not spoken to, and not heard by the model, until it is known who took it', async (t) => {
   const rig = new Rig(WITH_AMD)
   rig.open()
@@ -299,12 +310,7 @@ t.test('a person who answers the agent at length stays one, and so does one who 
 t.test(
   'the agent stops within the greeting of a mailbox that was taken for a person, and leaves the message',
   async (t) => {
-    const rig = new Rig(WITH_AMD)
-    rig.open()
-    rig.ready()
-    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
-    rig.answer(1, 'pitch', 4000)
-    rig.run(500)
+    const rig = inItsPitch(WITH_AMD, 4000)
     rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
     t.ok(rig.all('playout-clear').length > 0, 'what it says is cut')
     rig.speak(2000)
@@ -321,12 +327,7 @@ t.test(
 t.test(
   'what a mailbox says before its verdict is corrected is answered by nobody, not even with a filler',
   async (t) => {
-    const rig = new Rig(WITH_AMD)
-    rig.open()
-    rig.ready()
-    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
-    rig.answer(1, 'pitch', 4000)
-    rig.run(500)
+    const rig = inItsPitch(WITH_AMD, 4000)
     rig.speak(3000)
     rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
     rig.heardWords('after the tone')
@@ -340,12 +341,7 @@ t.test(
 )
 
 t.test('a person who was taken for a recording, and presses a key, has the agent again', async (t) => {
-  const rig = new Rig(WITH_AMD)
-  rig.open()
-  rig.ready()
-  rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
-  rig.answer(1, 'pitch', 1000)
-  rig.run(500)
+  const rig = inItsPitch(WITH_AMD, 1000)
   rig.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
   rig.run(1000)
   rig.in({ type: 'amd-result', who: 'human', why: 'a DTMF digit' })
@@ -357,12 +353,7 @@ t.test('a person who was taken for a recording, and presses a key, has the agent
 
 t.test('a beep alone corrects a verdict too, with and without a message', async (t) => {
   for (const message of ['We will call again.', null]) {
-    const rig = new Rig({ amd: { message, onSilence: 'speak' } })
-    rig.open()
-    rig.ready()
-    rig.in({ type: 'amd-result', who: 'human', why: 'a short hello' })
-    rig.answer(1, 'pitch', 4000)
-    rig.run(500)
+    const rig = inItsPitch({ amd: { message, onSilence: 'speak' } }, 4000)
     rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
     rig.run(4000)
     t.match(rig.only('end-stream'), { reason: 'answering-machine' })

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -6,7 +7,7 @@ import type { Server } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { SETTINGS } from '../../src/config/settings.js'
 import { startDns } from '../support/dns-server.js'
 import { fleetBalancer } from '../support/fleet.js'
@@ -106,6 +107,25 @@ t.test('haproxy takes the configuration of a fleet', async (t) => {
   t.notMatch(checked.stderr, /WARNING/, 'and without a warning')
 })
 
+/** A balancer in front of `gateway`; all three end with the test. */
+function startBalancer(
+  t: Test,
+  ports: Parameters<typeof fleetBalancer>[0],
+  dns: Awaited<ReturnType<typeof startDns>>,
+  gateway: Server,
+): ChildProcess {
+  const file = join(t.testdir({}), 'haproxy.cfg')
+  writeFileSync(file, fleetBalancer(ports, dns.port))
+  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  t.teardown(() => {
+    haproxy.kill('SIGKILL')
+    dns.close()
+    gateway.closeAllConnections()
+    gateway.close()
+  })
+  return haproxy
+}
+
 t.test('a question about a call waits for its gateway, and a new caller is given to another', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
@@ -126,15 +146,7 @@ t.test('a question about a call waits for its gateway, and a new caller is given
   gateway.listen(ports.public, '0.0.0.0')
   await once(gateway, 'listening')
   const dns = await startDns(() => ['127.0.1.21', '127.0.1.22'])
-  const file = join(t.testdir({}), 'haproxy.cfg')
-  writeFileSync(file, fleetBalancer(ports, dns.port))
-  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
-  t.teardown(() => {
-    haproxy.kill('SIGKILL')
-    dns.close()
-    gateway.closeAllConnections()
-    gateway.close()
-  })
+  const haproxy = startBalancer(t, ports, dns, gateway)
   const voice = async (body: string): Promise<number> => {
     const asked = fetch(`http://127.0.0.1:${ports.balancer}/voice`, { method: 'POST', body })
     return asked.then(({ status }) => status).catch(() => 0)
@@ -154,15 +166,7 @@ t.test('a webhook that comes before HAProxy knows a gateway waits for the DNS se
   gateway.listen(ports.public, '127.0.0.1')
   await once(gateway, 'listening')
   const dns = await startDns(() => ['127.0.0.1'], 300)
-  const file = join(t.testdir({}), 'haproxy.cfg')
-  writeFileSync(file, fleetBalancer(ports, dns.port))
-  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
-  t.teardown(() => {
-    haproxy.kill('SIGKILL')
-    dns.close()
-    gateway.closeAllConnections()
-    gateway.close()
-  })
+  const haproxy = startBalancer(t, ports, dns, gateway)
   let status = 0
   await comesUp(
     haproxy,
