@@ -829,6 +829,10 @@ export const SETTINGS = named({
     kind: apiKey,
     help: 'An API key of a Google Cloud project for Text-to-Speech, a voice of the backend cascade.',
   }),
+  googleSpeechCredentials: optional({
+    kind: text('the path of a file'),
+    help: 'The file with the JSON key of a Google Cloud service account, in place of GOOGLE_SPEECH_API_KEY, which it goes before.',
+  }),
   googleTtsUrl: optional({
     kind: url('https:', 'http:'),
     help: "The address of Google Cloud's Text-to-Speech, such as https://eu-texttospeech.googleapis.com. When unset, it is the global one.",

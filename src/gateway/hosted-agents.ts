@@ -19,6 +19,7 @@ import type { ServiceSettings } from '../backends/cascade/service-facts.js'
 import { allCallsOn, namesIn, resolveShares } from '../backends/split.js'
 import { packageRoot } from '../config/package-root.js'
 import { readPrices } from '../config/prices-file.js'
+import { readServiceAccount } from '../config/service-account-file.js'
 import type { Config } from '../config/settings.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -353,6 +354,11 @@ export function backendSettings(config: Config): BackendSettings {
     const { azureSpeechKey: apiKey, azureSpeechRegion: region } = config
     return apiKey === null ? null : { apiKey, baseUrl: address ?? `wss://${region}.${stage}.speech.microsoft.com` }
   }
+  const account = config.googleSpeechCredentials === null ? null : readServiceAccount(config.googleSpeechCredentials)
+  const google = (baseUrl: string | null) => {
+    const { googleSpeechApiKey: apiKey } = config
+    return apiKey === null && account === null ? null : { apiKey, ...omitNullish({ account, baseUrl }) }
+  }
   const llm = service(config.llmUrl, config.llmApiKey, config.llmModel)
   return {
     auto: config.autoBackend,
@@ -409,7 +415,7 @@ export function backendSettings(config: Config): BackendSettings {
         deepgram: vendor(config.deepgramApiKey, config.deepgramTtsUrl),
         azure: azure('tts', config.azureTtsUrl),
         cartesia: vendor(config.cartesiaApiKey, config.cartesiaTtsUrl),
-        google: vendor(config.googleSpeechApiKey, config.googleTtsUrl),
+        google: google(config.googleTtsUrl),
         elevenlabs: vendor(config.elevenLabsApiKey, config.elevenLabsTtsUrl),
       },
     },

@@ -45,6 +45,7 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\b(?:sk|pk|tsk|tskey|whsec|rk)[-_][\w-]{6,}/g, REDACTED],
   [/\bAIza[\w-]{20,}/g, REDACTED],
   [/\beyJ[\w-]{6,}\.[\w.-]+/g, REDACTED],
+  [/-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*(?:-----END[A-Z -]*-----)?/g, REDACTED],
   // name=value and "name":"value" where the name says what it is
   [
     /\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi,

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { createServer } from 'node:tls'
 import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
 import { DeepgramClient } from '@deepgram/sdk'
@@ -23,6 +24,7 @@ import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { TranscriptionDouble } from '../../src/simulator/vendors/transcription-double.js'
 import { until as untilWithin } from '../support/until.js'
 import { portOf } from '../support/port-of.js'
+import { accountFile, serviceAccount } from '../support/service-account.js'
 
 // The client takes the global one, which Node has since version 22.
 globalThis.WebSocket ??= WebSocket as unknown as typeof globalThis.WebSocket
@@ -471,3 +473,23 @@ t.test(
     t.match(await refused(clientWith('another-key'), known), /API key not valid/)
   },
 )
+
+t.test("Google's own client signs with the key of a service account, and the double takes no other", async (t) => {
+  const [known, unknown] = [serviceAccount('key-of-the-project'), serviceAccount('key-of-nobody')]
+  const double = await GoogleVoiceDouble.start({ key: KEY, account: known })
+  t.teardown(() => double.close())
+  const { hostname, port } = new URL(double.baseUrl)
+  const folder = t.testdir({ known: {}, unknown: {} })
+  const voices = async (name: string, account: typeof known) => {
+    const keyFilename = accountFile(join(folder, name), account)
+    const client = new TextToSpeechClient({
+      ...{ keyFilename, projectId: 'a-project' },
+      ...{ fallback: true, protocol: 'http', apiEndpoint: hostname, port: Number(port) },
+    })
+    t.teardown(() => client.close())
+    return client.listVoices({ languageCode: 'sw-KE' })
+  }
+  const [{ voices: heard }] = await voices('known', known)
+  t.equal(heard?.length, 3)
+  await t.rejects(voices('unknown', unknown), /invalid authentication credentials/)
+})

@@ -23,6 +23,7 @@ import { GoogleVoiceDouble } from '../../src/simulator/vendors/google-voice-doub
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import type { StageFaults } from '../../src/simulator/vendors/stage-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
+import { serviceAccount } from '../support/service-account.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 
 interface AnyDouble {
@@ -454,3 +455,27 @@ t.test(
     await t.rejects(connected('AIza-another-key-of-a-test'), /tts: HTTP 400: API key not valid/)
   },
 )
+
+t.test('Google speaks for a service account without an API key, and refuses one that it does not know', async (t) => {
+  const [known, unknown] = [serviceAccount('key-of-the-project'), serviceAccount('key-of-nobody')]
+  const double = await GoogleVoiceDouble.start({ account: known })
+  const cascade = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  t.teardown(() => Promise.all([double.close(), cascade.close()]))
+  const connected = async (account: typeof known) => {
+    const recorder = new Recorder()
+    const tts = [googleTextToSpeech({ baseUrl: double.baseUrl, apiKey: null, account })]
+    const backend = new CascadeBackend(recorder, { ...cascadeOptions(cascade), tts })
+    t.teardown(() => backend.close('the test is over'))
+    await backend.connect(conformanceSession(), new AbortController().signal)
+    return { recorder, backend }
+  }
+  const { recorder, backend } = await connected(known)
+  cascade.script.reply({ say: 'It arrives tomorrow at noon.' })
+  ask(backend)
+  t.match(await recorder.next('turn-done'), { status: 'completed' })
+  t.same(double.spoken, ['It arrives tomorrow at noon.'])
+  await t.rejects(connected(unknown), {
+    code: 'BACKEND_AUTH',
+    message: /^cascade: tts: HTTP 401: Request had invalid authentication credentials/,
+  })
+})

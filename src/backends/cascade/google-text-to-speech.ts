@@ -1,3 +1,5 @@
+import { googleHeaders } from './google-account.js'
+import type { GoogleKeys } from './google-account.js'
 import type { HttpStageOptions } from './http-service.js'
 import { overHttp } from './http-service.js'
 import { SERVICES } from './service-facts.js'
@@ -5,7 +7,7 @@ import { localeOf, localeOfVoice } from './spoken-locales.js'
 import { ClauseVoice, SPEECH_TIMEOUT_MS } from './speech-requests.js'
 import type { SpeechManner, StageFactory, TextToSpeech } from './stage.js'
 
-interface GoogleOptions extends HttpStageOptions {
+interface GoogleOptions extends Omit<HttpStageOptions, 'apiKey'>, GoogleKeys {
   /** The name of a voice as a whole, or that of a Chirp 3 HD voice alone: `Kore`. Goes before the agent's. */
   readonly voice?: string
   readonly speed?: number
@@ -44,7 +46,7 @@ class GoogleRequests extends ClauseVoice<GoogleOptions> {
   }
 
   protected override headers(): Readonly<Record<string, string>> {
-    return { 'x-goog-api-key': this.options.apiKey ?? '' }
+    return googleHeaders(this.options)
   }
 
   protected override ask(text: string, manner: SpeechManner, signal: AbortSignal) {

@@ -2,6 +2,7 @@ import { stageEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { pricedModel } from '../prices.js'
 import { VENDOR_URLS } from '../vendor-urls.js'
+import type { GoogleKeys } from './google-account.js'
 
 // Facts of the services of a cascade's stages, without their code: services.ts makes the stages.
 
@@ -18,6 +19,9 @@ interface VendorSettings {
   readonly baseUrl?: string
 }
 
+/** Google Cloud's, with a key of either kind. */
+type GoogleSettings = GoogleKeys & Pick<VendorSettings, 'baseUrl'>
+
 /** Null for a service that lacks the setting that it needs. */
 type Settings<Name extends string, Own> = Readonly<Record<Name, Own | null>>
 
@@ -33,7 +37,7 @@ export interface CascadeSettings {
   readonly tts: Settings<'speech', ServiceSettings> &
     Settings<'soniox' | 'deepgram' | 'cartesia' | 'elevenlabs', VendorSettings> &
     Settings<'azure', Required<VendorSettings>> &
-    Settings<'google', VendorSettings>
+    Settings<'google', GoogleSettings>
 }
 
 export type StageName = keyof CascadeSettings
@@ -108,7 +112,7 @@ export const SERVICES = {
       own: { baseUrl: VENDOR_URLS.cartesia, model: 'sonic-3.5' },
     },
     google: {
-      needs: 'GOOGLE_SPEECH_API_KEY',
+      needs: 'GOOGLE_SPEECH_API_KEY (or GOOGLE_SPEECH_CREDENTIALS)',
       lacks: 'does not tell when a word sounds: what an interrupted caller heard is estimated',
       own: { baseUrl: VENDOR_URLS.google, model: 'chirp3-hd' },
     },

@@ -3,9 +3,10 @@ import { buffer } from 'node:stream/consumers'
 import type { GoogleSpeechRequest } from '../../backends/cascade/google-text-to-speech.js'
 import { writeWav } from '../../media/wav.js'
 import { HttpDouble } from '../http-double.js'
+import { googleKeyRefusal, type GoogleDoubleOptions, type GoogleRefusal, INVALID_ARGUMENT } from './google-keys.js'
 import { partOf, type Refusal, Script, soundOf } from './double.js'
 import { toneSpeaker } from './tone-speaker.js'
-import { NO_STAGE_FAULTS, type StageDoubleOptions, type StageFaults } from './stage-double.js'
+import { NO_STAGE_FAULTS, type StageFaults } from './stage-double.js'
 
 /** Some of the service's voices. */
 const VOICES = ['sw-KE', 'en-GB', 'en-US', 'fr-FR'].flatMap((locale) =>
@@ -26,9 +27,9 @@ export class GoogleVoiceDouble extends HttpDouble {
   readonly asked: GoogleSpeechRequest[] = []
   readonly spoken: string[] = []
   refuse: Refusal | 'never' | null = null
-  readonly #options: StageDoubleOptions
+  readonly #options: GoogleDoubleOptions
 
-  constructor(options: StageDoubleOptions = {}) {
+  constructor(options: GoogleDoubleOptions = {}) {
     super(options, (request, response) => void this.#answer(request, response))
     this.#options = options
     this.script = options.script ?? new Script()
@@ -38,30 +39,22 @@ export class GoogleVoiceDouble extends HttpDouble {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://double')
     const body = await buffer(request)
     if (this.refuse === 'never') return
-    const refusal = this.refuse ?? this.#keyRefusal(request)
-    if (refusal !== null) return answer(response, refusal.status, refusal.body)
+    if (this.refuse !== null) return answer(response, this.refuse.status, this.refuse.body)
+    const refusal = googleKeyRefusal(request.headers, this.#options)
+    if (refusal !== null) return refuse(response, refusal)
     if (request.method === 'GET' && pathname === '/v1/voices') {
       const locale = searchParams.get('languageCode') ?? ''
       const voices = VOICES.filter((name) => name.startsWith(locale))
       return answer(response, 200, JSON.stringify({ voices: voices.map(voiceOf) }))
     }
     if (request.method !== 'POST' || pathname !== '/v1/text:synthesize')
-      return answer(response, 404, errorOf(404, 'NOT_FOUND', 'Requested entity was not found.'))
+      return refuse(response, { http: 404, grpc: 5, status: 'NOT_FOUND', message: 'Requested entity was not found.' })
     const asked = JSON.parse(body.toString()) as GoogleSpeechRequest
     this.asked.push(asked)
     const why = objection(asked)
-    if (why !== null) return answer(response, 400, errorOf(400, 'INVALID_ARGUMENT', why))
+    if (why !== null) return refuse(response, INVALID_ARGUMENT(why))
     if (this.faults.mute) return
     answer(response, 200, JSON.stringify({ audioContent: this.#speech(asked).toString('base64') }))
-  }
-
-  /** The service answers a wrong key with 400. */
-  #keyRefusal({ headers }: IncomingMessage): Refusal | null {
-    const { key = null } = this.#options
-    if (key === null || headers['x-goog-api-key'] === key) return null
-    return headers['x-goog-api-key'] === undefined
-      ? { status: 403, body: errorOf(403, 'PERMISSION_DENIED', 'The request is missing a valid API key.') }
-      : { status: 400, body: errorOf(400, 'INVALID_ARGUMENT', 'API key not valid. Please pass a valid API key.') }
   }
 
   #speech({ input: { text }, audioConfig: { sampleRateHertz: rateHz } }: GoogleSpeechRequest): Buffer {
@@ -94,8 +87,8 @@ function voiceOf(name: string) {
   return { languageCodes: [name.slice(0, 5)], name, ssmlGender: 'FEMALE', naturalSampleRateHertz: 24_000 }
 }
 
-function errorOf(code: number, status: string, message: string): string {
-  return JSON.stringify({ error: { code, message, status } })
+function refuse(response: ServerResponse, { http: code, status, message }: GoogleRefusal): void {
+  answer(response, code, JSON.stringify({ error: { code, message, status } }))
 }
 
 function answer(response: ServerResponse, status: number, body: string): void {
