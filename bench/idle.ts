@@ -9,8 +9,8 @@ import type { IdleResult } from './results.js'
 
 /** How long a gateway may take to start on a busy machine. */
 const START_MS_MAX = 60_000
-/** Work after a start, such as compiling, is over by then. */
-const SETTLE_MS = 3000
+/** Work after a start is over by then: compiling, and the thread of the index of calls, which starts after 5 s. */
+const SETTLE_MS = 15_000
 
 const AGENT = (backend: string): string => `version: 1
 name: idle

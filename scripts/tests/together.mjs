@@ -29,12 +29,13 @@ register(
 
 const { default: root } = await import('tap')
 
-// Each file has a time limit; the process as a whole has none.
+// Each file has a time limit; the process as a whole has none. A file must be given its own: it inherits that of the process.
+const FILE_TIMEOUT_MS = 120_000
 root.setTimeout(0)
 
 const done = files.map((file) => {
   const url = new URL(`../../dist/${file.replace(/\.ts$/, '.js')}`, import.meta.url).href
-  return root.test(file, async (t) => {
+  return root.test(file, { timeout: FILE_TIMEOUT_MS }, async (t) => {
     testOf.set(url, t)
     await import(url)
   })
