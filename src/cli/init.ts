@@ -126,10 +126,13 @@ async function answers(options: InitOptions, { ask, out }: Terminal): Promise<An
   }
 }
 
-/** Calls of a template, in English and in Swahili, and their files in the folder; and one that the agent makes, if it does. */
+/** Calls of a template, in English and in Swahili, and their files in the folder; and others, where it has them. */
 const SCENARIOS = [
   ['scenario.yaml', 'first-call.yaml'],
   ['scenario-sw.yaml', 'simu-ya-kwanza.yaml'],
+  ['scenario-second.yaml', 'second-of-two-times.yaml'],
+  ['scenario-second-sw.yaml', 'saa-ya-pili.yaml'],
+  ['scenario-judged.yaml', 'judged-by-a-model.yaml'],
   ['scenario-placed.yaml', 'reminder.yaml'],
   ['scenario-placed-sw.yaml', 'ukumbusho.yaml'],
 ] as const

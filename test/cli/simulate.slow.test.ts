@@ -48,6 +48,15 @@ t.test(
   },
 )
 
+t.test('who says "the second one" of two times gets it, in a spoken call too', { buffered: true }, async (t) => {
+  const made = join(folder, 'clinic')
+  t.match(await command(['init', made, '--template', 'appointments']), { code: 0 })
+  const argv = ['simulate', join(made, 'scenarios'), '--agents', join(made, 'agents'), '--mode', 'audio']
+  const { code, out, err } = await command([...argv, '--filter', 'second-of-two-times'])
+  t.equal(code, 0, out + err)
+  t.match(out, /^1 passed/m)
+})
+
 t.test('a slow tool is waited for in real time: the caller hears that they are not forgotten', async (t) => {
   const shop = createServer((_request, response) => {
     void sleep(3300).then(() => {

@@ -159,7 +159,8 @@ t.test('the dialogues with M-Pesa pass in English and Swahili', async (t) => {
   const { code, out, err } = await command(argv, { env: { PAY_API_URL: demo.url } })
   t.equal(code, 0, err)
   const report = JSON.parse(out) as { passed: number; failed: number }
-  t.match(report, { passed: (await readdir(join(example, 'scenarios'))).length, failed: 0 })
+  // All but the one whose caller is a model: models.slow.test.ts.
+  t.match(report, { passed: (await readdir(join(example, 'scenarios'))).length - 1, failed: 0 })
   t.notOk(out.includes(DEMO_CODE), 'the code is in no report')
 })
 

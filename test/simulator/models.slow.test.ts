@@ -1,8 +1,9 @@
-/** The shipped set of judged scenarios, against a double of a chat model. */
+/** The shipped judged scenarios, against a double of a chat model. */
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { startPayDemo } from '../../examples/pay-api/demo.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { PeopleDouble } from '../../src/simulator/vendors/people-double.js'
@@ -23,16 +24,38 @@ t.teardown(() => double.close())
 const env = { LLM_URL: double.baseUrl, LLM_API_KEY: 'sk-double', LLM_MODEL: 'people', PRICES_FILE: prices }
 
 t.test(
-  'ten dialogues from the field pass with a caller and a judge that follow a script',
+  'ten dialogues from the field pass with a caller and a judge that follow a script, and three of a support line',
   { buffered: true },
   async (t) => {
-    const json = join(folder, 'set.json')
-    const set = join(packageRoot(), 'scenarios', 'judged')
-    const { code, out, err } = await command(['simulate', set, '--model-cost', '0', '--json', json], { env })
-    t.equal(code, 0, out + err)
-    const report = JSON.parse(await readFile(json, 'utf8')) as ScenarioReport
-    t.match(report, { passed: 10, failed: 0, skipped: 0, models: { cost: 0 }, rate: { runs: 10, undecided: 0 } })
-    t.same([...new Set(report.results.map(({ agent }) => agent))].sort(), ['order-status', 'support'])
+    const pay = await startPayDemo({ pinMs: 5 })
+    t.teardown(() => pay.close())
+    const example = join(packageRoot(), 'examples', 'pay-api')
+    const sets = [
+      [join(packageRoot(), 'scenarios', 'judged')],
+      [join(example, 'scenarios'), '--agents', join(example, 'agents')],
+    ]
+    for (const template of ['appointments', 'receptionist']) {
+      const made = join(folder, template)
+      t.match(await command(['init', made, '--template', template]), { code: 0 })
+      sets.push([join(made, 'scenarios'), '--agents', join(made, 'agents')])
+    }
+    const agents: string[] = []
+    for (const [index, set] of sets.entries()) {
+      const json = join(folder, `set-${index}.json`)
+      const only = index === 0 ? [] : ['--filter', 'judged-by-a-model']
+      const argv = ['simulate', ...set, ...only, '--model-cost', '0', '--json', json]
+      const { code, out, err } = await command(argv, { env: { ...env, PAY_API_URL: pay.url } })
+      t.equal(code, 0, out + err)
+      const report = JSON.parse(await readFile(json, 'utf8')) as ScenarioReport
+      t.match(report, { failed: 0, skipped: 0, models: { cost: 0 }, rate: { undecided: 0 } })
+      agents.push(...report.results.map(({ agent }) => agent))
+    }
+    t.same(
+      ['order-status', 'pay', 'appointments', 'receptionist', 'support'].map(
+        (name) => agents.filter((agent) => agent === name).length,
+      ),
+      [7, 1, 1, 1, 3],
+    )
   },
 )
 

@@ -1015,6 +1015,9 @@ for (const { words, chosen } of [
   { words: 'the second', chosen: '11:00' },
   { words: 'the first one', chosen: '09:00' },
   { words: 'ile ya pili', chosen: '11:00' },
+  { words: 'the last one', chosen: '11:00' },
+  { words: 'ya mwisho', chosen: '11:00' },
+  { words: 'ile ya mwisho', chosen: '11:00' },
   { words: 'eleven', chosen: '11:00' },
   { words: 'saa tano asubuhi', chosen: '11:00' },
 ])
@@ -1035,6 +1038,25 @@ for (const { words, chosen } of [
       `book_slot {"date":"2026-12-01","time":"${chosen}","name":"Wanjiru"}`,
     )
   })
+
+t.test(
+  'a name that the recogniser does not hear is not asked for again: the dialogue goes on without it',
+  async (t) => {
+    const { input, said, calls } = drive({
+      dialogue: appointments,
+      tool: (name) => ({
+        ok: true,
+        value: name === 'free_times' ? { first: '09:00', second: '11:00' } : { booked: true },
+      }),
+    })
+    input('on tuesday')
+    t.match(input(''), ['Sorry. 09:00 or 11:00?'], 'a time is')
+    input('the second one')
+    t.equal(said.at(-1), 'Who is it for?')
+    t.same(input(''), ['Booked: Tuesday, 1 December at 11:00.', 'Is there anything else?'])
+    t.equal(calls.at(-1), 'book_slot {"date":"2026-12-01","time":"11:00","name":"unknown"}')
+  },
+)
 
 t.test('a choice with another day beside it is of that day', async (t) => {
   const { input, calls } = drive({

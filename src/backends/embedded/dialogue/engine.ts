@@ -670,6 +670,12 @@ export class DialogueEngine {
     if (goal !== undefined) this.#enter(goal)
   }
 
+  /** It wants nothing but free words, and goes on without them: asked again, they would not be heard either. */
+  #wantsFreeWords({ slots, missed }: OfflineListen): boolean {
+    const isFree = (name: string): boolean => this.#dialogue.slots[name]?.type === 'text'
+    return missed !== undefined && slots.length > 0 && slots.every(isFree)
+  }
+
   #retryText(listen: OfflineListen): string {
     return this.#worded(listen.retry ?? this.#dialogue.retry)
   }
@@ -685,7 +691,7 @@ export class DialogueEngine {
     if (listen === null) return
     if (counts) this.#state.misses++
     const { misses } = this.#state
-    if (counts && misses >= this.#dialogue.misses) {
+    if (counts && (misses >= this.#dialogue.misses || this.#wantsFreeWords(listen))) {
       this.#enter(listen.missed ?? this.#dialogue.missed)
       return
     }
