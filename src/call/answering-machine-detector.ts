@@ -65,8 +65,13 @@ export class AnsweringMachineDetector {
   #goesOn = true
   #over = false
 
-  constructor(options: AnsweringMachineOptions) {
+  /** @param recording  a recording was found before, and is being heard out: its beep, or its end, is still to come */
+  constructor(options: AnsweringMachineOptions, recording = false) {
     this.#options = options
+    if (recording) {
+      this.#machine = 'a recording'
+      this.#spoke = true
+    }
   }
 
   /** Nothing follows any more. */

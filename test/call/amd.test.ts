@@ -351,6 +351,44 @@ t.test('a person who was taken for a recording, and presses a key, has the agent
   t.ok(rig.audio(2, 'reply', 1000), 'and its answer is heard')
 })
 
+t.test('a recording that is heard out while its call moves to another worker or node is heard out there', async (t) => {
+  for (const newStream of [null, { streamMs: 1500, consented: true }])
+    for (const amd of ['recording', 'undecided'] as const) {
+      const before = amd === 'recording' ? inItsPitch(WITH_AMD, 4000) : new Rig(WITH_AMD)
+      if (amd === 'undecided') before.open()
+      else before.in({ type: 'amd-result', who: 'recording', why: '3000 ms of speech without a pause' })
+      t.equal(before.resume.checkpoint.amd, amd)
+      const rig = new Rig(WITH_AMD, { ...before.resume, ...(newStream === null ? {} : { newStream }) })
+      rig.open()
+      rig.ready()
+      rig.speak(2000)
+      rig.run(5000)
+      const said = ['announce', 'backend-text', 'backend-speech-start'] as const
+      t.same(
+        said.flatMap((type) => rig.all(type)),
+        [],
+        'the agent is silent, and listens to nobody',
+      )
+      rig.in({ type: 'amd-result', who: 'machine', why: 'a beep' })
+      t.equal(rig.only('announce').text, 'We will call again.')
+    }
+  t.equal(inItsPitch(WITH_AMD, 1000).resume.checkpoint.amd, undefined, 'a person who talks is not looked for again')
+})
+
+t.test('who takes a recording over waits for its beep, or its end', (t) => {
+  const limits = { machineSpeechMs: 3000, pauseMs: 600, silenceMs: 4000 }
+  for (const tone of [true, false]) {
+    const detector = new AnsweringMachineDetector(limits, true)
+    const verdicts: AnswerVerdict[] = []
+    for (let ms = 0; ms < 4000 && !detector.over; ms += 20) {
+      const verdict = detector.frame(ms < 1000, tone && ms >= 1000 && ms < 1400, ms < 1400 ? -20 : -70)
+      if (verdict !== null) verdicts.push(verdict)
+    }
+    t.match(verdicts, [{ who: 'machine', why: tone ? 'a recording' : /no beep/ }])
+  }
+  t.end()
+})
+
 t.test('a beep alone corrects a verdict too, with and without a message', async (t) => {
   for (const message of ['We will call again.', null]) {
     const rig = inItsPitch({ amd: { message, onSilence: 'speak' } }, 4000)

@@ -36,6 +36,8 @@ import {
   partsOf,
   withoutAgent,
 } from '../../src/workers/main/kept-call.js'
+import type { CallStart } from '../../src/workers/shared/call-messages.js'
+import { amdOf } from '../../src/workers/worker/call-setup.js'
 import { inbound, orderStatusAgent, pass, settled, sid, startHost, TestLine, time, until } from '../support/host.js'
 import { keptCall, keptState } from '../support/kept-call.js'
 import { endedCall } from '../support/record.js'
@@ -862,6 +864,29 @@ t.test('a call that had ended goes on with the agent who calls back, and asks fi
   const back = calledBack(keptState(kept), placed).kept
   t.equal(continuationOf(back), 'agent')
   t.match(back, { recoveredFrom: kept.callSid, session: { callBack: 'asks', identity: null, greeted: false } })
+  const session = { ...(kept.session as NonNullable<typeof kept.session>), amd: 'recording' as const }
+  t.equal(
+    calledBack(keptState({ ...kept, session }), placed).kept.session?.amd,
+    undefined,
+    'whoever answers is another',
+  )
+  t.end()
+})
+
+t.test('a placed call that moves while it is not known who took it has its detection again', (t) => {
+  const amd = { message: 'We will call again.' }
+  const at = (session: object | null, newStream?: object): unknown =>
+    amdOf({
+      ...{ agent: { outbound: { amd } }, direction: 'outbound', leaveMessage: false },
+      resume: session === null ? null : { checkpoint: session, newStream },
+    } as unknown as CallStart)?.message
+  t.equal(at(null), null)
+  t.equal(at({ amd: 'recording' }), null, 'what the order says of a message stands')
+  t.equal(at({ amd: 'undecided' }, {}), null)
+  t.equal(at({ callBack: 'asks' }, {}), amd.message, 'of a caller who is rung back, there is no order')
+  t.equal(at({ callBack: 'asks', amd: 'recording' }), amd.message)
+  t.equal(at({}), undefined, 'a person is on the line')
+  t.equal(at({ callBack: 'asks' }), undefined)
   t.end()
 })
 

@@ -83,6 +83,8 @@ export const checkpointSchema = z
     gapMs: z.number().exactOptional(),
     /** The caller was rung back after a call that was cut off, and has confirmed or is still to be asked; absent otherwise. */
     callBack: z.enum(['asks', 'confirmed']).exactOptional(),
+    /** It is not known yet who took a call that was placed, or it is a recording, which is heard out; absent: neither. */
+    amd: z.enum(['undecided', 'recording']).exactOptional(),
     /** Claims that nobody has judged yet; absent: none. */
     openClaims: z.array(openClaimSchema).exactOptional(),
     /** The caller has still to hear that the call is recorded, or written down; absent: not, or they have. */

@@ -32,6 +32,8 @@ export class Opening implements CallFeature {
   answersFirst = false
   /** It is not yet known who took the outbound call, or it is a recording: the agent is silent and does not listen. */
   amd = false
+  /** The second of the two. */
+  #recording: boolean
 
   readonly #call: CallKernel
 
@@ -39,6 +41,11 @@ export class Opening implements CallFeature {
     this.#call = call
     const { resume, newStream } = call
     this.owed = resume === null ? 'nothing' : owedBy(resume, newStream)
+    this.#recording = resume?.amd === 'recording'
+  }
+
+  checkpoint(): Pick<CallCheckpoint, 'amd'> {
+    return this.amd ? { amd: this.#recording ? 'recording' : 'undecided' } : {}
   }
 
   due(name: DeadlineName): void {
@@ -80,17 +87,18 @@ export class Opening implements CallFeature {
     this.#call.agentQuietFromNow()
     this.#call.digits.streamOpens()
     const asks = this.#call.ringBack.unconfirmed !== null && this.#call.newStream !== null
+    // Whoever had the call before did not know either who took it, or has heard a recording.
+    if (this.#call.options.amd !== null && (resume === null || asks || resume.amd !== undefined)) {
+      this.amd = true
+      this.#call.mark('amd')
+      return
+    }
     if (newStream !== null && !asks) {
       if (this.#call.greeting.done)
         this.cutOffItemId = this.#call.announce(this.#call.text(this.#call.options.cutOffText), 'prompt')
       return this.converse()
     }
     if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
-    if (this.#call.options.amd !== null && (resume === null || asks)) {
-      this.amd = true
-      this.#call.mark('amd')
-      return
-    }
     this.converse()
   }
 
@@ -145,6 +153,8 @@ export class Opening implements CallFeature {
     const first = this.amd && state !== 'live'
     if (amd === null || (!first && who !== 'recording' && who !== 'machine')) return
     this.#call.mark('answered-by', `${who}: ${why}`)
+    this.#call.changed()
+    this.#recording = who === 'recording'
     if (state !== 'connecting' && state !== 'live') {
       this.amd = false
       return

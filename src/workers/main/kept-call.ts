@@ -1,7 +1,9 @@
+import type { CallCheckpoint } from '../../call/documents/checkpoint.js'
 import type { CallResult, KeptCall, KeptState } from '../../call/documents/kept-call.js'
 import { noUsage } from '../../call/usage.js'
 import type { ResumedRecord } from '../../call/documents/record.js'
 import { parseCallSid } from '../../core/ids.js'
+import type { CallSid } from '../../core/ids.js'
 import { CALL_PARTS_MAX, HEARD_STREAM_MS_MIN, RESUMES_MAX } from '../../core/limits.js'
 import type { NewCall } from './live-call.js'
 
@@ -129,26 +131,7 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       afterStreamUrl: null,
       humanUrl: null,
       recording: { ...kept.recording, announced: false, refused: false },
-      session:
-        kept.session === null
-          ? null
-          : {
-              ...kept.session,
-              callSid,
-              state: 'live',
-              greeted: false,
-              greetingMs: null,
-              owed: 'nothing',
-              heard: null,
-              silencePrompts: 0,
-              identity: null,
-              escalation: null,
-              ending: null,
-              openTranscript: [],
-              toolsRunning: [],
-              waits: [],
-              callBack: 'asks',
-            },
+      session: kept.session === null ? null : sessionCalledBack(kept.session, callSid),
       backendState: null,
       escalation: null,
       result: null,
@@ -157,5 +140,25 @@ export function calledBack({ kept, log, marks }: KeptState, call: NewCall): Kept
       rehomes: 0,
       recoveredFrom: kept.callSid,
     },
+  }
+}
+
+function sessionCalledBack({ amd: _, ...session }: CallCheckpoint, callSid: CallSid): CallCheckpoint {
+  return {
+    ...session,
+    callSid,
+    state: 'live',
+    greeted: false,
+    greetingMs: null,
+    owed: 'nothing',
+    heard: null,
+    silencePrompts: 0,
+    identity: null,
+    escalation: null,
+    ending: null,
+    openTranscript: [],
+    toolsRunning: [],
+    waits: [],
+    callBack: 'asks',
   }
 }

@@ -189,17 +189,17 @@ type Amd = NonNullable<AgentDefinition['outbound']['amd']>
 const AMD_DEFAULT: Amd = amdSchema.parse({})
 
 /**
- * Answering-machine detection of a call that the gateway placed; null for any other. A caller who is rung back did not
- * ask for it, so an agent cannot leave it out there.
+ * Answering-machine detection of a call that the gateway placed; null for any other, and for one that goes on after it. A caller
+ * who is rung back did not ask for it, so an agent cannot leave it out there.
  */
 export function amdOf({ agent, direction, resume, leaveMessage = true }: CallStart): Amd | null {
   if (direction !== 'outbound') return null
-  if (resume === null) {
-    const { amd } = agent.outbound
-    return amd === null || leaveMessage ? amd : { ...amd, message: null }
-  }
-  const asks = resume.newStream !== undefined && resume.checkpoint.callBack === 'asks'
-  return asks ? (agent.outbound.amd ?? AMD_DEFAULT) : null
+  const { amd } = agent.outbound
+  const { checkpoint, newStream } = resume ?? {}
+  const goesOn = checkpoint?.amd !== undefined
+  if (checkpoint?.callBack === 'asks' && (newStream !== undefined || goesOn)) return amd ?? AMD_DEFAULT
+  if (checkpoint !== undefined && !goesOn) return null
+  return amd === null || leaveMessage ? amd : { ...amd, message: null }
 }
 
 function pick(amd: Amd | null): CallSessionOptions['amd'] {

@@ -80,7 +80,8 @@ export class CallerIntake {
     this.#waitingReferenced = (shared.words[Word.waitingSent] as number) >>> 0
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
-    this.#amdDetector = amd === null ? null : new AnsweringMachineDetector(amd)
+    const heardOut = options.start.resume?.checkpoint.amd === 'recording'
+    this.#amdDetector = amd === null ? null : new AnsweringMachineDetector(amd, heardOut)
     this.#amdRuns = amd !== null
   }
 
