@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { packageRoot } from '../src/config/package-root.js'
+import { spawnOwn } from '../test/support/spawn-own.js'
 import { cpuBetween, cpuTime } from './kit/process.js'
 import type { IdleResult } from './results.js'
 
@@ -26,7 +26,7 @@ greeting: Hello.
 export async function measureIdle(backend: string, seconds: number): Promise<IdleResult> {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-bench-'))
   writeFileSync(join(folder, 'idle.yaml'), AGENT(backend))
-  const server = spawn(process.execPath, [join(packageRoot(), 'dist/src/cli/main.js'), 'serve'], {
+  const server = spawnOwn(process.execPath, [join(packageRoot(), 'dist/src/cli/main.js'), 'serve'], {
     env: {
       PATH: process.env['PATH'],
       NODE_ENV: 'production',
@@ -57,7 +57,7 @@ export async function measureIdle(backend: string, seconds: number): Promise<Idl
   }
 }
 
-function takesCalls(server: ReturnType<typeof spawn>): Promise<void> {
+function takesCalls(server: ReturnType<typeof spawnOwn>): Promise<void> {
   return new Promise((resolve, reject) => {
     let said = ''
     const failed = (why: string): void => reject(new Error(`the idle gateway ${why}: ${said.slice(-500)}`))

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -18,6 +17,7 @@ import { Workspace } from '../../src/carrier/workspace.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis } from '../support/redis.js'
 import { comesUp, until } from '../support/until.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 t.setTimeout(300_000)
 
@@ -104,7 +104,7 @@ t.test('3,000 rows in a fleet: none is called twice, and two nodes are killed on
   t.teardown(() => nodes.forEach((node) => node.kill('SIGKILL')))
   for (const name of ['gw-1', 'gw-2', 'gw-3']) {
     const file = fileURLToPath(new URL('./dialling-node.js', import.meta.url))
-    const node = spawn(process.execPath, [file, redis.url, carrier.origin, name], {
+    const node = spawnOwn(process.execPath, [file, redis.url, carrier.origin, name], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     nodes.push(node)

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { RequestListener } from 'node:http'
@@ -20,6 +20,7 @@ import { comesUp, until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 import { freePort } from '../support/free-ports.js'
 import { portOf } from '../support/port-of.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 /** Settings of a doctor on free ports, whose PUBLIC_URL leads to it. */
 async function settings(): Promise<Record<string, string>> {
@@ -241,7 +242,7 @@ t.test('behind the shipped haproxy, with TLS, all of PUBLIC_URL leads to the doc
   mkdirSync(join(folder, 'haproxy'))
   const file = join(folder, 'haproxy', 'haproxy.cfg')
   writeFileSync(file, config)
-  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  const haproxy = spawnOwn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
   t.teardown(() => haproxy.kill('SIGKILL'))
   const doctor = mkondo(['doctor', '--by-hand'], {
     PORT: String(own),

@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { comesUp } from '../support/until.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 /** The built command. */
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
@@ -32,7 +32,7 @@ export function mkondo(
   const command = [process.execPath, ...MKONDO, ...args]
   const [program = '', ...rest] =
     openFilesMax === undefined ? command : ['/bin/sh', '-c', `ulimit -n ${openFilesMax}; exec "$0" "$@"`, ...command]
-  const child = spawn(program, rest, {
+  const child = spawnOwn(program, rest, {
     env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', SPEECH_DECODERS: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

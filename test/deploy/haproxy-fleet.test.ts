@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
@@ -14,6 +14,7 @@ import { fleetBalancer } from '../support/fleet.js'
 import { freePort } from '../support/free-ports.js'
 import { comesUp, until } from '../support/until.js'
 import { PROGRAMS, hasProgram, repositoryFile, settingValue } from './deploy-files.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 // Calls through it: test/fleet.
 
@@ -75,7 +76,7 @@ t.test('a carrier that asks while the gateways are being started again gets an a
   const dns = await startDns(() => ['127.0.0.1'])
   const file = join(t.testdir({}), 'haproxy.cfg')
   writeFileSync(file, `${fleetBalancer(ports, dns.port)}\nglobal\n  stats socket ipv4@127.0.0.1:${statsPort}\n`)
-  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  const haproxy = spawnOwn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
   t.teardown(async () => {
     haproxy.kill('SIGKILL')
     dns.close()
@@ -116,7 +117,7 @@ function startBalancer(
 ): ChildProcess {
   const file = join(t.testdir({}), 'haproxy.cfg')
   writeFileSync(file, fleetBalancer(ports, dns.port))
-  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  const haproxy = spawnOwn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
   t.teardown(() => {
     haproxy.kill('SIGKILL')
     dns.close()

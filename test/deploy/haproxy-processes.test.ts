@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { SUBPROTOCOL, attribute, get, newSid, post, ringing } from '../edge/gate
 import { comesUp } from '../support/until.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 import { freePort } from '../support/free-ports.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 const shipped = repositoryFile('deploy/haproxy-processes.cfg')
 
@@ -59,7 +60,7 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
   const checked = spawnSync('haproxy', ['-c', '-f', file], { encoding: 'utf8', env: PROGRAMS })
   t.equal(checked.status, 0, checked.stderr + checked.stdout)
   t.notMatch(checked.stderr, /WARNING/, 'and without a warning')
-  const child = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  const child = spawnOwn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
   t.teardown(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${front}`
   const listens = (): Promise<boolean> =>

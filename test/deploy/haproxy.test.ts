@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -16,6 +16,7 @@ import { fleetBalancer } from '../support/fleet.js'
 import { freePort } from '../support/free-ports.js'
 import { portOf } from '../support/port-of.js'
 import { comesUp, until } from '../support/until.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 const shipped = repositoryFile('deploy/haproxy.cfg')
 const directives = shipped
@@ -89,7 +90,7 @@ async function behindHaproxy(
 
 /** `log`: what it has logged so far. */
 async function startHaproxy(t: Test, config: string, port: number): Promise<{ url: string; log: () => string }> {
-  const child = spawn('haproxy', ['-db', '-f', check(t, config)], {
+  const child = spawnOwn('haproxy', ['-db', '-f', check(t, config)], {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: PROGRAMS,
   })

@@ -1,9 +1,10 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../support/free-ports.js'
 import { comesUp } from '../support/until.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 /** Whether a program of Debian's package prometheus is there. */
 export function installed(program: 'prometheus' | 'promtool'): boolean {
@@ -50,7 +51,7 @@ export class Prometheus {
     )
     const port = await freePort()
     const url = `http://127.0.0.1:${port}`
-    const child = spawn(
+    const child = spawnOwn(
       'prometheus',
       [
         `--config.file=${join(folder, 'prometheus.yml')}`,

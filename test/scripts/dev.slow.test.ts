@@ -1,9 +1,10 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { comesUp, until } from '../support/until.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 const root = packageRoot()
 
@@ -25,7 +26,7 @@ t.test('an edit of a source file is built and served again; one that does not bu
     cpSync(join(root, name), join(folder, name), { recursive: true, preserveTimestamps: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   let log = ''
-  const child = spawn(process.execPath, ['scripts/dev.mjs'], {
+  const child = spawnOwn(process.execPath, ['scripts/dev.mjs'], {
     cwd: folder,
     env: { ...process.env, PORT: '0', OPS_PORT: '0', DATA_DIR: join(folder, 'data') },
   })

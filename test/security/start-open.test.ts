@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
@@ -7,6 +7,7 @@ import { loadConfig } from '../../src/config/load-config.js'
 import { repositoryFile } from '../deploy/deploy-files.js'
 import { newSid, post, ringing, startGateway } from '../edge/gateway.js'
 import { MKONDO } from '../cli/mkondo-process.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 const OPS_TOKEN = 'ops-token-of-a-test-1'
 const READ_TOKEN = 'read-token-of-a-test'
@@ -147,7 +148,7 @@ t.test('serve refuses in one line with exit code 2, and check says the same', as
 })
 
 t.test('a gateway that starts open all the same says so', async (t) => {
-  const child = spawn(process.execPath, [...MKONDO, 'serve'], {
+  const child = spawnOwn(process.execPath, [...MKONDO, 'serve'], {
     env: {
       PATH: process.env['PATH'] ?? '',
       PORT: '0',

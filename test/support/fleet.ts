@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -29,6 +29,7 @@ import { startRedisProxy } from './redis-proxy.js'
 import type { RedisProxy } from './redis-proxy.js'
 import { freePort } from './free-ports.js'
 import { SAME_CALLER } from './same-caller.js'
+import { spawnOwn } from './spawn-own.js'
 
 export const WEBHOOK_SECRET = 'whsec_of_a_fleet_under_test'
 export const API_KEY = 'tsk_of_a_fleet_under_test'
@@ -458,7 +459,7 @@ class Balancer {
 
   /** Resolves when it has found a gateway. */
   async start(): Promise<void> {
-    const child = (this.#child = spawn('haproxy', ['-db', '-f', this.#file], { stdio: 'ignore', env: PROGRAMS }))
+    const child = (this.#child = spawnOwn('haproxy', ['-db', '-f', this.#file], { stdio: 'ignore', env: PROGRAMS }))
     const finds = async (): Promise<boolean> => {
       // An unsigned webhook: the gateway refuses it, and HAProxy would with 503.
       const answer = await fetch(`http://127.0.0.1:${this.#port}/events`, { method: 'POST', body: '{}' })

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,6 +8,7 @@ import type { Test } from 'tap'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { freePort } from './free-ports.js'
 import { comesUp, until } from './until.js'
+import { spawnOwn } from './spawn-own.js'
 
 /** How long a server may take to answer, to end, or to hand over to another. */
 const WAIT_MS = 15_000
@@ -199,7 +199,7 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
     }
   }
   const start = async (): Promise<void> => {
-    const started = spawn('redis-server', [file, ...mode], { stdio: 'ignore' })
+    const started = spawnOwn('redis-server', [file, ...mode], { stdio: 'ignore' })
     child = started
     await comesUp(
       started,

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,6 +7,7 @@ import { type CallerOptions, simulatedPerson } from '../../src/simulator/caller.
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { MKONDO } from '../cli/mkondo-process.js'
+import { spawnOwn } from './spawn-own.js'
 
 interface SimulatedRun {
   readonly code: number
@@ -51,7 +51,7 @@ export async function simulateOneCall(options: SimulatedRunOptions): Promise<Sim
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-test-'))
   const file = join(folder, 'calls.json')
   try {
-    const child = spawn(
+    const child = spawnOwn(
       process.execPath,
       [
         ...MKONDO,

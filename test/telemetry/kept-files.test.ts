@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import {
   chmodSync,
   cpSync,
@@ -37,6 +37,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { endedCall } from '../support/record.js'
 import { comesUp } from '../support/until.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 const DAY_MS = 86_400_000
 const NOW_MS = Date.parse('2026-11-20T12:00:00Z')
@@ -370,7 +371,7 @@ interface Holder {
 }
 
 function hold(folder: string, uid?: number): Holder {
-  const child = spawn(process.execPath, [HOLD, folder, ...(uid === undefined ? [] : [String(uid)])], {
+  const child = spawnOwn(process.execPath, [HOLD, folder, ...(uid === undefined ? [] : [String(uid)])], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   t.teardown(() => child.kill('SIGKILL'))

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -11,6 +10,7 @@ import { inbound, orderStatusAgent, type TestHost, TestLine } from '../support/h
 import { REAL_TIME, startThreads } from '../support/threads.js'
 import { until } from '../support/until.js'
 import { counted, endsAlone, lineOf, POISON, poisonHost } from './poison-host.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 // A deadly call kills two workers, and the watch takes two seconds for some.
 t.setTimeout(300_000)
@@ -32,7 +32,7 @@ for (const [does, mistake, ...causes] of [
 /** One row: a call of that agent, whose service sends without an end, beside three others on one worker. */
 function row(title: string, agent: string, series: string): void {
   void t.test(title, async (t) => {
-    const service = spawn(process.execPath, [fileURLToPath(new URL('./endless-service.js', import.meta.url))])
+    const service = spawnOwn(process.execPath, [fileURLToPath(new URL('./endless-service.js', import.meta.url))])
     t.teardown(() => service.kill())
     const [port] = (await once(service.stdout, 'data')) as [Buffer]
     const env = { OPENAI_API_KEY: 'key-of-a-test', OPENAI_BASE_URL: `http://127.0.0.1:${String(port).trim()}` }
