@@ -28,6 +28,8 @@ const RETRY_MS_MIN = 1000
 const RETRY_MS_MAX = 60_000
 /** Without a call for so long the connection is closed, and a local server with it. */
 const IDLE_MS = 10 * 60_000
+/** A call that has asked for its servers begins within this, or not at all. */
+const BEGINS_WITHIN_MS = 10_000
 /** Bytes of one message from a server. */
 const MESSAGE_BYTES_MAX = 1024 * 1024
 /** Pages of a list. */
@@ -85,7 +87,7 @@ export interface McpStatus {
  *     idle --a call--> connecting --list--> up --list_changed, REFRESH_MS--> up, with the new list
  *     connecting, up --failure, closed--> down, without tools --RETRY_MS_MIN, doubled up to RETRY_MS_MAX--> connecting
  *     up --a request is answered with 404: the session is lost--> up, with a new session, in which the request is sent again
- *     up, down --IDLE_MS without a call--> idle
+ *     up, down --IDLE_MS without a call; no call, once the agent's file was edited--> idle
  *     connecting, up --it sent more than SERVER_RATES allow--> out, for as long as the worker lives and the agent's file stays as it is
  */
 export class McpServer {
@@ -109,6 +111,10 @@ export class McpServer {
   #retryMs = RETRY_MS_MIN
   #failures = 0
   #usedAtMs = -Infinity
+  /** When a call has asked for it that has not begun. */
+  #askedAtMs = -Infinity
+  /** The agent's file was edited since a call has asked for it. */
+  #retired = false
   #reason = ''
   #untold: McpStatus | null = null
 
@@ -137,7 +143,8 @@ export class McpServer {
 
   /** A call needs it. Resolves when its list is there or cannot be had now, at the latest after `waitMs`. */
   async use(waitMs = MCP_FIRST_LIST_MS): Promise<void> {
-    this.#usedAtMs = performance.now()
+    this.#usedAtMs = this.#askedAtMs = performance.now()
+    this.#retired = false
     this.#scope ??= new AsyncResource('mcp-server')
     if (this.#state === 'idle') this.#firstList = this.#connect()
     if (this.#state !== 'connecting') return
@@ -150,13 +157,31 @@ export class McpServer {
   /** Calls `listener` when its tools change; `first` for one of all listeners, which reports it. @returns stops it */
   watch(listener: (news: McpStatus, first: boolean) => void): () => void {
     this.#listeners.add(listener)
+    this.#askedAtMs = -Infinity
     const untold = this.#untold
     this.#untold = null
     if (untold !== null) queueMicrotask(() => listener(untold, true))
     return () => {
       this.#usedAtMs = performance.now()
       this.#listeners.delete(listener)
+      this.#closeUnused()
     }
+  }
+
+  /** The agent's file was edited: it is closed with the last call that has begun before. A new call opens it again. */
+  retire(): void {
+    this.#retired = true
+    this.#closeUnused()
+  }
+
+  #closeUnused(): void {
+    if (this.#retired && this.#isUnused && (this.#state === 'up' || this.#state === 'down')) void this.close()
+  }
+
+  get #isUnused(): boolean {
+    if (this.#listeners.size > 0) return false
+    const nowMs = performance.now()
+    return this.#retired ? nowMs - this.#askedAtMs > BEGINS_WITHIN_MS : nowMs - this.#usedAtMs > IDLE_MS
   }
 
   /** Ends the connection; the next call opens it again. */
@@ -367,7 +392,7 @@ export class McpServer {
   async #refresh(): Promise<void> {
     const client = this.#client
     if (client === null || this.#state !== 'up') return
-    if (this.#listeners.size === 0 && performance.now() - this.#usedAtMs > IDLE_MS) return this.close()
+    if (this.#isUnused) return this.close()
     try {
       await this.#list(client)
     } catch (thrown) {
@@ -393,7 +418,7 @@ export class McpServer {
     const waitMs = this.#retryMs * (0.75 + Math.random() / 2)
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX)
     this.#after(waitMs, () => {
-      if (this.#listeners.size === 0 && performance.now() - this.#usedAtMs > IDLE_MS) void this.close()
+      if (this.#isUnused) void this.close()
       else void this.#connect()
     })
   }

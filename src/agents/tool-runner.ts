@@ -197,6 +197,11 @@ export class ToolRunner {
     return this.#servers.map(({ name, fault }) => ({ server: name, fault }))
   }
 
+  /** The agent's file was edited: connections to MCP servers end with its last call. */
+  retire(): void {
+    for (const server of this.#servers) server.retire()
+  }
+
   /** Ends the connections to MCP servers. */
   async close(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.close()))
@@ -468,7 +473,7 @@ const RUNNERS_MAX = 64
 export class ToolRunners {
   readonly #env: Environment
   readonly #client: HttpClient
-  readonly #runners = new Map<string, Promise<ToolRunner>>()
+  readonly #runners = new Map<string, { readonly name: string; readonly runner: Promise<ToolRunner> }>()
 
   /** @param client its owner closes it */
   constructor(env: Environment, client: HttpClient) {
@@ -479,19 +484,29 @@ export class ToolRunners {
   of(agent: AgentDefinition, assets: AgentAssets): Promise<ToolRunner> {
     const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.mcp, agent.verification])}`
     const known = this.#runners.get(key)
-    const runner = known ?? ToolRunner.open(agent, assets, this.#env, this.#client)
+    const runner = known?.runner ?? ToolRunner.open(agent, assets, this.#env, this.#client)
     // Who is used again is the last to be forgotten. Connections of a forgotten one end a while after its last call.
     this.#runners.delete(key)
-    this.#runners.set(key, runner)
+    this.#runners.set(key, { name: agent.name, runner })
     forgetOldest(this.#runners, RUNNERS_MAX)
     // A failed load is forgotten, so that the next call tries again.
     if (known === undefined) runner.catch(() => this.#runners.delete(key))
     return runner
   }
 
+  /** The files of these agents were edited, or are gone: what only earlier calls need of their connections ends with these. */
+  edited(names: readonly string[]): void {
+    for (const { name, runner } of this.#runners.values())
+      if (names.includes(name))
+        runner.then(
+          (opened) => opened.retire(),
+          () => undefined,
+        )
+  }
+
   /** Closes the connections to MCP servers, and ends the local ones. */
   async close(): Promise<void> {
-    for (const opened of await Promise.allSettled([...this.#runners.values()]))
+    for (const opened of await Promise.allSettled([...this.#runners.values()].map(({ runner }) => runner)))
       if (opened.status === 'fulfilled') await opened.value.close()
   }
 }

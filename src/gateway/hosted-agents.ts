@@ -28,6 +28,7 @@ import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main/main-thread-context.js'
 import { eachVersion } from '../workers/main/canary.js'
+import { tellEdited } from '../workers/shared/edited-agents.js'
 import type { LocalizedText } from '../call/localized-text.js'
 import { carrierSay } from '../workers/main/escalation-driver.js'
 import type { AgentFacts } from '../workers/main/live-call.js'
@@ -282,6 +283,7 @@ export async function followAgents(options: {
     },
     onChange: (names) => {
       log.info({ agents: names }, 'agents were edited: new calls use the new version')
+      tellEdited(names)
       // A number may lead to one that could not be used before.
       void numbers.look(log)
     },

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
@@ -17,9 +16,11 @@ import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner, ToolRunners } from '../../src/agents/tool-runner.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { HttpClient } from '../../src/http/http-client.js'
+import { onEdited, tellEdited } from '../../src/workers/shared/edited-agents.js'
 import { freePort } from '../support/free-ports.js'
 import { comesUp, succeeds, until } from '../support/until.js'
 import { api, context } from './tool-rig.js'
+import { spawnOwn } from '../support/spawn-own.js'
 
 t.setTimeout(150_000)
 
@@ -59,7 +60,7 @@ function runnerOf(
 }
 
 async function overHttp(port: number): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [EVERYTHING, 'streamableHttp'], {
+  const child = spawnOwn(process.execPath, [EVERYTHING, 'streamableHttp'], {
     env: { PATH: process.env['PATH'], PORT: String(port) },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
@@ -353,6 +354,55 @@ t.test(
     t.not(await of('idle'), idle)
   },
 )
+
+t.test('an edited agent leaves its servers with the last call of its old version; others keep theirs', async (t) => {
+  const at = await api(t, (request, response) => {
+    if (request.method !== 'POST') return response.writeHead(405).end()
+    const { id, method } = JSON.parse(at.bodies.at(-1) ?? '') as { id?: number; method: string }
+    if (id === undefined) return response.writeHead(202).end()
+    const server = {
+      protocolVersion: '2025-06-18',
+      capabilities: { tools: {} },
+      serverInfo: { name: 'x', version: '1' },
+    }
+    const result = method === 'tools/list' ? { tools: [{ name: 'echo', inputSchema: { type: 'object' } }] } : server
+    response.writeHead(200, { 'content-type': 'application/json' })
+    return response.end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+  })
+  const client = new HttpClient()
+  const runners = new ToolRunners({}, client)
+  t.teardown(() => runners.close().then(() => client.close()))
+  const of = (name: string): Promise<ToolRunner> => {
+    const mcp = [{ name: 'x', url: at.url, tools: ['echo'] }]
+    return runners.of(agentSchema.parse({ version: 1, name, instructions: 'x', mcp }), NO_ASSETS)
+  }
+  const [edited, starting, other] = (await Promise.all(['edited', 'starting', 'other'].map(of))) as [
+    ToolRunner,
+    ToolRunner,
+    ToolRunner,
+  ]
+  const tools = (): number[] => [edited, starting, other].map((runner) => runner.serverTools().length)
+  for (const runner of [edited, starting, other]) await runner.useServers(20_000)
+  const ends = [edited, other].map((runner) => runner.watchServers(() => undefined))
+  ends[1]?.()
+  let heard: readonly string[] = []
+  onEdited((names) => {
+    heard = names
+    runners.edited(names)
+  })
+  tellEdited(['edited', 'starting'])
+  await until(() => heard.length === 2, 10_000, 'the news')
+  t.same(tools(), [1, 1, 1], 'one has a call, of one a call begins, and one was not edited')
+  ends[0]?.()
+  t.same(tools(), [0, 1, 1])
+  starting.watchServers(() => undefined)()
+  t.same(tools(), [0, 0, 1])
+  await edited.useServers(20_000)
+  t.same(tools(), [1, 0, 1], 'a later call opens it again')
+  runners.edited(['other'])
+  await of('other')
+  t.same(tools(), [1, 0, 0], 'where no call is live, it ends at once')
+})
 
 t.test('a server that has forgotten the session gets a new one, and the tool runs once', async (t) => {
   let sessions = 0

@@ -23,6 +23,7 @@ import { voiceDetectors } from '../shared/media-assets.js'
 import { processClock } from '../shared/ticker.js'
 import { releaseStartMemory } from '../shared/start-memory.js'
 import { TickLoop } from './tick-loop.js'
+import { onEdited } from '../shared/edited-agents.js'
 import { Word, wordsOf } from '../shared/shared-call.js'
 import { NO_CALL, RunningCode, SocketsRead, WorkerPulse, claimWorkerMemory } from '../shared/worker-memory.js'
 import type { WorkerData } from '../shared/worker-memory.js'
@@ -72,6 +73,7 @@ const context: WorkerContext = {
 
 const agentParts = new AgentParts()
 const runners = new ToolRunners(data.env, transport)
+onEdited((names) => runners.edited(names))
 const opener = new CallOpener({
   context,
   backends: data.backends,
