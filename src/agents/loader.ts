@@ -45,6 +45,8 @@ interface AgentSet {
   readonly agents: ReadonlyMap<string, AgentDefinition>
   /** The assets of each agent. */
   readonly assets: ReadonlyMap<string, AgentAssets>
+  /** The file of each agent. */
+  readonly files: ReadonlyMap<string, string>
   /** Second versions, by the names of their agents. */
   readonly canaries: ReadonlyMap<string, FolderVersion>
   /** The agent of a path without a name: the only one; null when there are several. */
@@ -291,6 +293,7 @@ export async function loadUsableAgents(
   return {
     agents: new Map(usable.map(({ agent }) => [agent.name, agent])),
     assets: new Map(usable.map(({ agent, assets }) => [agent.name, assets])),
+    files: new Map(usable.map(({ agent, file }) => [agent.name, file])),
     canaries: canariesOf(versions),
     defaultAgent: read.length === 1 + versions.length - usable.length && only !== undefined ? only.agent.name : null,
     faults,

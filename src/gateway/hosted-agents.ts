@@ -134,7 +134,7 @@ export function unratedCurrencies({ currency }: Pick<Config, 'currency'>, prices
 /**
  * The agents of the settings' folder that have no fault, with their backends resolved.
  * @param only  the backend of all of them, whatever their files name
- * @returns `faults`: those of the other files
+ * @returns `faults`: those of the others, also where a backend is not set up
  * @throws GatewayError where no agent can be used, or with what is wrong with the settings
  */
 export async function hostedAgents(
@@ -149,11 +149,20 @@ export async function hostedAgents(
 }> {
   const set = await loadUsableAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
-  for (const [name, definition] of set.agents)
-    agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only, set.canaries.get(name)))
+  const faults = [...set.faults]
+  let fault: unknown
+  for (const [name, definition] of set.agents) {
+    try {
+      agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config, only, set.canaries.get(name)))
+    } catch (thrown) {
+      fault ??= thrown
+      faults.push({ file: set.files.get(name) ?? name, line: 1, col: 1, what: messageOf(thrown) })
+    }
+  }
+  if (agents.size === 0) throw fault
   if (eachVersion(agents).some(([, { definition }]) => definition.mcp.length > 0)) await findMcpClient()
   // It may be one that has a fault, and answers once that is mended.
-  if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && set.faults.length === 0) {
+  if (config.defaultAgent !== null && !agents.has(config.defaultAgent) && faults.length === 0) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
       `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
@@ -167,7 +176,7 @@ export async function hostedAgents(
     (business, agent) => budgetFault(business, agent, config, settings),
   )
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
-  return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped, faults: set.faults }
+  return { agents, numbers, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped, faults }
 }
 
 /** As `hostedAgents`. @throws GatewayError AGENT_INVALID also where one file of agents or one number has a fault */
