@@ -40,14 +40,14 @@ export class KeyEntry {
   }
 }
 
-/** The transcript of entry `number` of a call, which belongs to the answer `generation` that it causes. */
-export function keysTranscript(digits: string, number: number, generation: number): BackendEvent {
-  return { type: 'transcript', role: 'caller', text: digits, final: true, itemId: keysItem(number), generation }
+/** The transcript of entry `ordinal` of a call, which belongs to the answer `generation` that it causes. */
+export function keysTranscript(digits: string, ordinal: number, generation: number): BackendEvent {
+  return { type: 'transcript', role: 'caller', text: digits, final: true, itemId: keysItem(ordinal), generation }
 }
 
 /** Item of the transcript of pressed keys. */
-export function keysItem(number: number): string {
-  return `keys-${number}`
+export function keysItem(ordinal: number): string {
+  return `keys-${ordinal}`
 }
 
 /** True if a transcript of the caller is of pressed keys; `itemId` may have a prefix. */

@@ -144,7 +144,7 @@ t.test('the memory of the process is read once a second, and at each look only w
 })
 
 t.test('suspected is the call whose code ran, else the calls that were suspected before, else all', (t) => {
-  const call = (number: number, suspicions = 0) => ({ number, callSid: `HD_${number}`, suspicions })
+  const call = (ordinal: number, suspicions = 0) => ({ ordinal, callSid: `HD_${ordinal}`, suspicions })
   const parts = (calls: ReturnType<typeof call>[], running: number) => [...partsOf(calls, running).values()]
   t.same(parts([call(1), call(2), call(3)], 2), ['bystander', 'suspect', 'bystander'])
   t.same(

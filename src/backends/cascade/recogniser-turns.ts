@@ -18,7 +18,7 @@ export interface Piece {
 
 /** A turn of the caller as one connection knows it. */
 export interface SessionTurn {
-  readonly number: number
+  readonly ordinal: number
   readonly sound: TurnSound
   sentSamples: number
   /** Where its audio begins in that of the connection; NaN before any was sent. */
@@ -59,9 +59,9 @@ export class RecogniserTurns {
     this.#listener = listener
   }
 
-  add(number: number, sound: TurnSound): void {
+  add(ordinal: number, sound: TurnSound): void {
     this.all.push({
-      number,
+      ordinal,
       sound,
       sentSamples: 0,
       fromMs: NaN,

@@ -15,7 +15,7 @@ const AWAITED_MAX = 4
 const UTTERANCE_MS_MIN = 250
 
 interface Turn {
-  readonly number: number
+  readonly ordinal: number
   readonly sound: KeptSound
   /** Samples of the pre-roll at its beginning. */
   readonly voiceFrom: number
@@ -62,7 +62,7 @@ export class Recognition {
   /** In the order in which they were spoken; the last one may be open. */
   readonly #turns: Turn[] = []
   #open: Turn | null = null
-  #numbers = 0
+  #turnCount = 0
 
   constructor(rateHz: SampleRateHz, listener: RecognitionListener) {
     this.#rateHz = rateHz
@@ -77,18 +77,18 @@ export class Recognition {
 
   /** Each stage reports here. */
   made(stage: SpeechToText): void {
-    const turnAt = (number: number): Turn | undefined =>
-      this.#turns.find((turn) => turn.number === number && turn.stage === stage)
+    const turnAt = (ordinal: number): Turn | undefined =>
+      this.#turns.find((turn) => turn.ordinal === ordinal && turn.stage === stage)
     const isOwn = (text: string): boolean => isTold(text, stage.told ?? {})
     stage.listen({
-      words: (number, heard) => {
-        if (turnAt(number) === this.#open && !isOwn(heard.text)) this.#listener.words(heard)
+      words: (ordinal, heard) => {
+        if (turnAt(ordinal) === this.#open && !isOwn(heard.text)) this.#listener.words(heard)
       },
-      part: (number, text) => {
-        if (turnAt(number) === this.#open && !isOwn(text)) this.#listener.part(text)
+      part: (ordinal, text) => {
+        if (turnAt(ordinal) === this.#open && !isOwn(text)) this.#listener.part(text)
       },
-      final: (number, heard) => {
-        const turn = turnAt(number)
+      final: (ordinal, heard) => {
+        const turn = turnAt(ordinal)
         this.#candidates?.worked(stage)
         if (turn !== undefined) this.#settle(turn, isOwn(heard.text) ? { text: '' } : heard)
       },
@@ -118,7 +118,7 @@ export class Recognition {
     const sound = new KeptSound(this.#rateHz)
     sound.push(this.#preRoll.take(keptMs))
     const turn: Turn = {
-      number: ++this.#numbers,
+      ordinal: ++this.#turnCount,
       sound,
       voiceFrom: sound.samples,
       ended: null,
@@ -139,11 +139,11 @@ export class Recognition {
     const voicedMs = samplesToMs(turn.sound.samples - turn.voiceFrom, this.#rateHz)
     if (voicedMs < UTTERANCE_MS_MIN || this.#turns.length > AWAITED_MAX) {
       this.#turns.pop()
-      turn.stage?.abandon(turn.number)
+      turn.stage?.abandon(turn.ordinal)
       return false
     }
     turn.ended = { silenceMs, unless, voicedMs: Math.max(0, voicedMs - silenceMs) }
-    turn.stage?.finalize(turn.number, silenceMs)
+    turn.stage?.finalize(turn.ordinal, silenceMs)
     return true
   }
 
@@ -157,14 +157,14 @@ export class Recognition {
     this.#open = null
   }
 
-  #failedAt(stage: SpeechToText, number: number | null, fault: VendorFault): void {
+  #failedAt(stage: SpeechToText, ordinal: number | null, fault: VendorFault): void {
     const candidates = this.#candidates
     if (candidates === null) return
-    const lost = this.#turns.filter((turn) => turn.stage === stage && (number === null || turn.number === number))
-    if (number !== null && lost.length === 0) return
+    const lost = this.#turns.filter((turn) => turn.stage === stage && (ordinal === null || turn.ordinal === ordinal))
+    if (ordinal !== null && lost.length === 0) return
     // A connection that broke may be opened again, a request that was refused is not repeated.
-    const triesMax = candidates.count + (number === null ? 1 : 0)
-    const more = candidates.failed(stage, fault, number === null)
+    const triesMax = candidates.count + (ordinal === null ? 1 : 0)
+    const more = candidates.failed(stage, fault, ordinal === null)
     for (const turn of lost) {
       turn.stage = null
       turn.losses++
@@ -185,9 +185,9 @@ export class Recognition {
     if (candidates === null) return
     if (stage !== null) {
       turn.stage = stage
-      stage.begin(turn.number, turn.sound)
+      stage.begin(turn.ordinal, turn.sound)
       stage.audio(turn.sound.since(0))
-      if (turn.ended !== null) stage.finalize(turn.number, turn.ended.silenceMs)
+      if (turn.ended !== null) stage.finalize(turn.ordinal, turn.ended.silenceMs)
       return
     }
     candidates.open(false).then(

@@ -155,9 +155,9 @@ export class StreamedRecogniser implements SpeechToText {
     if (needed) this.listener?.failed(null, fault)
   }
 
-  #end(number: number, ending: SessionTurn['ending']): void {
+  #end(ordinal: number, ending: SessionTurn['ending']): void {
     const sessions = [...this.#draining, this.#current].filter((session) => session !== null)
-    const session = sessions.find((one) => one.end(number, ending))
+    const session = sessions.find((one) => one.end(ordinal, ending))
     // A caller who begins at once finds a connection.
     if (session !== undefined) this.changed(session)
   }
@@ -202,7 +202,7 @@ class Session {
       words: (turn) => {
         this.#unheard = 0
         if (!Number.isNaN(turn.askedAtMs)) this.#await(turn)
-        owner.listener?.words(turn.number, heardIn(turn))
+        owner.listener?.words(turn.ordinal, heardIn(turn))
       },
       answered: (turn) => {
         this.#unheard = 0
@@ -210,7 +210,7 @@ class Session {
       },
       failed: (turn, reason) => {
         this.#over(turn)
-        owner.listener?.failed(turn.number, vendorFault('internal', `${service.what}: ${reason}`, false))
+        owner.listener?.failed(turn.ordinal, vendorFault('internal', `${service.what}: ${reason}`, false))
         owner.changed(this)
       },
     })
@@ -256,8 +256,8 @@ class Session {
   }
 
   /** @returns false if the turn is none of this session */
-  end(number: number, ending: SessionTurn['ending']): boolean {
-    const turn = this.turns.all.find((one) => one.number === number)
+  end(ordinal: number, ending: SessionTurn['ending']): boolean {
+    const turn = this.turns.all.find((one) => one.ordinal === ordinal)
     if (turn === undefined) return false
     turn.ending ??= turn.over ? 'abandon' : ending
     if (ending === 'abandon') turn.over = true
@@ -335,7 +335,7 @@ class Session {
   #final(turn: SessionTurn): void {
     this.#over(turn)
     this.#charge()
-    this.#owner.listener?.final(turn.number, heardIn(turn))
+    this.#owner.listener?.final(turn.ordinal, heardIn(turn))
     this.#owner.changed(this)
   }
 

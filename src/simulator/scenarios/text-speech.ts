@@ -165,8 +165,8 @@ export class TextSpeech {
     const sentences = sentencesOf(text)
     for (const [index, sentence] of sentences.entries()) {
       if (this.#voices.sentences.length >= SENTENCES_MAX) break
-      const number = this.#voices.sentences.push(sentence) - 1
-      const pcm = taggedSound(number, sentence)
+      const ordinal = this.#voices.sentences.push(sentence) - 1
+      const pcm = taggedSound(ordinal, sentence)
       this.#later(SYNTHESIS_MS * (index + 1), id, {
         type: 'speech',
         id,

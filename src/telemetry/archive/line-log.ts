@@ -164,8 +164,8 @@ export class LineLog {
     if (open !== null && open.file.day === day && open.file.bytes + bytes <= this.#options.fileBytes) return open
     this.sync()
     this.#closeFile()
-    for (let number = this.#nextNumber(day); ; number++) {
-      const name = `${this.#options.name}-${day}-${String(number).padStart(4, '0')}.jsonl`
+    for (let ordinal = this.#nextOrdinal(day); ; ordinal++) {
+      const name = `${this.#options.name}-${day}-${String(ordinal).padStart(4, '0')}.jsonl`
       try {
         const handle = this.#disk.open(join(this.#options.folder, name))
         const file: LogFile = { name, day, bytes: 0 }
@@ -181,7 +181,7 @@ export class LineLog {
     }
   }
 
-  #nextNumber(day: string): number {
+  #nextOrdinal(day: string): number {
     const used = this.#files
       .filter((file) => file.day === day)
       .map((file) => Number(this.#pattern.exec(file.name)?.[2] ?? 0))

@@ -175,7 +175,7 @@ export class CallRegistry implements CallDirectory {
   /** Slots in use: calls whose task is not over. */
   #tasks = 0
   /** Number of the newest call. */
-  #numbered = NO_CALL
+  #ordinal = NO_CALL
   #draining = false
   /** The drain's time is over: a call that has lost its stream goes on elsewhere only. */
   #leaving = false
@@ -260,9 +260,9 @@ export class CallRegistry implements CallDirectory {
         const agent = this.#options.agents.get(name)
         return agent === undefined ? null : versionFor(agent, key)
       },
-      callNumber: () => {
-        this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
-        return this.#numbered
+      nextOrdinal: () => {
+        this.#ordinal = this.#ordinal >= 0x7fff_ffff ? 1 : this.#ordinal + 1
+        return this.#ordinal
       },
       run: (start, transfer, alone) => this.#pool.run(start, transfer, alone),
       openSpeech: (recognises) => this.#openSpeech(recognises),

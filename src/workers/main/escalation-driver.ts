@@ -313,13 +313,13 @@ export class EscalationDriver {
     this.history = { ...before, ...change }
   }
 
-  /** @param number  of the escalation, or of the call back, in this call; from 1 */
-  #postNews(kind: HandoffNews['kind'], number: number): void {
+  /** @param ordinal  of the escalation, or of the call back, in this call; from 1 */
+  #postNews(kind: HandoffNews['kind'], ordinal: number): void {
     const { handoff } = this
     const { agent, effects, joinsCallBack } = this.#options
     if (handoff === null || joinsCallBack) return
     const url = agent().escalation?.webhook ?? null
-    const news: HandoffNews = { kind, id: this.#key(`${kind}:${number}`), url, handoff }
+    const news: HandoffNews = { kind, id: this.#key(`${kind}:${ordinal}`), url, handoff }
     effects.act('handoff', kind, false, () => this.#context.onHandoff?.(news))
   }
 

@@ -63,7 +63,7 @@ import type { ToolCallLog } from '../../telemetry/call-spans.js'
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
-  readonly number: number
+  readonly ordinal: number
   readonly agent: string
   /** `partyKey` of who called us; null in a call that we placed. */
   readonly callerKey: string | null
@@ -114,7 +114,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** @param before  the same call as a lost node left it; null for a new call */
   constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext, before: KeptState | null = null) {
     this.callSid = call.callSid
-    this.number = context.callNumber()
+    this.ordinal = context.nextOrdinal()
     this.agent = call.agent
     this.#partyKey = partyKey(callerOf(call))
     this.callerKey = call.direction === 'inbound' ? this.#partyKey : null
@@ -635,7 +635,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** @param alone  on a worker that carries no other call */
   #start(alone: boolean): void {
     const speech = this.#context.openSpeech(usesRecogniser(this.#share))
-    const { callSid, number, legRateHz } = this
+    const { callSid, ordinal, legRateHz } = this
     const saved = this.#saved
     const { newStream } = this.#continuity
     // Else the session that goes on does not know that the line is private, and never opens it.
@@ -645,7 +645,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const start: CallStart = {
       callSid,
       rootSid: this.#continuity.rootSid,
-      number,
+      ordinal,
       legRateHz,
       ...startOf(this.#continuity.call, this.#hosted, this.#context),
       speech,

@@ -181,8 +181,8 @@ export interface MainThreadContext extends MainThreadServices {
   readonly maskNumbers: boolean
   /** The agent of that name, for the business of a call that is handed over to it; null where there is none any more. */
   agent(name: string, business: Business | null, step: BudgetStep | null, rootSid: string): HostedAgent | null
-  /** A number for a new call, unique in this process; never 0. */
-  callNumber(): number
+  /** An ordinal for a new call, unique in this process; never 0. */
+  nextOrdinal(): number
   /**
    * Runs the call's task on the least loaded worker, or with `alone` on one that carries no other call, while such a
    * worker is free.

@@ -69,7 +69,7 @@ export class MediaPool {
   readonly #metricSources: (() => void)[] = []
   /** The main thread's tick writes it. */
   readonly socketsRead = new SocketsRead()
-  /** By call number: the errors with which the calls of a dead worker will be rejected. */
+  /** By the ordinal of the call: the errors with which the calls of a dead worker will be rejected. */
   readonly #losses = new Map<number, WorkerLostError>()
   /** Calls on workers of their own. */
   #alone = 0
@@ -181,8 +181,8 @@ export class MediaPool {
       return end
     } catch (thrown) {
       this.#workersGone(thrown)
-      const loss = this.#losses.get(start.number)
-      this.#losses.delete(start.number)
+      const loss = this.#losses.get(start.ordinal)
+      this.#losses.delete(start.ordinal)
       // No loss was noted: the worker died before it had started the call.
       throw loss ?? new WorkerLostError(messageOf(thrown), 'bystander', null, thrown)
     } finally {
@@ -228,7 +228,7 @@ export class MediaPool {
   #workerDied({ thread, pulse, verdict }: DeadWorker, carried: readonly CarriedCall[], thrown: unknown): void {
     const cause = verdict?.cause ?? deathCause(thrown)
     const parts = partsOf(carried, whoRan(cause, pulse, verdict))
-    const suspect = carried.find((call) => parts.get(call.number) === 'suspect')?.callSid ?? null
+    const suspect = carried.find((call) => parts.get(call.ordinal) === 'suspect')?.callSid ?? null
     const why = verdict?.why ?? messageOf(thrown ?? 'ended without an error')
     for (const [call, part] of parts)
       this.#losses.set(call, new WorkerLostError(`its media worker ended (${why})`, part, suspect, thrown))

@@ -151,7 +151,7 @@ export function deathCause(thrown: unknown): WorkerDeathCause {
   return thrown.message.startsWith('worker exited with code') ? 'exit' : 'fault'
 }
 
-/** Number of the call whose code ended a worker, `NO_CALL` when that is not known. */
+/** Ordinal of the call whose code ended a worker, `NO_CALL` when that is not known. */
 export function whoRan(
   cause: WorkerDeathCause,
   { running, heaviest }: WorkerPulse,
@@ -176,7 +176,7 @@ export function whoRan(
 
 /** A call on a worker. */
 export interface CarriedCall {
-  readonly number: number
+  readonly ordinal: number
   readonly callSid: string
   /** How often it was suspected before. */
   readonly suspicions: number
@@ -203,15 +203,15 @@ export class WorkerLostError extends Error {
 }
 
 /**
- * The part of each call in the death of its worker, by the call's number. The suspect is the call whose code ran, where
+ * The part of each call in the death of its worker, by the call's ordinal. The suspect is the call whose code ran, where
  * that is known. Otherwise the calls that were suspected before are suspects, because two deaths with the same call are
  * hardly an accident; without such calls, all are.
- * @param running  number of the call whose code ran, or `NO_CALL`
+ * @param running  ordinal of the call whose code ran, or `NO_CALL`
  */
 export function partsOf(carried: readonly CarriedCall[], running: number): ReadonlyMap<number, PartInDeath> {
-  const ran = carried.filter(({ number }) => number === running && running !== NO_CALL)
+  const ran = carried.filter(({ ordinal }) => ordinal === running && running !== NO_CALL)
   const suspectedBefore = carried.filter(({ suspicions }) => suspicions > 0)
   const suspects = new Set([ran, suspectedBefore, carried].find((calls) => calls.length > 0))
   const suspected: PartInDeath = suspects.size === 1 ? 'suspect' : 'one-of-many'
-  return new Map(carried.map((call) => [call.number, suspects.has(call) ? suspected : 'bystander']))
+  return new Map(carried.map((call) => [call.ordinal, suspects.has(call) ? suspected : 'bystander']))
 }

@@ -26,8 +26,8 @@ export interface CallStart {
   readonly callSid: string
   /** The first call of a caller who was rung back; otherwise this call. Effects have their keys from it. */
   readonly rootSid: string
-  /** Number of the call within this process, from 1. A worker's pulse names the call whose code runs by it. */
-  readonly number: number
+  /** Ordinal of the call within this process, from 1. A worker's pulse names the call whose code runs by it. */
+  readonly ordinal: number
   readonly agent: AgentDefinition
   /** Whose number was called, or calls; absent or null: no business of NUMBERS_FILE. */
   readonly business?: Business | null

@@ -45,7 +45,7 @@ const BUFFER_BYTES = 1
 const WORDS_BYTES = 8
 const PULSE_BYTES = WORDS_BYTES + 2 * Float64Array.BYTES_PER_ELEMENT
 
-/** The number of no call. */
+/** The ordinal of no call. */
 export const NO_CALL = 0
 
 /**
@@ -62,7 +62,7 @@ export class WorkerPulse {
   }
 
   /**
-   * Number of the call whose code runs now, `NO_CALL` for none. Plain stores: it is written several times a tick for
+   * Ordinal of the call whose code runs now, `NO_CALL` for none. Plain stores: it is written several times a tick for
    * each call.
    */
   get running(): number {
@@ -74,7 +74,7 @@ export class WorkerPulse {
   }
 
   /**
-   * Number of the call whose code took most memory while the worker was short of it; `NO_CALL` when it is not short, or
+   * Ordinal of the call whose code took most memory while the worker was short of it; `NO_CALL` when it is not short, or
    * no call stands out.
    */
   get heaviest(): number {

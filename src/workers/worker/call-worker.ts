@@ -49,7 +49,7 @@ const memoryBytes = data.memoryMb * 1024 * 1024
 const pulse = new WorkerPulse(memory.pulse)
 /** The call to which the running code belongs; none in the tick and in what all calls share. */
 const owner = new AsyncLocalStorage<CallCode>()
-const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL, memoryBytes)
+const running = new RunningCode(pulse, () => owner.getStore()?.ordinal ?? NO_CALL, memoryBytes)
 /** For work of the worker itself that a call starts. */
 const ownWork = new AsyncResource('media-worker')
 const loop = new TickLoop(
@@ -102,15 +102,15 @@ setInterval(() => {
 
 /** The code of one call, from the loading of its backend on; a fault in it fails this call alone. */
 class CallCode {
-  readonly number: number
+  readonly ordinal: number
   /** Resolves when the call failed before its `WorkerCall` existed. */
   readonly failedEarly: Promise<CallEnd>
   #call: WorkerCall | null = null
   #failed: CallEnd | null = null
   #fail!: (end: CallEnd) => void
 
-  constructor(number: number) {
-    this.number = number
+  constructor(ordinal: number) {
+    this.ordinal = ordinal
     this.failedEarly = new Promise((resolve) => {
       this.#fail = resolve
     })
@@ -140,7 +140,7 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
   }
   wordsOf(start.shared.buffer, start.shared.at)[Word.worker] = threadId
   if (hasForeignCode(start)) running.followCallbacks()
-  const code = new CallCode(start.number)
+  const code = new CallCode(start.ordinal)
   const { agent, release } = agentParts.share(start.agent)
   const carried = owner.run(code, () =>
     carry({ ...start, agent }, code).catch((thrown: unknown): CallEnd => ({ type: 'fault', fault: messageOf(thrown) })),
@@ -156,7 +156,7 @@ function hasForeignCode({ backends, assets }: CallStart): boolean {
 
 async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
   const guard = (guarded: WorkerCall, work: () => void): void => {
-    const before = running.enter(start.number)
+    const before = running.enter(start.ordinal)
     try {
       owner.run(code, work)
     } catch (thrown) {

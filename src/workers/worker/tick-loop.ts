@@ -122,7 +122,7 @@ function stage(
     const call = list.calls[i] as WorkerCall | null
     if (call === null) continue
     try {
-      running.enter(call.number)
+      running.enter(call.ordinal)
       each(call, nowMs)
     } catch (thrown) {
       list.calls[i] = null

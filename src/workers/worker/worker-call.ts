@@ -100,7 +100,7 @@ export class WorkerCall implements BackendSink {
   /** Resolves when the call is over and everything it held is free; never rejects. */
   readonly done: Promise<CallEnd>
   readonly callSid: string
-  readonly number: number
+  readonly ordinal: number
   readonly #start: CallStart
   readonly #context: WorkerContext
   readonly #parts: CallParts
@@ -150,7 +150,7 @@ export class WorkerCall implements BackendSink {
   constructor(start: CallStart, context: WorkerContext, parts: CallParts) {
     this.#start = start
     this.callSid = start.callSid
-    this.number = start.number
+    this.ordinal = start.ordinal
     this.#context = context
     this.#parts = parts
     this.#port = start.port
